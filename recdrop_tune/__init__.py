@@ -1,0 +1,59 @@
+"""recdrop-tune: which recurrent dropout, where, and how much, for cuDNN LSTM and GRU models in Keras.
+
+The names below are the public surface. They are imported on first use, so that `import recdrop_tune`
+stays fast and loads neither TensorFlow nor MLflow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from recdrop_tune.facade import tune as tune
+    from recdrop_tune.hypermodels import SequenceClassifier as SequenceClassifier
+    from recdrop_tune.hypermodels import dropout_rnn as dropout_rnn
+    from recdrop_tune.oracle import OptunaOracle as OptunaOracle
+    from recdrop_tune.results import TuneResult as TuneResult
+    from recdrop_tune.spaces import SearchSpace as SearchSpace
+    from recdrop_tune.tracking import track as track
+    from recdrop_tune.wrappers import wrap as wrap
+
+_HOME = {
+    "OptunaOracle": "oracle",
+    "SearchSpace": "spaces",
+    "SequenceClassifier": "hypermodels",
+    "TuneResult": "results",
+    "dropout_rnn": "hypermodels",
+    "track": "tracking",
+    "tune": "facade",
+    "wrap": "wrappers",
+}
+
+__all__ = [
+    "OptunaOracle",
+    "SearchSpace",
+    "SequenceClassifier",
+    "TuneResult",
+    "__version__",
+    "dropout_rnn",
+    "track",
+    "tune",
+    "wrap",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name from its module on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Lists the public names, the ones not imported yet included."""
+    return sorted(__all__)

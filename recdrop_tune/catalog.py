@@ -1,0 +1,96 @@
+"""The catalog of techniques: which wrappers there are and at which sites each can drop.
+
+The one list that the wrappers, the search spaces and the docs share. It imports no Keras, so that
+a search space can be read and checked in milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+from recdrop_tune.errors import invalid_argument
+
+SITES = ("input", "recurrent", "output")
+"""The places where a recurrent layer can drop, in the order in which data meets them."""
+
+
+@dataclass(frozen=True)
+class Technique:
+    """One value of the search dimension `wrapper`.
+
+    Attributes:
+        id: The name used in search spaces and by `wrap()`.
+        class_name: Name of the layer class in `recdrop_tune.wrappers`; `None` for no dropout.
+        sites: Where it can drop, a part of `SITES`; empty for no dropout.
+    """
+
+    id: str
+    class_name: str | None
+    sites: tuple[str, ...]
+
+    @property
+    def placements(self) -> tuple[str, ...]:
+        """Every value its `placement` can take: one site, or several joined by `+`."""
+        return tuple(
+            "+".join(sites)
+            for size in range(1, len(self.sites) + 1)
+            for sites in combinations(self.sites, size)
+        )
+
+
+TECHNIQUES: dict[str, Technique] = {
+    technique.id: technique
+    for technique in (
+        Technique("none", None, ()),
+        Technique("native", "NativeDropoutWrapper", ("input", "recurrent")),
+        Technique("recurrent", "RecurrentDropoutWrapper", ("input", "recurrent", "output")),
+        Technique("time_distributed", "TimeDistributedDropoutWrapper", ("input", "output")),
+        Technique("lambda", "LambdaDropoutWrapper", ("input", "output")),
+    )
+}
+
+
+def technique(identifier: str) -> Technique:
+    """Looks a technique up by its id.
+
+    Raises:
+        InvalidArgumentError: There is no technique of that name.
+
+    Example:
+        >>> technique("lambda").placements
+        ('input', 'output', 'input+output')
+    """
+    try:
+        return TECHNIQUES[identifier]
+    except (KeyError, TypeError):
+        raise invalid_argument(
+            "wrapper", expected=f"one of {', '.join(TECHNIQUES)}", received=identifier
+        ) from None
+
+
+def parse_placement(placement: str, technique: Technique) -> tuple[str, ...]:
+    """Splits a placement such as `"input+recurrent"` into sites, in the order of `SITES`.
+
+    Args:
+        placement: One site, or several joined by `+`, in any order.
+        technique: The technique that is to drop there.
+
+    Returns:
+        The sites, each once, in the order of `SITES`.
+
+    Raises:
+        InvalidArgumentError: A site is unknown, repeated, or one that the technique does not have.
+
+    Example:
+        >>> parse_placement("recurrent+input", TECHNIQUES["native"])
+        ('input', 'recurrent')
+    """
+    parts = [part.strip() for part in placement.split("+")] if isinstance(placement, str) else []
+    if not parts or len(set(parts)) != len(parts) or not set(parts) <= set(technique.sites):
+        raise invalid_argument(
+            "placement",
+            expected=f"for the wrapper `{technique.id}` one of {', '.join(technique.placements)}",
+            received=placement,
+        )
+    return tuple(site for site in SITES if site in parts)
