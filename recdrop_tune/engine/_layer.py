@@ -1,0 +1,145 @@
+"""Between a Keras layer and a kernel call: arguments out of the layer, results back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from recdrop_tune.engine._select import Layer, cudnn_takes_masks, run
+from recdrop_tune.rewrites import KernelCall, Rewrite, chain
+from recdrop_tune.rewrites._call import Cell, Tensor
+
+
+def cell_of(layer: Layer) -> Cell | None:
+    """Tells which cell a layer computes, `None` if it is not one whose kernel call is known.
+
+    A subclass that brings its own `call` or `inner_loop` computes something else.
+    """
+    for kind, cell in ((keras.layers.LSTM, "lstm"), (keras.layers.GRU, "gru")):
+        own = type(layer)
+        if isinstance(layer, kind) and own.call is kind.call and own.inner_loop is kind.inner_loop:
+            return cell  # type: ignore[return-value]
+    return None
+
+
+def call_layer(
+    layer: Layer,
+    sequences: Tensor,
+    *,
+    rewrite: Rewrite | None,
+    initial_state: Any = None,
+    mask: Tensor | None = None,
+) -> Any:
+    """Does what `layer(sequences, ...)` does, with its kernel call rewritten.
+
+    The layer itself is left as it is: its weights are read, and only the states of a stateful layer
+    are written, as in a call of the layer.
+
+    Args:
+        layer: A built `keras.layers.LSTM`, `GRU`, or `Bidirectional` of one.
+        sequences: Shape `(batch, time, features)`.
+        rewrite: The rewrite; `None` for the plain layer. Each direction of a `Bidirectional` is
+            rewritten by a call of its own, so that it draws noise of its own.
+        initial_state: `None`, or the states, each `(batch, units)`.
+        mask: `None`, or booleans `(batch, time)`.
+
+    Returns:
+        The output, or a tuple of the output and the states where the layer has `return_state`.
+    """
+    if rewrite is None and not _needs_guard(layer, mask):
+        return layer(sequences, initial_state=initial_state, mask=mask)
+    rewrite = rewrite or chain()
+    if not isinstance(layer, keras.layers.Bidirectional):
+        return _call_one(layer, sequences, rewrite, initial_state, mask)
+    states = list(initial_state) if initial_state is not None else []
+    half = len(states) // 2
+    forward, backward = (
+        _call_one(direction, sequences, rewrite, part or None, mask)
+        for direction, part in (
+            (layer.forward_layer, states[:half]),
+            (layer.backward_layer, states[half:]),
+        )
+    )
+    return _regularize(layer, merge_directions(layer, forward, backward))
+
+
+def _needs_guard(layer: Layer, mask: Tensor | None) -> bool:
+    """Whether Keras may hand cuDNN a mask that makes it stop: one that is not right-padded."""
+    if mask is None:
+        return False
+    one = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
+    return cudnn_takes_masks(one)
+
+
+def _call_one(
+    layer: Layer, sequences: Tensor, rewrite: Rewrite, initial_state: Any, mask: Tensor | None
+) -> Any:
+    dtype = layer.cell.compute_dtype
+    call = KernelCall(
+        cell=cell_of(layer),  # type: ignore[arg-type]  # wrappers take no other layer
+        sequences=ops.cast(sequences, dtype),
+        initial_state=_initial_state(layer, sequences, initial_state),
+        kernel=_weight(layer.cell.kernel, dtype),
+        recurrent_kernel=_weight(layer.cell.recurrent_kernel, dtype),
+        bias=None if layer.cell.bias is None else _weight(layer.cell.bias, dtype),
+        mask=None if mask is None else ops.cast(mask, "bool"),
+        go_backwards=layer.go_backwards,
+        reset_after=getattr(layer, "reset_after", True),
+    )
+    output, *states = (ops.cast(part, layer.compute_dtype) for part in run(rewrite(call), layer))
+    if layer.stateful:
+        for variable, state in zip(layer.states, states, strict=True):
+            variable.assign(state)
+    return _regularize(layer, (output, *states) if layer.return_state else output)
+
+
+def _regularize(layer: Layer, result: Any) -> Any:
+    """Adds the layer's activity loss, which Keras adds when a layer is called."""
+    if layer.activity_regularizer is not None:
+        for output in result if isinstance(result, tuple) else (result,):
+            batch = ops.cast(ops.shape(output)[0], output.dtype)
+            layer.add_loss(ops.divide_no_nan(layer.activity_regularizer(output), batch))
+    return result
+
+
+def _weight(variable: Any, dtype: str) -> Tensor:
+    return ops.cast(ops.convert_to_tensor(variable), dtype)
+
+
+def _initial_state(layer: Layer, sequences: Tensor, states: Any) -> tuple[Tensor, ...]:
+    if states is None:
+        stateful = layer.stateful and layer.states is not None
+        states = layer.states if stateful else layer.get_initial_state(ops.shape(sequences)[0])
+    states = states if isinstance(states, (list, tuple)) else [states]
+    dtype = layer.cell.compute_dtype
+    return tuple(ops.cast(ops.convert_to_tensor(state), dtype) for state in states)
+
+
+def merge_directions(bidirectional: Layer, forward: Any, backward: Any) -> Any:
+    """Merges the two directions' results as `keras.layers.Bidirectional` does.
+
+    Args:
+        bidirectional: The layer: tells `merge_mode`, `return_state` and `return_sequences`.
+        forward: What the forward layer returned.
+        backward: What the backward layer returned.
+    """
+    states: tuple[Tensor, ...] = ()
+    if bidirectional.return_state:
+        (forward, *first), (backward, *second) = forward, backward
+        states = (*first, *second)
+    if bidirectional.return_sequences:
+        backward = ops.flip(backward, axis=1)
+    merge: dict[str | None, Callable[[], Any]] = {
+        "concat": lambda: ops.concatenate([forward, backward], axis=-1),
+        "sum": lambda: forward + backward,
+        "ave": lambda: (forward + backward) / 2,
+        "mul": lambda: forward * backward,
+        None: lambda: (forward, backward),
+    }
+    output = merge[bidirectional.merge_mode]()
+    if not states:
+        return output
+    return (*output, *states) if bidirectional.merge_mode is None else (output, *states)

@@ -1,0 +1,81 @@
+"""The arguments of one recurrent kernel call, and what it means to rewrite them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Tensor = Any
+"""A tensor of whichever Keras backend is active."""
+
+Cell = Literal["lstm", "gru"]
+
+
+@dataclass(frozen=True)
+class GateForcing:
+    """Sets gates of single units to exactly 0 or 1, per sample and per time step.
+
+    Attributes:
+        bits: Shape `(batch, time, units)`: 1 where the gates are forced, 0 where they are free.
+        gates: Pairs of a gate's name (see `GATES`) and the value, 0 or 1, it is forced to.
+    """
+
+    bits: Tensor
+    gates: tuple[tuple[str, Literal[0, 1]], ...]
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """What a Keras LSTM or GRU layer hands to its kernel, plus what rewrites may add.
+
+    Attributes:
+        cell: `"lstm"` or `"gru"`.
+        sequences: Shape `(batch, time, features)`.
+        initial_state: `(h, c)` for the LSTM, `(h,)` for the GRU, each `(batch, units)`.
+        kernel: Shape `(features, gates * units)`.
+        recurrent_kernel: Shape `(units, gates * units)`.
+        bias: `None`, or shape `(gates * units,)`; `(2, gates * units)` for a GRU with `reset_after`.
+        mask: `None`, or booleans of shape `(batch, time)`.
+        go_backwards: Whether time runs from the last step to the first.
+        reset_after: GRU only: whether the reset gate acts after the matrix product (cuDNN's way).
+        forcings: Gates to force; any kernel can do it (see `absorb_forcings`).
+        input_noise: `None`, or `(gates, batch, features)`: one factor for `sequences` per gate.
+        state_noise: `None`, or `(gates, batch, units)`: one factor for the fed-back h per gate.
+            Per sample and per gate, so only a step loop can apply these two.
+        output_scale: `None`, or `(batch or 1, time, 1)`: factor for the emitted sequence, in the
+            order in which steps are emitted.
+    """
+
+    cell: Cell
+    sequences: Tensor
+    initial_state: tuple[Tensor, ...]
+    kernel: Tensor
+    recurrent_kernel: Tensor
+    bias: Tensor | None = None
+    mask: Tensor | None = None
+    go_backwards: bool = False
+    reset_after: bool = True
+    forcings: tuple[GateForcing, ...] = ()
+    input_noise: Tensor | None = None
+    state_noise: Tensor | None = None
+    output_scale: Tensor | None = None
+
+    @property
+    def units(self) -> int:
+        """Number of units of the layer."""
+        return int(self.recurrent_kernel.shape[0])
+
+
+Rewrite = Callable[[KernelCall], KernelCall]
+
+
+def chain(*rewrites: Rewrite) -> Rewrite:
+    """Composes rewrites: `chain(f, g)(call) == g(f(call))`; `chain()` is the identity."""
+
+    def rewrite(call: KernelCall) -> KernelCall:
+        for step in rewrites:
+            call = step(call)
+        return call
+
+    return rewrite

@@ -1,0 +1,21 @@
+"""Keras layers that wrap a `keras.layers.LSTM`, a `GRU` or a `Bidirectional` of one with dropout."""
+
+from recdrop_tune.wrappers._base import AbstractDropoutWrapper as AbstractDropoutWrapper
+from recdrop_tune.wrappers._registry import wrap as wrap
+from recdrop_tune.wrappers.lambda_dropout import LambdaDropoutWrapper as LambdaDropoutWrapper
+from recdrop_tune.wrappers.native_dropout import NativeDropoutWrapper as NativeDropoutWrapper
+from recdrop_tune.wrappers.recurrent_dropout import (
+    RecurrentDropoutWrapper as RecurrentDropoutWrapper,
+)
+from recdrop_tune.wrappers.time_distributed_dropout import (
+    TimeDistributedDropoutWrapper as TimeDistributedDropoutWrapper,
+)
+
+__all__ = [
+    "AbstractDropoutWrapper",
+    "LambdaDropoutWrapper",
+    "NativeDropoutWrapper",
+    "RecurrentDropoutWrapper",
+    "TimeDistributedDropoutWrapper",
+    "wrap",
+]

@@ -1,0 +1,113 @@
+"""Dropout with a mask function of the user's own on a layer's input or output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.rewrites import KernelCall, bernoulli, gaussian
+from recdrop_tune.rewrites._call import Tensor
+from recdrop_tune.wrappers._base import AbstractDropoutWrapper
+from recdrop_tune.wrappers._rates import Rate
+
+NoiseFunction = Callable[..., Tensor]
+
+_SHIPPED: dict[str, NoiseFunction] = {"bernoulli": bernoulli, "gaussian": gaussian}
+
+
+@keras.saving.register_keras_serializable(package="recdrop_tune")
+class LambdaDropoutWrapper(AbstractDropoutWrapper):
+    """Multiplies the input or the output by the noise that a function draws.
+
+        x' = x * function(shape, rate, seed)
+
+    The function draws anew for each batch and in training only; its noise should have mean 1, as
+    dropout's 0 or 1 / (1 - rate) has. What a `Lambda` layer with a random mask computes, with its
+    usual mistakes mended: noise left on at inference, survivors not scaled, a mask drawn once. The
+    recurrence is untouched, so the layer stays on cuDNN. Inference: the plain layer.
+
+    Args:
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
+        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
+        placement: `"input"`, `"output"` or `"input+output"`.
+        function: `"bernoulli"`, `"gaussian"`, or a function `(shape, rate, seed) -> noise` where
+            `shape` is that of the tensor, `rate` a scalar tensor, and `seed` a
+            `keras.random.SeedGenerator`; the noise must broadcast to `shape`. To save a model with
+            it, decorate it with `keras.saving.register_keras_serializable()`.
+        seed: Integer seed of the noise.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        mask: Booleans of shape `(batch, time)`.
+        training: Whether to drop.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+
+    Raises:
+        InvalidArgumentError: The layer, a rate, the placement or the function is not one of the above.
+
+    Example:
+        >>> import keras
+        >>> from recdrop_tune.wrappers import LambdaDropoutWrapper
+        >>> layer = LambdaDropoutWrapper(keras.layers.GRU(4), rate=0.2, function="gaussian")
+        >>> layer(keras.ops.ones((2, 3, 5)), training=True).shape
+        TensorShape([2, 4])
+
+    Reference:
+        Srivastava et al. (2014), "Dropout", JMLR 15 (Bernoulli, and Gaussian in section 10).
+    """
+
+    technique_id = "lambda"
+
+    def __init__(
+        self,
+        layer: Any,
+        rate: Rate,
+        placement: str = "input",
+        function: str | NoiseFunction | dict[str, Any] = "bernoulli",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(layer, rate, placement, seed, **kwargs)
+        if isinstance(function, dict):  # as `get_config` writes it
+            function = keras.saving.deserialize_keras_object(function)
+        self.function = function
+        self._draw = _resolve(function)
+
+    def input_noise(self, sequences: Tensor) -> Tensor:
+        """Draws the function's noise for the sequences."""
+        return self._draw(ops.shape(sequences), self._rate("input"), self.seed_generator)
+
+    def output_noise(self, output: Tensor) -> Tensor:
+        """Draws the function's noise for the output."""
+        return self._draw(ops.shape(output), self._rate("output"), self.seed_generator)
+
+    def rewrite(self, call: KernelCall) -> KernelCall:
+        """Leaves the call alone: this technique has no `recurrent` site."""
+        return call
+
+    def _rate(self, site: str) -> Tensor:
+        return ops.convert_to_tensor(self.rates[site])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration, the function by its registered name."""
+        function = self.function
+        if not isinstance(function, str):
+            function = keras.saving.serialize_keras_object(function)
+        return {**super().get_config(), "function": function}
+
+
+def _resolve(function: str | NoiseFunction) -> NoiseFunction:
+    if isinstance(function, str) and function in _SHIPPED:
+        return _SHIPPED[function]
+    if callable(function):
+        return function
+    raise invalid_argument(
+        "function",
+        expected=f"one of {', '.join(_SHIPPED)}, or a function (shape, rate, seed) -> noise",
+        received=function,
+    )
