@@ -19,7 +19,9 @@ Step = Callable[[Any, Any], tuple[Tensor, list[Tensor]]]
 def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
     """Runs a call in Keras's own loop over time steps, gates forced where they are computed."""
     make_step = _lstm_step if call.cell == "lstm" else _gru_step
-    inputs = (call.sequences, *(forcing.bits for forcing in call.forcings))
+    # One tensor, not a tuple: Keras's loop asks its inputs for a shape where the length is unknown.
+    bits = [forcing.bits for forcing in call.forcings]
+    inputs = ops.concatenate([call.sequences, *bits], axis=-1) if bits else call.sequences
     outcome = _hooks.rnn(
         make_step(call, layer),
         inputs,
@@ -32,6 +34,13 @@ def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
         return_all_outputs=layer.return_sequences,
     )
     return finish(call, layer, *outcome)
+
+
+def _unpack(inputs: Tensor, call: KernelCall) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Takes one step's features and bits apart: `(batch, features)`, and `(batch, units)` each."""
+    features, units = call.sequences.shape[-1], call.units
+    starts = [features + i * units for i in range(len(call.forcings))]
+    return inputs[:, :features], tuple(inputs[:, start : start + units] for start in starts)
 
 
 def _project(tensor: Tensor, weights: Tensor, noise: Tensor | None, call: KernelCall) -> Tensor:
@@ -58,14 +67,14 @@ def _lstm_step(call: KernelCall, layer: Any) -> Step:
     gate, squash = layer.recurrent_activation, layer.activation
 
     def step(inputs: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
-        x, *bits = inputs
+        x, bits = _unpack(inputs, call)
         h, c = states[0], states[1]
         z = _project(x, call.kernel, call.input_noise, call)
         z = z + _project(h, call.recurrent_kernel, call.state_noise, call)
         z = z if call.bias is None else z + call.bias
         blocks = split_gates(z, "lstm")
         opened = {name: gate(blocks[name]) for name in ("input", "forget", "output")}
-        opened = _force(opened, tuple(bits), call)
+        opened = _force(opened, bits, call)
         c = opened["forget"] * c + opened["input"] * squash(blocks["candidate"])
         h = opened["output"] * squash(c)
         return h, [h, c]
@@ -79,7 +88,7 @@ def _gru_step(call: KernelCall, layer: Any) -> Step:
     early = None if call.reset_after else _early_reset(call)
 
     def step(inputs: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
-        x, *bits = inputs
+        x, bits = _unpack(inputs, call)
         h = states[0]
         x_blocks = split_gates(
             _plus(_project(x, call.kernel, call.input_noise, call), input_bias), "gru"
@@ -88,7 +97,7 @@ def _gru_step(call: KernelCall, layer: Any) -> Step:
             _plus(_project(h, call.recurrent_kernel, call.state_noise, call), recurrent_bias), "gru"
         )
         opened = {name: gate(x_blocks[name] + h_blocks[name]) for name in ("update", "reset")}
-        opened = _force(opened, tuple(bits), call)
+        opened = _force(opened, bits, call)
         update, reset = opened["update"], opened["reset"]
         fed_back = reset * h_blocks["candidate"] if early is None else early(reset * h)
         h = update * h + (1 - update) * squash(x_blocks["candidate"] + fed_back)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from recdrop_tune.rewrites._call import Tensor
 
-Seed = keras.random.SeedGenerator
+Seed = Any  # keras.random.SeedGenerator; Keras ships no type information
 
 
 def dropped(shape: Sequence[int | Tensor], rate: float | Tensor, seed: Seed) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import keras
 from keras import ops
@@ -74,7 +74,7 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
     ) -> None:
         super().__init__(layer, rate, placement, seed, **kwargs)
         if isinstance(function, dict):  # as `get_config` writes it
-            function = keras.saving.deserialize_keras_object(function)
+            function = cast(NoiseFunction, keras.saving.deserialize_keras_object(function))
         self.function = function
         self._draw = _resolve(function)
 

@@ -1,0 +1,42 @@
+"""Adds the search for a dropout to one recurrent layer of a model that the user builds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.wrappers import wrap
+
+
+def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "lstm") -> Any:
+    """Wraps a recurrent layer with the dropout that the hyperparameters name.
+
+    It registers `wrapper`, `placement` and `rate` of the space on `hp`; what the space says about
+    the size of the model is not used, for the model is yours.
+
+    Args:
+        hp: The `keras_tuner.HyperParameters` that the build function was called with.
+        layer: A `keras.layers.LSTM`, a `GRU`, or a `Bidirectional` of one.
+        name: Prefixes the names of the hyperparameters by `name/`, so that each layer has a dropout
+            of its own. Two calls without a name, or with the same, share one setting.
+        space: Anything that `SearchSpace.load` takes.
+
+    Returns:
+        The wrapped layer, to be called as the layer would be; `layer` itself where the trial is one
+        without dropout.
+
+    Raises:
+        SearchSpaceError: The space is not valid.
+        InvalidArgumentError: The layer is not one that can be wrapped.
+
+    Example:
+        >>> import keras, keras_tuner
+        >>> from recdrop_tune import dropout_rnn
+        >>> space = {"wrapper": "recurrent", "placement": "recurrent", "rate": [0.2, 0.4]}
+        >>> hp = keras_tuner.HyperParameters()
+        >>> layer = dropout_rnn(hp, keras.layers.GRU(8), name="encoder", space=space)
+        >>> hp.values
+        {'encoder/wrapper': 'recurrent', 'encoder/placement': 'recurrent', 'encoder/rate': 0.2}
+    """
+    sample = SearchSpace.load(space).sample_dropout(hp, name)
+    return wrap(layer, sample.wrapper, **sample.wrap_arguments())

@@ -1,0 +1,80 @@
+"""Reads a whole search space: every key, and what the keys say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from recdrop_tune.catalog import SITES, TECHNIQUES
+from recdrop_tune.spaces._fields import FIELDS
+from recdrop_tune.spaces._report import Report
+from recdrop_tune.spaces._values import Range, Value, read_value
+
+
+def read_fields(raw: Mapping[Any, Any], report: Report) -> dict[str, Any]:
+    """Turns what users write into the fields of the model, or raises one error for all problems."""
+    fields: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key not in FIELDS:
+            report.add_key("", key, tuple(FIELDS))
+        elif key == "rate" and isinstance(value, Mapping) and set(value) & set(SITES):
+            fields[key] = _read_site_rates(value, report)
+        else:
+            fields[key] = read_value(FIELDS[key], value, key, report)
+    report.check()
+    _check_placements(fields, report)
+    report.check()
+    return fields
+
+
+def _read_site_rates(raw: Mapping[Any, Any], report: Report) -> dict[str, Value | None]:
+    for key in raw:
+        if key not in SITES:
+            report.add_key("rate", key, SITES)
+    sites = [site for site in SITES if site in raw]
+    return {site: read_value(FIELDS["rate"], raw[site], f"rate.{site}", report) for site in sites}
+
+
+def _check_placements(fields: dict[str, Any], report: Report) -> None:
+    """Checks `wrapper`, `placement` and `rate` against one another."""
+    placement, rate = fields.get("placement"), fields.get("rate")
+    wrappers = [
+        item for item in as_words(fields.get("wrapper", tuple(TECHNIQUES))) if item != "none"
+    ]
+    offered = {wrapper: offered_placements(wrapper, placement, rate) for wrapper in wrappers}
+    for wrapper, placements in offered.items():
+        if not placements:
+            key, value = (
+                ("rate", plain(rate)) if placement is None else ("placement", plain(placement))
+            )
+            having = ", ".join(TECHNIQUES[wrapper].placements)
+            expected = f"a placement that the wrapper `{wrapper}` has, one of {having}"
+            report.add(key, expected, value, f"Add one, or leave `{wrapper}` out of `wrapper`.")
+    if isinstance(rate, dict):
+        used = {site for item in chain(*offered.values()) for site in item.split("+")}
+        for site in [site for site in SITES if site in used and site not in rate]:
+            report.add("rate", f"a rate for the site `{site}`, which `placement` has", plain(rate))
+
+
+def offered_placements(wrapper: str, placement: Value | None, rate: object) -> tuple[str, ...]:
+    """The placements of a wrapper that the space asks for, in the order of the space."""
+    having = TECHNIQUES[wrapper].placements
+    if placement is not None:
+        return tuple(item for item in as_words(placement) if item in having)
+    sites = set(rate) if isinstance(rate, dict) else set(SITES)
+    return tuple(item for item in having if set(item.split("+")) <= sites)
+
+
+def as_words(value: Any) -> tuple[str, ...]:
+    """Returns a fixed value as a choice of one."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as users write it."""
+    if isinstance(value, Range):
+        return value.to_dict()
+    if isinstance(value, dict):
+        return {site: plain(item) for site, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,211 @@
+"""Registers a search space as Keras Tuner hyperparameters and reads the values active now."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from recdrop_tune.catalog import SITES
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.spaces._fields import Scalar
+from recdrop_tune.spaces._values import Range, Value
+
+Rate = float | dict[str, float]
+
+_SUFFIX = re.compile(rf"((?:^|/)(?:placement|rate\.(?:{'|'.join(SITES)})))\.[\w-]+$")
+
+
+@dataclass(frozen=True)
+class DropoutSample:
+    """One setting of the dropout: which wrapper, where, how much.
+
+    Attributes:
+        wrapper: Id of a technique; `"none"` for no dropout.
+        placement: Where it drops, such as `"input+recurrent"`; `None` for no dropout.
+        rate: One rate for all sites, or one per site of `placement`; `None` for no dropout.
+    """
+
+    wrapper: str
+    placement: str | None
+    rate: Rate | None
+
+    def wrap_arguments(self) -> dict[str, Any]:
+        """Returns the keyword arguments for `recdrop_tune.wrappers.wrap`; none for no dropout."""
+        if self.wrapper == "none":
+            return {}
+        return {"placement": self.placement, "rate": self.rate}
+
+
+@dataclass(frozen=True)
+class Sample(DropoutSample):
+    """One configuration of a search space: what a hypermodel builds.
+
+    Attributes:
+        cell: `"lstm"` or `"gru"`.
+        units: Units of each recurrent layer.
+        layers: Number of recurrent layers.
+        bidirectional: Whether the layers read the sequence both ways.
+        learning_rate: Learning rate of the optimizer.
+    """
+
+    cell: str
+    units: int
+    layers: int
+    bidirectional: bool
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """The wrappers of a space which are offered the same placements.
+
+    Attributes:
+        wrappers: Their ids.
+        placements: What they are offered.
+        suffix: Ends the names of the group's own hyperparameters; empty where it is the only group.
+            Keras Tuner allows one name under several conditions, but then loses its value:
+            `HyperParameters.ensure_active_values` deletes what an active hyperparameter holds when
+            it meets an inactive one of that name.
+    """
+
+    wrappers: tuple[str, ...]
+    placements: tuple[str, ...]
+    suffix: str
+
+
+@dataclass(frozen=True)
+class DropoutPlan:
+    """The conditional part of a space, worked out: what is offered under which wrapper.
+
+    Attributes:
+        wrappers: The wrappers searched.
+        groups: Those of them which drop, by what they are offered.
+        rate: One value for all sites, or one per site.
+    """
+
+    wrappers: tuple[str, ...]
+    groups: tuple[Group, ...]
+    rate: Value | dict[str, Value]
+
+
+@contextmanager
+def named(hp: Any, name: str | None) -> Iterator[None]:
+    """Prefixes hyperparameter names by `name/` where there is a name."""
+    if name is None:
+        yield
+        return
+    with hp.name_scope(name):
+        yield
+
+
+def register(hp: Any, name: str, value: Value) -> Any:
+    """Registers one hyperparameter and returns its value, `None` where it is inactive."""
+    if isinstance(value, Range):
+        return _register_range(hp, name, value)
+    if not isinstance(value, tuple):
+        return hp.Fixed(name, value)
+    if all(isinstance(item, bool) for item in value):
+        # `Choice` would make 0 and 1 of them.
+        return hp.Boolean(name, default=value[0])
+    return hp.Choice(name, list(value))
+
+
+def _register_range(hp: Any, name: str, value: Range) -> Any:
+    method = hp.Int if isinstance(value.min, int) else hp.Float
+    sampling = "log" if value.log else "linear"
+    drawn = method(name, value.min, _reachable_max(value), step=value.step, sampling=sampling)
+    if drawn is None or value.step is None:
+        return drawn
+    # Keras Tuner multiplies steps out: 0.05 + 2 * 0.05 is 0.15000000000000002, and 0.15 is meant.
+    return drawn if isinstance(drawn, int) else float(f"{drawn:.12g}")
+
+
+def _reachable_max(value: Range) -> float:
+    """Returns the last value of a stepped range, so that Keras Tuner counts it in.
+
+    Keras Tuner takes `(max - min) // step + 1` values, which floating point cuts by one for ranges
+    such as 0.05 to 0.6 by 0.05: the upper end would never be tried. Where that is so, the upper end
+    is moved by the one or two units in the last place that mend the count.
+    """
+    if value.step is None or value.size is None or isinstance(value.min, int):
+        return value.max
+    steps = value.size - 1
+    last = float(f"{value.min + steps * value.step:.12g}")
+    while (last - value.min) // value.step < steps:
+        last = math.nextafter(last, math.inf)
+    return last
+
+
+def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
+    """Registers wrapper, placement and rate on `hp` and returns the values active now."""
+    wrapper = register(hp, "wrapper", _as_value(plan.wrappers))
+    if wrapper is not None and wrapper not in plan.wrappers:
+        raise invalid_argument(
+            "wrapper",
+            expected=f"one that the space has: {', '.join(plan.wrappers)}",
+            received=wrapper,
+        )
+    placement: str | None = None
+    rates: dict[str, float] = {}
+    for group in plan.groups:
+        with hp.conditional_scope("wrapper", list(group.wrappers)):
+            drawn = register(hp, f"placement{group.suffix}", _as_value(group.placements))
+            placement = placement or drawn
+            if isinstance(plan.rate, dict):
+                rates.update(_sample_site_rates(hp, group, plan.rate))
+    rate = rates if isinstance(plan.rate, dict) else _sample_rate(plan, hp)
+    # Inside a conditional scope of the user's that is inactive, every value is None: no dropout.
+    return DropoutSample(wrapper or "none", placement, rate if placement else None)
+
+
+def _sample_site_rates(hp: Any, group: Group, rates: dict[str, Value]) -> dict[str, float]:
+    """Registers `rate.<site>` under the placements that have the site; returns the active ones."""
+    drawn: dict[str, float] = {}
+    for site, value in rates.items():
+        having = [placement for placement in group.placements if site in placement.split("+")]
+        if not having:
+            continue
+        with hp.conditional_scope(f"placement{group.suffix}", having):
+            rate = register(hp, f"rate.{site}{group.suffix}", value)
+        if rate is not None:
+            drawn[site] = rate
+    return drawn
+
+
+def _sample_rate(plan: DropoutPlan, hp: Any) -> float | None:
+    """Registers the one `rate` that all wrappers which drop share."""
+    dropping = [wrapper for group in plan.groups for wrapper in group.wrappers]
+    if not dropping or isinstance(plan.rate, dict):
+        return None
+    with hp.conditional_scope("wrapper", dropping):
+        rate: float | None = register(hp, "rate", plan.rate)
+    return rate
+
+
+def _as_value(words: Iterable[str]) -> Value:
+    """A choice of one is a fixed value."""
+    choice: tuple[Scalar, ...] = tuple(words)
+    return choice[0] if len(choice) == 1 else choice
+
+
+def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Takes the group suffixes off the names of active hyperparameters.
+
+    A space in which some wrappers are offered other placements than others has one `placement` for
+    each such group of wrappers, of which one is active. In a table all of them belong in one column.
+
+    Args:
+        values: The values of one trial, by the name in Keras Tuner.
+
+    Returns:
+        The same values in the same order, by the keys of the search space (`name/` prefixes stay).
+
+    Example:
+        >>> plain_names({"wrapper": "lambda", "placement.time_distributed-lambda": "input"})
+        {'wrapper': 'lambda', 'placement': 'input'}
+    """
+    return {_SUFFIX.sub(r"\1", name): value for name, value in values.items()}

@@ -1,0 +1,108 @@
+"""The matrix the laws run over: wrapper x placement x cell x what a Keras RNN can be asked to do."""
+
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.wrappers import wrap
+
+BATCH, TIME, FEATURES, UNITS = 3, 5, 2, 4
+
+OPTIONS = {"recurrent": ({"per_step": True}, {"per_step": False})}
+"""Options of a wrapper that change who shares a mask: each is a row of the matrix."""
+
+WRAPPERS = [
+    (technique.id, placement, options)
+    for technique in TECHNIQUES.values()
+    for placement in technique.placements
+    for options in OPTIONS.get(technique.id, ({},))
+]
+
+WIDEST = [w for w in WRAPPERS if w[1] == TECHNIQUES[w[0]].placements[-1]]
+"""Each wrapper once for each option, at all its sites: for tests that take seconds."""
+
+CELLS = {
+    "lstm": (keras.layers.LSTM, {}),
+    "lstm_no_bias": (keras.layers.LSTM, {"use_bias": False}),
+    "gru": (keras.layers.GRU, {}),
+    "gru_reset_before": (keras.layers.GRU, {"reset_after": False}),
+}
+
+MASKS = {
+    "none": None,
+    "right": np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], bool),
+    "left": np.array([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]], bool),
+    "holed": np.array([[1, 0, 1, 1, 0], [0, 1, 0, 1, 1], [0, 0, 0, 0, 0]], bool),
+}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a Keras RNN layer is asked to do."""
+
+    layer: dict = field(default_factory=dict)
+    mask: str = "none"
+    initial_state: bool = False
+
+
+SCENARIOS = {
+    "last": Scenario(),
+    "sequences": Scenario({"return_sequences": True}),
+    "states": Scenario({"return_sequences": True, "return_state": True}),
+    "last_and_states": Scenario({"return_state": True}),
+    "backwards": Scenario({"return_sequences": True, "return_state": True, "go_backwards": True}),
+    "initial_state": Scenario({"return_state": True}, initial_state=True),
+    "stateful": Scenario({"stateful": True, "return_state": True}),
+    "unrolled": Scenario({"unroll": True, "return_sequences": True}),
+    "right_padded": Scenario({"return_sequences": True, "return_state": True}, mask="right"),
+    "left_padded": Scenario({"return_sequences": True, "return_state": True}, mask="left"),
+    "holed_backwards": Scenario(
+        {"return_sequences": True, "return_state": True, "go_backwards": True}, mask="holed"
+    ),
+    "masked_last": Scenario({"return_state": True}, mask="right"),
+}
+
+CELL_SCENARIOS = [
+    (cell, scenario)
+    for cell in CELLS
+    for scenario in (SCENARIOS if cell in ("lstm", "gru") else ("sequences", "holed_backwards"))
+]
+"""Everything for the cells that cuDNN has; a few scenarios for those that only the loop can run."""
+
+
+def make_layer(cell, seed=1, **options):
+    """A Keras layer with weights worth testing: biases that are not zero."""
+    kind, defaults = CELLS[cell]
+    layer = kind(UNITS, **{"dtype": "float64", **defaults, **options})
+    layer.build((BATCH, TIME, FEATURES))
+    layer.built = True
+    generator = np.random.default_rng(seed)
+    for weight in layer.trainable_weights:
+        weight.assign(generator.normal(0.0, 0.5, weight.shape))
+    return layer
+
+
+def make_wrapper(layer, wrapper, rate=0.4, seed=7):
+    technique_id, placement, options = wrapper
+    return wrap(layer, technique_id, placement=placement, rate=rate, seed=seed, **options)
+
+
+def make_inputs(cell, initial_state=False, seed=2):
+    generator = np.random.default_rng(seed)
+    sequences = generator.normal(size=(BATCH, TIME, FEATURES))
+    count = 2 if cell.startswith("lstm") else 1
+    states = [generator.normal(size=(BATCH, UNITS)) for _ in range(count)]
+    return sequences, states if initial_state else None
+
+
+def arrays(result):
+    """What a layer returned, as a list of NumPy arrays."""
+    parts = result if isinstance(result, (list, tuple)) else [result]
+    return [keras.ops.convert_to_numpy(part) for part in parts]
+
+
+def wrapper_id(wrapper):
+    technique_id, placement, options = wrapper
+    return "-".join([technique_id, placement, *(f"{k}={v}" for k, v in options.items())])

@@ -1,0 +1,54 @@
+"""Law 2: with rate 0, and at inference, a wrapper is the wrapped layer, bit for bit."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from tests.laws.cases import (
+    CELL_SCENARIOS,
+    MASKS,
+    SCENARIOS,
+    WRAPPERS,
+    arrays,
+    make_inputs,
+    make_layer,
+    make_wrapper,
+    wrapper_id,
+)
+
+
+def run_plain_and_wrapped(wrapper, cell, scenario, rate, training):
+    case = SCENARIOS[scenario]
+    layer = make_layer(cell, dtype="float32", **case.layer)
+    wrapped = make_wrapper(layer, wrapper, rate)
+    sequences, states = make_inputs(cell, case.initial_state)
+    call = {"mask": MASKS[case.mask], "initial_state": states}
+    plain = layer(ops.array(sequences, "float32"), **call)
+    if layer.stateful:
+        layer.reset_state()
+    return arrays(plain), arrays(
+        wrapped(ops.array(sequences, "float32"), training=training, **call)
+    )
+
+
+@pytest.mark.parametrize(("cell", "scenario"), CELL_SCENARIOS)
+@pytest.mark.parametrize(
+    ("rate", "training"), [(0.0, True), (0.4, False)], ids=["rate_0", "inference"]
+)
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_is_the_plain_layer(wrapper, cell, scenario, rate, training):
+    if wrapper[0] == "native" and "recurrent" in wrapper[1] and rate == 0.0:
+        pytest.skip(
+            "one product per gate, as in Keras's own cell: equal to rounding, see the next test"
+        )
+    plain, wrapped = run_plain_and_wrapped(wrapper, cell, scenario, rate, training)
+    for one, other in zip(plain, wrapped, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("cell", "scenario"), CELL_SCENARIOS)
+@pytest.mark.parametrize("placement", ["recurrent", "input+recurrent"])
+def test_native_with_rate_0(placement, cell, scenario):
+    plain, wrapped = run_plain_and_wrapped(("native", placement, {}), cell, scenario, 0.0, True)
+    for one, other in zip(plain, wrapped, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)

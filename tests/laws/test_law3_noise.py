@@ -1,0 +1,135 @@
+"""Law 3: the noise is there, new in each call, shared by whom it should be, and keeps the mean."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from recdrop_tune.rewrites import KernelCall
+from recdrop_tune.wrappers import (
+    LambdaDropoutWrapper,
+    NativeDropoutWrapper,
+    RecurrentDropoutWrapper,
+)
+from tests.laws.cases import (
+    WRAPPERS,
+    arrays,
+    make_inputs,
+    make_layer,
+    make_wrapper,
+    wrapper_id,
+)
+
+RATE = 0.3
+SHAPE = BATCH, TIME, UNITS = 64, 20, 32
+# Standard error of the mean of n draws of 0 or 1 / (1 - rate); per_step=False has one draw a sequence.
+FOUR_SIGMA = 4 * np.sqrt(RATE / (1 - RATE) / (BATCH * UNITS))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_each_call_draws_anew(wrapper, cell):
+    layer = make_layer(cell, return_sequences=True)
+    wrapped = make_wrapper(layer, wrapper)
+    sequences = ops.array(make_inputs(cell)[0])
+    (plain,), (first,), (second,) = (
+        arrays(result)
+        for result in (
+            layer(sequences),
+            wrapped(sequences, training=True),
+            wrapped(sequences, training=True),
+        )
+    )
+    assert not np.allclose(first, plain)
+    assert not np.allclose(first, second)
+
+
+def build(cls, cell="lstm", **options):
+    kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell]
+    layer = kind(UNITS, return_sequences=True)
+    layer.build((BATCH, TIME, UNITS))
+    layer.built = True
+    return cls(layer, rate=RATE, seed=0, **options)
+
+
+def kernel_call(cell):
+    gates = {"lstm": 4, "gru": 3}[cell]
+    states = (ops.ones((BATCH, UNITS)),) * (2 if cell == "lstm" else 1)
+    return KernelCall(
+        cell,
+        ops.ones(SHAPE),
+        states,
+        ops.ones((UNITS, gates * UNITS)),
+        ops.ones((UNITS, gates * UNITS)),
+        ops.ones((gates * UNITS,)) if cell == "lstm" else ops.ones((2, gates * UNITS)),
+    )
+
+
+def check_factors(factors, mean_tolerance=FOUR_SIGMA):
+    """Survivors are 1 / (1 - rate), the rest 0, and the mean is 1."""
+    np.testing.assert_allclose(np.unique(factors), [0.0, 1 / (1 - RATE)], rtol=1e-6)
+    assert abs(factors.mean() - 1.0) < mean_tolerance
+
+
+@pytest.mark.parametrize("wrapper", [w for w in WRAPPERS if "+" not in w[1]], ids=wrapper_id)
+def test_mean_is_preserved(wrapper):
+    technique, site, options = wrapper
+    layer = keras.layers.LSTM(UNITS, return_sequences=True)
+    wrapped = make_wrapper(layer, (technique, site, options), RATE, seed=0)
+    if site == "input":
+        check_factors(np.array(wrapped.input_noise(ops.ones(SHAPE))))
+    elif site == "output":
+        check_factors(np.array(wrapped.output_noise(ops.ones(SHAPE))))
+    elif technique == "native":
+        check_factors(np.array(wrapped.rewrite(kernel_call("lstm")).state_noise))
+    else:
+        call = wrapped.rewrite(kernel_call("lstm"))
+        kept = 1.0 - np.array(call.forcings[0].bits)[:, :-1]  # the last step feeds nothing back
+        scale = np.array(call.recurrent_kernel)[0, 0]
+        check_factors(kept * scale)
+        np.testing.assert_allclose(np.array(call.output_scale)[0, :-1], 1 / (1 - RATE), rtol=1e-6)
+        np.testing.assert_array_equal(np.array(call.output_scale)[0, -1], 1.0)
+
+
+def test_gru_scales_only_what_the_candidate_reads():
+    call = build(RecurrentDropoutWrapper, "gru").rewrite(kernel_call("gru"))
+    expected = np.repeat([1.0, 1.0, 1 / (1 - RATE)], UNITS)
+    np.testing.assert_allclose(
+        np.array(call.recurrent_kernel), np.tile(expected, (UNITS, 1)), rtol=1e-6
+    )
+    np.testing.assert_allclose(np.array(call.bias), [np.ones(3 * UNITS), expected], rtol=1e-6)
+    check_factors((1.0 - np.array(call.forcings[0].bits)) * expected[-1])
+
+
+@pytest.mark.parametrize("per_step", [True, False])
+def test_recurrent_masks_are_shared_over_time_only_when_asked(per_step):
+    wrapped = build(RecurrentDropoutWrapper, "gru", per_step=per_step)
+    bits = np.array(wrapped.rewrite(kernel_call("gru")).forcings[0].bits)
+    assert (bits == bits[:, :1]).all() == (not per_step)
+    assert not (bits == bits[:1]).all()  # samples never share one
+
+
+def test_native_masks_belong_to_a_sample_and_a_gate():
+    wrapped = build(NativeDropoutWrapper, placement="input+recurrent")
+    call = wrapped.rewrite(kernel_call("lstm"))
+    for noise in (np.array(call.input_noise), np.array(call.state_noise)):
+        assert noise.shape == (4, BATCH, UNITS)
+        assert not (noise == noise[:1]).all()
+        assert not (noise == noise[:, :1]).all()
+
+
+def test_gaussian_noise_has_the_moments_of_dropout():
+    wrapped = build(LambdaDropoutWrapper, function="gaussian")
+    noise = np.array(wrapped.input_noise(ops.ones(SHAPE)))
+    assert abs(noise.mean() - 1.0) < FOUR_SIGMA
+    assert noise.var() == pytest.approx(RATE / (1 - RATE), rel=0.05)
+
+
+def test_the_same_seed_draws_the_same_masks():
+    first, second = (build(RecurrentDropoutWrapper) for _ in range(2))
+    for one, other in zip(first.layer.weights, second.layer.weights, strict=True):
+        other.assign(one)
+    sequences = keras.random.normal(SHAPE, seed=1)
+    np.testing.assert_array_equal(
+        np.array(first(sequences, training=True)), np.array(second(sequences, training=True))
+    )

@@ -1,0 +1,42 @@
+"""Law 4: nothing is mutated: the wrapped layer alone is still the plain layer."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from tests.laws.cases import WRAPPERS, arrays, make_inputs, make_layer, make_wrapper, wrapper_id
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_the_layer_stays_plain(wrapper, cell, tmp_path):
+    layer = make_layer(cell, return_sequences=True)
+    sequences = ops.array(make_inputs(cell)[0])
+    config, names = layer.get_config(), [weight.path for weight in layer.weights]
+    values = [np.array(weight) for weight in layer.weights]
+    (before,) = arrays(layer(sequences))
+    attributes = set(vars(layer)) | set(vars(layer.cell))
+
+    make_wrapper(layer, wrapper)(sequences, training=True)
+
+    assert layer.get_config() == config
+    assert [weight.path for weight in layer.weights] == names
+    assert set(vars(layer)) | set(vars(layer.cell)) == attributes
+    for weight, value in zip(layer.weights, values, strict=True):
+        np.testing.assert_array_equal(np.array(weight), value)
+    np.testing.assert_array_equal(before, arrays(layer(sequences, training=True))[0])
+
+
+def test_training_a_wrapped_layer_trains_the_layer():
+    layer = keras.layers.LSTM(4)
+    wrapped = make_wrapper(layer, ("recurrent", "recurrent", {}))
+    model = keras.Sequential([keras.Input((5, 2)), wrapped, keras.layers.Dense(1)])
+    before = [np.array(weight) for weight in layer.weights]
+    model.compile("sgd", "mse")
+    model.fit(np.ones((8, 5, 2)), np.ones((8, 1)), verbose=0)
+    assert all(not np.allclose(np.array(w), b) for w, b in zip(layer.weights, before, strict=True))
+    plain = keras.Sequential([keras.Input((5, 2)), layer, model.layers[-1]])
+    np.testing.assert_array_equal(
+        model.predict(np.ones((2, 5, 2)), verbose=0), plain.predict(np.ones((2, 5, 2)), verbose=0)
+    )

@@ -1,0 +1,115 @@
+"""Law 5: configurations, `.keras` files, clones and checkpoints."""
+
+import keras
+import numpy as np
+import pytest
+
+from recdrop_tune.wrappers import LambdaDropoutWrapper, RecurrentDropoutWrapper
+from tests.laws.cases import FEATURES, TIME, UNITS, WRAPPERS, make_wrapper, wrapper_id
+
+X = np.random.default_rng(0).normal(size=(6, TIME, FEATURES)).astype("float32")
+
+
+def make_model(wrapper, kind=keras.layers.LSTM):
+    rnn = kind(UNITS) if wrapper is None else make_wrapper(kind(UNITS), wrapper)
+    return keras.Sequential([keras.Input((None, FEATURES)), rnn, keras.layers.Dense(1)])
+
+
+def same_configuration(one, other):
+    """Alike but for how Keras notes that the wrapped layer was built."""
+    first, second = one.get_config(), other.get_config()
+    assert first.pop("layer")["config"] == second.pop("layer")["config"]
+    assert first == second
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_config_round_trip(wrapper):
+    one = make_wrapper(keras.layers.GRU(UNITS, name="g"), wrapper, rate=0.25)
+    other = type(one).from_config(one.get_config())
+    assert other.get_config() == one.get_config()
+    assert other.layer is not one.layer
+    assert [float(v.numpy()) for v in other.rates.values()] == [0.25] * len(one.sites)
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_keras_file_in_safe_mode(wrapper, tmp_path):
+    model = make_model(wrapper)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(model.predict(X, verbose=0), loaded.predict(X, verbose=0))
+    same_configuration(loaded.layers[0], model.layers[0])
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_clone_model(wrapper):
+    model = make_model(wrapper)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    np.testing.assert_array_equal(model.predict(X, verbose=0), clone.predict(X, verbose=0))
+
+
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_weights_interchange_with_the_plain_layer(wrapper, kind, tmp_path):
+    wrapped, plain = make_model(wrapper, kind), make_model(None, kind)
+    assert [w.shape for w in wrapped.weights] == [w.shape for w in plain.weights]
+    plain.set_weights(wrapped.get_weights())
+    np.testing.assert_array_equal(wrapped.predict(X, verbose=0), plain.predict(X, verbose=0))
+    wrapped.layers[0].layer.set_weights(make_model(None, kind).layers[0].get_weights())
+    wrapped.save_weights(tmp_path / "w.weights.h5")
+    another = make_model(wrapper, kind)
+    another.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_array_equal(wrapped.predict(X, verbose=0), another.predict(X, verbose=0))
+
+
+def test_a_rate_set_later_is_saved(tmp_path):
+    model = make_model(("recurrent", "input+recurrent", {}))
+    model.layers[0].rate = {"input": 0.1, "recurrent": 0.6}
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras").layers[0]
+    assert loaded.rate == {"input": 0.1, "recurrent": 0.6}
+    assert float(loaded.rates["recurrent"].numpy()) == pytest.approx(0.6)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def halves(shape, rate, seed):
+    """Keeps the first half of the features, doubled."""
+    del rate, seed
+    kept = shape[-1] // 2
+    return keras.ops.concatenate(
+        [keras.ops.full((kept,), 2.0), keras.ops.zeros((shape[-1] - kept,))]
+    )
+
+
+def test_a_mask_function_of_ones_own(tmp_path):
+    wrapped = LambdaDropoutWrapper(
+        keras.layers.LSTM(UNITS), rate=0.5, placement="output", function=halves
+    )
+    model = keras.Sequential([keras.Input((None, FEATURES)), wrapped])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True).layers[0]
+    assert loaded.function is halves
+    same_configuration(loaded, wrapped)
+    plain, noisy = np.array(wrapped(X)), np.array(loaded(X, training=True))
+    np.testing.assert_allclose(noisy, np.concatenate([plain[:, :2] * 2, plain[:, 2:] * 0], axis=1))
+
+
+def test_a_lambda_is_refused_in_safe_mode(tmp_path):
+    function = lambda shape, rate, seed: keras.ops.ones(shape)  # noqa: E731
+    wrapped = LambdaDropoutWrapper(keras.layers.LSTM(UNITS), rate=0.5, function=function)
+    model = keras.Sequential([keras.Input((None, FEATURES)), wrapped])
+    with pytest.warns(UserWarning, match="includes a `lambda`"):
+        model.save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="lambda"):
+        keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+
+
+def test_bidirectional_config_round_trip():
+    outside = keras.layers.Bidirectional(
+        RecurrentDropoutWrapper(keras.layers.LSTM(UNITS), rate=0.3, seed=3)
+    )
+    again = keras.layers.Bidirectional.from_config(outside.get_config())
+    for layer in (outside, again):
+        assert not layer.forward_layer.go_backwards
+        assert layer.backward_layer.go_backwards
+        assert layer.backward_layer.layer.go_backwards

@@ -1,0 +1,46 @@
+"""Law 6: the dtype policy is kept under mixed precision, and everything stays finite."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from tests.laws.cases import MASKS, WRAPPERS, make_wrapper, wrapper_id
+
+X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
+
+
+@pytest.mark.parametrize("mask", ["none", "left"])
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_compute_dtype(wrapper, policy, kind, mask):
+    layer = kind(4, return_sequences=True, return_state=True, dtype=policy)
+    wrapped = make_wrapper(layer, wrapper)
+    assert wrapped.compute_dtype == layer.compute_dtype
+    for training in (True, False):
+        for part in wrapped(X, mask=MASKS[mask], training=training):
+            assert keras.backend.standardize_dtype(part.dtype) == layer.compute_dtype
+            assert bool(ops.all(ops.isfinite(ops.cast(part, "float32"))))
+    assert all(weight.dtype == layer.variable_dtype for weight in wrapped.weights)
+    assert all(rate.dtype == "float32" for rate in wrapped.rates.values())
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_global_policy_trains(wrapper, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = keras.Sequential(
+            [
+                keras.Input((5, 2)),
+                make_wrapper(keras.layers.LSTM(4, return_sequences=True), wrapper),
+                make_wrapper(keras.layers.GRU(4), wrapper),
+                keras.layers.Dense(1, dtype="float32"),
+            ]
+        )
+        model.compile("adam", "mse", jit_compile=False)
+        history = model.fit(X, np.ones((3, 1)), epochs=2, verbose=0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert np.isfinite(history.history["loss"]).all()

@@ -1,0 +1,104 @@
+"""Law 7: with a GPU in sight, the traced training graph is one cuDNN call per direction, and no loop.
+
+Tracing needs no GPU: Keras is told that there is one, and the graph is looked at, not run.
+"""
+
+import importlib
+
+import keras
+import pytest
+from keras import ops
+
+from recdrop_tune.wrappers import NativeDropoutWrapper
+from tests.laws.cases import WRAPPERS, make_wrapper, wrapper_id
+
+tf = pytest.importorskip("tensorflow")
+
+LEAVES_CUDNN = [w for w in WRAPPERS if w[0] == "native" and "recurrent" in w[1]]
+ON_CUDNN = [w for w in WRAPPERS if w not in LEAVES_CUDNN]
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Makes Keras's TensorFlow backend believe in a GPU."""
+    module = importlib.import_module("keras.src.backend.tensorflow.rnn")
+    monkeypatch.setattr(module, "_is_gpu_available", lambda: True)
+
+
+def operations(wrapped, *, mask=None, training=True):
+    """How often each operation occurs in the traced graph, the bodies of conditionals included."""
+    wrapped.build((None, None, 2))
+    wrapped.built = True
+
+    @tf.function
+    def step(sequences, mask):
+        with tf.GradientTape() as tape:
+            result = wrapped(sequences, mask=mask, training=training)
+            loss = sum(ops.sum(part) for part in tf.nest.flatten(result))
+        return tape.gradient(loss, [w.value for w in wrapped.trainable_weights])
+
+    sequences = tf.TensorSpec((None, None, 2), "float32")
+    graph = step.get_concrete_function(sequences, mask).graph.as_graph_def()
+    nodes = list(graph.node) + [n for f in graph.library.function for n in f.node_def]
+    counts = {}
+    for node in nodes:
+        counts[node.op] = counts.get(node.op, 0) + 1
+    return counts
+
+
+def assert_fused(counts, calls=1):
+    assert counts.get("CudnnRNNV3") == calls
+    assert counts.get("CudnnRNNBackpropV3") == calls
+    assert not [op for op in counts if "While" in op]
+
+
+@pytest.mark.parametrize("options", [{}, {"return_sequences": True, "go_backwards": True}], ids=str)
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
+@pytest.mark.parametrize("wrapper", ON_CUDNN, ids=wrapper_id)
+def test_one_cudnn_call_and_no_loop(gpu, wrapper, kind, options):
+    assert_fused(operations(make_wrapper(kind(4, **options), wrapper)))
+
+
+@pytest.mark.parametrize("wrapper", ON_CUDNN, ids=wrapper_id)
+def test_one_call_for_each_direction(gpu, wrapper):
+    bidirectional = keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True))
+    assert_fused(operations(make_wrapper(bidirectional, wrapper)), calls=2)
+
+
+@pytest.mark.parametrize("wrapper", ON_CUDNN, ids=wrapper_id)
+def test_one_call_for_each_direction_outside(gpu, wrapper):
+    outside = keras.layers.Bidirectional(make_wrapper(keras.layers.GRU(4), wrapper))
+    assert_fused(operations(outside), calls=2)
+
+
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
+@pytest.mark.parametrize("wrapper", LEAVES_CUDNN, ids=wrapper_id)
+def test_native_recurrent_dropout_leaves_cudnn(gpu, wrapper, kind):
+    counts = operations(make_wrapper(kind(4), wrapper))
+    assert "CudnnRNNV3" not in counts
+    assert [op for op in counts if "While" in op]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("wrapper", ON_CUDNN, ids=wrapper_id)
+def test_a_mask_is_checked_at_run_time(gpu, wrapper, training):
+    """cuDNN stops at a mask that is not right-padded: such a batch takes the loop instead."""
+    wrapped = make_wrapper(keras.layers.LSTM(4), wrapper)
+    counts = operations(wrapped, mask=tf.TensorSpec((None, None), "bool"), training=training)
+    assert "CudnnRNNV3" in counts
+    assert [op for op in counts if op in ("If", "StatelessIf")]
+    assert [op for op in counts if "While" in op]
+
+
+def test_other_cells_take_the_loop(gpu):
+    for layer in (keras.layers.GRU(4, reset_after=False), keras.layers.LSTM(4, use_bias=False)):
+        counts = operations(make_wrapper(layer, ("recurrent", "recurrent", {})))
+        assert "CudnnRNNV3" not in counts
+
+
+def test_insisting_on_cudnn_where_it_cannot_be_had(gpu):
+    wrapped = NativeDropoutWrapper(keras.layers.LSTM(4, use_cudnn=True), rate=0.3)
+    with pytest.raises(
+        ValueError, match=r"Invalid value received for argument `use_cudnn`.*per sample and gate"
+    ):
+        wrapped(ops.ones((2, 3, 2)), training=True)

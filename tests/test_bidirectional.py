@@ -1,0 +1,87 @@
+"""Bidirectional, inside and outside a wrapper: each direction draws masks of its own."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from recdrop_tune import engine
+from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, wrapper_id
+
+X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
+MODES = ["concat", "sum", "mul", "ave", None]
+
+
+def bidirectional(kind=keras.layers.LSTM, **options):
+    merge_mode = options.pop("merge_mode", "concat")
+    layer = keras.layers.Bidirectional(kind(4, **options), merge_mode=merge_mode)
+    layer.build((3, 5, 2))
+    layer.built = True
+    return layer
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"return_sequences": True}, {"return_sequences": True, "return_state": True}],
+    ids=["last", "sequences", "states"],
+)
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
+@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
+def test_inside_with_rate_0(wrapper, kind, options, mode):
+    layer = bidirectional(kind, merge_mode=mode, **options)
+    plain, wrapped = layer(X), make_wrapper(layer, wrapper, rate=0.0)(X, training=True)
+    for one, other in zip(arrays(plain), arrays(wrapped), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+def test_inside_runs_both_directions_with_masks_of_their_own():
+    layer = bidirectional(return_sequences=True)
+    wrapped = make_wrapper(layer, ("recurrent", "recurrent", {}), seed=5)
+    got = np.array(wrapped(X, training=True))
+    twin = make_wrapper(layer, ("recurrent", "recurrent", {}), seed=5)
+    seen = []
+
+    def rewrite(call):
+        seen.append(twin.rewrite(call))
+        return seen[-1]
+
+    forward = engine.call_layer(layer.forward_layer, X, rewrite=rewrite)
+    backward = engine.call_layer(layer.backward_layer, X, rewrite=rewrite)
+    expected = np.concatenate([np.array(forward), np.flip(np.array(backward), axis=1)], axis=-1)
+    np.testing.assert_array_equal(got, expected)
+    bits = [np.array(call.forcings[0].bits) for call in seen]
+    assert bits[0].any()
+    assert bits[1].any()
+    assert not (bits[0] == bits[1]).all()
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_outside(wrapper, seed):
+    inner = make_wrapper(
+        keras.layers.LSTM(4, return_sequences=True, return_state=True), wrapper, seed=seed
+    )
+    outside = keras.layers.Bidirectional(inner)
+    plain = arrays(outside(X))
+    assert plain[0].shape == (3, 5, 8)
+    noisy = arrays(outside(X, training=True))
+    assert not np.allclose(plain[0][..., :4], noisy[0][..., :4])  # the forward direction
+    assert not np.allclose(plain[0][..., 4:], noisy[0][..., 4:])  # and the backward one
+    draws = [
+        keras.random.uniform((50,), seed=direction.seed_generator)
+        for direction in (outside.forward_layer, outside.backward_layer)
+    ]
+    assert not np.allclose(*map(np.array, draws))
+
+
+def test_initial_states_and_masks_reach_their_direction():
+    layer = bidirectional(return_state=True)
+    states = [ops.full((3, 4), value) for value in (0.1, 0.2, 0.3, 0.4)]
+    mask = np.array([[1, 1, 1, 0, 0], [0, 1, 1, 1, 1], [1, 1, 1, 1, 1]], bool)
+    wrapped = make_wrapper(layer, ("recurrent", "recurrent", {}), rate=0.0)
+    plain = arrays(layer(X, initial_state=states, mask=mask))
+    for one, other in zip(
+        plain, arrays(wrapped(X, initial_state=states, mask=mask, training=True)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)

@@ -1,0 +1,134 @@
+"""The engine: what it needs of Keras's internals, and that forcing gates is the same on every kernel."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from recdrop_tune.engine import _hooks, run
+from recdrop_tune.rewrites import GateForcing, KernelCall, absorb_forcings, chain, drop_recurrent
+from tests.laws.cases import arrays, make_inputs, make_layer
+
+KERNEL_ARGUMENTS = {
+    "mask",
+    "kernel",
+    "recurrent_kernel",
+    "bias",
+    "activation",
+    "recurrent_activation",
+    "return_sequences",
+    "go_backwards",
+    "unroll",
+}
+"""What `engine/_cudnn.py` passes by name."""
+
+
+def test_keras_still_has_the_kernels_and_they_take_what_is_passed():
+    lstm = inspect.signature(_hooks.lstm).parameters
+    gru = inspect.signature(_hooks.gru).parameters
+    assert list(lstm)[:4] == ["inputs", "initial_state_h", "initial_state_c", "mask"]
+    assert list(gru)[:3] == ["inputs", "initial_state", "mask"]
+    assert set(lstm) >= KERNEL_ARGUMENTS
+    assert set(gru) >= KERNEL_ARGUMENTS | {"reset_after"}
+
+
+def test_keras_still_has_the_loop_and_the_check():
+    rnn = inspect.signature(_hooks.rnn).parameters
+    assert list(rnn)[:3] == ["step_function", "inputs", "initial_states"]
+    assert set(rnn) >= {
+        "go_backwards",
+        "mask",
+        "unroll",
+        "input_length",
+        "zero_output_for_mask",
+        "return_all_outputs",
+    }
+    check = inspect.signature(_hooks.cudnn_ok).parameters
+    assert set(check) >= {"activation", "recurrent_activation", "unroll", "use_bias"}
+
+
+def test_keras_layers_still_hand_their_kernel_these_names():
+    """The wrappers read these attributes of a layer and its cell."""
+    for layer in (keras.layers.LSTM(2), keras.layers.GRU(2)):
+        layer.build((1, 2, 3))
+        for name in ("kernel", "recurrent_kernel", "bias", "compute_dtype"):
+            assert hasattr(layer.cell, name)
+        for name in ("activation", "recurrent_activation", "use_bias", "unroll", "use_cudnn"):
+            assert hasattr(layer, name)
+        assert hasattr(layer, "zero_output_for_mask")
+
+
+def make_call(cell, layer, dtype):
+    sequences, states = make_inputs(cell, initial_state=True)
+    weights = [ops.cast(weight.value, dtype) for weight in layer.trainable_weights]
+    return KernelCall(
+        cell, ops.cast(sequences, dtype), tuple(ops.cast(s, dtype) for s in states), *weights
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("cell", "gates"),
+    [
+        ("lstm", (("output", 0),)),
+        ("lstm", (("input", 0), ("forget", 1))),
+        ("gru", (("reset", 0),)),
+        ("gru", (("update", 1),)),
+    ],
+    ids=str,
+)
+def test_forcing_by_extra_features_is_forcing_the_gate(cell, gates, dtype):
+    """What cuDNN is given (features and constant rows) computes what the loop does to the gate."""
+    layer = make_layer(cell, dtype="float32", return_sequences=True)
+    call = make_call(cell, layer, dtype)
+    bits = np.random.default_rng(0).random((3, 5, 4)) < 0.5
+    forcings = (GateForcing(ops.cast(bits, dtype), gates),)
+    forced = KernelCall(**{**vars(call), "forcings": forcings})
+    tolerance = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-6, "float64": 1e-12}[dtype]
+    absorbed = absorb_forcings(forced)
+    assert absorbed.sequences.shape == (3, 5, 2 + 4)
+    assert absorbed.forcings == ()
+    for one, other in zip(arrays(run(forced, layer)), arrays(run(absorbed, layer)), strict=True):
+        np.testing.assert_allclose(
+            one.astype("float64"), other.astype("float64"), rtol=tolerance, atol=tolerance
+        )
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_saturated_gate_overrules_large_pre_activations(cell):
+    layer = make_layer(cell, dtype="float32")
+    for weight in layer.trainable_weights:
+        weight.assign(np.array(weight) * 40)
+    call = make_call(cell, layer, "float32")
+    gate = "output" if cell == "lstm" else "reset"
+    forced = KernelCall(
+        **{**vars(call), "forcings": (GateForcing(ops.ones((3, 5, 4)), ((gate, 0),)),)}
+    )
+    for one, other in zip(
+        arrays(run(forced, layer)), arrays(run(absorb_forcings(forced), layer)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_absorbing_nothing_changes_nothing():
+    call = make_call("lstm", make_layer("lstm"), "float32")
+    assert absorb_forcings(call) is call
+
+
+def test_chain_is_the_same_steps_by_hand():
+    layer = make_layer("gru", return_sequences=True)
+    call = make_call("gru", layer, "float64")
+    masks = [np.random.default_rng(i).random((3, 5, 4)) < 0.4 for i in range(2)]
+
+    def drop(mask):
+        return lambda c: drop_recurrent(c, ops.array(mask), ops.zeros((3, 4), bool), 0.4)
+
+    first, second = drop(masks[0]), drop(masks[1])
+    by_hand = run(second(first(call)), layer)
+    for one, other in zip(
+        arrays(by_hand), arrays(run(chain(first, second)(call), layer)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    assert chain()(call) is call

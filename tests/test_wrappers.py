@@ -1,0 +1,241 @@
+"""Wrappers in models, the ways Keras users use recurrent layers; and what bad input is answered."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from recdrop_tune.catalog import TECHNIQUES, parse_placement
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.wrappers import (
+    LambdaDropoutWrapper,
+    NativeDropoutWrapper,
+    RecurrentDropoutWrapper,
+    TimeDistributedDropoutWrapper,
+    wrap,
+)
+from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, wrapper_id
+
+X = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")
+Y = X.sum(axis=(1, 2), keepdims=False)[:, None]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
+@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
+def test_stacked_in_a_model_of_unknown_batch_and_length(wrapper, kind, jit_compile):
+    inputs = keras.Input((None, 2))
+    hidden = make_wrapper(kind(4, return_sequences=True), wrapper)(inputs)
+    hidden = make_wrapper(kind(3), wrapper)(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
+    model.compile("adam", "mse", jit_compile=jit_compile)
+    loss = model.fit(X, Y, epochs=2, batch_size=3, verbose=0).history["loss"]
+    assert np.isfinite(loss).all()
+    assert model.predict(X[:, :3], verbose=0).shape == (8, 1)
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_masking_reaches_the_layer_and_goes_on(wrapper):
+    inputs = keras.Input((None, 2))
+    masked = keras.layers.Masking()(inputs)
+    hidden = make_wrapper(keras.layers.GRU(4, return_sequences=True), wrapper)(masked)
+    outputs = keras.layers.GlobalAveragePooling1D()(hidden)  # averages over valid steps alone
+    model = keras.Model(inputs, outputs)
+    padded = np.concatenate([X, np.zeros((8, 3, 2), "float32")], axis=1)
+    np.testing.assert_allclose(model(X), model(padded), rtol=1e-5, atol=1e-6)
+    assert np.isfinite(np.array(model(padded, training=True))).all()
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+def test_a_new_rate_needs_no_new_trace(wrapper):
+    technique_id, placement, options = wrapper
+    traces = []
+
+    @keras.saving.register_keras_serializable(package="tests")
+    class Counting(keras.layers.Layer):
+        def call(self, inputs):
+            traces.append(1)
+            return inputs
+
+    layer = wrap(keras.layers.LSTM(4), technique_id, placement=placement, rate=0.0, **options)
+    model = keras.Sequential([keras.Input((5, 2)), layer, Counting(), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    quiet = [model.train_on_batch(X, Y) for _ in range(2)]
+    before = len(traces)
+    layer.rate = 0.6
+    noisy = [model.train_on_batch(X, Y) for _ in range(2)]
+    assert len(traces) == before
+    assert quiet[0] == pytest.approx(quiet[1], rel=1e-6)
+    assert noisy[0] != pytest.approx(quiet[0], rel=1e-4)
+    assert noisy[0] != pytest.approx(noisy[1], rel=1e-4)
+
+
+def test_one_rate_for_each_site():
+    layer = RecurrentDropoutWrapper(
+        keras.layers.LSTM(4), rate={"input": 0.1, "output": 0.5}, placement="output+input"
+    )
+    assert layer.placement == "input+output"
+    assert layer.rate == {"input": 0.1, "output": 0.5}
+    layer.rate = 0.2
+    assert layer.rate == 0.2
+
+
+def test_native_has_the_equations_of_keras():
+    """The same masks, given to Keras's own layer and to the wrapper, give the same result."""
+    for kind, gates in ((keras.layers.LSTM, 4), (keras.layers.GRU, 3)):
+        own = kind(4, dropout=0.3, recurrent_dropout=0.4, return_sequences=True, seed=1)
+        own(X)
+        plain = kind(4, return_sequences=True)
+        plain.build(X.shape)
+        plain.set_weights(own.get_weights())
+        inputs = own.cell.get_dropout_mask(ops.array(X[:, 0]))
+        states = own.cell.get_recurrent_dropout_mask(ops.zeros((8, 4)))
+        wrapped = NativeDropoutWrapper(plain, rate=0.5, placement="input+recurrent")
+        assert len(inputs) == len(states) == gates
+        from recdrop_tune import engine
+        from recdrop_tune.rewrites import drop_gate_inputs
+
+        got = engine.call_layer(
+            wrapped.layer,
+            X,
+            rewrite=lambda c, i=inputs, s=states: drop_gate_inputs(c, ops.stack(i), ops.stack(s)),
+        )
+        own.cell.get_dropout_mask(ops.array(X[:, 0]))  # the cell keeps its masks until a call ends
+        np.testing.assert_allclose(
+            np.array(own(X, training=True)), np.array(got), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_activity_regularizer_counts_in_training_too():
+    layer = keras.layers.LSTM(4, activity_regularizer=keras.regularizers.L2(0.1))
+    wrapped = RecurrentDropoutWrapper(layer, rate=0.0)
+    losses = []
+    for training in (False, True):
+        model = keras.Sequential([wrapped])
+        model(X, training=training)
+        losses.append([float(loss) for loss in model.losses])
+    assert len(losses[0]) == 1
+    assert losses[0] == pytest.approx(losses[1])
+
+
+def test_none_is_the_layer_itself():
+    layer = keras.layers.LSTM(4)
+    assert wrap(layer, "none") is layer
+
+
+def test_stateful_states_are_the_layers():
+    layer = keras.layers.GRU(4, stateful=True)
+    layer.build(X.shape)
+    wrapped = RecurrentDropoutWrapper(layer, rate=0.5)
+    wrapped(X, training=True)
+    assert np.abs(arrays(layer.states)[0]).sum() > 0
+    wrapped.reset_state()
+    assert np.abs(arrays(wrapped.states)[0]).sum() == 0
+
+
+RATE = r"Invalid value received for argument `rate`\. Expected 0 <= rate < 1.*Received: rate="
+
+
+@pytest.mark.parametrize("rate", [1.0, 1.2, -0.1, float("nan"), "0.3", None, True, [0.1]], ids=repr)
+@pytest.mark.parametrize("cls", [RecurrentDropoutWrapper, TimeDistributedDropoutWrapper])
+def test_bad_rate(cls, rate):
+    with pytest.raises(InvalidArgumentError, match=RATE):
+        cls(keras.layers.LSTM(4), rate=rate)
+
+
+def test_a_bad_rate_set_later_changes_nothing():
+    layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), rate=0.3)
+    with pytest.raises(InvalidArgumentError, match=RATE):
+        layer.rate = 1.5
+    assert layer.rate == 0.3
+    assert float(layer.rates["recurrent"].numpy()) == pytest.approx(0.3)
+
+
+def test_bad_rate_by_site():
+    expected = r"Expected one rate for each site of the placement \(input, output\)"
+    with pytest.raises(InvalidArgumentError, match=expected):
+        RecurrentDropoutWrapper(keras.layers.LSTM(4), rate={"input": 0.1}, placement="input+output")
+
+
+@pytest.mark.parametrize("placement", ["recurrent", "middle", "", "input+input", None, 3], ids=repr)
+def test_a_placement_the_wrapper_does_not_have(placement):
+    expected = (
+        r"Invalid value received for argument `placement`\. Expected for the wrapper `time_distributed` "
+        r"one of input, output, input\+output\. Received: placement="
+    )
+    with pytest.raises(InvalidArgumentError, match=expected):
+        TimeDistributedDropoutWrapper(keras.layers.LSTM(4), rate=0.3, placement=placement)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Dense(4),
+        keras.layers.SimpleRNN(4),
+        keras.layers.RNN(keras.layers.LSTMCell(4)),
+        keras.layers.Bidirectional(keras.layers.SimpleRNN(4)),
+        "lstm",
+        None,
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_layer_that_is_not_lstm_or_gru(layer):
+    expected = r"Invalid value received for argument `layer`\. Expected a `keras\.layers\.LSTM`, a "
+    with pytest.raises(InvalidArgumentError, match=expected):
+        RecurrentDropoutWrapper(layer, rate=0.3)
+
+
+def test_a_subclass_with_a_call_of_its_own():
+    class Odd(keras.layers.LSTM):
+        def call(self, sequences, **kwargs):
+            return super().call(sequences, **kwargs) + 1
+
+    with pytest.raises(
+        InvalidArgumentError, match="cannot be wrapped: its kernel call is not known"
+    ):
+        RecurrentDropoutWrapper(Odd(4), rate=0.3)
+
+
+def test_a_layer_that_already_drops():
+    expected = (
+        r"Expected a layer without dropout of its own\. Received: layer='LSTM\(dropout=0\.2, "
+    )
+    with pytest.raises(InvalidArgumentError, match=expected):
+        RecurrentDropoutWrapper(keras.layers.LSTM(4, dropout=0.2), rate=0.3)
+
+
+def test_unknown_wrapper():
+    expected = (
+        "argument `wrapper`. Expected one of none, native, recurrent, time_distributed, lambda. "
+    )
+    with pytest.raises(InvalidArgumentError, match=expected):
+        wrap(keras.layers.LSTM(4), "zonout", rate=0.1)
+
+
+def test_wrap_without_a_rate():
+    with pytest.raises(
+        InvalidArgumentError, match="Expected 0 <= rate < 1 for the wrapper `recurrent`"
+    ):
+        wrap(keras.layers.LSTM(4), "recurrent")
+
+
+def test_none_with_a_rate():
+    with pytest.raises(InvalidArgumentError, match="Expected a technique that drops"):
+        wrap(keras.layers.LSTM(4), "none", rate=0.3)
+
+
+def test_bad_mask_function():
+    with pytest.raises(
+        InvalidArgumentError, match="Expected one of bernoulli, gaussian, or a function"
+    ):
+        LambdaDropoutWrapper(keras.layers.LSTM(4), rate=0.1, function="poisson")
+
+
+def test_the_catalog_names_classes_that_exist():
+    import recdrop_tune.wrappers as wrappers
+
+    for technique in TECHNIQUES.values():
+        if technique.class_name is not None:
+            assert getattr(wrappers, technique.class_name).technique_id == technique.id
+            for placement in technique.placements:
+                assert "+".join(parse_placement(placement, technique)) == placement
