@@ -1,4 +1,4 @@
-"""The errors this package raises: each names the argument or place, what was expected, what came, and the remedy."""
+"""The errors this package raises: each names the place, what was expected, what came, and the remedy."""
 
 from __future__ import annotations
 

@@ -1,0 +1,6 @@
+"""`tune`: one call from data to result."""
+
+from recdrop_tune.facade._trials import ObjectiveNotReportedError as ObjectiveNotReportedError
+from recdrop_tune.facade._tune import tune as tune
+
+__all__ = ["ObjectiveNotReportedError", "tune"]

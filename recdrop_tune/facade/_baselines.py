@@ -1,0 +1,36 @@
+"""The configurations that every search tries first, to compare its finds with."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.oracle._conditional import HyperParameter, is_fixed, middle, walk
+
+BASELINES = ("none", "native")
+"""No dropout, and Keras's own, as values of `wrapper`."""
+
+
+def enqueue_baselines(oracle: Any) -> None:
+    """Has the baselines which the space offers tried first, all else at its middle value.
+
+    Args:
+        oracle: Any oracle; only an `OptunaOracle` takes configurations.
+    """
+    if not isinstance(oracle, OptunaOracle):
+        return
+    space = oracle.hyperparameters.space
+    offered = [set(hp.values) for hp in space if _is_wrapper(hp)]
+    for wrapper in BASELINES:
+        if offered and all(wrapper in values for values in offered):
+            oracle.enqueue(walk(space, partial(_choose, wrapper)))
+
+
+def _choose(wrapper: str, hp: HyperParameter) -> Any:
+    return wrapper if _is_wrapper(hp) else middle(hp)
+
+
+def _is_wrapper(hp: HyperParameter) -> bool:
+    # `dropout_rnn` puts its name before: `encoder/wrapper`.
+    return hp.name.rpartition("/")[2] == "wrapper" and not is_fixed(hp)

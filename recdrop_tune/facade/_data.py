@@ -1,0 +1,86 @@
+"""Turns training and validation data, in any of the usual forms, into arguments of `Model.fit`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from recdrop_tune.errors import invalid_argument
+
+_FORMS = "(x, y) or (x, y, sample_weight) arrays, a tf.data.Dataset or a keras.utils.PyDataset"
+
+
+def fit_arguments(train: Any, validation: Any, batch_size: int) -> dict[str, Any]:
+    """Returns the arguments of `Model.fit` that hand it the data.
+
+    Args:
+        train: `(x, y)`, `(x, y, sample_weight)`, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a
+            torch `DataLoader`. Datasets make their own batches.
+        validation: The same, or `None`.
+        batch_size: Samples a batch, for arrays.
+
+    Returns:
+        Keyword arguments.
+
+    Raises:
+        InvalidArgumentError: The data have another form, or their parts another length.
+    """
+    arguments: dict[str, Any] = {}
+    if _is_arrays("train", train):
+        arguments |= dict(zip(("x", "y", "sample_weight"), train, strict=False))
+        arguments["batch_size"] = batch_size
+    else:
+        arguments["x"] = train
+        if not isinstance(train, keras.utils.PyDataset):
+            # Keras shuffles the batches of a `PyDataset` only; of others it warns that it cannot.
+            arguments["shuffle"] = False
+    if validation is not None:
+        arrays = _is_arrays("validation", validation)
+        arguments["validation_data"] = tuple(validation) if arrays else validation
+        if arrays:
+            arguments["validation_batch_size"] = batch_size
+    return arguments
+
+
+def _is_arrays(argument: str, data: Any) -> bool:
+    """Says whether data are arrays rather than a dataset, and checks them."""
+    if isinstance(data, tuple | list):
+        if len(data) not in (2, 3) or any(part is None for part in data[:2]):
+            raise invalid_argument(argument, expected=_FORMS, received=_form(data))
+        _check_lengths(argument, data)
+        return True
+    if _is_dataset(data):
+        return False
+    raise invalid_argument(
+        argument,
+        expected=_FORMS,
+        received=_form(data),
+        fix="Every trial reads the data anew, so a generator cannot serve.",
+    )
+
+
+def _check_lengths(argument: str, parts: Any) -> None:
+    lengths = {len(part) for part in parts if getattr(part, "shape", None)}
+    if len(lengths) > 1 or 0 in lengths:
+        raise invalid_argument(
+            argument,
+            expected="as many targets (and weights) as samples, at least one",
+            received=_form(parts),
+        )
+
+
+def _is_dataset(data: Any) -> bool:
+    # By their marks, so that neither TensorFlow nor torch is imported for the asking.
+    return (
+        isinstance(data, keras.utils.PyDataset)
+        or hasattr(data, "element_spec")
+        or type(data).__module__.startswith("torch.utils.data")
+    )
+
+
+def _form(data: Any) -> Any:
+    """Describes data without printing them."""
+    if not isinstance(data, tuple | list):
+        return type(data).__name__
+    return tuple(getattr(part, "shape", type(part).__name__) for part in data)

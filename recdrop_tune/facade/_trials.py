@@ -1,0 +1,116 @@
+"""How `tune` runs a trial: reproducibly, and with a clear word if the objective is not reported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import keras_tuner as kt
+
+from recdrop_tune.errors import RecdropError
+
+
+class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
+    """The model reports no metric of the objective's name, so no trial can be scored.
+
+    Keras Tuner ends the search for a `FatalError`, where it would count others as failed trials.
+    """
+
+
+class TrialHyperModel(kt.HyperModel):
+    """Seeds each trial and checks that the objective is among the metrics.
+
+    With a seed, each trial's weights, shuffling and dropout masks follow from the seed and the
+    trial's own hyperparameters: a trial has the same result whatever was run before it. (On a GPU,
+    kernels that are not deterministic can still make a difference.)
+
+    Args:
+        hypermodel: The hypermodel.
+        objective: The objective.
+        seed: Seed of the search; `None` leaves the random state alone.
+    """
+
+    def __init__(self, hypermodel: Any, objective: kt.Objective, seed: int | None) -> None:
+        super().__init__()
+        self._hypermodel = hypermodel
+        self._objective = objective
+        self._seed = seed
+
+    def build(self, hp: Any) -> Any:
+        """Builds the model, from the trial's own seed."""
+        if self._seed is not None:
+            keras.utils.set_random_seed(trial_seed(self._seed, hp.values))
+        return self._hypermodel.build(hp)
+
+    def declare_hyperparameters(self, hp: Any) -> None:
+        """Declares hyperparameters, if the hypermodel does."""
+        self._hypermodel.declare_hyperparameters(hp)
+
+    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Fits the model and checks what it reports.
+
+        Raises:
+            ObjectiveNotReportedError: The objective is not among the metrics.
+        """
+        callbacks = list(kwargs.pop("callbacks", None) or [])
+        if type(self._hypermodel).fit is kt.HyperModel.fit:
+            # A `fit` of the user's own may compute the objective after training.
+            callbacks.append(_ObjectiveCheck(self._objective))
+        result = self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
+        if isinstance(result, keras.callbacks.History):
+            check_objective(self._objective, result.history)
+        return result
+
+
+class _ObjectiveCheck(keras.callbacks.Callback):
+    """Looks for the objective when the first epoch has ended, not after the last."""
+
+    def __init__(self, objective: kt.Objective) -> None:
+        super().__init__()
+        self._objective = objective
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Checks the metrics of an epoch."""
+        check_objective(self._objective, logs or {})
+
+
+def check_objective(objective: kt.Objective, metrics: Any) -> None:
+    """Raises if the objective is not among the metrics.
+
+    Raises:
+        ObjectiveNotReportedError: It is not.
+    """
+    if not objective.has_value(metrics):
+        raise ObjectiveNotReportedError(
+            f"The model reports no metric named `{objective.name}`, which is the objective. It "
+            f"reports: {', '.join(sorted(metrics))}. Take one of them as `objective`, or compile the "
+            "model with the metric."
+        )
+
+
+def trial_seed(seed: int, values: dict[str, Any]) -> int:
+    """Derives a trial's seed from the search's seed and the trial's hyperparameters.
+
+    The bookkeeping of Hyperband (`tuner/...`) counts: going on with a trial is another training.
+    """
+    text = json.dumps([seed, sorted(values.items())], default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+class FunctionHyperModel(kt.HyperModel):
+    """A hypermodel made of a function.
+
+    Args:
+        function: Builds a compiled model from `keras_tuner.HyperParameters`.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def build(self, hp: Any) -> Any:
+        """Builds the model."""
+        return self._function(hp)

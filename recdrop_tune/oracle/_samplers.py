@@ -1,0 +1,66 @@
+"""Makes Optuna samplers by name, with the defaults that a conditional space needs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, TPESampler
+
+from recdrop_tune.errors import invalid_argument
+
+_SAMPLERS: dict[str, Any] = {
+    "cmaes": optuna.samplers.CmaEsSampler,
+    "gp": optuna.samplers.GPSampler,
+    "qmc": optuna.samplers.QMCSampler,
+    "random": optuna.samplers.RandomSampler,
+}
+
+
+def make_sampler(name: str | None, seed: int | None) -> BaseSampler:
+    """Makes an Optuna sampler; `None` or `"tpe"` is the default for conditional spaces.
+
+    Args:
+        name: One of `"tpe"`, `"random"`, `"qmc"`, `"gp"` (needs torch) and `"cmaes"` (needs cmaes).
+        seed: Seed of the sampler.
+
+    Raises:
+        InvalidArgumentError: There is no sampler of that name.
+    """
+    with warnings.catch_warnings():
+        # `group`, `multivariate` and some samplers are experimental in Optuna; chosen on purpose.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name in (None, "tpe"):
+            return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
+        if name not in _SAMPLERS:
+            known = ", ".join(sorted([*_SAMPLERS, "tpe"]))
+            raise invalid_argument(
+                "sampler", expected=f"one of {known}, or a sampler of Optuna's", received=name
+            )
+        sampler: BaseSampler = _SAMPLERS[name](seed=seed)
+        return sampler
+
+
+def spread_seed(seed: int, number: int) -> int:
+    """Derives the seed of a study that goes on after `number` trials.
+
+    With the seed itself the sampler would propose its first trials once more.
+    """
+    if number == 0:
+        return seed
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keeps Optuna from logging what it does on behalf of a search that reports itself."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)

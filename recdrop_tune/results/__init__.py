@@ -1,0 +1,6 @@
+"""What a search found."""
+
+from recdrop_tune.results.tune_result import Gain as Gain
+from recdrop_tune.results.tune_result import TuneResult as TuneResult
+
+__all__ = ["Gain", "TuneResult"]

@@ -1,0 +1,87 @@
+"""The trials of a search as a data frame: the oracle's values joined with what tracking recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras_tuner as kt
+import pandas as pd
+
+from recdrop_tune.spaces import plain_names
+from recdrop_tune.tracking import Tracking
+from recdrop_tune.tracking._records import readable
+
+_STATES = {"COMPLETED": "COMPLETE", "INVALID": "RETRY"}
+_LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
+_CLOSING = {
+    "best_epoch": "Int64",
+    "epochs": "Int64",
+    "seconds": "Float64",
+    "n_params": "Int64",
+    "mlflow_run_id": "string",
+}
+
+
+def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
+    """Returns one row a trial, best first; trials without a score come last.
+
+    Args:
+        oracle: The oracle of the search.
+        tracking: Its tracking.
+    """
+    objective, space = oracle.objective, oracle.hyperparameters.space
+    trials = [oracle.get_trial(id) for id in oracle.start_order]
+    rows = [
+        {"number": number, **_outcome(trial, objective.name), **_record(trial, tracking)}
+        for number, trial in enumerate(trials)
+    ]
+    named = [*_LEADING, *_types(space), objective.name, *(name for row in rows for name in row)]
+    columns = [*dict.fromkeys(name for name in named if name not in _CLOSING), *_CLOSING]
+    frame = _typed(pd.DataFrame(rows, columns=columns), space)
+    return frame.sort_values(
+        objective.name, ascending=objective.direction == "min", na_position="last", kind="stable"
+    ).reset_index(drop=True)
+
+
+def _outcome(trial: Any, objective: str) -> dict[str, Any]:
+    """What the oracle knows: the metrics are those of the trial's best epoch."""
+    metrics = {name: trial.metrics.get_last_value(name) for name in trial.metrics.metrics}
+    return {
+        "trial_id": trial.trial_id,
+        "state": _STATES.get(trial.status, trial.status),
+        **readable(trial.hyperparameters),
+        **metrics,
+        objective: trial.score,
+    }
+
+
+def _record(trial: Any, tracking: Tracking) -> dict[str, Any]:
+    """What tracking knows; nothing of a trial that ran without it."""
+    record = tracking.records.trials.get(trial.trial_id)
+    return {
+        "best_epoch": record.best_epoch if record else None,
+        "epochs": len(record.epochs) if record else None,
+        "seconds": record.seconds if record else None,
+        "n_params": record.parameters if record else None,
+        "mlflow_run_id": tracking.mlflow.run_ids.get(trial.trial_id),
+    }
+
+
+def _types(space: list[Any]) -> dict[str, str]:
+    """Names the pandas type of each hyperparameter, which must not hang on what was active."""
+    types = {"bool": "boolean", "int": "Int64", "float": "Float64", "str": "string"}
+    kinds: dict[str, str] = {}
+    for hp in space:
+        (name,) = plain_names({hp.name: None})
+        kinds[name] = types[type(next(iter(hp.values))).__name__]
+        if isinstance(hp, kt.engine.hyperparameters.Int):
+            kinds[name] = "Int64"
+    if "wrapper" in kinds:
+        kinds = {"placement": "string", "rate": "Float64", **kinds}
+    return kinds
+
+
+def _typed(frame: pd.DataFrame, space: list[Any]) -> pd.DataFrame:
+    """Gives every column its type; what is neither bookkeeping nor a hyperparameter is a metric."""
+    types = {**dict.fromkeys(frame.columns, "Float64"), **_types(space), **_LEADING, **_CLOSING}
+    return frame.astype({name: types[name] for name in frame.columns})

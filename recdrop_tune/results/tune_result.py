@@ -1,0 +1,196 @@
+"""`TuneResult`: what a search found, as data frames, text and models."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.results._frames import trials_frame
+from recdrop_tune.spaces import plain_names
+from recdrop_tune.tracking import Tracking
+from recdrop_tune.tracking._links import leaderboard_url, ui_command
+from recdrop_tune.tracking._records import readable
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The best trial against the best one with another value of `wrapper`.
+
+    One training each: the best of many noisy trials looks better than it is.
+
+    Attributes:
+        baseline: The `wrapper` compared with.
+        baseline_score: Its best score.
+        best_score: The best score of all.
+        gain: By how much the best is better, in units of the objective; never negative.
+    """
+
+    baseline: str
+    baseline_score: float
+    best_score: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """The outcome of a search.
+
+    Attributes:
+        tuner: The Keras Tuner tuner.
+        tracking: Its tracking.
+
+    Example:
+        >>> result = recdrop_tune.tune((x, y), (x_val, y_val), max_trials=30)
+        >>> result.trials[["wrapper", "placement", "rate", "val_loss"]].head()
+        >>> model = result.best_model()
+    """
+
+    tuner: Any
+    tracking: Tracking
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial, best first; trials without a score come last.
+
+        Columns: `trial_id`, `number` (order of starts), `state`, one for each hyperparameter (missing
+        where inactive), the objective and the other metrics at the trial's best epoch,
+        `best_epoch` (from 0, as the steps in MLflow), `epochs`, `seconds`, `n_params`,
+        `mlflow_run_id`.
+        """
+        return trials_frame(self.tuner.oracle, self.tracking)
+
+    @property
+    def objective(self) -> str:
+        """Name of the objective."""
+        return str(self.tuner.oracle.objective.name)
+
+    @property
+    def direction(self) -> str:
+        """`"min"` or `"max"`."""
+        return str(self.tuner.oracle.objective.direction)
+
+    @property
+    def best_trial(self) -> Any:
+        """The best trial, as Keras Tuner's `Trial`.
+
+        Raises:
+            RecdropError: No trial was completed.
+        """
+        best = self.tuner.oracle.get_best_trials(1)
+        if not best or best[0].status != "COMPLETED":
+            raise RecdropError("No trial of this search was completed.")
+        return best[0]
+
+    @property
+    def best_hyperparameters(self) -> dict[str, Any]:
+        """The active hyperparameters of the best trial."""
+        values = readable(self.best_trial.hyperparameters)
+        return {name: value for name, value in values.items() if value is not None}
+
+    def best_model(self) -> Any:
+        """Builds the best trial's model and loads the weights of its best epoch."""
+        with warnings.catch_warnings():
+            # The optimizer's state lies in the file too, and nobody needs it here.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            return self.tuner.load_model(self.best_trial)
+
+    def gain_over(self, wrapper: str = "none") -> Gain | None:
+        """Compares the best trial with the best one that has a given `wrapper`.
+
+        Args:
+            wrapper: A value of `wrapper`, such as `"none"` or `"native"`.
+
+        Returns:
+            The comparison, `None` if no such trial was completed.
+        """
+        if "wrapper" not in self.trials:
+            return None
+        scores = self.trials[self.trials["state"] == "COMPLETE"]
+        baseline = scores[scores["wrapper"] == wrapper]
+        if baseline.empty:
+            return None
+        best, base = float(scores[self.objective].iloc[0]), float(baseline[self.objective].iloc[0])
+        return Gain(wrapper, base, best, abs(base - best))
+
+    def summary(self, top: int = 5) -> str:
+        """Tells the outcome in a few lines.
+
+        Args:
+            top: How many trials to list.
+        """
+        complete = int((self.trials["state"] == "COMPLETE").sum())
+        best = ", ".join(f"{name}={value}" for name, value in self.best_hyperparameters.items())
+        return "\n".join(
+            [
+                f"{len(self.trials)} trials, {complete} complete. Best {self.objective}: "
+                f"{self.best_trial.score:.4f}",
+                f"Best configuration: {best}",
+                self._gain_line(),
+                "",
+                self._table(top),
+                "",
+                f"Folder: {self.directory}",
+                f"MLflow: {self.ui_command or self.tracking_uri}",
+                f"        {self.ui_url}",
+            ]
+        )
+
+    @property
+    def directory(self) -> Path:
+        """The project folder."""
+        return Path(self.tuner.project_dir)
+
+    @property
+    def experiment(self) -> str:
+        """Name of the MLflow experiment."""
+        return self.tracking.experiment
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where the runs are, without credentials."""
+        return self.tracking.tracking_uri
+
+    @property
+    def ui_command(self) -> str | None:
+        """The command that opens MLflow's pages on the runs; `None` if a server shows them."""
+        return ui_command(self.tracking_uri)
+
+    @property
+    def ui_url(self) -> str:
+        """The page that lists the trials best first, without the search's own run."""
+        return leaderboard_url(
+            self.tracking_uri,
+            self.tracking.mlflow.experiment_id,
+            self.tracking.search_id,
+            ascending=self.direction == "min",
+        )
+
+    def _gain_line(self) -> str:
+        gain = self.gain_over("none")
+        if gain is None:
+            return "Gain over no dropout: unknown, no trial without dropout was completed."
+        if gain.gain == 0.0:
+            return "Gain over no dropout: none, the best trial has no dropout."
+        return (
+            f"Gain over no dropout: {gain.gain:.4f} ({gain.baseline_score:.4f} without). One training "
+            "each: the best of many noisy trials looks better than it is."
+        )
+
+    def _table(self, top: int) -> str:
+        names = plain_names({hp.name: None for hp in self.tuner.oracle.hyperparameters.space})
+        varying = [name for name in names if self.trials[name].nunique(dropna=False) > 1]
+        shown = ["number", "state", *varying, self.objective, "best_epoch", "seconds"]
+        table = self.trials[shown].head(top).astype(object)
+        return str(table.map(_shown).to_string(index=False))
+
+
+def _shown(value: Any) -> str:
+    if pd.isna(value):
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,37 @@
+"""Tracking: the events of a search, and who listens to them: the journal, MLflow, the terminal."""
+
+from recdrop_tune.tracking._dispatch import TrackingWarning as TrackingWarning
+from recdrop_tune.tracking._events import EpochEnded as EpochEnded
+from recdrop_tune.tracking._events import Event as Event
+from recdrop_tune.tracking._events import Listener as Listener
+from recdrop_tune.tracking._events import ModelBuilt as ModelBuilt
+from recdrop_tune.tracking._events import SearchEnded as SearchEnded
+from recdrop_tune.tracking._events import SearchStarted as SearchStarted
+from recdrop_tune.tracking._events import TrialEnded as TrialEnded
+from recdrop_tune.tracking._events import TrialStarted as TrialStarted
+from recdrop_tune.tracking._journal import Journal as Journal
+from recdrop_tune.tracking._mlflow import MLflowTracker as MLflowTracker
+from recdrop_tune.tracking._progress import Progress as Progress
+from recdrop_tune.tracking._records import Records as Records
+from recdrop_tune.tracking._records import TrialRecord as TrialRecord
+from recdrop_tune.tracking._track import Tracking as Tracking
+from recdrop_tune.tracking._track import track as track
+
+__all__ = [
+    "EpochEnded",
+    "Event",
+    "Journal",
+    "Listener",
+    "MLflowTracker",
+    "ModelBuilt",
+    "Progress",
+    "Records",
+    "SearchEnded",
+    "SearchStarted",
+    "Tracking",
+    "TrackingWarning",
+    "TrialEnded",
+    "TrialRecord",
+    "TrialStarted",
+    "track",
+]

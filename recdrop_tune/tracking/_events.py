@@ -1,0 +1,164 @@
+"""The events of a search: the one stream that the journal, MLflow and the progress lines read.
+
+Every event is plain data, so that it can be a line of JSON and come back unchanged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Protocol
+
+COMPLETE, FAILED, RETRY, KILLED = "COMPLETE", "FAILED", "RETRY", "KILLED"
+"""How a trial can end. `RETRY` is not the end: Keras Tuner runs it once more under the same id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened at a wall-clock time (seconds since 1970)."""
+
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchStarted(Event):
+    """A search begins, or goes on.
+
+    Attributes:
+        search_id: Identity of the search; the same when it goes on.
+        name: Name of the search.
+        experiment: Experiment that it belongs to.
+        tuner: Class of the tuner.
+        objective: Name of the objective.
+        direction: `"min"` or `"max"`.
+        max_trials: The most trials that are run.
+        space: The search space as YAML, where it is known.
+        info: What else is worth recording: epochs, seed, versions.
+    """
+
+    search_id: str
+    name: str
+    experiment: str
+    tuner: str
+    objective: str
+    direction: str
+    max_trials: int | None = None
+    space: str | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialStarted(Event):
+    """A trial begins.
+
+    Attributes:
+        trial_id: Keras Tuner's id.
+        number: Position in the order of starts, from 0.
+        hyperparameters: All of the space, `None` where inactive.
+    """
+
+    trial_id: str
+    number: int
+    hyperparameters: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelBuilt(Event):
+    """The model of a trial is there.
+
+    Attributes:
+        trial_id: The trial.
+        parameters: Number of its parameters.
+    """
+
+    trial_id: str
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochEnded(Event):
+    """An epoch of training is over.
+
+    Attributes:
+        trial_id: The trial.
+        epoch: Keras's number of the epoch, from 0.
+        metrics: What Keras reported.
+        seconds: How long it took.
+        execution: Which training of the trial's configuration it is, from 0.
+    """
+
+    trial_id: str
+    epoch: int
+    metrics: dict[str, float]
+    seconds: float
+    execution: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialEnded(Event):
+    """A trial is over.
+
+    Attributes:
+        trial_id: The trial.
+        status: `COMPLETE`, `FAILED`, `RETRY` or `KILLED`.
+        score: Value of the objective.
+        best_step: Position of the best epoch among the trial's epochs, from 0.
+        message: The error of a failed trial.
+    """
+
+    trial_id: str
+    status: str
+    score: float | None = None
+    best_step: int | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchEnded(Event):
+    """A search is over: `FINISHED`, `FAILED` or `KILLED`."""
+
+    status: str
+
+
+class Listener(Protocol):
+    """Whoever wants to know of the events."""
+
+    def on_event(self, event: Event) -> None:
+        """Takes notice of one event. An exception is reported once and never reaches the search."""
+
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (SearchStarted, TrialStarted, ModelBuilt, EpochEnded, TrialEnded, SearchEnded)
+}
+
+
+def to_json(event: Event) -> str:
+    """Writes an event as one line of JSON."""
+    return json.dumps({"event": type(event).__name__, **_strict(asdict(event))}, allow_nan=False)
+
+
+def from_json(line: str) -> Event | None:
+    """Reads what `to_json` wrote; `None` for a kind of event that this version does not know."""
+    data = json.loads(line)
+    kind = _KINDS.get(data.pop("event"))
+    if kind is None:
+        return None
+    known = {each.name for each in fields(kind)}
+    data = {name: value for name, value in data.items() if name in known}
+    if "metrics" in data:
+        data["metrics"] = {name: float(value) for name, value in data["metrics"].items()}
+    if data.get("score") is not None:
+        data["score"] = float(data["score"])
+    return kind(**data)
+
+
+def _strict(value: Any) -> Any:
+    """Makes numbers that JSON lacks (NaN, infinity) strings that `float` reads back."""
+    if isinstance(value, dict):
+        return {name: _strict(each) for name, each in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,127 @@
+"""What `track` puts in the place of a tuner's oracle and hypermodel to learn of its events."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+import keras
+import keras_tuner as kt
+
+
+class Reporter(Protocol):
+    """Whoever is told what the hooks see."""
+
+    def search_goes_on(self) -> None: ...
+    def search_is_over(self) -> None: ...
+    def trial_started(self, trial: Any) -> None: ...
+    def trial_ended(self, trial: Any) -> None: ...
+    def training_started(self) -> int: ...
+    def model_built(self, parameters: int) -> None: ...
+    def epoch_ended(
+        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
+    ) -> None: ...
+
+
+class TrackedOracle:
+    """Stands in for an oracle, hands every call on, and reports what came of three of them.
+
+    Reading and setting any other attribute reaches the oracle itself. What the oracle does on its
+    own account does not pass through here.
+
+    Args:
+        oracle: The oracle.
+        reporter: Who is told.
+    """
+
+    __slots__ = ("_oracle", "_reporter")
+
+    def __init__(self, oracle: Any, reporter: Reporter) -> None:
+        object.__setattr__(self, "_oracle", oracle)
+        object.__setattr__(self, "_reporter", reporter)
+
+    def create_trial(self, tuner_id: str) -> Any:
+        """Creates a trial and reports it, or the end of the search."""
+        self._reporter.search_goes_on()
+        trial = self._oracle.create_trial(tuner_id)
+        if trial.status == "RUNNING":
+            self._reporter.trial_started(trial)
+        elif trial.status == "STOPPED":
+            self._reporter.search_is_over()
+        return trial
+
+    def end_trial(self, trial: Any) -> Any:
+        """Ends a trial and reports how."""
+        try:
+            return self._oracle.end_trial(trial)
+        finally:
+            # Keras Tuner raises here after too many failures, and that trial has ended too.
+            self._reporter.trial_ended(self._oracle.get_trial(trial.trial_id))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in TrackedOracle.__slots__:  # Copying looks for them before they are there.
+            raise AttributeError(name)
+        return getattr(self._oracle, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._oracle, name, value)
+
+
+class TrackedHyperModel(kt.HyperModel):
+    """Stands in for a hypermodel and adds a callback to its `fit`.
+
+    Args:
+        hypermodel: The hypermodel.
+        reporter: Who is told.
+    """
+
+    def __init__(self, hypermodel: Any, reporter: Reporter) -> None:
+        super().__init__()
+        self._hypermodel = hypermodel
+        self._reporter = reporter
+
+    def build(self, hp: Any) -> Any:
+        """Builds the model."""
+        return self._hypermodel.build(hp)
+
+    def declare_hyperparameters(self, hp: Any) -> None:
+        """Declares hyperparameters, if the hypermodel does."""
+        self._hypermodel.declare_hyperparameters(hp)
+
+    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Fits the model; the caller's list of callbacks stays as it is."""
+        callbacks = [*(kwargs.pop("callbacks", None) or []), EpochReporter(self._reporter)]
+        return self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "_hypermodel":
+            raise AttributeError(name)
+        return getattr(self._hypermodel, name)
+
+
+class EpochReporter(keras.callbacks.Callback):
+    """Reports the metrics and the duration of every epoch, and the size of the model."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__()
+        self._reporter = reporter
+        self._execution = 0
+        self._counted = False
+        self._started = 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Counts the trainings of one trial."""
+        self._execution = self._reporter.training_started()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Starts the clock."""
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Reports the epoch."""
+        seconds = time.perf_counter() - self._started
+        if self._execution == 0 and not self._counted:
+            self._counted = True
+            self._reporter.model_built(int(self.model.count_params()))
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        self._reporter.epoch_ended(self._execution, epoch, metrics, seconds)

@@ -1,0 +1,247 @@
+"""Projects the events of a search onto MLflow runs: one for the search, one below it for each trial."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from mlflow.entities import Metric, Param
+from mlflow.tracking import MlflowClient
+
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._records import Records, TrialRecord
+from recdrop_tune.tracking._uris import scrub, sqlite_path
+
+# Limits of one `log_batch`, and of the length of a parameter (mlflow.utils.validation).
+_PARAMS_PER_BATCH, _PARAM_LENGTH = 100, 6000
+_STATUS = {
+    events.COMPLETE: "FINISHED",
+    events.FAILED: "FAILED",
+    events.RETRY: "FAILED",
+    events.KILLED: "KILLED",
+}
+
+
+class TrackingError(RecdropError):
+    """MLflow did not take what it was given."""
+
+
+class MLflowTracker:
+    """Writes events to MLflow through its client, with explicit run ids and no global state.
+
+    The runs of a search are found again by the tag `recdrop.search_id`, so a search that goes on
+    goes on in the same runs.
+
+    Args:
+        tracking_uri: Where MLflow keeps its runs.
+        history: Earlier events of the search, where it goes on.
+
+    Attributes:
+        experiment_id: The experiment, once there is one.
+        parent_run_id: The run of the search, once there is one.
+        run_ids: The run of each trial.
+    """
+
+    def __init__(self, tracking_uri: str, history: Iterable[events.Event] = ()) -> None:
+        self._uri = tracking_uri
+        self._client: MlflowClient | None = None
+        self._search: events.SearchStarted | None = None
+        self._records = Records(history)
+        self.experiment_id: str | None = None
+        self.parent_run_id: str | None = None
+        self.run_ids: dict[str, str] = {}
+
+    def on_event(self, event: events.Event) -> None:
+        """Writes one event.
+
+        Raises:
+            TrackingError: MLflow failed; the message holds no credentials.
+        """
+        before = self._records.trials.get(getattr(event, "trial_id", ""))
+        self._records.on_event(event)
+        try:
+            self._write(event, before)
+        except Exception as failure:  # MLflow lets SQLAlchemy's, requests' and its own errors out.
+            text = scrub(f"{type(failure).__name__}: {failure}", self._uri)
+            raise TrackingError(text) from None
+
+    def _write(self, event: events.Event, before: TrialRecord | None) -> None:
+        match event:
+            case events.SearchStarted():
+                self._start_search(event)
+            case events.TrialStarted():
+                self._start_trial(event, before)
+            case events.ModelBuilt(trial_id=id):
+                self._metrics(self.run_ids[id], {"n_params": event.parameters}, 0, event.time)
+            case events.EpochEnded(trial_id=id):
+                prefix = f"execution{event.execution + 1}/" if event.execution else ""
+                metrics = {f"{prefix}{name}": value for name, value in event.metrics.items()}
+                self._metrics(self.run_ids[id], metrics, event.epoch, event.time)
+            case events.TrialEnded():
+                self._end_trial(event)
+            case events.SearchEnded():
+                self._end_search(event)
+
+    @property
+    def _api(self) -> Any:
+        if self._client is None:
+            _check_reachable(self._uri)
+            self._client = MlflowClient(tracking_uri=self._uri)
+        return self._client
+
+    def _start_search(self, event: events.SearchStarted) -> None:
+        self._search = event
+        self.experiment_id = self._experiment(event.experiment)
+        known = self._find(f"tags.`recdrop.search_id` = '{event.search_id}'")
+        self.run_ids = {
+            run.data.tags["recdrop.trial_id"]: run.info.run_id
+            for run in known
+            if "recdrop.trial_id" in run.data.tags
+        }
+        parents = [run for run in known if run.data.tags.get("recdrop.kind") == "search"]
+        if parents:
+            self.parent_run_id = parents[0].info.run_id
+            self._api.update_run(self.parent_run_id, status="RUNNING")
+            return
+        tags = {"recdrop.kind": "search", "recdrop.search_id": event.search_id}
+        self.parent_run_id = self._create_run(event.name, tags, event.time)
+        params = {name: getattr(event, name) for name in ("tuner", "objective", "direction")}
+        self._params(self.parent_run_id, {**params, "max_trials": event.max_trials, **event.info})
+        if event.space is not None:
+            self._api.log_text(self.parent_run_id, event.space, "space.yaml")
+
+    def _start_trial(self, event: events.TrialStarted, before: TrialRecord | None) -> None:
+        run_id = self.run_ids.get(event.trial_id)
+        if run_id is not None:
+            # A retry. After a crash in the first trial, though, Keras Tuner gives its id away anew,
+            # and a run's parameters cannot be changed.
+            same = before is not None and before.hyperparameters == event.hyperparameters
+            self._api.update_run(run_id, status="RUNNING" if same else "KILLED")
+            if same:
+                return
+        assert self._search is not None
+        tags = {
+            "mlflow.parentRunId": self.parent_run_id,
+            "recdrop.kind": "trial",
+            "recdrop.search_id": self._search.search_id,
+            "recdrop.trial_id": event.trial_id,
+            "recdrop.state": "RUNNING",
+        }
+        run_id = self._create_run(run_name(event), tags, event.time)
+        self.run_ids[event.trial_id] = run_id
+        self._params(run_id, event.hyperparameters)
+
+    def _end_trial(self, event: events.TrialEnded) -> None:
+        run_id, record = self.run_ids[event.trial_id], self._records.trials[event.trial_id]
+        self._metrics(run_id, _summary(record), 0, event.time)
+        self._api.set_tag(run_id, "recdrop.state", event.status)
+        if event.message:
+            self._api.log_text(run_id, event.message, "error.txt")
+        if event.status == events.COMPLETE:
+            self._log_best(record.number, event.time)
+        self._end_run(run_id, _STATUS[event.status], event.time)
+
+    def _log_best(self, number: int, when: float) -> None:
+        assert self._search is not None
+        assert self.parent_run_id is not None
+        ended = [record.ended for record in self._records.trials.values() if record.ended]
+        scores = [each.score for each in ended if each.score is not None]
+        best = min(scores) if self._search.direction == "min" else max(scores)
+        self._metrics(self.parent_run_id, {f"best_{self._search.objective}": best}, number, when)
+
+    def _end_search(self, event: events.SearchEnded) -> None:
+        if self.parent_run_id is None:
+            return
+        for record in self._records.trials.values():
+            if record.ended is None and record.trial_id in self.run_ids:
+                run_id = self.run_ids[record.trial_id]
+                self._api.set_tag(run_id, "recdrop.state", events.KILLED)
+                self._end_run(run_id, "KILLED", event.time)
+        self._api.log_text(self.parent_run_id, self._records.to_csv(), "trials.csv")
+        self._end_run(self.parent_run_id, event.status, event.time)
+
+    def _experiment(self, name: str) -> str:
+        found = self._api.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        # By default artifacts of a sqlite store go to the working directory; keep them by the file.
+        database = sqlite_path(self._uri)
+        folder = None
+        if database is not None:
+            folder = (database.parent / "mlartifacts" / re.sub(r"[^\w.-]", "_", name)).as_uri()
+        return str(self._api.create_experiment(name, artifact_location=folder))
+
+    def _find(self, condition: str) -> list[Any]:
+        found, token = [], None
+        while True:
+            page = self._api.search_runs([self.experiment_id], condition, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _create_run(self, name: str, tags: Mapping[str, Any], when: float) -> str:
+        run = self._api.create_run(
+            self.experiment_id, start_time=int(when * 1000), tags=dict(tags), run_name=name
+        )
+        return str(run.info.run_id)
+
+    def _end_run(self, run_id: str, status: str, when: float) -> None:
+        self._api.set_terminated(run_id, status=status, end_time=int(when * 1000))
+
+    def _params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        # Inactive ones are written too: runs that lack a parameter drop out of MLflow's charts.
+        params = [
+            Param(clean(name), "n/a" if value is None else str(value)[:_PARAM_LENGTH])
+            for name, value in values.items()
+        ]
+        for start in range(0, len(params), _PARAMS_PER_BATCH):
+            self._api.log_batch(run_id, params=params[start : start + _PARAMS_PER_BATCH])
+
+    def _metrics(self, run_id: str, values: Mapping[str, float], step: int, when: float) -> None:
+        stamp = int(when * 1000)
+        self._api.log_batch(
+            run_id,
+            metrics=[Metric(clean(name), value, stamp, step) for name, value in values.items()],
+        )
+
+
+def run_name(event: events.TrialStarted) -> str:
+    """Names a trial's run by what it tries: MLflow's table shows little else at first."""
+    values = {name.rpartition("/")[2]: value for name, value in event.hyperparameters.items()}
+    words = [values.get(key) for key in ("wrapper", "placement", "rate")]
+    shown = " ".join(str(word) for word in words if word is not None)
+    return f"{event.number:04d} {shown or event.trial_id}"
+
+
+def clean(name: str) -> str:
+    """Replaces the characters which MLflow refuses in the names of parameters and metrics."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
+
+
+def _summary(record: TrialRecord) -> dict[str, float]:
+    """The numbers of a whole trial, under names that are the same in every search."""
+    score = record.ended.score if record.ended else None
+    numbers = {
+        "objective": score,
+        "best_epoch": record.best_epoch,
+        "epochs_run": len(record.epochs),
+        "train_seconds": record.seconds,
+    }
+    return {name: float(value) for name, value in numbers.items() if value is not None}
+
+
+def _check_reachable(uri: str) -> None:
+    """Fails at once if nothing listens at a server's address: MLflow itself retries for minutes."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return
+    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    socket.create_connection((parts.hostname, port), timeout=5).close()

@@ -1,0 +1,117 @@
+"""Says on the terminal how a search is going: one line a trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.text import Text
+
+from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._records import Records, TrialRecord
+
+# What a line starts with by itself; the other hyperparameters follow.
+_LEADING = ("wrapper", "placement", "rate")
+
+
+class Progress:
+    """Prints a line for each trial that ends: its score, the best so far, and the time left.
+
+    Args:
+        console: Where to print; colours and folding only if it is a terminal.
+        epochs: Whether to print a line for each epoch as well.
+        history: Earlier events of the search, where it goes on.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        epochs: bool = False,
+        history: Iterable[events.Event] = (),
+    ) -> None:
+        self._console = console or Console(highlight=False)
+        self._epochs = epochs
+        self._records = Records()
+        self._search: events.SearchStarted | None = None
+        self._best: TrialRecord | None = None
+        for event in history:
+            self._take(event)
+
+    def on_event(self, event: events.Event) -> None:
+        """Prints what an event has to say."""
+        before = self._best
+        self._take(event)
+        match event:
+            case events.EpochEnded() if self._epochs:
+                numbers = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
+                self._print(f"  epoch {event.epoch}  {numbers}  {event.seconds:.1f} s", "dim")
+            case events.TrialEnded(trial_id=id):
+                self._end_trial(self._records.trials[id], event, improved=self._best is not before)
+
+    def _end_trial(self, record: TrialRecord, event: events.TrialEnded, improved: bool) -> None:
+        if event.status != events.COMPLETE:
+            reason = (event.message or "").strip().rpartition("\n")[2]
+            result, style = f"{event.status.lower()}: {reason}", "red"
+        else:
+            result, style = self._result(event), "green" if improved else ""
+        self._print("  ".join([self._position(record), result, *self._details(record)]), style)
+
+    def _take(self, event: events.Event) -> None:
+        """Counts an event in and keeps the best trial."""
+        self._records.on_event(event)
+        if isinstance(event, events.SearchStarted):
+            self._search = event
+        if isinstance(event, events.TrialEnded) and event.score is not None:
+            sign = -1 if self._search and self._search.direction == "max" else 1
+            best = self._best.ended.score if self._best and self._best.ended else None
+            if best is None or sign * event.score < sign * best:
+                self._best = self._records.trials[event.trial_id]
+
+    def _result(self, event: events.TrialEnded) -> str:
+        name = self._search.objective if self._search else "objective"
+        result = f"{name} {event.score:.4f}"
+        if self._best is None or self._best.ended is None:
+            return result
+        values = self._best.hyperparameters
+        where = [str(values[key]) for key in _LEADING[:2] if values.get(key) is not None]
+        where += [f"rate {values['rate']}"] if values.get("rate") is not None else []
+        best = f"{self._best.ended.score:.4f}"
+        return f"{result} (best {best}{': ' if where else ''}{', '.join(where)})"
+
+    def _position(self, record: TrialRecord) -> str:
+        total = self._search.max_trials if self._search else None
+        return f"trial {record.number + 1}" + (f"/{total}" if total else "")
+
+    def _details(self, record: TrialRecord) -> list[str]:
+        values = {
+            name: value for name, value in record.hyperparameters.items() if value is not None
+        }
+        names = [name for name in _LEADING if name in values]
+        names += [name for name in values if name not in names]
+        words = " ".join(f"{name}={_short(values[name])}" for name in names)
+        times = [f"{record.seconds or 0:.1f} s"]
+        total = self._search.max_trials if self._search else None
+        left = max(0, total - len(self._records.trials)) if total else 0
+        if left:
+            took = [each.seconds for each in self._records.trials.values() if each.seconds]
+            times.append(f"eta {duration(left * sum(took) / max(1, len(took)))}")
+        return [words, *times]
+
+    def _print(self, line: str, style: str) -> None:
+        # `Text`, so that brackets in names are not taken for rich's markup.
+        self._console.print(Text(line, style=style), soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Writes a number of seconds as people do: 12s, 2m10s, 3h05m."""
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,131 @@
+"""Folds the events of a search into one record a trial."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from recdrop_tune.oracle._conditional import is_active, plain
+from recdrop_tune.spaces import plain_names
+from recdrop_tune.tracking._events import (
+    EpochEnded,
+    Event,
+    ModelBuilt,
+    TrialEnded,
+    TrialStarted,
+)
+
+
+@dataclass
+class TrialRecord:
+    """What the events say about one trial.
+
+    Attributes:
+        trial_id: Keras Tuner's id.
+        number: Position in the order of starts.
+        started: Wall-clock time of its start.
+        hyperparameters: All of the space, `None` where inactive.
+        epochs: The epochs of its first training, in order.
+        parameters: Number of parameters of its model.
+        ended: How it ended, once it has.
+    """
+
+    trial_id: str
+    number: int
+    started: float
+    hyperparameters: dict[str, Any]
+    epochs: list[EpochEnded] = field(default_factory=list)
+    parameters: int | None = None
+    ended: TrialEnded | None = None
+
+    @property
+    def state(self) -> str:
+        """How it ended, or `RUNNING`."""
+        return self.ended.status if self.ended else "RUNNING"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, building and compiling included."""
+        return self.ended.time - self.started if self.ended else None
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Keras's number of the best epoch, from 0: the step of the curves in MLflow."""
+        if self.ended is None or self.ended.best_step is None:
+            return None
+        # Hyperband goes on with a trial at a later epoch.
+        first = self.epochs[0].epoch if self.epochs else 0
+        return first + self.ended.best_step
+
+
+class Records:
+    """Collects events by trial; a listener like any other.
+
+    Example:
+        >>> records = Records(journal.read())
+        >>> records.trials["03"].seconds
+        12.3
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.trials: dict[str, TrialRecord] = {}
+        for event in events:
+            self.on_event(event)
+
+    def on_event(self, event: Event) -> None:
+        """Takes one event in."""
+        match event:
+            case TrialStarted(trial_id=id):
+                # A trial that runs again (a retry, a crash) starts from nothing.
+                self.trials[id] = TrialRecord(id, event.number, event.time, event.hyperparameters)
+            case ModelBuilt(trial_id=id) if id in self.trials:
+                self.trials[id].parameters = event.parameters
+            case EpochEnded(trial_id=id, execution=0) if id in self.trials:
+                self.trials[id].epochs.append(event)
+            case TrialEnded(trial_id=id) if id in self.trials:
+                self.trials[id].ended = event
+
+    def to_csv(self) -> str:
+        """Writes one row a trial."""
+        names = hyperparameter_names(self.trials.values())
+        fixed = ["trial_id", "number", "state", "objective", "best_epoch", "epochs", "seconds"]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*fixed, *names])
+        for record in self.trials.values():
+            score = record.ended.score if record.ended else None
+            row = [record.trial_id, record.number, record.state, score, record.best_epoch]
+            row += [len(record.epochs), record.seconds]
+            writer.writerow([*row, *(record.hyperparameters.get(name) for name in names)])
+        return text.getvalue()
+
+
+def hyperparameter_names(records: Iterable[TrialRecord]) -> list[str]:
+    """Lists the names of all hyperparameters, in the order in which they came up."""
+    return list(dict.fromkeys(name for record in records for name in record.hyperparameters))
+
+
+def readable(hyperparameters: Any) -> dict[str, Any]:
+    """Returns all hyperparameters of a trial as tables show them.
+
+    Args:
+        hyperparameters: The `keras_tuner.HyperParameters` of a trial.
+
+    Returns:
+        The value of every hyperparameter of the space under the key that the search space gives it,
+        `None` where it is inactive, and without the noise of floating-point steps.
+    """
+    values = hyperparameters.values
+    active = {
+        hp.name: plain(hp, values[hp.name])
+        for hp in hyperparameters.space
+        if hp.name in values and is_active(hp, values)
+    }
+    every = plain_names({hp.name: None for hp in hyperparameters.space})
+    if "wrapper" in every:
+        # The three questions of this package are columns everywhere, even if one is not asked.
+        every |= dict.fromkeys(("placement", "rate"))
+    return {**every, **plain_names(active)}

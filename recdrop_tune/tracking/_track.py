@@ -1,0 +1,228 @@
+"""`track`: attaches the tracking to any Keras Tuner tuner."""
+
+from __future__ import annotations
+
+import atexit
+import uuid
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any, Self
+
+import keras
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._dispatch import Background, Dispatcher
+from recdrop_tune.tracking._hooks import TrackedHyperModel, TrackedOracle
+from recdrop_tune.tracking._journal import Journal
+from recdrop_tune.tracking._mlflow import MLflowTracker
+from recdrop_tune.tracking._records import Records, readable
+from recdrop_tune.tracking._uris import redact, resolve_uri
+
+# The longest that the end of a search waits for MLflow to take the last events.
+_FLUSH_SECONDS = 30.0
+_STATES = {"COMPLETED": events.COMPLETE, "FAILED": events.FAILED, "INVALID": events.RETRY}
+
+
+def track(
+    tuner: Any,
+    *,
+    experiment: str,
+    tracking_uri: str | None = None,
+    listeners: Iterable[events.Listener] = (),
+    space: str | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> Tracking:
+    """Records every trial of a tuner in MLflow and in a journal in its project folder.
+
+    Call it before `tuner.search`. The tuner is changed in two public attributes only: `oracle` and
+    `hypermodel` get stand-ins that hand everything on. MLflow is written to in a thread of its own;
+    when it fails, the search goes on, a `TrackingWarning` says so, and the journal has every event.
+
+    Args:
+        tuner: Any `keras_tuner.Tuner`.
+        experiment: Name of the MLflow experiment.
+        tracking_uri: Where MLflow keeps its runs: a database or a server. By default what
+            `MLFLOW_TRACKING_URI` says, else `sqlite:///mlflow.db`.
+        listeners: Further listeners for the events, such as `Progress()`.
+        space: The search space as YAML, kept as an artifact.
+        info: Further parameters of the search's run, such as the number of epochs.
+
+    Returns:
+        The tracking. It ends by itself with the search; close it if the search breaks off.
+
+    Raises:
+        InvalidArgumentError: The tracking URI is a folder, or the tuner is tracked already.
+
+    Example:
+        >>> tuner = keras_tuner.Hyperband(build, "val_loss")
+        >>> recdrop_tune.track(tuner, experiment="speech")
+        >>> tuner.search(x, y, validation_data=(x_val, y_val))
+    """
+    if isinstance(tuner.oracle, TrackedOracle):
+        raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
+    tracking = Tracking(tuner, experiment, resolve_uri(tracking_uri), listeners)
+    tracking.space, tracking.info = space, dict(info or {})
+    tuner.oracle = TrackedOracle(tuner.oracle, tracking)
+    if tuner.hypermodel is not None:
+        tuner.hypermodel = TrackedHyperModel(tuner.hypermodel, tracking)
+    return tracking
+
+
+class Tracking:
+    """The tracking of one tuner: turns what its hooks report into events. Made by `track`.
+
+    Attributes:
+        search_id: Identity of the search, kept when it goes on.
+        experiment: Name of the MLflow experiment.
+        tracking_uri: Where the runs are, without credentials.
+        mlflow: The `MLflowTracker`.
+        records: One record a trial, from all events so far, earlier sessions included.
+        space: The search space as YAML.
+        info: Further parameters of the search's run.
+    """
+
+    def __init__(
+        self, tuner: Any, experiment: str, uri: str, listeners: Iterable[events.Listener]
+    ) -> None:
+        journal = Journal(f"{tuner.project_dir}/events.jsonl")
+        history = journal.read()
+        self.search_id = _search_id(history)
+        self.experiment = experiment
+        self.tracking_uri = redact(uri)
+        self.mlflow = MLflowTracker(uri, history)
+        self.records = Records(history)
+        self.space: str | None = None
+        self.info: dict[str, Any] = {}
+        self._tuner = tuner
+        self._oracle = tuner.oracle
+        self._background = Background(self.mlflow, f"MLflow at {self.tracking_uri}")
+        self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
+        self._under_way = False
+        self._trial_id = ""
+        self._executions = 0
+
+    def close(self, status: str = "FINISHED") -> None:
+        """Ends the search's run, unless the search has ended it, and waits for MLflow.
+
+        Args:
+            status: `FINISHED`, `FAILED` or `KILLED`.
+        """
+        if self._under_way:
+            self._under_way = False
+            atexit.unregister(self._close_at_exit)
+            self._dispatcher.emit(events.SearchEnded(status=status))
+            self._background.flush(_FLUSH_SECONDS)
+        self._dispatcher.journal.close()
+
+    def __enter__(self) -> Self:
+        """Returns itself, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Closes with the status that the block's end calls for."""
+        if kind is None:
+            self.close()
+        else:
+            self.close("FAILED" if issubclass(kind, Exception) else "KILLED")
+
+    def search_goes_on(self) -> None:
+        """Begins the search with the first trial that is asked for."""
+        if self._under_way:
+            return
+        self._under_way = True
+        atexit.register(self._close_at_exit)
+        objective = self._oracle.objective
+        self._dispatcher.emit(
+            events.SearchStarted(
+                search_id=self.search_id,
+                name=self._tuner.project_name,
+                experiment=self.experiment,
+                tuner=_tuner_name(self._tuner, self._oracle),
+                objective=objective.name,
+                direction=objective.direction,
+                max_trials=self._oracle.max_trials,
+                space=self.space,
+                info={**self.info, **_versions()},
+            )
+        )
+
+    def search_is_over(self) -> None:
+        """Ends the search."""
+        self.close()
+
+    def trial_started(self, trial: Any) -> None:
+        """Takes note of a new trial."""
+        self._trial_id, self._executions = trial.trial_id, 0
+        order = self._oracle.start_order
+        self._dispatcher.emit(
+            events.TrialStarted(
+                trial_id=trial.trial_id,
+                number=order.index(trial.trial_id),
+                hyperparameters=readable(trial.hyperparameters),
+            )
+        )
+
+    def trial_ended(self, trial: Any) -> None:
+        """Takes note of a trial's end."""
+        status = _STATES.get(trial.status, events.KILLED)
+        complete = status == events.COMPLETE
+        self._dispatcher.emit(
+            events.TrialEnded(
+                trial_id=trial.trial_id,
+                status=status,
+                score=float(trial.score) if complete else None,
+                best_step=int(trial.best_step or 0) if complete else None,
+                message=trial.message,
+            )
+        )
+
+    def training_started(self) -> int:
+        """Counts the trainings of the current trial; returns the number of this one."""
+        self._executions += 1
+        return self._executions - 1
+
+    def model_built(self, parameters: int) -> None:
+        """Takes note of the size of the current trial's model."""
+        event = events.ModelBuilt(trial_id=self._trial_id, parameters=parameters)
+        self._dispatcher.emit(event)
+
+    def epoch_ended(
+        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
+    ) -> None:
+        """Takes note of an epoch of the current trial."""
+        self._dispatcher.emit(
+            events.EpochEnded(
+                trial_id=self._trial_id,
+                epoch=epoch,
+                metrics=metrics,
+                seconds=seconds,
+                execution=execution,
+            )
+        )
+
+    def _close_at_exit(self) -> None:
+        self.close("KILLED")
+
+
+def _search_id(history: Iterable[events.Event]) -> str:
+    started = (event for event in history if isinstance(event, events.SearchStarted))
+    first = next(started, None)
+    return first.search_id if first else uuid.uuid4().hex
+
+
+def _tuner_name(tuner: Any, oracle: Any) -> str:
+    """`Hyperband`, `RandomSearch`; a plain `Tuner` is told by its oracle."""
+    name = type(tuner).__name__
+    return type(oracle).__name__ if name == "Tuner" else name
+
+
+def _versions() -> dict[str, str]:
+    packages = ("recdrop-tune", "keras", "keras-tuner", "optuna")
+    return {**{name: version(name) for name in packages}, "backend": keras.backend.backend()}

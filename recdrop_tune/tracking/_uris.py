@@ -1,0 +1,76 @@
+"""Tracking URIs: which one is meant, what may be shown of it, and whether two are one database."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from recdrop_tune.errors import invalid_argument
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+"""Where runs go if nothing else is said. (MLflow's older default, `./mlruns`, is refused by MLflow 3.)"""
+
+_PORTS = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
+
+
+def resolve_uri(tracking_uri: str | None) -> str:
+    """Returns the tracking URI to use: the argument, else `MLFLOW_TRACKING_URI`, else a file.
+
+    Raises:
+        InvalidArgumentError: It names a folder, which MLflow 3 refuses to write to.
+    """
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    if not isinstance(uri, str) or "://" not in uri or uri.startswith("file:"):
+        raise invalid_argument(
+            "tracking_uri",
+            expected="a database or a server, such as sqlite:///mlflow.db or http://host:5000",
+            received=uri,
+            fix="MLflow 3 no longer writes to folders: use a sqlite file.",
+        )
+    return uri
+
+
+def redact(uri: str) -> str:
+    """Replaces what may be secret in a URI: its user information and its query.
+
+    Example:
+        >>> redact("postgresql://ann:secret@db/mlflow")
+        'postgresql://***@db/mlflow'
+    """
+    uri = re.sub(r"://[^/@]*@", "://***@", uri)
+    return re.sub(r"\?.*$", "?***", uri)
+
+
+def scrub(text: str, uri: str) -> str:
+    """Removes a URI and its password from the text of somebody else's error."""
+    text = text.replace(uri, redact(uri))
+    secret = urlsplit(uri).password
+    return text.replace(secret, "***").replace(unquote(secret), "***") if secret else text
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Returns the file of a sqlite URI, absolute; `None` for another database or none."""
+    match = re.match(r"sqlite(?:\+\w+)?:///(.*?)(?:\?.*)?$", uri)
+    if match is None or match[1] in ("", ":memory:"):
+        return None
+    return Path(match[1]).expanduser().resolve()
+
+
+def same_database(one: str, other: str) -> bool:
+    """Says whether two URIs lead to one database, however they are written."""
+    return _database(one) is not None and _database(one) == _database(other)
+
+
+def _database(uri: str) -> tuple[object, ...] | None:
+    path = sqlite_path(uri)
+    if path is not None:
+        return ("sqlite", path)
+    parts = urlsplit(uri)
+    dialect = parts.scheme.split("+")[0].replace("postgresql", "postgres")
+    if dialect in ("http", "https", "sqlite", ""):
+        return None
+    host = {"127.0.0.1": "localhost"}.get(parts.hostname or "localhost", parts.hostname)
+    port = parts.port or _PORTS.get(dialect)
+    return (dialect, host or "localhost", port, parts.path.strip("/"))

@@ -1,0 +1,144 @@
+"""Makes a Keras Tuner tuner by name, with one set of arguments for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras_tuner as kt
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.oracle import OptunaOracle
+
+# Keras Tuner's own tuners take `seed=0` for "no seed"; this number, otherwise of no meaning, is
+# handed to them in its place, so that 0 is reproducible too.
+_SEED_FOR_ZERO = 2_147_483_647
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What every tuner needs to know about a search.
+
+    Attributes:
+        hypermodel: A `keras_tuner.HyperModel` or a function that builds a model from `hp`.
+        objective: The objective; see `as_objective`.
+        max_trials: The most trials that are run.
+        epochs: Epochs of one trial; Hyperband gives the trials which it drops fewer.
+        directory: The project folder.
+        seed: Seed of the proposals; 0 is a seed.
+        storage: Optuna storage or storage URL (tuner `optuna` only).
+        study_name: Name of the Optuna study (tuner `optuna` only).
+        sampler: Optuna sampler or its name (tuner `optuna` only).
+        enqueue: Configurations to try first (tuner `optuna` only).
+    """
+
+    hypermodel: Any
+    objective: kt.Objective
+    max_trials: int
+    epochs: int
+    directory: Path
+    seed: int | None = None
+    storage: Any = None
+    study_name: str | None = None
+    sampler: Any = None
+    enqueue: Iterable[Mapping[str, Any]] = field(default=())
+
+
+def make_tuner(name: str, plan: SearchPlan) -> Any:
+    """Makes a tuner.
+
+    Args:
+        name: `"optuna"`, `"random"`, `"bayesian"`, `"hyperband"` or `"grid"`.
+        plan: The search.
+
+    Returns:
+        A `keras_tuner.Tuner`. Where the project folder holds a search, it goes on with it.
+
+    Raises:
+        InvalidArgumentError: There is no tuner of that name.
+    """
+    if name not in TUNERS:
+        raise invalid_argument("tuner", expected=f"one of {', '.join(TUNERS)}", received=name)
+    folder = Path(os.path.abspath(plan.directory))
+    place = {"directory": str(folder.parent), "project_name": folder.name}
+    return TUNERS[name](plan, place)
+
+
+def as_objective(objective: Any) -> kt.Objective:
+    """Turns the name of a metric into an objective with a direction.
+
+    Raises:
+        InvalidArgumentError: Whether the metric is to grow or to shrink is not known.
+
+    Example:
+        >>> as_objective("val_accuracy").direction
+        'max'
+    """
+    if isinstance(objective, kt.Objective):
+        return objective
+    direction = None
+    if isinstance(objective, str):
+        direction = kt.engine.metrics_tracking.infer_metric_direction(objective)
+    if direction is None:
+        raise invalid_argument(
+            "objective",
+            expected="a metric with a known direction, such as val_loss or val_accuracy",
+            received=objective,
+            fix=f"Pass keras_tuner.Objective({objective!r}, direction='min') or 'max'.",
+        )
+    return kt.Objective(objective, direction)
+
+
+def _optuna(plan: SearchPlan, place: dict[str, str]) -> Any:
+    oracle = OptunaOracle(
+        plan.objective,
+        plan.max_trials,
+        sampler=plan.sampler,
+        storage=plan.storage,
+        study_name=plan.study_name,
+        enqueue=plan.enqueue,
+        seed=plan.seed,
+    )
+    return kt.Tuner(oracle, plan.hypermodel, **place)
+
+
+def _random(plan: SearchPlan, place: dict[str, str]) -> Any:
+    return kt.RandomSearch(
+        plan.hypermodel, plan.objective, plan.max_trials, seed=_seed(plan), **place
+    )
+
+
+def _bayesian(plan: SearchPlan, place: dict[str, str]) -> Any:
+    return kt.BayesianOptimization(
+        plan.hypermodel, plan.objective, plan.max_trials, seed=_seed(plan), **place
+    )
+
+
+def _grid(plan: SearchPlan, place: dict[str, str]) -> Any:
+    return kt.GridSearch(
+        plan.hypermodel, plan.objective, plan.max_trials, seed=_seed(plan), **place
+    )
+
+
+def _hyperband(plan: SearchPlan, place: dict[str, str]) -> Any:
+    tuner = kt.Hyperband(plan.hypermodel, plan.objective, plan.epochs, seed=_seed(plan), **place)
+    # Hyperband has no such argument, but its oracle stops there like any other.
+    tuner.oracle.max_trials = plan.max_trials
+    return tuner
+
+
+def _seed(plan: SearchPlan) -> int | None:
+    return _SEED_FOR_ZERO if plan.seed == 0 else plan.seed
+
+
+TUNERS: dict[str, Callable[[SearchPlan, dict[str, str]], Any]] = {
+    "optuna": _optuna,
+    "random": _random,
+    "bayesian": _bayesian,
+    "hyperband": _hyperband,
+    "grid": _grid,
+}
+"""The tuners that `make_tuner` knows."""

@@ -1,0 +1,47 @@
+"""Data and models so small that a trial takes half a second."""
+
+import keras
+import keras_tuner as kt
+import numpy as np
+
+
+def data(samples: int = 24):
+    """Sequences of shape `(samples, 5, 3)` and whether their sum is positive."""
+    x = np.random.default_rng(0).normal(size=(samples, 5, 3)).astype("float32")
+    return x, (x.sum((1, 2)) > 0).astype("int64")
+
+
+def build(hp):
+    """A model without a recurrent layer whose hyperparameters look like a dropout search's."""
+    wrapper = hp.Choice("wrapper", ["none", "recurrent", "lambda"])
+    with hp.conditional_scope("wrapper", ["recurrent", "lambda"]):
+        hp.Choice("placement", ["input", "input+output"])
+        rate = hp.Float("rate", 0.1, 0.5, step=0.1)
+    model = keras.Sequential(
+        [
+            keras.Input((5, 3)),
+            keras.layers.Flatten(),
+            keras.layers.Dropout(0.0 if wrapper == "none" else rate),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+class Failing(kt.HyperModel):
+    """A hypermodel whose trials with the wrapper `lambda` (or all of them) fail."""
+
+    def __init__(self, wrappers=("lambda",), error=ValueError):
+        super().__init__()
+        self.wrappers = wrappers
+        self.error = error
+
+    def build(self, hp):
+        return build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        history = model.fit(*args, **kwargs)
+        if hp["wrapper"] in self.wrappers:
+            raise self.error("the loss went to the moon")
+        return history

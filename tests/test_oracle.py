@@ -1,0 +1,319 @@
+"""Tests for `recdrop_tune.oracle`, with real Keras Tuner tuners and real Optuna studies."""
+
+from pathlib import Path
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.oracle._conditional import combinations, complete, parents_first
+from recdrop_tune.oracle._distributions import distribution, parameter_names
+
+
+def dropout_space() -> kt.HyperParameters:
+    hp = kt.HyperParameters()
+    hp.Fixed("cell", "lstm")
+    hp.Choice("wrapper", ["none", "recurrent", "lambda"])
+    with hp.conditional_scope("wrapper", ["recurrent", "lambda"]):
+        hp.Float("rate", 0.1, 0.5, step=0.1)
+    with hp.conditional_scope("wrapper", ["recurrent"]):
+        hp.Boolean("per_step")
+    return hp
+
+
+class Formula(kt.Tuner):
+    """A tuner whose trials are a formula: no model, so that hundreds of trials take a second."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        hp = trial.hyperparameters
+        if kwargs.get("fail"):
+            raise kt.errors.FailedTrialError("as asked")
+        return abs((hp.get("rate") if "rate" in hp else 0.6) - 0.3) + 0.01 * (
+            hp.get("wrapper") == "lambda"
+        )
+
+
+def make_tuner(directory: Path, space: kt.HyperParameters | None = None, **kwargs) -> Formula:
+    kwargs = {"max_trials": 12, "seed": 0, **kwargs}
+    oracle = OptunaOracle(
+        kt.Objective("score", "min"), hyperparameters=space or dropout_space(), **kwargs
+    )
+    oracle.verbose = 0
+    return Formula(oracle, directory=directory, project_name="project")
+
+
+def values(tuner: kt.Tuner) -> list[dict]:
+    return [tuner.oracle.trials[id].hyperparameters.values for id in tuner.oracle.start_order]
+
+
+def states(oracle: OptunaOracle) -> list[TrialState]:
+    return [trial.state for trial in oracle.study.trials]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> Formula:
+    tuner = make_tuner(tmp_path_factory.mktemp("searched"))
+    tuner.search()
+    return tuner
+
+
+def test_only_active_hyperparameters_are_proposed(searched):
+    for found in values(searched):
+        expected = {"cell", "wrapper"}
+        expected |= {"rate"} if found["wrapper"] != "none" else set()
+        expected |= {"per_step"} if found["wrapper"] == "recurrent" else set()
+        assert set(found) == expected
+
+
+def test_no_configuration_is_tried_twice(searched):
+    tried = [tuple(sorted(found.items())) for found in values(searched)]
+    assert len(tried) == len(set(tried)) == 12
+
+
+def test_each_trial_is_told_to_optuna(searched):
+    told = {
+        trial.user_attrs["keras_tuner_id"]: trial
+        for trial in searched.oracle.study.trials
+        if trial.state == TrialState.COMPLETE
+    }
+    assert set(told) == set(searched.oracle.trials)
+    for id, trial in searched.oracle.trials.items():
+        assert told[id].value == trial.score
+        assert told[id].params["wrapper"] == trial.hyperparameters.values["wrapper"]
+        assert "cell" not in told[id].params
+    assert TrialState.RUNNING not in states(searched.oracle)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_same_seed_proposes_the_same_trials(tmp_path, seed):
+    first, second = make_tuner(tmp_path / "a", seed=seed), make_tuner(tmp_path / "b", seed=seed)
+    first.search()
+    second.search()
+    assert first.oracle.seed == seed
+    assert values(first) == values(second)
+
+
+def test_another_seed_proposes_other_trials(tmp_path, searched):
+    other = make_tuner(tmp_path, seed=1)
+    other.search()
+    assert values(other) != values(searched)
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", optuna.samplers.RandomSampler(seed=3)])
+def test_samplers_by_name_and_instance(tmp_path, sampler):
+    tuner = make_tuner(tmp_path, sampler=sampler, max_trials=3)
+    tuner.search()
+    assert len(tuner.oracle.trials) == 3
+
+
+def test_unknown_sampler():
+    with pytest.raises(InvalidArgumentError, match=r"`sampler`.*one of cmaes, gp.*'gradient'"):
+        OptunaOracle("val_loss", sampler="gradient")
+
+
+def test_the_study_is_opened_by_the_first_trial(tmp_path):
+    tuner = make_tuner(tmp_path)
+    assert not (tmp_path / "project" / "optuna.journal").exists()
+    tuner.oracle.create_trial("tuner0")
+    assert (tmp_path / "project" / "optuna.journal").exists()
+
+
+def test_a_finite_space_ends_the_search_when_all_of_it_is_tried(tmp_path):
+    tuner = make_tuner(tmp_path, max_trials=100)
+    tuner.search()
+    # 1 without dropout, 5 rates for lambda, 5 rates x 2 for recurrent.
+    assert len(tuner.oracle.trials) == 16
+    assert TrialState.RUNNING not in states(tuner.oracle)
+
+
+def test_enqueued_points_come_first(tmp_path):
+    tuner = make_tuner(
+        tmp_path, enqueue=[{"wrapper": "none"}, {"wrapper": "recurrent", "rate": 0.5}]
+    )
+    tuner.oracle.enqueue({"wrapper": "lambda"})
+    tuner.search()
+    assert values(tuner)[:3] == [
+        {"cell": "lstm", "wrapper": "none"},
+        {"cell": "lstm", "wrapper": "recurrent", "rate": 0.5, "per_step": True},
+        {"cell": "lstm", "wrapper": "lambda", "rate": 0.3},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        ({"wraper": "none"}, r"`enqueue`.*`wraper` is unknown"),
+        ({"wrapper": "none", "rate": 0.3}, "`rate` is unknown, inactive"),
+        ({"wrapper": "lambda", "rate": 0.33}, r"a value that Float.*'rate'.*0\.33"),
+        ({"cell": "gru"}, "`cell` is unknown, inactive or fixed otherwise"),
+    ],
+)
+def test_enqueued_points_are_checked(tmp_path, point, message):
+    tuner = make_tuner(tmp_path, enqueue=[point])
+    with pytest.raises(InvalidArgumentError, match=message):
+        tuner.search()
+
+
+def test_failed_trials_are_told(tmp_path):
+    tuner = make_tuner(tmp_path, max_trials=2)
+    tuner.search(fail=True)
+    assert states(tuner.oracle) == [TrialState.FAIL, TrialState.FAIL]
+
+
+def test_three_failures_in_a_row_leave_nothing_running(tmp_path):
+    tuner = make_tuner(tmp_path)
+    with pytest.raises(RuntimeError, match="consecutive failures"):
+        tuner.search(fail=True)
+    assert states(tuner.oracle) == [TrialState.FAIL] * 3
+
+
+def test_a_search_goes_on_where_it_stopped(tmp_path):
+    first = make_tuner(tmp_path, max_trials=4)
+    first.search()
+    second = make_tuner(tmp_path, max_trials=8)
+    second.search()
+    assert values(second)[:4] == values(first)
+    assert len(second.oracle.trials) == 8
+    assert sum(state == TrialState.COMPLETE for state in states(second.oracle)) == 8
+
+
+def test_a_trial_left_running_by_a_crash_is_settled(tmp_path):
+    crashed = make_tuner(tmp_path)
+    crashed.oracle.create_trial("tuner0")
+    again = make_tuner(tmp_path, max_trials=2)
+    again.search()
+    assert states(again.oracle) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+
+
+def test_a_study_of_another_search_is_refused(tmp_path):
+    storage = f"sqlite:///{tmp_path}/studies.db"
+    make_tuner(tmp_path / "a", storage=storage, max_trials=1).search()
+    with pytest.raises(ProjectError, match=r"named `project` of another search, with 1 trials"):
+        make_tuner(tmp_path / "b", storage=storage, max_trials=1).search()
+
+
+def test_the_journal_lies_in_the_project_folder(tmp_path):
+    # `Oracle._project_dir` is the one private name of Keras Tuner that is used.
+    tuner = make_tuner(tmp_path)
+    assert Path(tuner.oracle._project_dir) == Path(tuner.project_dir)
+
+
+def test_a_storage_failure_is_raised_and_keeps_no_lock(tmp_path):
+    tuner = make_tuner(tmp_path)
+    tuner.oracle.create_trial("tuner0")
+    (tmp_path / "project" / "optuna.journal").unlink()
+    (tmp_path / "project" / "optuna.journal").mkdir()
+    with pytest.raises(OSError, match=r"optuna\.journal"):
+        tuner.oracle.create_trial("tuner1")
+    assert list(tuner.oracle.trials) == ["00"]
+
+
+def test_maximised_objectives(tmp_path):
+    tuner = make_tuner(tmp_path, max_trials=1)
+    tuner.oracle.objective = kt.Objective("score", "max")
+    tuner.search()
+    assert tuner.oracle.study.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def build(hp):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(hp.Int("units", 1, 9))])
+    model.compile(keras.optimizers.SGD(hp.Float("rate", 1e-4, 1e-2, sampling="log")), "mse")
+    return model
+
+
+def test_in_a_plain_keras_tuner(tmp_path):
+    x, y = np.ones((8, 3), "float32"), np.ones((8, 1), "float32")
+    oracle = OptunaOracle(objective="val_loss", max_trials=2, seed=0)
+    tuner = kt.Tuner(oracle, build, directory=tmp_path)
+    tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
+    best = tuner.get_best_hyperparameters()[0]
+    assert 1 <= best["units"] <= 9
+    assert oracle.study.best_value == tuner.oracle.get_best_trials()[0].score
+
+
+def test_same_name_and_other_values_get_a_name_each():
+    hp = dropout_space()
+    for wrappers, placements in ((["recurrent"], ["input", "recurrent"]), (["lambda"], ["input"])):
+        with hp.conditional_scope("wrapper", wrappers):
+            hp.Choice("placement", placements)
+    names = parameter_names(hp.space)
+    assert sorted(set(names.values())) == [
+        "per_step",
+        "placement[wrapper=lambda]",
+        "placement[wrapper=recurrent]",
+        "rate",
+        "wrapper",
+    ]
+    oracle = OptunaOracle("val_loss", hyperparameters=hp, storage=optuna.storages.InMemoryStorage())
+    oracle._set_project_dir("unused", "unused")
+    for number in range(12):
+        found = oracle.populate_space(str(number))["values"]
+        assert (
+            found.get("placement")
+            in {
+                "none": [None],
+                "lambda": ["input"],
+                "recurrent": ["input", "recurrent"],
+            }[found["wrapper"]]
+        )
+
+
+def test_children_are_drawn_after_their_parents():
+    space = dropout_space().space
+    assert [hp.name for hp in parents_first(space[::-1])] == ["wrapper", "per_step", "rate", "cell"]
+    assert parents_first(space) == space
+
+
+def test_all_combinations_of_a_conditional_space():
+    found = list(combinations(dropout_space().space))
+    assert len(found) == 16
+    assert found[0] == {"cell": "lstm", "wrapper": "none"}
+    assert found[3]["rate"] == 0.2
+
+
+def test_complete_takes_the_middle():
+    assert complete(dropout_space().space, {"wrapper": "lambda"})["rate"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("declare", "expected"),
+    [
+        (lambda hp: hp.Int("x", 1, 10, step=4), {1, 5, 9}),
+        (lambda hp: hp.Int("x", 2, 33, step=2, sampling="log"), {2, 4, 8, 16, 32}),
+        (lambda hp: hp.Float("x", 0.1, 10, step=10, sampling="log"), {0.1, 1.0, 10.0}),
+        (lambda hp: hp.Float("x", 0.0, 0.7, step=0.3), {0.0, 0.3, 0.6}),
+        (lambda hp: hp.Boolean("x"), {True, False}),
+        (lambda hp: hp.Choice("x", [1, 2]), {1, 2}),
+    ],
+)
+def test_every_kind_of_hyperparameter(tmp_path, declare, expected):
+    hp = kt.HyperParameters()
+    declare(hp)
+    oracle = OptunaOracle("val_loss", hyperparameters=hp, storage=optuna.storages.InMemoryStorage())
+    oracle._set_project_dir(str(tmp_path), "p")
+    found = {oracle.populate_space(str(n))["values"]["x"] for n in range(40)}
+    assert found == expected
+
+
+@pytest.mark.parametrize("sampling", ["linear", "log", "reverse_log"])
+def test_ranges_without_a_step(tmp_path, sampling):
+    hp = kt.HyperParameters()
+    hp.Float("x", 1e-3, 1.0, sampling=sampling)
+    tuner = make_tuner(tmp_path, hp, max_trials=20, enqueue=[{"x": 0.25}])
+    tuner.oracle.create_trial("t")
+    found = [tuner.oracle.populate_space(str(n))["values"]["x"] for n in range(20)]
+    assert values(tuner)[0]["x"] == pytest.approx(0.25)
+    assert all(1e-3 <= x <= 1.0 for x in found)
+    middle = {"linear": 0.5, "log": 0.03, "reverse_log": 0.97}[sampling]
+    assert np.median(found) == pytest.approx(middle, rel=1.0)
+
+
+def test_whole_ranges_in_logarithmic_steps_are_one_distribution():
+    hp = kt.HyperParameters()
+    hp.Int("x", 1, 100, sampling="log")
+    assert distribution(hp.space[0]) == optuna.distributions.IntDistribution(1, 100, log=True)

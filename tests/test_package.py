@@ -1,0 +1,128 @@
+"""The package as a whole: what it exports, how its parts may import each other, what importing it costs."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import recdrop_tune
+
+PACKAGE = Path(recdrop_tune.__file__).parent
+ROOT = PACKAGE.parent
+
+# Each may import only what stands before it, and itself.
+ORDER = [
+    "errors",
+    "catalog",
+    "rewrites",
+    "engine",
+    "wrappers",
+    "spaces",
+    "hypermodels",
+    "oracle",
+    "tuner",
+    "tracking",
+    "executors",
+    "results",
+    "facade",
+    "cli",
+]
+"""The layers of the package, from the ground up."""
+
+
+def test_exported_names():
+    assert recdrop_tune.__all__ == [
+        "OptunaOracle",
+        "SearchSpace",
+        "SequenceClassifier",
+        "TuneResult",
+        "__version__",
+        "dropout_rnn",
+        "track",
+        "tune",
+        "wrap",
+    ]
+    for name in recdrop_tune.__all__:
+        assert getattr(recdrop_tune, name) is not None
+        assert name in dir(recdrop_tune)
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="module 'recdrop_tune' has no attribute 'tunes'"):
+        _ = recdrop_tune.tunes
+
+
+def test_version_is_that_of_the_distribution():
+    assert recdrop_tune.__version__ == metadata.version("recdrop-tune")
+
+
+def layer_of(module):
+    """`recdrop_tune.tracking._mlflow` belongs to the layer `tracking`."""
+    return module.split(".")[1] if module.count(".") else None
+
+
+def imports_of(path):
+    """Every module of this package that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+FILES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__"
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert own in ORDER, f"{own} has no place in the order of layers"
+    for module in imports_of(path):
+        if module.startswith("recdrop_tune."):
+            layer = layer_of(module)
+            assert layer not in ORDER or ORDER.index(layer) <= ORDER.index(own), (
+                f"{own} imports {module}"
+            )
+
+
+HEAVY = ["tensorflow", "keras", "keras_tuner", "mlflow", "optuna", "pandas", "ray"]
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = f"import sys, recdrop_tune; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_internals_of_keras_are_touched_in_one_file():
+    touching = [
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if "keras.src" in path.read_text()
+    ]
+    assert touching == ["engine/_hooks.py"]
+
+
+def test_declared_dependencies_are_the_ones_imported():
+    """Every third-party package that is imported is declared, and the other way round."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[\[<>=]", line)[0].replace("-", "_") for line in project["dependencies"]}
+    imported = {
+        module.split(".")[0]
+        for path in PACKAGE.rglob("*.py")
+        for module in imports_of(path)
+        if module.split(".")[0] not in sys.stdlib_module_names
+    } - {"recdrop_tune"}
+    used_by_others = {"tensorboard", "plotly"}  # Keras Tuner on every trial; Optuna's plots
+    used_at_run_time = {"tensorflow"}  # the backend of Keras
+    imported = {{"yaml": "pyyaml"}.get(name, name) for name in imported}
+    assert imported - declared == set()
+    assert declared - imported - used_by_others - used_at_run_time == set()

@@ -1,0 +1,433 @@
+"""Tests for `recdrop_tune.tracking`: real tuners, real MLflow on sqlite."""
+
+import io
+import json
+import socket
+import time
+import warnings
+from pathlib import Path
+
+import keras
+import keras_tuner as kt
+import pytest
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.tracking import (
+    EpochEnded,
+    Journal,
+    Progress,
+    Records,
+    SearchEnded,
+    SearchStarted,
+    TrackingWarning,
+    TrialEnded,
+    TrialStarted,
+    track,
+)
+from recdrop_tune.tracking._events import from_json, to_json
+from recdrop_tune.tracking._mlflow import clean
+from recdrop_tune.tracking._progress import duration
+from recdrop_tune.tracking._uris import redact, resolve_uri, same_database, scrub
+from tests.small_search import Failing, build, data
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+def search(tuner, epochs=2, **kwargs):
+    x, y = data()
+    tuner.search(x, y, validation_data=(x, y), epochs=epochs, verbose=0, **kwargs)
+
+
+def runs(uri, experiment):
+    """Returns the run of the search and those of its trials, in order."""
+    client = MlflowClient(uri)
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    parents = [run for run in found if run.data.tags["recdrop.kind"] == "search"]
+    assert len(parents) == 1
+    children = [run for run in found if run.data.tags["recdrop.kind"] == "trial"]
+    assert all(run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id for run in children)
+    return parents[0], sorted(children, key=lambda run: run.data.tags["recdrop.trial_id"])
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory, uri):
+    """A random search of three trials, tracked."""
+    tuner = kt.RandomSearch(
+        build, "val_loss", 3, seed=5, directory=tmp_path_factory.mktemp("t"), project_name="speech"
+    )
+    out = io.StringIO()
+    tracking = track(
+        tuner,
+        experiment="tracked",
+        tracking_uri=uri,
+        listeners=[Progress(Console(file=out, width=300))],
+        space="wrapper: none",
+        info={"epochs": 2},
+    )
+    search(tuner)
+    return tuner, tracking, out.getvalue()
+
+
+def test_one_run_a_search_and_one_a_trial(tracked, uri):
+    _tuner, tracking, _ = tracked
+    parent, children = runs(uri, "tracked")
+    assert len(children) == 3
+    assert {run.info.run_id for run in children} == set(tracking.mlflow.run_ids.values())
+    assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 4
+    assert parent.info.run_name == "speech"
+
+
+def test_parameters_of_the_search(tracked, uri):
+    params = runs(uri, "tracked")[0].data.params
+    expected = {"tuner": "RandomSearch", "objective": "val_loss", "direction": "min"}
+    expected |= {"max_trials": "3", "epochs": "2", "keras": keras.__version__}
+    assert expected.items() <= params.items()
+
+
+def test_parameters_of_the_trials(tracked, uri):
+    tuner, _, _ = tracked
+    for run in runs(uri, "tracked")[1]:
+        values = tuner.oracle.get_trial(run.data.tags["recdrop.trial_id"]).hyperparameters.values
+        assert set(run.data.params) == {"wrapper", "placement", "rate"}
+        for name, text in run.data.params.items():
+            if name == "rate" and name in values:
+                assert float(text) == pytest.approx(values[name])
+            else:
+                assert text == str(values.get(name, "n/a"))
+
+
+def test_curves_have_a_step_for_each_epoch(tracked, uri):
+    client = MlflowClient(uri)
+    for run in runs(uri, "tracked")[1]:
+        for name in ("loss", "val_loss", "accuracy", "val_accuracy"):
+            curve = client.get_metric_history(run.info.run_id, name)
+            assert [point.step for point in curve] == [0, 1]
+
+
+def test_numbers_of_a_trial(tracked, uri):
+    tuner, tracking, _ = tracked
+    for run in runs(uri, "tracked")[1]:
+        id = run.data.tags["recdrop.trial_id"]
+        trial, metrics = tuner.oracle.get_trial(id), run.data.metrics
+        assert metrics["objective"] == pytest.approx(trial.score)
+        assert metrics["best_epoch"] == trial.best_step
+        assert metrics["epochs_run"] == 2
+        assert metrics["n_params"] == 32
+        assert metrics["train_seconds"] == pytest.approx(tracking.records.trials[id].seconds)
+        assert run.data.tags["recdrop.state"] == "COMPLETE"
+
+
+def test_best_objective_is_a_curve_over_the_trials(tracked, uri):
+    tuner, _, _ = tracked
+    parent, _ = runs(uri, "tracked")
+    curve = MlflowClient(uri).get_metric_history(parent.info.run_id, "best_val_loss")
+    scores = [tuner.oracle.get_trial(id).score for id in tuner.oracle.start_order]
+    assert [point.step for point in curve] == [0, 1, 2]
+    assert [p.value for p in curve] == pytest.approx([min(scores[: n + 1]) for n in range(3)])
+
+
+def test_artifacts_of_the_search(tracked, uri, tmp_path):
+    parent, _ = runs(uri, "tracked")
+    client = MlflowClient(uri)
+    names = [item.path for item in client.list_artifacts(parent.info.run_id)]
+    assert names == ["space.yaml", "trials.csv"]
+    path = client.download_artifacts(parent.info.run_id, "trials.csv", str(tmp_path))
+    lines = Path(path).read_text().splitlines()
+    assert lines[0].startswith("trial_id,number,state,objective,best_epoch,epochs,seconds,wrapper")
+    assert len(lines) == 4
+
+
+def test_run_names_say_what_is_tried(tracked, uri):
+    for number, run in enumerate(runs(uri, "tracked")[1]):
+        values = run.data.params
+        words = [values[key] for key in ("wrapper", "placement", "rate") if values[key] != "n/a"]
+        assert run.info.run_name == " ".join([f"{number:04d}", *words])
+
+
+def test_the_journal_has_every_event(tracked):
+    tuner, tracking, _ = tracked
+    events = Journal(f"{tuner.project_dir}/events.jsonl").read()
+    kinds = [type(event).__name__ for event in events]
+    trial = ["TrialStarted", "EpochEnded", "EpochEnded", "TrialEnded"]
+    trial.insert(1, "ModelBuilt")
+    assert kinds == ["SearchStarted", *trial * 3, "SearchEnded"]
+    assert [event.time for event in events] == sorted(event.time for event in events)
+    assert Records(events).to_csv() == tracking.records.to_csv()
+
+
+def test_progress_prints_a_line_a_trial(tracked):
+    tuner, _, out = tracked
+    lines = out.splitlines()
+    assert len(lines) == 3
+    best = tuner.oracle.get_best_trials(1)[0]
+    assert lines[0].startswith("trial 1/3  val_loss ")
+    assert "eta" in lines[1]
+    assert "eta" not in lines[2]
+    assert f"(best {best.score:.4f}" in lines[2]
+    assert f"wrapper={tuner.oracle.get_trial('2').hyperparameters.values['wrapper']}" in lines[2]
+
+
+def test_the_oracle_is_reached_through_its_stand_in(tracked):
+    tuner, _, _ = tracked
+    tuner.oracle.verbose = 0
+    assert tuner.oracle.objective.name == "val_loss"
+    assert tuner.remaining_trials == 0
+    assert tuner.get_best_models()[0].count_params() == 32
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _ = tuner.oracle.no_such_thing
+
+
+def make(name, directory, **kwargs):
+    place = {"directory": directory, "project_name": "p", **kwargs}
+    if name == "optuna":
+        return kt.Tuner(OptunaOracle("val_loss", 2, seed=0), build, **place)
+    if name == "hyperband":
+        return kt.Hyperband(build, "val_loss", max_epochs=2, factor=2, **place)
+    return {
+        "random": kt.RandomSearch,
+        "grid": kt.GridSearch,
+        "bayesian": kt.BayesianOptimization,
+    }[name](build, "val_loss", 2, **place)
+
+
+@pytest.mark.parametrize("name", ["optuna", "random", "grid", "bayesian"])
+def test_every_tuner_is_tracked(tmp_path, uri, name):
+    tuner = make(name, tmp_path)
+    tracking = track(tuner, experiment=name, tracking_uri=uri)
+    search(tuner)
+    _, children = runs(uri, name)
+    assert len(children) == len(tuner.oracle.trials) >= 2
+    for run in children:
+        record = tracking.records.trials[run.data.tags["recdrop.trial_id"]]
+        steps = [p.step for p in MlflowClient(uri).get_metric_history(run.info.run_id, "val_loss")]
+        assert steps == [epoch.epoch for epoch in record.epochs]
+        assert steps
+
+
+def test_hyperband_counts_epochs_over_the_whole_training(tmp_path, uri):
+    tuner = make("hyperband", tmp_path)
+    tuner.oracle.max_trials = 5
+    tracking = track(tuner, experiment="hyperband", tracking_uri=uri)
+    search(tuner)
+    _, children = runs(uri, "hyperband")
+    assert len(children) == len(tuner.oracle.trials) == 5
+    went_on = 0
+    for id, record in tracking.records.trials.items():
+        values = tuner.oracle.get_trial(id).hyperparameters.values
+        first, last = values["tuner/initial_epoch"], values["tuner/epochs"]
+        assert [epoch.epoch for epoch in record.epochs] == list(range(first, last))
+        assert first <= record.best_epoch < last
+        went_on += first > 0
+    assert went_on
+
+
+def test_executions_do_not_mix(tmp_path, uri):
+    tuner = make("random", tmp_path, executions_per_trial=2)
+    tuner.oracle.max_trials = 1
+    track(tuner, experiment="executions", tracking_uri=uri)
+    search(tuner)
+    client = MlflowClient(uri)
+    for run in runs(uri, "executions")[1]:
+        for name in ("val_loss", "execution2/val_loss"):
+            steps = [p.step for p in client.get_metric_history(run.info.run_id, name)]
+            assert steps == [0, 1]
+
+
+def test_the_users_callbacks_stay_as_they_are(tmp_path, uri):
+    tuner = make("random", tmp_path)
+    tuner.oracle.max_trials = 1
+    track(tuner, experiment="callbacks", tracking_uri=uri)
+    callbacks = [keras.callbacks.EarlyStopping()]
+    search(tuner, epochs=1, callbacks=callbacks)
+    assert len(callbacks) == 1
+
+
+def test_failed_trials(tmp_path, uri):
+    oracle = OptunaOracle("val_loss", 2, enqueue=[{"wrapper": "none"}, {"wrapper": "lambda"}])
+    tuner = kt.Tuner(oracle, Failing(), directory=tmp_path)
+    track(tuner, experiment="failing", tracking_uri=uri)
+    search(tuner, epochs=1)
+    _, children = runs(uri, "failing")
+    failed = [run for run in children if run.data.params["wrapper"] == "lambda"]
+    assert failed
+    client = MlflowClient(uri)
+    for run in children:
+        assert run.info.status == ("FAILED" if run in failed else "FINISHED")
+    assert [item.path for item in client.list_artifacts(failed[0].info.run_id)] == ["error.txt"]
+    assert "objective" not in failed[0].data.metrics
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt, "KILLED"), (kt.errors.FatalError, "FAILED")]
+)
+def test_a_search_that_breaks_off(tmp_path, uri, error, status):
+    experiment = f"broken {status}"
+    hypermodel = Failing(("none", "recurrent", "lambda"), error)
+    tuner = kt.RandomSearch(hypermodel, "val_loss", 3, directory=tmp_path)
+    with (
+        pytest.raises(error, match="to the moon"),
+        track(tuner, experiment=experiment, tracking_uri=uri),
+    ):
+        search(tuner)
+    parent, children = runs(uri, experiment)
+    assert parent.info.status == status
+    assert [run.info.status for run in children] == ["KILLED"]
+
+
+def test_a_search_that_goes_on_keeps_its_runs(tmp_path, uri):
+    for trials in (1, 2):
+        tuner = kt.RandomSearch(build, "val_loss", trials, seed=1, directory=tmp_path)
+        tracking = track(tuner, experiment="goes on", tracking_uri=uri)
+        search(tuner, epochs=1)
+    parent, children = runs(uri, "goes on")
+    assert len(children) == 2
+    assert parent.info.status == "FINISHED"
+    assert set(tracking.mlflow.run_ids) == {"0", "1"}
+    assert list(tracking.records.trials) == ["0", "1"]
+
+
+def test_a_listener_that_fails_is_left_out(tmp_path, uri):
+    class Broken:
+        calls = 0
+
+        def on_event(self, event):
+            self.calls += 1
+            raise OSError("no paper")
+
+    broken = Broken()
+    tuner = make("random", tmp_path)
+    track(tuner, experiment="broken listener", tracking_uri=uri, listeners=[broken])
+    with pytest.warns(TrackingWarning, match="Broken failed and is left out.*no paper") as caught:
+        search(tuner)
+    assert sum(each.category is TrackingWarning for each in caught) == broken.calls == 1
+    assert len(tuner.oracle.trials) == 2
+
+
+def test_a_server_that_is_down_stops_nothing(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tuner = make("random", tmp_path)
+    address = f"http://ann:secret@127.0.0.1:{port}"
+    track(tuner, experiment="down", tracking_uri=address)
+    start = time.monotonic()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TrackingWarning)
+        search(tuner)
+    assert time.monotonic() - start < 20
+    messages = [str(each.message) for each in caught if each.category is TrackingWarning]
+    assert len(messages) == 1
+    assert messages[0].startswith(f"MLflow at http://***@127.0.0.1:{port} failed and is left out")
+    assert "secret" not in messages[0]
+    assert len(Records(Journal(tmp_path / "p" / "events.jsonl").read()).trials) == 2
+
+
+def test_a_tuner_is_tracked_once(tmp_path, uri):
+    tuner = make("random", tmp_path)
+    track(tuner, experiment="once", tracking_uri=uri)
+    with pytest.raises(InvalidArgumentError, match=r"`tuner`.*not tracked yet"):
+        track(tuner, experiment="once", tracking_uri=uri)
+
+
+def test_tracking_an_epoch_takes_less_than_a_millisecond(tmp_path, uri):
+    with track(make("random", tmp_path), experiment="speed", tracking_uri=uri) as tracking:
+        trial = tracking._tuner.oracle.create_trial("tuner0")
+        metrics = {"loss": 0.1, "val_loss": 0.2, "accuracy": 0.5, "val_accuracy": 0.5}
+        start = time.perf_counter()
+        for epoch in range(100):
+            tracking.epoch_ended(0, epoch, metrics, 1.0)
+        seconds = time.perf_counter() - start
+    assert seconds / 100 < 1e-3
+    run_id = tracking.mlflow.run_ids[trial.trial_id]
+    assert len(MlflowClient(uri).get_metric_history(run_id, "val_loss")) == 100
+
+
+EVENTS = [
+    SearchStarted(
+        search_id="a", name="n", experiment="e", tuner="t", objective="val_loss", direction="min"
+    ),
+    TrialStarted(trial_id="0", number=0, hyperparameters={"rate": 0.3, "placement": None}),
+    EpochEnded(trial_id="0", epoch=0, metrics={"loss": float("inf")}, seconds=1.0),
+    TrialEnded(trial_id="0", status="COMPLETE", score=0.5, best_step=0),
+    SearchEnded(status="FINISHED"),
+]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_events_come_back_from_json(event):
+    line = to_json(event)
+    json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert from_json(line) == event
+
+
+def test_the_journal_survives_a_cut_line_and_later_events(tmp_path):
+    journal = Journal(tmp_path / "events.jsonl")
+    for event in EVENTS:
+        journal.on_event(event)
+    journal.close()
+    with journal.path.open("a") as file:
+        file.write('{"event": "Unheard", "time": 1}\n{"event": "EpochEnd')
+    assert journal.read() == EVENTS
+
+
+def test_a_trial_that_runs_again_starts_from_nothing():
+    records = Records([*EVENTS, EVENTS[1]])
+    assert records.trials["0"].state == "RUNNING"
+    assert records.trials["0"].epochs == []
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "./x", "C:/mlruns"])
+def test_folders_are_refused(uri):
+    with pytest.raises(InvalidArgumentError, match=r"`tracking_uri`.*no longer writes to folders"):
+        resolve_uri(uri)
+
+
+def test_where_runs_go_by_default(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert resolve_uri(None) == "sqlite:///mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    assert resolve_uri(None) == "http://host:5000"
+    assert resolve_uri("sqlite:///mine.db") == "sqlite:///mine.db"
+
+
+def test_credentials_are_not_shown():
+    assert redact("postgresql://ann:pw@db/x?sslkey=k") == "postgresql://***@db/x?***"
+    assert redact("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+    uri = "postgresql://ann:p%40w@db/x"
+    assert (
+        scrub(f"cannot reach {uri} with p@w", uri) == "cannot reach postgresql://***@db/x with ***"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("sqlite:///a.db", "sqlite+pysqlite:///./x/../a.db", True),
+        ("sqlite:///a.db", "sqlite:///b.db", False),
+        ("postgresql://u@h/d", "postgresql+psycopg2://v:w@h:5432/d", True),
+        ("postgresql://u@localhost/d", "postgres://u@127.0.0.1/d", True),
+        ("postgresql://u@h/d", "postgresql://u@h/e", False),
+        ("mysql://h/d", "postgresql://h/d", False),
+        ("http://h/d", "http://h/d", False),
+        ("sqlite:///:memory:", "sqlite:///:memory:", False),
+    ],
+)
+def test_same_database(one, other, same):
+    assert same_database(one, other) is same
+
+
+def test_names_that_mlflow_refuses_are_cleaned():
+    assert clean("top 5% (val)[x]/a-b.c:d") == "top 5_ _val__x_/a-b.c:d"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "1s"), (59, "59s"), (130, "2m10s"), (11100, "3h05m")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text

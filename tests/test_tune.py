@@ -1,0 +1,294 @@
+"""Tests for `recdrop_tune.facade`: whole searches, and every error before one."""
+
+import json
+import time
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import optuna
+import pytest
+import tensorflow as tf
+from mlflow.tracking import MlflowClient
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
+from recdrop_tune.facade import ObjectiveNotReportedError
+from recdrop_tune.facade._trials import trial_seed
+from tests.small_search import Failing, build, data
+
+SPACE = {
+    "units": 4,
+    "wrapper": ["none", "recurrent"],
+    "rate": {"min": 0.1, "max": 0.5, "step": 0.1},
+}
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def options(tmp_path, uri):
+    """What keeps a search small, quiet and in its own folder."""
+    return {
+        "max_trials": 2,
+        "epochs": 1,
+        "verbose": 0,
+        "seed": 0,
+        "tracking_uri": uri,
+        "directory": tmp_path / "project",
+        "hypermodel": build,
+    }
+
+
+def proposals(result):
+    frame = result.trials.sort_values("number")
+    return frame.drop(columns=["seconds", "mlflow_run_id"]).reset_index(drop=True)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        x, y = data(16)
+        return x[index * 8 :][:8], y[index * 8 :][:8]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: data(),
+        lambda: (*data(), np.ones(24)),
+        lambda: tf.data.Dataset.from_tensor_slices(data()).batch(8),
+        Batches,
+    ],
+    ids=["arrays", "weighted", "tf.data", "PyDataset"],
+)
+def test_every_form_of_data(options, make):
+    options["hypermodel"] = None
+    result = rdt.tune(make(), make(), space=SPACE, **{**options, "max_trials": 1})
+    assert result.trials["val_loss"].notna().all()
+    assert result.best_model().output_shape == (None, 2)
+
+
+@pytest.mark.parametrize("tuner", ["optuna", "random", "bayesian", "hyperband", "grid"])
+def test_every_tuner_on_a_real_space(options, tuner, uri):
+    options |= {"hypermodel": None, "tuner": tuner, "experiment": f"tune {tuner}", "epochs": 2}
+    result = rdt.tune(data(), data(), space=SPACE, **options)
+    assert len(result.trials) == 2
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(f"tune {tuner}").experiment_id
+    assert len(client.search_runs([experiment])) == 3
+    for run_id in result.trials["mlflow_run_id"]:
+        run = client.get_run(run_id)
+        assert {"wrapper", "placement", "rate"} <= set(run.data.params)
+
+
+@pytest.mark.parametrize("tuner", ["optuna", "random"])
+def test_the_same_seed_gives_the_same_search(tmp_path, options, tuner):
+    frames = []
+    for name in ("a", "b"):
+        keras.utils.set_random_seed(ord(name))  # What came before must not matter.
+        options |= {"directory": tmp_path / name, "tuner": tuner}
+        frames.append(proposals(rdt.tune(data(), data(), **options)))
+    assert frames[0].equals(frames[1])
+
+
+def test_another_seed_gives_another_search(tmp_path, options):
+    options["max_trials"] = 1
+    first = rdt.tune(data(), data(), **options)
+    second = rdt.tune(data(), data(), **{**options, "seed": 1, "directory": tmp_path / "b"})
+    assert not proposals(first).equals(proposals(second))
+
+
+def test_seeds_of_trials_differ_by_seed_and_values():
+    seeds = {trial_seed(0, {}), trial_seed(1, {}), trial_seed(0, {"rate": 0.3})}
+    assert len(seeds) == 3
+    assert trial_seed(0, {"a": 1, "b": 2}) == trial_seed(0, {"b": 2, "a": 1})
+
+
+def test_a_search_goes_on_in_its_folder(options):
+    first = rdt.tune(data(), data(), **{**options, "max_trials": 1})
+    second = rdt.tune(data(), data(), **options)
+    assert proposals(second).head(1).equals(proposals(first))
+    assert len(second.trials) == 2
+    assert set(first.trials["mlflow_run_id"]) < set(second.trials["mlflow_run_id"])
+    assert second.trials["seconds"].notna().all()
+    # A column's type hangs on the space, not on what happened to be active.
+    assert first.trials.dtypes.equals(second.trials.dtypes)
+    assert str(first.trials["placement"].dtype) == "string"
+
+
+def test_another_search_in_the_folder(options):
+    options["max_trials"] = 1
+    rdt.tune(data(), data(), **options)
+    before = {path: path.read_bytes() for path in options["directory"].rglob("*.json")}
+    with pytest.raises(
+        ProjectError, match=r"(?s)another search.*epochs: 1 there, 2 now.*overwrite"
+    ):
+        rdt.tune(data(), data(), **{**options, "epochs": 2})
+    assert {path: path.read_bytes() for path in options["directory"].rglob("*.json")} == before
+    result = rdt.tune(data(), data(), **{**options, "epochs": 2}, overwrite=True)
+    assert list(result.trials["epochs"]) == [2]
+
+
+def test_a_folder_with_other_files_is_left_alone(options):
+    options["directory"].mkdir()
+    (options["directory"] / "thesis.tex").write_text("precious")
+    with pytest.raises(ProjectError, match="holds files but no search"):
+        rdt.tune(data(), data(), **options, overwrite=True)
+    assert [path.name for path in options["directory"].iterdir()] == ["thesis.tex"]
+
+
+def test_a_damaged_folder(options):
+    options["directory"].mkdir()
+    (options["directory"] / "search.json").write_text("{")
+    with pytest.raises(ProjectError, match=r"search\.json` is damaged"):
+        rdt.tune(data(), data(), **options)
+
+
+def test_folders_and_databases_by_default(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    options |= {"directory": None, "tracking_uri": None, "max_trials": 1}
+    result = rdt.tune(data(), data(), **options, experiment="first try")
+    assert result.directory.parent.name == "recdrop_runs"
+    assert result.directory.name.startswith("first-try-")
+    assert json.loads((result.directory / "search.json").read_text())["format"] == 1
+    assert result.ui_command == "mlflow ui --backend-store-uri sqlite:///mlflow.db"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "mlartifacts",
+        "mlflow.db",
+        "recdrop_runs",
+    }
+
+
+def test_a_storage_of_its_own(options, tmp_path):
+    storage = f"sqlite:///{tmp_path}/optuna.db"
+    rdt.tune(data(), data(), **options, storage=storage)
+    assert not (options["directory"] / "optuna.journal").exists()
+    (name,) = optuna.get_all_study_names(storage)
+    assert len(optuna.load_study(study_name=name, storage=storage).trials) == 2
+
+
+def test_progress_lines_of_a_search_that_goes_on(options, capsys):
+    rdt.tune(data(), data(), **{**options, "verbose": 1, "max_trials": 1})
+    (first,) = capsys.readouterr().out.splitlines()
+    assert first.startswith("trial 1/1  val_loss")
+    result = rdt.tune(data(), data(), **{**options, "verbose": 1})
+    (second,) = (line for line in capsys.readouterr().out.splitlines() if "trial" in line)
+    assert second.startswith("trial 2/2  val_loss")
+    assert f"(best {result.best_trial.score:.4f}" in second
+    assert "eta" not in second
+
+
+def test_silence(options, capsys):
+    rdt.tune(data(), data(), **{**options, "max_trials": 1})
+    assert capsys.readouterr().out == ""
+
+
+def test_an_objective_to_maximize(options):
+    result = rdt.tune(data(), data(), **options, objective="val_accuracy")
+    assert result.trials["val_accuracy"].is_monotonic_decreasing
+    assert result.direction == "max"
+    assert result.ui_url.endswith("orderByAsc=false")
+
+
+def test_callbacks_and_arguments_of_fit(options):
+    callbacks = [keras.callbacks.EarlyStopping(monitor="loss", patience=0, mode="max")]
+    options |= {"epochs": 5, "max_trials": 1}
+    result = rdt.tune(data(), **options, callbacks=callbacks, validation_split=0.25)
+    assert result.trials["epochs"][0] < 5
+    assert len(callbacks) == 1
+
+
+def test_an_objective_that_is_not_reported(options, uri):
+    options |= {"objective": kt.Objective("val_f1", "max"), "epochs": 50, "experiment": "f1"}
+    with pytest.raises(
+        ObjectiveNotReportedError,
+        match=r"no metric named `val_f1`.*reports: accuracy, loss, val_accuracy, val_loss",
+    ):
+        rdt.tune(data(), data(), **options)
+    client = MlflowClient(uri)
+    found = client.search_runs([client.get_experiment_by_name("f1").experiment_id])
+    assert [run.info.status for run in found] == ["FAILED", "FAILED"]
+    journal = optuna.storages.journal.JournalFileBackend(
+        str(options["directory"] / "optuna.journal")
+    )
+    storage = optuna.storages.JournalStorage(journal)
+    (name,) = optuna.get_all_study_names(storage)
+    states = [t.state for t in optuna.load_study(study_name=name, storage=storage).trials]
+    assert optuna.trial.TrialState.RUNNING not in states
+
+
+def test_all_trials_fail(options):
+    options["hypermodel"] = Failing(("none", "recurrent", "lambda"))
+    with pytest.raises(RecdropError, match=r"none was completed.*\n.*the loss went to the moon"):
+        rdt.tune(data(), data(), **{**options, "max_trials": 5})
+
+
+def test_an_interrupted_search(options, uri):
+    options |= {"hypermodel": Failing(("none",), KeyboardInterrupt), "experiment": "interrupted"}
+    with pytest.raises(KeyboardInterrupt):
+        rdt.tune(data(), data(), **options)
+    client = MlflowClient(uri)
+    found = client.search_runs([client.get_experiment_by_name("interrupted").experiment_id])
+    assert [run.info.status for run in found] == ["KILLED", "KILLED"]
+
+
+def test_a_tracking_server_that_is_down(options):
+    options["tracking_uri"] = "http://127.0.0.1:9"
+    start = time.monotonic()
+    with pytest.warns(rdt.tracking.TrackingWarning, match="failed and is left out"):
+        result = rdt.tune(data(), data(), **options)
+    assert time.monotonic() - start < 20
+    assert len(result.trials) == 2
+    assert result.trials["mlflow_run_id"].isna().all()
+    assert result.trials["epochs"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"max_trials": 0}, r"`max_trials`.*at least 1.*max_trials=0"),
+        ({"epochs": 2.0}, r"`epochs`.*integer of at least 1.*epochs=2\.0"),
+        ({"batch_size": True}, r"`batch_size`.*batch_size=True"),
+        ({"seed": -1}, r"`seed`.*at least 0 or None.*seed=-1"),
+        ({"tuner": "evolution"}, r"`tuner`.*optuna, random.*'evolution'"),
+        ({"tuner": "grid", "storage": "sqlite:///a.db"}, r"`storage`.*it is Optuna's"),
+        ({"objective": "val_f1"}, r"`objective`.*keras_tuner\.Objective\('val_f1', direction"),
+        ({"objective": ["loss"]}, r"`objective`.*known direction"),
+        ({"tracking_uri": "./mlruns"}, r"`tracking_uri`.*sqlite:///mlflow\.db"),
+        (
+            {"tracking_uri": "sqlite:///m.db", "storage": "sqlite+pysqlite:///./m.db"},
+            r"`storage`.*another database than MLflow's",
+        ),
+        ({"hypermodel": 3}, r"`hypermodel`.*HyperModel or a function"),
+        ({"space": SPACE}, r"`space`.*beside a `hypermodel`"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_arguments_are_checked_before_anything_starts(options, tmp_path, wrong, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        rdt.tune(data(), data(), **{**options, **wrong})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "message"),
+    [
+        (data(), None, r"`validation`.*the objective is val_loss.*validation_split"),
+        (data()[0], data(), r"`train`.*\(x, y\).*ndarray"),
+        ((data()[0],), data(), r"`train`.*\(x, y\)"),
+        ((data()[0], data()[1][:5]), data(), r"`train`.*as many targets.*\(24, 5, 3\), \(5,\)"),
+        (data(), (data()[0], None), r"`validation`.*\(x, y\)"),
+        ((pair for pair in [data()]), data(), r"`train`.*generator cannot serve"),
+    ],
+)
+def test_data_are_checked_before_anything_starts(options, tmp_path, train, validation, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        rdt.tune(train, validation, **options)
+    assert list(tmp_path.iterdir()) == []
