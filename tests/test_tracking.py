@@ -431,3 +431,14 @@ def test_names_that_mlflow_refuses_are_cleaned():
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_progress_leaves_out_what_is_the_same_in_every_trial():
+    values = {"wrapper": "none", "units": 64, "cell": "lstm"}
+    console = Console(file=io.StringIO(), width=200)
+    progress = Progress(console)
+    progress.on_event(TrialStarted(trial_id="0", number=0, hyperparameters=values, fixed=["cell"]))
+    progress.on_event(TrialEnded(trial_id="0", status="COMPLETE", score=0.5))
+    line = console.file.getvalue()
+    assert "wrapper=none units=64" in line
+    assert "cell" not in line

@@ -118,11 +118,11 @@ class TuneResult:
         best, base = float(scores[self.objective].iloc[0]), float(baseline[self.objective].iloc[0])
         return Gain(wrapper, base, best, abs(base - best))
 
-    def summary(self, top: int = 5) -> str:
+    def summary(self, top: int = 20) -> str:
         """Tells the outcome in a few lines.
 
         Args:
-            top: How many trials to list.
+            top: How many trials to list, best first.
         """
         complete = int((self.trials["state"] == "COMPLETE").sum())
         best = ", ".join(f"{name}={value}" for name, value in self.best_hyperparameters.items())

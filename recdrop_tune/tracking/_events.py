@@ -57,11 +57,13 @@ class TrialStarted(Event):
         trial_id: Keras Tuner's id.
         number: Position in the order of starts, from 0.
         hyperparameters: All of the space, `None` where inactive.
+        fixed: Names of those that have one value in the whole search.
     """
 
     trial_id: str
     number: int
     hyperparameters: dict[str, Any]
+    fixed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

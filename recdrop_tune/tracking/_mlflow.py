@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 from collections.abc import Iterable, Mapping
@@ -91,6 +92,8 @@ class MLflowTracker:
     def _api(self) -> Any:
         if self._client is None:
             _check_reachable(self._uri)
+            # It would tell of each table that it makes, in the middle of the progress lines.
+            logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
             self._client = MlflowClient(tracking_uri=self._uri)
         return self._client
 

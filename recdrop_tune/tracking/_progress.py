@@ -88,7 +88,7 @@ class Progress:
             name: value for name, value in record.hyperparameters.items() if value is not None
         }
         names = [name for name in _LEADING if name in values]
-        names += [name for name in values if name not in names]
+        names += [name for name in values if name not in [*names, *record.fixed]]
         words = " ".join(f"{name}={_short(values[name])}" for name in names)
         times = [f"{record.seconds or 0:.1f} s"]
         total = self._search.max_trials if self._search else None

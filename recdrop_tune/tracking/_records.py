@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from recdrop_tune.oracle._conditional import is_active, plain
+from recdrop_tune.oracle._conditional import is_active, is_fixed, plain
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.tracking._events import (
     EpochEnded,
@@ -28,6 +28,7 @@ class TrialRecord:
         number: Position in the order of starts.
         started: Wall-clock time of its start.
         hyperparameters: All of the space, `None` where inactive.
+        fixed: Names of those that have one value in the whole search.
         epochs: The epochs of its first training, in order.
         parameters: Number of parameters of its model.
         ended: How it ended, once it has.
@@ -37,6 +38,7 @@ class TrialRecord:
     number: int
     started: float
     hyperparameters: dict[str, Any]
+    fixed: list[str] = field(default_factory=list)
     epochs: list[EpochEnded] = field(default_factory=list)
     parameters: int | None = None
     ended: TrialEnded | None = None
@@ -80,7 +82,9 @@ class Records:
         match event:
             case TrialStarted(trial_id=id):
                 # A trial that runs again (a retry, a crash) starts from nothing.
-                self.trials[id] = TrialRecord(id, event.number, event.time, event.hyperparameters)
+                self.trials[id] = TrialRecord(
+                    id, event.number, event.time, event.hyperparameters, event.fixed
+                )
             case ModelBuilt(trial_id=id) if id in self.trials:
                 self.trials[id].parameters = event.parameters
             case EpochEnded(trial_id=id, execution=0) if id in self.trials:
@@ -129,3 +133,10 @@ def readable(hyperparameters: Any) -> dict[str, Any]:
         # The three questions of this package are columns everywhere, even if one is not asked.
         every |= dict.fromkeys(("placement", "rate"))
     return {**every, **plain_names(active)}
+
+
+def fixed_names(hyperparameters: Any) -> list[str]:
+    """Lists the hyperparameters which have one value in the whole search, as tables name them."""
+    every = hyperparameters.space
+    searched = set(plain_names({hp.name: None for hp in every if not is_fixed(hp)}))
+    return [name for name in plain_names({hp.name: None for hp in every}) if name not in searched]

@@ -17,7 +17,7 @@ from recdrop_tune.tracking._dispatch import Background, Dispatcher
 from recdrop_tune.tracking._hooks import TrackedHyperModel, TrackedOracle
 from recdrop_tune.tracking._journal import Journal
 from recdrop_tune.tracking._mlflow import MLflowTracker
-from recdrop_tune.tracking._records import Records, readable
+from recdrop_tune.tracking._records import Records, fixed_names, readable
 from recdrop_tune.tracking._uris import redact, resolve_uri
 
 # The longest that the end of a search waits for MLflow to take the last events.
@@ -166,6 +166,7 @@ class Tracking:
                 trial_id=trial.trial_id,
                 number=order.index(trial.trial_id),
                 hyperparameters=readable(trial.hyperparameters),
+                fixed=fixed_names(trial.hyperparameters),
             )
         )
 
