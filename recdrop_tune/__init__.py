@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from recdrop_tune.facade import tune as tune
     from recdrop_tune.hypermodels import SequenceClassifier as SequenceClassifier
     from recdrop_tune.hypermodels import dropout_rnn as dropout_rnn
+    from recdrop_tune.models import EmbeddingDropout as EmbeddingDropout
+    from recdrop_tune.models import RateSchedule as RateSchedule
+    from recdrop_tune.models import explain as explain
+    from recdrop_tune.models import mc_predict as mc_predict
+    from recdrop_tune.models import to_plain as to_plain
     from recdrop_tune.oracle import OptunaOracle as OptunaOracle
     from recdrop_tune.results import TuneResult as TuneResult
     from recdrop_tune.spaces import SearchSpace as SearchSpace
@@ -22,23 +27,33 @@ if TYPE_CHECKING:
     from recdrop_tune.wrappers import wrap as wrap
 
 _HOME = {
+    "EmbeddingDropout": "models",
     "OptunaOracle": "oracle",
+    "RateSchedule": "models",
     "SearchSpace": "spaces",
     "SequenceClassifier": "hypermodels",
     "TuneResult": "results",
     "dropout_rnn": "hypermodels",
+    "explain": "models",
+    "mc_predict": "models",
+    "to_plain": "models",
     "track": "tracking",
     "tune": "facade",
     "wrap": "wrappers",
 }
 
 __all__ = [
+    "EmbeddingDropout",
     "OptunaOracle",
+    "RateSchedule",
     "SearchSpace",
     "SequenceClassifier",
     "TuneResult",
     "__version__",
     "dropout_rnn",
+    "explain",
+    "mc_predict",
+    "to_plain",
     "track",
     "tune",
     "wrap",

@@ -7,6 +7,7 @@ a search space can be read and checked in milliseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import combinations
 
 from recdrop_tune.errors import invalid_argument
@@ -45,6 +46,9 @@ TECHNIQUES: dict[str, Technique] = {
         Technique("none", None, ()),
         Technique("native", "NativeDropoutWrapper", ("input", "recurrent")),
         Technique("recurrent", "RecurrentDropoutWrapper", ("input", "recurrent", "output")),
+        Technique("variational", "VariationalDropoutWrapper", ("input", "recurrent", "output")),
+        Technique("weight_drop", "WeightDropWrapper", ("input", "recurrent")),
+        Technique("zoneout", "ZoneoutWrapper", ("recurrent",)),
         Technique("time_distributed", "TimeDistributedDropoutWrapper", ("input", "output")),
         Technique("lambda", "LambdaDropoutWrapper", ("input", "output")),
     )
@@ -64,8 +68,12 @@ def technique(identifier: str) -> Technique:
     try:
         return TECHNIQUES[identifier]
     except (KeyError, TypeError):
+        close = get_close_matches(str(identifier), TECHNIQUES, n=1)
         raise invalid_argument(
-            "wrapper", expected=f"one of {', '.join(TECHNIQUES)}", received=identifier
+            "wrapper",
+            expected=f"one of {', '.join(TECHNIQUES)}",
+            received=identifier,
+            fix=f"Did you mean `{close[0]}`?" if close else "",
         ) from None
 
 

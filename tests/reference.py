@@ -26,6 +26,8 @@ def run(
     initial_noise=None,
     gate_input_noise=None,
     gate_state_noise=None,
+    kept=None,
+    hidden_kept=None,
 ):
     """Returns the emitted sequence, in the order of emission, and the final states.
 
@@ -34,6 +36,8 @@ def run(
             candidate reads at each step (GRU).
         initial_noise: (batch, units): for the initial h (LSTM).
         gate_input_noise: (gates, batch, features); gate_state_noise: (gates, batch, units).
+        kept: (batch, time, units): fraction of c (LSTM) or h (GRU) that stays from the step before.
+        hidden_kept: (batch, time, units): the same for the h of an LSTM.
     """
     batch, time, _ = sequences.shape
     emitted, finals = [], []
@@ -46,6 +50,8 @@ def run(
             "reset_after": reset_after,
             "x_noise": None if gate_input_noise is None else gate_input_noise[:, b],
             "h_noise": None if gate_state_noise is None else gate_state_noise[:, b],
+            "kept": np.zeros((time, 1)) if kept is None else kept[b],
+            "hidden_kept": np.zeros((time, 1)) if hidden_kept is None else hidden_kept[b],
         }
         valid = np.ones(time, bool) if mask is None else mask[b]
         order = range(time - 1, -1, -1) if go_backwards else range(time)
@@ -70,14 +76,14 @@ def _run_sample(x, states, steps, order, one, step_noise, initial_noise):
     for t in steps:
         noise = np.ones(units) if step_noise is None else step_noise[t]
         if one["cell"] == "lstm":
-            states = _lstm(x[t], states, feedback, one)
+            states = _lstm(x[t], states, feedback, one, t)
             last = t == steps[-1]
             emissions[t] = (
                 states[0] if last else states[0] * noise
             )  # the unit is dropped onwards too
             feedback = noise
         else:
-            states = _gru(x[t], states, noise, one)
+            states = _gru(x[t], states, noise, one, t)
             emissions[t] = states[0]
     out, previous = [], np.zeros(units)
     for t in order:  # a masked step repeats what was emitted before it, as Keras does
@@ -93,17 +99,19 @@ def _products(vector, weights, noise, gates):
     ]
 
 
-def _lstm(x, states, feedback, one):
+def _lstm(x, states, feedback, one, t):
     h, c = states
     bias = np.zeros(4 * h.shape[0]) if one["bias"] is None else one["bias"]
     from_x = _products(x, one["kernel"], one["x_noise"], 4)
     from_h = _products(h * feedback, one["recurrent_kernel"], one["h_noise"], 4)
     i, f, g, o = (a + b + c_ for a, b, c_ in zip(from_x, from_h, np.split(bias, 4), strict=True))
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    return [sigmoid(o) * np.tanh(c), c]
+    new = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    c = one["kept"][t] * c + (1 - one["kept"][t]) * new
+    stays = one["hidden_kept"][t]
+    return [stays * h + (1 - stays) * sigmoid(o) * np.tanh(c), c]
 
 
-def _gru(x, states, noise, one):
+def _gru(x, states, noise, one, t):
     (h,) = states
     units = h.shape[0]
     if one["bias"] is None:
@@ -128,7 +136,7 @@ def _gru(x, states, noise, one):
     else:
         gated = r * noise * h if one["h_noise"] is None else r * noise * h * one["h_noise"][2]
         candidate = np.tanh(xn + gated @ np.split(one["recurrent_kernel"], 3, axis=1)[2])
-    return [z * h + (1 - z) * candidate]
+    return [one["kept"][t] * h + (1 - one["kept"][t]) * (z * h + (1 - z) * candidate)]
 
 
 def gradients(function, arrays, step=1e-5):

@@ -60,6 +60,20 @@ def test_keras_layers_still_hand_their_kernel_these_names():
         assert hasattr(layer, "zero_output_for_mask")
 
 
+def test_tensorflow_still_tells_when_it_traces_for_xla():
+    tf = pytest.importorskip("tensorflow")
+    seen = []
+
+    def body(x):
+        seen.append(_hooks.in_xla())
+        return x
+
+    tf.function(body, jit_compile=True)(tf.ones(()))
+    tf.function(body)(tf.ones(()))
+    body(tf.ones(()))
+    assert seen == [True, False, False]
+
+
 def make_call(cell, layer, dtype):
     sequences, states = make_inputs(cell, initial_state=True)
     weights = [ops.cast(weight.value, dtype) for weight in layer.trainable_weights]

@@ -12,6 +12,7 @@ from recdrop_tune.wrappers import (
     NativeDropoutWrapper,
     RecurrentDropoutWrapper,
     TimeDistributedDropoutWrapper,
+    ZoneoutWrapper,
     wrap,
 )
 from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, wrapper_id
@@ -57,6 +58,7 @@ def test_a_new_rate_needs_no_new_trace(wrapper):
             traces.append(1)
             return inputs
 
+    options = {name: value for name, value in options.items() if name != "hidden_rate"}  # quiet
     layer = wrap(keras.layers.LSTM(4), technique_id, placement=placement, rate=0.0, **options)
     model = keras.Sequential([keras.Input((5, 2)), layer, Counting(), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.0), "mse")
@@ -190,9 +192,7 @@ def test_a_subclass_with_a_call_of_its_own():
         def call(self, sequences, **kwargs):
             return super().call(sequences, **kwargs) + 1
 
-    with pytest.raises(
-        InvalidArgumentError, match="cannot be wrapped: its kernel call is not known"
-    ):
+    with pytest.raises(InvalidArgumentError, match="has a kernel call that is not known"):
         RecurrentDropoutWrapper(Odd(4), rate=0.3)
 
 
@@ -205,11 +205,65 @@ def test_a_layer_that_already_drops():
 
 
 def test_unknown_wrapper():
-    expected = (
-        "argument `wrapper`. Expected one of none, native, recurrent, time_distributed, lambda. "
-    )
+    expected = r"argument `wrapper`\. Expected one of none, native, .*Did you mean `zoneout`\?"
     with pytest.raises(InvalidArgumentError, match=expected):
         wrap(keras.layers.LSTM(4), "zonout", rate=0.1)
+
+
+def test_initial_state_by_position_as_in_keras():
+    layer = keras.layers.LSTM(5)  # as many units as steps: a state could pass for a mask
+    states = [ops.full((8, 5), 0.3), ops.full((8, 5), -0.2)]
+    wrapped = RecurrentDropoutWrapper(layer, rate=0.0)
+    for training in (False, True):
+        got = wrapped(X, states, training=training)
+        np.testing.assert_allclose(np.array(layer(X, states)), np.array(got), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 1.5, True], ids=repr)
+def test_bad_seed(seed):
+    with pytest.raises(
+        InvalidArgumentError, match=r"argument `seed`\. Expected an integer >= 0, or None"
+    ):
+        RecurrentDropoutWrapper(keras.layers.LSTM(4), rate=0.3, seed=seed)
+
+
+def test_remedies_for_what_cannot_be_wrapped():
+    once = RecurrentDropoutWrapper(keras.layers.LSTM(4), rate=0.3)
+    with pytest.raises(InvalidArgumentError, match=r"One wrapper drops at several sites"):
+        TimeDistributedDropoutWrapper(once, rate=0.3)
+    with pytest.raises(InvalidArgumentError, match=r"Pass an instance, such as LSTM\(64\)"):
+        RecurrentDropoutWrapper(keras.layers.LSTM, rate=0.3)
+
+
+def test_an_option_the_wrapper_does_not_have():
+    expected = r"for the wrapper `native` some of placement, seed, .*Received: options='per_step'"
+    with pytest.raises(InvalidArgumentError, match=expected):
+        wrap(keras.layers.LSTM(4), "native", rate=0.3, per_step=False)
+
+
+@pytest.mark.parametrize("mask_groups", [0, -1, 1.5, True], ids=repr)
+def test_bad_mask_groups(mask_groups):
+    with pytest.raises(
+        InvalidArgumentError, match=r"argument `mask_groups`\. Expected an integer >= 1"
+    ):
+        wrap(keras.layers.LSTM(4), "variational", rate=0.1, mask_groups=mask_groups)
+
+
+def test_hidden_rate_of_zoneout():
+    layer = ZoneoutWrapper(keras.layers.LSTM(4), rate=0.3, hidden_rate=0.1)
+    layer.hidden_rate = 0.2
+    assert float(layer.rates["hidden"].numpy()) == pytest.approx(0.2)
+    assert layer.get_config()["hidden_rate"] == 0.2
+    with pytest.raises(InvalidArgumentError, match="Whether it is 0 decides the kernel"):
+        layer.hidden_rate = 0.0
+    with pytest.raises(
+        InvalidArgumentError, match=r"argument `hidden_rate`\. Expected 0 for a GRU"
+    ):
+        ZoneoutWrapper(keras.layers.GRU(4), rate=0.3, hidden_rate=0.1)
+    with pytest.raises(
+        InvalidArgumentError, match=r"argument `hidden_rate`\. Expected 0 <= rate < 1"
+    ):
+        ZoneoutWrapper(keras.layers.LSTM(4), rate=0.3, hidden_rate=1.0)
 
 
 def test_wrap_without_a_rate():

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from recdrop_tune.engine._groups import run_in_groups
 from recdrop_tune.engine._select import Layer, cudnn_takes_masks, run
 from recdrop_tune.rewrites import KernelCall, Rewrite, chain
 from recdrop_tune.rewrites._call import Cell, Tensor
@@ -30,6 +31,7 @@ def call_layer(
     sequences: Tensor,
     *,
     rewrite: Rewrite | None,
+    groups: int = 1,
     initial_state: Any = None,
     mask: Tensor | None = None,
 ) -> Any:
@@ -43,6 +45,7 @@ def call_layer(
         sequences: Shape `(batch, time, features)`.
         rewrite: The rewrite; `None` for the plain layer. Each direction of a `Bidirectional` is
             rewritten by a call of its own, so that it draws noise of its own.
+        groups: Into how many groups to split the batch, each rewritten by a call of its own.
         initial_state: `None`, or the states, each `(batch, units)`.
         mask: `None`, or booleans `(batch, time)`.
 
@@ -53,11 +56,11 @@ def call_layer(
         return layer(sequences, initial_state=initial_state, mask=mask)
     rewrite = rewrite or chain()
     if not isinstance(layer, keras.layers.Bidirectional):
-        return _call_one(layer, sequences, rewrite, initial_state, mask)
+        return _call_one(layer, sequences, rewrite, groups, initial_state, mask)
     states = list(initial_state) if initial_state is not None else []
     half = len(states) // 2
     forward, backward = (
-        _call_one(direction, sequences, rewrite, part or None, mask)
+        _call_one(direction, sequences, rewrite, groups, part or None, mask)
         for direction, part in (
             (layer.forward_layer, states[:half]),
             (layer.backward_layer, states[half:]),
@@ -75,7 +78,12 @@ def _needs_guard(layer: Layer, mask: Tensor | None) -> bool:
 
 
 def _call_one(
-    layer: Layer, sequences: Tensor, rewrite: Rewrite, initial_state: Any, mask: Tensor | None
+    layer: Layer,
+    sequences: Tensor,
+    rewrite: Rewrite,
+    groups: int,
+    initial_state: Any,
+    mask: Tensor | None,
 ) -> Any:
     dtype = layer.cell.compute_dtype
     call = KernelCall(
@@ -89,7 +97,8 @@ def _call_one(
         go_backwards=layer.go_backwards,
         reset_after=getattr(layer, "reset_after", True),
     )
-    output, *states = (ops.cast(part, layer.compute_dtype) for part in run(rewrite(call), layer))
+    parts = run_in_groups(call, layer, rewrite, groups) if groups > 1 else run(rewrite(call), layer)
+    output, *states = (ops.cast(part, layer.compute_dtype) for part in parts)
     if layer.stateful:
         for variable, state in zip(layer.states, states, strict=True):
             variable.assign(state)

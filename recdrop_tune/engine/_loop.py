@@ -1,4 +1,9 @@
-"""The step loop: computes every call, one step at a time, as Keras's own cells do."""
+"""The step loop: computes every call, one step at a time, as Keras's own cells do.
+
+The product with `kernel` stays inside the loop. Computed for all steps at once it would be one large
+product instead of many small ones, but then the loop, and the gradient's, carry gates * units numbers a
+step instead of the features; on a CPU that was slower at every size of benchmarks/step_time.py.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +18,16 @@ from recdrop_tune.rewrites import KernelCall
 from recdrop_tune.rewrites._call import Tensor
 from recdrop_tune.rewrites._gates import split_gates
 
+_NO_BOUND = 2**31 - 1
+
 Step = Callable[[Any, Any], tuple[Tensor, list[Tensor]]]
 
 
 def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
     """Runs a call in Keras's own loop over time steps, gates forced where they are computed."""
     make_step = _lstm_step if call.cell == "lstm" else _gru_step
-    # One tensor, not a tuple: Keras's loop asks its inputs for a shape where the length is unknown.
-    bits = [forcing.bits for forcing in call.forcings]
-    inputs = ops.concatenate([call.sequences, *bits], axis=-1) if bits else call.sequences
+    per_step = _per_step(call)
+    inputs = (call.sequences, *per_step) if per_step else call.sequences
     outcome = _hooks.rnn(
         make_step(call, layer),
         inputs,
@@ -29,33 +35,43 @@ def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
         go_backwards=call.go_backwards,
         mask=call.mask,
         unroll=layer.unroll,
-        input_length=call.sequences.shape[1],
+        # Where the length is unknown Keras would ask `inputs` for it, which a tuple cannot answer. It
+        # serves as a bound of the loop, beside the true length.
+        input_length=call.sequences.shape[1] or _NO_BOUND,
         zero_output_for_mask=layer.zero_output_for_mask,
         return_all_outputs=layer.return_sequences,
     )
     return finish(call, layer, *outcome)
 
 
-def _unpack(inputs: Tensor, call: KernelCall) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Takes one step's features and bits apart: `(batch, features)`, and `(batch, units)` each."""
-    features, units = call.sequences.shape[-1], call.units
-    starts = [features + i * units for i in range(len(call.forcings))]
-    return inputs[:, :features], tuple(inputs[:, start : start + units] for start in starts)
+def _per_step(call: KernelCall) -> list[Tensor]:
+    """What a step needs beside its features, each `(batch, time, units)`."""
+    parts = [forcing.bits for forcing in call.forcings]
+    return [*parts, call.hidden_kept] if _kept_per_step(call) else parts
+
+
+def _kept_per_step(call: KernelCall) -> bool:
+    return call.hidden_kept is not None and len(call.hidden_kept.shape) == 3
+
+
+def _unpack(inputs: Any, call: KernelCall) -> tuple[Tensor, list[Tensor], Tensor | None]:
+    """Takes one step's features `(batch, features)`, bits, and fraction of h kept apart."""
+    x, *parts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+    kept = parts.pop() if _kept_per_step(call) else call.hidden_kept
+    return x, parts, kept
 
 
 def _project(tensor: Tensor, weights: Tensor, noise: Tensor | None, call: KernelCall) -> Tensor:
     """`tensor @ weights`, where each gate may read the tensor through a noise of its own."""
     if noise is None:
         return ops.matmul(tensor, weights)
+    factors = ops.cast(noise, tensor.dtype)  # (gates, batch, features or units)
     blocks = split_gates(weights, call.cell).values()
-    factors = ops.cast(noise, tensor.dtype)
     products = [ops.matmul(tensor * factors[i], block) for i, block in enumerate(blocks)]
     return ops.concatenate(products, axis=-1)
 
 
-def _force(
-    gates: dict[str, Tensor], bits: tuple[Tensor, ...], call: KernelCall
-) -> dict[str, Tensor]:
+def _force(gates: dict[str, Tensor], bits: list[Tensor], call: KernelCall) -> dict[str, Tensor]:
     """Sets forced gates to 0 or 1. On the gate itself, so it is exact for every activation."""
     for forcing, bit in zip(call.forcings, bits, strict=True):
         for gate, value in forcing.gates:
@@ -63,20 +79,27 @@ def _force(
     return gates
 
 
+def _keep(old: Tensor, new: Tensor, fraction: Tensor | None) -> Tensor:
+    if fraction is None:
+        return new
+    fraction = ops.cast(fraction, new.dtype)
+    return fraction * old + (1 - fraction) * new
+
+
 def _lstm_step(call: KernelCall, layer: Any) -> Step:
     gate, squash = layer.recurrent_activation, layer.activation
 
     def step(inputs: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
-        x, bits = _unpack(inputs, call)
+        x, bits, kept = _unpack(inputs, call)
         h, c = states[0], states[1]
         z = _project(x, call.kernel, call.input_noise, call)
-        z = z + _project(h, call.recurrent_kernel, call.state_noise, call)
-        z = z if call.bias is None else z + call.bias
+        z = _plus(z + _project(h, call.recurrent_kernel, call.state_noise, call), call.bias)
         blocks = split_gates(z, "lstm")
         opened = {name: gate(blocks[name]) for name in ("input", "forget", "output")}
         opened = _force(opened, bits, call)
-        c = opened["forget"] * c + opened["input"] * squash(blocks["candidate"])
-        h = opened["output"] * squash(c)
+        new = opened["forget"] * c + opened["input"] * squash(blocks["candidate"])
+        c = _keep(c, new, call.cell_kept)
+        h = _keep(h, opened["output"] * squash(c), kept)
         return h, [h, c]
 
     return step
@@ -88,19 +111,18 @@ def _gru_step(call: KernelCall, layer: Any) -> Step:
     early = None if call.reset_after else _early_reset(call)
 
     def step(inputs: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
-        x, bits = _unpack(inputs, call)
+        x, bits, kept = _unpack(inputs, call)
         h = states[0]
-        x_blocks = split_gates(
-            _plus(_project(x, call.kernel, call.input_noise, call), input_bias), "gru"
-        )
-        h_blocks = split_gates(
-            _plus(_project(h, call.recurrent_kernel, call.state_noise, call), recurrent_bias), "gru"
-        )
+        from_x = _project(x, call.kernel, call.input_noise, call)
+        from_h = _project(h, call.recurrent_kernel, call.state_noise, call)
+        x_blocks = split_gates(_plus(from_x, input_bias), "gru")
+        h_blocks = split_gates(_plus(from_h, recurrent_bias), "gru")
         opened = {name: gate(x_blocks[name] + h_blocks[name]) for name in ("update", "reset")}
         opened = _force(opened, bits, call)
         update, reset = opened["update"], opened["reset"]
         fed_back = reset * h_blocks["candidate"] if early is None else early(reset * h)
-        h = update * h + (1 - update) * squash(x_blocks["candidate"] + fed_back)
+        new = update * h + (1 - update) * squash(x_blocks["candidate"] + fed_back)
+        h = _keep(h, new, kept)
         return h, [h]
 
     return step

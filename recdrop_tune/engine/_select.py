@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.engine import _hooks
+from recdrop_tune.engine._block_lstm import block_lstm_can_run, run_block_lstm
 from recdrop_tune.engine._cudnn import run_cudnn
 from recdrop_tune.engine._loop import run_loop
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
@@ -34,7 +35,8 @@ def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
     if not _cudnn_can_run(call, layer):
         if layer.use_cudnn is True:
             raise _no_cudnn(call)
-        return run_loop(call, layer)
+        run_here = run_block_lstm if block_lstm_can_run(call, layer) else run_loop
+        return run_here(call, layer)
     if call.mask is None:
         try:
             return run_cudnn(call, layer)
@@ -55,7 +57,7 @@ def cudnn_takes_masks(layer: Layer) -> bool:
 
 
 def _cudnn_can_run(call: KernelCall, layer: Layer) -> bool:
-    if call.input_noise is not None or call.state_noise is not None:
+    if call.needs_loop:
         return False
     if call.mask is not None and not cudnn_takes_masks(layer):
         return False
@@ -76,10 +78,9 @@ def _layer_suits_cudnn(layer: Layer) -> bool:
 
 
 def _no_cudnn(call: KernelCall) -> InvalidArgumentError:
-    per_gate = call.input_noise is not None or call.state_noise is not None
-    reason = (
-        "noise per sample and gate is not expressible there" if per_gate else "no GPU is in use"
-    )
+    reason = "no GPU is in use"
+    if call.needs_loop:
+        reason = "neither noise per sample and gate nor zoneout of h can be expressed there"
     return invalid_argument(
         "use_cudnn",
         expected=f"'auto' or False, because cuDNN cannot run this layer here ({reason}, or the "

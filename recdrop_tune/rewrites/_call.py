@@ -43,6 +43,9 @@ class KernelCall:
         input_noise: `None`, or `(gates, batch, features)`: one factor for `sequences` per gate.
         state_noise: `None`, or `(gates, batch, units)`: one factor for the fed-back h per gate.
             Per sample and per gate, so only a step loop can apply these two.
+        cell_kept: `None`, or the fraction of the previous c that stays in place of the new one: a
+            scalar. An LSTM's, and for the step loop alone.
+        hidden_kept: The same for h, a scalar or `(batch, time, units)`.
         output_scale: `None`, or `(batch or 1, time, 1)`: factor for the emitted sequence, in the
             order in which steps are emitted.
     """
@@ -59,7 +62,15 @@ class KernelCall:
     forcings: tuple[GateForcing, ...] = ()
     input_noise: Tensor | None = None
     state_noise: Tensor | None = None
+    cell_kept: Tensor | None = None
+    hidden_kept: Tensor | None = None
     output_scale: Tensor | None = None
+
+    @property
+    def needs_loop(self) -> bool:
+        """Whether a rewrite asks for what no fused kernel computes."""
+        loop_only = (self.input_noise, self.state_noise, self.cell_kept, self.hidden_kept)
+        return any(part is not None for part in loop_only)
 
     @property
     def units(self) -> int:

@@ -10,6 +10,11 @@ from recdrop_tune.wrappers.recurrent_dropout import (
 from recdrop_tune.wrappers.time_distributed_dropout import (
     TimeDistributedDropoutWrapper as TimeDistributedDropoutWrapper,
 )
+from recdrop_tune.wrappers.variational_dropout import (
+    VariationalDropoutWrapper as VariationalDropoutWrapper,
+)
+from recdrop_tune.wrappers.weight_drop import WeightDropWrapper as WeightDropWrapper
+from recdrop_tune.wrappers.zoneout import ZoneoutWrapper as ZoneoutWrapper
 
 __all__ = [
     "AbstractDropoutWrapper",
@@ -17,5 +22,8 @@ __all__ = [
     "NativeDropoutWrapper",
     "RecurrentDropoutWrapper",
     "TimeDistributedDropoutWrapper",
+    "VariationalDropoutWrapper",
+    "WeightDropWrapper",
+    "ZoneoutWrapper",
     "wrap",
 ]

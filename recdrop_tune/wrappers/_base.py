@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -11,13 +11,14 @@ from keras import ops
 
 from recdrop_tune import engine
 from recdrop_tune.catalog import TECHNIQUES, parse_placement
+from recdrop_tune.errors import invalid_argument
 from recdrop_tune.rewrites import KernelCall, Rewrite
 from recdrop_tune.rewrites._call import Tensor
 from recdrop_tune.wrappers._delegation import DelegatesToLayer, check_layer
 from recdrop_tune.wrappers._rates import Rate, rates_by_site
 
 
-class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper, ABC):
+class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper):
     """A recurrent layer with dropout at one or several sites.
 
     In training, noise meets the sequences before the layer (`input`), what units feed back inside
@@ -44,6 +45,10 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper, ABC):
     """
 
     technique_id: str
+    rewritten_sites: tuple[str, ...] = ("recurrent",)
+    """The sites that `rewrite` takes care of."""
+    mask_groups = 1
+    """Into how many groups the batch is split, each with a kernel call, and so masks, of its own."""
 
     def __init__(
         self, layer: Any, rate: Rate, placement: str, seed: int | None = None, **kwargs: Any
@@ -54,7 +59,7 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper, ABC):
         technique = TECHNIQUES[self.technique_id]
         self.sites = parse_placement(placement, technique)
         self.placement = "+".join(self.sites)
-        self.seed = seed
+        self.seed = _check_seed(seed)
         # The two directions of a Bidirectional are cloned from one config: offset one of them, or a
         # seed given by the user would make both drop the same units.
         offset = int(seed is not None and self.go_backwards)
@@ -106,36 +111,51 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper, ABC):
     def call(
         self,
         sequences: Tensor,
+        initial_state: Any = None,
         mask: Tensor | None = None,
         training: bool = False,
-        initial_state: Any = None,
     ) -> Any:
-        """Runs the layer, with noise at the sites when training."""
+        """Runs the layer, with noise at the sites when training. The order is that of Keras's RNNs."""
         if not training:
-            return self._run(sequences, mask, initial_state, rewrite=None)
-        if "input" in self.sites:
+            return self._run(sequences, mask, initial_state, self._inference_rewrite())
+        if "input" in self.sites and "input" not in self.rewritten_sites:
             sequences = self._multiply(sequences, self.input_noise(sequences))
-        rewrite = self.rewrite if "recurrent" in self.sites else None
-        result = self._run(sequences, mask, initial_state, rewrite)
+        rewritten = set(self.sites) & set(self.rewritten_sites)
+        result = self._run(sequences, mask, initial_state, self.rewrite if rewritten else None)
         return self._drop_output(result) if "output" in self.sites else result
 
-    @abstractmethod
+    def _inference_rewrite(self) -> Rewrite | None:
+        """The rewrite at inference, for a technique that is not the plain layer there."""
+        return None
+
     def input_noise(self, sequences: Tensor) -> Tensor | None:
-        """Draws the factor for the sequences, broadcastable to `(batch, time, features)`."""
+        """Draws the factor for the sequences, broadcastable to `(batch, time, features)`.
 
-    @abstractmethod
-    def output_noise(self, output: Tensor) -> Tensor:
-        """Draws the factor for the output: `(batch, time, units)` or `(batch, units)`."""
+        For techniques that drop at the input; `None` leaves the sequences to `rewrite`.
+        """
+        return None
 
-    @abstractmethod
+    def output_noise(self, output: Tensor) -> Tensor | None:
+        """Draws the factor for the output, `(batch, time, units)` or `(batch, units)`.
+
+        For techniques that drop at the output.
+        """
+        return None
+
     def rewrite(self, call: KernelCall) -> KernelCall:
-        """Rewrites the kernel call for the `recurrent` site."""
+        """Rewrites the kernel call for the `rewritten_sites` among the wrapper's sites."""
+        return call
 
     def _run(
         self, sequences: Tensor, mask: Tensor | None, initial_state: Any, rewrite: Rewrite | None
     ) -> Any:
         return engine.call_layer(
-            self.layer, sequences, rewrite=rewrite, initial_state=initial_state, mask=mask
+            self.layer,
+            sequences,
+            rewrite=rewrite,
+            groups=self.mask_groups,
+            initial_state=initial_state,
+            mask=mask,
         )
 
     def _drop_output(self, result: Any) -> Any:
@@ -169,3 +189,11 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper, ABC):
             layer["config"]["go_backwards"] = config.pop("go_backwards")
         layer = keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
         return cls(layer, **config)
+
+
+def _check_seed(seed: Any) -> int | None:
+    if seed is None or (
+        isinstance(seed, Integral) and not isinstance(seed, bool) and int(seed) >= 0
+    ):
+        return seed if seed is None else int(seed)
+    raise invalid_argument("seed", expected="an integer >= 0, or None", received=seed)

@@ -27,8 +27,7 @@ def check_layer(layer: Any) -> None:
                 expected="a `keras.layers.LSTM`, a `keras.layers.GRU`, or a "
                 "`keras.layers.Bidirectional` of one",
                 received=layer,
-                fix="A subclass with its own `call` or `inner_loop` cannot be wrapped: its kernel "
-                "call is not known.",
+                fix=_remedy(layer),
             )
         if direction.dropout or direction.recurrent_dropout:
             raise invalid_argument(
@@ -38,6 +37,16 @@ def check_layer(layer: Any) -> None:
                 f"recurrent_dropout={direction.recurrent_dropout})",
                 fix="Give the rates to a wrapper instead; `NativeDropoutWrapper` drops as Keras does.",
             )
+
+
+def _remedy(layer: Any) -> str:
+    if isinstance(layer, type):
+        return f"Pass an instance, such as {layer.__name__}(64)."
+    if isinstance(layer, DelegatesToLayer):
+        return 'One wrapper drops at several sites: placement="input+recurrent".'
+    if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
+        return "A subclass with its own `call` or `inner_loop` has a kernel call that is not known."
+    return "Other recurrent layers have no fused kernel."
 
 
 class DelegatesToLayer:

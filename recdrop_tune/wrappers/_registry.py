@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from recdrop_tune.catalog import technique
@@ -22,7 +23,7 @@ def wrap(
 
     Args:
         layer: A `keras.layers.LSTM`, a `GRU`, or a `Bidirectional` of one.
-        wrapper: `"none"`, `"native"`, `"recurrent"`, `"time_distributed"` or `"lambda"`.
+        wrapper: Id of a technique in `recdrop_tune.catalog`, such as `"recurrent"`; or `"none"`.
         placement: Where to drop; the wrapper's own default if `None`.
         rate: Fraction to drop, or a dict with one for each site; required unless `wrapper` is `"none"`.
         **options: Further arguments of the wrapper's class, e.g. `per_step=False`, `seed=0`.
@@ -56,4 +57,17 @@ def wrap(
         )
     if placement is not None:
         options["placement"] = placement
-    return getattr(import_module("recdrop_tune.wrappers"), class_name)(layer, rate=rate, **options)
+    cls = getattr(import_module("recdrop_tune.wrappers"), class_name)
+    _check_options(wrapper, cls, options)
+    return cls(layer, rate=rate, **options)
+
+
+def _check_options(wrapper: str, cls: Any, options: dict[str, Any]) -> None:
+    known = [*list(signature(cls.__init__).parameters)[3:-1], "name", "dtype", "trainable"]
+    for option in options:
+        if option not in known:
+            raise invalid_argument(
+                "options",
+                expected=f"for the wrapper `{wrapper}` some of {', '.join(known)}",
+                received=option,
+            )

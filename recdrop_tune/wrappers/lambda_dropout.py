@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.rewrites import KernelCall, bernoulli, gaussian
+from recdrop_tune.rewrites import bernoulli, gaussian
 from recdrop_tune.rewrites._call import Tensor
 from recdrop_tune.wrappers._base import AbstractDropoutWrapper
 from recdrop_tune.wrappers._rates import Rate
@@ -85,10 +85,6 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
     def output_noise(self, output: Tensor) -> Tensor:
         """Draws the function's noise for the output."""
         return self._draw(ops.shape(output), self._rate("output"), self.seed_generator)
-
-    def rewrite(self, call: KernelCall) -> KernelCall:
-        """Leaves the call alone: this technique has no `recurrent` site."""
-        return call
 
     def _rate(self, site: str) -> Tensor:
         return ops.convert_to_tensor(self.rates[site])

@@ -73,10 +73,6 @@ class NativeDropoutWrapper(AbstractDropoutWrapper):
         batch, _, features = ops.shape(sequences)
         return bernoulli((batch, 1, features), self.rates["input"], self.seed_generator)
 
-    def output_noise(self, output: Tensor) -> Tensor:
-        """Draws nothing: this technique has no `output` site."""
-        return ops.ones_like(output)
-
     def rewrite(self, call: KernelCall) -> KernelCall:
         """Gives each gate a noise of its own on what it reads."""
         gates = len(GATES[call.cell])

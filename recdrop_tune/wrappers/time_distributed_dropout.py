@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from recdrop_tune.rewrites import KernelCall, bernoulli
+from recdrop_tune.rewrites import bernoulli
 from recdrop_tune.rewrites._call import Tensor
 from recdrop_tune.wrappers._base import AbstractDropoutWrapper
 from recdrop_tune.wrappers._rates import Rate
@@ -68,7 +68,3 @@ class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
     def output_noise(self, output: Tensor) -> Tensor:
         """Draws one factor for each sample, step and unit."""
         return bernoulli(ops.shape(output), self.rates["output"], self.seed_generator)
-
-    def rewrite(self, call: KernelCall) -> KernelCall:
-        """Leaves the call alone: this technique has no `recurrent` site."""
-        return call

@@ -10,7 +10,11 @@ from recdrop_tune.wrappers import wrap
 
 BATCH, TIME, FEATURES, UNITS = 3, 5, 2, 4
 
-OPTIONS = {"recurrent": ({"per_step": True}, {"per_step": False})}
+OPTIONS = {
+    "recurrent": ({"per_step": True}, {"per_step": False}),
+    "variational": ({"tied_gates": True}, {"tied_gates": False}, {"mask_groups": 2}),
+    "zoneout": ({}, {"hidden_rate": 0.3}),
+}
 """Options of a wrapper that change who shares a mask: each is a row of the matrix."""
 
 WRAPPERS = [
@@ -84,8 +88,18 @@ def make_layer(cell, seed=1, **options):
     return layer
 
 
+def is_exact_at_inference(wrapper):
+    """Whether a wrapper is the plain layer at inference: all but zoneout, which has an expectation."""
+    return wrapper[0] != "zoneout"
+
+
 def make_wrapper(layer, wrapper, rate=0.4, seed=7):
     technique_id, placement, options = wrapper
+    inner = getattr(layer, "forward_layer", layer)
+    if isinstance(inner, keras.layers.GRU):  # it has no h beside its state
+        options = {name: value for name, value in options.items() if name != "hidden_rate"}
+    if rate == 0.0 and "hidden_rate" in options:
+        options = {**options, "hidden_rate": 0.0}
     return wrap(layer, technique_id, placement=placement, rate=rate, seed=seed, **options)
 
 

@@ -38,10 +38,11 @@ def draw(wrapper, cell, backwards, sequences_returned):
     def factor(*shape):
         return np.asarray(ops.convert_to_numpy(bernoulli(shape, RATE, seed)), "float64")
 
+    def bits(*shape, rate=RATE):
+        return np.asarray(ops.convert_to_numpy(dropped(shape, rate, seed)), "float64")
+
     def kept(*shape):
-        return (1.0 - np.asarray(ops.convert_to_numpy(dropped(shape, RATE, seed)), "float64")) / (
-            1 - RATE
-        )
+        return (1.0 - bits(*shape)) / (1 - RATE)
 
     if technique_id == "native":
         gates = GATES[cell]
@@ -52,6 +53,18 @@ def draw(wrapper, cell, backwards, sequences_returned):
         if "recurrent" in sites:
             noise["gate_state"] = factor(gates, BATCH, UNITS)
         return noise
+    if technique_id == "weight_drop":
+        for site, rows in (("input", FEATURES), ("recurrent", UNITS)):
+            if site in sites:
+                noise[f"{site}_weights"] = factor(rows, GATES[cell] * UNITS)
+        return noise
+    if technique_id == "zoneout":
+        noise["kept"] = bits(BATCH, TIME, UNITS)
+        if cell == "lstm" and options:
+            noise["hidden_kept"] = bits(BATCH, TIME, UNITS, rate=options["hidden_rate"])
+        return noise
+    if technique_id == "variational":
+        return draw_variational(sites, options, GATES[cell], sequences_returned, factor)
     if "input" in sites:
         noise["input"] = factor(BATCH, steps, FEATURES)
     if "recurrent" in sites:
@@ -60,6 +73,23 @@ def draw(wrapper, cell, backwards, sequences_returned):
     if "output" in sites:
         shape = (BATCH, steps, UNITS) if sequences_returned else (BATCH, UNITS)
         noise["output"] = factor(*shape)
+    return noise
+
+
+def draw_variational(sites, options, gates, sequences_returned, factor):
+    """One mask a sequence; the recurrent one belongs to a group of samples."""
+    noise = {}
+    if "input" in sites:
+        noise["input"] = factor(BATCH, 1, FEATURES)
+    if "recurrent" in sites:
+        tied = options.get("tied_gates", True)
+        groups = options.get("mask_groups", 1)
+        size = -(-BATCH // groups)
+        masks = [factor(UNITS, 1 if tied else gates) for _ in range(groups)]
+        each = [np.broadcast_to(masks[b // size], (UNITS, gates)) for b in range(BATCH)]
+        noise["gate_state"] = np.transpose(each, (2, 0, 1))  # (gates, batch, units)
+    if "output" in sites:
+        noise["output"] = factor(*((BATCH, 1, UNITS) if sequences_returned else (BATCH, UNITS)))
     return noise
 
 
@@ -72,8 +102,8 @@ def expect(cell, layer, noise, sequences, states, mask, weights):
         cell.split("_")[0],
         sequences * noise.get("input", 1.0),
         states,
-        kernel,
-        recurrent_kernel,
+        kernel * noise.get("input_weights", 1.0),
+        recurrent_kernel * noise.get("recurrent_weights", 1.0),
         bias[0] if bias else None,
         mask=mask,
         go_backwards=layer.go_backwards,
@@ -82,6 +112,8 @@ def expect(cell, layer, noise, sequences, states, mask, weights):
         initial_noise=noise.get("initial"),
         gate_input_noise=noise.get("gate_input"),
         gate_state_noise=noise.get("gate_state"),
+        kept=noise.get("kept"),
+        hidden_kept=noise.get("hidden_kept"),
     )
     output = emitted if layer.return_sequences else emitted[:, -1]
     return [output * noise.get("output", 1.0), *(finals if layer.return_state else [])]
@@ -129,3 +161,21 @@ def test_gradients(wrapper, cell, mask):
         got, reference.gradients(scalar, [sequences, *weights]), strict=True
     ):
         np.testing.assert_allclose(gradient, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scenario", ["states", "backwards", "left_padded", "initial_state"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before"])
+@pytest.mark.parametrize("options", [{}, {"hidden_rate": 0.3}], ids=str)
+def test_the_expectation_of_zoneout(options, cell, scenario):
+    case = SCENARIOS[scenario]
+    layer = make_layer(cell, **case.layer)
+    wrapped = make_wrapper(layer, ("zoneout", "recurrent", options), RATE, SEED)
+    sequences, states = make_inputs(cell, case.initial_state)
+    result = wrapped(ops.array(sequences), initial_state=states, mask=MASKS[case.mask])
+    noise = {"kept": np.full((BATCH, TIME, UNITS), RATE)}
+    if cell == "lstm" and options:
+        noise["hidden_kept"] = np.full((BATCH, TIME, UNITS), options["hidden_rate"])
+    weights = [np.array(w) for w in layer.trainable_weights]
+    expected = expect(cell, layer, noise, sequences, states, MASKS[case.mask], weights)
+    for got, wanted in zip(arrays(result), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-7)

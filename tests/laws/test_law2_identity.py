@@ -1,4 +1,4 @@
-"""Law 2: with rate 0, and at inference, a wrapper is the wrapped layer, bit for bit."""
+"""Law 2: at inference a wrapper is the wrapped layer, bit for bit; with rate 0 up to its kernel's rounding."""
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from tests.laws.cases import (
     SCENARIOS,
     WRAPPERS,
     arrays,
+    is_exact_at_inference,
     make_inputs,
     make_layer,
     make_wrapper,
@@ -42,14 +43,16 @@ def test_is_the_plain_layer(wrapper, cell, scenario, rate, training):
         pytest.skip(
             "one product per gate, as in Keras's own cell: equal to rounding, see the next test"
         )
+    if not is_exact_at_inference(wrapper) and not training:
+        pytest.skip("its expectation is tested against the reference, in law 1")
     plain, wrapped = run_plain_and_wrapped(wrapper, cell, scenario, rate, training)
-    # Keras's torch backend runs the plain layer in a loop of its own: with noise of rate 0 equal to
-    # rounding there.
-    exact = not (keras.backend.backend() == "torch" and training)
+    # With noise of rate 0 another kernel may run than the plain layer's: to rounding then. That is so
+    # for the LSTM on TensorFlow (a fused op), and on torch, where Keras has a loop of its own.
+    backend = keras.backend.backend()
+    other_kernel = backend == "torch" or (backend == "tensorflow" and cell == "lstm")
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if training and other_kernel else {"rtol": 0}
     for one, other in zip(plain, wrapped, strict=True):
-        np.testing.assert_allclose(
-            one, other, **({"rtol": 0} if exact else {"rtol": 1e-5, "atol": 1e-6})
-        )
+        np.testing.assert_allclose(one, other, **tolerance)
 
 
 @pytest.mark.parametrize(("cell", "scenario"), CELL_SCENARIOS)

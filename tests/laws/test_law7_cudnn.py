@@ -14,7 +14,9 @@ from tests.laws.cases import WRAPPERS, make_wrapper, wrapper_id
 
 tf = pytest.importorskip("tensorflow")
 
-LEAVES_CUDNN = [w for w in WRAPPERS if w[0] == "native" and "recurrent" in w[1]]
+LEAVES_CUDNN = [
+    w for w in WRAPPERS if (w[0] == "native" and "recurrent" in w[1]) or "hidden_rate" in w[2]
+]
 ON_CUDNN = [w for w in WRAPPERS if w not in LEAVES_CUDNN]
 
 
@@ -99,6 +101,7 @@ def test_other_cells_take_the_loop(gpu):
 def test_insisting_on_cudnn_where_it_cannot_be_had(gpu):
     wrapped = NativeDropoutWrapper(keras.layers.LSTM(4, use_cudnn=True), rate=0.3)
     with pytest.raises(
-        ValueError, match=r"Invalid value received for argument `use_cudnn`.*per sample and gate"
+        ValueError,
+        match=r"Invalid value received for argument `use_cudnn`.*noise per sample and gate",
     ):
         wrapped(ops.ones((2, 3, 2)), training=True)

@@ -1,0 +1,130 @@
+"""Zoneout: units that keep their state for a step instead of being dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from recdrop_tune.engine import cell_of
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.rewrites import KernelCall, Rewrite, dropped, expect_zoneout, zone_out
+from recdrop_tune.wrappers._base import AbstractDropoutWrapper
+from recdrop_tune.wrappers._rates import rates_by_site
+
+
+@keras.saving.register_keras_serializable(package="recdrop_tune")
+class ZoneoutWrapper(AbstractDropoutWrapper):
+    """Lets each unit keep its state for a step, with masks of their own for each sample and step.
+
+        LSTM:  c_t = c_{t-1}  with probability rate,  h_t = h_{t-1}  with probability hidden_rate
+        GRU:   h_t = h_{t-1}  with probability rate
+
+    The cell of an LSTM and the state of a GRU are kept by forcing gates, in one unmodified cuDNN
+    call. No gate keeps an LSTM's h, so `hidden_rate` above 0 takes the step loop. An LSTM's h reads
+    the cell after zoneout (in the paper: before it).
+
+    Inference is *not* the plain layer: every draw is replaced by its expectation, c_t = rate *
+    c_{t-1} + (1 - rate) * (the new cell), and h alike, which no fused kernel computes; it runs in
+    the step loop.
+
+    Args:
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
+        rate: Probability that the cell (LSTM) or the state (GRU) is kept, 0 <= rate < 1.
+        placement: `"recurrent"`, the only site there is.
+        hidden_rate: Probability that the h of an LSTM is kept. Whether it is 0 decides the kernel,
+            so it can be changed later only to another value above 0.
+        seed: Integer seed of the noise.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        sequences: Shape `(batch, time, features)`.
+        mask: Booleans of shape `(batch, time)`.
+        training: Whether to draw, rather than to take the expectation.
+        initial_state: The layer's initial states, each of shape `(batch, units)`.
+
+    Raises:
+        InvalidArgumentError: The layer, a rate or the placement is not one of the above, or
+            `hidden_rate` is given for a GRU.
+
+    Example:
+        >>> import keras
+        >>> from recdrop_tune.wrappers import ZoneoutWrapper
+        >>> layer = ZoneoutWrapper(keras.layers.LSTM(4, return_sequences=True), rate=0.15)
+        >>> layer(keras.ops.ones((2, 3, 5)), training=True).shape
+        TensorShape([2, 3, 4])
+
+    Reference:
+        Krueger et al. (2017), "Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations",
+        arXiv 1606.01305.
+    """
+
+    technique_id = "zoneout"
+
+    def __init__(
+        self,
+        layer: Any,
+        rate: float,
+        placement: str = "recurrent",
+        hidden_rate: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(layer, rate, placement, seed, **kwargs)
+        self._hidden = _check_hidden(hidden_rate, layer)
+        if self._hidden:
+            self.rates["hidden"] = self._add_rate("hidden", self._hidden)
+
+    @property
+    def hidden_rate(self) -> float:
+        """The configured probability that the h of an LSTM is kept."""
+        return self._hidden
+
+    @hidden_rate.setter
+    def hidden_rate(self, value: float) -> None:
+        value = _check_hidden(value, self.layer)
+        if bool(value) != bool(self._hidden):
+            raise invalid_argument(
+                "hidden_rate",
+                expected="a value above 0 where it was above 0, and 0 where it was 0",
+                received=value,
+                fix="Whether it is 0 decides the kernel: make a new wrapper.",
+            )
+        self._hidden = value
+        if value:
+            self.rates["hidden"].assign(value)
+
+    def rewrite(self, call: KernelCall) -> KernelCall:
+        """Keeps the states of units that are drawn."""
+        shape = (*ops.shape(call.sequences)[:2], call.units)
+        zoned = dropped(shape, self.rates["recurrent"], self.seed_generator)
+        hidden = None
+        if self._hidden:
+            hidden = dropped(shape, self.rates["hidden"], self.seed_generator)
+        return zone_out(call, zoned, hidden)
+
+    def _inference_rewrite(self) -> Rewrite:
+        hidden = ops.convert_to_tensor(self.rates["hidden"]) if self._hidden else None
+        rate = ops.convert_to_tensor(self.rates["recurrent"])
+        return lambda call: expect_zoneout(call, rate, hidden)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration."""
+        return {**super().get_config(), "hidden_rate": self._hidden}
+
+
+def _check_hidden(value: float, layer: Any) -> float:
+    try:
+        (checked,) = rates_by_site(value, ("hidden",)).values()
+    except ValueError:
+        raise invalid_argument("hidden_rate", expected="0 <= rate < 1", received=value) from None
+    bidirectional = isinstance(layer, keras.layers.Bidirectional)
+    if checked and cell_of(layer.forward_layer if bidirectional else layer) == "gru":
+        raise invalid_argument(
+            "hidden_rate",
+            expected="0 for a GRU",
+            received=value,
+            fix="A GRU has one state: `rate` is the probability that it is kept.",
+        )
+    return checked

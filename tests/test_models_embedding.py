@@ -1,0 +1,163 @@
+"""`EmbeddingDropout`: whole word types, the same ones throughout a batch."""
+
+import keras
+import numpy as np
+import pytest
+
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.models import EmbeddingDropout
+
+BACKEND = keras.backend.backend()
+DTYPES = ["mixed_float16", "mixed_bfloat16", *(() if BACKEND == "jax" else ("float64",))]
+WORDS, UNITS = 50, 3
+TOKENS = np.random.default_rng(0).integers(0, WORDS, (6, 20))
+
+
+def built(rate=0.4, **options):
+    layer = EmbeddingDropout(keras.layers.Embedding(WORDS, UNITS, **options), rate, seed=1)
+    layer(TOKENS)
+    return layer
+
+
+def array(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def test_whole_word_types_are_dropped_throughout_the_batch():
+    layer = built()
+    plain, noisy = array(layer(TOKENS)), array(layer(TOKENS, training=True))
+    factors = np.full(WORDS, np.nan)
+    for word in np.unique(TOKENS):
+        at = np.equal(TOKENS, word)
+        ratio = noisy[at] / plain[at]
+        assert np.ptp(ratio) < 1e-5
+        factors[word] = ratio.flat[0]
+    seen = factors[np.unique(TOKENS)]
+    assert set(np.round(seen, 4)) == {0.0, np.round(np.float64(1 / 0.6), 4)}
+
+
+def test_drawn_anew_and_the_mean_is_kept():
+    layer = built()
+    draws = np.stack([array(layer(TOKENS, training=True)) for _ in range(400)])
+    assert not np.allclose(draws[0], draws[1])
+    np.testing.assert_allclose(draws.mean(axis=0), array(layer(TOKENS)), atol=0.01)
+
+
+def test_inference_and_rate_0_are_the_plain_embedding():
+    layer = built()
+    np.testing.assert_array_equal(array(layer(TOKENS)), array(layer.layer(TOKENS)))
+    layer.rate = 0.0
+    np.testing.assert_array_equal(array(layer(TOKENS, training=True)), array(layer.layer(TOKENS)))
+
+
+def test_the_gradient_of_a_dropped_word_is_zero():
+    tf = pytest.importorskip("tensorflow")
+    layer = built()
+    with tf.GradientTape() as tape:
+        noisy = layer(TOKENS, training=True)
+        loss = tf.reduce_sum(noisy)
+    gradient = array(tf.convert_to_tensor(tape.gradient(loss, layer.embeddings.value)))
+    counts = np.bincount(TOKENS.ravel(), minlength=WORDS)
+    kept = np.unique(TOKENS[array(noisy).any(axis=-1)])
+    dropped = [word for word in np.unique(TOKENS) if word not in kept]
+    assert dropped
+    assert not gradient[dropped].any()
+    np.testing.assert_allclose(gradient[kept, 0], counts[kept] / 0.6, rtol=1e-5)
+
+
+def make_model(wrapped=True, **options):
+    embedding = keras.layers.Embedding(WORDS, UNITS, mask_zero=True, **options)
+    first = EmbeddingDropout(embedding, 0.4) if wrapped else embedding
+    return keras.Sequential(
+        [keras.Input((None,), dtype="int32"), first, keras.layers.LSTM(4), keras.layers.Dense(1)]
+    )
+
+
+def test_masks_go_on():
+    model = make_model()
+    padded = np.concatenate([TOKENS, np.zeros((6, 3), int)], axis=1)
+    np.testing.assert_allclose(array(model(TOKENS)), array(model(padded)), rtol=1e-5, atol=1e-6)
+    assert array(model.layers[0].compute_mask(padded)).sum() == (padded != 0).sum()
+    assert built().compute_mask(TOKENS) is None
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_in_a_model_a_new_rate_needs_no_new_trace(jit_compile):
+    if jit_compile and BACKEND == "torch":
+        pytest.skip("torch.compile needs a compiler")
+    traces = []
+
+    class Counting(keras.layers.Layer):
+        def call(self, inputs):
+            traces.append(1)
+            return inputs
+
+    model = make_model()
+    model.add(Counting())
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=jit_compile)
+    y = np.ones((6, 1))
+    losses, before = [], []
+    for rate in (0.0, 0.0, 0.7, 0.7):
+        model.layers[0].rate = rate
+        losses.append(model.train_on_batch(TOKENS, y))
+        before = before or list(traces)
+    if BACKEND == "tensorflow" or jit_compile:  # the others run every batch eagerly
+        assert len(traces) == len(before)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[2] != pytest.approx(losses[0], rel=1e-5)
+    assert losses[2] != pytest.approx(losses[3], rel=1e-5)
+
+
+def test_saving_cloning_and_configuration(tmp_path):
+    model = make_model()
+    model.layers[0].rate = 0.2
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras", safe_mode=True)
+    assert (loaded.layers[0].rate, loaded.layers[0].seed) == (0.2, None)
+    np.testing.assert_array_equal(array(model(TOKENS)), array(loaded(TOKENS)))
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    np.testing.assert_array_equal(array(model(TOKENS)), array(clone(TOKENS)))
+    again = EmbeddingDropout.from_config(built().get_config())
+    assert (again.rate, again.seed, again.layer.input_dim) == (0.4, 1, WORDS)
+
+
+def test_weights_interchange_with_the_plain_embedding(tmp_path):
+    wrapped, plain = make_model(), make_model(wrapped=False)
+    assert [w.shape for w in wrapped.weights] == [w.shape for w in plain.weights]
+    plain.set_weights(wrapped.get_weights())
+    np.testing.assert_array_equal(array(wrapped(TOKENS)), array(plain(TOKENS)))
+    wrapped.save_weights(tmp_path / "w.weights.h5")
+    other = make_model()
+    other.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_array_equal(array(wrapped(TOKENS)), array(other(TOKENS)))
+    assert wrapped.layers[0].embeddings is wrapped.layers[0].layer.embeddings
+
+
+@pytest.mark.parametrize("policy", DTYPES)
+def test_dtypes(policy):
+    layer = built(dtype=policy)
+    noisy = layer(TOKENS, training=True)
+    assert keras.backend.standardize_dtype(noisy.dtype) == policy.removeprefix("mixed_")
+    assert np.isfinite(array(keras.ops.cast(noisy, "float32"))).all()
+
+
+def test_tokens_as_floats_are_not_rounded():
+    embedding = keras.layers.Embedding(3000, 2, dtype="mixed_float16")
+    layer = EmbeddingDropout(embedding, 0.0)
+    tokens = np.array([[2049.0, 2051.0]], "float32")  # float16 has no odd numbers above 2048
+    expected = array(embedding(tokens.astype("int32")))
+    np.testing.assert_array_equal(array(layer(tokens)), expected)
+    np.testing.assert_array_equal(array(layer(tokens, training=True)), expected)
+
+
+@pytest.mark.parametrize("layer", [keras.layers.Dense(2), keras.layers.LSTM(2), None], ids=str)
+def test_not_an_embedding(layer):
+    with pytest.raises(InvalidArgumentError, match=r"Expected a `keras\.layers\.Embedding`"):
+        EmbeddingDropout(layer, 0.1)
+
+
+@pytest.mark.parametrize("rate", [1.0, -0.1, "0.1", None], ids=str)
+def test_bad_rate(rate):
+    with pytest.raises(InvalidArgumentError, match=r"argument `rate`\. Expected 0 <= rate < 1"):
+        EmbeddingDropout(keras.layers.Embedding(3, 2), rate)

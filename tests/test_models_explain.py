@@ -1,0 +1,323 @@
+"""`explain`: what it says of each layer, and that what it says of the kernel is what happens."""
+
+import importlib
+import itertools
+
+import keras
+import pytest
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.engine._explain import Rewriting, gpu_in_sight, kernel_of
+from recdrop_tune.engine._select import cudnn_takes_masks
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.models import explain
+from recdrop_tune.models._techniques import sharing_of
+from recdrop_tune.wrappers import (
+    LambdaDropoutWrapper,
+    NativeDropoutWrapper,
+    RecurrentDropoutWrapper,
+    VariationalDropoutWrapper,
+    WeightDropWrapper,
+    ZoneoutWrapper,
+    wrap,
+)
+
+BACKEND = keras.backend.backend()
+ON_TENSORFLOW = pytest.mark.skipif(BACKEND != "tensorflow", reason="of the TensorFlow backend")
+LSTM, GRU = keras.layers.LSTM, keras.layers.GRU
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Makes Keras's backend believe in a GPU."""
+    module = importlib.import_module(f"keras.src.backend.{BACKEND}.rnn")
+    name = "_is_cuda_cudnn_available" if BACKEND == "torch" else "_is_gpu_available"
+    monkeypatch.setattr(module, name, lambda: True)
+
+
+def only(model):
+    (row,) = explain(model).rows
+    return row
+
+
+@pytest.mark.parametrize("technique", [t for t in TECHNIQUES.values() if t.class_name])
+def test_every_technique_at_every_placement(technique):
+    for placement in technique.placements:
+        layer = wrap(LSTM(4, name="rnn"), technique.id, placement=placement, rate=0.25, name="w")
+        row = only(layer)
+        assert (row.name, row.cell, row.technique) == ("w", "LSTM", technique.id)
+        assert (row.placement, row.rate) == (placement, "0.25")
+        assert row.shares_mask
+        leaves = technique.id == "native" and "recurrent" in placement
+        assert (row.on_gpu == "cuDNN") != leaves
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (RecurrentDropoutWrapper(LSTM(4), 0.1), "nobody: one per sample and step"),
+        (RecurrentDropoutWrapper(LSTM(4), 0.1, per_step=False), "all steps of a sample"),
+        (NativeDropoutWrapper(LSTM(4), 0.1), "all steps of a sample, not its gates"),
+        (NativeDropoutWrapper(LSTM(4), 0.1, placement="input"), "all steps of a sample"),
+        (WeightDropWrapper(LSTM(4), 0.1), "all samples and steps of a batch"),
+        (VariationalDropoutWrapper(LSTM(4), 0.1), "all steps of the batch"),
+        (VariationalDropoutWrapper(LSTM(4), 0.1, placement="input"), "all steps of a sample"),
+        (
+            VariationalDropoutWrapper(
+                LSTM(4), 0.1, placement="input+recurrent", tied_gates=False, mask_groups=2
+            ),
+            "all steps of half the batch, not its gates; input and output: of a sample",
+        ),
+        (VariationalDropoutWrapper(LSTM(4), 0.1, mask_groups=4), "all steps of a 4th of the batch"),
+        (LambdaDropoutWrapper(LSTM(4), 0.1), "nobody: one per sample and step"),
+        (
+            LambdaDropoutWrapper(LSTM(4), 0.1, function=lambda shape, rate, seed: 1.0),
+            "as the mask function draws",
+        ),
+    ],
+    ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else type(value).__name__,
+)
+def test_who_shares_a_mask(layer, words):
+    assert only(layer).shares_mask == sharing_of(layer) == words
+
+
+def test_one_rate_for_each_site():
+    rate = {"input": 0.1, "recurrent": 0.3}
+    layer = RecurrentDropoutWrapper(LSTM(4), rate, placement="input+recurrent")
+    assert only(layer).rate == "input 0.1, recurrent 0.3"
+    assert only(ZoneoutWrapper(LSTM(4), 0.1, hidden_rate=0.05)).rate == "0.1, hidden 0.05"
+
+
+def test_layers_are_found_wherever_they_are():
+    inner = keras.Sequential(
+        [keras.Input((5, 2)), RecurrentDropoutWrapper(GRU(3), 0.2, name="drops")], name="inner"
+    )
+
+    class Custom(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="custom")
+            self.parts = [keras.layers.SimpleRNN(3, return_sequences=True, name="simple")]
+
+        def call(self, inputs):
+            return self.parts[0](inputs)
+
+    inputs = keras.Input((4, 5, 2))
+    shared = keras.layers.Bidirectional(wrap(LSTM(3, name="a"), "weight_drop", rate=0.1, name="wa"))
+    hidden = keras.layers.TimeDistributed(inner, name="each")(inputs)
+    hidden = wrap(
+        keras.layers.Bidirectional(GRU(3, return_sequences=True, name="g")),
+        "recurrent",
+        rate=0.3,
+        name="around",
+    )(hidden)
+    hidden = Custom()(hidden)
+    hidden = keras.layers.RNN(keras.layers.LSTMCell(2), return_sequences=True, name="r")(hidden)
+    outputs = keras.layers.Add()([shared(hidden), shared(hidden)])
+    rows = explain(keras.Model(inputs, outputs)).rows
+    assert [(row.name, row.cell, row.technique) for row in rows] == [
+        ("each/inner/drops", "GRU", "recurrent"),
+        ("around/forward_g", "GRU", "recurrent"),
+        ("around/backward_g", "GRU", "recurrent"),
+        ("custom/simple", "SimpleRNN", "none"),
+        ("r", "RNN(LSTMCell)", "none"),
+        (f"{shared.name}/forward_wa", "LSTM", "weight_drop"),
+        (f"{shared.name}/backward_wa", "LSTM", "weight_drop"),
+    ]
+    assert rows[3].on_gpu == rows[4].on_gpu == "cuDNN has no kernel for this cell in Keras"
+
+
+def test_the_dropout_of_plain_layers():
+    row = only(LSTM(4, dropout=0.2, recurrent_dropout=0.3))
+    assert (row.technique, row.placement) == ("native", "input+recurrent")
+    assert row.rate == "input 0.2, recurrent 0.3"
+    assert row.on_gpu.startswith("each sample and gate has noise of its own")
+    assert "use the wrapper `recurrent` or `variational`" in row.change
+    row = only(LSTM(4, dropout=0.2))
+    assert (row.placement, row.rate, row.on_gpu) == ("input", "0.2", "cuDNN")
+    assert only(LSTM(4)).technique == "none"
+
+
+def test_without_a_gpu():
+    assert not gpu_in_sight()
+    row = only(wrap(LSTM(4), "recurrent", rate=0.2))
+    assert row.kernel != "cuDNN"
+    assert row.why == f"no GPU is seen by Keras's {BACKEND} backend"
+    assert row.change.startswith("use a machine with a GPU")
+    assert row.on_gpu == "cuDNN"
+
+
+def test_with_a_gpu(gpu):
+    assert gpu_in_sight()
+    row = only(wrap(LSTM(4), "recurrent", rate=0.2))
+    assert (row.kernel, row.why, row.change, row.on_gpu) == ("cuDNN", "", "", "cuDNN")
+
+
+OBSTACLES = [
+    ({"activation": "relu"}, "activation is not tanh", 'pass activation="tanh"'),
+    (
+        {"recurrent_activation": "hard_sigmoid"},
+        "recurrent_activation is not sigmoid",
+        'pass recurrent_activation="sigmoid"',
+    ),
+    ({"use_bias": False}, "use_bias=False", "pass use_bias=True"),
+    ({"unroll": True}, "unroll=True", "pass unroll=False"),
+    ({"use_cudnn": False}, "use_cudnn=False", 'pass use_cudnn="auto"'),
+]
+
+
+@pytest.mark.parametrize(("options", "why", "change"), OBSTACLES, ids=lambda value: str(value))
+@pytest.mark.parametrize("wrapper", ["none", "recurrent"])
+def test_what_keeps_a_layer_off_cudnn(gpu, wrapper, options, why, change):
+    rate = {} if wrapper == "none" else {"rate": 0.2}
+    row = only(wrap(LSTM(4, **options), wrapper, **rate))
+    assert (row.why, row.change, row.on_gpu) == (why, change, why)
+    assert row.kernel != "cuDNN"
+
+
+def test_several_obstacles_at_once(gpu):
+    row = only(NativeDropoutWrapper(LSTM(4, unroll=True, use_bias=False), 0.2))
+    assert row.why.endswith("; use_bias=False; unroll=True")
+    assert row.why.startswith("each sample and gate")
+
+
+def test_reset_before_and_zoneout_of_h(gpu):
+    assert "reset_after=False" in only(GRU(4, reset_after=False)).why
+    assert only(ZoneoutWrapper(LSTM(4), 0.1)).on_gpu == "cuDNN"
+    assert "hidden_rate" in only(ZoneoutWrapper(LSTM(4), 0.1, hidden_rate=0.1)).why
+
+
+def test_insisting_on_cudnn():
+    row = only(LSTM(4, use_cudnn=True))
+    assert row.kernel == "error"
+    assert "use_cudnn=True insists" in row.why
+    assert row.on_gpu == "cuDNN"
+
+
+def test_the_gru_on_jax(gpu):
+    row = only(GRU(4))
+    assert (row.kernel == "cuDNN") == (BACKEND != "jax")
+    assert ("no cuDNN kernel for the GRU" in row.why) == (BACKEND == "jax")
+
+
+def test_a_subclass_with_a_call_of_its_own(gpu):
+    class Odd(LSTM):
+        def call(self, sequences, **kwargs):
+            return super().call(sequences, **kwargs) + 1
+
+    row = only(Odd(4))
+    assert (row.cell, row.kernel, row.on_gpu) == ("Odd", "unknown", "unknown")
+
+
+@ON_TENSORFLOW
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_the_conditions_are_those_of_the_engine(gpu, kind):
+    """Every combination of options: explained as cuDNN exactly where the engine takes it."""
+    options = {
+        "activation": ("tanh", "relu"),
+        "recurrent_activation": ("sigmoid", "hard_sigmoid"),
+        "use_bias": (True, False),
+        "unroll": (True, False),
+        "use_cudnn": ("auto", False),
+        **({"reset_after": (True, False)} if kind is GRU else {}),
+    }
+    for values in itertools.product(*options.values()):
+        layer = kind(4, **dict(zip(options, values, strict=True)))
+        assert (kernel_of(layer, Rewriting()).kernel == "cuDNN") == cudnn_takes_masks(layer)
+
+
+@ON_TENSORFLOW
+def test_the_fused_cpu_op(monkeypatch):
+    """Said exactly where the engine runs it."""
+    import recdrop_tune.engine._select as select
+
+    ran = []
+    original = select.run_block_lstm
+    monkeypatch.setattr(
+        select, "run_block_lstm", lambda call, layer: ran.append(1) or original(call, layer)
+    )
+    layers = [
+        wrap(kind(units, **options), wrapper, placement=placement, rate=0.2)
+        for kind in (LSTM, GRU)
+        for units in (32, 64, 128)
+        for options in ({}, {"unroll": True}, {"dtype": "float64"})
+        for wrapper, placement in (
+            ("recurrent", "input"),
+            ("recurrent", "recurrent"),
+            ("weight_drop", "input"),
+            ("zoneout", "recurrent"),
+            ("native", "recurrent"),
+        )
+    ]
+    layers.append(ZoneoutWrapper(LSTM(8), 0.1, hidden_rate=0.1))
+    said = [only(layer).kernel for layer in layers]
+    for layer, kernel in zip(layers, said, strict=True):
+        ran.clear()
+        layer(keras.ops.ones((2, 3, 2)), training=True)
+        assert bool(ran) == (kernel == "fused CPU op")
+    assert {"fused CPU op", "step loop"} == set(said)
+
+
+@ON_TENSORFLOW
+def test_the_functions_of_the_backend_itself(gpu):
+    import tensorflow as tf
+
+    layer = LSTM(4, activation=tf.tanh, recurrent_activation=tf.sigmoid)
+    assert only(layer).kernel == "cuDNN"
+
+
+def masked_model(layer):
+    inputs = keras.Input((None,), dtype="int32")
+    hidden = keras.layers.Embedding(9, 3, mask_zero=True)(inputs)
+    return keras.Model(inputs, layer(hidden))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_mask(gpu, bidirectional):
+    def outer(layer):
+        return keras.layers.Bidirectional(layer) if bidirectional else layer
+
+    wrapped = explain(masked_model(outer(wrap(LSTM(4), "recurrent", rate=0.2)))).rows[0]
+    plain = explain(masked_model(outer(LSTM(4)))).rows[0]
+    if BACKEND == "tensorflow":
+        assert wrapped.kernel == plain.kernel == "cuDNN"
+        assert wrapped.why == "a batch whose mask is not right-padded takes the step loop"
+        assert plain.why == ("Keras stops with an error at a batch whose mask is not right-padded")
+    else:
+        assert wrapped.kernel == plain.kernel == "step loop"
+        assert wrapped.why.startswith("a mask reaches the layer")
+
+
+def test_the_table():
+    model = keras.Sequential(
+        [
+            keras.Input((None, 2)),
+            RecurrentDropoutWrapper(LSTM(4, return_sequences=True), 0.3, name="first"),
+            LSTM(4, recurrent_dropout=0.25, name="second"),
+        ]
+    )
+    explanation = explain(model)
+    lines = str(explanation).splitlines()
+    assert lines[0].split("  ")[0] == "layer"
+    assert [line.index("recurrent  ") for line in lines[1:2]] == [lines[0].index("technique")]
+    assert [line.index("cell") for line in lines[:1]] == [lines[2].index("LSTM")]
+    assert f"  {explanation.rows[0].kernel} [1]" in lines[1]
+    assert lines[1].endswith("  cuDNN")
+    assert "  step loop [2]  " in lines[2]
+    assert lines[2].endswith("  not cuDNN")
+    assert lines[3].startswith("[1] no GPU is seen by")
+    assert "To change it: use the wrapper `recurrent` or `variational`; " in lines[4]
+
+
+def test_the_data_frame():
+    pytest.importorskip("pandas")
+    frame = explain(RecurrentDropoutWrapper(LSTM(4), 0.3, name="w")).to_frame()
+    assert list(frame["name"]) == ["w"]
+    assert list(frame.columns)[-1] == "on_gpu"
+    empty = explain(keras.layers.Dense(1))
+    assert len(empty.to_frame()) == 0
+    assert str(empty) == "No recurrent layer in this model."
+
+
+def test_not_a_layer():
+    with pytest.raises(InvalidArgumentError, match=r"argument `model`\. Expected a Keras model or"):
+        explain("lstm")

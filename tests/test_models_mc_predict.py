@@ -1,0 +1,180 @@
+"""`mc_predict`: the right moments, dropout alone, and a model that is the same afterwards."""
+
+import keras
+import numpy as np
+import pytest
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.models import EmbeddingDropout, mc_predict
+from recdrop_tune.wrappers import RecurrentDropoutWrapper, wrap
+
+X = np.random.default_rng(0).normal(size=(7, 5, 2)).astype("float32")
+
+
+def small_model(*layers):
+    return keras.Sequential([keras.Input(X.shape[1:]), *layers])
+
+
+def state_of(model):
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.variables]
+
+
+def assert_unchanged(model, before):
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
+
+
+def test_mean_and_spread_of_dropout():
+    """One unit at rate p: mean 1, and standard deviation sqrt(p / (1 - p))."""
+    model = keras.Sequential([keras.Input((200,)), keras.layers.Dropout(0.2)])
+    result = mc_predict(model, np.ones((3, 200)), samples=100, batch_size=2, seed=0)
+    assert result.samples == 100
+    assert result.mean.shape == result.std.shape == (3, 200)
+    assert result.mean.dtype == result.std.dtype == np.dtype("float32")
+    assert result.mean.mean() == pytest.approx(1.0, abs=0.02)
+    assert result.std.mean() == pytest.approx(0.5, abs=0.02)
+    assert not np.allclose(result.mean[0], result.mean[2])
+
+
+def test_moments_are_those_of_the_draws():
+    model = small_model(RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.5))
+    # One sample at a time from the same seed is the first draw of the run.
+    first = mc_predict(model, X, samples=1, seed=3)
+    assert (first.std == 0).all()
+    two = mc_predict(model, X, samples=2, seed=3)
+    second = 2 * two.mean - first.mean
+    np.testing.assert_allclose(two.std, np.abs(first.mean - second) / 2, rtol=1e-3, atol=1e-6)
+    assert two.std.min() > 0
+
+
+@pytest.mark.parametrize("wrapper", [t.id for t in TECHNIQUES.values() if t.class_name])
+def test_every_wrapper_draws(wrapper):
+    model = small_model(wrap(keras.layers.GRU(4), wrapper, rate=0.4))
+    result = mc_predict(model, X, samples=4, seed=0)
+    assert result.mean.shape == (7, 4)
+    assert result.std.max() > 0.001
+    assert np.isfinite(result.mean).all()
+
+
+def test_without_dropout_there_is_no_spread():
+    model = small_model(keras.layers.LSTM(3), keras.layers.Dense(1))
+    result = mc_predict(model, X, samples=3, batch_size=3)
+    np.testing.assert_array_equal(result.std, np.zeros((7, 1)))
+    np.testing.assert_allclose(result.mean, model.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
+
+
+def test_batch_normalization_stays_in_inference():
+    inner = small_model(keras.layers.BatchNormalization(name="inside"))
+    normalize = keras.layers.BatchNormalization()
+    model = small_model(inner, keras.layers.LSTM(3), normalize)
+    model.compile("adam", "mse")
+    model.fit(X, np.ones((7, 3)), epochs=2, verbose=0)
+    before = state_of(model)
+    result = mc_predict(model, X, samples=3, batch_size=4)
+    np.testing.assert_allclose(result.mean, model.predict(X, verbose=0), rtol=1e-4, atol=1e-5)
+    assert result.std.max() == pytest.approx(0.0, abs=1e-6)
+    assert normalize.trainable
+    assert [variable.trainable for variable in normalize.variables] == [True, True, False, False]
+    assert_unchanged(model, before)
+
+
+def test_nothing_is_changed():
+    model = small_model(
+        RecurrentDropoutWrapper(keras.layers.LSTM(3, return_sequences=True), 0.3),
+        keras.layers.BatchNormalization(trainable=False),
+        wrap(keras.layers.GRU(3), "zoneout", rate=0.3),
+        keras.layers.Dropout(0.5),
+        keras.layers.Dense(1),
+    )
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(X, np.ones((7, 1)), verbose=0)
+    before, trainable = state_of(model), [v.trainable for v in model.variables]
+    metrics = [np.array(keras.ops.convert_to_numpy(v)) for v in model.metrics_variables]
+    mc_predict(model, X, samples=3)
+    assert_unchanged(model, before)
+    assert [v.trainable for v in model.variables] == trainable
+    for variable, value in zip(model.metrics_variables, metrics, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
+    assert not model.layers[1].trainable
+    model.fit(X, np.ones((7, 1)), verbose=0)  # and it can be trained on
+
+
+def test_stateful_layers_keep_their_states():
+    layer = keras.layers.GRU(3, stateful=True)
+    inputs = keras.Input(batch_shape=(7, 5, 2))
+    model = keras.Model(inputs, RecurrentDropoutWrapper(layer, 0.3)(inputs))
+    model(X)
+    before = keras.ops.convert_to_numpy(layer.states[0]).copy()
+    mc_predict(model, X, samples=2)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.states[0]), before)
+
+
+def test_put_back_after_an_error():
+    model = small_model(keras.layers.BatchNormalization(), keras.layers.LSTM(3))
+    with pytest.raises(Exception, match=r".+"):
+        mc_predict(model, X[:, :, :1], samples=2)
+    assert model.layers[0].trainable
+
+
+def test_seeds():
+    model = small_model(
+        RecurrentDropoutWrapper(keras.layers.LSTM(3, return_sequences=True), 0.5),
+        RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.5),
+    )
+    means = [mc_predict(model, X, samples=2, seed=seed).mean for seed in (0, 0, 1, None, None)]
+    np.testing.assert_array_equal(means[0], means[1])
+    for one, other in ((0, 2), (0, 3), (3, 4)):
+        assert not np.allclose(means[one], means[other])
+    keras.utils.set_random_seed(5)
+    first = mc_predict(model, X, samples=2).mean
+    keras.utils.set_random_seed(5)
+    np.testing.assert_array_equal(first, mc_predict(model, X, samples=2).mean)
+
+
+def test_several_inputs_and_outputs():
+    sequences, tokens = keras.Input((5, 2), name="x"), keras.Input((5,), dtype="int32", name="t")
+    embedded = EmbeddingDropout(keras.layers.Embedding(4, 2, mask_zero=True), 0.5)(tokens)
+    hidden = keras.layers.Concatenate()([sequences, embedded])
+    state = RecurrentDropoutWrapper(keras.layers.GRU(3), 0.5)(hidden)
+    model = keras.Model({"x": sequences, "t": tokens}, {"a": state, "b": [state * 2]})
+    x = {"x": X, "t": np.random.default_rng(0).integers(0, 4, (7, 5))}
+    result = mc_predict(model, x, samples=4, batch_size=3, seed=0)
+    assert result.mean["a"].shape == result.std["b"][0].shape == (7, 3)
+    np.testing.assert_allclose(result.mean["b"][0], 2 * result.mean["a"], rtol=1e-5)
+    np.testing.assert_allclose(result.std["b"][0], 2 * result.std["a"], rtol=1e-4, atol=1e-6)
+
+
+def test_datasets():
+    tf = pytest.importorskip("tensorflow")
+    model = small_model(RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.5))
+    data = tf.data.Dataset.from_tensor_slices(X).batch(4)
+    array = mc_predict(model, X, samples=3, batch_size=4, seed=0)
+    np.testing.assert_array_equal(mc_predict(model, data, samples=3, seed=0).mean, array.mean)
+    labelled = tf.data.Dataset.from_tensor_slices((X, X[:, 0])).batch(4)
+    np.testing.assert_array_equal(mc_predict(model, labelled, samples=3, seed=0).std, array.std)
+
+
+def test_a_model_that_is_not_built():
+    model = keras.Sequential([RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.5)])
+    assert mc_predict(model, X, samples=2).std.max() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"samples": 0}, r"`samples`\. Expected an integer of at least 1\. Received: samples=0"),
+        ({"samples": 2.5}, "`samples`"),
+        ({"batch_size": True}, "`batch_size`"),
+        ({"x": np.ones(())}, r"`x`\. Expected an array, or a list or dict of arrays"),
+        ({"x": [np.ones((2, 5, 2)), np.ones((3, 5, 2))]}, r"`x`.*\(3, 5, 2\)"),
+        ({"x": X[:0]}, r"`x`\. Expected at least one input"),
+        ({"model": "lstm"}, r"`model`\. Expected a Keras model"),
+        ({"model": keras.layers.Dense(1)}, r"`model`\. Expected a Keras model"),
+    ],
+    ids=str,
+)
+def test_bad_arguments(arguments, message):
+    model = small_model(keras.layers.LSTM(3))
+    with pytest.raises(InvalidArgumentError, match=message):
+        mc_predict(**{"model": model, "x": X, **arguments})

@@ -1,0 +1,244 @@
+"""`RateSchedule`: the papers' curves, on the wrappers' own rates, without a new trace."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.models import SCHEDULES, EmbeddingDropout, RateSchedule
+from recdrop_tune.wrappers import RecurrentDropoutWrapper, ZoneoutWrapper, wrap
+
+X = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")
+Y = X.sum(axis=(1, 2))[:, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("constant", [0.4, 0.4, 0.4, 0.4, 0.4]),
+        ("linear", [0.0, 0.08, 0.2, 0.3, 0.4]),
+        ("curriculum", [0.4 * (1 - math.exp(-10 * t)) for t in (0, 0.2, 0.5, 0.75, 1)]),
+        ("annealed", [0.4, 0.32, 0.2, 0.1, 0.0]),
+        ("ramp", [0.0, 0.0, 0.4, 0.2, 0.0]),
+    ],
+)
+def test_the_curves(name, expected):
+    got = [SCHEDULES[name](t, 0.4) for t in (0.0, 0.2, 0.5, 0.75, 1.0)]
+    assert got == pytest.approx(expected)
+    assert SCHEDULES["ramp"](0.35, 0.4) == pytest.approx(0.2)
+
+
+class Rates(keras.callbacks.Callback):
+    """Notes the rate of each dropout layer as each batch begins, and the losses."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers, self.seen = layers, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen.append([rate_of(layer) for layer in self.layers])
+
+
+def rate_of(layer, site=None):
+    variable = layer.rates[site] if site else next(iter(layer.rates.values()))
+    return round(float(keras.ops.convert_to_numpy(variable)), 5)
+
+
+def compiled(*layers, learning_rate=0.0):
+    model = keras.Sequential([keras.Input(X.shape[1:]), *layers, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(learning_rate), "mse")
+    return model
+
+
+def fit(model, schedule, epochs=5, **options):
+    rates = Rates(*options.pop("watch", [model.layers[0]]))
+    arguments = {"batch_size": 4, "verbose": 0, "shuffle": False, **options}
+    history = model.fit(X, Y, epochs=epochs, callbacks=[schedule, rates], **arguments)
+    return [seen[0] if len(seen) == 1 else seen for seen in rates.seen], history.history["loss"]
+
+
+def test_rates_move_from_epoch_to_epoch():
+    layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4)
+    seen, _ = fit(compiled(layer), RateSchedule("annealed"))
+    assert seen == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.0])
+    assert rate_of(layer) == pytest.approx(0.4)
+    assert layer.rate == 0.4
+
+
+@pytest.mark.parametrize("per", ["epoch", "batch"])
+def test_the_noise_follows(per):
+    """With a learning rate of 0 the loss moves with the noise alone: at rate 0 it does not."""
+
+    def first_epochs(progress, rate):
+        return rate if progress > 0.5 else 0.0
+
+    layer = RecurrentDropoutWrapper(keras.layers.GRU(4), 0.6)
+    _, losses = fit(compiled(layer), RateSchedule(first_epochs, per=per), epochs=6)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[0] == pytest.approx(losses[2], rel=1e-6)
+    for epoch in (3, 4, 5):
+        assert losses[epoch] != pytest.approx(losses[0], rel=1e-5)
+    assert losses[4] != pytest.approx(losses[5], rel=1e-5)
+
+
+@pytest.mark.parametrize("per", ["epoch", "batch"])
+def test_training_goes_on_as_without_it(per):
+    """A schedule must not lose the trainer's updates: with the constant one nothing changes."""
+    finals = []
+    for callbacks in ([], [RateSchedule("constant", per=per)]):
+        keras.utils.set_random_seed(3)
+        layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4, seed=1)
+        model = compiled(layer, keras.layers.BatchNormalization(), learning_rate=0.1)
+        model.fit(X, Y, epochs=3, batch_size=2, verbose=0, shuffle=False, callbacks=callbacks)
+        finals.append(model.get_weights())
+    for one, other in zip(*finals, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("per", ["epoch", "batch"])
+def test_no_new_trace(per):
+    traces = []
+
+    class Counting(keras.layers.Layer):
+        def call(self, inputs):
+            traces.append(1)
+            return inputs
+
+    model = compiled(RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4), Counting())
+    model.fit(X, Y, batch_size=4, epochs=1, verbose=0)
+    before = len(traces)
+    fit(model, RateSchedule("linear", per=per))
+    # torch runs every batch eagerly: ten of them are ten calls
+    assert len(traces) - before == (10 if keras.backend.backend() == "torch" else 0)
+
+
+def test_from_batch_to_batch():
+    asked = []
+
+    def note(progress, rate):
+        asked.append(round(progress, 4))
+        return rate * progress
+
+    layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4)
+    fit(compiled(layer), RateSchedule(note, per="batch"), epochs=3)
+    assert asked == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+def test_every_dropout_layer_is_found():
+    tokens = keras.Input((5,), dtype="int32")
+    words = EmbeddingDropout(keras.layers.Embedding(9, 2), 0.1)
+    inside = wrap(keras.layers.Bidirectional(keras.layers.GRU(3, return_sequences=True)), "native",
+                  rate=0.2)  # fmt: skip
+    outside = keras.layers.Bidirectional(
+        RecurrentDropoutWrapper(
+            keras.layers.LSTM(3, return_sequences=True),
+            {"input": 0.2, "recurrent": 0.6},
+            "input+recurrent",
+        )
+    )
+    nested_in = keras.Input((5, 6))
+    zoneout = ZoneoutWrapper(keras.layers.LSTM(3), 0.2, hidden_rate=0.1)
+    nested = keras.Model(nested_in, zoneout(nested_in))
+    outputs = keras.layers.Dense(1)(nested(outside(inside(words(tokens)))))
+    model = keras.Model(tokens, outputs)
+    model.compile("sgd", "mse")
+    schedule = RateSchedule("linear", epochs=3)
+    at_the_end = []
+
+    class Note(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            at_the_end.append([rate_of(layer, site) for layer in found for site in layer.rates])
+
+    found = [words, inside, outside.forward_layer, outside.backward_layer, zoneout]
+    x = np.random.default_rng(0).integers(0, 9, (8, 5))
+    model.fit(x, Y, epochs=2, verbose=0, callbacks=[schedule, Note()])
+    whole = [0.1, 0.2, 0.2, 0.6, 0.2, 0.6, 0.2, 0.1]
+    assert at_the_end[0] == [0.0] * 8
+    assert at_the_end[1] == pytest.approx([rate / 2 for rate in whole])
+    put_back = [rate_of(layer, site) for layer in found for site in layer.rates]
+    assert put_back == pytest.approx(whole)
+
+
+def test_chosen_layers():
+    one = RecurrentDropoutWrapper(keras.layers.LSTM(3, return_sequences=True), 0.4, name="one")
+    two = RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.4, name="two")
+    model = compiled(one, two)
+    for chosen in (["two"], [two]):
+        schedule = RateSchedule("annealed", layers=chosen)
+        seen, _ = fit(model, schedule, epochs=2, watch=[one, two])
+        assert seen[1] == pytest.approx([0.4, 0.0])
+    with pytest.raises(InvalidArgumentError, match=r"dropout layers of the model \(one, two\)"):
+        fit(model, RateSchedule("annealed", layers=["two", "three"]))
+
+
+def test_fewer_epochs_than_fit_has_and_a_later_start():
+    layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4)
+    seen, _ = fit(compiled(layer), RateSchedule("annealed", epochs=3))
+    assert seen == pytest.approx([0.4, 0.2, 0.0, 0.0, 0.0])
+    seen, _ = fit(compiled(layer), RateSchedule("annealed"), initial_epoch=3)
+    assert seen == pytest.approx([0.1, 0.0])
+    seen, _ = fit(compiled(layer), RateSchedule("annealed"), epochs=1)
+    assert seen == pytest.approx([0.4])
+
+
+def test_validation_and_saving_while_it_runs(tmp_path):
+    layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4)
+    model = compiled(layer, learning_rate=0.05)
+    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
+    schedule = RateSchedule("linear")
+    model.fit(X, Y, epochs=3, verbose=0, validation_data=(X, Y), callbacks=[schedule, checkpoint])
+    for epoch in (1, 3):
+        loaded = keras.models.load_model(tmp_path / f"{epoch}.keras").layers[0]
+        assert loaded.rate == 0.4
+        assert rate_of(loaded) == pytest.approx(0.4)
+
+
+def test_verbose(capsys):
+    layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4, name="rnn")
+    fit(compiled(layer), RateSchedule("annealed", verbose=1), epochs=2)
+    assert "Epoch 1: dropout rates {'rnn': {'recurrent': 0.4}}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"schedule": "cosine"}, "Expected one of constant, linear, curriculum, annealed, ramp"),
+        ({"schedule": 3}, "argument `schedule`"),
+        (
+            {"schedule": "linear", "per": "step"},
+            "Expected 'epoch' or 'batch'. Received: per='step'",
+        ),
+        ({"schedule": "linear", "epochs": 0}, "argument `epochs`. Expected a positive integer"),
+        ({"schedule": "linear", "epochs": True}, "argument `epochs`"),
+    ],
+    ids=str,
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        RateSchedule(**arguments)
+
+
+def test_a_rate_out_of_range():
+    model = compiled(RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4))
+    with pytest.raises(InvalidArgumentError, match="Expected a function whose rates are in 0 <="):
+        fit(model, RateSchedule(lambda progress, rate: 3 * rate))
+
+
+def test_a_model_without_dropout_layers():
+    with pytest.raises(InvalidArgumentError, match="Expected a model with a dropout wrapper in it"):
+        fit(compiled(keras.layers.LSTM(4)), RateSchedule("linear"))
+
+
+def test_batches_of_unknown_number():
+    def batches():
+        while True:
+            yield X, Y
+
+    model = compiled(RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4))
+    schedule = RateSchedule("linear", per="batch")
+    options = {"epochs": 1, "verbose": 0, "shuffle": False, "callbacks": [schedule]}
+    model.fit(batches(), steps_per_epoch=2, **options)
+    with pytest.raises(InvalidArgumentError, match="Pass steps_per_epoch to fit, or per='epoch'"):
+        model.fit(batches(), **options)
