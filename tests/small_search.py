@@ -11,6 +11,17 @@ def data(samples: int = 24):
     return x, (x.sum((1, 2)) > 0).astype("int64")
 
 
+class Batches(keras.utils.PyDataset):
+    """The data in two batches."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        x, y = data(16)
+        return x[index * 8 :][:8], y[index * 8 :][:8]
+
+
 def build(hp):
     """A model without a recurrent layer whose hyperparameters look like a dropout search's."""
     wrapper = hp.Choice("wrapper", ["none", "recurrent", "lambda"])
@@ -32,10 +43,13 @@ def build(hp):
 class Failing(kt.HyperModel):
     """A hypermodel whose trials with the wrapper `lambda` (or all of them) fail."""
 
-    def __init__(self, wrappers=("lambda",), error=ValueError):
+    def __init__(
+        self, wrappers=("lambda",), error=ValueError, text="the loss went to the moon\nand back"
+    ):
         super().__init__()
         self.wrappers = wrappers
         self.error = error
+        self.text = text
 
     def build(self, hp):
         return build(hp)
@@ -43,5 +57,5 @@ class Failing(kt.HyperModel):
     def fit(self, hp, model, *args, **kwargs):
         history = model.fit(*args, **kwargs)
         if hp["wrapper"] in self.wrappers:
-            raise self.error("the loss went to the moon")
+            raise self.error(self.text)
         return history

@@ -1,6 +1,7 @@
 """The engine: what it needs of Keras's internals, and that forcing gates is the same on every kernel."""
 
 import inspect
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from keras import ops
 
 from recdrop_tune.engine import _hooks, run
+from recdrop_tune.engine._block_lstm import block_lstm_can_run, run_block_lstm
+from recdrop_tune.engine._loop import run_loop
 from recdrop_tune.rewrites import GateForcing, KernelCall, absorb_forcings, chain, drop_recurrent
+from recdrop_tune.wrappers import wrap
 from tests.laws.cases import arrays, make_inputs, make_layer
 
 KERNEL_ARGUMENTS = {
@@ -108,6 +112,57 @@ def test_forcing_by_extra_features_is_forcing_the_gate(cell, gates, dtype):
         np.testing.assert_allclose(
             one.astype("float64"), other.astype("float64"), rtol=tolerance, atol=tolerance
         )
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("forced", [False, True])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_the_fused_cpu_op_is_the_loop(forced, go_backwards, use_bias):
+    """Outputs, states and gradients."""
+    tf = pytest.importorskip("tensorflow")
+    options = {"return_sequences": True, "go_backwards": go_backwards, "use_bias": use_bias}
+    layer = make_layer("lstm", dtype="float32", **options)
+    call = replace(make_call("lstm", layer, "float32"), go_backwards=go_backwards)
+    if forced:
+        bits = ops.cast(np.random.default_rng(0).random((3, 5, 4)) < 0.5, "float32")
+        call = replace(call, forcings=(GateForcing(bits, (("output", 0),)),))
+    assert block_lstm_can_run(call, layer)
+    watched = [call.sequences, *call.initial_state, call.kernel, call.recurrent_kernel]
+    found = []
+    for kernel in (run_block_lstm, run_loop):
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            result = kernel(call, layer)
+            loss = sum(ops.sum(ops.sin(part)) for part in result)
+        found.append([*arrays(result), *arrays(tape.gradient(loss, watched))])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fused"),
+    [
+        (keras.layers.LSTM(32), True),
+        (keras.layers.LSTM(32, activation="relu"), False),
+        (keras.layers.LSTM(32, unroll=True), False),
+        (keras.layers.LSTM(32, use_cudnn=False), False),
+        (keras.layers.LSTM(32, dtype="float64"), False),
+        (keras.layers.LSTM(512), False),
+        (keras.layers.GRU(32), False),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_who_runs_in_the_fused_cpu_op(layer, fused):
+    tf = pytest.importorskip("tensorflow")
+    wrapped = wrap(layer, "recurrent", rate=0.3)
+    wrapped.build((2, 5, 3))
+    graph = tf.function(lambda x: wrapped(x, training=True)).get_concrete_function(
+        tf.ones((2, 5, 3))
+    )
+    operations = {operation.type for operation in graph.graph.get_operations()}
+    assert ("BlockLSTM" in operations) == fused
+    if fused:
+        assert not [name for name in operations if "While" in name]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

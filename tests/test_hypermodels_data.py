@@ -123,8 +123,9 @@ def test_from_data_refuses_too_few_classes(num_classes, y):
         (
             (np.zeros((3, 4)), np.arange(3)),
             "`x`. Expected one array of shape (batch, time, features). Received: x='shape (3, 4)'. "
-            "Add the missing axis with `x[..., None]`, or batch the dataset with `.batch(32)`.",
+            "Add the missing axis with `x[..., None]`.\n",
         ),
+        (([[[0.0]], [[1.0]]], np.arange(2)), "Make an array of it with `np.asarray(x)`."),
         (({"a": np.zeros((3, 4, 2))}, np.arange(3)), "Received: x='dict'"),
         (np.zeros((3, 4, 2)), "Expected (x, y) arrays, a batched tf.data.Dataset"),
         (
@@ -132,7 +133,11 @@ def test_from_data_refuses_too_few_classes(num_classes, y):
             "of (x, y) or (x, y, sample_weight). Received: train=<class 'tuple'>",
         ),
         (None, "Received: train=<class 'NoneType'>"),
-        (tf.data.Dataset.from_tensor_slices(data()), "Received: x='shape (5, 2)'"),
+        (
+            tf.data.Dataset.from_tensor_slices(data()),
+            "Received: x='shape (5, 2)'. Add the missing axis with `x[..., None]`, or batch the "
+            "dataset with `.batch(32)`.",
+        ),
         (
             tf.data.Dataset.from_tensor_slices(data()).batch(4).repeat(),
             "Expected a dataset that ends, for the labels are counted.",
@@ -143,8 +148,21 @@ def test_from_data_refuses_too_few_classes(num_classes, y):
             "Expected at least one batch",
         ),
     ],
-    ids=["2-D", "dict", "no y", "one", "None", "unbatched", "endless", "endless py", "empty"],
+    ids=[
+        "2-D",
+        "lists",
+        "dict",
+        "no y",
+        "one",
+        "None",
+        "unbatched",
+        "endless",
+        "endless py",
+        "empty",
+    ],
 )
 def test_from_data_refuses_other_data(train, text):
-    with pytest.raises(InvalidArgumentError, match=re.escape(text)):
+    with pytest.raises(InvalidArgumentError) as caught:
         SequenceClassifier.from_data(train)
+    # The end of the message counts as an end of line.
+    assert text in f"{caught.value}\n"

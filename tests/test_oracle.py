@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.oracle._conditional import combinations, complete, parents_first
-from recdrop_tune.oracle._distributions import distribution, parameter_names
+from recdrop_tune.oracle._distributions import distribution
 
 
 def dropout_space() -> kt.HyperParameters:
@@ -234,33 +234,6 @@ def test_in_a_plain_keras_tuner(tmp_path):
     best = tuner.get_best_hyperparameters()[0]
     assert 1 <= best["units"] <= 9
     assert oracle.study.best_value == tuner.oracle.get_best_trials()[0].score
-
-
-def test_same_name_and_other_values_get_a_name_each():
-    hp = dropout_space()
-    for wrappers, placements in ((["recurrent"], ["input", "recurrent"]), (["lambda"], ["input"])):
-        with hp.conditional_scope("wrapper", wrappers):
-            hp.Choice("placement", placements)
-    names = parameter_names(hp.space)
-    assert sorted(set(names.values())) == [
-        "per_step",
-        "placement[wrapper=lambda]",
-        "placement[wrapper=recurrent]",
-        "rate",
-        "wrapper",
-    ]
-    oracle = OptunaOracle("val_loss", hyperparameters=hp, storage=optuna.storages.InMemoryStorage())
-    oracle._set_project_dir("unused", "unused")
-    for number in range(12):
-        found = oracle.populate_space(str(number))["values"]
-        assert (
-            found.get("placement")
-            in {
-                "none": [None],
-                "lambda": ["input"],
-                "recurrent": ["input", "recurrent"],
-            }[found["wrapper"]]
-        )
 
 
 def test_children_are_drawn_after_their_parents():

@@ -1,5 +1,8 @@
-"""Tests for `recdrop_tune.results`, on one real search."""
+"""Tests for `recdrop_tune.results`, on two real searches."""
 
+import random
+
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.facade import tune
+from recdrop_tune.hypermodels import dropout_rnn
 from tests.small_search import Failing, data
 
 SPACE = {
@@ -18,7 +22,12 @@ SPACE = {
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory):
+def uri(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def result(uri, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     return tune(
         data(32),
@@ -30,7 +39,7 @@ def result(tmp_path_factory):
         verbose=0,
         experiment="results",
         directory=folder / "project",
-        tracking_uri=f"sqlite:///{folder}/mlflow.db",
+        tracking_uri=uri,
     )
 
 
@@ -76,8 +85,8 @@ def test_baselines_come_first(result):
     assert list(first["learning_rate"]) == pytest.approx([0.01, 0.01])
 
 
-def test_the_frame_is_what_mlflow_holds(result):
-    client = MlflowClient(f"sqlite:///{result.directory.parent}/mlflow.db")
+def test_the_frame_is_what_mlflow_holds(result, uri):
+    client = MlflowClient(uri)
     for row in result.trials.itertuples():
         run = client.get_run(row.mlflow_run_id)
         assert run.data.metrics["objective"] == pytest.approx(row.val_loss)
@@ -107,6 +116,16 @@ def test_the_best_model_has_the_weights_of_its_best_epoch(result):
     assert accuracy == pytest.approx(result.trials["val_accuracy"][0])
 
 
+def test_the_best_model_leaves_the_random_state_alone(result):
+    drawn = []
+    for seed in (5, 6):
+        random.seed(seed)
+        np.random.seed(seed)
+        result.best_model()
+        drawn += [random.random(), np.random.random()]
+    assert len(set(drawn)) == 4
+
+
 def test_gain_over_the_baselines(result):
     frame = result.trials
     for wrapper in ("none", "native"):
@@ -130,14 +149,61 @@ def test_summary(result):
 
 
 def test_where_to_look_in_mlflow(result):
-    assert result.ui_command == f"mlflow ui --backend-store-uri {result.tracking_uri}"
+    assert f"mlflow ui --backend-store-uri {result.tracking_uri}" in result.ui_command
     assert result.ui_url.startswith("http://127.0.0.1:5000/#/experiments/")
     assert "workflowType=machine_learning" in result.ui_url
     assert result.ui_url.endswith("orderByAsc=true")
     assert result.experiment == "results"
 
 
-def test_failed_trials_are_rows_too(tmp_path):
+def build_named(hp):
+    """Two layers with a dropout each, and hyperparameters named like columns."""
+    space = {"wrapper": ["none", "recurrent"], "placement": "recurrent", "rate": [0.2, 0.4]}
+    inputs = keras.Input((5, 3))
+    encoder = keras.layers.GRU(2, return_sequences=True)
+    x = dropout_rnn(hp, encoder, name="enc", space=space)(inputs)
+    x = dropout_rnn(hp, keras.layers.GRU(2), name="dec", space=space)(x)
+    outputs = keras.layers.Dense(2, activation="softmax")(x)
+    model = keras.Model(inputs, outputs)
+    rate = hp.Choice("loss", [0.1, 0.01])
+    hp.Choice("state", ["COMPLETE", "b"])
+    hp.Int("epochs", 7, 9)
+    model.compile(keras.optimizers.SGD(rate), "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.fixture(scope="module")
+def named(uri, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("named")
+    options = {"epochs": 1, "seed": 0, "verbose": 0, "tracking_uri": uri, "max_trials": 5}
+    return tune(data(), data(), hypermodel=build_named, directory=folder / "p", **options)
+
+
+def test_gain_where_each_layer_has_a_dropout_of_its_own(named):
+    frame = named.trials
+    wrappers = frame[["enc/wrapper", "dec/wrapper"]] == "none"
+    assert (wrappers.any(axis=1) & ~wrappers.all(axis=1)).any()
+    gain = named.gain_over("none")
+    assert gain.baseline_score == frame[wrappers.all(axis=1)]["val_loss"].min()
+    assert named.gain_over("recurrent") is None or (~wrappers).all(axis=1).any()
+    assert "unknown" not in named.summary()
+
+
+def test_hyperparameters_named_like_columns(named):
+    frame = named.trials
+    assert set(frame["state"]) == {"COMPLETE"}
+    assert set(frame["epochs"]) == {1}
+    assert set(frame["hp/epochs"]) <= {7, 8, 9}
+    assert set(frame["hp/state"]) <= {"COMPLETE", "b"}
+    assert set(frame["hp/loss"]) <= {0.1, 0.01}
+    assert not set(frame["loss"]) & {0.1, 0.01}
+    assert frame.columns.is_unique
+    assert str(frame["hp/state"].dtype) == "string"
+    assert named.summary().startswith("5 trials, 5 complete.")
+    assert named.best_hyperparameters["state"] == frame["hp/state"][0]
+
+
+def test_failed_trials_are_rows_too(tmp_path, uri):
     result = tune(
         data(),
         data(),
@@ -147,7 +213,7 @@ def test_failed_trials_are_rows_too(tmp_path):
         seed=3,
         verbose=0,
         directory=tmp_path / "p",
-        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        tracking_uri=uri,
     )
     frame = result.trials
     assert list(frame["state"]) == ["COMPLETE", "FAILED", "FAILED"]
@@ -165,5 +231,5 @@ def test_failed_trials_are_rows_too(tmp_path):
             seed=3,
             verbose=0,
             directory=tmp_path / "p",
-            tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+            tracking_uri=uri,
         )

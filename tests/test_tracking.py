@@ -1,8 +1,16 @@
 """Tests for `recdrop_tune.tracking`: real tuners, real MLflow on sqlite."""
 
+import contextlib
 import io
 import json
+import os
+import shlex
+import signal
 import socket
+import sqlite3
+import subprocess
+import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -18,6 +26,7 @@ from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.tracking import (
     EpochEnded,
     Journal,
+    MLflowTracker,
     Progress,
     Records,
     SearchEnded,
@@ -27,9 +36,12 @@ from recdrop_tune.tracking import (
     TrialStarted,
     track,
 )
+from recdrop_tune.tracking._dispatch import Background
 from recdrop_tune.tracking._events import from_json, to_json
-from recdrop_tune.tracking._mlflow import clean
+from recdrop_tune.tracking._links import leaderboard_url, ui_command
+from recdrop_tune.tracking._mlflow import clean, run_name
 from recdrop_tune.tracking._progress import duration
+from recdrop_tune.tracking._stores import _put, prepare
 from recdrop_tune.tracking._uris import redact, resolve_uri, same_database, scrub
 from tests.small_search import Failing, build, data
 
@@ -292,6 +304,163 @@ def test_a_search_that_goes_on_keeps_its_runs(tmp_path, uri):
     assert list(tracking.records.trials) == ["0", "1"]
 
 
+def earlier_attempts(uri, experiment):
+    """Returns the superseded runs of a search, and checks that the last ones hold whole curves."""
+    client = MlflowClient(uri)
+    for run in runs(uri, experiment)[1]:
+        curve = client.get_metric_history(run.info.run_id, "val_loss")
+        assert [point.step for point in curve] == list(range(len(curve)))
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return [run for run in found if run.data.tags["recdrop.kind"] == "superseded"]
+
+
+@pytest.mark.parametrize("orderly", [True, False], ids=["closed", "killed"])
+def test_a_trial_that_is_resumed_gets_a_run_of_its_own(tmp_path, uri, orderly):
+    experiment = f"resumed {orderly}"
+    every = ("none", "recurrent", "lambda")
+    hypermodel = Failing(every, KeyboardInterrupt)
+    tuner = kt.RandomSearch(hypermodel, "val_loss", 1, seed=1, directory=tmp_path)
+    tracking = track(tuner, experiment=experiment, tracking_uri=uri)
+    with pytest.raises(KeyboardInterrupt):
+        search(tuner)
+    tracking._background.flush(30)
+    if orderly:
+        tracking.close("KILLED")
+    first = dict(tracking.mlflow.run_ids)
+    tracking._under_way = False  # As if the process had gone.
+    tuner = kt.RandomSearch(build, "val_loss", 1, seed=1, directory=tmp_path)
+    again = track(tuner, experiment=experiment, tracking_uri=uri)
+    search(tuner)
+    [old] = earlier_attempts(uri, experiment)
+    [new] = runs(uri, experiment)[1]
+    assert old.info.run_id == first["0"]
+    assert old.info.status == old.data.tags["recdrop.state"] == "KILLED"
+    assert old.info.end_time <= new.info.start_time
+    assert new.info.status == "FINISHED"
+    assert again.mlflow.run_ids == {"0": new.info.run_id}
+    assert [epoch.epoch for epoch in again.records.trials["0"].epochs] == [0, 1]
+
+
+def test_a_trial_that_is_retried_gets_a_run_of_its_own(tmp_path, uri):
+    oracle = kt.oracles.RandomSearchOracle("val_loss", 1, seed=0, max_retries_per_trial=1)
+    tuner = kt.Tuner(oracle, Failing(("none", "recurrent", "lambda")), directory=tmp_path)
+    tracking = track(tuner, experiment="retried", tracking_uri=uri)
+    search(tuner)
+    [old] = earlier_attempts(uri, "retried")
+    [new] = runs(uri, "retried")[1]
+    assert (old.info.status, old.data.tags["recdrop.state"]) == ("FAILED", "RETRY")
+    assert (new.info.status, new.data.tags["recdrop.state"]) == ("FAILED", "FAILED")
+    assert tracking.mlflow.run_ids == {"0": new.info.run_id}
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN axis:RuntimeWarning")
+def test_an_objective_that_is_nan_has_a_reason(tmp_path, uri):
+    class Diverging(Failing):
+        def fit(self, hp, model, *args, **kwargs):
+            return {"val_loss": float("nan")}
+
+    out = io.StringIO()
+    tuner = kt.RandomSearch(Diverging(), "val_loss", 1, directory=tmp_path)
+    progress = Progress(Console(file=out, width=200))
+    track(tuner, experiment="nan", tracking_uri=uri, listeners=[progress])
+    search(tuner)
+    reason = "`val_loss` was NaN in every epoch; try a smaller learning rate"
+    assert f"failed: {reason}" in out.getvalue()
+    [run] = runs(uri, "nan")[1]
+    path = MlflowClient(uri).download_artifacts(run.info.run_id, "error.txt", str(tmp_path))
+    assert Path(path).read_text() == reason
+
+
+def test_optuna_and_mlflow_need_a_database_each(tmp_path):
+    oracle = OptunaOracle("val_loss", 1, storage=f"sqlite:///{tmp_path}/one.db")
+    tuner = kt.Tuner(oracle, build, directory=tmp_path)
+    with pytest.raises(InvalidArgumentError, match=r"`storage`.*another database than MLflow's"):
+        track(tuner, experiment="shared", tracking_uri=f"sqlite:///{tmp_path}/x/../one.db")
+
+
+START = """
+import sys
+from recdrop_tune.tracking import MLflowTracker, SearchStarted
+MLflowTracker(sys.argv[1]).on_event(SearchStarted(
+    search_id="a", name="n", experiment="e", tuner="t", objective="val_loss", direction="min"))
+"""
+
+
+def test_a_process_killed_at_the_start_leaves_a_database_that_works(tmp_path):
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    with subprocess.Popen([sys.executable, "-c", START, uri]) as process:
+        while process.poll() is None:
+            if any(path.stat().st_size for path in tmp_path.rglob("*.db")):
+                time.sleep(0.3)
+                process.kill()
+                break
+            time.sleep(0.01)
+    assert process.returncode == -signal.SIGKILL
+    tracker = MLflowTracker(uri)
+    tracker.on_event(EVENTS[0])
+    assert tracker.parent_run_id is not None
+    names = {path.name for path in (tmp_path / "new").iterdir() if path.is_file()}
+    assert names == {"mlflow.db"}
+
+
+def test_a_database_that_another_process_made_meanwhile_stays(tmp_path):
+    whole, path = tmp_path / "whole.db", tmp_path / "mlflow.db"
+    whole.write_text("mine")
+    path.write_text("theirs")
+    _put(whole, path)
+    assert path.read_text() == "theirs"
+
+
+def test_what_killed_processes_left_is_removed_in_time(tmp_path):
+    (tmp_path / "mlflow.db").touch()
+    old, recent = tmp_path / ".mlflow.db-new-1", tmp_path / ".mlflow.db-new-2"
+    for folder in (old, recent):
+        folder.mkdir()
+        (folder / "made.db").touch()
+    os.utime(old, (0, 0))
+    prepare(f"sqlite:///{tmp_path}/mlflow.db")
+    assert not old.exists()
+    assert recent.exists()
+
+
+def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
+    path = tmp_path / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE jobs (id INTEGER)")
+        connection.commit()
+    tuner = make("random", tmp_path)
+    tracking = track(tuner, experiment="ruined", tracking_uri=f"sqlite:///{path}")
+    with pytest.warns(TrackingWarning) as caught:
+        search(tuner, epochs=1)
+    [message] = [str(each.message) for each in caught if each.category is TrackingWarning]
+    assert "table jobs already exists; give another `tracking_uri`, or move the file" in message
+    assert message.endswith(f"every event is in {tmp_path}/p/events.jsonl.")
+    assert "\n" not in message
+    assert tracking.failure in message
+    assert tracking.journal_path == tmp_path / "p" / "events.jsonl"
+    assert tracking.mlflow.experiment_id is None
+
+
+def test_a_listener_that_hangs_is_a_failure_until_it_is_through():
+    class Slow:
+        def __init__(self):
+            self.go_on = threading.Event()
+
+        def on_event(self, event):
+            self.go_on.wait()
+
+    slow = Slow()
+    background = Background(slow, "Slow", Path("events.jsonl"))
+    background.on_event(EVENTS[0])
+    assert background.failure is None
+    with pytest.warns(TrackingWarning, match=r"did not take.*every event is in events\.jsonl"):
+        assert not background.flush(0.01)
+    assert background.failure == "it did not take the last events within 0 s"
+    slow.go_on.set()
+    assert background.flush(10)
+    assert background.failure is None
+
+
 def test_a_listener_that_fails_is_left_out(tmp_path, uri):
     class Broken:
         calls = 0
@@ -315,7 +484,7 @@ def test_a_server_that_is_down_stops_nothing(tmp_path):
         port = free.getsockname()[1]
     tuner = make("random", tmp_path)
     address = f"http://ann:secret@127.0.0.1:{port}"
-    track(tuner, experiment="down", tracking_uri=address)
+    tracking = track(tuner, experiment="down", tracking_uri=address)
     start = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TrackingWarning)
@@ -325,6 +494,8 @@ def test_a_server_that_is_down_stops_nothing(tmp_path):
     assert len(messages) == 1
     assert messages[0].startswith(f"MLflow at http://***@127.0.0.1:{port} failed and is left out")
     assert "secret" not in messages[0]
+    assert "Connection refused" in tracking.failure
+    assert tracking.mlflow.experiment_id is None
     assert len(Records(Journal(tmp_path / "p" / "events.jsonl").read()).trials) == 2
 
 
@@ -388,6 +559,42 @@ def test_folders_are_refused(uri):
         resolve_uri(uri)
 
 
+@pytest.mark.parametrize(
+    "uri", ["databricks", "databricks://ann", "databricks-uc", "databricks-uc://ann", "uc:oss"]
+)
+def test_databricks_is_no_folder(uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert resolve_uri(None) == uri
+    assert ui_command(uri) is None
+    assert leaderboard_url(uri, "1", "a", ascending=True) is None
+
+
+def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    expected = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri"]
+    path = (folder / "a.db").resolve()
+    assert shlex.split(ui_command("sqlite:///a.db")) == [*expected, f"sqlite:///{path}"]
+    assert shlex.split(ui_command("mysql://host/d")) == [*expected, "mysql://host/d"]
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d", "sqlite:///a.db?k=v"]
+)
+def test_there_is_no_command_that_would_not_work(uri):
+    assert ui_command(redact(uri)) is None
+
+
+def test_the_leaderboard_is_where_the_pages_are():
+    def host(uri):
+        return leaderboard_url(redact(uri), "1", "a", ascending=True).partition("/#/")[0]
+
+    assert host("https://ann:pw@host:5000/") == "https://host:5000"
+    assert host("mysql://ann:pw@host/d") == host("sqlite:///a.db") == "http://127.0.0.1:5000"
+    assert leaderboard_url("sqlite:///a.db", None, "a", ascending=True) is None
+
+
 def test_where_runs_go_by_default(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert resolve_uri(None) == "sqlite:///mlflow.db"
@@ -442,3 +649,15 @@ def test_progress_leaves_out_what_is_the_same_in_every_trial():
     line = console.file.getvalue()
     assert "wrapper=none units=64" in line
     assert "cell" not in line
+
+
+def test_layers_with_names_are_told_apart():
+    values = {"enc/wrapper": "recurrent", "enc/placement": "input", "enc/rate": 0.3}
+    values |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None, "units": 8}
+    started = TrialStarted(trial_id="0", number=0, hyperparameters=values)
+    console = Console(file=io.StringIO(), width=200)
+    progress = Progress(console)
+    progress.on_event(started)
+    progress.on_event(TrialEnded(trial_id="0", status="COMPLETE", score=0.5))
+    assert "(best 0.5000: enc recurrent, input, rate 0.3; dec none)" in console.file.getvalue()
+    assert run_name(started) == "0000 enc recurrent input 0.3 dec none"

@@ -1,4 +1,4 @@
-"""Tests for `recdrop_tune.facade`: whole searches, and every error before one."""
+"""Tests for `recdrop_tune.facade`: whole searches. The errors before one: `test_tune_arguments`."""
 
 import json
 import time
@@ -12,10 +12,12 @@ import tensorflow as tf
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
+from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.facade import ObjectiveNotReportedError
+from recdrop_tune.facade._checks import callback_list
 from recdrop_tune.facade._trials import trial_seed
-from tests.small_search import Failing, build, data
+from recdrop_tune.tuner import TUNERS
+from tests.small_search import Batches, Failing, build, data
 
 SPACE = {
     "units": 4,
@@ -48,15 +50,6 @@ def proposals(result):
     return frame.drop(columns=["seconds", "mlflow_run_id"]).reset_index(drop=True)
 
 
-class Batches(keras.utils.PyDataset):
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        x, y = data(16)
-        return x[index * 8 :][:8], y[index * 8 :][:8]
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -72,19 +65,6 @@ def test_every_form_of_data(options, make):
     result = rdt.tune(make(), make(), space=SPACE, **{**options, "max_trials": 1})
     assert result.trials["val_loss"].notna().all()
     assert result.best_model().output_shape == (None, 2)
-
-
-@pytest.mark.parametrize("tuner", ["optuna", "random", "bayesian", "hyperband", "grid"])
-def test_every_tuner_on_a_real_space(options, tuner, uri):
-    options |= {"hypermodel": None, "tuner": tuner, "experiment": f"tune {tuner}", "epochs": 2}
-    result = rdt.tune(data(), data(), space=SPACE, **options)
-    assert len(result.trials) == 2
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(f"tune {tuner}").experiment_id
-    assert len(client.search_runs([experiment])) == 3
-    for run_id in result.trials["mlflow_run_id"]:
-        run = client.get_run(run_id)
-        assert {"wrapper", "placement", "rate"} <= set(run.data.params)
 
 
 @pytest.mark.parametrize("tuner", ["optuna", "random"])
@@ -110,16 +90,25 @@ def test_seeds_of_trials_differ_by_seed_and_values():
     assert trial_seed(0, {"a": 1, "b": 2}) == trial_seed(0, {"b": 2, "a": 1})
 
 
-def test_a_search_goes_on_in_its_folder(options):
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_a_search_goes_on_in_its_folder(options, tuner, uri):
+    # With real layers, wrapped anew by every trial.
+    options |= {"hypermodel": None, "space": SPACE, "tuner": tuner, "experiment": f"tune {tuner}"}
+    options["epochs"] = 2  # Of one epoch, Hyperband makes one trial.
     first = rdt.tune(data(), data(), **{**options, "max_trials": 1})
     second = rdt.tune(data(), data(), **options)
     assert proposals(second).head(1).equals(proposals(first))
-    assert len(second.trials) == 2
+    assert list(second.trials["state"]) == ["COMPLETE"] * 2
     assert set(first.trials["mlflow_run_id"]) < set(second.trials["mlflow_run_id"])
     assert second.trials["seconds"].notna().all()
     # A column's type hangs on the space, not on what happened to be active.
     assert first.trials.dtypes.equals(second.trials.dtypes)
     assert str(first.trials["placement"].dtype) == "string"
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(f"tune {tuner}").experiment_id
+    assert len(client.search_runs([experiment])) == 3
+    for run_id in second.trials["mlflow_run_id"]:
+        assert {"wrapper", "placement", "rate"} <= set(client.get_run(run_id).data.params)
 
 
 def test_another_search_in_the_folder(options):
@@ -158,7 +147,7 @@ def test_folders_and_databases_by_default(options, tmp_path, monkeypatch):
     assert result.directory.parent.name == "recdrop_runs"
     assert result.directory.name.startswith("first-try-")
     assert json.loads((result.directory / "search.json").read_text())["format"] == 1
-    assert result.ui_command == "mlflow ui --backend-store-uri sqlite:///mlflow.db"
+    assert str(tmp_path / "mlflow.db") in result.ui_command
     assert {path.name for path in tmp_path.iterdir()} == {
         "mlartifacts",
         "mlflow.db",
@@ -166,20 +155,25 @@ def test_folders_and_databases_by_default(options, tmp_path, monkeypatch):
     }
 
 
-def test_a_storage_of_its_own(options, tmp_path):
-    storage = f"sqlite:///{tmp_path}/optuna.db"
-    rdt.tune(data(), data(), **options, storage=storage)
+def test_a_storage_and_a_sampler_of_its_own(options, tmp_path):
+    storage, sampler = f"sqlite:///{tmp_path}/optuna.db", optuna.samplers.RandomSampler(seed=0)
+    result = rdt.tune(data(), data(), **options, storage=storage, sampler=sampler)
+    assert result.tuner.oracle.study.sampler is sampler
     assert not (options["directory"] / "optuna.journal").exists()
     (name,) = optuna.get_all_study_names(storage)
     assert len(optuna.load_study(study_name=name, storage=storage).trials) == 2
 
 
 def test_progress_lines_of_a_search_that_goes_on(options, capsys):
+    folder = options["directory"]
+    where = f'Folder: {folder} (run again with directory="{folder}" to go on)'
     rdt.tune(data(), data(), **{**options, "verbose": 1, "max_trials": 1})
-    (first,) = capsys.readouterr().out.splitlines()
+    told, first = capsys.readouterr().out.splitlines()
+    assert told == where
     assert first.startswith("trial 1/1  val_loss")
     result = rdt.tune(data(), data(), **{**options, "verbose": 1})
-    (second,) = (line for line in capsys.readouterr().out.splitlines() if "trial" in line)
+    told, second = capsys.readouterr().out.splitlines()
+    assert told == where
     assert second.startswith("trial 2/2  val_loss")
     assert f"(best {result.best_trial.score:.4f}" in second
     assert "eta" not in second
@@ -187,6 +181,7 @@ def test_progress_lines_of_a_search_that_goes_on(options, capsys):
 
 def test_silence(options, capsys):
     rdt.tune(data(), data(), **{**options, "max_trials": 1})
+    rdt.tune(data(), data(), **options)
     assert capsys.readouterr().out == ""
 
 
@@ -203,6 +198,8 @@ def test_callbacks_and_arguments_of_fit(options):
     result = rdt.tune(data(), **options, callbacks=callbacks, validation_split=0.25)
     assert result.trials["epochs"][0] < 5
     assert len(callbacks) == 1
+    assert callback_list(callbacks[0]) == callbacks
+    assert callback_list(None) == []
 
 
 def test_an_objective_that_is_not_reported(options, uri):
@@ -226,14 +223,38 @@ def test_an_objective_that_is_not_reported(options, uri):
 
 def test_all_trials_fail(options):
     options["hypermodel"] = Failing(("none", "recurrent", "lambda"))
-    with pytest.raises(RecdropError, match=r"none was completed.*\n.*the loss went to the moon"):
+    with pytest.raises(RecdropError) as caught:
         rdt.tune(data(), data(), **{**options, "max_trials": 5})
+    first, second, *_ = str(caught.value).splitlines()
+    assert "none was completed" in first
+    assert second == "ValueError: the loss went to the moon"
 
 
-def test_an_interrupted_search(options, uri):
+def fails_with_lambda(hp):
+    wrapper = hp.Choice("wrapper", ["none", "lambda"])
+    with hp.conditional_scope("wrapper", ["lambda"]):
+        hp.Fixed("rate", 0.2)
+    if wrapper == "lambda":
+        raise KeyError("no such layer")
+    return build(hp)
+
+
+def test_a_model_that_cannot_be_built(options):
+    options["hypermodel"] = fails_with_lambda
+    message = r"model cannot be built with wrapper='lambda', rate=0\.2.*: KeyError: 'no such layer'"
+    with pytest.raises(RecdropError, match=message) as caught:
+        rdt.tune(data(), data(), **options)
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert list(options["directory"].iterdir()) == []
+
+
+def test_an_interrupted_search(options, uri, capsys):
     options |= {"hypermodel": Failing(("none",), KeyboardInterrupt), "experiment": "interrupted"}
     with pytest.raises(KeyboardInterrupt):
-        rdt.tune(data(), data(), **options)
+        rdt.tune(data(), data(), **{**options, "verbose": 1})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == lines[-1]
+    assert "to go on" in lines[-1]
     client = MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("interrupted").experiment_id])
     assert [run.info.status for run in found] == ["KILLED", "KILLED"]
@@ -248,47 +269,7 @@ def test_a_tracking_server_that_is_down(options):
     assert len(result.trials) == 2
     assert result.trials["mlflow_run_id"].isna().all()
     assert result.trials["epochs"].tolist() == [1, 1]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"max_trials": 0}, r"`max_trials`.*at least 1.*max_trials=0"),
-        ({"epochs": 2.0}, r"`epochs`.*integer of at least 1.*epochs=2\.0"),
-        ({"batch_size": True}, r"`batch_size`.*batch_size=True"),
-        ({"seed": -1}, r"`seed`.*at least 0 or None.*seed=-1"),
-        ({"tuner": "evolution"}, r"`tuner`.*optuna, random.*'evolution'"),
-        ({"tuner": "grid", "storage": "sqlite:///a.db"}, r"`storage`.*it is Optuna's"),
-        ({"objective": "val_f1"}, r"`objective`.*keras_tuner\.Objective\('val_f1', direction"),
-        ({"objective": ["loss"]}, r"`objective`.*known direction"),
-        ({"tracking_uri": "./mlruns"}, r"`tracking_uri`.*sqlite:///mlflow\.db"),
-        (
-            {"tracking_uri": "sqlite:///m.db", "storage": "sqlite+pysqlite:///./m.db"},
-            r"`storage`.*another database than MLflow's",
-        ),
-        ({"hypermodel": 3}, r"`hypermodel`.*HyperModel or a function"),
-        ({"space": SPACE}, r"`space`.*beside a `hypermodel`"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
-)
-def test_arguments_are_checked_before_anything_starts(options, tmp_path, wrong, message):
-    with pytest.raises(InvalidArgumentError, match=message):
-        rdt.tune(data(), data(), **{**options, **wrong})
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("train", "validation", "message"),
-    [
-        (data(), None, r"`validation`.*the objective is val_loss.*validation_split"),
-        (data()[0], data(), r"`train`.*\(x, y\).*ndarray"),
-        ((data()[0],), data(), r"`train`.*\(x, y\)"),
-        ((data()[0], data()[1][:5]), data(), r"`train`.*as many targets.*\(24, 5, 3\), \(5,\)"),
-        (data(), (data()[0], None), r"`validation`.*\(x, y\)"),
-        ((pair for pair in [data()]), data(), r"`train`.*generator cannot serve"),
-    ],
-)
-def test_data_are_checked_before_anything_starts(options, tmp_path, train, validation, message):
-    with pytest.raises(InvalidArgumentError, match=message):
-        rdt.tune(train, validation, **options)
-    assert list(tmp_path.iterdir()) == []
+    *_, last = result.summary().splitlines()
+    assert last.startswith("MLflow: not recorded (")
+    assert last.endswith(f"every event is in {options['directory'] / 'events.jsonl'}")
+    assert (result.ui_command, result.ui_url) == (None, None)

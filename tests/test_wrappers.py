@@ -15,7 +15,7 @@ from recdrop_tune.wrappers import (
     ZoneoutWrapper,
     wrap,
 )
-from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, wrapper_id
+from tests.laws.cases import WIDEST, arrays, make_wrapper, wrapper_id
 
 X = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")
 Y = X.sum(axis=(1, 2), keepdims=False)[:, None]
@@ -35,7 +35,7 @@ def test_stacked_in_a_model_of_unknown_batch_and_length(wrapper, kind, jit_compi
     assert model.predict(X[:, :3], verbose=0).shape == (8, 1)
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
 def test_masking_reaches_the_layer_and_goes_on(wrapper):
     inputs = keras.Input((None, 2))
     masked = keras.layers.Masking()(inputs)
@@ -47,7 +47,7 @@ def test_masking_reaches_the_layer_and_goes_on(wrapper):
     assert np.isfinite(np.array(model(padded, training=True))).all()
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
 def test_a_new_rate_needs_no_new_trace(wrapper):
     technique_id, placement, options = wrapper
     traces = []

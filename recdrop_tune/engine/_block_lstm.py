@@ -1,8 +1,10 @@
 """TensorFlow's fused CPU op for a whole LSTM: forward and backward in one op each.
 
-`BlockLSTMV2` is what TensorFlow has on the CPU where a GPU has cuDNN: the same arguments, the gates
-in Keras's own order, gate forcing as extra features like there. For small layers it is faster than
-a loop of ops; for large ones the products dominate, and those of the extra features with them.
+`BlockLSTM` is what TensorFlow has on the CPU where a GPU has cuDNN: the same arguments, gate forcing as
+extra features like there. For small layers it is faster than a loop of ops; for large ones the
+products dominate, and those of the extra features with them.
+
+Not `BlockLSTMV2`, which takes the gates in Keras's order: in TensorFlow 2.21 its gradients are wrong.
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from recdrop_tune.engine import _hooks
 from recdrop_tune.engine._finish import finish
 from recdrop_tune.rewrites import KernelCall, absorb_forcings
 from recdrop_tune.rewrites._call import Tensor
+from recdrop_tune.rewrites._gates import reorder_gates
 
 # Above these many units the op is slower than the loop, see benchmarks/step_time.py: its products are not
 # threaded as well, and each forcing adds one of the size of the recurrent one.
 _MOST_UNITS = 64
 _MOST_UNITS_FORCED = 32
+
+_GATES = ("input", "candidate", "forget", "output")
+"""The order in which the op takes the gates."""
 
 
 def block_lstm_can_run(call: KernelCall, layer: Any) -> bool:
@@ -48,17 +54,20 @@ def run_block_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
         sequences = ops.flip(sequences, axis=0)
     h, c = call.initial_state
     unused = ops.zeros((call.units,))  # peephole weights
-    result = tf.raw_ops.BlockLSTMV2(
+    weights = ops.concatenate([call.kernel, call.recurrent_kernel], axis=0)
+    bias = ops.zeros((4 * call.units,)) if call.bias is None else call.bias
+    result = tf.raw_ops.BlockLSTM(
         seq_len_max=tf.cast(tf.shape(sequences)[0], tf.int64),
         x=sequences,
         cs_prev=c,
         h_prev=h,
-        w=ops.concatenate([call.kernel, call.recurrent_kernel], axis=0),
+        w=reorder_gates(weights, "lstm", _GATES),
         wci=unused,
         wcf=unused,
         wco=unused,
-        b=ops.zeros((4 * call.units,)) if call.bias is None else call.bias,
-        cell_clip=0.0,  # no clipping
+        b=reorder_gates(bias, "lstm", _GATES),
+        forget_bias=0.0,  # Keras has it in the bias
+        cell_clip=-1.0,  # no clipping
         use_peephole=False,
     )
     outputs = ops.transpose(result.h, (1, 0, 2))

@@ -61,6 +61,15 @@ def _is_arrays(argument: str, data: Any) -> bool:
 
 
 def _check_lengths(argument: str, parts: Any) -> None:
+    if any(
+        isinstance(part, list) and not hasattr(next(iter(part), None), "shape") for part in parts
+    ):
+        raise invalid_argument(
+            argument,
+            expected=_FORMS,
+            received=_form(parts),
+            fix="Make arrays of Python lists with `np.asarray(...)`.",
+        )
     lengths = {len(part) for part in parts if getattr(part, "shape", None)}
     if len(lengths) > 1 or 0 in lengths:
         raise invalid_argument(

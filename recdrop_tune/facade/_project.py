@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,7 +41,9 @@ class Fingerprint:
 
 
 def claim(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> str:
-    """Checks that a search may use a folder; changes nothing unless it is told to overwrite.
+    """Makes the folder of a search, and checks that the search may use it.
+
+    What is in the folder stays, unless `overwrite` says otherwise.
 
     Args:
         folder: The project folder, there or not.
@@ -51,11 +54,12 @@ def claim(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> st
         The id of the search: a new one, or that of the same search begun earlier.
 
     Raises:
-        ProjectError: The folder holds another search, or something else.
+        ProjectError: The folder holds another search, or something else, or cannot be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise ProjectError(f"`{folder}` is a file. Give a folder as `directory`.")
-    if not folder.exists() or not any(folder.iterdir()):
+    _make_writable(folder)
+    if not any(folder.iterdir()):
         return uuid.uuid4().hex
     if not (folder / FILE).exists():
         raise ProjectError(
@@ -70,9 +74,19 @@ def claim(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> st
     return str(held["id"])
 
 
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Permissions alone do not tell: a file system can be mounted for reading only.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ProjectError(
+            f"The folder `{folder}` cannot be written to: {error}. Give another `directory`."
+        ) from error
+
+
 def write(folder: Path, search_id: str, fingerprint: Fingerprint) -> None:
     """Writes what a folder is for, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     data = {"format": 1, "id": search_id, "fingerprint": asdict(fingerprint)}
     write_atomically(folder / FILE, json.dumps(data, indent=2) + "\n")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -31,6 +32,9 @@ class TrialHyperModel(kt.HyperModel):
         hypermodel: The hypermodel.
         objective: The objective.
         seed: Seed of the search; `None` leaves the random state alone.
+
+    Attributes:
+        building: The hyperparameters of the model that is being built, or could not be built.
     """
 
     def __init__(self, hypermodel: Any, objective: kt.Objective, seed: int | None) -> None:
@@ -38,12 +42,26 @@ class TrialHyperModel(kt.HyperModel):
         self._hypermodel = hypermodel
         self._objective = objective
         self._seed = seed
+        self._searching = False
+        self.building: Any = None
+
+    @contextmanager
+    def searching(self) -> Iterator[None]:
+        """Seeds what is built meanwhile; a model that is only loaded leaves the random state alone."""
+        self._searching = True
+        try:
+            yield
+        finally:
+            self._searching = False
 
     def build(self, hp: Any) -> Any:
-        """Builds the model, from the trial's own seed."""
-        if self._seed is not None:
+        """Builds the model, during the search from the trial's own seed."""
+        if self._searching and self._seed is not None:
             keras.utils.set_random_seed(trial_seed(self._seed, hp.values))
-        return self._hypermodel.build(hp)
+        self.building = hp
+        model = self._hypermodel.build(hp)
+        self.building = None
+        return model
 
     def declare_hyperparameters(self, hp: Any) -> None:
         """Declares hyperparameters, if the hypermodel does."""
@@ -98,19 +116,3 @@ def trial_seed(seed: int, values: dict[str, Any]) -> int:
     """
     text = json.dumps([seed, sorted(values.items())], default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-
-
-class FunctionHyperModel(kt.HyperModel):
-    """A hypermodel made of a function.
-
-    Args:
-        function: Builds a compiled model from `keras_tuner.HyperParameters`.
-    """
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._function = function
-
-    def build(self, hp: Any) -> Any:
-        """Builds the model."""
-        return self._function(hp)

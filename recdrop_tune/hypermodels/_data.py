@@ -44,8 +44,9 @@ def infer_task(train: Any, num_classes: int | None = None) -> Task:
     features: int | None = None
     widths: set[int | None] = set()
     labels: set[int] = set()
+    arrays = isinstance(train, list | tuple)
     for x, y in _batches(train):
-        features = _features(x) if features is None else features
+        features = _features(x, arrays) if features is None else features
         width, found = _read_targets(np.asarray(y))
         widths.add(width)
         labels |= found
@@ -59,6 +60,57 @@ def infer_task(train: Any, num_classes: int | None = None) -> Task:
             raise _bad_targets(f"{num_classes} columns, not {width}", "Leave out `num_classes`.")
         return Task(features, width, True)
     return Task(features, _count(labels, num_classes), False)
+
+
+def check_validation_task(task: Task, validation: Any) -> None:
+    """Raises for validation data of another task than the training data's.
+
+    Arrays are looked at whole, of a `PyDataset` the first batch, of a `tf.data.Dataset` the shapes.
+
+    Args:
+        task: What the training data say.
+        validation: Validation data in any of the forms of training data.
+
+    Raises:
+        InvalidArgumentError: They have other features or other classes.
+    """
+    x, y = _looked_at(validation)
+    features = getattr(x, "shape", (None,))[-1]
+    if features is not None and features != task.features:
+        raise invalid_argument(
+            "validation",
+            expected=f"{task.features} features, as in the training data",
+            received=f"shape {tuple(x.shape)}",
+        )
+    if y is not None:
+        _check_classes(task, np.asarray(y))
+
+
+def _looked_at(validation: Any) -> tuple[Any, Any]:
+    """Returns `x` and `y` or what is known of them for nothing; `None` for what is not known."""
+    if isinstance(validation, keras.utils.PyDataset):
+        validation = validation[0]
+    spec = getattr(validation, "element_spec", None)
+    if isinstance(spec, tuple) and getattr(getattr(spec[0], "shape", None), "rank", None):
+        return spec[0], None
+    return _pair(validation) if isinstance(validation, list | tuple) else (None, None)
+
+
+def _check_classes(task: Task, y: Any) -> None:
+    width, labels = _read_targets(y)
+    if (width is not None) != task.one_hot or width not in (None, task.num_classes):
+        form = f"one-hot rows of {task.num_classes}" if task.one_hot else "integer labels"
+        expected, received = f"{form}, as in the training data", f"targets of shape {y.shape}"
+        raise invalid_argument("validation", expected=expected, received=received)
+    outside = sorted(label for label in labels if label >= task.num_classes)
+    if outside:
+        raise invalid_argument(
+            "validation",
+            expected=f"labels 0 ... {task.num_classes - 1}, as in the training data",
+            received=f"labels {outside[:10]}",
+            fix="Split so that each class is in the training data, or pass "
+            "SequenceClassifier(num_classes, input_shape) as the hypermodel.",
+        )
 
 
 def _batches(train: Any) -> Iterator[tuple[Any, Any]]:
@@ -85,16 +137,25 @@ def _pair(batch: Any) -> tuple[Any, Any]:
     return batch[0], batch[1]
 
 
-def _features(x: Any) -> int:
+def _features(x: Any, arrays: bool) -> int:
     shape = tuple(x.shape) if hasattr(x, "shape") else None
     if shape is None or len(shape) != 3 or shape[-1] is None:
         raise invalid_argument(
             "x",
             expected="one array of shape (batch, time, features)",
             received=type(x).__name__ if shape is None else f"shape {shape}",
-            fix="Add the missing axis with `x[..., None]`, or batch the dataset with `.batch(32)`.",
+            fix=_shape_remedy(x, arrays),
         )
     return int(shape[-1])
+
+
+def _shape_remedy(x: Any, arrays: bool) -> str:
+    if isinstance(x, list | tuple):
+        return "Make an array of it with `np.asarray(x)`."
+    if len(getattr(x, "shape", ())) != 2:
+        return _REMEDY
+    axis = "Add the missing axis with `x[..., None]`"
+    return f"{axis}." if arrays else f"{axis}, or batch the dataset with `.batch(32)`."
 
 
 def _read_targets(y: Any) -> tuple[int | None, set[int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras_tuner as kt
@@ -13,7 +12,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from recdrop_tune.oracle._conditional import HyperParameter, grid_values, is_fixed, plain
+from recdrop_tune.oracle._conditional import HyperParameter, grid_values, plain
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 
@@ -45,22 +44,21 @@ def _int_distribution(hp: HyperParameter) -> Distribution:
     return IntDistribution(hp.min_value, last, step=hp.step)
 
 
-def suggest(asked: optuna.Trial, name: str, hp: HyperParameter) -> Any:
+def suggest(asked: optuna.Trial, hp: HyperParameter) -> Any:
     """Draws the value of one hyperparameter from an Optuna trial.
 
     Args:
         asked: The trial, fresh from `study.ask()`. (`ask` itself takes distributions too, but all
             at once: a conditional space is known only as its values are drawn.)
-        name: The parameter's name in Optuna.
         hp: The hyperparameter.
     """
     match distribution(hp):
         case CategoricalDistribution(choices=choices):
-            return to_value(hp, asked.suggest_categorical(name, choices))
+            return to_value(hp, asked.suggest_categorical(hp.name, choices))
         case IntDistribution(low=low, high=high, step=step, log=log):
-            return to_value(hp, asked.suggest_int(name, low, high, step=step, log=log))
+            return to_value(hp, asked.suggest_int(hp.name, low, high, step=step, log=log))
         case FloatDistribution(low=low, high=high, step=step, log=log):
-            return to_value(hp, asked.suggest_float(name, low, high, step=step, log=log))
+            return to_value(hp, asked.suggest_float(hp.name, low, high, step=step, log=log))
 
 
 def to_value(hp: HyperParameter, drawn: Any) -> Any:
@@ -78,45 +76,3 @@ def to_drawn(hp: HyperParameter, value: Any) -> Any:
 
 def _by_probability(hp: HyperParameter) -> bool:
     return getattr(hp, "sampling", None) == "reverse_log" and hp.step is None
-
-
-def parameter_names(space: Sequence[HyperParameter]) -> dict[int, str]:
-    """Names each hyperparameter for Optuna, where a name stands for one distribution only.
-
-    Keras Tuner allows one name under several conditions with different values. Such ones get the
-    condition into their name: `placement[wrapper=lambda|time_distributed]`. Hyperparameters of one
-    name and the same distribution share the plain name, so that what is learnt about the rate under
-    one wrapper serves under the others.
-
-    Args:
-        space: The hyperparameters.
-
-    Returns:
-        The names by `id(hyperparameter)`.
-    """
-    groups: dict[str, list[tuple[Distribution, list[HyperParameter]]]] = {}
-    for hp in space:
-        if is_fixed(hp):
-            continue
-        known, here = groups.setdefault(hp.name, []), distribution(hp)
-        same = next((members for dist, members in known if dist == here), None)
-        if same is None:
-            known.append((here, [hp]))
-        else:
-            same.append(hp)
-    return {
-        id(hp): name if len(variants) == 1 else f"{name}[{_conditions(members)}]"
-        for name, variants in groups.items()
-        for _, members in variants
-        for hp in members
-    }
-
-
-def _conditions(members: list[HyperParameter]) -> str:
-    """Writes down when a group of hyperparameters is active: `wrapper=lambda|recurrent`."""
-    values: dict[str, list[str]] = {}
-    for hp in members:
-        for condition in hp.conditions:
-            known = values.setdefault(condition.name, [])
-            known.extend(str(value) for value in condition.values if str(value) not in known)
-    return ",".join(f"{name}={'|'.join(offered)}" for name, offered in values.items())

@@ -36,7 +36,7 @@ def make_sampler(name: str | None, seed: int | None) -> BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name in (None, "tpe"):
             return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-        if name not in _SAMPLERS:
+        if not isinstance(name, str) or name not in _SAMPLERS:
             known = ", ".join(sorted([*_SAMPLERS, "tpe"]))
             raise invalid_argument(
                 "sampler", expected=f"one of {known}, or a sampler of Optuna's", received=name

@@ -21,9 +21,10 @@ from recdrop_tune.oracle._conditional import (
     complete,
     is_active,
     is_finite,
+    is_fixed,
     walk,
 )
-from recdrop_tune.oracle._distributions import parameter_names, suggest, to_drawn
+from recdrop_tune.oracle._distributions import suggest, to_drawn
 from recdrop_tune.oracle._samplers import make_sampler, quiet_optuna, spread_seed
 
 # An ask costs milliseconds, a trial minutes: worth some asks before listing the configurations.
@@ -164,10 +165,8 @@ class OptunaOracle(kt.Oracle):
         return values
 
     def _ask(self, trial_id: str) -> tuple[int, Values]:
-        space = self.hyperparameters.space
-        names = parameter_names(space)
         asked = self.study.ask()
-        values = walk(space, lambda hp: suggest(asked, names[id(hp)], hp))
+        values = walk(self.hyperparameters.space, lambda hp: suggest(asked, hp))
         asked.set_user_attr("keras_tuner_id", trial_id)
         return asked.number, values
 
@@ -186,11 +185,10 @@ class OptunaOracle(kt.Oracle):
             self._enqueue_point(complete(self.hyperparameters.space, self._waiting.pop(0)))
 
     def _enqueue_point(self, values: Values, skip_if_exists: bool = True) -> None:
-        names = parameter_names(self.hyperparameters.space)
         drawn = {
-            names[id(hp)]: to_drawn(hp, values[hp.name])
+            hp.name: to_drawn(hp, values[hp.name])
             for hp in self.hyperparameters.space
-            if id(hp) in names and is_active(hp, values)
+            if not is_fixed(hp) and is_active(hp, values)
         }
         with quiet_optuna():
             self.study.enqueue_trial(drawn, skip_if_exists=skip_if_exists)

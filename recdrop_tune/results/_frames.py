@@ -22,6 +22,25 @@ _CLOSING = {
 }
 
 
+# Reported by every model, and so not left to hyperparameters even before the first trial has ended.
+_LOSSES = ("loss", "val_loss")
+
+
+def hyperparameter_columns(oracle: Any) -> dict[str, str]:
+    """Names the column of each hyperparameter: `hp/name` where `name` is a column of another kind.
+
+    Args:
+        oracle: The oracle of the search.
+
+    Returns:
+        The columns by the names of the hyperparameters, as tables show them.
+    """
+    metrics = [name for trial in oracle.trials.values() for name in trial.metrics.metrics]
+    taken = {*_LEADING, *_CLOSING, *_LOSSES, oracle.objective.name, *metrics}
+    names = _types(oracle.hyperparameters.space)
+    return {name: f"hp/{name}" if name in taken else name for name in names}
+
+
 def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
     """Returns one row a trial, best first; trials without a score come last.
 
@@ -30,26 +49,27 @@ def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
         tracking: Its tracking.
     """
     objective, space = oracle.objective, oracle.hyperparameters.space
-    trials = [oracle.get_trial(id) for id in oracle.start_order]
+    own, trials = hyperparameter_columns(oracle), map(oracle.get_trial, oracle.start_order)
     rows = [
-        {"number": number, **_outcome(trial, objective.name), **_record(trial, tracking)}
+        {"number": number, **_outcome(trial, objective.name, own), **_record(trial, tracking)}
         for number, trial in enumerate(trials)
     ]
-    named = [*_LEADING, *_types(space), objective.name, *(name for row in rows for name in row)]
+    types = {own[name]: kind for name, kind in _types(space).items()}
+    named = [*_LEADING, *types, objective.name, *(name for row in rows for name in row)]
     columns = [*dict.fromkeys(name for name in named if name not in _CLOSING), *_CLOSING]
-    frame = _typed(pd.DataFrame(rows, columns=columns), space)
+    frame = _typed(pd.DataFrame(rows, columns=columns), types)
     return frame.sort_values(
         objective.name, ascending=objective.direction == "min", na_position="last", kind="stable"
     ).reset_index(drop=True)
 
 
-def _outcome(trial: Any, objective: str) -> dict[str, Any]:
+def _outcome(trial: Any, objective: str, own: dict[str, str]) -> dict[str, Any]:
     """What the oracle knows: the metrics are those of the trial's best epoch."""
     metrics = {name: trial.metrics.get_last_value(name) for name in trial.metrics.metrics}
     return {
         "trial_id": trial.trial_id,
         "state": _STATES.get(trial.status, trial.status),
-        **readable(trial.hyperparameters),
+        **{own.get(name, name): value for name, value in readable(trial.hyperparameters).items()},
         **metrics,
         objective: trial.score,
     }
@@ -81,7 +101,7 @@ def _types(space: list[Any]) -> dict[str, str]:
     return kinds
 
 
-def _typed(frame: pd.DataFrame, space: list[Any]) -> pd.DataFrame:
+def _typed(frame: pd.DataFrame, hyperparameters: dict[str, str]) -> pd.DataFrame:
     """Gives every column its type; what is neither bookkeeping nor a hyperparameter is a metric."""
-    types = {**dict.fromkeys(frame.columns, "Float64"), **_types(space), **_LEADING, **_CLOSING}
+    types = {**dict.fromkeys(frame.columns, "Float64"), **hyperparameters, **_LEADING, **_CLOSING}
     return frame.astype({name: types[name] for name in frame.columns})

@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.results._frames import trials_frame
-from recdrop_tune.spaces import plain_names
+from recdrop_tune.results._frames import hyperparameter_columns, trials_frame
 from recdrop_tune.tracking import Tracking
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
 from recdrop_tune.tracking._records import readable
@@ -61,7 +60,7 @@ class TuneResult:
         Columns: `trial_id`, `number` (order of starts), `state`, one for each hyperparameter (missing
         where inactive), the objective and the other metrics at the trial's best epoch,
         `best_epoch` (from 0, as the steps in MLflow), `epochs`, `seconds`, `n_params`,
-        `mlflow_run_id`.
+        `mlflow_run_id`. A hyperparameter named like one of the others has the column `hp/<name>`.
         """
         return trials_frame(self.tuner.oracle, self.tracking)
 
@@ -103,16 +102,19 @@ class TuneResult:
     def gain_over(self, wrapper: str = "none") -> Gain | None:
         """Compares the best trial with the best one that has a given `wrapper`.
 
+        Where layers have dropouts of their own (`encoder/wrapper`), all of them have to have it.
+
         Args:
             wrapper: A value of `wrapper`, such as `"none"` or `"native"`.
 
         Returns:
             The comparison, `None` if no such trial was completed.
         """
-        if "wrapper" not in self.trials:
-            return None
         scores = self.trials[self.trials["state"] == "COMPLETE"]
-        baseline = scores[scores["wrapper"] == wrapper]
+        wrappers = scores[self._wrapper_columns()]
+        same = wrappers == wrapper
+        # A layer that a trial does not have has no other dropout either.
+        baseline = scores[same.any(axis=1) & (same | wrappers.isna()).all(axis=1)]
         if baseline.empty:
             return None
         best, base = float(scores[self.objective].iloc[0]), float(baseline[self.objective].iloc[0])
@@ -124,20 +126,20 @@ class TuneResult:
         Args:
             top: How many trials to list, best first.
         """
-        complete = int((self.trials["state"] == "COMPLETE").sum())
+        trials = self.tuner.oracle.trials.values()
+        complete = sum(trial.status == "COMPLETED" for trial in trials)
         best = ", ".join(f"{name}={value}" for name, value in self.best_hyperparameters.items())
         return "\n".join(
             [
                 f"{len(self.trials)} trials, {complete} complete. Best {self.objective}: "
                 f"{self.best_trial.score:.4f}",
                 f"Best configuration: {best}",
-                self._gain_line(),
+                *([self._gain_line()] if self._wrapper_columns() else []),
                 "",
                 self._table(top),
                 "",
                 f"Folder: {self.directory}",
-                f"MLflow: {self.ui_command or self.tracking_uri}",
-                f"        {self.ui_url}",
+                *self._mlflow_lines(),
             ]
         )
 
@@ -158,18 +160,37 @@ class TuneResult:
 
     @property
     def ui_command(self) -> str | None:
-        """The command that opens MLflow's pages on the runs; `None` if a server shows them."""
-        return ui_command(self.tracking_uri)
+        """The command that opens MLflow's pages on the runs; `None` if there is none to run.
+
+        So it is where a server shows them, and where nothing could be recorded.
+        """
+        return None if self.tracking.failure else ui_command(self.tracking_uri)
 
     @property
-    def ui_url(self) -> str:
-        """The page that lists the trials best first, without the search's own run."""
+    def ui_url(self) -> str | None:
+        """The page that lists the trials best first, without the search's own run.
+
+        `None` if nothing could be recorded.
+        """
+        if self.tracking.failure:
+            return None
         return leaderboard_url(
             self.tracking_uri,
             self.tracking.mlflow.experiment_id,
             self.tracking.search_id,
             ascending=self.direction == "min",
         )
+
+    def _wrapper_columns(self) -> list[str]:
+        columns = hyperparameter_columns(self.tuner.oracle)
+        return [column for name, column in columns.items() if name.split("/")[-1] == "wrapper"]
+
+    def _mlflow_lines(self) -> list[str]:
+        if self.tracking.failure:
+            reason, journal = self.tracking.failure, self.tracking.journal_path
+            return [f"MLflow: not recorded ({reason}); every event is in {journal}"]
+        lines = [f"MLflow: {self.ui_command or self.tracking_uri}"]
+        return [*lines, f"        {self.ui_url}"] if self.ui_url else lines
 
     def _gain_line(self) -> str:
         gain = self.gain_over("none")
@@ -183,7 +204,7 @@ class TuneResult:
         )
 
     def _table(self, top: int) -> str:
-        names = plain_names({hp.name: None for hp in self.tuner.oracle.hyperparameters.space})
+        names = hyperparameter_columns(self.tuner.oracle).values()
         varying = [name for name in names if self.trials[name].nunique(dropna=False) > 1]
         shown = ["number", "state", *varying, self.objective, "best_epoch", "seconds"]
         table = self.trials[shown].head(top).astype(object)

@@ -20,6 +20,12 @@ def split_gates(blocks: Tensor, cell: Cell) -> dict[str, Tensor]:
     return dict(zip(GATES[cell], ops.split(blocks, len(GATES[cell]), axis=-1), strict=True))
 
 
+def reorder_gates(blocks: Tensor, cell: Cell, order: tuple[str, ...]) -> Tensor:
+    """Puts the blocks of `(..., gates * units)` into another order, for a kernel that wants it."""
+    gates = split_gates(blocks, cell)
+    return ops.concatenate([gates[gate] for gate in order], axis=-1)
+
+
 def gate_columns(cell: Cell, units: int, values: Mapping[str, Tensor], default: float) -> Tensor:
     """Builds the vector `(gates * units,)` that holds one scalar per gate.
 

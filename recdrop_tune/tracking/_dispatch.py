@@ -6,6 +6,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 from recdrop_tune.tracking._events import Event, Listener
 from recdrop_tune.tracking._journal import Journal
@@ -56,14 +57,18 @@ class Background:
     Args:
         listener: The listener, called in the thread only.
         describe: Words for it in messages.
+        journal: The file that has every event, for messages too.
     """
 
-    def __init__(self, listener: Listener, describe: str) -> None:
+    def __init__(self, listener: Listener, describe: str, journal: Path) -> None:
         self._listener = listener
         self._describe = describe
+        self._journal = journal
         self._queue: queue.SimpleQueue[Event | threading.Event] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._failure: Exception | None = None
+        self._reported = False
+        self._late: tuple[threading.Event, str] | None = None
 
     def on_event(self, event: Event) -> None:
         """Queues an event, at the cost of microseconds; warns once if the listener has failed."""
@@ -73,6 +78,15 @@ class Background:
             self._thread.start()
         self._queue.put(event)
         self._report()
+
+    @property
+    def failure(self) -> str | None:
+        """Why the listener has not seen every event; `None` as far as it has, or still may."""
+        if self._failure is not None:
+            return str(self._failure)
+        if self._late is not None and not self._late[0].is_set():
+            return self._late[1]
+        return None
 
     def flush(self, seconds: float) -> bool:
         """Waits until all events so far were handled.
@@ -90,29 +104,30 @@ class Background:
         in_time = done.wait(seconds)
         self._report()
         if not in_time:
-            self._warn(f"did not take the last events within {seconds:.0f} s")
+            what = f"did not take the last events within {seconds:.0f} s"
+            self._late = (done, f"it {what}")
+            self._warn(what)
         return in_time
 
     def _run(self) -> None:
-        broken = False
         while True:
             item = self._queue.get()
             if isinstance(item, threading.Event):
                 item.set()
-            elif not broken:
+            elif self._failure is None:
                 try:
                     self._listener.on_event(item)
                 except Exception as failure:  # Whatever it is, it is the listener's affair alone.
-                    broken, self._failure = True, failure
+                    self._failure = failure
 
     def _report(self) -> None:
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            self._warn(f"failed and is left out for the rest of the search: {failure}")
+        if self._failure is not None and not self._reported:
+            self._reported = True
+            self._warn(f"failed and is left out for the rest of the search: {self._failure}")
 
     def _warn(self, what: str) -> None:
         warnings.warn(
-            f"{self._describe} {what}. The search goes on; its journal has every event.",
+            f"{self._describe} {what}. The search goes on; every event is in {self._journal}.",
             TrackingWarning,
             stacklevel=3,
         )

@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from urllib.parse import quote
+
+from recdrop_tune.tracking._uris import HIDDEN, sqlite_path
 
 _LOCAL = "http://127.0.0.1:5000"
 
 
 def ui_command(uri: str) -> str | None:
-    """Returns the command that serves MLflow's pages; `None` if `uri` is a server, which does so."""
-    return None if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    """Returns the command that serves MLflow's pages, for any folder and any environment.
+
+    Args:
+        uri: Tracking URI, redacted.
+
+    Returns:
+        The command; `None` where a server shows them already, where the runs are in memory, and
+        where the command would need what is not shown of the URI.
+    """
+    if _is_server(uri) or HIDDEN in uri:
+        return None
+    if uri.startswith("sqlite"):
+        path = sqlite_path(uri)
+        if path is None:
+            return None
+        uri = f"{uri.partition(':')[0]}:///{path.as_posix()}"
+    return shlex.join([sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri])
 
 
-def leaderboard_url(uri: str, experiment_id: str | None, search_id: str, ascending: bool) -> str:
+def leaderboard_url(
+    uri: str, experiment_id: str | None, search_id: str, ascending: bool
+) -> str | None:
     """Returns the address of a table of the trials alone, best first.
 
     By itself MLflow's table shows the search's run, folded. The parameters of the address are those
     of its pages (seen in MLflow 3.17), not a documented interface.
 
     Args:
-        uri: Tracking URI.
-        experiment_id: The experiment.
+        uri: Tracking URI, redacted.
+        experiment_id: The experiment; `None` if MLflow has none or has failed.
         search_id: The search.
         ascending: Whether the smallest objective is the best.
+
+    Returns:
+        The address; `None` without an experiment, and for Databricks, whose pages are its own.
     """
-    host = _LOCAL if ui_command(uri) else uri.rstrip("/")
+    if experiment_id is None or (_is_server(uri) and not uri.startswith("http")):
+        return None
+    host = uri.replace(f"{HIDDEN}@", "").rstrip("/") if _is_server(uri) else _LOCAL
     query = {
         "workflowType": "machine_learning",
         "searchFilter": f"tags.`recdrop.search_id` = '{search_id}' AND tags.`recdrop.kind` = 'trial'",
@@ -33,3 +59,7 @@ def leaderboard_url(uri: str, experiment_id: str | None, search_id: str, ascendi
     }
     words = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
     return f"{host}/#/experiments/{experiment_id}/runs?{words}"
+
+
+def _is_server(uri: str) -> bool:
+    return uri.partition(":")[0] in ("http", "https", "databricks", "databricks-uc", "uc")

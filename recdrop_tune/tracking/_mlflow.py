@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.tracking import _events as events
-from recdrop_tune.tracking._records import Records, TrialRecord
-from recdrop_tune.tracking._uris import scrub, sqlite_path
+from recdrop_tune.tracking._records import Records, TrialRecord, asked
+from recdrop_tune.tracking._stores import prepare, reason
+from recdrop_tune.tracking._uris import sqlite_path
 
 # Limits of one `log_batch`, and of the length of a parameter (mlflow.utils.validation).
 _PARAMS_PER_BATCH, _PARAM_LENGTH = 100, 6000
@@ -36,16 +34,17 @@ class MLflowTracker:
     """Writes events to MLflow through its client, with explicit run ids and no global state.
 
     The runs of a search are found again by the tag `recdrop.search_id`, so a search that goes on
-    goes on in the same runs.
+    goes on in the same runs. A trial that runs again gets a new run, though, for parameters and
+    curves cannot be taken back: its earlier one stays, of the kind `superseded`.
 
     Args:
         tracking_uri: Where MLflow keeps its runs.
         history: Earlier events of the search, where it goes on.
 
     Attributes:
-        experiment_id: The experiment, once there is one.
+        experiment_id: The experiment, once there is one and until MLflow fails.
         parent_run_id: The run of the search, once there is one.
-        run_ids: The run of each trial.
+        run_ids: The last run of each trial.
     """
 
     def __init__(self, tracking_uri: str, history: Iterable[events.Event] = ()) -> None:
@@ -68,8 +67,8 @@ class MLflowTracker:
         try:
             self._write(event, before)
         except Exception as failure:  # MLflow lets SQLAlchemy's, requests' and its own errors out.
-            text = scrub(f"{type(failure).__name__}: {failure}", self._uri)
-            raise TrackingError(text) from None
+            self.experiment_id = None  # What is there is incomplete: nobody should be sent to it.
+            raise TrackingError(reason(failure, self._uri)) from None
 
     def _write(self, event: events.Event, before: TrialRecord | None) -> None:
         match event:
@@ -91,9 +90,9 @@ class MLflowTracker:
     @property
     def _api(self) -> Any:
         if self._client is None:
-            _check_reachable(self._uri)
             # It would tell of each table that it makes, in the middle of the progress lines.
             logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+            prepare(self._uri)
             self._client = MlflowClient(tracking_uri=self._uri)
         return self._client
 
@@ -104,7 +103,7 @@ class MLflowTracker:
         self.run_ids = {
             run.data.tags["recdrop.trial_id"]: run.info.run_id
             for run in known
-            if "recdrop.trial_id" in run.data.tags
+            if run.data.tags.get("recdrop.kind") == "trial"
         }
         parents = [run for run in known if run.data.tags.get("recdrop.kind") == "search"]
         if parents:
@@ -119,14 +118,9 @@ class MLflowTracker:
             self._api.log_text(self.parent_run_id, event.space, "space.yaml")
 
     def _start_trial(self, event: events.TrialStarted, before: TrialRecord | None) -> None:
-        run_id = self.run_ids.get(event.trial_id)
-        if run_id is not None:
-            # A retry. After a crash in the first trial, though, Keras Tuner gives its id away anew,
-            # and a run's parameters cannot be changed.
-            same = before is not None and before.hyperparameters == event.hyperparameters
-            self._api.update_run(run_id, status="RUNNING" if same else "KILLED")
-            if same:
-                return
+        if event.trial_id in self.run_ids:
+            earlier = self.run_ids.pop(event.trial_id)
+            self._supersede(earlier, before.last_sign if before else event.time)
         assert self._search is not None
         tags = {
             "mlflow.parentRunId": self.parent_run_id,
@@ -138,6 +132,13 @@ class MLflowTracker:
         run_id = self._create_run(run_name(event), tags, event.time)
         self.run_ids[event.trial_id] = run_id
         self._params(run_id, event.hyperparameters)
+
+    def _supersede(self, run_id: str, last_sign: float) -> None:
+        """Sets an earlier run of a trial aside; ends it if a killed process could not."""
+        if self._api.get_run(run_id).info.status == "RUNNING":
+            self._api.set_tag(run_id, "recdrop.state", events.KILLED)
+            self._end_run(run_id, "KILLED", last_sign)
+        self._api.set_tag(run_id, "recdrop.kind", "superseded")
 
     def _end_trial(self, event: events.TrialEnded) -> None:
         run_id, record = self.run_ids[event.trial_id], self._records.trials[event.trial_id]
@@ -216,9 +217,10 @@ class MLflowTracker:
 
 def run_name(event: events.TrialStarted) -> str:
     """Names a trial's run by what it tries: MLflow's table shows little else at first."""
-    values = {name.rpartition("/")[2]: value for name, value in event.hyperparameters.items()}
-    words = [values.get(key) for key in ("wrapper", "placement", "rate")]
-    shown = " ".join(str(word) for word in words if word is not None)
+    shown = " ".join(
+        " ".join([*([layer] if layer else []), *map(str, values.values())])
+        for layer, values in asked(event.hyperparameters).items()
+    )
     return f"{event.number:04d} {shown or event.trial_id}"
 
 
@@ -237,14 +239,3 @@ def _summary(record: TrialRecord) -> dict[str, float]:
         "train_seconds": record.seconds,
     }
     return {name: float(value) for name, value in numbers.items() if value is not None}
-
-
-def _check_reachable(uri: str) -> None:
-    """Fails at once if nothing listens at a server's address: MLflow itself retries for minutes."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return
-    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
-        return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    socket.create_connection((parts.hostname, port), timeout=5).close()

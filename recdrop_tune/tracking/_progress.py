@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.text import Text
 
 from recdrop_tune.tracking import _events as events
-from recdrop_tune.tracking._records import Records, TrialRecord
-
-# What a line starts with by itself; the other hyperparameters follow.
-_LEADING = ("wrapper", "placement", "rate")
+from recdrop_tune.tracking._records import QUESTIONS, Records, TrialRecord, asked
 
 
 class Progress:
@@ -73,11 +70,12 @@ class Progress:
         result = f"{name} {event.score:.4f}"
         if self._best is None or self._best.ended is None:
             return result
-        values = self._best.hyperparameters
-        where = [str(values[key]) for key in _LEADING[:2] if values.get(key) is not None]
-        where += [f"rate {values['rate']}"] if values.get("rate") is not None else []
+        layers = [
+            (f"{layer} " if layer else "") + _configuration(values)
+            for layer, values in asked(self._best.hyperparameters).items()
+        ]
         best = f"{self._best.ended.score:.4f}"
-        return f"{result} (best {best}{': ' if where else ''}{', '.join(where)})"
+        return f"{result} (best {best}{': ' if layers else ''}{'; '.join(layers)})"
 
     def _position(self, record: TrialRecord) -> str:
         total = self._search.max_trials if self._search else None
@@ -87,7 +85,7 @@ class Progress:
         values = {
             name: value for name, value in record.hyperparameters.items() if value is not None
         }
-        names = [name for name in _LEADING if name in values]
+        names = [name for name in QUESTIONS if name in values]
         names += [name for name in values if name not in [*names, *record.fixed]]
         words = " ".join(f"{name}={_short(values[name])}" for name in names)
         times = [f"{record.seconds or 0:.1f} s"]
@@ -111,6 +109,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _configuration(values: Mapping[str, object]) -> str:
+    words = [f"rate {value}" if key == "rate" else str(value) for key, value in values.items()]
+    return ", ".join(words)
 
 
 def _short(value: object) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,13 @@ from recdrop_tune.tracking._events import (
     EpochEnded,
     Event,
     ModelBuilt,
+    SearchStarted,
     TrialEnded,
     TrialStarted,
 )
+
+QUESTIONS = ("wrapper", "placement", "rate")
+"""What this package asks of every recurrent layer: which dropout, where, and how much."""
 
 
 @dataclass
@@ -52,6 +57,13 @@ class TrialRecord:
     def seconds(self) -> float | None:
         """How long it took, building and compiling included."""
         return self.ended.time - self.started if self.ended else None
+
+    @property
+    def last_sign(self) -> float:
+        """Wall-clock time of the last thing that is known of it."""
+        if self.ended is not None:
+            return self.ended.time
+        return self.epochs[-1].time if self.epochs else self.started
 
     @property
     def best_epoch(self) -> int | None:
@@ -107,9 +119,32 @@ class Records:
         return text.getvalue()
 
 
+def search_id(history: Iterable[Event]) -> str:
+    """Returns the identity of the search that the events are of; a new one if there are none."""
+    started = (event for event in history if isinstance(event, SearchStarted))
+    first = next(started, None)
+    return first.search_id if first else uuid.uuid4().hex
+
+
 def hyperparameter_names(records: Iterable[TrialRecord]) -> list[str]:
     """Lists the names of all hyperparameters, in the order in which they came up."""
     return list(dict.fromkeys(name for record in records for name in record.hyperparameters))
+
+
+def asked(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Picks the active answers to this package's three questions, by the layer they are about.
+
+    Example:
+        >>> asked({"units": 8, "enc/wrapper": "lambda", "enc/rate": 0.2, "enc/placement": None})
+        {'enc': {'wrapper': 'lambda', 'rate': 0.2}}
+    """
+    layers = dict.fromkeys(name.rpartition("/")[0] for name in hyperparameters)
+    found = {}
+    for layer in layers:
+        names = {key: f"{layer}/{key}" if layer else key for key in QUESTIONS}
+        values = {key: hyperparameters.get(name) for key, name in names.items()}
+        found[layer] = {key: value for key, value in values.items() if value is not None}
+    return {layer: values for layer, values in found.items() if values}
 
 
 def readable(hyperparameters: Any) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import uuid
+import math
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,8 +18,8 @@ from recdrop_tune.tracking._dispatch import Background, Dispatcher
 from recdrop_tune.tracking._hooks import TrackedHyperModel, TrackedOracle
 from recdrop_tune.tracking._journal import Journal
 from recdrop_tune.tracking._mlflow import MLflowTracker
-from recdrop_tune.tracking._records import Records, fixed_names, readable
-from recdrop_tune.tracking._uris import redact, resolve_uri
+from recdrop_tune.tracking._records import Records, fixed_names, readable, search_id
+from recdrop_tune.tracking._uris import check_databases, redact, resolve_uri
 
 # The longest that the end of a search waits for MLflow to take the last events.
 _FLUSH_SECONDS = 30.0
@@ -53,7 +54,8 @@ def track(
         The tracking. It ends by itself with the search; close it if the search breaks off.
 
     Raises:
-        InvalidArgumentError: The tracking URI is a folder, or the tuner is tracked already.
+        InvalidArgumentError: The tracking URI is a folder, the database of an `OptunaOracle` too,
+            or the tuner is tracked already.
 
     Example:
         >>> tuner = keras_tuner.Hyperband(build, "val_loss")
@@ -62,7 +64,9 @@ def track(
     """
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
-    tracking = Tracking(tuner, experiment, resolve_uri(tracking_uri), listeners)
+    uri = resolve_uri(tracking_uri)
+    check_databases(getattr(tuner.oracle, "storage", None), uri)
+    tracking = Tracking(tuner, experiment, uri, listeners)
     tracking.space, tracking.info = space, dict(info or {})
     tuner.oracle = TrackedOracle(tuner.oracle, tracking)
     if tuner.hypermodel is not None:
@@ -88,7 +92,7 @@ class Tracking:
     ) -> None:
         journal = Journal(f"{tuner.project_dir}/events.jsonl")
         history = journal.read()
-        self.search_id = _search_id(history)
+        self.search_id = search_id(history)
         self.experiment = experiment
         self.tracking_uri = redact(uri)
         self.mlflow = MLflowTracker(uri, history)
@@ -97,11 +101,22 @@ class Tracking:
         self.info: dict[str, Any] = {}
         self._tuner = tuner
         self._oracle = tuner.oracle
-        self._background = Background(self.mlflow, f"MLflow at {self.tracking_uri}")
+        what = f"MLflow at {self.tracking_uri}"
+        self._background = Background(self.mlflow, what, journal.path)
         self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
         self._under_way = False
         self._trial_id = ""
         self._executions = 0
+
+    @property
+    def failure(self) -> str | None:
+        """Why MLflow recorded nothing more, in one line without credentials; else `None`."""
+        return self._background.failure
+
+    @property
+    def journal_path(self) -> Path:
+        """The file that has every event, whatever became of MLflow."""
+        return self._dispatcher.journal.path
 
     def close(self, status: str = "FINISHED") -> None:
         """Ends the search's run, unless the search has ended it, and waits for MLflow.
@@ -180,7 +195,7 @@ class Tracking:
                 status=status,
                 score=float(trial.score) if complete else None,
                 best_step=int(trial.best_step or 0) if complete else None,
-                message=trial.message,
+                message=trial.message or (None if complete else self._nan_message(trial)),
             )
         )
 
@@ -208,14 +223,16 @@ class Tracking:
             )
         )
 
+    def _nan_message(self, trial: Any) -> str | None:
+        """Keras Tuner fails a trial whose objective is NaN without a word."""
+        if trial.score is None or not math.isnan(trial.score):
+            return None
+        return (
+            f"`{self._oracle.objective.name}` was NaN in every epoch; try a smaller learning rate"
+        )
+
     def _close_at_exit(self) -> None:
         self.close("KILLED")
-
-
-def _search_id(history: Iterable[events.Event]) -> str:
-    started = (event for event in history if isinstance(event, events.SearchStarted))
-    first = next(started, None)
-    return first.search_id if first else uuid.uuid4().hex
 
 
 def _tuner_name(tuner: Any, oracle: Any) -> str:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from recdrop_tune.errors import invalid_argument
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 """Where runs go if nothing else is said. (MLflow's older default, `./mlruns`, is refused by MLflow 3.)"""
+
+HIDDEN = "***"
+"""What stands for something that is not shown."""
+
+# Databricks' names need no slashes: `databricks`, `databricks-uc`, `uc:...`.
+_URI = re.compile(r"[\w+.-]+://|databricks(-uc)?$|uc(:|$)")
 
 _PORTS = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
 
@@ -22,7 +29,7 @@ def resolve_uri(tracking_uri: str | None) -> str:
         InvalidArgumentError: It names a folder, which MLflow 3 refuses to write to.
     """
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    if not isinstance(uri, str) or "://" not in uri or uri.startswith("file:"):
+    if not isinstance(uri, str) or not _URI.match(uri) or uri.startswith("file:"):
         raise invalid_argument(
             "tracking_uri",
             expected="a database or a server, such as sqlite:///mlflow.db or http://host:5000",
@@ -39,8 +46,8 @@ def redact(uri: str) -> str:
         >>> redact("postgresql://ann:secret@db/mlflow")
         'postgresql://***@db/mlflow'
     """
-    uri = re.sub(r"://[^/@]*@", "://***@", uri)
-    return re.sub(r"\?.*$", "?***", uri)
+    uri = re.sub(r"://[^/@]*@", f"://{HIDDEN}@", uri)
+    return re.sub(r"\?.*$", f"?{HIDDEN}", uri)
 
 
 def scrub(text: str, uri: str) -> str:
@@ -55,12 +62,34 @@ def sqlite_path(uri: str) -> Path | None:
     match = re.match(r"sqlite(?:\+\w+)?:///(.*?)(?:\?.*)?$", uri)
     if match is None or match[1] in ("", ":memory:"):
         return None
-    return Path(match[1]).expanduser().resolve()
+    if match[1].startswith("file:"):
+        return None  # sqlite's own kind of URI, which may name no file at all
+    return Path(match[1]).resolve()
 
 
 def same_database(one: str, other: str) -> bool:
     """Says whether two URIs lead to one database, however they are written."""
     return _database(one) is not None and _database(one) == _database(other)
+
+
+def check_databases(storage: Any, uri: str) -> None:
+    """Raises if an Optuna storage and MLflow would share a database.
+
+    Args:
+        storage: An Optuna storage, its URL, or `None`.
+        uri: The tracking URI.
+
+    Raises:
+        InvalidArgumentError: They would.
+    """
+    address = storage if isinstance(storage, str) else getattr(storage, "url", None)
+    if isinstance(address, str) and same_database(address, uri):
+        raise invalid_argument(
+            "storage",
+            expected="another database than MLflow's: both keep their version in the same table",
+            received=redact(address),
+            fix="Give Optuna a file of its own, or leave `storage` out.",
+        )
 
 
 def _database(uri: str) -> tuple[object, ...] | None:

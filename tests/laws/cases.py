@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import keras
 import numpy as np
+import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.wrappers import wrap
@@ -68,12 +69,23 @@ SCENARIOS = {
     "masked_last": Scenario({"return_state": True}, mask="right"),
 }
 
-CELL_SCENARIOS = [
-    (cell, scenario)
+FEW = ("sequences", "holed_backwards")
+"""Scenarios for what differs little from what runs in all of them."""
+
+
+def _scenarios(wrapper, cell):
+    # A wrapper at some of its sites adds little to each site alone and all of them together.
+    in_between = "+" in wrapper[1] and wrapper not in WIDEST
+    return FEW if in_between or cell not in ("lstm", "gru") else SCENARIOS
+
+
+MATRIX = [
+    (wrapper, cell, scenario)
+    for wrapper in WRAPPERS
     for cell in CELLS
-    for scenario in (SCENARIOS if cell in ("lstm", "gru") else ("sequences", "holed_backwards"))
+    for scenario in _scenarios(wrapper, cell)
 ]
-"""Everything for the cells that cuDNN has; a few scenarios for those that only the loop can run."""
+"""Every wrapper with every cell, in all scenarios where that can matter."""
 
 
 def make_layer(cell, seed=1, **options):
@@ -120,3 +132,9 @@ def arrays(result):
 def wrapper_id(wrapper):
     technique_id, placement, options = wrapper
     return "-".join([technique_id, placement, *(f"{k}={v}" for k, v in options.items())])
+
+
+def in_matrix(test):
+    """Parametrizes a test over `MATRIX`."""
+    ids = ["-".join([wrapper_id(wrapper), cell, scenario]) for wrapper, cell, scenario in MATRIX]
+    return pytest.mark.parametrize(("wrapper", "cell", "scenario"), MATRIX, ids=ids)(test)

@@ -9,7 +9,6 @@ from recdrop_tune.rewrites import bernoulli, dropped
 from tests import reference
 from tests.laws.cases import (
     BATCH,
-    CELL_SCENARIOS,
     FEATURES,
     MASKS,
     SCENARIOS,
@@ -17,6 +16,7 @@ from tests.laws.cases import (
     UNITS,
     WRAPPERS,
     arrays,
+    in_matrix,
     make_inputs,
     make_layer,
     make_wrapper,
@@ -119,8 +119,7 @@ def expect(cell, layer, noise, sequences, states, mask, weights):
     return [output * noise.get("output", 1.0), *(finals if layer.return_state else [])]
 
 
-@pytest.mark.parametrize(("cell", "scenario"), CELL_SCENARIOS)
-@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+@in_matrix
 def test_outputs_and_states(wrapper, cell, scenario):
     case = SCENARIOS[scenario]
     layer = make_layer(cell, **case.layer)

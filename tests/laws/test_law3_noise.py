@@ -25,6 +25,9 @@ SHAPE = BATCH, TIME, UNITS = 64, 20, 32
 # Standard error of the mean of n draws of 0 or 1 / (1 - rate); per_step=False has one draw a sequence.
 FOUR_SIGMA = 4 * np.sqrt(RATE / (1 - RATE) / (BATCH * UNITS))
 
+# A tied variational mask has one draw a unit.
+WEIGHTS_SIGMA = 4 * np.sqrt(RATE / (1 - RATE) / UNITS)
+
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
@@ -76,10 +79,20 @@ def test_mean_is_preserved(wrapper):
     technique, site, options = wrapper
     layer = keras.layers.LSTM(UNITS, return_sequences=True)
     wrapped = make_wrapper(layer, (technique, site, options), RATE, seed=0)
-    if site == "input":
+    if (technique, site) == ("weight_drop", "input"):
+        check_factors(np.array(wrapped.rewrite(kernel_call("lstm")).kernel))
+    elif site == "input":
         check_factors(np.array(wrapped.input_noise(ops.ones(SHAPE))))
     elif site == "output":
         check_factors(np.array(wrapped.output_noise(ops.ones(SHAPE))))
+    elif technique == "zoneout":
+        bits = np.array(wrapped.rewrite(kernel_call("lstm")).forcings[0].bits)
+        assert set(np.unique(bits)) == {0.0, 1.0}  # kept or not: nothing is scaled
+        assert abs(bits.mean() - RATE) < FOUR_SIGMA
+    elif technique in ("variational", "weight_drop"):
+        check_factors(
+            np.array(wrapped.rewrite(kernel_call("lstm")).recurrent_kernel), WEIGHTS_SIGMA
+        )
     elif technique == "native":
         check_factors(np.array(wrapped.rewrite(kernel_call("lstm")).state_noise))
     else:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.laws.cases import MASKS, WRAPPERS, make_wrapper, wrapper_id
+from tests.laws.cases import MASKS, WIDEST, make_wrapper, wrapper_id
 
 X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
 
@@ -13,7 +13,7 @@ X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
 @pytest.mark.parametrize("mask", ["none", "left"])
 @pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
-@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
 def test_compute_dtype(wrapper, policy, kind, mask):
     layer = kind(4, return_sequences=True, return_state=True, dtype=policy)
     wrapped = make_wrapper(layer, wrapper)
@@ -27,7 +27,7 @@ def test_compute_dtype(wrapper, policy, kind, mask):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
 def test_global_policy_trains(wrapper, policy):
     keras.config.set_dtype_policy(policy)
     try:

@@ -1,0 +1,104 @@
+"""Runs a search: sets it up, ends it whatever happens, and says in words how it failed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.facade._trials import TrialHyperModel
+from recdrop_tune.tracking import Tracking
+from recdrop_tune.tracking._records import readable
+from recdrop_tune.tuner import SearchPlan, make_tuner
+
+
+def set_up(name: str, plan: SearchPlan, model: TrialHyperModel) -> Any:
+    """Makes the tuner, which builds the model under every condition of its space.
+
+    Args:
+        name: Name of the tuner.
+        plan: The search.
+        model: Its hypermodel.
+
+    Raises:
+        RecdropError: The model cannot be built.
+    """
+    try:
+        # Keras Tuner prints that it goes on with a search, however quiet it is told to be.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return make_tuner(name, plan)
+    except RecdropError:
+        raise
+    except Exception as error:
+        what = f"The search cannot be set up in `{plan.directory}`"
+        if model.building is not None:
+            active = readable(model.building).items()
+            values = ", ".join(f"{name}={value!r}" for name, value in active if value is not None)
+            what = f"The model cannot be built with {values or 'no hyperparameters'}"
+        raise RecdropError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def told(folder: Path, verbose: int) -> Iterator[None]:
+    """Says at the start, and again if the user breaks off, where the search can be gone on with."""
+    line = f'Folder: {folder} (run again with directory="{folder}" to go on)'
+    if verbose:
+        print(line, flush=True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if verbose:
+            print(line, flush=True)
+        raise
+
+
+def run(tuner: Any, tracking: Tracking, fit: dict[str, Any]) -> None:
+    """Runs the search and ends the tracking, whatever happens.
+
+    Raises:
+        RecdropError: No trial was completed, or too many failed in a row.
+    """
+    with tracking:
+        try:
+            tuner.search(**fit, verbose=0)
+        except Exception as error:
+            _fail_ongoing(tuner, error)
+            if "consecutive failures" in str(error):
+                raise _too_many_failures(tuner) from None
+            raise
+    if not _completed(tuner):
+        raise _too_many_failures(tuner)
+
+
+def _fail_ongoing(tuner: Any, error: Exception) -> None:
+    """Ends the trial that an error broke off, so that neither Optuna nor MLflow wait for it."""
+    for trial in list(tuner.oracle.ongoing_trials.values()):
+        if trial.status == "RUNNING":
+            trial.status, trial.message = "FAILED", f"{type(error).__name__}: {error}"
+            # Keras Tuner raises once more if this is one failure too many.
+            with contextlib.suppress(RuntimeError):
+                tuner.oracle.end_trial(trial)
+
+
+def _too_many_failures(tuner: Any) -> RecdropError:
+    messages = [trial.message for trial in tuner.oracle.trials.values() if trial.message]
+    last = messages[-1].strip() if messages else "no message"
+    done = _completed(tuner)
+    what = f"{done} were completed before" if done else "none was completed"
+    return RecdropError(
+        f"The search ended because its trials failed; {what}. The folder is "
+        f"`{tuner.project_dir}`. The last trial failed with:\n{_exception_line(last)}\n\n{last}"
+    )
+
+
+def _exception_line(message: str) -> str:
+    """Finds the line with the exception's type: its text may have many lines more."""
+    lines = message.rpartition("Traceback (most recent call last):\n")[2].splitlines()
+    return next((line for line in lines if line and not line[0].isspace()), message)
+
+
+def _completed(tuner: Any) -> int:
+    return sum(trial.status == "COMPLETED" for trial in tuner.oracle.trials.values())

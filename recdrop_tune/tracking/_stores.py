@@ -1,0 +1,106 @@
+"""Prepares the place where MLflow keeps its runs, and words its failures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from mlflow.tracking import MlflowClient
+
+from recdrop_tune.tracking._uris import scrub, sqlite_path
+
+# Making the tables takes seconds: a folder that old belongs to a process that was killed.
+_STALE_SECONDS = 600.0
+
+
+def prepare(uri: str) -> None:
+    """Makes sure that MLflow can open a store at once and whole.
+
+    Args:
+        uri: The tracking URI.
+
+    Raises:
+        OSError: Nothing listens at a server's address, or a file cannot be written.
+    """
+    _check_reachable(uri)
+    path = sqlite_path(uri)
+    if path is not None:
+        _remove_stale(path)
+        if not path.exists():
+            _create_database(path)
+
+
+def reason(failure: Exception, uri: str) -> str:
+    r"""Words a failure in one line, without credentials, and with a remedy where one is known.
+
+    Example:
+        >>> reason(OSError("disk full\nmore"), "sqlite:///mlflow.db")
+        'OSError: disk full'
+    """
+    # SQLAlchemy goes on with the whole statement and its values.
+    first = str(failure).strip().partition("\n")[0].rstrip(". ")
+    text = scrub(f"{type(failure).__name__}: {first}", uri)
+    if sqlite_path(uri) is not None and "(sqlite3." in text:
+        text += "; give another `tracking_uri`, or move the file away if it is damaged"
+    return text
+
+
+def _create_database(path: Path) -> None:
+    """Makes a file with MLflow's tables, atomically.
+
+    MLflow makes them one by one, over seconds, and can neither finish nor use a file in which a
+    process was killed on the way. So they are made in a folder beside it: there is no file, or a
+    whole one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=_prefix(path), dir=path.parent, ignore_cleanup_errors=True
+    ) as folder:
+        made, whole = Path(folder, "made.db"), Path(folder, "whole.db")
+        MlflowClient(tracking_uri=f"sqlite:///{made.as_posix()}").search_experiments(max_results=1)
+        # MLflow keeps its connections. A copy has none, and needs no -wal or -journal file.
+        with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
+            source.backup(target)
+        _put(whole, path)
+
+
+def _put(whole: Path, path: Path) -> None:
+    try:
+        os.link(whole, path)  # Unlike `os.replace`, it never overwrites another process's runs.
+    except FileExistsError:
+        pass
+    except OSError:  # A file system without hard links.
+        if not path.exists():
+            os.replace(whole, path)
+
+
+def _remove_stale(path: Path) -> None:
+    for folder in path.parent.glob(f"{_prefix(path)}*"):
+        try:
+            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # Somebody else removed it.
+            continue
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}-new-"
+
+
+def _check_reachable(uri: str) -> None:
+    """Fails at once if nothing listens at a server's address: MLflow itself retries for minutes."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return
+    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    socket.create_connection((parts.hostname, port), timeout=5).close()

@@ -1,0 +1,133 @@
+"""Tests for what `recdrop_tune.facade` refuses before anything is started."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.facade._checks import check_fit_arguments
+from tests.small_search import Batches, Failing, build, data
+
+SPACE = {"units": 4, "wrapper": ["none", "recurrent"], "rate": 0.2}
+
+
+@pytest.fixture
+def options(tmp_path):
+    return {
+        "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
+        "directory": tmp_path / "project",
+        "hypermodel": build,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"max_trials": 0}, r"`max_trials`.*at least 1.*max_trials=0"),
+        ({"epochs": 2.0}, r"`epochs`.*integer of at least 1.*epochs=2\.0"),
+        ({"batch_size": True}, r"`batch_size`.*batch_size=True"),
+        ({"seed": -1}, r"`seed`.*at least 0 or None.*seed=-1"),
+        ({"tuner": "evolution"}, r"`tuner`.*optuna, random.*'evolution'"),
+        ({"tuner": "grid", "storage": "sqlite:///a.db"}, r"`storage`.*it is Optuna's"),
+        ({"tuner": "grid", "sampler": "tpe"}, r"`sampler`.*it is Optuna's"),
+        ({"sampler": "gradient"}, r"`sampler`.*one of cmaes, gp.*'gradient'"),
+        ({"objective": "val_f1"}, r"`objective`.*keras_tuner\.Objective\('val_f1', direction"),
+        ({"objective": ["loss"]}, r"`objective`.*known direction"),
+        ({"tracking_uri": "./mlruns"}, r"`tracking_uri`.*sqlite:///mlflow\.db"),
+        (
+            {"tracking_uri": "sqlite:///m.db", "storage": "sqlite+pysqlite:///./m.db"},
+            r"`storage`.*another database than MLflow's",
+        ),
+        ({"hypermodel": 3}, r"`hypermodel`.*HyperModel or a function"),
+        ({"hypermodel": Failing}, r"`hypermodel`.*Pass an instance: Failing\(\.\.\.\)"),
+        ({"callbacks": [3]}, r"`callbacks`.*Callback objects.*callbacks=\[3\]"),
+        ({"callbacks": 3}, r"`callbacks`.*Callback objects.*callbacks=3"),
+        ({"max_trial": 3}, r"argument `max_trial` received.*Did you mean `max_trials`\?"),
+        ({"steps_per_epochs": 3}, r"`steps_per_epochs`.*Did you mean `steps_per_epoch`\?"),
+        ({"y": data()[1]}, r"argument `y` received.*Did you mean `train`\?"),
+        ({"directory": 3}, r"`directory`.*a path or None.*directory=3"),
+        ({"directory": ""}, r"`directory`.*a path or None"),
+        ({"verbose": "auto"}, r"`verbose`.*0, 1 or 2.*verbose='auto'"),
+        ({"experiment": None}, r"`experiment`.*a name.*experiment=None"),
+        ({"experiment": ""}, r"`experiment`.*a name"),
+        ({"validation_data": data()}, r"`validation_data`.*None beside `validation`"),
+        ({"space": SPACE}, r"`space`.*beside a `hypermodel`"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_arguments_are_checked_before_anything_starts(options, tmp_path, wrong, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        rdt.tune(data(), data(), **{**options, **wrong})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "message"),
+    [
+        (data(), None, r"`validation`.*the objective is val_loss.*validation_split"),
+        (data()[0], data(), r"`train`.*\(x, y\).*ndarray"),
+        ((data()[0],), data(), r"`train`.*\(x, y\)"),
+        ((data()[0], data()[1][:5]), data(), r"`train`.*as many targets.*\(24, 5, 3\), \(5,\)"),
+        (data(), (data()[0], None), r"`validation`.*\(x, y\)"),
+        ((data()[0].tolist(), data()[1]), data(), r"`train`.*np\.asarray"),
+        ((pair for pair in [data()]), data(), r"`train`.*generator cannot serve"),
+    ],
+)
+def test_data_are_checked_before_anything_starts(options, tmp_path, train, validation, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        rdt.tune(train, validation, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def changed(x=None, y=None):
+    """The data with other features or other labels."""
+    return (data()[0] if x is None else x, data()[1] if y is None else y)
+
+
+def dataset(x, y):
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+
+class WideBatches(Batches):
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return np.repeat(x, 2, axis=-1), y
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        (changed(x=np.zeros((24, 5, 4))), r"`validation`.*3 features.*\(24, 5, 4\)"),
+        (dataset(*changed(x=np.zeros((24, 5, 4)))), r"`validation`.*3 features.*\(None, 5, 4\)"),
+        (WideBatches(), r"`validation`.*3 features.*\(8, 5, 6\)"),
+        (changed(y=np.arange(24) % 4), r"`validation`.*labels 0 \.\.\. 1.*labels \[2, 3\]"),
+        (changed(y=np.eye(2)[data()[1]]), r"`validation`.*integer labels.*shape \(24, 2\)"),
+    ],
+    ids=["features", "dataset", "PyDataset", "labels", "one-hot"],
+)
+def test_validation_data_of_another_task(options, tmp_path, validation, message):
+    options["hypermodel"] = None
+    with pytest.raises(InvalidArgumentError, match=message):
+        rdt.tune(data(), validation, space=SPACE, **options)
+    with pytest.raises(InvalidArgumentError, match=message):
+        rdt.tune(data(), validation_data=validation, space=SPACE, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_of_a_fit_of_the_hypermodels_own():
+    class Noisy(Failing):
+        def fit(self, hp, model, *args, noise=0.0, **kwargs):
+            return model.fit(*args, **kwargs)
+
+    check_fit_arguments({"noise": 0.1, "shuffle": False}, Noisy(), [])
+    with pytest.raises(InvalidArgumentError, match="`noise`"):
+        check_fit_arguments({"noise": 0.1}, Failing(), [])
+
+
+def test_a_folder_that_cannot_be_written_to(options, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    options["directory"] = tmp_path / "file" / "project"
+    with pytest.raises(ProjectError, match=r"file/project` cannot be written to: .*Give another"):
+        rdt.tune(data(), data(), **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
