@@ -2,7 +2,8 @@
 
 The product with `kernel` stays inside the loop. Computed for all steps at once it would be one large
 product instead of many small ones, but then the loop, and the gradient's, carry gates * units numbers a
-step instead of the features; on a CPU that was slower at every size of benchmarks/step_time.py.
+step instead of the features; on a CPU that was slower at almost every size of
+benchmarks/step_time.py, and nowhere faster by more than the noise.
 """
 
 from __future__ import annotations
