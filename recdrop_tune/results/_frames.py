@@ -97,7 +97,7 @@ def _types(space: list[Any]) -> dict[str, str]:
         if isinstance(hp, kt.engine.hyperparameters.Int):
             kinds[name] = "Int64"
     if "wrapper" in kinds:
-        kinds = {"placement": "string", "rate": "Float64", **kinds}
+        kinds = {"wrapper": "string", "placement": "string", "rate": "Float64", **kinds}
     return kinds
 
 
