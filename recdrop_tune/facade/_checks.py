@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.oracle._samplers import make_sampler
-from recdrop_tune.tracking._uris import redact, same_database
+from recdrop_tune.tracking._uris import check_databases
 from recdrop_tune.tuner import TUNERS
 
 # Parameters of a `fit` which Keras Tuner fills in, or for which `tune` has a name of its own.
@@ -56,14 +56,7 @@ def check_optuna(tuner: str, storage: Any, sampler: Any, uri: str) -> None:
             raise invalid_argument(argument, expected=expected, received=f"a {argument}")
     if not isinstance(sampler, BaseSampler):
         make_sampler(sampler, 0)  # Raises for an unknown name.
-    address = storage if isinstance(storage, str) else getattr(storage, "url", None)
-    if isinstance(address, str) and same_database(address, uri):
-        raise invalid_argument(
-            "storage",
-            expected="another database than MLflow's: both keep their version in the same table",
-            received=redact(address),
-            fix="Give Optuna a file of its own, or leave `storage` out.",
-        )
+    check_databases(storage, uri)
 
 
 def check_fit_arguments(

@@ -134,7 +134,10 @@ def wrapper_id(wrapper):
     return "-".join([technique_id, placement, *(f"{k}={v}" for k, v in options.items())])
 
 
-def in_matrix(test):
-    """Parametrizes a test over `MATRIX`."""
-    ids = ["-".join([wrapper_id(wrapper), cell, scenario]) for wrapper, cell, scenario in MATRIX]
-    return pytest.mark.parametrize(("wrapper", "cell", "scenario"), MATRIX, ids=ids)(test)
+def in_matrix(test=None, *, only=lambda wrapper: True):
+    """Parametrizes a test over `MATRIX`, or over those of its wrappers that `only` takes."""
+    if test is None:
+        return lambda function: in_matrix(function, only=only)
+    rows = [row for row in MATRIX if only(row[0])]
+    ids = ["-".join([wrapper_id(wrapper), cell, scenario]) for wrapper, cell, scenario in rows]
+    return pytest.mark.parametrize(("wrapper", "cell", "scenario"), rows, ids=ids)(test)
