@@ -47,7 +47,7 @@ def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
 
 def _per_step(call: KernelCall) -> list[Tensor]:
     """What a step needs beside its features, each `(batch, time, units)`."""
-    parts = [forcing.bits for forcing in call.forcings]
+    parts = [ops.cast(forcing.bits, "bool") for forcing in call.forcings]
     return [*parts, call.hidden_kept] if _kept_per_step(call) else parts
 
 
@@ -76,7 +76,7 @@ def _force(gates: dict[str, Tensor], bits: list[Tensor], call: KernelCall) -> di
     """Sets forced gates to 0 or 1. On the gate itself, so it is exact for every activation."""
     for forcing, bit in zip(call.forcings, bits, strict=True):
         for gate, value in forcing.gates:
-            gates = {**gates, gate: gates[gate] * (1 - bit) + value * bit}
+            gates = {**gates, gate: ops.where(bit, ops.cast(value, gates[gate].dtype), gates[gate])}
     return gates
 
 
