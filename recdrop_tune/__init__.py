@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recdrop_tune.results import TuneResult as TuneResult
     from recdrop_tune.spaces import SearchSpace as SearchSpace
     from recdrop_tune.tracking import track as track
+    from recdrop_tune.tuner import Tuner as Tuner
     from recdrop_tune.wrappers import wrap as wrap
 
 _HOME = {
@@ -33,6 +34,7 @@ _HOME = {
     "SearchSpace": "spaces",
     "SequenceClassifier": "hypermodels",
     "TuneResult": "results",
+    "Tuner": "tuner",
     "dropout_rnn": "hypermodels",
     "explain": "models",
     "mc_predict": "models",
@@ -49,6 +51,7 @@ __all__ = [
     "SearchSpace",
     "SequenceClassifier",
     "TuneResult",
+    "Tuner",
     "__version__",
     "dropout_rnn",
     "explain",

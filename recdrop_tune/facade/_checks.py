@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.oracle._samplers import make_sampler
 from recdrop_tune.tracking._uris import check_databases
-from recdrop_tune.tuner import TUNERS
+from recdrop_tune.tuner import ORACLES
 
 # Parameters of a `fit` which Keras Tuner fills in, or for which `tune` has a name of its own.
 _NOT_PASSED_ON = {"self", "hp", "model", "x", "y", "args", "kwargs"}
@@ -48,8 +48,8 @@ def check_optuna(tuner: str, storage: Any, sampler: Any, uri: str) -> None:
 
     They have no use with other tuners, and Optuna and MLflow cannot share a database.
     """
-    if tuner not in TUNERS:
-        raise invalid_argument("tuner", expected=f"one of {', '.join(TUNERS)}", received=tuner)
+    if tuner not in ORACLES:
+        raise invalid_argument("tuner", expected=f"one of {', '.join(ORACLES)}", received=tuner)
     for argument, value in {"storage": storage, "sampler": sampler}.items():
         if value is not None and tuner != "optuna":
             expected = f"None with tuner={tuner!r}: it is Optuna's"
