@@ -48,6 +48,7 @@ def test_exported_names():
         "dropout_rnn",
         "explain",
         "mc_predict",
+        "scheduled",
         "to_plain",
         "track",
         "tune",

@@ -12,6 +12,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.hypermodels import AbstractHyperModel, scheduled
 
 
 class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
@@ -22,7 +23,7 @@ class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
 
 
 class TrialHyperModel(kt.HyperModel):
-    """Seeds each trial and checks that the objective is among the metrics.
+    """Seeds each trial, moves its rates by schedules, and looks for the objective in the metrics.
 
     With a seed, each trial's weights, shuffling and dropout masks follow from the seed and the
     trial's own hyperparameters: a trial has the same result whatever was run before it. (On a GPU,
@@ -39,7 +40,8 @@ class TrialHyperModel(kt.HyperModel):
 
     def __init__(self, hypermodel: Any, objective: kt.Objective, seed: int | None) -> None:
         super().__init__()
-        self._hypermodel = hypermodel
+        self._hypermodel = scheduled(hypermodel)
+        self._own_fit = type(hypermodel).fit not in (kt.HyperModel.fit, AbstractHyperModel.fit)
         self._objective = objective
         self._seed = seed
         self._searching = False
@@ -74,7 +76,7 @@ class TrialHyperModel(kt.HyperModel):
             ObjectiveNotReportedError: The objective is not among the metrics.
         """
         callbacks = list(kwargs.pop("callbacks", None) or [])
-        if type(self._hypermodel).fit is kt.HyperModel.fit:
+        if not self._own_fit:
             # A `fit` of the user's own may compute the objective after training.
             callbacks.append(_ObjectiveCheck(self._objective))
         result = self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
