@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from recdrop_tune.facade import tune as tune
     from recdrop_tune.hypermodels import SequenceClassifier as SequenceClassifier
     from recdrop_tune.hypermodels import dropout_rnn as dropout_rnn
+    from recdrop_tune.hypermodels import scheduled as scheduled
     from recdrop_tune.models import EmbeddingDropout as EmbeddingDropout
     from recdrop_tune.models import RateSchedule as RateSchedule
     from recdrop_tune.models import explain as explain
@@ -38,6 +39,7 @@ _HOME = {
     "dropout_rnn": "hypermodels",
     "explain": "models",
     "mc_predict": "models",
+    "scheduled": "hypermodels",
     "to_plain": "models",
     "track": "tracking",
     "tune": "facade",
@@ -56,6 +58,7 @@ __all__ = [
     "dropout_rnn",
     "explain",
     "mc_predict",
+    "scheduled",
     "to_plain",
     "track",
     "tune",

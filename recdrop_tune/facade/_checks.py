@@ -14,6 +14,7 @@ import keras_tuner as kt
 from optuna.samplers import BaseSampler
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.hypermodels._scheduled import unscheduled
 from recdrop_tune.oracle._samplers import make_sampler
 from recdrop_tune.tracking._uris import check_databases
 from recdrop_tune.tuner import ORACLES
@@ -69,7 +70,7 @@ def check_fit_arguments(
         hypermodel: The hypermodel; what a `fit` of its own names may be given too.
         known: Names of the arguments of `tune`.
     """
-    fits = [keras.Model.fit]
+    hypermodel, fits = unscheduled(hypermodel), [keras.Model.fit]
     fits += [type(hypermodel).fit] if isinstance(hypermodel, kt.HyperModel) else []
     taken = {name for fit in fits for name in inspect.signature(fit).parameters} - _NOT_PASSED_ON
     for name in fit_kwargs:

@@ -8,6 +8,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.hypermodels import AbstractHyperModel, scheduled
 
 
 class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
@@ -18,7 +19,7 @@ class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
 
 
 class TrialHyperModel(kt.HyperModel):
-    """Checks that the objective is among the metrics, and remembers what could not be built.
+    """Moves rates by schedules, looks for the objective in the metrics, notes what is being built.
 
     Args:
         hypermodel: The hypermodel.
@@ -30,7 +31,8 @@ class TrialHyperModel(kt.HyperModel):
 
     def __init__(self, hypermodel: Any, objective: kt.Objective) -> None:
         super().__init__()
-        self._hypermodel = hypermodel
+        self._hypermodel = scheduled(hypermodel)
+        self._own_fit = type(hypermodel).fit not in (kt.HyperModel.fit, AbstractHyperModel.fit)
         self._objective = objective
         self.building: Any = None
 
@@ -52,10 +54,7 @@ class TrialHyperModel(kt.HyperModel):
             ObjectiveNotReportedError: The objective is not among the metrics.
         """
         callbacks = list(kwargs.pop("callbacks", None) or [])
-        if (
-            type(self._hypermodel).fit is kt.HyperModel.fit
-            and kwargs.get("validation_freq", 1) == 1
-        ):
+        if not self._own_fit and kwargs.get("validation_freq", 1) == 1:
             # A `fit` of the user's own may compute the objective after training.
             callbacks.append(_ObjectiveCheck(self._objective))
         result = self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)

@@ -114,7 +114,8 @@ def duration(seconds: float) -> str:
 
 
 def _configuration(values: Mapping[str, object]) -> str:
-    words = [f"rate {value}" if key == "rate" else str(value) for key, value in values.items()]
+    named = ("rate", "schedule")
+    words = (f"{key} {value}" if key in named else str(value) for key, value in values.items())
     return ", ".join(words)
 
 
