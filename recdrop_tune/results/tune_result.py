@@ -12,6 +12,7 @@ import pandas as pd
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.oracle import first_value, objectives
+from recdrop_tune.results._confirmation import Confirmation, confirmation_of
 from recdrop_tune.results._frames import hyperparameter_columns, trials_frame
 from recdrop_tune.tracking import Tracking
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
@@ -75,13 +76,20 @@ class TuneResult:
         """`"min"` or `"max"`."""
         return str(objectives(self.tuner.oracle.objective)[0].direction)
 
+    @cached_property
+    def confirmation(self) -> Confirmation | None:
+        """What came of training the best configurations again; `None` without `confirm=`."""
+        return confirmation_of(self.tuner.oracle, self.tracking)
+
     @property
     def best_trial(self) -> Any:
-        """The best trial, as Keras Tuner's `Trial`.
+        """The best trial, as Keras Tuner's `Trial`; the best confirmed one after a confirmation.
 
         Raises:
             RecdropError: No trial was completed.
         """
+        if self.confirmation is not None:
+            return self.tuner.oracle.trials[self.confirmation.best_id]
         best = self.tuner.oracle.get_best_trials(1)
         if not best or best[0].status != "COMPLETED":
             raise RecdropError("No trial of this search was completed.")
@@ -94,7 +102,13 @@ class TuneResult:
         return {name: value for name, value in values.items() if value is not None}
 
     def best_model(self) -> Any:
-        """Builds the best trial's model and loads the weights of its best epoch."""
+        """Builds the best trial's model and loads the weights of its best epoch.
+
+        After a confirmation it is the configuration with the best mean, with the weights of the best
+        of its confirmed trainings.
+        """
+        if self.confirmation is not None:
+            return self.confirmation.best_model(self.tuner)
         with warnings.catch_warnings():
             # The optimizer's state lies in the file too, and nobody needs it here.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
@@ -135,7 +149,7 @@ class TuneResult:
                 f"{len(self.trials)} trials, {complete} complete. Best {self.objective}: "
                 f"{first_value(self.best_trial, self.tuner.oracle.objective):.4f}",
                 f"Best configuration: {best}",
-                *([self._gain_line()] if self._wrapper_columns() else []),
+                *self._gain_lines(),
                 "",
                 self._table(top),
                 "",
@@ -192,6 +206,11 @@ class TuneResult:
             return [f"MLflow: not recorded ({reason}); every event is in {journal}"]
         lines = [f"MLflow: {self.ui_command or self.tracking_uri}"]
         return [*lines, f"        {self.ui_url}"] if self.ui_url else lines
+
+    def _gain_lines(self) -> list[str]:
+        if self.confirmation is not None:
+            return [self.confirmation.verdict, "", self.confirmation.text()]
+        return [self._gain_line()] if self._wrapper_columns() else []
 
     def _gain_line(self) -> str:
         gain = self.gain_over("none")
