@@ -1,24 +1,16 @@
-"""Runs searches in processes that are killed: TensorFlow is imported once, and each search is a fork of that.
+"""Runs searches for `test_resume` to kill; see `tests.forks`. An order has:
 
-    python -m tests.killed_search
-
-reads one order a line from its standard input, answers with the process id of the search, and on an
-empty line with how it ended. An order is a JSON object:
-
-- `log`, `frame`: files for the output of the search and, once it is done, its table of trials
-- `kill_at`: before which operation on a file of its folder the search kills itself, or null; whoever
-  reads the id may kill it at any other moment
+- `frame`: file for the table of trials, once the search is done
+- `kill_at`: before which operation on a file of its folder the search kills itself, or null; whoever has
+  its process id may kill it at any other moment
 - `trains`: whether it trains its models, or makes their scores up to be quicker
 - `tune`: arguments of `tune`
-
-No TensorFlow operation runs before a fork, so that no thread of TensorFlow's is lost in one.
 """
 
 import json
 import os
 import signal
 import sys
-import traceback
 import warnings
 from pathlib import Path
 
@@ -30,6 +22,7 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 import recdrop_tune as rdt
 import recdrop_tune.facade
+from tests.forks import serve
 from tests.small_search import build, data
 
 # What changes a file, or is about to.
@@ -64,10 +57,7 @@ class MadeUp(kt.HyperModel):
 
 
 def search(order: dict) -> None:
-    """Runs one search, with its output in a file."""
-    log = os.open(order["log"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    """Runs one search."""
     warnings.simplefilter("error", rdt.tracking.TrackingWarning)
     given = order["tune"]
     count_operations(str(Path(given["directory"])), order["kill_at"])
@@ -78,24 +68,5 @@ def search(order: dict) -> None:
     Path(order["frame"]).write_text(json.dumps(rows))
 
 
-def main() -> None:
-    """Forks a search for each order."""
-    for line in sys.stdin:
-        pid = os.fork()
-        if not pid:
-            status = 1
-            try:
-                search(json.loads(line))
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(status)
-        print(pid, flush=True)
-        sys.stdin.readline()
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(search)

@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,8 +18,7 @@ from recdrop_tune.facade._project import FILE
 from recdrop_tune.oracle._study import mended_journal
 from recdrop_tune.tracking import Journal
 from recdrop_tune.tracking._events import ConfirmationEnded, TrialEnded, TrialStarted
-
-ROOT = Path(__file__).parent.parent
+from tests.forks import Forks, runs
 
 
 class Searches:
@@ -30,40 +27,26 @@ class Searches:
     def __init__(self, folder: Path):
         self.folder = folder
         self.uri = f"sqlite:///{folder}/mlflow.db"
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.killed_search"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        )
+        self.forks = Forks("tests.killed_search", folder / "log")
 
     def start(self, name: str, kill_at: int | None = None, trains: bool = True, **tune) -> int:
         tune |= {"directory": str(self.folder / name), "tracking_uri": self.uri}
-        order = {"log": str(self.folder / f"{name}.log"), "kill_at": kill_at, "trains": trains}
-        order |= {"frame": str(self.folder / f"{name}.json"), "tune": {**tune, "experiment": name}}
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
-
-    def wait(self) -> int:
-        print(file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
+        order = {"kill_at": kill_at, "trains": trains, "frame": str(self.folder / f"{name}.json")}
+        return self.forks.start({**order, "tune": {**tune, "experiment": name}})
 
     def run(self, name: str, kill_at: int | None = None, **options) -> bool:
         """Runs a search to its end, which may be its death; returns whether it is done."""
-        self.start(name, kill_at, **options)
-        return self.is_done(name, self.wait())
+        return self.is_done(self.start(name, kill_at, **options))
 
-    def is_done(self, name: str, status: int) -> bool:
-        assert status in (0, -signal.SIGKILL), (self.folder / f"{name}.log").read_text()
+    def is_done(self, pid: int) -> bool:
+        """Waits for the end of a search; returns whether it was not its death."""
+        status = self.forks.wait(pid)
+        assert status in (0, -signal.SIGKILL), self.forks.log.read_text()[-10_000:]
         return status == 0
 
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        assert self.forks.wait(pid) == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +54,7 @@ def searches(tmp_path_factory):
     made = Searches(tmp_path_factory.mktemp("searches"))
     assert made.run("first", trains=False, max_trials=1)  # Makes the database of MLflow.
     yield made
-    made.close()
+    made.forks.close()
 
 
 def finished_trials(folder: Path) -> dict[str, dict]:
@@ -195,18 +178,18 @@ def kill_after_a_sign_of_life(ledger: Ledger, delay: float, **options) -> bool:
     events = ledger.folder / "events.jsonl"
     before = events.stat().st_size if events.exists() else 0
     pid = ledger.searches.start(ledger.name, **options)
-    deadline = time.monotonic() + 60
-    while not grows(events, before) and time.monotonic() < deadline and _runs(pid):
-        time.sleep(0.01)
+    wait_until(lambda: grows(events, before) or not runs(pid))
     time.sleep(delay)
-    if _runs(pid):
+    if runs(pid):
         os.kill(pid, signal.SIGKILL)
-    return ledger.searches.is_done(ledger.name, ledger.searches.wait())
+    return ledger.searches.is_done(pid)
 
 
-def _runs(pid: int) -> bool:
-    """Says whether a process has not ended; one that its parent has not asked about is a zombie."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+def wait_until(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def kill_until_done(ledger: Ledger, kills: int, seed: int, **options) -> None:
@@ -238,10 +221,8 @@ def test_a_search_that_is_killed_in_its_first_trial(searches):
     ledger = Ledger(searches, "first trial")
     pid = searches.start("first trial", max_trials=2)
     trial = ledger.folder / "trial_0" / "trial.json"
-    while not trial.exists():
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    assert searches.wait() == -signal.SIGKILL
+    wait_until(trial.exists)
+    searches.kill(pid)
     ledger.note()
     assert ledger.trials == {}
     assert searches.run("first trial", max_trials=2)
@@ -287,10 +268,8 @@ def test_a_kill_in_the_confirmation(searches):
     ledger = Ledger(searches, "confirmed")
     events = ledger.folder / "events.jsonl"
     pid = searches.start("confirmed", **options)
-    while not (events.exists() and "ConfirmationEnded" in events.read_text()):
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    assert searches.wait() == -signal.SIGKILL
+    wait_until(lambda: events.exists() and "ConfirmationEnded" in events.read_text())
+    searches.kill(pid)
     ledger.note()
     before = [e for e in Journal(events).read() if isinstance(e, ConfirmationEnded)]
     assert searches.run("confirmed", **options)
