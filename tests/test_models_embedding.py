@@ -6,6 +6,7 @@ import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import EmbeddingDropout
+from recdrop_tune.wrappers import WeightDropWrapper
 
 BACKEND = keras.backend.backend()
 DTYPES = ["mixed_float16", "mixed_bfloat16", *(() if BACKEND == "jax" else ("float64",))]
@@ -161,3 +162,27 @@ def test_not_an_embedding(layer):
 def test_bad_rate(rate):
     with pytest.raises(InvalidArgumentError, match=r"argument `rate`\. Expected 0 <= rate < 1"):
         EmbeddingDropout(keras.layers.Embedding(3, 2), rate)
+
+
+def test_a_reversible_embedding_can_be_called_in_reverse():
+    layer = EmbeddingDropout(keras.layers.ReversibleEmbedding(WORDS, 4, mask_zero=True), 0.5)
+    tokens = keras.Input((None,), dtype="int32")
+    words = layer(tokens)
+    features = WeightDropWrapper(keras.layers.GRU(4, return_sequences=True), 0.3)(words)
+    model = keras.Model(tokens, [words, features, layer(features, reverse=True)])
+    assert [output.shape[-1] for output in model.outputs] == [4, 4, WORDS]
+    padded = np.concatenate([TOKENS, np.zeros((6, 2), TOKENS.dtype)], 1)
+    noisy = [array(output) for output in model(padded, training=True)]
+    # Logits are products with the vectors of all words, the dropped ones as well.
+    expected = noisy[1] @ array(layer.embeddings).T
+    np.testing.assert_allclose(noisy[2], expected, atol=1e-6)
+    # The mask gets past the noise: at padded steps the features stay what they were.
+    np.testing.assert_array_equal(noisy[1][:, 20:], np.repeat(noisy[1][:, 19:20], 2, axis=1))
+    np.testing.assert_allclose(array(model(padded)[2])[:, :20], array(model(TOKENS)[2]), atol=1e-6)
+
+
+def test_a_plain_embedding_cannot_be_called_in_reverse():
+    layer = built()
+    for vectors in (np.zeros((2, 3, UNITS)), keras.Input((3, UNITS))):
+        with pytest.raises(InvalidArgumentError, match="`reverse`"):
+            layer(vectors, reverse=True)
