@@ -13,7 +13,10 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from recdrop_tune.facade import tune as tune
+    from recdrop_tune.hypermodels import LanguageModel as LanguageModel
     from recdrop_tune.hypermodels import SequenceClassifier as SequenceClassifier
+    from recdrop_tune.hypermodels import SequenceRegressor as SequenceRegressor
+    from recdrop_tune.hypermodels import SequenceTagger as SequenceTagger
     from recdrop_tune.hypermodels import dropout_rnn as dropout_rnn
     from recdrop_tune.models import EmbeddingDropout as EmbeddingDropout
     from recdrop_tune.models import RateSchedule as RateSchedule
@@ -28,10 +31,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "EmbeddingDropout": "models",
+    "LanguageModel": "hypermodels",
     "OptunaOracle": "oracle",
     "RateSchedule": "models",
     "SearchSpace": "spaces",
     "SequenceClassifier": "hypermodels",
+    "SequenceRegressor": "hypermodels",
+    "SequenceTagger": "hypermodels",
     "TuneResult": "results",
     "dropout_rnn": "hypermodels",
     "explain": "models",
@@ -44,10 +50,13 @@ _HOME = {
 
 __all__ = [
     "EmbeddingDropout",
+    "LanguageModel",
     "OptunaOracle",
     "RateSchedule",
     "SearchSpace",
     "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
     "TuneResult",
     "__version__",
     "dropout_rnn",

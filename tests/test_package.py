@@ -39,10 +39,13 @@ ORDER = [
 def test_exported_names():
     assert recdrop_tune.__all__ == [
         "EmbeddingDropout",
+        "LanguageModel",
         "OptunaOracle",
         "RateSchedule",
         "SearchSpace",
         "SequenceClassifier",
+        "SequenceRegressor",
+        "SequenceTagger",
         "TuneResult",
         "__version__",
         "dropout_rnn",

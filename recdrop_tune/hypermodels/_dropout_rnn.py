@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recdrop_tune.engine import cell_of
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import wrap
 
@@ -11,8 +12,9 @@ from recdrop_tune.wrappers import wrap
 def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "lstm") -> Any:
     """Wraps a recurrent layer with the dropout that the hyperparameters name.
 
-    It registers `wrapper`, `placement` and `rate` of the space on `hp`; what the space says about
-    the size of the model is not used, for the model is yours.
+    It registers `wrapper`, `placement`, `rate` and the wrappers' options on `hp`; what the space says
+    about the rest of the model (its size, the dropout around the layer) is not used, for the model
+    is yours.
 
     Args:
         hp: The `keras_tuner.HyperParameters` that the build function was called with.
@@ -38,5 +40,10 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
         >>> hp.values
         {'encoder/wrapper': 'recurrent', 'encoder/placement': 'recurrent', 'encoder/rate': 0.2}
     """
-    sample = SearchSpace.load(space).sample_dropout(hp, name)
+    sample = SearchSpace.load(space).sample_dropout(hp, name, _cell_of(layer))
     return wrap(layer, sample.wrapper, **sample.wrap_arguments())
+
+
+def _cell_of(layer: Any) -> str:
+    """The cell of a layer or of a `Bidirectional`; of others `wrap` tells that they are neither."""
+    return cell_of(getattr(layer, "forward_layer", layer)) or "lstm"
