@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from recdrop_tune.hypermodels import SequenceRegressor as SequenceRegressor
     from recdrop_tune.hypermodels import SequenceTagger as SequenceTagger
     from recdrop_tune.hypermodels import dropout_rnn as dropout_rnn
+    from recdrop_tune.hypermodels import scheduled as scheduled
     from recdrop_tune.models import EmbeddingDropout as EmbeddingDropout
     from recdrop_tune.models import RateSchedule as RateSchedule
     from recdrop_tune.models import explain as explain
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from recdrop_tune.results import TuneResult as TuneResult
     from recdrop_tune.spaces import SearchSpace as SearchSpace
     from recdrop_tune.tracking import track as track
+    from recdrop_tune.tuner import Tuner as Tuner
     from recdrop_tune.wrappers import wrap as wrap
 
 _HOME = {
@@ -39,9 +41,11 @@ _HOME = {
     "SequenceRegressor": "hypermodels",
     "SequenceTagger": "hypermodels",
     "TuneResult": "results",
+    "Tuner": "tuner",
     "dropout_rnn": "hypermodels",
     "explain": "models",
     "mc_predict": "models",
+    "scheduled": "hypermodels",
     "to_plain": "models",
     "track": "tracking",
     "tune": "facade",
@@ -58,10 +62,12 @@ __all__ = [
     "SequenceRegressor",
     "SequenceTagger",
     "TuneResult",
+    "Tuner",
     "__version__",
     "dropout_rnn",
     "explain",
     "mc_predict",
+    "scheduled",
     "to_plain",
     "track",
     "tune",

@@ -7,7 +7,7 @@ import re
 import keras_tuner as kt
 import pytest
 
-from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.catalog import SCHEDULE_NAMES, TECHNIQUES
 from recdrop_tune.errors import SearchSpaceError
 from recdrop_tune.spaces import DropoutSample, SearchSpace
 
@@ -22,6 +22,7 @@ RATE = "a number, 0 <= rate < 1"
 FORMS = "; a list of such values or a range {min, max, step, log}"
 WRAPPERS = ", ".join(TECHNIQUES)
 KEYS = ", ".join(SearchSpace.model_fields)
+SCHEDULES = ", ".join(SCHEDULE_NAMES)
 
 
 def bad(path: str, expected: str, received: str, fix: str = "") -> str:
@@ -100,6 +101,33 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
         (
             {"wrapper": [None, "lambda"]},
             bad("wrapper[0]", f"one of {WRAPPERS}", "None", ". Write `none` for no dropout."),
+        ),
+        (
+            {"schedule": ["constant", "curiculum"]},
+            bad(
+                "schedule[1]",
+                f"one of {SCHEDULES}",
+                "'curiculum'",
+                ". Did you mean `curriculum`?",
+            ),
+        ),
+        (
+            {"schedule": "none"},
+            bad(
+                "schedule",
+                f"one of {SCHEDULES}; a list of such values",
+                "'none'",
+                ". Write `constant` for a rate that stays as it is.",
+            ),
+        ),
+        (
+            {"wrapper": ["recurrent", "zoneout"], "schedule": ["linear", "ramp"]},
+            bad(
+                "schedule",
+                "a schedule that the wrapper `zoneout` has, constant",
+                "['linear', 'ramp']",
+                ". Add it, or leave `zoneout` out of `wrapper`.",
+            ),
         ),
         (
             {"placement": ["input+recurrent", "recurrent+input"]},

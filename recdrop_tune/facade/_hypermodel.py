@@ -9,6 +9,7 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.hypermodels._infer import infer_hypermodel
+from recdrop_tune.hypermodels._scheduled import unscheduled
 from recdrop_tune.spaces import SearchSpace
 
 
@@ -26,6 +27,7 @@ def as_hypermodel(
     Raises:
         InvalidArgumentError: The hypermodel is none, or has a space of its own beside `space`.
     """
+    hypermodel = unscheduled(hypermodel)
     if hypermodel is None:
         hypermodel = infer_hypermodel(train, validation, space)
     elif space != "quick":

@@ -3,6 +3,7 @@
 from recdrop_tune.hypermodels._base import AbstractHyperModel as AbstractHyperModel
 from recdrop_tune.hypermodels._dropout_rnn import dropout_rnn as dropout_rnn
 from recdrop_tune.hypermodels._perplexity import Perplexity as Perplexity
+from recdrop_tune.hypermodels._scheduled import scheduled as scheduled
 from recdrop_tune.hypermodels._sequence import AbstractSequenceModel as AbstractSequenceModel
 from recdrop_tune.hypermodels.language_model import LanguageModel as LanguageModel
 from recdrop_tune.hypermodels.sequence_classifier import SequenceClassifier as SequenceClassifier
@@ -18,4 +19,5 @@ __all__ = [
     "SequenceRegressor",
     "SequenceTagger",
     "dropout_rnn",
+    "scheduled",
 ]

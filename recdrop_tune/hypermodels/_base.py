@@ -11,6 +11,7 @@ import keras
 import keras_tuner
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.hypermodels._scheduled import with_schedules
 from recdrop_tune.spaces import Sample, SearchSpace
 
 
@@ -18,7 +19,9 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
     """A model of recurrent layers, each with the same dropout, for Keras Tuner to search over.
 
     A subclass says what the model is (`network`) and what is minimized (`loss`); it sets `embedding`
-    where the model embeds words. For sequences of features there is `AbstractSequenceModel`.
+    where the model embeds words. For sequences of features there is `AbstractSequenceModel`. One with
+    a `fit` of its own trains by `super().fit(...)`, which moves the rates where the space has a
+    `schedule`.
 
     Args:
         space: Anything that `SearchSpace.load` takes.
@@ -67,6 +70,25 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
             metrics=[_fresh(metric) for metric in self.metrics],
         )
         return model
+
+    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Trains the model, its rates moved by the sampled schedule.
+
+        Args:
+            hp: The hyperparameters that `build` was called with.
+            model: The model that it returned.
+            *args: Arguments of `keras.Model.fit`.
+            **kwargs: The same. The caller's list of callbacks stays as it is.
+
+        Returns:
+            What `keras.Model.fit` returns. The model's rates are the configured ones again.
+        """
+        if self.space.schedule is not None:
+            # A copy, for a hypermodel that is not tunable adds nothing to the search space.
+            schedule = self.space.sample(hp.copy()).schedule
+            moving = {} if schedule == "constant" else {schedule: None}
+            kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), moving)
+        return super().fit(hp, model, *args, **kwargs)
 
 
 def check_integer(argument: str, value: object, at_least: int) -> int:

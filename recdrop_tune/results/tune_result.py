@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.oracle import first_value, objectives
 from recdrop_tune.results._frames import hyperparameter_columns, trials_frame
 from recdrop_tune.tracking import Tracking
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
@@ -67,12 +68,12 @@ class TuneResult:
     @property
     def objective(self) -> str:
         """Name of the objective."""
-        return str(self.tuner.oracle.objective.name)
+        return str(objectives(self.tuner.oracle.objective)[0].name)
 
     @property
     def direction(self) -> str:
         """`"min"` or `"max"`."""
-        return str(self.tuner.oracle.objective.direction)
+        return str(objectives(self.tuner.oracle.objective)[0].direction)
 
     @property
     def best_trial(self) -> Any:
@@ -132,7 +133,7 @@ class TuneResult:
         return "\n".join(
             [
                 f"{len(self.trials)} trials, {complete} complete. Best {self.objective}: "
-                f"{self.best_trial.score:.4f}",
+                f"{first_value(self.best_trial, self.tuner.oracle.objective):.4f}",
                 f"Best configuration: {best}",
                 *([self._gain_line()] if self._wrapper_columns() else []),
                 "",

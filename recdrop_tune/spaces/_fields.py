@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
-from recdrop_tune.catalog import SITES, TECHNIQUES
+from recdrop_tune.catalog import SCHEDULE_NAMES, SITES, TECHNIQUES
 
 Scalar = str | int | float | bool
 
@@ -123,6 +123,7 @@ FIELDS: dict[str, Field] = {
             },
         ),
         _rate("rate"),
+        _words("schedule", SCHEDULE_NAMES),
         _yes_or_no("per_step"),
         _yes_or_no("tied_gates"),
         _count("mask_groups"),

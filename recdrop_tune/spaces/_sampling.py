@@ -28,12 +28,14 @@ class DropoutSample:
         placement: Where it drops, such as `"input+recurrent"`; `None` for no dropout.
         rate: One rate for all sites, or one per site of `placement`; `None` for no dropout.
         options: Arguments of the wrapper's own, by name.
+        schedule: How the rate moves while the model trains; `"constant"` where it stays.
     """
 
     wrapper: str
     placement: str | None
     rate: Rate | None
     options: dict[str, Scalar] = field(default_factory=dict, kw_only=True)
+    schedule: str = field(default="constant", kw_only=True)
 
     def wrap_arguments(self) -> dict[str, Any]:
         """Returns the keyword arguments for `recdrop_tune.wrappers.wrap`; none for no dropout."""
@@ -92,12 +94,16 @@ class DropoutPlan:
         groups: Those of them which drop, by what they are offered.
         rate: One value for all sites, or one per site.
         options: Values of the wrappers' own arguments, by name.
+        schedule: The schedules searched; `None` where the space does not name any.
+        scheduled: The wrappers which are offered all of them.
     """
 
     wrappers: tuple[str, ...]
     groups: tuple[Group, ...]
     rate: Value | dict[str, Value]
     options: dict[str, Value] = field(default_factory=dict)
+    schedule: Value | None = None
+    scheduled: tuple[str, ...] = ()
 
     @property
     def dropping(self) -> list[str]:
@@ -106,7 +112,7 @@ class DropoutPlan:
 
 
 def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
-    """Registers wrapper, placement, rate and options on `hp`; returns the values active now."""
+    """Registers wrapper, placement, rate, options and schedule; returns the values active now."""
     wrapper = register(hp, "wrapper", _as_value(plan.wrappers))
     if wrapper is not None and wrapper not in plan.wrappers:
         raise invalid_argument(
@@ -125,8 +131,15 @@ def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
                 rates.update(_sample_site_rates(hp, group, plan.rate))
         options.update(sample_options(hp, plan, group))
     rate = rates if isinstance(plan.rate, dict) else _sample_rate(plan, hp)
+    schedule = _sample_schedule(plan, hp)
     # Inside a conditional scope of the user's that is inactive, every value is None: no dropout.
-    return DropoutSample(wrapper or "none", placement, rate if placement else None, options=options)
+    return DropoutSample(
+        wrapper or "none",
+        placement,
+        rate if placement else None,
+        options=options,
+        schedule=schedule,
+    )
 
 
 def _sample_site_rates(hp: Any, group: Group, rates: dict[str, Value]) -> dict[str, float]:
@@ -150,6 +163,15 @@ def _sample_rate(plan: DropoutPlan, hp: Any) -> float | None:
     with hp.conditional_scope("wrapper", plan.dropping):
         rate: float | None = register(hp, "rate", plan.rate)
     return rate
+
+
+def _sample_schedule(plan: DropoutPlan, hp: Any) -> str:
+    """Registers `schedule` under the wrappers that have all of it."""
+    if plan.schedule is None or not plan.scheduled:
+        return "constant"
+    with hp.conditional_scope("wrapper", list(plan.scheduled)):
+        drawn: str | None = register(hp, "schedule", plan.schedule)
+    return drawn or "constant"
 
 
 def _as_value(words: Iterable[str]) -> Value:

@@ -60,6 +60,9 @@ class SearchSpace(BaseModel):
             per site: those among the sites which have a rate).
         rate: Dropout rate, 0 <= rate < 1; or one per site: `{"input": ..., "recurrent": ...}`.
             Left out: 0.05 to 0.6 in steps of 0.05.
+        schedule: How the rate moves while a model trains: names of `recdrop_tune.models.SCHEDULES`.
+            Offered under the wrappers whose inference is the plain layer: not under `"none"`, nor
+            under `"zoneout"`, whose rate stays. Left out: `"constant"`.
         per_step: Of the wrapper `recurrent`: whether each step has a mask of its own. Left out: yes.
         tied_gates: Of the wrapper `variational` at the recurrent site: whether all gates share a
             mask. Left out: yes.
@@ -94,6 +97,7 @@ class SearchSpace(BaseModel):
     wrapper: _Words = tuple(TECHNIQUES)
     placement: _Words | None = None
     rate: _Floats | dict[str, _Floats] | None = None
+    schedule: _Words | None = None
     per_step: _Flags | None = None
     tied_gates: _Flags | None = None
     mask_groups: _Ints | None = None
@@ -214,7 +218,12 @@ class SearchSpace(BaseModel):
             for (offered, _), ids in offers.items()
         )
         rate: Any = _RATE if self.rate is None else self.rate
-        return DropoutPlan(wrappers, groups, rate, options=options)
+        return DropoutPlan(wrappers, groups, rate, options, self.schedule, self._scheduled())
+
+    def _scheduled(self) -> tuple[str, ...]:
+        """The wrappers that have all the schedules of the space."""
+        asked = set(as_words(self.schedule))
+        return tuple(w for w in as_words(self.wrapper) if asked <= set(TECHNIQUES[w].schedules))
 
     def _options(self, cell: str) -> dict[str, Any]:
         """The options of wrappers that the space names and a cell has."""
