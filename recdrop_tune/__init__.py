@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recdrop_tune.hypermodels import dropout_rnn as dropout_rnn
     from recdrop_tune.hypermodels import scheduled as scheduled
     from recdrop_tune.models import EmbeddingDropout as EmbeddingDropout
+    from recdrop_tune.models import LockedDropout as LockedDropout
     from recdrop_tune.models import RateSchedule as RateSchedule
     from recdrop_tune.models import explain as explain
     from recdrop_tune.models import mc_predict as mc_predict
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _HOME = {
     "EmbeddingDropout": "models",
     "LanguageModel": "hypermodels",
+    "LockedDropout": "models",
     "OptunaOracle": "oracle",
     "RateSchedule": "models",
     "SearchSpace": "spaces",
@@ -55,6 +57,7 @@ _HOME = {
 __all__ = [
     "EmbeddingDropout",
     "LanguageModel",
+    "LockedDropout",
     "OptunaOracle",
     "RateSchedule",
     "SearchSpace",

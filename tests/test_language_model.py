@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recdrop_tune import LanguageModel, explain, mc_predict, to_plain
+from recdrop_tune import LanguageModel, LockedDropout, explain, mc_predict, to_plain
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.hypermodels import Perplexity
+from recdrop_tune.models import renew, structure
 from tests.test_hypermodels_data import forms
 
 RNG = np.random.default_rng(0)
@@ -49,26 +50,17 @@ def test_the_dropout_of_awd_lstm():
     assert kinds(model) == [
         "InputLayer",
         "EmbeddingDropout",
-        "Dropout",
+        "LockedDropout",
         "WeightDropWrapper",
-        "Dropout",
+        "LockedDropout",
         "WeightDropWrapper",
-        "Dropout",
+        "LockedDropout",
         "Dense",
     ]
-    locked = [layer for layer in model.layers if type(layer) is keras.layers.Dropout]
+    locked = [layer for layer in model.layers if isinstance(layer, LockedDropout)]
     assert [layer.rate for layer in locked] == [0.2, 0.25, 0.3]
     assert model.layers[1].rate == 0.1
     assert [row.technique for row in explain(model).rows] == ["weight_drop", "weight_drop"]
-
-
-def test_locked_dropout_keeps_its_mask_for_the_whole_sequence():
-    model = build()
-    first = next(layer for layer in model.layers if type(layer) is keras.layers.Dropout)
-    noise = np.array(first(np.ones((4, 5, 50)), training=True))
-    assert np.ptp(noise, axis=1).max() == 0
-    assert set(np.round(noise.ravel(), 4)) == {0.0, 1.25}
-    assert np.ptp(noise, axis=0).max() > 0
 
 
 def test_none_builds_plain_layers():
@@ -150,6 +142,33 @@ def test_a_model_is_saved_cloned_and_made_plain(tied, tmp_path):
 
 def test_monte_carlo_predictions():
     assert mc_predict(build(tie_weights=True), TOKENS, samples=3).std.max() > 0
+
+
+def test_a_schedule_moves_every_rate():
+    hypermodel = LanguageModel(9, {**AWD, "schedule": "linear"})
+    hp = kt.HyperParameters()
+    model = hypermodel.build(hp)
+    layers = [layer for layer in model.layers if hasattr(layer, "rates")]
+    seen = []
+
+    class Note(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            seen.append([float(rate) for layer in layers for rate in layer.rates.values()])
+
+    hypermodel.fit(hp, model, *pairs(), epochs=2, verbose=0, callbacks=[Note()])
+    assert seen[0] == [0.0] * 6
+    assert seen[1] == pytest.approx([0.1, 0.2, 0.3, 0.25, 0.3, 0.3])
+
+
+def test_trials_that_differ_in_rates_share_one_traced_model():
+    def built(rate):
+        keras.utils.clear_session(free_memory=False)
+        return build({**AWD, "rate": rate, "locked_rate": rate, "embedding_rate": rate})
+
+    one, other = built(0.1), built(0.3)
+    assert structure(one) == structure(other) is not None
+    assert renew(one, other)
+    assert [layer.rate for layer in one.layers if hasattr(layer, "rates")] == [0.3] * 6
 
 
 # Padding

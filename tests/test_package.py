@@ -40,6 +40,7 @@ def test_exported_names():
     assert recdrop_tune.__all__ == [
         "EmbeddingDropout",
         "LanguageModel",
+        "LockedDropout",
         "OptunaOracle",
         "RateSchedule",
         "SearchSpace",

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from recdrop_tune.models import LockedDropout
 from recdrop_tune.spaces import Sample
 from recdrop_tune.wrappers import wrap
 
@@ -44,6 +45,4 @@ def _locked(features: Any, sample: Sample, site: str) -> Any:
     """Drops features with one mask for all steps of a sequence, where the sample says so."""
     if site not in sample.locked_rate:
         return features
-    # None is the batch. Of a single step there is nothing to lock.
-    noise_shape = (None, 1, None) if len(features.shape) == 3 else None
-    return keras.layers.Dropout(sample.locked_rate[site], noise_shape=noise_shape)(features)
+    return LockedDropout(sample.locked_rate[site])(features)

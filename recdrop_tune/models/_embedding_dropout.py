@@ -8,13 +8,13 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.models._single_rate import SingleRate
 from recdrop_tune.rewrites import bernoulli
 from recdrop_tune.rewrites._call import Tensor
-from recdrop_tune.wrappers._rates import rates_by_site
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
-class EmbeddingDropout(keras.layers.Wrapper):
+class EmbeddingDropout(SingleRate, keras.layers.Wrapper):
     """Drops whole word types: rows of the embedding matrix, the same ones throughout a batch.
 
         x_bt = m_w / (1 - rate) * E_w,   w = tokens_bt,   m_w ~ Bernoulli(1 - rate)
@@ -60,46 +60,14 @@ class EmbeddingDropout(keras.layers.Wrapper):
             raise invalid_argument("layer", expected="a `keras.layers.Embedding`", received=layer)
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
-        self._configured = rates_by_site(rate, self.sites)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        variable = self.add_weight(
-            name="embedding_rate",
-            shape=(),
-            dtype="float32",
-            initializer=keras.initializers.Constant(self.rate),
-            trainable=False,
-            autocast=False,
-        )
-        self.rates = {"embedding": variable}
+        self._set_up(rate, seed)
         self.supports_masking = True
         self.autocast = False  # tokens may come as floats, which half precision would round
-
-    @property
-    def rate(self) -> float:
-        """The configured rate."""
-        return self._configured["embedding"]
-
-    @rate.setter
-    def rate(self, value: float) -> None:
-        self._configured = rates_by_site(value, self.sites)
-        self.rates["embedding"].assign(self.rate)
 
     @property
     def embeddings(self) -> Any:
         """The embedding matrix `(input_dim, output_dim)`, to share it with an output layer."""
         return self.layer.embeddings
-
-    @property
-    def weights(self) -> list[Any]:
-        """The embedding's weights: the rate is configuration."""
-        return [weight for weight in super().weights if weight is not self.rates["embedding"]]
-
-    def save_own_variables(self, store: Any) -> None:
-        """Saves nothing: the embedding saves its weights, the config holds the rate."""
-
-    def load_own_variables(self, store: Any) -> None:
-        """Loads nothing; see `save_own_variables`."""
 
     def build(self, input_shape: Any = None) -> None:
         """Builds the embedding for tokens of a shape."""
@@ -147,7 +115,3 @@ class EmbeddingDropout(keras.layers.Wrapper):
             self._reversible()
         shape = self.compute_output_shape(inputs.shape, reverse)
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the configuration."""
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
