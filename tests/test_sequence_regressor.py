@@ -59,7 +59,7 @@ def test_counts_are_numbers_too_and_endless_data_will_do():
     assert SequenceRegressor.from_data(Batches(X, X[:, :3], endless=True)).target_shape == (3, 2)
 
 
-@pytest.mark.parametrize("loss", ["huber", keras.losses.MeanAbsoluteError()], ids=str)
+@pytest.mark.parametrize("loss", ["huber", keras.losses.MeanAbsoluteError()], ids=["name", "loss"])
 def test_another_loss(loss):
     y = RNG.normal(size=(8, 2)).astype("float32")
     model = build((X, y), loss=loss, metrics=["mean_squared_error"])
