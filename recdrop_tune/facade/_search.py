@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.tracking import Tracking
 from recdrop_tune.tracking._records import readable
@@ -90,14 +90,8 @@ def _too_many_failures(tuner: Any) -> RecdropError:
     what = f"{done} were completed before" if done else "none was completed"
     return RecdropError(
         f"The search ended because its trials failed; {what}. The folder is "
-        f"`{tuner.project_dir}`. The last trial failed with:\n{_exception_line(last)}\n\n{last}"
+        f"`{tuner.project_dir}`. The last trial failed with:\n{exception_line(last)}\n\n{last}"
     )
-
-
-def _exception_line(message: str) -> str:
-    """Finds the line with the exception's type: its text may have many lines more."""
-    lines = message.rpartition("Traceback (most recent call last):\n")[2].splitlines()
-    return next((line for line in lines if line and not line[0].isspace()), message)
 
 
 def _completed(tuner: Any) -> int:
