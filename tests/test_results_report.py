@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from html.parser import HTMLParser
+from pathlib import Path
 
 import keras_tuner as kt
 import pytest
@@ -218,6 +219,33 @@ def test_by_default_the_report_goes_to_the_working_directory(planted, tmp_path, 
 def test_a_folder_is_no_file(planted, tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"`path`\. Expected a file"):
         planted.report(tmp_path)
+
+
+def documented() -> list[str]:
+    """The code of the page on results: the search, then what reads its result."""
+    text = (Path(__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+def check_documented(names, folder):
+    for block in documented()[1:]:
+        exec(compile(block, "docs/results.md", "exec"), names)
+    assert Page((folder / "report.html").read_text(encoding="utf-8")).named("section")
+    assert (folder / "score.html").exists()
+
+
+def test_the_examples_of_the_documentation_run(planted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_documented({"result": planted}, tmp_path)
+
+
+@pytest.mark.heavy
+def test_the_search_of_the_documentation_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    names = {}
+    exec(compile(documented()[0], "docs/results.md", "exec"), names)
+    check_documented(names, tmp_path)
 
 
 def test_nothing_completed_and_nothing_recorded_is_told(tmp_path):
