@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from recdrop_tune.facade import tune as tune
     from recdrop_tune.hypermodels import SequenceClassifier as SequenceClassifier
     from recdrop_tune.hypermodels import dropout_rnn as dropout_rnn
+    from recdrop_tune.hypermodels import scheduled as scheduled
     from recdrop_tune.models import EmbeddingDropout as EmbeddingDropout
     from recdrop_tune.models import RateSchedule as RateSchedule
     from recdrop_tune.models import explain as explain
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from recdrop_tune.results import TuneResult as TuneResult
     from recdrop_tune.spaces import SearchSpace as SearchSpace
     from recdrop_tune.tracking import track as track
+    from recdrop_tune.tuner import Tuner as Tuner
     from recdrop_tune.wrappers import wrap as wrap
 
 _HOME = {
@@ -33,9 +35,11 @@ _HOME = {
     "SearchSpace": "spaces",
     "SequenceClassifier": "hypermodels",
     "TuneResult": "results",
+    "Tuner": "tuner",
     "dropout_rnn": "hypermodels",
     "explain": "models",
     "mc_predict": "models",
+    "scheduled": "hypermodels",
     "to_plain": "models",
     "track": "tracking",
     "tune": "facade",
@@ -49,10 +53,12 @@ __all__ = [
     "SearchSpace",
     "SequenceClassifier",
     "TuneResult",
+    "Tuner",
     "__version__",
     "dropout_rnn",
     "explain",
     "mc_predict",
+    "scheduled",
     "to_plain",
     "track",
     "tune",

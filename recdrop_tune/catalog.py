@@ -15,6 +15,9 @@ from recdrop_tune.errors import invalid_argument
 SITES = ("input", "recurrent", "output")
 """The places where a recurrent layer can drop, in the order in which data meets them."""
 
+SCHEDULE_NAMES = ("constant", "linear", "curriculum", "annealed", "ramp")
+"""How a rate can move while a model trains; `recdrop_tune.models.SCHEDULES` has the functions."""
+
 
 @dataclass(frozen=True)
 class Technique:
@@ -24,11 +27,13 @@ class Technique:
         id: The name used in search spaces and by `wrap()`.
         class_name: Name of the layer class in `recdrop_tune.wrappers`; `None` for no dropout.
         sites: Where it can drop, a part of `SITES`; empty for no dropout.
+        rate_at_inference: Whether inference reads the rate too.
     """
 
     id: str
     class_name: str | None
     sites: tuple[str, ...]
+    rate_at_inference: bool = False
 
     @property
     def placements(self) -> tuple[str, ...]:
@@ -39,6 +44,17 @@ class Technique:
             for sites in combinations(self.sites, size)
         )
 
+    @property
+    def schedules(self) -> tuple[str, ...]:
+        """Every value its `schedule` can take in a search.
+
+        Checkpoints hold weights alone. Where inference reads the rate, a model restored from its best
+        epoch would need the rate of that epoch to compute what was scored: there it has to stay.
+        """
+        if not self.sites:
+            return ()
+        return ("constant",) if self.rate_at_inference else SCHEDULE_NAMES
+
 
 TECHNIQUES: dict[str, Technique] = {
     technique.id: technique
@@ -48,7 +64,7 @@ TECHNIQUES: dict[str, Technique] = {
         Technique("recurrent", "RecurrentDropoutWrapper", ("input", "recurrent", "output")),
         Technique("variational", "VariationalDropoutWrapper", ("input", "recurrent", "output")),
         Technique("weight_drop", "WeightDropWrapper", ("input", "recurrent")),
-        Technique("zoneout", "ZoneoutWrapper", ("recurrent",)),
+        Technique("zoneout", "ZoneoutWrapper", ("recurrent",), rate_at_inference=True),
         Technique("time_distributed", "TimeDistributedDropoutWrapper", ("input", "output")),
         Technique("lambda", "LambdaDropoutWrapper", ("input", "output")),
     )

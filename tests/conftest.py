@@ -36,8 +36,9 @@ def traded(tmp_path_factory, planted_uri):
     """The result of a random search for two objectives, on the same formula."""
     import keras_tuner as kt
 
+    from recdrop_tune.oracle import OptunaOracle
     from tests.planted_search import planted_result
 
     objectives = [kt.Objective("val_loss", "min"), kt.Objective("ms_per_step", "min")]
-    oracle = kt.oracles.RandomSearchOracle(objectives, max_trials=25, seed=1)
+    oracle = OptunaOracle(objectives, max_trials=25, sampler="random", seed=1)
     return planted_result(oracle, tmp_path_factory.mktemp("traded"), planted_uri)

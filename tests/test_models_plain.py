@@ -45,6 +45,15 @@ def test_every_wrapper(wrapper, bidirectional):
     assert [layer.name for layer in plain.layers] == [layer.name for layer in model.layers]
 
 
+def test_noise_that_keras_does_not_know_is_no_part_of_the_plain_model():
+    def noise(shape, rate, seed):
+        return keras.ops.ones(shape)
+
+    layer = wrap(keras.layers.GRU(3), "lambda", rate=0.3, function=noise)
+    model = keras.Sequential([keras.Input((None, 2)), layer])
+    assert_same(model, to_plain(model), X)
+
+
 def nested_model():
     inner_in = keras.Input((None, 3))
     inner_out = RecurrentDropoutWrapper(keras.layers.GRU(3, return_sequences=True), 0.2)(inner_in)

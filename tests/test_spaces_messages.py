@@ -7,7 +7,7 @@ import re
 import keras_tuner as kt
 import pytest
 
-from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.catalog import SCHEDULE_NAMES, TECHNIQUES
 from recdrop_tune.errors import SearchSpaceError
 from recdrop_tune.spaces import DropoutSample, SearchSpace
 
@@ -21,6 +21,7 @@ def message(source: object) -> str:
 RATE = "a number, 0 <= rate < 1"
 FORMS = "; a list of such values or a range {min, max, step, log}"
 WRAPPERS = ", ".join(TECHNIQUES)
+SCHEDULES = ", ".join(SCHEDULE_NAMES)
 
 
 def bad(path: str, expected: str, received: str, fix: str = "") -> str:
@@ -101,6 +102,33 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
             bad("wrapper[0]", f"one of {WRAPPERS}", "None", ". Write `none` for no dropout."),
         ),
         (
+            {"schedule": ["constant", "curiculum"]},
+            bad(
+                "schedule[1]",
+                f"one of {SCHEDULES}",
+                "'curiculum'",
+                ". Did you mean `curriculum`?",
+            ),
+        ),
+        (
+            {"schedule": "none"},
+            bad(
+                "schedule",
+                f"one of {SCHEDULES}; a list of such values",
+                "'none'",
+                ". Write `constant` for a rate that stays as it is.",
+            ),
+        ),
+        (
+            {"wrapper": ["recurrent", "zoneout"], "schedule": ["linear", "ramp"]},
+            bad(
+                "schedule",
+                "a schedule that the wrapper `zoneout` has, constant",
+                "['linear', 'ramp']",
+                ". Add it, or leave `zoneout` out of `wrapper`.",
+            ),
+        ),
+        (
             {"placement": ["input+recurrent", "recurrent+input"]},
             bad("placement[1]", "each value once", "'recurrent+input'"),
         ),
@@ -150,7 +178,7 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
         (
             {"wraper": "none"},
             "Invalid key `wraper` in the dict. Expected one of cell, units, layers, bidirectional, "
-            "wrapper, placement, rate, learning_rate. Received: 'wraper'. Did you mean `wrapper`?",
+            "wrapper, placement, rate, schedule, learning_rate. Received: 'wraper'. Did you mean `wrapper`?",
         ),
         (
             {"rate": {"min": 0.1, "max": 0.3, "stpe": 0.1}},
@@ -165,7 +193,7 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
         (
             {3: "none"},
             "Invalid key `3` in the dict. Expected one of cell, units, layers, bidirectional, "
-            "wrapper, placement, rate, learning_rate. Received: 3",
+            "wrapper, placement, rate, schedule, learning_rate. Received: 3",
         ),
     ],
     ids=repr,

@@ -1,55 +1,411 @@
-"""Tests for `recdrop_tune.tuner`: what it mends in Keras Tuner's own tuners."""
+"""Tests for `recdrop_tune.Tuner`: what it reports, when it stops, what it keeps, how it fails."""
+
+import json
+import math
 
 import keras
 import keras_tuner as kt
+import numpy as np
 import pytest
+from sklearn.model_selection import TimeSeriesSplit
 
-from recdrop_tune.facade import tune
-from recdrop_tune.tuner import GridSearchOracle, initial_points
-from tests.small_search import data
-from tests.test_oracle import Formula, dropout_space, values
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.tuner._reports import MILLISECONDS
+from tests.small_search import build, data
+
+# What Optuna proposed and Keras Tuner printed is not of interest here.
+QUIET = {"verbose": 0}
 
 
-def grid(directory, max_trials):
-    oracle = GridSearchOracle(
-        kt.Objective("score", "min"), max_trials, hyperparameters=dropout_space()
+def oracle(max_trials=2, objective="val_loss", **kwargs):
+    return rdt.OptunaOracle(objective, max_trials, seed=0, **kwargs)
+
+
+def search(tmp_path, hypermodel=build, own=None, tuner=None, **fit):
+    tuner = rdt.Tuner(
+        own or oracle(), hypermodel, directory=tmp_path, project_name="p", seed=0, **(tuner or {})
     )
-    oracle.verbose = 0
-    tuner = Formula(oracle, directory=directory, project_name="project")
-    tuner.search()
-    return values(tuner)
+    x, y = data()
+    given = {"epochs": 2, "batch_size": 8, "verbose": 0}
+    if tuner.cv is None:
+        given["validation_data"] = (x, y)
+    tuner.search(x, y, **given | fit)
+    return tuner
 
 
-def test_a_grid_searched_in_parts_is_the_grid_searched_at_once(tmp_path):
-    whole = grid(tmp_path / "whole", 20)
-    # 1 without dropout, 5 rates for lambda, 5 rates x 2 for recurrent.
-    assert len(whole) == 16
-    for max_trials in (1, 2, 7, 20):
-        part = grid(tmp_path / "parts", max_trials)
-        assert part == whole[:max_trials]
+class Curves(kt.HyperModel):
+    """Reports given values of the objective, an epoch each, in place of what was trained."""
+
+    def __init__(self, *curves, stop_at=None):
+        super().__init__()
+        self.curves = list(curves)
+        self.epochs = []
+
+    def build(self, hp):
+        hp.Float("x", 0.0, 1.0)
+        return build(hp)
+
+    def fit(self, hp, model, *args, callbacks=(), **kwargs):
+        curve = self.curves.pop(0)
+
+        class Told(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                if curve[epoch] is None:
+                    logs.pop("val_loss")
+                else:
+                    logs["val_loss"] = curve[epoch]
+
+        kwargs["epochs"] = len(curve)
+        history = model.fit(*args, callbacks=[Told(), *callbacks], **kwargs)
+        self.epochs.append(len(history.epoch))
+        return history
+
+
+def trial_of(tuner, number=0):
+    return tuner.oracle.trials[tuner.oracle.start_order[number]]
+
+
+def test_every_epoch_reaches_the_oracle_and_the_best_one_counts(tmp_path):
+    tuner = search(tmp_path, Curves([0.5, 0.2, 0.4]), oracle(1))
+    trial = trial_of(tuner)
+    assert [each.step for each in trial.metrics.get_history("val_loss")] == [0, 1, 2]
+    assert trial.status == "COMPLETED"
+    assert (trial.score, trial.best_step) == (0.2, 1)
+    # The study has the curve too.
+    (optuna_trial,) = tuner.oracle.study.trials
+    assert optuna_trial.intermediate_values == {0: 0.5, 1: 0.2, 2: 0.4}
+    assert optuna_trial.value == 0.2
 
 
 @pytest.mark.parametrize(
-    ("searched", "max_trials", "points"),
-    [(5, 20, 5), (12, 20, 10), (1, 20, 3), (4, 3, 1), (2, 1, 1)],
+    ("curve", "best"),
+    [([math.nan, 0.3, 0.4], 1), ([None, 0.3, None, 0.2], 3), ([0.3, math.nan], 0)],
 )
-def test_half_of_a_bayesian_search_is_left_for_its_model(searched, max_trials, points):
-    assert initial_points(searched, max_trials) == points
+def test_epochs_without_a_number_do_not_count(tmp_path, curve, best):
+    tuner = search(tmp_path, Curves(curve), oracle(1))
+    assert trial_of(tuner).best_step == best
 
 
-def plain(hp):
-    model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
-    hp.Fixed("units", 2)
-    model.compile(keras.optimizers.SGD(hp.Float("learning_rate", 1e-3, 1e-1)), "mse")
-    return model
+def test_validation_every_other_epoch(tmp_path):
+    tuner = search(tmp_path, own=oracle(1), epochs=4, validation_freq=2)
+    assert [each.step for each in trial_of(tuner).metrics.get_history("val_loss")] == [1, 3]
 
 
-def test_a_bayesian_search_fits_its_model(tmp_path):
-    options = {"hypermodel": plain, "tuner": "bayesian", "epochs": 1, "verbose": 0, "seed": 0}
-    options |= {"directory": tmp_path / "p", "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db"}
-    result = tune(data(), data(), **options, max_trials=4)
-    assert result.tuner.oracle.num_initial_points == 2
-    # Two were drawn at random; the fourth was proposed from the first three.
-    assert len(result.tuner.oracle.gpr.X_train_) == 3
-    # Nothing in this search is about dropout.
-    assert "Gain" not in result.summary()
+def test_a_trial_that_diverges_fails_with_its_reason_and_the_search_goes_on(tmp_path):
+    nan = [math.nan, math.nan]
+    tuner = search(tmp_path, Curves(nan, nan, nan, nan, [0.3]), oracle(5))
+    states = [trial_of(tuner, number).status for number in range(5)]
+    assert states == ["FAILED"] * 4 + ["COMPLETED"]
+    assert "`val_loss` was NaN or infinite in every epoch" in trial_of(tuner).message
+    assert [each.state.name for each in tuner.oracle.study.trials] == ["FAIL"] * 4 + ["COMPLETE"]
+
+
+def test_training_ends_where_the_loss_is_no_number(tmp_path):
+    def explode(hp):
+        hp.Float("x", 0.0, 1.0)
+        model = build(hp)
+        model.compile(keras.optimizers.SGD(1e30), "mse")
+        return model
+
+    tuner = search(tmp_path, explode, oracle(1, objective="loss"), epochs=50)
+    histories = trial_of(tuner).metrics.metrics
+    assert not histories or len(histories["loss"].get_history()) < 5
+
+
+def test_a_retry_is_judged_by_itself(tmp_path):
+    nan = [math.nan]
+    tuner = search(tmp_path, Curves(nan, [0.3, 0.4]), oracle(1, max_retries_per_trial=1))
+    trial = trial_of(tuner)
+    assert (trial.status, trial.score, trial.best_step) == ("COMPLETED", 0.3, 0)
+    first, second = tuner.oracle.study.trials
+    assert (first.state.name, second.state.name) == ("FAIL", "COMPLETE")
+    assert second.user_attrs["retry_of"] == first.number
+    assert second.params == first.params
+
+
+class OutOfMemory(kt.HyperModel):
+    """A model that does not fit, as the three backends and Python say it."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def build(self, hp):
+        hp.Float("x", 0.0, 1.0)
+        return build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        raise self.error
+
+
+class OutOfMemoryError(RuntimeError):
+    """The name that torch gives it."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("too much"),
+        OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes"),
+    ],
+)
+def test_out_of_memory_fails_the_trial_alone(tmp_path, error):
+    # Four in a row are more than the three failures that end a search of broken trials.
+    tuner = search(tmp_path, OutOfMemory(error), oracle(4, max_retries_per_trial=3))
+    assert [trial_of(tuner, number).status for number in range(4)] == ["FAILED"] * 4
+    assert trial_of(tuner).message.startswith("Out of memory: the model of this trial")
+    assert "MemoryError" in trial_of(tuner).message or "RuntimeError" in trial_of(tuner).message
+
+
+def test_broken_trials_end_the_search_and_the_next_one_can_go_on(tmp_path):
+    with pytest.raises(RuntimeError, match="exceeded the limit of 3"):
+        search(tmp_path, OutOfMemory(ValueError("a bug")), oracle(10))
+    # Keras Tuner would refuse this folder for ever.
+    tuner = search(tmp_path, Curves([0.5], [0.4]), oracle(5))
+    assert len(tuner.oracle.trials) == 5
+
+
+def pruning_curves():
+    """Five good trials, then a bad one, then a bad one that becomes good."""
+    good = [np.linspace(1.0, 0.1 + 0.01 * number, 8).tolist() for number in range(5)]
+    return [
+        *good,
+        [1.0 + 0.01 * epoch for epoch in range(8)],
+        [1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.05, 0.04],
+    ]
+
+
+def test_a_trial_that_promises_nothing_is_stopped(tmp_path):
+    curves = Curves(*pruning_curves())
+    pruner = rdt.oracle.make_pruner(None, warm_up=4)
+    tuner = search(tmp_path, curves, oracle(7, pruner=pruner))
+    # The bad one was stopped after its warm-up, the one that kept getting better was not.
+    assert curves.epochs[:5] == [8] * 5
+    assert 4 < curves.epochs[5] < 8
+    assert curves.epochs[6] == 8
+    states = [each.state.name for each in tuner.oracle.study.trials]
+    assert states == ["COMPLETE"] * 5 + ["PRUNED", "COMPLETE"]
+    assert trial_of(tuner, 5).status == "STOPPED"
+    assert trial_of(tuner, 5) not in tuner.oracle.get_best_trials(6)
+
+
+def test_a_plain_keras_tuner_is_never_stopped(tmp_path):
+    pruner = rdt.oracle.make_pruner("median", warm_up=1)
+    own = oracle(6, pruner=pruner)
+    tuner = kt.Tuner(own, Curves(*pruning_curves()), directory=tmp_path, project_name="p")
+    x, y = data()
+    tuner.search(x, y, validation_data=(x, y), batch_size=8, verbose=0)
+    assert {trial.status for trial in own.trials.values()} == {"COMPLETED"}
+    assert {each.state.name for each in own.study.trials} == {"COMPLETE"}
+
+
+def test_several_trainings_count_by_the_best_epoch_of_their_mean(tmp_path):
+    curves = Curves([0.5, 0.1, 0.9], [0.5, 0.7, 0.3])
+    tuner = search(tmp_path, curves, oracle(1), {"executions_per_trial": 2})
+    # Means 0.5, 0.4, 0.6; Keras Tuner would add the best of each: 0.2.
+    assert trial_of(tuner).score == pytest.approx(0.4)
+    assert trial_of(tuner).best_step == 1
+
+
+def test_a_training_that_ends_early_counts_with_its_best(tmp_path):
+    curves = Curves([0.5, 0.3], [0.5, 0.5, 0.5, 0.1])
+    tuner = search(tmp_path, curves, oracle(1), {"executions_per_trial": 2})
+    assert trial_of(tuner).score == pytest.approx((0.3 + 0.1) / 2)
+    assert trial_of(tuner).best_step == 3
+
+
+def test_executions_start_from_other_weights_and_the_same_seed_repeats_them(tmp_path):
+    class Starts(kt.HyperModel):
+        seen = ()
+
+        def build(self, hp):
+            hp.Float("x", 0.0, 1.0)
+            return build(hp)
+
+        def fit(self, hp, model, *args, **kwargs):
+            self.seen = (*self.seen, model.get_weights()[0].copy())
+            return model.fit(*args, **kwargs)
+
+    seen = []
+    for name in "ab":
+        hypermodel = Starts()
+        search(tmp_path / name, hypermodel, oracle(1), {"executions_per_trial": 2})
+        seen.append(hypermodel.seen)
+    assert not np.allclose(seen[0][0], seen[0][1])
+    assert all(np.array_equal(one, other) for one, other in zip(*seen, strict=True))
+
+
+@pytest.mark.parametrize("cv", [3, TimeSeriesSplit(3)])
+def test_cross_validation_trains_once_a_fold(tmp_path, cv):
+    class Parts(kt.HyperModel):
+        parts = ()
+
+        def build(self, hp):
+            hp.Float("x", 0.0, 1.0)
+            return build(hp)
+
+        def fit(self, hp, model, *args, x, y, validation_data, **kwargs):
+            self.parts = (*self.parts, (len(x), len(validation_data[0])))
+            return model.fit(x, y, validation_data=validation_data, **kwargs)
+
+    hypermodel = Parts()
+    tuner = search(tmp_path, hypermodel, oracle(1), {"cv": cv})
+    whole = isinstance(cv, int)
+    assert hypermodel.parts == (((16, 8),) * 3 if whole else ((6, 6), (12, 6), (18, 6)))
+    values = trial_of(tuner).metrics.get_history("val_loss")[0].value
+    assert len(values) == 3
+
+
+def test_cross_validation_wants_arrays_and_no_validation_data(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="number of folds of at least 2"):
+        rdt.Tuner(oracle(), build, cv=1, directory=tmp_path)
+    tuner = rdt.Tuner(oracle(), build, cv=2, directory=tmp_path)
+    x, y = data()
+    with pytest.raises(InvalidArgumentError, match="takes the validation data from the training"):
+        tuner.search(x, y, validation_data=(x, y))
+
+
+def test_only_the_best_weights_are_kept(tmp_path):
+    curves = Curves([0.5], [0.1], [0.4], [0.2])
+    tuner = search(tmp_path, curves, oracle(4), {"keep_checkpoints": 2})
+    kept = {path.parent.name for path in tmp_path.rglob("*.weights.h5")}
+    assert kept == {"trial_1", "trial_3"}
+    tuner.get_best_models(2)
+    with pytest.raises(RecdropError, match="keep_checkpoints"):
+        tuner.load_model(trial_of(tuner, 0))
+
+
+def test_the_weights_are_those_of_the_best_epoch(tmp_path):
+    class Remembers(Curves):
+        def build(self, hp):
+            return super().build(hp)
+
+        def fit(self, hp, model, *args, callbacks=(), **kwargs):
+            seen = self.seen = []
+
+            class See(keras.callbacks.Callback):
+                def on_epoch_end(self, epoch, logs=None):
+                    seen.append(self.model.get_weights())
+
+            return super().fit(hp, model, *args, callbacks=[See(), *callbacks], **kwargs)
+
+    hypermodel = Remembers([0.5, 0.1, 0.3])
+    tuner = search(tmp_path, hypermodel, oracle(1))
+    best = tuner.get_best_models(1)[0].get_weights()
+    for weights, expected, last in zip(best, hypermodel.seen[1], hypermodel.seen[2], strict=True):
+        np.testing.assert_array_equal(weights, expected)
+        assert not np.array_equal(weights, last)
+
+
+def test_callbacks_are_copied_or_made_for_each_training(tmp_path):
+    class Uncopyable(keras.callbacks.Callback):
+        made = 0
+
+        def __init__(self):
+            super().__init__()
+            Uncopyable.made += 1
+
+        def __deepcopy__(self, memo):
+            raise TypeError("cannot pickle a lock")
+
+    search(tmp_path / "a", own=oracle(2), callbacks=[Uncopyable, lambda: Uncopyable()])
+    assert Uncopyable.made == 4
+    with pytest.raises(RecdropError, match=r"Pass a function that makes one: callbacks=\[lambda"):
+        search(tmp_path / "b", callbacks=[Uncopyable()])
+    with pytest.raises(RecdropError, match="made no callback"):
+        search(tmp_path / "c", callbacks=[lambda: "nothing"])
+
+
+def test_milliseconds_of_a_step_are_a_metric_and_can_be_an_objective(tmp_path):
+    objective = ["val_loss", kt.Objective(MILLISECONDS, "min")]
+    tuner = search(tmp_path, own=oracle(4, objective=objective))
+    study = tuner.oracle.study
+    assert len(study.directions) == 2
+    trial = trial_of(tuner)
+    metrics = {name: trial.metrics.get_history(name) for name in ("val_loss", MILLISECONDS)}
+    at_best = [history[trial.best_step].mean() for history in metrics.values()]
+    assert study.trials[0].values == pytest.approx(at_best)
+    assert at_best[1] > 0
+    front = {each.trial_id for each in tuner.oracle.pareto_trials()}
+    assert front == {each.user_attrs["keras_tuner_id"] for each in study.best_trials}
+
+
+def test_an_objective_to_grow_among_several(tmp_path):
+    objective = [kt.Objective("val_accuracy", "max"), kt.Objective("val_loss", "min")]
+    tuner = search(tmp_path, own=oracle(3, objective=objective))
+    best = tuner.oracle.get_best_trials(1)[0]
+    accuracies = [
+        max(each.mean() for each in trial.metrics.get_history("val_accuracy"))
+        for trial in tuner.oracle.trials.values()
+    ]
+    assert -best.score == max(accuracies)
+
+
+@pytest.mark.parametrize("returned", [0.25, {"val_loss": 0.25, "extra": 1.0}, [0.2, 0.3]])
+def test_what_a_fit_returns_is_the_outcome(tmp_path, returned):
+    class Returns(kt.HyperModel):
+        def build(self, hp):
+            hp.Float("x", 0.0, 1.0)
+            return build(hp)
+
+        def fit(self, hp, model, *args, **kwargs):
+            model.fit(*args, **kwargs)
+            return returned
+
+    trial = trial_of(search(tmp_path, Returns(), oracle(1)))
+    assert trial.score == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"), [(None, "Received: None"), ({"f": 1}, "val_loss")]
+)
+def test_a_fit_that_returns_nothing_useful_ends_the_search(tmp_path, returned, message):
+    class Returns(kt.HyperModel):
+        def build(self, hp):
+            return build(hp)
+
+        def fit(self, hp, model, *args, **kwargs):
+            return returned
+
+    with pytest.raises(kt.errors.FatalError, match=message):
+        search(tmp_path, Returns())
+
+
+def test_a_subclass_may_return_the_objective(tmp_path):
+    class BlackBox(rdt.Tuner):
+        def run_trial(self, trial, *args, **kwargs):
+            return (trial.hyperparameters.Float("x", -1.0, 1.0) - 0.5) ** 2
+
+    own = rdt.OptunaOracle(kt.Objective("y", "min"), 5, seed=0)
+    tuner = BlackBox(own, directory=tmp_path, project_name="p")
+    tuner.search()
+    assert len(own.trials) == 5
+    assert all(trial.status == "COMPLETED" for trial in own.trials.values())
+    assert json.loads((tmp_path / "p" / "oracle.json").read_text())["end_order"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("loss", "mse"), ("keep_checkpoints", 0), ("reuse_models", -1), ("reuse_models", True)],
+)
+def test_arguments_that_cannot_be_worked_with(tmp_path, argument, value):
+    with pytest.raises(InvalidArgumentError, match=f"`{argument}`"):
+        rdt.Tuner(oracle(), build, directory=tmp_path, **{argument: value})
+
+
+@pytest.mark.parametrize(
+    "kind", [kt.oracles.RandomSearchOracle, kt.oracles.BayesianOptimizationOracle]
+)
+def test_with_keras_tuners_own_oracles(tmp_path, kind):
+    tuner = search(tmp_path, own=kind(kt.Objective("val_loss", "min"), 2, seed=1))
+    assert [trial_of(tuner, number).status for number in range(2)] == ["COMPLETED"] * 2
+    assert trial_of(tuner).score == trial_of(tuner).metrics.get_best_value("val_loss")
+
+
+def test_a_search_ends_when_its_time_is_over(tmp_path):
+    tuner = search(tmp_path, own=oracle(1000, timeout=1.0))
+    assert 1 <= len(tuner.oracle.trials) < 1000
+    with pytest.raises(InvalidArgumentError, match="seconds, more than 0"):
+        oracle(timeout=0)

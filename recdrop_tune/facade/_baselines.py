@@ -15,6 +15,8 @@ BASELINES = ("none", "native")
 def enqueue_baselines(oracle: Any) -> None:
     """Has the baselines which the space offers tried first, all else at its middle value.
 
+    A rate that moves is no baseline: it stays, where the space offers that.
+
     Args:
         oracle: Any oracle; only an `OptunaOracle` takes configurations.
     """
@@ -28,9 +30,15 @@ def enqueue_baselines(oracle: Any) -> None:
 
 
 def _choose(wrapper: str, hp: HyperParameter) -> Any:
+    if _is(hp, "schedule") and "constant" in hp.values:
+        return "constant"
     return wrapper if _is_wrapper(hp) else middle(hp)
 
 
 def _is_wrapper(hp: HyperParameter) -> bool:
+    return _is(hp, "wrapper") and not is_fixed(hp)
+
+
+def _is(hp: HyperParameter, key: str) -> bool:
     # `dropout_rnn` puts its name before: `encoder/wrapper`.
-    return hp.name.rpartition("/")[2] == "wrapper" and not is_fixed(hp)
+    return bool(hp.name.rpartition("/")[2] == key)

@@ -14,9 +14,10 @@ import keras_tuner as kt
 from optuna.samplers import BaseSampler
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.hypermodels._scheduled import unscheduled
 from recdrop_tune.oracle._samplers import make_sampler
 from recdrop_tune.tracking._uris import check_databases
-from recdrop_tune.tuner import TUNERS
+from recdrop_tune.tuner import ORACLES
 
 # Parameters of a `fit` which Keras Tuner fills in, or for which `tune` has a name of its own.
 _NOT_PASSED_ON = {"self", "hp", "model", "x", "y", "args", "kwargs"}
@@ -48,8 +49,8 @@ def check_optuna(tuner: str, storage: Any, sampler: Any, uri: str) -> None:
 
     They have no use with other tuners, and Optuna and MLflow cannot share a database.
     """
-    if tuner not in TUNERS:
-        raise invalid_argument("tuner", expected=f"one of {', '.join(TUNERS)}", received=tuner)
+    if tuner not in ORACLES:
+        raise invalid_argument("tuner", expected=f"one of {', '.join(ORACLES)}", received=tuner)
     for argument, value in {"storage": storage, "sampler": sampler}.items():
         if value is not None and tuner != "optuna":
             expected = f"None with tuner={tuner!r}: it is Optuna's"
@@ -69,7 +70,7 @@ def check_fit_arguments(
         hypermodel: The hypermodel; what a `fit` of its own names may be given too.
         known: Names of the arguments of `tune`.
     """
-    fits = [keras.Model.fit]
+    hypermodel, fits = unscheduled(hypermodel), [keras.Model.fit]
     fits += [type(hypermodel).fit] if isinstance(hypermodel, kt.HyperModel) else []
     taken = {name for fit in fits for name in inspect.signature(fit).parameters} - _NOT_PASSED_ON
     for name in fit_kwargs:

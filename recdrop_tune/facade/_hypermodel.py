@@ -10,6 +10,7 @@ import keras_tuner as kt
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.hypermodels import SequenceClassifier
 from recdrop_tune.hypermodels._data import Task, check_validation_task
+from recdrop_tune.hypermodels._scheduled import unscheduled
 from recdrop_tune.spaces import SearchSpace
 
 
@@ -27,6 +28,7 @@ def as_hypermodel(
     Raises:
         InvalidArgumentError: The hypermodel is none, or has a space of its own beside `space`.
     """
+    hypermodel = unscheduled(hypermodel)
     if hypermodel is None:
         hypermodel = _inferred(train, validation, space)
     elif space != "quick":

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.hypermodels import AbstractHyperModel, scheduled
 
 
 class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
@@ -22,42 +19,25 @@ class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
 
 
 class TrialHyperModel(kt.HyperModel):
-    """Seeds each trial and checks that the objective is among the metrics.
-
-    With a seed, each trial's weights, shuffling and dropout masks follow from the seed and the
-    trial's own hyperparameters: a trial has the same result whatever was run before it. (On a GPU,
-    kernels that are not deterministic can still make a difference.)
+    """Moves rates by schedules, looks for the objective in the metrics, notes what is being built.
 
     Args:
         hypermodel: The hypermodel.
         objective: The objective.
-        seed: Seed of the search; `None` leaves the random state alone.
 
     Attributes:
         building: The hyperparameters of the model that is being built, or could not be built.
     """
 
-    def __init__(self, hypermodel: Any, objective: kt.Objective, seed: int | None) -> None:
+    def __init__(self, hypermodel: Any, objective: kt.Objective) -> None:
         super().__init__()
-        self._hypermodel = hypermodel
+        self._hypermodel = scheduled(hypermodel)
+        self._own_fit = type(hypermodel).fit not in (kt.HyperModel.fit, AbstractHyperModel.fit)
         self._objective = objective
-        self._seed = seed
-        self._searching = False
         self.building: Any = None
 
-    @contextmanager
-    def searching(self) -> Iterator[None]:
-        """Seeds what is built meanwhile; a model that is only loaded leaves the random state alone."""
-        self._searching = True
-        try:
-            yield
-        finally:
-            self._searching = False
-
     def build(self, hp: Any) -> Any:
-        """Builds the model, during the search from the trial's own seed."""
-        if self._searching and self._seed is not None:
-            keras.utils.set_random_seed(trial_seed(self._seed, hp.values))
+        """Builds the model."""
         self.building = hp
         model = self._hypermodel.build(hp)
         self.building = None
@@ -74,7 +54,7 @@ class TrialHyperModel(kt.HyperModel):
             ObjectiveNotReportedError: The objective is not among the metrics.
         """
         callbacks = list(kwargs.pop("callbacks", None) or [])
-        if type(self._hypermodel).fit is kt.HyperModel.fit:
+        if not self._own_fit and kwargs.get("validation_freq", 1) == 1:
             # A `fit` of the user's own may compute the objective after training.
             callbacks.append(_ObjectiveCheck(self._objective))
         result = self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
@@ -107,12 +87,3 @@ def check_objective(objective: kt.Objective, metrics: Any) -> None:
             f"reports: {', '.join(sorted(metrics))}. Take one of them as `objective`, or compile the "
             "model with the metric."
         )
-
-
-def trial_seed(seed: int, values: dict[str, Any]) -> int:
-    """Derives a trial's seed from the search's seed and the trial's hyperparameters.
-
-    The bookkeeping of Hyperband (`tuner/...`) counts: going on with a trial is another training.
-    """
-    text = json.dumps([seed, sorted(values.items())], default=str)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

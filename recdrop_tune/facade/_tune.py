@@ -111,7 +111,7 @@ def tune(
     search = project.Fingerprint(described, goal.name, goal.direction, tuner, **info)
     folder = _new_folder(experiment) if directory is None else Path(directory)
     search_id = project.claim(folder, search, overwrite)
-    trials, name = TrialHyperModel(model, goal, seed), f"{folder.name}-{search_id[:8]}"
+    trials, name = TrialHyperModel(model, goal), f"{folder.name}-{search_id[:8]}"
     plan = SearchPlan(trials, goal, max_trials, epochs, folder, seed, storage, name, sampler)
     made = set_up(tuner, plan, trials)
     project.write(folder, search_id, search)
@@ -119,7 +119,7 @@ def tune(
     listeners = [_progress(folder, verbose)] if verbose else []
     more: dict[str, Any] = {"listeners": listeners, "space": described, "info": info}
     tracking = track(made, experiment=experiment, tracking_uri=uri, **more)
-    with told(folder, verbose), trials.searching():
+    with told(folder, verbose):
         run(made, tracking, fit)
     return TuneResult(made, tracking)
 

@@ -2,6 +2,7 @@
 
 from recdrop_tune.hypermodels._base import AbstractHyperModel as AbstractHyperModel
 from recdrop_tune.hypermodels._dropout_rnn import dropout_rnn as dropout_rnn
+from recdrop_tune.hypermodels._scheduled import scheduled as scheduled
 from recdrop_tune.hypermodels.sequence_classifier import SequenceClassifier as SequenceClassifier
 
-__all__ = ["AbstractHyperModel", "SequenceClassifier", "dropout_rnn"]
+__all__ = ["AbstractHyperModel", "SequenceClassifier", "dropout_rnn", "scheduled"]

@@ -11,6 +11,7 @@ import keras
 import keras_tuner
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.hypermodels._scheduled import with_schedules
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import wrap
 
@@ -21,7 +22,8 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
     """A model of recurrent layers, each with the same dropout, for Keras Tuner to search over.
 
     A subclass says what comes after the layers (`head`) and what is minimized (`loss`); it sets
-    `return_sequences` where its head wants every step.
+    `return_sequences` where its head wants every step. One with a `fit` of its own trains by
+    `super().fit(...)`, which moves the rates where the space has a `schedule`.
 
     Args:
         input_shape: Shape of one sequence, `(time, features)`; `time` may be `None`.
@@ -91,6 +93,25 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
             metrics=[_fresh(metric) for metric in self.metrics],
         )
         return model
+
+    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Trains the model, its rates moved by the sampled schedule.
+
+        Args:
+            hp: The hyperparameters that `build` was called with.
+            model: The model that it returned.
+            *args: Arguments of `keras.Model.fit`.
+            **kwargs: The same. The caller's list of callbacks stays as it is.
+
+        Returns:
+            What `keras.Model.fit` returns. The model's rates are the configured ones again.
+        """
+        if self.space.schedule is not None:
+            # A copy, for a hypermodel that is not tunable adds nothing to the search space.
+            schedule = self.space.sample(hp.copy()).schedule
+            moving = {} if schedule == "constant" else {schedule: None}
+            kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), moving)
+        return super().fit(hp, model, *args, **kwargs)
 
     def _layer(self, sample: Sample, return_sequences: bool) -> Any:
         layer = _CELLS[sample.cell](sample.units, return_sequences=return_sequences)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.hypermodels._scheduled import ask, can_ask
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import wrap
 
@@ -11,8 +13,9 @@ from recdrop_tune.wrappers import wrap
 def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "lstm") -> Any:
     """Wraps a recurrent layer with the dropout that the hyperparameters name.
 
-    It registers `wrapper`, `placement` and `rate` of the space on `hp`; what the space says about
-    the size of the model is not used, for the model is yours.
+    It registers `wrapper`, `placement`, `rate` and `schedule` of the space on `hp`; what the space
+    says about the size of the model is not used, for the model is yours. A schedule takes a callback
+    in `fit`: `tune` adds it, and for other tuners `recdrop_tune.scheduled(build)` does.
 
     Args:
         hp: The `keras_tuner.HyperParameters` that the build function was called with.
@@ -27,7 +30,8 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
 
     Raises:
         SearchSpaceError: The space is not valid.
-        InvalidArgumentError: The layer is not one that can be wrapped.
+        InvalidArgumentError: The layer is not one that can be wrapped, or the space has a
+            `schedule` that nobody would carry out.
 
     Example:
         >>> import keras, keras_tuner
@@ -38,5 +42,16 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
         >>> hp.values
         {'encoder/wrapper': 'recurrent', 'encoder/placement': 'recurrent', 'encoder/rate': 0.2}
     """
-    sample = SearchSpace.load(space).sample_dropout(hp, name)
-    return wrap(layer, sample.wrapper, **sample.wrap_arguments())
+    loaded = SearchSpace.load(space)
+    if loaded.schedule not in (None, "constant") and not can_ask():
+        raise invalid_argument(
+            "space",
+            expected="no `schedule` in a build function alone: rates are moved by a callback in `fit`",
+            received={"schedule": loaded.to_dict()["schedule"]},
+            fix="Give the tuner `recdrop_tune.scheduled(build)` in the place of `build`.",
+        )
+    sample = loaded.sample_dropout(hp, name)
+    wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments())
+    if loaded.schedule is not None:
+        ask(wrapped, sample.schedule)
+    return wrapped

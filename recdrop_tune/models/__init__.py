@@ -8,6 +8,8 @@ from recdrop_tune.models._plain import to_plain as to_plain
 from recdrop_tune.models._rate_schedule import RateSchedule as RateSchedule
 from recdrop_tune.models._report import Explanation as Explanation
 from recdrop_tune.models._report import LayerExplanation as LayerExplanation
+from recdrop_tune.models._reuse import renew as renew
+from recdrop_tune.models._reuse import structure as structure
 from recdrop_tune.models._schedules import SCHEDULES as SCHEDULES
 
 __all__ = [
@@ -19,5 +21,7 @@ __all__ = [
     "RateSchedule",
     "explain",
     "mc_predict",
+    "renew",
+    "structure",
     "to_plain",
 ]

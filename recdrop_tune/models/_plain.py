@@ -69,8 +69,12 @@ def _check_inference(model: Any) -> None:
 
 
 def _configuration(model: Any) -> dict[str, Any]:
+    # Keras has to know the noise functions to write them down, although plain layers have none.
+    functions: list[Any] = [getattr(layer, "function", None) for layer in dropout_layers(model)]
+    names = {each.__name__: each for each in functions if hasattr(each, "__name__")}
     try:
-        return dict(keras.saving.serialize_keras_object(model))
+        with keras.saving.custom_object_scope(names):
+            return dict(keras.saving.serialize_keras_object(model))
     except NotImplementedError as error:
         raise invalid_argument(
             "model",

@@ -74,7 +74,7 @@ SCHEDULES: dict[str, Schedule] = {
     "annealed": annealed,
     "ramp": ramp,
 }
-"""The schedules that `RateSchedule` knows by name."""
+"""The schedules that `RateSchedule` knows by name: those of `catalog.SCHEDULE_NAMES`."""
 
 
 def schedule_of(schedule: str | Schedule) -> Schedule:

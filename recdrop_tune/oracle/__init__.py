@@ -1,5 +1,27 @@
-"""Optuna as an oracle of Keras Tuner."""
+"""The oracle: Optuna behind Keras Tuner's protocol, and what every oracle here needs to survive a crash."""
 
+from recdrop_tune.oracle._failures import NOT_A_NUMBER as NOT_A_NUMBER
+from recdrop_tune.oracle._failures import OUT_OF_MEMORY as OUT_OF_MEMORY
+from recdrop_tune.oracle._files import Resumable as Resumable
+from recdrop_tune.oracle._files import write_atomically as write_atomically
+from recdrop_tune.oracle._pruners import make_pruner as make_pruner
+from recdrop_tune.oracle._samplers import make_sampler as make_sampler
+from recdrop_tune.oracle._scores import first_value as first_value
+from recdrop_tune.oracle._scores import forget_metrics as forget_metrics
+from recdrop_tune.oracle._scores import metrics_at as metrics_at
+from recdrop_tune.oracle._scores import objectives as objectives
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle as OptunaOracle
 
-__all__ = ["OptunaOracle"]
+__all__ = [
+    "NOT_A_NUMBER",
+    "OUT_OF_MEMORY",
+    "OptunaOracle",
+    "Resumable",
+    "first_value",
+    "forget_metrics",
+    "make_pruner",
+    "make_sampler",
+    "metrics_at",
+    "objectives",
+    "write_atomically",
+]

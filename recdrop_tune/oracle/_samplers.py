@@ -16,6 +16,7 @@ from recdrop_tune.errors import invalid_argument
 _SAMPLERS: dict[str, Any] = {
     "cmaes": optuna.samplers.CmaEsSampler,
     "gp": optuna.samplers.GPSampler,
+    "nsga2": optuna.samplers.NSGAIISampler,
     "qmc": optuna.samplers.QMCSampler,
     "random": optuna.samplers.RandomSampler,
 }
@@ -25,7 +26,8 @@ def make_sampler(name: str | None, seed: int | None) -> BaseSampler:
     """Makes an Optuna sampler; `None` or `"tpe"` is the default for conditional spaces.
 
     Args:
-        name: One of `"tpe"`, `"random"`, `"qmc"`, `"gp"` (needs torch) and `"cmaes"` (needs cmaes).
+        name: One of `"tpe"`, `"random"`, `"qmc"`, `"nsga2"` (several objectives), `"gp"` (needs
+            torch) and `"cmaes"` (needs cmaes).
         seed: Seed of the sampler.
 
     Raises:

@@ -1,57 +1,66 @@
-"""`OptunaOracle`: Optuna's samplers behind Keras Tuner's oracle protocol."""
+"""`OptunaOracle`: Optuna's samplers and pruners behind Keras Tuner's oracle protocol."""
 
 from __future__ import annotations
 
+import copy
+import threading
+import time
 from collections.abc import Iterable, Mapping
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
 import optuna
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.storages import BaseStorage
 
-from recdrop_tune.errors import ProjectError
-from recdrop_tune.oracle._conditional import (
-    Values,
-    combinations,
-    complete,
-    is_active,
-    is_finite,
-    is_fixed,
-    walk,
-)
-from recdrop_tune.oracle._distributions import suggest, to_drawn
-from recdrop_tune.oracle._samplers import make_sampler, quiet_optuna, spread_seed
-
-# An ask costs milliseconds, a trial minutes: worth some asks before listing the configurations.
-_MAX_DUPLICATES = 20
-# More configurations than that are not listed in search of one not tried yet.
-_MAX_LISTED = 20_000
+from recdrop_tune.oracle import _scores as scores
+from recdrop_tune.oracle._ask_tell import AskTell
+from recdrop_tune.oracle._failures import Failures
+from recdrop_tune.oracle._files import Resumable
+from recdrop_tune.oracle._proposals import propose
+from recdrop_tune.oracle._pruners import make_pruner
+from recdrop_tune.oracle._samplers import make_sampler
+from recdrop_tune.oracle._study import open_study
+from recdrop_tune.oracle._workers import Liveness, check_seconds
 
 
-class OptunaOracle(kt.Oracle):
+class OptunaOracle(Resumable, kt.Oracle):
     """Lets an Optuna study propose the hyperparameters of a Keras Tuner search.
 
-    It works in any `keras_tuner.Tuner`. Only active hyperparameters are proposed, none twice while
-    the space offers others, and a small space ends the search when all of it has been tried. The
-    study is opened by the first trial, never by the constructor.
+    It works in any `keras_tuner.Tuner`, also as the chief of Keras Tuner's chief and workers. Only
+    active hyperparameters are proposed, none twice while the space offers others, and a small space
+    ends the search when all of it has been tried. The study is opened by the first trial, never by
+    the constructor.
+
+    Epochs that a tuner reports (`recdrop_tune.Tuner` does, `keras_tuner.Tuner` does not) are judged by
+    the pruner: the answer to a trial that promises nothing has the status `STOPPED`.
 
     Args:
-        objective: As for `keras_tuner.Oracle`.
+        objective: As for `keras_tuner.Oracle`. Of a list, the study finds the Pareto front
+            (`pareto_trials`); the first one picks a trial's best epoch.
         max_trials: The most trials that are run.
         sampler: An Optuna sampler, or the name of one: `"tpe"` (the default: multivariate and
-            grouped, for conditional spaces), `"random"`, `"qmc"`, `"gp"`, `"cmaes"`.
+            grouped, for conditional spaces), `"random"`, `"qmc"`, `"gp"`, `"cmaes"`, `"nsga2"`.
+        pruner: An Optuna pruner, or the name of one: `"patient_median"` (the default: after ten epochs,
+            trials that stopped getting better and are worse than the median), `"median"`,
+            `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
         storage: An Optuna storage or storage URL. By default the file `optuna.journal` in the
             project folder.
         study_name: Name of the study; by default the name of the project.
         enqueue: Configurations to try first. What one leaves open takes its middle value.
+        timeout: Seconds after which no more trials are begun, counted from the first; the one under way
+            is finished.
+        worker_timeout: Seconds of silence after which a chief gives a worker up and has its trial run
+            again. Has to be longer than the longest epoch.
         seed: Seed of the sampler; the same seed proposes the same trials. 0 is a seed.
+        max_consecutive_failed_trials: How many trials may fail in a row before the search ends; those
+            that ran out of memory or diverged are not counted.
         **kwargs: Further arguments of `keras_tuner.Oracle`, such as `hyperparameters` and
             `max_retries_per_trial`.
+
+    Raises:
+        InvalidArgumentError: An argument cannot be worked with.
 
     Example:
         >>> oracle = OptunaOracle(objective="val_loss", max_trials=30, seed=0)
@@ -65,24 +74,39 @@ class OptunaOracle(kt.Oracle):
         max_trials: int | None = 10,
         *,
         sampler: BaseSampler | str | None = None,
+        pruner: BasePruner | str | None = None,
         storage: BaseStorage | str | None = None,
         study_name: str | None = None,
         enqueue: Iterable[Mapping[str, Any]] = (),
+        timeout: float | None = None,
+        worker_timeout: float = 1800.0,
         seed: int | None = None,
+        max_consecutive_failed_trials: int = 3,
         **kwargs: Any,
     ) -> None:
+        self._failures = Failures(max_consecutive_failed_trials)
+        # Keras Tuner counts every failure, those of earlier sessions too: its own limit is put away.
+        kwargs["max_consecutive_failed_trials"] = -1
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         if seed is not None:
             self.seed = seed  # Keras Tuner takes 0 for "no seed".
+        scores.check_directions(self.objective)
         if not isinstance(sampler, BaseSampler):
             make_sampler(sampler, self.seed)  # An unknown name has to fail here.
         self.sampler = sampler
+        self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
+        self.timeout = check_seconds("timeout", timeout)
+        self._deadline: float | None = None
         self._waiting = [dict(point) for point in enqueue]
         self._numbers: dict[str, int] = {}
-        self._opened: optuna.Study | None = None
+        self._opened: AskTell | None = None
         self._failure: Exception | None = None
+        self._lock = threading.RLock()
+        self._rerun: list[str] = []
+        seconds = check_seconds("worker_timeout", worker_timeout)
+        self._liveness = Liveness(float(seconds or 0.0), self._reap)
 
     @property
     def study(self) -> optuna.Study:
@@ -91,27 +115,36 @@ class OptunaOracle(kt.Oracle):
         Raises:
             ProjectError: The storage already holds a study of that name from another search.
         """
-        if self._opened is None:
-            self._opened = self._open()
-        return self._opened
+        return self._ask_tell.study
 
     def enqueue(self, point: Mapping[str, Any]) -> None:
-        """Has a configuration tried before the sampler's own proposals.
+        """Has a configuration tried before the sampler's own proposals, unless it has been tried.
 
         Args:
             point: Values by name. What it leaves open takes the middle value of its range.
         """
         self._waiting.append(dict(point))
 
+    def pareto_trials(self) -> list[Any]:
+        """Returns the complete trials that no other one beats in every objective."""
+        return scores.pareto(self.trials.values(), self.objective)
+
     def create_trial(self, tuner_id: str) -> Any:
         """Proposes the next trial; see `keras_tuner.Oracle.create_trial`."""
-        # Keras Tuner's lock stays taken after an exception, so what can fail does so outside of it.
-        self._enqueue_waiting()
-        trial = super().create_trial(tuner_id)
-        if self._failure is not None:
+        with self._lock:
+            self._liveness.hear(tuner_id)
+            if self.timeout is not None and self._deadline is None:
+                self._deadline = time.monotonic() + self.timeout
+            trial = self._next_trial(tuner_id)
+            # Keras Tuner's lock stays taken after an exception, so what fails is raised out of it.
             failure, self._failure = self._failure, None
-            raise failure
-        return trial
+            if failure is not None:
+                raise failure
+            if trial.status == "RUNNING":
+                self._begin(trial)
+            else:
+                self._liveness.forget(tuner_id)
+            return trial
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Asks the study for the values of one trial.
@@ -122,123 +155,102 @@ class OptunaOracle(kt.Oracle):
         Returns:
             Keras Tuner's answer: `"status"` and, while the search goes on, `"values"`.
         """
+        values = None
         try:
-            values = self._propose(trial_id)
+            if self._deadline is None or time.monotonic() < self._deadline:
+                values = propose(self, self._ask_tell, self._waiting, trial_id)
         except Exception as failure:  # Any storage or sampler may raise; see `create_trial`.
             self._failure = failure
-            values = None
-        if values is None:
-            return {"status": "STOPPED", "values": None}
-        return {"status": "RUNNING", "values": values}
+        return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
+
+    def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
+        """Takes an epoch of a trial; see `keras_tuner.Oracle.update_trial`.
+
+        Returns:
+            The trial; a copy with the status `STOPPED` where it is to be stopped.
+        """
+        with self._lock:
+            trial = super().update_trial(trial_id, metrics, step)
+            for tuner_id, ongoing in self.ongoing_trials.items():
+                if ongoing.trial_id == trial_id:
+                    self._liveness.hear(tuner_id)
+            if len(scores.objectives(self.objective)) > 1:
+                return trial  # Optuna prunes by one objective only.
+            value = float(metrics[self.objective.name])
+            if self._ask_tell.report(trial_id, value, int(step)):
+                trial = copy.copy(trial)
+                trial.status = "STOPPED"
+            return trial
+
+    def score_trial(self, trial: Any) -> None:
+        """Scores a trial by its best epoch that has a finite objective."""
+        scores.score(trial, self.objective)
 
     def end_trial(self, trial: Any) -> None:
-        """Ends a trial and tells the study how it went; see `keras_tuner.Oracle.end_trial`."""
-        try:
+        """Ends a trial and tells the study how it went; see `keras_tuner.Oracle.end_trial`.
+
+        Raises:
+            RuntimeError: Too many trials failed in a row.
+        """
+        with self._lock:
             super().end_trial(trial)
-        finally:
-            self._tell(self.trials[trial.trial_id])
+            ended = self.trials[trial.trial_id]
+            self._tell(ended)
+            self._failures.note(ended)
 
     def get_state(self) -> dict[str, Any]:
         """Returns what Keras Tuner saves, and which Optuna trial belongs to which of its trials."""
         state: dict[str, Any] = super().get_state()
-        return {**state, "optuna": {"numbers": self._numbers}}
+        own = {"numbers": self._numbers, "waiting": self._waiting}
+        return {**state, "retry_queue": [*state["retry_queue"], *self._rerun], "optuna": own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
         super().set_state(state)
         self._numbers = dict(state["optuna"]["numbers"])
+        self._waiting = [*state["optuna"].get("waiting", []), *self._waiting]
 
-    def _propose(self, trial_id: str) -> Values | None:
-        """Asks until the answer is new; `None` once the whole space has been tried."""
-        for _ in range(_MAX_DUPLICATES):
-            number, values = self._ask(trial_id)
-            if not self._tried(values):
-                self._numbers[trial_id] = number
-                return values
-            self.study.tell(number, state=TrialState.FAIL)
-        untried = self._first_untried()
-        if untried is None:
-            return None
-        self._enqueue_point(untried, skip_if_exists=False)
-        number, values = self._ask(trial_id)
-        self._numbers[trial_id] = number
-        return values
+    @property
+    def _ask_tell(self) -> AskTell:
+        if self._opened is None:
+            self._opened = AskTell(open_study(self, self._numbers), self._numbers)
+        return self._opened
 
-    def _ask(self, trial_id: str) -> tuple[int, Values]:
-        asked = self.study.ask()
-        values = walk(self.hyperparameters.space, lambda hp: suggest(asked, hp))
-        asked.set_user_attr("keras_tuner_id", trial_id)
-        return asked.number, values
+    def _next_trial(self, tuner_id: str) -> Any:
+        if tuner_id in self.ongoing_trials and not self.multi_worker:
+            # A worker that has died and come back: its trial starts anew.
+            self._ask_tell.discard(self.ongoing_trials[tuner_id].trial_id)
+        elif self._rerun:
+            trial = self.trials[self._rerun.pop(0)]
+            trial.status = "RUNNING"
+            self.tuner_ids.add(tuner_id)
+            self.ongoing_trials[tuner_id] = trial
+            self.save()
+            return trial
+        return super().create_trial(tuner_id)
 
-    def _tried(self, values: Values) -> bool:
-        return any(trial.hyperparameters.values == values for trial in self.trials.values())
-
-    def _first_untried(self) -> Values | None:
-        space = self.hyperparameters.space
-        if not is_finite(space):
-            return None
-        listed = islice(combinations(space), _MAX_LISTED)
-        return next((values for values in listed if not self._tried(values)), None)
-
-    def _enqueue_waiting(self) -> None:
-        while self._waiting:
-            self._enqueue_point(complete(self.hyperparameters.space, self._waiting.pop(0)))
-
-    def _enqueue_point(self, values: Values, skip_if_exists: bool = True) -> None:
-        drawn = {
-            hp.name: to_drawn(hp, values[hp.name])
-            for hp in self.hyperparameters.space
-            if not is_fixed(hp) and is_active(hp, values)
-        }
-        with quiet_optuna():
-            self.study.enqueue_trial(drawn, skip_if_exists=skip_if_exists)
+    def _begin(self, trial: Any) -> None:
+        """Has Optuna begin a trial that runs again: a retry, or one that a crash broke off."""
+        if not self._ask_tell.is_under_way(trial.trial_id):
+            scores.forget_metrics(trial)
+            space, values = self.hyperparameters.space, trial.hyperparameters.values
+            self._ask_tell.ask_again(trial.trial_id, space, values)
 
     def _tell(self, trial: Any) -> None:
-        """Passes the outcome on; a trial that Keras Tuner will run again is still under way."""
-        number = self._numbers.get(trial.trial_id)
-        if number is None or trial.status not in ("COMPLETED", "FAILED"):
-            return
         if trial.status == "COMPLETED":
-            self.study.tell(number, float(trial.score), skip_if_finished=True)
+            values = scores.values_of(trial, self.objective)
+            self._ask_tell.complete(trial.trial_id, values if len(values) > 1 else values[0])
+        elif trial.status == "STOPPED":
+            self._ask_tell.prune(trial.trial_id)
         else:
-            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+            self._ask_tell.fail(trial.trial_id)
 
-    def _open(self) -> optuna.Study:
-        folder = Path(self._project_dir)  # Keras Tuner has no public name for it.
-        name = self.study_name or folder.name
-        storage = self.storage
-        if storage is None:
-            storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-        study = self._load(storage, name)
-        number = len(study.get_trials(deepcopy=False))
-        if number and not self.trials and not (folder / "oracle.json").exists():
-            raise ProjectError(
-                f"The storage already holds a study named `{name}` of another search, with "
-                f"{number} trials. Give another `study_name` or another storage."
-            )
-        if not isinstance(self.sampler, BaseSampler):
-            study.sampler = make_sampler(self.sampler, spread_seed(self.seed, number))
-        self._settle(study)
-        return study
-
-    def _load(self, storage: BaseStorage | str, name: str) -> optuna.Study:
-        with quiet_optuna():
-            return optuna.create_study(
-                storage=storage,
-                study_name=name,
-                load_if_exists=True,
-                direction="maximize" if self.objective.direction == "max" else "minimize",
-                sampler=self.sampler if isinstance(self.sampler, BaseSampler) else None,
-            )
-
-    def _settle(self, study: optuna.Study) -> None:
-        """Ends Optuna trials which a crash left under way and that Keras Tuner will not run again."""
-        trials = {number: self.trials.get(id) for id, number in self._numbers.items()}
-        for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            trial = trials.get(left.number)
-            if trial is None:
-                study.tell(left.number, state=TrialState.FAIL)
-            elif trial.status == "COMPLETED":
-                study.tell(left.number, float(trial.score))
-            elif trial.status == "FAILED":
-                study.tell(left.number, state=TrialState.FAIL)
+    def _reap(self, tuner_id: str) -> None:
+        """Gives a worker up that went silent, and has its trial run again by another one."""
+        with self._lock:
+            trial = self.ongoing_trials.pop(tuner_id, None)
+            self.tuner_ids.discard(tuner_id)
+            if trial is not None:
+                self._ask_tell.discard(trial.trial_id)
+                self._rerun.append(trial.trial_id)
+            self.save()

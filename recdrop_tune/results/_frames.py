@@ -7,11 +7,12 @@ from typing import Any
 import keras_tuner as kt
 import pandas as pd
 
+from recdrop_tune.oracle import first_value, metrics_at, objectives
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.tracking import Tracking
 from recdrop_tune.tracking._records import readable
 
-_STATES = {"COMPLETED": "COMPLETE", "INVALID": "RETRY"}
+_STATES = {"COMPLETED": "COMPLETE", "STOPPED": "PRUNED", "INVALID": "RETRY"}
 _LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
 _CLOSING = {
     "best_epoch": "Int64",
@@ -36,7 +37,8 @@ def hyperparameter_columns(oracle: Any) -> dict[str, str]:
         The columns by the names of the hyperparameters, as tables show them.
     """
     metrics = [name for trial in oracle.trials.values() for name in trial.metrics.metrics]
-    taken = {*_LEADING, *_CLOSING, *_LOSSES, oracle.objective.name, *metrics}
+    goals = [objective.name for objective in objectives(oracle.objective)]
+    taken = {*_LEADING, *_CLOSING, *_LOSSES, *goals, *metrics}
     names = _types(oracle.hyperparameters.space)
     return {name: f"hp/{name}" if name in taken else name for name in names}
 
@@ -54,10 +56,10 @@ def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
         oracle: The oracle of the search.
         tracking: Its tracking.
     """
-    objective, space = oracle.objective, oracle.hyperparameters.space
+    objective, space = objectives(oracle.objective)[0], oracle.hyperparameters.space
     own, trials = hyperparameter_columns(oracle), map(oracle.get_trial, oracle.start_order)
     rows = [
-        {"number": number, **_outcome(trial, objective.name, own), **_record(trial, tracking)}
+        {"number": number, **_outcome(trial, oracle.objective, own), **_record(trial, tracking)}
         for number, trial in enumerate(trials)
     ]
     types = {own[name]: kind for name, kind in _types(space).items()}
@@ -69,15 +71,18 @@ def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def _outcome(trial: Any, objective: str, own: dict[str, str]) -> dict[str, Any]:
+def _outcome(trial: Any, objective: Any, own: dict[str, str]) -> dict[str, Any]:
     """What the oracle knows: the metrics are those of the trial's best epoch."""
-    metrics = {name: trial.metrics.get_last_value(name) for name in trial.metrics.metrics}
+    complete = trial.status == "COMPLETED"
+    metrics = metrics_at(trial, trial.best_step if complete else None)
+    if len(goals := objectives(objective)) > 1:
+        metrics.pop(objective.name, None)  # Keras Tuner's sum of them all
     return {
         "trial_id": trial.trial_id,
         "state": _STATES.get(trial.status, trial.status),
         **{own.get(name, name): value for name, value in readable(trial.hyperparameters).items()},
         **metrics,
-        objective: trial.score,
+        goals[0].name: first_value(trial, objective) if complete else None,
     }
 
 

@@ -17,11 +17,6 @@ from recdrop_tune.tuner import as_objective
 _COSTS = ("seconds", "epochs", "n_params")
 
 
-def objectives_of(oracle: Any) -> list[kt.Objective]:
-    """Lists the objectives of a search: one, or those of Keras Tuner's `MultiObjective`."""
-    return list(getattr(oracle.objective, "objectives", [oracle.objective]))
-
-
 def objectives_named(trials: pd.DataFrame, metrics: Iterable[Any]) -> list[kt.Objective]:
     """Finds the directions of metrics and costs of the frame of trials.
 

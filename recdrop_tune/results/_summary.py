@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from recdrop_tune.oracle import first_value
 from recdrop_tune.results._frames import hyperparameter_columns, wrapper_columns
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def summary(result: TuneResult, top: int) -> str:
     return "\n".join(
         [
             f"{len(result.trials)} trials, {complete} complete. Best {result.objective}: "
-            f"{result.best_trial.score:.4f}",
+            f"{first_value(result.best_trial, result.tuner.oracle.objective):.4f}",
             f"Best configuration: {best}",
             *([gain_line(result)] if wrapper_columns(result.tuner.oracle) else []),
             "",

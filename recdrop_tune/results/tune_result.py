@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.oracle import objectives
 from recdrop_tune.results._frames import trials_frame, wrapper_columns
 from recdrop_tune.results._history import history_frame
 from recdrop_tune.results._importances import importances
-from recdrop_tune.results._pareto import objectives_named, objectives_of, pareto_front
+from recdrop_tune.results._pareto import objectives_named, pareto_front
 from recdrop_tune.results._plots import figures, view_of
 from recdrop_tune.results._report import write_report
 from recdrop_tune.results._summary import summary
@@ -87,7 +88,7 @@ class TuneResult:
 
         With one objective that is the best trial, and those that tie with it.
         """
-        return pareto_front(self.trials, objectives_of(self.tuner.oracle))
+        return pareto_front(self.trials, objectives(self.tuner.oracle.objective))
 
     def pareto_front(self, *metrics: Any) -> pd.DataFrame:
         """Trades columns of `trials` off, whatever the search optimized.
@@ -120,16 +121,15 @@ class TuneResult:
             RecdropError: Fewer than 10 trials were completed, or all have the same score.
         """
         oracle = self.tuner.oracle
-        return importances(oracle, self.trials, objectives_of(oracle))
+        return importances(oracle, self.trials, objectives(oracle.objective))
 
     def plots(self) -> dict[str, Any]:
         """Draws the search.
 
         Returns:
-            Plotly figures: `history` (the score of each trial), `score_by_dropout` (by wrapper,
-            placement and rate), `parallel_coordinates`, `importances`, `curves` (the objective over
-            the epochs) and, with several objectives, `pareto`. What there is no data for is left
-            out.
+            Plotly figures, as far as there is data: `history` (the score of each trial),
+            `score_by_dropout` (by wrapper, placement and rate), `parallel_coordinates`,
+            `importances`, `curves` (over the epochs) and, with several objectives, `pareto`.
 
         Example:
             >>> result.plots()["history"].show()
@@ -150,12 +150,12 @@ class TuneResult:
     @property
     def objective(self) -> str:
         """Name of the objective."""
-        return str(self.tuner.oracle.objective.name)
+        return str(objectives(self.tuner.oracle.objective)[0].name)
 
     @property
     def direction(self) -> str:
         """`"min"` or `"max"`."""
-        return str(self.tuner.oracle.objective.direction)
+        return str(objectives(self.tuner.oracle.objective)[0].direction)
 
     @property
     def best_trial(self) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 
-from recdrop_tune.catalog import SITES, TECHNIQUES
+from recdrop_tune.catalog import SCHEDULE_NAMES, SITES, TECHNIQUES
 
 Scalar = str | int | float | bool
 
@@ -89,6 +89,13 @@ FIELDS: dict[str, Field] = {
         ),
         Field("placement", _PLACEMENT, _placement, str, SITES),
         Field("rate", "a number, 0 <= rate < 1", number(float, lambda r: 0 <= r < 1), float),
+        Field(
+            "schedule",
+            f"one of {', '.join(SCHEDULE_NAMES)}",
+            _word(SCHEDULE_NAMES),
+            str,
+            SCHEDULE_NAMES,
+        ),
         Field(
             "learning_rate",
             "a number > 0",

@@ -24,6 +24,7 @@ def read_fields(raw: Mapping[Any, Any], report: Report) -> dict[str, Any]:
             fields[key] = read_value(FIELDS[key], value, key, report)
     report.check()
     _check_placements(fields, report)
+    _check_schedules(fields, report)
     report.check()
     return fields
 
@@ -39,10 +40,9 @@ def _read_site_rates(raw: Mapping[Any, Any], report: Report) -> dict[str, Value 
 def _check_placements(fields: dict[str, Any], report: Report) -> None:
     """Checks `wrapper`, `placement` and `rate` against one another."""
     placement, rate = fields.get("placement"), fields.get("rate")
-    wrappers = [
-        item for item in as_words(fields.get("wrapper", tuple(TECHNIQUES))) if item != "none"
-    ]
-    offered = {wrapper: offered_placements(wrapper, placement, rate) for wrapper in wrappers}
+    offered = {
+        wrapper: offered_placements(wrapper, placement, rate) for wrapper in _dropping(fields)
+    }
     for wrapper, placements in offered.items():
         if not placements:
             key, value = (
@@ -55,6 +55,24 @@ def _check_placements(fields: dict[str, Any], report: Report) -> None:
         used = {site for item in chain(*offered.values()) for site in item.split("+")}
         for site in [site for site in SITES if site in used and site not in rate]:
             report.add("rate", f"a rate for the site `{site}`, which `placement` has", plain(rate))
+
+
+def _check_schedules(fields: dict[str, Any], report: Report) -> None:
+    """Checks `wrapper` and `schedule` against each other."""
+    schedule = fields.get("schedule")
+    if schedule is None:
+        return
+    for wrapper in _dropping(fields):
+        having = TECHNIQUES[wrapper].schedules
+        if not set(as_words(schedule)) & set(having):
+            expected = f"a schedule that the wrapper `{wrapper}` has, {', '.join(having)}"
+            fix = f"Add it, or leave `{wrapper}` out of `wrapper`."
+            report.add("schedule", expected, plain(schedule), fix)
+
+
+def _dropping(fields: dict[str, Any]) -> list[str]:
+    wrappers = as_words(fields.get("wrapper", tuple(TECHNIQUES)))
+    return [wrapper for wrapper in wrappers if wrapper != "none"]
 
 
 def offered_placements(wrapper: str, placement: Value | None, rate: object) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune.catalog import SITES
@@ -27,11 +27,13 @@ class DropoutSample:
         wrapper: Id of a technique; `"none"` for no dropout.
         placement: Where it drops, such as `"input+recurrent"`; `None` for no dropout.
         rate: One rate for all sites, or one per site of `placement`; `None` for no dropout.
+        schedule: How the rate moves while the model trains; `"constant"` where it stays.
     """
 
     wrapper: str
     placement: str | None
     rate: Rate | None
+    schedule: str = field(default="constant", kw_only=True)
 
     def wrap_arguments(self) -> dict[str, Any]:
         """Returns the keyword arguments for `recdrop_tune.wrappers.wrap`; none for no dropout."""
@@ -85,11 +87,15 @@ class DropoutPlan:
         wrappers: The wrappers searched.
         groups: Those of them which drop, by what they are offered.
         rate: One value for all sites, or one per site.
+        schedule: The schedules searched; `None` where the space does not name any.
+        scheduled: The wrappers which are offered all of them.
     """
 
     wrappers: tuple[str, ...]
     groups: tuple[Group, ...]
     rate: Value | dict[str, Value]
+    schedule: Value | None = None
+    scheduled: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -141,7 +147,7 @@ def _reachable_max(value: Range) -> float:
 
 
 def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
-    """Registers wrapper, placement and rate on `hp` and returns the values active now."""
+    """Registers wrapper, placement, rate and schedule on `hp`; returns the values active now."""
     wrapper = register(hp, "wrapper", _as_value(plan.wrappers))
     if wrapper is not None and wrapper not in plan.wrappers:
         raise invalid_argument(
@@ -158,8 +164,11 @@ def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
             if isinstance(plan.rate, dict):
                 rates.update(_sample_site_rates(hp, group, plan.rate))
     rate = rates if isinstance(plan.rate, dict) else _sample_rate(plan, hp)
+    schedule = _sample_schedule(plan, hp)
     # Inside a conditional scope of the user's that is inactive, every value is None: no dropout.
-    return DropoutSample(wrapper or "none", placement, rate if placement else None)
+    return DropoutSample(
+        wrapper or "none", placement, rate if placement else None, schedule=schedule
+    )
 
 
 def _sample_site_rates(hp: Any, group: Group, rates: dict[str, Value]) -> dict[str, float]:
@@ -184,6 +193,15 @@ def _sample_rate(plan: DropoutPlan, hp: Any) -> float | None:
     with hp.conditional_scope("wrapper", dropping):
         rate: float | None = register(hp, "rate", plan.rate)
     return rate
+
+
+def _sample_schedule(plan: DropoutPlan, hp: Any) -> str:
+    """Registers `schedule` under the wrappers that have all of it."""
+    if plan.schedule is None or not plan.scheduled:
+        return "constant"
+    with hp.conditional_scope("wrapper", list(plan.scheduled)):
+        drawn: str | None = register(hp, "schedule", plan.schedule)
+    return drawn or "constant"
 
 
 def _as_value(words: Iterable[str]) -> Value:

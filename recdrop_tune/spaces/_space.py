@@ -44,7 +44,7 @@ class SearchSpace(BaseModel):
 
     A bare value is fixed, a list is a choice, a mapping `{min, max, step, log}` is a range, both
     ends included. A field that is left out is no hyperparameter, and a constant is used; the fields
-    of the dropout (`wrapper`, `placement`, `rate`) are always searched.
+    of the dropout (`wrapper`, `placement`, `rate`) are always searched, but for `schedule`.
 
     Args:
         cell: `"lstm"` or `"gru"`. Left out: `"lstm"`.
@@ -57,6 +57,9 @@ class SearchSpace(BaseModel):
             per site: those among the sites which have a rate).
         rate: Dropout rate, 0 <= rate < 1; or one per site: `{"input": ..., "recurrent": ...}`.
             Left out: 0.05 to 0.6 in steps of 0.05.
+        schedule: How the rate moves while a model trains: names of `recdrop_tune.models.SCHEDULES`.
+            Offered under the wrappers whose inference is the plain layer: not under `"none"`, nor
+            under `"zoneout"`, whose rate stays. Left out: `"constant"`.
         learning_rate: Learning rate of the optimizer. Left out: 1e-3.
 
     Raises:
@@ -77,6 +80,7 @@ class SearchSpace(BaseModel):
     wrapper: _Words = tuple(TECHNIQUES)
     placement: _Words | None = None
     rate: _Floats | dict[str, _Floats] | None = None
+    schedule: _Words | None = None
     learning_rate: _Floats | None = None
 
     def __init__(self, **fields: Any) -> None:
@@ -138,7 +142,7 @@ class SearchSpace(BaseModel):
         return Sample(**vars(dropout), **values)
 
     def sample_dropout(self, hp: Any, name: str | None = None) -> DropoutSample:
-        """Registers only `wrapper`, `placement` and `rate` on `hp`; otherwise as `sample`."""
+        """Registers only the fields of the dropout on `hp`; otherwise as `sample`."""
         with named(hp, name):
             return sample_dropout(self._plan(), hp)
 
@@ -149,7 +153,10 @@ class SearchSpace(BaseModel):
         dropout: list[int | None] = [1] if "none" in plan.wrappers else []
         for group in plan.groups:
             sizes = [_rate_size(plan.rate, item) for item in group.placements]
-            dropout += sizes * len(group.wrappers)
+            for wrapper in group.wrappers:
+                dropout += sizes * (
+                    len(as_words(self.schedule)) if wrapper in plan.scheduled else 1
+                )
         if None in fixed or None in dropout:
             return None
         return prod(size or 1 for size in fixed) * sum(size or 0 for size in dropout)
@@ -172,7 +179,12 @@ class SearchSpace(BaseModel):
             for offered, ids in offers.items()
         )
         rate: Any = _RATE if self.rate is None else self.rate
-        return DropoutPlan(wrappers, groups, rate)
+        scheduled = tuple(
+            wrapper
+            for wrapper in wrappers
+            if set(as_words(self.schedule)) <= set(TECHNIQUES[wrapper].schedules)
+        )
+        return DropoutPlan(wrappers, groups, rate, self.schedule, scheduled)
 
 
 def _size(value: Value) -> int | None:

@@ -74,9 +74,16 @@ def _expected_whole(spec: Field) -> str:
     return f"{spec.expected}; a list of such values{ranges}"
 
 
+_NOTHING = {
+    "wrapper": "Write `none` for no dropout.",
+    "schedule": "Write `constant` for a rate that stays as it is.",
+}
+"""How the fields of words say what some would write as nothing."""
+
+
 def _hint(spec: Field, raw: object) -> str:
-    if raw is None and spec.name == "wrapper":
-        return "Write `none` for no dropout."
+    if str(raw) in ("None", "none") and spec.name in _NOTHING:
+        return _NOTHING[spec.name]
     return suggestion(raw, spec.words) if isinstance(raw, str) and "+" not in raw else ""
 
 

@@ -11,8 +11,11 @@ import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
-COMPLETE, FAILED, RETRY, KILLED = "COMPLETE", "FAILED", "RETRY", "KILLED"
-"""How a trial can end. `RETRY` is not the end: Keras Tuner runs it once more under the same id."""
+COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
+RETRY, KILLED = "RETRY", "KILLED"
+"""How a trial can end. `PRUNED`: stopped early, for it promised nothing.
+
+`RETRY` is not the end: Keras Tuner runs it once more under the same id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ class TrialEnded(Event):
 
     Attributes:
         trial_id: The trial.
-        status: `COMPLETE`, `FAILED`, `RETRY` or `KILLED`.
+        status: `COMPLETE`, `PRUNED`, `FAILED`, `RETRY` or `KILLED`.
         score: Value of the objective.
         best_step: Position of the best epoch among the trial's epochs, from 0.
         message: The error of a failed trial.

@@ -20,6 +20,7 @@ from recdrop_tune.tracking._uris import sqlite_path
 _PARAMS_PER_BATCH, _PARAM_LENGTH = 100, 6000
 _STATUS = {
     events.COMPLETE: "FINISHED",
+    events.PRUNED: "KILLED",  # The table of runs shows a status, and no tag.
     events.FAILED: "FAILED",
     events.RETRY: "FAILED",
     events.KILLED: "KILLED",

@@ -47,7 +47,9 @@ class Progress:
                 self._end_trial(self._records.trials[id], event, improved=self._best is not before)
 
     def _end_trial(self, record: TrialRecord, event: events.TrialEnded, improved: bool) -> None:
-        if event.status != events.COMPLETE:
+        if event.status == events.PRUNED:
+            result, style = f"pruned after {len(record.epochs)} epochs", "yellow"
+        elif event.status != events.COMPLETE:
             reason = (event.message or "").strip().rpartition("\n")[2]
             result, style = f"{event.status.lower()}: {reason}", "red"
         else:
@@ -112,7 +114,8 @@ def duration(seconds: float) -> str:
 
 
 def _configuration(values: Mapping[str, object]) -> str:
-    words = [f"rate {value}" if key == "rate" else str(value) for key, value in values.items()]
+    named = ("rate", "schedule")
+    words = (f"{key} {value}" if key in named else str(value) for key, value in values.items())
     return ", ".join(words)
 
 

@@ -20,8 +20,8 @@ from recdrop_tune.tracking._events import (
     TrialStarted,
 )
 
-QUESTIONS = ("wrapper", "placement", "rate")
-"""What this package asks of every recurrent layer: which dropout, where, and how much."""
+QUESTIONS = ("wrapper", "placement", "rate", "schedule")
+"""What this package asks of every recurrent layer: which dropout, where, how much, and when."""
 
 
 @dataclass
@@ -136,7 +136,7 @@ def hyperparameter_names(records: Iterable[TrialRecord]) -> list[str]:
 
 
 def asked(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Picks the active answers to this package's three questions, by the layer they are about.
+    """Picks the active answers to this package's questions, by the layer they are about.
 
     Example:
         >>> asked({"units": 8, "enc/wrapper": "lambda", "enc/rate": 0.2, "enc/placement": None})
@@ -169,7 +169,7 @@ def readable(hyperparameters: Any) -> dict[str, Any]:
     }
     every = plain_names({hp.name: None for hp in hyperparameters.space})
     if "wrapper" in every:
-        # The three questions of this package are columns everywhere, even if one is not asked.
+        # Which, where and how much are columns everywhere, even if one of them is not asked.
         every |= dict.fromkeys(("placement", "rate"))
     return {**every, **plain_names(active)}
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 import keras
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.oracle import first_value, objectives
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._dispatch import Background, Dispatcher
 from recdrop_tune.tracking._hooks import TrackedHyperModel, TrackedOracle
@@ -20,10 +21,16 @@ from recdrop_tune.tracking._journal import Journal
 from recdrop_tune.tracking._mlflow import MLflowTracker
 from recdrop_tune.tracking._records import Records, fixed_names, readable, search_id
 from recdrop_tune.tracking._uris import check_databases, redact, resolve_uri
+from recdrop_tune.tuner import Tuner
 
 # The longest that the end of a search waits for MLflow to take the last events.
 _FLUSH_SECONDS = 30.0
-_STATES = {"COMPLETED": events.COMPLETE, "FAILED": events.FAILED, "INVALID": events.RETRY}
+_STATES = {
+    "COMPLETED": events.COMPLETE,
+    "STOPPED": events.PRUNED,
+    "FAILED": events.FAILED,
+    "INVALID": events.RETRY,
+}
 
 
 def track(
@@ -153,7 +160,7 @@ class Tracking:
             return
         self._under_way = True
         atexit.register(self._close_at_exit)
-        objective = self._oracle.objective
+        objective = objectives(self._oracle.objective)[0]
         self._dispatcher.emit(
             events.SearchStarted(
                 search_id=self.search_id,
@@ -193,8 +200,8 @@ class Tracking:
             events.TrialEnded(
                 trial_id=trial.trial_id,
                 status=status,
-                score=float(trial.score) if complete else None,
-                best_step=int(trial.best_step or 0) if complete else None,
+                score=first_value(trial, self._oracle.objective) if complete else None,
+                best_step=self._position(trial) if complete else None,
                 message=trial.message or (None if complete else self._nan_message(trial)),
             )
         )
@@ -223,13 +230,21 @@ class Tracking:
             )
         )
 
+    def _position(self, trial: Any) -> int:
+        """The position of the best epoch among the trial's: this package's tuner says its number."""
+        best = int(trial.best_step or 0)
+        if not isinstance(self._tuner, Tuner):
+            return best
+        record = self.records.trials.get(trial.trial_id)
+        numbers = [each.epoch for each in record.epochs] if record else []
+        return numbers.index(best) if best in numbers else best
+
     def _nan_message(self, trial: Any) -> str | None:
         """Keras Tuner fails a trial whose objective is NaN without a word."""
         if trial.score is None or not math.isnan(trial.score):
             return None
-        return (
-            f"`{self._oracle.objective.name}` was NaN in every epoch; try a smaller learning rate"
-        )
+        name = objectives(self._oracle.objective)[0].name
+        return f"`{name}` was NaN in every epoch; try a smaller learning rate"
 
     def _close_at_exit(self) -> None:
         self.close("KILLED")

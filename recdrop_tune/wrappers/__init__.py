@@ -1,6 +1,9 @@
 """Keras layers that wrap a `keras.layers.LSTM`, a `GRU` or a `Bidirectional` of one with dropout."""
 
 from recdrop_tune.wrappers._base import AbstractDropoutWrapper as AbstractDropoutWrapper
+from recdrop_tune.wrappers._registry import deserialize as deserialize
+from recdrop_tune.wrappers._registry import get as get
+from recdrop_tune.wrappers._registry import serialize as serialize
 from recdrop_tune.wrappers._registry import wrap as wrap
 from recdrop_tune.wrappers.lambda_dropout import LambdaDropoutWrapper as LambdaDropoutWrapper
 from recdrop_tune.wrappers.native_dropout import NativeDropoutWrapper as NativeDropoutWrapper
@@ -25,5 +28,8 @@ __all__ = [
     "VariationalDropoutWrapper",
     "WeightDropWrapper",
     "ZoneoutWrapper",
+    "deserialize",
+    "get",
+    "serialize",
     "wrap",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -36,8 +37,9 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         placement: `"input"`, `"output"` or `"input+output"`.
         function: `"bernoulli"`, `"gaussian"`, or a function `(shape, rate, seed) -> noise` where
             `shape` is that of the tensor, `rate` a scalar tensor, and `seed` a
-            `keras.random.SeedGenerator`; the noise must broadcast to `shape`. To save a model with
-            it, decorate it with `keras.saving.register_keras_serializable()`.
+            `keras.random.SeedGenerator`; the noise must broadcast to `shape`. Any function can be
+            trained with and copied by `clone_model`; to save a model with it, or to put the wrapper
+            inside a `Bidirectional`, decorate it with `keras.saving.register_keras_serializable()`.
         seed: Integer seed of the noise.
         **kwargs: `name`, `dtype`, `trainable`.
 
@@ -48,7 +50,9 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         initial_state: The layer's initial states, each of shape `(batch, units)`.
 
     Raises:
-        InvalidArgumentError: The layer, a rate, the placement or the function is not one of the above.
+        InvalidArgumentError: The layer, a rate, the placement or the function is not one of the above;
+            when saving: Keras would not find the function again. (Keras opens the file before it
+            asks for the configuration, and leaves it empty then.)
 
     Example:
         >>> import keras
@@ -68,12 +72,14 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         layer: Any,
         rate: Rate,
         placement: str = "input",
-        function: str | NoiseFunction | dict[str, Any] = "bernoulli",
+        function: str | NoiseFunction | dict[str, Any] | _Unnamed = "bernoulli",
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(layer, rate, placement, seed, **kwargs)
-        if isinstance(function, dict):  # as `get_config` writes it
+        if isinstance(function, _Unnamed):  # as `get_config` hands it on, and `clone_model` back
+            function = function.function
+        if isinstance(function, dict):  # as Keras writes the configuration
             function = cast(NoiseFunction, keras.saving.deserialize_keras_object(function))
         self.function = function
         self._draw = _resolve(function)
@@ -92,9 +98,42 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration, the function by its registered name."""
         function = self.function
-        if not isinstance(function, str):
-            function = keras.saving.serialize_keras_object(function)
-        return {**super().get_config(), "function": function}
+        return {
+            **super().get_config(),
+            "function": function if isinstance(function, str) else _by_name(function),
+        }
+
+
+class _Unnamed:
+    """A function that Keras could not find again, which keeps it from being written to a file.
+
+    Keras asks each object in a configuration for its own when it writes the configuration down, and
+    only then: a copy made from the configuration takes the function as it is.
+    """
+
+    def __init__(self, function: NoiseFunction) -> None:
+        self.function = function
+
+    def get_config(self) -> dict[str, Any]:
+        """Refuses to be written down."""
+        raise invalid_argument(
+            "function",
+            expected="a function that is registered with Keras, which alone can be loaded again",
+            received=self.function,
+            fix="Write it as a `def` with the decorator `@keras.saving.register_keras_serializable()`.",
+        )
+
+
+def _by_name(function: NoiseFunction) -> dict[str, Any] | _Unnamed:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of lambdas, which are refused here.
+            written: dict[str, Any] = keras.saving.serialize_keras_object(function)
+        # Whether a function is found again is for Keras alone to say.
+        keras.saving.deserialize_keras_object(written)
+    except (TypeError, ValueError):
+        return _Unnamed(function)
+    return written
 
 
 def _resolve(function: str | NoiseFunction) -> NoiseFunction:

@@ -1,9 +1,13 @@
 """Law 5: configurations, `.keras` files, clones and checkpoints."""
 
+from functools import partial
+
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 
+from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.wrappers import LambdaDropoutWrapper, RecurrentDropoutWrapper
 from tests.laws.cases import (
     FEATURES,
@@ -103,14 +107,95 @@ def test_a_mask_function_of_ones_own(tmp_path):
     np.testing.assert_allclose(noisy, np.concatenate([plain[:, :2] * 2, plain[:, 2:] * 0], axis=1))
 
 
-def test_a_lambda_is_refused_in_safe_mode(tmp_path):
-    function = lambda shape, rate, seed: keras.ops.ones(shape)  # noqa: E731
-    wrapped = LambdaDropoutWrapper(keras.layers.LSTM(UNITS), rate=0.5, function=function)
-    model = keras.Sequential([keras.Input((None, FEATURES)), wrapped])
-    with pytest.warns(UserWarning, match="includes a `lambda`"):
+def unregistered(shape, rate, seed):
+    """Noise whose name Keras does not know."""
+    del rate, seed
+    return keras.ops.full(shape, 3.0)
+
+
+class Noise:
+    """Noise that is an object."""
+
+    def __call__(self, shape, rate, seed):
+        return unregistered(shape, rate, seed)
+
+    draw = __call__
+
+
+UNREGISTERED = {
+    "function": unregistered,
+    "lambda": lambda shape, rate, seed: keras.ops.full(shape, 3.0),
+    "object": Noise(),
+    "method": Noise().draw,
+    "partial": partial(unregistered),
+}
+REFUSED = (
+    r"argument `function`\. Expected a function that is registered with Keras.*"
+    r"@keras\.saving\.register_keras_serializable\(\)`"
+)
+
+
+def with_function(function):
+    wrapped = LambdaDropoutWrapper(keras.layers.LSTM(UNITS), 0.5, "output", function)
+    return keras.Sequential([keras.Input((None, FEATURES)), wrapped])
+
+
+@pytest.mark.parametrize("kind", UNREGISTERED)
+def test_a_function_that_could_not_be_loaded_is_not_saved(kind, tmp_path):
+    model = with_function(UNREGISTERED[kind])
+    with pytest.raises(InvalidArgumentError, match=REFUSED):
         model.save(tmp_path / "model.keras")
-    with pytest.raises(ValueError, match="lambda"):
-        keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    # Keras opens the file before it asks for the configuration; nothing is written to it.
+    assert (tmp_path / "model.keras").stat().st_size == 0
+    with pytest.raises(InvalidArgumentError, match=REFUSED):
+        model.save(tmp_path / "folder", zipped=False)
+    assert list((tmp_path / "folder").iterdir()) == []
+    with pytest.raises(InvalidArgumentError, match=REFUSED):
+        model.to_json()
+    with pytest.raises(InvalidArgumentError, match=REFUSED):
+        keras.layers.Bidirectional(model.layers[0])
+
+
+@pytest.mark.parametrize("kind", UNREGISTERED)
+def test_a_function_that_could_not_be_loaded_serves_all_the_same(kind, tmp_path):
+    model = with_function(UNREGISTERED[kind])
+    model.compile("sgd", "mse")
+    model.fit(X, np.zeros((len(X), UNITS)), verbose=0)
+    model.save_weights(tmp_path / "w.weights.h5")
+    clone = keras.models.clone_model(model)
+    assert clone.layers[0].function is UNREGISTERED[kind]
+    clone.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_array_equal(model.predict(X, verbose=0), clone.predict(X, verbose=0))
+    noisy, plain = np.array(clone(X, training=True)), np.array(clone(X))
+    np.testing.assert_allclose(noisy, 3 * plain, rtol=1e-5)
+
+
+def test_keras_tuner_trains_with_a_function_that_could_not_be_loaded(tmp_path):
+    def build(hp):
+        hp.Fixed("units", UNITS)
+        model = with_function(unregistered)
+        model.compile("sgd", "mse")
+        return model
+
+    tuner = keras_tuner.RandomSearch(build, "loss", 1, directory=tmp_path)
+    tuner.search(X, np.zeros((len(X), UNITS)), verbose=0)
+    (best,) = tuner.get_best_models(1)
+    assert best.layers[0].function is unregistered
+
+
+def test_a_function_may_be_named_later(tmp_path):
+    def late(shape, rate, seed):
+        return unregistered(shape, rate, seed)
+
+    model = with_function(late)
+    with keras.saving.custom_object_scope({"late": late}):
+        model.save(tmp_path / "model.keras")
+    names = {"late": late}
+    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects=names)
+    assert loaded.layers[0].function is late
+    keras.saving.register_keras_serializable("tests")(late)
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").layers[0].function is late
 
 
 def test_bidirectional_config_round_trip():

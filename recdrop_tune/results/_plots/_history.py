@@ -12,7 +12,7 @@ from recdrop_tune.results._plots._view import View
 def history(view: View) -> go.Figure | None:
     """Draws the scores over the search; `None` if there are none.
 
-    Trials that were not completed are hollow.
+    Trials that were stopped early are hollow, at their last value.
     """
     if view.scored.empty:
         return None

@@ -13,10 +13,10 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.results._plots import _axes as axes
 from recdrop_tune.results._plots import _style as style
 from recdrop_tune.results._plots._view import NOT_APPLICABLE, View
+from recdrop_tune.tracking._records import QUESTIONS
 
 # So many values have a tick each.
 _FEW = 6
-_QUESTIONS = ("wrapper", "placement", "rate")
 
 
 def parallel_coordinates(view: View) -> go.Figure | None:
@@ -43,8 +43,8 @@ def parallel_coordinates(view: View) -> go.Figure | None:
 
 
 def _by_question(names: list[str]) -> list[str]:
-    """Puts which dropout, where and how much first."""
-    asked = [name for name in names if name.split("/")[-1].split(".")[0] in _QUESTIONS]
+    """Puts which dropout, where, how much and when first."""
+    asked = [name for name in names if name.split("/")[-1].split(".")[0] in QUESTIONS]
     return [*asked, *(name for name in names if name not in asked)]
 
 

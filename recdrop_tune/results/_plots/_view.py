@@ -11,8 +11,9 @@ import keras_tuner as kt
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.oracle import objectives
 from recdrop_tune.results._frames import hyperparameter_columns
-from recdrop_tune.results._pareto import objectives_of
+from recdrop_tune.results._history import metric_column
 from recdrop_tune.spaces import plain_names
 
 if TYPE_CHECKING:
@@ -27,22 +28,44 @@ _CLASHES = "hp/"
 def view_of(result: TuneResult) -> View:
     """Gathers what the figures of a result need."""
     oracle = result.tuner.oracle
-    columns = hyperparameter_columns(oracle)
+    columns, goals = hyperparameter_columns(oracle), objectives(oracle.objective)
     scales = {hp.name: getattr(hp, "sampling", "linear") for hp in oracle.hyperparameters.space}
     try:
         importances = result.importances()
     except RecdropError:
         importances = None
     return View(
-        trials=result.trials,
+        trials=with_stopped(result.trials, result.history, goals[0].name),
         history=result.history,
-        objectives=objectives_of(oracle),
+        objectives=goals,
         hyperparameters=list(columns.values()),
         logarithmic=frozenset(
             columns[name] for name, scale in plain_names(scales).items() if scale == "log"
         ),
         importances=importances,
     )
+
+
+def with_stopped(trials: pd.DataFrame, history: pd.DataFrame, objective: str) -> pd.DataFrame:
+    """Gives trials that were stopped early the value they had then.
+
+    They have no score, for they were not trained like the others; a figure tells them by their looks.
+
+    Args:
+        trials: The frame of trials.
+        history: The frame of epochs.
+        objective: What the score is.
+
+    Returns:
+        The frame of trials. Those that failed have no score in it either.
+    """
+    name = metric_column(objective)
+    if name not in history:
+        return trials
+    last = history.groupby(["trial_id", "epoch"])[name].mean().groupby("trial_id").last()
+    stopped = trials["trial_id"].where(~trials["state"].isin(["COMPLETE", "FAILED"]))
+    scores = trials[objective].fillna(stopped.map(last).astype("Float64"))
+    return trials.assign(**{objective: scores})
 
 
 @dataclass(frozen=True)

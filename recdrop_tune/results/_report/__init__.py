@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.oracle import write_atomically
 from recdrop_tune.results._report._page import page
 
 if TYPE_CHECKING:
@@ -21,7 +20,5 @@ def write_report(result: TuneResult, path: Path) -> Path:
     if path.is_dir():
         raise invalid_argument("path", expected="a file", received=str(path), fix="Add a name.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.write_text(page(result), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, page(result))
     return path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-from recdrop_tune.results._pareto import objectives_of
+from recdrop_tune.oracle import objectives
 from recdrop_tune.results._report import _sections as sections
 from recdrop_tune.results._report._html import safe
 from recdrop_tune.results._report._search import Search, read_search
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
 
 _CAPTIONS = {
-    "history": "One point a trial; hollow points are trials that were not completed.",
+    "history": "One point a trial. Hollow: stopped early, at the value it had then.",
     "score_by_dropout": "A panel for each placement. The dashed line is the best score without "
     "dropout: what lies on the better side of it is a gain. Points are moved aside a little, so that "
     "none hides another.",
@@ -60,7 +60,7 @@ def page(result: TuneResult) -> str:
 def _heading(result: TuneResult, search: Search) -> str:
     goals = " and ".join(
         f"the {'smallest' if each.direction == 'min' else 'largest'} {each.name}"
-        for each in objectives_of(result.tuner.oracle)
+        for each in objectives(result.tuner.oracle.objective)
     )
     words = [search.tuner, f"for {goals}", f"experiment {result.experiment}"]
     return safe(", ".join(word for word in [*words, search.when] if word))

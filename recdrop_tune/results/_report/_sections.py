@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recdrop_tune.errors import exception_line
+from recdrop_tune.oracle import objectives
 from recdrop_tune.results._frames import hyperparameter_columns, wrapper_columns
-from recdrop_tune.results._pareto import objectives_of, pareto_front
+from recdrop_tune.results._pareto import pareto_front
 from recdrop_tune.results._report._html import safe, shown, table, terms
 from recdrop_tune.results._report._search import Search
 from recdrop_tune.results._summary import gain_line
@@ -39,7 +40,7 @@ def outcome(result: TuneResult) -> str:
         _card(
             f"best {each.name}", shown(pareto_front(result.trials, [each])[each.name].iloc[0]), ""
         )
-        for each in objectives_of(result.tuner.oracle)
+        for each in objectives(result.tuner.oracle.objective)
         if counts.get("COMPLETE")
     ]
     found = _one_best(result) if len(best) == 1 else _front(result) if best else ""
@@ -73,7 +74,13 @@ def failures(result: TuneResult) -> str:
     """Writes what went wrong; nothing if nothing did."""
     ended = {each.number: each.ended for each in result.tracking.records.trials.values()}
     messages = {number: end.message for number, end in sorted(ended.items()) if end is not None}
-    items = [_failure(number, message) for number, message in messages.items() if message]
+    # A trial that was stopped early may say why; that is no failure.
+    fine = set(result.trials["number"][result.trials["state"].isin(["COMPLETE", "PRUNED"])])
+    items = [
+        _failure(number, message)
+        for number, message in messages.items()
+        if message and number not in fine
+    ]
     return section("failures", "Trials that failed", "\n".join(items)) if items else ""
 
 

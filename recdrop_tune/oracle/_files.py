@@ -1,0 +1,76 @@
+"""Makes an oracle of Keras Tuner's survive a kill at any moment: whole files, and a state that adds up.
+
+Keras Tuner writes its files in place, one after the other. Killed in the middle it leaves half a file, or
+two files that contradict each other: a trial that has ended but counts as under way is run again, one
+that was begun but not noted is never run at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+_ENDED = ("COMPLETED", "FAILED", "STOPPED")
+
+
+def write_atomically(path: str | Path, text: str) -> None:
+    """Writes a file so that a crash leaves either the old or the new content."""
+    path = Path(path)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+class Resumable:
+    """Comes before a `keras_tuner.Oracle` among the bases of a class.
+
+    `_save_trial`, `_get_oracle_fname` and `_get_trial_dir` are Keras Tuner's: it has no public hook for how
+    its files are written. A test fails if they go.
+    """
+
+    trials: dict[str, Any]
+    get_state: Any
+    _get_oracle_fname: Any
+    _get_trial_dir: Any
+
+    def save(self) -> None:
+        """Saves the oracle's state."""
+        write_atomically(self._get_oracle_fname(), json.dumps(self.get_state()))
+
+    def _save_trial(self, trial: Any) -> None:
+        path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
+        write_atomically(path, json.dumps(trial.get_state()))
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned, mended by what the trials' own files say."""
+        super().set_state(settled(state, self.trials))  # type: ignore[misc]
+
+
+def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
+    """Brings an oracle's state into line with its trials.
+
+    Args:
+        state: The state that was saved last.
+        trials: The trials by id, each saved before the state.
+
+    Returns:
+        The state in which every trial that has ended has done so, and every other one is under way or
+        waits to be run again.
+    """
+    ended = {id for id, trial in trials.items() if trial.status in _ENDED}
+    ongoing = {
+        tuner: id
+        for tuner, id in state["ongoing_trials"].items()
+        if id in trials and id not in ended
+    }
+    waiting = [id for id in state["retry_queue"] if id in trials and id not in ended]
+    lost = sorted(set(trials) - ended - set(ongoing.values()) - set(waiting))
+    return {
+        **state,
+        "ongoing_trials": ongoing,
+        "retry_queue": [*waiting, *lost],
+        "start_order": [*state["start_order"], *sorted(set(trials) - set(state["start_order"]))],
+        "end_order": [*state["end_order"], *sorted(ended - set(state["end_order"]))],
+    }

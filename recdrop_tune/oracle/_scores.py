@@ -1,0 +1,107 @@
+"""What a trial's epochs are worth: its best epoch, one objective or several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from recdrop_tune.errors import invalid_argument
+
+
+def objectives(objective: Any) -> list[Any]:
+    """Lists the objectives of a search, also where it has one."""
+    return list(getattr(objective, "objectives", [objective]))
+
+
+def first_value(trial: Any, objective: Any) -> float:
+    """Returns a complete trial's value of the first objective, in the metric's own sign."""
+    first = objectives(objective)[0]
+    flipped = first is not objective and first.direction == "max"
+    return -float(trial.score) if flipped else float(trial.score)
+
+
+def forget_metrics(trial: Any) -> None:
+    """Drops what a trial has reported, for another attempt at it."""
+    trial.metrics = type(trial.metrics)()
+
+
+def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
+    """Returns the metrics of one epoch of a trial; of the last one where there is no such epoch.
+
+    Args:
+        trial: A trial of Keras Tuner's. Of several trainings the mean counts.
+        step: The epoch, as it was reported.
+    """
+    found = {}
+    for name in trial.metrics.metrics:
+        values = {each.step: float(each.mean()) for each in trial.metrics.get_history(name)}
+        last = values[max(values)] if values else math.nan
+        found[name] = values.get(step, last) if step is not None else last
+    return found
+
+
+def best_step(trial: Any, objective: Any) -> int | None:
+    """Finds the epoch with the best finite value of an objective; the first of equal ones."""
+    history = trial.metrics.get_history(objective.name) if _has(trial, objective) else []
+    finite = [each for each in history if math.isfinite(each.mean())]
+    if not finite:
+        return None
+    sign = -1.0 if objective.direction == "max" else 1.0
+    return int(min(finite, key=lambda each: sign * each.mean()).step)
+
+
+def score(trial: Any, objective: Any) -> None:
+    """Writes the score of a trial and the epoch that it is from.
+
+    Of several objectives the first one picks the epoch, and the score is its value (negative if it is
+    to grow), so that Keras Tuner's own ranking goes by it.
+    """
+    first = objectives(objective)[0]
+    step = best_step(trial, first)
+    if step is None:
+        trial.score = math.nan
+        return
+    value = metrics_at(trial, step)[first.name]
+    flipped = first is not objective and first.direction == "max"
+    trial.best_step, trial.score = step, -value if flipped else value
+
+
+def values_of(trial: Any, objective: Any) -> list[float]:
+    """Returns the value of each objective at the trial's best epoch."""
+    metrics = metrics_at(trial, trial.best_step)
+    return [metrics[each.name] for each in objectives(objective)]
+
+
+def pareto(trials: Iterable[Any], objective: Any) -> list[Any]:
+    """Picks the complete trials that no other one beats in every objective."""
+    signs = [-1.0 if each.direction == "max" else 1.0 for each in objectives(objective)]
+    complete = [trial for trial in trials if trial.status == "COMPLETED"]
+    points = [
+        tuple(s * v for s, v in zip(signs, values_of(trial, objective), strict=True))
+        for trial in complete
+    ]
+    return [
+        trial
+        for trial, point in zip(complete, points, strict=True)
+        if not any(_dominates(other, point) for other in points)
+    ]
+
+
+def check_directions(objective: Any) -> None:
+    """Refuses one metric as two objectives.
+
+    Raises:
+        InvalidArgumentError: A metric comes twice.
+    """
+    names = [each.name for each in objectives(objective)]
+    if len(set(names)) < len(names):
+        raise invalid_argument("objective", expected="different metrics", received=names)
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def _has(trial: Any, objective: Any) -> bool:
+    return bool(trial.metrics.exists(objective.name))

@@ -1,0 +1,53 @@
+"""The weights of trials on disk: written whole, and only those of the best trials kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from recdrop_tune.errors import RecdropError
+
+WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
+
+
+def save(folder: Path, model: Any, weights: list[Any] | None) -> None:
+    """Writes the best weights of a trial, so that a crash leaves all of the file or nothing.
+
+    Args:
+        folder: The trial's folder.
+        model: A model of the trial's structure; it is given the weights.
+        weights: As `Model.get_weights` returned them; `None` for those that the model has.
+    """
+    if weights is not None:
+        model.set_weights(weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"unfinished.{WEIGHTS}"
+    model.save_weights(unfinished)
+    os.replace(unfinished, folder / WEIGHTS)
+    built = json.dumps(model.get_build_config())
+    (folder / BUILD).write_text(built, encoding="utf-8")
+
+
+def load(folder: Path, model: Any) -> Any:
+    """Loads the weights of a trial into a model made for it.
+
+    Raises:
+        RecdropError: The weights are not there.
+    """
+    if not (folder / WEIGHTS).exists():
+        raise RecdropError(
+            f"The weights of the trial in `{folder}` are not there: only the best trials' are kept. "
+            "Pass a larger `keep_checkpoints` (None keeps all), or train its hyperparameters anew."
+        )
+    if not model.built:
+        model.build_from_config(json.loads((folder / BUILD).read_text(encoding="utf-8")))
+    model.load_weights(folder / WEIGHTS)
+    return model
+
+
+def drop(folder: Path) -> None:
+    """Deletes the weights of a trial."""
+    (folder / WEIGHTS).unlink(missing_ok=True)
+    (folder / BUILD).unlink(missing_ok=True)

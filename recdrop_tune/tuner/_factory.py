@@ -1,0 +1,181 @@
+"""Makes a tuner by name, with one set of arguments for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras_tuner as kt
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.oracle import OptunaOracle, make_pruner
+from recdrop_tune.tuner._hyperband import HyperbandTuner
+from recdrop_tune.tuner._oracles import (
+    BayesianOptimizationOracle,
+    GridSearchOracle,
+    HyperbandOracle,
+    RandomSearchOracle,
+)
+from recdrop_tune.tuner._tuner import Tuner
+
+# Keras Tuner's own oracles take `seed=0` for "no seed"; this number, otherwise of no meaning, is
+# handed to them in its place, so that 0 is reproducible too.
+_SEED_FOR_ZERO = 2_147_483_647
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What every tuner needs to know about a search.
+
+    Attributes:
+        hypermodel: A `keras_tuner.HyperModel` or a function that builds a model from `hp`.
+        objective: The objective; see `as_objective`.
+        max_trials: The most trials that are run.
+        epochs: Epochs of one trial; Hyperband gives the trials which it drops fewer.
+        directory: The project folder.
+        seed: Seed of the proposals; 0 is a seed.
+        storage: Optuna storage or storage URL (tuner `optuna` only).
+        study_name: Name of the Optuna study (tuner `optuna` only).
+        sampler: Optuna sampler or its name (tuner `optuna` only).
+        pruner: Optuna pruner or its name (tuner `optuna` only).
+        timeout: Seconds after which no more trials are begun (tuner `optuna` only).
+        executions: Trainings of each trial.
+        cv: Folds of cross-validation; see `Tuner`.
+        keep_checkpoints: Of how many trials the weights are kept.
+        reuse_models: How many compiled models are kept for trials of the same structure.
+    """
+
+    hypermodel: Any
+    objective: kt.Objective
+    max_trials: int
+    epochs: int
+    directory: Path
+    seed: int | None = None
+    storage: Any = None
+    study_name: str | None = None
+    sampler: Any = None
+    pruner: Any = None
+    timeout: float | None = None
+    executions: int = 1
+    cv: Any = None
+    keep_checkpoints: int | None = 5
+    reuse_models: int = 4
+
+
+def make_tuner(name: str, plan: SearchPlan) -> Any:
+    """Makes a tuner.
+
+    Args:
+        name: `"optuna"`, `"random"`, `"bayesian"`, `"hyperband"` or `"grid"`.
+        plan: The search.
+
+    Returns:
+        A `Tuner`. Where the project folder holds a search, it goes on with it.
+
+    Raises:
+        InvalidArgumentError: There is no tuner of that name.
+    """
+    if name not in ORACLES:
+        raise invalid_argument("tuner", expected=f"one of {', '.join(ORACLES)}", received=name)
+    folder = Path(os.path.abspath(plan.directory))
+    oracle = ORACLES[name](plan)
+    kind = HyperbandTuner if name == "hyperband" else Tuner
+    return kind(
+        oracle,
+        plan.hypermodel,
+        seed=plan.seed,
+        cv=plan.cv,
+        # Hyperband goes on with the weights of earlier trials.
+        keep_checkpoints=None if name == "hyperband" else plan.keep_checkpoints,
+        reuse_models=plan.reuse_models,
+        executions_per_trial=plan.executions,
+        directory=str(folder.parent),
+        project_name=folder.name,
+    )
+
+
+def as_objective(objective: Any) -> kt.Objective:
+    """Turns the name of a metric into an objective with a direction.
+
+    Raises:
+        InvalidArgumentError: Whether the metric is to grow or to shrink is not known.
+
+    Example:
+        >>> as_objective("val_accuracy").direction
+        'max'
+    """
+    if isinstance(objective, kt.Objective):
+        return objective
+    direction = None
+    if isinstance(objective, str):
+        direction = kt.engine.metrics_tracking.infer_metric_direction(objective)
+    if direction is None:
+        raise invalid_argument(
+            "objective",
+            expected="a metric with a known direction, such as val_loss or val_accuracy",
+            received=objective,
+            fix=f"Pass keras_tuner.Objective({objective!r}, direction='min') or 'max'.",
+        )
+    return kt.Objective(objective, direction)
+
+
+def _optuna(plan: SearchPlan) -> Any:
+    pruner = plan.pruner
+    if pruner is None or isinstance(pruner, str):
+        pruner = make_pruner(pruner, warm_up=warm_up(plan.epochs))
+    return OptunaOracle(
+        plan.objective,
+        plan.max_trials,
+        sampler=plan.sampler,
+        pruner=pruner,
+        storage=plan.storage,
+        study_name=plan.study_name,
+        timeout=plan.timeout,
+        seed=plan.seed,
+    )
+
+
+def warm_up(epochs: int) -> int:
+    """Says how many epochs of a trial are never cut off: a third of them, at least ten.
+
+    Example:
+        >>> warm_up(20), warm_up(60)
+        (10, 20)
+    """
+    return max(10, round(epochs / 3))
+
+
+def _random(plan: SearchPlan) -> Any:
+    return RandomSearchOracle(plan.objective, plan.max_trials, seed=_seed(plan))
+
+
+def _bayesian(plan: SearchPlan) -> Any:
+    return BayesianOptimizationOracle(plan.objective, plan.max_trials, seed=_seed(plan))
+
+
+def _grid(plan: SearchPlan) -> Any:
+    return GridSearchOracle(plan.objective, plan.max_trials, seed=_seed(plan))
+
+
+def _hyperband(plan: SearchPlan) -> Any:
+    oracle = HyperbandOracle(plan.objective, plan.epochs, seed=_seed(plan))
+    # Hyperband has no such argument, but its oracle stops there like any other.
+    oracle.max_trials = plan.max_trials
+    return oracle
+
+
+def _seed(plan: SearchPlan) -> int | None:
+    return _SEED_FOR_ZERO if plan.seed == 0 else plan.seed
+
+
+ORACLES: dict[str, Callable[[SearchPlan], Any]] = {
+    "optuna": _optuna,
+    "random": _random,
+    "bayesian": _bayesian,
+    "hyperband": _hyperband,
+    "grid": _grid,
+}
+"""The oracles that `make_tuner` knows, by the names of its tuners."""

@@ -1,0 +1,320 @@
+"""The dimension `schedule`, carried out: by the classifier, by `dropout_rnn`, and by `tune`."""
+
+from __future__ import annotations
+
+import pickle
+from typing import ClassVar
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+from mlflow.tracking import MlflowClient
+from optuna.trial import TrialState
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.hypermodels import SequenceClassifier, dropout_rnn, scheduled
+from recdrop_tune.models import SCHEDULES
+from recdrop_tune.models._walk import dropout_layers
+from tests.small_search import data
+
+ONE = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.4, "units": 3}
+EPOCHS = 3
+
+
+class Rates(keras.callbacks.Callback):
+    """Notes the rates at the end of every epoch; Keras Tuner's copies note them in one place."""
+
+    seen: ClassVar[list] = []
+
+    def on_train_begin(self, logs=None):
+        self.seen.append([])
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen[-1].append(rates(self.model))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen():
+    Rates.seen.clear()
+
+
+def rates(model):
+    """The rate of the first site of each dropout layer, as the layer would use it now."""
+    return [
+        float(keras.ops.convert_to_numpy(next(iter(layer.rates.values()))))
+        for layer in dropout_layers(model)
+    ]
+
+
+def moved(name, rate=0.4):
+    return [pytest.approx(SCHEDULES[name](epoch / (EPOCHS - 1), rate)) for epoch in range(EPOCHS)]
+
+
+def fit(hypermodel, hp=None, callbacks=(), epochs=EPOCHS):
+    hp = kt.HyperParameters() if hp is None else hp
+    model = hypermodel.build(hp)
+    x, y = data()
+    hypermodel.fit(hp, model, x, y, epochs=epochs, verbose=0, callbacks=[*callbacks, Rates()])
+    return model
+
+
+def make(*names, space=None, bidirectional=False):
+    """A build function with one layer for each name."""
+
+    def build(hp):
+        features = inputs = keras.Input((None, 3))
+        for name in names:
+            plain = keras.layers.GRU(3, return_sequences=name != names[-1])
+            layer = dropout_rnn(hp, plain, name, space or {**ONE, "schedule": "annealed"})
+            layer = keras.layers.Bidirectional(layer) if bidirectional else layer
+            features = layer(features)
+        outputs = keras.layers.Dense(2, activation="softmax")(features)
+        model = keras.Model(inputs, outputs)
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    return build
+
+
+# The classifier
+
+
+@pytest.mark.parametrize("name", ["constant", "ramp"])
+def test_the_classifier_moves_its_rate_and_puts_it_back(name):
+    model = fit(SequenceClassifier(2, (None, 3), {**ONE, "schedule": name, "layers": 2}))
+    assert [seen[0] for seen in Rates.seen[0]] == moved(name)
+    assert [seen[1] for seen in Rates.seen[0]] == moved(name)
+    assert rates(model) == pytest.approx([0.4, 0.4])
+    assert [layer.rate for layer in dropout_layers(model)] == [0.4, 0.4]
+
+
+def test_every_trial_of_keras_tuner_has_its_own_schedule(tmp_path):
+    space = {**ONE, "wrapper": ["none", "recurrent"], "schedule": ["constant", "annealed"]}
+    tuner = kt.GridSearch(SequenceClassifier(2, (None, 3), space), "val_loss", directory=tmp_path)
+    x, y = data()
+    given = [Rates()]
+    tuner.search(x, y, validation_data=(x, y), epochs=EPOCHS, verbose=0, callbacks=given)
+    by_schedule = {
+        tuner.oracle.trials[trial_id].hyperparameters.values.get("schedule"): seen
+        for trial_id, seen in zip(tuner.oracle.start_order, Rates.seen, strict=True)
+    }
+    assert set(by_schedule) == {None, "constant", "annealed"}
+    assert by_schedule.pop(None) == [[], [], []]
+    for name, seen in by_schedule.items():
+        assert [rate for (rate,) in seen] == moved(name)
+    assert len(given) == 1
+
+
+def test_not_tunable_adds_nothing_to_the_space_in_fit_either():
+    hp = kt.HyperParameters()
+    space = {**ONE, "schedule": ["annealed", "constant"]}
+    fit(SequenceClassifier(2, (None, 3), space, tunable=False), hp)
+    assert not hp.space
+    assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
+
+
+@pytest.mark.parametrize("name", ["constant", "annealed"])
+@pytest.mark.parametrize("kind", ["classifier", "function"])
+def test_two_schedules_for_one_rate(kind, name):
+    space = {**ONE, "schedule": name}
+    function = scheduled(make("rnn", space=space))
+    hypermodel = function if kind == "function" else SequenceClassifier(2, (None, 3), space)
+    message = r"argument `callbacks`\. Expected no RateSchedule where the search space has a `sch"
+    with pytest.raises(InvalidArgumentError, match=message):
+        fit(hypermodel, callbacks=[rdt.RateSchedule("linear")])
+
+
+def test_a_schedule_for_a_space_without_one():
+    fit(SequenceClassifier(2, (None, 3), ONE), callbacks=[rdt.RateSchedule("annealed")])
+    fit(scheduled(make("rnn", space=ONE)), callbacks=[rdt.RateSchedule("annealed")])
+    for seen in Rates.seen:
+        assert [rate for (rate,) in seen] == moved("annealed")
+
+
+# dropout_rnn
+
+
+def test_dropout_rnn_alone_cannot_move_a_rate():
+    message = (
+        r"argument `space`\. Expected no `schedule` in a build function alone.*Received: "
+        r"space=\{'schedule': 'annealed'\}\. Give the tuner `recdrop_tune\.scheduled\(build\)`"
+    )
+    with pytest.raises(InvalidArgumentError, match=message):
+        make("rnn")(kt.HyperParameters())
+    space = {**ONE, "schedule": "constant"}  # asks for nothing
+    assert make("rnn", space=space)(kt.HyperParameters()).layers[1].rate == 0.4
+
+
+def test_each_layer_moves_by_its_own_schedule():
+    hp = kt.HyperParameters()
+    hp.values.update({"b/schedule": "linear", "c/schedule": "constant"})
+    space = {**ONE, "schedule": ["annealed", "linear", "constant"]}
+    fit(scheduled(make("a", "b", "c", "d", space=space)), hp)
+    names = {name: hp.values[f"{name}/schedule"] for name in "abcd"}
+    assert names == {"a": "annealed", "b": "linear", "c": "constant", "d": "annealed"}
+    for place, name in enumerate(names.values()):
+        assert [seen[place] for seen in Rates.seen[0]] == moved(name)
+
+
+def test_a_bidirectional_around_the_layer_makes_two_that_move():
+    fit(scheduled(make("rnn", bidirectional=True)))
+    assert [seen[0] for seen in Rates.seen[0]] == moved("annealed")
+    assert [seen[1] for seen in Rates.seen[0]] == moved("annealed")
+
+
+def test_without_dropout_nothing_moves():
+    space = {"wrapper": ["none", "recurrent"], "schedule": "annealed"}
+    fit(scheduled(make("rnn", space=space)))
+    assert Rates.seen == [[[], [], []]]
+
+
+def test_a_layer_that_is_not_in_the_model():
+    def build(hp):
+        dropout_rnn(hp, keras.layers.LSTM(3), "lost", {**ONE, "schedule": "ramp"})
+        return make("rnn", space=ONE)(hp)
+
+    with pytest.raises(InvalidArgumentError, match="Expected one with the layer `recurrent_dro"):
+        fit(scheduled(build))
+
+
+class Own(kt.HyperModel):
+    """A hypermodel with a `fit` of its own, and a hyperparameter declared beforehand."""
+
+    def __init__(self, passes):
+        super().__init__()
+        self.passes = passes
+
+    def declare_hyperparameters(self, hp):
+        hp.Fixed("declared", 1)
+
+    def build(self, hp):
+        return make("rnn")(hp)
+
+    def fit(self, hp, model, *args, callbacks, **kwargs):
+        return model.fit(*args, callbacks=callbacks if self.passes else [], **kwargs)
+
+
+def test_a_fit_of_its_own():
+    fit(scheduled(Own(passes=True)))
+    assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
+    with pytest.raises(InvalidArgumentError, match=r"No rate moved by annealed: the `fit` of"):
+        fit(scheduled(Own(passes=False)))
+    hp = kt.HyperParameters()
+    scheduled(Own(passes=True)).declare_hyperparameters(hp)
+    scheduled(make("rnn")).declare_hyperparameters(hp)
+    assert hp.values == {"declared": 1}
+
+
+def test_a_model_keeps_its_schedules_when_the_next_one_is_built():
+    hypermodel = scheduled(make("rnn", space={**ONE, "schedule": ["annealed", "linear"]}))
+    hp = kt.HyperParameters()
+    first = hypermodel.build(hp)
+    hp.values["rnn/schedule"] = "linear"
+    hypermodel.build(hp)
+    x, y = data()
+    hypermodel.fit(hp, first, x, y, epochs=EPOCHS, verbose=0, callbacks=[Rates()])
+    assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
+
+
+def test_scheduled_takes_a_hypermodel_or_a_function():
+    hypermodel = scheduled(make("rnn"))
+    assert scheduled(hypermodel) is hypermodel
+    for wrong in (3, Own):
+        with pytest.raises(
+            InvalidArgumentError, match=r"Expected a keras_tuner\.HyperModel or a f"
+        ):
+            scheduled(wrong)
+
+
+def test_scheduled_goes_to_another_process():
+    hypermodel = scheduled(Own(passes=True))
+    hypermodel.build(kt.HyperParameters())
+    fit(pickle.loads(pickle.dumps(hypermodel)))
+    assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
+
+
+# tune
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def options(tmp_path, uri):
+    return {
+        "epochs": EPOCHS,
+        "verbose": 0,
+        "seed": 0,
+        "callbacks": [Rates()],
+        "directory": tmp_path / "project",
+        "tracking_uri": uri,
+    }
+
+
+def test_tune(options):
+    space = {**ONE, "wrapper": ["none", "native"], "schedule": ["annealed", "constant"]}
+    result = rdt.tune(data(), data(), space=space, max_trials=9, **options)
+    trials = result.trials.sort_values("number")
+    assert list(trials["wrapper"]) == ["none", "native", "native"]
+    # The baselines come first, and a rate that moves is none of them.
+    assert list(trials["schedule"].fillna("-")) == ["-", "constant", "annealed"]
+    assert str(trials["schedule"].dtype) == "string"
+    assert Rates.seen[0] == [[], [], []]
+    assert [rate for (rate,) in Rates.seen[1]] == moved("constant")
+    assert [rate for (rate,) in Rates.seen[2]] == moved("annealed")
+    complete = result.tuner.oracle.study.get_trials(states=[TrialState.COMPLETE])
+    asked = [trial.params.get("schedule") for trial in complete]
+    assert asked == [None, "constant", "annealed"]
+    client = MlflowClient(options["tracking_uri"])
+    runs = [client.get_run(run_id) for run_id in trials["mlflow_run_id"]]
+    assert [run.data.params["schedule"] for run in runs] == ["n/a", "constant", "annealed"]
+    assert runs[2].info.run_name == "0002 native recurrent 0.4 annealed"
+
+
+def test_the_best_model_has_the_configured_rate_and_its_score(options, tmp_path):
+    space = {**ONE, "schedule": "annealed", "learning_rate": 0.01}
+    result = rdt.tune(data(), data(), space=space, max_trials=1, **options)
+    assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
+    model = result.best_model()
+    x, y = data()
+    loss, *_ = model.evaluate(x, y, verbose=0)
+    assert loss == pytest.approx(result.best_trial.score, rel=1e-5)
+    model.save(tmp_path / "best.keras")
+    loaded = keras.models.load_model(tmp_path / "best.keras", compile=False)
+    for best in (model, loaded):
+        assert rates(best) == pytest.approx([0.4])
+        assert dropout_layers(best)[0].rate == 0.4
+    np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
+
+
+def test_tune_with_a_build_function(options):
+    build = make("rnn")
+    rdt.tune(data(), data(), hypermodel=build, max_trials=1, **options)
+    assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
+    # `tune` makes it a scheduled one anyway: it is the same search, which has ended.
+    rdt.tune(data(), data(), hypermodel=scheduled(build), max_trials=1, **options)
+    assert len(Rates.seen) == 1
+
+
+def test_the_objective_is_still_looked_for_at_the_first_epoch(options):
+    options |= {"objective": kt.Objective("val_f1", "max")}
+    with pytest.raises(rdt.facade.ObjectiveNotReportedError, match="no metric named `val_f1`"):
+        rdt.tune(data(), data(), space={**ONE, "schedule": "ramp"}, max_trials=1, **options)
+    assert [len(seen) for seen in Rates.seen] == [1]
+
+
+def test_the_noise_is_that_of_the_moved_rate():
+    """The same seed gives other losses: in its first epoch `linear` drops nothing."""
+    losses = []
+    for name in ("constant", "linear"):
+        keras.utils.set_random_seed(1)
+        model = SequenceClassifier(2, (None, 3), {**ONE, "schedule": name})
+        hp = kt.HyperParameters()
+        built = model.build(hp)
+        x, y = data()
+        losses.append(model.fit(hp, built, x, y, epochs=1, verbose=0).history["loss"][0])
+    assert not np.isclose(losses[0], losses[1], rtol=1e-4)

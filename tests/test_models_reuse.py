@@ -1,0 +1,209 @@
+"""Tests for `recdrop_tune.models.structure` and `renew`: which models can stand in for one another."""
+
+import keras
+import numpy as np
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.models import EmbeddingDropout, renew, structure
+from recdrop_tune.tuner._model_cache import ModelCache
+from tests.small_search import data
+
+
+def model(wrapper="recurrent", units=4, learning_rate=0.01, loss="mse", seed=None, **options):
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed or 0)
+    layer = rdt.wrap(keras.layers.LSTM(units), wrapper, **{"rate": 0.3, **options})
+    made = keras.Sequential([keras.Input((5, 3)), layer, keras.layers.Dense(1)])
+    made.compile(keras.optimizers.Adam(learning_rate), loss)
+    return made
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"rate": 0.5},
+        {"learning_rate": 0.1},
+        {"seed": 7},
+        {"rate": 0.1, "seed": 3, "learning_rate": 1e-4},
+    ],
+)
+def test_one_structure(other):
+    assert structure(model()) == structure(model(**other))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"units": 5},
+        {"wrapper": "variational"},
+        {"placement": "input"},
+        {"per_step": False},
+        {"loss": "mae"},
+        {"wrapper": "zoneout"},
+    ],
+)
+def test_another_structure(other):
+    assert structure(model()) != structure(model(**other))
+
+
+def test_whether_the_hidden_rate_is_zero_is_structure():
+    zero, some, more = (model("zoneout", hidden_rate=rate) for rate in (0.0, 0.1, 0.2))
+    assert structure(zero) != structure(some)
+    assert structure(some) == structure(more)
+
+
+def test_stock_dropout_is_structure():
+    def stock(rate):
+        made = keras.Sequential([keras.Input((5,)), keras.layers.Dropout(rate)])
+        made.compile("sgd", "mse")
+        return made
+
+    assert structure(stock(0.1)) != structure(stock(0.2))
+
+
+def closure(alpha):
+    def loss(y, prediction):
+        return alpha * keras.ops.mean((y - prediction) ** 2)
+
+    return loss
+
+
+class Own(keras.Model):
+    def call(self, x):
+        return x
+
+
+def test_what_a_configuration_does_not_tell_is_not_shared():
+    # Two losses of one name.
+    assert structure(model(loss=closure(1.0))) is None
+    own = Own()
+    own.compile("sgd", "mse")
+    own(np.ones((1, 2)))
+    assert structure(own) is None
+    uncompiled = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    assert structure(uncompiled) is None
+
+
+def test_a_class_made_in_the_build_function_is_another_each_time():
+    def build(alpha):
+        class Scale(keras.layers.Layer):
+            def call(self, x):
+                return alpha * x
+
+        keras.utils.clear_session(free_memory=False)
+        made = keras.Sequential([keras.Input((2,)), Scale()])
+        made.compile("sgd", "mse")
+        return made
+
+    one, other = build(1.0), build(2.0)
+    assert structure(one) == structure(other)
+    assert not renew(one, other)
+
+
+def everything(trained):
+    return [np.asarray(v) for v in (*trained.variables, *trained.optimizer.variables)]
+
+
+def fit(trained, **options):
+    x, y = data()
+    keras.utils.set_random_seed(11)  # the order of the batches
+    history = trained.fit(
+        x, y, epochs=3, batch_size=8, verbose=0, validation_data=(x, y), **options
+    )
+    return history.history
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["none", "recurrent", "variational", "zoneout", "native", "lambda"]
+)
+def test_a_renewed_model_trains_as_a_fresh_one(wrapper):
+    second = {"rate": 0.45, "learning_rate": 0.05, "seed": 5}
+    first = {}
+    if wrapper == "none":
+        second.pop("rate")
+    make = {"recurrent": {"per_step": True}}.get(wrapper, {})
+
+    def build(**options):
+        if wrapper != "none":
+            return model(wrapper, **make, **options)
+        keras.utils.clear_session(free_memory=False)
+        keras.utils.set_random_seed(options.get("seed", 0))
+        made = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4), keras.layers.Dense(1)])
+        made.compile(keras.optimizers.Adam(options.get("learning_rate", 0.01)), "mse")
+        return made
+
+    used = build(**first)
+    fit(used)
+    traced = used.train_function
+    assert renew(used, build(**second))
+    reused, fresh_model = fit(used), build(**second)
+    fresh = fit(fresh_model)
+    # To the last bit: same weights, masks, order and optimizer.
+    assert reused == fresh
+    assert used.train_function is traced
+    for one, other in zip(everything(used), everything(fresh_model), strict=True):
+        np.testing.assert_array_equal(one, other)
+    if wrapper != "none":
+        assert used.layers[0].rate == 0.45
+
+
+def test_the_rate_of_an_embedding_is_renewed():
+    def build(rate):
+        keras.utils.clear_session(free_memory=False)
+        embedding = EmbeddingDropout(keras.layers.Embedding(10, 4), rate)
+        made = keras.Sequential([keras.Input((5,)), embedding, keras.layers.LSTM(3)])
+        made.compile("adam", "mse")
+        return made
+
+    one, other = build(0.1), build(0.4)
+    assert structure(one) == structure(other)
+    assert renew(one, other)
+    assert one.layers[0].rate == 0.4
+
+
+def test_the_cache_keeps_the_last_structures():
+    cache = ModelCache(2)
+    lent = []
+    for units in (3, 4, 5, 4, 3):
+        with cache.lend(model(units=units)) as got:
+            lent.append(got)
+    assert lent[3] is lent[1]  # 4 was kept,
+    assert lent[4] is not lent[0]  # 3 was given up for 5.
+    assert cache.reused == 1
+
+
+def test_a_training_that_breaks_off_or_changes_the_model_is_not_kept():
+    cache = ModelCache(2)
+    with pytest.raises(RuntimeError), cache.lend(model()) as broken:
+        raise RuntimeError
+    with cache.lend(model()) as changed:
+        assert changed is not broken
+        changed.layers[0].trainable = False
+        changed.compile("sgd", "mse")
+    with cache.lend(model()) as got:
+        assert got is not changed
+
+
+def test_a_search_gives_the_same_numbers_with_and_without_reuse(tmp_path):
+    scores = []
+    for reuse in (4, 0):
+        hp_oracle = rdt.OptunaOracle("val_loss", 4, seed=0, pruner="none")
+        space = {"cell": "gru", "units": 3, "wrapper": "recurrent", "placement": "recurrent"}
+        space |= {"rate": {"min": 0.1, "max": 0.6, "step": 0.05}}
+        space |= {"learning_rate": {"min": 1e-3, "max": 1e-1, "log": True}}
+        hypermodel = rdt.SequenceClassifier(2, (None, 3), space=space)
+        tuner = rdt.Tuner(
+            hp_oracle,
+            hypermodel,
+            seed=0,
+            reuse_models=reuse,
+            directory=tmp_path / str(reuse),
+            project_name="p",
+        )
+        x, y = data()
+        tuner.search(x, y, validation_data=(x, y), epochs=2, batch_size=8, verbose=0)
+        scores.append([trial.score for trial in hp_oracle.trials.values()])
+        assert tuner.models_reused == (3 if reuse else 0)
+    assert scores[0] == scores[1]
+    assert len(set(scores[0])) > 1

@@ -1,0 +1,55 @@
+"""Tests for `recdrop_tune.tuner._oracles`: what they mend in Keras Tuner's own oracles."""
+
+import keras
+import keras_tuner as kt
+import pytest
+
+from recdrop_tune.facade import tune
+from recdrop_tune.tuner._oracles import GridSearchOracle, initial_points
+from tests.small_search import data
+from tests.test_oracle import Formula, dropout_space, values
+
+
+def grid(directory, max_trials):
+    oracle = GridSearchOracle(
+        kt.Objective("score", "min"), max_trials, hyperparameters=dropout_space()
+    )
+    oracle.verbose = 0
+    tuner = Formula(oracle, directory=directory, project_name="project")
+    tuner.search()
+    return values(tuner)
+
+
+def test_a_grid_searched_in_parts_is_the_grid_searched_at_once(tmp_path):
+    whole = grid(tmp_path / "whole", 20)
+    # 1 without dropout, 5 rates for lambda, 5 rates x 2 for recurrent.
+    assert len(whole) == 16
+    for max_trials in (1, 2, 7, 20):
+        part = grid(tmp_path / "parts", max_trials)
+        assert part == whole[:max_trials]
+
+
+@pytest.mark.parametrize(
+    ("searched", "max_trials", "points"),
+    [(5, 20, 5), (12, 20, 10), (1, 20, 3), (4, 3, 1), (2, 1, 1)],
+)
+def test_half_of_a_bayesian_search_is_left_for_its_model(searched, max_trials, points):
+    assert initial_points(searched, max_trials) == points
+
+
+def plain(hp):
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    hp.Fixed("units", 2)
+    model.compile(keras.optimizers.SGD(hp.Float("learning_rate", 1e-3, 1e-1)), "mse")
+    return model
+
+
+def test_a_bayesian_search_fits_its_model(tmp_path):
+    options = {"hypermodel": plain, "tuner": "bayesian", "epochs": 1, "verbose": 0, "seed": 0}
+    options |= {"directory": tmp_path / "p", "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db"}
+    result = tune(data(), data(), **options, max_trials=4)
+    assert result.tuner.oracle.num_initial_points == 2
+    # Two were drawn at random; the fourth was proposed from the first three.
+    assert len(result.tuner.oracle.gpr.X_train_) == 3
+    # Nothing in this search is about dropout.
+    assert "Gain" not in result.summary()

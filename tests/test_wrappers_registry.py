@@ -1,0 +1,172 @@
+"""Wrappers by name and as plain data: `get`, `serialize`, `deserialize`."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import yaml
+
+from recdrop_tune import wrappers
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.wrappers import AbstractDropoutWrapper, RecurrentDropoutWrapper, wrap
+from tests.laws.cases import WIDEST, make_wrapper, wrapper_id
+
+X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
+IDS = [each.id for each in TECHNIQUES.values() if each.class_name]
+LSTM = {"class_name": "LSTM", "config": {"units": 4}}
+
+
+def through_yaml(data):
+    return yaml.safe_load(yaml.safe_dump(data))
+
+
+@pytest.mark.parametrize("identifier", IDS)
+def test_an_id_names_a_class(identifier):
+    cls = wrappers.get(identifier)
+    assert issubclass(cls, AbstractDropoutWrapper)
+    assert cls.technique_id == identifier
+    assert type(wrap(keras.layers.LSTM(4), identifier, rate=0.2)) is cls
+
+
+def test_wrappers_and_their_classes_are_returned_as_they_are():
+    wrapper = RecurrentDropoutWrapper(keras.layers.LSTM(4), rate=0.3)
+    assert wrappers.get(wrapper) is wrapper
+    assert wrappers.get(RecurrentDropoutWrapper) is RecurrentDropoutWrapper
+
+
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
+def test_through_yaml_and_json(wrapper, bidirectional, built):
+    layer = keras.layers.LSTM(4, kernel_initializer="zeros", name="rnn")
+    layer = keras.layers.Bidirectional(layer) if bidirectional else layer
+    one = make_wrapper(layer, wrapper, rate=0.25)
+    if built:
+        one(X)
+    data = wrappers.serialize(one)
+    assert through_yaml(data) == json.loads(json.dumps(data)) == data
+    for make in (wrappers.get, wrappers.deserialize, keras.layers.deserialize):
+        other = make(through_yaml(data))
+        assert type(other) is type(one)
+        assert wrappers.serialize(other) == data
+        assert other(X).shape == one(X).shape
+
+
+def test_what_keras_serializes_is_taken_too():
+    one = wrap(keras.layers.GRU(4), "variational", rate={"input": 0.1, "recurrent": 0.2},
+               placement="input+recurrent", tied_gates=True, seed=3)  # fmt: skip
+    other = wrappers.get(keras.layers.serialize(one))
+    assert other.get_config() == one.get_config()
+    data = wrappers.serialize(wrap(keras.layers.GRU(4), "lambda", rate=0.1, function="gaussian"))
+    assert wrappers.get(data).function == "gaussian"
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def doubled(shape, rate, seed):
+    """Noise with a name."""
+    return keras.ops.full(shape, 2.0)
+
+
+def test_a_function_goes_by_its_name():
+    data = wrappers.serialize(wrap(keras.layers.GRU(4), "lambda", rate=0.1, function=doubled))
+    assert wrappers.get(through_yaml(data)).function is doubled
+    wrapper = wrap(keras.layers.GRU(4), "lambda", rate=0.1, function=lambda *_: 1.0)
+    with pytest.raises(InvalidArgumentError, match="Expected a function that is registered"):
+        wrappers.serialize(wrapper)
+
+
+TEXT = """
+wrapper: recurrent
+placement: input+recurrent
+rate: {input: 0.1, recurrent: 0.3}
+per_step: false
+layer:
+  class_name: LSTM
+  config: {units: 4, return_sequences: true}
+"""
+
+
+def test_written_by_hand_as_the_arguments_of_wrap():
+    given = yaml.safe_load(TEXT)
+    wrapper = wrappers.get(given)
+    assert given == yaml.safe_load(TEXT)
+    assert isinstance(wrapper, RecurrentDropoutWrapper)
+    assert wrapper.rate == {"input": 0.1, "recurrent": 0.3}
+    assert (wrapper.layer.units, wrapper.return_sequences, wrapper.per_step) == (4, True, False)
+    layer = keras.layers.GRU(4)
+    assert wrappers.get({"wrapper": "zoneout", "rate": 0.1, "layer": layer}).layer is layer
+    assert wrappers.get({"wrapper": "none", "layer": layer}) is layer
+
+
+def test_written_by_hand_as_keras_has_it():
+    data = {"class_name": "WeightDropWrapper", "config": {"rate": 0.5, "layer": LSTM}}
+    wrapper = wrappers.get(data)
+    assert (type(wrapper).__name__, wrapper.rate) == ("WeightDropWrapper", 0.5)
+    assert wrapper.layer.units == 4
+
+
+class Own(RecurrentDropoutWrapper):
+    """A wrapper of the user's own, known to Keras by `custom_objects` alone."""
+
+
+def test_a_wrapper_of_ones_own():
+    data = wrappers.serialize(Own(keras.layers.LSTM(4), rate=0.3))
+    assert type(wrappers.deserialize(data, custom_objects={"Own": Own})) is Own
+    with keras.saving.custom_object_scope({"Own": Own}):
+        assert type(wrappers.get(data)) is Own
+    with pytest.raises(InvalidArgumentError, match="`class_name`"):
+        wrappers.get(data)
+
+
+CLASSES = "NativeDropoutWrapper, .*ZoneoutWrapper"
+
+
+@pytest.mark.parametrize(
+    ("identifier", "message"),
+    [
+        (
+            "weight_dorp",
+            r"`wrapper`\. Expected one of none, native, .*Did you mean `weight_drop`\?",
+        ),
+        (None, r"`wrapper`\. Expected one of none, native, .*Received: wrapper=None"),
+        (keras.layers.LSTM, r"`wrapper`\. Expected one of none, native"),
+        (
+            "none",
+            r"`wrapper`\. Expected one with a class: native, .*, lambda\. Received: wrapper='none'\. "
+            r'It is the layer itself: `wrap\(layer, "none"\)` gives it back\.',
+        ),
+        ({"wrapper": "zonout"}, r"Expected one of none, .*Did you mean `zoneout`\?"),
+        (
+            {"wrapper": "zoneout", "rate": 0.1},
+            r"`layer`\. Expected the layer to wrap, with `class_n",
+        ),
+        ({"wrapper": "zoneout", "layer": LSTM}, r"`rate`\. Expected 0 <= rate < 1 for the wrapper"),
+        (
+            {"wrapper": "native", "rate": 0.1, "layer": LSTM, "per_step": True},
+            r"`options`\. Expected for the wrapper `native` some of placement, ",
+        ),
+        (
+            {"wrapper": "zoneout", "rate": 0.1, "layer": "LSTM"},
+            r"`layer`\. .*Received: layer='LSTM'",
+        ),
+        ({"class_name": "WeightDrop", "config": {}}, rf"`class_name`\. Expected one of {CLASSES}"),
+        (LSTM, r"`class_name`\. .*in its place `wrapper`, one of none.*class_name='LSTM'"),
+        ({"rate": 0.1}, rf"`class_name`\. Expected one of {CLASSES}.*class_name=None"),
+        ({"class_name": "WeightDropWrapper"}, r"`layer`\. Expected the layer to wrap"),
+        (
+            {"class_name": "WeightDropWrapper", "config": {"rate": 2, "layer": LSTM}},
+            r"`rate`\. Expected 0 <= rate < 1",
+        ),
+    ],
+    ids=str,
+)
+def test_what_names_no_wrapper(identifier, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        wrappers.get(identifier)
+
+
+def test_what_is_no_wrapper_is_not_serialized():
+    with pytest.raises(InvalidArgumentError, match=r"`wrapper`\. Expected a dropout wrapper\."):
+        wrappers.serialize(keras.layers.LSTM(4))
