@@ -12,3 +12,33 @@ import pytest
 @pytest.fixture(autouse=True)
 def _same_seed():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def planted_uri(tmp_path_factory) -> str:
+    """One database for all planted searches: making one takes longer than such a search."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory, planted_uri):
+    """The result of a search by Optuna with known outcome; see `tests.planted_search`."""
+    # Here, because most tests can do without Keras Tuner's six seconds of imports.
+    from recdrop_tune.oracle import OptunaOracle
+    from tests.planted_search import planted_result
+
+    oracle = OptunaOracle("val_loss", max_trials=30, seed=1)
+    return planted_result(oracle, tmp_path_factory.mktemp("planted"), planted_uri, executions=2)
+
+
+@pytest.fixture(scope="session")
+def traded(tmp_path_factory, planted_uri):
+    """The result of a random search for two objectives, on the same formula."""
+    import keras_tuner as kt
+
+    from recdrop_tune.oracle import OptunaOracle
+    from tests.planted_search import planted_result
+
+    objectives = [kt.Objective("val_loss", "min"), kt.Objective("ms_per_step", "min")]
+    oracle = OptunaOracle(objectives, max_trials=25, sampler="random", seed=1)
+    return planted_result(oracle, tmp_path_factory.mktemp("traded"), planted_uri)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import keras
 import keras_tuner as kt
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.hypermodels._scheduled import unscheduled
-from recdrop_tune.oracle._samplers import make_sampler
+from recdrop_tune.oracle import make_pruner, make_sampler
+from recdrop_tune.oracle._workers import check_seconds
 from recdrop_tune.tracking._uris import check_databases
 from recdrop_tune.tuner import ORACLES
+from recdrop_tune.tuner._folds import check_cv
 
 # Parameters of a `fit` which Keras Tuner fills in, or for which `tune` has a name of its own.
 _NOT_PASSED_ON = {"self", "hp", "model", "x", "y", "args", "kwargs"}
@@ -44,20 +47,49 @@ def check_words(experiment: Any, directory: Any, verbose: Any) -> None:
         raise invalid_argument("verbose", expected="0, 1 or 2", received=verbose)
 
 
-def check_optuna(tuner: str, storage: Any, sampler: Any, uri: str) -> None:
-    """Raises for an unknown tuner, and for an Optuna storage or sampler that cannot serve.
+def check_optuna(tuner: str, options: Mapping[str, Any], goals: Sequence[Any], uri: str) -> None:
+    """Raises for an unknown tuner, and for what only Optuna could do or could not.
 
-    They have no use with other tuners, and Optuna and MLflow cannot share a database.
+    Args:
+        tuner: Name of the tuner.
+        options: `sampler`, `pruner`, `storage` and `timeout`; of no use with other tuners.
+        goals: The objectives; several of them only Optuna keeps apart.
+        uri: Where MLflow keeps its runs, which cannot be Optuna's database.
     """
     if tuner not in ORACLES:
         raise invalid_argument("tuner", expected=f"one of {', '.join(ORACLES)}", received=tuner)
-    for argument, value in {"storage": storage, "sampler": sampler}.items():
+    for argument, value in options.items():
         if value is not None and tuner != "optuna":
             expected = f"None with tuner={tuner!r}: it is Optuna's"
             raise invalid_argument(argument, expected=expected, received=f"a {argument}")
-    if not isinstance(sampler, BaseSampler):
-        make_sampler(sampler, 0)  # Raises for an unknown name.
-    check_databases(storage, uri)
+    if len(goals) > 1 and tuner != "optuna":
+        expected = f"one objective with tuner={tuner!r}, which would add them up"
+        raise invalid_argument("objective", expected=expected, received=[g.name for g in goals])
+    # These raise for an unknown name.
+    if not isinstance(options["sampler"], BaseSampler):
+        make_sampler(options["sampler"], 0)
+    if not isinstance(options["pruner"], BasePruner):
+        make_pruner(options["pruner"])
+    check_seconds("timeout", options["timeout"])
+    check_databases(options["storage"], uri)
+
+
+def check_confirmation(confirm: Any, test: Any) -> None:
+    """Raises unless `confirm` is a number of configurations, and test data have a use."""
+    if isinstance(confirm, bool) or not isinstance(confirm, Integral) or int(confirm) < 0:
+        raise invalid_argument("confirm", expected="an integer of at least 0", received=confirm)
+    if test is not None and not confirm:
+        raise invalid_argument(
+            "test",
+            expected="no test data without a confirmation, which alone looks at them",
+            received=type(test).__name__,
+            fix="Pass confirm=3 as well.",
+        )
+
+
+def described_cv(cv: Any) -> str | None:
+    """Describes cross-validation, so that a folder knows whether it holds the same search."""
+    return None if cv is None else str(check_cv(cv))
 
 
 def check_fit_arguments(
@@ -85,21 +117,24 @@ def check_fit_arguments(
 
 
 def callback_list(callbacks: Any) -> list[Any]:
-    """Returns the callbacks as a list: many, one, or none.
+    """Returns the callbacks as a list: many, one, or none; functions that make one are as good.
 
     Raises:
         InvalidArgumentError: There is something else among them.
     """
-    one = isinstance(callbacks, keras.callbacks.Callback)
+    one = isinstance(callbacks, keras.callbacks.Callback) or callable(callbacks)
     many = [callbacks] if one else () if callbacks is None else callbacks
     listed = list(many) if isinstance(many, Iterable) else [many]
-    if not all(isinstance(callback, keras.callbacks.Callback) for callback in listed):
-        expected = "keras.callbacks.Callback objects"
+    kinds = keras.callbacks.Callback
+    if not all(isinstance(callback, kinds) or callable(callback) for callback in listed):
+        expected = "keras.callbacks.Callback objects, or functions that make one"
         raise invalid_argument("callbacks", expected=expected, received=callbacks)
     return listed
 
 
-def validation_data(objective: str, validation: Any, fit_kwargs: Mapping[str, Any]) -> Any:
+def validation_data(
+    goals: Sequence[Any], validation: Any, fit_kwargs: Mapping[str, Any], cv: Any = None
+) -> Any:
     """Returns the validation data, by whichever of two arguments they came; `None` for none.
 
     Raises:
@@ -111,11 +146,16 @@ def validation_data(objective: str, validation: Any, fit_kwargs: Mapping[str, An
             "validation_data", expected="None beside `validation`", received=type(other)
         )
     given = validation if other is None else other
-    if objective.startswith("val_") and given is None and not fit_kwargs.get("validation_split"):
+    check_cv(cv)
+    if cv is not None and given is not None:
+        expected = "None beside `cv`, which takes the validation data from the training data"
+        raise invalid_argument("validation", expected=expected, received=type(given).__name__)
+    asked = [goal.name for goal in goals if goal.name.startswith("val_")]
+    if asked and cv is None and given is None and not fit_kwargs.get("validation_split"):
         raise invalid_argument(
             "validation",
-            expected=f"validation data, for the objective is {objective}",
+            expected=f"validation data, for the objective is {asked[0]}",
             received=None,
-            fix="Pass them, pass `validation_split=0.2` with arrays, or take another objective.",
+            fix="Pass them, pass `validation_split=0.2` or `cv=5` with arrays, or take another objective.",
         )
     return given

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ class Fingerprint:
 
     Attributes:
         space: The search space as YAML, or the name of the hypermodel that defines it.
-        objective: Name of the objective.
-        direction: `"min"` or `"max"`.
+        objective: Name of the objective; several are joined by commas.
+        direction: `"min"` or `"max"`, of each.
         tuner: Name of the tuner.
         epochs: Epochs of one trial.
         batch_size: Size of a batch.
         seed: Seed of the search.
+        executions: Trainings of each trial.
+        cv: Folds of cross-validation, in words.
     """
 
     space: str
@@ -38,6 +41,16 @@ class Fingerprint:
     epochs: int
     batch_size: int
     seed: int | None
+    executions: int = 1
+    cv: str | None = None
+
+
+def named(goals: Sequence[Any]) -> dict[str, Any]:
+    """Writes objectives as a fingerprint holds them: names and directions."""
+    return {
+        "objective": ",".join(goal.name for goal in goals),
+        "direction": ",".join(goal.direction for goal in goals),
+    }
 
 
 def claim(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -23,17 +24,17 @@ class TrialHyperModel(kt.HyperModel):
 
     Args:
         hypermodel: The hypermodel.
-        objective: The objective.
+        objectives: The objectives.
 
     Attributes:
         building: The hyperparameters of the model that is being built, or could not be built.
     """
 
-    def __init__(self, hypermodel: Any, objective: kt.Objective) -> None:
+    def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
         super().__init__()
         self._hypermodel = scheduled(hypermodel)
         self._own_fit = type(hypermodel).fit not in (kt.HyperModel.fit, AbstractHyperModel.fit)
-        self._objective = objective
+        self._objectives = objectives
         self.building: Any = None
 
     def build(self, hp: Any) -> Any:
@@ -56,32 +57,34 @@ class TrialHyperModel(kt.HyperModel):
         callbacks = list(kwargs.pop("callbacks", None) or [])
         if not self._own_fit and kwargs.get("validation_freq", 1) == 1:
             # A `fit` of the user's own may compute the objective after training.
-            callbacks.append(_ObjectiveCheck(self._objective))
+            callbacks.append(_ObjectiveCheck(self._objectives))
         result = self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
         if isinstance(result, keras.callbacks.History):
-            check_objective(self._objective, result.history)
+            check_objectives(self._objectives, result.history)
         return result
 
 
 class _ObjectiveCheck(keras.callbacks.Callback):
     """Looks for the objective when the first epoch has ended, not after the last."""
 
-    def __init__(self, objective: kt.Objective) -> None:
+    def __init__(self, objectives: Sequence[kt.Objective]) -> None:
         super().__init__()
-        self._objective = objective
+        self._objectives = objectives
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Checks the metrics of an epoch."""
-        check_objective(self._objective, logs or {})
+        check_objectives(self._objectives, logs or {})
 
 
-def check_objective(objective: kt.Objective, metrics: Any) -> None:
-    """Raises if the objective is not among the metrics.
+def check_objectives(objectives: Sequence[kt.Objective], metrics: Any) -> None:
+    """Raises if an objective is not among the metrics.
 
     Raises:
         ObjectiveNotReportedError: It is not.
     """
-    if not objective.has_value(metrics):
+    for objective in objectives:
+        if objective.has_value(metrics):
+            continue
         raise ObjectiveNotReportedError(
             f"The model reports no metric named `{objective.name}`, which is the objective. It "
             f"reports: {', '.join(sorted(metrics))}. Take one of them as `objective`, or compile the "

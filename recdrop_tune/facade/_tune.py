@@ -14,12 +14,15 @@ from recdrop_tune.facade import _project as project
 from recdrop_tune.facade._baselines import enqueue_baselines
 from recdrop_tune.facade._checks import (
     callback_list,
+    check_confirmation,
     check_fit_arguments,
     check_integers,
     check_optuna,
     check_words,
+    described_cv,
     validation_data,
 )
+from recdrop_tune.facade._confirm import ConfirmationPlan
 from recdrop_tune.facade._data import fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
 from recdrop_tune.facade._search import run, set_up, told
@@ -27,7 +30,7 @@ from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.results import TuneResult
 from recdrop_tune.tracking import Journal, Progress, track
 from recdrop_tune.tracking._uris import resolve_uri
-from recdrop_tune.tuner import SearchPlan, as_objective
+from recdrop_tune.tuner import SearchPlan, as_objectives
 
 
 def tune(
@@ -46,7 +49,16 @@ def tune(
     seed: int | None = None,
     hypermodel: Any = None,
     sampler: Any = None,
+    pruner: Any = None,
     storage: Any = None,
+    timeout: float | None = None,
+    executions_per_trial: int = 1,
+    cv: Any = None,
+    confirm: int = 0,
+    confirm_seeds: int = 5,
+    test: Any = None,
+    keep_checkpoints: int | None = 5,
+    reuse_models: int = 4,
     callbacks: Iterable[Any] | None = (),
     verbose: int = 1,
     overwrite: bool = False,
@@ -62,7 +74,8 @@ def tune(
             `keras.utils.PyDataset`.
         validation: The same, for the objectives that start with `val_`.
         space: A preset's name, a YAML file, a mapping or a `SearchSpace`.
-        objective: The metric to optimize, or a `keras_tuner.Objective`.
+        objective: The metric to optimize, or a `keras_tuner.Objective`; or a list of them, for a Pareto
+            front (tuner `"optuna"` only). `ms_per_step` is a metric of every model.
         tuner: `"optuna"`, `"random"`, `"bayesian"`, `"hyperband"` or `"grid"`.
         max_trials: The most trials that are run.
         epochs: Epochs of one trial.
@@ -79,9 +92,24 @@ def tune(
             the data say which: `SequenceClassifier`, `SequenceRegressor`, `SequenceTagger` or
             `LanguageModel`, made by `from_data(train, space)`.
         sampler: Optuna sampler or the name of one: `"tpe"` (the default), `"random"`, `"qmc"`, `"gp"`,
-            `"cmaes"`; for the tuner `"optuna"` only.
+            `"cmaes"`, `"nsga2"`; for the tuner `"optuna"` only.
+        pruner: Optuna pruner or the name of one: `"patient_median"` (the default), `"median"`,
+            `"percentile"`, `"asha"`, `"hyperband"`, `"none"`; for the tuner `"optuna"` only. A trial always
+            gets a third of its epochs, and at least ten: dropout slows the first ones down.
         storage: Optuna storage or storage URL; by default a file in the project folder.
-        callbacks: Keras callbacks (or one) for every training; each gets a copy.
+        timeout: Seconds after which no more trials are begun; for the tuner `"optuna"` only.
+        executions_per_trial: Trainings of each trial, whose mean counts.
+        cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`, in place
+            of `validation`: each trial is trained once for each fold.
+        confirm: How many of the best configurations to train again after the search, together with the
+            best one without dropout and the best one with Keras's own, all with the same fresh
+            seeds. Without it the best of many noisy trials looks better than it is.
+        confirm_seeds: How many times each of them is trained.
+        test: Data as `validation`, looked at in the confirmation alone and reported beside it.
+        keep_checkpoints: Of how many trials the weights are kept; `None` for all.
+        reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
+        callbacks: Keras callbacks (or one) for every training, each of which gets a copy; or functions
+            that make one.
         verbose: 0 is silent, 1 prints the folder and a line a trial, 2 a line an epoch as well.
         overwrite: Whether to delete another search in `directory`.
         **fit_kwargs: Further arguments of `Model.fit`, or of a `fit` of the hypermodel's own.
@@ -100,28 +128,46 @@ def tune(
         >>> print(result.summary())
     """
     check_integers(max_trials=max_trials, epochs=epochs, batch_size=batch_size, seed=seed)
+    check_integers(executions_per_trial=executions_per_trial, confirm_seeds=confirm_seeds)
+    check_confirmation(confirm, test)
     check_words(experiment, directory, verbose)
-    goal, uri = as_objective(objective), resolve_uri(tracking_uri)
-    check_optuna(tuner, storage, sampler, uri)
+    goals, uri = as_objectives(objective), resolve_uri(tracking_uri)
+    options = {"sampler": sampler, "pruner": pruner, "storage": storage, "timeout": timeout}
+    check_optuna(tuner, options, goals, uri)
     check_fit_arguments(fit_kwargs, hypermodel, inspect.signature(tune).parameters)
-    checking = validation_data(goal.name, validation, fit_kwargs)
+    checking = validation_data(goals, validation, fit_kwargs, cv)
     fit = {**fit_arguments(train, validation, batch_size), "epochs": epochs, **fit_kwargs}
     fit["callbacks"] = callback_list(callbacks)
     model, described = as_hypermodel(hypermodel, train, checking, space)
     info: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-    search = project.Fingerprint(described, goal.name, goal.direction, tuner, **info)
+    how: dict[str, Any] = {"executions": executions_per_trial, "cv": described_cv(cv)}
+    search = project.Fingerprint(described, **project.named(goals), tuner=tuner, **info, **how)
     folder = _new_folder(experiment) if directory is None else Path(directory)
     search_id = project.claim(folder, search, overwrite)
-    trials, name = TrialHyperModel(model, goal), f"{folder.name}-{search_id[:8]}"
-    plan = SearchPlan(trials, goal, max_trials, epochs, folder, seed, storage, name, sampler)
+    trials = TrialHyperModel(model, goals)
+    plan = SearchPlan(
+        trials,
+        goals,
+        max_trials,
+        epochs,
+        folder,
+        seed,
+        study_name=f"{folder.name}-{search_id[:8]}",
+        executions=executions_per_trial,
+        cv=cv,
+        keep_checkpoints=keep_checkpoints,
+        reuse_models=reuse_models,
+        **options,
+    )
     made = set_up(tuner, plan, trials)
     project.write(folder, search_id, search)
     enqueue_baselines(made.oracle)
     listeners = [_progress(folder, verbose)] if verbose else []
     more: dict[str, Any] = {"listeners": listeners, "space": described, "info": info}
     tracking = track(made, experiment=experiment, tracking_uri=uri, **more)
+    confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, test) if confirm else None
     with told(folder, verbose):
-        run(made, tracking, fit)
+        run(made, tracking, fit, confirmation)
     return TuneResult(made, tracking)
 
 

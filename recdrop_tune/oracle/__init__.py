@@ -6,6 +6,7 @@ from recdrop_tune.oracle._files import Resumable as Resumable
 from recdrop_tune.oracle._files import write_atomically as write_atomically
 from recdrop_tune.oracle._pruners import make_pruner as make_pruner
 from recdrop_tune.oracle._samplers import make_sampler as make_sampler
+from recdrop_tune.oracle._scores import best_step as best_step
 from recdrop_tune.oracle._scores import first_value as first_value
 from recdrop_tune.oracle._scores import forget_metrics as forget_metrics
 from recdrop_tune.oracle._scores import metrics_at as metrics_at
@@ -17,6 +18,7 @@ __all__ = [
     "OUT_OF_MEMORY",
     "OptunaOracle",
     "Resumable",
+    "best_step",
     "first_value",
     "forget_metrics",
     "make_pruner",

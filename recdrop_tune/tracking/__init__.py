@@ -1,6 +1,7 @@
 """Tracking: the events of a search, and who listens to them: the journal, MLflow, the terminal."""
 
 from recdrop_tune.tracking._dispatch import TrackingWarning as TrackingWarning
+from recdrop_tune.tracking._events import ConfirmationEnded as ConfirmationEnded
 from recdrop_tune.tracking._events import EpochEnded as EpochEnded
 from recdrop_tune.tracking._events import Event as Event
 from recdrop_tune.tracking._events import Listener as Listener
@@ -14,10 +15,13 @@ from recdrop_tune.tracking._mlflow import MLflowTracker as MLflowTracker
 from recdrop_tune.tracking._progress import Progress as Progress
 from recdrop_tune.tracking._records import Records as Records
 from recdrop_tune.tracking._records import TrialRecord as TrialRecord
+from recdrop_tune.tracking._records import has_wrapper as has_wrapper
+from recdrop_tune.tracking._records import readable as readable
 from recdrop_tune.tracking._track import Tracking as Tracking
 from recdrop_tune.tracking._track import track as track
 
 __all__ = [
+    "ConfirmationEnded",
     "EpochEnded",
     "Event",
     "Journal",
@@ -33,5 +37,7 @@ __all__ = [
     "TrialEnded",
     "TrialRecord",
     "TrialStarted",
+    "has_wrapper",
+    "readable",
     "track",
 ]

@@ -121,6 +121,33 @@ class TrialEnded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfirmationEnded(Event):
+    """A configuration of the search has been trained once more, with a seed of its own.
+
+    Attributes:
+        trial_id: The trial whose configuration it is.
+        repeat: Which of its trainings, from 0; the same repeat of two trials has the same seed.
+        seed: That seed.
+        score: Value of the objective at the best epoch.
+        best_epoch: That epoch, from 0.
+        metrics: The metrics of that epoch, and those of the test data under `test_...`.
+        seconds: How long it took.
+        total: How many trainings of this kind there will be.
+        message: The error, of a training that failed.
+    """
+
+    trial_id: str
+    repeat: int
+    seed: int
+    score: float | None
+    best_epoch: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    total: int = 0
+    message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchEnded(Event):
     """A search is over: `FINISHED`, `FAILED` or `KILLED`."""
 
@@ -136,7 +163,15 @@ class Listener(Protocol):
 
 _KINDS = {
     kind.__name__: kind
-    for kind in (SearchStarted, TrialStarted, ModelBuilt, EpochEnded, TrialEnded, SearchEnded)
+    for kind in (
+        SearchStarted,
+        TrialStarted,
+        ModelBuilt,
+        EpochEnded,
+        TrialEnded,
+        ConfirmationEnded,
+        SearchEnded,
+    )
 }
 
 

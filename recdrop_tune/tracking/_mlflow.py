@@ -79,6 +79,10 @@ class MLflowTracker:
                 self._start_trial(event, before)
             case events.ModelBuilt(trial_id=id):
                 self._metrics(self.run_ids[id], {"n_params": event.parameters}, 0, event.time)
+            case events.ConfirmationEnded(trial_id=id) if event.score is not None:
+                metrics = {f"confirmed/{name}": v for name, v in event.metrics.items()}
+                metrics["confirmed"] = event.score
+                self._metrics(self.run_ids[id], metrics, event.repeat, event.time)
             case events.EpochEnded(trial_id=id):
                 prefix = f"execution{event.execution + 1}/" if event.execution else ""
                 metrics = {f"{prefix}{name}": value for name, value in event.metrics.items()}

@@ -45,6 +45,8 @@ class Progress:
                 self._print(f"  epoch {event.epoch}  {numbers}  {event.seconds:.1f} s", "dim")
             case events.TrialEnded(trial_id=id):
                 self._end_trial(self._records.trials[id], event, improved=self._best is not before)
+            case events.ConfirmationEnded():
+                self._end_confirmation(event)
 
     def _end_trial(self, record: TrialRecord, event: events.TrialEnded, improved: bool) -> None:
         if event.status == events.PRUNED:
@@ -55,6 +57,21 @@ class Progress:
         else:
             result, style = self._result(event), "green" if improved else ""
         self._print("  ".join([self._position(record), result, *self._details(record)]), style)
+
+    def _end_confirmation(self, event: events.ConfirmationEnded) -> None:
+        name = self._search.objective if self._search else "objective"
+        done = len(self._records.confirmations)
+        record = self._records.trials.get(event.trial_id)
+        values = {} if record is None else record.hyperparameters
+        layers = [
+            (f"{layer} " if layer else "") + _configuration(chosen)
+            for layer, chosen in asked(values).items()
+        ]
+        number = event.trial_id if record is None else record.number + 1
+        result = event.message if event.score is None else f"{name} {event.score:.4f}"
+        parts = [f"confirming {done}/{event.total}", f"trial {number} seed {event.repeat + 1}"]
+        style = "red" if event.score is None else ""
+        self._print("  ".join([*parts, str(result), *layers, f"{event.seconds:.1f} s"]), style)
 
     def _take(self, event: events.Event) -> None:
         """Counts an event in and keeps the best trial."""

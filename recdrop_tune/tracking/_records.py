@@ -12,6 +12,7 @@ from typing import Any
 from recdrop_tune.oracle._conditional import is_active, is_fixed, plain
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.tracking._events import (
+    ConfirmationEnded,
     EpochEnded,
     Event,
     ModelBuilt,
@@ -35,6 +36,8 @@ class TrialRecord:
         hyperparameters: All of the space, `None` where inactive.
         fixed: Names of those that have one value in the whole search.
         epochs: The epochs of its first training, in order.
+        repeats: The epochs of its further trainings, where its configuration is trained more than
+            once.
         parameters: Number of parameters of its model.
         ended: How it ended, once it has.
     """
@@ -45,6 +48,7 @@ class TrialRecord:
     hyperparameters: dict[str, Any]
     fixed: list[str] = field(default_factory=list)
     epochs: list[EpochEnded] = field(default_factory=list)
+    repeats: list[EpochEnded] = field(default_factory=list)
     parameters: int | None = None
     ended: TrialEnded | None = None
 
@@ -86,6 +90,7 @@ class Records:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[str, TrialRecord] = {}
+        self.confirmations: list[ConfirmationEnded] = []
         for event in events:
             self.on_event(event)
 
@@ -99,10 +104,13 @@ class Records:
                 )
             case ModelBuilt(trial_id=id) if id in self.trials:
                 self.trials[id].parameters = event.parameters
-            case EpochEnded(trial_id=id, execution=0) if id in self.trials:
-                self.trials[id].epochs.append(event)
+            case EpochEnded(trial_id=id) if id in self.trials:
+                record = self.trials[id]
+                (record.repeats if event.execution else record.epochs).append(event)
             case TrialEnded(trial_id=id) if id in self.trials:
                 self.trials[id].ended = event
+            case ConfirmationEnded():
+                self.confirmations.append(event)
 
     def to_csv(self) -> str:
         """Writes one row a trial."""
@@ -145,6 +153,25 @@ def asked(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         values = {key: hyperparameters.get(name) for key, name in names.items()}
         found[layer] = {key: value for key, value in values.items() if value is not None}
     return {layer: values for layer, values in found.items() if values}
+
+
+def has_wrapper(hyperparameters: Mapping[str, Any], wrapper: str) -> bool:
+    """Says whether all layers of a trial have a given wrapper.
+
+    Args:
+        hyperparameters: As tables show them.
+        wrapper: A value of `wrapper`, such as `"none"`.
+
+    Example:
+        >>> has_wrapper({"enc/wrapper": "none", "dec/wrapper": "zoneout"}, "none")
+        False
+    """
+    values = {
+        value
+        for name, value in hyperparameters.items()
+        if name.rpartition("/")[2] == "wrapper" and value is not None
+    }
+    return values == {wrapper}
 
 
 def readable(hyperparameters: Any) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import math
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +94,7 @@ class Tracking:
         records: One record a trial, from all events so far, earlier sessions included.
         space: The search space as YAML.
         info: Further parameters of the search's run.
+        goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
     """
 
     def __init__(
@@ -111,7 +114,9 @@ class Tracking:
         what = f"MLflow at {self.tracking_uri}"
         self._background = Background(self.mlflow, what, journal.path)
         self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
+        self.goes_on_after_search = False
         self._under_way = False
+        self._apart = False
         self._trial_id = ""
         self._executions = 0
 
@@ -176,8 +181,47 @@ class Tracking:
         )
 
     def search_is_over(self) -> None:
-        """Ends the search."""
-        self.close()
+        """Ends the search, unless something comes after it."""
+        if not self.goes_on_after_search:
+            self.close()
+
+    @contextmanager
+    def apart(
+        self, trial_id: str, repeat: int, seed: int, total: int
+    ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
+        """Has a training that is no trial's tracked by itself.
+
+        A failure is reported and goes no further: the other trainings are worth having.
+
+        Args:
+            trial_id: The trial whose configuration is trained once more.
+            repeat: Which of its trainings it is.
+            seed: Its seed.
+            total: How many such trainings there will be.
+
+        Yields:
+            A function for its score, best epoch and metrics.
+        """
+        started, self._apart = time.perf_counter(), True
+        found: dict[str, Any] = {"score": None}
+
+        def report(score: float, best_epoch: int, metrics: dict[str, float]) -> None:
+            found.update(score=score, best_epoch=best_epoch, metrics=metrics)
+
+        try:
+            yield report
+        except Exception as error:
+            found = {"score": None, "message": f"{type(error).__name__}: {error}"}
+        finally:
+            self._apart = False
+        same: dict[str, Any] = {
+            "trial_id": trial_id,
+            "repeat": repeat,
+            "seed": seed,
+            "total": total,
+        }
+        seconds = time.perf_counter() - started
+        self._dispatcher.emit(events.ConfirmationEnded(**same, **found, seconds=seconds))
 
     def trial_started(self, trial: Any) -> None:
         """Takes note of a new trial."""
@@ -208,11 +252,13 @@ class Tracking:
 
     def training_started(self) -> int:
         """Counts the trainings of the current trial; returns the number of this one."""
-        self._executions += 1
+        self._executions += not self._apart
         return self._executions - 1
 
     def model_built(self, parameters: int) -> None:
         """Takes note of the size of the current trial's model."""
+        if self._apart:
+            return
         event = events.ModelBuilt(trial_id=self._trial_id, parameters=parameters)
         self._dispatcher.emit(event)
 
@@ -220,6 +266,8 @@ class Tracking:
         self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
     ) -> None:
         """Takes note of an epoch of the current trial."""
+        if self._apart:
+            return
         self._dispatcher.emit(
             events.EpochEnded(
                 trial_id=self._trial_id,

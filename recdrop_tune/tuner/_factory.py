@@ -19,6 +19,7 @@ from recdrop_tune.tuner._oracles import (
     HyperbandOracle,
     RandomSearchOracle,
 )
+from recdrop_tune.tuner._reports import MILLISECONDS
 from recdrop_tune.tuner._tuner import Tuner
 
 # Keras Tuner's own oracles take `seed=0` for "no seed"; this number, otherwise of no meaning, is
@@ -32,7 +33,7 @@ class SearchPlan:
 
     Attributes:
         hypermodel: A `keras_tuner.HyperModel` or a function that builds a model from `hp`.
-        objective: The objective; see `as_objective`.
+        objectives: The objectives; see `as_objectives`. Only Optuna's tuner takes several.
         max_trials: The most trials that are run.
         epochs: Epochs of one trial; Hyperband gives the trials which it drops fewer.
         directory: The project folder.
@@ -49,7 +50,7 @@ class SearchPlan:
     """
 
     hypermodel: Any
-    objective: kt.Objective
+    objectives: list[kt.Objective]
     max_trials: int
     epochs: int
     directory: Path
@@ -97,6 +98,18 @@ def make_tuner(name: str, plan: SearchPlan) -> Any:
     )
 
 
+def as_objectives(objective: Any) -> list[kt.Objective]:
+    """Turns the name of a metric, or a list of them, into objectives with directions.
+
+    Raises:
+        InvalidArgumentError: Whether a metric is to grow or to shrink is not known, or there is none.
+    """
+    several = list(objective) if isinstance(objective, list | tuple) else [objective]
+    if not several:
+        raise invalid_argument("objective", expected="at least one metric", received=objective)
+    return [as_objective(each) for each in several]
+
+
 def as_objective(objective: Any) -> kt.Objective:
     """Turns the name of a metric into an objective with a direction.
 
@@ -110,7 +123,9 @@ def as_objective(objective: Any) -> kt.Objective:
     if isinstance(objective, kt.Objective):
         return objective
     direction = None
-    if isinstance(objective, str):
+    if objective == MILLISECONDS:
+        direction = "min"
+    elif isinstance(objective, str):
         direction = kt.engine.metrics_tracking.infer_metric_direction(objective)
     if direction is None:
         raise invalid_argument(
@@ -127,7 +142,7 @@ def _optuna(plan: SearchPlan) -> Any:
     if pruner is None or isinstance(pruner, str):
         pruner = make_pruner(pruner, warm_up=warm_up(plan.epochs))
     return OptunaOracle(
-        plan.objective,
+        plan.objectives if len(plan.objectives) > 1 else plan.objectives[0],
         plan.max_trials,
         sampler=plan.sampler,
         pruner=pruner,
@@ -149,19 +164,19 @@ def warm_up(epochs: int) -> int:
 
 
 def _random(plan: SearchPlan) -> Any:
-    return RandomSearchOracle(plan.objective, plan.max_trials, seed=_seed(plan))
+    return RandomSearchOracle(plan.objectives[0], plan.max_trials, seed=_seed(plan))
 
 
 def _bayesian(plan: SearchPlan) -> Any:
-    return BayesianOptimizationOracle(plan.objective, plan.max_trials, seed=_seed(plan))
+    return BayesianOptimizationOracle(plan.objectives[0], plan.max_trials, seed=_seed(plan))
 
 
 def _grid(plan: SearchPlan) -> Any:
-    return GridSearchOracle(plan.objective, plan.max_trials, seed=_seed(plan))
+    return GridSearchOracle(plan.objectives[0], plan.max_trials, seed=_seed(plan))
 
 
 def _hyperband(plan: SearchPlan) -> Any:
-    oracle = HyperbandOracle(plan.objective, plan.epochs, seed=_seed(plan))
+    oracle = HyperbandOracle(plan.objectives[0], plan.epochs, seed=_seed(plan))
     # Hyperband has no such argument, but its oracle stops there like any other.
     oracle.max_trials = plan.max_trials
     return oracle

@@ -10,6 +10,7 @@ import keras
 
 from recdrop_tune.oracle import forget_metrics
 from recdrop_tune.tuner._failures import NoFiniteObjectiveError
+from recdrop_tune.tuner._results import explicit_metrics
 
 MILLISECONDS = "ms_per_step"
 """Metric that each epoch is given: milliseconds of a training step, the first of the epoch left out."""
@@ -56,6 +57,19 @@ class TrialReport:
         answer = self._send(metrics, epoch)
         self.stopped = self.stopped or (answer == "STOPPED" and len(self._curves) == 1)
 
+    def take(self, results: Any, best: BestWeights, model: Any) -> None:
+        """Takes what a `fit` has returned, where that is not the history of the epochs reported.
+
+        Args:
+            results: What it returned; see `explicit_metrics`.
+            best: Is given the model's weights in that case.
+            model: The model.
+        """
+        if isinstance(results, keras.callbacks.History) and self._curves[-1]:
+            return
+        self.replace(explicit_metrics(results, self._objective))
+        best.weights = model.get_weights()
+
     def replace(self, metrics: dict[str, float]) -> None:
         """Reports the outcome of the current training as a whole, in place of its epochs.
 
@@ -68,11 +82,6 @@ class TrialReport:
                     self._send(earlier, epoch)
         self._curves[-1] = {0: metrics}
         self._send(metrics, 0)
-
-    @property
-    def reported(self) -> bool:
-        """Whether the current training has reported an epoch."""
-        return bool(self._curves[-1])
 
     def finish(self) -> None:
         """Evens out trainings of different lengths.

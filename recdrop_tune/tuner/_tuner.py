@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,14 @@ class Tuner(kt.Tuner):
             report.begin()
             own = own_callbacks(given, trial.trial_id, execution)
             callbacks = [StepTimer(), *own, EpochReporter(report, best)]
-            with self._lent_model(trial, execution) as model:
+            seed = self.seed
+            if seed is not None:
+                seed = trial_seed(seed, trial.hyperparameters.values, execution)
+            with self.lent_model(functools.partial(self.build_model, trial), seed) as model:
                 results = self.hypermodel.fit(
                     trial.hyperparameters, model, *fit_args, callbacks=callbacks, **fit
                 )
-                self._take_results(results, report, best, model)
+                report.take(results, best, model)
                 if report.stopped:
                     raise TrialPrunedError
                 checkpoints.save(self._folder(trial), model, best.weights)
@@ -208,13 +212,18 @@ class Tuner(kt.Tuner):
                 yield (), fold
 
     @contextlib.contextmanager
-    def _lent_model(self, trial: Any, execution: int) -> Iterator[Any]:
+    def lent_model(self, build: Callable[[], Any], seed: int | None) -> Iterator[Any]:
+        """Lends a model for one training: as good as a fresh one, perhaps compiled already.
+
+        Args:
+            build: Builds the fresh model.
+            seed: Seed of everything that the training draws; `None` leaves the random state alone.
+        """
         keras.utils.clear_session(free_memory=False)
-        if self.seed is not None:
-            values = trial.hyperparameters.values
-            keras.utils.set_random_seed(trial_seed(self.seed, values, execution))
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
         with self._scope():
-            fresh = self.build_model(trial)
+            fresh = build()
         if not isinstance(fresh, keras.Model):
             raise kt.errors.FatalTypeError(
                 "Expected the function or `HyperModel.build` that builds models to return a compiled "
@@ -223,16 +232,6 @@ class Tuner(kt.Tuner):
         with contextlib.ExitStack() as stack:
             shared = self.distribution_strategy is None
             yield stack.enter_context(self._cache.lend(fresh)) if shared else fresh
-
-    def _take_results(
-        self, results: Any, report: TrialReport, best: BestWeights, model: Any
-    ) -> None:
-        """Reports what a `fit` of the user's own has returned, where that is not Keras's history."""
-        if isinstance(results, keras.callbacks.History) and report.reported:
-            return
-        metrics = explicit_metrics(results, self.oracle.objective)
-        report.replace(metrics)
-        best.weights = model.get_weights()
 
     def _scope(self) -> Any:
         strategy = self.distribution_strategy
