@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from recdrop_tune.engine import ReplicaSeedGenerator
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.rewrites import bernoulli
 from recdrop_tune.rewrites._call import Tensor
@@ -59,7 +60,7 @@ class EmbeddingDropout(keras.layers.Wrapper):
         super().__init__(layer, **kwargs)
         self._configured = rates_by_site(rate, self.sites)
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = ReplicaSeedGenerator(seed)
         variable = self.add_weight(
             name="embedding_rate",
             shape=(),
