@@ -161,7 +161,7 @@ def expect(draws, weights, sequences, states=None, mask=None):
 
 def _run(layer, noise, weights, sequences, states, mask):
     kernel, recurrent_kernel, bias = weights
-    return reference.run(
+    emitted, finals = reference.run(
         "lstm" if isinstance(layer, keras.layers.LSTM) else "gru",
         sequences,
         states,
@@ -172,6 +172,9 @@ def _run(layer, noise, weights, sequences, states, mask):
         go_backwards=layer.go_backwards,
         **noise,
     )
+    if layer.zero_output_for_mask and mask is not None:  # a Bidirectional has its layers do so
+        emitted = emitted * (mask[:, ::-1] if layer.go_backwards else mask)[..., None]
+    return emitted, finals
 
 
 def slope(function, array, direction, step=1e-5):
