@@ -13,6 +13,8 @@ from recdrop_tune.models import explain
 from tests.expected import Draws, cell_of, directions_of, expect, slope
 from tests.laws.cases import WIDEST, arrays, make_wrapper, wrapper_id
 
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the fused op is TensorFlow's", allow_module_level=True)
 tf = pytest.importorskip("tensorflow")
 
 BATCH, TIME, FEATURES = 3, 6, 2
