@@ -199,6 +199,12 @@ def test_the_gru_on_jax(gpu):
     assert ("no cuDNN kernel for the GRU" in row.why) == (BACKEND == "jax")
 
 
+def test_half_precision_on_jax(gpu):
+    row = only(LSTM(4, dtype="mixed_float16"))
+    assert (row.kernel == "cuDNN") == (BACKEND != "jax")
+    assert ("takes no half precision" in row.why) == (BACKEND == "jax")
+
+
 def test_a_subclass_with_a_call_of_its_own(gpu):
     class Odd(LSTM):
         def call(self, sequences, **kwargs):
