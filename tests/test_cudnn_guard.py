@@ -75,3 +75,15 @@ def test_cudnn_may_decline(monkeypatch, kind):
     wrapped = make_wrapper(make_layer(kind, use_cudnn=True), wrapper)
     with pytest.raises(InvalidArgumentError, match="argument `use_cudnn`"):
         wrapped(X, training=True)
+
+
+def test_mask_groups_are_for_training_alone(monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    see_a_gpu(monkeypatch)
+    wrapped = make_wrapper(make_layer("gru"), ("variational", "recurrent", {"mask_groups": 2}))
+    mask = tf.TensorSpec(X.shape[:2], "bool")
+    for training, calls in ((True, 2), (False, 1)):
+        function = tf.function(lambda x, mask, t=training: wrapped(x, mask=mask, training=t))
+        graph = function.get_concrete_function(tf.constant(X), mask).graph.as_graph_def()
+        nodes = [node for part in graph.library.function for node in part.node_def]
+        assert [node.op for node in nodes].count("CudnnRNNV3") == calls

@@ -2,6 +2,8 @@
 
 The tests marked `gpu` skip where that backend sees none. The same bodies run without one for a few
 wrappers, on the CPU or with a CPU implementation in cuDNN's place (see `cudnn.py`).
+
+    KERAS_BACKEND=jax python -m pytest tests/test_gpu.py
 """
 
 import keras
@@ -73,8 +75,9 @@ def has_kernel(cell, half=False):
     return BACKEND != "jax" or (cell == "lstm" and not half)
 
 
-def make(wrapper, cell, **options):
+def make(wrapper, cell, bidirectional=False, **options):
     layer = KINDS[cell](UNITS, return_sequences=True, **options)
+    layer = keras.layers.Bidirectional(layer) if bidirectional else layer
     layer.build((BATCH, TIME, FEATURES))
     layer.built = True
     generator = np.random.default_rng(1)
@@ -136,6 +139,17 @@ def test_a_training_step(wrapper, cell, device):
             terms = gradient * direction
             allowed = 2 * tolerance() * np.abs(terms).sum()
             assert abs(terms.sum() - slope(compute, weight, direction)) < allowed
+
+
+@on_each(here=[(ALL[0], "lstm"), (ALL[3], "gru")])
+def test_both_directions(wrapper, cell, device):
+    layer, wrapped = make(wrapper, cell, bidirectional=True)
+    assert_on_cudnn(wrapped, device, has_kernel(cell))
+    wrapped.seed_generator.state.assign([SEED, 0])
+    got = keras.ops.convert_to_numpy(wrapped(sequences(), training=True))
+    draws = Draws(wrapper, layer, sequences().shape, RATE, SEED)
+    wanted = expect(draws, in_float64(layer), sequences().astype("float64"))[0]
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance())
 
 
 @on_each(here=[(ALL[0], "gru")], everywhere=[ALL[0], ALL[3]])
