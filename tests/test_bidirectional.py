@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from recdrop_tune import engine
+from tests.backends import array
 from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, wrapper_id
 
 X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
@@ -40,7 +41,7 @@ def test_inside_with_rate_0(wrapper, kind, options, mode):
 def test_inside_runs_both_directions_with_masks_of_their_own():
     layer = bidirectional(return_sequences=True)
     wrapped = make_wrapper(layer, ("recurrent", "recurrent", {}), seed=5)
-    got = np.array(wrapped(X, training=True))
+    got = array(wrapped(X, training=True))
     twin = make_wrapper(layer, ("recurrent", "recurrent", {}), seed=5)
     seen = []
 
@@ -50,9 +51,9 @@ def test_inside_runs_both_directions_with_masks_of_their_own():
 
     forward = engine.call_layer(layer.forward_layer, X, rewrite=rewrite)
     backward = engine.call_layer(layer.backward_layer, X, rewrite=rewrite)
-    expected = np.concatenate([np.array(forward), np.flip(np.array(backward), axis=1)], axis=-1)
+    expected = np.concatenate([array(forward), np.flip(array(backward), axis=1)], axis=-1)
     np.testing.assert_array_equal(got, expected)
-    bits = [np.array(call.forcings[0].bits) for call in seen]
+    bits = [array(call.forcings[0].bits) for call in seen]
     assert bits[0].any()
     assert bits[1].any()
     assert not (bits[0] == bits[1]).all()
@@ -92,7 +93,7 @@ def test_outside(wrapper, seed):
         keras.random.uniform((50,), seed=direction.seed_generator)
         for direction in (outside.forward_layer, outside.backward_layer)
     ]
-    assert not np.allclose(*map(np.array, draws))
+    assert not np.allclose(*map(array, draws))
 
 
 def test_initial_states_and_masks_reach_their_direction():
