@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import uuid
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import ProjectError
+from recdrop_tune.oracle import write_atomically
 
 FILE = "search.json"
 """Name of the file that makes a folder the folder of a search."""
@@ -72,7 +72,8 @@ def claim(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> st
     if folder.exists() and not folder.is_dir():
         raise ProjectError(f"`{folder}` is a file. Give a folder as `directory`.")
     _make_writable(folder)
-    if not any(folder.iterdir()):
+    # A search that was killed while it wrote its first file has left that one unfinished.
+    if all(path.name == f"{FILE}.tmp" for path in folder.iterdir()):
         return uuid.uuid4().hex
     if not (folder / FILE).exists():
         raise ProjectError(
@@ -102,13 +103,6 @@ def write(folder: Path, search_id: str, fingerprint: Fingerprint) -> None:
     """Writes what a folder is for, whole or not at all."""
     data = {"format": 1, "id": search_id, "fingerprint": asdict(fingerprint)}
     write_atomically(folder / FILE, json.dumps(data, indent=2) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that a crash leaves either the old or the new content."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ from optuna.trial import TrialState
 from recdrop_tune.oracle._conditional import HyperParameter, Values, is_active, is_fixed, walk
 from recdrop_tune.oracle._distributions import suggest, to_drawn
 from recdrop_tune.oracle._samplers import quiet_optuna
+from recdrop_tune.oracle._scores import values_of
 
-_WANTED = "wanted_by_keras_tuner_id"
+_WANTED = "wanted"
 
 
 class AskTell:
@@ -51,15 +53,18 @@ class AskTell:
 
         What the user has enqueued in the study comes first there, and is put back behind.
         """
-        self._enqueue(space, values, {_WANTED: trial_id})
+        token = uuid.uuid4().hex
+        self._enqueue(space, values, {_WANTED: token})
         while True:
             got = self.ask(trial_id, space)
             asked = self._asked[trial_id]
-            if asked.user_attrs.get(_WANTED) == trial_id:
+            attributes = {n: v for n, v in asked.user_attrs.items() if n != "keras_tuner_id"}
+            if attributes.get(_WANTED) == token:
                 return got
-            others = {name: v for name, v in asked.user_attrs.items() if name != "keras_tuner_id"}
             self.discard(trial_id)
-            self._enqueue(space, got, others)
+            # One that a killed process wanted for itself is of no use to anybody.
+            if _WANTED not in attributes:
+                self._enqueue(space, got, attributes)
 
     def ask_again(self, trial_id: str, space: Sequence[HyperParameter], values: Values) -> None:
         """Begins another attempt at a trial, whose earlier one has failed for Optuna."""
@@ -88,25 +93,17 @@ class AskTell:
         asked.report(value, step)
         return bool(asked.should_prune())
 
-    def complete(self, trial_id: str, values: float | Sequence[float]) -> None:
-        """Tells the outcome of a trial."""
-        self._end(trial_id, values=values)
+    def tell(self, trial: Any, objective: Any) -> None:
+        """Tells how a trial of Keras Tuner's has ended."""
+        self._end(trial.trial_id, **outcome(trial, objective))
 
-    def prune(self, trial_id: str) -> None:
-        """Tells that a trial was stopped early."""
-        self._end(trial_id, state=TrialState.PRUNED)
-
-    def fail(self, trial_id: str) -> None:
-        """Tells that a trial failed."""
-        self._end(trial_id, state=TrialState.FAIL)
-
-    def _end(self, trial_id: str, **outcome: Any) -> None:
+    def _end(self, trial_id: str, **ending: Any) -> None:
         self._asked.pop(trial_id, None)
         self._steps.pop(trial_id, None)
         number = self._numbers.get(trial_id)
         if number is not None:
             with quiet_optuna():
-                self.study.tell(number, skip_if_finished=True, **outcome)
+                self.study.tell(number, skip_if_finished=True, **ending)
 
     def _enqueue(
         self, space: Sequence[HyperParameter], values: Values, attributes: dict[str, Any]
@@ -118,3 +115,10 @@ class AskTell:
         }
         with quiet_optuna():
             self.study.enqueue_trial(drawn, user_attrs=attributes)
+
+
+def outcome(trial: Any, objective: Any) -> dict[str, Any]:
+    """Returns how a trial has ended as `optuna.Study.tell` takes it."""
+    if trial.status == "COMPLETED":
+        return {"values": values_of(trial, objective)}
+    return {"state": TrialState.PRUNED if trial.status == "STOPPED" else TrialState.FAIL}

@@ -2,7 +2,7 @@
 
 Keras Tuner writes its files in place, one after the other. Killed in the middle it leaves half a file, or
 two files that contradict each other: a trial that has ended but counts as under way is run again, one
-that was begun but not noted is never run at all.
+that was proposed but not noted is never run at all.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ _ENDED = ("COMPLETED", "FAILED", "STOPPED")
 
 
 def write_atomically(path: str | Path, text: str) -> None:
-    """Writes a file so that a crash leaves either the old or the new content."""
+    """Writes a file so that a crash leaves either the old or the new content.
+
+    What a crash leaves beside it (`.tmp`) has one name, and so is gone after the next writing.
+    """
     path = Path(path)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f"{path.name}.tmp")
     unfinished.write_text(text, encoding="utf-8")
     os.replace(unfinished, path)
 
@@ -45,7 +48,25 @@ class Resumable:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned, mended by what the trials' own files say."""
+        for id in unnoted(state, self.trials):
+            del self.trials[id]
+            (Path(self._get_trial_dir(id)) / "trial.json").unlink()
         super().set_state(settled(state, self.trials))  # type: ignore[misc]
+
+
+def unnoted(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
+    """Lists the trials that were killed before they were handed out.
+
+    Keras Tuner saves a new trial, then the oracle's state, and then hands the trial out. So a trial that
+    the state does not know of was never run, and what led to it (the bracket of Hyperband, the points
+    still to be tried) was not noted either: it is proposed anew.
+
+    Args:
+        state: The state that was saved last.
+        trials: The trials by id.
+    """
+    noted = set(state["start_order"])
+    return [id for id, trial in trials.items() if id not in noted and trial.status not in _ENDED]
 
 
 def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:

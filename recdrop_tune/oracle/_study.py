@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from recdrop_tune.errors import ProjectError
+from recdrop_tune.oracle._ask_tell import outcome
 from recdrop_tune.oracle._samplers import make_sampler, quiet_optuna, spread_seed
-from recdrop_tune.oracle._scores import objectives, values_of
+from recdrop_tune.oracle._scores import objectives
+
+# Optuna holds the lock of its journal for milliseconds; one as old as this belongs to a dead process.
+_LOCK_SECONDS = 2.0
 
 
 def open_study(oracle: Any, numbers: Mapping[str, int]) -> optuna.Study:
@@ -46,7 +52,7 @@ def open_study(oracle: Any, numbers: Mapping[str, int]) -> optuna.Study:
 def _load(oracle: Any, folder: Path, name: str) -> optuna.Study:
     storage = oracle.storage
     if storage is None:
-        storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
+        storage = JournalStorage(JournalFileBackend(mended_journal(folder)))
     with quiet_optuna():
         return optuna.create_study(
             storage=storage,
@@ -61,14 +67,43 @@ def _load(oracle: Any, folder: Path, name: str) -> optuna.Study:
         )
 
 
+def mended_journal(folder: Path) -> str:
+    """Returns the path of a folder's journal, with what a killed process may have left put right.
+
+    That is a lock, for which Optuna would wait half a minute, and half a line at the end, which Optuna
+    would refuse to read.
+
+    Args:
+        folder: The project folder. No other process may be writing to its journal.
+    """
+    # Absolute: Optuna's lock is a link to the journal, and one that leads nowhere is never given up.
+    path = Path(os.path.abspath(folder)) / "optuna.journal"
+    _break_lock(path.with_name(f"{path.name}.lock"))
+    if path.exists():
+        whole = path.read_bytes()
+        if not whole.endswith(b"\n"):
+            os.truncate(path, whole.rfind(b"\n") + 1)
+    return str(path)
+
+
+def _break_lock(lock: Path) -> None:
+    seen, since = None, time.monotonic()
+    while os.path.lexists(lock):
+        try:
+            found = os.lstat(lock).st_mtime_ns
+        except FileNotFoundError:
+            return
+        if found != seen:
+            seen, since = found, time.monotonic()
+        if time.monotonic() - since > _LOCK_SECONDS:
+            lock.unlink(missing_ok=True)
+        time.sleep(0.05)
+
+
 def _settle(study: optuna.Study, oracle: Any, numbers: Mapping[str, int]) -> None:
     """Ends Optuna trials which a crash left under way, as Keras Tuner's trials have ended."""
     trials = {number: oracle.trials.get(id) for id, number in numbers.items()}
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         trial = trials.get(left.number)
-        if trial is not None and trial.status == "COMPLETED":
-            study.tell(left.number, values_of(trial, oracle.objective))
-        elif trial is not None and trial.status == "STOPPED":
-            study.tell(left.number, state=TrialState.PRUNED)
-        else:
-            study.tell(left.number, state=TrialState.FAIL)
+        ending = {"state": TrialState.FAIL} if trial is None else outcome(trial, oracle.objective)
+        study.tell(left.number, **ending)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,10 +20,11 @@ from recdrop_tune.oracle._proposals import propose
 from recdrop_tune.oracle._pruners import make_pruner
 from recdrop_tune.oracle._samplers import make_sampler
 from recdrop_tune.oracle._study import open_study
-from recdrop_tune.oracle._workers import Liveness, check_seconds
+from recdrop_tune.oracle._supervised import Supervised, stopped
+from recdrop_tune.oracle._workers import check_seconds, is_chief
 
 
-class OptunaOracle(Resumable, kt.Oracle):
+class OptunaOracle(Supervised, Resumable, kt.Oracle):
     """Lets an Optuna study propose the hyperparameters of a Keras Tuner search.
 
     It works in any `keras_tuner.Tuner`, also as the chief of Keras Tuner's chief and workers. Only
@@ -87,6 +86,7 @@ class OptunaOracle(Resumable, kt.Oracle):
         self._failures = Failures(max_consecutive_failed_trials)
         # Keras Tuner counts every failure, those of earlier sessions too: its own limit is put away.
         kwargs["max_consecutive_failed_trials"] = -1
+        kwargs["worker_timeout"] = worker_timeout
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         if seed is not None:
             self.seed = seed  # Keras Tuner takes 0 for "no seed".
@@ -103,10 +103,6 @@ class OptunaOracle(Resumable, kt.Oracle):
         self._numbers: dict[str, int] = {}
         self._opened: AskTell | None = None
         self._failure: Exception | None = None
-        self._lock = threading.RLock()
-        self._rerun: list[str] = []
-        seconds = check_seconds("worker_timeout", worker_timeout)
-        self._liveness = Liveness(float(seconds or 0.0), self._reap)
 
     @property
     def study(self) -> optuna.Study:
@@ -123,7 +119,8 @@ class OptunaOracle(Resumable, kt.Oracle):
         Args:
             point: Values by name. What it leaves open takes the middle value of its range.
         """
-        self._waiting.append(dict(point))
+        if dict(point) not in self._waiting:  # A search that goes on is given them again.
+            self._waiting.append(dict(point))
 
     def pareto_trials(self) -> list[Any]:
         """Returns the complete trials that no other one beats in every objective."""
@@ -132,18 +129,19 @@ class OptunaOracle(Resumable, kt.Oracle):
     def create_trial(self, tuner_id: str) -> Any:
         """Proposes the next trial; see `keras_tuner.Oracle.create_trial`."""
         with self._lock:
-            self._liveness.hear(tuner_id)
             if self.timeout is not None and self._deadline is None:
                 self._deadline = time.monotonic() + self.timeout
-            trial = self._next_trial(tuner_id)
+            _ = self._ask_tell  # Settles what a crash left, even if no more trials are to come.
+            if tuner_id in self.ongoing_trials and not self.multi_worker:
+                # A worker that has died and come back: its trial starts anew.
+                self.gave_up(self.ongoing_trials[tuner_id].trial_id)
+            trial = super().create_trial(tuner_id)
             # Keras Tuner's lock stays taken after an exception, so what fails is raised out of it.
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
             if trial.status == "RUNNING":
                 self._begin(trial)
-            else:
-                self._liveness.forget(tuner_id)
             return trial
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -171,16 +169,11 @@ class OptunaOracle(Resumable, kt.Oracle):
         """
         with self._lock:
             trial = super().update_trial(trial_id, metrics, step)
-            for tuner_id, ongoing in self.ongoing_trials.items():
-                if ongoing.trial_id == trial_id:
-                    self._liveness.hear(tuner_id)
             if len(scores.objectives(self.objective)) > 1:
                 return trial  # Optuna prunes by one objective only.
             value = float(metrics[self.objective.name])
-            if self._ask_tell.report(trial_id, value, int(step)):
-                trial = copy.copy(trial)
-                trial.status = "STOPPED"
-            return trial
+            pruned = self._ask_tell.report(trial_id, value, int(step))
+            return stopped(trial) if pruned else trial
 
     def score_trial(self, trial: Any) -> None:
         """Scores a trial by its best epoch that has a finite objective."""
@@ -190,19 +183,27 @@ class OptunaOracle(Resumable, kt.Oracle):
         """Ends a trial and tells the study how it went; see `keras_tuner.Oracle.end_trial`.
 
         Raises:
-            RuntimeError: Too many trials failed in a row.
+            RuntimeError: Too many trials failed in a row. A chief, whose workers would get an error of
+                gRPC's, ends the search instead.
         """
         with self._lock:
+            if not self._workers_of(trial.trial_id):
+                return
             super().end_trial(trial)
             ended = self.trials[trial.trial_id]
-            self._tell(ended)
-            self._failures.note(ended)
+            self._ask_tell.tell(ended, self.objective)
+            try:
+                self._failures.note(ended)
+            except RuntimeError as failure:
+                if not is_chief():
+                    raise
+                print(failure)
+                self._deadline = time.monotonic()
 
     def get_state(self) -> dict[str, Any]:
         """Returns what Keras Tuner saves, and which Optuna trial belongs to which of its trials."""
-        state: dict[str, Any] = super().get_state()
         own = {"numbers": self._numbers, "waiting": self._waiting}
-        return {**state, "retry_queue": [*state["retry_queue"], *self._rerun], "optuna": own}
+        return {**super().get_state(), "optuna": own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
@@ -210,24 +211,15 @@ class OptunaOracle(Resumable, kt.Oracle):
         self._numbers = dict(state["optuna"]["numbers"])
         self._waiting = [*state["optuna"].get("waiting", []), *self._waiting]
 
+    def gave_up(self, trial_id: str) -> None:
+        """Has Optuna forget about a trial whose worker is dead; its next attempt is another one's."""
+        self._ask_tell.discard(trial_id)
+
     @property
     def _ask_tell(self) -> AskTell:
         if self._opened is None:
             self._opened = AskTell(open_study(self, self._numbers), self._numbers)
         return self._opened
-
-    def _next_trial(self, tuner_id: str) -> Any:
-        if tuner_id in self.ongoing_trials and not self.multi_worker:
-            # A worker that has died and come back: its trial starts anew.
-            self._ask_tell.discard(self.ongoing_trials[tuner_id].trial_id)
-        elif self._rerun:
-            trial = self.trials[self._rerun.pop(0)]
-            trial.status = "RUNNING"
-            self.tuner_ids.add(tuner_id)
-            self.ongoing_trials[tuner_id] = trial
-            self.save()
-            return trial
-        return super().create_trial(tuner_id)
 
     def _begin(self, trial: Any) -> None:
         """Has Optuna begin a trial that runs again: a retry, or one that a crash broke off."""
@@ -235,22 +227,4 @@ class OptunaOracle(Resumable, kt.Oracle):
             scores.forget_metrics(trial)
             space, values = self.hyperparameters.space, trial.hyperparameters.values
             self._ask_tell.ask_again(trial.trial_id, space, values)
-
-    def _tell(self, trial: Any) -> None:
-        if trial.status == "COMPLETED":
-            values = scores.values_of(trial, self.objective)
-            self._ask_tell.complete(trial.trial_id, values if len(values) > 1 else values[0])
-        elif trial.status == "STOPPED":
-            self._ask_tell.prune(trial.trial_id)
-        else:
-            self._ask_tell.fail(trial.trial_id)
-
-    def _reap(self, tuner_id: str) -> None:
-        """Gives a worker up that went silent, and has its trial run again by another one."""
-        with self._lock:
-            trial = self.ongoing_trials.pop(tuner_id, None)
-            self.tuner_ids.discard(tuner_id)
-            if trial is not None:
-                self._ask_tell.discard(trial.trial_id)
-                self._rerun.append(trial.trial_id)
-            self.save()
+            self.save()  # With the number of the new attempt.

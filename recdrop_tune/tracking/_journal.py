@@ -31,7 +31,10 @@ class Journal:
         """Appends one event."""
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            cut_short = _is_cut_short(self.path)
             self._file = self.path.open("a", encoding="utf-8")
+            if cut_short:
+                self._file.write("\n")
         self._file.write(to_json(event) + "\n")
         self._file.flush()
 
@@ -54,3 +57,8 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Says whether a crash has left half a line, which must not become half of another one."""
+    return path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0

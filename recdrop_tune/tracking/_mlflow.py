@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._catch_up import is_of, milliseconds, unwritten
 from recdrop_tune.tracking._records import Records, TrialRecord, asked
 from recdrop_tune.tracking._stores import prepare, reason
 from recdrop_tune.tracking._uris import sqlite_path
@@ -52,7 +53,8 @@ class MLflowTracker:
         self._uri = tracking_uri
         self._client: MlflowClient | None = None
         self._search: events.SearchStarted | None = None
-        self._records = Records(history)
+        self._history = list(history)
+        self._records = Records(self._history)
         self.experiment_id: str | None = None
         self.parent_run_id: str | None = None
         self.run_ids: dict[str, str] = {}
@@ -65,6 +67,9 @@ class MLflowTracker:
         """
         before = self._records.trials.get(getattr(event, "trial_id", ""))
         self._records.on_event(event)
+        if self._search is None and isinstance(event, events.TrialEnded):
+            self._history.append(event)  # It makes up for a kill, before the search goes on.
+            return
         try:
             self._write(event, before)
         except Exception as failure:  # MLflow lets SQLAlchemy's, requests' and its own errors out.
@@ -105,22 +110,40 @@ class MLflowTracker:
         self._search = event
         self.experiment_id = self._experiment(event.experiment)
         known = self._find(f"tags.`recdrop.search_id` = '{event.search_id}'")
-        self.run_ids = {
-            run.data.tags["recdrop.trial_id"]: run.info.run_id
+        runs = {
+            run.data.tags["recdrop.trial_id"]: run
             for run in known
             if run.data.tags.get("recdrop.kind") == "trial"
         }
+        self.run_ids = {trial_id: run.info.run_id for trial_id, run in runs.items()}
         parents = [run for run in known if run.data.tags.get("recdrop.kind") == "search"]
-        if parents:
-            self.parent_run_id = parents[0].info.run_id
+        self._start_parent(event, parents[0] if parents else None)
+        finished = bool(parents) and parents[0].info.status == "FINISHED"
+        self._catch_up(runs, finished)
+
+    def _start_parent(self, event: events.SearchStarted, parent: Any) -> None:
+        if parent is None:
+            tags = {"recdrop.kind": "search", "recdrop.search_id": event.search_id}
+            self.parent_run_id = self._create_run(event.name, tags, event.time)
+        else:
+            self.parent_run_id = str(parent.info.run_id)
             self._api.update_run(self.parent_run_id, status="RUNNING")
-            return
-        tags = {"recdrop.kind": "search", "recdrop.search_id": event.search_id}
-        self.parent_run_id = self._create_run(event.name, tags, event.time)
         params = {name: getattr(event, name) for name in ("tuner", "objective", "direction")}
-        self._params(self.parent_run_id, {**params, "max_trials": event.max_trials, **event.info})
+        params |= {"max_trials": event.max_trials, **event.info}
+        # Those that are there stay: MLflow does not let a parameter change.
+        known = parent.data.params if parent is not None else {}
+        self._params(self.parent_run_id, {n: v for n, v in params.items() if clean(n) not in known})
         if event.space is not None:
             self._api.log_text(self.parent_run_id, event.space, "space.yaml")
+
+    def _catch_up(self, runs: Mapping[str, Any], finished: bool) -> None:
+        """Writes what an earlier session was killed before it could write."""
+        for event in unwritten(self._history, runs, finished):
+            if isinstance(event, events.TrialStarted) and is_of(runs.get(event.trial_id), event):
+                self._params(self.run_ids[event.trial_id], event.hyperparameters)
+            else:
+                self._write(event, None)
+        self._history.clear()
 
     def _start_trial(self, event: events.TrialStarted, before: TrialRecord | None) -> None:
         if event.trial_id in self.run_ids:
@@ -158,7 +181,8 @@ class MLflowTracker:
     def _log_best(self, number: int, when: float) -> None:
         assert self._search is not None
         assert self.parent_run_id is not None
-        ended = [record.ended for record in self._records.trials.values() if record.ended]
+        every = [record.ended for record in self._records.trials.values() if record.ended]
+        ended = [each for each in every if each.time <= when]
         scores = [each.score for each in ended if each.score is not None]
         best = min(scores) if self._search.direction == "min" else max(scores)
         self._metrics(self.parent_run_id, {f"best_{self._search.objective}": best}, number, when)
@@ -196,12 +220,12 @@ class MLflowTracker:
 
     def _create_run(self, name: str, tags: Mapping[str, Any], when: float) -> str:
         run = self._api.create_run(
-            self.experiment_id, start_time=int(when * 1000), tags=dict(tags), run_name=name
+            self.experiment_id, start_time=milliseconds(when), tags=dict(tags), run_name=name
         )
         return str(run.info.run_id)
 
     def _end_run(self, run_id: str, status: str, when: float) -> None:
-        self._api.set_terminated(run_id, status=status, end_time=int(when * 1000))
+        self._api.set_terminated(run_id, status=status, end_time=milliseconds(when))
 
     def _params(self, run_id: str, values: Mapping[str, Any]) -> None:
         # Inactive ones are written too: runs that lack a parameter drop out of MLflow's charts.
@@ -213,7 +237,7 @@ class MLflowTracker:
             self._api.log_batch(run_id, params=params[start : start + _PARAMS_PER_BATCH])
 
     def _metrics(self, run_id: str, values: Mapping[str, float], step: int, when: float) -> None:
-        stamp = int(when * 1000)
+        stamp = milliseconds(when)
         self._api.log_batch(
             run_id,
             metrics=[Metric(clean(name), value, stamp, step) for name, value in values.items()],

@@ -43,7 +43,7 @@ class Progress:
             case events.EpochEnded() if self._epochs:
                 numbers = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
                 self._print(f"  epoch {event.epoch}  {numbers}  {event.seconds:.1f} s", "dim")
-            case events.TrialEnded(trial_id=id):
+            case events.TrialEnded(trial_id=id) if id in self._records.trials:
                 self._end_trial(self._records.trials[id], event, improved=self._best is not before)
             case events.ConfirmationEnded():
                 self._end_confirmation(event)
@@ -79,6 +79,8 @@ class Progress:
         if isinstance(event, events.SearchStarted):
             self._search = event
         if isinstance(event, events.TrialEnded) and event.score is not None:
+            if event.trial_id not in self._records.trials:
+                return  # Begun in a session that is not known here.
             sign = -1 if self._search and self._search.direction == "max" else 1
             best = self._best.ended.score if self._best and self._best.ended else None
             if best is None or sign * event.score < sign * best:

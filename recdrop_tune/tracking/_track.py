@@ -33,6 +33,7 @@ _STATES = {
     "FAILED": events.FAILED,
     "INVALID": events.RETRY,
 }
+_ENDED = ("COMPLETED", "STOPPED", "FAILED")
 
 
 def track(
@@ -165,6 +166,7 @@ class Tracking:
             return
         self._under_way = True
         atexit.register(self._close_at_exit)
+        self._make_up_for_a_kill()
         objective = objectives(self._oracle.objective)[0]
         self._dispatcher.emit(
             events.SearchStarted(
@@ -179,6 +181,15 @@ class Tracking:
                 info={**self.info, **_versions()},
             )
         )
+
+    def _make_up_for_a_kill(self) -> None:
+        """Reports the ends of trials that the oracle had saved, but no event had told of."""
+        trials = getattr(self._oracle, "trials", {})  # Keras Tuner's client of a chief has none.
+        for trial_id, record in self.records.trials.items():
+            trial = trials.get(trial_id)
+            if trial is not None and record.ended is None and trial.status in _ENDED:
+                saved = Path(self._tuner.get_trial_dir(trial_id), "trial.json")
+                self.trial_ended(trial, saved.stat().st_mtime)
 
     def search_is_over(self) -> None:
         """Ends the search, unless something comes after it."""
@@ -236,8 +247,8 @@ class Tracking:
             )
         )
 
-    def trial_ended(self, trial: Any) -> None:
-        """Takes note of a trial's end."""
+    def trial_ended(self, trial: Any, when: float | None = None) -> None:
+        """Takes note of a trial's end, now or at another wall-clock time."""
         status = _STATES.get(trial.status, events.KILLED)
         complete = status == events.COMPLETE
         self._dispatcher.emit(
@@ -247,6 +258,7 @@ class Tracking:
                 score=first_value(trial, self._oracle.objective) if complete else None,
                 best_step=self._position(trial) if complete else None,
                 message=trial.message or (None if complete else self._nan_message(trial)),
+                time=time.time() if when is None else when,
             )
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.oracle import forget_metrics, write_atomically
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._arguments import as_list, check_arguments, is_local, named
 from recdrop_tune.tuner._callbacks import own_callbacks
@@ -113,6 +114,14 @@ class Tuner(kt.Tuner):
         """Saves, so that a search which is killed in its first trial can go on."""
         if is_local(self.oracle):
             self.save()
+
+    def save(self) -> None:
+        """Saves the oracle and the tuner, each file whole or not at all."""
+        if is_local(self.oracle):
+            self.oracle.save()
+        # The name that Keras Tuner looks for when it decides whether there is a search to go on with.
+        path = Path(self.project_dir) / f"{self.tuner_id}.json"
+        write_atomically(path, json.dumps(self.get_state()))
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Trains a trial's model once for each execution and fold, and reports its epochs.

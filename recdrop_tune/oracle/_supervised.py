@@ -1,0 +1,111 @@
+"""Makes an oracle of Keras Tuner's outlive its workers: the trial of a dead one is run again by another."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from recdrop_tune.oracle._workers import Liveness, check_seconds, is_chief
+
+# How long a worker is kept waiting for which there is nothing yet; Keras Tuner's asks again at once.
+_IDLE_SECONDS = 0.05
+
+
+class Supervised:
+    """Comes before a `keras_tuner.Oracle` among the bases of a class.
+
+    Args:
+        *args: As for the oracle.
+        worker_timeout: Seconds of silence after which a chief gives a worker up.
+        **kwargs: As for the oracle.
+    """
+
+    trials: dict[str, Any]
+    ongoing_trials: dict[str, Any]
+    tuner_ids: set[str]
+    save: Any
+
+    def __init__(self, *args: Any, worker_timeout: float = 1800.0, **kwargs: Any) -> None:
+        seconds = check_seconds("worker_timeout", worker_timeout)
+        super().__init__(*args, **kwargs)
+        self._lock = threading.RLock()
+        self._rerun: list[str] = []
+        self._liveness = Liveness(float(seconds or 0.0), self._reap)
+
+    def create_trial(self, tuner_id: str) -> Any:
+        """Hands out the trial of a dead worker, or a new one; see `keras_tuner.Oracle.create_trial`.
+
+        Returns:
+            The trial. While other workers have trials, one that gets none is told to wait (`IDLE`): one
+            of them may die, and somebody has to run its trial again.
+        """
+        with self._lock:
+            self._liveness.hear(tuner_id)
+            if self._rerun and tuner_id not in self.ongoing_trials:
+                return self._run_again(tuner_id)
+            trial = super().create_trial(tuner_id)  # type: ignore[misc]
+            if trial.status == "STOPPED" and self.ongoing_trials and is_chief():
+                trial.status = "IDLE"
+                self.tuner_ids.add(tuner_id)
+                time.sleep(_IDLE_SECONDS)
+            if trial.status == "STOPPED":
+                self._liveness.forget(tuner_id)
+            return trial
+
+    def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
+        """Takes an epoch of a trial, as a sign of life too; see `keras_tuner.Oracle.update_trial`.
+
+        Returns:
+            The trial. A worker that was given up, or has outlived its chief, is told to stop.
+        """
+        with self._lock:
+            workers = self._workers_of(trial_id)
+            if not workers:
+                return stopped(self.trials[trial_id])
+            for tuner_id in workers:
+                self._liveness.hear(tuner_id)
+            return super().update_trial(trial_id, metrics, step)  # type: ignore[misc]
+
+    def end_trial(self, trial: Any) -> None:
+        """Ends a trial, unless its worker was given up; see `keras_tuner.Oracle.end_trial`."""
+        with self._lock:
+            if self._workers_of(trial.trial_id):
+                super().end_trial(trial)  # type: ignore[misc]
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what Keras Tuner saves."""
+        state: dict[str, Any] = super().get_state()  # type: ignore[misc]
+        return {**state, "retry_queue": [*state["retry_queue"], *self._rerun]}
+
+    def gave_up(self, trial_id: str) -> None:
+        """Is told of a trial whose worker is dead."""
+
+    def _workers_of(self, trial_id: str) -> list[str]:
+        return [worker for worker, t in self.ongoing_trials.items() if t.trial_id == trial_id]
+
+    def _run_again(self, tuner_id: str) -> Any:
+        trial = self.trials[self._rerun.pop(0)]
+        trial.status = "RUNNING"
+        self.tuner_ids.add(tuner_id)
+        self.ongoing_trials[tuner_id] = trial
+        self.save()
+        return trial
+
+    def _reap(self, tuner_id: str) -> None:
+        with self._lock:
+            trial = self.ongoing_trials.pop(tuner_id, None)
+            self.tuner_ids.discard(tuner_id)
+            if trial is not None:
+                self.gave_up(trial.trial_id)
+                self._rerun.append(trial.trial_id)
+            self.save()
+
+
+def stopped(trial: Any) -> Any:
+    """Returns a copy of a trial that tells whoever runs it to stop."""
+    trial = copy.copy(trial)
+    trial.status = "STOPPED"
+    return trial

@@ -1,0 +1,90 @@
+"""Processes that a test starts and kills: what they need is imported once, and each is a fork of that.
+
+A module that calls `serve` in its `__main__` is run by `Forks`. No TensorFlow operation and no gRPC channel
+may come before `serve`: threads are lost in a fork.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+class Forks:
+    """The side of the test.
+
+    Args:
+        module: Name of the module to run.
+        log: File for what the processes write.
+    """
+
+    def __init__(self, module: str, log: Path):
+        self.log = log
+        self._server = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", module, str(log)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    def start(self, order: dict) -> int:
+        """Starts a process; returns its id."""
+        return self._ask(order)
+
+    def wait(self, pid: int) -> int:
+        """Waits for a process; returns its exit status, negative for a signal."""
+        return self._ask(pid)
+
+    def _ask(self, what) -> int:
+        print(json.dumps(what), file=self._server.stdin, flush=True)
+        answer = self._server.stdout.readline()
+        assert answer, self.log.read_text() if self.log.exists() else "no log"
+        return int(answer)
+
+    def close(self) -> None:
+        """Ends the server; the processes have to have ended."""
+        self._server.stdin.close()
+        self._server.wait(30)
+        self._server.stdout.close()
+
+
+def runs(pid: int) -> bool:
+    """Says whether a process has not ended; one that its parent has not asked about is a zombie."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def serve(action: Callable[[dict], None]) -> None:
+    """Forks a process for each order, which carries it out."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        if isinstance(order, int):
+            _, status = os.waitpid(order, 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+            continue
+        pid = os.fork()
+        if not pid:
+            _carry_out(action, order)
+        print(pid, flush=True)
+
+
+def _carry_out(action: Callable[[dict], None], order: dict) -> None:
+    log = os.open(sys.argv[1], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    status = 1
+    try:
+        action(order)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,72 @@
+"""Runs searches for `test_resume` to kill; see `tests.forks`. An order has:
+
+- `frame`: file for the table of trials, once the search is done
+- `kill_at`: before which operation on a file of its folder the search kills itself, or null; whoever has
+  its process id may kill it at any other moment
+- `trains`: whether it trains its models, or makes their scores up to be quicker
+- `tune`: arguments of `tune`
+"""
+
+import json
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# What a search needs is imported here, else each fork would do it.
+import keras_tuner as kt
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+import recdrop_tune as rdt
+import recdrop_tune.facade
+from tests.forks import serve
+from tests.small_search import build, data
+
+# What changes a file, or is about to.
+_OPERATIONS = {"open", "os.rename", "os.remove", "os.symlink", "os.truncate", "os.link"}
+
+
+def count_operations(folder: str, kill_at: int | None) -> None:
+    """Kills this process, as `kill -9` does, at an operation on a file of the folder."""
+    count = 0
+
+    def audit(event, arguments):
+        nonlocal count
+        if event not in _OPERATIONS or not str(arguments[0]).startswith(folder):
+            return
+        if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
+            return
+        count += 1
+        if kill_at is not None and count == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(audit)
+
+
+class MadeUp(kt.HyperModel):
+    """The small model with scores that hang on its hyperparameters alone."""
+
+    def build(self, hp):
+        return build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        return abs((hp.get("rate") if "rate" in hp else 0.6) - 0.3)
+
+
+def search(order: dict) -> None:
+    """Runs one search."""
+    warnings.simplefilter("error", rdt.tracking.TrackingWarning)
+    given = order["tune"]
+    count_operations(str(Path(given["directory"])), order["kill_at"])
+    given = {"epochs": 1, "seed": 0, "verbose": 1, **given}
+    result = rdt.tune(data(), data(), hypermodel=build if order["trains"] else MadeUp(), **given)
+    frame = result.trials.astype(object)
+    rows = frame.where(frame.notna(), None).to_dict("records")
+    Path(order["frame"]).write_text(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    serve(search)

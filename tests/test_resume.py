@@ -1,0 +1,311 @@
+"""A search that is killed, as `kill -9` does, at any moment, and goes on in its folder until it is done."""
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from mlflow.tracking import MlflowClient
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from recdrop_tune.facade._project import FILE
+from recdrop_tune.oracle._study import mended_journal
+from recdrop_tune.tracking import Journal
+from recdrop_tune.tracking._events import ConfirmationEnded, TrialEnded, TrialStarted
+from tests.forks import Forks, runs
+
+
+class Searches:
+    """Starts searches through `tests.killed_search`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.forks = Forks("tests.killed_search", folder / "log")
+
+    def start(self, name: str, kill_at: int | None = None, trains: bool = True, **tune) -> int:
+        tune |= {"directory": str(self.folder / name), "tracking_uri": self.uri}
+        order = {"kill_at": kill_at, "trains": trains, "frame": str(self.folder / f"{name}.json")}
+        return self.forks.start({**order, "tune": {**tune, "experiment": name}})
+
+    def run(self, name: str, kill_at: int | None = None, **options) -> bool:
+        """Runs a search to its end, which may be its death; returns whether it is done."""
+        return self.is_done(self.start(name, kill_at, **options))
+
+    def is_done(self, pid: int) -> bool:
+        """Waits for the end of a search; returns whether it was not its death."""
+        status = self.forks.wait(pid)
+        assert status in (0, -signal.SIGKILL), self.forks.log.read_text()[-10_000:]
+        return status == 0
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        assert self.forks.wait(pid) == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def searches(tmp_path_factory):
+    made = Searches(tmp_path_factory.mktemp("searches"))
+    assert made.run("first", trains=False, max_trials=1)  # Makes the database of MLflow.
+    yield made
+    made.forks.close()
+
+
+def finished_trials(folder: Path) -> dict[str, dict]:
+    """Reads the trials that are complete from the folder of a killed search, all of whose files are whole."""
+    for file in (FILE, "oracle.json", "tuner0.json"):
+        if (folder / file).exists():
+            json.loads((folder / file).read_text())
+    trials = [json.loads(path.read_text()) for path in folder.glob("trial_*/trial.json")]
+    return {trial["trial_id"]: trial for trial in trials if trial["status"] == "COMPLETED"}
+
+
+def durations(folder: Path) -> dict[str, float]:
+    started, taken = {}, {}
+    for event in Journal(folder / "events.jsonl").read():
+        if isinstance(event, TrialStarted):
+            started[event.trial_id] = event.time
+        elif isinstance(event, TrialEnded):
+            taken[event.trial_id] = event.time - started[event.trial_id]
+    return taken
+
+
+class Ledger:
+    """What was finished before each kill of a search, and has to be there in the end as it was."""
+
+    def __init__(self, searches: Searches, name: str):
+        self.searches, self.name = searches, name
+        self.folder = searches.folder / name
+        self.trials: dict[str, dict] = {}
+        self.seconds: dict[str, float] = {}
+        self.kills = 0
+
+    def note(self):
+        self.kills += 1
+        found = finished_trials(self.folder)
+        assert set(self.trials) <= set(found)
+        self.trials |= found
+        self.seconds |= durations(self.folder)
+
+    def check(self, max_trials: int, confirmed: bool = False):
+        rows = json.loads((self.searches.folder / f"{self.name}.json").read_text())
+        assert len(rows) == max_trials
+        assert len({row["trial_id"] for row in rows}) == max_trials
+        assert {row["state"] for row in rows} == {"COMPLETE"}
+        ended = finished_trials(self.folder)
+        for trial_id, trial in self.trials.items():
+            assert ended[trial_id] == trial
+        taken = durations(self.folder)
+        assert taken == {**taken, **self.seconds}
+        self.check_journal({row["trial_id"] for row in rows})
+        self.check_optuna(rows)
+        self.check_mlflow(rows, confirmed)
+        assert list(self.folder.rglob("*.tmp")) == []
+
+    def check_journal(self, ids: set[str]):
+        events = Journal(self.folder / "events.jsonl").read()
+        counts = Counter(each.trial_id for each in events if isinstance(each, TrialEnded))
+        assert counts == dict.fromkeys(ids, 1)
+        done = set()
+        for event in events:
+            assert not (isinstance(event, TrialStarted) and event.trial_id in done)
+            if isinstance(event, TrialEnded):
+                done.add(event.trial_id)
+        repeats = [(e.trial_id, e.repeat) for e in events if isinstance(e, ConfirmationEnded)]
+        assert len(repeats) == len(set(repeats))
+
+    def check_optuna(self, rows: list[dict]):
+        if not (self.folder / "optuna.journal").exists():
+            return
+        storage = JournalStorage(JournalFileBackend(str(self.folder / "optuna.journal")))
+        (name,) = optuna.get_all_study_names(storage)
+        trials = optuna.load_study(study_name=name, storage=storage).trials
+        states = {each.state.name for each in trials}
+        assert states <= {"COMPLETE", "FAIL"}
+        complete = [each for each in trials if each.state.name == "COMPLETE"]
+        told = {each.user_attrs["keras_tuner_id"]: each for each in complete}
+        assert len(complete) == len(told) == len(rows)
+        for row in rows:
+            frozen = told[row["trial_id"]]
+            assert frozen.value == row["val_loss"]
+            asked = {name: row[name] for name in ("wrapper", "placement", "rate")}
+            # Of a range with a step Optuna keeps 0.30000000000000004.
+            assert frozen.params == pytest.approx({n: v for n, v in asked.items() if v is not None})
+
+    def check_mlflow(self, rows: list[dict], confirmed: bool):
+        client = MlflowClient(self.searches.uri)
+        experiment = client.get_experiment_by_name(self.name).experiment_id
+        runs = client.search_runs([experiment])
+        assert "RUNNING" not in {run.info.status for run in runs}
+        kinds = Counter(run.data.tags["recdrop.kind"] for run in runs)
+        assert (kinds["search"], kinds["trial"]) == (1, len(rows))
+        by_id = {
+            run.data.tags["recdrop.trial_id"]: run
+            for run in runs
+            if run.data.tags["recdrop.kind"] == "trial"
+        }
+        for row in rows:
+            run = by_id[row["trial_id"]]
+            assert run.info.run_id == row["mlflow_run_id"]
+            assert run.info.status == "FINISHED"
+            assert run.data.metrics["objective"] == row["val_loss"]
+            assert run.data.params["wrapper"] == row["wrapper"]
+            assert run.data.metrics["epochs_run"] == row["epochs"]
+        (parent,) = (run for run in runs if run.data.tags["recdrop.kind"] == "search")
+        assert {"tuner", "objective", "max_trials", "epochs"} <= set(parent.data.params)
+        if confirmed:
+            self.check_confirmations(client, by_id)
+
+    def check_confirmations(self, client: MlflowClient, runs: dict):
+        events = Journal(self.folder / "events.jsonl").read()
+        for event in (each for each in events if isinstance(each, ConfirmationEnded)):
+            history = client.get_metric_history(runs[event.trial_id].info.run_id, "confirmed")
+            assert {each.step: each.value for each in history}[event.repeat] == event.score
+
+
+def grows(path: Path, before: int) -> bool:
+    return path.exists() and path.stat().st_size > before
+
+
+def kill_after_a_sign_of_life(ledger: Ledger, delay: float, **options) -> bool:
+    """Kills a search some time after its first new event; returns whether it was done before that."""
+    events = ledger.folder / "events.jsonl"
+    before = events.stat().st_size if events.exists() else 0
+    pid = ledger.searches.start(ledger.name, **options)
+    wait_until(lambda: grows(events, before) or not runs(pid))
+    time.sleep(delay)
+    if runs(pid):
+        os.kill(pid, signal.SIGKILL)
+    return ledger.searches.is_done(pid)
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def kill_until_done(ledger: Ledger, kills: int, seed: int, **options) -> None:
+    """Kills a search at random moments, and before random operations on its files, and lets it end then."""
+    moments = random.Random(seed)
+    while ledger.kills < kills:
+        if ledger.kills % 2:
+            done = kill_after_a_sign_of_life(ledger, moments.uniform(0.0, 1.5), **options)
+        else:
+            done = ledger.searches.run(ledger.name, moments.randint(1, 40), **options)
+        if done:
+            break
+        ledger.note()
+    else:
+        assert ledger.searches.run(ledger.name, **options)
+
+
+@pytest.mark.parametrize(
+    ("kills", "max_trials"), [(12, 8), pytest.param(60, 30, marks=pytest.mark.heavy)]
+)
+def test_a_search_that_is_killed_again_and_again(searches, kills, max_trials):
+    ledger = Ledger(searches, f"killed {kills} times")
+    kill_until_done(ledger, kills, seed=0, max_trials=max_trials)
+    assert ledger.kills > kills / 2
+    ledger.check(max_trials)
+
+
+def test_a_search_that_is_killed_in_its_first_trial(searches):
+    ledger = Ledger(searches, "first trial")
+    pid = searches.start("first trial", max_trials=2)
+    trial = ledger.folder / "trial_0" / "trial.json"
+    wait_until(trial.exists)
+    searches.kill(pid)
+    ledger.note()
+    assert ledger.trials == {}
+    assert searches.run("first trial", max_trials=2)
+    ledger.check(2)
+
+
+@pytest.mark.parametrize("tuner", ["random", "hyperband"])
+def test_with_keras_tuners_own_oracles(searches, tuner):
+    ledger = Ledger(searches, tuner)
+    # Of four epochs, Hyperband's first bracket goes on with the weights of its first round.
+    kill_until_done(ledger, 4, seed=1, max_trials=6, tuner=tuner, epochs=4)
+    ledger.check(6)
+
+
+@pytest.mark.parametrize(
+    ("tuner", "every"),
+    [
+        ("optuna", 41),  # Of some 200 operations: each line of Optuna's journal takes four.
+        ("random", 13),
+        ("hyperband", 13),
+        *(
+            pytest.param(each, 1, marks=pytest.mark.heavy)
+            for each in ("optuna", "random", "hyperband")
+        ),
+    ],
+)
+def test_a_kill_before_any_operation_on_a_file(searches, tuner, every):
+    """Trials that train nothing: what is looked at is what lies on the disk."""
+    options = {"trains": False, "max_trials": 3, "tuner": tuner, "epochs": 4}
+    for kill_at in range(1, 1000, every):
+        name = f"{tuner} {every} {kill_at}"
+        ledger = Ledger(searches, name)
+        if searches.run(name, kill_at, **options):
+            break
+        ledger.note()
+        assert searches.run(name, **options)
+        ledger.check(3)
+    assert kill_at > 20
+
+
+def test_a_kill_in_the_confirmation(searches):
+    options = {"max_trials": 2, "confirm": 1, "confirm_seeds": 2}
+    ledger = Ledger(searches, "confirmed")
+    events = ledger.folder / "events.jsonl"
+    pid = searches.start("confirmed", **options)
+    wait_until(lambda: events.exists() and "ConfirmationEnded" in events.read_text())
+    searches.kill(pid)
+    ledger.note()
+    before = [e for e in Journal(events).read() if isinstance(e, ConfirmationEnded)]
+    assert searches.run("confirmed", **options)
+    ledger.check(2, confirmed=True)
+    after = [e for e in Journal(events).read() if isinstance(e, ConfirmationEnded)]
+    assert after[: len(before)] == before
+    assert len(after) > len(before)
+
+
+def test_a_lock_and_half_a_line_that_a_kill_left_in_optunas_journal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("project")  # Relative: Optuna's lock of such a path is never given up.
+    folder.mkdir()
+    (folder / "optuna.journal").write_text('{"op_code":0}\n{"op_co')
+    (folder / "optuna.journal.lock").symlink_to("project/optuna.journal")
+    started = time.monotonic()
+    path = mended_journal(folder)
+    assert Path(path).read_text() == '{"op_code":0}\n'
+    assert not os.path.lexists(f"{path}.lock")
+    assert time.monotonic() - started < 10
+
+
+def test_half_a_line_that_a_kill_left_in_the_journal_of_events(tmp_path):
+    journal = Journal(tmp_path / "events.jsonl")
+    first, second = (TrialEnded(trial_id=id, status="COMPLETE") for id in "01")
+    journal.on_event(first)
+    journal.close()
+    with journal.path.open("a") as file:
+        file.write('{"event": "TrialEn')
+    journal.on_event(second)
+    journal.close()
+    assert journal.read() == [first, second]
+
+
+def test_a_first_file_that_a_kill_left_unfinished(tmp_path, searches):
+    (searches.folder / "unfinished").mkdir()
+    (searches.folder / "unfinished" / f"{FILE}.tmp").write_text("{")
+    assert searches.run("unfinished", trains=False, max_trials=1)
+    Ledger(searches, "unfinished").check(1)
