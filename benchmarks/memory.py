@@ -38,12 +38,11 @@ def search(kind, trials, units):
     import numpy as np
 
     import recdrop_tune as rdt
+    from recdrop_tune.wrappers import wrap
 
     def build(hp):
         layer = keras.layers.LSTM(hp.Int("units", 4, units))
-        layer = rdt.wrappers.wrap(
-            layer, "recurrent", rate=hp.Float("rate", 0.1, 0.6), placement="recurrent"
-        )
+        layer = wrap(layer, "recurrent", rate=hp.Float("rate", 0.1, 0.6), placement="recurrent")
         model = keras.Sequential([keras.Input((10, 4)), layer, keras.layers.Dense(1)])
         model.compile(keras.optimizers.Adam(1e-3), "mse")
         return model

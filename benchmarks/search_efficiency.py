@@ -93,7 +93,8 @@ def main():
     if arguments.what == "bias":
         import _bias
 
-        _bias.show(table)
+        held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"rows": []}
+        arguments.out.write_text(json.dumps(held | {"bias": _bias.show(table)}, indent=1) + "\n")
         return
     import _replay
 
