@@ -13,10 +13,14 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from recdrop_tune.facade import tune as tune
+    from recdrop_tune.hypermodels import LanguageModel as LanguageModel
     from recdrop_tune.hypermodels import SequenceClassifier as SequenceClassifier
+    from recdrop_tune.hypermodels import SequenceRegressor as SequenceRegressor
+    from recdrop_tune.hypermodels import SequenceTagger as SequenceTagger
     from recdrop_tune.hypermodels import dropout_rnn as dropout_rnn
     from recdrop_tune.hypermodels import scheduled as scheduled
     from recdrop_tune.models import EmbeddingDropout as EmbeddingDropout
+    from recdrop_tune.models import LockedDropout as LockedDropout
     from recdrop_tune.models import RateSchedule as RateSchedule
     from recdrop_tune.models import explain as explain
     from recdrop_tune.models import mc_predict as mc_predict
@@ -30,10 +34,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "EmbeddingDropout": "models",
+    "LanguageModel": "hypermodels",
+    "LockedDropout": "models",
     "OptunaOracle": "oracle",
     "RateSchedule": "models",
     "SearchSpace": "spaces",
     "SequenceClassifier": "hypermodels",
+    "SequenceRegressor": "hypermodels",
+    "SequenceTagger": "hypermodels",
     "TuneResult": "results",
     "Tuner": "tuner",
     "dropout_rnn": "hypermodels",
@@ -48,10 +56,14 @@ _HOME = {
 
 __all__ = [
     "EmbeddingDropout",
+    "LanguageModel",
+    "LockedDropout",
     "OptunaOracle",
     "RateSchedule",
     "SearchSpace",
     "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
     "TuneResult",
     "Tuner",
     "__version__",

@@ -71,6 +71,40 @@ TECHNIQUES: dict[str, Technique] = {
 }
 
 
+LOCKED_SITES = ("input", "between", "output")
+"""Where locked dropout can stand beside a wrapper: before the first recurrent layer of a stack, between
+its layers, and after the last."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An argument of one wrapper's own which a search space can name.
+
+    Attributes:
+        name: The argument, and the key of the search space.
+        technique: Id of the technique that has it.
+        site: The site without which it says nothing; `None` if it says something at every site.
+        cell: The cell without which it has no meaning; `None` if it has one for both.
+    """
+
+    name: str
+    technique: str
+    site: str | None = None
+    cell: str | None = None
+
+
+OPTIONS: dict[str, Option] = {
+    option.name: option
+    for option in (
+        Option("per_step", "recurrent"),
+        Option("tied_gates", "variational", site="recurrent"),
+        Option("mask_groups", "variational", site="recurrent"),
+        Option("hidden_rate", "zoneout", cell="lstm"),
+        Option("function", "lambda"),
+    )
+}
+
+
 def technique(identifier: str) -> Technique:
     """Looks a technique up by its id.
 

@@ -39,3 +39,14 @@ def invalid_argument(
         f"Received: {argument}={received!r}"
     )
     return InvalidArgumentError(f"{message}. {fix}" if fix else message)
+
+
+def exception_line(message: str) -> str:
+    r"""Finds the line of a traceback with the exception's type: its text may have many lines more.
+
+    Example:
+        >>> exception_line("Traceback (most recent call last):\n  ...\nValueError: one\ntwo")
+        'ValueError: one'
+    """
+    lines = message.rpartition("Traceback (most recent call last):\n")[2].splitlines()
+    return next((line for line in lines if line and not line[0].isspace()), message)

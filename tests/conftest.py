@@ -1,6 +1,7 @@
-"""What every test needs: a quiet TensorFlow, and the same seeds."""
+"""What every test needs: a quiet TensorFlow, and the same seeds; and what runs on which backend."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -8,7 +9,47 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import pytest
 
+LAYERS = ("test_bidirectional", "test_engine", "test_models_", "test_wrappers")
+"""Beside the laws, what concerns the layers: they run on every backend of Keras."""
+
+if os.environ["KERAS_BACKEND"] != "tensorflow":  # the search has TensorFlow, and needs its packages
+    collect_ignore = [
+        path.name
+        for path in Path(__file__).parent.glob("test_*.py")
+        if not path.name.startswith(LAYERS)
+    ]
+
 
 @pytest.fixture(autouse=True)
 def _same_seed():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def planted_uri(tmp_path_factory) -> str:
+    """One database for all planted searches: making one takes longer than such a search."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory, planted_uri):
+    """The result of a search by Optuna with known outcome; see `tests.planted_search`."""
+    # Here, because most tests can do without Keras Tuner's six seconds of imports.
+    from recdrop_tune.oracle import OptunaOracle
+    from tests.planted_search import planted_result
+
+    oracle = OptunaOracle("val_loss", max_trials=30, seed=1)
+    return planted_result(oracle, tmp_path_factory.mktemp("planted"), planted_uri, executions=2)
+
+
+@pytest.fixture(scope="session")
+def traded(tmp_path_factory, planted_uri):
+    """The result of a random search for two objectives, on the same formula."""
+    import keras_tuner as kt
+
+    from recdrop_tune.oracle import OptunaOracle
+    from tests.planted_search import planted_result
+
+    objectives = [kt.Objective("val_loss", "min"), kt.Objective("ms_per_step", "min")]
+    oracle = OptunaOracle(objectives, max_trials=25, sampler="random", seed=1)
+    return planted_result(oracle, tmp_path_factory.mktemp("traded"), planted_uri)

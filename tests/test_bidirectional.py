@@ -6,10 +6,12 @@ import pytest
 from keras import ops
 
 from recdrop_tune import engine
-from tests.laws.cases import WIDEST, arrays, make_wrapper, wrapper_id
+from tests.backends import array
+from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, wrapper_id
 
 X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
 MODES = ["concat", "sum", "mul", "ave", None]
+IN_THE_KERNEL = [w for w in WRAPPERS if w[1] == "recurrent" or w[:2] == ("weight_drop", "input")]
 SPARE = [w for w in WIDEST if w[0] in ("recurrent", "variational")]
 
 
@@ -39,7 +41,7 @@ def test_inside_with_rate_0(wrapper, kind, options, mode):
 def test_inside_runs_both_directions_with_masks_of_their_own():
     layer = bidirectional(return_sequences=True)
     wrapped = make_wrapper(layer, ("recurrent", "recurrent", {}), seed=5)
-    got = np.array(wrapped(X, training=True))
+    got = array(wrapped(X, training=True))
     twin = make_wrapper(layer, ("recurrent", "recurrent", {}), seed=5)
     seen = []
 
@@ -49,12 +51,30 @@ def test_inside_runs_both_directions_with_masks_of_their_own():
 
     forward = engine.call_layer(layer.forward_layer, X, rewrite=rewrite)
     backward = engine.call_layer(layer.backward_layer, X, rewrite=rewrite)
-    expected = np.concatenate([np.array(forward), np.flip(np.array(backward), axis=1)], axis=-1)
+    expected = np.concatenate([array(forward), np.flip(array(backward), axis=1)], axis=-1)
     np.testing.assert_array_equal(got, expected)
-    bits = [np.array(call.forcings[0].bits) for call in seen]
+    bits = [array(call.forcings[0].bits) for call in seen]
     assert bits[0].any()
     assert bits[1].any()
     assert not (bits[0] == bits[1]).all()
+
+
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
+@pytest.mark.parametrize("wrapper", IN_THE_KERNEL, ids=wrapper_id)
+def test_inside_no_direction_is_forgotten(wrapper, kind):
+    layer = bidirectional(kind, return_sequences=True)
+    layer.backward_layer.set_weights(layer.forward_layer.get_weights())
+    wrapped = make_wrapper(layer, wrapper)
+    constant = np.ones((3, 5, 2), "float32")  # both directions see the same
+
+    def directions(**call):
+        output = arrays(wrapped(constant, **call))[0]
+        return output[..., :4], output[:, ::-1, 4:]
+
+    (forward, backward), noisy = directions(), directions(training=True)
+    np.testing.assert_allclose(forward, backward, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(noisy[0], noisy[1])
+    assert not any(np.allclose(forward, one) for one in noisy)
 
 
 @pytest.mark.parametrize("seed", [None, 3])
@@ -73,7 +93,7 @@ def test_outside(wrapper, seed):
         keras.random.uniform((50,), seed=direction.seed_generator)
         for direction in (outside.forward_layer, outside.backward_layer)
     ]
-    assert not np.allclose(*map(np.array, draws))
+    assert not np.allclose(*map(array, draws))
 
 
 def test_initial_states_and_masks_reach_their_direction():

@@ -13,6 +13,7 @@ from recdrop_tune.engine._block_lstm import block_lstm_can_run, run_block_lstm
 from recdrop_tune.engine._loop import run_loop
 from recdrop_tune.rewrites import GateForcing, KernelCall, absorb_forcings, chain, drop_recurrent
 from recdrop_tune.wrappers import wrap
+from tests.backends import on_tensorflow
 from tests.laws.cases import arrays, make_inputs, make_layer
 
 KERNEL_ARGUMENTS = {
@@ -64,8 +65,10 @@ def test_keras_layers_still_hand_their_kernel_these_names():
         assert hasattr(layer, "zero_output_for_mask")
 
 
+@on_tensorflow
 def test_tensorflow_still_tells_when_it_traces_for_xla():
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     seen = []
 
     def body(x):
@@ -114,12 +117,14 @@ def test_forcing_by_extra_features_is_forcing_the_gate(cell, gates, dtype):
         )
 
 
+@on_tensorflow
 @pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("forced", [False, True])
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_the_fused_cpu_op_is_the_loop(forced, go_backwards, use_bias):
     """Outputs, states and gradients."""
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     options = {"return_sequences": True, "go_backwards": go_backwards, "use_bias": use_bias}
     layer = make_layer("lstm", dtype="float32", **options)
     call = replace(make_call("lstm", layer, "float32"), go_backwards=go_backwards)
@@ -139,6 +144,7 @@ def test_the_fused_cpu_op_is_the_loop(forced, go_backwards, use_bias):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+@on_tensorflow
 @pytest.mark.parametrize(
     ("layer", "fused"),
     [
@@ -153,7 +159,8 @@ def test_the_fused_cpu_op_is_the_loop(forced, go_backwards, use_bias):
     ids=lambda value: getattr(value, "name", value),
 )
 def test_who_runs_in_the_fused_cpu_op(layer, fused):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     wrapped = wrap(layer, "recurrent", rate=0.3)
     wrapped.build((2, 5, 3))
     graph = tf.function(lambda x: wrapped(x, training=True)).get_concrete_function(

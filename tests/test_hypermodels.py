@@ -11,7 +11,7 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError, SearchSpaceError
-from recdrop_tune.hypermodels import AbstractHyperModel, SequenceClassifier, dropout_rnn
+from recdrop_tune.hypermodels import AbstractSequenceModel, SequenceClassifier, dropout_rnn
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import AbstractDropoutWrapper, RecurrentDropoutWrapper
 
@@ -116,7 +116,7 @@ def test_not_tunable_leaves_the_space_alone():
 
 
 def test_a_hypermodel_of_ones_own_needs_a_head_and_a_loss():
-    class Regressor(AbstractHyperModel):
+    class Regressor(AbstractSequenceModel):
         loss = "mse"
 
         def head(self, features):
@@ -125,7 +125,7 @@ def test_a_hypermodel_of_ones_own_needs_a_head_and_a_loss():
     model = Regressor((None, 2), RECURRENT).build(kt.HyperParameters())
     assert model.output_shape == (None, 1)
     with pytest.raises(TypeError, match="abstract"):
-        AbstractHyperModel((None, 2))
+        AbstractSequenceModel((None, 2))
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ from recdrop_tune.wrappers import (
     ZoneoutWrapper,
     wrap,
 )
+from tests.backends import BACKEND, on_tensorflow
 
-BACKEND = keras.backend.backend()
-ON_TENSORFLOW = pytest.mark.skipif(BACKEND != "tensorflow", reason="of the TensorFlow backend")
+pytestmark = pytest.mark.backends
 LSTM, GRU = keras.layers.LSTM, keras.layers.GRU
 
 
@@ -199,6 +199,12 @@ def test_the_gru_on_jax(gpu):
     assert ("no cuDNN kernel for the GRU" in row.why) == (BACKEND == "jax")
 
 
+def test_half_precision_on_jax(gpu):
+    row = only(LSTM(4, dtype="mixed_float16"))
+    assert (row.kernel == "cuDNN") == (BACKEND != "jax")
+    assert ("takes no half precision" in row.why) == (BACKEND == "jax")
+
+
 def test_a_subclass_with_a_call_of_its_own(gpu):
     class Odd(LSTM):
         def call(self, sequences, **kwargs):
@@ -208,7 +214,7 @@ def test_a_subclass_with_a_call_of_its_own(gpu):
     assert (row.cell, row.kernel, row.on_gpu) == ("Odd", "unknown", "unknown")
 
 
-@ON_TENSORFLOW
+@on_tensorflow
 @pytest.mark.parametrize("kind", [LSTM, GRU])
 def test_the_conditions_are_those_of_the_engine(gpu, kind):
     """Every combination of options: explained as cuDNN exactly where the engine takes it."""
@@ -225,7 +231,7 @@ def test_the_conditions_are_those_of_the_engine(gpu, kind):
         assert (kernel_of(layer, Rewriting()).kernel == "cuDNN") == cudnn_takes_masks(layer)
 
 
-@ON_TENSORFLOW
+@on_tensorflow
 def test_the_fused_cpu_op(monkeypatch):
     """Said exactly where the engine runs it."""
     import recdrop_tune.engine._select as select
@@ -257,7 +263,7 @@ def test_the_fused_cpu_op(monkeypatch):
     assert {"fused CPU op", "step loop"} == set(said)
 
 
-@ON_TENSORFLOW
+@on_tensorflow
 def test_the_functions_of_the_backend_itself(gpu):
     import tensorflow as tf
 

@@ -48,6 +48,7 @@ def test_moments_are_those_of_the_draws():
     assert two.std.min() > 0
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("wrapper", [t.id for t in TECHNIQUES.values() if t.class_name])
 def test_every_wrapper_draws(wrapper):
     model = small_model(wrap(keras.layers.GRU(4), wrapper, rate=0.4))
@@ -79,6 +80,7 @@ def test_batch_normalization_stays_in_inference():
     assert_unchanged(model, before)
 
 
+@pytest.mark.backends
 def test_nothing_is_changed():
     model = small_model(
         RecurrentDropoutWrapper(keras.layers.LSTM(3, return_sequences=True), 0.3),

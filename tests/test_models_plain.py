@@ -74,6 +74,7 @@ def nested_model():
     return keras.Model({"tokens": tokens}, outputs)
 
 
+@pytest.mark.backends
 def test_nested_shared_and_time_distributed():
     model = nested_model()
     plain = to_plain(model)
@@ -133,6 +134,7 @@ def test_compiled_state_is_not_kept():
     plain.fit(X, np.zeros((4, 3)), verbose=0)
 
 
+@pytest.mark.backends
 def test_a_single_layer():
     built = RecurrentDropoutWrapper(keras.layers.LSTM(3, go_backwards=True), 0.3, name="w")
     built(X)

@@ -9,6 +9,7 @@ import pytest
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import SCHEDULES, EmbeddingDropout, RateSchedule
 from recdrop_tune.wrappers import RecurrentDropoutWrapper, ZoneoutWrapper, wrap
+from tests.backends import TRACES_EACH_STEP
 
 X = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")
 Y = X.sum(axis=(1, 2))[:, None]
@@ -67,6 +68,7 @@ def test_rates_move_from_epoch_to_epoch():
     assert layer.rate == 0.4
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("per", ["epoch", "batch"])
 def test_the_noise_follows(per):
     """With a learning rate of 0 the loss moves with the noise alone: at rate 0 it does not."""
@@ -83,6 +85,7 @@ def test_the_noise_follows(per):
     assert losses[4] != pytest.approx(losses[5], rel=1e-5)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("per", ["epoch", "batch"])
 def test_training_goes_on_as_without_it(per):
     """A schedule must not lose the trainer's updates: with the constant one nothing changes."""
@@ -97,6 +100,7 @@ def test_training_goes_on_as_without_it(per):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("per", ["epoch", "batch"])
 def test_no_new_trace(per):
     traces = []
@@ -111,7 +115,7 @@ def test_no_new_trace(per):
     before = len(traces)
     fit(model, RateSchedule("linear", per=per))
     # torch runs every batch eagerly: ten of them are ten calls
-    assert len(traces) - before == (10 if keras.backend.backend() == "torch" else 0)
+    assert len(traces) - before == (10 if TRACES_EACH_STEP else 0)
 
 
 def test_from_batch_to_batch():
@@ -183,6 +187,7 @@ def test_fewer_epochs_than_fit_has_and_a_later_start():
     assert seen == pytest.approx([0.4])
 
 
+@pytest.mark.backends
 def test_validation_and_saving_while_it_runs(tmp_path):
     layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4)
     model = compiled(layer, learning_rate=0.05)

@@ -21,6 +21,7 @@ def message(source: object) -> str:
 RATE = "a number, 0 <= rate < 1"
 FORMS = "; a list of such values or a range {min, max, step, log}"
 WRAPPERS = ", ".join(TECHNIQUES)
+KEYS = ", ".join(SearchSpace.model_fields)
 SCHEDULES = ", ".join(SCHEDULE_NAMES)
 
 
@@ -177,8 +178,8 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
         ),
         (
             {"wraper": "none"},
-            "Invalid key `wraper` in the dict. Expected one of cell, units, layers, bidirectional, "
-            "wrapper, placement, rate, schedule, learning_rate. Received: 'wraper'. Did you mean `wrapper`?",
+            f"Invalid key `wraper` in the dict. Expected one of {KEYS}. Received: 'wraper'. "
+            "Did you mean `wrapper`?",
         ),
         (
             {"rate": {"min": 0.1, "max": 0.3, "stpe": 0.1}},
@@ -191,9 +192,55 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
             "Received: 'ouput'. Did you mean `rate.output`?",
         ),
         (
+            {"locked_rate": {"input": 0.1, "recurrent": 0.2}},
+            "Invalid key `locked_rate.recurrent` in the dict. Expected one of input, between, output. "
+            "Received: 'recurrent'",
+        ),
+        (
+            {"locked_rate": {"between": 1.5}},
+            bad("locked_rate.between", RATE + FORMS, "1.5"),
+        ),
+        (
+            {"cell": ["lstm", "gru"], "hidden_rate": 0.1},
+            bad(
+                "cell",
+                "lstm alone, where there is a `hidden_rate`",
+                "['lstm', 'gru']",
+                ". Leave out `hidden_rate`: the state of a GRU has the rate `rate`.",
+            ),
+        ),
+        *(
+            (
+                {**layers, "locked_rate": {"between": 0.1}},
+                bad(
+                    "layers",
+                    "2 or more, where there is `locked_rate.between`",
+                    received,
+                    ". Leave out `between`, or give one `locked_rate` for all sites.",
+                ),
+            )
+            for layers, received in (
+                ({}, "1"),
+                ({"layers": [2, 1]}, "[2, 1]"),
+                ({"layers": {"min": 1, "max": 3}}, "{'min': 1, 'max': 3}"),
+            )
+        ),
+        ({"embedding_rate": True}, bad("embedding_rate", RATE + FORMS, "True")),
+        ({"hidden_rate": [0.1, 1]}, bad("hidden_rate[1]", RATE, "1")),
+        ({"mask_groups": 0}, bad("mask_groups", "an integer > 0" + FORMS, "0")),
+        ({"per_step": "no"}, bad("per_step", "true or false; a list of such values", "'no'")),
+        (
+            {"function": "gausian"},
+            bad(
+                "function",
+                "one of bernoulli, gaussian; a list of such values",
+                "'gausian'",
+                ". Did you mean `gaussian`?",
+            ),
+        ),
+        (
             {3: "none"},
-            "Invalid key `3` in the dict. Expected one of cell, units, layers, bidirectional, "
-            "wrapper, placement, rate, schedule, learning_rate. Received: 3",
+            f"Invalid key `3` in the dict. Expected one of {KEYS}. Received: 3",
         ),
     ],
     ids=repr,

@@ -33,7 +33,7 @@ def options(tmp_path):
         ({"tuner": "grid", "sampler": "tpe"}, r"`sampler`.*it is Optuna's"),
         ({"sampler": "gradient"}, r"`sampler`.*one of cmaes, gp.*'gradient'"),
         ({"objective": "val_f1"}, r"`objective`.*keras_tuner\.Objective\('val_f1', direction"),
-        ({"objective": ["loss"]}, r"`objective`.*known direction"),
+        ({"objective": ["loss", 3]}, r"`objective`.*known direction"),
         ({"tracking_uri": "./mlruns"}, r"`tracking_uri`.*sqlite:///mlflow\.db"),
         (
             {"tracking_uri": "sqlite:///m.db", "storage": "sqlite+pysqlite:///./m.db"},

@@ -6,7 +6,8 @@ The kernels are cuDNN, through the hook that Keras's own layers use, and a step 
 from recdrop_tune.engine._layer import call_layer as call_layer
 from recdrop_tune.engine._layer import cell_of as cell_of
 from recdrop_tune.engine._layer import merge_directions as merge_directions
+from recdrop_tune.engine._seeds import ReplicaSeedGenerator as ReplicaSeedGenerator
 from recdrop_tune.engine._select import Layer as Layer
 from recdrop_tune.engine._select import run as run
 
-__all__ = ["Layer", "call_layer", "cell_of", "merge_directions", "run"]
+__all__ = ["Layer", "ReplicaSeedGenerator", "call_layer", "cell_of", "merge_directions", "run"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+from keras import ops
 
 from recdrop_tune.engine import _hooks
 from recdrop_tune.engine._finish import finish
@@ -16,7 +19,7 @@ def run_cudnn(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
     Raises:
         NotImplementedError: Keras's way to say that cuDNN cannot be had for this call.
     """
-    call = absorb_forcings(call)
+    call = _forwards(absorb_forcings(call))
     hook = _hooks.lstm if call.cell == "lstm" else _hooks.gru
     extra = {} if call.cell == "lstm" else {"reset_after": call.reset_after}
     return finish(
@@ -37,3 +40,14 @@ def run_cudnn(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
             **extra,
         ),
     )
+
+
+def _forwards(call: KernelCall) -> KernelCall:
+    """Turns a backward call round. With a mask only Keras can: each sample has a length of its own.
+
+    Keras's jax backend would give back the outputs in the order of time, the others in that of
+    emission, which is what a backward layer returns.
+    """
+    if not call.go_backwards or call.mask is not None:
+        return call
+    return replace(call, sequences=ops.flip(call.sequences, axis=1), go_backwards=False)

@@ -167,6 +167,11 @@ def _lasting_obstacles(
             "Keras's jax backend has no cuDNN kernel for the GRU",
             "use an LSTM, or the tensorflow or torch backend",
         )
+    if backend == "jax" and layer.cell.compute_dtype in ("float16", "bfloat16"):
+        yield Obstacle(
+            "jax's cuDNN kernel takes no half precision",
+            "use float32, or the tensorflow or torch backend",
+        )
     if masked and backend != "tensorflow":
         yield Obstacle(
             f"a mask reaches the layer, and Keras's {backend} backend gives cuDNN none",

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.engine._groups import run_in_groups
-from recdrop_tune.engine._select import Layer, cudnn_takes_masks, run
+from recdrop_tune.engine._select import Layer, keras_goes_wrong, run
 from recdrop_tune.rewrites import KernelCall, Rewrite, chain
 from recdrop_tune.rewrites._call import Cell, Tensor
 
@@ -52,9 +52,11 @@ def call_layer(
     Returns:
         The output, or a tuple of the output and the states where the layer has `return_state`.
     """
-    if rewrite is None and not _needs_guard(layer, mask):
-        return layer(sequences, initial_state=initial_state, mask=mask)
-    rewrite = rewrite or chain()
+    if rewrite is None:
+        one = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
+        if not keras_goes_wrong(one, mask):
+            return layer(sequences, initial_state=initial_state, mask=mask)
+        rewrite, groups = chain(), 1
     if not isinstance(layer, keras.layers.Bidirectional):
         return _call_one(layer, sequences, rewrite, groups, initial_state, mask)
     states = list(initial_state) if initial_state is not None else []
@@ -67,14 +69,6 @@ def call_layer(
         )
     )
     return _regularize(layer, merge_directions(layer, forward, backward))
-
-
-def _needs_guard(layer: Layer, mask: Tensor | None) -> bool:
-    """Whether Keras may hand cuDNN a mask that makes it stop: one that is not right-padded."""
-    if mask is None:
-        return False
-    one = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
-    return cudnn_takes_masks(one)
 
 
 def _call_one(

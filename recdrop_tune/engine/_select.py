@@ -37,11 +37,16 @@ def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
             raise _no_cudnn(call)
         run_here = run_block_lstm if block_lstm_can_run(call, layer) else run_loop
         return run_here(call, layer)
-    if call.mask is None:
-        try:
-            return run_cudnn(call, layer)
-        except NotImplementedError:  # how Keras's backends decline
-            return run_loop(call, layer)
+    try:
+        return run_cudnn(call, layer) if call.mask is None else _run_by_mask(call, layer)
+    except NotImplementedError as error:  # how Keras's backends decline
+        if layer.use_cudnn is True:
+            raise _no_cudnn(call) from error
+        return run_loop(call, layer)
+
+
+def _run_by_mask(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
+    """Looks at the mask of each batch: cuDNN takes only one that is right-padded."""
     return tuple(
         ops.cond(
             _is_right_padded(call.mask),
@@ -56,6 +61,20 @@ def cudnn_takes_masks(layer: Layer) -> bool:
     return keras.backend.backend() == "tensorflow" and _layer_suits_cudnn(layer)
 
 
+def keras_goes_wrong(layer: Layer, mask: Tensor | None) -> bool:
+    """Whether Keras's own call of a layer goes wrong on cuDNN, where `run` does not.
+
+    With a mask that is not right-padded it stops. Its jax backend gives the outputs of a backward LSTM in
+    the order of time, and cannot compile one in half precision.
+    """
+    if mask is not None:
+        return cudnn_takes_masks(layer)
+    if keras.backend.backend() != "jax" or not isinstance(layer, keras.layers.LSTM):
+        return False
+    turned = layer.go_backwards and layer.return_sequences
+    return (turned or _is_half(layer)) and _allowed_on_cudnn(layer)
+
+
 def _cudnn_can_run(call: KernelCall, layer: Layer) -> bool:
     if call.needs_loop:
         return False
@@ -65,6 +84,20 @@ def _cudnn_can_run(call: KernelCall, layer: Layer) -> bool:
 
 
 def _layer_suits_cudnn(layer: Layer) -> bool:
+    # Of cuDNN jax has the LSTM alone, and not in half precision.
+    if keras.backend.backend() == "jax" and (
+        isinstance(layer, keras.layers.GRU) or _is_half(layer)
+    ):
+        return False
+    return _allowed_on_cudnn(layer)
+
+
+def _is_half(layer: Layer) -> bool:
+    return layer.cell.compute_dtype in ("float16", "bfloat16")
+
+
+def _allowed_on_cudnn(layer: Layer) -> bool:
+    """Whether Keras would try cuDNN for a layer with these options."""
     if layer.use_cudnn not in (True, "auto") or not getattr(layer, "reset_after", True):
         return False
     return bool(

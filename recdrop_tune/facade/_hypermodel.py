@@ -8,8 +8,7 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.hypermodels import SequenceClassifier
-from recdrop_tune.hypermodels._data import Task, check_validation_task
+from recdrop_tune.hypermodels._infer import infer_hypermodel
 from recdrop_tune.hypermodels._scheduled import unscheduled
 from recdrop_tune.spaces import SearchSpace
 
@@ -20,17 +19,17 @@ def as_hypermodel(
     """Returns the hypermodel of a search, and its space in words.
 
     Args:
-        hypermodel: The caller's, or `None` for a `SequenceClassifier` of the training data.
+        hypermodel: The caller's, or `None` for the one that suits the training data.
         train: The training data.
-        validation: The validation data, or `None`; they have to suit an inferred classifier.
-        space: The search space of an inferred classifier.
+        validation: The validation data, or `None`; they have to suit an inferred hypermodel.
+        space: The search space of an inferred hypermodel.
 
     Raises:
         InvalidArgumentError: The hypermodel is none, or has a space of its own beside `space`.
     """
     hypermodel = unscheduled(hypermodel)
     if hypermodel is None:
-        hypermodel = _inferred(train, validation, space)
+        hypermodel = infer_hypermodel(train, validation, space)
     elif space != "quick":
         raise invalid_argument(
             "space",
@@ -45,14 +44,6 @@ def as_hypermodel(
     if callable(hypermodel) and not isinstance(hypermodel, type):
         return FunctionHyperModel(hypermodel), f"function {_qualified(hypermodel)}"
     raise _no_hypermodel(hypermodel)
-
-
-def _inferred(train: Any, validation: Any, space: object) -> SequenceClassifier:
-    model = SequenceClassifier.from_data(train, space=space)
-    if validation is not None:
-        task = Task(model.input_shape[1], model.num_classes, model.one_hot)
-        check_validation_task(task, validation)
-    return model
 
 
 def _no_hypermodel(received: Any) -> InvalidArgumentError:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.facade._confirm import ConfirmationPlan, confirm
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.tracking import Tracking
@@ -77,7 +77,7 @@ def run(
                 raise _too_many_failures(tuner) from None
             raise
         if confirmation is not None and _completed(tuner):
-            confirm(tuner, tracking, fit, confirmation)
+            confirm(tuner, tracking, {**fit, "verbose": 0}, confirmation)
     if not _completed(tuner):
         raise _too_many_failures(tuner)
 
@@ -99,14 +99,8 @@ def _too_many_failures(tuner: Any) -> RecdropError:
     what = f"{done} were completed before" if done else "none was completed"
     return RecdropError(
         f"The search ended because its trials failed; {what}. The folder is "
-        f"`{tuner.project_dir}`. The last trial failed with:\n{_exception_line(last)}\n\n{last}"
+        f"`{tuner.project_dir}`. The last trial failed with:\n{exception_line(last)}\n\n{last}"
     )
-
-
-def _exception_line(message: str) -> str:
-    """Finds the line with the exception's type: its text may have many lines more."""
-    lines = message.rpartition("Traceback (most recent call last):\n")[2].splitlines()
-    return next((line for line in lines if line and not line[0].isspace()), message)
 
 
 def _completed(tuner: Any) -> int:

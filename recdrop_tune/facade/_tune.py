@@ -88,8 +88,9 @@ def tune(
         seed: Seed of the proposals and of every trial: the same seed gives the same search, as far as
             the device's kernels are deterministic. Python's, NumPy's and Keras's global random states
             are set by it. 0 is a seed.
-        hypermodel: A `keras_tuner.HyperModel` or a function that builds a model from `hp`, instead
-            of `SequenceClassifier.from_data(train, space)`.
+        hypermodel: A `keras_tuner.HyperModel` or a function that builds a model from `hp`. By default
+            the data say which: `SequenceClassifier`, `SequenceRegressor`, `SequenceTagger` or
+            `LanguageModel`, made by `from_data(train, space)`.
         sampler: Optuna sampler or the name of one: `"tpe"` (the default), `"random"`, `"qmc"`, `"gp"`,
             `"cmaes"`, `"nsga2"`; for the tuner `"optuna"` only.
         pruner: Optuna pruner or the name of one: `"patient_median"` (the default), `"median"`,

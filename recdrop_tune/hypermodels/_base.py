@@ -1,10 +1,10 @@
-"""What the hypermodels share: a stack of recurrent layers with the sampled dropout, compiled."""
+"""What the hypermodels share: a search space, and a model of what it says, compiled."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -13,61 +13,45 @@ import keras_tuner
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hypermodels._scheduled import with_schedules
 from recdrop_tune.spaces import Sample, SearchSpace
-from recdrop_tune.wrappers import wrap
-
-_CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 
 class AbstractHyperModel(keras_tuner.HyperModel, ABC):
     """A model of recurrent layers, each with the same dropout, for Keras Tuner to search over.
 
-    A subclass says what comes after the layers (`head`) and what is minimized (`loss`); it sets
-    `return_sequences` where its head wants every step. One with a `fit` of its own trains by
-    `super().fit(...)`, which moves the rates where the space has a `schedule`.
+    A subclass says what the model is (`network`) and what is minimized (`loss`); it sets `embedding`
+    where the model embeds words. For sequences of features there is `AbstractSequenceModel`. One with
+    a `fit` of its own trains by `super().fit(...)`, which moves the rates where the space has a
+    `schedule`.
 
     Args:
-        input_shape: Shape of one sequence, `(time, features)`; `time` may be `None`.
         space: Anything that `SearchSpace.load` takes.
-        mask_value: Steps all of whose features have this value are skipped; `None` skips none.
         metrics: Names of Keras metrics, or metrics, of which each model gets its own copy.
         name: Name of the hypermodel.
         tunable: Whether Keras Tuner adds the hyperparameters to its search space.
     """
 
-    return_sequences = False
+    embedding = False
+    """Whether the model has an embedding, to which the space's `embedding_rate` belongs."""
 
     def __init__(
         self,
-        input_shape: tuple[int | None, int],
         space: object = "quick",
-        mask_value: float | None = None,
         metrics: Sequence[Any] = (),
         name: str | None = None,
         tunable: bool = True,
     ) -> None:
-        self.input_shape = _check_input_shape(input_shape)
         self.space = SearchSpace.load(space)
-        if mask_value is not None and (
-            isinstance(mask_value, bool) or not isinstance(mask_value, Real)
-        ):
-            raise invalid_argument("mask_value", expected="a number or None", received=mask_value)
-        self.mask_value = mask_value
         self.metrics = _check_metrics(metrics)
         super().__init__(name=name, tunable=tunable)
 
     @property
     @abstractmethod
-    def loss(self) -> str:
-        """Name of the Keras loss that is minimized."""
+    def loss(self) -> Any:
+        """The Keras loss that is minimized, or its name."""
 
     @abstractmethod
-    def head(self, features: Any) -> Any:
-        """Turns what the recurrent layers emit into the model's output.
-
-        Args:
-            features: Shape `(batch, units)`, or `(batch, time, units)` with `return_sequences`;
-                twice the units where the layers are bidirectional.
-        """
+    def network(self, sample: Sample) -> Any:
+        """Makes the model, not compiled, that a configuration of the space describes."""
 
     def build(self, hp: Any) -> Any:
         """Builds and compiles the model that the hyperparameters name.
@@ -78,15 +62,8 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         Returns:
             A compiled `keras.Model`.
         """
-        sample = self.space.sample(hp)
-        inputs = keras.Input(self.input_shape, name="sequences")
-        features = inputs
-        if self.mask_value is not None:
-            features = keras.layers.Masking(self.mask_value)(features)
-        for index in range(sample.layers):
-            last = index == sample.layers - 1
-            features = self._layer(sample, self.return_sequences or not last)(features)
-        model = keras.Model(inputs, self.head(features), name=self.name)
+        sample = self.space.sample(hp, embedding=self.embedding)
+        model = self.network(sample)
         model.compile(
             optimizer=keras.optimizers.Adam(sample.learning_rate),
             loss=self.loss,
@@ -113,12 +90,6 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
             kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), moving)
         return super().fit(hp, model, *args, **kwargs)
 
-    def _layer(self, sample: Sample, return_sequences: bool) -> Any:
-        layer = _CELLS[sample.cell](sample.units, return_sequences=return_sequences)
-        if sample.bidirectional:
-            layer = keras.layers.Bidirectional(layer)
-        return wrap(layer, sample.wrapper, **sample.wrap_arguments())
-
 
 def check_integer(argument: str, value: object, at_least: int) -> int:
     """Returns `value` as an integer, or raises if it is none or too small."""
@@ -127,16 +98,11 @@ def check_integer(argument: str, value: object, at_least: int) -> int:
     return int(value)
 
 
-def _check_input_shape(shape: Any) -> tuple[int | None, int]:
-    if not isinstance(shape, list | tuple) or len(shape) != 2:
-        raise invalid_argument(
-            "input_shape",
-            expected="(time, features) without the batch, where time may be None",
-            received=shape,
-        )
-    time, features = shape
-    steps = None if time is None else check_integer("input_shape[0]", time, 1)
-    return steps, check_integer("input_shape[1]", features, 1)
+def check_flag(argument: str, value: object) -> bool:
+    """Returns `value`, or raises if it is neither `True` nor `False`."""
+    if not isinstance(value, bool):
+        raise invalid_argument(argument, expected="True or False", received=value)
+    return value
 
 
 def _check_metrics(metrics: Any) -> tuple[Any, ...]:

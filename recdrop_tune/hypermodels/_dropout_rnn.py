@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recdrop_tune.engine import cell_of
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hypermodels._scheduled import ask, can_ask
 from recdrop_tune.spaces import SearchSpace
@@ -13,9 +14,10 @@ from recdrop_tune.wrappers import wrap
 def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "lstm") -> Any:
     """Wraps a recurrent layer with the dropout that the hyperparameters name.
 
-    It registers `wrapper`, `placement`, `rate` and `schedule` of the space on `hp`; what the space
-    says about the size of the model is not used, for the model is yours. A schedule takes a callback
-    in `fit`: `tune` adds it, and for other tuners `recdrop_tune.scheduled(build)` does.
+    It registers `wrapper`, `placement`, `rate`, `schedule` and the wrappers' options on `hp`; what the
+    space says about the rest of the model (its size, the dropout around the layer) is not used, for
+    the model is yours. A schedule takes a callback in `fit`: `tune` adds it, and for other tuners
+    `recdrop_tune.scheduled(build)` does.
 
     Args:
         hp: The `keras_tuner.HyperParameters` that the build function was called with.
@@ -50,8 +52,13 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
             received={"schedule": loaded.to_dict()["schedule"]},
             fix="Give the tuner `recdrop_tune.scheduled(build)` in the place of `build`.",
         )
-    sample = loaded.sample_dropout(hp, name)
+    sample = loaded.sample_dropout(hp, name, _cell_of(layer))
     wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments())
     if loaded.schedule is not None:
         ask(wrapped, sample.schedule)
     return wrapped
+
+
+def _cell_of(layer: Any) -> str:
+    """The cell of a layer or of a `Bidirectional`; of others `wrap` tells that they are neither."""
+    return cell_of(getattr(layer, "forward_layer", layer)) or "lstm"

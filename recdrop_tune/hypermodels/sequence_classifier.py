@@ -7,13 +7,13 @@ from typing import Any, Self, final
 
 import keras
 
-from recdrop_tune.errors import invalid_argument
-from recdrop_tune.hypermodels._base import AbstractHyperModel, check_integer
-from recdrop_tune.hypermodels._data import infer_task
+from recdrop_tune.hypermodels._base import check_flag, check_integer
+from recdrop_tune.hypermodels._classes import infer_task
+from recdrop_tune.hypermodels._sequence import AbstractSequenceModel
 
 
 @final
-class SequenceClassifier(AbstractHyperModel):
+class SequenceClassifier(AbstractSequenceModel):
     """Classifies whole sequences: recurrent layers with the sampled dropout, then a softmax.
 
     Every layer of the stack has the same dropout, drawn from the space. The model takes sequences of
@@ -52,9 +52,7 @@ class SequenceClassifier(AbstractHyperModel):
         tunable: bool = True,
     ) -> None:
         self.num_classes = check_integer("num_classes", num_classes, 2)
-        if not isinstance(one_hot, bool):
-            raise invalid_argument("one_hot", expected="True or False", received=one_hot)
-        self.one_hot = one_hot
+        self.one_hot = check_flag("one_hot", one_hot)
         super().__init__(input_shape, space, mask_value, metrics, name, tunable)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from recdrop_tune.models._embedding_dropout import EmbeddingDropout as EmbeddingDropout
 from recdrop_tune.models._explain import explain as explain
+from recdrop_tune.models._locked_dropout import LockedDropout as LockedDropout
 from recdrop_tune.models._mc_predict import MCPrediction as MCPrediction
 from recdrop_tune.models._mc_predict import mc_predict as mc_predict
 from recdrop_tune.models._plain import to_plain as to_plain

@@ -8,13 +8,13 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.models._single_rate import SingleRate
 from recdrop_tune.rewrites import bernoulli
 from recdrop_tune.rewrites._call import Tensor
-from recdrop_tune.wrappers._rates import rates_by_site
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
-class EmbeddingDropout(keras.layers.Wrapper):
+class EmbeddingDropout(SingleRate, keras.layers.Wrapper):
     """Drops whole word types: rows of the embedding matrix, the same ones throughout a batch.
 
         x_bt = m_w / (1 - rate) * E_w,   w = tokens_bt,   m_w ~ Bernoulli(1 - rate)
@@ -26,17 +26,20 @@ class EmbeddingDropout(keras.layers.Wrapper):
     a weight, so weights and checkpoints interchange with the plain embedding's.
 
     Args:
-        layer: A `keras.layers.Embedding`.
+        layer: A `keras.layers.Embedding`, or a `keras.layers.ReversibleEmbedding`, which can also be
+            called in reverse: from vectors to logits, through the whole matrix.
         rate: Fraction of the word types to drop, 0 <= rate < 1.
         seed: Integer seed of the noise; `None` takes one from Keras's global seed.
         **kwargs: `name`, `dtype`, `trainable`. The dtype policy is the embedding's by default.
 
     Call arguments:
-        inputs: Integers, usually of shape `(batch, time)`.
-        training: Whether to drop.
+        inputs: Integers, usually of shape `(batch, time)`; in reverse `(batch, time, output_dim)`.
+        reverse: Whether to map vectors to logits. The first call of a layer is one on tokens.
+        training: Whether to drop; in reverse nothing is.
 
     Raises:
-        InvalidArgumentError: The layer is not an embedding, or the rate is out of range.
+        InvalidArgumentError: The layer is not an embedding, the rate is out of range, or a layer is
+            called in reverse that cannot be.
 
     Example:
         >>> import keras
@@ -57,49 +60,24 @@ class EmbeddingDropout(keras.layers.Wrapper):
             raise invalid_argument("layer", expected="a `keras.layers.Embedding`", received=layer)
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
-        self._configured = rates_by_site(rate, self.sites)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        variable = self.add_weight(
-            name="embedding_rate",
-            shape=(),
-            dtype="float32",
-            initializer=keras.initializers.Constant(self.rate),
-            trainable=False,
-            autocast=False,
-        )
-        self.rates = {"embedding": variable}
+        self._set_up(rate, seed)
         self.supports_masking = True
         self.autocast = False  # tokens may come as floats, which half precision would round
-
-    @property
-    def rate(self) -> float:
-        """The configured rate."""
-        return self._configured["embedding"]
-
-    @rate.setter
-    def rate(self, value: float) -> None:
-        self._configured = rates_by_site(value, self.sites)
-        self.rates["embedding"].assign(self.rate)
 
     @property
     def embeddings(self) -> Any:
         """The embedding matrix `(input_dim, output_dim)`, to share it with an output layer."""
         return self.layer.embeddings
 
-    @property
-    def weights(self) -> list[Any]:
-        """The embedding's weights: the rate is configuration."""
-        return [weight for weight in super().weights if weight is not self.rates["embedding"]]
+    def build(self, input_shape: Any = None) -> None:
+        """Builds the embedding for tokens of a shape."""
+        self._token_dimensions = len(input_shape)
+        super().build(input_shape)
 
-    def save_own_variables(self, store: Any) -> None:
-        """Saves nothing: the embedding saves its weights, the config holds the rate."""
-
-    def load_own_variables(self, store: Any) -> None:
-        """Loads nothing; see `save_own_variables`."""
-
-    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """Looks the tokens up, and drops word types when training."""
+    def call(self, inputs: Tensor, reverse: bool = False, training: bool = False) -> Tensor:
+        """Looks the tokens up, and drops word types when training; or maps vectors to logits."""
+        if reverse:
+            return self._reversible()(inputs, reverse=True)
         embedded = self.layer(inputs)
         if not training:
             return embedded
@@ -108,14 +86,32 @@ class EmbeddingDropout(keras.layers.Wrapper):
         of_tokens = ops.take(noise, ops.cast(inputs, "int32"), axis=0)  # (batch, time)
         return embedded * ops.cast(ops.expand_dims(of_tokens, -1), embedded.dtype)
 
+    def _reversible(self) -> Any:
+        if not isinstance(self.layer, keras.layers.ReversibleEmbedding):
+            raise invalid_argument(
+                "reverse",
+                expected="False, where the layer is not a `keras.layers.ReversibleEmbedding`",
+                received=True,
+            )
+        return self.layer
+
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        """The embedding's mask: with `mask_zero`, where the token is not 0."""
-        return self.layer.compute_mask(inputs, mask)
+        """With `mask_zero`, where the token is not 0; in reverse the mask that came."""
+        # Keras does not say here which way the call went: vectors have one dimension more.
+        if len(inputs.shape) > self._token_dimensions:
+            return mask
+        return ops.not_equal(inputs, 0) if self.layer.mask_zero else None
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Any, reverse: bool = False) -> Any:
         """The embedding's output shape."""
-        return self.layer.compute_output_shape(input_shape)
+        last = self.layer.input_dim if reverse else self.layer.output_dim
+        return (*(input_shape[:-1] if reverse else input_shape), last)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the configuration."""
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+    def compute_output_spec(
+        self, inputs: Any, reverse: bool = False, training: bool = False
+    ) -> Any:
+        """The embedding's output, symbolically."""
+        if reverse:
+            self._reversible()
+        shape = self.compute_output_shape(inputs.shape, reverse)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)

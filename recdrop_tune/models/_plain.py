@@ -13,8 +13,9 @@ from recdrop_tune.models._walk import check_layer, dropout_layers, walk
 def to_plain(model: Any) -> Any:
     """Makes the same model out of stock Keras layers, with the same weights.
 
-    Each dropout wrapper and each `EmbeddingDropout` is replaced by a copy of the layer it wraps,
-    wherever it stands: in nested models, inside `Bidirectional` or `TimeDistributed`. The copy takes
+    Each dropout wrapper and each `EmbeddingDropout` is replaced by a copy of the layer it wraps, and
+    `LockedDropout` by an `Identity`, wherever it stands: in nested models, inside `Bidirectional` or
+    `TimeDistributed`. The copy takes
     the wrapper's name, so `get_layer` finds it where the wrapper was. Everything else is copied as
     it is, other custom layers included. Predictions are the same, and the file that `save` writes
     loads without this package.
@@ -84,6 +85,15 @@ def _configuration(model: Any) -> dict[str, Any]:
         ) from error
 
 
+_IDENTITY: dict[str, Any] = {
+    "module": "keras.layers",
+    "class_name": "Identity",
+    "config": {},
+    "registered_name": None,
+}
+"""What is left at inference of a layer that drops and wraps none."""
+
+
 def _unwrap(config: Any, own: set[str]) -> Any:
     """Replaces, at every depth of a configuration, an own layer by the layer it wraps."""
     if isinstance(config, (list, tuple)):
@@ -93,7 +103,7 @@ def _unwrap(config: Any, own: set[str]) -> Any:
     config = {key: _unwrap(value, own) for key, value in config.items()}
     if config.get("registered_name") not in own:
         return config
-    inner = config["config"]["layer"]
+    inner = config["config"].get("layer", _IDENTITY)
     renamed = {**inner["config"], "name": config["config"]["name"]}
     if "go_backwards" in config["config"]:  # how a Bidirectional makes its backward layer
         renamed["go_backwards"] = config["config"]["go_backwards"]

@@ -17,7 +17,7 @@ class RateSchedule(keras.callbacks.Callback):
 
         rate at progress t = schedule(t, configured rate),   t from 0 in the first to 1 in the last epoch
 
-    It writes the rate variables of every dropout wrapper and `EmbeddingDropout` in the model, nested
+    It writes the rate variables of every dropout layer of this package in the model, nested
     models and `Bidirectional` included. The configured rates stay what they are and are put back when
     training ends, so a model saved at any time has them. (When `fit` ends in an exception they are
     put back by the next `fit` with a `RateSchedule`, or by `layer.rate = layer.rate`.)

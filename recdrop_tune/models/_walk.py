@@ -9,6 +9,7 @@ import keras
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models._embedding_dropout import EmbeddingDropout
+from recdrop_tune.models._locked_dropout import LockedDropout
 from recdrop_tune.wrappers import AbstractDropoutWrapper
 
 Layer = Any
@@ -38,7 +39,7 @@ def dropout_layers(root: Layer) -> list[Layer]:
     return [layer for layer in walk(root) if isinstance(layer, _OWN)]
 
 
-_OWN = (AbstractDropoutWrapper, EmbeddingDropout)
+_OWN = (AbstractDropoutWrapper, EmbeddingDropout, LockedDropout)
 
 
 def check_layer(model: object) -> None:

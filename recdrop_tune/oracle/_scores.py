@@ -17,8 +17,10 @@ def objectives(objective: Any) -> list[Any]:
 def first_value(trial: Any, objective: Any) -> float:
     """Returns a complete trial's value of the first objective, in the metric's own sign."""
     first = objectives(objective)[0]
-    flipped = first is not objective and first.direction == "max"
-    return -float(trial.score) if flipped else float(trial.score)
+    if first is objective:
+        return float(trial.score)
+    # Of several objectives Keras Tuner's own oracles take the sum for the score.
+    return metrics_at(trial, trial.best_step)[first.name]
 
 
 def forget_metrics(trial: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ CONFIRMED = "confirmed"
 """The folder, in the project's, of the weights of confirmed configurations."""
 
 CONFIDENCE = 0.95
-_NUMBERS = ("search", "n", "mean", "std", "gain", "gain_low", "gain_high")
+NUMBERS = ("search", "n", "mean", "std", "gain", "gain_low", "gain_high")
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,13 @@ class Confirmation:
         """
         folder = Path(tuner.project_dir) / CONFIRMED / f"trial_{self.best_id}"
         model = tuner.hypermodel.build(tuner.oracle.trials[self.best_id].hyperparameters)
-        with warnings.catch_warnings():
-            # The optimizer's state lies in the file too, and nobody needs it here.
-            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-            return load_weights(folder, model)
+        return load_weights(folder, model)
 
     def text(self) -> str:
         """Writes the table for a terminal: what varies, and the numbers."""
-        known = [name for name in self.table if str(name) not in _NUMBERS]
+        known = [name for name in self.table if str(name) not in NUMBERS]
         varying = [name for name in known if self.table[name].nunique(dropna=False) > 1]
-        shown = self.table[["number", *(n for n in varying if n != "number"), *_NUMBERS]]
+        shown = self.table[["number", *(n for n in varying if n != "number"), *NUMBERS]]
         tests = [name for name in self.table if str(name).startswith("test_")]
         shown = pd.concat([shown, self.table[tests]], axis=1)
         shown = shown.loc[:, ~shown.columns.duplicated()].drop(columns="trial_id", errors="ignore")

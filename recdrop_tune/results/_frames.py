@@ -43,6 +43,12 @@ def hyperparameter_columns(oracle: Any) -> dict[str, str]:
     return {name: f"hp/{name}" if name in taken else name for name in names}
 
 
+def wrapper_columns(oracle: Any) -> list[str]:
+    """Lists the columns of `wrapper`, one for each layer that has a dropout of its own."""
+    columns = hyperparameter_columns(oracle)
+    return [column for name, column in columns.items() if name.split("/")[-1] == "wrapper"]
+
+
 def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
     """Returns one row a trial, best first; trials without a score come last.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,31 +10,19 @@ from typing import Any
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.oracle import first_value, objectives
+from recdrop_tune.oracle import objectives
 from recdrop_tune.results._confirmation import Confirmation, confirmation_of
-from recdrop_tune.results._frames import hyperparameter_columns, trials_frame
+from recdrop_tune.results._frames import trials_frame, wrapper_columns
+from recdrop_tune.results._gain import Gain, gain_over
+from recdrop_tune.results._history import history_frame
+from recdrop_tune.results._importances import importances
+from recdrop_tune.results._pareto import objectives_named, pareto_front
+from recdrop_tune.results._plots import figures, view_of
+from recdrop_tune.results._report import write_report
+from recdrop_tune.results._summary import summary
 from recdrop_tune.tracking import Tracking
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
 from recdrop_tune.tracking._records import readable
-
-
-@dataclass(frozen=True)
-class Gain:
-    """The best trial against the best one with another value of `wrapper`.
-
-    One training each: the best of many noisy trials looks better than it is.
-
-    Attributes:
-        baseline: The `wrapper` compared with.
-        baseline_score: Its best score.
-        best_score: The best score of all.
-        gain: By how much the best is better, in units of the objective; never negative.
-    """
-
-    baseline: str
-    baseline_score: float
-    best_score: float
-    gain: float
 
 
 @dataclass(frozen=True)
@@ -65,6 +52,82 @@ class TuneResult:
         `mlflow_run_id`. A hyperparameter named like one of the others has the column `hp/<name>`.
         """
         return trials_frame(self.tuner.oracle, self.tracking)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch, a column for each metric, in the order of starts.
+
+        Columns: `trial_id`, `number`, `execution` (which training of the trial's configuration, from
+        0), `epoch` (from 0), the metrics under Keras's names, `seconds` (of the epoch). A metric
+        named like one of the others has the column `metric/<name>`. A trial that was run again has
+        its last run.
+        """
+        return history_frame(self.tracking.records)
+
+    @property
+    def pareto(self) -> pd.DataFrame:
+        """The rows of `trials` that no other complete trial beats in every objective.
+
+        With one objective that is the best trial, and those that tie with it.
+        """
+        return pareto_front(self.trials, objectives(self.tuner.oracle.objective))
+
+    def pareto_front(self, *metrics: Any) -> pd.DataFrame:
+        """Trades columns of `trials` off, whatever the search optimized.
+
+        Args:
+            *metrics: Metrics, or `seconds`, `epochs`, `n_params`; a `keras_tuner.Objective` where
+                the name of a metric does not tell its direction.
+
+        Returns:
+            The rows of `trials` that no other complete trial beats in all of them.
+
+        Raises:
+            InvalidArgumentError: There is no such column, or its direction is not known.
+
+        Example:
+            >>> result.pareto_front("val_loss", "n_params")
+        """
+        return pareto_front(self.trials, objectives_named(self.trials, metrics))
+
+    def importances(self) -> pd.Series[float]:
+        """Estimates how much each hyperparameter decides whether a trial is among the best.
+
+        Optuna's PED-ANOVA on the complete trials, whichever tuner proposed them. Hyperparameters of
+        one value are left out. Of few trials it is a hint, not a finding.
+
+        Returns:
+            Shares that sum to 1, the largest first, by the keys of the search space.
+
+        Raises:
+            RecdropError: Fewer than 10 trials were completed, or all have the same score.
+        """
+        oracle = self.tuner.oracle
+        return importances(oracle, self.trials, objectives(oracle.objective))
+
+    def plots(self) -> dict[str, Any]:
+        """Draws the search.
+
+        Returns:
+            Plotly figures, as far as there is data: `history` (the score of each trial),
+            `score_by_dropout` (by wrapper, placement and rate), `parallel_coordinates`,
+            `importances`, `curves` (over the epochs) and, with several objectives, `pareto`.
+
+        Example:
+            >>> result.plots()["history"].show()
+        """
+        return figures(view_of(self))
+
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Writes everything about the search into one page that opens without a network.
+
+        Args:
+            path: The HTML file; one that is there is replaced.
+
+        Returns:
+            The file.
+        """
+        return write_report(self, Path(path))
 
     @property
     def objective(self) -> str:
@@ -109,10 +172,7 @@ class TuneResult:
         """
         if self.confirmation is not None:
             return self.confirmation.best_model(self.tuner)
-        with warnings.catch_warnings():
-            # The optimizer's state lies in the file too, and nobody needs it here.
-            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-            return self.tuner.load_model(self.best_trial)
+        return self.tuner.load_model(self.best_trial)
 
     def gain_over(self, wrapper: str = "none") -> Gain | None:
         """Compares the best trial with the best one that has a given `wrapper`.
@@ -125,15 +185,8 @@ class TuneResult:
         Returns:
             The comparison, `None` if no such trial was completed.
         """
-        scores = self.trials[self.trials["state"] == "COMPLETE"]
-        wrappers = scores[self._wrapper_columns()]
-        same = wrappers == wrapper
-        # A layer that a trial does not have has no other dropout either.
-        baseline = scores[same.any(axis=1) & (same | wrappers.isna()).all(axis=1)]
-        if baseline.empty:
-            return None
-        best, base = float(scores[self.objective].iloc[0]), float(baseline[self.objective].iloc[0])
-        return Gain(wrapper, base, best, abs(base - best))
+        columns = wrapper_columns(self.tuner.oracle)
+        return gain_over(self.trials, columns, self.objective, wrapper)
 
     def summary(self, top: int = 20) -> str:
         """Tells the outcome in a few lines.
@@ -141,22 +194,7 @@ class TuneResult:
         Args:
             top: How many trials to list, best first.
         """
-        trials = self.tuner.oracle.trials.values()
-        complete = sum(trial.status == "COMPLETED" for trial in trials)
-        best = ", ".join(f"{name}={value}" for name, value in self.best_hyperparameters.items())
-        return "\n".join(
-            [
-                f"{len(self.trials)} trials, {complete} complete. Best {self.objective}: "
-                f"{first_value(self.best_trial, self.tuner.oracle.objective):.4f}",
-                f"Best configuration: {best}",
-                *self._gain_lines(),
-                "",
-                self._table(top),
-                "",
-                f"Folder: {self.directory}",
-                *self._mlflow_lines(),
-            ]
-        )
+        return summary(self, top)
 
     @property
     def directory(self) -> Path:
@@ -195,43 +233,3 @@ class TuneResult:
             self.tracking.search_id,
             ascending=self.direction == "min",
         )
-
-    def _wrapper_columns(self) -> list[str]:
-        columns = hyperparameter_columns(self.tuner.oracle)
-        return [column for name, column in columns.items() if name.split("/")[-1] == "wrapper"]
-
-    def _mlflow_lines(self) -> list[str]:
-        if self.tracking.failure:
-            reason, journal = self.tracking.failure, self.tracking.journal_path
-            return [f"MLflow: not recorded ({reason}); every event is in {journal}"]
-        lines = [f"MLflow: {self.ui_command or self.tracking_uri}"]
-        return [*lines, f"        {self.ui_url}"] if self.ui_url else lines
-
-    def _gain_lines(self) -> list[str]:
-        if self.confirmation is not None:
-            return [self.confirmation.verdict, "", self.confirmation.text()]
-        return [self._gain_line()] if self._wrapper_columns() else []
-
-    def _gain_line(self) -> str:
-        gain = self.gain_over("none")
-        if gain is None:
-            return "Gain over no dropout: unknown, no trial without dropout was completed."
-        if gain.gain == 0.0:
-            return "Gain over no dropout: none, the best trial has no dropout."
-        return (
-            f"Gain over no dropout: {gain.gain:.4f} ({gain.baseline_score:.4f} without). One training "
-            "each: the best of many noisy trials looks better than it is."
-        )
-
-    def _table(self, top: int) -> str:
-        names = hyperparameter_columns(self.tuner.oracle).values()
-        varying = [name for name in names if self.trials[name].nunique(dropna=False) > 1]
-        shown = ["number", "state", *varying, self.objective, "best_epoch", "seconds"]
-        table = self.trials[shown].head(top).astype(object)
-        return str(table.map(_shown).to_string(index=False))
-
-
-def _shown(value: Any) -> str:
-    if pd.isna(value):
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

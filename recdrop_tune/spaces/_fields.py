@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
+from typing import Any
 
 from recdrop_tune.catalog import SCHEDULE_NAMES, SITES, TECHNIQUES
 
@@ -26,6 +27,7 @@ class Field:
         read: Turns what came into the canonical value, or raises `Rejected`.
         kind: Type of the values; only `int` and `float` can have a range.
         words: The values there are, where they are a short list, for "Did you mean".
+        schema: What a JSON schema says of a single value beside its type and its words.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Field:
     read: Callable[[object], Scalar]
     kind: type
     words: tuple[str, ...] = ()
+    schema: dict[str, Any] = field(default_factory=dict)
 
 
 def _word(words: tuple[str, ...]) -> Callable[[object], Scalar]:
@@ -70,37 +73,70 @@ def _placement(raw: object) -> Scalar:
     return "+".join(site for site in SITES if site in parts)
 
 
-_CELLS = ("lstm", "gru")
+def _joined_sites() -> list[str]:
+    placements = {item: None for spec in TECHNIQUES.values() for item in spec.placements}
+    return sorted(placements, key=lambda item: item.count("+"))
+
+
+def _words(name: str, words: tuple[str, ...]) -> Field:
+    return Field(name, f"one of {', '.join(words)}", _word(words), str, words)
+
+
+def _count(name: str) -> Field:
+    read = number(int, lambda n: n > 0)
+    return Field(name, "an integer > 0", read, int, schema={"minimum": 1})
+
+
+def _yes_or_no(name: str) -> Field:
+    return Field(name, "true or false", _flag, bool)
+
+
+def _rate(name: str) -> Field:
+    read = number(float, lambda r: 0 <= r < 1)
+    schema = {"minimum": 0, "exclusiveMaximum": 1}
+    return Field(name, "a number, 0 <= rate < 1", read, float, schema=schema)
+
+
 _PLACEMENT = f"one of {', '.join(SITES)}, or several of them joined by +"
+_SITE = f"({'|'.join(SITES)})"
 
 FIELDS: dict[str, Field] = {
     spec.name: spec
     for spec in (
-        Field("cell", f"one of {', '.join(_CELLS)}", _word(_CELLS), str, _CELLS),
-        Field("units", "an integer > 0", number(int, lambda n: n > 0), int),
-        Field("layers", "an integer > 0", number(int, lambda n: n > 0), int),
-        Field("bidirectional", "true or false", _flag, bool),
+        _words("cell", ("lstm", "gru")),
+        _count("units"),
+        _count("layers"),
+        _yes_or_no("bidirectional"),
+        _words("wrapper", tuple(TECHNIQUES)),
         Field(
-            "wrapper",
-            f"one of {', '.join(TECHNIQUES)}",
-            _word(tuple(TECHNIQUES)),
+            "placement",
+            _PLACEMENT,
+            _placement,
             str,
-            tuple(TECHNIQUES),
+            SITES,
+            # An editor completes the words; the pattern takes them in any other order too.
+            {
+                "anyOf": [
+                    {"enum": _joined_sites()},
+                    {"pattern": rf"^\s*{_SITE}(\s*\+\s*{_SITE})*\s*$"},
+                ]
+            },
         ),
-        Field("placement", _PLACEMENT, _placement, str, SITES),
-        Field("rate", "a number, 0 <= rate < 1", number(float, lambda r: 0 <= r < 1), float),
-        Field(
-            "schedule",
-            f"one of {', '.join(SCHEDULE_NAMES)}",
-            _word(SCHEDULE_NAMES),
-            str,
-            SCHEDULE_NAMES,
-        ),
+        _rate("rate"),
+        _words("schedule", SCHEDULE_NAMES),
+        _yes_or_no("per_step"),
+        _yes_or_no("tied_gates"),
+        _count("mask_groups"),
+        _rate("hidden_rate"),
+        _words("function", ("bernoulli", "gaussian")),
+        _rate("locked_rate"),
+        _rate("embedding_rate"),
         Field(
             "learning_rate",
             "a number > 0",
             number(float, lambda r: r > 0 and math.isfinite(r)),
             float,
+            schema={"exclusiveMinimum": 0},
         ),
     )
 }

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-from recdrop_tune.catalog import SITES, TECHNIQUES
+from recdrop_tune.catalog import LOCKED_SITES, SITES, TECHNIQUES
 from recdrop_tune.spaces._fields import FIELDS
 from recdrop_tune.spaces._report import Report
 from recdrop_tune.spaces._values import Range, Value, read_value
+
+BY_SITE = {"rate": SITES, "locked_rate": LOCKED_SITES}
+"""The keys that can have one value for each site, and the sites they know."""
 
 
 def read_fields(raw: Mapping[Any, Any], report: Report) -> dict[str, Any]:
@@ -18,23 +21,25 @@ def read_fields(raw: Mapping[Any, Any], report: Report) -> dict[str, Any]:
     for key, value in raw.items():
         if key not in FIELDS:
             report.add_key("", key, tuple(FIELDS))
-        elif key == "rate" and isinstance(value, Mapping) and set(value) & set(SITES):
-            fields[key] = _read_site_rates(value, report)
+        elif isinstance(value, Mapping) and set(value) & set(BY_SITE.get(key, ())):
+            fields[key] = _read_site_rates(key, value, report)
         else:
             fields[key] = read_value(FIELDS[key], value, key, report)
     report.check()
     _check_placements(fields, report)
+    _check_model(fields, report)
     _check_schedules(fields, report)
     report.check()
     return fields
 
 
-def _read_site_rates(raw: Mapping[Any, Any], report: Report) -> dict[str, Value | None]:
-    for key in raw:
-        if key not in SITES:
-            report.add_key("rate", key, SITES)
-    sites = [site for site in SITES if site in raw]
-    return {site: read_value(FIELDS["rate"], raw[site], f"rate.{site}", report) for site in sites}
+def _read_site_rates(key: str, raw: Mapping[Any, Any], report: Report) -> dict[str, Value | None]:
+    known = BY_SITE[key]
+    for site in raw:
+        if site not in known:
+            report.add_key(key, site, known)
+    sites = [site for site in known if site in raw]
+    return {site: read_value(FIELDS[key], raw[site], f"{key}.{site}", report) for site in sites}
 
 
 def _check_placements(fields: dict[str, Any], report: Report) -> None:
@@ -55,6 +60,23 @@ def _check_placements(fields: dict[str, Any], report: Report) -> None:
         used = {site for item in chain(*offered.values()) for site in item.split("+")}
         for site in [site for site in SITES if site in used and site not in rate]:
             report.add("rate", f"a rate for the site `{site}`, which `placement` has", plain(rate))
+
+
+def _check_model(fields: dict[str, Any], report: Report) -> None:
+    """Checks what asks for a certain cell or number of layers.
+
+    Where there may be others it cannot be a hyperparameter: Keras Tuner has no two conditions on
+    one, unless one of them is itself under the other.
+    """
+    cell, layers = fields.get("cell", "lstm"), fields.get("layers", 1)
+    if "hidden_rate" in fields and cell != "lstm":
+        fix = "Leave out `hidden_rate`: the state of a GRU has the rate `rate`."
+        report.add("cell", "lstm alone, where there is a `hidden_rate`", plain(cell), fix)
+    locked = fields.get("locked_rate")
+    numbers = (layers.min,) if isinstance(layers, Range) else as_words(layers)
+    if isinstance(locked, dict) and "between" in locked and 1 in numbers:
+        fix = "Leave out `between`, or give one `locked_rate` for all sites."
+        report.add("layers", "2 or more, where there is `locked_rate.between`", plain(layers), fix)
 
 
 def _check_schedules(fields: dict[str, Any], report: Report) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune.catalog import SITES
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.spaces._fields import Scalar
-from recdrop_tune.spaces._values import Range, Value
+from recdrop_tune.spaces._options import sample_options
+from recdrop_tune.spaces._register import register
+from recdrop_tune.spaces._values import Value
 
 Rate = float | dict[str, float]
 
@@ -27,19 +27,21 @@ class DropoutSample:
         wrapper: Id of a technique; `"none"` for no dropout.
         placement: Where it drops, such as `"input+recurrent"`; `None` for no dropout.
         rate: One rate for all sites, or one per site of `placement`; `None` for no dropout.
+        options: Arguments of the wrapper's own, by name.
         schedule: How the rate moves while the model trains; `"constant"` where it stays.
     """
 
     wrapper: str
     placement: str | None
     rate: Rate | None
+    options: dict[str, Scalar] = field(default_factory=dict, kw_only=True)
     schedule: str = field(default="constant", kw_only=True)
 
     def wrap_arguments(self) -> dict[str, Any]:
         """Returns the keyword arguments for `recdrop_tune.wrappers.wrap`; none for no dropout."""
         if self.wrapper == "none":
             return {}
-        return {"placement": self.placement, "rate": self.rate}
+        return {"placement": self.placement, "rate": self.rate, **self.options}
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Sample(DropoutSample):
         layers: Number of recurrent layers.
         bidirectional: Whether the layers read the sequence both ways.
         learning_rate: Learning rate of the optimizer.
+        locked_rate: The rates of the locked dropout beside the wrapper, by where it stands.
+        embedding_rate: Rate of the dropout of word types; `None` for none.
     """
 
     cell: str
@@ -59,6 +63,8 @@ class Sample(DropoutSample):
     layers: int
     bidirectional: bool
     learning_rate: float
+    locked_rate: dict[str, float] = field(default_factory=dict, kw_only=True)
+    embedding_rate: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class DropoutPlan:
         wrappers: The wrappers searched.
         groups: Those of them which drop, by what they are offered.
         rate: One value for all sites, or one per site.
+        options: Values of the wrappers' own arguments, by name.
         schedule: The schedules searched; `None` where the space does not name any.
         scheduled: The wrappers which are offered all of them.
     """
@@ -94,60 +101,18 @@ class DropoutPlan:
     wrappers: tuple[str, ...]
     groups: tuple[Group, ...]
     rate: Value | dict[str, Value]
+    options: dict[str, Value] = field(default_factory=dict)
     schedule: Value | None = None
     scheduled: tuple[str, ...] = ()
 
-
-@contextmanager
-def named(hp: Any, name: str | None) -> Iterator[None]:
-    """Prefixes hyperparameter names by `name/` where there is a name."""
-    if name is None:
-        yield
-        return
-    with hp.name_scope(name):
-        yield
-
-
-def register(hp: Any, name: str, value: Value) -> Any:
-    """Registers one hyperparameter and returns its value, `None` where it is inactive."""
-    if isinstance(value, Range):
-        return _register_range(hp, name, value)
-    if not isinstance(value, tuple):
-        return hp.Fixed(name, value)
-    if all(isinstance(item, bool) for item in value):
-        # `Choice` would make 0 and 1 of them.
-        return hp.Boolean(name, default=value[0])
-    return hp.Choice(name, list(value))
-
-
-def _register_range(hp: Any, name: str, value: Range) -> Any:
-    method = hp.Int if isinstance(value.min, int) else hp.Float
-    sampling = "log" if value.log else "linear"
-    drawn = method(name, value.min, _reachable_max(value), step=value.step, sampling=sampling)
-    if drawn is None or value.step is None:
-        return drawn
-    # Keras Tuner multiplies steps out: 0.05 + 2 * 0.05 is 0.15000000000000002, and 0.15 is meant.
-    return drawn if isinstance(drawn, int) else float(f"{drawn:.12g}")
-
-
-def _reachable_max(value: Range) -> float:
-    """Returns the last value of a stepped range, so that Keras Tuner counts it in.
-
-    Keras Tuner takes `(max - min) // step + 1` values, which floating point cuts by one for ranges
-    such as 0.05 to 0.6 by 0.05: the upper end would never be tried. Where that is so, the upper end
-    is moved by the one or two units in the last place that mend the count.
-    """
-    if value.step is None or value.size is None or isinstance(value.min, int):
-        return value.max
-    steps = value.size - 1
-    last = float(f"{value.min + steps * value.step:.12g}")
-    while (last - value.min) // value.step < steps:
-        last = math.nextafter(last, math.inf)
-    return last
+    @property
+    def dropping(self) -> list[str]:
+        """The wrappers that drop."""
+        return [wrapper for group in self.groups for wrapper in group.wrappers]
 
 
 def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
-    """Registers wrapper, placement, rate and schedule on `hp`; returns the values active now."""
+    """Registers wrapper, placement, rate, options and schedule; returns the values active now."""
     wrapper = register(hp, "wrapper", _as_value(plan.wrappers))
     if wrapper is not None and wrapper not in plan.wrappers:
         raise invalid_argument(
@@ -157,17 +122,23 @@ def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
         )
     placement: str | None = None
     rates: dict[str, float] = {}
+    options: dict[str, Scalar] = {}
     for group in plan.groups:
         with hp.conditional_scope("wrapper", list(group.wrappers)):
             drawn = register(hp, f"placement{group.suffix}", _as_value(group.placements))
             placement = placement or drawn
             if isinstance(plan.rate, dict):
                 rates.update(_sample_site_rates(hp, group, plan.rate))
+        options.update(sample_options(hp, plan, group))
     rate = rates if isinstance(plan.rate, dict) else _sample_rate(plan, hp)
     schedule = _sample_schedule(plan, hp)
     # Inside a conditional scope of the user's that is inactive, every value is None: no dropout.
     return DropoutSample(
-        wrapper or "none", placement, rate if placement else None, schedule=schedule
+        wrapper or "none",
+        placement,
+        rate if placement else None,
+        options=options,
+        schedule=schedule,
     )
 
 
@@ -187,10 +158,9 @@ def _sample_site_rates(hp: Any, group: Group, rates: dict[str, Value]) -> dict[s
 
 def _sample_rate(plan: DropoutPlan, hp: Any) -> float | None:
     """Registers the one `rate` that all wrappers which drop share."""
-    dropping = [wrapper for group in plan.groups for wrapper in group.wrappers]
-    if not dropping or isinstance(plan.rate, dict):
+    if not plan.dropping or isinstance(plan.rate, dict):
         return None
-    with hp.conditional_scope("wrapper", dropping):
+    with hp.conditional_scope("wrapper", plan.dropping):
         rate: float | None = register(hp, "rate", plan.rate)
     return rate
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.catalog import OPTIONS, TECHNIQUES
+from recdrop_tune.spaces._beside import sample_embedding_rate, sample_locked
+from recdrop_tune.spaces._counting import Counter
+from recdrop_tune.spaces._options import has_sites
 from recdrop_tune.spaces._reading import as_words, offered_placements, plain, read_fields
+from recdrop_tune.spaces._register import named, register
 from recdrop_tune.spaces._report import Report
 from recdrop_tune.spaces._sampling import (
     DropoutPlan,
     DropoutSample,
     Group,
     Sample,
-    named,
-    register,
     sample_dropout,
 )
+from recdrop_tune.spaces._schema import space_schema
 from recdrop_tune.spaces._sources import preset_names, read_source
-from recdrop_tune.spaces._values import Range, Value
+from recdrop_tune.spaces._values import Range
 
 _CONSTANTS: dict[str, Any] = {
     "cell": "lstm",
@@ -36,6 +38,7 @@ _RATE = Range(min=0.05, max=0.6, step=0.05)
 
 _Words = str | tuple[str, ...]
 _Ints = int | tuple[int, ...] | Range
+_Flags = bool | tuple[bool, ...]
 _Floats = float | tuple[float, ...] | Range
 
 
@@ -43,8 +46,8 @@ class SearchSpace(BaseModel):
     """What to search: for each field a fixed value, a choice, or a range.
 
     A bare value is fixed, a list is a choice, a mapping `{min, max, step, log}` is a range, both
-    ends included. A field that is left out is no hyperparameter, and a constant is used; the fields
-    of the dropout (`wrapper`, `placement`, `rate`) are always searched, but for `schedule`.
+    ends included. A field that is left out is no hyperparameter, and a constant is used; only
+    `wrapper`, `placement` and `rate` are always searched. Under the wrapper `"none"` nothing drops.
 
     Args:
         cell: `"lstm"` or `"gru"`. Left out: `"lstm"`.
@@ -60,6 +63,20 @@ class SearchSpace(BaseModel):
         schedule: How the rate moves while a model trains: names of `recdrop_tune.models.SCHEDULES`.
             Offered under the wrappers whose inference is the plain layer: not under `"none"`, nor
             under `"zoneout"`, whose rate stays. Left out: `"constant"`.
+        per_step: Of the wrapper `recurrent`: whether each step has a mask of its own. Left out: yes.
+        tied_gates: Of the wrapper `variational` at the recurrent site: whether all gates share a
+            mask. Left out: yes.
+        mask_groups: Of the wrapper `variational` at the recurrent site: into how many groups with
+            masks of their own the batch is split. Left out: 1.
+        hidden_rate: Of the wrapper `zoneout`, with the cell `"lstm"` alone: the rate for h, where
+            `rate` is that of the cell. Above 0 it leaves cuDNN. Left out: 0.
+        function: Of the wrapper `lambda`: `"bernoulli"` or `"gaussian"` noise. Left out: Bernoulli.
+        locked_rate: Rate of locked dropout beside the wrapper: one mask for all steps of a sequence,
+            on what goes into the recurrent layers, between them and out of them. Or one per site:
+            `{"input": ..., "between": ..., "output": ...}`, `between` with 2 or more layers only.
+            Left out: none.
+        embedding_rate: Rate of dropout of word types, where the model has an embedding
+            (`LanguageModel`). Left out: none.
         learning_rate: Learning rate of the optimizer. Left out: 1e-3.
 
     Raises:
@@ -76,11 +93,18 @@ class SearchSpace(BaseModel):
     cell: _Words | None = None
     units: _Ints | None = None
     layers: _Ints | None = None
-    bidirectional: bool | tuple[bool, ...] | None = None
+    bidirectional: _Flags | None = None
     wrapper: _Words = tuple(TECHNIQUES)
     placement: _Words | None = None
     rate: _Floats | dict[str, _Floats] | None = None
     schedule: _Words | None = None
+    per_step: _Flags | None = None
+    tied_gates: _Flags | None = None
+    mask_groups: _Ints | None = None
+    hidden_rate: _Floats | None = None
+    function: _Words | None = None
+    locked_rate: _Floats | dict[str, _Floats] | None = None
+    embedding_rate: _Floats | None = None
     learning_rate: _Floats | None = None
 
     def __init__(self, **fields: Any) -> None:
@@ -113,6 +137,15 @@ class SearchSpace(BaseModel):
         """Lists the names of the presets that come with the package."""
         return preset_names()
 
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Returns the JSON schema (draft 7) of a search space, for editors and other tools.
+
+        It knows every key and every single value. What keys say together (`min` below `max`, a
+        placement which the wrapper has) only `load` checks.
+        """
+        return space_schema(cls.__doc__ or "")
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data in the form users write; `load` turns it into an equal space."""
         return {name: plain(value) for name, value in self if value is not None}
@@ -121,15 +154,17 @@ class SearchSpace(BaseModel):
         """Returns the space as YAML text, in the form users write."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None)
 
-    def sample(self, hp: Any, name: str | None = None) -> Sample:
+    def sample(self, hp: Any, name: str | None = None, embedding: bool = False) -> Sample:
         """Registers the whole space on `hp` and returns the values active now.
 
         Args:
-            hp: `keras_tuner.HyperParameters`. The names are the keys of the space; where `rate` is
-                one per site they are `rate.input`, `rate.recurrent`, `rate.output`. Where some
-                wrappers are offered other placements than others, each such group has its own
-                `placement`, such as `placement.time_distributed-lambda`; see `plain_names`.
+            hp: `keras_tuner.HyperParameters`. The names are the keys of the space; where `rate` (or
+                `locked_rate`) is one per site they are `rate.input`, `rate.recurrent`,
+                `rate.output`. Where some wrappers are offered other placements than others, each
+                such group has its own `placement`, such as `placement.time_distributed-lambda`; see
+                `plain_names`.
             name: Where given, every name is prefixed by `name/`.
+            embedding: Whether the model has an embedding; only then `embedding_rate` is searched.
 
         Returns:
             The configuration to build. `placement` and `rate` are `None` where the wrapper is
@@ -137,64 +172,63 @@ class SearchSpace(BaseModel):
         """
         with named(hp, name):
             values = {key: self._sample_field(hp, key) for key in list(_CONSTANTS)[:-1]}
-            dropout = sample_dropout(self._plan(), hp)
+            plan = self._plan()
+            dropout = sample_dropout(plan, hp)
+            values["locked_rate"] = sample_locked(hp, self.locked_rate, plan.dropping)
+            if embedding:
+                values["embedding_rate"] = sample_embedding_rate(
+                    hp, self.embedding_rate, plan.dropping
+                )
             values["learning_rate"] = self._sample_field(hp, "learning_rate")
         return Sample(**vars(dropout), **values)
 
-    def sample_dropout(self, hp: Any, name: str | None = None) -> DropoutSample:
-        """Registers only the fields of the dropout on `hp`; otherwise as `sample`."""
+    def sample_dropout(self, hp: Any, name: str | None = None, cell: str = "lstm") -> DropoutSample:
+        """Registers only the wrapper, its placement, rate and options on `hp`; else as `sample`.
+
+        Args:
+            hp: `keras_tuner.HyperParameters`.
+            name: Where given, every name is prefixed by `name/`.
+            cell: The cell of the layer, `"lstm"` or `"gru"`; what it does not have is not asked.
+        """
         with named(hp, name):
-            return sample_dropout(self._plan(), hp)
+            return sample_dropout(self._plan(cell), hp)
 
     def grid_size(self) -> int | None:
         """Returns how many configurations there are, or `None` where a range is a continuum."""
-        plan = self._plan()
-        fixed = [_size(getattr(self, key)) for key in _CONSTANTS if getattr(self, key) is not None]
-        dropout: list[int | None] = [1] if "none" in plan.wrappers else []
-        for group in plan.groups:
-            sizes = [_rate_size(plan.rate, item) for item in group.placements]
-            for wrapper in group.wrappers:
-                dropout += sizes * (
-                    len(as_words(self.schedule)) if wrapper in plan.scheduled else 1
-                )
-        if None in fixed or None in dropout:
-            return None
-        return prod(size or 1 for size in fixed) * sum(size or 0 for size in dropout)
+        counter = Counter()
+        self.sample(counter, embedding=True)
+        return counter.count()
 
     def _sample_field(self, hp: Any, key: str) -> Any:
         value = getattr(self, key)
         drawn = None if value is None else register(hp, key, value)
         return _CONSTANTS[key] if drawn is None else drawn
 
-    def _plan(self) -> DropoutPlan:
-        """Works out which placements are offered under which wrapper."""
-        wrappers = as_words(self.wrapper)
-        offers: dict[tuple[str, ...], list[str]] = {}
+    def _plan(self, cell: str = "lstm") -> DropoutPlan:
+        """Works out what is offered under which wrapper, around a layer with the cell."""
+        wrappers, options = as_words(self.wrapper), self._options(cell)
+        offers: dict[tuple[tuple[str, ...], str], list[str]] = {}
         for wrapper in wrappers:
             if wrapper != "none":
                 offered = offered_placements(wrapper, self.placement, self.rate)
-                offers.setdefault(offered, []).append(wrapper)
+                alone = wrapper if has_sites(wrapper, options) else ""
+                offers.setdefault((offered, alone), []).append(wrapper)
         groups = tuple(
             Group(tuple(ids), offered, f".{'-'.join(ids)}" if len(offers) > 1 else "")
-            for offered, ids in offers.items()
+            for (offered, _), ids in offers.items()
         )
         rate: Any = _RATE if self.rate is None else self.rate
-        scheduled = tuple(
-            wrapper
-            for wrapper in wrappers
-            if set(as_words(self.schedule)) <= set(TECHNIQUES[wrapper].schedules)
-        )
-        return DropoutPlan(wrappers, groups, rate, self.schedule, scheduled)
+        return DropoutPlan(wrappers, groups, rate, options, self.schedule, self._scheduled())
 
+    def _scheduled(self) -> tuple[str, ...]:
+        """The wrappers that have all the schedules of the space."""
+        asked = set(as_words(self.schedule))
+        return tuple(w for w in as_words(self.wrapper) if asked <= set(TECHNIQUES[w].schedules))
 
-def _size(value: Value) -> int | None:
-    if isinstance(value, Range):
-        return value.size
-    return len(value) if isinstance(value, tuple) else 1
-
-
-def _rate_size(rate: Value | dict[str, Value], placement: str) -> int | None:
-    if not isinstance(rate, dict):
-        return _size(rate)
-    sizes = [_size(rate[site]) for site in placement.split("+")]
-    return None if None in sizes else prod(size or 1 for size in sizes)
+    def _options(self, cell: str) -> dict[str, Any]:
+        """The options of wrappers that the space names and a cell has."""
+        return {
+            name: getattr(self, name)
+            for name, option in OPTIONS.items()
+            if getattr(self, name) is not None and option.cell in (None, cell)
+        }

@@ -36,6 +36,8 @@ class TrialRecord:
         hyperparameters: All of the space, `None` where inactive.
         fixed: Names of those that have one value in the whole search.
         epochs: The epochs of its first training, in order.
+        repeats: The epochs of its further trainings, where its configuration is trained more than
+            once.
         parameters: Number of parameters of its model.
         ended: How it ended, once it has.
     """
@@ -46,6 +48,7 @@ class TrialRecord:
     hyperparameters: dict[str, Any]
     fixed: list[str] = field(default_factory=list)
     epochs: list[EpochEnded] = field(default_factory=list)
+    repeats: list[EpochEnded] = field(default_factory=list)
     parameters: int | None = None
     ended: TrialEnded | None = None
 
@@ -101,8 +104,9 @@ class Records:
                 )
             case ModelBuilt(trial_id=id) if id in self.trials:
                 self.trials[id].parameters = event.parameters
-            case EpochEnded(trial_id=id, execution=0) if id in self.trials:
-                self.trials[id].epochs.append(event)
+            case EpochEnded(trial_id=id) if id in self.trials:
+                record = self.trials[id]
+                (record.repeats if event.execution else record.epochs).append(event)
             case TrialEnded(trial_id=id) if id in self.trials:
                 self.trials[id].ended = event
             case ConfirmationEnded():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,13 @@ def load(folder: Path, model: Any) -> Any:
         )
     if not model.built:
         model.build_from_config(json.loads((folder / BUILD).read_text(encoding="utf-8")))
-    model.load_weights(folder / WEIGHTS)
+    with warnings.catch_warnings():
+        # The optimizer's state may lie in the file too, and nobody needs it here.
+        warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+        model.load_weights(folder / WEIGHTS)
+    if model.optimizer is not None:
+        # Without its variables, whoever saves the model and loads it again would be warned.
+        model.optimizer.build(model.trainable_variables)
     return model
 
 

@@ -79,6 +79,7 @@ class Tuner(kt.Tuner):
         self.cv = check_cv(cv)
         self.keep_checkpoints = keep_checkpoints
         self._cache = ModelCache(reuse_models)
+        self._held: set[str] | None = None  # Whose weights are on disk; not known at first.
         super().__init__(oracle, hypermodel, **kwargs)
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
@@ -183,8 +184,11 @@ class Tuner(kt.Tuner):
             return
         best = self.oracle.get_best_trials(self.keep_checkpoints)
         kept = {each.trial_id for each in best if each.status == "COMPLETED"}
-        for trial_id in set(self.oracle.trials) - kept:
+        # All trials once, for a search that goes on; then looking at each would cost more and more.
+        held = set(self.oracle.trials) if self._held is None else self._held | {trial.trial_id}
+        for trial_id in held - kept:
             checkpoints.drop(Path(self.get_trial_dir(trial_id)))
+        self._held = kept
 
     def _trials(self) -> Iterator[Any]:
         while True:

@@ -63,7 +63,7 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper):
         # The two directions of a Bidirectional are cloned from one config: offset one of them, or a
         # seed given by the user would make both drop the same units.
         offset = int(seed is not None and self.go_backwards)
-        self.seed_generator = keras.random.SeedGenerator(None if seed is None else seed + offset)
+        self.seed_generator = engine.ReplicaSeedGenerator(None if seed is None else seed + offset)
         self._configured = rates_by_site(rate, self.sites)
         self.rates = {site: self._add_rate(site, value) for site, value in self._configured.items()}
         self.supports_masking = True

@@ -8,6 +8,7 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.wrappers import wrap
+from tests.backends import PRECISE, array
 
 BATCH, TIME, FEATURES, UNITS = 3, 5, 2, 4
 
@@ -91,7 +92,7 @@ MATRIX = [
 def make_layer(cell, seed=1, **options):
     """A Keras layer with weights worth testing: biases that are not zero."""
     kind, defaults = CELLS[cell]
-    layer = kind(UNITS, **{"dtype": "float64", **defaults, **options})
+    layer = kind(UNITS, **{"dtype": PRECISE, **defaults, **options})
     layer.build((BATCH, TIME, FEATURES))
     layer.built = True
     generator = np.random.default_rng(seed)
@@ -126,7 +127,7 @@ def make_inputs(cell, initial_state=False, seed=2):
 def arrays(result):
     """What a layer returned, as a list of NumPy arrays."""
     parts = result if isinstance(result, (list, tuple)) else [result]
-    return [keras.ops.convert_to_numpy(part) for part in parts]
+    return [array(part) for part in parts]
 
 
 def wrapper_id(wrapper):
@@ -139,5 +140,24 @@ def in_matrix(test=None, *, only=lambda wrapper: True):
     if test is None:
         return lambda function: in_matrix(function, only=only)
     rows = [row for row in MATRIX if only(row[0])]
-    ids = ["-".join([wrapper_id(wrapper), cell, scenario]) for wrapper, cell, scenario in rows]
-    return pytest.mark.parametrize(("wrapper", "cell", "scenario"), rows, ids=ids)(test)
+    return over(("wrapper", "cell", "scenario"), rows, backends=_few)(test)
+
+
+def _few(wrapper, cell, scenario):
+    return wrapper in WIDEST and cell in ("lstm", "gru") and scenario in FEW
+
+
+def over(names, rows, *, backends):
+    """Parametrizes a test; CI runs the rows that `backends` takes on Keras's other backends too."""
+    marks = {True: [pytest.mark.backends], False: []}
+    params = [
+        pytest.param(*row, id="-".join(map(_word, row)), marks=marks[backends(*row)])
+        for row in rows
+    ]
+    return pytest.mark.parametrize(names, params)
+
+
+def _word(value):
+    if isinstance(value, tuple):
+        return wrapper_id(value)
+    return getattr(value, "__name__", str(value))

@@ -1,7 +1,6 @@
 """Law 2: at inference a wrapper is the wrapped layer, bit for bit; with rate 0 up to rounding."""
 
 import numpy as np
-import pytest
 from keras import ops
 
 from tests.laws.cases import (
@@ -55,10 +54,8 @@ def test_with_rate_0(wrapper, cell, scenario):
         np.testing.assert_allclose(one, other, **tolerance)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("placement", ["recurrent", "input+recurrent"])
-def test_native_with_rate_0(placement, cell, scenario):
-    plain, wrapped = run_plain_and_wrapped(("native", placement, {}), cell, scenario, 0.0, True)
+@in_matrix(only=has_a_product_per_gate)
+def test_native_with_rate_0(wrapper, cell, scenario):
+    plain, wrapped = run_plain_and_wrapped(wrapper, cell, scenario, 0.0, training=True)
     for one, other in zip(plain, wrapped, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)

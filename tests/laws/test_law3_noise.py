@@ -1,5 +1,7 @@
 """Law 3: the noise is there, new in each call, shared by whom it should be, and keeps the mean."""
 
+from itertools import product
+
 import keras
 import numpy as np
 import pytest
@@ -11,12 +13,15 @@ from recdrop_tune.wrappers import (
     NativeDropoutWrapper,
     RecurrentDropoutWrapper,
 )
+from tests.backends import array
 from tests.laws.cases import (
+    WIDEST,
     WRAPPERS,
     arrays,
     make_inputs,
     make_layer,
     make_wrapper,
+    over,
     wrapper_id,
 )
 
@@ -29,8 +34,11 @@ FOUR_SIGMA = 4 * np.sqrt(RATE / (1 - RATE) / (BATCH * UNITS))
 WEIGHTS_SIGMA = 4 * np.sqrt(RATE / (1 - RATE) / UNITS)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+@over(
+    ("wrapper", "cell"),
+    product(WRAPPERS, ["lstm", "gru"]),
+    backends=lambda wrapper, cell: wrapper in WIDEST,
+)
 def test_each_call_draws_anew(wrapper, cell):
     layer = make_layer(cell, return_sequences=True)
     wrapped = make_wrapper(layer, wrapper)
@@ -74,75 +82,79 @@ def check_factors(factors, mean_tolerance=FOUR_SIGMA):
     assert abs(factors.mean() - 1.0) < mean_tolerance
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("wrapper", [w for w in WRAPPERS if "+" not in w[1]], ids=wrapper_id)
 def test_mean_is_preserved(wrapper):
     technique, site, options = wrapper
     layer = keras.layers.LSTM(UNITS, return_sequences=True)
     wrapped = make_wrapper(layer, (technique, site, options), RATE, seed=0)
     if (technique, site) == ("weight_drop", "input"):
-        check_factors(np.array(wrapped.rewrite(kernel_call("lstm")).kernel))
+        check_factors(array(wrapped.rewrite(kernel_call("lstm")).kernel))
     elif site == "input":
-        check_factors(np.array(wrapped.input_noise(ops.ones(SHAPE))))
+        check_factors(array(wrapped.input_noise(ops.ones(SHAPE))))
     elif site == "output":
-        check_factors(np.array(wrapped.output_noise(ops.ones(SHAPE))))
+        check_factors(array(wrapped.output_noise(ops.ones(SHAPE))))
     elif technique == "zoneout":
-        bits = np.array(wrapped.rewrite(kernel_call("lstm")).forcings[0].bits)
+        bits = array(wrapped.rewrite(kernel_call("lstm")).forcings[0].bits)
         assert set(np.unique(bits)) == {0.0, 1.0}  # kept or not: nothing is scaled
         assert abs(bits.mean() - RATE) < FOUR_SIGMA
     elif technique in ("variational", "weight_drop"):
-        check_factors(
-            np.array(wrapped.rewrite(kernel_call("lstm")).recurrent_kernel), WEIGHTS_SIGMA
-        )
+        check_factors(array(wrapped.rewrite(kernel_call("lstm")).recurrent_kernel), WEIGHTS_SIGMA)
     elif technique == "native":
-        check_factors(np.array(wrapped.rewrite(kernel_call("lstm")).state_noise))
+        check_factors(array(wrapped.rewrite(kernel_call("lstm")).state_noise))
     else:
         call = wrapped.rewrite(kernel_call("lstm"))
-        kept = 1.0 - np.array(call.forcings[0].bits)[:, :-1]  # the last step feeds nothing back
-        scale = np.array(call.recurrent_kernel)[0, 0]
+        kept = 1.0 - array(call.forcings[0].bits)[:, :-1]  # the last step feeds nothing back
+        scale = array(call.recurrent_kernel)[0, 0]
         check_factors(kept * scale)
-        np.testing.assert_allclose(np.array(call.output_scale)[0, :-1], 1 / (1 - RATE), rtol=1e-6)
-        np.testing.assert_array_equal(np.array(call.output_scale)[0, -1], 1.0)
+        np.testing.assert_allclose(array(call.output_scale)[0, :-1], 1 / (1 - RATE), rtol=1e-6)
+        np.testing.assert_array_equal(array(call.output_scale)[0, -1], 1.0)
 
 
+@pytest.mark.backends
 def test_gru_scales_only_what_the_candidate_reads():
     call = build(RecurrentDropoutWrapper, "gru").rewrite(kernel_call("gru"))
     expected = np.repeat([1.0, 1.0, 1 / (1 - RATE)], UNITS)
     np.testing.assert_allclose(
-        np.array(call.recurrent_kernel), np.tile(expected, (UNITS, 1)), rtol=1e-6
+        array(call.recurrent_kernel), np.tile(expected, (UNITS, 1)), rtol=1e-6
     )
-    np.testing.assert_allclose(np.array(call.bias), [np.ones(3 * UNITS), expected], rtol=1e-6)
-    check_factors((1.0 - np.array(call.forcings[0].bits)) * expected[-1])
+    np.testing.assert_allclose(array(call.bias), [np.ones(3 * UNITS), expected], rtol=1e-6)
+    check_factors((1.0 - array(call.forcings[0].bits)) * expected[-1])
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("per_step", [True, False])
 def test_recurrent_masks_are_shared_over_time_only_when_asked(per_step):
     wrapped = build(RecurrentDropoutWrapper, "gru", per_step=per_step)
-    bits = np.array(wrapped.rewrite(kernel_call("gru")).forcings[0].bits)
+    bits = array(wrapped.rewrite(kernel_call("gru")).forcings[0].bits)
     assert (bits == bits[:, :1]).all() == (not per_step)
     assert not (bits == bits[:1]).all()  # samples never share one
 
 
+@pytest.mark.backends
 def test_native_masks_belong_to_a_sample_and_a_gate():
     wrapped = build(NativeDropoutWrapper, placement="input+recurrent")
     call = wrapped.rewrite(kernel_call("lstm"))
-    for noise in (np.array(call.input_noise), np.array(call.state_noise)):
+    for noise in (array(call.input_noise), array(call.state_noise)):
         assert noise.shape == (4, BATCH, UNITS)
         assert not (noise == noise[:1]).all()
         assert not (noise == noise[:, :1]).all()
 
 
+@pytest.mark.backends
 def test_gaussian_noise_has_the_moments_of_dropout():
     wrapped = build(LambdaDropoutWrapper, function="gaussian")
-    noise = np.array(wrapped.input_noise(ops.ones(SHAPE)))
+    noise = array(wrapped.input_noise(ops.ones(SHAPE)))
     assert abs(noise.mean() - 1.0) < FOUR_SIGMA
     assert noise.var() == pytest.approx(RATE / (1 - RATE), rel=0.05)
 
 
+@pytest.mark.backends
 def test_the_same_seed_draws_the_same_masks():
     first, second = (build(RecurrentDropoutWrapper) for _ in range(2))
     for one, other in zip(first.layer.weights, second.layer.weights, strict=True):
         other.assign(one)
     sequences = keras.random.normal(SHAPE, seed=1)
     np.testing.assert_array_equal(
-        np.array(first(sequences, training=True)), np.array(second(sequences, training=True))
+        array(first(sequences, training=True)), array(second(sequences, training=True))
     )

@@ -1,19 +1,22 @@
 """Law 6: the dtype policy is kept under mixed precision, and everything stays finite."""
 
+from itertools import product
+
 import keras
 import numpy as np
-import pytest
 from keras import ops
 
-from tests.laws.cases import MASKS, WIDEST, make_wrapper, wrapper_id
+from tests.backends import JIT_COMPILE, POLICIES
+from tests.laws.cases import MASKS, WIDEST, make_wrapper, over
 
 X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
 
 
-@pytest.mark.parametrize("mask", ["none", "left"])
-@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
-@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
+@over(
+    ("wrapper", "policy", "kind", "mask"),
+    product(WIDEST, POLICIES, [keras.layers.LSTM, keras.layers.GRU], ["none", "left"]),
+    backends=lambda wrapper, policy, kind, mask: policy != "float64" and mask == "none",
+)
 def test_compute_dtype(wrapper, policy, kind, mask):
     layer = kind(4, return_sequences=True, return_state=True, dtype=policy)
     wrapped = make_wrapper(layer, wrapper)
@@ -26,8 +29,11 @@ def test_compute_dtype(wrapper, policy, kind, mask):
     assert all(rate.dtype == "float32" for rate in wrapped.rates.values())
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
+@over(
+    ("wrapper", "policy"),
+    product(WIDEST, ["mixed_float16", "mixed_bfloat16"]),
+    backends=lambda wrapper, policy: policy == "mixed_float16",
+)
 def test_global_policy_trains(wrapper, policy):
     keras.config.set_dtype_policy(policy)
     try:
@@ -39,7 +45,7 @@ def test_global_policy_trains(wrapper, policy):
                 keras.layers.Dense(1, dtype="float32"),
             ]
         )
-        model.compile("adam", "mse", jit_compile=False)
+        model.compile("adam", "mse", jit_compile=JIT_COMPILE[0])
         history = model.fit(X, np.ones((3, 1)), epochs=2, verbose=0)
     finally:
         keras.config.set_dtype_policy("float32")

@@ -10,9 +10,11 @@ import pytest
 from keras import ops
 
 from recdrop_tune.wrappers import NativeDropoutWrapper
+from tests.backends import on_tensorflow
 from tests.laws.cases import WIDEST, WRAPPERS, is_exact_at_inference, make_wrapper, wrapper_id
 
 tf = pytest.importorskip("tensorflow")
+pytestmark = on_tensorflow
 
 LEAVES_CUDNN = [
     w for w in WRAPPERS if (w[0] == "native" and "recurrent" in w[1]) or "hidden_rate" in w[2]

@@ -1,0 +1,59 @@
+"""What a pruner that looks at an early epoch gets wrong, and for whom: dropout slows the first epochs."""
+
+import numpy as np
+from scipy.stats import rankdata, spearmanr
+
+_LOOKS = (3, 5, 8, 10, 13, 20, 30)
+
+
+def show(table):
+    """Prints how well early epochs foretell the final score, and which rates they are unfair to.
+
+    The shift of a rate is the mean place of its configurations at that epoch less their final place, in
+    parts of all places: above 0 where an early look takes them for worse than they turn out. Among all
+    configurations, and among those of the same units and learning rate, which differ in dropout alone.
+
+    Returns:
+        The same numbers, as rows.
+    """
+    names = list(table.curves)
+    curves = np.array([table.curves[name] for name in names])
+    rates = np.array([float(name[3] or 0.0) for name in names])
+    alike = np.array([f"{name[0]} {name[4]}" for name in names])
+    everything = np.zeros(len(names))
+    rows = []
+    for k in [k for k in _LOOKS if k < table.epochs]:
+        seen = curves[:, :k].min(axis=1)
+        place, final = places(seen, everything), places(table.scores, everything)
+        row = {"k": k, "correlation": round(float(spearmanr(seen, table.scores)[0]), 3)}
+        row["best 5 % cut off by the median"] = float((place[final <= 0.05] > 0.5).mean())
+        row["correlation by rate"] = by_rate(
+            rates, lambda at, seen=seen: spearmanr(seen[at], table.scores[at])[0]
+        )
+        row["shift by rate"] = by_rate(rates, lambda at, s=place - final: s[at].mean())
+        inside = places(seen, alike) - places(table.scores, alike)
+        row["shift by rate, dropout alone"] = by_rate(rates, lambda at, s=inside: s[at].mean())
+        rows.append(row)
+    for what in ("correlation by rate", "shift by rate", "shift by rate, dropout alone"):
+        print(f"\n{what}\n{'k':>4} {'all':>6}" + "".join(f"{rate:>8}" for rate in rows[0][what]))
+        for row in rows:
+            cells = "".join(f"{value:8.2f}" for value in row[what].values())
+            whole = f"{row['correlation']:6.2f}" if what.startswith("corr") else " " * 6
+            print(f"{row['k']:4} {whole}{cells}")
+    print("\nbest 5 % cut off by the median at epoch k")
+    print({row["k"]: round(row["best 5 % cut off by the median"], 2) for row in rows})
+    return rows
+
+
+def places(values, groups):
+    """Returns the place of each value in its group, from just above 0 (best) to 1."""
+    found = np.empty(len(values))
+    for group in set(groups):
+        at = groups == group
+        found[at] = rankdata(values[at]) / at.sum()
+    return found
+
+
+def by_rate(rates, measure):
+    """Returns a number for each rate."""
+    return {f"{rate:g}": round(float(measure(rates == rate)), 3) for rate in sorted(set(rates))}

@@ -1,0 +1,108 @@
+"""How many epochs of training does a search need until it has found one of the best configurations?
+
+    python benchmarks/search_efficiency.py table      # trains the table, once: 20 minutes on one core
+    python benchmarks/search_efficiency.py replay     # Keras Tuner's searches and ours on it
+    python benchmarks/search_efficiency.py variants   # other pruners and samplers of ours
+    python benchmarks/search_efficiency.py bias       # what early pruning does to high rates
+
+The table is committed: the validation loss of each epoch of every configuration of a space, on real
+data (see `_table.py`). A replayed search reports these epochs in the place of a training. It has found
+what it was to find when a trial is completed whose score (best epoch) the best 1 %, 2 % or 5 % of all
+configurations reach; the epochs of all trials until then count, the pruned ones too. Keras Tuner's
+tuners have their defaults; Hyperband, which goes on with the weights of its earlier rounds, pays for the
+new epochs alone, and goes through its brackets as often as it takes.
+
+Prints medians (quartiles) over the seeds, and writes JSON to benchmarks/results/.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import _table
+
+RESULTS = Path(__file__).parent / "results" / "search_efficiency.json"
+THEIRS = ("RandomSearch", "Hyperband", "BayesianOptimization")
+_SLOW_SEEDS, _SLOW_TRIALS = 20, 60
+
+
+def run(names, arguments, table, space=None):
+    """Replays some tuners, and prints and writes a row for each."""
+    import _replay
+
+    print(f"{'':38} {'seeds':>5}" + "".join(f"{f'top {s:.0%}':>26}" for s in _replay.SHARES))
+    for name in names:
+        slow = name == _replay.SLOW
+        seeds = min(arguments.seeds, _SLOW_SEEDS) if slow else arguments.seeds
+        # Its cost grows with the cube of the trials.
+        trials = min(_SLOW_TRIALS, len(table.scores)) if slow else len(table.scores)
+        row = _replay.measure(name, table, space or _table.SPACE, seeds, trials)
+        print(f"{name:38} {seeds:5}" + "".join(cell(row, s) for s in _replay.SHARES), flush=True)
+        keep(arguments.out, row, table, _replay.SHARES)
+
+
+def cell(row, share):
+    """Formats the epochs spent: median (quartiles)."""
+    found = row[f"top {share:.0%}"]
+    low, middle, high = ["-" if value is None else value for value in found["epochs"]]
+    return f"{f'{middle} ({low} to {high})':>26}"
+
+
+def keep(path, row, table, shares):
+    """Puts a row into the JSON, in the place of an earlier one of that name."""
+    import _machine
+
+    held = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    held["machine"] = _machine.describe()
+    held["table"] = {
+        "configurations": len(table.scores),
+        "epochs": table.epochs,
+        "best": float(table.scores.min()),
+        "thresholds": {f"top {share:.0%}": table.threshold(share) for share in shares},
+    }
+    held["rows"] = [each for each in held["rows"] if each["tuner"] != row["tuner"]] + [row]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(held, indent=1) + "\n")
+
+
+def compare(path):
+    """Prints our epochs as a part of those of the best of theirs."""
+    rows = {row["tuner"]: row for row in json.loads(path.read_text())["rows"]}
+    for share in [name for name in rows["recdrop-tune"] if name.startswith("top")]:
+        medians = {name: rows[name][share]["epochs"][1] for name in THEIRS if name in rows}
+        reached = {name: value for name, value in medians.items() if value is not None}
+        own = rows["recdrop-tune"][share]["epochs"][1]
+        if reached and own is not None:
+            best = min(reached, key=reached.get)
+            print(f"{share}: {own / reached[best]:.2f} of {best}'s epochs")
+
+
+def main():
+    """Trains, or replays, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("table", "replay", "variants", "bias"))
+    parser.add_argument("--tuners", nargs="*", help="names of tuners or variants; all by default")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--table", type=Path, default=_table.PATH)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    if arguments.what == "table":
+        _table.train(arguments.table)
+        return
+    table = _table.Table.load(arguments.table)
+    if arguments.what == "bias":
+        import _bias
+
+        held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"rows": []}
+        arguments.out.write_text(json.dumps(held | {"bias": _bias.show(table)}, indent=1) + "\n")
+        return
+    import _replay
+
+    every = ["recdrop-tune", *(THEIRS if arguments.what == "replay" else _replay.VARIANTS)]
+    run(arguments.tuners or every, arguments, table)
+    if arguments.what == "replay":
+        compare(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Training and validation data in any of the usual forms, looked at batch by batch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+
+REMEDY = "Pass a hypermodel or a build function for any other task."
+_FORMS = "(x, y) arrays, a batched tf.data.Dataset or a keras.utils.PyDataset"
+
+
+def batches(train: Any) -> Iterator[tuple[Any, Any]]:
+    """Yields `(x, y)` of every batch; arrays are one batch.
+
+    Raises:
+        InvalidArgumentError: The data have another form.
+    """
+    if isinstance(train, list | tuple):
+        yield _pair(train)
+        return
+    tensorflow = sys.modules.get("tensorflow")
+    if isinstance(train, keras.utils.PyDataset):
+        yield from (_pair(train[index]) for index in range(train.num_batches or 1))
+    elif tensorflow is not None and isinstance(train, tensorflow.data.Dataset):
+        yield from (_pair(batch) for batch in train)
+    else:
+        raise unusable(_FORMS, train)
+
+
+def first_batch(train: Any) -> tuple[Any, Any]:
+    """Returns `(x, y)` of the first batch; arrays are one batch."""
+    for batch in batches(train):
+        return batch
+    raise unusable("at least one batch", train)
+
+
+def check_ends(train: Any, what: str, fix: str) -> None:
+    """Raises for data that have no end where all of them have to be read.
+
+    Args:
+        train: The data.
+        what: Why they are read.
+        fix: What the user can do instead.
+    """
+    endless = isinstance(train, keras.utils.PyDataset) and train.num_batches is None
+    if hasattr(train, "cardinality"):
+        # -1 is `tf.data.INFINITE_CARDINALITY`.
+        endless = int(train.cardinality()) == -1
+    if endless:
+        raise invalid_argument(
+            "train",
+            expected=f"a dataset that ends, for {what}",
+            received=type(train),
+            fix=f"{fix}, or use `.take(n)`.",
+        )
+
+
+def peek(validation: Any) -> tuple[Any, Any]:
+    """Returns `x` and `y` or what is known of them for nothing; `None` for what is not known.
+
+    Arrays are looked at whole, of a `PyDataset` the first batch, of a `tf.data.Dataset` the shapes.
+    """
+    if isinstance(validation, keras.utils.PyDataset):
+        validation = validation[0]
+    spec = getattr(validation, "element_spec", None)
+    if isinstance(spec, tuple) and getattr(getattr(spec[0], "shape", None), "rank", None):
+        return spec[0], None
+    return _pair(validation) if isinstance(validation, list | tuple) else (None, None)
+
+
+def check_features(features: int, x: Any) -> None:
+    """Raises for validation data of other features than the training data's."""
+    found = getattr(x, "shape", (None,))[-1]
+    if found is not None and found != features:
+        raise invalid_argument(
+            "validation",
+            expected=f"{features} features, as in the training data",
+            received=f"shape {tuple(x.shape)}",
+        )
+
+
+def features_of(x: Any, arrays: bool) -> int:
+    """Returns the number of features of a batch of sequences.
+
+    Args:
+        x: The batch, of shape `(batch, time, features)`.
+        arrays: Whether it is all of the data, rather than a batch of a dataset.
+
+    Raises:
+        InvalidArgumentError: It has another shape.
+    """
+    shape = tuple(x.shape) if hasattr(x, "shape") else None
+    if shape is None or len(shape) != 3 or shape[-1] is None:
+        raise invalid_argument(
+            "x",
+            expected="one array of shape (batch, time, features)",
+            received=type(x).__name__ if shape is None else f"shape {shape}",
+            fix=_shape_remedy(x, arrays),
+        )
+    return int(shape[-1])
+
+
+def unusable(expected: str, received: Any) -> InvalidArgumentError:
+    """Builds the error for data which are no data of a task."""
+    # Only the type: the data themselves would fill the screen.
+    return invalid_argument("train", expected=expected, received=type(received), fix=REMEDY)
+
+
+def _pair(batch: Any) -> tuple[Any, Any]:
+    if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
+        raise unusable(f"{_FORMS}, of (x, y) or (x, y, sample_weight)", batch)
+    return batch[0], batch[1]
+
+
+def _shape_remedy(x: Any, arrays: bool) -> str:
+    if isinstance(x, list | tuple):
+        return "Make an array of it with `np.asarray(x)`."
+    if len(getattr(x, "shape", ())) != 2:
+        return REMEDY
+    axis = "Add the missing axis with `x[..., None]`"
+    return f"{axis}." if arrays else f"{axis}, or batch the dataset with `.batch(32)`."

@@ -1,0 +1,121 @@
+"""Numbers for each sequence: regression, and forecasting over several steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Self, final
+
+import keras
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.hypermodels._base import check_integer
+from recdrop_tune.hypermodels._sequence import AbstractSequenceModel
+from recdrop_tune.hypermodels._values import infer_shapes
+
+
+@final
+class SequenceRegressor(AbstractSequenceModel):
+    """Predicts numbers from whole sequences: recurrent layers with the sampled dropout, then a linear map.
+
+    One number, several, or a forecast: all steps of the horizon are read off the last state at once.
+    Targets are used as they are: bring them to mean 0 and standard deviation 1 where they are not
+    near that already, and turn predictions back.
+
+    Args:
+        target_shape: Shape of one sequence's target: `()` for one number, `(values,)`, `(horizon,)`
+            or `(horizon, values)`.
+        input_shape: Shape of one sequence, `(time, features)`; `time` may be `None`.
+        space: Anything that `SearchSpace.load` takes.
+        mask_value: Steps all of whose features have this value are skipped; `None` skips none.
+        loss: Keras loss, or the name of one.
+        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy.
+        name: Name of the hypermodel.
+        tunable: Whether Keras Tuner adds the hyperparameters to its search space.
+
+    Raises:
+        InvalidArgumentError: An argument cannot be worked with.
+
+    Example:
+        >>> import keras_tuner
+        >>> from recdrop_tune import SequenceRegressor
+        >>> hypermodel = SequenceRegressor((24, 2), (None, 8), loss="huber")
+        >>> hypermodel.build(keras_tuner.HyperParameters()).output_shape
+        (None, 24, 2)
+    """
+
+    def __init__(
+        self,
+        target_shape: int | tuple[int, ...],
+        input_shape: tuple[int | None, int],
+        space: object = "quick",
+        mask_value: float | None = None,
+        loss: Any = "mean_squared_error",
+        metrics: Sequence[Any] = ("mean_absolute_error",),
+        name: str | None = None,
+        tunable: bool = True,
+    ) -> None:
+        self.target_shape = _check_target_shape(target_shape)
+        self._loss = _check_loss(loss)
+        super().__init__(input_shape, space, mask_value, metrics, name, tunable)
+
+    @classmethod
+    def from_data(cls, train: Any, space: object = "quick", **kwargs: Any) -> Self:
+        """Reads the shape of the targets and the number of features off the training data.
+
+        Args:
+            train: `(x, y)`, with or without sample weights; a batched `tf.data.Dataset`; or a
+                `keras.utils.PyDataset`. `x` has shape `(batch, time, features)`; `y` holds numbers of
+                shape `(batch,)`, `(batch, values)`, `(batch, horizon)` or `(batch, horizon, values)`.
+                Of a dataset the first batch is read.
+            space: Anything that `SearchSpace.load` takes.
+            **kwargs: Further arguments of the class.
+
+        Raises:
+            InvalidArgumentError: The data are not those of a regression on sequences.
+
+        Example:
+            >>> import numpy as np
+            >>> from recdrop_tune import SequenceRegressor
+            >>> x, y = np.zeros((6, 20, 3)), np.zeros((6, 12))
+            >>> SequenceRegressor.from_data((x, y)).target_shape
+            (12,)
+        """
+        features, target_shape = infer_shapes(train)
+        arguments = {"target_shape": target_shape, "input_shape": (None, features), **kwargs}
+        return cls(space=space, **arguments)
+
+    @property
+    def loss(self) -> Any:
+        """The mean squared error, unless another was given."""
+        return self._loss
+
+    def head(self, features: Any) -> Any:
+        """Maps `(batch, units)` to numbers of shape `(batch, *target_shape)`; one number is a column."""
+        # float32 whatever the policy: half precision has three digits.
+        numbers = keras.layers.Dense(prod(self.target_shape), dtype="float32")(features)
+        if len(self.target_shape) < 2:
+            return numbers
+        return keras.layers.Reshape(self.target_shape, dtype="float32")(numbers)
+
+
+def _check_target_shape(shape: Any) -> tuple[int, ...]:
+    sizes = shape if isinstance(shape, list | tuple) else (shape,)
+    if len(sizes) > 2:
+        raise invalid_argument(
+            "target_shape",
+            expected="(), (values,), (horizon,) or (horizon, values)",
+            received=shape,
+        )
+    return tuple(check_integer(f"target_shape[{i}]", size, 1) for i, size in enumerate(sizes))
+
+
+def _check_loss(loss: Any) -> Any:
+    if callable(loss):
+        return loss
+    try:
+        if isinstance(loss, str) and keras.losses.get(loss) is not None:
+            return loss
+    except ValueError:
+        pass
+    raise invalid_argument("loss", expected="a Keras loss or the name of one", received=loss)

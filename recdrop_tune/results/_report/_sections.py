@@ -1,0 +1,163 @@
+"""The sections of the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recdrop_tune.errors import exception_line
+from recdrop_tune.oracle import objectives
+from recdrop_tune.results._confirmation import NUMBERS
+from recdrop_tune.results._frames import hyperparameter_columns, wrapper_columns
+from recdrop_tune.results._pareto import pareto_front
+from recdrop_tune.results._report._html import safe, shown, table, terms
+from recdrop_tune.results._report._search import Search
+from recdrop_tune.results._summary import gain_line
+
+if TYPE_CHECKING:
+    from recdrop_tune.results.tune_result import TuneResult
+
+# The end of a traceback tells the most.
+_LONGEST_ERROR = 20_000
+
+
+def section(identifier: str, title: str, body: str) -> str:
+    """Writes a section.
+
+    Args:
+        identifier: Its id.
+        title: Its heading, as HTML.
+        body: What it holds, as HTML.
+    """
+    return f'<section id="{identifier}"><h2>{title}</h2>\n{body}\n</section>'
+
+
+def outcome(result: TuneResult) -> str:
+    """Writes what was found: the numbers, the best configuration, the gain."""
+    counts = result.trials["state"].value_counts()
+    states = ", ".join(f"{count} {str(state).lower()}" for state, count in counts.items())
+    cards = [_card("trials", len(result.trials), states)]
+    cards.append(_card("time in trials", _duration(float(result.trials["seconds"].sum())), ""))
+    best = [
+        _card(
+            f"best {each.name}", shown(pareto_front(result.trials, [each])[each.name].iloc[0]), ""
+        )
+        for each in objectives(result.tuner.oracle.objective)
+        if counts.get("COMPLETE")
+    ]
+    found = _one_best(result) if len(best) == 1 else _front(result) if best else ""
+    return section("outcome", "Outcome", f'<div class="cards">{"".join(best + cards)}</div>{found}')
+
+
+def _one_best(result: TuneResult) -> str:
+    gain = gain_line(result) if wrapper_columns(result.tuner.oracle) else ""
+    gain = result.confirmation.verdict if result.confirmation else gain
+    return f"<h3>Best configuration</h3>{terms(result.best_hyperparameters)}<p>{safe(gain)}</p>"
+
+
+def _front(result: TuneResult) -> str:
+    note = "These trials are beaten by no other trial in every objective."
+    rows = table(_columns(result, result.pareto))
+    return f'<h3>Pareto front</h3><p class="caption">{note}</p>{rows}'
+
+
+def confirmation(result: TuneResult) -> str:
+    """Writes what the confirmation showed; nothing if there was none."""
+    if result.confirmation is None:
+        return ""
+    frame = result.confirmation.table.drop(columns="trial_id")
+    constant = [
+        name for name in frame if frame[name].nunique(dropna=False) <= 1 and name not in NUMBERS
+    ]
+    note = (
+        "Trained again after the search, each with the same fresh seeds. The gain is over no "
+        "dropout, paired by seed, with its 95 % interval."
+    )
+    body = f'<p>{safe(result.confirmation.verdict)}</p><p class="caption">{note}</p>'
+    rows = table(frame.drop(columns=constant), frame.index[:1])
+    return section("confirmation", "Confirmation", body + rows)
+
+
+def trials(result: TuneResult) -> str:
+    """Writes the table of trials."""
+    frame, columns = result.trials, hyperparameter_columns(result.tuner.oracle).values()
+    same = {name: frame[name].head(1).dropna() for name in columns if _is_constant(frame[name])}
+    known = {name: value.iloc[0] for name, value in same.items() if len(value)}
+    words = ", ".join(f"{safe(name)} = {shown(value)}" for name, value in known.items())
+    note = f'<p class="caption">The same in all trials: {words}.</p>' if words else ""
+    best = frame.index[frame["trial_id"].isin(result.pareto["trial_id"])]
+    hint = '<p class="caption">Best first. Click a column to sort by it.</p>'
+    return section("trials", "Trials", hint + note + table(_columns(result, frame), best))
+
+
+def failures(result: TuneResult) -> str:
+    """Writes what went wrong; nothing if nothing did."""
+    ended = {each.number: each.ended for each in result.tracking.records.trials.values()}
+    messages = {number: end.message for number, end in sorted(ended.items()) if end is not None}
+    # A trial that was stopped early may say why; that is no failure.
+    fine = set(result.trials["number"][result.trials["state"].isin(["COMPLETE", "PRUNED"])])
+    items = [
+        _failure(number, message)
+        for number, message in messages.items()
+        if message and number not in fine
+    ]
+    return section("failures", "Trials that failed", "\n".join(items)) if items else ""
+
+
+def setup(result: TuneResult, search: Search) -> str:
+    """Writes how the search was set up."""
+    space = f"<h3>Search space</h3><pre>{safe(search.space)}</pre>" if search.space else ""
+    settings = {**search.settings, "folder": result.directory}
+    return section("setup", "Setup", f"{space}<h3>Settings and versions</h3>{terms(settings)}")
+
+
+def mlflow(result: TuneResult) -> str:
+    """Writes where to look at the search in MLflow."""
+    if result.tracking.failure:
+        reason, journal = result.tracking.failure, result.tracking.journal_path
+        text = f"Not recorded ({reason}); every event is in {journal}."
+        return section("mlflow", "MLflow", f"<p>{safe(text)}</p>")
+    command = result.ui_command
+    body = f"<p>Start its pages with</p><pre>{safe(command)}</pre>" if command else ""
+    body = body or f"<p>The runs are at {safe(result.tracking_uri)}.</p>"
+    url = result.ui_url
+    verb, what = "Then open" if command else "Open", "the trials of this search, best first"
+    link = f'{verb} <a href="{safe(url)}">{what}</a>.'
+    return section("mlflow", "MLflow", f"{body}<p>{link}</p>" if url else body)
+
+
+def _columns(result: TuneResult, frame: Any) -> Any:
+    """Leaves out what a reader of the table has no use for."""
+    names = hyperparameter_columns(result.tuner.oracle).values()
+    constant = [name for name in names if _is_constant(result.trials[name])]
+    return frame.drop(columns=["trial_id", "mlflow_run_id", *constant])
+
+
+def _is_constant(values: Any) -> bool:
+    return bool(values.nunique(dropna=False) <= 1)
+
+
+def _card(name: str, value: object, note: str) -> str:
+    return (
+        f'<div class="card"><div class="name">{safe(name)}</div><div class="value">{safe(value)}</div>'
+        f'<div class="name">{safe(note)}</div></div>'
+    )
+
+
+def _failure(number: int, message: str) -> str:
+    whole = message.strip()[-_LONGEST_ERROR:]
+    return (
+        f"<details><summary>trial {number}: <code>{safe(exception_line(message))}</code></summary>"
+        f"<pre>{safe(whole)}</pre></details>"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes} min"
+        if hours
+        else f"{minutes} min {rest} s"
+        if minutes
+        else f"{rest} s"
+    )

@@ -1,0 +1,162 @@
+"""Law 1 in float32, the dtype of training, on the kernels that the engine picks for it on a CPU.
+
+The other tests of law 1 run in float64, which TensorFlow's fused op does not take.
+"""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from recdrop_tune.engine._explain import FUSED_CPU, STEP_LOOP
+from recdrop_tune.models import explain
+from tests.expected import Draws, cell_of, directions_of, expect, slope
+from tests.laws.cases import WIDEST, arrays, make_wrapper, wrapper_id
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the fused op is TensorFlow's", allow_module_level=True)
+tf = pytest.importorskip("tensorflow")
+
+BATCH, TIME, FEATURES = 3, 6, 2
+RATE, SEED = 0.4, 7
+SMALL, LARGE = 8, 80
+"""Units below and above those up to which the engine takes the fused op."""
+
+KINDS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+WRAPPERS = [w for w in WIDEST if w[0] in ("recurrent", "variational", "weight_drop", "zoneout")]
+SCENARIOS = {
+    "sequences": {"return_sequences": True},
+    "states": {"return_sequences": True, "return_state": True},
+    "last_backwards": {"return_state": True, "go_backwards": True},
+    "bidirectional": {"return_sequences": True, "return_state": True},
+    "right_padded": {"return_sequences": True},
+}
+"""With initial states where states are returned."""
+
+MASK = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0]], bool)
+
+MATRIX = [
+    *((w, "lstm", SMALL, scenario) for w in WRAPPERS for scenario in SCENARIOS),
+    *((w, "lstm", LARGE, scenario) for w in WRAPPERS for scenario in ("states", "last_backwards")),
+    *((w, "gru", units, "states") for w in WRAPPERS for units in (SMALL, LARGE)),
+]
+MATRIX = [row for row in MATRIX if row[1] == "lstm" or "hidden_rate" not in row[0][2]]
+
+
+def tolerance(units):
+    """How far float32 may be off, relative to what is added up.
+
+    Each step adds up features + units products, each rounded by at most 2^-24. A state is at most 1,
+    its scale 1 / (1 - 0.4) < 2, and the weights are such that a step hands an error on about as
+    large as it was: so the roundings of all steps add up, at worst.
+    """
+    return 2 * TIME * (FEATURES + units) * 2.0**-24
+
+
+def make_layer(cell, units, scenario):
+    layer = KINDS[cell](units, **SCENARIOS[scenario])
+    if scenario == "bidirectional":
+        layer = keras.layers.Bidirectional(layer)
+    layer.build((BATCH, TIME, FEATURES))
+    layer.built = True
+    generator = np.random.default_rng(1)
+    for weight in layer.trainable_weights:
+        # The products of units numbers with weights of this size are about 1: see `tolerance`.
+        weight.assign(generator.normal(0.0, units**-0.5, weight.shape))
+    return layer
+
+
+def make_inputs(layer, units):
+    generator = np.random.default_rng(2)
+    sequences = generator.normal(size=(BATCH, TIME, FEATURES)).astype("float32")
+    if not layer.return_state:
+        return sequences, None
+    count = len(directions_of(layer)) * (2 if cell_of(layer) == "lstm" else 1)
+    states = generator.uniform(-1.0, 1.0, (count, BATCH, units)).astype("float32")
+    return sequences, list(states)
+
+
+def trace(wrapped, states, mask):
+    """Traces a training step: outputs, and gradients with respect to the inputs and the weights."""
+    weights = [weight.value for weight in wrapped.trainable_weights]
+
+    @tf.function
+    def step(sequences):
+        with tf.GradientTape() as tape:
+            tape.watch(sequences)
+            result = wrapped(sequences, initial_state=states, mask=mask, training=True)
+            parts = tf.nest.flatten(result)
+            loss = sum(ops.sum(ops.sin(part)) for part in parts)
+        return parts, tape.gradient(loss, [sequences, *weights])
+
+    return step.get_concrete_function(tf.TensorSpec((BATCH, TIME, FEATURES), "float32"))
+
+
+def runs_in_the_fused_op(function):
+    """Whether a traced graph holds the fused op, bodies of loops and conditionals included."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
+    names = {node.op for node in nodes}
+    assert not ("BlockLSTM" in names and any("While" in name for name in names))
+    return "BlockLSTM" in names
+
+
+def explained_kernel(wrapped, masked):
+    """What `explain` says of the layer, where a mask reaches it or not."""
+    model = wrapped
+    if masked:
+        inputs = keras.Input((TIME, FEATURES))
+        model = keras.Model(inputs, wrapped(keras.layers.Masking()(inputs)))
+    (kernel,) = {row.kernel for row in explain(model).rows}
+    return kernel
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "cell", "units", "scenario"),
+    MATRIX,
+    ids=lambda part: wrapper_id(part) if isinstance(part, tuple) else str(part),
+)
+def test_outputs_states_and_gradients(wrapper, cell, units, scenario):
+    layer = make_layer(cell, units, scenario)
+    wrapped = make_wrapper(layer, wrapper, RATE, SEED)
+    sequences, states = make_inputs(layer, units)
+    mask = MASK if scenario == "right_padded" else None
+    step = trace(wrapped, states, mask)
+    fused = explained_kernel(wrapped, mask is not None) == FUSED_CPU
+    assert runs_in_the_fused_op(step) == fused
+    results, gradients = step(tf.constant(sequences))
+
+    draws = Draws(wrapper, layer, sequences.shape, RATE, SEED)
+    exact = [np.array(array, "float64") for array in (sequences, *layer.get_weights())]
+    states = None if states is None else [state.astype("float64") for state in states]
+
+    def compute():
+        return expect(draws, exact[1:], exact[0], states, mask)
+
+    for got, wanted in zip(arrays(results), compute(), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance(units))
+    check_gradients(lambda: sum(np.sin(part).sum() for part in compute()), exact, gradients, units)
+
+
+def check_gradients(loss, exact, gradients, units):
+    """Compares slopes along random directions, in which every component of a gradient counts."""
+    generator = np.random.default_rng(3)
+    for array, gradient in zip(exact, gradients, strict=True):
+        for _ in range(3):
+            direction = generator.normal(size=array.shape)
+            terms = gradient.numpy() * direction
+            # Back through the same steps as forth: twice the roundings.
+            allowed = 2 * tolerance(units) * np.abs(terms).sum()
+            assert abs(terms.sum() - slope(loss, array, direction)) < allowed
+
+
+def test_the_kernels_are_those_that_are_meant():
+    """Small layers without a mask are what the fused op is for; all others are for the loop."""
+    kernels = {}
+    for wrapper, cell, units, scenario in MATRIX:
+        wrapped = make_wrapper(make_layer(cell, units, scenario), wrapper)
+        masked = scenario == "right_padded"
+        fused = cell == "lstm" and units == SMALL and not masked and "hidden_rate" not in wrapper[2]
+        kernels.setdefault(fused, set()).add(explained_kernel(wrapped, masked))
+    assert kernels[True] == {FUSED_CPU}
+    assert STEP_LOOP in kernels[False]

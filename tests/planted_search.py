@@ -1,0 +1,112 @@
+"""Searches without training: scores and curves follow a formula, so that a trial takes milliseconds."""
+
+import json
+import zlib
+
+import keras
+import keras_tuner as kt
+import numpy as np
+
+from recdrop_tune.results import TuneResult
+from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.tracking import track
+
+SPACE = {
+    "units": [8, 16],
+    # Three groups of placements: recurrent and variational, zoneout, lambda.
+    "wrapper": ["none", "recurrent", "variational", "zoneout", "lambda"],
+    "rate": {"min": 0.05, "max": 0.6, "step": 0.05},
+    "learning_rate": {"min": 1e-4, "max": 1e-1, "log": True},
+}
+
+
+class Sized:
+    """What stands for a model: the tracking asks it for its size."""
+
+    def __init__(self, units):
+        self.units = units
+
+    def count_params(self):
+        return self.units * 100
+
+
+class Planted(kt.HyperModel):
+    """A hypermodel whose score hangs on the learning rate above all, then on the dropout rate.
+
+    Args:
+        space: The search space.
+        epochs: Epochs of a training.
+        failing: A wrapper whose trainings fail.
+        error: How they fail.
+    """
+
+    def __init__(self, space=None, epochs=3, failing="lambda", error="the loss went to the moon"):
+        super().__init__()
+        self.space = SearchSpace.load(space or SPACE)
+        self.epochs = epochs
+        self.failing = failing
+        self.error = error
+
+    def build(self, hp):
+        return Sized(self.space.sample(hp).units)
+
+    def fit(self, hp, model, callbacks=()):
+        history = keras.callbacks.History()
+        for callback in (history, *callbacks):
+            callback.set_model(model)
+            callback.on_train_begin()
+        for epoch in range(self.epochs):
+            for callback in (history, *callbacks):
+                callback.on_epoch_begin(epoch)
+                callback.on_epoch_end(epoch, self.metrics(hp, epoch))
+        if hp.get("wrapper") == self.failing and hp.get("units") == 16:
+            raise kt.errors.FailedTrialError(self.error)
+        return history
+
+    def metrics(self, hp, epoch):
+        noise = np.random.default_rng(_seed(hp.values, epoch)).normal(size=2)
+        loss = self.score(hp) + np.exp(-epoch / 2) + 0.02 * noise[0]
+        milliseconds = hp.get("units") / 4 + 2 * (hp.get("wrapper") != "none") + 0.1 * noise[1]
+        return {"loss": loss - 0.1, "val_loss": loss, "ms_per_step": milliseconds}
+
+    def score(self, hp):
+        """The planted truth."""
+        sample = self.space.sample(hp)
+        rate = 0.0 if sample.rate is None else sample.rate
+        return 0.3 + 0.5 * (np.log10(sample.learning_rate) + 2.0) ** 2 + (rate - 0.3) ** 2
+
+
+class PlantedTuner(kt.Tuner):
+    """Runs trials of a `Planted` hypermodel, each as many times as asked."""
+
+    executions = 1
+
+    def run_trial(self, trial, **kwargs):
+        hp = trial.hyperparameters
+        return [self.hypermodel.fit(hp, self.hypermodel.build(hp)) for _ in range(self.executions)]
+
+
+def planted_result(oracle, folder, uri, hypermodel=None, executions=1):
+    """Runs the search of an oracle and returns its result.
+
+    Args:
+        oracle: The oracle.
+        folder: Where the project goes.
+        uri: Where the runs go.
+        hypermodel: What is searched.
+        executions: Trainings a trial.
+    """
+    oracle.verbose = 0
+    planted = hypermodel or Planted()
+    tuner = PlantedTuner(oracle, planted, directory=folder, project_name="planted")
+    tuner.executions = executions
+    options = {"experiment": "planted", "tracking_uri": uri}
+    info = {"epochs": planted.epochs, "seed": 0}
+    tracking = track(tuner, **options, space=planted.space.to_yaml(), info=info)
+    with tracking:
+        tuner.search()
+    return TuneResult(tuner, tracking)
+
+
+def _seed(values, epoch):
+    return zlib.crc32(json.dumps([sorted(values.items()), epoch], default=str).encode())

@@ -1,0 +1,99 @@
+"""The benchmarks run, at sizes of seconds, and write what they found."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+def run(script, *arguments, out):
+    """Runs a benchmark; returns what it printed and what it wrote."""
+    command = [sys.executable, str(FOLDER / script), *arguments, "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(out.read_text())
+
+
+def test_import_time(tmp_path):
+    printed, held = run("import_time.py", "--times", "1", out=tmp_path / "out.json")
+    assert "heavy: none" in printed
+    assert len(held["milliseconds"]) == 1
+
+
+def test_memory(tmp_path):
+    _, held = run(
+        "memory.py", "--trials", "3", "--units", "6", "--kinds", "ours", out=tmp_path / "out.json"
+    )
+    assert len(held["rows"][0]["mebibytes"]) == 3
+
+
+def test_overhead(tmp_path):
+    sizes = ("trials", "epoch", "--trials", "3", "--long", "3")
+    _, held = run("overhead.py", *sizes, out=tmp_path / "out.json")
+    assert [row["trials"] for row in held["trials"]["result"]] == [3, 3, 3]
+    assert held["epoch"]["result"]["epochs"] == 3
+
+
+@pytest.mark.heavy
+def test_share_lost_to_tracing(tmp_path):
+    sizes = ("share", "--small-trials", "3", "--turns", "1")
+    _, held = run("overhead.py", *sizes, out=tmp_path / "out.json")
+    lost = {row["kind"]: row["lost"] for row in held["share"]["result"]}
+    assert lost["ours, reuse_models=4"] < lost["Keras Tuner, RandomSearch"] < 1
+
+
+@pytest.mark.parametrize("part", ["replay", "variants"])
+def test_search_efficiency(part, tmp_path):
+    tuners = {
+        "replay": ["recdrop-tune", "RandomSearch", "Hyperband"],
+        "variants": ["pruner asha", "TPE univariate"],
+    }[part]
+    _, held = run(
+        "search_efficiency.py", part, "--seeds", "1", "--tuners", *tuners, out=tmp_path / "out.json"
+    )
+    assert [row["tuner"] for row in held["rows"]] == tuners
+    # The whole table is there to be searched, so that a good one is found.
+    assert all(row["top 5%"]["reached"] == 1 for row in held["rows"])
+    spent = [row["top 5%"] for row in held["rows"]]
+    assert all(each["epochs"][1] <= 40 * each["trials"][1] for each in spent)
+
+
+def test_search_efficiency_table(tmp_path):
+    sys.path.insert(0, str(FOLDER))
+    try:
+        import _table
+    finally:
+        sys.path.remove(str(FOLDER))
+    path = tmp_path / "table.csv"
+    space = {"units": 4, "wrapper": ["none", "recurrent"], "placement": "input", "rate": 0.3}
+    _table.train(path, {**space, "learning_rate": [0.01, 0.03]}, epochs=3)
+    table = _table.Table.load(path)
+    assert len(table.curves) == 4
+    assert table.epochs == 3
+    # Trained for real: every curve falls, and no two are the same.
+    assert all(curve[-1] < curve[0] for curve in table.curves.values())
+    assert len(set(map(tuple, table.curves.values()))) == 4
+    # Interrupted and begun anew, it trains what is missing only, and the same.
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3]))
+    said = []
+    _table.train(
+        path, {**space, "learning_rate": [0.01, 0.03]}, epochs=3, say=lambda *a, **k: said.append(a)
+    )
+    assert len(said) == 2
+    again = _table.Table.load(path)
+    assert again.curves.keys() == table.curves.keys()
+
+
+def test_search_efficiency_bias(tmp_path):
+    printed, held = run("search_efficiency.py", "bias", out=tmp_path / "out.json")
+    assert "dropout alone" in printed
+    # The more epochs are seen, the better they foretell.
+    correlations = [row["correlation"] for row in held["bias"]]
+    assert correlations[0] < correlations[-1] <= 1.0
+    # Places are shared out: what one rate gains another loses.
+    assert all(min(row["shift by rate"].values()) <= 0 for row in held["bias"])

@@ -1,0 +1,116 @@
+"""`LockedDropout`: one mask for all steps of a sequence."""
+
+import keras
+import numpy as np
+import pytest
+
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.models import LockedDropout, RateSchedule, mc_predict, renew, structure, to_plain
+from recdrop_tune.models._walk import dropout_layers
+
+X = np.random.default_rng(0).normal(size=(4, 5, 50)).astype("float32") + 3
+
+
+def array(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def model(rate=0.4):
+    layers = [
+        keras.Input((None, 50)),
+        LockedDropout(rate),
+        keras.layers.GRU(3),
+        LockedDropout(rate),
+    ]
+    made = keras.Sequential([*layers, keras.layers.Dense(1)])
+    made.compile("sgd", "mse")
+    return made
+
+
+@pytest.mark.parametrize("x", [X, X[:, 0]], ids=["sequences", "vectors"])
+def test_a_sample_has_one_mask_drawn_anew(x):
+    layer = LockedDropout(0.2)
+    factors = np.stack([array(layer(x, training=True)) / x for _ in range(200)])
+    assert set(np.round(factors.ravel(), 4)) == {0.0, 1.25}
+    if x.ndim == 3:
+        assert np.ptp(factors, axis=2).max() < 1e-5
+    assert np.ptp(factors, axis=1).max() > 1
+    assert np.ptp(factors, axis=0).max() > 1
+    assert factors.mean() == pytest.approx(1, abs=0.02)
+
+
+def test_inference_and_rate_0_change_nothing():
+    np.testing.assert_array_equal(array(LockedDropout(0.5)(X)), X)
+    np.testing.assert_array_equal(array(LockedDropout(0.0)(X, training=True)), X)
+
+
+def test_a_seed_gives_the_same_masks():
+    one, other = (array(LockedDropout(0.5, seed=3)(X, training=True)) for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_the_dtype_is_kept(policy):
+    noisy = LockedDropout(0.5, dtype=policy)(X, training=True)
+    assert keras.backend.standardize_dtype(noisy.dtype) == policy.removeprefix("mixed_")
+
+
+def test_a_mask_is_handed_on():
+    padded = np.concatenate([X, np.zeros_like(X)], axis=1)
+    inputs = keras.Input((None, 50))
+    features = LockedDropout(0.4)(keras.layers.Masking()(inputs))
+    masked = keras.Model(inputs, keras.layers.GRU(3, return_sequences=True)(features))
+    out = array(masked(padded, training=True))
+    np.testing.assert_array_equal(out[:, 5:], np.repeat(out[:, 4:5], 5, axis=1))
+
+
+def test_a_rate_is_changed_without_a_new_trace():
+    made = model(0.0)
+    made.fit(X, X[:, 0, 0], epochs=1, verbose=0)
+    traced = made.train_function
+    made.layers[0].rate = 0.9
+    assert made.layers[0].rate == 0.9
+    assert mc_predict(made, X, samples=4).std.max() > 0
+    made.fit(X, X[:, 0, 0], epochs=1, verbose=0)
+    assert made.train_function is traced
+
+
+def test_a_schedule_moves_it():
+    made, seen = model(0.4), []
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: seen.append(float(made.layers[0].rates["locked"]))
+    )
+    schedule = RateSchedule("linear")
+    made.fit(X, X[:, 0, 0], epochs=3, verbose=0, callbacks=[schedule, note])
+    assert seen == pytest.approx([0.0, 0.2, 0.4])
+    assert len(dropout_layers(made)) == 2
+
+
+def test_a_model_is_saved_reused_and_made_plain(tmp_path):
+    made = model()
+    made.fit(X, X[:, 0, 0], epochs=1, verbose=0)
+    made.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert [layer.rate for layer in dropout_layers(loaded)] == [0.4, 0.4]
+    plain = to_plain(made)
+    assert [type(layer).__name__ for layer in plain.layers] == [
+        "Identity",
+        "GRU",
+        "Identity",
+        "Dense",
+    ]
+    for other in (loaded, plain):
+        np.testing.assert_allclose(array(other(X)), array(made(X)), atol=1e-6)
+        assert len(other.get_weights()) == len(made.get_weights()) == 5
+    keras.utils.clear_session(free_memory=False)
+    one = model(0.1)
+    keras.utils.clear_session(free_memory=False)
+    another = model(0.3)
+    assert structure(one) == structure(another)
+    assert renew(one, another)
+    assert one.layers[0].rate == 0.3
+
+
+def test_a_rate_out_of_range():
+    with pytest.raises(InvalidArgumentError, match="`rate`"):
+        LockedDropout(1.0)

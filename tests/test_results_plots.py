@@ -1,0 +1,309 @@
+"""Tests for `TuneResult.plots`: what the figures show is what the frames hold."""
+
+from dataclasses import replace
+
+import keras_tuner as kt
+import numpy as np
+import pandas as pd
+import pytest
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.results._plots import _axes as axes
+from recdrop_tune.results._plots import _style as style
+from recdrop_tune.results._plots import figures, view_of
+from recdrop_tune.results._plots._view import with_stopped
+
+
+@pytest.fixture(scope="module")
+def view(planted):
+    return view_of(planted)
+
+
+@pytest.fixture(scope="module")
+def plots(planted):
+    return planted.plots()
+
+
+@pytest.fixture(scope="module")
+def trade_offs(traded):
+    return traded.plots()
+
+
+def traces(figure, **wanted):
+    return [
+        trace for trace in figure.data if all(trace[key] == each for key, each in wanted.items())
+    ]
+
+
+def points(found):
+    """All points of some traces, as pairs."""
+    return sorted((x, y) for trace in found for x, y in zip(trace.x, trace.y, strict=True))
+
+
+def changed(view, **columns):
+    """The view with other values in columns of its trials."""
+    return replace(view, trials=view.trials.assign(**columns))
+
+
+def test_names(plots, trade_offs):
+    expected = ["history", "score_by_dropout", "parallel_coordinates", "importances", "curves"]
+    assert list(plots) == expected
+    assert list(trade_offs) == [*expected, "pareto"]
+    for figure in [*plots.values(), *trade_offs.values()]:
+        assert figure.layout.title.text
+
+
+def test_history_has_a_point_for_each_trial_with_a_score(planted, plots):
+    scored = planted.trials.dropna(subset=["val_loss"])
+    assert 0 < len(scored) < len(planted.trials)
+    found = traces(plots["history"], mode="markers")
+    assert points(found) == sorted(zip(scored["number"], scored["val_loss"], strict=True))
+    assert {trace.name for trace in found} == set(scored["wrapper"])
+    for trace in found:
+        numbers = scored[scored["wrapper"] == trace.name]["number"]
+        assert sorted(trace.x) == sorted(numbers)
+
+
+@pytest.mark.parametrize("direction", ["min", "max"])
+def test_the_best_so_far(view, direction):
+    wanted = replace(view, objectives=[kt.Objective("val_loss", direction)])
+    (line,) = traces(figures(wanted)["history"], mode="lines")
+    complete = wanted.trials[wanted.trials["state"] == "COMPLETE"].sort_values("number")
+    best = np.minimum if direction == "min" else np.maximum
+    expected = best.accumulate(complete["val_loss"].to_numpy(dtype=float))
+    assert list(line.y) == expected.tolist()
+
+
+def test_the_text_under_the_cursor(planted, plots):
+    (trace,) = traces(plots["history"], name="recurrent")
+    row = planted.trials.set_index("number").loc[trace.x[0]]
+    lines = trace.hovertext[0].split("<br>")
+    assert lines[0] == f"<b>trial {trace.x[0]}</b>, complete"
+    assert f"placement: {row['placement']}" in lines
+    assert f"val_loss: {row['val_loss']:.4g}" in lines
+    (without,) = traces(plots["history"], name="none")
+    assert "placement" not in without.hovertext[0]
+
+
+def test_trials_that_are_not_complete_are_hollow_and_never_the_best(view):
+    best = view.complete["trial_id"].iloc[0]
+    states = view.trials["state"].mask(view.trials["trial_id"] == best, "PRUNED")
+    pruned = changed(view, state=states)
+    drawn = figures(pruned)
+    hollow = sum(
+        symbol.endswith("-open")
+        for trace in traces(drawn["history"], mode="markers")
+        for symbol in trace.marker.symbol
+    )
+    assert hollow == 1
+    (line,) = traces(drawn["history"], mode="lines")
+    assert min(line.y) == pruned.complete["val_loss"].min() > view.complete["val_loss"].min()
+    number = pruned.complete["number"].iloc[0]
+    assert traces(drawn["curves"], name=f"best: trial {number}")
+    (dimension,) = [
+        each for each in drawn["parallel_coordinates"].data[0].dimensions if each.label == "wrapper"
+    ]
+    assert len(dimension["values"]) == len(view.complete) - 1
+
+
+def test_trials_stopped_early_are_shown_at_their_last_value(planted):
+    ids = planted.trials["trial_id"].head(3)
+    states = planted.trials["state"].mask(planted.trials.index == 0, "PRUNED")
+    states = states.mask(planted.trials.index == 1, "FAILED")
+    scores = planted.trials["val_loss"].mask(planted.trials.index < 3)
+    trials = planted.trials.assign(state=states, val_loss=scores)
+    found = with_stopped(trials, planted.history, "val_loss")
+    last = planted.history[planted.history["trial_id"] == ids[0]].groupby("execution").last()
+    assert found["val_loss"][0] == pytest.approx(last["val_loss"].mean())
+    # A complete trial without a score has none; neither has one that failed.
+    assert found["val_loss"][1:3].isna().all()
+    assert found["val_loss"][3:].equals(planted.trials["val_loss"][3:])
+    assert with_stopped(trials, planted.history.drop(columns="val_loss"), "val_loss") is trials
+
+
+def test_score_by_dropout_has_every_trial_that_drops_in_the_panel_of_its_placement(planted, plots):
+    figure = plots["score_by_dropout"]
+    dropped = planted.trials.dropna(subset=["placement", "val_loss"])
+    titles = {note.text for note in figure.layout.annotations}
+    assert set(dropped["placement"]) <= titles
+    found = traces(figure, mode="markers")
+    assert sorted(y for trace in found for y in trace.y) == sorted(dropped["val_loss"])
+    rates = dropped.set_index("val_loss")["rate"]
+    for trace in found:
+        # Moved aside by less than half of a step, so that it is clear which rate is meant.
+        assert np.abs(np.array(trace.x) - rates[list(trace.y)].to_numpy()).max() < 0.025
+
+
+def test_the_baseline_is_the_best_trial_without_dropout(planted, plots):
+    best = planted.trials[planted.trials["wrapper"] == "none"]["val_loss"].min()
+    lines = traces(plots["score_by_dropout"], mode="lines")
+    assert lines
+    assert {y for line in lines for y in line.y} == {best}
+
+
+def test_layers_with_dropouts_of_their_own_have_panels_of_their_own(view):
+    names = ("wrapper", "placement", "rate")
+    ours = {f"enc/{name}": view.trials[name] for name in names}
+    ours |= {f"dec/{name}": view.trials[name].shift(1) for name in names}
+    both = changed(view, **ours)
+    both = replace(both, hyperparameters=list(ours))
+    figure = figures(both)["score_by_dropout"]
+    titles = {note.text for note in figure.layout.annotations}
+    assert {"enc/input", "dec/input", "enc/recurrent", "dec/recurrent"} <= titles
+    pairs = both.trials[["enc/wrapper", "dec/wrapper"]].fillna("n/a")
+    assert both.kinds.tolist() == [" / ".join(pair) for pair in pairs.itertuples(index=False)]
+    without = both.without_dropout
+    assert set(without["enc/wrapper"].fillna("none")) <= {"none"}
+    assert set(without["dec/wrapper"].fillna("none")) <= {"none"}
+
+
+def dimensions(figure):
+    return {each.label: each for each in figure.data[0].dimensions}
+
+
+def test_parallel_coordinates_hold_the_complete_trials(planted, plots):
+    complete = planted.trials[planted.trials["state"] == "COMPLETE"]
+    found = dimensions(plots["parallel_coordinates"])
+    assert list(found) == [
+        "wrapper",
+        "placement",
+        "rate: share dropped",
+        "units",
+        "learning_rate (log scale)",
+        next(name for name in found if name.startswith("val_loss")),
+    ]
+    words = found["wrapper"]
+    shown = [words.ticktext[int(value)] for value in words["values"]]
+    assert shown == complete["wrapper"].tolist()
+    rates = np.array(found["learning_rate (log scale)"]["values"])
+    assert rates == pytest.approx(np.log10(complete["learning_rate"].to_numpy(dtype=float)))
+    rate = found["rate: share dropped"]
+    inactive = complete["rate"].isna().to_numpy()
+    below = np.array(rate["values"]) == rate.tickvals[0]
+    assert rate.ticktext[0] == found["placement"].ticktext[0] == "n/a"
+    assert (below == inactive).all()
+    assert inactive.any()
+    for each in found.values():
+        low, high = each.range
+        assert all(low <= value <= high for value in (*each["values"], *each.tickvals))
+
+
+@pytest.mark.parametrize("direction", ["min", "max"])
+def test_the_best_line_has_the_last_colour(view, direction):
+    wanted = replace(view, objectives=[kt.Objective("val_loss", direction)])
+    colours = figures(wanted)["parallel_coordinates"].data[0].line.color
+    assert np.argmax(colours) == 0
+    assert wanted.complete["val_loss"].iloc[0] == getattr(wanted.complete["val_loss"], direction)()
+
+
+def test_curves_are_the_mean_of_the_trainings(planted, plots):
+    found = [trace for trace in plots["curves"].data if trace.showlegend is False]
+    drawn = sorted(y for trace in found for y in trace.y if y is not None)
+    means = planted.history.groupby(["trial_id", "epoch"])["val_loss"].mean()
+    assert drawn == pytest.approx(sorted(means))
+    assert any(trace.line.dash == "dot" for trace in found)
+    number = planted.trials["number"].iloc[0]
+    (best,) = traces(plots["curves"], name=f"best: trial {number}")
+    (star,) = [x for x, size in zip(best.x, best.marker.size, strict=True) if size]
+    assert star == planted.trials["best_epoch"].iloc[0]
+
+
+def test_values_that_are_no_numbers_are_gaps_in_the_curves(view):
+    values = view.history["val_loss"].mask(view.history["epoch"] == 1)
+    gaps = replace(view, history=view.history.assign(val_loss=values))
+    found = [trace for trace in figures(gaps)["curves"].data if trace.showlegend is False]
+    at_one = [y for trace in found for x, y in zip(trace.x, trace.y, strict=True) if x == 1]
+    assert at_one
+    assert set(at_one) == {None}
+
+
+def test_importances_are_bars_with_the_largest_on_top(planted, plots):
+    (bars,) = plots["importances"].data
+    shares = planted.importances()
+    assert dict(zip(bars.y, bars.x, strict=True)) == shares.to_dict()
+    assert bars.y[-1] == shares.index[0]
+
+
+def test_the_pareto_front_is_set_off(traded, trade_offs):
+    names = ["val_loss", "ms_per_step"]
+    (front,) = traces(trade_offs["pareto"], name="not dominated")
+    (others,) = traces(trade_offs["pareto"], name="dominated")
+    pairs = traded.pareto[names].itertuples(index=False, name=None)
+    assert points([front]) == sorted(pairs)
+    complete = traded.trials[traded.trials["state"] == "COMPLETE"]
+    assert len(front.x) + len(others.x) == len(complete)
+
+
+def test_what_there_is_no_data_for_is_left_out(view):
+    failed = changed(view, state="FAILED", val_loss=pd.array([pd.NA] * len(view.trials), "Float64"))
+    left = replace(failed, importances=None, history=view.history.drop(columns="val_loss"))
+    assert figures(left) == {}
+    one = replace(view, trials=view.trials.head(1), history=view.history.head(0), importances=None)
+    assert set(figures(one)) <= {"history", "score_by_dropout"}
+    unasked = replace(view, hyperparameters=["units", "learning_rate"])
+    assert "score_by_dropout" not in figures(unasked)
+    assert {trace.name for trace in figures(unasked)["history"].data} == {"best so far", "trials"}
+
+
+def test_names_and_values_cannot_be_markup(view):
+    nasty = "<b>x</b><script>alert('&')</script>"
+    wrappers = view.trials["wrapper"].mask(view.trials["wrapper"] == "recurrent", nasty)
+    trials = view.trials.assign(wrapper=wrappers).rename(columns={"units": nasty})
+    names = [nasty if name == "units" else name for name in view.hyperparameters]
+    drawn = figures(replace(view, trials=trials, hyperparameters=names))
+    # JSON has angle brackets as \u003c; the tags are those written here.
+    texts = "".join(figure.to_json() for figure in drawn.values()).replace("\\u003c", "<")
+    assert "&lt;script" in texts
+    assert "<script" not in texts
+
+
+def test_each_technique_has_a_colour_and_a_symbol_of_its_own():
+    looks = style.looks(["none / recurrent", "a / b"])
+    assert len({colour for colour, _ in map(looks.get, TECHNIQUES)}) == len(TECHNIQUES)
+    assert len({symbol for _, symbol in map(looks.get, TECHNIQUES)}) == len(TECHNIQUES)
+    # Another search has the same ones.
+    assert {name: looks[name] for name in TECHNIQUES} == style.looks([])
+    assert looks["none / recurrent"] != looks["a / b"]
+    assert looks["none"][0] not in (looks["none / recurrent"][0], looks["a / b"][0])
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_few_trials_far_off_do_not_take_the_axis(sign):
+    direction = "min" if sign > 0 else "max"
+    scores = pd.Series(sign * np.array([*np.linspace(1.0, 2.0, 20), 50.0, 60.0]))
+    low, high = axes.focus(scores, direction)
+    inside = scores[scores.between(low, high)]
+    assert inside.tolist() == scores.head(20).tolist()
+    drawing = style.figure("scores").add_scatter(y=scores)
+    axes.show_scores(drawing, scores, kt.Objective("score", direction))
+    assert drawing.layout.yaxis.range == (low, high)
+    (note,) = drawing.layout.annotations
+    assert note.text.startswith("2 worse trials")
+
+
+@pytest.mark.parametrize("scores", [[1.0], [1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [1.0, 50.0]])
+def test_otherwise_the_axis_shows_all(scores):
+    assert axes.focus(pd.Series(scores), "min") is None
+
+
+def test_scores_over_decades_have_a_logarithmic_axis():
+    scores = pd.Series(np.geomspace(1e-4, 1.0, 30))
+    drawing = style.figure("scores").add_scatter(y=scores)
+    axes.show_scores(drawing, scores, kt.Objective("mse", "min"))
+    assert drawing.layout.yaxis.type == "log"
+    assert drawing.layout.yaxis.title.text == "mse (log scale)"
+    low, high = 10.0 ** np.array(drawing.layout.yaxis.range or (-4.0, 0.0))
+    assert low <= 1e-4
+    texts = dict(zip(drawing.layout.yaxis.tickvals, drawing.layout.yaxis.ticktext, strict=True))
+    assert all(float(text) == pytest.approx(value) for value, text in texts.items())
+    assert sum(low <= value <= high for value in texts) > 3
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+@pytest.mark.parametrize(("low", "high"), [(1e-4, 1e-1), (0.25, 0.31), (8.0, 512.0), (3.0, 3.0)])
+def test_ticks_lie_inside(low, high, logarithmic):
+    found = axes.ticks(low, high, logarithmic)
+    assert 1 <= len(found) <= 9
+    assert found == sorted(set(found))
+    assert all(low * (1 - 1e-6) <= tick <= high * (1 + 1e-6) for tick in found)
+    assert len(found) > 1 or low == high
