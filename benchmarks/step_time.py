@@ -5,11 +5,13 @@
 
 Each candidate is a model of one recurrent layer and a Dense(1). All candidates of a size take turns, a few
 steps each, in one process; a number is the median over the rounds of the mean step of a round, in
-milliseconds. Runs on whichever backend KERAS_BACKEND names, and on a GPU where there is one. It prints
-a table and writes JSON, with the machine's description, to benchmarks/results/.
+milliseconds. Runs on whichever backend KERAS_BACKEND names, and on a GPU where there is one: tensorflow's
+models are compiled by XLA only where the name says so, jax's always, torch's never. It prints a table and
+writes JSON, with the machine's description, to benchmarks/results/.
 """
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -30,6 +32,7 @@ SIZES = [
     (16, 100, 64, 256),
 ]
 RATE = 0.3
+BACKEND = keras.backend.backend()
 CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 WRAPPED = {
     "recurrent": ("recurrent", {"placement": "recurrent"}),
@@ -43,6 +46,7 @@ WRAPPED = {
     "time_distributed": ("time_distributed", {"placement": "input+output"}),
     "native": ("native", {"placement": "recurrent"}),
 }
+XLA_TOO = ("recurrent", "variational")
 PLAIN, KERAS = "plain Keras layer", "Keras recurrent_dropout"
 
 
@@ -59,9 +63,9 @@ class Clock(keras.callbacks.Callback):
         self.seconds = time.perf_counter() - self.started
 
 
-def layer(name, cell, units):
+def layer(name, cell, units, **options_of_layer):
     """Returns the layer of a candidate; None for a wrapper that the cell has not."""
-    kind = CELLS[cell]
+    kind = functools.partial(CELLS[cell], **options_of_layer)
     if name == PLAIN:
         return kind(units)
     if name == KERAS:
@@ -76,14 +80,16 @@ def candidates(cell, size, xla):
     """Returns the compiled models of one size by name."""
     _, steps, features, units = size
     made = {name: (layer(name, cell, units), False) for name in (PLAIN, KERAS, *WRAPPED)}
-    if xla:
+    if xla and BACKEND != "torch":  # whose `jit_compile` is torch.compile: minutes a model
         made[f"{PLAIN}, XLA"] = CELLS[cell](units, use_cudnn=False), True
         made[f"{KERAS}, XLA"] = CELLS[cell](units, use_cudnn=False, recurrent_dropout=RATE), True
+        for name in XLA_TOO:
+            made[f"{name}, XLA"] = layer(name, cell, units, use_cudnn=False), True
     models = {}
     for name, (rnn, jit) in made.items():
         if rnn is not None:
             model = keras.Sequential([keras.Input((steps, features)), rnn, keras.layers.Dense(1)])
-            model.compile("adam", "mse", jit_compile=jit)
+            model.compile("adam", "mse", jit_compile=jit or BACKEND == "jax")
             models[name] = model
     return models
 
