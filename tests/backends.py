@@ -18,9 +18,8 @@ JIT_COMPILE = {"tensorflow": [False, True], "jax": [True], "torch": [False]}[BAC
 Without jit, jax compiles each op by itself; torch.compile breaks the graph at each step of Keras's loop.
 """
 
-TRACES_EACH_STEP = (
-    BACKEND == "torch"
-)  # where nothing is compiled, the layers' code runs in each step
+TRACES_EACH_STEP = BACKEND == "torch"
+"""Whether the layers' code runs in each step: where nothing is compiled."""
 
 on_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason=f"about TensorFlow itself; this is {BACKEND}"

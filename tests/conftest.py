@@ -1,6 +1,7 @@
 """What every test needs: a quiet TensorFlow, and the same seeds; and what runs on which backend."""
 
 import os
+import re
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -9,14 +10,13 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import pytest
 
-LAYERS = ("test_bidirectional", "test_engine", "test_models_", "test_wrappers")
-"""Beside the laws, what concerns the layers: they run on every backend of Keras."""
-
-if os.environ["KERAS_BACKEND"] != "tensorflow":  # the search has TensorFlow, and needs its packages
+if os.environ["KERAS_BACKEND"] != "tensorflow":
+    # The layers run on every backend, the search on TensorFlow, with packages that the layers do not need: a
+    # file with neither the marker `backends` nor the module of that name may import them.
     collect_ignore = [
         path.name
         for path in Path(__file__).parent.glob("test_*.py")
-        if not path.name.startswith(LAYERS)
+        if not re.search(r"(mark|tests)\.backends", path.read_text())
     ]
 
 

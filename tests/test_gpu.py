@@ -49,11 +49,12 @@ def name_of(wrapper):
 def on_each(here=HERE, everywhere=ALL):
     """Parametrizes over wrappers and cells: all of them on a GPU, and those of `here` without one."""
     gpu = [(wrapper, cell, "gpu") for wrapper in everywhere for cell in KINDS]
-    rows = [(wrapper, cell, "cpu") for wrapper, cell in here]
-    ids = ["-".join([name_of(wrapper), cell, device]) for wrapper, cell, device in rows + gpu]
+    cpu = [(wrapper, cell, "cpu") for wrapper, cell in here]
+    ids = ["-".join([name_of(wrapper), cell, device]) for wrapper, cell, device in cpu + gpu]
+    cpu = [pytest.param(*row, marks=pytest.mark.backends) for row in cpu]
     gpu = [pytest.param(*row, marks=pytest.mark.gpu) for row in gpu]
     arguments = ("wrapper", "cell", "device")
-    return pytest.mark.parametrize(arguments, rows + gpu, indirect=["device"], ids=ids)
+    return pytest.mark.parametrize(arguments, cpu + gpu, indirect=["device"], ids=ids)
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ def test_a_mask_is_handed_on():
     np.testing.assert_array_equal(out[:, 5:], np.repeat(out[:, 4:5], 5, axis=1))
 
 
+@pytest.mark.backends
 def test_a_rate_is_changed_without_a_new_trace():
     made = model(0.0)
     made.fit(X, X[:, 0, 0], epochs=1, verbose=0)

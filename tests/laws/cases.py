@@ -29,6 +29,9 @@ WRAPPERS = [
 WIDEST = [w for w in WRAPPERS if w[1] == TECHNIQUES[w[0]].placements[-1]]
 """Each wrapper once for each option, at all its sites: for tests that take seconds."""
 
+ONE_EACH = [next(w for w in WIDEST if w[0] == each) for each in dict.fromkeys(w[0] for w in WIDEST)]
+"""Each wrapper once."""
+
 CELLS = {
     "lstm": (keras.layers.LSTM, {}),
     "lstm_no_bias": (keras.layers.LSTM, {"use_bias": False}),
