@@ -7,6 +7,7 @@ numbers, for all of these are variables. What their functions were traced from i
 
 from __future__ import annotations
 
+import functools
 import json
 from numbers import Real
 from typing import Any
@@ -77,9 +78,15 @@ def _shapes(variables: Any) -> list[Any]:
 
 def _is_described(model: Any) -> bool:
     """Says whether the configuration of a model says all about it: a subclass may compute anything."""
+    known = type(model) in (keras.Sequential, _functional())
+    return known and bool(model.built) and bool(model.compiled)
+
+
+@functools.cache
+def _functional() -> type:
+    """The class of functional models, for which Keras has no public name."""
     inputs = keras.Input((1,))
-    known = (keras.Sequential, type(keras.Model(inputs, inputs)))
-    return type(model) in known and bool(model.built) and bool(model.compiled)
+    return type(keras.Model(inputs, keras.layers.Identity()(inputs)))
 
 
 def _without_values(config: Any) -> Any:
