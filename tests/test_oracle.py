@@ -77,7 +77,8 @@ def test_no_configuration_is_tried_twice(searched):
 
 def test_a_sampler_that_has_settled_gets_the_neighbours_of_what_it_wants(tmp_path):
     wanted = {"wrapper": "recurrent", "rate": 0.3, "per_step": False}
-    sampler = optuna.samplers.PartialFixedSampler(wanted, optuna.samplers.RandomSampler(seed=0))
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        sampler = optuna.samplers.PartialFixedSampler(wanted, optuna.samplers.RandomSampler(seed=0))
     tuner = make_tuner(tmp_path, sampler=sampler, max_trials=5)
     tuner.search()
     first, *others = values(tuner)
