@@ -20,16 +20,43 @@ of the configurations reach."""
 _OBJECTIVE = kt.Objective("val_loss", "min")
 
 
+class Unsaved:
+    """Comes before an oracle among the bases of a class: nobody goes on with a replayed search.
+
+    Writing each epoch to a file would take longer than the rest.
+    """
+
+    def save(self):
+        """Does nothing."""
+
+    def _save_trial(self, trial):
+        pass
+
+
+class OursUnsaved(Unsaved, OptunaOracle):
+    """Ours, without its files."""
+
+
+class RandomSearchUnsaved(Unsaved, kt.oracles.RandomSearchOracle):
+    """Keras Tuner's random search, without its files."""
+
+
+class BayesianOptimizationUnsaved(Unsaved, kt.oracles.BayesianOptimizationOracle):
+    """Keras Tuner's Bayesian optimization, without its files."""
+
+
+class HyperbandUnsaved(Unsaved, kt.oracles.HyperbandOracle):
+    """Keras Tuner's Hyperband, without its files."""
+
+
 def keras_tuners(name, trials, epochs, seed):
     """Returns an oracle of Keras Tuner's, with its defaults."""
     if name == "Hyperband":
         # One pass through its brackets may not find it: as many as it takes.
-        return kt.oracles.HyperbandOracle(
-            _OBJECTIVE, max_epochs=epochs, hyperband_iterations=100, seed=seed
-        )
+        return HyperbandUnsaved(_OBJECTIVE, max_epochs=epochs, hyperband_iterations=100, seed=seed)
     kind = {
-        "RandomSearch": kt.oracles.RandomSearchOracle,
-        "BayesianOptimization": kt.oracles.BayesianOptimizationOracle,
+        "RandomSearch": RandomSearchUnsaved,
+        "BayesianOptimization": BayesianOptimizationUnsaved,
     }[name]
     return kind(_OBJECTIVE, max_trials=trials, seed=seed)
 
@@ -49,9 +76,7 @@ def ours(trials, epochs, seed, sampler=None, pruner=None, warm_up=None):
         sampler = optuna.samplers.TPESampler(**sampler, seed=seed)
     made = make_pruner(pruner, warm_up=max(10, round(epochs / 3)) if warm_up is None else warm_up)
     storage = optuna.storages.InMemoryStorage()
-    return OptunaOracle(
-        _OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed
-    )
+    return OursUnsaved(_OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed)
 
 
 _TPE = {"constant_liar": True}
@@ -107,7 +132,9 @@ def replay(oracle, table, space, thresholds):
     """
     space, found = SearchSpace.load(space), {}
     epochs = trials = pruned = 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Of few points a length scale at the end of its range is fitted, which is no fault.
+        warnings.filterwarnings("ignore", module=r"sklearn\.")
         kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder)
         oracle.verbose = 0
         while len(found) < len(thresholds):

@@ -69,7 +69,7 @@ def measure(kind, trials, units):
     command += ["--trials", str(trials), "--units", str(units)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(done.stderr)
+        raise RuntimeError(f"exit status {done.returncode}: {done.stderr}")
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("resident ")]
     return [float(value) for _, value in lines]
 

@@ -75,6 +75,21 @@ def test_no_configuration_is_tried_twice(searched):
     assert len(tried) == len(set(tried)) == 12
 
 
+def test_a_sampler_that_has_settled_gets_the_neighbours_of_what_it_wants(tmp_path):
+    wanted = {"wrapper": "recurrent", "rate": 0.3, "per_step": False}
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        sampler = optuna.samplers.PartialFixedSampler(wanted, optuna.samplers.RandomSampler(seed=0))
+    tuner = make_tuner(tmp_path, sampler=sampler, max_trials=5)
+    tuner.search()
+    first, *others = values(tuner)
+    assert first == {"cell": "lstm", **wanted}
+    # By their distance: one step of the rate, then two, and a name only after these.
+    assert [other.pop("rate") for other in others] == [0.2, 0.4, 0.1, 0.5]
+    assert all(
+        other == {"cell": "lstm", "wrapper": "recurrent", "per_step": False} for other in others
+    )
+
+
 def test_each_trial_is_told_to_optuna(searched):
     told = {
         trial.user_attrs["keras_tuner_id"]: trial

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from recdrop_tune.oracle._ask_tell import AskTell
-from recdrop_tune.oracle._conditional import Values, combinations, complete, is_finite
+from recdrop_tune.oracle._conditional import (
+    HyperParameter,
+    Values,
+    combinations,
+    complete,
+    grid_values,
+    is_finite,
+    is_fixed,
+)
 
-# An ask costs milliseconds, a trial minutes: worth some asks before listing the configurations.
-_MAX_DUPLICATES = 20
+# Asks whose answers were all tried before the sampler counts as settled: each leaves a failed trial.
+_MAX_DUPLICATES = 5
 # More configurations than that are not listed in search of one not tried yet.
 _MAX_LISTED = 20_000
 
@@ -33,12 +42,13 @@ def propose(
         values = complete(space, waiting.pop(0))
         if not _tried(oracle, values):
             return study.ask_for(trial_id, space, values)
+    tried = {_frozen(trial.hyperparameters.values) for trial in oracle.trials.values()}
     for _ in range(_MAX_DUPLICATES):
         values = study.ask(trial_id, space)
-        if not _tried(oracle, values):
+        if _frozen(values) not in tried:
             return values
         study.discard(trial_id)
-    untried = _first_untried(oracle)
+    untried = _nearest_untried(space, tried, values)
     return None if untried is None else study.ask_for(trial_id, space, untried)
 
 
@@ -46,9 +56,42 @@ def _tried(oracle: Any, values: Values) -> bool:
     return any(trial.hyperparameters.values == values for trial in oracle.trials.values())
 
 
-def _first_untried(oracle: Any) -> Values | None:
-    space = oracle.hyperparameters.space
+def _frozen(values: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset(values.items())
+
+
+def _nearest_untried(
+    space: Sequence[HyperParameter], tried: Container[Any], wanted: Values
+) -> Values | None:
+    """Finds what is most like the configuration that the sampler wants and cannot have again.
+
+    Once the sampler has settled on a region it asks for the same few points; their neighbours are what
+    it would ask for next. `None` where all has been tried.
+    """
     if not is_finite(space):
         return None
-    listed = islice(combinations(space), _MAX_LISTED)
-    return next((values for values in listed if not _tried(oracle, values)), None)
+    places = {hp.name: _places(hp) for hp in space if not is_fixed(hp)}
+    untried = (
+        values
+        for values in islice(combinations(space), _MAX_LISTED)
+        if _frozen(values) not in tried
+    )
+    return min(untried, key=lambda values: _distance(places, values, wanted), default=None)
+
+
+def _places(hp: HyperParameter) -> dict[Any, float]:
+    """Gives each number its place in its range, from 0 to 1; nothing for names, which have no order."""
+    values = grid_values(hp)
+    if any(isinstance(value, str | bool) for value in values):
+        return {}
+    return {value: place / max(1, len(values) - 1) for place, value in enumerate(sorted(values))}
+
+
+def _distance(places: Mapping[str, Mapping[Any, float]], one: Values, other: Values) -> float:
+    """Adds up the distances of numbers, and 1 for each name or hyperparameter that the other lacks."""
+    total = 0.0
+    for name in places:
+        if one.get(name) != other.get(name):
+            here, there = (places[name].get(values.get(name)) for values in (one, other))
+            total += 1.0 if here is None or there is None else abs(here - there)
+    return total
