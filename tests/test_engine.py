@@ -13,7 +13,7 @@ from recdrop_tune.engine._block_lstm import block_lstm_can_run, run_block_lstm
 from recdrop_tune.engine._loop import run_loop
 from recdrop_tune.rewrites import GateForcing, KernelCall, absorb_forcings, chain, drop_recurrent
 from recdrop_tune.wrappers import wrap
-from tests.backends import on_tensorflow
+from tests.backends import PRECISE, on_tensorflow
 from tests.laws.cases import arrays, make_inputs, make_layer
 
 KERNEL_ARGUMENTS = {
@@ -89,7 +89,7 @@ def make_call(cell, layer, dtype):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", sorted({"float16", "bfloat16", "float32", PRECISE}))
 @pytest.mark.parametrize(
     ("cell", "gates"),
     [
@@ -195,7 +195,7 @@ def test_absorbing_nothing_changes_nothing():
 
 def test_chain_is_the_same_steps_by_hand():
     layer = make_layer("gru", return_sequences=True)
-    call = make_call("gru", layer, "float64")
+    call = make_call("gru", layer, PRECISE)
     masks = [np.random.default_rng(i).random((3, 5, 4)) < 0.4 for i in range(2)]
 
     def drop(mask):

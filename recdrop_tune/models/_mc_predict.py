@@ -112,7 +112,8 @@ def _check(model: Any, samples: int, batch_size: int) -> None:
 
 def _batches(x: Any, batch_size: int) -> Iterator[Any]:
     if hasattr(x, "element_spec"):  # a tf.data.Dataset
-        for batch in x:
+        # jax does not take TensorFlow's tensors.
+        for batch in x.as_numpy_iterator() if keras.backend.backend() == "jax" else x:
             yield keras.utils.unpack_x_y_sample_weight(batch)[0]
         return
     arrays = [np.shape(part) for part in keras.tree.flatten(x)]
