@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.tracking import Journal, TrackingWarning, TrialEnded
-from recdrop_tune.tracking._stores import prepare
+from recdrop_tune.tracking._stores import _REQUESTS, prepare
 from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
 from tests.tracked_events import Sender, ended, image, started, trial
@@ -27,11 +27,12 @@ def server(tmp_path_factory):
         yield running
 
 
-@pytest.fixture
-def unhurried(monkeypatch):
-    """As for a user who has said nothing of requests."""
-    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture(autouse=True)
+def said_nothing(monkeypatch):
+    """As for a user who has said nothing of requests, before and after."""
+    for name in _REQUESTS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +70,10 @@ def test_a_server_that_is_killed_gets_what_it_missed(server, tmp_path, untrouble
     sender = Sender(tmp_path, server.uri)
     for number, part in enumerate(parts):
         if number == at:
-            sender.send(part[0])
+            sender.send(*part[:-2])
             server.kill()
             with pytest.warns(TrackingWarning, match=r"MLflow failed: .*recdrop-tune sync"):
-                sender.send(*part[1:])
+                sender.send(*part[-2:])
         else:
             sender.send(*part)
     assert sender.background.failure is not None
@@ -99,7 +100,6 @@ def test_a_server_that_is_down_at_the_start_gets_all_of_it(server, tmp_path, unt
 def test_a_request_that_comes_through_late_leaves_nothing_twice(server, tmp_path, monkeypatch):
     """The server is stopped, not dead: what was given up is carried out when it goes on."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     parts = search("late")
     sender = Sender(tmp_path, server.uri)
     sender.send(*parts[0], *parts[1])
@@ -167,7 +167,6 @@ def tuned(folder, uri, **more):
     return rdt.tune(data(), data(), hypermodel=build, directory=folder, tracking_uri=uri, **options)
 
 
-@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("broken", [silent_server, failing_server])
 def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken):
     tuned(tmp_path / "first", f"sqlite:///{tmp_path}/mlflow.db")  # What is loaded once is loaded.
@@ -187,7 +186,6 @@ def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken
     assert (done.written, done.there) == (3, 0)
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_a_search_outlives_its_server(server, tmp_path):
     """Killed with -9 in an epoch of the second trial, and started again while the search goes on."""
     back = threading.Event()
@@ -224,8 +222,7 @@ def test_a_search_outlives_its_server(server, tmp_path):
     assert len(found) == 7
 
 
-def test_a_server_that_is_never_there_costs_a_search_one_warning(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_a_server_that_is_never_there_costs_a_search_one_warning(tmp_path):
     sender = Sender(tmp_path, f"http://ann:secret@127.0.0.1:{free_port()}")
     with pytest.warns(TrackingWarning) as caught:
         sender.send(started())

@@ -17,6 +17,7 @@ from recdrop_tune.tracking import (
 )
 from recdrop_tune.tracking._background import Background
 from recdrop_tune.tracking._dispatch import Dispatcher
+from recdrop_tune.tracking._stores import settle_requests
 
 WRAPPERS = ("none", "recurrent", "variational", "weight_drop")
 _BEGIN = 1_790_000_000.0
@@ -85,6 +86,7 @@ class Sender:
     """Sends events as a search does: to the journal in a folder, and to MLflow from a thread."""
 
     def __init__(self, folder: Path, uri: str) -> None:
+        settle_requests(uri)
         self.journal = Journal(folder / "events.jsonl")
         self.tracker = MLflowTracker(uri, Journal(self.journal.path))
         self.background = Background(self.tracker, "MLflow", self.journal)

@@ -20,7 +20,11 @@ from recdrop_tune.tracking._uris import scrub, sqlite_path
 # Making the tables takes seconds: a folder that old belongs to a process that was killed.
 _STALE_SECONDS = 600.0
 
-_REQUESTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_REQUESTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 
 
 def prepare(uri: str) -> None:
@@ -40,11 +44,12 @@ def prepare(uri: str) -> None:
             _create_database(path)
 
 
-def bound_requests(uri: str) -> None:
+def settle_requests(uri: str) -> None:
     """Bounds how long a request to a tracking server may take in this process, unless the user has.
 
     By default MLflow tries seven times, two minutes each. What fails here is tried again by itself; and
-    an answer that takes longer than this is none. Environment variables are MLflow's way of setting it.
+    an answer that takes longer than this is none. Nor is an address to be printed for each run that
+    ends. Environment variables are MLflow's way of setting it.
     """
     if urlsplit(uri).scheme in ("http", "https"):
         for name, value in _REQUESTS.items():

@@ -11,7 +11,7 @@ from recdrop_tune.tracking._events import SearchStarted
 from recdrop_tune.tracking._journal import FILE, Journal
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
 from recdrop_tune.tracking._mlflow import MLflowTracker
-from recdrop_tune.tracking._stores import bound_requests
+from recdrop_tune.tracking._stores import settle_requests
 from recdrop_tune.tracking._uris import HIDDEN, redact, resolve_uri
 
 
@@ -69,7 +69,7 @@ def sync(directory: str | Path, tracking_uri: str | None = None) -> Synced:
             "for its end."
         )
     uri = _uri(tracking_uri, last)
-    bound_requests(uri)
+    settle_requests(uri)
     tracker = MLflowTracker(uri, journal)
     written = tracker.write(history, alive=False)
     shown = redact(uri)

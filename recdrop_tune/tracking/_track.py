@@ -23,7 +23,7 @@ from recdrop_tune.tracking._hooks import TrackedHyperModel, TrackedOracle
 from recdrop_tune.tracking._journal import FILE, Journal
 from recdrop_tune.tracking._mlflow import MLflowTracker
 from recdrop_tune.tracking._records import Records, fixed_names, readable, search_id
-from recdrop_tune.tracking._stores import bound_requests
+from recdrop_tune.tracking._stores import settle_requests
 from recdrop_tune.tracking._uris import absolute, check_databases, redact, resolve_uri
 from recdrop_tune.tuner import Tuner
 
@@ -103,7 +103,7 @@ class Tracking:
     def __init__(
         self, tuner: Any, experiment: str, uri: str, listeners: Iterable[events.Listener]
     ) -> None:
-        bound_requests(uri)
+        settle_requests(uri)
         journal = Journal(Path(tuner.project_dir, FILE))
         history = journal.read()
         self.search_id = search_id(history)
