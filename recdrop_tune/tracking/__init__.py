@@ -1,11 +1,14 @@
 """Tracking: the events of a search, and who listens to them: the journal, MLflow, the terminal."""
 
+from recdrop_tune.tracking._datasets import dataset_inputs as dataset_inputs
+from recdrop_tune.tracking._datasets import describe_data as describe_data
 from recdrop_tune.tracking._dispatch import TrackingWarning as TrackingWarning
 from recdrop_tune.tracking._events import ConfirmationEnded as ConfirmationEnded
 from recdrop_tune.tracking._events import EpochEnded as EpochEnded
 from recdrop_tune.tracking._events import Event as Event
 from recdrop_tune.tracking._events import Listener as Listener
 from recdrop_tune.tracking._events import ModelBuilt as ModelBuilt
+from recdrop_tune.tracking._events import ResultSaved as ResultSaved
 from recdrop_tune.tracking._events import SearchEnded as SearchEnded
 from recdrop_tune.tracking._events import SearchStarted as SearchStarted
 from recdrop_tune.tracking._events import TrialEnded as TrialEnded
@@ -30,6 +33,7 @@ __all__ = [
     "ModelBuilt",
     "Progress",
     "Records",
+    "ResultSaved",
     "SearchEnded",
     "SearchStarted",
     "Tracking",
@@ -37,6 +41,8 @@ __all__ = [
     "TrialEnded",
     "TrialRecord",
     "TrialStarted",
+    "dataset_inputs",
+    "describe_data",
     "has_wrapper",
     "readable",
     "track",
