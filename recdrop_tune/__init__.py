@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from recdrop_tune.facade import track as track
     from recdrop_tune.facade import tune as tune
     from recdrop_tune.hypermodels import LanguageModel as LanguageModel
     from recdrop_tune.hypermodels import SequenceClassifier as SequenceClassifier
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from recdrop_tune.oracle import OptunaOracle as OptunaOracle
     from recdrop_tune.results import TuneResult as TuneResult
     from recdrop_tune.spaces import SearchSpace as SearchSpace
-    from recdrop_tune.tracking import track as track
     from recdrop_tune.tuner import Tuner as Tuner
     from recdrop_tune.wrappers import wrap as wrap
 
@@ -49,7 +49,7 @@ _HOME = {
     "mc_predict": "models",
     "scheduled": "hypermodels",
     "to_plain": "models",
-    "track": "tracking",
+    "track": "facade",
     "tune": "facade",
     "wrap": "wrappers",
 }

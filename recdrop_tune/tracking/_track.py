@@ -21,7 +21,9 @@ from recdrop_tune.tracking._dispatch import Background, Dispatcher, TrackingWarn
 from recdrop_tune.tracking._hooks import TrackedHyperModel, TrackedOracle
 from recdrop_tune.tracking._journal import Journal
 from recdrop_tune.tracking._mlflow import MLflowTracker
+from recdrop_tune.tracking._models import check_model_name
 from recdrop_tune.tracking._records import Records, fixed_names, readable, search_id
+from recdrop_tune.tracking._system_metrics import SystemMetrics, check_system_metrics
 from recdrop_tune.tracking._uris import check_databases, redact, resolve_uri
 from recdrop_tune.tuner import Tuner
 
@@ -46,6 +48,7 @@ def track(
     info: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     register_model: str | None = None,
+    system_metrics: bool = False,
 ) -> Tracking:
     """Records every trial of a tuner in MLflow and in a journal in its project folder.
 
@@ -64,6 +67,7 @@ def track(
         data: The data sets by what they are for, `"training"`, `"validation"` or `"test"`; of each a
             description is kept.
         register_model: A name for the best model in MLflow's registry; by default it is not registered.
+        system_metrics: Whether the use of the machine is recorded for each trial; see `SystemMetrics`.
 
     Returns:
         The tracking. It ends by itself with the search; close it if the search breaks off.
@@ -79,12 +83,16 @@ def track(
     """
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
+    check_model_name(register_model)
+    if system_metrics:
+        check_system_metrics()
     uri = resolve_uri(tracking_uri)
     check_databases(getattr(tuner.oracle, "storage", None), uri)
     tracking = Tracking(tuner, experiment, uri, listeners)
     tracking.space, tracking.info = space, dict(info or {})
     tracking.data = describe_data(data or {})
     tracking.register_model = register_model
+    tracking.system_metrics = SystemMetrics(uri) if system_metrics else None
     tuner.oracle = TrackedOracle(tuner.oracle, tracking)
     if tuner.hypermodel is not None:
         tuner.hypermodel = TrackedHyperModel(tuner.hypermodel, tracking)
@@ -104,6 +112,7 @@ class Tracking:
         info: Further parameters of the search's run.
         data: Descriptions of the data sets.
         register_model: A name for the best model in MLflow's registry.
+        system_metrics: What measures the machine, if it is to be measured.
         at_end: Saves what the search found, if it is given, before the search's run ends.
         goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
     """
@@ -122,6 +131,7 @@ class Tracking:
         self.info: dict[str, Any] = {}
         self.data: list[dict[str, Any]] = []
         self.register_model: str | None = None
+        self.system_metrics: SystemMetrics | None = None
         self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
         self._tuner = tuner
         self._oracle = tuner.oracle
