@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+import keras_tuner as kt
 
-from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.models import to_plain
 from recdrop_tune.tracking import MODEL_CARD, load_flavor
 
@@ -36,7 +37,9 @@ def save_best_model(result: TuneResult, path: Path) -> None:
     model = _load(result)
     try:
         saved, plain = to_plain(model), True
-    except InvalidArgumentError:
+    except (
+        Exception
+    ):  # A user's layers may refuse in any way; saving the model itself may still work.
         saved, plain = model, False
     saved.save(path)
     card = {
@@ -61,6 +64,8 @@ def _load(result: TuneResult) -> Any:
         raise RecdropError(f"The weights of the best trial are not there: {missing}") from None
     except NotImplementedError:
         raise RecdropError("The tuner saves no models.") from None
+    except kt.errors.FatalTypeError:
+        raise RecdropError("What the tuner builds is no keras.Model.") from None
     if not isinstance(model, keras.Model):
         raise RecdropError(f"The best model is no keras.Model but a {type(model).__name__}.")
     return model
