@@ -165,7 +165,7 @@ def test_what_mlflow_is_told_of_the_model(result, uri):
     id, run = logged(result, uri)
     client = MlflowClient(uri)
     folder = client.get_logged_model(id).artifact_location.removeprefix("file://")
-    info = mlflow.models.get_model_info(folder)
+    info = mlflow.models.Model.load(folder)
     assert (info.run_id, info.model_id) == (run, id)
     assert info.signature.inputs.inputs[0].shape == (-1, 5, 3)
     assert info.signature.outputs.inputs[0].shape == (-1, 2)
