@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from recdrop_tune.facade import track as track
     from recdrop_tune.facade import tune as tune
     from recdrop_tune.hypermodels import LanguageModel as LanguageModel
     from recdrop_tune.hypermodels import SequenceClassifier as SequenceClassifier
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from recdrop_tune.results import TuneResult as TuneResult
     from recdrop_tune.spaces import SearchSpace as SearchSpace
     from recdrop_tune.tracking import sync as sync
-    from recdrop_tune.tracking import track as track
     from recdrop_tune.tuner import Tuner as Tuner
     from recdrop_tune.wrappers import wrap as wrap
 
@@ -51,7 +51,7 @@ _HOME = {
     "scheduled": "hypermodels",
     "to_plain": "models",
     "sync": "tracking",
-    "track": "tracking",
+    "track": "facade",
     "tune": "facade",
     "wrap": "wrappers",
 }

@@ -14,7 +14,9 @@ def blocks(name, language):
     return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / name).read_text(), re.DOTALL | re.M)
 
 
-@pytest.mark.parametrize(("name", "count"), [("hypermodels.md", 6), ("search-spaces.md", 1)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("hypermodels.md", 6), ("search-spaces.md", 1), ("tracking.md", 1)]
+)
 def test_code_runs(name, count, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")

@@ -19,6 +19,9 @@ from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
 from tests.tracked_events import Sender, ended, image, started, trial
 
+# Servers that are started again and again, each time for a quarter of a minute.
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):

@@ -18,6 +18,8 @@ from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.hypermodels._scheduled import unscheduled
 from recdrop_tune.oracle import make_pruner, make_sampler
 from recdrop_tune.oracle._workers import check_seconds
+from recdrop_tune.tracking import check_model_name as check_model_name
+from recdrop_tune.tracking import check_system_metrics as check_system_metrics
 from recdrop_tune.tracking._uris import check_databases
 from recdrop_tune.tuner import ORACLES
 from recdrop_tune.tuner._folds import check_cv
@@ -85,6 +87,12 @@ def check_confirmation(confirm: Any, test: Any) -> None:
             received=type(test).__name__,
             fix="Pass confirm=3 as well.",
         )
+
+
+def proposals(options: Mapping[str, Any], tuner: str) -> dict[str, str]:
+    """Names the pruner of a search by what `tune` calls it; the oracle knows its class alone."""
+    name = options["pruner"] or "patient_median"
+    return {"pruner": name} if tuner == "optuna" and isinstance(name, str) else {}
 
 
 def described_cv(cv: Any) -> str | None:

@@ -17,18 +17,22 @@ from recdrop_tune.facade._checks import (
     check_confirmation,
     check_fit_arguments,
     check_integers,
+    check_model_name,
     check_optuna,
+    check_system_metrics,
     check_words,
     described_cv,
+    proposals,
     validation_data,
 )
 from recdrop_tune.facade._confirm import ConfirmationPlan
 from recdrop_tune.facade._data import fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
 from recdrop_tune.facade._search import run, set_up, told
+from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.results import TuneResult
-from recdrop_tune.tracking import Journal, Progress, track
+from recdrop_tune.tracking import Journal, Progress
 from recdrop_tune.tracking._uris import resolve_uri
 from recdrop_tune.tuner import SearchPlan, as_objectives
 
@@ -57,6 +61,8 @@ def tune(
     confirm: int = 0,
     confirm_seeds: int = 5,
     test: Any = None,
+    register_model: str | None = None,
+    system_metrics: bool = False,
     keep_checkpoints: int | None = 5,
     reuse_models: int = 4,
     callbacks: Iterable[Any] | None = (),
@@ -106,6 +112,10 @@ def tune(
             seeds. Without it the best of many noisy trials looks better than it is.
         confirm_seeds: How many times each of them is trained.
         test: Data as `validation`, looked at in the confirmation alone and reported beside it.
+        register_model: A name for the best model in MLflow's registry, where it gets the alias
+            `champion`; by default it is not registered.
+        system_metrics: Whether the use of processors, memory and GPUs is recorded for each trial; needs
+            the extra `system-metrics`.
         keep_checkpoints: Of how many trials the weights are kept; `None` for all.
         reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
         callbacks: Keras callbacks (or one) for every training, each of which gets a copy; or functions
@@ -130,6 +140,9 @@ def tune(
     check_integers(max_trials=max_trials, epochs=epochs, batch_size=batch_size, seed=seed)
     check_integers(executions_per_trial=executions_per_trial, confirm_seeds=confirm_seeds)
     check_confirmation(confirm, test)
+    check_model_name(register_model)
+    if system_metrics:
+        check_system_metrics()
     check_words(experiment, directory, verbose)
     goals, uri = as_objectives(objective), resolve_uri(tracking_uri)
     options = {"sampler": sampler, "pruner": pruner, "storage": storage, "timeout": timeout}
@@ -163,7 +176,10 @@ def tune(
     project.write(folder, search_id, search)
     enqueue_baselines(made.oracle)
     listeners = [_progress(folder, verbose)] if verbose else []
-    more: dict[str, Any] = {"listeners": listeners, "space": described, "info": info}
+    data = {"training": train, "validation": checking, "test": test}
+    more: dict[str, Any] = {"listeners": listeners, "space": described, "data": data}
+    more |= {"info": {**info, **proposals(options, tuner)}, "register_model": register_model}
+    more["system_metrics"] = system_metrics
     tracking = track(made, experiment=experiment, tracking_uri=uri, **more)
     confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, test) if confirm else None
     with told(folder, verbose):

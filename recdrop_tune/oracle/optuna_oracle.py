@@ -122,6 +122,14 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
         if dict(point) not in self._waiting:  # A search that goes on is given them again.
             self._waiting.append(dict(point))
 
+    def number_of(self, trial_id: str) -> int | None:
+        """Returns Optuna's number of the last attempt at a trial; `None` if there was none.
+
+        Args:
+            trial_id: Keras Tuner's id of the trial.
+        """
+        return self._numbers.get(trial_id)
+
     def pareto_trials(self) -> list[Any]:
         """Returns the complete trials that no other one beats in every objective."""
         return scores.pareto(self.trials.values(), self.objective)

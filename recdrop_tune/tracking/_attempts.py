@@ -12,6 +12,7 @@ from recdrop_tune.tracking._events import (
     EpochEnded,
     Event,
     ModelBuilt,
+    ResultSaved,
     SearchEnded,
     SearchStarted,
     TrialEnded,
@@ -70,6 +71,7 @@ class Log:
         last: The last one: the search may have gone on several times.
         attempts: The attempts at its trials, in the order of their beginnings.
         confirmations: The trainings of its confirmation.
+        result: The last result that was saved, unless the search has gone on since.
         ended: Its end; `None` while it is under way.
     """
 
@@ -78,6 +80,7 @@ class Log:
     last: SearchStarted
     attempts: list[Attempt]
     confirmations: list[ConfirmationEnded]
+    result: ResultSaved | None
     ended: SearchEnded | None
 
 
@@ -102,12 +105,19 @@ def log_of(events: Iterable[Event], alive: bool) -> Log | None:
         attempts.break_off(None)
     confirmations = [event for event in events if isinstance(event, ConfirmationEnded)]
     ended = _end(events, alive)
-    return Log(events, starts[0], starts[-1], attempts.all, confirmations, ended)
+    result = _result(events, alive)
+    return Log(events, starts[0], starts[-1], attempts.all, confirmations, result, ended)
 
 
 def milliseconds(time: float) -> int:
     """Turns seconds since 1970 into MLflow's unit."""
     return int(time * 1000)
+
+
+def _result(events: list[Event], alive: bool) -> ResultSaved | None:
+    kinds = (ResultSaved, SearchStarted) if alive else ResultSaved
+    last = next((event for event in reversed(events) if isinstance(event, kinds)), None)
+    return last if isinstance(last, ResultSaved) else None
 
 
 def _end(events: list[Event], alive: bool) -> SearchEnded | None:

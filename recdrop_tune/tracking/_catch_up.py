@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from recdrop_tune.tracking import _contents as contents
@@ -27,7 +28,7 @@ class Written:
     there: int
 
 
-def catch_up(api: Runs, log: Log) -> tuple[SearchRuns, Written]:
+def catch_up(api: Runs, log: Log, folder: Path) -> tuple[SearchRuns, Written]:
     """Writes what MLflow lacks of a search.
 
     Runs are told by the tags of search and trial and by their beginning. The end is the last that is
@@ -36,6 +37,7 @@ def catch_up(api: Runs, log: Log) -> tuple[SearchRuns, Written]:
     Args:
         api: The runs of the experiment.
         log: All events of the search.
+        folder: The project folder.
 
     Returns:
         The runs, in which its next events can be written; and what was done.
@@ -43,7 +45,8 @@ def catch_up(api: Runs, log: Log) -> tuple[SearchRuns, Written]:
     known = api.find(f"tags.`recdrop.search_id` = '{log.first.search_id}'")
     kinds = [(run, run.data.tags.get("recdrop.kind")) for run in known]
     parent = _keep_one(api, [run for run, kind in kinds if kind == "search"])
-    runs = SearchRuns(api, log.last, _parent_id(api, parent, log), {}, Records(log.events))
+    parent_id, records = _parent_id(api, parent, log), Records(log.events)
+    runs = SearchRuns(api, log.last, parent_id, {}, records, folder)
     found = _by_attempt(api, [run for run, kind in kinds if kind != "search"])
     written = sum(_bring(runs, attempt, found.get(attempt.key)) for attempt in log.attempts)
     if log.ended is None or not _has_ended(parent, log.ended.status, log.ended.time):
@@ -81,7 +84,7 @@ def _write_attempt(runs: SearchRuns, attempt: Attempt, run_id: str) -> None:
     for event in attempt.events:
         match event:
             case events.ModelBuilt():
-                points += contents.model_points(event)
+                runs.describe_model(run_id, event)
             case events.EpochEnded():
                 points += contents.epoch_points(event)
     runs.api.points(run_id, points)
@@ -102,9 +105,12 @@ def _write_search(runs: SearchRuns, log: Log, parent: Any) -> None:
     runs.api.params(run_id, {n: value for n, value in params.items() if clean(n) not in held})
     if log.last.space is not None:
         runs.api.text(run_id, log.last.space, "space.yaml")
+    runs.api.inputs(run_id, log.last.data)
     runs.api.points(run_id, contents.best_points(runs.records.trials.values(), log.last))
     for confirmation in log.confirmations:
         runs.confirm(confirmation)
+    if log.result is not None:
+        runs.save(log.result)
     if log.ended is not None:
         runs.end_search(log.ended)
     else:

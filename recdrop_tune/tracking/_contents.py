@@ -8,6 +8,7 @@ from typing import Any
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._records import TrialRecord, asked
 from recdrop_tune.tracking._runs import Point
+from recdrop_tune.tuner import MILLISECONDS
 
 STATUS = {
     events.COMPLETE: "FINISHED",
@@ -38,6 +39,7 @@ def trial_tags(event: events.TrialStarted, search_id: str, parent_run_id: str) -
         "recdrop.search_id": search_id,
         "recdrop.trial_id": event.trial_id,
         "recdrop.state": "RUNNING",
+        **event.tags,
     }
 
 
@@ -56,9 +58,13 @@ def model_points(event: events.ModelBuilt) -> list[Point]:
 
 
 def epoch_points(event: events.EpochEnded) -> list[Point]:
-    """The metrics of an epoch, under Keras's names; those of further trainings bear their number."""
+    """The metrics of an epoch, under Keras's names; those of further trainings bear their number.
+
+    The time of a step is one number of the whole trial: charts would show the last epoch's instead.
+    """
     prefix = f"execution{event.execution + 1}/" if event.execution else ""
-    return _points({f"{prefix}{k}": v for k, v in event.metrics.items()}, event.epoch, event.time)
+    named = {f"{prefix}{k}": v for k, v in event.metrics.items() if k != MILLISECONDS}
+    return _points(named, event.epoch, event.time)
 
 
 def end_points(record: TrialRecord, when: float) -> list[Point]:
@@ -69,8 +75,19 @@ def end_points(record: TrialRecord, when: float) -> list[Point]:
         "best_epoch": record.best_epoch,
         "epochs_run": len(record.epochs),
         "train_seconds": record.seconds,
+        MILLISECONDS: record.ms_per_step,
     }
     return _points({k: v for k, v in numbers.items() if v is not None}, 0, when)
+
+
+def best_tags(event: events.ResultSaved) -> dict[str, Any]:
+    """The best configuration, as tags: of a search that goes on it may change."""
+    return {f"best.{name}": value for name, value in event.best.items()}
+
+
+def result_points(event: events.ResultSaved) -> list[Point]:
+    """The numbers of a whole search."""
+    return _points(event.metrics, 0, event.time)
 
 
 def confirmation_points(event: events.ConfirmationEnded) -> list[Point]:

@@ -38,8 +38,10 @@ class SearchStarted(Event):
         direction: `"min"` or `"max"`.
         max_trials: The most trials that are run.
         space: The search space as YAML, where it is known.
-        info: What else is worth recording: epochs, seed, versions.
         tracking_uri: Where MLflow's runs are, without credentials.
+        info: What else is worth recording: epochs, seed, sampler, versions.
+        data: The data sets, as `describe_data` describes them.
+        register_model: The name under which MLflow's registry gets the best model, if it is to.
     """
 
     search_id: str
@@ -52,6 +54,8 @@ class SearchStarted(Event):
     space: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
     tracking_uri: str | None = None
+    data: list[dict[str, Any]] = field(default_factory=list)
+    register_model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +67,14 @@ class TrialStarted(Event):
         number: Position in the order of starts, from 0.
         hyperparameters: All of the space, `None` where inactive.
         fixed: Names of those that have one value in the whole search.
+        tags: What else is known of it: its worker, Optuna's number, Hyperband's bracket.
     """
 
     trial_id: str
     number: int
     hyperparameters: dict[str, Any]
     fixed: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +84,12 @@ class ModelBuilt(Event):
     Attributes:
         trial_id: The trial.
         parameters: Number of its parameters.
+        kernel: What its recurrent layers train on; see `kernels_of`.
     """
 
     trial_id: str
     parameters: int
+    kernel: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +158,25 @@ class ConfirmationEnded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResultSaved(Event):
+    """What the search found is in files now, each of them whole.
+
+    Attributes:
+        files: The files, relative to the project folder.
+        summary: The outcome as Markdown, short enough for the description of a run.
+        best_trial_id: The best trial.
+        best: The active hyperparameters of the best trial.
+        metrics: Numbers of the search as a whole.
+    """
+
+    files: list[str]
+    summary: str
+    best_trial_id: str
+    best: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchEnded(Event):
     """A search is over: `FINISHED`, `FAILED` or `KILLED`."""
 
@@ -172,6 +199,7 @@ _KINDS = {
         EpochEnded,
         TrialEnded,
         ConfirmationEnded,
+        ResultSaved,
         SearchEnded,
     )
 }

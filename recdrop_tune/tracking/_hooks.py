@@ -8,6 +8,9 @@ from typing import Any, Protocol
 import keras
 import keras_tuner as kt
 
+from recdrop_tune.tracking._kernels import kernels_of
+from recdrop_tune.tuner import MILLISECONDS, StepTimer
+
 
 class Reporter(Protocol):
     """Whoever is told what the hooks see."""
@@ -17,7 +20,7 @@ class Reporter(Protocol):
     def trial_started(self, trial: Any) -> None: ...
     def trial_ended(self, trial: Any) -> None: ...
     def training_started(self) -> int: ...
-    def model_built(self, parameters: int) -> None: ...
+    def model_built(self, parameters: int, kernel: str | None) -> None: ...
     def epoch_ended(
         self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
     ) -> None: ...
@@ -100,7 +103,10 @@ class TrackedHyperModel(kt.HyperModel):
 
 
 class EpochReporter(keras.callbacks.Callback):
-    """Reports the metrics and the duration of every epoch, and the size of the model."""
+    """Reports the metrics and the duration of every epoch, and the size of the model.
+
+    An epoch has the metric `ms_per_step` with any tuner: where it is not there yet, it is measured.
+    """
 
     def __init__(self, reporter: Reporter) -> None:
         super().__init__()
@@ -108,6 +114,7 @@ class EpochReporter(keras.callbacks.Callback):
         self._execution = 0
         self._counted = False
         self._started = 0.0
+        self._timer = StepTimer()
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Counts the trainings of one trial."""
@@ -116,12 +123,19 @@ class EpochReporter(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Starts the clock."""
         self._started = time.perf_counter()
+        self._timer.on_epoch_begin(epoch)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Notes the time of a step."""
+        self._timer.on_train_batch_end(batch)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reports the epoch."""
         seconds = time.perf_counter() - self._started
         if self._execution == 0 and not self._counted:
             self._counted = True
-            self._reporter.model_built(int(self.model.count_params()))
+            self._reporter.model_built(int(self.model.count_params()), kernels_of(self.model))
         metrics = {name: float(value) for name, value in (logs or {}).items()}
+        if MILLISECONDS not in metrics:
+            self._timer.on_epoch_end(epoch, metrics)
         self._reporter.epoch_ended(self._execution, epoch, metrics, seconds)

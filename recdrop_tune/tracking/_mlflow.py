@@ -7,11 +7,18 @@ from collections.abc import Iterable, Sequence
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.tracking._attempts import log_of
 from recdrop_tune.tracking._catch_up import Written, catch_up
-from recdrop_tune.tracking._events import Event, SearchEnded, SearchStarted
+from recdrop_tune.tracking._events import (
+    Event,
+    SearchEnded,
+    SearchStarted,
+    TrialEnded,
+    TrialStarted,
+)
 from recdrop_tune.tracking._journal import Journal
 from recdrop_tune.tracking._runs import Runs
 from recdrop_tune.tracking._search_runs import SearchRuns
 from recdrop_tune.tracking._stores import prepare, reason
+from recdrop_tune.tracking._system_metrics import SystemMetrics
 
 
 class TrackingError(RecdropError):
@@ -31,6 +38,7 @@ class MLflowTracker:
 
     Attributes:
         experiment_id: The experiment, while MLflow has all that it was given.
+        system_metrics: What measures the machine during each trial, if it is to be measured.
     """
 
     def __init__(self, tracking_uri: str, journal: Journal) -> None:
@@ -39,6 +47,7 @@ class MLflowTracker:
         self._runs: SearchRuns | None = None
         self._missed = False
         self.experiment_id: str | None = None
+        self.system_metrics: SystemMetrics | None = None
 
     @property
     def parent_run_id(self) -> str | None:
@@ -69,6 +78,7 @@ class MLflowTracker:
             self._runs.on_events(new)
         except Exception as failure:  # MLflow lets SQLAlchemy's, requests' and its own errors out.
             raise self._failed(failure) from None
+        self._measure(new)
         return True
 
     def catch_up(self) -> int:
@@ -101,11 +111,21 @@ class MLflowTracker:
         try:
             prepare(self._uri)
             api = Runs(self._uri, log.last.experiment)
-            self._runs, written = catch_up(api, log)
+            self._runs, written = catch_up(api, log, self._journal.path.parent)
         except Exception as failure:
             raise self._failed(failure) from None
         self.experiment_id = api.experiment_id
         return written
+
+    def _measure(self, new: Sequence[Event]) -> None:
+        """Has the machine be measured for the trial that is under way."""
+        trials = [event for event in new if isinstance(event, TrialStarted | TrialEnded)]
+        if self.system_metrics is None or not trials:
+            return
+        if isinstance(trials[-1], TrialStarted):
+            self.system_metrics.start(self.run_ids[trials[-1].trial_id])
+        else:
+            self.system_metrics.stop()
 
     def _failed(self, failure: Exception) -> TrackingError:
         self._missed = True

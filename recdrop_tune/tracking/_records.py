@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from recdrop_tune.tracking._events import (
     TrialEnded,
     TrialStarted,
 )
+from recdrop_tune.tuner import MILLISECONDS
 
 QUESTIONS = ("wrapper", "placement", "rate", "schedule")
 """What this package asks of every recurrent layer: which dropout, where, how much, and when."""
@@ -39,6 +41,7 @@ class TrialRecord:
         repeats: The epochs of its further trainings, where its configuration is trained more than
             once.
         parameters: Number of parameters of its model.
+        kernel: What the recurrent layers of its model train on; `None` if there are none.
         ended: How it ended, once it has.
     """
 
@@ -50,6 +53,7 @@ class TrialRecord:
     epochs: list[EpochEnded] = field(default_factory=list)
     repeats: list[EpochEnded] = field(default_factory=list)
     parameters: int | None = None
+    kernel: str | None = None
     ended: TrialEnded | None = None
 
     @property
@@ -61,6 +65,13 @@ class TrialRecord:
     def seconds(self) -> float | None:
         """How long it took, building and compiling included."""
         return self.ended.time - self.started if self.ended else None
+
+    @property
+    def ms_per_step(self) -> float | None:
+        """Milliseconds of a training step: the median of the epochs, of all trainings."""
+        epochs = [each.metrics.get(MILLISECONDS) for each in (*self.epochs, *self.repeats)]
+        known = [value for value in epochs if value is not None]
+        return statistics.median(known) if known else None
 
     @property
     def last_sign(self) -> float:
@@ -104,6 +115,7 @@ class Records:
                 )
             case ModelBuilt(trial_id=id) if id in self.trials:
                 self.trials[id].parameters = event.parameters
+                self.trials[id].kernel = event.kernel
             case EpochEnded(trial_id=id) if id in self.trials:
                 record = self.trials[id]
                 (record.repeats if event.execution else record.epochs).append(event)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -15,6 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.tracking._datasets import dataset_inputs
 from recdrop_tune.tracking._names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 from recdrop_tune.tracking._uris import sqlite_path
 
@@ -114,13 +114,15 @@ class Runs:
         tags = [RunTag(clean(name), tag(value)) for name, value in values.items()]
         self._log(run_id, tags=tags)
 
+    def inputs(self, run_id: str, data: Sequence[Mapping[str, Any]]) -> None:
+        """Writes what a run was given, as `describe_data` describes it."""
+        if data:
+            with _unless_refused(run_id):
+                self.client.log_inputs(run_id, datasets=dataset_inputs(data))
+
     def text(self, run_id: str, text: str, path: str) -> None:
         """Writes an artifact."""
         self.client.log_text(run_id, text, path)
-
-    def file(self, run_id: str, path: Path, folder: str | None = None) -> None:
-        """Uploads a file as an artifact."""
-        self.client.log_artifact(run_id, str(path), folder)
 
     def end(self, run_id: str, status: str, when: float) -> None:
         """Ends a run: the last that is written to it, by which one knows that it is whole."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 from recdrop_tune.tracking import _contents as contents
 from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._models import log_model
 from recdrop_tune.tracking._records import Records, TrialRecord
+from recdrop_tune.tracking._result_files import upload_result
 from recdrop_tune.tracking._runs import Point, Runs
 
 
@@ -23,6 +26,7 @@ class SearchRuns:
         parent_run_id: The search's own run.
         run_ids: The last run of each trial.
         records: The records of the trials.
+        folder: The project folder.
     """
 
     def __init__(
@@ -32,12 +36,14 @@ class SearchRuns:
         parent_run_id: str,
         run_ids: dict[str, str],
         records: Records,
+        folder: Path,
     ) -> None:
         self.api = api
         self.search = search
         self.parent_run_id = parent_run_id
         self.run_ids = run_ids
         self.records = records
+        self.folder = folder
 
     def on_events(self, new: Sequence[events.Event]) -> None:
         """Writes the next events."""
@@ -75,6 +81,27 @@ class SearchRuns:
         """Writes a training of the confirmation to the run of its trial."""
         self.api.points(self.run_ids[event.trial_id], contents.confirmation_points(event))
 
+    def describe_model(self, run_id: str, event: events.ModelBuilt) -> None:
+        """Writes what there is to say of a model."""
+        self.api.points(run_id, contents.model_points(event))
+        if event.kernel is not None:
+            self.api.tags(run_id, {"kernel": event.kernel})
+
+    def save(self, event: events.ResultSaved) -> None:
+        """Uploads the files of a result, and logs the best model."""
+        client, run_id = self.api.client, self.parent_run_id
+        upload_result(client, run_id, self.folder, event)
+        self.api.points(run_id, contents.result_points(event))
+        self.api.tags(run_id, contents.best_tags(event))
+        log_model(
+            client,
+            self.run_ids[event.best_trial_id],
+            self.folder,
+            self.search.search_id,
+            also=[run_id],
+            register_model=self.search.register_model,
+        )
+
     def end_search(self, event: events.SearchEnded) -> None:
         """Ends the search's run."""
         self.api.text(self.parent_run_id, self.records.to_csv(), "trials.csv")
@@ -90,7 +117,7 @@ class SearchRuns:
             case events.TrialStarted():
                 self._start_trial(event, before)
             case events.ModelBuilt():
-                self.api.points(self.run_ids[event.trial_id], contents.model_points(event))
+                self.describe_model(self.run_ids[event.trial_id], event)
             case events.TrialEnded():
                 record = self.records.trials[event.trial_id]
                 self.end_trial(self.run_ids[event.trial_id], record)
@@ -98,6 +125,8 @@ class SearchRuns:
                 self.api.points(self.parent_run_id, best[-1:])
             case events.ConfirmationEnded():
                 self.confirm(event)
+            case events.ResultSaved():
+                self.save(event)
             case events.SearchEnded():
                 self._kill_open_trials(event.time)
                 self.end_search(event)

@@ -5,25 +5,27 @@ from __future__ import annotations
 import atexit
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import keras
-
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle import first_value, objectives
 from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._about import about_proposals, tags_of, versions
 from recdrop_tune.tracking._background import Background
-from recdrop_tune.tracking._dispatch import Dispatcher
+from recdrop_tune.tracking._datasets import describe_data
+from recdrop_tune.tracking._dispatch import Dispatcher, TrackingWarning
 from recdrop_tune.tracking._hooks import TrackedHyperModel, TrackedOracle
 from recdrop_tune.tracking._journal import FILE, Journal
 from recdrop_tune.tracking._mlflow import MLflowTracker
+from recdrop_tune.tracking._models import check_model_name
 from recdrop_tune.tracking._records import Records, fixed_names, readable, search_id
 from recdrop_tune.tracking._stores import settle_requests
+from recdrop_tune.tracking._system_metrics import SystemMetrics, check_system_metrics
 from recdrop_tune.tracking._uris import absolute, check_databases, redact, resolve_uri
 from recdrop_tune.tuner import Tuner
 
@@ -46,6 +48,9 @@ def track(
     listeners: Iterable[events.Listener] = (),
     space: str | None = None,
     info: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    register_model: str | None = None,
+    system_metrics: bool = False,
 ) -> Tracking:
     """Records every trial of a tuner in MLflow and in a journal in its project folder.
 
@@ -61,6 +66,10 @@ def track(
         listeners: Further listeners for the events, such as `Progress()`.
         space: The search space as YAML, kept as an artifact.
         info: Further parameters of the search's run, such as the number of epochs.
+        data: The data sets by what they are for, `"training"`, `"validation"` or `"test"`; of each a
+            description is kept.
+        register_model: A name for the best model in MLflow's registry; by default it is not registered.
+        system_metrics: Whether the use of the machine is recorded for each trial; see `SystemMetrics`.
 
     Returns:
         The tracking. It ends by itself with the search; close it if the search breaks off.
@@ -76,10 +85,16 @@ def track(
     """
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
+    check_model_name(register_model)
+    if system_metrics:
+        check_system_metrics()
     uri = resolve_uri(tracking_uri)
     check_databases(getattr(tuner.oracle, "storage", None), uri)
     tracking = Tracking(tuner, experiment, uri, listeners)
     tracking.space, tracking.info = space, dict(info or {})
+    tracking.data = describe_data(data or {})
+    tracking.register_model = register_model
+    tracking.mlflow.system_metrics = SystemMetrics(uri) if system_metrics else None
     tuner.oracle = TrackedOracle(tuner.oracle, tracking)
     if tuner.hypermodel is not None:
         tuner.hypermodel = TrackedHyperModel(tuner.hypermodel, tracking)
@@ -97,6 +112,9 @@ class Tracking:
         records: One record a trial, from all events so far, earlier sessions included.
         space: The search space as YAML.
         info: Further parameters of the search's run.
+        data: Descriptions of the data sets.
+        register_model: A name for the best model in MLflow's registry.
+        at_end: Saves what the search found, if it is given, before the search's run ends.
         goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
     """
 
@@ -113,6 +131,9 @@ class Tracking:
         self.records = Records(history)
         self.space: str | None = None
         self.info: dict[str, Any] = {}
+        self.data: list[dict[str, Any]] = []
+        self.register_model: str | None = None
+        self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
         self._tuner = tuner
         self._oracle = tuner.oracle
         what = f"MLflow at {self.tracking_uri}"
@@ -143,9 +164,24 @@ class Tracking:
         if self._under_way:
             self._under_way = False
             atexit.unregister(self._close_at_exit)
-            self._dispatcher.emit(events.SearchEnded(status=status))
-            self._background.flush(_FLUSH_SECONDS)
+            try:
+                self._save_result()
+            finally:
+                self._dispatcher.emit(events.SearchEnded(status=status))
+                self._background.flush(_FLUSH_SECONDS)
         self._dispatcher.journal.close()
+
+    def _save_result(self) -> None:
+        if self.at_end is None:
+            return
+        try:
+            saved = self.at_end(self)
+        except Exception as failure:
+            what = f"{type(failure).__name__}: {failure}"
+            warnings.warn(f"The result was not saved: {what}", TrackingWarning, stacklevel=3)
+            return
+        if saved is not None:
+            self._dispatcher.emit(saved)
 
     def __enter__(self) -> Self:
         """Returns itself, to be closed at the end of the block."""
@@ -181,8 +217,10 @@ class Tracking:
                 direction=objective.direction,
                 max_trials=self._oracle.max_trials,
                 space=self.space,
-                info={**self.info, **_versions()},
                 tracking_uri=absolute(self.tracking_uri),
+                info={**about_proposals(self._oracle), **self.info, **versions()},
+                data=self.data,
+                register_model=self.register_model,
             )
         )
 
@@ -248,6 +286,7 @@ class Tracking:
                 number=order.index(trial.trial_id),
                 hyperparameters=readable(trial.hyperparameters),
                 fixed=fixed_names(trial.hyperparameters),
+                tags=tags_of(trial, self._oracle, self._tuner.tuner_id),
             )
         )
 
@@ -271,12 +310,13 @@ class Tracking:
         self._executions += not self._apart
         return self._executions - 1
 
-    def model_built(self, parameters: int) -> None:
-        """Takes note of the size of the current trial's model."""
+    def model_built(self, parameters: int, kernel: str | None) -> None:
+        """Takes note of the size of the current trial's model, and of its kernel."""
         if self._apart:
             return
-        event = events.ModelBuilt(trial_id=self._trial_id, parameters=parameters)
-        self._dispatcher.emit(event)
+        self._dispatcher.emit(
+            events.ModelBuilt(trial_id=self._trial_id, parameters=parameters, kernel=kernel)
+        )
 
     def epoch_ended(
         self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
@@ -318,8 +358,3 @@ def _tuner_name(tuner: Any, oracle: Any) -> str:
     """`Hyperband`, `RandomSearch`; a plain `Tuner` is told by its oracle."""
     name = type(tuner).__name__
     return type(oracle).__name__ if name == "Tuner" else name
-
-
-def _versions() -> dict[str, str]:
-    packages = ("recdrop-tune", "keras", "keras-tuner", "optuna")
-    return {**{name: version(name) for name in packages}, "backend": keras.backend.backend()}

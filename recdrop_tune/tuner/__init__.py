@@ -7,15 +7,19 @@ from recdrop_tune.tuner._factory import SearchPlan as SearchPlan
 from recdrop_tune.tuner._factory import as_objective as as_objective
 from recdrop_tune.tuner._factory import as_objectives as as_objectives
 from recdrop_tune.tuner._factory import make_tuner as make_tuner
+from recdrop_tune.tuner._reports import MILLISECONDS as MILLISECONDS
+from recdrop_tune.tuner._reports import StepTimer as StepTimer
 from recdrop_tune.tuner._retrain import Retraining as Retraining
 from recdrop_tune.tuner._retrain import retrain as retrain
 from recdrop_tune.tuner._seeds import trial_seed as trial_seed
 from recdrop_tune.tuner._tuner import Tuner as Tuner
 
 __all__ = [
+    "MILLISECONDS",
     "ORACLES",
     "Retraining",
     "SearchPlan",
+    "StepTimer",
     "Tuner",
     "as_objective",
     "as_objectives",

@@ -1,0 +1,143 @@
+"""Saves what a search found into its project folder: all of it or, after a crash, what was there before."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from recdrop_tune.errors import RecdropError, exception_line
+from recdrop_tune.results._best_model import save_best_model
+from recdrop_tune.results._frames import wrapper_columns
+from recdrop_tune.results._markdown import bounded, markdown
+from recdrop_tune.tracking import RESULT, ResultSaved, TrackingWarning
+
+if TYPE_CHECKING:
+    from recdrop_tune.results.tune_result import TuneResult
+
+
+def save_result(result: TuneResult) -> ResultSaved | None:
+    """Writes the folder `result` of a project.
+
+    It holds `report.html`, `trials.csv`, `trials.json`, `history.csv`, `summary.md` and, where there are
+    such, `importances.json`, `confirmation.csv` and `best_model.keras`. What cannot be written is left out.
+
+    Args:
+        result: The result of the search.
+
+    Returns:
+        What was saved; `None` if no trial is complete.
+    """
+    if not any(trial.status == "COMPLETED" for trial in result.tuner.oracle.trials.values()):
+        return None
+    folder = result.directory / RESULT
+    with _replaced(folder) as unfinished:
+        missing, failed = _write(result, unfinished)
+        text = markdown(result, missing)
+        (unfinished / "summary.md").write_text(text, encoding="utf-8")
+        files = sorted(f"{RESULT}/{path.name}" for path in unfinished.iterdir())
+    for name in failed:
+        what = f"`{folder / name}` was not written: {missing[name]}"
+        warnings.warn(what, TrackingWarning, stacklevel=2)
+    return ResultSaved(
+        files=files,
+        summary=bounded(text),
+        best_trial_id=str(result.best_trial.trial_id),
+        best=result.best_hyperparameters,
+        metrics=_numbers(result),
+    )
+
+
+def _write(result: TuneResult, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Writes the pieces; returns why some are missing, and which of them for a failure."""
+    missing, failed = {}, []
+    for name, write in _PIECES.items():
+        try:
+            write(result, folder / name)
+            continue
+        except RecdropError as reason:  # There is no such thing in this search.
+            missing[name] = exception_line(str(reason))
+        except Exception as failure:  # A user's model can fail in any way.
+            missing[name] = f"{type(failure).__name__}: {failure}"
+            failed.append(name)
+        (folder / name).unlink(missing_ok=True)
+    return missing, failed
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder that takes the place of another one when all is in it."""
+    unfinished, earlier = (folder.with_name(f"{folder.name}.{end}") for end in ("tmp", "old"))
+    for left in (unfinished, earlier):
+        shutil.rmtree(left, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    yield unfinished
+    if folder.exists():
+        os.replace(folder, earlier)
+    os.replace(unfinished, folder)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _report(result: TuneResult, path: Path) -> None:
+    result.report(path)
+
+
+def _trials_csv(result: TuneResult, path: Path) -> None:
+    _trials(result).to_csv(path, index=False)
+
+
+def _trials_table(result: TuneResult, path: Path) -> None:
+    # As `MlflowClient.log_table` writes it, so that MLflow's pages show a table.
+    _trials(result).to_json(path, orient="split", index=False, date_format="iso")
+
+
+def _history(result: TuneResult, path: Path) -> None:
+    result.history.to_csv(path, index=False)
+
+
+def _importances(result: TuneResult, path: Path) -> None:
+    path.write_text(json.dumps(result.importances().to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _confirmation(result: TuneResult, path: Path) -> None:
+    if result.confirmation is None:
+        raise RecdropError("There was no confirmation.")
+    result.confirmation.table.to_csv(path, index=False)
+
+
+def _trials(result: TuneResult) -> pd.DataFrame:
+    """The trials as the folder alone knows them: MLflow's ids are MLflow's affair."""
+    return result.trials.drop(columns="mlflow_run_id")
+
+
+_PIECES: dict[str, Callable[[Any, Path], None]] = {
+    "trials.csv": _trials_csv,
+    "trials.json": _trials_table,
+    "history.csv": _history,
+    "importances.json": _importances,
+    "confirmation.csv": _confirmation,
+    "best_model.keras": save_best_model,
+    "report.html": _report,
+}
+
+
+def _numbers(result: TuneResult) -> dict[str, float]:
+    states = result.trials["state"]
+    numbers: dict[str, Any] = {"n_trials": len(states)}
+    for name, state in (("complete", "COMPLETE"), ("pruned", "PRUNED"), ("failed", "FAILED")):
+        numbers[f"n_{name}"] = int((states == state).sum())
+    if result.confirmation is not None:
+        best = result.confirmation.table.iloc[0]
+        numbers["confirmed"] = best["mean"]
+        numbers |= {f"confirmed_{name}": best[name] for name in ("gain", "gain_low", "gain_high")}
+    elif wrapper_columns(result.tuner.oracle) and (gain := result.gain_over("none")) is not None:
+        numbers["gain_over_none"] = gain.gain
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}

@@ -1,0 +1,182 @@
+"""Logs the best model of a search as MLflow's LoggedModel, and registers it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.tracking._result_files import MODEL, MODEL_CARD, RESULT
+
+_NAME = "best_model"
+_AWAIT_SECONDS = 60
+
+
+def log_model(
+    client: Any,
+    run_id: str,
+    folder: str | Path,
+    search_id: str,
+    *,
+    also: Iterable[str] = (),
+    register_model: str | None = None,
+    alias: str = "champion",
+) -> str | None:
+    """Logs the best model that is saved in a project folder, once: it is found again by its weights.
+
+    The file is uploaded as it is: no model is built, no global state of MLflow's is touched. It loads with
+    `mlflow.keras.load_model("models:/<id>")`.
+
+    Args:
+        client: An `MlflowClient`.
+        run_id: The run of the best trial.
+        folder: The project folder.
+        search_id: The search.
+        also: Further runs that show the model among their outputs, such as the search's.
+        register_model: A name for it in the registry; `None` does not register it.
+        alias: What the registry calls this version, unless another one bears that name already.
+
+    Returns:
+        MLflow's id of the model; `None` if the folder has no model.
+    """
+    path, card = Path(folder, RESULT, MODEL), Path(folder, RESULT, MODEL_CARD)
+    if not path.exists() or not card.exists():
+        return None
+    about = json.loads(card.read_text(encoding="utf-8"))
+    model = _logged(client, run_id, search_id, about)
+    if model.status != LoggedModelStatus.READY:
+        _upload(client, model, path, about)
+    for run in (run_id, *also):
+        _link(client, run, model.model_id)
+    if register_model is not None:
+        _register(client, model, run_id, register_model, alias)
+    return str(model.model_id)
+
+
+def load_flavor() -> None:
+    """Imports what MLflow saves Keras models with: seconds that few processes need.
+
+    MLflow warns its own types while it is imported. Warnings are filtered for all threads at once, so
+    whoever will log a model from a thread calls this before.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(?s).*type hint is inferred as AnyType")
+        import mlflow.keras
+        import mlflow.pyfunc
+
+        # MLflow loads the latter when it is first asked for something.
+        _ = mlflow.pyfunc.add_to_model
+
+
+def check_model_name(name: Any) -> None:
+    """Raises unless a model can be registered under a name, or the name is `None`.
+
+    Raises:
+        InvalidArgumentError: It cannot.
+    """
+    if name is None:
+        return
+    if not isinstance(name, str) or not name.strip() or set("/:") & set(name):
+        expected = "None, or a name without `/` and `:`"
+        raise invalid_argument("register_model", expected=expected, received=name)
+
+
+def _logged(client: Any, run_id: str, search_id: str, about: Mapping[str, Any]) -> Any:
+    """Finds the model among those logged, one whose upload was broken off too, or creates it."""
+    experiment = client.get_run(run_id).info.experiment_id
+    tags = {"recdrop.search_id": search_id, "recdrop.fingerprint": about["fingerprint"]}
+    condition = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    for model in client.search_logged_models([experiment], condition):
+        if model.source_run_id == run_id:
+            return model
+    return client.create_logged_model(
+        experiment,
+        name=_NAME,
+        source_run_id=run_id,
+        tags={**tags, "recdrop.trial_id": about["trial_id"]},
+        params={name: str(value) for name, value in about["hyperparameters"].items()},
+        model_type="keras",
+    )
+
+
+class _SavedFile:
+    """Stands for a Keras model that is in a file already: MLflow asks a model only to save itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def save(self, path: str) -> None:
+        """Copies the file."""
+        shutil.copyfile(self._path, path)
+
+
+def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> None:
+    load_flavor()
+    import mlflow.keras
+    from mlflow.models import Model, ModelSignature
+
+    signature = about["signature"]
+    described = Model(
+        artifact_path=model.artifact_location,
+        run_id=model.source_run_id,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch, "model")
+        mlflow.keras.save_model(
+            _SavedFile(path),
+            str(local),
+            mlflow_model=described,
+            signature=ModelSignature.from_dict(signature) if signature else None,
+            pip_requirements=about["requirements"],
+        )
+        if not about["plain"]:
+            # Keras finds layers of others only where they have been imported; MLflow's pyfunc can do that.
+            described.flavors["python_function"]["loader_module"] = "recdrop_tune.tracking._pyfunc"
+            described.save(str(local / "MLmodel"))
+        client.log_model_artifacts(model.model_id, str(local))
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+
+def _link(client: Any, run_id: str, model_id: str) -> None:
+    """Has a run show the model among its outputs, and the model the run's objective."""
+    outputs = client.get_run(run_id).outputs
+    if outputs is None or model_id not in [each.model_id for each in outputs.model_outputs]:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+        scores = client.get_metric_history(run_id, "objective")
+        if scores:
+            last = scores[-1]
+            same = Metric(last.key, last.value, last.timestamp, last.step, model_id=model_id)
+            client.log_batch(run_id, metrics=[same])
+
+
+def _register(client: Any, model: Any, run_id: str, name: str, alias: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    # Not `models:/<id>`: MLflow would look for it in the store that is set globally.
+    source = model.artifact_location
+    versions = client.search_model_versions(f"name = '{name}'")
+    known = [each for each in versions if each.source == source]
+    if known:
+        version = known[0].version
+    else:
+        how = {"model_id": model.model_id, "await_creation_for": _AWAIT_SECONDS}
+        version = client.create_model_version(name, source, run_id, **how).version
+        # By this tag MLflow's page of the model leads to the version.
+        entry = json.dumps([{"name": name, "version": version}])
+        client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": entry})
+    # Whoever has moved the alias meant it.
+    if not known or alias not in client.get_registered_model(name).aliases:
+        client.set_registered_model_alias(name, alias, version)

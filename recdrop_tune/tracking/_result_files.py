@@ -1,0 +1,43 @@
+"""The files of a result: where they are in a project folder, and how MLflow's pages get them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from recdrop_tune.tracking._events import ResultSaved
+
+RESULT = "result"
+"""The folder of a result, in the project's."""
+
+MODEL, MODEL_CARD = "best_model.keras", "best_model.json"
+"""The best model, and what MLflow is told of it."""
+
+TABLE = "trials.json"
+"""The trials in the format of MLflow's `log_table`."""
+
+NOTE_LENGTH = 5000
+"""The longest description of a run, for the oldest servers (MLflow 3 takes 8000 characters of a tag)."""
+
+
+def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSaved) -> None:
+    """Gives the files of a result to a run, and its summary as the run's description.
+
+    Doing it again replaces what was there. The model is left out: see `log_model`.
+
+    Args:
+        client: An `MlflowClient`.
+        run_id: The run of the search.
+        folder: The project folder.
+        event: What was saved there.
+    """
+    paths = [Path(folder, name) for name in event.files]
+    paths = [path for path in paths if path.name not in (MODEL, MODEL_CARD) and path.exists()]
+    for path in paths:
+        client.log_artifact(run_id, str(path))
+    client.set_tag(run_id, "mlflow.note.content", event.summary[:NOTE_LENGTH])
+    if any(path.name == TABLE for path in paths):
+        # As `MlflowClient.log_table` does, which would add the rows to those that are there.
+        logged = [{"path": TABLE, "type": "table"}]
+        client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(logged))

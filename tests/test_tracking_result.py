@@ -1,0 +1,302 @@
+"""Tests for the files of a result in the project folder, and for how MLflow gets them."""
+
+import json
+import math
+from pathlib import Path
+
+import keras
+import keras_tuner as kt
+import mlflow.artifacts
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+import recdrop_tune as rdt
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.results import TuneResult, save_result
+from recdrop_tune.results._markdown import bounded
+from recdrop_tune.tracking import (
+    MODEL,
+    NOTE_LENGTH,
+    Journal,
+    ResultSaved,
+    SearchEnded,
+    TrackingWarning,
+    upload_result,
+)
+from recdrop_tune.tracking._events import from_json, to_json
+from tests.planted_search import Planted, PlantedTuner
+from tests.small_search import Failing, build, data
+
+ALWAYS = {"history.csv", "report.html", "summary.md", "trials.csv", "trials.json"}
+MODELS = {"best_model.json", "best_model.keras"}
+
+
+@pytest.fixture(scope="module")
+def uri(planted_uri):
+    return planted_uri
+
+
+def saved_of(folder):
+    events = Journal(Path(folder) / "events.jsonl").read()
+    return [event for event in events if isinstance(event, ResultSaved)]
+
+
+def names(folder):
+    return {path.name for path in Path(folder, "result").iterdir()}
+
+
+def search(tuner, **kwargs):
+    x, y = data()
+    tuner.search(x, y, validation_data=(x, y), epochs=2, verbose=0, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def planted_files(tmp_path_factory, uri):
+    """A planted search of twelve trials, with the files of its result."""
+    oracle = OptunaOracle("val_loss", 12, seed=1)
+    oracle.verbose = 0
+    folder = tmp_path_factory.mktemp("result")
+    tuner = PlantedTuner(oracle, Planted(), directory=folder, project_name="p")
+    tracking = rdt.track(tuner, experiment="result files", tracking_uri=uri)
+    tuner.search()
+    return TuneResult(tuner, tracking)
+
+
+def test_the_files(planted_files):
+    folder = planted_files.directory
+    [saved] = saved_of(folder)
+    assert names(folder) == {*ALWAYS, "importances.json"}
+    assert saved.files == sorted(f"result/{name}" for name in names(folder))
+    assert sorted(path.name for path in folder.iterdir() if "result" in path.name) == ["result"]
+
+
+def test_the_result_comes_before_the_end(planted_files):
+    events = Journal(planted_files.tracking.journal_path).read()
+    assert [type(event) for event in events[-2:]] == [ResultSaved, SearchEnded]
+    assert from_json(to_json(events[-2])) == events[-2]
+
+
+def test_the_tables_hold_the_trials(planted_files):
+    folder, trials = planted_files.directory / "result", planted_files.trials
+    read = pd.read_csv(folder / "trials.csv")
+    assert list(read["trial_id"]) == list(trials["trial_id"].astype(int))
+    assert "mlflow_run_id" not in read
+    scores = read["val_loss"].to_numpy()
+    np.testing.assert_allclose(scores, trials["val_loss"].to_numpy(dtype=float, na_value=np.nan))
+    history = pd.read_csv(folder / "history.csv")
+    assert len(history) == len(planted_files.history)
+    importances = json.loads((folder / "importances.json").read_text())
+    assert importances == pytest.approx(planted_files.importances().to_dict())
+    assert planted_files.trials["wrapper"][0] in (folder / "report.html").read_text()
+
+
+def test_the_numbers_and_the_best(planted_files):
+    [saved] = saved_of(planted_files.directory)
+    states = planted_files.trials["state"]
+    assert saved.metrics["n_trials"] == len(states) == 12
+    assert saved.metrics["n_complete"] == (states == "COMPLETE").sum()
+    assert saved.metrics["n_failed"] == (states == "FAILED").sum()
+    assert saved.metrics["gain_over_none"] == planted_files.gain_over("none").gain
+    assert saved.best_trial_id == planted_files.best_trial.trial_id
+    assert saved.best == planted_files.best_hyperparameters
+
+
+def test_the_summary(planted_files):
+    [saved] = saved_of(planted_files.directory)
+    assert saved.summary == (planted_files.directory / "result" / "summary.md").read_text()
+    score = planted_files.trials["val_loss"][0]
+    assert f"**Best val_loss: {score:.4f}**" in saved.summary
+    assert f"| wrapper | {planted_files.best_hyperparameters['wrapper']} |" in saved.summary
+    assert "Gain over no dropout" in saved.summary
+    assert "The best model was not saved: What the tuner builds is no keras.Model." in saved.summary
+
+
+def test_a_long_summary_is_cut_between_lines():
+    text = "\n".join(f"| line {number} | value |" for number in range(1000))
+    cut = bounded(text)
+    assert len(cut) <= NOTE_LENGTH
+    lines = cut.split("\n\n")[0].splitlines()
+    assert text.splitlines()[: len(lines)] == lines
+    assert cut.endswith("(The rest is in `summary.md`.)\n")
+    assert bounded("short") == "short"
+
+
+def test_mlflow_shows_the_files(planted_files, uri):
+    client, [saved] = MlflowClient(uri), saved_of(planted_files.directory)
+    run = client.create_run(planted_files.tracking.mlflow.experiment_id).info.run_id
+    for _ in range(2):  # Twice does no harm.
+        upload_result(client, run, planted_files.directory, saved)
+    logged = {item.path for item in client.list_artifacts(run)}
+    assert logged == {*ALWAYS, "importances.json"}
+    tags = client.get_run(run).data.tags
+    assert tags["mlflow.note.content"] == saved.summary
+    assert json.loads(tags["mlflow.loggedArtifacts"]) == [{"path": "trials.json", "type": "table"}]
+
+
+def test_the_table_is_as_mlflow_writes_it(planted_files, uri):
+    client = MlflowClient(uri)
+    run = client.create_run(planted_files.tracking.mlflow.experiment_id).info.run_id
+    frame = planted_files.trials.drop(columns="mlflow_run_id")
+    client.log_table(run, frame, "trials.json")
+    artifact = f"{client.get_run(run).info.artifact_uri}/trials.json"
+    theirs = json.loads(mlflow.artifacts.load_text(artifact))
+    ours = json.loads((planted_files.directory / "result" / "trials.json").read_text())
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["random", "hyperband", "bayesian", "subclass", "rdt"])
+def test_every_tuner_leaves_a_result_and_a_model(tmp_path, uri, name):
+    class Mine(kt.RandomSearch):
+        pass
+
+    place = {"directory": tmp_path, "project_name": "p"}
+    if name == "rdt":
+        tuner = rdt.Tuner(OptunaOracle("val_loss", 2, seed=0), build, **place)
+    elif name == "hyperband":
+        tuner = kt.Hyperband(build, "val_loss", max_epochs=2, factor=2, **place)
+        tuner.oracle.max_trials = 3
+    else:
+        kinds = {"random": kt.RandomSearch, "bayesian": kt.BayesianOptimization, "subclass": Mine}
+        tuner = kinds[name](build, "val_loss", 2, **place)
+    tracking = rdt.track(tuner, experiment=f"result {name}", tracking_uri=uri)
+    search(tuner)
+    assert names(tmp_path / "p") == ALWAYS | MODELS
+    best = TuneResult(tuner, tracking).best_model()
+    loaded = keras.models.load_model(tmp_path / "p" / "result" / MODEL)
+    x, _ = data()
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), best.predict(x, verbose=0), atol=1e-6)
+    card = json.loads((tmp_path / "p" / "result" / "best_model.json").read_text())
+    assert card["trial_id"] == saved_of(tmp_path / "p")[0].best_trial_id
+    assert card["plain"]
+
+
+def test_a_tuner_without_weights_leaves_a_result(tmp_path, uri):
+    class Own(kt.Tuner):
+        def run_trial(self, trial, *args, **kwargs):
+            return {"val_loss": 1.0}
+
+    oracle = kt.oracles.RandomSearchOracle("val_loss", 1)
+    tuner = Own(oracle, build, directory=tmp_path, project_name="p")
+    rdt.track(tuner, experiment="no weights", tracking_uri=uri)
+    search(tuner)
+    assert names(tmp_path / "p") == ALWAYS
+    assert "The best model was not saved: The weights" in saved_of(tmp_path / "p")[0].summary
+
+
+def test_a_model_that_cannot_be_saved_costs_a_warning(tmp_path, uri):
+    class Strange(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = keras.layers.Dense(2)
+
+        def call(self, inputs):
+            return self.head(keras.ops.mean(inputs, 1))
+
+        def get_config(self):
+            raise ValueError("not this one")
+
+    def build_strange(hp):
+        hp.Float("rate", 0.1, 0.2)
+        model = Strange()
+        model(np.zeros((1, 5, 3)))
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    tuner = kt.RandomSearch(build_strange, "val_loss", 1, directory=tmp_path, project_name="p")
+    rdt.track(tuner, experiment="strange", tracking_uri=uri)
+    with pytest.warns(TrackingWarning, match=r"best_model.keras` was not written: .*not this one"):
+        search(tuner)
+    assert names(tmp_path / "p") == ALWAYS
+    assert len(saved_of(tmp_path / "p")) == 1
+
+
+@pytest.mark.parametrize("complete", [0, 1])
+def test_a_search_that_is_broken_off_saves_what_there_is(tmp_path, uri, complete):
+    class Breaking(Failing):
+        trials = 0
+
+        def fit(self, hp, model, *args, **kwargs):
+            self.trials += 1
+            if self.trials > complete:
+                raise KeyboardInterrupt
+            return model.fit(*args, **kwargs)
+
+    tuner = kt.RandomSearch(Breaking(), "val_loss", 3, directory=tmp_path, project_name="p")
+    experiment = f"broken off {complete}"
+    with (
+        pytest.raises(KeyboardInterrupt),
+        rdt.track(tuner, experiment=experiment, tracking_uri=uri),
+    ):
+        search(tuner)
+    assert len(saved_of(tmp_path / "p")) == complete
+    assert (tmp_path / "p" / "result").exists() == bool(complete)
+    if complete:
+        assert "Trials broken off: 1." in saved_of(tmp_path / "p")[0].summary
+        assert "2 of at most 3 trials were run." in saved_of(tmp_path / "p")[0].summary
+
+
+def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
+    for trials in (1, 2):
+        tuner = kt.RandomSearch(build, "val_loss", trials, directory=tmp_path, project_name="p")
+        rdt.track(tuner, experiment="result goes on", tracking_uri=uri)
+        search(tuner)
+        (tmp_path / "p" / "result" / "left.txt").touch()
+        (tmp_path / "p" / "result.tmp").mkdir()  # As a crash leaves it.
+        assert len(pd.read_csv(tmp_path / "p" / "result" / "trials.csv")) == trials
+    assert [saved.metrics["n_trials"] for saved in saved_of(tmp_path / "p")] == [1, 2]
+    assert "result/left.txt" not in saved_of(tmp_path / "p")[1].files
+
+
+def test_a_failure_leaves_the_earlier_result(tmp_path, uri, monkeypatch):
+    tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
+    tracking = rdt.track(tuner, experiment="result fails", tracking_uri=uri)
+    search(tuner)
+    before = (tmp_path / "p" / "result" / "trials.csv").read_text()
+    broken = TuneResult(tuner, tracking)
+    monkeypatch.setattr(TuneResult, "best_hyperparameters", property(lambda self: 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        save_result(broken)
+    assert (tmp_path / "p" / "result" / "trials.csv").read_text() == before
+
+
+def test_what_fails_in_the_end_is_a_warning_and_the_search_ends(tmp_path, uri):
+    tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
+    tracking = rdt.track(tuner, experiment="end fails", tracking_uri=uri)
+    tracking.at_end = lambda of: 1 / 0
+    with pytest.warns(TrackingWarning, match="The result was not saved: ZeroDivisionError"):
+        search(tuner)
+    assert isinstance(Journal(tracking.journal_path).read()[-1], SearchEnded)
+
+
+def test_tune_saves_the_confirmation_too(tmp_path, uri):
+    x, y = data()
+    result = rdt.tune(
+        (x, y),
+        (x, y),
+        hypermodel=build,
+        max_trials=2,
+        epochs=1,
+        confirm=1,
+        confirm_seeds=2,
+        seed=0,
+        test=(x, y),
+        experiment="result of tune",
+        tracking_uri=uri,
+        directory=tmp_path / "p",
+        register_model="digits",
+        verbose=0,
+    )
+    assert names(tmp_path / "p") == ALWAYS | MODELS | {"confirmation.csv"}
+    [saved] = saved_of(tmp_path / "p")
+    table = pd.read_csv(tmp_path / "p" / "result" / "confirmation.csv")
+    assert list(table["mean"]) == pytest.approx(list(result.confirmation.table["mean"]))
+    assert saved.metrics["confirmed"] == table["mean"][0]
+    assert all(math.isfinite(value) for value in saved.metrics.values())
+    assert "### Confirmation" in saved.summary
+    assert result.confirmation.verdict in saved.summary
+    started = Journal(tmp_path / "p" / "events.jsonl").read()[0]
+    assert started.register_model == "digits"
+    assert [each["context"] for each in started.data] == ["training", "validation", "test"]
+    assert (started.info["sampler"], started.info["pruner"]) == ("tpe", "patient_median")
