@@ -133,7 +133,7 @@ class Reported(keras.callbacks.Callback):
         """Reports."""
         metrics = {name: float(value) for name, value in logs.items()}
         began = time.perf_counter()
-        self.tracking.epoch_ended(0, epoch, metrics, 0.1)
+        self.tracking.reporter.epoch_ended(0, epoch, metrics, 0.1)
         self.times.append((time.perf_counter() - began) * 1000)
 
 

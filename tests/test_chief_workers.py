@@ -12,8 +12,10 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from recdrop_tune.tracking import Journal, SearchStarted
 from tests.chief_search import WORST, loss_of
 from tests.forks import Forks, runs
+from tests.tracked_events import image
 
 
 class Team:
@@ -114,6 +116,26 @@ def test_workers_that_die_and_one_that_comes_back(team):
     assert states == {id: expected[trial["status"]] for id, trial in trials.items()}
     assert len(told) == len(states)
     assert set(expected) == {trial["status"] for trial in trials.values()}
+    check_tracked(team, trials)
+
+
+def check_tracked(team, trials):
+    """All processes are tracked alike: the chief, which sees every epoch, writes all of it, once."""
+    found = image(f"sqlite:///{team.project.parent}/mlflow.db", "team", artifacts=False)
+    kinds = [key[0] for key in found]
+    assert kinds.count("search") == 1
+    assert found[next(key for key in found if key[0] == "search")]["status"] == "FINISHED"
+    assert kinds.count("superseded") == 2
+    runs = {key[1]: run for key, run in found.items() if key[0] == "trial"}
+    assert set(runs) == set(trials)
+    for id, run in runs.items():
+        epochs = trials[id]["metrics"]["metrics"]["val_loss"]["observations"]
+        curve = [(step, float(value)) for step, _, value in run["curves"]["val_loss"]]
+        assert curve == [(e["step"], pytest.approx(e["value"][0])) for e in epochs]
+        pruned = trials[id]["status"] == "STOPPED"
+        assert run["status"] == ("KILLED" if pruned else "FINISHED")
+    history = Journal(team.project / "events.jsonl").read()
+    assert len([event for event in history if isinstance(event, SearchStarted)]) == 1
 
 
 def test_a_chief_that_dies_and_comes_back(team):

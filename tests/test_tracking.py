@@ -586,7 +586,7 @@ def test_tracking_an_epoch_takes_less_than_a_millisecond(tmp_path, uri):
         metrics = {"loss": 0.1, "val_loss": 0.2, "accuracy": 0.5, "val_accuracy": 0.5}
         start = time.perf_counter()
         for epoch in range(100):
-            tracking.epoch_ended(0, epoch, metrics, 1.0)
+            tracking.reporter.epoch_ended(0, epoch, metrics, 1.0)
         seconds = time.perf_counter() - start
     assert seconds / 100 < 1e-3
     run_id = tracking.mlflow.run_ids[trial.trial_id]

@@ -51,7 +51,7 @@ def confirm(tuner: Any, tracking: Tracking, fit: Mapping[str, Any], plan: Confir
                 continue
             seed = confirmation_seed(plan.seed, repeat)
             total = plan.seeds * len(trials)
-            with tracking.apart(trial.trial_id, repeat, seed, total) as report:
+            with tracking.reporter.apart(trial.trial_id, repeat, seed, total) as report:
                 outcome = retrain(tuner, trial, seed, fit, plan.test)
                 keeper.offer(trial.trial_id, outcome)
                 tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}

@@ -32,8 +32,8 @@ from recdrop_tune.tracking._sync import Synced as Synced
 from recdrop_tune.tracking._sync import sync as sync
 from recdrop_tune.tracking._system_metrics import SystemMetrics as SystemMetrics
 from recdrop_tune.tracking._system_metrics import check_system_metrics as check_system_metrics
-from recdrop_tune.tracking._track import Tracking as Tracking
 from recdrop_tune.tracking._track import track as track
+from recdrop_tune.tracking._tracking import Tracking as Tracking
 
 __all__ = [
     "MODEL",

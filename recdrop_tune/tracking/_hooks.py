@@ -12,12 +12,18 @@ from recdrop_tune.tracking._kernels import kernels_of
 from recdrop_tune.tuner import MILLISECONDS, StepTimer
 
 
-class Reporter(Protocol):
-    """Whoever is told what the hooks see."""
+class Search(Protocol):
+    """Whoever is told that a search goes on, and that it is over."""
 
     def search_goes_on(self) -> None: ...
     def search_is_over(self) -> None: ...
+
+
+class Reporter(Protocol):
+    """Whoever is told of trials and trainings."""
+
     def trial_started(self, trial: Any) -> None: ...
+    def trial_reported(self, trial_id: str, metrics: dict[str, float], step: int) -> None: ...
     def trial_ended(self, trial: Any) -> None: ...
     def training_started(self) -> int: ...
     def model_built(self, parameters: int, kernel: str | None) -> None: ...
@@ -27,31 +33,39 @@ class Reporter(Protocol):
 
 
 class TrackedOracle:
-    """Stands in for an oracle, hands every call on, and reports what came of three of them.
+    """Stands in for an oracle, hands every call on, and reports what came of four of them.
 
     Reading and setting any other attribute reaches the oracle itself. What the oracle does on its
     own account does not pass through here.
 
     Args:
         oracle: The oracle.
-        reporter: Who is told.
+        search: Who is told of the search.
+        reporter: Who is told of trials.
     """
 
-    __slots__ = ("_oracle", "_reporter")
+    __slots__ = ("_oracle", "_reporter", "_search")
 
-    def __init__(self, oracle: Any, reporter: Reporter) -> None:
+    def __init__(self, oracle: Any, search: Search, reporter: Reporter) -> None:
         object.__setattr__(self, "_oracle", oracle)
+        object.__setattr__(self, "_search", search)
         object.__setattr__(self, "_reporter", reporter)
 
     def create_trial(self, tuner_id: str) -> Any:
         """Creates a trial and reports it, or the end of the search."""
-        self._reporter.search_goes_on()
+        self._search.search_goes_on()
         trial = self._oracle.create_trial(tuner_id)
         if trial.status == "RUNNING":
             self._reporter.trial_started(trial)
         elif trial.status == "STOPPED":
-            self._reporter.search_is_over()
+            self._search.search_is_over()
         return trial
+
+    def update_trial(self, trial_id: str, metrics: Any, step: int = 0) -> Any:
+        """Takes an epoch of a trial, and reports it."""
+        answer = self._oracle.update_trial(trial_id, metrics, step=step)
+        self._reporter.trial_reported(trial_id, dict(metrics), int(step))
+        return answer
 
     def end_trial(self, trial: Any) -> Any:
         """Ends a trial and reports how."""

@@ -1,0 +1,171 @@
+"""Turns what the hooks see of trials and of their trainings into events."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from recdrop_tune.oracle import first_value, objectives
+from recdrop_tune.oracle._workers import is_chief
+from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._about import tags_of
+from recdrop_tune.tracking._records import Records, fixed_names, readable
+from recdrop_tune.tuner import Tuner
+
+_STATES = {
+    "COMPLETED": events.COMPLETE,
+    "STOPPED": events.PRUNED,
+    "FAILED": events.FAILED,
+    "INVALID": events.RETRY,
+}
+
+
+class TrialReporter:
+    """Takes note of the trials of one tuner.
+
+    Args:
+        tuner: The tuner, with its own oracle.
+        records: What is known of its trials.
+        emit: Takes the events.
+    """
+
+    def __init__(self, tuner: Any, records: Records, emit: Callable[[events.Event], None]) -> None:
+        self._tuner = tuner
+        self._oracle = tuner.oracle
+        self._records = records
+        self._emit = emit
+        self._apart = False
+        self._trial_id = ""
+        self._executions = 0
+
+    @contextmanager
+    def apart(
+        self, trial_id: str, repeat: int, seed: int, total: int
+    ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
+        """Has a training that is no trial's tracked by itself.
+
+        A failure is reported and goes no further: the other trainings are worth having.
+
+        Args:
+            trial_id: The trial whose configuration is trained once more.
+            repeat: Which of its trainings it is.
+            seed: Its seed.
+            total: How many such trainings there will be.
+
+        Yields:
+            A function for its score, best epoch and metrics.
+        """
+        started, self._apart = time.perf_counter(), True
+        found: dict[str, Any] = {"score": None}
+
+        def report(score: float, best_epoch: int, metrics: dict[str, float]) -> None:
+            found.update(score=score, best_epoch=best_epoch, metrics=metrics)
+
+        try:
+            yield report
+        except Exception as error:
+            found = {"score": None, "message": f"{type(error).__name__}: {error}"}
+        finally:
+            self._apart = False
+        same: dict[str, Any] = {
+            "trial_id": trial_id,
+            "repeat": repeat,
+            "seed": seed,
+            "total": total,
+        }
+        seconds = time.perf_counter() - started
+        self._emit(events.ConfirmationEnded(**same, **found, seconds=seconds))
+
+    def trial_started(self, trial: Any) -> None:
+        """Takes note of a new trial."""
+        self._trial_id, self._executions = trial.trial_id, 0
+        order = self._oracle.start_order
+        self._emit(
+            events.TrialStarted(
+                trial_id=trial.trial_id,
+                number=order.index(trial.trial_id),
+                hyperparameters=readable(trial.hyperparameters),
+                fixed=fixed_names(trial.hyperparameters),
+                tags=tags_of(trial, self._oracle, self._tuner.tuner_id),
+            )
+        )
+
+    def trial_reported(self, trial_id: str, metrics: dict[str, float], step: int) -> None:
+        """Takes note of an epoch of which a chief knows from a worker; elsewhere the training tells of it."""
+        record = self._records.trials.get(trial_id)
+        if not is_chief() or record is None:
+            return
+        now, known = time.time(), [*record.epochs, *record.repeats]
+        last = known[-1] if known else None
+        execution = 0 if last is None else last.execution + (step <= last.epoch)
+        self._emit(
+            events.EpochEnded(
+                trial_id=trial_id,
+                epoch=step,
+                metrics={name: float(value) for name, value in metrics.items()},
+                seconds=now - record.last_sign,
+                execution=execution,
+                time=now,
+            )
+        )
+
+    def trial_ended(self, trial: Any, when: float | None = None) -> None:
+        """Takes note of a trial's end, now or at another wall-clock time."""
+        status = _STATES.get(trial.status, events.KILLED)
+        complete = status == events.COMPLETE
+        self._emit(
+            events.TrialEnded(
+                trial_id=trial.trial_id,
+                status=status,
+                score=first_value(trial, self._oracle.objective) if complete else None,
+                best_step=self._position(trial) if complete else None,
+                message=trial.message or (None if complete else self._nan_message(trial)),
+                time=time.time() if when is None else when,
+            )
+        )
+
+    def training_started(self) -> int:
+        """Counts the trainings of the current trial; returns the number of this one."""
+        self._executions += not self._apart
+        return self._executions - 1
+
+    def model_built(self, parameters: int, kernel: str | None) -> None:
+        """Takes note of the size of the current trial's model, and of its kernel."""
+        if self._apart:
+            return
+        self._emit(events.ModelBuilt(trial_id=self._trial_id, parameters=parameters, kernel=kernel))
+
+    def epoch_ended(
+        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
+    ) -> None:
+        """Takes note of an epoch of the current trial."""
+        if self._apart:
+            return
+        self._emit(
+            events.EpochEnded(
+                trial_id=self._trial_id,
+                epoch=epoch,
+                metrics=metrics,
+                seconds=seconds,
+                execution=execution,
+            )
+        )
+
+    def _position(self, trial: Any) -> int:
+        """The position of the best epoch among the trial's: this package's tuner says its number."""
+        best = int(trial.best_step or 0)
+        if not isinstance(self._tuner, Tuner):
+            return best
+        record = self._records.trials.get(trial.trial_id)
+        numbers = [each.epoch for each in record.epochs] if record else []
+        return numbers.index(best) if best in numbers else best
+
+    def _nan_message(self, trial: Any) -> str | None:
+        """Keras Tuner fails a trial whose objective is NaN without a word."""
+        if trial.score is None or not math.isnan(trial.score):
+            return None
+        name = objectives(self._oracle.objective)[0].name
+        return f"`{name}` was NaN in every epoch; try a smaller learning rate"

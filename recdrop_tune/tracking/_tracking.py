@@ -1,0 +1,175 @@
+"""`Tracking`: a search's own part in its tracking, from its beginning to its end."""
+
+from __future__ import annotations
+
+import atexit
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from recdrop_tune.oracle import objectives
+from recdrop_tune.oracle._workers import is_chief
+from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._about import about_proposals, versions
+from recdrop_tune.tracking._background import Background
+from recdrop_tune.tracking._dispatch import Dispatcher, TrackingWarning
+from recdrop_tune.tracking._journal import FILE, Journal
+from recdrop_tune.tracking._mlflow import MLflowTracker
+from recdrop_tune.tracking._records import Records, search_id
+from recdrop_tune.tracking._reporter import TrialReporter
+from recdrop_tune.tracking._stores import settle_requests
+from recdrop_tune.tracking._uris import absolute, redact
+
+# The longest that the end of a search waits for MLflow to take the last events.
+_FLUSH_SECONDS = 60.0
+_ENDED = ("COMPLETED", "STOPPED", "FAILED")
+
+
+class Tracking:
+    """The tracking of one tuner: turns what its hooks report into events. Made by `track`.
+
+    Attributes:
+        search_id: Identity of the search, kept when it goes on.
+        experiment: Name of the MLflow experiment.
+        tracking_uri: Where the runs are, without credentials.
+        mlflow: The `MLflowTracker`.
+        records: One record a trial, from all events so far, earlier sessions included.
+        reporter: Who is told of trials and trainings.
+        space: The search space as YAML.
+        info: Further parameters of the search's run.
+        data: Descriptions of the data sets.
+        register_model: A name for the best model in MLflow's registry.
+        at_end: Saves what the search found, if it is given, before the search's run ends.
+        goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
+    """
+
+    def __init__(
+        self, tuner: Any, experiment: str, uri: str, listeners: Iterable[events.Listener]
+    ) -> None:
+        settle_requests(uri)
+        journal = Journal(Path(tuner.project_dir, FILE))
+        history = journal.read()
+        self.search_id = search_id(history)
+        self.experiment = experiment
+        self.tracking_uri = redact(uri)
+        self.mlflow = MLflowTracker(uri, Journal(journal.path))
+        self.records = Records(history)
+        self.space: str | None = None
+        self.info: dict[str, Any] = {}
+        self.data: list[dict[str, Any]] = []
+        self.register_model: str | None = None
+        self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
+        self._tuner = tuner
+        self._oracle = tuner.oracle
+        what = f"MLflow at {self.tracking_uri}"
+        self._background = Background(self.mlflow, what, journal)
+        self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
+        self.goes_on_after_search = False
+        self._under_way = False
+        self._over = False
+        self.reporter = TrialReporter(tuner, self.records, self._dispatcher.emit)
+
+    @property
+    def failure(self) -> str | None:
+        """Why MLflow recorded nothing more, in one line without credentials; else `None`."""
+        return self._background.failure
+
+    @property
+    def journal_path(self) -> Path:
+        """The file that has every event, whatever became of MLflow."""
+        return self._dispatcher.journal.path
+
+    def close(self, status: str = "FINISHED") -> None:
+        """Ends the search's run, unless the search has ended it, and waits for MLflow.
+
+        Args:
+            status: `FINISHED`, `FAILED` or `KILLED`.
+        """
+        if self._under_way:
+            self._under_way = False
+            atexit.unregister(self._close_at_exit)
+            try:
+                self._save_result()
+            finally:
+                self._dispatcher.emit(events.SearchEnded(status=status))
+                self._background.flush(_FLUSH_SECONDS)
+        self._dispatcher.journal.close()
+
+    def _save_result(self) -> None:
+        if self.at_end is None:
+            return
+        try:
+            saved = self.at_end(self)
+        except Exception as failure:
+            what = f"{type(failure).__name__}: {failure}"
+            warnings.warn(f"The result was not saved: {what}", TrackingWarning, stacklevel=3)
+            return
+        if saved is not None:
+            self._dispatcher.emit(saved)
+
+    def __enter__(self) -> Self:
+        """Returns itself, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Closes with the status that the block's end calls for."""
+        if kind is None:
+            self.close()
+        else:
+            self.close("FAILED" if issubclass(kind, Exception) else "KILLED")
+
+    def search_goes_on(self) -> None:
+        """Begins the search with the first trial that is asked for."""
+        if self._under_way or (self._over and is_chief()):  # A chief tells each worker of the end.
+            return
+        self._under_way = True
+        atexit.register(self._close_at_exit)
+        self._make_up_for_a_kill()
+        objective = objectives(self._oracle.objective)[0]
+        self._dispatcher.emit(
+            events.SearchStarted(
+                search_id=self.search_id,
+                name=self._tuner.project_name,
+                experiment=self.experiment,
+                tuner=_tuner_name(self._tuner, self._oracle),
+                objective=objective.name,
+                direction=objective.direction,
+                max_trials=self._oracle.max_trials,
+                space=self.space,
+                tracking_uri=absolute(self.tracking_uri),
+                info={**about_proposals(self._oracle), **self.info, **versions()},
+                data=self.data,
+                register_model=self.register_model,
+            )
+        )
+
+    def _make_up_for_a_kill(self) -> None:
+        """Reports the ends of trials that the oracle had saved, but no event had told of."""
+        trials = getattr(self._oracle, "trials", {})  # Keras Tuner's client of a chief has none.
+        for trial_id, record in self.records.trials.items():
+            trial = trials.get(trial_id)
+            if trial is not None and record.ended is None and trial.status in _ENDED:
+                saved = Path(self._tuner.get_trial_dir(trial_id), "trial.json")
+                self.reporter.trial_ended(trial, saved.stat().st_mtime)
+
+    def search_is_over(self) -> None:
+        """Ends the search, unless something comes after it."""
+        self._over = True
+        if not self.goes_on_after_search:
+            self.close()
+
+    def _close_at_exit(self) -> None:
+        self.close("KILLED")
+
+
+def _tuner_name(tuner: Any, oracle: Any) -> str:
+    """`Hyperband`, `RandomSearch`; a plain `Tuner` is told by its oracle."""
+    name = type(tuner).__name__
+    return type(oracle).__name__ if name == "Tuner" else name
