@@ -77,7 +77,8 @@ def _has_view(client: Any, search: Any, ascending: bool) -> bool:
     id, experiment = search.data.tags["recdrop.search_id"], search.info.experiment_id
     condition = f"tags.`recdrop.search_id` = '{id}' AND tags.`recdrop.kind` = 'trial'"
     trials = client.search_runs([experiment], condition, max_results=100)
-    key, value = view_tag(id, objective, ascending, searched(trials))
+    names = searched(trials)
+    key, value = view_tag(id, objective, ascending, names, measured(trials, names))
     if client.get_experiment(experiment).tags.get(key) == value:
         return True
     try:
@@ -97,3 +98,8 @@ def searched(trials: list[Any]) -> list[str]:
     asked = [name for name in differing if name.rpartition("/")[2] in _FIRST]
     asked.sort(key=lambda name: (name.rpartition("/")[0], _FIRST.index(name.rpartition("/")[2])))
     return asked + sorted(set(differing) - set(asked))
+
+
+def measured(trials: list[Any], names: list[str]) -> list[str]:
+    """Picks the names which are metrics of every trial too."""
+    return [name for name in names if all(name in trial.data.metrics for trial in trials)]

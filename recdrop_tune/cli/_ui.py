@@ -11,7 +11,7 @@ import click
 
 from recdrop_tune.cli._pages import page_of
 from recdrop_tune.cli._server import Server, pick_port
-from recdrop_tune.cli._store import be_quick, project_folder, search_in, tracking_uri
+from recdrop_tune.cli._store import be_quick_and_quiet, project_folder, search_in, tracking_uri
 
 
 @click.command()
@@ -27,9 +27,9 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
     MLFLOW_TRACKING_URI, else in mlflow.db in the current folder. A database is served on this
     machine until Ctrl-C.
     """
+    be_quick_and_quiet()
     folder = project_folder(directory)
     store = tracking_uri(uri)
-    be_quick()
     if store.startswith(("http:", "https:")):
         show(_on_server(store, folder), no_browser)
         return

@@ -19,7 +19,11 @@ _SHARED = {"deleted": False, "isGenerated": False, "runsCountToCompare": 100}
 
 
 def view_tag(
-    search_id: str, objective: str, ascending: bool, parameters: Sequence[str]
+    search_id: str,
+    objective: str,
+    ascending: bool,
+    parameters: Sequence[str],
+    measured: Sequence[str] = (),
 ) -> tuple[str, str]:
     """Makes the view of a search's trials: best first, with their hyperparameters, and charts.
 
@@ -29,6 +33,8 @@ def view_tag(
         ascending: Whether the smallest objective is the best.
         parameters: The hyperparameters that were searched, as MLflow names them, those to look at
             first in front.
+        measured: Those of them which are metrics of every trial too. A chart leaves out a trial whose
+            parameter is `n/a` where those of others are numbers.
 
     Returns:
         Key and value of a tag for the search's experiment.
@@ -39,7 +45,7 @@ def view_tag(
             {"uuid": uuid, "name": name, "display": True, "isReordered": True, "columns": columns}
             for (uuid, name), columns in zip(_SECTIONS.items(), (1, 2), strict=True)
         ],
-        "compareRunCharts": _charts(objective, parameters),
+        "compareRunCharts": _charts(objective, parameters, measured),
         "isAccordionReordered": True,
         "hideEmptyCharts": True,
         "runsHiddenMode": "SHOW_ALL",
@@ -91,8 +97,13 @@ def _table(search_id: str, ascending: bool, parameters: Sequence[str]) -> dict[s
     }
 
 
-def _charts(objective: str, parameters: Sequence[str]) -> list[dict[str, Any]]:
-    parallel = {"selectedParams": list(parameters), "selectedMetrics": ["objective"]}
+def _charts(
+    objective: str, parameters: Sequence[str], measured: Sequence[str]
+) -> list[dict[str, Any]]:
+    parallel = {
+        "selectedParams": [name for name in parameters if name not in measured],
+        "selectedMetrics": [*measured, "objective"],  # The last one gives the lines their colours.
+    }
     curves = {"metricKey": objective, "selectedMetricKeys": [objective]}
     price = {"xaxis": _axis("train_seconds"), "yaxis": _axis("objective")}
     return [
