@@ -87,11 +87,11 @@ class MLflowServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, how)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(10)
+            self._process.wait(5)
         # Whoever is left of the group: it must not hold the port, nor outlive the test.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(5)
         self._process = None
         deadline = time.monotonic() + 10
         while self.answers():

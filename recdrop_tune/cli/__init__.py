@@ -1,0 +1,5 @@
+"""The command `recdrop-tune`. A command is a file, which imports what it needs when it is run."""
+
+from recdrop_tune.cli._main import main as main
+
+__all__ = ["main"]

@@ -1,0 +1,18 @@
+"""The group of commands."""
+
+from __future__ import annotations
+
+import click
+
+from recdrop_tune.cli._sync import sync
+from recdrop_tune.cli._ui import ui
+
+
+@click.group()
+@click.version_option(package_name="recdrop-tune")
+def main() -> None:
+    """Finds which recurrent dropout, where, and how much."""
+
+
+main.add_command(sync)
+main.add_command(ui)

@@ -1,0 +1,66 @@
+"""Which search a command is about, and where its runs are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+EVENTS = "events.jsonl"
+RUNS = Path("recdrop_runs")
+"""Where searches have their project folders by default."""
+
+
+def project_folder(directory: Path | None) -> Path | None:
+    """Returns the folder of a search: the one given, else the newest one in `recdrop_runs`.
+
+    Raises:
+        click.ClickException: The one given is not the folder of a search.
+    """
+    if directory is None:
+        folders = [path.parent for path in RUNS.glob(f"*/{EVENTS}")]
+        return max(folders, key=lambda folder: (folder / EVENTS).stat().st_mtime, default=None)
+    if not directory.is_dir():
+        raise click.ClickException(f"There is no folder {directory}.")
+    if not (directory / EVENTS).exists():
+        raise click.ClickException(
+            f"The folder {directory} holds no search of recdrop-tune: it has no {EVENTS}."
+        )
+    return directory
+
+
+def search_in(folder: Path) -> str:
+    """Reads which search a folder belongs to.
+
+    Raises:
+        click.ClickException: Its events do not say.
+    """
+    from recdrop_tune.tracking import Journal, SearchStarted
+
+    for event in Journal(folder / EVENTS).read():
+        if isinstance(event, SearchStarted):
+            return event.search_id
+    raise click.ClickException(f"No search has been started in {folder}.")
+
+
+def tracking_uri(given: str | None) -> str:
+    """Returns the tracking URI to use, as `tune` would.
+
+    Raises:
+        click.ClickException: It is none that MLflow 3 can work with.
+    """
+    from recdrop_tune.errors import InvalidArgumentError
+    from recdrop_tune.tracking._uris import resolve_uri
+
+    try:
+        return resolve_uri(given)
+    except InvalidArgumentError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def be_quick_and_quiet() -> None:
+    """Has MLflow's client give up within seconds, not four minutes, and TensorFlow report no devices."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name, value in (("MAX_RETRIES", "1"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT", "20")):
+        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)

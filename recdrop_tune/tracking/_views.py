@@ -1,0 +1,135 @@
+"""A view of a search for MLflow's runs page: its columns, order and charts, kept as a tag of the experiment.
+
+By itself the page shows no parameter, no metric, and the charts of ten runs. What it shows is otherwise
+kept in the browser; but the page can share a view, and then keeps it in a tag of the experiment and its
+key in the address. The form of that tag is that of MLflow 3.17's pages, not a documented interface.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from recdrop_tune.tracking._links import leaderboard_url
+
+_TAG = "mlflow.sharedViewState."
+_SECTIONS = {"search": "What was tried, and what came of it", "training": "Training"}
+_SHARED = {"deleted": False, "isGenerated": False, "runsCountToCompare": 100}
+
+
+def view_tag(
+    search_id: str,
+    objective: str,
+    ascending: bool,
+    parameters: Sequence[str],
+    measured: Sequence[str] = (),
+) -> tuple[str, str]:
+    """Makes the view of a search's trials: best first, with their hyperparameters, and charts.
+
+    Args:
+        search_id: The search.
+        objective: Name of the objective: the metric whose curves are drawn.
+        ascending: Whether the smallest objective is the best.
+        parameters: The hyperparameters that were searched, as MLflow names them, those to look at
+            first in front.
+        measured: Those of them which are metrics of every trial too. A chart leaves out a trial whose
+            parameter is `n/a` where those of others are numbers.
+
+    Returns:
+        Key and value of a tag for the search's experiment.
+    """
+    state = {
+        **_table(search_id, ascending, parameters),
+        "compareRunSections": [
+            {"uuid": uuid, "name": name, "display": True, "isReordered": True, "columns": columns}
+            for (uuid, name), columns in zip(_SECTIONS.items(), (1, 2), strict=True)
+        ],
+        "compareRunCharts": _charts(objective, parameters, measured),
+        "isAccordionReordered": True,
+        "hideEmptyCharts": True,
+        "runsHiddenMode": "SHOW_ALL",
+    }
+    return _TAG + _key(search_id), json.dumps(state)
+
+
+def view_url(
+    uri: str, experiment_id: str, search_id: str, ascending: bool, charts: bool = False
+) -> str | None:
+    """Returns the address of a view that the experiment has.
+
+    Args:
+        uri: Tracking URI of the server, redacted.
+        experiment_id: The experiment.
+        search_id: The search.
+        ascending: Whether the smallest objective is the best.
+        charts: Whether to show the charts in place of the table.
+    """
+    plain = leaderboard_url(uri, experiment_id, search_id, ascending)
+    if plain is None:
+        return None
+    # With a filter or an order in the address, the page would leave the view alone.
+    page = plain.partition("?")[0]
+    mode = "&compareRunsMode=CHART" if charts else ""
+    return f"{page}?workflowType=machine_learning&viewStateShareKey={_key(search_id)}{mode}"
+
+
+def _key(search_id: str) -> str:
+    return f"recdrop-{search_id}"
+
+
+def _table(search_id: str, ascending: bool, parameters: Sequence[str]) -> dict[str, Any]:
+    metrics = [f"metrics.`{name}`" for name in ("objective", "best_epoch", "train_seconds")]
+    searched = [f"params.`{name}`" for name in parameters]
+    order = ["attributes.`Run Name`", metrics[0], *searched, *metrics[1:]]
+    kind = f"tags.`recdrop.search_id` = '{search_id}' AND tags.`recdrop.kind` = 'trial'"
+    return {
+        "searchFilter": kind,
+        "orderByKey": metrics[0],
+        "orderByAsc": ascending,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": [*metrics, *searched],
+        "columnOrder": [*order, "runDateAndNestInfo", "duration"],
+        "columnWidths": {"attributes.`Run Name`": 300},
+    }
+
+
+def _charts(
+    objective: str, parameters: Sequence[str], measured: Sequence[str]
+) -> list[dict[str, Any]]:
+    parallel = {
+        "selectedParams": [name for name in parameters if name not in measured],
+        "selectedMetrics": [*measured, "objective"],  # The last one gives the lines their colours.
+    }
+    curves = {"metricKey": objective, "selectedMetricKeys": [objective]}
+    price = {"xaxis": _axis("train_seconds"), "yaxis": _axis("objective")}
+    return [
+        _chart("PARALLEL", "search", {**parallel, "showAllRuns": True}),
+        _chart("LINE", "training", {**curves, **_LINE}),
+        _chart("SCATTER", "training", price),
+    ]
+
+
+def _chart(kind: str, section: str, options: dict[str, Any]) -> dict[str, Any]:
+    uuid = f"{section}-{kind.lower()}"
+    return {"type": kind, "uuid": uuid, "metricSectionId": section, **_SHARED, **options}
+
+
+def _axis(metric: str) -> dict[str, str]:
+    return {"key": metric, "type": "METRIC"}
+
+
+_LINE = {
+    "lineSmoothness": 0,
+    "scaleType": "linear",
+    "xAxisKey": "step",
+    "xAxisScaleType": "linear",
+    "yAxisKey": "metric",
+    "yAxisExpressions": [],
+    "selectedXAxisMetricKey": "",
+    "useGlobalLineChartConfig": True,
+    "useGlobalXaxisKey": True,
+}

@@ -1,0 +1,203 @@
+"""Tests for `recdrop-tune ui`: the command as a process, with real servers on loopback."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import keras_tuner as kt
+import pytest
+from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
+
+from recdrop_tune.cli import main
+from recdrop_tune.cli._pages import measured, searched
+from recdrop_tune.cli._server import pick_port
+from recdrop_tune.tracking import track
+from tests.mlflow_server import free_port, mlflow_server
+from tests.small_search import build, data
+
+
+def search(folder, uri, name="speech"):
+    tuner = kt.RandomSearch(build, "val_loss", 3, seed=5, directory=folder, project_name=name)
+    tracking = track(tuner, experiment="tracked", tracking_uri=uri)
+    x, y = data()
+    tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
+    return tracking
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder as a search leaves it: `mlflow.db` and `recdrop_runs/speech`."""
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def tracking(place):
+    return search(place / "recdrop_runs", f"sqlite:///{place}/mlflow.db")
+
+
+@contextmanager
+def running(place, *arguments):
+    """Runs the command until the address is out; ends it with Ctrl-C if it still runs."""
+    command = [sys.executable, "-m", "recdrop_tune.cli", "ui", "--no-browser", *arguments]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    process = subprocess.Popen(
+        command,
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        printed = ""
+        while not re.search(r"^http.*\n", printed, re.M):
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        yield process, re.search(r"^http\S+", printed, re.M)[0]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def answers(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def run(*arguments):
+    done = CliRunner().invoke(main, ["ui", "--no-browser", *map(str, arguments)])
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_database_is_served_until_it_is_ended(place, tracking, end):
+    port = free_port()
+    folder = [] if end == signal.SIGINT else [str(place / "recdrop_runs" / "speech")]
+    with running(place, *folder, "--port", str(port)) as (process, url):
+        key = f"recdrop-{tracking.search_id}"
+        page = f"http://127.0.0.1:{port}/#/experiments/{tracking.mlflow.experiment_id}/runs"
+        assert url == f"{page}?workflowType=machine_learning&viewStateShareKey={key}"
+        client = MlflowClient(f"http://127.0.0.1:{port}")
+        tags = client.get_experiment(tracking.mlflow.experiment_id).tags
+        assert (
+            f"tags.`recdrop.search_id` = '{tracking.search_id}'"
+            in tags[f"mlflow.sharedViewState.{key}"]
+        )
+        process.send_signal(end)
+        assert process.wait(60) == (0 if end == signal.SIGINT else 128 + signal.SIGTERM)
+        assert not answers(port)
+
+
+def test_a_server_is_only_pointed_at(tmp_path):
+    with mlflow_server(tmp_path) as server:
+        code, output = run("--tracking-uri", server.uri)
+        assert code == 1
+        assert output.startswith(f"Error: There is no search of recdrop-tune in {server.uri}.")
+        search(tmp_path, server.uri, "older")
+        newest = search(tmp_path, server.uri, "newer")
+        with running(tmp_path, "--tracking-uri", server.uri) as (process, url):
+            assert url.startswith(f"{server.uri}/#/experiments/{newest.mlflow.experiment_id}/runs?")
+            assert url.endswith(f"viewStateShareKey=recdrop-{newest.search_id}")
+            assert process.wait(60) == 0
+        assert server.answers()
+
+
+def test_a_search_that_is_not_in_the_store(tmp_path, place, tracking):
+    with mlflow_server(tmp_path) as server:
+        other = place / "recdrop_runs" / "speech"
+        code, output = run(other, "--tracking-uri", server.uri)
+    assert code == 1
+    assert "no run of this search" in output
+    assert "`--tracking-uri`" in output
+
+
+def test_nothing_answers(place, tracking):
+    uri = f"http://ann:secret@127.0.0.1:{free_port()}"
+    started = time.monotonic()
+    code, output = run("--tracking-uri", uri)
+    assert code == 1
+    assert "Nothing answers at http://***@127.0.0.1" in output
+    assert "secret" not in output
+    assert time.monotonic() - started < 10
+
+
+def test_a_damaged_database(tmp_path):
+    (tmp_path / "mlflow.db").write_text("nothing that sqlite knows")
+    code, output = run("--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    assert code == 1
+    assert "MLflow's server could not be started" in output
+    assert "file is not a database" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "Error: There is no folder nowhere.\n"),
+        (["."], "Error: The folder . holds no search of recdrop-tune: it has no events.jsonl.\n"),
+        (["empty"], "Error: No search has been started in empty.\n"),
+        ([], "Error: There is no database {0}/mlflow.db. Call this in the folder of your search"),
+        (["--tracking-uri", "mlruns"], "Error: Invalid value received for argument `tracking_uri`"),
+        (
+            ["--tracking-uri", "databricks"],
+            "Error: databricks cannot be served: open its own pages.",
+        ),
+    ],
+)
+def test_wrong_places(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if arguments == ["empty"]:
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "empty" / "events.jsonl").touch()
+        arguments = ["empty", "--tracking-uri", "http://127.0.0.1:1"]
+        message = "Error: Nothing answers at http://127.0.0.1:1"
+    code, output = run(*arguments)
+    assert code == 1
+    assert output.startswith(message.format(tmp_path))
+
+
+def test_a_port_that_is_taken(place, tracking, monkeypatch):
+    monkeypatch.chdir(place)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert run("--port", port) == (
+            1,
+            f"Error: Port {port} is taken. Give another `--port`, or leave it out for a free one.\n",
+        )
+
+
+def test_the_next_free_port(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setattr("recdrop_tune.cli._server._FIRST", port)
+        assert port < pick_port(None) < port + 100
+
+
+def test_help_is_fast():
+    code = (
+        "import sys, recdrop_tune.cli; print([m for m in ('mlflow', 'keras') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    output = CliRunner().invoke(main, ["--help"]).output
+    assert "ui  Opens MLflow's pages on the trials of a search, best first." in output
+
+
+def test_what_is_searched(place, tracking):
+    client = MlflowClient(f"sqlite:///{place}/mlflow.db")
+    trials = client.search_runs([tracking.mlflow.experiment_id], "tags.`recdrop.kind` = 'trial'")
+    names = searched(trials)
+    assert names == ["wrapper", "placement", "rate"]
+    assert measured(trials, ["objective", "rate", "no such"]) == ["objective"]

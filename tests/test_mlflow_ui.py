@@ -1,0 +1,251 @@
+"""What a user sees of a search in MLflow's pages: a real search, a real server, a real browser."""
+
+import io
+import json
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+import recdrop_tune as rdt
+from recdrop_tune.cli._pages import measured, page_of, searched
+from tests.browser import running_browser
+from tests.mlflow_server import mlflow_server
+
+pytestmark = pytest.mark.heavy
+
+EPOCHS = 3
+SPACE = {
+    "cell": "lstm",
+    "units": 4,
+    "wrapper": ["none", "native", "recurrent", "variational", "zoneout"],
+    "placement": ["input", "recurrent", "input+recurrent"],
+    "rate": {"min": 0.1, "max": 0.5, "step": 0.1},
+    "learning_rate": {"min": 1e-3, "max": 1e-1, "log": True},
+}
+RATE = "learning_rate"
+NAME = "attributes.`Run Name`"
+CARD = "[data-testid='experiment-view-compare-runs-card']:has(h4[title='{}'])"
+
+
+class Breaking(rdt.SequenceClassifier):
+    """A hypermodel whose trials with Keras's own dropout fail; one of them is a baseline."""
+
+    def fit(self, hp, model, *args, **kwargs):
+        if hp["wrapper"] == "native":
+            raise ValueError("the loss went to the moon")
+        return super().fit(hp, model, *args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory, server):
+    x = np.random.default_rng(0).normal(size=(48, 6, 3)).astype("float32")
+    data = (x, (x.sum((1, 2)) > 0).astype("int64"))
+    found = rdt.tune(
+        data,
+        data,
+        hypermodel=Breaking.from_data(data, SPACE),
+        max_trials=10,
+        epochs=EPOCHS,
+        sampler="random",
+        seed=3,
+        experiment="pages",
+        tracking_uri=server.uri,
+        directory=tmp_path_factory.mktemp("search") / "speech",
+        verbose=0,
+    )
+    _publish(found, server, tmp_path_factory.mktemp("report"))
+    return found
+
+
+def _publish(found, server, folder):
+    """Puts report and summary on the search's run, where `tune` has not done so."""
+    client, parent = MlflowClient(server.uri), found.tracking.mlflow.parent_run_id
+    if not client.list_artifacts(parent, "result"):
+        found.report(folder / "report.html")
+        client.log_artifact(parent, str(folder / "report.html"), "result")
+    if "mlflow.note.content" not in client.get_run(parent).data.tags:
+        client.set_tag(parent, "mlflow.note.content", found.summary().partition("\n\n")[0])
+
+
+@pytest.fixture(scope="module")
+def browser(server):
+    with running_browser() as window:
+        window.open(f"{server.uri}/#/experiments?workflowType=machine_learning")
+        window.click(
+            "button[aria-label='Close']"
+        )  # The assistant, which takes a third of the page.
+        yield window
+
+
+@pytest.fixture(scope="module")
+def runs(result, server):
+    """The runs of the trials, best first; those that failed last."""
+    client = MlflowClient(server.uri)
+    condition = f"tags.`recdrop.search_id` = '{result.tracking.search_id}'"
+    found = client.search_runs(
+        [result.tracking.mlflow.experiment_id],
+        f"{condition} AND tags.`recdrop.kind` = 'trial'",
+        order_by=["metrics.`objective` ASC"],
+    )
+    assert len(found) == len(result.trials)
+    return list(found)
+
+
+@pytest.fixture(scope="module")
+def view(result, server, runs):
+    """The address that `recdrop-tune ui` opens."""
+    return page_of(server.uri, result.tracking.search_id, server.uri)
+
+
+@pytest.fixture(scope="module")
+def completed(result):
+    """The completed trials, best first."""
+    trials = result.trials
+    trials = trials[trials["state"] == "COMPLETE"].sort_values("val_loss")
+    assert 3 <= len(trials) < len(result.trials)
+    return trials
+
+
+def page(server, result, path):
+    where = f"{server.uri}/#/experiments/{result.tracking.mlflow.experiment_id}/runs{path}"
+    return f"{where}?workflowType=machine_learning"
+
+
+def rows(browser):
+    """The rows of the table of runs from top to bottom, each a dict by column from left to right."""
+    cells = browser.driver.execute_script(
+        "return [...document.querySelectorAll('.ag-row .ag-cell')].map(cell => ["
+        "Number(cell.closest('.ag-row').getAttribute('row-index')), cell.getBoundingClientRect().x,"
+        "cell.getAttribute('col-id'), cell.innerText.trim().split('\\n').pop()])"
+    )
+    found = {}
+    for index, _, column, text in sorted(cells):
+        found.setdefault(index, {})[column] = text
+    return [found[index] for index in sorted(found)]
+
+
+def wait_for_rows(browser, count):
+    def complete():
+        found = rows(browser)
+        return found if len(found) == count and all(row.get(NAME) for row in found) else None
+
+    return browser.wait(complete, f"table of {count} runs")
+
+
+def has_coloured_lines(browser, css):
+    """Looks for coloured pixels in the middle of an element: lines between axes, and no legend."""
+    picture = Image.open(io.BytesIO(browser.find(css).screenshot_as_png)).convert("HSV")
+    width, height = picture.size
+    middle = picture.crop((width // 4, height // 4, width * 3 // 5, height))
+    return int((np.asarray(middle)[..., 1] > 60).sum()) > 100  # Axes and words are grey.
+
+
+def wait_for_points(browser, title, count):
+    """Waits until the chart of this title has as many points."""
+    browser.find(CARD.format(title))
+    css = f"{CARD.format(title)} .scatterlayer path.point"
+    browser.wait(lambda: browser.count(css) == count, f"{count} points of {title}")
+
+
+def test_runs_table_shows_the_search_and_unfolded_its_trials(browser, server, result):
+    browser.open(page(server, result, ""))
+    [parent] = wait_for_rows(browser, 1)
+    assert parent[NAME] == "speech"
+    browser.click(".ag-row button[data-component-id*='runnamecellrenderer']")
+    names = [row[NAME] for row in wait_for_rows(browser, 1 + len(result.trials))]
+    assert names[0] == "speech"
+    for _, trial in result.trials.iterrows():
+        asked = [trial[key] for key in ("wrapper", "placement", "rate")]
+        words = [str(value) for value in asked if pd.notna(value)]
+        assert " ".join([f"{trial['number']:04d}", *words]) in names
+
+
+def test_plain_leaderboard_has_the_trials_alone_best_first(browser, result, completed):
+    browser.open(result.ui_url)
+    names = [row[NAME] for row in wait_for_rows(browser, len(result.trials))]
+    assert "speech" not in names
+    assert [int(name[:4]) for name in names][: len(completed)] == completed["number"].tolist()
+
+
+def test_view_has_columns_for_what_was_tried_and_what_came_of_it(browser, view, result, completed):
+    browser.open(view)
+    table = wait_for_rows(browser, len(result.trials))
+    for row, (_, trial) in zip(table, completed.iterrows(), strict=False):
+        assert int(row[NAME][:4]) == trial["number"]
+        assert float(row["metrics.`objective`"]) == pytest.approx(trial["val_loss"])
+        assert row["params.`wrapper`"] == trial["wrapper"]
+        if trial["wrapper"] == "none":
+            assert row["params.`rate`"] == row["params.`placement`"] == "n/a"
+        else:
+            assert row["params.`placement`"] == trial["placement"]
+            assert float(row["params.`rate`"]) == pytest.approx(trial["rate"])
+    columns = [name for name in table[0] if name.startswith("params.")]
+    assert columns == [f"params.`{name}`" for name in ("wrapper", "placement", "rate", RATE)]
+
+
+def test_view_draws_all_trials(browser, view, runs, completed):
+    browser.open(f"{view}&compareRunsMode=CHART")
+    parallel = CARD.format("Parallel Coordinates")
+    browser.wait(lambda: has_coloured_lines(browser, f"{parallel} .parcoords"), "coloured lines")
+    axes = set(browser.all_texts(f"{parallel} text.label"))
+    assert axes == {"wrapper", "placement", "rate", "learning_rate", "objective"}
+    # A parameter that is a number here and `n/a` there costs a trial its line, a metric does not.
+    drawn = completed if measured(runs, ["rate"]) else completed[completed["wrapper"] != "none"]
+    assert set(drawn["wrapper"]) <= set(browser.all_texts(f"{parallel} .tick text"))
+    wait_for_points(browser, "val_loss", len(completed) * EPOCHS)
+    wait_for_points(browser, "train_seconds vs. objective", len(completed))
+
+
+def test_compare_page_draws_parallel_coordinates(browser, server, result, runs, completed):
+    ids = [run.info.run_id for run in runs if "objective" in run.data.metrics]
+    where = quote(json.dumps([result.tracking.mlflow.experiment_id]))
+    browser.open(f"{server.uri}/#/compare-runs?runs={quote(json.dumps(ids))}&experiments={where}")
+    browser.wait_for_text(f"Comparing {len(completed)} Runs from 1 Experiment")
+    chosen = sorted(searched([run for run in runs if run.info.run_id in ids]))[:3]
+    axes = ".parcoords .axis-title"
+    browser.wait(lambda: browser.all_texts(axes)[:3] == chosen, f"axes {chosen}")
+    browser.wait(lambda: has_coloured_lines(browser, ".js-plotly-plot"), "coloured lines")
+
+
+def test_page_of_a_trial_shows_its_curves(browser, server, result, runs):
+    best = runs[0]
+    browser.open(page(server, result, f"/{best.info.run_id}/model-metrics"))
+    browser.wait_for_text(best.info.run_name)
+    wait_for_points(browser, "loss", EPOCHS)
+    browser.find("input[placeholder='Search metric charts']").send_keys("val_loss")
+    wait_for_points(browser, "val_loss", EPOCHS)
+
+
+def test_page_of_a_failed_trial_says_why(browser, server, result, runs):
+    failed = next(run for run in runs if run.info.status == "FAILED")
+    browser.open(page(server, result, f"/{failed.info.run_id}/artifacts/error.txt"))
+    browser.wait_for_text("ValueError: the loss went to the moon")
+
+
+def test_page_of_the_search_shows_its_summary(browser, server, result, completed):
+    browser.open(page(server, result, f"/{result.tracking.mlflow.parent_run_id}"))
+    browser.wait_for_text("Description", "Best val_loss", f"{completed['val_loss'].min():.4g}")
+
+
+def test_report_opens_in_the_page(browser, server, result, completed):
+    parent = result.tracking.mlflow.parent_run_id
+    browser.open(page(server, result, f"/{parent}/artifacts/result/report.html"))
+    browser.driver.switch_to.frame(browser.find("iframe"))
+    try:
+        browser.wait_for_text("Best configuration", f"{completed['val_loss'].min():.4g}")
+        plots = browser.count(".js-plotly-plot")
+        browser.wait(lambda: browser.count(".js-plotly-plot .main-svg") >= plots > 0, "plots")
+        # Names and values are apart only for the eye.
+        assert "".join(["wrapper", completed.iloc[0]["wrapper"]]) in browser.text().replace(" ", "")
+    finally:
+        browser.driver.switch_to.default_content()
