@@ -6,7 +6,7 @@ import shlex
 import sys
 from urllib.parse import quote
 
-from recdrop_tune.tracking._uris import HIDDEN, absolute, sqlite_path
+from recdrop_tune.tracking._uris import HIDDEN, absolute, is_server, sqlite_path
 
 _LOCAL = "http://127.0.0.1:5000"
 
@@ -21,7 +21,7 @@ def ui_command(uri: str) -> str | None:
         The command; `None` where a server shows them already, where the runs are in memory, and
         where the command would need what is not shown of the URI.
     """
-    if _is_server(uri) or HIDDEN in uri:
+    if is_server(uri) or HIDDEN in uri:
         return None
     if uri.startswith("sqlite") and sqlite_path(uri) is None:
         return None
@@ -45,9 +45,9 @@ def leaderboard_url(
     Returns:
         The address; `None` without an experiment, and for Databricks, whose pages are its own.
     """
-    if experiment_id is None or (_is_server(uri) and not uri.startswith("http")):
+    if experiment_id is None or (is_server(uri) and not uri.startswith("http")):
         return None
-    host = uri.replace(f"{HIDDEN}@", "").rstrip("/") if _is_server(uri) else _LOCAL
+    host = uri.replace(f"{HIDDEN}@", "").rstrip("/") if is_server(uri) else _LOCAL
     query = {
         "workflowType": "machine_learning",
         "searchFilter": f"tags.`recdrop.search_id` = '{search_id}' AND tags.`recdrop.kind` = 'trial'",
@@ -56,7 +56,3 @@ def leaderboard_url(
     }
     words = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
     return f"{host}/#/experiments/{experiment_id}/runs?{words}"
-
-
-def _is_server(uri: str) -> bool:
-    return uri.partition(":")[0] in ("http", "https", "databricks", "databricks-uc", "uc")

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -16,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.tracking._datasets import dataset_inputs
 from recdrop_tune.tracking._names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
-from recdrop_tune.tracking._uris import sqlite_path
+from recdrop_tune.tracking._uris import is_server, sqlite_path
 
 _logger = logging.getLogger(__name__)
 
@@ -157,12 +158,13 @@ class Runs:
         return str(found.experiment_id)
 
     def _folder(self, experiment: str) -> str | None:
-        """By default artifacts of a sqlite store go to the working directory; keep them by the file."""
-        database = sqlite_path(self._uri)
-        if database is None:
+        """By default a database's artifacts go to `mlruns`, which MLflow 3 takes for an old store."""
+        if is_server(self._uri):
             return None
+        database = sqlite_path(self._uri)
+        folder = Path.cwd() if database is None else database.parent
         name = re.sub(r"[^\w.-]", "_", experiment)
-        return (database.parent / "mlartifacts" / name).as_uri()
+        return (folder / "mlartifacts" / name).as_uri()
 
 
 @contextlib.contextmanager

@@ -67,6 +67,11 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(match[1]).resolve()
 
 
+def is_server(uri: str) -> bool:
+    """Says whether a URI is that of a server, which has pages of its own, rather than a database's."""
+    return uri.partition(":")[0] in ("http", "https", "databricks", "databricks-uc", "uc")
+
+
 def absolute(uri: str) -> str:
     """Makes a URI the same in every folder: that of a sqlite file has an absolute path."""
     path = sqlite_path(uri)

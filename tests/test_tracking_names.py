@@ -1,0 +1,138 @@
+"""Names and values that MLflow refuses, or would show badly: everything that is given is in its runs."""
+
+import gc
+import math
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy
+from mlflow.tracking import MlflowClient
+
+import recdrop_tune as rdt
+from recdrop_tune.tracking import EpochEnded, Journal, SearchStarted, TrialStarted
+from recdrop_tune.tracking._names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
+from recdrop_tune.tracking._stores import prepare
+from recdrop_tune.tracking._uris import redact
+from tests.postgres import running_server
+from tests.small_search import build, data
+from tests.tracked_events import Sender, ended, started, trial
+
+NAMES = [
+    "top 5% (val)[x]",
+    "a%",
+    "a[",
+    "a_",
+    "/etc/passwd",
+    "../../x",
+    "a//b",
+    "a/./b",
+    "a/",
+    ".",
+    "..",
+    "",
+    "tune/../rate",
+    "naïve Größe",
+    "损失",
+    "x" * 400,
+    "x" * 399 + "y",
+    "line\nbreak",
+    "enc:rate",
+    " ",
+]
+
+
+def test_every_name_finds_its_way(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare(uri)
+    sender = Sender(tmp_path, uri)
+    values = dict.fromkeys(NAMES, 0.5)
+    sender.send(
+        started(experiment="100 % / [new] ../x"),
+        TrialStarted(trial_id="0", number=0, hyperparameters=values),
+        EpochEnded(trial_id="0", epoch=0, metrics=values, seconds=1.0),
+        *trial(1),
+        ended(),
+    )
+    assert sender.background.failure is None
+    run = MlflowClient(uri).get_run(sender.tracker.run_ids["0"])
+    names = clean_names(NAMES)
+    assert len(set(names.values())) == len(NAMES)
+    assert run.data.params == dict.fromkeys(names.values(), "0.5")
+    assert run.data.metrics == dict.fromkeys(names.values(), 0.5)
+    assert max(map(len, names.values())) == LONGEST_NAME
+    assert names["a_"] == "a_"  # A good name stays, whoever else would be called so.
+
+
+@pytest.mark.parametrize(("name", "cleaned"), [("rate", "rate"), ("a b/c.d-e:f", "a b/c.d-e:f")])
+def test_good_names_stay(name, cleaned):
+    assert clean(name) == cleaned
+
+
+def test_values_that_are_too_long_are_cut(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare(uri)
+    sender = Sender(tmp_path, uri)
+    long = {f"layers_{number}": "x" * 9000 for number in range(150)}
+    first = TrialStarted(trial_id="0", number=0, hyperparameters=long, tags={"note": "y" * 9000})
+    sender.send(started(space="z" * 9000), first, *trial(1, status="FAILED"), ended())
+    assert sender.background.failure is None
+    run = MlflowClient(uri).get_run(sender.tracker.run_ids["0"])
+    assert run.data.params == {name: parameter("x" * 9000) for name in long}
+    assert run.data.tags["note"] == tag("y" * 9000)
+    assert run.data.tags["note"].endswith("y…")
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_no_number_is_none_for_charts_either(tmp_path, value):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare(uri)
+    sender = Sender(tmp_path, uri)
+    begin, built, *_ = trial(0)
+    epochs = [
+        EpochEnded(trial_id="0", epoch=epoch, metrics={"loss": each}, seconds=1.0)
+        for epoch, each in enumerate([1.0, value])
+    ]
+    sender.send(started(), begin, built, *epochs, ended())
+    assert sender.background.failure is None
+    curve = MlflowClient(uri).get_metric_history(sender.tracker.run_ids["0"], "loss")
+    assert curve[0].value == 1.0
+    assert math.isnan(curve[1].value)
+    assert math.isnan(metric(value))
+
+
+def test_a_password_is_nowhere(tmp_path, capfd, monkeypatch):
+    """Neither in a file of the search, nor in MLflow, nor in anything that is printed."""
+    monkeypatch.chdir(tmp_path)
+    with running_server() as uri:
+        secret = urlsplit(uri).password
+        result = rdt.tune(
+            data(),
+            data(),
+            hypermodel=build,
+            max_trials=2,
+            epochs=1,
+            directory="search",
+            experiment="secret",
+            tracking_uri=uri,
+        )
+        print(result.summary())
+        assert result.tracking.failure is None
+        client = MlflowClient(uri)
+        runs = client.search_runs([client.get_experiment_by_name("secret").experiment_id])
+        assert len(runs) == 3
+        assert secret not in str([run.to_dictionary() for run in runs])
+        close_connections()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"events.jsonl", "report.html"} <= {path.name for path in files}
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []
+    assert secret not in "".join(capfd.readouterr())
+    history = Journal("search/events.jsonl").read()
+    begin = next(event for event in history if isinstance(event, SearchStarted))
+    assert begin.tracking_uri == redact(uri)
+
+
+def close_connections():
+    """SQLAlchemy leaves it to the end of the process."""
+    for each in gc.get_objects():
+        if isinstance(each, sqlalchemy.Engine) and each.dialect.name == "postgresql":
+            each.dispose()
