@@ -17,7 +17,6 @@ from recdrop_tune.errors import invalid_argument
 from recdrop_tune.tracking._result_files import MODEL, MODEL_CARD, RESULT
 
 _NAME = "best_model"
-_AWAIT_SECONDS = 60
 
 
 def log_model(
@@ -172,7 +171,8 @@ def _register(client: Any, model: Any, run_id: str, name: str, alias: str) -> No
     if known:
         version = known[0].version
     else:
-        how = {"model_id": model.model_id, "await_creation_for": _AWAIT_SECONDS}
+        # Only Databricks takes its time to make a version, and nothing here has to wait for it.
+        how = {"model_id": model.model_id, "await_creation_for": 0}
         version = client.create_model_version(name, source, run_id, **how).version
         # By this tag MLflow's page of the model leads to the version.
         entry = json.dumps([{"name": name, "version": version}])
