@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+import click
 import keras_tuner as kt
 import pytest
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.cli import main
 from recdrop_tune.cli._pages import measured, searched
 from recdrop_tune.cli._server import pick_port
+from recdrop_tune.cli._store import search_in
 from recdrop_tune.tracking import track
 from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
@@ -95,11 +97,14 @@ def test_a_database_is_served_until_it_is_ended(place, tracking, end):
         assert not answers(port)
 
 
-def test_a_server_is_only_pointed_at(tmp_path):
+def test_a_server_is_only_pointed_at(tmp_path, place, tracking):
     with mlflow_server(tmp_path) as server:
         code, output = run("--tracking-uri", server.uri)
         assert code == 1
         assert output.startswith(f"Error: There is no search of recdrop-tune in {server.uri}.")
+        code, output = run(place / "recdrop_runs" / "speech", "--tracking-uri", server.uri)
+        assert code == 1
+        assert output.startswith(f"Error: There is no run of this search in {server.uri}.")
         search(tmp_path, server.uri, "older")
         newest = search(tmp_path, server.uri, "newer")
         with running(tmp_path, "--tracking-uri", server.uri) as (process, url):
@@ -107,15 +112,6 @@ def test_a_server_is_only_pointed_at(tmp_path):
             assert url.endswith(f"viewStateShareKey=recdrop-{newest.search_id}")
             assert process.wait(60) == 0
         assert server.answers()
-
-
-def test_a_search_that_is_not_in_the_store(tmp_path, place, tracking):
-    with mlflow_server(tmp_path) as server:
-        other = place / "recdrop_runs" / "speech"
-        code, output = run(other, "--tracking-uri", server.uri)
-    assert code == 1
-    assert "no run of this search" in output
-    assert "`--tracking-uri`" in output
 
 
 def test_nothing_answers(place, tracking):
@@ -141,7 +137,6 @@ def test_a_damaged_database(tmp_path):
     [
         (["nowhere"], "Error: There is no folder nowhere.\n"),
         (["."], "Error: The folder . holds no search of recdrop-tune: it has no events.jsonl.\n"),
-        (["empty"], "Error: No search has been started in empty.\n"),
         ([], "Error: There is no database {0}/mlflow.db. Call this in the folder of your search"),
         (["--tracking-uri", "mlruns"], "Error: Invalid value received for argument `tracking_uri`"),
         (
@@ -153,14 +148,15 @@ def test_a_damaged_database(tmp_path):
 def test_wrong_places(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    if arguments == ["empty"]:
-        (tmp_path / "empty").mkdir()
-        (tmp_path / "empty" / "events.jsonl").touch()
-        arguments = ["empty", "--tracking-uri", "http://127.0.0.1:1"]
-        message = "Error: Nothing answers at http://127.0.0.1:1"
     code, output = run(*arguments)
     assert code == 1
     assert output.startswith(message.format(tmp_path))
+
+
+def test_a_folder_whose_search_has_not_begun(tmp_path):
+    (tmp_path / "events.jsonl").touch()
+    with pytest.raises(click.ClickException, match="No search has been started in"):
+        search_in(tmp_path)
 
 
 def test_a_port_that_is_taken(place, tracking, monkeypatch):
