@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from urllib.request import urlopen
 
 import click
 import keras_tuner as kt
@@ -92,6 +93,10 @@ def test_a_database_is_served_until_it_is_ended(place, tracking, end):
             f"tags.`recdrop.search_id` = '{tracking.search_id}'"
             in tags[f"mlflow.sharedViewState.{key}"]
         )
+        run_id = tracking.mlflow.parent_run_id
+        table = urlopen(f"http://127.0.0.1:{port}/get-artifact?path=trials.csv&run_uuid={run_id}")
+        with table:
+            assert table.read().startswith(b"trial_id,number,state,objective")
         process.send_signal(end)
         assert process.wait(60) == (0 if end == signal.SIGINT else 128 + signal.SIGTERM)
         assert not answers(port)
@@ -107,10 +112,10 @@ def test_a_server_is_only_pointed_at(tmp_path, place, tracking):
         assert output.startswith(f"Error: There is no run of this search in {server.uri}.")
         search(tmp_path, server.uri, "older")
         newest = search(tmp_path, server.uri, "newer")
-        with running(tmp_path, "--tracking-uri", server.uri) as (process, url):
-            assert url.startswith(f"{server.uri}/#/experiments/{newest.mlflow.experiment_id}/runs?")
-            assert url.endswith(f"viewStateShareKey=recdrop-{newest.search_id}")
-            assert process.wait(60) == 0
+        code, output = run("--tracking-uri", server.uri)
+        assert code == 0
+        assert output.startswith(f"{server.uri}/#/experiments/{newest.mlflow.experiment_id}/runs?")
+        assert output.endswith(f"viewStateShareKey=recdrop-{newest.search_id}\n")
         assert server.answers()
 
 
