@@ -17,6 +17,8 @@ from recdrop_tune.tracking._records import Records as Records
 from recdrop_tune.tracking._records import TrialRecord as TrialRecord
 from recdrop_tune.tracking._records import has_wrapper as has_wrapper
 from recdrop_tune.tracking._records import readable as readable
+from recdrop_tune.tracking._sync import Synced as Synced
+from recdrop_tune.tracking._sync import sync as sync
 from recdrop_tune.tracking._track import Tracking as Tracking
 from recdrop_tune.tracking._track import track as track
 
@@ -32,6 +34,7 @@ __all__ = [
     "Records",
     "SearchEnded",
     "SearchStarted",
+    "Synced",
     "Tracking",
     "TrackingWarning",
     "TrialEnded",
@@ -39,5 +42,6 @@ __all__ = [
     "TrialStarted",
     "has_wrapper",
     "readable",
+    "sync",
     "track",
 ]

@@ -39,6 +39,7 @@ class SearchStarted(Event):
         max_trials: The most trials that are run.
         space: The search space as YAML, where it is known.
         info: What else is worth recording: epochs, seed, versions.
+        tracking_uri: Where MLflow's runs are, without credentials.
     """
 
     search_id: str
@@ -50,6 +51,7 @@ class SearchStarted(Event):
     max_trials: int | None = None
     space: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    tracking_uri: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
