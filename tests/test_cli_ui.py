@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from urllib.request import urlopen
 
 import click
 import keras_tuner as kt
@@ -16,10 +17,11 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.cli import main
-from recdrop_tune.cli._pages import measured, searched
+from recdrop_tune.cli._pages import measured
 from recdrop_tune.cli._server import pick_port
 from recdrop_tune.cli._store import search_in
 from recdrop_tune.tracking import track
+from recdrop_tune.tracking._views import searched
 from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
 
@@ -92,6 +94,10 @@ def test_a_database_is_served_until_it_is_ended(place, tracking, end):
             f"tags.`recdrop.search_id` = '{tracking.search_id}'"
             in tags[f"mlflow.sharedViewState.{key}"]
         )
+        run_id = tracking.mlflow.parent_run_id
+        table = urlopen(f"http://127.0.0.1:{port}/get-artifact?path=trials.csv&run_uuid={run_id}")
+        with table:
+            assert table.read().startswith(b"trial_id,number,state,objective")
         process.send_signal(end)
         assert process.wait(60) == (0 if end == signal.SIGINT else 128 + signal.SIGTERM)
         assert not answers(port)
@@ -107,10 +113,10 @@ def test_a_server_is_only_pointed_at(tmp_path, place, tracking):
         assert output.startswith(f"Error: There is no run of this search in {server.uri}.")
         search(tmp_path, server.uri, "older")
         newest = search(tmp_path, server.uri, "newer")
-        with running(tmp_path, "--tracking-uri", server.uri) as (process, url):
-            assert url.startswith(f"{server.uri}/#/experiments/{newest.mlflow.experiment_id}/runs?")
-            assert url.endswith(f"viewStateShareKey=recdrop-{newest.search_id}")
-            assert process.wait(60) == 0
+        code, output = run("--tracking-uri", server.uri)
+        assert code == 0
+        assert output.startswith(f"{server.uri}/#/experiments/{newest.mlflow.experiment_id}/runs?")
+        assert output.endswith(f"viewStateShareKey=recdrop-{newest.search_id}\n")
         assert server.answers()
 
 
@@ -193,6 +199,6 @@ def test_help_is_fast():
 def test_what_is_searched(place, tracking):
     client = MlflowClient(f"sqlite:///{place}/mlflow.db")
     trials = client.search_runs([tracking.mlflow.experiment_id], "tags.`recdrop.kind` = 'trial'")
-    names = searched(trials)
+    names = searched(trial.data.params for trial in trials)
     assert names == ["wrapper", "placement", "rate"]
-    assert measured(trials, ["objective", "rate", "no such"]) == ["objective"]
+    assert measured(trials, ["objective", "rate", "no such"]) == ["objective", "rate"]

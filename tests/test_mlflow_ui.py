@@ -11,7 +11,8 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 import recdrop_tune as rdt
-from recdrop_tune.cli._pages import measured, page_of, searched
+from recdrop_tune.cli._pages import measured, page_of
+from recdrop_tune.tracking._views import searched
 from tests.browser import running_browser
 from tests.mlflow_server import mlflow_server
 
@@ -63,18 +64,7 @@ def result(tmp_path_factory, server):
         directory=tmp_path_factory.mktemp("search") / "speech",
         verbose=0,
     )
-    _publish(found, server, tmp_path_factory.mktemp("report"))
     return found
-
-
-def _publish(found, server, folder):
-    """Puts report and summary on the search's run, where `tune` has not done so."""
-    client, parent = MlflowClient(server.uri), found.tracking.mlflow.parent_run_id
-    if not client.list_artifacts(parent, "result"):
-        found.report(folder / "report.html")
-        client.log_artifact(parent, str(folder / "report.html"), "result")
-    if "mlflow.note.content" not in client.get_run(parent).data.tags:
-        client.set_tag(parent, "mlflow.note.content", found.summary().partition("\n\n")[0])
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +201,7 @@ def test_compare_page_draws_parallel_coordinates(browser, server, result, runs, 
     where = quote(json.dumps([result.tracking.mlflow.experiment_id]))
     browser.open(f"{server.uri}/#/compare-runs?runs={quote(json.dumps(ids))}&experiments={where}")
     browser.wait_for_text(f"Comparing {len(completed)} Runs from 1 Experiment")
-    chosen = sorted(searched([run for run in runs if run.info.run_id in ids]))[:3]
+    chosen = sorted(searched(run.data.params for run in runs if run.info.run_id in ids))[:3]
     axes = ".parcoords .axis-title"
     browser.wait(lambda: browser.all_texts(axes)[:3] == chosen, f"axes {chosen}")
     browser.wait(lambda: has_coloured_lines(browser, ".js-plotly-plot"), "coloured lines")

@@ -1,6 +1,7 @@
 """Tests for `recdrop_tune.results`, on two real searches."""
 
 import random
+import shlex
 
 import keras
 import numpy as np
@@ -149,7 +150,8 @@ def test_summary(result):
 
 
 def test_where_to_look_in_mlflow(result):
-    assert f"mlflow ui --backend-store-uri {result.tracking_uri}" in result.ui_command
+    words = shlex.split(result.ui_command)
+    assert words[-2:] == ["ui", str(result.directory.resolve())]
     assert result.ui_url.startswith("http://127.0.0.1:5000/#/experiments/")
     assert "workflowType=machine_learning" in result.ui_url
     assert result.ui_url.endswith("orderByAsc=true")

@@ -39,7 +39,7 @@ from recdrop_tune.tracking import (
 from recdrop_tune.tracking._background import Background
 from recdrop_tune.tracking._contents import run_name
 from recdrop_tune.tracking._events import from_json, to_json
-from recdrop_tune.tracking._links import leaderboard_url, ui_command
+from recdrop_tune.tracking._links import command, leaderboard_url, ui_command
 from recdrop_tune.tracking._names import clean
 from recdrop_tune.tracking._progress import duration
 from recdrop_tune.tracking._stores import _put, prepare
@@ -108,6 +108,7 @@ def test_parameters_of_the_trials(tracked, uri):
     for run in runs(uri, "tracked")[1]:
         values = tuner.oracle.get_trial(run.data.tags["recdrop.trial_id"]).hyperparameters.values
         assert set(run.data.params) == {"wrapper", "placement", "rate"}
+        assert run.data.metrics["rate"] == pytest.approx(values.get("rate", 0.0))
         for name, text in run.data.params.items():
             if name == "rate" and name in values:
                 assert float(text) == pytest.approx(values[name])
@@ -436,7 +437,7 @@ def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
     [message] = [str(each.message) for each in caught if each.category is TrackingWarning]
     assert "table jobs already exists; give another `tracking_uri`, or move the file" in message
     assert f"every event is in {tmp_path}/p/events.jsonl." in message
-    assert message.endswith(f"recdrop-tune sync {tmp_path}/p")
+    assert message.endswith(command("sync", f"{tmp_path}/p"))
     assert "\n" not in message
     assert tracking.failure in message
     assert tracking.journal_path == tmp_path / "p" / "events.jsonl"
@@ -639,25 +640,32 @@ def test_folders_are_refused(uri):
 def test_databricks_is_no_folder(uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert resolve_uri(None) == uri
-    assert ui_command(uri) is None
+    assert ui_command(uri, "p") is None
     assert leaderboard_url(uri, "1", "a", ascending=True) is None
 
 
 def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
-    folder = tmp_path / "my runs"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    expected = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri"]
-    path = (folder / "a.db").resolve()
-    assert shlex.split(ui_command("sqlite:///a.db")) == [*expected, f"sqlite:///{path}"]
-    assert shlex.split(ui_command("mysql://host/d")) == [*expected, "mysql://host/d"]
+    (tmp_path / "my runs").mkdir()
+    monkeypatch.chdir(tmp_path / "my runs")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    there = str((tmp_path / "my runs" / "speech").resolve())
+    expected = [sys.executable, "-m", "recdrop_tune.cli", "ui", there]
+    assert shlex.split(ui_command("sqlite:///a.db", "speech")) == expected
+    assert shlex.split(ui_command("mysql://host/d", Path("speech"))) == expected
+    program = tmp_path / "bin" / "recdrop-tune"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert shlex.split(ui_command("sqlite:///a.db", "speech")) == expected  # Another environment's.
+    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
+    assert shlex.split(ui_command("sqlite:///a.db", "speech")) == ["recdrop-tune", "ui", there]
 
 
 @pytest.mark.parametrize(
     "uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d", "sqlite:///a.db?k=v"]
 )
 def test_there_is_no_command_that_would_not_work(uri):
-    assert ui_command(redact(uri)) is None
+    assert ui_command(redact(uri), "p") is None
 
 
 def test_the_leaderboard_is_where_the_pages_are():

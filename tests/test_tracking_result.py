@@ -128,11 +128,12 @@ def test_mlflow_shows_the_files(planted_files, uri):
     run = client.create_run(planted_files.tracking.mlflow.experiment_id).info.run_id
     for _ in range(2):  # Twice does no harm.
         upload_result(client, run, planted_files.directory, saved)
-    logged = {item.path for item in client.list_artifacts(run)}
-    assert logged == {*ALWAYS, "importances.json"}
+    logged = {item.path for item in client.list_artifacts(run, "result")}
+    assert logged == {f"result/{name}" for name in (*ALWAYS, "importances.json")}
     tags = client.get_run(run).data.tags
     assert tags["mlflow.note.content"] == saved.summary
-    assert json.loads(tags["mlflow.loggedArtifacts"]) == [{"path": "trials.json", "type": "table"}]
+    table = {"path": "result/trials.json", "type": "table"}
+    assert json.loads(tags["mlflow.loggedArtifacts"]) == [table]
 
 
 def test_the_table_is_as_mlflow_writes_it(planted_files, uri):

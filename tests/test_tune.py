@@ -15,6 +15,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.facade import ObjectiveNotReportedError
 from recdrop_tune.facade._checks import callback_list
+from recdrop_tune.tracking._links import command
 from recdrop_tune.tuner import ORACLES, trial_seed
 from tests.small_search import Batches, Failing, build, data
 
@@ -146,7 +147,7 @@ def test_folders_and_databases_by_default(options, tmp_path, monkeypatch):
     assert result.directory.parent.name == "recdrop_runs"
     assert result.directory.name.startswith("first-try-")
     assert json.loads((result.directory / "search.json").read_text())["format"] == 1
-    assert str(tmp_path / "mlflow.db") in result.ui_command
+    assert result.ui_command.endswith(f" ui {result.directory.resolve()}")
     assert {path.name for path in tmp_path.iterdir()} == {
         "mlartifacts",
         "mlflow.db",
@@ -270,5 +271,5 @@ def test_a_tracking_server_that_is_down(options):
     assert result.trials["epochs"].tolist() == [1, 1]
     *_, last = result.summary().splitlines()
     assert last.startswith("MLflow: not all is recorded (")
-    assert last.endswith(f"when it is back: recdrop-tune sync {options['directory']}")
+    assert last.endswith(f"when it is back: {command('sync', str(options['directory']))}")
     assert (result.ui_command, result.ui_url) == (None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,29 +31,36 @@ def project_folder(directory: Path | None) -> Path | None:
     return directory
 
 
-def search_in(folder: Path) -> str:
-    """Reads which search a folder belongs to.
+def search_in(folder: Path) -> Any:
+    """Reads how the search in a folder was begun: its last `SearchStarted`.
 
     Raises:
         click.ClickException: Its events do not say.
     """
     from recdrop_tune.tracking import Journal, SearchStarted
 
-    for event in Journal(folder / EVENTS).read():
-        if isinstance(event, SearchStarted):
-            return event.search_id
-    raise click.ClickException(f"No search has been started in {folder}.")
+    begun = [e for e in Journal(folder / EVENTS).read() if isinstance(e, SearchStarted)]
+    if not begun:
+        raise click.ClickException(f"No search has been started in {folder}.")
+    return begun[-1]
 
 
-def tracking_uri(given: str | None) -> str:
-    """Returns the tracking URI to use, as `tune` would.
+def tracking_uri(given: str | None, search: Any) -> str:
+    """Returns the tracking URI to use: that of the search, else the one that `tune` would use.
+
+    Args:
+        given: What the user has said, which goes first.
+        search: The beginning of the search, if one is meant.
 
     Raises:
         click.ClickException: It is none that MLflow 3 can work with.
     """
     from recdrop_tune.errors import InvalidArgumentError
-    from recdrop_tune.tracking._uris import resolve_uri
+    from recdrop_tune.tracking._uris import HIDDEN, resolve_uri
 
+    kept = None if search is None else search.tracking_uri
+    if given is None and kept is not None and HIDDEN not in kept:
+        return str(kept)
     try:
         return resolve_uri(given)
     except InvalidArgumentError as error:

@@ -23,20 +23,22 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
     """Opens MLflow's pages on the trials of a search, best first.
 
     DIR is the project folder of the search; left out, the newest one in recdrop_runs, else the
-    search that was recorded last. The runs are looked for in --tracking-uri, else in
-    MLFLOW_TRACKING_URI, else in mlflow.db in the current folder. A database is served on this
-    machine until Ctrl-C.
+    search that was recorded last. The runs are looked for in --tracking-uri, else where the search
+    had them, else in MLFLOW_TRACKING_URI or mlflow.db in the current folder. A database is served
+    on this machine until Ctrl-C.
     """
     be_quick_and_quiet()
     folder = project_folder(directory)
-    store = tracking_uri(uri)
+    search = search_in(folder) if folder else None
+    store = tracking_uri(uri, search)
+    search_id = search.search_id if search else None
     if store.startswith(("http:", "https:")):
-        show(_on_server(store, folder), no_browser)
+        show(_on_server(store, search_id), no_browser)
         return
     _check_database(store)
     signal.signal(signal.SIGTERM, _end)
     with Server(store, pick_port(port)) as server:
-        _serve(server, store, folder, no_browser)
+        _serve(server, store, search_id, no_browser)
 
 
 def show(url: str, no_browser: bool) -> None:
@@ -46,7 +48,7 @@ def show(url: str, no_browser: bool) -> None:
         webbrowser.open(url)
 
 
-def _on_server(store: str, folder: Path | None) -> str:
+def _on_server(store: str, search_id: str | None) -> str:
     from recdrop_tune.tracking._stores import prepare, reason
     from recdrop_tune.tracking._uris import redact
 
@@ -56,14 +58,12 @@ def _on_server(store: str, folder: Path | None) -> str:
         raise click.ClickException(
             f"Nothing answers at {redact(store)}: {reason(failure, store)}"
         ) from None
-    return page_of(store, search_in(folder) if folder else None, redact(store))
+    return page_of(store, search_id, redact(store))
 
 
-def _serve(server: Server, store: str, folder: Path | None, no_browser: bool) -> None:
+def _serve(server: Server, store: str, search_id: str | None, no_browser: bool) -> None:
     from recdrop_tune.tracking._uris import redact
 
-    # Read while the server starts: both take seconds.
-    search_id = search_in(folder) if folder else None
     server.wait_until_up()
     show(page_of(server.uri, search_id, redact(store)), no_browser)
     click.echo("Ctrl-C ends it.")

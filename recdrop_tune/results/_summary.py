@@ -8,6 +8,7 @@ import pandas as pd
 
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results._frames import hyperparameter_columns, wrapper_columns
+from recdrop_tune.tracking._links import command
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
@@ -54,7 +55,7 @@ def gain_line(result: TuneResult) -> str:
 
 def _mlflow_lines(result: TuneResult) -> list[str]:
     if result.tracking.failure:
-        then = f"when it is back: recdrop-tune sync {result.directory}"
+        then = f"when it is back: {command('sync', str(result.directory))}"
         return [f"MLflow: not all is recorded ({result.tracking.failure}); {then}"]
     lines = [f"MLflow: {result.ui_command or result.tracking_uri}"]
     return [*lines, f"        {result.ui_url}"] if result.ui_url else lines

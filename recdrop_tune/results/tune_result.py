@@ -217,7 +217,7 @@ class TuneResult:
 
         So it is where a server shows them, and where nothing could be recorded.
         """
-        return None if self.tracking.failure else ui_command(self.tracking_uri)
+        return None if self.tracking.failure else ui_command(self.tracking_uri, self.directory)
 
     @property
     def ui_url(self) -> str | None:

@@ -12,6 +12,7 @@ from typing import Protocol
 from recdrop_tune.tracking._dispatch import TrackingWarning
 from recdrop_tune.tracking._events import Event
 from recdrop_tune.tracking._journal import Journal
+from recdrop_tune.tracking._links import command
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
 """Seconds until a failure is tried again: twice as many after each further one."""
@@ -135,7 +136,7 @@ class Background:
         warnings.warn(
             f"{self._describe} failed: {failure}. The search goes on, and it is tried again; every event "
             f"is in {self._journal.path}. Should it stay away until the end, this writes what it "
-            f"missed: recdrop-tune sync {self._journal.path.parent}",
+            f"missed: {command('sync', str(self._journal.path.parent))}",
             TrackingWarning,
             stacklevel=4,
         )

@@ -79,7 +79,7 @@ def _bring(runs: SearchRuns, attempt: Attempt, run: Any) -> bool:
 
 
 def _write_attempt(runs: SearchRuns, attempt: Attempt, run_id: str) -> None:
-    runs.api.params(run_id, attempt.started.hyperparameters)
+    runs.describe_trial(run_id, attempt.started)
     points: list[Point] = []
     for event in attempt.events:
         match event:

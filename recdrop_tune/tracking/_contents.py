@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._names import clean, parameter
 from recdrop_tune.tracking._records import TrialRecord, asked
 from recdrop_tune.tracking._runs import Point
+from recdrop_tune.tracking._views import searched, view_tag
 from recdrop_tune.tuner import MILLISECONDS
 
 STATUS = {
@@ -23,6 +25,22 @@ STATUS = {
 def search_tags(search: events.SearchStarted) -> dict[str, str]:
     """The tags by which the run of a search is found again."""
     return {"recdrop.kind": "search", "recdrop.search_id": search.search_id}
+
+
+def view_of(search: events.SearchStarted, trials: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
+    """The view of a search for MLflow's pages, as key and value of a tag of the experiment.
+
+    Args:
+        search: The search.
+        trials: The hyperparameters of its trials.
+    """
+    trials = list(trials)
+    named = [{clean(name): parameter(value) for name, value in each.items()} for each in trials]
+    names = searched(named)
+    rates = {clean(name) for each in trials for name in each if _is_rate(name)}
+    measured = [name for name in names if name in rates]
+    ascending = search.direction != "max"
+    return view_tag(search.search_id, search.objective, ascending, names, measured)
 
 
 def search_params(search: events.SearchStarted) -> dict[str, Any]:
@@ -50,6 +68,19 @@ def run_name(event: events.TrialStarted) -> str:
         for layer, values in asked(event.hyperparameters).items()
     )
     return f"{event.number:04d} {shown or event.trial_id}"
+
+
+def start_points(event: events.TrialStarted) -> list[Point]:
+    """The rates as numbers too, 0 without dropout.
+
+    A chart leaves a trial out whose parameter is `n/a` where those of others are numbers.
+    """
+    rates = {
+        name: float(value or 0.0)
+        for name, value in event.hyperparameters.items()
+        if _is_rate(name) and (value is None or isinstance(value, int | float))
+    }
+    return _points(rates, 0, event.time)
 
 
 def model_points(event: events.ModelBuilt) -> list[Point]:
@@ -109,6 +140,11 @@ def best_points(records: Iterable[TrialRecord], search: events.SearchStarted) ->
             best = end.score if best is None else better(best, end.score)
             points.append(Point(f"best_{search.objective}", best, number, end.time))
     return points
+
+
+def _is_rate(name: str) -> bool:
+    # `rate`, or one for each site: `encoder/rate.input`.
+    return name.rpartition("/")[2].partition(".")[0] == "rate"
 
 
 def _points(values: Mapping[str, float], step: int, when: float) -> list[Point]:

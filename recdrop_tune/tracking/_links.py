@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
+from pathlib import Path
 from urllib.parse import quote
 
-from recdrop_tune.tracking._uris import HIDDEN, absolute, is_server, sqlite_path
+from recdrop_tune.tracking._uris import HIDDEN, is_server, sqlite_path
 
 _LOCAL = "http://127.0.0.1:5000"
 
 
-def ui_command(uri: str) -> str | None:
-    """Returns the command that serves MLflow's pages, for any folder and any environment.
+def command(*words: str) -> str:
+    """Returns a command of this package's, as one line for any folder and any environment.
+
+    Example:
+        >>> command("sync", "recdrop_runs/speech")
+        'recdrop-tune sync recdrop_runs/speech'
+    """
+    found = shutil.which("recdrop-tune")
+    if found is not None and Path(found).parent == Path(sys.executable).parent:
+        return shlex.join(["recdrop-tune", *words])
+    return shlex.join([sys.executable, "-m", "recdrop_tune.cli", *words])
+
+
+def ui_command(uri: str, directory: str | Path) -> str | None:
+    """Returns the command that opens MLflow's pages on a search.
 
     Args:
         uri: Tracking URI, redacted.
+        directory: The project folder.
 
     Returns:
         The command; `None` where a server shows them already, where the runs are in memory, and
@@ -25,7 +41,7 @@ def ui_command(uri: str) -> str | None:
         return None
     if uri.startswith("sqlite") and sqlite_path(uri) is None:
         return None
-    return shlex.join([sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", absolute(uri)])
+    return command("ui", str(Path(directory).resolve()))
 
 
 def leaderboard_url(

@@ -35,9 +35,9 @@ def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSav
     paths = [Path(folder, name) for name in event.files]
     paths = [path for path in paths if path.name not in (MODEL, MODEL_CARD) and path.exists()]
     for path in paths:
-        client.log_artifact(run_id, str(path))
+        client.log_artifact(run_id, str(path), RESULT)
     client.set_tag(run_id, "mlflow.note.content", event.summary[:NOTE_LENGTH])
     if any(path.name == TABLE for path in paths):
         # As `MlflowClient.log_table` does, which would add the rows to those that are there.
-        logged = [{"path": TABLE, "type": "table"}]
+        logged = [{"path": f"{RESULT}/{TABLE}", "type": "table"}]
         client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(logged))

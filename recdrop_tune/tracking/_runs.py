@@ -125,6 +125,11 @@ class Runs:
         """Writes an artifact."""
         self.client.log_text(run_id, text, path)
 
+    def show(self, key: str, view: str) -> None:
+        """Keeps a view of the runs for MLflow's pages; those who may not write it go without."""
+        with contextlib.suppress(mlflow.MlflowException):
+            self.client.set_experiment_tag(self.experiment_id, key, view)
+
     def end(self, run_id: str, status: str, when: float) -> None:
         """Ends a run: the last that is written to it, by which one knows that it is whole."""
         with _unless_refused(run_id):

@@ -44,6 +44,7 @@ class SearchRuns:
         self.run_ids = run_ids
         self.records = records
         self.folder = folder
+        self._saved = False
 
     def on_events(self, new: Sequence[events.Event]) -> None:
         """Writes the next events."""
@@ -62,6 +63,11 @@ class SearchRuns:
     def create(self, event: events.TrialStarted) -> str:
         """Creates the run of an attempt at a trial."""
         return self.api.create(contents.run_name(event), self.tags(event), event.time)
+
+    def describe_trial(self, run_id: str, event: events.TrialStarted) -> None:
+        """Writes what is tried."""
+        self.api.params(run_id, event.hyperparameters)
+        self.api.points(run_id, contents.start_points(event))
 
     def tags(self, event: events.TrialStarted) -> dict[str, str]:
         """The tags of that run."""
@@ -89,6 +95,7 @@ class SearchRuns:
 
     def save(self, event: events.ResultSaved) -> None:
         """Uploads the files of a result, and logs the best model."""
+        self._saved = True
         client, run_id = self.api.client, self.parent_run_id
         upload_result(client, run_id, self.folder, event)
         self.api.points(run_id, contents.result_points(event))
@@ -104,7 +111,10 @@ class SearchRuns:
 
     def end_search(self, event: events.SearchEnded) -> None:
         """Ends the search's run."""
-        self.api.text(self.parent_run_id, self.records.to_csv(), "trials.csv")
+        if not self._saved:
+            self.api.text(self.parent_run_id, self.records.to_csv(), "trials.csv")
+        trials = (record.hyperparameters for record in self.records.trials.values())
+        self.api.show(*contents.view_of(self.search, trials))
         self.api.end(self.parent_run_id, event.status, event.time)
 
     def _write_points(self, points: dict[str, list[Point]]) -> None:
@@ -138,7 +148,7 @@ class SearchRuns:
                 self._kill(earlier, before.last_sign)
             self.api.tags(earlier, {"recdrop.kind": "superseded"})
         self.run_ids[event.trial_id] = run_id = self.create(event)
-        self.api.params(run_id, event.hyperparameters)
+        self.describe_trial(run_id, event)
 
     def _kill_open_trials(self, when: float) -> None:
         for record in self.records.trials.values():

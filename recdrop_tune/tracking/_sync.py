@@ -76,7 +76,9 @@ def sync(directory: str | Path, tracking_uri: str | None = None) -> Synced:
     url = leaderboard_url(
         shown, tracker.experiment_id, last.search_id, ascending=last.direction == "min"
     )
-    return Synced(last.experiment, shown, written.runs, written.there, ui_command(shown), url)
+    return Synced(
+        last.experiment, shown, written.runs, written.there, ui_command(shown, directory), url
+    )
 
 
 def _uri(given: str | None, last: SearchStarted) -> str:

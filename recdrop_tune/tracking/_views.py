@@ -8,12 +8,13 @@ key in the address. The form of that tag is that of MLflow 3.17's pages, not a d
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recdrop_tune.tracking._links import leaderboard_url
 
 _TAG = "mlflow.sharedViewState."
+_FIRST = ("wrapper", "placement", "rate", "schedule")
 _SECTIONS = {"search": "What was tried, and what came of it", "training": "Training"}
 _SHARED = {"deleted": False, "isGenerated": False, "runsCountToCompare": 100}
 
@@ -51,6 +52,22 @@ def view_tag(
         "runsHiddenMode": "SHOW_ALL",
     }
     return _TAG + _key(search_id), json.dumps(state)
+
+
+def searched(parameters: Iterable[Mapping[str, str]]) -> list[str]:
+    """Lists the parameters that differ between trials, those which this package asks for first.
+
+    Args:
+        parameters: Those of each trial, as MLflow names and writes them.
+    """
+    values: dict[str, set[str]] = {}
+    for trial in parameters:
+        for name, value in trial.items():
+            values.setdefault(name, set()).add(value)
+    differing = [name for name, each in values.items() if len(each) > 1]
+    asked = [name for name in differing if name.rpartition("/")[2] in _FIRST]
+    asked.sort(key=lambda name: (name.rpartition("/")[0], _FIRST.index(name.rpartition("/")[2])))
+    return asked + sorted(set(differing) - set(asked))
 
 
 def view_url(

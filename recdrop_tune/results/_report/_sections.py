@@ -12,6 +12,7 @@ from recdrop_tune.results._pareto import pareto_front
 from recdrop_tune.results._report._html import safe, shown, table, terms
 from recdrop_tune.results._report._search import Search
 from recdrop_tune.results._summary import gain_line
+from recdrop_tune.tracking._links import command
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
@@ -116,13 +117,13 @@ def mlflow(result: TuneResult) -> str:
         text = (
             f"Not all is recorded ({result.tracking.failure}). When MLflow is back, this writes it:"
         )
-        then = f"recdrop-tune sync {result.directory}"
+        then = command("sync", str(result.directory))
         return section("mlflow", "MLflow", f"<p>{safe(text)}</p><pre>{safe(then)}</pre>")
-    command = result.ui_command
-    body = f"<p>Start its pages with</p><pre>{safe(command)}</pre>" if command else ""
+    pages = result.ui_command
+    body = f"<p>Start its pages with</p><pre>{safe(pages)}</pre>" if pages else ""
     body = body or f"<p>The runs are at {safe(result.tracking_uri)}.</p>"
     url = result.ui_url
-    verb, what = "Then open" if command else "Open", "the trials of this search, best first"
+    verb, what = "Then open" if pages else "Open", "the trials of this search, best first"
     link = f'{verb} <a href="{safe(url)}">{what}</a>.'
     return section("mlflow", "MLflow", f"{body}<p>{link}</p>" if url else body)
 
