@@ -11,7 +11,8 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 import recdrop_tune as rdt
-from recdrop_tune.cli._pages import measured, page_of, searched
+from recdrop_tune.cli._pages import page_of
+from recdrop_tune.tracking._views import measured, searched
 from tests.browser import running_browser
 from tests.mlflow_server import mlflow_server
 
@@ -200,7 +201,11 @@ def test_view_draws_all_trials(browser, view, runs, completed):
     axes = set(browser.all_texts(f"{parallel} text.label"))
     assert axes == {"wrapper", "placement", "rate", "learning_rate", "objective"}
     # A parameter that is a number here and `n/a` there costs a trial its line, a metric does not.
-    drawn = completed if measured(runs, ["rate"]) else completed[completed["wrapper"] != "none"]
+    drawn = (
+        completed
+        if measured((run.data.metrics for run in runs), ["rate"])
+        else completed[completed["wrapper"] != "none"]
+    )
     assert set(drawn["wrapper"]) <= set(browser.all_texts(f"{parallel} .tick text"))
     wait_for_points(browser, "val_loss", len(completed) * EPOCHS)
     wait_for_points(browser, "train_seconds vs. objective", len(completed))
@@ -211,7 +216,7 @@ def test_compare_page_draws_parallel_coordinates(browser, server, result, runs, 
     where = quote(json.dumps([result.tracking.mlflow.experiment_id]))
     browser.open(f"{server.uri}/#/compare-runs?runs={quote(json.dumps(ids))}&experiments={where}")
     browser.wait_for_text(f"Comparing {len(completed)} Runs from 1 Experiment")
-    chosen = sorted(searched([run for run in runs if run.info.run_id in ids]))[:3]
+    chosen = sorted(searched(run.data.params for run in runs if run.info.run_id in ids))[:3]
     axes = ".parcoords .axis-title"
     browser.wait(lambda: browser.all_texts(axes)[:3] == chosen, f"axes {chosen}")
     browser.wait(lambda: has_coloured_lines(browser, ".js-plotly-plot"), "coloured lines")

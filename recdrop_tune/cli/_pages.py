@@ -6,8 +6,6 @@ from typing import Any
 
 import click
 
-_FIRST = ("wrapper", "placement", "rate", "schedule")
-
 
 def page_of(uri: str, search_id: str | None, where: str) -> str:
     """Finds a search on a server and returns the page of its trials.
@@ -71,14 +69,15 @@ def _has_view(client: Any, search: Any, ascending: bool) -> bool:
     """Makes the view of a search if there is none; says whether there is one now."""
     from mlflow.exceptions import MlflowException
 
-    from recdrop_tune.tracking._views import view_tag
+    from recdrop_tune.tracking._views import measured, searched, view_tag
 
     objective = search.data.params.get("objective", "val_loss").partition(",")[0]
     id, experiment = search.data.tags["recdrop.search_id"], search.info.experiment_id
     condition = f"tags.`recdrop.search_id` = '{id}' AND tags.`recdrop.kind` = 'trial'"
     trials = client.search_runs([experiment], condition, max_results=100)
-    names = searched(trials)
-    key, value = view_tag(id, objective, ascending, names, measured(trials, names))
+    names = searched(trial.data.params for trial in trials)
+    numbers = measured((trial.data.metrics for trial in trials), names)
+    key, value = view_tag(id, objective, ascending, names, numbers)
     if client.get_experiment(experiment).tags.get(key) == value:
         return True
     try:
@@ -86,20 +85,3 @@ def _has_view(client: Any, search: Any, ascending: bool) -> bool:
     except MlflowException:  # Somebody who may read, and not write.
         return False
     return True
-
-
-def searched(trials: list[Any]) -> list[str]:
-    """Lists the parameters that differ between trials, those which this package asks for first."""
-    values: dict[str, set[str]] = {}
-    for trial in trials:
-        for name, value in trial.data.params.items():
-            values.setdefault(name, set()).add(value)
-    differing = [name for name, each in values.items() if len(each) > 1]
-    asked = [name for name in differing if name.rpartition("/")[2] in _FIRST]
-    asked.sort(key=lambda name: (name.rpartition("/")[0], _FIRST.index(name.rpartition("/")[2])))
-    return asked + sorted(set(differing) - set(asked))
-
-
-def measured(trials: list[Any], names: list[str]) -> list[str]:
-    """Picks the names which are metrics of every trial too."""
-    return [name for name in names if all(name in trial.data.metrics for trial in trials)]
