@@ -17,11 +17,10 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.cli import main
-from recdrop_tune.cli._pages import measured
 from recdrop_tune.cli._server import pick_port
 from recdrop_tune.cli._store import search_in
 from recdrop_tune.tracking import track
-from recdrop_tune.tracking._views import searched
+from recdrop_tune.tracking._views import measured, searched
 from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
 
@@ -201,4 +200,6 @@ def test_what_is_searched(place, tracking):
     trials = client.search_runs([tracking.mlflow.experiment_id], "tags.`recdrop.kind` = 'trial'")
     names = searched(trial.data.params for trial in trials)
     assert names == ["wrapper", "placement", "rate"]
-    assert measured(trials, ["objective", "rate", "no such"]) == ["objective", "rate"]
+    metrics = [trial.data.metrics for trial in trials]
+    assert measured(metrics, ["objective", "rate", "no such"]) == ["objective", "rate"]
+    assert measured([*metrics, {}], ["objective"]) == measured([], ["objective"]) == []

@@ -11,8 +11,8 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 import recdrop_tune as rdt
-from recdrop_tune.cli._pages import measured, page_of
-from recdrop_tune.tracking._views import searched
+from recdrop_tune.cli._pages import page_of
+from recdrop_tune.tracking._views import measured, searched
 from tests.browser import running_browser
 from tests.mlflow_server import mlflow_server
 
@@ -190,7 +190,11 @@ def test_view_draws_all_trials(browser, view, runs, completed):
     axes = set(browser.all_texts(f"{parallel} text.label"))
     assert axes == {"wrapper", "placement", "rate", "learning_rate", "objective"}
     # A parameter that is a number here and `n/a` there costs a trial its line, a metric does not.
-    drawn = completed if measured(runs, ["rate"]) else completed[completed["wrapper"] != "none"]
+    drawn = (
+        completed
+        if measured((run.data.metrics for run in runs), ["rate"])
+        else completed[completed["wrapper"] != "none"]
+    )
     assert set(drawn["wrapper"]) <= set(browser.all_texts(f"{parallel} .tick text"))
     wait_for_points(browser, "val_loss", len(completed) * EPOCHS)
     wait_for_points(browser, "train_seconds vs. objective", len(completed))

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recdrop_tune.tracking._links import leaderboard_url
+from recdrop_tune.tracking._records import QUESTIONS
 
 _TAG = "mlflow.sharedViewState."
-_FIRST = ("wrapper", "placement", "rate", "schedule")
 _SECTIONS = {"search": "What was tried, and what came of it", "training": "Training"}
 _SHARED = {"deleted": False, "isGenerated": False, "runsCountToCompare": 100}
 
@@ -54,22 +54,6 @@ def view_tag(
     return _TAG + _key(search_id), json.dumps(state)
 
 
-def searched(parameters: Iterable[Mapping[str, str]]) -> list[str]:
-    """Lists the parameters that differ between trials, those which this package asks for first.
-
-    Args:
-        parameters: Those of each trial, as MLflow names and writes them.
-    """
-    values: dict[str, set[str]] = {}
-    for trial in parameters:
-        for name, value in trial.items():
-            values.setdefault(name, set()).add(value)
-    differing = [name for name, each in values.items() if len(each) > 1]
-    asked = [name for name in differing if name.rpartition("/")[2] in _FIRST]
-    asked.sort(key=lambda name: (name.rpartition("/")[0], _FIRST.index(name.rpartition("/")[2])))
-    return asked + sorted(set(differing) - set(asked))
-
-
 def view_url(
     uri: str, experiment_id: str, search_id: str, ascending: bool, charts: bool = False
 ) -> str | None:
@@ -89,6 +73,37 @@ def view_url(
     page = plain.partition("?")[0]
     mode = "&compareRunsMode=CHART" if charts else ""
     return f"{page}?workflowType=machine_learning&viewStateShareKey={_key(search_id)}{mode}"
+
+
+def searched(parameters: Iterable[Mapping[str, object]]) -> list[str]:
+    """Lists the hyperparameters that differ between trials, those which this package asks for first.
+
+    Args:
+        parameters: The hyperparameters of each trial.
+
+    Example:
+        >>> searched([{"cell": "lstm", "units": 8, "rate": 0.1}, {"cell": "lstm", "units": 16, "rate": 0.2}])
+        ['rate', 'units']
+    """
+    values: dict[str, set[object]] = {}
+    for trial in parameters:
+        for name, value in trial.items():
+            values.setdefault(name, set()).add(value)
+    differing = [name for name, each in values.items() if len(each) > 1]
+    asked = [name for name in differing if name.rpartition("/")[2] in QUESTIONS]
+    asked.sort(key=lambda name: (name.rpartition("/")[0], QUESTIONS.index(name.rpartition("/")[2])))
+    return asked + sorted(set(differing) - set(asked))
+
+
+def measured(metrics: Iterable[Mapping[str, float]], names: Iterable[str]) -> list[str]:
+    """Picks the names which are metrics of every trial.
+
+    Args:
+        metrics: The metrics of each trial.
+        names: The names to pick from.
+    """
+    trials = list(metrics)
+    return [name for name in names if trials and all(name in trial for trial in trials)]
 
 
 def _key(search_id: str) -> str:
