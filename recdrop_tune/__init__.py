@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from recdrop_tune.oracle import OptunaOracle as OptunaOracle
     from recdrop_tune.results import TuneResult as TuneResult
     from recdrop_tune.spaces import SearchSpace as SearchSpace
+    from recdrop_tune.tracking import sync as sync
     from recdrop_tune.tuner import Tuner as Tuner
     from recdrop_tune.wrappers import wrap as wrap
 
@@ -49,6 +50,7 @@ _HOME = {
     "mc_predict": "models",
     "scheduled": "hypermodels",
     "to_plain": "models",
+    "sync": "tracking",
     "track": "facade",
     "tune": "facade",
     "wrap": "wrappers",
@@ -71,6 +73,7 @@ __all__ = [
     "explain",
     "mc_predict",
     "scheduled",
+    "sync",
     "to_plain",
     "track",
     "tune",

@@ -54,6 +54,7 @@ def test_exported_names():
         "explain",
         "mc_predict",
         "scheduled",
+        "sync",
         "to_plain",
         "track",
         "tune",

@@ -36,10 +36,11 @@ from recdrop_tune.tracking import (
     TrialStarted,
     track,
 )
-from recdrop_tune.tracking._dispatch import Background
+from recdrop_tune.tracking._background import Background
+from recdrop_tune.tracking._contents import run_name
 from recdrop_tune.tracking._events import from_json, to_json
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
-from recdrop_tune.tracking._mlflow import clean, run_name
+from recdrop_tune.tracking._names import clean
 from recdrop_tune.tracking._progress import duration
 from recdrop_tune.tracking._stores import _put, prepare
 from recdrop_tune.tracking._uris import redact, resolve_uri, same_database, scrub
@@ -380,9 +381,9 @@ def test_optuna_and_mlflow_need_a_database_each(tmp_path):
 
 START = """
 import sys
-from recdrop_tune.tracking import MLflowTracker, SearchStarted
-MLflowTracker(sys.argv[1]).on_event(SearchStarted(
-    search_id="a", name="n", experiment="e", tuner="t", objective="val_loss", direction="min"))
+from recdrop_tune.tracking import Journal, MLflowTracker, SearchStarted
+MLflowTracker(sys.argv[1], Journal("none")).write([SearchStarted(
+    search_id="a", name="n", experiment="e", tuner="t", objective="val_loss", direction="min")], True)
 """
 
 
@@ -396,8 +397,8 @@ def test_a_process_killed_at_the_start_leaves_a_database_that_works(tmp_path):
                 break
             time.sleep(0.01)
     assert process.returncode == -signal.SIGKILL
-    tracker = MLflowTracker(uri)
-    tracker.on_event(EVENTS[0])
+    tracker = MLflowTracker(uri, Journal(tmp_path / "events.jsonl"))
+    tracker.write(EVENTS[:1], alive=True)
     assert tracker.parent_run_id is not None
     names = {path.name for path in (tmp_path / "new").iterdir() if path.is_file()}
     assert names == {"mlflow.db"}
@@ -434,31 +435,104 @@ def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
         search(tuner, epochs=1)
     [message] = [str(each.message) for each in caught if each.category is TrackingWarning]
     assert "table jobs already exists; give another `tracking_uri`, or move the file" in message
-    assert message.endswith(f"every event is in {tmp_path}/p/events.jsonl.")
+    assert f"every event is in {tmp_path}/p/events.jsonl." in message
+    assert message.endswith(f"recdrop-tune sync {tmp_path}/p")
     assert "\n" not in message
     assert tracking.failure in message
     assert tracking.journal_path == tmp_path / "p" / "events.jsonl"
     assert tracking.mlflow.experiment_id is None
 
 
-def test_a_listener_that_hangs_is_a_failure_until_it_is_through():
-    class Slow:
-        def __init__(self):
-            self.go_on = threading.Event()
+class Follower:
+    """Takes what it is given; waits, and fails, as it is told to."""
 
-        def on_event(self, event):
-            self.go_on.wait()
+    def __init__(self, journal):
+        self.journal, self.taken, self.go_on, self.fails = journal, [], threading.Event(), False
+        self.go_on.set()
 
-    slow = Slow()
-    background = Background(slow, "Slow", Path("events.jsonl"))
-    background.on_event(EVENTS[0])
+    def on_events(self, events):
+        self._work()
+        self.taken += events
+        return True
+
+    def catch_up(self):
+        self._work()
+        self.taken, size = self.journal.read_to_end()
+        return size
+
+    def _work(self):
+        self.go_on.wait()
+        if self.fails:
+            raise OSError("no paper")
+
+
+@pytest.fixture
+def followed(tmp_path):
+    """A journal, its follower, and a function that sends an event."""
+    journal = Journal(tmp_path / "events.jsonl")
+    follower = Follower(Journal(journal.path))
+    background = Background(follower, "It", journal)
+
+    def send(event):
+        journal.on_event(event)
+        background.on_event(event)
+
+    return follower, background, send
+
+
+def test_a_follower_that_hangs_is_a_failure_until_it_is_through(followed):
+    follower, background, send = followed
+    follower.go_on.clear()
+    send(EVENTS[0])
     assert background.failure is None
-    with pytest.warns(TrackingWarning, match=r"did not take.*every event is in events\.jsonl"):
+    with pytest.warns(TrackingWarning, match=r"did not take.*every event is in .*events\.jsonl"):
         assert not background.flush(0.01)
     assert background.failure == "it did not take the last events within 0 s"
-    slow.go_on.set()
+    follower.go_on.set()
     assert background.flush(10)
     assert background.failure is None
+
+
+def test_a_follower_gets_each_event_once(followed):
+    follower, background, send = followed
+    for number in range(300):
+        send(EpochEnded(trial_id="0", epoch=number, metrics={}, seconds=1.0))
+    assert background.flush(10)
+    assert [event.epoch for event in follower.taken] == list(range(300))
+
+
+def test_a_follower_that_failed_gets_what_it_missed(followed):
+    follower, background, send = followed
+    send(EVENTS[0])
+    assert background.flush(10)
+    follower.fails = True
+    send(EVENTS[1])
+    with pytest.warns(TrackingWarning, match="It failed: no paper"):
+        assert background.flush(10)
+    assert background.failure == "no paper"
+    send(EVENTS[2])  # Warnings are errors here: there is no second one.
+    assert background.flush(10)
+    follower.fails = False
+    send(EVENTS[3])
+    assert background.flush(10)
+    assert background.failure is None
+    send(EVENTS[4])
+    assert background.flush(10)
+    assert follower.taken == EVENTS
+
+
+def test_a_follower_is_asked_again_by_itself(followed):
+    follower, background, send = followed
+    follower.fails = True
+    send(EVENTS[0])
+    with pytest.warns(TrackingWarning, match="no paper"):
+        background.flush(10)
+    follower.fails = False
+    deadline = time.monotonic() + 10
+    while background.failure and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert background.failure is None
+    assert follower.taken == EVENTS[:1]
 
 
 def test_a_listener_that_fails_is_left_out(tmp_path, uri):
@@ -492,7 +566,7 @@ def test_a_server_that_is_down_stops_nothing(tmp_path):
     assert time.monotonic() - start < 20
     messages = [str(each.message) for each in caught if each.category is TrackingWarning]
     assert len(messages) == 1
-    assert messages[0].startswith(f"MLflow at http://***@127.0.0.1:{port} failed and is left out")
+    assert messages[0].startswith(f"MLflow at http://***@127.0.0.1:{port} failed: ")
     assert "secret" not in messages[0]
     assert "Connection refused" in tracking.failure
     assert tracking.mlflow.experiment_id is None

@@ -54,8 +54,8 @@ def gain_line(result: TuneResult) -> str:
 
 def _mlflow_lines(result: TuneResult) -> list[str]:
     if result.tracking.failure:
-        reason, journal = result.tracking.failure, result.tracking.journal_path
-        return [f"MLflow: not recorded ({reason}); every event is in {journal}"]
+        then = f"when it is back: recdrop-tune sync {result.directory}"
+        return [f"MLflow: not all is recorded ({result.tracking.failure}); {then}"]
     lines = [f"MLflow: {result.ui_command or result.tracking_uri}"]
     return [*lines, f"        {result.ui_url}"] if result.ui_url else lines
 

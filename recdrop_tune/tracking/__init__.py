@@ -28,6 +28,8 @@ from recdrop_tune.tracking._result_files import MODEL_CARD as MODEL_CARD
 from recdrop_tune.tracking._result_files import NOTE_LENGTH as NOTE_LENGTH
 from recdrop_tune.tracking._result_files import RESULT as RESULT
 from recdrop_tune.tracking._result_files import upload_result as upload_result
+from recdrop_tune.tracking._sync import Synced as Synced
+from recdrop_tune.tracking._sync import sync as sync
 from recdrop_tune.tracking._system_metrics import SystemMetrics as SystemMetrics
 from recdrop_tune.tracking._system_metrics import check_system_metrics as check_system_metrics
 from recdrop_tune.tracking._track import Tracking as Tracking
@@ -50,6 +52,7 @@ __all__ = [
     "ResultSaved",
     "SearchEnded",
     "SearchStarted",
+    "Synced",
     "SystemMetrics",
     "Tracking",
     "TrackingWarning",
@@ -64,6 +67,7 @@ __all__ = [
     "load_flavor",
     "log_model",
     "readable",
+    "sync",
     "track",
     "upload_result",
 ]

@@ -1,53 +1,141 @@
-"""Finds the events of a search that were written to the journal and, for a kill, not to MLflow."""
+"""Brings MLflow to what the events of a search say, whatever it has of them already."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from recdrop_tune.tracking._events import ConfirmationEnded, Event, TrialEnded, TrialStarted
+from recdrop_tune.tracking import _contents as contents
+from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._attempts import Attempt, Log, milliseconds
+from recdrop_tune.tracking._names import clean
+from recdrop_tune.tracking._records import Records
+from recdrop_tune.tracking._runs import Point, Runs
+from recdrop_tune.tracking._search_runs import SearchRuns
 
 
-def unwritten(history: Iterable[Event], runs: Mapping[str, Any], finished: bool) -> list[Event]:
-    """Picks the events to write again; writing one twice does no harm, for each bears its time.
+@dataclass(frozen=True)
+class Written:
+    """What came of writing a whole search.
+
+    Attributes:
+        runs: How many runs of trials were written, or brought to their end.
+        there: How many were there, whole.
+    """
+
+    runs: int
+    there: int
+
+
+def catch_up(api: Runs, log: Log) -> tuple[SearchRuns, Written]:
+    """Writes what MLflow lacks of a search.
+
+    Runs are told by the tags of search and trial and by their beginning. The end is the last that is
+    written to a run, so one that has it is whole, and every other one is written from its beginning.
 
     Args:
-        history: The events of earlier sessions, in order.
-        runs: MLflow's run of each trial, by Keras Tuner's id, as far as there is one.
-        finished: Whether the last session came to its end, so that MLflow has all of it.
+        api: The runs of the experiment.
+        log: All events of the search.
 
     Returns:
-        Whole trials, from their start to their end, and then the confirmations. A trial that has not
-        ended is left out: it will be run again.
+        The runs, in which its next events can be written; and what was done.
     """
-    attempts: dict[str, list[Event]] = {}
-    confirmations: list[Event] = []
-    for event in history:
-        trial_id = getattr(event, "trial_id", None)
-        if isinstance(event, TrialStarted):
-            attempts[event.trial_id] = [event]
-        elif isinstance(event, ConfirmationEnded):
-            confirmations.append(event)
-        elif trial_id in attempts:
-            attempts[trial_id].append(event)
-    missing = [
-        event
-        for trial_id, events in attempts.items()
-        if isinstance(events[-1], TrialEnded) and not _is_whole(runs.get(trial_id), events[0])
-        for event in events
-    ]
-    return missing if finished else [*missing, *confirmations]
+    known = api.find(f"tags.`recdrop.search_id` = '{log.first.search_id}'")
+    kinds = [(run, run.data.tags.get("recdrop.kind")) for run in known]
+    parent = _keep_one(api, [run for run, kind in kinds if kind == "search"])
+    runs = SearchRuns(api, log.last, _parent_id(api, parent, log), {}, Records(log.events))
+    found = _by_attempt(api, [run for run, kind in kinds if kind != "search"])
+    written = sum(_bring(runs, attempt, found.get(attempt.key)) for attempt in log.attempts)
+    if log.ended is None or not _has_ended(parent, log.ended.status, log.ended.time):
+        _write_search(runs, log, parent)
+    return runs, Written(written, len(log.attempts) - written)
 
 
-def is_of(run: Any, event: Event) -> bool:
-    """Says whether a run is that of the attempt at a trial which an event started."""
-    return run is not None and int(run.info.start_time) == milliseconds(event.time)
+def _parent_id(api: Runs, parent: Any, log: Log) -> str:
+    if parent is not None:
+        return str(parent.info.run_id)
+    return api.create(log.first.name, contents.search_tags(log.first), log.first.time)
 
 
-def milliseconds(time: float) -> int:
-    """Turns seconds since 1970 into MLflow's unit."""
-    return int(time * 1000)
+def _bring(runs: SearchRuns, attempt: Attempt, run: Any) -> bool:
+    """Writes an attempt at a trial, unless its run is whole; returns whether it was written."""
+    run_id = str(run.info.run_id) if run is not None else runs.create(attempt.started)
+    whole = attempt.end is not None and _has_ended(run, *attempt.end)
+    if not whole:
+        _write_attempt(runs, attempt, run_id)
+    tags = runs.tags(attempt.started) | {"recdrop.state": attempt.state}
+    if attempt.superseded:
+        tags["recdrop.kind"] = "superseded"
+    held = run.data.tags if run is not None else {}
+    changed = {name: value for name, value in tags.items() if held.get(name) != value}
+    if changed:
+        runs.api.tags(run_id, changed)
+    if not attempt.superseded:
+        runs.run_ids[attempt.started.trial_id] = run_id
+    return not whole
 
 
-def _is_whole(run: Any, started: Event) -> bool:
-    return is_of(run, started) and run.info.status != "RUNNING"
+def _write_attempt(runs: SearchRuns, attempt: Attempt, run_id: str) -> None:
+    runs.api.params(run_id, attempt.started.hyperparameters)
+    points: list[Point] = []
+    for event in attempt.events:
+        match event:
+            case events.ModelBuilt():
+                points += contents.model_points(event)
+            case events.EpochEnded():
+                points += contents.epoch_points(event)
+    runs.api.points(run_id, points)
+    if attempt.record.ended is not None:
+        runs.end_trial(run_id, attempt.record)
+    elif attempt.end is not None:
+        runs.api.end(run_id, *attempt.end)
+    else:
+        runs.api.reopen(run_id)
+
+
+def _write_search(runs: SearchRuns, log: Log, parent: Any) -> None:
+    """Writes the search's own run, and the confirmations."""
+    run_id = runs.parent_run_id
+    params = contents.search_params(log.last)
+    # Those that are there stay: MLflow does not let a parameter change.
+    held = parent.data.params if parent is not None else {}
+    runs.api.params(run_id, {n: value for n, value in params.items() if clean(n) not in held})
+    if log.last.space is not None:
+        runs.api.text(run_id, log.last.space, "space.yaml")
+    runs.api.points(run_id, contents.best_points(runs.records.trials.values(), log.last))
+    for confirmation in log.confirmations:
+        runs.confirm(confirmation)
+    if log.ended is not None:
+        runs.end_search(log.ended)
+    else:
+        runs.api.reopen(run_id)
+
+
+def _by_attempt(api: Runs, runs: list[Any]) -> dict[tuple[str, int], Any]:
+    """Returns the run of each attempt; a second one is deleted."""
+    found: dict[tuple[str, int], list[Any]] = {}
+    for run in runs:
+        key = (run.data.tags.get("recdrop.trial_id", ""), int(run.info.start_time))
+        found.setdefault(key, []).append(run)
+    return {key: _keep_one(api, same) for key, same in found.items()}
+
+
+def _keep_one(api: Runs, runs: list[Any]) -> Any:
+    """Keeps one of several runs of the same: a request that seems to fail may come through later."""
+    if not runs:
+        return None
+    kept = max(runs, key=lambda run: (run.info.status != "RUNNING", len(run.data.metrics)))
+    for run in runs:
+        if run is not kept:
+            api.client.delete_run(run.info.run_id)
+    return kept
+
+
+def _has_ended(run: Any, status: str, when: float) -> bool:
+    """Says whether a run has an end, and this one."""
+    return (
+        run is not None
+        and run.info.status == status
+        and run.info.end_time is not None
+        and int(run.info.end_time) == milliseconds(when)
+    )

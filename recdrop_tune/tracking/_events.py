@@ -41,6 +41,7 @@ class SearchStarted(Event):
         info: What else is worth recording: epochs, seed, sampler, versions.
         data: The data sets, as `describe_data` describes them.
         register_model: The name under which MLflow's registry gets the best model, if it is to.
+        tracking_uri: Where MLflow's runs are, without credentials.
     """
 
     search_id: str
@@ -54,6 +55,7 @@ class SearchStarted(Event):
     info: dict[str, Any] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
     register_model: str | None = None
+    tracking_uri: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

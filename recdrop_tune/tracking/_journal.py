@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
-from typing import TextIO
+from typing import IO, Any
 
 from recdrop_tune.tracking._events import Event, from_json, to_json
+
+try:
+    import fcntl
+except ImportError:  # Not on Windows, where nobody is told that a journal is being written.
+    fcntl = None  # type: ignore[assignment]
+
+FILE = "events.jsonl"
+"""Name of the journal in the project folder."""
 
 
 class Journal:
@@ -18,6 +27,9 @@ class Journal:
     Args:
         path: The file; it is made with its first event.
 
+    Attributes:
+        end: Length of the file in bytes after the last event that was written here.
+
     Example:
         >>> Journal("recdrop_runs/speech/events.jsonl").read()
         []
@@ -25,38 +37,70 @@ class Journal:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._file: TextIO | None = None
+        self.end = 0
+        self._file: IO[bytes] | None = None
 
     def on_event(self, event: Event) -> None:
         """Appends one event."""
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            cut_short = _is_cut_short(self.path)
-            self._file = self.path.open("a", encoding="utf-8")
-            if cut_short:
-                self._file.write("\n")
-        self._file.write(to_json(event) + "\n")
+            self._file = self._open()
+        self._file.write(to_json(event).encode() + b"\n")
         self._file.flush()
+        self.end = self._file.tell()
 
     def read(self) -> list[Event]:
         """Returns the events so far; a last line cut short by a crash is left out."""
+        return self.read_to_end()[0]
+
+    def read_to_end(self) -> tuple[list[Event], int]:
+        """Returns the events so far, and how many bytes they take, while others may be written."""
         if not self.path.exists():
-            return []
-        events = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+            return [], 0
+        content = self.path.read_bytes()
+        size = content.rfind(b"\n") + 1
+        lines = content[:size].decode("utf-8", errors="replace").split("\n")
+        return [event for event in map(_parsed, lines) if event is not None], size
+
+    def is_being_written(self) -> bool:
+        """Says whether a process that is alive has this journal open for its search."""
+        if fcntl is None or not self.path.exists():
+            return False
+        with self.path.open("rb") as file:
             try:
-                event = from_json(line)
-            except json.JSONDecodeError:
-                continue
-            if event is not None:
-                events.append(event)
-        return events
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
+            return False
 
     def close(self) -> None:
         """Closes the file; another event opens it again."""
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _open(self) -> IO[bytes]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        cut_short = _is_cut_short(self.path)
+        file: IO[bytes] = self.path.open("ab")
+        _share_lock(file)
+        if cut_short:
+            file.write(b"\n")
+        return file
+
+
+def _share_lock(file: Any) -> None:
+    """Shows others that the file is being written; the system takes the lock back with the process."""
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError):  # A file system without locks, or somebody is just looking.
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def _parsed(line: str) -> Event | None:
+    try:
+        return from_json(line)
+    except json.JSONDecodeError:
+        return None
 
 
 def _is_cut_short(path: Path) -> bool:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from urllib.parse import quote
 
-from recdrop_tune.tracking._uris import HIDDEN, sqlite_path
+from recdrop_tune.tracking._uris import HIDDEN, absolute, sqlite_path
 
 _LOCAL = "http://127.0.0.1:5000"
 
@@ -23,12 +23,9 @@ def ui_command(uri: str) -> str | None:
     """
     if _is_server(uri) or HIDDEN in uri:
         return None
-    if uri.startswith("sqlite"):
-        path = sqlite_path(uri)
-        if path is None:
-            return None
-        uri = f"{uri.partition(':')[0]}:///{path.as_posix()}"
-    return shlex.join([sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri])
+    if uri.startswith("sqlite") and sqlite_path(uri) is None:
+        return None
+    return shlex.join([sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", absolute(uri)])
 
 
 def leaderboard_url(

@@ -20,6 +20,12 @@ from recdrop_tune.tracking._uris import scrub, sqlite_path
 # Making the tables takes seconds: a folder that old belongs to a process that was killed.
 _STALE_SECONDS = 600.0
 
+_REQUESTS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
 
 def prepare(uri: str) -> None:
     """Makes sure that MLflow can open a store at once and whole.
@@ -36,6 +42,18 @@ def prepare(uri: str) -> None:
         _remove_stale(path)
         if not path.exists():
             _create_database(path)
+
+
+def settle_requests(uri: str) -> None:
+    """Bounds how long a request to a tracking server may take in this process, unless the user has.
+
+    By default MLflow tries seven times, two minutes each. What fails here is tried again by itself; and
+    an answer that takes longer than this is none. Nor is an address to be printed for each run that
+    ends. Environment variables are MLflow's way of setting it.
+    """
+    if urlsplit(uri).scheme in ("http", "https"):
+        for name, value in _REQUESTS.items():
+            os.environ.setdefault(name, value)
 
 
 def reason(failure: Exception, uri: str) -> str:

@@ -16,19 +16,21 @@ from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle import first_value, objectives
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._about import about_proposals, tags_of, versions
+from recdrop_tune.tracking._background import Background
 from recdrop_tune.tracking._datasets import describe_data
-from recdrop_tune.tracking._dispatch import Background, Dispatcher, TrackingWarning
+from recdrop_tune.tracking._dispatch import Dispatcher, TrackingWarning
 from recdrop_tune.tracking._hooks import TrackedHyperModel, TrackedOracle
-from recdrop_tune.tracking._journal import Journal
+from recdrop_tune.tracking._journal import FILE, Journal
 from recdrop_tune.tracking._mlflow import MLflowTracker
 from recdrop_tune.tracking._models import check_model_name
 from recdrop_tune.tracking._records import Records, fixed_names, readable, search_id
+from recdrop_tune.tracking._stores import settle_requests
 from recdrop_tune.tracking._system_metrics import SystemMetrics, check_system_metrics
-from recdrop_tune.tracking._uris import check_databases, redact, resolve_uri
+from recdrop_tune.tracking._uris import absolute, check_databases, redact, resolve_uri
 from recdrop_tune.tuner import Tuner
 
 # The longest that the end of a search waits for MLflow to take the last events.
-_FLUSH_SECONDS = 30.0
+_FLUSH_SECONDS = 60.0
 _STATES = {
     "COMPLETED": events.COMPLETE,
     "STOPPED": events.PRUNED,
@@ -120,12 +122,13 @@ class Tracking:
     def __init__(
         self, tuner: Any, experiment: str, uri: str, listeners: Iterable[events.Listener]
     ) -> None:
-        journal = Journal(f"{tuner.project_dir}/events.jsonl")
+        settle_requests(uri)
+        journal = Journal(Path(tuner.project_dir, FILE))
         history = journal.read()
         self.search_id = search_id(history)
         self.experiment = experiment
         self.tracking_uri = redact(uri)
-        self.mlflow = MLflowTracker(uri, history)
+        self.mlflow = MLflowTracker(uri, Journal(journal.path))
         self.records = Records(history)
         self.space: str | None = None
         self.info: dict[str, Any] = {}
@@ -136,7 +139,7 @@ class Tracking:
         self._tuner = tuner
         self._oracle = tuner.oracle
         what = f"MLflow at {self.tracking_uri}"
-        self._background = Background(self.mlflow, what, journal.path)
+        self._background = Background(self.mlflow, what, journal)
         self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
         self.goes_on_after_search = False
         self._under_way = False
@@ -219,6 +222,7 @@ class Tracking:
                 info={**about_proposals(self._oracle), **self.info, **versions()},
                 data=self.data,
                 register_model=self.register_model,
+                tracking_uri=absolute(self.tracking_uri),
             )
         )
 

@@ -67,6 +67,12 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(match[1]).resolve()
 
 
+def absolute(uri: str) -> str:
+    """Makes a URI the same in every folder: that of a sqlite file has an absolute path."""
+    path = sqlite_path(uri)
+    return uri if path is None else f"{uri.partition(':')[0]}:///{path.as_posix()}"
+
+
 def same_database(one: str, other: str) -> bool:
     """Says whether two URIs lead to one database, however they are written."""
     return _database(one) is not None and _database(one) == _database(other)

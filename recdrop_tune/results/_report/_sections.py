@@ -113,9 +113,11 @@ def setup(result: TuneResult, search: Search) -> str:
 def mlflow(result: TuneResult) -> str:
     """Writes where to look at the search in MLflow."""
     if result.tracking.failure:
-        reason, journal = result.tracking.failure, result.tracking.journal_path
-        text = f"Not recorded ({reason}); every event is in {journal}."
-        return section("mlflow", "MLflow", f"<p>{safe(text)}</p>")
+        text = (
+            f"Not all is recorded ({result.tracking.failure}). When MLflow is back, this writes it:"
+        )
+        then = f"recdrop-tune sync {result.directory}"
+        return section("mlflow", "MLflow", f"<p>{safe(text)}</p><pre>{safe(then)}</pre>")
     command = result.ui_command
     body = f"<p>Start its pages with</p><pre>{safe(command)}</pre>" if command else ""
     body = body or f"<p>The runs are at {safe(result.tracking_uri)}.</p>"

@@ -1,0 +1,76 @@
+"""Names and values as MLflow takes them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import posixpath
+import re
+from collections.abc import Iterable
+
+LONGEST_NAME = 250
+LONGEST_PARAMETER = 6000
+LONGEST_TAG = 8000
+"""Limits of MLflow 3, in characters; its database has columns of these widths."""
+
+
+def clean(name: str) -> str:
+    """Makes the name of a parameter, metric or tag one that MLflow takes.
+
+    It refuses most punctuation, what looks like a path to somewhere else, and very long names.
+
+    Example:
+        >>> clean("top 5% [val]"), clean("/a/../b")
+        ('top 5_ _val_', 'a/__/b')
+    """
+    parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")
+    kept = [part if part.strip(".") else "_" * len(part) for part in parts if part]
+    cleaned = posixpath.normpath("/".join(kept)) if kept else "_"
+    return cleaned if len(cleaned) <= LONGEST_NAME else _shortened(cleaned, name)
+
+
+def clean_names(names: Iterable[str]) -> dict[str, str]:
+    """Makes several names ones that MLflow takes, and keeps them apart.
+
+    Example:
+        >>> clean_names(["a%", "b"])
+        {'a%': 'a_', 'b': 'b'}
+    """
+    names = list(names)
+    found: dict[str, str] = {}
+    ordered = sorted(names, key=lambda name: (clean(name) != name, name))  # Good names stay.
+    for name in ordered:
+        cleaned = clean(name)
+        found[name] = _shortened(cleaned, name) if cleaned in found.values() else cleaned
+    return {name: found[name] for name in names}
+
+
+def parameter(value: object) -> str:
+    """Writes the value of a parameter; an inactive one too.
+
+    Runs that lack a parameter drop out of MLflow's charts.
+    """
+    return _cut("n/a" if value is None else str(value), LONGEST_PARAMETER)
+
+
+def tag(value: object) -> str:
+    """Writes the value of a tag."""
+    return _cut(str(value), LONGEST_TAG)
+
+
+def metric(value: float) -> float:
+    """Returns the value of a metric; infinity becomes NaN.
+
+    MLflow would store 1.8e308 in its place, and a chart would show nothing else.
+    """
+    value = float(value)
+    return value if math.isfinite(value) else math.nan
+
+
+def _shortened(cleaned: str, name: str) -> str:
+    mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{cleaned[: LONGEST_NAME - 9].rstrip('/')}-{mark}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

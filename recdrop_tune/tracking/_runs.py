@@ -1,0 +1,174 @@
+"""MLflow's runs of one experiment, through its client: explicit ids, and nothing that it would refuse."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.tracking._names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
+from recdrop_tune.tracking._uris import sqlite_path
+
+_logger = logging.getLogger(__name__)
+
+# Limits of one `log_batch` (mlflow.utils.validation); a request may have 1 MB, 2000 characters a parameter.
+_PARAMS_PER_BATCH, _CHARACTERS_PER_BATCH, _METRICS_PER_BATCH = 100, 200_000, 1000
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value of a metric: of a step, at a wall-clock time in seconds."""
+
+    name: str
+    value: float
+    step: int
+    time: float
+
+
+class Runs:
+    """The runs of an experiment, which is made if it is not there.
+
+    Everything that is written here may be written again: MLflow keeps one of two equal parameters,
+    and of two points that are equal to the millisecond.
+
+    Args:
+        uri: Tracking URI of a store that has its tables.
+        experiment: Name of the experiment.
+
+    Attributes:
+        client: MLflow's client.
+        experiment_id: Id of the experiment.
+
+    Raises:
+        RecdropError: The experiment has been deleted.
+    """
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        # It would tell of each table that it makes, in the middle of the progress lines.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        self.client: Any = MlflowClient(tracking_uri=uri)
+        self._uri = uri
+        self.experiment_id = self._experiment(experiment)
+
+    def find(self, condition: str) -> list[Any]:
+        """Returns all runs for which a condition in MLflow's language holds, the oldest first."""
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id],
+                condition,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def create(self, name: str, tags: Mapping[str, object], when: float) -> str:
+        """Creates a run that has begun at a time, and returns its id."""
+        run = self.client.create_run(
+            self.experiment_id,
+            start_time=int(when * 1000),
+            tags={key: tag(value) for key, value in tags.items()},
+            run_name=name[:LONGEST_NAME],
+        )
+        return str(run.info.run_id)
+
+    def params(self, run_id: str, values: Mapping[str, object]) -> None:
+        """Writes parameters, inactive ones too; one that is there already must not differ."""
+        names = clean_names(values)
+        batch: list[Param] = []
+        for name, value in values.items():
+            batch.append(Param(names[name], parameter(value)))
+            size = sum(len(each.value) for each in batch)
+            if len(batch) == _PARAMS_PER_BATCH or size > _CHARACTERS_PER_BATCH:
+                self._log(run_id, params=batch)
+                batch = []
+        if batch:
+            self._log(run_id, params=batch)
+
+    def points(self, run_id: str, points: Iterable[Point]) -> None:
+        """Writes points of metrics."""
+        points = list(points)
+        names = clean_names(dict.fromkeys(point.name for point in points))
+        metrics = [
+            Metric(names[each.name], metric(each.value), int(each.time * 1000), each.step)
+            for each in points
+        ]
+        for start in range(0, len(metrics), _METRICS_PER_BATCH):
+            self._log(run_id, metrics=metrics[start : start + _METRICS_PER_BATCH])
+
+    def tags(self, run_id: str, values: Mapping[str, object]) -> None:
+        """Sets tags."""
+        tags = [RunTag(clean(name), tag(value)) for name, value in values.items()]
+        self._log(run_id, tags=tags)
+
+    def text(self, run_id: str, text: str, path: str) -> None:
+        """Writes an artifact."""
+        self.client.log_text(run_id, text, path)
+
+    def file(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        """Uploads a file as an artifact."""
+        self.client.log_artifact(run_id, str(path), folder)
+
+    def end(self, run_id: str, status: str, when: float) -> None:
+        """Ends a run: the last that is written to it, by which one knows that it is whole."""
+        with _unless_refused(run_id):
+            self.client.set_terminated(run_id, status=status, end_time=int(when * 1000))
+
+    def reopen(self, run_id: str) -> None:
+        """Has a run go on."""
+        self.client.update_run(run_id, status="RUNNING")
+
+    def _log(self, run_id: str, **batch: Any) -> None:
+        with _unless_refused(run_id):
+            self.client.log_batch(run_id, **batch)
+
+    def _experiment(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(
+                    self.client.create_experiment(name, artifact_location=self._folder(name))
+                )
+            except mlflow.MlflowException:
+                # Another process was quicker, or there is a reason that is worth telling.
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            raise RecdropError(
+                f"the experiment `{name}` has been deleted in MLflow; restore it there, or give another "
+                "name as `experiment`"
+            )
+        return str(found.experiment_id)
+
+    def _folder(self, experiment: str) -> str | None:
+        """By default artifacts of a sqlite store go to the working directory; keep them by the file."""
+        database = sqlite_path(self._uri)
+        if database is None:
+            return None
+        name = re.sub(r"[^\w.-]", "_", experiment)
+        return (database.parent / "mlartifacts" / name).as_uri()
+
+
+@contextlib.contextmanager
+def _unless_refused(run_id: str) -> Iterator[None]:
+    """Goes on without what MLflow will never take: a run that the user has deleted, for one."""
+    try:
+        yield
+    except mlflow.MlflowException as refusal:
+        if refusal.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        _logger.warning("MLflow refused a part of run %s: %s", run_id, str(refusal).split("\n")[0])

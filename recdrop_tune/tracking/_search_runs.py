@@ -1,0 +1,121 @@
+"""Writes the events of a search as they come: one run for the search, one below it for each trial."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from recdrop_tune.tracking import _contents as contents
+from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._records import Records, TrialRecord
+from recdrop_tune.tracking._runs import Point, Runs
+
+
+class SearchRuns:
+    """The runs of one search, all events up to now being in them.
+
+    A trial that runs again gets a new run, for parameters and curves cannot be taken back: its earlier
+    one stays, of the kind `superseded`.
+
+    Args:
+        api: The runs of the experiment.
+        search: The beginning of the search.
+        parent_run_id: The search's own run.
+        run_ids: The last run of each trial.
+        records: The records of the trials.
+    """
+
+    def __init__(
+        self,
+        api: Runs,
+        search: events.SearchStarted,
+        parent_run_id: str,
+        run_ids: dict[str, str],
+        records: Records,
+    ) -> None:
+        self.api = api
+        self.search = search
+        self.parent_run_id = parent_run_id
+        self.run_ids = run_ids
+        self.records = records
+
+    def on_events(self, new: Sequence[events.Event]) -> None:
+        """Writes the next events."""
+        points: dict[str, list[Point]] = defaultdict(list)
+        for event in new:
+            before = self.records.trials.get(getattr(event, "trial_id", ""))
+            self.records.on_event(event)
+            if isinstance(event, events.EpochEnded):
+                # All epochs that have come up since are one request.
+                points[self.run_ids[event.trial_id]] += contents.epoch_points(event)
+                continue
+            self._write_points(points)
+            self._write(event, before)
+        self._write_points(points)
+
+    def create(self, event: events.TrialStarted) -> str:
+        """Creates the run of an attempt at a trial."""
+        return self.api.create(contents.run_name(event), self.tags(event), event.time)
+
+    def tags(self, event: events.TrialStarted) -> dict[str, str]:
+        """The tags of that run."""
+        return contents.trial_tags(event, self.search.search_id, self.parent_run_id)
+
+    def end_trial(self, run_id: str, record: TrialRecord) -> None:
+        """Writes what there is to say of a whole trial, and ends its run."""
+        assert record.ended is not None
+        end = record.ended
+        self.api.points(run_id, contents.end_points(record, end.time))
+        self.api.tags(run_id, {"recdrop.state": end.status})
+        if end.message:
+            self.api.text(run_id, end.message, "error.txt")
+        self.api.end(run_id, contents.STATUS[end.status], end.time)
+
+    def confirm(self, event: events.ConfirmationEnded) -> None:
+        """Writes a training of the confirmation to the run of its trial."""
+        self.api.points(self.run_ids[event.trial_id], contents.confirmation_points(event))
+
+    def end_search(self, event: events.SearchEnded) -> None:
+        """Ends the search's run."""
+        self.api.text(self.parent_run_id, self.records.to_csv(), "trials.csv")
+        self.api.end(self.parent_run_id, event.status, event.time)
+
+    def _write_points(self, points: dict[str, list[Point]]) -> None:
+        for run_id, of_run in points.items():
+            self.api.points(run_id, of_run)
+        points.clear()
+
+    def _write(self, event: events.Event, before: TrialRecord | None) -> None:
+        match event:
+            case events.TrialStarted():
+                self._start_trial(event, before)
+            case events.ModelBuilt():
+                self.api.points(self.run_ids[event.trial_id], contents.model_points(event))
+            case events.TrialEnded():
+                record = self.records.trials[event.trial_id]
+                self.end_trial(self.run_ids[event.trial_id], record)
+                best = contents.best_points(self.records.trials.values(), self.search)
+                self.api.points(self.parent_run_id, best[-1:])
+            case events.ConfirmationEnded():
+                self.confirm(event)
+            case events.SearchEnded():
+                self._kill_open_trials(event.time)
+                self.end_search(event)
+
+    def _start_trial(self, event: events.TrialStarted, before: TrialRecord | None) -> None:
+        earlier = self.run_ids.get(event.trial_id)
+        if earlier is not None:
+            if before is not None and before.ended is None:
+                self._kill(earlier, before.last_sign)
+            self.api.tags(earlier, {"recdrop.kind": "superseded"})
+        self.run_ids[event.trial_id] = run_id = self.create(event)
+        self.api.params(run_id, event.hyperparameters)
+
+    def _kill_open_trials(self, when: float) -> None:
+        for record in self.records.trials.values():
+            if record.ended is None and record.trial_id in self.run_ids:
+                self._kill(self.run_ids[record.trial_id], when)
+
+    def _kill(self, run_id: str, when: float) -> None:
+        self.api.tags(run_id, {"recdrop.state": events.KILLED})
+        self.api.end(run_id, "KILLED", when)

@@ -1,0 +1,134 @@
+"""A real MLflow server for the tests: on loopback, on a free port, and gone afterwards."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+_ENVIRONMENT = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # Eight processes fewer, for evaluating LLMs.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def free_port() -> int:
+    """Returns a port of loopback that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class MLflowServer:
+    """A server with a database and its artifacts in a folder; it can be killed and started again.
+
+    Args:
+        folder: Where `mlflow.db`, `artifacts` and `server.log` are kept.
+        port: The port; by default a free one.
+
+    Attributes:
+        uri: The address, to be used as a tracking URI.
+        database: The tracking URI of the database behind it.
+        log: The file with what the server printed.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.port = port or free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.database = f"sqlite:///{self.folder / 'mlflow.db'}"
+        self.log = self.folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, seconds: float = 120) -> None:
+        """Starts the server, on the same port and store as before, and waits until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--backend-store-uri", self.database]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=environment | _ENVIRONMENT,
+                start_new_session=True,  # Its workers are killed with it, as one process group.
+            )
+        try:
+            self._wait(seconds)
+        except BaseException:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """Kills the server and its workers with SIGKILL, as a crash of the machine would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ends the server in an orderly way."""
+        self._end(signal.SIGTERM)
+
+    def answers(self) -> bool:
+        """Says whether something listens at the port."""
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        # Whoever is left of the group: it must not hold the port, nor outlive the test.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+        self._process = None
+        deadline = time.monotonic() + 10
+        while self.answers():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"something still listens at port {self.port}")
+            time.sleep(0.05)
+
+    def _wait(self, seconds: float) -> None:
+        assert self._process is not None
+        # Not `urlopen`: a proxy of the environment has no business with loopback.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                opener.open(f"{self.uri}/health", timeout=5).close()
+                return
+            except (urllib.error.URLError, OSError) as error:
+                ended = self._process.poll() is not None
+                if ended or time.monotonic() > deadline:
+                    what = "ended" if ended else f"did not answer within {seconds:.0f} s"
+                    raise RuntimeError(f"mlflow server {what}:\n{self.log.read_text()}") from error
+                time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServer]:
+    """Runs a server; it is stopped at the end, whatever state the test has left it in.
+
+    Example:
+        >>> with mlflow_server(tmp_path) as server:
+        ...     client = MlflowClient(server.uri)
+        ...     server.kill()
+        ...     server.start()
+    """
+    server = MLflowServer(folder, port)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,162 @@
+"""`sync`: MLflow from the project folder alone."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.tracking._stores import prepare
+from tests.tracked_events import Sender, confirmation, ended, image, journaled, started, trial
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """An MLflow database in which there is nothing: making one takes seconds."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    prepare(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def stores(tmp_path, empty):
+    """The addresses of two empty stores."""
+    return [f"sqlite:///{shutil.copy(empty, tmp_path / f'{name}.db')}" for name in ("one", "other")]
+
+
+def written(folder, uri, *events):
+    """Sends events to MLflow and to the journal in a folder."""
+    sender = Sender(folder, uri)
+    sender.send(*events)
+    sender.close()
+    assert sender.background.failure is None
+
+
+def test_an_empty_store_becomes_what_the_other_was(tmp_path, stores):
+    events = [started(), *trial(0), *trial(1, status="RETRY"), *trial(1, when=1_790_000_100.0)]
+    events += [*trial(2, status="FAILED"), *trial(3, status="PRUNED"), confirmation(0)]
+    written(tmp_path, stores[0], *events, confirmation(0, 1), ended())
+    done = rdt.sync(tmp_path, stores[1])
+    assert (done.written, done.there, done.experiment) == (5, 0, "speech")
+    assert image(stores[1]) == image(stores[0])
+    assert len(image(stores[1])) == 6
+
+
+def test_what_is_there_is_not_written_again(tmp_path, stores):
+    written(tmp_path, stores[0], started(), *trial(0), *trial(1), ended())
+    before = image(stores[0])
+    done = rdt.sync(tmp_path, stores[0])
+    assert (done.written, done.there) == (0, 2)
+    assert image(stores[0]) == before
+
+
+@pytest.mark.parametrize("lost", range(1, 13, 2))
+def test_whatever_is_missing_at_the_end_is_written(tmp_path, stores, lost):
+    """As if MLflow had taken the first events only: those of the journal, less some."""
+    events = [started(), *trial(0), *trial(1), confirmation(0), ended()]
+    written(tmp_path / "whole", stores[0], *events)
+    half = Sender(tmp_path / "half", stores[1])
+    half.send(*events[:-lost])
+    half.close()
+    journaled(tmp_path / "half", *events[-lost:])
+    rdt.sync(tmp_path / "half", stores[1])
+    assert image(stores[1]) == image(stores[0])
+
+
+def test_a_search_that_was_killed(tmp_path, stores):
+    written(tmp_path, stores[0], started(), *trial(0), *trial(1, status=None))
+    rdt.sync(tmp_path, stores[0])
+    found = image(stores[0])
+    assert {key[1]: run["status"] for key, run in found.items()} == {
+        None: "KILLED",
+        "0": "FINISHED",
+        "1": "KILLED",
+    }
+    rdt.sync(tmp_path, stores[1])
+    assert image(stores[1]) == found
+
+
+def test_a_search_that_was_killed_and_went_on(tmp_path, stores):
+    first = [started(), *trial(0), *trial(1, status=None)]
+    second = [started(when=1_790_000_200.0), *trial(1, when=1_790_000_201.0), ended()]
+    written(tmp_path, stores[0], *first)
+    written(tmp_path, stores[0], *second)
+    rdt.sync(tmp_path, stores[1])
+    assert image(stores[1]) == image(stores[0])
+    kinds = sorted(key[0] for key in image(stores[1]))
+    assert kinds == ["search", "superseded", "trial", "trial"]
+
+
+def test_a_search_that_goes_on_writes_what_was_left_out(tmp_path, stores):
+    journaled(tmp_path, started(), *trial(0), ended())
+    written(tmp_path, stores[0], started(when=1_790_000_500.0), *trial(7), ended())
+    assert [key[1] for key in image(stores[0])] == ["7", "0", None]
+
+
+def test_a_search_that_is_running_is_left_alone(tmp_path, stores):
+    sender = Sender(tmp_path, stores[0])
+    sender.send(started(), *trial(0))
+    with pytest.raises(ProjectError, match=r"is running, and writes to MLflow by itself"):
+        rdt.sync(tmp_path)
+    sender.close()
+    assert rdt.sync(tmp_path, stores[1]).written == 1
+
+
+def test_a_folder_without_a_search(tmp_path):
+    with pytest.raises(ProjectError, match=r"holds no search.*Give the folder that was printed"):
+        rdt.sync(tmp_path / "nothing")
+
+
+def test_where_the_search_had_its_runs_is_where_they_go(tmp_path, stores, monkeypatch):
+    journaled(tmp_path, started(tracking_uri=stores[0]), *trial(0), ended())
+    monkeypatch.chdir(tmp_path)
+    assert rdt.sync(tmp_path).tracking_uri == stores[0]
+
+
+def test_credentials_are_not_kept_and_so_have_to_be_given(tmp_path, stores, monkeypatch):
+    hidden = "postgresql://***@db/mlflow"
+    journaled(tmp_path, started(tracking_uri=hidden), *trial(0), ended())
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(InvalidArgumentError, match=r"`tracking_uri`.*db/mlflow` without them"):
+        rdt.sync(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", stores[0])
+    assert rdt.sync(tmp_path).tracking_uri == stores[0]
+
+
+SEVERAL = """
+import sys
+from pathlib import Path
+from tests.tracked_events import Sender, ended, started, trial
+folder, uri, name = sys.argv[1:]
+sender = Sender(Path(folder), uri)
+sender.send(started(search_id=name), *trial(0), *trial(1), ended())
+assert sender.background.failure is None, sender.background.failure
+"""
+
+
+def test_several_processes_at_once(tmp_path):
+    """They make one new database and one new experiment at the same moment."""
+    uri = f"sqlite:///{tmp_path}/new.db"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SEVERAL, str(tmp_path / name), uri, name],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("a", "b", "c")
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    client = MlflowClient(uri)
+    found = client.search_runs([client.get_experiment_by_name("speech").experiment_id])
+    kinds = [(run.data.tags["recdrop.search_id"], run.data.tags["recdrop.kind"]) for run in found]
+    assert sorted(kinds) == sorted((n, k) for n in "abc" for k in ("search", "trial", "trial"))
+    assert {run.info.status for run in found} == {"FINISHED"}

@@ -1,0 +1,147 @@
+"""Events of a search that nobody ran, who sends them to MLflow, and what MLflow has of them then."""
+
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+
+from recdrop_tune.tracking import (
+    ConfirmationEnded,
+    EpochEnded,
+    Journal,
+    MLflowTracker,
+    ModelBuilt,
+    SearchEnded,
+    SearchStarted,
+    TrialEnded,
+    TrialStarted,
+)
+from recdrop_tune.tracking._background import Background
+from recdrop_tune.tracking._dispatch import Dispatcher
+from recdrop_tune.tracking._stores import settle_requests
+
+WRAPPERS = ("none", "recurrent", "variational", "weight_drop")
+_BEGIN = 1_790_000_000.0
+
+
+def started(search_id="s", when=_BEGIN, **more):
+    """The beginning of a search."""
+    named = {"name": "speech", "experiment": "speech", "tuner": "OptunaOracle", "max_trials": 9}
+    return SearchStarted(
+        search_id=search_id,
+        objective="val_loss",
+        direction="min",
+        time=when,
+        space="wrapper: none",
+        **{**named, **more},
+    )
+
+
+def trial(number, epochs=3, status="COMPLETE", when=None):
+    """A trial from its beginning to its end; without one if the status is `None`."""
+    id, time = str(number), when or _BEGIN + 10 * number + 1
+    hyperparameters = {"wrapper": WRAPPERS[number % 4], "placement": None, "rate": 0.1 * number}
+    found = [TrialStarted(trial_id=id, number=number, hyperparameters=hyperparameters, time=time)]
+    found.append(ModelBuilt(trial_id=id, parameters=100 + number, time=time + 0.1))
+    for epoch in range(epochs):
+        metrics = {"loss": 1.0 / (epoch + 1), "val_loss": 2.0 / (epoch + 1) + 0.01 * number}
+        found.append(
+            EpochEnded(
+                trial_id=id, epoch=epoch, metrics=metrics, seconds=0.5, time=time + 1 + epoch
+            )
+        )
+    if status is not None:
+        done = {"score": 2.0 / epochs + 0.01 * number, "best_step": epochs - 1}
+        done = done if status == "COMPLETE" else {"message": "ValueError: to the moon"}
+        found.append(TrialEnded(trial_id=id, status=status, time=time + 5, **done))
+    return found
+
+
+def confirmation(number, repeat=0):
+    """A training of the confirmation."""
+    return ConfirmationEnded(
+        trial_id=str(number),
+        repeat=repeat,
+        seed=7,
+        score=0.5,
+        metrics={"val_loss": 0.5},
+        total=1,
+        time=_BEGIN + 900 + repeat,
+    )
+
+
+def ended(status="FINISHED", when=_BEGIN + 1000):
+    """The end of a search."""
+    return SearchEnded(status=status, time=when)
+
+
+def journaled(folder: Path, *events):
+    """Writes events to the journal in a folder, and to nothing else."""
+    journal = Journal(folder / "events.jsonl")
+    for event in events:
+        journal.on_event(event)
+    journal.close()
+
+
+class Sender:
+    """Sends events as a search does: to the journal in a folder, and to MLflow from a thread."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        settle_requests(uri)
+        self.journal = Journal(folder / "events.jsonl")
+        self.tracker = MLflowTracker(uri, Journal(self.journal.path))
+        self.background = Background(self.tracker, "MLflow", self.journal)
+        self._dispatcher = Dispatcher(self.journal, [self.background])
+
+    def send(self, *events, flush=True):
+        for event in events:
+            self._dispatcher.emit(event)
+        if flush:
+            self.background.flush(60)
+
+    def close(self):
+        self.journal.close()
+
+
+def image(uri, experiment="speech", artifacts=True):
+    """Returns all that MLflow has of an experiment, but the ids that it has given."""
+    client = MlflowClient(uri)
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    names = {run.info.run_id: _key(run) for run in found}
+    assert len(set(names.values())) == len(found), "a run is there twice"
+    return {names[run.info.run_id]: _image(client, run, names, artifacts) for run in found}
+
+
+def _key(run):
+    tags = run.data.tags
+    return tags["recdrop.kind"], tags.get("recdrop.trial_id"), run.info.start_time
+
+
+def _image(client, run, names, artifacts):
+    tags = {name: value for name, value in run.data.tags.items() if name.startswith("recdrop.")}
+    curves = {
+        name: sorted(
+            (point.step, point.timestamp, str(point.value))
+            for point in client.get_metric_history(run.info.run_id, name)
+        )
+        for name in run.data.metrics
+    }
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "ended": run.info.end_time,
+        "parent": names.get(run.data.tags.get("mlflow.parentRunId")),
+        "tags": tags,
+        "params": run.data.params,
+        "curves": curves,
+        "artifacts": _artifacts(client, run.info.run_id) if artifacts else None,
+    }
+
+
+def _artifacts(client, run_id, folder=""):
+    found = {}
+    for item in client.list_artifacts(run_id, folder):
+        if item.is_dir:
+            found |= _artifacts(client, run_id, item.path)
+        else:
+            found[item.path] = Path(client.download_artifacts(run_id, item.path)).read_bytes()
+    return found
