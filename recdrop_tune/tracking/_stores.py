@@ -79,15 +79,17 @@ def _create_database(path: Path) -> None:
     whole one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=_prefix(path), dir=path.parent, ignore_cleanup_errors=True
-    ) as folder:
+    # Not `TemporaryDirectory`, which the end of the interpreter would take away from under a thread.
+    folder = tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent)
+    try:
         made, whole = Path(folder, "made.db"), Path(folder, "whole.db")
         MlflowClient(tracking_uri=f"sqlite:///{made.as_posix()}").search_experiments(max_results=1)
         # MLflow keeps its connections. A copy has none, and needs no -wal or -journal file.
         with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)
         _put(whole, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put(whole: Path, path: Path) -> None:
