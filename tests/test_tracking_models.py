@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.results import TuneResult
+from recdrop_tune.results import TuneResult, save_result
 from recdrop_tune.tracking import log_model
 from tests.small_search import build, data
 
@@ -44,7 +44,8 @@ class Wrapped(kt.HyperModel):
         return model
 
 
-def searched(folder, uri, hypermodel=build, trials=1):
+def searched(folder, uri, hypermodel=build, trials=1, logs=True):
+    """Searches; the best model is logged at the end, or it is only saved."""
     tuner = rdt.Tuner(
         rdt.OptunaOracle("val_loss", trials, seed=0),
         hypermodel,
@@ -53,9 +54,13 @@ def searched(folder, uri, hypermodel=build, trials=1):
         project_name="p",
     )
     tracking = rdt.track(tuner, experiment="models", tracking_uri=uri)
+    tracking.at_end = tracking.at_end if logs else None
     x, y = data()
     tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
-    return TuneResult(tuner, tracking)
+    result = TuneResult(tuner, tracking)
+    if not logs:
+        save_result(result)
+    return result
 
 
 def logged(result, uri, **kwargs):
@@ -97,7 +102,7 @@ def test_the_model_is_logged_once(result, uri):
 
 
 def test_an_upload_that_was_broken_off_is_made_up_for(tmp_path, uri, monkeypatch):
-    result = searched(tmp_path, uri)
+    result = searched(tmp_path, uri, logs=False)
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "log_model_artifacts", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -120,12 +125,12 @@ def test_no_global_state_is_touched(result, uri):
 def test_the_model_is_registered_once(result, uri):
     client = MlflowClient(uri)
     for _ in range(2):
-        id, run = logged(result, uri, register_model="digits")
-    [version] = client.search_model_versions("name = 'digits'")
+        id, run = logged(result, uri, register_model="once")
+    [version] = client.search_model_versions("name = 'once'")
     assert version.run_id == run
-    assert client.get_model_version_by_alias("digits", "champion").version == version.version
+    assert client.get_model_version_by_alias("once", "champion").version == version.version
     tag = json.loads(client.get_logged_model(id).tags["mlflow.modelVersions"])
-    assert [each["name"] for each in tag][-1] == "digits"
+    assert [each["name"] for each in tag][-1] == "once"
 
 
 def test_an_alias_that_was_moved_stays(tmp_path, result, uri):

@@ -66,4 +66,4 @@ def test_a_tracking_has_them_if_asked(tmp_path, planted_uri):
         tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path / str(asked))
         options = {"tracking_uri": planted_uri, "system_metrics": asked}
         tracking = rdt.track(tuner, experiment="system", **options)
-        assert isinstance(tracking.system_metrics, SystemMetrics) == asked
+        assert isinstance(tracking.mlflow.system_metrics, SystemMetrics) == asked

@@ -26,12 +26,12 @@ _BEGIN = 1_790_000_000.0
 def started(search_id="s", when=_BEGIN, **more):
     """The beginning of a search."""
     named = {"name": "speech", "experiment": "speech", "tuner": "OptunaOracle", "max_trials": 9}
+    named["space"] = "wrapper: none"
     return SearchStarted(
         search_id=search_id,
         objective="val_loss",
         direction="min",
         time=when,
-        space="wrapper: none",
         **{**named, **more},
     )
 
