@@ -46,17 +46,22 @@ def tracking(place):
 
 @contextmanager
 def running(place, *arguments):
-    """Runs the command until the address is out; ends it with Ctrl-C if it still runs."""
+    """Runs the command until the address is out; ends it if it still runs."""
     command = [sys.executable, "-m", "recdrop_tune.cli", "ui", "--no-browser", *arguments]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    process = subprocess.Popen(
-        command,
-        cwd=place,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    # A shell starts what is to run in the background with Ctrl-C ignored, and so would all below it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=place,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         printed = ""
         while not re.search(r"^http.*\n", printed, re.M):
@@ -65,7 +70,7 @@ def running(place, *arguments):
             printed += line
         yield process, re.search(r"^http\S+", printed, re.M)[0]
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # With its server.
         process.communicate(timeout=60)
 
 
