@@ -64,7 +64,8 @@ def take_pictures(
     save(browser, out / "leaderboard.png")
 
     browser.open(f"{view}&compareRunsMode=CHART")
-    browser.click("button[aria-label='Hide banner']")
+    for label in ("Hide banner", "Toggle sidebar"):
+        browser.click(f"button[aria-label='{label}']")
     for title in ("val_loss", "train_seconds vs. objective", "Parallel Coordinates"):
         browser.find(f"{CARD.format(title)} svg.main-svg, {CARD.format(title)} canvas")
     save(browser, out / "charts.png")
@@ -87,10 +88,10 @@ def take_pictures(
 
 
 def save(browser: Browser, path: Path) -> None:
-    """Saves the window with 128 colours, which is a quarter of the size."""
+    """Saves the window with 255 colours, which is a third of the size."""
     browser.driver.save_screenshot(str(path))
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        small = picture.convert("RGB").quantize(255, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
 
 
@@ -99,14 +100,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("screenshots"))
     parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--out", type=Path, default=IMAGES)
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with mlflow_server(folder) as server:
         result = search(server, folder, arguments.trials, arguments.epochs)
-        with running_browser(1500, 1000) as browser:
+        with running_browser(1500, 1180) as browser:
             take_pictures(browser, server, result, arguments.out)
 
 

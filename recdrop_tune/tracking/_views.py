@@ -111,9 +111,9 @@ def _key(search_id: str) -> str:
 
 
 def _table(search_id: str, ascending: bool, parameters: Sequence[str]) -> dict[str, Any]:
-    metrics = [f"metrics.`{name}`" for name in ("objective", "best_epoch", "train_seconds")]
-    searched = [f"params.`{name}`" for name in parameters]
-    order = ["attributes.`Run Name`", metrics[0], *searched, *metrics[1:]]
+    metrics = ["metrics.`objective`", "metrics.`best_epoch`"]
+    columns = [f"params.`{name}`" for name in parameters]
+    order = ["attributes.`Run Name`", metrics[0], *columns, metrics[1]]
     kind = f"tags.`recdrop.search_id` = '{search_id}' AND tags.`recdrop.kind` = 'trial'"
     return {
         "searchFilter": kind,
@@ -123,9 +123,9 @@ def _table(search_id: str, ascending: bool, parameters: Sequence[str]) -> dict[s
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "selectedColumns": [*metrics, *searched],
+        "selectedColumns": [*metrics, *columns],
         "columnOrder": [*order, "runDateAndNestInfo", "duration"],
-        "columnWidths": {"attributes.`Run Name`": 300},
+        "columnWidths": {"attributes.`Run Name`": 300, **dict.fromkeys(columns, 130)},
     }
 
 
