@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from recdrop_tune.tracking._uris import HIDDEN, is_server, sqlite_path
+from recdrop_tune.tracking._uris import HIDDEN, absolute, is_server, sqlite_path
 
 _LOCAL = "http://127.0.0.1:5000"
 
@@ -26,12 +26,13 @@ def command(*words: str) -> str:
     return shlex.join([sys.executable, "-m", "recdrop_tune.cli", *words])
 
 
-def ui_command(uri: str, directory: str | Path) -> str | None:
+def ui_command(uri: str, directory: str | Path, elsewhere: bool = False) -> str | None:
     """Returns the command that opens MLflow's pages on a search.
 
     Args:
         uri: Tracking URI, redacted.
         directory: The project folder.
+        elsewhere: Whether that is not where the search had its runs, which the folder knows.
 
     Returns:
         The command; `None` where a server shows them already, where the runs are in memory, and
@@ -41,7 +42,8 @@ def ui_command(uri: str, directory: str | Path) -> str | None:
         return None
     if uri.startswith("sqlite") and sqlite_path(uri) is None:
         return None
-    return command("ui", str(Path(directory).resolve()))
+    place = ["--tracking-uri", absolute(uri)] if elsewhere else []
+    return command("ui", str(Path(directory).resolve()), *place)
 
 
 def leaderboard_url(

@@ -54,8 +54,6 @@ class Runs:
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
-        # It would tell of each table that it makes, in the middle of the progress lines.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         self.client: Any = MlflowClient(tracking_uri=uri)
         self._uri = uri
         self.experiment_id = self._experiment(experiment)

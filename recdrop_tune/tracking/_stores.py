@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -36,6 +37,8 @@ def prepare(uri: str) -> None:
     Raises:
         OSError: Nothing listens at a server's address, or a file cannot be written.
     """
+    # It would tell of each table that it makes, in the middle of the progress lines.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     _check_reachable(uri)
     path = sqlite_path(uri)
     if path is not None:
