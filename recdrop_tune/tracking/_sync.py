@@ -12,7 +12,7 @@ from recdrop_tune.tracking._journal import FILE, Journal
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
 from recdrop_tune.tracking._mlflow import MLflowTracker
 from recdrop_tune.tracking._stores import settle_requests
-from recdrop_tune.tracking._uris import HIDDEN, redact, resolve_uri
+from recdrop_tune.tracking._uris import HIDDEN, absolute, redact, resolve_uri
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,8 @@ def sync(directory: str | Path, tracking_uri: str | None = None) -> Synced:
     url = leaderboard_url(
         shown, tracker.experiment_id, last.search_id, ascending=last.direction == "min"
     )
-    return Synced(
-        last.experiment, shown, written.runs, written.there, ui_command(shown, directory), url
-    )
+    pages = ui_command(shown, directory, elsewhere=absolute(shown) != last.tracking_uri)
+    return Synced(last.experiment, shown, written.runs, written.there, pages, url)
 
 
 def _uri(given: str | None, last: SearchStarted) -> str:
