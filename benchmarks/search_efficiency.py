@@ -19,6 +19,7 @@ import argparse
 import json
 from pathlib import Path
 
+import _problems
 import _table
 
 RESULTS = Path(__file__).parent / "results" / "search_efficiency.json"
@@ -36,7 +37,9 @@ def run(names, arguments, table, space=None):
         seeds = min(arguments.seeds, _SLOW_SEEDS) if slow else arguments.seeds
         # Its cost grows with the cube of the trials.
         trials = min(_SLOW_TRIALS, len(table.scores)) if slow else len(table.scores)
-        row = _replay.measure(name, table, space or _table.SPACE, seeds, trials)
+        row = _replay.measure(
+            name, table, space or _problems.PROBLEMS["digits"].space, seeds, trials
+        )
         print(f"{name:38} {seeds:5}" + "".join(cell(row, s) for s in _replay.SHARES), flush=True)
         keep(arguments.out, row, table, _replay.SHARES)
 
@@ -83,7 +86,7 @@ def main():
     parser.add_argument("what", choices=("table", "replay", "variants", "bias"))
     parser.add_argument("--tuners", nargs="*", help="names of tuners or variants; all by default")
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--table", type=Path, default=_table.PATH)
+    parser.add_argument("--table", type=Path, default=_problems.PROBLEMS["digits"].path)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.what == "table":
