@@ -68,7 +68,7 @@ def _vowels():
 
 PROBLEMS = {
     "digits": Problem(  # 288 configurations
-        _RESULTS / "search_efficiency_table.csv",
+        _RESULTS / "search_efficiency_table_digits.csv",
         {
             "cell": "lstm",
             "units": [16, 48],

@@ -3,6 +3,7 @@
 import tempfile
 import time
 import warnings
+from typing import Any, NamedTuple
 
 import keras_tuner as kt
 import numpy as np
@@ -115,7 +116,14 @@ def oracle_for(name, trials, epochs, seed):
         return keras_tuners(name, trials, epochs, seed)
 
 
-def replay(oracle, table, space, thresholds):
+class Replayed(NamedTuple):
+    """A trial: its configuration, and whether it was stopped."""
+
+    sample: Any
+    stopped: bool
+
+
+def replay(oracle, table, space, thresholds, note=None):
     """Searches until a completed trial is as good as every threshold, or nothing is left to try.
 
     Args:
@@ -123,6 +131,7 @@ def replay(oracle, table, space, thresholds):
         table: What the trainings give.
         space: The space of the table.
         thresholds: Scores to reach.
+        note: Called with each trial, if given.
 
     Returns:
         `(epochs, trials, pruned)` spent for each threshold; `None` where it was not reached.
@@ -139,8 +148,10 @@ def replay(oracle, table, space, thresholds):
             trial = oracle.create_trial("replay")
             if trial.status != "RUNNING":
                 break
-            curve = table.curve(space.sample(trial.hyperparameters))
-            spent, score, stopped = _run(oracle, trial, curve)
+            sample = space.sample(trial.hyperparameters)
+            spent, score, stopped = _run(oracle, trial, table.curve(sample))
+            if note is not None:
+                note(Replayed(sample, stopped))
             epochs, trials, pruned = epochs + spent, trials + 1, pruned + stopped
             trial.status = "STOPPED" if stopped else "COMPLETED"
             oracle.end_trial(trial)

@@ -12,6 +12,7 @@ from recdrop_tune.oracle._conditional import (
     HyperParameter,
     Values,
     combinations,
+    grid_values,
     is_active,
     is_finite,
     is_fixed,
@@ -34,7 +35,7 @@ class Candidates:
     """
 
     def __init__(self, space: Sequence[HyperParameter]) -> None:
-        self._ordered = parents_first(space)
+        self._draws = [_Draw(hp) for hp in parents_first(space)]
         listed = list(islice(combinations(space), _MAX_LISTED + 1)) if is_finite(space) else []
         self._all = listed if 0 < len(listed) <= _MAX_LISTED else None
 
@@ -56,18 +57,36 @@ class Candidates:
         return [values for values in offered if frozen(values) not in tried]
 
     def _change(self, values: Values, random: np.random.Generator) -> Values:
-        free = [hp.name for hp in self._ordered if hp.name in values and not is_fixed(hp)]
+        free = [draw.name for draw in self._draws if draw.name in values and not draw.fixed]
         changed = free[random.integers(len(free))] if free else None
         return self._draw({n: v for n, v in values.items() if n != changed}, random)
 
     def _draw(self, kept: Mapping[str, Any], random: np.random.Generator) -> Values:
         values: Values = {}
-        for hp in self._ordered:
-            if hp.name not in values and is_active(hp, values):
-                fixed = hp.value if is_fixed(hp) else kept.get(hp.name)
-                drawn = plain(hp, hp.prob_to_value(random.random())) if fixed is None else fixed
-                values[hp.name] = drawn
+        at = random.random(len(self._draws)).tolist()
+        for draw, place in zip(self._draws, at, strict=True):
+            name = draw.name
+            if name not in values and (not draw.conditions or draw.is_active(values)):
+                values[name] = kept[name] if name in kept else draw(place)
         return values
+
+
+class _Draw:
+    """Draws a value of one hyperparameter; hundreds are drawn for each trial."""
+
+    def __init__(self, hp: HyperParameter) -> None:
+        self.name, self.conditions, self.fixed = hp.name, hp.conditions, is_fixed(hp)
+        self._hp = hp
+        listed = not self.fixed and getattr(hp, "step", 1) is not None
+        self._values = grid_values(hp) if listed else [hp.value] if self.fixed else None
+
+    def is_active(self, values: Values) -> bool:
+        return is_active(self._hp, values)
+
+    def __call__(self, place: float) -> Any:
+        if self._values is None:
+            return plain(self._hp, self._hp.prob_to_value(place))
+        return self._values[int(place * len(self._values))]
 
 
 def frozen(values: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
