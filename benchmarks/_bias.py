@@ -4,13 +4,7 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 _LOOKS = (3, 5, 8, 10, 13, 20, 30)
-_PRUNERS = (
-    "pruner halving from 5",
-    "pruner patient_median",
-    "pruner median",
-    "pruner asha",
-    "sampler random",
-)
+_PRUNERS = ("halving", "patient_median", "median", "percentile", "asha", "hyperband")
 
 
 def show(table):
@@ -53,38 +47,41 @@ def show(table):
 
 
 def show_stopped(table, space, searches, trials=30):
-    """Prints which of the best fifth of all configurations searches stop, by their rate.
+    """Prints which of the best fifth of all configurations each pruner stops, by their rate.
 
-    Of each pruner `searches` searches are replayed, of `trials` trials. High rates that make it into the
-    best fifth are mostly at its end, and so are stopped more often by any pruner; a fair one stops few
-    of any rate.
+    At random they are drawn: a search that looks for the best compares good ones with better ones. Those
+    of high rates are mostly at the end of the best fifth, so that any pruner stops more of them.
+
+    Args:
+        table: The curves.
+        space: Their space.
+        searches: How many searches are replayed with each pruner.
+        trials: The trials of each.
 
     Returns:
-        Rows with the number of such trials and the part that was stopped, for each pruner.
+        Rows with the number of such trials and the part of them that was stopped.
     """
     import _replay
 
     best = table.threshold(0.2)
     rows = []
-    for name in (_replay.OURS, *_PRUNERS):
+    for name in _PRUNERS:
         seen = []
         for turn in range(searches):
-            oracle = _replay.oracle_for(name, trials, table.epochs, _replay.far_seed(turn))
+            seed = _replay.far_seed(turn)
+            oracle = _replay.ours(trials, table.epochs, seed, sampler="random", pruner=name)
             _replay.replay(oracle, table, space, [-np.inf], seen.append)
         good = [trial for trial in seen if min(table.curve(trial.sample)) <= best]
-        row = {
-            "tuner": name,
-            "stopped of all": _part(seen),
-            "stopped of the best fifth": _part(good),
-        }
+        row = {"pruner": name, "all": _part(seen), "best fifth": _part(good), "by rate": {}}
         for rate in sorted({trial.sample.rate or 0.0 for trial in good}):
             of_rate = [trial for trial in good if (trial.sample.rate or 0.0) == rate]
-            row[f"rate {rate:g}"] = {"trials": len(of_rate), "stopped": _part(of_rate)}
+            row["by rate"][f"{rate:g}"] = {"trials": len(of_rate), "stopped": _part(of_rate)}
         rows.append(row)
-        print(f"\n{name}: {row['stopped of all']:.0%} of all, of the best fifth ", end="")
-        print(f"{row['stopped of the best fifth']:.0%}; by rate ", end="")
-        parts = [(key[5:], part) for key, part in row.items() if key.startswith("rate ")]
-        print(", ".join(f"{r}: {part['stopped']:.0%} of {part['trials']}" for r, part in parts))
+        parts = [f"{rate}: {each['stopped']:.0%}" for rate, each in row["by rate"].items()]
+        print(
+            f"{name:15} stops {row['all']:4.0%}, of the best fifth {row['best fifth']:4.0%}", end=""
+        )
+        print(f"; by rate {', '.join(parts)}", flush=True)
     return rows
 
 

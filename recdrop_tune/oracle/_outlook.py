@@ -29,13 +29,16 @@ class Outlooks:
 
     def of(self, trials: Iterable[Any], objective: Any) -> dict[str, float]:
         """Returns the outlook of each trial that has ended, by its id."""
+        first, kept = objectives(objective)[0], self._curves
         ended = [trial for trial in trials if trial.status in _ENDED]
-        curves = {trial.trial_id: self._curve(trial, objectives(objective)[0]) for trial in ended}
-        complete = [curves[trial.trial_id] for trial in ended if trial.status == "COMPLETED"]
+        for trial in ended:
+            if trial.trial_id not in kept:
+                kept[trial.trial_id] = _read(trial, first)
+        complete = [kept[trial.trial_id] for trial in ended if trial.status == "COMPLETED"]
         gains: dict[int, float] = {}
         found = {}
         for trial in ended:
-            steps, bests = curves[trial.trial_id]
+            steps, bests = kept[trial.trial_id]
             worth = math.inf if trial.status == "FAILED" or not bests else bests[-1]
             if trial.status == "STOPPED" and bests:
                 if steps[-1] not in gains:
@@ -43,11 +46,6 @@ class Outlooks:
                 worth -= gains[steps[-1]]
             found[trial.trial_id] = worth
         return found
-
-    def _curve(self, trial: Any, objective: Any) -> Curve:
-        if trial.trial_id not in self._curves:
-            self._curves[trial.trial_id] = _read(trial, objective)
-        return self._curves[trial.trial_id]
 
 
 def _read(trial: Any, objective: Any) -> Curve:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import log, sqrt
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,11 @@ from recdrop_tune.oracle._outlook import Outlooks
 
 # Trials before the first proposal; more of them cost more than they tell (benchmarks).
 _STARTUP_TRIALS = 5
-# In units of the root of the number of hyperparameters, as distances grow: 1 where there are six.
-_LENGTH_SCALE = 0.4
+# Times the root of the number of hyperparameters, as distances grow with it.
+_LENGTH_SCALES = (0.1, 0.2, 0.4, 0.8)
+# The likeliest before anything is seen, and the variance of its logarithm: of few trials the likelihood
+# alone takes any scale for granted.
+_EXPECTED_SCALE, _SCALE_VARIANCE = 0.4, 0.5
 # Variance of what a training's seed does to its place among the others, whose variance is 1.
 _NOISE = 0.1
 # More trials than that are not fitted: the best, and the last ones. The time of a proposal stays flat.
@@ -30,8 +33,8 @@ Array = NDArray[np.float64]
 class Surrogate:
     """Picks what promises the most improvement over the best, by what is known of all trials.
 
-    A Gaussian process (Matern 5/2, one fixed length scale) predicts the places of configurations among
-    those tried, as normal scores: an objective's scale and its outliers do not matter. Trials stopped
+    A Gaussian process (Matern 5/2, of a few length scales the likeliest) predicts the places of
+    configurations among those tried, as normal scores: an objective's scale and its outliers do not matter. Trials stopped
     early count with what they would have come to, failed ones as the worst, and those under way as
     middling ones, so that several workers look at several places.
 
@@ -42,6 +45,7 @@ class Surrogate:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._outlooks = Outlooks()
+        self._tried: dict[str, frozenset[tuple[str, Any]]] = {}
         self._space: tuple[str, ...] = ()
         self._candidates: Candidates | None = None
 
@@ -64,17 +68,22 @@ class Surrogate:
         ranked = sorted(outlooks, key=outlooks.__getitem__)
         random = np.random.default_rng([self._seed, len(trials)])
         best = [values[id] for id in ranked[:_BEST]]
-        tried = {frozen(each) for each in values.values()}
-        candidates = self._candidates_of(space).untried(tried, best, random)
+        candidates = self._candidates_of(space).untried(self._tried_of(values), best, random)
         if not candidates:
             return None
         fitted = _some(ranked, [id for id in values if id not in outlooks])
         encoding = Encoding(space)
         scores = normal_scores([outlooks.get(id) for id in fitted])
         points = encoding([values[id] for id in fitted])
-        scale = _LENGTH_SCALE * sqrt(max(1, encoding.size))
-        mean, deviation = predict(points, scores, encoding(candidates), scale)
+        unit = sqrt(max(1, encoding.size))
+        mean, deviation = predict(points, scores, encoding(candidates), unit)
         return candidates[int(np.argmax(improvement(mean, deviation, scores.min())))]
+
+    def _tried_of(self, values: Mapping[str, Values]) -> set[frozenset[tuple[str, Any]]]:
+        for id in values:
+            if id not in self._tried:  # A trial's values never change.
+                self._tried[id] = frozen(values[id])
+        return {self._tried[id] for id in values}
 
     def _candidates_of(self, space: Sequence[HyperParameter]) -> Candidates:
         names = tuple(hp.name for hp in space)
@@ -99,14 +108,26 @@ def normal_scores(values: Sequence[float | None]) -> Array:
     return np.array([0.0 if value is None else next(found) for value in values])
 
 
-def predict(points: Array, scores: Array, at: Array, scale: float) -> tuple[Array, Array]:
-    """Returns mean and standard deviation of a Gaussian process at other points."""
+def predict(points: Array, scores: Array, at: Array, unit: float) -> tuple[Array, Array]:
+    """Returns mean and standard deviation of a Gaussian process at other points.
+
+    Args:
+        points: Where the scores are known.
+        scores: The scores.
+        at: The other points.
+        unit: What the length scales are multiples of.
+    """
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import Matern
 
-    kernel = Matern(length_scale=scale, length_scale_bounds="fixed", nu=2.5)
-    process = GaussianProcessRegressor(kernel, alpha=_NOISE, optimizer=None).fit(points, scores)
-    mean, deviation = process.predict(at, return_std=True)
+    fitted = {}
+    for scale in _LENGTH_SCALES:
+        kernel = Matern(length_scale=scale * unit, length_scale_bounds="fixed", nu=2.5)
+        process = GaussianProcessRegressor(kernel, alpha=_NOISE, optimizer=None)
+        prior = log(scale / _EXPECTED_SCALE) ** 2 / (2 * _SCALE_VARIANCE)
+        process.fit(points, scores)
+        fitted[process.log_marginal_likelihood_value_ - prior] = process
+    mean, deviation = fitted[max(fitted)].predict(at, return_std=True)
     return mean, deviation
 
 
