@@ -34,9 +34,9 @@ class Surrogate:
     """Picks what promises the most improvement over the best, by what is known of all trials.
 
     A Gaussian process (Matern 5/2, of a few length scales the likeliest) predicts the places of
-    configurations among those tried, as normal scores: an objective's scale and its outliers do not matter. Trials stopped
-    early count with what they would have come to, failed ones as the worst, and those under way as
-    middling ones, so that several workers look at several places.
+    configurations among those tried, as normal scores: an objective's scale and its outliers do not
+    matter. Trials stopped early count with what they would have come to, failed ones as the worst, and
+    those under way as middling ones, so that several workers look at several places.
 
     Args:
         seed: Seed of what is drawn; the same seed and the same trials give the same proposal.
