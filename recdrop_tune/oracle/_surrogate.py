@@ -24,7 +24,7 @@ _EXPECTED_SCALE, _SCALE_VARIANCE = 0.4, 0.5
 # Variance of what a training's seed does to its place among the others, whose variance is 1.
 _NOISE = 0.1
 # More trials than that are not fitted: the best, and the last ones. The time of a proposal stays flat.
-_MAX_FITTED = 200
+_MAX_FITTED = 100
 _BEST = 10
 
 Array = NDArray[np.float64]
