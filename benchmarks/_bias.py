@@ -4,6 +4,7 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 _LOOKS = (3, 5, 8, 10, 13, 20, 30)
+_PRUNERS = ("halving", "patient_median", "median", "percentile", "asha", "hyperband")
 
 
 def show(table):
@@ -43,6 +44,49 @@ def show(table):
     print("\nbest 5 % cut off by the median at epoch k")
     print({row["k"]: round(row["best 5 % cut off by the median"], 2) for row in rows})
     return rows
+
+
+def show_stopped(table, space, searches, trials=30):
+    """Prints which of the best fifth of all configurations each pruner stops, by their rate.
+
+    At random they are drawn: a search that looks for the best compares good ones with better ones. Those
+    of high rates are mostly at the end of the best fifth, so that any pruner stops more of them.
+
+    Args:
+        table: The curves.
+        space: Their space.
+        searches: How many searches are replayed with each pruner.
+        trials: The trials of each.
+
+    Returns:
+        Rows with the number of such trials and the part of them that was stopped.
+    """
+    import _replay
+
+    best = table.threshold(0.2)
+    rows = []
+    for name in _PRUNERS:
+        seen = []
+        for turn in range(searches):
+            seed = _replay.far_seed(turn)
+            oracle = _replay.ours(trials, table.epochs, seed, sampler="random", pruner=name)
+            _replay.replay(oracle, table, space, [-np.inf], seen.append)
+        good = [trial for trial in seen if min(table.curve(trial.sample)) <= best]
+        row = {"pruner": name, "all": _part(seen), "best fifth": _part(good), "by rate": {}}
+        for rate in sorted({trial.sample.rate or 0.0 for trial in good}):
+            of_rate = [trial for trial in good if (trial.sample.rate or 0.0) == rate]
+            row["by rate"][f"{rate:g}"] = {"trials": len(of_rate), "stopped": _part(of_rate)}
+        rows.append(row)
+        parts = [f"{rate}: {each['stopped']:.0%}" for rate, each in row["by rate"].items()]
+        print(
+            f"{name:15} stops {row['all']:4.0%}, of the best fifth {row['best fifth']:4.0%}", end=""
+        )
+        print(f"; by rate {', '.join(parts)}", flush=True)
+    return rows
+
+
+def _part(trials):
+    return round(sum(trial.stopped for trial in trials) / max(1, len(trials)), 3)
 
 
 def places(values, groups):

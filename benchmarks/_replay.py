@@ -3,13 +3,16 @@
 import tempfile
 import time
 import warnings
+from typing import Any, NamedTuple
 
 import keras_tuner as kt
 import numpy as np
 import optuna
 
+from recdrop_tune.facade._baselines import enqueue_baselines
 from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.tuner._factory import warm_up
 
 OURS = "recdrop-tune"
 SLOW = "BayesianOptimization"
@@ -61,7 +64,7 @@ def keras_tuners(name, trials, epochs, seed):
     return kind(_OBJECTIVE, max_trials=trials, seed=seed)
 
 
-def ours(trials, epochs, seed, sampler=None, pruner=None, warm_up=None):
+def ours(trials, epochs, seed, sampler=None, pruner=None, at_least=None):
     """Returns our oracle; with the defaults of `tune` where nothing else is said.
 
     Args:
@@ -70,40 +73,35 @@ def ours(trials, epochs, seed, sampler=None, pruner=None, warm_up=None):
         seed: Seed.
         sampler: Name of a sampler, or arguments of `TPESampler`.
         pruner: Name of a pruner.
-        warm_up: Epochs that a trial always gets; a third of them, at least ten, by default.
+        at_least: Epochs that a trial always gets.
     """
     if isinstance(sampler, dict):
         sampler = optuna.samplers.TPESampler(**sampler, seed=seed)
-    made = make_pruner(pruner, warm_up=max(10, round(epochs / 3)) if warm_up is None else warm_up)
+    made = make_pruner(pruner, warm_up=at_least or warm_up(epochs))
     storage = optuna.storages.InMemoryStorage()
     return OursUnsaved(_OBJECTIVE, trials, sampler=sampler, pruner=made, storage=storage, seed=seed)
 
 
-_TPE = {"constant_liar": True}
-_JOINT = {"multivariate": True, "group": True, **_TPE}
+_JOINT = {"multivariate": True, "group": True, "constant_liar": True}
 VARIANTS = {
     "pruner none": {"pruner": "none"},
-    "pruner patient_median, warm-up 5": {"warm_up": 5},
-    "pruner patient_median, warm-up 10": {"warm_up": 10},
-    "pruner patient_median, warm-up 20": {"warm_up": 20},
-    "pruner median, warm-up 5": {"pruner": "median", "warm_up": 5},
-    "pruner median, warm-up 10": {"pruner": "median", "warm_up": 10},
+    "pruner halving from 5": {"at_least": 5},
+    "pruner halving from 10": {"at_least": 10},
+    "pruner halving from 20": {"at_least": 20},
+    "pruner patient_median": {"pruner": "patient_median"},
     "pruner median": {"pruner": "median"},
-    "pruner percentile, warm-up 5": {"pruner": "percentile", "warm_up": 5},
-    "pruner percentile, warm-up 10": {"pruner": "percentile", "warm_up": 10},
+    "pruner median from 5": {"pruner": "median", "at_least": 5},
     "pruner percentile": {"pruner": "percentile"},
-    "pruner asha, first rung 5": {"pruner": "asha", "warm_up": 5},
     "pruner asha": {"pruner": "asha"},
-    "pruner hyperband, first rung 5": {"pruner": "hyperband", "warm_up": 5},
     "pruner hyperband": {"pruner": "hyperband"},
-    "TPE not grouped": {"sampler": {"multivariate": True, **_TPE}},
-    "TPE univariate": {"sampler": {"multivariate": False, **_TPE}},
-    "TPE 5 random trials first": {"sampler": {"n_startup_trials": 5, **_JOINT}},
-    "TPE 20 random trials first": {"sampler": {"n_startup_trials": 20, **_JOINT}},
-    "TPE univariate, 5 random trials first": {
-        "sampler": {"multivariate": False, "n_startup_trials": 5, **_TPE}
-    },
+    "sampler tpe": {"sampler": "tpe"},
+    "sampler tpe, pruner none": {"sampler": "tpe", "pruner": "none"},
+    "sampler tpe, pruner patient_median": {"sampler": "tpe", "pruner": "patient_median"},
+    "sampler tpe, univariate": {"sampler": {"multivariate": False, "constant_liar": True}},
+    "sampler tpe, 5 random trials": {"sampler": {"n_startup_trials": 5, **_JOINT}},
+    "sampler tpe, 20 random trials": {"sampler": {"n_startup_trials": 20, **_JOINT}},
     "sampler random": {"sampler": "random"},
+    "sampler random, pruner none": {"sampler": "random", "pruner": "none"},
     "sampler qmc": {"sampler": "qmc"},
 }
 """Other settings of ours than the defaults, by what is different."""
@@ -118,7 +116,14 @@ def oracle_for(name, trials, epochs, seed):
         return keras_tuners(name, trials, epochs, seed)
 
 
-def replay(oracle, table, space, thresholds):
+class Replayed(NamedTuple):
+    """A trial: its configuration, and whether it was stopped."""
+
+    sample: Any
+    stopped: bool
+
+
+def replay(oracle, table, space, thresholds, note=None):
     """Searches until a completed trial is as good as every threshold, or nothing is left to try.
 
     Args:
@@ -126,6 +131,7 @@ def replay(oracle, table, space, thresholds):
         table: What the trainings give.
         space: The space of the table.
         thresholds: Scores to reach.
+        note: Called with each trial, if given.
 
     Returns:
         `(epochs, trials, pruned)` spent for each threshold; `None` where it was not reached.
@@ -137,12 +143,15 @@ def replay(oracle, table, space, thresholds):
         warnings.filterwarnings("ignore", module=r"sklearn\.")
         kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder)
         oracle.verbose = 0
+        enqueue_baselines(oracle)
         while len(found) < len(thresholds):
             trial = oracle.create_trial("replay")
             if trial.status != "RUNNING":
                 break
-            curve = table.curve(space.sample(trial.hyperparameters))
-            spent, score, stopped = _run(oracle, trial, curve)
+            sample = space.sample(trial.hyperparameters)
+            spent, score, stopped = _run(oracle, trial, table.curve(sample))
+            if note is not None:
+                note(Replayed(sample, stopped))
             epochs, trials, pruned = epochs + spent, trials + 1, pruned + stopped
             trial.status = "STOPPED" if stopped else "COMPLETED"
             oracle.end_trial(trial)
@@ -171,6 +180,15 @@ def _run(oracle, trial, curve):
     return len(curve), min(curve), False
 
 
+def far_seed(turn):
+    """Returns a seed far from those of other turns.
+
+    Keras Tuner draws each value with the next higher seed: searches with the seeds 1, 2, 3 ... try nearly
+    the same configurations.
+    """
+    return int(np.random.SeedSequence(turn).generate_state(1)[0] >> 1)
+
+
 def measure(name, table, space, seeds, trials):
     """Replays a tuner with each seed; returns what it spent, as medians and quartiles.
 
@@ -179,8 +197,8 @@ def measure(name, table, space, seeds, trials):
     thresholds = [table.threshold(share) for share in SHARES]
     started = time.perf_counter()
     runs = [
-        replay(oracle_for(name, trials, table.epochs, seed), table, space, thresholds)
-        for seed in range(1, seeds + 1)
+        replay(oracle_for(name, trials, table.epochs, far_seed(turn)), table, space, thresholds)
+        for turn in range(seeds)
     ]
     row = {"tuner": name, "seeds": seeds, "max_trials": trials}
     row["seconds_per_search"] = round((time.perf_counter() - started) / seeds, 2)

@@ -1,9 +1,4 @@
-"""A table of real training results: the curve of the validation loss of every configuration of a space.
-
-The handwritten digits that ship with scikit-learn, read row by row: sequences of 8 steps with 8
-features. 300 of them are trained on, so that the model overfits and dropout has something to do; the
-other 1497 validate.
-"""
+"""A table of real training results: the curve of the validation loss of every configuration of a space."""
 
 import csv
 import os
@@ -12,20 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-SPACE = {
-    "cell": "lstm",
-    "units": [16, 48],
-    "wrapper": ["none", "recurrent", "variational", "time_distributed"],
-    "placement": ["input", "recurrent", "input+recurrent"],  # offered where the wrapper has it
-    "rate": {"min": 0.1, "max": 0.6, "step": 0.125},
-    "learning_rate": [1e-3, 3e-3, 1e-2, 3e-2],
-}
-"""288 configurations."""
-
-EPOCHS = 40
 KEY = ("units", "wrapper", "placement", "rate", "learning_rate")
-PATH = Path(__file__).parent / "results" / "search_efficiency_table.csv"
-_SEED, _BATCH = 0, 30
+_SEED = 0
 
 
 class Table:
@@ -44,7 +27,7 @@ class Table:
         self.scores = np.array([min(curve) for curve in curves.values()])
 
     @classmethod
-    def load(cls, path=PATH):
+    def load(cls, path):
         """Reads a table that `train` has written."""
         with open(path, newline="") as lines:
             rows = list(csv.reader(lines))[1:]
@@ -67,22 +50,30 @@ def key(sample):
     return tuple("" if value is None else str(value) for value in values)
 
 
-def train(path=PATH, space=None, epochs=EPOCHS, say=print):
-    """Trains every configuration that the file lacks, and adds a row for each when it is through."""
+def train(problem, path=None, say=print):
+    """Trains every configuration that the file lacks, and adds a row for each when it is through.
+
+    Args:
+        problem: What to train; see `_problems`.
+        path: The file; the problem's own by default.
+        say: Called with a line for each.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
     import recdrop_tune as rdt
 
-    hypermodel = rdt.SequenceClassifier(10, (8, 8), space=space or SPACE, metrics=())
+    path = Path(path or problem.path)
+    hypermodel = rdt.SequenceClassifier(problem.classes, problem.shape, problem.space, metrics=())
     points = configurations(hypermodel.space)
-    done, trainings, data = _begin(Path(path), epochs), {}, _data()
+    done, trainings, data = _begin(path, problem.epochs), {}, problem.data()
     for number, hp in enumerate(points, 1):
         name = key(hypermodel.space.sample(hp))
         if name in done:
             continue
         keras.utils.set_random_seed(_SEED)
-        curve = _training(hypermodel.build(hp), trainings, data)(epochs)
+        trained = _training(hypermodel.build(hp), trainings, data, problem.batch)
+        curve = trained(problem.epochs)
         with open(path, "a", newline="") as lines:
             csv.writer(lines).writerow([*name, *(f"{value:.4f}" for value in curve)])
         say(f"{number}/{len(points)} {name} best {min(curve):.4f}", flush=True)
@@ -116,14 +107,14 @@ def _begin(path, epochs):
     return set()
 
 
-def _training(fresh, trainings, data):
+def _training(fresh, trainings, data, batch):
     """Returns the training of a model: with a traced one, where one of its structure has been trained."""
     from recdrop_tune.models import renew, structure
 
     name = structure(fresh)
     if name in trainings and renew(trainings[name].model, fresh):
         return trainings[name]
-    trainings[name] = Training(fresh, data)
+    trainings[name] = Training(fresh, data, batch)
     return trainings[name]
 
 
@@ -133,22 +124,24 @@ class Training:
     Args:
         model: A compiled model.
         data: `(x, y)` to train on and `(x, y)` to validate with.
+        batch: Samples of a step.
     """
 
-    def __init__(self, model, data):
+    def __init__(self, model, data, batch):
         import tensorflow as tf
 
         self.model = model
-        self._samples = len(data[0][0])
+        self._samples, self._batch = len(data[0][0]), batch
         self._data = [[tf.constant(array) for array in pair] for pair in data]
         self._loss = tf.keras.losses.SparseCategoricalCrossentropy()
         self._epoch = tf.function(self._steps)
 
     def __call__(self, epochs):
         """Trains, and returns the validation loss after each epoch."""
-        generator, size = np.random.default_rng(_SEED), self._samples // _BATCH * _BATCH
+        generator = np.random.default_rng(_SEED)
+        size = self._samples // self._batch * self._batch
         orders = [generator.permutation(self._samples)[:size] for _ in range(epochs)]
-        return [float(self._epoch(order.reshape(-1, _BATCH))) for order in orders]
+        return [float(self._epoch(order.reshape(-1, self._batch))) for order in orders]
 
     def _steps(self, batches):
         import tensorflow as tf
@@ -161,15 +154,3 @@ class Training:
             variables = self.model.trainable_variables
             self.model.optimizer.apply(tape.gradient(loss, variables), variables)
         return self._loss(y_val, self.model(x_val, training=False))
-
-
-def _data():
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    x = digits.images.astype("float32") / 16.0
-    x, x_val, y, y_val = train_test_split(
-        x, digits.target, train_size=300, stratify=digits.target, random_state=0
-    )
-    return (x, y), (x_val, y_val)

@@ -1,5 +1,6 @@
 """The benchmarks run, at sizes of seconds, and write what they found."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -50,27 +51,33 @@ def test_share_lost_to_tracing(tmp_path):
 def test_search_efficiency(part, tmp_path):
     tuners = {
         "replay": ["recdrop-tune", "RandomSearch", "Hyperband"],
-        "variants": ["pruner asha", "TPE univariate"],
+        "variants": ["pruner asha", "sampler tpe, univariate"],
     }[part]
     _, held = run(
         "search_efficiency.py", part, "--seeds", "1", "--tuners", *tuners, out=tmp_path / "out.json"
     )
-    assert [row["tuner"] for row in held["rows"]] == tuners
+    rows = held["digits"]["rows"]
+    assert [row["tuner"] for row in rows] == tuners
     # The whole table is there to be searched, so that a good one is found.
-    assert all(row["top 5%"]["reached"] == 1 for row in held["rows"])
-    spent = [row["top 5%"] for row in held["rows"]]
+    assert all(row["top 5%"]["reached"] == 1 for row in rows)
+    spent = [row["top 5%"] for row in rows]
     assert all(each["epochs"][1] <= 40 * each["trials"][1] for each in spent)
 
 
-def test_search_efficiency_table(tmp_path):
-    sys.path.insert(0, str(FOLDER))
-    try:
-        import _table
-    finally:
-        sys.path.remove(str(FOLDER))
+@pytest.fixture
+def benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+
+
+def test_search_efficiency_table(benchmarks, tmp_path):
+    import _problems
+    import _table
+
     path = tmp_path / "table.csv"
     space = {"units": 4, "wrapper": ["none", "recurrent"], "placement": "input", "rate": 0.3}
-    _table.train(path, {**space, "learning_rate": [0.01, 0.03]}, epochs=3)
+    space |= {"learning_rate": [0.01, 0.03]}
+    problem = dataclasses.replace(_problems.PROBLEMS["digits"], space=space, epochs=3)
+    _table.train(problem, path)
     table = _table.Table.load(path)
     assert len(table.curves) == 4
     assert table.epochs == 3
@@ -81,17 +88,32 @@ def test_search_efficiency_table(tmp_path):
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:3]))
     said = []
-    _table.train(
-        path, {**space, "learning_rate": [0.01, 0.03]}, epochs=3, say=lambda *a, **k: said.append(a)
-    )
+    _table.train(problem, path, say=lambda *a, **k: said.append(a))
     assert len(said) == 2
     again = _table.Table.load(path)
     assert again.curves.keys() == table.curves.keys()
 
 
+def test_committed_tables_hold_their_whole_spaces(benchmarks):
+    import _problems
+    import _table
+
+    from recdrop_tune.spaces import SearchSpace
+
+    for problem in _problems.PROBLEMS.values():
+        space = SearchSpace.load(problem.space)
+        names = {_table.key(space.sample(hp)) for hp in _table.configurations(space)}
+        table = _table.Table.load(problem.path)
+        assert names == set(table.curves)
+        assert table.epochs == problem.epochs
+
+
 def test_search_efficiency_bias(tmp_path):
-    printed, held = run("search_efficiency.py", "bias", out=tmp_path / "out.json")
+    printed, held = run("search_efficiency.py", "bias", "--seeds", "2", out=tmp_path / "out.json")
+    held = held["digits"]
     assert "dropout alone" in printed
+    stopped = {row["pruner"]: row["all"] for row in held["stopped"]}
+    assert stopped["patient_median"] < stopped["halving"] < 1
     # The more epochs are seen, the better they foretell.
     correlations = [row["correlation"] for row in held["bias"]]
     assert correlations[0] < correlations[-1] <= 1.0

@@ -179,7 +179,7 @@ def pruning_curves():
 
 def test_a_trial_that_promises_nothing_is_stopped(tmp_path):
     curves = Curves(*pruning_curves())
-    pruner = rdt.oracle.make_pruner(None, warm_up=4)
+    pruner = rdt.oracle.make_pruner("patient_median", warm_up=4)
     tuner = search(tmp_path, curves, oracle(7, pruner=pruner))
     # The bad one was stopped after its warm-up, the one that kept getting better was not.
     assert curves.epochs[:5] == [8] * 5
@@ -189,6 +189,16 @@ def test_a_trial_that_promises_nothing_is_stopped(tmp_path):
     assert states == ["COMPLETE"] * 5 + ["PRUNED", "COMPLETE"]
     assert trial_of(tuner, 5).status == "STOPPED"
     assert trial_of(tuner, 5) not in tuner.oracle.get_best_trials(6)
+
+
+def test_by_default_the_worse_half_is_stopped(tmp_path):
+    curves = Curves(*pruning_curves())
+    pruner = rdt.oracle.make_pruner(None, warm_up=4)
+    tuner = search(tmp_path, curves, oracle(7, pruner=pruner))
+    # The first two are complete in any case; each other one is the worst of those that got so far.
+    assert curves.epochs == [8, 8, 5, 5, 5, 5, 5]
+    states = [each.state.name for each in tuner.oracle.study.trials]
+    assert states == ["COMPLETE"] * 2 + ["PRUNED"] * 5
 
 
 def test_a_plain_keras_tuner_is_never_stopped(tmp_path):

@@ -97,11 +97,13 @@ def tune(
         hypermodel: A `keras_tuner.HyperModel` or a function that builds a model from `hp`. By default
             the data say which: `SequenceClassifier`, `SequenceRegressor`, `SequenceTagger` or
             `LanguageModel`, made by `from_data(train, space)`.
-        sampler: Optuna sampler or the name of one: `"tpe"` (the default), `"random"`, `"qmc"`, `"gp"`,
-            `"cmaes"`, `"nsga2"`; for the tuner `"optuna"` only.
-        pruner: Optuna pruner or the name of one: `"patient_median"` (the default), `"median"`,
-            `"percentile"`, `"asha"`, `"hyperband"`, `"none"`; for the tuner `"optuna"` only. A trial always
-            gets a third of its epochs, and at least ten: dropout slows the first ones down.
+        sampler: Optuna sampler or the name of one: `"surrogate"` (the default; `"tpe"` with several
+            objectives), `"tpe"`, `"random"`, `"qmc"`, `"gp"`, `"cmaes"`, `"nsga2"`; for the tuner
+            `"optuna"` only.
+        pruner: Optuna pruner or the name of one: `"halving"` (the default), `"patient_median"`,
+            `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`; for the tuner `"optuna"`
+            only. A trial always gets a third of its epochs, and at least ten: dropout slows the first
+            ones down.
         storage: Optuna storage or storage URL; by default a file in the project folder.
         timeout: Seconds after which no more trials are begun; for the tuner `"optuna"` only.
         executions_per_trial: Trainings of each trial, whose mean counts.

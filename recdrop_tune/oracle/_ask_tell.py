@@ -39,6 +39,10 @@ class AskTell:
         """Says whether a trial was asked for here and has not ended."""
         return trial_id in self._asked
 
+    def has_waiting(self) -> bool:
+        """Says whether the user has enqueued something in the study."""
+        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
     def ask(self, trial_id: str, space: Sequence[HyperParameter]) -> Values:
         """Asks for the values of a trial."""
         asked = self.study.ask()

@@ -7,15 +7,16 @@ from itertools import islice
 from typing import Any
 
 from recdrop_tune.oracle._ask_tell import AskTell
+from recdrop_tune.oracle._candidates import frozen
 from recdrop_tune.oracle._conditional import (
     HyperParameter,
     Values,
     combinations,
     complete,
-    grid_values,
     is_finite,
     is_fixed,
 )
+from recdrop_tune.oracle._encoding import places
 
 # Asks whose answers were all tried before the sampler counts as settled: each leaves a failed trial.
 _MAX_DUPLICATES = 5
@@ -26,7 +27,7 @@ _MAX_LISTED = 20_000
 def propose(
     oracle: Any, study: AskTell, waiting: list[dict[str, Any]], trial_id: str
 ) -> Values | None:
-    """Asks until the answer is new.
+    """Asks the surrogate, or the sampler until its answer is new.
 
     Args:
         oracle: The oracle: its space, and what it has tried.
@@ -42,10 +43,15 @@ def propose(
         values = complete(space, waiting.pop(0))
         if not _tried(oracle, values):
             return study.ask_for(trial_id, space, values)
-    tried = {_frozen(trial.hyperparameters.values) for trial in oracle.trials.values()}
+    surrogate = oracle.surrogate
+    if surrogate is not None and not study.has_waiting():
+        values = surrogate.propose(space, oracle.trials, oracle.objective)
+        if values is not None:
+            return study.ask_for(trial_id, space, values)
+    tried = {frozen(trial.hyperparameters.values) for trial in oracle.trials.values()}
     for _ in range(_MAX_DUPLICATES):
         values = study.ask(trial_id, space)
-        if _frozen(values) not in tried:
+        if frozen(values) not in tried:
             return values
         study.discard(trial_id)
     untried = _nearest_untried(space, tried, values)
@@ -54,10 +60,6 @@ def propose(
 
 def _tried(oracle: Any, values: Values) -> bool:
     return any(trial.hyperparameters.values == values for trial in oracle.trials.values())
-
-
-def _frozen(values: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
-    return frozenset(values.items())
 
 
 def _nearest_untried(
@@ -70,28 +72,18 @@ def _nearest_untried(
     """
     if not is_finite(space):
         return None
-    places = {hp.name: _places(hp) for hp in space if not is_fixed(hp)}
+    ranges = {hp.name: places(hp) for hp in space if not is_fixed(hp)}
     untried = (
-        values
-        for values in islice(combinations(space), _MAX_LISTED)
-        if _frozen(values) not in tried
+        values for values in islice(combinations(space), _MAX_LISTED) if frozen(values) not in tried
     )
-    return min(untried, key=lambda values: _distance(places, values, wanted), default=None)
+    return min(untried, key=lambda values: _distance(ranges, values, wanted), default=None)
 
 
-def _places(hp: HyperParameter) -> dict[Any, float]:
-    """Gives each number its place in its range, from 0 to 1; nothing for names, which have no order."""
-    values = grid_values(hp)
-    if any(isinstance(value, str | bool) for value in values):
-        return {}
-    return {value: place / max(1, len(values) - 1) for place, value in enumerate(sorted(values))}
-
-
-def _distance(places: Mapping[str, Mapping[Any, float]], one: Values, other: Values) -> float:
+def _distance(ranges: Mapping[str, Mapping[Any, float]], one: Values, other: Values) -> float:
     """Adds up the distances of numbers, and 1 for each name or hyperparameter that the other lacks."""
     total = 0.0
-    for name in places:
+    for name in ranges:
         if one.get(name) != other.get(name):
-            here, there = (places[name].get(values.get(name)) for values in (one, other))
+            here, there = (ranges[name].get(values.get(name)) for values in (one, other))
             total += 1.0 if here is None or there is None else abs(here - there)
     return total

@@ -23,11 +23,12 @@ _SAMPLERS: dict[str, Any] = {
 
 
 def make_sampler(name: str | None, seed: int | None) -> BaseSampler:
-    """Makes an Optuna sampler; `None` or `"tpe"` is the default for conditional spaces.
+    """Makes an Optuna sampler.
 
     Args:
         name: One of `"tpe"`, `"random"`, `"qmc"`, `"nsga2"` (several objectives), `"gp"` (needs
-            torch) and `"cmaes"` (needs cmaes).
+            torch) and `"cmaes"` (needs cmaes). `None` and `"surrogate"` give TPE too: it proposes while
+            a `Surrogate` knows too little, and where there are several objectives.
         seed: Seed of the sampler.
 
     Raises:
@@ -36,10 +37,10 @@ def make_sampler(name: str | None, seed: int | None) -> BaseSampler:
     with warnings.catch_warnings():
         # `group`, `multivariate` and some samplers are experimental in Optuna; chosen on purpose.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if name in (None, "tpe"):
+        if name in (None, "surrogate", "tpe"):
             return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
         if not isinstance(name, str) or name not in _SAMPLERS:
-            known = ", ".join(sorted([*_SAMPLERS, "tpe"]))
+            known = ", ".join(sorted([*_SAMPLERS, "surrogate", "tpe"]))
             raise invalid_argument(
                 "sampler", expected=f"one of {known}, or a sampler of Optuna's", received=name
             )

@@ -21,6 +21,7 @@ from recdrop_tune.oracle._pruners import make_pruner
 from recdrop_tune.oracle._samplers import make_sampler
 from recdrop_tune.oracle._study import open_study
 from recdrop_tune.oracle._supervised import Supervised, stopped
+from recdrop_tune.oracle._surrogate import Surrogate
 from recdrop_tune.oracle._workers import check_seconds, is_chief
 
 
@@ -39,11 +40,13 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
         objective: As for `keras_tuner.Oracle`. Of a list, the study finds the Pareto front
             (`pareto_trials`); the first one picks a trial's best epoch.
         max_trials: The most trials that are run.
-        sampler: An Optuna sampler, or the name of one: `"tpe"` (the default: multivariate and
-            grouped, for conditional spaces), `"random"`, `"qmc"`, `"gp"`, `"cmaes"`, `"nsga2"`.
-        pruner: An Optuna pruner, or the name of one: `"patient_median"` (the default: after ten epochs,
-            trials that stopped getting better and are worse than the median), `"median"`,
-            `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
+        sampler: `"surrogate"` (the default: a Gaussian process over all trials, stopped ones included;
+            with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
+            (multivariate and grouped, for conditional spaces), `"random"`, `"qmc"`, `"gp"`, `"cmaes"`,
+            `"nsga2"`.
+        pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and
+            again after twice as many, trials in the worse half of all that got so far),
+            `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
         storage: An Optuna storage or storage URL. By default the file `optuna.journal` in the
             project folder.
         study_name: Name of the study; by default the name of the project.
@@ -94,6 +97,7 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
         if not isinstance(sampler, BaseSampler):
             make_sampler(sampler, self.seed)  # An unknown name has to fail here.
         self.sampler = sampler
+        self.surrogate = self._surrogate()
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
@@ -228,6 +232,10 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
         if self._opened is None:
             self._opened = AskTell(open_study(self, self._numbers), self._numbers)
         return self._opened
+
+    def _surrogate(self) -> Surrogate | None:
+        single = len(scores.objectives(self.objective)) == 1
+        return Surrogate(self.seed) if single and self.sampler in (None, "surrogate") else None
 
     def _begin(self, trial: Any) -> None:
         """Has Optuna begin a trial that runs again: a retry, or one that a crash broke off."""

@@ -1,0 +1,94 @@
+"""The configurations among which the next trial is picked."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from recdrop_tune.oracle._conditional import (
+    HyperParameter,
+    Values,
+    combinations,
+    grid_values,
+    is_active,
+    is_finite,
+    is_fixed,
+    parents_first,
+    plain,
+)
+
+_MAX_LISTED = 2000
+_DRAWN, _CHANGED = 250, 100
+
+
+class Candidates:
+    """Offers configurations that have not been tried.
+
+    All that are left of a small space; of a large one some drawn at random and some that differ from
+    the best in one hyperparameter, and in those that it switches on.
+
+    Args:
+        space: The hyperparameters.
+    """
+
+    def __init__(self, space: Sequence[HyperParameter]) -> None:
+        self._draws = [_Draw(hp) for hp in parents_first(space)]
+        listed = list(islice(combinations(space), _MAX_LISTED + 1)) if is_finite(space) else []
+        self._all = listed if 0 < len(listed) <= _MAX_LISTED else None
+
+    def untried(
+        self, tried: Container[Any], best: Sequence[Values], random: np.random.Generator
+    ) -> list[Values]:
+        """Lists candidates; none where all has been tried.
+
+        Args:
+            tried: What has been tried, as `frozen` gives it.
+            best: The best configurations so far.
+            random: Source of what is drawn.
+        """
+        offered = self._all
+        if offered is None:
+            changed = [best[turn % len(best)] for turn in range(_CHANGED)] if best else []
+            offered = [self._draw({}, random) for _ in range(_DRAWN)]
+            offered += [self._change(values, random) for values in changed]
+        return [values for values in offered if frozen(values) not in tried]
+
+    def _change(self, values: Values, random: np.random.Generator) -> Values:
+        free = [draw.name for draw in self._draws if draw.name in values and not draw.fixed]
+        changed = free[random.integers(len(free))] if free else None
+        return self._draw({n: v for n, v in values.items() if n != changed}, random)
+
+    def _draw(self, kept: Mapping[str, Any], random: np.random.Generator) -> Values:
+        values: Values = {}
+        at = random.random(len(self._draws)).tolist()
+        for draw, place in zip(self._draws, at, strict=True):
+            name = draw.name
+            if name not in values and (not draw.conditions or draw.is_active(values)):
+                values[name] = kept[name] if name in kept else draw(place)
+        return values
+
+
+class _Draw:
+    """Draws a value of one hyperparameter; hundreds are drawn for each trial."""
+
+    def __init__(self, hp: HyperParameter) -> None:
+        self.name, self.conditions, self.fixed = hp.name, hp.conditions, is_fixed(hp)
+        self._hp = hp
+        listed = not self.fixed and getattr(hp, "step", 1) is not None
+        self._values = grid_values(hp) if listed else [hp.value] if self.fixed else None
+
+    def is_active(self, values: Values) -> bool:
+        return is_active(self._hp, values)
+
+    def __call__(self, place: float) -> Any:
+        if self._values is None:
+            return plain(self._hp, self._hp.prob_to_value(place))
+        return self._values[int(place * len(self._values))]
+
+
+def frozen(values: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    """Returns a configuration as a member for sets."""
+    return frozenset(values.items())

@@ -1,0 +1,71 @@
+"""A pruner that halves: at a few epochs, the worse half of all that got so far is stopped."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from recdrop_tune.errors import invalid_argument
+
+_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
+
+class HalvingPruner(BasePruner):
+    """Stops a trial after `warm_up`, twice, four times ... as many epochs, unless it is in the better half.
+
+    The half is that of all trials that were trained so far, those included that were stopped there. The
+    median of the complete trials alone, which Optuna's `MedianPruner` asks for, is that of survivors: it
+    gets stricter with each trial stopped. A trial is judged by its best epoch until then.
+
+    Args:
+        warm_up: Epochs that a trial always gets.
+        startup_trials: Trials that are complete before any is stopped.
+
+    Raises:
+        InvalidArgumentError: An argument is no integer, or too small.
+
+    Example:
+        >>> HalvingPruner(10).rung(25)
+        20
+    """
+
+    def __init__(self, warm_up: int = 10, startup_trials: int = 2) -> None:
+        for name, value, least in (("warm_up", warm_up, 1), ("startup_trials", startup_trials, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise invalid_argument(
+                    name, expected=f"an integer of at least {least}", received=value
+                )
+        self._warm_up, self._startup_trials = warm_up, startup_trials
+
+    def rung(self, step: int) -> int | None:
+        """Returns the last epoch, counted from 0, not after `step` at which halves are told apart."""
+        if step < self._warm_up:
+            return None
+        return int(self._warm_up * 2 ** ((step // self._warm_up).bit_length() - 1))
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Says whether a trial is to be stopped; see `optuna.pruners.BasePruner`."""
+        reached = sorted(trial.intermediate_values)
+        rung = self.rung(reached[-1]) if reached else None
+        if rung is None or (len(reached) > 1 and reached[-2] >= rung):
+            return False  # Not yet, or judged there already.
+        others = [
+            t for t in study.get_trials(deepcopy=False, states=_STATES) if t.number != trial.number
+        ]
+        if sum(other.state == TrialState.COMPLETE for other in others) < self._startup_trials:
+            return False
+        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        own = _best(trial, rung, sign)
+        seen = [_best(t, rung, sign) for t in others if (t.last_step or 0) >= rung]
+        return sum(value < own for value in seen) >= ceil((len(seen) + 1) / 2)
+
+
+def _best(trial: FrozenTrial, rung: int, sign: float) -> float:
+    """Returns the best epoch until a rung; of one that reported later only, the first."""
+    values = trial.intermediate_values
+    until = [sign * value for step, value in values.items() if step <= rung]
+    return min(until) if until else sign * values[min(values)]
