@@ -133,7 +133,7 @@ def test_tags_of_hyperband(tmp_path, uri):
 
 def test_the_start_of_a_search_says_what_it_hangs_on(tmp_path, uri):
     for sampler, pruner, names in [
-        (None, None, ("tpe", "PatientPruner")),
+        (None, None, ("surrogate", "HalvingPruner")),
         ("random", "median", ("random", "MedianPruner")),
     ]:
         oracle = OptunaOracle("val_loss", 1, sampler=sampler, pruner=pruner)

@@ -55,7 +55,7 @@ def search(tuner, **kwargs):
 @pytest.fixture(scope="module")
 def planted_files(tmp_path_factory, uri):
     """A planted search of twelve trials, with the files of its result."""
-    oracle = OptunaOracle("val_loss", 12, seed=1)
+    oracle = OptunaOracle("val_loss", 12, seed=1, enqueue=[{"wrapper": "none"}])
     oracle.verbose = 0
     folder = tmp_path_factory.mktemp("result")
     tuner = PlantedTuner(oracle, Planted(), directory=folder, project_name="p")
@@ -300,4 +300,4 @@ def test_tune_saves_the_confirmation_too(tmp_path, uri):
     started = Journal(tmp_path / "p" / "events.jsonl").read()[0]
     assert started.register_model == "digits"
     assert [each["context"] for each in started.data] == ["training", "validation", "test"]
-    assert (started.info["sampler"], started.info["pruner"]) == ("tpe", "patient_median")
+    assert (started.info["sampler"], started.info["pruner"]) == ("surrogate", "halving")

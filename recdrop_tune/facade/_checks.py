@@ -91,7 +91,7 @@ def check_confirmation(confirm: Any, test: Any) -> None:
 
 def proposals(options: Mapping[str, Any], tuner: str) -> dict[str, str]:
     """Names the pruner of a search by what `tune` calls it; the oracle knows its class alone."""
-    name = options["pruner"] or "patient_median"
+    name = options["pruner"] or "halving"
     return {"pruner": name} if tuner == "optuna" and isinstance(name, str) else {}
 
 

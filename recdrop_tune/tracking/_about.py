@@ -27,8 +27,8 @@ def about_proposals(oracle: Any) -> dict[str, str]:
     """Names the sampler and the pruner of an `OptunaOracle`; nothing of another oracle."""
     if not isinstance(oracle, OptunaOracle):
         return {}
-    sampler, pruner = oracle.sampler or "tpe", oracle.pruner
-    return {"sampler": _name(sampler), "pruner": _name(pruner)}
+    default = "tpe" if oracle.surrogate is None else "surrogate"
+    return {"sampler": _name(oracle.sampler or default), "pruner": _name(oracle.pruner)}
 
 
 def versions() -> dict[str, str]:
