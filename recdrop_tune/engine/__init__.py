@@ -3,6 +3,7 @@
 The kernels are cuDNN, through the hook that Keras's own layers use, and a step loop that can do everything.
 """
 
+from recdrop_tune.engine._gradients import gradients_tied_to_graphs as gradients_tied_to_graphs
 from recdrop_tune.engine._layer import call_layer as call_layer
 from recdrop_tune.engine._layer import cell_of as cell_of
 from recdrop_tune.engine._layer import merge_directions as merge_directions
@@ -10,4 +11,12 @@ from recdrop_tune.engine._seeds import ReplicaSeedGenerator as ReplicaSeedGenera
 from recdrop_tune.engine._select import Layer as Layer
 from recdrop_tune.engine._select import run as run
 
-__all__ = ["Layer", "ReplicaSeedGenerator", "call_layer", "cell_of", "merge_directions", "run"]
+__all__ = [
+    "Layer",
+    "ReplicaSeedGenerator",
+    "call_layer",
+    "cell_of",
+    "gradients_tied_to_graphs",
+    "merge_directions",
+    "run",
+]

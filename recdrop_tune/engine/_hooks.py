@@ -1,9 +1,13 @@
 """The only file that touches internals of Keras and TensorFlow.
 
 The kernels that `keras.layers.LSTM` and `GRU` call have no public name, nor has the question whether
-TensorFlow is tracing for XLA. `tests/test_engine.py` fails when an upgrade moves one of them or
+TensorFlow is tracing for XLA, nor have the custom gradients that TensorFlow keeps.
+`tests/test_engine.py` and `tests/test_engine_gradients.py` fail when an upgrade moves one of them or
 changes what it takes.
 """
+
+import inspect
+from typing import Any
 
 import keras
 from keras.src.backend import cudnn_ok as cudnn_ok
@@ -11,7 +15,16 @@ from keras.src.backend import gru as gru
 from keras.src.backend import lstm as lstm
 from keras.src.backend import rnn as rnn
 
-__all__ = ["cudnn_ok", "gru", "in_xla", "lstm", "rnn", "runs_on_cpu"]
+__all__ = [
+    "cudnn_ok",
+    "graph_of_gradient",
+    "gru",
+    "in_xla",
+    "lstm",
+    "registered_gradients",
+    "rnn",
+    "runs_on_cpu",
+]
 
 
 def runs_on_cpu() -> bool:
@@ -31,3 +44,22 @@ def in_xla() -> bool:
     from tensorflow.python.ops import control_flow_util
 
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf_ops.get_default_graph()))
+
+
+def registered_gradients() -> dict[str, dict[str, Any]]:
+    """TensorFlow's own table of gradients by name; an empty one where there is none."""
+    if keras.backend.backend() != "tensorflow":
+        return {}
+    from tensorflow.python.framework import ops as tf_ops
+
+    registry = getattr(tf_ops, "gradient_registry", None)
+    return getattr(registry, "_registry", {})
+
+
+def graph_of_gradient(gradient: Any) -> Any:
+    """The graph that a registered `tf.custom_gradient` was traced in; `None` if that cannot be told."""
+    function = inspect.getclosurevars(gradient).nonlocals.get("tape_grad_fn")
+    if function is None:
+        return None
+    results = keras.tree.flatten(inspect.getclosurevars(function).nonlocals.get("result"))
+    return next((part.graph for part in results if keras.ops.is_tensor(part)), None)

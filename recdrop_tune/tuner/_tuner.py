@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
+from recdrop_tune.engine import gradients_tied_to_graphs
 from recdrop_tune.oracle import forget_metrics, write_atomically
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._arguments import as_list, check_arguments, is_local, named
@@ -242,7 +243,7 @@ class Tuner(kt.Tuner):
                 "Expected the function or `HyperModel.build` that builds models to return a compiled "
                 f"keras.Model. Received: {fresh!r}"
             )
-        with contextlib.ExitStack() as stack:
+        with gradients_tied_to_graphs(), contextlib.ExitStack() as stack:
             shared = self.distribution_strategy is None
             yield stack.enter_context(self._cache.lend(fresh)) if shared else fresh
 
