@@ -170,7 +170,7 @@ def test_verdicts(best, without, said):
         ({"confirm_seeds": 0}, "`confirm_seeds`"),
         ({"test": (np.zeros(2), np.zeros(2))}, r"Pass confirm=3 as well"),
         ({"timeout": -1}, "`timeout`"),
-        ({"pruner": "harsh"}, "one of asha, hyperband, median, none"),
+        ({"pruner": "harsh"}, "one of asha, halving, hyperband, median, none"),
         ({"pruner": "median", "tuner": "random"}, "it is Optuna's"),
         ({"objective": ["val_loss", "ms_per_step"], "tuner": "grid"}, "would add them up"),
         ({"cv": 1}, "number of folds of at least 2"),
