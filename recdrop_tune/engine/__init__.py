@@ -4,6 +4,8 @@ The kernels are cuDNN, through the hook that Keras's own layers use, and a step 
 """
 
 from recdrop_tune.engine._gradients import gradients_tied_to_graphs as gradients_tied_to_graphs
+from recdrop_tune.engine._hooks import reset_names as reset_names
+from recdrop_tune.engine._hooks import seed_keeping_kernels as seed_keeping_kernels
 from recdrop_tune.engine._layer import call_layer as call_layer
 from recdrop_tune.engine._layer import cell_of as cell_of
 from recdrop_tune.engine._layer import merge_directions as merge_directions
@@ -18,5 +20,7 @@ __all__ = [
     "cell_of",
     "gradients_tied_to_graphs",
     "merge_directions",
+    "reset_names",
     "run",
+    "seed_keeping_kernels",
 ]

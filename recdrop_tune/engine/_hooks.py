@@ -1,15 +1,17 @@
 """The only file that touches internals of Keras and TensorFlow.
 
 The kernels that `keras.layers.LSTM` and `GRU` call have no public name, nor has the question whether
-TensorFlow is tracing for XLA, nor have the custom gradients that TensorFlow keeps.
-`tests/test_engine.py` and `tests/test_engine_gradients.py` fail when an upgrade moves one of them or
-changes what it takes.
+TensorFlow is tracing for XLA, nor have the custom gradients that TensorFlow keeps, nor has a seed that
+leaves TensorFlow's kernels alone. `tests/test_engine.py`, `tests/test_engine_gradients.py` and
+`tests/test_engine_seeds.py` fail when an upgrade moves one of them or changes what it takes.
 """
 
 import inspect
+import random
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.backend import cudnn_ok as cudnn_ok
 from keras.src.backend import gru as gru
 from keras.src.backend import lstm as lstm
@@ -22,8 +24,10 @@ __all__ = [
     "in_xla",
     "lstm",
     "registered_gradients",
+    "reset_names",
     "rnn",
     "runs_on_cpu",
+    "seed_keeping_kernels",
 ]
 
 
@@ -63,3 +67,36 @@ def graph_of_gradient(gradient: Any) -> Any:
         return None
     results = keras.tree.flatten(inspect.getclosurevars(function).nonlocals.get("result"))
     return next((part.graph for part in results if keras.ops.is_tensor(part)), None)
+
+
+def reset_names() -> None:
+    """Lets Keras number the names of new layers from the beginning."""
+    from keras.src.utils import naming
+
+    naming.reset_uids()
+
+
+def seed_keeping_kernels(seed: int) -> bool:
+    """Seeds all that `keras.utils.set_random_seed` seeds, and leaves TensorFlow's kernels alone.
+
+    That one throws them away, and every compiled function must be optimized and placed again.
+
+    Returns:
+        Whether that was possible; if not, nothing was done.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
+    from keras.src.backend.common import global_state
+    from keras.src.random import seed_generator
+    from keras.src.utils import rng_utils
+    from tensorflow.python.eager import context as tf_context
+
+    context = tf_context.context()
+    if not (hasattr(context, "_seed") and isinstance(context._rng, random.Random)):
+        return False
+    global_state.set_global_attribute(rng_utils.GLOBAL_RANDOM_SEED, seed)
+    global_state.set_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR, None)
+    random.seed(seed)
+    np.random.seed(seed)
+    context._seed, context._rng = seed, random.Random(seed)
+    return True

@@ -18,6 +18,7 @@ from recdrop_tune.engine import gradients_tied_to_graphs
 from recdrop_tune.oracle import forget_metrics, write_atomically
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._arguments import as_list, check_arguments, is_local, named
+from recdrop_tune.tuner._beginning import Beginning
 from recdrop_tune.tuner._callbacks import own_callbacks
 from recdrop_tune.tuner._failures import TrialPrunedError, outcome
 from recdrop_tune.tuner._folds import check_cv, check_fold_data, folds
@@ -80,6 +81,7 @@ class Tuner(kt.Tuner):
         self.cv = check_cv(cv)
         self.keep_checkpoints = keep_checkpoints
         self._cache = ModelCache(reuse_models)
+        self._beginning = Beginning(keep_kernels=reuse_models > 0)
         self._held: set[str] | None = None  # Whose weights are on disk; not known at first.
         super().__init__(oracle, hypermodel, **kwargs)
 
@@ -233,9 +235,7 @@ class Tuner(kt.Tuner):
             build: Builds the fresh model.
             seed: Seed of everything that the training draws; `None` leaves the random state alone.
         """
-        keras.utils.clear_session(free_memory=False)
-        if seed is not None:
-            keras.utils.set_random_seed(seed)
+        self._beginning.begin(seed)
         with self._scope():
             fresh = build()
         if not isinstance(fresh, keras.Model):

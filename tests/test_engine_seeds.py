@@ -1,0 +1,101 @@
+"""Tests for seeds that leave TensorFlow's kernels alone: they draw what Keras's own draw."""
+
+import random
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recdrop_tune.engine import reset_names, seed_keeping_kernels
+from recdrop_tune.tuner._beginning import Beginning
+from tests.small_search import data
+
+
+def shuffled():
+    """A pipeline as Keras makes for arrays: its shuffling takes the seed of TensorFlow."""
+    order = tf.data.Dataset.range(1).map(lambda _: tf.random.shuffle(tf.range(20)))
+    return [batch.numpy().tolist() for batch in order]
+
+
+def draws():
+    layer = keras.layers.Dense(3)
+    layer.build((None, 2))
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(2), keras.layers.Dropout(0.5)])
+    model.compile("sgd", "mse")
+    x, _ = data()
+    fitted = model.fit(x, x[:, 0, :2], epochs=2, batch_size=4, verbose=0).history["loss"]
+    return [
+        random.random(),
+        np.random.random(),
+        tf.random.uniform((2,)).numpy().tolist(),
+        keras.random.normal((2,)).numpy().tolist(),
+        layer.name,
+        layer.kernel.numpy().tolist(),
+        shuffled(),
+        fitted,
+    ]
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
+def test_the_draws_are_those_of_keras_own_seed(seed):
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)
+    expected = draws()
+    keras.utils.set_random_seed(12345)
+    draws()
+    # Clears the kernels, whose random state for `seed` would go on.
+    keras.utils.clear_session(free_memory=False)
+    assert seed_keeping_kernels(seed)
+    assert draws() == expected
+
+
+def test_names_begin_anew():
+    reset_names()
+    first = keras.layers.Dense(1).name
+    assert keras.layers.Dense(1).name != first
+    reset_names()
+    assert keras.layers.Dense(1).name == first == "dense"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_beginning_is_as_the_first_one(keep):
+    expected = {}
+    for seed in (1, 2, 3):
+        keras.utils.clear_session(free_memory=False)
+        keras.utils.set_random_seed(seed)
+        expected[seed] = draws()
+    beginning = Beginning(keep_kernels=keep)
+    # The same seed twice, at once and later.
+    for seed in (1, 2, 2, 3, 1):
+        beginning.begin(seed)
+        assert draws() == expected[seed]
+
+
+def test_kernels_are_kept():
+    """A function with a big graph runs at once after a beginning, and not after `clear_session`."""
+
+    @tf.function
+    def big(x):
+        for _ in range(600):
+            x = tf.tanh(x @ x)
+        return x
+
+    x = tf.eye(2)
+    beginning = Beginning(keep_kernels=True)
+    beginning.begin(0)
+    big(x)
+
+    def seconds(begin):
+        times = []
+        for turn in range(5):
+            begin(turn + 1)
+            started = time.thread_time()
+            big(x)
+            times.append(time.thread_time() - started)
+        return min(times)
+
+    kept = seconds(beginning.begin)
+    made_again = seconds(lambda seed: keras.utils.clear_session(free_memory=False))
+    assert kept < made_again / 2
