@@ -256,3 +256,23 @@ def test_an_experiment_that_the_user_deletes_has_a_remedy(tmp_path):
     sender = Sender(tmp_path, uri)
     with pytest.warns(TrackingWarning, match="`speech` has been deleted in MLflow; restore it"):
         sender.send(started())
+
+
+def test_a_store_of_artifacts_that_does_not_work_costs_the_artifacts_only(tmp_path, caplog):
+    """As with a bucket for which this machine has no credentials: here a folder that is a file."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prepare(uri)
+    (tmp_path / "file").touch()
+    MlflowClient(uri).create_experiment("speech", f"{(tmp_path / 'file').as_uri()}/below")
+    sender = Sender(tmp_path, uri)
+    sender.send(started(), *trial(0), *trial(1, status="FAILED"), ended())
+    assert sender.background.failure is None
+    found = image(uri, artifacts=False)
+    assert {key[1]: run["status"] for key, run in found.items()} == {
+        None: "FINISHED",
+        "0": "FINISHED",
+        "1": "FAILED",
+    }
+    said = [record.message for record in caplog.records if "artifact store" in record.message]
+    names = [message.partition(": ")[0].split()[-1] for message in said]
+    assert sorted(names) == ["error.txt", "space.yaml", "trials.csv"]

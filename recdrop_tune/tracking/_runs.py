@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.tracking._datasets import dataset_inputs
 from recdrop_tune.tracking._names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
+from recdrop_tune.tracking._stores import reason
 from recdrop_tune.tracking._uris import is_server, sqlite_path
 
 _logger = logging.getLogger(__name__)
@@ -116,12 +117,33 @@ class Runs:
     def inputs(self, run_id: str, data: Sequence[Mapping[str, Any]]) -> None:
         """Writes what a run was given, as `describe_data` describes it."""
         if data:
-            with _unless_refused(run_id):
+            with _unless_refused(f"run {run_id}"):
                 self.client.log_inputs(run_id, datasets=dataset_inputs(data))
 
     def text(self, run_id: str, text: str, path: str) -> None:
         """Writes an artifact."""
-        self.client.log_text(run_id, text, path)
+        with self.unless_artifacts_fail(path):
+            self.client.log_text(run_id, text, path)
+
+    @contextlib.contextmanager
+    def unless_artifacts_fail(self, what: str) -> Iterator[None]:
+        """Goes on without artifacts where their store does not work and MLflow itself does.
+
+        It may be another server, for which this machine lacks a package or credentials. An outage of MLflow,
+        of which an artifact is only the first to tell, is raised.
+
+        Args:
+            what: Words for the artifacts.
+        """
+        try:
+            with _unless_refused(what):
+                yield
+        except Exception as failure:
+            if "API request" in str(failure):  # No answer, or none in time.
+                raise
+            self.client.get_experiment(self.experiment_id)
+            said = reason(failure, self._uri)
+            _logger.warning("MLflow's artifact store did not take %s: %s", what, said)
 
     def show(self, key: str, view: str) -> None:
         """Keeps a view of the runs for MLflow's pages; those who may not write it go without."""
@@ -130,7 +152,7 @@ class Runs:
 
     def end(self, run_id: str, status: str, when: float) -> None:
         """Ends a run: the last that is written to it, by which one knows that it is whole."""
-        with _unless_refused(run_id):
+        with _unless_refused(f"run {run_id}"):
             self.client.set_terminated(run_id, status=status, end_time=int(when * 1000))
 
     def reopen(self, run_id: str) -> None:
@@ -138,7 +160,7 @@ class Runs:
         self.client.update_run(run_id, status="RUNNING")
 
     def _log(self, run_id: str, **batch: Any) -> None:
-        with _unless_refused(run_id):
+        with _unless_refused(f"run {run_id}"):
             self.client.log_batch(run_id, **batch)
 
     def _experiment(self, name: str) -> str:
@@ -171,11 +193,11 @@ class Runs:
 
 
 @contextlib.contextmanager
-def _unless_refused(run_id: str) -> Iterator[None]:
+def _unless_refused(what: str) -> Iterator[None]:
     """Goes on without what MLflow will never take: a run that the user has deleted, for one."""
     try:
         yield
     except mlflow.MlflowException as refusal:
         if refusal.error_code != "INVALID_PARAMETER_VALUE":
             raise
-        _logger.warning("MLflow refused a part of run %s: %s", run_id, str(refusal).split("\n")[0])
+        _logger.warning("MLflow refused a part of %s: %s", what, str(refusal).split("\n")[0])

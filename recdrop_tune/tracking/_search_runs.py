@@ -97,17 +97,19 @@ class SearchRuns:
         """Uploads the files of a result, and logs the best model."""
         self._saved = True
         client, run_id = self.api.client, self.parent_run_id
-        upload_result(client, run_id, self.folder, event)
+        with self.api.unless_artifacts_fail("the files of the result"):
+            upload_result(client, run_id, self.folder, event)
         self.api.points(run_id, contents.result_points(event))
         self.api.tags(run_id, contents.best_tags(event))
-        log_model(
-            client,
-            self.run_ids[event.best_trial_id],
-            self.folder,
-            self.search.search_id,
-            also=[run_id],
-            register_model=self.search.register_model,
-        )
+        with self.api.unless_artifacts_fail("the best model"):
+            log_model(
+                client,
+                self.run_ids[event.best_trial_id],
+                self.folder,
+                self.search.search_id,
+                also=[run_id],
+                register_model=self.search.register_model,
+            )
 
     def end_search(self, event: events.SearchEnded) -> None:
         """Ends the search's run."""
