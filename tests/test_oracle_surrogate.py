@@ -228,3 +228,22 @@ def test_a_trial_that_is_not_validated_each_epoch_is_judged_at_its_next_one():
 def test_bad_arguments_of_the_pruner(bad):
     with pytest.raises(InvalidArgumentError, match=next(iter(bad))):
         HalvingPruner(**bad)
+
+
+def test_ranges_too_long_to_be_written_down(tmp_path):
+    hp = kt.HyperParameters()
+    hp.Int("seed", 0, 2**40)
+    hp.Float("rate", 0.0, 1.0)
+
+    class Long(kt.Tuner):
+        def run_trial(self, trial, *args, **kwargs):
+            return trial.hyperparameters.get("rate") + trial.hyperparameters.get("seed") / 2**40
+
+    oracle = OptunaOracle(OBJECTIVE, 12, seed=0, hyperparameters=hp)
+    oracle.verbose = 0
+    tuner = Long(oracle, directory=tmp_path)
+    tuner.search()
+    tried = [frozen(each.hyperparameters.values) for each in oracle.trials.values()]
+    assert len(set(tried)) == 12
+    scores = [each.score for each in oracle.trials.values()]
+    assert min(scores[5:]) < min(scores[:5])

@@ -21,6 +21,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
+import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.tracking import (
@@ -574,6 +575,32 @@ def test_a_server_that_is_down_stops_nothing(tmp_path):
     assert len(Records(Journal(tmp_path / "p" / "events.jsonl").read()).trials) == 2
 
 
+def test_what_is_trained_after_the_search_is_no_part_of_it(tmp_path, uri):
+    tuner = make("random", tmp_path)
+    tracking = track(tuner, experiment="afterwards", tracking_uri=uri)
+    search(tuner, epochs=1)
+    before = tracking.journal_path.read_text()
+    best = tuner.get_best_hyperparameters()[0]
+    x, y = data()
+    tuner.hypermodel.fit(best, tuner.hypermodel.build(best), x, y, epochs=3, verbose=0)
+    assert tracking.journal_path.read_text() == before
+
+
+def test_trials_from_before_the_tracking_have_no_runs(tmp_path, uri):
+    tuner = make("random", tmp_path)
+    tuner.oracle.max_trials = 1
+    search(tuner, epochs=1)
+    tuner.oracle.max_trials = 2
+    tuner.oracle.trials["0"].score = 0.0  # The best.
+    tracking = rdt.track(tuner, experiment="half", tracking_uri=uri)
+    search(tuner, epochs=1)
+    assert tracking.failure is None
+    parent, children = runs(uri, "half")
+    assert [run.data.tags["recdrop.trial_id"] for run in children] == ["1"]
+    assert parent.info.status == "FINISHED"
+    assert len(parent.outputs.model_outputs) == 1
+
+
 def test_a_tuner_is_tracked_once(tmp_path, uri):
     tuner = make("random", tmp_path)
     track(tuner, experiment="once", tracking_uri=uri)
@@ -688,6 +715,11 @@ def test_where_runs_go_by_default(monkeypatch):
 def test_credentials_are_not_shown():
     assert redact("postgresql://ann:pw@db/x?sslkey=k") == "postgresql://***@db/x?***"
     assert redact("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+    assert redact("sqlite:////home/ann@work/mlflow.db") == "sqlite:////home/ann@work/mlflow.db"
+    for password in ("se/cret", "p@ss", "a:b"):  # Not escaped, as SQLAlchemy takes them too.
+        uri = f"postgresql://ann:{password}@db/x"
+        assert redact(uri) == "postgresql://***@db/x"
+        assert scrub(f"no {password} at {uri}", uri) == "no *** at postgresql://***@db/x"
     uri = "postgresql://ann:p%40w@db/x"
     assert (
         scrub(f"cannot reach {uri} with p@w", uri) == "cannot reach postgresql://***@db/x with ***"

@@ -183,7 +183,7 @@ def test_a_folder_without_a_model(tmp_path, uri):
     assert log_model(MlflowClient(uri), "run", tmp_path, "search") is None
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a:b", 3])
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", "Ann's", 3])
 def test_names_that_mlflow_would_refuse(tmp_path, name):
     x, y = data()
     with pytest.raises(InvalidArgumentError, match="`register_model`"):

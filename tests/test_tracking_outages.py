@@ -276,3 +276,12 @@ def test_a_store_of_artifacts_that_does_not_work_costs_the_artifacts_only(tmp_pa
     said = [record.message for record in caplog.records if "artifact store" in record.message]
     names = [message.partition(": ")[0].split()[-1] for message in said]
     assert sorted(names) == ["error.txt", "space.yaml", "trials.csv"]
+    sender.close()
+    (tmp_path / "file").unlink()  # It has been repaired.
+    for written, there in ((1, 1), (0, 2)):
+        done = rdt.sync(tmp_path, uri)
+        assert (done.written, done.there) == (written, there)
+    (tmp_path / "other").mkdir()
+    other = f"sqlite:///{tmp_path}/other/mlflow.db"
+    rdt.sync(tmp_path, other)
+    assert image(uri) == image(other)

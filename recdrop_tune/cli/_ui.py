@@ -37,6 +37,8 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
         return
     _check_database(store)
     signal.signal(signal.SIGTERM, _end)
+    if hasattr(signal, "SIGHUP"):  # The terminal has been closed.
+        signal.signal(signal.SIGHUP, _end)
     # A shell that starts it in the background has it ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with Server(store, pick_port(port)) as server:

@@ -12,15 +12,16 @@ from recdrop_tune.oracle._conditional import (
     HyperParameter,
     Values,
     combinations,
+    count_values,
     grid_values,
     is_active,
-    is_finite,
     is_fixed,
     parents_first,
     plain,
 )
 
-_MAX_LISTED = 2000
+MAX_LISTED = 2000
+"""Longer lists of values or configurations are drawn from, not written down."""
 _DRAWN, _CHANGED = 250, 100
 
 
@@ -36,8 +37,9 @@ class Candidates:
 
     def __init__(self, space: Sequence[HyperParameter]) -> None:
         self._draws = [_Draw(hp) for hp in parents_first(space)]
-        listed = list(islice(combinations(space), _MAX_LISTED + 1)) if is_finite(space) else []
-        self._all = listed if 0 < len(listed) <= _MAX_LISTED else None
+        short = all(count_values(hp) <= MAX_LISTED for hp in space)
+        listed = list(islice(combinations(space), MAX_LISTED + 1)) if short else []
+        self._all = listed if 0 < len(listed) <= MAX_LISTED else None
 
     def untried(
         self, tried: Container[Any], best: Sequence[Values], random: np.random.Generator
@@ -77,7 +79,7 @@ class _Draw:
     def __init__(self, hp: HyperParameter) -> None:
         self.name, self.conditions, self.fixed = hp.name, hp.conditions, is_fixed(hp)
         self._hp = hp
-        listed = not self.fixed and getattr(hp, "step", 1) is not None
+        listed = not self.fixed and count_values(hp) <= MAX_LISTED
         self._values = grid_values(hp) if listed else [hp.value] if self.fixed else None
 
     def is_active(self, values: Values) -> bool:

@@ -89,6 +89,19 @@ def grid_values(hp: HyperParameter) -> list[Any]:
     return values if isinstance(hp, kt.engine.hyperparameters.Choice) else sorted(values)
 
 
+def count_values(hp: HyperParameter) -> float:
+    """Counts the values of a hyperparameter, of which there may be too many to list."""
+    if is_fixed(hp):
+        return 1
+    if not hasattr(hp, "min_value"):
+        return len(list(hp.values))
+    if hp.step is None:
+        return math.inf
+    if hp.sampling == "linear":
+        return float((hp.max_value - hp.min_value) // hp.step + 1)
+    return math.log(hp.max_value / hp.min_value, hp.step) // 1 + 1
+
+
 def is_fixed(hp: HyperParameter) -> bool:
     """Says whether a hyperparameter has one value only, declared by `hp.Fixed`."""
     return isinstance(hp, kt.engine.hyperparameters.Fixed)

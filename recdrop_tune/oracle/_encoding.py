@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recdrop_tune.oracle._candidates import MAX_LISTED
 from recdrop_tune.oracle._conditional import (
     HyperParameter,
     Values,
+    count_values,
     grid_values,
     is_fixed,
 )
@@ -69,4 +71,4 @@ def places(hp: HyperParameter) -> Mapping[Any, float]:
 
 
 def _is_listed(hp: HyperParameter) -> bool:
-    return getattr(hp, "step", 1) is not None
+    return count_values(hp) <= MAX_LISTED

@@ -13,7 +13,7 @@ from recdrop_tune.oracle._conditional import (
     Values,
     combinations,
     complete,
-    is_finite,
+    count_values,
     is_fixed,
 )
 from recdrop_tune.oracle._encoding import places
@@ -70,7 +70,7 @@ def _nearest_untried(
     Once the sampler has settled on a region it asks for the same few points; their neighbours are what
     it would ask for next. `None` where all has been tried.
     """
-    if not is_finite(space):
+    if any(count_values(hp) > _MAX_LISTED for hp in space):
         return None
     ranges = {hp.name: places(hp) for hp in space if not is_fixed(hp)}
     untried = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import log, sqrt
 from typing import Any
 
@@ -71,7 +71,7 @@ class Surrogate:
         candidates = self._candidates_of(space).untried(self._tried_of(values), best, random)
         if not candidates:
             return None
-        fitted = _some(ranked, [id for id in values if id not in outlooks])
+        fitted = _some(ranked, values, [id for id in values if id not in outlooks])
         encoding = Encoding(space)
         scores = normal_scores([outlooks.get(id) for id in fitted])
         points = encoding([values[id] for id in fitted])
@@ -141,9 +141,10 @@ def improvement(mean: Array, deviation: Array, best: float) -> Array:
     return found
 
 
-def _some(ranked: list[str], open_ones: list[str]) -> list[str]:
+def _some(ranked: list[str], begun: Iterable[str], open_ones: list[str]) -> list[str]:
     """Returns the ids of the trials that are fitted: all, or of many the best and the last ones."""
     if len(ranked) > _MAX_FITTED:
         best = ranked[: _MAX_FITTED // 2]
-        ranked = [*best, *sorted(set(ranked) - set(best))[-_MAX_FITTED // 2 :]]
+        others = [id for id in begun if id in set(ranked) - set(best)]
+        ranked = [*best, *others[-_MAX_FITTED // 2 :]]
     return [*ranked, *open_ones]

@@ -76,6 +76,8 @@ def _write(result: TuneResult, folder: Path) -> tuple[dict[str, str], list[str]]
 def _replaced(folder: Path) -> Iterator[Path]:
     """Yields an empty folder that takes the place of another one when all is in it."""
     unfinished, earlier = (folder.with_name(f"{folder.name}.{end}") for end in ("tmp", "old"))
+    if earlier.exists() and not folder.exists():  # A crash between the two renamings.
+        os.replace(earlier, folder)
     for left in (unfinished, earlier):
         shutil.rmtree(left, ignore_errors=True)
     unfinished.mkdir(parents=True)

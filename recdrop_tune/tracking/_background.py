@@ -111,7 +111,8 @@ class Background:
             self._in_step = self._follower.on_events(fresh)
         if not self._in_step and (last_chance or time.monotonic() >= self._due):
             self._seen = self._follower.catch_up()
-            self._in_step, self._failure, self._delay = True, None, _FIRST_DELAY
+            self._in_step, self._failure = True, None
+            self._due, self._delay = 0.0, _FIRST_DELAY
 
     def _next(self) -> tuple[list[tuple[Event, int]], threading.Event | None]:
         """Waits for events, or until it is time to try again; returns those up to the next flush."""

@@ -11,7 +11,7 @@ from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._attempts import Attempt, Log, milliseconds
 from recdrop_tune.tracking._names import clean
 from recdrop_tune.tracking._records import Records
-from recdrop_tune.tracking._runs import Point, Runs
+from recdrop_tune.tracking._runs import LACKING, Point, Runs
 from recdrop_tune.tracking._search_runs import SearchRuns
 
 
@@ -49,6 +49,7 @@ def catch_up(api: Runs, log: Log, folder: Path) -> tuple[SearchRuns, Written]:
     runs = SearchRuns(api, log.last, parent_id, {}, records, folder)
     found = _by_attempt(api, [run for run, kind in kinds if kind != "search"])
     written = sum(_bring(runs, attempt, found.get(attempt.key)) for attempt in log.attempts)
+    runs.under_way = {each.started.trial_id for each in log.attempts if each.end is None}
     if log.ended is None or not _has_ended(parent, log.ended.status, log.ended.time):
         _write_search(runs, log, parent)
     return runs, Written(written, len(log.attempts) - written)
@@ -65,6 +66,7 @@ def _bring(runs: SearchRuns, attempt: Attempt, run: Any) -> bool:
     run_id = str(run.info.run_id) if run is not None else runs.create(attempt.started)
     whole = attempt.end is not None and _has_ended(run, *attempt.end)
     if not whole:
+        _forget_lacking(runs.api, run)
         _write_attempt(runs, attempt, run_id)
     tags = runs.tags(attempt.started) | {"recdrop.state": attempt.state}
     if attempt.superseded:
@@ -99,6 +101,7 @@ def _write_attempt(runs: SearchRuns, attempt: Attempt, run_id: str) -> None:
 def _write_search(runs: SearchRuns, log: Log, parent: Any) -> None:
     """Writes the search's own run, and the confirmations."""
     run_id = runs.parent_run_id
+    _forget_lacking(runs.api, parent)
     params = contents.search_params(log.last)
     # Those that are there stay: MLflow does not let a parameter change.
     held = parent.data.params if parent is not None else {}
@@ -115,6 +118,12 @@ def _write_search(runs: SearchRuns, log: Log, parent: Any) -> None:
         runs.end_search(log.ended)
     else:
         runs.api.reopen(run_id)
+
+
+def _forget_lacking(api: Runs, run: Any) -> None:
+    """Before a run is written again, which will tell whether it lacks something still."""
+    if run is not None and LACKING in run.data.tags:
+        api.client.delete_tag(run.info.run_id, LACKING)
 
 
 def _by_attempt(api: Runs, runs: list[Any]) -> dict[tuple[str, int], Any]:
@@ -141,6 +150,7 @@ def _has_ended(run: Any, status: str, when: float) -> bool:
     """Says whether a run has an end, and this one."""
     return (
         run is not None
+        and LACKING not in run.data.tags
         and run.info.status == status
         and run.info.end_time is not None
         and int(run.info.end_time) == milliseconds(when)

@@ -65,11 +65,13 @@ class Journal:
         """Says whether a process that is alive has this journal open for its search."""
         if fcntl is None or not self.path.exists():
             return False
-        with self.path.open("rb") as file:
+        with self.path.open("r+b") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 return True
+            except OSError:  # A file system without locks.
+                return False
             return False
 
     def close(self) -> None:
@@ -81,7 +83,7 @@ class Journal:
     def _open(self) -> IO[bytes]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         cut_short = _is_cut_short(self.path)
-        file: IO[bytes] = self.path.open("ab")
+        file: IO[bytes] = self.path.open("a+b")
         _share_lock(file)
         if cut_short:
             file.write(b"\n")

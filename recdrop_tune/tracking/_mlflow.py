@@ -90,6 +90,8 @@ class MLflowTracker:
         history, size = self._journal.read_to_end()
         self.write(history, alive=True)
         self._missed = self._missed and not (history and isinstance(history[-1], SearchEnded))
+        if self._runs is not None and self._runs.under_way:
+            self._measure([event for event in history if isinstance(event, TrialStarted)])
         return size
 
     def write(self, history: Iterable[Event], alive: bool) -> Written:

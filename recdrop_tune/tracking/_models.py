@@ -83,8 +83,8 @@ def check_model_name(name: Any) -> None:
     """
     if name is None:
         return
-    if not isinstance(name, str) or not name.strip() or set("/:") & set(name):
-        expected = "None, or a name without `/` and `:`"
+    if not isinstance(name, str) or not name.strip() or set("/:'\"") & set(name):
+        expected = "None, or a name without `/`, `:` and quotes"
         raise invalid_argument("register_model", expected=expected, received=name)
 
 

@@ -114,6 +114,8 @@ class TrialReporter:
 
     def trial_ended(self, trial: Any, when: float | None = None) -> None:
         """Takes note of a trial's end, now or at another wall-clock time."""
+        if trial.trial_id == self._trial_id:
+            self._trial_id = ""  # What is trained after it is no part of it.
         status = _STATES.get(trial.status, events.KILLED)
         complete = status == events.COMPLETE
         self._emit(
@@ -134,7 +136,7 @@ class TrialReporter:
 
     def model_built(self, parameters: int, kernel: str | None) -> None:
         """Takes note of the size of the current trial's model, and of its kernel."""
-        if self._apart:
+        if self._apart or not self._trial_id:
             return
         self._emit(events.ModelBuilt(trial_id=self._trial_id, parameters=parameters, kernel=kernel))
 
@@ -142,7 +144,7 @@ class TrialReporter:
         self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
     ) -> None:
         """Takes note of an epoch of the current trial."""
-        if self._apart:
+        if self._apart or not self._trial_id:
             return
         self._emit(
             events.EpochEnded(

@@ -25,6 +25,9 @@ _logger = logging.getLogger(__name__)
 # Limits of one `log_batch` (mlflow.utils.validation); a request may have 1 MB, 2000 characters a parameter.
 _PARAMS_PER_BATCH, _CHARACTERS_PER_BATCH, _METRICS_PER_BATCH = 100, 200_000, 1000
 
+LACKING = "recdrop.lacking"
+"""Tag of a run for which an artifact could not be stored."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -122,18 +125,20 @@ class Runs:
 
     def text(self, run_id: str, text: str, path: str) -> None:
         """Writes an artifact."""
-        with self.unless_artifacts_fail(path):
+        with self.unless_artifacts_fail(run_id, path):
             self.client.log_text(run_id, text, path)
 
     @contextlib.contextmanager
-    def unless_artifacts_fail(self, what: str) -> Iterator[None]:
+    def unless_artifacts_fail(self, run_id: str, what: str) -> Iterator[None]:
         """Goes on without artifacts where their store does not work and MLflow itself does.
 
-        It may be another server, for which this machine lacks a package or credentials. An outage of MLflow,
-        of which an artifact is only the first to tell, is raised.
+        It may be another server, for which this machine lacks a package or credentials. The run gets the
+        tag `LACKING`, so that it is not taken for whole. An outage of MLflow, of which an artifact
+        is only the first to tell, is raised.
 
         Args:
-            what: Words for the artifacts.
+            run_id: The run of the artifacts.
+            what: Words for them.
         """
         try:
             with _unless_refused(what):
@@ -141,7 +146,7 @@ class Runs:
         except Exception as failure:
             if "API request" in str(failure):  # No answer, or none in time.
                 raise
-            self.client.get_experiment(self.experiment_id)
+            self.client.set_tag(run_id, LACKING, what)
             said = reason(failure, self._uri)
             _logger.warning("MLflow's artifact store did not take %s: %s", what, said)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from recdrop_tune.tracking import _contents as contents
@@ -27,6 +27,7 @@ class SearchRuns:
         run_ids: The last run of each trial.
         records: The records of the trials.
         folder: The project folder.
+        under_way: The trials that are running.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class SearchRuns:
         run_ids: dict[str, str],
         records: Records,
         folder: Path,
+        under_way: Iterable[str] = (),
     ) -> None:
         self.api = api
         self.search = search
@@ -44,6 +46,7 @@ class SearchRuns:
         self.run_ids = run_ids
         self.records = records
         self.folder = folder
+        self.under_way = set(under_way)
         self._saved = False
 
     def on_events(self, new: Sequence[events.Event]) -> None:
@@ -85,7 +88,8 @@ class SearchRuns:
 
     def confirm(self, event: events.ConfirmationEnded) -> None:
         """Writes a training of the confirmation to the run of its trial."""
-        self.api.points(self.run_ids[event.trial_id], contents.confirmation_points(event))
+        if event.trial_id in self.run_ids:
+            self.api.points(self.run_ids[event.trial_id], contents.confirmation_points(event))
 
     def describe_model(self, run_id: str, event: events.ModelBuilt) -> None:
         """Writes what there is to say of a model."""
@@ -97,14 +101,15 @@ class SearchRuns:
         """Uploads the files of a result, and logs the best model."""
         self._saved = True
         client, run_id = self.api.client, self.parent_run_id
-        with self.api.unless_artifacts_fail("the files of the result"):
+        with self.api.unless_artifacts_fail(run_id, "the files of the result"):
             upload_result(client, run_id, self.folder, event)
         self.api.points(run_id, contents.result_points(event))
         self.api.tags(run_id, contents.best_tags(event))
-        with self.api.unless_artifacts_fail("the best model"):
+        with self.api.unless_artifacts_fail(run_id, "the best model"):
             log_model(
                 client,
-                self.run_ids[event.best_trial_id],
+                # A trial from before the search was tracked has no run.
+                self.run_ids.get(event.best_trial_id, run_id),
                 self.folder,
                 self.search.search_id,
                 also=[run_id],
@@ -132,6 +137,7 @@ class SearchRuns:
                 self.describe_model(self.run_ids[event.trial_id], event)
             case events.TrialEnded():
                 record = self.records.trials[event.trial_id]
+                self.under_way.discard(event.trial_id)
                 self.end_trial(self.run_ids[event.trial_id], record)
                 best = contents.best_points(self.records.trials.values(), self.search)
                 self.api.points(self.parent_run_id, best[-1:])
@@ -146,16 +152,17 @@ class SearchRuns:
     def _start_trial(self, event: events.TrialStarted, before: TrialRecord | None) -> None:
         earlier = self.run_ids.get(event.trial_id)
         if earlier is not None:
-            if before is not None and before.ended is None:
+            if before is not None and event.trial_id in self.under_way:
                 self._kill(earlier, before.last_sign)
             self.api.tags(earlier, {"recdrop.kind": "superseded"})
+        self.under_way.add(event.trial_id)
         self.run_ids[event.trial_id] = run_id = self.create(event)
         self.describe_trial(run_id, event)
 
     def _kill_open_trials(self, when: float) -> None:
-        for record in self.records.trials.values():
-            if record.ended is None and record.trial_id in self.run_ids:
-                self._kill(self.run_ids[record.trial_id], when)
+        for trial_id in sorted(self.under_way):
+            self._kill(self.run_ids[trial_id], when)
+        self.under_way.clear()
 
     def _kill(self, run_id: str, when: float) -> None:
         self.api.tags(run_id, {"recdrop.state": events.KILLED})

@@ -56,17 +56,17 @@ def sync(directory: str | Path, tracking_uri: str | None = None) -> Synced:
         30
     """
     journal = Journal(Path(directory) / FILE)
+    if journal.is_being_written():
+        raise ProjectError(
+            f"The search in `{directory}` is running, and writes to MLflow by itself as soon as it can. Wait "
+            "for its end."
+        )
     history = journal.read()
     last = next((e for e in reversed(history) if isinstance(e, SearchStarted)), None)
     if last is None:
         raise ProjectError(
             f"`{directory}` holds no search: there is no `{FILE}` with the beginning of one. Give the folder "
             "that was printed when the search began, by default one in `recdrop_runs`."
-        )
-    if journal.is_being_written():
-        raise ProjectError(
-            f"The search in `{directory}` is running, and writes to MLflow by itself as soon as it can. Wait "
-            "for its end."
         )
     uri = _uri(tracking_uri, last)
     settle_requests(uri)

@@ -46,15 +46,18 @@ def redact(uri: str) -> str:
         >>> redact("postgresql://ann:secret@db/mlflow")
         'postgresql://***@db/mlflow'
     """
-    uri = re.sub(r"://[^/@]*@", f"://{HIDDEN}@", uri)
+    if not uri.startswith("sqlite"):  # A path may have an @ in it. So may a password, and a slash.
+        uri = re.sub(r"://[^\s?]*@", f"://{HIDDEN}@", uri)
     return re.sub(r"\?.*$", f"?{HIDDEN}", uri)
 
 
 def scrub(text: str, uri: str) -> str:
     """Removes a URI and its password from the text of somebody else's error."""
     text = text.replace(uri, redact(uri))
-    secret = urlsplit(uri).password
-    return text.replace(secret, "***").replace(unquote(secret), "***") if secret else text
+    found = re.match(r"[\w+.-]+://[^:@/\s]*:([^\s?]+)@", uri)
+    if found is None:
+        return text
+    return text.replace(found[1], HIDDEN).replace(unquote(found[1]), HIDDEN)
 
 
 def sqlite_path(uri: str) -> Path | None:
