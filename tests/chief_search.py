@@ -72,6 +72,7 @@ def take_part(order: dict) -> None:
         "val_loss",
         max_trials=10,
         seed=0,
+        sampler="tpe",  # The default one soon proposes nothing that would be pruned.
         worker_timeout=15.0,
         pruner=optuna.pruners.ThresholdPruner(upper=WORST, n_warmup_steps=1),
     )

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.tracking import MlflowClient
 from scipy import stats
 
 import recdrop_tune as rdt
@@ -133,7 +134,7 @@ def test_it_goes_on_where_it_was_broken_off(result, options):
 
 
 def test_it_is_in_mlflow(result):
-    client = result.tracking.mlflow._client
+    client = MlflowClient(result.tracking_uri)
     best = result.confirmation.table.iloc[0]
     run = result.tracking.mlflow.run_ids[best["trial_id"]]
     curve = [each.value for each in client.get_metric_history(run, "confirmed")]
