@@ -26,7 +26,11 @@ def track(
 
     Call it before `tuner.search`. The tuner is changed in two public attributes only: `oracle` and
     `hypermodel` get stand-ins that hand everything on. MLflow is written to in a thread of its own;
-    when it fails, the search goes on, a `TrackingWarning` says so, and the journal has every event.
+    when it fails, the search goes on, a `TrackingWarning` says so, and the journal has every event. What
+    MLflow has missed is written as soon as it is back, or by `sync`.
+
+    For a server MLflow's `MLFLOW_HTTP_REQUEST_TIMEOUT` and `MLFLOW_HTTP_REQUEST_MAX_RETRIES` are set to
+    10 seconds and 0 in this process, unless they are set.
 
     When the search is over, what it found is saved in the folder `result` of the project: a report, tables
     and the best model.

@@ -28,36 +28,23 @@ def track(
     register_model: str | None = None,
     system_metrics: bool = False,
 ) -> Tracking:
-    """Records every trial of a tuner in MLflow and in a journal in its project folder.
-
-    Call it before `tuner.search`. The tuner is changed in two public attributes only: `oracle` and
-    `hypermodel` get stand-ins that hand everything on. MLflow is written to in a thread of its own;
-    when it fails, the search goes on, a `TrackingWarning` says so, and the journal has every event.
+    """Has a tuner's trials recorded; `recdrop_tune.track` does so and has the result saved as well.
 
     Args:
         tuner: Any `keras_tuner.Tuner`.
         experiment: Name of the MLflow experiment.
-        tracking_uri: Where MLflow keeps its runs: a database or a server. By default what
-            `MLFLOW_TRACKING_URI` says, else `sqlite:///mlflow.db`.
-        listeners: Further listeners for the events, such as `Progress()`.
-        space: The search space as YAML, kept as an artifact.
-        info: Further parameters of the search's run, such as the number of epochs.
-        data: The data sets by what they are for, `"training"`, `"validation"` or `"test"`; of each a
-            description is kept.
-        register_model: A name for the best model in MLflow's registry; by default it is not registered.
+        tracking_uri: Where MLflow keeps its runs.
+        listeners: Further listeners for the events.
+        space: The search space as YAML.
+        info: Further parameters of the search's run.
+        data: The data sets by what they are for.
+        register_model: A name for the best model in MLflow's registry.
         system_metrics: Whether the use of the machine is recorded for each trial; see `SystemMetrics`.
 
-    Returns:
-        The tracking. It ends by itself with the search; close it if the search breaks off.
-
     Raises:
-        InvalidArgumentError: The tracking URI is a folder, the database of an `OptunaOracle` too,
-            or the tuner is tracked already.
-
-    Example:
-        >>> tuner = keras_tuner.Hyperband(build, "val_loss")
-        >>> recdrop_tune.track(tuner, experiment="speech")
-        >>> tuner.search(x, y, validation_data=(x_val, y_val))
+        InvalidArgumentError: The tracking URI is a folder, the database of an `OptunaOracle` too, the tuner
+            is tracked already, or no model can be registered under the name.
+        RecdropError: `system_metrics` needs packages that are not installed.
     """
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
