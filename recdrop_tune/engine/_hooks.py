@@ -92,10 +92,15 @@ def seed_keeping_kernels(seed: int) -> bool:
     from tensorflow.python.eager import context as tf_context
 
     context = tf_context.context()
-    if not (hasattr(context, "_seed") and isinstance(context._rng, random.Random)):
+    known = hasattr(context, "_seed") and isinstance(context._rng, random.Random)
+    names = [
+        getattr(rng_utils, "GLOBAL_RANDOM_SEED", None),
+        getattr(seed_generator, "GLOBAL_SEED_GENERATOR", None),  # Not in Keras 3.12.
+    ]
+    if not known or None in names:
         return False
-    global_state.set_global_attribute(rng_utils.GLOBAL_RANDOM_SEED, seed)
-    global_state.set_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR, None)
+    for name, value in zip(names, (seed, None), strict=True):
+        global_state.set_global_attribute(name, value)
     random.seed(seed)
     np.random.seed(seed)
     context._seed, context._rng = seed, random.Random(seed)
