@@ -145,6 +145,6 @@ def _some(ranked: list[str], begun: Iterable[str], open_ones: list[str]) -> list
     """Returns the ids of the trials that are fitted: all, or of many the best and the last ones."""
     if len(ranked) > _MAX_FITTED:
         best = ranked[: _MAX_FITTED // 2]
-        others = [id for id in begun if id in set(ranked) - set(best)]
-        ranked = [*best, *others[-_MAX_FITTED // 2 :]]
+        others = set(ranked) - set(best)
+        ranked = [*best, *[id for id in begun if id in others][-_MAX_FITTED // 2 :]]
     return [*ranked, *open_ones]
