@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from recdrop_tune.facade import distribute as distribute
     from recdrop_tune.facade import track as track
     from recdrop_tune.facade import tune as tune
     from recdrop_tune.hypermodels import LanguageModel as LanguageModel
@@ -45,6 +46,7 @@ _HOME = {
     "SequenceTagger": "hypermodels",
     "TuneResult": "results",
     "Tuner": "tuner",
+    "distribute": "facade",
     "dropout_rnn": "hypermodels",
     "explain": "models",
     "mc_predict": "models",
@@ -69,6 +71,7 @@ __all__ = [
     "TuneResult",
     "Tuner",
     "__version__",
+    "distribute",
     "dropout_rnn",
     "explain",
     "mc_predict",

@@ -50,6 +50,7 @@ def test_exported_names():
         "TuneResult",
         "Tuner",
         "__version__",
+        "distribute",
         "dropout_rnn",
         "explain",
         "mc_predict",

@@ -15,6 +15,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.executors import Resources, check_resources, import_ray
 from recdrop_tune.hypermodels._scheduled import unscheduled
 from recdrop_tune.oracle import make_pruner, make_sampler
 from recdrop_tune.oracle._workers import check_seconds
@@ -47,6 +48,35 @@ def check_words(experiment: Any, directory: Any, verbose: Any) -> None:
         raise invalid_argument("directory", expected="a path or None", received=directory)
     if not isinstance(verbose, int) or verbose not in (0, 1, 2):
         raise invalid_argument("verbose", expected="0, 1 or 2", received=verbose)
+
+
+def worker_resources(
+    workers: Any, gpus: Any, cpus: Any, address: Any, trial_timeout: Any, system_metrics: Any
+) -> Resources | None:
+    """Returns what several workers are given; `None` where there are none.
+
+    Raises:
+        InvalidArgumentError: An argument cannot be worked with, or is of use to workers only.
+        RecdropError: Ray is not installed.
+    """
+    if workers is None:
+        only = {"gpus_per_trial": gpus, "ray_address": address, "trial_timeout": trial_timeout}
+        for argument, value in only.items():
+            if value is not None:
+                expected = "None without `workers`"
+                fix = "Pass the number of trials that run at the same time, such as workers=4."
+                raise invalid_argument(argument, expected=expected, received=value, fix=fix)
+        return None
+    resources = Resources(workers, gpus, cpus, address, trial_timeout)
+    check_resources(resources)
+    if system_metrics:
+        raise invalid_argument(
+            "system_metrics",
+            expected="False with `workers`: it measures a machine, on which several trials run",
+            received=system_metrics,
+        )
+    import_ray()
+    return resources
 
 
 def check_optuna(tuner: str, options: Mapping[str, Any], goals: Sequence[Any], uri: str) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from recdrop_tune.facade._baselines import BASELINES
 from recdrop_tune.oracle import objectives
 from recdrop_tune.results import CONFIRMED
-from recdrop_tune.tracking import Tracking, has_wrapper, readable
+from recdrop_tune.tracking import (
+    ConfirmationEnded,
+    Tracking,
+    TrainingReporter,
+    has_wrapper,
+    readable,
+)
 from recdrop_tune.tuner import retrain, save_weights, trial_seed
 
 
@@ -30,9 +37,75 @@ class ConfirmationPlan:
     seed: int | None = None
     test: Any = None
 
+    def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
+        """Lists the trainings that are still to be done, each contender with the same seeds.
 
-def confirm(tuner: Any, tracking: Tracking, fit: Mapping[str, Any], plan: ConfirmationPlan) -> None:
-    """Trains the contenders again, each with the same seeds; what is done already is not repeated.
+        Args:
+            tuner: The tuner, its search over.
+            tracking: Its tracking.
+        """
+        trials = contenders(tuner.oracle, self.top)
+        earlier = [each for each in tracking.records.confirmations if each.score is not None]
+        done = {(each.trial_id, each.repeat) for each in earlier}
+        total = self.seeds * len(trials)
+        # Seed by seed, so that a confirmation which is broken off has compared whole sets.
+        return [
+            {
+                "trial": trial,
+                "repeat": repeat,
+                "seed": confirmation_seed(self.seed, repeat),
+                "total": total,
+            }
+            for repeat in range(self.seeds)
+            for trial in trials
+            if (trial.trial_id, repeat) not in done
+        ]
+
+    def run(
+        self,
+        tuner: Any,
+        task: Mapping[str, Any],
+        arguments: tuple[tuple[Any, ...], dict[str, Any]],
+        reporter: TrainingReporter,
+        offer: Callable[..., None],
+    ) -> None:
+        """Trains a contender once more, and reports how that went."""
+        trial, (_, fit) = task["trial"], arguments
+        about = (trial.trial_id, task["repeat"], task["seed"], task["total"])
+        with reporter.apart(*about) as report:
+            outcome = retrain(tuner, trial, task["seed"], fit, self.test)
+            offer(trial, outcome.score, outcome.weights)
+            tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
+            report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
+
+    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
+        """Keeps on disk, of each contender, the weights of its best training.
+
+        Args:
+            tuner: The tuner.
+            tracking: Its tracking.
+            *result: The trial, its score and the weights of the best epoch.
+        """
+        trial, score, weights = result
+        first = objectives(tuner.oracle.objective)[0]
+        earlier = (
+            each.score
+            for each in tracking.records.confirmations
+            if each.trial_id == trial.trial_id and each.score is not None
+        )
+        if all(first.better_than(score, each) for each in earlier):
+            model = tuner.hypermodel.build(trial.hyperparameters)
+            save_weights(_folder(tuner, trial.trial_id), model, weights)
+
+    def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
+        """Takes note of a training that cannot be done."""
+        about = {key: task[key] for key in ("repeat", "seed", "total")}
+        trial_id = task["trial"].trial_id
+        tracking.emit(ConfirmationEnded(trial_id=trial_id, score=None, message=reason, **about))
+
+
+def confirm(tuner: Any, tracking: Tracking, fit: dict[str, Any], plan: ConfirmationPlan) -> None:
+    """Trains the contenders again, one after the other; what is done already is not repeated.
 
     Args:
         tuner: The tuner, its search over.
@@ -40,22 +113,12 @@ def confirm(tuner: Any, tracking: Tracking, fit: Mapping[str, Any], plan: Confir
         fit: Arguments of `Model.fit`.
         plan: What is to be confirmed.
     """
-    trials = contenders(tuner.oracle, plan.top)
-    earlier = [each for each in tracking.records.confirmations if each.score is not None]
-    done = {(each.trial_id, each.repeat) for each in earlier}
-    keeper = _BestWeights(tuner, tracking)
-    # Seed by seed, so that a confirmation which is broken off has compared whole sets.
-    for repeat in range(plan.seeds):
-        for trial in trials:
-            if (trial.trial_id, repeat) in done:
-                continue
-            seed = confirmation_seed(plan.seed, repeat)
-            total = plan.seeds * len(trials)
-            with tracking.reporter.apart(trial.trial_id, repeat, seed, total) as report:
-                outcome = retrain(tuner, trial, seed, fit, plan.test)
-                keeper.offer(trial.trial_id, outcome)
-                tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
-                report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
+    for task in plan.tasks(tuner, tracking):
+        plan.run(tuner, task, ((), fit), tracking.reporter, partial(plan.keep, tuner, tracking))
+
+
+def _folder(tuner: Any, trial_id: str) -> Path:
+    return Path(tuner.project_dir) / CONFIRMED / f"trial_{trial_id}"
 
 
 def contenders(oracle: Any, top: int) -> list[Any]:
@@ -78,30 +141,3 @@ def contenders(oracle: Any, top: int) -> list[Any]:
 def confirmation_seed(seed: int | None, repeat: int) -> int:
     """Derives the seed of a repeat: the same for every configuration, and none that the search used."""
     return trial_seed(seed or 0, {"confirmation": repeat}) % 2**31
-
-
-class _BestWeights:
-    """Keeps on disk, of each configuration, the weights of its best training."""
-
-    def __init__(self, tuner: Any, tracking: Tracking) -> None:
-        self._tuner = tuner
-        self._first = objectives(tuner.oracle.objective)[0]
-        self._best: dict[str, float] = {}
-        for each in tracking.records.confirmations:
-            if each.score is not None:
-                self._note(each.trial_id, each.score)
-
-    def offer(self, trial_id: str, outcome: Any) -> None:
-        if self._note(trial_id, outcome.score):
-            model = self._tuner.hypermodel.build(
-                self._tuner.oracle.trials[trial_id].hyperparameters
-            )
-            folder = Path(self._tuner.project_dir) / CONFIRMED / f"trial_{trial_id}"
-            save_weights(folder, model, outcome.weights)
-
-    def _note(self, trial_id: str, score: float) -> bool:
-        best = self._best.get(trial_id)
-        if best is None or self._first.better_than(score, best):
-            self._best[trial_id] = score
-            return True
-        return False

@@ -11,6 +11,11 @@ from recdrop_tune.errors import invalid_argument
 _FORMS = "(x, y) or (x, y, sample_weight) arrays, a tf.data.Dataset or a keras.utils.PyDataset"
 
 
+def data_of(given: Any) -> Any:
+    """Returns data, or what a function that was given in their place makes."""
+    return given() if callable(given) else given
+
+
 def fit_arguments(train: Any, validation: Any, batch_size: int) -> dict[str, Any]:
     """Returns the arguments of `Model.fit` that hand it the data.
 

@@ -74,12 +74,12 @@ def run(
         except Exception as error:
             _fail_ongoing(tuner, error)
             if "consecutive failures" in str(error):
-                raise _too_many_failures(tuner) from None
+                raise too_many_failures(tuner) from None
             raise
-        if confirmation is not None and _completed(tuner):
+        if confirmation is not None and completed(tuner):
             confirm(tuner, tracking, {**fit, "verbose": 0}, confirmation)
-    if not _completed(tuner):
-        raise _too_many_failures(tuner)
+    if not completed(tuner):
+        raise too_many_failures(tuner)
 
 
 def _fail_ongoing(tuner: Any, error: Exception) -> None:
@@ -92,10 +92,11 @@ def _fail_ongoing(tuner: Any, error: Exception) -> None:
                 tuner.oracle.end_trial(trial)
 
 
-def _too_many_failures(tuner: Any) -> RecdropError:
+def too_many_failures(tuner: Any) -> RecdropError:
+    """Makes the error of a search that ended because its trials failed."""
     messages = [trial.message for trial in tuner.oracle.trials.values() if trial.message]
     last = messages[-1].strip() if messages else "no message"
-    done = _completed(tuner)
+    done = completed(tuner)
     what = f"{done} were completed before" if done else "none was completed"
     return RecdropError(
         f"The search ended because its trials failed; {what}. The folder is "
@@ -103,5 +104,6 @@ def _too_many_failures(tuner: Any) -> RecdropError:
     )
 
 
-def _completed(tuner: Any) -> int:
+def completed(tuner: Any) -> int:
+    """Counts the complete trials."""
     return sum(trial.status == "COMPLETED" for trial in tuner.oracle.trials.values())

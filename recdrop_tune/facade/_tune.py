@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from recdrop_tune.executors import connected, put_parts
 from recdrop_tune.facade import _project as project
 from recdrop_tune.facade._baselines import enqueue_baselines
 from recdrop_tune.facade._checks import (
@@ -24,16 +27,18 @@ from recdrop_tune.facade._checks import (
     described_cv,
     proposals,
     validation_data,
+    worker_resources,
 )
 from recdrop_tune.facade._confirm import ConfirmationPlan
-from recdrop_tune.facade._data import fit_arguments
+from recdrop_tune.facade._data import data_of, fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
 from recdrop_tune.facade._search import run, set_up, told
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
+from recdrop_tune.facade._workers import Search, search_with_workers
 from recdrop_tune.results import TuneResult
 from recdrop_tune.tracking import Journal, Progress
-from recdrop_tune.tracking._uris import resolve_uri
+from recdrop_tune.tracking._uris import absolute, resolve_uri
 from recdrop_tune.tuner import SearchPlan, as_objectives
 
 
@@ -66,6 +71,11 @@ def tune(
     keep_checkpoints: int | None = 5,
     reuse_models: int = 4,
     callbacks: Iterable[Any] | None = (),
+    workers: int | None = None,
+    gpus_per_trial: float | None = None,
+    cpus_per_trial: float = 1,
+    ray_address: str | None = None,
+    trial_timeout: float | None = None,
     verbose: int = 1,
     overwrite: bool = False,
     **fit_kwargs: Any,
@@ -77,7 +87,7 @@ def tune(
 
     Args:
         train: `(x, y)` or `(x, y, sample_weight)` arrays, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`.
+            `keras.utils.PyDataset`; or a function that makes them.
         validation: The same, for the objectives that start with `val_`.
         space: A preset's name, a YAML file, a mapping or a `SearchSpace`.
         objective: The metric to optimize, or a `keras_tuner.Objective`; or a list of them, for a Pareto
@@ -122,7 +132,19 @@ def tune(
         reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
         callbacks: Keras callbacks (or one) for every training, each of which gets a copy; or functions
             that make one.
-        verbose: 0 is silent, 1 prints the folder and a line a trial, 2 a line an epoch as well.
+        workers: How many trials run at the same time, each in a process of its own, with Ray (extra
+            `ray`). By default they run one after the other in this process. What the workers are sent has
+            to be picklable: for a `tf.data.Dataset` pass a function that makes it.
+        gpus_per_trial: GPUs of each worker, also a fraction: 0.25 has four share a GPU. By default an
+            equal share of the GPUs that Ray sees, one at most.
+        cpus_per_trial: CPU cores of each worker.
+        ray_address: A Ray cluster: `"auto"` for the one that this machine belongs to, `"host:port"` or
+            `"ray://host:port"`. By default the one that this process or `RAY_ADDRESS` names, else a Ray of
+            its own on this machine.
+        trial_timeout: Seconds after which a trial's worker counts as hanging: it is killed, and the trial
+            runs again, three times at most.
+        verbose: 0 is silent, 1 prints the folder and a line a trial, 2 a line an epoch as well (and what
+            workers print).
         overwrite: Whether to delete another search in `directory`.
         **fit_kwargs: Further arguments of `Model.fit`, or of a `fit` of the hypermodel's own.
 
@@ -146,47 +168,76 @@ def tune(
     if system_metrics:
         check_system_metrics()
     check_words(experiment, directory, verbose)
-    goals, uri = as_objectives(objective), resolve_uri(tracking_uri)
+    resources = worker_resources(
+        workers, gpus_per_trial, cpus_per_trial, ray_address, trial_timeout, system_metrics
+    )
+    goals, uri = as_objectives(objective), absolute(resolve_uri(tracking_uri))
     options = {"sampler": sampler, "pruner": pruner, "storage": storage, "timeout": timeout}
     check_optuna(tuner, options, goals, uri)
     check_fit_arguments(fit_kwargs, hypermodel, inspect.signature(tune).parameters)
     checking = validation_data(goals, validation, fit_kwargs, cv)
-    fit = {**fit_arguments(train, validation, batch_size), "epochs": epochs, **fit_kwargs}
-    fit["callbacks"] = callback_list(callbacks)
-    model, described = as_hypermodel(hypermodel, train, checking, space)
+    given = {"train": train, "validation": validation, "test": test}
+    data = {name: data_of(each) for name, each in given.items()}
+    fit = {**fit_arguments(data["train"], data["validation"], batch_size), "epochs": epochs}
+    fit |= {**fit_kwargs, "callbacks": callback_list(callbacks)}
+    checking = data["validation"] if checking is validation else checking
+    model, described = as_hypermodel(hypermodel, data["train"], checking, space)
     info: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     how: dict[str, Any] = {"executions": executions_per_trial, "cv": described_cv(cv)}
     search = project.Fingerprint(described, **project.named(goals), tuner=tuner, **info, **how)
-    folder = _new_folder(experiment) if directory is None else Path(directory)
-    search_id = project.claim(folder, search, overwrite)
-    trials = TrialHyperModel(model, goals)
-    plan = SearchPlan(
-        trials,
-        goals,
-        max_trials,
-        epochs,
-        folder,
-        seed,
-        study_name=f"{folder.name}-{search_id[:8]}",
-        executions=executions_per_trial,
-        cv=cv,
-        keep_checkpoints=keep_checkpoints,
-        reuse_models=reuse_models,
-        **options,
-    )
-    made = set_up(tuner, plan, trials)
-    project.write(folder, search_id, search)
-    enqueue_baselines(made.oracle)
-    listeners = [_progress(folder, verbose)] if verbose else []
-    data = {"training": train, "validation": checking, "test": test}
-    more: dict[str, Any] = {"listeners": listeners, "space": described, "data": data}
-    more |= {"info": {**info, **proposals(options, tuner)}, "register_model": register_model}
-    more["system_metrics"] = system_metrics
-    tracking = track(made, experiment=experiment, tracking_uri=uri, **more)
-    confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, test) if confirm else None
-    with told(folder, verbose):
-        run(made, tracking, fit, confirmation)
-    return TuneResult(made, tracking)
+    with ExitStack() as stack:
+        if resources is not None:
+            ray = stack.enter_context(connected(resources, verbose))
+            own = {"hypermodel": model, "fit_kwargs": fit_kwargs, "callbacks": fit["callbacks"]}
+            own |= {"sampler": sampler, "pruner": pruner, "storage": storage}
+            parts = put_parts(ray, {**given, **own})
+        folder = _new_folder(experiment) if directory is None else Path(directory)
+        search_id = project.claim(folder, search, overwrite)
+        trials = TrialHyperModel(model, goals)
+        plan = SearchPlan(
+            trials,
+            goals,
+            max_trials,
+            epochs,
+            folder.absolute(),
+            seed,
+            study_name=f"{folder.name}-{search_id[:8]}",
+            executions=executions_per_trial,
+            cv=cv,
+            keep_checkpoints=keep_checkpoints,
+            reuse_models=reuse_models,
+            **options,
+        )
+        made = set_up(tuner, plan, trials)
+        project.write(folder, search_id, search)
+        listeners = [_progress(folder, verbose)] if verbose else []
+        tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
+        tracked |= {"space": described, "register_model": register_model}
+        tracked["info"] = {**info, **proposals(options, tuner)}
+        confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, None) if confirm else None
+        stack.enter_context(told(folder, verbose))
+        if resources is None:
+            enqueue_baselines(made.oracle)
+            described_data = {
+                "training": data["train"],
+                "validation": checking,
+                "test": data["test"],
+            }
+            tracking = track(
+                made,
+                listeners=listeners,
+                data=described_data,
+                system_metrics=system_metrics,
+                **tracked,
+            )
+            if confirmation is not None:
+                confirmation = replace(confirmation, test=data["test"])
+            run(made, tracking, fit, confirmation)
+        else:
+            bare = replace(plan, hypermodel=None, sampler=None, pruner=None, storage=None)
+            elsewhere = Search(tuner, bare, batch_size, tracked, confirmation)
+            tracking = search_with_workers(ray, resources, elsewhere, parts, listeners, made)
+        return TuneResult(made, tracking)
 
 
 def _progress(folder: Path, verbose: int) -> Progress:

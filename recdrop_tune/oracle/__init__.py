@@ -11,6 +11,9 @@ from recdrop_tune.oracle._scores import first_value as first_value
 from recdrop_tune.oracle._scores import forget_metrics as forget_metrics
 from recdrop_tune.oracle._scores import metrics_at as metrics_at
 from recdrop_tune.oracle._scores import objectives as objectives
+from recdrop_tune.oracle._supervised import Supervised as Supervised
+from recdrop_tune.oracle._supervised import supervised as supervised
+from recdrop_tune.oracle._workers import check_seconds as check_seconds
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle as OptunaOracle
 
 __all__ = [
@@ -18,12 +21,15 @@ __all__ = [
     "OUT_OF_MEMORY",
     "OptunaOracle",
     "Resumable",
+    "Supervised",
     "best_step",
+    "check_seconds",
     "first_value",
     "forget_metrics",
     "make_pruner",
     "make_sampler",
     "metrics_at",
     "objectives",
+    "supervised",
     "write_atomically",
 ]

@@ -43,6 +43,12 @@ def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
     return found
 
 
+def curve(trial: Any, name: str) -> list[tuple[int, float]]:
+    """Lists the epochs that reported a metric, and its values; of several trainings the mean counts."""
+    history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
+    return [(int(each.step), float(each.mean())) for each in history]
+
+
 def best_step(trial: Any, objective: Any) -> int | None:
     """Finds the epoch with the best finite value of an objective; the first of equal ones."""
     history = trial.metrics.get_history(objective.name) if _has(trial, objective) else []

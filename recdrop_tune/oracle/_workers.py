@@ -24,7 +24,7 @@ class Liveness:
         reap: Called with the id of each worker found dead, in a thread of its own.
     """
 
-    def __init__(self, timeout: float, reap: Callable[[str], None]) -> None:
+    def __init__(self, timeout: float, reap: Callable[[str], object]) -> None:
         self._timeout = timeout
         self._reap = reap
         self._seen: dict[str, float] = {}

@@ -22,7 +22,7 @@ from recdrop_tune.oracle._samplers import make_sampler
 from recdrop_tune.oracle._study import open_study
 from recdrop_tune.oracle._supervised import Supervised, stopped
 from recdrop_tune.oracle._surrogate import Surrogate
-from recdrop_tune.oracle._workers import check_seconds, is_chief
+from recdrop_tune.oracle._workers import check_seconds
 
 
 class OptunaOracle(Supervised, Resumable, kt.Oracle):
@@ -60,6 +60,9 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
             that ran out of memory or diverged are not counted.
         **kwargs: Further arguments of `keras_tuner.Oracle`, such as `hyperparameters` and
             `max_retries_per_trial`.
+
+    Attributes:
+        stopped_by: The failures that ended the search, where several workers took part in it.
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with.
@@ -107,6 +110,7 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
         self._numbers: dict[str, int] = {}
         self._opened: AskTell | None = None
         self._failure: Exception | None = None
+        self.stopped_by: str | None = None
 
     @property
     def study(self) -> optuna.Study:
@@ -195,8 +199,8 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
         """Ends a trial and tells the study how it went; see `keras_tuner.Oracle.end_trial`.
 
         Raises:
-            RuntimeError: Too many trials failed in a row. A chief, whose workers would get an error of
-                gRPC's, ends the search instead.
+            RuntimeError: Too many trials failed in a row. Where several workers are served, one of which
+                would get the error, the search ends instead.
         """
         with self._lock:
             if not self._workers_of(trial.trial_id):
@@ -207,9 +211,10 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
             try:
                 self._failures.note(ended)
             except RuntimeError as failure:
-                if not is_chief():
+                if not self.serves:
                     raise
                 print(failure)
+                self.stopped_by = str(failure)
                 self._deadline = time.monotonic()
 
     def get_state(self) -> dict[str, Any]:
@@ -226,6 +231,14 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
     def gave_up(self, trial_id: str) -> None:
         """Has Optuna forget about a trial whose worker is dead; its next attempt is another one's."""
         self._ask_tell.discard(trial_id)
+
+    def goes_on(self, trial: Any) -> None:
+        """Has Optuna take up a trial again whose worker has outlived the oracle's process."""
+        space, values = self.hyperparameters.space, trial.hyperparameters.values
+        self._ask_tell.ask_again(trial.trial_id, space, values)
+        if len(scores.objectives(self.objective)) == 1:
+            for step, value in scores.curve(trial, self.objective.name):
+                self._ask_tell.report(trial.trial_id, value, step)
 
     @property
     def _ask_tell(self) -> AskTell:

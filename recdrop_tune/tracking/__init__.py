@@ -13,6 +13,10 @@ from recdrop_tune.tracking._events import SearchEnded as SearchEnded
 from recdrop_tune.tracking._events import SearchStarted as SearchStarted
 from recdrop_tune.tracking._events import TrialEnded as TrialEnded
 from recdrop_tune.tracking._events import TrialStarted as TrialStarted
+from recdrop_tune.tracking._events import WorkerLost as WorkerLost
+from recdrop_tune.tracking._hooks import TrackedHyperModel as TrackedHyperModel
+from recdrop_tune.tracking._hooks import TrackedOracle as TrackedOracle
+from recdrop_tune.tracking._journal import FILE as FILE
 from recdrop_tune.tracking._journal import Journal as Journal
 from recdrop_tune.tracking._mlflow import MLflowTracker as MLflowTracker
 from recdrop_tune.tracking._models import check_model_name as check_model_name
@@ -23,6 +27,7 @@ from recdrop_tune.tracking._records import Records as Records
 from recdrop_tune.tracking._records import TrialRecord as TrialRecord
 from recdrop_tune.tracking._records import has_wrapper as has_wrapper
 from recdrop_tune.tracking._records import readable as readable
+from recdrop_tune.tracking._reporter import TrainingReporter as TrainingReporter
 from recdrop_tune.tracking._result_files import MODEL as MODEL
 from recdrop_tune.tracking._result_files import MODEL_CARD as MODEL_CARD
 from recdrop_tune.tracking._result_files import NOTE_LENGTH as NOTE_LENGTH
@@ -36,6 +41,7 @@ from recdrop_tune.tracking._track import track as track
 from recdrop_tune.tracking._tracking import Tracking as Tracking
 
 __all__ = [
+    "FILE",
     "MODEL",
     "MODEL_CARD",
     "NOTE_LENGTH",
@@ -54,11 +60,15 @@ __all__ = [
     "SearchStarted",
     "Synced",
     "SystemMetrics",
+    "TrackedHyperModel",
+    "TrackedOracle",
     "Tracking",
     "TrackingWarning",
+    "TrainingReporter",
     "TrialEnded",
     "TrialRecord",
     "TrialStarted",
+    "WorkerLost",
     "check_model_name",
     "check_system_metrics",
     "dataset_inputs",

@@ -131,6 +131,23 @@ class TrialEnded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerLost(Event):
+    """One of several workers is gone; what it was training is trained again by another one.
+
+    Attributes:
+        worker: Its name.
+        trial_id: The trial that it was running, if it was.
+        reason: What became of it.
+        host: The machine on which it ran, if that is known.
+    """
+
+    worker: str
+    trial_id: str | None
+    reason: str
+    host: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConfirmationEnded(Event):
     """A configuration of the search has been trained once more, with a seed of its own.
 
@@ -198,6 +215,7 @@ _KINDS = {
         ModelBuilt,
         EpochEnded,
         TrialEnded,
+        WorkerLost,
         ConfirmationEnded,
         ResultSaved,
         SearchEnded,

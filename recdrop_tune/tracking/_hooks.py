@@ -19,17 +19,22 @@ class Search(Protocol):
     def search_is_over(self) -> None: ...
 
 
-class Reporter(Protocol):
-    """Whoever is told of trials and trainings."""
+class Trainings(Protocol):
+    """Whoever is told of trainings."""
 
-    def trial_started(self, trial: Any) -> None: ...
-    def trial_reported(self, trial_id: str, metrics: dict[str, float], step: int) -> None: ...
-    def trial_ended(self, trial: Any) -> None: ...
     def training_started(self) -> int: ...
     def model_built(self, parameters: int, kernel: str | None) -> None: ...
     def epoch_ended(
         self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
     ) -> None: ...
+
+
+class Trials(Protocol):
+    """Whoever is told of trials."""
+
+    def trial_started(self, trial: Any) -> None: ...
+    def trial_reported(self, trial_id: str, metrics: dict[str, float], step: int) -> None: ...
+    def trial_ended(self, trial: Any) -> None: ...
 
 
 class TrackedOracle:
@@ -46,7 +51,7 @@ class TrackedOracle:
 
     __slots__ = ("_oracle", "_reporter", "_search")
 
-    def __init__(self, oracle: Any, search: Search, reporter: Reporter) -> None:
+    def __init__(self, oracle: Any, search: Search, reporter: Trials) -> None:
         object.__setattr__(self, "_oracle", oracle)
         object.__setattr__(self, "_search", search)
         object.__setattr__(self, "_reporter", reporter)
@@ -92,7 +97,7 @@ class TrackedHyperModel(kt.HyperModel):
         reporter: Who is told.
     """
 
-    def __init__(self, hypermodel: Any, reporter: Reporter) -> None:
+    def __init__(self, hypermodel: Any, reporter: Trainings) -> None:
         super().__init__()
         self._hypermodel = hypermodel
         self._reporter = reporter
@@ -122,7 +127,7 @@ class EpochReporter(keras.callbacks.Callback):
     An epoch has the metric `ms_per_step` with any tuner: where it is not there yet, it is measured.
     """
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(self, reporter: Trainings) -> None:
         super().__init__()
         self._reporter = reporter
         self._execution = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.tracking._attempts import log_of
@@ -46,6 +46,7 @@ class MLflowTracker:
         self._journal = journal
         self._runs: SearchRuns | None = None
         self._missed = False
+        self._run_ids_elsewhere: dict[str, str] = {}
         self.experiment_id: str | None = None
         self.system_metrics: SystemMetrics | None = None
 
@@ -57,7 +58,11 @@ class MLflowTracker:
     @property
     def run_ids(self) -> dict[str, str]:
         """The last run of each trial, by Keras Tuner's id."""
-        return {} if self._runs is None else self._runs.run_ids
+        return self._run_ids_elsewhere if self._runs is None else self._runs.run_ids
+
+    def was_elsewhere(self, experiment_id: str | None, run_ids: Mapping[str, str]) -> None:
+        """Takes over what the tracker of another process has written."""
+        self.experiment_id, self._run_ids_elsewhere = experiment_id, dict(run_ids)
 
     def on_events(self, new: Sequence[Event]) -> bool:
         """Writes the next events.

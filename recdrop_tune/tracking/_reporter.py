@@ -23,23 +23,27 @@ _STATES = {
 }
 
 
-class TrialReporter:
-    """Takes note of the trials of one tuner.
+class TrainingReporter:
+    """Takes note of the trainings of one trial after the other, in the process that trains.
 
     Args:
-        tuner: The tuner, with its own oracle.
-        records: What is known of its trials.
         emit: Takes the events.
     """
 
-    def __init__(self, tuner: Any, records: Records, emit: Callable[[events.Event], None]) -> None:
-        self._tuner = tuner
-        self._oracle = tuner.oracle
-        self._records = records
+    def __init__(self, emit: Callable[[events.Event], None]) -> None:
         self._emit = emit
         self._apart = False
         self._trial_id = ""
         self._executions = 0
+
+    def begins(self, trial_id: str) -> None:
+        """Takes note of the trial whose trainings come next."""
+        self._trial_id, self._executions = trial_id, 0
+
+    def ends(self, trial_id: str) -> None:
+        """Takes note that what is trained from here on is no part of a trial."""
+        if trial_id == self._trial_id:
+            self._trial_id = ""
 
     @contextmanager
     def apart(
@@ -79,9 +83,52 @@ class TrialReporter:
         seconds = time.perf_counter() - started
         self._emit(events.ConfirmationEnded(**same, **found, seconds=seconds))
 
+    def training_started(self) -> int:
+        """Counts the trainings of the current trial; returns the number of this one."""
+        self._executions += not self._apart
+        return self._executions - 1
+
+    def model_built(self, parameters: int, kernel: str | None) -> None:
+        """Takes note of the size of the current trial's model, and of its kernel."""
+        if self._apart or not self._trial_id:
+            return
+        self._emit(events.ModelBuilt(trial_id=self._trial_id, parameters=parameters, kernel=kernel))
+
+    def epoch_ended(
+        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
+    ) -> None:
+        """Takes note of an epoch of the current trial."""
+        if self._apart or not self._trial_id:
+            return
+        self._emit(
+            events.EpochEnded(
+                trial_id=self._trial_id,
+                epoch=epoch,
+                metrics=metrics,
+                seconds=seconds,
+                execution=execution,
+            )
+        )
+
+
+class TrialReporter(TrainingReporter):
+    """Takes note of the trials of one tuner, and of the trainings in this process.
+
+    Args:
+        tuner: The tuner, with its own oracle.
+        records: What is known of its trials.
+        emit: Takes the events.
+    """
+
+    def __init__(self, tuner: Any, records: Records, emit: Callable[[events.Event], None]) -> None:
+        super().__init__(emit)
+        self._tuner = tuner
+        self._oracle = tuner.oracle
+        self._records = records
+
     def trial_started(self, trial: Any) -> None:
         """Takes note of a new trial."""
-        self._trial_id, self._executions = trial.trial_id, 0
+        self.begins(trial.trial_id)
         order = self._oracle.start_order
         self._emit(
             events.TrialStarted(
@@ -114,8 +161,7 @@ class TrialReporter:
 
     def trial_ended(self, trial: Any, when: float | None = None) -> None:
         """Takes note of a trial's end, now or at another wall-clock time."""
-        if trial.trial_id == self._trial_id:
-            self._trial_id = ""  # What is trained after it is no part of it.
+        self.ends(trial.trial_id)
         status = _STATES.get(trial.status, events.KILLED)
         complete = status == events.COMPLETE
         self._emit(
@@ -126,33 +172,6 @@ class TrialReporter:
                 best_step=self._position(trial) if complete else None,
                 message=trial.message or (None if complete else self._nan_message(trial)),
                 time=time.time() if when is None else when,
-            )
-        )
-
-    def training_started(self) -> int:
-        """Counts the trainings of the current trial; returns the number of this one."""
-        self._executions += not self._apart
-        return self._executions - 1
-
-    def model_built(self, parameters: int, kernel: str | None) -> None:
-        """Takes note of the size of the current trial's model, and of its kernel."""
-        if self._apart or not self._trial_id:
-            return
-        self._emit(events.ModelBuilt(trial_id=self._trial_id, parameters=parameters, kernel=kernel))
-
-    def epoch_ended(
-        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
-    ) -> None:
-        """Takes note of an epoch of the current trial."""
-        if self._apart or not self._trial_id:
-            return
-        self._emit(
-            events.EpochEnded(
-                trial_id=self._trial_id,
-                epoch=epoch,
-                metrics=metrics,
-                seconds=seconds,
-                execution=execution,
             )
         )
 

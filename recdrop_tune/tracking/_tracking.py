@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -69,12 +69,32 @@ class Tracking:
         self.goes_on_after_search = False
         self._under_way = False
         self._over = False
+        self._failure_elsewhere: str | None = None
+        self._started = _is_under_way(history)
         self.reporter = TrialReporter(tuner, self.records, self._dispatcher.emit)
 
     @property
     def failure(self) -> str | None:
         """Why MLflow recorded nothing more, in one line without credentials; else `None`."""
-        return self._background.failure
+        return self._background.failure or self._failure_elsewhere
+
+    def emit(self, event: events.Event) -> None:
+        """Records an event that another process has told of."""
+        self._dispatcher.emit(event)
+
+    def listen_to_all(self) -> list[events.Event]:
+        """Returns a list of all events of the search, earlier sessions included, that grows with each."""
+        journal = self._dispatcher.journal
+        collected = _Collector(journal.read())
+        self._dispatcher.listeners.insert(0, collected)
+        return collected.events
+
+    def was_elsewhere(
+        self, experiment_id: str | None, failure: str | None, run_ids: Mapping[str, str]
+    ) -> None:
+        """Takes over what the tracking of this search in another process knows of MLflow."""
+        self._failure_elsewhere = failure
+        self.mlflow.was_elsewhere(experiment_id, run_ids)
 
     @property
     def journal_path(self) -> Path:
@@ -150,6 +170,16 @@ class Tracking:
             )
         )
 
+    def take_over(self) -> None:
+        """Goes on where another process of the same search was killed: its workers live on.
+
+        For them it is the same session, in which no trial was broken off.
+        """
+        if self._started:
+            self._under_way = True
+            atexit.register(self._close_at_exit)
+            self._make_up_for_a_kill()
+
     def _make_up_for_a_kill(self) -> None:
         """Reports the ends of trials that the oracle had saved, but no event had told of."""
         trials = getattr(self._oracle, "trials", {})  # Keras Tuner's client of a chief has none.
@@ -167,6 +197,23 @@ class Tracking:
 
     def _close_at_exit(self) -> None:
         self.close("KILLED")
+
+
+class _Collector:
+    """Keeps every event."""
+
+    def __init__(self, history: list[events.Event]) -> None:
+        self.events = history
+
+    def on_event(self, event: events.Event) -> None:
+        self.events.append(event)
+
+
+def _is_under_way(history: Iterable[events.Event]) -> bool:
+    """Says whether a search has begun and not ended, as far as its journal tells."""
+    kinds = (events.SearchStarted, events.SearchEnded)
+    last = [event for event in history if isinstance(event, kinds)][-1:]
+    return bool(last) and isinstance(last[0], events.SearchStarted)
 
 
 def _tuner_name(tuner: Any, oracle: Any) -> str:

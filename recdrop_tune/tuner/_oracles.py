@@ -60,6 +60,8 @@ class GridSearchOracle(Resumable, kt.oracles.GridSearchOracle):
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned, and the place in the grid."""
         super().set_state(state)
+        kind: Any = type(self._ordered_ids)
+        self._ordered_ids: Any = kind()  # It may be loaded more than once.
         ordered = sorted(self.start_order, key=cmp_to_key(self._compare_trials))
         for before, trial_id in zip([None, *ordered], ordered, strict=False):
             self._ordered_ids.insert(trial_id, before)

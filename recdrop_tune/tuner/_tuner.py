@@ -183,14 +183,23 @@ class Tuner(kt.Tuner):
     def on_trial_end(self, trial: Any) -> None:
         """Ends the trial, and gives up the weights of trials that are not among the best."""
         super().on_trial_end(trial)
-        if self.keep_checkpoints is None or not is_local(self.oracle):
+        if is_local(self.oracle):
+            self.drop_weights(trial.trial_id)
+
+    def drop_weights(self, trial_id: str) -> None:
+        """Gives up the weights of trials that are not among the best.
+
+        Args:
+            trial_id: The trial that has ended last.
+        """
+        if self.keep_checkpoints is None:
             return
         best = self.oracle.get_best_trials(self.keep_checkpoints)
         kept = {each.trial_id for each in best if each.status == "COMPLETED"}
         # All trials once, for a search that goes on; then looking at each would cost more and more.
-        held = set(self.oracle.trials) if self._held is None else self._held | {trial.trial_id}
-        for trial_id in held - kept:
-            checkpoints.drop(Path(self.get_trial_dir(trial_id)))
+        held = set(self.oracle.trials) if self._held is None else self._held | {trial_id}
+        for dropped in held - kept:
+            checkpoints.drop(Path(self.get_trial_dir(dropped)))
         self._held = kept
 
     def _trials(self) -> Iterator[Any]:

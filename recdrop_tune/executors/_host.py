@@ -1,0 +1,281 @@
+"""`OracleHost`: the one process of a search that has its oracle, its study and its journal."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recdrop_tune.errors import ProjectError, invalid_argument
+from recdrop_tune.executors import _files as files
+from recdrop_tune.executors._follow_up import Tasks
+from recdrop_tune.executors._job import Job, apply_settings, get_parts
+from recdrop_tune.executors._ray import import_ray
+from recdrop_tune.oracle import forget_metrics, supervised
+from recdrop_tune.tracking import EpochEnded, Event, WorkerLost
+from recdrop_tune.tuner import Tuner
+
+MARK = "several-workers"
+"""File in the project folder while several workers are at it."""
+
+NOT_OPEN = "not open"
+"""In the place of an answer: the process has just been started again."""
+
+_LOSSES = 3
+"""How many workers may be lost over one trial: then it is the trial that loses them."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What the driver is told of a search.
+
+    Attributes:
+        events: The events that it has not seen.
+        overdue: The workers whose trial takes too long.
+        over: Whether there is nothing left to do.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    overdue: list[str] = field(default_factory=list)
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What is known at the end of a search.
+
+    Attributes:
+        experiment_id: MLflow's experiment, if it has all of the search.
+        failure: Why MLflow has not.
+        stopped_by: The failures that ended the search.
+        run_ids: MLflow's run of each trial.
+    """
+
+    experiment_id: str | None = None
+    failure: str | None = None
+    stopped_by: str | None = None
+    run_ids: Mapping[str, str] = field(default_factory=dict)
+
+
+class OracleHost:
+    """Serves the oracle of a search to its workers, and its state to whoever has begun it.
+
+    Ray starts it anew where its process dies: it is opened again, in the same folder, and the workers, who
+    live on, keep their trials. Every request can come twice, for Ray repeats the one during which it died.
+
+    Args:
+        folder: The project folder, which holds the file `MARK`.
+        trial_timeout: Seconds that a trial may take; `None` for any number.
+    """
+
+    def __init__(self, folder: Path, trial_timeout: float | None) -> None:
+        self._folder = folder
+        self._timeout = math.inf if trial_timeout is None else trial_timeout
+        self._since: dict[str, float] = {}
+        self._losses: dict[str, int] = {}
+        self._early: list[tuple[Any, ...]] = []
+        self._is_open = False
+
+    def ask(self, method: str, *args: Any) -> Any:
+        """Calls a method, once it is open; before that, the answer is `NOT_OPEN`."""
+        if self._is_open:
+            return getattr(self, method)(*args)
+        if method == "emit":  # Nobody waits for an answer.
+            self._early.append(args)
+        return NOT_OPEN
+
+    def open(self, references: Sequence[Any], again: bool) -> None:
+        """Opens the search.
+
+        Args:
+            references: A reference to the `Job`, in a list so that Ray does not resolve it.
+            again: Whether an earlier process of this search's has died, so that workers are under way.
+        """
+        if self._is_open:
+            return
+        job = import_ray().get(references[0])
+        self._make(job, again)
+        self._is_open = True
+        for args in self._early:
+            self.emit(*args)
+
+    def _make(self, job: Job, again: bool) -> None:
+        folder = self._folder
+        mark = folder / MARK
+        if not mark.exists():
+            raise ProjectError(
+                f"The folder `{folder}` cannot be seen where Ray runs the oracle. Give a `directory` on a "
+                "file system that this machine and the head of the cluster share."
+            )
+        apply_settings(job.settings)
+        parts = get_parts(import_ray(), job.parts)
+        self._tuner = job.make_tuner(parts, None)
+        if not mark.exists():
+            raise invalid_argument(
+                "make_tuner",
+                expected="a function that makes a tuner without `overwrite=True`",
+                received="a tuner that deletes its project folder",
+                fix="It is called in each process, and would delete the search that is under way.",
+            )
+        plain = self._tuner.oracle
+        self._oracle = self._tuner.oracle = supervised(plain)
+        self._oracle.hosted, self._oracle.verbose = True, 0
+        if again and self._oracle is not plain:
+            self._tuner.reload()
+        self._tracking = job.track(parts, self._tuner)
+        self._tracking.goes_on_after_search = True
+        self._told: list[Event] = self._tracking.listen_to_all()
+        follow_up = job.follow_up(parts)
+        self._tasks = Tasks(follow_up, self._tuner, self._tracking, _LOSSES)
+        if again:
+            self._oracle.take_back()
+            self._since = dict.fromkeys(self._oracle.ongoing_trials, time.monotonic())
+            self._tracking.take_over()
+        self._tuner.save()
+
+    def state(self, seen: int) -> State:
+        """Says what is new.
+
+        Args:
+            seen: How many events of the search are known already.
+        """
+        now = time.monotonic()
+        overdue = [worker for worker, t in self._since.items() if now - t > self._timeout]
+        return State(self._told[seen:], overdue, self._tasks.over)
+
+    def get_space(self) -> Any:
+        """Returns the search space."""
+        return self._tuner.oracle.get_space()
+
+    def update_space(self, hyperparameters: Any) -> None:
+        """Adds to the search space."""
+        self._tuner.oracle.update_space(hyperparameters)
+
+    def get_trial(self, trial_id: str) -> Any:
+        """Returns a trial."""
+        return self._tuner.oracle.get_trial(trial_id)
+
+    def get_best_trials(self, num_trials: int) -> list[Any]:
+        """Returns the best trials."""
+        return list(self._tuner.oracle.get_best_trials(num_trials))
+
+    def create_trial(self, tuner_id: str) -> Any:
+        """Hands out a trial; see `keras_tuner.Oracle.create_trial`."""
+        trial = self._tuner.oracle.create_trial(tuner_id)
+        if trial.status == "RUNNING":
+            if trial.metrics.metrics:
+                forget_metrics(trial)  # What an earlier attempt has reported.
+            self._since[tuner_id] = time.monotonic()
+        return trial
+
+    def update_trial(
+        self, tuner_id: str, trial_id: str, metrics: Mapping[str, float], step: int
+    ) -> str:
+        """Takes an epoch; returns `STOPPED` where the trial is to be stopped, or is another one's."""
+        if not self._has(tuner_id, trial_id):
+            return "STOPPED"
+        return str(self._tuner.oracle.update_trial(trial_id, metrics, step=step).status)
+
+    def end_trial(self, tuner_id: str, trial: Any, left: Mapping[str, bytes]) -> None:
+        """Ends a trial, and keeps the files that its training has left."""
+        if not self._has(tuner_id, trial.trial_id):
+            return
+        if trial.status == "COMPLETED":
+            files.write(Path(self._tuner.get_trial_dir(trial.trial_id)), left)
+        self._since.pop(tuner_id, None)
+        self._end(trial)
+
+    def files_of(self, trial_id: str) -> dict[str, bytes]:
+        """Returns what the training of a trial has left."""
+        return files.read(Path(self._tuner.get_trial_dir(trial_id)))
+
+    def emit(self, tuner_id: str, event: Event) -> None:
+        """Records what a worker has to tell, unless the trial is not its own any more."""
+        trial_id = getattr(event, "trial_id", None)
+        if self._tasks.is_busy(tuner_id) or (
+            self._has(tuner_id, trial_id) and not self._is_known(event)
+        ):
+            self._tracking.emit(event)
+
+    def next_task(self, tuner_id: str) -> Any:
+        """Hands out what is to be done after the search; see `Tasks.next`."""
+        task = self._tasks.next(tuner_id)
+        self._since.pop(tuner_id, None)
+        if self._tasks.is_busy(tuner_id):
+            self._since[tuner_id] = time.monotonic()
+        return task
+
+    def keep(self, tuner_id: str, *result: Any) -> None:
+        """Takes the result of such a task."""
+        if self._tasks.is_busy(tuner_id):
+            self._tasks.keep(*result)
+
+    def give_up(self, tuner_id: str, reason: str, host: str | None) -> None:
+        """Has what a dead worker was at done by another, or given up too if it has cost several of them.
+
+        Args:
+            tuner_id: The worker.
+            reason: What became of it.
+            host: Where it ran.
+        """
+        self._since.pop(tuner_id, None)
+        self._tasks.give_up(tuner_id, reason)
+        trial = self._oracle.ongoing_trials.get(tuner_id)
+        trial_id = None if trial is None else trial.trial_id
+        self._tracking.emit(
+            WorkerLost(worker=tuner_id, trial_id=trial_id, reason=reason, host=host)
+        )
+        if trial_id is None:
+            return
+        self._losses[trial_id] = self._losses.get(trial_id, 0) + 1
+        if self._losses[trial_id] < _LOSSES:
+            self._oracle.give_up(tuner_id)
+            return
+        trial.status = "FAILED"
+        trial.message = f"{_LOSSES} workers were lost over this trial; the last one: {reason}"
+        self._end(trial)
+
+    def fail(self, message: str) -> None:
+        """Ends the trials under way, for the search cannot go on."""
+        for trial in list(self._oracle.ongoing_trials.values()):
+            trial.status, trial.message = "FAILED", message
+            with contextlib.suppress(
+                RuntimeError
+            ):  # Of Keras Tuner's, if that is one failure too many.
+                self._end(trial)
+
+    def close(self, status: str) -> Closed:
+        """Ends the search; what it found is saved.
+
+        Args:
+            status: `FINISHED`, `FAILED` or `KILLED`.
+        """
+        self._tracking.close(status)
+        self._tuner.save()
+        stopped_by = getattr(self._oracle, "stopped_by", None)
+        mlflow = self._tracking.mlflow
+        failure = self._tracking.failure
+        return Closed(mlflow.experiment_id, failure, stopped_by, mlflow.run_ids)
+
+    def _end(self, trial: Any) -> None:
+        try:
+            self._tuner.oracle.end_trial(trial)
+        finally:
+            if isinstance(self._tuner, Tuner):
+                self._tuner.drop_weights(trial.trial_id)
+
+    def _has(self, tuner_id: str, trial_id: str | None) -> bool:
+        trial = self._oracle.ongoing_trials.get(tuner_id)
+        return trial is not None and trial.trial_id == trial_id
+
+    def _is_known(self, event: Event) -> bool:
+        """Says whether an epoch was recorded before, when the process died with it."""
+        if not isinstance(event, EpochEnded) or event.trial_id not in self._tracking.records.trials:
+            return False
+        record = self._tracking.records.trials[event.trial_id]
+        known = record.repeats if event.execution else record.epochs
+        return (event.execution, event.epoch) in ((each.execution, each.epoch) for each in known)

@@ -1,0 +1,97 @@
+"""Ray itself: found or missed, started or joined, and its errors in words."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any
+
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.executors._resources import Resources, check_cluster
+
+NAMESPACE = "recdrop-tune"
+"""Where the actors have their names in Ray."""
+
+
+def import_ray() -> Any:
+    """Returns Ray, which is an extra.
+
+    Raises:
+        RecdropError: It is not installed.
+    """
+    try:
+        return import_module("ray")
+    except ImportError as error:
+        raise RecdropError(
+            "Several trials at once need Ray, which is not installed. Install it with "
+            "`pip install 'recdrop-tune[ray]'`, or leave `workers` out: then the trials run one after "
+            "the other in this process."
+        ) from error
+
+
+@contextmanager
+def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
+    """Joins a Ray cluster, or starts one on this machine; yields Ray.
+
+    What was started here ends here. A process that has called `ray.init` itself stays connected.
+
+    Args:
+        resources: What the cluster is for.
+        verbose: From 2 on, what the workers print is shown.
+
+    Raises:
+        RecdropError: Ray is not installed, or there is no cluster at the address.
+        InvalidArgumentError: The cluster has not what the workers are to be given.
+    """
+    ray = import_ray()
+    joined = ray.is_initialized()
+    if not joined:
+        _connect(ray, resources, verbose)
+    try:
+        check_cluster(resources, ray.cluster_resources())
+        yield ray
+    finally:
+        if not joined:
+            ray.shutdown()
+
+
+def _connect(ray: Any, resources: Resources, verbose: int) -> None:
+    # Where a job is submitted to a cluster, Ray says so in the environment.
+    address = resources.ray_address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {
+        "namespace": NAMESPACE,
+        "log_to_driver": verbose > 1,
+        "logging_level": logging.ERROR,
+    }
+    if address is None:
+        address = "local"
+        # Workers on few cores share them; Ray would have them wait for each other.
+        needed = math.ceil(resources.workers * resources.cpus_per_trial)
+        options |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
+    try:
+        ray.init(address=address, **options)
+    except Exception as error:  # Of a cluster that is not there Ray has several kinds.
+        with suppress(Exception):  # Half a connection would be in the way of the next one.
+            ray.shutdown()
+        first = str(error).strip().partition("\n")[0]
+        raise RecdropError(
+            f"Ray cannot be had at ray_address={address!r}: {type(error).__name__}: "
+            f"{first.rstrip('.')}. Start a cluster with `ray start --head` and pass its "
+            "address, or leave `ray_address` out for a Ray of its own on this machine."
+        ) from error
+
+
+def original(error: BaseException) -> BaseException:
+    """Returns what was raised in another process, without what Ray has put around it."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
+
+
+def on_node(node: str) -> Any:
+    """Returns the scheduling strategy that has an actor run on one node and on no other."""
+    strategies = import_module("ray.util.scheduling_strategies")
+    return strategies.NodeAffinitySchedulingStrategy(node, soft=False)

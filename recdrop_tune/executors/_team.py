@@ -1,0 +1,263 @@
+"""Runs a search with several workers: starts them, shows what they do, and replaces those that are lost."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.executors._host import MARK, NOT_OPEN, Closed, OracleHost, State
+from recdrop_tune.executors._job import Job
+from recdrop_tune.executors._ray import NAMESPACE, on_node, original
+from recdrop_tune.executors._resources import (
+    Resources,
+    described,
+    gpus_of_each,
+    host_environment,
+    room,
+    worker_environment,
+)
+from recdrop_tune.executors._worker import Worker
+from recdrop_tune.tracking import Event
+
+Ended = Closed
+
+_POLL_SECONDS = 0.25
+_FIRST_DEATHS = 3
+"""How many workers may die in a row before one has begun a trial: then none ever will."""
+
+
+@dataclass
+class _Member:
+    """A worker, as the driver knows it."""
+
+    name: str
+    actor: Any
+    run: Any
+    where: Any
+    reason: str | None = None
+
+
+class Team:
+    """The processes of one search.
+
+    Args:
+        ray: Ray, connected.
+        job: The search.
+        resources: What each worker is given.
+        folder: The project folder.
+        name: Name of the search in the whole cluster.
+        show: Is given each event.
+        note: Is given what else there is to say, in words.
+        seen: How many events of the search are known already.
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        job: Job,
+        resources: Resources,
+        folder: Path,
+        name: str,
+        show: Callable[[Event], None],
+        note: Callable[[str], None],
+        seen: int,
+    ) -> None:
+        cluster = ray.cluster_resources()
+        self._ray = ray
+        self._resources = resources
+        self._gpus = gpus_of_each(resources, cluster)
+        fits = room(resources, self._gpus, cluster)
+        if fits < resources.workers:
+            note(
+                f"Ray has room for {fits} of {resources.workers} workers now ({described(cluster)}); the "
+                "others start when there is more."
+            )
+        self._backend = str(keras.backend.backend())
+        self._job = ray.put(job)
+        self._show, self._seen = show, seen
+        self._members: list[_Member] = []
+        self._started = 0
+        self._deaths = 0
+        self._host = self._start_host(folder, name)
+
+    def run(self) -> None:
+        """Returns when the search is over.
+
+        Raises:
+            Exception: What a worker or the oracle has raised.
+        """
+        self._open(again=False)
+        for _ in range(self._resources.workers):
+            self._start_worker()
+        while self._members:
+            runs = {member.run: member for member in self._members}
+            done, _ = self._ray.wait(list(runs), timeout=_POLL_SECONDS)
+            state = self._look()
+            self._kill_overdue(state)
+            for run in done:
+                self._settle(runs[run], state.over)
+
+    def close(self, status: str, message: str | None = None) -> Closed:
+        """Ends all processes, the oracle's last; returns what it knows.
+
+        Args:
+            status: `FINISHED`, `FAILED` or `KILLED`.
+            message: The error of trials that are under way.
+        """
+        for member in self._members:
+            self._ray.kill(member.actor)
+        try:
+            if message is not None:
+                self._ask("fail", message)
+            closed: Closed = self._ask("close", status)
+            self._look()
+            return closed
+        finally:
+            self._ray.kill(self._host)
+
+    def _look(self) -> State:
+        state: State = self._ask("state", self._seen)
+        for event in state.events:
+            if type(event).__name__ in ("EpochEnded", "ModelBuilt"):
+                self._deaths = 0
+            self._show(event)
+        self._seen += len(state.events)
+        return state
+
+    def _open(self, again: bool) -> None:
+        self._get(self._host.open.remote([self._job], again))
+
+    def _ask(self, method: str, *args: Any) -> Any:
+        """Asks the host, and opens it where Ray has had to start it again."""
+        while (answer := self._get(self._host.ask.remote(method, *args))) == NOT_OPEN:
+            self._open(again=True)
+        return answer
+
+    def _get(self, reference: Any) -> Any:
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise original(error) from None
+
+    def _settle(self, member: _Member, over: bool) -> None:
+        """Takes note that a worker has ended, or is lost."""
+        self._members.remove(member)
+        try:
+            self._ray.get(member.run)
+        except self._ray.exceptions.RayTaskError as error:
+            raise original(error) from None
+        except self._ray.exceptions.RayError as error:
+            reason = member.reason or _reason(error)
+            self._ray.kill(member.actor)  # It may be alive, and only out of reach.
+            where = self._where(member)
+            self._ask("give_up", member.name, reason, where)
+            self._deaths += 1
+            if self._deaths > max(_FIRST_DEATHS, self._resources.workers):
+                raise RecdropError(
+                    f"The workers die before they can train: {reason} What they printed is in Ray's logs, "
+                    "by default in /tmp/ray/session_latest/logs."
+                ) from None
+            if not over:
+                self._start_worker()
+        else:
+            self._ray.kill(member.actor)
+
+    def _kill_overdue(self, state: State) -> None:
+        for member in self._members:
+            if member.name in state.overdue and member.reason is None:
+                seconds = self._resources.trial_timeout
+                member.reason = f"its trial took longer than trial_timeout={seconds:g} seconds"
+                self._ray.kill(member.actor)
+
+    def _where(self, member: _Member) -> str | None:
+        with contextlib.suppress(Exception):  # It may have died before it could say.
+            return str(self._ray.get(member.where, timeout=0))
+        return None
+
+    def _start_worker(self) -> None:
+        self._started += 1
+        name = f"worker-{self._started}"
+        actor = (
+            self._ray.remote(Worker)
+            .options(
+                num_cpus=self._resources.cpus_per_trial,
+                num_gpus=self._gpus,
+                max_restarts=0,
+                runtime_env={"env_vars": worker_environment(self._backend)},
+            )
+            .remote(name, self._host, self._job, self._resources.cpus_per_trial)
+        )
+        where = actor.where.remote()
+        self._members.append(_Member(name, actor, actor.run.remote(), where))
+
+    def _start_host(self, folder: Path, name: str) -> Any:
+        # Where this process is, because that is where the project folder is.
+        node = self._ray.get_runtime_context().get_node_id()
+        options = self._ray.remote(OracleHost).options(
+            name=f"oracle-{name}",
+            namespace=NAMESPACE,
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy=on_node(node),
+            runtime_env={"env_vars": host_environment(self._backend)},
+        )
+        try:
+            return options.remote(folder, self._resources.trial_timeout)
+        except ValueError as error:
+            raise ProjectError(
+                f"Another process is running the search in `{folder}` on this cluster. Wait for it, or "
+                "end it; of one that was killed Ray takes half a minute to notice."
+            ) from error
+
+
+def run_team(
+    ray: Any,
+    job: Job,
+    resources: Resources,
+    folder: Path,
+    name: str,
+    *,
+    show: Callable[[Event], None],
+    note: Callable[[str], None],
+    seen: int,
+) -> Closed:
+    """Runs a search with several workers, from its beginning to its end; see `Team`.
+
+    Raises:
+        Exception: What a worker or the oracle has raised.
+    """
+    mark = folder / MARK
+    mark.touch()
+    try:
+        team = Team(ray, job, resources, folder, name, show, note, seen)
+        try:
+            team.run()
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                team.close("FAILED", f"{type(error).__name__}: {error}")
+            raise
+        except BaseException:
+            with contextlib.suppress(Exception):
+                team.close("KILLED")
+            raise
+        return team.close("FINISHED")
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """Puts Ray's pages about a dead actor into a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [
+        line
+        for line in lines
+        if not line.startswith(("class_name", "actor_id", "pid", "name", "namespace", "ip"))
+    ]
+    return " ".join(told[:3])[:400] or type(error).__name__

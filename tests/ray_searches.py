@@ -1,0 +1,195 @@
+"""Searches with several workers in which something goes wrong, once, in the middle of a trial."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import optuna
+import psutil
+from mlflow import MlflowClient
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+import recdrop_tune as rdt
+from recdrop_tune.tracking import Journal, TrialEnded, TrialStarted, WorkerLost
+from tests.small_search import build, data
+
+EPOCHS = 4
+
+
+class Mishap(keras.callbacks.Callback):
+    """Takes its time over each epoch, and in the second one of some trial does harm to its process."""
+
+    def __init__(self, fault: str, sign: Path | None, seconds: float):
+        super().__init__()
+        self.fault = fault
+        self.sign = sign
+        self.seconds = seconds
+
+    def on_epoch_begin(self, epoch, logs=None):
+        time.sleep(self.seconds)
+        if epoch == 1 and self.fault and self.is_due():
+            FAULTS[self.fault]()
+
+    def is_due(self) -> bool:
+        """Once in a search, whichever process comes first; without a sign, every time."""
+        if self.sign is None:
+            return True
+        try:
+            self.sign.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+FAULTS = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda: os._exit(1),
+    "hang": lambda: time.sleep(600),
+    "memory": lambda: (_ for _ in ()).throw(MemoryError("as asked")),
+}
+
+
+class Faulty(kt.HyperModel):
+    """The small model, with a mishap.
+
+    Args:
+        fault: Which one; `""` for none.
+        sign: File that says it has happened; `None` where it happens again and again.
+        wrapper: It happens to trials of this wrapper alone; `None` for all.
+        seconds: How long an epoch takes at least.
+    """
+
+    def __init__(self, fault="", sign=None, wrapper=None, seconds=0.1):
+        super().__init__()
+        self.fault = fault
+        self.sign = sign
+        self.wrapper = wrapper
+        self.seconds = seconds
+
+    def build(self, hp):
+        return build(hp)
+
+    def fit(self, hp, model, *args, callbacks=(), **kwargs):
+        due = self.wrapper in (None, hp["wrapper"])
+        mishap = Mishap(self.fault if due else "", self.sign, self.seconds)
+        return model.fit(*args, callbacks=[mishap, *callbacks], **kwargs)
+
+
+def search(folder: Path, hypermodel, **kwargs):
+    """A search by two workers."""
+    given = {"max_trials": 6, "workers": 2, "verbose": 0, "seed": 0, "epochs": EPOCHS, **kwargs}
+    return rdt.tune(
+        data(),
+        data(),
+        hypermodel=hypermodel,
+        directory=folder,
+        tracking_uri=f"sqlite:///{folder.parent}/mlflow.db",
+        **given,
+    )
+
+
+def processes(name: str) -> list[psutil.Process]:
+    """Finds Ray's processes by what is at the beginning of their command, such as `ray::Worker`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if " ".join(process.cmdline()).startswith(name):
+                found.append(process)
+        except psutil.Error:  # It has just ended.
+            continue
+    return found
+
+
+def wait_for(condition, seconds: float = 120.0):
+    """Waits until a condition has a true value, and returns that."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
+
+
+def check_agreement(result, trials: int, failed: int = 0) -> None:
+    """Checks that there are as many trials as were asked for, and that everybody knows the same of them."""
+    frame = result.trials
+    assert len(frame) == trials
+    assert frame["trial_id"].is_unique
+    assert sorted(frame["number"]) == list(range(trials))
+    assert (frame["state"] == "FAILED").sum() == failed
+    assert frame["state"].isin(["COMPLETE", "PRUNED", "FAILED"]).all()
+    _check_journal(result, frame)
+    _check_study(result, frame)
+    _check_runs(result, frame)
+    assert not (result.directory / "several-workers").exists()
+
+
+def _check_journal(result, frame) -> None:
+    """No trial has two ends, and none has an epoch twice."""
+    events = Journal(result.directory / "events.jsonl").read()
+    ends = [event.trial_id for event in events if isinstance(event, TrialEnded)]
+    assert sorted(ends) == sorted(frame["trial_id"])
+    for record in result.tracking.records.trials.values():
+        epochs = [each.epoch for each in record.epochs]
+        assert epochs == list(range(len(epochs)))
+        if record.state == "COMPLETE":
+            assert len(epochs) == EPOCHS
+
+
+def _check_study(result, frame) -> None:
+    storage = JournalStorage(JournalFileBackend(str(result.directory / "optuna.journal")))
+    (name,) = optuna.get_all_study_names(storage)
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    states = {"COMPLETE": "COMPLETE", "PRUNED": "PRUNED", "FAILED": "FAIL"}
+    for row in frame.itertuples():
+        numbers = [t for t in trials if t.user_attrs.get("keras_tuner_id") == row.trial_id]
+        last = numbers[-1]
+        assert last.state.name == states[row.state]
+        assert all(t.state.name == "FAIL" for t in numbers[:-1])
+        if row.state == "COMPLETE":
+            np.testing.assert_allclose(last.value, row.val_loss)
+    assert not [t for t in trials if t.state.name in ("RUNNING", "WAITING")]
+
+
+def _check_runs(result, frame) -> None:
+    client = MlflowClient(result.tracking_uri)
+    experiment = client.get_experiment_by_name(result.experiment)
+    found = client.search_runs([experiment.experiment_id], max_results=1000)
+    runs = [run for run in found if run.data.tags.get("recdrop.search_id") == result.tracking.search_id]
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.info.status == "FINISHED"
+    ended = {run.info.run_id: run for run in runs if run.info.status in ("FINISHED", "FAILED")}
+    for row in frame.itertuples():
+        assert ended[row.mlflow_run_id].data.tags["recdrop.trial_id"] == row.trial_id
+        if row.state == "COMPLETE":
+            metric = ended[row.mlflow_run_id].data.metrics["objective"]
+            np.testing.assert_allclose(metric, row.val_loss)
+    trials = [run for run in ended.values() if run.data.tags.get("recdrop.kind") == "trial"]
+    assert len(trials) == len(frame)
+
+
+def attempts(result) -> dict[str, int]:
+    """How many times each trial was begun."""
+    counts: dict[str, int] = {}
+    for event in Journal(result.directory / "events.jsonl").read():
+        if isinstance(event, TrialStarted):
+            counts[event.trial_id] = counts.get(event.trial_id, 0) + 1
+    return counts
+
+
+def losses(result) -> list[WorkerLost]:
+    """The workers that were lost."""
+    events = Journal(result.directory / "events.jsonl").read()
+    return [event for event in events if isinstance(event, WorkerLost)]
+
+
+if __name__ == "__main__":
+    # A driver, for a test to kill.
+    search(Path(sys.argv[1]), Faulty(seconds=0.5), max_trials=6)

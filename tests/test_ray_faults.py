@@ -1,0 +1,152 @@
+"""What can go wrong while several workers search, on a real Ray: nothing is lost, and nothing comes twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.heavy
+
+ray = pytest.importorskip("ray")
+
+from recdrop_tune.tracking import EpochEnded, Journal, TrialEnded
+from tests.ray_searches import (
+    Faulty,
+    attempts,
+    check_agreement,
+    losses,
+    processes,
+    search,
+    wait_for,
+)
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    """One Ray for all of them: `tune` uses the one that the process is connected to."""
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def test_a_worker_that_is_killed(tmp_path):
+    result = search(tmp_path / "project", Faulty("kill", tmp_path / "sign"))
+    check_agreement(result, trials=6)
+    (lost,) = losses(result)
+    assert lost.trial_id in attempts(result)
+    # One trial was begun twice, and no other one.
+    assert sorted(attempts(result).values()) == [1, 1, 1, 1, 1, 2]
+    assert attempts(result)[lost.trial_id] == 2
+
+
+def test_a_worker_that_hangs(tmp_path):
+    result = search(tmp_path / "project", Faulty("hang", tmp_path / "sign"), trial_timeout=8.0)
+    check_agreement(result, trials=6)
+    (lost,) = losses(result)
+    assert lost.reason == "its trial took longer than trial_timeout=8 seconds"
+    assert sorted(attempts(result).values()) == [1, 1, 1, 1, 1, 2]
+
+
+def test_a_trial_that_ends_its_process(tmp_path):
+    """Every time: it fails in the end, and alone."""
+    result = search(tmp_path / "project", Faulty("exit", wrapper="none"))
+    check_agreement(result, trials=6, failed=1)
+    (row,) = result.trials[result.trials["state"] == "FAILED"].itertuples()
+    assert row.wrapper == "none"
+    assert attempts(result)[row.trial_id] == 3
+    assert [lost.trial_id for lost in losses(result)] == [row.trial_id] * 3
+    message = result.tracking.records.trials[row.trial_id].ended.message
+    assert message.startswith("3 workers were lost over this trial; the last one: ")
+
+
+def test_a_trial_that_runs_out_of_memory(tmp_path):
+    result = search(tmp_path / "project", Faulty("memory", wrapper="none"))
+    check_agreement(result, trials=6, failed=1)
+    assert losses(result) == []
+    (row,) = result.trials[result.trials["state"] == "FAILED"].itertuples()
+    assert row.wrapper == "none"
+    assert result.tracking.records.trials[row.trial_id].ended.message.startswith("Out of memory")
+
+
+def test_the_oracle_is_killed(tmp_path):
+    """Its workers go on with their trials; of the epochs before and after none is missing."""
+    folder, killed = tmp_path / "project", []
+
+    def kill():
+        events = wait_for(lambda: _some(folder, EpochEnded, 6))
+        killed.append(len(events))
+        (host,) = processes("ray::OracleHost")
+        host.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    result = search(folder, Faulty(seconds=0.5), confirm=1, confirm_seeds=2)
+    thread.join()
+    assert killed
+    check_agreement(result, trials=6)
+    assert losses(result) == []
+    assert set(attempts(result).values()) == {1}
+    assert len(result.tracking.records.confirmations) == 2 * result.confirmation["trial_id"].nunique()
+
+
+def test_the_driver_is_killed_and_the_search_goes_on(tmp_path):
+    folder = tmp_path / "project"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.ray_searches", str(folder)]
+    driver = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        done = {e.trial_id for e in wait_for(lambda: _some(folder, TrialEnded, 2))}
+        ours = [p for p in processes("ray::OracleHost") + processes("ray::Worker.run")]
+        assert len(ours) == 3
+    finally:
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    wait_for(lambda: not any(process.is_running() for process in ours))
+    result = search(folder, Faulty(seconds=0.1))
+    check_agreement(result, trials=6)
+    assert {trial for trial, count in attempts(result).items() if count > 1}.isdisjoint(done)
+    assert max(attempts(result).values()) == 2
+
+
+def test_a_task_of_the_confirmation_is_killed(tmp_path):
+    """Each contender has its trainings, each once."""
+    result = search(
+        tmp_path / "project", KilledLater(tmp_path / "sign", 4 * 4), max_trials=4, confirm=1, confirm_seeds=2
+    )
+    check_agreement(result, trials=4)
+    (lost,) = losses(result)
+    assert lost.trial_id is None
+    done = [(each.trial_id, each.repeat) for each in result.tracking.records.confirmations]
+    assert len(done) == len(set(done)) == 2 * len({trial for trial, _ in done})
+
+
+class KilledLater(Faulty):
+    """Kills its process when the search is over and its confirmation has begun.
+
+    Args:
+        sign: File that says it has happened.
+        epochs: How many epochs the search has, which are counted by files beside the sign.
+    """
+
+    def __init__(self, sign, epochs):
+        super().__init__("kill", sign)
+        self.epochs = epochs
+
+    def fit(self, hp, model, *args, **kwargs):
+        folder = self.sign.parent / "trainings"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{os.getpid()}-{len(list(folder.iterdir()))}").touch()
+        self.wrapper = None if len(list(folder.iterdir())) > 4 else "no such wrapper"
+        return super().fit(hp, model, *args, **kwargs)
+
+
+def _some(folder: Path, kind, count: int):
+    """The events of a kind so far, once there are enough."""
+    found = [e for e in Journal(folder / "events.jsonl").read() if isinstance(e, kind)]
+    return found if len(found) >= count else None
