@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -162,7 +161,9 @@ def _check_runs(result, frame) -> None:
     client = MlflowClient(result.tracking_uri)
     experiment = client.get_experiment_by_name(result.experiment)
     found = client.search_runs([experiment.experiment_id], max_results=1000)
-    runs = [run for run in found if run.data.tags.get("recdrop.search_id") == result.tracking.search_id]
+    runs = [
+        run for run in found if run.data.tags.get("recdrop.search_id") == result.tracking.search_id
+    ]
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert parent.info.status == "FINISHED"
     ended = {run.info.run_id: run for run in runs if run.info.status in ("FINISHED", "FAILED")}
@@ -190,6 +191,7 @@ def losses(result) -> list[WorkerLost]:
     return [event for event in events if isinstance(event, WorkerLost)]
 
 
-if __name__ == "__main__":
-    # A driver, for a test to kill.
-    search(Path(sys.argv[1]), Faulty(seconds=0.5), max_trials=6)
+def some_events(folder: Path, kind, count: int) -> list:
+    """The events of a kind so far, once there are enough."""
+    found = [e for e in Journal(folder / "events.jsonl").read() if isinstance(e, kind)]
+    return found if len(found) >= count else []

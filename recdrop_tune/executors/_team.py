@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from recdrop_tune.tracking import Event
 Ended = Closed
 
 _POLL_SECONDS = 0.25
+_ALARM_SECONDS = 60.0
 _FIRST_DEATHS = 3
 """How many workers may die in a row before one has begun a trial: then none ever will."""
 
@@ -80,7 +82,8 @@ class Team:
             )
         self._backend = str(keras.backend.backend())
         self._job = ray.put(job)
-        self._show, self._seen = show, seen
+        self._show, self._note, self._seen = show, note, seen
+        self._alarm: float | None = time.monotonic() + _ALARM_SECONDS
         self._members: list[_Member] = []
         self._started = 0
         self._deaths = 0
@@ -102,6 +105,9 @@ class Team:
             self._kill_overdue(state)
             for run in done:
                 self._settle(runs[run], state.over)
+            if state.over:  # Whoever is left has not begun, or is about to be told the same.
+                return
+            self._say_if_none_starts()
 
     def close(self, status: str, message: str | None = None) -> Closed:
         """Ends all processes, the oracle's last; returns what it knows.
@@ -174,6 +180,22 @@ class Team:
                 seconds = self._resources.trial_timeout
                 member.reason = f"its trial took longer than trial_timeout={seconds:g} seconds"
                 self._ray.kill(member.actor)
+
+    def _say_if_none_starts(self) -> None:
+        """Says once that there is no room for any worker; on a cluster that grows there will be."""
+        if self._alarm is None:
+            return
+        starting = [member.where for member in self._members]
+        if not starting or self._ray.wait(starting, timeout=0)[0]:
+            self._alarm = time.monotonic() + _ALARM_SECONDS
+        elif time.monotonic() > self._alarm:
+            self._alarm = None
+            free = described(self._ray.available_resources())
+            self._note(
+                f"No worker has started for {_ALARM_SECONDS:.0f} seconds. Each asks for "
+                f"{self._resources.cpus_per_trial:g} CPU and {self._gpus:g} GPU; free are: {free}. The "
+                "search waits until there is room."
+            )
 
     def _where(self, member: _Member) -> str | None:
         with contextlib.suppress(Exception):  # It may have died before it could say.
