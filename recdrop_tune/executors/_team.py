@@ -95,9 +95,11 @@ class Team:
         Raises:
             Exception: What a worker or the oracle has raised.
         """
+        # Their processes start, and import what they need, while the search is opened.
+        actors = [self._make_worker() for _ in range(self._resources.workers)]
         self._open(again=False)
-        for _ in range(self._resources.workers):
-            self._start_worker()
+        for name, actor in actors:
+            self._add(name, actor)
         while self._members:
             runs = {member.run: member for member in self._members}
             done, _ = self._ray.wait(list(runs), timeout=_POLL_SECONDS)
@@ -170,7 +172,7 @@ class Team:
                     "by default in /tmp/ray/session_latest/logs."
                 ) from None
             if not over:
-                self._start_worker()
+                self._add(*self._make_worker())
         else:
             self._ray.kill(member.actor)
 
@@ -202,19 +204,19 @@ class Team:
             return str(self._ray.get(member.where, timeout=0))
         return None
 
-    def _start_worker(self) -> None:
+    def _make_worker(self) -> tuple[str, Any]:
         self._started += 1
         name = f"worker-{self._started}"
-        actor = (
-            self._ray.remote(Worker)
-            .options(
-                num_cpus=self._resources.cpus_per_trial,
-                num_gpus=self._gpus,
-                max_restarts=0,
-                runtime_env={"env_vars": worker_environment(self._backend)},
-            )
-            .remote(name, self._host, self._job, self._resources.cpus_per_trial)
+        options = self._ray.remote(Worker).options(
+            num_cpus=self._resources.cpus_per_trial,
+            num_gpus=self._gpus,
+            max_restarts=0,
+            runtime_env={"env_vars": worker_environment(self._backend)},
         )
+        cpus = self._resources.cpus_per_trial
+        return name, options.remote(name, self._host, self._job, cpus)
+
+    def _add(self, name: str, actor: Any) -> None:
         where = actor.where.remote()
         self._members.append(_Member(name, actor, actor.run.remote(), where))
 

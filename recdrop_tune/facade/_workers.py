@@ -129,7 +129,6 @@ def run_job(
 ) -> Ended:
     """Runs a job with several workers in a project folder; see `run_team`."""
     folder = folder.absolute()
-    name = f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
     told = list(listeners)
 
     def show(event: Event) -> None:
@@ -139,7 +138,9 @@ def run_job(
     seen = len(Journal(folder / FILE).read())
     note: Callable[[str], None] = _say if told else _say_nothing
     try:
-        return run_team(ray, job, resources, folder, name, show=show, note=note, seen=seen)
+        return run_team(
+            ray, job, resources, folder, actor_name(folder), show=show, note=note, seen=seen
+        )
     except RecdropError:
         raise
     except RuntimeError as error:
@@ -147,6 +148,11 @@ def run_job(
             raise
         # Keras Tuner's own oracles raise it to the worker whose trial was the last of them.
         return Ended(stopped_by=str(error))
+
+
+def actor_name(folder: Path) -> str:
+    """Names a search in a cluster by its project folder, of which only one process may be at work."""
+    return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
 
 def found_elsewhere(tuner: Any, ended: Ended, tracked: Mapping[str, Any]) -> Tracking:

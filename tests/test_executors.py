@@ -1,0 +1,209 @@
+"""The parts of a search with several workers, in one process and without Ray."""
+
+import subprocess
+import sys
+
+import keras_tuner as kt
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.executors import Resources, check_resources
+from recdrop_tune.executors._follow_up import WAIT, Tasks
+from recdrop_tune.executors._resources import (
+    check_cluster,
+    gpus_of_each,
+    room,
+    worker_environment,
+)
+from recdrop_tune.oracle import supervised
+from recdrop_tune.tuner import _oracles as oracles
+from tests.small_search import build, data
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("workers", 0),
+        ("workers", 2.0),
+        ("workers", True),
+        ("gpus_per_trial", -1),
+        ("gpus_per_trial", 1.5),
+        ("gpus_per_trial", float("nan")),
+        ("gpus_per_trial", "one"),
+        ("cpus_per_trial", 0),
+        ("cpus_per_trial", 2.5),
+        ("cpus_per_trial", None),
+        ("ray_address", ""),
+        ("ray_address", 6379),
+        ("trial_timeout", 0),
+        ("trial_timeout", "soon"),
+    ],
+)
+def test_bad_arguments(argument, value, tmp_path):
+    with pytest.raises(InvalidArgumentError, match=f"argument `{argument}`"):
+        check_resources(Resources(**{"workers": 2, argument: value}))
+    with pytest.raises(InvalidArgumentError, match=f"argument `{argument}`"):
+        rdt.tune(data(), data(), directory=tmp_path / "p", **{"workers": 2, argument: value})
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("gpus_per_trial", 0.5), ("ray_address", "auto"), ("trial_timeout", 60)],
+)
+def test_arguments_for_workers_alone(argument, value):
+    with pytest.raises(InvalidArgumentError, match="None without `workers`") as error:
+        rdt.tune(data(), data(), **{argument: value})
+    assert "workers=4" in str(error.value)
+
+
+def test_system_metrics_are_not_of_workers():
+    with pytest.raises(InvalidArgumentError, match="on which several trials run"):
+        rdt.tune(data(), data(), workers=2, system_metrics=True)
+
+
+def test_gpus():
+    cluster = {"CPU": 8.0, "GPU": 2.0}
+    assert gpus_of_each(Resources(4), cluster) == 0.5
+    assert gpus_of_each(Resources(1), cluster) == 1.0
+    assert 3 * gpus_of_each(Resources(3), {"GPU": 1.0}) <= 1.0
+    assert gpus_of_each(Resources(2), {"CPU": 2.0}) == 0.0
+    assert gpus_of_each(Resources(4, gpus_per_trial=0.25), cluster) == 0.25
+    with pytest.raises(InvalidArgumentError, match="at most the 2 GPUs that Ray sees"):
+        check_cluster(Resources(1, gpus_per_trial=3), cluster)
+    assert room(Resources(9, gpus_per_trial=0.25), 0.25, cluster) == 8
+    assert room(Resources(9, cpus_per_trial=3), 0.0, cluster) == 2
+
+
+def test_memory_of_gpus_grows():
+    environment = worker_environment("tensorflow")
+    assert environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+    assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+
+
+def test_without_ray(tmp_path):
+    """One process needs no Ray; several get a word on how to have it."""
+    code = """
+import sys
+sys.modules["ray"] = None
+import recdrop_tune as rdt
+from tests.small_search import build, data
+try:
+    rdt.tune(data(), data(), hypermodel=build, workers=2)
+except rdt.errors.RecdropError as error:
+    print(error)
+one = {"max_trials": 1, "epochs": 1, "directory": sys.argv[1], "tracking_uri": sys.argv[2]}
+print(len(rdt.tune(data(), data(), hypermodel=build, verbose=0, **one).trials))
+"""
+    command = [sys.executable, "-c", code, tmp_path / "p", f"sqlite:///{tmp_path}/mlflow.db"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = done.stdout.strip().splitlines()
+    assert "pip install 'recdrop-tune[ray]'" in lines[0]
+    assert lines[-1] == "1"
+
+
+def made(name, folder, oracle=None):
+    """A tuner of Keras Tuner's own oracle (or this package's) in a folder."""
+    oracle = (
+        oracle
+        or {
+            "random": lambda: kt.oracles.RandomSearchOracle("val_loss", max_trials=4, seed=1),
+            "bayesian": lambda: kt.oracles.BayesianOptimizationOracle(
+                "val_loss", max_trials=4, seed=1
+            ),
+            "hyperband": lambda: kt.oracles.HyperbandOracle("val_loss", max_epochs=4, seed=1),
+            "grid": lambda: oracles.GridSearchOracle("val_loss", max_trials=4, seed=1),
+            "optuna": lambda: rdt.OptunaOracle("val_loss", max_trials=4, seed=1),
+        }[name]()
+    )
+    tuner = rdt.Tuner(oracle, build, directory=folder, project_name="p")
+    tuner.oracle = supervised(tuner.oracle)
+    tuner.oracle.hosted, tuner.oracle.verbose = True, 0
+    return tuner
+
+
+@pytest.mark.parametrize("name", ["random", "bayesian", "hyperband", "grid", "optuna"])
+class TestAnyOracle:
+    """Oracles of Keras Tuner's own outlive their workers too, and a process of their own that dies."""
+
+    def test_a_worker_dies(self, name, tmp_path):
+        oracle = made(name, tmp_path).oracle
+        first, second = oracle.create_trial("one"), oracle.create_trial("two")
+        assert oracle.give_up("one") == first.trial_id
+        again = oracle.create_trial("three")
+        assert again.trial_id == first.trial_id
+        assert again.hyperparameters.values == first.hyperparameters.values
+        assert len(oracle.trials) == 2
+        # The dead one's reports come late.
+        assert oracle.give_up("nobody") is None
+        assert oracle.update_trial(second.trial_id, {"val_loss": 0.5}).status == "RUNNING"
+
+    def test_its_process_dies_and_workers_live_on(self, name, tmp_path):
+        before = made(name, tmp_path)
+        trial = before.oracle.create_trial("one")
+        before.oracle.update_trial(trial.trial_id, {"val_loss": 0.5}, step=0)
+        before.save()
+        after = made(name, tmp_path)
+        after.reload()
+        oracle = after.oracle
+        oracle.take_back()
+        assert list(oracle.ongoing_trials) == ["one"]
+        assert oracle.update_trial(trial.trial_id, {"val_loss": 0.4}, step=1).status == "RUNNING"
+        other = oracle.create_trial("two")
+        assert other.trial_id != trial.trial_id
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+        ended = oracle.get_trial(trial.trial_id)
+        assert (ended.status, ended.score, ended.best_step) == ("COMPLETED", 0.4, 1)
+
+    def test_its_process_dies_and_so_do_the_workers(self, name, tmp_path):
+        before = made(name, tmp_path)
+        trial = before.oracle.create_trial("one")
+        before.save()
+        oracle = made(name, tmp_path).oracle
+        assert oracle.create_trial("two").trial_id == trial.trial_id
+
+    def test_one_that_gets_no_trial_waits_for_the_others(self, name, tmp_path):
+        oracle = made(name, tmp_path).oracle
+        oracle.max_trials = 1
+        trial = oracle.create_trial("one")
+        assert oracle.create_trial("two").status == "IDLE"
+        oracle.update_trial(trial.trial_id, {"val_loss": 0.5})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+        assert oracle.create_trial("two").status == "STOPPED"
+
+
+class Two:
+    """A follow-up of two tasks."""
+
+    def __init__(self):
+        self.gone = []
+
+    def tasks(self, tuner, tracking):
+        return [{"number": 1}, {"number": 2}]
+
+    def failed(self, tracking, task, reason):
+        self.gone.append((task["number"], reason))
+
+
+def test_tasks_after_the_search():
+    after = Two()
+    tasks = Tasks(after, None, None, losses=2)
+    assert tasks.next("a") == {"number": 1}
+    assert tasks.next("b") == {"number": 2}
+    assert tasks.next("c") == WAIT
+    tasks.give_up("a", "killed")
+    assert tasks.next("c") == {"number": 1}
+    tasks.give_up("c", "killed too")
+    assert after.gone == [(1, "killed too")]
+    assert not tasks.over
+    assert tasks.next("b") is None
+    assert tasks.over
+
+
+def test_no_tasks_after_the_search():
+    tasks = Tasks(None, None, None, losses=2)
+    assert tasks.next("a") is None
+    assert tasks.over
