@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from recdrop_tune.tracking import EpochEnded, TrialEnded
+from recdrop_tune.tracking import EpochEnded, SearchEnded, TrialEnded
 from tests.ray_searches import (
     Faulty,
     attempts,
@@ -119,6 +119,31 @@ def test_the_driver_is_killed_and_the_search_goes_on(tmp_path):
     check_agreement(result, trials=6)
     assert {trial for trial, count in attempts(result).items() if count > 1}.isdisjoint(done)
     assert max(attempts(result).values()) == 2
+
+
+def test_the_driver_is_interrupted(tmp_path):
+    """By Ctrl-C, which every process of the terminal gets: all of them end, and the search goes on."""
+    folder = tmp_path / "project"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", DRIVER, str(folder)]
+    driver = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: some_events(folder, TrialEnded, 1))
+    ours = processes("ray::OracleHost") + processes("ray::Worker.run")
+    os.killpg(driver.pid, signal.SIGINT)
+    _, printed = driver.communicate(timeout=60)
+    assert driver.returncode != 0
+    assert "KeyboardInterrupt" in printed
+    assert not any(process.is_running() for process in ours)
+    (ended,) = some_events(folder, SearchEnded, 1)
+    assert ended.status == "KILLED"
+    check_agreement(search(folder, Faulty(seconds=0.1)), trials=6)
 
 
 def test_a_task_of_the_confirmation_is_killed(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from recdrop_tune.executors._follow_up import Tasks
 from recdrop_tune.executors._job import Job, apply_settings, get_parts
 from recdrop_tune.executors._ray import import_ray
 from recdrop_tune.oracle import forget_metrics, supervised
-from recdrop_tune.tracking import EpochEnded, Event, WorkerLost
+from recdrop_tune.tracking import EpochEnded, Event, TrackingWarning, WorkerLost
 from recdrop_tune.tuner import Tuner
 
 MARK = "several-workers"
@@ -37,11 +38,13 @@ class State:
         events: The events that it has not seen.
         overdue: The workers whose trial takes too long.
         over: Whether there is nothing left to do.
+        warnings: All that the tracking has warned of.
     """
 
-    events: list[Event] = field(default_factory=list)
-    overdue: list[str] = field(default_factory=list)
-    over: bool = False
+    events: list[Event]
+    overdue: list[str]
+    over: bool
+    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class OracleHost:
         self._since: dict[str, float] = {}
         self._losses: dict[str, int] = {}
         self._early: list[tuple[Any, ...]] = []
+        self._warnings: list[str] = []
         self._is_open = False
 
     def ask(self, method: str, *args: Any) -> Any:
@@ -102,6 +106,20 @@ class OracleHost:
         self._is_open = True
         for args in self._early:
             self.emit(*args)
+
+    def hear_warnings(self) -> None:
+        """Keeps what the tracking warns of, to be shown where the search was begun.
+
+        It changes how this process shows warnings, and is for one that does nothing else.
+        """
+        shown = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, TrackingWarning):
+                self._warnings.append(str(message))
+            shown(message, category, *where, **more)
+
+        warnings.showwarning = show
 
     def _make(self, job: Job, again: bool) -> None:
         folder = self._folder
@@ -145,7 +163,7 @@ class OracleHost:
         """
         now = time.monotonic()
         overdue = [worker for worker, t in self._since.items() if now - t > self._timeout]
-        return State(self._told[seen:], overdue, self._tasks.over)
+        return State(self._told[seen:], overdue, self._tasks.over, self._warnings)
 
     def get_space(self) -> Any:
         """Returns the search space."""

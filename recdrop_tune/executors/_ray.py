@@ -48,6 +48,8 @@ def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
         InvalidArgumentError: The cluster has not what the workers are to be given.
     """
     ray = import_ray()
+    # The workers share the GPUs with this process, in which TensorFlow may not have begun yet.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     joined = ray.is_initialized()
     if not joined:
         _connect(ray, resources, verbose)

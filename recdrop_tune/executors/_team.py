@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,12 @@ from recdrop_tune.executors._resources import (
     worker_environment,
 )
 from recdrop_tune.executors._worker import Worker
-from recdrop_tune.tracking import Event
+from recdrop_tune.tracking import Event, TrackingWarning
 
 Ended = Closed
 
 _POLL_SECONDS = 0.25
+_LOGS = "What they printed is in Ray's logs, by default in /tmp/ray/session_latest/logs."
 _ALARM_SECONDS = 60.0
 _FIRST_DEATHS = 3
 """How many workers may die in a row before one has begun a trial: then none ever will."""
@@ -84,6 +86,7 @@ class Team:
         self._job = ray.put(job)
         self._show, self._note, self._seen = show, note, seen
         self._alarm: float | None = time.monotonic() + _ALARM_SECONDS
+        self._warned: list[str] = []
         self._members: list[_Member] = []
         self._started = 0
         self._deaths = 0
@@ -136,9 +139,14 @@ class Team:
                 self._deaths = 0
             self._show(event)
         self._seen += len(state.events)
+        for text in state.warnings:
+            if text not in self._warned:
+                self._warned.append(text)
+                warnings.warn(text, TrackingWarning, stacklevel=2)
         return state
 
     def _open(self, again: bool) -> None:
+        self._get(self._host.hear_warnings.remote())
         self._get(self._host.open.remote([self._job], again))
 
     def _ask(self, method: str, *args: Any) -> Any:
@@ -152,6 +160,11 @@ class Team:
             return self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             raise original(error) from None
+        except self._ray.exceptions.RayActorError as error:
+            raise RecdropError(
+                f"The oracle's process cannot run: {_reason(error)} {_LOGS} Is recdrop-tune installed, "
+                "in the same version, wherever Ray runs?"
+            ) from error
 
     def _settle(self, member: _Member, over: bool) -> None:
         """Takes note that a worker has ended, or is lost."""
@@ -168,8 +181,7 @@ class Team:
             self._deaths += 1
             if self._deaths > max(_FIRST_DEATHS, self._resources.workers):
                 raise RecdropError(
-                    f"The workers die before they can train: {reason} What they printed is in Ray's logs, "
-                    "by default in /tmp/ray/session_latest/logs."
+                    f"The workers die before they can train: {reason} {_LOGS}"
                 ) from None
             if not over:
                 self._add(*self._make_worker())

@@ -82,7 +82,8 @@ def distribute(
     resources = Resources(workers, gpus_per_trial, cpus_per_trial, ray_address, trial_timeout)
     check_resources(resources)
     check_words(experiment, None, verbose)
-    tracked = {"experiment": experiment, "tracking_uri": absolute(resolve_uri(tracking_uri))}
+    uri = absolute(resolve_uri(tracking_uri))
+    tracked = {"experiment": experiment, "tracking_uri": uri, "info": {"workers": workers}}
     return Distributed(make_tuner, resources, tracked, verbose)
 
 
@@ -126,7 +127,9 @@ class Distributed:
         listeners = []
         if self._verbose:
             history = Journal(folder / FILE).read()
-            listeners = [Progress(epochs=self._verbose > 1, history=history)]
+            listeners = [
+                Progress(epochs=self._verbose > 1, history=history, workers=self._resources.workers)
+            ]
         given = {f"argument {number + 1}": value for number, value in enumerate(args)}
         spec = _Spec(tuple(given), tuple(kwargs), self._tracked)
         with connected(self._resources, self._verbose) as ray:

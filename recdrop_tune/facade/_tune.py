@@ -37,7 +37,7 @@ from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade._workers import Search, search_with_workers
 from recdrop_tune.results import TuneResult
-from recdrop_tune.tracking import Journal, Progress
+from recdrop_tune.tracking import FILE, Journal, Progress
 from recdrop_tune.tracking._uris import absolute, resolve_uri
 from recdrop_tune.tuner import SearchPlan, as_objectives
 
@@ -210,10 +210,10 @@ def tune(
         )
         made = set_up(tuner, plan, trials)
         project.write(folder, search_id, search)
-        listeners = [_progress(folder, verbose)] if verbose else []
+        listeners = [_progress(folder, verbose, workers or 1)] if verbose else []
         tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
         tracked |= {"space": described, "register_model": register_model}
-        tracked["info"] = {**info, **proposals(options, tuner)}
+        tracked["info"] = {**info, **proposals(options, tuner), "workers": workers or 1}
         confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, None) if confirm else None
         stack.enter_context(told(folder, verbose))
         if resources is None:
@@ -240,8 +240,9 @@ def tune(
         return TuneResult(made, tracking)
 
 
-def _progress(folder: Path, verbose: int) -> Progress:
-    return Progress(epochs=verbose > 1, history=Journal(folder / "events.jsonl").read())
+def _progress(folder: Path, verbose: int, workers: int) -> Progress:
+    history = Journal(folder / FILE).read()
+    return Progress(epochs=verbose > 1, history=history, workers=workers)
 
 
 def _new_folder(experiment: str) -> Path:

@@ -19,6 +19,7 @@ class Progress:
         console: Where to print; colours and folding only if it is a terminal.
         epochs: Whether to print a line for each epoch as well.
         history: Earlier events of the search, where it goes on.
+        workers: How many trials run at the same time.
     """
 
     def __init__(
@@ -26,9 +27,11 @@ class Progress:
         console: Console | None = None,
         epochs: bool = False,
         history: Iterable[events.Event] = (),
+        workers: int = 1,
     ) -> None:
         self._console = console or Console(highlight=False)
         self._epochs = epochs
+        self._workers = workers
         self._records = Records()
         self._search: events.SearchStarted | None = None
         self._best: TrialRecord | None = None
@@ -42,7 +45,10 @@ class Progress:
         match event:
             case events.EpochEnded() if self._epochs:
                 numbers = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
-                self._print(f"  epoch {event.epoch}  {numbers}  {event.seconds:.1f} s", "dim")
+                trial = self._records.trials.get(event.trial_id)
+                which = f"trial {trial.number + 1} " if trial and self._workers > 1 else ""
+                line = f"  {which}epoch {event.epoch}  {numbers}  {event.seconds:.1f} s"
+                self._print(line, "dim")
             case events.TrialEnded(trial_id=id) if id in self._records.trials:
                 self._end_trial(self._records.trials[id], event, improved=self._best is not before)
             case events.ConfirmationEnded():
@@ -118,7 +124,8 @@ class Progress:
         left = max(0, total - len(self._records.trials)) if total else 0
         if left:
             took = [each.seconds for each in self._records.trials.values() if each.seconds]
-            times.append(f"eta {duration(left * sum(took) / max(1, len(took)))}")
+            seconds = left * sum(took) / max(1, len(took)) / self._workers
+            times.append(f"eta {duration(seconds)}")
         return [words, *times]
 
     def _print(self, line: str, style: str) -> None:

@@ -136,7 +136,7 @@ class TrialReporter(TrainingReporter):
                 number=order.index(trial.trial_id),
                 hyperparameters=readable(trial.hyperparameters),
                 fixed=fixed_names(trial.hyperparameters),
-                tags=tags_of(trial, self._oracle, self._tuner.tuner_id),
+                tags=tags_of(trial, self._oracle, self._worker_of(trial)),
             )
         )
 
@@ -174,6 +174,11 @@ class TrialReporter(TrainingReporter):
                 time=time.time() if when is None else when,
             )
         )
+
+    def _worker_of(self, trial: Any) -> str:
+        ongoing = self._oracle.ongoing_trials.items()
+        names = (name for name, other in ongoing if other.trial_id == trial.trial_id)
+        return str(next(names, self._tuner.tuner_id))
 
     def _position(self, trial: Any) -> int:
         """The position of the best epoch among the trial's: this package's tuner says its number."""
