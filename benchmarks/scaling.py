@@ -9,7 +9,8 @@ requests  Requests a second that the oracle's process serves to 1 ... 64 workers
           3 epochs each: 8 requests a trial, for an epoch is two of them. The workers are threads of one
           process, so with 2 cores the oracle has one of them. With a random sampler, which costs nothing,
           and with the default; and with 20 epochs, which tells what an epoch costs.
-ask       Milliseconds of a proposal, of an epoch and of the end of a trial as the trials become more.
+ask       Milliseconds of the processor that a proposal, an epoch and the end of a trial take as the trials
+          become more; the oracle alone, without tracking.
 
 Prints tables and writes JSON to benchmarks/results/.
 """
@@ -31,7 +32,7 @@ import _small_search
 import numpy as np
 
 import recdrop_tune as rdt
-from recdrop_tune.executors import Job, keras_settings
+from recdrop_tune.executors import Job, process_settings
 from recdrop_tune.executors._host import MARK, OracleHost
 from recdrop_tune.tracking import EpochEnded, Journal, TrialEnded, TrialStarted
 
@@ -197,7 +198,7 @@ def nothing(project, sampler):
         return rdt.track(tuner, experiment="scaling", tracking_uri=uri)
 
     return Job(
-        {}, make_tuner, tracked, lambda parts: ((), {}), lambda parts: None, keras_settings()
+        {}, make_tuner, tracked, lambda parts: ((), {}), lambda parts: None, process_settings()
     )
 
 
@@ -226,9 +227,9 @@ def asked(sampler, folder, sizes):
     times = defaultdict(list)
 
     def timed(name, method, *given):
-        began = time.perf_counter()
+        began = time.process_time()
         answer = method(*given)
-        times[name].append((time.perf_counter() - began) * 1000)
+        times[name].append((time.process_time() - began) * 1000)
         return answer
 
     for number in range(1, max(sizes) + 1):

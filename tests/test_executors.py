@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import keras_tuner as kt
+import optuna
 import pytest
 
 import recdrop_tune as rdt
@@ -58,6 +59,11 @@ def test_arguments_for_workers_alone(argument, value):
     assert "workers=4" in str(error.value)
 
 
+def test_a_study_in_memory_is_not_for_workers():
+    with pytest.raises(InvalidArgumentError, match="outlives a process"):
+        rdt.tune(data(), data(), workers=2, storage=optuna.storages.InMemoryStorage())
+
+
 def test_system_metrics_are_not_of_workers():
     with pytest.raises(InvalidArgumentError, match="on which several trials run"):
         rdt.tune(data(), data(), workers=2, system_metrics=True)
@@ -67,7 +73,11 @@ def test_gpus():
     cluster = {"CPU": 8.0, "GPU": 2.0}
     assert gpus_of_each(Resources(4), cluster) == 0.5
     assert gpus_of_each(Resources(1), cluster) == 1.0
-    assert 3 * gpus_of_each(Resources(3), {"GPU": 1.0}) <= 1.0
+    assert gpus_of_each(Resources(3), {"GPU": 1.0}) == 0.3333
+    # A share is of one GPU: two of three workers have one together.
+    assert gpus_of_each(Resources(3), cluster) == 0.5
+    assert gpus_of_each(Resources(7), {"GPU": 4.0}) == 0.5
+    assert room(Resources(3), 0.6666, cluster) == 2
     assert gpus_of_each(Resources(2), {"CPU": 2.0}) == 0.0
     assert gpus_of_each(Resources(4, gpus_per_trial=0.25), cluster) == 0.25
     with pytest.raises(InvalidArgumentError, match="at most the 2 GPUs that Ray sees"):
@@ -77,7 +87,9 @@ def test_gpus():
 
 
 def test_memory_of_gpus_grows():
-    environment = worker_environment("tensorflow")
+    environment = worker_environment("tensorflow", gpus=0.5)
+    assert "CUDA_VISIBLE_DEVICES" not in environment  # That is Ray's affair.
+    assert worker_environment("tensorflow", gpus=0)["CUDA_VISIBLE_DEVICES"] == ""
     assert environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
 
@@ -113,7 +125,8 @@ def made(name, folder, oracle=None):
                 "val_loss", max_trials=4, seed=1
             ),
             "hyperband": lambda: kt.oracles.HyperbandOracle("val_loss", max_epochs=4, seed=1),
-            "grid": lambda: oracles.GridSearchOracle("val_loss", max_trials=4, seed=1),
+            "grid": lambda: kt.oracles.GridSearchOracle("val_loss", max_trials=4, seed=1),
+            "our grid": lambda: oracles.GridSearchOracle("val_loss", max_trials=4, seed=1),
             "optuna": lambda: rdt.OptunaOracle("val_loss", max_trials=4, seed=1),
         }[name]()
     )
@@ -123,7 +136,7 @@ def made(name, folder, oracle=None):
     return tuner
 
 
-@pytest.mark.parametrize("name", ["random", "bayesian", "hyperband", "grid", "optuna"])
+@pytest.mark.parametrize("name", ["random", "bayesian", "hyperband", "grid", "our grid", "optuna"])
 class TestAnyOracle:
     """Oracles of Keras Tuner's own outlive their workers too, and a process of their own that dies."""
 
@@ -135,9 +148,13 @@ class TestAnyOracle:
         assert again.trial_id == first.trial_id
         assert again.hyperparameters.values == first.hyperparameters.values
         assert len(oracle.trials) == 2
-        # The dead one's reports come late.
         assert oracle.give_up("nobody") is None
         assert oracle.update_trial(second.trial_id, {"val_loss": 0.5}).status == "RUNNING"
+        # Of a trial that nobody has, an end is not taken, and an epoch has it stopped.
+        oracle.give_up("two")
+        assert oracle.update_trial(second.trial_id, {"val_loss": 0.5}).status == "STOPPED"
+        oracle.end_trial(second)
+        assert second.trial_id not in oracle.end_order
 
     def test_its_process_dies_and_workers_live_on(self, name, tmp_path):
         before = made(name, tmp_path)
@@ -154,6 +171,8 @@ class TestAnyOracle:
         assert other.trial_id != trial.trial_id
         trial.status = "COMPLETED"
         oracle.end_trial(trial)
+        taken = {trial.trial_id, other.trial_id if other.status == "RUNNING" else None}
+        assert oracle.create_trial("one").trial_id not in taken
         ended = oracle.get_trial(trial.trial_id)
         assert (ended.status, ended.score, ended.best_step) == ("COMPLETED", 0.4, 1)
 

@@ -1,16 +1,25 @@
 """Several workers on a real Ray of this machine: they find what one process finds, for any tuner."""
 
+import os
+from pathlib import Path
+
 import keras
 import keras_tuner as kt
 import numpy as np
 import pandas as pd
 import pytest
 import ray
+import tensorflow as tf
+from mlflow import MlflowClient
+from sklearn.ensemble import RandomForestClassifier
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
-from recdrop_tune.executors._host import MARK, OracleHost
+from recdrop_tune.executors import _ray
+from recdrop_tune.executors._host import OracleHost
 from recdrop_tune.facade import ObjectiveNotReportedError
+from recdrop_tune.facade._workers import actor_name
+from recdrop_tune.tracking import TrackingWarning
 from tests.small_search import Failing, build, data
 
 
@@ -34,10 +43,13 @@ def search(tmp_path, local_ray):
     return run
 
 
+def forest(hp):
+    """A model of scikit-learn's."""
+    return RandomForestClassifier(hp.Int("n_estimators", 5, 15))
+
+
 def batches():
     """What cannot be pickled."""
-    import tensorflow as tf
-
     return tf.data.Dataset.from_tensor_slices(data(40)).batch(32)
 
 
@@ -78,10 +90,16 @@ def test_data_by_a_function(search):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("tuner", ["hyperband", "grid"])
-def test_other_tuners(tuner, search):
-    """Hyperband goes on with the weights that another worker has sent."""
-    result = search(tuner=tuner, epochs=4, max_trials=6)
+def test_two_objectives(search):
+    result = search(objective=["val_loss", "ms_per_step"], executions_per_trial=2, max_trials=4)
+    assert len(result.trials) == 4
+    assert 1 <= len(result.pareto) <= 4
+
+
+@pytest.mark.heavy
+def test_hyperband(search):
+    """It goes on with the weights that another worker has sent."""
+    result = search(tuner="hyperband", epochs=4, max_trials=6)
     assert len(result.trials) == 6
     assert set(result.trials["state"]) <= {"COMPLETE", "PRUNED"}
     result.best_model()
@@ -91,11 +109,13 @@ def test_what_cannot_be_pickled(search, tmp_path):
     for name, value, fix in [
         ("train", batches(), "`train=lambda: ...`"),
         ("validation", batches(), "`validation=lambda: ...`"),
-        ("callbacks", [Unpicklable()], "callbacks"),
-        ("hypermodel", Unpicklable().build, "hypermodel"),
+        ("validation_data", batches(), "`validation_data=lambda: ...`"),
+        ("callbacks", [Unpicklable()], "It may hold no lock"),
+        ("hypermodel", Unpicklable().build, "It may hold no lock"),
     ]:
+        given = {"validation": None} if name == "validation_data" else {}
         with pytest.raises(InvalidArgumentError, match="what can be pickled") as error:
-            search(**{name: value})
+            search(**given, **{name: value})
         assert f"`{name}`" in str(error.value)
         assert fix in str(error.value)
     assert not (tmp_path / "project").exists()
@@ -107,6 +127,43 @@ class Unpicklable(keras.callbacks.Callback):
 
     def build(self, hp):
         return build(hp)
+
+
+class Surroundings(keras.callbacks.Callback):
+    """Fails unless the process is set as the one that began the search."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_begin(self, logs=None):
+        assert Path.cwd() == self.folder
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+        assert tf.config.threading.get_intra_op_parallelism_threads() == 1
+
+
+@pytest.mark.heavy
+def test_workers_are_set_as_the_process_that_began(search, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        result = search(callbacks=Surroundings(tmp_path), max_trials=2)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert set(result.trials["state"]) == {"COMPLETE"}
+    tags = MlflowClient(result.tracking_uri).get_run(result.trials["mlflow_run_id"][0]).data.tags
+    assert tags["recdrop.worker"] in ("worker-1", "worker-2")
+
+
+@pytest.mark.heavy
+def test_a_tracking_server_that_is_away(search):
+    """The warning comes to whoever searches, and the search goes on."""
+    with pytest.warns(TrackingWarning, match="tracking_uri|failed") as warned:
+        result = search(tracking_uri="http://127.0.0.1:9", max_trials=2)
+    assert any("MLflow at http://127.0.0.1:9 failed" in str(each.message) for each in warned)
+    assert len(result.trials) == 2
+    assert result.tracking.failure
 
 
 @pytest.mark.heavy
@@ -129,9 +186,6 @@ def test_more_than_the_cluster_has(search, tmp_path):
 
 def test_a_search_that_is_run_already(search, tmp_path, local_ray):
     """By another process on the same cluster: an actor of its name is there."""
-    from recdrop_tune.executors import _ray
-    from recdrop_tune.facade._workers import actor_name
-
     name = actor_name(tmp_path / "project")
     other = local_ray.remote(OracleHost).options(name=f"oracle-{name}", namespace=_ray.NAMESPACE)
     handle = other.remote(tmp_path, None)
@@ -146,7 +200,7 @@ def test_a_folder_that_is_not_shared(tmp_path, local_ray):
     job = local_ray.put(None)
     with pytest.raises(ProjectError, match="a file system that this machine and the head"):
         host.open([job], again=False)
-    assert not (tmp_path / MARK).exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestDistribute:
@@ -180,6 +234,34 @@ class TestDistribute:
         x, y = data()
         best = tuner.oracle.get_best_trials()[0]
         assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(best.score, rel=1e-4)
+
+    @pytest.mark.heavy
+    def test_executions(self, distribute, tmp_path):
+        def make_tuner():
+            return kt.BayesianOptimization(
+                build, "val_loss", max_trials=4, executions_per_trial=2, directory=tmp_path
+            )
+
+        tuner = distribute(make_tuner, verbose=1)
+        tuner.search(*data(), validation_data=data(), epochs=2, verbose=1)
+        assert set(tuner.result.trials["state"]) == {"COMPLETE"}
+        assert len(tuner.result.history) == 4 * 2 * 2
+
+    @pytest.mark.heavy
+    def test_a_tuner_of_scikit_learn_models(self, distribute, tmp_path):
+        """Its `search` has arguments of its own, and there are no epochs."""
+
+        def make_tuner():
+            return kt.SklearnTuner(
+                kt.oracles.RandomSearchOracle(kt.Objective("score", "max"), max_trials=3),
+                forest,
+                directory=tmp_path,
+            )
+
+        tuner = distribute(make_tuner)
+        x, y = data(60)
+        tuner.search(x.reshape(len(x), -1), y)
+        assert set(tuner.result.trials["state"]) == {"COMPLETE"}
 
     @pytest.mark.heavy
     def test_a_search_that_is_over(self, distribute, tmp_path):

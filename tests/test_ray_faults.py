@@ -7,11 +7,14 @@ import sys
 import threading
 from pathlib import Path
 
+import keras_tuner as kt
 import pytest
 import ray
 
+import recdrop_tune as rdt
 from recdrop_tune.tracking import EpochEnded, SearchEnded, TrialEnded
 from tests.ray_searches import (
+    EPOCHS,
     Faulty,
     attempts,
     check_agreement,
@@ -21,6 +24,7 @@ from tests.ray_searches import (
     some_events,
     wait_for,
 )
+from tests.small_search import data
 
 pytestmark = pytest.mark.heavy
 
@@ -102,6 +106,32 @@ def test_the_oracle_is_killed(tmp_path):
     check_confirmations(result)
 
 
+def test_the_oracle_of_keras_tuners_own_grid_search_is_killed(tmp_path):
+    """Keras Tuner's oracle would forget its place in the grid."""
+
+    def make_tuner():
+        hypermodel = Faulty(seconds=0.5)
+        return kt.GridSearch(hypermodel, "val_loss", directory=tmp_path, project_name="project")
+
+    def kill():
+        wait_for(lambda: some_events(tmp_path / "project", EpochEnded, 6))
+        (host,) = processes("ray::OracleHost")
+        host.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tuner = rdt.distribute(make_tuner, workers=2, tracking_uri=uri, verbose=0)
+    tuner.search(*data(), validation_data=data(), epochs=EPOCHS)
+    thread.join()
+    frame = tuner.result.trials
+    # No dropout, and two wrappers x two placements x five rates.
+    assert len(frame) == 1 + 2 * 2 * 5
+    assert set(frame["state"]) == {"COMPLETE"}
+    assert not frame[["wrapper", "placement", "rate"]].astype(str).duplicated().any()
+    assert set(attempts(tuner.result).values()) == {1}
+
+
 def test_the_driver_is_killed_and_the_search_goes_on(tmp_path):
     folder = tmp_path / "project"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -148,13 +178,8 @@ def test_the_driver_is_interrupted(tmp_path):
 
 def test_a_task_of_the_confirmation_is_killed(tmp_path):
     """Each contender has its trainings, each once."""
-    result = search(
-        tmp_path / "project",
-        KilledLater(tmp_path / "sign", 4 * 4),
-        max_trials=4,
-        confirm=1,
-        confirm_seeds=2,
-    )
+    hypermodel = KilledLater("kill", tmp_path / "sign")
+    result = search(tmp_path / "project", hypermodel, max_trials=4, confirm=1, confirm_seeds=2)
     check_agreement(result, trials=4)
     (lost,) = losses(result)
     assert lost.trial_id is None
@@ -169,16 +194,7 @@ def check_confirmations(result):
 
 
 class KilledLater(Faulty):
-    """Kills its process when the search is over and its confirmation has begun.
-
-    Args:
-        sign: File that says it has happened.
-        epochs: How many epochs the search has, which are counted by files beside the sign.
-    """
-
-    def __init__(self, sign, epochs):
-        super().__init__("kill", sign)
-        self.epochs = epochs
+    """Kills its process in the fifth training: the confirmation, after a search of four trials."""
 
     def fit(self, hp, model, *args, **kwargs):
         folder = self.sign.parent / "trainings"

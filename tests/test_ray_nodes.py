@@ -1,6 +1,10 @@
-"""A cluster of two nodes, one of which leaves: its trial is run again on the other."""
+"""Clusters that are there before the search: two nodes, one of which leaves; and a driver that is no node."""
 
+import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import ray
@@ -16,6 +20,8 @@ from tests.ray_searches import (
     some_events,
     wait_for,
 )
+
+ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.heavy
 
@@ -47,3 +53,37 @@ def test_a_node_that_leaves(tmp_path):
     (lost,) = losses(result)
     assert attempts(result)[lost.trial_id] == 2
     assert sorted(attempts(result).values()) == [1, 1, 1, 1, 1, 2]
+
+
+def test_a_driver_outside_of_the_cluster(tmp_path):
+    """`ray://`: the driver is no part of the cluster; it and the head share the project folder."""
+    port, client_port = free_port(), free_port()
+    head = ["start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
+    ports = [f"--port={port}", f"--ray-client-server-port={client_port}"]
+    ray_command = str(Path(sys.executable).with_name("ray"))
+    with (tmp_path / "log").open("w") as log:
+        cluster = subprocess.Popen(
+            [ray_command, *head, *ports], stdout=log, stderr=log, cwd=ROOT, start_new_session=True
+        )
+    try:
+        wait_for(lambda: accepts(client_port))
+        address = f"ray://127.0.0.1:{client_port}"
+        hypermodel = Faulty("kill", tmp_path / "sign")
+        result = search(tmp_path / "project", hypermodel, ray_address=address)
+        check_agreement(result, trials=6)
+        assert len(losses(result)) == 1
+        assert not ray.is_initialized()
+    finally:
+        cluster.terminate()
+        cluster.wait(60)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0

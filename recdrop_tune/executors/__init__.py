@@ -1,17 +1,20 @@
 """Executors: many trials of one search at once, in Ray's actors."""
 
+from recdrop_tune.executors._job import DATA as DATA
 from recdrop_tune.executors._job import FollowUp as FollowUp
 from recdrop_tune.executors._job import Job as Job
-from recdrop_tune.executors._job import keras_settings as keras_settings
+from recdrop_tune.executors._job import process_settings as process_settings
 from recdrop_tune.executors._job import put_parts as put_parts
 from recdrop_tune.executors._ray import connected as connected
 from recdrop_tune.executors._ray import import_ray as import_ray
 from recdrop_tune.executors._resources import Resources as Resources
 from recdrop_tune.executors._resources import check_resources as check_resources
+from recdrop_tune.executors._resources import share_gpus as share_gpus
 from recdrop_tune.executors._team import Ended as Ended
 from recdrop_tune.executors._team import run_team as run_team
 
 __all__ = [
+    "DATA",
     "Ended",
     "FollowUp",
     "Job",
@@ -19,7 +22,8 @@ __all__ = [
     "check_resources",
     "connected",
     "import_ray",
-    "keras_settings",
+    "process_settings",
     "put_parts",
     "run_team",
+    "share_gpus",
 ]

@@ -53,6 +53,10 @@ class Tasks:
         self.over = not self._busy
         return None if self.over else WAIT
 
+    def cancel(self) -> None:
+        """Leaves out what has not begun."""
+        self._left = []
+
     def is_busy(self, tuner_id: str) -> bool:
         """Says whether a worker has a task."""
         return tuner_id in self._busy
@@ -62,13 +66,18 @@ class Tasks:
         if self._follow_up is not None:
             self._follow_up.keep(self._tuner, self._tracking, *result)
 
-    def give_up(self, tuner_id: str, reason: str) -> None:
-        """Hands the task of a dead worker to another one, unless it has cost several of them."""
+    def give_up(self, tuner_id: str, reason: str) -> bool:
+        """Hands the task of a dead worker to another one, unless it has cost several of them.
+
+        Returns:
+            Whether it had one.
+        """
         task = self._busy.pop(tuner_id, None)
         if task is None or self._left is None or self._follow_up is None:
-            return
+            return False
         self._losses.append(task)
         if self._losses.count(task) < self._limit:
             self._left.insert(0, task)
         else:
             self._follow_up.failed(self._tracking, task, reason)
+        return True

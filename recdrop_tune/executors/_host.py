@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,13 @@ from recdrop_tune.executors._follow_up import Tasks
 from recdrop_tune.executors._job import Job, apply_settings, get_parts
 from recdrop_tune.executors._ray import import_ray
 from recdrop_tune.oracle import forget_metrics, supervised
-from recdrop_tune.tracking import EpochEnded, Event, TrackingWarning, WorkerLost
+from recdrop_tune.tracking import (
+    EpochEnded,
+    Event,
+    SearchStarted,
+    TrackingWarning,
+    WorkerLost,
+)
 from recdrop_tune.tuner import Tuner
 
 MARK = "several-workers"
@@ -79,7 +86,7 @@ class OracleHost:
         self._folder = folder
         self._timeout = math.inf if trial_timeout is None else trial_timeout
         self._since: dict[str, float] = {}
-        self._losses: dict[str, int] = {}
+        self._losses: Counter[str | None] = Counter()
         self._early: list[tuple[Any, ...]] = []
         self._warnings: list[str] = []
         self._is_open = False
@@ -142,11 +149,14 @@ class OracleHost:
         plain = self._tuner.oracle
         self._oracle = self._tuner.oracle = supervised(plain)
         self._oracle.hosted, self._oracle.verbose = True, 0
-        if again and self._oracle is not plain:
+        self._check_folder()
+        # What Keras Tuner's own oracle has loaded may not add up.
+        if self._oracle is not plain and _is_saved(self._tuner):
             self._tuner.reload()
         self._tracking = job.track(parts, self._tuner)
         self._tracking.goes_on_after_search = True
         self._told: list[Event] = self._tracking.listen_to_all()
+        self._losses = _losses(self._told)
         follow_up = job.follow_up(parts)
         self._tasks = Tasks(follow_up, self._tuner, self._tracking, _LOSSES)
         if again:
@@ -221,6 +231,8 @@ class OracleHost:
 
     def next_task(self, tuner_id: str) -> Any:
         """Hands out what is to be done after the search; see `Tasks.next`."""
+        if self._stopped_by:
+            self._tasks.cancel()
         task = self._tasks.next(tuner_id)
         self._since.pop(tuner_id, None)
         if self._tasks.is_busy(tuner_id):
@@ -232,34 +244,39 @@ class OracleHost:
         if self._tasks.is_busy(tuner_id):
             self._tasks.keep(*result)
 
-    def give_up(self, tuner_id: str, reason: str, host: str | None) -> None:
+    def give_up(self, tuner_id: str, reason: str, host: str | None) -> bool:
         """Has what a dead worker was at done by another, or given up too if it has cost several of them.
 
         Args:
             tuner_id: The worker.
             reason: What became of it.
             host: Where it ran.
+
+        Returns:
+            Whether it was at anything.
         """
         self._since.pop(tuner_id, None)
-        self._tasks.give_up(tuner_id, reason)
         trial = self._oracle.ongoing_trials.get(tuner_id)
         trial_id = None if trial is None else trial.trial_id
-        self._tracking.emit(
-            WorkerLost(worker=tuner_id, trial_id=trial_id, reason=reason, host=host)
-        )
-        if trial_id is None:
-            return
-        self._losses[trial_id] = self._losses.get(trial_id, 0) + 1
-        if self._losses[trial_id] < _LOSSES:
+        self._losses[trial_id] += 1
+        again = self._losses[trial_id] < _LOSSES
+        lost = WorkerLost(worker=tuner_id, trial_id=trial_id, reason=reason, host=host, again=again)
+        self._tracking.emit(lost)
+        if trial is None:
+            return self._tasks.give_up(tuner_id, reason)
+        if again:
             self._oracle.give_up(tuner_id)
-            return
-        trial.status = "FAILED"
-        trial.message = f"{_LOSSES} workers were lost over this trial; the last one: {reason}"
-        self._end(trial)
+        else:
+            trial.status = "FAILED"
+            trial.message = f"{_LOSSES} workers were lost over this trial; the last one: {reason}"
+            self._end(trial)
+        return True
 
     def fail(self, message: str) -> None:
         """Ends the trials under way, for the search cannot go on."""
         for trial in list(self._oracle.ongoing_trials.values()):
+            if trial.status != "RUNNING":  # Keras Tuner has raised over it.
+                continue
             trial.status, trial.message = "FAILED", message
             with contextlib.suppress(
                 RuntimeError
@@ -272,12 +289,25 @@ class OracleHost:
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
         """
-        self._tracking.close(status)
+        self._tracking.close("FAILED" if self._stopped_by else status)
         self._tuner.save()
-        stopped_by = getattr(self._oracle, "stopped_by", None)
         mlflow = self._tracking.mlflow
         failure = self._tracking.failure
-        return Closed(mlflow.experiment_id, failure, stopped_by, mlflow.run_ids)
+        return Closed(mlflow.experiment_id, failure, self._stopped_by, mlflow.run_ids)
+
+    def _check_folder(self) -> None:
+        there = Path(self._tuner.project_dir).resolve()
+        if there != self._folder.resolve():
+            raise ProjectError(
+                f"The tuner's folder is `{there}` where Ray runs the oracle, and `{self._folder}` where the "
+                "search was begun. Make the tuner with an absolute `directory`."
+            )
+
+    @property
+    def _stopped_by(self) -> str | None:
+        """The failures that ended the search, where the oracle says so."""
+        reason = getattr(self._oracle, "stopped_by", None)
+        return None if reason is None else str(reason)
 
     def _end(self, trial: Any) -> None:
         try:
@@ -297,3 +327,19 @@ class OracleHost:
         record = self._tracking.records.trials[event.trial_id]
         known = record.repeats if event.execution else record.epochs
         return (event.execution, event.epoch) in ((each.execution, each.epoch) for each in known)
+
+
+def _is_saved(tuner: Any) -> bool:
+    """Says whether a tuner's folder holds a search."""
+    return Path(tuner.project_dir, f"{tuner.tuner_id}.json").exists()
+
+
+def _losses(history: Sequence[Event]) -> Counter[str | None]:
+    """Counts the workers that were lost over each trial since the search was last begun."""
+    found: Counter[str | None] = Counter()
+    for event in history:
+        if isinstance(event, SearchStarted):
+            found.clear()
+        elif isinstance(event, WorkerLost):
+            found[event.trial_id] += 1
+    return found

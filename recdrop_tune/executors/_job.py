@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import exception_line, invalid_argument
 from recdrop_tune.tracking import Tracking, TrainingReporter
+
+DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
+"""The arguments in whose place a function that makes them may be given."""
 
 Parts = Mapping[str, Any]
 Task = Mapping[str, Any]
@@ -49,7 +54,7 @@ class Job:
         track: Makes the tracking of a tuner of the parts; called where the oracle is.
         arguments: Makes the arguments of `search` of the parts; called in each worker, once.
         follow_up: Makes what comes after the search of the parts, or returns `None`.
-        settings: Keras's own settings.
+        settings: What processes are set to; see `process_settings`.
     """
 
     parts: Mapping[str, Any]
@@ -77,17 +82,20 @@ def put_parts(ray: Any, parts: Parts) -> dict[str, Any]:
         try:
             references[name] = ray.put(value)
         except Exception as error:  # Whatever the part raises when it is to be pickled.
-            reason = str(error).strip().partition("\n")[0]
             raise invalid_argument(
                 name,
                 expected="what can be pickled, to be sent to the workers",
                 received=type(value).__name__,
-                fix=(
-                    f"Pass a function that makes it: each worker calls it once, `{name}=lambda: ...`. "
-                    f"({type(error).__name__}: {reason})"
-                ),
+                fix=_remedy(name, error),
             ) from error
     return references
+
+
+def _remedy(name: str, error: Exception) -> str:
+    reason = f"({type(error).__name__}: {exception_line(str(error).strip())})"
+    if name in DATA:
+        return f"Pass a function that makes it, which each process calls: `{name}=lambda: ...`. {reason}"
+    return f"It may hold no lock, no open file and nothing of TensorFlow's. {reason}"
 
 
 def get_parts(ray: Any, references: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,16 +103,21 @@ def get_parts(ray: Any, references: Mapping[str, Any]) -> dict[str, Any]:
     return dict(zip(references, ray.get(list(references.values())), strict=True))
 
 
-def keras_settings() -> dict[str, Any]:
-    """Returns the settings of Keras that models depend on."""
+def process_settings() -> dict[str, Any]:
+    """Returns what a process has to be set to, to be like this one: its folder, and Keras."""
     return {
-        "floatx": keras.config.floatx(),
-        "image_data_format": keras.config.image_data_format(),
-        "dtype_policy": keras.config.dtype_policy(),
+        "folder": os.getcwd(),
+        "keras": {
+            "floatx": keras.config.floatx(),
+            "image_data_format": keras.config.image_data_format(),
+            "dtype_policy": keras.config.dtype_policy(),
+        },
     }
 
 
 def apply_settings(settings: Mapping[str, Any]) -> None:
-    """Sets Keras as it was set where the search was begun."""
-    for name, value in settings.items():
+    """Sets this process as it was set where the search was begun."""
+    with suppress(OSError):  # Another machine may not have the folder.
+        os.chdir(settings["folder"])
+    for name, value in settings["keras"].items():
         getattr(keras.config, f"set_{name}")(value)

@@ -48,8 +48,6 @@ def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
         InvalidArgumentError: The cluster has not what the workers are to be given.
     """
     ray = import_ray()
-    # The workers share the GPUs with this process, in which TensorFlow may not have begun yet.
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     joined = ray.is_initialized()
     if not joined:
         _connect(ray, resources, verbose)
@@ -88,9 +86,12 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
 
 
 def original(error: BaseException) -> BaseException:
-    """Returns what was raised in another process, without what Ray has put around it."""
+    """Returns what was raised in another process: itself, with a note of where that was."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, BaseException) else error
+    if not isinstance(cause, BaseException):
+        return error
+    cause.add_note(f"It was raised in a process of the search:\n{error}")
+    return cause
 
 
 def on_node(node: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from recdrop_tune.executors import _files as files
 from recdrop_tune.tracking import TrainingReporter
 
+_IDLE_SECONDS = 0.2
 _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")
 
 
@@ -61,6 +63,8 @@ class RemoteOracle:
     def create_trial(self, tuner_id: str) -> Any:
         """Asks for the next trial, with the weights that it goes on from."""
         trial = self._ask("create_trial", self.tuner_id)
+        if trial.status == "IDLE":  # Keras Tuner's loop asks again at once.
+            time.sleep(_IDLE_SECONDS)
         if trial.status == "RUNNING":
             self._trial = trial
             self._reporter.begins(trial.trial_id)

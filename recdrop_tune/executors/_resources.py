@@ -70,8 +70,10 @@ def gpus_of_each(resources: Resources, cluster: Mapping[str, float]) -> float:
     """
     there, asked = cluster.get("GPU", 0.0), resources.gpus_per_trial
     if asked is None:
-        # Rounded down to Ray's precision, so that all of them fit.
-        return min(1.0, math.floor(1e4 * there / resources.workers) / 1e4)
+        if there < 1:
+            return 0.0
+        # A share is of one GPU. Rounded down to Ray's precision, so that all of them fit.
+        return math.floor(1e4 / math.ceil(resources.workers / there)) / 1e4
     if asked > there:
         raise invalid_argument(
             "gpus_per_trial",
@@ -106,7 +108,9 @@ def check_cluster(resources: Resources, cluster: Mapping[str, float]) -> None:
 def room(resources: Resources, gpus: float, cluster: Mapping[str, float]) -> int:
     """Says for how many of the workers the cluster has room at once."""
     fits = [cluster.get("CPU", 0.0) / resources.cpus_per_trial]
-    fits += [cluster.get("GPU", 0.0) / gpus] if gpus else []
+    there = cluster.get("GPU", 0.0)
+    if gpus:
+        fits.append(there * int(1 / gpus + 1e-6) if gpus < 1 else there / gpus)
     return min(resources.workers, int(min(fits) + 1e-6))
 
 
@@ -122,22 +126,33 @@ def described(cluster: Mapping[str, float]) -> str:
     return ", ".join(parts) or "none"
 
 
-def worker_environment(backend: str) -> dict[str, str]:
+_GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""Several processes share a GPU, and TensorFlow and JAX would take all of its memory at the first step."""
+
+
+def share_gpus() -> None:
+    """Has this process leave GPU memory to the workers, unless its backend has begun already."""
+    for name, value in _GROWING.items():
+        os.environ.setdefault(name, value)
+
+
+def worker_environment(backend: str, gpus: float) -> dict[str, str]:
     """Returns the environment variables of a worker.
 
-    Several processes share a GPU, and each of the backends would take all of its memory at the first step.
+    Args:
+        backend: Keras's backend.
+        gpus: How many GPUs it is given. Ray hides them from actors that have asked for some and been given
+            others, and not from those that have asked for none.
     """
-    return {
-        "KERAS_BACKEND": backend,
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-    }
+    hidden = {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
+    log = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")
+    return {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": log, **_GROWING, **hidden}
 
 
 def host_environment(backend: str) -> dict[str, str]:
-    """Returns the environment variables of the oracle's process, which sees no GPU."""
-    return {**worker_environment(backend), "CUDA_VISIBLE_DEVICES": ""}
+    """Returns the environment variables of the oracle's process: it sees no GPU, and may write to MLflow."""
+    mlflow = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    return {**mlflow, **worker_environment(backend, gpus=0)}
 
 
 def limit_threads(cpus: float) -> None:

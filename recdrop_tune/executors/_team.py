@@ -30,10 +30,13 @@ from recdrop_tune.tracking import Event, TrackingWarning
 Ended = Closed
 
 _POLL_SECONDS = 0.25
+_FAREWELL_SECONDS = 3.0
 _LOGS = "What they printed is in Ray's logs, by default in /tmp/ray/session_latest/logs."
 _ALARM_SECONDS = 60.0
 _FIRST_DEATHS = 3
-"""How many workers may die in a row before one has begun a trial: then none ever will."""
+"""How many workers may die in a row without having begun a trial: then none ever will."""
+_RESTARTS = 20
+"""How often the oracle's process may die; one that dies whenever it opens the search comes to an end."""
 
 
 @dataclass
@@ -88,6 +91,7 @@ class Team:
         self._alarm: float | None = time.monotonic() + _ALARM_SECONDS
         self._warned: list[str] = []
         self._members: list[_Member] = []
+        self._actors: list[Any] = []  # Every one, as errors may keep their handles alive.
         self._started = 0
         self._deaths = 0
         self._host = self._start_host(folder, name)
@@ -111,6 +115,9 @@ class Team:
             for run in done:
                 self._settle(runs[run], state.over)
             if state.over:  # Whoever is left has not begun, or is about to be told the same.
+                left = [member.run for member in self._members]
+                if left:  # So that they can put their folders away.
+                    self._ray.wait(left, num_returns=len(left), timeout=_FAREWELL_SECONDS)
                 return
             self._say_if_none_starts()
 
@@ -121,8 +128,8 @@ class Team:
             status: `FINISHED`, `FAILED` or `KILLED`.
             message: The error of trials that are under way.
         """
-        for member in self._members:
-            self._ray.kill(member.actor)
+        for actor in self._actors:
+            self._ray.kill(actor)
         try:
             if message is not None:
                 self._ask("fail", message)
@@ -135,8 +142,6 @@ class Team:
     def _look(self) -> State:
         state: State = self._ask("state", self._seen)
         for event in state.events:
-            if type(event).__name__ in ("EpochEnded", "ModelBuilt"):
-                self._deaths = 0
             self._show(event)
         self._seen += len(state.events)
         for text in state.warnings:
@@ -177,16 +182,14 @@ class Team:
             reason = member.reason or _reason(error)
             self._ray.kill(member.actor)  # It may be alive, and only out of reach.
             where = self._where(member)
-            self._ask("give_up", member.name, reason, where)
-            self._deaths += 1
+            was_at_work = self._ask("give_up", member.name, reason, where)
+            self._deaths = 0 if was_at_work else self._deaths + 1
             if self._deaths > max(_FIRST_DEATHS, self._resources.workers):
                 raise RecdropError(
                     f"The workers die before they can train: {reason} {_LOGS}"
                 ) from None
             if not over:
                 self._add(*self._make_worker())
-        else:
-            self._ray.kill(member.actor)
 
     def _kill_overdue(self, state: State) -> None:
         for member in self._members:
@@ -223,10 +226,11 @@ class Team:
             num_cpus=self._resources.cpus_per_trial,
             num_gpus=self._gpus,
             max_restarts=0,
-            runtime_env={"env_vars": worker_environment(self._backend)},
+            runtime_env={"env_vars": worker_environment(self._backend, self._gpus)},
         )
         cpus = self._resources.cpus_per_trial
-        return name, options.remote(name, self._host, self._job, cpus)
+        self._actors.append(options.remote(name, self._host, self._job, cpus))
+        return name, self._actors[-1]
 
     def _add(self, name: str, actor: Any) -> None:
         where = actor.where.remote()
@@ -239,7 +243,7 @@ class Team:
             name=f"oracle-{name}",
             namespace=NAMESPACE,
             num_cpus=0,
-            max_restarts=-1,
+            max_restarts=_RESTARTS,
             max_task_retries=-1,
             scheduling_strategy=on_node(node),
             runtime_env={"env_vars": host_environment(self._backend)},
@@ -273,6 +277,12 @@ def run_team(
     mark.touch()
     try:
         team = Team(ray, job, resources, folder, name, show, note, seen)
+    except ProjectError:
+        raise  # The mark is the other process's.
+    except BaseException:
+        mark.unlink()
+        raise
+    try:
         try:
             team.run()
         except Exception as error:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import os
 import socket
 import tempfile
 import time
@@ -58,10 +57,11 @@ class Worker:
             self._follow_up(tuner, parts, (args, kwargs), reporter)
 
     def _make_tuner(self, parts: Any, scratch: Path, reporter: TrainingReporter) -> Any:
-        # Keras Tuner prints that it goes on with a search.
-        with contextlib.redirect_stdout(io.StringIO()):
-            tuner = self._job.make_tuner(parts, scratch / "project")
-        tuner.directory, tuner.tuner_id = str(scratch), self._name
+        # Under its own name a tuner finds nothing to go on with in the folder of the search, which the host
+        # is writing to at the same time.
+        os.environ["KERASTUNER_TUNER_ID"] = self._name
+        tuner = self._job.make_tuner(parts, scratch / "project")
+        tuner.directory = str(scratch)
         tuner.oracle = RemoteOracle(
             self._ask, self._name, tuner.oracle, reporter, tuner.get_trial_dir
         )

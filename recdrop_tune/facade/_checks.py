@@ -13,9 +13,10 @@ import keras
 import keras_tuner as kt
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.executors import Resources, check_resources, import_ray
+from recdrop_tune.executors import Resources, check_resources, import_ray, share_gpus
 from recdrop_tune.hypermodels._scheduled import unscheduled
 from recdrop_tune.oracle import make_pruner, make_sampler
 from recdrop_tune.oracle._workers import check_seconds
@@ -51,7 +52,14 @@ def check_words(experiment: Any, directory: Any, verbose: Any) -> None:
 
 
 def worker_resources(
-    workers: Any, gpus: Any, cpus: Any, address: Any, trial_timeout: Any, system_metrics: Any
+    workers: Any,
+    gpus: Any,
+    cpus: Any,
+    address: Any,
+    trial_timeout: Any,
+    *,
+    system_metrics: Any,
+    storage: Any,
 ) -> Resources | None:
     """Returns what several workers are given; `None` where there are none.
 
@@ -75,7 +83,15 @@ def worker_resources(
             expected="False with `workers`: it measures a machine, on which several trials run",
             received=system_metrics,
         )
+    if isinstance(storage, InMemoryStorage):
+        raise invalid_argument(
+            "storage",
+            expected="one that outlives a process, with `workers`",
+            received=type(storage).__name__,
+            fix="Leave it out for a file in the project folder, or pass the URL of a database.",
+        )
     import_ray()
+    share_gpus()
     return resources
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import keras
@@ -13,7 +15,9 @@ _FORMS = "(x, y) or (x, y, sample_weight) arrays, a tf.data.Dataset or a keras.u
 
 def data_of(given: Any) -> Any:
     """Returns data, or what a function that was given in their place makes."""
-    return given() if callable(given) else given
+    # Not whatever can be called: models can.
+    functions = (FunctionType, MethodType, BuiltinFunctionType, partial)
+    return given() if isinstance(given, functions) else given
 
 
 def fit_arguments(train: Any, validation: Any, batch_size: int) -> dict[str, Any]:

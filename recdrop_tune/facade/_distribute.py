@@ -13,12 +13,15 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.executors import (
+    DATA,
     Job,
     Resources,
     check_resources,
     connected,
-    keras_settings,
+    import_ray,
+    process_settings,
     put_parts,
+    share_gpus,
 )
 from recdrop_tune.facade._checks import check_words
 from recdrop_tune.facade._data import data_of
@@ -28,8 +31,6 @@ from recdrop_tune.facade._workers import found_elsewhere, run_job
 from recdrop_tune.results import TuneResult
 from recdrop_tune.tracking import FILE, Journal, Progress, TrackedOracle, Tracking
 from recdrop_tune.tracking._uris import absolute, resolve_uri
-
-_DATA = ("x", "y", "sample_weight", "validation_data")
 
 
 def distribute(
@@ -82,6 +83,8 @@ def distribute(
     resources = Resources(workers, gpus_per_trial, cpus_per_trial, ray_address, trial_timeout)
     check_resources(resources)
     check_words(experiment, None, verbose)
+    import_ray()
+    share_gpus()
     uri = absolute(resolve_uri(tracking_uri))
     tracked = {"experiment": experiment, "tracking_uri": uri, "info": {"workers": workers}}
     return Distributed(make_tuner, resources, tracked, verbose)
@@ -130,12 +133,14 @@ class Distributed:
             listeners = [
                 Progress(epochs=self._verbose > 1, history=history, workers=self._resources.workers)
             ]
-        given = {f"argument {number + 1}": value for number, value in enumerate(args)}
+        # By the names that `Model.fit` has for them, as far as it does.
+        names = ["x", "y", *(f"argument {number + 3}" for number in range(len(args)))]
+        given = dict(zip(names, args, strict=False))
         spec = _Spec(tuple(given), tuple(kwargs), self._tracked)
         with connected(self._resources, self._verbose) as ray:
             parts = put_parts(ray, {"make_tuner": self._make_tuner, **given, **kwargs})
             job = Job(
-                parts, spec.make_tuner, spec.track, spec.arguments, spec.none, keras_settings()
+                parts, spec.make_tuner, spec.track, spec.arguments, spec.none, process_settings()
             )
             ended = run_job(ray, self._resources, job, folder, listeners)
         tracking = found_elsewhere(self.tuner, ended, self._tracked)
@@ -166,9 +171,11 @@ class _Spec:
     def arguments(self, parts: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args = tuple(data_of(parts[name]) for name in self.positional)
         kwargs = {
-            name: data_of(parts[name]) if name in _DATA else parts[name] for name in self.named
+            name: data_of(parts[name]) if name in DATA else parts[name] for name in self.named
         }
-        return args, {**kwargs, "verbose": 0}
+        if "verbose" in kwargs:
+            kwargs["verbose"] = 0
+        return args, kwargs
 
     def none(self, parts: Mapping[str, Any]) -> None:
         return None

@@ -87,7 +87,7 @@ def tune(
 
     Args:
         train: `(x, y)` or `(x, y, sample_weight)` arrays, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`; or a function that makes them.
+            `keras.utils.PyDataset`; or a function that makes them, which each process calls.
         validation: The same, for the objectives that start with `val_`.
         space: A preset's name, a YAML file, a mapping or a `SearchSpace`.
         objective: The metric to optimize, or a `keras_tuner.Objective`; or a list of them, for a Pareto
@@ -169,7 +169,13 @@ def tune(
         check_system_metrics()
     check_words(experiment, directory, verbose)
     resources = worker_resources(
-        workers, gpus_per_trial, cpus_per_trial, ray_address, trial_timeout, system_metrics
+        workers,
+        gpus_per_trial,
+        cpus_per_trial,
+        ray_address,
+        trial_timeout,
+        system_metrics=system_metrics,
+        storage=storage,
     )
     goals, uri = as_objectives(objective), absolute(resolve_uri(tracking_uri))
     options = {"sampler": sampler, "pruner": pruner, "storage": storage, "timeout": timeout}
@@ -180,7 +186,9 @@ def tune(
     data = {name: data_of(each) for name, each in given.items()}
     fit = {**fit_arguments(data["train"], data["validation"], batch_size), "epochs": epochs}
     fit |= {**fit_kwargs, "callbacks": callback_list(callbacks)}
-    checking = data["validation"] if checking is validation else checking
+    checking = data_of(checking) if validation is None else data["validation"]
+    if "validation_data" in fit_kwargs:
+        fit["validation_data"] = checking
     model, described = as_hypermodel(hypermodel, data["train"], checking, space)
     info: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     how: dict[str, Any] = {"executions": executions_per_trial, "cv": described_cv(cv)}
@@ -188,7 +196,7 @@ def tune(
     with ExitStack() as stack:
         if resources is not None:
             ray = stack.enter_context(connected(resources, verbose))
-            own = {"hypermodel": model, "fit_kwargs": fit_kwargs, "callbacks": fit["callbacks"]}
+            own = {"hypermodel": model, "callbacks": fit["callbacks"], **fit_kwargs}
             own |= {"sampler": sampler, "pruner": pruner, "storage": storage}
             parts = put_parts(ray, {**given, **own})
         folder = _new_folder(experiment) if directory is None else Path(directory)
@@ -235,7 +243,7 @@ def tune(
             run(made, tracking, fit, confirmation)
         else:
             bare = replace(plan, hypermodel=None, sampler=None, pruner=None, storage=None)
-            elsewhere = Search(tuner, bare, batch_size, tracked, confirmation)
+            elsewhere = Search(tuner, bare, batch_size, tuple(fit_kwargs), tracked, confirmation)
             tracking = search_with_workers(ray, resources, elsewhere, parts, listeners, made)
         return TuneResult(made, tracking)
 

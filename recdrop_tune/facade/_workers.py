@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from recdrop_tune.executors import (
     FollowUp,
     Job,
     Resources,
-    keras_settings,
+    process_settings,
     run_team,
 )
 from recdrop_tune.facade._baselines import enqueue_baselines
@@ -25,7 +26,14 @@ from recdrop_tune.facade._data import data_of, fit_arguments
 from recdrop_tune.facade._search import completed, too_many_failures
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
-from recdrop_tune.tracking import FILE, Event, Journal, Listener, Tracking
+from recdrop_tune.tracking import (
+    FILE,
+    Event,
+    Journal,
+    Listener,
+    Tracking,
+    TrackingWarning,
+)
 from recdrop_tune.tuner import SearchPlan, make_tuner
 
 Parts = Mapping[str, Any]
@@ -39,6 +47,7 @@ class Search:
         tuner: Name of the tuner.
         plan: The search, without hypermodel, sampler, pruner and storage.
         batch_size: Samples a batch, for arrays.
+        fit_names: Names of further arguments of `Model.fit`, which are among the parts.
         tracked: Arguments of `track`, without data.
         confirmation: What is to be confirmed, without test data; `None` for nothing.
     """
@@ -46,6 +55,7 @@ class Search:
     tuner: str
     plan: SearchPlan
     batch_size: int
+    fit_names: tuple[str, ...]
     tracked: Mapping[str, Any]
     confirmation: ConfirmationPlan | None
 
@@ -61,7 +71,7 @@ class Search:
     def track(self, parts: Parts, tuner: Any) -> Tracking:
         """Tracks the tuner, where the oracle is."""
         enqueue_baselines(tuner.oracle)
-        checking = parts["fit_kwargs"].get("validation_data", parts["validation"])
+        checking = parts.get("validation_data", parts["validation"])
         data = {"training": parts["train"], "validation": checking, "test": parts["test"]}
         found = {name: data_of(each) for name, each in data.items()}
         return track(tuner, data=found, **self.tracked)
@@ -70,7 +80,10 @@ class Search:
         """Makes the arguments of `Model.fit`."""
         train, validation = data_of(parts["train"]), data_of(parts["validation"])
         fit = fit_arguments(train, validation, self.batch_size)
-        more = {**parts["fit_kwargs"], "callbacks": list(parts["callbacks"])}
+        more = {name: parts[name] for name in self.fit_names}
+        if "validation_data" in more:
+            more["validation_data"] = data_of(more["validation_data"])
+        more["callbacks"] = list(parts["callbacks"])
         return (), {**fit, "epochs": self.plan.epochs, "verbose": 0, **more}
 
     def follow_up(self, parts: Parts) -> FollowUp | None:
@@ -113,7 +126,7 @@ def search_with_workers(
             search.track,
             search.arguments,
             search.follow_up,
-            keras_settings(),
+            process_settings(),
         ),
         Path(tuner.project_dir),
         listeners,
@@ -132,8 +145,13 @@ def run_job(
     told = list(listeners)
 
     def show(event: Event) -> None:
-        for listener in told:
-            listener.on_event(event)
+        for listener in list(told):
+            try:
+                listener.on_event(event)
+            except Exception as failure:  # A terminal that is gone ends no search.
+                told.remove(listener)
+                what = f"{type(listener).__name__} failed and is left out: {failure}"
+                warnings.warn(what, TrackingWarning, stacklevel=2)
 
     seen = len(Journal(folder / FILE).read())
     note: Callable[[str], None] = _say if told else _say_nothing

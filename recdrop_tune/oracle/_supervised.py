@@ -12,7 +12,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import keras_tuner as kt
+
 from recdrop_tune.oracle._files import Resumable
+from recdrop_tune.oracle._grid import ResumesGrid
 from recdrop_tune.oracle._workers import Liveness, check_seconds, is_chief
 
 # How long a worker is kept waiting for which there is nothing yet; Keras Tuner's asks again at once.
@@ -71,7 +74,7 @@ class Supervised:
             if trial.status == "STOPPED" and self.ongoing_trials and self.serves:
                 trial.status = "IDLE"
                 self.tuner_ids.add(tuner_id)
-                time.sleep(_IDLE_SECONDS)
+                time.sleep(0 if self.hosted else _IDLE_SECONDS)
             if trial.status == "STOPPED":
                 self._liveness.forget(tuner_id)
             return trial
@@ -171,7 +174,9 @@ def supervised(oracle: Any) -> Any:
     if isinstance(oracle, Supervised):
         return oracle
     kind = type(oracle)
-    added = (Supervised,) if isinstance(oracle, Resumable) else (Supervised, Resumable)
+    wanted: list[type] = [Supervised, Resumable]
+    wanted += [ResumesGrid] if isinstance(oracle, kt.oracles.GridSearchOracle) else []
+    added = [base for base in wanted if not isinstance(oracle, base)]
     made: Any = object.__new__(type(kind.__name__, (*added, kind), {}))
     vars(made).update(vars(oracle))
     made._supervise(0.0)

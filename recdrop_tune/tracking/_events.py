@@ -139,12 +139,14 @@ class WorkerLost(Event):
         trial_id: The trial that it was running, if it was.
         reason: What became of it.
         host: The machine on which it ran, if that is known.
+        again: Whether the trial is run again: not if it has cost several workers.
     """
 
     worker: str
     trial_id: str | None
     reason: str
     host: str | None = None
+    again: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ class Progress:
                 self._end_confirmation(event)
             case events.WorkerLost(trial_id=id):
                 record = self._records.trials.get(id or "")
-                what = f"; trial {record.number + 1} is run again" if record else ""
+                what = f"; trial {record.number + 1} is run again" if record and event.again else ""
                 self._print(f"{event.worker} was lost: {event.reason}{what}", "red")
 
     def _end_trial(self, record: TrialRecord, event: events.TrialEnded, improved: bool) -> None:

@@ -7,6 +7,13 @@ import keras
 from recdrop_tune.engine import reset_names, seed_keeping_kernels
 
 
+def _clear_session() -> None:
+    """Clears all of Keras's state but what the user has set: the policy of dtypes."""
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session(free_memory=False)
+    keras.config.set_dtype_policy(policy)
+
+
 class Beginning:
     """Begins trainings as if each were the first of its process.
 
@@ -31,7 +38,7 @@ class Beginning:
             seed: Seed of everything that it draws; `None` leaves the random state alone.
         """
         if not (self._keep and self._clean and self._renewed(seed)):
-            keras.utils.clear_session(free_memory=False)
+            _clear_session()
             if seed is not None:
                 keras.utils.set_random_seed(seed)
             self._clean = True

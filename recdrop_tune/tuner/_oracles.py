@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from functools import cmp_to_key
 from typing import Any
 
 import keras_tuner as kt
 
 from recdrop_tune.oracle import Resumable
 from recdrop_tune.oracle._conditional import is_fixed
+from recdrop_tune.oracle._grid import ResumesGrid
 
 
 class RandomSearchOracle(Resumable, kt.oracles.RandomSearchOracle):
@@ -50,24 +50,5 @@ def initial_points(searched: int, max_trials: int) -> int:
     return max(1, min(max(3, searched), max_trials // 2))
 
 
-class GridSearchOracle(Resumable, kt.oracles.GridSearchOracle):
-    """Keras Tuner's grid search, made to go on in its folder.
-
-    Keras Tuner saves neither the order of the configurations tried nor those whose successors are
-    still to be tried, so that a search which was loaded ends at once. Both follow from the trials.
-    """
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restores what `get_state` returned, and the place in the grid."""
-        super().set_state(state)
-        kind: Any = type(self._ordered_ids)
-        self._ordered_ids: Any = kind()  # It may be loaded more than once.
-        ordered = sorted(self.start_order, key=cmp_to_key(self._compare_trials))
-        for before, trial_id in zip([None, *ordered], ordered, strict=False):
-            self._ordered_ids.insert(trial_id, before)
-        # Those whose successor has been tried are skipped.
-        self._populate_next = list(self.end_order)
-
-    def _compare_trials(self, one: str, other: str) -> int:
-        values = [self.trials[trial_id].hyperparameters.values for trial_id in (one, other)]
-        return int(self._compare(*values))
+class GridSearchOracle(ResumesGrid, Resumable, kt.oracles.GridSearchOracle):
+    """Keras Tuner's grid search, made to go on in its folder."""
