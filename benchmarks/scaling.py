@@ -252,7 +252,7 @@ def main():
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--seconds", type=float, default=10.0, help="of each number of workers")
-    parser.add_argument("--samplers", nargs="*", default=["random", "tpe", "surrogate"])
+    parser.add_argument("--samplers", nargs="*", default=["random", "surrogate"])
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 300, 1000, 3000, 10_000])
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()

@@ -1,5 +1,6 @@
 """Searches with several workers in which something goes wrong, once, in the middle of a trial."""
 
+import contextlib
 import os
 import signal
 import time
@@ -95,15 +96,13 @@ def search(folder: Path, hypermodel, **kwargs):
     )
 
 
-def processes(name: str) -> list[psutil.Process]:
-    """Finds Ray's processes by what is at the beginning of their command, such as `ray::Worker`."""
+def processes(name: str, driver: int | None = None) -> list[psutil.Process]:
+    """Finds the processes of a driver's own Ray, such as `ray::OracleHost`; by default of this process's."""
     found = []
-    for process in psutil.process_iter():
-        try:
+    for process in psutil.Process(driver).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # It has just ended.
             if " ".join(process.cmdline()).startswith(name):
                 found.append(process)
-        except psutil.Error:  # It has just ended.
-            continue
     return found
 
 

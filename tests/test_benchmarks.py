@@ -47,6 +47,33 @@ def test_share_lost_to_tracing(tmp_path):
     assert lost["ours, reuse_models=4"] < lost["Keras Tuner, RandomSearch"] < 1
 
 
+def test_scaling_of_the_oracle(tmp_path):
+    sizes = ("ask", "--sizes", "3", "6", "--samplers", "random")
+    _, held = run("scaling.py", *sizes, out=tmp_path / "out.json")
+    assert [row["trials"] for row in held["ask"]["result"]] == [3, 6]
+
+
+@pytest.mark.heavy
+def test_scaling(tmp_path):
+    sizes = (
+        "workers",
+        "requests",
+        "--trials",
+        "2",
+        "--turns",
+        "1",
+        "--workers",
+        "2",
+        "--seconds",
+        "1",
+    )
+    _, held = run("scaling.py", *sizes, out=tmp_path / "out.json")
+    assert [row["workers"] for row in held["workers"]["result"]] == [None, 1, 2]
+    for row in held["requests"]["result"]:
+        assert row["trials"] > 0
+        assert row["requests_a_second"] > 0
+
+
 @pytest.mark.parametrize("part", ["replay", "variants"])
 def test_search_efficiency(part, tmp_path):
     tuners = {

@@ -1,6 +1,8 @@
 """Several workers on a real Ray of this machine: they find what one process finds, for any tuner."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 import ray
 import tensorflow as tf
+import yaml
 from mlflow import MlflowClient
 from sklearn.ensemble import RandomForestClassifier
 
@@ -297,3 +300,37 @@ class TestDistribute:
 
         with pytest.raises(InvalidArgumentError, match="without tracking it"):
             distribute(tracked)
+
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.mark.heavy
+def test_example(tmp_path):
+    """On a Ray of its own."""
+    command = [sys.executable, EXAMPLES / "ray_cluster.py", "--trials=3", "--epochs=2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Folder: ray_cluster_run")
+    assert [line.split()[:2] for line in lines[1:4]] == [["trial", f"{n}/3"] for n in (1, 2, 3)]
+    assert "3 trials, 3 complete." in done.stdout
+    assert "ERROR" not in done.stderr
+
+
+def test_slurm_script():
+    subprocess.run(["bash", "-n", EXAMPLES / "ray_cluster.sbatch"], check=True)
+
+
+def test_kubernetes_manifest():
+    volume, job = yaml.safe_load_all((EXAMPLES / "ray_cluster.yaml").read_text())
+    assert (volume["kind"], job["kind"]) == ("PersistentVolumeClaim", "RayJob")
+    spec = job["spec"]
+    options = [word for word in spec["entrypoint"].split() if word.startswith("--")]
+    known = (EXAMPLES / "ray_cluster.py").read_text()
+    assert all(f'"{option}"' in known for option in options)
+    head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    mounted = {mount["name"] for mount in head["containers"][0]["volumeMounts"]}
+    assert mounted == {each["name"] for each in head["volumes"]}
+    claims = [each["persistentVolumeClaim"]["claimName"] for each in head["volumes"][:1]]
+    assert claims == [volume["metadata"]["name"]]

@@ -419,3 +419,20 @@ def test_a_search_ends_when_its_time_is_over(tmp_path):
     assert 1 <= len(tuner.oracle.trials) < 1000
     with pytest.raises(InvalidArgumentError, match="seconds, more than 0"):
         oracle(timeout=0)
+
+
+def test_a_policy_of_dtypes_stays(tmp_path):
+    """Keras forgets it when its session is cleared, which every training begins with."""
+    policies = []
+
+    class Noting(kt.HyperModel):
+        def build(self, hp):
+            policies.append(keras.config.dtype_policy().name)
+            return build(hp)
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        search(tmp_path, Noting())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert set(policies) == {"mixed_bfloat16"}
