@@ -69,6 +69,8 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
     }
     if address is None:
         address = "local"
+        # The notice that Ray prints of it is among what is kept quiet here.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Workers on few cores share them; Ray would have them wait for each other.
         needed = math.ceil(resources.workers * resources.cpus_per_trial)
         options |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
