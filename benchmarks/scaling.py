@@ -9,8 +9,8 @@ requests  Requests a second that the oracle's process serves to 1 ... 64 workers
           3 epochs each: 8 requests a trial, for an epoch is two of them. The workers are threads of one
           process, so with 2 cores the oracle has one of them. With a random sampler, which costs nothing,
           and with the default; and with 20 epochs, which tells what an epoch costs.
-ask       Milliseconds of the processor that a proposal, an epoch and the end of a trial take as the trials
-          become more; the oracle alone, without tracking.
+ask       Milliseconds that a proposal, an epoch and the end of a trial take as the trials become more; the
+          oracle alone, without tracking. The rows of samplers that are not measured anew are kept.
 
 Prints tables and writes JSON to benchmarks/results/.
 """
@@ -204,7 +204,8 @@ def nothing(project, sampler):
 
 def ask_part(arguments):
     """Measures the oracle alone, by its trials so far."""
-    rows = []
+    old = held(arguments.out, "ask")
+    rows = [row for row in old if row["sampler"] not in arguments.samplers]
     print(f"\n{'sampler':10} {'trials':>6} {'propose, ms':>12} {'epoch, ms':>10} {'end, ms':>8}")
     for sampler in arguments.samplers:
         with tempfile.TemporaryDirectory() as folder:
@@ -218,6 +219,11 @@ def ask_part(arguments):
     return rows
 
 
+def held(path, part):
+    """Returns the rows of a part that were written before."""
+    return json.loads(path.read_text()).get(part, {}).get("result", []) if path.exists() else []
+
+
 def asked(sampler, folder, sizes):
     """Yields the medians of the fifty trials before each size."""
     space, numbers = rdt.SearchSpace.load(SPACE), np.random.default_rng(0)
@@ -227,9 +233,9 @@ def asked(sampler, folder, sizes):
     times = defaultdict(list)
 
     def timed(name, method, *given):
-        began = time.process_time()
+        began = time.perf_counter()
         answer = method(*given)
-        times[name].append((time.process_time() - began) * 1000)
+        times[name].append((time.perf_counter() - began) * 1000)
         return answer
 
     for number in range(1, max(sizes) + 1):
@@ -259,10 +265,10 @@ def main():
     parts = {"workers": workers_part, "requests": requests_part, "ask": ask_part}
     for name in arguments.parts or parts:
         result = {"load": os.getloadavg()[0], "result": parts[name](arguments)}
-        held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-        held |= {"machine": _machine.describe(), name: result}
+        every = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+        every |= {"machine": _machine.describe(), name: result}
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(held, indent=1) + "\n")
+        arguments.out.write_text(json.dumps(every, indent=1) + "\n")
 
 
 if __name__ == "__main__":

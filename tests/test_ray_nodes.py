@@ -1,13 +1,16 @@
 """Clusters that are there before the search: two nodes, one of which leaves; and a driver that is no node."""
 
+import os
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import keras
 import pytest
 import ray
+from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
 from recdrop_tune.tracking import EpochEnded
@@ -76,6 +79,28 @@ def test_a_driver_outside_of_the_cluster(tmp_path):
     finally:
         cluster.terminate()
         cluster.wait(60)
+
+
+class Sees(keras.callbacks.Callback):
+    """Fails unless a process is shown the one GPU, and has it grow."""
+
+    def on_train_begin(self, logs=None):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+        assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+
+
+def test_workers_that_share_a_gpu(tmp_path):
+    """Ray takes our word for it that there is one; TensorFlow trains on the CPU all the same."""
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        hypermodel, more = Faulty(seconds=0.5), {"callbacks": Sees(), "max_trials": 4}
+        result = search(tmp_path / "project", hypermodel, gpus_per_trial=0.5, **more)
+    finally:
+        ray.shutdown()
+    check_agreement(result, trials=4)
+    client = MlflowClient(result.tracking_uri)
+    tags = [client.get_run(run).data.tags for run in result.trials["mlflow_run_id"]]
+    assert {each["recdrop.worker"] for each in tags} == {"worker-1", "worker-2"}
 
 
 def free_port() -> int:

@@ -140,7 +140,12 @@ class Distributed:
         with connected(self._resources, self._verbose) as ray:
             parts = put_parts(ray, {"make_tuner": self._make_tuner, **given, **kwargs})
             job = Job(
-                parts, spec.make_tuner, spec.track, spec.arguments, spec.none, process_settings()
+                parts,
+                spec.make_tuner,
+                spec.track,
+                spec.arguments,
+                spec.follow_up,
+                process_settings(),
             )
             ended = run_job(ray, self._resources, job, folder, listeners)
         tracking = found_elsewhere(self.tuner, ended, self._tracked)
@@ -177,7 +182,7 @@ class _Spec:
             kwargs["verbose"] = 0
         return args, kwargs
 
-    def none(self, parts: Mapping[str, Any]) -> None:
+    def follow_up(self, parts: Mapping[str, Any]) -> None:
         return None
 
 
