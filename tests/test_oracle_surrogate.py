@@ -168,6 +168,13 @@ def test_only_so_many_trials_are_fitted():
     assert "999" in kept
 
 
+def test_of_a_thousand_workers_the_last_trials_count():
+    """Else their number, cubed, would be what a proposal costs."""
+    under_way = [str(number) for number in range(1000)]
+    kept = surrogate._some(["a", "b"], ["a", "b", *under_way], under_way)
+    assert kept == ["a", "b", *under_way[-100:]]
+
+
 def halving_study(curves, direction="minimize", state=TrialState.COMPLETE):
     study = optuna.create_study(direction=direction)
     for curve in curves:

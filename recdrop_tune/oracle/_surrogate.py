@@ -23,7 +23,8 @@ _LENGTH_SCALES = (0.1, 0.2, 0.4, 0.8)
 _EXPECTED_SCALE, _SCALE_VARIANCE = 0.4, 0.5
 # Variance of what a training's seed does to its place among the others, whose variance is 1.
 _NOISE = 0.1
-# More trials than that are not fitted: the best, and the last ones. The time of a proposal stays flat.
+# More trials than that are not fitted: the best, and the last ones; and of those under way the last ones. The
+# time of a proposal stays flat, however many trials there are and however many workers.
 _MAX_FITTED = 100
 _BEST = 10
 
@@ -142,9 +143,15 @@ def improvement(mean: Array, deviation: Array, best: float) -> Array:
 
 
 def _some(ranked: list[str], begun: Iterable[str], open_ones: list[str]) -> list[str]:
-    """Returns the ids of the trials that are fitted: all, or of many the best and the last ones."""
+    """Returns the ids of the trials that are fitted: all, or of many the best and the last ones.
+
+    Args:
+        ranked: Those whose outlook is known, best first.
+        begun: All of them, in the order of their beginnings.
+        open_ones: Those of which nothing is known yet, in that order.
+    """
     if len(ranked) > _MAX_FITTED:
         best = ranked[: _MAX_FITTED // 2]
         others = set(ranked) - set(best)
         ranked = [*best, *[id for id in begun if id in others][-_MAX_FITTED // 2 :]]
-    return [*ranked, *open_ones]
+    return [*ranked, *open_ones[-_MAX_FITTED:]]
