@@ -58,24 +58,40 @@ def test_a_node_that_leaves(tmp_path):
     assert sorted(attempts(result).values()) == [1, 1, 1, 1, 1, 2]
 
 
+OUTSIDE = """
+import sys
+from pathlib import Path
+import ray
+from tests.ray_searches import Faulty, check_agreement, losses, search
+
+folder = Path(sys.argv[1])
+result = search(folder / "project", Faulty("kill", folder / "sign"), ray_address=sys.argv[2])
+check_agreement(result, trials=6)
+assert len(losses(result)) == 1
+assert not ray.is_initialized()
+print("as it should be")
+"""
+
+
 def test_a_driver_outside_of_the_cluster(tmp_path):
     """`ray://`: the driver is no part of the cluster; it and the head share the project folder."""
+    # Nothing of what other searches have left in this process.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    clean |= {"RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
     port, client_port = free_port(), free_port()
     head = ["start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
     ports = [f"--port={port}", f"--ray-client-server-port={client_port}"]
     ray_command = str(Path(sys.executable).with_name("ray"))
+    subprocess.run([ray_command, "get-auth-token", "--generate"], check=True, capture_output=True)
     with (tmp_path / "log").open("w") as log:
         cluster = subprocess.Popen(
-            [ray_command, *head, *ports], stdout=log, stderr=log, cwd=ROOT, start_new_session=True
+            [ray_command, *head, *ports], stdout=log, stderr=log, cwd=ROOT, env=clean
         )
     try:
         wait_for(lambda: accepts(client_port))
-        address = f"ray://127.0.0.1:{client_port}"
-        hypermodel = Faulty("kill", tmp_path / "sign")
-        result = search(tmp_path / "project", hypermodel, ray_address=address)
-        check_agreement(result, trials=6)
-        assert len(losses(result)) == 1
-        assert not ray.is_initialized()
+        command = [sys.executable, "-c", OUTSIDE, str(tmp_path), f"ray://127.0.0.1:{client_port}"]
+        done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
+        assert done.stdout.strip().endswith("as it should be"), done.stderr
     finally:
         cluster.terminate()
         cluster.wait(60)

@@ -83,7 +83,9 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
         raise RecdropError(
             f"Ray cannot be had at ray_address={address!r}: {type(error).__name__}: "
             f"{first.rstrip('.')}. Start a cluster with `ray start --head` and pass its "
-            "address, or leave `ray_address` out for a Ray of its own on this machine."
+            "address, or leave `ray_address` out for a Ray of its own on this machine. To a cluster that "
+            "wants a token this process has to show one: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
+            "unless `ray get-auth-token` has it here."
         ) from error
 
 
