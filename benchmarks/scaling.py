@@ -9,8 +9,9 @@ requests  Requests a second that the oracle's process serves to 1 ... 64 workers
           3 epochs each: 8 requests a trial, for an epoch is two of them. The workers are threads of one
           process, so with 2 cores the oracle has one of them. With a random sampler, which costs nothing,
           and with the default; and with 20 epochs, which tells what an epoch costs.
-ask       Milliseconds that a proposal, an epoch and the end of a trial take as the trials become more; the
-          oracle alone, without tracking. The rows of samplers that are not measured anew are kept.
+ask       Milliseconds of the processor that a proposal, an epoch and the end of a trial take as the trials
+          become more; the oracle alone, without tracking, with one thread, as Ray gives it. The rows of
+          samplers that are not measured anew are kept.
 
 Prints tables and writes JSON to benchmarks/results/.
 """
@@ -30,6 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import _machine
 import _small_search
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import recdrop_tune as rdt
 from recdrop_tune.executors import Job, process_settings
@@ -208,7 +210,7 @@ def ask_part(arguments):
     rows = [row for row in old if row["sampler"] not in arguments.samplers]
     print(f"\n{'sampler':10} {'trials':>6} {'propose, ms':>12} {'epoch, ms':>10} {'end, ms':>8}")
     for sampler in arguments.samplers:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
             for row in asked(sampler, folder, sorted(arguments.sizes)):
                 rows.append({"sampler": sampler, **row})
                 print(
@@ -233,9 +235,9 @@ def asked(sampler, folder, sizes):
     times = defaultdict(list)
 
     def timed(name, method, *given):
-        began = time.perf_counter()
+        began = time.process_time()
         answer = method(*given)
-        times[name].append((time.perf_counter() - began) * 1000)
+        times[name].append((time.process_time() - began) * 1000)
         return answer
 
     for number in range(1, max(sizes) + 1):

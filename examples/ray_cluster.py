@@ -8,7 +8,7 @@ its trials: workers, each a process of its own, which Ray places where there is 
     sbatch examples/ray_cluster.sbatch                                # the nodes of a SLURM job
     kubectl apply -f examples/ray_cluster.yaml                        # a Kubernetes cluster with KubeRay
 
-Takes about 2 minutes on 2 CPU cores. It needs the extra `ray`: pip install 'recdrop-tune[ray]'. Broken off,
+Takes a few minutes on 2 CPU cores. It needs the extra `ray`: pip install 'recdrop-tune[ray]'. Broken off,
 it goes on when it is started again: what is done is in the folder `ray_cluster_run`.
 """
 
