@@ -14,6 +14,15 @@ import numpy as np
 import recdrop_tune as rdt
 from recdrop_tune.wrappers import wrap
 
+SPACE = {
+    "cell": ["lstm", "gru"],
+    "units": {"min": 16, "max": 64, "step": 16},
+    "wrapper": ["none", "recurrent", "time_distributed"],
+    "rate": {"min": 0.05, "max": 0.6},
+    "learning_rate": {"min": 1e-4, "max": 1e-2, "log": True},
+}
+"""What the trials of nothing are proposed from."""
+
 KINDS = {"Keras Tuner, RandomSearch": None, "ours, reuse_models=0": 0, "ours, reuse_models=4": 4}
 
 

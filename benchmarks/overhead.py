@@ -31,13 +31,6 @@ import numpy as np
 import recdrop_tune as rdt
 
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
-SPACE = {
-    "cell": ["lstm", "gru"],
-    "units": {"min": 16, "max": 64, "step": 16},
-    "wrapper": ["none", "recurrent", "time_distributed"],
-    "rate": {"min": 0.05, "max": 0.6},
-    "learning_rate": {"min": 1e-4, "max": 1e-2, "log": True},
-}
 STOCK, OURS, TRACKED = "Keras Tuner, RandomSearch", "ours", "ours, tracked"
 
 
@@ -58,7 +51,7 @@ def no_op_search(kind, trials, folder):
 
     By the clock on the wall, and of the processor's, of all threads.
     """
-    space = rdt.SearchSpace.load(SPACE)
+    space = rdt.SearchSpace.load(_small_search.SPACE)
     stock = kind == STOCK
     oracle = (
         kt.oracles.RandomSearchOracle(kt.Objective("val_loss", "min"), trials, seed=1)

@@ -35,17 +35,11 @@ from threadpoolctl import threadpool_limits
 
 import recdrop_tune as rdt
 from recdrop_tune.executors import Job, process_settings
-from recdrop_tune.executors._host import MARK, OracleHost
+from recdrop_tune.executors._host import OracleHost
+from recdrop_tune.executors._opening import MARK
 from recdrop_tune.tracking import EpochEnded, Journal, TrialEnded, TrialStarted
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
-SPACE = {
-    "cell": ["lstm", "gru"],
-    "units": {"min": 16, "max": 64, "step": 16},
-    "wrapper": ["none", "recurrent", "time_distributed"],
-    "rate": {"min": 0.05, "max": 0.6},
-    "learning_rate": {"min": 1e-4, "max": 1e-2, "log": True},
-}
 EPOCHS = 3
 """Epochs of a trial of nothing, where the oracle is measured alone."""
 
@@ -187,7 +181,7 @@ def nothing(project, sampler):
     """Returns a job whose trials nobody trains."""
 
     def make_tuner(parts, directory):
-        space = rdt.SearchSpace.load(SPACE)
+        space = rdt.SearchSpace.load(_small_search.SPACE)
         oracle = rdt.OptunaOracle(
             "val_loss", max_trials=100_000, seed=0, sampler=sampler, pruner="none"
         )
@@ -228,7 +222,7 @@ def held(path, part):
 
 def asked(sampler, folder, sizes):
     """Yields the medians of the fifty trials before each size."""
-    space, numbers = rdt.SearchSpace.load(SPACE), np.random.default_rng(0)
+    space, numbers = rdt.SearchSpace.load(_small_search.SPACE), np.random.default_rng(0)
     oracle = rdt.OptunaOracle("val_loss", max_trials=max(sizes), seed=0, sampler=sampler)
     rdt.Tuner(oracle, space.sample, directory=folder)
     oracle.verbose = 0

@@ -46,9 +46,15 @@ def _in_graph(wrapped, sequences):
     import tensorflow as tf
 
     call = tf.function(lambda x: wrapped(x, training=True))
-    graph = call.get_concrete_function(tf.constant(sequences)).graph.as_graph_def()
-    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
-    return [node.op for node in nodes if "Cudnn" in node.op]
+    traced = call.get_concrete_function(tf.constant(sequences))
+    return [op for op in ops_of(traced) if "Cudnn" in op]
+
+
+def ops_of(traced):
+    """The ops of a function that TensorFlow has traced, bodies of loops and conditionals included."""
+    graph = traced.graph.as_graph_def()
+    bodies = (node for part in graph.library.function for node in part.node_def)
+    return [node.op for node in (*graph.node, *bodies)]
 
 
 def _in_jaxpr(wrapped, sequences):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
+from tests.cudnn import ops_of
 from tests.expected import Draws, expect
 from tests.laws.cases import WIDEST, arrays, is_exact_at_inference, make_wrapper, wrapper_id
 
@@ -84,6 +85,5 @@ def test_mask_groups_are_for_training_alone(monkeypatch):
     mask = tf.TensorSpec(X.shape[:2], "bool")
     for training, calls in ((True, 2), (False, 1)):
         function = tf.function(lambda x, mask, t=training: wrapped(x, mask=mask, training=t))
-        graph = function.get_concrete_function(tf.constant(X), mask).graph.as_graph_def()
-        nodes = [node for part in graph.library.function for node in part.node_def]
-        assert [node.op for node in nodes].count("CudnnRNNV3") == calls
+        traced = function.get_concrete_function(tf.constant(X), mask)
+        assert ops_of(traced).count("CudnnRNNV3") == calls

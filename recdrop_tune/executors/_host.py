@@ -5,70 +5,22 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.executors import _files as files
 from recdrop_tune.executors._follow_up import Tasks
-from recdrop_tune.executors._job import Job, apply_settings, get_parts
+from recdrop_tune.executors._messages import NOT_OPEN, Closed, State
+from recdrop_tune.executors._opening import keep_warnings, losses_of, open_search
 from recdrop_tune.executors._ray import import_ray
-from recdrop_tune.oracle import forget_metrics, supervised
-from recdrop_tune.tracking import (
-    EpochEnded,
-    Event,
-    SearchStarted,
-    TrackingWarning,
-    WorkerLost,
-)
+from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.tracking import EpochEnded, Event, WorkerLost
 from recdrop_tune.tuner import Tuner
-
-MARK = "several-workers"
-"""File in the project folder while several workers are at it."""
-
-NOT_OPEN = "not open"
-"""In the place of an answer: the process has just been started again."""
 
 _LOSSES = 3
 """How many workers may be lost over one trial: then it is the trial that loses them."""
-
-
-@dataclass(frozen=True)
-class State:
-    """What the driver is told of a search.
-
-    Attributes:
-        events: The events that it has not seen.
-        overdue: The workers whose trial takes too long.
-        over: Whether there is nothing left to do.
-        warnings: All that the tracking has warned of.
-    """
-
-    events: list[Event]
-    overdue: list[str]
-    over: bool
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class Closed:
-    """What is known at the end of a search.
-
-    Attributes:
-        experiment_id: MLflow's experiment, if it has all of the search.
-        failure: Why MLflow has not.
-        stopped_by: The failures that ended the search.
-        run_ids: MLflow's run of each trial.
-    """
-
-    experiment_id: str | None = None
-    failure: str | None = None
-    stopped_by: str | None = None
-    run_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 class OracleHost:
@@ -78,7 +30,7 @@ class OracleHost:
     live on, keep their trials. Every request can come twice, for Ray repeats the one during which it died.
 
     Args:
-        folder: The project folder, which holds the file `MARK`.
+        folder: The project folder, which holds the file `_opening.MARK`.
         trial_timeout: Seconds that a trial may take; `None` for any number.
     """
 
@@ -108,62 +60,23 @@ class OracleHost:
         """
         if self._is_open:
             return
-        job = import_ray().get(references[0])
-        self._make(job, again)
-        self._is_open = True
-        for args in self._early:
-            self.emit(*args)
-
-    def hear_warnings(self) -> None:
-        """Keeps what the tracking warns of, to be shown where the search was begun.
-
-        It changes how this process shows warnings, and is for one that does nothing else.
-        """
-        shown = warnings.showwarning
-
-        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, TrackingWarning):
-                self._warnings.append(str(message))
-            shown(message, category, *where, **more)
-
-        warnings.showwarning = show
-
-    def _make(self, job: Job, again: bool) -> None:
-        folder = self._folder
-        mark = folder / MARK
-        if not mark.exists():
-            raise ProjectError(
-                f"The folder `{folder}` cannot be seen where Ray runs the oracle. Give a `directory` on a "
-                "file system that this machine and the head of the cluster share."
-            )
-        apply_settings(job.settings)
-        parts = get_parts(import_ray(), job.parts)
-        self._tuner = job.make_tuner(parts, None)
-        if not mark.exists():
-            raise invalid_argument(
-                "make_tuner",
-                expected="a function that makes a tuner without `overwrite=True`",
-                received="a tuner that deletes its project folder",
-                fix="It is called in each process, and would delete the search that is under way.",
-            )
-        plain = self._tuner.oracle
-        self._oracle = self._tuner.oracle = supervised(plain)
-        self._oracle.hosted, self._oracle.verbose = True, 0
-        self._check_folder()
-        # What Keras Tuner's own oracle has loaded may not add up.
-        if self._oracle is not plain and _is_saved(self._tuner):
-            self._tuner.reload()
-        self._tracking = job.track(parts, self._tuner)
-        self._tracking.goes_on_after_search = True
+        search = open_search(import_ray().get(references[0]), self._folder)
+        self._tuner, self._oracle, self._tracking = search.tuner, search.oracle, search.tracking
         self._told: list[Event] = self._tracking.listen_to_all()
-        self._losses = _losses(self._told)
-        follow_up = job.follow_up(parts)
-        self._tasks = Tasks(follow_up, self._tuner, self._tracking, _LOSSES)
+        self._losses = losses_of(self._told)
+        self._tasks = Tasks(search.follow_up, self._tuner, self._tracking, _LOSSES)
         if again:
             self._oracle.take_back()
             self._since = dict.fromkeys(self._oracle.ongoing_trials, time.monotonic())
             self._tracking.take_over()
         self._tuner.save()
+        self._is_open = True
+        for args in self._early:
+            self.emit(*args)
+
+    def hear_warnings(self) -> None:
+        """Keeps what the tracking warns of, to be shown where the search was begun."""
+        keep_warnings(self._warnings)
 
     def state(self, seen: int) -> State:
         """Says what is new.
@@ -278,9 +191,8 @@ class OracleHost:
             if trial.status != "RUNNING":  # Keras Tuner has raised over it.
                 continue
             trial.status, trial.message = "FAILED", message
-            with contextlib.suppress(
-                RuntimeError
-            ):  # Of Keras Tuner's, if that is one failure too many.
+            # Keras Tuner raises once more if this is one failure too many.
+            with contextlib.suppress(RuntimeError):
                 self._end(trial)
 
     def close(self, status: str) -> Closed:
@@ -294,14 +206,6 @@ class OracleHost:
         mlflow = self._tracking.mlflow
         failure = self._tracking.failure
         return Closed(mlflow.experiment_id, failure, self._stopped_by, mlflow.run_ids)
-
-    def _check_folder(self) -> None:
-        there = Path(self._tuner.project_dir).resolve()
-        if there != self._folder.resolve():
-            raise ProjectError(
-                f"The tuner's folder is `{there}` where Ray runs the oracle, and `{self._folder}` where the "
-                "search was begun. Make the tuner with an absolute `directory`."
-            )
 
     @property
     def _stopped_by(self) -> str | None:
@@ -327,19 +231,3 @@ class OracleHost:
         record = self._tracking.records.trials[event.trial_id]
         known = record.repeats if event.execution else record.epochs
         return (event.execution, event.epoch) in ((each.execution, each.epoch) for each in known)
-
-
-def _is_saved(tuner: Any) -> bool:
-    """Says whether a tuner's folder holds a search."""
-    return Path(tuner.project_dir, f"{tuner.tuner_id}.json").exists()
-
-
-def _losses(history: Sequence[Event]) -> Counter[str | None]:
-    """Counts the workers that were lost over each trial since the search was last begun."""
-    found: Counter[str | None] = Counter()
-    for event in history:
-        if isinstance(event, SearchStarted):
-            found.clear()
-        elif isinstance(event, WorkerLost):
-            found[event.trial_id] += 1
-    return found

@@ -10,24 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
-
-from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.executors._host import MARK, NOT_OPEN, Closed, OracleHost, State
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.executors._job import Job
-from recdrop_tune.executors._ray import NAMESPACE, on_node, original
-from recdrop_tune.executors._resources import (
-    Resources,
-    described,
-    gpus_of_each,
-    host_environment,
-    room,
-    worker_environment,
-)
-from recdrop_tune.executors._worker import Worker
+from recdrop_tune.executors._messages import NOT_OPEN, Closed, State
+from recdrop_tune.executors._opening import MARK
+from recdrop_tune.executors._processes import Processes
+from recdrop_tune.executors._ray import original
+from recdrop_tune.executors._resources import Resources, described, gpus_of_each, room
 from recdrop_tune.tracking import Event, TrackingWarning
-
-Ended = Closed
 
 _POLL_SECONDS = 0.25
 _FAREWELL_SECONDS = 3.0
@@ -35,8 +25,6 @@ _LOGS = "What they printed is in Ray's logs, by default in /tmp/ray/session_late
 _ALARM_SECONDS = 60.0
 _FIRST_DEATHS = 3
 """How many workers may die in a row without having begun a trial: then none ever will."""
-_RESTARTS = 20
-"""How often the oracle's process may die; one that dies whenever it opens the search comes to an end."""
 
 
 @dataclass
@@ -85,7 +73,8 @@ class Team:
                 f"Ray has room for {fits} of {resources.workers} workers now ({described(cluster)}); the "
                 "others start when there is more."
             )
-        self._backend = str(keras.backend.backend())
+        self._mark, self._marked = folder / MARK, False
+        self._processes = Processes(ray, resources, self._gpus)
         self._job = ray.put(job)
         self._show, self._note, self._seen = show, note, seen
         self._alarm: float | None = time.monotonic() + _ALARM_SECONDS
@@ -94,16 +83,35 @@ class Team:
         self._actors: list[Any] = []  # Every one, as errors may keep their handles alive.
         self._started = 0
         self._deaths = 0
-        self._host = self._start_host(folder, name)
+        self._host = self._processes.host(folder, name)
 
-    def run(self) -> None:
-        """Returns when the search is over.
+    def search(self) -> Closed:
+        """Runs the search, from its beginning to its end; returns what the oracle's process knows then.
 
         Raises:
             Exception: What a worker or the oracle has raised.
         """
+        try:
+            self._run()
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                self._close("FAILED", f"{type(error).__name__}: {error}")
+            raise
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._close("KILLED")
+            raise
+        else:
+            return self._close("FINISHED")
+        finally:
+            if self._marked:  # Else it may be another process's.
+                self._mark.unlink(missing_ok=True)
+
+    def _run(self) -> None:
         # Their processes start, and import what they need, while the search is opened.
         actors = [self._make_worker() for _ in range(self._resources.workers)]
+        self._mark.touch()
+        self._marked = True
         self._open(again=False)
         for name, actor in actors:
             self._add(name, actor)
@@ -121,7 +129,7 @@ class Team:
                 return
             self._say_if_none_starts()
 
-    def close(self, status: str, message: str | None = None) -> Closed:
+    def _close(self, status: str, message: str | None = None) -> Closed:
         """Ends all processes, the oracle's last; returns what it knows.
 
         Args:
@@ -222,80 +230,12 @@ class Team:
     def _make_worker(self) -> tuple[str, Any]:
         self._started += 1
         name = f"worker-{self._started}"
-        options = self._ray.remote(Worker).options(
-            num_cpus=self._resources.cpus_per_trial,
-            num_gpus=self._gpus,
-            max_restarts=0,
-            runtime_env={"env_vars": worker_environment(self._backend, self._gpus)},
-        )
-        cpus = self._resources.cpus_per_trial
-        self._actors.append(options.remote(name, self._host, self._job, cpus))
+        self._actors.append(self._processes.worker(name, self._host, self._job))
         return name, self._actors[-1]
 
     def _add(self, name: str, actor: Any) -> None:
         where = actor.where.remote()
         self._members.append(_Member(name, actor, actor.run.remote(), where))
-
-    def _start_host(self, folder: Path, name: str) -> Any:
-        # Where this process is, because that is where the project folder is.
-        node = self._ray.get_runtime_context().get_node_id()
-        options = self._ray.remote(OracleHost).options(
-            name=f"oracle-{name}",
-            namespace=NAMESPACE,
-            num_cpus=0,
-            max_restarts=_RESTARTS,
-            max_task_retries=-1,
-            scheduling_strategy=on_node(node),
-            runtime_env={"env_vars": host_environment(self._backend)},
-        )
-        try:
-            return options.remote(folder, self._resources.trial_timeout)
-        except ValueError as error:
-            raise ProjectError(
-                f"Another process is running the search in `{folder}` on this cluster. Wait for it, or "
-                "end it; of one that was killed Ray takes half a minute to notice."
-            ) from error
-
-
-def run_team(
-    ray: Any,
-    job: Job,
-    resources: Resources,
-    folder: Path,
-    name: str,
-    *,
-    show: Callable[[Event], None],
-    note: Callable[[str], None],
-    seen: int,
-) -> Closed:
-    """Runs a search with several workers, from its beginning to its end; see `Team`.
-
-    Raises:
-        Exception: What a worker or the oracle has raised.
-    """
-    mark = folder / MARK
-    mark.touch()
-    try:
-        team = Team(ray, job, resources, folder, name, show, note, seen)
-    except ProjectError:
-        raise  # The mark is the other process's.
-    except BaseException:
-        mark.unlink()
-        raise
-    try:
-        try:
-            team.run()
-        except Exception as error:
-            with contextlib.suppress(Exception):
-                team.close("FAILED", f"{type(error).__name__}: {error}")
-            raise
-        except BaseException:
-            with contextlib.suppress(Exception):
-                team.close("KILLED")
-            raise
-        return team.close("FINISHED")
-    finally:
-        mark.unlink(missing_ok=True)
 
 
 def _reason(error: Exception) -> str:

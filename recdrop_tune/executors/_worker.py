@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.executors._follow_up import WAIT
-from recdrop_tune.executors._host import NOT_OPEN
 from recdrop_tune.executors._job import Job, apply_settings, get_parts
+from recdrop_tune.executors._messages import NOT_OPEN
 from recdrop_tune.executors._ray import import_ray, original
 from recdrop_tune.executors._remote_oracle import RemoteOracle
 from recdrop_tune.executors._resources import limit_threads

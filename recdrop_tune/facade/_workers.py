@@ -13,12 +13,12 @@ from typing import Any
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.executors import (
-    Ended,
+    Closed,
     FollowUp,
     Job,
     Resources,
+    Team,
     process_settings,
-    run_team,
 )
 from recdrop_tune.facade._baselines import enqueue_baselines
 from recdrop_tune.facade._confirm import ConfirmationPlan
@@ -139,8 +139,8 @@ def search_with_workers(
 
 def run_job(
     ray: Any, resources: Resources, job: Job, folder: Path, listeners: Iterable[Listener]
-) -> Ended:
-    """Runs a job with several workers in a project folder; see `run_team`."""
+) -> Closed:
+    """Runs a job with several workers in a project folder; see `Team`."""
     folder = folder.absolute()
     told = list(listeners)
 
@@ -156,16 +156,14 @@ def run_job(
     seen = len(Journal(folder / FILE).read())
     note: Callable[[str], None] = _say if told else _say_nothing
     try:
-        return run_team(
-            ray, job, resources, folder, actor_name(folder), show=show, note=note, seen=seen
-        )
+        return Team(ray, job, resources, folder, actor_name(folder), show, note, seen).search()
     except RecdropError:
         raise
     except RuntimeError as error:
         if "consecutive failures" not in str(error):
             raise
         # Keras Tuner's own oracles raise it to the worker whose trial was the last of them.
-        return Ended(stopped_by=str(error))
+        return Closed(stopped_by=str(error))
 
 
 def actor_name(folder: Path) -> str:
@@ -173,7 +171,7 @@ def actor_name(folder: Path) -> str:
     return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
 
-def found_elsewhere(tuner: Any, ended: Ended, tracked: Mapping[str, Any]) -> Tracking:
+def found_elsewhere(tuner: Any, ended: Closed, tracked: Mapping[str, Any]) -> Tracking:
     """Has a tuner of this process know what the search has found, and returns its tracking."""
     with contextlib.redirect_stdout(io.StringIO()):
         tuner.reload()

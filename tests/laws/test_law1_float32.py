@@ -10,6 +10,7 @@ from keras import ops
 
 from recdrop_tune.engine._explain import FUSED_CPU, STEP_LOOP
 from recdrop_tune.models import explain
+from tests.cudnn import ops_of
 from tests.expected import Draws, cell_of, directions_of, expect, slope
 from tests.laws.cases import WIDEST, arrays, make_wrapper, wrapper_id
 
@@ -94,9 +95,7 @@ def trace(wrapped, states, mask):
 
 def runs_in_the_fused_op(function):
     """Whether a traced graph holds the fused op, bodies of loops and conditionals included."""
-    graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
-    names = {node.op for node in nodes}
+    names = set(ops_of(function))
     assert not ("BlockLSTM" in names and any("While" in name for name in names))
     return "BlockLSTM" in names
 

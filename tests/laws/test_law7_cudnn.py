@@ -4,6 +4,7 @@ Tracing needs no GPU: Keras is told that there is one, and the graph is looked a
 """
 
 import importlib
+from collections import Counter
 
 import keras
 import pytest
@@ -11,6 +12,7 @@ from keras import ops
 
 from recdrop_tune.wrappers import NativeDropoutWrapper
 from tests.backends import on_tensorflow
+from tests.cudnn import ops_of
 from tests.laws.cases import WIDEST, WRAPPERS, is_exact_at_inference, make_wrapper, wrapper_id
 
 tf = pytest.importorskip("tensorflow")
@@ -43,12 +45,7 @@ def operations(wrapped, *, mask=None, training=True):
         return tape.gradient(loss, [w.value for w in wrapped.trainable_weights])
 
     sequences = tf.TensorSpec((None, None, 2), "float32")
-    graph = step.get_concrete_function(sequences, mask).graph.as_graph_def()
-    nodes = list(graph.node) + [n for f in graph.library.function for n in f.node_def]
-    counts = {}
-    for node in nodes:
-        counts[node.op] = counts.get(node.op, 0) + 1
-    return counts
+    return Counter(ops_of(step.get_concrete_function(sequences, mask)))
 
 
 def groups(wrapper):
