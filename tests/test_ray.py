@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import keras
@@ -23,7 +24,7 @@ from recdrop_tune.executors._host import OracleHost
 from recdrop_tune.facade import ObjectiveNotReportedError
 from recdrop_tune.facade._workers import actor_name
 from recdrop_tune.tracking import TrackingWarning
-from tests.small_search import Failing, build, data
+from tests.small_search import Batches, Failing, build, data
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,34 @@ def test_data_by_a_function(search):
     assert len(result.trials) == 2
     alone = search("alone", train=batches, validation=batches, max_trials=2, workers=None)
     assert len(alone.trials) == 2
+
+
+class Counted(Batches):
+    """Data that leave a file wherever they are sent, and each time."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def __getstate__(self):
+        (self.folder / f"sent {uuid.uuid4()}").touch()
+        return {"folder": self.folder}
+
+    def __setstate__(self, state):
+        self.__init__(state["folder"])
+        (self.folder / f"received {uuid.uuid4()}").touch()
+
+
+@pytest.mark.heavy
+def test_data_are_sent_once(search, tmp_path):
+    """Once into Ray's store, and from there once to each process, however many trials it runs."""
+    folder = tmp_path / "counts"
+    folder.mkdir()
+    result = search(train=Counted(folder), max_trials=8)
+    assert len(result.trials) == 8
+    names = [path.name.split()[0] for path in folder.iterdir()]
+    assert names.count("sent") == 1
+    assert names.count("received") == 3  # The oracle's process and two workers.
 
 
 @pytest.mark.heavy

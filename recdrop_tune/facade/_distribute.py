@@ -25,11 +25,11 @@ from recdrop_tune.executors import (
 )
 from recdrop_tune.facade._checks import check_words
 from recdrop_tune.facade._data import data_of
-from recdrop_tune.facade._search import completed, too_many_failures
+from recdrop_tune.facade._search import completed, progress_lines, too_many_failures
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._workers import found_elsewhere, run_job
 from recdrop_tune.results import TuneResult
-from recdrop_tune.tracking import FILE, Journal, Progress, TrackedOracle, Tracking
+from recdrop_tune.tracking import TrackedOracle, Tracking
 from recdrop_tune.tracking._uris import absolute, resolve_uri
 
 
@@ -127,12 +127,7 @@ class Distributed:
         if isinstance(self.tuner.oracle, TrackedOracle):
             self.tuner = _made(self._make_tuner)  # It has searched before.
         folder = Path(self.tuner.project_dir)
-        listeners = []
-        if self._verbose:
-            history = Journal(folder / FILE).read()
-            listeners = [
-                Progress(epochs=self._verbose > 1, history=history, workers=self._resources.workers)
-            ]
+        listeners = progress_lines(folder, self._verbose, self._resources.workers)
         # By the names that `Model.fit` has for them, as far as it does.
         names = ["x", "y", *(f"argument {number + 3}" for number in range(len(args)))]
         given = dict(zip(names, args, strict=False))

@@ -11,7 +11,7 @@ from typing import Any
 from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.facade._confirm import ConfirmationPlan, confirm
 from recdrop_tune.facade._trials import TrialHyperModel
-from recdrop_tune.tracking import Tracking
+from recdrop_tune.tracking import FILE, Journal, Listener, Progress, Tracking
 from recdrop_tune.tracking._records import readable
 from recdrop_tune.tuner import SearchPlan, make_tuner
 
@@ -40,6 +40,20 @@ def set_up(name: str, plan: SearchPlan, model: TrialHyperModel) -> Any:
             values = ", ".join(f"{name}={value!r}" for name, value in active if value is not None)
             what = f"The model cannot be built with {values or 'no hyperparameters'}"
         raise RecdropError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def progress_lines(folder: Path, verbose: int, workers: int) -> list[Listener]:
+    """Returns who prints the progress of a search: nobody where it is to be silent.
+
+    Args:
+        folder: The project folder.
+        verbose: From 2 on, epochs are printed too.
+        workers: How many trials run at the same time.
+    """
+    if not verbose:
+        return []
+    history = Journal(folder / FILE).read()
+    return [Progress(epochs=verbose > 1, history=history, workers=workers)]
 
 
 @contextlib.contextmanager

@@ -32,12 +32,11 @@ from recdrop_tune.facade._checks import (
 from recdrop_tune.facade._confirm import ConfirmationPlan
 from recdrop_tune.facade._data import data_of, fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
-from recdrop_tune.facade._search import run, set_up, told
+from recdrop_tune.facade._search import progress_lines, run, set_up, told
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade._workers import Search, search_with_workers
 from recdrop_tune.results import TuneResult
-from recdrop_tune.tracking import FILE, Journal, Progress
 from recdrop_tune.tracking._uris import absolute, resolve_uri
 from recdrop_tune.tuner import SearchPlan, as_objectives
 
@@ -218,7 +217,7 @@ def tune(
         )
         made = set_up(tuner, plan, trials)
         project.write(folder, search_id, search)
-        listeners = [_progress(folder, verbose, workers or 1)] if verbose else []
+        listeners = progress_lines(folder, verbose, workers or 1)
         tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
         tracked |= {"space": described, "register_model": register_model}
         tracked["info"] = {**info, **proposals(options, tuner), "workers": workers or 1}
@@ -246,11 +245,6 @@ def tune(
             elsewhere = Search(tuner, bare, batch_size, tuple(fit_kwargs), tracked, confirmation)
             tracking = search_with_workers(ray, resources, elsewhere, parts, listeners, made)
         return TuneResult(made, tracking)
-
-
-def _progress(folder: Path, verbose: int, workers: int) -> Progress:
-    history = Journal(folder / FILE).read()
-    return Progress(epochs=verbose > 1, history=history, workers=workers)
 
 
 def _new_folder(experiment: str) -> Path:
