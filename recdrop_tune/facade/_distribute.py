@@ -25,7 +25,7 @@ from recdrop_tune.executors import (
 )
 from recdrop_tune.facade._checks import check_words
 from recdrop_tune.facade._data import data_of
-from recdrop_tune.facade._search import completed, progress_lines, too_many_failures
+from recdrop_tune.facade._search import completed, too_many_failures, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._workers import found_elsewhere, run_job
 from recdrop_tune.results import TuneResult
@@ -127,12 +127,15 @@ class Distributed:
         if isinstance(self.tuner.oracle, TrackedOracle):
             self.tuner = _made(self._make_tuner)  # It has searched before.
         folder = Path(self.tuner.project_dir)
-        listeners = progress_lines(folder, self._verbose, self._resources.workers)
         # By the names that `Model.fit` has for them, as far as it does.
         names = ["x", "y", *(f"argument {number + 3}" for number in range(len(args)))]
         given = dict(zip(names, args, strict=False))
         spec = _Spec(tuple(given), tuple(kwargs), self._tracked)
-        with connected(self._resources, self._verbose) as ray:
+        workers = self._resources.workers
+        with (
+            connected(self._resources, self._verbose) as ray,
+            watched(folder, self._verbose, workers) as listeners,
+        ):
             parts = put_parts(ray, {"make_tuner": self._make_tuner, **given, **kwargs})
             job = Job(
                 parts,

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.facade._confirm import ConfirmationPlan, confirm
 from recdrop_tune.facade._trials import TrialHyperModel
-from recdrop_tune.tracking import FILE, Journal, Listener, Progress, Tracking
+from recdrop_tune.tracking import FILE, Journal, Listener, Progress, Tracking, live_display
 from recdrop_tune.tracking._records import readable
 from recdrop_tune.tuner import SearchPlan, make_tuner
 
@@ -42,31 +44,38 @@ def set_up(name: str, plan: SearchPlan, model: TrialHyperModel) -> Any:
         raise RecdropError(f"{what}: {type(error).__name__}: {error}") from error
 
 
-def progress_lines(folder: Path, verbose: int, workers: int) -> list[Listener]:
-    """Returns who prints the progress of a search: nobody where it is to be silent.
+@contextlib.contextmanager
+def watched(folder: Path, verbose: int, workers: int) -> Iterator[list[Listener]]:
+    """Has the progress of a search be seen for as long as the block runs.
 
     Args:
         folder: The project folder.
-        verbose: From 2 on, epochs are printed too.
+        verbose: 0 is silent; from 2 on, epochs are printed too.
         workers: How many trials run at the same time.
+
+    Yields:
+        Who is to be told of the events.
     """
     if not verbose:
-        return []
-    history = Journal(folder / FILE).read()
-    return [Progress(epochs=verbose > 1, history=history, workers=workers)]
+        yield []
+        return
+    history, console = Journal(folder / FILE).read(), Console(highlight=False)
+    with live_display(console, history, workers) as display:
+        lines = Progress(console, epochs=verbose > 1, history=history, workers=workers)
+        yield [lines] if display is None else [lines, display]
 
 
 @contextlib.contextmanager
 def told(folder: Path, verbose: int) -> Iterator[None]:
     """Says at the start, and again if the user breaks off, where the search can be gone on with."""
-    line = f'Folder: {folder} (run again with directory="{folder}" to go on)'
+    again = f'run again with directory="{folder}" to go on'
     if verbose:
-        print(line, flush=True)
+        print(f"Folder: {folder} ({again})", flush=True)
     try:
         yield
     except KeyboardInterrupt:
         if verbose:
-            print(line, flush=True)
+            print(f"Broken off. What is finished is kept in {folder}: {again}", flush=True)
         raise
 
 

@@ -32,7 +32,7 @@ from recdrop_tune.facade._checks import (
 from recdrop_tune.facade._confirm import ConfirmationPlan
 from recdrop_tune.facade._data import data_of, fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
-from recdrop_tune.facade._search import progress_lines, run, set_up, told
+from recdrop_tune.facade._search import run, set_up, told, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade._workers import Search, search_with_workers
@@ -217,12 +217,12 @@ def tune(
         )
         made = set_up(tuner, plan, trials)
         project.write(folder, search_id, search)
-        listeners = progress_lines(folder, verbose, workers or 1)
+        stack.enter_context(told(folder, verbose))
+        listeners = stack.enter_context(watched(folder, verbose, workers or 1))
         tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
         tracked |= {"space": described, "register_model": register_model}
         tracked["info"] = {**info, **proposals(options, tuner), "workers": workers or 1}
         confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, None) if confirm else None
-        stack.enter_context(told(folder, verbose))
         if resources is None:
             enqueue_baselines(made.oracle)
             described_data = {

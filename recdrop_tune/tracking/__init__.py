@@ -18,6 +18,7 @@ from recdrop_tune.tracking._hooks import TrackedHyperModel as TrackedHyperModel
 from recdrop_tune.tracking._hooks import TrackedOracle as TrackedOracle
 from recdrop_tune.tracking._journal import FILE as FILE
 from recdrop_tune.tracking._journal import Journal as Journal
+from recdrop_tune.tracking._live import live_display as live_display
 from recdrop_tune.tracking._mlflow import MLflowTracker as MLflowTracker
 from recdrop_tune.tracking._models import check_model_name as check_model_name
 from recdrop_tune.tracking._models import load_flavor as load_flavor
@@ -74,6 +75,7 @@ __all__ = [
     "dataset_inputs",
     "describe_data",
     "has_wrapper",
+    "live_display",
     "load_flavor",
     "log_model",
     "readable",

@@ -1,0 +1,153 @@
+"""How a search stands: what its progress lines and its live display tell."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from recdrop_tune.tracking import _events as events
+from recdrop_tune.tracking._records import QUESTIONS, Records, TrialRecord, asked, has_wrapper
+
+_BASELINE = "none"
+
+
+class Standing:
+    """Folds the events of a search into what is worth telling of it while it runs.
+
+    Args:
+        history: Earlier events of the search, where it goes on.
+        workers: How many trials run at the same time.
+
+    Attributes:
+        records: The trials.
+        search: The search, once it has begun.
+        best: The best trial so far.
+        baseline: The best trial so far that has no dropout.
+        confirming: The last training of the confirmation, once there is one.
+    """
+
+    def __init__(self, history: Iterable[events.Event] = (), workers: int = 1) -> None:
+        self.records = Records()
+        self.search: events.SearchStarted | None = None
+        self.best: TrialRecord | None = None
+        self.baseline: TrialRecord | None = None
+        self.confirming: events.ConfirmationEnded | None = None
+        self._workers = workers
+        for event in history:
+            self.on_event(event)
+
+    def on_event(self, event: events.Event) -> None:
+        """Takes an event in."""
+        self.records.on_event(event)
+        match event:
+            case events.SearchStarted():
+                self.search = event
+                self.confirming = None
+            case events.ConfirmationEnded():
+                self.confirming = event
+            case events.TrialEnded(trial_id=id) if id in self.records.trials:
+                record = self.records.trials[id]
+                self.best = self._better(self.best, record)
+                if has_wrapper(record.hyperparameters, _BASELINE):
+                    self.baseline = self._better(self.baseline, record)
+
+    @property
+    def objective(self) -> str:
+        """Name of the objective."""
+        return self.search.objective if self.search else "objective"
+
+    @property
+    def total(self) -> int | None:
+        """The most trials that are run, where that is known."""
+        return self.search.max_trials if self.search else None
+
+    @property
+    def running(self) -> list[TrialRecord]:
+        """The trials under way, in the order of starts."""
+        return [record for record in self.records.trials.values() if record.ended is None]
+
+    @property
+    def gain(self) -> float | None:
+        """By how much the best trial beats the best one without dropout; `None` if it is that one."""
+        best, baseline = score_of(self.best), score_of(self.baseline)
+        if best is None or baseline is None or self.best is self.baseline:
+            return None
+        return abs(best - baseline)
+
+    def counts(self) -> dict[str, int]:
+        """Counts the trials that are over by how they ended, the most frequent first."""
+        states = Counter(each.ended.status for each in self.records.trials.values() if each.ended)
+        return {state.lower(): number for state, number in states.most_common()}
+
+    def seconds_left(self, now: float) -> float | None:
+        """Estimates how long the trials to come take; `None` before the first one is over.
+
+        Args:
+            now: Wall-clock time: what trials under way have had is not to come any more.
+        """
+        took = [each.seconds for each in self.records.trials.values() if each.seconds]
+        if self.total is None or not took:
+            return None
+        mean = sum(took) / len(took)
+        begun = sum(max(0.0, mean - (now - record.started)) for record in self.running)
+        waiting = max(0, self.total - len(self.records.trials)) * mean
+        return (waiting + begun) / self._workers
+
+    def confirmation_left(self) -> float | None:
+        """Estimates how long the confirmation still takes; `None` while there is none."""
+        if self.confirming is None:
+            return None
+        took = [each.seconds for each in self.records.confirmations]
+        left = max(0, self.confirming.total - len(took))
+        return left * sum(took) / len(took) / self._workers
+
+    def position(self, record: TrialRecord) -> str:
+        """Writes which of how many trials one is."""
+        return f"trial {record.number + 1}" + (f"/{self.total}" if self.total else "")
+
+    def _better(self, one: TrialRecord | None, other: TrialRecord) -> TrialRecord | None:
+        before, score = score_of(one), score_of(other)
+        if score is None:
+            return one
+        sign = -1 if self.search and self.search.direction == "max" else 1
+        return other if before is None or sign * score < sign * before else one
+
+
+def score_of(record: TrialRecord | None) -> float | None:
+    """Returns the score of a trial, if it has one."""
+    return record.ended.score if record and record.ended else None
+
+
+def dropout_of(hyperparameters: Mapping[str, object]) -> str:
+    """Writes which dropout a trial has, where, and how much, layer by layer."""
+    layers = asked(hyperparameters).items()
+    return "; ".join((f"{name} " if name else "") + _words(values) for name, values in layers)
+
+
+def details_of(record: TrialRecord) -> str:
+    """Writes the hyperparameters of a trial that are not the same in every trial."""
+    values = {name: value for name, value in record.hyperparameters.items() if value is not None}
+    names = [name for name in QUESTIONS if name in values]
+    names += [name for name in values if name not in [*names, *record.fixed]]
+    return " ".join(f"{name}={_short(values[name])}" for name in names)
+
+
+def duration(seconds: float) -> str:
+    """Writes a number of seconds as people do: 12s, 2m10s, 3h05m."""
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _words(values: Mapping[str, object]) -> str:
+    named = ("rate", "schedule")
+    words = (f"{key} {value}" if key in named else str(value) for key, value in values.items())
+    return ", ".join(words)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
