@@ -22,7 +22,7 @@ from recdrop_tune.spaces import SearchSpace
 from tests.pages import PAGES, ROOT, blocks, pages_with, run
 
 HEAVY = {"README.md", "docs/index.md", "docs/keras-tuner.md", "docs/search.md"}
-"""Pages that take more than 20 seconds: they search as one does, with 20 trials and more."""
+"""Pages that take more than 20 seconds: they search as one does, with 10 or 20 trials."""
 
 NOT_RUN = {"docs/scaling.md": 4}
 """How many blocks of a page are not run."""
@@ -31,7 +31,7 @@ NOT_RUN = {"docs/scaling.md": 4}
 def given():
     """What a page may use without a word: some of the handwritten digits, and a build function.
 
-    They are few, so that a search of 30 trials takes a minute or two: 32 images to train on, 16 each to
+    They are few, so that a search of 20 trials takes a minute or two: 32 images to train on, 16 each to
     validate and to test.
     """
     import keras
@@ -54,8 +54,9 @@ def given():
 
 def by_page(*languages):
     """Parametrizes a test over the pages with such blocks."""
+    heavy = (pytest.mark.heavy, pytest.mark.timeout(1800))
     params = [
-        pytest.param(page, marks=pytest.mark.heavy if page in HEAVY else ())
+        pytest.param(page, marks=heavy if page in HEAVY else ())
         for page in pages_with(*languages)
     ]
     return pytest.mark.parametrize("page", params)
