@@ -56,8 +56,7 @@ def by_page(*languages):
     """Parametrizes a test over the pages with such blocks."""
     heavy = (pytest.mark.heavy, pytest.mark.timeout(1800))
     params = [
-        pytest.param(page, marks=heavy if page in HEAVY else ())
-        for page in pages_with(*languages)
+        pytest.param(page, marks=heavy if page in HEAVY else ()) for page in pages_with(*languages)
     ]
     return pytest.mark.parametrize("page", params)
 
