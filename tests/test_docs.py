@@ -1,57 +1,115 @@
-"""The code in the documentation runs, block after block."""
+"""The documentation is true where that can be tested: its code runs, its commands and arguments exist.
+
+A block of Python is executed as it stands on the page, after the ones before it and in one namespace
+with them. At the start of a page that namespace holds what `given` makes. A block that cannot run here says
+why in a comment directly before it, `<!-- not run: it needs a cluster -->`, and is counted in `NOT_RUN`.
+"""
 
 import ast
 import inspect
+import os
 import re
-from pathlib import Path
+import shlex
+import subprocess
+import sys
+import tomllib
 
 import pytest
 
 import recdrop_tune
+from recdrop_tune.cli import main
 from recdrop_tune.spaces import SearchSpace
+from tests.pages import PAGES, ROOT, blocks, pages_with, run
 
-DOCS = Path(__file__).parents[1] / "docs"
+HEAVY = {"README.md", "docs/index.md", "docs/keras-tuner.md", "docs/search.md"}
+"""Pages that take more than 20 seconds: they search as one does, with 10 or 20 trials."""
+
+NOT_RUN = {"docs/scaling.md": 4}
+"""How many blocks of a page are not run."""
 
 
-def blocks(name, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", (DOCS / name).read_text(), re.DOTALL | re.M)
+def given():
+    """What a page may use without a word: some of the handwritten digits, and a build function.
+
+    They are few, so that a search of 20 trials takes a minute or two: 32 images to train on, 16 each to
+    validate and to test.
+    """
+    import keras
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    x = (images.reshape(-1, 8, 8) / 16.0).astype("float32")  # 8 rows, one a step, of 8 pixels
+
+    def build(hp):
+        layer = recdrop_tune.dropout_rnn(hp, keras.layers.LSTM(4), space="quick")
+        model = keras.Sequential([keras.Input((8, 8)), layer, keras.layers.Dense(10, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    parts = {"": slice(32), "_val": slice(32, 48), "_test": slice(48, 64)}
+    data = {f"x{name}": x[part] for name, part in parts.items()}
+    data |= {f"y{name}": labels[part] for name, part in parts.items()}
+    return {"__name__": "__main__", "build": build, **data}
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("hypermodels.md", 6), ("search-spaces.md", 1), ("tracking.md", 1)]
+def by_page(*languages):
+    """Parametrizes a test over the pages with such blocks."""
+    heavy = (pytest.mark.heavy, pytest.mark.timeout(1800))
+    params = [
+        pytest.param(page, marks=heavy if page in HEAVY else ()) for page in pages_with(*languages)
+    ]
+    return pytest.mark.parametrize("page", params)
+
+
+# Keras: a model that has not been trained has no slots for Adam's state yet. Scikit-learn: on so few points
+# the fit of Bayesian optimization does not converge.
+@pytest.mark.filterwarnings(
+    "ignore:Skipping variable loading for optimizer",
+    "ignore::sklearn.exceptions.ConvergenceWarning",
 )
-def test_code_runs(name, count, tmp_path, monkeypatch):
+@by_page("python")
+def test_python_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    code = blocks(name, "python")
-    assert len(code) == count
-    names = {}
-    for block in code:
-        exec(block, names)
+    names = given()
+    for block in blocks(page, "python"):
+        if block.reason is None:
+            run(block, names)
 
 
-def test_search_spaces_load(tmp_path):
-    (text,) = blocks("search-spaces.md", "yaml")
-    (tmp_path / "space.yaml").write_text(text)
-    SearchSpace.load(tmp_path / "space.yaml")
+def test_what_is_not_run():
+    """Neither more blocks than these, nor ones that would be marked by a comment that is not understood."""
+    marked = {page: sum(b.reason is not None for b in blocks(page, "python")) for page in PAGES}
+    assert {page: count for page, count in marked.items() if count} == NOT_RUN
+    for page, path in PAGES.items():
+        comments = path.read_text(encoding="utf-8").count("<!-- not run:")
+        assert comments == sum(b.reason is not None for b in blocks(page, "python", "yaml")), page
+
+
+@pytest.mark.parametrize("page", pages_with("yaml"))
+def test_search_spaces_load(page, tmp_path):
+    for block in blocks(page, "yaml"):
+        if block.reason is None:
+            (tmp_path / "space.yaml").write_text(block.code)
+            SearchSpace.load(tmp_path / "space.yaml")
 
 
 def test_every_key_and_preset_is_documented():
-    text = (DOCS / "search-spaces.md").read_text()
+    text = PAGES["docs/search-spaces.md"].read_text()
     for name in (*SearchSpace.model_fields, *SearchSpace.presets()):
         assert re.search(rf"^\| .*`{name}`.* \|", text, re.MULTILINE), name
 
 
-@pytest.mark.parametrize("path", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"]), ids=str)
-def test_arguments_exist(path):
-    """Every call of this package in the documentation has arguments that there are."""
-    for block in blocks(path, "python"):
-        for call in ast.walk(ast.parse(block)):
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_arguments_exist(page):
+    """Every call of this package in the documentation, run or not, has arguments that there are."""
+    for block in blocks(page, "python"):
+        for call in ast.walk(ast.parse(block.code)):
             name = _called(call)
             if name is None:
                 continue
             signature = inspect.signature(getattr(recdrop_tune, name))
-            unknown = {word.arg for word in call.keywords} - set(signature.parameters)
+            unknown = {word.arg for word in call.keywords} - set(signature.parameters) - {None}
             several = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
             assert several or not unknown, f"{name}: {unknown}"
             if name == "tune":  # What `Model.fit` takes is known too.
@@ -65,3 +123,93 @@ def _called(node):
     owner = node.func.value
     ours = isinstance(owner, ast.Name) and owner.id in ("rdt", "recdrop_tune")
     return node.func.attr if ours else None
+
+
+def commands(page):
+    """The commands of a page's shell blocks, as lists of words, without variables that are set before."""
+    for block in blocks(page, "bash", "sh", "shell", "console"):
+        for line in re.sub(r"\\\n", " ", block.code).splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            for command in _split(words, {"&&", "||", ";", "|"}):
+                while command and re.match(r"\w+=", command[0]):
+                    command = command[1:]
+                if command:
+                    yield command
+
+
+def _split(words, signs):
+    """Splits a list of words at these."""
+    part = []
+    for word in words:
+        if word in signs:
+            yield part
+            part = []
+        else:
+            part.append(word)
+    yield part
+
+
+COMMANDS = [
+    pytest.param(command, id=f"{page}: {' '.join(command)[:60]}")
+    for page in pages_with("bash", "sh", "shell", "console")
+    for command in commands(page)
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_exist(command):
+    """Commands of this package, scripts and their options, files, extras: they are what a page says."""
+    program = command[0].rpartition("/")[2]
+    if program == "recdrop-tune":
+        _check_own(command[1:])
+    for word in command[1:]:
+        if re.fullmatch(r"[\w.-]+(/[\w.-]+)+\.\w+", word.rpartition("=")[2]):
+            assert (ROOT / word.rpartition("=")[2]).is_file(), word
+        for extras in re.findall(r"^(?:recdrop-tune|\.)\[([\w,-]+)\]$", word):
+            assert set(extras.split(",")) <= EXTRAS
+    script = next((word for word in command[1:] if word.endswith(".py")), None)
+    if program.startswith("python") and script and (ROOT / script).is_file():
+        source = (ROOT / script).read_text()
+        for option in command[command.index(script) + 1 :]:
+            assert not option.startswith("-") or f'"{option.partition("=")[0]}"' in source, option
+
+
+EXTRAS = set(
+    tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+)
+
+
+def _check_own(words):
+    """A command line of `recdrop-tune`: click parses it, and nothing is carried out."""
+    if words[:1] in (["--help"], ["--version"]):
+        return
+    command = main.commands[words[0]]
+    with command.context_class(command, info_name=words[0]) as context:
+        command.make_parser(context).parse_args([word for word in words[1:] if word != "--help"])
+
+
+@pytest.mark.heavy
+def test_the_site_builds_and_asks_nobody_else(tmp_path):
+    """Strictly, without a warning; and a browser would fetch nothing from another server for it."""
+    pytest.importorskip("mkdocs", reason="needs the extra `docs`")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    pages = [path for path in (tmp_path / "site").rglob("*.html") if path.name != "404.html"]
+    assert len(pages) == len(list(ROOT.glob("docs/**/*.md")))
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        fetched = re.findall(
+            r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"?([^\s\">]+)", text
+        )
+        assert fetched
+        assert not [url for url in fetched if "//" in url], path
+        assert "<h1" in text, path
+    assert (
+        len((tmp_path / "site/api/search.html").read_text()) > 20_000
+    )  # The docstrings are there.

@@ -1,0 +1,64 @@
+"""What reads well on GitHub reads well in the site too.
+
+Links out of `docs/`: on GitHub `../examples/quickstart.py` is the file in the repository; the site holds
+a copy of it in `files/`. A link to a folder becomes plain text, for a site without a server cannot list one.
+
+A comment `<!-- README.md: ## Heading -->` is replaced by that section of the README.
+"""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parents[2]
+LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>\.\./[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+
+SECTION = re.compile(r"<!-- README\.md: (?P<heading>## .+?) -->")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Adds the files that pages link to outside of `docs/`."""
+    for page in files.documentation_pages():
+        for link in LINK.finditer(page.content_string):
+            source = _outside(page.src_uri, link["target"])
+            if source is None or not (ROOT / source).is_file():
+                continue
+            copy = f"files/{source}"
+            if files.get_file_from_path(copy) is None:
+                added = File.generated(config, copy, abs_src_path=str(ROOT / source))
+                files.append(added)
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Points links at those copies."""
+
+    def rewritten(link: re.Match[str]) -> str:
+        source = _outside(page.file.src_uri, link["target"])
+        if source is None or not (ROOT / source).exists():
+            return link[0]  # MkDocs says what is wrong with it.
+        if (ROOT / source).is_dir():
+            return link["text"]
+        to = posixpath.relpath(f"files/{source}", posixpath.dirname(page.file.src_uri) or ".")
+        return f"[{link['text']}]({to})"
+
+    return LINK.sub(rewritten, SECTION.sub(lambda found: section_of(found["heading"]), markdown))
+
+
+def section_of(heading: str) -> str:
+    """A section of the README, with its links as seen from `docs/`."""
+    _, found, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(f"{heading}\n")
+    if not found:
+        raise PluginError(f"README.md has no section {heading!r}.")
+    text = heading + "\n" + rest.partition("\n## ")[0]
+    return re.sub(r"\]\((?!https?:|#)(docs/)?", lambda m: "](" if m[1] else "](../", text)
+
+
+def _outside(page: str, target: str) -> str | None:
+    """The path from the repository's root, if a link leads out of `docs/`."""
+    path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), target))
+    return None if path.startswith(("..", "docs/")) or path == "docs" else path
