@@ -73,9 +73,9 @@ def told(folder: Path, verbose: int) -> Iterator[None]:
         print(f"Folder: {folder} ({again})", flush=True)
     try:
         yield
-    except KeyboardInterrupt:
-        if verbose:
-            print(f"Broken off. What is finished is kept in {folder}: {again}", flush=True)
+    except KeyboardInterrupt as interrupt:
+        # Printed, it would stand above a long traceback.
+        interrupt.add_note(f"Broken off. What is finished is kept in {folder}: {again}")
         raise
 
 

@@ -1,0 +1,208 @@
+"""The display of a search that is under way."""
+
+import io
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from recdrop_tune.tracking import (
+    ConfirmationEnded,
+    EpochEnded,
+    Journal,
+    SearchEnded,
+    SearchStarted,
+    TrialEnded,
+    TrialStarted,
+    live_display,
+)
+from recdrop_tune.tracking._live import LiveDisplay
+from tests.terminal import Terminal
+
+ROOT = Path(__file__).parents[1]
+
+
+def started(direction="min", **more):
+    return SearchStarted(
+        search_id="a",
+        name="n",
+        experiment="speech",
+        tuner="t",
+        objective="val_loss",
+        direction=direction,
+        max_trials=20,
+        info={"epochs": 30},
+        time=0.0,
+        **more,
+    )
+
+
+def trial(number, time, **values):
+    return TrialStarted(trial_id=str(number), number=number, hyperparameters=values, time=time)
+
+
+def ended(number, time, status="COMPLETE", score=None):
+    return TrialEnded(trial_id=str(number), status=status, score=score, time=time)
+
+
+def epoch(number, epoch, execution=0, **metrics):
+    return EpochEnded(
+        trial_id=str(number), epoch=epoch, metrics=metrics, seconds=1.0, execution=execution
+    )
+
+
+DROPPED = {"wrapper": "recurrent", "placement": "input+recurrent", "rate": 0.3}
+
+
+def drawn(*events, workers=1, width=120):
+    display = LiveDisplay(workers=workers)
+    for event in events:
+        display.on_event(event)
+    out = io.StringIO()
+    Console(file=out, width=width).print(display.draw())
+    return out.getvalue()
+
+
+def test_nothing_is_shown_before_the_search():
+    assert drawn().strip() == ""
+
+
+def test_what_is_shown(monkeypatch):
+    monkeypatch.setattr("recdrop_tune.tracking._live.time.time", lambda: 250.0)
+    text = drawn(
+        started(),
+        trial(0, 0.0, wrapper="none"),
+        ended(0, 100.0, score=0.5),
+        trial(1, 100.0, **DROPPED),
+        ended(1, 180.0, score=0.375),
+        trial(2, 180.0, wrapper="zoneout", rate=0.2),
+        ended(2, 240.0, status="PRUNED"),
+        trial(3, 240.0, wrapper="none"),
+        epoch(3, 11, loss=0.25, val_loss=0.75, accuracy=0.9),
+    )
+    lines = [line.strip("│ \n") for line in text.splitlines()]
+    assert "speech" in lines[0]
+    # A trial takes 80 s in the mean: 70 s of this one, and 16 to come.
+    assert lines[1].startswith("trial 4/20")
+    assert lines[1].split()[-6:] == ["2", "complete", "1", "pruned", "22m30s", "left"]
+    assert lines[2] == "best val_loss 0.3750  recurrent, input+recurrent, rate 0.3  trial 2"
+    assert lines[3] == "gain 0.1250 over no dropout, 0.5000"
+    assert lines[4] == "now  trial 4  wrapper=none  epoch 12/30  loss 0.2500  val_loss 0.7500"
+
+
+def test_no_gain_yet():
+    text = drawn(
+        started("max"),
+        trial(0, 0.0, wrapper="none"),
+        ended(0, 9.0, score=0.5),
+        trial(1, 9.0, **DROPPED),
+        ended(1, 10.0, score=0.4),
+    )
+    assert "none yet: no dropout is best, 0.5000" in text
+
+
+def test_several_workers():
+    running = [trial(number, 0.0, **DROPPED) for number in range(10)]
+    text = drawn(started(), *running, epoch(0, 2, execution=1, loss=1.0), workers=10)
+    assert (
+        "trial 1  wrapper=recurrent placement=input+recurrent rate=0.3  training 2 epoch 3/30"
+        in (text)
+    )
+    assert text.count("building") == 7
+    assert "and 2 more" in text
+
+
+def test_the_confirmation():
+    confirmed = ConfirmationEnded(
+        trial_id="0", repeat=0, seed=1, score=0.5, seconds=10.0, total=5, time=20.0
+    )
+    text = drawn(started(), trial(0, 0.0, wrapper="none"), ended(0, 9.0, score=0.5), confirmed)
+    assert "confirming 1/5" in text
+    assert "40s left" in text
+
+
+def test_brackets_are_text():
+    assert "wrapper=[red]none" in drawn(started(), trial(0, 0.0, wrapper="[red]none"))
+
+
+@pytest.mark.parametrize(
+    ("terminal", "variables", "shown"),
+    [
+        (True, {"TERM": "xterm"}, True),
+        (False, {"TERM": "xterm"}, False),
+        (True, {"TERM": "dumb"}, False),
+        (True, {"TERM": "xterm", "CI": "true"}, False),
+    ],
+)
+def test_where_it_is_shown(terminal, variables, shown, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    with live_display(console) as display:
+        assert (display is not None) == shown
+    if not shown:
+        assert console.file.getvalue() == ""
+
+
+SEARCH = """
+import numpy as np, keras
+import recdrop_tune as rdt
+class Talking(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 3:
+            print("said by a callback")
+x, y = np.random.default_rng(0).random((64, 5, 3)), np.arange(64) % 2
+rdt.tune((x, y), (x, y), max_trials=50, epochs=40, seed=0, directory="p", callbacks=[Talking()])
+"""
+
+
+@pytest.mark.heavy
+def test_a_terminal_and_its_ctrl_c(tmp_path):
+    """The display stays below what is printed; Ctrl-C ends the search cleanly, and says how to go on."""
+    environment = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with Terminal(SEARCH, tmp_path, **environment) as terminal:
+        lines = terminal.wait_for(
+            lambda lines: (
+                any("│ trial 3/50" in line for line in lines)
+                and any("│ now  trial 3" in line and "/40" in line for line in lines)
+            )
+        )
+        top = next(number for number, line in enumerate(lines) if line.startswith("╭"))
+        above, below = lines[:top], lines[top:]
+        assert [line.split()[1] for line in above if line.startswith("trial")] == ["1/50", "2/50"]
+        assert "said by a callback" in above
+        assert {line[0] for line in below[1:-1]} == {"│"}
+        assert below[-1].startswith("╰")
+        terminal.press(b"\x03")
+        lines = terminal.rest()
+    assert terminal.process.returncode == -signal.SIGINT
+    said = 'Broken off. What is finished is kept in p: run again with directory="p" to go on'
+    assert lines[-2:] == ["KeyboardInterrupt", said]
+    assert not any(line.startswith(("╭", "│", "╰")) for line in lines)
+    events = Journal(tmp_path / "p" / "events.jsonl").read()
+    assert isinstance(events[-1], SearchEnded)
+    assert events[-1].status == "KILLED"
+
+
+@pytest.mark.heavy
+def test_a_notebook(tmp_path, monkeypatch):
+    """One panel in the output of the cell, which is drawn anew, beside the line of each trial."""
+    import nbclient
+    import nbformat
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    code = SEARCH.replace("max_trials=50, epochs=40", "max_trials=2, epochs=5")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    client = nbclient.NotebookClient(notebook, timeout=200, kernel_name="python3")
+    client.execute(cwd=os.fspath(tmp_path))
+    outputs = notebook.cells[0].outputs
+    raw = [output.get("text") or output["data"]["text/plain"] for output in outputs]
+    texts = [Text.from_ansi(text).plain for text in raw]
+    (panel,) = [text for text in texts if "recdrop-tune" in text and "2 complete" in text]
+    assert "trial 2/2" in panel
+    lines = [line for text in texts if text != panel for line in text.splitlines()]
+    assert [line.split()[1] for line in lines if line.startswith("trial")] == ["1/2", "2/2"]
