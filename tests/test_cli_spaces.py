@@ -54,7 +54,7 @@ def test_a_file_is_shown(good):
 def test_a_space_of_one_configuration(tmp_path):
     (tmp_path / "one.yaml").write_text("wrapper: recurrent\nplacement: input\nrate: 0.1\n")
     shown = called("show", tmp_path / "one.yaml").output
-    assert shown.startswith("# 1 configuration of 0 hyperparameters\nwrapper: recurrent\n")
+    assert shown.startswith("# 1 configuration of 0 hyperparameters\n{wrapper: recurrent,")
 
 
 def test_a_preset_that_is_misspelt():

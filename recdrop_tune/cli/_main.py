@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from recdrop_tune.cli._report import report
 from recdrop_tune.cli._spaces import spaces
 from recdrop_tune.cli._sync import sync
 from recdrop_tune.cli._ui import ui
@@ -15,6 +16,7 @@ def main() -> None:
     """Finds which recurrent dropout, where, and how much."""
 
 
+main.add_command(report)
 main.add_command(spaces)
 main.add_command(sync)
 main.add_command(ui)
