@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from recdrop_tune.cli._report import report
+from recdrop_tune.cli._run import run
 from recdrop_tune.cli._spaces import spaces
 from recdrop_tune.cli._sync import sync
 from recdrop_tune.cli._ui import ui
@@ -17,6 +18,7 @@ def main() -> None:
 
 
 main.add_command(report)
+main.add_command(run)
 main.add_command(spaces)
 main.add_command(sync)
 main.add_command(ui)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -18,6 +19,8 @@ def load_quietly(*modules: str) -> None:
         *modules: Their names.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Each structure that a search tries is traced anew: that is no news, and in the middle of its lines.
+    logging.getLogger("tensorflow").addFilter(_is_news)
     if "tensorflow" in sys.modules:
         return
     sys.stderr.flush()
@@ -36,3 +39,7 @@ def load_quietly(*modules: str) -> None:
             if not loaded:
                 said.seek(0)
                 os.write(2, said.read())
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
