@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from recdrop_tune.cli._doctor import doctor
 from recdrop_tune.cli._report import report
 from recdrop_tune.cli._run import run
 from recdrop_tune.cli._spaces import spaces
@@ -17,6 +18,7 @@ def main() -> None:
     """Finds which recurrent dropout, where, and how much."""
 
 
+main.add_command(doctor)
 main.add_command(report)
 main.add_command(run)
 main.add_command(spaces)
