@@ -159,7 +159,7 @@ def test_cudnn_is_used_or_said_to_be_out_of_reach():
     reasons = [_doctor_checks.cudnn_failure(kind) for kind in kinds]
     if gpu_in_sight():
         assert reasons == ["", ""]
-        assert "LSTM and GRU train on cuDNN" in check.text
+        assert "LSTM and GRU run on cuDNN" in check.text
     else:
         assert all("cudnn" in reason.lower() for reason in reasons), reasons
         assert "sees no GPU" in check.text

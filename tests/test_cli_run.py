@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -304,6 +305,25 @@ def test_every_argument_that_a_file_can_say_is_a_key_with_the_default_of_tune():
     for name, field in RunConfig.model_fields.items():
         if name in parameters and name != "callbacks":
             assert field.default == parameters[name].default, name
+
+
+def test_the_example_of_the_documentation(place):
+    """Its files are read out of the page, and run; every key is in its table."""
+    text = (Path(rdt.__file__).parents[1] / "docs" / "cli.md").read_text()
+    (config,), (code,) = (
+        re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.M)
+        for language in ("yaml", "python")
+    )
+    sys.modules.pop("my_data", None)
+    (place / "my_data.py").write_text(code)
+    options = ["--max-trials", "1", "--epochs", "1", "--directory", "shown"]
+    done = called(place, config, *options)
+    assert done.exit_code == 0, done.output
+    assert "1 trials, 1 complete." in done.output
+    assert rdt.TuneResult.load("shown").experiment == "digits"
+    table = text.partition("### Keys")[2]
+    for name in RunConfig.model_fields:
+        assert re.search(rf"^\| .*`{name}`.* \|", table, re.M), name
 
 
 def test_ctrl_c_ends_it_with_130(place):

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -32,6 +33,11 @@ def test_every_preset_has_a_line():
     assert quick.endswith(f"  {number} configurations of 3 hyperparameters")
     (lstm,) = (line for line in lines if line.startswith("lstm"))
     assert lstm.endswith("6 hyperparameters, a continuum (a range without a step)")
+
+
+def test_the_list_is_that_of_the_documentation():
+    page = Path(__file__).parents[1] / "docs" / "cli.md"
+    assert called("list").output in page.read_text()
 
 
 @pytest.mark.parametrize("name", SearchSpace.presets())

@@ -12,13 +12,12 @@ from pydantic import (
     Tag,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 
 def _named(text: str) -> str:
     module, _, name = text.partition(":")
     if not all(part.isidentifier() for part in [*module.split("."), *name.split(".")]):
-        raise PydanticCustomError("reference", "`module:function`, such as `data:load`")
+        raise ValueError("`module:function`, such as `data:load`")
     return text
 
 
@@ -127,9 +126,7 @@ class RunConfig(_Strict):
     @model_validator(mode="after")
     def _one_space(self) -> Self:
         if self.hypermodel is not None and "space" in self.model_fields_set:
-            raise PydanticCustomError(
-                "space", "no `space` beside a `hypermodel`, which has its own"
-            )
+            raise ValueError("no `space` beside a `hypermodel`, which has its own")
         return self
 
     def given(self) -> dict[str, Any]:

@@ -136,9 +136,11 @@ def _line(lines: Lines, keys: Keys) -> int:
 def _problem(path: Path, lines: Lines, error: Any) -> tuple[int, str]:
     """Words one problem; its line comes first."""
     keys = tuple(part for part in error["loc"] if not str(part).startswith("<"))
-    if error["type"] == "space":
-        keys = ("space",)
-    text = _worded(error["type"], keys, error["input"], error["msg"])
+    said = error["msg"].removeprefix("Value error, ")
+    if keys:
+        text = _worded(error["type"], keys, error["input"], said)
+    else:  # What is said of several keys together is about this one.
+        keys, text = ("space",), f"expected {said}."
     return _line(lines, keys), f"{located(path, lines, keys)}: {text}"
 
 
@@ -151,8 +153,6 @@ def _worded(kind: str, keys: Keys, value: object, said: str) -> str:
         return f"invalid key `{name}`. {near or 'Expected one of ' + ', '.join(known) + '.'}"
     if kind == "missing":
         return f"the key `{name}` is missing. {_HINTS.get(name, '')}".rstrip()
-    if kind == "space":
-        return f"expected {said}."
     forms = _FORMS if len(keys) == 1 else _ITEMS
     form = forms.get(str(keys[0])) if kind in ("model_type", "dict_type") else None
     expected = form or _EXPECTED.get(kind, said)

@@ -18,10 +18,11 @@ _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 @click.option("--no-timing", is_flag=True, help="Leave out the timing of training steps.")
 @click.pass_context
 def doctor(context: click.Context, uri: str | None, no_timing: bool) -> None:
-    """Checks what a search needs: a line a check, ok, warn or fail, and what to do.
+    """Checks what a search needs on this machine.
 
-    Looks at the versions, the GPUs, cuDNN, the store of MLflow's runs, Ray and the current folder, and
-    times training steps. Nothing is changed. The exit code is 1 if a check fails.
+    A line a check: ok, warn or fail, and what to do. Looks at the versions, the GPUs, cuDNN, the store of
+    MLflow's runs, Ray and the current folder, and times training steps. Nothing is changed.
+    The exit code is 1 if a check fails.
     """
     be_quick_and_quiet()
     failed = False

@@ -84,7 +84,7 @@ def cudnn() -> Check:
         fix += "`pip install 'recdrop-tune[gpu]'` in a fresh environment."
         return Check(FAIL, f"Keras's {backend} backend cannot use cuDNN: {text}", fix)
     names = " and ".join(kind.__name__ for kind in kinds)
-    return Check(OK, f"{names} train on cuDNN, from Keras's {backend} backend")
+    return Check(OK, f"{names} run on cuDNN, from Keras's {backend} backend")
 
 
 def cudnn_failure(kind: Callable[..., Any]) -> str:

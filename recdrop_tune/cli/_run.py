@@ -21,11 +21,11 @@ _CTRL_C = 130
 @click.option("--workers", type=int, help="How many trials run at the same time (extra `ray`).")
 @click.option("--verbose", type=int, help="0: silent, 1: a line a trial, 2: a line an epoch too.")
 def run(config: Path, **options: Any) -> None:
-    """Runs the search that CONFIG.yaml describes, and prints what it found.
+    """Runs the search that a YAML file describes.
 
-    The file names functions of yours, as `module:function`, which are looked for in its folder first, and
-    are run: treat it like a script. An option goes before what the file says. Broken off, the search
-    goes on with `--directory` and the folder that was printed.
+    It prints its progress and what it found. The file names functions of yours, as `module:function`,
+    which are looked for in its folder first, and are run: treat it like a script. An option goes before
+    what the file says. Broken off, the search goes on with `--directory` and the folder that was printed.
     """
     try:
         click.echo(_found(config, {k: v for k, v in options.items() if v is not None}))

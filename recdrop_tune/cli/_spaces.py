@@ -29,10 +29,10 @@ def list_presets() -> None:
 @spaces.command()
 @click.argument("space", metavar="NAME_OR_FILE")
 def show(space: str) -> None:
-    """Prints a search space as YAML, with what it counts to as a comment.
+    """Prints a search space as YAML.
 
-    NAME_OR_FILE is a preset, or a file that ends in .yaml or .yml. What is printed is a search space
-    again: sent to a file, it is a start for one of your own.
+    What it counts to is a comment. NAME_OR_FILE is a preset, or a file that ends in .yaml or .yml. What is
+    printed is a search space again: sent to a file, it is a start for one of your own.
     """
     from recdrop_tune.errors import SearchSpaceError
     from recdrop_tune.spaces import SearchSpace
@@ -52,9 +52,10 @@ def show(space: str) -> None:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.pass_context
 def validate(context: click.Context, files: tuple[str, ...]) -> None:
-    """Checks search spaces: a line for each FILE, and exit code 1 if one of them is not valid.
+    """Checks search spaces.
 
-    What is wrong is said in full, all of it at once.
+    A line for each FILE, and exit code 1 if one of them is not valid. What is wrong is said in full, all of
+    it at once.
     """
     from pathlib import Path
 
