@@ -9,6 +9,7 @@ from pathlib import Path
 import keras_tuner as kt
 import pytest
 
+import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results._report._page import page
@@ -236,7 +237,7 @@ def check_documented(names, folder):
 
 def test_the_examples_of_the_documentation_run(planted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    check_documented({"result": planted}, tmp_path)
+    check_documented({"result": planted, "rdt": rdt}, tmp_path)
 
 
 @pytest.mark.heavy

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import click
 
+from recdrop_tune.cli._doctor import doctor
+from recdrop_tune.cli._report import report
+from recdrop_tune.cli._run import run
+from recdrop_tune.cli._spaces import spaces
 from recdrop_tune.cli._sync import sync
 from recdrop_tune.cli._ui import ui
 
@@ -14,5 +18,9 @@ def main() -> None:
     """Finds which recurrent dropout, where, and how much."""
 
 
+main.add_command(doctor)
+main.add_command(report)
+main.add_command(run)
+main.add_command(spaces)
 main.add_command(sync)
 main.add_command(ui)

@@ -39,7 +39,13 @@ def search_in(folder: Path) -> Any:
     """
     from recdrop_tune.tracking import Journal, SearchStarted
 
-    begun = [e for e in Journal(folder / EVENTS).read() if isinstance(e, SearchStarted)]
+    try:
+        events = Journal(folder / EVENTS).read()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise click.ClickException(
+            f"{folder / EVENTS} is damaged, or another program's: {type(error).__name__}: {error}"
+        ) from None
+    begun = [event for event in events if isinstance(event, SearchStarted)]
     if not begun:
         raise click.ClickException(f"No search has been started in {folder}.")
     return begun[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -19,6 +19,7 @@ from recdrop_tune.results._importances import importances
 from recdrop_tune.results._pareto import objectives_named, pareto_front
 from recdrop_tune.results._plots import figures, view_of
 from recdrop_tune.results._report import write_report
+from recdrop_tune.results._stored import stored_search
 from recdrop_tune.results._summary import summary
 from recdrop_tune.tracking import Tracking
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
@@ -41,6 +42,26 @@ class TuneResult:
 
     tuner: Any
     tracking: Tracking
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Self:
+        """Reads the result of a search from its project folder, where the script that ran it is not needed.
+
+        The search may have ended, been broken off, or be running still; then this is its state now. Nothing
+        is written, and no code of the folder is run: it is JSON. All is there but the models, of which the
+        best one is in the folder's `result/`, and what MLflow knows (`mlflow_run_id`, `ui_url`).
+
+        Args:
+            directory: The project folder.
+
+        Raises:
+            ProjectError: The folder holds no search, or what it holds is damaged.
+
+        Example:
+            >>> result = TuneResult.load("recdrop_runs/speech")
+            >>> result.report("speech.html")
+        """
+        return cls(*stored_search(Path(directory)))
 
     @cached_property
     def trials(self) -> pd.DataFrame:

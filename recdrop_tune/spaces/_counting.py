@@ -36,6 +36,10 @@ class Counter:
         """Returns how many configurations were registered, `None` where there is a continuum."""
         return self._count(0, {})
 
+    def searched(self) -> list[str]:
+        """Lists the names of what was registered with more than one value, in order, each once."""
+        return list(dict.fromkeys(noted.name for noted in self._noted if noted.size != 1))
+
     def _count(self, start: int, values: dict[str, Any]) -> int | None:
         """Counts what the hyperparameters from `start` on can be, given the values of the others."""
         parents = {name for noted in self._noted for name, _ in noted.conditions}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -14,31 +13,7 @@ import yaml
 
 from recdrop_tune.errors import SearchSpaceError
 from recdrop_tune.spaces._report import suggestion
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key written twice and reads `1e-3` as a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Builds a mapping; PyYAML itself would silently keep the last of two equal keys."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key `{key.value}` is there twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# PyYAML follows YAML 1.1, in which `1e-3` is a string; YAML 1.2 and the user mean the number.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"),
-    list("-+0123456789"),
-)
+from recdrop_tune.spaces._yaml import parse
 
 
 def preset_folder() -> Any:
@@ -105,7 +80,7 @@ def _preset(name: str) -> Mapping[Any, Any]:
 
 def _parse(text: str, where: str) -> Mapping[Any, Any]:
     try:
-        data = yaml.load(text, Loader=_Loader)
+        data, _ = parse(text, where)
     except yaml.YAMLError as error:
         raise SearchSpaceError(
             f"Invalid value received for argument `space`. Expected {where} to hold valid YAML. "

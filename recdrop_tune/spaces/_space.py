@@ -19,6 +19,7 @@ from recdrop_tune.spaces._sampling import (
     DropoutSample,
     Group,
     Sample,
+    plain_names,
     sample_dropout,
 )
 from recdrop_tune.spaces._schema import space_schema
@@ -198,6 +199,17 @@ class SearchSpace(BaseModel):
         counter = Counter()
         self.sample(counter, embedding=True)
         return counter.count()
+
+    def searched(self) -> list[str]:
+        """Lists the hyperparameters that have more than one value, as tables name them.
+
+        Example:
+            >>> SearchSpace(wrapper=["none", "recurrent"], placement="recurrent", rate=0.3).searched()
+            ['wrapper']
+        """
+        counter = Counter()
+        self.sample(counter, embedding=True)
+        return list(plain_names(dict.fromkeys(counter.searched())))
 
     def _sample_field(self, hp: Any, key: str) -> Any:
         value = getattr(self, key)

@@ -36,6 +36,7 @@ class SearchStarted(Event):
         tuner: Class of the tuner.
         objective: Name of the objective.
         direction: `"min"` or `"max"`.
+        objectives: The directions of all objectives by name, where there are several.
         max_trials: The most trials that are run.
         space: The search space as YAML, where it is known.
         tracking_uri: Where MLflow's runs are, without credentials.
@@ -56,6 +57,7 @@ class SearchStarted(Event):
     tracking_uri: str | None = None
     data: list[dict[str, Any]] = field(default_factory=list)
     register_model: str | None = None
+    objectives: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

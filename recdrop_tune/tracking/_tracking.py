@@ -152,7 +152,9 @@ class Tracking:
         self._under_way = True
         atexit.register(self._close_at_exit)
         self._make_up_for_a_kill()
-        objective = objectives(self._oracle.objective)[0]
+        goals = objectives(self._oracle.objective)
+        objective = goals[0]
+        several = {each.name: each.direction for each in goals} if len(goals) > 1 else {}
         self._dispatcher.emit(
             events.SearchStarted(
                 search_id=self.search_id,
@@ -161,6 +163,7 @@ class Tracking:
                 tuner=_tuner_name(self._tuner, self._oracle),
                 objective=objective.name,
                 direction=objective.direction,
+                objectives=several,
                 max_trials=self._oracle.max_trials,
                 space=self.space,
                 tracking_uri=absolute(self.tracking_uri),

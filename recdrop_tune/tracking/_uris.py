@@ -19,7 +19,7 @@ HIDDEN = "***"
 # Databricks' names need no slashes: `databricks`, `databricks-uc`, `uc:...`.
 _URI = re.compile(r"[\w+.-]+://|databricks(-uc)?$|uc(:|$)")
 
-_PORTS = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
+PORTS = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
 
 
 def resolve_uri(tracking_uri: str | None) -> str:
@@ -115,5 +115,5 @@ def _database(uri: str) -> tuple[object, ...] | None:
     if dialect in ("http", "https", "sqlite", ""):
         return None
     host = {"127.0.0.1": "localhost"}.get(parts.hostname or "localhost", parts.hostname)
-    port = parts.port or _PORTS.get(dialect)
+    port = parts.port or PORTS.get(dialect)
     return (dialect, host or "localhost", port, parts.path.strip("/"))

@@ -1,0 +1,168 @@
+"""Reads a configuration, and says what is wrong with it, and on which line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from recdrop_tune.cli._config import DataFunctions, Goal, RunConfig
+from recdrop_tune.errors import SearchSpaceError
+from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.spaces._reading import read_fields
+from recdrop_tune.spaces._report import Report, suggestion
+from recdrop_tune.spaces._yaml import parse
+
+_EXPECTED = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "model_type": "a mapping",
+    "literal_error": "min or max",
+}
+Keys = tuple[str | int, ...]
+Lines = Mapping[Keys, int]
+
+_MAPPINGS: dict[str, type[BaseModel]] = {"data": DataFunctions, "objective": Goal}
+_ARGUMENTS = {"train": "data", "validation": "data", "test": "data"}
+"""Arguments of `tune` that have another name in a configuration."""
+
+
+_OBJECTIVE = re.compile(r"Pass keras_tuner\.Objective\('(.*?)', direction='min'\) or 'max'\.")
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A configuration that has been read.
+
+    Attributes:
+        path: The file.
+        config: What it says, options of the command line included.
+        lines: The line of each key.
+        options: The keys that the command line has said.
+    """
+
+    path: Path
+    config: RunConfig
+    lines: Lines
+    options: frozenset[str] = field(default=frozenset())
+
+    def where(self, *keys: str | int) -> str:
+        """Names the file and the line of a key.
+
+        Example:
+            >>> file.where("data", "train")
+            'search.yaml, line 3'
+        """
+        return located(self.path, self.lines, keys)
+
+    def explained(self, message: str) -> str:
+        """Puts the place in front of an error of `tune` that names one of its arguments."""
+        message = _OBJECTIVE.sub(r"Write `objective: {name: \1, direction: min}`, or max.", message)
+        found = re.search(r"argument `(\w+)`", message)
+        key = _ARGUMENTS.get(found[1], found[1]) if found else ""
+        if not found or key in self.options or (key,) not in self.lines:
+            return message
+        keys = (key, found[1]) if (key, found[1]) in self.lines else (key,)
+        return f"{self.where(*keys)}: {message}"
+
+    def space(self) -> SearchSpace:
+        """Reads the search space: a preset, a file relative to this one, or what is written here.
+
+        Raises:
+            click.ClickException: There is no such space, or something is wrong with it.
+        """
+        given = self.config.space
+        try:
+            if isinstance(given, dict):
+                return SearchSpace(
+                    **read_fields(given, Report(f"`space` of {self.where('space')}"))
+                )
+            if given.endswith((".yaml", ".yml")):
+                return SearchSpace.load(self.path.parent / Path(given).expanduser())
+            return SearchSpace.load(given)
+        except SearchSpaceError as error:
+            raise click.ClickException(self.explained(str(error))) from None
+
+
+def read_config(path: Path, options: Mapping[str, Any]) -> ConfigFile:
+    """Reads a configuration.
+
+    Args:
+        path: The YAML file.
+        options: What the command line says instead.
+
+    Raises:
+        click.ClickException: It cannot be read, or something is wrong with it; every problem has a line.
+    """
+    try:
+        raw, lines = parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{path} cannot be read: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise click.ClickException(f"{path} is no valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise click.ClickException(
+            f"{path} holds no configuration: expected a mapping, such as `data: my_data:load`."
+        )
+    try:
+        config = RunConfig.model_validate({**raw, **options})
+    except ValidationError as error:
+        problems = [_problem(path, lines, each) for each in error.errors()]
+        raise click.ClickException("\n".join(text for _, text in sorted(problems))) from None
+    return ConfigFile(path, config, lines, frozenset(options))
+
+
+def located(path: Path, lines: Lines, keys: Keys) -> str:
+    """Names a file and the line of a key, or of the nearest one above it."""
+    line = _line(lines, keys)
+    return f"{path}, line {line}" if line else str(path)
+
+
+def _line(lines: Lines, keys: Keys) -> int:
+    while keys and keys not in lines:
+        keys = keys[:-1]
+    return lines[keys] if keys else 0
+
+
+def _problem(path: Path, lines: Lines, error: Any) -> tuple[int, str]:
+    """Words one problem; its line comes first."""
+    keys = tuple(part for part in error["loc"] if not str(part).startswith("<"))
+    said = error["msg"].removeprefix("Value error, ")
+    if keys:
+        text = _worded(error["type"], keys, error["input"], said)
+    else:  # What is said of several keys together is about this one.
+        keys, text = ("space",), f"expected {said}."
+    return _line(lines, keys), f"{located(path, lines, keys)}: {text}"
+
+
+def _worded(kind: str, keys: Keys, value: object, said: str) -> str:
+    name = ".".join(map(str, keys))
+    if kind in ("extra_forbidden", "invalid_key"):
+        model = _MAPPINGS[str(keys[0])] if len(keys) > 1 else RunConfig
+        known = tuple(model.model_fields)
+        near = suggestion(keys[-1], known, name.rpartition(".")[0] + "." if len(keys) > 1 else "")
+        return f"invalid key `{name}`. {near or 'Expected one of ' + ', '.join(known) + '.'}"
+    if kind == "missing":
+        return f"the key `{name}` is missing. {_HINTS.get(name, '')}".rstrip()
+    forms = _FORMS if len(keys) == 1 else _ITEMS
+    form = forms.get(str(keys[0])) if kind in ("model_type", "dict_type") else None
+    expected = form or _EXPECTED.get(kind, said)
+    return f"invalid value for `{name}`. Expected {expected}. Received: {name}={value!r}"
+
+
+_HINTS = {"data": "It names the function that makes the data, such as `data: my_data:load`."}
+_FORMS = {
+    "data": "`module:function`, or a mapping of `train`, `validation` and `test` to such",
+    "space": "a preset, a YAML file, or a mapping",
+    "objective": "a metric, a list of metrics, or a mapping of `name` and `direction`",
+}
+_ITEMS = {"objective": "a metric, or a mapping of `name` and `direction`"}

@@ -1,0 +1,187 @@
+"""The checks of `recdrop-tune doctor`, but for that of MLflow's store."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
+
+from recdrop_tune.cli._checks import FAIL, OK, WARN, Check, why_not_writable
+from recdrop_tune.cli._quiet import load_quietly
+from recdrop_tune.cli._store import RUNS
+
+_PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "pandas")
+_ALSO_CALLED = {"tensorflow": ("tensorflow-cpu", "tf-nightly")}
+_LITTLE = 2**30
+
+
+def python() -> Check:
+    """Tells the version of Python."""
+    return Check(OK, f"{platform.python_version()} on {platform.platform()}")
+
+
+def packages() -> Check:
+    """Compares the versions of what a search runs on with what this package asks for."""
+    found = {name: _version(name) for name in ("recdrop-tune", *_PACKAGES)}
+    text = ", ".join(f"{name} {known or 'missing'}" for name, known in found.items())
+    wrong = [
+        f"'{name}>={least}'"
+        for name, least in _least().items()
+        if name in found and _older(found[name], least)
+    ]
+    return Check(FAIL, text, f"Run `pip install {' '.join(wrong)}`.") if wrong else Check(OK, text)
+
+
+def gpus() -> Check:
+    """Tells the GPUs that TensorFlow and Keras's backend see."""
+    load_quietly("tensorflow", "keras")
+    import keras
+    import tensorflow as tf
+
+    seen = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in seen]
+    said = [f"TensorFlow sees {', '.join(names) if names else 'none'}"]
+    backend, number = keras.backend.backend(), len(seen)
+    if backend != "tensorflow":
+        number = _BACKENDS[backend]()
+        said.append(f"Keras's backend {backend} sees {number or 'none'}")
+    here = _installed_gpus()
+    if number or not here:
+        rest = [] if number else ["searches run on the CPU"]
+        return Check(OK, "; ".join([*said, *rest]))
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    fix = "Run `pip install 'recdrop-tune[gpu]'`, which brings TensorFlow's CUDA libraries."
+    if hidden is not None:
+        fix = f"CUDA_VISIBLE_DEVICES={hidden!r} hides it: unset that."
+    elif backend != "tensorflow":
+        fix = f"Install a {backend} that was built for CUDA."
+    return Check(WARN, "; ".join([*said, f"this machine has {here}"]), fix)
+
+
+def cudnn() -> Check:
+    """Runs an LSTM and a GRU on cuDNN, if Keras's backend would."""
+    load_quietly("recdrop_tune.engine")
+    import keras
+
+    from recdrop_tune.engine._explain import gpu_in_sight
+
+    backend = keras.backend.backend()
+    if not gpu_in_sight():
+        where = f"Keras's {backend} backend sees no GPU"
+        return Check(OK, f"not used, for {where}: layers train in fused CPU ops or step by step")
+    # Keras's jax backend has no GRU on cuDNN.
+    kinds = [keras.layers.LSTM] if backend == "jax" else [keras.layers.LSTM, keras.layers.GRU]
+    failures = {kind.__name__: why for kind in kinds if (why := cudnn_failure(kind))}
+    if failures:
+        text = "; ".join(f"{name}: {why}" for name, why in failures.items())
+        fix = "The versions of the GPU's driver, CUDA and cuDNN have to suit the backend: run "
+        fix += "`pip install 'recdrop-tune[gpu]'` in a fresh environment."
+        return Check(FAIL, f"Keras's {backend} backend cannot use cuDNN: {text}", fix)
+    names = " and ".join(kind.__name__ for kind in kinds)
+    return Check(OK, f"{names} run on cuDNN, from Keras's {backend} backend")
+
+
+def cudnn_failure(kind: Callable[..., Any]) -> str:
+    """Says why a layer cannot run on cuDNN; nothing if it can.
+
+    Args:
+        kind: `keras.layers.LSTM` or `keras.layers.GRU`.
+    """
+    import numpy as np
+
+    try:
+        kind(8, use_cudnn=True)(np.zeros((2, 3, 4), "float32"), training=True)
+    except Exception as error:
+        said = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
+        # Keras puts a line of its own in front, and the layer's arguments behind.
+        lines = [line for line in said if line and not line.startswith("Exception encountered")]
+        return f"{type(error).__name__}: {lines[0] if lines else said}"
+    return ""
+
+
+def timing() -> Check:
+    """Times training steps on this machine."""
+    load_quietly("recdrop_tune.wrappers")
+    from recdrop_tune.cli._step_times import SIZE, step_times
+
+    batch, steps, features, units = SIZE
+    times = ", ".join(f"{name} {value:.2f} ms" for name, value in step_times().items())
+    what = f"a training step of an LSTM (batch {batch}, {steps} steps, {features} features, {units} units)"
+    return Check(OK, f"{what}: {times}")
+
+
+def ray() -> Check:
+    """Tells whether many trials can run at once."""
+    found, least = _version("ray"), _least().get("ray", "0")
+    command = "`pip install 'recdrop-tune[ray]'`"
+    if found is None:
+        return Check(OK, f"not installed; only `workers` needs it: {command}")
+    if _older(found, least):
+        return Check(WARN, f"{found}; `workers` needs {least}", f"Run {command}.")
+    return Check(OK, found)
+
+
+def folder() -> Check:
+    """Tries whether a search could have its project folder here."""
+    place = RUNS.resolve()
+    fix = "Call this in another folder, or give searches another `directory`."
+    if why := why_not_writable(place):
+        return Check(FAIL, f"{place} cannot be written to: {why}", fix)
+    there = next(path for path in (place, *place.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{place} can be written to, {free / 2**30:.1f} GiB free"
+    return Check(WARN, text, f"Make room. {fix}") if free < _LITTLE else Check(OK, text)
+
+
+def _installed_gpus() -> str:
+    """The NVIDIA GPUs that the driver knows, in words; nothing without one."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+    names = re.findall(r"^GPU \d+: (.*?)(?: \(UUID|$)", done.stdout, re.M)
+    return ", ".join(names) if done.returncode == 0 else ""
+
+
+def _jax_gpus() -> int:
+    return sum(device.platform == "gpu" for device in import_module("jax").devices())
+
+
+def _torch_gpus() -> int:
+    return int(import_module("torch").cuda.device_count())
+
+
+_BACKENDS = {"jax": _jax_gpus, "torch": _torch_gpus}
+
+
+def _version(name: str) -> str | None:
+    for each in (name, *_ALSO_CALLED.get(name, ())):
+        try:
+            return version(each)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _least() -> dict[str, str]:
+    """The oldest versions that this package asks for, by package."""
+    found = (
+        re.match(r"([\w.-]+)(?:\[[^]]*\])?>=([\d.]+)", line)
+        for line in requires("recdrop-tune") or ()
+    )
+    return {match[1]: match[2] for match in found if match}
+
+
+def _older(found: str | None, least: str) -> bool:
+    return found is None or _numbers(found) < _numbers(least)
+
+
+def _numbers(version: str) -> list[int]:
+    """Of a version what can be compared, such as [2, 21] of `2.21.0rc1`."""
+    numbers = re.match(r"\d+(?:\.\d+)*", version)
+    return [int(part) for part in numbers[0].split(".")] if numbers else []

@@ -1,0 +1,87 @@
+"""`recdrop-tune spaces`: the presets, what a search space holds, and what is wrong with one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from recdrop_tune.spaces import SearchSpace
+
+
+@click.group()
+def spaces() -> None:
+    """Lists, shows and checks search spaces, without loading TensorFlow."""
+
+
+@spaces.command("list")
+def list_presets() -> None:
+    """Lists the presets and what each of them counts to."""
+    from recdrop_tune.spaces import SearchSpace
+
+    names = SearchSpace.presets()
+    width = max(map(len, names), default=0)
+    for name in names:
+        click.echo(f"{name:<{width}}  {counted(SearchSpace.load(name))}")
+
+
+@spaces.command()
+@click.argument("space", metavar="NAME_OR_FILE")
+def show(space: str) -> None:
+    """Prints a search space as YAML.
+
+    What it counts to is a comment. NAME_OR_FILE is a preset, or a file that ends in .yaml or .yml. What is
+    printed is a search space again: sent to a file, it is a start for one of your own.
+    """
+    from recdrop_tune.errors import SearchSpaceError
+    from recdrop_tune.spaces import SearchSpace
+
+    try:
+        read = SearchSpace.load(space)
+    except SearchSpaceError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"# {counted(read)}")
+    names = read.searched()
+    if names:
+        click.echo(f"# searched: {', '.join(names)}")
+    click.echo(read.to_yaml(), nl=False)
+
+
+@spaces.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.pass_context
+def validate(context: click.Context, files: tuple[str, ...]) -> None:
+    """Checks search spaces.
+
+    A line for each FILE, and exit code 1 if one of them is not valid. What is wrong is said in full, all of
+    it at once.
+    """
+    from pathlib import Path
+
+    from recdrop_tune.errors import SearchSpaceError
+    from recdrop_tune.spaces import SearchSpace
+
+    failed = False
+    for file in files:
+        try:
+            click.echo(f"{file}: valid, {counted(SearchSpace.load(Path(file)))}")
+        except SearchSpaceError as error:
+            failed = True
+            click.echo(f"{file}: not valid\n{error}", err=True)
+    if failed:
+        context.exit(1)
+
+
+def counted(space: SearchSpace) -> str:
+    """Says how large a search space is.
+
+    Example:
+        >>> counted(SearchSpace(wrapper=["none", "recurrent"], placement="recurrent", rate=[0.1, 0.3]))
+        '3 configurations of 2 hyperparameters'
+    """
+    names, size = len(space.searched()), space.grid_size()
+    number = f"{names} hyperparameter{'' if names == 1 else 's'}"
+    if size is None:
+        return f"{number}, a continuum (a range without a step)"
+    return f"{size:,} configuration{'' if size == 1 else 's'} of {number}"

@@ -1,0 +1,78 @@
+"""Reads YAML safely and strictly, and knows on which line everything is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+Path = tuple[str | int, ...]
+"""The keys and positions that lead to a value."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key written twice and reads `1e-3` as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Builds a mapping; PyYAML itself would silently keep the last of two equal keys."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key `{key.value}` is there twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+# PyYAML follows YAML 1.1, in which `1e-3` is a string; YAML 1.2 and the user mean the number.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"),
+    list("-+0123456789"),
+)
+
+
+def parse(text: str, where: str) -> tuple[Any, dict[Path, int]]:
+    """Reads a document of plain data.
+
+    Args:
+        text: The document.
+        where: What errors call it.
+
+    Returns:
+        The data, and the line of each key and item, from 1, by the path that leads there.
+
+    Raises:
+        yaml.YAMLError: It is no YAML, a key is there twice, or it asks for more than plain data.
+    """
+    loader = _Loader(text)
+    loader.name = where
+    try:
+        node = loader.get_single_node()
+        lines: dict[Path, int] = {}
+        _note_lines(node, (), lines)
+        return (None if node is None else loader.construct_document(node)), lines
+    finally:
+        loader.dispose()
+
+
+def _note_lines(node: Any, path: Path, lines: dict[Path, int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        entries = [(key.value, key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        entries = [(number, value, value) for number, value in enumerate(node.value)]
+    else:
+        return
+    for name, mark, value in entries:
+        # An anchor can hold itself; a key can be a mapping, which no path can name.
+        if isinstance(name, str | int) and (*path, name) not in lines and len(path) < _DEEPEST:
+            lines[(*path, name)] = mark.start_mark.line + 1
+            _note_lines(value, (*path, name), lines)
+
+
+_DEEPEST = 3
+"""Nobody asks for the line of what is nested deeper, and aliases could make endlessly much of it."""

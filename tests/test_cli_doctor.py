@@ -1,0 +1,223 @@
+"""`recdrop-tune doctor`: its checks on this machine, and on what is broken on purpose."""
+
+import re
+import sqlite3
+import subprocess
+import sys
+from importlib.metadata import version
+
+import keras
+import pytest
+from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
+
+from recdrop_tune.cli import _doctor, _doctor_checks, main
+from recdrop_tune.cli._checks import FAIL, OK, WARN, Check
+from recdrop_tune.cli._doctor_store import mlflow_store
+from recdrop_tune.engine._explain import gpu_in_sight
+from tests.mlflow_server import free_port, mlflow_server
+
+NAMES = ["python", "packages", "gpu", "cudnn", "timing", "mlflow", "ray", "folder"]
+
+
+def called(*arguments):
+    return CliRunner().invoke(main, ["doctor", *arguments])
+
+
+def lines(done):
+    """The level and the text of each check, by its name."""
+    found = [
+        re.fullmatch(r"(ok|warn|fail) +(\w+) +(\S.*)", each) for each in done.output.splitlines()
+    ]
+    assert all(found), done.output
+    return {match[2]: (match[1], match[3]) for match in found}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_this_machine(tmp_path):
+    done = called()
+    assert done.exit_code == 0, done.output
+    said = lines(done)
+    assert list(said) == NAMES
+    for name in ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "pandas"):
+        assert f"{name} {version(name)}" in said["packages"][1]
+    assert said["ray"] == ("ok", version("ray"))
+    times = dict(
+        re.findall(
+            r"(plain|recurrent|variational|recurrent_dropout) ([\d.]+) ms", said["timing"][1]
+        )
+    )
+    assert len(times) == 4
+    assert all(0 < float(value) < 10_000 for value in times.values())
+    assert f"{tmp_path}/mlflow.db is not there yet" in said["mlflow"][1]
+    assert f"{tmp_path}/recdrop_runs can be written to" in said["folder"][1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_timing():
+    assert list(lines(called("--no-timing"))) == [name for name in NAMES if name != "timing"]
+
+
+def test_the_exit_code_and_the_remedy_of_a_failure():
+    done = called("--no-timing", "--tracking-uri", "mlruns")
+    assert done.exit_code == 1
+    level, text = lines(done)["mlflow"]
+    assert level == "fail"
+    assert text.endswith("Give another store with `--tracking-uri` or MLFLOW_TRACKING_URI.")
+
+
+def test_a_check_that_breaks_is_a_line(monkeypatch):
+    def broken():
+        raise OSError("libcudart.so:\nno such file")
+
+    def missing():
+        raise ModuleNotFoundError("No module named 'jax'", name="jax")
+
+    checks = {"first": broken, "second": missing, "third": lambda: Check(OK, "fine")}
+    monkeypatch.setattr(_doctor, "_checks", lambda *_: checks)
+    done = called()
+    assert done.exit_code == 1
+    said = lines(done)
+    assert said["first"] == (
+        "fail",
+        "This could not be checked: OSError: libcudart.so: no such file. Reinstall the package that the "
+        "error comes from; if that does not help, report it.",
+    )
+    assert "Install `jax`, or set KERAS_BACKEND" in said["second"][1]
+    assert said["third"] == ("ok", "fine")
+
+
+def test_a_warning_is_no_failure(monkeypatch):
+    monkeypatch.setattr(_doctor, "_checks", lambda *_: {"one": lambda: Check(WARN, "hm", "Do it.")})
+    done = called()
+    assert (done.exit_code, done.output) == (0, "warn  one       hm. Do it.\n")
+
+
+def test_packages_that_are_too_old(monkeypatch):
+    monkeypatch.setattr(
+        _doctor_checks, "_least", lambda: {"optuna": "99.1", "keras": "3.0", "ray": "9"}
+    )
+    check = _doctor_checks.packages()
+    assert (check.level, check.fix) == (FAIL, "Run `pip install 'optuna>=99.1'`.")
+    monkeypatch.setattr(_doctor_checks, "_least", lambda: {"ray": "999"})
+    check = _doctor_checks.ray()
+    assert (check.level, check.text) == (WARN, f"{version('ray')}; `workers` needs 999")
+
+
+def test_packages_that_are_missing(monkeypatch):
+    monkeypatch.setattr(_doctor_checks, "_version", lambda name: None)
+    check = _doctor_checks.packages()
+    assert check.level == FAIL
+    assert "mlflow missing" in check.text
+    assert "'optuna>=5.0'" in check.fix
+    assert _doctor_checks.ray() == Check(
+        OK, "not installed; only `workers` needs it: `pip install 'recdrop-tune[ray]'`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "least", "older"),
+    [
+        ("2.21.0", "2.20", False),
+        ("2.21.0rc1", "2.21", False),
+        ("2.9", "2.20", True),
+        ("5.0", "5.0", False),
+        (None, "1", True),
+    ],
+)
+def test_versions_are_compared_as_numbers(found, least, older):
+    assert _doctor_checks._older(found, least) is older
+
+
+def test_a_gpu_that_is_not_seen(tmp_path, monkeypatch):
+    if gpu_in_sight():
+        pytest.skip("a GPU is seen")
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    check = _doctor_checks.gpus()
+    assert check.level == WARN
+    assert check.text == "TensorFlow sees none; this machine has NVIDIA H100 80GB HBM3"
+    assert "pip install 'recdrop-tune[gpu]'" in check.fix
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert _doctor_checks.gpus().fix == "CUDA_VISIBLE_DEVICES='' hides it: unset that."
+    tool.write_text("#!/bin/sh\necho 'no driver'\nexit 9\n")
+    assert _doctor_checks.gpus() == Check(OK, "TensorFlow sees none; searches run on the CPU")
+
+
+def test_cudnn_is_used_or_said_to_be_out_of_reach():
+    check = _doctor_checks.cudnn()
+    assert check.level == OK
+    kinds = (keras.layers.LSTM, keras.layers.GRU)
+    reasons = [_doctor_checks.cudnn_failure(kind) for kind in kinds]
+    if gpu_in_sight():
+        assert reasons == ["", ""]
+        assert "LSTM and GRU run on cuDNN" in check.text
+    else:
+        assert all("cudnn" in reason.lower() for reason in reasons), reasons
+        assert "sees no GPU" in check.text
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "recdrop_runs").write_text("a file")
+    check = _doctor_checks.folder()
+    assert check.level == FAIL
+    assert f"{tmp_path}/recdrop_runs cannot be written to: " in check.text
+
+
+def test_stores_in_files(tmp_path, planted_uri):
+    (tmp_path / "damaged.db").write_text("nothing that sqlite knows")
+    (tmp_path / "empty.db").touch()
+    (tmp_path / "file").touch()
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE mine (x)")
+    other.close()
+    before = (tmp_path / "other.db").read_bytes()
+    found = {
+        name: mlflow_store(f"sqlite:///{name}")
+        for name in ("damaged.db", "empty.db", "other.db", "new/new.db", "file/new.db")
+    }
+    levels = {name: check.level for name, check in found.items()}
+    assert levels == {
+        "damaged.db": FAIL,
+        "empty.db": OK,
+        "other.db": WARN,
+        "new/new.db": OK,
+        "file/new.db": FAIL,
+    }
+    assert "is no sqlite database" in found["damaged.db"].text
+    assert (tmp_path / "other.db").read_bytes() == before
+    assert (tmp_path / "empty.db").stat().st_size == 0
+    assert not (tmp_path / "new").exists()
+    MlflowClient(planted_uri).search_experiments()
+    check = mlflow_store(planted_uri)
+    assert check.level == OK
+    assert re.search(r" answers, with \d+ experiments?$", check.text)
+
+
+def test_a_server(tmp_path):
+    with mlflow_server(tmp_path) as server:
+        assert mlflow_store(server.uri) == Check(OK, f"{server.uri} answers, with 1 experiment")
+
+
+@pytest.mark.parametrize("kind", ["http", "postgresql"])
+def test_nothing_answers(kind):
+    check = mlflow_store(f"{kind}://ann:secret@127.0.0.1:{free_port()}")
+    assert check.level == FAIL
+    assert "Connection refused" in check.text
+    assert "secret" not in check.line()
+    assert "--tracking-uri" in check.fix
+
+
+def test_as_a_process_it_prints_lines_alone():
+    command = [sys.executable, "-m", "recdrop_tune.cli", "doctor", "--no-timing"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(NAMES) - 1

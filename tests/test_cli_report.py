@@ -1,0 +1,266 @@
+"""`recdrop-tune report` and `TuneResult.load`: a search read back from its folder alone."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import recdrop_tune as rdt
+from recdrop_tune.cli import main
+from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.tracking import FILE, Journal
+from tests.small_search import Failing, data
+from tests.tracked_events import journaled, started
+
+
+def called(*arguments):
+    return CliRunner().invoke(main, ["report", *map(str, arguments)])
+
+
+def without_mlflow(frame):
+    return frame.drop(columns="mlflow_run_id")
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory, planted_uri):
+    """A search by `tune` with a confirmation."""
+    return rdt.tune(
+        data(),
+        data(),
+        space={"units": 4, "wrapper": ["none", "recurrent"], "rate": [0.1, 0.3]},
+        max_trials=3,
+        epochs=2,
+        seed=0,
+        confirm=1,
+        confirm_seeds=2,
+        experiment="stored",
+        tracking_uri=planted_uri,
+        directory=tmp_path_factory.mktemp("stored") / "speech",
+        verbose=0,
+    )
+
+
+@pytest.mark.parametrize("name", ["planted", "traded"])
+def test_everything_but_models_and_mlflow_is_there(name, request):
+    result = request.getfixturevalue(name)
+    loaded = rdt.TuneResult.load(result.directory)
+    frames = [(without_mlflow(each.trials), each.history, each.pareto) for each in (result, loaded)]
+    pd.testing.assert_frame_equal(frames[0][0], frames[1][0])
+    pd.testing.assert_frame_equal(frames[0][1], frames[1][1])
+    assert list(frames[0][2]["trial_id"]) == list(frames[1][2]["trial_id"])
+    pd.testing.assert_series_equal(result.importances(), loaded.importances())
+    assert loaded.best_hyperparameters == result.best_hyperparameters
+    assert (loaded.objective, loaded.direction) == (result.objective, result.direction)
+    assert list(loaded.plots()) == list(result.plots())
+    ours, theirs = loaded.summary().splitlines(), result.summary().splitlines()
+    assert ours == theirs[: len(ours)]
+    assert len(theirs) - len(ours) <= 1  # The address in MLflow's pages.
+
+
+def test_the_confirmation_is_there(confirmed):
+    loaded = rdt.TuneResult.load(str(confirmed.directory))
+    pd.testing.assert_frame_equal(loaded.confirmation.table, confirmed.confirmation.table)
+    assert loaded.confirmation.verdict == confirmed.confirmation.verdict
+    assert loaded.ui_command == confirmed.ui_command
+    assert loaded.ui_url is None
+    assert loaded.trials["mlflow_run_id"].isna().all()
+
+
+def test_a_model_is_refused_with_the_ways_to_one(confirmed):
+    loaded = rdt.TuneResult.load(confirmed.directory)
+    with pytest.raises(RecdropError, match="Run `tune` again with the same arguments") as caught:
+        loaded.best_model()
+    (path,) = re.findall(r"load the file `(.*)` with Keras", str(caught.value))
+    x, _ = data()
+    model, best = keras.models.load_model(path), confirmed.best_model()
+    np.testing.assert_allclose(model.predict(x, verbose=0), best.predict(x, verbose=0), atol=1e-6)
+
+
+def test_nothing_is_written_by_loading(confirmed):
+    before = {path: path.stat().st_mtime_ns for path in confirmed.directory.rglob("*")}
+    rdt.TuneResult.load(confirmed.directory).summary()
+    assert {path: path.stat().st_mtime_ns for path in confirmed.directory.rglob("*")} == before
+
+
+def test_the_command_writes_the_page_and_says_what_was_found(confirmed, tmp_path):
+    page = tmp_path / "new" / "page.html"
+    done = called(confirmed.directory, "--output", page)
+    assert done.exit_code == 0, done.output
+    summary = rdt.TuneResult.load(confirmed.directory).summary()
+    assert done.output == f"{summary}\nReport: {page}\n"
+    for words in ("Confirmation", "Search space", confirmed.confirmation.verdict):
+        assert words in page.read_text()
+
+
+def test_the_newest_search_and_the_usual_place(confirmed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("recdrop_runs").mkdir()
+    shutil.copytree(confirmed.directory, "recdrop_runs/speech")
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    done = called("--open")
+    assert done.output.endswith("Report: recdrop_runs/speech/report.html\n")
+    page = tmp_path / "recdrop_runs" / "speech" / "report.html"
+    assert opened == [page.as_uri()]
+    assert page.stat().st_size > 1_000_000
+    # A folder with a report in it is still the folder of its search.
+    again = rdt.tune(
+        data(),
+        data(),
+        space={"units": 4, "wrapper": ["none", "recurrent"], "rate": [0.1, 0.3]},
+        max_trials=3,
+        epochs=2,
+        seed=0,
+        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        directory="recdrop_runs/speech",
+        verbose=0,
+    )
+    assert len(again.trials) == 3
+
+
+def test_a_search_that_is_under_way(tmp_path, planted_uri):
+    seen = []
+
+    class Looking(Failing):
+        def fit(self, hp, model, *args, **kwargs):
+            seen.append(called(tmp_path / "p", "--output", tmp_path / f"{len(seen)}.html"))
+            return super().fit(hp, model, *args, **kwargs)
+
+    rdt.tune(
+        data(),
+        data(),
+        hypermodel=Looking(wrappers=()),
+        max_trials=2,
+        epochs=1,
+        seed=0,
+        experiment="under way",
+        tracking_uri=planted_uri,
+        directory=tmp_path / "p",
+        verbose=0,
+    )
+    assert [each.exit_code for each in seen] == [0, 0]
+    first, second = (each.output for each in seen)
+    note = "The search is running: this is its state now.\n"
+    assert first == f"{note}No trial is complete: 1 running.\nReport: {tmp_path}/0.html\n"
+    assert second.startswith(f"{note}2 trials, 1 complete. Best val_loss: ")
+    assert "RUNNING" in (tmp_path / "1.html").read_text()
+    after = called(tmp_path / "p").output
+    assert after.startswith("2 trials, 2 complete.")
+
+
+def test_a_search_that_was_broken_off(tmp_path, planted_uri):
+    class Breaking(Failing):
+        def fit(self, *args, **kwargs):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rdt.tune(
+            data(),
+            data(),
+            hypermodel=Breaking(),
+            max_trials=2,
+            epochs=1,
+            tracking_uri=planted_uri,
+            directory=tmp_path / "p",
+            verbose=0,
+        )
+    done = called(tmp_path / "p")
+    assert (done.exit_code, done.output.splitlines()[0]) == (0, "No trial is complete: 1 running.")
+
+
+def test_a_search_without_a_trial(tmp_path):
+    journaled(tmp_path / "p", started())
+    done = called(tmp_path / "p")
+    assert (done.exit_code, done.output.splitlines()[0]) == (0, "No trial has begun.")
+    assert rdt.TuneResult.load(tmp_path / "p").trials.empty
+
+
+def cut(path):
+    path.write_text(path.read_text()[:300])
+
+
+def no_hyperparameter(path):
+    """What would have Keras make another kind of object."""
+    state = json.loads(path.read_text())
+    state["hyperparameters"]["space"][0]["class_name"] = "LambdaDropoutWrapper"
+    path.write_text(json.dumps(state))
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "words"),
+    [
+        ("oracle.json", cut, "`{0}` is damaged"),
+        ("oracle.json", Path.unlink, "`{0}` is damaged"),
+        ("oracle.json", lambda path: path.write_text("[]"), "`{0}` is damaged"),
+        ("oracle.json", no_hyperparameter, "`LambdaDropoutWrapper` is no kind of hyperparameter"),
+        ("trial_1/trial.json", cut, "`{0}` is damaged"),
+        ("trial_1/trial.json", no_hyperparameter, "is no kind of hyperparameter"),
+        ("trial_1/trial.json", lambda path: path.write_text("{}"), "`{0}` is damaged"),
+        (FILE, lambda path: path.write_text('[1]\n{"a": 2}\n'), "`{0}` is damaged"),
+        (FILE, lambda path: path.write_bytes(bytes(range(256)) * 9), "holds no search"),
+        (FILE, lambda path: path.write_text(""), "holds no search"),
+    ],
+)
+def test_damage_is_told_and_not_raised(confirmed, tmp_path, file, damage, words):
+    folder = shutil.copytree(confirmed.directory, tmp_path / "copy")
+    damage(folder / file)
+    with pytest.raises(ProjectError) as caught:
+        rdt.TuneResult.load(folder)
+    assert words.format(folder / file) in str(caught.value)
+    done = called(folder)
+    assert done.exit_code == 1
+    assert done.output == f"Error: {caught.value}\n"
+
+
+def test_damage_that_shows_late(confirmed, tmp_path):
+    folder = shutil.copytree(confirmed.directory, tmp_path / "copy")
+    state = json.loads((folder / "trial_1" / "trial.json").read_text())
+    (folder / "trial_1" / "trial.json").write_text(json.dumps({**state, "score": "much"}))
+    done = called(folder)
+    assert done.exit_code == 1
+    assert done.output.startswith(f"Error: The search in {folder} cannot be read (ValueError: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "Error: There is no folder nowhere.\n"),
+        (["."], "Error: The folder . holds no search of recdrop-tune: it has no events.jsonl.\n"),
+        ([], "Error: There is no search in recdrop_runs. Give its folder.\n"),
+    ],
+)
+def test_wrong_places(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    done = called(*arguments)
+    assert (done.exit_code, done.output) == (1, message)
+
+
+def test_a_page_that_cannot_be_written(confirmed, tmp_path):
+    (tmp_path / "file").touch()
+    done = called(confirmed.directory, "--output", tmp_path / "file" / "page.html")
+    assert done.exit_code == 1
+    assert "Say with `--output` where to." in done.output
+    done = called(confirmed.directory, "--output", tmp_path)
+    assert done.exit_code == 1
+    assert "Expected a file." in done.output
+
+
+def test_as_a_process_it_prints_nothing_else(confirmed, tmp_path):
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "recdrop_tune.cli", "report", str(confirmed.directory)]
+    done = subprocess.run([*command, "--output", str(page)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(f"Report: {page}\n")
+
+
+def test_several_objectives_are_in_the_journal(traded):
+    begun = Journal(traded.directory / FILE).read()[0]
+    assert begun.objectives == {"val_loss": "min", "ms_per_step": "min"}

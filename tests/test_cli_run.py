@@ -1,0 +1,362 @@
+"""`recdrop-tune run`: searches that a YAML file describes, and what it says of files that are wrong."""
+
+import inspect
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import recdrop_tune as rdt
+from recdrop_tune.cli import main
+from recdrop_tune.cli._config import RunConfig
+
+CODE = """
+import keras
+import numpy as np
+
+NUMBER = 3
+
+
+def load():
+    x = np.random.default_rng(0).normal(size=(24, 5, 3)).astype("float32")
+    y = (x.sum((1, 2)) > 0).astype("int64")
+    return (x, y), (x, y)
+
+
+def train():
+    return load()[0]
+
+
+def three():
+    return (*load(), load()[1])
+
+
+def broken():
+    return open("/nowhere/x.npy")
+
+
+def nothing():
+    pass
+
+
+def number():
+    return 3
+
+
+def stopper():
+    return keras.callbacks.TerminateOnNaN()
+
+
+def build(hp):
+    wrapper = hp.Choice("wrapper", ["none", "recurrent"])
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def fails(hp):
+    raise ValueError("not today")
+"""
+SPACE = "space: {units: 4, wrapper: [none, recurrent], placement: recurrent, rate: [0.1, 0.3]}\n"
+SMALL = f"{SPACE}max_trials: 2\nepochs: 1\nseed: 0\nverbose: 0\n"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, planted_uri):
+    """A folder with code, which is not the current one; its modules are forgotten afterwards."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "my_data.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", planted_uri)
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
+    yield tmp_path / "code"
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def called(place, text, *options):
+    (place / "search.yaml").write_text(text)
+    # An exception that is no message of the command's is the test's failure.
+    return CliRunner().invoke(main, ["run", str(place / "search.yaml"), *options])
+
+
+def problem(place, text, *options):
+    done = called(place, text, *options)
+    assert done.exit_code == 1
+    assert "Traceback" not in done.output
+    assert done.exception.__class__ is SystemExit
+    return done.output.replace(f"{place}/", "")
+
+
+def test_a_search(place):
+    done = called(place, f"data: my_data:load\n{SMALL}experiment: filed\ndirectory: mine\n")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("2 trials, 2 complete. Best val_loss: ")
+    # Relative to the current folder, not to that of the file.
+    result = rdt.TuneResult.load("mine")
+    assert f"Folder: {Path('mine').resolve()}" in done.output
+    assert f" ui {Path('mine').resolve()}" in done.output
+    assert result.experiment == "filed"
+    assert list(result.trials.sort_values("number")["wrapper"]) == ["none", "recurrent"]
+
+
+def test_the_search_is_that_of_tune(place):
+    called(place, f"data: my_data:load\n{SMALL}directory: filed\n")
+    sys.path.insert(0, str(place))
+    from my_data import load
+
+    space = {
+        "units": 4,
+        "wrapper": ["none", "recurrent"],
+        "placement": "recurrent",
+        "rate": [0.1, 0.3],
+    }
+    own = rdt.tune(*load(), space=space, max_trials=2, epochs=1, seed=0, directory="own", verbose=0)
+    filed = rdt.TuneResult.load("filed")
+    columns = ["wrapper", "rate", "val_loss", "loss"]
+    assert filed.trials[columns].equals(own.trials[columns])
+
+
+def test_options_go_before_the_file_and_a_search_goes_on(place):
+    text = f"data: my_data:load\n{SMALL}"
+    done = called(place, text, "--max-trials", "1", "--directory", "on", "--verbose", "1")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("Folder: on ")
+    assert len(rdt.TuneResult.load("on").trials) == 1
+    assert called(place, text, "--directory", "on").exit_code == 0
+    assert len(rdt.TuneResult.load("on").trials) == 2
+    output = problem(place, text, "--directory", "on", "--epochs", "2", "--seed", "3")
+    assert "The folder `on` holds another search. It differs in:" in output
+    assert "epochs: 1 there, 2 now" in output
+    assert "seed: 0 there, 3 now" in output
+
+
+def test_functions_for_each_set_of_data_and_a_space_in_a_file(place):
+    (place / "spaces").mkdir()
+    (place / "spaces" / "small.yaml").write_text(
+        "units: 4\nwrapper: [none, recurrent]\nplacement: recurrent\nrate: 0.3\n"
+    )
+    text = (
+        "data:\n  train: my_data:train\n  validation: my_data:train\n  test: my_data:train\n"
+        "space: spaces/small.yaml\nmax_trials: 2\nepochs: 1\nseed: 0\nverbose: 0\ndirectory: each\n"
+        "confirm: 1\nconfirm_seeds: 1\ncallbacks: [my_data:stopper]\n"
+        "objective: [val_loss, {name: val_accuracy, direction: max}]\n"
+    )
+    done = called(place, text)
+    assert done.exit_code == 0, done.output
+    result = rdt.TuneResult.load("each")
+    assert "test_loss" in result.confirmation.table
+    assert [g.name for g in result.tuner.oracle.objective.objectives] == [
+        "val_loss",
+        "val_accuracy",
+    ]
+
+
+def test_a_hypermodel_and_three_sets_of_data(place):
+    text = "data: my_data:three\nhypermodel: my_data:build\nmax_trials: 2\nepochs: 1\nverbose: 0\n"
+    assert called(place, f"{text}directory: built\n").exit_code == 0
+    assert list(rdt.TuneResult.load("built").trials["wrapper"].dropna()) != []
+    done = called(place, f"{text}directory: confirmed\nconfirm: 1\nconfirm_seeds: 1\n")
+    assert done.exit_code == 0, done.output
+    assert "test_loss" in rdt.TuneResult.load("confirmed").confirmation.table
+
+
+@pytest.mark.parametrize("split", ["validation_split: 0.25", "cv: 2", "objective: loss"])
+def test_training_data_alone(place, split):
+    text = f"data: {{train: my_data:train}}\n{SMALL}{split}\ndirectory: alone\n"
+    done = called(place, text, "--max-trials", "1")
+    assert done.exit_code == 0, done.output
+
+
+WRONG_FILES = [
+    ("", "search.yaml holds no configuration: expected a mapping"),
+    ("- a\n", "search.yaml holds no configuration: expected a mapping"),
+    ("data: [x\n", 'search.yaml", line 1, column 7'),
+    ("data: a:b\ndata: c:d\n", "the key `data` is there twice"),
+    ("data: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+    ("max_trials: 3\n", "search.yaml: the key `data` is missing."),
+    ("data: a\n", "search.yaml, line 1: invalid value for `data`. Expected `module:function`"),
+    ("data: 'a b:c'\n", "Expected `module:function`"),
+    ("data: [1]\n", "Expected `module:function`, or a mapping of `train`"),
+    ("data: {trian: a:b}\n", "invalid key `data.trian`. Did you mean `data.train`?"),
+    ("data: a:b\nmax_trial: 3\n", "line 2: invalid key `max_trial`. Did you mean `max_trials`?"),
+    ("data: a:b\nzzz: 3\n", "line 2: invalid key `zzz`. Expected one of data, space,"),
+    ("data: a:b\n1: 3\n", "invalid key `1`"),
+    ("data: a:b\n\nepochs: many\n", "line 3: invalid value for `epochs`. Expected an integer."),
+    ("data: a:b\nepochs: '3'\n", "Expected an integer. Received: epochs='3'"),
+    ("data: a:b\nseed: true\n", "Expected an integer. Received: seed=True"),
+    ("data: a:b\nsystem_metrics: 1\n", "Expected true or false."),
+    ("data: a:b\ntimeout: long\n", "Expected a number."),
+    ("data: a:b\nspace: 4\n", "Expected a preset, a YAML file, or a mapping."),
+    ("data: a:b\nspace: quick\nhypermodel: a:b\n", "line 2: expected no `space` beside"),
+    ("data: a:b\nobjective: 3\n", "Expected a metric, a list of metrics, or a mapping"),
+    ("data: a:b\nobjective: [3]\n", "for `objective.0`. Expected a metric, or a mapping"),
+    ("data: a:b\nobjective: {name: f1}\n", "the key `objective.direction` is missing"),
+    (
+        "data: a:b\nobjective: {name: f1, direction: up}\n",
+        "line 2: invalid value for `objective.direction`. Expected min or max. Received",
+    ),
+    ("data: a:b\ncallbacks: a:b\n", "for `callbacks`. Expected a list."),
+    (
+        "data: a:b\nspace: qick\n",
+        "search.yaml, line 2: Invalid value received for argument `space`",
+    ),
+    ("data: a:b\nspace: no.yaml\n", "line 2: Invalid value received for argument `space`"),
+    (
+        "data: a:b\nspace:\n  wrapper: [recurent]\n",
+        "`wrapper[0]` in `space` of search.yaml, line 2.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG_FILES)
+def test_wrong_files(place, text, words):
+    assert words in problem(place, text)
+
+
+def test_all_problems_are_told_at_once_in_their_order(place):
+    output = problem(place, "epochs: many\ndata: a\nmax_trial: 1\n")
+    lines = output.removeprefix("Error: ").splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"search.yaml, line {number}" for number in (1, 2, 3)
+    ]
+
+
+WRONG_CODE = [
+    ("data: my_dta:load\n", "there is no module `my_dta`, neither in "),
+    ("data: my_dta:load\n", "Did you mean `my_data:load`?"),
+    ("data: my_data:laod\n", "there is no `laod` in my_data.py. Did you mean `my_data:load`?"),
+    ("data: my_data:NUMBER\n", "line 1: `my_data:NUMBER` is no function but 3."),
+    (
+        "data: my_data:broken\n",
+        "search.yaml, line 1: `my_data:broken` failed: FileNotFoundError: [Errno 2] No such file or "
+        "directory: '/nowhere/x.npy' (my_data.py, line 23)",
+    ),
+    ("data:\n  train: my_data:broken\n  validation: my_data:train\n", "line 2: `my_data:broken`"),
+    ("data:\n  train: my_data:train\n  validation: my_data:broken\n", "line 3: `my_data:broken`"),
+    ("data: my_data:train\n", "It returned (ndarray, ndarray). A function for the training data"),
+    ("data: my_data:nothing\n", "line 1: `my_data:nothing` returned nothing."),
+    (
+        "data:\n  train: my_data:nothing\nobjective: loss\n",
+        "line 2: `my_data:nothing` returned nothing.",
+    ),
+    (
+        "data:\n  train: my_data:number\nobjective: loss\n",
+        "line 2: Invalid value received for argument `train`.",
+    ),
+    ("data: syntax:load\n", "`syntax` cannot be imported: SyntaxError: invalid syntax"),
+    (
+        "data: needs:load\n",
+        "`needs` cannot be imported: ModuleNotFoundError: No module named 'no_su",
+    ),
+    ("data: exits:load\n", "`exits` cannot be imported: SystemExit: 3 (exits.py, line 1)"),
+    ("data: random:load\n", "`random` is "),
+    ("data: my_data:load\nhypermodel: my_data:fails\n", "ValueError: not today"),
+    ("data: my_data:load\nhypermodel: my_data:NUMBER\n", "line 2: Invalid value received for"),
+    ("data: my_data:load\nmax_trials: 0\n", "line 2: Invalid value received for argument `max_tr"),
+    (
+        "data: my_data:load\nsampler: tpee\n",
+        "line 2: Invalid value received for argument `sampler`",
+    ),
+    (
+        "data: my_data:load\nobjective: f1\n",
+        "Write `objective: {name: f1, direction: min}`, or max.",
+    ),
+    ("data: my_data:load\nverbose: 7\n", "line 2: Invalid value received for argument `verbose`"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG_CODE)
+def test_wrong_code(place, text, words):
+    (place / "syntax.py").write_text("def load(:\n")
+    (place / "needs.py").write_text("import no_such_package\n")
+    (place / "exits.py").write_text("raise SystemExit(3)\n")
+    (place / "random.py").write_text("def load():\n    return 1\n")
+    assert words in problem(place, text)
+    assert not Path("recdrop_runs").exists() or "fails" in text
+
+
+def test_an_option_that_is_wrong_is_not_blamed_on_the_file(place):
+    output = problem(place, "data: my_data:load\nmax_trials: 3\n", "--max-trials", "0")
+    assert output.startswith("Error: Invalid value received for argument `max_trials`.")
+    assert called(place, "data: my_data:load\n", "--max-trials", "few").exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "."])
+def test_no_file(place, name):
+    done = CliRunner().invoke(main, ["run", name])
+    assert (done.exit_code, done.output.startswith(f"Error: {name} cannot be read: ")) == (1, True)
+    assert CliRunner().invoke(main, ["run"]).exit_code == 2
+
+
+def test_every_argument_that_a_file_can_say_is_a_key_with_the_default_of_tune():
+    parameters = inspect.signature(rdt.tune).parameters
+    elsewhere = {"train", "validation", "test", "fit_kwargs"}
+    assert set(RunConfig.model_fields) - {"data", "validation_split"} == set(parameters) - elsewhere
+    for name, field in RunConfig.model_fields.items():
+        if name in parameters and name != "callbacks":
+            assert field.default == parameters[name].default, name
+
+
+def test_the_example_of_the_documentation(place):
+    """Its files are read out of the page, and run; every key is in its table."""
+    text = (Path(rdt.__file__).parents[1] / "docs" / "cli.md").read_text()
+    (config,), (code,) = (
+        re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.M)
+        for language in ("yaml", "python")
+    )
+    sys.modules.pop("my_data", None)
+    (place / "my_data.py").write_text(code)
+    options = ["--max-trials", "1", "--epochs", "1", "--directory", "shown"]
+    done = called(place, config, *options)
+    assert done.exit_code == 0, done.output
+    assert "1 trials, 1 complete." in done.output
+    assert rdt.TuneResult.load("shown").experiment == "digits"
+    table = text.partition("### Keys")[2]
+    for name in RunConfig.model_fields:
+        assert re.search(rf"^\| .*`{name}`.* \|", table, re.M), name
+
+
+def test_ctrl_c_ends_it_with_130(place):
+    text = f"data: my_data:load\n{SPACE}max_trials: 3\nepochs: 100000\nverbose: 2\ndirectory: cut\n"
+    (place / "search.yaml").write_text(text)
+    # A shell starts what is to run in the background with Ctrl-C ignored, and so would all below it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "recdrop_tune.cli", "run", str(place / "search.yaml")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        while "epoch 3" not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert 'run again with directory="cut" to go on (as `--directory`).' in errors
+    states = list(rdt.TuneResult.load("cut").trials["state"])
+    assert states == ["RUNNING"]
+
+
+@pytest.mark.heavy
+def test_workers_find_the_code(place):
+    text = "data: {train: my_data:train, validation: my_data:train}\nworkers: 2\ndirectory: many\n"
+    (place / "search.yaml").write_text(f"{SMALL}{text}")
+    command = [sys.executable, "-m", "recdrop_tune.cli", "run", str(place / "search.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 trials, 2 complete.")
