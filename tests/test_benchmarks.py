@@ -146,3 +146,38 @@ def test_search_efficiency_bias(tmp_path):
     assert correlations[0] < correlations[-1] <= 1.0
     # Places are shared out: what one rate gains another loses.
     assert all(min(row["shift by rate"].values()) <= 0 for row in held["bias"])
+
+
+@pytest.mark.heavy
+def test_which_dropout(tmp_path):
+    out, page = tmp_path / "out.json", tmp_path / "page.md"
+    page.write_text("Before\n<!-- table: vowels -->\nold\n<!-- end -->\nAfter\n")
+    sizes = ("--task", "vowels", "--wrapper", "none", "zoneout", "--trials", "1", "--seeds", "2")
+    more = ("--epochs", "1", "--folder", str(tmp_path / "searches"))
+    printed, held = run("which_dropout.py", "run", *sizes, *more, out=out)
+    rows = {row["wrapper"]: row for row in held["tasks"]["vowels"]["rows"]}
+    assert set(rows) == {"none", "zoneout"}
+    assert all(len(row["test_loss"]) == len(row["test_accuracy"]) == 2 for row in rows.values())
+    assert "2/2 zoneout recurrent: test loss" in printed
+    again, _ = run("which_dropout.py", "run", *sizes, *more, out=out)
+    assert again == ""  # What is there is not searched again.
+
+    run("which_dropout.py", "table", "--page", str(page), out=out)
+    text = page.read_text()
+    assert text.startswith("Before\n<!-- table: vowels -->\n| wrapper |")
+    assert text.endswith("|\n<!-- end -->\nAfter\n")
+    mean = sum(rows["zoneout"]["test_loss"]) / 2
+    gain = sum(rows["none"]["test_loss"]) / 2 - mean
+    (line,) = [line for line in text.splitlines() if line.startswith("| zoneout | recurrent |")]
+    assert f"{mean:.4f} ±" in line
+    assert f"{gain:+.4f} ±" in line
+
+
+def test_which_dropout_looks_everywhere(benchmarks):
+    """Every wrapper of the catalog at each of its placements, and no dropout."""
+    import which_dropout
+
+    cells = which_dropout.cells()
+    assert cells[0] == ("none", None)
+    assert len(cells) == len(set(cells)) == 28
+    assert ("recurrent", "input+recurrent+output") in cells

@@ -1,0 +1,197 @@
+"""Which recurrent dropout, where, and how much, on three real tasks: every wrapper at every placement.
+
+    python benchmarks/which_dropout.py run      # all tasks, or --task vowels; hours on one core
+    python benchmarks/which_dropout.py table    # prints what there is, and fills the page's tables
+
+For each task, wrapper and placement `tune` searches the rate (0.1 to 0.6) and the learning rate with the
+same budget of trials, and trains the best configuration again with fresh seeds, the same for all. The best
+epoch is chosen by the validation data; what is compared is the loss of the test data, by which nothing was
+chosen. `none` has the learning rate alone to search: its trials end when all are tried.
+
+Broken off, it goes on where it was: the searches are in --folder. Writes JSON to benchmarks/results/, and
+the tables of docs/which-dropout.md between its marks.
+"""
+
+import argparse
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import _tasks
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results" / "which_dropout.json"
+PAGE = ROOT / "docs" / "which-dropout.md"
+RATE = {"min": 0.1, "max": 0.6, "step": 0.1}
+
+
+def cells():
+    """Lists the wrappers at their placements, without dropout first."""
+    from recdrop_tune.catalog import TECHNIQUES
+
+    placed = [(each.id, place) for each in TECHNIQUES.values() for place in each.placements]
+    return [("none", None), *placed]
+
+
+def space_of(task, wrapper, placement):
+    """Makes the search space of one cell of the table."""
+    space = {**task.space, "wrapper": wrapper, "learning_rate": task.learning_rates}
+    return space if placement is None else {**space, "placement": placement, "rate": RATE}
+
+
+def search(name, wrapper, placement, arguments):
+    """Searches one cell and confirms its best configuration; returns a row of the table."""
+    import recdrop_tune as rdt
+
+    task = _tasks.TASKS[name]
+    train, validation, test = task.data()
+    folder = arguments.folder / name / f"{wrapper}-{placement or 'nowhere'}"
+    result = rdt.tune(
+        train,
+        validation,
+        hypermodel=task.hypermodel(space_of(task, wrapper, placement)),
+        max_trials=arguments.trials,
+        epochs=arguments.epochs or task.epochs,
+        batch_size=task.batch,
+        confirm=1,
+        confirm_seeds=arguments.seeds,
+        test=test,
+        seed=0,
+        experiment=f"which dropout: {name}",
+        tracking_uri=f"sqlite:///{arguments.folder.absolute()}/mlflow.db",
+        directory=folder,
+        verbose=0,
+    )
+    return row_of(result, wrapper, placement, task.metric)
+
+
+def row_of(result, wrapper, placement, metric):
+    """Gathers what a search found."""
+    runs = result.confirmation.runs.sort_values("repeat")
+    best = result.best_hyperparameters
+    return {
+        "wrapper": wrapper,
+        "placement": placement,
+        "rate": best.get("rate"),
+        "learning_rate": best["learning_rate"],
+        "trials": len(result.trials),
+        "seconds": float(result.trials["seconds"].sum() + runs["seconds"].sum()),
+        "val_loss": [float(value) for value in runs["val_loss"]],
+        "test_loss": [float(value) for value in runs["test_loss"]],
+        f"test_{metric}": [float(value) for value in runs[f"test_{metric}"]],
+    }
+
+
+def keep(path, name, row, arguments):
+    """Puts a row into the JSON, in the place of an earlier one of that cell."""
+    import _machine
+
+    held = json.loads(path.read_text()) if path.exists() else {}
+    held["machine"] = _machine.describe()
+    about = held.setdefault("tasks", {}).setdefault(name, {"rows": []})
+    task = _tasks.TASKS[name]
+    about |= {"metric": task.metric, "epochs": arguments.epochs or task.epochs}
+    about |= {"space": {**task.space, "learning_rate": task.learning_rates, "rate": RATE}}
+    about |= {"trials": arguments.trials, "seeds": arguments.seeds}
+    cell = (row["wrapper"], row["placement"])
+    others = [each for each in about["rows"] if (each["wrapper"], each["placement"]) != cell]
+    about["rows"] = [*others, row]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(held, indent=1) + "\n")
+
+
+def run(arguments):
+    """Searches every cell that the JSON lacks."""
+    for name in arguments.task:
+        held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+        rows = held.get("tasks", {}).get(name, {}).get("rows", [])
+        done = {(row["wrapper"], row["placement"]) for row in rows}
+        wanted = [cell for cell in cells() if cell not in done and chosen(cell, arguments)]
+        for number, (wrapper, placement) in enumerate(wanted, 1):
+            row = search(name, wrapper, placement, arguments)
+            keep(arguments.out, name, row, arguments)
+            mean, spread = mean_and_spread(row["test_loss"])
+            print(
+                f"{name} {number}/{len(wanted)} {wrapper} {placement or ''}: test loss {mean:.4f} "
+                f"+- {spread:.4f}, {row['seconds']:.0f} s",
+                flush=True,
+            )
+
+
+def chosen(cell, arguments):
+    """Says whether a cell is among those asked for."""
+    return arguments.wrapper is None or cell[0] in arguments.wrapper
+
+
+def mean_and_spread(values):
+    """Returns the mean and the standard deviation of a sample."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, math.nan
+    return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def gain(row, none):
+    """Returns the mean of the paired gains over no dropout, and the half width of its 95 % interval."""
+    from scipy import stats
+
+    gains = [b - a for a, b in zip(row["test_loss"], none["test_loss"], strict=True)]
+    mean, spread = mean_and_spread(gains)
+    return mean, float(stats.t.ppf(0.975, len(gains) - 1)) * spread / math.sqrt(len(gains))
+
+
+def table(about):
+    """Writes the table of a task in Markdown, the best mean first."""
+    metric = about["metric"]
+    none = next(row for row in about["rows"] if row["wrapper"] == "none")
+    lines = [
+        f"| wrapper | placement | rate | test loss | test {metric} | gain over none, 95 % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in sorted(about["rows"], key=lambda row: mean_and_spread(row["test_loss"])[0]):
+        loss, known = mean_and_spread(row["test_loss"]), mean_and_spread(row[f"test_{metric}"])
+        better = "" if row is none else "{:+.4f} ± {:.4f}".format(*gain(row, none))
+        rate = "" if row["rate"] is None else f"{row['rate']:.1f}"
+        lines.append(
+            f"| {row['wrapper']} | {row['placement'] or ''} | {rate} | {loss[0]:.4f} ± {loss[1]:.4f} "
+            f"| {known[0]:.4f} ± {known[1]:.4f} | {better} |"
+        )
+    return "\n".join(lines)
+
+
+def show(arguments):
+    """Prints the tables, and puts them between the marks of the page."""
+    held = json.loads(arguments.out.read_text())
+    text = arguments.page.read_text() if arguments.page.exists() else ""
+    for name, about in held["tasks"].items():
+        made = table(about)
+        print(f"\n{name}\n{made}")
+        block = f"<!-- table: {name} -->\n{made}\n<!-- end -->"
+        pattern = rf"<!-- table: {name} -->.*?<!-- end -->"
+        text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
+    if text:
+        arguments.page.write_text(text)
+
+
+def main():
+    """Searches, or shows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("--task", nargs="*", default=list(_tasks.TASKS), choices=list(_tasks.TASKS))
+    parser.add_argument("--wrapper", nargs="*", help="names of wrappers; all by default")
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, help="of each training; the task's own by default")
+    parser.add_argument("--folder", type=Path, default=Path("recdrop_runs") / "which_dropout")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    arguments = parser.parse_args()
+    (run if arguments.what == "run" else show)(arguments)
+
+
+if __name__ == "__main__":
+    main()
