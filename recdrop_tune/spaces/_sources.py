@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recdrop_tune.errors import SearchSpaceError
+from recdrop_tune.errors import SearchSpaceError, shown
 from recdrop_tune.spaces._report import suggestion
+
+_MOST_BYTES, _MOST_NODES = 200_000, 20_000
+"""What no search space needs: a larger text takes seconds to read, and aliases can double with each line."""
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key written twice and reads `1e-3` as a number."""
+    """The safe loader, which also refuses a key written twice and reads `1e-3` as a number.
+
+    It says of every fault where it is, and refuses aliases that would grow beyond measure.
+    """
+
+    def get_single_data(self) -> Any:
+        """Builds the document, unless it is larger than any search space."""
+        node = self.get_single_node()
+        if node is None:
+            return None
+        if _expanded(node, {}) > _MOST_NODES:
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases make it endless, or far too large", node.start_mark
+            )
+        return self.construct_document(node)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Builds a value; PyYAML itself would let some errors of Python out, without a place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            tag = node.tag.removeprefix("tag:yaml.org,2002:")
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{shown(node.value)} is no {tag} ({error})", node.start_mark
+            ) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Builds a mapping; PyYAML itself would silently keep the last of two equal keys."""
+        if not isinstance(node, yaml.MappingNode):  # Something else with the tag of one.
+            raise yaml.constructor.ConstructorError(
+                None, None, f"expected a mapping, but found a {node.id}", node.start_mark
+            )
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -39,6 +72,17 @@ _Loader.add_implicit_resolver(
     re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"),
     list("-+0123456789"),
 )
+
+
+def _expanded(node: yaml.Node, known: dict[int, float]) -> float:
+    """Counts the nodes of a document with each alias replaced by what it stands for."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # Where it comes upon itself.
+        parts = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_expanded(part, known) for part in parts)
+    return known[id(node)]
 
 
 def preset_folder() -> Any:
@@ -67,23 +111,30 @@ def read_source(source: object) -> tuple[str, Mapping[Any, Any]]:
     if isinstance(source, Mapping):
         return "the dict", source
     if isinstance(source, os.PathLike):
-        return _read_file(Path(source))
+        return _read_file(source)
     if isinstance(source, str):
         named_file = source.endswith((".yaml", ".yml"))
-        return _read_file(Path(source)) if named_file else (f"preset {source}", _preset(source))
+        return _read_file(source) if named_file else (f"preset {source}", _preset(source))
     raise SearchSpaceError(
         "Invalid value received for argument `space`. Expected a SearchSpace, a dict, the path of a "
-        f"YAML file or a preset ({', '.join(preset_names())}). Received: space={source!r}"
+        f"YAML file or a preset ({', '.join(preset_names())}). Received: space={shown(source)}"
     )
 
 
-def _read_file(path: Path) -> tuple[str, Mapping[Any, Any]]:
+def _read_file(source: str | os.PathLike[str]) -> tuple[str, Mapping[Any, Any]]:
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        path = Path(source)
+        with path.expanduser().open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError(f"it is larger than {_MOST_BYTES:,} bytes")
+        text = content.decode("utf-8")
+    # A NUL in the path and what is no UTF-8 are a ValueError, a user without a home is a RuntimeError.
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        given = str(source) if isinstance(source, Path) else source
         raise SearchSpaceError(
             "Invalid value received for argument `space`. Expected a readable YAML file "
-            f"or a preset ({', '.join(preset_names())}). Received: space={str(path)!r} ({error})"
+            f"or a preset ({', '.join(preset_names())}). Received: space={shown(given)} ({error})"
         ) from error
     return str(path), _parse(text, str(path))
 
@@ -95,7 +146,7 @@ def _preset(name: str) -> Mapping[Any, Any]:
     if name not in names:
         message = (
             "Invalid value received for argument `space`. Expected one of the presets "
-            f"({', '.join(names)}) or a path that ends in .yaml or .yml. Received: space={name!r}"
+            f"({', '.join(names)}) or a path that ends in .yaml or .yml. Received: space={shown(name)}"
         )
         near = suggestion(name, names)
         raise SearchSpaceError(f"{message}. {near}" if near else message)
@@ -106,7 +157,7 @@ def _preset(name: str) -> Mapping[Any, Any]:
 def _parse(text: str, where: str) -> Mapping[Any, Any]:
     try:
         data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise SearchSpaceError(
             f"Invalid value received for argument `space`. Expected {where} to hold valid YAML. "
             f"Received: {error}"
@@ -114,6 +165,6 @@ def _parse(text: str, where: str) -> Mapping[Any, Any]:
     if not isinstance(data, Mapping):
         raise SearchSpaceError(
             f"Invalid value received for argument `space`. Expected {where} to hold a mapping, such "
-            f"as `wrapper: [none, recurrent]`. Received: {data!r}"
+            f"as `wrapper: [none, recurrent]`. Received: {shown(data)}"
         )
     return data

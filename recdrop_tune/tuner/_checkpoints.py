@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import ProjectError, RecdropError
 
 WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
 
@@ -36,6 +36,7 @@ def load(folder: Path, model: Any) -> Any:
 
     Raises:
         RecdropError: The weights are not there.
+        ProjectError: What the model was built with is damaged.
     """
     if not (folder / WEIGHTS).exists():
         raise RecdropError(
@@ -43,7 +44,7 @@ def load(folder: Path, model: Any) -> Any:
             "Pass a larger `keep_checkpoints` (None keeps all), or train its hyperparameters anew."
         )
     if not model.built:
-        model.build_from_config(json.loads((folder / BUILD).read_text(encoding="utf-8")))
+        _build(model, folder / BUILD)
     with warnings.catch_warnings():
         # The optimizer's state may lie in the file too, and nobody needs it here.
         warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
@@ -52,6 +53,17 @@ def load(folder: Path, model: Any) -> Any:
         # Without its variables, whoever saves the model and loads it again would be warned.
         model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _build(model: Any, path: Path) -> None:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        model.build_from_config(config if config is None else dict(config))
+    except Exception as error:  # Whatever shapes that are none make Keras raise.
+        raise ProjectError(
+            f"`{path}` does not say how the model is built: {type(error).__name__}: {error}. Without it the "
+            "weights beside it cannot be loaded: train the trial's hyperparameters anew."
+        ) from error
 
 
 def drop(folder: Path) -> None:
