@@ -120,7 +120,8 @@ def _make_writable(folder: Path) -> list[Path]:
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, ValueError) as error:  # A NUL in a path is a ValueError.
         raise ProjectError(
-            f"The folder {shown(str(folder))} cannot be written to: {error}. Give another `directory`."
+            f"The folder `{shown(str(folder))[1:-1]}` cannot be written to: {error}. Give another "
+            "`directory`."
         ) from error
     return made
 
