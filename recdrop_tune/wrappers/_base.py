@@ -186,7 +186,7 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper):
         Raises:
             InvalidArgumentError: It is no such configuration.
         """
-        layer = config.get("layer") if isinstance(config, Mapping) else None
+        layer: Any = config.get("layer") if isinstance(config, Mapping) else None
         whole = isinstance(layer, Mapping) and isinstance(layer.get("config"), Mapping)
         if not whole or "rate" not in config:
             raise invalid_argument(
