@@ -118,7 +118,9 @@ def technique(identifier: str) -> Technique:
     try:
         return TECHNIQUES[identifier]
     except (KeyError, TypeError):
-        close = get_close_matches(str(identifier), TECHNIQUES, n=1)
+        close = get_close_matches(
+            identifier if isinstance(identifier, str) else "", TECHNIQUES, n=1
+        )
         raise invalid_argument(
             "wrapper",
             expected=f"one of {', '.join(TECHNIQUES)}",

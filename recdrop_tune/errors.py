@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
+from itertools import islice
+from typing import Any
+
 
 class RecdropError(Exception):
     """Root of every error raised on purpose by recdrop-tune."""
@@ -36,9 +40,42 @@ def invalid_argument(
     """
     message = (
         f"Invalid value received for argument `{argument}`. Expected {expected}. "
-        f"Received: {argument}={received!r}"
+        f"Received: {argument}={shown(received)}"
     )
     return InvalidArgumentError(f"{message}. {fix}" if fix else message)
+
+
+class _Repr(reprlib.Repr):
+    """Keeps to a few lines whatever it is given, in the order in which it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 5, 400, 400, 100
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 20
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        if level <= 0 and x:
+            return "{...}"
+        items = list(islice(x.items(), self.maxdict))
+        pieces = [f"{self.repr1(k, level - 1)}: {self.repr1(v, level - 1)}" for k, v in items]
+        return "{" + ", ".join(pieces + ["..."] * (len(x) > self.maxdict)) + "}"
+
+
+_LONGEST = 1000
+
+
+def shown(received: object) -> str:
+    """Writes a value as an error message shows it: as `repr` does, but never long, and without fail.
+
+    Example:
+        >>> shown({"rate": [0.1] * 100})[:40], len(shown("x" * 10_000)) < 1000
+        ("{'rate': [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0", True)
+    """
+    try:
+        text = _Repr().repr(received)
+    except Exception:  # Whatever the `__repr__` or the `__len__` of somebody else raises.
+        return f"<{type(received).__name__} object>"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def exception_line(message: str) -> str:

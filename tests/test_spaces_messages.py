@@ -64,14 +64,14 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
             bad("rate.min", "a number > 0 where log is true", "0.0"),
         ),
         ({"rate": {"min": 0.1, "max": 0.2, "log": 1}}, bad("rate.log", "true or false", "1")),
-        ({"units": 16.0}, bad("units", "an integer > 0" + FORMS, "16.0")),
-        ({"units": True}, bad("units", "an integer > 0" + FORMS, "True")),
-        ({"units": [16, 0]}, bad("units[1]", "an integer > 0", "0")),
+        ({"units": 16.0}, bad("units", "an integer > 0 and < 2**31" + FORMS, "16.0")),
+        ({"units": True}, bad("units", "an integer > 0 and < 2**31" + FORMS, "True")),
+        ({"units": [16, 0]}, bad("units[1]", "an integer > 0 and < 2**31", "0")),
         (
             {"units": {"min": 8, "max": 64, "step": 0.5}},
             bad("units.step", "an integer > 0", "0.5"),
         ),
-        ({"layers": 0}, bad("layers", "an integer > 0" + FORMS, "0")),
+        ({"layers": 0}, bad("layers", "an integer > 0 and < 2**31" + FORMS, "0")),
         ({"learning_rate": 0}, bad("learning_rate", "a number > 0" + FORMS, "0")),
         (
             {"learning_rate": float("inf")},
@@ -227,7 +227,7 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
         ),
         ({"embedding_rate": True}, bad("embedding_rate", RATE + FORMS, "True")),
         ({"hidden_rate": [0.1, 1]}, bad("hidden_rate[1]", RATE, "1")),
-        ({"mask_groups": 0}, bad("mask_groups", "an integer > 0" + FORMS, "0")),
+        ({"mask_groups": 0}, bad("mask_groups", "an integer > 0 and < 2**31" + FORMS, "0")),
         ({"per_step": "no"}, bad("per_step", "true or false; a list of such values", "'no'")),
         (
             {"function": "gausian"},

@@ -227,7 +227,7 @@ def test_initial_state_by_position_as_in_keras():
 @pytest.mark.parametrize("seed", ["a", -1, 1.5, True], ids=repr)
 def test_bad_seed(seed):
     with pytest.raises(
-        InvalidArgumentError, match=r"argument `seed`\. Expected an integer >= 0, or None"
+        InvalidArgumentError, match=r"argument `seed`\. Expected an integer of at least 0 or None"
     ):
         RecurrentDropoutWrapper(keras.layers.LSTM(4), rate=0.3, seed=seed)
 

@@ -10,6 +10,7 @@ from recdrop_tune.engine._layer import call_layer as call_layer
 from recdrop_tune.engine._layer import cell_of as cell_of
 from recdrop_tune.engine._layer import merge_directions as merge_directions
 from recdrop_tune.engine._seeds import ReplicaSeedGenerator as ReplicaSeedGenerator
+from recdrop_tune.engine._seeds import check_seed as check_seed
 from recdrop_tune.engine._select import Layer as Layer
 from recdrop_tune.engine._select import run as run
 
@@ -18,6 +19,7 @@ __all__ = [
     "ReplicaSeedGenerator",
     "call_layer",
     "cell_of",
+    "check_seed",
     "gradients_tied_to_graphs",
     "merge_directions",
     "reset_names",

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import keras
 
+from recdrop_tune.errors import invalid_argument
 from recdrop_tune.rewrites._call import Tensor
 
 # Far from the seeds that people choose, and from the one next to them, which a backward direction
 # takes: no two streams of a model may meet. A prime, for want of anything better.
 _STRIDE = 1_000_003
+
+
+# The two directions of a layer have seeds next to each other, and Keras's are unsigned 32-bit integers.
+_LARGEST = 2**32 - 2
+
+
+def check_seed(seed: Any) -> int | None:
+    """Returns a seed as Python's own integer, or `None`.
+
+    Raises:
+        InvalidArgumentError: It is none that Keras and NumPy take.
+    """
+    if seed is None:
+        return None
+    number = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not number or not 0 <= int(seed) <= _LARGEST:
+        expected = "an integer of at least 0 or None, below 2**32 - 1"
+        raise invalid_argument("seed", expected=expected, received=seed)
+    return int(seed)
 
 
 class ReplicaSeedGenerator(keras.random.SeedGenerator):

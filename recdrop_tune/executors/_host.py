@@ -15,7 +15,7 @@ from recdrop_tune.executors._follow_up import Tasks
 from recdrop_tune.executors._messages import NOT_OPEN, Closed, State
 from recdrop_tune.executors._opening import keep_warnings, losses_of, open_search
 from recdrop_tune.executors._ray import import_ray
-from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.oracle import forget_metrics, trial_folder
 from recdrop_tune.tracking import EpochEnded, Event, WorkerLost
 from recdrop_tune.tuner import Tuner
 
@@ -132,7 +132,7 @@ class OracleHost:
 
     def files_of(self, trial_id: str) -> dict[str, bytes]:
         """Returns what the training of a trial has left."""
-        return files.read(Path(self._tuner.get_trial_dir(trial_id)))
+        return files.read(trial_folder(self._tuner.project_dir, trial_id, "oracle.json"))
 
     def emit(self, tuner_id: str, event: Event) -> None:
         """Records what a worker has to tell, unless the trial is not its own any more."""

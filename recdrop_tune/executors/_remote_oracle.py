@@ -71,7 +71,8 @@ class RemoteOracle:
             # Hyperband trains on what another worker may have trained.
             earlier = trial.hyperparameters.values.get("tuner/trial_id")
             if earlier is not None:
-                files.write(Path(self._folder_of(earlier)), self._ask("files_of", earlier))
+                there = self._ask("files_of", earlier)  # First: it refuses an id that is a path.
+                files.write(Path(self._folder_of(earlier)), there)
         return trial
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:

@@ -170,7 +170,8 @@ def limit_threads(cpus: float) -> None:
 
 def _is_share(amount: Any) -> bool:
     """Says whether Ray takes an amount: whole, or less than one."""
-    if isinstance(amount, bool) or not isinstance(amount, Real) or not math.isfinite(amount):
+    # Compared, not converted: an integer may be larger than any float.
+    if isinstance(amount, bool) or not isinstance(amount, Real) or not -1e9 < amount < 1e9:  # type: ignore[operator]
         return False
     share = float(amount)
     return share >= 0 and (share < 1 or share.is_integer())

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import keras
 import keras_tuner as kt
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import InMemoryStorage
+from optuna.storages import BaseStorage, InMemoryStorage
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.executors import Resources, check_resources, import_ray, share_gpus
@@ -24,31 +23,11 @@ from recdrop_tune.tracking import check_model_name as check_model_name
 from recdrop_tune.tracking import check_system_metrics as check_system_metrics
 from recdrop_tune.tracking._uris import check_databases
 from recdrop_tune.tuner import ORACLES
+from recdrop_tune.tuner._arguments import check_arguments as check_arguments
 from recdrop_tune.tuner._folds import check_cv
 
 # Parameters of a `fit` which Keras Tuner fills in, or for which `tune` has a name of its own.
 _NOT_PASSED_ON = {"self", "hp", "model", "x", "y", "args", "kwargs"}
-
-
-def check_integers(**numbers: Any) -> None:
-    """Raises unless all arguments are integers of at least 1; `seed` may be 0 or `None` too."""
-    for argument, value in numbers.items():
-        least, other = (0, " or None") if argument == "seed" else (1, "")
-        if other and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            expected = f"an integer of at least {least}{other}"
-            raise invalid_argument(argument, expected=expected, received=value)
-
-
-def check_words(experiment: Any, directory: Any, verbose: Any) -> None:
-    """Raises unless the experiment has a name, the directory is a path and the verbosity a level."""
-    if not isinstance(experiment, str) or not experiment.strip():
-        raise invalid_argument("experiment", expected="a name", received=experiment)
-    if directory is not None and (not isinstance(directory, str | os.PathLike) or directory == ""):
-        raise invalid_argument("directory", expected="a path or None", received=directory)
-    if not isinstance(verbose, int) or verbose not in (0, 1, 2):
-        raise invalid_argument("verbose", expected="0, 1 or 2", received=verbose)
 
 
 def worker_resources(
@@ -74,9 +53,10 @@ def worker_resources(
                 expected = "None without `workers`"
                 fix = "Pass the number of trials that run at the same time, such as workers=4."
                 raise invalid_argument(argument, expected=expected, received=value, fix=fix)
+        check_resources(Resources(1, cpus_per_trial=cpus))
         return None
-    resources = Resources(workers, gpus, cpus, address, trial_timeout)
-    check_resources(resources)
+    check_resources(Resources(workers, gpus, cpus, address, trial_timeout))
+    resources = Resources(int(workers), gpus, cpus, address, trial_timeout)
     if system_metrics:
         raise invalid_argument(
             "system_metrics",
@@ -104,7 +84,7 @@ def check_optuna(tuner: str, options: Mapping[str, Any], goals: Sequence[Any], u
         goals: The objectives; several of them only Optuna keeps apart.
         uri: Where MLflow keeps its runs, which cannot be Optuna's database.
     """
-    if tuner not in ORACLES:
+    if not isinstance(tuner, str) or tuner not in ORACLES:
         raise invalid_argument("tuner", expected=f"one of {', '.join(ORACLES)}", received=tuner)
     for argument, value in options.items():
         if value is not None and tuner != "optuna":
@@ -119,6 +99,10 @@ def check_optuna(tuner: str, options: Mapping[str, Any], goals: Sequence[Any], u
     if not isinstance(options["pruner"], BasePruner):
         make_pruner(options["pruner"])
     check_seconds("timeout", options["timeout"])
+    storage = options["storage"]
+    if storage is not None and not isinstance(storage, str | BaseStorage):
+        expected = "the URL of a database, a storage of Optuna's, or None"
+        raise invalid_argument("storage", expected=expected, received=storage)
     check_databases(options["storage"], uri)
 
 
@@ -178,7 +162,10 @@ def callback_list(callbacks: Any) -> list[Any]:
     """
     one = isinstance(callbacks, keras.callbacks.Callback) or callable(callbacks)
     many = [callbacks] if one else () if callbacks is None else callbacks
-    listed = list(many) if isinstance(many, Iterable) else [many]
+    try:
+        listed = list(many)
+    except TypeError:
+        listed = [many]
     kinds = keras.callbacks.Callback
     if not all(isinstance(callback, kinds) or callable(callback) for callback in listed):
         expected = "keras.callbacks.Callback objects, or functions that make one"
@@ -205,7 +192,10 @@ def validation_data(
         expected = "None beside `cv`, which takes the validation data from the training data"
         raise invalid_argument("validation", expected=expected, received=type(given).__name__)
     asked = [goal.name for goal in goals if goal.name.startswith("val_")]
-    if asked and cv is None and given is None and not fit_kwargs.get("validation_split"):
+    split = fit_kwargs.get("validation_split")
+    if split is not None and not (isinstance(split, Real) and 0 <= float(split) < 1):
+        raise invalid_argument("validation_split", expected="0 <= split < 1", received=split)
+    if asked and cv is None and given is None and not split:
         raise invalid_argument(
             "validation",
             expected=f"validation data, for the objective is {asked[0]}",

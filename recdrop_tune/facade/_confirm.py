@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.facade._baselines import BASELINES
-from recdrop_tune.oracle import objectives
+from recdrop_tune.oracle import objectives, trial_folder
 from recdrop_tune.results import CONFIRMED
 from recdrop_tune.tracking import (
     ConfirmationEnded,
@@ -118,7 +118,7 @@ def confirm(tuner: Any, tracking: Tracking, fit: dict[str, Any], plan: Confirmat
 
 
 def _folder(tuner: Any, trial_id: str) -> Path:
-    return Path(tuner.project_dir) / CONFIRMED / f"trial_{trial_id}"
+    return trial_folder(Path(tuner.project_dir) / CONFIRMED, trial_id, "trial.json")
 
 
 def contenders(oracle: Any, top: int) -> list[Any]:

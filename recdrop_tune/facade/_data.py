@@ -52,6 +52,16 @@ def fit_arguments(train: Any, validation: Any, batch_size: int) -> dict[str, Any
     return arguments
 
 
+def check_data(argument: str, data: Any) -> None:
+    """Raises unless data have one of the usual forms, or are `None`.
+
+    Raises:
+        InvalidArgumentError: They have another form, or their parts another length.
+    """
+    if data is not None:
+        _is_arrays(argument, data)
+
+
 def _is_arrays(argument: str, data: Any) -> bool:
     """Says whether data are arrays rather than a dataset, and checks them."""
     if isinstance(data, tuple | list):

@@ -23,8 +23,8 @@ from recdrop_tune.executors import (
     put_parts,
     share_gpus,
 )
-from recdrop_tune.facade._checks import check_words
 from recdrop_tune.facade._data import data_of
+from recdrop_tune.facade._scalars import check_words
 from recdrop_tune.facade._search import completed, too_many_failures, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._workers import found_elsewhere, run_job

@@ -30,7 +30,7 @@ def as_hypermodel(
     hypermodel = unscheduled(hypermodel)
     if hypermodel is None:
         hypermodel = infer_hypermodel(train, validation, space)
-    elif space != "quick":
+    elif not isinstance(space, str) or space != "quick":
         raise invalid_argument(
             "space",
             expected="no value beside a `hypermodel`, which has a space of its own",

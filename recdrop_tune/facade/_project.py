@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import ProjectError
+from recdrop_tune.errors import ProjectError, shown
 from recdrop_tune.oracle import write_atomically
 
 FILE = "search.json"
 """Name of the file that makes a folder the folder of a search."""
+
+ASIDE = "overwritten"
+"""Where in the folder a search lies that is to be deleted, until the new one is sure to begin."""
 
 
 @dataclass(frozen=True)
@@ -53,27 +58,44 @@ def named(goals: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def claim(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> str:
-    """Makes the folder of a search, and checks that the search may use it.
+@contextmanager
+def claimed(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> Iterator[str]:
+    """Makes the folder of a search, checks that the search may use it, and writes what it is for.
 
-    What is in the folder stays, unless `overwrite` says otherwise.
+    What is in the folder stays, unless `overwrite` says otherwise; if the block raises, that stays too, and
+    nothing is left of what was made here.
 
     Args:
         folder: The project folder, there or not.
         fingerprint: The search.
         overwrite: Whether to delete another search in the folder.
 
-    Returns:
+    Yields:
         The id of the search: a new one, or that of the same search begun earlier.
 
     Raises:
         ProjectError: The folder holds another search, or something else, or cannot be written to.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ProjectError(f"`{folder}` is a file. Give a folder as `directory`.")
-    _make_writable(folder)
-    # A search that was killed while it wrote its first file has left that one unfinished.
-    if all(path.name == f"{FILE}.tmp" for path in folder.iterdir()):
+    made = _make_writable(folder)
+    try:
+        search_id = _claim(folder, fingerprint, overwrite)
+        if overwrite and (folder / FILE).exists():
+            _put_aside(folder)
+        yield search_id
+        write(folder, search_id, fingerprint)
+    except BaseException:
+        if (folder / ASIDE).exists():
+            _take_back(folder)
+        for path in made:
+            with suppress(OSError):  # Not empty: somebody else has written to it.
+                path.rmdir()
+        raise
+    shutil.rmtree(folder / ASIDE, ignore_errors=True)
+
+
+def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
+    # A search that was killed while it wrote its first file, or deleted another one, has left these.
+    if all(path.name in (f"{FILE}.tmp", ASIDE) for path in folder.iterdir()):
         return uuid.uuid4().hex
     if not (folder / FILE).exists():
         raise ProjectError(
@@ -81,22 +103,43 @@ def claim(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> st
             "changed. Give an empty or a new folder as `directory`."
         )
     if overwrite:
-        shutil.rmtree(folder)
         return uuid.uuid4().hex
     held = _read(folder / FILE)
     _compare(folder, held["fingerprint"], asdict(fingerprint))
     return str(held["id"])
 
 
-def _make_writable(folder: Path) -> None:
+def _make_writable(folder: Path) -> list[Path]:
+    """Makes a folder if need be; returns what was made, the innermost first."""
     try:
+        if folder.exists() and not folder.is_dir():
+            raise ProjectError(f"`{folder}` is a file. Give a folder as `directory`.")
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         # Permissions alone do not tell: a file system can be mounted for reading only.
         tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # A NUL in a path is a ValueError.
         raise ProjectError(
-            f"The folder `{folder}` cannot be written to: {error}. Give another `directory`."
+            f"The folder `{shown(str(folder))[1:-1]}` cannot be written to: {error}. Give another "
+            "`directory`."
         ) from error
+    return made
+
+
+def _put_aside(folder: Path) -> None:
+    """Moves what is in a folder out of the way, the file last by which it is known as a search's."""
+    aside = folder / ASIDE
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == FILE):
+        if path != aside:
+            os.replace(path, aside / path.name)
+
+
+def _take_back(folder: Path) -> None:
+    for path in (folder / ASIDE).iterdir():
+        os.replace(path, folder / path.name)
+    (folder / ASIDE).rmdir()
 
 
 def write(folder: Path, search_id: str, fingerprint: Fingerprint) -> None:
@@ -110,7 +153,7 @@ def _read(path: Path) -> dict[str, Any]:
         held = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(held["fingerprint"], dict) and held["id"]:
             return dict(held)
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     raise ProjectError(
         f"`{path}` is damaged, so what search it belongs to is unknown. Give another `directory`, "

@@ -12,26 +12,27 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from recdrop_tune.engine import check_seed
 from recdrop_tune.executors import connected, put_parts
 from recdrop_tune.facade import _project as project
 from recdrop_tune.facade._baselines import enqueue_baselines
 from recdrop_tune.facade._checks import (
     callback_list,
+    check_arguments,
     check_confirmation,
     check_fit_arguments,
-    check_integers,
     check_model_name,
     check_optuna,
     check_system_metrics,
-    check_words,
     described_cv,
     proposals,
     validation_data,
     worker_resources,
 )
 from recdrop_tune.facade._confirm import ConfirmationPlan
-from recdrop_tune.facade._data import data_of, fit_arguments
+from recdrop_tune.facade._data import check_data, data_of, fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
+from recdrop_tune.facade._scalars import check_flags, check_integers, check_words
 from recdrop_tune.facade._search import run, set_up, told, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
@@ -160,8 +161,16 @@ def tune(
         >>> result = tune((x, y), (x_val, y_val), space="quick", max_trials=30, seed=0)
         >>> print(result.summary())
     """
-    check_integers(max_trials=max_trials, epochs=epochs, batch_size=batch_size, seed=seed)
-    check_integers(executions_per_trial=executions_per_trial, confirm_seeds=confirm_seeds)
+    max_trials, epochs, batch_size, executions_per_trial, confirm_seeds = check_integers(
+        max_trials=max_trials,
+        epochs=epochs,
+        batch_size=batch_size,
+        executions_per_trial=executions_per_trial,
+        confirm_seeds=confirm_seeds,
+    )
+    seed = check_seed(seed)
+    check_flags(system_metrics=system_metrics, overwrite=overwrite)
+    check_arguments({}, keep_checkpoints, reuse_models)
     check_confirmation(confirm, test)
     check_model_name(register_model)
     if system_metrics:
@@ -176,6 +185,7 @@ def tune(
         system_metrics=system_metrics,
         storage=storage,
     )
+    at_once = 1 if resources is None else resources.workers
     goals, uri = as_objectives(objective), absolute(resolve_uri(tracking_uri))
     options = {"sampler": sampler, "pruner": pruner, "storage": storage, "timeout": timeout}
     check_optuna(tuner, options, goals, uri)
@@ -186,6 +196,8 @@ def tune(
     fit = {**fit_arguments(data["train"], data["validation"], batch_size), "epochs": epochs}
     fit |= {**fit_kwargs, "callbacks": callback_list(callbacks)}
     checking = data_of(checking) if validation is None else data["validation"]
+    check_data("validation_data", checking)
+    check_data("test", data["test"])
     if "validation_data" in fit_kwargs:
         fit["validation_data"] = checking
     model, described = as_hypermodel(hypermodel, data["train"], checking, space)
@@ -199,29 +211,28 @@ def tune(
             own |= {"sampler": sampler, "pruner": pruner, "storage": storage}
             parts = put_parts(ray, {**given, **own})
         folder = _new_folder(experiment) if directory is None else Path(directory)
-        search_id = project.claim(folder, search, overwrite)
-        trials = TrialHyperModel(model, goals)
-        plan = SearchPlan(
-            trials,
-            goals,
-            max_trials,
-            epochs,
-            folder.absolute(),
-            seed,
-            study_name=f"{folder.name}-{search_id[:8]}",
-            executions=executions_per_trial,
-            cv=cv,
-            keep_checkpoints=keep_checkpoints,
-            reuse_models=reuse_models,
-            **options,
-        )
-        made = set_up(tuner, plan, trials)
-        project.write(folder, search_id, search)
+        with project.claimed(folder, search, overwrite) as search_id:
+            trials = TrialHyperModel(model, goals)
+            plan = SearchPlan(
+                trials,
+                goals,
+                max_trials,
+                epochs,
+                folder.absolute(),
+                seed,
+                study_name=f"{folder.name}-{search_id[:8]}",
+                executions=executions_per_trial,
+                cv=cv,
+                keep_checkpoints=keep_checkpoints,
+                reuse_models=reuse_models,
+                **options,
+            )
+            made = set_up(tuner, plan, trials)
         stack.enter_context(told(folder, verbose))
-        listeners = stack.enter_context(watched(folder, verbose, workers or 1))
+        listeners = stack.enter_context(watched(folder, verbose, at_once))
         tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
         tracked |= {"space": described, "register_model": register_model}
-        tracked["info"] = {**info, **proposals(options, tuner), "workers": workers or 1}
+        tracked["info"] = {**info, **proposals(options, tuner), "workers": at_once}
         confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, None) if confirm else None
         if resources is None:
             enqueue_baselines(made.oracle)
@@ -249,7 +260,7 @@ def tune(
 
 def _new_folder(experiment: str) -> Path:
     """Names a folder that is not there yet, by the experiment and the time."""
-    name = re.sub(r"[^\w.-]+", "-", experiment)
+    name = re.sub(r"[^\w.-]+", "-", experiment)[:50]
     first = Path("recdrop_runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     others = (first.with_name(f"{first.name}-{number}") for number in count(2))
     return next(folder for folder in chain([first], others) if not folder.exists())

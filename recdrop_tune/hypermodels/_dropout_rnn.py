@@ -44,6 +44,11 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
         >>> hp.values
         {'encoder/wrapper': 'recurrent', 'encoder/placement': 'recurrent', 'encoder/rate': 0.2}
     """
+    if not callable(getattr(hp, "conditional_scope", None)):
+        expected = "the `keras_tuner.HyperParameters` that the build function was called with"
+        raise invalid_argument("hp", expected=expected, received=hp)
+    if name is not None and not (isinstance(name, str) and name):
+        raise invalid_argument("name", expected="a name or None", received=name)
     loaded = SearchSpace.load(space)
     if loaded.schedule not in (None, "constant") and not can_ask():
         raise invalid_argument(

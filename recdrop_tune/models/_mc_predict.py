@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from recdrop_tune.engine import check_seed
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models._walk import walk
 
@@ -74,6 +75,7 @@ def mc_predict(
         in Deep Learning", arXiv 1506.02142.
     """
     _check(model, samples, batch_size)
+    seed = check_seed(seed)
     batches = _batches(x, batch_size)
     first = next(batches, None)
     if first is None:

@@ -71,10 +71,13 @@ class RateSchedule(keras.callbacks.Callback):
         verbose: int = 0,
     ) -> None:
         super().__init__()
-        if per not in ("epoch", "batch"):
+        if not isinstance(per, str) or per not in ("epoch", "batch"):
             raise invalid_argument("per", expected="'epoch' or 'batch'", received=per)
         if epochs is not None and (isinstance(epochs, bool) or not _is_positive(epochs)):
             raise invalid_argument("epochs", expected="a positive integer or None", received=epochs)
+        if layers is not None and not isinstance(layers, list | tuple):
+            expected = "a list of dropout layers or of their names, or None"
+            raise invalid_argument("layers", expected=expected, received=layers)
         self.schedule = schedule_of(schedule)
         self.epochs = epochs
         self.per = per

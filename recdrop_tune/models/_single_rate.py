@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.engine import ReplicaSeedGenerator
+from recdrop_tune.engine import ReplicaSeedGenerator, check_seed
 from recdrop_tune.wrappers._rates import rates_by_site
 
 
@@ -23,7 +23,7 @@ class SingleRate:
 
     def _set_up(self, rate: float, seed: int | None) -> None:
         self._configured = rates_by_site(rate, self.sites)
-        self.seed = seed
+        self.seed = seed = check_seed(seed)
         self.seed_generator = ReplicaSeedGenerator(seed)
         variable = self.add_weight(
             name=f"{self.sites[0]}_rate",

@@ -4,6 +4,8 @@ from recdrop_tune.oracle._failures import NOT_A_NUMBER as NOT_A_NUMBER
 from recdrop_tune.oracle._failures import OUT_OF_MEMORY as OUT_OF_MEMORY
 from recdrop_tune.oracle._files import Resumable as Resumable
 from recdrop_tune.oracle._files import write_atomically as write_atomically
+from recdrop_tune.oracle._paths import inside as inside
+from recdrop_tune.oracle._paths import trial_folder as trial_folder
 from recdrop_tune.oracle._pruners import make_pruner as make_pruner
 from recdrop_tune.oracle._samplers import make_sampler as make_sampler
 from recdrop_tune.oracle._scores import best_step as best_step
@@ -26,10 +28,12 @@ __all__ = [
     "check_seconds",
     "first_value",
     "forget_metrics",
+    "inside",
     "make_pruner",
     "make_sampler",
     "metrics_at",
     "objectives",
     "supervised",
+    "trial_folder",
     "write_atomically",
 ]

@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from recdrop_tune.oracle._paths import check_trial_ids
+
 _ENDED = ("COMPLETED", "FAILED", "STOPPED")
 
 
@@ -29,14 +31,15 @@ def write_atomically(path: str | Path, text: str) -> None:
 class Resumable:
     """Comes before a `keras_tuner.Oracle` among the bases of a class.
 
-    `_save_trial`, `_get_oracle_fname` and `_get_trial_dir` are Keras Tuner's: it has no public hook for how
-    its files are written. A test fails if they go.
+    `_save_trial`, `_get_oracle_fname`, `_get_trial_dir` and `_project_dir` are Keras Tuner's: it has no
+    public hook for how its files are written. A test fails if they go.
     """
 
     trials: dict[str, Any]
     get_state: Any
     _get_oracle_fname: Any
     _get_trial_dir: Any
+    _project_dir: str
 
     def save(self) -> None:
         """Saves the oracle's state."""
@@ -47,7 +50,12 @@ class Resumable:
         write_atomically(path, json.dumps(trial.get_state()))
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores what `get_state` returned, mended by what the trials' own files say."""
+        """Restores what `get_state` returned, mended by what the trials' own files say.
+
+        Raises:
+            ProjectError: A trial's file names a path instead of a trial.
+        """
+        check_trial_ids(self._project_dir, self.trials)
         for id in unnoted(state, self.trials):
             del self.trials[id]
             (Path(self._get_trial_dir(id)) / "trial.json").unlink()

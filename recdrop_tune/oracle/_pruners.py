@@ -47,7 +47,7 @@ def make_pruner(name: str | None, warm_up: int | None = None) -> BasePruner:
         InvalidArgumentError: There is no pruner of that name.
     """
     epochs = max(1, WARM_UP if warm_up is None else warm_up)
-    if name == "patient_median":
+    if isinstance(name, str) and name == "patient_median":
         with warnings.catch_warnings():
             # `PatientPruner` is experimental in Optuna; chosen on purpose.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

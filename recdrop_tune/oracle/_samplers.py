@@ -37,13 +37,15 @@ def make_sampler(name: str | None, seed: int | None) -> BaseSampler:
     with warnings.catch_warnings():
         # `group`, `multivariate` and some samplers are experimental in Optuna; chosen on purpose.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        known = {*_SAMPLERS, "surrogate", "tpe"}
+        if name is not None and (not isinstance(name, str) or name not in known):
+            raise invalid_argument(
+                "sampler",
+                expected=f"one of {', '.join(sorted(known))}, or a sampler of Optuna's",
+                received=name,
+            )
         if name in (None, "surrogate", "tpe"):
             return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-        if not isinstance(name, str) or name not in _SAMPLERS:
-            known = ", ".join(sorted([*_SAMPLERS, "surrogate", "tpe"]))
-            raise invalid_argument(
-                "sampler", expected=f"one of {known}, or a sampler of Optuna's", received=name
-            )
         sampler: BaseSampler = _SAMPLERS[name](seed=seed)
         return sampler
 

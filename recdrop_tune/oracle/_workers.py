@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -63,4 +64,4 @@ def check_seconds(argument: str, value: float | None) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise invalid_argument(argument, expected="seconds, more than 0", received=value)
-    return float(value)
+    return float(min(value, sys.float_info.max)) if isinstance(value, int) else float(value)

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from recdrop_tune.oracle import first_value, objectives
-from recdrop_tune.tracking import Tracking, has_wrapper, readable
+from recdrop_tune.errors import ProjectError, shown
+from recdrop_tune.oracle import first_value, objectives, trial_folder
+from recdrop_tune.tracking import FILE, Tracking, has_wrapper, readable
 from recdrop_tune.tuner import load_weights
 
 CONFIRMED = "confirmed"
@@ -47,7 +48,7 @@ class Confirmation:
         Args:
             tuner: The tuner of the search.
         """
-        folder = Path(tuner.project_dir) / CONFIRMED / f"trial_{self.best_id}"
+        folder = trial_folder(Path(tuner.project_dir) / CONFIRMED, self.best_id, FILE)
         model = tuner.hypermodel.build(tuner.oracle.trials[self.best_id].hyperparameters)
         return load_weights(folder, model)
 
@@ -81,10 +82,18 @@ def confirmation_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
     Args:
         oracle: The oracle of the search.
         tracking: Its tracking.
+
+    Raises:
+        ProjectError: The journal tells of a trial that there is not.
     """
     name = objectives(oracle.objective)[0].name
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     for each in tracking.records.confirmations:
+        if each.trial_id not in oracle.trials or each.trial_id not in oracle.start_order:
+            raise ProjectError(
+                f"`{tracking.journal_path}` tells of a confirmation of the trial {shown(each.trial_id)}, "
+                "which the search does not have: somebody has changed the file."
+            )
         # A training that failed and was made up for is not wanted any more.
         rows[each.trial_id, each.repeat] = {
             "trial_id": each.trial_id,

@@ -52,10 +52,16 @@ def number(kind: type, accepts: Callable[[float], bool]) -> Callable[[object], S
 
     def read(raw: object) -> Scalar:
         # `bool` is an `Integral`, but `units: yes` is a slip of the pen.
-        if isinstance(raw, number) and not isinstance(raw, bool) and accepts(float(raw)):
-            value: Scalar = kind(raw)
-            return value
-        raise Rejected
+        if not isinstance(raw, number) or isinstance(raw, bool):
+            raise Rejected
+        try:
+            accepted = accepts(float(raw))
+        except OverflowError:  # An integer larger than any float.
+            raise Rejected from None
+        if not accepted:
+            raise Rejected
+        value: Scalar = kind(raw)
+        return value
 
     return read
 
@@ -83,8 +89,10 @@ def _words(name: str, words: tuple[str, ...]) -> Field:
 
 
 def _count(name: str) -> Field:
-    read = number(int, lambda n: n > 0)
-    return Field(name, "an integer > 0", read, int, schema={"minimum": 1})
+    # No tensor has more than that of anything, and Keras Tuner loses the digits of larger ones.
+    read = number(int, lambda n: 0 < n < 2**31)
+    schema = {"minimum": 1, "maximum": 2**31 - 1}
+    return Field(name, "an integer > 0 and < 2**31", read, int, schema=schema)
 
 
 def _yes_or_no(name: str) -> Field:

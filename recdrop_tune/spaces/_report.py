@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from recdrop_tune.errors import SearchSpaceError
+from recdrop_tune.errors import SearchSpaceError, shown
+
+_MOST_LINES = 50
 
 
 def suggestion(received: object, words: tuple[str, ...], prefix: str = "") -> str:
     """Returns `Did you mean ...?` for a near miss, or an empty string."""
-    near = get_close_matches(str(received).lower(), words, n=1)
+    # Nobody misspells a word by a thousand letters, and comparing takes a time that grows with them.
+    word = received.lower() if isinstance(received, str) and len(received) < 100 else ""
+    near = get_close_matches(word, words, n=1)
     return f"Did you mean `{prefix}{near[0]}`?" if near else ""
+
+
+def _name(key: object) -> str:
+    return key if isinstance(key, str) and len(key) < 100 else shown(key)
 
 
 @dataclass
@@ -30,7 +38,7 @@ class Report:
         """Notes a bad value, in the wording of `recdrop_tune.errors.invalid_argument`."""
         line = (
             f"Invalid value received for `{path}` in {self.source}. Expected {expected}. "
-            f"Received: {path}={received!r}"
+            f"Received: {path}={shown(received)}"
         )
         self.lines.append(f"{line}. {fix}" if fix else line)
 
@@ -38,8 +46,8 @@ class Report:
         """Notes a key that does not exist."""
         prefix = f"{path}." if path else ""
         line = (
-            f"Invalid key `{prefix}{key}` in {self.source}. Expected one of {', '.join(known)}. "
-            f"Received: {key!r}"
+            f"Invalid key `{prefix}{_name(key)}` in {self.source}. Expected one of {', '.join(known)}. "
+            f"Received: {shown(key)}"
         )
         near = suggestion(key, known, prefix)
         self.lines.append(f"{line}. {near}" if near else line)
@@ -47,4 +55,6 @@ class Report:
     def check(self) -> None:
         """Raises one `SearchSpaceError` that holds every problem noted."""
         if self.lines:
-            raise SearchSpaceError("\n".join(self.lines))
+            more = len(self.lines) - _MOST_LINES
+            rest = [f"... and {more} more problems."] if more > 0 else []
+            raise SearchSpaceError("\n".join([*self.lines[:_MOST_LINES], *rest]))

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from recdrop_tune.errors import SearchSpaceError
+from recdrop_tune.errors import SearchSpaceError, shown
 from recdrop_tune.spaces._report import suggestion
-from recdrop_tune.spaces._yaml import parse
+from recdrop_tune.spaces._yaml import MOST_BYTES, parse
 
 
 def preset_folder() -> Any:
@@ -42,23 +42,30 @@ def read_source(source: object) -> tuple[str, Mapping[Any, Any]]:
     if isinstance(source, Mapping):
         return "the dict", source
     if isinstance(source, os.PathLike):
-        return _read_file(Path(source))
+        return _read_file(source)
     if isinstance(source, str):
         named_file = source.endswith((".yaml", ".yml"))
-        return _read_file(Path(source)) if named_file else (f"preset {source}", _preset(source))
+        return _read_file(source) if named_file else (f"preset {source}", _preset(source))
     raise SearchSpaceError(
         "Invalid value received for argument `space`. Expected a SearchSpace, a dict, the path of a "
-        f"YAML file or a preset ({', '.join(preset_names())}). Received: space={source!r}"
+        f"YAML file or a preset ({', '.join(preset_names())}). Received: space={shown(source)}"
     )
 
 
-def _read_file(path: Path) -> tuple[str, Mapping[Any, Any]]:
+def _read_file(source: str | os.PathLike[str]) -> tuple[str, Mapping[Any, Any]]:
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        path = Path(source)
+        with path.expanduser().open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+        text = content.decode("utf-8")
+    # A NUL in the path and what is no UTF-8 are a ValueError, a user without a home is a RuntimeError.
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        given = str(source) if isinstance(source, Path) else source
         raise SearchSpaceError(
             "Invalid value received for argument `space`. Expected a readable YAML file "
-            f"or a preset ({', '.join(preset_names())}). Received: space={str(path)!r} ({error})"
+            f"or a preset ({', '.join(preset_names())}). Received: space={shown(given)} ({error})"
         ) from error
     return str(path), _parse(text, str(path))
 
@@ -70,7 +77,7 @@ def _preset(name: str) -> Mapping[Any, Any]:
     if name not in names:
         message = (
             "Invalid value received for argument `space`. Expected one of the presets "
-            f"({', '.join(names)}) or a path that ends in .yaml or .yml. Received: space={name!r}"
+            f"({', '.join(names)}) or a path that ends in .yaml or .yml. Received: space={shown(name)}"
         )
         near = suggestion(name, names)
         raise SearchSpaceError(f"{message}. {near}" if near else message)
@@ -89,6 +96,6 @@ def _parse(text: str, where: str) -> Mapping[Any, Any]:
     if not isinstance(data, Mapping):
         raise SearchSpaceError(
             f"Invalid value received for argument `space`. Expected {where} to hold a mapping, such "
-            f"as `wrapper: [none, recurrent]`. Received: {data!r}"
+            f"as `wrapper: [none, recurrent]`. Received: {shown(data)}"
         )
     return data

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from recdrop_tune.errors import shown
 from recdrop_tune.spaces._fields import Field, Rejected, Scalar, number
 from recdrop_tune.spaces._report import Report, suggestion
 
@@ -82,7 +83,8 @@ _NOTHING = {
 
 
 def _hint(spec: Field, raw: object) -> str:
-    if str(raw) in ("None", "none") and spec.name in _NOTHING:
+    nothing = raw is None or (isinstance(raw, str) and raw in ("None", "none"))
+    if nothing and spec.name in _NOTHING:
         return _NOTHING[spec.name]
     return suggestion(raw, spec.words) if isinstance(raw, str) and "+" not in raw else ""
 
@@ -90,7 +92,7 @@ def _hint(spec: Field, raw: object) -> str:
 def _read_choice(
     spec: Field, raw: list[object] | tuple[object, ...], path: str, report: Report
 ) -> Value | None:
-    values: list[Scalar] = []
+    values: dict[Scalar, None] = {}
     for index, item in enumerate(raw):
         try:
             value = spec.read(item)
@@ -99,12 +101,15 @@ def _read_choice(
             continue
         if value in values:
             report.add(f"{path}[{index}]", "each value once", item)
-        values.append(value)
+        values[value] = None
     if not raw:
         report.add(path, f"at least one value in the list, each {spec.expected}", raw)
         return None
-    return values[0] if len(values) == 1 else tuple(values)
+    return next(iter(values)) if len(values) == 1 else tuple(values)
 
+
+_FINEST = 1e-9
+"""The finest step, as a part of its range: finer ones drown in the rounding of floating-point numbers."""
 
 _RANGE_KEYS = ("min", "max", "step", "log")
 
@@ -139,7 +144,7 @@ def _read_bound(
         if key != "step":
             report.lines.append(
                 f"Missing key `{path}.{key}` in {report.source}. Expected {spec.expected}. "
-                f"Received: {path}={data!r}"
+                f"Received: {path}={shown(data)}"
             )
         return None
     read, expected = spec.read, spec.expected
@@ -163,6 +168,9 @@ def _check_range(numbers: dict[str, Scalar | None], log: bool, path: str, report
         report.add(f"{path}.min", f"a number < {path}.max={high!r}", low)
     elif isinstance(step, int | float) and step > high - low + 1e-9:
         report.add(f"{path}.step", f"a number <= max - min = {high - low:.12g}", step)
+    elif isinstance(step, float) and step < (high - low) * _FINEST:
+        finest = f"a number >= {_FINEST:g} * (max - min)"
+        report.add(f"{path}.step", finest, step, "Leave it out for any value in between.")
     if log and step is not None:
         # Keras Tuner reads a step on a logarithmic scale as a factor, which Optuna does not know.
         report.add(f"{path}.step", "no step where log is true", step, "Leave out one of the two.")

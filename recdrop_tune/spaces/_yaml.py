@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import math
 import re
+from itertools import chain
 from typing import Any
 
 import yaml
+
+from recdrop_tune.errors import shown
 
 Path = tuple[str | int, ...]
 """The keys and positions that lead to a value."""
 
 
+MOST_BYTES, _MOST_NODES = 200_000, 20_000
+"""What nobody writes: a larger text takes seconds to read, and aliases can double with each line."""
+
+
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key written twice and reads `1e-3` as a number."""
+    """The safe loader, which also refuses a key written twice and reads `1e-3` as a number.
+
+    It says of every fault where it is, and refuses aliases that would grow beyond measure.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Builds a value; PyYAML itself would let some errors of Python out, without a place."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            tag = node.tag.removeprefix("tag:yaml.org,2002:")
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{shown(node.value)} is no {tag} ({error})", node.start_mark
+            ) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Builds a mapping; PyYAML itself would silently keep the last of two equal keys."""
+        if not isinstance(node, yaml.MappingNode):  # Something else with the tag of one.
+            raise yaml.constructor.ConstructorError(
+                None, None, f"expected a mapping, but found a {node.id}", node.start_mark
+            )
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -53,11 +78,28 @@ def parse(text: str, where: str) -> tuple[Any, dict[Path, int]]:
     loader.name = where
     try:
         node = loader.get_single_node()
+        if node is not None and _expanded(node, {}) > _MOST_NODES:
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases make it endless, or far too large", node.start_mark
+            )
         lines: dict[Path, int] = {}
         _note_lines(node, (), lines)
         return (None if node is None else loader.construct_document(node)), lines
+    except RecursionError as error:
+        raise yaml.YAMLError(f"{where} is nested too deeply") from error
     finally:
         loader.dispose()
+
+
+def _expanded(node: yaml.Node, known: dict[int, float]) -> float:
+    """Counts the nodes of a document with each alias replaced by what it stands for."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # Where it comes upon itself.
+        parts = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_expanded(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _note_lines(node: Any, path: Path, lines: dict[Path, int]) -> None:

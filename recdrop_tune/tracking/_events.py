@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any, Protocol
+
+from pydantic import TypeAdapter
 
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
 RETRY, KILLED = "RETRY", "KILLED"
@@ -233,18 +236,25 @@ def to_json(event: Event) -> str:
 
 
 def from_json(line: str) -> Event | None:
-    """Reads what `to_json` wrote; `None` for a kind of event that this version does not know."""
-    data = json.loads(line)
+    """Reads what `to_json` wrote; `None` for a kind of event that this version does not know.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        data = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(data, dict) or not isinstance(data.get("event"), str):
+        raise ValueError("no event")
     kind = _KINDS.get(data.pop("event"))
-    if kind is None:
-        return None
-    known = {each.name for each in fields(kind)}
-    data = {name: value for name, value in data.items() if name in known}
-    if "metrics" in data:
-        data["metrics"] = {name: float(value) for name, value in data["metrics"].items()}
-    if data.get("score") is not None:
-        data["score"] = float(data["score"])
-    return kind(**data)
+    # Pydantic ignores fields of later versions, and reads the numbers that JSON lacks.
+    return None if kind is None else _reader(kind).validate_python(data)
+
+
+@cache
+def _reader(kind: type[Event]) -> TypeAdapter[Event]:
+    return TypeAdapter(kind)
 
 
 def _strict(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +48,7 @@ class Journal:
         self.end = self._file.tell()
 
     def read(self) -> list[Event]:
-        """Returns the events so far; a last line cut short by a crash is left out."""
+        """Returns the events so far; a line cut short by a crash, or damaged, is left out."""
         return self.read_to_end()[0]
 
     def read_to_end(self) -> tuple[list[Event], int]:
@@ -101,7 +100,7 @@ def _share_lock(file: Any) -> None:
 def _parsed(line: str) -> Event | None:
     try:
         return from_json(line)
-    except json.JSONDecodeError:
+    except ValueError:  # Damaged, or changed by somebody.
         return None
 
 

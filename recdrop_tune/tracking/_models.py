@@ -8,12 +8,14 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
+from pydantic import BaseModel, ConfigDict, Field
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import ProjectError, invalid_argument
+from recdrop_tune.oracle import inside
 from recdrop_tune.tracking._result_files import MODEL, MODEL_CARD, RESULT
 
 _NAME = "best_model"
@@ -46,10 +48,9 @@ def log_model(
     Returns:
         MLflow's id of the model; `None` if the folder has no model.
     """
-    path, card = Path(folder, RESULT, MODEL), Path(folder, RESULT, MODEL_CARD)
-    if not path.exists() or not card.exists():
+    path, about = inside(folder, f"{RESULT}/{MODEL}", RESULT), read_card(folder)
+    if not path.is_file() or about is None:
         return None
-    about = json.loads(card.read_text(encoding="utf-8"))
     model = _logged(client, run_id, search_id, about)
     if model.status != LoggedModelStatus.READY:
         _upload(client, model, path, about)
@@ -58,6 +59,43 @@ def log_model(
     if register_model is not None:
         _register(client, model, run_id, register_model, alias)
     return str(model.model_id)
+
+
+class _Card(BaseModel):
+    """What the file beside the best model has to hold; MLflow would read files that requirements name."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    trial_id: str
+    hyperparameters: dict[str, Any]
+    plain: bool
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    signature: dict[str, Any] | None
+    requirements: list[Annotated[str, Field(pattern=r"^[A-Za-z][\w.-]*==[\w.+!-]+$")]]
+
+
+def read_card(folder: str | Path) -> dict[str, Any] | None:
+    """Reads what there is to know of the best model in a project folder.
+
+    Args:
+        folder: The project folder.
+
+    Returns:
+        What `save_best_model` has written; `None` if there is no model.
+
+    Raises:
+        ProjectError: It is something else.
+    """
+    card = inside(folder, f"{RESULT}/{MODEL_CARD}", RESULT)
+    if not card.is_file():
+        return None
+    try:
+        return _Card.model_validate_json(card.read_bytes()).model_dump()
+    except ValueError as error:
+        raise ProjectError(
+            f"`{card}` does not describe the best model: {error}. Somebody has changed it; delete the folder "
+            f"`{RESULT}` to have the search recorded without its model."
+        ) from None
 
 
 def load_flavor() -> None:

@@ -29,4 +29,4 @@ class Predictor:
 
 def _load_pyfunc(path: str) -> Predictor:
     """Is called by MLflow, under this name, with the folder of the model."""
-    return Predictor(mlflow.keras.load_model(path))
+    return Predictor(mlflow.keras.load_model(path, load_model_kwargs={"safe_mode": True}))

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from recdrop_tune.oracle import inside
 from recdrop_tune.tracking._events import ResultSaved
+from recdrop_tune.tracking._journal import FILE as JOURNAL
 
 RESULT = "result"
 """The folder of a result, in the project's."""
@@ -21,6 +23,20 @@ NOTE_LENGTH = 5000
 """The longest description of a run, for the oldest servers (MLflow 3 takes 8000 characters of a tag)."""
 
 
+def files_of(folder: str | Path, event: ResultSaved) -> list[Path]:
+    """Returns the files of a result that are there.
+
+    Args:
+        folder: The project folder.
+        event: What the journal says was saved there.
+
+    Raises:
+        ProjectError: The journal names a file elsewhere.
+    """
+    paths = [inside(folder, name, JOURNAL) for name in event.files]
+    return [path for path in paths if path.is_file()]
+
+
 def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSaved) -> None:
     """Gives the files of a result to a run, and its summary as the run's description.
 
@@ -32,8 +48,7 @@ def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSav
         folder: The project folder.
         event: What was saved there.
     """
-    paths = [Path(folder, name) for name in event.files]
-    paths = [path for path in paths if path.name not in (MODEL, MODEL_CARD) and path.exists()]
+    paths = [path for path in files_of(folder, event) if path.name not in (MODEL, MODEL_CARD)]
     for path in paths:
         client.log_artifact(run_id, str(path), RESULT)
     client.set_tag(run_id, "mlflow.note.content", event.summary[:NOTE_LENGTH])

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recdrop_tune.errors import ProjectError, invalid_argument
-from recdrop_tune.tracking._events import SearchStarted
+from recdrop_tune.tracking._events import ResultSaved, SearchStarted
 from recdrop_tune.tracking._journal import FILE, Journal
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
 from recdrop_tune.tracking._mlflow import MLflowTracker
+from recdrop_tune.tracking._models import read_card
+from recdrop_tune.tracking._result_files import files_of
 from recdrop_tune.tracking._stores import settle_requests
 from recdrop_tune.tracking._uris import HIDDEN, absolute, redact, resolve_uri
 
@@ -48,7 +50,8 @@ def sync(directory: str | Path, tracking_uri: str | None = None) -> Synced:
 
     Raises:
         InvalidArgumentError: It is not known where to write, or one cannot write there.
-        ProjectError: The folder holds no search, or the search is running: it writes by itself.
+        ProjectError: The folder holds no search, or one that somebody has changed, or the search is running:
+            it writes by itself.
         TrackingError: MLflow failed; the message holds no credentials.
 
     Example:
@@ -68,6 +71,10 @@ def sync(directory: str | Path, tracking_uri: str | None = None) -> Synced:
             f"`{directory}` holds no search: there is no `{FILE}` with the beginning of one. Give the folder "
             "that was printed when the search began, by default one in `recdrop_runs`."
         )
+    for event in history:
+        if isinstance(event, ResultSaved):
+            files_of(directory, event)
+    read_card(directory)
     uri = _uri(tracking_uri, last)
     settle_requests(uri)
     tracker = MLflowTracker(uri, journal)
@@ -85,7 +92,7 @@ def _uri(given: str | None, last: SearchStarted) -> str:
         return resolve_uri(given)
     kept = last.tracking_uri
     if kept is not None and HIDDEN not in kept:
-        return kept
+        return resolve_uri(kept)
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         raise invalid_argument(
             "tracking_uri",

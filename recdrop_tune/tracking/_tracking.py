@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from recdrop_tune.oracle import objectives
+from recdrop_tune.oracle import objectives, trial_folder
 from recdrop_tune.oracle._workers import is_chief
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._about import about_proposals, versions
@@ -189,7 +189,8 @@ class Tracking:
         for trial_id, record in self.records.trials.items():
             trial = trials.get(trial_id)
             if trial is not None and record.ended is None and trial.status in _ENDED:
-                saved = Path(self._tuner.get_trial_dir(trial_id), "trial.json")
+                folder = trial_folder(self._tuner.project_dir, trial_id, FILE)
+                saved = folder / "trial.json"
                 self.reporter.trial_ended(trial, saved.stat().st_mtime)
 
     def search_is_over(self) -> None:

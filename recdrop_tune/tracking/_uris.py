@@ -26,10 +26,12 @@ def resolve_uri(tracking_uri: str | None) -> str:
     """Returns the tracking URI to use: the argument, else `MLFLOW_TRACKING_URI`, else a file.
 
     Raises:
-        InvalidArgumentError: It names a folder, which MLflow 3 refuses to write to.
+        InvalidArgumentError: It names a folder, which MLflow 3 refuses to write to, or nothing at all.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    if not isinstance(uri, str) or not _URI.match(uri) or uri.startswith("file:"):
+    uri: Any = tracking_uri
+    if uri is None or (isinstance(uri, str) and not uri):
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    if not isinstance(uri, str) or not _is_address(uri) or uri.startswith("file:"):
         raise invalid_argument(
             "tracking_uri",
             expected="a database or a server, such as sqlite:///mlflow.db or http://host:5000",
@@ -37,6 +39,16 @@ def resolve_uri(tracking_uri: str | None) -> str:
             fix="MLflow 3 no longer writes to folders: use a sqlite file.",
         )
     return uri
+
+
+def _is_address(uri: str) -> bool:
+    """Says whether a URI can be taken apart, by whoever opens it."""
+    try:
+        _ = urlsplit(uri).port
+        uri.encode()
+    except ValueError:  # A port that is no number, half an IPv6 address, half a character.
+        return False
+    return bool(_URI.match(uri)) and "\0" not in uri
 
 
 def redact(uri: str) -> str:
@@ -94,9 +106,15 @@ def check_databases(storage: Any, uri: str) -> None:
         uri: The tracking URI.
 
     Raises:
-        InvalidArgumentError: They would.
+        InvalidArgumentError: They would, or the URL is none.
     """
     address = storage if isinstance(storage, str) else getattr(storage, "url", None)
+    if isinstance(storage, str) and ("://" not in storage or not _is_address(storage)):
+        raise invalid_argument(
+            "storage",
+            expected="the URL of a database, such as sqlite:///study.db, or a storage of Optuna's",
+            received=redact(storage),
+        )
     if isinstance(address, str) and same_database(address, uri):
         raise invalid_argument(
             "storage",

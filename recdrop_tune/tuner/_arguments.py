@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 from recdrop_tune.errors import invalid_argument
@@ -46,5 +47,5 @@ def check_arguments(kwargs: dict[str, Any], keep: int | None, reuse: int) -> Non
     for name, value, least in (("keep_checkpoints", keep, 1), ("reuse_models", reuse, 0)):
         if value is None and name == "keep_checkpoints":
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
             raise invalid_argument(name, expected=f"an integer of at least {least}", received=value)

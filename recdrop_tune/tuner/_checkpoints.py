@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import ProjectError, RecdropError
 
 WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
 
@@ -36,18 +36,28 @@ def load(folder: Path, model: Any) -> Any:
 
     Raises:
         RecdropError: The weights are not there.
+        ProjectError: They are damaged, or another model's.
     """
     if not (folder / WEIGHTS).exists():
         raise RecdropError(
             f"The weights of the trial in `{folder}` are not there: only the best trials' are kept. "
             "Pass a larger `keep_checkpoints` (None keeps all), or train its hyperparameters anew."
         )
-    if not model.built:
-        model.build_from_config(json.loads((folder / BUILD).read_text(encoding="utf-8")))
-    with warnings.catch_warnings():
-        # The optimizer's state may lie in the file too, and nobody needs it here.
-        warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-        model.load_weights(folder / WEIGHTS)
+    try:
+        if not model.built:
+            config = json.loads((folder / BUILD).read_text(encoding="utf-8"))
+            model.build_from_config(dict(config or {}))
+        with warnings.catch_warnings():
+            # The optimizer's state may lie in the file too, and nobody needs it here.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            model.load_weights(folder / WEIGHTS)
+    except (
+        Exception
+    ) as error:  # Keras raises many kinds, for damaged files and for other models' weights.
+        raise ProjectError(
+            f"The weights of the trial in `{folder}` cannot be loaded: {type(error).__name__}: {error}. The "
+            f"files `{WEIGHTS}` and `{BUILD}` are damaged, or the model is built otherwise now."
+        ) from error
     if model.optimizer is not None:
         # Without its variables, whoever saves the model and loads it again would be warned.
         model.optimizer.build(model.trainable_variables)

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras_tuner as kt
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import invalid_argument, shown
 from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.tuner._hyperband import HyperbandTuner
 from recdrop_tune.tuner._oracles import (
@@ -79,7 +79,7 @@ def make_tuner(name: str, plan: SearchPlan) -> Any:
     Raises:
         InvalidArgumentError: There is no tuner of that name.
     """
-    if name not in ORACLES:
+    if not isinstance(name, str) or name not in ORACLES:
         raise invalid_argument("tuner", expected=f"one of {', '.join(ORACLES)}", received=name)
     folder = Path(os.path.abspath(plan.directory))
     oracle = ORACLES[name](plan)
@@ -102,12 +102,17 @@ def as_objectives(objective: Any) -> list[kt.Objective]:
     """Turns the name of a metric, or a list of them, into objectives with directions.
 
     Raises:
-        InvalidArgumentError: Whether a metric is to grow or to shrink is not known, or there is none.
+        InvalidArgumentError: Whether a metric is to grow or to shrink is not known, or there is none, or
+            one comes twice.
     """
     several = list(objective) if isinstance(objective, list | tuple) else [objective]
     if not several:
         raise invalid_argument("objective", expected="at least one metric", received=objective)
-    return [as_objective(each) for each in several]
+    goals = [as_objective(each) for each in several]
+    if len({goal.name for goal in goals}) < len(goals):
+        names = [goal.name for goal in goals]
+        raise invalid_argument("objective", expected="different metrics", received=names)
+    return goals
 
 
 def as_objective(objective: Any) -> kt.Objective:
@@ -123,7 +128,7 @@ def as_objective(objective: Any) -> kt.Objective:
     if isinstance(objective, kt.Objective):
         return objective
     direction = None
-    if objective == MILLISECONDS:
+    if isinstance(objective, str) and objective == MILLISECONDS:
         direction = "min"
     elif isinstance(objective, str):
         direction = kt.engine.metrics_tracking.infer_metric_direction(objective)
@@ -132,7 +137,7 @@ def as_objective(objective: Any) -> kt.Objective:
             "objective",
             expected="a metric with a known direction, such as val_loss or val_accuracy",
             received=objective,
-            fix=f"Pass keras_tuner.Objective({objective!r}, direction='min') or 'max'.",
+            fix=f"Pass keras_tuner.Objective({shown(objective)}, direction='min') or 'max'.",
         )
     return kt.Objective(objective, direction)
 

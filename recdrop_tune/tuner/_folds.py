@@ -22,7 +22,7 @@ def check_cv(cv: Any) -> Any:
     """
     if isinstance(cv, Integral) and not isinstance(cv, bool) and int(cv) >= 2:
         return int(cv)
-    if cv is None or callable(getattr(cv, "split", None)):
+    if cv is None or (callable(getattr(cv, "split", None)) and not isinstance(cv, str | bytes)):
         return cv
     raise invalid_argument(
         "cv",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from recdrop_tune.oracle import trial_folder
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._tuner import Tuner
 
@@ -31,4 +31,4 @@ class HyperbandTuner(Tuner):
         earlier = trial.hyperparameters.values.get("tuner/trial_id")
         if earlier is None:
             return model
-        return checkpoints.load(Path(self.get_trial_dir(earlier)), model)
+        return checkpoints.load(trial_folder(self.project_dir, earlier, "oracle.json"), model)

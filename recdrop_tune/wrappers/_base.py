@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from numbers import Integral
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -59,7 +59,7 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper):
         technique = TECHNIQUES[self.technique_id]
         self.sites = parse_placement(placement, technique)
         self.placement = "+".join(self.sites)
-        self.seed = _check_seed(seed)
+        self.seed = seed = engine.check_seed(seed)
         # The two directions of a Bidirectional are cloned from one config: offset one of them, or a
         # seed given by the user would make both drop the same units.
         offset = int(seed is not None and self.go_backwards)
@@ -182,18 +182,21 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper):
 
         `keras.layers.Bidirectional` makes its backward layer by adding `go_backwards` to the config
         of the layer it is given: here it belongs to the wrapped layer.
+
+        Raises:
+            InvalidArgumentError: It is no such configuration.
         """
-        config = dict(config)
-        layer = copy.deepcopy(config.pop("layer"))
+        layer: Any = config.get("layer") if isinstance(config, Mapping) else None
+        whole = isinstance(layer, Mapping) and isinstance(layer.get("config"), Mapping)
+        if not whole or "rate" not in config:
+            raise invalid_argument(
+                "config",
+                expected="what `get_config()` returns, with a `rate` and the configuration of a `layer`",
+                received=config,
+            )
+        config, layer = dict(config), copy.deepcopy(dict(layer))
+        del config["layer"]
         if "go_backwards" in config:
-            layer["config"]["go_backwards"] = config.pop("go_backwards")
+            layer["config"] = {**layer["config"], "go_backwards": config.pop("go_backwards")}
         layer = keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
         return cls(layer, **config)
-
-
-def _check_seed(seed: Any) -> int | None:
-    if seed is None or (
-        isinstance(seed, Integral) and not isinstance(seed, bool) and int(seed) >= 0
-    ):
-        return seed if seed is None else int(seed)
-    raise invalid_argument("seed", expected="an integer >= 0, or None", received=seed)

@@ -39,7 +39,7 @@ def rates_by_site(rate: Rate, sites: tuple[str, ...]) -> dict[str, float]:
 
 
 def _check(value: object, received: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) < 1.0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:  # type: ignore[operator]
         raise invalid_argument(
             "rate",
             expected=_EXPECTED,

@@ -10,12 +10,14 @@ from typing import Any
 import keras
 
 from recdrop_tune.catalog import TECHNIQUES, technique
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import invalid_argument, shown
 from recdrop_tune.wrappers._base import AbstractDropoutWrapper
 from recdrop_tune.wrappers._rates import Rate
 
 _CLASSES = {each.class_name: each.id for each in TECHNIQUES.values() if each.class_name}
 """Ids by the name of the class."""
+
+_CONFIG = "a mapping, as `serialize` returns it or `wrap` takes its arguments"
 
 
 def wrap(
@@ -54,7 +56,7 @@ def wrap(
                 "wrapper",
                 expected="a technique that drops, where a placement, a rate or options are given",
                 received=wrapper,
-                fix=f"Leave these out, or name another wrapper: {given}.",
+                fix=f"Leave these out, or name another wrapper: {shown(given)}.",
             )
         return layer
     if rate is None:
@@ -148,14 +150,20 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
         >>> wrappers.deserialize({"wrapper": "zoneout", "rate": 0.1, "layer": layer}).placement
         'recurrent'
     """
+    if not isinstance(config, Mapping):
+        raise invalid_argument("config", expected=_CONFIG, received=config)
     if "wrapper" in config:
         technique(config["wrapper"])
         arguments = dict(config)
         return wrap(_layer(arguments.pop("layer", None), custom_objects), **arguments)
     name = config.get("class_name")
     # Of a class of this package the bare name is enough.
-    registered = config.get("registered_name") or f"recdrop_tune>{name}"
-    cls = keras.saving.get_registered_object(registered, custom_objects)
+    registered = (
+        config.get("registered_name") or f"recdrop_tune>{name if isinstance(name, str) else ''}"
+    )
+    cls = None
+    if isinstance(name, str) and isinstance(registered, str):
+        cls = keras.saving.get_registered_object(registered, custom_objects)
     if not isinstance(cls, type) or not issubclass(cls, AbstractDropoutWrapper):
         raise invalid_argument(
             "class_name",
@@ -163,7 +171,9 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
             f"{', '.join(TECHNIQUES)}",
             received=name,
         )
-    inner: dict[str, Any] = dict(config.get("config") or {})
+    if not isinstance(config.get("config", {}), Mapping):
+        raise invalid_argument("config", expected=_CONFIG, received=config["config"])
+    inner: dict[str, Any] = dict(config.get("config", {}))
     inner["layer"] = _with_module(inner.get("layer"))
     data = {**config, "registered_name": registered, "config": inner}
     return keras.layers.deserialize(data, custom_objects)

@@ -80,7 +80,7 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         if isinstance(function, _Unnamed):  # as `get_config` hands it on, and `clone_model` back
             function = function.function
         if isinstance(function, dict):  # as Keras writes the configuration
-            function = cast(NoiseFunction, keras.saving.deserialize_keras_object(function))
+            function = _found(function)
         self.function = function
         self._draw = _resolve(function)
 
@@ -134,6 +134,20 @@ def _by_name(function: NoiseFunction) -> dict[str, Any] | _Unnamed:
     except (TypeError, ValueError):
         return _Unnamed(function)
     return written
+
+
+def _found(written: dict[str, Any]) -> NoiseFunction:
+    """Finds the function of a configuration, by Keras's rules for what a file may name."""
+    try:
+        return cast(NoiseFunction, keras.saving.deserialize_keras_object(written))
+    except Exception as error:  # Keras says in many ways that there is none.
+        raise invalid_argument(
+            "function",
+            expected="one that is registered with Keras in this process",
+            received=written,
+            fix="Import the module first whose functions are decorated with "
+            "`@keras.saving.register_keras_serializable()`.",
+        ) from error
 
 
 def _resolve(function: str | NoiseFunction) -> NoiseFunction:

@@ -10,6 +10,7 @@ from keras import ops
 from recdrop_tune.rewrites import KernelCall, bernoulli, drop_recurrent, dropped
 from recdrop_tune.rewrites._call import Tensor
 from recdrop_tune.wrappers._base import AbstractDropoutWrapper
+from recdrop_tune.wrappers._options import check_flag
 from recdrop_tune.wrappers._rates import Rate
 
 
@@ -46,7 +47,8 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
             h is fed back like any other, and is dropped like any other.
 
     Raises:
-        InvalidArgumentError: The layer, a rate or the placement is not one of the above.
+        InvalidArgumentError: The layer, a rate or the placement is not one of the above,
+            or `per_step` is no flag.
 
     Example:
         >>> import keras
@@ -72,7 +74,7 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
         **kwargs: Any,
     ) -> None:
         super().__init__(layer, rate, placement, seed, **kwargs)
-        self.per_step = bool(per_step)
+        self.per_step = check_flag("per_step", per_step)
 
     def input_noise(self, sequences: Tensor) -> Tensor:
         """Draws one factor for each sample and feature, and for each step if `per_step`."""

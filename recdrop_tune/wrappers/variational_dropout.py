@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from recdrop_tune.errors import invalid_argument
 from recdrop_tune.rewrites import GATES, KernelCall, bernoulli, drop_rows
 from recdrop_tune.rewrites._call import Tensor
 from recdrop_tune.wrappers._base import AbstractDropoutWrapper
+from recdrop_tune.wrappers._options import check_count, check_flag
 from recdrop_tune.wrappers._rates import Rate
 
 
@@ -73,10 +73,8 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
         **kwargs: Any,
     ) -> None:
         super().__init__(layer, rate, placement, seed, **kwargs)
-        self.tied_gates = bool(tied_gates)
-        if isinstance(mask_groups, bool) or not isinstance(mask_groups, int) or mask_groups < 1:
-            raise invalid_argument("mask_groups", expected="an integer >= 1", received=mask_groups)
-        self.mask_groups = mask_groups
+        self.tied_gates = check_flag("tied_gates", tied_gates)
+        self.mask_groups = check_count("mask_groups", mask_groups)
 
     def input_noise(self, sequences: Tensor) -> Tensor:
         """Draws one factor for each sample and feature."""

@@ -1,0 +1,58 @@
+"""Checks of single arguments of `tune`: numbers, flags and names."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from recdrop_tune.errors import invalid_argument
+
+
+def check_integers(**numbers: Any) -> list[int]:
+    """Returns numbers as Python's own integers.
+
+    Raises:
+        InvalidArgumentError: One is no integer of at least 1, or too large for a tensor's size.
+    """
+    for argument, value in numbers.items():
+        if not _is_integer(value, 1, 2**31):
+            expected = "an integer of at least 1, below 2**31"
+            raise invalid_argument(argument, expected=expected, received=value)
+    return [int(value) for value in numbers.values()]
+
+
+def check_flags(**flags: Any) -> None:
+    """Raises unless all arguments are true or false: `"no"` would pass for true."""
+    for argument, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise invalid_argument(argument, expected="True or False", received=value)
+
+
+def _is_integer(value: Any, least: int, end: int) -> bool:
+    number = isinstance(value, Integral) and not isinstance(value, bool)
+    return number and least <= int(value) < end
+
+
+def check_words(experiment: Any, directory: Any, verbose: Any) -> None:
+    """Raises unless the experiment has a name, the directory is a path and the verbosity a level."""
+    if not isinstance(experiment, str) or not experiment.strip() or not _is_text(experiment):
+        expected = f"a name of at most {_LONGEST_NAME} characters, in one line"
+        raise invalid_argument("experiment", expected=expected, received=experiment)
+    if directory is not None and (not isinstance(directory, str | os.PathLike) or directory == ""):
+        raise invalid_argument("directory", expected="a path or None", received=directory)
+    if not isinstance(verbose, int) or verbose not in (0, 1, 2):
+        raise invalid_argument("verbose", expected="0, 1 or 2", received=verbose)
+
+
+_LONGEST_NAME = 500
+"""MLflow's limit for the name of an experiment."""
+
+
+def _is_text(name: str) -> bool:
+    """Says whether a name can be written to a database: no control characters, no half characters."""
+    bad = any(unicodedata.category(each) in ("Cc", "Cs") for each in name)
+    return len(name) <= _LONGEST_NAME and not bad

@@ -1,0 +1,66 @@
+"""Searches for inputs that break a property: the same ones in every run, or many random ones (`-m heavy`)."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from recdrop_tune.errors import RecdropError
+
+profiles = pytest.mark.parametrize(
+    "profile", ["reproducible", pytest.param("random", marks=pytest.mark.heavy)]
+)
+
+_RANDOM = 20
+"""How many times as many inputs the random search tries."""
+
+
+def hold(profile, examples, strategy, check, seconds=5):
+    """Calls `check` with values of a strategy, each of which may take some seconds at most."""
+    chosen = settings(
+        max_examples=examples * (_RANDOM if profile == "random" else 1),
+        derandomize=profile != "random",
+        database=None,
+        deadline=timedelta(seconds=seconds),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        print_blob=True,
+    )
+    chosen(given(strategy)(lambda value: check(value)))()
+
+
+class OddEquality:
+    """Cannot be compared, nor shown."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        raise RuntimeError("no comparison")
+
+    def __repr__(self):
+        raise RuntimeError("no representation")
+
+
+class OddTruth:
+    """Equals everything, and is neither true nor false."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other):
+        return True
+
+    def __bool__(self):
+        raise RuntimeError("no truth value")
+
+
+LONGEST = 20_000
+"""Characters of an error message that a person can read, of fifty problems."""
+
+
+def refused(call, kind=RecdropError):
+    """Calls a function; returns the package's own error that it raises, if it does."""
+    try:
+        call()
+    except kind as error:
+        assert 0 < len(str(error)) < LONGEST  # noqa: PT017
+        return error
+    return None

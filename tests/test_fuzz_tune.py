@@ -1,0 +1,245 @@
+"""Whatever `tune` is given, it accepts, or refuses with an error of its own and leaves nothing behind."""
+
+import decimal
+import fractions
+import inspect
+import math
+import os
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import strategies as st
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
+from tests.fuzzing import OddEquality, OddTruth, hold, profiles, refused
+from tests.small_search import build, data
+
+ARGUMENTS = [name for name in inspect.signature(rdt.tune).parameters if name != "fit_kwargs"]
+# A folder has a test of its own, and workers would start Ray.
+ARGUMENTS = [name for name in ARGUMENTS if name not in ("directory", "workers")]
+ARGUMENTS += ["validation_data", "validation_split", "nonsense"]
+
+junk = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([10**400, 2**31, 2**32 - 1, -1, 0, 1, 2]),
+    st.floats(),
+    st.text(max_size=10),
+    st.sampled_from(
+        ["x" * 5000, "a/b", "a\nb", "\0", "\ud800", "../x", "no", "inf", "1", "val_loss"]
+    ),
+    st.sampled_from(
+        ["http://[", "http://a:b:c", "sqlite:///", "sqlite:///x.db", "file:///x", "://"]
+    ),
+    st.binary(max_size=5),
+    st.builds(OddEquality),
+    st.builds(OddTruth),
+    st.builds(np.array, st.sampled_from([1, [], [1, 2], ["x"], [[None]]])),
+    st.sampled_from([np.float64("nan"), np.int64(1), decimal.Decimal(1), fractions.Fraction(1, 2)]),
+    st.sampled_from([1j, range(3), print, object, Path("x"), Exception("x"), ..., NotImplemented]),
+    st.builds(lambda: pd.DataFrame({"a": [1]})),
+    st.builds(lambda: iter([1])),
+    st.sampled_from([keras.layers.Dense(1), keras.callbacks.Callback(), keras.Sequential()]),
+    st.lists(st.none() | st.integers() | st.sampled_from(["val_loss", "loss"]), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """Checks arguments with which a search is refused in the end, if not before: its folder is a file."""
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.chdir(tmp_path)
+    # What a function among the junk prints, or a Keras object warns of, is its own affair.
+    common = {"directory": "file", "hypermodel": build, "verbose": 0, "max_trials": 1, "epochs": 1}
+
+    def check(arguments):
+        given = {"train": data(8), "validation": data(8), **common, **arguments}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            error = refused(lambda: rdt.tune(given.pop("train"), given.pop("validation"), **given))
+        assert isinstance(error, InvalidArgumentError | ProjectError)
+        assert os.listdir(tmp_path) == ["file"]
+
+    return check
+
+
+@profiles
+def test_one_argument(profile, nowhere):
+    one = st.tuples(st.sampled_from(ARGUMENTS), junk)
+    hold(profile, 400, one, lambda pair: nowhere(dict([pair])))
+
+
+@profiles
+def test_several_arguments(profile, nowhere):
+    several = st.dictionaries(st.sampled_from(ARGUMENTS), junk, min_size=2, max_size=4)
+    hold(profile, 50, several, nowhere)
+
+
+dtypes = [
+    "float32",
+    "float64",
+    "float16",
+    "int64",
+    "uint8",
+    "bool",
+    "U3",
+    "S3",
+    "O",
+    "complex64",
+    "M8[s]",
+]
+sizes = st.lists(st.integers(0, 5), max_size=4)
+
+
+@st.composite
+def arrays(draw):
+    """Arrays that are mostly none which a search could use."""
+    shape = tuple(draw(sizes | st.sampled_from([[8, 5, 3], [8], [8, 2], [8, 5]])))
+    kind = draw(st.sampled_from(dtypes))
+    filling = draw(st.sampled_from([0, 1, -1, "nan", math.nan, math.inf, None]))
+    try:
+        with np.errstate(all="ignore"):
+            return np.full(shape, filling).astype(kind)
+    except (TypeError, ValueError, OverflowError):
+        return np.zeros(shape, kind)
+
+
+@profiles
+def test_data(profile, nowhere):
+    parts = st.lists(arrays() | junk, min_size=0, max_size=4).map(tuple)
+    near = st.tuples(
+        st.builds(lambda: data(8)[0]) | arrays(), st.builds(lambda: data(8)[1]) | arrays()
+    )
+    pairs = st.tuples(parts | near, near | parts | st.none())
+
+    def check(pair):
+        train, validation = pair
+        with np.errstate(all="ignore"):
+            nowhere(
+                {"train": train, "validation": validation, "hypermodel": None, "space": "quick"}
+            )
+
+    hold(profile, 250, pairs, check)
+
+
+@profiles
+def test_folders(profile, tmp_path, monkeypatch):
+    """A search that cannot be set up leaves no folder, however deep it would have been."""
+    monkeypatch.chdir(tmp_path)
+    paths = st.text(max_size=8) | st.sampled_from(
+        ["a/b/c", "x" * 5000, "a\0b", "\ud800", "~x", ".", " "]
+    )
+
+    def fail(hp):
+        raise ValueError("no model")
+
+    def check(path):
+        there = sorted(os.listdir(tmp_path))
+        if os.path.isabs(path) or ".." in path:
+            return
+        error = refused(
+            lambda: rdt.tune(data(8), data(8), directory=path, hypermodel=fail, verbose=0)
+        )
+        assert isinstance(error, RecdropError)
+        assert sorted(os.listdir(tmp_path)) == there
+
+    hold(profile, 40, paths, check)
+
+
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return {"hypermodel": build, "directory": "project", "verbose": 0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"overwrite": "no"}, "`overwrite`.*True or False"),
+        ({"system_metrics": 1}, "`system_metrics`.*True or False"),
+        ({"objective": ["val_loss", "val_loss"]}, "`objective`.*different metrics"),
+        ({"objective": np.array([1, 2])}, "`objective`.*known direction"),
+        ({"space": np.array([1, 2])}, "`space`.*beside a `hypermodel`"),
+        ({"tuner": ["optuna"]}, r"`tuner`.*\['optuna'\]"),
+        ({"sampler": OddEquality()}, "`sampler`.*OddEquality"),
+        ({"pruner": np.array([1, 2])}, "`pruner`"),
+        ({"seed": 2**32}, r"`seed`.*below 2\*\*32 - 1"),
+        ({"keep_checkpoints": 0}, "`keep_checkpoints`.*at least 1"),
+        ({"reuse_models": -1}, "`reuse_models`.*at least 0"),
+        ({"cv": "5"}, "`cv`.*cv='5'"),
+        ({"callbacks": np.array(1)}, "`callbacks`"),
+        ({"storage": "study"}, "`storage`.*URL of a database"),
+        ({"storage": 3}, "`storage`.*URL of a database"),
+        ({"storage": "postgresql://a:b:c/d"}, "`storage`.*URL of a database"),
+        ({"tracking_uri": 0}, "`tracking_uri`"),
+        ({"tracking_uri": "http://["}, "`tracking_uri`"),
+        ({"validation": None, "validation_split": np.array([0.1, 0.2])}, "`validation_split`"),
+        ({"validation": None, "validation_data": 3}, "`validation_data`"),
+        ({"test": 3, "confirm": 1}, "`test`"),
+        ({"cpus_per_trial": "x"}, "`cpus_per_trial`"),
+        ({"experiment": "a\nb"}, "`experiment`.*in one line"),
+        ({"experiment": "x" * 501}, "`experiment`.*500"),
+        ({"directory": "a\0b"}, "cannot be written to: .*null"),
+        ({"directory": "x" * 5000}, "cannot be written to: .*too long"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_arguments_that_are_refused(options, tmp_path, wrong, message):
+    given = {"validation": data(8), **options, **wrong}
+    with pytest.raises(RecdropError, match=message):
+        rdt.tune(data(8), given.pop("validation"), **given)
+    assert os.listdir(tmp_path) == []
+
+
+def test_numbers_of_numpy_are_numbers(options):
+    numbers = {"max_trials": np.int64(1), "epochs": np.int32(1), "batch_size": np.uint8(8)}
+    numbers |= {
+        "seed": np.int64(0),
+        "keep_checkpoints": np.int64(1),
+        "executions_per_trial": np.int8(1),
+    }
+    result = rdt.tune(data(8), data(8), **options, **numbers)
+    assert len(result.trials) == 1
+
+
+def test_a_search_that_cannot_be_set_up_leaves_nothing(options, tmp_path):
+    def fail(hp):
+        raise ValueError("no model")
+
+    options |= {"hypermodel": fail, "directory": "a/b/project"}
+    with pytest.raises(RecdropError, match="cannot be built"):
+        rdt.tune(data(8), data(8), **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_search_that_cannot_be_set_up_does_not_overwrite(options, tmp_path):
+    def fail(hp):
+        raise ValueError("no model")
+
+    rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
+    held = {path: path.read_bytes() for path in (tmp_path / "project").rglob("*") if path.is_file()}
+    with pytest.raises(RecdropError, match="cannot be built"):
+        rdt.tune(data(8), data(8), overwrite=True, **{**options, "hypermodel": fail})
+    there = {
+        path: path.read_bytes() for path in (tmp_path / "project").rglob("*") if path.is_file()
+    }
+    assert there == held
+    result = rdt.tune(data(8), data(8), max_trials=2, epochs=1, overwrite=True, seed=1, **options)
+    assert len(result.trials) == 2
+    assert not (tmp_path / "project" / "overwritten").exists()
+
+
+def test_a_folder_behind_a_link_is_overwritten(options, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "project").symlink_to("elsewhere")
+    for seed in (0, 1):
+        rdt.tune(data(8), data(8), max_trials=1, epochs=1, seed=seed, overwrite=True, **options)
+    assert (tmp_path / "project").is_symlink()
+    assert (tmp_path / "elsewhere" / "search.json").exists()
