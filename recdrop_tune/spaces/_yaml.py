@@ -86,7 +86,7 @@ def parse(text: str, where: str) -> tuple[Any, dict[Path, int]]:
         _note_lines(node, (), lines)
         return (None if node is None else loader.construct_document(node)), lines
     except RecursionError as error:
-        raise yaml.YAMLError(f"{where} is nested too deeply") from error
+        raise yaml.YAMLError("it is nested too deeply") from error
     finally:
         loader.dispose()
 
