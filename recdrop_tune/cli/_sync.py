@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from recdrop_tune.cli._quiet import load_quietly
 from recdrop_tune.cli._store import be_quick_and_quiet, project_folder
 
 
@@ -23,6 +24,7 @@ def sync(directory: Path | None, uri: str | None) -> None:
     folder = project_folder(directory)
     if folder is None:
         raise click.ClickException("There is no search in recdrop_runs. Give its folder.")
+    load_quietly("recdrop_tune.tracking")
     from recdrop_tune import sync as write
     from recdrop_tune.errors import RecdropError
 
