@@ -208,3 +208,11 @@ def test_chain_is_the_same_steps_by_hand():
     ):
         np.testing.assert_array_equal(one, other)
     assert chain()(call) is call
+
+
+def test_keras_still_tells_the_layers_inside_a_layer():
+    inner = keras.layers.LSTM(2)
+    outer = keras.layers.TimeDistributed(keras.layers.Bidirectional(inner))
+    assert _hooks.sublayers(outer) == [outer.layer]
+    assert inner not in _hooks.sublayers(outer)
+    assert {type(layer) for layer in _hooks.sublayers(outer.layer)} == {keras.layers.LSTM}

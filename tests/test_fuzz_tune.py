@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
+from recdrop_tune.tracking import Journal, WorkerLost
 from tests.fuzzing import OddEquality, OddTruth, hold, profiles, refused
 from tests.small_search import build, data
 
@@ -204,8 +205,10 @@ def test_numbers_of_numpy_are_numbers(options):
         "seed": np.int64(0),
         "keep_checkpoints": np.int64(1),
         "executions_per_trial": np.int8(1),
+        "timeout": np.float32(600),
+        "verbose": np.int64(0),
     }
-    result = rdt.tune(data(8), data(8), **options, **numbers)
+    result = rdt.tune(data(8), data(8), **{**options, **numbers})
     assert len(result.trials) == 1
 
 
@@ -234,6 +237,50 @@ def test_a_search_that_cannot_be_set_up_does_not_overwrite(options, tmp_path):
     result = rdt.tune(data(8), data(8), max_trials=2, epochs=1, overwrite=True, seed=1, **options)
     assert len(result.trials) == 2
     assert not (tmp_path / "project" / "overwritten").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_in_which_a_search_is_running(options, tmp_path, overwrite, monkeypatch):
+    monkeypatch.setattr("recdrop_tune.facade._project.PATIENCE", 0.3)
+    rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
+    other = Journal(tmp_path / "project" / "events.jsonl")
+    other.on_event(WorkerLost(worker="1", trial_id=None, reason="it writes here"))
+    held = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ProjectError, match="a search is running"):
+        rdt.tune(data(8), data(8), max_trials=2, epochs=1, overwrite=overwrite, **options)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == held
+    other.close()
+    assert len(rdt.tune(data(8), data(8), max_trials=2, epochs=1, **options).trials) == 2
+
+
+def test_an_overwriting_that_was_killed_half_way_is_undone(options, tmp_path):
+    rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
+    project = tmp_path / "project"
+    (project / "overwritten").mkdir()
+    for name in ("events.jsonl", "trial_0"):  # `search.json` goes last.
+        os.replace(project / name, project / "overwritten" / name)
+    result = rdt.tune(data(8), data(8), max_trials=2, epochs=1, **options)
+    assert len(result.trials) == 2
+    assert result.trials["state"].eq("COMPLETE").all()
+    assert not (project / "overwritten").exists()
+
+
+def test_a_deletion_that_was_killed_half_way_is_finished(options, tmp_path):
+    rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
+    (tmp_path / "project" / "deleted").mkdir()
+    (tmp_path / "project" / "deleted" / "search.json").write_text("{}")
+    assert len(rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options).trials) == 1
+    assert not (tmp_path / "project" / "deleted").exists()
+
+
+def test_a_home_is_found(options, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    options |= {"directory": "~/runs/one"}
+    rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
+    assert (tmp_path / "home" / "runs" / "one" / "search.json").exists()
+    options |= {"directory": "~nobody-of-that-name/runs"}
+    with pytest.raises(InvalidArgumentError, match=r"`directory`.*no home is known"):
+        rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
 
 
 def test_a_folder_behind_a_link_is_overwritten(options, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,21 +12,23 @@ from rich.text import Text
 
 from recdrop_tune.tracking import (
     ConfirmationEnded,
+    ConfirmationStarted,
     EpochEnded,
     Journal,
+    Progress,
     SearchEnded,
     SearchStarted,
     TrialEnded,
     TrialStarted,
     live_display,
 )
-from recdrop_tune.tracking._live import LiveDisplay
+from recdrop_tune.tracking._live import LiveDisplay, NotebookDisplay
 from tests.terminal import Terminal
 
 ROOT = Path(__file__).parents[1]
 
 
-def started(direction="min", **more):
+def started(direction="min", info=None):
     return SearchStarted(
         search_id="a",
         name="n",
@@ -34,9 +37,8 @@ def started(direction="min", **more):
         objective="val_loss",
         direction=direction,
         max_trials=20,
-        info={"epochs": 30},
+        info=info or {"epochs": 30},
         time=0.0,
-        **more,
     )
 
 
@@ -115,13 +117,60 @@ def test_several_workers():
     assert "and 2 more" in text
 
 
-def test_the_confirmation():
-    confirmed = ConfirmationEnded(
-        trial_id="0", repeat=0, seed=1, score=0.5, seconds=10.0, total=5, time=20.0
+def confirmed(number, repeat, score=0.5):
+    return ConfirmationEnded(
+        trial_id=str(number), repeat=repeat, seed=1, score=score, seconds=10.0, total=4, time=20.0
     )
-    text = drawn(started(), trial(0, 0.0, wrapper="none"), ended(0, 9.0, score=0.5), confirmed)
-    assert "confirming 1/5" in text
-    assert "40s left" in text
+
+
+def test_the_confirmation():
+    over = (started(), trial(0, 0.0, wrapper="none"), ended(0, 9.0, score=0.5))
+    begun = (*over, ConfirmationStarted(trial_ids=["0", "1"], total=4))
+    assert "confirming 0/4" in drawn(*begun)
+    text = drawn(*begun, confirmed(0, 0))
+    assert "confirming 1/4" in text
+    assert "30s left" in text
+
+
+def test_a_confirmation_that_goes_on_counts_what_counts():
+    """Neither a training that failed, nor the other try, nor that of a trial which is out by now."""
+    earlier = [confirmed(0, 0), confirmed(1, 0, score=None), confirmed(2, 0)]
+    again = (started(), ConfirmationStarted(trial_ids=["0", "1"], total=4))
+    assert "confirming 1/4" in drawn(started(), *earlier, *again)
+    assert "confirming 2/4" in drawn(started(), *earlier, *again, confirmed(1, 0))
+
+
+def test_a_trial_of_a_search_that_was_killed_is_not_under_way():
+    begun = (started(), trial(0, 0.0, **DROPPED), epoch(0, 1, loss=1.0))
+    assert "now" in drawn(*begun)
+    assert "now" not in drawn(*begun, SearchEnded(status="KILLED"))
+    assert "now" not in drawn(*begun, started())
+    assert "now" in drawn(*begun, started(), trial(0, 0.0, **DROPPED))
+
+
+def test_what_is_no_number_is_not_best():
+    scores = (float("nan"), float("inf"), 0.5, 0.25)
+    trials = [
+        event
+        for number, score in enumerate(scores)
+        for event in (trial(number, 0.0, wrapper="none"), ended(number, 1.0, score=score))
+    ]
+    assert "best val_loss 0.2500" in drawn(started(), *trials)
+    assert "nan" not in drawn(started(), *trials)
+
+
+def test_no_more_time_is_left_than_the_search_has(monkeypatch):
+    monkeypatch.setattr("recdrop_tune.tracking._live.time.time", lambda: 100.0)
+    search = started(info={"epochs": 30, "timeout": 160.0})
+    assert "1m00s left" in drawn(search, trial(0, 0.0, **DROPPED), ended(0, 100.0, score=1.0))
+
+
+def test_epochs_are_counted_as_in_the_panel():
+    out = io.StringIO()
+    lines = Progress(Console(file=out, width=120), epochs=True)
+    for event in (started(), trial(0, 0.0, **DROPPED), epoch(0, 3, execution=1, loss=0.5)):
+        lines.on_event(event)
+    assert out.getvalue() == "  training 2 epoch 4/30  loss 0.5000  1.0 s\n"
 
 
 def test_brackets_are_text():
@@ -134,6 +183,7 @@ def test_brackets_are_text():
         (True, {"TERM": "xterm"}, True),
         (False, {"TERM": "xterm"}, False),
         (True, {"TERM": "dumb"}, False),
+        (False, {"TERM": "xterm", "FORCE_COLOR": "1"}, False),
         (True, {"TERM": "xterm", "CI": "true"}, False),
     ],
 )
@@ -141,11 +191,47 @@ def test_where_it_is_shown(terminal, variables, shown, monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    # `FORCE_COLOR` has rich take any file for a terminal, unless it is told what it is.
+    file = io.StringIO()
+    monkeypatch.setattr(file, "isatty", lambda: terminal)
+    console = Console(file=file, force_terminal=terminal or None, width=80)
     with live_display(console) as display:
         assert (display is not None) == shown
     if not shown:
         assert console.file.getvalue() == ""
+
+
+@pytest.mark.parametrize(("variables", "kind"), [({}, NotebookDisplay), ({"CI": "1"}, type(None))])
+def test_in_a_notebook(variables, kind, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with live_display(Console(file=io.StringIO(), force_jupyter=True)) as display:
+        assert type(display) is kind
+
+
+class Gone(io.StringIO):
+    """A terminal that goes away."""
+
+    gone = False
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        if self.gone:
+            raise OSError(5, "Input/output error")
+        return super().write(text)
+
+
+def test_a_terminal_that_goes_away_is_not_the_end_of_a_search(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    file, before = Gone(), sys.stdout
+    with live_display(Console(file=file)) as display:
+        display.on_event(started())
+        file.gone = True
+    assert sys.stdout is before
 
 
 SEARCH = """

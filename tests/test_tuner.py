@@ -11,6 +11,7 @@ from sklearn.model_selection import TimeSeriesSplit
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.tuner import _checkpoints
 from recdrop_tune.tuner._reports import MILLISECONDS
 from tests.small_search import build, data
 
@@ -436,3 +437,15 @@ def test_a_policy_of_dtypes_stays(tmp_path):
     finally:
         keras.config.set_dtype_policy("float32")
     assert set(policies) == {"mixed_bfloat16"}
+
+
+def test_memory_that_runs_out_while_weights_are_loaded_is_no_damage(tmp_path):
+    class Large(keras.Model):
+        def load_weights(self, path):
+            raise MemoryError
+
+    (tmp_path / _checkpoints.WEIGHTS).touch()
+    model = Large()
+    model.built = True
+    with pytest.raises(MemoryError):
+        _checkpoints.load(tmp_path, model)

@@ -1,9 +1,10 @@
 """The only file that touches internals of Keras and TensorFlow.
 
 The kernels that `keras.layers.LSTM` and `GRU` call have no public name, nor has the question whether
-TensorFlow is tracing for XLA, nor have the custom gradients that TensorFlow keeps, nor has a seed that
-leaves TensorFlow's kernels alone. `tests/test_engine.py`, `tests/test_engine_gradients.py` and
-`tests/test_engine_seeds.py` fail when an upgrade moves one of them or changes what it takes.
+TensorFlow is tracing for XLA, nor have the layers inside a layer, nor the custom gradients that TensorFlow
+keeps, nor has a seed that leaves TensorFlow's kernels alone. `tests/test_engine.py`,
+`tests/test_engine_gradients.py` and `tests/test_engine_seeds.py` fail when an upgrade moves one of them or
+changes what it takes.
 """
 
 import inspect
@@ -28,7 +29,13 @@ __all__ = [
     "rnn",
     "runs_on_cpu",
     "seed_keeping_kernels",
+    "sublayers",
 ]
+
+
+def sublayers(layer: Any) -> list[Any]:
+    """The layers that a layer holds directly; `keras.Model.layers` is the public name for models alone."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
 def runs_on_cpu() -> bool:

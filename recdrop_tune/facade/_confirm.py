@@ -13,6 +13,7 @@ from recdrop_tune.oracle import objectives, trial_folder
 from recdrop_tune.results import CONFIRMED
 from recdrop_tune.tracking import (
     ConfirmationEnded,
+    ConfirmationStarted,
     Tracking,
     TrainingReporter,
     has_wrapper,
@@ -38,7 +39,7 @@ class ConfirmationPlan:
     test: Any = None
 
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
-        """Lists the trainings that are still to be done, each contender with the same seeds.
+        """Lists the trainings that are still to be done, each contender with the same seeds, and says so.
 
         Args:
             tuner: The tuner, its search over.
@@ -49,7 +50,7 @@ class ConfirmationPlan:
         done = {(each.trial_id, each.repeat) for each in earlier}
         total = self.seeds * len(trials)
         # Seed by seed, so that a confirmation which is broken off has compared whole sets.
-        return [
+        left = [
             {
                 "trial": trial,
                 "repeat": repeat,
@@ -60,6 +61,10 @@ class ConfirmationPlan:
             for trial in trials
             if (trial.trial_id, repeat) not in done
         ]
+        if left:
+            ids = [trial.trial_id for trial in trials]
+            tracking.emit(ConfirmationStarted(trial_ids=ids, total=total))
+        return left
 
     def run(
         self,

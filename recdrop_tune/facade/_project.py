@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,12 +16,17 @@ from typing import Any
 
 from recdrop_tune.errors import ProjectError, shown
 from recdrop_tune.oracle import write_atomically
+from recdrop_tune.tracking import FILE as EVENTS
+from recdrop_tune.tracking import Journal
 
 FILE = "search.json"
 """Name of the file that makes a folder the folder of a search."""
 
-ASIDE = "overwritten"
-"""Where in the folder a search lies that is to be deleted, until the new one is sure to begin."""
+ASIDE, GONE = "overwritten", "deleted"
+"""Where in the folder a search lies that is to be deleted: until the new one is sure to begin, and then."""
+
+PATIENCE = 10.0
+"""Seconds that the end of another search in the folder is waited for: a killed one's workers take some."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,14 @@ def claimed(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> 
         The id of the search: a new one, or that of the same search begun earlier.
 
     Raises:
-        ProjectError: The folder holds another search, or something else, or cannot be written to.
+        ProjectError: The folder holds another search, or one that is running, or something else, or
+            cannot be written to.
     """
     made = _make_writable(folder)
+    _await_end(folder)
     try:
+        if (folder / ASIDE).exists() and (folder / FILE).exists():
+            _take_back(folder)  # Somebody was killed while putting it aside.
         search_id = _claim(folder, fingerprint, overwrite)
         if overwrite and (folder / FILE).exists():
             _put_aside(folder)
@@ -90,12 +100,29 @@ def claimed(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> 
             with suppress(OSError):  # Not empty: somebody else has written to it.
                 path.rmdir()
         raise
-    shutil.rmtree(folder / ASIDE, ignore_errors=True)
+    shutil.rmtree(folder / GONE, ignore_errors=True)
+    if (folder / ASIDE).exists():
+        os.replace(
+            folder / ASIDE, folder / GONE
+        )  # At once, so that nobody takes the half of it back.
+        shutil.rmtree(folder / GONE, ignore_errors=True)
+
+
+def _await_end(folder: Path) -> None:
+    """Waits a little for another process that is searching in a folder."""
+    journal, end = Journal(folder / EVENTS), time.monotonic() + PATIENCE
+    while journal.is_being_written():
+        if time.monotonic() > end:
+            raise ProjectError(
+                f"In the folder `{folder}` a search is running. Nothing was changed. Wait for its end, or "
+                "give another `directory`."
+            )
+        time.sleep(0.1)
 
 
 def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
     # A search that was killed while it wrote its first file, or deleted another one, has left these.
-    if all(path.name in (f"{FILE}.tmp", ASIDE) for path in folder.iterdir()):
+    if all(path.name in (f"{FILE}.tmp", ASIDE, GONE) for path in folder.iterdir()):
         return uuid.uuid4().hex
     if not (folder / FILE).exists():
         raise ProjectError(
@@ -132,7 +159,7 @@ def _put_aside(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     for path in sorted(folder.iterdir(), key=lambda path: path.name == FILE):
-        if path != aside:
+        if path.name not in (ASIDE, GONE):
             os.replace(path, aside / path.name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def check_integers(**numbers: Any) -> list[int]:
         InvalidArgumentError: One is no integer of at least 1, or too large for a tensor's size.
     """
     for argument, value in numbers.items():
-        if not _is_integer(value, 1, 2**31):
+        if not _is_count(value):
             expected = "an integer of at least 1, below 2**31"
             raise invalid_argument(argument, expected=expected, received=value)
     return [int(value) for value in numbers.values()]
@@ -32,9 +33,22 @@ def check_flags(**flags: Any) -> None:
             raise invalid_argument(argument, expected="True or False", received=value)
 
 
-def _is_integer(value: Any, least: int, end: int) -> bool:
+def expanded(directory: str | os.PathLike[str]) -> Path:
+    """Returns a folder with the user's home in the place of `~`.
+
+    Raises:
+        InvalidArgumentError: It is in the home of a user whom this machine does not know.
+    """
+    try:
+        return Path(directory).expanduser()
+    except RuntimeError as error:
+        expected = "a folder; no home is known for the user in it"
+        raise invalid_argument("directory", expected=expected, received=str(directory)) from error
+
+
+def _is_count(value: Any) -> bool:
     number = isinstance(value, Integral) and not isinstance(value, bool)
-    return number and least <= int(value) < end
+    return number and 1 <= int(value) < 2**31
 
 
 def check_words(experiment: Any, directory: Any, verbose: Any) -> None:
@@ -44,7 +58,7 @@ def check_words(experiment: Any, directory: Any, verbose: Any) -> None:
         raise invalid_argument("experiment", expected=expected, received=experiment)
     if directory is not None and (not isinstance(directory, str | os.PathLike) or directory == ""):
         raise invalid_argument("directory", expected="a path or None", received=directory)
-    if not isinstance(verbose, int) or verbose not in (0, 1, 2):
+    if not isinstance(verbose, Integral) or verbose not in (0, 1, 2):
         raise invalid_argument("verbose", expected="0, 1 or 2", received=verbose)
 
 

@@ -32,7 +32,7 @@ from recdrop_tune.facade._checks import (
 from recdrop_tune.facade._confirm import ConfirmationPlan
 from recdrop_tune.facade._data import check_data, data_of, fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
-from recdrop_tune.facade._scalars import check_flags, check_integers, check_words
+from recdrop_tune.facade._scalars import check_flags, check_integers, check_words, expanded
 from recdrop_tune.facade._search import run, set_up, told, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
@@ -210,7 +210,7 @@ def tune(
             own = {"hypermodel": model, "callbacks": fit["callbacks"], **fit_kwargs}
             own |= {"sampler": sampler, "pruner": pruner, "storage": storage}
             parts = put_parts(ray, {**given, **own})
-        folder = _new_folder(experiment) if directory is None else Path(directory)
+        folder = _new_folder(experiment) if directory is None else expanded(directory)
         with project.claimed(folder, search, overwrite) as search_id:
             trials = TrialHyperModel(model, goals)
             plan = SearchPlan(
@@ -228,11 +228,12 @@ def tune(
                 **options,
             )
             made = set_up(tuner, plan, trials)
-        stack.enter_context(told(folder, verbose))
         listeners = stack.enter_context(watched(folder, verbose, at_once))
+        stack.enter_context(told(folder, verbose))
         tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
         tracked |= {"space": described, "register_model": register_model}
         tracked["info"] = {**info, **proposals(options, tuner), "workers": at_once}
+        tracked["info"] |= {} if timeout is None else {"timeout": float(timeout)}
         confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, None) if confirm else None
         if resources is None:
             enqueue_baselines(made.oracle)

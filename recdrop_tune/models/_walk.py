@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from recdrop_tune.engine._hooks import sublayers
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models._embedding_dropout import EmbeddingDropout
 from recdrop_tune.models._locked_dropout import LockedDropout
@@ -18,8 +19,7 @@ Layer = Any
 
 def children(layer: Layer) -> list[Layer]:
     """The layers that a layer holds directly: a model's, a wrapper's, those in its attributes."""
-    # `keras.Model.layers` is the public name for it, and a plain layer has no public name.
-    return list(layer._flatten_layers(include_self=False, recursive=False))
+    return sublayers(layer)
 
 
 def walk(root: Layer) -> Iterator[Layer]:

@@ -107,11 +107,6 @@ def is_fixed(hp: HyperParameter) -> bool:
     return isinstance(hp, kt.engine.hyperparameters.Fixed)
 
 
-def is_finite(space: Sequence[HyperParameter]) -> bool:
-    """Says whether a space has a countable number of configurations: no range without a step."""
-    return all(getattr(hp, "step", 1) is not None for hp in space)
-
-
 def plain(hp: HyperParameter, value: Any) -> Any:
     """Rids a value of the noise of floating-point steps: 0.3 for 0.30000000000000004."""
     if isinstance(hp, kt.engine.hyperparameters.Int):

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from numbers import Integral, Real
 
 from recdrop_tune.errors import invalid_argument
 
@@ -62,6 +63,6 @@ def check_seconds(argument: str, value: float | None) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
         raise invalid_argument(argument, expected="seconds, more than 0", received=value)
-    return float(min(value, sys.float_info.max)) if isinstance(value, int) else float(value)
+    return float(min(value, sys.float_info.max)) if isinstance(value, Integral) else float(value)

@@ -4,6 +4,7 @@ from recdrop_tune.tracking._datasets import dataset_inputs as dataset_inputs
 from recdrop_tune.tracking._datasets import describe_data as describe_data
 from recdrop_tune.tracking._dispatch import TrackingWarning as TrackingWarning
 from recdrop_tune.tracking._events import ConfirmationEnded as ConfirmationEnded
+from recdrop_tune.tracking._events import ConfirmationStarted as ConfirmationStarted
 from recdrop_tune.tracking._events import EpochEnded as EpochEnded
 from recdrop_tune.tracking._events import Event as Event
 from recdrop_tune.tracking._events import Listener as Listener
@@ -48,6 +49,7 @@ __all__ = [
     "NOTE_LENGTH",
     "RESULT",
     "ConfirmationEnded",
+    "ConfirmationStarted",
     "EpochEnded",
     "Event",
     "Journal",

@@ -155,6 +155,19 @@ class WorkerLost(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfirmationStarted(Event):
+    """The best configurations and the baselines are trained again; or that goes on.
+
+    Attributes:
+        trial_ids: The trials whose configurations they are.
+        total: How many trainings there are, those included that were done earlier.
+    """
+
+    trial_ids: list[str]
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConfirmationEnded(Event):
     """A configuration of the search has been trained once more, with a seed of its own.
 
@@ -223,6 +236,7 @@ _KINDS = {
         EpochEnded,
         TrialEnded,
         WorkerLost,
+        ConfirmationStarted,
         ConfirmationEnded,
         ResultSaved,
         SearchEnded,

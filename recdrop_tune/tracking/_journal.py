@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -93,8 +93,15 @@ def _share_lock(file: Any) -> None:
     """Shows others that the file is being written; the system takes the lock back with the process."""
     if fcntl is None:
         return
-    with contextlib.suppress(OSError):  # A file system without locks, or somebody is just looking.
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    for _ in range(100):
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:  # Somebody is just looking, which takes no time.
+            time.sleep(0.01)
+        except OSError:  # A file system without locks.
+            return
+        else:
+            return
 
 
 def _parsed(line: str) -> Event | None:

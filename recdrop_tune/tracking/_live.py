@@ -18,7 +18,14 @@ from rich.text import Text
 
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._records import TrialRecord
-from recdrop_tune.tracking._standing import Standing, details_of, dropout_of, duration, score_of
+from recdrop_tune.tracking._standing import (
+    Standing,
+    details_of,
+    dropout_of,
+    duration,
+    epoch_of,
+    score_of,
+)
 
 _SHOWN = 8
 """Of so many trials under way the epoch is shown; of more it would fill the terminal."""
@@ -56,9 +63,8 @@ class LiveDisplay:
         standing = self._standing
         ended = sum(standing.counts().values())
         row = Table.grid(padding=(0, 1))
-        last = standing.confirming
-        if last is not None:
-            done, total = len(standing.records.confirmations), last.total
+        if standing.confirming is not None:
+            done, total = standing.confirmed, standing.confirming.total
             said, left = f"confirming {done}/{total}", standing.confirmation_left()
         else:
             # The trial under way is the one that people count.
@@ -104,10 +110,7 @@ class LiveDisplay:
         if not epochs:
             return Text("  ".join([*said, "building"]))
         last = epochs[-1]
-        search = self._standing.search
-        total = search.info.get("epochs") if search else None
-        training = f"training {last.execution + 1} " if last.execution else ""
-        said.append(f"{training}epoch {last.epoch + 1}" + (f"/{total}" if total else ""))
+        said.append(epoch_of(last, self._standing.search))
         names = dict.fromkeys(("loss", self._standing.objective))
         said += [f"{name} {last.metrics[name]:.4f}" for name in names if name in last.metrics]
         return Text("  ".join(said))
@@ -139,7 +142,8 @@ def live_display(
     """Shows a live display for as long as the block runs, where there is something to show it on.
 
     On a terminal it stays below whatever is printed meanwhile, and is gone after the block. Where the
-    output goes into a file, or the environment variable `CI` is set, there is none.
+    output goes into a file, or the environment variable `CI` is set, there is none. A terminal that goes
+    away ends the display, not the block.
 
     Args:
         console: Where it is shown.
@@ -149,16 +153,29 @@ def live_display(
     Yields:
         The display, to be told of the events; `None` where there is none.
     """
-    if console.is_jupyter:
+    if os.environ.get("CI"):
+        yield None
+    elif console.is_jupyter:
         yield NotebookDisplay(history, workers)
-    elif not console.is_terminal or console.is_dumb_terminal or os.environ.get("CI"):
+    elif not _can_be_drawn_over(console):
         yield None
     else:
         display = LiveDisplay(history, workers)
-        with Live(
+        drawn = Live(
             get_renderable=display.draw,
             console=console,
             refresh_per_second=_REFRESHES,
             transient=True,
-        ):
+        )
+        with contextlib.suppress(OSError):
+            drawn.start()
+        try:
             yield display
+        finally:
+            with contextlib.suppress(OSError):
+                drawn.stop()
+
+
+def _can_be_drawn_over(console: Console) -> bool:
+    # Rich takes any file for a terminal where FORCE_COLOR is set, and colours in a file are fine.
+    return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()

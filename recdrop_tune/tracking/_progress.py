@@ -9,7 +9,14 @@ from rich.text import Text
 
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._records import TrialRecord
-from recdrop_tune.tracking._standing import Standing, details_of, dropout_of, duration, score_of
+from recdrop_tune.tracking._standing import (
+    Standing,
+    details_of,
+    dropout_of,
+    duration,
+    epoch_of,
+    score_of,
+)
 
 
 class Progress:
@@ -44,7 +51,8 @@ class Progress:
                 numbers = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
                 trial = trials.get(event.trial_id)
                 which = f"trial {trial.number + 1} " if trial and self._workers > 1 else ""
-                line = f"  {which}epoch {event.epoch}  {numbers}  {event.seconds:.1f} s"
+                epoch = epoch_of(event, standing.search)
+                line = f"  {which}{epoch}  {numbers}  {event.seconds:.1f} s"
                 self._print(line, "dim")
             case events.TrialEnded(trial_id=id) if id in trials:
                 self._end_trial(trials[id], event, improved=standing.best is not before)
@@ -76,7 +84,7 @@ class Progress:
         number = event.trial_id if record is None else record.number + 1
         named = f"{self._standing.objective} {event.score or 0.0:.4f}"
         result = event.message if event.score is None else named
-        parts = [f"confirming {len(records.confirmations)}/{event.total}"]
+        parts = [f"confirming {self._standing.confirmed}/{event.total}"]
         parts += [f"trial {number} seed {event.repeat + 1}", str(result)]
         parts += [dropout_of(record.hyperparameters)] if record else []
         style = "red" if event.score is None else ""

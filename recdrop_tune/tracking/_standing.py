@@ -24,7 +24,7 @@ class Standing:
         search: The search, once it has begun.
         best: The best trial so far.
         baseline: The best trial so far that has no dropout.
-        confirming: The last training of the confirmation, once there is one.
+        confirming: The confirmation, once it has begun.
     """
 
     def __init__(self, history: Iterable[events.Event] = (), workers: int = 1) -> None:
@@ -32,8 +32,9 @@ class Standing:
         self.search: events.SearchStarted | None = None
         self.best: TrialRecord | None = None
         self.baseline: TrialRecord | None = None
-        self.confirming: events.ConfirmationEnded | None = None
+        self.confirming: events.ConfirmationStarted | None = None
         self._workers = workers
+        self._begun: list[str] = []
         for event in history:
             self.on_event(event)
 
@@ -44,7 +45,12 @@ class Standing:
             case events.SearchStarted():
                 self.search = event
                 self.confirming = None
-            case events.ConfirmationEnded():
+                self._begun = []  # Those of a search that was killed do not go on.
+            case events.SearchEnded():
+                self._begun = []
+            case events.TrialStarted():
+                self._begun.append(event.trial_id)
+            case events.ConfirmationStarted():
                 self.confirming = event
             case events.TrialEnded(trial_id=id) if id in self.records.trials:
                 record = self.records.trials[id]
@@ -65,7 +71,8 @@ class Standing:
     @property
     def running(self) -> list[TrialRecord]:
         """The trials under way, in the order of starts."""
-        return [record for record in self.records.trials.values() if record.ended is None]
+        begun = (self.records.trials[id] for id in dict.fromkeys(self._begun))
+        return [record for record in begun if record.ended is None]
 
     @property
     def gain(self) -> float | None:
@@ -87,19 +94,30 @@ class Standing:
             now: Wall-clock time: what trials under way have had is not to come any more.
         """
         took = [each.seconds for each in self.records.trials.values() if each.seconds]
-        if self.total is None or not took:
+        if self.search is None or self.total is None or not took:
             return None
         mean = sum(took) / len(took)
         begun = sum(max(0.0, mean - (now - record.started)) for record in self.running)
         waiting = max(0, self.total - len(self.records.trials)) * mean
-        return (waiting + begun) / self._workers
+        left = (waiting + begun) / self._workers
+        limit = self.search.info.get("timeout")
+        return min(left, max(0.0, self.search.time + limit - now)) if limit else left
+
+    @property
+    def confirmed(self) -> int:
+        """How many trainings of the confirmation under way are done."""
+        if self.confirming is None:
+            return 0
+        ids = self.confirming.trial_ids
+        done = (each for each in self.records.confirmations if each.score is not None)
+        return len({(each.trial_id, each.repeat) for each in done if each.trial_id in ids})
 
     def confirmation_left(self) -> float | None:
-        """Estimates how long the confirmation still takes; `None` while there is none."""
-        if self.confirming is None:
-            return None
+        """Estimates how long the confirmation still takes; `None` before its first training is over."""
         took = [each.seconds for each in self.records.confirmations]
-        left = max(0, self.confirming.total - len(took))
+        if self.confirming is None or not took:
+            return None
+        left = self.confirming.total - self.confirmed
         return left * sum(took) / len(took) / self._workers
 
     def position(self, record: TrialRecord) -> str:
@@ -115,8 +133,16 @@ class Standing:
 
 
 def score_of(record: TrialRecord | None) -> float | None:
-    """Returns the score of a trial, if it has one."""
-    return record.ended.score if record and record.ended else None
+    """Returns the score of a trial, if it has one that is a number."""
+    score = record.ended.score if record and record.ended else None
+    return score if score is not None and math.isfinite(score) else None
+
+
+def epoch_of(event: events.EpochEnded, search: events.SearchStarted | None) -> str:
+    """Writes which of how many epochs one is, and of which training of its trial; people count from 1."""
+    total = search.info.get("epochs") if search else None
+    training = f"training {event.execution + 1} " if event.execution else ""
+    return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
 
 
 def dropout_of(hyperparameters: Mapping[str, object]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.tuner._failures import is_out_of_memory
 
 WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
 
@@ -51,9 +52,10 @@ def load(folder: Path, model: Any) -> Any:
             # The optimizer's state may lie in the file too, and nobody needs it here.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             model.load_weights(folder / WEIGHTS)
-    except (
-        Exception
-    ) as error:  # Keras raises many kinds, for damaged files and for other models' weights.
+    except Exception as error:
+        # Keras raises many kinds, for damaged files and for other models' weights.
+        if is_out_of_memory(error):
+            raise
         raise ProjectError(
             f"The weights of the trial in `{folder}` cannot be loaded: {type(error).__name__}: {error}. The "
             f"files `{WEIGHTS}` and `{BUILD}` are damaged, or the model is built otherwise now."
