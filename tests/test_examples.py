@@ -1,6 +1,7 @@
 """Every example runs as a user runs it, at a tiny size, from an empty folder, and prints what it promises."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from tests.pages import ROOT
 EXAMPLES = ROOT / "examples"
 
 TINY = {
+    "three_ways.py": "--cells gru --rates 0.3 --epochs 1 --seeds 1 --train-samples 100 --steps 5 --rounds 1",
     "existing_keras_tuner.py": None,  # tests/test_keras_tuner_workflows.py
     "quickstart.py": None,  # .ci/run, with the wheel
     "ray_cluster.py": None,  # tests/test_ray.py
@@ -37,3 +39,38 @@ def test_each_example_says_how_long_it_takes(script):
     assert "Takes " in text
     assert f"python examples/{script}" in text
     assert f"`{script}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def tiny(script, folder):
+    """Runs an example at its tiny size and returns what it printed."""
+    return ran(script, folder, *TINY[script].split())
+
+
+def row(printed, name):
+    """The cells of the row of a printed table that has this name."""
+    (line,) = [line for line in printed.splitlines() if line.startswith(f"{name}  ")]
+    return re.split(r"\s{2,}", line.removeprefix(name).strip())
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_three_ways(tmp_path):
+    printed = tiny("three_ways.py", tmp_path)
+    ways = {
+        "plain layer": "cuDNN",
+        "Keras's recurrent_dropout": "not cuDNN",
+        "1 inside, each step": "cuDNN",
+        "2 TimeDistributed before": "cuDNN",
+        "2 TimeDistributed after": "cuDNN",
+        "3 Lambda, a mask of one's own": "cuDNN",
+    }
+    for way, on_gpu in ways.items():
+        milliseconds, of_plain, kernel, gpu, loss, accuracy, rate = row(printed, way)
+        assert float(milliseconds) > 0
+        assert float(of_plain) == 1 or way != "plain layer"
+        assert kernel in ("step loop", on_gpu)
+        assert gpu == on_gpu
+        assert 0 < float(loss) < 5
+        assert 0 < float(accuracy) < 1
+        assert rate == ("-" if way == "plain layer" else "0.3")
+    assert "recdrop_runs/three-ways-" in printed.splitlines()[-1]

@@ -311,7 +311,9 @@ def test_nothing_in_the_package_reads_what_can_hold_code():
                 keyword.arg: ast.unparse(keyword.value) for keyword in getattr(node, "keywords", [])
             }
             last = name.rpartition(".")[2]
-            risky = name in RUNS_CODE or name.endswith(("np.load", "yaml.load", "Loader", "loads_pickle"))
+            risky = name in RUNS_CODE or name.endswith(
+                ("np.load", "yaml.load", "Loader", "loads_pickle")
+            )
             if risky or last == "load_model" or "allow_pickle" in words or "safe_mode" in words:
                 found.add((path.relative_to(SOURCE).as_posix(), name))
     assert found == {
