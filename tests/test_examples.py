@@ -2,9 +2,11 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.pages import ROOT
@@ -13,6 +15,7 @@ EXAMPLES = ROOT / "examples"
 
 TINY = {
     "three_ways.py": "--cells gru --rates 0.3 --epochs 1 --seeds 1 --train-samples 100 --steps 5 --rounds 1",
+    "japanese_vowels.py": "--trials 3 --epochs 2 --refits 1",
     "existing_keras_tuner.py": None,  # tests/test_keras_tuner_workflows.py
     "quickstart.py": None,  # .ci/run, with the wheel
     "ray_cluster.py": None,  # tests/test_ray.py
@@ -74,3 +77,40 @@ def test_three_ways(tmp_path):
         assert 0 < float(accuracy) < 1
         assert rate == ("-" if way == "plain layer" else "0.3")
     assert "recdrop_runs/three-ways-" in printed.splitlines()[-1]
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_japanese_vowels(tmp_path):
+    printed = tiny("japanese_vowels.py", tmp_path)
+    assert "3 trials" in printed
+    assert re.search(r"^\S+ +GRU +\w+ ", printed, re.MULTILINE)  # the table of `explain`
+    for name in ("best", "no dropout"):
+        wrapper, epochs, loss, accuracy = row(printed, name)
+        assert wrapper == "none" or name == "best"
+        assert int(epochs) in (1, 2)
+        loss, accuracy = (each.removesuffix(" +- nan") for each in (loss, accuracy))  # one training
+        assert 0 < float(loss) < 5
+        assert 0 < float(accuracy) < 1
+
+
+def test_japanese_vowels_are_padded_on_the_right():
+    """On that side cuDNN takes the mask; and no frame is taken for padding."""
+    load_split = runpy.run_path(str(EXAMPLES / "japanese_vowels.py"))["load_split"]
+    for split, utterances, longest in (("train", 270, 26), ("test", 370, 29)):
+        x, y = load_split(split)
+        assert x.shape == (utterances, 29, 12)
+        assert set(y) == set(range(9))
+        frames = (x != 0).any(axis=2)
+        lengths = frames.sum(axis=1)
+        assert lengths.min() == 7
+        assert lengths.max() == longest
+        assert (frames == (np.arange(29) < lengths[:, None])).all()
+
+
+@pytest.mark.parametrize("script", ["japanese_vowels.py"])
+def test_without_sktime_an_example_says_how_to_install_it(script, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sktime", None)
+    monkeypatch.setitem(sys.modules, "sktime.datasets", None)
+    with pytest.raises(SystemExit, match=r"pip install 'sktime>=0\.35'"):
+        runpy.run_path(str(EXAMPLES / script))
