@@ -9,7 +9,7 @@ Short utterances are padded on the right, and a mask tells the model which frame
 matters: cuDNN takes a mask only where the padding is on the right. Padded in front, a batch is computed
 correctly too, but in the step loop (and with a plain Keras layer on a GPU it is an error).
 
-Takes about 2 minutes on 2 CPU cores. Run it with
+Takes about 5 minutes on 2 CPU cores. Run it with
 
     python examples/japanese_vowels.py
 
@@ -93,7 +93,8 @@ def on_the_test_split(result, hypermodel, train, test, seeds):
         rows[name] = {
             "wrapper": row["wrapper"],
             "epochs": int(row["best_epoch"]) + 1,
-            **{key: f"{scores[key].mean():.3f} +- {scores[key].std():.3f}" for key in scores},
+            **scores.mean().round(3),
+            **scores.std().round(3).add_suffix(" std"),
         }
     return pd.DataFrame(rows).T
 

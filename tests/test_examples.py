@@ -16,6 +16,7 @@ EXAMPLES = ROOT / "examples"
 TINY = {
     "three_ways.py": "--cells gru --rates 0.3 --epochs 1 --seeds 1 --train-samples 100 --steps 5 --rounds 1",
     "japanese_vowels.py": "--trials 3 --epochs 2 --refits 1",
+    "deploy_plain.py": "--trials 1 --epochs 1 --train-samples 100",
     "existing_keras_tuner.py": None,  # tests/test_keras_tuner_workflows.py
     "quickstart.py": None,  # .ci/run, with the wheel
     "ray_cluster.py": None,  # tests/test_ray.py
@@ -114,3 +115,16 @@ def test_without_sktime_an_example_says_how_to_install_it(script, monkeypatch):
     monkeypatch.setitem(sys.modules, "sktime.datasets", None)
     with pytest.raises(SystemExit, match=r"pip install 'sktime>=0\.35'"):
         runpy.run_path(str(EXAMPLES / script))
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_deploy_plain(tmp_path):
+    printed = tiny("deploy_plain.py", tmp_path)
+    assert (tmp_path / "deployed" / "model.keras").is_file()
+    assert (tmp_path / "deployed" / "saved_model" / "saved_model.pb").is_file()
+    assert re.search(r"^Layers of the best model: .*Wrapper", printed, re.MULTILINE)
+    assert "Layers of model.keras: InputLayer, LSTM, Dense\n" in printed
+    differences = re.findall(r"^Largest difference.*, (\w+): (\S+)$", printed, re.MULTILINE)
+    assert [name for name, _ in differences] == ["keras", "saved_model"]
+    assert all(float(difference) < 1e-6 for _, difference in differences)
