@@ -16,6 +16,7 @@ EXAMPLES = ROOT / "examples"
 TINY = {
     "three_ways.py": "--cells gru --rates 0.3 --epochs 1 --seeds 1 --train-samples 100 --steps 5 --rounds 1",
     "japanese_vowels.py": "--trials 3 --epochs 2 --refits 1",
+    "forecasting.py": "--trials 3 --epochs 2 --refits 1",
     "deploy_plain.py": "--trials 1 --epochs 1 --train-samples 100",
     "existing_keras_tuner.py": None,  # tests/test_keras_tuner_workflows.py
     "quickstart.py": None,  # .ci/run, with the wheel
@@ -109,12 +110,27 @@ def test_japanese_vowels_are_padded_on_the_right():
         assert (frames == (np.arange(29) < lengths[:, None])).all()
 
 
-@pytest.mark.parametrize("script", ["japanese_vowels.py"])
+@pytest.mark.parametrize("script", ["japanese_vowels.py", "forecasting.py"])
 def test_without_sktime_an_example_says_how_to_install_it(script, monkeypatch):
     monkeypatch.setitem(sys.modules, "sktime", None)
     monkeypatch.setitem(sys.modules, "sktime.datasets", None)
     with pytest.raises(SystemExit, match=r"pip install 'sktime>=0\.35'"):
         runpy.run_path(str(EXAMPLES / script))
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_forecasting(tmp_path):
+    printed = tiny("forecasting.py", tmp_path)
+    assert "3 trials" in printed
+    # The test split as it is in the data set, cut and scaled: whatever the models are.
+    assert row(printed, "naive: the last second again") == ["0.746", "-"]
+    assert row(printed, "naive: the mean of the window") == ["0.587", "-"]
+    (best,) = re.findall(r"^best \((\w+)\)  ", printed, re.MULTILINE)
+    for name in (f"best ({best})", "no dropout (none)"):
+        error, spread = row(printed, name)
+        assert 0.3 < float(error) < 0.7  # a model that has learnt nothing: 0.6
+        assert float(spread) == 0  # of one training
 
 
 @pytest.mark.heavy
