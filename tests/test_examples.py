@@ -1,9 +1,12 @@
 """Every example runs as a user runs it, at a tiny size, from an empty folder, and prints what it promises."""
 
 import os
+import re
+import runpy
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.pages import ROOT
@@ -11,6 +14,10 @@ from tests.pages import ROOT
 EXAMPLES = ROOT / "examples"
 
 TINY = {
+    "three_ways.py": "--cells gru --rates 0.3 --epochs 1 --seeds 1 --train-samples 100 --steps 5 --rounds 1",
+    "japanese_vowels.py": "--trials 3 --epochs 2 --refits 1",
+    "forecasting.py": "--trials 3 --epochs 2 --refits 1",
+    "deploy_plain.py": "--trials 1 --epochs 1 --train-samples 100",
     "existing_keras_tuner.py": None,  # tests/test_keras_tuner_workflows.py
     "quickstart.py": None,  # .ci/run, with the wheel
     "ray_cluster.py": None,  # tests/test_ray.py
@@ -37,3 +44,103 @@ def test_each_example_says_how_long_it_takes(script):
     assert "Takes " in text
     assert f"python examples/{script}" in text
     assert f"`{script}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def tiny(script, folder):
+    """Runs an example at its tiny size and returns what it printed."""
+    return ran(script, folder, *TINY[script].split())
+
+
+def row(printed, name):
+    """The cells of the row of a printed table that has this name."""
+    (line,) = [line for line in printed.splitlines() if line.startswith(f"{name}  ")]
+    return re.split(r"\s{2,}", line.removeprefix(name).strip())
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_three_ways(tmp_path):
+    printed = tiny("three_ways.py", tmp_path)
+    ways = {
+        "plain layer": "cuDNN",
+        "Keras's recurrent_dropout": "not cuDNN",
+        "1 inside, each step": "cuDNN",
+        "2 TimeDistributed before": "cuDNN",
+        "2 TimeDistributed after": "cuDNN",
+        "3 Lambda, a mask of one's own": "cuDNN",
+    }
+    for way, on_gpu in ways.items():
+        milliseconds, of_plain, kernel, gpu, loss, accuracy, rate = row(printed, way)
+        assert float(milliseconds) > 0
+        assert float(of_plain) == 1 or way != "plain layer"
+        assert kernel in ("step loop", on_gpu)
+        assert gpu == on_gpu
+        assert 0 < float(loss) < 5
+        assert 0 < float(accuracy) < 1
+        assert rate == ("-" if way == "plain layer" else "0.3")
+    assert "recdrop_runs/three-ways-" in printed.splitlines()[-1]
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_japanese_vowels(tmp_path):
+    printed = tiny("japanese_vowels.py", tmp_path)
+    assert "3 trials" in printed
+    assert re.search(r"^\S+ +GRU +\w+ ", printed, re.MULTILINE)  # the table of `explain`
+    for name in ("best", "no dropout"):
+        wrapper, epochs, loss, accuracy = row(printed, name)
+        assert wrapper == "none" or name == "best"
+        assert int(epochs) in (1, 2)
+        loss, accuracy = (each.removesuffix(" +- nan") for each in (loss, accuracy))  # one training
+        assert 0 < float(loss) < 5
+        assert 0 < float(accuracy) < 1
+
+
+def test_japanese_vowels_are_padded_on_the_right():
+    """On that side cuDNN takes the mask; and no frame is taken for padding."""
+    load_split = runpy.run_path(str(EXAMPLES / "japanese_vowels.py"))["load_split"]
+    for split, utterances, longest in (("train", 270, 26), ("test", 370, 29)):
+        x, y = load_split(split)
+        assert x.shape == (utterances, 29, 12)
+        assert set(y) == set(range(9))
+        frames = (x != 0).any(axis=2)
+        lengths = frames.sum(axis=1)
+        assert lengths.min() == 7
+        assert lengths.max() == longest
+        assert (frames == (np.arange(29) < lengths[:, None])).all()
+
+
+@pytest.mark.parametrize("script", ["japanese_vowels.py", "forecasting.py"])
+def test_without_sktime_an_example_says_how_to_install_it(script, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sktime", None)
+    monkeypatch.setitem(sys.modules, "sktime.datasets", None)
+    with pytest.raises(SystemExit, match=r"pip install 'sktime>=0\.35'"):
+        runpy.run_path(str(EXAMPLES / script))
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_forecasting(tmp_path):
+    printed = tiny("forecasting.py", tmp_path)
+    assert "3 trials" in printed
+    # The test split as it is in the data set, cut and scaled: whatever the models are.
+    assert row(printed, "naive: the last second again") == ["0.746", "-"]
+    assert row(printed, "naive: the mean of the window") == ["0.587", "-"]
+    (best,) = re.findall(r"^best \((\w+)\)  ", printed, re.MULTILINE)
+    for name in (f"best ({best})", "no dropout (none)"):
+        error, spread = row(printed, name)
+        assert 0.3 < float(error) < 0.7  # a model that has learnt nothing: 0.6
+        assert float(spread) == 0  # of one training
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_deploy_plain(tmp_path):
+    printed = tiny("deploy_plain.py", tmp_path)
+    assert (tmp_path / "deployed" / "model.keras").is_file()
+    assert (tmp_path / "deployed" / "saved_model" / "saved_model.pb").is_file()
+    assert re.search(r"^Layers of the best model: .*Wrapper", printed, re.MULTILINE)
+    assert "Layers of model.keras: InputLayer, LSTM, Dense\n" in printed
+    differences = re.findall(r"^Largest difference.*, (\w+): (\S+)$", printed, re.MULTILINE)
+    assert [name for name, _ in differences] == ["keras", "saved_model"]
+    assert all(float(difference) < 1e-6 for _, difference in differences)
