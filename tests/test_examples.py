@@ -109,6 +109,9 @@ def test_accuracy_vs_speed(tmp_path):
         loss, ms = points[int(row["number"])]
         assert (row["val_loss"], row["ms_per_step"]) == (f"{loss:.3f}", f"{ms:.3f}")
         assert float(row["median_ms"]) > 0
+        assert row["in_both"] in ("True", "False")
+    # Whatever the times were, the lowest loss is on both.
+    assert min(front, key=lambda row: points[int(row["number"])])["in_both"] == "True"
     assert [int(row["number"]) for row in front] == sorted(undominated, key=lambda n: points[n][1])
 
     page = (tmp_path / "accuracy_vs_speed.html").read_text(encoding="utf-8")
