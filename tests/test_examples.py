@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+import recdrop_tune as rdt
 from tests.pages import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -18,6 +19,10 @@ TINY = {
     "japanese_vowels.py": "--trials 3 --epochs 2 --refits 1",
     "forecasting.py": "--trials 3 --epochs 2 --refits 1",
     "deploy_plain.py": "--trials 1 --epochs 1 --train-samples 100",
+    "accuracy_vs_speed.py": "--trials 5 --epochs 2 --train-samples 100",
+    "character_language_model.py": "--trials 2 --epochs 2 --confirm-seeds 2 --train-characters 1500"
+    " --units 8",
+    "uncertainty.py": "--epochs 40 --samples 10 --train-samples 300",
     "existing_keras_tuner.py": None,  # tests/test_keras_tuner_workflows.py
     "quickstart.py": None,  # .ci/run, with the wheel
     "ray_cluster.py": None,  # tests/test_ray.py
@@ -144,3 +149,112 @@ def test_deploy_plain(tmp_path):
     differences = re.findall(r"^Largest difference.*, (\w+): (\S+)$", printed, re.MULTILINE)
     assert [name for name, _ in differences] == ["keras", "saved_model"]
     assert all(float(difference) < 1e-6 for _, difference in differences)
+
+
+heavy = pytest.mark.heavy
+limit = pytest.mark.timeout(900)
+
+
+def rows(text, *labels):
+    """The numbers behind each label, at the start of a line; of several such lines the last."""
+    found = {}
+    for line in text.splitlines():
+        for label in labels:
+            if line.strip().startswith(label):
+                found[label] = [float(n) for n in re.findall(r"-?\d+\.\d+", line.split(label)[1])]
+    return [found[label] for label in labels]
+
+
+@heavy
+@limit
+def test_character_language_model(tmp_path):
+    text = ran(
+        "character_language_model.py", tmp_path, *TINY["character_language_model.py"].split()
+    )
+    _, table = text.split("of the trainings with fresh seeds:")
+    # (validation, its standard deviation, test) of two trainings each: better than guessing, and no wonder.
+    for validation, spread, test in rows(table, "none", "weight_drop"):
+        assert 10 < validation < 60
+        assert 10 < test < 60
+        assert spread < 10
+    (folder,) = (tmp_path / "recdrop_runs").iterdir()
+    result = rdt.TuneResult.load(folder)
+    best = result.confirmation.table.iloc[0]
+    assert f"{best['mean']:.3f}" in table
+    assert f"{best['test_perplexity']:.3f}" in table
+    written = table.split("and the best model goes on\n\n")[1]
+    assert len(written) == 300 + len("\n")
+    assert written == written.lower()
+
+
+@heavy
+@limit
+def test_accuracy_vs_speed(tmp_path):
+    text = ran("accuracy_vs_speed.py", tmp_path, *TINY["accuracy_vs_speed.py"].split())
+    (folder,) = (tmp_path / "recdrop_runs").iterdir()
+    trials = rdt.TuneResult.load(folder).trials
+    points = {
+        int(n): (x, y) for n, x, y in trials[["number", "val_loss", "ms_per_step"]].to_numpy()
+    }
+    assert len(points) == 5
+
+    heading, table = re.search(
+        r"The Pareto front, (\d) of 5 trials:\n\n(.*?)\n\n", text, re.S
+    ).groups()
+    header, *lines = [line.split() for line in table.splitlines()]
+    front = [dict(zip(header, line, strict=True)) for line in lines]
+    undominated = {
+        number
+        for number, (loss, ms) in points.items()
+        if not any(a <= loss and b <= ms and (a, b) != (loss, ms) for a, b in points.values())
+    }
+    assert {int(row["number"]) for row in front} == undominated
+    assert len(front) == int(heading) == len(undominated)
+    for row in front:
+        loss, ms = points[int(row["number"])]
+        assert (row["val_loss"], row["ms_per_step"]) == (f"{loss:.3f}", f"{ms:.3f}")
+        assert float(row["median_ms"]) > 0
+        assert row["in_both"] in ("True", "False")
+    # Whatever the times were, the lowest loss is on both.
+    assert min(front, key=lambda row: points[int(row["number"])])["in_both"] == "True"
+    assert [int(row["number"]) for row in front] == sorted(undominated, key=lambda n: points[n][1])
+
+    page = (tmp_path / "accuracy_vs_speed.html").read_text(encoding="utf-8")
+    assert "not dominated" in page
+
+
+@heavy
+@limit
+def test_uncertainty(tmp_path):
+    kinds = ["as they are", *(f"turned by {angle}" for angle in (30, 60, 90))]
+    kinds += [f"noise of {level}" for level in (0.2, 0.5)]
+    text = ran("uncertainty.py", tmp_path, *TINY["uncertainty.py"].split())
+    uncertain, compared = text.split("Predictions without dropout")
+    accuracy, confidence, entropy, disagreement, _ = np.transpose(rows(uncertain, *kinds))
+    assert accuracy[0] == max(accuracy) > 0.6
+    assert accuracy[5] < accuracy[4] < accuracy[0]
+    assert confidence[5] < confidence[4] < confidence[0]
+    assert entropy[0] < entropy[4] < entropy[5] < np.log(10)
+    assert entropy[0] < entropy[1]
+    assert disagreement[0] < disagreement[4] < disagreement[5]
+    assert (disagreement > 0).all()
+    assert (disagreement < entropy).all()
+    measured = np.array(rows(compared, *kinds))
+    assert (measured[:, 1] == accuracy).all()
+    assert (measured[:, 3] > 0).all()
+    # What the bins are off by is together no less than what the whole is off by.
+    assert (measured[:, 5] >= abs(confidence - accuracy) - 0.002).all()
+
+
+@heavy
+@limit
+def test_without_dropout_there_is_no_uncertainty_to_see(tmp_path):
+    small = "--rate 0 --epochs 2 --samples 3 --train-samples 100"
+    uncertain, compared = ran("uncertainty.py", tmp_path, *small.split()).split(
+        "Predictions without"
+    )
+    ((_, _, entropy, disagreement, plain),) = rows(uncertain, "turned by 30")
+    assert abs(disagreement) < 0.001
+    assert entropy == pytest.approx(plain, abs=0.002)
+    ((a, b, c, d, e, f),) = rows(compared, "turned by 30")
+    assert (a, c, e) == pytest.approx((b, d, f), abs=0.002)
