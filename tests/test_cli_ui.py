@@ -47,7 +47,7 @@ def tracking(place):
 @contextmanager
 def running(place, *arguments):
     """Runs the command until the address is out; ends it if it still runs."""
-    command = [sys.executable, "-m", "recdrop_tune.cli", "ui", "--no-browser", *arguments]
+    command = [sys.executable, "-P", "-m", "recdrop_tune.cli", "ui", "--no-browser", *arguments]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     # A shell starts what is to run in the background with Ctrl-C ignored, and so would all below it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -105,6 +105,18 @@ def test_a_database_is_served_until_it_is_ended(place, tracking, end):
         process.send_signal(end)
         assert process.wait(60) == (0 if end == signal.SIGINT else 128 + signal.SIGTERM)
         assert not answers(port)
+
+
+def test_nothing_of_the_current_folder_is_run(place, tracking, tmp_path):
+    """Neither by the command nor by the server and what that starts: each file would leave a trace."""
+    for name in ("yaml", "queue", "click", "mlflow", "uvicorn", "fastapi", "flask", "sqlalchemy"):
+        (tmp_path / f"{name}.py").write_text(
+            f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')"
+        )
+    with running(tmp_path, str(place / "recdrop_runs" / "speech")) as (_, url):
+        assert tracking.search_id in url
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "__pycache__").exists()
 
 
 def test_a_server_is_only_pointed_at(tmp_path, place, tracking):

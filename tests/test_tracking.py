@@ -676,7 +676,7 @@ def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "my runs")
     monkeypatch.setenv("PATH", str(tmp_path))
     there = str((tmp_path / "my runs" / "speech").resolve())
-    expected = [sys.executable, "-m", "recdrop_tune.cli", "ui", there]
+    expected = [sys.executable, "-P", "-m", "recdrop_tune.cli", "ui", there]
     assert shlex.split(ui_command("sqlite:///a.db", "speech")) == expected
     assert shlex.split(ui_command("mysql://host/d", Path("speech"))) == expected
     program = tmp_path / "bin" / "recdrop-tune"

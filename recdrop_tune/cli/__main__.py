@@ -1,4 +1,4 @@
-"""Makes `python -m recdrop_tune.cli` the command `recdrop-tune`."""
+"""Makes `python -P -m recdrop_tune.cli` the command `recdrop-tune`."""
 
 from recdrop_tune.cli import main
 

@@ -70,6 +70,9 @@ class Server:
         # Eight more processes, which evaluate language models.
         environment.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
         environment.pop("MLFLOW_TRACKING_URI", None)
+        # `-m` looks for modules in the current folder first, here and where MLflow starts uvicorn, which then
+        # does so by itself: a `yaml.py` that lies there would be run.
+        environment.update(PYTHONSAFEPATH="1", UVICORN_APP_DIR=self._folder.name)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=environment, start_new_session=True

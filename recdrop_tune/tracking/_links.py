@@ -23,7 +23,8 @@ def command(*words: str) -> str:
     found = shutil.which("recdrop-tune")
     if found is not None and Path(found).parent == Path(sys.executable).parent:
         return shlex.join(["recdrop-tune", *words])
-    return shlex.join([sys.executable, "-m", "recdrop_tune.cli", *words])
+    # With `-P`, for `-m` alone would look for modules in the current folder first.
+    return shlex.join([sys.executable, "-P", "-m", "recdrop_tune.cli", *words])
 
 
 def ui_command(uri: str, directory: str | Path, elsewhere: bool = False) -> str | None:
