@@ -261,6 +261,15 @@ def test_as_a_process_it_prints_nothing_else(confirmed, tmp_path):
     assert done.stdout.endswith(f"Report: {page}\n")
 
 
+def test_a_closed_stderr_is_no_hindrance(confirmed, tmp_path):
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-P", "-m", "recdrop_tune.cli", "report", str(confirmed.directory)]
+    closing = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command, "--output", str(page)]
+    done = subprocess.run(closing, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    assert done.stdout.endswith(f"Report: {page}\n")
+
+
 def test_several_objectives_are_in_the_journal(traded):
     begun = Journal(traded.directory / FILE).read()[0]
     assert begun.objectives == {"val_loss": "min", "ms_per_step": "min"}

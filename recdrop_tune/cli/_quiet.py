@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib import import_module
 
 
@@ -23,14 +24,16 @@ def load_quietly(*modules: str) -> None:
     logging.getLogger("tensorflow").addFilter(_is_news)
     if "tensorflow" in sys.modules:
         return
+    if sys.stderr is None:  # Closed, as by `2>&-`.
+        _import(modules)
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         loaded = False
         try:
-            for module in modules:
-                import_module(module)
+            _import(modules)
             loaded = True
         finally:
             sys.stderr.flush()
@@ -39,6 +42,11 @@ def load_quietly(*modules: str) -> None:
             if not loaded:
                 said.seek(0)
                 os.write(2, said.read())
+
+
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        import_module(module)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
