@@ -175,6 +175,13 @@ def test_wrong_places(tmp_path, monkeypatch, arguments, message):
     assert output.startswith(message.format(tmp_path))
 
 
+def test_as_a_process_it_prints_nothing_else(tmp_path):
+    command = [sys.executable, "-P", "-m", "recdrop_tune.cli", "ui", "--tracking-uri", "databricks"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    message = "Error: databricks cannot be served: open its own pages.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
 def test_a_folder_whose_search_has_not_begun(tmp_path):
     (tmp_path / "events.jsonl").touch()
     with pytest.raises(click.ClickException, match="No search has been started in"):

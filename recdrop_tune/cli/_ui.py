@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from recdrop_tune.cli._pages import page_of
+from recdrop_tune.cli._quiet import load_quietly
 from recdrop_tune.cli._server import Server, pick_port
 from recdrop_tune.cli._store import be_quick_and_quiet, project_folder, search_in, tracking_uri
 
@@ -29,6 +30,7 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
     """
     be_quick_and_quiet()
     folder = project_folder(directory)
+    load_quietly("recdrop_tune.tracking")
     search = search_in(folder) if folder else None
     store = tracking_uri(uri, search)
     search_id = search.search_id if search else None
