@@ -192,6 +192,9 @@ WRONG_FILES = [
     ("data: a:b\nzzz: 3\n", "line 2: invalid key `zzz`. Expected one of data, space,"),
     ("data: a:b\n1: 3\n", "invalid key `1`"),
     ("data: a:b\n\nepochs: many\n", "line 3: invalid value for `epochs`. Expected an integer."),
+    pytest.param("data: 1" + ":00" * 200 + ".5\n", "is no float", id="base 60"),
+    pytest.param(f"data: a:b\nepochs: [0x{'f' * 5000}]\n", "Expected an integer.", id="long"),
+    pytest.param("#" * 300_000, "cannot be read: it is larger than 200,000 bytes", id="large"),
     ("data: a:b\nepochs: '3'\n", "Expected an integer. Received: epochs='3'"),
     ("data: a:b\nseed: true\n", "Expected an integer. Received: seed=True"),
     ("data: a:b\nsystem_metrics: 1\n", "Expected true or false."),
@@ -212,6 +215,10 @@ WRONG_FILES = [
     ),
     ("data: a:b\nspace: no.yaml\n", "line 2: Invalid value received for argument `space`"),
     (
+        "data: a:b\nspace: ~nobody-here/x.yaml\n",
+        "line 2: Invalid value received for argument `space`",
+    ),
+    (
         "data: a:b\nspace:\n  wrapper: [recurent]\n",
         "`wrapper[0]` in `space` of search.yaml, line 2.",
     ),
@@ -221,6 +228,14 @@ WRONG_FILES = [
 @pytest.mark.parametrize(("text", "words"), WRONG_FILES)
 def test_wrong_files(place, text, words):
     assert words in problem(place, text)
+
+
+def test_a_space_in_the_home_of_the_user(place, monkeypatch):
+    monkeypatch.setenv("HOME", str(place / "home"))
+    (place / "home").mkdir()
+    (place / "home" / "mine.yaml").write_text("wrapper: [recurent]\n")
+    output = problem(place, "data: a:b\nspace: ~/mine.yaml\n")
+    assert "`wrapper[0]` in ~/mine.yaml." in output
 
 
 def test_all_problems_are_told_at_once_in_their_order(place):

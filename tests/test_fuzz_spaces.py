@@ -165,6 +165,7 @@ def test_tags(profile, tmp_path):
         ("rate: &a [*a]\n", "aliases make it endless"),
         ("units: 1" + "0" * 5000, "is no int"),
         ("units: 1" + "0" * 400, "`units`"),
+        ("units: 1" + ":00" * 200 + ".5", "is no float"),  # To the base 60, as YAML 1.1 has it.
         ("rate: 2020-13-45", r"is no timestamp \(month must be in 1..12\)\n.*line 1, column 7"),
         ("rate: !!bool x", "is no bool"),
         ("!!map [1, 2]", "expected a mapping, but found a sequence"),

@@ -13,11 +13,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from recdrop_tune.cli._config import DataFunctions, Goal, RunConfig
-from recdrop_tune.errors import SearchSpaceError
+from recdrop_tune.errors import SearchSpaceError, shown
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.spaces._reading import read_fields
 from recdrop_tune.spaces._report import Report, suggestion
-from recdrop_tune.spaces._yaml import parse
+from recdrop_tune.spaces._yaml import parse, read_text
 
 _EXPECTED = {
     "int_type": "an integer",
@@ -87,7 +87,9 @@ class ConfigFile:
                     **read_fields(given, Report(f"`space` of {self.where('space')}"))
                 )
             if given.endswith((".yaml", ".yml")):
-                return SearchSpace.load(self.path.parent / Path(given).expanduser())
+                # What a tilde stands for is found, or not, where the file is opened.
+                at_home = given.startswith("~")
+                return SearchSpace.load(given if at_home else self.path.parent / given)
             return SearchSpace.load(given)
         except SearchSpaceError as error:
             raise click.ClickException(self.explained(str(error))) from None
@@ -104,10 +106,10 @@ def read_config(path: Path, options: Mapping[str, Any]) -> ConfigFile:
         click.ClickException: It cannot be read, or something is wrong with it; every problem has a line.
     """
     try:
-        raw, lines = parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        raw, lines = parse(read_text(path), str(path))
+    except (OSError, ValueError) as error:
         raise click.ClickException(f"{path} cannot be read: {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise click.ClickException(f"{path} is no valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise click.ClickException(
@@ -156,7 +158,7 @@ def _worded(kind: str, keys: Keys, value: object, said: str) -> str:
     forms = _FORMS if len(keys) == 1 else _ITEMS
     form = forms.get(str(keys[0])) if kind in ("model_type", "dict_type") else None
     expected = form or _EXPECTED.get(kind, said)
-    return f"invalid value for `{name}`. Expected {expected}. Received: {name}={value!r}"
+    return f"invalid value for `{name}`. Expected {expected}. Received: {name}={shown(value)}"
 
 
 _HINTS = {"data": "It names the function that makes the data, such as `data: my_data:load`."}

@@ -13,7 +13,7 @@ import yaml
 
 from recdrop_tune.errors import SearchSpaceError, shown
 from recdrop_tune.spaces._report import suggestion
-from recdrop_tune.spaces._yaml import MOST_BYTES, parse
+from recdrop_tune.spaces._yaml import parse, read_text
 
 
 def preset_folder() -> Any:
@@ -55,11 +55,7 @@ def read_source(source: object) -> tuple[str, Mapping[Any, Any]]:
 def _read_file(source: str | os.PathLike[str]) -> tuple[str, Mapping[Any, Any]]:
     try:
         path = Path(source)
-        with path.expanduser().open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
-        text = content.decode("utf-8")
+        text = read_text(path.expanduser())
     # A NUL in the path and what is no UTF-8 are a ValueError, a user without a home is a RuntimeError.
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         given = str(source) if isinstance(source, Path) else source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from itertools import chain
 from typing import Any
@@ -15,7 +16,7 @@ Path = tuple[str | int, ...]
 """The keys and positions that lead to a value."""
 
 
-MOST_BYTES, _MOST_NODES = 200_000, 20_000
+_MOST_BYTES, _MOST_NODES = 200_000, 20_000
 """What nobody writes: a larger text takes seconds to read, and aliases can double with each line."""
 
 
@@ -29,7 +30,7 @@ class _Loader(yaml.SafeLoader):
         """Builds a value; PyYAML itself would let some errors of Python out, without a place."""
         try:
             return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError, TypeError) as error:
+        except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
             tag = node.tag.removeprefix("tag:yaml.org,2002:")
             raise yaml.constructor.ConstructorError(
                 None, None, f"{shown(node.value)} is no {tag} ({error})", node.start_mark
@@ -59,6 +60,20 @@ _Loader.add_implicit_resolver(
     re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"),
     list("-+0123456789"),
 )
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Reads a file that is to hold YAML.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no UTF-8, or larger than what anybody writes; or the path has a NUL.
+    """
+    with open(path, "rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"it is larger than {_MOST_BYTES:,} bytes")
+    return content.decode("utf-8")
 
 
 def parse(text: str, where: str) -> tuple[Any, dict[Path, int]]:
