@@ -1,13 +1,16 @@
 """`recdrop-tune doctor`: its checks on this machine, and on what is broken on purpose."""
 
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from importlib.metadata import version
 
 import keras
 import pytest
+import sqlalchemy
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
@@ -15,7 +18,9 @@ from recdrop_tune.cli import _doctor, _doctor_checks, main
 from recdrop_tune.cli._checks import FAIL, OK, WARN, Check
 from recdrop_tune.cli._doctor_store import mlflow_store
 from recdrop_tune.engine._explain import gpu_in_sight
+from recdrop_tune.tracking._uris import redact
 from tests.mlflow_server import free_port, mlflow_server
+from tests.postgres import running_server
 
 NAMES = ["python", "packages", "gpu", "cudnn", "timing", "mlflow", "ray", "folder"]
 
@@ -200,6 +205,47 @@ def test_stores_in_files(tmp_path, planted_uri):
     check = mlflow_store(planted_uri)
     assert check.level == OK
     assert re.search(r" answers, with \d+ experiments?$", check.text)
+
+
+def test_a_file_in_a_uri_of_sqlites_own(tmp_path, planted_uri):
+    uri = "sqlite:///file:{}?mode=rwc&uri=true"
+    check = mlflow_store(uri.format("new.db"))
+    assert check == Check(OK, f"{tmp_path}/new.db is not there yet: the first search makes it")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty.db").touch()
+    check = mlflow_store(uri.format(tmp_path / "empty.db"))
+    assert check == Check(OK, f"{tmp_path}/empty.db is empty: the first search makes its tables")
+    assert (tmp_path / "empty.db").stat().st_size == 0
+    MlflowClient(planted_uri).search_experiments()
+    planted = planted_uri.removeprefix("sqlite:///")
+    check = mlflow_store(uri.format(planted))
+    assert (check.level, check.text.partition(" answers, with ")[0]) == (OK, planted)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.db"]
+
+
+def test_databases_in_memory():
+    for uri in ("sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"):
+        assert mlflow_store(uri).text.endswith(" is empty: the first search makes its tables")
+
+
+def test_a_database_of_an_older_mlflow_is_not_migrated(tmp_path, planted_uri):
+    MlflowClient(planted_uri).search_experiments()
+    shutil.copy(planted_uri.removeprefix("sqlite:///"), tmp_path / "old.db")
+    with closing(sqlite3.connect("old.db")) as older:
+        older.execute("DROP TABLE logged_model_tags")
+    before = (tmp_path / "old.db").read_bytes()
+    check = mlflow_store("sqlite:///old.db")
+    assert (check.level, "would migrate it. Make a copy first" in check.line()) == (WARN, True)
+    assert (tmp_path / "old.db").read_bytes() == before
+
+
+def test_an_empty_database_of_a_server_stays_empty():
+    with running_server() as url:
+        check = mlflow_store(url)
+        assert check == Check(OK, f"{redact(url)} is empty: the first search makes its tables")
+        engine = sqlalchemy.create_engine(url)
+        assert sqlalchemy.inspect(engine).get_table_names() == []
+        engine.dispose()
 
 
 def test_a_server(tmp_path):

@@ -21,8 +21,8 @@ def doctor(context: click.Context, uri: str | None, no_timing: bool) -> None:
     """Checks what a search needs on this machine.
 
     A line a check: ok, warn or fail, and what to do. Looks at the versions, the GPUs, cuDNN, the store of
-    MLflow's runs, Ray and the current folder, and times training steps. Nothing is changed.
-    The exit code is 1 if a check fails.
+    MLflow's runs, Ray and the current folder, and times training steps. Nothing is changed
+    or made. The exit code is 1 if a check fails.
     """
     be_quick_and_quiet()
     failed = False

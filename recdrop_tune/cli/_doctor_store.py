@@ -7,34 +7,55 @@ import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from recdrop_tune.cli._checks import FAIL, OK, WARN, Check, why_not_writable
 
 _OTHER = "Give another store with `--tracking-uri` or MLFLOW_TRACKING_URI."
+_OLDER = f"Make a copy first: the MLflow that made it may not read it any more. {_OTHER}"
 _WITHOUT = "A search runs without it too, and `recdrop-tune sync` writes its runs later."
 
 
 def mlflow_store(given: str | None) -> Check:
-    """Asks the store of MLflow's runs for its experiments; one that is not there yet is not made.
+    """Asks the store of MLflow's runs for its experiments; nothing is made or migrated.
 
     Args:
         given: Its address; by default the one that a search would take.
     """
     from recdrop_tune.errors import InvalidArgumentError
-    from recdrop_tune.tracking._uris import redact, resolve_uri, sqlite_path
+    from recdrop_tune.tracking._uris import redact, resolve_uri
 
     try:
         uri = resolve_uri(given)
     except InvalidArgumentError as error:
         return Check(FAIL, str(error), _OTHER)
-    path, shown = sqlite_path(uri), redact(uri)
-    problem = None if path is None else _file(path)
-    return problem or _asked(uri, shown)
+    path = _sqlite_file(uri)
+    if path is None:
+        return _asked(uri, redact(uri))
+    # MLflow would take the path in sqlite's own kind of URI for that of folders to make.
+    return _file(path) or _asked(f"sqlite:///{path.as_posix()}", str(path))
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    """Returns the file of a sqlite address, also of one as `sqlite:///file:mlflow.db?mode=rwc&uri=true`."""
+    from sqlalchemy import make_url
+
+    from recdrop_tune.tracking._uris import sqlite_path
+
+    path = sqlite_path(uri)
+    if path is not None or not uri.startswith("sqlite"):
+        return path
+    url = make_url(uri)
+    name = url.database or ""
+    if "uri" in url.query:
+        name = unquote(urlsplit(name).path)
+    if name in ("", ":memory:") or url.query.get("mode") == "memory":
+        return None
+    return Path(name).resolve()
 
 
 def _file(path: Path) -> Check | None:
-    """Looks at a sqlite file from outside; `None` if it is one of MLflow's."""
+    """Looks at a sqlite file from outside; `None` if it can be opened."""
     if not path.exists():
         if why := why_not_writable(path.parent):
             return Check(FAIL, f"{path} cannot be made: {why}", _OTHER)
@@ -43,14 +64,9 @@ def _file(path: Path) -> Check | None:
         return Check(FAIL, f"{path} cannot be written to", f"Change its permissions. {_OTHER}")
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-            names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            tables = {name for (name,) in names}
+            database.execute("SELECT name FROM sqlite_master")
     except sqlite3.Error as error:
         return Check(FAIL, f"{path} is no sqlite database: {error}", f"Move it away. {_OTHER}")
-    if not tables:
-        return Check(OK, f"{path} is empty: the first search fills it")
-    if "experiments" not in tables:
-        return Check(WARN, f"{path} is no database of MLflow's, which would add its tables", _OTHER)
     return None
 
 
@@ -61,14 +77,40 @@ def _asked(uri: str, shown: str) -> Check:
 
     try:
         _reach_database(uri)
+        if (found := _without_tables(uri, shown)) is not None:
+            return found
         prepare(uri)
-        found = MlflowClient(tracking_uri=uri).search_experiments()
+        number = len(MlflowClient(tracking_uri=uri).search_experiments())
     except Exception as failure:  # MLflow lets SQLAlchemy's, requests' and its own errors out.
         server = uri.startswith(("http:", "https:"))
         fix = f"Start the server. {_OTHER} {_WITHOUT}" if server else _OTHER
         return Check(FAIL, f"{shown}: {reason(failure, uri)}", fix)
-    number = len(found)
     return Check(OK, f"{shown} answers, with {number} experiment{'' if number == 1 else 's'}")
+
+
+def _without_tables(uri: str, shown: str) -> Check | None:
+    """Looks for tables that a database lacks: MLflow makes them as soon as it opens it."""
+    from recdrop_tune.tracking._uris import PORTS
+
+    if urlsplit(uri).scheme.partition("+")[0] not in (*PORTS, "sqlite"):
+        return None
+    import sqlalchemy
+    from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.tracking import sqlalchemy_store as _  # noqa: F401  # Fills the list of tables.
+
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+    if not tables:
+        return Check(OK, f"{shown} is empty: the first search makes its tables")
+    if "experiments" not in tables:
+        text = f"{shown} is no database of MLflow's, which would add its tables"
+        return Check(WARN, text, _OTHER)
+    if not tables.issuperset(Base.metadata.tables):
+        return Check(WARN, f"{shown} is an older MLflow's: a search would migrate it", _OLDER)
+    return None
 
 
 def _reach_database(uri: str) -> None:
