@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
+from recdrop_tune.cli._store import EVENTS
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.tracking import FILE, Journal
 from tests.small_search import Failing, data
@@ -259,6 +260,10 @@ def test_as_a_process_it_prints_nothing_else(confirmed, tmp_path):
     done = subprocess.run([*command, "--output", str(page)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"Report: {page}\n")
+
+
+def test_the_command_knows_the_name_of_the_journal():
+    assert EVENTS == FILE
 
 
 def test_a_closed_stderr_is_no_hindrance(confirmed, tmp_path):

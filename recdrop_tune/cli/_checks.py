@@ -44,7 +44,7 @@ def why_not_writable(place: Path) -> str:
     """
     there = next(path for path in (place, *place.parents) if path.exists())
     try:
-        # Permissions alone do not tell: a file system can be mounted for reading only.
+        # As a search asks it. Where TensorFlow is broken, `facade` cannot be imported to ask for it.
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         return str(error)

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 EVENTS = "events.jsonl"
+"""The journal of a search: `tracking.FILE`, without the imports of `tracking`, which take seconds."""
+
 RUNS = Path("recdrop_runs")
 """Where searches have their project folders by default."""
 
