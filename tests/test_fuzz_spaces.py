@@ -95,7 +95,7 @@ def changed_presets(draw):
             space |= {key: value, draw(st.sampled_from(KEYS)): draw(values)}
         elif change == "value":
             space[key] = draw(values)
-        elif change == "inside" and value and isinstance(value, dict):
+        elif change == "inside" and isinstance(value, dict) and value:
             inner = draw(st.sampled_from(list(value)))
             space[key] = {**value, inner: draw(values)}
     return space

@@ -114,7 +114,8 @@ def test_stateful_layers_keep_their_states():
 
 def test_put_back_after_an_error():
     model = small_model(keras.layers.BatchNormalization(), keras.layers.LSTM(3))
-    with pytest.raises(Exception, match=r".+"):
+    expected = r"`x`\. Expected what the model takes\. Received: .*\(7, 5, 1\)"
+    with pytest.raises(InvalidArgumentError, match=expected):
         mc_predict(model, X[:, :, :1], samples=2)
     assert model.layers[0].trainable
 

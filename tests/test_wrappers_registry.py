@@ -154,6 +154,7 @@ CLASSES = "NativeDropoutWrapper, .*ZoneoutWrapper"
         ({"class_name": "WeightDrop", "config": {}}, rf"`class_name`\. Expected one of {CLASSES}"),
         (LSTM, r"`class_name`\. .*in its place `wrapper`, one of none.*class_name='LSTM'"),
         ({"rate": 0.1}, rf"`class_name`\. Expected one of {CLASSES}.*class_name=None"),
+        ({"class_name": "WeightDropWrapper", "registered_name": np.ones(2)}, r"`class_name`"),
         ({"class_name": "WeightDropWrapper"}, r"`layer`\. Expected the layer to wrap"),
         (
             {"class_name": "WeightDropWrapper", "config": {"rate": 2, "layer": LSTM}},

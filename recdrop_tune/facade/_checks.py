@@ -119,6 +119,10 @@ def check_confirmation(confirm: Any, test: Any) -> None:
         )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real)
+
+
 def proposals(options: Mapping[str, Any], tuner: str) -> dict[str, str]:
     """Names the pruner of a search by what `tune` calls it; the oracle knows its class alone."""
     name = options["pruner"] or "halving"
@@ -193,7 +197,7 @@ def validation_data(
         raise invalid_argument("validation", expected=expected, received=type(given).__name__)
     asked = [goal.name for goal in goals if goal.name.startswith("val_")]
     split = fit_kwargs.get("validation_split")
-    if split is not None and not (isinstance(split, Real) and 0 <= float(split) < 1):
+    if split is not None and not (_is_number(split) and 0 <= split < 1):
         raise invalid_argument("validation_split", expected="0 <= split < 1", received=split)
     if asked and cv is None and given is None and not split:
         raise invalid_argument(

@@ -75,7 +75,8 @@ def peek(validation: Any) -> tuple[Any, Any]:
 
 def check_features(features: int, x: Any) -> None:
     """Raises for validation data of other features than the training data's."""
-    found = getattr(x, "shape", (None,))[-1]
+    shape = getattr(x, "shape", (None,))
+    found = 0 if shape == () else shape[-1]
     if found is not None and found != features:
         raise invalid_argument(
             "validation",

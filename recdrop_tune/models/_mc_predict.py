@@ -86,7 +86,16 @@ def mc_predict(
     with _only_dropout_on(model):
         _seed(model, random.randrange(2**31) if seed is None else seed)
         draw = _drawing(noisy)
-        parts = [_moments(draw, batch, samples) for batch in chain([first], batches)]
+        try:
+            parts = [_moments(draw, batch, samples) for batch in chain([first], batches)]
+        except ValueError as error:
+            shapes = [np.shape(part) for part in keras.tree.flatten(first)]
+            raise invalid_argument(
+                "x",
+                expected="what the model takes",
+                received=f"{type(x).__name__} with batches of {shapes}",
+                fix=str(error),
+            ) from error
     mean, std = (_joined(part) for part in zip(*parts, strict=True))
     return MCPrediction(mean=mean, std=std, samples=samples)
 

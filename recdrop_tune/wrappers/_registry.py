@@ -157,10 +157,10 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
         arguments = dict(config)
         return wrap(_layer(arguments.pop("layer", None), custom_objects), **arguments)
     name = config.get("class_name")
-    # Of a class of this package the bare name is enough.
-    registered = (
-        config.get("registered_name") or f"recdrop_tune>{name if isinstance(name, str) else ''}"
-    )
+    registered = config.get("registered_name")
+    if registered is None or (isinstance(registered, str) and not registered):
+        # Of a class of this package the bare name is enough.
+        registered = f"recdrop_tune>{name if isinstance(name, str) else ''}"
     cls = None
     if isinstance(name, str) and isinstance(registered, str):
         cls = keras.saving.get_registered_object(registered, custom_objects)
