@@ -10,7 +10,7 @@ import tensorflow as tf
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.tracking import SearchStarted, dataset_inputs, describe_data
-from recdrop_tune.tracking._events import from_json, to_json
+from recdrop_tune.tracking._events_json import from_json, to_json
 from tests.small_search import Batches, data
 
 

@@ -25,7 +25,7 @@ from recdrop_tune.tracking import (
     TrackingWarning,
     upload_result,
 )
-from recdrop_tune.tracking._events import from_json, to_json
+from recdrop_tune.tracking._events_json import from_json, to_json
 from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import Failing, build, data
 

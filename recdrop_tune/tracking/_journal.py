@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from recdrop_tune.tracking._events import Event, from_json, to_json
+from recdrop_tune.tracking._events import Event
+from recdrop_tune.tracking._events_json import from_json, to_json
 
 try:
     import fcntl
