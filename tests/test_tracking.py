@@ -39,7 +39,7 @@ from recdrop_tune.tracking import (
 )
 from recdrop_tune.tracking._background import Background
 from recdrop_tune.tracking._contents import run_name
-from recdrop_tune.tracking._events import from_json, to_json
+from recdrop_tune.tracking._events_json import from_json, to_json
 from recdrop_tune.tracking._links import command, leaderboard_url, ui_command
 from recdrop_tune.tracking._names import clean
 from recdrop_tune.tracking._progress import duration
