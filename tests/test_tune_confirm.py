@@ -163,6 +163,14 @@ def test_verdicts(best, without, said):
     assert said in verdict(table(a=best, b=(0.3, 0.01, 0.0, 0.0, 0.0)), without, "val_loss")
 
 
+def test_one_training_has_no_spread():
+    rows = table(a=(0.2, NAN, NAN, NAN, NAN)).assign(n=1)
+    assert verdict(rows, None, "val_loss") == (
+        "Confirmed: val_loss 0.2000 (one training with a fresh seed). Whether dropout helped is not known: "
+        "no trial without dropout was confirmed."
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

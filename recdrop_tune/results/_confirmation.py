@@ -157,17 +157,17 @@ def verdict(confirmed: pd.DataFrame, without: str | None, objective: str) -> str
         objective: Name of the objective.
     """
     best = confirmed.iloc[0]
-    runs = f"{best['n']} trainings with fresh seeds"
+    count = best["n"]
+    runs = "one training with a fresh seed" if count == 1 else f"{count} trainings with fresh seeds"
+    spread = "" if math.isnan(best["std"]) else f" +- {best['std']:.4f}"
+    score = f"{objective} {best['mean']:.4f}{spread}"
     if without is None:
         return (
-            f"Confirmed: {objective} {best['mean']:.4f} +- {best['std']:.4f} ({runs}). Whether dropout "
-            "helped is not known: no trial without dropout was confirmed."
+            f"Confirmed: {score} ({runs}). Whether dropout helped is not known: no trial without dropout "
+            "was confirmed."
         )
     if best["trial_id"] == without:
-        return (
-            f"Dropout did not help: the best confirmed configuration has none ({objective} "
-            f"{best['mean']:.4f} +- {best['std']:.4f}, {runs})."
-        )
+        return f"Dropout did not help: the best confirmed configuration has none ({score}, {runs})."
     gain = f"{best['gain']:.4f}, 95 % interval {best['gain_low']:.4f} to {best['gain_high']:.4f}"
     if math.isnan(best["gain_low"]):
         return f"Gain over no dropout: {best['gain']:.4f} in one paired training, which proves nothing."
