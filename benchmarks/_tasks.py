@@ -5,8 +5,9 @@ digits     The handwritten digits that ship with scikit-learn, read pixel by pix
 vowels     JapaneseVowels, which ships with sktime: utterances of 7 to 29 frames with 12 features, padded in
            front, by one of nine speakers. 180 train, 90 validate; the 370 of its own test split test.
 characters A language model of the help texts that ship with Python (`pydoc_data.topics`), character by
-           character, in lower case: two layers. 60,000 characters train, 15,000 each validate and test, in
-           sequences of 60.
+           character, in lower case: two layers. 12,000 characters train, 6,000 each validate and test, in
+           sequences of 30. Of so little text the best epoch without dropout is well before the last one: what
+           is compared is how well they generalize, and not how fast they learn.
 """
 
 from collections.abc import Callable
@@ -63,12 +64,12 @@ def _vowels():
 def _characters():
     from pydoc_data.topics import topics
 
-    text = "\n".join(topics[name] for name in sorted(topics)).lower()[:90_000]
+    text = "\n".join(topics[name] for name in sorted(topics)).lower()[:24_000]
     known = sorted(set(text))
     tokens = np.array([known.index(letter) for letter in text], "int32")
-    ends = (0, 60_000, 75_000, 90_000)
+    ends = (0, 12_000, 18_000, 24_000)
     parts = [tokens[a:b] for a, b in pairwise(ends)]
-    return tuple(_windows(part, 60) for part in parts)
+    return tuple(_windows(part, 30) for part in parts)
 
 
 def _windows(tokens, length):
@@ -108,8 +109,8 @@ TASKS = {
         _characters,
         {"cell": "lstm", "units": 64, "layers": 2},
         _language_model,
-        15,
+        40,
         metric="perplexity",
-        learning_rates=[3e-3, 1e-2],
+        learning_rates=[1e-2],
     ),
 }

@@ -80,6 +80,7 @@ def row_of(result, wrapper, placement, metric):
         "learning_rate": best["learning_rate"],
         "trials": len(result.trials),
         "seconds": float(result.trials["seconds"].sum() + runs["seconds"].sum()),
+        "best_epoch": [int(value) for value in runs["best_epoch"]],
         "val_loss": [float(value) for value in runs["val_loss"]],
         "test_loss": [float(value) for value in runs["test_loss"]],
         f"test_{metric}": [float(value) for value in runs[f"test_{metric}"]],
