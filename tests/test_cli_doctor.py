@@ -153,6 +153,8 @@ def test_a_gpu_that_is_not_seen(tmp_path, monkeypatch):
     assert "pip install 'recdrop-tune[gpu]'" in check.fix
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert _doctor_checks.gpus().fix == "CUDA_VISIBLE_DEVICES='' hides it: unset that."
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # As SLURM sets it.
+    assert "pip install 'recdrop-tune[gpu]'" in _doctor_checks.gpus().fix
     tool.write_text("#!/bin/sh\necho 'no driver'\nexit 9\n")
     assert _doctor_checks.gpus() == Check(OK, "TensorFlow sees none; searches run on the CPU")
 

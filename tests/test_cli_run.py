@@ -44,6 +44,18 @@ def nothing():
     pass
 
 
+def environment():
+    import os
+
+    return os.environ["NOT_SET"]
+
+
+def no_schedule():
+    import recdrop_tune
+
+    return recdrop_tune.RateSchedule("linear", epochs=0)
+
+
 def number():
     return 3
 
@@ -300,6 +312,25 @@ def test_wrong_code(place, text, words):
     assert not Path("recdrop_runs").exists() or "fails" in text
 
 
+def test_the_line_of_an_exception_is_the_users(place, monkeypatch):
+    """Not one of Python's own, or of a library's in a virtual environment beside the configuration."""
+    monkeypatch.chdir(place)
+    package = place / ".venv" / "site-packages" / "some_library"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("def load():\n    raise OSError('gone')\n")
+    monkeypatch.syspath_prepend(package.parent)
+    (place / "uses.py").write_text("import some_library\n\ndef load():\n    some_library.load()\n")
+    assert "OSError: gone (uses.py, line 4)" in problem(place, "data: uses:load\n")
+    assert "KeyError: 'NOT_SET' (my_data.py, line " in problem(place, "data: my_data:environment\n")
+
+
+def test_an_error_of_the_users_code_is_not_blamed_on_the_file(place):
+    keys = f"data: my_data:load\n{SPACE}epochs: 3\nmax_trials: 1\ndirectory: fails\n"
+    output = called(place, f"{keys}callbacks: [my_data:no_schedule]\n").output
+    assert "Received: epochs=0" in output
+    assert "line 1" not in output.partition("Invalid value")[0]
+
+
 def test_an_option_that_is_wrong_is_not_blamed_on_the_file(place):
     output = problem(place, "data: my_data:load\nmax_trials: 3\n", "--max-trials", "0")
     assert output.startswith("Error: Invalid value received for argument `max_trials`.")
@@ -343,7 +374,7 @@ def test_the_example_of_the_documentation(place):
 
 def test_ctrl_c_ends_it_with_130(place):
     text = f"data: my_data:load\n{SPACE}max_trials: 3\nepochs: 100000\nverbose: 2\ndirectory: cut\n"
-    (place / "search.yaml").write_text(text)
+    (place / "search.yaml").write_text(f"{text}overwrite: true\n")
     # A shell starts what is to run in the background with Ctrl-C ignored, and so would all below it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -360,9 +391,10 @@ def test_ctrl_c_ends_it_with_130(place):
             assert line, process.stderr.read()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert 'run again with directory="cut" to go on (as `--directory`).' in errors
+    again = 'run again with directory="cut" and overwrite=False to go on'
+    assert f"{again} (as `--directory`, `--no-overwrite`)." in errors
     states = list(rdt.TuneResult.load("cut").trials["state"])
     assert states == ["RUNNING"]
 

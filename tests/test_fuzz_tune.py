@@ -255,6 +255,40 @@ def test_a_folder_in_which_a_search_is_running(options, tmp_path, overwrite, mon
     assert len(rdt.tune(data(8), data(8), max_trials=2, epochs=1, **options).trials) == 2
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_in_which_a_search_is_being_set_up(options, tmp_path, overwrite, monkeypatch):
+    """No event has been written by then, so the journal does not tell."""
+    monkeypatch.setattr("recdrop_tune.facade._project.PATIENCE", 0.1)
+    build, refusals = options["hypermodel"], []
+
+    def second(hp):
+        if not refusals:
+            with pytest.raises(ProjectError, match="a search is running") as refused:
+                rdt.tune(data(8), data(8), max_trials=1, epochs=1, overwrite=overwrite, **options)
+            refusals.append(refused)
+        return build(hp)
+
+    first = {**options, "hypermodel": second}
+    assert len(rdt.tune(data(8), data(8), max_trials=1, epochs=1, **first).trials) == 1
+    assert refusals
+
+
+def test_a_journal_that_cannot_be_opened(options, tmp_path):
+    (tmp_path / "project" / "events.jsonl").mkdir(parents=True)
+    with pytest.raises(ProjectError, match=r"events\.jsonl` cannot be written to: .*`directory`"):
+        rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
+
+
+def test_a_search_without_end(options):
+    for timeout in (float("inf"), 10**400):
+        result = rdt.tune(
+            data(8), data(8), max_trials=1, epochs=1, timeout=timeout, overwrite=True, **options
+        )
+        assert len(result.trials) == 1
+    # The journal holds no number that JSON has not.
+    assert len(rdt.tune(data(8), data(8), max_trials=2, epochs=1, **options).trials) == 2
+
+
 def test_an_overwriting_that_was_killed_half_way_is_undone(options, tmp_path):
     rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
     project = tmp_path / "project"

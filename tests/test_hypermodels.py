@@ -131,15 +131,18 @@ def test_a_hypermodel_of_ones_own_needs_a_head_and_a_loss():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"num_classes": 1}, "`num_classes`. Expected an integer >= 2. Received: num_classes=1"),
-        ({"num_classes": 2.0}, "Expected an integer >= 2. Received: num_classes=2.0"),
+        (
+            {"num_classes": 1},
+            "`num_classes`. Expected an integer of at least 2. Received: num_classes=1",
+        ),
+        ({"num_classes": 2.0}, "Expected an integer of at least 2. Received: num_classes=2.0"),
         (
             {"input_shape": (2,)},
             "`input_shape`. Expected (time, features) without the batch, where time may be None. "
             "Received: input_shape=(2,)",
         ),
-        ({"input_shape": (None, None)}, "`input_shape[1]`. Expected an integer >= 1."),
-        ({"input_shape": (0, 2)}, "`input_shape[0]`. Expected an integer >= 1."),
+        ({"input_shape": (None, None)}, "`input_shape[1]`. Expected an integer of at least 1."),
+        ({"input_shape": (0, 2)}, "`input_shape[0]`. Expected an integer of at least 1."),
         ({"mask_value": "0"}, "`mask_value`. Expected a number or None. Received: mask_value='0'"),
         ({"one_hot": 1}, "`one_hot`. Expected True or False. Received: one_hot=1"),
         ({"metrics": [3]}, "`metrics`. Expected names of Keras metrics or keras.metrics.Metric."),

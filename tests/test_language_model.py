@@ -271,8 +271,8 @@ def test_from_data_refuses_other_data(train, options, text):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"vocab_size": 1}, "`vocab_size`. Expected an integer >= 2."),
-        ({"embedding_units": 0}, "`embedding_units`. Expected an integer >= 1."),
+        ({"vocab_size": 1}, "`vocab_size`. Expected an integer of at least 2."),
+        ({"embedding_units": 0}, "`embedding_units`. Expected an integer of at least 1."),
         ({"tie_weights": 1}, "`tie_weights`. Expected True or False. Received: tie_weights=1"),
         ({"mask_zero": 0}, "`mask_zero`. Expected True or False."),
         (

@@ -20,6 +20,7 @@ from recdrop_tune.tracking import (
     SearchStarted,
     TrialEnded,
     TrialStarted,
+    _terminal,
     live_display,
 )
 from recdrop_tune.tracking._live import LiveDisplay, NotebookDisplay
@@ -140,6 +141,13 @@ def test_a_confirmation_that_goes_on_counts_what_counts():
     assert "confirming 2/4" in drawn(started(), *earlier, *again, confirmed(1, 0))
 
 
+def test_a_confirmation_with_fewer_seeds_than_an_earlier_one():
+    earlier = [confirmed(number, repeat) for number in (0, 1) for repeat in range(5)]
+    assert "confirming 4/4" in drawn(
+        started(), *earlier, ConfirmationStarted(trial_ids=["0", "1"], total=4)
+    )
+
+
 def test_a_trial_of_a_search_that_was_killed_is_not_under_way():
     begun = (started(), trial(0, 0.0, **DROPPED), epoch(0, 1, loss=1.0))
     assert "now" in drawn(*begun)
@@ -163,6 +171,18 @@ def test_no_more_time_is_left_than_the_search_has(monkeypatch):
     monkeypatch.setattr("recdrop_tune.tracking._live.time.time", lambda: 100.0)
     search = started(info={"epochs": 30, "timeout": 160.0})
     assert "1m00s left" in drawn(search, trial(0, 0.0, **DROPPED), ended(0, 100.0, score=1.0))
+
+
+def test_a_reader_that_goes_away_ends_no_search():
+    """As with `... | head`: rich's own console ends the process."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as file:
+        lines = Progress(_terminal.Terminal(file=file, width=120), epochs=True)
+        lines.on_event(started())
+        os.close(reading)
+        for number in range(3):
+            lines.on_event(trial(number, 0.0, **DROPPED))
+            lines.on_event(epoch(number, 3, loss=0.5))
 
 
 def test_epochs_are_counted_as_in_the_panel():

@@ -93,8 +93,8 @@ def test_the_output_is_float32_under_a_mixed_policy():
             "`target_shape`. Expected (), (values,), (horizon,) or (horizon, values). "
             "Received: target_shape=(1, 2, 3)",
         ),
-        ({"target_shape": (0,)}, "`target_shape[0]`. Expected an integer >= 1."),
-        ({"target_shape": 2.5}, "`target_shape[0]`. Expected an integer >= 1."),
+        ({"target_shape": (0,)}, "`target_shape[0]`. Expected an integer of at least 1."),
+        ({"target_shape": 2.5}, "`target_shape[0]`. Expected an integer of at least 1."),
         (
             {"loss": "mse2"},
             "`loss`. Expected a Keras loss or the name of one. Received: loss='mse2'",

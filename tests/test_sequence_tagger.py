@@ -114,7 +114,7 @@ def test_from_data_refuses_targets_of_other_tasks(y, text):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"num_classes": 1}, "`num_classes`. Expected an integer >= 2."),
+        ({"num_classes": 1}, "`num_classes`. Expected an integer of at least 2."),
         ({"one_hot": "no"}, "`one_hot`. Expected True or False. Received: one_hot='no'"),
         ({"mask_value": True}, "`mask_value`. Expected a number or None."),
     ],

@@ -712,6 +712,21 @@ def test_where_runs_go_by_default(monkeypatch):
     assert resolve_uri("sqlite:///mine.db") == "sqlite:///mine.db"
 
 
+@pytest.mark.parametrize("password", ["se/cret", "s#x", "[x", "p%40w"])
+def test_a_password_is_no_port(password):
+    uri = f"postgresql://ann:{password}@db:5432/x"
+    assert resolve_uri(uri) == uri
+    assert same_database(uri, "postgresql://db/x")
+
+
+@pytest.mark.parametrize("uri", ["postgresql://ann:secret@db:54x/y", "http://ann:secret@host:50x0"])
+def test_an_address_that_is_refused_keeps_its_password(uri):
+    with pytest.raises(InvalidArgumentError, match="a database or a server") as refused:
+        resolve_uri(uri)
+    assert "secret" not in str(refused.value)
+    assert "folders" not in str(refused.value)
+
+
 def test_credentials_are_not_shown():
     assert redact("postgresql://ann:pw@db/x?sslkey=k") == "postgresql://***@db/x?***"
     assert redact("sqlite:///mlflow.db") == "sqlite:///mlflow.db"

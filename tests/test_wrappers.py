@@ -249,7 +249,7 @@ def test_an_option_the_wrapper_does_not_have():
 @pytest.mark.parametrize("mask_groups", [0, -1, 1.5, True], ids=repr)
 def test_bad_mask_groups(mask_groups):
     with pytest.raises(
-        InvalidArgumentError, match=r"argument `mask_groups`\. Expected an integer >= 1"
+        InvalidArgumentError, match=r"argument `mask_groups`\. Expected an integer of at least 1"
     ):
         wrap(keras.layers.LSTM(4), "variational", rate=0.1, mask_groups=mask_groups)
 

@@ -36,6 +36,8 @@ _ARGUMENTS = {"train": "data", "validation": "data", "test": "data"}
 """Arguments of `tune` that have another name in a configuration."""
 
 
+_ARGUMENT = re.compile(r"Invalid value received for argument `(\w+)`")
+_NUMBER = re.compile(r"Received: \w+=(-?\d\S*)")
 _OBJECTIVE = re.compile(r"Pass keras_tuner\.Objective\('(.*?)', direction='min'\) or 'max'\.")
 
 
@@ -67,9 +69,13 @@ class ConfigFile:
     def explained(self, message: str) -> str:
         """Puts the place in front of an error of `tune` that names one of its arguments."""
         message = _OBJECTIVE.sub(r"Write `objective: {name: \1, direction: min}`, or max.", message)
-        found = re.search(r"argument `(\w+)`", message)
+        found = _ARGUMENT.match(message)
         key = _ARGUMENTS.get(found[1], found[1]) if found else ""
         if not found or key in self.options or (key,) not in self.lines:
+            return message
+        value, received = getattr(self.config, key), _NUMBER.search(message)
+        # Code of the user's may have an argument of the same name.
+        if isinstance(value, int | float) and received and received[1].rstrip(".") != shown(value):
             return message
         keys = (key, found[1]) if (key, found[1]) in self.lines else (key,)
         return f"{self.where(*keys)}: {message}"

@@ -57,7 +57,7 @@ def gpus() -> Check:
         return Check(OK, "; ".join([*said, *rest]))
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     fix = "Run `pip install 'recdrop-tune[gpu]'`, which brings TensorFlow's CUDA libraries."
-    if hidden is not None:
+    if hidden is not None and not re.match(r"\s*(\d|GPU-|MIG-)", hidden):
         fix = f"CUDA_VISIBLE_DEVICES={hidden!r} hides it: unset that."
     elif backend != "tensorflow":
         fix = f"Install a {backend} that was built for CUDA."

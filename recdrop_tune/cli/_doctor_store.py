@@ -90,15 +90,16 @@ def _asked(uri: str, shown: str) -> Check:
 
 def _without_tables(uri: str, shown: str) -> Check | None:
     """Looks for tables that a database lacks: MLflow makes them as soon as it opens it."""
-    from recdrop_tune.tracking._uris import PORTS
+    from recdrop_tune.tracking._uris import PORTS, split
 
-    if urlsplit(uri).scheme.partition("+")[0] not in (*PORTS, "sqlite"):
+    if split(uri).scheme.partition("+")[0] not in (*PORTS, "sqlite"):
         return None
     import sqlalchemy
     from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.db.utils import create_sqlalchemy_engine  # With MLflow's certificates.
     from mlflow.store.tracking import sqlalchemy_store as _  # noqa: F401  # Fills the list of tables.
 
-    engine = sqlalchemy.create_engine(uri)
+    engine = create_sqlalchemy_engine(uri)
     try:
         tables = set(sqlalchemy.inspect(engine).get_table_names())
     finally:
@@ -115,9 +116,9 @@ def _without_tables(uri: str, shown: str) -> Check | None:
 
 def _reach_database(uri: str) -> None:
     """Fails at once if no database listens at an address: MLflow would try again for minutes."""
-    from recdrop_tune.tracking._uris import PORTS
+    from recdrop_tune.tracking._uris import PORTS, split
 
-    parts = urlsplit(uri)
+    parts = split(uri)
     port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
     if parts.hostname and port and not uri.startswith(("http:", "https:")):
         socket.create_connection((parts.hostname, port), timeout=5).close()

@@ -104,6 +104,17 @@ def _told(error: BaseException, folder: Path) -> str:
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).resolve().is_relative_to(folder.resolve())
+        if _is_beside(frame.filename, folder.resolve())
     ]
     return f"{said} ({own[-1].filename}, line {own[-1].lineno})" if own else said
+
+
+def _is_beside(file: str, folder: Path) -> bool:
+    """Says whether code is in the folder or below it, and is of no library that is installed there."""
+    place = Path(file).resolve()
+    # `<frozen os>` and its like are no files.
+    return (
+        not file.startswith("<")
+        and place.is_relative_to(folder)
+        and "site-packages" not in place.relative_to(folder).parts
+    )

@@ -18,6 +18,9 @@ _CTRL_C = 130
 @click.option("--epochs", type=int, help="Epochs of one trial.")
 @click.option("--seed", type=int, help="Seed of the search.")
 @click.option("--directory", help="Project folder, relative to the current folder.")
+@click.option(
+    "--overwrite/--no-overwrite", default=None, help="Whether to delete what search is there."
+)
 @click.option("--workers", type=int, help="How many trials run at the same time (extra `ray`).")
 @click.option("--verbose", type=int, help="0: silent, 1: a line a trial, 2: a line an epoch too.")
 def run(config: Path, **options: Any) -> None:
@@ -31,7 +34,8 @@ def run(config: Path, **options: Any) -> None:
         click.echo(_found(config, {k: v for k, v in options.items() if v is not None}))
     except KeyboardInterrupt as interrupt:
         for note in getattr(interrupt, "__notes__", ()):  # How to go on, by `tune`.
-            click.echo(f"{note} (as `--directory`).", err=True)
+            said = "`--directory`, `--no-overwrite`" if "overwrite" in note else "`--directory`"
+            click.echo(f"{note} (as {said}).", err=True)
         raise SystemExit(_CTRL_C) from None
 
 

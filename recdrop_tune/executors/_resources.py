@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import keras
 
+from recdrop_tune._arguments import check_integer
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle import check_seconds
 
@@ -41,10 +42,8 @@ def check_resources(resources: Resources) -> None:
     Raises:
         InvalidArgumentError: There is one.
     """
-    workers, address = resources.workers, resources.ray_address
-    if isinstance(workers, bool) or not isinstance(workers, Integral) or workers < 1:
-        raise invalid_argument("workers", expected="an integer of at least 1", received=workers)
-    gpus = resources.gpus_per_trial
+    check_integer("workers", resources.workers)
+    gpus, address = resources.gpus_per_trial, resources.ray_address
     if gpus is not None and not _is_share(gpus):
         expected = "a whole number of GPUs, a fraction between 0 and 1, or None"
         raise invalid_argument("gpus_per_trial", expected=expected, received=gpus)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import keras
@@ -14,11 +14,11 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage
 
+from recdrop_tune._arguments import check_integer
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.executors import Resources, check_resources, import_ray, share_gpus
 from recdrop_tune.hypermodels._scheduled import unscheduled
 from recdrop_tune.oracle import make_pruner, make_sampler
-from recdrop_tune.oracle._workers import check_seconds
 from recdrop_tune.tracking import check_model_name as check_model_name
 from recdrop_tune.tracking import check_system_metrics as check_system_metrics
 from recdrop_tune.tracking._uris import check_databases
@@ -98,7 +98,6 @@ def check_optuna(tuner: str, options: Mapping[str, Any], goals: Sequence[Any], u
         make_sampler(options["sampler"], 0)
     if not isinstance(options["pruner"], BasePruner):
         make_pruner(options["pruner"])
-    check_seconds("timeout", options["timeout"])
     storage = options["storage"]
     if storage is not None and not isinstance(storage, str | BaseStorage):
         expected = "the URL of a database, a storage of Optuna's, or None"
@@ -108,8 +107,7 @@ def check_optuna(tuner: str, options: Mapping[str, Any], goals: Sequence[Any], u
 
 def check_confirmation(confirm: Any, test: Any) -> None:
     """Raises unless `confirm` is a number of configurations, and test data have a use."""
-    if isinstance(confirm, bool) or not isinstance(confirm, Integral) or int(confirm) < 0:
-        raise invalid_argument("confirm", expected="an integer of at least 0", received=confirm)
+    check_integer("confirm", confirm, 0)
     if test is not None and not confirm:
         raise invalid_argument(
             "test",

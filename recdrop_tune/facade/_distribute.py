@@ -11,6 +11,7 @@ from typing import Any
 
 import keras_tuner as kt
 
+from recdrop_tune._arguments import check_integer
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.executors import (
     DATA,
@@ -80,6 +81,7 @@ def distribute(
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
         >>> tuner.get_best_models()
     """
+    workers = check_integer("workers", workers)
     resources = Resources(workers, gpus_per_trial, cpus_per_trial, ray_address, trial_timeout)
     check_resources(resources)
     check_words(experiment, None, verbose)

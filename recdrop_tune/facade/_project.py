@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,11 @@ from recdrop_tune.errors import ProjectError, shown
 from recdrop_tune.oracle import write_atomically
 from recdrop_tune.tracking import FILE as EVENTS
 from recdrop_tune.tracking import Journal
+
+try:
+    import fcntl
+except ImportError:  # Not on Windows, where two searches in one folder are not kept apart.
+    fcntl = None  # type: ignore[assignment]
 
 FILE = "search.json"
 """Name of the file that makes a folder the folder of a search."""
@@ -65,7 +70,9 @@ def named(goals: Sequence[Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def claimed(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> Iterator[str]:
+def claimed(
+    folder: Path, fingerprint: Fingerprint, overwrite: bool = False, *, until: ExitStack
+) -> Iterator[str]:
     """Makes the folder of a search, checks that the search may use it, and writes what it is for.
 
     What is in the folder stays, unless `overwrite` says otherwise; if the block raises, that stays too, and
@@ -74,7 +81,8 @@ def claimed(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> 
     Args:
         folder: The project folder, there or not.
         fingerprint: The search.
-        overwrite: Whether to delete another search in the folder.
+        overwrite: Whether to delete the search that is in the folder.
+        until: What is closed at the end of the search: until then no other search may use the folder.
 
     Yields:
         The id of the search: a new one, or that of the same search begun earlier.
@@ -84,7 +92,7 @@ def claimed(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> 
             cannot be written to.
     """
     made = _make_writable(folder)
-    _await_end(folder)
+    until.enter_context(_alone(folder))
     try:
         if (folder / ASIDE).exists() and (folder / FILE).exists():
             _take_back(folder)  # Somebody was killed while putting it aside.
@@ -108,16 +116,49 @@ def claimed(folder: Path, fingerprint: Fingerprint, overwrite: bool = False) -> 
         shutil.rmtree(folder / GONE, ignore_errors=True)
 
 
-def _await_end(folder: Path) -> None:
-    """Waits a little for another process that is searching in a folder."""
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other searches out of a folder; waits a little for one that is there.
+
+    What is locked is the folder, as soon as a search looks at it. Its journal is locked too, by whoever
+    writes it: of a search that was killed its workers may be alive for some seconds.
+    """
     journal, end = Journal(folder / EVENTS), time.monotonic() + PATIENCE
-    while journal.is_being_written():
-        if time.monotonic() > end:
-            raise ProjectError(
-                f"In the folder `{folder}` a search is running. Nothing was changed. Wait for its end, or "
-                "give another `directory`."
-            )
-        time.sleep(0.1)
+    handle = os.open(folder, os.O_RDONLY) if fcntl is not None else None
+    try:
+        while not _locked(handle) or _is_being_written(journal):
+            if time.monotonic() > end:
+                raise ProjectError(
+                    f"In the folder `{folder}` a search is running. Nothing was changed. Wait for its end, "
+                    "or give another `directory`."
+                )
+            time.sleep(0.1)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _locked(handle: int | None) -> bool:
+    """Locks an open folder; says whether nobody else has locked it."""
+    if handle is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # A file system without locks.
+        return True
+    return True
+
+
+def _is_being_written(journal: Journal) -> bool:
+    try:
+        return journal.is_being_written()
+    except OSError as error:  # It is somebody else's, or no file.
+        raise ProjectError(
+            f"`{journal.path}` cannot be written to: {error}. Give another `directory`."
+        ) from error
 
 
 def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:

@@ -8,8 +8,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from recdrop_tune._arguments import check_flag, check_integer
 from recdrop_tune.errors import invalid_argument
 
 
@@ -19,18 +18,13 @@ def check_integers(**numbers: Any) -> list[int]:
     Raises:
         InvalidArgumentError: One is no integer of at least 1, or too large for a tensor's size.
     """
-    for argument, value in numbers.items():
-        if not _is_count(value):
-            expected = "an integer of at least 1, below 2**31"
-            raise invalid_argument(argument, expected=expected, received=value)
-    return [int(value) for value in numbers.values()]
+    return [check_integer(argument, value) for argument, value in numbers.items()]
 
 
 def check_flags(**flags: Any) -> None:
     """Raises unless all arguments are true or false: `"no"` would pass for true."""
     for argument, value in flags.items():
-        if not isinstance(value, bool | np.bool_):
-            raise invalid_argument(argument, expected="True or False", received=value)
+        check_flag(argument, value)
 
 
 def expanded(directory: str | os.PathLike[str]) -> Path:
@@ -44,11 +38,6 @@ def expanded(directory: str | os.PathLike[str]) -> Path:
     except RuntimeError as error:
         expected = "a folder; no home is known for the user in it"
         raise invalid_argument("directory", expected=expected, received=str(directory)) from error
-
-
-def _is_count(value: Any) -> bool:
-    number = isinstance(value, Integral) and not isinstance(value, bool)
-    return number and 1 <= int(value) < 2**31
 
 
 def check_words(experiment: Any, directory: Any, verbose: Any) -> None:

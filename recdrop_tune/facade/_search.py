@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.facade._confirm import ConfirmationPlan, confirm
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.tracking import FILE, Journal, Listener, Progress, Tracking, live_display
 from recdrop_tune.tracking._records import readable
+from recdrop_tune.tracking._terminal import Terminal
 from recdrop_tune.tuner import SearchPlan, make_tuner
 
 
@@ -59,16 +58,17 @@ def watched(folder: Path, verbose: int, workers: int) -> Iterator[list[Listener]
     if not verbose:
         yield []
         return
-    history, console = Journal(folder / FILE).read(), Console(highlight=False)
+    history, console = Journal(folder / FILE).read(), Terminal(highlight=False)
     with live_display(console, history, workers) as display:
         lines = Progress(console, epochs=verbose > 1, history=history, workers=workers)
         yield [lines] if display is None else [lines, display]
 
 
 @contextlib.contextmanager
-def told(folder: Path, verbose: int) -> Iterator[None]:
+def told(folder: Path, verbose: int, overwrite: bool) -> Iterator[None]:
     """Says at the start, and again if the user breaks off, where the search can be gone on with."""
-    again = f'run again with directory="{folder}" to go on'
+    kept = " and overwrite=False" if overwrite else ""
+    again = f'run again with directory="{folder}"{kept} to go on'
     if verbose:
         print(f"Folder: {folder} ({again})", flush=True)
     try:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain, count
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from recdrop_tune.facade._search import run, set_up, told, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade._workers import Search, search_with_workers
+from recdrop_tune.oracle import check_seconds
 from recdrop_tune.results import TuneResult
 from recdrop_tune.tracking._uris import absolute, resolve_uri
 from recdrop_tune.tuner import SearchPlan, as_objectives
@@ -145,7 +147,7 @@ def tune(
             runs again, three times at most.
         verbose: 0 is silent, 1 prints the folder and a line a trial, 2 a line an epoch as well (and what
             workers print).
-        overwrite: Whether to delete another search in `directory`.
+        overwrite: Whether to delete the search in `directory`, this one or another, and to begin anew.
         **fit_kwargs: Further arguments of `Model.fit`, or of a `fit` of the hypermodel's own.
 
     Returns:
@@ -187,6 +189,7 @@ def tune(
     )
     at_once = 1 if resources is None else resources.workers
     goals, uri = as_objectives(objective), absolute(resolve_uri(tracking_uri))
+    timeout = check_seconds("timeout", timeout)
     options = {"sampler": sampler, "pruner": pruner, "storage": storage, "timeout": timeout}
     check_optuna(tuner, options, goals, uri)
     check_fit_arguments(fit_kwargs, hypermodel, inspect.signature(tune).parameters)
@@ -211,7 +214,7 @@ def tune(
             own |= {"sampler": sampler, "pruner": pruner, "storage": storage}
             parts = put_parts(ray, {**given, **own})
         folder = _new_folder(experiment) if directory is None else expanded(directory)
-        with project.claimed(folder, search, overwrite) as search_id:
+        with project.claimed(folder, search, overwrite, until=stack) as search_id:
             trials = TrialHyperModel(model, goals)
             plan = SearchPlan(
                 trials,
@@ -229,11 +232,11 @@ def tune(
             )
             made = set_up(tuner, plan, trials)
         listeners = stack.enter_context(watched(folder, verbose, at_once))
-        stack.enter_context(told(folder, verbose))
+        stack.enter_context(told(folder, verbose, overwrite))
         tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
         tracked |= {"space": described, "register_model": register_model}
         tracked["info"] = {**info, **proposals(options, tuner), "workers": at_once}
-        tracked["info"] |= {} if timeout is None else {"timeout": float(timeout)}
+        tracked["info"] |= {"timeout": timeout} if timeout is not None and isfinite(timeout) else {}
         confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, None) if confirm else None
         if resources is None:
             enqueue_baselines(made.oracle)

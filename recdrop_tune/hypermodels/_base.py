@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import keras
@@ -89,20 +88,6 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
             moving = {} if schedule == "constant" else {schedule: None}
             kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), moving)
         return super().fit(hp, model, *args, **kwargs)
-
-
-def check_integer(argument: str, value: object, at_least: int) -> int:
-    """Returns `value` as an integer, or raises if it is none or too small."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
-        raise invalid_argument(argument, expected=f"an integer >= {at_least}", received=value)
-    return int(value)
-
-
-def check_flag(argument: str, value: object) -> bool:
-    """Returns `value`, or raises if it is neither `True` nor `False`."""
-    if not isinstance(value, bool):
-        raise invalid_argument(argument, expected="True or False", received=value)
-    return value
 
 
 def _check_metrics(metrics: Any) -> tuple[Any, ...]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import keras
 
+from recdrop_tune._arguments import check_integer
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.hypermodels._base import AbstractHyperModel, check_integer
+from recdrop_tune.hypermodels._base import AbstractHyperModel
 from recdrop_tune.hypermodels._stack import recurrent_stack
 from recdrop_tune.spaces import Sample
 

@@ -7,8 +7,9 @@ from typing import Any, Self, final
 
 import keras
 
+from recdrop_tune._arguments import check_flag, check_integer
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.hypermodels._base import AbstractHyperModel, check_flag, check_integer
+from recdrop_tune.hypermodels._base import AbstractHyperModel
 from recdrop_tune.hypermodels._perplexity import Perplexity
 from recdrop_tune.hypermodels._stack import recurrent_stack
 from recdrop_tune.hypermodels._tokens import infer_vocabulary

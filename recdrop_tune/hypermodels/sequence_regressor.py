@@ -8,8 +8,8 @@ from typing import Any, Self, final
 
 import keras
 
+from recdrop_tune._arguments import check_integer
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.hypermodels._base import check_integer
 from recdrop_tune.hypermodels._sequence import AbstractSequenceModel
 from recdrop_tune.hypermodels._values import infer_shapes
 

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from recdrop_tune._arguments import check_integer
 from recdrop_tune.engine import check_seed
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models._walk import walk
@@ -117,8 +118,7 @@ def _check(model: Any, samples: int, batch_size: int) -> None:
     if not isinstance(model, keras.Model):
         raise invalid_argument("model", expected="a Keras model", received=model)
     for argument, value in (("samples", samples), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise invalid_argument(argument, expected="an integer of at least 1", received=value)
+        check_integer(argument, value)
 
 
 def _batches(x: Any, batch_size: int) -> Iterator[Any]:

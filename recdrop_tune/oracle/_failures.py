@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune._arguments import check_integer
 
 OUT_OF_MEMORY = "Out of memory"
 NOT_A_NUMBER = "Not a number"
@@ -20,11 +20,7 @@ class Failures:
     """
 
     def __init__(self, limit: int) -> None:
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise invalid_argument(
-                "max_consecutive_failed_trials", expected="an integer of at least 1", received=limit
-            )
-        self._limit = limit
+        self._limit = check_integer("max_consecutive_failed_trials", limit)
         self._count = 0
 
     def note(self, trial: Any) -> None:

@@ -9,7 +9,7 @@ from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune._arguments import check_integer
 
 _STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
@@ -34,12 +34,8 @@ class HalvingPruner(BasePruner):
     """
 
     def __init__(self, warm_up: int = 10, startup_trials: int = 2) -> None:
-        for name, value, least in (("warm_up", warm_up, 1), ("startup_trials", startup_trials, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise invalid_argument(
-                    name, expected=f"an integer of at least {least}", received=value
-                )
-        self._warm_up, self._startup_trials = warm_up, startup_trials
+        self._warm_up = check_integer("warm_up", warm_up)
+        self._startup_trials = check_integer("startup_trials", startup_trials, 0)
 
     def rung(self, step: int) -> int | None:
         """Returns the last epoch, counted from 0, not after `step` at which halves are told apart."""

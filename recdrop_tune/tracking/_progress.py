@@ -17,6 +17,7 @@ from recdrop_tune.tracking._standing import (
     epoch_of,
     score_of,
 )
+from recdrop_tune.tracking._terminal import Terminal
 
 
 class Progress:
@@ -36,7 +37,7 @@ class Progress:
         history: Iterable[events.Event] = (),
         workers: int = 1,
     ) -> None:
-        self._console = console or Console(highlight=False)
+        self._console = console or Terminal(highlight=False)
         self._epochs = epochs
         self._workers = workers
         self._standing = Standing(history, workers)

@@ -101,7 +101,7 @@ class Standing:
         waiting = max(0, self.total - len(self.records.trials)) * mean
         left = (waiting + begun) / self._workers
         limit = self.search.info.get("timeout")
-        return min(left, max(0.0, self.search.time + limit - now)) if limit else left
+        return min(left, max(0.0, self.search.time + float(limit) - now)) if limit else left
 
     @property
     def confirmed(self) -> int:
@@ -109,8 +109,10 @@ class Standing:
         if self.confirming is None:
             return 0
         ids = self.confirming.trial_ids
+        repeats = self.confirming.total // max(len(ids), 1)  # An earlier one may have had more.
         done = (each for each in self.records.confirmations if each.score is not None)
-        return len({(each.trial_id, each.repeat) for each in done if each.trial_id in ids})
+        known = {(each.trial_id, each.repeat) for each in done if each.repeat < repeats}
+        return sum(trial_id in ids for trial_id, _ in known)
 
     def confirmation_left(self) -> float | None:
         """Estimates how long the confirmation still takes; `None` before its first training is over."""

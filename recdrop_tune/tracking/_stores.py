@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.tracking._uris import scrub, sqlite_path
+from recdrop_tune.tracking._uris import scrub, split, sqlite_path
 
 # Making the tables takes seconds: a folder that old belongs to a process that was killed.
 _STALE_SECONDS = 600.0
@@ -120,7 +120,7 @@ def _prefix(path: Path) -> str:
 
 def _check_reachable(uri: str) -> None:
     """Fails at once if nothing listens at a server's address: MLflow itself retries for minutes."""
-    parts = urlsplit(uri)
+    parts = split(uri)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return
     if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):

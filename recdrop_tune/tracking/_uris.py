@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from recdrop_tune.errors import invalid_argument
 
@@ -18,6 +18,8 @@ HIDDEN = "***"
 
 # Databricks' names need no slashes: `databricks`, `databricks-uc`, `uc:...`.
 _URI = re.compile(r"[\w+.-]+://|databricks(-uc)?$|uc(:|$)")
+
+_USER = re.compile(r"://[^\s?]*@")
 
 PORTS = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
 
@@ -32,11 +34,12 @@ def resolve_uri(tracking_uri: str | None) -> str:
     if uri is None or (isinstance(uri, str) and not uri):
         uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     if not isinstance(uri, str) or not _is_address(uri) or uri.startswith("file:"):
+        folder = not isinstance(uri, str) or "://" not in uri or uri.startswith("file:")
         raise invalid_argument(
             "tracking_uri",
             expected="a database or a server, such as sqlite:///mlflow.db or http://host:5000",
-            received=uri,
-            fix="MLflow 3 no longer writes to folders: use a sqlite file.",
+            received=redact(uri) if isinstance(uri, str) else uri,
+            fix="MLflow 3 no longer writes to folders: use a sqlite file." if folder else "",
         )
     return uri
 
@@ -44,11 +47,16 @@ def resolve_uri(tracking_uri: str | None) -> str:
 def _is_address(uri: str) -> bool:
     """Says whether a URI can be taken apart, by whoever opens it."""
     try:
-        _ = urlsplit(uri).port
+        _ = split(uri).port
         uri.encode()
     except ValueError:  # A port that is no number, half an IPv6 address, half a character.
         return False
     return bool(_URI.match(uri)) and "\0" not in uri
+
+
+def split(uri: str) -> SplitResult:
+    """Takes a URI apart, without its user information: a password may have a slash in it, or a bracket."""
+    return urlsplit(uri if uri.startswith("sqlite") else _USER.sub("://", uri))
 
 
 def redact(uri: str) -> str:
@@ -59,7 +67,7 @@ def redact(uri: str) -> str:
         'postgresql://***@db/mlflow'
     """
     if not uri.startswith("sqlite"):  # A path may have an @ in it. So may a password, and a slash.
-        uri = re.sub(r"://[^\s?]*@", f"://{HIDDEN}@", uri)
+        uri = _USER.sub(f"://{HIDDEN}@", uri)
     return re.sub(r"\?.*$", f"?{HIDDEN}", uri)
 
 
@@ -128,7 +136,7 @@ def _database(uri: str) -> tuple[object, ...] | None:
     path = sqlite_path(uri)
     if path is not None:
         return ("sqlite", path)
-    parts = urlsplit(uri)
+    parts = split(uri)
     dialect = parts.scheme.split("+")[0].replace("postgresql", "postgres")
     if dialect in ("http", "https", "sqlite", ""):
         return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from numbers import Integral
 from typing import Any
 
+from recdrop_tune._arguments import check_integer
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.tuner._callbacks import CallbackLike
 
@@ -47,5 +47,4 @@ def check_arguments(kwargs: dict[str, Any], keep: int | None, reuse: int) -> Non
     for name, value, least in (("keep_checkpoints", keep, 1), ("reuse_models", reuse, 0)):
         if value is None and name == "keep_checkpoints":
             continue
-        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-            raise invalid_argument(name, expected=f"an integer of at least {least}", received=value)
+        check_integer(name, value, least)

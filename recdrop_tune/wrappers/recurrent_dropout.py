@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from recdrop_tune._arguments import check_flag
 from recdrop_tune.rewrites import KernelCall, bernoulli, drop_recurrent, dropped
 from recdrop_tune.rewrites._call import Tensor
 from recdrop_tune.wrappers._base import AbstractDropoutWrapper
-from recdrop_tune.wrappers._options import check_flag
 from recdrop_tune.wrappers._rates import Rate
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from recdrop_tune._arguments import check_flag, check_integer
 from recdrop_tune.rewrites import GATES, KernelCall, bernoulli, drop_rows
 from recdrop_tune.rewrites._call import Tensor
 from recdrop_tune.wrappers._base import AbstractDropoutWrapper
-from recdrop_tune.wrappers._options import check_count, check_flag
 from recdrop_tune.wrappers._rates import Rate
 
 
@@ -74,7 +74,7 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
     ) -> None:
         super().__init__(layer, rate, placement, seed, **kwargs)
         self.tied_gates = check_flag("tied_gates", tied_gates)
-        self.mask_groups = check_count("mask_groups", mask_groups)
+        self.mask_groups = check_integer("mask_groups", mask_groups)
 
     def input_noise(self, sequences: Tensor) -> Tensor:
         """Draws one factor for each sample and feature."""
