@@ -90,6 +90,7 @@ def team(tmp_path, forks):
     made.close()
 
 
+@pytest.mark.heavy
 def test_workers_that_die_and_one_that_comes_back(team):
     team.start("chief")
     team.start("first", hangs=True)

@@ -119,6 +119,7 @@ def test_nothing_of_the_current_folder_is_run(place, tracking, tmp_path):
     assert not (tmp_path / "__pycache__").exists()
 
 
+@pytest.mark.heavy
 def test_a_server_is_only_pointed_at(tmp_path, place, tracking):
     with mlflow_server(tmp_path) as server:
         code, output = run("--tracking-uri", server.uri)

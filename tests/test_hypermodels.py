@@ -96,6 +96,7 @@ def test_probabilities_stay_in_float32_under_a_mixed_policy():
         keras.config.set_dtype_policy(before)
 
 
+@pytest.mark.heavy
 def test_keras_tuner_discovers_the_space_and_every_trial_builds(tmp_path):
     hypermodel = SequenceClassifier(
         3, (None, 2), {**SearchSpace.load("lstm").to_dict(), "units": 3}

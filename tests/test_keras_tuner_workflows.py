@@ -79,10 +79,19 @@ MODELS = {"classifier": classifier, "build": lambda: build, "own": Own}
 ADAM = "ignore:Skipping variable loading for optimizer"
 
 
+HEAVY = [
+    pytest.param(model, "hyperband", marks=pytest.mark.heavy) for model in ("classifier", "build")
+]
+
+
 @pytest.mark.filterwarnings(ADAM, "ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("model", "name"),
-    [*itertools.product(("classifier", "build"), TUNERS), ("own", "hyperband")],
+    [
+        *itertools.product(("classifier", "build"), [n for n in TUNERS if n != "hyperband"]),
+        ("own", "hyperband"),
+        *HEAVY,
+    ],
 )
 def test_stock_tuners(tmp_path, model, name):
     tuner = TUNERS[name](MODELS[model](), directory=tmp_path, project_name="p")

@@ -9,6 +9,7 @@ import keras
 import pytest
 
 
+@pytest.mark.heavy
 def test_on_two_replicas():
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the strategies are TensorFlow's")

@@ -86,6 +86,7 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     assert len(more.trials) == 6
 
 
+@pytest.mark.heavy
 def test_data_by_a_function(search):
     result = search(train=batches, validation=batches, max_trials=2)
     assert len(result.trials) == 2
@@ -246,6 +247,7 @@ class TestDistribute:
 
         return made
 
+    @pytest.mark.heavy
     def test_hyperband(self, distribute, tmp_path):
         def make_tuner():
             return kt.Hyperband(

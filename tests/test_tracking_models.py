@@ -145,6 +145,7 @@ def test_an_alias_that_was_moved_stays(tmp_path, result, uri):
     assert int(client.get_model_version_by_alias("moved", "champion").version) == 1
 
 
+@pytest.mark.heavy
 def test_others_load_it_without_this_package(result, uri, tmp_path):
     id, _ = logged(result, uri, register_model="loaded")
     expected = result.best_model().predict(data()[0], verbose=0)

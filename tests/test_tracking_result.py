@@ -147,7 +147,10 @@ def test_the_table_is_as_mlflow_writes_it(planted_files, uri):
     assert ours == theirs
 
 
-@pytest.mark.parametrize("name", ["random", "hyperband", "bayesian", "subclass", "rdt"])
+HEAVY = [pytest.param(name, marks=pytest.mark.heavy) for name in ("hyperband", "bayesian")]
+
+
+@pytest.mark.parametrize("name", ["random", "subclass", "rdt", *HEAVY])
 def test_every_tuner_leaves_a_result_and_a_model(tmp_path, uri, name):
     class Mine(kt.RandomSearch):
         pass
