@@ -1,10 +1,12 @@
 """Whatever `tune` is given, it accepts, or refuses with an error of its own and leaves nothing behind."""
 
+import contextlib
 import decimal
 import fractions
 import inspect
 import math
 import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -271,6 +273,28 @@ def test_a_folder_in_which_a_search_is_being_set_up(options, tmp_path, overwrite
     first = {**options, "hypermodel": second}
     assert len(rdt.tune(data(8), data(8), max_trials=1, epochs=1, **first).trials) == 1
     assert refusals
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_ctrl_c_is_not_lost(options, lost):
+    """Python loses one that comes in a destructor, of which training has many."""
+
+    class Presses(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                with contextlib.suppress(KeyboardInterrupt) if lost else contextlib.nullcontext():
+                    signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            rdt.tune(data(8), data(8), max_trials=3, epochs=9, callbacks=Presses(), **options)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    trials = rdt.TuneResult.load(options["directory"]).trials
+    assert list(trials["state"]) == ["RUNNING"]
+    assert len(rdt.tune(data(8), data(8), max_trials=1, epochs=9, **options).trials) == 1
 
 
 def test_a_journal_that_cannot_be_opened(options, tmp_path):

@@ -33,6 +33,7 @@ from recdrop_tune.facade._checks import (
 from recdrop_tune.facade._confirm import ConfirmationPlan
 from recdrop_tune.facade._data import check_data, data_of, fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
+from recdrop_tune.facade._interrupts import Interrupts
 from recdrop_tune.facade._scalars import check_flags, check_integers, check_words, expanded
 from recdrop_tune.facade._search import run, set_up, told, watched
 from recdrop_tune.facade._track import track
@@ -247,7 +248,7 @@ def tune(
             }
             tracking = track(
                 made,
-                listeners=listeners,
+                listeners=[*listeners, stack.enter_context(Interrupts())],
                 data=described_data,
                 system_metrics=system_metrics,
                 **tracked,
