@@ -18,11 +18,7 @@ from recdrop_tune.errors import ProjectError, shown
 from recdrop_tune.oracle import write_atomically
 from recdrop_tune.tracking import FILE as EVENTS
 from recdrop_tune.tracking import Journal
-
-try:
-    import fcntl
-except ImportError:  # Not on Windows, where two searches in one folder are not kept apart.
-    fcntl = None  # type: ignore[assignment]
+from recdrop_tune.tracking._journal import lock_alone
 
 FILE = "search.json"
 """Name of the file that makes a folder the folder of a search."""
@@ -124,9 +120,10 @@ def _alone(folder: Path) -> Iterator[None]:
     writes it: of a search that was killed its workers may be alive for some seconds.
     """
     journal, end = Journal(folder / EVENTS), time.monotonic() + PATIENCE
-    handle = os.open(folder, os.O_RDONLY) if fcntl is not None else None
+    # Windows opens no folders; there two searches in one folder are not kept apart.
+    handle = None if os.name == "nt" else os.open(folder, os.O_RDONLY)
     try:
-        while not _locked(handle) or _is_being_written(journal):
+        while (handle is not None and not lock_alone(handle)) or _is_being_written(journal):
             if time.monotonic() > end:
                 raise ProjectError(
                     f"In the folder `{folder}` a search is running. Nothing was changed. Wait for its end, "
@@ -137,19 +134,6 @@ def _alone(folder: Path) -> Iterator[None]:
     finally:
         if handle is not None:
             os.close(handle)
-
-
-def _locked(handle: int | None) -> bool:
-    """Locks an open folder; says whether nobody else has locked it."""
-    if handle is None:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # A file system without locks.
-        return True
-    return True
 
 
 def _is_being_written(journal: Journal) -> bool:

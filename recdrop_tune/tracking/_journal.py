@@ -66,13 +66,7 @@ class Journal:
         if fcntl is None or not self.path.exists():
             return False
         with self.path.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            except OSError:  # A file system without locks.
-                return False
-            return False
+            return not lock_alone(file)
 
     def close(self) -> None:
         """Closes the file; another event opens it again."""
@@ -88,6 +82,17 @@ class Journal:
         if cut_short:
             file.write(b"\n")
         return file
+
+
+def lock_alone(file: Any) -> bool:
+    """Locks an open file or folder, until it is closed; says whether nobody else has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # A file system without locks.
+        return True
+    return True
 
 
 def _share_lock(file: Any) -> None:
