@@ -1,4 +1,4 @@
-"""What every test needs: a quiet TensorFlow, and the same seeds; and what runs on which backend."""
+"""What every test needs: the same environment and seeds; and what runs on which backend."""
 
 import os
 import re
@@ -9,6 +9,18 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras
 import pytest
+
+# These change where a search reports, and how it looks: a test that means one of them sets it.
+for _name in (
+    "CI",
+    "FORCE_COLOR",
+    "NO_COLOR",
+    "COLUMNS",
+    "LINES",
+    "MLFLOW_TRACKING_URI",
+    "RAY_ADDRESS",
+):
+    os.environ.pop(_name, None)
 
 if os.environ["KERAS_BACKEND"] != "tensorflow":
     # The layers run on every backend, the search on TensorFlow, with packages that the layers do not need: a

@@ -18,7 +18,7 @@ class Terminal:
     Args:
         code: The program.
         folder: Where it runs.
-        **environment: Variables set for it, beside this process's; `None` for one that it is not to have.
+        **environment: Variables set for it, beside this process's.
     """
 
     def __init__(self, code, folder, **environment):
@@ -27,11 +27,10 @@ class Terminal:
         ours, theirs = pty.openpty()
         self._ours = ours
         named = {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(LINES)}
-        given = {**os.environ, "CI": None, **named, **environment}
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=folder,
-            env={name: value for name, value in given.items() if value is not None},
+            env={**os.environ, **named, **environment},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -208,7 +208,6 @@ def test_brackets_are_text():
     ],
 )
 def test_where_it_is_shown(terminal, variables, shown, monkeypatch):
-    monkeypatch.delenv("CI", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     # `FORCE_COLOR` has rich take any file for a terminal, unless it is told what it is.
@@ -223,7 +222,6 @@ def test_where_it_is_shown(terminal, variables, shown, monkeypatch):
 
 @pytest.mark.parametrize(("variables", "kind"), [({}, NotebookDisplay), ({"CI": "1"}, type(None))])
 def test_in_a_notebook(variables, kind, monkeypatch):
-    monkeypatch.delenv("CI", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with live_display(Console(file=io.StringIO(), force_jupyter=True)) as display:
@@ -245,7 +243,6 @@ class Gone(io.StringIO):
 
 
 def test_a_terminal_that_goes_away_is_not_the_end_of_a_search(monkeypatch):
-    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     file, before = Gone(), sys.stdout
     with live_display(Console(file=file)) as display:
