@@ -1,6 +1,6 @@
 """Takes the pictures in docs/images: a search of 30 trials on the digits, and MLflow's pages on it.
 
-Needs Debian's Chromium, and some ten minutes on 2 CPU cores. Run it, from the repository's root, with
+Needs Debian's Chromium, and some three minutes on 2 CPU cores. Run it, from the repository's root, with
 
     python -m docs.screenshots
 
@@ -8,9 +8,7 @@ A search that is in `--folder` already is used again.
 """
 
 import argparse
-import json
 from pathlib import Path
-from urllib.parse import quote
 
 from mlflow.tracking import MlflowClient
 from PIL import Image
@@ -54,7 +52,6 @@ def take_pictures(
     condition = f"tags.`recdrop.search_id` = '{search_id}' AND tags.`recdrop.kind` = 'trial'"
     experiment = result.tracking.mlflow.experiment_id
     runs = client.search_runs([experiment], condition, order_by=["metrics.`objective` ASC"])
-    ids = [run.info.run_id for run in runs if "objective" in run.data.metrics]
     home = f"{server.uri}/#/experiments/{experiment}/runs"
 
     browser.open(view)
@@ -70,12 +67,7 @@ def take_pictures(
         browser.find(f"{CARD.format(title)} svg.main-svg, {CARD.format(title)} canvas")
     save(browser, out / "charts.png")
 
-    pages = quote(json.dumps(ids)), quote(json.dumps([experiment]))
-    browser.open(f"{server.uri}/#/compare-runs?runs={pages[0]}&experiments={pages[1]}")
-    browser.find(".parcoords .axis-title")
-    save(browser, out / "compare.png")
-
-    browser.open(f"{home}/{ids[0]}/model-metrics?workflowType=machine_learning")
+    browser.open(f"{home}/{runs[0].info.run_id}/model-metrics?workflowType=machine_learning")
     browser.find(f"{CARD.format('loss')} path.point")
     save(browser, out / "trial.png")
 
