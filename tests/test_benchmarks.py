@@ -25,6 +25,7 @@ def test_import_time(tmp_path):
     assert len(held["milliseconds"]) == 1
 
 
+@pytest.mark.heavy
 def test_memory(tmp_path):
     _, held = run(
         "memory.py", "--trials", "3", "--units", "6", "--kinds", "ours", out=tmp_path / "out.json"

@@ -139,6 +139,7 @@ def check_tracked(team, trials):
     assert len([event for event in history if isinstance(event, SearchStarted)]) == 1
 
 
+@pytest.mark.heavy
 def test_a_chief_that_dies_and_comes_back(team):
     team.start("chief")
     team.start("first")

@@ -21,7 +21,10 @@ from recdrop_tune.cli import main
 from recdrop_tune.spaces import SearchSpace
 from tests.pages import PAGES, ROOT, blocks, pages_with, run
 
-HEAVY = {"README.md", "docs/index.md", "docs/keras-tuner.md", "docs/search.md"}
+HEAVY = {
+    "README.md",
+    *(f"docs/{name}.md" for name in ("faq", "index", "keras-tuner", "results", "search")),
+}
 """Pages that take more than 20 seconds: they search as one does, with 10 or 20 trials."""
 
 NOT_RUN = {"docs/scaling.md": 4}

@@ -200,6 +200,7 @@ def test_names_make_settings_of_their_own_and_no_name_shares_one():
     ]
 
 
+@pytest.mark.heavy
 def test_dropout_rnn_in_a_build_function_of_ones_own(tmp_path):
     def build_model(hp):
         inputs = keras.Input((None, 2))

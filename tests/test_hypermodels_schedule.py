@@ -90,6 +90,7 @@ def test_the_classifier_moves_its_rate_and_puts_it_back(name):
     assert [layer.rate for layer in dropout_layers(model)] == [0.4, 0.4]
 
 
+@pytest.mark.heavy
 def test_every_trial_of_keras_tuner_has_its_own_schedule(tmp_path):
     space = {**ONE, "wrapper": ["none", "recurrent"], "schedule": ["constant", "annealed"]}
     tuner = kt.GridSearch(SequenceClassifier(2, (None, 3), space), "val_loss", directory=tmp_path)

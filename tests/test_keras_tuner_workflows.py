@@ -79,9 +79,7 @@ MODELS = {"classifier": classifier, "build": lambda: build, "own": Own}
 ADAM = "ignore:Skipping variable loading for optimizer"
 
 
-HEAVY = [
-    pytest.param(model, "hyperband", marks=pytest.mark.heavy) for model in ("classifier", "build")
-]
+HEAVY = [pytest.param(model, "hyperband", marks=pytest.mark.heavy) for model in MODELS]
 
 
 @pytest.mark.filterwarnings(ADAM, "ignore::sklearn.exceptions.ConvergenceWarning")
@@ -89,7 +87,6 @@ HEAVY = [
     ("model", "name"),
     [
         *itertools.product(("classifier", "build"), [n for n in TUNERS if n != "hyperband"]),
-        ("own", "hyperband"),
         *HEAVY,
     ],
 )
@@ -106,7 +103,10 @@ def test_stock_tuners(tmp_path, model, name):
 
 
 @pytest.mark.filterwarnings(ADAM)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model",
+    ["build", *(pytest.param(name, marks=pytest.mark.heavy) for name in ("classifier", "own"))],
+)
 def test_the_best_model_of_a_stock_tuner(tmp_path, model):
     tuner = TUNERS["random"](MODELS[model](), directory=tmp_path, project_name="p")
     x, y = sequences()
@@ -126,6 +126,7 @@ def test_a_stock_search_goes_on_in_its_folder(tmp_path):
     assert len(tuner.oracle.trials) == 2
 
 
+@pytest.mark.heavy
 def test_the_example_of_an_existing_search(tmp_path):
     script = ROOT / "examples" / "existing_keras_tuner.py"
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}

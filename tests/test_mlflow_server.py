@@ -1,10 +1,12 @@
 """Tests for `tests.mlflow_server`: what the tests of outages rest on."""
 
+import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.mlflow_server import mlflow_server
 
 
+@pytest.mark.heavy
 def test_a_server_is_killed_and_comes_back_with_its_runs(tmp_path):
     with mlflow_server(tmp_path) as server:
         client = MlflowClient(server.uri)

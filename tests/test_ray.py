@@ -309,6 +309,7 @@ class TestDistribute:
         tuner.search(*data(), validation_data=data())
         assert len(tuner.result.trials) == 2
 
+    @pytest.mark.heavy
     def test_a_tuner_that_deletes_its_folder(self, distribute, tmp_path):
         def make_tuner():
             return kt.RandomSearch(

@@ -225,6 +225,7 @@ def test_every_tuner_is_tracked(tmp_path, uri, name):
         assert steps
 
 
+@pytest.mark.heavy
 def test_hyperband_counts_epochs_over_the_whole_training(tmp_path, uri):
     tuner = make("hyperband", tmp_path)
     tuner.oracle.max_trials = 5
@@ -537,6 +538,7 @@ def test_a_follower_is_asked_again_by_itself(followed):
     assert follower.taken == EVENTS[:1]
 
 
+@pytest.mark.heavy
 def test_a_listener_that_fails_is_left_out(tmp_path, uri):
     class Broken:
         calls = 0
@@ -554,6 +556,7 @@ def test_a_listener_that_fails_is_left_out(tmp_path, uri):
     assert len(tuner.oracle.trials) == 2
 
 
+@pytest.mark.heavy
 def test_a_server_that_is_down_stops_nothing(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -586,6 +589,7 @@ def test_what_is_trained_after_the_search_is_no_part_of_it(tmp_path, uri):
     assert tracking.journal_path.read_text() == before
 
 
+@pytest.mark.heavy
 def test_trials_from_before_the_tracking_have_no_runs(tmp_path, uri):
     tuner = make("random", tmp_path)
     tuner.oracle.max_trials = 1

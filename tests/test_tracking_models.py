@@ -156,6 +156,7 @@ def test_others_load_it_without_this_package(result, uri, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.heavy
 def test_zoneout_needs_this_package_and_pyfunc_finds_it(tmp_path, uri):
     result = searched(tmp_path, uri, Wrapped("zoneout"))
     id, _ = logged(result, uri)

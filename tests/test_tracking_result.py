@@ -147,10 +147,12 @@ def test_the_table_is_as_mlflow_writes_it(planted_files, uri):
     assert ours == theirs
 
 
-HEAVY = [pytest.param(name, marks=pytest.mark.heavy) for name in ("hyperband", "bayesian")]
+HEAVY = [
+    pytest.param(name, marks=pytest.mark.heavy) for name in ("hyperband", "bayesian", "subclass")
+]
 
 
-@pytest.mark.parametrize("name", ["random", "subclass", "rdt", *HEAVY])
+@pytest.mark.parametrize("name", ["random", "rdt", *HEAVY])
 def test_every_tuner_leaves_a_result_and_a_model(tmp_path, uri, name):
     class Mine(kt.RandomSearch):
         pass
@@ -241,6 +243,7 @@ def test_a_search_that_is_broken_off_saves_what_there_is(tmp_path, uri, complete
         assert "2 of at most 3 trials were run." in saved_of(tmp_path / "p")[0].summary
 
 
+@pytest.mark.heavy
 def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
     for trials in (1, 2):
         tuner = kt.RandomSearch(build, "val_loss", trials, directory=tmp_path, project_name="p")
@@ -253,6 +256,7 @@ def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
     assert "result/left.txt" not in saved_of(tmp_path / "p")[1].files
 
 
+@pytest.mark.heavy
 def test_a_failure_leaves_the_earlier_result(tmp_path, uri, monkeypatch):
     tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
     tracking = rdt.track(tuner, experiment="result fails", tracking_uri=uri)

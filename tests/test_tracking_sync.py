@@ -139,6 +139,7 @@ assert sender.background.failure is None, sender.background.failure
 """
 
 
+@pytest.mark.heavy
 def test_several_processes_at_once(tmp_path):
     """They make one new database and one new experiment at the same moment."""
     uri = f"sqlite:///{tmp_path}/new.db"

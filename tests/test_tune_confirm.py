@@ -193,6 +193,7 @@ def test_arguments_that_cannot_be_worked_with(tmp_path, options, message):
     assert not (tmp_path / "p").exists()
 
 
+@pytest.mark.heavy
 def test_cross_validation_pareto_and_confirmation_together(tmp_path):
     result = rdt.tune(
         data(),

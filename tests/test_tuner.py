@@ -202,6 +202,7 @@ def test_by_default_the_worse_half_is_stopped(tmp_path):
     assert states == ["COMPLETE"] * 2 + ["PRUNED"] * 5
 
 
+@pytest.mark.heavy
 def test_a_plain_keras_tuner_is_never_stopped(tmp_path):
     own = oracle(4, pruner=rdt.oracle.make_pruner(None, warm_up=4))  # It would stop the third one.
     tuner = kt.Tuner(own, Curves(*pruning_curves()), directory=tmp_path, project_name="p")

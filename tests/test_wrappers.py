@@ -1,5 +1,7 @@
 """Wrappers in models, the ways Keras users use recurrent layers; and what bad input is answered."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -21,9 +23,14 @@ from tests.laws.cases import WIDEST, arrays, make_wrapper, wrapper_id
 X = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")
 Y = X.sum(axis=(1, 2), keepdims=False)[:, None]
 
+# XLA takes up to nine seconds for each.
+STACKED = [
+    pytest.param(kind, jit, marks=pytest.mark.heavy if jit and kind is keras.layers.GRU else ())
+    for kind, jit in itertools.product((keras.layers.LSTM, keras.layers.GRU), JIT_COMPILE)
+]
 
-@pytest.mark.parametrize("jit_compile", JIT_COMPILE)
-@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
+
+@pytest.mark.parametrize(("kind", "jit_compile"), STACKED)
 @pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
 def test_stacked_in_a_model_of_unknown_batch_and_length(wrapper, kind, jit_compile):
     inputs = keras.Input((None, 2))
