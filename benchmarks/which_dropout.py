@@ -1,7 +1,7 @@
 """Which recurrent dropout, where, and how much, on three real tasks: every wrapper at every placement.
 
     python benchmarks/which_dropout.py run      # all tasks, or --task vowels; hours on one core
-    python benchmarks/which_dropout.py table    # prints what there is, and fills the page's tables
+    python benchmarks/which_dropout.py table    # prints what there is, counts it, and fills the page's tables
 
 For each task, wrapper and placement `tune` searches the rate (0.1 to 0.6) and the learning rate with the
 same budget of trials, and trains the best configuration again with fresh seeds, the same for all. The best
@@ -164,13 +164,40 @@ def table(about):
     return "\n".join(lines)
 
 
+def counts(about):
+    """Counts what the page says of a task: what is better than no dropout, and by how much of its loss."""
+    none = next(row for row in about["rows"] if row["wrapper"] == "none")
+    base = mean_and_spread(none["test_loss"])[0]
+    rows = [row for row in about["rows"] if row is not none]
+    gains = {(row["wrapper"], row["placement"]): gain(row, none) for row in rows}
+    lines = [
+        f"{share(mean > 0 for mean, _ in gains.values())} better in the mean, "
+        f"{share(mean > half for mean, half in gains.values())} beyond their interval, "
+        f"{share(row['rate'] == RATE['min'] for row in rows)} at the lowest rate, "
+        f"{sum(row['seconds'] for row in about['rows']) / 60:.0f} minutes"
+    ]
+    for wrapper in dict.fromkeys(wrapper for wrapper, _ in gains):
+        means = {
+            placement: mean for (name, placement), (mean, _) in gains.items() if name == wrapper
+        }
+        each = ", ".join(f"{placement} {mean / base:+.1%}" for placement, mean in means.items())
+        lines.append(f"{wrapper}: {share(mean > 0 for mean in means.values())} better: {each}")
+    return "\n".join(lines)
+
+
+def share(flags):
+    """Says how many of all are true."""
+    flags = list(flags)
+    return f"{sum(flags)} of {len(flags)}"
+
+
 def show(arguments):
-    """Prints the tables, and puts them between the marks of the page."""
+    """Prints the tables and what can be counted in them, and puts them between the marks of the page."""
     held = json.loads(arguments.out.read_text())
     text = arguments.page.read_text() if arguments.page.exists() else ""
     for name, about in held["tasks"].items():
         made = table(about)
-        print(f"\n{name}\n{made}")
+        print(f"\n{name}\n{made}\n\n{counts(about)}")
         block = f"<!-- table: {name} -->\n{made}\n<!-- end -->"
         pattern = rf"<!-- table: {name} -->.*?<!-- end -->"
         text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)

@@ -163,7 +163,7 @@ def test_which_dropout(tmp_path):
     again, _ = run("which_dropout.py", "run", *sizes, *more, out=out)
     assert again == ""  # What is there is not searched again.
 
-    run("which_dropout.py", "table", "--page", str(page), out=out)
+    printed, _ = run("which_dropout.py", "table", "--page", str(page), out=out)
     text = page.read_text()
     assert text.startswith("Before\n<!-- table: vowels -->\n| wrapper |")
     assert text.endswith("|\n<!-- end -->\nAfter\n")
@@ -172,6 +172,8 @@ def test_which_dropout(tmp_path):
     (line,) = [line for line in text.splitlines() if line.startswith("| zoneout | recurrent |")]
     assert f"{mean:.4f} ±" in line
     assert f"{gain:+.4f} ±" in line
+    share = gain / (sum(rows["none"]["test_loss"]) / 2)
+    assert f"zoneout: {int(gain > 0)} of 1 better: recurrent {share:+.1%}" in printed
 
 
 def test_which_dropout_looks_everywhere(benchmarks):

@@ -25,7 +25,7 @@ HEAVY = {
     "README.md",
     *(f"docs/{name}.md" for name in ("faq", "index", "keras-tuner", "results", "search")),
 }
-"""Pages that take more than 20 seconds: they search as one does, with 10 or 20 trials."""
+"""Pages that take some ten seconds or more: they search, some of them as one does, with 10 or 20 trials."""
 
 NOT_RUN = {"docs/scaling.md": 4}
 """How many blocks of a page are not run."""

@@ -242,8 +242,8 @@ def test_with_keras_tuners_own_oracles(searches, tuner):
     ("tuner", "every"),
     [
         ("optuna", 41),  # Of some 200 operations: each line of Optuna's journal takes four.
-        ("random", 41),
-        ("hyperband", 41),
+        ("random", 13),
+        ("hyperband", 13),
         *(
             pytest.param(each, 1, marks=pytest.mark.heavy)
             for each in ("optuna", "random", "hyperband")
