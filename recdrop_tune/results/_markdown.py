@@ -58,7 +58,7 @@ def _gain(result: TuneResult) -> list[str]:
 def _confirmation(result: TuneResult) -> list[str]:
     if result.confirmation is None:
         return []
-    table = result.confirmation.table[result.confirmation.columns()]
+    table = result.confirmation.brief()
     rows = table.astype(object).to_numpy().tolist()
     return ["### Confirmation\n\n" + _table(list(table), rows)]
 
