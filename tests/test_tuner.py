@@ -13,7 +13,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
 from recdrop_tune.tuner import _checkpoints
 from recdrop_tune.tuner._reports import MILLISECONDS
-from tests.small_search import build, data
+from tests.small_search import Curves, build, data, pruning_curves
 
 # What Optuna proposed and Keras Tuner printed is not of interest here.
 QUIET = {"verbose": 0}
@@ -33,34 +33,6 @@ def search(tmp_path, hypermodel=build, own=None, tuner=None, **fit):
         given["validation_data"] = (x, y)
     tuner.search(x, y, **given | fit)
     return tuner
-
-
-class Curves(kt.HyperModel):
-    """Reports given values of the objective, an epoch each, in place of what was trained."""
-
-    def __init__(self, *curves, stop_at=None):
-        super().__init__()
-        self.curves = list(curves)
-        self.epochs = []
-
-    def build(self, hp):
-        hp.Float("x", 0.0, 1.0)
-        return build(hp)
-
-    def fit(self, hp, model, *args, callbacks=(), **kwargs):
-        curve = self.curves.pop(0)
-
-        class Told(keras.callbacks.Callback):
-            def on_epoch_end(self, epoch, logs=None):
-                if curve[epoch] is None:
-                    logs.pop("val_loss")
-                else:
-                    logs["val_loss"] = curve[epoch]
-
-        kwargs["epochs"] = len(curve)
-        history = model.fit(*args, callbacks=[Told(), *callbacks], **kwargs)
-        self.epochs.append(len(history.epoch))
-        return history
 
 
 def trial_of(tuner, number=0):
@@ -166,16 +138,6 @@ def test_broken_trials_end_the_search_and_the_next_one_can_go_on(tmp_path):
     # Keras Tuner would refuse this folder for ever.
     tuner = search(tmp_path, Curves([0.5], [0.4]), oracle(5))
     assert len(tuner.oracle.trials) == 5
-
-
-def pruning_curves():
-    """Five good trials, then a bad one, then a bad one that becomes good."""
-    good = [np.linspace(1.0, 0.1 + 0.01 * number, 8).tolist() for number in range(5)]
-    return [
-        *good,
-        [1.0 + 0.01 * epoch for epoch in range(8)],
-        [1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.05, 0.04],
-    ]
 
 
 def test_a_trial_that_promises_nothing_is_stopped(tmp_path):
