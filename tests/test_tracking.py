@@ -38,7 +38,7 @@ from recdrop_tune.tracking import (
     track,
 )
 from recdrop_tune.tracking._background import Background
-from recdrop_tune.tracking._contents import run_name
+from recdrop_tune.tracking._contents import run_name, trial_params, view_of
 from recdrop_tune.tracking._events_json import from_json, to_json
 from recdrop_tune.tracking._links import command, leaderboard_url, ui_command
 from recdrop_tune.tracking._names import clean
@@ -784,6 +784,30 @@ def test_progress_leaves_out_what_is_the_same_in_every_trial():
     line = console.file.getvalue()
     assert "wrapper=none units=64" in line
     assert "cell" not in line
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"wrapper": "none", "placement": None, "rate": None}, {"rate": 0}),
+        ({"enc/wrapper": "none", "enc/rate": None, "dec/rate": 0.2}, {"enc/rate": 0}),
+        # What drops at one site only drops nothing at the others; the rate of all sites is no question here.
+        ({"rate": None, "rate.input": 0.2, "rate.recurrent": None}, {"rate.recurrent": 0}),
+        ({"learning_rate": None, "schedule": None}, {}),
+    ],
+)
+def test_no_dropout_is_dropout_at_rate_0(values, expected):
+    assert trial_params(values) == {**values, **expected}
+
+
+def test_a_view_draws_each_hyperparameter_once():
+    trials = [{"wrapper": "none", "rate": None}, {"wrapper": "zoneout", "rate": 0.2}]
+    _, text = view_of(EVENTS[0], trials)
+    (parallel,) = [
+        each for each in json.loads(text)["compareRunCharts"] if each["type"] == "PARALLEL"
+    ]
+    assert parallel["selectedParams"] == ["wrapper", "rate"]
+    assert parallel["selectedMetrics"] == ["objective"]
 
 
 def test_layers_with_names_are_told_apart():
