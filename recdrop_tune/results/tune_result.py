@@ -195,8 +195,8 @@ class TuneResult:
         """Builds the best trial's model and loads the weights of its best epoch.
 
         Of several trainings of the trial (`executions_per_trial`, `cv`) they are those of the one with the
-        best epoch; with `cv` that is the best fold, so the model was not trained on all data. To do that, build
-        the best hyperparameters and fit them for `best_epoch + 1` epochs, as `docs/search.md` shows.
+        best epoch; with `cv` that is the best fold, so the model was not trained on all data. To do that,
+        build the best hyperparameters and fit them for `best_epoch + 1` epochs, as `docs/search.md` shows.
 
         After a confirmation it is the configuration with the best mean, with the weights of the best
         of its confirmed trainings.
