@@ -122,6 +122,18 @@ def test_a_gain_is_over_the_same_settings_only():
     assert "gain none over the same without dropout" in " ".join(drawn(*events, *twin).split())
 
 
+def test_what_a_pruned_trial_reached_is_not_the_best():
+    text = drawn(
+        started(),
+        trial(0, 0.0, wrapper="none"),
+        ended(0, 9.0, score=0.5),
+        trial(1, 9.0, wrapper="none"),
+        ended(1, 10.0, status="PRUNED", score=0.25),
+    )
+    assert "best val_loss 0.5000" in text
+    assert "0.2500" not in text
+
+
 def test_several_workers():
     running = [trial(number, 0.0, **DROPPED) for number in range(10)]
     text = drawn(started(), *running, epoch(0, 2, execution=1, loss=1.0), workers=10)

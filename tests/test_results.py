@@ -105,9 +105,12 @@ def test_the_frame_is_what_mlflow_holds(result, uri):
         assert run.data.metrics["best_epoch"] == row.best_epoch
         assert run.data.params["wrapper"] == row.wrapper
         assert run.data.params["placement"] == ("n/a" if pd.isna(row.placement) else row.placement)
-        assert run.data.params["rate"] == ("n/a" if pd.isna(row.rate) else str(row.rate))
+        assert run.data.params["rate"] == ("0" if pd.isna(row.rate) else str(row.rate))
+        # A page shows the last value: that of the best epoch, whichever it was.
+        assert run.data.metrics["val_loss"] == pytest.approx(row.val_loss)
+        assert run.data.metrics["val_accuracy"] == pytest.approx(row.val_accuracy)
         curve = client.get_metric_history(row.mlflow_run_id, "val_loss")
-        assert [point.step for point in curve] == [0, 1]
+        assert [point.step for point in curve] == [0, 1, 2][: 2 + (row.best_epoch == 0)]
         assert curve[row.best_epoch].value == pytest.approx(row.val_loss)
         accuracy = client.get_metric_history(row.mlflow_run_id, "val_accuracy")
         assert accuracy[row.best_epoch].value == pytest.approx(row.val_accuracy)

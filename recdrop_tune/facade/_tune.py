@@ -121,9 +121,11 @@ def tune(
             ones down.
         storage: Optuna storage or storage URL; by default a file in the project folder.
         timeout: Seconds after which no more trials are begun; for the tuner `"optuna"` only.
-        executions_per_trial: Trainings of each trial, whose mean counts.
+        executions_per_trial: Trainings of each trial, whose mean counts. The result has their spread; the
+            best model has the weights of the training with the best epoch.
         cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`, in place
-            of `validation`: each trial is trained once for each fold.
+            of `validation`: each trial is trained once for each fold. The result has the spread over the
+            folds; the best model has the weights of its best fold, and is not trained on all data.
         confirm: How many of the best configurations to train again after the search, together with the
             twin of each, the best one without dropout and the best one with Keras's own, all with the
             same fresh seeds. Without it the best of many noisy trials looks better than it is.

@@ -118,9 +118,11 @@ class TrialEnded(Event):
     Attributes:
         trial_id: The trial.
         status: `COMPLETE`, `PRUNED`, `FAILED`, `RETRY` or `KILLED`.
-        score: Value of the objective.
+        score: Value of the objective at the best epoch; of a trial that was pruned the best until then.
         best_step: Position of the best epoch among the trial's epochs, from 0.
         message: The error of a failed trial.
+        metrics: All metrics at the best epoch, those of several trainings as means.
+        std: Sample standard deviation of the objective over the trainings there, where there are several.
     """
 
     trial_id: str
@@ -128,6 +130,8 @@ class TrialEnded(Event):
     score: float | None = None
     best_step: int | None = None
     message: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    std: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

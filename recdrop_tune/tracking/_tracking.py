@@ -12,7 +12,7 @@ from typing import Any, Self
 from recdrop_tune.oracle import objectives, trial_folder
 from recdrop_tune.oracle._workers import is_chief
 from recdrop_tune.tracking import _events as events
-from recdrop_tune.tracking._about import about_proposals, versions
+from recdrop_tune.tracking._about import about_proposals, about_trainings, versions
 from recdrop_tune.tracking._background import Background
 from recdrop_tune.tracking._dispatch import Dispatcher, TrackingWarning
 from recdrop_tune.tracking._journal import FILE, Journal
@@ -167,7 +167,12 @@ class Tracking:
                 max_trials=self._oracle.max_trials,
                 space=self.space,
                 tracking_uri=absolute(self.tracking_uri),
-                info={**about_proposals(self._oracle), **self.info, **versions()},
+                info={
+                    **about_proposals(self._oracle),
+                    **about_trainings(self._tuner),
+                    **self.info,
+                    **versions(),
+                },
                 data=self.data,
                 register_model=self.register_model,
             )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
 
 _CAPTIONS = {
-    "history": "One point a trial. Hollow: stopped early, at the value it had then.",
+    "history": "One point a trial. Hollow: stopped early, at the best value until then.",
     "score_by_dropout": "A panel for each placement. The dashed line is the best score without "
     "dropout: what lies on the better side of it is a gain. Points are moved aside a little, so that "
     "none hides another.",

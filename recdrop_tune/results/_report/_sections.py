@@ -12,6 +12,7 @@ from recdrop_tune.results._report._html import safe, shown, table, terms
 from recdrop_tune.results._report._search import Search
 from recdrop_tune.results.confirmation import FOUND
 from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
+from recdrop_tune.results.spread import spread_words
 from recdrop_tune.tracking._links import command
 
 if TYPE_CHECKING:
@@ -38,12 +39,15 @@ def outcome(result: TuneResult) -> str:
     states = ", ".join(f"{count} {str(state).lower()}" for state, count in counts.items())
     cards = [_card("trials", len(result.trials), states)]
     cards.append(_card("time in trials", _duration(float(result.trials["seconds"].sum())), ""))
+    goals = objectives(result.tuner.oracle.objective) if counts.get("COMPLETE") else []
+    firsts = [(each.name, pareto_front(result.trials, [each]).iloc[0]) for each in goals]
     best = [
         _card(
-            f"best {each.name}", shown(pareto_front(result.trials, [each])[each.name].iloc[0]), ""
+            f"best {name}",
+            shown(row[name]),
+            spread_words(result, row["trial_id"]).strip() if name == result.objective else "",
         )
-        for each in objectives(result.tuner.oracle.objective)
-        if counts.get("COMPLETE")
+        for name, row in firsts
     ]
     found = _one_best(result) if len(best) == 1 else _front(result) if best else ""
     return section("outcome", "Outcome", f'<div class="cards">{"".join(best + cards)}</div>{found}')
