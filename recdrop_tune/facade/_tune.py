@@ -39,6 +39,7 @@ from recdrop_tune.facade._search import run, set_up, told, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade._workers import Search, search_with_workers
+from recdrop_tune.facade.context import context_of
 from recdrop_tune.oracle import check_seconds
 from recdrop_tune.results import TuneResult
 from recdrop_tune.tracking._uris import absolute, resolve_uri
@@ -236,6 +237,8 @@ def tune(
         stack.enter_context(told(folder, verbose, overwrite))
         tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
         tracked |= {"space": described, "register_model": register_model}
+        names = [goal.name for goal in goals]
+        tracked["context"] = context_of(data["train"], checking, model, trials.compiled, names)
         tracked["info"] = {**info, **proposals(options, tuner), "workers": at_once}
         tracked["info"] |= {"timeout": timeout} if timeout is not None and isfinite(timeout) else {}
         confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, None) if confirm else None

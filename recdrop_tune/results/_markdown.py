@@ -11,6 +11,7 @@ from recdrop_tune.oracle import first_value
 from recdrop_tune.results._confirmation import NUMBERS
 from recdrop_tune.results._frames import wrapper_columns
 from recdrop_tune.results._summary import gain_line
+from recdrop_tune.results.context_text import context_lines
 from recdrop_tune.tracking import MODEL, NOTE_LENGTH
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
     best = result.best_hyperparameters.items()
     parts = [
         f"**Best {result.objective}: {score:.4f}**, of {complete} complete trials of {len(states)}.",
+        *context_lines(result),
         *_gain(result),
         "### Best configuration\n\n" + _table(["hyperparameter", "value"], best),
         *_confirmation(result),

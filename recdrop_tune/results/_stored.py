@@ -90,7 +90,7 @@ def stored_search(directory: Path) -> tuple[StoredTuner, Tracking]:
         _fill(oracle, directory)
     tuner = StoredTuner(str(directory), oracle)
     tracking = Tracking(tuner, begun.experiment, begun.tracking_uri or DEFAULT_URI, ())
-    tracking.space = begun.space
+    tracking.space, tracking.context = begun.space, begun.context
     return tuner, tracking
 
 

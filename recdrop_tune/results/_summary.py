@@ -8,6 +8,7 @@ import pandas as pd
 
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results._frames import hyperparameter_columns, wrapper_columns
+from recdrop_tune.results.context_text import context_lines
 from recdrop_tune.tracking._links import command
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def summary(result: TuneResult, top: int) -> str:
             f"{len(result.trials)} trials, {complete} complete. Best {result.objective}: "
             f"{first_value(result.best_trial, result.tuner.oracle.objective):.4f}",
             f"Best configuration: {best}",
+            *context_lines(result),
             *_gain_lines(result),
             "",
             _table(result, top),

@@ -12,6 +12,7 @@ from recdrop_tune.results._pareto import pareto_front
 from recdrop_tune.results._report._html import safe, shown, table, terms
 from recdrop_tune.results._report._search import Search
 from recdrop_tune.results._summary import gain_line
+from recdrop_tune.results.context_text import context_lines
 from recdrop_tune.tracking._links import command
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def outcome(result: TuneResult) -> str:
         if counts.get("COMPLETE")
     ]
     found = _one_best(result) if len(best) == 1 else _front(result) if best else ""
-    return section("outcome", "Outcome", f'<div class="cards">{"".join(best + cards)}</div>{found}')
+    about = "".join(f"<p>{safe(line)}</p>" for line in context_lines(result))
+    return section(
+        "outcome", "Outcome", f'<div class="cards">{"".join(best + cards)}</div>{about}{found}'
+    )
 
 
 def _one_best(result: TuneResult) -> str:
