@@ -138,6 +138,8 @@ def _measure(described: Any) -> tuple[str, Measure | None]:
     kind = _ALIASES.get(kind, kind)
     if kind not in _KNOWN or any(config.get(key, same) != same for key, same in _USUAL.items()):
         return name, None
+    if kind == "huber" and config and "delta" not in config:
+        return name, None  # Keras 3.15 does not write it down.
     bound = config.get("threshold", config.get("delta"))
     return name, Measure(kind, config.get("ignore_class"), bound)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import ceil, prod
+from itertools import count
+from math import ceil, isqrt, prod
 from typing import Any
 
 import keras
@@ -105,7 +106,7 @@ def _targets(data: Any, hypermodel: Any, compiled: Compiled | None) -> Targets |
     per_step = compiled is not None and compiled.masked and len(compiled.output) > 2
     if mask is None and per_step and not isinstance(hypermodel, SequenceRegressor):
         return None
-    step = ceil(max(_size(data[1]), 0 if mask is None else _size(data[0])) / _VALUES)
+    step = _step(max(_size(data[1]), 0 if mask is None else _size(data[0])))
     x = None if mask is None else _array(data[0], step)
     y = _array(data[1], step)
     weight = _array(data[2], step) if len(data) > 2 and data[2] is not None else None
@@ -129,6 +130,18 @@ def _array(part: Any, step: int = 1) -> Array | None:
     except Exception:  # Whatever people train on: tensors of unequal lengths, or on another device.
         return None
     return array if array.dtype.kind in "biuf" and array.ndim and array.size else None
+
+
+def _step(values: int) -> int:
+    """Says every how many sequences one is looked at.
+
+    Where not all are, it is a prime number from 11 on: data that repeat themselves every two or seven sequences
+    would be mistaken for half of them.
+    """
+    step = ceil(values / _VALUES)
+    if step < 2:
+        return 1
+    return next(n for n in count(max(step, 11)) if all(n % k for k in range(2, isqrt(n) + 1)))
 
 
 def _size(part: Any) -> int:
@@ -184,7 +197,7 @@ def _arrays_in_words(x: Any, hypermodel: Any) -> list[str]:
     shape = tuple(getattr(x, "shape", ()))
     if not shape or not all(isinstance(size, int) for size in shape):
         return []
-    step = ceil(_size(x) / _VALUES)
+    step = _step(_size(x))
     array = _array(x, step)
     tokens = array is not None and array.dtype.kind in "iu" and array.ndim == 2
     if array is None or not (tokens or array.ndim == 3):
