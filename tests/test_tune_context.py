@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.facade.constant import compiled_with
+from recdrop_tune.facade.compiled import compiled_with
 from recdrop_tune.facade.context import context_of
 from recdrop_tune.tracking import FILE, Context
 
@@ -205,6 +205,27 @@ def test_the_noise_of_steps_is_one_of_sequences():
     found, _ = of_hypermodel(hypermodel, (sequences(20), y))
     hits = y[:, 0] == 0
     assert found.noise["val_accuracy"] == pytest.approx(hits.std(ddof=1) / 20**0.5)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+@pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "mse"])
+def test_luck_is_within_the_noise(loss, share):
+    draw = np.random.default_rng(0)
+    check = (np.arange(100) < 100 * share).astype("int64")
+    train = np.repeat(check, 2)
+    built = model_of(loss, *((2, "softmax") if loss != "mse" else (1,)))
+    found = context(built, (sequences(200), train), (sequences(100), check))
+    constant, noise = found.constant["val_loss"], found.noise["val_loss"]
+    for spread in (0.01, 0.1, 0.3, 1.0):
+        # Hundreds of models that have learned nothing of the labels.
+        around = draw.normal(0, spread, (400, 100))
+        if loss == "mse":
+            losses = (check - share - around) ** 2
+        else:
+            likely = 1 / (1 + np.exp(-np.log(share / (1 - share)) - around))
+            losses = -np.log(np.where(check == 1, likely, 1 - likely))
+        assert constant - losses.mean(axis=1).min() < 2 * noise
+    assert 2 * noise < 0.6 * constant  # One that has learned something gets beyond it.
 
 
 @pytest.mark.parametrize("mask_zero", [False, True])
@@ -440,10 +461,10 @@ def test_a_search_that_finds_nothing_says_so(random_labels):
     assert data == f"Data: {context.words}."
     assert context.words.endswith("positive, 200 sequences of 4 to 6 steps, 2 features")
     assert warning == (
-        f"Warning: the best trial (val_loss {best:.4f}) is no better, by more than noise, than always "
-        "predicting the class frequencies of the training data "
-        f"({context.constant['val_loss']:.4f}, standard error {context.noise['val_loss']:.4f}). Train "
-        "for more epochs, try other learning rates, or look at the data."
+        f"Warning: the best trial (val_loss {best:.4f}) is not clearly better than always predicting "
+        "the class frequencies of the training data "
+        f"({context.constant['val_loss']:.4f}, noise {context.noise['val_loss']:.4f}). Train for more "
+        "epochs, try other learning rates, or look at the data."
     )
     assert f"\n\n{data}\n\n{warning}\n\n" in read(random_labels)
     page = (random_labels.directory / "result" / "report.html").read_text()
@@ -456,7 +477,7 @@ def test_a_search_that_finds_something_says_what_it_is_to_be_compared_with(learn
         each["val_accuracy"] for each in (learnable.context.constant, learnable.context.noise)
     )
     line = (
-        f"Always predicting the most frequent class scores val_accuracy {value:.4f} (standard error "
+        f"Always predicting the most frequent class scores val_accuracy {value:.4f} (noise "
         f"{noise:.4f})."
     )
     assert line in learnable.summary().splitlines()
@@ -502,7 +523,9 @@ def test_it_can_be_sent_to_another_process(random_labels):
 def test_the_confirmed_mean_counts(tmp_path):
     result = searched(tmp_path, False, confirm=1, confirm_seeds=2, epochs=1)
     mean = result.confirmation.table["mean"].iloc[0]
-    assert f"Warning: the best trial (val_loss {mean:.4f}) is no better" in result.summary()
+    assert (
+        f"Warning: the best trial (val_loss {mean:.4f}) is not clearly better" in result.summary()
+    )
 
 
 def build(hp):

@@ -9,7 +9,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.facade.constant import Compiled, compiled_with
+from recdrop_tune.facade.compiled import Compiled, compiled_with
 from recdrop_tune.hypermodels import AbstractHyperModel, scheduled
 
 

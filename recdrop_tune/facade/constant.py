@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
+from recdrop_tune.facade.compiled import ACCURACIES, BINARY, ERRORS, Measure
 from recdrop_tune.hypermodels._classes import is_one_hot
-from recdrop_tune.models._walk import walk
 
 Array = Any
 """A NumPy array of numbers."""
 
-CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy")
-ERRORS = ("mean_squared_error", "mean_absolute_error", "huber")
-_BINARY = ("binary_crossentropy", "binary_accuracy")
-_ACCURACIES = ("accuracy", "sparse_categorical_accuracy", "categorical_accuracy")
-_KNOWN = (*CROSS_ENTROPIES, *ERRORS, *_BINARY, *_ACCURACIES, "perplexity")
-_ALIASES = {"mse": "mean_squared_error", "mae": "mean_absolute_error", "acc": "accuracy"}
-# A loss that is set up otherwise is another one.
-_USUAL = {"reduction": "sum_over_batch_size", "label_smoothing": 0, "axis": -1}
-# A model that overrides one of these may score in any way.
-_SCORING = ("compile", "compute_loss", "compute_metrics", "evaluate", "test_step")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A loss or a metric of Keras's.
-
-    Attributes:
-        kind: Keras's name of its function.
-        ignored: Steps with this target do not count; `None` where all do.
-        bound: The threshold of a binary accuracy, or the delta of a Huber loss.
-    """
-
-    kind: str
-    ignored: int | None = None
-    bound: float | None = None
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """What a model is compiled with, as far as it is known.
-
-    Attributes:
-        measures: The loss (as `loss`) and the metrics by the names under which the model reports them.
-        output: Shape of the model's output.
-        masked: Whether a layer of the model makes a mask.
-    """
-
-    measures: dict[str, Measure]
-    output: tuple[int | None, ...]
-    masked: bool
+# How lucky the best of many epochs of many trials is, in standard deviations.
+_LUCK = 4.0
 
 
 @dataclass(frozen=True)
@@ -79,76 +38,14 @@ class Score:
 
     Attributes:
         value: The score.
-        noise: Its standard error over sequences: the steps of a sequence are no independent samples.
+        noise: Its standard error over sequences, for the steps of a sequence are no independent samples; or
+            half of what a model that has learned nothing may gain by luck, where that is more.
         predicts: What is predicted, in words.
     """
 
     value: float
     noise: float
     predicts: str
-
-
-def compiled_with(model: Any) -> Compiled | None:
-    """Reads what a model with one output is compiled with; `None` where that cannot be told.
-
-    What a model adds to its loss (a regularizer, `add_loss`) no constant predictor has, so the loss of such
-    a model is not known.
-    """
-    if not isinstance(model, keras.Model) or not model.built or not model.compiled:
-        return None
-    output = getattr(model, "output_shape", None)
-    one = isinstance(output, tuple) and all(
-        size is None or isinstance(size, int) for size in output
-    )
-    if not one or any(getattr(type(model), n) is not getattr(keras.Model, n) for n in _SCORING):
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns of a lambda that is written down.
-            config = model.get_compile_config()
-    except Exception:  # A loss or a metric of the user's own, which cannot be written down.
-        return None
-    metrics = config.get("metrics") or []
-    found = dict(map(_measure, metrics if isinstance(metrics, list) else [metrics]))
-    layers = list(walk(model))
-    added = model.losses or any(getattr(each, "activity_regularizer", None) for each in layers)
-    if not added and not config.get("loss_weights"):
-        found["loss"] = _measure(config.get("loss"))[1]
-    return Compiled(
-        {name: measure for name, measure in found.items() if measure is not None},
-        tuple(output or ()),
-        any(
-            isinstance(each, keras.layers.Masking) or getattr(each, "mask_zero", False) is True
-            for each in layers
-        ),
-    )
-
-
-def _measure(described: Any) -> tuple[str, Measure | None]:
-    """Reads a loss or a metric as `get_compile_config` describes it: its name, and what it is."""
-    config: dict[str, Any] = {}
-    if isinstance(described, str):
-        name = kind = described
-    elif isinstance(described, dict) and _is_ours_or_keras(described):
-        kind, config = described["class_name"], described["config"]
-        name = str(config.get("name", kind))
-    else:
-        return "", None
-    kind = re.sub("(?<=[a-z])(?=[A-Z])", "_", kind).lower()
-    kind = _ALIASES.get(kind, kind)
-    if kind not in _KNOWN or any(config.get(key, same) != same for key, same in _USUAL.items()):
-        return name, None
-    if kind == "huber" and config and "delta" not in config:
-        return name, None  # Keras 3.15 does not write it down.
-    bound = config.get("threshold", config.get("delta"))
-    return name, Measure(kind, config.get("ignore_class"), bound)
-
-
-def _is_ours_or_keras(described: dict[str, Any]) -> bool:
-    keras_own = str(described.get("module")).startswith("keras.")
-    keras_own = keras_own and described.get("registered_name") is None
-    ours = described.get("registered_name") == "recdrop_tune>Perplexity"
-    return (keras_own or ours) and isinstance(described.get("config"), dict)
 
 
 def score(measure: Measure, output: Any, train: Targets, check: Targets) -> Score | None:
@@ -169,7 +66,7 @@ def score(measure: Measure, output: Any, train: Targets, check: Targets) -> Scor
         The score; `None` where the targets do not suit the measure, or there is but one sequence.
     """
     single = output[-1] == 1 and measure.kind == "accuracy"
-    if single or measure.kind in (*ERRORS, *_BINARY):
+    if single or measure.kind in (*ERRORS, *BINARY):
         return _score_numbers(measure, output, train, check)
     return _score_classes(measure, output, train, check)
 
@@ -247,7 +144,7 @@ def _score_classes(measure: Measure, output: Any, train: Targets, check: Targets
     if not known[1].any():
         return None
     (labels, counts), classes = known, output[-1]
-    if measure.kind in _ACCURACIES:
+    if measure.kind in ACCURACIES:
         likeliest = np.bincount(labels[counts], minlength=classes).argmax()
         found = mean_and_noise(asked[0] == likeliest, asked[1])
         return _scored(found, "the most frequent class")
@@ -271,11 +168,25 @@ def _score_classes(measure: Measure, output: Any, train: Targets, check: Targets
         often = often + 1
     logarithms = np.log(np.where(needed, often, 1) / often.sum())
     losses = -(soft @ logarithms) if rows[0] else -logarithms[asked[0]]
-    found = mean_and_noise(losses, asked[1], theirs)
+    found = _entropy_and_noise(losses, asked[1], theirs)
     if found is not None and measure.kind == "perplexity":
         # The error of exp(mean), to first order.
         found = float(np.exp(found[0])), float(np.exp(found[0])) * found[1]
     return _scored(found, "the class frequencies of the training data")
+
+
+def _entropy_and_noise(losses: Array, counts: Array, weight: Any) -> tuple[float, float] | None:
+    """Returns a mean cross-entropy and its noise.
+
+    The standard error of the constant's score says little: it is 0 where all classes are as frequent. A model
+    that has learned nothing, whose log-probabilities differ from the constant's with a variance of v, is worse
+    by v / 2 in the mean of n samples, give or take sqrt(v / n). With the luck of z standard deviations it is
+    better by z sqrt(v / n) - v / 2, which is z^2 / (2 n) at most.
+    """
+    found, samples = mean_and_noise(losses, counts, weight), counts.sum()
+    if found is None:
+        return None
+    return found[0], max(found[1], _LUCK**2 / 2 / samples / 2 * float(np.mean(weight)))
 
 
 def _score_numbers(measure: Measure, output: Any, train: Targets, check: Targets) -> Score | None:
@@ -299,7 +210,7 @@ def _score_numbers(measure: Measure, output: Any, train: Targets, check: Targets
         share = _frequencies(known, asked, shape, mine)
         losses = -np.where(asked > 0, asked * np.log(np.where(asked > 0, share, 1)), 0)
         losses -= np.where(asked < 1, (1 - asked) * np.log(np.where(asked < 1, 1 - share, 1)), 0)
-        found = mean_and_noise(losses, weight=theirs)
+        found = _entropy_and_noise(losses, np.ones(asked.shape, bool), theirs)
         return _scored(found, "the class frequencies of the training data")
     mean, median = (known * mine).sum(axis=0) / mine.sum(), np.median(known, axis=0)
     middle, word = median, "median"
@@ -310,6 +221,9 @@ def _score_numbers(measure: Measure, output: Any, train: Targets, check: Targets
     ):
         middle, word = mean, "mean"
     found = mean_and_noise(_errors(measure, asked - middle), weight=theirs)
+    if found is not None:
+        # The same as for a cross-entropy: of squared errors luck gains z^2 / n of their mean at most.
+        found = found[0], max(found[1], _LUCK**2 / asked.size / 2 * found[0])
     return _scored(found, f"the {word} of the training targets")
 
 

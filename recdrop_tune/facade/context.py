@@ -10,16 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from recdrop_tune.facade.constant import (
-    CROSS_ENTROPIES,
-    ERRORS,
-    Array,
-    Compiled,
-    Score,
-    Targets,
-    labels_of,
-    score,
-)
+from recdrop_tune.facade.compiled import CROSS_ENTROPIES, ERRORS, Compiled
+from recdrop_tune.facade.constant import Array, Score, Targets, labels_of, score
 from recdrop_tune.hypermodels import (
     AbstractSequenceModel,
     LanguageModel,
@@ -29,7 +21,7 @@ from recdrop_tune.hypermodels import (
 )
 from recdrop_tune.tracking import Context
 
-# Numbers of one array that are looked at. It takes some hundredths of a second, and of gigabytes a sample will do.
+# Numbers of one array that are looked at: it takes some hundredths of a second. Of more a sample will do.
 _VALUES = 4_000_000
 
 
@@ -135,8 +127,8 @@ def _array(part: Any, step: int = 1) -> Array | None:
 def _step(values: int) -> int:
     """Says every how many sequences one is looked at.
 
-    Where not all are, it is a prime number from 11 on: data that repeat themselves every two or seven sequences
-    would be mistaken for half of them.
+    If not all are, it is a prime number from 11 on: of data that repeat themselves every two or seven
+    sequences any other step might see one kind only.
     """
     step = ceil(values / _VALUES)
     if step < 2:

@@ -9,8 +9,8 @@ import pandas as pd
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
 
-STANDARD_ERRORS = 2
-"""What is nearer to the constant predictor's score than that many standard errors may be luck."""
+NOISE = 2
+"""What is nearer to the constant predictor's score than that many times its noise may be luck."""
 
 
 def context_lines(result: TuneResult) -> list[str]:
@@ -32,7 +32,7 @@ def context_lines(result: TuneResult) -> list[str]:
     if warning is not None:
         return [*lines, warning]
     scores = ", ".join(
-        f"{name} {value:.4f} (standard error {context.noise[name]:.4f})"
+        f"{name} {value:.4f} (noise {context.noise[name]:.4f})"
         for name, value in context.constant.items()
     )
     words = " or ".join(dict.fromkeys(context.predicts.values()))
@@ -54,12 +54,12 @@ def no_better_than_constant(result: TuneResult) -> str | None:
         return None
     constant, noise = context.constant[objective], context.noise[objective]
     gain = best - constant if result.direction == "max" else constant - best
-    if gain > STANDARD_ERRORS * noise:
+    if gain > NOISE * noise:
         return None
     return (
-        f"Warning: the best trial ({objective} {best:.4f}) is no better, by more than noise, than always "
-        f"predicting {context.predicts[objective]} ({constant:.4f}, standard error {noise:.4f}). Train for "
-        "more epochs, try other learning rates, or look at the data."
+        f"Warning: the best trial ({objective} {best:.4f}) is not clearly better than always predicting "
+        f"{context.predicts[objective]} ({constant:.4f}, noise {noise:.4f}). Train for more epochs, try "
+        "other learning rates, or look at the data."
     )
 
 

@@ -31,7 +31,7 @@ class Context:
         words: The data in words, such as `"2 classes, 12 % positive, 2,000 sequences of 20 to 80 steps"`.
         predicts: What the constant predictor predicts, by the name of the objective, as far as that is known.
         constant: What it scores on the validation data, by the same names.
-        noise: The standard errors of these scores.
+        noise: The standard errors of these scores, or more where luck can do more; by the same names.
     """
 
     words: str = ""
