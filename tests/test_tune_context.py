@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
+from recdrop_tune.facade._hypermodel import FunctionHyperModel
+from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade.compiled import compiled_with
 from recdrop_tune.facade.context import context_of
 from recdrop_tune.tracking import FILE, Context
+from recdrop_tune.tuner import as_objectives
 
 OBJECTIVES = ("val_loss", "val_accuracy", "val_mae", "val_perplexity", "val_mean_absolute_error")
 
@@ -423,7 +426,13 @@ def test_no_data_stop_a_search(model, train, check):
 SPACE = {"units": 4, "wrapper": ["none", "recurrent"], "rate": [0.1], "learning_rate": 0.03}
 
 
-def searched(folder, learnable, **more):
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    """One database for all searches: making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+def searched(folder, uri, learnable, **more):
     """A search on sequences of two classes, which differ in their mean or not at all."""
     draw = np.random.default_rng(0)
     y = (draw.random(200) < 0.3).astype("int64")
@@ -434,14 +443,14 @@ def searched(folder, learnable, **more):
         (x.astype("float32"), y),
         (x[:80].astype("float32"), y[:80]),
         directory=folder / "p",
-        tracking_uri=f"sqlite:///{folder}/mlflow.db",
+        tracking_uri=uri,
         **options,
     )
 
 
 @pytest.fixture(scope="module")
-def random_labels(tmp_path_factory):
-    return searched(tmp_path_factory.mktemp("random"), False)
+def random_labels(tmp_path_factory, uri):
+    return searched(tmp_path_factory.mktemp("random"), uri, False, experiment="random")
 
 
 @pytest.fixture(scope="module")
@@ -486,8 +495,8 @@ def test_a_search_that_finds_something_says_what_it_is_to_be_compared_with(learn
 
 def test_mlflow_has_it(random_labels):
     client = MlflowClient(random_labels.tracking_uri)
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    (run,) = client.search_runs(experiments, "tags.`recdrop.kind` = 'search'")
+    experiment = client.get_experiment_by_name("random").experiment_id
+    (run,) = client.search_runs([experiment], "tags.`recdrop.kind` = 'search'")
     assert run.data.params["data"] == random_labels.context.words
     assert float(run.data.params["constant val_loss"]) == pytest.approx(
         random_labels.context.constant["val_loss"]
@@ -520,8 +529,8 @@ def test_it_can_be_sent_to_another_process(random_labels):
     assert pickle.loads(pickle.dumps(random_labels.context)) == random_labels.context
 
 
-def test_the_confirmed_mean_counts(tmp_path):
-    result = searched(tmp_path, False, confirm=1, confirm_seeds=2, epochs=1)
+def test_the_confirmed_mean_counts(tmp_path, uri):
+    result = searched(tmp_path, uri, False, confirm=1, confirm_seeds=2, epochs=1)
     mean = result.confirmation.table["mean"].iloc[0]
     assert (
         f"Warning: the best trial (val_loss {mean:.4f}) is not clearly better" in result.summary()
@@ -529,7 +538,7 @@ def test_the_confirmed_mean_counts(tmp_path):
 
 
 def build(hp):
-    """A build function, whose model adds to its loss if it is asked."""
+    """A build function."""
     hp.Choice("wrapper", ["none"])
     return model_of("sparse_categorical_crossentropy", 3, "softmax", ["accuracy"])
 
@@ -544,19 +553,28 @@ class OwnFit(kt.HyperModel):
         return model.fit(*args, **kwargs)
 
 
-@pytest.mark.parametrize(("hypermodel", "known"), [(build, True), (OwnFit(), False)])
+def test_a_fit_of_the_users_own_may_score_in_any_way():
+    goals = as_objectives("val_loss")
+    models = [TrialHyperModel(each, goals) for each in (FunctionHyperModel(build), OwnFit())]
+    for model in models:
+        model.build(kt.HyperParameters())
+    assert [model.compiled is None for model in models] == [False, True]
+
+
 @pytest.mark.parametrize("how", [{"cv": 2}, {"validation_split": 0.5}], ids=["folds", "split"])
-def test_without_validation_data_the_training_data_are_scored(tmp_path, hypermodel, known, how):
+def test_without_validation_data_the_training_data_are_scored(tmp_path, uri, how):
     result = rdt.tune(
         (sequences(40), LABELS),
-        hypermodel=hypermodel,
+        hypermodel=build,
         max_trials=1,
         epochs=1,
         verbose=0,
         directory=tmp_path / "p",
-        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        tracking_uri=uri,
         **how,
     )
     entropy = -(SHARES * np.log(SHARES)).sum()
-    assert result.context.constant == ({"val_loss": pytest.approx(entropy)} if known else {})
-    assert result.context.words.endswith("40 sequences of 5 steps, 3 features")
+    assert result.context.constant == {"val_loss": pytest.approx(entropy)}
+    assert result.context.words == (
+        f"3 classes, the largest {100 * SHARES.max():.0f} %, 40 sequences of 5 steps, 3 features"
+    )

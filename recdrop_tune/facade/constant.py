@@ -179,9 +179,9 @@ def _entropy_and_noise(losses: Array, counts: Array, weight: Any) -> tuple[float
     """Returns a mean cross-entropy and its noise.
 
     The standard error of the constant's score says little: it is 0 where all classes are as frequent. A model
-    that has learned nothing, whose log-probabilities differ from the constant's with a variance of v, is worse
-    by v / 2 in the mean of n samples, give or take sqrt(v / n). With the luck of z standard deviations it is
-    better by z sqrt(v / n) - v / 2, which is z^2 / (2 n) at most.
+    that has learned nothing, whose log-probabilities differ from the constant's with a variance of v, is
+    worse by v / 2 in the mean of n samples, give or take sqrt(v / n). With the luck of z standard deviations
+    it is better by z sqrt(v / n) - v / 2, which is z^2 / (2 n) at most.
     """
     found, samples = mean_and_noise(losses, counts, weight), counts.sum()
     if found is None:
@@ -260,4 +260,4 @@ def _weights(targets: Targets, shape: tuple[int, ...]) -> Any:
 def _scored(found: tuple[float, float] | None, predicts: str) -> Score | None:
     if found is None or not np.all(np.isfinite(found)):
         return None
-    return Score(*found, predicts)
+    return Score(float(found[0]), float(found[1]), predicts)
