@@ -7,7 +7,9 @@ import pickle
 import keras
 import keras_tuner as kt
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -403,6 +405,10 @@ PARTS = st.one_of(
     st.just(np.array(["a", "b"])),
     st.just(np.full((3, 2), np.nan)),
     st.just(tf.ragged.constant([[1, 2], [3]])),
+    st.just(tf.constant([0, 1, 1])),
+    st.just(pd.Series([0, 1, 2])),
+    st.just(pd.DataFrame({"a": [0.5, 1.0], "b": [2.0, None]})),
+    st.just(scipy.sparse.eye(3)),
 )
 MODELS = [
     model_of("sparse_categorical_crossentropy", 3, "softmax", ["accuracy"]),
@@ -454,8 +460,9 @@ def random_labels(tmp_path_factory, uri):
 
 
 @pytest.fixture(scope="module")
-def learnable(tmp_path_factory):
-    return searched(tmp_path_factory.mktemp("learnable"), True, epochs=12, objective="val_accuracy")
+def learnable(tmp_path_factory, uri):
+    folder = tmp_path_factory.mktemp("learnable")
+    return searched(folder, uri, True, epochs=12, objective="val_accuracy")
 
 
 def read(result):

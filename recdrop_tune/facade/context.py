@@ -247,7 +247,7 @@ def _length(data: Any) -> int | None:
     """Counts the batches; `None` if their number is unknown or infinite."""
     try:
         return data.num_batches if isinstance(data, keras.utils.PyDataset) else len(data)
-    except (TypeError, NotImplementedError):
+    except Exception:  # A dataset of the user's own may raise anything.
         return None
 
 
