@@ -38,6 +38,7 @@ from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade._workers import Search, search_with_workers
 from recdrop_tune.facade.confirm import ConfirmationPlan
+from recdrop_tune.facade.context import context_of
 from recdrop_tune.facade.first_trials import coverage_line, enqueue_first_trials
 from recdrop_tune.oracle import check_seconds
 from recdrop_tune.results import TuneResult
@@ -243,6 +244,8 @@ def tune(
             print(missing, flush=True)
         tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
         tracked |= {"space": described, "register_model": register_model}
+        names = [goal.name for goal in goals]
+        tracked["context"] = context_of(data["train"], checking, model, trials.compiled, names)
         tracked["info"] = {**info, **proposals(options, tuner), "workers": at_once}
         tracked["info"] |= {"timeout": timeout} if timeout is not None and isfinite(timeout) else {}
         confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, None) if confirm else None

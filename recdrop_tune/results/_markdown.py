@@ -9,6 +9,7 @@ import pandas as pd
 
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results._frames import wrapper_columns
+from recdrop_tune.results.context_text import context_lines
 from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
 from recdrop_tune.results.spread import spread_words, weights_words
 from recdrop_tune.tracking import MODEL, NOTE_LENGTH
@@ -33,6 +34,7 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
     parts = [
         f"**Best {result.objective}: {score:.4f}{spread_words(result)}**, of {complete} complete trials of "
         f"{len(states)}.",
+        *context_lines(result),
         *_gain(result),
         "### Best configuration\n\n" + _table(["hyperparameter", "value"], best),
         *_confirmation(result),

@@ -95,7 +95,7 @@ def stored_search(directory: Path) -> tuple[StoredTuner, Tracking]:
     executions = begun.info.get("executions_per_trial", 1)
     tuner = StoredTuner(str(directory), oracle, executions, begun.info.get("cv"))
     tracking = Tracking(tuner, begun.experiment, begun.tracking_uri or DEFAULT_URI, ())
-    tracking.space = begun.space
+    tracking.space, tracking.context = begun.space, begun.context
     return tuner, tracking
 
 

@@ -12,6 +12,7 @@ from recdrop_tune.results._frames import (
     spread_column,
     wrapper_columns,
 )
+from recdrop_tune.results.context_text import context_lines
 from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
 from recdrop_tune.results.spread import spread_words, weights_words
 from recdrop_tune.tracking._links import command
@@ -31,6 +32,7 @@ def summary(result: TuneResult, top: int) -> str:
             f"{first_value(result.best_trial, result.tuner.oracle.objective):.4f}{spread_words(result)}",
             f"Best configuration: {best}",
             *filter(None, [weights_words(result)]),
+            *context_lines(result),
             *_gain_lines(result),
             "",
             _table(result, top),

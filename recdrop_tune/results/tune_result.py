@@ -21,7 +21,7 @@ from recdrop_tune.results._stored import stored_search
 from recdrop_tune.results._summary import summary
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
 from recdrop_tune.results.gain import Gain, TwinGain, best_twin_gain, gain_over, wrapper_frame
-from recdrop_tune.tracking import Tracking
+from recdrop_tune.tracking import Context, Tracking
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
 from recdrop_tune.tracking._records import readable
 
@@ -247,6 +247,14 @@ class TuneResult:
             top: How many trials to list, best first.
         """
         return summary(self, top)
+
+    @property
+    def context(self) -> Context | None:
+        """What was searched, in words, and what a constant predictor scores on the validation data.
+
+        `None` where `tune` has not looked: in a search by `track`, or by an earlier version.
+        """
+        return self.tracking.context
 
     @property
     def directory(self) -> Path:

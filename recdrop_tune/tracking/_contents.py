@@ -45,6 +45,9 @@ def view_of(search: events.SearchStarted, trials: Iterable[Mapping[str, Any]]) -
 def search_params(search: events.SearchStarted) -> dict[str, Any]:
     """The parameters of the run of a search."""
     params = {name: getattr(search, name) for name in ("tuner", "objective", "direction")}
+    if search.context is not None:
+        params["data"] = search.context.words
+        params |= {f"constant {name}": value for name, value in search.context.constant.items()}
     return params | {"max_trials": search.max_trials, **search.info}
 
 

@@ -40,6 +40,7 @@ class Tracking:
         space: The search space as YAML.
         info: Further parameters of the search's run.
         data: Descriptions of the data sets.
+        context: What the search is about, if that is known.
         register_model: A name for the best model in MLflow's registry.
         at_end: Saves what the search found, if it is given, before the search's run ends.
         goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
@@ -59,6 +60,7 @@ class Tracking:
         self.space: str | None = None
         self.info: dict[str, Any] = {}
         self.data: list[dict[str, Any]] = []
+        self.context: events.Context | None = None
         self.register_model: str | None = None
         self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
         self._tuner = tuner
@@ -174,6 +176,7 @@ class Tracking:
                     **versions(),
                 },
                 data=self.data,
+                context=self.context,
                 register_model=self.register_model,
             )
         )

@@ -11,6 +11,7 @@ from recdrop_tune.results._pareto import pareto_front
 from recdrop_tune.results._report._html import safe, shown, table, terms
 from recdrop_tune.results._report._search import Search
 from recdrop_tune.results.confirmation import FOUND
+from recdrop_tune.results.context_text import context_lines
 from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
 from recdrop_tune.results.spread import spread_words
 from recdrop_tune.tracking._links import command
@@ -50,7 +51,10 @@ def outcome(result: TuneResult) -> str:
         for name, row in firsts
     ]
     found = _one_best(result) if len(best) == 1 else _front(result) if best else ""
-    return section("outcome", "Outcome", f'<div class="cards">{"".join(best + cards)}</div>{found}')
+    about = "".join(f"<p>{safe(line)}</p>" for line in context_lines(result))
+    return section(
+        "outcome", "Outcome", f'<div class="cards">{"".join(best + cards)}</div>{about}{found}'
+    )
 
 
 def _one_best(result: TuneResult) -> str:
