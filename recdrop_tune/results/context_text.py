@@ -66,7 +66,7 @@ def no_better_than_constant(result: TuneResult) -> str | None:
 def _best_score(result: TuneResult) -> float | None:
     """Returns the confirmed mean of the best configuration, or the best score of a complete trial."""
     if result.confirmation is not None:
-        return float(result.confirmation.table["mean"].iloc[0])
+        return float(result.confirmation.best["mean"])
     frame = result.trials
     scores = frame.loc[frame["state"] == "COMPLETE", result.objective].dropna()
     best = (scores.max() if result.direction == "max" else scores.min()) if len(scores) else None
