@@ -302,6 +302,16 @@ def endless():
     yield
 
 
+class Unread(keras.utils.PyDataset):
+    """Seven batches that nobody may read."""
+
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, index):
+        raise AssertionError("The data are read.")
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -314,10 +324,11 @@ def endless():
                 endless,
                 output_signature=(tf.TensorSpec((None, None, 3)), tf.TensorSpec((None,))),
             ),
-            "2 classes, batches, 3 features",
+            "2 classes, 3 features",
         ),
+        (Unread(), "2 classes, 7 batches of sequences, 3 features"),
     ],
-    ids=["bounded", "unbounded"],
+    ids=["tf.data", "unbounded", "PyDataset"],
 )
 def test_datasets_are_not_read(data, words):
     found, _ = of_hypermodel(rdt.SequenceClassifier(2, (None, 3)), data, data)

@@ -237,16 +237,20 @@ def _batches_in_words(data: Any, hypermodel: Any) -> list[str]:
     steps, features = shape[1:] if getattr(shape, "rank", None) == 3 else (None, None)
     if features is None and isinstance(hypermodel, AbstractSequenceModel):
         features = hypermodel.input_shape[1]
-    number = _length(data)
-    batches = "batches" if number is None else _number(number, "batch", "batches")
-    of_steps = "" if steps is None else f" of sequences of {_number(steps, 'step')}"
-    return [batches + of_steps, "" if features is None else _number(features, "feature")]
+    number, words = _length(data), []
+    if number is not None:
+        words.append(f"{_number(number, 'batch', 'batches')} of")
+    if number is not None or steps is not None:
+        words.append("sequences")
+    if steps is not None:
+        words.append(f"of {_number(steps, 'step')}")
+    return [" ".join(words), "" if features is None else _number(features, "feature")]
 
 
 def _length(data: Any) -> int | None:
     """Counts the batches; `None` if their number is unknown or infinite."""
     try:
-        return data.num_batches if isinstance(data, keras.utils.PyDataset) else len(data)
+        return int(data.num_batches if isinstance(data, keras.utils.PyDataset) else len(data))
     except Exception:  # A dataset of the user's own may raise anything.
         return None
 
