@@ -104,8 +104,10 @@ class AskTell:
         Optuna takes no value for a trial that was stopped early: its own is that of the last epoch. The best
         one is the attribute `best_value`.
         """
-        best, asked = reached(trial, objective).value, self._asked.get(trial.trial_id)
-        if trial.status == "STOPPED" and best is not None and asked is not None:
+        asked = self._asked.get(trial.trial_id) if trial.status == "STOPPED" else None
+        best = reached(trial, objective).value if asked is not None else None
+        if asked is not None and best is not None:
+            # Storages with a heartbeat may have ended it.
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
                 asked.set_user_attr("best_value", best)
         self._end(trial.trial_id, **outcome(trial, objective))
