@@ -27,7 +27,7 @@ from recdrop_tune.oracle import (
     twin_of,
 )
 from recdrop_tune.results.intervals import PairedGain, paired_gains
-from recdrop_tune.results.verdict import Judgement, amount, verdict
+from recdrop_tune.results.verdict import Judgement, amount, gained, verdict
 from recdrop_tune.tracking import FILE, Tracking, has_wrapper, readable
 from recdrop_tune.tuner import load_weights
 
@@ -398,4 +398,4 @@ def _spread(mean: float, std: float) -> str:
 def _interval(gain: float, low: float, high: float) -> str:
     if pd.isna(gain):
         return "-"
-    return amount(gain) + ("" if pd.isna(low) else f" ({amount(low)} to {amount(high)})")
+    return gained(gain) + ("" if pd.isna(low) else f" ({amount(low)} to {amount(high)})")

@@ -21,7 +21,7 @@ from recdrop_tune.oracle import (
     twin_among,
 )
 from recdrop_tune.results.intervals import paired_gains
-from recdrop_tune.results.verdict import amount
+from recdrop_tune.results.verdict import amount, gained
 from recdrop_tune.spaces import plain_names
 
 
@@ -71,8 +71,8 @@ class TwinGain:
     @property
     def text(self) -> str:
         """The gain as a number, or `no gain` where it is nothing or within what the seeds do."""
-        nothing = float(f"{self.gain:.4f}") == 0.0 or self.low <= 0.0 <= self.high
-        return "no gain" if nothing else f"gain {amount(self.gain)}"
+        words = "no gain" if self.low <= 0.0 <= self.high else gained(self.gain)
+        return words if words == "no gain" else f"gain {words}"
 
 
 def gain_over(
@@ -193,13 +193,14 @@ def wrapper_frame(oracle: Any) -> pd.DataFrame:
 
 
 def shown_wrappers(wrappers: pd.DataFrame) -> pd.DataFrame:
-    """Leaves the layer out where there is one set of wrappers for all.
+    """Writes the gains in words, and leaves the layer out where there is one set of wrappers for all.
 
     Args:
         wrappers: As `wrapper_frame` returns them.
     """
-    layered = (wrappers["layer"] != "").any()
-    return wrappers if layered else wrappers.drop(columns="layer")
+    gains = [None if pd.isna(gain) else gained(gain) for gain in wrappers["gain"]]
+    shown = wrappers.assign(gain=pd.array(gains, dtype="string"))
+    return shown if (wrappers["layer"] != "").any() else shown.drop(columns="layer")
 
 
 def never_tried(wrappers: pd.DataFrame) -> list[str]:
