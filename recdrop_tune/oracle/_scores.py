@@ -34,14 +34,19 @@ class Reached:
         value: The first objective there.
         metrics: All metrics there, those of several trainings as means.
         std: Sample standard deviation of the objective over the trainings there; `None` of one training.
-        trainings: How many trainings there were.
+        values: The objective there in each training.
     """
 
     step: int | None = None
     value: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     std: float | None = None
-    trainings: int = 0
+    values: tuple[float, ...] = ()
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings there were."""
+        return len(self.values)
 
 
 def reached(trial: Any, objective: Any) -> Reached:
@@ -60,7 +65,7 @@ def reached(trial: Any, objective: Any) -> Reached:
     value = first_value(trial, objective) if complete else metrics[first.name]
     values = _trainings_at(trial, first.name, step)
     std = statistics.stdev(values) if len(values) > 1 else None
-    return Reached(step, value, metrics, std, len(values))
+    return Reached(step, value, metrics, std, tuple(values))
 
 
 def forget_metrics(trial: Any) -> None:

@@ -18,6 +18,7 @@ from recdrop_tune.oracle import (
     objectives,
     offers_none,
     ranked,
+    reached,
     twin_among,
 )
 from recdrop_tune.results.intervals import paired_gains
@@ -114,7 +115,7 @@ def twin_gain(oracle: Any, trial: Any) -> TwinGain | None:
     twin, first = oracle.trials[found[0]], objectives(oracle.objective)[0]
     sign = 1.0 if first.direction == "max" else -1.0
     score, without = (first_value(each, oracle.objective) for each in (trial, twin))
-    several = [_trainings(each, first.name) for each in (trial, twin)]
+    several = [reached(each, oracle.objective).values for each in (trial, twin)]
     low = high = math.nan
     if len(several[0]) == len(several[1]) > 1:
         frame = pd.DataFrame({"own": several[0], "twin": several[1]})
@@ -261,11 +262,3 @@ def _state(statuses: list[str]) -> str:
     if "STOPPED" in statuses:
         return "only stopped early"
     return "under way" if "RUNNING" in statuses else "failed"
-
-
-def _trainings(trial: Any, name: str) -> list[float]:
-    """Lists what the trainings of a trial reported at its best epoch."""
-    for each in trial.metrics.get_history(name) if trial.metrics.exists(name) else ():
-        if each.step == trial.best_step:
-            return [float(value) for value in each.value]
-    return []
