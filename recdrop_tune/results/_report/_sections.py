@@ -8,7 +8,7 @@ from recdrop_tune.errors import exception_line
 from recdrop_tune.oracle import objectives
 from recdrop_tune.results._frames import hyperparameter_columns, wrapper_columns
 from recdrop_tune.results._pareto import pareto_front
-from recdrop_tune.results._report._html import safe, shown, table, terms
+from recdrop_tune.results._report._html import prose, safe, shown, table, terms
 from recdrop_tune.results._report._search import Search
 from recdrop_tune.results.confirmation import FOUND
 from recdrop_tune.results.context_text import context_lines
@@ -62,7 +62,7 @@ def _one_best(result: TuneResult) -> str:
     gain = gain_line(oracle) if wrapper_columns(oracle) else ""
     gain = result.confirmation.verdict if result.confirmation else gain
     best = f"<h3>Best configuration</h3>{terms(result.best_hyperparameters)}"
-    return f"{best}<p>{safe(gain)}</p>{wrappers(result)}"
+    return f"{best}<p>{prose(gain)}</p>{wrappers(result)}"
 
 
 def _front(result: TuneResult) -> str:
@@ -84,8 +84,8 @@ def confirmation(result: TuneResult) -> str:
     best = confirmed.table.index[
         (confirmed.table["kind"] == FOUND) & (confirmed.table["trial_id"] == confirmed.best_id)
     ]
-    body = f'<p>{safe(confirmed.verdict)}</p><p class="caption">{safe(note)}</p>'
-    rows = table(confirmed.table[confirmed.columns()], best)
+    body = f'<p>{prose(confirmed.verdict)}</p><p class="caption">{prose(note)}</p>'
+    rows = table(confirmed.brief(), best)
     return section("confirmation", "Confirmation", body + rows)
 
 
@@ -100,7 +100,7 @@ def wrappers(result: TuneResult) -> str:
         "one training each."
     )
     said = f"<p>{safe(missed)}</p>" if missed else ""
-    caption = f'<p class="caption">{safe(note)}</p>'
+    caption = f'<p class="caption">{prose(note)}</p>'
     return f"<h3>Best of each wrapper</h3>{caption}{table(shown_wrappers(frame))}{said}"
 
 
