@@ -9,7 +9,7 @@ import keras_tuner as kt
 import numpy as np
 import optuna
 
-from recdrop_tune.facade._baselines import enqueue_baselines
+from recdrop_tune.facade.first_trials import enqueue_first_trials
 from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner._factory import warm_up
@@ -143,7 +143,7 @@ def replay(oracle, table, space, thresholds, note=None):
         warnings.filterwarnings("ignore", module=r"sklearn\.")
         kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder)
         oracle.verbose = 0
-        enqueue_baselines(oracle)
+        enqueue_first_trials(oracle)
         while len(found) < len(thresholds):
             trial = oracle.create_trial("replay")
             if trial.status != "RUNNING":

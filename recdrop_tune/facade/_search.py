@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import RecdropError, exception_line
-from recdrop_tune.facade._confirm import ConfirmationPlan, confirm
 from recdrop_tune.facade._trials import TrialHyperModel
+from recdrop_tune.facade.confirm import ConfirmationPlan, confirm
 from recdrop_tune.tracking import FILE, Journal, Listener, Progress, Tracking, live_display
 from recdrop_tune.tracking._records import readable
 from recdrop_tune.tracking._terminal import Terminal

@@ -16,7 +16,6 @@ from typing import Any
 from recdrop_tune.engine import check_seed
 from recdrop_tune.executors import connected, put_parts
 from recdrop_tune.facade import _project as project
-from recdrop_tune.facade._baselines import enqueue_baselines
 from recdrop_tune.facade._checks import (
     callback_list,
     check_arguments,
@@ -30,7 +29,6 @@ from recdrop_tune.facade._checks import (
     validation_data,
     worker_resources,
 )
-from recdrop_tune.facade._confirm import ConfirmationPlan
 from recdrop_tune.facade._data import check_data, data_of, fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
 from recdrop_tune.facade._interrupts import Interrupts
@@ -39,6 +37,8 @@ from recdrop_tune.facade._search import run, set_up, told, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade._workers import Search, search_with_workers
+from recdrop_tune.facade.confirm import ConfirmationPlan
+from recdrop_tune.facade.first_trials import coverage_line, enqueue_first_trials
 from recdrop_tune.oracle import check_seconds
 from recdrop_tune.results import TuneResult
 from recdrop_tune.tracking._uris import absolute, resolve_uri
@@ -85,8 +85,10 @@ def tune(
 ) -> TuneResult:
     """Searches for the recurrent dropout that suits the data: which one, where, and how much.
 
-    With the default tuner the search tries its baselines first, if the space offers them: no dropout,
-    then Keras's own dropout, each with the middle value of everything else.
+    With the default tuner the search first tries no dropout, Keras's own dropout and each other wrapper
+    once, as far as the space offers them. Without `confirm` its last trial is the twin of the best
+    configuration with dropout: the same hyperparameters and seeds, without dropout. So what is said of
+    dropout is not owed to a learning rate.
 
     Args:
         train: `(x, y)` or `(x, y, sample_weight)` arrays, a `tf.data.Dataset` or a
@@ -96,7 +98,7 @@ def tune(
         objective: The metric to optimize, or a `keras_tuner.Objective`; or a list of them, for a Pareto
             front (tuner `"optuna"` only). `ms_per_step` is a metric of every model.
         tuner: `"optuna"`, `"random"`, `"bayesian"`, `"hyperband"` or `"grid"`.
-        max_trials: The most trials that are run.
+        max_trials: The most trials that are run, the twin of the best one included.
         epochs: Epochs of one trial.
         batch_size: Samples a batch, for arrays.
         experiment: Name of the MLflow experiment.
@@ -123,10 +125,10 @@ def tune(
         cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`, in place
             of `validation`: each trial is trained once for each fold.
         confirm: How many of the best configurations to train again after the search, together with the
-            best one without dropout and the best one with Keras's own, all with the same fresh
-            seeds. Without it the best of many noisy trials looks better than it is.
+            twin of each, the best one without dropout and the best one with Keras's own, all with the
+            same fresh seeds. Without it the best of many noisy trials looks better than it is.
         confirm_seeds: How many times each of them is trained.
-        test: Data as `validation`, looked at in the confirmation alone and reported beside it.
+        test: Data as `validation`, looked at in the confirmation alone, whose verdict is read on them.
         register_model: A name for the best model in MLflow's registry, where it gets the alias
             `champion`; by default it is not registered.
         system_metrics: Whether the use of processors, memory and GPUs is recorded for each trial; needs
@@ -229,18 +231,21 @@ def tune(
                 cv=cv,
                 keep_checkpoints=keep_checkpoints,
                 reuse_models=reuse_models,
+                twin_last=not confirm,  # The confirmation trains the twins of all that it confirms.
                 **options,
             )
             made = set_up(tuner, plan, trials)
         listeners = stack.enter_context(watched(folder, verbose, at_once))
         stack.enter_context(told(folder, verbose, overwrite))
+        if verbose and (missing := coverage_line(made.oracle)):
+            print(missing, flush=True)
         tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
         tracked |= {"space": described, "register_model": register_model}
         tracked["info"] = {**info, **proposals(options, tuner), "workers": at_once}
         tracked["info"] |= {"timeout": timeout} if timeout is not None and isfinite(timeout) else {}
         confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, None) if confirm else None
         if resources is None:
-            enqueue_baselines(made.oracle)
+            enqueue_first_trials(made.oracle)
             described_data = {
                 "training": data["train"],
                 "validation": checking,

@@ -20,12 +20,12 @@ from recdrop_tune.executors import (
     Team,
     process_settings,
 )
-from recdrop_tune.facade._baselines import enqueue_baselines
-from recdrop_tune.facade._confirm import ConfirmationPlan
 from recdrop_tune.facade._data import data_of, fit_arguments
 from recdrop_tune.facade._search import completed, too_many_failures
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
+from recdrop_tune.facade.confirm import ConfirmationPlan
+from recdrop_tune.facade.first_trials import enqueue_first_trials
 from recdrop_tune.tracking import (
     FILE,
     Event,
@@ -70,7 +70,7 @@ class Search:
 
     def track(self, parts: Parts, tuner: Any) -> Tracking:
         """Tracks the tuner, where the oracle is."""
-        enqueue_baselines(tuner.oracle)
+        enqueue_first_trials(tuner.oracle)
         checking = parts.get("validation_data", parts["validation"])
         data = {"training": parts["train"], "validation": checking, "test": parts["test"]}
         found = {name: data_of(each) for name, each in data.items()}

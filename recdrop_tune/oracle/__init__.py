@@ -17,23 +17,45 @@ from recdrop_tune.oracle._supervised import Supervised as Supervised
 from recdrop_tune.oracle._supervised import supervised as supervised
 from recdrop_tune.oracle._workers import check_seconds as check_seconds
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle as OptunaOracle
+from recdrop_tune.oracle.twins import NONE as NONE
+from recdrop_tune.oracle.twins import Configuration as Configuration
+from recdrop_tune.oracle.twins import TrainsTwin as TrainsTwin
+from recdrop_tune.oracle.twins import active_values as active_values
+from recdrop_tune.oracle.twins import front as front
+from recdrop_tune.oracle.twins import has_dropout as has_dropout
+from recdrop_tune.oracle.twins import is_wrapper as is_wrapper
+from recdrop_tune.oracle.twins import offers_none as offers_none
+from recdrop_tune.oracle.twins import ranked as ranked
+from recdrop_tune.oracle.twins import twin_among as twin_among
+from recdrop_tune.oracle.twins import twin_of as twin_of
 
 __all__ = [
+    "NONE",
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
+    "Configuration",
     "OptunaOracle",
     "Resumable",
     "Supervised",
+    "TrainsTwin",
+    "active_values",
     "best_step",
     "check_seconds",
     "first_value",
     "forget_metrics",
+    "front",
+    "has_dropout",
     "inside",
+    "is_wrapper",
     "make_pruner",
     "make_sampler",
     "metrics_at",
     "objectives",
+    "offers_none",
+    "ranked",
     "supervised",
     "trial_folder",
+    "twin_among",
+    "twin_of",
     "write_atomically",
 ]

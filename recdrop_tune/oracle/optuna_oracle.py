@@ -23,9 +23,10 @@ from recdrop_tune.oracle._study import open_study
 from recdrop_tune.oracle._supervised import Supervised, stopped
 from recdrop_tune.oracle._surrogate import Surrogate
 from recdrop_tune.oracle._workers import check_seconds
+from recdrop_tune.oracle.twins import TrainsTwin
 
 
-class OptunaOracle(Supervised, Resumable, kt.Oracle):
+class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
     """Lets an Optuna study propose the hyperparameters of a Keras Tuner search.
 
     It works in any `keras_tuner.Tuner`, also as the chief of Keras Tuner's chief and workers. Only
@@ -51,6 +52,8 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
             project folder.
         study_name: Name of the study; by default the name of the project.
         enqueue: Configurations to try first. What one leaves open takes its middle value.
+        twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
+            the same hyperparameters, with `wrapper` at `"none"`, so that the two can be compared.
         timeout: Seconds after which no more trials are begun, counted from the first; the one under way
             is finished.
         worker_timeout: Seconds of silence after which a chief gives a worker up and has its trial run
@@ -83,6 +86,7 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
         storage: BaseStorage | str | None = None,
         study_name: str | None = None,
         enqueue: Iterable[Mapping[str, Any]] = (),
+        twin_last: bool = False,
         timeout: float | None = None,
         worker_timeout: float = 1800.0,
         seed: int | None = None,
@@ -104,6 +108,7 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
+        self.twin_last = twin_last
         self.timeout = check_seconds("timeout", timeout)
         self._deadline: float | None = None
         self._waiting = [dict(point) for point in enqueue]
@@ -172,10 +177,18 @@ class OptunaOracle(Supervised, Resumable, kt.Oracle):
         values = None
         try:
             if self._deadline is None or time.monotonic() < self._deadline:
-                values = propose(self, self._ask_tell, self._waiting, trial_id)
+                if self.waits_for_best():
+                    return {"status": "IDLE"}
+                values = self._propose(trial_id)
         except Exception as failure:  # Any storage or sampler may raise; see `create_trial`.
             self._failure = failure
         return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
+
+    def _propose(self, trial_id: str) -> dict[str, Any] | None:
+        twin = self.twin_to_try()
+        if twin is None:
+            return propose(self, self._ask_tell, self._waiting, trial_id)
+        return self._ask_tell.ask_for(trial_id, self.hyperparameters.space, twin)
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
         """Takes an epoch of a trial; see `keras_tuner.Oracle.update_trial`.

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from recdrop_tune.oracle import first_value
-from recdrop_tune.results._confirmation import NUMBERS
 from recdrop_tune.results._frames import wrapper_columns
-from recdrop_tune.results._summary import gain_line
+from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
 from recdrop_tune.tracking import MODEL, NOTE_LENGTH
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
         *_gain(result),
         "### Best configuration\n\n" + _table(["hyperparameter", "value"], best),
         *_confirmation(result),
+        *_wrappers(result),
         "### To keep in mind\n\n" + "\n".join(f"- {line}" for line in _caveats(result, missing)),
         f"Folder: `{result.directory}`",
     ]
@@ -51,24 +51,31 @@ def bounded(text: str, length: int = NOTE_LENGTH) -> str:
 def _gain(result: TuneResult) -> list[str]:
     if result.confirmation is not None:
         return [result.confirmation.verdict]
-    return [gain_line(result)] if wrapper_columns(result.tuner.oracle) else []
+    oracle = result.tuner.oracle
+    return [gain_line(oracle)] if wrapper_columns(oracle) else []
 
 
 def _confirmation(result: TuneResult) -> list[str]:
     if result.confirmation is None:
         return []
-    table = result.confirmation.table
-    names = [name for name in table if name != "trial_id"]
-    varying = [name for name in names if table[name].nunique(dropna=False) > 1]
-    shown = [name for name in names if name in varying or name in NUMBERS or name == "number"]
-    return ["### Confirmation\n\n" + _table(shown, table[shown].astype(object).to_numpy().tolist())]
+    table = result.confirmation.table[result.confirmation.columns()]
+    rows = table.astype(object).to_numpy().tolist()
+    return ["### Confirmation\n\n" + _table(list(table), rows)]
+
+
+def _wrappers(result: TuneResult) -> list[str]:
+    if result.wrappers.empty:
+        return []
+    table = shown_wrappers(result.wrappers)
+    rows = table.astype(object).to_numpy().tolist()
+    return ["### Best of each wrapper\n\n" + _table(list(table), rows)]
 
 
 def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
     if result.confirmation is not None:
         yield (
             "The best of the confirmed configurations is still the best of several: its mean is a little "
-            "better than it would be with yet other seeds."
+            "better than it would be with yet other seeds. The intervals of its gains allow for that."
         )
     else:
         yield (
@@ -83,6 +90,9 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
         number = int((result.trials["state"] == state).sum())
         if number:
             yield f"Trials {words}: {number}."
+    missed = coverage_text(result.tuner.oracle)
+    if missed:
+        yield missed
     limit = result.tuner.oracle.max_trials
     if limit and len(result.trials) < limit:
         yield f"{len(result.trials)} of at most {limit} trials were run."

@@ -137,9 +137,17 @@ def _numbers(result: TuneResult) -> dict[str, float]:
     for name, state in (("complete", "COMPLETE"), ("pruned", "PRUNED"), ("failed", "FAILED")):
         numbers[f"n_{name}"] = int((states == state).sum())
     if result.confirmation is not None:
-        best = result.confirmation.table.iloc[0]
-        numbers["confirmed"] = best["mean"]
-        numbers |= {f"confirmed_{name}": best[name] for name in ("gain", "gain_low", "gain_high")}
-    elif wrapper_columns(result.tuner.oracle) and (gain := result.gain_over("none")) is not None:
-        numbers["gain_over_none"] = gain.gain
+        numbers["confirmed"] = result.confirmation.best["mean"]
+        dropping = result.confirmation.dropping_id
+        if dropping is not None:
+            row = result.confirmation.row(dropping)
+            numbers |= {f"confirmed_{name}": row[name] for name in row.index if _is_gain(str(name))}
+    elif wrapper_columns(result.tuner.oracle):
+        gain, found = result.twin_gain, result.gain_over("none")
+        numbers |= {} if gain is None else {"gain": gain.gain}
+        numbers |= {} if found is None else {"found_gain": found.gain}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _is_gain(name: str) -> bool:
+    return any(name.endswith(f"gain{end}") for end in ("", "_low", "_high"))

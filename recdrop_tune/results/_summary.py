@@ -8,6 +8,7 @@ import pandas as pd
 
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results._frames import hyperparameter_columns, wrapper_columns
+from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
 from recdrop_tune.tracking._links import command
 
 if TYPE_CHECKING:
@@ -35,22 +36,16 @@ def summary(result: TuneResult, top: int) -> str:
 
 
 def _gain_lines(result: TuneResult) -> list[str]:
+    oracle = result.tuner.oracle
+    if not wrapper_columns(oracle):
+        return []
     if result.confirmation is not None:
-        return [result.confirmation.verdict, "", result.confirmation.text()]
-    return [gain_line(result)] if wrapper_columns(result.tuner.oracle) else []
-
-
-def gain_line(result: TuneResult) -> str:
-    """Says what dropout was worth."""
-    gain = result.gain_over("none")
-    if gain is None:
-        return "Gain over no dropout: unknown, no trial without dropout was completed."
-    if gain.gain == 0.0:
-        return "Gain over no dropout: none, the best trial has no dropout."
-    return (
-        f"Gain over no dropout: {gain.gain:.4f} ({gain.baseline_score:.4f} without). One training "
-        "each: the best of many noisy trials looks better than it is."
-    )
+        lines = [result.confirmation.verdict, "", result.confirmation.text()]
+    else:
+        lines = [gain_line(oracle)]
+    covered = [coverage_text(oracle)]
+    table = str(shown_wrappers(result.wrappers).astype(object).map(_shown).to_string(index=False))
+    return [*lines, "", "Best of each wrapper:", table, *filter(None, covered)]
 
 
 def _mlflow_lines(result: TuneResult) -> list[str]:

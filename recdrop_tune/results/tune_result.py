@@ -11,9 +11,7 @@ import pandas as pd
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.oracle import objectives
-from recdrop_tune.results._confirmation import Confirmation, confirmation_of
 from recdrop_tune.results._frames import trials_frame, wrapper_columns
-from recdrop_tune.results._gain import Gain, gain_over
 from recdrop_tune.results._history import history_frame
 from recdrop_tune.results._importances import importances
 from recdrop_tune.results._pareto import objectives_named, pareto_front
@@ -21,6 +19,8 @@ from recdrop_tune.results._plots import figures, view_of
 from recdrop_tune.results._report import write_report
 from recdrop_tune.results._stored import stored_search
 from recdrop_tune.results._summary import summary
+from recdrop_tune.results.confirmation import Confirmation, confirmation_of
+from recdrop_tune.results.gain import Gain, TwinGain, best_twin_gain, gain_over, wrapper_frame
 from recdrop_tune.tracking import Tracking
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
 from recdrop_tune.tracking._records import readable
@@ -195,10 +195,31 @@ class TuneResult:
             return self.confirmation.best_model(self.tuner)
         return self.tuner.load_model(self.best_trial)
 
-    def gain_over(self, wrapper: str = "none") -> Gain | None:
-        """Compares the best trial with the best one that has a given `wrapper`.
+    @property
+    def twin_gain(self) -> TwinGain | None:
+        """What dropout was worth in the search: the best trial with dropout against its twin.
 
-        Where layers have dropouts of their own (`encoder/wrapper`), all of them have to have it.
+        The twin has the same hyperparameters and seeds, and no dropout. `None` if one of the two was not
+        completed. One training each proves little: see `confirmation`.
+        """
+        return best_twin_gain(self.tuner.oracle)
+
+    @cached_property
+    def wrappers(self) -> pd.DataFrame:
+        """One row for each wrapper that the search was asked about, the best first.
+
+        Columns: `layer` (where layers have wrappers of their own), `wrapper`, `trials`, `complete`, `best`
+        (the best score), `gain` (of its best trial whose twin was completed too, over that twin), `state`,
+        which says so where a wrapper was never tried.
+        """
+        return wrapper_frame(self.tuner.oracle)
+
+    def gain_over(self, wrapper: str = "none") -> Gain | None:
+        """Compares the best trial with the best one that has a given `wrapper`, whatever their settings.
+
+        It tells what the search is worth. What dropout is worth, `twin_gain` and the confirmation tell: of
+        these two trials one may have the better learning rate. Where layers have dropouts of their own
+        (`encoder/wrapper`), all of them have to have the wrapper.
 
         Args:
             wrapper: A value of `wrapper`, such as `"none"` or `"native"`.

@@ -114,7 +114,8 @@ class DropoutPlan:
 def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
     """Registers wrapper, placement, rate, options and schedule; returns the values active now."""
     wrapper = register(hp, "wrapper", _as_value(plan.wrappers))
-    if wrapper is not None and wrapper not in plan.wrappers:
+    # Without dropout anything can be built: the twin of a configuration is, also where it is not searched.
+    if wrapper not in (None, "none", *plan.wrappers):
         raise invalid_argument(
             "wrapper",
             expected=f"one that the space has: {', '.join(plan.wrappers)}",

@@ -125,8 +125,9 @@ def confirmation_points(event: events.ConfirmationEnded) -> list[Point]:
     """The metrics of a training of the confirmation; none of one that failed."""
     if event.score is None:
         return []
-    metrics = {f"confirmed/{name}": value for name, value in event.metrics.items()}
-    return _points({**metrics, "confirmed": event.score}, event.repeat, event.time)
+    name = "confirmed_twin" if event.twin else "confirmed"
+    metrics = {f"{name}/{metric}": value for metric, value in event.metrics.items()}
+    return _points({**metrics, name: event.score}, event.repeat, event.time)
 
 
 def best_points(records: Iterable[TrialRecord], search: events.SearchStarted) -> list[Point]:

@@ -155,11 +155,13 @@ class ConfirmationStarted(Event):
 
     Attributes:
         trial_ids: The trials whose configurations they are.
+        twins: The trials the twins of whose configurations are trained too.
         total: How many trainings there are, those included that were done earlier.
     """
 
     trial_ids: list[str]
     total: int
+    twins: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +170,7 @@ class ConfirmationEnded(Event):
 
     Attributes:
         trial_id: The trial whose configuration it is.
+        twin: Whether it is the twin of that configuration, which has no dropout.
         repeat: Which of its trainings, from 0; the same repeat of two trials has the same seed.
         seed: That seed.
         score: Value of the objective at the best epoch.
@@ -187,6 +190,7 @@ class ConfirmationEnded(Event):
     seconds: float = 0.0
     total: int = 0
     message: str | None = None
+    twin: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

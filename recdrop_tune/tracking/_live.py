@@ -24,6 +24,7 @@ from recdrop_tune.tracking._standing import (
     dropout_of,
     duration,
     epoch_of,
+    gain_words,
     score_of,
 )
 
@@ -93,11 +94,11 @@ class LiveDisplay:
             what = dropout_of(standing.best.hyperparameters)
             score = f"{standing.objective} {score_of(standing.best):.4f}"
             yield "best", Text("  ".join(filter(None, (score, what, number))), style="green")
-        if standing.baseline is not None:
-            score = f"{score_of(standing.baseline):.4f}"
-            gain = standing.gain
-            none = f"none yet: no dropout is best, {score}"
-            yield "gain", Text(none if gain is None else f"{gain:.4f} over no dropout, {score}")
+        if standing.gain is not None:
+            yield "gain", Text(gain_words(standing.gain))
+        elif standing.baseline is not None:
+            best = " is best so far" if standing.best is standing.baseline else ""
+            yield "none", Text(f"{score_of(standing.baseline):.4f} without dropout{best}")
         running = standing.running
         for record in running[:_SHOWN]:
             yield "now", self._now(record)

@@ -15,6 +15,7 @@ from recdrop_tune.tracking._standing import (
     dropout_of,
     duration,
     epoch_of,
+    gain_words,
     score_of,
 )
 from recdrop_tune.tracking._terminal import Terminal
@@ -87,7 +88,8 @@ class Progress:
         result = event.message if event.score is None else named
         parts = [f"confirming {self._standing.confirmed}/{event.total}"]
         parts += [f"trial {number} seed {event.repeat + 1}", str(result)]
-        parts += [dropout_of(record.hyperparameters)] if record else []
+        what = "" if record is None else dropout_of(record.hyperparameters)
+        parts += [f"its twin, without {what}" if event.twin else what]
         style = "red" if event.score is None else ""
         self._print("  ".join([*filter(None, parts), f"{event.seconds:.1f} s"]), style)
 
@@ -97,7 +99,7 @@ class Progress:
         if best is None:
             return result
         what = [dropout_of(best.hyperparameters)]
-        what += [] if gain is None else [f"gain {gain:.4f} over no dropout"]
+        what += [] if gain is None else [gain_words(gain)]
         said = "; ".join(filter(None, what))
         return f"{result} (best {score_of(best):.4f}{': ' if said else ''}{said})"
 

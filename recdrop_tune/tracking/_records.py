@@ -186,6 +186,27 @@ def has_wrapper(hyperparameters: Mapping[str, Any], wrapper: str) -> bool:
     return values == {wrapper}
 
 
+def is_twin(hyperparameters: Mapping[str, Any], without: Mapping[str, Any]) -> bool:
+    """Says whether a trial is the twin of another one: the same, but for its dropout.
+
+    Args:
+        hyperparameters: Those of the other one, as tables show them.
+        without: Those of the trial.
+
+    Example:
+        >>> is_twin({"units": 8, "wrapper": "zoneout", "rate": 0.2}, {"units": 8, "wrapper": "none"})
+        True
+    """
+    kept = {
+        name: value
+        for name, value in without.items()
+        if value is not None and name.rpartition("/")[2] != "wrapper"
+    }
+    return has_wrapper(without, "none") and all(
+        hyperparameters.get(name) == value for name, value in kept.items()
+    )
+
+
 def readable(hyperparameters: Any) -> dict[str, Any]:
     """Returns all hyperparameters of a trial as tables show them.
 

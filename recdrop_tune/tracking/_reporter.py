@@ -47,7 +47,7 @@ class TrainingReporter:
 
     @contextmanager
     def apart(
-        self, trial_id: str, repeat: int, seed: int, total: int
+        self, trial_id: str, repeat: int, seed: int, total: int, twin: bool = False
     ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
         """Has a training that is no trial's tracked by itself.
 
@@ -58,6 +58,7 @@ class TrainingReporter:
             repeat: Which of its trainings it is.
             seed: Its seed.
             total: How many such trainings there will be.
+            twin: Whether it is the twin of the configuration.
 
         Yields:
             A function for its score, best epoch and metrics.
@@ -79,6 +80,7 @@ class TrainingReporter:
             "repeat": repeat,
             "seed": seed,
             "total": total,
+            "twin": twin,
         }
         seconds = time.perf_counter() - started
         self._emit(events.ConfirmationEnded(**same, **found, seconds=seconds))

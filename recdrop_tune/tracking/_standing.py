@@ -7,7 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from recdrop_tune.tracking import _events as events
-from recdrop_tune.tracking._records import QUESTIONS, Records, TrialRecord, asked, has_wrapper
+from recdrop_tune.tracking._records import (
+    QUESTIONS,
+    Records,
+    TrialRecord,
+    asked,
+    has_wrapper,
+    is_twin,
+)
 
 _BASELINE = "none"
 
@@ -76,11 +83,16 @@ class Standing:
 
     @property
     def gain(self) -> float | None:
-        """By how much the best trial beats the best one without dropout; `None` if it is that one."""
-        best, baseline = score_of(self.best), score_of(self.baseline)
-        if best is None or baseline is None or self.best is self.baseline:
+        """By how much the best trial beats the same settings without dropout; `None` if that is not known."""
+        best = score_of(self.best)
+        if self.best is None or best is None:
             return None
-        return abs(best - baseline)
+        own, others = self.best.hyperparameters, self.records.trials.values()
+        twins = (each for each in others if is_twin(own, each.hyperparameters))
+        without = next((score_of(each) for each in twins if each.state == events.COMPLETE), None)
+        if without is None or has_wrapper(own, _BASELINE):
+            return None
+        return best - without if self._grows else without - best
 
     def counts(self) -> dict[str, int]:
         """Counts the trials that are over by how they ended, the most frequent first."""
@@ -108,11 +120,12 @@ class Standing:
         """How many trainings of the confirmation under way are done."""
         if self.confirming is None:
             return 0
-        ids = self.confirming.trial_ids
-        repeats = self.confirming.total // max(len(ids), 1)  # An earlier one may have had more.
+        wanted = {(id, False) for id in self.confirming.trial_ids}
+        wanted |= {(id, True) for id in self.confirming.twins}
+        repeats = self.confirming.total // max(len(wanted), 1)  # An earlier one may have had more.
         done = (each for each in self.records.confirmations if each.score is not None)
-        known = {(each.trial_id, each.repeat) for each in done if each.repeat < repeats}
-        return sum(trial_id in ids for trial_id, _ in known)
+        known = {(each.trial_id, each.twin, each.repeat) for each in done if each.repeat < repeats}
+        return sum(key[:2] in wanted for key in known)
 
     def confirmation_left(self) -> float | None:
         """Estimates how long the confirmation still takes; `None` before its first training is over."""
@@ -126,11 +139,15 @@ class Standing:
         """Writes which of how many trials one is."""
         return f"trial {record.number + 1}" + (f"/{self.total}" if self.total else "")
 
+    @property
+    def _grows(self) -> bool:
+        return self.search is not None and self.search.direction == "max"
+
     def _better(self, one: TrialRecord | None, other: TrialRecord) -> TrialRecord | None:
         before, score = score_of(one), score_of(other)
         if score is None:
             return one
-        sign = -1 if self.search and self.search.direction == "max" else 1
+        sign = -1 if self._grows else 1
         return other if before is None or sign * score < sign * before else one
 
 
@@ -138,6 +155,17 @@ def score_of(record: TrialRecord | None) -> float | None:
     """Returns the score of a trial, if it has one that is a number."""
     score = record.ended.score if record and record.ended else None
     return score if score is not None and math.isfinite(score) else None
+
+
+def gain_words(gain: float) -> str:
+    """Writes a gain over the twin; what is rounded to nothing is none.
+
+    Example:
+        >>> gain_words(0.0123), gain_words(-0.00001)
+        ('gain 0.0123 over the same without dropout', 'no gain over the same without dropout')
+    """
+    amount = "no gain" if float(f"{gain:.4f}") == 0.0 else f"gain {gain:.4f}"
+    return f"{amount} over the same without dropout"
 
 
 def epoch_of(event: events.EpochEnded, search: events.SearchStarted | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import invalid_argument, shown
-from recdrop_tune.oracle import OptunaOracle, make_pruner
+from recdrop_tune.oracle import OptunaOracle, TrainsTwin, make_pruner
 from recdrop_tune.tuner._hyperband import HyperbandTuner
 from recdrop_tune.tuner._oracles import (
     BayesianOptimizationOracle,
@@ -47,6 +47,8 @@ class SearchPlan:
         cv: Folds of cross-validation; see `Tuner`.
         keep_checkpoints: Of how many trials the weights are kept.
         reuse_models: How many compiled models are kept for trials of the same structure.
+        twin_last: Whether the last trial is the best configuration without its dropout; not with Hyperband
+            and grids, whose order is their own.
     """
 
     hypermodel: Any
@@ -64,6 +66,7 @@ class SearchPlan:
     cv: Any = None
     keep_checkpoints: int | None = 5
     reuse_models: int = 4
+    twin_last: bool = False
 
 
 def make_tuner(name: str, plan: SearchPlan) -> Any:
@@ -83,6 +86,8 @@ def make_tuner(name: str, plan: SearchPlan) -> Any:
         raise invalid_argument("tuner", expected=f"one of {', '.join(ORACLES)}", received=name)
     folder = Path(os.path.abspath(plan.directory))
     oracle = ORACLES[name](plan)
+    if isinstance(oracle, TrainsTwin):
+        oracle.twin_last = plan.twin_last
     kind = HyperbandTuner if name == "hyperband" else Tuner
     return kind(
         oracle,

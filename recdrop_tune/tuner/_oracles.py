@@ -7,12 +7,12 @@ from typing import Any
 
 import keras_tuner as kt
 
-from recdrop_tune.oracle import Resumable
+from recdrop_tune.oracle import Resumable, TrainsTwin
 from recdrop_tune.oracle._conditional import is_fixed
 from recdrop_tune.oracle._grid import ResumesGrid
 
 
-class RandomSearchOracle(Resumable, kt.oracles.RandomSearchOracle):
+class RandomSearchOracle(Resumable, TrainsTwin, kt.oracles.RandomSearchOracle):
     """Keras Tuner's random search, made to survive a kill."""
 
 
@@ -20,7 +20,7 @@ class HyperbandOracle(Resumable, kt.oracles.HyperbandOracle):
     """Keras Tuner's Hyperband, made to survive a kill."""
 
 
-class BayesianOptimizationOracle(Resumable, kt.oracles.BayesianOptimizationOracle):
+class BayesianOptimizationOracle(Resumable, TrainsTwin, kt.oracles.BayesianOptimizationOracle):
     """Keras Tuner's Bayesian optimization, with random trials enough to start from and no more.
 
     Keras Tuner draws three random points for each hyperparameter, the fixed ones counted in: most

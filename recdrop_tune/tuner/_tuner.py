@@ -25,7 +25,7 @@ from recdrop_tune.tuner._folds import check_cv, check_fold_data, folds
 from recdrop_tune.tuner._model_cache import ModelCache
 from recdrop_tune.tuner._reports import BestWeights, EpochReporter, StepTimer, TrialReport
 from recdrop_tune.tuner._results import explicit_metrics
-from recdrop_tune.tuner._seeds import trial_seed
+from recdrop_tune.tuner._seeds import seed_values, trial_seed
 
 _IDLE_SECONDS = 0.2
 
@@ -147,7 +147,7 @@ class Tuner(kt.Tuner):
             callbacks = [StepTimer(), *own, EpochReporter(report, best)]
             seed = self.seed
             if seed is not None:
-                seed = trial_seed(seed, trial.hyperparameters.values, execution)
+                seed = trial_seed(seed, seed_values(trial.hyperparameters), execution)
             with self.lent_model(functools.partial(self.build_model, trial), seed) as model:
                 results = self.hypermodel.fit(
                     trial.hyperparameters, model, *fit_args, callbacks=callbacks, **fit

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from recdrop_tune.errors import exception_line
 from recdrop_tune.oracle import objectives
-from recdrop_tune.results._confirmation import NUMBERS
 from recdrop_tune.results._frames import hyperparameter_columns, wrapper_columns
 from recdrop_tune.results._pareto import pareto_front
 from recdrop_tune.results._report._html import safe, shown, table, terms
 from recdrop_tune.results._report._search import Search
-from recdrop_tune.results._summary import gain_line
+from recdrop_tune.results.confirmation import FOUND
+from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
 from recdrop_tune.tracking._links import command
 
 if TYPE_CHECKING:
@@ -50,9 +50,11 @@ def outcome(result: TuneResult) -> str:
 
 
 def _one_best(result: TuneResult) -> str:
-    gain = gain_line(result) if wrapper_columns(result.tuner.oracle) else ""
+    oracle = result.tuner.oracle
+    gain = gain_line(oracle) if wrapper_columns(oracle) else ""
     gain = result.confirmation.verdict if result.confirmation else gain
-    return f"<h3>Best configuration</h3>{terms(result.best_hyperparameters)}<p>{safe(gain)}</p>"
+    best = f"<h3>Best configuration</h3>{terms(result.best_hyperparameters)}"
+    return f"{best}<p>{safe(gain)}</p>{wrappers(result)}"
 
 
 def _front(result: TuneResult) -> str:
@@ -65,17 +67,33 @@ def confirmation(result: TuneResult) -> str:
     """Writes what the confirmation showed; nothing if there was none."""
     if result.confirmation is None:
         return ""
-    frame = result.confirmation.table.drop(columns="trial_id")
-    constant = [
-        name for name in frame if frame[name].nunique(dropna=False) <= 1 and name not in NUMBERS
-    ]
+    confirmed = result.confirmation
     note = (
-        "Trained again after the search, each with the same fresh seeds. The gain is over no "
-        "dropout, paired by seed, with its 95 % interval."
+        "Trained again after the search, each with the same fresh seeds. `gain` is over the twin, the same "
+        "settings without dropout; `found_gain` over the best without dropout that the search found. Both "
+        "are paired by seed; their 95 % intervals hold for all configurations together."
     )
-    body = f'<p>{safe(result.confirmation.verdict)}</p><p class="caption">{note}</p>'
-    rows = table(frame.drop(columns=constant), frame.index[:1])
+    best = confirmed.table.index[
+        (confirmed.table["kind"] == FOUND) & (confirmed.table["trial_id"] == confirmed.best_id)
+    ]
+    body = f'<p>{safe(confirmed.verdict)}</p><p class="caption">{safe(note)}</p>'
+    rows = table(confirmed.table[confirmed.columns()], best)
     return section("confirmation", "Confirmation", body + rows)
+
+
+def wrappers(result: TuneResult) -> str:
+    """Writes the best of each wrapper, and which of them were never tried; nothing where there are none."""
+    frame = result.wrappers
+    if frame.empty:
+        return ""
+    missed = coverage_text(result.tuner.oracle)
+    note = (
+        "`gain` is that of the best trial whose twin, the same settings without dropout, was trained too; "
+        "one training each."
+    )
+    said = f"<p>{safe(missed)}</p>" if missed else ""
+    caption = f'<p class="caption">{safe(note)}</p>'
+    return f"<h3>Best of each wrapper</h3>{caption}{table(shown_wrappers(frame))}{said}"
 
 
 def trials(result: TuneResult) -> str:

@@ -1,0 +1,202 @@
+"""The twin of a configuration: the same hyperparameters, without dropout.
+
+What dropout is worth is the difference between the two. Compared with any other configuration without
+dropout, it would be credited with what a learning rate or a number of units did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from recdrop_tune.oracle._conditional import (
+    HyperParameter,
+    Values,
+    is_active,
+    is_fixed,
+    middle,
+    parents_first,
+)
+from recdrop_tune.oracle._scores import pareto
+
+NONE = "none"
+"""The value of `wrapper` that stands for no dropout."""
+
+Configuration = tuple[str, bool]
+"""A configuration that is trained: the id of a trial, and whether it is the twin of that trial's."""
+
+
+def is_wrapper(name: str) -> bool:
+    """Says whether a hyperparameter is a layer's `wrapper`.
+
+    `dropout_rnn` puts the name of a layer before it.
+
+    Example:
+        >>> is_wrapper("encoder/wrapper"), is_wrapper("encoder/rate")
+        (True, False)
+    """
+    return name.rpartition("/")[2] == "wrapper"
+
+
+def offers_none(space: Sequence[HyperParameter]) -> bool:
+    """Says whether a space has wrappers, all of which can be left away, so that twins lie in it."""
+    wrappers = [hp for hp in space if is_wrapper(hp.name)]
+    return bool(wrappers) and all(NONE in hp.values for hp in wrappers)
+
+
+def twin_values(space: Sequence[HyperParameter], values: Mapping[str, Any]) -> Values | None:
+    """Returns the values of the twin of a configuration.
+
+    Placement, rate, schedule, locked and embedding dropout are active under the wrappers that drop, and
+    so go with them.
+
+    Args:
+        space: The hyperparameters of the search.
+        values: The values of the configuration by name, those of its inactive hyperparameters perhaps
+            included.
+
+    Returns:
+        The active values of the twin, which are those of the configuration itself where it has no
+        dropout; `None` where no hyperparameter is a wrapper.
+    """
+    found: Values = {}
+    wrappers = 0
+    for hp in parents_first(space):
+        if hp.name in found or not is_active(hp, found):
+            continue
+        if is_wrapper(hp.name):
+            found[hp.name] = NONE
+            wrappers += 1
+        elif hp.name in values:
+            found[hp.name] = values[hp.name]
+        else:  # Active without dropout alone.
+            found[hp.name] = hp.value if is_fixed(hp) else middle(hp)
+    if not wrappers:
+        return None
+    known = {hp.name for hp in space}
+    # What a tuner adds for itself, such as Hyperband's epochs.
+    return found | {name: value for name, value in values.items() if name not in known}
+
+
+def active_values(hyperparameters: Any) -> Values:
+    """Returns the active values of `keras_tuner.HyperParameters`, and what a tuner has added."""
+    values, space = hyperparameters.values, hyperparameters.space
+    inactive = {hp.name for hp in space} - {hp.name for hp in space if is_active(hp, values)}
+    return {name: value for name, value in values.items() if name not in inactive}
+
+
+def twin_of(hyperparameters: Any) -> Any | None:
+    """Returns the `keras_tuner.HyperParameters` of the twin; `None` where no one of them is a wrapper.
+
+    Args:
+        hyperparameters: Those of a trial.
+    """
+    values = twin_values(hyperparameters.space, hyperparameters.values)
+    if values is None:
+        return None
+    twin = hyperparameters.copy()
+    twin.values = values
+    return twin
+
+
+def has_dropout(hyperparameters: Any) -> bool:
+    """Says whether a configuration has a wrapper that drops.
+
+    Args:
+        hyperparameters: The `keras_tuner.HyperParameters` of a trial.
+    """
+    values = active_values(hyperparameters).items()
+    return any(is_wrapper(name) and value != NONE for name, value in values)
+
+
+def twin_among(
+    oracle: Any, trial: Any, configurations: Iterable[Configuration]
+) -> Configuration | None:
+    """Finds the twin of a trial's configuration among others; `None` if it is not there.
+
+    Args:
+        oracle: The oracle, which knows all of the trials.
+        trial: The trial.
+        configurations: Where to look.
+    """
+    wanted = twin_values(trial.hyperparameters.space, trial.hyperparameters.values)
+    for trial_id, twin in configurations:
+        other = oracle.trials[trial_id].hyperparameters
+        values = twin_values(other.space, other.values) if twin else active_values(other)
+        if values == wanted:
+            return trial_id, twin
+    return None
+
+
+def due_twin(oracle: Any) -> Values | None:
+    """Returns the twin of the best configuration with dropout, if it is still to be tried.
+
+    Args:
+        oracle: The oracle, with at least one complete trial.
+
+    Returns:
+        Its values; `None` where it has been tried, where no trial with dropout is complete, or where the
+        space offers no twins.
+    """
+    space = oracle.hyperparameters.space
+    if not offers_none(space):
+        return None
+    best = best_dropping(oracle)
+    values = None if best is None else twin_values(space, best.hyperparameters.values)
+    trials = oracle.trials.values()
+    if values is None or any(active_values(t.hyperparameters) == values for t in trials):
+        return None
+    return values
+
+
+def best_dropping(oracle: Any) -> Any | None:
+    """Returns the best complete trial that has dropout; `None` if there is none."""
+    return next((t for t in ranked(oracle) if has_dropout(t.hyperparameters)), None)
+
+
+def ranked(oracle: Any) -> list[Any]:
+    """Lists the complete trials of an oracle, the best by its first objective first."""
+    best = oracle.get_best_trials(len(oracle.trials))
+    return [trial for trial in best if trial.status == "COMPLETED"]
+
+
+def front(oracle: Any) -> list[Any]:
+    """Lists the complete trials that no other one beats in every objective."""
+    return pareto(oracle.trials.values(), oracle.objective)
+
+
+class TrainsTwin:
+    """Comes before a `keras_tuner.Oracle` among the bases of a class: the last trial can be a twin.
+
+    Attributes:
+        twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout,
+            unless that has been tried.
+    """
+
+    twin_last: bool = False
+    max_trials: Any
+    trials: dict[str, Any]
+    ongoing_trials: dict[str, Any]
+    hyperparameters: Any
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Proposes the values of a trial; see `keras_tuner.Oracle.populate_space`."""
+        if self.waits_for_best():
+            return {"status": "IDLE"}
+        values = self.twin_to_try()
+        if values is None:
+            proposal: dict[str, Any] = super().populate_space(trial_id)  # type: ignore[misc]
+            return proposal
+        return {"status": "RUNNING", "values": values}
+
+    def waits_for_best(self) -> bool:
+        """Says whether other workers have to end their trials before the best one is known."""
+        return self._is_last() and bool(self.ongoing_trials)
+
+    def twin_to_try(self) -> Values | None:
+        """Returns the twin that the next trial is to try; `None` where it is to try something else."""
+        return due_twin(self) if self._is_last() else None
+
+    def _is_last(self) -> bool:
+        last = self.max_trials is not None and len(self.trials) == self.max_trials - 1
+        return self.twin_last and last and offers_none(self.hyperparameters.space)

@@ -1,0 +1,361 @@
+"""What the confirmation found: the same seeds for every configuration, so that gains are paired.
+
+Two gains are told apart. That over the *twin*, the same configuration without dropout, is what dropout is
+worth at these settings. That over the best configuration without dropout which the search found is what
+the search is worth: it may be owed to a learning rate as well.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recdrop_tune.errors import ProjectError, shown
+from recdrop_tune.oracle import (
+    Configuration,
+    first_value,
+    has_dropout,
+    objectives,
+    ranked,
+    trial_folder,
+    twin_among,
+    twin_of,
+)
+from recdrop_tune.results.intervals import PairedGain, paired_gains
+from recdrop_tune.results.verdict import Judgement, verdict
+from recdrop_tune.tracking import FILE, Tracking, has_wrapper, readable
+from recdrop_tune.tuner import load_weights
+
+CONFIRMED = "confirmed"
+"""The folder, in the project's, of the weights of confirmed configurations."""
+
+FOUND, TWIN = "found", "twin"
+"""The kinds of configurations: tried by the search, or the twin of one that was."""
+
+GAIN, FOUND_GAIN = "gain", "found_gain"
+"""The columns of the gain over the twin, and of that over the best found without dropout."""
+
+NUMBERS = (
+    *("kind", "search", "n", "mean", "std"),
+    *(f"{name}{end}" for name in (GAIN, FOUND_GAIN) for end in ("", "_low", "_high")),
+)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The best configurations, their twins and the baselines, each trained again with the same fresh seeds.
+
+    Attributes:
+        runs: One row for each training; see `confirmation_frame`.
+        table: One row for each configuration, the best mean first; see `confirmed_frame`.
+        verdict: What it showed, in a few sentences.
+        outcome: Whether dropout `"helped"`, `"hurt"`, or that is `"not known"`: the best configuration with
+            dropout against its twin, by the 95 % interval of the gain. With test data it is read on them.
+        best_id: Id of the trial whose configuration has the best mean, of those that the search has tried.
+        dropping_id: The same of those with dropout, of which the outcome speaks; `None` if there is none.
+    """
+
+    runs: pd.DataFrame
+    table: pd.DataFrame
+    verdict: str
+    outcome: str
+    best_id: str
+    dropping_id: str | None
+
+    @property
+    def best(self) -> pd.Series[Any]:
+        """The row of the best configuration."""
+        return self.row(self.best_id)
+
+    def row(self, trial_id: str) -> pd.Series[Any]:
+        """Returns the row of the table for the configuration of a trial.
+
+        Args:
+            trial_id: The trial.
+        """
+        found = self.table[(self.table["kind"] == FOUND) & (self.table["trial_id"] == trial_id)]
+        return found.iloc[0]
+
+    def best_model(self, tuner: Any) -> Any:
+        """Builds the best configuration's model, with the weights of its best confirmed training.
+
+        Args:
+            tuner: The tuner of the search.
+        """
+        folder = trial_folder(Path(tuner.project_dir) / CONFIRMED, self.best_id, FILE)
+        model = tuner.hypermodel.build(tuner.oracle.trials[self.best_id].hyperparameters)
+        return load_weights(folder, model)
+
+    def columns(self) -> list[str]:
+        """Lists the columns worth showing: what varies, and the numbers that there are."""
+        table = self.table.dropna(axis="columns", how="all")
+        names = [str(name) for name in table if name != "trial_id"]
+        varying = [name for name in names if table[name].nunique(dropna=False) > 1]
+        kept = [name for name in names if name in varying or name in NUMBERS]
+        return ["number", *(name for name in kept if name != "number")]
+
+    def text(self) -> str:
+        """Writes the table for a terminal."""
+        return str(self.table[self.columns()].astype(object).map(_shown).to_string(index=False))
+
+
+def confirmation_of(oracle: Any, tracking: Tracking) -> Confirmation | None:
+    """Gathers the confirmation of a search; `None` if no training of a configuration of it succeeded.
+
+    Args:
+        oracle: The oracle of the search.
+        tracking: Its tracking.
+
+    Raises:
+        ProjectError: The journal tells of a trial that there is not.
+    """
+    runs = confirmation_frame(oracle, tracking)
+    group = _Group(oracle, runs)
+    table = _table(group)
+    found = table[table["kind"] == FOUND]
+    if found.empty:
+        return None
+    judged = [_judgement(group, table, goal) for goal in objectives(oracle.objective)]
+    said, outcome = verdict(judged)
+    return Confirmation(
+        runs, table, said, outcome, str(found["trial_id"].iloc[0]), judged[0].dropping_id
+    )
+
+
+def confirmation_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
+    """Returns one row for each training of the confirmation.
+
+    Columns: `trial_id`, `number`, `kind` (`"found"`, or `"twin"` of the trial's configuration), `repeat`,
+    `seed`, `best_epoch`, `seconds`, the objective, the other metrics at the best epoch, those of the test
+    data under `test_...`, `message` of a training that failed.
+
+    Args:
+        oracle: The oracle of the search.
+        tracking: Its tracking.
+
+    Raises:
+        ProjectError: The journal tells of a trial that there is not.
+    """
+    name = objectives(oracle.objective)[0].name
+    rows: dict[tuple[str, bool, int], dict[str, Any]] = {}
+    for each in tracking.records.confirmations:
+        known = each.trial_id in oracle.trials and each.trial_id in oracle.start_order
+        if not known or (
+            each.twin and twin_of(oracle.trials[each.trial_id].hyperparameters) is None
+        ):
+            raise ProjectError(
+                f"`{tracking.journal_path}` tells of a confirmation of the trial {shown(each.trial_id)}, "
+                "which the search does not have: somebody has changed the file."
+            )
+        # A training that failed and was made up for is not wanted any more.
+        rows[each.trial_id, each.twin, each.repeat] = {
+            "trial_id": each.trial_id,
+            "number": oracle.start_order.index(each.trial_id),
+            "kind": TWIN if each.twin else FOUND,
+            "repeat": each.repeat,
+            "seed": each.seed,
+            "best_epoch": each.best_epoch,
+            "seconds": each.seconds,
+            name: each.score,
+            **each.metrics,
+            "message": each.message,
+        }
+    leading = ["trial_id", "number", "kind", "repeat", "seed", "best_epoch", "seconds", name]
+    extra = [key for row in rows.values() for key in row if key not in (*leading, "message")]
+    columns = [*leading, *dict.fromkeys(extra), "message"]
+    frame = pd.DataFrame(list(rows.values()), columns=columns)
+    text, whole = ("trial_id", "kind", "message"), ("number", "repeat", "seed", "best_epoch")
+    types = {
+        key: "string" if key in text else "Int64" if key in whole else "Float64" for key in columns
+    }
+    return frame.astype(types).sort_values(["repeat", "number", "kind"]).reset_index(drop=True)
+
+
+def confirmed_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
+    """Returns one row for each configuration that was confirmed, the best mean first.
+
+    Columns: `trial_id`, `number`, `kind` (`"found"` by the search, or the `"twin"` of that trial's
+    configuration, unless the search has tried the twin too), the active hyperparameters, `search` (the score
+    in the search), `n` (trainings), `mean` and `std` of the objective. `gain` (over the twin; positive is
+    better), `gain_low` and `gain_high` (its 95 % interval), and `found_gain` with its interval: over the best
+    configuration without dropout that the search found. The intervals of each gain hold for all
+    configurations together; see `recdrop_tune.results.intervals`.
+
+    With test data the same of the metric that the objective is on them: `test_loss`, `test_loss_std`,
+    `test_gain`, ...; and the means of the other test metrics. Of several objectives the same for each after
+    the first: `ms_per_step`, `ms_per_step_std`, `ms_per_step_gain`, ...
+
+    Args:
+        oracle: The oracle of the search.
+        tracking: Its tracking.
+    """
+    return _table(_Group(oracle, confirmation_frame(oracle, tracking)))
+
+
+class _Group:
+    """The configurations that were confirmed together, and what each is compared with.
+
+    Args:
+        oracle: The oracle of the search.
+        runs: The trainings.
+    """
+
+    def __init__(self, oracle: Any, runs: pd.DataFrame) -> None:
+        self.oracle = oracle
+        self.runs = runs.assign(key=[_key(each) for each in _configurations(runs)])
+        scored = self.runs.dropna(subset=[objectives(oracle.objective)[0].name])
+        self.configurations: list[Configuration] = list(dict.fromkeys(_configurations(scored)))
+        there = {each[0] for each in self.configurations if not each[1]}
+        self.dropping = [id for id in there if has_dropout(oracle.trials[id].hyperparameters)]
+        self.pairs: dict[str, list[tuple[str, str]]] = {GAIN: [], FOUND_GAIN: []}
+        without = self.best_without()
+        for trial_id in sorted(self.dropping):
+            twin = twin_among(oracle, oracle.trials[trial_id], self.configurations)
+            if twin is not None:
+                self.pairs[GAIN].append((trial_id, _key(twin)))
+            if without is not None:
+                self.pairs[FOUND_GAIN].append((trial_id, without))
+
+    def best_without(self) -> str | None:
+        """Returns the id of the best trial without dropout that was confirmed; `None` if there is none."""
+        for trial in ranked(self.oracle):
+            plain = has_wrapper(readable(trial.hyperparameters), "none")
+            if plain and (trial.trial_id, False) in self.configurations:
+                return str(trial.trial_id)
+        return None
+
+    def scores(self, metric: str) -> pd.DataFrame:
+        """Returns the values of a metric: a row for each seed, a column for each configuration."""
+        return self.runs.pivot(index="repeat", columns="key", values=metric)
+
+    def gains(self, kind: str, metric: str, direction: str) -> dict[str, PairedGain]:
+        """Returns the gains of one kind by configuration, with intervals that hold together."""
+        pairs = self.pairs[kind]
+        found = paired_gains(self.scores(metric), pairs, direction)
+        return {own: gain for (own, _), gain in zip(pairs, found, strict=True)}
+
+
+def _table(group: _Group) -> pd.DataFrame:
+    goals = objectives(group.oracle.objective)
+    spreads = {goals[0].name: ("mean", "std", "")}
+    for goal in goals[1:]:
+        spreads[goal.name] = (goal.name, f"{goal.name}_std", f"{goal.name}_")
+    directions = {goal.name: goal.direction for goal in goals}
+    for goal in goals:
+        test = _on_test(goal.name, group.runs)
+        if test is not None:
+            prefix = "test_" if goal is goals[0] else f"{test}_"
+            spreads[test] = (test, f"{test}_std", prefix)
+            directions[test] = goal.direction
+    rows: dict[str, dict[str, Any]] = {}
+    for each in group.configurations:
+        rows[_key(each)] = _about(group.oracle, *each)
+    others = [name for name in group.runs if str(name).startswith("test_") and name not in spreads]
+    for metric, (mean, std, prefix) in spreads.items():
+        scores = group.scores(metric)
+        gains = {kind: group.gains(kind, metric, directions[metric]) for kind in group.pairs}
+        for key, row in rows.items():
+            values = scores[key].dropna().astype(float)
+            row |= {"n": len(values)} if prefix == "" else {}
+            row |= {mean: values.mean(), std: values.std(ddof=1)}
+            for kind, found in gains.items():
+                gain = found.get(key, PairedGain(math.nan, math.nan, math.nan))
+                row[f"{prefix}{kind}"] = gain.gain
+                row |= {f"{prefix}{kind}_low": gain.low, f"{prefix}{kind}_high": gain.high}
+    for key, row in rows.items():
+        own = group.runs[group.runs["key"] == key]
+        row |= {str(name): float(own[name].astype(float).mean()) for name in others}
+    leading = ["trial_id", "number", "kind"]
+    columns = [*leading, *(name for row in rows.values() for name in row)]
+    numbers = [name for name in columns if name in NUMBERS and name not in leading]
+    known = [name for name in columns if name not in NUMBERS or name in leading]
+    tail = [name for name in known if name.startswith("test_") or name in _ends(spreads)]
+    ordered = [*(name for name in known if name not in tail), *(numbers or NUMBERS[1:]), *tail]
+    frame = pd.DataFrame(list(rows.values()), columns=list(dict.fromkeys(ordered)))
+    ascending = goals[0].direction != "max"
+    return frame.sort_values("mean", ascending=ascending, kind="stable").reset_index(drop=True)
+
+
+def _ends(spreads: dict[str, tuple[str, str, str]]) -> set[str]:
+    """The columns of the metrics after the first one."""
+    named = list(spreads.values())[1:]
+    ends = ("", "_low", "_high")
+    gains = {
+        f"{prefix}{kind}{end}"
+        for *_, prefix in named
+        for kind in (GAIN, FOUND_GAIN)
+        for end in ends
+    }
+    return {name for mean, std, _ in named for name in (mean, std)} | gains
+
+
+def _judgement(group: _Group, table: pd.DataFrame, goal: Any) -> Judgement:
+    """Gathers what there is to say about one objective."""
+    first = objectives(group.oracle.objective)[0]
+    column = "mean" if goal is first else goal.name
+    found = table[table["kind"] == FOUND].sort_values(
+        column, ascending=goal.direction != "max", kind="stable"
+    )
+    dropping = [str(id) for id in found["trial_id"] if id in group.dropping]
+    lead = dropping[0] if dropping else None
+    metric = _on_test(goal.name, group.runs) or goal.name
+    return Judgement(
+        metric=metric,
+        direction=goal.direction,
+        scores=group.scores(metric),
+        pairs=group.pairs[GAIN],
+        gains=group.gains(GAIN, metric, goal.direction),
+        found_gains=group.gains(FOUND_GAIN, metric, goal.direction),
+        best_id=str(found["trial_id"].iloc[0]) if len(found) else None,
+        dropping_id=lead,
+        without_id=group.best_without(),
+        failure=None if lead is None else _failure(group, lead),
+    )
+
+
+def _failure(group: _Group, trial_id: str) -> str | None:
+    """Returns why the twin of a configuration could not be trained, if it was tried."""
+    runs = group.runs[(group.runs["kind"] == TWIN) & (group.runs["trial_id"] == trial_id)]
+    messages = runs["message"].dropna()
+    return None if messages.empty else str(messages.iloc[0])
+
+
+def _on_test(objective: str, runs: pd.DataFrame) -> str | None:
+    """Names the metric of the test data that an objective is on them; `None` if there is none."""
+    name = f"test_{objective.removeprefix('val_')}"
+    return name if name in runs and runs[name].notna().any() else None
+
+
+def _configurations(runs: pd.DataFrame) -> list[Configuration]:
+    return [
+        (str(id), kind == TWIN) for id, kind in zip(runs["trial_id"], runs["kind"], strict=True)
+    ]
+
+
+def _key(configuration: Configuration) -> str:
+    trial_id, twin = configuration
+    return f"{trial_id} {TWIN}" if twin else trial_id
+
+
+def _about(oracle: Any, trial_id: str, twin: bool) -> dict[str, Any]:
+    trial = oracle.trials[trial_id]
+    hyperparameters = twin_of(trial.hyperparameters) if twin else trial.hyperparameters
+    values = readable(hyperparameters)
+    active = {name: value for name, value in values.items() if value is not None}
+    return {
+        "trial_id": trial_id,
+        "number": oracle.start_order.index(trial_id),
+        "kind": TWIN if twin else FOUND,
+        **active,
+        "search": math.nan if twin else first_value(trial, oracle.objective),
+    }
+
+
+def _shown(value: Any) -> str:
+    if pd.isna(value):
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,270 @@
+"""What dropout was worth in a search, before any confirmation: by its best trial, and by each wrapper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from recdrop_tune.oracle import (
+    NONE,
+    active_values,
+    first_value,
+    has_dropout,
+    is_wrapper,
+    objectives,
+    offers_none,
+    ranked,
+    twin_among,
+)
+from recdrop_tune.results.intervals import paired_gains
+from recdrop_tune.results.verdict import amount
+from recdrop_tune.spaces import plain_names
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The best trial against the best one with another value of `wrapper`, at whatever settings they have.
+
+    It tells what the search is worth, and not what dropout is: the two may differ in their learning rate too.
+
+    Attributes:
+        baseline: The `wrapper` compared with.
+        baseline_score: Its best score.
+        best_score: The best score of all.
+        gain: By how much the best is better, in units of the objective; never negative.
+    """
+
+    baseline: str
+    baseline_score: float
+    best_score: float
+    gain: float
+
+
+@dataclass(frozen=True)
+class TwinGain:
+    """A trial with dropout against its twin: the same hyperparameters and seeds, without dropout.
+
+    Attributes:
+        trial_id: The trial.
+        twin_id: The trial of its twin.
+        score: The trial's score.
+        twin_score: The twin's.
+        gain: By how much dropout is better, in units of the objective; negative where it is worse.
+        low: Lower end of the 95 % interval of the gain, where a trial is several trainings; else NaN.
+        high: Upper end.
+        trainings: How many trainings a trial is.
+    """
+
+    trial_id: str
+    twin_id: str
+    score: float
+    twin_score: float
+    gain: float
+    low: float
+    high: float
+    trainings: int
+
+    @property
+    def text(self) -> str:
+        """The gain as a number, or `no gain` where it is nothing or within what the seeds do."""
+        nothing = float(f"{self.gain:.4f}") == 0.0 or self.low <= 0.0 <= self.high
+        return "no gain" if nothing else f"gain {amount(self.gain)}"
+
+
+def gain_over(
+    trials: pd.DataFrame, wrapper_columns: list[str], objective: str, wrapper: str
+) -> Gain | None:
+    """Compares the best trial with the best one that has a given wrapper in all its layers.
+
+    Args:
+        trials: The trials, best first.
+        wrapper_columns: The columns that hold wrappers.
+        objective: The column of the objective.
+        wrapper: A value of those columns.
+    """
+    scores = trials[trials["state"] == "COMPLETE"]
+    wrappers = scores[wrapper_columns]
+    same = wrappers == wrapper
+    # A layer that a trial does not have has no other dropout either.
+    baseline = scores[same.any(axis=1) & (same | wrappers.isna()).all(axis=1)]
+    if baseline.empty:
+        return None
+    best, base = float(scores[objective].iloc[0]), float(baseline[objective].iloc[0])
+    return Gain(wrapper, base, best, abs(base - best))
+
+
+def twin_gain(oracle: Any, trial: Any) -> TwinGain | None:
+    """Compares a complete trial with its twin.
+
+    Args:
+        oracle: The oracle of the search.
+        trial: The trial, with dropout.
+
+    Returns:
+        The comparison; `None` if the twin was not completed.
+    """
+    complete = [(each.trial_id, False) for each in ranked(oracle)]
+    found = twin_among(oracle, trial, complete)
+    if found is None:
+        return None
+    twin, first = oracle.trials[found[0]], objectives(oracle.objective)[0]
+    sign = 1.0 if first.direction == "max" else -1.0
+    score, without = (first_value(each, oracle.objective) for each in (trial, twin))
+    several = [_trainings(each, first.name) for each in (trial, twin)]
+    low = high = math.nan
+    if len(several[0]) == len(several[1]) > 1:
+        frame = pd.DataFrame({"own": several[0], "twin": several[1]})
+        (paired,) = paired_gains(frame, [("own", "twin")], first.direction)
+        low, high = paired.low, paired.high
+    return TwinGain(
+        str(trial.trial_id),
+        str(twin.trial_id),
+        score,
+        without,
+        sign * (score - without),
+        low,
+        high,
+        len(several[0]),
+    )
+
+
+def best_twin_gain(oracle: Any) -> TwinGain | None:
+    """Compares the best trial that has dropout with its twin; `None` if one of them was not completed."""
+    best = next((t for t in ranked(oracle) if has_dropout(t.hyperparameters)), None)
+    return None if best is None else twin_gain(oracle, best)
+
+
+def gain_line(oracle: Any) -> str:
+    """Says what dropout was worth in a search without a confirmation.
+
+    Args:
+        oracle: The oracle of the search.
+    """
+    complete = ranked(oracle)
+    dropping = [trial for trial in complete if has_dropout(trial.hyperparameters)]
+    if not dropping:
+        return "What dropout is worth is not known: no trial with dropout was completed."
+    gain, name = best_twin_gain(oracle), objectives(oracle.objective)[0].name
+    ahead = "" if complete[0] is dropping[0] else "The best trial has no dropout. "
+    if gain is None:
+        why = "its twin, the same settings without dropout, was not completed"
+        if not offers_none(oracle.hyperparameters.space):
+            why = "the space does not offer `none`"
+        return f"{ahead}What dropout is worth is not known: {why}. `confirm=1` trains and compares both."
+    number = oracle.start_order.index(gain.trial_id)
+    twin = oracle.start_order.index(gain.twin_id)
+    what = f"{name} {gain.score:.4f} with it (trial {number}), {gain.twin_score:.4f} without (trial {twin})"
+    said = f"{ahead}Over the same settings without dropout: {gain.text}; {what}."
+    if math.isnan(gain.low):
+        return f"{said} One training each, which proves little: `confirm=3` compares them with fresh seeds."
+    interval = f"95 % interval {amount(gain.low)} to {amount(gain.high)}"
+    return (
+        f"{said} {interval}, {gain.trainings} trainings each; but the best of many looks better than it is: "
+        "`confirm=3` compares them with fresh seeds."
+    )
+
+
+def wrapper_frame(oracle: Any) -> pd.DataFrame:
+    """Returns one row for each wrapper of each layer, the best first; those never tried come last.
+
+    Columns: `layer` (empty where there is one set of wrappers), `wrapper`, `trials`, `complete`, `best`
+    (score of the best complete trial), `gain` (of the best complete trial whose twin was completed too,
+    over that twin), `state` (`"complete"`, `"only stopped early"`, `"failed"`, `"under way"` or
+    `"never tried"`).
+
+    Args:
+        oracle: The oracle of the search.
+    """
+    rows = [_row(oracle, *each) for each in _wrappers(oracle)]
+    columns = ["layer", "wrapper", "trials", "complete", "best", "gain", "state"]
+    frame = pd.DataFrame(rows, columns=columns).astype(
+        {"layer": "string", "wrapper": "string", "trials": "Int64", "complete": "Int64"}
+        | {"best": "Float64", "gain": "Float64", "state": "string"}
+    )
+    ascending = objectives(oracle.objective)[0].direction != "max"
+    ordered = frame.sort_values(
+        ["best", "trials"], ascending=[ascending, False], na_position="last", kind="stable"
+    )
+    return ordered.sort_values("layer", kind="stable").reset_index(drop=True)
+
+
+def shown_wrappers(wrappers: pd.DataFrame) -> pd.DataFrame:
+    """Leaves the layer out where there is one set of wrappers for all.
+
+    Args:
+        wrappers: As `wrapper_frame` returns them.
+    """
+    layered = (wrappers["layer"] != "").any()
+    return wrappers if layered else wrappers.drop(columns="layer")
+
+
+def never_tried(wrappers: pd.DataFrame) -> list[str]:
+    """Names the wrappers that no trial had.
+
+    Args:
+        wrappers: As `wrapper_frame` returns them.
+    """
+    rows = wrappers[wrappers["trials"] == 0]
+    return [
+        f"{layer}/{wrapper}" if layer else str(wrapper)
+        for layer, wrapper in zip(rows["layer"], rows["wrapper"], strict=True)
+    ]
+
+
+def coverage_text(oracle: Any) -> str | None:
+    """Names the wrappers that the search never tried; `None` where it tried all."""
+    missed = never_tried(wrapper_frame(oracle))
+    return f"Never tried: {', '.join(missed)}. More trials would." if missed else None
+
+
+def _wrappers(oracle: Any) -> Iterator[tuple[str, str]]:
+    """Yields the hyperparameters that are wrappers, and each of their values once."""
+    seen = set()
+    for hp in oracle.hyperparameters.space:
+        for value in hp.values if is_wrapper(hp.name) else ():
+            if (hp.name, value) not in seen:
+                seen.add((hp.name, value))
+                yield hp.name, str(value)
+
+
+def _row(oracle: Any, name: str, wrapper: str) -> dict[str, Any]:
+    trials = [
+        trial
+        for trial in oracle.trials.values()
+        if active_values(trial.hyperparameters).get(name) == wrapper
+    ]
+    complete = [trial for trial in ranked(oracle) if trial in trials]
+    gains = (twin_gain(oracle, trial) for trial in complete if wrapper != NONE)
+    gain = next((each.gain for each in gains if each is not None), None)
+    (shown,) = plain_names({name: None})
+    return {
+        "layer": shown.rpartition("/")[0],
+        "wrapper": wrapper,
+        "trials": len(trials),
+        "complete": len(complete),
+        "best": first_value(complete[0], oracle.objective) if complete else None,
+        "gain": gain,
+        "state": _state([trial.status for trial in trials]),
+    }
+
+
+def _state(statuses: list[str]) -> str:
+    if not statuses:
+        return "never tried"
+    if "COMPLETED" in statuses:
+        return "complete"
+    if "STOPPED" in statuses:
+        return "only stopped early"
+    return "under way" if "RUNNING" in statuses else "failed"
+
+
+def _trainings(trial: Any, name: str) -> list[float]:
+    """Lists what the trainings of a trial reported at its best epoch."""
+    for each in trial.metrics.get_history(name) if trial.metrics.exists(name) else ():
+        if each.step == trial.best_step:
+            return [float(value) for value in each.value]
+    return []
