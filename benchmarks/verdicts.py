@@ -7,8 +7,8 @@ Searches with `tune` and its confirmation, on problems whose truth is planted (`
 is worth in them, and how noisy trainings are. What is counted for each problem:
 
 - the verdicts: how often dropout is said to have helped, to have hurt, or that it is not known;
-- how often all stated intervals hold the true gains, over the twins and over the best configuration without
-  dropout that the search has found;
+- how often all intervals hold the true gains: those over the twins, which hold together, and those over the
+  best configuration without dropout that the search has found, which do too;
 - how often the interval of the verdict does;
 - where it is not known, how many seeds would settle it (the median).
 
@@ -50,6 +50,13 @@ TARGETS = {
 }
 """What should come out; the intervals of all should hold together in 93 to 97 %."""
 
+HOLDING = {
+    "twins": "all intervals over twins hold",
+    "found": "all intervals over the best found without dropout hold",
+    "told": "the verdict's interval holds",
+}
+"""What is counted of intervals: the gains over twins hold together, and those over the best found do."""
+
 
 def search(name, number, arguments):
     """Runs a search and its confirmation; returns what they found, and what is true."""
@@ -80,45 +87,37 @@ def search(name, number, arguments):
 def read(result, problem):
     """Reads the verdict and the stated intervals of a result, and holds them against the truth."""
     confirmation = result.confirmation
-    table, trials = confirmation.table, result.tuner.oracle.trials
-    space = _planted.SearchSpace.load(problem.space)
-    samples = [space.sample(trials[id].hyperparameters) for id in table["trial_id"]]
-    twins = [kind == "twin" for kind in table["kind"]]
-    # A twin has the id of the trial whose twin it is.
-    levels = [
-        problem.level(sample) - twin * problem.gain(sample)
-        for sample, twin in zip(samples, twins, strict=True)
-    ]
-    found = [at for at, twin in enumerate(twins) if not twin]
-    without = min(
-        (at for at in found if samples[at].wrapper == "none"),
-        key=lambda at: table["search"].iloc[at],
-        default=None,
-    )
-    over_twin, over_found = [], []
-    for at in found:
-        row, dropout = table.iloc[at], samples[at].wrapper != "none"
-        if dropout:
-            over_twin.append((row, "gain", problem.gain(samples[at])))
-        if without not in (None, at):
-            over_found.append((row, "found_gain", levels[without] - levels[at]))
-    row, _, true = over_twin[0]  # The best mean comes first: of it the verdict tells.
-    settled = re.search(r"(\d+) seeds", confirmation.verdict)
+    trials, space = result.tuner.oracle.trials, _planted.SearchSpace.load(problem.space)
+    table = confirmation.table[confirmation.table["kind"] == "found"].set_index("trial_id")
+    samples = {id: space.sample(trials[id].hyperparameters) for id in table.index}
+    dropping = [id for id in table.index if samples[id].wrapper != "none"]
+    plain = table.drop(index=dropping)
+    without = problem.level(samples[plain["search"].idxmin()]) if len(plain) else math.nan
+    twins = [(id, "gain", problem.gain(samples[id])) for id in dropping]
+    found = [(id, "found_gain", without - problem.level(samples[id])) for id in dropping]
+    told = twins[dropping.index(confirmation.dropping_id)]
+    settled = re.search(r"confirm_seeds=(\d+)", confirmation.verdict)
     return {
         "outcome": confirmation.outcome,
-        "true": true,
-        "gain": [float(row[name]) for name in ("gain", "gain_low", "gain_high")],
-        "held": all(holds(*each) for each in over_twin),
-        "all held": all(holds(*each) for each in [*over_twin, *over_found]),
-        "best held": holds(*over_twin[0]),
-        "configurations": len(table),
-        "seeds": int(settled[1]) if settled and confirmation.outcome == "not known" else None,
+        "true": told[2],
+        "twins": all(holds(table, *each) for each in twins),
+        "found": all(holds(table, *each) for each in found),
+        "told": holds(table, *told),
+        "seeds": int(settled[1]) if settled else None,
+        "scores": scores(confirmation.runs),
+        "gains": {id: true for id, _, true in twins},
     }
 
 
-def holds(row, name, true):
+def scores(runs):
+    """Returns the scores of a confirmation by configuration, seed by seed, to be counted otherwise."""
+    names = runs["trial_id"] + runs["kind"].map({"found": "", "twin": " twin"})
+    return {name: group["val_loss"].round(6).to_list() for name, group in runs.groupby(names)}
+
+
+def holds(table, id, name, true):
     """Says whether a stated interval holds the true gain; one that is not stated says nothing wrong."""
-    low, high = float(row[f"{name}_low"]), float(row[f"{name}_high"])
+    low, high = float(table.at[id, f"{name}_low"]), float(table.at[id, f"{name}_high"])
     return math.isnan(low) or low - 1e-9 <= true <= high + 1e-9
 
 
@@ -170,16 +169,14 @@ def count(name, rows):
                 or (row["outcome"] == "hurt" and row["true"] >= 0)
             )
         ),
-        "all twins' intervals hold": share(lambda row: row["held"]),
-        "all intervals hold": share(lambda row: row["all held"]),
-        "the verdict's interval holds": share(lambda row: row["best held"]),
+        **{what: share(lambda row, k=key: row[k]) for key, what in HOLDING.items()},
         "seeds to settle": None if middle in (None, math.inf) else middle,
         "seconds": round(statistics.mean(row["seconds"] for row in rows), 2),
     }
 
 
 HEADER = (
-    f"{'':18}{'helped':>8}{'hurt':>8}{'unknown':>9}{'wrong':>7}{'hold: twins':>13}{'all':>8}"
+    f"{'':18}{'helped':>8}{'hurt':>8}{'unknown':>9}{'wrong':>7}{'hold: twins':>13}{'found':>8}"
     f"{'verdict':>9}{'seeds':>7}{'s':>6}  target"
 )
 
@@ -187,7 +184,7 @@ HEADER = (
 def line(counted):
     """Formats what was counted of a problem."""
     shares = [counted[name] for name in OUTCOMES] + [counted["wrong sign"]]
-    shares += [counted[f"{which} {verb}"] for which, verb in HOLDING]
+    shares += [counted[what] for what in HOLDING.values()]
     cells = zip(shares, (8, 8, 9, 7, 13, 8, 9), strict=True)
     seeds = "-" if counted["seeds to settle"] is None else counted["seeds to settle"]
     return (
@@ -195,13 +192,6 @@ def line(counted):
         + "".join(f"{share:>{width}.1%}" for share, width in cells)
         + f"{seeds:>7}{counted['seconds']:6.1f}  {counted['target']}"
     )
-
-
-HOLDING = (
-    ("all twins' intervals", "hold"),
-    ("all intervals", "hold"),
-    ("the verdict's interval", "holds"),
-)
 
 
 def keep(arguments, counted):
