@@ -105,8 +105,20 @@ def read(result, problem):
         "told": holds(table, *told),
         "seeds": int(settled[1]) if settled else None,
         "scores": scores(confirmation.runs),
-        "gains": {id: true for id, _, true in twins},
+        "gains": {id: (twin_name(result, id), true) for id, _, true in twins},
     }
+
+
+def twin_name(result, id):
+    """Names the twin of a configuration as `scores` does."""
+    from recdrop_tune.oracle import twin_among
+
+    runs, oracle = result.confirmation.runs, result.tuner.oracle
+    there = sorted(
+        {(id, kind == "twin") for id, kind in zip(runs["trial_id"], runs["kind"], strict=True)}
+    )
+    trial_id, twin = twin_among(oracle, oracle.trials[id], there)
+    return f"{trial_id} twin" if twin else trial_id
 
 
 def scores(runs):
