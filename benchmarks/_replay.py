@@ -13,6 +13,7 @@ from recdrop_tune.facade.first_trials import enqueue_first_trials
 from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner._factory import warm_up
+from recdrop_tune.tuner._reports import is_nearly_over
 
 OURS = "recdrop-tune"
 SLOW = "BayesianOptimization"
@@ -175,7 +176,7 @@ def _run(oracle, trial, curve):
         return last - first, curve[first + best], False
     for epoch, value in enumerate(curve):
         answer = oracle.update_trial(trial.trial_id, {"val_loss": value}, step=epoch)
-        if answer.status == "STOPPED":
+        if answer.status == "STOPPED" and not is_nearly_over(epoch, len(curve)):
             return epoch + 1, min(curve[: epoch + 1]), True
     return len(curve), min(curve), False
 

@@ -4,9 +4,12 @@
     python benchmarks/which_dropout.py table    # prints what there is, counts it, and fills the page's tables
 
 For each task, wrapper and placement `tune` searches the rate (0.1 to 0.6) and the learning rate with the
-same budget of trials, and trains the best configuration again with fresh seeds, the same for all. The best
-epoch is chosen by the validation data; what is compared is the loss of the test data, by which nothing was
-chosen. `none` has the learning rate alone to search: its trials end when all are tried.
+same budget of trials, and trains the best configuration again with fresh seeds, the same for all, and its
+twin, the same without dropout. The best epoch is chosen by the validation data; what is compared is the loss
+of the test data, by which nothing was chosen. `none` has the learning rate alone to search: its trials end
+when all are tried. The gains are over the twin; their intervals hold for all of a task together. Of a
+configuration whose learning rate is that of `none`, which is so for all that is committed, `none` is the
+twin.
 
 Broken off, it goes on where it was: the searches are in --folder. Writes JSON to benchmarks/results/, and
 the tables of docs/which-dropout.md between its marks.
@@ -72,8 +75,13 @@ def search(name, wrapper, placement, arguments):
 def row_of(result, wrapper, placement, metric):
     """Gathers what a search found."""
     runs = result.confirmation.runs.sort_values("repeat")
+    found = runs[runs["kind"] == "found"]
+    chosen = result.confirmation.best_id
+    runs, twins = found[found["trial_id"] == chosen], runs[runs["kind"] == "twin"]
     best = result.best_hyperparameters
+    twin = [float(value) for value in twins["test_loss"]]
     return {
+        **({"twin_test_loss": twin} if twin else {}),
         "wrapper": wrapper,
         "placement": placement,
         "rate": best.get("rate"),
@@ -136,26 +144,47 @@ def mean_and_spread(values):
     return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def gain(row, none):
-    """Returns the mean of the paired gains over no dropout, and the half width of its 95 % interval."""
-    from scipy import stats
+def gains(about):
+    """Returns the gain of each cell over its twin, with 95 % intervals that hold for all cells together.
 
-    gains = [b - a for a, b in zip(row["test_loss"], none["test_loss"], strict=True)]
-    mean, spread = mean_and_spread(gains)
-    return mean, float(stats.t.ppf(0.975, len(gains) - 1)) * spread / math.sqrt(len(gains))
+    Args:
+        about: What the JSON holds of a task.
+    """
+    import pandas as pd
+
+    from recdrop_tune.results.intervals import paired_gains
+
+    none = without_dropout(about)
+    scores, pairs = {"none": none["test_loss"]}, {}
+    for number, row in enumerate(about["rows"]):
+        if row is none:
+            continue
+        twin = "none"
+        if row["learning_rate"] != none["learning_rate"]:
+            twin = f"{number} twin"
+            scores[twin] = row["twin_test_loss"]
+        scores[str(number)] = row["test_loss"]
+        pairs[row["wrapper"], row["placement"]] = (str(number), twin)
+    found = paired_gains(pd.DataFrame(scores), list(pairs.values()), "min")
+    return dict(zip(pairs, found, strict=True))
+
+
+def without_dropout(about):
+    """Returns the row of a task that has no dropout."""
+    return next(row for row in about["rows"] if row["wrapper"] == "none")
 
 
 def table(about):
     """Writes the table of a task in Markdown, the best mean first."""
-    metric = about["metric"]
-    none = next(row for row in about["rows"] if row["wrapper"] == "none")
+    metric, gained = about["metric"], gains(about)
     lines = [
-        f"| wrapper | placement | rate | test loss | test {metric} | gain over none, 95 % |",
+        f"| wrapper | placement | rate | test loss | test {metric} | gain over its twin, 95 % |",
         "|---|---|---|---|---|---|",
     ]
     for row in sorted(about["rows"], key=lambda row: mean_and_spread(row["test_loss"])[0]):
         loss, known = mean_and_spread(row["test_loss"]), mean_and_spread(row[f"test_{metric}"])
-        better = "" if row is none else "{:+.4f} ± {:.4f}".format(*gain(row, none))
+        better = gained.get((row["wrapper"], row["placement"]))
+        better = f"{better.gain:+.4f} ({better.low:+.4f} to {better.high:+.4f})" if better else ""
         rate = "" if row["rate"] is None else f"{row['rate']:.1f}"
         lines.append(
             f"| {row['wrapper']} | {row['placement'] or ''} | {rate} | {loss[0]:.4f} ± {loss[1]:.4f} "
@@ -166,19 +195,22 @@ def table(about):
 
 def counts(about):
     """Counts what the page says of a task: what is better than no dropout, and by how much of its loss."""
-    none = next(row for row in about["rows"] if row["wrapper"] == "none")
+    none = without_dropout(about)
     base = mean_and_spread(none["test_loss"])[0]
     rows = [row for row in about["rows"] if row is not none]
-    gains = {(row["wrapper"], row["placement"]): gain(row, none) for row in rows}
+    gained = gains(about)
+    same = [row["learning_rate"] == none["learning_rate"] for row in rows]
     lines = [
-        f"{share(mean > 0 for mean, _ in gains.values())} better in the mean, "
-        f"{share(mean > half for mean, half in gains.values())} beyond their interval, "
+        f"{share(each.gain > 0 for each in gained.values())} better in the mean, "
+        f"{share(each.outcome == 'helped' for each in gained.values())} helped, "
+        f"{share(each.outcome == 'hurt' for each in gained.values())} hurt, "
         f"{share(row['rate'] == RATE['min'] for row in rows)} at the lowest rate, "
+        f"{share(same)} with `none` for a twin, "
         f"{sum(row['seconds'] for row in about['rows']) / 60:.0f} minutes"
     ]
-    for wrapper in dict.fromkeys(wrapper for wrapper, _ in gains):
+    for wrapper in dict.fromkeys(wrapper for wrapper, _ in gained):
         means = {
-            placement: mean for (name, placement), (mean, _) in gains.items() if name == wrapper
+            placement: each.gain for (name, placement), each in gained.items() if name == wrapper
         }
         each = ", ".join(f"{placement} {mean / base:+.1%}" for placement, mean in means.items())
         lines.append(f"{wrapper}: {share(mean > 0 for mean in means.values())} better: {each}")

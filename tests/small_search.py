@@ -59,3 +59,47 @@ class Failing(kt.HyperModel):
         if hp["wrapper"] in self.wrappers:
             raise self.error(self.text)
         return history
+
+
+class Curves(kt.HyperModel):
+    """Reports given values of the objective, an epoch each, in place of what was trained.
+
+    Args:
+        *curves: The values of each training; `None` for an epoch that is not validated.
+        metric: The objective.
+    """
+
+    def __init__(self, *curves, metric="val_loss"):
+        super().__init__()
+        self.curves = list(curves)
+        self.metric = metric
+        self.epochs = []
+
+    def build(self, hp):
+        hp.Float("x", 0.0, 1.0)
+        return build(hp)
+
+    def fit(self, hp, model, *args, callbacks=(), **kwargs):
+        curve, metric = self.curves.pop(0), self.metric
+
+        class Told(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                if curve[epoch] is None:
+                    logs.pop(metric, None)
+                else:
+                    logs[metric] = curve[epoch]
+
+        kwargs["epochs"] = len(curve)
+        history = model.fit(*args, callbacks=[Told(), *callbacks], **kwargs)
+        self.epochs.append(len(history.epoch))
+        return history
+
+
+def pruning_curves():
+    """Five good trials, then a bad one, then a bad one that becomes good."""
+    good = [np.linspace(1.0, 0.1 + 0.01 * number, 8).tolist() for number in range(5)]
+    return [
+        *good,
+        [1.0 + 0.01 * epoch for epoch in range(8)],
+        [1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.05, 0.04],
+    ]

@@ -20,7 +20,7 @@ from recdrop_tune.cli import main
 from recdrop_tune.cli._server import pick_port
 from recdrop_tune.cli._store import search_in
 from recdrop_tune.tracking import track
-from recdrop_tune.tracking._views import measured, searched
+from recdrop_tune.tracking._views import searched
 from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
 
@@ -225,6 +225,3 @@ def test_what_is_searched(place, tracking):
     trials = client.search_runs([tracking.mlflow.experiment_id], "tags.`recdrop.kind` = 'trial'")
     names = searched(trial.data.params for trial in trials)
     assert names == ["wrapper", "placement", "rate"]
-    metrics = [trial.data.metrics for trial in trials]
-    assert measured(metrics, ["objective", "no such"]) == ["objective"]
-    assert measured([*metrics, {}], ["objective"]) == measured([], ["objective"]) == []

@@ -92,7 +92,7 @@ def test_what_is_shown(monkeypatch):
     assert lines[1].startswith("trial 4/20")
     assert lines[1].split()[-6:] == ["2", "complete", "1", "pruned", "22m30s", "left"]
     assert lines[2] == "best val_loss 0.3750  recurrent, input+recurrent, rate 0.3  trial 2"
-    assert lines[3] == "gain 0.1250 over no dropout, 0.5000"
+    assert lines[3] == "gain 0.1250 over the same without dropout"
     assert lines[4] == "now  trial 4  wrapper=none  epoch 12/30  loss 0.2500  val_loss 0.7500"
 
 
@@ -104,7 +104,34 @@ def test_no_gain_yet():
         trial(1, 9.0, **DROPPED),
         ended(1, 10.0, score=0.4),
     )
-    assert "none yet: no dropout is best, 0.5000" in text
+    assert "none 0.5000 without dropout, the best so far" in " ".join(text.split())
+
+
+def test_a_gain_is_over_the_same_settings_only():
+    events = (
+        started(),
+        trial(0, 0.0, wrapper="none", learning_rate=0.001),
+        ended(0, 9.0, score=0.5),
+        trial(1, 9.0, **DROPPED, learning_rate=0.01),
+        ended(1, 10.0, score=0.4),
+    )
+    text = " ".join(drawn(*events).split())
+    assert "none 0.5000 without dropout" in text
+    assert "gain" not in text
+    twin = (trial(2, 10.0, wrapper="none", learning_rate=0.01), ended(2, 11.0, score=0.40001))
+    assert "gain none over the same without dropout" in " ".join(drawn(*events, *twin).split())
+
+
+def test_what_a_pruned_trial_reached_is_not_the_best():
+    text = drawn(
+        started(),
+        trial(0, 0.0, wrapper="none"),
+        ended(0, 9.0, score=0.5),
+        trial(1, 9.0, wrapper="none"),
+        ended(1, 10.0, status="PRUNED", score=0.25),
+    )
+    assert "best val_loss 0.5000" in text
+    assert "0.2500" not in text
 
 
 def test_several_workers():

@@ -4,6 +4,7 @@ import io
 import json
 from urllib.parse import quote
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 import recdrop_tune as rdt
 from recdrop_tune.cli._pages import page_of
-from recdrop_tune.tracking._views import measured, searched
+from recdrop_tune.tracking._views import searched
 from tests.browser import running_browser
 from tests.mlflow_server import mlflow_server
 
@@ -32,13 +33,24 @@ NAME = "attributes.`Run Name`"
 CARD = "[data-testid='experiment-view-compare-runs-card']:has(h4[title='{}'])"
 
 
-class Breaking(rdt.SequenceClassifier):
-    """A hypermodel whose trials with Keras's own dropout fail; one of them is a baseline."""
+class Overfit(keras.callbacks.Callback):
+    """Makes the last epoch worse."""
 
-    def fit(self, hp, model, *args, **kwargs):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_loss"] += float(epoch == EPOCHS - 1)
+
+
+class Breaking(rdt.SequenceClassifier):
+    """A hypermodel whose trials with Keras's own dropout fail; one of them is a baseline.
+
+    Those without dropout, the other baseline, overfit: their last epoch is not their best.
+    """
+
+    def fit(self, hp, model, *args, callbacks=(), **kwargs):
         if hp["wrapper"] == "native":
             raise ValueError("the loss went to the moon")
-        return super().fit(hp, model, *args, **kwargs)
+        overfit = [Overfit()] if hp["wrapper"] == "none" else []
+        return super().fit(hp, model, *args, callbacks=[*overfit, *callbacks], **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +152,11 @@ def has_coloured_lines(browser, css):
     return int((np.asarray(middle)[..., 1] > 60).sum()) > 100  # Axes and words are grey.
 
 
+def steps(best_epoch):
+    """How many points a curve has: the best epoch once more, if it is not the last one."""
+    return EPOCHS + (best_epoch < EPOCHS - 1)
+
+
 def wait_for_points(browser, title, count):
     """Waits until the chart of this title has as many points."""
     browser.find(CARD.format(title))
@@ -175,7 +192,7 @@ def test_view_has_columns_for_what_was_tried_and_what_came_of_it(browser, view, 
         assert float(row["metrics.`objective`"]) == pytest.approx(trial["val_loss"])
         assert row["params.`wrapper`"] == trial["wrapper"]
         if trial["wrapper"] == "none":
-            assert row["params.`rate`"] == row["params.`placement`"] == "n/a"
+            assert (row["params.`rate`"], row["params.`placement`"]) == ("0", "n/a")
         else:
             assert row["params.`placement`"] == trial["placement"]
             assert float(row["params.`rate`"]) == pytest.approx(trial["rate"])
@@ -189,14 +206,11 @@ def test_view_draws_all_trials(browser, view, runs, completed):
     browser.wait(lambda: has_coloured_lines(browser, f"{parallel} .parcoords"), "coloured lines")
     axes = set(browser.all_texts(f"{parallel} text.label"))
     assert axes == {"wrapper", "placement", "rate", "learning_rate", "objective"}
-    # A parameter that is a number here and `n/a` there costs a trial its line, a metric does not.
-    drawn = (
-        completed
-        if measured((run.data.metrics for run in runs), ["rate"])
-        else completed[completed["wrapper"] != "none"]
-    )
-    assert set(drawn["wrapper"]) <= set(browser.all_texts(f"{parallel} .tick text"))
-    wait_for_points(browser, "val_loss", len(completed) * EPOCHS)
+    # Each hyperparameter has one axis, and the baseline, whose rate is 0, a line too.
+    assert len(browser.all_texts(f"{parallel} text.label")) == len(axes)
+    assert "none" in set(completed["wrapper"])
+    assert set(completed["wrapper"]) <= set(browser.all_texts(f"{parallel} .tick text"))
+    wait_for_points(browser, "val_loss", sum(map(steps, completed["best_epoch"])))
     wait_for_points(browser, "train_seconds vs. objective", len(completed))
 
 
@@ -211,13 +225,27 @@ def test_compare_page_draws_parallel_coordinates(browser, server, result, runs, 
     browser.wait(lambda: has_coloured_lines(browser, ".js-plotly-plot"), "coloured lines")
 
 
-def test_page_of_a_trial_shows_its_curves(browser, server, result, runs):
+def test_compare_page_shows_the_metrics_of_the_best_epoch(browser, server, result, runs, completed):
+    best = [run for run in runs if "objective" in run.data.metrics]
+    ids = json.dumps([run.info.run_id for run in best])
+    where = quote(json.dumps([result.tracking.mlflow.experiment_id]))
+    browser.open(f"{server.uri}/#/compare-runs?runs={quote(ids)}&experiments={where}")
+    browser.wait_for_text(f"Comparing {len(completed)} Runs from 1 Experiment")
+    first = completed.head(5)  # The table draws the columns that fit into the window.
+    assert (first["best_epoch"] < EPOCHS - 1).any()
+    row = " ".join(f"{round(value, 3):g}" for value in first["val_loss"])
+    # The same numbers twice: as the objective, and as the last value of `val_loss`.
+    browser.wait(lambda: " ".join(browser.text().split()).count(row) == 2, f"two rows of {row}")
+
+
+def test_page_of_a_trial_shows_its_curves(browser, server, result, runs, completed):
     best = runs[0]
+    number = steps(completed["best_epoch"].iloc[0])
     browser.open(page(server, result, f"/{best.info.run_id}/model-metrics"))
     browser.wait_for_text(best.info.run_name)
-    wait_for_points(browser, "loss", EPOCHS)
+    wait_for_points(browser, "loss", number)
     browser.find("input[placeholder='Search metric charts']").send_keys("val_loss")
-    wait_for_points(browser, "val_loss", EPOCHS)
+    wait_for_points(browser, "val_loss", number)
 
 
 def test_page_of_a_failed_trial_says_why(browser, server, result, runs):

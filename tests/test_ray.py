@@ -79,6 +79,8 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     losses = [model.evaluate(x, y, verbose=0)[0] for model in models]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert (together.directory / "result" / "report.html").exists()
+    assert rdt.TuneResult.load(together.directory).context == together.context == alone.context
+    assert alone.context.constant
     printed = capfd.readouterr().out
     assert [line.split()[0] for line in printed.splitlines()][:6] == ["Folder:"] + ["trial"] * 5
     # The same folder goes on, by one process or by several.

@@ -78,12 +78,23 @@ def test_inactive_hyperparameters_are_missing(result):
 
 
 def test_baselines_come_first(result):
-    first = result.trials.sort_values("number").head(2)
-    assert list(first["wrapper"]) == ["none", "native"]
-    assert list(first["placement"].fillna("-")) == ["-", "recurrent"]
-    # The middle of both ranges, the same in both.
-    assert list(first["rate"].fillna(0.0)) == [0.0, 0.3]
-    assert list(first["learning_rate"]) == pytest.approx([0.01, 0.01])
+    first = result.trials.sort_values("number").head(3)
+    assert list(first["wrapper"]) == ["none", "native", "recurrent"]
+    assert list(first["placement"].fillna("-")) == ["-", "recurrent", "recurrent"]
+    assert (first["rate"].fillna(0.0) <= 0.3).all()  # The lower half of its range.
+    assert first["learning_rate"].iloc[0] == pytest.approx(0.01)  # The middle.
+
+
+def test_the_last_trial_is_the_twin_of_the_best_with_dropout(result):
+    ordered = result.trials.sort_values("number")
+    last, earlier = ordered.iloc[-1], ordered.iloc[:-1]
+    dropping = earlier[earlier["wrapper"] != "none"]
+    best = dropping.loc[dropping["val_loss"].idxmin()]
+    assert last["wrapper"] == "none"
+    assert last["learning_rate"] == best["learning_rate"]
+    gain = result.twin_gain
+    assert (gain.trial_id, gain.twin_id) == (best["trial_id"], last["trial_id"])
+    assert gain.gain == pytest.approx(last["val_loss"] - best["val_loss"])
 
 
 def test_the_frame_is_what_mlflow_holds(result, uri):
@@ -94,9 +105,12 @@ def test_the_frame_is_what_mlflow_holds(result, uri):
         assert run.data.metrics["best_epoch"] == row.best_epoch
         assert run.data.params["wrapper"] == row.wrapper
         assert run.data.params["placement"] == ("n/a" if pd.isna(row.placement) else row.placement)
-        assert run.data.params["rate"] == ("n/a" if pd.isna(row.rate) else str(row.rate))
+        assert run.data.params["rate"] == ("0" if pd.isna(row.rate) else str(row.rate))
+        # A page shows the last value: that of the best epoch, whichever it was.
+        assert run.data.metrics["val_loss"] == pytest.approx(row.val_loss)
+        assert run.data.metrics["val_accuracy"] == pytest.approx(row.val_accuracy)
         curve = client.get_metric_history(row.mlflow_run_id, "val_loss")
-        assert [point.step for point in curve] == [0, 1]
+        assert [point.step for point in curve] == [0, 1, 2][: 2 + (row.best_epoch == 0)]
         assert curve[row.best_epoch].value == pytest.approx(row.val_loss)
         accuracy = client.get_metric_history(row.mlflow_run_id, "val_accuracy")
         assert accuracy[row.best_epoch].value == pytest.approx(row.val_accuracy)
@@ -141,10 +155,10 @@ def test_summary(result):
     text = result.summary(top=3)
     assert text.startswith(f"5 trials, 5 complete. Best val_loss: {result.best_trial.score:.4f}\n")
     assert f"wrapper={result.best_hyperparameters['wrapper']}" in text
-    assert "Gain over no dropout" in text
+    assert f"Over the same settings without dropout: {result.twin_gain.text}" in text
     assert str(result.directory) in text
     assert result.ui_command in text
-    table = text.split("\n\n")[1].splitlines()
+    [table] = [part.splitlines() for part in text.split("\n\n") if part.startswith("number")]
     assert len(table) == 4
     assert "units" not in table[0]
 
@@ -188,7 +202,9 @@ def test_gain_where_each_layer_has_a_dropout_of_its_own(named):
     gain = named.gain_over("none")
     assert gain.baseline_score == frame[wrappers.all(axis=1)]["val_loss"].min()
     assert named.gain_over("recurrent") is None or (~wrappers).all(axis=1).any()
-    assert "unknown" not in named.summary()
+    assert named.twin_gain is not None
+    assert "not known" not in named.summary()
+    assert set(named.wrappers["layer"]) == {"enc", "dec"}
 
 
 def test_hyperparameters_named_like_columns(named):
@@ -221,7 +237,7 @@ def test_failed_trials_are_rows_too(tmp_path, uri):
     assert list(frame["state"]) == ["COMPLETE", "FAILED", "FAILED"]
     assert frame["val_loss"].isna().tolist() == [False, True, True]
     assert result.gain_over("none").gain == 0.0
-    assert "the best trial has no dropout" in result.summary()
+    assert "no trial with dropout was completed" in result.summary()
     assert np.isfinite(frame["seconds"].astype(float)).all()
     with pytest.raises(RecdropError, match="its trials failed; 1 were completed before"):
         tune(

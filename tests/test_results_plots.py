@@ -11,7 +11,7 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.results._plots import _axes as axes
 from recdrop_tune.results._plots import _style as style
 from recdrop_tune.results._plots import figures, view_of
-from recdrop_tune.results._plots._view import with_stopped
+from recdrop_tune.results._plots._view import with_unfinished
 
 
 @pytest.fixture(scope="module")
@@ -106,19 +106,22 @@ def test_trials_that_are_not_complete_are_hollow_and_never_the_best(view):
     assert len(dimension["values"]) == len(view.complete) - 1
 
 
-def test_trials_stopped_early_are_shown_at_their_last_value(planted):
+@pytest.mark.parametrize("direction", ["min", "max"])
+def test_trials_under_way_are_shown_at_their_best_value(planted, direction):
     ids = planted.trials["trial_id"].head(3)
-    states = planted.trials["state"].mask(planted.trials.index == 0, "PRUNED")
+    states = planted.trials["state"].mask(planted.trials.index == 0, "RUNNING")
     states = states.mask(planted.trials.index == 1, "FAILED")
     scores = planted.trials["val_loss"].mask(planted.trials.index < 3)
     trials = planted.trials.assign(state=states, val_loss=scores)
-    found = with_stopped(trials, planted.history, "val_loss")
-    last = planted.history[planted.history["trial_id"] == ids[0]].groupby("execution").last()
-    assert found["val_loss"][0] == pytest.approx(last["val_loss"].mean())
+    goal = kt.Objective("val_loss", direction)
+    found = with_unfinished(trials, planted.history, goal)
+    of_first = planted.history[planted.history["trial_id"] == ids[0]]
+    mean = of_first.groupby("epoch")["val_loss"].mean()
+    assert found["val_loss"][0] == pytest.approx(getattr(mean, direction)())
     # A complete trial without a score has none; neither has one that failed.
     assert found["val_loss"][1:3].isna().all()
     assert found["val_loss"][3:].equals(planted.trials["val_loss"][3:])
-    assert with_stopped(trials, planted.history.drop(columns="val_loss"), "val_loss") is trials
+    assert with_unfinished(trials, planted.history.drop(columns="val_loss"), goal) is trials
 
 
 def test_score_by_dropout_has_every_trial_that_drops_in_the_panel_of_its_placement(planted, plots):

@@ -38,7 +38,7 @@ from recdrop_tune.tracking import (
     track,
 )
 from recdrop_tune.tracking._background import Background
-from recdrop_tune.tracking._contents import run_name
+from recdrop_tune.tracking._contents import run_name, trial_params, view_of
 from recdrop_tune.tracking._events_json import from_json, to_json
 from recdrop_tune.tracking._links import command, leaderboard_url, ui_command
 from recdrop_tune.tracking._names import clean
@@ -109,10 +109,10 @@ def test_parameters_of_the_trials(tracked, uri):
     for run in runs(uri, "tracked")[1]:
         values = tuner.oracle.get_trial(run.data.tags["recdrop.trial_id"]).hyperparameters.values
         assert set(run.data.params) == {"wrapper", "placement", "rate"}
-        assert run.data.metrics["rate"] == pytest.approx(values.get("rate", 0.0))
+        assert "rate" not in run.data.metrics
         for name, text in run.data.params.items():
-            if name == "rate" and name in values:
-                assert float(text) == pytest.approx(values[name])
+            if name == "rate":
+                assert float(text) == pytest.approx(values.get(name, 0.0))
             else:
                 assert text == str(values.get(name, "n/a"))
 
@@ -161,7 +161,8 @@ def test_artifacts_of_the_search(tracked, uri, tmp_path):
 def test_run_names_say_what_is_tried(tracked, uri):
     for number, run in enumerate(runs(uri, "tracked")[1]):
         values = run.data.params
-        words = [values[key] for key in ("wrapper", "placement", "rate") if values[key] != "n/a"]
+        words = [values[key] for key in ("wrapper", "placement", "rate")]
+        words = [word for word in words if word not in ("n/a", "0")]
         assert run.info.run_name == " ".join([f"{number:04d}", *words])
 
 
@@ -250,9 +251,10 @@ def test_executions_do_not_mix(tmp_path, uri):
     search(tuner)
     client = MlflowClient(uri)
     for run in runs(uri, "executions")[1]:
-        for name in ("val_loss", "execution2/val_loss"):
+        # The further step of the first is what both are worth together, at their best epoch.
+        for name, expected in (("val_loss", [0, 1, 2]), ("execution2/val_loss", [0, 1])):
             steps = [p.step for p in client.get_metric_history(run.info.run_id, name)]
-            assert steps == [0, 1]
+            assert steps == expected
 
 
 def test_the_users_callbacks_stay_as_they_are(tmp_path, uri):
@@ -782,6 +784,30 @@ def test_progress_leaves_out_what_is_the_same_in_every_trial():
     line = console.file.getvalue()
     assert "wrapper=none units=64" in line
     assert "cell" not in line
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"wrapper": "none", "placement": None, "rate": None}, {"rate": 0}),
+        ({"enc/wrapper": "none", "enc/rate": None, "dec/rate": 0.2}, {"enc/rate": 0}),
+        # What drops at one site only drops nothing at the others; the rate of all sites is no question here.
+        ({"rate": None, "rate.input": 0.2, "rate.recurrent": None}, {"rate.recurrent": 0}),
+        ({"learning_rate": None, "schedule": None}, {}),
+    ],
+)
+def test_no_dropout_is_dropout_at_rate_0(values, expected):
+    assert trial_params(values) == {**values, **expected}
+
+
+def test_a_view_draws_each_hyperparameter_once():
+    trials = [{"wrapper": "none", "rate": None}, {"wrapper": "zoneout", "rate": 0.2}]
+    _, text = view_of(EVENTS[0], trials)
+    (parallel,) = [
+        each for each in json.loads(text)["compareRunCharts"] if each["type"] == "PARALLEL"
+    ]
+    assert parallel["selectedParams"] == ["wrapper", "rate"]
+    assert parallel["selectedMetrics"] == ["objective"]
 
 
 def test_layers_with_names_are_told_apart():

@@ -1,9 +1,12 @@
 """`sync`: MLflow from the project folder alone."""
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,25 @@ def test_an_empty_store_becomes_what_the_other_was(tmp_path, stores):
     assert (done.written, done.there, done.experiment) == (5, 0, "speech")
     assert image(stores[1]) == image(stores[0])
     assert len(image(stores[1])) == 6
+
+
+def test_a_run_from_before_a_rate_of_0_is_brought_to_its_end(tmp_path, stores, caplog):
+    """Its parameter `n/a` stays, for MLflow lets none change, and costs it nothing else."""
+    begun = [started(), *trial(0, status=None)]
+    begun[1] = replace(begun[1], hyperparameters={"wrapper": "none", "rate": None})
+    written(tmp_path, stores[0], *begun)
+    client = MlflowClient(stores[0])
+    experiment = client.get_experiment_by_name("speech").experiment_id
+    (run,) = client.search_runs([experiment], "tags.`recdrop.kind` = 'trial'")
+    with contextlib.closing(sqlite3.connect(stores[0].removeprefix("sqlite:///"))) as database:
+        database.execute("UPDATE params SET value = 'n/a' WHERE key = 'rate'")
+        database.commit()
+    journaled(tmp_path, trial(0)[-1], ended())
+    assert rdt.sync(tmp_path, stores[0]).written == 1
+    run = client.get_run(run.info.run_id)
+    assert (run.info.status, run.data.params["rate"]) == ("FINISHED", "n/a")
+    assert run.data.metrics["objective"] == trial(0)[-1].score
+    assert "refused" not in caplog.text
 
 
 def test_what_is_there_is_not_written_again(tmp_path, stores):

@@ -1,5 +1,6 @@
 """Tests for `recdrop_tune.Tuner`: what it reports, when it stops, what it keeps, how it fails."""
 
+import copy
 import json
 import math
 
@@ -12,8 +13,8 @@ from sklearn.model_selection import TimeSeriesSplit
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
 from recdrop_tune.tuner import _checkpoints
-from recdrop_tune.tuner._reports import MILLISECONDS
-from tests.small_search import build, data
+from recdrop_tune.tuner._reports import MILLISECONDS, is_nearly_over
+from tests.small_search import Curves, build, data, pruning_curves
 
 # What Optuna proposed and Keras Tuner printed is not of interest here.
 QUIET = {"verbose": 0}
@@ -33,34 +34,6 @@ def search(tmp_path, hypermodel=build, own=None, tuner=None, **fit):
         given["validation_data"] = (x, y)
     tuner.search(x, y, **given | fit)
     return tuner
-
-
-class Curves(kt.HyperModel):
-    """Reports given values of the objective, an epoch each, in place of what was trained."""
-
-    def __init__(self, *curves, stop_at=None):
-        super().__init__()
-        self.curves = list(curves)
-        self.epochs = []
-
-    def build(self, hp):
-        hp.Float("x", 0.0, 1.0)
-        return build(hp)
-
-    def fit(self, hp, model, *args, callbacks=(), **kwargs):
-        curve = self.curves.pop(0)
-
-        class Told(keras.callbacks.Callback):
-            def on_epoch_end(self, epoch, logs=None):
-                if curve[epoch] is None:
-                    logs.pop("val_loss")
-                else:
-                    logs["val_loss"] = curve[epoch]
-
-        kwargs["epochs"] = len(curve)
-        history = model.fit(*args, callbacks=[Told(), *callbacks], **kwargs)
-        self.epochs.append(len(history.epoch))
-        return history
 
 
 def trial_of(tuner, number=0):
@@ -168,16 +141,6 @@ def test_broken_trials_end_the_search_and_the_next_one_can_go_on(tmp_path):
     assert len(tuner.oracle.trials) == 5
 
 
-def pruning_curves():
-    """Five good trials, then a bad one, then a bad one that becomes good."""
-    good = [np.linspace(1.0, 0.1 + 0.01 * number, 8).tolist() for number in range(5)]
-    return [
-        *good,
-        [1.0 + 0.01 * epoch for epoch in range(8)],
-        [1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.05, 0.04],
-    ]
-
-
 def test_a_trial_that_promises_nothing_is_stopped(tmp_path):
     curves = Curves(*pruning_curves())
     pruner = rdt.oracle.make_pruner("patient_median", warm_up=4)
@@ -200,6 +163,46 @@ def test_by_default_the_worse_half_is_stopped(tmp_path):
     assert curves.epochs == [8, 8, 5, 5, 5, 5, 5]
     states = [each.state.name for each in tuner.oracle.study.trials]
     assert states == ["COMPLETE"] * 2 + ["PRUNED"] * 5
+
+
+@pytest.mark.parametrize(
+    ("epoch", "epochs", "nearly"),
+    [
+        (4, 8, False),
+        (5, 8, True),  # Two are left.
+        (35, 40, False),  # Four are left: a tenth.
+        (36, 40, True),
+        (89, 100, False),
+        (90, 100, True),
+        (0, 1, True),
+        (3, None, False),
+    ],
+)
+def test_near_its_end_a_trial_is_not_stopped(epoch, epochs, nearly):
+    assert is_nearly_over(epoch, epochs) == nearly
+
+
+class Impatient(kt.oracles.RandomSearchOracle):
+    """Any oracle that has a trial stopped after its first epoch, or another one."""
+
+    def __init__(self, epoch):
+        super().__init__(kt.Objective("val_loss", "min"), 1, seed=1)
+        self.epoch = epoch
+
+    def update_trial(self, trial_id, metrics, step=0):
+        trial = copy.copy(super().update_trial(trial_id, metrics, step))
+        trial.status = "STOPPED" if step == self.epoch else trial.status
+        return trial
+
+
+@pytest.mark.parametrize(
+    ("epoch", "trained", "status"), [(2, 3, "STOPPED"), (3, 6, "COMPLETED"), (5, 6, "COMPLETED")]
+)
+def test_that_holds_for_every_oracle(tmp_path, epoch, trained, status):
+    curves = Curves([0.5, 0.4, 0.45, 0.3, 0.2, 0.1])
+    tuner = search(tmp_path, curves, Impatient(epoch))
+    assert curves.epochs == [trained]
+    assert trial_of(tuner).status == status
 
 
 @pytest.mark.heavy
@@ -288,26 +291,29 @@ def test_only_the_best_weights_are_kept(tmp_path):
         tuner.load_model(trial_of(tuner, 0))
 
 
-def test_the_weights_are_those_of_the_best_epoch(tmp_path):
-    class Remembers(Curves):
-        def build(self, hp):
-            return super().build(hp)
+class Remembers(Curves):
+    """Remembers the weights after each epoch of all trainings."""
 
-        def fit(self, hp, model, *args, callbacks=(), **kwargs):
-            seen = self.seen = []
+    seen = ()
 
-            class See(keras.callbacks.Callback):
-                def on_epoch_end(self, epoch, logs=None):
-                    seen.append(self.model.get_weights())
+    def fit(self, hp, model, *args, callbacks=(), **kwargs):
+        class See(keras.callbacks.Callback):
+            def on_epoch_end(see, epoch, logs=None):
+                self.seen = (*self.seen, see.model.get_weights())
 
-            return super().fit(hp, model, *args, callbacks=[See(), *callbacks], **kwargs)
+        return super().fit(hp, model, *args, callbacks=[See(), *callbacks], **kwargs)
 
-    hypermodel = Remembers([0.5, 0.1, 0.3])
-    tuner = search(tmp_path, hypermodel, oracle(1))
-    best = tuner.get_best_models(1)[0].get_weights()
-    for weights, expected, last in zip(best, hypermodel.seen[1], hypermodel.seen[2], strict=True):
+
+@pytest.mark.parametrize("how", [{"executions_per_trial": 2}, {"cv": 2}, {}], ids=str)
+def test_the_weights_are_those_of_the_best_epoch_of_all_trainings(tmp_path, how):
+    curves = [[0.5, 0.4], [0.5, 0.1, 0.3]] if how else [[0.5, 0.1, 0.3]]
+    hypermodel = Remembers(*curves)
+    tuner = search(tmp_path, hypermodel, oracle(1), how)
+    loaded = tuner.get_best_models(1)[0].get_weights()
+    best, last = hypermodel.seen[-2:]
+    for weights, expected, other in zip(loaded, best, last, strict=True):
         np.testing.assert_array_equal(weights, expected)
-        assert not np.array_equal(weights, last)
+        assert not np.array_equal(weights, other)
 
 
 def test_callbacks_are_copied_or_made_for_each_training(tmp_path):

@@ -50,8 +50,11 @@ def trial(number, epochs=3, status="COMPLETE", when=None):
             )
         )
     if status is not None:
-        done = {"score": 2.0 / epochs + 0.01 * number, "best_step": epochs - 1}
-        done = done if status == "COMPLETE" else {"message": "ValueError: to the moon"}
+        # The best of one that was pruned was an epoch before its last.
+        best = epochs - 1 if status == "COMPLETE" else max(epochs - 2, 0)
+        metrics = {"loss": 1.0 / (best + 1), "val_loss": 2.0 / (best + 1) + 0.01 * number}
+        done = {"score": metrics["val_loss"], "best_step": best, "metrics": metrics}
+        done = done if status in ("COMPLETE", "PRUNED") else {"message": "ValueError: to the moon"}
         found.append(TrialEnded(trial_id=id, status=status, time=time + 5, **done))
     return found
 

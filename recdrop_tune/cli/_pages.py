@@ -69,15 +69,14 @@ def _has_view(client: Any, search: Any, ascending: bool) -> bool:
     """Makes the view of a search if there is none; says whether there is one now."""
     from mlflow.exceptions import MlflowException
 
-    from recdrop_tune.tracking._views import measured, searched, view_tag
+    from recdrop_tune.tracking._views import searched, view_tag
 
     objective = search.data.params.get("objective", "val_loss").partition(",")[0]
     id, experiment = search.data.tags["recdrop.search_id"], search.info.experiment_id
     condition = f"tags.`recdrop.search_id` = '{id}' AND tags.`recdrop.kind` = 'trial'"
     trials = client.search_runs([experiment], condition, max_results=100)
     names = searched(trial.data.params for trial in trials)
-    numbers = measured((trial.data.metrics for trial in trials), names)
-    key, value = view_tag(id, objective, ascending, names, numbers)
+    key, value = view_tag(id, objective, ascending, names)
     if client.get_experiment(experiment).tags.get(key) == value:
         return True
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from recdrop_tune import tracking
 from recdrop_tune.results import TuneResult, save_result
-from recdrop_tune.tracking import Listener, ResultSaved, Tracking
+from recdrop_tune.tracking import Context, Listener, ResultSaved, Tracking
 
 
 def track(
@@ -19,6 +19,7 @@ def track(
     space: str | None = None,
     info: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
+    context: Context | None = None,
     register_model: str | None = None,
     system_metrics: bool = False,
 ) -> Tracking:
@@ -45,6 +46,7 @@ def track(
         info: Further parameters of the search's run, such as the number of epochs.
         data: The data sets by what they are for, `"training"`, `"validation"` or `"test"`: arrays
             `(x, y)` or a dataset. MLflow gets their shapes and a digest, not the data.
+        context: What the search is about, for its summary; `tune` fills it in.
         register_model: A name for the best model in MLflow's registry; by default it is not registered.
         system_metrics: Whether the use of processors, memory and GPUs is recorded for each trial; needs
             the extra `system-metrics`.
@@ -70,6 +72,7 @@ def track(
         space=space,
         info=info,
         data=data,
+        context=context,
         register_model=register_model,
         system_metrics=system_metrics,
     )

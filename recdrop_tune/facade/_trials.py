@@ -9,6 +9,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.facade.compiled import Compiled, compiled_with
 from recdrop_tune.hypermodels import AbstractHyperModel, scheduled
 
 
@@ -28,6 +29,7 @@ class TrialHyperModel(kt.HyperModel):
 
     Attributes:
         building: The hyperparameters of the model that is being built, or could not be built.
+        compiled: What the first model was compiled with; `None` if that is not known.
     """
 
     def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
@@ -36,12 +38,17 @@ class TrialHyperModel(kt.HyperModel):
         self._own_fit = type(hypermodel).fit not in (kt.HyperModel.fit, AbstractHyperModel.fit)
         self._objectives = objectives
         self.building: Any = None
+        self.compiled: Compiled | None = None
+        self._first = True
 
     def build(self, hp: Any) -> Any:
         """Builds the model."""
         self.building = hp
         model = self._hypermodel.build(hp)
         self.building = None
+        if self._first and not self._own_fit:  # A `fit` of the user's own may score in its own way.
+            self.compiled = compiled_with(model)
+        self._first = False
         return model
 
     def declare_hyperparameters(self, hp: Any) -> None:

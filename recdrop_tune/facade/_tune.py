@@ -38,6 +38,7 @@ from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade._workers import Search, search_with_workers
 from recdrop_tune.facade.confirm import ConfirmationPlan
+from recdrop_tune.facade.context import context_of
 from recdrop_tune.facade.first_trials import coverage_line, enqueue_first_trials
 from recdrop_tune.oracle import check_seconds
 from recdrop_tune.results import TuneResult
@@ -121,9 +122,11 @@ def tune(
             ones down.
         storage: Optuna storage or storage URL; by default a file in the project folder.
         timeout: Seconds after which no more trials are begun; for the tuner `"optuna"` only.
-        executions_per_trial: Trainings of each trial, whose mean counts.
+        executions_per_trial: Trainings of each trial, whose mean counts. The result has their spread; the
+            best model has the weights of the training with the best epoch.
         cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`, in place
-            of `validation`: each trial is trained once for each fold.
+            of `validation`: each trial is trained once for each fold. The result has the spread over the
+            folds; the best model has the weights of its best fold, and is not trained on all data.
         confirm: How many of the best configurations to train again after the search, together with the
             twin of each, the best one without dropout and the best one with Keras's own, all with the
             same fresh seeds. Without it the best of many noisy trials looks better than it is.
@@ -241,6 +244,8 @@ def tune(
             print(missing, flush=True)
         tracked: dict[str, Any] = {"experiment": experiment, "tracking_uri": uri}
         tracked |= {"space": described, "register_model": register_model}
+        names = [goal.name for goal in goals]
+        tracked["context"] = context_of(data["train"], checking, model, trials.compiled, names)
         tracked["info"] = {**info, **proposals(options, tuner), "workers": at_once}
         tracked["info"] |= {"timeout": timeout} if timeout is not None and isfinite(timeout) else {}
         confirmation = ConfirmationPlan(confirm, confirm_seeds, seed, None) if confirm else None

@@ -6,49 +6,46 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from recdrop_tune.oracle import NONE, OptunaOracle, is_wrapper
-from recdrop_tune.oracle._conditional import (
-    HyperParameter,
-    grid_values,
-    is_fixed,
-    middle,
-    plain,
-    walk,
-)
+from recdrop_tune.oracle._conditional import HyperParameter, is_fixed, middle, plain, walk
 
 KERAS = "native"
 """Keras's own dropout as a value of `wrapper`."""
 
-# Where in its range the rate of the first trial with a wrapper lies. High rates slow training down and are
-# seldom the best (docs/which-dropout.md): a wrapper judged by one of them would be misjudged.
-_LOW, _MIDDLE = 0.15, 0.4
+_STREAM = 7
+"""Tells what is drawn here from what the sampler draws with the same seed."""
+
+# The part of its range that the rate of a wrapper's first trial comes from. High rates slow training down
+# and are seldom the best (docs/which-dropout.md): a wrapper judged by one of them would be misjudged.
+_HIGHEST = 0.5
 
 
 def enqueue_first_trials(oracle: Any) -> None:
     """Has no dropout tried first, then Keras's own, then each other wrapper of the space once.
 
-    All else has its middle value, so that these trials differ in their dropout alone and the first of them,
-    where the space offers no dropout, is the twin of all others. A wrapper has a low or a middle rate, and
-    the placements are spread over the wrappers. What was tried in an earlier session is left out, and
-    so are the last wrappers where `max_trials` is too small for all.
+    What was tried in an earlier session is left out, and so are the last wrappers where `max_trials` is too
+    small for all.
 
     Args:
         oracle: Any oracle; only an `OptunaOracle` takes configurations.
     """
-    if not isinstance(oracle, OptunaOracle):
-        return
-    space = oracle.hyperparameters.space
-    tried = {name: _tried(oracle, name) for name in (hp.name for hp in space if _is_searched(hp))}
-    for point in first_points(space):
-        if any(point[name] not in tried[name] for name in point if name in tried):
+    if isinstance(oracle, OptunaOracle):
+        for point in _missing(oracle):
             oracle.enqueue(point)
 
 
-def first_points(space: Sequence[HyperParameter]) -> list[dict[str, Any]]:
+def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, Any]]:
     """Lists the configurations that a search tries first, in their order.
+
+    No dropout has the middle value of everything. A wrapper has a rate from the lower half of its range, and
+    the placements take turns; all else is spread over its range, so that what the sampler starts from
+    tells of the other hyperparameters too.
 
     Args:
         space: The hyperparameters of the search.
+        seed: Seed of the rates, and of what is spread.
     """
     wrappers = [hp for hp in space if _is_searched(hp)]
     if not wrappers:
@@ -57,43 +54,90 @@ def first_points(space: Sequence[HyperParameter]) -> list[dict[str, Any]]:
     if all(NONE in hp.values for hp in wrappers):
         points.append(walk(space, _without))
     dropping = {hp.name: _keras_first(hp.values) for hp in wrappers}
-    for turn in range(max(map(len, dropping.values()))):
+    spread = _Spread(max(map(len, dropping.values())), seed)
+    for turn in range(spread.turns):
         # A layer with fewer wrappers than another one begins again with its first.
         chosen = {name: values[turn % len(values)] for name, values in dropping.items() if values}
-        points.append(walk(space, partial(_covering, chosen, turn)))
+        points.append(walk(space, partial(spread.choose, chosen, turn)))
     return points
 
 
 def coverage_line(oracle: Any) -> str | None:
-    """Says before a search begins which wrappers it will not try for lack of trials; `None` for none.
+    """Says before a search begins which wrappers it has no trials for; `None` where it has enough.
 
     Args:
-        oracle: The oracle, not yet asked for a trial.
+        oracle: The oracle, which has not been asked for a trial yet.
     """
-    limit, space = oracle.max_trials, oracle.hyperparameters.space
+    limit = oracle.max_trials
     if not isinstance(oracle, OptunaOracle) or limit is None:
         return None
-    wrappers = {hp.name: list(hp.values) for hp in space if _is_searched(hp)}
-    room = limit - (1 if oracle.twin_last else 0)
-    covered = {name: _tried(oracle, name) for name in wrappers}
-    left = room - len(oracle.trials)
-    points = [p for p in first_points(space) if any(p[n] not in covered[n] for n in wrappers)]
-    for point in points[: max(0, left)]:
-        for name in wrappers:
-            covered[name].add(point[name])
-    missed = [
-        f"{name.rpartition('wrapper')[0]}{value}"
-        for name, values in wrappers.items()
-        for value in values
-        if value not in covered[name]
-    ]
-    if not missed:
+    missing, reserved = _missing(oracle), int(oracle.twin_last)
+    room = max(0, limit - reserved - len(oracle.trials))
+    if len(missing) <= room:
         return None
-    needed = len(oracle.trials) + len(points) + (1 if oracle.twin_last else 0)
+    names = [hp.name for hp in oracle.hyperparameters.space if _is_searched(hp)]
+    tried = {name: _tried(oracle, name) | {p[name] for p in missing[:room]} for name in names}
+    never = [
+        f"{name.removesuffix('wrapper')}{point[name]}"
+        for point in missing[room:]
+        for name in names
+        if point[name] not in tried[name]
+    ]
+    twin = ", the last of which is the best one without its dropout" if reserved else ""
+    needed = len(oracle.trials) + len(missing) + reserved
     return (
-        f"max_trials={limit} is too small to try every wrapper: {', '.join(missed)} may never be tried. "
-        f"{needed} trials try each once."
+        f"max_trials={limit} is too small to try every wrapper, and {', '.join(dict.fromkeys(never))} may "
+        f"never be tried. {needed} trials try each once{twin}."
     )
+
+
+class _Spread:
+    """Chooses the values of the first trial of each wrapper.
+
+    Args:
+        turns: How many trials there are.
+        seed: Seed of what is drawn.
+    """
+
+    def __init__(self, turns: int, seed: int) -> None:
+        self.turns = turns
+        self._random = np.random.default_rng([seed, _STREAM])
+        self._begin = int(self._random.integers(2**16))
+        self._strata: dict[str, Any] = {}
+
+    def choose(self, wrappers: Mapping[str, Any], turn: int, hp: HyperParameter) -> Any:
+        """Chooses the value of one hyperparameter.
+
+        Args:
+            wrappers: The wrapper of each layer.
+            turn: Which of the trials it is.
+            hp: The hyperparameter.
+        """
+        if hp.name in wrappers:
+            return wrappers[hp.name]
+        key = hp.name.rpartition("/")[2].partition(".")[0]
+        if key == "placement":
+            return list(hp.values)[(turn + self._begin) % len(hp.values)]
+        if key == "schedule":
+            return _middle(hp)
+        if key == "rate":
+            return plain(hp, hp.prob_to_value(self._random.uniform(0.0, _HIGHEST)))
+        if hp.name not in self._strata:
+            # One value from each part of the range, in any order: a Latin hypercube.
+            self._strata[hp.name] = self._random.permutation(self.turns)
+        part = self._strata[hp.name][turn]
+        return plain(hp, hp.prob_to_value((part + self._random.uniform(0.0, 1.0)) / self.turns))
+
+
+def _missing(oracle: OptunaOracle) -> list[dict[str, Any]]:
+    """Lists the first configurations whose wrappers no trial has had."""
+    space = oracle.hyperparameters.space
+    tried = {hp.name: _tried(oracle, hp.name) for hp in space if _is_searched(hp)}
+    return [
+        point
+        for point in first_points(space, oracle.seed)
+        if any(point[name] not in values for name, values in tried.items())
+    ]
 
 
 def _tried(oracle: Any, name: str) -> set[Any]:
@@ -108,21 +152,6 @@ def _keras_first(wrappers: Iterable[Any]) -> list[Any]:
 
 def _without(hp: HyperParameter) -> Any:
     return NONE if is_wrapper(hp.name) else _middle(hp)
-
-
-def _covering(wrappers: Mapping[str, Any], turn: int, hp: HyperParameter) -> Any:
-    """Chooses a value for the trial that tries a wrapper for the first time."""
-    if hp.name in wrappers:
-        return wrappers[hp.name]
-    key = hp.name.rpartition("/")[2].partition(".")[0]
-    if key == "placement":
-        return list(hp.values)[turn % len(hp.values)]
-    if key == "rate" and hasattr(hp, "min_value"):
-        return plain(hp, hp.prob_to_value(_MIDDLE if turn % 2 else _LOW))
-    if key == "rate":
-        rates = sorted(grid_values(hp))
-        return rates[round((_MIDDLE if turn % 2 else _LOW) * (len(rates) - 1))]
-    return _middle(hp)
 
 
 def _middle(hp: HyperParameter) -> Any:

@@ -8,11 +8,13 @@ from recdrop_tune.oracle._paths import inside as inside
 from recdrop_tune.oracle._paths import trial_folder as trial_folder
 from recdrop_tune.oracle._pruners import make_pruner as make_pruner
 from recdrop_tune.oracle._samplers import make_sampler as make_sampler
+from recdrop_tune.oracle._scores import Reached as Reached
 from recdrop_tune.oracle._scores import best_step as best_step
 from recdrop_tune.oracle._scores import first_value as first_value
 from recdrop_tune.oracle._scores import forget_metrics as forget_metrics
 from recdrop_tune.oracle._scores import metrics_at as metrics_at
 from recdrop_tune.oracle._scores import objectives as objectives
+from recdrop_tune.oracle._scores import reached as reached
 from recdrop_tune.oracle._supervised import Supervised as Supervised
 from recdrop_tune.oracle._supervised import supervised as supervised
 from recdrop_tune.oracle._workers import check_seconds as check_seconds
@@ -35,6 +37,7 @@ __all__ = [
     "OUT_OF_MEMORY",
     "Configuration",
     "OptunaOracle",
+    "Reached",
     "Resumable",
     "Supervised",
     "TrainsTwin",
@@ -53,6 +56,7 @@ __all__ = [
     "objectives",
     "offers_none",
     "ranked",
+    "reached",
     "supervised",
     "trial_folder",
     "twin_among",

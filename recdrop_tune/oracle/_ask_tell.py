@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import uuid
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from optuna.trial import TrialState
 from recdrop_tune.oracle._conditional import HyperParameter, Values, is_active, is_fixed, walk
 from recdrop_tune.oracle._distributions import suggest, to_drawn
 from recdrop_tune.oracle._samplers import quiet_optuna
-from recdrop_tune.oracle._scores import values_of
+from recdrop_tune.oracle._scores import reached, values_of
 
 _WANTED = "wanted"
 
@@ -98,7 +99,17 @@ class AskTell:
         return bool(asked.should_prune())
 
     def tell(self, trial: Any, objective: Any) -> None:
-        """Tells how a trial of Keras Tuner's has ended."""
+        """Tells how a trial of Keras Tuner's has ended.
+
+        Optuna takes no value for a trial that was stopped early: its own is that of the last epoch. The best
+        one is the attribute `best_value`.
+        """
+        asked = self._asked.get(trial.trial_id) if trial.status == "STOPPED" else None
+        best = reached(trial, objective).value if asked is not None else None
+        if asked is not None and best is not None:
+            # Storages with a heartbeat may have ended it.
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                asked.set_user_attr("best_value", best)
         self._end(trial.trial_id, **outcome(trial, objective))
 
     def _end(self, trial_id: str, **ending: Any) -> None:

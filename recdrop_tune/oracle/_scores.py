@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune.errors import invalid_argument
@@ -21,6 +23,49 @@ def first_value(trial: Any, objective: Any) -> float:
         return float(trial.score)
     # Of several objectives Keras Tuner's own oracles take the sum for the score.
     return metrics_at(trial, trial.best_step)[first.name]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a trial reached at its best epoch. Tables, journal, MLflow and Optuna are all given this.
+
+    Attributes:
+        step: The best epoch, as it was reported; `None` if no epoch had a finite objective.
+        value: The first objective there.
+        metrics: All metrics there, those of several trainings as means.
+        std: Sample standard deviation of the objective over the trainings there; `None` of one training.
+        values: The objective there in each training.
+    """
+
+    step: int | None = None
+    value: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    std: float | None = None
+    values: tuple[float, ...] = ()
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings there were."""
+        return len(self.values)
+
+
+def reached(trial: Any, objective: Any) -> Reached:
+    """Returns what a trial reached that is complete or was stopped early; of any other one nothing."""
+    first = objectives(objective)[0]
+    complete = trial.status == "COMPLETED"
+    if complete:
+        step = None if trial.best_step is None else int(trial.best_step)
+    else:
+        step = best_step(trial, first) if trial.status == "STOPPED" else None
+    if step is None and not complete:
+        return Reached()
+    metrics = metrics_at(trial, step)
+    if first is not objective:
+        metrics.pop(objective.name, None)  # Keras Tuner's sum of them all.
+    value = first_value(trial, objective) if complete else metrics[first.name]
+    values = _trainings_at(trial, first.name, step)
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Reached(step, value, metrics, std, tuple(values))
 
 
 def forget_metrics(trial: Any) -> None:
@@ -47,6 +92,12 @@ def curve(trial: Any, name: str) -> list[tuple[int, float]]:
     """Lists the epochs that reported a metric, and its values; of several trainings the mean counts."""
     history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
     return [(int(each.step), float(each.mean())) for each in history]
+
+
+def _trainings_at(trial: Any, name: str, step: int | None) -> list[float]:
+    """Lists what each training of a trial reported at an epoch."""
+    history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
+    return [float(value) for each in history if each.step == step for value in each.value]
 
 
 def best_step(trial: Any, objective: Any) -> int | None:

@@ -7,12 +7,13 @@ from typing import Any
 import keras_tuner as kt
 import pandas as pd
 
-from recdrop_tune.oracle import first_value, metrics_at, objectives
+from recdrop_tune.oracle import metrics_at, objectives, reached
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.tracking import Tracking
 from recdrop_tune.tracking._records import readable
 
 _STATES = {"COMPLETED": "COMPLETE", "STOPPED": "PRUNED", "INVALID": "RETRY"}
+_RANKS = {"COMPLETE": 0, "PRUNED": 1}
 _LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
 _CLOSING = {
     "best_epoch": "Int64",
@@ -38,9 +39,14 @@ def hyperparameter_columns(oracle: Any) -> dict[str, str]:
     """
     metrics = [name for trial in oracle.trials.values() for name in trial.metrics.metrics]
     goals = [objective.name for objective in objectives(oracle.objective)]
-    taken = {*_LEADING, *_CLOSING, *_LOSSES, *goals, *metrics}
+    taken = {*_LEADING, *_CLOSING, *_LOSSES, *goals, spread_column(goals[0]), *metrics}
     names = _types(oracle.hyperparameters.space)
     return {name: f"hp/{name}" if name in taken else name for name in names}
+
+
+def spread_column(objective: str) -> str:
+    """Names the column of the spread over a trial's trainings."""
+    return f"{objective}_std"
 
 
 def wrapper_columns(oracle: Any) -> list[str]:
@@ -50,7 +56,9 @@ def wrapper_columns(oracle: Any) -> list[str]:
 
 
 def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
-    """Returns one row a trial, best first; trials without a score come last.
+    """Returns one row a trial: the complete ones best first, then the pruned ones best first, then the rest.
+
+    A pruned trial has the values of its best epoch until then. Whatever ranks trials looks at the state.
 
     Args:
         oracle: The oracle of the search.
@@ -59,38 +67,51 @@ def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
     objective, space = objectives(oracle.objective)[0], oracle.hyperparameters.space
     own, trials = hyperparameter_columns(oracle), map(oracle.get_trial, oracle.start_order)
     rows = [
-        {"number": number, **_outcome(trial, oracle.objective, own), **_record(trial, tracking)}
+        {
+            "number": number,
+            **_outcome(trial, oracle.objective, own),
+            **_record(trial, tracking, oracle.objective),
+        }
         for number, trial in enumerate(trials)
     ]
     types = {own[name]: kind for name, kind in _types(space).items()}
-    named = [*_LEADING, *types, objective.name, *(name for row in rows for name in row)]
+    spread = spread_column(objective.name)
+    goal = [objective.name, *([spread] if any(spread in row for row in rows) else [])]
+    named = [*_LEADING, *types, *goal, *(name for row in rows for name in row)]
     columns = [*dict.fromkeys(name for name in named if name not in _CLOSING), *_CLOSING]
     frame = _typed(pd.DataFrame(rows, columns=columns), types)
-    return frame.sort_values(
+    frame = frame.sort_values(
         objective.name, ascending=objective.direction == "min", na_position="last", kind="stable"
-    ).reset_index(drop=True)
+    )
+    ranks = frame["state"].map(_RANKS).fillna(len(_RANKS))
+    return frame.loc[ranks.sort_values(kind="stable").index].reset_index(drop=True)
 
 
 def _outcome(trial: Any, objective: Any, own: dict[str, str]) -> dict[str, Any]:
     """What the oracle knows: the metrics are those of the trial's best epoch."""
-    complete = trial.status == "COMPLETED"
-    metrics = metrics_at(trial, trial.best_step if complete else None)
-    if len(goals := objectives(objective)) > 1:
-        metrics.pop(objective.name, None)  # Keras Tuner's sum of them all
+    best, goals = reached(trial, objective), objectives(objective)
+    metrics = best.metrics or metrics_at(trial, None)
+    if len(goals) > 1:
+        metrics.pop(objective.name, None)  # Keras Tuner's sum of them all.
+    spread = {} if best.std is None else {spread_column(goals[0].name): best.std}
     return {
         "trial_id": trial.trial_id,
         "state": _STATES.get(trial.status, trial.status),
         **{own.get(name, name): value for name, value in readable(trial.hyperparameters).items()},
+        **spread,
         **metrics,
-        goals[0].name: first_value(trial, objective) if complete else None,
+        goals[0].name: best.value,
     }
 
 
-def _record(trial: Any, tracking: Tracking) -> dict[str, Any]:
+def _record(trial: Any, tracking: Tracking, objective: Any) -> dict[str, Any]:
     """What tracking knows; nothing of a trial that ran without it."""
     record = tracking.records.trials.get(trial.trial_id)
+    best_epoch = record.best_epoch if record else None
+    if record and best_epoch is None and record.state == "PRUNED":
+        best_epoch = reached(trial, objective).step  # Older journals do not say it.
     return {
-        "best_epoch": record.best_epoch if record else None,
+        "best_epoch": best_epoch,
         "epochs": len(record.epochs) if record else None,
         "seconds": record.seconds if record else None,
         "n_params": record.parameters if record else None,

@@ -9,7 +9,9 @@ import pandas as pd
 
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results._frames import wrapper_columns
+from recdrop_tune.results.context_text import context_lines
 from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
+from recdrop_tune.results.spread import spread_words, weights_words
 from recdrop_tune.tracking import MODEL, NOTE_LENGTH
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
     complete = int((states == "COMPLETE").sum())
     best = result.best_hyperparameters.items()
     parts = [
-        f"**Best {result.objective}: {score:.4f}**, of {complete} complete trials of {len(states)}.",
+        f"**Best {result.objective}: {score:.4f}{spread_words(result)}**, of {complete} complete trials of "
+        f"{len(states)}.",
+        *context_lines(result),
         *_gain(result),
         "### Best configuration\n\n" + _table(["hyperparameter", "value"], best),
         *_confirmation(result),
@@ -58,7 +62,7 @@ def _gain(result: TuneResult) -> list[str]:
 def _confirmation(result: TuneResult) -> list[str]:
     if result.confirmation is None:
         return []
-    table = result.confirmation.table[result.confirmation.columns()]
+    table = result.confirmation.brief()
     rows = table.astype(object).to_numpy().tolist()
     return ["### Confirmation\n\n" + _table(list(table), rows)]
 
@@ -82,6 +86,8 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
             "One training each: the best of many noisy trials looks better than it is. `confirm=` of "
             "`recdrop_tune.tune` trains the best again with fresh seeds."
         )
+    if weights_words(result):
+        yield weights_words(result)
     for state, words in (
         ("PRUNED", "stopped early, for they promised nothing"),
         ("FAILED", "that failed; `report.html` says why"),

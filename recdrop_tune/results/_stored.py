@@ -39,10 +39,14 @@ class StoredTuner:
     Attributes:
         project_dir: The folder.
         oracle: A plain `keras_tuner.Oracle` with the trials; it proposes none.
+        executions_per_trial: How often each configuration was trained, or each of its folds.
+        cv: What its folds were; `None` for none.
     """
 
     project_dir: str
     oracle: Any
+    executions_per_trial: int = 1
+    cv: Any = None
 
     @property
     def project_name(self) -> str:
@@ -88,9 +92,10 @@ def stored_search(directory: Path) -> tuple[StoredTuner, Tracking]:
     oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], begun.max_trials, seed=1)
     if any(isinstance(event, TrialStarted) for event in events):  # Before, there are no files.
         _fill(oracle, directory)
-    tuner = StoredTuner(str(directory), oracle)
+    executions = begun.info.get("executions_per_trial", 1)
+    tuner = StoredTuner(str(directory), oracle, executions, begun.info.get("cv"))
     tracking = Tracking(tuner, begun.experiment, begun.tracking_uri or DEFAULT_URI, ())
-    tracking.space = begun.space
+    tracking.space, tracking.context = begun.space, begun.context
     return tuner, tracking
 
 

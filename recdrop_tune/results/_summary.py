@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from recdrop_tune.oracle import first_value
-from recdrop_tune.results._frames import hyperparameter_columns, wrapper_columns
+from recdrop_tune.results._frames import (
+    hyperparameter_columns,
+    spread_column,
+    wrapper_columns,
+)
+from recdrop_tune.results.context_text import context_lines
 from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
+from recdrop_tune.results.spread import spread_words, weights_words
 from recdrop_tune.tracking._links import command
 
 if TYPE_CHECKING:
@@ -23,8 +29,10 @@ def summary(result: TuneResult, top: int) -> str:
     return "\n".join(
         [
             f"{len(result.trials)} trials, {complete} complete. Best {result.objective}: "
-            f"{first_value(result.best_trial, result.tuner.oracle.objective):.4f}",
+            f"{first_value(result.best_trial, result.tuner.oracle.objective):.4f}{spread_words(result)}",
             f"Best configuration: {best}",
+            *filter(None, [weights_words(result)]),
+            *context_lines(result),
             *_gain_lines(result),
             "",
             _table(result, top),
@@ -59,7 +67,8 @@ def _mlflow_lines(result: TuneResult) -> list[str]:
 def _table(result: TuneResult, top: int) -> str:
     names = hyperparameter_columns(result.tuner.oracle).values()
     varying = [name for name in names if result.trials[name].nunique(dropna=False) > 1]
-    shown = ["number", "state", *varying, result.objective, "best_epoch", "seconds"]
+    spread = [name for name in (spread_column(result.objective),) if name in result.trials]
+    shown = ["number", "state", *varying, result.objective, *spread, "best_epoch", "seconds"]
     table = result.trials[shown].head(top).astype(object)
     return str(table.map(_shown).to_string(index=False))
 

@@ -8,6 +8,7 @@ the search is worth: it may be owed to a learning rate as well.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from recdrop_tune.oracle import (
     twin_of,
 )
 from recdrop_tune.results.intervals import PairedGain, paired_gains
-from recdrop_tune.results.verdict import Judgement, verdict
+from recdrop_tune.results.verdict import Judgement, amount, gained, verdict
 from recdrop_tune.tracking import FILE, Tracking, has_wrapper, readable
 from recdrop_tune.tuner import load_weights
 
@@ -98,9 +99,34 @@ class Confirmation:
         kept = [name for name in names if name in varying or name in NUMBERS]
         return ["number", *(name for name in kept if name != "number")]
 
+    def brief(self) -> pd.DataFrame:
+        """Returns the table for people: what varies, means with spreads, gains with intervals, as text."""
+        columns = self.columns()
+        numbers = [name for name in columns if name in NUMBERS or name not in self._settings()]
+        shown = self.table[[name for name in columns if name not in numbers]].astype(object)
+        shown = shown.map(_shown).assign(kind=self.table["kind"], n=self.table["n"].astype(str))
+        for name in numbers:
+            ends = [f"{name}_low", f"{name}_high"]
+            spread = "std" if name == "mean" else f"{name}_std"
+            if ends[0] in self.table:
+                shown[name] = [_interval(*each) for each in self.table[[name, *ends]].to_numpy()]
+            elif spread in self.table:
+                shown[name] = [_spread(*each) for each in self.table[[name, spread]].to_numpy()]
+            elif not re.search(r"(_low|_high|std|^kind|^n)$", name):
+                shown[name] = self.table[name].astype(object).map(_shown)
+        # Where the twins are what the search has found, the two gains are one.
+        names = [str(name) for name in shown if FOUND_GAIN in str(name)]
+        same = [name for name in names if _is_same(shown, name)]
+        return shown.drop(columns=same)
+
     def text(self) -> str:
         """Writes the table for a terminal."""
-        return str(self.table[self.columns()].astype(object).map(_shown).to_string(index=False))
+        return str(self.brief().to_string(index=False))
+
+    def _settings(self) -> list[str]:
+        """The columns of trial and hyperparameters, which stand before the numbers."""
+        names = [str(name) for name in self.table]
+        return names[: names.index("search")]
 
 
 def confirmation_of(oracle: Any, tracking: Tracking) -> Confirmation | None:
@@ -359,3 +385,17 @@ def _shown(value: Any) -> str:
     if pd.isna(value):
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _is_same(shown: pd.DataFrame, name: str) -> bool:
+    return bool((shown[name] == shown[name.replace(FOUND_GAIN, GAIN)]).all())
+
+
+def _spread(mean: float, std: float) -> str:
+    return "-" if pd.isna(mean) else f"{mean:.4f}" + ("" if pd.isna(std) else f" ± {std:.4f}")
+
+
+def _interval(gain: float, low: float, high: float) -> str:
+    if pd.isna(gain):
+        return "-"
+    return gained(gain) + ("" if pd.isna(low) else f" ({amount(low)} to {amount(high)})")

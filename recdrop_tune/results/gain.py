@@ -18,10 +18,11 @@ from recdrop_tune.oracle import (
     objectives,
     offers_none,
     ranked,
+    reached,
     twin_among,
 )
 from recdrop_tune.results.intervals import paired_gains
-from recdrop_tune.results.verdict import amount
+from recdrop_tune.results.verdict import amount, gained
 from recdrop_tune.spaces import plain_names
 
 
@@ -71,8 +72,8 @@ class TwinGain:
     @property
     def text(self) -> str:
         """The gain as a number, or `no gain` where it is nothing or within what the seeds do."""
-        nothing = float(f"{self.gain:.4f}") == 0.0 or self.low <= 0.0 <= self.high
-        return "no gain" if nothing else f"gain {amount(self.gain)}"
+        words = "no gain" if self.low <= 0.0 <= self.high else gained(self.gain)
+        return words if words == "no gain" else f"gain {words}"
 
 
 def gain_over(
@@ -114,7 +115,7 @@ def twin_gain(oracle: Any, trial: Any) -> TwinGain | None:
     twin, first = oracle.trials[found[0]], objectives(oracle.objective)[0]
     sign = 1.0 if first.direction == "max" else -1.0
     score, without = (first_value(each, oracle.objective) for each in (trial, twin))
-    several = [_trainings(each, first.name) for each in (trial, twin)]
+    several = [reached(each, oracle.objective).values for each in (trial, twin)]
     low = high = math.nan
     if len(several[0]) == len(several[1]) > 1:
         frame = pd.DataFrame({"own": several[0], "twin": several[1]})
@@ -193,13 +194,14 @@ def wrapper_frame(oracle: Any) -> pd.DataFrame:
 
 
 def shown_wrappers(wrappers: pd.DataFrame) -> pd.DataFrame:
-    """Leaves the layer out where there is one set of wrappers for all.
+    """Writes the gains in words, and leaves the layer out where there is one set of wrappers for all.
 
     Args:
         wrappers: As `wrapper_frame` returns them.
     """
-    layered = (wrappers["layer"] != "").any()
-    return wrappers if layered else wrappers.drop(columns="layer")
+    gains = [None if pd.isna(gain) else gained(gain) for gain in wrappers["gain"]]
+    shown = wrappers.assign(gain=pd.array(gains, dtype="string"))
+    return shown if (wrappers["layer"] != "").any() else shown.drop(columns="layer")
 
 
 def never_tried(wrappers: pd.DataFrame) -> list[str]:
@@ -260,11 +262,3 @@ def _state(statuses: list[str]) -> str:
     if "STOPPED" in statuses:
         return "only stopped early"
     return "under way" if "RUNNING" in statuses else "failed"
-
-
-def _trainings(trial: Any, name: str) -> list[float]:
-    """Lists what the trainings of a trial reported at its best epoch."""
-    for each in trial.metrics.get_history(name) if trial.metrics.exists(name) else ():
-        if each.step == trial.best_step:
-            return [float(value) for value in each.value]
-    return []

@@ -21,7 +21,7 @@ from recdrop_tune.results._stored import stored_search
 from recdrop_tune.results._summary import summary
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
 from recdrop_tune.results.gain import Gain, TwinGain, best_twin_gain, gain_over, wrapper_frame
-from recdrop_tune.tracking import Tracking
+from recdrop_tune.tracking import Context, Tracking
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
 from recdrop_tune.tracking._records import readable
 
@@ -65,12 +65,18 @@ class TuneResult:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row a trial, best first; trials without a score come last.
+        """One row a trial: the complete ones best first, then the pruned ones best first, then the rest.
 
         Columns: `trial_id`, `number` (order of starts), `state`, one for each hyperparameter (missing
         where inactive), the objective and the other metrics at the trial's best epoch,
         `best_epoch` (from 0, as the steps in MLflow), `epochs`, `seconds`, `n_params`,
         `mlflow_run_id`. A hyperparameter named like one of the others has the column `hp/<name>`.
+        Of several trainings (`executions_per_trial`, `cv`) the metrics are means, and the objective has a
+        column `<objective>_std`, their sample standard deviation.
+
+        A pruned trial has the values of its best epoch until it was stopped. They are no match for those of
+        trials that were trained to their end, even where they are better: `best_trial`, `pareto` and all
+        that compares trials counts those whose `state` is `COMPLETE`.
         """
         return trials_frame(self.tuner.oracle, self.tracking)
 
@@ -188,6 +194,10 @@ class TuneResult:
     def best_model(self) -> Any:
         """Builds the best trial's model and loads the weights of its best epoch.
 
+        Of several trainings of the trial (`executions_per_trial`, `cv`) they are those of the one with the
+        best epoch; with `cv` that is the best fold, so the model was not trained on all data. To do that,
+        build the best hyperparameters and fit them for `best_epoch + 1` epochs, as `docs/search.md` shows.
+
         After a confirmation it is the configuration with the best mean, with the weights of the best
         of its confirmed trainings.
         """
@@ -237,6 +247,14 @@ class TuneResult:
             top: How many trials to list, best first.
         """
         return summary(self, top)
+
+    @property
+    def context(self) -> Context | None:
+        """What was searched, in words, and what a constant predictor scores on the validation data.
+
+        `None` where `tune` has not looked: in a search by `track`, or by an earlier version.
+        """
+        return self.tracking.context
 
     @property
     def directory(self) -> Path:

@@ -75,6 +75,16 @@ def amount(value: float) -> str:
     return f"{value:.1e}" if value and float(text) == 0.0 else text
 
 
+def gained(value: float) -> str:
+    """Writes a gain; what is rounded to nothing is none.
+
+    Example:
+        >>> gained(0.01234), gained(0.00001)
+        ('0.0123', 'no gain')
+    """
+    return "no gain" if float(f"{value:.4f}") == 0.0 else f"{value:.4f}"
+
+
 def _sentences(judged: Judgement) -> str:
     parts = [_about_twin(judged), _about_found(judged)]
     if judged.dropping_id is not None and judged.best_id != judged.dropping_id:

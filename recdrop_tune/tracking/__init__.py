@@ -5,6 +5,7 @@ from recdrop_tune.tracking._datasets import describe_data as describe_data
 from recdrop_tune.tracking._dispatch import TrackingWarning as TrackingWarning
 from recdrop_tune.tracking._events import ConfirmationEnded as ConfirmationEnded
 from recdrop_tune.tracking._events import ConfirmationStarted as ConfirmationStarted
+from recdrop_tune.tracking._events import Context as Context
 from recdrop_tune.tracking._events import EpochEnded as EpochEnded
 from recdrop_tune.tracking._events import Event as Event
 from recdrop_tune.tracking._events import Listener as Listener
@@ -50,6 +51,7 @@ __all__ = [
     "RESULT",
     "ConfirmationEnded",
     "ConfirmationStarted",
+    "Context",
     "EpochEnded",
     "Event",
     "Journal",

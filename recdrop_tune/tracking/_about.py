@@ -31,6 +31,13 @@ def about_proposals(oracle: Any) -> dict[str, str]:
     return {"sampler": _name(oracle.sampler or default), "pruner": _name(oracle.pruner)}
 
 
+def about_trainings(tuner: Any) -> dict[str, Any]:
+    """Says how often a tuner trains each configuration, where that is more than once."""
+    executions, cv = getattr(tuner, "executions_per_trial", 1), getattr(tuner, "cv", None)
+    found: dict[str, Any] = {"executions_per_trial": executions} if executions > 1 else {}
+    return found if cv is None else {**found, "cv": cv if isinstance(cv, int) else str(cv)}
+
+
 def versions() -> dict[str, str]:
     """Returns the versions of what a search hangs on, and the name of Keras's backend."""
     backend = keras.backend.backend()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def _bring(runs: SearchRuns, attempt: Attempt, run: Any) -> bool:
     whole = attempt.end is not None and _has_ended(run, *attempt.end)
     if not whole:
         _forget_lacking(runs.api, run)
-        _write_attempt(runs, attempt, run_id)
+        _write_attempt(runs, attempt, run_id, run.data.params if run is not None else ())
     tags = runs.tags(attempt.started) | {"recdrop.state": attempt.state}
     if attempt.superseded:
         tags["recdrop.kind"] = "superseded"
@@ -80,8 +81,8 @@ def _bring(runs: SearchRuns, attempt: Attempt, run: Any) -> bool:
     return not whole
 
 
-def _write_attempt(runs: SearchRuns, attempt: Attempt, run_id: str) -> None:
-    runs.describe_trial(run_id, attempt.started)
+def _write_attempt(runs: SearchRuns, attempt: Attempt, run_id: str, held: Collection[str]) -> None:
+    runs.describe_trial(run_id, attempt.started, held)
     points: list[Point] = []
     for event in attempt.events:
         match event:

@@ -34,19 +34,35 @@ def view_of(search: events.SearchStarted, trials: Iterable[Mapping[str, Any]]) -
         search: The search.
         trials: The hyperparameters of its trials.
     """
-    trials = list(trials)
-    named = [{clean(name): parameter(value) for name, value in each.items()} for each in trials]
-    names = searched(named)
-    rates = {clean(name) for each in trials for name in each if _is_rate(name)}
-    measured = [name for name in names if name in rates]
+    named = [
+        {clean(name): parameter(value) for name, value in trial_params(each).items()}
+        for each in trials
+    ]
     ascending = search.direction != "max"
-    return view_tag(search.search_id, search.objective, ascending, names, measured)
+    return view_tag(search.search_id, search.objective, ascending, searched(named))
 
 
 def search_params(search: events.SearchStarted) -> dict[str, Any]:
     """The parameters of the run of a search."""
     params = {name: getattr(search, name) for name in ("tuner", "objective", "direction")}
+    if search.context is not None:
+        params["data"] = search.context.words
+        params |= {f"constant {name}": value for name, value in search.context.constant.items()}
     return params | {"max_trials": search.max_trials, **search.info}
+
+
+def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a trial's run: its hyperparameters, and 0 for the rate of what drops nothing.
+
+    A chart leaves a trial out whose parameter is `n/a` where those of others are numbers, and no dropout is
+    dropout at rate 0. Where each site has a rate, the one of all sites says nothing and stays `n/a`.
+    """
+    drops_nothing = {
+        name
+        for name, value in hyperparameters.items()
+        if value is None and _is_rate(name) and not _has_site_rates(name, hyperparameters)
+    }
+    return {**hyperparameters, **dict.fromkeys(drops_nothing, 0)}
 
 
 def trial_tags(event: events.TrialStarted, search_id: str, parent_run_id: str) -> dict[str, str]:
@@ -70,19 +86,6 @@ def run_name(event: events.TrialStarted) -> str:
     return f"{event.number:04d} {shown or event.trial_id}"
 
 
-def start_points(event: events.TrialStarted) -> list[Point]:
-    """The rates as numbers too, 0 without dropout.
-
-    A chart leaves a trial out whose parameter is `n/a` where those of others are numbers.
-    """
-    rates = {
-        name: float(value or 0.0)
-        for name, value in event.hyperparameters.items()
-        if _is_rate(name) and (value is None or isinstance(value, int | float))
-    }
-    return _points(rates, 0, event.time)
-
-
 def model_points(event: events.ModelBuilt) -> list[Point]:
     """The size of a model, as a number that charts can use."""
     return [Point("n_params", event.parameters, 0, event.time)]
@@ -100,15 +103,34 @@ def epoch_points(event: events.EpochEnded) -> list[Point]:
 
 def end_points(record: TrialRecord, when: float) -> list[Point]:
     """The numbers of a whole trial, under names that are the same in every search."""
-    score = record.ended.score if record.ended else None
+    end = record.ended
+    # Tables sort by `objective`: what a pruned trial had reached is no match for what others were trained to.
+    name = "objective_at_prune" if record.state == events.PRUNED else "objective"
     numbers = {
-        "objective": score,
+        name: end.score if end else None,
+        "objective_std": end.std if end else None,
         "best_epoch": record.best_epoch,
         "epochs_run": len(record.epochs),
         "train_seconds": record.seconds,
         MILLISECONDS: record.ms_per_step,
     }
-    return _points({k: v for k, v in numbers.items() if v is not None}, 0, when)
+    known = {name: value for name, value in numbers.items() if value is not None}
+    return [*_points(known, 0, when), *_best_epoch_again(record, when)]
+
+
+def _best_epoch_again(record: TrialRecord, when: float) -> list[Point]:
+    """The metrics of the best epoch once more, as one further step, unless they are the last ones anyway.
+
+    MLflow's pages show the last value of a metric, which would be that of another epoch than the trial's
+    score. MLflow's own logging of Keras does the same where `EarlyStopping` restores the best weights.
+    """
+    if record.ended is None or not record.epochs:
+        return []
+    last = record.epochs[-1]
+    best = {name: v for name, v in record.ended.metrics.items() if name != MILLISECONDS}
+    if all(last.metrics.get(name) == value for name, value in best.items()):
+        return []
+    return _points(best, last.epoch + 1, when)
 
 
 def best_tags(event: events.ResultSaved) -> dict[str, Any]:
@@ -146,6 +168,10 @@ def best_points(records: Iterable[TrialRecord], search: events.SearchStarted) ->
 def _is_rate(name: str) -> bool:
     # `rate`, or one for each site: `encoder/rate.input`.
     return name.rpartition("/")[2].partition(".")[0] == "rate"
+
+
+def _has_site_rates(name: str, hyperparameters: Mapping[str, Any]) -> bool:
+    return any(other.startswith(f"{name}.") for other in hyperparameters)
 
 
 def _points(values: Mapping[str, float], step: int, when: float) -> list[Point]:

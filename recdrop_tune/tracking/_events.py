@@ -23,6 +23,23 @@ class Event:
     time: float = field(default_factory=time.time)
 
 
+@dataclass(frozen=True)
+class Context:
+    """What a search is about, and what a constant predictor scores.
+
+    Attributes:
+        words: The data in words, such as `"2 classes, 12 % positive, 2,000 sequences of 20 to 80 steps"`.
+        predicts: What the constant predictor predicts, by the name of the objective, as far as that is known.
+        constant: What it scores on the validation data, by the same names.
+        noise: The standard errors of these scores, or more where luck can do more; by the same names.
+    """
+
+    words: str = ""
+    predicts: dict[str, str] = field(default_factory=dict)
+    constant: dict[str, float] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchStarted(Event):
     """A search begins, or goes on.
@@ -41,6 +58,7 @@ class SearchStarted(Event):
         info: What else is worth recording: epochs, seed, sampler, versions.
         data: The data sets, as `describe_data` describes them.
         register_model: The name under which MLflow's registry gets the best model, if it is to.
+        context: What the search is about, where `tune` has looked at the data.
     """
 
     search_id: str
@@ -56,6 +74,7 @@ class SearchStarted(Event):
     data: list[dict[str, Any]] = field(default_factory=list)
     register_model: str | None = None
     objectives: dict[str, str] = field(default_factory=dict)
+    context: Context | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +137,11 @@ class TrialEnded(Event):
     Attributes:
         trial_id: The trial.
         status: `COMPLETE`, `PRUNED`, `FAILED`, `RETRY` or `KILLED`.
-        score: Value of the objective.
+        score: Value of the objective at the best epoch; of a trial that was pruned the best until then.
         best_step: Position of the best epoch among the trial's epochs, from 0.
         message: The error of a failed trial.
+        metrics: All metrics at the best epoch, those of several trainings as means.
+        std: Sample standard deviation of the objective over the trainings there, where there are several.
     """
 
     trial_id: str
@@ -128,6 +149,8 @@ class TrialEnded(Event):
     score: float | None = None
     best_step: int | None = None
     message: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    std: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,9 +95,10 @@ class LiveDisplay:
             score = f"{standing.objective} {score_of(standing.best):.4f}"
             yield "best", Text("  ".join(filter(None, (score, what, number))), style="green")
         if standing.gain is not None:
-            yield "gain", Text(gain_words(standing.gain))
+            words = gain_words(standing.gain).removeprefix("gain ").replace("no gain", "none")
+            yield "gain", Text(words)
         elif standing.baseline is not None:
-            best = " is best so far" if standing.best is standing.baseline else ""
+            best = ", the best so far" if standing.best is standing.baseline else ""
             yield "none", Text(f"{score_of(standing.baseline):.4f} without dropout{best}")
         running = standing.running
         for record in running[:_SHOWN]:

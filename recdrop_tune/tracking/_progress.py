@@ -67,7 +67,7 @@ class Progress:
 
     def _end_trial(self, record: TrialRecord, event: events.TrialEnded, improved: bool) -> None:
         if event.status == events.PRUNED:
-            result, style = f"pruned after {len(record.epochs)} epochs", "yellow"
+            result, style = self._pruned(record), "yellow"
         elif event.status != events.COMPLETE:
             reason = (event.message or "").strip().rpartition("\n")[2]
             result, style = f"{event.status.lower()}: {reason}", "red"
@@ -79,6 +79,11 @@ class Progress:
         if left:
             parts.append(f"eta {duration(left)}")
         self._print("  ".join(parts), style)
+
+    def _pruned(self, record: TrialRecord) -> str:
+        best = score_of(record)
+        reached = "" if best is None else f" at {self._standing.objective} {best:.4f}"
+        return f"pruned after {len(record.epochs)} epochs{reached}"
 
     def _end_confirmation(self, event: events.ConfirmationEnded) -> None:
         records = self._standing.records

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from recdrop_tune.oracle import first_value, objectives
+from recdrop_tune.oracle import objectives, reached
 from recdrop_tune.oracle._workers import is_chief
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._about import tags_of
@@ -165,14 +165,16 @@ class TrialReporter(TrainingReporter):
         """Takes note of a trial's end, now or at another wall-clock time."""
         self.ends(trial.trial_id)
         status = _STATES.get(trial.status, events.KILLED)
-        complete = status == events.COMPLETE
+        complete, best = status == events.COMPLETE, reached(trial, self._oracle.objective)
         self._emit(
             events.TrialEnded(
                 trial_id=trial.trial_id,
                 status=status,
-                score=first_value(trial, self._oracle.objective) if complete else None,
-                best_step=self._position(trial) if complete else None,
+                score=best.value,
+                best_step=None if best.value is None else self._position(trial, best.step or 0),
                 message=trial.message or (None if complete else self._nan_message(trial)),
+                metrics=best.metrics,
+                std=best.std,
                 time=time.time() if when is None else when,
             )
         )
@@ -182,9 +184,8 @@ class TrialReporter(TrainingReporter):
         names = (name for name, other in ongoing if other.trial_id == trial.trial_id)
         return str(next(names, self._tuner.tuner_id))
 
-    def _position(self, trial: Any) -> int:
+    def _position(self, trial: Any, best: int) -> int:
         """The position of the best epoch among the trial's: this package's tuner says its number."""
-        best = int(trial.best_step or 0)
         if not isinstance(self._tuner, Tuner):
             return best
         record = self._records.trials.get(trial.trial_id)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from recdrop_tune.tracking import _contents as contents
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._models import log_model
+from recdrop_tune.tracking._names import clean
 from recdrop_tune.tracking._records import Records, TrialRecord
 from recdrop_tune.tracking._result_files import upload_result
 from recdrop_tune.tracking._runs import Point, Runs
@@ -67,10 +68,18 @@ class SearchRuns:
         """Creates the run of an attempt at a trial."""
         return self.api.create(contents.run_name(event), self.tags(event), event.time)
 
-    def describe_trial(self, run_id: str, event: events.TrialStarted) -> None:
-        """Writes what is tried."""
-        self.api.params(run_id, event.hyperparameters)
-        self.api.points(run_id, contents.start_points(event))
+    def describe_trial(
+        self, run_id: str, event: events.TrialStarted, held: Collection[str] = ()
+    ) -> None:
+        """Writes what is tried.
+
+        Args:
+            run_id: The run.
+            event: The beginning of the trial.
+            held: Parameters that the run has. They stay: MLflow does not let one change.
+        """
+        params = contents.trial_params(event.hyperparameters)
+        self.api.params(run_id, {n: value for n, value in params.items() if clean(n) not in held})
 
     def tags(self, event: events.TrialStarted) -> dict[str, str]:
         """The tags of that run."""

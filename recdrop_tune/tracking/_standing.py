@@ -59,7 +59,10 @@ class Standing:
                 self._begun.append(event.trial_id)
             case events.ConfirmationStarted():
                 self.confirming = event
-            case events.TrialEnded(trial_id=id) if id in self.records.trials:
+            # One that was pruned has a score too, and is not among those that count.
+            case events.TrialEnded(trial_id=id, status=events.COMPLETE) if (
+                id in self.records.trials
+            ):
                 record = self.records.trials[id]
                 self.best = self._better(self.best, record)
                 if has_wrapper(record.hyperparameters, _BASELINE):

@@ -25,6 +25,7 @@ def track(
     space: str | None = None,
     info: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
+    context: events.Context | None = None,
     register_model: str | None = None,
     system_metrics: bool = False,
 ) -> Tracking:
@@ -38,6 +39,7 @@ def track(
         space: The search space as YAML.
         info: Further parameters of the search's run.
         data: The data sets by what they are for.
+        context: What the search is about.
         register_model: A name for the best model in MLflow's registry.
         system_metrics: Whether the use of the machine is recorded for each trial; see `SystemMetrics`.
 
@@ -55,7 +57,7 @@ def track(
     check_databases(getattr(tuner.oracle, "storage", None), uri)
     tracking = Tracking(tuner, experiment, uri, listeners)
     tracking.space, tracking.info = space, dict(info or {})
-    tracking.data = describe_data(data or {})
+    tracking.data, tracking.context = describe_data(data or {}), context
     tracking.register_model = register_model
     tracking.mlflow.system_metrics = SystemMetrics(uri) if system_metrics else None
     if not is_local(tuner.oracle):

@@ -12,7 +12,7 @@ from typing import Any, Self
 from recdrop_tune.oracle import objectives, trial_folder
 from recdrop_tune.oracle._workers import is_chief
 from recdrop_tune.tracking import _events as events
-from recdrop_tune.tracking._about import about_proposals, versions
+from recdrop_tune.tracking._about import about_proposals, about_trainings, versions
 from recdrop_tune.tracking._background import Background
 from recdrop_tune.tracking._dispatch import Dispatcher, TrackingWarning
 from recdrop_tune.tracking._journal import FILE, Journal
@@ -40,6 +40,7 @@ class Tracking:
         space: The search space as YAML.
         info: Further parameters of the search's run.
         data: Descriptions of the data sets.
+        context: What the search is about, if that is known.
         register_model: A name for the best model in MLflow's registry.
         at_end: Saves what the search found, if it is given, before the search's run ends.
         goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
@@ -59,6 +60,7 @@ class Tracking:
         self.space: str | None = None
         self.info: dict[str, Any] = {}
         self.data: list[dict[str, Any]] = []
+        self.context: events.Context | None = None
         self.register_model: str | None = None
         self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
         self._tuner = tuner
@@ -167,8 +169,14 @@ class Tracking:
                 max_trials=self._oracle.max_trials,
                 space=self.space,
                 tracking_uri=absolute(self.tracking_uri),
-                info={**about_proposals(self._oracle), **self.info, **versions()},
+                info={
+                    **about_proposals(self._oracle),
+                    **about_trainings(self._tuner),
+                    **self.info,
+                    **versions(),
+                },
                 data=self.data,
+                context=self.context,
                 register_model=self.register_model,
             )
         )

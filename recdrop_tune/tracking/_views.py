@@ -24,7 +24,6 @@ def view_tag(
     objective: str,
     ascending: bool,
     parameters: Sequence[str],
-    measured: Sequence[str] = (),
 ) -> tuple[str, str]:
     """Makes the view of a search's trials: best first, with their hyperparameters, and charts.
 
@@ -34,8 +33,6 @@ def view_tag(
         ascending: Whether the smallest objective is the best.
         parameters: The hyperparameters that were searched, as MLflow names them, those to look at
             first in front.
-        measured: Those of them which are metrics of every trial too. A chart leaves out a trial whose
-            parameter is `n/a` where those of others are numbers.
 
     Returns:
         Key and value of a tag for the search's experiment.
@@ -46,7 +43,7 @@ def view_tag(
             {"uuid": uuid, "name": name, "display": True, "isReordered": True, "columns": columns}
             for (uuid, name), columns in zip(_SECTIONS.items(), (1, 2), strict=True)
         ],
-        "compareRunCharts": _charts(objective, parameters, measured),
+        "compareRunCharts": _charts(objective, parameters),
         "isAccordionReordered": True,
         "hideEmptyCharts": True,
         "runsHiddenMode": "SHOW_ALL",
@@ -95,17 +92,6 @@ def searched(parameters: Iterable[Mapping[str, object]]) -> list[str]:
     return asked + sorted(set(differing) - set(asked))
 
 
-def measured(metrics: Iterable[Mapping[str, float]], names: Iterable[str]) -> list[str]:
-    """Picks the names which are metrics of every trial.
-
-    Args:
-        metrics: The metrics of each trial.
-        names: The names to pick from.
-    """
-    trials = list(metrics)
-    return [name for name in names if trials and all(name in trial for trial in trials)]
-
-
 def _key(search_id: str) -> str:
     return f"recdrop-{search_id}"
 
@@ -129,13 +115,9 @@ def _table(search_id: str, ascending: bool, parameters: Sequence[str]) -> dict[s
     }
 
 
-def _charts(
-    objective: str, parameters: Sequence[str], measured: Sequence[str]
-) -> list[dict[str, Any]]:
-    parallel = {
-        "selectedParams": [name for name in parameters if name not in measured],
-        "selectedMetrics": [*measured, "objective"],  # The last one gives the lines their colours.
-    }
+def _charts(objective: str, parameters: Sequence[str]) -> list[dict[str, Any]]:
+    # The last metric gives the lines their colours.
+    parallel = {"selectedParams": list(parameters), "selectedMetrics": ["objective"]}
     curves = {"metricKey": objective, "selectedMetricKeys": [objective]}
     price = {"xaxis": _axis("train_seconds"), "yaxis": _axis("objective")}
     return [

@@ -16,6 +16,26 @@ MILLISECONDS = "ms_per_step"
 """Metric that each epoch is given: milliseconds of a training step, the first of the epoch left out."""
 
 
+_LAST_EPOCHS, _LAST_SHARE = 2, 0.1
+"""A trial with so few epochs left, or less than such a share of them, is trained to its end.
+
+Stopping it would save next to nothing, and what it had come to would not count.
+"""
+
+
+def is_nearly_over(epoch: int, epochs: int | None) -> bool:
+    """Says whether a training is so close to its end that it is not stopped any more.
+
+    Args:
+        epoch: The epoch that is over, from 0.
+        epochs: The number of the last epoch, from 1, as Keras counts; `None` if it is not known.
+    """
+    if epochs is None:
+        return False
+    left = epochs - (epoch + 1)
+    return left <= _LAST_EPOCHS or left < _LAST_SHARE * epochs
+
+
 class TrialReport:
     """What the trainings of one trial have reported.
 
@@ -41,13 +61,14 @@ class TrialReport:
         """Begins the next training."""
         self._curves.append({})
 
-    def add(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Reports an epoch of the current training; only the first one can be stopped.
+    def add(self, epoch: int, metrics: dict[str, float], epochs: int | None = None) -> None:
+        """Reports an epoch of the current training; only the first one can be stopped, if not near its end.
 
         Args:
             epoch: Keras's number of the epoch.
             metrics: What Keras reported. An epoch without the objective (`validation_freq`) is left
                 out.
+            epochs: How many epochs Keras trains; `None` if that is not known.
         """
         if not self.measures(metrics):
             return
@@ -55,7 +76,8 @@ class TrialReport:
         if not math.isfinite(self.value(metrics)):
             return
         answer = self._send(metrics, epoch)
-        self.stopped = self.stopped or (answer == "STOPPED" and len(self._curves) == 1)
+        if answer == "STOPPED" and len(self._curves) == 1 and not is_nearly_over(epoch, epochs):
+            self.stopped = True
 
     def take(self, results: Any, best: BestWeights, model: Any) -> None:
         """Takes what a `fit` has returned, where that is not the history of the epochs reported.
@@ -180,7 +202,8 @@ class EpochReporter(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reports."""
         metrics = {name: float(value) for name, value in (logs or {}).items()}
-        self._report.add(epoch, metrics)
+        # A loop of the user's own may not say how many epochs there are.
+        self._report.add(epoch, metrics, (self.params or {}).get("epochs"))
         self._best.offer(self.model, metrics, self._report)
         # A loss that is not a number leaves weights that are none: nothing better will come.
         if self._report.stopped or math.isnan(metrics.get("loss", 0.0)):

@@ -34,8 +34,10 @@ class Tuner(kt.Tuner):
     """Runs the trials of any oracle as `keras_tuner.Tuner` does, and more honestly.
 
     - Every epoch is reported to the oracle, which may stop a trial that promises nothing (pruning).
+    - A trial is not stopped when two of its epochs, or fewer than a tenth, are left.
     - A trial's score is its best epoch, whatever epochs were NaN or had no validation. With several
-      trainings it is the best epoch of their mean curve.
+      trainings it is the best epoch of their mean curve; the weights that are kept are those of the training
+      (the fold) with the best epoch of all.
     - A trial that runs out of memory or diverges fails alone, with its reason.
     - Only the best trials' weights are kept on disk.
     - Trials that differ in weights, seeds, learning rate or dropout rates alone share one compiled
@@ -50,7 +52,8 @@ class Tuner(kt.Tuner):
         seed: Seed of weights, shuffling and masks; each training has its own, derived from it. `None`
             leaves the random state alone.
         cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`: each trial
-            is trained once for each fold. The data have to be arrays, without validation data.
+            is trained once for each fold. The data have to be arrays, without validation data. No model is
+            trained on all of them: the weights of the best fold are kept.
         keep_checkpoints: Of how many trials the weights are kept; `None` for all.
         reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
         **kwargs: As for `keras_tuner.Tuner`: `executions_per_trial`, `directory`, `project_name`,
@@ -170,7 +173,7 @@ class Tuner(kt.Tuner):
         return self.hypermodel.build(trial.hyperparameters)
 
     def load_model(self, trial: Any) -> Any:
-        """Builds a trial's model and loads the weights of its best epoch.
+        """Builds a trial's model and loads the weights of its best epoch, of the training that had it.
 
         Raises:
             RecdropError: The weights are not on disk any more.

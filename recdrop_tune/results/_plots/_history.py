@@ -12,7 +12,7 @@ from recdrop_tune.results._plots._view import View
 def history(view: View) -> go.Figure | None:
     """Draws the scores over the search; `None` if there are none.
 
-    Trials that were stopped early are hollow, at their last value.
+    Trials that were stopped early are hollow, at the best value until then.
     """
     if view.scored.empty:
         return None

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from recdrop_tune.catalog import SITES, TECHNIQUES
+from recdrop_tune.results._frames import spread_column
 from recdrop_tune.results._plots._axes import as_text
 from recdrop_tune.results._plots._view import View
 
@@ -104,6 +105,7 @@ def shown(value: object) -> str:
 def hover_text(view: View, rows: pd.DataFrame) -> list[str]:
     """Writes what is shown under the cursor: the trial, its scores, its configuration."""
     names = [objective.name for objective in view.objectives]
+    names += [name for name in (spread_column(names[0]),) if name in rows]
     names += [name for name in view.hyperparameters if name not in names]
     names += [name for name in ("best_epoch", "epochs", "seconds") if name in rows]
     texts = []

@@ -35,7 +35,7 @@ def view_of(result: TuneResult) -> View:
     except RecdropError:
         importances = None
     return View(
-        trials=with_stopped(result.trials, result.history, goals[0].name),
+        trials=with_unfinished(result.trials, result.history, goals[0]),
         history=result.history,
         objectives=goals,
         hyperparameters=list(columns.values()),
@@ -46,8 +46,10 @@ def view_of(result: TuneResult) -> View:
     )
 
 
-def with_stopped(trials: pd.DataFrame, history: pd.DataFrame, objective: str) -> pd.DataFrame:
-    """Gives trials that were stopped early the value they had then.
+def with_unfinished(
+    trials: pd.DataFrame, history: pd.DataFrame, objective: kt.Objective
+) -> pd.DataFrame:
+    """Gives trials that are under way or were broken off the best value until now, as pruned ones have it.
 
     They have no score, for they were not trained like the others; a figure tells them by their looks.
 
@@ -59,13 +61,14 @@ def with_stopped(trials: pd.DataFrame, history: pd.DataFrame, objective: str) ->
     Returns:
         The frame of trials. Those that failed have no score in it either.
     """
-    name = metric_column(objective)
+    name = metric_column(objective.name)
     if name not in history:
         return trials
-    last = history.groupby(["trial_id", "epoch"])[name].mean().groupby("trial_id").last()
-    stopped = trials["trial_id"].where(~trials["state"].isin(["COMPLETE", "FAILED"]))
-    scores = trials[objective].fillna(stopped.map(last).astype("Float64"))
-    return trials.assign(**{objective: scores})
+    means = history.groupby(["trial_id", "epoch"])[name].mean().groupby("trial_id")
+    best = means.min() if objective.direction == "min" else means.max()
+    unfinished = trials["trial_id"].where(~trials["state"].isin(["COMPLETE", "FAILED"]))
+    scores = trials[objective.name].fillna(unfinished.map(best).astype("Float64"))
+    return trials.assign(**{objective.name: scores})
 
 
 @dataclass(frozen=True)

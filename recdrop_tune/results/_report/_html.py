@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
@@ -15,6 +16,11 @@ MISSING = "–"
 def safe(value: object) -> str:
     """Writes anything as text in HTML, in attributes too."""
     return escape(str(value), quote=True)
+
+
+def prose(text: str) -> str:
+    """Writes a text of the package's own, with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", safe(text))
 
 
 def shown(value: Any) -> str:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
 
 _CAPTIONS = {
-    "history": "One point a trial. Hollow: stopped early, at the value it had then.",
+    "history": "One point a trial. Hollow: stopped early, at the best value until then.",
     "score_by_dropout": "A panel for each placement. The dashed line is the best score without "
-    "dropout: what lies on the better side of it is a gain. Points are moved aside a little, so that "
-    "none hides another.",
+    "dropout, at whatever other settings it has: what dropout is worth is told by twins alone. Points are "
+    "moved aside a little, so that none hides another.",
     "parallel_coordinates": "One line a complete trial, coloured by rank: blue the best, orange the "
     "worst. Drag along an axis to pick trials, drag a name to move its axis.",
     "importances": "PED-ANOVA on the complete trials. Of few trials it is a hint, not a finding.",

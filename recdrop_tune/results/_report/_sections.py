@@ -8,10 +8,12 @@ from recdrop_tune.errors import exception_line
 from recdrop_tune.oracle import objectives
 from recdrop_tune.results._frames import hyperparameter_columns, wrapper_columns
 from recdrop_tune.results._pareto import pareto_front
-from recdrop_tune.results._report._html import safe, shown, table, terms
+from recdrop_tune.results._report._html import prose, safe, shown, table, terms
 from recdrop_tune.results._report._search import Search
 from recdrop_tune.results.confirmation import FOUND
+from recdrop_tune.results.context_text import context_lines
 from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
+from recdrop_tune.results.spread import spread_words
 from recdrop_tune.tracking._links import command
 
 if TYPE_CHECKING:
@@ -38,15 +40,21 @@ def outcome(result: TuneResult) -> str:
     states = ", ".join(f"{count} {str(state).lower()}" for state, count in counts.items())
     cards = [_card("trials", len(result.trials), states)]
     cards.append(_card("time in trials", _duration(float(result.trials["seconds"].sum())), ""))
+    goals = objectives(result.tuner.oracle.objective) if counts.get("COMPLETE") else []
+    firsts = [(each.name, pareto_front(result.trials, [each]).iloc[0]) for each in goals]
     best = [
         _card(
-            f"best {each.name}", shown(pareto_front(result.trials, [each])[each.name].iloc[0]), ""
+            f"best {name}",
+            shown(row[name]),
+            spread_words(result, row["trial_id"]).strip() if name == result.objective else "",
         )
-        for each in objectives(result.tuner.oracle.objective)
-        if counts.get("COMPLETE")
+        for name, row in firsts
     ]
     found = _one_best(result) if len(best) == 1 else _front(result) if best else ""
-    return section("outcome", "Outcome", f'<div class="cards">{"".join(best + cards)}</div>{found}')
+    about = "".join(f"<p>{safe(line)}</p>" for line in context_lines(result))
+    return section(
+        "outcome", "Outcome", f'<div class="cards">{"".join(best + cards)}</div>{about}{found}'
+    )
 
 
 def _one_best(result: TuneResult) -> str:
@@ -54,7 +62,7 @@ def _one_best(result: TuneResult) -> str:
     gain = gain_line(oracle) if wrapper_columns(oracle) else ""
     gain = result.confirmation.verdict if result.confirmation else gain
     best = f"<h3>Best configuration</h3>{terms(result.best_hyperparameters)}"
-    return f"{best}<p>{safe(gain)}</p>{wrappers(result)}"
+    return f"{best}<p>{prose(gain)}</p>{wrappers(result)}"
 
 
 def _front(result: TuneResult) -> str:
@@ -76,8 +84,8 @@ def confirmation(result: TuneResult) -> str:
     best = confirmed.table.index[
         (confirmed.table["kind"] == FOUND) & (confirmed.table["trial_id"] == confirmed.best_id)
     ]
-    body = f'<p>{safe(confirmed.verdict)}</p><p class="caption">{safe(note)}</p>'
-    rows = table(confirmed.table[confirmed.columns()], best)
+    body = f'<p>{prose(confirmed.verdict)}</p><p class="caption">{prose(note)}</p>'
+    rows = table(confirmed.brief(), best)
     return section("confirmation", "Confirmation", body + rows)
 
 
@@ -92,7 +100,7 @@ def wrappers(result: TuneResult) -> str:
         "one training each."
     )
     said = f"<p>{safe(missed)}</p>" if missed else ""
-    caption = f'<p class="caption">{safe(note)}</p>'
+    caption = f'<p class="caption">{prose(note)}</p>'
     return f"<h3>Best of each wrapper</h3>{caption}{table(shown_wrappers(frame))}{said}"
 
 

@@ -1,0 +1,180 @@
+"""Tests for the first trials of a search: each wrapper once, and a word where there are too few."""
+
+import keras_tuner as kt
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.facade.first_trials import coverage_line, enqueue_first_trials, first_points
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.results import TuneResult
+from recdrop_tune.spaces import SearchSpace
+from tests.planted_search import SPACE, Planted, planted_result
+from tests.small_search import data
+
+WRAPPERS = ["none", "recurrent", "variational", "zoneout", "lambda"]
+
+
+def oracle_of(folder, space, trials=20, seed=0, twin_last=False, name="p"):
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), trials, seed=seed, twin_last=twin_last)
+    oracle.verbose = 0
+    space = SearchSpace.load(space)
+    tuner = kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder, project_name=name)
+    tuner.save()  # What makes the folder one that can be gone on with.
+    return oracle, space
+
+
+@pytest.mark.parametrize("preset", SearchSpace.presets())
+def test_each_wrapper_of_a_preset_comes_once_with_a_rate_of_the_lower_half(tmp_path, preset):
+    oracle, space = oracle_of(tmp_path, preset)
+    points = first_points(oracle.hyperparameters.space, oracle.seed)
+    wrappers = [point["wrapper"] for point in points]
+    asked = [space.wrapper] if isinstance(space.wrapper, str) else list(space.wrapper)
+    assert sorted(wrappers) == sorted(asked)
+    assert wrappers[0] == "none"
+    assert "native" not in wrappers[2:]
+    ranges = {hp.name: hp for hp in oracle.hyperparameters.space}
+    for point in points:
+        for name, value in point.items():
+            if name.split(".")[0] == "rate" and hasattr(ranges[name], "min_value"):
+                middle = (ranges[name].min_value + ranges[name].max_value) / 2
+                assert value <= middle
+    for point in points:
+        oracle.enqueue(point)  # Refused, were it no configuration of the space.
+
+
+def test_what_is_spread_hangs_on_the_seed_and_nothing_else(tmp_path):
+    spaces = [
+        oracle_of(tmp_path, SPACE, seed=seed, name=str(n)) for n, seed in enumerate((0, 0, 1))
+    ]
+    points = [first_points(o.hyperparameters.space, o.seed) for o, _ in spaces]
+    assert points[0] == points[1] != points[2]
+    rates = {point["learning_rate"] for point in points[0]}
+    assert len(rates) == len(points[0])
+    placements = [v for p in points[0] for n, v in p.items() if n.startswith("placement")]
+    assert len(set(placements)) > 1
+
+
+def test_layers_with_wrappers_of_their_own_are_all_covered(tmp_path):
+    def build(hp):
+        for layer, wrappers in (("a", ["none", "recurrent", "zoneout"]), ("b", ["none", "lambda"])):
+            SearchSpace(wrapper=wrappers, rate=[0.1, 0.2]).sample_dropout(hp, layer)
+
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0)
+    kt.Tuner(oracle, build, directory=tmp_path)
+    points = first_points(oracle.hyperparameters.space, 0)
+    assert [(p["a/wrapper"], p["b/wrapper"]) for p in points] == [
+        ("none", "none"),
+        ("recurrent", "lambda"),
+        ("zoneout", "lambda"),
+    ]
+
+
+def tried(oracle, number):
+    """Runs trials, and returns their wrappers."""
+    found = []
+    for _ in range(number):
+        trial = oracle.create_trial("tuner0")
+        found.append(trial.hyperparameters.values["wrapper"])
+        oracle.update_trial(trial.trial_id, {"val_loss": 1.0}, step=0)
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    return found
+
+
+def test_the_search_tries_them_before_anything_else_and_not_again_when_it_goes_on(tmp_path):
+    oracle, _ = oracle_of(tmp_path, SPACE)
+    enqueue_first_trials(oracle)
+    assert tried(oracle, 3) == WRAPPERS[:3]
+    again, _ = oracle_of(tmp_path, SPACE)
+    enqueue_first_trials(again)
+    assert tried(again, 2) == WRAPPERS[3:]
+    assert coverage_line(again) is None
+
+
+@pytest.mark.parametrize(
+    ("trials", "twin", "said"),
+    [
+        (5, False, None),
+        (6, True, None),
+        (
+            5,
+            True,
+            "max_trials=5 is too small to try every wrapper, and lambda may never be tried. 6 trials ",
+        ),
+        (3, False, "zoneout, lambda may never be tried. 5 trials try each once."),
+        (1, True, "none, recurrent, variational, zoneout, lambda may never be tried."),
+    ],
+)
+def test_too_few_trials_are_said_before_the_search(tmp_path, trials, twin, said):
+    oracle, _ = oracle_of(tmp_path, SPACE, trials=trials, twin_last=twin)
+    line = coverage_line(oracle)
+    assert line is None if said is None else said in line
+
+
+def test_other_tuners_choose_for_themselves(tmp_path):
+    oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=2)
+    assert coverage_line(oracle) is None
+    enqueue_first_trials(oracle)
+
+
+def test_what_was_never_tried_is_named_by_tune_summary_and_report(tmp_path, capsys):
+    space = {"units": 2, "wrapper": ["none", "native", "zoneout"], "rate": [0.1, 0.2]}
+    space |= {"placement": "recurrent", "learning_rate": 0.01}
+    result = rdt.tune(
+        data(),
+        data(16),
+        space=space,
+        max_trials=2,
+        epochs=1,
+        seed=0,
+        directory=tmp_path / "p",
+        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+    )
+    printed = capsys.readouterr().out
+    assert "max_trials=2 is too small to try every wrapper, and native, zoneout" in printed
+    # One trial for a wrapper, and the last one for the twin of the best with dropout: there is none yet.
+    assert list(result.wrappers["state"]) == ["complete", "complete", "never tried"]
+    for text in (result.summary(), result.report(tmp_path / "r.html").read_text()):
+        assert "Never tried: zoneout." in text
+    assert "Never tried: zoneout." in (result.directory / "result" / "summary.md").read_text()
+
+
+def test_the_best_of_each_wrapper(tmp_path):
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 14, seed=0, twin_last=True)
+    result = planted_result(oracle, tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
+    frame, trials = result.wrappers.set_index("wrapper"), result.trials
+    assert set(frame.index) == set(WRAPPERS)
+    for wrapper, row in frame.iterrows():
+        own = trials[trials["wrapper"] == wrapper]
+        complete = own[own["state"] == "COMPLETE"]
+        assert (row["trials"], row["complete"]) == (len(own), len(complete))
+        if len(complete):
+            assert row["best"] == pytest.approx(complete["val_loss"].min())
+            assert row["state"] == "complete"
+        else:
+            assert row["state"] == ("failed" if len(own) else "never tried")
+    best = trials[(trials["wrapper"] != "none") & (trials["state"] == "COMPLETE")].iloc[0]
+    assert frame.loc[best["wrapper"], "gain"] == pytest.approx(result.twin_gain.gain)
+    assert frame["gain"].isna()["none"]
+    loaded = TuneResult.load(result.directory)
+    assert loaded.wrappers.equals(result.wrappers)
+    assert loaded.twin_gain == result.twin_gain
+
+
+def test_a_search_of_other_things_has_no_wrappers(tmp_path):
+    class Other(Planted):
+        def build(self, hp):
+            hp.Choice("depth", [1, 2, 3])
+            return super().build(kt.HyperParameters())
+
+        def metrics(self, hp, epoch):
+            return {"val_loss": float(hp.get("depth")), "ms_per_step": 1.0}
+
+        def fit(self, hp, model, callbacks=()):
+            return self.metrics(hp, 0)["val_loss"]
+
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 3, seed=0, twin_last=True)
+    result = planted_result(oracle, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", Other())
+    assert result.wrappers.empty
+    assert "wrapper" not in result.summary()
+    assert result.twin_gain is None

@@ -1,0 +1,195 @@
+"""Tests for twins: the same configuration without dropout, and the trial of it at a search's end."""
+
+import tempfile
+
+import keras_tuner as kt
+import pytest
+
+from recdrop_tune.oracle import (
+    OptunaOracle,
+    active_values,
+    has_dropout,
+    is_wrapper,
+    offers_none,
+    twin_among,
+    twin_of,
+)
+from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.tracking import readable
+from recdrop_tune.tuner import trial_seed
+from recdrop_tune.tuner._oracles import BayesianOptimizationOracle, RandomSearchOracle
+from recdrop_tune.tuner._seeds import seed_values
+from tests.planted_search import SPACE, Planted, planted_result
+
+FULL = SearchSpace.load(
+    {
+        "cell": "lstm",
+        "units": [8, 16],
+        "layers": 2,
+        "wrapper": ["none", "recurrent", "variational", "zoneout"],
+        "rate": {"min": 0.1, "max": 0.5, "step": 0.1},
+        "schedule": ["constant", "curriculum"],
+        "tied_gates": [True, False],
+        "hidden_rate": [0.0, 0.1],
+        "locked_rate": {"min": 0.1, "max": 0.5, "step": 0.1},
+        "embedding_rate": {"min": 0.1, "max": 0.5, "step": 0.1},
+        "learning_rate": [0.001, 0.01],
+    }
+)
+
+
+def sampled(space, **values):
+    """Hyperparameters of a space, as an oracle knows them: with some values."""
+    oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=1)
+    with tempfile.TemporaryDirectory() as folder:
+        # It samples under every condition.
+        kt.Tuner(oracle, lambda hp: space.sample(hp, embedding=True), directory=folder)
+    oracle.hyperparameters.values = values
+    return oracle.hyperparameters
+
+
+DROPPING = {
+    "cell": "lstm",
+    "units": 16,
+    "layers": 2,
+    "wrapper": "variational",
+    "placement.recurrent-variational": "input",
+    "placement.variational": "input+recurrent",
+    "rate": 0.3,
+    "schedule": "curriculum",
+    "tied_gates": False,
+    "locked_rate": 0.2,
+    "embedding_rate": 0.1,
+    "learning_rate": 0.01,
+}
+
+
+def test_a_twin_has_no_dropout_of_any_kind_and_all_else_the_same():
+    hp = sampled(FULL, **DROPPING)
+    twin = twin_of(hp)
+    kept = {k: v for k, v in readable(twin).items() if v is not None}
+    assert kept == {
+        "cell": "lstm",
+        "units": 16,
+        "layers": 2,
+        "wrapper": "none",
+        "learning_rate": 0.01,
+    }
+    built = FULL.sample(twin, embedding=True)
+    assert (built.wrapper, built.locked_rate, built.embedding_rate) == ("none", {}, None)
+    assert built.schedule == "constant"
+    assert (built.units, built.learning_rate) == (16, 0.01)
+    assert has_dropout(hp)
+    assert not has_dropout(twin)
+    assert hp.values["wrapper"] == "variational"  # The trial's own are as they were.
+
+
+def test_the_twin_of_what_has_no_dropout_is_the_same():
+    hp = sampled(FULL, cell="lstm", units=8, layers=2, wrapper="none", learning_rate=0.001)
+    assert active_values(twin_of(hp)) == active_values(hp)
+
+
+@pytest.mark.parametrize("wrapper", ["recurrent", ["recurrent", "zoneout"]])
+def test_a_space_without_none_has_twins_outside_of_it(wrapper):
+    space = SearchSpace(units=8, wrapper=wrapper, rate=0.3, placement="recurrent")
+    hp = sampled(space, units=8, wrapper="recurrent", placement="recurrent", rate=0.3)
+    assert not offers_none(hp.space)
+    assert space.sample(twin_of(hp)).wrapper == "none"
+
+
+def test_each_layer_with_a_wrapper_of_its_own_loses_it():
+    hp = kt.HyperParameters()
+    for layer in ("encoder", "decoder"):
+        SearchSpace(wrapper=["none", "recurrent"], placement="input", rate=0.3).sample_dropout(
+            hp, layer
+        )
+    hp.values |= {"encoder/wrapper": "recurrent", "decoder/wrapper": "none"}
+    assert active_values(twin_of(hp)) == {"encoder/wrapper": "none", "decoder/wrapper": "none"}
+    assert has_dropout(hp)
+
+
+def test_what_is_no_search_of_dropout_has_no_twins():
+    hp = kt.HyperParameters()
+    hp.Choice("units", [8, 16])
+    assert twin_of(hp) is None
+    assert not offers_none(hp.space)
+    assert seed_values(hp) == hp.values
+    assert not is_wrapper("wrapper_count")
+
+
+def test_what_a_tuner_adds_for_itself_stays():
+    hp = sampled(FULL, **DROPPING, **{"tuner/epochs": 4})
+    assert twin_of(hp).values["tuner/epochs"] == 4
+
+
+def test_a_trial_and_its_twin_have_the_same_seed_and_others_have_not():
+    hp, other = sampled(FULL, **DROPPING), sampled(FULL, **{**DROPPING, "learning_rate": 0.001})
+    seeds = [trial_seed(0, seed_values(each)) for each in (hp, twin_of(hp), other)]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def best_dropping(result):
+    trials = result.trials
+    return trials[(trials["wrapper"] != "none") & (trials["state"] == "COMPLETE")].iloc[0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0, twin_last=True),
+        lambda: RandomSearchOracle("val_loss", max_trials=9, seed=1),
+        lambda: BayesianOptimizationOracle("val_loss", max_trials=9, seed=1),
+    ],
+    ids=["optuna", "random", "bayesian"],
+)
+def test_the_last_trial_is_the_twin_of_the_best_with_dropout(make, tmp_path):
+    oracle = make()
+    oracle.twin_last = True
+    result = planted_result(
+        oracle, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", Planted(failing="")
+    )
+    assert len(result.trials) == 9
+    last = oracle.trials[oracle.start_order[-1]]
+    # Of what was known when it was proposed.
+    best = best_dropping(result)
+    assert not has_dropout(last.hyperparameters)
+    for name in ("units", "learning_rate"):
+        assert last.hyperparameters.values[name] == best[name]
+    gain = result.twin_gain
+    assert (gain.trial_id, gain.twin_id) == (best["trial_id"], last.trial_id)
+    assert gain.gain == pytest.approx(gain.twin_score - gain.score)
+
+
+def test_a_search_without_none_gets_no_twin(tmp_path):
+    planted = Planted({**SPACE, "wrapper": ["recurrent", "zoneout"]}, failing="")
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 4, seed=0, twin_last=True)
+    result = planted_result(oracle, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", planted)
+    assert "none" not in set(result.trials["wrapper"])
+    assert result.twin_gain is None
+    assert "the space does not offer `none`" in result.summary()
+
+
+def running(oracle, worker):
+    return oracle.create_trial(worker)
+
+
+def test_of_several_workers_the_last_waits_until_the_best_is_known(tmp_path):
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 3, seed=0, twin_last=True)
+    oracle.hosted = True
+    oracle.verbose = 0
+    kt.Tuner(oracle, lambda hp: FULL.sample(hp), directory=tmp_path, project_name="p")
+    first, second = running(oracle, "a"), running(oracle, "b")
+    finish(oracle, first, 0.5)
+    assert running(oracle, "a").status == "IDLE"  # `b` may find something better.
+    finish(oracle, second, 0.4)
+    last = running(oracle, "a")
+    assert last.status == "RUNNING"
+    assert not has_dropout(last.hyperparameters)
+    assert active_values(last.hyperparameters) == active_values(twin_of(second.hyperparameters))
+    assert twin_among(oracle, second, [(last.trial_id, False)]) == (last.trial_id, False)
+
+
+def finish(oracle, trial, score):
+    oracle.update_trial(trial.trial_id, {"val_loss": score}, step=0)
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)

@@ -1,0 +1,303 @@
+"""One number for a trial everywhere: on the terminal, in the frame, in MLflow and in Optuna's study."""
+
+import io
+import json
+import math
+import re
+import statistics
+
+import keras_tuner as kt
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+from optuna.pruners import BasePruner
+from rich.console import Console
+
+import recdrop_tune as rdt
+from recdrop_tune.oracle import make_pruner
+from recdrop_tune.results import TuneResult
+from recdrop_tune.results._markdown import markdown
+from recdrop_tune.results._report import _sections as sections
+from recdrop_tune.tracking import Journal, Progress, Records, TrialEnded
+from recdrop_tune.tuner._failures import TrialPrunedError
+from tests.small_search import Curves, data, pruning_curves
+from tests.tracked_events import image
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+def search(folder, uri, curves, objective="val_loss", max_trials=1, pruner=None, fit=None, **how):
+    """Runs a tracked search in a folder of its own; returns its result and what it printed."""
+    oracle = rdt.OptunaOracle(objective, max_trials, seed=0, pruner=pruner)
+    oracle.verbose = 0
+    tuner = rdt.Tuner(oracle, curves, directory=folder, project_name="p", seed=0, **how)
+    out = io.StringIO()
+    lines = Progress(Console(file=out, width=300))
+    tracking = rdt.track(tuner, experiment=folder.name, tracking_uri=uri, listeners=[lines])
+    x, y = data()
+    given = {"epochs": 2, "batch_size": 8, "verbose": 0}
+    if tuner.cv is None:
+        given["validation_data"] = (x, y)
+    tuner.search(x, y, **given | (fit or {}))
+    assert tracking.failure is None
+    return TuneResult(tuner, tracking), out.getvalue()
+
+
+def run_of(result, uri, number=0):
+    row = result.trials.set_index("number").loc[number]
+    return MlflowClient(uri).get_run(row["mlflow_run_id"])
+
+
+@pytest.mark.parametrize(
+    ("curves", "direction", "how", "fit", "expected", "best_epoch"),
+    [
+        ([[0.5, 0.2, 0.4]], "min", {}, {}, 0.2, 1),
+        ([[0.5, 0.2, 0.4]], "max", {}, {}, 0.5, 0),
+        ([[0.5, 0.1, 0.9], [0.5, 0.7, 0.3]], "min", {"executions_per_trial": 2}, {}, 0.4, 1),
+        ([[0.5, 0.3], [0.5, 0.5, 0.5, 0.1]], "min", {"executions_per_trial": 2}, {}, 0.2, 3),
+        ([[0.1, 0.6, 0.2], [0.4, 0.3, 0.2]], "max", {"cv": 2}, {}, 0.45, 1),
+        ([[None, 0.5, None, 0.7, None]], "min", {}, {"validation_freq": 2}, 0.5, 1),
+        ([[math.nan, 0.5, 0.6]], "min", {}, {}, 0.5, 1),
+    ],
+    ids=["one", "max", "executions", "a short one", "cv and max", "validation_freq", "nan"],
+)
+def test_a_trial_has_one_number(
+    tmp_path, uri, request, curves, direction, how, fit, expected, best_epoch
+):
+    objective = kt.Objective("val_loss", direction)
+    folder = tmp_path / re.sub(r"\W", "-", request.node.callspec.id)
+    result, printed = search(folder, uri, Curves(*curves), objective, fit=fit, **how)
+    row, run = result.trials.iloc[0], run_of(result, uri)
+    (told,) = result.tuner.oracle.study.trials
+    numbers = {
+        "frame": row["val_loss"],
+        "MLflow": run.data.metrics["objective"],
+        "MLflow's compare page": run.data.metrics["val_loss"],
+        "Optuna": told.value,
+    }
+    assert numbers == dict.fromkeys(numbers, pytest.approx(expected))
+    assert f"val_loss {expected:.4f} (best {expected:.4f}" in printed
+    assert f"Best val_loss: {expected:.4f}" in result.summary()
+    assert row["best_epoch"] == run.data.metrics["best_epoch"] == best_epoch
+    # All metrics are those of one epoch.
+    assert run.data.metrics["loss"] == pytest.approx(row["loss"])
+    loaded = TuneResult.load(result.directory).trials.drop(columns="mlflow_run_id")
+    pd.testing.assert_frame_equal(loaded, result.trials.drop(columns="mlflow_run_id"))
+
+
+def test_the_last_step_is_written_once_more_only_where_it_is_another_epochs(tmp_path, uri):
+    result, _ = search(tmp_path / "steps", uri, Curves([0.5, 0.2], [0.2, 0.5]), max_trials=2)
+    client = MlflowClient(uri)
+
+    def curve(number):
+        run_id = run_of(result, uri, number).info.run_id
+        return [(p.step, p.value) for p in client.get_metric_history(run_id, "val_loss")]
+
+    assert curve(0) == [(0, 0.5), (1, 0.2)]
+    assert curve(1) == [(0, 0.2), (1, 0.5), (2, 0.2)]
+    # The frames read the journal, which has each epoch once.
+    assert result.history["epoch"].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("how", [{"cv": 3}, {"executions_per_trial": 3}, {}], ids=str)
+def test_the_spread_over_trainings(tmp_path, uri, request, how):
+    values = (0.3, 0.5, 0.7)
+    curves = Curves(*([0.9, value] for value in (values if how else values[1:2])))
+    folder = tmp_path / f"spread-{len(request.node.callspec.id)}"
+    result, _ = search(folder, uri, curves, **how)
+    metrics = run_of(result, uri).data.metrics
+    texts = [
+        result.summary(),
+        TuneResult.load(result.directory).summary(),
+        markdown(result, {}),
+        sections.outcome(result),
+    ]
+    if not how:
+        assert "val_loss_std" not in result.trials
+        assert "objective_std" not in metrics
+        assert not any("±" in text or "best fold" in text for text in texts)
+        return
+    std = statistics.stdev(values)
+    assert result.trials["val_loss_std"][0] == metrics["objective_std"] == pytest.approx(std)
+    columns = list(result.trials)
+    assert columns.index("val_loss_std") == columns.index("val_loss") + 1
+    kind = "fold" if "cv" in how else "training"
+    for text in texts:
+        assert f"± {std:.4f} over 3 {kind}s" in text
+    for text in texts[:3]:
+        assert f"The best model has the weights of its best {kind}" in text
+    assert ("not trained on all data" in texts[0]) == ("cv" in how)
+    parent = MlflowClient(uri).get_run(result.tracking.mlflow.parent_run_id)
+    ((name, value),) = how.items()
+    assert parent.data.params[name] == str(value)
+
+
+def test_folds_several_times_over_are_trainings(tmp_path, uri):
+    curves = Curves(*([value] for value in (0.1, 0.2, 0.3, 0.4)))
+    result, _ = search(tmp_path / "both", uri, curves, cv=2, executions_per_trial=2)
+    assert "over 4 trainings" in result.summary()
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory, uri):
+    """Two complete trials, then five that were stopped after five epochs of eight."""
+    folder = tmp_path_factory.mktemp("pruned")
+    curves = pruning_curves()
+    curves[5] = [0.05, *curves[5][1:]]  # Better than every complete one, and pruned all the same.
+    pruner = StopsWorse(4, 2)
+    return search(folder, uri, Curves(*curves), max_trials=7, pruner=pruner)
+
+
+class StopsWorse(BasePruner):
+    """Stops every trial but the first ones after an epoch."""
+
+    def __init__(self, epoch, first=0):
+        self.epoch, self.first = epoch, first
+
+    def prune(self, study, trial):
+        return trial.number >= self.first and trial.last_step >= self.epoch
+
+
+def test_a_pruned_trial_keeps_what_it_reached(pruned, uri):
+    result, printed = pruned
+    frame = result.trials
+    assert frame["state"].tolist() == ["COMPLETE"] * 2 + ["PRUNED"] * 5
+    for state in ("COMPLETE", "PRUNED"):
+        assert frame[frame["state"] == state]["val_loss"].is_monotonic_increasing
+    lines, told = printed.splitlines(), result.tuner.oracle.study.trials
+    for row in frame[frame["state"] == "PRUNED"].itertuples():
+        curve = pruning_curves()[row.number][:5]
+        curve = [0.05, *curve[1:]] if row.number == 5 else curve
+        assert row.val_loss == pytest.approx(min(curve))
+        assert row.best_epoch == int(np.argmin(curve))
+        assert row.epochs == 5
+        run = run_of(result, uri, row.number)
+        assert "objective" not in run.data.metrics
+        assert run.data.metrics["objective_at_prune"] == pytest.approx(row.val_loss)
+        assert run.data.metrics["val_loss"] == pytest.approx(row.val_loss)
+        assert run.data.metrics["loss"] == pytest.approx(row.loss)
+        assert run.data.tags["recdrop.state"] == "PRUNED"
+        assert told[row.number].user_attrs["best_value"] == pytest.approx(row.val_loss)
+        # By Optuna's own rule it is the last epoch's.
+        assert told[row.number].value == pytest.approx(curve[-1])
+        assert f"pruned after 5 epochs at val_loss {row.val_loss:.4f}" in lines[row.number]
+    assert all("best_value" not in each.user_attrs for each in told[:2])
+
+
+def test_a_pruned_trial_is_never_the_best(pruned, uri):
+    result, printed = pruned
+    best = result.trials.iloc[0]
+    assert result.trials["val_loss"].min() < best["val_loss"]
+    assert result.best_trial.trial_id == best["trial_id"]
+    assert result.pareto["trial_id"].tolist() == [best["trial_id"]]
+    assert f"Best val_loss: {best['val_loss']:.4f}" in result.summary()
+    assert f"{best['val_loss']:.4g}" in sections.outcome(result)
+    assert "0.05" not in re.sub(r"\.\d{5,}", "", sections.outcome(result))
+    assert "(best 0.1000" in printed.splitlines()[1]
+    assert "(best 0.0500" not in printed
+    parent = result.tracking.mlflow.parent_run_id
+    curve = MlflowClient(uri).get_metric_history(parent, "best_val_loss")
+    assert [point.step for point in curve] == [0, 1]
+
+
+def test_pruned_trials_are_hollow_at_what_they_reached(pruned):
+    result, _ = pruned
+    figures = result.plots()
+    drawn = {
+        (x, y): symbol.endswith("-open")
+        for trace in figures["history"].data
+        if trace.mode == "markers"
+        for x, y, symbol in zip(trace.x, trace.y, trace.marker.symbol, strict=True)
+    }
+    assert drawn == {
+        (row.number, row.val_loss): row.state == "PRUNED" for row in result.trials.itertuples()
+    }
+    hollow = [
+        y
+        for trace in figures["score_by_dropout"].data
+        if trace.mode == "markers"
+        for y, symbol in zip(trace.y, trace.marker.symbol, strict=True)
+        if symbol.endswith("-open")
+    ]
+    dropping = result.trials[result.trials["wrapper"] != "none"]
+    assert sorted(hollow) == sorted(dropping["val_loss"][dropping["state"] == "PRUNED"])
+
+
+def test_a_folder_gives_pruned_trials_back(pruned, tmp_path):
+    """Also one whose journal is from before pruned trials had a score in it."""
+    result, _ = pruned
+    own = result.trials.drop(columns="mlflow_run_id")
+    folder = result.directory
+    loaded = TuneResult.load(folder).trials.drop(columns="mlflow_run_id")
+    pd.testing.assert_frame_equal(loaded, own)
+    journal = folder / "events.jsonl"
+    text = journal.read_text()
+    older = []
+    for line in map(json.loads, text.splitlines()):
+        if line["event"] == "TrialEnded":
+            line = {name: value for name, value in line.items() if name not in ("metrics", "std")}
+            if line["status"] == "PRUNED":
+                line |= {"score": None, "best_step": None}
+        older.append(json.dumps(line))
+    journal.write_text("\n".join(older) + "\n")
+    try:
+        before = TuneResult.load(folder).trials.drop(columns="mlflow_run_id")
+        assert rdt.sync(folder, f"sqlite:///{tmp_path}/older.db").written == 7
+    finally:
+        journal.write_text(text)
+    pd.testing.assert_frame_equal(before, own)
+
+
+def test_pruned_trials_are_written_afterwards_as_they_were(pruned, uri, tmp_path):
+    result, _ = pruned
+    there = f"sqlite:///{tmp_path}/mlflow.db"
+    assert rdt.sync(result.directory, there).written == 7
+    experiment = result.experiment
+    assert image(there, experiment, artifacts=False) == image(uri, experiment, artifacts=False)
+
+
+def test_the_journal_says_what_a_pruned_trial_reached(pruned):
+    result, _ = pruned
+    events = Journal(result.tracking.journal_path).read()
+    ended = [event for event in events if isinstance(event, TrialEnded)]
+    numbers = {event.trial_id: (event.score, event.metrics["val_loss"]) for event in ended}
+    frame = result.trials.set_index("trial_id")["val_loss"]
+    assert numbers == {trial_id: (value, value) for trial_id, value in frame.items()}
+    assert Records(events).to_csv() == result.tracking.records.to_csv()
+
+
+def test_a_trial_pruned_without_a_number_has_none(tmp_path, uri):
+    """As one whose objective was never validated until then, or never a number."""
+
+    class Never(rdt.Tuner):
+        def run_trial(self, trial, *args, **kwargs):
+            raise TrialPrunedError
+
+    oracle = rdt.OptunaOracle("val_loss", 1, seed=0)
+    oracle.verbose = 0
+    tuner = Never(oracle, Curves(), directory=tmp_path, project_name="p")
+    out = io.StringIO()
+    tracking = rdt.track(
+        tuner,
+        experiment="never",
+        tracking_uri=uri,
+        listeners=[Progress(Console(file=out, width=200))],
+    )
+    tuner.search()
+    result = TuneResult(tuner, tracking)
+    assert "pruned after 0 epochs  " in out.getvalue()
+    assert result.trials["val_loss"].isna().all()
+    assert "objective_at_prune" not in run_of(result, uri).data.metrics
+
+
+def test_halving_leaves_trials_alone_near_their_end(tmp_path, uri):
+    curves = Curves(*pruning_curves()[:3])
+    pruner = make_pruner(None, warm_up=6)
+    result, _ = search(tmp_path / "near", uri, curves, max_trials=3, pruner=pruner)
+    # The last one is worse than both others after its seventh epoch of eight.
+    assert curves.epochs == [8, 8, 8]
+    assert set(result.trials["state"]) == {"COMPLETE"}
