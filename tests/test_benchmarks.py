@@ -188,3 +188,47 @@ def test_which_dropout_looks_everywhere(benchmarks):
     assert cells[0] == ("none", None)
     assert len(cells) == len(set(cells)) == 28
     assert ("recurrent", "input+recurrent+output") in cells
+
+
+def test_noise_of_planted_searches(benchmarks):
+    """Their trainings are as alike as real ones with the same seed, and gains are those planted."""
+    import _planted
+    import keras
+    import keras_tuner as kt
+    import numpy as np
+
+    for about in _planted.measured().values():
+        assert 0 < about["spread"] < 0.3
+        assert 0 <= about["alike"] < 1
+    problem = dataclasses.replace(_planted.problems()["two"], alike=0.5)
+    planted = _planted.Planted(problem)
+    gains, scores = [], []
+    for wrapper in ("none", "recurrent"):
+        hp = kt.HyperParameters()
+        hp.Fixed("wrapper", wrapper)
+        gains.append(problem.gain(planted.space.sample(hp)))
+        scores.append([])
+        for seed in range(400):
+            keras.utils.set_random_seed(seed)
+            scores[-1].append(planted.fit(hp, None)["val_loss"])
+    assert gains == pytest.approx([0.0, 2 * _planted.SPREAD])
+    none, dropout = scores
+    assert np.corrcoef(none, dropout)[0, 1] == pytest.approx(0.5, abs=0.1)
+    assert np.std(none) == pytest.approx(_planted.SPREAD, rel=0.1)
+    assert np.mean(none) - np.mean(dropout) == pytest.approx(gains[1], abs=0.2 * _planted.SPREAD)
+
+
+@pytest.mark.heavy
+def test_verdicts(tmp_path):
+    sizes = ("--searches", "2", "--trials", "5", "--confirm", "1", "--jobs", "1")
+    more = ("--problems", "two", "vowels", "--folder", str(tmp_path / "searches"))
+    printed, held = run("verdicts.py", *sizes, *more, out=tmp_path / "out.json")
+    rows = {row["problem"]: row for row in held["rows"]}
+    assert set(rows) == {"two", "vowels"}
+    for row in rows.values():
+        assert row["searches"] == 2
+        assert row["helped"] + row["hurt"] + row["not known"] == 1
+    assert "helped at least 90 %" in printed
+    # What is there is not searched again, and comes to the same.
+    _, again = run("verdicts.py", *sizes, *more, out=tmp_path / "out.json")
+    assert again == held
