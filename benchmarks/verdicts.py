@@ -12,6 +12,9 @@ is worth in them, and how noisy trainings are. What is counted for each problem:
 - how often the interval of the verdict does;
 - where it is not known, how many seeds would settle it (the median).
 
+The seeds are the same in all problems, which therefore differ by what is planted alone: they have their luck
+in common.
+
 Broken off, it goes on where it was: the searches are in --folder. Prints a table, and writes JSON to
 benchmarks/results/.
 """
