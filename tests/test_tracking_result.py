@@ -109,7 +109,8 @@ def test_the_summary(planted_files):
     score = planted_files.trials["val_loss"][0]
     assert f"**Best val_loss: {score:.4f}**" in saved.summary
     assert f"| wrapper | {planted_files.best_hyperparameters['wrapper']} |" in saved.summary
-    assert "Gain over no dropout" in saved.summary
+    assert "What dropout is worth is not known: its twin" in saved.summary
+    assert "### Best of each wrapper" in saved.summary
     assert "The best model was not saved: What the tuner builds is no keras.Model." in saved.summary
 
 

@@ -168,11 +168,12 @@ def test_progress_lines_of_a_search_that_goes_on(options, capsys):
     folder = options["directory"]
     where = f'Folder: {folder} (run again with directory="{folder}" to go on)'
     rdt.tune(data(), data(), **{**options, "verbose": 1, "max_trials": 1})
-    told, first = capsys.readouterr().out.splitlines()
+    told, few, first = capsys.readouterr().out.splitlines()
     assert told == where
+    assert few.startswith("max_trials=1 is too small to try every wrapper")
     assert first.startswith("trial 1/1  val_loss")
     result = rdt.tune(data(), data(), **{**options, "verbose": 1})
-    told, second = capsys.readouterr().out.splitlines()
+    told, _, second = capsys.readouterr().out.splitlines()
     assert told == where
     assert second.startswith("trial 2/2  val_loss")
     assert f"(best {result.best_trial.score:.4f}" in second
@@ -253,8 +254,7 @@ def test_an_interrupted_search(options, uri, capsys):
     with pytest.raises(KeyboardInterrupt):
         rdt.tune(data(), data(), **{**options, "verbose": 1})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == lines[-1]
-    assert "to go on" in lines[-1]
+    assert "to go on" in lines[0]
     client = MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("interrupted").experiment_id])
     assert [run.info.status for run in found] == ["KILLED", "KILLED"]

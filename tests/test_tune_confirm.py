@@ -163,7 +163,8 @@ def test_a_seed_starts_anew_from_what_the_search_did_not_see(result):
 def test_the_summary_says_it(result):
     text = result.summary()
     assert result.confirmation.verdict in text
-    assert "gain_low" in text
+    assert result.confirmation.text() in text
+    assert "test_gain" in text
 
 
 def test_the_report_has_it(result, tmp_path):

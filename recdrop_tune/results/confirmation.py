@@ -140,6 +140,8 @@ def confirmation_of(oracle: Any, tracking: Tracking) -> Confirmation | None:
         ProjectError: The journal tells of a trial that there is not.
     """
     runs = confirmation_frame(oracle, tracking)
+    if runs.empty:
+        return None
     group = _Group(oracle, runs)
     table = _table(group)
     found = table[table["kind"] == FOUND]
@@ -256,7 +258,9 @@ class _Group:
 
     def scores(self, metric: str) -> pd.DataFrame:
         """Returns the values of a metric: a row for each seed, a column for each configuration."""
-        return self.runs.pivot(index="repeat", columns="key", values=metric)
+        # A `fit` of the user's own may report the first objective alone.
+        known = self.runs.reindex(columns=["repeat", "key", metric])
+        return known.pivot(index="repeat", columns="key", values=metric)
 
     def gains(self, kind: str, metric: str, direction: str) -> dict[str, PairedGain]:
         """Returns the gains of one kind by configuration, with intervals that hold together."""

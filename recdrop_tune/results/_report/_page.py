@@ -39,6 +39,7 @@ def page(result: TuneResult) -> str:
     parts = [
         sections.outcome(result),
         sections.confirmation(result),
+        sections.wrappers(result),
         *_figures(result),
         sections.trials(result),
         sections.failures(result),

@@ -62,7 +62,7 @@ def _one_best(result: TuneResult) -> str:
     gain = gain_line(oracle) if wrapper_columns(oracle) else ""
     gain = result.confirmation.verdict if result.confirmation else gain
     best = f"<h3>Best configuration</h3>{terms(result.best_hyperparameters)}"
-    return f"{best}<p>{prose(gain)}</p>{wrappers(result)}"
+    return f"{best}<p>{prose(gain)}</p>"
 
 
 def _front(result: TuneResult) -> str:
@@ -101,7 +101,8 @@ def wrappers(result: TuneResult) -> str:
     )
     said = f"<p>{safe(missed)}</p>" if missed else ""
     caption = f'<p class="caption">{prose(note)}</p>'
-    return f"<h3>Best of each wrapper</h3>{caption}{table(shown_wrappers(frame))}{said}"
+    body = f"{caption}{table(shown_wrappers(frame))}{said}"
+    return section("wrappers", "Best of each wrapper", body)
 
 
 def trials(result: TuneResult) -> str:
