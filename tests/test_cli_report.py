@@ -97,7 +97,7 @@ def test_the_command_writes_the_page_and_says_what_was_found(confirmed, tmp_path
     assert done.exit_code == 0, done.output
     summary = rdt.TuneResult.load(confirmed.directory).summary()
     assert done.output == f"{summary}\nReport: {page}\n"
-    for words in ("Confirmation", "Search space", confirmed.confirmation.verdict):
+    for words in ("Confirmation", "Search space", confirmed.confirmation.verdict.split("`")[0]):
         assert words in page.read_text()
 
 
