@@ -1,9 +1,11 @@
 """Tests that a project folder of an earlier version loads, and that its search goes on."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import recdrop_tune as rdt
@@ -48,6 +50,13 @@ def test_it_loads(folder):
     assert result.context is None
     assert confirmation.verdict in result.summary()
     assert result.report(folder / "report.html").exists()
+
+
+def test_a_confirmation_that_has_no_twin_yet_is_shown(folder):
+    confirmation = TuneResult.load(folder).confirmation
+    table = confirmation.table.assign(gain=np.nan, gain_low=np.nan, gain_high=np.nan)
+    shown = dataclasses.replace(confirmation, table=table)
+    assert "found_gain" in shown.text()
 
 
 def test_its_search_goes_on(folder, tmp_path):

@@ -1,6 +1,7 @@
 """Tests for twins: the same configuration without dropout, and the trial of it at a search's end."""
 
 import tempfile
+import time
 
 import keras_tuner as kt
 import pytest
@@ -114,7 +115,15 @@ def test_what_is_no_search_of_dropout_has_no_twins():
     assert twin_of(hp) is None
     assert not offers_none(hp.space)
     assert seed_values(hp) == hp.values
-    assert not is_wrapper("wrapper_count")
+
+
+def test_another_hyperparameter_of_that_name_is_no_dropout():
+    hp = kt.HyperParameters()
+    hp.Choice("wrapper", ["bidirectional", "plain"])
+    hp.Boolean("other/wrapper")
+    assert not any(map(is_wrapper, hp.space))
+    assert not has_dropout(hp)
+    assert twin_of(hp) is None
 
 
 def test_what_a_tuner_adds_for_itself_stays():
@@ -187,6 +196,39 @@ def test_of_several_workers_the_last_waits_until_the_best_is_known(tmp_path):
     assert not has_dropout(last.hyperparameters)
     assert active_values(last.hyperparameters) == active_values(twin_of(second.hyperparameters))
     assert twin_among(oracle, second, [(last.trial_id, False)]) == (last.trial_id, False)
+
+
+def test_the_twin_is_not_pruned_where_dropout_helps_most(tmp_path):
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 8, seed=0, twin_last=True)
+    oracle.verbose = 0
+    kt.Tuner(oracle, lambda hp: FULL.sample(hp), directory=tmp_path, project_name="p")
+    for number in range(8):
+        trial = oracle.create_trial("a")
+        dropping = has_dropout(trial.hyperparameters)
+        for epoch in range(20):
+            value = (0.1 if dropping else 0.9) + number / 1000 - epoch / 10_000
+            answer = oracle.update_trial(trial.trial_id, {"val_loss": value}, step=epoch)
+            if answer.status == "STOPPED":
+                break
+        trial.status = "COMPLETED" if answer.status != "STOPPED" else "STOPPED"
+        oracle.end_trial(trial)
+    assert not has_dropout(trial.hyperparameters)
+    assert trial.status == "COMPLETED"
+    assert oracle.get_state()["optuna"]["twins"] == [trial.trial_id]
+
+
+def test_when_the_time_is_up_the_twin_is_tried_and_nothing_else(tmp_path):
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 100, seed=1, twin_last=True, timeout=0.4)
+    oracle.verbose = 0
+    kt.Tuner(oracle, lambda hp: FULL.sample(hp), directory=tmp_path, project_name="p")
+    oracle.enqueue({"wrapper": "recurrent"})
+    finish(oracle, oracle.create_trial("a"), 0.5)
+    time.sleep(0.5)
+    twin = oracle.create_trial("a")
+    assert twin.status == "RUNNING"
+    assert not has_dropout(twin.hyperparameters)
+    finish(oracle, twin, 0.6)
+    assert oracle.create_trial("a").status == "STOPPED"
 
 
 def finish(oracle, trial, score):

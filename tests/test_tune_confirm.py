@@ -1,5 +1,6 @@
 """Tests for the confirmation: paired trainings with fresh seeds, and what is said of them."""
 
+import dataclasses
 import json
 import re
 import zlib
@@ -256,6 +257,7 @@ SCORES = pd.DataFrame(
 def judged(scores=SCORES, best="a", dropping="a", pairs=(("a", "a twin"),), failure=None):
     found = [(each[0], "b") for each in pairs]
     return Judgement(
+        objective="val_loss",
         metric="val_loss",
         direction="min",
         scores=scores,
@@ -306,6 +308,30 @@ def test_a_gain_of_nothing_is_no_gain():
     assert outcome == "not known"
     assert "no gain in val_loss" in said
     assert "gain 0.0000" not in said
+
+
+def test_each_objective_has_a_sentence_that_names_it():
+    other = dataclasses.replace(
+        judged(SCORES.rename(columns={"a": "a twin", "a twin": "a"}), best="b"),
+        objective="ms_per_step",
+    )
+    said, outcome = verdict([judged(), other])
+    first, second = said.splitlines()
+    assert outcome == "helped"
+    assert first.startswith("Dropout helped")
+    assert second.startswith("By ms_per_step the best confirmed configuration has no dropout.")
+
+
+def test_what_failed_is_no_pair():
+    scores = SCORES.copy()
+    scores.loc[[1, 3], "a twin"] = np.nan
+    noisy = scores.assign(
+        a=scores["a twin"].fillna(0.25) + np.array([0.1, -0.2, -0.12, 0.1, -0.05])
+    )
+    said, _ = verdict([judged(noisy)])
+    assert "(3 trainings each, fresh seeds)" in said
+    seeds = int(re.search(r"confirm_seeds=(\d+)", said)[1])
+    assert seeds > 5  # Fewer would train nothing that has not been tried.
 
 
 def test_one_training_proves_nothing():

@@ -121,7 +121,8 @@ def tune(
             only. A trial always gets a third of its epochs, and at least ten: dropout slows the first
             ones down.
         storage: Optuna storage or storage URL; by default a file in the project folder.
-        timeout: Seconds after which no more trials are begun; for the tuner `"optuna"` only.
+        timeout: Seconds after which no more trials are begun, but for the twin of the best configuration;
+            for the tuner `"optuna"` only.
         executions_per_trial: Trainings of each trial, whose mean counts. The result has their spread; the
             best model has the weights of the training with the best epoch.
         cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`, in place

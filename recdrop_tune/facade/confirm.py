@@ -13,7 +13,6 @@ import keras_tuner as kt
 from recdrop_tune.facade.first_trials import KERAS
 from recdrop_tune.oracle import (
     Configuration,
-    first_value,
     front,
     has_dropout,
     objectives,
@@ -21,6 +20,7 @@ from recdrop_tune.oracle import (
     trial_folder,
     twin_among,
     twin_of,
+    values_of,
 )
 from recdrop_tune.results import CONFIRMED
 from recdrop_tune.tracking import (
@@ -197,13 +197,23 @@ def confirmation_seed(seed: int | None, repeat: int) -> int:
 
 def _spread(oracle: Any, top: int) -> list[Any]:
     """Picks trials of the front: the best by each objective, then others at even distances."""
-    best = sorted(front(oracle), key=lambda trial: first_value(trial, oracle.objective))
-    if len(best) <= top:
-        return best
-    # Of two objectives, ends of the order by the first one are the best by the other.
-    places = [round(place * (len(best) - 1) / max(1, top - 1)) for place in range(top)]
-    ends = best if top > 1 else ranked(oracle)
-    return [ends[place] for place in dict.fromkeys(places)]
+    best, goals = front(oracle), objectives(oracle.objective)
+    values = [dict(zip(best, column, strict=True)) for column in _columns(best, oracle.objective)]
+    chosen: list[Any] = []
+    for goal, of_goal in zip(goals, values, strict=True):
+        end = (max if goal.direction == "max" else min)(best, key=of_goal.__getitem__)
+        chosen += [end] if end not in chosen else []
+    ordered = sorted((t for t in best if t not in chosen), key=values[0].__getitem__)
+    room = max(0, top - len(chosen))
+    places = [int((place + 0.5) * len(ordered) / room) for place in range(min(room, len(ordered)))]
+    if room >= len(ordered):
+        return [*chosen, *ordered][:top]
+    return [*chosen, *(ordered[place] for place in places)][:top]
+
+
+def _columns(trials: Sequence[Any], objective: Any) -> list[tuple[float, ...]]:
+    """Lists, for each objective, the values of the trials."""
+    return list(zip(*(values_of(trial, objective) for trial in trials), strict=True))
 
 
 def _as_twin(trial: Any) -> Any:

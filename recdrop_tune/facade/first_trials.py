@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recdrop_tune.oracle import NONE, OptunaOracle, is_wrapper
+from recdrop_tune.oracle import NONE, OptunaOracle, is_wrapper, offers_none
 from recdrop_tune.oracle._conditional import HyperParameter, is_fixed, middle, plain, walk
 
 KERAS = "native"
@@ -71,17 +71,18 @@ def coverage_line(oracle: Any) -> str | None:
     limit = oracle.max_trials
     if not isinstance(oracle, OptunaOracle) or limit is None:
         return None
-    missing, reserved = _missing(oracle), int(oracle.twin_last)
+    space = oracle.hyperparameters.space
+    missing, reserved = _missing(oracle), int(oracle.twin_last and offers_none(space))
     room = max(0, limit - reserved - len(oracle.trials))
     if len(missing) <= room:
         return None
-    names = [hp.name for hp in oracle.hyperparameters.space if _is_searched(hp)]
-    tried = {name: _tried(oracle, name) | {p[name] for p in missing[:room]} for name in names}
+    names = [hp.name for hp in space if _is_searched(hp)]
+    tried = {n: _tried(oracle, n) | {p[n] for p in missing[:room] if n in p} for n in names}
     never = [
         f"{name.removesuffix('wrapper')}{point[name]}"
         for point in missing[room:]
         for name in names
-        if point[name] not in tried[name]
+        if name in point and point[name] not in tried[name]
     ]
     twin = ", the last of which is the best one without its dropout" if reserved else ""
     needed = len(oracle.trials) + len(missing) + reserved
@@ -136,7 +137,8 @@ def _missing(oracle: OptunaOracle) -> list[dict[str, Any]]:
     return [
         point
         for point in first_points(space, oracle.seed)
-        if any(point[name] not in values for name, values in tried.items())
+        # A layer that a point does not have, has no wrapper there.
+        if any(point[name] not in values for name, values in tried.items() if name in point)
     ]
 
 
@@ -151,7 +153,7 @@ def _keras_first(wrappers: Iterable[Any]) -> list[Any]:
 
 
 def _without(hp: HyperParameter) -> Any:
-    return NONE if is_wrapper(hp.name) else _middle(hp)
+    return NONE if is_wrapper(hp) else _middle(hp)
 
 
 def _middle(hp: HyperParameter) -> Any:
@@ -162,4 +164,4 @@ def _middle(hp: HyperParameter) -> Any:
 
 
 def _is_searched(hp: HyperParameter) -> bool:
-    return is_wrapper(hp.name) and not is_fixed(hp)
+    return is_wrapper(hp) and not is_fixed(hp)

@@ -15,6 +15,7 @@ from recdrop_tune.oracle._scores import forget_metrics as forget_metrics
 from recdrop_tune.oracle._scores import metrics_at as metrics_at
 from recdrop_tune.oracle._scores import objectives as objectives
 from recdrop_tune.oracle._scores import reached as reached
+from recdrop_tune.oracle._scores import values_of as values_of
 from recdrop_tune.oracle._supervised import Supervised as Supervised
 from recdrop_tune.oracle._supervised import supervised as supervised
 from recdrop_tune.oracle._workers import check_seconds as check_seconds
@@ -23,6 +24,7 @@ from recdrop_tune.oracle.twins import NONE as NONE
 from recdrop_tune.oracle.twins import Configuration as Configuration
 from recdrop_tune.oracle.twins import TrainsTwin as TrainsTwin
 from recdrop_tune.oracle.twins import active_values as active_values
+from recdrop_tune.oracle.twins import best_dropping as best_dropping
 from recdrop_tune.oracle.twins import front as front
 from recdrop_tune.oracle.twins import has_dropout as has_dropout
 from recdrop_tune.oracle.twins import is_wrapper as is_wrapper
@@ -42,6 +44,7 @@ __all__ = [
     "Supervised",
     "TrainsTwin",
     "active_values",
+    "best_dropping",
     "best_step",
     "check_seconds",
     "first_value",
@@ -61,5 +64,6 @@ __all__ = [
     "trial_folder",
     "twin_among",
     "twin_of",
+    "values_of",
     "write_atomically",
 ]

@@ -74,6 +74,7 @@ class Supervised:
             if trial.status == "STOPPED" and self.ongoing_trials and self.serves:
                 trial.status = "IDLE"
                 self.tuner_ids.add(tuner_id)
+            if trial.status == "IDLE":
                 time.sleep(0 if self.hosted else _IDLE_SECONDS)
             if trial.status == "STOPPED":
                 self._liveness.forget(tuner_id)

@@ -23,7 +23,7 @@ from recdrop_tune.oracle._study import open_study
 from recdrop_tune.oracle._supervised import Supervised, stopped
 from recdrop_tune.oracle._surrogate import Surrogate
 from recdrop_tune.oracle._workers import check_seconds
-from recdrop_tune.oracle.twins import TrainsTwin
+from recdrop_tune.oracle.twins import TrainsTwin, due_twin
 
 
 class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
@@ -53,7 +53,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         study_name: Name of the study; by default the name of the project.
         enqueue: Configurations to try first. What one leaves open takes its middle value.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
-            the same hyperparameters, with `wrapper` at `"none"`, so that the two can be compared.
+            the same hyperparameters, with `wrapper` at `"none"`, so that the two can be compared. It is
+            not pruned, and it is tried after `timeout` too.
         timeout: Seconds after which no more trials are begun, counted from the first; the one under way
             is finished.
         worker_timeout: Seconds of silence after which a chief gives a worker up and has its trial run
@@ -113,6 +114,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         self._deadline: float | None = None
         self._waiting = [dict(point) for point in enqueue]
         self._numbers: dict[str, int] = {}
+        self._twins: list[str] = []
         self._opened: AskTell | None = None
         self._failure: Exception | None = None
         self.stopped_by: str | None = None
@@ -180,14 +182,22 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
                 if self.waits_for_best():
                     return {"status": "IDLE"}
                 values = self._propose(trial_id)
+            elif self.twin_last and self.stopped_by is None:
+                if self.ongoing_trials:
+                    return {"status": "IDLE"}
+                values = self._try_twin(trial_id, due_twin(self))
         except Exception as failure:  # Any storage or sampler may raise; see `create_trial`.
             self._failure = failure
         return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
 
     def _propose(self, trial_id: str) -> dict[str, Any] | None:
-        twin = self.twin_to_try()
+        twin = self._try_twin(trial_id, self.twin_to_try())
+        return twin or propose(self, self._ask_tell, self._waiting, trial_id)
+
+    def _try_twin(self, trial_id: str, twin: dict[str, Any] | None) -> dict[str, Any] | None:
         if twin is None:
-            return propose(self, self._ask_tell, self._waiting, trial_id)
+            return None
+        self._twins.append(trial_id)
         return self._ask_tell.ask_for(trial_id, self.hyperparameters.space, twin)
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
@@ -202,7 +212,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
                 return trial  # Optuna prunes by one objective only.
             value = float(metrics[self.objective.name])
             pruned = self._ask_tell.report(trial_id, value, int(step))
-            return stopped(trial) if pruned else trial
+            # Stopped where dropout helps much, the twin would hide just that.
+            return stopped(trial) if pruned and trial_id not in self._twins else trial
 
     def score_trial(self, trial: Any) -> None:
         """Scores a trial by its best epoch that has a finite objective."""
@@ -232,13 +243,14 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
 
     def get_state(self) -> dict[str, Any]:
         """Returns what Keras Tuner saves, and which Optuna trial belongs to which of its trials."""
-        own = {"numbers": self._numbers, "waiting": self._waiting}
+        own = {"numbers": self._numbers, "waiting": self._waiting, "twins": self._twins}
         return {**super().get_state(), "optuna": own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
         super().set_state(state)
         self._numbers = dict(state["optuna"]["numbers"])
+        self._twins = list(state["optuna"].get("twins", []))
         self._waiting = [*state["optuna"].get("waiting", []), *self._waiting]
 
     def gave_up(self, trial_id: str) -> None:

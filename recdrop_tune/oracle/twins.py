@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.oracle._conditional import (
     HyperParameter,
     Values,
@@ -26,21 +27,17 @@ Configuration = tuple[str, bool]
 """A configuration that is trained: the id of a trial, and whether it is the twin of that trial's."""
 
 
-def is_wrapper(name: str) -> bool:
-    """Says whether a hyperparameter is a layer's `wrapper`.
+def is_wrapper(hp: HyperParameter) -> bool:
+    """Says whether a hyperparameter is a layer's `wrapper`, and not something else of that name.
 
-    `dropout_rnn` puts the name of a layer before it.
-
-    Example:
-        >>> is_wrapper("encoder/wrapper"), is_wrapper("encoder/rate")
-        (True, False)
+    `dropout_rnn` puts the name of a layer before it: `encoder/wrapper`.
     """
-    return name.rpartition("/")[2] == "wrapper"
+    return hp.name.rpartition("/")[2] == "wrapper" and set(hp.values) <= set(TECHNIQUES)
 
 
 def offers_none(space: Sequence[HyperParameter]) -> bool:
     """Says whether a space has wrappers, all of which can be left away, so that twins lie in it."""
-    wrappers = [hp for hp in space if is_wrapper(hp.name)]
+    wrappers = [hp for hp in space if is_wrapper(hp)]
     return bool(wrappers) and all(NONE in hp.values for hp in wrappers)
 
 
@@ -64,7 +61,7 @@ def twin_values(space: Sequence[HyperParameter], values: Mapping[str, Any]) -> V
     for hp in parents_first(space):
         if hp.name in found or not is_active(hp, found):
             continue
-        if is_wrapper(hp.name):
+        if is_wrapper(hp):
             found[hp.name] = NONE
             wrappers += 1
         elif hp.name in values:
@@ -105,8 +102,9 @@ def has_dropout(hyperparameters: Any) -> bool:
     Args:
         hyperparameters: The `keras_tuner.HyperParameters` of a trial.
     """
-    values = active_values(hyperparameters).items()
-    return any(is_wrapper(name) and value != NONE for name, value in values)
+    values = active_values(hyperparameters)
+    wrappers = {hp.name for hp in hyperparameters.space if is_wrapper(hp)}
+    return any(values.get(name, NONE) != NONE for name in wrappers)
 
 
 def twin_among(
@@ -143,8 +141,9 @@ def due_twin(oracle: Any) -> Values | None:
         return None
     best = best_dropping(oracle)
     values = None if best is None else twin_values(space, best.hyperparameters.values)
-    trials = oracle.trials.values()
-    if values is None or any(active_values(t.hyperparameters) == values for t in trials):
+    # One that was stopped early is tried once more: what it would have come to is not known.
+    tried = [trial for trial in oracle.trials.values() if trial.status != "STOPPED"]
+    if values is None or any(active_values(each.hyperparameters) == values for each in tried):
         return None
     return values
 

@@ -27,8 +27,8 @@ from recdrop_tune.oracle import (
     twin_of,
 )
 from recdrop_tune.results.intervals import PairedGain, paired_gains
-from recdrop_tune.results.verdict import Judgement, amount, gained, verdict
-from recdrop_tune.tracking import FILE, Tracking, has_wrapper, readable
+from recdrop_tune.results.verdict import Judgement, verdict
+from recdrop_tune.tracking import FILE, Tracking, amount, gained, has_wrapper, readable
 from recdrop_tune.tuner import load_weights
 
 CONFIRMED = "confirmed"
@@ -334,6 +334,7 @@ def _judgement(group: _Group, table: pd.DataFrame, goal: Any) -> Judgement:
     lead = dropping[0] if dropping else None
     metric = _on_test(goal.name, group.runs) or goal.name
     return Judgement(
+        objective=goal.name,
         metric=metric,
         direction=goal.direction,
         scores=group.scores(metric),
@@ -392,7 +393,8 @@ def _shown(value: Any) -> str:
 
 
 def _is_same(shown: pd.DataFrame, name: str) -> bool:
-    return bool((shown[name] == shown[name.replace(FOUND_GAIN, GAIN)]).all())
+    other = name.replace(FOUND_GAIN, GAIN)
+    return other in shown and bool((shown[name] == shown[other]).all())
 
 
 def _spread(mean: float, std: float) -> str:

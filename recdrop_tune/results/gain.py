@@ -12,8 +12,8 @@ import pandas as pd
 from recdrop_tune.oracle import (
     NONE,
     active_values,
+    best_dropping,
     first_value,
-    has_dropout,
     is_wrapper,
     objectives,
     offers_none,
@@ -21,9 +21,8 @@ from recdrop_tune.oracle import (
     reached,
     twin_among,
 )
-from recdrop_tune.results.intervals import paired_gains
-from recdrop_tune.results.verdict import amount, gained
 from recdrop_tune.spaces import plain_names
+from recdrop_tune.tracking import amount, gained
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,8 @@ class TwinGain:
         score: The trial's score.
         twin_score: The twin's.
         gain: By how much dropout is better, in units of the objective; negative where it is worse.
-        low: Lower end of the 95 % interval of the gain, where a trial is several trainings; else NaN.
-        high: Upper end.
-        trainings: How many trainings a trial is.
+        spread: Standard deviation of the score over the trainings of a trial, the mean of the two; NaN where
+            a trial is one training.
     """
 
     trial_id: str
@@ -65,14 +63,12 @@ class TwinGain:
     score: float
     twin_score: float
     gain: float
-    low: float
-    high: float
-    trainings: int
+    spread: float
 
     @property
     def text(self) -> str:
-        """The gain as a number, or `no gain` where it is nothing or within what the seeds do."""
-        words = "no gain" if self.low <= 0.0 <= self.high else gained(self.gain)
+        """The gain as a number, or `no gain` where it is nothing or less than trainings differ by."""
+        words = "no gain" if abs(self.gain) < self.spread else gained(self.gain)
         return words if words == "no gain" else f"gain {words}"
 
 
@@ -115,27 +111,20 @@ def twin_gain(oracle: Any, trial: Any) -> TwinGain | None:
     twin, first = oracle.trials[found[0]], objectives(oracle.objective)[0]
     sign = 1.0 if first.direction == "max" else -1.0
     score, without = (first_value(each, oracle.objective) for each in (trial, twin))
-    several = [reached(each, oracle.objective).values for each in (trial, twin)]
-    low = high = math.nan
-    if len(several[0]) == len(several[1]) > 1:
-        frame = pd.DataFrame({"own": several[0], "twin": several[1]})
-        (paired,) = paired_gains(frame, [("own", "twin")], first.direction)
-        low, high = paired.low, paired.high
+    spreads = [reached(each, oracle.objective).std or math.nan for each in (trial, twin)]
     return TwinGain(
         str(trial.trial_id),
         str(twin.trial_id),
         score,
         without,
         sign * (score - without),
-        low,
-        high,
-        len(several[0]),
+        math.sqrt((spreads[0] ** 2 + spreads[1] ** 2) / 2),
     )
 
 
 def best_twin_gain(oracle: Any) -> TwinGain | None:
     """Compares the best trial that has dropout with its twin; `None` if one of them was not completed."""
-    best = next((t for t in ranked(oracle) if has_dropout(t.hyperparameters)), None)
+    best = best_dropping(oracle)
     return None if best is None else twin_gain(oracle, best)
 
 
@@ -145,12 +134,11 @@ def gain_line(oracle: Any) -> str:
     Args:
         oracle: The oracle of the search.
     """
-    complete = ranked(oracle)
-    dropping = [trial for trial in complete if has_dropout(trial.hyperparameters)]
-    if not dropping:
+    best = best_dropping(oracle)
+    if best is None:
         return "What dropout is worth is not known: no trial with dropout was completed."
     gain, name = best_twin_gain(oracle), objectives(oracle.objective)[0].name
-    ahead = "" if complete[0] is dropping[0] else "The best trial has no dropout. "
+    ahead = "" if ranked(oracle)[0] is best else "The best trial has no dropout. "
     if gain is None:
         why = "its twin, the same settings without dropout, was not completed"
         if not offers_none(oracle.hyperparameters.space):
@@ -160,12 +148,11 @@ def gain_line(oracle: Any) -> str:
     twin = oracle.start_order.index(gain.twin_id)
     what = f"{name} {gain.score:.4f} with it (trial {number}), {gain.twin_score:.4f} without (trial {twin})"
     said = f"{ahead}Over the same settings without dropout: {gain.text}; {what}."
-    if math.isnan(gain.low):
+    if math.isnan(gain.spread):
         return f"{said} One training each, which proves little: `confirm=3` compares them with fresh seeds."
-    interval = f"95 % interval {amount(gain.low)} to {amount(gain.high)}"
     return (
-        f"{said} {interval}, {gain.trainings} trainings each; but the best of many looks better than it is: "
-        "`confirm=3` compares them with fresh seeds."
+        f"{said} Trainings of one configuration differ by {amount(gain.spread)}, and the best of many looks "
+        "better than it is: `confirm=3` compares them with fresh seeds."
     )
 
 
@@ -227,7 +214,7 @@ def _wrappers(oracle: Any) -> Iterator[tuple[str, str]]:
     """Yields the hyperparameters that are wrappers, and each of their values once."""
     seen = set()
     for hp in oracle.hyperparameters.space:
-        for value in hp.values if is_wrapper(hp.name) else ():
+        for value in hp.values if is_wrapper(hp) else ():
             if (hp.name, value) not in seen:
                 seen.add((hp.name, value))
                 yield hp.name, str(value)

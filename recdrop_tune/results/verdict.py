@@ -10,6 +10,7 @@ import pandas as pd
 
 from recdrop_tune.errors import exception_line
 from recdrop_tune.results.intervals import Pair, PairedGain, seeds_to_settle
+from recdrop_tune.tracking import amount
 
 HELPED, HURT, NOT_KNOWN = "helped", "hurt", "not known"
 """The outcomes."""
@@ -20,7 +21,8 @@ class Judgement:
     """What is known about dropout by one metric.
 
     Attributes:
-        metric: The metric by which is judged; of the test data where there are any.
+        objective: The objective by which the best is picked.
+        metric: The metric by which is judged: the objective, on the test data where there are any.
         direction: `"min"` or `"max"`.
         scores: Its values, a row for each seed, a column for each configuration.
         pairs: The configurations with dropout and their twins.
@@ -32,6 +34,7 @@ class Judgement:
         failure: Why the twin of `dropping_id` could not be trained.
     """
 
+    objective: str
     metric: str
     direction: str
     scores: pd.DataFrame
@@ -61,34 +64,14 @@ def verdict(judged: Sequence[Judgement]) -> tuple[str, str]:
     """
     first = judged[0]
     outcome = NOT_KNOWN if first.gain is None else first.gain.outcome
-    return "\n".join(_sentences(each) for each in judged), outcome
+    return "\n".join(_sentences(each, len(judged) > 1) for each in judged), outcome
 
 
-def amount(value: float) -> str:
-    """Writes a difference with four decimals, or with the digits that count where these are all zeros.
-
-    Example:
-        >>> amount(0.01234), amount(0.00001234)
-        ('0.0123', '1.2e-05')
-    """
-    text = f"{value:.4f}"
-    return f"{value:.1e}" if value and float(text) == 0.0 else text
-
-
-def gained(value: float) -> str:
-    """Writes a gain; what is rounded to nothing is none.
-
-    Example:
-        >>> gained(0.01234), gained(0.00001)
-        ('0.0123', 'no gain')
-    """
-    return "no gain" if float(f"{value:.4f}") == 0.0 else f"{value:.4f}"
-
-
-def _sentences(judged: Judgement) -> str:
+def _sentences(judged: Judgement, several: bool) -> str:
     parts = [_about_twin(judged), _about_found(judged)]
     if judged.dropping_id is not None and judged.best_id != judged.dropping_id:
-        parts.insert(0, "The best confirmed configuration has no dropout.")
+        best = f"By {judged.objective} the best" if several else "The best"
+        parts.insert(0, f"{best} confirmed configuration has no dropout.")
     return " ".join(part for part in parts if part)
 
 
@@ -101,7 +84,8 @@ def _about_twin(judged: Judgement) -> str:
         if judged.failure:
             why = f"without its dropout it could not be trained ({exception_line(judged.failure)})"
         return f"Whether dropout helped is not known: {why}."
-    count = int(judged.scores[own].notna().sum())
+    pair = next(each for each in judged.pairs if each[0] == own)
+    count = int(judged.scores[list(pair)].notna().all(axis=1).sum())
     runs = f"{count} training{'s' if count != 1 else ''} each, fresh seeds"
     if math.isnan(gain.low):
         return (
@@ -121,7 +105,7 @@ def _about_twin(judged: Judgement) -> str:
         )
     return (
         f"Whether dropout helped is not known: {_difference(judged.metric, gain)} over the same settings "
-        f"without dropout, {interval} ({runs}). {_more_seeds(judged, own, count)}"
+        f"without dropout, {interval} ({runs}). {_more_seeds(judged, pair)}"
     )
 
 
@@ -129,14 +113,14 @@ def _difference(metric: str, gain: PairedGain) -> str:
     return f"no gain in {metric}" if gain.gain == 0 else f"gain {amount(gain.gain)} in {metric}"
 
 
-def _more_seeds(judged: Judgement, own: str, count: int) -> str:
-    pair = next(each for each in judged.pairs if each[0] == own)
+def _more_seeds(judged: Judgement, pair: Pair) -> str:
     needed = seeds_to_settle(judged.scores, judged.pairs, judged.direction, pair)
     if needed is None:
         return "So small a difference 1000 seeds would not settle."
-    more = max(1, needed - count)
+    tried = int(judged.scores.index.max()) + 1  # Those that failed are tried again.
+    more = max(1, needed - tried)
     return (
-        f"{more} more seed{'s' if more != 1 else ''} (`confirm_seeds={count + more}`) would settle it, if "
+        f"{more} more seed{'s' if more != 1 else ''} (`confirm_seeds={tried + more}`) would settle it, if "
         "gain and spread stay what they are."
     )
 

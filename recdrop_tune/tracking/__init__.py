@@ -36,6 +36,8 @@ from recdrop_tune.tracking._result_files import MODEL_CARD as MODEL_CARD
 from recdrop_tune.tracking._result_files import NOTE_LENGTH as NOTE_LENGTH
 from recdrop_tune.tracking._result_files import RESULT as RESULT
 from recdrop_tune.tracking._result_files import upload_result as upload_result
+from recdrop_tune.tracking._standing import amount as amount
+from recdrop_tune.tracking._standing import gained as gained
 from recdrop_tune.tracking._sync import Synced as Synced
 from recdrop_tune.tracking._sync import sync as sync
 from recdrop_tune.tracking._system_metrics import SystemMetrics as SystemMetrics
@@ -74,10 +76,12 @@ __all__ = [
     "TrialRecord",
     "TrialStarted",
     "WorkerLost",
+    "amount",
     "check_model_name",
     "check_system_metrics",
     "dataset_inputs",
     "describe_data",
+    "gained",
     "has_wrapper",
     "live_display",
     "load_flavor",

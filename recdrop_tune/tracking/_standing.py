@@ -160,15 +160,30 @@ def score_of(record: TrialRecord | None) -> float | None:
     return score if score is not None and math.isfinite(score) else None
 
 
-def gain_words(gain: float) -> str:
-    """Writes a gain over the twin; what is rounded to nothing is none.
+def amount(value: float) -> str:
+    """Writes a difference with four decimals, or with the digits that count where these are all zeros.
 
     Example:
-        >>> gain_words(0.0123), gain_words(-0.00001)
+        >>> amount(0.01234), amount(0.00001234)
+        ('0.0123', '1.2e-05')
+    """
+    text = f"{value:.4f}"
+    return f"{value:.1e}" if value and float(text) == 0.0 else text
+
+
+def gained(value: float) -> str:
+    """Writes a gain, or that there is none."""
+    return amount(value) if value else "no gain"
+
+
+def gain_words(gain: float) -> str:
+    """Writes a gain over the twin.
+
+    Example:
+        >>> gain_words(0.0123), gain_words(0.0)
         ('gain 0.0123 over the same without dropout', 'no gain over the same without dropout')
     """
-    amount = "no gain" if float(f"{gain:.4f}") == 0.0 else f"gain {gain:.4f}"
-    return f"{amount} over the same without dropout"
+    return f"{'gain ' if gain else ''}{gained(gain)} over the same without dropout"
 
 
 def epoch_of(event: events.EpochEnded, search: events.SearchStarted | None) -> str:
