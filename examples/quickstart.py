@@ -7,9 +7,8 @@ Takes about 3 minutes on 2 CPU cores. Run it with
 
     python examples/quickstart.py
 
-It ends with the table of trials, the best configuration, its gain over the same settings
-without dropout, and the command
-that opens the MLflow UI on it.
+It ends with the table of trials, the best configuration, its gain over the same settings without dropout,
+and the command that opens the MLflow UI on it.
 """
 
 import argparse
