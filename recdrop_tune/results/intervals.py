@@ -1,30 +1,28 @@
 """Confidence intervals of paired gains that hold for all compared configurations together.
 
-The same seeds train every configuration. A pair of configurations, one with dropout and one without, has a
-difference of scores for each seed, and its gain is their mean. The differences of all pairs have one
-variance, estimated as the mean of theirs,
+The same seeds train every configuration, so that a score is modelled as
 
-    variance = sum over pairs and seeds of (difference[pair, seed] - gain[pair])**2 / sum of (seeds - 1)
+    score[configuration, seed] = level[configuration] + shift[seed] + error
 
-for five seeds leave a pair on its own four degrees of freedom, which widens its interval by a third and
-more. Each difference has dropout on one side and none on the other, so that the variance is right where the
-two kinds vary differently over the seeds, too; a variance of scores, pooled over configurations, is right
-only where both kinds are equally many.
+with errors of one variance, and fitted by least squares to all configurations at once. The gain of a
+configuration over another is the difference of their levels; where no training failed that is the mean of
+the differences seed by seed. The residuals of all configurations make up one variance, with
+`(configurations - 1) * (seeds - 1)` degrees of freedom: five seeds leave a pair on its own four, which
+widens its interval by 40 %. What is compared has dropout on one side and none on the other; where both
+kinds are confirmed in equal numbers, the pooled variance is the mean of theirs, which is what the
+difference has.
 
 All intervals hold at the same time with the stated confidence. Each reaches
 
     critical * standard error[pair]   to both sides of its gain, where   P(max |T[pair]| <= critical) = 0.95
 
-and `T` follows Student's t distribution in several dimensions. Gains of pairs that share a configuration
-are correlated, by 1/2; the mean of such variances has fewer degrees of freedom than their sum,
-
-    degrees = (sum over pairs of (seeds - 1))**2 / sum over pairs, pairs of correlation**2 * (seeds - 1)
-
-With one pair this is Student's paired t test.
+and `T` follows Student's t distribution in several dimensions, with the correlation that the gains have
+because they share seeds, configurations and the variance. With one configuration to compare all others
+with, this is Dunnett's test; with one pair of two configurations, Student's paired t test.
 
 References:
+    Dunnett, 1955, A multiple comparison procedure for comparing several treatments with a control.
     Hothorn, Bretz and Westfall, 2008, Simultaneous inference in general parametric models.
-    Satterthwaite, 1946, An approximate distribution of estimates of variance components.
     Somerville, 1998, Numerical computation of multivariate normal and multivariate-t probabilities over
     convex regions.
 """
@@ -57,7 +55,7 @@ class PairedGain:
     """How much better a configuration is than another one: above 0 it is better, whatever the direction.
 
     Attributes:
-        gain: The estimate; NaN where no seed trained both.
+        gain: The estimate; NaN where the two have no seeds that tell.
         low: Lower end of its interval; NaN where fewer than two seeds trained both.
         high: Upper end.
     """
@@ -80,7 +78,8 @@ def paired_gains(
     """Estimates gains with intervals that all hold together; see the module for the equations.
 
     Args:
-        scores: A row for each seed, a column for each configuration; NaN where a training failed.
+        scores: A row for each seed, a column for each configuration; NaN where a training failed. All
+            columns tell of the variance, those that no pair names too.
         pairs: Each a configuration and the one that it is compared with.
         direction: `"max"` or `"min"`: which scores are better.
         confidence: How likely all intervals hold their true gains.
@@ -94,9 +93,22 @@ def paired_gains(
         >>> gain.outcome
         'helped'
     """
-    known = _Differences.of(scores, pairs, direction)
-    critical = critical_value(known.correlation, known.freedom, confidence)
-    return [_gain_of(known, pair, critical) for pair in pairs]
+    fit = _Fit.of(scores)
+    contrasts = [_contrast(pair, fit.names, direction) for pair in pairs]
+    known = [fit.estimable(pair, each) for pair, each in zip(pairs, contrasts, strict=True)]
+    covered = [each for each, is_known in zip(contrasts, known, strict=True) if is_known]
+    critical = critical_value(_covariance(covered, fit.unscaled), fit.freedom, confidence)
+    gains = []
+    for pair, contrast, is_known in zip(pairs, contrasts, known, strict=True):
+        if pair[0] == pair[1]:
+            gains.append(PairedGain(0.0, 0.0, 0.0))
+            continue
+        gain = fit.gain(contrast)
+        half = math.nan
+        if is_known:
+            half = critical * fit.spread * math.sqrt(contrast @ fit.unscaled @ contrast)
+        gains.append(PairedGain(gain, gain - half, gain + half))
+    return gains
 
 
 def seeds_to_settle(
@@ -123,21 +135,24 @@ def seeds_to_settle(
     Returns:
         The number, at least 2; `None` if it is larger than `most`, or the gain is 0 or not known.
     """
-    known = _Differences.of(scores, pairs, direction)
-    gain = abs(known.gains.get(pair, 0.0))
-    if gain == 0 or math.isnan(known.spread):
+    fit = _Fit.of(scores)
+    contrasts = [_contrast(each, fit.names, direction) for each in pairs if each[0] != each[1]]
+    own = _contrast(pair, fit.names, direction)
+    gain = abs(fit.gain(own))
+    if not gain > 0 or math.isnan(fit.spread):
         return None
-    # With every training done, each pair has as many differences as there are seeds.
-    shared = np.array([[_correlation(one, other) for other in known.pairs] for one in known.pairs])
-    freedom = len(shared) ** 2 / float(np.sum(shared**2))
+    # With every training done, levels are independent given the shifts, each with variance / seeds.
+    complete = np.eye(len(fit.names))
+    covariance = _covariance([each for each in contrasts if each.any()], complete)
+    columns = int(np.sum(fit.trained.any(axis=0)))
 
     def settles(seeds: int) -> bool:
-        critical = critical_value(shared, freedom * (seeds - 1), confidence)
-        return critical * known.spread / math.sqrt(seeds) < gain
+        critical = critical_value(covariance, (columns - 1) * (seeds - 1), confidence)
+        return bool(critical * fit.spread * math.sqrt(own @ own / seeds) < gain)
 
+    low, high = 1, most
     if not settles(most):
         return None
-    low, high = 1, most
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if settles(middle) else (middle, high)
@@ -187,78 +202,90 @@ def critical_value(covariance: Array, freedom: float, confidence: float) -> floa
 
 
 @dataclass(frozen=True)
-class _Differences:
-    """The differences of pairs, seed by seed.
+class _Fit:
+    """The additive model, fitted.
 
     Attributes:
-        gains: The means of all pairs that some seed has trained both of.
-        pairs: Those that have an interval, each once.
-        seeds: How many seeds trained both of each of these.
-        correlation: That of their gains.
-        spread: Standard deviation of a difference; NaN where no pair has an interval.
-        freedom: Degrees of freedom of its estimate.
+        names: The configurations that were trained at all.
+        trained: Whether a seed has trained a configuration: seeds by configurations.
+        levels: The estimates of their levels, up to a constant.
+        unscaled: Their covariance, in units of the error variance.
+        reach: What combinations of parameters the trainings tell of, as a projection.
+        spread: Standard deviation of the error; NaN without degrees of freedom.
+        freedom: Degrees of freedom.
+        rounding: What is not larger counts as 0.
     """
 
-    gains: dict[Pair, float]
-    pairs: list[Pair]
-    seeds: dict[Pair, int]
-    correlation: Array
+    names: list[str]
+    trained: npt.NDArray[np.bool_]
+    levels: Array
+    unscaled: Array
+    reach: Array
     spread: float
-    freedom: float
+    freedom: int
+    rounding: float
 
     @classmethod
-    def of(cls, scores: pd.DataFrame, pairs: Sequence[Pair], direction: str) -> _Differences:
-        """Takes the differences; scores that are infinite are left out as NaN are."""
-        table = scores.astype(float)
-        table = table.where(np.isfinite(table))
-        # The smaller the scores' differences beside them, the more of a difference is rounding.
-        rounding = NOTHING * float(np.nanmax(table.abs().to_numpy(), initial=0.0))
-        sign = 1.0 if direction == "max" else -1.0
-        gains: dict[Pair, float] = {}
-        found: dict[Pair, Array] = {}
-        for pair in dict.fromkeys(pairs):
-            if pair[0] == pair[1]:
-                gains[pair] = 0.0
-            elif pair[0] in table and pair[1] in table:
-                of_pair = (sign * (table[pair[0]] - table[pair[1]])).to_numpy()
-                number = int(np.isfinite(of_pair).sum())
-                gain = float(np.nanmean(of_pair)) if number else math.nan
-                gains[pair] = 0.0 if abs(gain) <= rounding else gain
-                if number > 1 and pair[::-1] not in found:
-                    found[pair] = of_pair
-        if not found:
-            return cls(gains, [], {}, np.zeros((0, 0)), math.nan, 0.0)
-        there = np.isfinite(np.stack(list(found.values()))).astype(float)
-        left = np.stack([each - gains[pair] for pair, each in found.items()])
-        shared = np.array([[_correlation(one, other) for other in found] for one in found])
-        common, seeds = there @ there.T, there.sum(axis=1)
-        total = float(np.sum(seeds - 1))
-        freedom = total**2 / float(np.sum(shared**2 * np.maximum(common - 1, 0)))
-        spread = math.sqrt(float(np.nansum(left**2)) / total)
-        return cls(
-            gains,
-            list(found),
-            {pair: int(number) for pair, number in zip(found, seeds, strict=True)},
-            shared * common / np.sqrt(np.outer(seeds, seeds)),
-            0.0 if spread <= rounding else spread,
-            freedom,
+    def of(cls, scores: pd.DataFrame) -> _Fit:
+        """Fits the model to a frame of scores; scores that are infinite are left out as NaN are."""
+        table = scores.to_numpy(dtype=float, na_value=math.nan)
+        some = np.isfinite(table).any(axis=0)
+        names, table = [str(name) for name in scores.columns[some]], table[:, some]
+        trained = np.isfinite(table)
+        seed, column = np.nonzero(trained)
+        design = np.hstack([np.eye(len(names))[column], np.eye(len(table))[seed]])
+        observed = table[trained]
+        rounding = NOTHING * float(np.max(np.abs(observed), initial=0.0))
+        # Without their mean, small differences of large scores keep their digits.
+        observed = observed - observed.mean() if len(observed) else observed
+        inverse = np.linalg.pinv(design.T @ design, rcond=NOTHING, hermitian=True)
+        fitted = inverse @ design.T @ observed
+        residuals = observed - design @ fitted
+        freedom = len(observed) - int(np.linalg.matrix_rank(design)) if len(observed) else 0
+        spread = math.sqrt(residuals @ residuals / freedom) if freedom else math.nan
+        spread = 0.0 if spread <= rounding else spread
+        own = slice(len(names))
+        unscaled: Array = np.asarray(inverse[own, own], dtype=np.float64)
+        reach: Array = (inverse @ design.T @ design)[own]
+        return cls(names, trained, fitted[own], unscaled, reach, spread, freedom, rounding)
+
+    def gain(self, contrast: Array) -> float:
+        """Estimates a difference of levels; NaN where no seeds connect the two configurations."""
+        if not contrast.any() or not self._connected(contrast):
+            return math.nan
+        gain = float(contrast @ self.levels)
+        return 0.0 if abs(gain) <= self.rounding else gain
+
+    def estimable(self, pair: Pair, contrast: Array) -> bool:
+        """Says whether a pair has an interval: two configurations that two seeds have trained both."""
+        return (
+            bool(contrast.any())
+            and self.freedom > 0
+            and int(np.sum(self.trained[:, contrast != 0].all(axis=1))) > 1
         )
 
-
-def _gain_of(known: _Differences, pair: Pair, critical: float) -> PairedGain:
-    gain = known.gains.get(pair, math.nan)
-    if pair[0] == pair[1]:
-        return PairedGain(0.0, 0.0, 0.0)
-    seeds = known.seeds.get(pair) or known.seeds.get(pair[::-1])
-    half = math.nan if seeds is None else critical * known.spread / math.sqrt(seeds)
-    return PairedGain(gain, gain - half, gain + half)
+    def _connected(self, contrast: Array) -> bool:
+        shown = contrast @ self.reach
+        wanted = np.concatenate([contrast, np.zeros(len(shown) - len(contrast))])
+        return bool(np.allclose(shown, wanted, atol=1e-6))
 
 
-def _correlation(one: Pair, other: Pair) -> float:
-    """Returns the correlation of two pairs' differences with the same seed: 1/2 where they share one."""
-    same = (one[0] == other[0]) + (one[1] == other[1])
-    opposite = (one[0] == other[1]) + (one[1] == other[0])
-    return (same - opposite) / 2
+def _contrast(pair: Pair, names: Sequence[str], direction: str) -> Array:
+    """Weighs levels so that their sum is the gain; all 0 where one of the two was never trained."""
+    found = np.zeros(len(names))
+    if pair[0] in names and pair[1] in names:
+        sign = 1.0 if direction == "max" else -1.0
+        found[names.index(pair[0])] += sign
+        found[names.index(pair[1])] -= sign
+    return found
+
+
+def _covariance(contrasts: Sequence[Array], unscaled: Array) -> Array:
+    if not contrasts:
+        return np.zeros((0, 0))
+    weights = np.stack(contrasts)
+    covariance: Array = weights @ unscaled @ weights.T
+    return covariance
 
 
 def _directions(rank: int) -> Array:
