@@ -229,6 +229,15 @@ def test_verdicts(tmp_path):
         assert row["searches"] == 2
         assert row["helped"] + row["hurt"] + row["not known"] == 1
     assert "helped at least 90 %" in printed
+    # What is counted is what the searches themselves have said.
+    sys.path.insert(0, str(FOLDER))
+    try:
+        from verdicts import judged
+    finally:
+        sys.path.remove(str(FOLDER))
+    lines = (tmp_path / "searches" / "5-1-5.jsonl").read_text().splitlines()
+    for row in map(json.loads, lines):
+        assert judged(row)["outcome"] == row["outcome"]
     # What is there is not searched again, and comes to the same.
     _, again = run("verdicts.py", *sizes, *more, out=tmp_path / "out.json")
     assert again == held

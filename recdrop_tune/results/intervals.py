@@ -8,9 +8,9 @@ with errors of one variance, and fitted by least squares to all configurations a
 configuration over another is the difference of their levels; where no training failed that is the mean of
 the differences seed by seed. The residuals of all configurations make up one variance, with
 `(configurations - 1) * (seeds - 1)` degrees of freedom: five seeds leave a pair on its own four, which
-widens its interval by 40 %. What is compared has dropout on one side and none on the other; where both
-kinds are confirmed in equal numbers, the pooled variance is the mean of theirs, which is what the
-difference has.
+widens its interval by 40 %. The price: where configurations differ in how far their seeds are apart, the
+interval of the one that varies most is too narrow, and where several with dropout share a twin that varies
+more than they do, all are. `benchmarks/verdicts.py` measures both.
 
 All intervals hold at the same time with the stated confidence. Each reaches
 
