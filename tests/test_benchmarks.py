@@ -219,7 +219,7 @@ def test_noise_of_planted_searches(benchmarks):
 
 
 @pytest.mark.heavy
-def test_verdicts(tmp_path):
+def test_verdicts(tmp_path, benchmarks):
     sizes = ("--searches", "2", "--trials", "5", "--confirm", "1", "--jobs", "1")
     more = ("--problems", "two", "vowels", "--folder", str(tmp_path / "searches"))
     printed, held = run("verdicts.py", *sizes, *more, out=tmp_path / "out.json")
@@ -230,11 +230,8 @@ def test_verdicts(tmp_path):
         assert row["helped"] + row["hurt"] + row["not known"] == 1
     assert "helped at least 90 %" in printed
     # What is counted is what the searches themselves have said.
-    sys.path.insert(0, str(FOLDER))
-    try:
-        from verdicts import judged
-    finally:
-        sys.path.remove(str(FOLDER))
+    from verdicts import judged
+
     lines = (tmp_path / "searches" / "5-1-5.jsonl").read_text().splitlines()
     for row in map(json.loads, lines):
         assert judged(row)["outcome"] == row["outcome"]
