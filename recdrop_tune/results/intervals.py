@@ -10,7 +10,8 @@ the differences seed by seed. The residuals of all configurations make up one va
 `(configurations - 1) * (seeds - 1)` degrees of freedom: five seeds leave a pair on its own four, which
 widens its interval by 40 %. The price: where configurations differ in how far their seeds are apart, the
 interval of the one that varies most is too narrow, and where several with dropout share a twin that varies
-more than they do, all are. `benchmarks/verdicts.py` measures both.
+more than they do, all are. The problem `calm` of `benchmarks/verdicts.py` measures the second, none the
+first.
 
 All intervals hold at the same time with the stated confidence. Each reaches
 
