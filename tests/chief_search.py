@@ -23,6 +23,9 @@ from tests.small_search import build, data
 WORST = 0.25
 """A trial whose objective is above is pruned after its second epoch."""
 
+EPOCHS = 6
+"""Those of a trial: more than two are left after the second, or nothing would be pruned."""
+
 
 class Told(keras.callbacks.Callback):
     """Makes the objective up, so that what is pruned is known; stops for ever where it is told to."""
@@ -33,7 +36,7 @@ class Told(keras.callbacks.Callback):
         self.sign = sign
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["val_loss"] = self.loss + 0.001 * (3 - epoch)
+        logs["val_loss"] = self.loss + 0.001 * (EPOCHS - 1 - epoch)
         if self.sign is not None and epoch == 1:
             self.sign.touch()
             time.sleep(600)
@@ -60,7 +63,7 @@ class MadeUpCurves(kt.HyperModel):
 
 
 def loss_of(values: dict) -> float:
-    """The objective after three epochs."""
+    """The objective after the last epoch."""
     return abs(values.get("rate", 0.6) - 0.3)
 
 
@@ -81,7 +84,7 @@ def take_part(order: dict) -> None:
     )
     rdt.track(tuner, experiment="team", tracking_uri=f"sqlite:///{folder.parent}/mlflow.db")
     x, y = data()
-    tuner.search(x, y, validation_data=(x, y), epochs=4, verbose=0)
+    tuner.search(x, y, validation_data=(x, y), epochs=EPOCHS, verbose=0)
 
 
 if __name__ == "__main__":
