@@ -23,6 +23,16 @@ class ProjectError(RecdropError, RuntimeError):
     """A project folder cannot be used: it holds another search, or it is damaged."""
 
 
+class StorageError(RecdropError, OSError):
+    """A disk is full, over its quota or broken. Make room, and run the search again: it goes on.
+
+    Attributes:
+        reason: What the system said, in one line.
+    """
+
+    reason: str = ""
+
+
 def invalid_argument(
     argument: str, *, expected: str, received: object, fix: str = ""
 ) -> InvalidArgumentError:

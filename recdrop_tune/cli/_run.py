@@ -31,16 +31,22 @@ def run(config: Path, **options: Any) -> None:
     what the file says. Broken off, the search goes on with `--directory` and the folder that was printed.
     """
     try:
-        click.echo(_found(config, {k: v for k, v in options.items() if v is not None}))
+        summary, unsaved = _found(config, {k: v for k, v in options.items() if v is not None})
     except KeyboardInterrupt as interrupt:
         for note in getattr(interrupt, "__notes__", ()):  # How to go on, by `tune`.
             said = "`--directory`, `--no-overwrite`" if "overwrite" in note else "`--directory`"
             click.echo(f"{note} (as {said}).", err=True)
         raise SystemExit(_CTRL_C) from None
+    click.echo(summary)
+    if unsaved is not None:
+        raise click.ClickException(
+            f"The result was not saved: {unsaved}. The trials are kept: mend the cause, and run the search "
+            "again with `--directory` to have it saved."
+        )
 
 
-def _found(path: Path, options: dict[str, Any]) -> str:
-    """Runs the search; returns its summary."""
+def _found(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
+    """Runs the search; returns its summary, and why the result was not saved."""
     from recdrop_tune.cli._config_file import read_config
     from recdrop_tune.cli._references import UserCodeError
     from recdrop_tune.errors import RecdropError
@@ -59,4 +65,4 @@ def _found(path: Path, options: dict[str, Any]) -> str:
         raise click.ClickException(str(error)) from None
     except RecdropError as error:
         raise click.ClickException(file.explained(str(error))) from None
-    return result.summary()
+    return result.summary(), result.tracking.unsaved

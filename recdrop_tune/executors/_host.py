@@ -204,8 +204,8 @@ class OracleHost:
         self._tracking.close("FAILED" if self._stopped_by else status)
         self._tuner.save()
         mlflow = self._tracking.mlflow
-        failure = self._tracking.failure
-        return Closed(mlflow.experiment_id, failure, self._stopped_by, mlflow.run_ids)
+        failure, unsaved = self._tracking.failure, self._tracking.unsaved
+        return Closed(mlflow.experiment_id, failure, self._stopped_by, mlflow.run_ids, unsaved)
 
     @property
     def _stopped_by(self) -> str | None:

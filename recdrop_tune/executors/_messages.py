@@ -37,9 +37,11 @@ class Closed:
         failure: Why MLflow has not.
         stopped_by: The failures that ended the search.
         run_ids: MLflow's run of each trial.
+        unsaved: Why what was found could not be saved.
     """
 
     experiment_id: str | None = None
     failure: str | None = None
     stopped_by: str | None = None
     run_ids: Mapping[str, str] = field(default_factory=dict)
+    unsaved: str | None = None

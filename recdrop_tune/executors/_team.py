@@ -17,6 +17,7 @@ from recdrop_tune.executors._opening import MARK
 from recdrop_tune.executors._processes import Processes
 from recdrop_tune.executors._ray import original
 from recdrop_tune.executors._resources import Resources, described, gpus_of_each, room
+from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tracking import Event, TrackingWarning
 
 _POLL_SECONDS = 0.25
@@ -94,8 +95,10 @@ class Team:
         try:
             self._run()
         except Exception as error:
+            # What a full disk has broken off runs again.
+            message = None if is_storage_failure(error) else f"{type(error).__name__}: {error}"
             with contextlib.suppress(Exception):
-                self._close("FAILED", f"{type(error).__name__}: {error}")
+                self._close("FAILED", message)
             raise
         except BaseException:
             with contextlib.suppress(Exception):

@@ -11,6 +11,7 @@ from typing import Any
 from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade.confirm import ConfirmationPlan, confirm
+from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tracking import FILE, Journal, Listener, Progress, Tracking, live_display
 from recdrop_tune.tracking._records import readable
 from recdrop_tune.tracking._terminal import Terminal
@@ -35,6 +36,8 @@ def set_up(name: str, plan: SearchPlan, model: TrialHyperModel) -> Any:
     except RecdropError:
         raise
     except Exception as error:
+        if is_storage_failure(error):
+            raise
         what = f"The search cannot be set up in `{plan.directory}`"
         if model.building is not None:
             active = readable(model.building).items()
@@ -89,12 +92,15 @@ def run(
 
     Raises:
         RecdropError: No trial was completed, or too many failed in a row.
+        StorageError: A disk is full or broken.
     """
     tracking.goes_on_after_search = confirmation is not None
     with tracking:
         try:
             tuner.search(**fit, verbose=0)
         except Exception as error:
+            if is_storage_failure(error):  # Nothing more is written: what is under way runs again.
+                raise
             _fail_ongoing(tuner, error)
             if "consecutive failures" in str(error):
                 raise too_many_failures(tuner) from None

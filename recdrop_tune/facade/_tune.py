@@ -42,6 +42,7 @@ from recdrop_tune.facade.context import context_of
 from recdrop_tune.facade.first_trials import coverage_line, enqueue_first_trials
 from recdrop_tune.oracle import check_seconds
 from recdrop_tune.results import TuneResult
+from recdrop_tune.storage_errors import storage_failures_named
 from recdrop_tune.tracking._uris import absolute, resolve_uri
 from recdrop_tune.tuner import SearchPlan, as_objectives
 
@@ -165,6 +166,7 @@ def tune(
         ProjectError: The folder holds another search, or cannot be written to; nothing was changed.
         ObjectiveNotReportedError: The model does not report the objective.
         RecdropError: The model cannot be built, or no trial could be completed.
+        StorageError: A disk is full or broken. Nothing is lost: run it again, with the folder as `directory`.
 
     Example:
         >>> result = tune((x, y), (x_val, y_val), space="quick", max_trials=30, seed=0)
@@ -221,6 +223,7 @@ def tune(
             own |= {"sampler": sampler, "pruner": pruner, "storage": storage}
             parts = put_parts(ray, {**given, **own})
         folder = _new_folder(experiment) if directory is None else expanded(directory)
+        stack.enter_context(storage_failures_named(folder))
         with project.claimed(folder, search, overwrite, until=stack) as search_id:
             trials = TrialHyperModel(model, goals)
             plan = SearchPlan(

@@ -177,6 +177,7 @@ def found_elsewhere(tuner: Any, ended: Closed, tracked: Mapping[str, Any]) -> Tr
         tuner.reload()
     tracking = track(tuner, **tracked)
     tracking.was_elsewhere(ended.experiment_id, ended.failure, ended.run_ids)
+    tracking.unsaved = ended.unsaved
     return tracking
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from recdrop_tune.tracking._events import Event
 from recdrop_tune.tracking._events_json import from_json, to_json
@@ -38,14 +40,13 @@ class Journal:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.end = 0
-        self._file: IO[bytes] | None = None
+        self._file: Any = None
 
     def on_event(self, event: Event) -> None:
         """Appends one event."""
         if self._file is None:
             self._file = self._open()
-        self._file.write(to_json(event).encode() + b"\n")
-        self._file.flush()
+        _append(self._file, to_json(event).encode() + b"\n")
         self.end = self._file.tell()
 
     def read(self) -> list[Event]:
@@ -74,14 +75,27 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def _open(self) -> IO[bytes]:
+    def _open(self) -> Any:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         cut_short = _is_cut_short(self.path)
-        file: IO[bytes] = self.path.open("a+b")
+        # Unbuffered: what could not be written must not be written later, after something else.
+        file: Any = self.path.open("a+b", buffering=0)
         _share_lock(file)
         if cut_short:
             file.write(b"\n")
         return file
+
+
+def _append(file: Any, line: bytes) -> None:
+    """Appends a line, all of it or nothing."""
+    end, left = file.seek(0, os.SEEK_END), memoryview(line)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:  # Of a full disk. Half a line would become half of another one.
+        with suppress(OSError):
+            file.truncate(end)
+        raise
 
 
 def lock_alone(file: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from recdrop_tune.oracle import objectives, reached
 from recdrop_tune.oracle._workers import is_chief
+from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._about import tags_of
 from recdrop_tune.tracking._records import Records, fixed_names, readable
@@ -72,6 +73,8 @@ class TrainingReporter:
         try:
             yield report
         except Exception as error:
+            if is_storage_failure(error):  # It would be that of all others, too.
+                raise
             found = {"score": None, "message": f"{type(error).__name__}: {error}"}
         finally:
             self._apart = False

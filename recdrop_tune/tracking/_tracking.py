@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from recdrop_tune.oracle import objectives, trial_folder
 from recdrop_tune.oracle._workers import is_chief
+from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._about import about_proposals, about_trainings, versions
 from recdrop_tune.tracking._background import Background
@@ -43,6 +45,7 @@ class Tracking:
         context: What the search is about, if that is known.
         register_model: A name for the best model in MLflow's registry.
         at_end: Saves what the search found, if it is given, before the search's run ends.
+        unsaved: Why what the search found could not be saved; `None` where it was, or is not to be.
         goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
     """
 
@@ -63,6 +66,7 @@ class Tracking:
         self.context: events.Context | None = None
         self.register_model: str | None = None
         self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
+        self.unsaved: str | None = None
         self._tuner = tuner
         self._oracle = tuner.oracle
         what = f"MLflow at {self.tracking_uri}"
@@ -109,15 +113,17 @@ class Tracking:
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
         """
-        if self._under_way:
-            self._under_way = False
-            atexit.unregister(self._close_at_exit)
-            try:
-                self._save_result()
-            finally:
-                self._dispatcher.emit(events.SearchEnded(status=status))
-                self._background.flush(_FLUSH_SECONDS)
-        self._dispatcher.journal.close()
+        try:
+            if self._under_way:
+                self._under_way = False
+                atexit.unregister(self._close_at_exit)
+                try:
+                    self._save_result()
+                finally:
+                    self._dispatcher.emit(events.SearchEnded(status=status))
+                    self._background.flush(_FLUSH_SECONDS)
+        finally:  # Else the folder stays locked for as long as this process lives.
+            self._dispatcher.journal.close()
 
     def _save_result(self) -> None:
         if self.at_end is None:
@@ -125,8 +131,9 @@ class Tracking:
         try:
             saved = self.at_end(self)
         except Exception as failure:
-            what = f"{type(failure).__name__}: {failure}"
-            warnings.warn(f"The result was not saved: {what}", TrackingWarning, stacklevel=3)
+            self.unsaved = f"{type(failure).__name__}: {failure}"
+            what = f"The result was not saved: {self.unsaved}"
+            warnings.warn(what, TrackingWarning, stacklevel=3)
             return
         if saved is not None:
             self._dispatcher.emit(saved)
@@ -142,10 +149,14 @@ class Tracking:
         at: TracebackType | None,
     ) -> None:
         """Closes with the status that the block's end calls for."""
-        if kind is None:
+        if error is None:
             self.close()
+        elif is_storage_failure(error):
+            self.at_end = None  # There is no room for a result.
+            with suppress(OSError):  # Nor, perhaps, for this; the error under way says it.
+                self.close("FAILED")
         else:
-            self.close("FAILED" if issubclass(kind, Exception) else "KILLED")
+            self.close("FAILED" if isinstance(error, Exception) else "KILLED")
 
     def search_goes_on(self) -> None:
         """Begins the search with the first trial that is asked for."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.storage_errors import reserve
 from recdrop_tune.tuner._failures import is_out_of_memory
 
 WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
+
+_HDF5_BYTES = 2048
+"""What HDF5 writes beside the numbers of a variable: 700 to 1,200 bytes, the groups included."""
 
 
 def save(folder: Path, model: Any, weights: list[Any] | None) -> None:
@@ -26,10 +31,24 @@ def save(folder: Path, model: Any, weights: list[Any] | None) -> None:
         model.set_weights(weights)
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"unfinished.{WEIGHTS}"
-    model.save_weights(unfinished)
+    reserve(unfinished, _size(model))
+    try:
+        model.save_weights(unfinished)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
     os.replace(unfinished, folder / WEIGHTS)
     built = json.dumps(model.get_build_config())
     (folder / BUILD).write_text(built, encoding="utf-8")
+
+
+def _size(model: Any) -> int:
+    """Returns how many bytes the weights will take at most: HDF5 adds some to each variable."""
+    variables = list(model.variables)
+    if model.optimizer is not None:
+        variables += model.optimizer.variables
+    bytes_of = sum(math.prod(v.shape) * (8 if "64" in str(v.dtype) else 4) for v in variables)
+    return int(bytes_of) + _HDF5_BYTES * (len(variables) + 8)
 
 
 def load(folder: Path, model: Any) -> Any:

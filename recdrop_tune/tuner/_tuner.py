@@ -16,6 +16,7 @@ import keras_tuner as kt
 
 from recdrop_tune.engine import gradients_tied_to_graphs
 from recdrop_tune.oracle import forget_metrics, write_atomically
+from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._arguments import as_list, check_arguments, is_local, named
 from recdrop_tune.tuner._beginning import Beginning
@@ -94,6 +95,10 @@ class Tuner(kt.Tuner):
         Args:
             *fit_args: Positional arguments of `Model.fit`.
             **fit_kwargs: Its other arguments. `callbacks` may hold functions that make callbacks.
+
+        Raises:
+            StorageError: A disk is full or broken. The trial under way is not counted as failed: it runs
+                again when the search goes on.
         """
         if "chief" in os.environ.get("KERASTUNER_TUNER_ID", ""):
             super().search(*fit_args, **fit_kwargs)
@@ -102,15 +107,16 @@ class Tuner(kt.Tuner):
             self.oracle.verbose = fit_kwargs["verbose"]
         if self.cv is not None:
             check_fold_data(named(fit_args, fit_kwargs))
-        self.on_search_begin()
-        try:
-            for trial in self._trials():
-                self.on_trial_begin(trial)
-                self._attempt(trial, fit_args, fit_kwargs)
-                self.on_trial_end(trial)
-        finally:
-            self._cache.clear()
-        self.on_search_end()
+        with storage_failures_named(self.project_dir):
+            self.on_search_begin()
+            try:
+                for trial in self._trials():
+                    self.on_trial_begin(trial)
+                    self._attempt(trial, fit_args, fit_kwargs)
+                    self.on_trial_end(trial)
+            finally:
+                self._cache.clear()
+            self.on_search_end()
 
     @property
     def models_reused(self) -> int:
@@ -229,6 +235,8 @@ class Tuner(kt.Tuner):
         except kt.errors.FatalError:
             raise
         except Exception as error:
+            if is_storage_failure(error):
+                raise
             trial.status, trial.message = outcome(error)
 
     def _trainings(self, args: Any, kwargs: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
