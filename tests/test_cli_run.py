@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
@@ -372,7 +373,16 @@ def test_the_example_of_the_documentation(place):
         assert re.search(rf"^\| .*`{name}`.* \|", table, re.M), name
 
 
-def test_ctrl_c_ends_it_with_130(place):
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, -signal.SIGTERM, marks=pytest.mark.heavy),
+        pytest.param(signal.SIGHUP, -signal.SIGHUP, marks=pytest.mark.heavy),
+    ],
+)
+def test_a_signal_ends_it_with_what_it_has(place, number, code):
+    """By SIGTERM, as batch systems send it, or a closed terminal, as by Ctrl-C; shells see 143 and 129."""
     text = f"data: my_data:load\n{SPACE}max_trials: 3\nepochs: 100000\nverbose: 2\ndirectory: cut\n"
     (place / "search.yaml").write_text(f"{text}overwrite: true\n")
     # A shell starts what is to run in the background with Ctrl-C ignored, and so would all below it.
@@ -389,14 +399,22 @@ def test_ctrl_c_ends_it_with_130(place):
     with process:
         while "epoch 3" not in (line := process.stdout.readline()):
             assert line, process.stderr.read()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
+    assert process.returncode == code, errors
     assert "Traceback" not in errors
     again = 'run again with directory="cut" and overwrite=False to go on'
-    assert f"{again} (as `--directory`, `--no-overwrite`)." in errors
-    states = list(rdt.TuneResult.load("cut").trials["state"])
-    assert states == ["RUNNING"]
+    assert again in errors
+    assert (" (as `--directory`, `--no-overwrite`)." in errors) == (number == signal.SIGINT)
+    result = rdt.TuneResult.load("cut")
+    assert list(result.trials["state"]) == ["RUNNING"]
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    runs = client.search_runs(
+        [client.get_experiment_by_name("recdrop-tune").experiment_id],
+        f"tags.`recdrop.search_id` = '{result.tracking.search_id}'",
+    )
+    assert {run.info.status for run in runs} == {"KILLED"}
+    assert len(runs) == 2
 
 
 @pytest.mark.heavy

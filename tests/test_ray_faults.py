@@ -152,25 +152,32 @@ def test_the_driver_is_killed_and_the_search_goes_on(tmp_path):
     assert max(attempts(result).values()) == 2
 
 
-def test_the_driver_is_interrupted(tmp_path):
-    """By Ctrl-C, which every process of the terminal gets: all of them end, and the search goes on."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_driver_is_interrupted(tmp_path, number):
+    """By Ctrl-C, which every process of the terminal gets, or by SIGTERM: all end, and the search goes on."""
     folder = tmp_path / "project"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", DRIVER, str(folder)]
-    driver = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    # A shell starts what is to run in the background with Ctrl-C ignored, and so would all below it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        driver = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     wait_for(lambda: some_events(folder, TrialEnded, 1))
     ours = processes_of(driver)
-    os.killpg(driver.pid, signal.SIGINT)
+    (os.killpg if number == signal.SIGINT else os.kill)(driver.pid, number)
     _, printed = driver.communicate(timeout=60)
-    assert driver.returncode != 0
-    assert "KeyboardInterrupt" in printed
+    assert driver.returncode == -number
+    assert ("KeyboardInterrupt" in printed) == (number == signal.SIGINT)
+    assert f'run again with directory="{folder}" to go on' in printed
     assert not any(process.is_running() for process in ours)
     (ended,) = some_events(folder, SearchEnded, 1)
     assert ended.status == "KILLED"

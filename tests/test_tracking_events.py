@@ -13,9 +13,11 @@ from recdrop_tune.tracking import (
     ModelBuilt,
     Records,
     SearchStarted,
+    TrialEnded,
     TrialStarted,
     track,
 )
+from recdrop_tune.tracking._attempts import Attempt
 from recdrop_tune.tracking._kernels import kernels_of
 from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import build, data
@@ -103,6 +105,26 @@ def test_the_time_of_a_step_is_the_median_of_all_trainings():
     ]
     assert Records([started, *epochs]).trials["0"].ms_per_step == 3.0
     assert Records([started]).trials["0"].ms_per_step is None
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(5.0, 5.0), (None, 0.0)])
+def test_a_clock_that_is_set_back_makes_no_trial_take_less_than_nothing(seconds, expected):
+    started = TrialStarted(trial_id="0", number=0, hyperparameters={}, time=1000.0)
+    ended = TrialEnded(trial_id="0", status="COMPLETE", score=1.0, seconds=seconds, time=400.0)
+    record = Records([started, ended]).trials["0"]
+    assert record.seconds == expected
+    assert record.ended_at == 1000.0 + expected
+    assert Attempt(started, [ended]).end == ("FINISHED", 1000.0 + expected)  # MLflow's run.
+
+
+def test_the_time_of_a_trial_is_not_the_clocks(tmp_path, uri):
+    tuner = PlantedTuner(OptunaOracle("val_loss", 1), Planted(), directory=tmp_path)
+    tracking = track(tuner, experiment="times", tracking_uri=uri)
+    tuner.search()
+    (ended,) = events_of(tracking, TrialEnded)
+    record = tracking.records.trials[ended.trial_id]
+    assert ended.seconds == record.seconds > 0
+    assert record.seconds == pytest.approx(ended.time - record.started, abs=0.5)
 
 
 def test_tags_of_optuna(tmp_path, uri):

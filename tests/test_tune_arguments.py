@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.facade._checks import check_fit_arguments
 from tests.small_search import Batches, Failing, build, data
 
@@ -60,6 +60,30 @@ def test_arguments_are_checked_before_anything_starts(options, tmp_path, wrong, 
     with pytest.raises(InvalidArgumentError, match=message):
         rdt.tune(data(), data(), **{**options, **wrong})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("argument", ["train", "validation"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_inputs_that_make_every_trial_fail(options, tmp_path, argument, value):
+    x, y = data()
+    bad = x.copy()
+    bad[3, 1, 2] = value
+    given = {"train": (x, y), "validation": (x, y), argument: (bad, y)}
+    options |= {"hypermodel": None, "space": SPACE}
+    message = rf"`{argument}`.*finite inputs.*1 that are .* the first at x\[3, 1, 2\]'\. Replace"
+    with pytest.raises(InvalidArgumentError, match=message):
+        rdt.tune(**given, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_ones_own_may_know_what_to_do_with_them(options):
+    x, y = data()
+    x[3, 1, 2] = np.nan
+    with (
+        pytest.warns(UserWarning, match=r"`train`.*x\[3, 1, 2\].*every trial fails"),
+        pytest.raises(RecdropError, match="NaN or infinity in the data do the same"),
+    ):
+        rdt.tune((x, y), data(), max_trials=1, epochs=1, verbose=0, **options)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import keras
+import numpy as np
 
 from recdrop_tune.errors import invalid_argument
 
@@ -60,6 +63,42 @@ def check_data(argument: str, data: Any) -> None:
     """
     if data is not None:
         _is_arrays(argument, data)
+
+
+def check_finite(data: Mapping[str, Any], own_model: bool) -> None:
+    """Looks for NaN and infinity in the inputs: one of them makes every trial fail, whatever it tries.
+
+    Args:
+        data: Data by the names of the arguments. Datasets are not read.
+        own_model: Whether the model is the caller's own. It may know what to do with them.
+
+    Raises:
+        InvalidArgumentError: There are some, and the model is not the caller's own.
+    """
+    for argument, given in data.items():
+        x = given[0] if isinstance(given, tuple | list) else None
+        if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or np.isfinite(_total(x)):
+            continue
+        places = np.argwhere(~np.isfinite(x))
+        if not len(places):  # The sum alone was too large.
+            continue
+        first = ", ".join(map(str, places[0]))
+        error = invalid_argument(
+            argument,
+            expected="finite inputs",
+            received=f"{len(places)} that are infinite or not a number, the first at x[{first}]",
+            fix="Replace them, for example with `np.nan_to_num(x)`, or leave out the sequences that have "
+            "some. A step that is missing is best padded and masked.",
+        )
+        if not own_model:
+            raise error
+        warnings.warn(f"{error} With a model that does not mask them every trial fails.", stacklevel=3)
+
+
+def _total(x: Any) -> Any:
+    # One number, where `np.isfinite(x)` would take a quarter of the memory of the data.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.sum(x, dtype=np.float64)
 
 
 def _is_arrays(argument: str, data: Any) -> bool:

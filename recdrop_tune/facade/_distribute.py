@@ -29,7 +29,9 @@ from recdrop_tune.facade._scalars import check_words
 from recdrop_tune.facade._search import completed, too_many_failures, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._workers import found_elsewhere, run_job
+from recdrop_tune.facade.interrupts import Interrupts
 from recdrop_tune.results import TuneResult
+from recdrop_tune.storage_errors import storage_failures_named
 from recdrop_tune.tracking import TrackedOracle, Tracking
 from recdrop_tune.tracking._uris import absolute, resolve_uri
 
@@ -125,6 +127,7 @@ class Distributed:
         Raises:
             InvalidArgumentError: One cannot be sent to the workers, or Ray has not the GPUs asked for.
             RecdropError: No trial was completed, or too many failed in a row.
+            StorageError: A disk is full or broken.
         """
         if isinstance(self.tuner.oracle, TrackedOracle):
             self.tuner = _made(self._make_tuner)  # It has searched before.
@@ -135,9 +138,12 @@ class Distributed:
         spec = _Spec(tuple(given), tuple(kwargs), self._tracked)
         workers = self._resources.workers
         with (
+            Interrupts() as interrupts,
+            storage_failures_named(folder),
             connected(self._resources, self._verbose) as ray,
             watched(folder, self._verbose, workers) as listeners,
         ):
+            interrupts.listen()  # Ray has put its own handlers there.
             parts = put_parts(ray, {"make_tuner": self._make_tuner, **given, **kwargs})
             job = Job(
                 parts,
@@ -147,7 +153,7 @@ class Distributed:
                 spec.follow_up,
                 process_settings(),
             )
-            ended = run_job(ray, self._resources, job, folder, listeners)
+            ended = run_job(ray, self._resources, job, folder, [*listeners, interrupts])
         tracking = found_elsewhere(self.tuner, ended, self._tracked)
         self.result = TuneResult(self.tuner, tracking)
         if ended.stopped_by or not completed(self.tuner):

@@ -29,9 +29,8 @@ from recdrop_tune.facade._checks import (
     validation_data,
     worker_resources,
 )
-from recdrop_tune.facade._data import check_data, data_of, fit_arguments
+from recdrop_tune.facade._data import check_data, check_finite, data_of, fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
-from recdrop_tune.facade._interrupts import Interrupts
 from recdrop_tune.facade._scalars import check_flags, check_integers, check_words, expanded
 from recdrop_tune.facade._search import run, set_up, told, watched
 from recdrop_tune.facade._track import track
@@ -40,6 +39,7 @@ from recdrop_tune.facade._workers import Search, search_with_workers
 from recdrop_tune.facade.confirm import ConfirmationPlan
 from recdrop_tune.facade.context import context_of
 from recdrop_tune.facade.first_trials import coverage_line, enqueue_first_trials
+from recdrop_tune.facade.interrupts import Interrupts
 from recdrop_tune.oracle import check_seconds
 from recdrop_tune.results import TuneResult
 from recdrop_tune.storage_errors import storage_failures_named
@@ -212,13 +212,18 @@ def tune(
     check_data("test", data["test"])
     if "validation_data" in fit_kwargs:
         fit["validation_data"] = checking
+    check_finite({**data, "validation": checking}, own_model=hypermodel is not None)
     model, described = as_hypermodel(hypermodel, data["train"], checking, space)
     info: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     how: dict[str, Any] = {"executions": executions_per_trial, "cv": described_cv(cv)}
     search = project.Fingerprint(described, **project.named(goals), tuner=tuner, **info, **how)
     with ExitStack() as stack:
+        interrupts = stack.enter_context(
+            Interrupts()
+        )  # First, so that all else is closed before it ends.
         if resources is not None:
             ray = stack.enter_context(connected(resources, verbose))
+            interrupts.listen()
             own = {"hypermodel": model, "callbacks": fit["callbacks"], **fit_kwargs}
             own |= {"sampler": sampler, "pruner": pruner, "storage": storage}
             parts = put_parts(ray, {**given, **own})
@@ -242,7 +247,7 @@ def tune(
                 **options,
             )
             made = set_up(tuner, plan, trials)
-        listeners = stack.enter_context(watched(folder, verbose, at_once))
+        listeners = [*stack.enter_context(watched(folder, verbose, at_once)), interrupts]
         stack.enter_context(told(folder, verbose, overwrite))
         if verbose and (missing := coverage_line(made.oracle)):
             print(missing, flush=True)
@@ -262,7 +267,7 @@ def tune(
             }
             tracking = track(
                 made,
-                listeners=[*listeners, stack.enter_context(Interrupts())],
+                listeners=listeners,
                 data=described_data,
                 system_metrics=system_metrics,
                 **tracked,

@@ -50,9 +50,9 @@ class Attempt:
     @property
     def end(self) -> tuple[str, float] | None:
         """How and when its run ended; `None` while it is under way."""
-        ended = self.record.ended
-        if ended is not None:
-            return STATUS[ended.status], ended.time
+        record = self.record
+        if record.ended is not None and record.ended_at is not None:
+            return STATUS[record.ended.status], record.ended_at
         return None if self.killed is None else ("KILLED", self.killed)
 
     @property

@@ -142,6 +142,8 @@ class TrialEnded(Event):
         message: The error of a failed trial.
         metrics: All metrics at the best epoch, those of several trainings as means.
         std: Sample standard deviation of the objective over the trainings there, where there are several.
+        seconds: How long it took, by a clock that nobody sets; `None` where the process that saw its
+            beginning did not see its end.
     """
 
     trial_id: str
@@ -151,6 +153,7 @@ class TrialEnded(Event):
     message: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     std: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,19 @@ class TrialRecord:
     @property
     def seconds(self) -> float | None:
         """How long it took, building and compiling included."""
-        return self.ended.time - self.started if self.ended else None
+        if self.ended is None:
+            return None
+        if self.ended.seconds is not None:
+            return self.ended.seconds
+        return max(0.0, self.ended.time - self.started)  # The clock may have been set back.
+
+    @property
+    def ended_at(self) -> float | None:
+        """Wall-clock time of its end, and never before its beginning: the clock may have been set back."""
+        if self.ended is None or self.seconds is None:
+            return None
+        end = self.ended.time
+        return end if end >= self.started else self.started + self.seconds
 
     @property
     def ms_per_step(self) -> float | None:

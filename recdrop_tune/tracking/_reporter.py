@@ -130,10 +130,12 @@ class TrialReporter(TrainingReporter):
         self._tuner = tuner
         self._oracle = tuner.oracle
         self._records = records
+        self._begun: dict[str, float] = {}
 
     def trial_started(self, trial: Any) -> None:
         """Takes note of a new trial."""
         self.begins(trial.trial_id)
+        self._begun[trial.trial_id] = time.monotonic()
         order = self._oracle.start_order
         self._emit(
             events.TrialStarted(
@@ -158,7 +160,7 @@ class TrialReporter(TrainingReporter):
                 trial_id=trial_id,
                 epoch=step,
                 metrics={name: float(value) for name, value in metrics.items()},
-                seconds=now - record.last_sign,
+                seconds=max(0.0, now - record.last_sign),
                 execution=execution,
                 time=now,
             )
@@ -168,6 +170,7 @@ class TrialReporter(TrainingReporter):
         """Takes note of a trial's end, now or at another wall-clock time."""
         self.ends(trial.trial_id)
         status = _STATES.get(trial.status, events.KILLED)
+        begun = self._begun.pop(trial.trial_id, None)
         complete, best = status == events.COMPLETE, reached(trial, self._oracle.objective)
         self._emit(
             events.TrialEnded(
@@ -178,6 +181,7 @@ class TrialReporter(TrainingReporter):
                 message=trial.message or (None if complete else self._nan_message(trial)),
                 metrics=best.metrics,
                 std=best.std,
+                seconds=None if begun is None else time.monotonic() - begun,
                 time=time.time() if when is None else when,
             )
         )

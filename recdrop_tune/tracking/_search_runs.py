@@ -93,7 +93,7 @@ class SearchRuns:
         self.api.tags(run_id, {"recdrop.state": end.status})
         if end.message:
             self.api.text(run_id, end.message, "error.txt")
-        self.api.end(run_id, contents.STATUS[end.status], end.time)
+        self.api.end(run_id, contents.STATUS[end.status], record.ended_at or end.time)
 
     def confirm(self, event: events.ConfirmationEnded) -> None:
         """Writes a training of the confirmation to the run of its trial."""

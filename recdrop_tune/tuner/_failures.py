@@ -25,7 +25,8 @@ class NoFiniteObjectiveError(RecdropError):
     def __init__(self, objective: str) -> None:
         super().__init__(
             f"{NOT_A_NUMBER}: `{objective}` was NaN or infinite in every epoch; try a smaller "
-            "learning rate, or clip gradients (`clipnorm=1.0` in the optimizer)."
+            "learning rate, or clip gradients (`clipnorm=1.0` in the optimizer). NaN or infinity in the "
+            "data do the same."
         )
 
 
