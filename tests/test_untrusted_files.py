@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import recdrop_tune
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.executors import _files as sent_files
-from recdrop_tune.oracle import inside, trial_folder
+from recdrop_tune.files import write_all
+from recdrop_tune.paths import inside, trial_folder
 from recdrop_tune.tracking import (
     ConfirmationEnded,
     Journal,
@@ -272,7 +272,7 @@ def test_paths_in_the_folder(tmp_path):
 
 
 def test_files_of_a_trial_that_are_sent_stay_in_its_folder(tmp_path):
-    sent_files.write(tmp_path / "trial_0", {"../../a.h5": b"a", "/b.h5": b"b"})
+    write_all(tmp_path / "trial_0", {"../../a.h5": b"a", "/b.h5": b"b"}, within=tmp_path)
     assert sorted(os.listdir(tmp_path / "trial_0")) == ["a.h5", "b.h5"]
     assert os.listdir(tmp_path) == ["trial_0"]
 

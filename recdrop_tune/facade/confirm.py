@@ -17,11 +17,11 @@ from recdrop_tune.oracle import (
     has_dropout,
     objectives,
     ranked,
-    trial_folder,
     twin_among,
     twin_of,
     values_of,
 )
+from recdrop_tune.paths import trial_folder
 from recdrop_tune.results import CONFIRMED
 from recdrop_tune.tracking import (
     ConfirmationEnded,

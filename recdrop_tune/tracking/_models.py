@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict, Field
 
 from recdrop_tune.errors import ProjectError, invalid_argument
-from recdrop_tune.oracle import inside
+from recdrop_tune.paths import inside
 from recdrop_tune.tracking._result_files import MODEL, MODEL_CARD, RESULT
 
 _NAME = "best_model"

@@ -15,7 +15,8 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.engine import gradients_tied_to_graphs
-from recdrop_tune.oracle import forget_metrics, write_atomically
+from recdrop_tune.files import write_atomically
+from recdrop_tune.oracle import forget_metrics
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._arguments import as_list, check_arguments, is_local, named
 from recdrop_tune.tuner._beginning import Beginning
@@ -128,7 +129,7 @@ class Tuner(kt.Tuner):
             self.oracle.save()
         # The name that Keras Tuner looks for when it decides whether there is a search to go on with.
         path = Path(self.project_dir) / f"{self.tuner_id}.json"
-        write_atomically(path, json.dumps(self.get_state()))
+        write_atomically(path, json.dumps(self.get_state()), within=self.project_dir)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Trains a trial's model once for each execution and fold, and reports its epochs.
