@@ -41,7 +41,8 @@ _ALWAYS = sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 )
 
-_LEFTOVER = re.compile(r"\.unfinished-[0-9a-f]{16}-.+")
+_BEGINNING = ".unfinished-"
+_LEFTOVER = re.compile(re.escape(_BEGINNING) + r"[0-9a-f]{16}-.+")
 
 
 def open_file(path: str | Path, mode: str = "rb", *, within: str | Path | None = None) -> IO[bytes]:
@@ -49,12 +50,12 @@ def open_file(path: str | Path, mode: str = "rb", *, within: str | Path | None =
 
     Args:
         path: The file.
-        mode: `"rb"`, `"r+b"`, `"a+b"` (makes it) or `"xb"` (makes it, and fails if it is there).
+        mode: `"rb"`, `"r+b"` (to lock it), `"a+b"` (makes it) or `"xb"` (makes it, and fails if it is there).
         within: The project folder; by default the folder of the file.
 
     Raises:
-        ProjectError: It is a link, a pipe or a folder, or lies behind a link; or it is to be written in place
-            and has a second name (a hard link), under which it would change too.
+        ProjectError: It is a link, a pipe or a folder, or lies behind a link; or it is to be appended to and
+            has a second name (a hard link), under which it would change too.
         OSError: It is not there, or cannot be opened.
 
     Example:
@@ -69,7 +70,7 @@ def open_file(path: str | Path, mode: str = "rb", *, within: str | Path | None =
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise unexpected(path, "a file")
-        if mode in ("r+b", "a+b") and found.st_nlink > 1:
+        if mode == "a+b" and found.st_nlink > 1:
             raise ProjectError(
                 f"`{printable(path)}` has a second name (a hard link), under which it would change too. "
                 "Nothing was written. Replace it by a copy of itself."
@@ -144,14 +145,15 @@ def write_atomically(
 
 
 def make_folder(path: str | Path, *, within: str | Path | None = None) -> Path:
-    """Makes a folder below a project folder, if it is not there, and returns its path.
+    """Makes a folder below a project folder, or that one, if it is not there, and returns its path.
 
     Raises:
         ProjectError: It is a link or a file, or lies behind a link.
     """
     path = Path(path)
     check_parents(path, within)
-    check_kind(path, stat.S_IFDIR)
+    if path != within:
+        check_kind(path, stat.S_IFDIR)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -198,7 +200,7 @@ def fresh_path(path: Path) -> Path:
 
     It has the same ending, by which Keras tells formats apart.
     """
-    return path.with_name(f".unfinished-{secrets.token_hex(8)}-{path.name}")
+    return path.with_name(f"{_BEGINNING}{secrets.token_hex(8)}-{path.name}")
 
 
 def is_leftover(name: str) -> bool:
@@ -228,6 +230,16 @@ def delete_leftovers(folder: str | Path) -> None:
             with suppress(OSError):
                 os.unlink(Path(above, name))
         folders[:] = [name for name in folders if not is_leftover(name)]
+
+
+def delete_leftovers_of(path: str | Path) -> None:
+    """Deletes what killed processes have left of one file or folder; see `delete_leftovers`."""
+    path = Path(path)
+    for left in path.parent.glob(f"*-{path.name}"):
+        if is_leftover(left.name) and left.name[len(_BEGINNING) :].partition("-")[2] == path.name:
+            shutil.rmtree(left, ignore_errors=True)
+            with suppress(OSError):
+                os.unlink(left)
 
 
 def read_all(folder: str | Path, leave_out: str = "", *, within: str | Path) -> dict[str, bytes]:

@@ -141,10 +141,8 @@ def check_parents(path: str | Path, within: str | Path | None) -> None:
     root = path.parent if within is None else Path(os.path.abspath(within))
     if not path.is_relative_to(root):
         raise _outside(root, str(path), "recdrop-tune")
-    for parent in path.parents:
-        if parent == root:
-            return
-        check_kind(parent, stat.S_IFDIR)
+    while path != root and (path := path.parent) != root:
+        check_kind(path, stat.S_IFDIR)
 
 
 def check_kind(path: str | Path, wanted: int) -> None:

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.files import write_all
 from recdrop_tune.paths import inside, trial_folder
+from recdrop_tune.results import TuneResult
 from recdrop_tune.tracking import (
     ConfirmationEnded,
     Journal,
@@ -77,7 +79,7 @@ def test_files_elsewhere_are_not_sent(project, name):
 def test_links_to_files_elsewhere_are_not_followed(project):
     (project / "result" / "trials.csv").unlink()
     (project / "result" / "trials.csv").symlink_to(project.parent / "secret.txt")
-    with pytest.raises(ProjectError, match=r"names 'result/trials\.csv'"):
+    with pytest.raises(ProjectError, match=r"result/trials\.csv` is a symbolic link"):
         rdt.sync(project, f"sqlite:///{project.parent}/other.db")
     assert not (project.parent / "other.db").exists()
 
@@ -195,6 +197,105 @@ def test_a_confirmation_of_a_trial_that_is_not_there(project):
     ):
         result.best_model()
     assert not (project.parent / "outside").exists()
+
+
+OPERATIONS = {
+    "resume": lambda project: search(project, max_trials=3),
+    "overwrite": lambda project: search(project, overwrite=True),
+    "report": lambda project: TuneResult.load(project).report(project / "report.html"),
+    "sync": lambda project: rdt.sync(project, f"sqlite:///{project.parent}/other.db"),
+    "another tuner": lambda project: rdt.Tuner(
+        rdt.OptunaOracle("val_loss"), build, directory=project.parent, project_name=project.name
+    ),
+}
+
+MADE_FOR_A_WHILE = [
+    "report.html",
+    "overwritten",
+    "deleted",
+    "result.old",
+    "several-workers",
+    "optuna.journal.lock/x",
+    "mlflow.db",
+    "mlflow.db-wal",
+    "trial_2",
+    "trial_2/trial.json",
+    "trial_2/checkpoint.weights.h5",
+    "confirmed",
+    "confirmed/trial_0/build_config.json",
+    "result/new.txt",
+]
+"""What a finished search does not leave, but one that goes on, or is deleted, makes."""
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if not path.is_symlink()
+    }
+
+
+@pytest.fixture
+def outside(tmp_path):
+    (tmp_path / "outside" / "trial_0").mkdir(parents=True)
+    for name in ("secret", "events.jsonl", "search.json", "trial_0/trial.json"):
+        (tmp_path / "outside" / name).write_text(f"secret {name}")
+    return tmp_path / "outside"
+
+
+def test_the_search_leaves_what_is_tried_with_links(whole):
+    """Else the tests below would try less than there is."""
+    names = {str(path.relative_to(whole)) for path in whole.rglob("*")}
+    expected = {"events.jsonl", "search.json", "oracle.json", "tuner0.json", "optuna.journal"}
+    expected |= {"trial_1/checkpoint.weights.h5", "trial_1/build_config.json"}
+    expected |= {"trial_1/trial.json", "result/best_model.keras", "result/summary.md"}
+    assert names >= expected
+    assert names & set(MADE_FOR_A_WHILE) == set()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_link_in_a_project_is_followed(project, outside, operation):
+    names = [str(path.relative_to(project)) for path in project.rglob("*")]
+    there, before, beside = contents(project), contents(outside), sorted(os.listdir(project.parent))
+    targets = [outside, outside / "secret", outside / "not there"]
+    for number, name in enumerate([*names, *MADE_FOR_A_WHILE]):
+        link, kept = project / name, project.parent / "kept"
+        if name in names:
+            os.rename(link, kept)
+        above = [path for path in link.parents if not path.exists()]
+        link.parent.mkdir(parents=True, exist_ok=True)
+        target = targets[number % 3] if name not in names else targets[not kept.is_dir()]
+        link.symlink_to(target)
+        with pytest.raises(ProjectError, match=rf"{re.escape(name)}` is a symbolic link"):
+            OPERATIONS[operation](project)
+        assert contents(outside) == before, name
+        assert os.readlink(link) == str(target)
+        link.unlink()
+        for path in above:
+            path.rmdir()
+        if name in names:
+            os.rename(kept, link)
+        assert contents(project) == there, name
+    assert sorted(os.listdir(project.parent)) == beside
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_pipes_in_a_project_are_not_waited_for(project, operation):
+    for name in ("events.jsonl", "trial_0/trial.json", "result/best_model.json", "optuna.journal"):
+        os.rename(project / name, project.parent / "kept")
+        os.mkfifo(project / name)
+        with pytest.raises(ProjectError, match=rf"{re.escape(name)}` is a named pipe"):
+            OPERATIONS[operation](project)
+        os.unlink(project / name)
+        os.rename(project.parent / "kept", project / name)
+
+
+def test_a_project_behind_a_link_goes_on(project):
+    link = project.with_name("link")
+    link.symlink_to(project)
+    assert len(search(link, max_trials=3).trials) == 3
+    assert TuneResult.load(link).report(link / "report.html").exists()
 
 
 class Bomb:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.files import read_all, write_all
+from recdrop_tune.files import delete_tree, read_all, write_all
 from recdrop_tune.tracking import TrainingReporter
 
 _IDLE_SECONDS = 0.2
@@ -90,7 +89,7 @@ class RemoteOracle:
             "end_trial", self.tuner_id, trial, read_all(folder, "trial.json", within=folder.parent)
         )
         self._reporter.ends(trial.trial_id)
-        shutil.rmtree(folder)
+        delete_tree(folder)
 
     def get_trial(self, trial_id: str) -> Any:
         """Returns a copy of a trial."""

@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from recdrop_tune.errors import ProjectError
+from recdrop_tune.files import delete, open_file
 from recdrop_tune.oracle._ask_tell import outcome
 from recdrop_tune.oracle._samplers import make_sampler, quiet_optuna, spread_seed
 from recdrop_tune.oracle._scores import objectives
@@ -75,14 +76,18 @@ def mended_journal(folder: Path) -> str:
 
     Args:
         folder: The project folder. No other process may be writing to its journal.
+
+    Raises:
+        ProjectError: The journal is a link, or its lock is a folder.
     """
     # Absolute: Optuna's lock is a link to the journal, and one that leads nowhere is never given up.
     path = Path(os.path.abspath(folder)) / "optuna.journal"
     _break_lock(path.with_name(f"{path.name}.lock"))
-    if path.exists():
-        whole = path.read_bytes()
+    with open_file(path, "a+b") as file:
+        file.seek(0)
+        whole = file.read()
         if not whole.endswith(b"\n"):
-            os.truncate(path, whole.rfind(b"\n") + 1)
+            file.truncate(whole.rfind(b"\n") + 1)
     return str(path)
 
 
@@ -96,7 +101,7 @@ def _break_lock(lock: Path) -> None:
         if found != seen:
             seen, since = found, time.monotonic()
         if time.monotonic() - since > _LOCK_SECONDS:
-            lock.unlink(missing_ok=True)
+            delete(lock)
         time.sleep(0.05)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import IO, Any
 
+from recdrop_tune.files import make_folder, open_file, read
 from recdrop_tune.tracking._events import Event
 from recdrop_tune.tracking._events_json import from_json, to_json
 
@@ -23,6 +25,8 @@ class Journal:
 
     The journal is what tracking servers are filled from, so unlike theirs its failures (a full
     disk) are the search's failures.
+
+    A link in its place is refused (`ProjectError`), whether it is to be read or written.
 
     Args:
         path: The file; it is made with its first event.
@@ -54,18 +58,19 @@ class Journal:
 
     def read_to_end(self) -> tuple[list[Event], int]:
         """Returns the events so far, and how many bytes they take, while others may be written."""
-        if not self.path.exists():
+        try:
+            content = read(self.path)
+        except FileNotFoundError:
             return [], 0
-        content = self.path.read_bytes()
         size = content.rfind(b"\n") + 1
         lines = content[:size].decode("utf-8", errors="replace").split("\n")
         return [event for event in map(_parsed, lines) if event is not None], size
 
     def is_being_written(self) -> bool:
         """Says whether a process that is alive has this journal open for its search."""
-        if fcntl is None or not self.path.exists():
+        if fcntl is None or not os.path.lexists(self.path):
             return False
-        with self.path.open("r+b") as file:
+        with open_file(self.path, "r+b") as file:
             return not lock_alone(file)
 
     def close(self) -> None:
@@ -75,11 +80,10 @@ class Journal:
             self._file = None
 
     def _open(self) -> IO[bytes]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        cut_short = _is_cut_short(self.path)
-        file: IO[bytes] = self.path.open("a+b")
+        make_folder(self.path.parent, within=self.path.parent)
+        file = open_file(self.path, "a+b")
         _share_lock(file)
-        if cut_short:
+        if _is_cut_short(file):
             file.write(b"\n")
         return file
 
@@ -117,6 +121,9 @@ def _parsed(line: str) -> Event | None:
         return None
 
 
-def _is_cut_short(path: Path) -> bool:
+def _is_cut_short(file: IO[bytes]) -> bool:
     """Says whether a crash has left half a line, which must not become half of another one."""
-    return path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
+    if file.seek(0, os.SEEK_END) == 0:
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
