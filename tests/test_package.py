@@ -18,6 +18,8 @@ ROOT = PACKAGE.parent
 # Each may import only what stands before it, and itself.
 ORDER = [
     "errors",
+    "paths",
+    "files",
     "_arguments",
     "catalog",
     "rewrites",

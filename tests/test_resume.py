@@ -15,6 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from recdrop_tune.facade._project import FILE
+from recdrop_tune.files import fresh_path, is_leftover
 from recdrop_tune.oracle._study import mended_journal
 from recdrop_tune.tracking import Journal
 from recdrop_tune.tracking._events import ConfirmationEnded, TrialEnded, TrialStarted
@@ -106,7 +107,7 @@ class Ledger:
         self.check_journal({row["trial_id"] for row in rows})
         self.check_optuna(rows)
         self.check_mlflow(rows, confirmed)
-        assert list(self.folder.rglob("*.tmp")) == []
+        assert [path for path in self.folder.rglob("*") if is_leftover(path.name)] == []
 
     def check_journal(self, ids: set[str]):
         events = Journal(self.folder / "events.jsonl").read()
@@ -307,6 +308,6 @@ def test_half_a_line_that_a_kill_left_in_the_journal_of_events(tmp_path):
 
 def test_a_first_file_that_a_kill_left_unfinished(tmp_path, searches):
     (searches.folder / "unfinished").mkdir()
-    (searches.folder / "unfinished" / f"{FILE}.tmp").write_text("{")
+    fresh_path(searches.folder / "unfinished" / FILE).write_text("{")
     assert searches.run("unfinished", trains=False, max_trials=1)
     Ledger(searches, "unfinished").check(1)

@@ -13,6 +13,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
+from recdrop_tune.files import fresh_path, is_leftover
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult, save_result
 from recdrop_tune.results._markdown import bounded
@@ -251,10 +252,11 @@ def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
         rdt.track(tuner, experiment="result goes on", tracking_uri=uri)
         search(tuner)
         (tmp_path / "p" / "result" / "left.txt").touch()
-        (tmp_path / "p" / "result.tmp").mkdir()  # As a crash leaves it.
+        fresh_path(tmp_path / "p" / "result").mkdir()  # As a crash leaves it.
         assert len(pd.read_csv(tmp_path / "p" / "result" / "trials.csv")) == trials
     assert [saved.metrics["n_trials"] for saved in saved_of(tmp_path / "p")] == [1, 2]
     assert "result/left.txt" not in saved_of(tmp_path / "p")[1].files
+    assert len([path for path in (tmp_path / "p").iterdir() if is_leftover(path.name)]) == 1
 
 
 @pytest.mark.heavy

@@ -4,19 +4,23 @@ import ast
 import json
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
 import keras
+import keras_tuner as kt
 import mlflow
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 
 import recdrop_tune
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.executors import _files as sent_files
-from recdrop_tune.oracle import inside, trial_folder
+from recdrop_tune.files import write_all
+from recdrop_tune.paths import inside, trial_folder
+from recdrop_tune.results import TuneResult
 from recdrop_tune.tracking import (
     ConfirmationEnded,
     Journal,
@@ -77,7 +81,7 @@ def test_files_elsewhere_are_not_sent(project, name):
 def test_links_to_files_elsewhere_are_not_followed(project):
     (project / "result" / "trials.csv").unlink()
     (project / "result" / "trials.csv").symlink_to(project.parent / "secret.txt")
-    with pytest.raises(ProjectError, match=r"names 'result/trials\.csv'"):
+    with pytest.raises(ProjectError, match=r"result/trials\.csv` is a symbolic link"):
         rdt.sync(project, f"sqlite:///{project.parent}/other.db")
     assert not (project.parent / "other.db").exists()
 
@@ -197,6 +201,105 @@ def test_a_confirmation_of_a_trial_that_is_not_there(project):
     assert not (project.parent / "outside").exists()
 
 
+OPERATIONS = {
+    "resume": lambda project: search(project, max_trials=3),
+    "overwrite": lambda project: search(project, overwrite=True),
+    "report": lambda project: TuneResult.load(project).report(project / "report.html"),
+    "sync": lambda project: rdt.sync(project, f"sqlite:///{project.parent}/other.db"),
+    "another tuner": lambda project: rdt.Tuner(
+        rdt.OptunaOracle("val_loss"), build, directory=project.parent, project_name=project.name
+    ),
+}
+
+MADE_FOR_A_WHILE = [
+    "report.html",
+    "overwritten",
+    "deleted",
+    "result.old",
+    "several-workers",
+    "optuna.journal.lock/x",
+    "mlflow.db",
+    "mlflow.db-wal",
+    "trial_2",
+    "trial_2/trial.json",
+    "trial_2/checkpoint.weights.h5",
+    "confirmed",
+    "confirmed/trial_0/build_config.json",
+    "result/new.txt",
+]
+"""What a finished search does not leave, but one that goes on, or is deleted, makes."""
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if not path.is_symlink()
+    }
+
+
+@pytest.fixture
+def outside(tmp_path):
+    (tmp_path / "outside" / "trial_0").mkdir(parents=True)
+    for name in ("secret", "events.jsonl", "search.json", "trial_0/trial.json"):
+        (tmp_path / "outside" / name).write_text(f"secret {name}")
+    return tmp_path / "outside"
+
+
+def test_the_search_leaves_what_is_tried_with_links(whole):
+    """Else the tests below would try less than there is."""
+    names = {str(path.relative_to(whole)) for path in whole.rglob("*")}
+    expected = {"events.jsonl", "search.json", "oracle.json", "tuner0.json", "optuna.journal"}
+    expected |= {"trial_1/checkpoint.weights.h5", "trial_1/build_config.json"}
+    expected |= {"trial_1/trial.json", "result/best_model.keras", "result/summary.md"}
+    assert names >= expected
+    assert names & set(MADE_FOR_A_WHILE) == set()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_link_in_a_project_is_followed(project, outside, operation):
+    names = [str(path.relative_to(project)) for path in project.rglob("*")]
+    there, before, beside = contents(project), contents(outside), sorted(os.listdir(project.parent))
+    targets = [outside, outside / "secret", outside / "not there"]
+    for number, name in enumerate([*names, *MADE_FOR_A_WHILE]):
+        link, kept = project / name, project.parent / "kept"
+        if name in names:
+            os.rename(link, kept)
+        above = [path for path in link.parents if not path.exists()]
+        link.parent.mkdir(parents=True, exist_ok=True)
+        target = targets[number % 3] if name not in names else targets[not kept.is_dir()]
+        link.symlink_to(target)
+        with pytest.raises(ProjectError, match=rf"{re.escape(name)}` is a symbolic link"):
+            OPERATIONS[operation](project)
+        assert contents(outside) == before, name
+        assert os.readlink(link) == str(target)
+        link.unlink()
+        for path in above:
+            path.rmdir()
+        if name in names:
+            os.rename(kept, link)
+        assert contents(project) == there, name
+    assert sorted(os.listdir(project.parent)) == beside
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_pipes_in_a_project_are_not_waited_for(project, operation):
+    for name in ("events.jsonl", "trial_0/trial.json", "result/best_model.json", "optuna.journal"):
+        os.rename(project / name, project.parent / "kept")
+        os.mkfifo(project / name)
+        with pytest.raises(ProjectError, match=rf"{re.escape(name)}` is a named pipe"):
+            OPERATIONS[operation](project)
+        os.unlink(project / name)
+        os.rename(project.parent / "kept", project / name)
+
+
+def test_a_project_behind_a_link_goes_on(project):
+    link = project.with_name("link")
+    link.symlink_to(project)
+    assert len(search(link, max_trials=3).trials) == 3
+    assert TuneResult.load(link).report(link / "report.html").exists()
+
+
 class Bomb:
     """Leaves a mark when it is unpickled."""
 
@@ -230,6 +333,80 @@ def test_a_project_with_code_in_it_runs_none(project, tmp_path):
     assert not mark.exists()
     pickle.loads(pickled)
     assert mark.exists()  # It would have.
+
+
+def numeric_search(folder, trials, sampler="cmaes"):
+    """Tries formulas in place of models, with the sampler that pickles its state."""
+    hp = kt.HyperParameters()
+    hp.Float("x", -1.0, 1.0)
+    hp.Float("optimizer", -1.0, 1.0)
+
+    class Formula(kt.Tuner):
+        def run_trial(self, trial, *args, **kwargs):
+            return trial.hyperparameters["x"] ** 2 + trial.hyperparameters["optimizer"] ** 2
+
+    oracle = rdt.OptunaOracle(
+        kt.Objective("score", "min"), trials, sampler=sampler, hyperparameters=hp, seed=0
+    )
+    oracle.verbose = 0
+    # So that enqueued values are in the attributes of a trial too, one named like a state among them.
+    oracle.enqueue({"x": 0.5, "optimizer": 0.5})
+    tuner = Formula(oracle, directory=folder, project_name="numeric")
+    tuner.search()
+    return tuner.oracle
+
+
+def generations(oracle):
+    return [trial.system_attrs.get("cma:generation", -1) for trial in oracle.study.trials]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_pickle_in_the_journal_is_not_read(tmp_path):
+    """Optuna's CMA-ES unpickles what the last trial has as its state."""
+    pytest.importorskip("cmaes")
+    before = numeric_search(tmp_path, 20)
+    first = before.study.trials[0].params
+    states = [t for t in before.study.trials if "cma:optimizer:0" in t.system_attrs]
+    assert states  # Else nothing would be unpickled.
+    path, mark = tmp_path / "numeric" / "optuna.journal", tmp_path / "ran"
+    code = pickle.dumps(Bomb(mark)).hex()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    changed = 0
+    for line in lines:
+        for name in line.get("system_attr", {}):
+            if name.startswith("cma:optimizer"):
+                line["system_attr"] = {"cma:optimizer:0": code}
+                changed += 1
+    assert changed
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    after = numeric_search(tmp_path, 40)
+    assert not mark.exists()
+    assert len(after.trials) == 40
+    # It goes on: with the generations that there were, and then with new ones.
+    assert max(generations(after)[:20]) < max(generations(after)[20:])
+    assert after.study.trials[0].params == first
+    pickle.loads(bytes.fromhex(code))
+    assert mark.exists()  # It would have.
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_cma_es_makes_up_for_its_state_from_the_trials(tmp_path):
+    """One generation a trial: the state that it comes to is the one that it had."""
+    pytest.importorskip("cmaes")
+    before = numeric_search(tmp_path, 30)
+    last = max(generations(before))
+    state = [t for t in before.study.trials if "cma:optimizer:0" in t.system_attrs][-1]
+    had = restored(state)
+    after = numeric_search(tmp_path, 30 + last)
+    states = [t for t in after.study.trials if "cma:optimizer:0" in t.system_attrs]
+    again = next(s for s in map(restored, states) if s.generation == had.generation)
+    np.testing.assert_allclose(again.mean, had.mean)
+    np.testing.assert_allclose(again._C, had._C)
+
+
+def restored(trial):
+    keys = sorted(k for k in trial.system_attrs if k.startswith("cma:optimizer"))
+    return pickle.loads(bytes.fromhex("".join(trial.system_attrs[key] for key in keys)))
 
 
 def test_a_logged_model_with_code_in_it_is_not_loaded(tmp_path):
@@ -272,7 +449,7 @@ def test_paths_in_the_folder(tmp_path):
 
 
 def test_files_of_a_trial_that_are_sent_stay_in_its_folder(tmp_path):
-    sent_files.write(tmp_path / "trial_0", {"../../a.h5": b"a", "/b.h5": b"b"})
+    write_all(tmp_path / "trial_0", {"../../a.h5": b"a", "/b.h5": b"b"}, within=tmp_path)
     assert sorted(os.listdir(tmp_path / "trial_0")) == ["a.h5", "b.h5"]
     assert os.listdir(tmp_path) == ["trial_0"]
 

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.executors import _files as files
 from recdrop_tune.executors._follow_up import Tasks
 from recdrop_tune.executors._messages import NOT_OPEN, Closed, State
 from recdrop_tune.executors._opening import keep_warnings, losses_of, open_search
 from recdrop_tune.executors._ray import import_ray
-from recdrop_tune.oracle import forget_metrics, trial_folder
+from recdrop_tune.files import read_all, write_all
+from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.paths import trial_folder
 from recdrop_tune.tracking import EpochEnded, Event, WorkerLost
 from recdrop_tune.tuner import Tuner
 
@@ -126,13 +127,15 @@ class OracleHost:
         if not self._has(tuner_id, trial.trial_id):
             return
         if trial.status == "COMPLETED":
-            files.write(Path(self._tuner.get_trial_dir(trial.trial_id)), left)
+            folder = self._tuner.get_trial_dir(trial.trial_id)
+            write_all(folder, left, within=self._tuner.project_dir)
         self._since.pop(tuner_id, None)
         self._end(trial)
 
     def files_of(self, trial_id: str) -> dict[str, bytes]:
         """Returns what the training of a trial has left."""
-        return files.read(trial_folder(self._tuner.project_dir, trial_id, "oracle.json"))
+        folder = trial_folder(self._tuner.project_dir, trial_id, "oracle.json")
+        return read_all(folder, "trial.json", within=self._tuner.project_dir)
 
     def emit(self, tuner_id: str, event: Event) -> None:
         """Records what a worker has to tell, unless the trial is not its own any more."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.executors import _files as files
+from recdrop_tune.files import delete_tree, read_all, write_all
 from recdrop_tune.tracking import TrainingReporter
 
 _IDLE_SECONDS = 0.2
@@ -72,7 +71,8 @@ class RemoteOracle:
             earlier = trial.hyperparameters.values.get("tuner/trial_id")
             if earlier is not None:
                 there = self._ask("files_of", earlier)  # First: it refuses an id that is a path.
-                files.write(Path(self._folder_of(earlier)), there)
+                folder = Path(self._folder_of(earlier))
+                write_all(folder, there, within=folder.parent)
         return trial
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
@@ -85,9 +85,11 @@ class RemoteOracle:
     def end_trial(self, trial: Any) -> None:
         """Reports the end of a trial, and sends its weights."""
         folder = Path(self._folder_of(trial.trial_id))
-        self._ask("end_trial", self.tuner_id, trial, files.read(folder))
+        self._ask(
+            "end_trial", self.tuner_id, trial, read_all(folder, "trial.json", within=folder.parent)
+        )
         self._reporter.ends(trial.trial_id)
-        shutil.rmtree(folder)
+        delete_tree(folder)
 
     def get_trial(self, trial_id: str) -> Any:
         """Returns a copy of a trial."""

@@ -17,6 +17,7 @@ from recdrop_tune.executors._opening import MARK
 from recdrop_tune.executors._processes import Processes
 from recdrop_tune.executors._ray import original
 from recdrop_tune.executors._resources import Resources, described, gpus_of_each, room
+from recdrop_tune.files import delete, open_file
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tracking import Event, TrackingWarning
 
@@ -108,12 +109,12 @@ class Team:
             return self._close("FINISHED")
         finally:
             if self._marked:  # Else it may be another process's.
-                self._mark.unlink(missing_ok=True)
+                delete(self._mark)
 
     def _run(self) -> None:
         # Their processes start, and import what they need, while the search is opened.
         actors = [self._make_worker() for _ in range(self._resources.workers)]
-        self._mark.touch()
+        open_file(self._mark, "a+b").close()
         self._marked = True
         self._open(again=False)
         for name, actor in actors:

@@ -92,7 +92,9 @@ def check_finite(data: Mapping[str, Any], own_model: bool) -> None:
         )
         if not own_model:
             raise error
-        warnings.warn(f"{error} With a model that does not mask them every trial fails.", stacklevel=3)
+        warnings.warn(
+            f"{error} With a model that does not mask them every trial fails.", stacklevel=3
+        )
 
 
 def _total(x: Any) -> Any:

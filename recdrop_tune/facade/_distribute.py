@@ -30,6 +30,7 @@ from recdrop_tune.facade._search import completed, too_many_failures, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._workers import found_elsewhere, run_job
 from recdrop_tune.facade.interrupts import Interrupts
+from recdrop_tune.paths import check_folder
 from recdrop_tune.results import TuneResult
 from recdrop_tune.storage_errors import storage_failures_named
 from recdrop_tune.tracking import TrackedOracle, Tracking
@@ -132,6 +133,7 @@ class Distributed:
         if isinstance(self.tuner.oracle, TrackedOracle):
             self.tuner = _made(self._make_tuner)  # It has searched before.
         folder = Path(self.tuner.project_dir)
+        check_folder(folder)
         # By the names that `Model.fit` has for them, as far as it does.
         names = ["x", "y", *(f"argument {number + 3}" for number in range(len(args)))]
         given = dict(zip(names, args, strict=False))

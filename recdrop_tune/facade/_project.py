@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import stat
 import tempfile
 import time
 import uuid
@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import ProjectError, shown
-from recdrop_tune.oracle import write_atomically
+from recdrop_tune.files import (
+    delete_leftovers,
+    delete_tree,
+    is_leftover,
+    make_folder,
+    move,
+    read,
+    write_atomically,
+)
+from recdrop_tune.paths import check_kind
 from recdrop_tune.tracking import FILE as EVENTS
 from recdrop_tune.tracking import Journal
 from recdrop_tune.tracking._journal import lock_alone
@@ -84,11 +93,13 @@ def claimed(
         The id of the search: a new one, or that of the same search begun earlier.
 
     Raises:
-        ProjectError: The folder holds another search, or one that is running, or something else, or
-            cannot be written to.
+        ProjectError: The folder holds another search, or one that is running, or something else, or a link,
+            or cannot be written to.
     """
     made = _make_writable(folder)
     until.enter_context(_alone(folder))
+    _check_is_ours(folder)
+    delete_leftovers(folder)
     try:
         if (folder / ASIDE).exists() and (folder / FILE).exists():
             _take_back(folder)  # Somebody was killed while putting it aside.
@@ -104,12 +115,11 @@ def claimed(
             with suppress(OSError):  # Not empty: somebody else has written to it.
                 path.rmdir()
         raise
-    shutil.rmtree(folder / GONE, ignore_errors=True)
+    delete_tree(folder / GONE)
     if (folder / ASIDE).exists():
-        os.replace(
-            folder / ASIDE, folder / GONE
-        )  # At once, so that nobody takes the half of it back.
-        shutil.rmtree(folder / GONE, ignore_errors=True)
+        # At once, so that nobody takes the half of it back.
+        move(folder / ASIDE, folder / GONE, within=folder)
+        delete_tree(folder / GONE)
 
 
 @contextmanager
@@ -145,16 +155,19 @@ def _is_being_written(journal: Journal) -> bool:
         ) from error
 
 
-def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
+def _check_is_ours(folder: Path) -> None:
+    """Raises if a folder holds somebody's files and no search."""
     # A search that was killed while it wrote its first file, or deleted another one, has left these.
-    if all(path.name in (f"{FILE}.tmp", ASIDE, GONE) for path in folder.iterdir()):
-        return uuid.uuid4().hex
-    if not (folder / FILE).exists():
+    left = all(path.name in (ASIDE, GONE) or is_leftover(path.name) for path in folder.iterdir())
+    if not left and not os.path.lexists(folder / FILE):
         raise ProjectError(
             f"The folder `{folder}` holds files but no search of recdrop-tune ({FILE}). Nothing was "
             "changed. Give an empty or a new folder as `directory`."
         )
-    if overwrite:
+
+
+def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
+    if overwrite or not (folder / FILE).exists():
         return uuid.uuid4().hex
     held = _read(folder / FILE)
     _compare(folder, held["fingerprint"], asdict(fingerprint))
@@ -181,16 +194,17 @@ def _make_writable(folder: Path) -> list[Path]:
 def _put_aside(folder: Path) -> None:
     """Moves what is in a folder out of the way, the file last by which it is known as a search's."""
     aside = folder / ASIDE
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    delete_tree(aside)
+    make_folder(aside)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == FILE):
         if path.name not in (ASIDE, GONE):
-            os.replace(path, aside / path.name)
+            move(path, aside / path.name, within=folder)
 
 
 def _take_back(folder: Path) -> None:
+    check_kind(folder / ASIDE, stat.S_IFDIR)
     for path in (folder / ASIDE).iterdir():
-        os.replace(path, folder / path.name)
+        move(path, folder / path.name, within=folder)
     (folder / ASIDE).rmdir()
 
 
@@ -202,7 +216,7 @@ def write(folder: Path, search_id: str, fingerprint: Fingerprint) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = json.loads(read(path))
         if isinstance(held["fingerprint"], dict) and held["id"]:
             return dict(held)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

@@ -17,11 +17,11 @@ from recdrop_tune.oracle import (
     has_dropout,
     objectives,
     ranked,
-    trial_folder,
     twin_among,
     twin_of,
     values_of,
 )
+from recdrop_tune.paths import trial_folder
 from recdrop_tune.results import CONFIRMED
 from recdrop_tune.tracking import (
     ConfirmationEnded,
@@ -116,7 +116,8 @@ class ConfirmationPlan:
         )
         if all(first.better_than(score, each) for each in earlier):
             model = tuner.hypermodel.build(trial.hyperparameters)
-            save_weights(_folder(tuner, trial.trial_id), model, weights)
+            folder = _folder(tuner, trial.trial_id)
+            save_weights(folder, model, weights, within=tuner.project_dir)
 
     def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
         """Takes note of a training that cannot be done."""

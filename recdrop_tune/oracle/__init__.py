@@ -3,9 +3,6 @@
 from recdrop_tune.oracle._failures import NOT_A_NUMBER as NOT_A_NUMBER
 from recdrop_tune.oracle._failures import OUT_OF_MEMORY as OUT_OF_MEMORY
 from recdrop_tune.oracle._files import Resumable as Resumable
-from recdrop_tune.oracle._files import write_atomically as write_atomically
-from recdrop_tune.oracle._paths import inside as inside
-from recdrop_tune.oracle._paths import trial_folder as trial_folder
 from recdrop_tune.oracle._pruners import make_pruner as make_pruner
 from recdrop_tune.oracle._samplers import make_sampler as make_sampler
 from recdrop_tune.oracle._scores import Reached as Reached
@@ -51,7 +48,6 @@ __all__ = [
     "forget_metrics",
     "front",
     "has_dropout",
-    "inside",
     "is_wrapper",
     "make_pruner",
     "make_sampler",
@@ -61,9 +57,7 @@ __all__ = [
     "ranked",
     "reached",
     "supervised",
-    "trial_folder",
     "twin_among",
     "twin_of",
     "values_of",
-    "write_atomically",
 ]

@@ -8,24 +8,13 @@ that was proposed but not noted is never run at all.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.oracle._paths import check_trial_ids
+from recdrop_tune.files import write_atomically
+from recdrop_tune.paths import check_trial_ids
 
 _ENDED = ("COMPLETED", "FAILED", "STOPPED")
-
-
-def write_atomically(path: str | Path, text: str) -> None:
-    """Writes a file so that a crash leaves either the old or the new content.
-
-    What a crash leaves beside it (`.tmp`) has one name, and so is gone after the next writing.
-    """
-    path = Path(path)
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
 
 
 class Resumable:
@@ -43,11 +32,12 @@ class Resumable:
 
     def save(self) -> None:
         """Saves the oracle's state."""
-        write_atomically(self._get_oracle_fname(), json.dumps(self.get_state()))
+        path, text = self._get_oracle_fname(), json.dumps(self.get_state())
+        write_atomically(path, text, within=self._project_dir)
 
     def _save_trial(self, trial: Any) -> None:
         path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
-        write_atomically(path, json.dumps(trial.get_state()))
+        write_atomically(path, json.dumps(trial.get_state()), within=self._project_dir)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned, mended by what the trials' own files say.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from recdrop_tune.errors import ProjectError
+from recdrop_tune.files import delete, open_file
 from recdrop_tune.oracle._ask_tell import outcome
 from recdrop_tune.oracle._samplers import make_sampler, quiet_optuna, spread_seed
 from recdrop_tune.oracle._scores import objectives
 
 # Optuna holds the lock of its journal for milliseconds; one as old as this belongs to a dead process.
 _LOCK_SECONDS = 2.0
+
+_ATTRIBUTES = ("system_attr", "system_attrs")  # In Optuna's journal, of one and of a whole trial.
+_STATE = re.compile(r"\boptimizer\b")
+_LEFT_OUT = "left out"
 
 
 def open_study(oracle: Any, numbers: Mapping[str, int]) -> optuna.Study:
@@ -52,7 +58,7 @@ def open_study(oracle: Any, numbers: Mapping[str, int]) -> optuna.Study:
 def _load(oracle: Any, folder: Path, name: str) -> optuna.Study:
     storage = oracle.storage
     if storage is None:
-        storage = JournalStorage(JournalFileBackend(mended_journal(folder)))
+        storage = JournalStorage(HarmlessJournal(mended_journal(folder)))
     with quiet_optuna():
         return optuna.create_study(
             storage=storage,
@@ -75,15 +81,53 @@ def mended_journal(folder: Path) -> str:
 
     Args:
         folder: The project folder. No other process may be writing to its journal.
+
+    Raises:
+        ProjectError: The journal is a link, or its lock is a folder.
     """
     # Absolute: Optuna's lock is a link to the journal, and one that leads nowhere is never given up.
     path = Path(os.path.abspath(folder)) / "optuna.journal"
     _break_lock(path.with_name(f"{path.name}.lock"))
-    if path.exists():
-        whole = path.read_bytes()
+    with open_file(path, "a+b") as file:
+        file.seek(0)
+        whole = file.read()
         if not whole.endswith(b"\n"):
-            os.truncate(path, whole.rfind(b"\n") + 1)
+            file.truncate(whole.rfind(b"\n") + 1)
     return str(path)
+
+
+class HarmlessJournal(JournalFileBackend):
+    """A journal of Optuna's from a folder that may be somebody else's: nothing in it reaches `pickle`.
+
+    Optuna's CMA-ES keeps its state, pickled, among the attributes of trials, and unpickles the last one to go
+    on: whoever wrote it would have any code run. So the states in lines that were there before this process
+    are left out. CMA-ES then begins with none, and makes up for it from the trials, one generation a trial:
+    the state depends on nothing else.
+
+    Args:
+        path: The file. No other process may be writing to it.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        with open_file(path) as file:
+            self._others = sum(1 for _ in file)
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """Reads the lines from a number on; see `optuna.storages.journal.BaseJournalBackend`."""
+        for number, entry in enumerate(super().read_logs(log_number_from), start=log_number_from):
+            yield _without_states(entry) if number < self._others else entry
+
+
+def _without_states(entry: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out what samplers keep of themselves: `cma:optimizer:0`, `sepcma:optimizer:1`."""
+    # A line without any attribute is none to Optuna.
+    return {
+        name: {_LEFT_OUT if _STATE.search(key) else key: kept for key, kept in value.items()}
+        if name in _ATTRIBUTES and isinstance(value, dict)
+        else value
+        for name, value in entry.items()
+    }
 
 
 def _break_lock(lock: Path) -> None:
@@ -96,7 +140,7 @@ def _break_lock(lock: Path) -> None:
         if found != seen:
             seen, since = found, time.monotonic()
         if time.monotonic() - since > _LOCK_SECONDS:
-            lock.unlink(missing_ok=True)
+            delete(lock)
         time.sleep(0.05)
 
 

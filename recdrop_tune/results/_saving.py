@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError, exception_line
+from recdrop_tune.files import delete_leftovers_of, delete_tree, fresh_path, make_folder, move
+from recdrop_tune.paths import check_kind
 from recdrop_tune.results._best_model import save_best_model
 from recdrop_tune.results._frames import wrapper_columns
 from recdrop_tune.results._markdown import bounded, markdown
@@ -75,17 +76,23 @@ def _write(result: TuneResult, folder: Path) -> tuple[dict[str, str], list[str]]
 @contextmanager
 def _replaced(folder: Path) -> Iterator[Path]:
     """Yields an empty folder that takes the place of another one when all is in it."""
-    unfinished, earlier = (folder.with_name(f"{folder.name}.{end}") for end in ("tmp", "old"))
+    earlier, project = folder.with_name(f"{folder.name}.old"), folder.parent
+    for path in (folder, earlier):
+        check_kind(path, stat.S_IFDIR)
     if earlier.exists() and not folder.exists():  # A crash between the two renamings.
-        os.replace(earlier, folder)
-    for left in (unfinished, earlier):
-        shutil.rmtree(left, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    yield unfinished
+        move(earlier, folder, within=project)
+    delete_tree(earlier)
+    delete_leftovers_of(folder)
+    unfinished = make_folder(fresh_path(folder))
+    try:
+        yield unfinished
+    except BaseException:
+        delete_tree(unfinished)
+        raise
     if folder.exists():
-        os.replace(folder, earlier)
-    os.replace(unfinished, folder)
-    shutil.rmtree(earlier, ignore_errors=True)
+        move(folder, earlier, within=project)
+    move(unfinished, folder, within=project)
+    delete_tree(earlier)
 
 
 def _report(result: TuneResult, path: Path) -> None:

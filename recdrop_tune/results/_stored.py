@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.files import read
 from recdrop_tune.oracle._files import settled, unnoted
+from recdrop_tune.paths import check_folder
 from recdrop_tune.tracking import (
     FILE,
     MODEL,
@@ -82,7 +84,7 @@ def stored_search(directory: Path) -> tuple[StoredTuner, Tracking]:
         What stands for its tuner, and its tracking, which writes nothing.
 
     Raises:
-        ProjectError: The folder holds no search, or what it holds is damaged.
+        ProjectError: The folder holds no search, or a link, or what it holds is damaged.
     """
     events = _events(directory)
     begun = next(event for event in reversed(events) if isinstance(event, SearchStarted))
@@ -103,6 +105,7 @@ def _events(directory: Path) -> list[Event]:
     """Reads the journal of a search that has begun."""
     if not directory.is_dir():
         raise ProjectError(f"There is no folder `{directory}`.")
+    check_folder(directory)
     try:
         events = Journal(directory / FILE).read()
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -118,10 +121,10 @@ def _events(directory: Path) -> list[Event]:
 def _fill(oracle: Any, directory: Path) -> None:
     """Gives an oracle what was saved of the one that ran the search."""
     path = directory / "oracle.json"
-    state = _read(path)
+    state = _read(path, directory)
     trials = {}
     for file in sorted(directory.glob("trial_*/trial.json")):
-        saved = _read(file)
+        saved = _read(file, directory)
         try:
             trial = kt.engine.trial.Trial.from_state(saved)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
@@ -138,14 +141,14 @@ def _fill(oracle: Any, directory: Path) -> None:
     oracle.start_order = [trial_id for trial_id in order if trial_id in trials]
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, directory: Path) -> Any:
     """Reads a file of a search that may be running: Keras Tuner's own oracles write in place."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read(path, within=directory))
     except ValueError:
         time.sleep(0.2)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(read(path, within=directory))
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
     except OSError as error:

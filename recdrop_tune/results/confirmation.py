@@ -22,10 +22,10 @@ from recdrop_tune.oracle import (
     has_dropout,
     objectives,
     ranked,
-    trial_folder,
     twin_among,
     twin_of,
 )
+from recdrop_tune.paths import trial_folder
 from recdrop_tune.results.intervals import PairedGain, paired_gains
 from recdrop_tune.results.verdict import Judgement, verdict
 from recdrop_tune.tracking import FILE, Tracking, amount, gained, has_wrapper, readable

@@ -6,8 +6,9 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from recdrop_tune.files import make_folder, open_file, read
 from recdrop_tune.tracking._events import Event
 from recdrop_tune.tracking._events_json import from_json, to_json
 
@@ -26,6 +27,8 @@ class Journal:
     The journal is what tracking servers are filled from, so unlike theirs its failures (a full
     disk) are the search's failures.
 
+    A link in its place is refused (`ProjectError`), whether it is to be read or written.
+
     Args:
         path: The file; it is made with its first event.
 
@@ -40,7 +43,7 @@ class Journal:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.end = 0
-        self._file: Any = None
+        self._file: IO[bytes] | None = None
 
     def on_event(self, event: Event) -> None:
         """Appends one event."""
@@ -55,18 +58,19 @@ class Journal:
 
     def read_to_end(self) -> tuple[list[Event], int]:
         """Returns the events so far, and how many bytes they take, while others may be written."""
-        if not self.path.exists():
+        try:
+            content = read(self.path)
+        except FileNotFoundError:
             return [], 0
-        content = self.path.read_bytes()
         size = content.rfind(b"\n") + 1
         lines = content[:size].decode("utf-8", errors="replace").split("\n")
         return [event for event in map(_parsed, lines) if event is not None], size
 
     def is_being_written(self) -> bool:
         """Says whether a process that is alive has this journal open for its search."""
-        if fcntl is None or not self.path.exists():
+        if fcntl is None or not os.path.lexists(self.path):
             return False
-        with self.path.open("r+b") as file:
+        with open_file(self.path, "r+b") as file:
             return not lock_alone(file)
 
     def close(self) -> None:
@@ -75,18 +79,17 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def _open(self) -> Any:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        cut_short = _is_cut_short(self.path)
+    def _open(self) -> IO[bytes]:
+        make_folder(self.path.parent, within=self.path.parent)
         # Unbuffered: what could not be written must not be written later, after something else.
-        file: Any = self.path.open("a+b", buffering=0)
+        file = open_file(self.path, "a+b", buffering=0)
         _share_lock(file)
-        if cut_short:
+        if _is_cut_short(file):
             file.write(b"\n")
         return file
 
 
-def _append(file: Any, line: bytes) -> None:
+def _append(file: IO[bytes], line: bytes) -> None:
     """Appends a line, all of it or nothing."""
     end, left = file.seek(0, os.SEEK_END), memoryview(line)
     try:
@@ -131,6 +134,9 @@ def _parsed(line: str) -> Event | None:
         return None
 
 
-def _is_cut_short(path: Path) -> bool:
+def _is_cut_short(file: IO[bytes]) -> bool:
     """Says whether a crash has left half a line, which must not become half of another one."""
-    return path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
+    if file.seek(0, os.SEEK_END) == 0:
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"

@@ -15,7 +15,8 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict, Field
 
 from recdrop_tune.errors import ProjectError, invalid_argument
-from recdrop_tune.oracle import inside
+from recdrop_tune.files import read
+from recdrop_tune.paths import inside
 from recdrop_tune.tracking._result_files import MODEL, MODEL_CARD, RESULT
 
 _NAME = "best_model"
@@ -90,7 +91,7 @@ def read_card(folder: str | Path) -> dict[str, Any] | None:
     if not card.is_file():
         return None
     try:
-        return _Card.model_validate_json(card.read_bytes()).model_dump()
+        return _Card.model_validate_json(read(card, within=folder)).model_dump()
     except ValueError as error:
         raise ProjectError(
             f"`{card}` does not describe the best model: {error}. Somebody has changed it; delete the folder "

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.oracle import inside
+from recdrop_tune.paths import inside
 from recdrop_tune.tracking._events import ResultSaved
 from recdrop_tune.tracking._journal import FILE as JOURNAL
 

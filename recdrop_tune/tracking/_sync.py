@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recdrop_tune.errors import ProjectError, invalid_argument
+from recdrop_tune.paths import check_folder
 from recdrop_tune.tracking._events import ResultSaved, SearchStarted
 from recdrop_tune.tracking._journal import FILE, Journal
 from recdrop_tune.tracking._links import leaderboard_url, ui_command
@@ -50,14 +51,15 @@ def sync(directory: str | Path, tracking_uri: str | None = None) -> Synced:
 
     Raises:
         InvalidArgumentError: It is not known where to write, or one cannot write there.
-        ProjectError: The folder holds no search, or one that somebody has changed, or the search is running:
-            it writes by itself.
+        ProjectError: The folder holds no search, or one that somebody has changed, or a link, or the search
+            is running: it writes by itself.
         TrackingError: MLflow failed; the message holds no credentials.
 
     Example:
         >>> sync("recdrop_runs/speech").written
         30
     """
+    check_folder(directory)
     journal = Journal(Path(directory) / FILE)
     if journal.is_being_written():
         raise ProjectError(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.paths import check_folder
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._datasets import describe_data
 from recdrop_tune.tracking._hooks import TrackedHyperModel, TrackedOracle
@@ -46,10 +47,12 @@ def track(
     Raises:
         InvalidArgumentError: The tracking URI is a folder, the database of an `OptunaOracle` too, the tuner
             is tracked already, or no model can be registered under the name.
+        ProjectError: There is a link in the project folder, or something else that is no file.
         RecdropError: `system_metrics` needs packages that are not installed.
     """
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
+    check_folder(tuner.project_dir)
     check_model_name(register_model)
     if system_metrics:
         check_system_metrics()

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from recdrop_tune.oracle import objectives, trial_folder
+from recdrop_tune.oracle import objectives
 from recdrop_tune.oracle._workers import is_chief
+from recdrop_tune.paths import trial_folder
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._about import about_proposals, about_trainings, versions

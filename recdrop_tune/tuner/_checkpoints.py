@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.files import delete, make_folder, read, replacing, write_atomically
+from recdrop_tune.paths import check_path
 from recdrop_tune.storage_errors import reserve
 from recdrop_tune.tuner._failures import is_out_of_memory
 
@@ -19,27 +20,25 @@ _HDF5_BYTES = 2048
 """What HDF5 writes beside the numbers of a variable: 700 to 1,200 bytes, the groups included."""
 
 
-def save(folder: Path, model: Any, weights: list[Any] | None) -> None:
+def save(folder: Path, model: Any, weights: list[Any] | None, *, within: str | Path) -> None:
     """Writes the best weights of a trial, so that a crash leaves all of the file or nothing.
 
     Args:
         folder: The trial's folder.
         model: A model of the trial's structure; it is given the weights.
         weights: As `Model.get_weights` returned them; `None` for those that the model has.
+        within: The project folder.
+
+    Raises:
+        ProjectError: The folder, or a file in it, is a link.
     """
     if weights is not None:
         model.set_weights(weights)
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"unfinished.{WEIGHTS}"
-    reserve(unfinished, _size(model))
-    try:
-        model.save_weights(unfinished)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    os.replace(unfinished, folder / WEIGHTS)
-    built = json.dumps(model.get_build_config())
-    (folder / BUILD).write_text(built, encoding="utf-8")
+    make_folder(folder, within=within)
+    with replacing(folder / WEIGHTS, within=within) as fresh:
+        reserve(fresh, _size(model))
+        model.save_weights(fresh)
+    write_atomically(folder / BUILD, json.dumps(model.get_build_config()), within=within)
 
 
 def _size(model: Any) -> int:
@@ -56,21 +55,22 @@ def load(folder: Path, model: Any) -> Any:
 
     Raises:
         RecdropError: The weights are not there.
-        ProjectError: They are damaged, or another model's.
+        ProjectError: They are damaged, another model's, or a link.
     """
-    if not (folder / WEIGHTS).exists():
+    path = check_path(folder / WEIGHTS, within=folder.parent)
+    if not path.exists():
         raise RecdropError(
             f"The weights of the trial in `{folder}` are not there: only the best trials' are kept. "
             "Pass a larger `keep_checkpoints` (None keeps all), or train its hyperparameters anew."
         )
     try:
         if not model.built:
-            config = json.loads((folder / BUILD).read_text(encoding="utf-8"))
+            config = json.loads(read(folder / BUILD, within=folder.parent))
             model.build_from_config(dict(config or {}))
         with warnings.catch_warnings():
             # The optimizer's state may lie in the file too, and nobody needs it here.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-            model.load_weights(folder / WEIGHTS)
+            model.load_weights(path)
     except Exception as error:
         # Keras raises many kinds, for damaged files and for other models' weights.
         if is_out_of_memory(error):
@@ -87,5 +87,5 @@ def load(folder: Path, model: Any) -> Any:
 
 def drop(folder: Path) -> None:
     """Deletes the weights of a trial."""
-    (folder / WEIGHTS).unlink(missing_ok=True)
-    (folder / BUILD).unlink(missing_ok=True)
+    for name in (WEIGHTS, BUILD):
+        delete(folder / name, within=folder.parent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recdrop_tune.oracle import trial_folder
+from recdrop_tune.paths import trial_folder
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._tuner import Tuner
 

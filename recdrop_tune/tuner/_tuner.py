@@ -15,7 +15,9 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.engine import gradients_tied_to_graphs
-from recdrop_tune.oracle import forget_metrics, write_atomically
+from recdrop_tune.files import delete_leftovers, write_atomically
+from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.paths import check_folder
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._arguments import as_list, check_arguments, is_local, named
@@ -29,6 +31,7 @@ from recdrop_tune.tuner._results import explicit_metrics
 from recdrop_tune.tuner._seeds import seed_values, trial_seed
 
 _IDLE_SECONDS = 0.2
+_DEFAULT_NAME = "untitled_project"  # Keras Tuner's
 
 
 class Tuner(kt.Tuner):
@@ -62,6 +65,7 @@ class Tuner(kt.Tuner):
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with.
+        ProjectError: There is a link in the project folder, or something else that is no file.
 
     Example:
         >>> tuner = Tuner(OptunaOracle("val_loss", max_trials=30, seed=0), build, directory="runs")
@@ -87,6 +91,9 @@ class Tuner(kt.Tuner):
         self._cache = ModelCache(reuse_models)
         self._beginning = Beginning(keep_kernels=reuse_models > 0)
         self._held: set[str] | None = None  # Whose weights are on disk; not known at first.
+        # Before Keras Tuner reads what is in the folder.
+        where = (kwargs.get("directory") or ".", kwargs.get("project_name") or _DEFAULT_NAME)
+        check_folder(Path(*where))
         super().__init__(oracle, hypermodel, **kwargs)
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
@@ -126,6 +133,7 @@ class Tuner(kt.Tuner):
     def on_search_begin(self) -> None:
         """Saves, so that a search which is killed in its first trial can go on."""
         if is_local(self.oracle):
+            delete_leftovers(self.project_dir)
             self.save()
 
     def save(self) -> None:
@@ -134,7 +142,7 @@ class Tuner(kt.Tuner):
             self.oracle.save()
         # The name that Keras Tuner looks for when it decides whether there is a search to go on with.
         path = Path(self.project_dir) / f"{self.tuner_id}.json"
-        write_atomically(path, json.dumps(self.get_state()))
+        write_atomically(path, json.dumps(self.get_state()), within=self.project_dir)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Trains a trial's model once for each execution and fold, and reports its epochs.
@@ -164,7 +172,7 @@ class Tuner(kt.Tuner):
                 report.take(results, best, model)
                 if report.stopped:
                     raise TrialPrunedError
-                checkpoints.save(self._folder(trial), model, best.weights)
+                checkpoints.save(self._folder(trial), model, best.weights, within=self.project_dir)
         report.finish()
 
     def build_model(self, trial: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.oracle import write_atomically
+from recdrop_tune.files import write_atomically
 from recdrop_tune.results._report._page import page
 
 if TYPE_CHECKING:

@@ -1,0 +1,199 @@
+"""Says which paths in a project folder may be used: no path, and no link, leads out of it.
+
+A project folder may come from somebody else, who may mean ill. A path in one of its files, or a link in the
+place of a file, would have this package read, overwrite or delete what lies elsewhere; a pipe would have it
+wait for ever. The project folder itself may be a link: its path was given by the user.
+
+What is guarded against is a folder prepared beforehand. Somebody who swaps files while a search runs has the
+rights of the user already.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from recdrop_tune.errors import ProjectError, shown
+
+_LOCK = "optuna.journal.lock"
+"""Optuna's lock of its journal is a link by design: it is made, renamed and deleted, but never followed."""
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFREG: "a file",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raises unless all that is in a project folder are plain files and folders, or there is no folder.
+
+    For everything that goes on with a search, or reads one, before it does.
+
+    Args:
+        folder: The project folder; it may itself be a link.
+
+    Raises:
+        ProjectError: There is a link, a pipe, a socket or a device in it.
+    """
+    waiting = [Path(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    elif not entry.is_file(follow_symlinks=False) and not _is_lock(entry, folder):
+                        raise unexpected(entry.path, "a file or a folder")
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # Of a search that is running, files come and go.
+
+
+def check_path(path: str | Path, *, within: str | Path | None = None) -> Path:
+    """Returns a path for a library to open, once it leads to a plain file or to nothing yet.
+
+    Args:
+        path: The path, below the project folder.
+        within: The project folder; by default the folder of the path.
+
+    Raises:
+        ProjectError: There is a link on the way, or something else than a file at its end.
+    """
+    path = Path(path)
+    check_parents(path, within)
+    check_kind(path, stat.S_IFREG)
+    return path
+
+
+def inside(folder: str | Path, name: object, source: str) -> Path:
+    """Returns the path of a file that another file names.
+
+    Whoever can change one file of a project, or has handed a project on, must not have others read, sent or
+    overwritten: neither by a path that leads elsewhere, nor by a link that does.
+
+    Args:
+        folder: The project folder.
+        name: What the file says, relative to the folder.
+        source: The file that says so, for the error message.
+
+    Raises:
+        ProjectError: It is no path, or leads out of the folder.
+
+    Example:
+        >>> inside("runs/speech", "result/trials.csv", "events.jsonl").name
+        'trials.csv'
+    """
+    try:
+        path = Path(folder, name)  # type: ignore[arg-type]  # What it is shows here.
+        if path.resolve().is_relative_to(Path(folder).resolve()):
+            return path
+    except (OSError, RuntimeError, TypeError, ValueError):
+        pass  # No text, a NUL in it, links that lead round in a circle.
+    raise _outside(folder, name, source)
+
+
+def trial_folder(folder: str | Path, trial_id: object, source: str) -> Path:
+    """Returns the folder of a trial whose id a file names.
+
+    Args:
+        folder: The project folder.
+        trial_id: What the file says.
+        source: The file that says so, for the error message.
+
+    Raises:
+        ProjectError: It is no id, or leads out of the folder.
+    """
+    if isinstance(trial_id, str) and not {"/", os.sep} & set(trial_id):
+        return inside(folder, f"trial_{trial_id}", source)
+    raise _outside(folder, trial_id, source)
+
+
+def check_trial_ids(folder: str | Path, trials: dict[str, Any]) -> None:
+    """Raises if the id of a trial that was read from its file, or of one it names, is a path elsewhere.
+
+    Raises:
+        ProjectError: There is one.
+    """
+    for trial_id, trial in trials.items():
+        trial_folder(folder, trial_id, "trial.json")
+        earlier = trial.hyperparameters.values.get("tuner/trial_id")  # Hyperband's
+        if earlier is not None:
+            trial_folder(folder, earlier, "trial.json")
+
+
+def check_parents(path: str | Path, within: str | Path | None) -> None:
+    """Raises unless each folder between a project folder and a path is one, or is not there yet.
+
+    Args:
+        path: The path, below the project folder.
+        within: The project folder; `None` for the folder of the path.
+
+    Raises:
+        ProjectError: One is a link or a file.
+    """
+    path = Path(os.path.abspath(path))
+    root = path.parent if within is None else Path(os.path.abspath(within))
+    if not path.is_relative_to(root):
+        raise _outside(root, str(path), "recdrop-tune")
+    while path != root and (path := path.parent) != root:
+        check_kind(path, stat.S_IFDIR)
+
+
+def check_kind(path: str | Path, wanted: int) -> None:
+    """Raises if there is something else at a path than what is to be there, links not followed.
+
+    Args:
+        path: The path.
+        wanted: `stat.S_IFREG` for a file, `stat.S_IFDIR` for a folder.
+
+    Raises:
+        ProjectError: There is.
+    """
+    if kind_of(path) not in (None, wanted):
+        raise unexpected(path, _KINDS[wanted])
+
+
+def kind_of(path: str | Path) -> int | None:
+    """Returns what is at a path, as `stat.S_IFMT` says it, links not followed; `None` for nothing."""
+    try:
+        return stat.S_IFMT(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def unexpected(path: str | Path, wanted: str) -> ProjectError:
+    """Makes the error about a path at which there is something else than what belongs there.
+
+    Args:
+        path: The path.
+        wanted: What belongs there, in words.
+    """
+    found = _KINDS.get(kind_of(path) or 0, "gone")
+    return ProjectError(
+        f"`{printable(path)}` is {found}, and has to be {wanted}. It was neither followed nor read nor "
+        "written. Find out where it comes from; then delete it, or put a copy of what it stands for in its "
+        "place."
+    )
+
+
+def printable(path: str | Path) -> str:
+    """Writes a path without what a terminal would obey."""
+    return shown(str(path))[1:-1]
+
+
+def _is_lock(entry: os.DirEntry[str], folder: str | Path) -> bool:
+    at_top = Path(entry.path).parent == Path(folder)
+    return at_top and entry.is_symlink() and entry.name.startswith(_LOCK)
+
+
+def _outside(folder: str | Path, name: object, source: str) -> ProjectError:
+    return ProjectError(
+        f"`{source}` in `{folder}` names {shown(name)}, which is nothing in that folder: somebody has "
+        "changed the file. It was neither read nor written."
+    )
