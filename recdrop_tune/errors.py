@@ -23,6 +23,10 @@ class ProjectError(RecdropError, RuntimeError):
     """A project folder cannot be used: it holds another search, or it is damaged."""
 
 
+class ProjectWarning(UserWarning):
+    """A project folder was damaged. The search goes on with what is whole, and nothing was deleted."""
+
+
 def invalid_argument(
     argument: str, *, expected: str, received: object, fix: str = ""
 ) -> InvalidArgumentError:

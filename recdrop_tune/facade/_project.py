@@ -19,8 +19,9 @@ from recdrop_tune.oracle import write_atomically
 from recdrop_tune.tracking import FILE as EVENTS
 from recdrop_tune.tracking import Journal
 from recdrop_tune.tracking._journal import lock_alone
+from recdrop_tune.tracking._records import SEARCH
 
-FILE = "search.json"
+FILE = SEARCH
 """Name of the file that makes a folder the folder of a search."""
 
 ASIDE, GONE = "overwritten", "deleted"
@@ -197,7 +198,7 @@ def _take_back(folder: Path) -> None:
 def write(folder: Path, search_id: str, fingerprint: Fingerprint) -> None:
     """Writes what a folder is for, whole or not at all."""
     data = {"format": 1, "id": search_id, "fingerprint": asdict(fingerprint)}
-    write_atomically(folder / FILE, json.dumps(data, indent=2) + "\n")
+    write_atomically(folder / FILE, json.dumps(data, indent=2) + "\n", durable=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,20 +12,40 @@ import os
 from pathlib import Path
 from typing import Any
 
+from recdrop_tune.oracle import rebuilt
 from recdrop_tune.oracle._paths import check_trial_ids
+from recdrop_tune.oracle.rebuilt import ENDED
 
-_ENDED = ("COMPLETED", "FAILED", "STOPPED")
 
-
-def write_atomically(path: str | Path, text: str) -> None:
+def write_atomically(path: str | Path, text: str, *, durable: bool = False) -> None:
     """Writes a file so that a crash leaves either the old or the new content.
 
     What a crash leaves beside it (`.tmp`) has one name, and so is gone after the next writing.
+
+    Args:
+        path: The file.
+        text: Its content.
+        durable: Whether to wait until it is on the disk, and would survive a power cut.
     """
     path = Path(path)
     unfinished = path.with_name(f"{path.name}.tmp")
     unfinished.write_text(text, encoding="utf-8")
+    if durable:
+        sync(unfinished)
     os.replace(unfinished, path)
+    if durable:
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or which files a folder has, is on the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders.
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class Resumable:
@@ -43,11 +63,16 @@ class Resumable:
 
     def save(self) -> None:
         """Saves the oracle's state."""
-        write_atomically(self._get_oracle_fname(), json.dumps(self.get_state()))
+        write_atomically(self._get_oracle_fname(), json.dumps(self.get_state()), durable=True)
 
     def _save_trial(self, trial: Any) -> None:
         path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
-        write_atomically(path, json.dumps(trial.get_state()))
+        # After a power cut a trial that was under way is trained anew, whatever it had reported.
+        write_atomically(path, json.dumps(trial.get_state()), durable=trial.status in ENDED)
+
+    def reload(self) -> None:
+        """Restores the oracle from its files, and makes anew what is damaged; see `rebuilt.reload`."""
+        rebuilt.reload(self, super().reload)  # type: ignore[misc]
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned, mended by what the trials' own files say.
@@ -74,7 +99,7 @@ def unnoted(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
         trials: The trials by id.
     """
     noted = set(state["start_order"])
-    return [id for id, trial in trials.items() if id not in noted and trial.status not in _ENDED]
+    return [id for id, trial in trials.items() if id not in noted and trial.status not in ENDED]
 
 
 def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +113,7 @@ def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
         The state in which every trial that has ended has done so, and every other one is under way or
         waits to be run again.
     """
-    ended = {id for id, trial in trials.items() if trial.status in _ENDED}
+    ended = {id for id, trial in trials.items() if trial.status in ENDED}
     ongoing = {
         tuner: id
         for tuner, id in state["ongoing_trials"].items()

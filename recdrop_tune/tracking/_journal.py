@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import IO, Any
 
-from recdrop_tune.tracking._events import Event
+from recdrop_tune.tracking._events import (
+    ConfirmationEnded,
+    Event,
+    ResultSaved,
+    SearchEnded,
+    SearchStarted,
+    TrialEnded,
+)
 from recdrop_tune.tracking._events_json import from_json, to_json
 
 try:
@@ -18,8 +26,14 @@ FILE = "events.jsonl"
 """Name of the journal in the project folder."""
 
 
+_DURABLE = (SearchStarted, TrialEnded, ConfirmationEnded, ResultSaved, SearchEnded)
+"""The events after which all so far survive a power cut: without them a training would have been in vain."""
+
+
 class Journal:
     """Appends events to a file; each is on its way to the disk when `on_event` returns.
+
+    The end of a trial or of a training is on the disk by then, and with it all that came before.
 
     The journal is what tracking servers are filled from, so unlike theirs its failures (a full
     disk) are the search's failures.
@@ -46,6 +60,8 @@ class Journal:
             self._file = self._open()
         self._file.write(to_json(event).encode() + b"\n")
         self._file.flush()
+        if isinstance(event, _DURABLE):
+            os.fsync(self._file.fileno())
         self.end = self._file.tell()
 
     def read(self) -> list[Event]:

@@ -15,7 +15,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.engine import gradients_tied_to_graphs
-from recdrop_tune.oracle import forget_metrics, write_atomically
+from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics, write_atomically
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._arguments import as_list, check_arguments, is_local, named
 from recdrop_tune.tuner._beginning import Beginning
@@ -86,6 +86,10 @@ class Tuner(kt.Tuner):
         self._cache = ModelCache(reuse_models)
         self._beginning = Beginning(keep_kernels=reuse_models > 0)
         self._held: set[str] | None = None  # Whose weights are on disk; not known at first.
+        if not kwargs.get("overwrite"):
+            # Keras Tuner's defaults.
+            names = kwargs.get("directory") or ".", kwargs.get("project_name") or "untitled_project"
+            decide_whether_to_go_on(Path(*names))
         super().__init__(oracle, hypermodel, **kwargs)
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:

@@ -1,0 +1,143 @@
+"""Puts the trials of a search back whose files are damaged or gone, from its journal of events.
+
+Keras Tuner's files are the store of the trials. The journal tells of each what it was, of every epoch, and
+how it ended. Neither needs the other, so either is enough to go on with.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras_tuner as kt
+
+from recdrop_tune.oracle import (
+    read_object,
+    read_trial,
+    say,
+    set_aside,
+    trial_folder,
+    write_atomically,
+)
+from recdrop_tune.spaces import plain_names
+from recdrop_tune.tracking import FILE, Journal
+from recdrop_tune.tracking._events import COMPLETE, FAILED, PRUNED
+from recdrop_tune.tracking._records import Records, TrialRecord
+
+_STATUSES = {COMPLETE: "COMPLETED", PRUNED: "STOPPED", FAILED: "FAILED"}
+
+
+def put_trials_back(
+    folder: Path, goals: Sequence[kt.Objective], space: Callable[[], kt.HyperParameters]
+) -> None:
+    """Writes the file of each trial anew that the journal knows and that is damaged, missing or behind it.
+
+    A damaged file is kept beside the new one. A warning tells of each.
+
+    Args:
+        folder: The project folder.
+        goals: The objectives.
+        space: Returns the search space; called where no file has it.
+
+    Raises:
+        ProjectError: The journal names a trial by a path that leads elsewhere.
+    """
+    whole: list[Any] = []
+    missing: list[TrialRecord] = []
+    for id, record in Records(Journal(folder / FILE).read()).trials.items():
+        trial = read_trial(trial_folder(folder, id, FILE) / "trial.json")
+        if trial is None or (trial.status == "RUNNING" and record.state in _STATUSES):
+            missing.append(record)
+        else:
+            whole.append(trial)
+    if not missing:
+        return
+    known = _space(folder, whole) or space()
+    for record in missing:
+        path = trial_folder(folder, record.trial_id, FILE) / "trial.json"
+        kept = f" The damaged one is kept as `{set_aside(path)}`." if path.exists() else ""
+        path.parent.mkdir(exist_ok=True)
+        trial = trial_of(record, known, goals)
+        write_atomically(path, json.dumps(trial.get_state()), durable=True)
+        say(f"`{path}` was damaged or missing; it was written anew from `{FILE}`.{kept}")
+
+
+def trial_of(record: TrialRecord, space: kt.HyperParameters, goals: Sequence[kt.Objective]) -> Any:
+    """Makes the trial of Keras Tuner's of which events tell.
+
+    Args:
+        record: What the events say.
+        space: The search space.
+        goals: The objectives.
+
+    Returns:
+        A `keras_tuner.engine.trial.Trial`. Where it has not ended, its training begins anew.
+    """
+    hyperparameters = space.copy()
+    hyperparameters.values = record.values or _values(record, space)
+    status = _STATUSES.get(record.state, "RUNNING")
+    trial = kt.engine.trial.Trial(hyperparameters, trial_id=record.trial_id, status=status)
+    if record.ended is None or status == "RUNNING":
+        return trial
+    trial.message = record.ended.message
+    for epoch in (*record.epochs, *record.repeats):
+        if all(goal.has_value(epoch.metrics) for goal in goals):
+            _report(trial, epoch.metrics, goals, epoch.epoch)
+    score, step = record.ended.score, record.best_epoch
+    if score is None or step is None:
+        return trial
+    if _value(trial, goals[0].name, step) != score:
+        # A hypermodel that returns a number reports no epochs; and of several trainings those that ended
+        # early have counted with their best epoch.
+        for name, history in trial.metrics.metrics.items():
+            kept = [each for each in history.get_history() if each.step != step]
+            trial.metrics.metrics[name] = type(history)(history.direction)
+            trial.metrics.metrics[name].set_history(kept)
+        _report(trial, {**record.ended.metrics, goals[0].name: score}, goals, step)
+    if status == "COMPLETED":
+        flipped = len(goals) > 1 and goals[0].direction == "max"
+        trial.score, trial.best_step = -score if flipped else score, step
+    return trial
+
+
+def _report(
+    trial: Any, metrics: dict[str, float], goals: Sequence[kt.Objective], step: int
+) -> None:
+    directions = {goal.name: goal.direction for goal in goals}
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            continue
+        if not trial.metrics.exists(name):
+            trial.metrics.register(name, direction=directions.get(name))
+        trial.metrics.update(name, value, step=step)
+
+
+def _value(trial: Any, name: str, step: int) -> float | None:
+    history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
+    return next((float(each.mean()) for each in history if each.step == step), None)
+
+
+def _values(record: TrialRecord, space: kt.HyperParameters) -> dict[str, Any]:
+    """Finds Keras Tuner's names for values that tables show; older journals have no others."""
+    values: dict[str, Any] = {}
+    for hp in space.space:
+        (name,) = plain_names({hp.name: None})
+        value = record.hyperparameters.get(name)
+        if value is not None and all(each.is_active(values) for each in hp.conditions):
+            values[hp.name] = value
+    return values
+
+
+def _space(folder: Path, trials: Iterable[Any]) -> kt.HyperParameters | None:
+    """Returns the space that a whole file of the search has."""
+    state = read_object(folder / "oracle.json") or {}
+    try:
+        space = kt.HyperParameters.from_config(state["hyperparameters"])
+    except (ValueError, TypeError, LookupError, AttributeError):
+        space = None
+    if space is not None and space.space:
+        return space
+    return next((t.hyperparameters for t in trials if t.hyperparameters.space), None)
