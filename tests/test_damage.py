@@ -14,6 +14,9 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, ProjectWarning
+from recdrop_tune.oracle import set_aside
+from recdrop_tune.tuner import SearchPlan, as_objectives
+from recdrop_tune.tuner._factory import ORACLES
 from tests.small_search import build, data
 
 TUNERS = ("optuna", "random", "hyperband")
@@ -178,6 +181,142 @@ def test_the_folder_of_a_trial_is_gone(damaged, tuner):
     lost.check(lost.go_on())
     assert len(lost.said) == 1
     assert "trial_1/trial.json` was damaged or missing; it was written anew" in lost.said[0]
+
+
+def test_the_state_of_keras_tuners_file_is_gone(damaged):
+    lost = damaged("random")
+    (lost.folder / "tuner0.json").unlink()
+    lost.check(lost.go_on())
+    assert lost.said == []  # There was nothing in it.
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_the_state_of_the_oracle_is_made_anew(damaged, tuner):
+    """What follows from the trials is what was there, but for what is drawn next."""
+    lost = damaged(tuner)
+    path = lost.folder / "oracle.json"
+    saved = json.loads(path.read_text())
+    path.write_text(path.read_text()[:500])
+    oracle = make_oracle(tuner)
+    oracle._set_project_dir(lost.folder.parent, "project")
+    with pytest.warns(
+        ProjectWarning, match=r"oracle\.json` was damaged or missing, and is kept as"
+    ):
+        oracle.reload()
+    made = json.loads(path.read_text())
+    for state in (saved, made):
+        state["tried_so_far"].sort()
+        state["hyperparameters"].pop("values")  # The last ones that were built.
+    unlike = {name for name in saved if made[name] != saved[name]}
+    # The trial under way waits to be run again, as it would without the damage.
+    assert unlike <= {"seed_state", "ongoing_trials", "retry_queue", "display", "optuna"}
+    assert made["seed_state"] >= saved["seed_state"]
+    assert (lost.folder / "oracle.json.damaged").read_text() != path.read_text()
+
+
+def make_oracle(tuner):
+    plan = SearchPlan(Quick(), as_objectives("val_loss"), MOST, 4, Path("."), seed=0)
+    return ORACLES[tuner](plan)
+
+
+def test_nothing_tells_of_a_trial_any_more(damaged):
+    """Its id is not given to another one, and the search goes on without it."""
+    lost = damaged()
+    shutil.rmtree(lost.folder / "trial_1")
+    journal = lost.folder / "events.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if '"trial_id": "1"' not in line))
+    fits = lost.go_on()
+    assert len(fits) == 2
+    frame = lost.result.trials.set_index("trial_id")
+    assert frame["state"].to_dict() == {id: "FAILED" if id == "1" else "COMPLETE" for id in "01234"}
+    assert lost.trials()["0"] == lost.before["0"]
+    assert lost.trials()["2"] == lost.before["2"]
+    assert "trial_1/trial.json` is missing, and nothing else tells of the trial" in lost.said[0]
+    lost.go_on()
+    assert lost.said == []
+
+
+def test_without_a_journal_of_events(tmp_path):
+    """As in a search by a tuner that nobody tracks."""
+    options = {"directory": tmp_path, "project_name": "project", "seed": 0}
+    given = {"x": data(8)[0], "y": data(8)[1], "epochs": 2, "verbose": 0}
+
+    def go_on(most):
+        model = Quick()
+        tuner = rdt.Tuner(rdt.OptunaOracle("val_loss", most, seed=0), model, **options)
+        tuner.search(**given)
+        return tuner, len(model.fits)
+
+    first, _ = go_on(3)
+    scores = {id: trial.score for id, trial in first.oracle.trials.items()}
+    shutil.rmtree(tmp_path / "project" / "trial_1")
+    (tmp_path / "project" / "trial_2" / "trial.json").write_text("{")
+    with pytest.warns(ProjectWarning) as caught:
+        second, trained = go_on(5)
+    # One is damaged, and then two are missing.
+    assert sum(each.category is ProjectWarning for each in caught) == 3
+    assert trained == 2
+    trials = second.oracle.trials
+    assert sorted(trials) == list("01234")
+    assert trials["0"].score == scores["0"]
+    assert [trials[id].status for id in "12"] == ["FAILED", "FAILED"]
+    assert (tmp_path / "project" / "trial_2" / "trial.json.damaged").read_text() == "{"
+
+
+def test_a_line_in_the_middle_of_optunas_journal_is_half(damaged):
+    lost = damaged()
+    path = lost.folder / "optuna.journal"
+    content = path.read_text()
+    lines = content.splitlines(keepends=True)
+    torn = "".join([*lines[:5], lines[5][:20], *lines[6:]])
+    path.write_text(torn)
+    lost.check(lost.go_on())
+    (said,) = lost.said
+    assert "optuna.journal` was damaged; it is kept as `optuna.journal.damaged`" in said
+    assert (lost.folder / "optuna.journal.damaged").read_text() == torn
+    study = lost.result.tuner.oracle.study
+    told = {t.user_attrs["keras_tuner_id"]: t for t in study.trials if t.state.name == "COMPLETE"}
+    for id, trial in lost.before.items():
+        if trial["status"] == "COMPLETED":
+            assert told[id].value == trial["score"]
+            assert told[id].params == trial["hyperparameters"]["values"]
+            assert len(told[id].intermediate_values) == 4
+
+
+def test_optunas_journal_tells_something_else(damaged):
+    lost = damaged()
+    path = lost.folder / "optuna.journal"
+    score = lost.before["0"]["score"]
+    path.write_text(path.read_text().replace(f'"values":[{score}]', '"values":[0.123]'))
+    lost.check(lost.go_on())
+    assert "optuna.journal` was damaged" in lost.said[0]
+
+
+def test_the_first_line_of_the_journal_of_events_is_damaged(damaged):
+    lost = damaged()
+    path = lost.folder / "events.jsonl"
+    path.write_text("x" + path.read_text())
+    lost.check(lost.go_on())
+    assert rdt.sync(lost.folder).written == 0
+
+
+def test_a_damaged_file_never_takes_the_place_of_another_one(tmp_path):
+    for number, name in enumerate(("a.damaged", "a.damaged-2", "a.damaged-3")):
+        (tmp_path / "a").write_text(str(number))
+        assert set_aside(tmp_path / "a") == name
+    assert [(tmp_path / f"a.damaged{end}").read_text() for end in ("", "-2", "-3")] == list("012")
+
+
+def test_the_private_names_of_keras_tuners_are_there():
+    oracle = kt.oracles.HyperbandOracle("val_loss", max_epochs=4)
+    assert oracle._max_collisions == 20
+    assert oracle._get_num_brackets() == 2
+    assert oracle._get_num_rounds(1) == 2
+    assert oracle._get_size(1, 0) == 5
+    trial = kt.engine.trial.Trial(kt.HyperParameters(), trial_id="0")
+    oracle._record_values(trial)
+    assert len(oracle.get_state()["tried_so_far"]) == 1
 
 
 def damage(path: Path, how: str) -> None:

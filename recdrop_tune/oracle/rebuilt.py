@@ -177,7 +177,8 @@ def rebuilt_state(
     ended = [id for id in order if trials[id].status in ENDED]
     space = kt.HyperParameters.from_config(fresh["hyperparameters"])
     for id in order:
-        space.merge(trials[id].hyperparameters)
+        # Overwriting, Keras Tuner would have each hyperparameter once more.
+        space.merge(trials[id].hyperparameters, overwrite=False)
     # Each number seeds one draw. Beyond all that can have been drawn, nothing is drawn twice.
     draws = len(space.space) * len(trials) * (oracle._max_collisions + 1)
     state = {
