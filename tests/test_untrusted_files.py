@@ -184,6 +184,7 @@ NO_OBJECTS = ["", "[]", "{}", '"x"', "[" * 100_000, "\0"]
 @pytest.mark.parametrize("content", NO_OBJECTS)
 def test_a_damaged_description_of_the_search(project, content):
     (project / "search.json").write_text(content)
+    (project / "events.jsonl").unlink()  # It has all of that too.
     with pytest.raises(RecdropError, match=r"search\.json` is damaged"):
         search(project, max_trials=3)
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import ProjectError, shown
-from recdrop_tune.oracle import write_atomically
+from recdrop_tune.oracle import read_object, say, set_aside, write_atomically
 from recdrop_tune.tracking import FILE as EVENTS
-from recdrop_tune.tracking import Journal
+from recdrop_tune.tracking import Journal, SearchStarted
 from recdrop_tune.tracking._journal import lock_alone
 from recdrop_tune.tracking._records import SEARCH
 
@@ -26,6 +26,15 @@ FILE = SEARCH
 
 ASIDE, GONE = "overwritten", "deleted"
 """Where in the folder a search lies that is to be deleted: until the new one is sure to begin, and then."""
+
+# The tuners of `tune` by what their events call them.
+_TUNERS = {
+    "OptunaOracle": "optuna",
+    "RandomSearchOracle": "random",
+    "BayesianOptimizationOracle": "bayesian",
+    "HyperbandTuner": "hyperband",
+    "GridSearchOracle": "grid",
+}
 
 PATIENCE = 10.0
 """Seconds that the end of another search in the folder is waited for: a killed one's workers take some."""
@@ -150,6 +159,17 @@ def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
     # A search that was killed while it wrote its first file, or deleted another one, has left these.
     if all(path.name in (f"{FILE}.tmp", ASIDE, GONE) for path in folder.iterdir()):
         return uuid.uuid4().hex
+    held = None if overwrite else _read(folder / FILE)
+    found = None if overwrite or held is not None else _from_journal(folder)
+    if found is not None:
+        _compare(
+            folder,
+            found["fingerprint"],
+            {name: asdict(fingerprint)[name] for name in found["fingerprint"]},
+        )
+        kept = f" It is kept as `{set_aside(folder / FILE)}`." if (folder / FILE).exists() else ""
+        say(f"`{folder / FILE}` was damaged or missing; it was written anew from `{EVENTS}`.{kept}")
+        return str(found["id"])
     if not (folder / FILE).exists():
         raise ProjectError(
             f"The folder `{folder}` holds files but no search of recdrop-tune ({FILE}). Nothing was "
@@ -157,7 +177,11 @@ def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
         )
     if overwrite:
         return uuid.uuid4().hex
-    held = _read(folder / FILE)
+    if held is None:
+        raise ProjectError(
+            f"`{folder / FILE}` is damaged, so what search it belongs to is unknown. Give another "
+            "`directory`, or delete the search with `overwrite=True`."
+        )
     _compare(folder, held["fingerprint"], asdict(fingerprint))
     return str(held["id"])
 
@@ -201,17 +225,26 @@ def write(folder: Path, search_id: str, fingerprint: Fingerprint) -> None:
     write_atomically(folder / FILE, json.dumps(data, indent=2) + "\n", durable=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(held["fingerprint"], dict) and held["id"]:
-            return dict(held)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        pass
-    raise ProjectError(
-        f"`{path}` is damaged, so what search it belongs to is unknown. Give another `directory`, "
-        "or delete the search with `overwrite=True`."
-    )
+def _read(path: Path) -> dict[str, Any] | None:
+    """Reads what a folder is for; `None` where the file is missing or damaged."""
+    held = read_object(path) or {}
+    return held if isinstance(held.get("fingerprint"), dict) and held.get("id") else None
+
+
+def _from_journal(folder: Path) -> dict[str, Any] | None:
+    """Finds in the journal of a search by `tune` what its folder is for, but for executions and folds."""
+    begun = [each for each in Journal(folder / EVENTS).read() if isinstance(each, SearchStarted)]
+    if not begun or begun[-1].space is None or begun[-1].tuner not in _TUNERS:
+        return None
+    last = begun[-1]
+    goals = last.objectives or {last.objective: last.direction}
+    numbers = ("epochs", "batch_size", "seed")
+    told: dict[str, Any] = {name: last.info[name] for name in numbers if name in last.info}
+    if len(told) < len(numbers):
+        return None
+    told |= {"objective": ",".join(goals), "direction": ",".join(goals.values())}
+    told |= {"space": last.space, "tuner": _TUNERS[last.tuner]}
+    return {"id": begun[0].search_id, "fingerprint": told}
 
 
 def _compare(folder: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:

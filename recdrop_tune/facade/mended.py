@@ -33,7 +33,10 @@ _STATUSES = {COMPLETE: "COMPLETED", PRUNED: "STOPPED", FAILED: "FAILED"}
 def put_trials_back(
     folder: Path, goals: Sequence[kt.Objective], space: Callable[[], kt.HyperParameters]
 ) -> None:
-    """Writes the file of each trial anew that the journal knows and that is damaged, missing or behind it.
+    """Writes the file of each trial anew that the journal knows and that is damaged, missing or wrong.
+
+    A file is wrong where it does not know of the end of the trial, or has a score that its own epochs and the
+    journal contradict.
 
     A damaged file is kept beside the new one. A warning tells of each.
 
@@ -49,7 +52,7 @@ def put_trials_back(
     missing: list[TrialRecord] = []
     for id, record in Records(Journal(folder / FILE).read()).trials.items():
         trial = read_trial(trial_folder(folder, id, FILE) / "trial.json")
-        if trial is None or (trial.status == "RUNNING" and record.state in _STATUSES):
+        if trial is None or _is_wrong(trial, record, goals[0].name):
             missing.append(record)
         else:
             whole.append(trial)
@@ -63,6 +66,16 @@ def put_trials_back(
         trial = trial_of(record, known, goals)
         write_atomically(path, json.dumps(trial.get_state()), durable=True)
         say(f"`{path}` was damaged or missing; it was written anew from `{FILE}`.{kept}")
+
+
+def _is_wrong(trial: Any, record: TrialRecord, objective: str) -> bool:
+    if record.ended is None or record.ended.status not in _STATUSES:
+        return False
+    if trial.status != "COMPLETED" or record.ended.score is None:
+        return bool(trial.status == "RUNNING")
+    told = _value(trial, objective, trial.best_step)
+    scores = (told, record.ended.score)
+    return None not in scores and not any(_is_close(abs(trial.score), score) for score in scores)
 
 
 def trial_of(record: TrialRecord, space: kt.HyperParameters, goals: Sequence[kt.Objective]) -> Any:
@@ -113,6 +126,10 @@ def _report(
         if not trial.metrics.exists(name):
             trial.metrics.register(name, direction=directions.get(name))
         trial.metrics.update(name, value, step=step)
+
+
+def _is_close(one: float, other: float | None) -> bool:
+    return other is not None and math.isclose(one, abs(other), rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _value(trial: Any, name: str, step: int) -> float | None:

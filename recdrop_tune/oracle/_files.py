@@ -60,10 +60,14 @@ class Resumable:
     _get_oracle_fname: Any
     _get_trial_dir: Any
     _project_dir: str
+    end_order: list[str]
+    _ended_on_disk: int | None = None
 
     def save(self) -> None:
-        """Saves the oracle's state."""
-        write_atomically(self._get_oracle_fname(), json.dumps(self.get_state()), durable=True)
+        """Saves the oracle's state; so that it survives a power cut, where a trial has ended since."""
+        ended, text = len(self.end_order), json.dumps(self.get_state())
+        write_atomically(self._get_oracle_fname(), text, durable=ended != self._ended_on_disk)
+        self._ended_on_disk = ended
 
     def _save_trial(self, trial: Any) -> None:
         path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
