@@ -33,6 +33,10 @@ class StorageError(RecdropError, OSError):
     reason: str = ""
 
 
+class ProjectWarning(UserWarning):
+    """A project folder was damaged. The search goes on with what is whole, and nothing was deleted."""
+
+
 def invalid_argument(
     argument: str, *, expected: str, received: object, fix: str = ""
 ) -> InvalidArgumentError:

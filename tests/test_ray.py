@@ -1,6 +1,7 @@
 """Several workers on a real Ray of this machine: they find what one process finds, for any tuner."""
 
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -18,12 +19,12 @@ from mlflow import MlflowClient
 from sklearn.ensemble import RandomForestClassifier
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning, RecdropError
 from recdrop_tune.executors import _ray
 from recdrop_tune.executors._host import OracleHost
 from recdrop_tune.facade import ObjectiveNotReportedError
 from recdrop_tune.facade._workers import actor_name
-from recdrop_tune.tracking import TrackingWarning
+from recdrop_tune.tracking import Journal, TrackingWarning, TrialStarted
 from tests.small_search import Batches, Failing, build, data
 
 
@@ -55,6 +56,33 @@ def forest(hp):
 def batches():
     """What cannot be pickled."""
     return tf.data.Dataset.from_tensor_slices(data(40)).batch(32)
+
+
+@pytest.mark.heavy
+def test_a_damaged_folder_goes_on_with_workers(search, tmp_path):
+    folder = tmp_path / "project"
+    before = search(max_trials=4, pruner="none").trials.set_index("trial_id")["val_loss"]
+    shutil.rmtree(folder / "trial_1")
+    (folder / "oracle.json").write_text("{")
+    (folder / "tuner0.json").unlink()
+    optuna_lines = (folder / "optuna.journal").read_text()
+    (folder / "optuna.journal").write_text(optuna_lines.replace("\n", "", 1))
+    with pytest.warns(ProjectWarning) as caught:
+        after = search(max_trials=6, pruner="none").trials.set_index("trial_id")
+    said = [str(each.message) for each in caught if each.category is ProjectWarning]
+    assert [name for name in ("trial.json", "oracle.json") if any(name in s for s in said)] == [
+        "trial.json",
+        "oracle.json",
+    ]
+    assert sorted(after.index) == list("012345")
+    assert set(after["state"]) == {"COMPLETE"}
+    assert after.loc[before.index, "val_loss"].to_dict() == before.to_dict()
+    started = [e.trial_id for e in Journal(folder / "events.jsonl").read() if is_start(e)]
+    assert sorted(started) == list("012345")
+
+
+def is_start(event):
+    return isinstance(event, TrialStarted)
 
 
 def test_two_workers_find_what_one_process_finds(search, capfd):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import recdrop_tune
 import recdrop_tune as rdt
-from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.errors import ProjectError, ProjectWarning, RecdropError
 from recdrop_tune.files import write_all
 from recdrop_tune.paths import inside, trial_folder
 from recdrop_tune.results import TuneResult
@@ -182,12 +182,29 @@ def test_trials_elsewhere_are_neither_read_nor_written(project, keys, value):
     assert sorted(project.parent.parent.glob("outside*")) == []
 
 
-@pytest.mark.parametrize("name", ["search.json", "oracle.json", "trial_0/trial.json"])
-@pytest.mark.parametrize("content", ["", "[]", "{}", '"x"', "[" * 100_000, "\0"])
-def test_damaged_files(project, name, content):
-    (project / name).write_text(content)
-    with pytest.raises(RecdropError, match=r"damaged|cannot be set up"):
+NO_OBJECTS = ["", "[]", "{}", '"x"', "[" * 100_000, "\0"]
+
+
+@pytest.mark.parametrize("content", NO_OBJECTS)
+def test_a_damaged_description_of_the_search(project, content):
+    (project / "search.json").write_text(content)
+    (project / "events.jsonl").unlink()  # It has all of that too.
+    with pytest.raises(RecdropError, match=r"search\.json` is damaged"):
         search(project, max_trials=3)
+
+
+@pytest.mark.parametrize("name", ["oracle.json", "trial_0/trial.json"])
+@pytest.mark.parametrize("content", NO_OBJECTS)
+def test_damaged_files_are_kept_and_made_anew(project, name, content):
+    path, whole = project / name, json.loads((project / name).read_text())
+    path.write_text(content)
+    with pytest.warns(ProjectWarning, match=f"{path.name}` was damaged or missing"):
+        result = search(project, max_trials=3)
+    assert set(result.trials["state"]) == {"COMPLETE"}
+    assert len(result.trials) == 3
+    assert path.with_name(f"{path.name}.damaged").read_text() == content
+    if name != "oracle.json":
+        assert json.loads(path.read_text()) == whole
 
 
 def test_a_confirmation_of_a_trial_that_is_not_there(project):

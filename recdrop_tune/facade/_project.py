@@ -21,19 +21,29 @@ from recdrop_tune.files import (
     is_leftover,
     make_folder,
     move,
-    read,
     write_atomically,
 )
+from recdrop_tune.oracle import read_object, say, set_aside
 from recdrop_tune.paths import check_kind
 from recdrop_tune.tracking import FILE as EVENTS
-from recdrop_tune.tracking import Journal
+from recdrop_tune.tracking import Journal, SearchStarted
 from recdrop_tune.tracking._journal import lock_alone
+from recdrop_tune.tracking._records import SEARCH
 
-FILE = "search.json"
+FILE = SEARCH
 """Name of the file that makes a folder the folder of a search."""
 
 ASIDE, GONE = "overwritten", "deleted"
 """Where in the folder a search lies that is to be deleted: until the new one is sure to begin, and then."""
+
+# The tuners of `tune` by what their events call them.
+_TUNERS = {
+    "OptunaOracle": "optuna",
+    "RandomSearchOracle": "random",
+    "BayesianOptimizationOracle": "bayesian",
+    "HyperbandTuner": "hyperband",
+    "GridSearchOracle": "grid",
+}
 
 PATIENCE = 10.0
 """Seconds that the end of another search in the folder is waited for: a killed one's workers take some."""
@@ -159,7 +169,7 @@ def _check_is_ours(folder: Path) -> None:
     """Raises if a folder holds somebody's files and no search."""
     # A search that was killed while it wrote its first file, or deleted another one, has left these.
     left = all(path.name in (ASIDE, GONE) or is_leftover(path.name) for path in folder.iterdir())
-    if not left and not os.path.lexists(folder / FILE):
+    if not left and not os.path.lexists(folder / FILE) and _from_journal(folder) is None:
         raise ProjectError(
             f"The folder `{folder}` holds files but no search of recdrop-tune ({FILE}). Nothing was "
             "changed. Give an empty or a new folder as `directory`."
@@ -167,11 +177,25 @@ def _check_is_ours(folder: Path) -> None:
 
 
 def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
-    if overwrite or not (folder / FILE).exists():
+    if overwrite:
         return uuid.uuid4().hex
-    held = _read(folder / FILE)
-    _compare(folder, held["fingerprint"], asdict(fingerprint))
-    return str(held["id"])
+    wanted, held = asdict(fingerprint), _read(folder / FILE)
+    if held is not None:
+        _compare(folder, held["fingerprint"], wanted)
+        return str(held["id"])
+    found = _from_journal(folder)
+    if found is not None:
+        told = found["fingerprint"]
+        _compare(folder, told, {name: wanted[name] for name in told})
+        kept = f" It is kept as `{set_aside(folder / FILE)}`." if (folder / FILE).exists() else ""
+        say(f"`{folder / FILE}` was damaged or missing; it was written anew from `{EVENTS}`.{kept}")
+        return str(found["id"])
+    if not (folder / FILE).exists():
+        return uuid.uuid4().hex
+    raise ProjectError(
+        f"`{folder / FILE}` is damaged, so what search it belongs to is unknown. Give another "
+        "`directory`, or delete the search with `overwrite=True`."
+    )
 
 
 def _make_writable(folder: Path) -> list[Path]:
@@ -211,20 +235,29 @@ def _take_back(folder: Path) -> None:
 def write(folder: Path, search_id: str, fingerprint: Fingerprint) -> None:
     """Writes what a folder is for, whole or not at all."""
     data = {"format": 1, "id": search_id, "fingerprint": asdict(fingerprint)}
-    write_atomically(folder / FILE, json.dumps(data, indent=2) + "\n")
+    write_atomically(folder / FILE, json.dumps(data, indent=2) + "\n", durable=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        held = json.loads(read(path))
-        if isinstance(held["fingerprint"], dict) and held["id"]:
-            return dict(held)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        pass
-    raise ProjectError(
-        f"`{path}` is damaged, so what search it belongs to is unknown. Give another `directory`, "
-        "or delete the search with `overwrite=True`."
-    )
+def _read(path: Path) -> dict[str, Any] | None:
+    """Reads what a folder is for; `None` where the file is missing or damaged."""
+    held = read_object(path) or {}
+    return held if isinstance(held.get("fingerprint"), dict) and held.get("id") else None
+
+
+def _from_journal(folder: Path) -> dict[str, Any] | None:
+    """Finds in the journal of a search by `tune` what its folder is for, but for executions and folds."""
+    begun = [each for each in Journal(folder / EVENTS).read() if isinstance(each, SearchStarted)]
+    if not begun or begun[-1].space is None or begun[-1].tuner not in _TUNERS:
+        return None
+    last = begun[-1]
+    goals = last.objectives or {last.objective: last.direction}
+    numbers = ("epochs", "batch_size", "seed")
+    told: dict[str, Any] = {name: last.info[name] for name in numbers if name in last.info}
+    if len(told) < len(numbers):
+        return None
+    told |= {"objective": ",".join(goals), "direction": ",".join(goals.values())}
+    told |= {"space": last.space, "tuner": _TUNERS[last.tuner]}
+    return {"id": begun[0].search_id, "fingerprint": told}
 
 
 def _compare(folder: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:

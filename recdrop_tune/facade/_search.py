@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,22 @@ def set_up(name: str, plan: SearchPlan, model: TrialHyperModel) -> Any:
             values = ", ".join(f"{name}={value!r}" for name, value in active if value is not None)
             what = f"The model cannot be built with {values or 'no hyperparameters'}"
         raise RecdropError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def space_of(name: str, plan: SearchPlan, model: TrialHyperModel) -> Any:
+    """Returns the search space of a search that is not there yet, as `keras_tuner.HyperParameters`.
+
+    Args:
+        name: Name of the tuner.
+        plan: The search; its folder is not looked at.
+        model: Its hypermodel.
+
+    Raises:
+        RecdropError: The model cannot be built.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = replace(plan, directory=Path(folder, "search"), storage=None)
+        return set_up(name, elsewhere, model).oracle.get_space()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import chain, count
 from math import isfinite
 from pathlib import Path
@@ -32,7 +33,7 @@ from recdrop_tune.facade._checks import (
 from recdrop_tune.facade._data import check_data, check_finite, data_of, fit_arguments
 from recdrop_tune.facade._hypermodel import as_hypermodel
 from recdrop_tune.facade._scalars import check_flags, check_integers, check_words, expanded
-from recdrop_tune.facade._search import run, set_up, told, watched
+from recdrop_tune.facade._search import run, set_up, space_of, told, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade._workers import Search, search_with_workers
@@ -40,6 +41,7 @@ from recdrop_tune.facade.confirm import ConfirmationPlan
 from recdrop_tune.facade.context import context_of
 from recdrop_tune.facade.first_trials import coverage_line, enqueue_first_trials
 from recdrop_tune.facade.interrupts import Interrupts
+from recdrop_tune.facade.mended import put_trials_back
 from recdrop_tune.oracle import check_seconds
 from recdrop_tune.results import TuneResult
 from recdrop_tune.storage_errors import storage_failures_named
@@ -246,6 +248,7 @@ def tune(
                 twin_last=not confirm,  # The confirmation trains the twins of all that it confirms.
                 **options,
             )
+            put_trials_back(folder, goals, partial(space_of, tuner, plan, trials))
             made = set_up(tuner, plan, trials)
         listeners = [*stack.enter_context(watched(folder, verbose, at_once)), interrupts]
         stack.enter_context(told(folder, verbose, overwrite))

@@ -17,6 +17,11 @@ from recdrop_tune.oracle._supervised import Supervised as Supervised
 from recdrop_tune.oracle._supervised import supervised as supervised
 from recdrop_tune.oracle._workers import check_seconds as check_seconds
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle as OptunaOracle
+from recdrop_tune.oracle.rebuilt import decide_whether_to_go_on as decide_whether_to_go_on
+from recdrop_tune.oracle.rebuilt import read_object as read_object
+from recdrop_tune.oracle.rebuilt import read_trial as read_trial
+from recdrop_tune.oracle.rebuilt import say as say
+from recdrop_tune.oracle.rebuilt import set_aside as set_aside
 from recdrop_tune.oracle.twins import NONE as NONE
 from recdrop_tune.oracle.twins import Configuration as Configuration
 from recdrop_tune.oracle.twins import TrainsTwin as TrainsTwin
@@ -44,6 +49,7 @@ __all__ = [
     "best_dropping",
     "best_step",
     "check_seconds",
+    "decide_whether_to_go_on",
     "first_value",
     "forget_metrics",
     "front",
@@ -56,6 +62,10 @@ __all__ = [
     "offers_none",
     "ranked",
     "reached",
+    "read_object",
+    "read_trial",
+    "say",
+    "set_aside",
     "supervised",
     "twin_among",
     "twin_of",

@@ -75,7 +75,8 @@ class AskTell:
         """Begins another attempt at a trial, whose earlier one has failed for Optuna."""
         earlier = self._numbers.get(trial_id)
         if earlier is not None:
-            self.study.tell(earlier, state=TrialState.FAIL, skip_if_finished=True)
+            with quiet_optuna():
+                self.study.tell(earlier, state=TrialState.FAIL, skip_if_finished=True)
         active = {hp.name for hp in space if hp.name in values and is_active(hp, values)}
         self.ask_for(trial_id, space, {name: values[name] for name in values if name in active})
         if earlier is not None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.files import write_atomically
+from recdrop_tune.oracle import rebuilt
+from recdrop_tune.oracle.rebuilt import ENDED
 from recdrop_tune.paths import check_trial_ids
-
-_ENDED = ("COMPLETED", "FAILED", "STOPPED")
 
 
 class Resumable:
@@ -29,15 +29,25 @@ class Resumable:
     _get_oracle_fname: Any
     _get_trial_dir: Any
     _project_dir: str
+    end_order: list[str]
+    _ended_on_disk: int | None = None
 
     def save(self) -> None:
-        """Saves the oracle's state."""
-        path, text = self._get_oracle_fname(), json.dumps(self.get_state())
-        write_atomically(path, text, within=self._project_dir)
+        """Saves the oracle's state; so that it survives a power cut, where a trial has ended since."""
+        ended, text = len(self.end_order), json.dumps(self.get_state())
+        path, durable = self._get_oracle_fname(), ended != self._ended_on_disk
+        write_atomically(path, text, within=self._project_dir, durable=durable)
+        self._ended_on_disk = ended
 
     def _save_trial(self, trial: Any) -> None:
         path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
-        write_atomically(path, json.dumps(trial.get_state()), within=self._project_dir)
+        # After a power cut a trial that was under way is trained anew, whatever it had reported.
+        text, durable = json.dumps(trial.get_state()), trial.status in ENDED
+        write_atomically(path, text, within=self._project_dir, durable=durable)
+
+    def reload(self) -> None:
+        """Restores the oracle from its files, and makes anew what is damaged; see `rebuilt.reload`."""
+        rebuilt.reload(self, super().reload)  # type: ignore[misc]
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned, mended by what the trials' own files say.
@@ -64,7 +74,7 @@ def unnoted(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
         trials: The trials by id.
     """
     noted = set(state["start_order"])
-    return [id for id, trial in trials.items() if id not in noted and trial.status not in _ENDED]
+    return [id for id, trial in trials.items() if id not in noted and trial.status not in ENDED]
 
 
 def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +88,7 @@ def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
         The state in which every trial that has ended has done so, and every other one is under way or
         waits to be run again.
     """
-    ended = {id for id, trial in trials.items() if trial.status in _ENDED}
+    ended = {id for id, trial in trials.items() if trial.status in ENDED}
     ongoing = {
         tuner: id
         for tuner, id in state["ongoing_trials"].items()

@@ -25,11 +25,13 @@ class ResumesGrid:
         super().set_state(state)  # type: ignore[misc]
         kind: Any = type(self._ordered_ids)
         self._ordered_ids: Any = kind()  # It may be loaded more than once.
-        ordered = sorted(self.start_order, key=cmp_to_key(self._compare_trials))
+        # A trial whose file was lost has no place in the grid.
+        known = [id for id in self.start_order if self.trials[id].hyperparameters.values]
+        ordered = sorted(known, key=cmp_to_key(self._compare_trials))
         for before, trial_id in zip([None, *ordered], ordered, strict=False):
             self._ordered_ids.insert(trial_id, before)
         # Those whose successor has been tried are skipped.
-        self._populate_next = list(self.end_order)
+        self._populate_next = [id for id in self.end_order if id in known]
 
     def _compare_trials(self, one: str, other: str) -> int:
         values = [self.trials[trial_id].hyperparameters.values for trial_id in (one, other)]

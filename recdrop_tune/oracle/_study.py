@@ -20,6 +20,13 @@ from recdrop_tune.files import delete, open_file
 from recdrop_tune.oracle._ask_tell import outcome
 from recdrop_tune.oracle._samplers import make_sampler, quiet_optuna, spread_seed
 from recdrop_tune.oracle._scores import objectives
+from recdrop_tune.oracle.rebuilt import ENDED, say, set_aside
+from recdrop_tune.oracle.study_repair import (
+    add_missing,
+    contradicts,
+    correct_numbers,
+    is_damaged,
+)
 
 # Optuna holds the lock of its journal for milliseconds; one as old as this belongs to a dead process.
 _LOCK_SECONDS = 2.0
@@ -29,19 +36,19 @@ _STATE = re.compile(r"\boptimizer\b")
 _LEFT_OUT = "left out"
 
 
-def open_study(oracle: Any, numbers: Mapping[str, int]) -> optuna.Study:
-    """Opens the study of an `OptunaOracle`.
+def open_study(oracle: Any, numbers: dict[str, int]) -> optuna.Study:
+    """Opens the study of an `OptunaOracle`, and adds what it lacks of the oracle's finished trials.
 
     Args:
         oracle: The oracle.
-        numbers: Optuna's number of each of its trials.
+        numbers: Optuna's number of each of its trials; corrected where it is another trial's.
 
     Raises:
         ProjectError: The storage holds a study of that name from another search.
     """
     folder = Path(oracle._project_dir)  # Keras Tuner has no public name for it.
     name = oracle.study_name or folder.name
-    study = _load(oracle, folder, name)
+    study = _load_whole(oracle, folder, name, numbers)
     number = len(study.get_trials(deepcopy=False))
     if number and not oracle.trials and not (folder / "oracle.json").exists():
         raise ProjectError(
@@ -51,8 +58,34 @@ def open_study(oracle: Any, numbers: Mapping[str, int]) -> optuna.Study:
     if not isinstance(oracle.sampler, BaseSampler):
         study.sampler = make_sampler(oracle.sampler, spread_seed(oracle.seed, number))
     with quiet_optuna():
+        correct_numbers(study, oracle, numbers)
+        add_missing(study, oracle, numbers)
         _settle(study, oracle, numbers)
     return study
+
+
+def _load_whole(oracle: Any, folder: Path, name: str, numbers: dict[str, int]) -> optuna.Study:
+    """Loads the study; puts a journal in the project folder aside that cannot be read, or is wrong."""
+    if oracle.storage is not None:
+        return _load(oracle, folder, name)
+    path = folder / "optuna.journal"
+    there = path.exists()
+    if not there and any(trial.status in ENDED for trial in oracle.trials.values()):
+        say(f"`{path}` was missing; it was written anew from the trials.")
+    if not there or not is_damaged(Path(mended_journal(folder))):
+        try:
+            study = _load(oracle, folder, name)
+            correct_numbers(study, oracle, numbers)
+            if not contradicts(study, oracle, numbers):
+                return study
+        except OSError:
+            raise
+        except Exception:  # Whatever Optuna raises over lines that do not belong together.
+            if not there:
+                raise
+    kept = set_aside(path)
+    say(f"`{path}` was damaged; it is kept as `{kept}`, and was written anew from the trials.")
+    return _load(oracle, folder, name)
 
 
 def _load(oracle: Any, folder: Path, name: str) -> optuna.Study:

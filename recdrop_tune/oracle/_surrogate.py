@@ -62,6 +62,8 @@ class Surrogate:
         """
         if len(trials) < _STARTUP_TRIALS:
             return None
+        # A trial whose file was lost says nothing of any place.
+        trials = {id: trial for id, trial in trials.items() if trial.hyperparameters.values}
         outlooks = self._outlooks.of(trials.values(), objective)
         if not outlooks:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def catch_up(api: Runs, log: Log, folder: Path) -> tuple[SearchRuns, Written]:
     runs = SearchRuns(api, log.last, parent_id, {}, records, folder)
     found = _by_attempt(api, [run for run, kind in kinds if kind != "search"])
     written = sum(_bring(runs, attempt, found.get(attempt.key)) for attempt in log.attempts)
+    _take_in_lost(runs, log, found)
     runs.under_way = {each.started.trial_id for each in log.attempts if each.end is None}
     if log.ended is None or not _has_ended(parent, log.ended.status, log.ended.time):
         _write_search(runs, log, parent)
@@ -79,6 +80,21 @@ def _bring(runs: SearchRuns, attempt: Attempt, run: Any) -> bool:
     if not attempt.superseded:
         runs.run_ids[attempt.started.trial_id] = run_id
     return not whole
+
+
+def _take_in_lost(runs: SearchRuns, log: Log, found: Mapping[tuple[str, int], Any]) -> None:
+    """Takes in the runs of attempts that the journal has lost, so that another attempt supersedes them."""
+    client, known = runs.api.client, {attempt.key for attempt in log.attempts}
+    for (trial_id, _), run in sorted(found.items()):
+        if (trial_id, int(run.info.start_time)) in known:
+            continue
+        run_id = str(run.info.run_id)
+        if run.info.status == "RUNNING":
+            client.set_terminated(run_id, "KILLED")
+        if trial_id in {started for started, _ in known}:
+            client.set_tag(run_id, "recdrop.kind", "superseded")
+        else:
+            runs.run_ids[trial_id] = run_id
 
 
 def _write_attempt(runs: SearchRuns, attempt: Attempt, run_id: str, held: Collection[str]) -> None:

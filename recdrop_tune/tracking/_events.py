@@ -87,6 +87,7 @@ class TrialStarted(Event):
         hyperparameters: All of the space, `None` where inactive.
         fixed: Names of those that have one value in the whole search.
         tags: What else is known of it: its worker, Optuna's number, Hyperband's bracket.
+        values: The values of its hyperparameters as Keras Tuner keeps them, what a tuner has added included.
     """
 
     trial_id: str
@@ -94,6 +95,7 @@ class TrialStarted(Event):
     hyperparameters: dict[str, Any]
     fixed: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

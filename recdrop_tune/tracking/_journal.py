@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from recdrop_tune.files import make_folder, open_file, read
-from recdrop_tune.tracking._events import Event
+from recdrop_tune.tracking._events import (
+    ConfirmationEnded,
+    Event,
+    ResultSaved,
+    SearchEnded,
+    SearchStarted,
+    TrialEnded,
+)
 from recdrop_tune.tracking._events_json import from_json, to_json
 
 try:
@@ -21,8 +28,14 @@ FILE = "events.jsonl"
 """Name of the journal in the project folder."""
 
 
+_DURABLE = (SearchStarted, TrialEnded, ConfirmationEnded, ResultSaved, SearchEnded)
+"""The events after which all so far survive a power cut: without them a training would have been in vain."""
+
+
 class Journal:
     """Appends events to a file; each is on its way to the disk when `on_event` returns.
+
+    The end of a trial or of a training is on the disk by then, and with it all that came before.
 
     The journal is what tracking servers are filled from, so unlike theirs its failures (a full
     disk) are the search's failures.
@@ -50,6 +63,8 @@ class Journal:
         if self._file is None:
             self._file = self._open()
         _append(self._file, to_json(event).encode() + b"\n")
+        if isinstance(event, _DURABLE):
+            os.fsync(self._file.fileno())
         self.end = self._file.tell()
 
     def read(self) -> list[Event]:

@@ -8,8 +8,10 @@ import statistics
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from recdrop_tune.oracle import read_object
 from recdrop_tune.oracle._conditional import is_active, is_fixed, plain
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.tracking._events import (
@@ -22,6 +24,9 @@ from recdrop_tune.tracking._events import (
     TrialStarted,
 )
 from recdrop_tune.tuner import MILLISECONDS
+
+SEARCH = "search.json"
+"""Name of the file in a project folder that says what search it is for."""
 
 QUESTIONS = ("wrapper", "placement", "rate", "schedule")
 """What this package asks of every recurrent layer: which dropout, where, how much, and when."""
@@ -37,6 +42,7 @@ class TrialRecord:
         started: Wall-clock time of its start.
         hyperparameters: All of the space, `None` where inactive.
         fixed: Names of those that have one value in the whole search.
+        values: The values of its hyperparameters as Keras Tuner keeps them; none in older journals.
         epochs: The epochs of its first training, in order.
         repeats: The epochs of its further trainings, where its configuration is trained more than
             once.
@@ -50,6 +56,7 @@ class TrialRecord:
     started: float
     hyperparameters: dict[str, Any]
     fixed: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
     epochs: list[EpochEnded] = field(default_factory=list)
     repeats: list[EpochEnded] = field(default_factory=list)
     parameters: int | None = None
@@ -122,9 +129,8 @@ class Records:
         match event:
             case TrialStarted(trial_id=id):
                 # A trial that runs again (a retry, a crash) starts from nothing.
-                self.trials[id] = TrialRecord(
-                    id, event.number, event.time, event.hyperparameters, event.fixed
-                )
+                about = (event.hyperparameters, event.fixed, event.values)
+                self.trials[id] = TrialRecord(id, event.number, event.time, *about)
             case ModelBuilt(trial_id=id) if id in self.trials:
                 self.trials[id].parameters = event.parameters
                 self.trials[id].kernel = event.kernel
@@ -151,11 +157,20 @@ class Records:
         return text.getvalue()
 
 
-def search_id(history: Iterable[Event]) -> str:
-    """Returns the identity of the search that the events are of; a new one if there are none."""
+def search_id(history: Iterable[Event], folder: Path) -> str:
+    """Returns the identity of the search that the events are of.
+
+    Args:
+        history: The events.
+        folder: The project folder. Where the beginning of the search is not among the events, or is damaged,
+            the file in it that says what search it is for has the identity too; else it is a new one.
+    """
     started = (event for event in history if isinstance(event, SearchStarted))
     first = next(started, None)
-    return first.search_id if first else uuid.uuid4().hex
+    if first is not None:
+        return first.search_id
+    known = (read_object(folder / SEARCH) or {}).get("id")
+    return known if known and isinstance(known, str) else uuid.uuid4().hex
 
 
 def hyperparameter_names(records: Iterable[TrialRecord]) -> list[str]:

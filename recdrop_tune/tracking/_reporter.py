@@ -144,6 +144,7 @@ class TrialReporter(TrainingReporter):
                 hyperparameters=readable(trial.hyperparameters),
                 fixed=fixed_names(trial.hyperparameters),
                 tags=tags_of(trial, self._oracle, self._worker_of(trial)),
+                values=dict(trial.hyperparameters.values),
             )
         )
 

@@ -56,7 +56,7 @@ class Tracking:
         settle_requests(uri)
         journal = Journal(Path(tuner.project_dir, FILE))
         history = journal.read()
-        self.search_id = search_id(history)
+        self.search_id = search_id(history, journal.path.parent)
         self.experiment = experiment
         self.tracking_uri = redact(uri)
         self.mlflow = MLflowTracker(uri, Journal(journal.path))

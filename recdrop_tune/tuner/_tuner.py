@@ -16,7 +16,7 @@ import keras_tuner as kt
 
 from recdrop_tune.engine import gradients_tied_to_graphs
 from recdrop_tune.files import delete_leftovers, write_atomically
-from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics
 from recdrop_tune.paths import check_folder
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import _checkpoints as checkpoints
@@ -94,6 +94,8 @@ class Tuner(kt.Tuner):
         # Before Keras Tuner reads what is in the folder.
         where = (kwargs.get("directory") or ".", kwargs.get("project_name") or _DEFAULT_NAME)
         check_folder(Path(*where))
+        if not kwargs.get("overwrite"):
+            decide_whether_to_go_on(Path(*where))
         super().__init__(oracle, hypermodel, **kwargs)
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:

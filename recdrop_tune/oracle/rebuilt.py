@@ -1,0 +1,263 @@
+"""Makes the state of an oracle anew where its files are damaged or gone, from those that are whole.
+
+Keras Tuner has a file for each trial, and one for what the oracle itself knows: the order of the trials,
+what has been tried, how far the search has come. The second follows from the first. A trial follows from the
+journal of events, which lies above this layer: who knows the journal puts trials back before the oracle is
+loaded. Here a trial that is still missing is left out, and its id is given to no other one.
+
+`_record_values`, `_max_collisions`, and Hyperband's `_get_size`, `_get_num_brackets` and `_get_num_rounds`
+are Keras Tuner's: it has no public names for them. A test fails if they go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras_tuner as kt
+
+from recdrop_tune.errors import ProjectError, ProjectWarning
+from recdrop_tune.files import make_folder, move, read, write_atomically
+from recdrop_tune.oracle._workers import is_chief
+from recdrop_tune.paths import trial_folder
+
+ENDED = ("COMPLETED", "FAILED", "STOPPED")
+"""Keras Tuner's words for trials that are over."""
+
+_STATUSES = (*ENDED, "RUNNING", "IDLE", "INVALID")
+
+# What Keras Tuner and `json` raise over content that makes no sense.
+_FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
+
+LOST = "Its file was lost, and with it what it was and what came of it."
+"""The message of a trial that stands for one of which nothing is left."""
+
+
+def say(text: str) -> None:
+    """Warns of damage in a project folder, and tells what was made of it."""
+    warnings.warn(text, ProjectWarning, stacklevel=2)
+
+
+def set_aside(path: Path) -> str:
+    """Gives a damaged file another name in its folder, so that nothing of it is lost; returns that name."""
+    number = 1
+    while True:
+        kept = path.with_name(f"{path.name}.damaged{'' if number == 1 else f'-{number}'}")
+        if not os.path.lexists(kept):
+            move(path, kept, within=path.parent)
+            return kept.name
+        number += 1
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Reads a file with a JSON object; `None` where it is not there, or damaged."""
+    try:
+        held = json.loads(read(path))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return held if isinstance(held, dict) else None
+
+
+def read_trial(path: Path) -> Any | None:
+    """Reads the file of a trial.
+
+    Args:
+        path: The file `trial.json` in the trial's folder.
+
+    Returns:
+        A `keras_tuner.engine.trial.Trial`; `None` where the file is not there, or damaged.
+
+    Raises:
+        ProjectError: Its id is a path that leads elsewhere: somebody has changed it.
+    """
+    held = read_object(path)
+    try:
+        trial = None if held is None else kt.engine.trial.Trial.from_state(held)
+    except _FAULTS:
+        return None
+    if trial is None or not _is_sound(trial):
+        return None
+    own = trial_folder(path.parent.parent, trial.trial_id, path.name)
+    return trial if own.name == path.parent.name else None
+
+
+def _is_sound(trial: Any) -> bool:
+    scored = isinstance(trial.score, float | int) and isinstance(trial.best_step, int)
+    return trial.status in _STATUSES and (scored or trial.status != "COMPLETED")
+
+
+def decide_whether_to_go_on(folder: Path) -> None:
+    """Has Keras Tuner go on with a search of which there is anything to go on with, and else begin anew.
+
+    It decides by the file of the tuner alone, in which there is nothing: without it all trials would be
+    trained again.
+
+    Args:
+        folder: The project folder.
+    """
+    if "KERASTUNER_ORACLE_IP" in os.environ and not is_chief():
+        return  # A worker, whose chief has the files.
+    path = folder / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
+    oracle = folder / "oracle.json"
+    files = sorted(folder.glob("trial_*/trial.json"))
+    if read_object(oracle) or any(read_trial(file) is not None for file in files):
+        if path.exists() and read_object(path) is None:
+            say(f"`{path}` was damaged; it is kept as `{set_aside(path)}`.")
+        if not path.exists():
+            write_atomically(path, "{}")
+        return
+    if not any(file.exists() for file in (path, oracle, *files)):
+        return  # Nothing has begun here.
+    for damaged in (path, oracle, folder / "optuna.journal", *files):
+        if damaged.exists():
+            kept = set_aside(damaged)
+            say(
+                f"`{damaged}` is kept as `{kept}`: no file of a trial is whole, nor `{oracle.name}`, so "
+                "that the search begins anew."
+            )
+
+
+def reload(oracle: Any, load: Callable[[], None]) -> None:
+    """Loads an oracle from its files, and makes its state anew where its file does not allow for it.
+
+    Args:
+        oracle: The oracle, as its constructor has made it.
+        load: Loads it.
+
+    Raises:
+        ProjectError: Neither its file nor that of any trial is whole, or one names a path that leads
+            elsewhere.
+    """
+    path = Path(oracle._get_oracle_fname())
+    fresh, trials = oracle.get_state(), _whole_trials(path.parent)
+    state = read_object(path)
+    try:
+        if state is None:
+            raise ValueError("no JSON object")
+        _stand_in(path.parent, trials, state["start_order"])
+        load()
+        return
+    except ProjectError:
+        raise
+    except _FAULTS as error:
+        if not trials:
+            raise ProjectError(
+                f"`{path}` is damaged, and no trial is there from which to make it anew. Give another "
+                "`directory`, or delete the search with `overwrite=True`."
+            ) from error
+    kept = f", and is kept as `{set_aside(path)}`" if path.exists() else ""
+    _stand_in(path.parent, trials, _all_ids(trials))
+    write_atomically(path, json.dumps(rebuilt_state(oracle, fresh, trials)))
+    load()
+    for trial in oracle.trials.values():
+        oracle._record_values(trial)
+    oracle.save()
+    say(
+        f"`{path}` was damaged or missing{kept}. It was made anew from the {len(trials)} trials beside it: "
+        "they count as they are, but what is tried next may be something else than without the damage."
+    )
+
+
+def rebuilt_state(
+    oracle: Any, fresh: Mapping[str, Any], trials: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the state of an oracle as its trials tell it.
+
+    What has been tried is not in it: see `_record_values`.
+
+    Args:
+        oracle: The oracle.
+        fresh: Its state before any trial.
+        trials: The trials by id.
+    """
+    order = sorted(trials)  # Keras Tuner's ids are numbers with leading zeros.
+    ended = [id for id in order if trials[id].status in ENDED]
+    space = kt.HyperParameters.from_config(fresh["hyperparameters"])
+    for id in order:
+        # Overwriting, Keras Tuner would have each hyperparameter once more.
+        space.merge(trials[id].hyperparameters, overwrite=False)
+    # Each number seeds one draw. Beyond all that can have been drawn, nothing is drawn twice.
+    draws = len(space.space) * len(trials) * (oracle._max_collisions + 1)
+    state = {
+        **fresh,
+        "hyperparameters": space.get_config(),
+        "start_order": order,
+        "end_order": ended,
+        "run_times": dict.fromkeys(ended, 1),
+        "seed_state": fresh["seed_state"] + draws,
+    }
+    if isinstance(oracle, kt.oracles.HyperbandOracle):
+        state |= _hyperband(oracle, [trials[id] for id in order])
+    return state
+
+
+def _hyperband(oracle: Any, trials: list[Any]) -> dict[str, Any]:
+    """Sorts the trials of Hyperband into its brackets and rounds, as it has done itself."""
+
+    def bracket(number: int) -> dict[str, Any]:
+        return {
+            "bracket_num": number,
+            "rounds": [[] for _ in range(oracle._get_num_rounds(number))],
+        }
+
+    first = oracle._get_num_brackets() - 1
+    number, iteration = first, 0
+    brackets = [bracket(number)]
+    for trial in trials:
+        values = trial.hyperparameters.values
+        round_number, past = values.get("tuner/round"), values.get("tuner/trial_id")
+        entry = {"past_id": past, "id": trial.trial_id}
+        if round_number == 0:
+            full = len(brackets[-1]["rounds"][0]) >= oracle._get_size(number, 0)
+            if full or values["tuner/bracket"] != number:
+                number, iteration = (number - 1, iteration) if number else (first, iteration + 1)
+                brackets.append(bracket(number))
+            brackets[-1]["rounds"][0].append({**entry, "past_id": None})
+            continue
+        for each in brackets if round_number else ():
+            if any(earlier["id"] == past for earlier in each["rounds"][round_number - 1]):
+                each["rounds"][round_number].append(entry)
+    return {"brackets": brackets, "current_bracket": number, "current_iteration": iteration}
+
+
+def _whole_trials(folder: Path) -> dict[str, Any]:
+    """Reads the trials of a project, and gives the files that are damaged other names."""
+    trials = {}
+    for path in sorted(folder.glob("trial_*/trial.json")):
+        trial = read_trial(path)
+        if trial is None:
+            say(f"`{path}` was damaged; it is kept as `{set_aside(path)}`.")
+        else:
+            trials[trial.trial_id] = trial
+    return trials
+
+
+def _stand_in(folder: Path, trials: dict[str, Any], ids: list[str]) -> None:
+    """Writes a failed trial in the place of each that is missing: Keras Tuner counts trials to name them."""
+    for id in ids:
+        if id in trials:
+            continue
+        path = trial_folder(folder, id, "oracle.json") / "trial.json"
+        trial = kt.engine.trial.Trial(
+            kt.HyperParameters(), trial_id=id, status="FAILED", message=LOST
+        )
+        make_folder(path.parent, within=folder)
+        write_atomically(path, json.dumps(trial.get_state()), within=folder)
+        trials[id] = trial
+        say(
+            f"`{path}` is missing, and nothing else tells of the trial: it counts as failed, and the search "
+            "goes on without it."
+        )
+
+
+def _all_ids(trials: Mapping[str, Any]) -> list[str]:
+    """Lists the ids of trials, and those that must have been between them."""
+    if not all(id.isdecimal() for id in trials):
+        return sorted(trials)  # Another oracle's, with ids of its own.
+    last = max(trials, key=int)
+    known = {int(id): id for id in trials}
+    return [known.get(number, f"{number:0{len(last)}d}") for number in range(int(last) + 1)]
