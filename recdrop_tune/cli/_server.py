@@ -121,11 +121,11 @@ class Server:
         raise self._failure("has ended")
 
     def _failure(self, what: str) -> click.ClickException:
-        from recdrop_tune.tracking._uris import redact
+        from recdrop_tune.credentials import hide
 
         lines = self._log.read_text(errors="replace").splitlines()
         # SQLAlchemy and MLflow quote the address of a database that they cannot open.
-        said = "\n".join(redact(line) for line in lines[-12:])
+        said = "\n".join(hide(line) for line in lines[-12:])
         return click.ClickException(f"MLflow's server {what}. It said:\n{said}")
 
     def _signal(self, which: signal.Signals) -> None:

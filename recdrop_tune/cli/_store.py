@@ -63,8 +63,9 @@ def tracking_uri(given: str | None, search: Any) -> str:
     Raises:
         click.ClickException: It is none that MLflow 3 can work with.
     """
+    from recdrop_tune.credentials import HIDDEN
     from recdrop_tune.errors import InvalidArgumentError
-    from recdrop_tune.tracking._uris import HIDDEN, resolve_uri
+    from recdrop_tune.tracking._uris import resolve_uri
 
     kept = None if search is None else search.tracking_uri
     if given is None and kept is not None and HIDDEN not in kept:

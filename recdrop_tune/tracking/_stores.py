@@ -16,7 +16,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.tracking._uris import scrub, split, sqlite_path
+from recdrop_tune.credentials import HIDDEN, scrub
+from recdrop_tune.tracking._uris import split, sqlite_path
 
 # Making the tables takes seconds: a folder that old belongs to a process that was killed.
 _STALE_SECONDS = 600.0
@@ -26,6 +27,9 @@ _REQUESTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+
+_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""Environment variables whose values are not shown."""
 
 
 def prepare(uri: str) -> None:
@@ -69,6 +73,9 @@ def reason(failure: Exception, uri: str) -> str:
     # SQLAlchemy goes on with the whole statement and its values.
     first = str(failure).strip().partition("\n")[0].rstrip(". ")
     text = scrub(f"{type(failure).__name__}: {first}", uri)
+    for name in _SECRETS:
+        if secret := os.environ.get(name):
+            text = text.replace(secret, HIDDEN)
     if sqlite_path(uri) is not None and "(sqlite3." in text:
         text += "; give another `tracking_uri`, or move the file away if it is damaged"
     return text

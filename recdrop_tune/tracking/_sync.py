@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from recdrop_tune.credentials import HIDDEN, hide_address
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.tracking._events import ResultSaved, SearchStarted
 from recdrop_tune.tracking._journal import FILE, Journal
@@ -14,7 +15,7 @@ from recdrop_tune.tracking._mlflow import MLflowTracker
 from recdrop_tune.tracking._models import read_card
 from recdrop_tune.tracking._result_files import files_of
 from recdrop_tune.tracking._stores import settle_requests
-from recdrop_tune.tracking._uris import HIDDEN, absolute, redact, resolve_uri
+from recdrop_tune.tracking._uris import absolute, resolve_uri
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def sync(directory: str | Path, tracking_uri: str | None = None) -> Synced:
     settle_requests(uri)
     tracker = MLflowTracker(uri, journal)
     written = tracker.write(history, alive=False)
-    shown = redact(uri)
+    shown = hide_address(uri)
     url = leaderboard_url(
         shown, tracker.experiment_id, last.search_id, ascending=last.direction == "min"
     )
