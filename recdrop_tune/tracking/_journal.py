@@ -65,7 +65,12 @@ class Journal:
         """Says whether a process that is alive has this journal open for its search."""
         if fcntl is None or not self.path.exists():
             return False
-        with self.path.open("r+b") as file:
+        file: IO[bytes]
+        try:
+            file = self.path.open("r+b")  # NFS locks for writers alone.
+        except OSError:
+            file = self.path.open("rb")  # It may be somebody else's.
+        with file:
             return not lock_alone(file)
 
     def close(self) -> None:
