@@ -18,6 +18,7 @@ ROOT = PACKAGE.parent
 # Each may import only what stands before it, and itself.
 ORDER = [
     "credentials",
+    "scratch",
     "errors",
     "_arguments",
     "catalog",
