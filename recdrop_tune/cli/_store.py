@@ -78,9 +78,14 @@ def tracking_uri(given: str | None, search: Any) -> str:
 
 def be_quick_and_quiet() -> None:
     """Has MLflow's client give up within seconds, not four minutes, and TensorFlow report no devices."""
+    be_quiet()
+    for name, value in (("MAX_RETRIES", "1"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT", "20")):
+        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
+
+
+def be_quiet() -> None:
+    """Has TensorFlow report no devices, and no proxy asked for this machine."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A proxy has no business with this machine.
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
-    for name, value in (("MAX_RETRIES", "1"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT", "20")):
-        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)

@@ -75,6 +75,9 @@ def _parent_id(api: Runs, parent: Any, log: Log) -> str:
 def _bring(runs: SearchRuns, attempt: Attempt, run: Any) -> bool:
     """Writes an attempt at a trial, unless its run is whole; returns whether it was written."""
     tags = runs.tags(attempt.started) | {"recdrop.state": attempt.state}
+    for event in attempt.events:
+        if isinstance(event, events.ModelBuilt):
+            tags |= contents.model_tags(event)
     if attempt.superseded:
         tags["recdrop.kind"] = "superseded"
     run_id = str(run.info.run_id) if run is not None else runs.create(attempt.started, tags)
@@ -105,7 +108,6 @@ def _write_attempt(
         match event:
             case events.ModelBuilt():
                 points += contents.model_points(event)
-                tags = {**tags, **contents.model_tags(event)}
             case events.EpochEnded():
                 points += contents.epoch_points(event)
     record, end = attempt.record, attempt.end
