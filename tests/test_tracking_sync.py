@@ -138,6 +138,9 @@ def test_a_search_that_is_running_is_left_alone(tmp_path, stores):
 def test_a_folder_without_a_search(tmp_path):
     with pytest.raises(ProjectError, match=r"holds no search.*Give the folder that was printed"):
         rdt.sync(tmp_path / "nothing")
+    with pytest.raises(ProjectError, match="holds no search"):
+        rdt.sync(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_the_search_had_its_runs_is_where_they_go(tmp_path, stores, monkeypatch):

@@ -61,15 +61,24 @@ class Journal:
         lines = content[:size].decode("utf-8", errors="replace").split("\n")
         return [event for event in map(_parsed, lines) if event is not None], size
 
-    def is_being_written(self) -> bool:
-        """Says whether a process that is alive has this journal open for its search."""
+    def is_being_written(self, to_write: bool = False) -> bool:
+        """Says whether a process that is alive has this journal open for its search.
+
+        Args:
+            to_write: Whether the caller is about to write it, and it is an error if that is not allowed.
+
+        Raises:
+            OSError: It cannot be read, or written where it is to be.
+        """
         if fcntl is None or not self.path.exists():
             return False
         file: IO[bytes]
         try:
             file = self.path.open("r+b")  # NFS locks for writers alone.
         except OSError:
-            file = self.path.open("rb")  # It may be somebody else's.
+            if to_write:
+                raise
+            file = self.path.open("rb")
         with file:
             return not lock_alone(file)
 

@@ -77,6 +77,8 @@ def sync(
         >>> sync("recdrop_runs/speech").written
         30
     """
+    if not Path(directory, FILE).is_file():  # Nothing is to be made in a folder of something else.
+        raise _no_search(directory)
     with writing_alone(directory, _PATIENCE) as alone:
         return _sync(directory, tracking_uri, progress, alone)
 
@@ -93,10 +95,7 @@ def _sync(
     history = journal.read()
     last = next((e for e in reversed(history) if isinstance(e, SearchStarted)), None)
     if last is None:
-        raise ProjectError(
-            f"`{directory}` holds no search: there is no `{FILE}` with the beginning of one. Give the folder "
-            "that was printed when the search began, by default one in `recdrop_runs`."
-        )
+        raise _no_search(directory)
     for event in history:
         if isinstance(event, ResultSaved):
             files_of(directory, event)
@@ -113,6 +112,13 @@ def _sync(
     )
     pages = ui_command(shown, directory, elsewhere=absolute(shown) != last.tracking_uri)
     return Synced(last.experiment, shown, written.runs, written.there, pages, url)
+
+
+def _no_search(directory: str | Path) -> ProjectError:
+    return ProjectError(
+        f"`{directory}` holds no search: there is no `{FILE}` with the beginning of one. Give the folder "
+        "that was printed when the search began, by default one in `recdrop_runs`."
+    )
 
 
 def _persistently(tracker: MLflowTracker, history: Sequence[Event], progress: Progress) -> Written:
