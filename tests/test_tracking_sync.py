@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.tracking import _sync
+from recdrop_tune.tracking._mlflow import TrackingError
 from recdrop_tune.tracking._runs import Point, Runs
 from recdrop_tune.tracking._stores import prepare
 from recdrop_tune.tracking.writing_alone import LOCK, writing_alone
@@ -375,3 +377,31 @@ def test_many_of_all_in_one_call(tmp_path, stores):
     assert len(run.data.params) == 250
     assert len(runs.client.get_metric_history(run_id, "loss")) == 2500
     assert len([name for name in run.data.tags if name.startswith("t")]) == 90
+
+
+def test_a_database_that_is_read_only_is_told_of_at_once(tmp_path, stores):
+    """MLflow calls it temporarily unavailable, as it does one that is locked."""
+    journaled(tmp_path, started(), *trial(0), ended())
+    path = stores[0].removeprefix("sqlite:///")
+    begun = time.monotonic()
+    with pytest.raises(TrackingError, match="attempt to write a readonly database"):
+        rdt.sync(tmp_path, f"sqlite:///file:{path}?mode=ro&uri=true")
+    assert time.monotonic() - begun < 8
+
+
+def test_a_database_that_is_locked_for_a_while_is_waited_for(tmp_path, stores, monkeypatch):
+    """Longer than sqlite itself waits, by default five seconds."""
+    journaled(tmp_path, started(), *trial(0), ended())
+    locking = sqlite3.connect(stores[0].removeprefix("sqlite:///"), check_same_thread=False)
+    locking.execute("BEGIN EXCLUSIVE")
+    threading.Timer(7.0, locking.rollback).start()
+    assert rdt.sync(tmp_path, stores[0]).written == 1
+    locking.close()
+    assert len(image(stores[0])) == 2
+
+
+def test_a_file_of_somebody_else_under_the_name_of_the_lock_keeps_what_it_holds(tmp_path):
+    (tmp_path / LOCK).write_text("mine")
+    with writing_alone(tmp_path, 0.0) as alone:
+        assert alone
+    assert (tmp_path / LOCK).read_text() == "mine"

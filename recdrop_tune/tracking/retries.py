@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import random
+import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import requests
+import sqlalchemy
 from mlflow.exceptions import MlflowException
 
 _FIRST_PAUSE, _RETRIES = 0.25, 5
@@ -36,10 +38,15 @@ def is_transient(failure: BaseException | None) -> bool:
     response = getattr(failure, "response", None)
     if isinstance(failure, requests.exceptions.HTTPError) and response is not None:
         return bool(response.status_code == 429 or response.status_code >= 500)
+    if isinstance(failure, sqlalchemy.exc.DBAPIError) and failure.orig is not None:
+        # MLflow calls all failures of a database temporary. Of sqlite's only a lock is.
+        code = getattr(failure.orig, "sqlite_errorcode", None)
+        return code is None or code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    below = failure.__cause__ or failure.__context__
     if isinstance(failure, MlflowException) and failure.error_code in _BUSY:
-        return True
+        return not isinstance(below, sqlalchemy.exc.DBAPIError) or is_transient(below)
     # MLflow raises its own error in the place of requests'.
-    return is_transient(failure.__cause__ or failure.__context__)
+    return is_transient(below)
 
 
 def pauses() -> Iterator[float]:

@@ -58,8 +58,7 @@ def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
         alone = _lock(file, Path(folder), time.monotonic() + patience)
         if alone:
             with contextlib.suppress(OSError):  # Read-only.
-                os.ftruncate(file, 0)
-                os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+                _sign(file)
         yield alone
     finally:
         os.close(file)
@@ -82,6 +81,14 @@ def _opened(folder: Path) -> int | None:
             if error.errno not in _READ_ONLY:
                 return None
     return None
+
+
+def _sign(file: int) -> None:
+    """Writes who has locked the file, unless it is another file of somebody's, under this name."""
+    held = os.pread(file, 200, 0)
+    if not held or held.startswith(b"process "):
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
 def _lock(file: int, folder: Path, end: float) -> bool:
