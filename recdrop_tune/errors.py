@@ -6,6 +6,8 @@ import reprlib
 from itertools import islice
 from typing import Any
 
+from recdrop_tune.credentials import hide, hide_named, hide_value
+
 
 class RecdropError(Exception):
     """Root of every error raised on purpose by recdrop-tune."""
@@ -60,12 +62,21 @@ def invalid_argument(
 
 
 class _Repr(reprlib.Repr):
-    """Keeps to a few lines whatever it is given, in the order in which it is given."""
+    """Keeps to a few lines whatever it is given, in the order in which it is given, without passwords."""
 
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel, self.maxstring, self.maxother, self.maxlong = 5, 400, 400, 100
         self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 20
+
+    def repr_str(self, x: str, level: int) -> str:
+        # Before it is cut: half an address does not show that it is one. Much longer ones than are shown.
+        return super().repr_str(
+            hide_value(f"{x[:5000]}{x[-5000:]}" if len(x) > 10_000 else x), level
+        )
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        return hide(super().repr_instance(x, level))
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         if level <= 0 and x:
@@ -79,9 +90,11 @@ _LONGEST = 1000
 
 
 def shown(received: object) -> str:
-    """Writes a value as an error message shows it: as `repr` does, but never long, and without fail.
+    """Writes a value as an error message shows it: as `repr` does, but never long, without fail or password.
 
     Example:
+        >>> shown(["http//ann:secret@host"])
+        "['http//***@host']"
         >>> shown({"rate": [0.1] * 100})[:40], len(shown("x" * 10_000)) < 1000
         ("{'rate': [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0", True)
     """
@@ -89,6 +102,7 @@ def shown(received: object) -> str:
         text = _Repr().repr(received)
     except Exception:  # Whatever the `__repr__` or the `__len__` of somebody else raises.
         return f"<{type(received).__name__} object>"
+    text = hide_named(text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

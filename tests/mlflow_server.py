@@ -1,15 +1,18 @@
 """A real MLflow server for the tests: on loopback, on a free port, and gone afterwards."""
 
 import contextlib
+import http.client
+import http.server
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _ENVIRONMENT = {
@@ -132,3 +135,60 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServe
         yield server
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[str, list[str]]]:
+    """Stands before a server, as a proxy whose server has too much to do.
+
+    Args:
+        port: The server's port.
+        refuses: Is given the method and the path of each request. `"before"` has it answered with 503,
+            `"after"` too, but it has come through to the server; with `""` nothing is refused.
+
+    Yields:
+        The address, and a list of the paths that were asked for, which grows.
+    """
+    asked: list[str] = []
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked.append(self.path)
+            refused = refuses(self.command, self.path)
+            if refused == "before":
+                self.reply(503, b"overloaded", "text/plain")
+                return
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request(self.command, self.path, body, dict(self.headers))
+            found = connection.getresponse()
+            said, kind = found.read(), found.getheader("Content-Type") or "text/plain"
+            connection.close()
+            if refused:
+                self.reply(503, b"overloaded", "text/plain")
+            else:
+                self.reply(found.status, said, kind)
+
+        def reply(self, status: int, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as listening:
+        listening.daemon_threads = True
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.server_port}", asked
+        finally:
+            listening.shutdown()
+            thread.join()

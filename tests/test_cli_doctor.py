@@ -17,8 +17,8 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.cli import _doctor, _doctor_checks, main
 from recdrop_tune.cli._checks import FAIL, OK, WARN, Check
 from recdrop_tune.cli._doctor_store import mlflow_store
+from recdrop_tune.credentials import hide_address
 from recdrop_tune.engine._explain import gpu_in_sight
-from recdrop_tune.tracking._uris import redact
 from tests.mlflow_server import free_port, mlflow_server
 from tests.postgres import running_server
 
@@ -244,7 +244,9 @@ def test_a_database_of_an_older_mlflow_is_not_migrated(tmp_path, planted_uri):
 def test_an_empty_database_of_a_server_stays_empty():
     with running_server() as url:
         check = mlflow_store(url)
-        assert check == Check(OK, f"{redact(url)} is empty: the first search makes its tables")
+        assert check == Check(
+            OK, f"{hide_address(url)} is empty: the first search makes its tables"
+        )
         engine = sqlalchemy.create_engine(url)
         assert sqlalchemy.inspect(engine).get_table_names() == []
         engine.dispose()

@@ -1,11 +1,14 @@
 """`recdrop-tune sync`, in this process: what it writes is tested with `recdrop_tune.sync`."""
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.cli import main
 from tests.mlflow_server import free_port
+from tests.terminal import Terminal
 from tests.tracked_events import ended, journaled, started, trial
 
 
@@ -61,3 +64,16 @@ def test_a_folder_is_no_store(folder):
     done = called(folder, "--tracking-uri", "mlruns")
     assert done.exit_code == 1
     assert "use a sqlite file" in done.output
+
+
+@pytest.mark.heavy
+def test_a_terminal_shows_how_far_it_is(tmp_path):
+    trials = (event for number in range(40) for event in trial(number))
+    journaled(tmp_path / "search", started(), *trials, ended())
+    arguments = ["search", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    code = f"from recdrop_tune.cli import main; main({['sync', *arguments]!r})"
+    terminal = Terminal(code, tmp_path, PYTHONPATH=str(Path(__file__).parents[1]))
+    terminal.wait_for(lambda lines: any("Writing runs" in line and "/40" in line for line in lines))
+    screen = terminal.rest()
+    assert "40 runs of trials written, 0 were there." in screen[0]
+    assert not any("Writing" in line for line in screen)

@@ -17,6 +17,8 @@ ROOT = PACKAGE.parent
 
 # Each may import only what stands before it, and itself.
 ORDER = [
+    "credentials",
+    "scratch",
     "errors",
     "paths",
     "files",

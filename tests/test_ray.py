@@ -1,10 +1,15 @@
 """Several workers on a real Ray of this machine: they find what one process finds, for any tuner."""
 
+import base64
+import contextlib
+import http.server
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -398,3 +403,59 @@ def test_kubernetes_manifest():
     assert mounted == {each["name"] for each in head["volumes"]}
     claims = [each["persistentVolumeClaim"]["claimName"] for each in head["volumes"][:1]]
     assert claims == [volume["metadata"]["name"]]
+
+
+@contextlib.contextmanager
+def refusing_server():
+    """Answers every request with an error, and keeps what it was asked with."""
+    shown = []
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            shown.append(self.headers.get("Authorization"))
+            self.send_error(500, "no paper")
+
+        do_POST = do_GET
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}", shown
+        listening.shutdown()
+        thread.join()
+
+
+def lists_of_processes(secret, stop):
+    """Returns whether a secret is ever in the command line of a process, until told to stop."""
+    found = False
+    while not stop.wait(0.005):
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # It has ended.
+                found = found or secret in path.read_bytes()
+    return found
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's list of processes")
+def test_a_password_of_mlflow_is_seen_by_the_server_alone(search, monkeypatch):
+    """Neither in Ray's logs, which all users of the machine can read, nor in the list of processes."""
+    password = uuid.uuid4().hex
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+    stop = threading.Event()
+    with refusing_server() as (uri, shown), ThreadPoolExecutor() as pool:
+        looking = pool.submit(lists_of_processes, password.encode(), stop)
+        try:
+            with pytest.warns(TrackingWarning, match="failed"):
+                search(max_trials=2, tracking_uri=uri)
+        finally:
+            stop.set()
+        assert not looking.result()
+    assert shown[0] == f"Basic {base64.b64encode(f'ann:{password}'.encode()).decode()}"
+    logs = Path(ray.nodes()[0]["ObjectStoreSocketName"]).parents[1]
+    assert (logs / "logs" / "runtime_env_agent.log").exists()
+    for path in filter(Path.is_file, logs.rglob("*")):
+        assert password.encode() not in path.read_bytes(), path

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import ray
 
 import recdrop_tune as rdt
+from recdrop_tune.scratch import IN_USE
 from recdrop_tune.tracking import EpochEnded, SearchEnded, TrialEnded
 from tests.ray_searches import (
     EPOCHS,
@@ -54,6 +56,26 @@ def test_a_worker_that_is_killed(tmp_path):
     # One trial was begun twice, and no other one.
     assert sorted(attempts(result).values()) == [1, 1, 1, 1, 1, 2]
     assert attempts(result)[lost.trial_id] == 2
+
+
+class Noting(Faulty):
+    """Leaves a file with the number of the process whose training never came to an end."""
+
+    def fit(self, hp, model, *args, **kwargs):
+        note = self.sign.parent / f"process-{os.getpid()}"
+        note.touch()
+        try:
+            return super().fit(hp, model, *args, **kwargs)
+        finally:
+            note.unlink()
+
+
+def test_the_next_worker_removes_the_folder_of_one_that_was_killed(tmp_path):
+    result = search(tmp_path / "project", Noting("kill", tmp_path / "sign"))
+    assert len(losses(result)) == 1
+    (killed,) = (path.name.partition("-")[2] for path in tmp_path.glob("process-*"))
+    left = Path(tempfile.gettempdir()).glob(f"recdrop-worker-*/{IN_USE}")
+    assert killed not in [path.read_text().partition(" ")[0] for path in left]
 
 
 def test_a_worker_that_hangs(tmp_path):

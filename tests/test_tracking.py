@@ -22,6 +22,7 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 import recdrop_tune as rdt
+from recdrop_tune.credentials import hide_address, scrub
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.tracking import (
@@ -44,7 +45,7 @@ from recdrop_tune.tracking._links import command, leaderboard_url, ui_command
 from recdrop_tune.tracking._names import clean
 from recdrop_tune.tracking._progress import duration
 from recdrop_tune.tracking._stores import _put, prepare
-from recdrop_tune.tracking._uris import redact, resolve_uri, same_database, scrub
+from recdrop_tune.tracking._uris import resolve_uri, same_database
 from tests.small_search import Failing, build, data
 
 
@@ -698,12 +699,12 @@ def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
     "uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d", "sqlite:///a.db?k=v"]
 )
 def test_there_is_no_command_that_would_not_work(uri):
-    assert ui_command(redact(uri), "p") is None
+    assert ui_command(hide_address(uri), "p") is None
 
 
 def test_the_leaderboard_is_where_the_pages_are():
     def host(uri):
-        return leaderboard_url(redact(uri), "1", "a", ascending=True).partition("/#/")[0]
+        return leaderboard_url(hide_address(uri), "1", "a", ascending=True).partition("/#/")[0]
 
     assert host("https://ann:pw@host:5000/") == "https://host:5000"
     assert host("mysql://ann:pw@host/d") == host("sqlite:///a.db") == "http://127.0.0.1:5000"
@@ -734,12 +735,14 @@ def test_an_address_that_is_refused_keeps_its_password(uri):
 
 
 def test_credentials_are_not_shown():
-    assert redact("postgresql://ann:pw@db/x?sslkey=k") == "postgresql://***@db/x?***"
-    assert redact("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
-    assert redact("sqlite:////home/ann@work/mlflow.db") == "sqlite:////home/ann@work/mlflow.db"
+    assert hide_address("postgresql://ann:pw@db/x?sslkey=k") == "postgresql://***@db/x?***"
+    assert hide_address("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
+    assert (
+        hide_address("sqlite:////home/ann@work/mlflow.db") == "sqlite:////home/ann@work/mlflow.db"
+    )
     for password in ("se/cret", "p@ss", "a:b"):  # Not escaped, as SQLAlchemy takes them too.
         uri = f"postgresql://ann:{password}@db/x"
-        assert redact(uri) == "postgresql://***@db/x"
+        assert hide_address(uri) == "postgresql://***@db/x"
         assert scrub(f"no {password} at {uri}", uri) == "no *** at postgresql://***@db/x"
     uri = "postgresql://ann:p%40w@db/x"
     assert (

@@ -9,10 +9,10 @@ import sqlalchemy
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
+from recdrop_tune.credentials import hide_address
 from recdrop_tune.tracking import EpochEnded, Journal, SearchStarted, TrialStarted
 from recdrop_tune.tracking._names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 from recdrop_tune.tracking._stores import prepare
-from recdrop_tune.tracking._uris import redact
 from tests.postgres import running_server
 from tests.small_search import build, data
 from tests.tracked_events import Sender, ended, started, trial
@@ -128,7 +128,7 @@ def test_a_password_is_nowhere(tmp_path, capfd, monkeypatch):
     assert secret not in "".join(capfd.readouterr())
     history = Journal("search/events.jsonl").read()
     begin = next(event for event in history if isinstance(event, SearchStarted))
-    assert begin.tracking_uri == redact(uri)
+    assert begin.tracking_uri == hide_address(uri)
 
 
 def close_connections():

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import os
+import random
 import signal
 import socket
 import threading
@@ -13,9 +14,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.tracking import Journal, TrackingWarning, TrialEnded
+from recdrop_tune.tracking import Journal, TrackingWarning, TrialEnded, retries
 from recdrop_tune.tracking._stores import _REQUESTS, prepare
-from tests.mlflow_server import free_port, mlflow_server
+from tests.mlflow_server import free_port, mlflow_server, overloaded
 from tests.small_search import build, data
 from tests.tracked_events import Sender, ended, image, started, trial
 
@@ -285,3 +286,60 @@ def test_a_store_of_artifacts_that_does_not_work_costs_the_artifacts_only(tmp_pa
     other = f"sqlite:///{tmp_path}/other/mlflow.db"
     rdt.sync(tmp_path, other)
     assert image(uri) == image(other)
+
+
+def test_a_request_that_was_refused_and_came_through_leaves_nothing_twice(
+    server, tmp_path, untroubled
+):
+    """The first creation of each run, and of the experiment, as where a proxy gives up too early."""
+    seen = set()
+
+    def refuses(method, path):
+        fresh = (method, path) not in seen and "create" in path
+        seen.add((method, path))
+        return "after" if fresh else ""
+
+    with overloaded(server.port, refuses) as (uri, asked):
+        parts = search("came through")
+        sender = Sender(tmp_path, uri)
+        for part in parts:
+            sender.send(*part)
+            seen.clear()
+        assert sender.background.failure is None
+        created = [path for path in asked if path.endswith("runs/create")]
+    expected = untroubled("came through", *(event for part in parts for event in part))
+    assert image(server.uri, "came through") == expected  # Raises where a run is there twice.
+    assert len(created) == 4
+    sender.close()
+
+
+def test_a_busy_server_costs_a_search_nothing(server, tmp_path, untroubled):
+    """Three of ten requests are refused: no warning, nothing missing, nothing twice."""
+    numbers = random.Random(1)
+    with overloaded(server.port, lambda *_: "before" * (numbers.random() < 0.3)) as (uri, _):
+        parts = search("busy")
+        sender = Sender(tmp_path, uri)
+        for part in parts:
+            sender.send(*part)
+        assert sender.background.failure is None
+    expected = untroubled("busy", *(event for part in parts for event in part))
+    assert image(server.uri, "busy") == expected
+    sender.close()
+
+
+def test_sync_goes_on_where_a_server_went_away_for_a_while(server, tmp_path, monkeypatch):
+    """Twelve requests in a row are refused, more than are sent again at once."""
+    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.01)
+    sender = Sender(tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
+    sender.send(started(search_id="while", experiment="while"), *trial(0), *trial(1), ended())
+    sender.close()
+    count = []
+
+    def refuses(method, path):
+        count.append(path)
+        return "before" * (12 <= len(count) < 24)
+
+    with overloaded(server.port, refuses) as (uri, _):
+        done = rdt.sync(tmp_path, uri)
+    assert (done.written, done.there) == (2, 0)
+    assert image(server.uri, "while") == image(f"sqlite:///{tmp_path}/mlflow.db", "while")

@@ -22,8 +22,9 @@ def mlflow_store(given: str | None) -> Check:
     Args:
         given: Its address; by default the one that a search would take.
     """
+    from recdrop_tune.credentials import hide_address
     from recdrop_tune.errors import InvalidArgumentError
-    from recdrop_tune.tracking._uris import redact, resolve_uri
+    from recdrop_tune.tracking._uris import resolve_uri
 
     try:
         uri = resolve_uri(given)
@@ -31,7 +32,7 @@ def mlflow_store(given: str | None) -> Check:
         return Check(FAIL, str(error), _OTHER)
     path = _sqlite_file(uri)
     if path is None:
-        return _asked(uri, redact(uri))
+        return _asked(uri, hide_address(uri))
     # MLflow would take the path in sqlite's own kind of URI for that of folders to make.
     return _file(path) or _asked(f"sqlite:///{path.as_posix()}", str(path))
 

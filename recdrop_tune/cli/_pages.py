@@ -34,8 +34,8 @@ def page_of(uri: str, search_id: str | None, where: str) -> str:
 
 
 def _find(client: Any, uri: str, search_id: str | None, where: str) -> str:
+    from recdrop_tune.credentials import hide_address
     from recdrop_tune.tracking._links import leaderboard_url
-    from recdrop_tune.tracking._uris import redact
     from recdrop_tune.tracking._views import view_url
 
     search = _search(client, search_id)
@@ -45,7 +45,7 @@ def _find(client: Any, uri: str, search_id: str | None, where: str) -> str:
             f"There is {what} in {where}. Give the store that it was recorded in with `--tracking-uri`."
         )
     ascending = search.data.params.get("direction", "min").partition(",")[0] != "max"
-    place = (redact(uri), search.info.experiment_id, search.data.tags["recdrop.search_id"])
+    place = (hide_address(uri), search.info.experiment_id, search.data.tags["recdrop.search_id"])
     make = view_url if _has_view(client, search, ascending) else leaderboard_url
     url = make(*place, ascending)
     if url is None:

@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Self
 from urllib.request import ProxyHandler, build_opener
 
 import click
+
+from recdrop_tune.scratch import ScratchFolder
 
 _HOST = "127.0.0.1"
 _FIRST, _PORTS = 5000, 100
@@ -61,8 +61,8 @@ class Server:
 
     def __init__(self, store: str, port: int) -> None:
         self.uri = f"http://{_HOST}:{port}"
-        self._folder = tempfile.TemporaryDirectory(prefix="recdrop-ui-")
-        self._log = Path(self._folder.name, "server.log")
+        self._folder = ScratchFolder("recdrop-ui-")
+        self._log = self._folder.path / "server.log"
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
         command += ["--host", _HOST, "--port", str(port)]
         # A database's password is nothing for the list of processes.
@@ -72,10 +72,16 @@ class Server:
         environment.pop("MLFLOW_TRACKING_URI", None)
         # `-m` looks for modules in the current folder first, here and where MLflow starts uvicorn, which then
         # does so by itself: a `yaml.py` that lies there would be run.
-        environment.update(PYTHONSAFEPATH="1", UVICORN_APP_DIR=self._folder.name)
+        environment.update(PYTHONSAFEPATH="1", UVICORN_APP_DIR=str(self._folder.path))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=environment, start_new_session=True
+                command,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                # So that it keeps its folder where this process is killed and it lives on.
+                pass_fds=() if self._folder.lock is None else (self._folder.lock,),
             )
 
     def __enter__(self) -> Self:
@@ -89,7 +95,7 @@ class Server:
             self._process.wait(_STOP_SECONDS)
         self._signal(signal.SIGKILL)  # Its workers, if it has left any.
         self._process.wait()
-        self._folder.cleanup()
+        self._folder.remove()
 
     def wait_until_up(self) -> None:
         """Waits until the server answers.
@@ -121,11 +127,11 @@ class Server:
         raise self._failure("has ended")
 
     def _failure(self, what: str) -> click.ClickException:
-        from recdrop_tune.tracking._uris import redact
+        from recdrop_tune.credentials import hide
 
         lines = self._log.read_text(errors="replace").splitlines()
         # SQLAlchemy and MLflow quote the address of a database that they cannot open.
-        said = "\n".join(redact(line) for line in lines[-12:])
+        said = "\n".join(hide(line) for line in lines[-12:])
         return click.ClickException(f"MLflow's server {what}. It said:\n{said}")
 
     def _signal(self, which: signal.Signals) -> None:

@@ -63,8 +63,9 @@ def tracking_uri(given: str | None, search: Any) -> str:
     Raises:
         click.ClickException: It is none that MLflow 3 can work with.
     """
+    from recdrop_tune.credentials import HIDDEN
     from recdrop_tune.errors import InvalidArgumentError
-    from recdrop_tune.tracking._uris import HIDDEN, resolve_uri
+    from recdrop_tune.tracking._uris import resolve_uri
 
     kept = None if search is None else search.tracking_uri
     if given is None and kept is not None and HIDDEN not in kept:
@@ -77,9 +78,14 @@ def tracking_uri(given: str | None, search: Any) -> str:
 
 def be_quick_and_quiet() -> None:
     """Has MLflow's client give up within seconds, not four minutes, and TensorFlow report no devices."""
+    be_quiet()
+    for name, value in (("MAX_RETRIES", "1"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT", "20")):
+        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
+
+
+def be_quiet() -> None:
+    """Has TensorFlow report no devices, and no proxy asked for this machine."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A proxy has no business with this machine.
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
-    for name, value in (("MAX_RETRIES", "1"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT", "20")):
-        os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)

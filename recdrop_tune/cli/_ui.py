@@ -55,23 +55,23 @@ def show(url: str, no_browser: bool) -> None:
 
 
 def _on_server(store: str, search_id: str | None) -> str:
+    from recdrop_tune.credentials import hide_address
     from recdrop_tune.tracking._stores import prepare, reason
-    from recdrop_tune.tracking._uris import redact
 
     try:
         prepare(store)
     except OSError as failure:
         raise click.ClickException(
-            f"Nothing answers at {redact(store)}: {reason(failure, store)}"
+            f"Nothing answers at {hide_address(store)}: {reason(failure, store)}"
         ) from None
-    return page_of(store, search_id, redact(store))
+    return page_of(store, search_id, hide_address(store))
 
 
 def _serve(server: Server, store: str, search_id: str | None, no_browser: bool) -> None:
-    from recdrop_tune.tracking._uris import redact
+    from recdrop_tune.credentials import hide_address
 
     server.wait_until_up()
-    show(page_of(server.uri, search_id, redact(store)), no_browser)
+    show(page_of(server.uri, search_id, hide_address(store)), no_browser)
     click.echo("Ctrl-C ends it.")
     try:
         server.wait_until_down()
@@ -80,7 +80,8 @@ def _serve(server: Server, store: str, search_id: str | None, no_browser: bool) 
 
 
 def _check_database(store: str) -> None:
-    from recdrop_tune.tracking._uris import redact, sqlite_path
+    from recdrop_tune.credentials import hide_address
+    from recdrop_tune.tracking._uris import sqlite_path
 
     path = sqlite_path(store)
     if path is not None and not path.is_file():
@@ -89,7 +90,7 @@ def _check_database(store: str) -> None:
             "`--tracking-uri` where the runs are."
         )
     if path is None and not store.startswith(("postgresql", "mysql", "mssql")):
-        raise click.ClickException(f"{redact(store)} cannot be served: open its own pages.")
+        raise click.ClickException(f"{hide_address(store)} cannot be served: open its own pages.")
 
 
 def _end(*_: object) -> NoReturn:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from recdrop_tune.executors._follow_up import Tasks
@@ -33,9 +35,16 @@ class OracleHost:
     Args:
         folder: The project folder, which holds the file `_opening.MARK`.
         trial_timeout: Seconds that a trial may take; `None` for any number.
+        environment: Environment variables, which may hold what nobody else is to see.
     """
 
-    def __init__(self, folder: Path, trial_timeout: float | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        trial_timeout: float | None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        os.environ.update(environment)
         self._folder = folder
         self._timeout = math.inf if trial_timeout is None else trial_timeout
         self._since: dict[str, float] = {}

@@ -10,7 +10,12 @@ import keras
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.executors._host import OracleHost
 from recdrop_tune.executors._ray import NAMESPACE, on_node
-from recdrop_tune.executors._resources import Resources, host_environment, worker_environment
+from recdrop_tune.executors._resources import (
+    Resources,
+    host_environment,
+    mlflow_environment,
+    worker_environment,
+)
 from recdrop_tune.executors._worker import Worker
 
 _RESTARTS = 20
@@ -49,7 +54,7 @@ class Processes:
             runtime_env={"env_vars": host_environment(self._backend)},
         )
         try:
-            return options.remote(folder, self._resources.trial_timeout)
+            return options.remote(folder, self._resources.trial_timeout, mlflow_environment())
         except ValueError as error:
             raise ProjectError(
                 f"Another process is running the search in `{folder}` on this cluster. Wait for it, or "

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
+from recdrop_tune.credentials import hide_address, scrub
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.executors._resources import Resources, check_cluster
 
@@ -80,13 +81,15 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
         with suppress(Exception):  # Half a connection would be in the way of the next one.
             ray.shutdown()
         first = str(error).strip().partition("\n")[0]
+        shown, said = hide_address(address), scrub(first, address)
         raise RecdropError(
-            f"Ray cannot be had at ray_address={address!r}: {type(error).__name__}: "
-            f"{first.rstrip('.')}. Start a cluster with `ray start --head` and pass its "
+            f"Ray cannot be had at ray_address={shown!r}: {type(error).__name__}: "
+            f"{said.rstrip('.')}. Start a cluster with `ray start --head` and pass its "
             "address, or leave `ray_address` out for a Ray of its own on this machine. To a cluster that "
             "wants a token this process has to show one: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
             "unless `ray get-auth-token` has it here."
-        ) from error
+            # What Ray says of an address with a password quotes it.
+        ) from (error if shown == address else None)
 
 
 def original(error: BaseException) -> BaseException:

@@ -148,10 +148,23 @@ def worker_environment(backend: str, gpus: float) -> dict[str, str]:
     return {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": log, **_GROWING, **hidden}
 
 
+_AT_IMPORT = ("MLFLOW_CONFIGURE_LOGGING", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL")
+"""What MLflow reads while it is imported, which is before a process can be told anything; nothing secret."""
+
+
 def host_environment(backend: str) -> dict[str, str]:
-    """Returns the environment variables of the oracle's process: it sees no GPU, and may write to MLflow."""
-    mlflow = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
-    return {**mlflow, **worker_environment(backend, gpus=0)}
+    """Returns the environment variables that Ray starts the oracle's process with: it sees no GPU.
+
+    Ray writes them to a log that every user of the machine can read, and for a moment to the list of
+    processes. Those of MLflow, passwords among them, are given to `OracleHost` itself.
+    """
+    known = {name: os.environ[name] for name in _AT_IMPORT if name in os.environ}
+    return {**known, **worker_environment(backend, gpus=0)}
+
+
+def mlflow_environment() -> dict[str, str]:
+    """Returns the environment variables by which the oracle's process may write to MLflow."""
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
 
 
 def limit_threads(cpus: float) -> None:

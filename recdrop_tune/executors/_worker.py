@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,13 @@ from recdrop_tune.executors._messages import NOT_OPEN
 from recdrop_tune.executors._ray import import_ray, original
 from recdrop_tune.executors._remote_oracle import RemoteOracle
 from recdrop_tune.executors._resources import limit_threads
+from recdrop_tune.scratch import ScratchFolder
 from recdrop_tune.tracking import Event, TrackedHyperModel, TrainingReporter
 
 _WAIT_SECONDS = 0.5
+
+_SCRATCH = "recdrop-worker-"
+"""What the names of workers' folders begin with; a worker removes those of workers that were killed."""
 
 
 class Worker:
@@ -49,9 +52,9 @@ class Worker:
         limit_threads(self._cpus)
         apply_settings(self._job.settings)
         parts = get_parts(self._ray, self._job.parts)
-        with tempfile.TemporaryDirectory(prefix="recdrop-") as scratch:
+        with ScratchFolder(_SCRATCH) as scratch:
             reporter = TrainingReporter(self._tell)
-            tuner = self._make_tuner(parts, Path(scratch), reporter)
+            tuner = self._make_tuner(parts, scratch.path, reporter)
             args, kwargs = self._job.arguments(parts)
             tuner.search(*args, **kwargs)
             self._follow_up(tuner, parts, (args, kwargs), reporter)

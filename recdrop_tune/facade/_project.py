@@ -158,7 +158,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _is_being_written(journal: Journal) -> bool:
     try:
-        return journal.is_being_written()
+        return journal.is_being_written(to_write=True)
     except OSError as error:  # It is somebody else's, or no file.
         raise ProjectError(
             f"`{journal.path}` cannot be written to: {error}. Give another `directory`."

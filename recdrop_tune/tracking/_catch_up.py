@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from recdrop_tune.tracking._names import clean
 from recdrop_tune.tracking._records import Records
 from recdrop_tune.tracking._runs import LACKING, Point, Runs
 from recdrop_tune.tracking._search_runs import SearchRuns
+
+Progress = Callable[[int, int], None]
+"""Is told how many runs of trials are there now, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,9 @@ class Written:
     there: int
 
 
-def catch_up(api: Runs, log: Log, folder: Path) -> tuple[SearchRuns, Written]:
+def catch_up(
+    api: Runs, log: Log, folder: Path, done: set[tuple[str, int]], progress: Progress
+) -> tuple[SearchRuns, Written]:
     """Writes what MLflow lacks of a search.
 
     Runs are told by the tags of search and trial and by their beginning. The end is the last that is
@@ -39,6 +44,8 @@ def catch_up(api: Runs, log: Log, folder: Path) -> tuple[SearchRuns, Written]:
         api: The runs of the experiment.
         log: All events of the search.
         folder: The project folder.
+        done: The attempts whose runs were written by an earlier call that failed; it grows with each.
+        progress: Is told of each attempt: how many are there now, of how many.
 
     Returns:
         The runs, in which its next events can be written; and what was done.
@@ -49,12 +56,15 @@ def catch_up(api: Runs, log: Log, folder: Path) -> tuple[SearchRuns, Written]:
     parent_id, records = _parent_id(api, parent, log), Records(log.events)
     runs = SearchRuns(api, log.last, parent_id, {}, records, folder)
     found = _by_attempt(api, [run for run, kind in kinds if kind != "search"])
-    written = sum(_bring(runs, attempt, found.get(attempt.key)) for attempt in log.attempts)
+    for number, attempt in enumerate(log.attempts, 1):
+        if _bring(runs, attempt, found.get(attempt.key)):
+            done.add(attempt.key)
+        progress(number, len(log.attempts))
     _take_in_lost(runs, log, found)
     runs.under_way = {each.started.trial_id for each in log.attempts if each.end is None}
     if log.ended is None or not _has_ended(parent, log.ended.status, log.ended.time):
         _write_search(runs, log, parent)
-    return runs, Written(written, len(log.attempts) - written)
+    return runs, Written(len(done), len(log.attempts) - len(done))
 
 
 def _parent_id(api: Runs, parent: Any, log: Log) -> str:
@@ -65,18 +75,20 @@ def _parent_id(api: Runs, parent: Any, log: Log) -> str:
 
 def _bring(runs: SearchRuns, attempt: Attempt, run: Any) -> bool:
     """Writes an attempt at a trial, unless its run is whole; returns whether it was written."""
-    run_id = str(run.info.run_id) if run is not None else runs.create(attempt.started)
-    whole = attempt.end is not None and _has_ended(run, *attempt.end)
-    if not whole:
-        _forget_lacking(runs.api, run)
-        _write_attempt(runs, attempt, run_id, run.data.params if run is not None else ())
     tags = runs.tags(attempt.started) | {"recdrop.state": attempt.state}
+    for event in attempt.events:
+        if isinstance(event, events.ModelBuilt):
+            tags |= contents.model_tags(event)
     if attempt.superseded:
         tags["recdrop.kind"] = "superseded"
-    held = run.data.tags if run is not None else {}
+    run_id = str(run.info.run_id) if run is not None else runs.create(attempt.started, tags)
+    held = run.data.tags if run is not None else tags
     changed = {name: value for name, value in tags.items() if held.get(name) != value}
-    if changed:
-        runs.api.tags(run_id, changed)
+    whole = attempt.end is not None and _has_ended(run, *attempt.end)
+    if not whole:
+        _write_attempt(runs, attempt, run_id, run, changed)
+    elif changed:
+        runs.api.write(run_id, tags=changed)
     if not attempt.superseded:
         runs.run_ids[attempt.started.trial_id] = run_id
     return not whole
@@ -97,21 +109,33 @@ def _take_in_lost(runs: SearchRuns, log: Log, found: Mapping[tuple[str, int], An
             runs.run_ids[trial_id] = run_id
 
 
-def _write_attempt(runs: SearchRuns, attempt: Attempt, run_id: str, held: Collection[str]) -> None:
-    runs.describe_trial(run_id, attempt.started, held)
+def _write_attempt(
+    runs: SearchRuns, attempt: Attempt, run_id: str, run: Any, tags: Mapping[str, str]
+) -> None:
+    """Writes all that there is of an attempt at once, and then its end.
+
+    Parameters that are there stay: MLflow does not let one change.
+    """
+    _forget_lacking(runs.api, run)
+    held = run.data.params if run is not None else ()
+    params = contents.trial_params(attempt.started.hyperparameters)
     points: list[Point] = []
     for event in attempt.events:
         match event:
             case events.ModelBuilt():
-                runs.describe_model(run_id, event)
+                points += contents.model_points(event)
             case events.EpochEnded():
                 points += contents.epoch_points(event)
-    runs.api.points(run_id, points)
-    if attempt.record.ended is not None:
-        runs.end_trial(run_id, attempt.record)
-    elif attempt.end is not None:
-        runs.api.end(run_id, *attempt.end)
-    else:
+    record, end = attempt.record, attempt.end
+    if record.ended is not None:
+        points += contents.end_points(record, record.ended.time)
+    fresh = {name: value for name, value in params.items() if clean(name) not in held}
+    runs.api.write(run_id, fresh, points, tags)
+    if record.ended is not None:
+        runs.end_trial(run_id, record)
+    elif end is not None:
+        runs.api.end(run_id, *end)
+    elif run is not None and run.info.status != "RUNNING":
         runs.api.reopen(run_id)
 
 
@@ -122,13 +146,13 @@ def _write_search(runs: SearchRuns, log: Log, parent: Any) -> None:
     params = contents.search_params(log.last)
     # Those that are there stay: MLflow does not let a parameter change.
     held = parent.data.params if parent is not None else {}
-    runs.api.params(run_id, {n: value for n, value in params.items() if clean(n) not in held})
+    fresh = {name: value for name, value in params.items() if clean(name) not in held}
+    points = contents.best_points(runs.records.trials.values(), log.last)
+    runs.api.write(run_id, fresh, points)
     if log.last.space is not None:
         runs.api.text(run_id, log.last.space, "space.yaml")
     runs.api.inputs(run_id, log.last.data)
-    runs.api.points(run_id, contents.best_points(runs.records.trials.values(), log.last))
-    for confirmation in log.confirmations:
-        runs.confirm(confirmation)
+    runs.confirm(log.confirmations)
     if log.result is not None:
         runs.save(log.result)
     if log.ended is not None:

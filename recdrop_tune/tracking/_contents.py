@@ -91,6 +91,11 @@ def model_points(event: events.ModelBuilt) -> list[Point]:
     return [Point("n_params", event.parameters, 0, event.time)]
 
 
+def model_tags(event: events.ModelBuilt) -> dict[str, str]:
+    """What the recurrent layers of a model train on."""
+    return {} if event.kernel is None else {"kernel": event.kernel}
+
+
 def epoch_points(event: events.EpochEnded) -> list[Point]:
     """The metrics of an epoch, under Keras's names; those of further trainings bear their number.
 

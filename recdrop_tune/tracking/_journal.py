@@ -81,11 +81,25 @@ class Journal:
         lines = content[:size].decode("utf-8", errors="replace").split("\n")
         return [event for event in map(_parsed, lines) if event is not None], size
 
-    def is_being_written(self) -> bool:
-        """Says whether a process that is alive has this journal open for its search."""
+    def is_being_written(self, to_write: bool = False) -> bool:
+        """Says whether a process that is alive has this journal open for its search.
+
+        Args:
+            to_write: Whether the caller is about to write it, and it is an error if that is not allowed.
+
+        Raises:
+            OSError: It cannot be read, or written where it is to be.
+        """
         if fcntl is None or not os.path.lexists(self.path):
             return False
-        with open_file(self.path, "r+b") as file:
+        file: IO[bytes]
+        try:
+            file = open_file(self.path, "r+b")  # NFS locks for writers alone.
+        except OSError:
+            if to_write:
+                raise
+            file = open_file(self.path)
+        with file:
             return not lock_alone(file)
 
     def close(self) -> None:

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from recdrop_tune.tracking._uris import HIDDEN, absolute, is_server, sqlite_path
+from recdrop_tune.credentials import HIDDEN
+from recdrop_tune.tracking._uris import absolute, is_server, sqlite_path
 
 _LOCAL = "http://127.0.0.1:5000"
 
@@ -31,7 +32,7 @@ def ui_command(uri: str, directory: str | Path, elsewhere: bool = False) -> str 
     """Returns the command that opens MLflow's pages on a search.
 
     Args:
-        uri: Tracking URI, redacted.
+        uri: Tracking URI, without credentials.
         directory: The project folder.
         elsewhere: Whether that is not where the search had its runs, which the folder knows.
 
@@ -56,7 +57,7 @@ def leaderboard_url(
     of its pages (seen in MLflow 3.17), not a documented interface.
 
     Args:
-        uri: Tracking URI, redacted.
+        uri: Tracking URI, without credentials.
         experiment_id: The experiment; `None` if MLflow has none or has failed.
         search_id: The search.
         ascending: Whether the smallest objective is the best.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.tracking._attempts import log_of
-from recdrop_tune.tracking._catch_up import Written, catch_up
+from recdrop_tune.tracking._catch_up import Progress, Written, catch_up
 from recdrop_tune.tracking._events import (
     Event,
     SearchEnded,
@@ -19,10 +20,21 @@ from recdrop_tune.tracking._runs import Runs
 from recdrop_tune.tracking._search_runs import SearchRuns
 from recdrop_tune.tracking._stores import prepare, reason
 from recdrop_tune.tracking._system_metrics import SystemMetrics
+from recdrop_tune.tracking.retries import is_transient
+from recdrop_tune.tracking.writing_alone import writing_alone
+
+_PATIENCE = 30.0
+"""Seconds that a search waits for a `sync` of it; it does so in a thread of its own, and tries again."""
 
 
 class TrackingError(RecdropError):
-    """MLflow did not take what it was given."""
+    """MLflow did not take what it was given.
+
+    Attributes:
+        transient: Whether it may take it soon: its server was busy.
+    """
+
+    transient = False
 
 
 class MLflowTracker:
@@ -77,10 +89,11 @@ class MLflowTracker:
         # failed may have come to MLflow all the same: that is settled at the end.
         over = any(isinstance(event, SearchEnded) for event in new)
         begins = any(isinstance(event, SearchStarted) for event in new)
-        if self._runs is None or begins or (over and self._missed):
+        if self._runs is None or begins or (over and (self._missed or self._runs.api.uncertain)):
             return False
         try:
-            self._runs.on_events(new)
+            with self._alone():
+                self._runs.on_events(new)
         except Exception as failure:  # MLflow lets SQLAlchemy's, requests' and its own errors out.
             raise self._failed(failure) from None
         self._measure(new)
@@ -92,19 +105,31 @@ class MLflowTracker:
         Raises:
             TrackingError: MLflow failed; the message holds no credentials.
         """
-        history, size = self._journal.read_to_end()
-        self.write(history, alive=True)
+        try:
+            with self._alone():
+                history, size = self._journal.read_to_end()
+                self.write(history, alive=True)
+        except ProjectError as failure:  # Somebody else is writing.
+            raise self._failed(failure) from None
         self._missed = self._missed and not (history and isinstance(history[-1], SearchEnded))
         if self._runs is not None and self._runs.under_way:
             self._measure([event for event in history if isinstance(event, TrialStarted)])
         return size
 
-    def write(self, history: Iterable[Event], alive: bool) -> Written:
-        """Brings MLflow to what all events of a search say.
+    def write(
+        self,
+        history: Iterable[Event],
+        alive: bool,
+        done: set[tuple[str, int]] | None = None,
+        progress: Progress = lambda there, total: None,
+    ) -> Written:
+        """Brings MLflow to what all events of a search say. Nobody else may be writing.
 
         Args:
             history: All of its events, in order.
             alive: Whether it is running, so that a trial without an end is under way.
+            done: What was written by an earlier call that failed; see `catch_up`.
+            progress: Is told of each run; see `catch_up`.
 
         Returns:
             How many runs were written.
@@ -118,7 +143,10 @@ class MLflowTracker:
         try:
             prepare(self._uri)
             api = Runs(self._uri, log.last.experiment)
-            self._runs, written = catch_up(api, log, self._journal.path.parent)
+            folder = self._journal.path.parent
+            self._runs, written = catch_up(
+                api, log, folder, set() if done is None else done, progress
+            )
         except Exception as failure:
             raise self._failed(failure) from None
         self.experiment_id = api.experiment_id
@@ -134,7 +162,12 @@ class MLflowTracker:
         else:
             self.system_metrics.stop()
 
+    def _alone(self) -> AbstractContextManager[bool]:
+        return writing_alone(self._journal.path.parent, _PATIENCE)
+
     def _failed(self, failure: Exception) -> TrackingError:
         self._missed = True
         self.experiment_id = None  # What is there is incomplete: nobody should be sent to it.
-        return TrackingError(reason(failure, self._uri))
+        error = TrackingError(reason(failure, self._uri))
+        error.transient = is_transient(failure)
+        return error

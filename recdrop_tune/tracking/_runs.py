@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import mlflow
@@ -19,11 +22,13 @@ from recdrop_tune.tracking._datasets import dataset_inputs
 from recdrop_tune.tracking._names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 from recdrop_tune.tracking._stores import reason
 from recdrop_tune.tracking._uris import is_server, sqlite_path
+from recdrop_tune.tracking.retries import PersistentClient, is_transient, pauses
 
 _logger = logging.getLogger(__name__)
 
-# Limits of one `log_batch` (mlflow.utils.validation); a request may have 1 MB, 2000 characters a parameter.
-_PARAMS_PER_BATCH, _CHARACTERS_PER_BATCH, _METRICS_PER_BATCH = 100, 200_000, 1000
+# Limits of one `log_batch` (mlflow.utils.validation), which takes 1000 of all together, 100 parameters, 100
+# tags; a request may have 1 MB, 6000 characters a parameter.
+_PARAMS_PER_BATCH, _CHARACTERS_PER_BATCH, _METRICS_PER_BATCH = 100, 200_000, 800
 
 LACKING = "recdrop.lacking"
 """Tag of a run for which an artifact could not be stored."""
@@ -50,15 +55,18 @@ class Runs:
         experiment: Name of the experiment.
 
     Attributes:
-        client: MLflow's client.
+        client: MLflow's client; what it sends is sent again while a server is busy.
         experiment_id: Id of the experiment.
+        uncertain: Whether a run was created by a request that may have come through before: it may be there
+            twice, which `catch_up` puts right.
 
     Raises:
         RecdropError: The experiment has been deleted.
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
-        self.client: Any = MlflowClient(tracking_uri=uri)
+        self.client: Any = PersistentClient(MlflowClient(tracking_uri=uri))
+        self.uncertain = False
         self._uri = uri
         self.experiment_id = self._experiment(experiment)
 
@@ -79,43 +87,59 @@ class Runs:
                 return found
 
     def create(self, name: str, tags: Mapping[str, object], when: float) -> str:
-        """Creates a run that has begun at a time, and returns its id."""
-        run = self.client.create_run(
-            self.experiment_id,
-            start_time=int(when * 1000),
-            tags={key: tag(value) for key, value in tags.items()},
-            run_name=name[:LONGEST_NAME],
-        )
-        return str(run.info.run_id)
+        """Creates a run that has begun at a time, and returns its id.
 
-    def params(self, run_id: str, values: Mapping[str, object]) -> None:
-        """Writes parameters, inactive ones too; one that is there already must not differ."""
-        names = clean_names(values)
-        batch: list[Param] = []
-        for name, value in values.items():
-            batch.append(Param(names[name], parameter(value)))
-            size = sum(len(each.value) for each in batch)
-            if len(batch) == _PARAMS_PER_BATCH or size > _CHARACTERS_PER_BATCH:
-                self._log(run_id, params=batch)
-                batch = []
-        if batch:
-            self._log(run_id, params=batch)
+        If a server was busy it looks for the run first: the request may have come through all the same.
+        """
+        start = int(when * 1000)
+        written = {key: tag(value) for key, value in tags.items()}
+        about = {"start_time": start, "tags": written, "run_name": name[:LONGEST_NAME]}
+        for pause in pauses():
+            try:
+                return str(self.client.create_run(self.experiment_id, **about).info.run_id)
+            except Exception as failure:
+                if not is_transient(failure):
+                    raise
+            self.uncertain = True
+            time.sleep(pause)
+            search = f"tags.`recdrop.search_id` = '{tags['recdrop.search_id']}'"
+            for run in self.find(f"{search} AND attributes.start_time = {start}"):
+                if all(run.data.tags.get(key) == value for key, value in written.items()):
+                    return str(run.info.run_id)
+        return str(self.client.create_run(self.experiment_id, **about).info.run_id)
 
-    def points(self, run_id: str, points: Iterable[Point]) -> None:
-        """Writes points of metrics."""
+    def write(
+        self,
+        run_id: str,
+        params: Mapping[str, object] = MappingProxyType({}),
+        points: Iterable[Point] = (),
+        tags: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        """Writes to a run, in as few requests as MLflow takes.
+
+        Args:
+            run_id: The run.
+            params: Parameters, inactive ones too; one that is there already must not differ.
+            points: Points of metrics.
+            tags: Tags.
+        """
         points = list(points)
         names = clean_names(dict.fromkeys(point.name for point in points))
         metrics = [
             Metric(names[each.name], metric(each.value), int(each.time * 1000), each.step)
             for each in points
         ]
-        for start in range(0, len(metrics), _METRICS_PER_BATCH):
-            self._log(run_id, metrics=metrics[start : start + _METRICS_PER_BATCH])
-
-    def tags(self, run_id: str, values: Mapping[str, object]) -> None:
-        """Sets tags."""
-        tags = [RunTag(clean(name), tag(value)) for name, value in values.items()]
-        self._log(run_id, tags=tags)
+        batches = zip_longest(
+            _param_batches(params),
+            (
+                metrics[at : at + _METRICS_PER_BATCH]
+                for at in range(0, len(metrics), _METRICS_PER_BATCH)
+            ),
+            [[RunTag(clean(name), tag(value)) for name, value in tags.items()]] if tags else [],
+        )
+        for of_params, of_metrics, of_tags in batches:
+            parts = {"params": of_params, "metrics": of_metrics, "tags": of_tags}
+            self._log(run_id, {name: part for name, part in parts.items() if part})
 
     def inputs(self, run_id: str, data: Sequence[Mapping[str, Any]]) -> None:
         """Writes what a run was given, as `describe_data` describes it."""
@@ -164,9 +188,16 @@ class Runs:
         """Has a run go on."""
         self.client.update_run(run_id, status="RUNNING")
 
-    def _log(self, run_id: str, **batch: Any) -> None:
-        with _unless_refused(f"run {run_id}"):
+    def _log(self, run_id: str, batch: Mapping[str, Any]) -> None:
+        try:
             self.client.log_batch(run_id, **batch)
+        except mlflow.MlflowException as refusal:
+            if refusal.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            # Whatever is refused, the rest is not.
+            for name, part in batch.items():
+                with _unless_refused(f"run {run_id}"):
+                    self.client.log_batch(run_id, **{name: part})
 
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
@@ -195,6 +226,20 @@ class Runs:
         folder = Path.cwd() if database is None else database.parent
         name = re.sub(r"[^\w.-]", "_", experiment)
         return (folder / "mlartifacts" / name).as_uri()
+
+
+def _param_batches(values: Mapping[str, object]) -> Iterator[list[Param]]:
+    """Splits parameters into what one request may have."""
+    names = clean_names(values)
+    batch: list[Param] = []
+    for name, value in values.items():
+        batch.append(Param(names[name], parameter(value)))
+        size = sum(len(each.value) for each in batch)
+        if len(batch) == _PARAMS_PER_BATCH or size > _CHARACTERS_PER_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 @contextlib.contextmanager

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from recdrop_tune.tracking import _contents as contents
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._models import log_model
-from recdrop_tune.tracking._names import clean
 from recdrop_tune.tracking._records import Records, TrialRecord
 from recdrop_tune.tracking._result_files import upload_result
 from recdrop_tune.tracking._runs import Point, Runs
@@ -64,47 +63,29 @@ class SearchRuns:
             self._write(event, before)
         self._write_points(points)
 
-    def create(self, event: events.TrialStarted) -> str:
+    def create(self, event: events.TrialStarted, tags: Mapping[str, str]) -> str:
         """Creates the run of an attempt at a trial."""
-        return self.api.create(contents.run_name(event), self.tags(event), event.time)
-
-    def describe_trial(
-        self, run_id: str, event: events.TrialStarted, held: Collection[str] = ()
-    ) -> None:
-        """Writes what is tried.
-
-        Args:
-            run_id: The run.
-            event: The beginning of the trial.
-            held: Parameters that the run has. They stay: MLflow does not let one change.
-        """
-        params = contents.trial_params(event.hyperparameters)
-        self.api.params(run_id, {n: value for n, value in params.items() if clean(n) not in held})
+        return self.api.create(contents.run_name(event), tags, event.time)
 
     def tags(self, event: events.TrialStarted) -> dict[str, str]:
         """The tags of that run."""
         return contents.trial_tags(event, self.search.search_id, self.parent_run_id)
 
     def end_trial(self, run_id: str, record: TrialRecord) -> None:
-        """Writes what there is to say of a whole trial, and ends its run."""
+        """Ends the run of a trial, with its error if it has one."""
         assert record.ended is not None
         end = record.ended
-        self.api.points(run_id, contents.end_points(record, end.time))
-        self.api.tags(run_id, {"recdrop.state": end.status})
         if end.message:
             self.api.text(run_id, end.message, "error.txt")
         self.api.end(run_id, contents.STATUS[end.status], record.ended_at or end.time)
 
-    def confirm(self, event: events.ConfirmationEnded) -> None:
-        """Writes a training of the confirmation to the run of its trial."""
-        if event.trial_id in self.run_ids:
-            self.api.points(self.run_ids[event.trial_id], contents.confirmation_points(event))
-
-    def describe_model(self, run_id: str, event: events.ModelBuilt) -> None:
-        """Writes what there is to say of a model."""
-        self.api.points(run_id, contents.model_points(event))
-        if event.kernel is not None:
-            self.api.tags(run_id, {"kernel": event.kernel})
+    def confirm(self, trainings: Iterable[events.ConfirmationEnded]) -> None:
+        """Writes trainings of the confirmation to the runs of their trials."""
+        points: dict[str, list[Point]] = defaultdict(list)
+        for event in trainings:
+            if event.trial_id in self.run_ids:
+                points[self.run_ids[event.trial_id]] += contents.confirmation_points(event)
+        self._write_points(points)
 
     def save(self, event: events.ResultSaved) -> None:
         """Uploads the files of a result, and logs the best model."""
@@ -112,8 +93,8 @@ class SearchRuns:
         client, run_id = self.api.client, self.parent_run_id
         with self.api.unless_artifacts_fail(run_id, "the files of the result"):
             upload_result(client, run_id, self.folder, event)
-        self.api.points(run_id, contents.result_points(event))
-        self.api.tags(run_id, contents.best_tags(event))
+        points, tags = contents.result_points(event), contents.best_tags(event)
+        self.api.write(run_id, points=points, tags=tags)
         with self.api.unless_artifacts_fail(run_id, "the best model"):
             log_model(
                 client,
@@ -135,7 +116,7 @@ class SearchRuns:
 
     def _write_points(self, points: dict[str, list[Point]]) -> None:
         for run_id, of_run in points.items():
-            self.api.points(run_id, of_run)
+            self.api.write(run_id, points=of_run)
         points.clear()
 
     def _write(self, event: events.Event, before: TrialRecord | None) -> None:
@@ -143,15 +124,19 @@ class SearchRuns:
             case events.TrialStarted():
                 self._start_trial(event, before)
             case events.ModelBuilt():
-                self.describe_model(self.run_ids[event.trial_id], event)
+                points, tags = contents.model_points(event), contents.model_tags(event)
+                self.api.write(self.run_ids[event.trial_id], points=points, tags=tags)
             case events.TrialEnded():
                 record = self.records.trials[event.trial_id]
                 self.under_way.discard(event.trial_id)
-                self.end_trial(self.run_ids[event.trial_id], record)
+                run_id = self.run_ids[event.trial_id]
+                points = contents.end_points(record, event.time)
+                self.api.write(run_id, points=points, tags={"recdrop.state": event.status})
+                self.end_trial(run_id, record)
                 best = contents.best_points(self.records.trials.values(), self.search)
-                self.api.points(self.parent_run_id, best[-1:])
+                self.api.write(self.parent_run_id, points=best[-1:])
             case events.ConfirmationEnded():
-                self.confirm(event)
+                self.confirm([event])
             case events.ResultSaved():
                 self.save(event)
             case events.SearchEnded():
@@ -163,10 +148,10 @@ class SearchRuns:
         if earlier is not None:
             if before is not None and event.trial_id in self.under_way:
                 self._kill(earlier, before.last_sign)
-            self.api.tags(earlier, {"recdrop.kind": "superseded"})
+            self.api.write(earlier, tags={"recdrop.kind": "superseded"})
         self.under_way.add(event.trial_id)
-        self.run_ids[event.trial_id] = run_id = self.create(event)
-        self.describe_trial(run_id, event)
+        self.run_ids[event.trial_id] = run_id = self.create(event, self.tags(event))
+        self.api.write(run_id, params=contents.trial_params(event.hyperparameters))
 
     def _kill_open_trials(self, when: float) -> None:
         for trial_id in sorted(self.under_way):
@@ -174,5 +159,5 @@ class SearchRuns:
         self.under_way.clear()
 
     def _kill(self, run_id: str, when: float) -> None:
-        self.api.tags(run_id, {"recdrop.state": events.KILLED})
+        self.api.write(run_id, tags={"recdrop.state": events.KILLED})
         self.api.end(run_id, "KILLED", when)

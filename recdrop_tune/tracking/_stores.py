@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import sqlite3
-import tempfile
-import time
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,16 +13,21 @@ from urllib.request import getproxies, proxy_bypass
 
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.tracking._uris import scrub, split, sqlite_path
+from recdrop_tune.credentials import HIDDEN, scrub
+from recdrop_tune.scratch import ScratchFolder, remove_abandoned
+from recdrop_tune.tracking._uris import split, sqlite_path
 
-# Making the tables takes seconds: a folder that old belongs to a process that was killed.
 _STALE_SECONDS = 600.0
+"""Making the tables takes seconds: where there are no locks a folder that old is a killed process's."""
 
 _REQUESTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+
+_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""Environment variables whose values are not shown."""
 
 
 def prepare(uri: str) -> None:
@@ -42,7 +44,7 @@ def prepare(uri: str) -> None:
     _check_reachable(uri)
     path = sqlite_path(uri)
     if path is not None:
-        _remove_stale(path)
+        remove_abandoned(_prefix(path), path.parent, _STALE_SECONDS)
         if not path.exists():
             _create_database(path)
 
@@ -69,6 +71,9 @@ def reason(failure: Exception, uri: str) -> str:
     # SQLAlchemy goes on with the whole statement and its values.
     first = str(failure).strip().partition("\n")[0].rstrip(". ")
     text = scrub(f"{type(failure).__name__}: {first}", uri)
+    for name in _SECRETS:
+        if secret := os.environ.get(name):
+            text = text.replace(secret, HIDDEN)
     if sqlite_path(uri) is not None and "(sqlite3." in text:
         text += "; give another `tracking_uri`, or move the file away if it is damaged"
     return text
@@ -82,17 +87,13 @@ def _create_database(path: Path) -> None:
     whole one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not `TemporaryDirectory`, which the end of the interpreter would take away from under a thread.
-    folder = tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent)
-    try:
-        made, whole = Path(folder, "made.db"), Path(folder, "whole.db")
+    with ScratchFolder(_prefix(path), path.parent) as folder:
+        made, whole = folder.path / "made.db", folder.path / "whole.db"
         MlflowClient(tracking_uri=f"sqlite:///{made.as_posix()}").search_experiments(max_results=1)
         # MLflow keeps its connections. A copy has none, and needs no -wal or -journal file.
         with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)
         _put(whole, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put(whole: Path, path: Path) -> None:
@@ -103,15 +104,6 @@ def _put(whole: Path, path: Path) -> None:
     except OSError:  # A file system without hard links.
         if not path.exists():
             os.replace(whole, path)
-
-
-def _remove_stale(path: Path) -> None:
-    for folder in path.parent.glob(f"{_prefix(path)}*"):
-        try:
-            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # Somebody else removed it.
-            continue
 
 
 def _prefix(path: Path) -> str:

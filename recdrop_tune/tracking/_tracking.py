@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from recdrop_tune.credentials import hide_address
 from recdrop_tune.oracle import objectives
 from recdrop_tune.oracle._workers import is_chief
 from recdrop_tune.paths import trial_folder
@@ -23,7 +24,7 @@ from recdrop_tune.tracking._mlflow import MLflowTracker
 from recdrop_tune.tracking._records import Records, search_id
 from recdrop_tune.tracking._reporter import TrialReporter
 from recdrop_tune.tracking._stores import settle_requests
-from recdrop_tune.tracking._uris import absolute, redact
+from recdrop_tune.tracking._uris import absolute
 
 # The longest that the end of a search waits for MLflow to take the last events.
 _FLUSH_SECONDS = 60.0
@@ -58,7 +59,7 @@ class Tracking:
         history = journal.read()
         self.search_id = search_id(history, journal.path.parent)
         self.experiment = experiment
-        self.tracking_uri = redact(uri)
+        self.tracking_uri = hide_address(uri)
         self.mlflow = MLflowTracker(uri, Journal(journal.path))
         self.records = Records(history)
         self.space: str | None = None

@@ -1,4 +1,4 @@
-"""Tracking URIs: which one is meant, what may be shown of it, and whether two are one database."""
+"""Tracking URIs: which one is meant, and whether two are one database."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import os
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import invalid_argument
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 """Where runs go if nothing else is said. (MLflow's older default, `./mlruns`, is refused by MLflow 3.)"""
 
-HIDDEN = "***"
-"""What stands for something that is not shown."""
-
 # Databricks' names need no slashes: `databricks`, `databricks-uc`, `uc:...`.
 _URI = re.compile(r"[\w+.-]+://|databricks(-uc)?$|uc(:|$)")
 
-_USER = re.compile(r"://[^\s?]*@")
+_USER = re.compile(r"://[^?]*@")
 
 PORTS = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
 
@@ -38,7 +36,7 @@ def resolve_uri(tracking_uri: str | None) -> str:
         raise invalid_argument(
             "tracking_uri",
             expected="a database or a server, such as sqlite:///mlflow.db or http://host:5000",
-            received=redact(uri) if isinstance(uri, str) else uri,
+            received=hide_address(uri) if isinstance(uri, str) else uri,
             fix="MLflow 3 no longer writes to folders: use a sqlite file." if folder else "",
         )
     return uri
@@ -57,27 +55,6 @@ def _is_address(uri: str) -> bool:
 def split(uri: str) -> SplitResult:
     """Takes a URI apart, without its user information: a password may have a slash in it, or a bracket."""
     return urlsplit(uri if uri.startswith("sqlite") else _USER.sub("://", uri))
-
-
-def redact(uri: str) -> str:
-    """Replaces what may be secret in a URI: its user information and its query.
-
-    Example:
-        >>> redact("postgresql://ann:secret@db/mlflow")
-        'postgresql://***@db/mlflow'
-    """
-    if not uri.startswith("sqlite"):  # A path may have an @ in it. So may a password, and a slash.
-        uri = _USER.sub(f"://{HIDDEN}@", uri)
-    return re.sub(r"\?.*$", f"?{HIDDEN}", uri)
-
-
-def scrub(text: str, uri: str) -> str:
-    """Removes a URI and its password from the text of somebody else's error."""
-    text = text.replace(uri, redact(uri))
-    found = re.match(r"[\w+.-]+://[^:@/\s]*:([^\s?]+)@", uri)
-    if found is None:
-        return text
-    return text.replace(found[1], HIDDEN).replace(unquote(found[1]), HIDDEN)
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -121,13 +98,13 @@ def check_databases(storage: Any, uri: str) -> None:
         raise invalid_argument(
             "storage",
             expected="the URL of a database, such as sqlite:///study.db, or a storage of Optuna's",
-            received=redact(storage),
+            received=hide_address(storage),
         )
     if isinstance(address, str) and same_database(address, uri):
         raise invalid_argument(
             "storage",
             expected="another database than MLflow's: both keep their version in the same table",
-            received=redact(address),
+            received=hide_address(address),
             fix="Give Optuna a file of its own, or leave `storage` out.",
         )
 

@@ -57,7 +57,7 @@ def view_url(
     """Returns the address of a view that the experiment has.
 
     Args:
-        uri: Tracking URI of the server, redacted.
+        uri: Tracking URI of the server, without credentials.
         experiment_id: The experiment.
         search_id: The search.
         ascending: Whether the smallest objective is the best.

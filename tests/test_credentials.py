@@ -1,0 +1,144 @@
+"""What is secret in an address is not shown, however the address is mistyped and wherever it was given."""
+
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.credentials import hide, hide_address, hide_value, scrub
+from recdrop_tune.errors import RecdropError, shown
+from recdrop_tune.executors import Resources, check_resources, connected
+from tests.small_search import data
+
+# The halves of the password are secret too.
+FORMS = [
+    "http://ann:SEC-RET@host:5000",
+    "http//ann:SEC-RET@host",
+    "http:/ann:SEC-RET@host",
+    "http:ann:SEC-RET@host",
+    "http;//ann:SEC-RET@host",
+    "htp://ann:SEC-RET@host",
+    "HTTP://ann:SEC-RET@host",
+    "http:///ann:SEC-RET@host",
+    "//ann:SEC-RET@host",
+    "ann:SEC-RET@host",
+    "ann: SEC-RET@host",
+    " http://ann:SEC-RET@host",
+    "h ttp://ann:SEC-RET@host",
+    "http://ann:SEC RET@host",
+    "http://ann:SEC\nRET@host",
+    "http://ann:SEC\tRET@host",
+    "http://ann:SEC@RET@host",
+    "http://ann:SEC/RET@host/x",
+    "http://ann:SEC?RET@host",
+    "http://ann:SEC#RET@host",
+    "http://ann:SEC:RET@host:50x0",
+    "http://ann:SEC%20RET@host",
+    "http://ann:SEC-RET%40host",
+    "http://SEC-RET@host",
+    "http//SEC-RET@host",
+    "http://ann:SEC-RET",
+    "postgresql://ann:SEC-RET/db",
+    "postgresql://ann:SEC-RET%40db/x",
+    "postgresql ://ann:SEC-RET@host",
+    "postgresql://db/x?user=ann&password=SEC-RET",
+    "mysql+pymysql://ann:SEC-RET@host:3306/d",
+    "mssql+pyodbc:///?odbc_connect=PWD%3DSEC-RET",
+    "sqlite+pysqlcipher://:SEC-RET@/file.db",
+    "jdbc:postgresql://ann:SEC-RET@host/x",
+    "ray://ann:SEC-RET@host:10001",
+    "ray//ann:SEC-RET@host:10001",
+    "s3://KEY:SEC-RET@bucket/x",
+    "wasbs://box@a.blob.core.windows.net/x?sig=SEC-RET",
+    "http://host/?token=SEC-RET",
+    "http://host/#token=SEC-RET",
+    "http://host;access_key=SEC-RET",
+    "host=db password=SEC-RET",
+    "host=db password='SEC RET'",
+    "DefaultEndpointsProtocol=https;AccountKey=SEC-RET==",
+    "http://ann:SEC-RET@host, http://bob:SEC-RET@other",
+]
+
+
+def is_told(text):
+    return "SEC" in text or "RET" in text
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_tells(form):
+    assert not is_told(hide_address(form))
+    assert not is_told(hide_value(form))
+    assert not is_told(scrub(f"Cannot reach {form}: {form!r}", form))
+    for value in (form, [form], (form, form), {"uri": form}, {form: 1}, [[{"a": [form]}]]):
+        assert not is_told(shown(value))
+    assert not is_told(shown(form + "x" * 5000))
+    assert not is_told(shown(["x" * 300] * 5 + [form]))
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if not {"\n", "\t"} & set(form)])
+def test_nothing_tells_in_the_text_of_others(form):
+    if form != "ann: SEC-RET@host":  # Words.
+        assert not is_told(hide(f"OperationalError: no answer of '{form}' (see http://docs)"))
+        assert not is_told(hide(f"first\n12:30 ERROR {form}\nlast"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("argument", ["tracking_uri", "storage", "ray_address"])
+def test_no_argument_tells(form, argument, tmp_path):
+    """A list is no address, and neither is what has no scheme."""
+    given = [[form]]
+    if argument != "ray_address" and "://" not in form:
+        given.append(form)
+    for value in given:
+        more = {"workers": 2} if argument == "ray_address" else {}
+        with pytest.raises(RecdropError, match=f"`{argument}`") as refused:
+            rdt.tune(data(), data(), directory=tmp_path / "p", **{argument: value, **more})
+        assert not is_told(str(refused.value))
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("form", ["ray://ann:SEC-RET@127.0.0.1:9", "ray//ann:SEC RET@127.0.0.1:9"])
+def test_a_cluster_that_is_not_there_tells_nothing(form):
+    resources = Resources(2, ray_address=form)
+    check_resources(resources)
+    with pytest.raises(RecdropError, match="Ray cannot be had") as refused, connected(resources):
+        pass
+    assert not is_told(str(refused.value))
+    assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "sqlite:///mlflow.db",
+        "sqlite:////home/ann@work/mlflow.db",
+        "http://host:5000",
+        "http://[::1]:5000/x",
+        "postgresql://db/mlflow",
+        "databricks",
+        "databricks://ann",
+        "databricks-uc",
+        "uc:oss",
+        "mlruns",
+        "C:/mlruns",
+        "file:///tmp/mlruns",
+        "auto",
+        "localhost:6379",
+        "ray://host:10001",
+    ],
+)
+def test_what_is_no_secret_is_shown(address):
+    assert hide_address(address) == hide_value(address) == address
+    assert shown(address) == repr(address)
+
+
+@pytest.mark.parametrize(
+    "value", ["module:function", "/home/ann@work/x", "12:30", "ann@host.org", "wrapper: none", 0.5]
+)
+def test_values_that_are_no_addresses_are_shown(value):
+    assert shown(value) == repr(value)
+
+
+def test_what_a_password_was_taken_apart_into_is_not_quoted():
+    """As requests does, for whom the slash ends the host."""
+    uri = "http://ann:open/SEC-RET@host:5000"
+    said = "HTTPConnectionPool(host='ann', port=80): no answer at /SEC-RET@host:5000/api"
+    assert not is_told(scrub(said, uri))
