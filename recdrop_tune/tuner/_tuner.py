@@ -15,6 +15,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.engine import gradients_tied_to_graphs
+from recdrop_tune.models import SameDraws
 from recdrop_tune.oracle import forget_metrics, write_atomically
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._arguments import as_list, check_arguments, is_local, named
@@ -146,11 +147,11 @@ class Tuner(kt.Tuner):
         report, best = TrialReport(self.oracle, trial.trial_id), BestWeights()
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
             report.begin()
-            own = own_callbacks(given, trial.trial_id, execution)
-            callbacks = [StepTimer(), *own, EpochReporter(report, best)]
             seed = self.seed
             if seed is not None:
                 seed = trial_seed(seed, seed_values(trial.hyperparameters), execution)
+            own = own_callbacks(given, trial.trial_id, execution)
+            callbacks = [SameDraws(seed), StepTimer(), *own, EpochReporter(report, best)]
             with self.lent_model(functools.partial(self.build_model, trial), seed) as model:
                 results = self.hypermodel.fit(
                     trial.hyperparameters, model, *fit_args, callbacks=callbacks, **fit
