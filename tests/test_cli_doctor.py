@@ -1,5 +1,6 @@
 """`recdrop-tune doctor`: its checks on this machine, and on what is broken on purpose."""
 
+import os
 import re
 import shutil
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from importlib.metadata import version
+from pathlib import Path
 
 import keras
 import pytest
@@ -29,12 +31,10 @@ def called(*arguments):
     return CliRunner().invoke(main, ["doctor", *arguments])
 
 
-def lines(done):
+def lines(said):
     """The level and the text of each check, by its name."""
-    found = [
-        re.fullmatch(r"(ok|warn|fail) +(\w+) +(\S.*)", each) for each in done.output.splitlines()
-    ]
-    assert all(found), done.output
+    found = [re.fullmatch(r"(ok|warn|fail) +(\w+) +(\S.*)", each) for each in said.splitlines()]
+    assert all(found), said
     return {match[2]: (match[1], match[3]) for match in found}
 
 
@@ -47,7 +47,7 @@ def _here(tmp_path, monkeypatch):
 def test_this_machine(tmp_path):
     done = called()
     assert done.exit_code == 0, done.output
-    said = lines(done)
+    said = lines(done.output)
     assert list(said) == NAMES
     for name in ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "pandas"):
         assert f"{name} {version(name)}" in said["packages"][1]
@@ -65,13 +65,13 @@ def test_this_machine(tmp_path):
 
 
 def test_without_timing():
-    assert list(lines(called("--no-timing"))) == [name for name in NAMES if name != "timing"]
+    assert list(lines(called("--no-timing").output)) == [name for name in NAMES if name != "timing"]
 
 
 def test_the_exit_code_and_the_remedy_of_a_failure():
     done = called("--no-timing", "--tracking-uri", "mlruns")
     assert done.exit_code == 1
-    level, text = lines(done)["mlflow"]
+    level, text = lines(done.output)["mlflow"]
     assert level == "fail"
     assert text.endswith("Give another store with `--tracking-uri` or MLFLOW_TRACKING_URI.")
 
@@ -87,7 +87,7 @@ def test_a_check_that_breaks_is_a_line(monkeypatch):
     monkeypatch.setattr(_doctor, "_checks", lambda *_: checks)
     done = called()
     assert done.exit_code == 1
-    said = lines(done)
+    said = lines(done.output)
     assert said["first"] == (
         "fail",
         "This could not be checked: OSError: libcudart.so: no such file. Reinstall the package that the "
@@ -123,6 +123,48 @@ def test_packages_that_are_missing(monkeypatch):
     assert _doctor_checks.ray() == Check(
         OK, "not installed; only `workers` needs it: `pip install 'recdrop-tune[ray]'`"
     )
+
+
+def test_keras_on_another_backend_without_tensorflow(monkeypatch):
+    here = {"tensorflow": None, "torch": "2.13.0+cpu", "jax": None}
+    monkeypatch.setattr(_doctor_checks, "_version", lambda name: here.get(name, "99"))
+    monkeypatch.setattr(_doctor_checks, "keras_backend", lambda: "torch")
+    check = _doctor_checks.packages()
+    assert check.level == WARN
+    assert "tensorflow missing" in check.text
+    assert check.text.endswith("torch 2.13.0+cpu")
+    assert check.fix.startswith("On Keras's torch backend the layers, `explain`, ")
+    assert check.fix.endswith("'tensorflow>=2.20'` and set KERAS_BACKEND=tensorflow.")
+    here["optuna"] = "1.0"
+    check = _doctor_checks.packages()
+    assert check.level == FAIL
+    assert check.fix.startswith("Run `pip install 'optuna>=5.0'`. On Keras's torch backend")
+
+
+def test_as_a_process_without_tensorflow(tmp_path):
+    """With torch said to be installed, and not TensorFlow, which this Python cannot import."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for path in Path(keras.__file__).parent.parent.iterdir():
+        if not path.name.startswith("tensorflow"):
+            (packages / path.name).symlink_to(path)
+    about = packages / "torch-2.13.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: torch\nVersion: 2.13.0\n")
+    # Without `site`, which would find TensorFlow in this environment.
+    command = [sys.executable, "-S", "-m", "recdrop_tune.cli", "doctor", "--no-timing"]
+    places = os.pathsep.join([str(Path(__file__).parent.parent), str(packages)])
+    environment = {**os.environ, "PYTHONPATH": places, "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1, done.stderr
+    said = lines(done.stdout)
+    level, text = said["packages"]
+    assert (level, "tensorflow missing" in text) == ("fail", True)
+    advice = (
+        "Run `pip install 'tensorflow>=2.20'`. Or set KERAS_BACKEND=torch. On Keras's torch backend"
+    )
+    assert advice in text
+    assert said["gpu"][1].endswith("if it names that; installed here: torch.")
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,22 @@ def test_what_mlflow_is_told_of_the_model(result, uri):
     assert not any("recdrop" in line for line in card["requirements"])
 
 
+def test_a_build_that_no_index_has_is_not_asked_for(tmp_path, uri):
+    """As of torch, whose wheels for a GPU have versions such as 2.13.0+cu130."""
+    result = searched(tmp_path, uri, logs=False)
+    path = tmp_path / "p" / "result" / "best_model.json"
+    card = json.loads(path.read_text())
+    numpy = card["requirements"][-1]
+    path.write_text(
+        json.dumps({**card, "requirements": [*card["requirements"][:-1], f"{numpy}+cu130"]})
+    )
+    id, _ = logged(result, uri)
+    folder = MlflowClient(uri).get_logged_model(id).artifact_location.removeprefix("file://")
+    asked = (Path(folder) / "requirements.txt").read_text().splitlines()
+    assert numpy in asked
+    assert not any("+" in line for line in asked)
+
+
 def test_a_folder_without_a_model(tmp_path, uri):
     assert log_model(MlflowClient(uri), "run", tmp_path, "search") is None
 

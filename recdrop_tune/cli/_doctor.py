@@ -8,6 +8,7 @@ from functools import partial
 import click
 
 from recdrop_tune.cli._checks import FAIL, OK, WARN, Check
+from recdrop_tune.cli._doctor_checks import other_backends
 from recdrop_tune.cli._store import be_quick_and_quiet
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
@@ -43,8 +44,9 @@ def made(check: Callable[[], Check]) -> Check:
         fix = "Reinstall the package that the error comes from; if that does not help, report it."
         if isinstance(error, ModuleNotFoundError):
             fix = (
-                f"Install `{error.name}`, or set KERAS_BACKEND to another backend if it names that."
+                f"Install `{error.name}`, or set KERAS_BACKEND to another backend if it names that"
             )
+            fix += f"; installed here: {', '.join(here)}." if (here := other_backends()) else "."
         return Check(FAIL, f"This could not be checked: {type(error).__name__}: {error}", fix)
 
 

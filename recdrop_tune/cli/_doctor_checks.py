@@ -19,6 +19,11 @@ from recdrop_tune.cli._store import RUNS
 _PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "pandas")
 _ALSO_CALLED = {"tensorflow": ("tensorflow-cpu", "tf-nightly")}
 _LITTLE = 2**30
+_WITHOUT_TENSORFLOW = (
+    "On Keras's {} backend the layers, `explain`, `to_plain`, `mc_predict` and `RateSchedule` are tested. A "
+    "search runs there too, but is tested on TensorFlow alone."
+)
+_AS_TESTED = "For a search as it is tested run `pip install {}` and set KERAS_BACKEND=tensorflow."
 
 
 def python() -> Check:
@@ -27,27 +32,46 @@ def python() -> Check:
 
 
 def packages() -> Check:
-    """Compares the versions of what a search runs on with what this package asks for."""
+    """Compares the versions of what a search runs on with what this package asks for.
+
+    Without TensorFlow, where Keras runs on jax or torch, it says what is tested there.
+    """
     found = {name: _version(name) for name in ("recdrop-tune", *_PACKAGES)}
-    text = ", ".join(f"{name} {known or 'missing'}" for name, known in found.items())
-    wrong = [
-        f"'{name}>={least}'"
+    wrong = {
+        name: f"'{name}>={least}'"
         for name, least in _least().items()
         if name in found and _older(found[name], least)
-    ]
-    return Check(FAIL, text, f"Run `pip install {' '.join(wrong)}`.") if wrong else Check(OK, text)
+    }
+    others = other_backends() if found["tensorflow"] is None else []
+    backend = keras_backend() if others else ""
+    fixes = []
+    if backend in others:
+        found[backend] = _version(backend)
+        fixes = [_WITHOUT_TENSORFLOW.format(backend), _AS_TESTED.format(wrong.pop("tensorflow"))]
+    elif others:
+        fixes = [f"Or set KERAS_BACKEND={others[0]}.", _WITHOUT_TENSORFLOW.format(others[0])]
+    if wrong:
+        fixes.insert(0, f"Run `pip install {' '.join(wrong.values())}`.")
+    text = ", ".join(f"{name} {known or 'missing'}" for name, known in found.items())
+    if not fixes:
+        return Check(OK, text)
+    return Check(FAIL if wrong else WARN, text, " ".join(fixes))
 
 
 def gpus() -> Check:
     """Tells the GPUs that TensorFlow and Keras's backend see."""
-    load_quietly("tensorflow", "keras")
+    load_quietly("keras")
     import keras
-    import tensorflow as tf
 
-    seen = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in seen]
-    said = [f"TensorFlow sees {', '.join(names) if names else 'none'}"]
-    backend, number = keras.backend.backend(), len(seen)
+    backend, number, said = keras.backend.backend(), 0, []
+    if backend == "tensorflow" or _version("tensorflow") is not None:
+        load_quietly("tensorflow")
+        import tensorflow as tf
+
+        seen = tf.config.list_physical_devices("GPU")
+        details = tf.config.experimental.get_device_details
+        names = [details(gpu).get("device_name", "") for gpu in seen]
+        said, number = [f"TensorFlow sees {', '.join(names) if names else 'none'}"], len(seen)
     if backend != "tensorflow":
         number = _BACKENDS[backend]()
         said.append(f"Keras's backend {backend} sees {number or 'none'}")
@@ -73,8 +97,8 @@ def cudnn() -> Check:
 
     backend = keras.backend.backend()
     if not gpu_in_sight():
-        where = f"Keras's {backend} backend sees no GPU"
-        return Check(OK, f"not used, for {where}: layers train in fused CPU ops or step by step")
+        how = "in fused CPU ops or step by step" if backend == "tensorflow" else "step by step"
+        return Check(OK, f"not used, for Keras's {backend} backend sees no GPU: layers train {how}")
     # Keras's jax backend has no GRU on cuDNN.
     kinds = [keras.layers.LSTM] if backend == "jax" else [keras.layers.LSTM, keras.layers.GRU]
     failures = {kind.__name__: why for kind in kinds if (why := cudnn_failure(kind))}
@@ -157,6 +181,22 @@ def _torch_gpus() -> int:
 
 
 _BACKENDS = {"jax": _jax_gpus, "torch": _torch_gpus}
+
+
+def other_backends() -> list[str]:
+    """The backends beside TensorFlow that Keras could train on here."""
+    return [name for name in _BACKENDS if _version(name) is not None]
+
+
+def keras_backend() -> str:
+    """The backend that Keras is set to, whether it is installed or not."""
+    try:
+        load_quietly("keras")
+    except ModuleNotFoundError as missing:
+        return missing.name or ""
+    import keras
+
+    return str(keras.backend.backend())
 
 
 def _version(name: str) -> str | None:

@@ -4,6 +4,7 @@ The kernels are cuDNN, through the hook that Keras's own layers use, and a step 
 """
 
 from recdrop_tune.engine._gradients import gradients_tied_to_graphs as gradients_tied_to_graphs
+from recdrop_tune.engine._hooks import hand_on_input_shape as hand_on_input_shape
 from recdrop_tune.engine._hooks import reset_names as reset_names
 from recdrop_tune.engine._hooks import seed_keeping_kernels as seed_keeping_kernels
 from recdrop_tune.engine._layer import call_layer as call_layer
@@ -21,6 +22,7 @@ __all__ = [
     "cell_of",
     "check_seed",
     "gradients_tied_to_graphs",
+    "hand_on_input_shape",
     "merge_directions",
     "reset_names",
     "run",

@@ -2,7 +2,8 @@
 
 The kernels that `keras.layers.LSTM` and `GRU` call have no public name, nor has the question whether
 TensorFlow is tracing for XLA, nor have the layers inside a layer, nor the custom gradients that TensorFlow
-keeps, nor has a seed that leaves TensorFlow's kernels alone. `tests/test_engine.py`,
+keeps, nor has a seed that leaves TensorFlow's kernels alone, nor the `input_shape` that a layer was given.
+`tests/test_engine.py`, `tests/test_wrappers.py`,
 `tests/test_engine_gradients.py` and `tests/test_engine_seeds.py` fail when an upgrade moves one of them or
 changes what it takes.
 """
@@ -22,6 +23,7 @@ __all__ = [
     "cudnn_ok",
     "graph_of_gradient",
     "gru",
+    "hand_on_input_shape",
     "in_xla",
     "lstm",
     "registered_gradients",
@@ -36,6 +38,16 @@ __all__ = [
 def sublayers(layer: Any) -> list[Any]:
     """The layers that a layer holds directly; `keras.Model.layers` is the public name for models alone."""
     return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def hand_on_input_shape(layer: Any, wrapper: Any) -> None:
+    """Gives a wrapper the `input_shape` of its layer, from which a `Sequential` makes its first layer.
+
+    Passed as an argument, it would make Keras repeat the advice that it gave for the layer itself.
+    """
+    shape = getattr(layer, "_input_shape_arg", None)
+    if shape is not None and getattr(wrapper, "_input_shape_arg", None) is None:
+        wrapper._input_shape_arg = shape
 
 
 def runs_on_cpu() -> bool:

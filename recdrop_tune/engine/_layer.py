@@ -51,6 +51,9 @@ def call_layer(
 
     Returns:
         The output, or a tuple of the output and the states where the layer has `return_state`.
+
+    Raises:
+        ValueError: The layer is stateful, and was built for batches of another size.
     """
     if rewrite is None:
         one = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
@@ -79,6 +82,7 @@ def _call_one(
     initial_state: Any,
     mask: Tensor | None,
 ) -> Any:
+    _check_batch(layer, sequences)
     dtype = layer.cell.compute_dtype
     call = KernelCall(
         cell=cell_of(layer),  # type: ignore[arg-type]  # wrappers take no other layer
@@ -106,6 +110,18 @@ def _regularize(layer: Layer, result: Any) -> Any:
             batch = ops.cast(ops.shape(output)[0], output.dtype)
             layer.add_loss(ops.divide_no_nan(layer.activity_regularizer(output), batch))
     return result
+
+
+def _check_batch(layer: Layer, sequences: Tensor) -> None:
+    """Says what Keras says when a stateful layer is called with a batch of another size."""
+    if not layer.stateful or layer.states is None:
+        return
+    expected, received = layer.states[0].shape[0], sequences.shape[0]
+    if received is not None and received != expected:
+        raise ValueError(
+            "If an RNN is stateful, the batch size of the input sequences must be the same as the batch size "
+            f"of the initial state. \n- Expected batch size: {expected}\n- Received batch size: {received}"
+        )
 
 
 def _weight(variable: Any, dtype: str) -> Tensor:

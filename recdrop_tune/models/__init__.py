@@ -9,6 +9,7 @@ from recdrop_tune.models._plain import to_plain as to_plain
 from recdrop_tune.models._rate_schedule import RateSchedule as RateSchedule
 from recdrop_tune.models._report import Explanation as Explanation
 from recdrop_tune.models._report import LayerExplanation as LayerExplanation
+from recdrop_tune.models._reuse import SameDraws as SameDraws
 from recdrop_tune.models._reuse import renew as renew
 from recdrop_tune.models._reuse import structure as structure
 from recdrop_tune.models._schedules import SCHEDULES as SCHEDULES
@@ -20,6 +21,7 @@ __all__ = [
     "LayerExplanation",
     "MCPrediction",
     "RateSchedule",
+    "SameDraws",
     "explain",
     "mc_predict",
     "renew",

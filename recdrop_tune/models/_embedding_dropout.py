@@ -7,10 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from recdrop_tune.engine import hand_on_input_shape
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models._single_rate import SingleRate
 from recdrop_tune.rewrites import bernoulli
 from recdrop_tune.rewrites._call import Tensor
+from recdrop_tune.wrappers._delegation import given_name
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
@@ -30,7 +32,8 @@ class EmbeddingDropout(SingleRate, keras.layers.Wrapper):
             called in reverse: from vectors to logits, through the whole matrix.
         rate: Fraction of the word types to drop, 0 <= rate < 1.
         seed: Integer seed of the noise; `None` takes one from Keras's global seed.
-        **kwargs: `name`, `dtype`, `trainable`. The dtype policy is the embedding's by default.
+        **kwargs: `name`, `dtype`, `trainable`. By default the dtype policy is the embedding's, and so is
+            the name if the embedding was given one.
 
     Call arguments:
         inputs: Integers, usually of shape `(batch, time)`; in reverse `(batch, time, output_dim)`.
@@ -59,7 +62,9 @@ class EmbeddingDropout(SingleRate, keras.layers.Wrapper):
         if not isinstance(layer, keras.layers.Embedding):
             raise invalid_argument("layer", expected="a `keras.layers.Embedding`", received=layer)
         kwargs.setdefault("dtype", layer.dtype_policy)
+        kwargs.setdefault("name", given_name(layer))
         super().__init__(layer, **kwargs)
+        hand_on_input_shape(layer, self)
         self._set_up(rate, seed)
         self.supports_masking = True
         self.autocast = False  # tokens may come as floats, which half precision would round

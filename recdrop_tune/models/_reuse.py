@@ -13,6 +13,7 @@ from numbers import Real
 from typing import Any
 
 import keras
+import numpy as np
 
 from recdrop_tune.models._walk import dropout_layers, walk
 
@@ -70,6 +71,40 @@ def renew(model: Any, source: Any) -> bool:
             layer.hidden_rate = other.hidden_rate
     model.stop_training = False
     return True
+
+
+class SameDraws(keras.callbacks.Callback):
+    """Shuffles the data for a model that is used again as for a fresh one, on Keras's jax and torch backends.
+
+    The first `fit` of a model takes a batch there, to see its shape, before the training begins, and a
+    permutation is drawn for it; later ones take none. So the random states that shuffle arrays, NumPy's
+    and torch's, begin anew when the training does. On TensorFlow nothing has to be done, and nothing is.
+
+    Only the first training that it is given to begins anew: another `fit` in the same trial has an order
+    of its own.
+
+    Args:
+        seed: Seed of the trial, 0 <= seed < 2**32; `None` leaves the random states alone.
+
+    Example:
+        >>> model.fit(x, y, callbacks=[SameDraws(seed=0)])
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Seeds, once."""
+        seed, self._seed = self._seed, None
+        backend = keras.backend.backend()
+        if seed is None or backend == "tensorflow":
+            return
+        np.random.seed(seed)
+        if backend == "torch":
+            import torch
+
+            torch.manual_seed(seed)
 
 
 def _shapes(variables: Any) -> list[Any]:

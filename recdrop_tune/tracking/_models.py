@@ -175,7 +175,8 @@ def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> No
             str(local),
             mlflow_model=described,
             signature=ModelSignature.from_dict(signature) if signature else None,
-            pip_requirements=about["requirements"],
+            # What follows a `+` names a build, such as torch's `+cu130`, that no index of packages has.
+            pip_requirements=[line.partition("+")[0] for line in about["requirements"]],
         )
         if not about["plain"]:
             # Keras finds layers of others only where they have been imported; MLflow's pyfunc can do that.

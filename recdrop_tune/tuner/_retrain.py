@@ -11,6 +11,7 @@ from typing import Any
 import keras_tuner as kt
 import numpy as np
 
+from recdrop_tune.models import SameDraws
 from recdrop_tune.oracle import best_step, metrics_at, objectives
 from recdrop_tune.tuner._arguments import as_list
 from recdrop_tune.tuner._callbacks import own_callbacks
@@ -65,7 +66,12 @@ def retrain(
     for number, part in enumerate(parts):
         report.begin()
         callbacks = own_callbacks(given, f"confirmation_{trial.trial_id}_{seed}", number)
-        callbacks = [StepTimer(), *callbacks, EpochReporter(report, best)]
+        callbacks = [
+            SameDraws(seed + number),
+            StepTimer(),
+            *callbacks,
+            EpochReporter(report, best),
+        ]
         with tuner.lent_model(build, seed + number) as model:
             results = tuner.hypermodel.fit(
                 trial.hyperparameters, model, callbacks=callbacks, **part

@@ -16,6 +16,7 @@ import keras_tuner as kt
 
 from recdrop_tune.engine import gradients_tied_to_graphs
 from recdrop_tune.files import delete_leftovers, write_atomically
+from recdrop_tune.models import SameDraws
 from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics
 from recdrop_tune.paths import check_folder
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
@@ -162,11 +163,11 @@ class Tuner(kt.Tuner):
         report, best = TrialReport(self.oracle, trial.trial_id), BestWeights()
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
             report.begin()
-            own = own_callbacks(given, trial.trial_id, execution)
-            callbacks = [StepTimer(), *own, EpochReporter(report, best)]
             seed = self.seed
             if seed is not None:
                 seed = trial_seed(seed, seed_values(trial.hyperparameters), execution)
+            own = own_callbacks(given, trial.trial_id, execution)
+            callbacks = [SameDraws(seed), StepTimer(), *own, EpochReporter(report, best)]
             with self.lent_model(functools.partial(self.build_model, trial), seed) as model:
                 results = self.hypermodel.fit(
                     trial.hyperparameters, model, *fit_args, callbacks=callbacks, **fit

@@ -14,7 +14,7 @@ from recdrop_tune.catalog import TECHNIQUES, parse_placement
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.rewrites import KernelCall, Rewrite
 from recdrop_tune.rewrites._call import Tensor
-from recdrop_tune.wrappers._delegation import DelegatesToLayer, check_layer
+from recdrop_tune.wrappers._delegation import DelegatesToLayer, check_layer, given_name
 from recdrop_tune.wrappers._rates import Rate, rates_by_site
 
 
@@ -35,7 +35,8 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper):
         rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: One of the technique's sites, or several joined by `+`.
         seed: Integer seed of the noise; `None` takes one from Keras's global seed.
-        **kwargs: `name`, `dtype`, `trainable`. The dtype policy is the wrapped layer's by default.
+        **kwargs: `name`, `dtype`, `trainable`. By default the dtype policy is the wrapped layer's, and so is
+            the name if the layer was given one: `model.get_layer` finds the wrapper by it.
 
     Call arguments:
         sequences: Shape `(batch, time, features)`.
@@ -55,7 +56,9 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper):
     ) -> None:
         check_layer(layer)
         kwargs.setdefault("dtype", layer.dtype_policy)
+        kwargs.setdefault("name", given_name(layer))
         super().__init__(layer, **kwargs)
+        engine.hand_on_input_shape(layer, self)
         technique = TECHNIQUES[self.technique_id]
         self.sites = parse_placement(placement, technique)
         self.placement = "+".join(self.sites)
@@ -67,6 +70,8 @@ class AbstractDropoutWrapper(DelegatesToLayer, keras.layers.Wrapper):
         self._configured = rates_by_site(rate, self.sites)
         self.rates = {site: self._add_rate(site, value) for site, value in self._configured.items()}
         self.supports_masking = True
+        # Keras checks the number of dimensions by it, before anything else.
+        self.input_spec = getattr(layer, "forward_layer", layer).input_spec
 
     def _add_rate(self, site: str, value: float) -> Any:
         return self.add_weight(

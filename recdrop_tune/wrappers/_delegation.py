@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -49,13 +50,67 @@ def _remedy(layer: Any) -> str:
     return "Other recurrent layers have no fused kernel."
 
 
+def given_name(layer: Any) -> str | None:
+    """Returns the name that a user gave a layer; `None` if it looks like one that Keras made.
+
+    Keras does not keep which of the two it is. It makes `lstm`, `lstm_1` of the class's name; a wrapper
+    that took these would meet its own layer in models that hold both.
+
+    Args:
+        layer: A Keras layer.
+
+    Example:
+        >>> given_name(keras.layers.LSTM(4, name="encoder"))
+        'encoder'
+        >>> given_name(keras.layers.LSTM(4)) is None
+        True
+    """
+    plain = re.sub(r"_\d+$", "", layer.name).replace("_", "")
+    return None if plain == type(layer).__name__.lower() else str(layer.name)
+
+
+def _of_layer(name: str, about: str) -> Any:
+    """Makes a property that reads the layer's attribute of that name.
+
+    Not for what holds variables, such as `cell`: Keras names weights in files by the first attribute, in
+    the order of the alphabet, under which it finds them, and that has to stay `layer`.
+    """
+    return property(lambda self: getattr(self.layer, name), doc=about)
+
+
 class DelegatesToLayer:
     """Hands the recurrent layer's own attributes through.
 
     `keras.layers.Bidirectional` and users of stateful layers read these, and `Bidirectional` also sets two.
+    What the layer itself does not have, the wrapper has not either: a `Bidirectional` has no `units`.
     """
 
     layer: Any
+
+    units = _of_layer("units", "Number of units.")
+    state_size = _of_layer(
+        "state_size", "Sizes of the layer's states: one for h, one for an LSTM's c."
+    )
+    unroll = _of_layer("unroll", "Whether the loop over time is unrolled.")
+    activation = _of_layer("activation", "The layer's activation.")
+    recurrent_activation = _of_layer("recurrent_activation", "The activation of its gates.")
+    use_bias = _of_layer("use_bias", "Whether the layer has a bias.")
+    unit_forget_bias = _of_layer("unit_forget_bias", "Whether an LSTM's forget bias begins at 1.")
+    reset_after = _of_layer("reset_after", "Whether a GRU's reset gate comes after the product.")
+    kernel_initializer = _of_layer("kernel_initializer", "Initializer of the kernel.")
+    recurrent_initializer = _of_layer(
+        "recurrent_initializer", "Initializer of the recurrent kernel."
+    )
+    bias_initializer = _of_layer("bias_initializer", "Initializer of the bias.")
+    kernel_regularizer = _of_layer("kernel_regularizer", "Regularizer of the kernel.")
+    recurrent_regularizer = _of_layer(
+        "recurrent_regularizer", "Regularizer of the recurrent kernel."
+    )
+    bias_regularizer = _of_layer("bias_regularizer", "Regularizer of the bias.")
+    kernel_constraint = _of_layer("kernel_constraint", "Constraint on the kernel.")
+    recurrent_constraint = _of_layer("recurrent_constraint", "Constraint on the recurrent kernel.")
+    bias_constraint = _of_layer("bias_constraint", "Constraint on the bias.")
+    merge_mode = _of_layer("merge_mode", "How a `Bidirectional` merges its directions.")
 
     @property
     def return_sequences(self) -> bool:
@@ -103,6 +158,18 @@ class DelegatesToLayer:
     def reset_state(self) -> None:
         """Sets the states of a stateful layer back to zero."""
         self.layer.reset_state()
+
+    def reset_states(self) -> None:
+        """The same as `reset_state`, by its older name."""
+        self.reset_state()
+
+    def get_initial_state(self, batch_size: int) -> list[Any]:
+        """Returns the states that a batch begins with: zeros of shape `(batch_size, units)`, one a state.
+
+        Raises:
+            AttributeError: The layer is a `Bidirectional`, which has none either.
+        """
+        return list(self.layer.get_initial_state(batch_size))
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         """The wrapped layer's output shape."""

@@ -1,0 +1,230 @@
+"""Gradients of gradients and forward mode, where a call runs in TensorFlow's fused CPU op."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from recdrop_tune.engine._block_lstm import block_lstm_can_run, run_block_lstm
+from recdrop_tune.engine._loop import run_loop
+from recdrop_tune.rewrites import GateForcing, KernelCall
+from recdrop_tune.wrappers import RecurrentDropoutWrapper
+from tests import reference
+from tests.laws.cases import arrays, make_inputs, make_layer
+
+X, STATES = make_inputs("lstm", initial_state=True)
+
+
+def make_layer_and_call(**options):
+    layer = make_layer("lstm", dtype="float32", return_sequences=True, **options)
+    weights = [ops.convert_to_tensor(weight.value) for weight in layer.trainable_weights]
+    states = tuple(ops.cast(state, "float32") for state in STATES)
+    call = KernelCall("lstm", ops.cast(X, "float32"), states, *weights)
+    return layer, replace(call, go_backwards=layer.go_backwards)
+
+
+def direction(like, seed=3):
+    return np.random.default_rng(seed).normal(size=like.shape)
+
+
+def squared(result):
+    """A number in which the outputs and the states count, each not in proportion."""
+    return sum(tf.reduce_sum(tf.sin(part)) for part in result)
+
+
+def second_order(function, watched):
+    """The gradient of the sum of the squared gradients."""
+    with tf.GradientTape() as outer:
+        outer.watch(watched)
+        with tf.GradientTape() as inner:
+            inner.watch(watched)
+            value = function()
+        gradients = inner.gradient(value, watched)
+        total = sum(tf.reduce_sum(gradient**2) for gradient in gradients)
+    return outer.gradient(total, watched)
+
+
+@pytest.mark.parametrize(
+    ("compiled", "go_backwards", "forced", "use_bias"),
+    [
+        (False, False, False, True),
+        (False, True, True, False),
+        (True, False, True, True),
+        pytest.param(True, True, False, False, marks=pytest.mark.heavy),
+    ],
+)
+def test_the_gradient_of_the_gradient_is_that_of_the_loop(compiled, go_backwards, forced, use_bias):
+    layer, call = make_layer_and_call(go_backwards=go_backwards, use_bias=use_bias)
+    if forced:
+        bits = ops.cast(np.random.default_rng(0).random((3, 5, 4)) < 0.5, "float32")
+        call = replace(call, forcings=(GateForcing(bits, (("output", 0),)),))
+    assert block_lstm_can_run(call, layer)
+    watched = [call.sequences, *call.initial_state, call.kernel, call.recurrent_kernel]
+    watched += [call.bias] if use_bias else []
+
+    def twice(kernel):
+        def found():
+            return second_order(lambda: squared(kernel(call, layer)), watched)
+
+        return arrays((tf.function(found) if compiled else found)())
+
+    for one, other in zip(twice(run_block_lstm), twice(run_loop), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
+
+
+def in_numpy(sequences, states, weights):
+    emitted, (_, c) = reference.run("lstm", sequences, states, *weights)
+    last = np.sin(emitted[:, -1]).sum()  # The state h is the last output.
+    return np.sin(emitted).sum() + last + np.sin(c).sum()
+
+
+def test_forward_mode_is_the_gradient_along_a_direction():
+    layer, call = make_layer_and_call()
+    watched = [call.sequences, call.recurrent_kernel]
+    tangents = [ops.cast(direction(each), "float32") for each in watched]
+    with tf.autodiff.ForwardAccumulator(watched, tangents) as forward:
+        value = run_block_lstm(call, layer)[0]
+    with tf.GradientTape() as tape:
+        tape.watch(watched)
+        again = run_block_lstm(call, layer)[0]
+    gradients = tape.gradient(again, watched)
+    along = sum(tf.reduce_sum(a * b) for a, b in zip(gradients, tangents, strict=True))
+    np.testing.assert_allclose(*arrays([tf.reduce_sum(forward.jvp(value)), along]), rtol=1e-4)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("compiled", [False, True])
+def test_against_the_definition_in_numpy(compiled):
+    """Forward mode, and the product of the Hessian with a direction in two ways."""
+    layer, call = make_layer_and_call()
+    weights = [np.asarray(weight, "float64") for weight in layer.trainable_weights]
+    towards = [direction(X), *(direction(weight) for weight in weights)]
+
+    def slope(amount):
+        """The derivative in that direction, some way along it."""
+        small, values = 1e-5, []
+        for place in (amount + small, amount - small):
+            moved = [a + place * d for a, d in zip((X, *weights), towards, strict=True)]
+            values.append(in_numpy(moved[0], STATES, moved[1:]))
+        return (values[0] - values[1]) / (2 * small)
+
+    wanted = slope(0.0), (slope(1e-4) - slope(-1e-4)) / 2e-4
+    watched = [call.sequences, call.kernel, call.recurrent_kernel, call.bias]
+    tangents = [ops.cast(each, "float32") for each in towards]
+
+    def value():
+        return squared(run_block_lstm(call, layer))
+
+    def found():
+        with tf.autodiff.ForwardAccumulator(watched, tangents) as forward:
+            with tf.GradientTape() as tape:
+                tape.watch(watched)
+                number = value()
+            gradients = tape.gradient(number, watched)
+        along = sum(tf.reduce_sum(a * b) for a, b in zip(gradients, tangents, strict=True))
+        curved = sum(
+            tf.reduce_sum(forward.jvp(a) * b) for a, b in zip(gradients, tangents, strict=True)
+        )
+        with tf.GradientTape() as outer:
+            outer.watch(watched)
+            with tf.GradientTape() as inner:
+                inner.watch(watched)
+                number_again = value()
+            gradients = inner.gradient(number_again, watched)
+            again = sum(tf.reduce_sum(a * b) for a, b in zip(gradients, tangents, strict=True))
+        back = outer.gradient(again, watched)
+        curved_again = sum(tf.reduce_sum(a * b) for a, b in zip(back, tangents, strict=True))
+        return forward.jvp(number), along, curved, curved_again
+
+    forward, along, curved, curved_again = arrays((tf.function(found) if compiled else found)())
+    np.testing.assert_allclose([forward, along], wanted[0], rtol=1e-4)
+    np.testing.assert_allclose([curved, curved_again], wanted[1], rtol=1e-3)
+
+
+def test_a_wrapped_layer_of_unknown_length_and_a_penalty_on_its_gradient():
+    """What is done with such gradients: a penalty, in a training step of the user's own."""
+    found = []
+    for use_cudnn in ("auto", False):
+        layer = keras.layers.LSTM(4, use_cudnn=use_cudnn)
+        layer.build((None, None, 2))
+        for number, weight in enumerate(layer.trainable_weights):
+            weight.assign(0.5 * direction(weight, seed=number))
+        wrapped = RecurrentDropoutWrapper(layer, rate=0.3, seed=5)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, None, 2))])
+        def step(x, wrapped=wrapped):
+            with tf.GradientTape() as outer:
+                with tf.GradientTape() as inner:
+                    inner.watch(x)
+                    value = tf.reduce_sum(wrapped(x, training=True) ** 2)
+                penalty = tf.reduce_sum(inner.gradient(value, x) ** 2)
+            return outer.gradient(penalty, wrapped.trainable_variables)
+
+        names = {op.type for op in step.get_concrete_function().graph.get_operations()}
+        assert ("BlockLSTM" in names) == (use_cudnn == "auto")
+        found.append(arrays(step(ops.cast(X, "float32"))))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_jacobians_and_the_third_order():
+    layer, call = make_layer_and_call()
+
+    def found(kernel):
+        x = call.sequences
+        with tf.GradientTape() as third:
+            third.watch(x)
+            with tf.GradientTape(persistent=True) as second:
+                second.watch(x)
+                with tf.GradientTape(persistent=True) as first:
+                    first.watch(x)
+                    result = kernel(replace(call, sequences=x), layer)
+                    value = squared(result)
+                gradient = first.gradient(value, x)
+                total = tf.reduce_sum(gradient**2)
+            again = tf.reduce_sum(second.gradient(total, x) ** 2)
+        # TensorFlow vectorizes no loop in a second gradient; Keras's own is one too.
+        hessian = second.jacobian(gradient, x, experimental_use_pfor=False)
+        return arrays([first.jacobian(result[1], x), hessian, third.gradient(again, x)])
+
+    for one, other in zip(found(run_block_lstm), found(run_loop), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"forget_bias": 1.0}, {"cell_clip": 0.1}, {"use_peephole": True}, {}],
+    ids=str,
+)
+def test_an_op_of_others_with_other_options_is_refused(options):
+    """The op's gradient has no options: it must not be taken for ours."""
+    run_block_lstm(*reversed(make_layer_and_call()))  # Registers the gradient.
+    random = np.random.default_rng(0)
+    x = tf.constant(random.normal(size=(5, 3, 2)), tf.float32)
+    w = tf.constant(random.normal(size=(6, 16)), tf.float32)
+    zeros = tf.zeros((3, 4))
+    arguments = {
+        "seq_len_max": tf.constant(4, tf.int64),
+        "x": x,
+        "cs_prev": zeros,
+        "h_prev": zeros,
+        "w": w,
+        **dict.fromkeys(("wci", "wcf", "wco"), tf.ones(4)),
+        "b": tf.zeros(16),
+        **{"forget_bias": 0.0, "cell_clip": -1.0, "use_peephole": False, **options},
+    }
+
+    def twice():
+        return second_order(lambda: squared(tf.raw_ops.BlockLSTM(**arguments)[6:]), [x, w])
+
+    if options:
+        with pytest.raises((LookupError, tf.errors.InvalidArgumentError), match="use_cudnn=False"):
+            twice()
+    else:  # The last step, after the longest sequence, computes nothing.
+        in_x, in_w = arrays(twice())
+        assert np.abs(in_x[:4]).min() > 0
+        assert np.abs(in_x[4]).max() == 0
+        assert np.isfinite(in_w).all()
