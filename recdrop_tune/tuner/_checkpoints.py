@@ -19,9 +19,12 @@ def save(folder: Path, model: Any, weights: list[Any] | None) -> None:
 
     Args:
         folder: The trial's folder.
-        model: A model of the trial's structure; it is given the weights.
+        model: A model of the trial's structure; it is given the weights. Of one that was never built nothing
+            is written: it has no weights.
         weights: As `Model.get_weights` returned them; `None` for those that the model has.
     """
+    if not model.built:
+        return
     if weights is not None:
         model.set_weights(weights)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +44,8 @@ def load(folder: Path, model: Any) -> Any:
     """
     if not (folder / WEIGHTS).exists():
         raise RecdropError(
-            f"The weights of the trial in `{folder}` are not there: only the best trials' are kept. "
+            f"The weights of the trial in `{folder}` are not there: only the best trials' are kept, and "
+            "none where a `fit` or `run_trial` of your own trains no model with the callbacks it is given. "
             "Pass a larger `keep_checkpoints` (None keeps all), or train its hyperparameters anew."
         )
     try:
