@@ -208,6 +208,22 @@ class Tuner(kt.Tuner):
             build = partial(self.build_model, training.trial)
         return self._lend(build)
 
+    def _override_compile_args(self, model: Any) -> None:
+        """Compiles a model by the tuner's `optimizer`, `loss` and `metrics`, if there are any.
+
+        Keras Tuner's own reads what the model is compiled with, and fails where it is not compiled.
+        """
+        given = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
+        given = {name: value for name, value in given.items() if value}
+        if not given or model.compiled:
+            super()._override_compile_args(model)
+            return
+        if self.optimizer and not isinstance(self.optimizer, str):
+            # One that has trained a model belongs to it.
+            config = keras.optimizers.serialize(self.optimizer)
+            given["optimizer"] = keras.optimizers.deserialize(config)
+        model.compile(**given)
+
     def build_model(self, trial: Any) -> Any:
         """Builds the model that a trial trains. For subclasses to override.
 
