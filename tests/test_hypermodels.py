@@ -220,3 +220,19 @@ def test_dropout_rnn_in_a_build_function_of_ones_own(tmp_path):
 def test_dropout_rnn_refuses_what_it_cannot_wrap():
     with pytest.raises(InvalidArgumentError, match="`layer`"):
         dropout_rnn(kt.HyperParameters(), keras.layers.Dense(4), space=RECURRENT)
+
+
+@pytest.mark.parametrize("wrapper", ["none", "recurrent", "native"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: keras.layers.LSTM(4, dropout=0.2),
+        lambda: keras.layers.GRU(4, recurrent_dropout=0.1),
+        lambda: keras.layers.Bidirectional(keras.layers.LSTM(4, dropout=0.2)),
+    ],
+    ids=["lstm", "gru", "bidirectional"],
+)
+def test_dropout_rnn_refuses_a_layer_that_drops_by_itself(wrapper, layer):
+    """Under `none` too: it was handed back as it is, and the trials without dropout had some."""
+    with pytest.raises(InvalidArgumentError, match="Take `dropout=` and `recurrent_dropout=` off"):
+        dropout_rnn(kt.HyperParameters(), layer(), space={"wrapper": wrapper, "rate": 0.3})

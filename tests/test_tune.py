@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 
 import keras
 import keras_tuner as kt
@@ -229,6 +230,95 @@ def test_all_trials_fail(options):
     first, second, *_ = str(caught.value).splitlines()
     assert "none was completed" in first
     assert second == "ValueError: the loss went to the moon"
+
+
+def test_all_trials_are_pruned(options):
+    pruner = optuna.pruners.ThresholdPruner(upper=0.0)
+    with pytest.raises(
+        RecdropError, match="No trial was completed: of 2 trials all were pruned"
+    ) as caught:
+        rdt.tune(data(), data(), **{**options, "epochs": 5}, pruner=pruner)
+    assert 'Run again with pruner="none"' in str(caught.value)
+    assert "failed" not in str(caught.value)
+    # As it says.
+    result = rdt.tune(data(), data(), **{**options, "epochs": 5, "max_trials": 3}, pruner="none")
+    assert sorted(result.trials["state"]) == ["COMPLETE", "PRUNED", "PRUNED"]
+
+
+class Logs(keras.callbacks.Callback):
+    """Logs what a function makes of the number of each epoch."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update(self.make(epoch))
+
+
+def test_what_a_callback_logs_that_is_no_number_is_left_out(options):
+    def mixed(epoch):
+        return {
+            "histogram": np.arange(3.0),
+            "note": f"epoch {epoch}",
+            "nothing": None,
+            "zero_d": np.array(0.5),
+            "one_element": np.array([[0.25]]),
+            "tensor": tf.constant(0.125),
+            "flag": np.True_,
+        }
+
+    options |= {"max_trials": 2, "epochs": 2}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = rdt.tune(data(), data(), **options, callbacks=Logs(mixed))
+    assert result.trials["state"].tolist() == ["COMPLETE", "COMPLETE"]
+    found = result.history.query("number == 0")
+    numbers = {"zero_d": 0.5, "one_element": 0.25, "tensor": 0.125, "flag": 1.0}
+    assert found[list(numbers)].to_dict("list") == {n: [v] * 2 for n, v in numbers.items()}
+    assert not {"histogram", "note", "nothing"} & set(found)
+    said = [str(each.message) for each in caught if "is left out" in str(each.message)]
+    assert [each.split("`")[1] for each in said] == ["histogram", "note", "nothing"]
+
+
+def test_an_objective_that_a_callback_reports_in_some_epochs(options):
+    def seldom(epoch):
+        return {"score": [0.5, 0.2, 0.4][epoch // 2]} if epoch % 2 else {}
+
+    options |= {"objective": kt.Objective("score", "min"), "epochs": 6, "max_trials": 1}
+    result = rdt.tune(data(), data(), **options, callbacks=[Logs(seldom)])
+    assert result.trials.loc[0, ["score", "best_epoch"]].tolist() == [0.2, 3]
+    study = result.tuner.oracle.study
+    assert study.trials[0].intermediate_values == {1: 0.5, 3: 0.2, 5: 0.4}
+
+
+def test_a_trial_that_ends_before_its_objective_fails_alone(options):
+    lengths = iter([3, 1, 3])
+
+    class Ends(kt.HyperModel):
+        def build(self, hp):
+            return build(hp)
+
+    def late(epoch):
+        return {"score": 1.0} if epoch == 2 else {}
+
+    def ends(hp, model, *args, **kwargs):
+        return model.fit(*args, **{**kwargs, "epochs": next(lengths)})
+
+    hypermodel = Ends()
+    hypermodel.fit = ends
+    options |= {"objective": kt.Objective("score", "min"), "max_trials": 3, "epochs": 3}
+    options["hypermodel"] = hypermodel
+    result = rdt.tune(data(), data(), **options, callbacks=[Logs(late)])
+    states = result.trials.sort_values("number")["state"].tolist()
+    assert states == ["COMPLETE", "FAILED", "COMPLETE"]
+    (failed,) = (t for t in result.tuner.oracle.trials.values() if t.status == "FAILED")
+    assert "No epoch of this trial reported `score`, which is the objective" in failed.message
+
+
+def test_validation_that_comes_too_seldom(options):
+    with pytest.raises(ObjectiveNotReportedError, match="a `validation_freq` above `epochs`"):
+        rdt.tune(data(), data(), **options, validation_freq=2)
 
 
 def fails_with_lambda(hp):

@@ -5,7 +5,11 @@ import keras_tuner as kt
 import pytest
 
 from recdrop_tune.facade import tune
-from recdrop_tune.tuner._oracles import GridSearchOracle, initial_points
+from recdrop_tune.tuner._oracles import (
+    BayesianOptimizationOracle,
+    GridSearchOracle,
+    initial_points,
+)
 from tests.small_search import data
 from tests.test_oracle import Formula, dropout_space, values
 
@@ -53,3 +57,58 @@ def test_a_bayesian_search_fits_its_model(tmp_path):
     assert len(result.tuner.oracle.gpr.X_train_) == 3
     # Nothing in this search is about dropout.
     assert "Gain" not in result.summary()
+
+
+class Sum(kt.Tuner):
+    """Searches for the least sum of the values, without a model."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        return float(sum(map(float, trial.hyperparameters.values.values())))
+
+
+def bayesian(tmp_path, declare, max_trials):
+    """The configurations of a Bayesian search."""
+    hp = kt.HyperParameters()
+    declare(hp)
+    oracle = BayesianOptimizationOracle(
+        kt.Objective("sum", "min"), max_trials, hyperparameters=hp, seed=1
+    )
+    oracle.verbose = 0
+    tuner = Sum(oracle, directory=tmp_path, project_name="p")
+    tuner.search()
+    return [trial.hyperparameters.values for trial in oracle.trials.values()]
+
+
+def steps(hp):
+    hp.Choice("a", [1, 2])
+    hp.Float("b", 0.1, 0.5, step=0.2)  # Keras Tuner computes 0.30000000000000004.
+    with hp.conditional_scope("a", [2]):
+        hp.Boolean("c")
+
+
+@pytest.mark.parametrize(
+    ("declare", "size"),
+    [
+        pytest.param(lambda hp: hp.Choice("a", [1, 2, 3]), 3, id="choice"),
+        pytest.param(steps, 9, id="conditions", marks=pytest.mark.heavy),
+    ],
+)
+def test_a_bayesian_search_tries_a_small_space_once_and_ends(tmp_path, declare, size):
+    found = bayesian(tmp_path, declare, max_trials=size + 3)
+    tried = {tuple((n, round(float(v), 9)) for n, v in sorted(each.items())) for each in found}
+    assert len(found) == len(tried) == size
+
+
+@pytest.mark.heavy
+def test_a_bayesian_search_of_a_range_goes_on_where_its_model_sits_at_the_end(tmp_path):
+    # The best is where both ranges begin: their model proposes that very point again and again.
+    def ranges(hp):
+        hp.Float("a", 0.0, 1.0)
+        hp.Float("b", 0.0, 1.0)
+
+    found = bayesian(tmp_path, ranges, max_trials=8)
+    assert (
+        len({tuple(round(value, 6) for value in each.values()) for each in found})
+        == len(found)
+        == 8
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.files import delete_tree, read_all, write_all
+from recdrop_tune.oracle import ended_trial
 from recdrop_tune.tracking import TrainingReporter
 
 _IDLE_SECONDS = 0.2
@@ -82,8 +83,9 @@ class RemoteOracle:
         answer.status = self._ask("update_trial", self.tuner_id, trial_id, sent, int(step))
         return answer
 
-    def end_trial(self, trial: Any) -> None:
-        """Reports the end of a trial, and sends its weights."""
+    def end_trial(self, trial: Any = None, status: str = "COMPLETED", **old: Any) -> None:
+        """Reports the end of a trial, which may be named by its id, and sends its weights."""
+        trial = ended_trial(self, trial, status, **old)
         folder = Path(self._folder_of(trial.trial_id))
         self._ask(
             "end_trial", self.tuner_id, trial, read_all(folder, "trial.json", within=folder.parent)

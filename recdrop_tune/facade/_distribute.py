@@ -26,7 +26,7 @@ from recdrop_tune.executors import (
 )
 from recdrop_tune.facade._data import data_of
 from recdrop_tune.facade._scalars import check_words
-from recdrop_tune.facade._search import completed, too_many_failures, watched
+from recdrop_tune.facade._search import check_completed, watched
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._workers import found_elsewhere, run_job
 from recdrop_tune.facade.interrupts import Interrupts
@@ -158,8 +158,7 @@ class Distributed:
             ended = run_job(ray, self._resources, job, folder, [*listeners, interrupts])
         tracking = found_elsewhere(self.tuner, ended, self._tracked)
         self.result = TuneResult(self.tuner, tracking)
-        if ended.stopped_by or not completed(self.tuner):
-            raise too_many_failures(self.tuner)
+        check_completed(self.tuner, ended.stopped_by)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "tuner":

@@ -125,8 +125,7 @@ def run(
             raise
         if confirmation is not None and completed(tuner):
             confirm(tuner, tracking, {**fit, "verbose": 0}, confirmation)
-    if not completed(tuner):
-        raise too_many_failures(tuner)
+    check_completed(tuner)
 
 
 def _fail_ongoing(tuner: Any, error: Exception) -> None:
@@ -148,6 +147,31 @@ def too_many_failures(tuner: Any) -> RecdropError:
     return RecdropError(
         f"The search ended because its trials failed; {what}. The folder is "
         f"`{tuner.project_dir}`. The last trial failed with:\n{exception_line(last)}\n\n{last}"
+    )
+
+
+def check_completed(tuner: Any, stopped_by: Any = None) -> None:
+    """Raises if a search ended without a complete trial, or by failures in a row.
+
+    Args:
+        tuner: The tuner.
+        stopped_by: The failures that ended the search, if they did.
+
+    Raises:
+        RecdropError: It did.
+    """
+    statuses = [trial.status for trial in tuner.oracle.trials.values()]
+    pruned, failed = statuses.count("STOPPED"), statuses.count("FAILED")
+    if stopped_by or not (completed(tuner) or pruned):
+        raise too_many_failures(tuner)
+    if completed(tuner):
+        return
+    how = f"{pruned} were pruned and {failed} failed" if failed else "all were pruned"
+    raise RecdropError(
+        f"No trial was completed: of {len(statuses)} trials {how}. A pruned trial is stopped before its "
+        "last epoch because it promises nothing, and does not count. The folder is "
+        f'`{tuner.project_dir}`. Run again with pruner="none", with a pruner that leaves trials more epochs, '
+        "or with a larger `max_trials`, which goes on in this folder."
     )
 
 

@@ -13,7 +13,7 @@ from recdrop_tune.tracking import Context, Listener, ResultSaved, Tracking
 def track(
     tuner: Any,
     *,
-    experiment: str,
+    experiment: str | None = None,
     tracking_uri: str | None = None,
     listeners: Iterable[Listener] = (),
     space: str | None = None,
@@ -38,7 +38,7 @@ def track(
 
     Args:
         tuner: Any `keras_tuner.Tuner`.
-        experiment: Name of the MLflow experiment.
+        experiment: Name of the MLflow experiment; by default the tuner's `project_name`.
         tracking_uri: Where MLflow keeps its runs: a database or a server. By default what
             `MLFLOW_TRACKING_URI` says, else `sqlite:///mlflow.db`.
         listeners: Further listeners for the events, such as `Progress()`.
@@ -66,7 +66,7 @@ def track(
     """
     tracked = tracking.track(
         tuner,
-        experiment=experiment,
+        experiment=tuner.project_name if experiment is None else experiment,
         tracking_uri=tracking_uri,
         listeners=listeners,
         space=space,

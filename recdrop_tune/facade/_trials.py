@@ -40,6 +40,7 @@ class TrialHyperModel(kt.HyperModel):
         self.building: Any = None
         self.compiled: Compiled | None = None
         self._first = True
+        self._reported = False
 
     def build(self, hp: Any) -> Any:
         """Builds the model."""
@@ -59,16 +60,28 @@ class TrialHyperModel(kt.HyperModel):
         """Fits the model and checks what it reports.
 
         Raises:
-            ObjectiveNotReportedError: The objective is not among the metrics.
+            ObjectiveNotReportedError: The objective is not among the metrics, nor was it in an earlier trial.
         """
         callbacks = list(kwargs.pop("callbacks", None) or [])
-        if not self._own_fit and kwargs.get("validation_freq", 1) == 1:
-            # A `fit` of the user's own may compute the objective after training.
+        validated = kwargs.get("validation_freq", 1) == 1
+        if not self._own_fit and validated and not any(map(_may_report, callbacks)):
+            # A `fit` or a callback of the user's own may report the objective later.
             callbacks.append(_ObjectiveCheck(self._objectives))
         result = self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
         if isinstance(result, keras.callbacks.History):
-            check_objectives(self._objectives, result.history)
+            if not self._reported:
+                check_objectives(self._objectives, result.history, "" if validated else _SELDOM)
+            # One that ended before it was reported fails alone from here on.
+            self._reported = True
         return result
+
+
+_SELDOM = " Or no epoch was validated: a `validation_freq` above `epochs` leaves none; pass a smaller one."
+
+
+def _may_report(callback: Any) -> bool:
+    """Says whether a callback may log metrics: one that is neither Keras's nor this package's."""
+    return type(callback).__module__.partition(".")[0] not in ("keras", "recdrop_tune")
 
 
 class _ObjectiveCheck(keras.callbacks.Callback):
@@ -83,8 +96,13 @@ class _ObjectiveCheck(keras.callbacks.Callback):
         check_objectives(self._objectives, logs or {})
 
 
-def check_objectives(objectives: Sequence[kt.Objective], metrics: Any) -> None:
+def check_objectives(objectives: Sequence[kt.Objective], metrics: Any, advice: str = "") -> None:
     """Raises if an objective is not among the metrics.
+
+    Args:
+        objectives: The objectives.
+        metrics: The metrics, by name.
+        advice: What else may be done about it.
 
     Raises:
         ObjectiveNotReportedError: It is not.
@@ -95,5 +113,5 @@ def check_objectives(objectives: Sequence[kt.Objective], metrics: Any) -> None:
         raise ObjectiveNotReportedError(
             f"The model reports no metric named `{objective.name}`, which is the objective. It "
             f"reports: {', '.join(sorted(metrics))}. Take one of them as `objective`, or compile the "
-            "model with the metric."
+            f"model with the metric.{advice}"
         )

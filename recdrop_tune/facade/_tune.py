@@ -183,7 +183,7 @@ def tune(
     )
     seed = check_seed(seed)
     check_flags(system_metrics=system_metrics, overwrite=overwrite)
-    check_arguments({}, keep_checkpoints, reuse_models)
+    check_arguments(keep_checkpoints, reuse_models)
     check_confirmation(confirm, test)
     check_model_name(register_model)
     if system_metrics:

@@ -21,7 +21,7 @@ from recdrop_tune.executors import (
     process_settings,
 )
 from recdrop_tune.facade._data import data_of, fit_arguments
-from recdrop_tune.facade._search import completed, too_many_failures
+from recdrop_tune.facade._search import check_completed
 from recdrop_tune.facade._track import track
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade.confirm import ConfirmationPlan
@@ -132,8 +132,7 @@ def search_with_workers(
         listeners,
     )
     tracking = found_elsewhere(tuner, ended, search.tracked)
-    if ended.stopped_by or not completed(tuner):
-        raise too_many_failures(tuner)
+    check_completed(tuner, ended.stopped_by)
     return tracking
 
 

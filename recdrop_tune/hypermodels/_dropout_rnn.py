@@ -21,7 +21,9 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
 
     Args:
         hp: The `keras_tuner.HyperParameters` that the build function was called with.
-        layer: A `keras.layers.LSTM`, a `GRU`, or a `Bidirectional` of one.
+        layer: A `keras.layers.LSTM`, a `GRU`, or a `Bidirectional` of one, without `dropout` and
+            `recurrent_dropout` of its own: it would drop in every trial, also in one without dropout.
+            Keras's own is the wrapper `native` of the space.
         name: Prefixes the names of the hyperparameters by `name/`, so that each layer has a dropout
             of its own. Two calls without a name, or with the same, share one setting.
         space: Anything that `SearchSpace.load` takes.
@@ -32,8 +34,8 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
 
     Raises:
         SearchSpaceError: The space is not valid.
-        InvalidArgumentError: The layer is not one that can be wrapped, or the space has a
-            `schedule` that nobody would carry out.
+        InvalidArgumentError: The layer is not one that can be wrapped, or drops by itself, or the space
+            has a `schedule` that nobody would carry out.
 
     Example:
         >>> import keras, keras_tuner
@@ -49,6 +51,7 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
         raise invalid_argument("hp", expected=expected, received=hp)
     if name is not None and not (isinstance(name, str) and name):
         raise invalid_argument("name", expected="a name or None", received=name)
+    _check_drops_nothing(layer)
     loaded = SearchSpace.load(space)
     if loaded.schedule not in (None, "constant") and not can_ask():
         raise invalid_argument(
@@ -67,3 +70,19 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
 def _cell_of(layer: Any) -> str:
     """The cell of a layer or of a `Bidirectional`; of others `wrap` tells that they are neither."""
     return cell_of(getattr(layer, "forward_layer", layer)) or "lstm"
+
+
+def _check_drops_nothing(layer: Any) -> None:
+    """Raises where a layer has dropout of its own: with it `none` would be no baseline."""
+    both = [getattr(layer, f"{way}_layer", None) for way in ("forward", "backward")]
+    for direction in [layer, *both]:
+        rates = {n: getattr(direction, n, 0.0) for n in ("dropout", "recurrent_dropout")}
+        if any(rates.values()):
+            words = ", ".join(f"{name}={rate}" for name, rate in rates.items())
+            raise invalid_argument(
+                "layer",
+                expected="a layer without dropout of its own, for the trials without dropout too",
+                received=f"{type(direction).__name__}({words})",
+                fix="Take `dropout=` and `recurrent_dropout=` off the layer. To try Keras's own dropout too, "
+                "put `native` into the space: {'wrapper': ['none', 'native', 'recurrent']}.",
+            )

@@ -14,6 +14,7 @@ from recdrop_tune.oracle._scores import objectives as objectives
 from recdrop_tune.oracle._scores import reached as reached
 from recdrop_tune.oracle._scores import values_of as values_of
 from recdrop_tune.oracle._supervised import Supervised as Supervised
+from recdrop_tune.oracle._supervised import ended_trial as ended_trial
 from recdrop_tune.oracle._supervised import supervised as supervised
 from recdrop_tune.oracle._workers import check_seconds as check_seconds
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle as OptunaOracle
@@ -50,6 +51,7 @@ __all__ = [
     "best_step",
     "check_seconds",
     "decide_whether_to_go_on",
+    "ended_trial",
     "first_value",
     "forget_metrics",
     "front",

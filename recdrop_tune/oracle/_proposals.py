@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from recdrop_tune.oracle._ask_tell import AskTell
-from recdrop_tune.oracle._candidates import frozen
+from recdrop_tune.oracle._candidates import Candidates, frozen
 from recdrop_tune.oracle._conditional import (
     HyperParameter,
     Values,
@@ -15,13 +18,16 @@ from recdrop_tune.oracle._conditional import (
     complete,
     count_values,
     is_fixed,
+    plain,
 )
-from recdrop_tune.oracle._encoding import places
+from recdrop_tune.oracle._encoding import Encoding, places
 
 # Asks whose answers were all tried before the sampler counts as settled: each leaves a failed trial.
 _MAX_DUPLICATES = 5
 # More configurations than that are not listed in search of one not tried yet.
 _MAX_LISTED = 20_000
+# Places in a range, from 0 to 1, that are closer than that are one: a minimizer ends beside a range's end.
+_ROUNDING = 1e-6
 
 
 def propose(
@@ -56,6 +62,53 @@ def propose(
         study.discard(trial_id)
     untried = _nearest_untried(space, tried, values)
     return None if untried is None else study.ask_for(trial_id, space, untried)
+
+
+def not_again(oracle: Any, wanted: Values) -> Values | None:
+    """Returns a configuration if no trial has had it, else the one most like it that none has had.
+
+    For oracles that propose without a look at what has been tried.
+
+    Args:
+        oracle: The oracle: its space, its trials and its seed.
+        wanted: The active values of the configuration, by name.
+
+    Returns:
+        Active values, by name; `None` where all of a small space has been tried. A space that is too large
+        to be listed is never found to be all tried.
+    """
+    space = oracle.hyperparameters.space
+    wanted = _without_noise(space, wanted)
+    tried = [_without_noise(space, t.hyperparameters.values) for t in oracle.trials.values()]
+    if not any(_same(space, wanted, values) for values in tried):
+        return wanted
+    random = np.random.default_rng([oracle.seed, len(tried)])
+    untried = Candidates(space).untried({frozen(values) for values in tried}, [wanted], random)
+    if not untried:
+        return None
+    points = Encoding(space)([wanted, *untried])
+    return untried[int(np.abs(points[1:] - points[0]).sum(axis=1).argmin())]
+
+
+def _without_noise(space: Sequence[HyperParameter], values: Mapping[str, Any]) -> Values:
+    """Returns values as the space lists them: Keras Tuner computes 0.30000000000000004 for 0.3."""
+    known = {hp.name: hp for hp in space}
+    return {name: plain(known[name], v) if name in known else v for name, v in values.items()}
+
+
+def _same(space: Sequence[HyperParameter], one: Values, other: Values) -> bool:
+    """Says whether two configurations are the same, or no more than rounding apart."""
+    if one.keys() != other.keys():
+        return False
+    ranges = {hp.name: hp for hp in space if count_values(hp) == math.inf}
+    for name, value in one.items():
+        if value != other[name] and name not in ranges:
+            return False
+        if name in ranges:
+            places_of = [float(ranges[name].value_to_prob(v)) for v in (value, other[name])]
+            if abs(places_of[0] - places_of[1]) > _ROUNDING:
+                return False
+    return True
 
 
 def _tried(oracle: Any, values: Values) -> bool:

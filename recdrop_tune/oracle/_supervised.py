@@ -94,9 +94,16 @@ class Supervised:
                 self._hear(tuner_id)
             return super().update_trial(trial_id, metrics, step)  # type: ignore[misc]
 
-    def end_trial(self, trial: Any) -> None:
-        """Ends a trial, unless its worker was given up; see `keras_tuner.Oracle.end_trial`."""
+    def end_trial(self, trial: Any = None, status: str = "COMPLETED", **old: Any) -> None:
+        """Ends a trial, unless its worker was given up; see `keras_tuner.Oracle.end_trial`.
+
+        Args:
+            trial: The trial; or its id, as in older versions of Keras Tuner.
+            status: How it has ended, beside an id.
+            **old: `trial_id`, by which an id was given then.
+        """
         with self._lock:
+            trial = ended_trial(self, trial, status, **old)
             if self._workers_of(trial.trial_id):
                 super().end_trial(trial)  # type: ignore[misc]
 
@@ -182,6 +189,25 @@ def supervised(oracle: Any) -> Any:
     vars(made).update(vars(oracle))
     made._supervise(0.0)
     return made
+
+
+def ended_trial(oracle: Any, trial: Any, status: str, trial_id: str | None = None) -> Any:
+    """Returns a trial that has ended, however `end_trial` was told of it.
+
+    Keras Tuner's own reading of the older arguments loses the trial's hyperparameters.
+
+    Args:
+        oracle: The oracle, or whatever stands in for one.
+        trial: The trial with its status, or its id.
+        status: How it has ended, where it was named by its id.
+        trial_id: Its id, where there is no `trial`.
+    """
+    known = trial if trial is not None else trial_id
+    if not isinstance(known, str):
+        return known
+    found = copy.copy(oracle.get_trial(known))
+    found.status = str(status)
+    return found
 
 
 def stopped(trial: Any) -> Any:

@@ -20,7 +20,7 @@ from recdrop_tune.oracle._proposals import propose
 from recdrop_tune.oracle._pruners import make_pruner
 from recdrop_tune.oracle._samplers import make_sampler
 from recdrop_tune.oracle._study import open_study
-from recdrop_tune.oracle._supervised import Supervised, stopped
+from recdrop_tune.oracle._supervised import Supervised, ended_trial, stopped
 from recdrop_tune.oracle._surrogate import Surrogate
 from recdrop_tune.oracle._workers import check_seconds
 from recdrop_tune.oracle.twins import TrainsTwin, due_twin
@@ -219,14 +219,20 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         """Scores a trial by its best epoch that has a finite objective."""
         scores.score(trial, self.objective)
 
-    def end_trial(self, trial: Any) -> None:
+    def end_trial(self, trial: Any = None, status: str = "COMPLETED", **old: Any) -> None:
         """Ends a trial and tells the study how it went; see `keras_tuner.Oracle.end_trial`.
+
+        Args:
+            trial: The trial; or its id, as in older versions of Keras Tuner.
+            status: How it has ended, beside an id.
+            **old: `trial_id`, by which an id was given then.
 
         Raises:
             RuntimeError: Too many trials failed in a row. Where several workers are served, one of which
                 would get the error, the search ends instead.
         """
         with self._lock:
+            trial = ended_trial(self, trial, status, **old)
             if not self._workers_of(trial.trial_id):
                 return
             super().end_trial(trial)

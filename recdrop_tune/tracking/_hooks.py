@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import keras
 import keras_tuner as kt
 
+from recdrop_tune.oracle import ended_trial
 from recdrop_tune.tracking._kernels import kernels_of
-from recdrop_tune.tuner import MILLISECONDS, StepTimer
+from recdrop_tune.tuner import MILLISECONDS, StepTimer, numbers
 
 
 class Search(Protocol):
@@ -72,8 +73,9 @@ class TrackedOracle:
         self._reporter.trial_reported(trial_id, dict(metrics), int(step))
         return answer
 
-    def end_trial(self, trial: Any) -> Any:
-        """Ends a trial and reports how."""
+    def end_trial(self, trial: Any = None, status: str = "COMPLETED", **old: Any) -> Any:
+        """Ends a trial, which may be named by its id, and reports how."""
+        trial = ended_trial(self._oracle, trial, status, **old)
         try:
             return self._oracle.end_trial(trial)
         finally:
@@ -154,7 +156,7 @@ class EpochReporter(keras.callbacks.Callback):
         if self._execution == 0 and not self._counted:
             self._counted = True
             self._reporter.model_built(int(self.model.count_params()), kernels_of(self.model))
-        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        metrics = numbers(logs or {})
         if MILLISECONDS not in metrics:
             self._timer.on_epoch_end(epoch, metrics)
         self._reporter.epoch_ended(self._execution, epoch, metrics, seconds)

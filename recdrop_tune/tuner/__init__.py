@@ -9,6 +9,7 @@ from recdrop_tune.tuner._factory import as_objectives as as_objectives
 from recdrop_tune.tuner._factory import make_tuner as make_tuner
 from recdrop_tune.tuner._reports import MILLISECONDS as MILLISECONDS
 from recdrop_tune.tuner._reports import StepTimer as StepTimer
+from recdrop_tune.tuner._results import numbers as numbers
 from recdrop_tune.tuner._retrain import Retraining as Retraining
 from recdrop_tune.tuner._retrain import retrain as retrain
 from recdrop_tune.tuner._seeds import trial_seed as trial_seed
@@ -25,6 +26,7 @@ __all__ = [
     "as_objectives",
     "load_weights",
     "make_tuner",
+    "numbers",
     "retrain",
     "save_weights",
     "trial_seed",

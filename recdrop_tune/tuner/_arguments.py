@@ -6,11 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from recdrop_tune._arguments import check_integer
-from recdrop_tune.errors import invalid_argument
 from recdrop_tune.tuner._callbacks import CallbackLike
-
-# What Keras Tuner's own constructor takes and compiles models anew with.
-_COMPILING = ("optimizer", "loss", "metrics", "max_model_size")
 
 
 def named(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -30,21 +26,12 @@ def as_list(callbacks: Any) -> Iterable[CallbackLike]:
     return callbacks if isinstance(callbacks, list | tuple) else [callbacks]
 
 
-def check_arguments(kwargs: dict[str, Any], keep: int | None, reuse: int) -> None:
-    """Checks the arguments of a tuner's constructor.
+def check_arguments(keep: int | None, reuse: int) -> None:
+    """Checks the arguments of a tuner that Keras Tuner's has not.
 
     Raises:
         InvalidArgumentError: One cannot be worked with.
     """
-    for name in _COMPILING:
-        if kwargs.get(name) is not None:
-            raise invalid_argument(
-                name,
-                expected="no such argument: models are compiled where they are built",
-                received=kwargs[name],
-                fix="Call `model.compile(...)` in the function that builds the model.",
-            )
-    for name, value, least in (("keep_checkpoints", keep, 1), ("reuse_models", reuse, 0)):
-        if value is None and name == "keep_checkpoints":
-            continue
-        check_integer(name, value, least)
+    if keep is not None:
+        check_integer("keep_checkpoints", keep, 1)
+    check_integer("reuse_models", reuse, 0)

@@ -8,20 +8,32 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
+import keras_tuner as kt
 
+from recdrop_tune.oracle import active_values
 from recdrop_tune.tuner._failures import CallbackError
 
 CallbackLike = Any | Callable[[], Any]
 """A callback that can be copied, or a function (or class) that makes one."""
 
 
-def own_callbacks(given: Iterable[CallbackLike], trial_id: str, execution: int) -> list[Any]:
+HOOKS = ("on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end")
+"""Methods of a `keras_tuner.Tuner` that it calls while a model is fitted, for subclasses to override."""
+
+
+def own_callbacks(
+    given: Iterable[CallbackLike],
+    trial_id: str,
+    execution: int,
+    hyperparameters: Any = None,
+) -> list[Any]:
     """Copies callbacks, and calls the functions that make some.
 
     Args:
         given: The callbacks.
         trial_id: The trial; a `TensorBoard` callback writes to a folder of its own for each.
         execution: Which training of the trial it is.
+        hyperparameters: The `keras_tuner.HyperParameters` of the trial, which TensorBoard is told of.
 
     Raises:
         CallbackError: A callback can be copied no more than it can be used twice.
@@ -31,7 +43,57 @@ def own_callbacks(given: Iterable[CallbackLike], trial_id: str, execution: int) 
         if isinstance(callback, keras.callbacks.TensorBoard):
             parts = (str(callback.log_dir), trial_id, f"execution{execution}")
             callback.log_dir = os.path.join(*parts)
+    boards = [each for each in callbacks if isinstance(each, keras.callbacks.TensorBoard)]
+    if hyperparameters is not None and keras.backend.backend() == "tensorflow":
+        callbacks += [_shown_in_tensorboard(each, trial_id, hyperparameters) for each in boards]
     return callbacks
+
+
+class TunerHooks(keras.callbacks.Callback):
+    """Calls the methods of a tuner that a subclass overrides to follow a training.
+
+    Args:
+        tuner: The tuner.
+        trial: The trial that is trained.
+    """
+
+    def __init__(self, tuner: Any, trial: Any) -> None:
+        super().__init__()
+        self._tuner = tuner
+        self._trial = trial
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Calls `on_epoch_begin`."""
+        self._tuner.on_epoch_begin(self._trial, self.model, epoch, logs=logs)
+
+    def on_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Calls `on_batch_begin`."""
+        self._tuner.on_batch_begin(self._trial, self.model, batch, logs)
+
+    def on_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Calls `on_batch_end`."""
+        self._tuner.on_batch_end(self._trial, self.model, batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Calls `on_epoch_end`."""
+        self._tuner.on_epoch_end(self._trial, self.model, epoch, logs=logs)
+
+
+def hooks_of(tuner: Any, trial: Any) -> list[TunerHooks]:
+    """Returns what calls a tuner's `HOOKS`; nothing where no subclass overrides one.
+
+    A callback with a method for batches costs each of them time.
+    """
+    own = any(getattr(type(tuner), name) is not getattr(kt.Tuner, name) for name in HOOKS)
+    return [TunerHooks(tuner, trial)] if own else []
+
+
+def _shown_in_tensorboard(board: Any, trial_id: str, hyperparameters: Any) -> Any:
+    # Here, because it takes a second to import and few searches need it.
+    from tensorboard.plugins.hparams import api
+
+    values = active_values(hyperparameters)
+    return api.KerasCallback(writer=board.log_dir, hparams=values, trial_id=trial_id)
 
 
 def _own(given: Any) -> Any:

@@ -25,13 +25,16 @@ def save(folder: Path, model: Any, weights: list[Any] | None, *, within: str | P
 
     Args:
         folder: The trial's folder.
-        model: A model of the trial's structure; it is given the weights.
+        model: A model of the trial's structure; it is given the weights. Of one that was never built nothing
+            is written: it has no weights.
         weights: As `Model.get_weights` returned them; `None` for those that the model has.
         within: The project folder.
 
     Raises:
         ProjectError: The folder, or a file in it, is a link.
     """
+    if not model.built:
+        return
     if weights is not None:
         model.set_weights(weights)
     make_folder(folder, within=within)
@@ -60,7 +63,8 @@ def load(folder: Path, model: Any) -> Any:
     path = check_path(folder / WEIGHTS, within=folder.parent)
     if not path.exists():
         raise RecdropError(
-            f"The weights of the trial in `{folder}` are not there: only the best trials' are kept. "
+            f"The weights of the trial in `{folder}` are not there: only the best trials' are kept, and "
+            "none where a `fit` or `run_trial` of your own trains no model with the callbacks it is given. "
             "Pass a larger `keep_checkpoints` (None keeps all), or train its hyperparameters anew."
         )
     try:

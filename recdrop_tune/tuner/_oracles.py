@@ -10,6 +10,7 @@ import keras_tuner as kt
 from recdrop_tune.oracle import Resumable, TrainsTwin
 from recdrop_tune.oracle._conditional import is_fixed
 from recdrop_tune.oracle._grid import ResumesGrid
+from recdrop_tune.oracle._proposals import not_again
 
 
 class RandomSearchOracle(Resumable, TrainsTwin, kt.oracles.RandomSearchOracle):
@@ -24,7 +25,9 @@ class BayesianOptimizationOracle(Resumable, TrainsTwin, kt.oracles.BayesianOptim
     """Keras Tuner's Bayesian optimization, with random trials enough to start from and no more.
 
     Keras Tuner draws three random points for each hyperparameter, the fixed ones counted in: most
-    searches would end before its model proposes anything.
+    searches would end before its model proposes anything. Its model also proposes again what has been
+    tried; here the nearest configuration that has not been tried takes its place, and the search ends
+    when there is none, as with the other oracles.
     """
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -36,7 +39,10 @@ class BayesianOptimizationOracle(Resumable, TrainsTwin, kt.oracles.BayesianOptim
             # Of few points a length scale at the end of its range is fitted, which is no fault.
             warnings.filterwarnings("ignore", module=r"sklearn\.")
             proposal: dict[str, Any] = super().populate_space(trial_id)
-        return proposal
+        if proposal["status"] != "RUNNING":
+            return proposal
+        values = not_again(self, proposal["values"])
+        return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
 
 
 def initial_points(searched: int, max_trials: int) -> int:

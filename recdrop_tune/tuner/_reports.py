@@ -10,7 +10,7 @@ import keras
 
 from recdrop_tune.oracle import forget_metrics
 from recdrop_tune.tuner._failures import NoFiniteObjectiveError
-from recdrop_tune.tuner._results import explicit_metrics
+from recdrop_tune.tuner._results import FIT, explicit_outcome, numbers
 
 MILLISECONDS = "ms_per_step"
 """Metric that each epoch is given: milliseconds of a training step, the first of the epoch left out."""
@@ -83,27 +83,35 @@ class TrialReport:
         """Takes what a `fit` has returned, where that is not the history of the epochs reported.
 
         Args:
-            results: What it returned; see `explicit_metrics`.
-            best: Is given the model's weights in that case.
-            model: The model.
+            results: What it returned; see `explicit_outcome`.
+            best: Is given the model's weights in that case, unless it has those of an epoch.
+            model: The model; `None` where it is not known.
         """
-        if isinstance(results, keras.callbacks.History) and self._curves[-1]:
+        measured = bool(self._curves[-1])
+        if isinstance(results, keras.callbacks.History) and measured:
             return
-        self.replace(explicit_metrics(results, self._objective))
-        best.weights = model.get_weights()
+        metrics, epoch = explicit_outcome(results, self._objective, FIT)
+        if model is not None and not measured:
+            best.offer(model, metrics, self)
+        self.replace(metrics, epoch)
 
-    def replace(self, metrics: dict[str, float]) -> None:
+    def replace(self, metrics: dict[str, float], at: int = 0) -> None:
         """Reports the outcome of the current training as a whole, in place of its epochs.
 
         Where the oracle is elsewhere, what the epochs reported counts too.
+
+        Args:
+            metrics: The outcome.
+            at: The epoch that it is from.
         """
         if self._curves[-1]:
             forget_metrics(self._oracle.get_trial(self._trial_id))
             for curve in self._curves[:-1]:
                 for epoch, earlier in curve.items():
                     self._send(earlier, epoch)
-        self._curves[-1] = {0: metrics}
-        self._send(metrics, 0)
+        self._curves[-1] = {at: metrics}
+        if math.isfinite(self.value(metrics)):
+            self._send(metrics, at)
 
     def finish(self) -> None:
         """Evens out trainings of different lengths.
@@ -125,11 +133,13 @@ class TrialReport:
 
     def measures(self, metrics: dict[str, float]) -> bool:
         """Says whether the objective is among the metrics of an epoch."""
-        return bool(self._objective.has_value(metrics))
+        return self._objective.name in metrics or bool(self._objective.has_value(metrics))
 
     def value(self, metrics: dict[str, float]) -> float:
         """Returns the objective of an epoch."""
-        return float(self._objective.get_value(metrics))
+        # Several objectives have a value together, under a name of its own.
+        whole = metrics.get(self._objective.name)
+        return float(self._objective.get_value(metrics) if whole is None else whole)
 
     def is_better(self, value: float, other: float | None) -> bool:
         """Says whether a value of the objective is better than another; NaN never is."""
@@ -149,7 +159,6 @@ class TrialReport:
         return best
 
     def _send(self, metrics: dict[str, float], epoch: int) -> str:
-        # Several objectives have a value together, under a name that no metric has.
         every = {**metrics, self._objective.name: self.value(metrics)}
         # Keras Tuner cannot compute with a metric that was never a number.
         sent = {name: value for name, value in every.items() if math.isfinite(value)}
@@ -201,7 +210,7 @@ class EpochReporter(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reports."""
-        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        metrics = numbers(logs or {})
         # A loop of the user's own may not say how many epochs there are.
         self._report.add(epoch, metrics, (self.params or {}).get("epochs"))
         self._best.offer(self.model, metrics, self._report)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import warnings
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -10,51 +12,128 @@ import keras
 import keras_tuner as kt
 import numpy as np
 
+from recdrop_tune.errors import RecdropError
 
-def explicit_metrics(results: Any, objective: Any) -> dict[str, float]:
-    """Turns results into metrics by name.
+FIT, RUN_TRIAL = "HyperModel.fit()", "Tuner.run_trial()"
+"""What returns results, as error messages name it."""
+
+Outcome = tuple[dict[str, float], int]
+"""Metrics by name, and the epoch that they are from: 0 where that is not known."""
+
+_NOT_SAID = "default_objective"
+"""Keras Tuner's name for the objective of an oracle that was given none."""
+
+_said: set[str] = set()
+
+
+class ObjectiveMissingError(RecdropError):
+    """Keras's history of a training has no epoch with the objective. Other trials may have one."""
+
+
+def numbers(metrics: Mapping[Any, Any]) -> dict[str, float]:
+    """Returns the metrics that are numbers, and says once of each other one that it is left out.
+
+    Args:
+        metrics: By name, as Keras hands them to callbacks. An array or a tensor of one element counts as
+            its number; other arrays, text and `None` are left out.
+
+    Example:
+        >>> numbers({"loss": np.array([0.5])})
+        {'loss': 0.5}
+    """
+    found = {str(name): _number(value) for name, value in metrics.items()}
+    for name, value in metrics.items():
+        if found[str(name)] is None and str(name) not in _said:
+            _said.add(str(name))
+            warnings.warn(
+                f"The metric `{name}` is left out: it is no number but a `{type(value).__name__}`. To have "
+                "it recorded, let the callback that logs it log one number an epoch.",
+                stacklevel=2,
+            )
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def explicit_outcome(results: Any, objective: Any, where: str) -> Outcome:
+    """Turns results into metrics by name, and finds the epoch that they are from.
 
     Args:
         results: A number (the objective), metrics by name, Keras's history (of which the best epoch
             counts), or a list of these, whose mean counts.
         objective: The `keras_tuner.Objective`.
+        where: What returned them: `FIT` or `RUN_TRIAL`.
 
     Raises:
         keras_tuner.errors.FatalTypeError: The results are something else; the search ends.
         keras_tuner.errors.FatalValueError: The objective is not among them; the search ends.
+        ObjectiveMissingError: No epoch of a history has the objective.
     """
+    accepted = "Keras's history, a number, metrics by name, or a list of these"
+    if results is None:
+        raise kt.errors.FatalTypeError(
+            f"The return value of {where} is None. Did you forget to return the metrics? Return {accepted}."
+        )
     if isinstance(results, list) and results:
-        parts = [explicit_metrics(part, objective) for part in results]
-        return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
+        parts = [explicit_outcome(part, objective, where) for part in results]
+        names = dict.fromkeys(name for metrics, _ in parts for name in metrics)
+        means = {
+            name: float(np.mean([metrics[name] for metrics, _ in parts if name in metrics]))
+            for name in names
+        }
+        return means, int(np.mean([epoch for _, epoch in parts]))
     if isinstance(results, Real) and not isinstance(results, bool):
-        return {objective.name: float(results)}
+        return {objective.name: float(results)}, 0
+    if isinstance(results, keras.callbacks.History) and objective.name == _NOT_SAID:
+        raise kt.errors.FatalTypeError(
+            f"Expected the return value of {where} to be a single float when `objective` is left "
+            f"unspecified. Received: {results!r}. Give the oracle an `objective`, or return a number."
+        )
     if isinstance(results, keras.callbacks.History):
-        results = _best_epoch(results.history, objective)
+        return _best_epoch(results.history, objective)
     if not isinstance(results, Mapping):
         raise kt.errors.FatalTypeError(
-            "Expected `fit` or `run_trial` to return Keras's history, a number, or metrics by name. "
-            f"Received: {results!r}"
+            f"Expected {where} to return {accepted}. Received: {results!r}"
         )
-    if not objective.has_value(results) and objective.name not in results:
+    metrics = numbers(results)
+    if not objective.has_value(metrics) and objective.name not in metrics:
         raise kt.errors.FatalValueError(
-            f"Expected `{objective.name}` among the metrics that `fit` or `run_trial` returned. "
+            f"Expected a number for `{objective.name}` among the metrics that {where} returned. "
             f"Received: {', '.join(map(str, results)) or 'none'}"
         )
-    metrics = {str(name): float(value) for name, value in results.items()}
-    return {objective.name: float(objective.get_value(metrics)), **metrics}
+    return {objective.name: float(objective.get_value(metrics)), **metrics}, 0
 
 
-def _best_epoch(history: Mapping[str, Any], objective: Any) -> dict[str, float]:
+def are_those(results: Any, known: list[Any]) -> bool:
+    """Says whether results are those known (not merely equal ones), or the only one of them."""
+    several = results if isinstance(results, list) else [results]
+    return len(several) == len(known) and all(map(operator.is_, several, known))
+
+
+def _best_epoch(history: Mapping[str, Any], objective: Any) -> Outcome:
     length = min((len(values) for values in history.values()), default=0)
-    epochs = [{name: values[epoch] for name, values in history.items()} for epoch in range(length)]
-    finite = [
-        epoch
-        for epoch in epochs
-        if objective.has_value(epoch) and np.isfinite(objective.get_value(epoch))
+    epochs = [
+        numbers({name: values[epoch] for name, values in history.items()})
+        for epoch in range(length)
     ]
-    best = epochs[-1] if epochs else {}
+    measured = [epoch for epoch, metrics in enumerate(epochs) if objective.has_value(metrics)]
+    if not measured:
+        raise ObjectiveMissingError(
+            f"No epoch of this trial reported `{objective.name}`, which is the objective. Reported were: "
+            f"{', '.join(map(str, history)) or 'none'}. Train until it is reported, or take one of them as "
+            "`objective`."
+        )
+    best = measured[-1]
+    finite = [epoch for epoch in measured if np.isfinite(objective.get_value(epochs[epoch]))]
     for epoch in finite:
-        value = objective.get_value(epoch)
-        if epoch is finite[0] or objective.better_than(value, objective.get_value(best)):
+        value = objective.get_value(epochs[epoch])
+        if epoch == finite[0] or objective.better_than(value, objective.get_value(epochs[best])):
             best = epoch
-    return best
+    return {objective.name: float(objective.get_value(epochs[best])), **epochs[best]}, best
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str | bytes):  # "0.5" is text all the same.
+        return None
+    try:
+        return float(np.asarray(value).item())
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import inspect
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.engine import gradients_tied_to_graphs
+from recdrop_tune.errors import invalid_argument
 from recdrop_tune.files import delete_leftovers, write_atomically
 from recdrop_tune.models import SameDraws
-from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics
+from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics, objectives
 from recdrop_tune.paths import check_folder
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import _checkpoints as checkpoints
 from recdrop_tune.tuner._arguments import as_list, check_arguments, is_local, named
-from recdrop_tune.tuner._beginning import Beginning
-from recdrop_tune.tuner._callbacks import own_callbacks
-from recdrop_tune.tuner._failures import TrialPrunedError, outcome
+from recdrop_tune.tuner._callbacks import hooks_of, own_callbacks
+from recdrop_tune.tuner._failures import NoFiniteObjectiveError, TrialPrunedError, outcome
 from recdrop_tune.tuner._folds import check_cv, check_fold_data, folds
-from recdrop_tune.tuner._model_cache import ModelCache
 from recdrop_tune.tuner._reports import BestWeights, EpochReporter, StepTimer, TrialReport
-from recdrop_tune.tuner._results import explicit_metrics
+from recdrop_tune.tuner._results import RUN_TRIAL, are_those, explicit_outcome
 from recdrop_tune.tuner._seeds import seed_values, trial_seed
+from recdrop_tune.tuner.lending import Lender
 
 _IDLE_SECONDS = 0.2
 _DEFAULT_NAME = "untitled_project"  # Keras Tuner's
@@ -51,18 +52,24 @@ class Tuner(kt.Tuner):
     Each epoch has the metric `ms_per_step` too: milliseconds of a training step, the first of the epoch
     not counted. It can be an objective.
 
+    Whatever a subclass of `keras_tuner.Tuner` overrides can be overridden here: `run_trial`,
+    `_build_and_fit_model`, `on_epoch_end` and its kin, `on_trial_begin`, `load_model`.
+
     Args:
         oracle: Any `keras_tuner.Oracle`.
         hypermodel: A `keras_tuner.HyperModel`, or a function that builds a compiled model from `hp`.
+            It may be left out where a subclass has a `run_trial` of its own.
+        *args: As for `keras_tuner.Tuner`, in its order: `max_model_size`, `optimizer`, `loss`, `metrics`,
+            `distribution_strategy`, `directory`, `project_name`.
         seed: Seed of weights, shuffling and masks; each training has its own, derived from it. `None`
             leaves the random state alone.
         cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`: each trial
             is trained once for each fold. The data have to be arrays, without validation data. No model is
             trained on all of them: the weights of the best fold are kept.
-        keep_checkpoints: Of how many trials the weights are kept; `None` for all.
+        keep_checkpoints: Of how many trials the weights are kept; `None` for all, as in Keras Tuner.
         reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
-        **kwargs: As for `keras_tuner.Tuner`: `executions_per_trial`, `directory`, `project_name`,
-            `overwrite`, `distribution_strategy`, `tuner_id`.
+        **kwargs: As for `keras_tuner.Tuner`: those above by name, and `executions_per_trial`,
+            `overwrite`, `tuner_id`.
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with.
@@ -78,26 +85,36 @@ class Tuner(kt.Tuner):
         self,
         oracle: Any,
         hypermodel: Any = None,
-        *,
+        *args: Any,
         seed: int | None = None,
         cv: Any = None,
         keep_checkpoints: int | None = 5,
         reuse_models: int = 4,
         **kwargs: Any,
     ) -> None:
-        check_arguments(kwargs, keep_checkpoints, reuse_models)
+        check_arguments(keep_checkpoints, reuse_models)
+        if hypermodel is None and type(self).run_trial is Tuner.run_trial:
+            raise invalid_argument(
+                "hypermodel",
+                expected="a keras_tuner.HyperModel or a function that builds a model from `hp`; only "
+                "subclasses with a `run_trial` of their own do without",
+                received=None,
+            )
         self.seed = seed
         self.cv = check_cv(cv)
         self.keep_checkpoints = keep_checkpoints
-        self._cache = ModelCache(reuse_models)
-        self._beginning = Beginning(keep_kernels=reuse_models > 0)
+        self._lender = Lender(reuse_models)
         self._held: set[str] | None = None  # Whose weights are on disk; not known at first.
         # Before Keras Tuner reads what is in the folder.
-        where = (kwargs.get("directory") or ".", kwargs.get("project_name") or _DEFAULT_NAME)
-        check_folder(Path(*where))
-        if not kwargs.get("overwrite"):
-            decide_whether_to_go_on(Path(*where))
-        super().__init__(oracle, hypermodel, **kwargs)
+        given = (
+            inspect.signature(kt.Tuner).bind_partial(oracle, hypermodel, *args, **kwargs).arguments
+        )
+        folder = Path(given.get("directory") or ".", given.get("project_name") or _DEFAULT_NAME)
+        check_folder(folder)
+        if not given.get("overwrite"):
+            decide_whether_to_go_on(folder)
+        self._returned: list[Any] | None = None  # What `run_trial` below has reported and returned.
+        super().__init__(oracle, hypermodel, *args, **kwargs)
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Runs trials until the oracle has no more; see `keras_tuner.Tuner.search`.
@@ -125,13 +142,13 @@ class Tuner(kt.Tuner):
                     self._attempt(trial, fit_args, fit_kwargs)
                     self.on_trial_end(trial)
             finally:
-                self._cache.clear()
+                self._lender.clear()
             self.on_search_end()
 
     @property
     def models_reused(self) -> int:
         """How many trainings took a model that was compiled for an earlier one."""
-        return self._cache.reused
+        return self._lender.reused
 
     def on_search_begin(self) -> None:
         """Saves, so that a search which is killed in its first trial can go on."""
@@ -156,27 +173,79 @@ class Tuner(kt.Tuner):
             **kwargs: Its other arguments.
 
         Returns:
-            `None`: what there is to report has been reported. A subclass may return what
+            What each training returned, such as Keras's history: it has been reported. A subclass may
+            return that, `None`, or what is to count in its place: anything that
             `keras_tuner.Tuner.run_trial` returns.
         """
         given = as_list(kwargs.pop("callbacks", None))
-        report, best = TrialReport(self.oracle, trial.trial_id), BestWeights()
+        report, best, returned = TrialReport(self.oracle, trial.trial_id), BestWeights(), []
+        hyperparameters = trial.hyperparameters
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
             report.begin()
+            own = own_callbacks(given, trial.trial_id, execution, hyperparameters)
+            reporter = EpochReporter(report, best)
             seed = self.seed
             if seed is not None:
-                seed = trial_seed(seed, seed_values(trial.hyperparameters), execution)
-            own = own_callbacks(given, trial.trial_id, execution)
-            callbacks = [SameDraws(seed), StepTimer(), *own, EpochReporter(report, best)]
-            with self.lent_model(functools.partial(self.build_model, trial), seed) as model:
-                results = self.hypermodel.fit(
-                    trial.hyperparameters, model, *fit_args, callbacks=callbacks, **fit
-                )
+                seed = trial_seed(seed, seed_values(hyperparameters), execution)
+            callbacks = [SameDraws(seed), StepTimer(), *own, *hooks_of(self, trial), reporter]
+            with self._lender.begun(seed, trial) as training:
+                results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
+                model = reporter.model or training.model
                 report.take(results, best, model)
                 if report.stopped:
                     raise TrialPrunedError
-                checkpoints.save(self._folder(trial), model, best.weights, within=self.project_dir)
+                if model is not None:
+                    checkpoints.save(
+                        self._folder(trial), model, best.weights, within=self.project_dir
+                    )
+            returned.append(results)
         report.finish()
+        self._returned = returned
+        return returned
+
+    def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        """Builds a trial's model and fits it; public code overrides it, as Keras Tuner's.
+
+        What overrides it gets a model from `self._try_build(hp)`, compiled for an earlier trial perhaps,
+        or from `self.hypermodel.build(hp)`, and has to hand the `callbacks` on.
+
+        Args:
+            trial: The trial.
+            *args: Positional arguments of `Model.fit`.
+            **kwargs: Its other arguments, `callbacks` among them.
+
+        Returns:
+            What `HyperModel.fit` returns.
+        """
+        model = self._try_build(trial.hyperparameters)
+        return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+
+    def _try_build(self, hp: Any) -> Any:
+        """Builds a model and checks it; inside of a training it is lent, and as good as a fresh one."""
+        training, build = self._lender.training, partial(self._build_hypermodel, hp)
+        if training is None:
+            with self._scope():
+                return self._checked(build())
+        if training.trial is not None and hp is training.trial.hyperparameters:
+            # A trial may ask for more than its hyperparameters say: Hyperband goes on with weights.
+            build = partial(self.build_model, training.trial)
+        return self._lend(build)
+
+    def _override_compile_args(self, model: Any) -> None:
+        """Compiles a model by the tuner's `optimizer`, `loss` and `metrics`, if there are any.
+
+        Keras Tuner's own reads what the model is compiled with, and fails where it is not compiled.
+        """
+        given = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
+        given = {name: value for name, value in given.items() if value}
+        if not given or model.compiled:
+            super()._override_compile_args(model)
+            return
+        if self.optimizer and not isinstance(self.optimizer, str):
+            # One that has trained a model belongs to it.
+            config = keras.optimizers.serialize(self.optimizer)
+            given["optimizer"] = keras.optimizers.deserialize(config)
+        model.compile(**given)
 
     def build_model(self, trial: Any) -> Any:
         """Builds the model that a trial trains. For subclasses to override.
@@ -187,7 +256,18 @@ class Tuner(kt.Tuner):
         Returns:
             A compiled model, with the weights to start from.
         """
-        return self.hypermodel.build(trial.hyperparameters)
+        return self._build_hypermodel(trial.hyperparameters)
+
+    def save_model(self, trial_id: str, model: Any, step: int = 0) -> None:
+        """Saves the weights of a model, for a `run_trial` of a subclass that trains in its own way.
+
+        Args:
+            trial_id: The trial.
+            model: Its model, as `load_model` builds it.
+            step: Is not used: a trial keeps one set of weights.
+        """
+        folder = Path(self.get_trial_dir(trial_id))
+        checkpoints.save(folder, model, None, within=self.project_dir)
 
     def load_model(self, trial: Any) -> Any:
         """Builds a trial's model and loads the weights of its best epoch, of the training that had it.
@@ -196,9 +276,7 @@ class Tuner(kt.Tuner):
             RecdropError: The weights are not on disk any more.
         """
         with self._scope():
-            return checkpoints.load(
-                self._folder(trial), self.hypermodel.build(trial.hyperparameters)
-            )
+            return checkpoints.load(self._folder(trial), self._try_build(trial.hyperparameters))
 
     def on_trial_end(self, trial: Any) -> None:
         """Ends the trial, and gives up the weights of trials that are not among the best."""
@@ -237,11 +315,9 @@ class Tuner(kt.Tuner):
         """Runs a trial and notes how it ended."""
         # What an earlier attempt reported would count for this one.
         forget_metrics(self.oracle.get_trial(trial.trial_id))
+        self._returned = None
         try:
-            results = self.run_trial(trial, *args, **kwargs)
-            if results is not None:
-                metrics = explicit_metrics(results, self.oracle.objective)
-                self.oracle.update_trial(trial.trial_id, metrics, step=0)
+            self._report(trial.trial_id, self.run_trial(trial, *args, **kwargs))
             trial.status, trial.message = "COMPLETED", None
         except kt.errors.FatalError:
             raise
@@ -249,6 +325,23 @@ class Tuner(kt.Tuner):
             if is_storage_failure(error):
                 raise
             trial.status, trial.message = outcome(error)
+        finally:
+            self._returned = None  # It holds models.
+
+    def _report(self, trial_id: str, results: Any) -> None:
+        """Reports what `run_trial` has returned, unless that has been reported."""
+        ours, objective = self._returned, self.oracle.objective
+        if ours is not None and (results is None or are_those(results, ours)):
+            return
+        trial = self.oracle.get_trial(trial_id)
+        if ours is not None:
+            forget_metrics(trial)  # A subclass says what counts in their place.
+        elif all(trial.metrics.exists(each.name) for each in objectives(objective)):
+            return  # It has called `oracle.update_trial` itself.
+        metrics, epoch = explicit_outcome(results, objective, RUN_TRIAL)
+        if math.isnan(metrics[objective.name]):
+            raise NoFiniteObjectiveError(objective.name)
+        self.oracle.update_trial(trial_id, metrics, step=epoch)
 
     def _trainings(self, args: Any, kwargs: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
         for _ in range(self.executions_per_trial):
@@ -266,17 +359,34 @@ class Tuner(kt.Tuner):
             build: Builds the fresh model.
             seed: Seed of everything that the training draws; `None` leaves the random state alone.
         """
-        self._beginning.begin(seed)
+        with self._lender.begun(seed):
+            yield self._lend(build)
+
+    def _lend(self, build: Callable[[], Any]) -> Any:
         with self._scope():
-            fresh = build()
-        if not isinstance(fresh, keras.Model):
+            fresh = self._checked(build())
+        # A model that was made in a strategy's scope belongs to it.
+        return self._lender.lend(fresh, share=self.distribution_strategy is None)
+
+    def _checked(self, model: Any) -> Any:
+        """Returns a model that can be trained.
+
+        Raises:
+            FatalTypeError: It is none; the search ends.
+            FailedTrialError: It is too large; the trial fails.
+        """
+        if not isinstance(model, keras.Model):
             raise kt.errors.FatalTypeError(
                 "Expected the function or `HyperModel.build` that builds models to return a compiled "
-                f"keras.Model. Received: {fresh!r}"
+                f"keras.Model. Received: {model!r}"
             )
-        with gradients_tied_to_graphs(), contextlib.ExitStack() as stack:
-            shared = self.distribution_strategy is None
-            yield stack.enter_context(self._cache.lend(fresh)) if shared else fresh
+        size = sum(math.prod(w.shape) for w in model.trainable_weights) if model.built else 0
+        if self.max_model_size and size > self.max_model_size:
+            raise kt.errors.FailedTrialError(
+                f"Oversized model: {size} parameters, and `max_model_size` is {self.max_model_size}. "
+                "Skip model."
+            )
+        return model
 
     def _scope(self) -> Any:
         strategy = self.distribution_strategy

@@ -1,0 +1,94 @@
+"""Begins trainings one after the other, and lends each the models that it asks for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from recdrop_tune.engine import gradients_tied_to_graphs
+from recdrop_tune.tuner._beginning import Beginning
+from recdrop_tune.tuner._model_cache import ModelCache
+
+
+@dataclass
+class Training:
+    """A training under way.
+
+    Attributes:
+        borrowed: Gives back, at the end, what was lent.
+        trial: The trial that is trained; `None` for a training that is no trial's.
+        model: The model that was lent last; `None` before the first.
+    """
+
+    borrowed: contextlib.ExitStack
+    trial: Any = None
+    model: Any = None
+
+
+class Lender:
+    """Lends models for trainings: as good as fresh ones, perhaps compiled for an earlier training.
+
+    Args:
+        reuse_models: How many compiled models are kept; 0 for none.
+
+    Attributes:
+        training: The training under way; `None` between two.
+
+    Example:
+        >>> lender = Lender(reuse_models=4)
+        >>> with lender.begun(seed=0):
+        ...     model = lender.lend(build())
+        ...     model.fit(x, y)
+    """
+
+    def __init__(self, reuse_models: int) -> None:
+        self.training: Training | None = None
+        self._cache = ModelCache(reuse_models)
+        self._beginning = Beginning(keep_kernels=reuse_models > 0)
+
+    @property
+    def reused(self) -> int:
+        """How many trainings took a model that was compiled for an earlier one."""
+        return self._cache.reused
+
+    @contextlib.contextmanager
+    def begun(self, seed: int | None, trial: Any = None) -> Iterator[Training]:
+        """Begins a training, in which models are lent until it ends.
+
+        Models of a training that breaks off are not lent again.
+
+        Args:
+            seed: Seed of everything that the training draws; `None` leaves the random state alone.
+            trial: The trial that is trained.
+        """
+        self._beginning.begin(seed)
+        with gradients_tied_to_graphs(), contextlib.ExitStack() as borrowed:
+            self.training = Training(borrowed, trial)
+            try:
+                yield self.training
+            finally:
+                self.training = None
+
+    def lend(self, fresh: Any, share: bool = True) -> Any:
+        """Lends a model for the training under way.
+
+        Args:
+            fresh: The fresh model: what the lent one starts from, and itself lent if no other has its
+                structure.
+            share: Whether another one may be lent in its place.
+
+        Raises:
+            RuntimeError: No training has begun.
+        """
+        training = self.training
+        if training is None:
+            raise RuntimeError("A model can be lent in a training only: enter `begun` first.")
+        model = training.borrowed.enter_context(self._cache.lend(fresh)) if share else fresh
+        training.model = model
+        return model
+
+    def clear(self) -> None:
+        """Gives up all models that are kept."""
+        self._cache.clear()

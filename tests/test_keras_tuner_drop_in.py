@@ -1,0 +1,577 @@
+"""`recdrop_tune.Tuner` in the place of `keras_tuner.Tuner`: the same scripts, and what comes out of both.
+
+The scripts do what Keras Tuner's guides and public tutorials do. Their models begin with given weights and
+see the data in order, so that both tuners reach the same numbers.
+"""
+
+import inspect
+import itertools
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+import recdrop_tune as rdt
+
+pytestmark = [
+    # A model that has not been trained has no slots for the optimizer's state yet, which Keras says.
+    pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer"),
+    # Keras Tuner's word for a `run_trial` that reports by itself.
+    pytest.mark.filterwarnings("ignore:The use case of calling:DeprecationWarning"),
+]
+
+X = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
+Y = X.sum(1, keepdims=True)
+FIT = {"validation_data": (X, Y), "epochs": 2, "batch_size": 8, "shuffle": False, "verbose": 0}
+
+
+def bare(hp):
+    rate = hp.Choice("learning_rate", [0.001, 0.01, 0.1, 1.0])
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+    return model, rate
+
+
+def build(hp):
+    model, rate = bare(hp)
+    model.compile(keras.optimizers.SGD(rate), "mse")
+    return model
+
+
+def not_compiled(hp):
+    return bare(hp)[0]
+
+
+def oracle(max_trials=2, objective="val_loss", **kwargs):
+    return kt.oracles.RandomSearchOracle(objective, max_trials, seed=1, **kwargs)
+
+
+def score(name="score"):
+    return kt.Objective(name, "min")
+
+
+def run(tuner, *args, **kwargs):
+    """Searches, and returns what came of each trial."""
+    tuner.search(*args, **kwargs)
+    return trials_of(tuner)
+
+
+def search(tuner, **kwargs):
+    return run(tuner, X, Y, **{**FIT, **kwargs})
+
+
+def trials_of(tuner):
+    return [
+        (
+            trial.trial_id,
+            trial.status,
+            dict(trial.hyperparameters.values),
+            trial.score,
+            trial.best_step,
+        )
+        for trial in tuner.oracle.trials.values()
+    ]
+
+
+def weights_of(model):
+    return [weight.tolist() for weight in model.get_weights()]
+
+
+SCRIPTS = {}
+
+
+def script(function):
+    """Notes a script: it gets a class of tuners and the arguments that say where."""
+    SCRIPTS[function.__name__] = function
+    return function
+
+
+@script
+def a_build_function(kind, where):
+    tuner = kind(oracle(), build, **where)
+    tuner.search_space_summary()
+    left = tuner.remaining_trials
+    found = search(tuner)
+    tuner.results_summary()
+    best = tuner.get_best_hyperparameters(2)
+    model = tuner.get_best_models()[0]
+    again = tuner.hypermodel.build(best[0])
+    return (
+        [found, left, tuner.remaining_trials, [hp.values for hp in best]]
+        + [weights_of(model), weights_of(again), model.evaluate(X, Y, verbose=0)]
+        + [weights_of(tuner.load_model(tuner.oracle.get_best_trials(2)[1]))]
+        + [trial.trial_id for trial in tuner.oracle.get_best_trials(3)]
+    )
+
+
+@script
+def a_hypermodel_with_a_fit(kind, where):
+    class Own(kt.HyperModel):
+        def build(self, hp):
+            return build(hp)
+
+        def fit(self, hp, model, *args, **kwargs):
+            kwargs["batch_size"] = hp.Choice("batch_size", [4, 8])
+            return model.fit(*args, **kwargs)
+
+    return search(kind(oracle(), Own(), **where))
+
+
+def fits(kind, where, fit, build=build, **options):
+    class Own(kt.HyperModel):
+        def build(self, hp):
+            return build(hp)
+
+    Own.fit = fit
+    return search(kind(oracle(**options), Own(), **where))
+
+
+@script
+def a_fit_that_returns_a_number(kind, where):
+    def fit(self, hp, model, *args, **kwargs):
+        model.fit(*args, **kwargs)
+        return hp["learning_rate"] * 2
+
+    return fits(kind, where, fit, objective=score())
+
+
+@script
+def a_fit_that_returns_metrics(kind, where):
+    def fit(self, hp, model, *args, **kwargs):
+        return {"score": min(model.fit(*args, **kwargs).history["val_loss"]), "of": 3}
+
+    return fits(kind, where, fit, objective=score())
+
+
+@script
+def a_fit_that_returns_a_list(kind, where):
+    def fit(self, hp, model, *args, **kwargs):
+        return [hp["learning_rate"], {"score": 1.0, "more": 2.0}, np.float32(3.0)]
+
+    return fits(kind, where, fit, objective=score())
+
+
+@script
+def a_fit_that_never_builds_the_model(kind, where):
+    def unbuilt(hp):
+        hp.Choice("learning_rate", [0.1, 0.2, 0.3])
+        return keras.Sequential([keras.layers.Dense(1)])
+
+    return fits(kind, where, lambda self, hp, *_, **__: hp["learning_rate"], unbuilt)
+
+
+@script
+def an_objective_that_is_left_unspecified(kind, where):
+    return fits(kind, where, lambda self, hp, *_, **__: hp["learning_rate"], objective=None)
+
+
+@script
+def a_loop_of_ones_own(kind, where):
+    """As in the guide: the callbacks are told of the epochs, and the best one's weights are kept."""
+
+    class Own(kt.HyperModel):
+        def build(self, hp):
+            return build(hp)
+
+        def fit(self, hp, model, x, y, validation_data, callbacks=None, **kwargs):
+            for callback in callbacks:
+                callback.set_model(model)
+            losses = []
+            for epoch, value in enumerate((3.0, 1.0, 2.0)):
+                model.set_weights([np.full((3, 1), value), np.zeros(1)])
+                losses.append(value + hp["learning_rate"])
+                for callback in callbacks:
+                    callback.on_epoch_end(epoch, logs={"score": losses[-1]})
+            return min(losses)
+
+    tuner = kind(oracle(objective=score()), Own(), **where)
+    return [search(tuner), weights_of(tuner.get_best_models()[0])]
+
+
+@script
+def a_black_box(kind, where):
+    class Own(kind):
+        def run_trial(self, trial, *args, **kwargs):
+            x = trial.hyperparameters.Float("x", -1.0, 1.0)
+            return x * x + 1
+
+    tuner = Own(oracle(), **where)
+    return [run(tuner), tuner.get_best_hyperparameters()[0].values]
+
+
+@script
+def a_run_trial_that_adds_a_hyperparameter(kind, where):
+    class Own(kind):
+        def run_trial(self, trial, *args, **kwargs):
+            kwargs["batch_size"] = trial.hyperparameters.Int("batch_size", 4, 16, step=4)
+            return super().run_trial(trial, *args, **kwargs)
+
+    return search(Own(oracle(), build, **where))
+
+
+@script
+def a_run_trial_that_reads_the_histories(kind, where):
+    seen = []
+
+    class Own(kind):
+        def run_trial(self, trial, *args, **kwargs):
+            histories = super().run_trial(trial, *args, **kwargs)
+            seen.append([history.history["val_loss"] for history in histories])
+            return histories[0]
+
+    return [search(Own(oracle(), build, **where)), seen]
+
+
+@script
+def a_run_trial_that_scores_anew(kind, where):
+    class Own(kind):
+        def run_trial(self, trial, *args, **kwargs):
+            super().run_trial(trial, *args, **kwargs)
+            return {"val_loss": 7.0 + trial.hyperparameters["learning_rate"]}
+
+    return search(Own(oracle(), build, **where))
+
+
+@script
+def a_run_trial_that_fits_by_itself(kind, where):
+    class Own(kind):
+        def run_trial(self, trial, x, y, **kwargs):
+            return self.hypermodel.build(trial.hyperparameters).fit(x, y, **kwargs)
+
+    return search(Own(oracle(), build, **where))
+
+
+@script
+def a_run_trial_that_reports_by_itself(kind, where):
+    class Own(kind):
+        def run_trial(self, trial, x, y, **kwargs):
+            history = self.hypermodel.build(trial.hyperparameters).fit(x, y, **kwargs)
+            self.oracle.update_trial(trial.trial_id, {"val_loss": history.history["val_loss"][-1]})
+
+    return search(Own(oracle(), build, **where))
+
+
+@script
+def a_run_trial_that_forgets_to_return(kind, where):
+    class Own(kind):
+        def run_trial(self, trial, *args, **kwargs):
+            self.hypermodel.build(trial.hyperparameters)
+
+    with pytest.raises(kt.errors.FatalTypeError) as caught:
+        search(Own(oracle(), build, **where))
+    return str(caught.value).partition("metrics? ")[0]
+
+
+@script
+def a_build_and_fit_model_that_prepares_the_data(kind, where):
+    class Own(kind):
+        def _build_and_fit_model(self, trial, *args, **kwargs):
+            hp = trial.hyperparameters
+            kwargs["sample_weight"] = np.full(len(X), hp.Choice("weight", [1.0, 2.0]))
+            return super()._build_and_fit_model(trial, *args, **kwargs)
+
+    tuner = Own(oracle(), build, **where)
+    return [search(tuner), weights_of(tuner.get_best_models()[0])]
+
+
+@script
+def a_build_and_fit_model_with_folds(kind, where):
+    class Own(kind):
+        def _build_and_fit_model(self, trial, x, y, **kwargs):
+            kwargs.pop("validation_data")
+            losses = []
+            for part in (slice(0, 8), slice(8, 16)):
+                model = self._try_build(trial.hyperparameters)
+                model.fit(x[part], y[part], validation_data=(x, y), **kwargs)
+                losses.append(model.evaluate(x, y, verbose=0))
+            return {"val_loss": float(np.mean(losses)), "worst": max(losses)}
+
+    return search(Own(oracle(), build, **where))
+
+
+@script
+def a_build_and_fit_model_from_scratch(kind, where):
+    class Own(kind):
+        def _build_and_fit_model(self, trial, x, y, **kwargs):
+            model = self.hypermodel.build(trial.hyperparameters)
+            return model.fit(x, y, **kwargs)
+
+    return search(Own(oracle(), build, **where))
+
+
+@script
+def arguments_of_compile_over_a_models_own(kind, where):
+    tuner = kind(oracle(2), build, None, "sgd", "mae", **where)
+    return search(tuner)
+
+
+@script
+def a_model_that_is_too_large(kind, where):
+    tuner = kind(oracle(2), build, max_model_size=3, **where)
+    found = search(tuner)
+    messages = [trial.message for trial in tuner.oracle.trials.values()]
+    return [found, ["Oversized model: 4 parameters" in message for message in messages]]
+
+
+@script
+def a_model_that_is_none(kind, where):
+    with pytest.raises(kt.errors.FatalTypeError):
+        search(kind(oracle(), lambda hp: "no model", **where))
+
+
+@script
+def no_hypermodel(kind, where):
+    with pytest.raises(ValueError, match="hypermodel"):
+        kind(oracle(), **where)
+
+
+@script
+def arguments_that_do_not_exist(kind, where):
+    with pytest.raises(ValueError, match="Unrecognized arguments"):
+        kind(oracle(), build, epochs=3, **where)
+
+
+@script
+def early_stopping(kind, where):
+    stop = keras.callbacks.EarlyStopping("val_loss", min_delta=10.0, patience=1)
+    tuner = kind(oracle(), build, **where)
+    found = search(tuner, callbacks=[stop], epochs=9)
+    return [found, stop.stopped_epoch]
+
+
+@script
+def tensorboard(kind, where):
+    folder = where["directory"] / "board"
+    search(kind(oracle(2), build, **where), callbacks=[keras.callbacks.TensorBoard(folder)])
+    files = [path.relative_to(folder).parts[:3] for path in folder.rglob("events*")]
+    # Of each training: a file of the hyperparameters beside those of Keras's callback.
+    return sorted((*parts[:2], parts[2].split(".")[0]) for parts in files)
+
+
+@script
+def the_hooks_of_a_tuner(kind, where):
+    calls = []
+
+    def noting(name):
+        def hook(self, *args, **kwargs):
+            calls.append((name, len(args), sorted(kwargs)))
+            return getattr(super(Own, self), name)(*args, **kwargs)
+
+        return hook
+
+    names = ["epoch_begin", "epoch_end", "batch_begin", "batch_end", "trial_begin", "trial_end"]
+    names += ["search_begin", "search_end"]
+    Own = type("Own", (kind,), {f"on_{name}": noting(f"on_{name}") for name in names})
+    search(Own(oracle(1), build, **where))
+    return calls
+
+
+@script
+def several_executions(kind, where):
+    return search(kind(oracle(2), build, executions_per_trial=2, **where))
+
+
+@script
+def several_objectives(kind, where):
+    goals = ["val_loss", kt.Objective("loss", "min")]
+    tuner = kind(oracle(objective=goals), build, **where)
+    search(tuner, epochs=1)
+    return trials_of(tuner)
+
+
+@script
+def a_search_goes_on_and_begins_anew(kind, where):
+    found = []
+    for max_trials, overwrite in [(1, False), (2, False), (1, True)]:
+        tuner = kind(oracle(max_trials), build, overwrite=overwrite, **where)
+        found.append(search(tuner))
+    other = kind(oracle(9), build, **where)
+    other.reload()
+    return [*found, trials_of(other), other.remaining_trials]
+
+
+@script
+def a_tuner_with_an_id(kind, where):
+    tuner = kind(oracle(1), build, tuner_id="mine", **where)
+    search(tuner)
+    return [tuner.tuner_id, (where["directory"] / "p" / "mine.json").exists()]
+
+
+@script
+def hyperparameters_given_before(kind, where):
+    hp = kt.HyperParameters()
+    hp.Choice("learning_rate", [0.5, 0.25, 0.125])
+    tuner = kind(oracle(hyperparameters=hp, tune_new_entries=False), build, **where)
+
+    def more(hp):
+        hp.Int("units", 1, 9)
+        return build(hp)
+
+    other = {**where, "project_name": "other"}
+    with pytest.raises(RuntimeError, match="allow_new_entries"):
+        kind(oracle(hyperparameters=hp, allow_new_entries=False), more, **other)
+    return search(tuner)
+
+
+def failing(number):
+    """A build function that fails as often, once the space is known."""
+    calls = itertools.count()
+
+    def build_or_fail(hp):
+        if 0 < next(calls) <= number:
+            raise ValueError("a bug")
+        return build(hp)
+
+    return build_or_fail
+
+
+@script
+def a_retry(kind, where):
+    return search(kind(oracle(1, max_retries_per_trial=2), failing(2), **where))
+
+
+@script
+def failures_in_a_row(kind, where):
+    tuner = kind(oracle(9, max_consecutive_failed_trials=2), failing(9), **where)
+    with pytest.raises(RuntimeError, match="exceeded the limit of 2") as caught:
+        search(tuner)
+    return ["ValueError: a bug" in str(caught.value), trials_of(tuner)]
+
+
+@script
+def a_trial_that_is_failed_on_purpose(kind, where):
+    def small(hp):
+        if hp.Choice("learning_rate", [0.1, 0.01]) == 0.1:
+            raise kt.errors.FailedTrialError("not this one")
+        return build(hp)
+
+    def declared(hp):
+        return small(hp) if next(calls) else build(hp)
+
+    calls = itertools.count()
+    tuner = kind(oracle(2, max_retries_per_trial=3), declared, **where)
+    return search(tuner)
+
+
+@script
+def a_distribution_strategy(kind, where):
+    tf = pytest.importorskip("tensorflow")
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    return search(kind(oracle(2), build, distribution_strategy=strategy, **where))
+
+
+def same(one, other):
+    """Says whether two results are the same, numbers up to rounding."""
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, float):
+        return one == pytest.approx(other, rel=1e-5)
+    return one == other
+
+
+LONG = (
+    "a_build_and_fit_model_with_folds",
+    "a_distribution_strategy",
+    "a_search_goes_on_and_begins_anew",
+    "several_executions",
+    "tensorboard",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.heavy if name in LONG else ()) for name in SCRIPTS],
+)
+def test_the_same_comes_out_as_with_keras_tuner(tmp_path, capsys, name):
+    found, printed = [], []
+    for kind in (kt.Tuner, rdt.Tuner):
+        where = {"directory": tmp_path / kind.__module__, "project_name": "p"}
+        found.append(SCRIPTS[name](kind, where))
+        printed.append(capsys.readouterr().out.replace(str(where["directory"]), "DIRECTORY"))
+    stock, ours = found
+    assert same(stock, ours), f"{stock}\n{ours}"
+    assert printed[0] == printed[1] or name not in ("a_build_function",)
+
+
+def test_a_model_that_is_not_compiled_is_compiled_by_the_tuner(tmp_path):
+    """Keras Tuner says that it does, and fails: with Keras 3 such a model has no optimizer to read."""
+    given = {"optimizer": keras.optimizers.SGD(0.1), "loss": "mse", "metrics": ["mae"]}
+    tuner = rdt.Tuner(oracle(), not_compiled, directory=tmp_path, seed=0, **given)
+    assert [each[1] for each in search(tuner)] == ["COMPLETED"] * 2
+    assert all(trial.metrics.exists("val_mae") for trial in tuner.oracle.trials.values())
+    model = tuner.get_best_models()[0]
+    loss, _ = model.evaluate(X, Y, verbose=0)
+    assert loss == pytest.approx(tuner.oracle.get_best_trials()[0].score)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_a_run_trial_may_save_its_model(tmp_path):
+    class Own(rdt.Tuner):
+        def run_trial(self, trial, x, y, **kwargs):
+            model = self.hypermodel.build(trial.hyperparameters)
+            history = model.fit(x, y, **kwargs)
+            self.save_model(trial.trial_id, model)
+            saved[trial.trial_id] = weights_of(model)
+            return history
+
+    saved = {}
+    tuner = Own(oracle(), build, directory=tmp_path)
+    search(tuner)
+    best = tuner.oracle.get_best_trials()[0]
+    assert weights_of(tuner.get_best_models()[0]) == saved[best.trial_id]
+
+
+@pytest.mark.parametrize(
+    "kind", [kt.oracles.RandomSearchOracle, rdt.OptunaOracle], ids=["keras_tuner", "optuna"]
+)
+@pytest.mark.parametrize("tracked", [False, True], ids=["alone", "tracked"])
+def test_a_trial_can_be_ended_by_its_id(tmp_path, kind, tracked):
+    """As it was before Keras Tuner 1.3, and as public code still does."""
+    tuner = rdt.Tuner(kind("val_loss", 3), build, directory=tmp_path, project_name="by id")
+    tuner.oracle.verbose = 0
+    if tracked:
+        tracking = rdt.track(tuner, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+        assert tracking.experiment == "by id"
+    ends = [
+        lambda each: tuner.oracle.end_trial(each, "COMPLETED"),
+        lambda each: tuner.oracle.end_trial(trial_id=each, status="COMPLETED"),
+        lambda each: tuner.oracle.end_trial(each, status="INVALID"),
+    ]
+    values = []
+    for end in ends:
+        trial = tuner.oracle.create_trial("tuner0")
+        values.append(dict(trial.hyperparameters.values))
+        tuner.oracle.update_trial(trial.trial_id, {"val_loss": 0.5})
+        end(trial.trial_id)
+    trials = list(tuner.oracle.trials.values())
+    assert [trial.status for trial in trials] == ["COMPLETED", "COMPLETED", "FAILED"]
+    if tracked or kind is rdt.OptunaOracle:  # Keras Tuner's own puts the defaults in their place.
+        assert [trial.hyperparameters.values for trial in trials] == values
+    if tracked:
+        tracking.close()
+        states = [record.ended.status for record in tracking.records.trials.values()]
+        assert states == ["COMPLETE", "COMPLETE", "FAILED"]
+
+
+def test_keras_tuner_has_the_methods_that_are_overridden_here():
+    """Private ones among them: public code overrides and calls those."""
+    for name in (
+        "_build_and_fit_model",
+        "_try_build",
+        "_build_hypermodel",
+        "run_trial",
+        "load_model",
+    ):
+        theirs, ours = (inspect.signature(getattr(each, name)) for each in (kt.Tuner, rdt.Tuner))
+        assert list(theirs.parameters) == list(ours.parameters), name
+    names = list(inspect.signature(kt.Tuner.__init__).parameters)[3:9]
+    assert names == [
+        "max_model_size",
+        "optimizer",
+        "loss",
+        "metrics",
+        "distribution_strategy",
+        "directory",
+    ]
