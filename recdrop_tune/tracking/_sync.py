@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from recdrop_tune.errors import ProjectError, invalid_argument
+from recdrop_tune._arguments import is_name
+from recdrop_tune.errors import ProjectError, invalid_argument, shown
 from recdrop_tune.paths import check_folder
 from recdrop_tune.tracking._events import ResultSaved, SearchStarted
 from recdrop_tune.tracking._journal import FILE, Journal
@@ -73,6 +74,11 @@ def sync(directory: str | Path, tracking_uri: str | None = None) -> Synced:
             f"`{directory}` holds no search: there is no `{FILE}` with the beginning of one. Give the folder "
             "that was printed when the search began, by default one in `recdrop_runs`."
         )
+    if not is_name(last.experiment):
+        raise ProjectError(
+            f"`{FILE}` in `{directory}` names the experiment {shown(last.experiment)}, which can be none: "
+            "somebody has changed the file. Nothing was written."
+        )
     for event in history:
         if isinstance(event, ResultSaved):
             files_of(directory, event)
@@ -81,12 +87,12 @@ def sync(directory: str | Path, tracking_uri: str | None = None) -> Synced:
     settle_requests(uri)
     tracker = MLflowTracker(uri, journal)
     written = tracker.write(history, alive=False)
-    shown = redact(uri)
+    store = redact(uri)
     url = leaderboard_url(
-        shown, tracker.experiment_id, last.search_id, ascending=last.direction == "min"
+        store, tracker.experiment_id, last.search_id, ascending=last.direction == "min"
     )
-    pages = ui_command(shown, directory, elsewhere=absolute(shown) != last.tracking_uri)
-    return Synced(last.experiment, shown, written.runs, written.there, pages, url)
+    pages = ui_command(store, directory, elsewhere=absolute(store) != last.tracking_uri)
+    return Synced(last.experiment, store, written.runs, written.there, pages, url)
 
 
 def _uri(given: str | None, last: SearchStarted) -> str:
