@@ -1,7 +1,8 @@
-"""Checks of single arguments that are alike everywhere: whole numbers and flags."""
+"""Checks of single arguments that are alike everywhere: whole numbers, flags and names."""
 
 from __future__ import annotations
 
+import unicodedata
 from numbers import Integral
 from typing import Any
 
@@ -34,6 +35,25 @@ def check_integer(argument: str, value: Any, least: int = 1) -> int:
             expected += ", below 2**31"
         raise invalid_argument(argument, expected=expected, received=value)
     return int(value)
+
+
+LONGEST_NAME = 500
+"""MLflow's limit for the name of an experiment."""
+
+
+def is_name(name: Any) -> bool:
+    r"""Says whether an experiment can have a name: no control characters, no half characters, not `..`.
+
+    Example:
+        >>> is_name("speech"), is_name(".."), is_name("a\nb")
+        (True, False, False)
+    """
+    return (
+        isinstance(name, str)
+        and name.strip() not in ("", ".", "..")
+        and len(name) <= LONGEST_NAME
+        and not any(unicodedata.category(each) in ("Cc", "Cs") for each in name)
+    )
 
 
 def check_flag(argument: str, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from itertools import islice
 from typing import Any
@@ -104,6 +105,25 @@ def shown(received: object) -> str:
         return f"<{type(received).__name__} object>"
     text = hide_named(text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+# All controls but the tab and the end of a line, half characters, and what turns the direction of text round.
+_OBEYED = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def plain(text: str) -> str:
+    r"""Writes a text so that a terminal shows all of it and obeys none of it.
+
+    For whatever comes from files that may be somebody else's: an escape sequence can hide or forge lines, set
+    the title of the window, or write to the clipboard.
+
+    Example:
+        >>> plain("rate\x1b[2J\n")
+        'rate\\x1b[2J\n'
+    """
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def exception_line(message: str) -> str:

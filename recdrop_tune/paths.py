@@ -10,6 +10,7 @@ rights of the user already.
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from pathlib import Path
@@ -19,6 +20,8 @@ from recdrop_tune.errors import ProjectError, shown
 
 _LOCK = "optuna.journal.lock"
 """Optuna's lock of its journal is a link by design: it is made, renamed and deleted, but never followed."""
+
+_LARGEST = 2**63
 
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
@@ -49,7 +52,7 @@ def check_folder(folder: str | Path) -> None:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
-                    elif not entry.is_file(follow_symlinks=False) and not _is_lock(entry, folder):
+                    elif not entry.is_file(follow_symlinks=False) and not _may_be(entry, folder):
                         raise unexpected(entry.path, "a file or a folder")
         except (FileNotFoundError, NotADirectoryError):
             continue  # Of a search that is running, files come and go.
@@ -118,10 +121,14 @@ def check_trial_ids(folder: str | Path, trials: dict[str, Any]) -> None:
     """Raises if the id of a trial that was read from its file, or of one it names, is a path elsewhere.
 
     Raises:
-        ProjectError: There is one.
+        ProjectError: There is one, or a number that is larger than any in a search.
     """
     for trial_id, trial in trials.items():
-        trial_folder(folder, trial_id, "trial.json")
+        path = trial_folder(folder, trial_id, "trial.json") / "trial.json"
+        if not isinstance(trial.best_step, int | None) or has_absurd_number(trial.get_state()):
+            raise ProjectError(
+                f"`{printable(path)}` is damaged: it has a number that no search has."
+            )
         earlier = trial.hyperparameters.values.get("tuner/trial_id")  # Hyperband's
         if earlier is not None:
             trial_folder(folder, earlier, "trial.json")
@@ -187,9 +194,27 @@ def printable(path: str | Path) -> str:
     return shown(str(path))[1:-1]
 
 
-def _is_lock(entry: os.DirEntry[str], folder: str | Path) -> bool:
+def has_absurd_number(value: Any, finite: bool = False) -> bool:
+    """Says whether there is a whole number of more than 64 bits in what was read from JSON.
+
+    Args:
+        value: What was read.
+        finite: Whether infinity and NaN are absurd too. Losses may be such.
+    """
+    if isinstance(value, dict):
+        return any(has_absurd_number(each, finite) for each in value.values())
+    if isinstance(value, list | tuple):
+        return any(has_absurd_number(each, finite) for each in value)
+    if isinstance(value, float):
+        return finite and not math.isfinite(value)
+    return isinstance(value, int) and abs(value) > _LARGEST
+
+
+def _may_be(entry: os.DirEntry[str], folder: str | Path) -> bool:
+    """Says whether an entry that is no file and no folder is Optuna's lock, or gone by now."""
     at_top = Path(entry.path).parent == Path(folder)
-    return at_top and entry.is_symlink() and entry.name.startswith(_LOCK)
+    is_lock = at_top and entry.is_symlink() and entry.name.startswith(_LOCK)
+    return is_lock or kind_of(entry.path) is None
 
 
 def _outside(folder: str | Path, name: object, source: str) -> ProjectError:

@@ -1,6 +1,7 @@
 """A project folder may come from somebody else: nothing in it is run, and no path in it leads out of it."""
 
 import ast
+import io
 import json
 import os
 import pickle
@@ -13,20 +14,28 @@ import keras_tuner as kt
 import mlflow
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.console import Console
+from sklearn.linear_model import RidgeClassifier
 
 import recdrop_tune
 import recdrop_tune as rdt
-from recdrop_tune.errors import ProjectError, ProjectWarning, RecdropError
+from recdrop_tune.cli import main
+from recdrop_tune.errors import ProjectError, ProjectWarning, RecdropError, SearchSpaceError
 from recdrop_tune.files import write_all
 from recdrop_tune.paths import inside, trial_folder
 from recdrop_tune.results import TuneResult
+from recdrop_tune.results._markdown import markdown
 from recdrop_tune.tracking import (
     ConfirmationEnded,
     Journal,
+    Progress,
     ResultSaved,
     TrackingWarning,
 )
+from recdrop_tune.tracking._live import LiveDisplay
 from recdrop_tune.tracking._pyfunc import _load_pyfunc
 from recdrop_tune.tuner import load_weights
 from tests.fuzzing import hold, profiles
@@ -352,6 +361,31 @@ def test_a_project_with_code_in_it_runs_none(project, tmp_path):
     assert mark.exists()  # It would have.
 
 
+@pytest.mark.filterwarnings("ignore::recdrop_tune.tracking.TrackingWarning")
+def test_a_model_of_scikit_learn_is_not_unpickled_by_itself(tmp_path):
+    """Keras Tuner's `SklearnTuner` keeps pickles, one of which `load_model` reads."""
+
+    def search_again():
+        def make(hp):
+            return RidgeClassifier(alpha=hp.Float("alpha", 0.1, 1.0))
+
+        oracle = kt.oracles.RandomSearchOracle(kt.Objective("score", "max"), 2)
+        tuner = kt.SklearnTuner(oracle, make, directory=tmp_path, project_name="project")
+        x, y = data(12)
+        with rdt.track(tuner, experiment="pickles", tracking_uri=f"sqlite:///{tmp_path}/a.db"):
+            tuner.search(x.reshape(12, -1), y)
+        return tuner
+
+    assert len(search_again().oracle.trials) == 2
+    for path in tmp_path.glob("project/trial_*/model.pickle"):
+        path.write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
+    tuner = search_again()
+    assert not (tmp_path / "ran").exists()
+    assert (tmp_path / "project" / "result" / "trials.csv").exists()
+    tuner.load_model(tuner.oracle.get_best_trials()[0])
+    assert (tmp_path / "ran").exists()  # It would have.
+
+
 def numeric_search(folder, trials, sampler="cmaes"):
     """Tries formulas in place of models, with the sampler that pickles its state."""
     hp = kt.HyperParameters()
@@ -424,6 +458,140 @@ def test_cma_es_makes_up_for_its_state_from_the_trials(tmp_path):
 def restored(trial):
     keys = sorted(k for k in trial.system_attrs if k.startswith("cma:optimizer"))
     return pickle.loads(bytes.fromhex("".join(trial.system_attrs[key] for key in keys)))
+
+
+OBEYED = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e"
+"""What a terminal would obey."""
+
+
+def change_events(project, kind, **values):
+    path = project / "events.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert any(line["event"] == kind for line in lines)
+    changed = [{**line, **values} if line["event"] == kind else line for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+
+
+def change_wrappers(project, value):
+    for path in project.glob("trial_*/trial.json"):
+        change_json(path, "hyperparameters", "values", "wrapper", value=value)
+
+
+def assert_obeyed_by_none(text):
+    assert not set(OBEYED) & set(text) - set("title]0;[2J31m")
+    assert "\\x1b]0;title" in text
+
+
+def test_a_report_prints_nothing_that_a_terminal_obeys(project):
+    change_wrappers(project, OBEYED)
+    change_events(project, "SearchStarted", context={"words": OBEYED}, name=OBEYED)
+    done = CliRunner().invoke(main, ["report", str(project)])
+    assert done.exit_code == 0, done.output
+    assert_obeyed_by_none(done.output)
+    assert_obeyed_by_none(TuneResult.load(project).summary())
+    change_json(project / "oracle.json", "hyperparameters", "space", 0, "class_name", value=OBEYED)
+    failed = CliRunner().invoke(main, ["report", str(project)])
+    assert failed.exit_code == 1
+    assert_obeyed_by_none(failed.output)
+
+
+def test_the_progress_of_a_search_prints_nothing_that_a_terminal_obeys(project):
+    change_events(project, "SearchStarted", experiment=OBEYED)
+    change_events(
+        project, "TrialStarted", hyperparameters={"wrapper": OBEYED + "\ud800", "rate": 0.1}
+    )
+    events = Journal(project / "events.jsonl").read()
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    lines, display = Progress(console), LiveDisplay()
+    for event in events[:-1]:  # Without the end, after which nothing is displayed.
+        lines.on_event(event)
+        display.on_event(event)
+    console.print(display.draw())
+    assert_obeyed_by_none(console.file.getvalue())
+
+
+MARKDOWN = "![x](http://host/pixel)[y](http://host)<img src=x>[z]: http://host"
+
+
+def assert_no_links(markdown):
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(markdown)
+    found = [each for token in tokens for each in [token, *(token.children or [])]]
+    assert {each.type for each in found} & {
+        "image",
+        "link_open",
+        "html_inline",
+        "html_block",
+    } == set()
+
+
+def test_descriptions_load_and_link_nothing(project):
+    with pytest.raises(AssertionError):
+        assert_no_links(f"| {MARKDOWN} |")
+    change_wrappers(project, MARKDOWN)
+    change_events(project, "SearchStarted", context={"words": MARKDOWN})
+    text = markdown(TuneResult.load(project), {"best_model.keras": MARKDOWN})
+    assert text.count("http://host/pixel") > 2
+    assert_no_links(text)
+    # The summary of a journal is a stranger's as a whole.
+    change_events(project, "ResultSaved", summary=f"# Result\n\n{MARKDOWN}\n\n| a |\n| --- |\n")
+    uri = f"sqlite:///{project.parent}/other.db"
+    rdt.sync(project, uri)
+    client = mlflow.MlflowClient(uri)
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    notes = [run.data.tags.get("mlflow.note.content") for run in runs]
+    (note,) = filter(None, notes)
+    assert note.startswith("# Result")
+    assert_no_links(note)
+
+
+@pytest.mark.parametrize("name", ["..", " ", "a\nb", "x" * 501])
+def test_an_experiment_of_no_name_is_refused(project, name):
+    change_events(project, "SearchStarted", experiment=name)
+    with pytest.raises(ProjectError, match=r"`events\.jsonl` in .* names the experiment"):
+        rdt.sync(project, f"sqlite:///{project.parent}/other.db")
+    assert not (project.parent / "other.db").exists()
+
+
+HUGE = "1" + "0" * 400
+NUMBERS = [
+    ("trial_0/trial.json", '"step": 0', f'"step": {HUGE}'),
+    ("trial_0/trial.json", r'"value": \[[^]]*\]', f'"value": [{HUGE}]'),
+    ("trial_0/trial.json", '"max_value": 0.5', f'"max_value": {HUGE}'),
+    ("trial_0/trial.json", '"best_step": 0', '"best_step": 1e400'),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new"), NUMBERS)
+@pytest.mark.parametrize("operation", ["resume", "report"])
+def test_numbers_without_end_are_damage(project, operation, name, old, new):
+    text, found = re.subn(old, new, (project / name).read_text())
+    assert found
+    (project / name).write_text(text)
+    with pytest.raises(RecdropError, match=r"damaged|cannot be set up"):
+        OPERATIONS[operation](project)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", HUGE, "1e308", "9" * 5000])
+@pytest.mark.parametrize("field", ["time", "seconds", "epoch", "number", "score", "val_loss"])
+def test_absurd_numbers_in_a_journal(project, field, number):
+    path = project / "events.jsonl"
+    begun, *others = path.read_text().splitlines()
+    pattern = rf'"{field}": [-+.e0-9]+'
+    assert re.search(pattern, "".join(others))
+    changed = [re.sub(pattern, f'"{field}": {number}', line) for line in others]
+    path.write_text("\n".join([begun, *changed]) + "\n")
+    OPERATIONS["report"](project)
+    (project / "report.html").unlink()
+
+
+def test_pipes_as_yaml_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(SearchSpaceError, match="no plain file but a pipe"):
+        rdt.SearchSpace.load(tmp_path / "pipe.yaml")
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "pipe.yaml")])
+    assert "no plain file but a pipe" in done.output
+    with pytest.raises(SearchSpaceError, match="Is a directory"):
+        rdt.SearchSpace.load(tmp_path)
 
 
 def test_a_logged_model_with_code_in_it_is_not_loaded(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from recdrop_tune.cli._doctor import doctor
@@ -10,9 +12,25 @@ from recdrop_tune.cli._run import run
 from recdrop_tune.cli._spaces import spaces
 from recdrop_tune.cli._sync import sync
 from recdrop_tune.cli._ui import ui
+from recdrop_tune.errors import plain
 
 
-@click.group()
+class _Commands(click.Group):
+    """Commands whose errors quote files that may be somebody else's."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; see `click.Group.invoke`."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            if (
+                type(error) is not click.ClickException
+            ):  # It quotes the command line, and says how to use it.
+                raise
+            raise click.ClickException(plain(error.message)) from error
+
+
+@click.group(cls=_Commands)
 @click.version_option(package_name="recdrop-tune")
 def main() -> None:
     """Finds which recurrent dropout, where, and how much."""

@@ -10,6 +10,7 @@ import click
 
 from recdrop_tune.cli._quiet import load_quietly
 from recdrop_tune.cli._store import EVENTS, be_quick_and_quiet, project_folder
+from recdrop_tune.errors import plain
 
 
 @click.command()
@@ -47,7 +48,7 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
     except Exception as error:
         raise click.ClickException(_unreadable(folder, error)) from error
     for line in (*lines, f"Report: {page}"):
-        click.echo(line)
+        click.echo(plain(line))
     if opened:
         webbrowser.open(page.resolve().as_uri())
 

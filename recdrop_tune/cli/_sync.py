@@ -9,6 +9,7 @@ import click
 
 from recdrop_tune.cli._quiet import load_quietly
 from recdrop_tune.cli._store import be_quiet, project_folder
+from recdrop_tune.errors import plain
 
 
 class _Bar:
@@ -59,10 +60,11 @@ def sync(directory: Path | None, uri: str | None) -> None:
             done = write(folder, uri, progress=bar.show)
     except RecdropError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(
+    said = (
         f"{folder}: {done.written} runs of trials written, {done.there} were there. Experiment "
         f"{done.experiment} at {done.tracking_uri}."
     )
+    click.echo(plain(said))
     for line in (done.ui_command, done.ui_url):
         if line is not None:
-            click.echo(line)
+            click.echo(plain(line))

@@ -13,6 +13,7 @@ from recdrop_tune.cli._pages import page_of
 from recdrop_tune.cli._quiet import load_quietly
 from recdrop_tune.cli._server import Server, pick_port
 from recdrop_tune.cli._store import be_quick_and_quiet, project_folder, search_in, tracking_uri
+from recdrop_tune.errors import plain
 
 
 @click.command()
@@ -49,7 +50,7 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
 
 def show(url: str, no_browser: bool) -> None:
     """Prints an address and opens it."""
-    click.echo(url)
+    click.echo(plain(url))
     if not no_browser:
         webbrowser.open(url)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune._arguments import check_flag, check_integer
+from recdrop_tune._arguments import LONGEST_NAME, check_flag, check_integer, is_name
 from recdrop_tune.errors import invalid_argument
 
 
@@ -42,20 +41,10 @@ def expanded(directory: str | os.PathLike[str]) -> Path:
 
 def check_words(experiment: Any, directory: Any, verbose: Any) -> None:
     """Raises unless the experiment has a name, the directory is a path and the verbosity a level."""
-    if not isinstance(experiment, str) or not experiment.strip() or not _is_text(experiment):
-        expected = f"a name of at most {_LONGEST_NAME} characters, in one line"
+    if not is_name(experiment):
+        expected = f"a name of at most {LONGEST_NAME} characters, in one line"
         raise invalid_argument("experiment", expected=expected, received=experiment)
     if directory is not None and (not isinstance(directory, str | os.PathLike) or directory == ""):
         raise invalid_argument("directory", expected="a path or None", received=directory)
     if not isinstance(verbose, Integral) or verbose not in (0, 1, 2):
         raise invalid_argument("verbose", expected="0, 1 or 2", received=verbose)
-
-
-_LONGEST_NAME = 500
-"""MLflow's limit for the name of an experiment."""
-
-
-def _is_text(name: str) -> bool:
-    """Says whether a name can be written to a database: no control characters, no half characters."""
-    bad = any(unicodedata.category(each) in ("Cc", "Cs") for each in name)
-    return len(name) <= _LONGEST_NAME and not bad

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import RecdropError, exception_line
+from recdrop_tune.errors import RecdropError, exception_line, plain
 from recdrop_tune.facade._trials import TrialHyperModel
 from recdrop_tune.facade.confirm import ConfirmationPlan, confirm
 from recdrop_tune.storage_errors import is_storage_failure
@@ -141,7 +141,8 @@ def _fail_ongoing(tuner: Any, error: Exception) -> None:
 def too_many_failures(tuner: Any) -> RecdropError:
     """Makes the error of a search that ended because its trials failed."""
     messages = [trial.message for trial in tuner.oracle.trials.values() if trial.message]
-    last = messages[-1].strip() if messages else "no message"
+    # A trial of an earlier session has its message from a file.
+    last = plain(messages[-1].strip()) if messages else "no message"
     done = completed(tuner)
     what = f"{done} were completed before" if done else "none was completed"
     return RecdropError(

@@ -49,7 +49,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
             again after twice as many, trials in the worse half of all that got so far),
             `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
         storage: An Optuna storage or storage URL. By default the file `optuna.journal` in the
-            project folder.
+            project folder. One that is given is trusted: Optuna's CMA-ES unpickles its state from it.
         study_name: Name of the study; by default the name of the project.
         enqueue: Configurations to try first. What one leaves open takes its middle value.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:

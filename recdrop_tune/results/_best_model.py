@@ -55,6 +55,9 @@ def save_best_model(result: TuneResult, path: Path) -> None:
 
 
 def _load(result: TuneResult) -> Any:
+    if isinstance(result.tuner, kt.SklearnTuner):
+        # It keeps its models as pickles, which whoever made the folder may have written.
+        raise RecdropError("The best model is no keras.Model.")
     try:
         with warnings.catch_warnings():
             # The optimizer's state is not wanted here.

@@ -12,7 +12,7 @@ from recdrop_tune.results._frames import wrapper_columns
 from recdrop_tune.results.context_text import context_lines
 from recdrop_tune.results.gain import coverage_text, gain_line, shown_wrappers
 from recdrop_tune.results.spread import spread_words, weights_words
-from recdrop_tune.tracking import MODEL, NOTE_LENGTH
+from recdrop_tune.tracking import MODEL, NOTE_LENGTH, harmless
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
@@ -42,7 +42,7 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
         "### To keep in mind\n\n" + "\n".join(f"- {line}" for line in _caveats(result, missing)),
         f"Folder: `{result.directory}`",
     ]
-    return "\n\n".join(parts) + "\n"
+    return harmless("\n\n".join(parts) + "\n")
 
 
 def bounded(text: str, length: int = NOTE_LENGTH) -> str:

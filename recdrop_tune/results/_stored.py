@@ -17,7 +17,7 @@ import keras_tuner as kt
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.files import read
 from recdrop_tune.oracle._files import settled, unnoted
-from recdrop_tune.paths import check_folder
+from recdrop_tune.paths import check_folder, check_trial_ids, has_absurd_number
 from recdrop_tune.tracking import (
     FILE,
     MODEL,
@@ -130,6 +130,7 @@ def _fill(oracle: Any, directory: Path) -> None:
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise _damaged(file, error) from error
         trials[trial.trial_id] = trial
+    check_trial_ids(directory, trials)
     try:
         for trial_id in unnoted(state, trials):
             del trials[trial_id]
@@ -151,11 +152,14 @@ def _read(path: Path, directory: Path) -> Any:
             data = json.loads(read(path, within=directory))
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
-    except OSError as error:
+    except (OSError, RecursionError) as error:
         raise _damaged(path, error) from error
     for name in _class_names(data):
         if name not in _KNOWN:
             raise _damaged(path, f"`{name}` is no kind of hyperparameter")
+    space = data.get("hyperparameters") if isinstance(data, dict) else None
+    if has_absurd_number(data) or has_absurd_number(space, finite=True):
+        raise _damaged(path, "it has a number that no search has")
     return data
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from recdrop_tune.errors import plain
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results._frames import (
     hyperparameter_columns,
@@ -26,7 +27,7 @@ def summary(result: TuneResult, top: int) -> str:
     trials = result.tuner.oracle.trials.values()
     complete = sum(trial.status == "COMPLETED" for trial in trials)
     best = ", ".join(f"{name}={value}" for name, value in result.best_hyperparameters.items())
-    return "\n".join(
+    text = "\n".join(
         [
             f"{len(result.trials)} trials, {complete} complete. Best {result.objective}: "
             f"{first_value(result.best_trial, result.tuner.oracle.objective):.4f}{spread_words(result)}",
@@ -41,6 +42,7 @@ def summary(result: TuneResult, top: int) -> str:
             *_mlflow_lines(result),
         ]
     )
+    return plain(text)
 
 
 def _gain_lines(result: TuneResult) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
 from itertools import chain
 from typing import Any
 
@@ -67,8 +68,14 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no UTF-8, or larger than what anybody writes; or the path has a NUL.
+        ValueError: It is no UTF-8, or larger than what anybody writes, or no plain file; or the path has a
+            NUL.
     """
+    # Of a pipe, opening it waits for its other end, and a terminal is read for ever.
+    if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+        raise ValueError(
+            "it is no plain file but a pipe, a device or the like; save it to a file first"
+        )
     with open(path, "rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:

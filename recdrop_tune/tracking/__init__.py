@@ -35,6 +35,7 @@ from recdrop_tune.tracking._result_files import MODEL as MODEL
 from recdrop_tune.tracking._result_files import MODEL_CARD as MODEL_CARD
 from recdrop_tune.tracking._result_files import NOTE_LENGTH as NOTE_LENGTH
 from recdrop_tune.tracking._result_files import RESULT as RESULT
+from recdrop_tune.tracking._result_files import harmless as harmless
 from recdrop_tune.tracking._result_files import upload_result as upload_result
 from recdrop_tune.tracking._standing import amount as amount
 from recdrop_tune.tracking._standing import gained as gained
@@ -82,6 +83,7 @@ __all__ = [
     "dataset_inputs",
     "describe_data",
     "gained",
+    "harmless",
     "has_wrapper",
     "live_display",
     "load_flavor",

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field
 
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
 RETRY, KILLED = "RETRY", "KILLED"
@@ -16,11 +18,22 @@ RETRY, KILLED = "RETRY", "KILLED"
 `RETRY` is not the end: Keras Tuner runs it once more under the same id."""
 
 
+# Bounds of what is read from a journal, where somebody may have written any number.
+Moment = Annotated[float, Field(ge=0, le=253_370_764_800)]
+"""Seconds since 1970, until the year 9999, which is the last one that calendars here know."""
+
+Seconds = Annotated[float, Field(ge=-1e12, le=1e12)]
+"""How long something took; less than nothing where the clock was set back."""
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""What MLflow's databases hold."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened at a wall-clock time (seconds since 1970)."""
 
-    time: float = field(default_factory=time.time)
+    time: Moment = field(default_factory=time.time)
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ class SearchStarted(Event):
     tuner: str
     objective: str
     direction: str
-    max_trials: int | None = None
+    max_trials: Count | None = None
     space: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
     tracking_uri: str | None = None
@@ -91,7 +104,7 @@ class TrialStarted(Event):
     """
 
     trial_id: str
-    number: int
+    number: Count
     hyperparameters: dict[str, Any]
     fixed: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
@@ -109,7 +122,7 @@ class ModelBuilt(Event):
     """
 
     trial_id: str
-    parameters: int
+    parameters: Count
     kernel: str | None = None
 
 
@@ -126,10 +139,10 @@ class EpochEnded(Event):
     """
 
     trial_id: str
-    epoch: int
+    epoch: Count
     metrics: dict[str, float]
-    seconds: float
-    execution: int = 0
+    seconds: Seconds
+    execution: Count = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +164,7 @@ class TrialEnded(Event):
     trial_id: str
     status: str
     score: float | None = None
-    best_step: int | None = None
+    best_step: Count | None = None
     message: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     std: float | None = None
@@ -188,7 +201,7 @@ class ConfirmationStarted(Event):
     """
 
     trial_ids: list[str]
-    total: int
+    total: Count
     twins: list[str] = field(default_factory=list)
 
 
@@ -210,13 +223,13 @@ class ConfirmationEnded(Event):
     """
 
     trial_id: str
-    repeat: int
+    repeat: Count
     seed: int
     score: float | None
-    best_epoch: int | None = None
+    best_epoch: Count | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    total: int = 0
+    seconds: Seconds = 0.0
+    total: Count = 0
     message: str | None = None
     twin: bool = False
 

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from recdrop_tune.errors import plain
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._records import TrialRecord
 from recdrop_tune.tracking._standing import (
@@ -56,8 +57,8 @@ class LiveDisplay:
         """Draws the panel; nothing before the search has begun."""
         with self._lock:
             if self._standing.search is None:
-                return Text("")
-            title = Text(self._standing.search.experiment, style="bold")
+                return _text("")
+            title = _text(self._standing.search.experiment, style="bold")
             return Panel(Group(self._bar(), self._facts()), title=title, title_align="left")
 
     def _bar(self) -> RenderableType:
@@ -76,7 +77,7 @@ class LiveDisplay:
         counts = "  ".join(f"{number} {state}" for state, number in standing.counts().items())
         ending = f"{duration(left)} left" if left else ""
         bar = ProgressBar(total=max(total, 1), completed=done, width=24)
-        row.add_row(Text(said, style="bold"), bar, Text(counts), Text(ending, style="cyan"))
+        row.add_row(_text(said, style="bold"), bar, _text(counts), _text(ending, style="cyan"))
         return row
 
     def _facts(self) -> RenderableType:
@@ -93,29 +94,33 @@ class LiveDisplay:
             number = f"trial {standing.best.number + 1}"
             what = dropout_of(standing.best.hyperparameters)
             score = f"{standing.objective} {score_of(standing.best):.4f}"
-            yield "best", Text("  ".join(filter(None, (score, what, number))), style="green")
+            yield "best", _text("  ".join(filter(None, (score, what, number))), style="green")
         if standing.gain is not None:
             words = gain_words(standing.gain).removeprefix("gain ").replace("no gain", "none")
-            yield "gain", Text(words)
+            yield "gain", _text(words)
         elif standing.baseline is not None:
             best = ", the best so far" if standing.best is standing.baseline else ""
-            yield "none", Text(f"{score_of(standing.baseline):.4f} without dropout{best}")
+            yield "none", _text(f"{score_of(standing.baseline):.4f} without dropout{best}")
         running = standing.running
         for record in running[:_SHOWN]:
             yield "now", self._now(record)
         if len(running) > _SHOWN:
-            yield "", Text(f"and {len(running) - _SHOWN} more", style="dim")
+            yield "", _text(f"and {len(running) - _SHOWN} more", style="dim")
 
     def _now(self, record: TrialRecord) -> Text:
         said = [f"trial {record.number + 1}", details_of(record)]
         epochs = record.repeats or record.epochs
         if not epochs:
-            return Text("  ".join([*said, "building"]))
+            return _text("  ".join([*said, "building"]))
         last = epochs[-1]
         said.append(epoch_of(last, self._standing.search))
         names = dict.fromkeys(("loss", self._standing.objective))
         said += [f"{name} {last.metrics[name]:.4f}" for name in names if name in last.metrics]
-        return Text("  ".join(said))
+        return _text("  ".join(said))
+
+
+def _text(words: str, style: str = "") -> Text:
+    return Text(plain(words), style=style)
 
 
 class NotebookDisplay(LiveDisplay):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
+from recdrop_tune.errors import plain
 from recdrop_tune.tracking import _events as events
 from recdrop_tune.tracking._records import TrialRecord
 from recdrop_tune.tracking._standing import (
@@ -110,4 +111,4 @@ class Progress:
 
     def _print(self, line: str, style: str) -> None:
         # `Text`, so that brackets in names are not taken for rich's markup.
-        self._console.print(Text(line, style=style), soft_wrap=True)
+        self._console.print(Text(plain(line), style=style), soft_wrap=True)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from recdrop_tune.errors import plain
 from recdrop_tune.paths import inside
 from recdrop_tune.tracking._events import ResultSaved
 from recdrop_tune.tracking._journal import FILE as JOURNAL
@@ -21,6 +22,19 @@ TABLE = "trials.json"
 
 NOTE_LENGTH = 5000
 """The longest description of a run, for the oldest servers (MLflow 3 takes 8000 characters of a tag)."""
+
+
+def harmless(markdown: str) -> str:
+    """Makes Markdown that quotes others' words one in which there are no links, images and HTML.
+
+    Whoever opens the page of a run would load an image from an address that the words name. Applied twice it
+    changes nothing more.
+
+    Example:
+        >>> harmless("| rate | ![](http://host/pixel) <img> |")
+        '| rate | !&#91;](http://host/pixel) &lt;img> |'
+    """
+    return plain(markdown).replace("[", "&#91;").replace("<", "&lt;")
 
 
 def files_of(folder: str | Path, event: ResultSaved) -> list[Path]:
@@ -51,7 +65,7 @@ def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSav
     paths = [path for path in files_of(folder, event) if path.name not in (MODEL, MODEL_CARD)]
     for path in paths:
         client.log_artifact(run_id, str(path), RESULT)
-    client.set_tag(run_id, "mlflow.note.content", event.summary[:NOTE_LENGTH])
+    client.set_tag(run_id, "mlflow.note.content", harmless(event.summary)[:NOTE_LENGTH])
     if any(path.name == TABLE for path in paths):
         # As `MlflowClient.log_table` does, which would add the rows to those that are there.
         logged = [{"path": f"{RESULT}/{TABLE}", "type": "table"}]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recdrop_tune._arguments import is_name
 from recdrop_tune.credentials import HIDDEN, hide_address
-from recdrop_tune.errors import ProjectError, invalid_argument
+from recdrop_tune.errors import ProjectError, invalid_argument, shown
 from recdrop_tune.paths import check_folder
 from recdrop_tune.tracking._catch_up import Progress, Written
 from recdrop_tune.tracking._events import Event, ResultSaved, SearchStarted
@@ -98,6 +99,11 @@ def _sync(
     last = next((e for e in reversed(history) if isinstance(e, SearchStarted)), None)
     if last is None:
         raise _no_search(directory)
+    if not is_name(last.experiment):
+        raise ProjectError(
+            f"`{FILE}` in `{directory}` names the experiment {shown(last.experiment)}, which can be none: "
+            "somebody has changed the file. Nothing was written."
+        )
     for event in history:
         if isinstance(event, ResultSaved):
             files_of(directory, event)
@@ -108,12 +114,12 @@ def _sync(
     written = _persistently(tracker, history, progress)
     if not alone:  # Somebody else may have created the same runs meanwhile: of two one is deleted.
         tracker.write(history, alive=False)
-    shown = hide_address(uri)
+    store = hide_address(uri)
     url = leaderboard_url(
-        shown, tracker.experiment_id, last.search_id, ascending=last.direction == "min"
+        store, tracker.experiment_id, last.search_id, ascending=last.direction == "min"
     )
-    pages = ui_command(shown, directory, elsewhere=absolute(shown) != last.tracking_uri)
-    return Synced(last.experiment, shown, written.runs, written.there, pages, url)
+    pages = ui_command(store, directory, elsewhere=absolute(store) != last.tracking_uri)
+    return Synced(last.experiment, store, written.runs, written.there, pages, url)
 
 
 def _no_search(directory: str | Path) -> ProjectError:

@@ -41,16 +41,24 @@ def title(name: str, logarithmic: bool = False) -> str:
 
 def is_wide(values: pd.Series[Any], span: float = _SPAN) -> bool:
     """Says whether numbers spread so far that only a logarithmic axis shows them all."""
+    numbers = finite(values)
+    return bool(len(numbers) and numbers.min() > 0 and numbers.max() / span > numbers.min())
+
+
+def finite(values: pd.Series[Any]) -> pd.Series[float]:
+    """Leaves out what is missing, and the infinite losses of trainings that diverged."""
     numbers = values.dropna().astype(float)
-    return bool(len(numbers) and numbers.min() > 0 and numbers.max() / numbers.min() > span)
+    return numbers[numbers.abs() < math.inf]
 
 
 def numbers(values: pd.Series[Any], name: str) -> dict[str, Any]:
     """Describes the axis of a column of numbers."""
     if not is_wide(values):
         return {"title": {"text": title(name)}}
-    decades = range(math.floor(math.log10(values.min())), math.ceil(math.log10(values.max())) + 1)
-    marks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+    low, high = finite(values).min(), finite(values).max()
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [float(f"{digit}e{decade}") for decade in decades for digit in (1, 2, 5)]
+    marks = [mark for mark in marks if 0 < mark < math.inf]
     texts = [f"{mark:.4g}" for mark in marks]  # Plotly would write 2 for 0.2.
     axis = {"title": {"text": title(name, True)}, "type": "log"}
     return {**axis, "tickvals": marks, "ticktext": texts}

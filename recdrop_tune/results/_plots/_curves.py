@@ -77,7 +77,9 @@ def _add_best(drawing: go.Figure, view: View, points: pd.DataFrame) -> None:
     curve = points[points["trial_id"] == best["trial_id"]]
     if curve.empty:
         return
-    sizes = [16 if epoch == best["best_epoch"] else 0 for epoch in curve["epoch"]]
+    # Which epoch it was is not known where the journal's line about the trial's end is damaged.
+    star = None if pd.isna(best["best_epoch"]) else best["best_epoch"]
+    sizes = [16 if epoch == star else 0 for epoch in curve["epoch"]]
     drawing.add_scatter(
         x=curve["epoch"],
         y=curve["value"],
