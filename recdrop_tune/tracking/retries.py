@@ -20,6 +20,7 @@ server to recover, is what `Background` and `sync` wait.
 """
 
 _BUSY = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def is_transient(failure: BaseException) -> bool:
@@ -46,13 +47,20 @@ def _is_busy(failure: BaseException) -> bool:
         return True
     if isinstance(failure, requests.exceptions.HTTPError) and failure.response is not None:
         return bool(failure.response.status_code == 429 or failure.response.status_code >= 500)
-    return isinstance(failure, MlflowException) and failure.error_code in _BUSY
+    if isinstance(failure, MlflowException) and failure.error_code in _BUSY:
+        return True
+    return _sqlite_code(failure) in _LOCKED
 
 
 def _is_lasting(failure: BaseException) -> bool:
     """Says whether sqlite has failed otherwise than by a lock: MLflow calls all of it temporary."""
+    return _sqlite_code(failure) not in (None, *_LOCKED)
+
+
+def _sqlite_code(failure: BaseException) -> int | None:
+    """Returns sqlite's code of an error of SQLAlchemy's, without its details."""
     code = getattr(getattr(failure, "orig", None), "sqlite_errorcode", None)
-    return code is not None and code & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return None if code is None else code & 0xFF
 
 
 def pauses() -> Iterator[float]:
