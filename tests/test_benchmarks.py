@@ -238,3 +238,13 @@ def test_verdicts(tmp_path, benchmarks):
     # What is there is not searched again, and comes to the same.
     _, again = run("verdicts.py", *sizes, *more, out=tmp_path / "out.json")
     assert again == held
+
+
+@pytest.mark.heavy
+def test_sync_with_a_server_that_refuses_three_of_ten(tmp_path):
+    sizes = ("--trials", "20", "--refused", "0.3")
+    _, held = run("sync.py", *sizes, out=tmp_path / "out.json")
+    (row,) = held["rows"]
+    assert (row["first"]["written"], row["first"]["there"]) == (20, 0)
+    assert (row["second"]["written"], row["second"]["there"]) == (0, 20)
+    assert row["requests"] > 80

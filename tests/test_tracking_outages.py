@@ -11,6 +11,7 @@ import time
 import warnings
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
@@ -343,3 +344,18 @@ def test_sync_goes_on_where_a_server_went_away_for_a_while(server, tmp_path, mon
         done = rdt.sync(tmp_path, uri)
     assert (done.written, done.there) == (2, 0)
     assert image(server.uri, "while") == image(f"sqlite:///{tmp_path}/mlflow.db", "while")
+
+
+def test_a_request_without_an_answer_is_not_sent_again(monkeypatch):
+    """The next one would hang as long; a server that is not there is asked again, for it may restart."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with silent_server() as uri:
+        begin = time.monotonic()
+        with pytest.raises(MlflowException, match="timed out") as failure:
+            retries.PersistentClient(MlflowClient(uri)).search_experiments()
+        assert time.monotonic() - begin < 5
+    assert not retries.is_transient(failure.value)
+    with pytest.raises(MlflowException, match="refused") as failure:
+        MlflowClient(f"http://127.0.0.1:{free_port()}").search_experiments()
+    assert retries.is_transient(failure.value)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import requests
-import sqlalchemy
 from mlflow.exceptions import MlflowException
 
 _FIRST_PAUSE, _RETRIES = 0.25, 5
@@ -21,32 +20,47 @@ server to recover, is what `Background` and `sync` wait.
 """
 
 _BUSY = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def is_transient(failure: BaseException | None) -> bool:
+def is_transient(failure: BaseException) -> bool:
     """Says whether a request may succeed if it is sent again soon.
 
     A server was busy (429, 500, 502, 503, 504), a database locked, or a connection broke. A request without
     an answer in time is none of them: the next one would hang as long.
     """
-    if failure is None:
+    # MLflow raises its own error in the place of requests' and SQLAlchemy's.
+    causes = list(_causes(failure))
+    if any(isinstance(each, TimeoutError | requests.exceptions.Timeout) for each in causes):
         return False
-    if isinstance(failure, requests.exceptions.Timeout):
-        return False
+    return any(map(_is_busy, causes)) and not any(map(_is_lasting, causes))
+
+
+def _causes(failure: BaseException | None) -> Iterator[BaseException]:
+    while failure is not None:
+        yield failure
+        failure = failure.__cause__ or failure.__context__
+
+
+def _is_busy(failure: BaseException) -> bool:
     if isinstance(failure, requests.exceptions.RetryError | requests.exceptions.ConnectionError):
         return True
-    response = getattr(failure, "response", None)
-    if isinstance(failure, requests.exceptions.HTTPError) and response is not None:
-        return bool(response.status_code == 429 or response.status_code >= 500)
-    if isinstance(failure, sqlalchemy.exc.DBAPIError) and failure.orig is not None:
-        # MLflow calls all failures of a database temporary. Of sqlite's only a lock is.
-        code = getattr(failure.orig, "sqlite_errorcode", None)
-        return code is None or code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    below = failure.__cause__ or failure.__context__
+    if isinstance(failure, requests.exceptions.HTTPError) and failure.response is not None:
+        return bool(failure.response.status_code == 429 or failure.response.status_code >= 500)
     if isinstance(failure, MlflowException) and failure.error_code in _BUSY:
-        return not isinstance(below, sqlalchemy.exc.DBAPIError) or is_transient(below)
-    # MLflow raises its own error in the place of requests'.
-    return is_transient(below)
+        return True
+    return _sqlite_code(failure) in _LOCKED
+
+
+def _is_lasting(failure: BaseException) -> bool:
+    """Says whether sqlite has failed otherwise than by a lock: MLflow calls all of it temporary."""
+    return _sqlite_code(failure) not in (None, *_LOCKED)
+
+
+def _sqlite_code(failure: BaseException) -> int | None:
+    """Returns sqlite's code of an error of SQLAlchemy's, without its details."""
+    code = getattr(getattr(failure, "orig", None), "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def pauses() -> Iterator[float]:
