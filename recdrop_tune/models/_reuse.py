@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+from importlib import import_module
 from numbers import Real
 from typing import Any
 
@@ -102,9 +103,7 @@ class SameDraws(keras.callbacks.Callback):
             return
         np.random.seed(seed)
         if backend == "torch":
-            import torch
-
-            torch.manual_seed(seed)
+            import_module("torch").manual_seed(seed)
 
 
 def _shapes(variables: Any) -> list[Any]:
