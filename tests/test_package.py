@@ -20,6 +20,7 @@ ORDER = [
     "credentials",
     "scratch",
     "errors",
+    "storage_errors",
     "paths",
     "files",
     "_arguments",

@@ -279,7 +279,7 @@ def test_a_lock_that_leads_elsewhere_is_refused(tmp_path, stores):
     journaled(tmp_path / "p", started(), *trial(0), ended())
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "p" / LOCK).symlink_to(tmp_path / "mine")
-    with pytest.raises(ProjectError, match=rf"p/{LOCK}` is a link"):
+    with pytest.raises(ProjectError, match=rf"p/{LOCK}` is a symbolic link"):
         rdt.sync(tmp_path / "p", stores[0])
     assert (tmp_path / "mine").read_text() == "mine"
 
