@@ -8,7 +8,6 @@ the search is worth: it may be owed to a learning rate as well.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,16 @@ from recdrop_tune.oracle import (
     twin_of,
 )
 from recdrop_tune.paths import trial_folder
+from recdrop_tune.results.confirmation_text import (
+    FOUND_GAIN,
+    GAIN,
+    NUMBERS,
+    brief,
+    columns_worth_showing,
+)
 from recdrop_tune.results.intervals import PairedGain, paired_gains
 from recdrop_tune.results.verdict import Judgement, verdict
-from recdrop_tune.tracking import FILE, Tracking, amount, gained, has_wrapper, readable
+from recdrop_tune.tracking import FILE, Tracking, has_wrapper, readable
 from recdrop_tune.tuner import load_weights
 
 CONFIRMED = "confirmed"
@@ -36,14 +42,6 @@ CONFIRMED = "confirmed"
 
 FOUND, TWIN = "found", "twin"
 """The kinds of configurations: tried by the search, or the twin of one that was."""
-
-GAIN, FOUND_GAIN = "gain", "found_gain"
-"""The columns of the gain over the twin, and of that over the best found without dropout."""
-
-NUMBERS = (
-    *("kind", "search", "n", "mean", "std"),
-    *(f"{name}{end}" for name in (GAIN, FOUND_GAIN) for end in ("", "_low", "_high")),
-)
 
 
 @dataclass(frozen=True)
@@ -93,40 +91,15 @@ class Confirmation:
 
     def columns(self) -> list[str]:
         """Lists the columns worth showing: what varies, and the numbers that there are."""
-        table = self.table.dropna(axis="columns", how="all")
-        names = [str(name) for name in table if name != "trial_id"]
-        varying = [name for name in names if table[name].nunique(dropna=False) > 1]
-        kept = [name for name in names if name in varying or name in NUMBERS]
-        return ["number", *(name for name in kept if name != "number")]
+        return columns_worth_showing(self.table)
 
     def brief(self) -> pd.DataFrame:
         """Returns the table for people: what varies, means with spreads, gains with intervals, as text."""
-        columns = self.columns()
-        numbers = [name for name in columns if name in NUMBERS or name not in self._settings()]
-        shown = self.table[[name for name in columns if name not in numbers]].astype(object)
-        shown = shown.map(_shown).assign(kind=self.table["kind"], n=self.table["n"].astype(str))
-        for name in numbers:
-            ends = [f"{name}_low", f"{name}_high"]
-            spread = "std" if name == "mean" else f"{name}_std"
-            if ends[0] in self.table:
-                shown[name] = [_interval(*each) for each in self.table[[name, *ends]].to_numpy()]
-            elif spread in self.table:
-                shown[name] = [_spread(*each) for each in self.table[[name, spread]].to_numpy()]
-            elif not re.search(r"(_low|_high|std|^kind|^n)$", name):
-                shown[name] = self.table[name].astype(object).map(_shown)
-        # Where the twins are what the search has found, the two gains are one.
-        names = [str(name) for name in shown if FOUND_GAIN in str(name)]
-        same = [name for name in names if _is_same(shown, name)]
-        return shown.drop(columns=same)
+        return brief(self.table)
 
     def text(self) -> str:
         """Writes the table for a terminal."""
         return str(self.brief().to_string(index=False))
-
-    def _settings(self) -> list[str]:
-        """The columns of trial and hyperparameters, which stand before the numbers."""
-        names = [str(name) for name in self.table]
-        return names[: names.index("search")]
 
 
 def confirmation_of(oracle: Any, tracking: Tracking) -> Confirmation | None:
@@ -384,24 +357,3 @@ def _about(oracle: Any, trial_id: str, twin: bool) -> dict[str, Any]:
         **active,
         "search": math.nan if twin else first_value(trial, oracle.objective),
     }
-
-
-def _shown(value: Any) -> str:
-    if pd.isna(value):
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _is_same(shown: pd.DataFrame, name: str) -> bool:
-    other = name.replace(FOUND_GAIN, GAIN)
-    return other in shown and bool((shown[name] == shown[other]).all())
-
-
-def _spread(mean: float, std: float) -> str:
-    return "-" if pd.isna(mean) else f"{mean:.4f}" + ("" if pd.isna(std) else f" ± {std:.4f}")
-
-
-def _interval(gain: float, low: float, high: float) -> str:
-    if pd.isna(gain):
-        return "-"
-    return gained(gain) + ("" if pd.isna(low) else f" ({amount(low)} to {amount(high)})")

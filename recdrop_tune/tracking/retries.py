@@ -12,6 +12,9 @@ from typing import Any
 import requests
 from mlflow.exceptions import MlflowException
 
+# Of its own: the thread that writes to MLflow would draw from Python's while a model draws its weights.
+_CHANCE = random.Random()
+
 _FIRST_PAUSE, _RETRIES = 0.25, 5
 """Seconds before the second try, twice as many before each further one: 8 seconds in all, with 5 retries.
 
@@ -69,7 +72,7 @@ def pauses() -> Iterator[float]:
     At random by half, so that processes that failed together do not come back together.
     """
     for number in range(_RETRIES):
-        yield _FIRST_PAUSE * 2**number * random.uniform(0.5, 1.0)
+        yield _FIRST_PAUSE * 2**number * _CHANCE.uniform(0.5, 1.0)
 
 
 class PersistentClient:
