@@ -155,7 +155,7 @@ def make_folder(path: str | Path, *, within: str | Path | None = None) -> Path:
     """
     path = Path(path)
     check_parents(path, within)
-    if path != within:
+    if within is None or path != Path(within):
         check_kind(path, stat.S_IFDIR)
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -56,6 +56,11 @@ def check_folder(folder: str | Path) -> None:
                         raise unexpected(entry.path, "a file or a folder")
         except (FileNotFoundError, NotADirectoryError):
             continue  # Of a search that is running, files come and go.
+        except PermissionError as error:
+            raise ProjectError(
+                f"`{printable(error.filename)}` cannot be looked into: {error.strerror}. Nothing was "
+                "changed. Ask whoever owns it for the rights, or give another `directory`."
+            ) from error
 
 
 def check_path(path: str | Path, *, within: str | Path | None = None) -> Path:

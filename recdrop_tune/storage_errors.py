@@ -78,7 +78,7 @@ def reserve(path: Path, size: int) -> None:
         OSError: There is not that much room.
     """
     try:
-        with path.open("wb") as file:
+        with path.open("xb") as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, max(size, 1))
             else:

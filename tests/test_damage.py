@@ -1,11 +1,15 @@
 """A project folder of which a file is gone or damaged: what its search makes of it when it goes on."""
 
+import errno
 import json
+import os
+import resource
 import shutil
 import sqlite3
 import warnings
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import keras_tuner as kt
@@ -14,7 +18,9 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, ProjectWarning
-from recdrop_tune.oracle import set_aside
+from recdrop_tune.oracle import decide_whether_to_go_on, set_aside
+from recdrop_tune.oracle.rebuilt import all_ids, in_order
+from recdrop_tune.tracking import TrackedOracle
 from recdrop_tune.tuner import SearchPlan, as_objectives
 from recdrop_tune.tuner._factory import ORACLES
 from tests.small_search import build, data
@@ -217,6 +223,74 @@ def test_the_state_of_the_oracle_is_made_anew(damaged, tuner):
 def make_oracle(tuner):
     plan = SearchPlan(Quick(), as_objectives("val_loss"), MOST, 4, Path("."), seed=0)
     return ORACLES[tuner](plan)
+
+
+def test_what_cannot_be_read_is_not_damaged(damaged):
+    """Too many open files, no rights, a disk that fails: nothing is given another name, nothing made anew."""
+    whole = damaged("random")
+    before = sorted(path.name for path in whole.folder.rglob("*"))
+    oracle = make_oracle("random")
+    oracle._set_project_dir(whole.folder.parent, "project")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(
+            ProjectError, match=r"oracle\.json` cannot be read: .*Too many open files"
+        ):
+            oracle.reload()
+        with pytest.raises(ProjectError, match="cannot be read"):
+            decide_whether_to_go_on(whole.folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert sorted(path.name for path in whole.folder.rglob("*")) == before
+    whole.check(whole.go_on())
+
+
+def test_three_trials_in_a_row_of_which_nothing_is_left_end_no_search(damaged):
+    """Keras Tuner ends a search whose trials fail three times in a row."""
+    lost = damaged("random", "ended")
+    for number in range(3):
+        shutil.rmtree(lost.folder / f"trial_{number}")
+    (lost.folder / "events.jsonl").unlink()
+    assert len(lost.go_on()) == MOST - 3
+    assert Counter(lost.result.trials["state"]) == {"COMPLETE": MOST - 3, "FAILED": 3}
+
+
+def test_a_trial_that_was_lost_is_put_back_from_the_journal(damaged):
+    """Something that does not know the journal has let it count as failed meanwhile."""
+    lost = damaged("random")
+    shutil.rmtree(lost.folder / "trial_1")
+    oracle = make_oracle("random")
+    oracle._set_project_dir(lost.folder.parent, "project")
+    with pytest.warns(ProjectWarning, match="counts as failed"):
+        oracle.reload()
+    lost.check(lost.go_on())
+
+
+def test_ids_of_a_search_that_was_extended():
+    """Keras Tuner gives ids as many digits as `max_trials` called for at the time."""
+    ids = ["0", "1", "08", "09", "10", "3", "2", "4", "6", "7"]
+    order = ["0", "1", "2", "3", "4", "6", "7", "08", "09", "10"]
+    assert in_order(ids) == order
+    assert all_ids(dict.fromkeys(ids)) == [*order[:5], "5", *order[5:]]
+    assert in_order(["b", "a"]) == ["a", "b"]
+
+
+def test_an_end_that_could_not_be_written_is_not_told_of():
+    told = []
+    tracked = TrackedOracle(FullOracle(), None, SimpleNamespace(trial_ended=told.append))
+    with pytest.raises(OSError, match="No space left"):
+        tracked.end_trial(SimpleNamespace(trial_id="0", status="COMPLETED"))
+    assert told == []
+
+
+class FullOracle:
+    """An oracle whose disk is full."""
+
+    def end_trial(self, trial):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_nothing_tells_of_a_trial_any_more(damaged):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -26,15 +28,18 @@ class Interrupts:
     here, and raised again with the next epoch or trial, should it not have ended the search by then.
 
     After SIGTERM or SIGHUP the process ends by that signal, as it would have without a search, when all
-    that was entered after this is closed. More of them change nothing: batch systems send several.
+    that was entered after this is closed. More of any of the three change nothing then: batch systems send
+    several. After Ctrl-C a second one breaks off what is being closed.
 
-    Does nothing outside the main thread, or with a signal that somebody else handles or ignores (`nohup`).
+    Does nothing outside the main thread, in a forked process, or with a signal that somebody else handles or
+    ignores (`nohup`).
     """
 
     def __init__(self) -> None:
         self._came: type[KeyboardInterrupt] | None = None
         self._signal: int | None = None
         self._before: dict[int, Any] = {}
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -65,10 +70,11 @@ class Interrupts:
             signal.signal(number, handler)
         self._before = {}
         if self._signal is not None:
-            for note in getattr(error, "__notes__", ()):  # Nobody will see a traceback.
-                print(note, file=sys.stderr)
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+            with suppress(OSError, ValueError, AttributeError):  # The terminal may be gone.
+                for note in getattr(error, "__notes__", ()):  # Nobody will see a traceback.
+                    print(note, file=sys.stderr)
+                for stream in (sys.stdout, sys.stderr):
+                    stream.flush()
             signal.raise_signal(self._signal)
 
     def on_event(self, event: Event) -> None:
@@ -78,10 +84,19 @@ class Interrupts:
             raise came
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._came = KeyboardInterrupt
-        signal.default_int_handler(number, frame)
+        if self._signal is None or self._is_elsewhere():
+            self._came = KeyboardInterrupt
+            signal.default_int_handler(number, frame)
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is None:
-            self._signal, self._came = number, Terminated
-            raise Terminated(signal.Signals(number).name)
+        if self._is_elsewhere():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        elif self._signal is None:
+            broken_off, self._signal, self._came = self._came is not None, number, Terminated
+            if not broken_off:  # After Ctrl-C the search is ending already.
+                raise Terminated(signal.Signals(number).name)
+
+    def _is_elsewhere(self) -> bool:
+        """Says whether this is a forked process, whose end is no affair of the search's."""
+        return os.getpid() != self._process

@@ -16,6 +16,7 @@ import keras_tuner as kt
 
 from recdrop_tune.files import make_folder, write_atomically
 from recdrop_tune.oracle import (
+    LOST,
     read_object,
     read_trial,
     say,
@@ -61,16 +62,23 @@ def put_trials_back(
     known = _space(folder, whole) or space()
     for record in missing:
         path = trial_folder(folder, record.trial_id, FILE) / "trial.json"
-        kept = f" The damaged one is kept as `{set_aside(path)}`." if path.exists() else ""
+        what, kept = "was damaged or missing", ""
+        old = read_trial(path)
+        if old is not None and old.status == "RUNNING":  # Its last writing failed.
+            what = "did not know of the end of its trial"
+        elif path.exists():
+            kept = f" The damaged one is kept as `{set_aside(path)}`."
         make_folder(path.parent, within=folder)
         trial = trial_of(record, known, goals)
         write_atomically(path, json.dumps(trial.get_state()), within=folder, durable=True)
-        say(f"`{path}` was damaged or missing; it was written anew from `{FILE}`.{kept}")
+        say(f"`{path}` {what}; it was written anew from `{FILE}`.{kept}")
 
 
 def _is_wrong(trial: Any, record: TrialRecord, objective: str) -> bool:
     if record.ended is None or record.ended.status not in _STATUSES:
         return False
+    if trial.status == "FAILED" and trial.message == LOST:
+        return record.ended.status != FAILED
     if trial.status != "COMPLETED" or record.ended.score is None:
         return bool(trial.status == "RUNNING")
     told = _value(trial, objective, trial.best_step)

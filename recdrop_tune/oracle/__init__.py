@@ -18,6 +18,7 @@ from recdrop_tune.oracle._supervised import ended_trial as ended_trial
 from recdrop_tune.oracle._supervised import supervised as supervised
 from recdrop_tune.oracle._workers import check_seconds as check_seconds
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle as OptunaOracle
+from recdrop_tune.oracle.rebuilt import LOST as LOST
 from recdrop_tune.oracle.rebuilt import decide_whether_to_go_on as decide_whether_to_go_on
 from recdrop_tune.oracle.rebuilt import read_object as read_object
 from recdrop_tune.oracle.rebuilt import read_trial as read_trial
@@ -37,6 +38,7 @@ from recdrop_tune.oracle.twins import twin_among as twin_among
 from recdrop_tune.oracle.twins import twin_of as twin_of
 
 __all__ = [
+    "LOST",
     "NONE",
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",

@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.files import write_atomically
+from recdrop_tune.files import delete, write_atomically
 from recdrop_tune.oracle import rebuilt
-from recdrop_tune.oracle.rebuilt import ENDED
+from recdrop_tune.oracle.rebuilt import ENDED, LOST
 from recdrop_tune.paths import check_trial_ids
 
 
@@ -58,7 +58,7 @@ class Resumable:
         check_trial_ids(self._project_dir, self.trials)
         for id in unnoted(state, self.trials):
             del self.trials[id]
-            (Path(self._get_trial_dir(id)) / "trial.json").unlink()
+            delete(Path(self._get_trial_dir(id)) / "trial.json", within=self._project_dir)
         super().set_state(settled(state, self.trials))  # type: ignore[misc]
 
 
@@ -96,10 +96,13 @@ def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
     }
     waiting = [id for id in state["retry_queue"] if id in trials and id not in ended]
     lost = sorted(set(trials) - ended - set(ongoing.values()) - set(waiting))
+    # Keras Tuner takes three failures in a row there for those of the search.
+    counted = {id for id in ended if getattr(trials[id], "message", None) != LOST}
+    in_end_order = [id for id in state["end_order"] if id in counted or id not in trials]
     return {
         **state,
         "ongoing_trials": ongoing,
         "retry_queue": [*waiting, *lost],
         "start_order": [*state["start_order"], *sorted(set(trials) - set(state["start_order"]))],
-        "end_order": [*state["end_order"], *sorted(ended - set(state["end_order"]))],
+        "end_order": [*in_end_order, *sorted(counted - set(in_end_order))],
     }

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ ENDED = ("COMPLETED", "FAILED", "STOPPED")
 _STATUSES = (*ENDED, "RUNNING", "IDLE", "INVALID")
 
 # What Keras Tuner and `json` raise over content that makes no sense.
-_FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
+_FAULTS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 
 LOST = "Its file was lost, and with it what it was and what came of it."
 """The message of a trial that stands for one of which nothing is left."""
@@ -54,11 +54,17 @@ def set_aside(path: Path) -> str:
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """Reads a file with a JSON object; `None` where it is not there, or damaged."""
+    """Reads a file with a JSON object; `None` where it is not there, or damaged.
+
+    Raises:
+        ProjectError: It cannot be read, which is no damage: nothing may be made in its place.
+    """
     try:
         held = json.loads(read(path))
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
+    except OSError as error:
+        raise ProjectError(f"`{path}` cannot be read: {error}. Nothing was changed.") from error
     return held if isinstance(held, dict) else None
 
 
@@ -133,24 +139,27 @@ def reload(oracle: Any, load: Callable[[], None]) -> None:
             elsewhere.
     """
     path = Path(oracle._get_oracle_fname())
-    fresh, trials = oracle.get_state(), _whole_trials(path.parent)
+    fresh = oracle.get_state()
+    # Before the trials, each of which is written before the state: a search may be running in the folder.
     state = read_object(path)
-    try:
-        if state is None:
-            raise ValueError("no JSON object")
-        _stand_in(path.parent, trials, state["start_order"])
-        load()
-        return
-    except ProjectError:
-        raise
-    except _FAULTS as error:
-        if not trials:
-            raise ProjectError(
-                f"`{path}` is damaged, and no trial is there from which to make it anew. Give another "
-                "`directory`, or delete the search with `overwrite=True`."
-            ) from error
+    trials, fault = _whole_trials(path.parent), None
+    order = None if state is None else state.get("start_order")
+    if isinstance(order, list):
+        _stand_in(path.parent, trials, order)
+        try:
+            load()
+            return
+        except ProjectError:
+            raise
+        except _FAULTS as error:
+            fault = error
+    if not trials:
+        raise ProjectError(
+            f"`{path}` is damaged, and no trial is there from which to make it anew. Give another "
+            "`directory`, or delete the search with `overwrite=True`."
+        ) from fault
     kept = f", and is kept as `{set_aside(path)}`" if path.exists() else ""
-    _stand_in(path.parent, trials, _all_ids(trials))
+    _stand_in(path.parent, trials, all_ids(trials))
     write_atomically(path, json.dumps(rebuilt_state(oracle, fresh, trials)))
     load()
     for trial in oracle.trials.values():
@@ -174,7 +183,7 @@ def rebuilt_state(
         fresh: Its state before any trial.
         trials: The trials by id.
     """
-    order = sorted(trials)  # Keras Tuner's ids are numbers with leading zeros.
+    order = in_order(trials)
     ended = [id for id in order if trials[id].status in ENDED]
     space = kt.HyperParameters.from_config(fresh["hyperparameters"])
     for id in order:
@@ -242,6 +251,8 @@ def _stand_in(folder: Path, trials: dict[str, Any], ids: list[str]) -> None:
         if id in trials:
             continue
         path = trial_folder(folder, id, "oracle.json") / "trial.json"
+        if os.path.lexists(path):
+            continue  # Of a search that is running.
         trial = kt.engine.trial.Trial(
             kt.HyperParameters(), trial_id=id, status="FAILED", message=LOST
         )
@@ -254,10 +265,27 @@ def _stand_in(folder: Path, trials: dict[str, Any], ids: list[str]) -> None:
         )
 
 
-def _all_ids(trials: Mapping[str, Any]) -> list[str]:
+def all_ids(trials: Mapping[str, Any]) -> list[str]:
     """Lists the ids of trials, and those that must have been between them."""
-    if not all(id.isdecimal() for id in trials):
-        return sorted(trials)  # Another oracle's, with ids of its own.
-    last = max(trials, key=int)
-    known = {int(id): id for id in trials}
-    return [known.get(number, f"{number:0{len(last)}d}") for number in range(int(last) + 1)]
+    ids = in_order(trials)
+    if not all(id.isdecimal() for id in ids):
+        return ids  # Another oracle's, with ids of its own.
+    known = {int(id): id for id in ids}
+    width, found = len(ids[0]), []
+    for number in range(int(ids[-1]) + 1):
+        found.append(known.get(number, f"{number:0{width}d}"))
+        width = len(found[-1])
+    return found
+
+
+def in_order(ids: Iterable[str]) -> list[str]:
+    """Sorts the ids of trials by when they began.
+
+    Keras Tuner's are numbers, with as many leading zeros as `max_trials` called for then.
+
+    Example:
+        >>> in_order(["10", "08", "7"])
+        ['7', '08', '10']
+    """
+    found = sorted(ids)
+    return sorted(found, key=int) if all(id.isdecimal() for id in found) else found

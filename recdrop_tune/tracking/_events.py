@@ -168,7 +168,7 @@ class TrialEnded(Event):
     message: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     std: float | None = None
-    seconds: float | None = None
+    seconds: Seconds | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

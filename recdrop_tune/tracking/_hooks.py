@@ -9,6 +9,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.oracle import ended_trial
+from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tracking._kernels import kernels_of
 from recdrop_tune.tuner import MILLISECONDS, StepTimer, numbers
 
@@ -77,10 +78,15 @@ class TrackedOracle:
         """Ends a trial, which may be named by its id, and reports how."""
         trial = ended_trial(self._oracle, trial, status, **old)
         try:
-            return self._oracle.end_trial(trial)
-        finally:
-            # Keras Tuner raises here after too many failures, and that trial has ended too.
-            self._reporter.trial_ended(self._oracle.get_trial(trial.trial_id))
+            answer = self._oracle.end_trial(trial)
+        except Exception as error:
+            # Keras Tuner raises here after too many failures, and that trial has ended too. One whose end
+            # could not be written runs again.
+            if not is_storage_failure(error):
+                self._reporter.trial_ended(self._oracle.get_trial(trial.trial_id))
+            raise
+        self._reporter.trial_ended(self._oracle.get_trial(trial.trial_id))
+        return answer
 
     def __getattr__(self, name: str) -> Any:
         if name in TrackedOracle.__slots__:  # Copying looks for them before they are there.

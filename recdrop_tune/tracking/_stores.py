@@ -18,6 +18,7 @@ from recdrop_tune.scratch import ScratchFolder, remove_abandoned
 from recdrop_tune.tracking._uris import split, sqlite_path
 
 _STALE_SECONDS = 600.0
+_LONGEST_REASON = 1000
 """Making the tables takes seconds: where there are no locks a folder that old is a killed process's."""
 
 _REQUESTS = {
@@ -69,7 +70,8 @@ def reason(failure: Exception, uri: str) -> str:
         'OSError: disk full'
     """
     # SQLAlchemy goes on with the whole statement and its values.
-    first = str(failure).strip().partition("\n")[0].rstrip(". ")
+    # An answer in HTML may be one line of any length.
+    first = str(failure).strip().partition("\n")[0][:_LONGEST_REASON].rstrip(". ")
     text = scrub(f"{type(failure).__name__}: {first}", uri)
     for name in _SECRETS:
         if secret := os.environ.get(name):

@@ -82,6 +82,8 @@ def _opened(folder: Path) -> int | None:
 
 def _sign(file: int) -> None:
     """Writes who has locked the file, unless it is another file of somebody's, under this name."""
+    if os.fstat(file).st_nlink > 1:
+        return  # It has a second name, under which it would change too.
     held = os.pread(file, 200, 0)
     if not held or held.startswith(b"process "):
         os.ftruncate(file, 0)

@@ -1,0 +1,74 @@
+"""Ends forks of itself by signals while they are in an `Interrupts`; run by `test_interrupts`.
+
+Prints one line of JSON: what became of each.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from recdrop_tune.facade.interrupts import Interrupts, Terminated
+
+
+def end_of(action: Callable[[], None]) -> int:
+    """Returns how a fork ends: the exit code, or the number of a signal, negative."""
+    pid = os.fork()
+    if not pid:
+        try:
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def once() -> None:
+    """Is told to end; what is closed after that is told again, and by Ctrl-C."""
+    with Interrupts():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Terminated:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGINT)
+            os.write(1, b"closed ")
+
+
+def after_ctrl_c() -> None:
+    """Is told to end while it ends by Ctrl-C."""
+    with Interrupts():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            signal.raise_signal(signal.SIGTERM)
+            os.write(1, b"closed ")
+
+
+def without_a_terminal() -> None:
+    """Is told by a terminal that is gone, to which nothing can be written."""
+    outside, inside = os.openpty()
+    os.dup2(inside, 2)
+    sys.stderr = os.fdopen(2, "w")
+    os.close(inside)
+    os.close(outside)
+    with Interrupts():
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        except Terminated as error:
+            error.add_note("Broken off.")
+            raise
+
+
+def fork_of_a_search() -> None:
+    """Has a forked process of its own told to end, and goes on."""
+    with Interrupts():
+        ended = end_of(lambda: signal.raise_signal(signal.SIGTERM))
+        os._exit(0 if ended == -signal.SIGTERM else 2)
+
+
+if __name__ == "__main__":
+    actions = (once, after_ctrl_c, without_a_terminal, fork_of_a_search)
+    ends = {each.__name__: end_of(each) for each in actions}
+    print(json.dumps(ends), flush=True)
