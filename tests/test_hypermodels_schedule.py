@@ -35,6 +35,15 @@ class Rates(keras.callbacks.Callback):
         self.seen[-1].append(rates(self.model))
 
 
+class Starts(keras.callbacks.Callback):
+    """Notes the epochs that begin."""
+
+    built: ClassVar[list] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.built.append(epoch)
+
+
 @pytest.fixture(autouse=True)
 def _nothing_seen():
     Rates.seen.clear()
@@ -301,11 +310,17 @@ def test_tune_with_a_build_function(options):
     assert len(Rates.seen) == 1
 
 
-def test_the_objective_is_still_looked_for_at_the_first_epoch(options):
+def test_the_objective_is_still_looked_for(options):
+    """In the first epoch; after the first training where a callback of the user's sees the epochs."""
     options |= {"objective": kt.Objective("val_f1", "max")}
     with pytest.raises(rdt.facade.ObjectiveNotReportedError, match="no metric named `val_f1`"):
         rdt.tune(data(), data(), space={**ONE, "schedule": "ramp"}, max_trials=1, **options)
-    assert [len(seen) for seen in Rates.seen] == [1]
+    assert [len(seen) for seen in Rates.seen] == [3]
+    built = Starts.built = []
+    options |= {"callbacks": [Starts()], "directory": options["directory"].with_name("other")}
+    with pytest.raises(rdt.facade.ObjectiveNotReportedError, match="no metric named `val_f1`"):
+        rdt.tune(data(), data(), space={**ONE, "schedule": "ramp"}, max_trials=1, **options)
+    assert built == [0]
 
 
 def test_the_noise_is_that_of_the_moved_rate():

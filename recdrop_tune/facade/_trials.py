@@ -80,8 +80,10 @@ _SELDOM = " Or no epoch was validated: a `validation_freq` above `epochs` leaves
 
 
 def _may_report(callback: Any) -> bool:
-    """Says whether a callback may log metrics: one that is neither Keras's nor this package's."""
-    return type(callback).__module__.partition(".")[0] not in ("keras", "recdrop_tune")
+    """Says whether a callback may log metrics: one that sees epochs, neither Keras's nor this package's."""
+    kind = type(callback)
+    own = kind.__module__.partition(".")[0] not in ("keras", "recdrop_tune")
+    return own and getattr(kind, "on_epoch_end", None) is not keras.callbacks.Callback.on_epoch_end
 
 
 class _ObjectiveCheck(keras.callbacks.Callback):

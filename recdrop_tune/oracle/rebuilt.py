@@ -31,7 +31,7 @@ ENDED = ("COMPLETED", "FAILED", "STOPPED")
 _STATUSES = (*ENDED, "RUNNING", "IDLE", "INVALID")
 
 # What Keras Tuner and `json` raise over content that makes no sense.
-_FAULTS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError)
+_FAULTS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, OverflowError)
 
 LOST = "Its file was lost, and with it what it was and what came of it."
 """The message of a trial that stands for one of which nothing is left."""
@@ -83,9 +83,9 @@ def read_trial(path: Path) -> Any | None:
     held = read_object(path)
     try:
         trial = None if held is None else kt.engine.trial.Trial.from_state(held)
+        if trial is None or not _is_sound(trial):
+            return None
     except _FAULTS:
-        return None
-    if trial is None or not _is_sound(trial):
         return None
     own = trial_folder(path.parent.parent, trial.trial_id, path.name)
     return trial if own.name == path.parent.name else None
@@ -93,6 +93,9 @@ def read_trial(path: Path) -> Any | None:
 
 def _is_sound(trial: Any) -> bool:
     scored = isinstance(trial.score, float | int) and isinstance(trial.best_step, int)
+    for history in trial.metrics.metrics.values():
+        for each in history.get_history():
+            float(each.mean()), float(each.step)  # Of a number without end it is an OverflowError.
     return trial.status in _STATUSES and (scored or trial.status != "COMPLETED")
 
 
