@@ -95,7 +95,15 @@ def test_no_argument_tells(form, argument, tmp_path):
     assert not (tmp_path / "p").exists()
 
 
-@pytest.mark.parametrize("form", ["ray://ann:SEC-RET@127.0.0.1:9", "ray//ann:SEC RET@127.0.0.1:9"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(
+            "ray://ann:SEC-RET@127.0.0.1:9", marks=pytest.mark.heavy
+        ),  # Ray tries half a minute.
+        "ray//ann:SEC RET@127.0.0.1:9",
+    ],
+)
 def test_a_cluster_that_is_not_there_tells_nothing(form):
     resources = Resources(2, ray_address=form)
     check_resources(resources)
