@@ -77,7 +77,7 @@ def command(folder: Path, disk: Path) -> dict:
         "hypermodel: tests.small_search:build\ndata: tests.full_disk:both\nmax_trials: 2\nepochs: 1\n"
         f"seed: 0\nverbose: 0\ntracking_uri: sqlite:///{folder}/mlflow.db\n"
     )
-    fill(disk, 40)
+    fill(disk, 200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rdt.tracking.TrackingWarning)
         done = CliRunner().invoke(cli, ["run", str(config), "--directory", str(disk / "command")])

@@ -13,7 +13,7 @@ from recdrop_tune.errors import StorageError
 from recdrop_tune.storage_errors import is_storage_failure, storage_error
 from tests.forks import ROOT
 
-SPOTS = [0, 8, 20, 45]
+SPOTS = [0, 8, 20, 200]
 """Free pages of 4 KiB: none, and enough to get into the first trial, the second one, and to the result."""
 
 

@@ -19,6 +19,7 @@ from recdrop_tune.paths import check_kind
 from recdrop_tune.results._best_model import save_best_model
 from recdrop_tune.results._frames import wrapper_columns
 from recdrop_tune.results._markdown import bounded, markdown
+from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tracking import RESULT, ResultSaved, TrackingWarning
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def _write(result: TuneResult, folder: Path) -> tuple[dict[str, str], list[str]]
         except RecdropError as reason:  # There is no such thing in this search.
             missing[name] = exception_line(str(reason))
         except Exception as failure:  # A user's model can fail in any way.
+            if is_storage_failure(failure):
+                raise  # There is no room for the other pieces either, and what was there stays.
             missing[name] = f"{type(failure).__name__}: {failure}"
             failed.append(name)
         (folder / name).unlink(missing_ok=True)
