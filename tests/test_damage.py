@@ -461,7 +461,23 @@ OTHERS = [
     "result/trials.json",
 ]
 STATES, WAYS = ("ended", "broken off"), ("gone", "empty", "half", "flipped")
-CASES = [(t, name, s, how) for t in TUNERS for name in OWN for s in STATES for how in WAYS]
+
+
+def has(tuner: str, name: str, state: str) -> bool:
+    """Says whether such a search has the file: the journal is Optuna's, a fourth trial was broken off."""
+    if name == "trial_3/trial.json":
+        return state == "broken off"
+    return tuner == "optuna" or name != "optuna.journal"
+
+
+CASES = [
+    (tuner, name, state, how)
+    for tuner in TUNERS
+    for name in OWN
+    for state in STATES
+    for how in WAYS
+    if has(tuner, name, state)
+]
 # Nothing is read of these but by the report.
 CASES += [("optuna", name, "ended", how) for name in OTHERS for how in ("gone", "half")]
 
@@ -470,9 +486,6 @@ CASES += [("optuna", name, "ended", how) for name in OTHERS for how in ("gone", 
 @pytest.mark.parametrize(("tuner", "name", "state", "how"), CASES)
 def test_every_file_damaged_in_every_way(damaged, tuner, state, name, how):
     found = damaged(tuner, state)
-    path = found.folder / name
-    if not path.exists():
-        pytest.skip("such a search has no such file")
-    damage(path, how)
+    damage(found.folder / name, how)
     most = DONE if state == "ended" else MOST
     found.check(found.go_on(most), most)
