@@ -4,12 +4,14 @@ A module that calls `serve` in its `__main__` is run by `Forks`. No TensorFlow o
 may come before `serve`: threads are lost in a fork.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +56,19 @@ class Forks:
         self._server.stdin.close()
         self._server.wait(30)
         self._server.stdout.close()
+
+
+@contextlib.contextmanager
+def hearing_ctrl_c() -> Iterator[None]:
+    """Has the processes that are started in the block hear Ctrl-C.
+
+    A shell starts what is to run in the background with Ctrl-C ignored, and so are all below it.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def runs(pid: int) -> bool:

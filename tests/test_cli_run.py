@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.cli._config import RunConfig
+from tests.forks import hearing_ctrl_c
 
 CODE = """
 import keras
@@ -385,17 +386,13 @@ def test_a_signal_ends_it_with_what_it_has(place, number, code):
     """By SIGTERM, as batch systems send it, or a closed terminal, as by Ctrl-C; shells see 143 and 129."""
     text = f"data: my_data:load\n{SPACE}max_trials: 3\nepochs: 100000\nverbose: 2\ndirectory: cut\n"
     (place / "search.yaml").write_text(f"{text}overwrite: true\n")
-    # A shell starts what is to run in the background with Ctrl-C ignored, and so would all below it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with hearing_ctrl_c():
         process = subprocess.Popen(
             [sys.executable, "-m", "recdrop_tune.cli", "run", str(place / "search.yaml")],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-    finally:
-        signal.signal(signal.SIGINT, before)
     with process:
         while "epoch 3" not in (line := process.stdout.readline()):
             assert line, process.stderr.read()

@@ -21,6 +21,7 @@ from recdrop_tune.cli._server import pick_port
 from recdrop_tune.cli._store import search_in
 from recdrop_tune.tracking import track
 from recdrop_tune.tracking._views import searched
+from tests.forks import hearing_ctrl_c
 from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
 
@@ -49,9 +50,7 @@ def running(place, *arguments):
     """Runs the command until the address is out; ends it if it still runs."""
     command = [sys.executable, "-P", "-m", "recdrop_tune.cli", "ui", "--no-browser", *arguments]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    # A shell starts what is to run in the background with Ctrl-C ignored, and so would all below it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with hearing_ctrl_c():
         process = subprocess.Popen(
             command,
             cwd=place,
@@ -60,8 +59,6 @@ def running(place, *arguments):
             stderr=subprocess.STDOUT,
             text=True,
         )
-    finally:
-        signal.signal(signal.SIGINT, before)
     try:
         printed = ""
         while not re.search(r"^http.*\n", printed, re.M):

@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 
-from tests.forks import ROOT
+from tests.forks import ROOT, hearing_ctrl_c
 
 
 def test_a_search_that_is_told_to_end():
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.interrupted"], cwd=ROOT, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "tests.interrupted"]
+    with hearing_ctrl_c():
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     closed, _, ends = done.stdout.rpartition("closed ")
     assert closed == "closed "  # Both times, whatever came meanwhile.

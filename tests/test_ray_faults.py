@@ -15,6 +15,7 @@ import ray
 import recdrop_tune as rdt
 from recdrop_tune.scratch import IN_USE
 from recdrop_tune.tracking import EpochEnded, SearchEnded, TrialEnded
+from tests.forks import hearing_ctrl_c
 from tests.ray_searches import (
     EPOCHS,
     Faulty,
@@ -180,9 +181,7 @@ def test_the_driver_is_interrupted(tmp_path, number):
     folder = tmp_path / "project"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", DRIVER, str(folder)]
-    # A shell starts what is to run in the background with Ctrl-C ignored, and so would all below it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with hearing_ctrl_c():
         driver = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -191,8 +190,6 @@ def test_the_driver_is_interrupted(tmp_path, number):
             stderr=subprocess.PIPE,
             text=True,
         )
-    finally:
-        signal.signal(signal.SIGINT, before)
     wait_for(lambda: some_events(folder, TrialEnded, 1))
     ours = processes_of(driver)
     (os.killpg if number == signal.SIGINT else os.kill)(driver.pid, number)
