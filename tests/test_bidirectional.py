@@ -1,5 +1,7 @@
 """Bidirectional, inside and outside a wrapper: each direction draws masks of its own."""
 
+from itertools import product
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from keras import ops
 
 from recdrop_tune import engine
 from tests.backends import array
-from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, wrapper_id
+from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, over, wrapper_id
 
 X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
 MODES = ["concat", "sum", "mul", "ave", None]
@@ -23,14 +25,15 @@ def bidirectional(kind=keras.layers.LSTM, **options):
     return layer
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"return_sequences": True}, {"return_sequences": True, "return_state": True}],
-    ids=["last", "sequences", "states"],
+@over(
+    ("wrapper", "kind", "options", "mode"),
+    product(
+        SPARE,
+        [keras.layers.LSTM, keras.layers.GRU],
+        [{}, {"return_sequences": True}, {"return_sequences": True, "return_state": True}],
+        MODES,
+    ),
 )
-@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
-@pytest.mark.parametrize("wrapper", SPARE, ids=wrapper_id)
 def test_inside_with_rate_0(wrapper, kind, options, mode):
     layer = bidirectional(kind, merge_mode=mode, **options)
     plain, wrapped = layer(X), make_wrapper(layer, wrapper, rate=0.0)(X, training=True)

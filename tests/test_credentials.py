@@ -1,5 +1,7 @@
 """What is secret in an address is not shown, however the address is mistyped and wherever it was given."""
 
+from itertools import cycle
+
 import pytest
 
 import recdrop_tune as rdt
@@ -80,8 +82,10 @@ def test_nothing_tells_in_the_text_of_others(form):
         assert not is_told(hide(f"first\n12:30 ERROR {form}\nlast"))
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("argument", ["tracking_uri", "storage", "ray_address"])
+@pytest.mark.parametrize(
+    ("form", "argument"),
+    list(zip(FORMS, cycle(["tracking_uri", "storage", "ray_address"]))),  # All call the same.
+)
 def test_no_argument_tells(form, argument, tmp_path):
     """A list is no address, and neither is what has no scheme."""
     given = [[form]]

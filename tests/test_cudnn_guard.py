@@ -4,6 +4,7 @@ Keras is told that there is a GPU. Called eagerly, what takes the loop runs with
 """
 
 import importlib
+from itertools import product
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from recdrop_tune.errors import InvalidArgumentError
 from tests.cudnn import ops_of
 from tests.expected import Draws, expect
-from tests.laws.cases import WIDEST, arrays, is_exact_at_inference, make_wrapper, wrapper_id
+from tests.laws.cases import WIDEST, arrays, is_exact_at_inference, make_wrapper, over
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("only TensorFlow's cuDNN takes masks", allow_module_level=True)
@@ -47,9 +48,7 @@ def make_layer(kind, **options):
     return layer
 
 
-@pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("kind", LAYERS)
-@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
+@over(("wrapper", "kind", "mask"), product(WIDEST, LAYERS, MASKS))
 def test_a_mask_that_cudnn_does_not_take(monkeypatch, wrapper, kind, mask):
     layer = make_layer(kind)
     plain = arrays(layer(X, mask=MASKS[mask]))

@@ -8,8 +8,8 @@ import optuna
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.executors import Resources, check_resources
+from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.executors import Resources, check_resources, connected
 from recdrop_tune.executors._follow_up import WAIT, Tasks
 from recdrop_tune.executors._resources import (
     check_cluster,
@@ -47,6 +47,46 @@ def test_bad_arguments(argument, value, tmp_path):
     with pytest.raises(InvalidArgumentError, match=f"argument `{argument}`"):
         rdt.tune(data(), data(), directory=tmp_path / "p", **{"workers": 2, argument: value})
     assert not (tmp_path / "p").exists()
+
+
+class AbortingRay:
+    """Ray as a client sees it whose process on the head dies a number of times; see `ATTEMPTS`."""
+
+    def __init__(self, deaths):
+        self.deaths, self.calls = deaths, []
+
+    def is_initialized(self):
+        return False
+
+    def init(self, **_):
+        self.calls.append("init")
+        if self.calls.count("init") <= self.deaths:
+            raise ConnectionAbortedError(
+                "Initialization failure from server:\nTraceback:\nRuntimeError: no server for you"
+            )
+
+    def shutdown(self):
+        self.calls.append("shutdown")
+
+    def cluster_resources(self):
+        return {"CPU": 4}
+
+
+@pytest.mark.parametrize("deaths", [2, 3])
+def test_a_connection_that_the_head_aborts_is_tried_again(deaths, monkeypatch):
+    ray = AbortingRay(deaths)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    resources = Resources(workers=2, ray_address="ray://there:1")
+    if deaths < 3:
+        with connected(resources):
+            pass
+    else:
+        with (
+            pytest.raises(RecdropError, match=r"from server: RuntimeError: no server for you\."),
+            connected(resources),
+        ):
+            pass
+    assert ray.calls == ["init", "shutdown"] * 3
 
 
 @pytest.mark.parametrize(

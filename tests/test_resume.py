@@ -245,8 +245,11 @@ def test_with_keras_tuners_own_oracles(searches, tuner):
         ("optuna", 41),  # Of some 200 operations: each line of Optuna's journal takes four.
         ("random", 13),
         ("hyperband", 13),
+        pytest.param("optuna", 6, marks=pytest.mark.heavy),
+        pytest.param("random", 5, marks=pytest.mark.heavy),
+        pytest.param("hyperband", 5, marks=pytest.mark.heavy),
         *(
-            pytest.param(each, 1, marks=pytest.mark.heavy)
+            pytest.param(each, 1, marks=pytest.mark.full)  # Some 20 minutes of two processes.
             for each in ("optuna", "random", "hyperband")
         ),
     ],

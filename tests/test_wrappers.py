@@ -18,20 +18,16 @@ from recdrop_tune.wrappers import (
     wrap,
 )
 from tests.backends import JIT_COMPILE, TRACES_EACH_STEP, array
-from tests.laws.cases import WIDEST, arrays, make_wrapper, wrapper_id
+from tests.laws.cases import WIDEST, arrays, make_wrapper, over, wrapper_id
 
 X = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")
 Y = X.sum(axis=(1, 2), keepdims=False)[:, None]
 
-# XLA takes up to nine seconds for each.
-STACKED = [
-    pytest.param(kind, jit, marks=pytest.mark.heavy if jit and kind is keras.layers.GRU else ())
-    for kind, jit in itertools.product((keras.layers.LSTM, keras.layers.GRU), JIT_COMPILE)
-]
 
-
-@pytest.mark.parametrize(("kind", "jit_compile"), STACKED)
-@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
+@over(
+    ("wrapper", "kind", "jit_compile"),  # XLA takes up to nine seconds for each.
+    itertools.product(WIDEST, (keras.layers.LSTM, keras.layers.GRU), JIT_COMPILE),
+)
 def test_stacked_in_a_model_of_unknown_batch_and_length(wrapper, kind, jit_compile):
     inputs = keras.Input((None, 2))
     hidden = make_wrapper(kind(4, return_sequences=True), wrapper)(inputs)

@@ -17,6 +17,13 @@ from recdrop_tune.executors._resources import Resources, check_cluster
 NAMESPACE = "recdrop-tune"
 """Where the actors have their names in Ray."""
 
+ATTEMPTS = 3
+"""How often a connection to `ray://` is tried that the head aborts.
+
+The head starts a process for each client, and up to at least Ray 2.60 gRPC stops some of them when they are
+forked (ray-project/ray#63202): 7 % there, more on a machine that is busy. The next one is another process.
+"""
+
 
 def import_ray() -> Any:
     """Returns Ray, which is an extra.
@@ -76,12 +83,12 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
         needed = math.ceil(resources.workers * resources.cpus_per_trial)
         options |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
     try:
-        ray.init(address=address, **options)
+        _initialize(ray, address, options)
     except Exception as error:  # Of a cluster that is not there Ray has several kinds.
-        with suppress(Exception):  # Half a connection would be in the way of the next one.
-            ray.shutdown()
-        first = str(error).strip().partition("\n")[0]
-        shown, said = hide_address(address), scrub(first, address)
+        lines = str(error).strip().splitlines() or [""]
+        # A first line such as "Initialization failure from server:" has its cause in the last one.
+        text = f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") else lines[0]
+        shown, said = hide_address(address), scrub(text, address)
         raise RecdropError(
             f"Ray cannot be had at ray_address={shown!r}: {type(error).__name__}: "
             f"{said.rstrip('.')}. Start a cluster with `ray start --head` and pass its "
@@ -90,6 +97,18 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
             "unless `ray get-auth-token` has it here."
             # What Ray says of an address with a password quotes it.
         ) from (error if shown == address else None)
+
+
+def _initialize(ray: Any, address: str, options: dict[str, Any]) -> None:
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            ray.init(address=address, **options)
+            return
+        except Exception as error:
+            with suppress(Exception):  # Half a connection would be in the way of the next one.
+                ray.shutdown()
+            if not (attempts_left and isinstance(error, ConnectionAbortedError)):
+                raise
 
 
 def original(error: BaseException) -> BaseException:

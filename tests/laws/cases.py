@@ -1,6 +1,12 @@
-"""The matrix the laws run over: wrapper x placement x cell x what a Keras RNN can be asked to do."""
+"""The matrix the laws run over: wrapper x placement x cell x what a Keras RNN can be asked to do.
 
+Of each matrix a covering array runs by default: few rows, in which each pair of values that the matrix has
+occurs. The others have the mark `full`.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import keras
 import numpy as np
@@ -150,14 +156,43 @@ def _few(wrapper, cell, scenario):
     return wrapper in WIDEST and cell in ("lstm", "gru") and scenario in FEW
 
 
-def over(names, rows, *, backends):
+def over(names, rows, *, backends=lambda *row: False):
     """Parametrizes a test; CI runs the rows that `backends` takes on Keras's other backends too."""
-    marks = {True: [pytest.mark.backends], False: []}
-    params = [
-        pytest.param(*row, id="-".join(map(_word, row)), marks=marks[backends(*row)])
-        for row in rows
-    ]
+    rows = list(rows)
+    chosen = covering([_factors(row) for row in rows])
+    params = []
+    for index, row in enumerate(rows):
+        marks = [pytest.mark.backends] if backends(*row) else []
+        marks += [] if index in chosen else [pytest.mark.full]
+        params.append(pytest.param(*row, id="-".join(map(_word, row)), marks=marks))
     return pytest.mark.parametrize(names, params)
+
+
+def covering(rows: Sequence[tuple]) -> set[int]:
+    """Returns the indices of few rows in which each pair of values occurs that occurs in any row.
+
+    Of all rows the next one is always that with the most pairs which are new.
+    """
+    pairs = [set(combinations(enumerate(row), 2)) for row in rows]
+    missing = set().union(*pairs)
+    chosen = set()
+    while missing:
+        best = max(range(len(rows)), key=lambda index: len(pairs[index] & missing))
+        chosen.add(best)
+        missing -= pairs[best]
+    return chosen
+
+
+def _factors(row):
+    """The values of a row; a wrapper is two of them, its technique with the options and its placement."""
+    values = []
+    for value in row:
+        if isinstance(value, tuple):
+            technique, placement, options = value
+            values += [wrapper_id((technique, "", options)), placement]
+        else:
+            values.append(_word(value))
+    return tuple(values)
 
 
 def _word(value):

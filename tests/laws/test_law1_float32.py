@@ -12,7 +12,7 @@ from recdrop_tune.engine._explain import FUSED_CPU, STEP_LOOP
 from recdrop_tune.models import explain
 from tests.cudnn import ops_of
 from tests.expected import Draws, cell_of, directions_of, expect, slope
-from tests.laws.cases import WIDEST, arrays, make_wrapper, wrapper_id
+from tests.laws.cases import WIDEST, arrays, make_wrapper, over
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the fused op is TensorFlow's", allow_module_level=True)
@@ -110,11 +110,7 @@ def explained_kernel(wrapped, masked):
     return kernel
 
 
-@pytest.mark.parametrize(
-    ("wrapper", "cell", "units", "scenario"),
-    MATRIX,
-    ids=lambda part: wrapper_id(part) if isinstance(part, tuple) else str(part),
-)
+@over(("wrapper", "cell", "units", "scenario"), MATRIX)
 def test_outputs_states_and_gradients(wrapper, cell, units, scenario):
     layer = make_layer(cell, units, scenario)
     wrapped = make_wrapper(layer, wrapper, RATE, SEED)

@@ -1,15 +1,15 @@
 """Law 4: nothing is mutated: the wrapped layer alone is still the plain layer."""
 
+from itertools import product
+
 import keras
 import numpy as np
-import pytest
 from keras import ops
 
-from tests.laws.cases import WRAPPERS, arrays, make_inputs, make_layer, make_wrapper, wrapper_id
+from tests.laws.cases import WRAPPERS, arrays, make_inputs, make_layer, make_wrapper, over
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("wrapper", WRAPPERS, ids=wrapper_id)
+@over(("wrapper", "cell"), product(WRAPPERS, ["lstm", "gru"]))
 def test_the_layer_stays_plain(wrapper, cell, tmp_path):
     layer = make_layer(cell, return_sequences=True)
     sequences = ops.array(make_inputs(cell)[0])

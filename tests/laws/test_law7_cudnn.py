@@ -5,6 +5,7 @@ Tracing needs no GPU: Keras is told that there is one, and the graph is looked a
 
 import importlib
 from collections import Counter
+from itertools import product
 
 import keras
 import pytest
@@ -13,7 +14,7 @@ from keras import ops
 from recdrop_tune.wrappers import NativeDropoutWrapper
 from tests.backends import on_tensorflow
 from tests.cudnn import ops_of
-from tests.laws.cases import WIDEST, WRAPPERS, is_exact_at_inference, make_wrapper, wrapper_id
+from tests.laws.cases import WIDEST, WRAPPERS, is_exact_at_inference, make_wrapper, over, wrapper_id
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = on_tensorflow
@@ -22,6 +23,8 @@ LEAVES_CUDNN = [
     w for w in WRAPPERS if (w[0] == "native" and "recurrent" in w[1]) or "hidden_rate" in w[2]
 ]
 ON_CUDNN = [w for w in WRAPPERS if w not in LEAVES_CUDNN]
+KINDS = [keras.layers.LSTM, keras.layers.GRU]
+OPTIONS = [{}, {"return_sequences": True, "go_backwards": True}]
 WIDEST_ON_CUDNN = [w for w in ON_CUDNN if w in WIDEST or "+" not in w[1]]
 
 
@@ -48,6 +51,11 @@ def operations(wrapped, *, mask=None, training=True):
     return Counter(ops_of(step.get_concrete_function(sequences, mask)))
 
 
+def has_its_options(wrapper, kind):
+    """A GRU has no h beside its state."""
+    return kind is keras.layers.LSTM or "hidden_rate" not in wrapper[2]
+
+
 def groups(wrapper):
     """Kernel calls for one direction: one for each mask group, where the recurrence is masked."""
     return wrapper[2].get("mask_groups", 1) if "recurrent" in wrapper[1] else 1
@@ -59,9 +67,7 @@ def assert_fused(counts, calls=1):
     assert not [op for op in counts if "While" in op]
 
 
-@pytest.mark.parametrize("options", [{}, {"return_sequences": True, "go_backwards": True}], ids=str)
-@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
-@pytest.mark.parametrize("wrapper", ON_CUDNN, ids=wrapper_id)
+@over(("wrapper", "kind", "options"), product(ON_CUDNN, KINDS, OPTIONS))
 def test_one_cudnn_call_and_no_loop(gpu, wrapper, kind, options):
     assert_fused(operations(make_wrapper(kind(4, **options), wrapper)), calls=groups(wrapper))
 
@@ -78,22 +84,20 @@ def test_one_call_for_each_direction_outside(gpu, wrapper):
     assert_fused(operations(outside), calls=2 * groups(wrapper))
 
 
-@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
-@pytest.mark.parametrize("wrapper", LEAVES_CUDNN, ids=wrapper_id)
+@over(("wrapper", "kind"), [row for row in product(LEAVES_CUDNN, KINDS) if has_its_options(*row)])
 def test_what_cudnn_cannot_compute_takes_the_loop(gpu, wrapper, kind):
-    if kind is keras.layers.GRU and "hidden_rate" in wrapper[2]:
-        pytest.skip("a GRU has no h beside its state")
     counts = operations(make_wrapper(kind(4), wrapper))
     assert "CudnnRNNV3" not in counts
     assert [op for op in counts if "While" in op]
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("wrapper", WIDEST_ON_CUDNN, ids=wrapper_id)
+@over(
+    ("wrapper", "training"),
+    # Zoneout's expectation at inference is computed in the loop.
+    [(w, t) for w, t in product(WIDEST_ON_CUDNN, [True, False]) if t or is_exact_at_inference(w)],
+)
 def test_a_mask_is_checked_at_run_time(gpu, wrapper, training):
     """cuDNN stops at a mask that is not right-padded: such a batch takes the loop instead."""
-    if not training and not is_exact_at_inference(wrapper):
-        pytest.skip("its expectation is computed in the loop")
     wrapped = make_wrapper(keras.layers.LSTM(4), wrapper)
     counts = operations(wrapped, mask=tf.TensorSpec((None, None), "bool"), training=training)
     assert "CudnnRNNV3" in counts
