@@ -9,11 +9,11 @@ import keras_tuner as kt
 import numpy as np
 import optuna
 
-from recdrop_tune.facade.first_trials import enqueue_first_trials
 from recdrop_tune.oracle import OptunaOracle, make_pruner
+from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.tuner._factory import warm_up
-from recdrop_tune.tuner._reports import is_nearly_over
+from recdrop_tune.tuner.reports import is_nearly_over
+from recdrop_tune.tuner.tuners import warm_up
 
 OURS = "recdrop-tune"
 SLOW = "BayesianOptimization"

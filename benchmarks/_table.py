@@ -83,7 +83,7 @@ def configurations(space):
     """Lists the configurations of a space, as Keras Tuner's hyperparameters."""
     import keras_tuner as kt
 
-    from recdrop_tune.oracle._conditional import combinations
+    from recdrop_tune.oracle.conditions import combinations
 
     with tempfile.TemporaryDirectory() as folder:
         oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=1)

@@ -34,10 +34,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import recdrop_tune as rdt
-from recdrop_tune.executors import Job, process_settings
-from recdrop_tune.executors._host import OracleHost
-from recdrop_tune.executors._opening import MARK
-from recdrop_tune.tracking import EpochEnded, Journal, TrialEnded, TrialStarted
+from recdrop_tune.events import EpochEnded, Journal, TrialEnded, TrialStarted
+from recdrop_tune.ray_workers import Job, process_settings
+from recdrop_tune.ray_workers.host import OracleHost
+from recdrop_tune.ray_workers.job import MARK
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 EPOCHS = 3

@@ -29,7 +29,7 @@ sys.path.append(str(Path(__file__).parent.parent))  # For the server of the test
 import _machine
 
 import recdrop_tune as rdt
-from recdrop_tune.tracking import (
+from recdrop_tune.events import (
     EpochEnded,
     Journal,
     ModelBuilt,

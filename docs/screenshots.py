@@ -15,7 +15,7 @@ from PIL import Image
 
 import recdrop_tune as rdt
 from examples.quickstart import load_data
-from recdrop_tune.cli._pages import page_of
+from recdrop_tune.cli.ui import page_of
 from tests.browser import Browser, running_browser
 from tests.mlflow_server import MLflowServer, mlflow_server
 

@@ -12,32 +12,27 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
-    from recdrop_tune.facade import distribute as distribute
-    from recdrop_tune.facade import track as track
-    from recdrop_tune.facade import tune as tune
-    from recdrop_tune.hypermodels import LanguageModel as LanguageModel
-    from recdrop_tune.hypermodels import SequenceClassifier as SequenceClassifier
-    from recdrop_tune.hypermodels import SequenceRegressor as SequenceRegressor
-    from recdrop_tune.hypermodels import SequenceTagger as SequenceTagger
-    from recdrop_tune.hypermodels import dropout_rnn as dropout_rnn
-    from recdrop_tune.hypermodels import scheduled as scheduled
-    from recdrop_tune.models import EmbeddingDropout as EmbeddingDropout
-    from recdrop_tune.models import LockedDropout as LockedDropout
-    from recdrop_tune.models import RateSchedule as RateSchedule
-    from recdrop_tune.models import explain as explain
-    from recdrop_tune.models import mc_predict as mc_predict
-    from recdrop_tune.models import to_plain as to_plain
-    from recdrop_tune.oracle import OptunaOracle as OptunaOracle
-    from recdrop_tune.results import TuneResult as TuneResult
-    from recdrop_tune.spaces import SearchSpace as SearchSpace
-    from recdrop_tune.tracking import sync as sync
-    from recdrop_tune.tuner import Tuner as Tuner
-    from recdrop_tune.wrappers import wrap as wrap
+    from recdrop_tune.hypermodels import (
+        LanguageModel,
+        SequenceClassifier,
+        SequenceRegressor,
+        SequenceTagger,
+        dropout_rnn,
+        scheduled,
+    )
+    from recdrop_tune.mlflow_store import sync
+    from recdrop_tune.models import RateSchedule, explain, mc_predict, to_plain
+    from recdrop_tune.oracle import OptunaOracle
+    from recdrop_tune.results import TuneResult
+    from recdrop_tune.search import distribute, track, tune
+    from recdrop_tune.spaces import SearchSpace
+    from recdrop_tune.tuner import Tuner
+    from recdrop_tune.wrappers import EmbeddingDropout, LockedDropout, wrap
 
 _HOME = {
-    "EmbeddingDropout": "models",
+    "EmbeddingDropout": "wrappers",
     "LanguageModel": "hypermodels",
-    "LockedDropout": "models",
+    "LockedDropout": "wrappers",
     "OptunaOracle": "oracle",
     "RateSchedule": "models",
     "SearchSpace": "spaces",
@@ -46,15 +41,15 @@ _HOME = {
     "SequenceTagger": "hypermodels",
     "TuneResult": "results",
     "Tuner": "tuner",
-    "distribute": "facade",
+    "distribute": "search",
     "dropout_rnn": "hypermodels",
     "explain": "models",
     "mc_predict": "models",
     "scheduled": "hypermodels",
     "to_plain": "models",
-    "sync": "tracking",
-    "track": "facade",
-    "tune": "facade",
+    "sync": "mlflow_store",
+    "track": "search",
+    "tune": "search",
     "wrap": "wrappers",
 }
 

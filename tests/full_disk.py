@@ -20,8 +20,8 @@ from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main as cli
-from recdrop_tune.tracking import Journal
-from recdrop_tune.tracking._events import TrialEnded
+from recdrop_tune.events import Journal
+from recdrop_tune.events.events import TrialEnded
 from tests.small_search import build, data
 
 PAGE = 4096

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from recdrop_tune.facade.interrupts import Interrupts, Terminated
+from recdrop_tune.search.interrupts import Interrupts, Terminated
 
 
 def end_of(action: Callable[[], None]) -> int:

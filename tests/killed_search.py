@@ -21,7 +21,7 @@ import keras_tuner as kt
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 import recdrop_tune as rdt
-import recdrop_tune.facade
+import recdrop_tune.search
 from tests.forks import serve
 from tests.small_search import build, data
 

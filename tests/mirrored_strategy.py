@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recdrop_tune.models import EmbeddingDropout
+from recdrop_tune.wrappers import EmbeddingDropout
 from tests.laws.cases import WIDEST, arrays, make_wrapper, wrapper_id
 
 tf.config.set_logical_device_configuration(

@@ -7,9 +7,9 @@ import keras
 import keras_tuner as kt
 import numpy as np
 
+from recdrop_tune.mlflow_store import track
 from recdrop_tune.results import TuneResult
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.tracking import track
 
 SPACE = {
     "units": [8, 16],

@@ -18,7 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 import recdrop_tune as rdt
-from recdrop_tune.tracking import Journal, TrialEnded, TrialStarted, WorkerLost
+from recdrop_tune.events import Journal, TrialEnded, TrialStarted, WorkerLost
 from tests.small_search import build, data
 
 EPOCHS = 4

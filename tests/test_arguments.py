@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from recdrop_tune._arguments import check_flag, check_integer
-from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.errors import InvalidArgumentError, check_flag, check_integer
 
 
 @pytest.mark.parametrize("value", [1, np.int64(7), np.uint8(3), 2**31 - 1])

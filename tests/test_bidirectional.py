@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recdrop_tune import engine
+from recdrop_tune import kernels as engine
 from tests.backends import array
 from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, over, wrapper_id
 

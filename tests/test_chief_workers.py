@@ -12,7 +12,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from recdrop_tune.tracking import Journal, SearchStarted
+from recdrop_tune.events import Journal, SearchStarted
 from tests.chief_search import EPOCHS, WORST, loss_of
 from tests.forks import Forks, runs
 from tests.tracked_events import image

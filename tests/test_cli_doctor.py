@@ -16,11 +16,13 @@ import sqlalchemy
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.cli import _doctor, _doctor_checks, main
-from recdrop_tune.cli._checks import FAIL, OK, WARN, Check
-from recdrop_tune.cli._doctor_store import mlflow_store
+from recdrop_tune.cli import doctor as _doctor
+from recdrop_tune.cli import doctor_checks as _doctor_checks
+from recdrop_tune.cli import main
+from recdrop_tune.cli.doctor_checks import FAIL, OK, WARN, Check
+from recdrop_tune.cli.doctor_store import mlflow_store
 from recdrop_tune.credentials import hide_address
-from recdrop_tune.engine._explain import gpu_in_sight
+from recdrop_tune.kernels.obstacles import gpu_in_sight
 from tests.mlflow_server import free_port, mlflow_server
 from tests.postgres import running_server
 

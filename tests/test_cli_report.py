@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
-from recdrop_tune.cli._store import EVENTS
+from recdrop_tune.cli.store import EVENTS
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.tracking import FILE, Journal
+from recdrop_tune.events import FILE, Journal
 from tests.small_search import Failing, data
 from tests.tracked_events import journaled, started
 

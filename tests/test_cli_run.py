@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
-from recdrop_tune.cli._config import RunConfig
+from recdrop_tune.cli.config import RunConfig
 from tests.forks import hearing_ctrl_c
 
 CODE = """

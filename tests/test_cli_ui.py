@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.cli import main
-from recdrop_tune.cli._server import pick_port
-from recdrop_tune.cli._store import search_in
-from recdrop_tune.tracking import track
-from recdrop_tune.tracking._views import searched
+from recdrop_tune.cli.store import search_in
+from recdrop_tune.cli.ui import pick_port
+from recdrop_tune.mlflow_store import track
+from recdrop_tune.mlflow_store.pages import searched
 from tests.forks import hearing_ctrl_c
 from tests.mlflow_server import free_port, mlflow_server
 from tests.small_search import build, data
@@ -203,7 +203,7 @@ def test_the_next_free_port(monkeypatch):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        monkeypatch.setattr("recdrop_tune.cli._server._FIRST", port)
+        monkeypatch.setattr("recdrop_tune.cli.ui._FIRST", port)
         assert port < pick_port(None) < port + 100
 
 

@@ -7,7 +7,7 @@ import pytest
 import recdrop_tune as rdt
 from recdrop_tune.credentials import hide, hide_address, hide_value, scrub
 from recdrop_tune.errors import RecdropError, shown
-from recdrop_tune.executors import Resources, check_resources, connected
+from recdrop_tune.ray_workers import Resources, check_resources, connected
 from tests.small_search import data
 
 # The halves of the password are secret too.

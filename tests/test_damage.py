@@ -18,11 +18,11 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, ProjectWarning
+from recdrop_tune.events import TrackedOracle
 from recdrop_tune.oracle import decide_whether_to_go_on, set_aside
 from recdrop_tune.oracle.rebuilt import all_ids, in_order
-from recdrop_tune.tracking import TrackedOracle
 from recdrop_tune.tuner import SearchPlan, as_objectives
-from recdrop_tune.tuner._factory import ORACLES
+from recdrop_tune.tuner.tuners import ORACLES
 from tests.small_search import build, data
 
 TUNERS = ("optuna", "random", "hyperband")

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recdrop_tune.engine import _hooks, run
-from recdrop_tune.engine._block_lstm import block_lstm_can_run, run_block_lstm
-from recdrop_tune.engine._loop import run_loop
+from recdrop_tune.kernels import keras_internals as _hooks
+from recdrop_tune.kernels import run
+from recdrop_tune.kernels.block_lstm import block_lstm_can_run, run_block_lstm
+from recdrop_tune.kernels.loop import run_loop
 from recdrop_tune.rewrites import GateForcing, KernelCall, absorb_forcings, chain, drop_recurrent
 from recdrop_tune.wrappers import wrap
 from tests.backends import PRECISE, on_tensorflow

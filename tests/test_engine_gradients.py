@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recdrop_tune.engine import _hooks, gradients_tied_to_graphs
+from recdrop_tune.kernels import gradients_tied_to_graphs
+from recdrop_tune.kernels import keras_internals as _hooks
 from tests.small_search import data
 
 

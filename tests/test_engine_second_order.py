@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from recdrop_tune.engine._block_lstm import block_lstm_can_run, run_block_lstm
-from recdrop_tune.engine._loop import run_loop
+from recdrop_tune.kernels.block_lstm import block_lstm_can_run, run_block_lstm
+from recdrop_tune.kernels.loop import run_loop
 from recdrop_tune.rewrites import GateForcing, KernelCall
 from recdrop_tune.wrappers import RecurrentDropoutWrapper
 from tests import reference

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recdrop_tune.engine import reset_names, seed_keeping_kernels
-from recdrop_tune.tuner._beginning import Beginning
+from recdrop_tune.kernels import reset_names, seed_keeping_kernels
+from recdrop_tune.kernels.process_state import Beginning
 from tests.small_search import data
 
 

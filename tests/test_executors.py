@@ -9,16 +9,11 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
-from recdrop_tune.executors import Resources, check_resources, connected
-from recdrop_tune.executors._follow_up import WAIT, Tasks
-from recdrop_tune.executors._resources import (
-    check_cluster,
-    gpus_of_each,
-    room,
-    worker_environment,
-)
 from recdrop_tune.oracle import supervised
-from recdrop_tune.tuner import _oracles as oracles
+from recdrop_tune.ray_workers import Resources, check_resources, connected
+from recdrop_tune.ray_workers.resources import check_cluster, gpus_of_each, room, worker_environment
+from recdrop_tune.ray_workers.worker import WAIT, Tasks
+from recdrop_tune.tuner import tuners as oracles
 from tests.small_search import build, data
 
 

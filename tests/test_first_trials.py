@@ -4,9 +4,9 @@ import keras_tuner as kt
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.facade.first_trials import coverage_line, enqueue_first_trials, first_points
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult
+from recdrop_tune.search.first_trials import coverage_line, enqueue_first_trials, first_points
 from recdrop_tune.spaces import SearchSpace
 from tests.planted_search import SPACE, Planted, planted_result
 from tests.small_search import data

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
-from recdrop_tune.tracking import Journal, WorkerLost
+from recdrop_tune.events import Journal, WorkerLost
 from tests.fuzzing import OddEquality, OddTruth, hold, profiles, refused
 from tests.small_search import build, data
 
@@ -245,7 +245,7 @@ def test_a_search_that_cannot_be_set_up_does_not_overwrite(options, tmp_path):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_in_which_a_search_is_running(options, tmp_path, overwrite, monkeypatch):
-    monkeypatch.setattr("recdrop_tune.facade._project.PATIENCE", 0.3)
+    monkeypatch.setattr("recdrop_tune.search.project.PATIENCE", 0.3)
     rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
     other = Journal(tmp_path / "project" / "events.jsonl")
     other.on_event(WorkerLost(worker="1", trial_id=None, reason="it writes here"))
@@ -260,7 +260,7 @@ def test_a_folder_in_which_a_search_is_running(options, tmp_path, overwrite, mon
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_in_which_a_search_is_being_set_up(options, tmp_path, overwrite, monkeypatch):
     """No event has been written by then, so the journal does not tell."""
-    monkeypatch.setattr("recdrop_tune.facade._project.PATIENCE", 0.1)
+    monkeypatch.setattr("recdrop_tune.search.project.PATIENCE", 0.1)
     build, refusals = options["hypermodel"], []
 
     def second(hp):

@@ -10,13 +10,13 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.facade._hypermodel import as_hypermodel
 from recdrop_tune.hypermodels import (
     LanguageModel,
     SequenceClassifier,
     SequenceRegressor,
     SequenceTagger,
 )
+from recdrop_tune.search.hypermodel_of import as_hypermodel
 from tests.test_hypermodels_data import forms
 
 RNG = np.random.default_rng(0)

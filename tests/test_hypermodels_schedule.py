@@ -16,7 +16,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.hypermodels import SequenceClassifier, dropout_rnn, scheduled
 from recdrop_tune.models import SCHEDULES
-from recdrop_tune.models._walk import dropout_layers
+from recdrop_tune.models.layers import dropout_layers
 from tests.small_search import data
 
 ONE = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.4, "units": 3}
@@ -313,12 +313,12 @@ def test_tune_with_a_build_function(options):
 def test_the_objective_is_still_looked_for(options):
     """In the first epoch; after the first training where a callback of the user's sees the epochs."""
     options |= {"objective": kt.Objective("val_f1", "max")}
-    with pytest.raises(rdt.facade.ObjectiveNotReportedError, match="no metric named `val_f1`"):
+    with pytest.raises(rdt.search.ObjectiveNotReportedError, match="no metric named `val_f1`"):
         rdt.tune(data(), data(), space={**ONE, "schedule": "ramp"}, max_trials=1, **options)
     assert [len(seen) for seen in Rates.seen] == [3]
     built = Starts.built = []
     options |= {"callbacks": [Starts()], "directory": options["directory"].with_name("other")}
-    with pytest.raises(rdt.facade.ObjectiveNotReportedError, match="no metric named `val_f1`"):
+    with pytest.raises(rdt.search.ObjectiveNotReportedError, match="no metric named `val_f1`"):
         rdt.tune(data(), data(), space={**ONE, "schedule": "ramp"}, max_trials=1, **options)
     assert built == [0]
 

@@ -10,20 +10,19 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from recdrop_tune.tracking import (
+from recdrop_tune.events import (
     ConfirmationEnded,
     ConfirmationStarted,
     EpochEnded,
     Journal,
-    Progress,
     SearchEnded,
     SearchStarted,
     TrialEnded,
     TrialStarted,
-    _terminal,
-    live_display,
 )
-from recdrop_tune.tracking._live import LiveDisplay, NotebookDisplay
+from recdrop_tune.terminal import Progress, live_display
+from recdrop_tune.terminal import lines as _terminal
+from recdrop_tune.terminal.live import LiveDisplay, NotebookDisplay
 from tests.terminal import Terminal
 
 ROOT = Path(__file__).parents[1]
@@ -74,7 +73,7 @@ def test_nothing_is_shown_before_the_search():
 
 
 def test_what_is_shown(monkeypatch):
-    monkeypatch.setattr("recdrop_tune.tracking._live.time.time", lambda: 250.0)
+    monkeypatch.setattr("recdrop_tune.terminal.live.time.time", lambda: 250.0)
     text = drawn(
         started(),
         trial(0, 0.0, wrapper="none"),
@@ -195,7 +194,7 @@ def test_what_is_no_number_is_not_best():
 
 
 def test_no_more_time_is_left_than_the_search_has(monkeypatch):
-    monkeypatch.setattr("recdrop_tune.tracking._live.time.time", lambda: 100.0)
+    monkeypatch.setattr("recdrop_tune.terminal.live.time.time", lambda: 100.0)
     search = started(info={"epochs": 30, "timeout": 160.0})
     assert "1m00s left" in drawn(search, trial(0, 0.0, **DROPPED), ended(0, 100.0, score=1.0))
 

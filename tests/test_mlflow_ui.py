@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 import recdrop_tune as rdt
-from recdrop_tune.cli._pages import page_of
-from recdrop_tune.tracking._views import searched
+from recdrop_tune.cli.ui import page_of
+from recdrop_tune.mlflow_store.pages import searched
 from tests.browser import running_browser
 from tests.mlflow_server import mlflow_server
 

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.models import EmbeddingDropout
-from recdrop_tune.wrappers import WeightDropWrapper
+from recdrop_tune.wrappers import EmbeddingDropout, WeightDropWrapper
 from tests.backends import JIT_COMPILE, POLICIES, TRACES_EACH_STEP, array, gradients
 
 pytestmark = pytest.mark.backends

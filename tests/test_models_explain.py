@@ -7,11 +7,11 @@ import keras
 import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.engine._explain import Rewriting, gpu_in_sight, kernel_of
-from recdrop_tune.engine._select import cudnn_takes_masks
 from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.kernels.choice import cudnn_takes_masks
+from recdrop_tune.kernels.obstacles import Rewriting, gpu_in_sight, kernel_of
 from recdrop_tune.models import explain
-from recdrop_tune.models._techniques import sharing_of
+from recdrop_tune.models.explanation import sharing_of
 from recdrop_tune.wrappers import (
     LambdaDropoutWrapper,
     NativeDropoutWrapper,
@@ -234,7 +234,7 @@ def test_the_conditions_are_those_of_the_engine(gpu, kind):
 @on_tensorflow
 def test_the_fused_cpu_op(monkeypatch):
     """Said exactly where the engine runs it."""
-    import recdrop_tune.engine._select as select
+    import recdrop_tune.kernels.choice as select
 
     ran = []
     original = select.run_block_lstm

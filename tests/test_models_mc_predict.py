@@ -6,8 +6,8 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.models import EmbeddingDropout, mc_predict
-from recdrop_tune.wrappers import RecurrentDropoutWrapper, wrap
+from recdrop_tune.models import mc_predict
+from recdrop_tune.wrappers import EmbeddingDropout, RecurrentDropoutWrapper, wrap
 
 X = np.random.default_rng(0).normal(size=(7, 5, 2)).astype("float32")
 

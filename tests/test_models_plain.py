@@ -10,9 +10,9 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.models import EmbeddingDropout, to_plain
-from recdrop_tune.models._walk import walk
-from recdrop_tune.wrappers import RecurrentDropoutWrapper, wrap
+from recdrop_tune.models import to_plain
+from recdrop_tune.models.layers import walk
+from recdrop_tune.wrappers import EmbeddingDropout, RecurrentDropoutWrapper, wrap
 
 X = np.random.default_rng(0).normal(size=(4, 5, 2)).astype("float32")
 NAMES = [t.id for t in TECHNIQUES.values() if t.class_name and t.id != "zoneout"]

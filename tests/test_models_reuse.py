@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.models import EmbeddingDropout, SameDraws, renew, structure
+from recdrop_tune.models import SameDraws, renew, structure
+from recdrop_tune.wrappers import EmbeddingDropout
 from tests.backends import BACKEND, array
 
 
@@ -201,7 +202,7 @@ def test_the_rate_of_an_embedding_is_renewed():
 
 
 def test_the_cache_keeps_the_last_structures():
-    from recdrop_tune.tuner._model_cache import ModelCache
+    from recdrop_tune.tuner.lending import ModelCache
 
     cache = ModelCache(2)
     lent = []
@@ -214,7 +215,7 @@ def test_the_cache_keeps_the_last_structures():
 
 
 def test_a_training_that_breaks_off_or_changes_the_model_is_not_kept():
-    from recdrop_tune.tuner._model_cache import ModelCache
+    from recdrop_tune.tuner.lending import ModelCache
 
     cache = ModelCache(2)
     with pytest.raises(RuntimeError), cache.lend(model()) as broken:

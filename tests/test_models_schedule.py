@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.models import SCHEDULES, EmbeddingDropout, RateSchedule
-from recdrop_tune.wrappers import RecurrentDropoutWrapper, ZoneoutWrapper, wrap
+from recdrop_tune.models import SCHEDULES, RateSchedule
+from recdrop_tune.wrappers import EmbeddingDropout, RecurrentDropoutWrapper, ZoneoutWrapper, wrap
 from tests.backends import TRACES_EACH_STEP
 
 X = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")

@@ -11,8 +11,7 @@ from optuna.trial import TrialState
 
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle._conditional import combinations, complete, parents_first
-from recdrop_tune.oracle._distributions import distribution
+from recdrop_tune.oracle.conditions import combinations, complete, distribution, parents_first
 
 
 def dropout_space() -> kt.HyperParameters:

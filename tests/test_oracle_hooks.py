@@ -8,8 +8,9 @@ import keras_tuner as kt
 import pytest
 
 from recdrop_tune.oracle import OptunaOracle, Resumable
-from recdrop_tune.tuner import ORACLES, _oracles
-from recdrop_tune.tuner._tuner import Tuner
+from recdrop_tune.tuner import ORACLES
+from recdrop_tune.tuner import tuners as _oracles
+from recdrop_tune.tuner.tuner import Tuner
 from tests.small_search import build, data
 
 

@@ -9,12 +9,11 @@ from optuna.trial import TrialState, create_trial
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle import _surrogate as surrogate
-from recdrop_tune.oracle._candidates import Candidates, frozen
-from recdrop_tune.oracle._conditional import is_active
-from recdrop_tune.oracle._encoding import Encoding
-from recdrop_tune.oracle._halving import HalvingPruner
-from recdrop_tune.oracle._outlook import Outlooks
+from recdrop_tune.oracle import gp_sampler as surrogate
+from recdrop_tune.oracle.candidates import Candidates, Encoding, frozen
+from recdrop_tune.oracle.conditions import is_active
+from recdrop_tune.oracle.pruners import HalvingPruner
+from recdrop_tune.oracle.scores import Outlooks
 from tests.test_oracle import Formula, dropout_space, make_tuner, values
 
 OBJECTIVE = kt.Objective("score", "min")

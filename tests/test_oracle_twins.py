@@ -6,6 +6,7 @@ import time
 import keras_tuner as kt
 import pytest
 
+from recdrop_tune.events import readable
 from recdrop_tune.oracle import (
     OptunaOracle,
     active_values,
@@ -16,10 +17,9 @@ from recdrop_tune.oracle import (
     twin_of,
 )
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.tracking import readable
 from recdrop_tune.tuner import trial_seed
-from recdrop_tune.tuner._oracles import BayesianOptimizationOracle, RandomSearchOracle
-from recdrop_tune.tuner._seeds import seed_values
+from recdrop_tune.tuner.folds import seed_values
+from recdrop_tune.tuner.tuners import BayesianOptimizationOracle, RandomSearchOracle
 from tests.planted_search import SPACE, Planted, planted_result
 
 FULL = SearchSpace.load(

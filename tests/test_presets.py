@@ -10,7 +10,7 @@ import pytest
 from recdrop_tune.catalog import LOCKED_SITES, TECHNIQUES
 from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier, dropout_rnn
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.spaces._reading import as_words
+from recdrop_tune.spaces.reading import as_words
 from recdrop_tune.wrappers import AbstractDropoutWrapper
 from tests.test_spaces_hyperparameters import assert_valid
 

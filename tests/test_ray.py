@@ -25,11 +25,11 @@ from sklearn.ensemble import RandomForestClassifier
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning, RecdropError
-from recdrop_tune.executors import _ray
-from recdrop_tune.executors._host import OracleHost
-from recdrop_tune.facade import ObjectiveNotReportedError
-from recdrop_tune.facade._workers import actor_name
-from recdrop_tune.tracking import Journal, TrackingWarning, TrialStarted
+from recdrop_tune.events import Journal, TrackingWarning, TrialStarted
+from recdrop_tune.ray_workers import cluster as _ray
+from recdrop_tune.ray_workers.host import OracleHost
+from recdrop_tune.search import ObjectiveNotReportedError
+from recdrop_tune.search.run_by_workers import actor_name
 from tests.small_search import Batches, Failing, build, data
 
 

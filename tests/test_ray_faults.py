@@ -13,8 +13,8 @@ import pytest
 import ray
 
 import recdrop_tune as rdt
+from recdrop_tune.events import EpochEnded, SearchEnded, TrialEnded
 from recdrop_tune.scratch import IN_USE
-from recdrop_tune.tracking import EpochEnded, SearchEnded, TrialEnded
 from tests.forks import hearing_ctrl_c
 from tests.ray_searches import (
     EPOCHS,

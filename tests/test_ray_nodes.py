@@ -13,7 +13,7 @@ import ray
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
-from recdrop_tune.tracking import EpochEnded
+from recdrop_tune.events import EpochEnded
 from tests.ray_searches import (
     Faulty,
     attempts,

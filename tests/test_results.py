@@ -10,8 +10,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.facade import tune
 from recdrop_tune.hypermodels import dropout_rnn
+from recdrop_tune.search import tune
 from tests.small_search import Failing, data
 
 SPACE = {

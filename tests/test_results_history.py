@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from recdrop_tune.results._history import history_frame
-from recdrop_tune.tracking import EpochEnded, Journal, Records, TrialStarted
+from recdrop_tune.events import EpochEnded, Journal, Records, TrialStarted
+from recdrop_tune.results.frames import history_frame
 
 KEYS = ["trial_id", "execution", "epoch"]
 

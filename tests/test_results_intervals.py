@@ -7,12 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from recdrop_tune.results.intervals import (
-    PairedGain,
-    critical_value,
-    paired_gains,
-    seeds_to_settle,
-)
+from recdrop_tune.results.intervals import PairedGain, critical_value, paired_gains, seeds_to_settle
 
 TWINS = [("a", "a0"), ("b", "b0"), ("c", "c0")]
 """Three configurations with dropout and their twins without."""

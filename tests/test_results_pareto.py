@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.results._pareto import non_dominated, pareto_front
+from recdrop_tune.results.frames import non_dominated, pareto_front
 
 
 def by_definition(costs) -> list[bool]:

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.results._plots import _axes as axes
-from recdrop_tune.results._plots import _style as style
-from recdrop_tune.results._plots import figures, view_of
-from recdrop_tune.results._plots._view import with_unfinished
+from recdrop_tune.results import view_of
+from recdrop_tune.results.plots import figures
+from recdrop_tune.results.plots import style as axes
+from recdrop_tune.results.plots import style as style
+from recdrop_tune.results.plots.view import with_unfinished
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.events import TrackingWarning
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.results._report._page import page
-from recdrop_tune.tracking import TrackingWarning
+from recdrop_tune.results.report.document import page
 from tests.planted_search import Planted, planted_result
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}

@@ -14,11 +14,11 @@ from mlflow.tracking import MlflowClient
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from recdrop_tune.facade._project import FILE
+from recdrop_tune.events import Journal
+from recdrop_tune.events.events import ConfirmationEnded, TrialEnded, TrialStarted
 from recdrop_tune.files import fresh_path, is_leftover
-from recdrop_tune.oracle._study import mended_journal
-from recdrop_tune.tracking import Journal
-from recdrop_tune.tracking._events import ConfirmationEnded, TrialEnded, TrialStarted
+from recdrop_tune.oracle.study import mended_journal
+from recdrop_tune.search.project import FILE
 from tests.forks import Forks, runs
 
 

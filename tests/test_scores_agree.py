@@ -15,12 +15,13 @@ from optuna.pruners import BasePruner
 from rich.console import Console
 
 import recdrop_tune as rdt
+from recdrop_tune.events import Journal, Records, TrialEnded
 from recdrop_tune.oracle import make_pruner
 from recdrop_tune.results import TuneResult
-from recdrop_tune.results._markdown import markdown
-from recdrop_tune.results._report import _sections as sections
-from recdrop_tune.tracking import Journal, Progress, Records, TrialEnded
-from recdrop_tune.tuner._failures import TrialPrunedError
+from recdrop_tune.results.report import document as sections
+from recdrop_tune.results.text import markdown
+from recdrop_tune.terminal import Progress
+from recdrop_tune.tuner.callbacks import TrialPrunedError
 from tests.small_search import Curves, data, pruning_curves
 from tests.tracked_events import image
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.spaces import Range, SearchSpace, _sources
+from recdrop_tune.spaces import Range, SearchSpace
+from recdrop_tune.spaces import sources as _sources
 
 FULL = {
     "cell": ["lstm", "gru"],

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from recdrop_tune.errors import SearchSpaceError
-from recdrop_tune.spaces import SearchSpace, _sources
+from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.spaces import sources as _sources
 from tests.test_spaces import FULL, PER_SITE
 from tests.test_spaces_options import BESIDE, OPTIONED
 

@@ -1,4 +1,4 @@
-"""Tests for `recdrop_tune.tracking`: real tuners, real MLflow on sqlite."""
+"""Tests for `events` and `mlflow_store`: real tuners, real MLflow on sqlite."""
 
 import contextlib
 import io
@@ -24,28 +24,26 @@ from rich.console import Console
 import recdrop_tune as rdt
 from recdrop_tune.credentials import hide_address, scrub
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.tracking import (
+from recdrop_tune.events import (
     EpochEnded,
     Journal,
-    MLflowTracker,
-    Progress,
     Records,
     SearchEnded,
     SearchStarted,
     TrackingWarning,
     TrialEnded,
     TrialStarted,
-    track,
 )
-from recdrop_tune.tracking._background import Background
-from recdrop_tune.tracking._contents import run_name, trial_params, view_of
-from recdrop_tune.tracking._events_json import from_json, to_json
-from recdrop_tune.tracking._links import command, leaderboard_url, ui_command
-from recdrop_tune.tracking._names import clean
-from recdrop_tune.tracking._progress import duration
-from recdrop_tune.tracking._stores import _put, prepare
-from recdrop_tune.tracking._uris import resolve_uri, same_database
+from recdrop_tune.events.events import from_json, to_json
+from recdrop_tune.mlflow_store import MLflowTracker, track
+from recdrop_tune.mlflow_store.contents import run_name, trial_params, view_of
+from recdrop_tune.mlflow_store.follower import Background
+from recdrop_tune.mlflow_store.pages import command, leaderboard_url, ui_command
+from recdrop_tune.mlflow_store.stores import _put, prepare
+from recdrop_tune.mlflow_store.uris import clean, resolve_uri, same_database
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.terminal import Progress
+from recdrop_tune.terminal.status import duration
 from tests.small_search import Failing, build, data
 
 
@@ -387,7 +385,8 @@ def test_optuna_and_mlflow_need_a_database_each(tmp_path):
 
 START = """
 import sys
-from recdrop_tune.tracking import Journal, MLflowTracker, SearchStarted
+from recdrop_tune.events import Journal, SearchStarted
+from recdrop_tune.mlflow_store import MLflowTracker
 MLflowTracker(sys.argv[1], Journal("none")).write([SearchStarted(
     search_id="a", name="n", experiment="e", tuner="t", objective="val_loss", direction="min")], True)
 """

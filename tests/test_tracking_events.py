@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 import recdrop_tune as rdt
-from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.tracking import (
+from recdrop_tune.events import (
     EpochEnded,
     Journal,
     ModelBuilt,
@@ -15,10 +14,11 @@ from recdrop_tune.tracking import (
     SearchStarted,
     TrialEnded,
     TrialStarted,
-    track,
 )
-from recdrop_tune.tracking._attempts import Attempt
-from recdrop_tune.tracking._kernels import kernels_of
+from recdrop_tune.events.hooks import kernels_of
+from recdrop_tune.mlflow_store import track
+from recdrop_tune.mlflow_store.attempts import Attempt
+from recdrop_tune.oracle import OptunaOracle
 from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import build, data
 

@@ -3,7 +3,7 @@
 import fcntl
 import threading
 
-from recdrop_tune.tracking import Journal, WorkerLost
+from recdrop_tune.events import Journal, WorkerLost
 
 LOST = WorkerLost(worker="1", trial_id=None, reason="gone")
 

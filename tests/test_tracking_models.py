@@ -14,8 +14,8 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.mlflow_store import log_model
 from recdrop_tune.results import TuneResult, save_result
-from recdrop_tune.tracking import log_model
 from tests.small_search import build, data
 
 ROOT = Path(__file__).parent.parent

@@ -10,9 +10,9 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.credentials import hide_address
-from recdrop_tune.tracking import EpochEnded, Journal, SearchStarted, TrialStarted
-from recdrop_tune.tracking._names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
-from recdrop_tune.tracking._stores import prepare
+from recdrop_tune.events import EpochEnded, Journal, SearchStarted, TrialStarted
+from recdrop_tune.mlflow_store.stores import prepare
+from recdrop_tune.mlflow_store.uris import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 from tests.postgres import running_server
 from tests.small_search import build, data
 from tests.tracked_events import Sender, ended, started, trial

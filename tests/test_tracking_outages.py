@@ -15,8 +15,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.tracking import Journal, TrackingWarning, TrialEnded, retries
-from recdrop_tune.tracking._stores import _REQUESTS, prepare
+from recdrop_tune.events import Journal, TrackingWarning, TrialEnded
+from recdrop_tune.mlflow_store import writing as retries
+from recdrop_tune.mlflow_store.stores import _REQUESTS, prepare
 from tests.mlflow_server import free_port, mlflow_server, overloaded
 from tests.small_search import build, data
 from tests.tracked_events import Sender, ended, image, started, trial

@@ -13,20 +13,13 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
+from recdrop_tune.events import Journal, ResultSaved, SearchEnded, TrackingWarning
+from recdrop_tune.events.events import from_json, to_json
 from recdrop_tune.files import fresh_path, is_leftover
+from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, upload_result
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult, save_result
-from recdrop_tune.results._markdown import bounded
-from recdrop_tune.tracking import (
-    MODEL,
-    NOTE_LENGTH,
-    Journal,
-    ResultSaved,
-    SearchEnded,
-    TrackingWarning,
-    upload_result,
-)
-from recdrop_tune.tracking._events_json import from_json, to_json
+from recdrop_tune.results.text import bounded
 from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import Failing, build, data
 

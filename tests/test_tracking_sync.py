@@ -18,11 +18,11 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
-from recdrop_tune.tracking import _sync
-from recdrop_tune.tracking._mlflow import TrackingError
-from recdrop_tune.tracking._runs import Point, Runs
-from recdrop_tune.tracking._stores import prepare
-from recdrop_tune.tracking.writing_alone import LOCK, writing_alone
+from recdrop_tune.mlflow_store import synchronization as _sync
+from recdrop_tune.mlflow_store.runs import Point, Runs
+from recdrop_tune.mlflow_store.stores import prepare
+from recdrop_tune.mlflow_store.tracker import TrackingError
+from recdrop_tune.mlflow_store.writing import LOCK, writing_alone
 from tests.tracked_events import Sender, confirmation, ended, image, journaled, started, trial
 
 
@@ -199,7 +199,7 @@ def test_several_processes_at_once(tmp_path):
 SYNC = """
 import sys
 import recdrop_tune as rdt
-from recdrop_tune.tracking._stores import prepare
+from recdrop_tune.mlflow_store.stores import prepare
 prepare(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()

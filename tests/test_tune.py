@@ -1,4 +1,4 @@
-"""Tests for `recdrop_tune.facade`: whole searches. The errors before one: `test_tune_arguments`."""
+"""Tests for `recdrop_tune.search`: whole searches. The errors before one: `test_tune_arguments`."""
 
 import json
 import time
@@ -14,9 +14,9 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.facade import ObjectiveNotReportedError
-from recdrop_tune.facade._checks import callback_list
-from recdrop_tune.tracking._links import command
+from recdrop_tune.mlflow_store.pages import command
+from recdrop_tune.search import ObjectiveNotReportedError
+from recdrop_tune.search.checks import callback_list
 from recdrop_tune.tuner import ORACLES, trial_seed
 from tests.small_search import Batches, Failing, build, data
 

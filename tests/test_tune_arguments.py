@@ -1,4 +1,4 @@
-"""Tests for what `recdrop_tune.facade` refuses before anything is started."""
+"""Tests for what `recdrop_tune.search` refuses before anything is started."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
-from recdrop_tune.facade._checks import check_fit_arguments
+from recdrop_tune.search.checks import check_fit_arguments
 from tests.small_search import Batches, Failing, build, data
 
 SPACE = {"units": 4, "wrapper": ["none", "recurrent"], "rate": 0.2}

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.facade._hypermodel import FunctionHyperModel
-from recdrop_tune.facade._trials import TrialHyperModel
-from recdrop_tune.facade.compiled import compiled_with
-from recdrop_tune.facade.context import context_of
-from recdrop_tune.tracking import FILE, Context
+from recdrop_tune.events import FILE, Context
+from recdrop_tune.search.compiled import compiled_with
+from recdrop_tune.search.context import context_of
+from recdrop_tune.search.hypermodel_of import FunctionHyperModel, TrialHyperModel
 from recdrop_tune.tuner import as_objectives
 
 OBJECTIVES = ("val_loss", "val_accuracy", "val_mae", "val_perplexity", "val_mean_absolute_error")

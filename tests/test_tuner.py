@@ -12,8 +12,8 @@ from sklearn.model_selection import TimeSeriesSplit
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
-from recdrop_tune.tuner import _checkpoints
-from recdrop_tune.tuner._reports import MILLISECONDS, is_nearly_over
+from recdrop_tune.tuner import checkpoints as _checkpoints
+from recdrop_tune.tuner.reports import MILLISECONDS, is_nearly_over
 from tests.small_search import Curves, build, data, pruning_curves
 
 # What Optuna proposed and Keras Tuner printed is not of interest here.

@@ -1,15 +1,11 @@
-"""Tests for `recdrop_tune.tuner._oracles`: what they mend in Keras Tuner's own oracles."""
+"""Tests for `recdrop_tune.tuner.tuners`: what they mend in Keras Tuner's own oracles."""
 
 import keras
 import keras_tuner as kt
 import pytest
 
-from recdrop_tune.facade import tune
-from recdrop_tune.tuner._oracles import (
-    BayesianOptimizationOracle,
-    GridSearchOracle,
-    initial_points,
-)
+from recdrop_tune.search import tune
+from recdrop_tune.tuner.tuners import BayesianOptimizationOracle, GridSearchOracle, initial_points
 from tests.small_search import data
 from tests.test_oracle import Formula, dropout_space, values
 

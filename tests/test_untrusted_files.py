@@ -24,19 +24,14 @@ import recdrop_tune
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.errors import ProjectError, ProjectWarning, RecdropError, SearchSpaceError
+from recdrop_tune.events import ConfirmationEnded, Journal, ResultSaved, TrackingWarning
 from recdrop_tune.files import write_all
+from recdrop_tune.mlflow_store.artifacts import _load_pyfunc
 from recdrop_tune.paths import inside, trial_folder
 from recdrop_tune.results import TuneResult
-from recdrop_tune.results._markdown import markdown
-from recdrop_tune.tracking import (
-    ConfirmationEnded,
-    Journal,
-    Progress,
-    ResultSaved,
-    TrackingWarning,
-)
-from recdrop_tune.tracking._live import LiveDisplay
-from recdrop_tune.tracking._pyfunc import _load_pyfunc
+from recdrop_tune.results.text import markdown
+from recdrop_tune.terminal import Progress
+from recdrop_tune.terminal.live import LiveDisplay
 from recdrop_tune.tuner import load_weights
 from tests.fuzzing import hold, profiles
 from tests.small_search import build, data
@@ -361,7 +356,7 @@ def test_a_project_with_code_in_it_runs_none(project, tmp_path):
     assert mark.exists()  # It would have.
 
 
-@pytest.mark.filterwarnings("ignore::recdrop_tune.tracking.TrackingWarning")
+@pytest.mark.filterwarnings("ignore::recdrop_tune.events.TrackingWarning")
 def test_a_model_of_scikit_learn_is_not_unpickled_by_itself(tmp_path):
     """Keras Tuner's `SklearnTuner` keeps pickles, one of which `load_model` reads."""
 

@@ -104,7 +104,7 @@ def test_native_has_the_equations_of_keras():
         states = own.cell.get_recurrent_dropout_mask(ops.zeros((8, 4)))
         wrapped = NativeDropoutWrapper(plain, rate=0.5, placement="input+recurrent")
         assert len(inputs) == len(states) == gates
-        from recdrop_tune import engine
+        from recdrop_tune import kernels as engine
         from recdrop_tune.rewrites import drop_gate_inputs
 
         got = engine.call_layer(

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from recdrop_tune.models import EmbeddingDropout, structure, to_plain
-from recdrop_tune.wrappers import RecurrentDropoutWrapper, deserialize, serialize
+from recdrop_tune.models import structure, to_plain
+from recdrop_tune.wrappers import EmbeddingDropout, RecurrentDropoutWrapper, deserialize, serialize
 from tests.backends import array
 
 X = np.random.default_rng(0).normal(size=(8, 6, 4)).astype("float32")

@@ -4,20 +4,20 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.tracking import (
+from recdrop_tune.events import (
     ConfirmationEnded,
     EpochEnded,
     Journal,
-    MLflowTracker,
     ModelBuilt,
     SearchEnded,
     SearchStarted,
     TrialEnded,
     TrialStarted,
 )
-from recdrop_tune.tracking._background import Background
-from recdrop_tune.tracking._dispatch import Dispatcher
-from recdrop_tune.tracking._stores import settle_requests
+from recdrop_tune.events.journal import Dispatcher
+from recdrop_tune.mlflow_store import MLflowTracker
+from recdrop_tune.mlflow_store.follower import Background
+from recdrop_tune.mlflow_store.stores import settle_requests
 
 WRAPPERS = ("none", "recurrent", "variational", "weight_drop")
 _BEGIN = 1_790_000_000.0

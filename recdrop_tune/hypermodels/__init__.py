@@ -1,14 +1,14 @@
 """Models to search over, and the one line that adds the search for dropout to a model of your own."""
 
-from recdrop_tune.hypermodels._base import AbstractHyperModel as AbstractHyperModel
-from recdrop_tune.hypermodels._dropout_rnn import dropout_rnn as dropout_rnn
-from recdrop_tune.hypermodels._perplexity import Perplexity as Perplexity
-from recdrop_tune.hypermodels._scheduled import scheduled as scheduled
-from recdrop_tune.hypermodels._sequence import AbstractSequenceModel as AbstractSequenceModel
-from recdrop_tune.hypermodels.language_model import LanguageModel as LanguageModel
-from recdrop_tune.hypermodels.sequence_classifier import SequenceClassifier as SequenceClassifier
-from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor as SequenceRegressor
-from recdrop_tune.hypermodels.sequence_tagger import SequenceTagger as SequenceTagger
+from recdrop_tune.hypermodels.data import is_one_hot
+from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, AbstractSequenceModel
+from recdrop_tune.hypermodels.infer import infer_hypermodel
+from recdrop_tune.hypermodels.language_model import LanguageModel, Perplexity
+from recdrop_tune.hypermodels.recurrent_layers import dropout_rnn
+from recdrop_tune.hypermodels.scheduling import scheduled, unscheduled
+from recdrop_tune.hypermodels.sequence_classifier import SequenceClassifier
+from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
+from recdrop_tune.hypermodels.sequence_tagger import SequenceTagger
 
 __all__ = [
     "AbstractHyperModel",
@@ -19,5 +19,8 @@ __all__ = [
     "SequenceRegressor",
     "SequenceTagger",
     "dropout_rnn",
+    "infer_hypermodel",
+    "is_one_hot",
     "scheduled",
+    "unscheduled",
 ]

@@ -2,19 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self, final
 
 import keras
+import numpy as np
+from keras import ops
 
-from recdrop_tune._arguments import check_flag, check_integer
-from recdrop_tune.errors import invalid_argument
-from recdrop_tune.hypermodels._base import AbstractHyperModel
-from recdrop_tune.hypermodels._perplexity import Perplexity
-from recdrop_tune.hypermodels._stack import recurrent_stack
-from recdrop_tune.hypermodels._tokens import infer_vocabulary
-from recdrop_tune.models import EmbeddingDropout
+from recdrop_tune.errors import check_flag, check_integer, invalid_argument
+from recdrop_tune.hypermodels.data import batches, check_ends, peek
+from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, recurrent_stack
 from recdrop_tune.spaces import Sample
+from recdrop_tune.wrappers import EmbeddingDropout
+
+# Reads the vocabulary off data of tokens.
+
+
+def infer_vocabulary(train: Any, mask_zero: bool) -> int:
+    """Counts the words: one more than the largest token; a dataset is read through once.
+
+    Args:
+        train: Tokens of shape `(batch, time)`; `(x, y)` of such, y one step ahead of x; a batched
+            `tf.data.Dataset`; or a `keras.utils.PyDataset`.
+        mask_zero: Whether token 0 is padding.
+
+    Raises:
+        InvalidArgumentError: The data are not those of a language model.
+    """
+    largest = 0
+    for x, y in _token_batches(train):
+        _check_tokens("x", x)
+        _check_tokens("y", y)
+        _check_form(x, y, mask_zero)
+        largest = max(largest, int(x.max(initial=0)), int(y.max(initial=0)))
+    return largest + 1
+
+
+def check_validation_tokens(vocab_size: int, validation: Any) -> None:
+    """Raises for validation data with other words than the training data's.
+
+    Raises:
+        InvalidArgumentError: They have.
+    """
+    x, y = peek(validation)
+    if y is None:
+        return
+    for argument, tokens in (("x", np.asarray(x)), ("y", np.asarray(y))):
+        _check_tokens(argument, tokens)
+        if tokens.max(initial=0) >= vocab_size:
+            raise invalid_argument(
+                "validation",
+                expected=f"tokens 0 ... {vocab_size - 1}, as in the training data",
+                received=f"token {tokens.max()}",
+                fix="Pass LanguageModel(vocab_size) as the hypermodel.",
+            )
+
+
+def _token_batches(train: Any) -> Iterator[tuple[Any, Any]]:
+    if hasattr(train, "shape"):
+        yield np.asarray(train), np.asarray(train)
+        return
+    check_ends(train, "the words are counted", "Pass LanguageModel(vocab_size) as the hypermodel")
+    for x, y in batches(train):
+        yield np.asarray(x), np.asarray(y)
+
+
+def _check_tokens(argument: str, tokens: Any) -> None:
+    if tokens.dtype.kind not in "iu" or tokens.ndim != 2 or tokens.min(initial=0) < 0:
+        raise invalid_argument(
+            argument,
+            expected="integer tokens >= 0 of shape (batch, time)",
+            received=f"{tokens.dtype} of shape {tokens.shape}",
+            fix="Cut a text into pieces of one length with "
+            "`tokens[: len(tokens) // time * time].reshape(-1, time)`.",
+        )
+
+
+def _check_form(x: Any, y: Any, mask_zero: bool) -> None:
+    if x.shape != y.shape:
+        raise invalid_argument(
+            "y",
+            expected=f"the next token at each step, of shape {x.shape} as x",
+            received=f"shape {y.shape}",
+            fix="Make x and y of one array of tokens with `LanguageModel.shift(tokens)`.",
+        )
+    if mask_zero and np.any((x[:, 0] == 0) & np.any(x != 0, axis=1)):
+        raise invalid_argument(
+            "x",
+            expected="padding on the right, with mask_zero=True",
+            received="sequences that begin with token 0",
+            fix="Pad with `keras.utils.pad_sequences(..., padding='post')`.",
+        )
+
+
+# Perplexity, which Keras does not have.
+
+Tensor = Any
+"""A tensor of the backend; Keras ships no type for it."""
+
+
+@keras.saving.register_keras_serializable(package="recdrop_tune")
+class Perplexity(keras.metrics.Metric):
+    """exp of the mean cross-entropy of the targets, in nats, over all steps seen.
+
+    Unlike the exponential of Keras's `loss`, which is a mean over batches, it does not hang on how
+    the steps that count are spread over batches.
+
+    Args:
+        ignore_class: Steps with this target do not count; `None` counts all.
+        name: Name of the metric.
+        dtype: Type of the result.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = Perplexity()
+        >>> metric.update_state(np.array([[1, 2]]), np.zeros((1, 2, 4)))
+        >>> round(float(metric.result()), 3)
+        4.0
+    """
+
+    def __init__(
+        self, ignore_class: int | None = None, name: str = "perplexity", dtype: Any = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.ignore_class = ignore_class
+        self.total = self.add_variable((), keras.initializers.Zeros(), name="total")
+        self.count = self.add_variable((), keras.initializers.Zeros(), name="count")
+
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None) -> None:
+        """Adds the steps of a batch.
+
+        Args:
+            y_true: Integers of shape `(batch, time)`.
+            y_pred: Logits of shape `(batch, time, vocab_size)`.
+            sample_weight: Weights of shape `(batch,)` or `(batch, time)`, or `None`.
+        """
+        targets = ops.cast(y_true, "int32")
+        weights = ops.ones(ops.shape(targets), dtype=self.dtype)
+        if self.ignore_class is not None:
+            weights *= ops.cast(ops.not_equal(targets, self.ignore_class), self.dtype)
+        if sample_weight is not None:
+            given = ops.cast(sample_weight, self.dtype)
+            weights *= ops.expand_dims(given, -1) if len(given.shape) == 1 else given
+        logits = ops.cast(y_pred, self.dtype)
+        losses = ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+        self.total.assign_add(ops.sum(losses * weights))
+        self.count.assign_add(ops.sum(weights))
+
+    def result(self) -> Tensor:
+        """The perplexity so far."""
+        return ops.exp(ops.divide_no_nan(self.total, self.count))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration."""
+        return {**super().get_config(), "ignore_class": self.ignore_class}
 
 
 @final

@@ -7,9 +7,9 @@ from typing import Any, Self, final
 
 import keras
 
-from recdrop_tune._arguments import check_flag, check_integer
-from recdrop_tune.hypermodels._classes import infer_task
-from recdrop_tune.hypermodels._sequence import AbstractSequenceModel
+from recdrop_tune.errors import check_flag, check_integer
+from recdrop_tune.hypermodels.data import infer_task
+from recdrop_tune.hypermodels.hypermodel import AbstractSequenceModel
 
 
 @final

@@ -1,30 +1,24 @@
 """Whole models with dropout in them: explained, made plain, asked for uncertainty, put on a schedule."""
 
-from recdrop_tune.models._embedding_dropout import EmbeddingDropout as EmbeddingDropout
-from recdrop_tune.models._explain import explain as explain
-from recdrop_tune.models._locked_dropout import LockedDropout as LockedDropout
-from recdrop_tune.models._mc_predict import MCPrediction as MCPrediction
-from recdrop_tune.models._mc_predict import mc_predict as mc_predict
-from recdrop_tune.models._plain import to_plain as to_plain
-from recdrop_tune.models._rate_schedule import RateSchedule as RateSchedule
-from recdrop_tune.models._report import Explanation as Explanation
-from recdrop_tune.models._report import LayerExplanation as LayerExplanation
-from recdrop_tune.models._reuse import SameDraws as SameDraws
-from recdrop_tune.models._reuse import renew as renew
-from recdrop_tune.models._reuse import structure as structure
-from recdrop_tune.models._schedules import SCHEDULES as SCHEDULES
+from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
+from recdrop_tune.models.layers import dropout_layers, walk
+from recdrop_tune.models.monte_carlo import MCPrediction, mc_predict
+from recdrop_tune.models.plain import to_plain
+from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
+from recdrop_tune.models.reuse import SameDraws, renew, structure
 
 __all__ = [
     "SCHEDULES",
-    "EmbeddingDropout",
     "Explanation",
     "LayerExplanation",
     "MCPrediction",
     "RateSchedule",
     "SameDraws",
+    "dropout_layers",
     "explain",
     "mc_predict",
     "renew",
     "structure",
     "to_plain",
+    "walk",
 ]

@@ -12,18 +12,59 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
-from recdrop_tune.oracle import _scores as scores
-from recdrop_tune.oracle._ask_tell import AskTell
-from recdrop_tune.oracle._failures import Failures
-from recdrop_tune.oracle._files import Resumable
-from recdrop_tune.oracle._proposals import propose
-from recdrop_tune.oracle._pruners import make_pruner
-from recdrop_tune.oracle._samplers import make_sampler
-from recdrop_tune.oracle._study import open_study
-from recdrop_tune.oracle._supervised import Supervised, ended_trial, stopped
-from recdrop_tune.oracle._surrogate import Surrogate
-from recdrop_tune.oracle._workers import check_seconds
+from recdrop_tune.errors import check_integer
+from recdrop_tune.oracle import scores as scores
+from recdrop_tune.oracle.ask_tell import AskTell
+from recdrop_tune.oracle.chief import check_seconds
+from recdrop_tune.oracle.gp_sampler import Surrogate
+from recdrop_tune.oracle.proposals import propose
+from recdrop_tune.oracle.pruners import make_pruner
+from recdrop_tune.oracle.samplers import make_sampler
+from recdrop_tune.oracle.study import open_study
+from recdrop_tune.oracle.supervision import Supervised, ended_trial, stopped
+from recdrop_tune.oracle.trial_files import Resumable
 from recdrop_tune.oracle.twins import TrainsTwin, due_twin
+
+# Ends a search whose trials all fail, and no other.
+
+OUT_OF_MEMORY = "Out of memory"
+NOT_A_NUMBER = "Not a number"
+
+
+class Failures:
+    """Counts the failures in a row.
+
+    A configuration that ran out of memory or diverged failed by its own fault; others may do well.
+
+    Args:
+        limit: How many failures in a row end the search.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = check_integer("max_consecutive_failed_trials", limit)
+        self._count = 0
+
+    def note(self, trial: Any) -> None:
+        """Takes note of a trial that has ended.
+
+        Raises:
+            RuntimeError: It is one failure too many.
+        """
+        if trial.status in ("COMPLETED", "STOPPED"):
+            self._count = 0
+        elif trial.status == "FAILED" and not is_of_the_configuration(trial.message):
+            self._count += 1
+        if self._count >= self._limit:
+            self._count = 0  # Whoever goes on all the same starts to count anew.
+            raise RuntimeError(
+                f"Number of consecutive failures exceeded the limit of {self._limit}.\n"
+                f"{trial.message or ''}"
+            )
+
+
+def is_of_the_configuration(message: str | None) -> bool:
+    """Says whether a failure is a configuration's own fault, and no sign of a broken search."""
+    return bool(message) and str(message).startswith((OUT_OF_MEMORY, NOT_A_NUMBER))
 
 
 class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):

@@ -22,7 +22,7 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, ProjectWarning
 from recdrop_tune.files import make_folder, move, read, write_atomically
-from recdrop_tune.oracle._workers import is_chief
+from recdrop_tune.oracle.chief import is_chief
 from recdrop_tune.paths import trial_folder
 
 ENDED = ("COMPLETED", "FAILED", "STOPPED")

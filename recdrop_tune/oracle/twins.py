@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.oracle._conditional import (
+from recdrop_tune.oracle.conditions import (
     HyperParameter,
     Values,
     is_active,
@@ -18,7 +18,7 @@ from recdrop_tune.oracle._conditional import (
     middle,
     parents_first,
 )
-from recdrop_tune.oracle._scores import pareto
+from recdrop_tune.oracle.scores import pareto
 
 NONE = "none"
 """The value of `wrapper` that stands for no dropout."""

@@ -1,10 +1,17 @@
 """What a search found."""
 
-from recdrop_tune.results._saving import save_result as save_result
-from recdrop_tune.results.confirmation import CONFIRMED as CONFIRMED
-from recdrop_tune.results.confirmation import Confirmation as Confirmation
-from recdrop_tune.results.gain import Gain as Gain
-from recdrop_tune.results.gain import TwinGain as TwinGain
-from recdrop_tune.results.tune_result import TuneResult as TuneResult
+from recdrop_tune.results.confirmation import CONFIRMED, Confirmation
+from recdrop_tune.results.gain import Gain, TwinGain
+from recdrop_tune.results.plots.view import view_of
+from recdrop_tune.results.saving import save_result
+from recdrop_tune.results.tune_result import TuneResult
 
-__all__ = ["CONFIRMED", "Confirmation", "Gain", "TuneResult", "TwinGain", "save_result"]
+__all__ = [
+    "CONFIRMED",
+    "Confirmation",
+    "Gain",
+    "TuneResult",
+    "TwinGain",
+    "save_result",
+    "view_of",
+]

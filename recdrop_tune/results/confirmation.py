@@ -15,6 +15,8 @@ from typing import Any
 import pandas as pd
 
 from recdrop_tune.errors import ProjectError, shown
+from recdrop_tune.events import FILE, has_wrapper, readable
+from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import (
     Configuration,
     first_value,
@@ -25,16 +27,16 @@ from recdrop_tune.oracle import (
     twin_of,
 )
 from recdrop_tune.paths import trial_folder
-from recdrop_tune.results.confirmation_text import (
+from recdrop_tune.results.intervals import PairedGain, paired_gains
+from recdrop_tune.results.verdict import (
     FOUND_GAIN,
     GAIN,
     NUMBERS,
+    Judgement,
     brief,
     columns_worth_showing,
+    verdict,
 )
-from recdrop_tune.results.intervals import PairedGain, paired_gains
-from recdrop_tune.results.verdict import Judgement, verdict
-from recdrop_tune.tracking import FILE, Tracking, has_wrapper, readable
 from recdrop_tune.tuner import load_weights
 
 CONFIRMED = "confirmed"

@@ -10,20 +10,24 @@ from typing import Any, Self
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.events import Context, readable
+from recdrop_tune.mlflow_store import Tracking, leaderboard_url, ui_command
 from recdrop_tune.oracle import objectives
-from recdrop_tune.results._frames import trials_frame, wrapper_columns
-from recdrop_tune.results._history import history_frame
-from recdrop_tune.results._importances import importances
-from recdrop_tune.results._pareto import objectives_named, pareto_front
-from recdrop_tune.results._plots import figures, view_of
-from recdrop_tune.results._report import write_report
-from recdrop_tune.results._stored import stored_search
-from recdrop_tune.results._summary import summary
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
+from recdrop_tune.results.frames import (
+    history_frame,
+    objectives_named,
+    pareto_front,
+    trials_frame,
+    wrapper_columns,
+)
 from recdrop_tune.results.gain import Gain, TwinGain, best_twin_gain, gain_over, wrapper_frame
-from recdrop_tune.tracking import Context, Tracking
-from recdrop_tune.tracking._links import leaderboard_url, ui_command
-from recdrop_tune.tracking._records import readable
+from recdrop_tune.results.importances import importances
+from recdrop_tune.results.plots import figures
+from recdrop_tune.results.plots.view import view_of
+from recdrop_tune.results.report import write_report
+from recdrop_tune.results.stored import stored_search
+from recdrop_tune.results.text import summary
 
 
 @dataclass(frozen=True)

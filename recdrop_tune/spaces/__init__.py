@@ -1,9 +1,21 @@
 """What to search: a YAML file, a preset or a dict, checked and turned into Keras Tuner hyperparameters."""
 
-from recdrop_tune.spaces._sampling import DropoutSample as DropoutSample
-from recdrop_tune.spaces._sampling import Sample as Sample
-from recdrop_tune.spaces._sampling import plain_names as plain_names
-from recdrop_tune.spaces._space import SearchSpace as SearchSpace
-from recdrop_tune.spaces._values import Range as Range
+from recdrop_tune.spaces.fields import Report, suggestion
+from recdrop_tune.spaces.reading import read_fields
+from recdrop_tune.spaces.sampling import DropoutSample, Sample, plain_names
+from recdrop_tune.spaces.sources import parse, read_text
+from recdrop_tune.spaces.space import SearchSpace
+from recdrop_tune.spaces.values import Range
 
-__all__ = ["DropoutSample", "Range", "Sample", "SearchSpace", "plain_names"]
+__all__ = [
+    "DropoutSample",
+    "Range",
+    "Report",
+    "Sample",
+    "SearchSpace",
+    "parse",
+    "plain_names",
+    "read_fields",
+    "read_text",
+    "suggestion",
+]

@@ -1,19 +1,14 @@
 """Runs the trials of a search: a `keras_tuner.Tuner` that reports epochs, prunes, and reuses models."""
 
-from recdrop_tune.tuner._checkpoints import load as load_weights
-from recdrop_tune.tuner._checkpoints import save as save_weights
-from recdrop_tune.tuner._factory import ORACLES as ORACLES
-from recdrop_tune.tuner._factory import SearchPlan as SearchPlan
-from recdrop_tune.tuner._factory import as_objective as as_objective
-from recdrop_tune.tuner._factory import as_objectives as as_objectives
-from recdrop_tune.tuner._factory import make_tuner as make_tuner
-from recdrop_tune.tuner._reports import MILLISECONDS as MILLISECONDS
-from recdrop_tune.tuner._reports import StepTimer as StepTimer
-from recdrop_tune.tuner._results import numbers as numbers
-from recdrop_tune.tuner._retrain import Retraining as Retraining
-from recdrop_tune.tuner._retrain import retrain as retrain
-from recdrop_tune.tuner._seeds import trial_seed as trial_seed
-from recdrop_tune.tuner._tuner import Tuner as Tuner
+from recdrop_tune.tuner.callbacks import check_arguments, is_local
+from recdrop_tune.tuner.checkpoints import load as load_weights
+from recdrop_tune.tuner.checkpoints import save as save_weights
+from recdrop_tune.tuner.folds import check_cv, trial_seed
+from recdrop_tune.tuner.outcomes import numbers
+from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
+from recdrop_tune.tuner.retraining import Retraining, retrain
+from recdrop_tune.tuner.tuner import Tuner
+from recdrop_tune.tuner.tuners import ORACLES, SearchPlan, as_objective, as_objectives, make_tuner
 
 __all__ = [
     "MILLISECONDS",
@@ -24,6 +19,9 @@ __all__ = [
     "Tuner",
     "as_objective",
     "as_objectives",
+    "check_arguments",
+    "check_cv",
+    "is_local",
     "load_weights",
     "make_tuner",
     "numbers",

@@ -1,27 +1,22 @@
 """Keras layers that wrap a `keras.layers.LSTM`, a `GRU` or a `Bidirectional` of one with dropout."""
 
-from recdrop_tune.wrappers._base import AbstractDropoutWrapper as AbstractDropoutWrapper
-from recdrop_tune.wrappers._registry import deserialize as deserialize
-from recdrop_tune.wrappers._registry import get as get
-from recdrop_tune.wrappers._registry import serialize as serialize
-from recdrop_tune.wrappers._registry import wrap as wrap
-from recdrop_tune.wrappers.lambda_dropout import LambdaDropoutWrapper as LambdaDropoutWrapper
-from recdrop_tune.wrappers.native_dropout import NativeDropoutWrapper as NativeDropoutWrapper
-from recdrop_tune.wrappers.recurrent_dropout import (
-    RecurrentDropoutWrapper as RecurrentDropoutWrapper,
-)
-from recdrop_tune.wrappers.time_distributed_dropout import (
-    TimeDistributedDropoutWrapper as TimeDistributedDropoutWrapper,
-)
-from recdrop_tune.wrappers.variational_dropout import (
-    VariationalDropoutWrapper as VariationalDropoutWrapper,
-)
-from recdrop_tune.wrappers.weight_drop import WeightDropWrapper as WeightDropWrapper
-from recdrop_tune.wrappers.zoneout import ZoneoutWrapper as ZoneoutWrapper
+from recdrop_tune.wrappers.embedding_dropout import EmbeddingDropout
+from recdrop_tune.wrappers.lambda_dropout import LambdaDropoutWrapper
+from recdrop_tune.wrappers.locked_dropout import LockedDropout
+from recdrop_tune.wrappers.native_dropout import NativeDropoutWrapper
+from recdrop_tune.wrappers.recurrent_dropout import RecurrentDropoutWrapper
+from recdrop_tune.wrappers.registry import deserialize, get, serialize, wrap
+from recdrop_tune.wrappers.time_distributed_dropout import TimeDistributedDropoutWrapper
+from recdrop_tune.wrappers.variational_dropout import VariationalDropoutWrapper
+from recdrop_tune.wrappers.weight_drop import WeightDropWrapper
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+from recdrop_tune.wrappers.zoneout import ZoneoutWrapper
 
 __all__ = [
     "AbstractDropoutWrapper",
+    "EmbeddingDropout",
     "LambdaDropoutWrapper",
+    "LockedDropout",
     "NativeDropoutWrapper",
     "RecurrentDropoutWrapper",
     "TimeDistributedDropoutWrapper",

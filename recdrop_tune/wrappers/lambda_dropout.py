@@ -10,10 +10,9 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.rewrites import bernoulli, gaussian
-from recdrop_tune.rewrites._call import Tensor
-from recdrop_tune.wrappers._base import AbstractDropoutWrapper
-from recdrop_tune.wrappers._rates import Rate
+from recdrop_tune.rewrites import Tensor, bernoulli, gaussian
+from recdrop_tune.wrappers.rates import Rate
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
 NoiseFunction = Callable[..., Tensor]
 

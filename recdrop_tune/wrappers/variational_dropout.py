@@ -7,11 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from recdrop_tune._arguments import check_flag, check_integer
-from recdrop_tune.rewrites import GATES, KernelCall, bernoulli, drop_rows
-from recdrop_tune.rewrites._call import Tensor
-from recdrop_tune.wrappers._base import AbstractDropoutWrapper
-from recdrop_tune.wrappers._rates import Rate
+from recdrop_tune.errors import check_flag, check_integer
+from recdrop_tune.rewrites import GATES, KernelCall, Tensor, bernoulli, drop_rows
+from recdrop_tune.wrappers.rates import Rate
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")

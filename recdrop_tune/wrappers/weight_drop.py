@@ -7,10 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from recdrop_tune.rewrites import KernelCall, bernoulli, drop_weights
-from recdrop_tune.rewrites._call import Tensor
-from recdrop_tune.wrappers._base import AbstractDropoutWrapper
-from recdrop_tune.wrappers._rates import Rate
+from recdrop_tune.rewrites import KernelCall, Tensor, bernoulli, drop_weights
+from recdrop_tune.wrappers.rates import Rate
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")

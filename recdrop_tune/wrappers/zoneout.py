@@ -7,11 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from recdrop_tune.engine import cell_of
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.kernels import cell_of
 from recdrop_tune.rewrites import KernelCall, Rewrite, dropped, expect_zoneout, zone_out
-from recdrop_tune.wrappers._base import AbstractDropoutWrapper
-from recdrop_tune.wrappers._rates import rates_by_site
+from recdrop_tune.wrappers.rates import rates_by_site
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recdrop_tune.engine._explain import FUSED_CPU, STEP_LOOP
+from recdrop_tune.kernels.obstacles import FUSED_CPU, STEP_LOOP
 from recdrop_tune.models import explain
 from tests.cudnn import ops_of
 from tests.expected import Draws, cell_of, directions_of, expect, slope

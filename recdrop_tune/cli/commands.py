@@ -1,0 +1,44 @@
+"""The group of commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from recdrop_tune.cli.doctor import doctor
+from recdrop_tune.cli.report import report
+from recdrop_tune.cli.run import run
+from recdrop_tune.cli.spaces import spaces
+from recdrop_tune.cli.sync import sync
+from recdrop_tune.cli.ui import ui
+from recdrop_tune.errors import plain
+
+
+class _Commands(click.Group):
+    """Commands whose errors quote files that may be somebody else's."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; see `click.Group.invoke`."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            if (
+                type(error) is not click.ClickException
+            ):  # It quotes the command line, and says how to use it.
+                raise
+            raise click.ClickException(plain(error.message)) from error
+
+
+@click.group(cls=_Commands)
+@click.version_option(package_name="recdrop-tune")
+def main() -> None:
+    """Finds which recurrent dropout, where, and how much."""
+
+
+main.add_command(doctor)
+main.add_command(report)
+main.add_command(run)
+main.add_command(spaces)
+main.add_command(sync)
+main.add_command(ui)

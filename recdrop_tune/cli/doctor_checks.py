@@ -1,0 +1,351 @@
+"""The checks of `recdrop-tune doctor`, but for that of MLflow's store."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from recdrop_tune.cli.store import RUNS, load_quietly
+from recdrop_tune.wrappers import wrap
+
+# What a check of `recdrop-tune doctor` returns, and what several of them ask.
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of a check.
+
+    Attributes:
+        level: `ok`, `warn` or `fail`.
+        text: What was found.
+        fix: What to do about it.
+    """
+
+    level: str
+    text: str
+    fix: str = ""
+
+    def line(self) -> str:
+        r"""Returns text and remedy as one line.
+
+        Example:
+            >>> Check("warn", "No room:\n3 MiB", "Make some.").line()
+            'No room: 3 MiB. Make some.'
+        """
+        text = " ".join(self.text.split())
+        if not self.fix:
+            return text
+        return f"{text.rstrip('.')}. {' '.join(self.fix.split())}"
+
+
+def why_not_writable(place: Path) -> str:
+    """Says why nothing can be made at a path; empty if it can.
+
+    Args:
+        place: A folder or a file, there or not. Nothing is left there.
+    """
+    there = next(path for path in (place, *place.parents) if path.exists())
+    try:
+        # As a search asks it. Where TensorFlow is broken, `search` cannot be imported to ask for it.
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+# How long a training step takes on this machine: the plain layer, wrapped, and with Keras's own dropout.
+
+SIZE = (32, 50, 12, 32)
+"""Samples in a batch, steps of a sequence, features, units."""
+
+_RATE = 0.3
+_STEPS, _ROUNDS = 4, 5
+
+
+class _Clock(keras.callbacks.Callback):
+    """Times the steps after the first, to the end of the epoch, when the device is through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Starts after the first step."""
+        if batch == 0:
+            self.seconds = -time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stops."""
+        self.seconds += time.perf_counter()
+
+
+def step_times(seconds: float = 1.0) -> dict[str, float]:
+    """Times training steps; the candidates take turns, so that what else the machine does hits all alike.
+
+    Args:
+        seconds: How long the steps that count take together, about; five turns at least.
+
+    Returns:
+        Milliseconds of a step: the median of the turns.
+    """
+    models = _models()
+    batch, length, features, _ = SIZE
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(batch * (_STEPS + 1), length, features)).astype("float32")
+    y = generator.normal(size=(batch * (_STEPS + 1), 1)).astype("float32")
+    found: dict[str, list[float]] = {name: [] for name in models}
+    turn, spent = 0, 0.0
+    while turn <= _ROUNDS or spent < seconds:
+        for name, model in models.items():
+            clock = _Clock()
+            model.fit(x, y, batch_size=batch, verbose=0, shuffle=False, callbacks=[clock])
+            if turn:  # The first one traces, and is not counted.
+                found[name].append(clock.seconds / _STEPS * 1000)
+                spent += clock.seconds
+        turn += 1
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _models() -> dict[str, Any]:
+    _, length, features, units = SIZE
+    layers = {
+        "plain": keras.layers.LSTM(units),
+        **{
+            name: wrap(keras.layers.LSTM(units), name, rate=_RATE, placement="recurrent")
+            for name in ("recurrent", "variational")
+        },
+        "Keras's recurrent_dropout": keras.layers.LSTM(units, recurrent_dropout=_RATE),
+    }
+    models = {}
+    for name, layer in layers.items():
+        model = keras.Sequential([keras.Input((length, features)), layer, keras.layers.Dense(1)])
+        model.compile("adam", "mse", jit_compile=keras.backend.backend() == "jax")
+        models[name] = model
+    return models
+
+
+_PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "pandas")
+_ALSO_CALLED = {"tensorflow": ("tensorflow-cpu", "tf-nightly")}
+_LITTLE = 2**30
+_WITHOUT_TENSORFLOW = (
+    "On Keras's {} backend the layers, `explain`, `to_plain`, `mc_predict` and `RateSchedule` are tested. A "
+    "search runs there too, but is tested on TensorFlow alone."
+)
+_AS_TESTED = "For a search as it is tested run `pip install {}` and set KERAS_BACKEND=tensorflow."
+
+
+def python() -> Check:
+    """Tells the version of Python."""
+    return Check(OK, f"{platform.python_version()} on {platform.platform()}")
+
+
+def packages() -> Check:
+    """Compares the versions of what a search runs on with what this package asks for.
+
+    Without TensorFlow, where Keras runs on jax or torch, it says what is tested there.
+    """
+    found = {name: _version(name) for name in ("recdrop-tune", *_PACKAGES)}
+    wrong = {
+        name: f"'{name}>={least}'"
+        for name, least in _least().items()
+        if name in found and _older(found[name], least)
+    }
+    others = other_backends() if found["tensorflow"] is None else []
+    backend = keras_backend() if others else ""
+    fixes = []
+    if backend in others:
+        found[backend] = _version(backend)
+        fixes = [_WITHOUT_TENSORFLOW.format(backend), _AS_TESTED.format(wrong.pop("tensorflow"))]
+    elif others:
+        fixes = [f"Or set KERAS_BACKEND={others[0]}.", _WITHOUT_TENSORFLOW.format(others[0])]
+    if wrong:
+        fixes.insert(0, f"Run `pip install {' '.join(wrong.values())}`.")
+    text = ", ".join(f"{name} {known or 'missing'}" for name, known in found.items())
+    if not fixes:
+        return Check(OK, text)
+    return Check(FAIL if wrong else WARN, text, " ".join(fixes))
+
+
+def gpus() -> Check:
+    """Tells the GPUs that TensorFlow and Keras's backend see."""
+    load_quietly("keras")
+    import keras
+
+    backend, number, said = keras.backend.backend(), 0, []
+    if backend == "tensorflow" or _version("tensorflow") is not None:
+        load_quietly("tensorflow")
+        import tensorflow as tf
+
+        seen = tf.config.list_physical_devices("GPU")
+        details = tf.config.experimental.get_device_details
+        names = [details(gpu).get("device_name", "") for gpu in seen]
+        said, number = [f"TensorFlow sees {', '.join(names) if names else 'none'}"], len(seen)
+    if backend != "tensorflow":
+        number = _BACKENDS[backend]()
+        said.append(f"Keras's backend {backend} sees {number or 'none'}")
+    here = _installed_gpus()
+    if number or not here:
+        rest = [] if number else ["searches run on the CPU"]
+        return Check(OK, "; ".join([*said, *rest]))
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    fix = "Run `pip install 'recdrop-tune[gpu]'`, which brings TensorFlow's CUDA libraries."
+    if hidden is not None and not re.match(r"\s*(\d|GPU-|MIG-)", hidden):
+        fix = f"CUDA_VISIBLE_DEVICES={hidden!r} hides it: unset that."
+    elif backend != "tensorflow":
+        fix = f"Install a {backend} that was built for CUDA."
+    return Check(WARN, "; ".join([*said, f"this machine has {here}"]), fix)
+
+
+def cudnn() -> Check:
+    """Runs an LSTM and a GRU on cuDNN, if Keras's backend would."""
+    load_quietly("recdrop_tune.kernels")
+    import keras
+
+    from recdrop_tune.kernels import gpu_in_sight
+
+    backend = keras.backend.backend()
+    if not gpu_in_sight():
+        how = "in fused CPU ops or step by step" if backend == "tensorflow" else "step by step"
+        return Check(OK, f"not used, for Keras's {backend} backend sees no GPU: layers train {how}")
+    # Keras's jax backend has no GRU on cuDNN.
+    kinds = [keras.layers.LSTM] if backend == "jax" else [keras.layers.LSTM, keras.layers.GRU]
+    failures = {kind.__name__: why for kind in kinds if (why := cudnn_failure(kind))}
+    if failures:
+        text = "; ".join(f"{name}: {why}" for name, why in failures.items())
+        fix = "The versions of the GPU's driver, CUDA and cuDNN have to suit the backend: run "
+        fix += "`pip install 'recdrop-tune[gpu]'` in a fresh environment."
+        return Check(FAIL, f"Keras's {backend} backend cannot use cuDNN: {text}", fix)
+    names = " and ".join(kind.__name__ for kind in kinds)
+    return Check(OK, f"{names} run on cuDNN, from Keras's {backend} backend")
+
+
+def cudnn_failure(kind: Callable[..., Any]) -> str:
+    """Says why a layer cannot run on cuDNN; nothing if it can.
+
+    Args:
+        kind: `keras.layers.LSTM` or `keras.layers.GRU`.
+    """
+    import numpy as np
+
+    try:
+        kind(8, use_cudnn=True)(np.zeros((2, 3, 4), "float32"), training=True)
+    except Exception as error:
+        said = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
+        # Keras puts a line of its own in front, and the layer's arguments behind.
+        lines = [line for line in said if line and not line.startswith("Exception encountered")]
+        return f"{type(error).__name__}: {lines[0] if lines else said}"
+    return ""
+
+
+def timing() -> Check:
+    """Times training steps on this machine."""
+    load_quietly("recdrop_tune.wrappers")
+
+    batch, steps, features, units = SIZE
+    times = ", ".join(f"{name} {value:.2f} ms" for name, value in step_times().items())
+    what = f"a training step of an LSTM (batch {batch}, {steps} steps, {features} features, {units} units)"
+    return Check(OK, f"{what}: {times}")
+
+
+def ray() -> Check:
+    """Tells whether many trials can run at once."""
+    found, least = _version("ray"), _least().get("ray", "0")
+    command = "`pip install 'recdrop-tune[ray]'`"
+    if found is None:
+        return Check(OK, f"not installed; only `workers` needs it: {command}")
+    if _older(found, least):
+        return Check(WARN, f"{found}; `workers` needs {least}", f"Run {command}.")
+    return Check(OK, found)
+
+
+def folder() -> Check:
+    """Tries whether a search could have its project folder here."""
+    place = RUNS.resolve()
+    fix = "Call this in another folder, or give searches another `directory`."
+    if why := why_not_writable(place):
+        return Check(FAIL, f"{place} cannot be written to: {why}", fix)
+    there = next(path for path in (place, *place.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{place} can be written to, {free / 2**30:.1f} GiB free"
+    return Check(WARN, text, f"Make room. {fix}") if free < _LITTLE else Check(OK, text)
+
+
+def _installed_gpus() -> str:
+    """The NVIDIA GPUs that the driver knows, in words; nothing without one."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+    names = re.findall(r"^GPU \d+: (.*?)(?: \(UUID|$)", done.stdout, re.M)
+    return ", ".join(names) if done.returncode == 0 else ""
+
+
+def _jax_gpus() -> int:
+    return sum(device.platform == "gpu" for device in import_module("jax").devices())
+
+
+def _torch_gpus() -> int:
+    return int(import_module("torch").cuda.device_count())
+
+
+_BACKENDS = {"jax": _jax_gpus, "torch": _torch_gpus}
+
+
+def other_backends() -> list[str]:
+    """The backends beside TensorFlow that Keras could train on here."""
+    return [name for name in _BACKENDS if _version(name) is not None]
+
+
+def keras_backend() -> str:
+    """The backend that Keras is set to, whether it is installed or not."""
+    try:
+        load_quietly("keras")
+    except ModuleNotFoundError as missing:
+        return missing.name or ""
+    import keras
+
+    return str(keras.backend.backend())
+
+
+def _version(name: str) -> str | None:
+    for each in (name, *_ALSO_CALLED.get(name, ())):
+        try:
+            return version(each)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _least() -> dict[str, str]:
+    """The oldest versions that this package asks for, by package."""
+    found = (
+        re.match(r"([\w.-]+)(?:\[[^]]*\])?>=([\d.]+)", line)
+        for line in requires("recdrop-tune") or ()
+    )
+    return {match[1]: match[2] for match in found if match}
+
+
+def _older(found: str | None, least: str) -> bool:
+    return found is None or _numbers(found) < _numbers(least)
+
+
+def _numbers(version: str) -> list[int]:
+    """Of a version what can be compared, such as [2, 21] of `2.21.0rc1`."""
+    numbers = re.match(r"\d+(?:\.\d+)*", version)
+    return [int(part) for part in numbers[0].split(".")] if numbers else []

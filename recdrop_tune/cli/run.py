@@ -1,0 +1,258 @@
+"""`recdrop-tune run`: a search that a YAML file describes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+import keras_tuner as kt
+
+from recdrop_tune.cli.config import ConfigFile, Goal
+from recdrop_tune.cli.store import load_quietly
+from recdrop_tune.errors import RecdropError
+
+# Functions of the user's: found by `module:function`, called, and their failures in words.
+
+
+class UserCodeError(RecdropError):
+    """Code that a configuration names is not there, or has failed."""
+
+
+def look_in(folder: Path) -> None:
+    """Has modules be looked for in a folder first, here and in the processes that are started from here."""
+    place = str(folder.resolve())
+    sys.path.insert(0, place)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = f"{place}{os.pathsep}{before}" if before else place
+
+
+def resolve(reference: str, where: str, folder: Path) -> Any:
+    """Imports what `module:function` names.
+
+    Args:
+        reference: The name.
+        where: The place in the configuration that has it.
+        folder: The folder of the configuration.
+
+    Raises:
+        UserCodeError: There is no such module or function, or the module cannot be imported.
+    """
+    module, _, path = reference.partition(":")
+    found = _imported(module, reference, where, folder)
+    for name in path.split("."):
+        if not hasattr(found, name):
+            near = get_close_matches(name, [each for each in dir(found) if each[0] != "_"], n=1)
+            hint = f" Did you mean `{module}:{near[0]}`?" if near else ""
+            file = getattr(found, "__file__", None) or module
+            raise UserCodeError(f"{where}: there is no `{name}` in {file}.{hint}")
+        found = getattr(found, name)
+    return found
+
+
+def call(function: Callable[[], Any], reference: str, where: str, folder: Path) -> Any:
+    """Calls a function of the user's without arguments.
+
+    Raises:
+        UserCodeError: It raises an exception (the message has it, and the line that it came from), or
+            returns nothing.
+    """
+    if not callable(function):
+        raise UserCodeError(f"{where}: `{reference}` is no function but {function!r:.80}.")
+    try:
+        made = function()
+    except (Exception, SystemExit) as error:
+        raise UserCodeError(f"{where}: `{reference}` failed: {_told(error, folder)}") from error
+    if made is None:
+        raise UserCodeError(f"{where}: `{reference}` returned nothing. Is its `return` missing?")
+    return made
+
+
+def _imported(module: str, reference: str, where: str, folder: Path) -> Any:
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise _failed(module, where, error, folder) from error
+        names = [path.stem for path in folder.glob("*.py")]
+        near = get_close_matches(module, names, n=1)
+        hint = f" Did you mean `{near[0]}:{reference.partition(':')[2]}`?" if near else ""
+        raise UserCodeError(
+            f"{where}: there is no module `{error.name}`, neither in {folder.resolve()} nor installed.{hint}"
+        ) from None
+    except (Exception, SystemExit) as error:
+        raise _failed(module, where, error, folder) from error
+    beside, file = folder.resolve() / f"{module}.py", getattr(found, "__file__", None)
+    if beside.exists() and (file is None or Path(file).resolve() != beside.resolve()):
+        raise UserCodeError(
+            f"{where}: `{module}` is {file or 'built into Python'}, which was imported before. Give the file "
+            f"{beside} another name."
+        )
+    return found
+
+
+def _failed(module: str, where: str, error: BaseException, folder: Path) -> UserCodeError:
+    return UserCodeError(
+        f"{where}: the module `{module}` cannot be imported: {_told(error, folder)}"
+    )
+
+
+def _told(error: BaseException, folder: Path) -> str:
+    """Says what was raised and, where the code is beside the configuration, by which line."""
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, SyntaxError):  # It names the place itself.
+        return said
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if _is_beside(frame.filename, folder.resolve())
+    ]
+    return f"{said} ({own[-1].filename}, line {own[-1].lineno})" if own else said
+
+
+def _is_beside(file: str, folder: Path) -> bool:
+    """Says whether code is in the folder or below it, and is of no library that is installed there."""
+    place = Path(file).resolve()
+    # `<frozen os>` and its like are no files.
+    return (
+        not file.startswith("<")
+        and place.is_relative_to(folder)
+        and "site-packages" not in place.relative_to(folder).parts
+    )
+
+
+# Makes the arguments of `tune` of a configuration: imports what it names, and loads the data.
+
+
+def arguments(file: ConfigFile) -> dict[str, Any]:
+    """Returns the arguments of `tune`, but for the space.
+
+    Args:
+        file: The configuration.
+
+    Raises:
+        UserCodeError: What it names is not there, or has failed.
+    """
+    look_in(file.path.parent)
+    made = {**file.config.given(), "objective": _objective(file.config.objective)}
+    if file.config.hypermodel is not None:
+        made["hypermodel"] = _hypermodel(file, file.config.hypermodel)
+    if file.config.callbacks:
+        made["callbacks"] = [
+            _resolved(file, name, "callbacks", number)
+            for number, name in enumerate(file.config.callbacks)
+        ]
+    return {**made, **_data(file)}
+
+
+def _resolved(file: ConfigFile, reference: str, *keys: str | int) -> Any:
+    return resolve(reference, file.where(*keys), file.path.parent)
+
+
+def _objective(given: Any) -> Any:
+    if isinstance(given, list):
+        return [_objective(each) for each in given]
+    return kt.Objective(given.name, given.direction) if isinstance(given, Goal) else given
+
+
+def _hypermodel(file: ConfigFile, reference: str) -> Any:
+    """A build function or a hypermodel; one that is a class is made, as far as it takes no arguments."""
+    found = _resolved(file, reference, "hypermodel")
+    if isinstance(found, type):
+        return call(found, reference, file.where("hypermodel"), file.path.parent)
+    return found
+
+
+def _data(file: ConfigFile) -> dict[str, Any]:
+    """The data: what one function returns, or functions, which `tune` and its workers call."""
+    given, folder = file.config.data, file.path.parent
+    if isinstance(given, str):
+        where = file.where("data")
+        parts = call(_resolved(file, given, "data"), given, where, folder)
+        return _split(parts, f"{where}: `{given}`", bool(file.config.confirm))
+    made = {}
+    for name, reference in given:
+        if reference is not None:
+            function = _resolved(file, reference, "data", name)
+            made[name] = partial(call, function, reference, file.where("data", name), folder)
+    return made
+
+
+def _split(parts: Any, what: str, confirms: bool) -> dict[str, Any]:
+    """Takes what a function has returned for training, validation and test data."""
+    several = isinstance(parts, tuple | list) and len(parts) in (2, 3)
+    if not several or all(hasattr(part, "shape") for part in parts):
+        shapes = ", ".join(type(part).__name__ for part in parts) if several else ""
+        raise UserCodeError(
+            f"{what} has to return (train, validation) or (train, validation, test), each of them (x, y) or "
+            f"a dataset. It returned {f'({shapes})' if several else type(parts).__name__}. A function for "
+            "the training data alone goes under `data: {train: ...}`."
+        )
+    made = dict(zip(("train", "validation", "test"), parts, strict=False))
+    if not confirms:  # Test data are for the confirmation, and nothing else.
+        made.pop("test", None)
+    return made
+
+
+_CTRL_C = 130
+
+
+@click.command()
+@click.argument("config", metavar="CONFIG.yaml", type=click.Path(path_type=Path))
+@click.option("--max-trials", type=int, help="The most trials that are run.")
+@click.option("--epochs", type=int, help="Epochs of one trial.")
+@click.option("--seed", type=int, help="Seed of the search.")
+@click.option("--directory", help="Project folder, relative to the current folder.")
+@click.option(
+    "--overwrite/--no-overwrite", default=None, help="Whether to delete what search is there."
+)
+@click.option("--workers", type=int, help="How many trials run at the same time (extra `ray`).")
+@click.option("--verbose", type=int, help="0: silent, 1: a line a trial, 2: a line an epoch too.")
+def run(config: Path, **options: Any) -> None:
+    """Runs the search that a YAML file describes.
+
+    It prints its progress and what it found. The file names functions of yours, as `module:function`,
+    which are looked for in its folder first, and are run: treat it like a script. An option goes before
+    what the file says. Broken off, the search goes on with `--directory` and the folder that was printed.
+    """
+    try:
+        summary, unsaved = _found(config, {k: v for k, v in options.items() if v is not None})
+    except KeyboardInterrupt as interrupt:
+        for note in getattr(interrupt, "__notes__", ()):  # How to go on, by `tune`.
+            said = "`--directory`, `--no-overwrite`" if "overwrite" in note else "`--directory`"
+            click.echo(f"{note} (as {said}).", err=True)
+        raise SystemExit(_CTRL_C) from None
+    click.echo(summary)
+    if unsaved is not None:
+        raise click.ClickException(
+            f"The result was not saved: {unsaved}. The trials are kept: mend the cause, and run the search "
+            "again with `--directory` to have it saved."
+        )
+
+
+def _found(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
+    """Runs the search; returns its summary, and why the result was not saved."""
+    from recdrop_tune.cli.config import read_config
+    from recdrop_tune.errors import RecdropError
+
+    file = read_config(path, options)
+    space: dict[str, Any] = (
+        {"space": file.space()} if "space" in file.config.model_fields_set else {}
+    )
+    load_quietly("recdrop_tune.search")
+    from recdrop_tune import tune
+
+    try:
+        result = tune(**arguments(file), **space)
+    except UserCodeError as error:
+        raise click.ClickException(str(error)) from None
+    except RecdropError as error:
+        raise click.ClickException(file.explained(str(error))) from None
+    return result.summary(), result.tracking.unsaved

@@ -1,0 +1,220 @@
+"""Hands events on: to the journal first, then to listeners whose failures do no harm."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from recdrop_tune.events.events import (
+    ConfirmationEnded,
+    Event,
+    Listener,
+    ResultSaved,
+    SearchEnded,
+    SearchStarted,
+    TrialEnded,
+    from_json,
+    to_json,
+)
+from recdrop_tune.files import make_folder, open_file, read
+
+# The journal of a search: every event, one line of JSON each, in the project folder.
+
+try:
+    import fcntl
+except ImportError:  # Not on Windows, where nobody is told that a journal is being written.
+    fcntl = None  # type: ignore[assignment]
+
+FILE = "events.jsonl"
+"""Name of the journal in the project folder."""
+
+
+_DURABLE = (SearchStarted, TrialEnded, ConfirmationEnded, ResultSaved, SearchEnded)
+"""The events after which all so far survive a power cut: without them a training would have been in vain."""
+
+
+class Journal:
+    """Appends events to a file; each is on its way to the disk when `on_event` returns.
+
+    The end of a trial or of a training is on the disk by then, and with it all that came before.
+
+    The journal is what tracking servers are filled from, so unlike theirs its failures (a full
+    disk) are the search's failures.
+
+    A link in its place is refused (`ProjectError`), whether it is to be read or written.
+
+    Args:
+        path: The file; it is made with its first event.
+
+    Attributes:
+        end: Length of the file in bytes after the last event that was written here.
+
+    Example:
+        >>> Journal("recdrop_runs/speech/events.jsonl").read()
+        []
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.end = 0
+        self._file: IO[bytes] | None = None
+
+    def on_event(self, event: Event) -> None:
+        """Appends one event."""
+        if self._file is None:
+            self._file = self._open()
+        _append(self._file, to_json(event).encode() + b"\n")
+        if isinstance(event, _DURABLE):
+            os.fsync(self._file.fileno())
+        self.end = self._file.tell()
+
+    def read(self) -> list[Event]:
+        """Returns the events so far; a line cut short by a crash, or damaged, is left out."""
+        return self.read_to_end()[0]
+
+    def read_to_end(self) -> tuple[list[Event], int]:
+        """Returns the events so far, and how many bytes they take, while others may be written."""
+        try:
+            content = read(self.path)
+        except FileNotFoundError:
+            return [], 0
+        size = content.rfind(b"\n") + 1
+        lines = content[:size].decode("utf-8", errors="replace").split("\n")
+        return [event for event in map(_parsed, lines) if event is not None], size
+
+    def is_being_written(self, to_write: bool = False) -> bool:
+        """Says whether a process that is alive has this journal open for its search.
+
+        Args:
+            to_write: Whether the caller is about to write it, and it is an error if that is not allowed.
+
+        Raises:
+            OSError: It cannot be read, or written where it is to be.
+        """
+        if fcntl is None or not os.path.lexists(self.path):
+            return False
+        file: IO[bytes]
+        try:
+            file = open_file(self.path, "r+b")  # NFS locks for writers alone.
+        except OSError:
+            if to_write:
+                raise
+            file = open_file(self.path)
+        with file:
+            return not lock_alone(file)
+
+    def close(self) -> None:
+        """Closes the file; another event opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> IO[bytes]:
+        make_folder(self.path.parent, within=self.path.parent)
+        # Unbuffered: what could not be written must not be written later, after something else.
+        file = open_file(self.path, "a+b", buffering=0)
+        _share_lock(file)
+        if _is_cut_short(file):
+            file.write(b"\n")
+        return file
+
+
+def _append(file: IO[bytes], line: bytes) -> None:
+    """Appends a line, all of it or nothing."""
+    end, left = file.seek(0, os.SEEK_END), memoryview(line)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:  # Of a full disk. Half a line would become half of another one.
+        with suppress(OSError):
+            file.truncate(end)
+        raise
+
+
+def lock_alone(file: Any) -> bool:
+    """Locks an open file or folder, until it is closed; says whether nobody else has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # A file system without locks.
+        return True
+    return True
+
+
+def _share_lock(file: Any) -> None:
+    """Shows others that the file is being written; the system takes the lock back with the process."""
+    if fcntl is None:
+        return
+    for _ in range(100):
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:  # Somebody is just looking, which takes no time.
+            time.sleep(0.01)
+        except OSError:  # A file system without locks.
+            return
+        else:
+            return
+
+
+def _parsed(line: str) -> Event | None:
+    try:
+        return from_json(line)
+    except ValueError:  # Damaged, or changed by somebody.
+        return None
+
+
+def _is_cut_short(file: IO[bytes]) -> bool:
+    """Says whether a crash has left half a line, which must not become half of another one."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
+
+
+class TrackingWarning(UserWarning):
+    """Tracking failed or is incomplete; the search itself goes on."""
+
+
+class Dispatcher:
+    """Sends each event to the journal and then to every listener that still works.
+
+    A listener that fails is left out for the rest of the search, with one warning: what it missed
+    is in the journal.
+
+    Args:
+        journal: The journal, which must not fail.
+        listeners: The others, which may.
+    """
+
+    def __init__(self, journal: Journal, listeners: Iterable[Listener]) -> None:
+        self.journal = journal
+        self.listeners = list(listeners)
+        self._lock = threading.RLock()
+
+    def emit(self, event: Event) -> None:
+        """Sends one event."""
+        with self._lock:  # Listeners see the events in the journal's order.
+            self.journal.on_event(event)
+            for listener in list(self.listeners):
+                self._send(listener, event)
+
+    def _send(self, listener: Listener, event: Event) -> None:
+        try:
+            listener.on_event(event)
+        except TrackingWarning:
+            raise  # Somebody asked for warnings to be errors.
+        except Exception as failure:
+            self.listeners.remove(listener)
+            warnings.warn(
+                f"{type(listener).__name__} failed and is left out for the rest of the search: "
+                f"{failure}. The search goes on; the events are in {self.journal.path}.",
+                TrackingWarning,
+                stacklevel=3,
+            )

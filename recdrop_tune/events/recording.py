@@ -1,0 +1,270 @@
+"""Turns what the hooks see of trials and of their trainings into events."""
+
+from __future__ import annotations
+
+import math
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import keras
+
+from recdrop_tune.events import events as events
+from recdrop_tune.events.records import Records, fixed_names, readable
+from recdrop_tune.oracle import OptunaOracle, is_chief, objectives, reached
+from recdrop_tune.storage_errors import is_storage_failure
+from recdrop_tune.tuner import Tuner
+
+# What is worth knowing of a search and of a trial beside their hyperparameters.
+
+_PACKAGES = ("recdrop-tune", "keras", "keras-tuner", "optuna", "mlflow", "numpy")
+
+# What Hyperband's oracles write beside the hyperparameters, and its name among the tags.
+_HYPERBAND = {
+    "tuner/bracket": "recdrop.bracket",
+    "tuner/round": "recdrop.round",
+    "tuner/initial_epoch": "recdrop.initial_epoch",
+    "tuner/epochs": "recdrop.epochs",
+    "tuner/trial_id": "recdrop.goes_on_from",
+}
+
+
+def about_proposals(oracle: Any) -> dict[str, str]:
+    """Names the sampler and the pruner of an `OptunaOracle`; nothing of another oracle."""
+    if not isinstance(oracle, OptunaOracle):
+        return {}
+    default = "tpe" if oracle.surrogate is None else "surrogate"
+    return {"sampler": _name(oracle.sampler or default), "pruner": _name(oracle.pruner)}
+
+
+def about_trainings(tuner: Any) -> dict[str, Any]:
+    """Says how often a tuner trains each configuration, where that is more than once."""
+    executions, cv = getattr(tuner, "executions_per_trial", 1), getattr(tuner, "cv", None)
+    found: dict[str, Any] = {"executions_per_trial": executions} if executions > 1 else {}
+    return found if cv is None else {**found, "cv": cv if isinstance(cv, int) else str(cv)}
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what a search hangs on, and the name of Keras's backend."""
+    backend = keras.backend.backend()
+    found = {name: version(name) for name in _PACKAGES}
+    # By the module: the package may be called tensorflow-cpu.
+    of_backend = getattr(sys.modules.get(backend), "__version__", None)
+    found |= {backend: str(of_backend)} if of_backend else {}
+    return {**found, "python": platform.python_version(), "backend": backend}
+
+
+def tags_of(trial: Any, oracle: Any, worker: str) -> dict[str, str]:
+    """Returns the tags of a trial's run.
+
+    Args:
+        trial: Keras Tuner's trial.
+        oracle: The oracle that proposed it.
+        worker: The `tuner_id` of the tuner that runs it.
+    """
+    values = trial.hyperparameters.values
+    tags = {tag: str(values[name]) for name, tag in _HYPERBAND.items() if name in values}
+    number = oracle.number_of(trial.trial_id) if isinstance(oracle, OptunaOracle) else None
+    if number is not None:
+        tags["recdrop.optuna_number"] = str(number)
+    return {"recdrop.worker": worker, **tags}
+
+
+def _name(thing: Any) -> str:
+    return thing if isinstance(thing, str) else type(thing).__name__
+
+
+_STATES = {
+    "COMPLETED": events.COMPLETE,
+    "STOPPED": events.PRUNED,
+    "FAILED": events.FAILED,
+    "INVALID": events.RETRY,
+}
+
+
+class TrainingReporter:
+    """Takes note of the trainings of one trial after the other, in the process that trains.
+
+    Args:
+        emit: Takes the events.
+    """
+
+    def __init__(self, emit: Callable[[events.Event], None]) -> None:
+        self._emit = emit
+        self._apart = False
+        self._trial_id = ""
+        self._executions = 0
+
+    def begins(self, trial_id: str) -> None:
+        """Takes note of the trial whose trainings come next."""
+        self._trial_id, self._executions = trial_id, 0
+
+    def ends(self, trial_id: str) -> None:
+        """Takes note that what is trained from here on is no part of a trial."""
+        if trial_id == self._trial_id:
+            self._trial_id = ""
+
+    @contextmanager
+    def apart(
+        self, trial_id: str, repeat: int, seed: int, total: int, twin: bool = False
+    ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
+        """Has a training that is no trial's tracked by itself.
+
+        A failure is reported and goes no further: the other trainings are worth having.
+
+        Args:
+            trial_id: The trial whose configuration is trained once more.
+            repeat: Which of its trainings it is.
+            seed: Its seed.
+            total: How many such trainings there will be.
+            twin: Whether it is the twin of the configuration.
+
+        Yields:
+            A function for its score, best epoch and metrics.
+        """
+        started, self._apart = time.perf_counter(), True
+        found: dict[str, Any] = {"score": None}
+
+        def report(score: float, best_epoch: int, metrics: dict[str, float]) -> None:
+            found.update(score=score, best_epoch=best_epoch, metrics=metrics)
+
+        try:
+            yield report
+        except Exception as error:
+            if is_storage_failure(error):  # It would be that of all others, too.
+                raise
+            found = {"score": None, "message": f"{type(error).__name__}: {error}"}
+        finally:
+            self._apart = False
+        same: dict[str, Any] = {
+            "trial_id": trial_id,
+            "repeat": repeat,
+            "seed": seed,
+            "total": total,
+            "twin": twin,
+        }
+        seconds = time.perf_counter() - started
+        self._emit(events.ConfirmationEnded(**same, **found, seconds=seconds))
+
+    def training_started(self) -> int:
+        """Counts the trainings of the current trial; returns the number of this one."""
+        self._executions += not self._apart
+        return self._executions - 1
+
+    def model_built(self, parameters: int, kernel: str | None) -> None:
+        """Takes note of the size of the current trial's model, and of its kernel."""
+        if self._apart or not self._trial_id:
+            return
+        self._emit(events.ModelBuilt(trial_id=self._trial_id, parameters=parameters, kernel=kernel))
+
+    def epoch_ended(
+        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
+    ) -> None:
+        """Takes note of an epoch of the current trial."""
+        if self._apart or not self._trial_id:
+            return
+        self._emit(
+            events.EpochEnded(
+                trial_id=self._trial_id,
+                epoch=epoch,
+                metrics=metrics,
+                seconds=seconds,
+                execution=execution,
+            )
+        )
+
+
+class TrialReporter(TrainingReporter):
+    """Takes note of the trials of one tuner, and of the trainings in this process.
+
+    Args:
+        tuner: The tuner, with its own oracle.
+        records: What is known of its trials.
+        emit: Takes the events.
+    """
+
+    def __init__(self, tuner: Any, records: Records, emit: Callable[[events.Event], None]) -> None:
+        super().__init__(emit)
+        self._tuner = tuner
+        self._oracle = tuner.oracle
+        self._records = records
+        self._begun: dict[str, float] = {}
+
+    def trial_started(self, trial: Any) -> None:
+        """Takes note of a new trial."""
+        self.begins(trial.trial_id)
+        self._begun[trial.trial_id] = time.monotonic()
+        order = self._oracle.start_order
+        self._emit(
+            events.TrialStarted(
+                trial_id=trial.trial_id,
+                number=order.index(trial.trial_id),
+                hyperparameters=readable(trial.hyperparameters),
+                fixed=fixed_names(trial.hyperparameters),
+                tags=tags_of(trial, self._oracle, self._worker_of(trial)),
+                values=dict(trial.hyperparameters.values),
+            )
+        )
+
+    def trial_reported(self, trial_id: str, metrics: dict[str, float], step: int) -> None:
+        """Takes note of an epoch of which a chief knows from a worker; elsewhere the training tells of it."""
+        record = self._records.trials.get(trial_id)
+        if not is_chief() or record is None:
+            return
+        now, known = time.time(), [*record.epochs, *record.repeats]
+        last = known[-1] if known else None
+        execution = 0 if last is None else last.execution + (step <= last.epoch)
+        self._emit(
+            events.EpochEnded(
+                trial_id=trial_id,
+                epoch=step,
+                metrics={name: float(value) for name, value in metrics.items()},
+                seconds=max(0.0, now - record.last_sign),
+                execution=execution,
+                time=now,
+            )
+        )
+
+    def trial_ended(self, trial: Any, when: float | None = None) -> None:
+        """Takes note of a trial's end, now or at another wall-clock time."""
+        self.ends(trial.trial_id)
+        status = _STATES.get(trial.status, events.KILLED)
+        begun = self._begun.pop(trial.trial_id, None)
+        complete, best = status == events.COMPLETE, reached(trial, self._oracle.objective)
+        self._emit(
+            events.TrialEnded(
+                trial_id=trial.trial_id,
+                status=status,
+                score=best.value,
+                best_step=None if best.value is None else self._position(trial, best.step or 0),
+                message=trial.message or (None if complete else self._nan_message(trial)),
+                metrics=best.metrics,
+                std=best.std,
+                seconds=None if begun is None else time.monotonic() - begun,
+                time=time.time() if when is None else when,
+            )
+        )
+
+    def _worker_of(self, trial: Any) -> str:
+        ongoing = self._oracle.ongoing_trials.items()
+        names = (name for name, other in ongoing if other.trial_id == trial.trial_id)
+        return str(next(names, self._tuner.tuner_id))
+
+    def _position(self, trial: Any, best: int) -> int:
+        """The position of the best epoch among the trial's: this package's tuner says its number."""
+        if not isinstance(self._tuner, Tuner):
+            return best
+        record = self._records.trials.get(trial.trial_id)
+        numbers = [each.epoch for each in record.epochs] if record else []
+        return numbers.index(best) if best in numbers else best
+
+    def _nan_message(self, trial: Any) -> str | None:
+        """Keras Tuner fails a trial whose objective is NaN without a word."""
+        if trial.score is None or not math.isnan(trial.score):
+            return None
+        name = objectives(self._oracle.objective)[0].name
+        return f"`{name}` was NaN in every epoch; try a smaller learning rate"

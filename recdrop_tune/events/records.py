@@ -1,0 +1,263 @@
+"""Folds the events of a search into one record a trial."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recdrop_tune.events.events import (
+    ConfirmationEnded,
+    EpochEnded,
+    Event,
+    ModelBuilt,
+    SearchStarted,
+    TrialEnded,
+    TrialStarted,
+)
+from recdrop_tune.oracle import is_active, is_fixed, plain, read_object
+from recdrop_tune.spaces import plain_names
+from recdrop_tune.tuner import MILLISECONDS
+
+SEARCH = "search.json"
+"""Name of the file in a project folder that says what search it is for."""
+
+QUESTIONS = ("wrapper", "placement", "rate", "schedule")
+"""What this package asks of every recurrent layer: which dropout, where, how much, and when."""
+
+
+@dataclass
+class TrialRecord:
+    """What the events say about one trial.
+
+    Attributes:
+        trial_id: Keras Tuner's id.
+        number: Position in the order of starts.
+        started: Wall-clock time of its start.
+        hyperparameters: All of the space, `None` where inactive.
+        fixed: Names of those that have one value in the whole search.
+        values: The values of its hyperparameters as Keras Tuner keeps them; none in older journals.
+        epochs: The epochs of its first training, in order.
+        repeats: The epochs of its further trainings, where its configuration is trained more than
+            once.
+        parameters: Number of parameters of its model.
+        kernel: What the recurrent layers of its model train on; `None` if there are none.
+        ended: How it ended, once it has.
+    """
+
+    trial_id: str
+    number: int
+    started: float
+    hyperparameters: dict[str, Any]
+    fixed: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    epochs: list[EpochEnded] = field(default_factory=list)
+    repeats: list[EpochEnded] = field(default_factory=list)
+    parameters: int | None = None
+    kernel: str | None = None
+    ended: TrialEnded | None = None
+
+    @property
+    def state(self) -> str:
+        """How it ended, or `RUNNING`."""
+        return self.ended.status if self.ended else "RUNNING"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, building and compiling included."""
+        if self.ended is None:
+            return None
+        if self.ended.seconds is not None:
+            return self.ended.seconds
+        return max(0.0, self.ended.time - self.started)  # The clock may have been set back.
+
+    @property
+    def ended_at(self) -> float | None:
+        """Wall-clock time of its end, and never before its beginning: the clock may have been set back."""
+        if self.ended is None or self.seconds is None:
+            return None
+        end = self.ended.time
+        return end if end >= self.started else self.started + self.seconds
+
+    @property
+    def ms_per_step(self) -> float | None:
+        """Milliseconds of a training step: the median of the epochs, of all trainings."""
+        epochs = [each.metrics.get(MILLISECONDS) for each in (*self.epochs, *self.repeats)]
+        known = [value for value in epochs if value is not None]
+        return statistics.median(known) if known else None
+
+    @property
+    def last_sign(self) -> float:
+        """Wall-clock time of the last thing that is known of it."""
+        if self.ended is not None:
+            return self.ended.time
+        return self.epochs[-1].time if self.epochs else self.started
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Keras's number of the best epoch, from 0: the step of the curves in MLflow."""
+        if self.ended is None or self.ended.best_step is None:
+            return None
+        # Hyperband goes on with a trial at a later epoch.
+        first = self.epochs[0].epoch if self.epochs else 0
+        return first + self.ended.best_step
+
+
+class Records:
+    """Collects events by trial; a listener like any other.
+
+    Example:
+        >>> records = Records(journal.read())
+        >>> records.trials["03"].seconds
+        12.3
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.trials: dict[str, TrialRecord] = {}
+        self.confirmations: list[ConfirmationEnded] = []
+        for event in events:
+            self.on_event(event)
+
+    def on_event(self, event: Event) -> None:
+        """Takes one event in."""
+        match event:
+            case TrialStarted(trial_id=id):
+                # A trial that runs again (a retry, a crash) starts from nothing.
+                about = (event.hyperparameters, event.fixed, event.values)
+                self.trials[id] = TrialRecord(id, event.number, event.time, *about)
+            case ModelBuilt(trial_id=id) if id in self.trials:
+                self.trials[id].parameters = event.parameters
+                self.trials[id].kernel = event.kernel
+            case EpochEnded(trial_id=id) if id in self.trials:
+                record = self.trials[id]
+                (record.repeats if event.execution else record.epochs).append(event)
+            case TrialEnded(trial_id=id) if id in self.trials:
+                self.trials[id].ended = event
+            case ConfirmationEnded():
+                self.confirmations.append(event)
+
+    def to_csv(self) -> str:
+        """Writes one row a trial."""
+        names = hyperparameter_names(self.trials.values())
+        fixed = ["trial_id", "number", "state", "objective", "best_epoch", "epochs", "seconds"]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*fixed, *names])
+        for record in self.trials.values():
+            score = record.ended.score if record.ended else None
+            row = [record.trial_id, record.number, record.state, score, record.best_epoch]
+            row += [len(record.epochs), record.seconds]
+            writer.writerow([*row, *(record.hyperparameters.get(name) for name in names)])
+        return text.getvalue()
+
+
+def search_id(history: Iterable[Event], folder: Path) -> str:
+    """Returns the identity of the search that the events are of.
+
+    Args:
+        history: The events.
+        folder: The project folder. Where the beginning of the search is not among the events, or is damaged,
+            the file in it that says what search it is for has the identity too; else it is a new one.
+    """
+    started = (event for event in history if isinstance(event, SearchStarted))
+    first = next(started, None)
+    if first is not None:
+        return first.search_id
+    known = (read_object(folder / SEARCH) or {}).get("id")
+    return known if known and isinstance(known, str) else uuid.uuid4().hex
+
+
+def hyperparameter_names(records: Iterable[TrialRecord]) -> list[str]:
+    """Lists the names of all hyperparameters, in the order in which they came up."""
+    return list(dict.fromkeys(name for record in records for name in record.hyperparameters))
+
+
+def asked(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Picks the active answers to this package's questions, by the layer they are about.
+
+    Example:
+        >>> asked({"units": 8, "enc/wrapper": "lambda", "enc/rate": 0.2, "enc/placement": None})
+        {'enc': {'wrapper': 'lambda', 'rate': 0.2}}
+    """
+    layers = dict.fromkeys(name.rpartition("/")[0] for name in hyperparameters)
+    found = {}
+    for layer in layers:
+        names = {key: f"{layer}/{key}" if layer else key for key in QUESTIONS}
+        values = {key: hyperparameters.get(name) for key, name in names.items()}
+        found[layer] = {key: value for key, value in values.items() if value is not None}
+    return {layer: values for layer, values in found.items() if values}
+
+
+def has_wrapper(hyperparameters: Mapping[str, Any], wrapper: str) -> bool:
+    """Says whether all layers of a trial have a given wrapper.
+
+    Args:
+        hyperparameters: As tables show them.
+        wrapper: A value of `wrapper`, such as `"none"`.
+
+    Example:
+        >>> has_wrapper({"enc/wrapper": "none", "dec/wrapper": "zoneout"}, "none")
+        False
+    """
+    values = {
+        value
+        for name, value in hyperparameters.items()
+        if name.rpartition("/")[2] == "wrapper" and value is not None
+    }
+    return values == {wrapper}
+
+
+def is_twin(hyperparameters: Mapping[str, Any], without: Mapping[str, Any]) -> bool:
+    """Says whether a trial is the twin of another one: the same, but for its dropout.
+
+    Args:
+        hyperparameters: Those of the other one, as tables show them.
+        without: Those of the trial.
+
+    Example:
+        >>> is_twin({"units": 8, "wrapper": "zoneout", "rate": 0.2}, {"units": 8, "wrapper": "none"})
+        True
+    """
+    kept = {
+        name: value
+        for name, value in without.items()
+        if value is not None and name.rpartition("/")[2] != "wrapper"
+    }
+    return has_wrapper(without, "none") and all(
+        hyperparameters.get(name) == value for name, value in kept.items()
+    )
+
+
+def readable(hyperparameters: Any) -> dict[str, Any]:
+    """Returns all hyperparameters of a trial as tables show them.
+
+    Args:
+        hyperparameters: The `keras_tuner.HyperParameters` of a trial.
+
+    Returns:
+        The value of every hyperparameter of the space under the key that the search space gives it,
+        `None` where it is inactive, and without the noise of floating-point steps.
+    """
+    values = hyperparameters.values
+    active = {
+        hp.name: plain(hp, values[hp.name])
+        for hp in hyperparameters.space
+        if hp.name in values and is_active(hp, values)
+    }
+    every = plain_names({hp.name: None for hp in hyperparameters.space})
+    if "wrapper" in every:
+        # Which, where and how much are columns everywhere, even if one of them is not asked.
+        every |= dict.fromkeys(("placement", "rate"))
+    return {**every, **plain_names(active)}
+
+
+def fixed_names(hyperparameters: Any) -> list[str]:
+    """Lists the hyperparameters which have one value in the whole search, as tables name them."""
+    every = hyperparameters.space
+    searched = set(plain_names({hp.name: None for hp in every if not is_fixed(hp)}))
+    return [name for name in plain_names({hp.name: None for hp in every}) if name not in searched]

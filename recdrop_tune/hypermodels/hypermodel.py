@@ -1,0 +1,214 @@
+"""What the hypermodels for sequences of features share: the input, the mask, and a head at the end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import keras
+import keras_tuner
+
+from recdrop_tune.errors import check_integer, invalid_argument
+from recdrop_tune.hypermodels.scheduling import with_schedules
+from recdrop_tune.spaces import Sample, SearchSpace
+from recdrop_tune.wrappers import LockedDropout, wrap
+
+# What the hypermodels share: a search space, and a model of what it says, compiled.
+
+
+class AbstractHyperModel(keras_tuner.HyperModel, ABC):
+    """A model of recurrent layers, each with the same dropout, for Keras Tuner to search over.
+
+    A subclass says what the model is (`network`) and what is minimized (`loss`); it sets `embedding`
+    where the model embeds words. For sequences of features there is `AbstractSequenceModel`. One with
+    a `fit` of its own trains by `super().fit(...)`, which moves the rates where the space has a
+    `schedule`.
+
+    Args:
+        space: Anything that `SearchSpace.load` takes.
+        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy.
+        name: Name of the hypermodel.
+        tunable: Whether Keras Tuner adds the hyperparameters to its search space.
+    """
+
+    embedding = False
+    """Whether the model has an embedding, to which the space's `embedding_rate` belongs."""
+
+    def __init__(
+        self,
+        space: object = "quick",
+        metrics: Sequence[Any] = (),
+        name: str | None = None,
+        tunable: bool = True,
+    ) -> None:
+        self.space = SearchSpace.load(space)
+        self.metrics = _check_metrics(metrics)
+        super().__init__(name=name, tunable=tunable)
+
+    @property
+    @abstractmethod
+    def loss(self) -> Any:
+        """The Keras loss that is minimized, or its name."""
+
+    @abstractmethod
+    def network(self, sample: Sample) -> Any:
+        """Makes the model, not compiled, that a configuration of the space describes."""
+
+    def build(self, hp: Any) -> Any:
+        """Builds and compiles the model that the hyperparameters name.
+
+        Args:
+            hp: `keras_tuner.HyperParameters`; the space is registered on it.
+
+        Returns:
+            A compiled `keras.Model`.
+        """
+        sample = self.space.sample(hp, embedding=self.embedding)
+        model = self.network(sample)
+        model.compile(
+            optimizer=keras.optimizers.Adam(sample.learning_rate),
+            loss=self.loss,
+            metrics=[_fresh(metric) for metric in self.metrics],
+        )
+        return model
+
+    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Trains the model, its rates moved by the sampled schedule.
+
+        Args:
+            hp: The hyperparameters that `build` was called with.
+            model: The model that it returned.
+            *args: Arguments of `keras.Model.fit`.
+            **kwargs: The same. The caller's list of callbacks stays as it is.
+
+        Returns:
+            What `keras.Model.fit` returns. The model's rates are the configured ones again.
+        """
+        if self.space.schedule is not None:
+            # A copy, for a hypermodel that is not tunable adds nothing to the search space.
+            schedule = self.space.sample(hp.copy()).schedule
+            moving = {} if schedule == "constant" else {schedule: None}
+            kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), moving)
+        return super().fit(hp, model, *args, **kwargs)
+
+
+def _check_metrics(metrics: Any) -> tuple[Any, ...]:
+    items = tuple(metrics) if isinstance(metrics, list | tuple) else (metrics,)
+    for item in items:
+        if not isinstance(item, str | keras.metrics.Metric):
+            raise invalid_argument(
+                "metrics", expected="names of Keras metrics or keras.metrics.Metric", received=item
+            )
+    return items
+
+
+def _fresh(metric: Any) -> Any:
+    """A metric object holds a model's counts, so every model needs one of its own."""
+    return metric if isinstance(metric, str) else type(metric).from_config(metric.get_config())
+
+
+# The stack of recurrent layers that every hypermodel has, with the sampled dropout in and around it.
+
+_CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+
+
+def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> Any:
+    """Runs features through recurrent layers, each with the same dropout.
+
+    Args:
+        features: Shape `(batch, time, features)`; a mask on it reaches every layer.
+        sample: The configuration to build.
+        return_sequences: Whether the last layer emits every step.
+
+    Returns:
+        Shape `(batch, units)`, or `(batch, time, units)` with `return_sequences`; twice the units
+        where the layers are bidirectional.
+    """
+    features = _locked(features, sample, "input")
+    for index in range(sample.layers):
+        if index:
+            features = _locked(features, sample, "between")
+        last = index == sample.layers - 1
+        features = _layer(sample, return_sequences or not last)(features)
+    return _locked(features, sample, "output")
+
+
+def _layer(sample: Sample, return_sequences: bool) -> Any:
+    layer = _CELLS[sample.cell](sample.units, return_sequences=return_sequences)
+    if sample.bidirectional:
+        layer = keras.layers.Bidirectional(layer)
+    return wrap(layer, sample.wrapper, **sample.wrap_arguments())
+
+
+def _locked(features: Any, sample: Sample, site: str) -> Any:
+    """Drops features with one mask for all steps of a sequence, where the sample says so."""
+    if site not in sample.locked_rate:
+        return features
+    return LockedDropout(sample.locked_rate[site])(features)
+
+
+class AbstractSequenceModel(AbstractHyperModel):
+    """A model of sequences of features: recurrent layers, then a head.
+
+    A subclass says what comes after the layers (`head`) and what is minimized (`loss`); it sets
+    `return_sequences` where its head wants every step.
+
+    Args:
+        input_shape: Shape of one sequence, `(time, features)`; `time` may be `None`.
+        space: Anything that `SearchSpace.load` takes.
+        mask_value: Steps all of whose features have this value are skipped; `None` skips none.
+        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy.
+        name: Name of the hypermodel.
+        tunable: Whether Keras Tuner adds the hyperparameters to its search space.
+    """
+
+    return_sequences = False
+
+    def __init__(
+        self,
+        input_shape: tuple[int | None, int],
+        space: object = "quick",
+        mask_value: float | None = None,
+        metrics: Sequence[Any] = (),
+        name: str | None = None,
+        tunable: bool = True,
+    ) -> None:
+        self.input_shape = _check_input_shape(input_shape)
+        if mask_value is not None and (
+            isinstance(mask_value, bool) or not isinstance(mask_value, Real)
+        ):
+            raise invalid_argument("mask_value", expected="a number or None", received=mask_value)
+        self.mask_value = mask_value
+        super().__init__(space, metrics, name, tunable)
+
+    @abstractmethod
+    def head(self, features: Any) -> Any:
+        """Turns what the recurrent layers emit into the model's output.
+
+        Args:
+            features: Shape `(batch, units)`, or `(batch, time, units)` with `return_sequences`;
+                twice the units where the layers are bidirectional.
+        """
+
+    def network(self, sample: Sample) -> Any:
+        """Makes the model, not compiled, that a configuration of the space describes."""
+        inputs = keras.Input(self.input_shape, name="sequences")
+        features = inputs
+        if self.mask_value is not None:
+            features = keras.layers.Masking(self.mask_value)(features)
+        features = recurrent_stack(features, sample, self.return_sequences)
+        return keras.Model(inputs, self.head(features), name=self.name)
+
+
+def _check_input_shape(shape: Any) -> tuple[int | None, int]:
+    if not isinstance(shape, list | tuple) or len(shape) != 2:
+        raise invalid_argument(
+            "input_shape",
+            expected="(time, features) without the batch, where time may be None",
+            received=shape,
+        )
+    time, features = shape
+    steps = None if time is None else check_integer("input_shape[0]", time, 1)
+    return steps, check_integer("input_shape[1]", features, 1)

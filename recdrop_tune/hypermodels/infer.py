@@ -1,0 +1,102 @@
+"""Tells from the data which hypermodel they are for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.hypermodels.data import Task, check_validation_task, first_batch, is_one_hot
+from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel
+from recdrop_tune.hypermodels.language_model import LanguageModel, check_validation_tokens
+from recdrop_tune.hypermodels.sequence_classifier import SequenceClassifier
+from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor, check_validation_values
+from recdrop_tune.hypermodels.sequence_tagger import SequenceTagger
+
+
+def infer_hypermodel(train: Any, validation: Any, space: object) -> AbstractHyperModel:
+    """Makes the hypermodel that suits the training data.
+
+    | x | y | hypermodel |
+    |---|---|---|
+    | (batch, time, features) | integers (batch,), or one-hot rows | `SequenceClassifier` |
+    | (batch, time, features) | floats, not all of them whole | `SequenceRegressor` |
+    | (batch, time, features) | integers (batch, time), or one-hot rows for each step | `SequenceTagger` |
+    | integers (batch, time) | x, one step later | `LanguageModel` |
+
+    Args:
+        train: `(x, y)`, a batched `tf.data.Dataset`, or a `keras.utils.PyDataset`; the first batch
+            tells the task.
+        validation: The validation data, or `None`.
+        space: Anything that `SearchSpace.load` takes.
+
+    Raises:
+        InvalidArgumentError: The data suit several hypermodels, or none, or the validation data are
+            not of the same task.
+    """
+    x, y = first_batch(train)
+    model: AbstractHyperModel = _class_for(x, np.asarray(y)).from_data(train, space=space)
+    if validation is not None:
+        _check_validation(model, validation)
+    return model
+
+
+def _check_validation(model: Any, validation: Any) -> None:
+    if isinstance(model, LanguageModel):
+        check_validation_tokens(model.vocab_size, validation)
+    elif isinstance(model, SequenceRegressor):
+        check_validation_values(model.input_shape[1], model.target_shape, validation)
+    else:
+        per_step = isinstance(model, SequenceTagger)
+        task = Task(model.input_shape[1], model.num_classes, model.one_hot, per_step)
+        check_validation_task(task, validation)
+
+
+def _class_for(x: Any, y: Any) -> Any:
+    shape = tuple(getattr(x, "shape", ()))
+    if len(shape) == 2 and shape == y.shape and y.dtype.kind in "iu":
+        return _class_for_tokens(np.asarray(x), y)
+    if len(shape) != 3 or y.dtype.kind not in "biuf":
+        return SequenceClassifier  # whose messages say what is wrong with x or y
+    if y.dtype.kind == "f" and not _is_whole(y):
+        one_row = y.ndim == 2 and y.shape[1] > 1
+        return SequenceClassifier if one_row and is_one_hot(y) else SequenceRegressor
+    return _class_for_labels(shape, y)
+
+
+def _class_for_labels(shape: tuple[int, ...], y: Any) -> Any:
+    """The hypermodel for targets that are whole numbers; floats may be labels or not."""
+    integers = y.dtype.kind != "f"
+    of_steps = y.shape[1:2] == shape[1:2]
+    suits: list[Any] = []
+    if y.ndim == 1 or y.shape[1:] == (1,):
+        suits = [SequenceClassifier] if integers else []
+    elif y.ndim == 2:
+        suits = [SequenceClassifier] if is_one_hot(y) else []
+        suits += [SequenceTagger] if of_steps and integers else []
+    elif y.ndim == 3 and of_steps:
+        labels = integers if y.shape[2] == 1 else is_one_hot(y, padded=True)
+        suits = [SequenceTagger] if labels else []
+    if len(suits) == 1:
+        return suits[0]
+    raise _ambiguous(shape, y, "targets which tell the task: these may be labels or numbers")
+
+
+def _class_for_tokens(x: Any, y: Any) -> Any:
+    if x.dtype.kind in "iu" and np.array_equal(x[:, 1:], y[:, :-1]):
+        return LanguageModel
+    raise _ambiguous(x.shape, y, "y to be x one step later, where x holds tokens")
+
+
+def _is_whole(y: Any) -> bool:
+    return bool(np.all(np.isfinite(y)) and np.all(y == np.floor(y)))
+
+
+def _ambiguous(shape: tuple[int, ...], y: Any, expected: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"Invalid value received for argument `train`. Expected {expected}. Received: x of shape "
+        f"{shape}, y of shape {y.shape} and type {y.dtype}. Pass as hypermodel "
+        "SequenceClassifier.from_data(train, space), or the same of SequenceRegressor, SequenceTagger "
+        "or LanguageModel, whichever it is; or a build function for any other task."
+    )

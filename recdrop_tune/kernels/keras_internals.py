@@ -1,0 +1,128 @@
+"""The only file that touches internals of Keras and TensorFlow.
+
+The kernels that `keras.layers.LSTM` and `GRU` call have no public name, nor has the question whether
+TensorFlow is tracing for XLA, nor have the layers inside a layer, nor the custom gradients that TensorFlow
+keeps, nor has a seed that leaves TensorFlow's kernels alone, nor the `input_shape` that a layer was given.
+`tests/test_engine.py`, `tests/test_wrappers.py`,
+`tests/test_engine_gradients.py` and `tests/test_engine_seeds.py` fail when an upgrade moves one of them or
+changes what it takes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.backend import cudnn_ok as cudnn_ok
+from keras.src.backend import gru as gru
+from keras.src.backend import lstm as lstm
+from keras.src.backend import rnn as rnn
+
+__all__ = [
+    "cudnn_ok",
+    "graph_of_gradient",
+    "gru",
+    "hand_on_input_shape",
+    "in_xla",
+    "lstm",
+    "registered_gradients",
+    "reset_names",
+    "rnn",
+    "runs_on_cpu",
+    "seed_keeping_kernels",
+    "sublayers",
+]
+
+
+def sublayers(layer: Any) -> list[Any]:
+    """The layers that a layer holds directly; `keras.Model.layers` is the public name for models alone."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def hand_on_input_shape(layer: Any, wrapper: Any) -> None:
+    """Gives a wrapper the `input_shape` of its layer, from which a `Sequential` makes its first layer.
+
+    Passed as an argument, it would make Keras repeat the advice that it gave for the layer itself.
+    """
+    shape = getattr(layer, "_input_shape_arg", None)
+    if shape is not None and getattr(wrapper, "_input_shape_arg", None) is None:
+        wrapper._input_shape_arg = shape
+
+
+def runs_on_cpu() -> bool:
+    """Whether TensorFlow sees no accelerator."""
+    import tensorflow as tf
+
+    return not [
+        device for device in tf.config.list_logical_devices() if device.device_type != "CPU"
+    ]
+
+
+def in_xla() -> bool:
+    """Whether the code being traced will be compiled by XLA, which knows fewer ops."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    from tensorflow.python.framework import ops as tf_ops
+    from tensorflow.python.ops import control_flow_util
+
+    return bool(control_flow_util.GraphOrParentsInXlaContext(tf_ops.get_default_graph()))
+
+
+def registered_gradients() -> dict[str, dict[str, Any]]:
+    """TensorFlow's own table of gradients by name; an empty one where there is none."""
+    if keras.backend.backend() != "tensorflow":
+        return {}
+    from tensorflow.python.framework import ops as tf_ops
+
+    registry = getattr(tf_ops, "gradient_registry", None)
+    return getattr(registry, "_registry", {})
+
+
+def graph_of_gradient(gradient: Any) -> Any:
+    """The graph that a registered `tf.custom_gradient` was traced in; `None` if that cannot be told."""
+    function = inspect.getclosurevars(gradient).nonlocals.get("tape_grad_fn")
+    if function is None:
+        return None
+    results = keras.tree.flatten(inspect.getclosurevars(function).nonlocals.get("result"))
+    return next((part.graph for part in results if keras.ops.is_tensor(part)), None)
+
+
+def reset_names() -> None:
+    """Lets Keras number the names of new layers from the beginning."""
+    from keras.src.utils import naming
+
+    naming.reset_uids()
+
+
+def seed_keeping_kernels(seed: int) -> bool:
+    """Seeds all that `keras.utils.set_random_seed` seeds, and leaves TensorFlow's kernels alone.
+
+    That one throws them away, and every compiled function must be optimized and placed again.
+
+    Returns:
+        Whether that was possible; if not, nothing was done.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
+    from keras.src.backend.common import global_state
+    from keras.src.random import seed_generator
+    from keras.src.utils import rng_utils
+    from tensorflow.python.eager import context as tf_context
+
+    context = tf_context.context()
+    known = hasattr(context, "_seed") and isinstance(context._rng, random.Random)
+    names = [
+        getattr(rng_utils, "GLOBAL_RANDOM_SEED", None),
+        getattr(seed_generator, "GLOBAL_SEED_GENERATOR", None),  # Not in Keras 3.12.
+    ]
+    if not known or None in names:
+        return False
+    for name, value in zip(names, (seed, None), strict=True):
+        global_state.set_global_attribute(name, value)
+    random.seed(seed)
+    np.random.seed(seed)
+    context._seed, context._rng = seed, random.Random(seed)
+    return True

@@ -1,0 +1,205 @@
+"""Between a Keras layer and a kernel call: arguments out of the layer, results back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+from keras import ops
+
+from recdrop_tune.kernels.choice import Layer, keras_goes_wrong, run
+from recdrop_tune.rewrites import Cell, KernelCall, Rewrite, Tensor, chain
+
+# Groups of a batch, each with a kernel call of its own, so that each can have its own weights.
+
+
+def run_in_groups(
+    call: KernelCall, layer: Any, rewrite: Rewrite, groups: int
+) -> tuple[Tensor, ...]:
+    """Splits the batch into groups, rewrites and runs each by itself, and joins the results.
+
+    All groups have the same size: a batch that does not divide is filled up with zeros, and what
+    comes of these is cut off. So no group is ever empty, which cuDNN would not take.
+
+    Args:
+        call: The call, not rewritten yet.
+        layer: The layer it came from.
+        rewrite: Called once for each group.
+        groups: Number of groups.
+    """
+    batch = ops.shape(call.sequences)[0]
+    size = (batch + groups - 1) // groups
+    padded = _map_batch(call, lambda tensor: _pad(tensor, size * groups - batch))
+    results = [
+        run(rewrite(_map_batch(padded, lambda t, i=i: t[i * size : (i + 1) * size])), layer)
+        for i in range(groups)
+    ]
+    return tuple(ops.concatenate(parts, axis=0)[:batch] for parts in zip(*results, strict=True))
+
+
+def _map_batch(call: KernelCall, function: Any) -> KernelCall:
+    return replace(
+        call,
+        sequences=function(call.sequences),
+        initial_state=tuple(function(state) for state in call.initial_state),
+        mask=None if call.mask is None else function(call.mask),
+    )
+
+
+def _pad(tensor: Tensor, missing: Any) -> Tensor:
+    """Appends rows to the batch: zeros, or `True` for a mask, since cuDNN wants valid steps."""
+    fill = True if "bool" in str(tensor.dtype) else 0
+    widths = [[0, missing]] + [[0, 0]] * (len(tensor.shape) - 1)
+    return ops.pad(tensor, widths, constant_values=fill)
+
+
+def cell_of(layer: Layer) -> Cell | None:
+    """Tells which cell a layer computes, `None` if it is not one whose kernel call is known.
+
+    A subclass that brings its own `call` or `inner_loop` computes something else.
+    """
+    for kind, cell in ((keras.layers.LSTM, "lstm"), (keras.layers.GRU, "gru")):
+        own = type(layer)
+        if isinstance(layer, kind) and own.call is kind.call and own.inner_loop is kind.inner_loop:
+            return cell  # type: ignore[return-value]
+    return None
+
+
+def call_layer(
+    layer: Layer,
+    sequences: Tensor,
+    *,
+    rewrite: Rewrite | None,
+    groups: int = 1,
+    initial_state: Any = None,
+    mask: Tensor | None = None,
+) -> Any:
+    """Does what `layer(sequences, ...)` does, with its kernel call rewritten.
+
+    The layer itself is left as it is: its weights are read, and only the states of a stateful layer
+    are written, as in a call of the layer.
+
+    Args:
+        layer: A built `keras.layers.LSTM`, `GRU`, or `Bidirectional` of one.
+        sequences: Shape `(batch, time, features)`.
+        rewrite: The rewrite; `None` for the plain layer. Each direction of a `Bidirectional` is
+            rewritten by a call of its own, so that it draws noise of its own.
+        groups: Into how many groups to split the batch, each rewritten by a call of its own.
+        initial_state: `None`, or the states, each `(batch, units)`.
+        mask: `None`, or booleans `(batch, time)`.
+
+    Returns:
+        The output, or a tuple of the output and the states where the layer has `return_state`.
+
+    Raises:
+        ValueError: The layer is stateful, and was built for batches of another size.
+    """
+    if rewrite is None:
+        one = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
+        if not keras_goes_wrong(one, mask):
+            return layer(sequences, initial_state=initial_state, mask=mask)
+        rewrite, groups = chain(), 1
+    if not isinstance(layer, keras.layers.Bidirectional):
+        return _call_one(layer, sequences, rewrite, groups, initial_state, mask)
+    states = list(initial_state) if initial_state is not None else []
+    half = len(states) // 2
+    forward, backward = (
+        _call_one(direction, sequences, rewrite, groups, part or None, mask)
+        for direction, part in (
+            (layer.forward_layer, states[:half]),
+            (layer.backward_layer, states[half:]),
+        )
+    )
+    return _regularize(layer, merge_directions(layer, forward, backward))
+
+
+def _call_one(
+    layer: Layer,
+    sequences: Tensor,
+    rewrite: Rewrite,
+    groups: int,
+    initial_state: Any,
+    mask: Tensor | None,
+) -> Any:
+    _check_batch(layer, sequences)
+    dtype = layer.cell.compute_dtype
+    call = KernelCall(
+        cell=cell_of(layer),  # type: ignore[arg-type]  # wrappers take no other layer
+        sequences=ops.cast(sequences, dtype),
+        initial_state=_initial_state(layer, sequences, initial_state),
+        kernel=_weight(layer.cell.kernel, dtype),
+        recurrent_kernel=_weight(layer.cell.recurrent_kernel, dtype),
+        bias=None if layer.cell.bias is None else _weight(layer.cell.bias, dtype),
+        mask=None if mask is None else ops.cast(mask, "bool"),
+        go_backwards=layer.go_backwards,
+        reset_after=getattr(layer, "reset_after", True),
+    )
+    parts = run_in_groups(call, layer, rewrite, groups) if groups > 1 else run(rewrite(call), layer)
+    output, *states = (ops.cast(part, layer.compute_dtype) for part in parts)
+    if layer.stateful:
+        for variable, state in zip(layer.states, states, strict=True):
+            variable.assign(state)
+    return _regularize(layer, (output, *states) if layer.return_state else output)
+
+
+def _regularize(layer: Layer, result: Any) -> Any:
+    """Adds the layer's activity loss, which Keras adds when a layer is called."""
+    if layer.activity_regularizer is not None:
+        for output in result if isinstance(result, tuple) else (result,):
+            batch = ops.cast(ops.shape(output)[0], output.dtype)
+            layer.add_loss(ops.divide_no_nan(layer.activity_regularizer(output), batch))
+    return result
+
+
+def _check_batch(layer: Layer, sequences: Tensor) -> None:
+    """Says what Keras says when a stateful layer is called with a batch of another size."""
+    if not layer.stateful or layer.states is None:
+        return
+    expected, received = layer.states[0].shape[0], sequences.shape[0]
+    if received is not None and received != expected:
+        raise ValueError(
+            "If an RNN is stateful, the batch size of the input sequences must be the same as the batch size "
+            f"of the initial state. \n- Expected batch size: {expected}\n- Received batch size: {received}"
+        )
+
+
+def _weight(variable: Any, dtype: str) -> Tensor:
+    return ops.cast(ops.convert_to_tensor(variable), dtype)
+
+
+def _initial_state(layer: Layer, sequences: Tensor, states: Any) -> tuple[Tensor, ...]:
+    if states is None:
+        stateful = layer.stateful and layer.states is not None
+        states = layer.states if stateful else layer.get_initial_state(ops.shape(sequences)[0])
+    states = states if isinstance(states, (list, tuple)) else [states]
+    dtype = layer.cell.compute_dtype
+    return tuple(ops.cast(ops.convert_to_tensor(state), dtype) for state in states)
+
+
+def merge_directions(bidirectional: Layer, forward: Any, backward: Any) -> Any:
+    """Merges the two directions' results as `keras.layers.Bidirectional` does.
+
+    Args:
+        bidirectional: The layer: tells `merge_mode`, `return_state` and `return_sequences`.
+        forward: What the forward layer returned.
+        backward: What the backward layer returned.
+    """
+    states: tuple[Tensor, ...] = ()
+    if bidirectional.return_state:
+        (forward, *first), (backward, *second) = forward, backward
+        states = (*first, *second)
+    if bidirectional.return_sequences:
+        backward = ops.flip(backward, axis=1)
+    merge: dict[str | None, Callable[[], Any]] = {
+        "concat": lambda: ops.concatenate([forward, backward], axis=-1),
+        "sum": lambda: forward + backward,
+        "ave": lambda: (forward + backward) / 2,
+        "mul": lambda: forward * backward,
+        None: lambda: (forward, backward),
+    }
+    output = merge[bidirectional.merge_mode]()
+    if not states:
+        return output
+    return (*output, *states) if bidirectional.merge_mode is None else (output, *states)

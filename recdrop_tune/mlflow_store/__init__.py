@@ -1,0 +1,72 @@
+"""A reader of events: MLflow, live, after an outage, and with `sync`."""
+
+from recdrop_tune.mlflow_store.artifacts import (
+    MODEL,
+    MODEL_CARD,
+    NOTE_LENGTH,
+    RESULT,
+    check_model_name,
+    harmless,
+    load_flavor,
+    log_model,
+    upload_result,
+)
+from recdrop_tune.mlflow_store.datasets import dataset_inputs, describe_data
+from recdrop_tune.mlflow_store.pages import (
+    command,
+    leaderboard_url,
+    searched,
+    ui_command,
+    view_tag,
+    view_url,
+)
+from recdrop_tune.mlflow_store.stores import prepare, reason
+from recdrop_tune.mlflow_store.synchronization import Synced, sync
+from recdrop_tune.mlflow_store.system_metrics import SystemMetrics, check_system_metrics
+from recdrop_tune.mlflow_store.tracker import MLflowTracker
+from recdrop_tune.mlflow_store.tracking import Tracking, track
+from recdrop_tune.mlflow_store.uris import (
+    DEFAULT_URI,
+    PORTS,
+    absolute,
+    check_databases,
+    resolve_uri,
+    split,
+    sqlite_path,
+)
+
+__all__ = [
+    "DEFAULT_URI",
+    "MODEL",
+    "MODEL_CARD",
+    "NOTE_LENGTH",
+    "PORTS",
+    "RESULT",
+    "MLflowTracker",
+    "Synced",
+    "SystemMetrics",
+    "Tracking",
+    "absolute",
+    "check_databases",
+    "check_model_name",
+    "check_system_metrics",
+    "command",
+    "dataset_inputs",
+    "describe_data",
+    "harmless",
+    "leaderboard_url",
+    "load_flavor",
+    "log_model",
+    "prepare",
+    "reason",
+    "resolve_uri",
+    "searched",
+    "split",
+    "sqlite_path",
+    "sync",
+    "track",
+    "ui_command",
+    "upload_result",
+    "view_tag",
+    "view_url",
+]

@@ -1,0 +1,261 @@
+"""MLflow's runs of one experiment, through its client: explicit ids, and nothing that it would refuse."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.mlflow_store.datasets import dataset_inputs
+from recdrop_tune.mlflow_store.stores import reason
+from recdrop_tune.mlflow_store.uris import (
+    LONGEST_NAME,
+    clean,
+    clean_names,
+    is_server,
+    metric,
+    parameter,
+    sqlite_path,
+    tag,
+)
+from recdrop_tune.mlflow_store.writing import PersistentClient, is_transient, pauses
+
+_logger = logging.getLogger(__name__)
+
+# Limits of one `log_batch` (mlflow.utils.validation), which takes 1000 of all together, 100 parameters, 100
+# tags; a request may have 1 MB, 6000 characters a parameter.
+_PARAMS_PER_BATCH, _CHARACTERS_PER_BATCH, _METRICS_PER_BATCH = 100, 200_000, 800
+
+LACKING = "recdrop.lacking"
+"""Tag of a run for which an artifact could not be stored."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value of a metric: of a step, at a wall-clock time in seconds."""
+
+    name: str
+    value: float
+    step: int
+    time: float
+
+
+class Runs:
+    """The runs of an experiment, which is made if it is not there.
+
+    Everything that is written here may be written again: MLflow keeps one of two equal parameters,
+    and of two points that are equal to the millisecond.
+
+    Args:
+        uri: Tracking URI of a store that has its tables.
+        experiment: Name of the experiment.
+
+    Attributes:
+        client: MLflow's client; what it sends is sent again while a server is busy.
+        experiment_id: Id of the experiment.
+        uncertain: Whether a run was created by a request that may have come through before: it may be there
+            twice, which `catch_up` puts right.
+
+    Raises:
+        RecdropError: The experiment has been deleted.
+    """
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        self.client: Any = PersistentClient(MlflowClient(tracking_uri=uri))
+        self.uncertain = False
+        self._uri = uri
+        self.experiment_id = self._experiment(experiment)
+
+    def find(self, condition: str) -> list[Any]:
+        """Returns all runs for which a condition in MLflow's language holds, the oldest first."""
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id],
+                condition,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def create(self, name: str, tags: Mapping[str, object], when: float) -> str:
+        """Creates a run that has begun at a time, and returns its id.
+
+        If a server was busy it looks for the run first: the request may have come through all the same.
+        """
+        start = int(when * 1000)
+        written = {key: tag(value) for key, value in tags.items()}
+        about = {"start_time": start, "tags": written, "run_name": name[:LONGEST_NAME]}
+        for pause in pauses():
+            try:
+                return str(self.client.create_run(self.experiment_id, **about).info.run_id)
+            except Exception as failure:
+                if not is_transient(failure):
+                    raise
+            self.uncertain = True
+            time.sleep(pause)
+            search = f"tags.`recdrop.search_id` = '{tags['recdrop.search_id']}'"
+            for run in self.find(f"{search} AND attributes.start_time = {start}"):
+                if all(run.data.tags.get(key) == value for key, value in written.items()):
+                    return str(run.info.run_id)
+        return str(self.client.create_run(self.experiment_id, **about).info.run_id)
+
+    def write(
+        self,
+        run_id: str,
+        params: Mapping[str, object] = MappingProxyType({}),
+        points: Iterable[Point] = (),
+        tags: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        """Writes to a run, in as few requests as MLflow takes.
+
+        Args:
+            run_id: The run.
+            params: Parameters, inactive ones too; one that is there already must not differ.
+            points: Points of metrics.
+            tags: Tags.
+        """
+        points = list(points)
+        names = clean_names(dict.fromkeys(point.name for point in points))
+        metrics = [
+            Metric(names[each.name], metric(each.value), int(each.time * 1000), each.step)
+            for each in points
+        ]
+        batches = zip_longest(
+            _param_batches(params),
+            (
+                metrics[at : at + _METRICS_PER_BATCH]
+                for at in range(0, len(metrics), _METRICS_PER_BATCH)
+            ),
+            [[RunTag(clean(name), tag(value)) for name, value in tags.items()]] if tags else [],
+        )
+        for of_params, of_metrics, of_tags in batches:
+            parts = {"params": of_params, "metrics": of_metrics, "tags": of_tags}
+            self._log(run_id, {name: part for name, part in parts.items() if part})
+
+    def inputs(self, run_id: str, data: Sequence[Mapping[str, Any]]) -> None:
+        """Writes what a run was given, as `describe_data` describes it."""
+        if data:
+            with _unless_refused(f"run {run_id}"):
+                self.client.log_inputs(run_id, datasets=dataset_inputs(data))
+
+    def text(self, run_id: str, text: str, path: str) -> None:
+        """Writes an artifact."""
+        with self.unless_artifacts_fail(run_id, path):
+            self.client.log_text(run_id, text, path)
+
+    @contextlib.contextmanager
+    def unless_artifacts_fail(self, run_id: str, what: str) -> Iterator[None]:
+        """Goes on without artifacts where their store does not work and MLflow itself does.
+
+        It may be another server, for which this machine lacks a package or credentials. The run gets the
+        tag `LACKING`, so that it is not taken for whole. An outage of MLflow, of which an artifact
+        is only the first to tell, is raised.
+
+        Args:
+            run_id: The run of the artifacts.
+            what: Words for them.
+        """
+        try:
+            with _unless_refused(what):
+                yield
+        except Exception as failure:
+            if "API request" in str(failure):  # No answer, or none in time.
+                raise
+            self.client.set_tag(run_id, LACKING, what)
+            said = reason(failure, self._uri)
+            _logger.warning("MLflow's artifact store did not take %s: %s", what, said)
+
+    def show(self, key: str, view: str) -> None:
+        """Keeps a view of the runs for MLflow's pages; those who may not write it go without."""
+        with contextlib.suppress(mlflow.MlflowException):
+            self.client.set_experiment_tag(self.experiment_id, key, view)
+
+    def end(self, run_id: str, status: str, when: float) -> None:
+        """Ends a run: the last that is written to it, by which one knows that it is whole."""
+        with _unless_refused(f"run {run_id}"):
+            self.client.set_terminated(run_id, status=status, end_time=int(when * 1000))
+
+    def reopen(self, run_id: str) -> None:
+        """Has a run go on."""
+        self.client.update_run(run_id, status="RUNNING")
+
+    def _log(self, run_id: str, batch: Mapping[str, Any]) -> None:
+        try:
+            self.client.log_batch(run_id, **batch)
+        except mlflow.MlflowException as refusal:
+            if refusal.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            # Whatever is refused, the rest is not.
+            for name, part in batch.items():
+                with _unless_refused(f"run {run_id}"):
+                    self.client.log_batch(run_id, **{name: part})
+
+    def _experiment(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(
+                    self.client.create_experiment(name, artifact_location=self._folder(name))
+                )
+            except mlflow.MlflowException:
+                # Another process was quicker, or there is a reason that is worth telling.
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            raise RecdropError(
+                f"the experiment `{name}` has been deleted in MLflow; restore it there, or give another "
+                "name as `experiment`"
+            )
+        return str(found.experiment_id)
+
+    def _folder(self, experiment: str) -> str | None:
+        """By default a database's artifacts go to `mlruns`, which MLflow 3 takes for an old store."""
+        if is_server(self._uri):
+            return None
+        database = sqlite_path(self._uri)
+        folder = Path.cwd() if database is None else database.parent
+        name = re.sub(r"[^\w.-]", "_", experiment)
+        return (folder / "mlartifacts" / name).as_uri()
+
+
+def _param_batches(values: Mapping[str, object]) -> Iterator[list[Param]]:
+    """Splits parameters into what one request may have."""
+    names = clean_names(values)
+    batch: list[Param] = []
+    for name, value in values.items():
+        batch.append(Param(names[name], parameter(value)))
+        size = sum(len(each.value) for each in batch)
+        if len(batch) == _PARAMS_PER_BATCH or size > _CHARACTERS_PER_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@contextlib.contextmanager
+def _unless_refused(what: str) -> Iterator[None]:
+    """Goes on without what MLflow will never take: a run that the user has deleted, for one."""
+    try:
+        yield
+    except mlflow.MlflowException as refusal:
+        if refusal.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        _logger.warning("MLflow refused a part of %s: %s", what, str(refusal).split("\n")[0])

@@ -1,0 +1,316 @@
+"""`track`: attaches the tracking to any Keras Tuner tuner."""
+
+from __future__ import annotations
+
+import atexit
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from recdrop_tune import events
+from recdrop_tune.credentials import hide_address
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.events import (
+    FILE,
+    Dispatcher,
+    Journal,
+    Records,
+    TrackedHyperModel,
+    TrackedOracle,
+    TrackingWarning,
+    TrialReporter,
+    about_proposals,
+    about_trainings,
+    search_id,
+    versions,
+)
+from recdrop_tune.mlflow_store.artifacts import check_model_name
+from recdrop_tune.mlflow_store.datasets import describe_data
+from recdrop_tune.mlflow_store.follower import Background
+from recdrop_tune.mlflow_store.stores import settle_requests
+from recdrop_tune.mlflow_store.system_metrics import SystemMetrics, check_system_metrics
+from recdrop_tune.mlflow_store.tracker import MLflowTracker
+from recdrop_tune.mlflow_store.uris import absolute, check_databases, resolve_uri
+from recdrop_tune.oracle import is_chief, objectives
+from recdrop_tune.paths import check_folder, trial_folder
+from recdrop_tune.storage_errors import is_storage_failure
+from recdrop_tune.tuner import is_local
+
+# `Tracking`: a search's own part in its tracking, from its beginning to its end.
+
+# The longest that the end of a search waits for MLflow to take the last events.
+_FLUSH_SECONDS = 60.0
+_ENDED = ("COMPLETED", "STOPPED", "FAILED")
+
+
+class Tracking:
+    """The tracking of one tuner: turns what its hooks report into events. Made by `track`.
+
+    Attributes:
+        search_id: Identity of the search, kept when it goes on.
+        experiment: Name of the MLflow experiment.
+        tracking_uri: Where the runs are, without credentials.
+        mlflow: The `MLflowTracker`.
+        records: One record a trial, from all events so far, earlier sessions included.
+        reporter: Who is told of trials and trainings.
+        space: The search space as YAML.
+        info: Further parameters of the search's run.
+        data: Descriptions of the data sets.
+        context: What the search is about, if that is known.
+        register_model: A name for the best model in MLflow's registry.
+        at_end: Saves what the search found, if it is given, before the search's run ends.
+        unsaved: Why what the search found could not be saved; `None` where it was, or is not to be.
+        goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
+    """
+
+    def __init__(
+        self, tuner: Any, experiment: str, uri: str, listeners: Iterable[events.Listener]
+    ) -> None:
+        settle_requests(uri)
+        journal = Journal(Path(tuner.project_dir, FILE))
+        history = journal.read()
+        self.search_id = search_id(history, journal.path.parent)
+        self.experiment = experiment
+        self.tracking_uri = hide_address(uri)
+        self.mlflow = MLflowTracker(uri, Journal(journal.path))
+        self.records = Records(history)
+        self.space: str | None = None
+        self.info: dict[str, Any] = {}
+        self.data: list[dict[str, Any]] = []
+        self.context: events.Context | None = None
+        self.register_model: str | None = None
+        self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
+        self.unsaved: str | None = None
+        self._tuner = tuner
+        self._oracle = tuner.oracle
+        what = f"MLflow at {self.tracking_uri}"
+        self._background = Background(self.mlflow, what, journal)
+        self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
+        self.goes_on_after_search = False
+        self._under_way = False
+        self._over = False
+        self._failure_elsewhere: str | None = None
+        self._started = _is_under_way(history)
+        self.reporter = TrialReporter(tuner, self.records, self._dispatcher.emit)
+
+    @property
+    def failure(self) -> str | None:
+        """Why MLflow recorded nothing more, in one line without credentials; else `None`."""
+        return self._background.failure or self._failure_elsewhere
+
+    def emit(self, event: events.Event) -> None:
+        """Records an event that another process has told of."""
+        self._dispatcher.emit(event)
+
+    def listen_to_all(self) -> list[events.Event]:
+        """Returns a list of all events of the search, earlier sessions included, that grows with each."""
+        journal = self._dispatcher.journal
+        collected = _Collector(journal.read())
+        self._dispatcher.listeners.insert(0, collected)
+        return collected.events
+
+    def was_elsewhere(
+        self, experiment_id: str | None, failure: str | None, run_ids: Mapping[str, str]
+    ) -> None:
+        """Takes over what the tracking of this search in another process knows of MLflow."""
+        self._failure_elsewhere = failure
+        self.mlflow.was_elsewhere(experiment_id, run_ids)
+
+    @property
+    def journal_path(self) -> Path:
+        """The file that has every event, whatever became of MLflow."""
+        return self._dispatcher.journal.path
+
+    def close(self, status: str = "FINISHED") -> None:
+        """Ends the search's run, unless the search has ended it, and waits for MLflow.
+
+        Args:
+            status: `FINISHED`, `FAILED` or `KILLED`.
+        """
+        try:
+            if self._under_way:
+                self._under_way = False
+                atexit.unregister(self._close_at_exit)
+                try:
+                    self._save_result()
+                finally:
+                    self._dispatcher.emit(events.SearchEnded(status=status))
+                    self._background.flush(_FLUSH_SECONDS)
+        finally:  # Else the folder stays locked for as long as this process lives.
+            self._dispatcher.journal.close()
+
+    def _save_result(self) -> None:
+        if self.at_end is None:
+            return
+        try:
+            saved = self.at_end(self)
+        except Exception as failure:
+            self.unsaved = f"{type(failure).__name__}: {failure}"
+            what = f"The result was not saved: {self.unsaved}"
+            warnings.warn(what, TrackingWarning, stacklevel=3)
+            return
+        if saved is not None:
+            self._dispatcher.emit(saved)
+
+    def __enter__(self) -> Self:
+        """Returns itself, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Closes with the status that the block's end calls for."""
+        if error is None:
+            self.close()
+        elif is_storage_failure(error):
+            self.at_end = None  # There is no room for a result.
+            with suppress(OSError):  # Nor, perhaps, for this; the error under way says it.
+                self.close("FAILED")
+        else:
+            self.close("FAILED" if isinstance(error, Exception) else "KILLED")
+
+    def search_goes_on(self) -> None:
+        """Begins the search with the first trial that is asked for."""
+        if self._under_way or (self._over and is_chief()):  # A chief tells each worker of the end.
+            return
+        self._under_way = True
+        atexit.register(self._close_at_exit)
+        self._make_up_for_a_kill()
+        goals = objectives(self._oracle.objective)
+        objective = goals[0]
+        several = {each.name: each.direction for each in goals} if len(goals) > 1 else {}
+        self._dispatcher.emit(
+            events.SearchStarted(
+                search_id=self.search_id,
+                name=self._tuner.project_name,
+                experiment=self.experiment,
+                tuner=_tuner_name(self._tuner, self._oracle),
+                objective=objective.name,
+                direction=objective.direction,
+                objectives=several,
+                max_trials=self._oracle.max_trials,
+                space=self.space,
+                tracking_uri=absolute(self.tracking_uri),
+                info={
+                    **about_proposals(self._oracle),
+                    **about_trainings(self._tuner),
+                    **self.info,
+                    **versions(),
+                },
+                data=self.data,
+                context=self.context,
+                register_model=self.register_model,
+            )
+        )
+
+    def take_over(self) -> None:
+        """Goes on where another process of the same search was killed: its workers live on.
+
+        For them it is the same session, in which no trial was broken off.
+        """
+        if self._started:
+            self._under_way = True
+            atexit.register(self._close_at_exit)
+            self._make_up_for_a_kill()
+
+    def _make_up_for_a_kill(self) -> None:
+        """Reports the ends of trials that the oracle had saved, but no event had told of."""
+        trials = getattr(self._oracle, "trials", {})  # Keras Tuner's client of a chief has none.
+        for trial_id, record in self.records.trials.items():
+            trial = trials.get(trial_id)
+            if trial is not None and record.ended is None and trial.status in _ENDED:
+                folder = trial_folder(self._tuner.project_dir, trial_id, FILE)
+                saved = folder / "trial.json"
+                self.reporter.trial_ended(trial, saved.stat().st_mtime)
+
+    def search_is_over(self) -> None:
+        """Ends the search, unless something comes after it."""
+        self._over = True
+        if not self.goes_on_after_search:
+            self.close()
+
+    def _close_at_exit(self) -> None:
+        self.close("KILLED")
+
+
+class _Collector:
+    """Keeps every event."""
+
+    def __init__(self, history: list[events.Event]) -> None:
+        self.events = history
+
+    def on_event(self, event: events.Event) -> None:
+        self.events.append(event)
+
+
+def _is_under_way(history: Iterable[events.Event]) -> bool:
+    """Says whether a search has begun and not ended, as far as its journal tells."""
+    kinds = (events.SearchStarted, events.SearchEnded)
+    last = [event for event in history if isinstance(event, kinds)][-1:]
+    return bool(last) and isinstance(last[0], events.SearchStarted)
+
+
+def _tuner_name(tuner: Any, oracle: Any) -> str:
+    """`Hyperband`, `RandomSearch`; a plain `Tuner` is told by its oracle."""
+    name = type(tuner).__name__
+    return type(oracle).__name__ if name == "Tuner" else name
+
+
+def track(
+    tuner: Any,
+    *,
+    experiment: str,
+    tracking_uri: str | None = None,
+    listeners: Iterable[events.Listener] = (),
+    space: str | None = None,
+    info: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    context: events.Context | None = None,
+    register_model: str | None = None,
+    system_metrics: bool = False,
+) -> Tracking:
+    """Has a tuner's trials recorded; `recdrop_tune.track` does so and has the result saved as well.
+
+    Args:
+        tuner: Any `keras_tuner.Tuner`.
+        experiment: Name of the MLflow experiment.
+        tracking_uri: Where MLflow keeps its runs.
+        listeners: Further listeners for the events.
+        space: The search space as YAML.
+        info: Further parameters of the search's run.
+        data: The data sets by what they are for.
+        context: What the search is about.
+        register_model: A name for the best model in MLflow's registry.
+        system_metrics: Whether the use of the machine is recorded for each trial; see `SystemMetrics`.
+
+    Raises:
+        InvalidArgumentError: The tracking URI is a folder, the database of an `OptunaOracle` too, the tuner
+            is tracked already, or no model can be registered under the name.
+        ProjectError: There is a link in the project folder, or something else that is no file.
+        RecdropError: `system_metrics` needs packages that are not installed.
+    """
+    if isinstance(tuner.oracle, TrackedOracle):
+        raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
+    check_folder(tuner.project_dir)
+    check_model_name(register_model)
+    if system_metrics:
+        check_system_metrics()
+    uri = resolve_uri(tracking_uri)
+    check_databases(getattr(tuner.oracle, "storage", None), uri)
+    tracking = Tracking(tuner, experiment, uri, listeners)
+    tracking.space, tracking.info = space, dict(info or {})
+    tracking.data, tracking.context = describe_data(data or {}), context
+    tracking.register_model = register_model
+    tracking.mlflow.system_metrics = SystemMetrics(uri) if system_metrics else None
+    if not is_local(tuner.oracle):
+        return tracking  # A worker of Keras Tuner's, whose chief sees all of it.
+    tuner.oracle = TrackedOracle(tuner.oracle, tracking, tracking.reporter)
+    if tuner.hypermodel is not None:
+        tuner.hypermodel = TrackedHyperModel(tuner.hypermodel, tracking.reporter)
+    return tracking

@@ -1,0 +1,50 @@
+"""The layers inside a layer or model, whatever holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.kernels import sublayers
+from recdrop_tune.wrappers import AbstractDropoutWrapper, EmbeddingDropout, LockedDropout
+
+Layer = Any
+"""A Keras layer or model; Keras ships no type information."""
+
+
+def children(layer: Layer) -> list[Layer]:
+    """The layers that a layer holds directly: a model's, a wrapper's, those in its attributes."""
+    return sublayers(layer)
+
+
+def walk(root: Layer) -> Iterator[Layer]:
+    """A layer and every layer inside it, each once, in the order in which they are held."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        layer = waiting.pop()
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            yield layer
+            waiting.extend(reversed(children(layer)))
+
+
+def dropout_layers(root: Layer) -> list[Layer]:
+    """Every layer of this package inside a layer or model, those inside a `Bidirectional` too."""
+    return [layer for layer in walk(root) if isinstance(layer, _OWN)]
+
+
+_OWN = (AbstractDropoutWrapper, EmbeddingDropout, LockedDropout)
+
+
+def check_layer(model: object) -> None:
+    """Refuses what is not a Keras layer or model.
+
+    Raises:
+        InvalidArgumentError: It is not.
+    """
+    if not isinstance(model, keras.layers.Layer):
+        raise invalid_argument("model", expected="a Keras model or layer", received=model)

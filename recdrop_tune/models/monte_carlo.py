@@ -1,0 +1,221 @@
+"""Monte Carlo dropout: predictions with dropout on, their mean and their spread."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import keras
+import numpy as np
+
+from recdrop_tune.errors import check_integer, invalid_argument
+from recdrop_tune.kernels import check_seed
+from recdrop_tune.models.layers import walk
+
+
+@dataclass(frozen=True)
+class MCPrediction:
+    """What Monte Carlo dropout predicts.
+
+    Attributes:
+        mean: The mean prediction: an array, or a structure of arrays as the model's output is.
+        std: The standard deviation over the samples, of the same shape (population's: divided by
+            the number of samples).
+        samples: How many forward passes they are taken over.
+    """
+
+    mean: Any
+    std: Any
+    samples: int
+
+
+def mc_predict(
+    model: Any, x: Any, *, samples: int = 50, batch_size: int = 32, seed: int | None = None
+) -> MCPrediction:
+    """Predicts with dropout on, many times, and gives the mean and the spread.
+
+        mean = 1/T sum_t f(x; mask_t),   std^2 = 1/T sum_t (f(x; mask_t) - mean)^2
+
+    Everything that draws noise in training draws here (this package's wrappers, `Dropout`,
+    `GaussianNoise`, random augmentation), and nothing else behaves as in training: batch
+    normalization uses its moving statistics, through `trainable=False`, which is Keras's own way
+    to say so, for the time of the call. Stateful layers start every pass from the states they have
+    now. The model is the same afterwards: weights, moving
+    statistics, states of stateful layers, seeds and `trainable` are put back. Memory does not grow
+    with `samples`.
+
+    Args:
+        model: A Keras model.
+        x: An array, or a structure of arrays, as `model.predict` takes it; or a `tf.data.Dataset` of
+            batches, of which the inputs are used.
+        samples: How many forward passes each input gets.
+        batch_size: Inputs in one forward pass; a dataset brings its own.
+        seed: Integer seed: the same seed gives the same result. `None` takes one from the global
+            seed that `keras.utils.set_random_seed` sets.
+
+    Returns:
+        The mean, the standard deviation, and the number of samples.
+
+    Raises:
+        InvalidArgumentError: An argument is not one of the above, or there is no input.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from recdrop_tune.models import mc_predict
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5)])
+        >>> mc_predict(model, np.ones((4, 3)), samples=10, seed=0).std.shape
+        (4, 3)
+
+    Reference:
+        Gal and Ghahramani (2016), "Dropout as a Bayesian Approximation: Representing Model Uncertainty
+        in Deep Learning", arXiv 1506.02142.
+    """
+    _check(model, samples, batch_size)
+    seed = check_seed(seed)
+    batches = _batches(x, batch_size)
+    first = next(batches, None)
+    if first is None:
+        raise invalid_argument("x", expected="at least one input", received=x)
+    if not model.built:
+        model(first)
+    noisy = _NoisyModel(model)
+    with _only_dropout_on(model):
+        _seed(model, random.randrange(2**31) if seed is None else seed)
+        draw = _drawing(noisy)
+        try:
+            parts = [_moments(draw, batch, samples) for batch in chain([first], batches)]
+        except ValueError as error:
+            shapes = [np.shape(part) for part in keras.tree.flatten(first)]
+            raise invalid_argument(
+                "x",
+                expected="what the model takes",
+                received=f"{type(x).__name__} with batches of {shapes}",
+                fix=str(error),
+            ) from error
+    mean, std = (_joined(part) for part in zip(*parts, strict=True))
+    return MCPrediction(mean=mean, std=std, samples=samples)
+
+
+class _NoisyModel(keras.Model):
+    """Calls a model as in training, so that `predict_on_batch` compiles that on every backend."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(name="noisy")  # Keras takes no leading underscore
+        self.model = model
+        self.jit_compile = model.jit_compile
+        self.run_eagerly = model.run_eagerly
+
+    def call(self, inputs: Any) -> Any:
+        return self.model(inputs, training=True)
+
+
+def _check(model: Any, samples: int, batch_size: int) -> None:
+    if not isinstance(model, keras.Model):
+        raise invalid_argument("model", expected="a Keras model", received=model)
+    for argument, value in (("samples", samples), ("batch_size", batch_size)):
+        check_integer(argument, value)
+
+
+def _batches(x: Any, batch_size: int) -> Iterator[Any]:
+    if hasattr(x, "element_spec"):  # a tf.data.Dataset
+        # jax does not take TensorFlow's tensors.
+        for batch in x.as_numpy_iterator() if keras.backend.backend() == "jax" else x:
+            yield keras.utils.unpack_x_y_sample_weight(batch)[0]
+        return
+    arrays = [np.shape(part) for part in keras.tree.flatten(x)]
+    lengths = {shape[0] if shape else None for shape in arrays}
+    if len(lengths) != 1 or None in lengths:
+        raise invalid_argument(
+            "x",
+            expected="an array, or a list or dict of arrays of one length, or a `tf.data.Dataset`",
+            received=f"{type(x).__name__} with shapes {arrays}",
+        )
+    for start in range(0, lengths.pop() or 0, batch_size):
+        stop = start + batch_size
+        yield keras.tree.map_structure(lambda part, a=start, b=stop: np.asarray(part)[a:b], x)
+
+
+@contextmanager
+def _only_dropout_on(model: Any) -> Iterator[None]:
+    """Sets batch normalization to its moving statistics, and afterwards puts everything back."""
+    normalizers = [part for part in walk(model) if isinstance(part, _BATCH_NORMALIZATION)]
+    trainable = [(part, part.trainable) for part in normalizers]
+    variables = [(variable, variable.trainable) for variable in model.variables]
+    values = [*_values(model.non_trainable_variables), *_values(_states(model))]
+    for part in normalizers:
+        part.trainable = False
+    try:
+        yield
+    finally:
+        for owner, was in (*trainable, *variables):
+            owner.trainable = was
+        for variable, value in values:
+            variable.assign(value)
+
+
+def _states(model: Any) -> list[Any]:
+    """The variables in which stateful layers keep their states: not among a model's variables."""
+    stateful = [part for part in walk(model) if getattr(part, "stateful", False)]
+    kept = [getattr(part, "states", None) for part in stateful]
+    states = {id(state): state for state in keras.tree.flatten(kept) if hasattr(state, "assign")}
+    return list(states.values())
+
+
+def _values(variables: list[Any]) -> list[tuple[Any, Any]]:
+    return [(variable, keras.ops.convert_to_numpy(variable).copy()) for variable in variables]
+
+
+def _drawing(noisy: Any) -> Callable[[Any], list[Any]]:
+    """Makes the function that predicts once; each time stateful layers start from the same states."""
+    before = _values(_states(noisy.model))
+
+    def draw(batch: Any) -> Any:
+        for state, value in before:
+            state.assign(value)
+        return keras.tree.map_structure(np.asarray, noisy.predict_on_batch(batch))
+
+    return draw
+
+
+_BATCH_NORMALIZATION = keras.layers.BatchNormalization
+
+
+def _seed(model: Any, seed: int) -> None:
+    """Sets every seed generator of the model: each to a stream of its own."""
+    # What `keras.random.SeedGenerator` names its state: a pair, of which it counts the second up.
+    states = [v for v in model.non_trainable_variables if v.name == "seed_generator_state"]
+    streams = np.random.SeedSequence(seed).generate_state(max(len(states), 1))
+    for state, stream in zip(states, streams, strict=False):
+        state.assign([int(stream) % 2**31, 0])
+
+
+def _moments(draw: Callable[[Any], Any], batch: Any, samples: int) -> tuple[Any, Any]:
+    """Mean and standard deviation over the samples, in one pass.
+
+    Reference:
+        Welford (1962), "Note on a Method for Calculating Corrected Sums of Squares and Products".
+    """
+    first = draw(batch)
+    dtypes = [part.dtype for part in keras.tree.flatten(first)]
+    means = [part.astype("float64") for part in keras.tree.flatten(first)]
+    squares = [np.zeros_like(mean) for mean in means]
+    for count in range(2, samples + 1):
+        for mean, square, part in zip(means, squares, keras.tree.flatten(draw(batch)), strict=True):
+            change = part - mean
+            mean += change / count
+            square += change * (part - mean)
+    stds = [np.sqrt(square / samples) for square in squares]
+    return tuple(
+        keras.tree.pack_sequence_as(
+            first, [part.astype(dtype) for part, dtype in zip(parts, dtypes, strict=True)]
+        )
+        for parts in (means, stds)
+    )
+
+
+def _joined(parts: tuple[Any, ...]) -> Any:
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)

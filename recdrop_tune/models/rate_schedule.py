@@ -1,0 +1,276 @@
+"""A callback that moves the dropout rates of a model while it trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import keras
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.models.layers import dropout_layers
+
+# How a dropout rate moves while a model trains: pure functions of progress.
+#
+# Each maps the progress of training, 0 in the first epoch and 1 in the last, and the configured rate
+# to the rate to use then.
+
+Schedule = Callable[[float, float], float]
+"""`(progress, rate) -> rate`, with `progress` in [0, 1]."""
+
+
+def constant(progress: float, rate: float) -> float:
+    """The configured rate throughout."""
+    del progress
+    return rate
+
+
+def linear(progress: float, rate: float) -> float:
+    """From 0 to the configured rate: `rate * progress`."""
+    return rate * progress
+
+
+# Morerio et al. recommend gamma = 10 / T, with T the number of steps: the rate is then within
+# exp(-10) = 0.005 % of its target at the end, and within 5 % after 30 % of the training.
+_GAMMA = 10.0
+
+
+def curriculum(progress: float, rate: float) -> float:
+    """From 0, quickly at first, towards the configured rate: `rate * (1 - exp(-10 progress))`.
+
+    Reference:
+        Morerio, Cavazza, Volpi, Vidal, Murino (2017), "Curriculum Dropout", arXiv 1703.06229.
+    """
+    return rate * -math.expm1(-_GAMMA * progress)
+
+
+def annealed(progress: float, rate: float) -> float:
+    """From the configured rate down to 0: `rate * max(0, 1 - progress)`.
+
+    Reference:
+        Rennie, Goel, Thomas (2014), "Annealed Dropout Training of Deep Networks", IEEE SLT.
+    """
+    return rate * max(0.0, 1.0 - progress)
+
+
+# The best schedule of Cheng et al., written `0@0, 0@0.20, p@0.5, 0@1` in Kaldi's notation.
+_RISE, _PEAK = 0.2, 0.5
+
+
+def ramp(progress: float, rate: float) -> float:
+    """0 for the first 20 % of training, up to the configured rate at 50 %, down to 0 at the end.
+
+    Reference:
+        Cheng, Peddinti, Povey, Manohar, Khudanpur, Yan (2017), "An Exploration of Dropout with LSTMs",
+        Interspeech.
+    """
+    if progress <= _RISE:
+        return 0.0
+    if progress <= _PEAK:
+        return rate * (progress - _RISE) / (_PEAK - _RISE)
+    return rate * (1.0 - progress) / (1.0 - _PEAK)
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "constant": constant,
+    "linear": linear,
+    "curriculum": curriculum,
+    "annealed": annealed,
+    "ramp": ramp,
+}
+"""The schedules that `RateSchedule` knows by name: those of `catalog.SCHEDULE_NAMES`."""
+
+
+def schedule_of(schedule: str | Schedule) -> Schedule:
+    """Resolves a schedule's name; a function is returned as it is.
+
+    Raises:
+        InvalidArgumentError: There is no schedule of that name, or it is not a function either.
+
+    Example:
+        >>> schedule_of("linear")(0.5, 0.4)
+        0.2
+    """
+    if isinstance(schedule, str) and schedule in SCHEDULES:
+        return SCHEDULES[schedule]
+    if callable(schedule):
+        return schedule
+    raise invalid_argument(
+        "schedule",
+        expected=f"one of {', '.join(SCHEDULES)}, or a function (progress, rate) -> rate",
+        received=schedule,
+    )
+
+
+class RateSchedule(keras.callbacks.Callback):
+    """Moves the dropout rates of a model while it trains, without a new trace.
+
+        rate at progress t = schedule(t, configured rate),   t from 0 in the first to 1 in the last epoch
+
+    It writes the rate variables of every dropout layer of this package in the model, nested
+    models and `Bidirectional` included. The configured rates stay what they are and are put back when
+    training ends, so a model saved at any time has them. (When `fit` ends in an exception they are
+    put back by the next `fit` with a `RateSchedule`, or by `layer.rate = layer.rate`.)
+
+    | schedule | rate |
+    |---|---|
+    | `constant` | p |
+    | `linear` | from 0 to p |
+    | `curriculum` | p (1 - exp(-10 t)) (Morerio et al. 2017) |
+    | `annealed` | p (1 - t) (Rennie et al. 2014) |
+    | `ramp` | 0 until 20 %, up to p at 50 %, down to 0 at the end (Cheng et al. 2017) |
+
+    On Keras's jax backend `per="batch"` makes the trainer write its state back to the variables
+    before each batch, which costs time in a model of many variables; `per="epoch"` costs nothing.
+    With `steps_per_execution` above 1 the rate changes once an execution.
+
+    Args:
+        schedule: One of the names above, or a function `(progress, rate) -> rate`.
+        epochs: Epochs over which progress runs from 0 to 1, and at 1 it stays; `None` for all the
+            epochs that `fit` is given.
+        per: `"epoch"` sets the rates once an epoch, `"batch"` before each batch.
+        layers: The dropout layers to move, by name or themselves; `None` for all of them.
+        verbose: 1 prints the rates at each epoch.
+
+    Raises:
+        InvalidArgumentError: An argument is not one of the above; when training begins: there is no
+            dropout layer to move, or `per="batch"` and the number of batches is not known; during
+            training: the schedule gave a rate out of range.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from recdrop_tune.models import RateSchedule
+        >>> from recdrop_tune.wrappers import RecurrentDropoutWrapper
+        >>> rnn = RecurrentDropoutWrapper(keras.layers.GRU(4), rate=0.3)
+        >>> model = keras.Sequential([keras.Input((None, 2)), rnn, keras.layers.Dense(1)])
+        >>> model.compile("adam", "mse")
+        >>> history = model.fit(np.ones((4, 3, 2)), np.ones((4, 1)), epochs=3, verbose=0,
+        ...                     callbacks=[RateSchedule("curriculum")])
+
+    Reference:
+        Morerio et al. (2017), arXiv 1703.06229; Rennie, Goel, Thomas (2014), IEEE SLT; Cheng et al.
+        (2017), Interspeech.
+    """
+
+    def __init__(
+        self,
+        schedule: str | Schedule,
+        epochs: int | None = None,
+        per: Literal["epoch", "batch"] = "epoch",
+        layers: Sequence[Any] | None = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(per, str) or per not in ("epoch", "batch"):
+            raise invalid_argument("per", expected="'epoch' or 'batch'", received=per)
+        if epochs is not None and (isinstance(epochs, bool) or not _is_positive(epochs)):
+            raise invalid_argument("epochs", expected="a positive integer or None", received=epochs)
+        if layers is not None and not isinstance(layers, list | tuple):
+            expected = "a list of dropout layers or of their names, or None"
+            raise invalid_argument("layers", expected=expected, received=layers)
+        self.schedule = schedule_of(schedule)
+        self.epochs = epochs
+        self.per = per
+        self.layers = layers
+        self.verbose = verbose
+        self._moving: list[Any] = []
+        self._epoch = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Finds the dropout layers."""
+        self._moving = _chosen(self.model, self.layers)
+        if self.per == "batch" and not self.params.get("steps"):
+            raise invalid_argument(
+                "per",
+                expected="'epoch', where the number of batches in an epoch is not known",
+                received=self.per,
+                fix="Pass steps_per_epoch to fit, or per='epoch'.",
+            )
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Sets the epoch's rates."""
+        self._epoch = epoch
+        if self.per == "epoch":
+            self._move(epoch, self._total_epochs())
+        if self.verbose and self.per == "epoch":
+            print(f"Epoch {epoch + 1}: dropout rates {self._rates()}")
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Sets the batch's rates."""
+        if self.per != "batch":
+            return
+        if hasattr(self.model, "jax_state_sync"):
+            # The jax trainer holds the state in arrays of its own: it is to be written back to the
+            # variables, or what is assigned to one of them would be lost.
+            self.model.jax_state_sync()
+        steps = self.params["steps"]
+        self._move(self._epoch * steps + batch, self._total_epochs() * steps)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Puts the configured rates back."""
+        for layer in self._moving:
+            for site, rate in _configured(layer).items():
+                layer.rates[site].assign(rate)
+        self._moving = []
+
+    def _total_epochs(self) -> int:
+        return int(self.params["epochs"] if self.epochs is None else self.epochs)
+
+    def _move(self, done: int, total: int) -> None:
+        progress = min(done / max(total - 1, 1), 1.0)
+        for layer in self._moving:
+            for site, configured in _configured(layer).items():
+                rate = float(self.schedule(progress, configured))
+                if not 0.0 <= rate < 1.0:
+                    raise invalid_argument(
+                        "schedule",
+                        expected="a function whose rates are in 0 <= rate < 1",
+                        received=f"{rate} at progress {progress:.3g} for rate {configured}",
+                    )
+                layer.rates[site].assign(rate)
+
+    def _rates(self) -> dict[str, dict[str, float]]:
+        return {
+            layer.name: {
+                site: round(float(keras.ops.convert_to_numpy(variable)), 4)
+                for site, variable in layer.rates.items()
+            }
+            for layer in self._moving
+        }
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
+    found = dropout_layers(model)
+    if not found:
+        raise invalid_argument(
+            "model",
+            expected="a model with a dropout wrapper in it",
+            received=model,
+            fix="RateSchedule moves the rates of recdrop_tune's wrappers: wrap a recurrent layer.",
+        )
+    if chosen is None:
+        return found
+    picked = [layer for layer in found if any(one in (layer, layer.name) for one in chosen)]
+    missing = [one for one in chosen if not any(one in (layer, layer.name) for layer in found)]
+    if missing or not picked:
+        names = ", ".join(layer.name for layer in found)
+        raise invalid_argument(
+            "layers", expected=f"dropout layers of the model ({names})", received=list(chosen)
+        )
+    return picked
+
+
+def _configured(layer: Any) -> dict[str, float]:
+    """The configured rate of each rate variable of a dropout layer."""
+    rate = layer.rate
+    by_site = rate if isinstance(rate, dict) else dict.fromkeys(layer.sites, rate)
+    # A wrapper may keep a rate of its own beside those of its sites: Zoneout's `hidden_rate`.
+    return {
+        site: by_site[site] if site in by_site else float(getattr(layer, f"{site}_rate"))
+        for site in layer.rates
+    }

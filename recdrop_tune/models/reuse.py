@@ -1,0 +1,154 @@
+"""Takes a compiled model for another training, so that nothing is traced and compiled twice.
+
+Two models have one structure if they compute the same functions of their variables: they may differ in
+weights, in rates of this package's dropout, in the learning rate and in the state of their random
+numbers, for all of these are variables. What their functions were traced from is then the same too.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import import_module
+from numbers import Real
+from typing import Any
+
+import keras
+import numpy as np
+
+from recdrop_tune.models.layers import dropout_layers, walk
+
+# A plain Python function is written down by its name alone, and two closures may share one.
+_FUNCTION = "function"
+
+
+def structure(model: Any) -> str | None:
+    """Describes all of a compiled model but what its variables hold.
+
+    Args:
+        model: A compiled and built `keras.Model`.
+
+    Returns:
+        A text that two models share if one can stand in for the other; `None` where that cannot be
+        told: for a subclassed model, or one with functions of the user's own inside.
+    """
+    if not _is_described(model):
+        return None
+    try:
+        described = [model.get_config(), model.get_compile_config()]
+        plain = _without_values(keras.saving.serialize_keras_object(described))
+        return json.dumps(plain, sort_keys=True)
+    except (NotImplementedError, TypeError, ValueError):
+        return None  # Something in it has no configuration.
+
+
+def renew(model: Any, source: Any) -> bool:
+    """Gives a trained model everything that a fresh one of the same structure has.
+
+    Args:
+        model: The trained model; it keeps its traced functions.
+        source: The fresh model: its weights, rates, random states and optimizer state are copied.
+
+    Returns:
+        Whether that was possible; if not, `model` must not be used.
+    """
+    # A class made inside a build function is another one each time, whatever its name.
+    if [type(layer) for layer in walk(model)] != [type(layer) for layer in walk(source)]:
+        return False
+    source.optimizer.build(source.trainable_variables)
+    model.optimizer.build(model.trainable_variables)
+    pairs = [
+        (model.variables, source.variables),
+        (model.optimizer.variables, source.optimizer.variables),
+    ]
+    if any(_shapes(old) != _shapes(new) for old, new in pairs):
+        return False
+    for old, new in pairs:
+        for variable, value in zip(old, new, strict=True):
+            variable.assign(value)
+    for layer, other in zip(dropout_layers(model), dropout_layers(source), strict=True):
+        layer.rate = other.rate
+        if getattr(other, "hidden_rate", 0.0):
+            layer.hidden_rate = other.hidden_rate
+    model.stop_training = False
+    return True
+
+
+class SameDraws(keras.callbacks.Callback):
+    """Shuffles the data for a model that is used again as for a fresh one, on Keras's jax and torch backends.
+
+    The first `fit` of a model takes a batch there, to see its shape, before the training begins, and a
+    permutation is drawn for it; later ones take none. So the random states that shuffle arrays, NumPy's
+    and torch's, begin anew when the training does. On TensorFlow nothing has to be done, and nothing is.
+
+    Only the first training that it is given to begins anew: another `fit` in the same trial has an order
+    of its own.
+
+    Args:
+        seed: Seed of the trial, 0 <= seed < 2**32; `None` leaves the random states alone.
+
+    Example:
+        >>> model.fit(x, y, callbacks=[SameDraws(seed=0)])
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Seeds, once."""
+        seed, self._seed = self._seed, None
+        backend = keras.backend.backend()
+        if seed is None or backend == "tensorflow":
+            return
+        np.random.seed(seed)
+        if backend == "torch":
+            import_module("torch").manual_seed(seed)
+
+
+def _shapes(variables: Any) -> list[Any]:
+    return [(tuple(variable.shape), str(variable.dtype)) for variable in variables]
+
+
+def _is_described(model: Any) -> bool:
+    """Says whether the configuration of a model says all about it: a subclass may compute anything."""
+    known = type(model) in (keras.Sequential, _functional())
+    return known and bool(model.built) and bool(model.compiled)
+
+
+@functools.cache
+def _functional() -> type:
+    """The class of functional models, for which Keras has no public name."""
+    inputs = keras.Input((1,))
+    return type(keras.Model(inputs, keras.layers.Identity()(inputs)))
+
+
+def _without_values(config: Any) -> Any:
+    """Drops from a configuration what variables hold.
+
+    Raises:
+        ValueError: There is a function in it that its name may not tell from another.
+    """
+    if isinstance(config, list | tuple):
+        return [_without_values(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == _FUNCTION:
+        raise ValueError(f"{config} is not told by its configuration.")
+    held = _held_by_variables(config)
+    return {name: _without_values(held.get(name, value)) for name, value in config.items()}
+
+
+def _held_by_variables(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns what to write in place of the values that variables hold."""
+    own = config.get("config")
+    if not isinstance(own, dict):
+        return {}
+    if str(config.get("registered_name")).startswith("recdrop_tune>"):
+        # Whether `hidden_rate` is 0 decides the kernel, its value does not.
+        hidden = {"hidden_rate": bool(own["hidden_rate"])} if "hidden_rate" in own else {}
+        rates = {name: None for name in ("rate", "seed") if name in own}
+        return {"config": {**own, **rates, **hidden}}
+    if isinstance(own.get("learning_rate"), Real):
+        return {"config": {**own, "learning_rate": None}}
+    return {}

@@ -1,0 +1,277 @@
+"""Conditional hyperparameters: which are active, in which order, and as Optuna's distributions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cmp_to_key
+from typing import Any
+
+import keras_tuner as kt
+import optuna
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from recdrop_tune.errors import invalid_argument
+
+# Walks a Keras Tuner hyperparameter space in which some hyperparameters are active only under others.
+#
+# Only public parts of Keras Tuner's hyperparameters are used: `name`, `conditions`, `values`,
+# `prob_to_value`.
+
+HyperParameter = Any
+"""A hyperparameter of Keras Tuner (`Choice`, `Int`, `Float`, `Boolean`, `Fixed`); it has no types."""
+
+Values = dict[str, Any]
+"""The active values of one configuration, by name."""
+
+
+def parents_first(space: Sequence[HyperParameter]) -> list[HyperParameter]:
+    """Orders a space so that every hyperparameter comes after those its conditions name.
+
+    A space that went through Keras Tuner's protocol buffers comes back sorted by type, children
+    before parents; drawn in that order the children would never be active.
+
+    Args:
+        space: The hyperparameters, in any order.
+
+    Returns:
+        The same hyperparameters; the given order is kept wherever it is possible.
+    """
+    waiting, ordered = list(space), []
+    while waiting:
+        names = {hp.name for hp in waiting}
+        ready = [hp for hp in waiting if not names & {c.name for c in hp.conditions}]
+        # Keras Tuner allows no cycle; should one come, its members are inactive anyway.
+        first = ready[0] if ready else waiting[0]
+        ordered.append(first)
+        waiting.remove(first)
+    return ordered
+
+
+def is_active(hp: HyperParameter, values: Mapping[str, Any]) -> bool:
+    """Says whether all conditions of a hyperparameter hold for the values drawn so far."""
+    return all(condition.is_active(values) for condition in hp.conditions)
+
+
+def walk(space: Sequence[HyperParameter], choose: Callable[[HyperParameter], Any]) -> Values:
+    """Draws one configuration, parents first, and only what is active.
+
+    Args:
+        space: The hyperparameters.
+        choose: Gives the value of one active hyperparameter that is not fixed.
+
+    Returns:
+        The value of every active hyperparameter, the fixed ones included.
+    """
+    values: Values = {}
+    for hp in parents_first(space):
+        if hp.name not in values and is_active(hp, values):
+            values[hp.name] = hp.value if is_fixed(hp) else choose(hp)
+    return values
+
+
+def combinations(space: Sequence[HyperParameter]) -> Iterator[Values]:
+    """Yields every configuration of a space, each once, the last hyperparameter varying fastest.
+
+    Of a range without a step come the ten values that Keras Tuner offers for it.
+    """
+    yield from _combinations(parents_first(space), {})
+
+
+def _combinations(ordered: list[HyperParameter], values: Values) -> Iterator[Values]:
+    for position, hp in enumerate(ordered):
+        if hp.name not in values and is_active(hp, values):
+            for value in grid_values(hp):
+                yield from _combinations(ordered[position + 1 :], {**values, hp.name: value})
+            return
+    yield values
+
+
+def grid_values(hp: HyperParameter) -> list[Any]:
+    """Lists the values of a hyperparameter, in order; ten of them for a range without a step."""
+    values = [plain(hp, value) for value in hp.values]
+    return values if isinstance(hp, kt.engine.hyperparameters.Choice) else sorted(values)
+
+
+def count_values(hp: HyperParameter) -> float:
+    """Counts the values of a hyperparameter, of which there may be too many to list."""
+    if is_fixed(hp):
+        return 1
+    if not hasattr(hp, "min_value"):
+        return len(list(hp.values))
+    if hp.step is None:
+        return math.inf
+    if hp.sampling == "linear":
+        return float((hp.max_value - hp.min_value) // hp.step + 1)
+    return math.log(hp.max_value / hp.min_value, hp.step) // 1 + 1
+
+
+def is_fixed(hp: HyperParameter) -> bool:
+    """Says whether a hyperparameter has one value only, declared by `hp.Fixed`."""
+    return isinstance(hp, kt.engine.hyperparameters.Fixed)
+
+
+def plain(hp: HyperParameter, value: Any) -> Any:
+    """Rids a value of the noise of floating-point steps: 0.3 for 0.30000000000000004."""
+    if isinstance(hp, kt.engine.hyperparameters.Int):
+        return round(value)
+    if isinstance(hp, kt.engine.hyperparameters.Float) and hp.step is not None:
+        return float(f"{value:.12g}")
+    return value
+
+
+def complete(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Values:
+    """Fills a point up with the middle value of each active hyperparameter that it leaves open.
+
+    Args:
+        space: The hyperparameters.
+        point: Values by name.
+
+    Returns:
+        All active values.
+
+    Raises:
+        InvalidArgumentError: The point names a hyperparameter that the space lacks or that is
+            inactive there, or gives a value which the space does not offer.
+    """
+    values = walk(space, lambda hp: _given_or_middle(hp, point))
+    for name, value in point.items():
+        if name not in values or values[name] != value:
+            raise invalid_argument(
+                "enqueue",
+                expected=f"values of the active hyperparameters {sorted(values)}",
+                received=dict(point),
+                fix=f"`{name}` is unknown, inactive or fixed otherwise there.",
+            )
+    return values
+
+
+def middle(hp: HyperParameter) -> Any:
+    """Returns the middle value of a range, or of a list of choices as it was written."""
+    return plain(hp, hp.prob_to_value(0.5))
+
+
+def _given_or_middle(hp: HyperParameter, point: Mapping[str, Any]) -> Any:
+    if hp.name not in point:
+        return middle(hp)
+    value = point[hp.name]
+    if not _offers(hp, value):
+        raise invalid_argument(
+            "enqueue", expected=f"a value that {hp} offers", received=dict(point)
+        )
+    return value
+
+
+def _offers(hp: HyperParameter, value: Any) -> bool:
+    if not hasattr(hp, "min_value"):
+        return value in hp.values
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if hp.step is None:
+        return bool(hp.min_value <= value <= hp.max_value)
+    return any(math.isclose(value, offered, rel_tol=1e-9) for offered in hp.values)
+
+
+# Translates Keras Tuner hyperparameters to Optuna distributions and back.
+
+Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
+
+
+def distribution(hp: HyperParameter) -> Distribution:
+    """Returns the Optuna distribution that draws what a hyperparameter offers.
+
+    Optuna has no logarithmic range with a step, so its values become a choice; a `reverse_log`
+    range is drawn by its probability.
+    """
+    if not hasattr(hp, "min_value"):
+        return CategoricalDistribution(grid_values(hp))
+    if hp.sampling != "linear" and hp.step is not None:
+        return CategoricalDistribution(grid_values(hp))
+    if hp.sampling == "reverse_log":
+        return FloatDistribution(0.0, 1.0)
+    if isinstance(hp, kt.engine.hyperparameters.Int):
+        return _int_distribution(hp)
+    if hp.step is None:
+        return FloatDistribution(hp.min_value, hp.max_value, log=hp.sampling == "log")
+    # Optuna warns where the step does not divide the range; Keras Tuner stops at the last multiple.
+    return FloatDistribution(hp.min_value, grid_values(hp)[-1], step=hp.step)
+
+
+def _int_distribution(hp: HyperParameter) -> Distribution:
+    if hp.sampling == "log":
+        return IntDistribution(hp.min_value, hp.max_value, log=True)
+    last = hp.max_value - (hp.max_value - hp.min_value) % hp.step
+    return IntDistribution(hp.min_value, last, step=hp.step)
+
+
+def suggest(asked: optuna.Trial, hp: HyperParameter) -> Any:
+    """Draws the value of one hyperparameter from an Optuna trial.
+
+    Args:
+        asked: The trial, fresh from `study.ask()`. (`ask` itself takes distributions too, but all
+            at once: a conditional space is known only as its values are drawn.)
+        hp: The hyperparameter.
+    """
+    match distribution(hp):
+        case CategoricalDistribution(choices=choices):
+            return to_value(hp, asked.suggest_categorical(hp.name, choices))
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            return to_value(hp, asked.suggest_int(hp.name, low, high, step=step, log=log))
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            return to_value(hp, asked.suggest_float(hp.name, low, high, step=step, log=log))
+
+
+def to_value(hp: HyperParameter, drawn: Any) -> Any:
+    """Returns the hyperparameter's value for what Optuna drew."""
+    if _by_probability(hp):
+        # Keras Tuner's probabilities lie in [0, 1), Optuna's range is closed.
+        return hp.prob_to_value(min(drawn, 1.0 - 1e-12))
+    return plain(hp, drawn)
+
+
+def to_drawn(hp: HyperParameter, value: Any) -> Any:
+    """Returns what Optuna would have to draw for a hyperparameter's value."""
+    return hp.value_to_prob(value) if _by_probability(hp) else value
+
+
+def _by_probability(hp: HyperParameter) -> bool:
+    return getattr(hp, "sampling", None) == "reverse_log" and hp.step is None
+
+
+# Makes Keras Tuner's grid search go on in its folder.
+
+
+class ResumesGrid:
+    """Comes before a `keras_tuner.oracles.GridSearchOracle` among the bases of a class.
+
+    Keras Tuner saves neither the order of the configurations tried nor those whose successors are
+    still to be tried, so that a search which was loaded ends at once. Both follow from the trials.
+
+    `_ordered_ids`, `_populate_next` and `_compare` are Keras Tuner's. A test fails if they go.
+    """
+
+    trials: dict[str, Any]
+    start_order: list[str]
+    end_order: list[str]
+    _compare: Any
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned, and the place in the grid."""
+        super().set_state(state)  # type: ignore[misc]
+        kind: Any = type(self._ordered_ids)
+        self._ordered_ids: Any = kind()  # It may be loaded more than once.
+        # A trial whose file was lost has no place in the grid.
+        known = [id for id in self.start_order if self.trials[id].hyperparameters.values]
+        ordered = sorted(known, key=cmp_to_key(self._compare_trials))
+        for before, trial_id in zip([None, *ordered], ordered, strict=False):
+            self._ordered_ids.insert(trial_id, before)
+        # Those whose successor has been tried are skipped.
+        self._populate_next = [id for id in self.end_order if id in known]
+
+    def _compare_trials(self, one: str, other: str) -> int:
+        values = [self.trials[trial_id].hyperparameters.values for trial_id in (one, other)]
+        return int(self._compare(*values))

@@ -1,0 +1,122 @@
+"""Makes Optuna pruners by name, patient enough for dropout."""
+
+from __future__ import annotations
+
+import warnings
+from math import ceil
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, PatientPruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from recdrop_tune.errors import check_integer, invalid_argument
+
+# A pruner that halves: at a few epochs, the worse half of all that got so far is stopped.
+
+_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
+
+class HalvingPruner(BasePruner):
+    """Stops a trial after `warm_up`, twice, four times ... as many epochs, unless it is in the better half.
+
+    The half is that of all trials that were trained so far, those included that were stopped there. The
+    median of the complete trials alone, which Optuna's `MedianPruner` asks for, is that of survivors: it
+    gets stricter with each trial stopped. A trial is judged by its best epoch until then.
+
+    Args:
+        warm_up: Epochs that a trial always gets.
+        startup_trials: Trials that are complete before any is stopped.
+
+    Raises:
+        InvalidArgumentError: An argument is no integer, or too small.
+
+    Example:
+        >>> HalvingPruner(10).rung(25)
+        20
+    """
+
+    def __init__(self, warm_up: int = 10, startup_trials: int = 2) -> None:
+        self._warm_up = check_integer("warm_up", warm_up)
+        self._startup_trials = check_integer("startup_trials", startup_trials, 0)
+
+    def rung(self, step: int) -> int | None:
+        """Returns the last epoch, counted from 0, not after `step` at which halves are told apart."""
+        if step < self._warm_up:
+            return None
+        return int(self._warm_up * 2 ** ((step // self._warm_up).bit_length() - 1))
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Says whether a trial is to be stopped; see `optuna.pruners.BasePruner`."""
+        reached = sorted(trial.intermediate_values)
+        rung = self.rung(reached[-1]) if reached else None
+        if rung is None or (len(reached) > 1 and reached[-2] >= rung):
+            return False  # Not yet, or judged there already.
+        others = [
+            t for t in study.get_trials(deepcopy=False, states=_STATES) if t.number != trial.number
+        ]
+        if sum(other.state == TrialState.COMPLETE for other in others) < self._startup_trials:
+            return False
+        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        own = _best(trial, rung, sign)
+        seen = [_best(t, rung, sign) for t in others if (t.last_step or 0) >= rung]
+        return sum(value < own for value in seen) >= ceil((len(seen) + 1) / 2)
+
+
+def _best(trial: FrozenTrial, rung: int, sign: float) -> float:
+    """Returns the best epoch until a rung; of one that reported later only, the first."""
+    values = trial.intermediate_values
+    until = [sign * value for step, value in values.items() if step <= rung]
+    return min(until) if until else sign * values[min(values)]
+
+
+WARM_UP = 10
+"""Epochs that a trial always gets, if nothing else is said.
+
+Dropout slows the first epochs down, most where its rate is high: judged early, the strongest dropouts
+would lose whatever they are worth in the end.
+"""
+_STARTUP_TRIALS = 5
+_PATIENCE = 2
+
+_PRUNERS: dict[str, Any] = {
+    "halving": HalvingPruner,
+    "median": lambda warm_up: MedianPruner(_STARTUP_TRIALS, warm_up),
+    "percentile": lambda warm_up: optuna.pruners.PercentilePruner(25.0, _STARTUP_TRIALS, warm_up),
+    "asha": lambda warm_up: optuna.pruners.SuccessiveHalvingPruner(min_resource=warm_up),
+    "hyperband": lambda warm_up: optuna.pruners.HyperbandPruner(min_resource=warm_up),
+    "none": lambda warm_up: NopPruner(),
+}
+
+
+def make_pruner(name: str | None, warm_up: int | None = None) -> BasePruner:
+    """Makes an Optuna pruner; `None` or `"halving"` is the default.
+
+    By default a trial is stopped after its first epochs (`warm_up`), or after twice, four times ... as
+    many, if its best so far is in the worse half of all trials' until there; but not before two trials
+    are complete.
+
+    Args:
+        name: `"halving"`, `"patient_median"` (has not got better for two epochs and is worse than the
+            median of the complete trials, of which there have to be five), `"median"`,
+            `"percentile"` (worse than three quarters), `"asha"`, `"hyperband"` or `"none"`.
+        warm_up: Epochs that a trial always gets; ten by default.
+
+    Raises:
+        InvalidArgumentError: There is no pruner of that name.
+    """
+    epochs = max(1, WARM_UP if warm_up is None else warm_up)
+    if isinstance(name, str) and name == "patient_median":
+        with warnings.catch_warnings():
+            # `PatientPruner` is experimental in Optuna; chosen on purpose.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return PatientPruner(MedianPruner(_STARTUP_TRIALS, epochs), patience=_PATIENCE)
+    name = "halving" if name is None else name
+    if not isinstance(name, str) or name not in _PRUNERS:
+        known = ", ".join(sorted([*_PRUNERS, "patient_median"]))
+        raise invalid_argument(
+            "pruner", expected=f"one of {known}, or a pruner of Optuna's", received=name
+        )
+    pruner: BasePruner = _PRUNERS[name](epochs)
+    return pruner

@@ -1,0 +1,21 @@
+"""Executors: many trials of one search at once, in Ray's actors."""
+
+from recdrop_tune.ray_workers.cluster import connected, import_ray
+from recdrop_tune.ray_workers.job import DATA, Closed, FollowUp, Job, process_settings, put_parts
+from recdrop_tune.ray_workers.resources import Resources, check_resources, share_gpus
+from recdrop_tune.ray_workers.team import Team
+
+__all__ = [
+    "DATA",
+    "Closed",
+    "FollowUp",
+    "Job",
+    "Resources",
+    "Team",
+    "check_resources",
+    "connected",
+    "import_ray",
+    "process_settings",
+    "put_parts",
+    "share_gpus",
+]

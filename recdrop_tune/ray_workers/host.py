@@ -1,0 +1,251 @@
+"""`OracleHost`: the one process of a search that has its oracle, its study and its journal."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from recdrop_tune.events import EpochEnded, Event, WorkerLost
+from recdrop_tune.files import read_all, write_all
+from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.paths import trial_folder
+from recdrop_tune.ray_workers.cluster import import_ray
+from recdrop_tune.ray_workers.job import (
+    NOT_OPEN,
+    Closed,
+    State,
+    keep_warnings,
+    losses_of,
+    open_search,
+)
+from recdrop_tune.ray_workers.worker import Tasks
+from recdrop_tune.tuner import Tuner
+
+_LOSSES = 3
+"""How many workers may be lost over one trial: then it is the trial that loses them."""
+
+
+class OracleHost:
+    """Serves the oracle of a search to its workers, and its state to whoever has begun it.
+
+    Ray starts it anew where its process dies: it is opened again, in the same folder, and the workers, who
+    live on, keep their trials. Every request can come twice, for Ray repeats the one during which it died.
+
+    Args:
+        folder: The project folder, which holds the file `_opening.MARK`.
+        trial_timeout: Seconds that a trial may take; `None` for any number.
+        environment: Environment variables, which may hold what nobody else is to see.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        trial_timeout: float | None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        os.environ.update(environment)
+        self._folder = folder
+        self._timeout = math.inf if trial_timeout is None else trial_timeout
+        self._since: dict[str, float] = {}
+        self._losses: Counter[str | None] = Counter()
+        self._early: list[tuple[Any, ...]] = []
+        self._warnings: list[str] = []
+        self._is_open = False
+
+    def ask(self, method: str, *args: Any) -> Any:
+        """Calls a method, once it is open; before that, the answer is `NOT_OPEN`."""
+        if self._is_open:
+            return getattr(self, method)(*args)
+        if method == "emit":  # Nobody waits for an answer.
+            self._early.append(args)
+        return NOT_OPEN
+
+    def open(self, references: Sequence[Any], again: bool) -> None:
+        """Opens the search.
+
+        Args:
+            references: A reference to the `Job`, in a list so that Ray does not resolve it.
+            again: Whether an earlier process of this search's has died, so that workers are under way.
+        """
+        if self._is_open:
+            return
+        search = open_search(import_ray().get(references[0]), self._folder)
+        self._tuner, self._oracle, self._tracking = search.tuner, search.oracle, search.tracking
+        self._told: list[Event] = self._tracking.listen_to_all()
+        self._losses = losses_of(self._told)
+        self._tasks = Tasks(search.follow_up, self._tuner, self._tracking, _LOSSES)
+        if again:
+            self._oracle.take_back()
+            self._since = dict.fromkeys(self._oracle.ongoing_trials, time.monotonic())
+            self._tracking.take_over()
+        self._tuner.save()
+        self._is_open = True
+        for args in self._early:
+            self.emit(*args)
+
+    def hear_warnings(self) -> None:
+        """Keeps what the tracking warns of, to be shown where the search was begun."""
+        keep_warnings(self._warnings)
+
+    def state(self, seen: int) -> State:
+        """Says what is new.
+
+        Args:
+            seen: How many events of the search are known already.
+        """
+        now = time.monotonic()
+        overdue = [worker for worker, t in self._since.items() if now - t > self._timeout]
+        return State(self._told[seen:], overdue, self._tasks.over, self._warnings)
+
+    def get_space(self) -> Any:
+        """Returns the search space."""
+        return self._tuner.oracle.get_space()
+
+    def update_space(self, hyperparameters: Any) -> None:
+        """Adds to the search space."""
+        self._tuner.oracle.update_space(hyperparameters)
+
+    def get_trial(self, trial_id: str) -> Any:
+        """Returns a trial."""
+        return self._tuner.oracle.get_trial(trial_id)
+
+    def get_best_trials(self, num_trials: int) -> list[Any]:
+        """Returns the best trials."""
+        return list(self._tuner.oracle.get_best_trials(num_trials))
+
+    def create_trial(self, tuner_id: str) -> Any:
+        """Hands out a trial; see `keras_tuner.Oracle.create_trial`."""
+        trial = self._tuner.oracle.create_trial(tuner_id)
+        if trial.status == "RUNNING":
+            if trial.metrics.metrics:
+                forget_metrics(trial)  # What an earlier attempt has reported.
+            self._since[tuner_id] = time.monotonic()
+        return trial
+
+    def update_trial(
+        self, tuner_id: str, trial_id: str, metrics: Mapping[str, float], step: int
+    ) -> str:
+        """Takes an epoch; returns `STOPPED` where the trial is to be stopped, or is another one's."""
+        if not self._has(tuner_id, trial_id):
+            return "STOPPED"
+        return str(self._tuner.oracle.update_trial(trial_id, metrics, step=step).status)
+
+    def end_trial(self, tuner_id: str, trial: Any, left: Mapping[str, bytes]) -> None:
+        """Ends a trial, and keeps the files that its training has left."""
+        if not self._has(tuner_id, trial.trial_id):
+            return
+        if trial.status == "COMPLETED":
+            folder = self._tuner.get_trial_dir(trial.trial_id)
+            write_all(folder, left, within=self._tuner.project_dir)
+        self._since.pop(tuner_id, None)
+        self._end(trial)
+
+    def files_of(self, trial_id: str) -> dict[str, bytes]:
+        """Returns what the training of a trial has left."""
+        folder = trial_folder(self._tuner.project_dir, trial_id, "oracle.json")
+        return read_all(folder, "trial.json", within=self._tuner.project_dir)
+
+    def emit(self, tuner_id: str, event: Event) -> None:
+        """Records what a worker has to tell, unless the trial is not its own any more."""
+        trial_id = getattr(event, "trial_id", None)
+        if self._tasks.is_busy(tuner_id) or (
+            self._has(tuner_id, trial_id) and not self._is_known(event)
+        ):
+            self._tracking.emit(event)
+
+    def next_task(self, tuner_id: str) -> Any:
+        """Hands out what is to be done after the search; see `Tasks.next`."""
+        if self._stopped_by:
+            self._tasks.cancel()
+        task = self._tasks.next(tuner_id)
+        self._since.pop(tuner_id, None)
+        if self._tasks.is_busy(tuner_id):
+            self._since[tuner_id] = time.monotonic()
+        return task
+
+    def keep(self, tuner_id: str, *result: Any) -> None:
+        """Takes the result of such a task."""
+        if self._tasks.is_busy(tuner_id):
+            self._tasks.keep(*result)
+
+    def give_up(self, tuner_id: str, reason: str, host: str | None) -> bool:
+        """Has what a dead worker was at done by another, or given up too if it has cost several of them.
+
+        Args:
+            tuner_id: The worker.
+            reason: What became of it.
+            host: Where it ran.
+
+        Returns:
+            Whether it was at anything.
+        """
+        self._since.pop(tuner_id, None)
+        trial = self._oracle.ongoing_trials.get(tuner_id)
+        trial_id = None if trial is None else trial.trial_id
+        self._losses[trial_id] += 1
+        again = self._losses[trial_id] < _LOSSES
+        lost = WorkerLost(worker=tuner_id, trial_id=trial_id, reason=reason, host=host, again=again)
+        self._tracking.emit(lost)
+        if trial is None:
+            return self._tasks.give_up(tuner_id, reason)
+        if again:
+            self._oracle.give_up(tuner_id)
+        else:
+            trial.status = "FAILED"
+            trial.message = f"{_LOSSES} workers were lost over this trial; the last one: {reason}"
+            self._end(trial)
+        return True
+
+    def fail(self, message: str) -> None:
+        """Ends the trials under way, for the search cannot go on."""
+        for trial in list(self._oracle.ongoing_trials.values()):
+            if trial.status != "RUNNING":  # Keras Tuner has raised over it.
+                continue
+            trial.status, trial.message = "FAILED", message
+            # Keras Tuner raises once more if this is one failure too many.
+            with contextlib.suppress(RuntimeError):
+                self._end(trial)
+
+    def close(self, status: str) -> Closed:
+        """Ends the search; what it found is saved.
+
+        Args:
+            status: `FINISHED`, `FAILED` or `KILLED`.
+        """
+        self._tracking.close("FAILED" if self._stopped_by else status)
+        self._tuner.save()
+        mlflow = self._tracking.mlflow
+        failure, unsaved = self._tracking.failure, self._tracking.unsaved
+        return Closed(mlflow.experiment_id, failure, self._stopped_by, mlflow.run_ids, unsaved)
+
+    @property
+    def _stopped_by(self) -> str | None:
+        """The failures that ended the search, where the oracle says so."""
+        reason = getattr(self._oracle, "stopped_by", None)
+        return None if reason is None else str(reason)
+
+    def _end(self, trial: Any) -> None:
+        try:
+            self._tuner.oracle.end_trial(trial)
+        finally:
+            if isinstance(self._tuner, Tuner):
+                self._tuner.drop_weights(trial.trial_id)
+
+    def _has(self, tuner_id: str, trial_id: str | None) -> bool:
+        trial = self._oracle.ongoing_trials.get(tuner_id)
+        return trial is not None and trial.trial_id == trial_id
+
+    def _is_known(self, event: Event) -> bool:
+        """Says whether an epoch was recorded before, when the process died with it."""
+        if not isinstance(event, EpochEnded) or event.trial_id not in self._tracking.records.trials:
+            return False
+        record = self._tracking.records.trials[event.trial_id]
+        known = record.repeats if event.execution else record.epochs
+        return (event.execution, event.epoch) in ((each.execution, each.epoch) for each in known)

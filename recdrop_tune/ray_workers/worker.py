@@ -1,0 +1,273 @@
+"""`Worker`: a process that trains, with the ordinary loop of the ordinary tuner."""
+
+from __future__ import annotations
+
+import copy
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recdrop_tune.events import Event, TrackedHyperModel, TrainingReporter
+from recdrop_tune.files import delete_tree, read_all, write_all
+from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.oracle import ended_trial
+from recdrop_tune.ray_workers.cluster import import_ray, original
+from recdrop_tune.ray_workers.job import NOT_OPEN, FollowUp, Job, Task, apply_settings, get_parts
+from recdrop_tune.ray_workers.resources import limit_threads
+from recdrop_tune.scratch import ScratchFolder
+
+# Hands out what is to be trained after the search, to one worker after the other.
+
+WAIT = "wait"
+"""In the place of a task: others are still at theirs, and may be lost over it."""
+
+
+class Tasks:
+    """The tasks of a follow-up, where the oracle is.
+
+    Args:
+        follow_up: What comes after the search, or `None`.
+        tuner: The tuner with the oracle.
+        tracking: Its tracking.
+        losses: How many workers may be lost over one task.
+
+    Attributes:
+        over: Whether a worker has asked for a task and there was none left.
+    """
+
+    def __init__(
+        self, follow_up: FollowUp | None, tuner: Any, tracking: Tracking, losses: int
+    ) -> None:
+        self._follow_up = follow_up
+        self._tuner = tuner
+        self._tracking = tracking
+        self._limit = losses
+        self._left: list[Task] | None = None
+        self._busy: dict[str, Task] = {}
+        self._losses: list[Task] = []
+        self.over = False
+
+    def next(self, tuner_id: str) -> Task | str | None:
+        """Returns the next task, `WAIT`, or `None` at the end.
+
+        Args:
+            tuner_id: The worker, which is done with its task before.
+        """
+        self._busy.pop(tuner_id, None)
+        if self._left is None:
+            follow_up = self._follow_up
+            tasks = () if follow_up is None else follow_up.tasks(self._tuner, self._tracking)
+            self._left = list(tasks)
+        if self._left:
+            self._busy[tuner_id] = self._left.pop(0)
+            return self._busy[tuner_id]
+        self.over = not self._busy
+        return None if self.over else WAIT
+
+    def cancel(self) -> None:
+        """Leaves out what has not begun."""
+        self._left = []
+
+    def is_busy(self, tuner_id: str) -> bool:
+        """Says whether a worker has a task."""
+        return tuner_id in self._busy
+
+    def keep(self, *result: Any) -> None:
+        """Takes the result of a task."""
+        if self._follow_up is not None:
+            self._follow_up.keep(self._tuner, self._tracking, *result)
+
+    def give_up(self, tuner_id: str, reason: str) -> bool:
+        """Hands the task of a dead worker to another one, unless it has cost several of them.
+
+        Returns:
+            Whether it had one.
+        """
+        task = self._busy.pop(tuner_id, None)
+        if task is None or self._left is None or self._follow_up is None:
+            return False
+        self._losses.append(task)
+        if self._losses.count(task) < self._limit:
+            self._left.insert(0, task)
+        else:
+            self._follow_up.failed(self._tracking, task, reason)
+        return True
+
+
+# What a tuner has in the place of its oracle where the oracle is in another process.
+
+_IDLE_SECONDS = 0.2
+_READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")
+
+
+class RemoteOracle:
+    """Has the methods of Keras Tuner's own client of an oracle elsewhere, and asks the host.
+
+    Args:
+        ask: Calls a method of the host and returns its answer; see `OracleHost`.
+        tuner_id: Name of the worker.
+        oracle: An oracle made like the one elsewhere; what never changes is read from it.
+        reporter: Is told whose trainings come next.
+        folder_of: Returns the folder of a trial on this machine.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[..., Any],
+        tuner_id: str,
+        oracle: Any,
+        reporter: TrainingReporter,
+        folder_of: Callable[[str], str],
+    ) -> None:
+        self._ask = ask
+        self._oracle = oracle
+        self._reporter = reporter
+        self._folder_of = folder_of
+        self._trial: Any = None
+        self.tuner_id = tuner_id
+        self.multi_worker = False
+        self.should_report = True
+        self.verbose = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _READ_HERE:
+            return getattr(self._oracle, name)
+        raise AttributeError(
+            f"the oracle is in another process, and its `{name}` cannot be had here"
+        )
+
+    def get_space(self) -> Any:
+        """Returns the space as the oracle knows it."""
+        return self._ask("get_space")
+
+    def update_space(self, hyperparameters: Any) -> None:
+        """Adds hyperparameters to the space."""
+        self._ask("update_space", hyperparameters)
+
+    def create_trial(self, tuner_id: str) -> Any:
+        """Asks for the next trial, with the weights that it goes on from."""
+        trial = self._ask("create_trial", self.tuner_id)
+        if trial.status == "IDLE":  # Keras Tuner's loop asks again at once.
+            time.sleep(_IDLE_SECONDS)
+        if trial.status == "RUNNING":
+            self._trial = trial
+            self._reporter.begins(trial.trial_id)
+            # Hyperband trains on what another worker may have trained.
+            earlier = trial.hyperparameters.values.get("tuner/trial_id")
+            if earlier is not None:
+                there = self._ask("files_of", earlier)  # First: it refuses an id that is a path.
+                folder = Path(self._folder_of(earlier))
+                write_all(folder, there, within=folder.parent)
+        return trial
+
+    def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
+        """Reports an epoch; the answer's status is `STOPPED` where the trial is to be stopped."""
+        sent = {name: float(value) for name, value in metrics.items()}
+        answer = copy.copy(self._trial)
+        answer.status = self._ask("update_trial", self.tuner_id, trial_id, sent, int(step))
+        return answer
+
+    def end_trial(self, trial: Any = None, status: str = "COMPLETED", **old: Any) -> None:
+        """Reports the end of a trial, which may be named by its id, and sends its weights."""
+        trial = ended_trial(self, trial, status, **old)
+        folder = Path(self._folder_of(trial.trial_id))
+        self._ask(
+            "end_trial", self.tuner_id, trial, read_all(folder, "trial.json", within=folder.parent)
+        )
+        self._reporter.ends(trial.trial_id)
+        delete_tree(folder)
+
+    def get_trial(self, trial_id: str) -> Any:
+        """Returns a copy of a trial."""
+        return self._ask("get_trial", trial_id)
+
+    def get_best_trials(self, num_trials: int = 1) -> list[Any]:
+        """Returns copies of the best trials."""
+        return list(self._ask("get_best_trials", num_trials))
+
+    def save(self) -> None:
+        """Does nothing: the oracle saves itself."""
+
+
+_WAIT_SECONDS = 0.5
+
+_SCRATCH = "recdrop-worker-"
+"""What the names of workers' folders begin with; a worker removes those of workers that were killed."""
+
+
+class Worker:
+    """Runs trials until the oracle has no more, then what comes after the search.
+
+    Its tuner has a folder of its own, so that workers need not share a file system: weights are sent to
+    the oracle's host.
+
+    Args:
+        name: Its name, Keras Tuner's `tuner_id`.
+        host: Handle of the actor of `OracleHost`.
+        job: The search.
+        cpus: How many cores it has.
+    """
+
+    def __init__(self, name: str, host: Any, job: Job, cpus: float) -> None:
+        self._name = name
+        self._host = host
+        self._job = job
+        self._cpus = cpus
+        self._ray = import_ray()
+
+    def where(self) -> str:
+        """Returns the name of the machine."""
+        return socket.gethostname()
+
+    def run(self) -> None:
+        """Takes part in the search, until it is over."""
+        limit_threads(self._cpus)
+        apply_settings(self._job.settings)
+        parts = get_parts(self._ray, self._job.parts)
+        with ScratchFolder(_SCRATCH) as scratch:
+            reporter = TrainingReporter(self._tell)
+            tuner = self._make_tuner(parts, scratch.path, reporter)
+            args, kwargs = self._job.arguments(parts)
+            tuner.search(*args, **kwargs)
+            self._follow_up(tuner, parts, (args, kwargs), reporter)
+
+    def _make_tuner(self, parts: Any, scratch: Path, reporter: TrainingReporter) -> Any:
+        # Under its own name a tuner finds nothing to go on with in the folder of the search, which the host
+        # is writing to at the same time.
+        os.environ["KERASTUNER_TUNER_ID"] = self._name
+        tuner = self._job.make_tuner(parts, scratch / "project")
+        tuner.directory = str(scratch)
+        tuner.oracle = RemoteOracle(
+            self._ask, self._name, tuner.oracle, reporter, tuner.get_trial_dir
+        )
+        if tuner.hypermodel is not None:
+            tuner.hypermodel = TrackedHyperModel(tuner.hypermodel, reporter)
+        return tuner
+
+    def _follow_up(
+        self, tuner: Any, parts: Any, arguments: Any, reporter: TrainingReporter
+    ) -> None:
+        follow_up = self._job.follow_up(parts)
+        while (task := self._ask("next_task", self._name)) is not None:
+            if task == WAIT:
+                time.sleep(_WAIT_SECONDS)
+            elif follow_up is not None:
+                follow_up.run(tuner, task, arguments, reporter, self._offer)
+
+    def _offer(self, *result: Any) -> None:
+        self._ask("keep", self._name, *result)
+
+    def _tell(self, event: Event) -> None:
+        # Without waiting for an answer: requests of one worker are served in their order.
+        self._host.ask.remote("emit", self._name, event)
+
+    def _ask(self, method: str, *args: Any) -> Any:
+        try:
+            while (answer := self._ray.get(self._host.ask.remote(method, *args))) == NOT_OPEN:
+                time.sleep(_WAIT_SECONDS)
+        except self._ray.exceptions.RayTaskError as error:
+            raise original(error) from None
+        return answer

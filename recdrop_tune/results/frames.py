@@ -1,0 +1,269 @@
+"""The results as pandas tables: trials, history of the epochs, and the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras_tuner as kt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.events import EpochEnded, Records, readable
+from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.oracle import metrics_at, objectives, reached
+from recdrop_tune.spaces import plain_names
+from recdrop_tune.tuner import as_objective
+
+# The trials of a search as a data frame: the oracle's values joined with what tracking recorded.
+
+_STATES = {"COMPLETED": "COMPLETE", "STOPPED": "PRUNED", "INVALID": "RETRY"}
+_RANKS = {"COMPLETE": 0, "PRUNED": 1}
+_LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
+_CLOSING = {
+    "best_epoch": "Int64",
+    "epochs": "Int64",
+    "seconds": "Float64",
+    "n_params": "Int64",
+    "mlflow_run_id": "string",
+}
+
+
+# Reported by every model, and so not left to hyperparameters even before the first trial has ended.
+_LOSSES = ("loss", "val_loss")
+
+
+def hyperparameter_columns(oracle: Any) -> dict[str, str]:
+    """Names the column of each hyperparameter: `hp/name` where `name` is a column of another kind.
+
+    Args:
+        oracle: The oracle of the search.
+
+    Returns:
+        The columns by the names of the hyperparameters, as tables show them.
+    """
+    metrics = [name for trial in oracle.trials.values() for name in trial.metrics.metrics]
+    goals = [objective.name for objective in objectives(oracle.objective)]
+    taken = {*_LEADING, *_CLOSING, *_LOSSES, *goals, spread_column(goals[0]), *metrics}
+    names = _types(oracle.hyperparameters.space)
+    return {name: f"hp/{name}" if name in taken else name for name in names}
+
+
+def spread_column(objective: str) -> str:
+    """Names the column of the spread over a trial's trainings."""
+    return f"{objective}_std"
+
+
+def wrapper_columns(oracle: Any) -> list[str]:
+    """Lists the columns of `wrapper`, one for each layer that has a dropout of its own."""
+    columns = hyperparameter_columns(oracle)
+    return [column for name, column in columns.items() if name.split("/")[-1] == "wrapper"]
+
+
+def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
+    """Returns one row a trial: the complete ones best first, then the pruned ones best first, then the rest.
+
+    A pruned trial has the values of its best epoch until then. Whatever ranks trials looks at the state.
+
+    Args:
+        oracle: The oracle of the search.
+        tracking: Its tracking.
+    """
+    objective, space = objectives(oracle.objective)[0], oracle.hyperparameters.space
+    own, trials = hyperparameter_columns(oracle), map(oracle.get_trial, oracle.start_order)
+    rows = [
+        {
+            "number": number,
+            **_outcome(trial, oracle.objective, own),
+            **_record(trial, tracking, oracle.objective),
+        }
+        for number, trial in enumerate(trials)
+    ]
+    types = {own[name]: kind for name, kind in _types(space).items()}
+    spread = spread_column(objective.name)
+    goal = [objective.name, *([spread] if any(spread in row for row in rows) else [])]
+    named = [*_LEADING, *types, *goal, *(name for row in rows for name in row)]
+    columns = [*dict.fromkeys(name for name in named if name not in _CLOSING), *_CLOSING]
+    frame = _typed(pd.DataFrame(rows, columns=columns), types)
+    frame = frame.sort_values(
+        objective.name, ascending=objective.direction == "min", na_position="last", kind="stable"
+    )
+    ranks = frame["state"].map(_RANKS).fillna(len(_RANKS))
+    return frame.loc[ranks.sort_values(kind="stable").index].reset_index(drop=True)
+
+
+def _outcome(trial: Any, objective: Any, own: dict[str, str]) -> dict[str, Any]:
+    """What the oracle knows: the metrics are those of the trial's best epoch."""
+    best, goals = reached(trial, objective), objectives(objective)
+    metrics = best.metrics or metrics_at(trial, None)
+    if len(goals) > 1:
+        metrics.pop(objective.name, None)  # Keras Tuner's sum of them all.
+    spread = {} if best.std is None else {spread_column(goals[0].name): best.std}
+    return {
+        "trial_id": trial.trial_id,
+        "state": _STATES.get(trial.status, trial.status),
+        **{own.get(name, name): value for name, value in readable(trial.hyperparameters).items()},
+        **spread,
+        **metrics,
+        goals[0].name: best.value,
+    }
+
+
+def _record(trial: Any, tracking: Tracking, objective: Any) -> dict[str, Any]:
+    """What tracking knows; nothing of a trial that ran without it."""
+    record = tracking.records.trials.get(trial.trial_id)
+    best_epoch = record.best_epoch if record else None
+    if record and best_epoch is None and record.state == "PRUNED":
+        best_epoch = reached(trial, objective).step  # Older journals do not say it.
+    return {
+        "best_epoch": best_epoch,
+        "epochs": len(record.epochs) if record else None,
+        "seconds": record.seconds if record else None,
+        "n_params": record.parameters if record else None,
+        "mlflow_run_id": tracking.mlflow.run_ids.get(trial.trial_id),
+    }
+
+
+def _types(space: list[Any]) -> dict[str, str]:
+    """Names the pandas type of each hyperparameter, which must not hang on what was active."""
+    types = {"bool": "boolean", "int": "Int64", "float": "Float64", "str": "string"}
+    kinds: dict[str, str] = {}
+    for hp in space:
+        (name,) = plain_names({hp.name: None})
+        kinds[name] = types[type(next(iter(hp.values))).__name__]
+        if isinstance(hp, kt.engine.hyperparameters.Int):
+            kinds[name] = "Int64"
+    if "wrapper" in kinds:
+        kinds = {"wrapper": "string", "placement": "string", "rate": "Float64", **kinds}
+    return kinds
+
+
+def _typed(frame: pd.DataFrame, hyperparameters: dict[str, str]) -> pd.DataFrame:
+    """Gives every column its type; what is neither bookkeeping nor a hyperparameter is a metric."""
+    types = {**dict.fromkeys(frame.columns, "Float64"), **hyperparameters, **_LEADING, **_CLOSING}
+    return frame.astype({name: types[name] for name in frame.columns})
+
+
+# The epochs of a search as a data frame.
+
+_FIRST = {"trial_id": "string", "number": "Int64", "execution": "Int64", "epoch": "Int64"}
+_LAST = {"seconds": "Float64"}
+
+
+def history_frame(records: Records) -> pd.DataFrame:
+    """Returns one row an epoch, in the order of trials, trainings and epochs.
+
+    A column for each metric, not a row: what one epoch reports belongs together, the columns are
+    called as those of the frame of trials, and `frame.plot(x="epoch", y=["loss", "val_loss"])` works
+    as it is. `frame.melt(["trial_id", "number", "execution", "epoch"])` gives the long form.
+
+    Args:
+        records: The records of the trials.
+    """
+    trials = sorted(records.trials.values(), key=lambda record: record.number)
+    rows = [
+        _row(record.number, event)
+        for record in trials
+        for event in sorted([*record.epochs, *record.repeats], key=lambda each: each.execution)
+    ]
+    metrics = [name for name in _names(rows) if name not in {**_FIRST, **_LAST}]
+    types = {**_FIRST, **dict.fromkeys(metrics, "Float64"), **_LAST}
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+
+def _row(number: int, event: EpochEnded) -> dict[str, Any]:
+    return {
+        "trial_id": event.trial_id,
+        "number": number,
+        "execution": event.execution,
+        "epoch": event.epoch,
+        **{metric_column(name): value for name, value in event.metrics.items()},
+        "seconds": event.seconds,
+    }
+
+
+def metric_column(name: str) -> str:
+    """Names the column of a metric: `metric/name` where `name` is a column of another kind."""
+    return f"metric/{name}" if name in {**_FIRST, **_LAST} else name
+
+
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+# Which trials no other trial beats in every respect.
+
+# Columns of the frame of trials of which less is better, whatever the models report.
+_COSTS = ("seconds", "epochs", "n_params")
+
+
+def objectives_named(trials: pd.DataFrame, metrics: Iterable[Any]) -> list[kt.Objective]:
+    """Finds the directions of metrics and costs of the frame of trials.
+
+    Args:
+        trials: The frame of trials.
+        metrics: Names of columns, or `keras_tuner.Objective`s where a name does not tell whether
+            more is better.
+
+    Raises:
+        InvalidArgumentError: There is no such column of numbers, or its direction is not known.
+    """
+    found = [_objective(metric) for metric in metrics]
+    numbers = [str(name) for name in trials.columns if trials[name].dtype.kind in "if"]
+    for objective in found:
+        if objective.name not in numbers:
+            raise invalid_argument(
+                "metrics", expected=f"some of {', '.join(numbers)}", received=objective.name
+            )
+    if not found:
+        raise invalid_argument("metrics", expected="at least one metric", received=())
+    return found
+
+
+def _objective(metric: Any) -> kt.Objective:
+    # An `Objective` cannot be compared with a name.
+    known = isinstance(metric, str) and metric in _COSTS
+    return kt.Objective(metric, "min") if known else as_objective(metric)
+
+
+def pareto_front(trials: pd.DataFrame, objectives: Sequence[kt.Objective]) -> pd.DataFrame:
+    """Returns the complete trials that no other complete trial dominates.
+
+    A trial dominates another if it is as good in every objective and better in one. Trials that lack
+    an objective's value are left out.
+
+    Args:
+        trials: The frame of trials.
+        objectives: What to trade off.
+
+    Returns:
+        Their rows, the best in the first objective first.
+    """
+    names = [objective.name for objective in objectives]
+    signs = [1.0 if objective.direction == "min" else -1.0 for objective in objectives]
+    valued = trials[(trials["state"] == "COMPLETE") & trials[names].notna().all(axis=1)]
+    front = valued[non_dominated(valued[names].to_numpy(dtype=float) * signs)]
+    ascending = objectives[0].direction == "min"
+    return front.sort_values(names[0], ascending=ascending, kind="stable").reset_index(drop=True)
+
+
+def non_dominated(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Says which points no other point dominates.
+
+    Args:
+        costs: Points of shape `(points, objectives)`, of which less is better.
+
+    Returns:
+        Booleans of shape `(points,)`. Of equal points all are kept.
+
+    Example:
+        >>> non_dominated(np.array([[1.0, 3.0], [2.0, 2.0], [2.0, 4.0]])).tolist()
+        [True, True, False]
+    """
+    # A point at a time: all pairs at once would take `points` squared of memory.
+    dominated = [
+        ((costs <= point).all(axis=1) & (costs < point).any(axis=1)).any() for point in costs
+    ]
+    return ~np.array(dominated, dtype=bool)

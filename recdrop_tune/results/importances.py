@@ -1,0 +1,134 @@
+"""How much each hyperparameter decides whether a trial is among the best."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras_tuner as kt
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.study import StudyDirection
+
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.oracle import distribution, is_active, plain, quiet_optuna, to_drawn
+from recdrop_tune.spaces import plain_names
+
+FEWEST = 10
+"""The fewest complete trials that importances are told from: the best five against the others."""
+
+# Optuna advises five trials or more among the best; of larger searches it takes the best tenth.
+_BEST, _BEST_SHARE = 5, 0.1
+
+
+def importances(
+    oracle: Any, trials: pd.DataFrame, objectives: Sequence[kt.Objective]
+) -> pd.Series[float]:
+    """Computes Optuna's PED-ANOVA importances, whatever proposed the trials.
+
+    Args:
+        oracle: The oracle of the search.
+        trials: The frame of trials.
+        objectives: The objectives of the search.
+
+    Returns:
+        Shares that sum to 1, the largest first, by the keys of the search space.
+
+    Raises:
+        RecdropError: There are too few complete trials, or they have all the same score.
+
+    Reference:
+        Watanabe, Bansal and Hutter 2023, arXiv 2304.10255; its conditional form arXiv 2601.20800.
+    """
+    names = [objective.name for objective in objectives]
+    scores = trials[trials["state"] == "COMPLETE"].set_index("trial_id")[names].astype(float)
+    complete = scores.loc[np.isfinite(scores.to_numpy()).all(axis=1)]
+    if len(complete) < FEWEST:
+        raise RecdropError(
+            f"Importances need {FEWEST} complete trials or more: they tell the best {_BEST} from the "
+            f"others. This search has {len(complete)}. Run it again with a larger `max_trials`."
+        )
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(
+        target_quantile=_target_quantile(complete, objectives)
+    )
+    with warnings.catch_warnings(), quiet_optuna():
+        # A wrapper tried once or twice says little; that is so in most searches.
+        warnings.filterwarnings("ignore", message="Some regimes for parameter")
+        study = as_study(oracle, complete, objectives)
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return _by_key(found, [hp.name for hp in oracle.hyperparameters.space])
+
+
+def as_study(oracle: Any, scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> optuna.Study:
+    """Makes an Optuna study in memory of the trials of any Keras Tuner search.
+
+    Args:
+        oracle: The oracle of the search.
+        scores: The values of the objectives by the trial's id, for the trials to take.
+        objectives: The objectives.
+    """
+    directions = [
+        StudyDirection.MAXIMIZE if each.direction == "max" else StudyDirection.MINIMIZE
+        for each in objectives
+    ]
+    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=directions)
+    for trial_id, row in scores.iterrows():
+        params, distributions = _drawn(oracle.get_trial(trial_id).hyperparameters)
+        study.add_trial(
+            optuna.create_trial(
+                values=[float(value) for value in row], params=params, distributions=distributions
+            )
+        )
+    return study
+
+
+def _drawn(hyperparameters: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the active values of a trial and their distributions, those of one value left out."""
+    params, distributions = {}, {}
+    for hp in hyperparameters.space:
+        known = hp.name in hyperparameters.values and hp.name not in params
+        if known and is_active(hp, hyperparameters.values):
+            range_ = distribution(hp)
+            if not range_.single():
+                params[hp.name] = to_drawn(hp, plain(hp, hyperparameters.values[hp.name]))
+                distributions[hp.name] = range_
+    return params, distributions
+
+
+def _target_quantile(scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> float:
+    """Returns the share of the trials that count as the best ones.
+
+    Where many trials tie with the worst, as accuracies do, those that are better are the best ones:
+    otherwise the ties would be taken in, and the best would be all.
+    """
+    best = max(_BEST, math.ceil(_BEST_SHARE * len(scores)))
+    if len(objectives) == 1:
+        values = scores.iloc[:, 0].to_numpy(dtype=float)
+        worst = np.max(values) if objectives[0].direction == "min" else np.min(values)
+        better = int((values != worst).sum())
+        if not better:
+            raise RecdropError(
+                f"All {len(scores)} complete trials have the same {objectives[0].name}: nothing "
+                "about it is important."
+            )
+        best = min(best, better)
+    # Optuna rounds the number of trials up.
+    return (best - 0.5) / len(scores)
+
+
+def _by_key(found: dict[str, float], order: list[str]) -> pd.Series[float]:
+    """Adds up what one key of the search space has several hyperparameters for.
+
+    That is exact: PED-ANOVA sums over the conditions under which a hyperparameter has different
+    ranges, and a `placement` for each group of wrappers is one such hyperparameter.
+    """
+    shares: dict[str, float] = {}
+    for name in order:
+        if name in found:
+            (key,) = plain_names({name: None})
+            shares[key] = shares.get(key, 0.0) + found[name]
+    series = pd.Series(shares, name="importance", dtype="float64")
+    return series.rename_axis("hyperparameter").sort_values(ascending=False, kind="stable")

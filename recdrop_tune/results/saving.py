@@ -1,0 +1,278 @@
+"""Saves what a search found into its project folder: all of it or, after a crash, what was there before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import stat
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import keras_tuner as kt
+import pandas as pd
+
+from recdrop_tune.errors import RecdropError, exception_line
+from recdrop_tune.events import ResultSaved, TrackingWarning
+from recdrop_tune.files import delete_leftovers_of, delete_tree, fresh_path, make_folder, move
+from recdrop_tune.mlflow_store import MODEL_CARD, RESULT, load_flavor
+from recdrop_tune.models import to_plain
+from recdrop_tune.paths import check_kind
+from recdrop_tune.results.frames import wrapper_columns
+from recdrop_tune.results.text import bounded, markdown
+from recdrop_tune.storage_errors import is_storage_failure
+
+if TYPE_CHECKING:
+    from recdrop_tune.results.tune_result import TuneResult
+
+
+# Saves the best model of a search as a file that Keras loads without this package, wherever possible.
+
+
+def save_best_model(result: TuneResult, path: Path) -> None:
+    """Writes the best model for inference, and beside it what MLflow is told of it.
+
+    The dropout of this package does nothing outside training, so the file holds stock Keras layers; see
+    `to_plain`. Zoneout, and models that Keras cannot rebuild, are saved as they are.
+
+    Args:
+        result: The result.
+        path: The file, which ends in `.keras`.
+
+    Raises:
+        RecdropError: The search has no model: its trials train none, or its weights were not kept.
+    """
+    model = _load(result)
+    try:
+        saved, plain = to_plain(model), True
+    except (
+        Exception
+    ):  # A user's layers may refuse in any way; saving the model itself may still work.
+        saved, plain = model, False
+    saved.save(path)
+    card = {
+        "trial_id": str(result.best_trial.trial_id),
+        "hyperparameters": result.best_hyperparameters,
+        "plain": plain,
+        "fingerprint": _fingerprint(saved),
+        "signature": _signature(saved),
+        "requirements": _requirements(plain),
+    }
+    text = json.dumps(card, indent=2) + "\n"
+    path.with_name(MODEL_CARD).write_text(text, encoding="utf-8")
+
+
+def _load(result: TuneResult) -> Any:
+    if isinstance(result.tuner, kt.SklearnTuner):
+        # It keeps its models as pickles, which whoever made the folder may have written.
+        raise RecdropError("The best model is no keras.Model.")
+    try:
+        with warnings.catch_warnings():
+            # The optimizer's state is not wanted here.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            model = result.best_model()
+    except FileNotFoundError as missing:
+        raise RecdropError(f"The weights of the best trial are not there: {missing}") from None
+    except NotImplementedError:
+        raise RecdropError("The tuner saves no models.") from None
+    except kt.errors.FatalTypeError:
+        raise RecdropError("What the tuner builds is no keras.Model.") from None
+    if not isinstance(model, keras.Model):
+        raise RecdropError(f"The best model is no keras.Model but a {type(model).__name__}.")
+    return model
+
+
+def _fingerprint(model: Any) -> str:
+    """Tells models apart by their weights: two files of one model are not the same to the byte."""
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _signature(model: Any) -> dict[str, Any] | None:
+    """Describes inputs and outputs in MLflow's way; `None` where Keras does not know them."""
+    load_flavor()
+    from mlflow.models import ModelSignature
+
+    try:
+        inputs, outputs = _schema(model.inputs), _schema(model.outputs)
+    except (AttributeError, ValueError, TypeError):
+        return None
+    return dict(ModelSignature(inputs=inputs, outputs=outputs).to_dict())
+
+
+def _schema(tensors: Any) -> Any:
+    import numpy as np
+    from mlflow.types import Schema, TensorSpec
+
+    several = len(tensors) > 1
+    return Schema(
+        [
+            TensorSpec(
+                np.dtype(keras.backend.standardize_dtype(tensor.dtype)),
+                # MLflow has one size that is open for sure: that of the batch.
+                (-1, *(-1 if size is None else size for size in tensor.shape[1:])),
+                tensor.name if several else None,
+            )
+            for tensor in tensors
+        ]
+    )
+
+
+def _requirements(plain: bool) -> list[str]:
+    """Lists what it takes to load the model; MLflow's own guess would take eight seconds."""
+    names = ["keras", keras.backend.backend(), "numpy"]
+    names += [] if plain else ["recdrop-tune"]
+    return [f"{name}=={_version(name)}" for name in names]
+
+
+def _version(name: str) -> str:
+    # The backend may be installed under another name, such as tensorflow-cpu.
+    if name == keras.backend.backend():
+        return str(sys.modules[name].__version__)
+    return version(name)
+
+
+def save_result(result: TuneResult) -> ResultSaved | None:
+    """Writes the folder `result` of a project.
+
+    It holds `report.html`, `trials.csv`, `trials.json`, `history.csv`, `summary.md` and, where there are
+    such, `importances.json`, `confirmation.csv` and `best_model.keras`. What cannot be written is left out.
+
+    Args:
+        result: The result of the search.
+
+    Returns:
+        What was saved; `None` if no trial is complete.
+    """
+    if not any(trial.status == "COMPLETED" for trial in result.tuner.oracle.trials.values()):
+        return None
+    folder = result.directory / RESULT
+    with _replaced(folder) as unfinished:
+        missing, failed = _write(result, unfinished)
+        text = markdown(result, missing)
+        (unfinished / "summary.md").write_text(text, encoding="utf-8")
+        files = sorted(f"{RESULT}/{path.name}" for path in unfinished.iterdir())
+    for name in failed:
+        what = f"`{folder / name}` was not written: {missing[name]}"
+        warnings.warn(what, TrackingWarning, stacklevel=2)
+    return ResultSaved(
+        files=files,
+        summary=bounded(text),
+        best_trial_id=str(result.best_trial.trial_id),
+        best=result.best_hyperparameters,
+        metrics=_numbers(result),
+    )
+
+
+def _write(result: TuneResult, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Writes the pieces; returns why some are missing, and which of them for a failure."""
+    missing, failed = {}, []
+    for name, write in _PIECES.items():
+        try:
+            write(result, folder / name)
+            continue
+        except RecdropError as reason:  # There is no such thing in this search.
+            missing[name] = exception_line(str(reason))
+        except Exception as failure:  # A user's model can fail in any way.
+            if is_storage_failure(failure):
+                raise  # There is no room for the other pieces either, and what was there stays.
+            missing[name] = f"{type(failure).__name__}: {failure}"
+            failed.append(name)
+        (folder / name).unlink(missing_ok=True)
+    return missing, failed
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder that takes the place of another one when all is in it."""
+    earlier, project = folder.with_name(f"{folder.name}.old"), folder.parent
+    for path in (folder, earlier):
+        check_kind(path, stat.S_IFDIR)
+    if earlier.exists() and not folder.exists():  # A crash between the two renamings.
+        move(earlier, folder, within=project)
+    delete_tree(earlier)
+    delete_leftovers_of(folder)
+    unfinished = make_folder(fresh_path(folder))
+    try:
+        yield unfinished
+    except BaseException:
+        delete_tree(unfinished)
+        raise
+    if folder.exists():
+        move(folder, earlier, within=project)
+    move(unfinished, folder, within=project)
+    delete_tree(earlier)
+
+
+def _report(result: TuneResult, path: Path) -> None:
+    result.report(path)
+
+
+def _trials_csv(result: TuneResult, path: Path) -> None:
+    _trials(result).to_csv(path, index=False)
+
+
+def _trials_table(result: TuneResult, path: Path) -> None:
+    # As `MlflowClient.log_table` writes it, so that MLflow's pages show a table.
+    _trials(result).to_json(path, orient="split", index=False, date_format="iso")
+
+
+def _history(result: TuneResult, path: Path) -> None:
+    result.history.to_csv(path, index=False)
+
+
+def _importances(result: TuneResult, path: Path) -> None:
+    path.write_text(json.dumps(result.importances().to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _confirmation(result: TuneResult, path: Path) -> None:
+    if result.confirmation is None:
+        raise RecdropError("There was no confirmation.")
+    result.confirmation.table.to_csv(path, index=False)
+
+
+def _trials(result: TuneResult) -> pd.DataFrame:
+    """The trials as the folder alone knows them: MLflow's ids are MLflow's affair."""
+    return result.trials.drop(columns="mlflow_run_id")
+
+
+_PIECES: dict[str, Callable[[Any, Path], None]] = {
+    "trials.csv": _trials_csv,
+    "trials.json": _trials_table,
+    "history.csv": _history,
+    "importances.json": _importances,
+    "confirmation.csv": _confirmation,
+    "best_model.keras": save_best_model,
+    "report.html": _report,
+}
+
+
+def _numbers(result: TuneResult) -> dict[str, float]:
+    states = result.trials["state"]
+    numbers: dict[str, Any] = {"n_trials": len(states)}
+    for name, state in (("complete", "COMPLETE"), ("pruned", "PRUNED"), ("failed", "FAILED")):
+        numbers[f"n_{name}"] = int((states == state).sum())
+    if result.confirmation is not None:
+        numbers["confirmed"] = result.confirmation.best["mean"]
+        dropping = result.confirmation.dropping_id
+        if dropping is not None:
+            row = result.confirmation.row(dropping)
+            numbers |= {f"confirmed_{name}": row[name] for name in row.index if _is_gain(str(name))}
+    elif wrapper_columns(result.tuner.oracle):
+        gain, found = result.twin_gain, result.gain_over("none")
+        numbers |= {} if gain is None else {"gain": gain.gain}
+        numbers |= {} if found is None else {"found_gain": found.gain}
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _is_gain(name: str) -> bool:
+    return any(name.endswith(f"gain{end}") for end in ("", "_low", "_high"))

@@ -1,0 +1,173 @@
+"""Reads a search back from its project folder, without the script that ran it and without its code.
+
+All of it is JSON: the journal, and what Keras Tuner keeps of its oracle and of each trial.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import keras_tuner as kt
+
+from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.events import FILE, Event, Journal, SearchStarted, TrialStarted
+from recdrop_tune.files import read
+from recdrop_tune.mlflow_store import DEFAULT_URI, MODEL, RESULT, Tracking
+from recdrop_tune.oracle import settled, unnoted
+from recdrop_tune.paths import check_folder, check_trial_ids, has_absurd_number
+
+_KNOWN = {"Boolean", "Choice", "Fixed", "Float", "Int", "Parent"}
+"""The kinds of hyperparameters and conditions: nothing else is made from what a file says."""
+
+
+@dataclass(frozen=True)
+class StoredTuner:
+    """Stands for the tuner of a search of which the folder alone is at hand.
+
+    Attributes:
+        project_dir: The folder.
+        oracle: A plain `keras_tuner.Oracle` with the trials; it proposes none.
+        executions_per_trial: How often each configuration was trained, or each of its folds.
+        cv: What its folds were; `None` for none.
+    """
+
+    project_dir: str
+    oracle: Any
+    executions_per_trial: int = 1
+    cv: Any = None
+
+    @property
+    def project_name(self) -> str:
+        """Name of the search."""
+        return Path(self.project_dir).name
+
+    @property
+    def hypermodel(self) -> NoReturn:
+        """What builds models is not in the folder."""
+        self._no_models()
+
+    def load_model(self, trial: Any) -> NoReturn:
+        """What builds models is not in the folder."""
+        self._no_models()
+
+    def _no_models(self) -> NoReturn:
+        saved = Path(self.project_dir, RESULT, MODEL)
+        file = f", or load the file `{saved}` with Keras" if saved.exists() else ""
+        raise RecdropError(
+            "A result that was read from its folder has no models: what builds them is not in there. "
+            f'Run `tune` again with the same arguments and directory="{self.project_dir}", which trains no '
+            f"finished trial again{file}."
+        )
+
+
+def stored_search(directory: Path) -> tuple[StoredTuner, Tracking]:
+    """Reads a search, whether it has ended, was broken off or is running.
+
+    Args:
+        directory: The project folder.
+
+    Returns:
+        What stands for its tuner, and its tracking, which writes nothing.
+
+    Raises:
+        ProjectError: The folder holds no search, or a link, or what it holds is damaged.
+    """
+    events = _events(directory)
+    begun = next(event for event in reversed(events) if isinstance(event, SearchStarted))
+    goals = begun.objectives or {begun.objective: begun.direction}
+    goal = [kt.Objective(name, direction) for name, direction in goals.items()]
+    # With a seed, for Keras Tuner would draw one from Python's own generator.
+    oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], begun.max_trials, seed=1)
+    if any(isinstance(event, TrialStarted) for event in events):  # Before, there are no files.
+        _fill(oracle, directory)
+    executions = begun.info.get("executions_per_trial", 1)
+    tuner = StoredTuner(str(directory), oracle, executions, begun.info.get("cv"))
+    tracking = Tracking(tuner, begun.experiment, begun.tracking_uri or DEFAULT_URI, ())
+    tracking.space, tracking.context = begun.space, begun.context
+    return tuner, tracking
+
+
+def _events(directory: Path) -> list[Event]:
+    """Reads the journal of a search that has begun."""
+    if not directory.is_dir():
+        raise ProjectError(f"There is no folder `{directory}`.")
+    check_folder(directory)
+    try:
+        events = Journal(directory / FILE).read()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(directory / FILE, error) from error
+    if not any(isinstance(event, SearchStarted) for event in events):
+        raise ProjectError(
+            f"`{directory}` holds no search: there is no `{FILE}` with the beginning of one. Give the folder "
+            "that was printed when the search began, by default one in `recdrop_runs`."
+        )
+    return events
+
+
+def _fill(oracle: Any, directory: Path) -> None:
+    """Gives an oracle what was saved of the one that ran the search."""
+    path = directory / "oracle.json"
+    state = _read(path, directory)
+    trials = {}
+    for file in sorted(directory.glob("trial_*/trial.json")):
+        saved = _read(file, directory)
+        try:
+            trial = kt.engine.trial.Trial.from_state(saved)
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise _damaged(file, error) from error
+        trials[trial.trial_id] = trial
+    check_trial_ids(directory, trials)
+    try:
+        for trial_id in unnoted(state, trials):
+            del trials[trial_id]
+        order = settled(state, trials)["start_order"]
+        oracle.hyperparameters = kt.HyperParameters.from_config(state["hyperparameters"])
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise _damaged(path, error) from error
+    oracle.trials = trials
+    oracle.start_order = [trial_id for trial_id in order if trial_id in trials]
+
+
+def _read(path: Path, directory: Path) -> Any:
+    """Reads a file of a search that may be running: Keras Tuner's own oracles write in place."""
+    try:
+        data = json.loads(read(path, within=directory))
+    except ValueError:
+        time.sleep(0.2)
+        try:
+            data = json.loads(read(path, within=directory))
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
+    except (OSError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    for name in _class_names(data):
+        if name not in _KNOWN:
+            raise _damaged(path, f"`{name}` is no kind of hyperparameter")
+    space = data.get("hyperparameters") if isinstance(data, dict) else None
+    if has_absurd_number(data) or has_absurd_number(space, finite=True):
+        raise _damaged(path, "it has a number that no search has")
+    return data
+
+
+def _class_names(data: Any) -> Iterator[Any]:
+    if isinstance(data, dict):
+        if "class_name" in data:
+            yield data["class_name"] if isinstance(data["class_name"], str) else repr(data)
+        for value in data.values():
+            yield from _class_names(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _class_names(value)
+
+
+def _damaged(path: Path, error: object) -> ProjectError:
+    what = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+    return ProjectError(
+        f"`{path}` is damaged, or no file of a search: {what}. The search cannot be read from its folder; "
+        f"what its `{RESULT}` holds, if it has one, is still good."
+    )

@@ -1,0 +1,222 @@
+"""Rewrites of the gates: forcing, dropout of the recurrent state by forcing, and zoneout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import keras
+from keras import ops
+
+from recdrop_tune.rewrites.call import Cell, GateForcing, KernelCall, Tensor
+
+# The only file that knows in which order Keras keeps the gates of a cell.
+
+GATES: dict[Cell, tuple[str, ...]] = {
+    "lstm": ("input", "forget", "candidate", "output"),
+    "gru": ("update", "reset", "candidate"),
+}
+"""Gates of each cell in the order of the blocks of `kernel`, `recurrent_kernel` and `bias`."""
+
+
+def split_gates(blocks: Tensor, cell: Cell) -> dict[str, Tensor]:
+    """Splits `(..., gates * units)` into one `(..., units)` tensor per gate."""
+    return dict(zip(GATES[cell], ops.split(blocks, len(GATES[cell]), axis=-1), strict=True))
+
+
+def reorder_gates(blocks: Tensor, cell: Cell, order: tuple[str, ...]) -> Tensor:
+    """Puts the blocks of `(..., gates * units)` into another order, for a kernel that wants it."""
+    gates = split_gates(blocks, cell)
+    return ops.concatenate([gates[gate] for gate in order], axis=-1)
+
+
+def gate_columns(cell: Cell, units: int, values: Mapping[str, Tensor], default: float) -> Tensor:
+    """Builds the vector `(gates * units,)` that holds one scalar per gate.
+
+    Args:
+        cell: `"lstm"` or `"gru"`.
+        units: Units per gate.
+        values: Scalars by gate name.
+        default: The scalar of every gate that `values` does not name.
+    """
+    per_gate = ops.stack([ops.cast(values.get(gate, default), "float32") for gate in GATES[cell]])
+    return ops.repeat(per_gate, units)
+
+
+def forced_rows(cell: Cell, units: int, logits: Mapping[str, float], dtype: str) -> Tensor:
+    """Builds constant kernel rows `(units, gates * units)`: a scaled identity per named gate.
+
+    Appended to `kernel`, row `j` adds `logits[gate]` to the pre-activation of unit `j` of each gate.
+    """
+    eye = ops.eye(units, dtype=dtype)
+    return ops.concatenate([eye * logits.get(gate, 0.0) for gate in GATES[cell]], axis=1)
+
+
+# Gate forcing: per-sample, per-step noise inside the recurrence of an unmodified kernel.
+#
+# Mask bits are appended to `sequences` as extra features and constant rows of \(\pm S\) to `kernel`:
+#
+# sigmoid([x, bit] @ [W; -S I] + ...) = sigmoid(x W + ...)  where bit = 0
+# = 0 exactly           where bit = 1
+#
+# because `sigmoid(-256)` is 0 in float32, bfloat16 and float16. The rows are constants: no variable, no
+# gradient, never saved. Any kernel that computes an LSTM or GRU computes this, cuDNN's included.
+
+# exp(-256) is 6.6e-112: 0 in float32 (smallest subnormal 1.4e-45), and it leaves 150 of headroom for the
+# pre-activation it has to overrule. 256 is a power of two, so it is exact in float16 and bfloat16.
+SATURATION = 256.0
+
+
+def absorb_forcings(call: KernelCall) -> KernelCall:
+    """Rewrites gate forcings into extra features and constant kernel rows.
+
+    Args:
+        call: A call with `forcings`, each with bits of shape `(batch, time, units)`.
+
+    Returns:
+        The same call without `forcings`: `sequences` has `units` more features and `kernel` as many
+        more rows for each forcing.
+    """
+    if not call.forcings:
+        return call
+    bits = [forcing.bits for forcing in call.forcings]
+    rows = [_rows(call, forcing) for forcing in call.forcings]
+    return replace(
+        call,
+        sequences=ops.concatenate([call.sequences, *bits], axis=-1),
+        kernel=ops.concatenate([call.kernel, *rows], axis=0),
+        forcings=(),
+    )
+
+
+def _rows(call: KernelCall, forcing: GateForcing) -> Tensor:
+    logits = {gate: SATURATION if value else -SATURATION for gate, value in forcing.gates}
+    dtype = keras.backend.standardize_dtype(call.kernel.dtype)
+    return forced_rows(call.cell, call.units, logits, dtype)
+
+
+# Dropout on what a unit feeds back, per sample and per step, by forcing one gate.
+
+
+def drop_recurrent(
+    call: KernelCall, dropped: Tensor, dropped_initial: Tensor, rate: Tensor
+) -> KernelCall:
+    r"""Drops units from the recurrence, with inverted scaling.
+
+    With m = 1 - dropped:
+
+        LSTM:  z_t = x_t W + (m_{t-1} * h_{t-1} / (1 - rate)) U + b     (m_0 is the initial one)
+        GRU:   n_t = tanh(x_t W_n + b_n + m_t / (1 - rate) * r_t * (h_{t-1} U_n + b'_n))
+
+    The LSTM's output gate is forced to 0, so the unit's emitted h is 0 too: with `return_sequences` the
+    emitted sequence carries the masks, scaled by 1 / (1 - rate). The last valid step feeds nothing
+    back and is left clear, so the last output and the final states are those of dropout on the
+    fed-back copy alone. The GRU's reset gate is forced to 0: what it emits is untouched.
+
+    Args:
+        call: The call to rewrite.
+        dropped: Booleans of shape `(batch, time, units)` or `(batch, 1, units)`.
+        dropped_initial: Booleans of shape `(batch, units)`: for the LSTM's initial h.
+        rate: Scalar, the probability with which `dropped` was drawn.
+
+    Reference:
+        Semeniuta, Severyn, Barth (2016), arXiv 1603.05118; Moon, Choi, Lee, Song (2015), RNNDrop, for one
+        mask per sequence; Gal and Ghahramani (2016), arXiv 1512.05287, for dropping the fed-back h.
+    """
+    rewrite = _drop_lstm if call.cell == "lstm" else _drop_gru
+    return rewrite(call, dropped, dropped_initial, ops.cast(rate, "float32"))
+
+
+def _drop_lstm(call: KernelCall, dropped: Tensor, initial: Tensor, rate: Tensor) -> KernelCall:
+    feeds_back = _feeds_back(call)  # (batch or 1, time, 1)
+    scale = 1.0 / (1.0 - rate)
+    bits = ops.logical_and(dropped, feeds_back)  # (batch, time, units)
+    h, c = call.initial_state
+    emitted = ops.flip(feeds_back, axis=1) if call.go_backwards else feeds_back
+    return replace(
+        call,
+        recurrent_kernel=_times(call.recurrent_kernel, scale),
+        initial_state=(ops.where(initial, ops.zeros_like(h), h), c),
+        forcings=(*call.forcings, GateForcing(ops.cast(bits, h.dtype), (("output", 0),))),
+        output_scale=ops.where(emitted, scale, 1.0),
+    )
+
+
+def _drop_gru(call: KernelCall, dropped: Tensor, initial: Tensor, rate: Tensor) -> KernelCall:
+    del initial  # the reset gate of the first step already drops the initial h
+    scale = gate_columns("gru", call.units, {"candidate": 1.0 / (1.0 - rate)}, default=1.0)
+    bias = call.bias
+    if bias is not None and call.reset_after:  # rows: input bias, recurrent bias
+        bias = _times(bias, ops.stack([ops.ones_like(scale), scale]))
+    h = call.initial_state[0]
+    every_step = ops.ones_like(call.sequences[:, :, :1], dtype="bool")  # (batch, time, 1)
+    bits = ops.cast(ops.logical_and(dropped, every_step), h.dtype)
+    return replace(
+        call,
+        recurrent_kernel=_times(call.recurrent_kernel, scale),
+        bias=bias,
+        forcings=(*call.forcings, GateForcing(bits, (("reset", 0),))),
+    )
+
+
+def _times(weights: Tensor, factor: Tensor) -> Tensor:
+    return weights * ops.cast(factor, weights.dtype)
+
+
+def _feeds_back(call: KernelCall) -> Tensor:
+    """Tells, as `(batch or 1, time, 1)` booleans, which steps a later valid step reads h from."""
+    if call.mask is None:
+        valid = ops.ones_like(call.sequences[:1, :, 0], dtype="int32")
+    else:
+        valid = ops.cast(call.mask, "int32")  # (batch, time)
+    seen = ops.cumsum(valid, axis=1)
+    total = ops.sum(valid, axis=1, keepdims=True)
+    later = seen - valid if call.go_backwards else total - seen
+    return ops.expand_dims(later > 0, axis=-1)
+
+
+# Zoneout: units that keep their state for a step.
+
+
+def zone_out(call: KernelCall, zoned: Tensor, hidden_zoned: Tensor | None) -> KernelCall:
+    """Lets units keep their state where a bit is set.
+
+        LSTM:  c_t = c_{t-1} where zoned, else f * c_{t-1} + i * g;   h'_t = o * tanh(c_t)
+               h_t = h_{t-1} where hidden_zoned, else h'_t
+        GRU:   h_t = h_{t-1} where zoned, else z * h_{t-1} + (1 - z) * n
+
+    The cell of an LSTM and the state of a GRU are kept by forcing gates (input to 0 and forget to 1;
+    update to 1), so any kernel can do it. No gate keeps an LSTM's h: that takes the step loop.
+
+    Args:
+        call: The call to rewrite.
+        zoned: Booleans `(batch, time, units)` for c (LSTM) or h (GRU).
+        hidden_zoned: `None`, or booleans `(batch, time, units)` for the LSTM's h.
+
+    Reference:
+        Krueger et al. (2017), "Zoneout", arXiv 1606.01305. There an LSTM's h reads the cell before
+        zoneout; here, as in the state that is handed on, after it.
+    """
+    dtype = call.initial_state[0].dtype
+    gates = (("input", 0), ("forget", 1)) if call.cell == "lstm" else (("update", 1),)
+    forcing = GateForcing(ops.cast(zoned, dtype), gates)  # type: ignore[arg-type]
+    kept = None if hidden_zoned is None else ops.cast(hidden_zoned, dtype)
+    return replace(call, forcings=(*call.forcings, forcing), hidden_kept=kept)
+
+
+def expect_zoneout(call: KernelCall, rate: Tensor, hidden_rate: Tensor | None) -> KernelCall:
+    """Replaces each draw of `zone_out` by its expectation, for inference.
+
+        c_t = rate * c_{t-1} + (1 - rate) * (f * c_{t-1} + i * g), and h alike with `hidden_rate`
+
+    Args:
+        call: The call to rewrite.
+        rate: Scalar: probability that c (LSTM) or h (GRU) is kept.
+        hidden_rate: `None`, or the scalar probability that the LSTM's h is kept.
+
+    Reference:
+        Krueger et al. (2017), arXiv 1606.01305, section 3.1.
+    """
+    if call.cell == "gru":
+        return replace(call, hidden_kept=rate)
+    return replace(call, cell_kept=rate, hidden_kept=hidden_rate)

@@ -1,0 +1,90 @@
+"""Rewrites of the weights and of the inputs of each gate: dropped rows, elements and gate inputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from keras import ops
+
+from recdrop_tune.rewrites.call import KernelCall, Tensor
+
+# Keras's own dropout and recurrent_dropout: one mask per sample, sequence and gate.
+
+
+def drop_gate_inputs(
+    call: KernelCall, input_noise: Tensor | None, state_noise: Tensor | None
+) -> KernelCall:
+    """Multiplies what each gate reads by a noise of its own, as Keras's cells do.
+
+        z_g = (x_t * input_noise_g) W_g + (h_{t-1} * state_noise_g) U_g + b_g
+
+    A different factor for every sample and gate is no rewrite of the weights or of the sequences, so
+    no fused kernel can compute it: such a call runs in the step loop.
+
+    Args:
+        call: The call to rewrite.
+        input_noise: `None`, or shape `(gates, batch, features)`.
+        state_noise: `None`, or shape `(gates, batch, units)`.
+
+    Reference:
+        Gal and Ghahramani (2016), arXiv 1512.05287, with untied gates: `keras.layers.LSTM`'s
+        `dropout` and `recurrent_dropout`.
+    """
+    return replace(call, input_noise=input_noise, state_noise=state_noise)
+
+
+# Variational dropout: whole rows of the recurrent kernel, so that a dropped unit feeds nothing back.
+
+
+def drop_rows(call: KernelCall, noise: Tensor) -> KernelCall:
+    """Multiplies the rows of the recurrent kernel.
+
+        z_g = x_t W_g + (h_{t-1} * noise_g) U_g + b_g = x_t W_g + h_{t-1} (diag(noise_g) U_g) + b_g
+
+    The same noise at every step and for every sample of the call: that is what makes it a rewrite of
+    the weights, which any kernel can run.
+
+    Args:
+        call: The call to rewrite.
+        noise: Shape `(units, gates)`; or `(units, 1)`, one noise for all gates.
+
+    Reference:
+        Gal and Ghahramani (2016), arXiv 1512.05287: tied gates are their sampling of one mask for
+        all four gates.
+    """
+    units = call.units
+    gates = call.recurrent_kernel.shape[1] // units
+    per_gate = ops.broadcast_to(noise, (units, gates))
+    factor = ops.repeat(per_gate, units, axis=1)  # (units, gates * units)
+    kernel = call.recurrent_kernel
+    return replace(call, recurrent_kernel=kernel * ops.cast(factor, kernel.dtype))
+
+
+# Weight-drop: single weights of the kernels, one draw for a whole forward pass.
+
+
+def drop_weights(
+    call: KernelCall, kernel_noise: Tensor | None, recurrent_noise: Tensor | None
+) -> KernelCall:
+    """Multiplies the kernels element by element.
+
+        z = x_t (W * kernel_noise) + h_{t-1} (U * recurrent_noise) + b
+
+    Args:
+        call: The call to rewrite.
+        kernel_noise: `None`, or the shape of `kernel`.
+        recurrent_noise: `None`, or the shape of `recurrent_kernel`.
+
+    Reference:
+        Wan, Zeiler, Zhang, LeCun, Fergus (2013), DropConnect, ICML; Merity, Keskar, Socher (2017),
+        arXiv 1708.02182, for the recurrent kernel of an LSTM.
+    """
+    return replace(
+        call,
+        kernel=_times(call.kernel, kernel_noise),
+        recurrent_kernel=_times(call.recurrent_kernel, recurrent_noise),
+    )
+
+
+def _times(weights: Tensor, noise: Tensor | None) -> Tensor:
+    return weights if noise is None else weights * ops.cast(noise, weights.dtype)

@@ -1,0 +1,230 @@
+"""The confirmation: the best configurations and their twins, trained again with the same fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras_tuner as kt
+
+from recdrop_tune.events import (
+    ConfirmationEnded,
+    ConfirmationStarted,
+    TrainingReporter,
+    has_wrapper,
+    readable,
+)
+from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.oracle import (
+    Configuration,
+    front,
+    has_dropout,
+    objectives,
+    ranked,
+    twin_among,
+    twin_of,
+    values_of,
+)
+from recdrop_tune.paths import trial_folder
+from recdrop_tune.results import CONFIRMED
+from recdrop_tune.search.first_trials import KERAS
+from recdrop_tune.tuner import retrain, save_weights, trial_seed
+
+
+@dataclass(frozen=True)
+class ConfirmationPlan:
+    """What is to be confirmed.
+
+    Attributes:
+        top: How many of the best configurations, beside what they are compared with.
+        seeds: How many times each is trained.
+        seed: Seed of the search.
+        test: Data that are looked at here and nowhere else; `None` for none.
+    """
+
+    top: int
+    seeds: int
+    seed: int | None = None
+    test: Any = None
+
+    def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
+        """Lists the trainings that are still to be done, each configuration with the same seeds, and says so.
+
+        Args:
+            tuner: The tuner, its search over.
+            tracking: Its tracking.
+        """
+        earlier = [each for each in tracking.records.confirmations if each.score is not None]
+        done = {(each.trial_id, each.twin, each.repeat) for each in earlier}
+        found = contenders(tuner.oracle, self.top)
+        twins = twins_of(tuner.oracle, found, [key[:2] for key in sorted(done)])
+        every = [(trial, False) for trial in found] + [(trial, True) for trial in twins]
+        total = self.seeds * len(every)
+        # Seed by seed, so that a confirmation which is broken off has compared whole sets.
+        left = [
+            {
+                "trial": trial,
+                "twin": twin,
+                "repeat": repeat,
+                "seed": confirmation_seed(self.seed, repeat),
+                "total": total,
+            }
+            for repeat in range(self.seeds)
+            for trial, twin in every
+            if (trial.trial_id, twin, repeat) not in done
+        ]
+        if left:
+            ids, others = ([each.trial_id for each in those] for those in (found, twins))
+            tracking.emit(ConfirmationStarted(trial_ids=ids, twins=others, total=total))
+        return left
+
+    def run(
+        self,
+        tuner: Any,
+        task: Mapping[str, Any],
+        arguments: tuple[tuple[Any, ...], dict[str, Any]],
+        reporter: TrainingReporter,
+        offer: Callable[..., None],
+    ) -> None:
+        """Trains a configuration once more, and reports how that went."""
+        trial, (_, fit) = task["trial"], arguments
+        with reporter.apart(trial.trial_id, **_about(task)) as report:
+            trained = _as_twin(trial) if task["twin"] else trial
+            outcome = retrain(tuner, trained, task["seed"], fit, self.test)
+            if not task["twin"]:  # The best model is one that the search has found.
+                offer(trial, outcome.score, outcome.weights)
+            tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
+            report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
+
+    def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
+        """Keeps on disk, of each configuration, the weights of its best training.
+
+        Args:
+            tuner: The tuner.
+            tracking: Its tracking.
+            *result: The trial, its score and the weights of the best epoch.
+        """
+        trial, score, weights = result
+        first = objectives(tuner.oracle.objective)[0]
+        earlier = (
+            each.score
+            for each in tracking.records.confirmations
+            if each.trial_id == trial.trial_id and not each.twin and each.score is not None
+        )
+        if all(first.better_than(score, each) for each in earlier):
+            model = tuner.hypermodel.build(trial.hyperparameters)
+            folder = _folder(tuner, trial.trial_id)
+            save_weights(folder, model, weights, within=tuner.project_dir)
+
+    def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
+        """Takes note of a training that cannot be done."""
+        trial_id = task["trial"].trial_id
+        ended = ConfirmationEnded(trial_id=trial_id, score=None, message=reason, **_about(task))
+        tracking.emit(ended)
+
+
+def confirm(tuner: Any, tracking: Tracking, fit: dict[str, Any], plan: ConfirmationPlan) -> None:
+    """Trains the configurations again, one after the other; what is done already is not repeated.
+
+    Args:
+        tuner: The tuner, its search over.
+        tracking: Its tracking, still open: is told of every training.
+        fit: Arguments of `Model.fit`.
+        plan: What is to be confirmed.
+    """
+    for task in plan.tasks(tuner, tracking):
+        plan.run(tuner, task, ((), fit), tracking.reporter, partial(plan.keep, tuner, tracking))
+
+
+def contenders(oracle: Any, top: int) -> list[Any]:
+    """Picks the trials whose configurations are trained again.
+
+    They are the best ones and, if they are not among these, the best one with dropout, the best one without
+    and the best one with Keras's own. Of several objectives the best ones are those of the front: the best
+    by each objective, then others spread over it.
+
+    Args:
+        oracle: The oracle.
+        top: How many of the best.
+    """
+    complete = ranked(oracle)
+    goals = objectives(oracle.objective)
+    chosen = _spread(oracle, top) if len(goals) > 1 else complete[:top]
+    known = [(trial, readable(trial.hyperparameters)) for trial in complete]
+    beside = (
+        (trial for trial in complete if has_dropout(trial.hyperparameters)),
+        (trial for trial, values in known if has_wrapper(values, "none")),
+        (trial for trial, values in known if has_wrapper(values, KERAS)),
+    )
+    for kind in beside:
+        best = next(kind, None)
+        if best is not None and best not in chosen:
+            chosen.append(best)
+    return chosen
+
+
+def twins_of(
+    oracle: Any, chosen: Sequence[Any], trained: Iterable[Configuration] = ()
+) -> list[Any]:
+    """Picks, for the configurations that have dropout, the trials whose twins have to be trained too.
+
+    Several configurations may have the same twin, which is trained once; and it may be one of those chosen.
+
+    Args:
+        oracle: The oracle.
+        chosen: The trials whose configurations are trained.
+        trained: What an earlier confirmation has trained: of one twin with several names, that of then.
+    """
+    there: list[Configuration] = [(trial.trial_id, False) for trial in chosen]
+    earlier = [each for each in trained if each[1]]
+    found: dict[str, Any] = {}
+    for trial in chosen:
+        if not has_dropout(trial.hyperparameters):
+            continue
+        if twin_among(oracle, trial, there) is None:
+            owner = (twin_among(oracle, trial, earlier) or (trial.trial_id, True))[0]
+            there.append((owner, True))
+            found[owner] = oracle.trials[owner]
+    return list(found.values())
+
+
+def confirmation_seed(seed: int | None, repeat: int) -> int:
+    """Derives the seed of a repeat: the same for every configuration, and none that the search used."""
+    return trial_seed(seed or 0, {"confirmation": repeat}) % 2**31
+
+
+def _spread(oracle: Any, top: int) -> list[Any]:
+    """Picks trials of the front: the best by each objective, then others at even distances."""
+    best, goals = front(oracle), objectives(oracle.objective)
+    values = [dict(zip(best, column, strict=True)) for column in _columns(best, oracle.objective)]
+    chosen: list[Any] = []
+    for goal, of_goal in zip(goals, values, strict=True):
+        end = (max if goal.direction == "max" else min)(best, key=of_goal.__getitem__)
+        chosen += [end] if end not in chosen else []
+    ordered = sorted((t for t in best if t not in chosen), key=values[0].__getitem__)
+    room = max(0, top - len(chosen))
+    places = [int((place + 0.5) * len(ordered) / room) for place in range(min(room, len(ordered)))]
+    if room >= len(ordered):
+        return [*chosen, *ordered][:top]
+    return [*chosen, *(ordered[place] for place in places)][:top]
+
+
+def _columns(trials: Sequence[Any], objective: Any) -> list[tuple[float, ...]]:
+    """Lists, for each objective, the values of the trials."""
+    return list(zip(*(values_of(trial, objective) for trial in trials), strict=True))
+
+
+def _as_twin(trial: Any) -> Any:
+    """Makes a trial of the twin of a trial's configuration; the oracle does not know of it."""
+    return kt.engine.trial.Trial(twin_of(trial.hyperparameters), f"{trial.trial_id}_twin")
+
+
+def _about(task: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: task[name] for name in ("twin", "repeat", "seed", "total")}
+
+
+def _folder(tuner: Any, trial_id: str) -> Path:
+    return trial_folder(Path(tuner.project_dir) / CONFIRMED, trial_id, "trial.json")

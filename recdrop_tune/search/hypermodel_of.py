@@ -1,0 +1,185 @@
+"""How `tune` runs a trial: reproducibly, and with a clear word if the objective is not reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import keras_tuner as kt
+
+from recdrop_tune.errors import InvalidArgumentError, RecdropError, invalid_argument
+from recdrop_tune.hypermodels import AbstractHyperModel, infer_hypermodel, scheduled, unscheduled
+from recdrop_tune.search.compiled import Compiled, compiled_with
+from recdrop_tune.spaces import SearchSpace
+
+# The hypermodel of a search: the caller's, or one read off the training data.
+
+
+def as_hypermodel(
+    hypermodel: Any, train: Any, validation: Any, space: object
+) -> tuple[kt.HyperModel, str]:
+    """Returns the hypermodel of a search, and its space in words.
+
+    Args:
+        hypermodel: The caller's, or `None` for the one that suits the training data.
+        train: The training data.
+        validation: The validation data, or `None`; they have to suit an inferred hypermodel.
+        space: The search space of an inferred hypermodel.
+
+    Raises:
+        InvalidArgumentError: The hypermodel is none, or has a space of its own beside `space`.
+    """
+    hypermodel = unscheduled(hypermodel)
+    if hypermodel is None:
+        hypermodel = infer_hypermodel(train, validation, space)
+    elif not isinstance(space, str) or space != "quick":
+        raise invalid_argument(
+            "space",
+            expected="no value beside a `hypermodel`, which has a space of its own",
+            received=space,
+        )
+    own = getattr(hypermodel, "space", None)
+    if isinstance(own, SearchSpace):
+        return hypermodel, own.to_yaml()
+    if isinstance(hypermodel, kt.HyperModel):
+        return hypermodel, f"hypermodel {_qualified(type(hypermodel))}"
+    if callable(hypermodel) and not isinstance(hypermodel, type):
+        return FunctionHyperModel(hypermodel), f"function {_qualified(hypermodel)}"
+    raise _no_hypermodel(hypermodel)
+
+
+def _no_hypermodel(received: Any) -> InvalidArgumentError:
+    made = isinstance(received, type)
+    return invalid_argument(
+        "hypermodel",
+        expected="a keras_tuner.HyperModel or a function that builds a model from `hp`",
+        received=received,
+        fix=f"Pass an instance: {received.__name__}(...)." if made else "",
+    )
+
+
+def _qualified(thing: Any) -> str:
+    return f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
+
+
+class FunctionHyperModel(kt.HyperModel):
+    """A hypermodel made of a function.
+
+    Args:
+        function: Builds a compiled model from `keras_tuner.HyperParameters`.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def build(self, hp: Any) -> Any:
+        """Builds the model."""
+        return self._function(hp)
+
+
+class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
+    """The model reports no metric of the objective's name, so no trial can be scored.
+
+    Keras Tuner ends the search for a `FatalError`, where it would count others as failed trials.
+    """
+
+
+class TrialHyperModel(kt.HyperModel):
+    """Moves rates by schedules, looks for the objective in the metrics, notes what is being built.
+
+    Args:
+        hypermodel: The hypermodel.
+        objectives: The objectives.
+
+    Attributes:
+        building: The hyperparameters of the model that is being built, or could not be built.
+        compiled: What the first model was compiled with; `None` if that is not known.
+    """
+
+    def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
+        super().__init__()
+        self._hypermodel = scheduled(hypermodel)
+        self._own_fit = type(hypermodel).fit not in (kt.HyperModel.fit, AbstractHyperModel.fit)
+        self._objectives = objectives
+        self.building: Any = None
+        self.compiled: Compiled | None = None
+        self._first = True
+        self._reported = False
+
+    def build(self, hp: Any) -> Any:
+        """Builds the model."""
+        self.building = hp
+        model = self._hypermodel.build(hp)
+        self.building = None
+        if self._first and not self._own_fit:  # A `fit` of the user's own may score in its own way.
+            self.compiled = compiled_with(model)
+        self._first = False
+        return model
+
+    def declare_hyperparameters(self, hp: Any) -> None:
+        """Declares hyperparameters, if the hypermodel does."""
+        self._hypermodel.declare_hyperparameters(hp)
+
+    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Fits the model and checks what it reports.
+
+        Raises:
+            ObjectiveNotReportedError: The objective is not among the metrics, nor was it in an earlier trial.
+        """
+        callbacks = list(kwargs.pop("callbacks", None) or [])
+        validated = kwargs.get("validation_freq", 1) == 1
+        if not self._own_fit and validated and not any(map(_may_report, callbacks)):
+            # A `fit` or a callback of the user's own may report the objective later.
+            callbacks.append(_ObjectiveCheck(self._objectives))
+        result = self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
+        if isinstance(result, keras.callbacks.History):
+            if not self._reported:
+                check_objectives(self._objectives, result.history, "" if validated else _SELDOM)
+            # One that ended before it was reported fails alone from here on.
+            self._reported = True
+        return result
+
+
+_SELDOM = " Or no epoch was validated: a `validation_freq` above `epochs` leaves none; pass a smaller one."
+
+
+def _may_report(callback: Any) -> bool:
+    """Says whether a callback may log metrics: one that sees epochs, neither Keras's nor this package's."""
+    kind = type(callback)
+    own = kind.__module__.partition(".")[0] not in ("keras", "recdrop_tune")
+    return own and getattr(kind, "on_epoch_end", None) is not keras.callbacks.Callback.on_epoch_end
+
+
+class _ObjectiveCheck(keras.callbacks.Callback):
+    """Looks for the objective when the first epoch has ended, not after the last."""
+
+    def __init__(self, objectives: Sequence[kt.Objective]) -> None:
+        super().__init__()
+        self._objectives = objectives
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Checks the metrics of an epoch."""
+        check_objectives(self._objectives, logs or {})
+
+
+def check_objectives(objectives: Sequence[kt.Objective], metrics: Any, advice: str = "") -> None:
+    """Raises if an objective is not among the metrics.
+
+    Args:
+        objectives: The objectives.
+        metrics: The metrics, by name.
+        advice: What else may be done about it.
+
+    Raises:
+        ObjectiveNotReportedError: It is not.
+    """
+    for objective in objectives:
+        if objective.has_value(metrics):
+            continue
+        raise ObjectiveNotReportedError(
+            f"The model reports no metric named `{objective.name}`, which is the objective. It "
+            f"reports: {', '.join(sorted(metrics))}. Take one of them as `objective`, or compile the "
+            f"model with the metric.{advice}"
+        )

@@ -1,0 +1,268 @@
+"""The dropout beside the wrapper: locked dropout around the layers, and dropout of word types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from recdrop_tune.catalog import LOCKED_SITES, OPTIONS, SITES, Option
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.spaces.fields import Scalar
+from recdrop_tune.spaces.values import Value, register
+
+# The wrappers' own arguments, each active only where it says something.
+
+
+def sample_options(hp: Any, plan: DropoutPlan, group: Group) -> dict[str, Scalar]:
+    """Registers the options of a group's wrappers and returns the values active now.
+
+    An option is a hyperparameter under its wrapper; if it is about a site, under the placements
+    which have that. `has_sites` gives a wrapper with such an option a group of its own, for Keras
+    Tuner opens a condition only where the other one was opened when its parent was registered.
+    """
+    drawn: dict[str, Scalar] = {}
+    for name, value in plan.options.items():
+        option = OPTIONS[name]
+        having = [item for item in group.placements if _concerns(option, item)]
+        if option.technique not in group.wrappers or not having:
+            continue
+        with hp.conditional_scope("wrapper", [option.technique]):
+            if len(having) == len(group.placements):
+                active = register(hp, name, value)
+            else:
+                with hp.conditional_scope(f"placement{group.suffix}", having):
+                    active = register(hp, name, value)
+        if active is not None:
+            drawn[name] = active
+    return drawn
+
+
+def has_sites(wrapper: str, options: dict[str, Value]) -> bool:
+    """Says whether an option of the wrapper is about one site only."""
+    return any(OPTIONS[name].technique == wrapper and OPTIONS[name].site for name in options)
+
+
+def _concerns(option: Option, placement: str) -> bool:
+    return option.site is None or option.site in placement.split("+")
+
+
+# Registers a search space as Keras Tuner hyperparameters and reads the values active now.
+
+Rate = float | dict[str, float]
+
+_SUFFIX = re.compile(rf"((?:^|/)(?:placement|rate\.(?:{'|'.join(SITES)})))\.[\w-]+$")
+
+
+@dataclass(frozen=True)
+class DropoutSample:
+    """One setting of the dropout: which wrapper, where, how much.
+
+    Attributes:
+        wrapper: Id of a technique; `"none"` for no dropout.
+        placement: Where it drops, such as `"input+recurrent"`; `None` for no dropout.
+        rate: One rate for all sites, or one per site of `placement`; `None` for no dropout.
+        options: Arguments of the wrapper's own, by name.
+        schedule: How the rate moves while the model trains; `"constant"` where it stays.
+    """
+
+    wrapper: str
+    placement: str | None
+    rate: Rate | None
+    options: dict[str, Scalar] = field(default_factory=dict, kw_only=True)
+    schedule: str = field(default="constant", kw_only=True)
+
+    def wrap_arguments(self) -> dict[str, Any]:
+        """Returns the keyword arguments for `recdrop_tune.wrappers.wrap`; none for no dropout."""
+        if self.wrapper == "none":
+            return {}
+        return {"placement": self.placement, "rate": self.rate, **self.options}
+
+
+@dataclass(frozen=True)
+class Sample(DropoutSample):
+    """One configuration of a search space: what a hypermodel builds.
+
+    Attributes:
+        cell: `"lstm"` or `"gru"`.
+        units: Units of each recurrent layer.
+        layers: Number of recurrent layers.
+        bidirectional: Whether the layers read the sequence both ways.
+        learning_rate: Learning rate of the optimizer.
+        locked_rate: The rates of the locked dropout beside the wrapper, by where it stands.
+        embedding_rate: Rate of the dropout of word types; `None` for none.
+    """
+
+    cell: str
+    units: int
+    layers: int
+    bidirectional: bool
+    learning_rate: float
+    locked_rate: dict[str, float] = field(default_factory=dict, kw_only=True)
+    embedding_rate: float | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The wrappers of a space which are offered the same placements.
+
+    Attributes:
+        wrappers: Their ids.
+        placements: What they are offered.
+        suffix: Ends the names of the group's own hyperparameters; empty where it is the only group.
+            Keras Tuner allows one name under several conditions, but then loses its value:
+            `HyperParameters.ensure_active_values` deletes what an active hyperparameter holds when
+            it meets an inactive one of that name.
+    """
+
+    wrappers: tuple[str, ...]
+    placements: tuple[str, ...]
+    suffix: str
+
+
+@dataclass(frozen=True)
+class DropoutPlan:
+    """The conditional part of a space, worked out: what is offered under which wrapper.
+
+    Attributes:
+        wrappers: The wrappers searched.
+        groups: Those of them which drop, by what they are offered.
+        rate: One value for all sites, or one per site.
+        options: Values of the wrappers' own arguments, by name.
+        schedule: The schedules searched; `None` where the space does not name any.
+        scheduled: The wrappers which are offered all of them.
+    """
+
+    wrappers: tuple[str, ...]
+    groups: tuple[Group, ...]
+    rate: Value | dict[str, Value]
+    options: dict[str, Value] = field(default_factory=dict)
+    schedule: Value | None = None
+    scheduled: tuple[str, ...] = ()
+
+    @property
+    def dropping(self) -> list[str]:
+        """The wrappers that drop."""
+        return [wrapper for group in self.groups for wrapper in group.wrappers]
+
+
+def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
+    """Registers wrapper, placement, rate, options and schedule; returns the values active now."""
+    wrapper = register(hp, "wrapper", _as_value(plan.wrappers))
+    # Without dropout anything can be built: the twin of a configuration is, also where it is not searched.
+    if wrapper not in (None, "none", *plan.wrappers):
+        raise invalid_argument(
+            "wrapper",
+            expected=f"one that the space has: {', '.join(plan.wrappers)}",
+            received=wrapper,
+        )
+    placement: str | None = None
+    rates: dict[str, float] = {}
+    options: dict[str, Scalar] = {}
+    for group in plan.groups:
+        with hp.conditional_scope("wrapper", list(group.wrappers)):
+            drawn = register(hp, f"placement{group.suffix}", _as_value(group.placements))
+            placement = placement or drawn
+            if isinstance(plan.rate, dict):
+                rates.update(_sample_site_rates(hp, group, plan.rate))
+        options.update(sample_options(hp, plan, group))
+    rate = rates if isinstance(plan.rate, dict) else _sample_rate(plan, hp)
+    schedule = _sample_schedule(plan, hp)
+    # Inside a conditional scope of the user's that is inactive, every value is None: no dropout.
+    return DropoutSample(
+        wrapper or "none",
+        placement,
+        rate if placement else None,
+        options=options,
+        schedule=schedule,
+    )
+
+
+def _sample_site_rates(hp: Any, group: Group, rates: dict[str, Value]) -> dict[str, float]:
+    """Registers `rate.<site>` under the placements that have the site; returns the active ones."""
+    drawn: dict[str, float] = {}
+    for site, value in rates.items():
+        having = [placement for placement in group.placements if site in placement.split("+")]
+        if not having:
+            continue
+        with hp.conditional_scope(f"placement{group.suffix}", having):
+            rate = register(hp, f"rate.{site}{group.suffix}", value)
+        if rate is not None:
+            drawn[site] = rate
+    return drawn
+
+
+def _sample_rate(plan: DropoutPlan, hp: Any) -> float | None:
+    """Registers the one `rate` that all wrappers which drop share."""
+    if not plan.dropping or isinstance(plan.rate, dict):
+        return None
+    with hp.conditional_scope("wrapper", plan.dropping):
+        rate: float | None = register(hp, "rate", plan.rate)
+    return rate
+
+
+def _sample_schedule(plan: DropoutPlan, hp: Any) -> str:
+    """Registers `schedule` under the wrappers that have all of it."""
+    if plan.schedule is None or not plan.scheduled:
+        return "constant"
+    with hp.conditional_scope("wrapper", list(plan.scheduled)):
+        drawn: str | None = register(hp, "schedule", plan.schedule)
+    return drawn or "constant"
+
+
+def _as_value(words: Iterable[str]) -> Value:
+    """A choice of one is a fixed value."""
+    choice: tuple[Scalar, ...] = tuple(words)
+    return choice[0] if len(choice) == 1 else choice
+
+
+def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Takes the group suffixes off the names of active hyperparameters.
+
+    A space in which some wrappers are offered other placements than others has one `placement` for
+    each such group of wrappers, of which one is active. In a table all of them belong in one column.
+
+    Args:
+        values: The values of one trial, by the name in Keras Tuner.
+
+    Returns:
+        The same values in the same order, by the keys of the search space (`name/` prefixes stay).
+
+    Example:
+        >>> plain_names({"wrapper": "lambda", "placement.time_distributed-lambda": "input"})
+        {'wrapper': 'lambda', 'placement': 'input'}
+    """
+    return {_SUFFIX.sub(r"\1", name): value for name, value in values.items()}
+
+
+def sample_locked(
+    hp: Any, value: Value | Mapping[str, Value] | None, dropping: Sequence[str]
+) -> dict[str, float]:
+    """Registers `locked_rate`, or one for each site, under the wrappers that drop.
+
+    Args:
+        hp: `keras_tuner.HyperParameters`.
+        value: One value for all sites, one for each, or `None` for no locked dropout.
+        dropping: The wrappers that drop.
+
+    Returns:
+        The rates active now, by site.
+    """
+    if value is None or not dropping:
+        return {}
+    with hp.conditional_scope("wrapper", dropping):
+        if isinstance(value, Mapping):
+            rates = {site: register(hp, f"locked_rate.{site}", value[site]) for site in value}
+        else:
+            rates = dict.fromkeys(LOCKED_SITES, register(hp, "locked_rate", value))
+    return {site: rate for site, rate in rates.items() if rate is not None}
+
+
+def sample_embedding_rate(hp: Any, value: Value | None, dropping: Sequence[str]) -> float | None:
+    """Registers `embedding_rate` under the wrappers that drop; returns it where it is active."""
+    if value is None or not dropping:
+        return None
+    with hp.conditional_scope("wrapper", dropping):
+        rate: float | None = register(hp, "embedding_rate", value)
+    return rate

@@ -1,0 +1,95 @@
+"""The weights of trials on disk: written whole, and only those of the best trials kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.files import delete, make_folder, read, replacing, write_atomically
+from recdrop_tune.paths import check_path
+from recdrop_tune.storage_errors import reserve
+from recdrop_tune.tuner.callbacks import is_out_of_memory
+
+WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
+
+_HDF5_BYTES = 2048
+"""What HDF5 writes beside the numbers of a variable: 700 to 1,200 bytes, the groups included."""
+
+
+def save(folder: Path, model: Any, weights: list[Any] | None, *, within: str | Path) -> None:
+    """Writes the best weights of a trial, so that a crash leaves all of the file or nothing.
+
+    Args:
+        folder: The trial's folder.
+        model: A model of the trial's structure; it is given the weights. Of one that was never built nothing
+            is written: it has no weights.
+        weights: As `Model.get_weights` returned them; `None` for those that the model has.
+        within: The project folder.
+
+    Raises:
+        ProjectError: The folder, or a file in it, is a link.
+    """
+    if not model.built:
+        return
+    if weights is not None:
+        model.set_weights(weights)
+    make_folder(folder, within=within)
+    with replacing(folder / WEIGHTS, within=within) as fresh:
+        reserve(fresh, _size(model))
+        model.save_weights(fresh)
+    write_atomically(folder / BUILD, json.dumps(model.get_build_config()), within=within)
+
+
+def _size(model: Any) -> int:
+    """Returns how many bytes the weights will take at most: HDF5 adds some to each variable."""
+    variables = list(model.variables)
+    if model.optimizer is not None:
+        variables += model.optimizer.variables
+    bytes_of = sum(math.prod(v.shape) * (8 if "64" in str(v.dtype) else 4) for v in variables)
+    return int(bytes_of) + _HDF5_BYTES * (len(variables) + 8)
+
+
+def load(folder: Path, model: Any) -> Any:
+    """Loads the weights of a trial into a model made for it.
+
+    Raises:
+        RecdropError: The weights are not there.
+        ProjectError: They are damaged, another model's, or a link.
+    """
+    path = check_path(folder / WEIGHTS, within=folder.parent)
+    if not path.exists():
+        raise RecdropError(
+            f"The weights of the trial in `{folder}` are not there: only the best trials' are kept, and "
+            "none where a `fit` or `run_trial` of your own trains no model with the callbacks it is given. "
+            "Pass a larger `keep_checkpoints` (None keeps all), or train its hyperparameters anew."
+        )
+    try:
+        if not model.built:
+            config = json.loads(read(folder / BUILD, within=folder.parent))
+            model.build_from_config(dict(config or {}))
+        with warnings.catch_warnings():
+            # The optimizer's state may lie in the file too, and nobody needs it here.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            model.load_weights(path)
+    except Exception as error:
+        # Keras raises many kinds, for damaged files and for other models' weights.
+        if is_out_of_memory(error):
+            raise
+        raise ProjectError(
+            f"The weights of the trial in `{folder}` cannot be loaded: {type(error).__name__}: {error}. The "
+            f"files `{WEIGHTS}` and `{BUILD}` are damaged, or the model is built otherwise now."
+        ) from error
+    if model.optimizer is not None:
+        # Without its variables, whoever saves the model and loads it again would be warned.
+        model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def drop(folder: Path) -> None:
+    """Deletes the weights of a trial."""
+    for name in (WEIGHTS, BUILD):
+        delete(folder / name, within=folder.parent)

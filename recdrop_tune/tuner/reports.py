@@ -1,0 +1,239 @@
+"""Reports the epochs of a trial to its oracle, and listens for the order to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import keras
+
+from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.tuner.callbacks import NoFiniteObjectiveError
+from recdrop_tune.tuner.outcomes import FIT, explicit_outcome, numbers
+
+MILLISECONDS = "ms_per_step"
+"""Metric that each epoch is given: milliseconds of a training step, the first of the epoch left out."""
+
+
+_LAST_EPOCHS, _LAST_SHARE = 2, 0.1
+"""A trial with so few epochs left, or less than such a share of them, is trained to its end.
+
+Stopping it would save next to nothing, and what it had come to would not count.
+"""
+
+
+def is_nearly_over(epoch: int, epochs: int | None) -> bool:
+    """Says whether a training is so close to its end that it is not stopped any more.
+
+    Args:
+        epoch: The epoch that is over, from 0.
+        epochs: The number of the last epoch, from 1, as Keras counts; `None` if it is not known.
+    """
+    if epochs is None:
+        return False
+    left = epochs - (epoch + 1)
+    return left <= _LAST_EPOCHS or left < _LAST_SHARE * epochs
+
+
+class TrialReport:
+    """What the trainings of one trial have reported.
+
+    Each training's epochs go to the oracle under their own number, so that the oracle sees the mean
+    over the trainings of each epoch; the best of these means is the trial's score. A training that
+    ends early counts with its best epoch from there on, for that is what early stopping keeps.
+
+    Args:
+        oracle: The oracle, or Keras Tuner's client of one.
+        trial_id: The trial.
+
+    Attributes:
+        stopped: Whether the oracle has asked to stop.
+    """
+
+    def __init__(self, oracle: Any, trial_id: str) -> None:
+        self._oracle = oracle
+        self._trial_id = trial_id
+        self._curves: list[dict[int, dict[str, float]]] = []
+        self.stopped = False
+
+    def begin(self) -> None:
+        """Begins the next training."""
+        self._curves.append({})
+
+    def add(self, epoch: int, metrics: dict[str, float], epochs: int | None = None) -> None:
+        """Reports an epoch of the current training; only the first one can be stopped, if not near its end.
+
+        Args:
+            epoch: Keras's number of the epoch.
+            metrics: What Keras reported. An epoch without the objective (`validation_freq`) is left
+                out.
+            epochs: How many epochs Keras trains; `None` if that is not known.
+        """
+        if not self.measures(metrics):
+            return
+        self._curves[-1][epoch] = metrics
+        if not math.isfinite(self.value(metrics)):
+            return
+        answer = self._send(metrics, epoch)
+        if answer == "STOPPED" and len(self._curves) == 1 and not is_nearly_over(epoch, epochs):
+            self.stopped = True
+
+    def take(self, results: Any, best: BestWeights, model: Any) -> None:
+        """Takes what a `fit` has returned, where that is not the history of the epochs reported.
+
+        Args:
+            results: What it returned; see `explicit_outcome`.
+            best: Is given the model's weights in that case, unless it has those of an epoch.
+            model: The model; `None` where it is not known.
+        """
+        measured = bool(self._curves[-1])
+        if isinstance(results, keras.callbacks.History) and measured:
+            return
+        metrics, epoch = explicit_outcome(results, self._objective, FIT)
+        if model is not None and not measured:
+            best.offer(model, metrics, self)
+        self.replace(metrics, epoch)
+
+    def replace(self, metrics: dict[str, float], at: int = 0) -> None:
+        """Reports the outcome of the current training as a whole, in place of its epochs.
+
+        Where the oracle is elsewhere, what the epochs reported counts too.
+
+        Args:
+            metrics: The outcome.
+            at: The epoch that it is from.
+        """
+        if self._curves[-1]:
+            forget_metrics(self._oracle.get_trial(self._trial_id))
+            for curve in self._curves[:-1]:
+                for epoch, earlier in curve.items():
+                    self._send(earlier, epoch)
+        self._curves[-1] = {at: metrics}
+        if math.isfinite(self.value(metrics)):
+            self._send(metrics, at)
+
+    def finish(self) -> None:
+        """Evens out trainings of different lengths.
+
+        Raises:
+            NoFiniteObjectiveError: No epoch had a number for the objective.
+        """
+        if not any(math.isfinite(self.value(m)) for curve in self._curves for m in curve.values()):
+            raise NoFiniteObjectiveError(self._objective.name)
+        if len(self._curves) == 1:
+            return
+        epochs = sorted({epoch for curve in self._curves for epoch in curve})
+        for curve in self._curves:
+            best = self._best(curve)
+            for epoch in epochs:
+                counts = epoch in curve and math.isfinite(self.value(curve[epoch]))
+                if not counts and best is not None:
+                    self._send(best, epoch)
+
+    def measures(self, metrics: dict[str, float]) -> bool:
+        """Says whether the objective is among the metrics of an epoch."""
+        return self._objective.name in metrics or bool(self._objective.has_value(metrics))
+
+    def value(self, metrics: dict[str, float]) -> float:
+        """Returns the objective of an epoch."""
+        # Several objectives have a value together, under a name of its own.
+        whole = metrics.get(self._objective.name)
+        return float(self._objective.get_value(metrics) if whole is None else whole)
+
+    def is_better(self, value: float, other: float | None) -> bool:
+        """Says whether a value of the objective is better than another; NaN never is."""
+        if not math.isfinite(value):
+            return False
+        return other is None or bool(self._objective.better_than(value, other))
+
+    @property
+    def _objective(self) -> Any:
+        return self._oracle.objective
+
+    def _best(self, curve: dict[int, dict[str, float]]) -> dict[str, float] | None:
+        best: dict[str, float] | None = None
+        for metrics in curve.values():
+            if self.is_better(self.value(metrics), None if best is None else self.value(best)):
+                best = metrics
+        return best
+
+    def _send(self, metrics: dict[str, float], epoch: int) -> str:
+        every = {**metrics, self._objective.name: self.value(metrics)}
+        # Keras Tuner cannot compute with a metric that was never a number.
+        sent = {name: value for name, value in every.items() if math.isfinite(value)}
+        return str(self._oracle.update_trial(self._trial_id, sent, step=epoch).status)
+
+
+class StepTimer(keras.callbacks.Callback):
+    """Adds `ms_per_step` to the metrics of each epoch.
+
+    The first step of each epoch is not counted where there are others: it may trace and compile.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started = self._first = self._last = 0.0
+        self._steps = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Starts the clock."""
+        self._started, self._steps = time.perf_counter(), 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Notes the time."""
+        self._steps += 1
+        self._last = time.perf_counter()
+        if self._steps == 1:
+            self._first = self._last
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Writes the metric, as Keras's own callbacks write the learning rate."""
+        if logs is None or not self._steps:
+            return
+        began, steps = (self._first, self._steps - 1) if self._steps > 1 else (self._started, 1)
+        logs[MILLISECONDS] = (self._last - began) / steps * 1000.0
+
+
+class EpochReporter(keras.callbacks.Callback):
+    """Hands each epoch to a report, keeps the weights of the best, and stops when it is told to.
+
+    Args:
+        report: The report of the trial.
+        best: Where the best weights are kept.
+    """
+
+    def __init__(self, report: TrialReport, best: BestWeights) -> None:
+        super().__init__()
+        self._report = report
+        self._best = best
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Reports."""
+        metrics = numbers(logs or {})
+        # A loop of the user's own may not say how many epochs there are.
+        self._report.add(epoch, metrics, (self.params or {}).get("epochs"))
+        self._best.offer(self.model, metrics, self._report)
+        # A loss that is not a number leaves weights that are none: nothing better will come.
+        if self._report.stopped or math.isnan(metrics.get("loss", 0.0)):
+            self.model.stop_training = True
+
+
+class BestWeights:
+    """Keeps the weights of the best epoch of all trainings of a trial, in memory.
+
+    Attributes:
+        weights: Arrays as `Model.get_weights` gives them; `None` before the first epoch.
+    """
+
+    def __init__(self) -> None:
+        self.weights: list[Any] | None = None
+        self._value: float | None = None
+
+    def offer(self, model: Any, metrics: dict[str, float], report: TrialReport) -> None:
+        """Takes the weights if their epoch is the best so far."""
+        if not report.measures(metrics):
+            return
+        value = report.value(metrics)
+        if report.is_better(value, self._value):
+            self._value, self.weights = value, model.get_weights()

@@ -1,0 +1,403 @@
+"""`Tuner`: a `keras_tuner.Tuner` that reports epochs, prunes, and does not compile twice."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner as kt
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.files import delete_leftovers, write_atomically
+from recdrop_tune.models import SameDraws
+from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics, objectives
+from recdrop_tune.paths import check_folder
+from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
+from recdrop_tune.tuner import checkpoints as checkpoints
+from recdrop_tune.tuner.callbacks import (
+    NoFiniteObjectiveError,
+    TrialPrunedError,
+    as_list,
+    check_arguments,
+    hooks_of,
+    is_local,
+    named,
+    outcome,
+    own_callbacks,
+)
+from recdrop_tune.tuner.folds import check_cv, check_fold_data, folds, seed_values, trial_seed
+from recdrop_tune.tuner.lending import Lender
+from recdrop_tune.tuner.outcomes import RUN_TRIAL, are_those, explicit_outcome
+from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
+
+_IDLE_SECONDS = 0.2
+_DEFAULT_NAME = "untitled_project"  # Keras Tuner's
+
+
+class Tuner(kt.Tuner):
+    """Runs the trials of any oracle as `keras_tuner.Tuner` does, and more honestly.
+
+    - Every epoch is reported to the oracle, which may stop a trial that promises nothing (pruning).
+    - A trial is not stopped when two of its epochs, or fewer than a tenth, are left.
+    - A trial's score is its best epoch, whatever epochs were NaN or had no validation. With several
+      trainings it is the best epoch of their mean curve; the weights that are kept are those of the training
+      (the fold) with the best epoch of all.
+    - A trial that runs out of memory or diverges fails alone, with its reason.
+    - Only the best trials' weights are kept on disk.
+    - Trials that differ in weights, seeds, learning rate or dropout rates alone share one compiled
+      model: its variables start anew, its traced functions stay.
+
+    Each epoch has the metric `ms_per_step` too: milliseconds of a training step, the first of the epoch
+    not counted. It can be an objective.
+
+    Whatever a subclass of `keras_tuner.Tuner` overrides can be overridden here: `run_trial`,
+    `_build_and_fit_model`, `on_epoch_end` and its kin, `on_trial_begin`, `load_model`.
+
+    Args:
+        oracle: Any `keras_tuner.Oracle`.
+        hypermodel: A `keras_tuner.HyperModel`, or a function that builds a compiled model from `hp`.
+            It may be left out where a subclass has a `run_trial` of its own.
+        *args: As for `keras_tuner.Tuner`, in its order: `max_model_size`, `optimizer`, `loss`, `metrics`,
+            `distribution_strategy`, `directory`, `project_name`.
+        seed: Seed of weights, shuffling and masks; each training has its own, derived from it. `None`
+            leaves the random state alone.
+        cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`: each trial
+            is trained once for each fold. The data have to be arrays, without validation data. No model is
+            trained on all of them: the weights of the best fold are kept.
+        keep_checkpoints: Of how many trials the weights are kept; `None` for all, as in Keras Tuner.
+        reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
+        **kwargs: As for `keras_tuner.Tuner`: those above by name, and `executions_per_trial`,
+            `overwrite`, `tuner_id`.
+
+    Raises:
+        InvalidArgumentError: An argument cannot be worked with.
+        ProjectError: There is a link in the project folder, or something else that is no file.
+
+    Example:
+        >>> tuner = Tuner(OptunaOracle("val_loss", max_trials=30, seed=0), build, directory="runs")
+        >>> tuner.search(x, y, validation_data=(x_val, y_val), epochs=50)
+        >>> model = tuner.get_best_models()[0]
+    """
+
+    def __init__(
+        self,
+        oracle: Any,
+        hypermodel: Any = None,
+        *args: Any,
+        seed: int | None = None,
+        cv: Any = None,
+        keep_checkpoints: int | None = 5,
+        reuse_models: int = 4,
+        **kwargs: Any,
+    ) -> None:
+        check_arguments(keep_checkpoints, reuse_models)
+        if hypermodel is None and type(self).run_trial is Tuner.run_trial:
+            raise invalid_argument(
+                "hypermodel",
+                expected="a keras_tuner.HyperModel or a function that builds a model from `hp`; only "
+                "subclasses with a `run_trial` of their own do without",
+                received=None,
+            )
+        self.seed = seed
+        self.cv = check_cv(cv)
+        self.keep_checkpoints = keep_checkpoints
+        self._lender = Lender(reuse_models)
+        self._held: set[str] | None = None  # Whose weights are on disk; not known at first.
+        # Before Keras Tuner reads what is in the folder.
+        given = (
+            inspect.signature(kt.Tuner).bind_partial(oracle, hypermodel, *args, **kwargs).arguments
+        )
+        folder = Path(given.get("directory") or ".", given.get("project_name") or _DEFAULT_NAME)
+        check_folder(folder)
+        if not given.get("overwrite"):
+            decide_whether_to_go_on(folder)
+        self._returned: list[Any] | None = None  # What `run_trial` below has reported and returned.
+        super().__init__(oracle, hypermodel, *args, **kwargs)
+
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Runs trials until the oracle has no more; see `keras_tuner.Tuner.search`.
+
+        Args:
+            *fit_args: Positional arguments of `Model.fit`.
+            **fit_kwargs: Its other arguments. `callbacks` may hold functions that make callbacks.
+
+        Raises:
+            StorageError: A disk is full or broken. The trial under way is not counted as failed: it runs
+                again when the search goes on.
+        """
+        if "chief" in os.environ.get("KERASTUNER_TUNER_ID", ""):
+            super().search(*fit_args, **fit_kwargs)
+            return
+        if "verbose" in fit_kwargs and is_local(self.oracle):
+            self.oracle.verbose = fit_kwargs["verbose"]
+        if self.cv is not None:
+            check_fold_data(named(fit_args, fit_kwargs))
+        with storage_failures_named(self.project_dir):
+            self.on_search_begin()
+            try:
+                for trial in self._trials():
+                    self.on_trial_begin(trial)
+                    self._attempt(trial, fit_args, fit_kwargs)
+                    self.on_trial_end(trial)
+            finally:
+                self._lender.clear()
+            self.on_search_end()
+
+    @property
+    def models_reused(self) -> int:
+        """How many trainings took a model that was compiled for an earlier one."""
+        return self._lender.reused
+
+    def on_search_begin(self) -> None:
+        """Saves, so that a search which is killed in its first trial can go on."""
+        if is_local(self.oracle):
+            delete_leftovers(self.project_dir)
+            self.save()
+
+    def save(self) -> None:
+        """Saves the oracle and the tuner, each file whole or not at all."""
+        if is_local(self.oracle):
+            self.oracle.save()
+        # The name that Keras Tuner looks for when it decides whether there is a search to go on with.
+        path = Path(self.project_dir) / f"{self.tuner_id}.json"
+        write_atomically(path, json.dumps(self.get_state()), within=self.project_dir)
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        """Trains a trial's model once for each execution and fold, and reports its epochs.
+
+        Args:
+            trial: The trial.
+            *args: Positional arguments of `Model.fit`.
+            **kwargs: Its other arguments.
+
+        Returns:
+            What each training returned, such as Keras's history: it has been reported. A subclass may
+            return that, `None`, or what is to count in its place: anything that
+            `keras_tuner.Tuner.run_trial` returns.
+        """
+        given = as_list(kwargs.pop("callbacks", None))
+        report, best, returned = TrialReport(self.oracle, trial.trial_id), BestWeights(), []
+        hyperparameters = trial.hyperparameters
+        for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
+            report.begin()
+            own = own_callbacks(given, trial.trial_id, execution, hyperparameters)
+            reporter = EpochReporter(report, best)
+            seed = self.seed
+            if seed is not None:
+                seed = trial_seed(seed, seed_values(hyperparameters), execution)
+            callbacks = [SameDraws(seed), StepTimer(), *own, *hooks_of(self, trial), reporter]
+            with self._lender.begun(seed, trial) as training:
+                results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
+                model = reporter.model or training.model
+                report.take(results, best, model)
+                if report.stopped:
+                    raise TrialPrunedError
+                if model is not None:
+                    checkpoints.save(
+                        self._folder(trial), model, best.weights, within=self.project_dir
+                    )
+            returned.append(results)
+        report.finish()
+        self._returned = returned
+        return returned
+
+    def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        """Builds a trial's model and fits it; public code overrides it, as Keras Tuner's.
+
+        What overrides it gets a model from `self._try_build(hp)`, compiled for an earlier trial perhaps,
+        or from `self.hypermodel.build(hp)`, and has to hand the `callbacks` on.
+
+        Args:
+            trial: The trial.
+            *args: Positional arguments of `Model.fit`.
+            **kwargs: Its other arguments, `callbacks` among them.
+
+        Returns:
+            What `HyperModel.fit` returns.
+        """
+        model = self._try_build(trial.hyperparameters)
+        return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+
+    def _try_build(self, hp: Any) -> Any:
+        """Builds a model and checks it; inside of a training it is lent, and as good as a fresh one."""
+        training, build = self._lender.training, partial(self._build_hypermodel, hp)
+        if training is None:
+            with self._scope():
+                return self._checked(build())
+        if training.trial is not None and hp is training.trial.hyperparameters:
+            # A trial may ask for more than its hyperparameters say: Hyperband goes on with weights.
+            build = partial(self.build_model, training.trial)
+        return self._lend(build)
+
+    def _override_compile_args(self, model: Any) -> None:
+        """Compiles a model by the tuner's `optimizer`, `loss` and `metrics`, if there are any.
+
+        Keras Tuner's own reads what the model is compiled with, and fails where it is not compiled.
+        """
+        given = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
+        given = {name: value for name, value in given.items() if value}
+        if not given or model.compiled:
+            super()._override_compile_args(model)
+            return
+        if self.optimizer and not isinstance(self.optimizer, str):
+            # One that has trained a model belongs to it.
+            config = keras.optimizers.serialize(self.optimizer)
+            given["optimizer"] = keras.optimizers.deserialize(config)
+        model.compile(**given)
+
+    def build_model(self, trial: Any) -> Any:
+        """Builds the model that a trial trains. For subclasses to override.
+
+        Args:
+            trial: The trial.
+
+        Returns:
+            A compiled model, with the weights to start from.
+        """
+        return self._build_hypermodel(trial.hyperparameters)
+
+    def save_model(self, trial_id: str, model: Any, step: int = 0) -> None:
+        """Saves the weights of a model, for a `run_trial` of a subclass that trains in its own way.
+
+        Args:
+            trial_id: The trial.
+            model: Its model, as `load_model` builds it.
+            step: Is not used: a trial keeps one set of weights.
+        """
+        folder = Path(self.get_trial_dir(trial_id))
+        checkpoints.save(folder, model, None, within=self.project_dir)
+
+    def load_model(self, trial: Any) -> Any:
+        """Builds a trial's model and loads the weights of its best epoch, of the training that had it.
+
+        Raises:
+            RecdropError: The weights are not on disk any more.
+        """
+        with self._scope():
+            return checkpoints.load(self._folder(trial), self._try_build(trial.hyperparameters))
+
+    def on_trial_end(self, trial: Any) -> None:
+        """Ends the trial, and gives up the weights of trials that are not among the best."""
+        super().on_trial_end(trial)
+        if is_local(self.oracle):
+            self.drop_weights(trial.trial_id)
+
+    def drop_weights(self, trial_id: str) -> None:
+        """Gives up the weights of trials that are not among the best.
+
+        Args:
+            trial_id: The trial that has ended last.
+        """
+        if self.keep_checkpoints is None:
+            return
+        best = self.oracle.get_best_trials(self.keep_checkpoints)
+        kept = {each.trial_id for each in best if each.status == "COMPLETED"}
+        # All trials once, for a search that goes on; then looking at each would cost more and more.
+        held = set(self.oracle.trials) if self._held is None else self._held | {trial_id}
+        for dropped in held - kept:
+            checkpoints.drop(Path(self.get_trial_dir(dropped)))
+        self._held = kept
+
+    def _trials(self) -> Iterator[Any]:
+        while True:
+            self.pre_create_trial()
+            trial = self.oracle.create_trial(self.tuner_id)
+            if trial.status == "STOPPED":
+                return
+            if trial.status == "IDLE":  # The oracle waits for another worker.
+                time.sleep(_IDLE_SECONDS)
+                continue
+            yield trial
+
+    def _attempt(self, trial: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        """Runs a trial and notes how it ended."""
+        # What an earlier attempt reported would count for this one.
+        forget_metrics(self.oracle.get_trial(trial.trial_id))
+        self._returned = None
+        try:
+            self._report(trial.trial_id, self.run_trial(trial, *args, **kwargs))
+            trial.status, trial.message = "COMPLETED", None
+        except kt.errors.FatalError:
+            raise
+        except Exception as error:
+            if is_storage_failure(error):
+                raise
+            trial.status, trial.message = outcome(error)
+        finally:
+            self._returned = None  # It holds models.
+
+    def _report(self, trial_id: str, results: Any) -> None:
+        """Reports what `run_trial` has returned, unless that has been reported."""
+        ours, objective = self._returned, self.oracle.objective
+        if ours is not None and (results is None or are_those(results, ours)):
+            return
+        trial = self.oracle.get_trial(trial_id)
+        if ours is not None:
+            forget_metrics(trial)  # A subclass says what counts in their place.
+        elif all(trial.metrics.exists(each.name) for each in objectives(objective)):
+            return  # It has called `oracle.update_trial` itself.
+        metrics, epoch = explicit_outcome(results, objective, RUN_TRIAL)
+        if math.isnan(metrics[objective.name]):
+            raise NoFiniteObjectiveError(objective.name)
+        self.oracle.update_trial(trial_id, metrics, step=epoch)
+
+    def _trainings(self, args: Any, kwargs: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+        for _ in range(self.executions_per_trial):
+            if self.cv is None:
+                yield args, dict(kwargs)
+                continue
+            for fold in folds(self.cv, self.seed, named(args, kwargs)):
+                yield (), fold
+
+    @contextlib.contextmanager
+    def lent_model(self, build: Callable[[], Any], seed: int | None) -> Iterator[Any]:
+        """Lends a model for one training: as good as a fresh one, perhaps compiled already.
+
+        Args:
+            build: Builds the fresh model.
+            seed: Seed of everything that the training draws; `None` leaves the random state alone.
+        """
+        with self._lender.begun(seed):
+            yield self._lend(build)
+
+    def _lend(self, build: Callable[[], Any]) -> Any:
+        with self._scope():
+            fresh = self._checked(build())
+        # A model that was made in a strategy's scope belongs to it.
+        return self._lender.lend(fresh, share=self.distribution_strategy is None)
+
+    def _checked(self, model: Any) -> Any:
+        """Returns a model that can be trained.
+
+        Raises:
+            FatalTypeError: It is none; the search ends.
+            FailedTrialError: It is too large; the trial fails.
+        """
+        if not isinstance(model, keras.Model):
+            raise kt.errors.FatalTypeError(
+                "Expected the function or `HyperModel.build` that builds models to return a compiled "
+                f"keras.Model. Received: {model!r}"
+            )
+        size = sum(math.prod(w.shape) for w in model.trainable_weights) if model.built else 0
+        if self.max_model_size and size > self.max_model_size:
+            raise kt.errors.FailedTrialError(
+                f"Oversized model: {size} parameters, and `max_model_size` is {self.max_model_size}. "
+                "Skip model."
+            )
+        return model
+
+    def _scope(self) -> Any:
+        strategy = self.distribution_strategy
+        return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+    def _folder(self, trial: Any) -> Path:
+        return Path(self.get_trial_dir(trial.trial_id))

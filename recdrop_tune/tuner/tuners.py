@@ -1,0 +1,290 @@
+"""The tuners by name: Optuna's, and those of Keras Tuner with their oracles."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras_tuner as kt
+
+from recdrop_tune.errors import invalid_argument, shown
+from recdrop_tune.oracle import (
+    OptunaOracle,
+    Resumable,
+    ResumesGrid,
+    TrainsTwin,
+    is_fixed,
+    make_pruner,
+    not_again,
+)
+from recdrop_tune.paths import trial_folder
+from recdrop_tune.tuner import checkpoints as checkpoints
+from recdrop_tune.tuner.reports import MILLISECONDS
+from recdrop_tune.tuner.tuner import Tuner
+
+# Keras Tuner's own oracles, mended where a search with them could not go on or would not search.
+
+
+class RandomSearchOracle(Resumable, TrainsTwin, kt.oracles.RandomSearchOracle):
+    """Keras Tuner's random search, made to survive a kill."""
+
+
+class HyperbandOracle(Resumable, kt.oracles.HyperbandOracle):
+    """Keras Tuner's Hyperband, made to survive a kill."""
+
+
+class BayesianOptimizationOracle(Resumable, TrainsTwin, kt.oracles.BayesianOptimizationOracle):
+    """Keras Tuner's Bayesian optimization, with random trials enough to start from and no more.
+
+    Keras Tuner draws three random points for each hyperparameter, the fixed ones counted in: most
+    searches would end before its model proposes anything. Its model also proposes again what has been
+    tried; here the nearest configuration that has not been tried takes its place, and the search ends
+    when there is none, as with the other oracles.
+    """
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Proposes the values of a trial; see `keras_tuner.Oracle.populate_space`."""
+        # Here, because a search that goes on has loaded what was right for its first part.
+        searched = sum(not is_fixed(hp) for hp in self.hyperparameters.space)
+        self.num_initial_points = initial_points(searched, self.max_trials)
+        with warnings.catch_warnings():
+            # Of few points a length scale at the end of its range is fitted, which is no fault.
+            warnings.filterwarnings("ignore", module=r"sklearn\.")
+            proposal: dict[str, Any] = super().populate_space(trial_id)
+        if proposal["status"] != "RUNNING":
+            return proposal
+        values = not_again(self, proposal["values"])
+        return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
+
+
+def initial_points(searched: int, max_trials: int) -> int:
+    """Says after how many random trials the Gaussian process proposes: after half of them at most.
+
+    Example:
+        >>> initial_points(searched=5, max_trials=20), initial_points(searched=12, max_trials=20)
+        (5, 10)
+    """
+    # Keras Tuner takes 0 for "not said".
+    return max(1, min(max(3, searched), max_trials // 2))
+
+
+class GridSearchOracle(ResumesGrid, Resumable, kt.oracles.GridSearchOracle):
+    """Keras Tuner's grid search, made to go on in its folder."""
+
+
+# Hyperband: trials of few epochs, the best of which go on.
+
+
+class HyperbandTuner(Tuner):
+    """Does what the hyperparameters of Keras Tuner's Hyperband oracle ask for.
+
+    Reference:
+        Li et al. (2018), "Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization",
+        arXiv 1603.06560.
+    """
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        """Trains for the epochs of the trial's round."""
+        values = trial.hyperparameters.values
+        if "tuner/epochs" in values:
+            kwargs["epochs"] = values["tuner/epochs"]
+            kwargs["initial_epoch"] = values["tuner/initial_epoch"]
+        return super().run_trial(trial, *args, **kwargs)
+
+    def build_model(self, trial: Any) -> Any:
+        """Builds the model, with the weights of the round before."""
+        model = super().build_model(trial)
+        earlier = trial.hyperparameters.values.get("tuner/trial_id")
+        if earlier is None:
+            return model
+        return checkpoints.load(trial_folder(self.project_dir, earlier, "oracle.json"), model)
+
+
+# Makes a tuner by name, with one set of arguments for all of them.
+
+# Keras Tuner's own oracles take `seed=0` for "no seed"; this number, otherwise of no meaning, is
+# handed to them in its place, so that 0 is reproducible too.
+_SEED_FOR_ZERO = 2_147_483_647
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What every tuner needs to know about a search.
+
+    Attributes:
+        hypermodel: A `keras_tuner.HyperModel` or a function that builds a model from `hp`.
+        objectives: The objectives; see `as_objectives`. Only Optuna's tuner takes several.
+        max_trials: The most trials that are run.
+        epochs: Epochs of one trial; Hyperband gives the trials which it drops fewer.
+        directory: The project folder.
+        seed: Seed of the proposals; 0 is a seed.
+        storage: Optuna storage or storage URL (tuner `optuna` only).
+        study_name: Name of the Optuna study (tuner `optuna` only).
+        sampler: Optuna sampler or its name (tuner `optuna` only).
+        pruner: Optuna pruner or its name (tuner `optuna` only).
+        timeout: Seconds after which no more trials are begun (tuner `optuna` only).
+        executions: Trainings of each trial.
+        cv: Folds of cross-validation; see `Tuner`.
+        keep_checkpoints: Of how many trials the weights are kept.
+        reuse_models: How many compiled models are kept for trials of the same structure.
+        twin_last: Whether the last trial is the best configuration without its dropout; not with Hyperband
+            and grids, whose order is their own.
+    """
+
+    hypermodel: Any
+    objectives: list[kt.Objective]
+    max_trials: int
+    epochs: int
+    directory: Path
+    seed: int | None = None
+    storage: Any = None
+    study_name: str | None = None
+    sampler: Any = None
+    pruner: Any = None
+    timeout: float | None = None
+    executions: int = 1
+    cv: Any = None
+    keep_checkpoints: int | None = 5
+    reuse_models: int = 4
+    twin_last: bool = False
+
+
+def make_tuner(name: str, plan: SearchPlan) -> Any:
+    """Makes a tuner.
+
+    Args:
+        name: `"optuna"`, `"random"`, `"bayesian"`, `"hyperband"` or `"grid"`.
+        plan: The search.
+
+    Returns:
+        A `Tuner`. Where the project folder holds a search, it goes on with it.
+
+    Raises:
+        InvalidArgumentError: There is no tuner of that name.
+    """
+    if not isinstance(name, str) or name not in ORACLES:
+        raise invalid_argument("tuner", expected=f"one of {', '.join(ORACLES)}", received=name)
+    folder = Path(os.path.abspath(plan.directory))
+    oracle = ORACLES[name](plan)
+    if isinstance(oracle, TrainsTwin):
+        oracle.twin_last = plan.twin_last
+    kind = HyperbandTuner if name == "hyperband" else Tuner
+    return kind(
+        oracle,
+        plan.hypermodel,
+        seed=plan.seed,
+        cv=plan.cv,
+        # Hyperband goes on with the weights of earlier trials.
+        keep_checkpoints=None if name == "hyperband" else plan.keep_checkpoints,
+        reuse_models=plan.reuse_models,
+        executions_per_trial=plan.executions,
+        directory=str(folder.parent),
+        project_name=folder.name,
+    )
+
+
+def as_objectives(objective: Any) -> list[kt.Objective]:
+    """Turns the name of a metric, or a list of them, into objectives with directions.
+
+    Raises:
+        InvalidArgumentError: Whether a metric is to grow or to shrink is not known, or there is none, or
+            one comes twice.
+    """
+    several = list(objective) if isinstance(objective, list | tuple) else [objective]
+    if not several:
+        raise invalid_argument("objective", expected="at least one metric", received=objective)
+    goals = [as_objective(each) for each in several]
+    if len({goal.name for goal in goals}) < len(goals):
+        names = [goal.name for goal in goals]
+        raise invalid_argument("objective", expected="different metrics", received=names)
+    return goals
+
+
+def as_objective(objective: Any) -> kt.Objective:
+    """Turns the name of a metric into an objective with a direction.
+
+    Raises:
+        InvalidArgumentError: Whether the metric is to grow or to shrink is not known.
+
+    Example:
+        >>> as_objective("val_accuracy").direction
+        'max'
+    """
+    if isinstance(objective, kt.Objective):
+        return objective
+    direction = None
+    if isinstance(objective, str) and objective == MILLISECONDS:
+        direction = "min"
+    elif isinstance(objective, str):
+        direction = kt.engine.metrics_tracking.infer_metric_direction(objective)
+    if direction is None:
+        raise invalid_argument(
+            "objective",
+            expected="a metric with a known direction, such as val_loss or val_accuracy",
+            received=objective,
+            fix=f"Pass keras_tuner.Objective({shown(objective)}, direction='min') or 'max'.",
+        )
+    return kt.Objective(objective, direction)
+
+
+def _optuna(plan: SearchPlan) -> Any:
+    pruner = plan.pruner
+    if pruner is None or isinstance(pruner, str):
+        pruner = make_pruner(pruner, warm_up=warm_up(plan.epochs))
+    return OptunaOracle(
+        plan.objectives if len(plan.objectives) > 1 else plan.objectives[0],
+        plan.max_trials,
+        sampler=plan.sampler,
+        pruner=pruner,
+        storage=plan.storage,
+        study_name=plan.study_name,
+        timeout=plan.timeout,
+        seed=plan.seed,
+    )
+
+
+def warm_up(epochs: int) -> int:
+    """Says how many epochs of a trial are never cut off: a third of them, at least ten.
+
+    Example:
+        >>> warm_up(20), warm_up(60)
+        (10, 20)
+    """
+    return max(10, round(epochs / 3))
+
+
+def _random(plan: SearchPlan) -> Any:
+    return RandomSearchOracle(plan.objectives[0], plan.max_trials, seed=_seed(plan))
+
+
+def _bayesian(plan: SearchPlan) -> Any:
+    return BayesianOptimizationOracle(plan.objectives[0], plan.max_trials, seed=_seed(plan))
+
+
+def _grid(plan: SearchPlan) -> Any:
+    return GridSearchOracle(plan.objectives[0], plan.max_trials, seed=_seed(plan))
+
+
+def _hyperband(plan: SearchPlan) -> Any:
+    oracle = HyperbandOracle(plan.objectives[0], plan.epochs, seed=_seed(plan))
+    # Hyperband has no such argument, but its oracle stops there like any other.
+    oracle.max_trials = plan.max_trials
+    return oracle
+
+
+def _seed(plan: SearchPlan) -> int | None:
+    return _SEED_FOR_ZERO if plan.seed == 0 else plan.seed
+
+
+ORACLES: dict[str, Callable[[SearchPlan], Any]] = {
+    "optuna": _optuna,
+    "random": _random,
+    "bayesian": _bayesian,
+    "hyperband": _hyperband,
+    "grid": _grid,
+}
+"""The oracles that `make_tuner` knows, by the names of its tuners."""

@@ -1,0 +1,216 @@
+"""Techniques by name, and wrappers as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+import keras
+
+from recdrop_tune.catalog import TECHNIQUES, technique
+from recdrop_tune.errors import invalid_argument, shown
+from recdrop_tune.wrappers.rates import Rate
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+
+_CLASSES = {each.class_name: each.id for each in TECHNIQUES.values() if each.class_name}
+"""Ids by the name of the class."""
+
+_CONFIG = "a mapping, as `serialize` returns it or `wrap` takes its arguments"
+
+
+def wrap(
+    layer: Any,
+    wrapper: str,
+    *,
+    placement: str | None = None,
+    rate: Rate | None = None,
+    **options: Any,
+) -> Any:
+    """Wraps a recurrent layer with the technique of that name.
+
+    Args:
+        layer: A `keras.layers.LSTM`, a `GRU`, or a `Bidirectional` of one.
+        wrapper: Id of a technique in `recdrop_tune.catalog`, such as `"recurrent"`; or `"none"`.
+        placement: Where to drop; the wrapper's own default if `None`.
+        rate: Fraction to drop, or a dict with one for each site; required unless `wrapper` is `"none"`.
+        **options: Further arguments of the wrapper's class, e.g. `per_step=False`, `seed=0`.
+
+    Returns:
+        The wrapped layer; `layer` itself for `"none"`.
+
+    Raises:
+        InvalidArgumentError: The name is unknown, or an argument is not one that the wrapper takes.
+
+    Example:
+        >>> import keras
+        >>> from recdrop_tune.wrappers import wrap
+        >>> wrap(keras.layers.LSTM(8), "recurrent", placement="input+recurrent", rate=0.2).placement
+        'input+recurrent'
+    """
+    if technique(wrapper).class_name is None:
+        if placement is not None or rate is not None or options:
+            given = {"placement": placement, "rate": rate, **options}
+            raise invalid_argument(
+                "wrapper",
+                expected="a technique that drops, where a placement, a rate or options are given",
+                received=wrapper,
+                fix=f"Leave these out, or name another wrapper: {shown(given)}.",
+            )
+        return layer
+    if rate is None:
+        raise invalid_argument(
+            "rate", expected=f"0 <= rate < 1 for the wrapper `{wrapper}`", received=rate
+        )
+    if placement is not None:
+        options["placement"] = placement
+    cls = get(wrapper)
+    _check_options(wrapper, cls, options)
+    return cls(layer, rate=rate, **options)
+
+
+def get(identifier: Any) -> Any:
+    """Resolves whatever names a wrapper, as `keras.activations.get` does for activations.
+
+    Args:
+        identifier: The id of a technique, such as `"weight_drop"`; a mapping as `deserialize` takes
+            it; or a wrapper, or the class of one, which is returned as it is.
+
+    Returns:
+        The class for an id, a layer for a mapping.
+
+    Raises:
+        InvalidArgumentError: It names no wrapper. (`"none"` has no class: it is the layer itself,
+            which `wrap(layer, "none")` gives back.)
+
+    Example:
+        >>> from recdrop_tune import wrappers
+        >>> wrappers.get("weight_drop").__name__
+        'WeightDropWrapper'
+    """
+    is_class = isinstance(identifier, type) and issubclass(identifier, AbstractDropoutWrapper)
+    if is_class or isinstance(identifier, AbstractDropoutWrapper):
+        return identifier
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier)
+    class_name = technique(identifier).class_name
+    if class_name is None:
+        raise invalid_argument(
+            "wrapper",
+            expected=f"one with a class: {', '.join(_CLASSES.values())}",
+            received=identifier,
+            fix=f'It is the layer itself: `wrap(layer, "{identifier}")` gives it back.',
+        )
+    return getattr(import_module("recdrop_tune.wrappers"), class_name)
+
+
+def serialize(wrapper: AbstractDropoutWrapper) -> dict[str, Any]:
+    """Describes a wrapper and its layer as plain data, as `keras.layers.serialize` does.
+
+    Args:
+        wrapper: The wrapper. Its weights are not described.
+
+    Returns:
+        Dicts, lists, strings, numbers and `None`, which JSON and YAML hold unchanged; `deserialize`
+        and `keras.layers.deserialize` make a wrapper of it.
+
+    Raises:
+        InvalidArgumentError: It is no wrapper, or its noise function is not registered with Keras.
+
+    Example:
+        >>> import keras, yaml
+        >>> from recdrop_tune import wrappers
+        >>> layer = wrappers.WeightDropWrapper(keras.layers.LSTM(8), rate=0.5)
+        >>> text = yaml.safe_dump(wrappers.serialize(layer))
+        >>> wrappers.get(yaml.safe_load(text)).rate
+        0.5
+    """
+    if not isinstance(wrapper, AbstractDropoutWrapper):
+        raise invalid_argument("wrapper", expected="a dropout wrapper", received=wrapper)
+    data: dict[str, Any] = _plain(keras.saving.serialize_keras_object(wrapper))
+    return data
+
+
+def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+    """Makes a wrapper of plain data.
+
+    Args:
+        config: What `serialize` returned; or, written by hand, the arguments of `wrap`:
+            `{"wrapper": "weight_drop", "rate": 0.5, "layer": {"class_name": "LSTM", "config":
+            {"units": 8}}}`, where `layer` may also be a Keras layer.
+        custom_objects: Classes and functions by name, for Keras to find.
+
+    Raises:
+        InvalidArgumentError: It describes no wrapper, or lacks the layer, or a value in it is wrong.
+
+    Example:
+        >>> from recdrop_tune import wrappers
+        >>> layer = {"class_name": "GRU", "config": {"units": 8}}
+        >>> wrappers.deserialize({"wrapper": "zoneout", "rate": 0.1, "layer": layer}).placement
+        'recurrent'
+    """
+    if not isinstance(config, Mapping):
+        raise invalid_argument("config", expected=_CONFIG, received=config)
+    if "wrapper" in config:
+        technique(config["wrapper"])
+        arguments = dict(config)
+        return wrap(_layer(arguments.pop("layer", None), custom_objects), **arguments)
+    name = config.get("class_name")
+    registered = config.get("registered_name")
+    if registered is None or (isinstance(registered, str) and not registered):
+        # Of a class of this package the bare name is enough.
+        registered = f"recdrop_tune>{name if isinstance(name, str) else ''}"
+    cls = None
+    if isinstance(name, str) and isinstance(registered, str):
+        cls = keras.saving.get_registered_object(registered, custom_objects)
+    if not isinstance(cls, type) or not issubclass(cls, AbstractDropoutWrapper):
+        raise invalid_argument(
+            "class_name",
+            expected=f"one of {', '.join(_CLASSES)}; or in its place `wrapper`, one of "
+            f"{', '.join(TECHNIQUES)}",
+            received=name,
+        )
+    if not isinstance(config.get("config", {}), Mapping):
+        raise invalid_argument("config", expected=_CONFIG, received=config["config"])
+    inner: dict[str, Any] = dict(config.get("config", {}))
+    inner["layer"] = _with_module(inner.get("layer"))
+    data = {**config, "registered_name": registered, "config": inner}
+    return keras.layers.deserialize(data, custom_objects)
+
+
+def _layer(layer: Any, custom_objects: dict[str, Any] | None) -> Any:
+    """Makes the layer to be wrapped of its configuration."""
+    if isinstance(layer, keras.layers.Layer):
+        return layer
+    return keras.layers.deserialize(_with_module(layer), custom_objects)
+
+
+def _with_module(layer: Any) -> dict[str, Any]:
+    """Lets those who write a Keras layer down by hand leave out where it is from."""
+    if not isinstance(layer, Mapping) or not isinstance(layer.get("class_name"), str):
+        raise invalid_argument(
+            "layer",
+            expected="the layer to wrap, with `class_name` and `config`",
+            received=layer,
+            fix="To wrap a layer that there is, write `wrap(layer, wrapper, rate=...)`.",
+        )
+    return {"module": "keras.layers", "config": {}, **layer}
+
+
+def _plain(value: Any) -> Any:
+    """Makes lists of tuples, which neither JSON nor YAML have."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _check_options(wrapper: str, cls: Any, options: dict[str, Any]) -> None:
+    known = [*list(signature(cls.__init__).parameters)[3:-1], "name", "dtype", "trainable"]
+    for option in options:
+        if option not in known:
+            raise invalid_argument(
+                "options",
+                expected=f"for the wrapper `{wrapper}` some of {', '.join(known)}",
+                received=option,
+            )
