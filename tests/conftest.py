@@ -1,5 +1,6 @@
 """What every test needs: the same environment and seeds; and what runs on which backend."""
 
+import gc
 import os
 import re
 from pathlib import Path
@@ -30,6 +31,22 @@ if os.environ["KERAS_BACKEND"] != "tensorflow":
         for path in Path(__file__).parent.glob("test_*.py")
         if not re.search(r"(mark|tests)\.backends", path.read_text())
     ]
+
+
+def pytest_collection_finish():
+    """Nothing of what was imported is looked through again; see `_frozen`."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen():
+    """Keeps the garbage collector from what earlier modules have left, some GB of TensorFlow's graphs.
+
+    Keras and `tune` collect after every trial, which takes two seconds each at the end of a long run.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
