@@ -3,6 +3,8 @@
 import gc
 import os
 import re
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,6 +37,8 @@ if os.environ["KERAS_BACKEND"] != "tensorflow":
 
 def pytest_collection_finish():
     """Nothing of what was imported is looked through again; see `_frozen`."""
+    with suppress(ImportError):
+        import_module("hypothesis")  # It looks for what refers to its generators: not when frozen.
     gc.freeze()
 
 
