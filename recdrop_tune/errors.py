@@ -1,19 +1,19 @@
-"""Checks of single arguments that are alike everywhere: whole numbers, flags and names."""
+"""The errors of this package, and the checks of single arguments that raise them.
+
+Each error names the place, what was expected, what came, and the remedy.
+"""
 
 from __future__ import annotations
 
 import re
 import reprlib
+import sys
 import unicodedata
 from itertools import islice
 from numbers import Integral
 from typing import Any
 
-import numpy as np
-
 from recdrop_tune.credentials import hide, hide_named, hide_value
-
-# The errors this package raises: each names the place, what was expected, what came, and the remedy.
 
 
 class RecdropError(Exception):
@@ -195,6 +195,7 @@ def check_flag(argument: str, value: Any) -> bool:
     Raises:
         InvalidArgumentError: It is neither true nor false.
     """
-    if not isinstance(value, bool | np.bool_):
+    numpy = sys.modules.get("numpy")  # Where it is not loaded, nothing is of its kind.
+    if not isinstance(value, bool if numpy is None else bool | numpy.bool_):
         raise invalid_argument(argument, expected="True or False", received=value)
     return bool(value)

@@ -134,6 +134,13 @@ def test_importing_the_package_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("module", ["cli", "spaces", "catalog"])
+def test_what_has_to_answer_at_once_imports_nothing_heavy(module):
+    code = f"import sys, recdrop_tune.{module}; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_internals_of_keras_are_touched_in_one_file():
     touching = [
         str(path.relative_to(PACKAGE))

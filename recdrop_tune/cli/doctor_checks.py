@@ -6,10 +6,8 @@ import os
 import platform
 import re
 import shutil
-import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,11 +15,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-
 from recdrop_tune.cli.store import RUNS, load_quietly
-from recdrop_tune.wrappers import wrap
 
 # What a check of `recdrop-tune doctor` returns, and what several of them ask.
 
@@ -68,77 +62,6 @@ def why_not_writable(place: Path) -> str:
     except OSError as error:
         return str(error)
     return ""
-
-
-# How long a training step takes on this machine: the plain layer, wrapped, and with Keras's own dropout.
-
-SIZE = (32, 50, 12, 32)
-"""Samples in a batch, steps of a sequence, features, units."""
-
-_RATE = 0.3
-_STEPS, _ROUNDS = 4, 5
-
-
-class _Clock(keras.callbacks.Callback):
-    """Times the steps after the first, to the end of the epoch, when the device is through."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds = 0.0
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Starts after the first step."""
-        if batch == 0:
-            self.seconds = -time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stops."""
-        self.seconds += time.perf_counter()
-
-
-def step_times(seconds: float = 1.0) -> dict[str, float]:
-    """Times training steps; the candidates take turns, so that what else the machine does hits all alike.
-
-    Args:
-        seconds: How long the steps that count take together, about; five turns at least.
-
-    Returns:
-        Milliseconds of a step: the median of the turns.
-    """
-    models = _models()
-    batch, length, features, _ = SIZE
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=(batch * (_STEPS + 1), length, features)).astype("float32")
-    y = generator.normal(size=(batch * (_STEPS + 1), 1)).astype("float32")
-    found: dict[str, list[float]] = {name: [] for name in models}
-    turn, spent = 0, 0.0
-    while turn <= _ROUNDS or spent < seconds:
-        for name, model in models.items():
-            clock = _Clock()
-            model.fit(x, y, batch_size=batch, verbose=0, shuffle=False, callbacks=[clock])
-            if turn:  # The first one traces, and is not counted.
-                found[name].append(clock.seconds / _STEPS * 1000)
-                spent += clock.seconds
-        turn += 1
-    return {name: statistics.median(values) for name, values in found.items()}
-
-
-def _models() -> dict[str, Any]:
-    _, length, features, units = SIZE
-    layers = {
-        "plain": keras.layers.LSTM(units),
-        **{
-            name: wrap(keras.layers.LSTM(units), name, rate=_RATE, placement="recurrent")
-            for name in ("recurrent", "variational")
-        },
-        "Keras's recurrent_dropout": keras.layers.LSTM(units, recurrent_dropout=_RATE),
-    }
-    models = {}
-    for name, layer in layers.items():
-        model = keras.Sequential([keras.Input((length, features)), layer, keras.layers.Dense(1)])
-        model.compile("adam", "mse", jit_compile=keras.backend.backend() == "jax")
-        models[name] = model
-    return models
 
 
 _PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "pandas")
@@ -258,7 +181,10 @@ def timing() -> Check:
     """Times training steps on this machine."""
     load_quietly("recdrop_tune.wrappers")
 
+    from recdrop_tune.cli.step_times import SIZE, step_times
+
     batch, steps, features, units = SIZE
+
     times = ", ".join(f"{name} {value:.2f} ms" for name, value in step_times().items())
     what = f"a training step of an LSTM (batch {batch}, {steps} steps, {features} features, {units} units)"
     return Check(OK, f"{what}: {times}")

@@ -10,14 +10,15 @@ from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import keras_tuner as kt
 
-from recdrop_tune.cli.config import ConfigFile, Goal
 from recdrop_tune.cli.store import load_quietly
 from recdrop_tune.errors import RecdropError
+
+if TYPE_CHECKING:
+    from recdrop_tune.cli.config import ConfigFile
 
 # Functions of the user's: found by `module:function`, called, and their failures in words.
 
@@ -159,6 +160,10 @@ def _resolved(file: ConfigFile, reference: str, *keys: str | int) -> Any:
 def _objective(given: Any) -> Any:
     if isinstance(given, list):
         return [_objective(each) for each in given]
+    import keras_tuner as kt
+
+    from recdrop_tune.cli.config import Goal
+
     return kt.Objective(given.name, given.direction) if isinstance(given, Goal) else given
 
 
