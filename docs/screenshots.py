@@ -1,6 +1,7 @@
 """Takes the pictures in docs/images: a search of 30 trials on the digits, and MLflow's pages on it.
 
-Needs Debian's Chromium, and some three minutes on 2 CPU cores. Run it, from the repository's root, with
+And the picture of the search in the README, whose lines it runs. Needs Debian's Chromium, and some five
+minutes on 2 CPU cores. Run it, from the repository's root, with
 
     python -m docs.screenshots
 
@@ -8,16 +9,20 @@ A search that is in `--folder` already is used again.
 """
 
 import argparse
+import contextlib
 from pathlib import Path
+from typing import Any
 
 from mlflow.tracking import MlflowClient
 from PIL import Image
+from selenium.webdriver.common.by import By
 
 import recdrop_tune as rdt
 from examples.quickstart import load_data
 from recdrop_tune.cli.ui import page_of
 from tests.browser import Browser, running_browser
 from tests.mlflow_server import MLflowServer, mlflow_server
+from tests.pages import blocks, run
 
 IMAGES = Path(__file__).parent / "images"
 CARD = "[data-testid='experiment-view-compare-runs-card']:has(h4[title='{}'])"
@@ -79,9 +84,30 @@ def take_pictures(
     save(browser, out / "report.png")
 
 
+def picture_of_the_readme(browser: Browser, folder: Path, out: Path) -> None:
+    """Runs the README's lines, and saves the scores by wrapper, placement and rate."""
+    names: dict[str, Any] = {}
+    with contextlib.chdir(folder):
+        for block in blocks("README.md", "python"):
+            run(block, names)
+    figure = names["result"].plots()["score_by_dropout"]
+    figure.update_layout(width=1000, height=420)
+    page = folder / "score_by_dropout.html"
+    figure.write_html(page, config={"displayModeBar": False})
+    browser.open(page.as_uri())
+    plot = browser.find(".js-plotly-plot .main-svg")
+    plot.find_element(By.XPATH, "..").screenshot(str(out / "score_by_dropout.png"))
+    smaller(out / "score_by_dropout.png")
+
+
 def save(browser: Browser, path: Path) -> None:
-    """Saves the window with 255 colours, which is a third of the size."""
+    """Saves the window."""
     browser.driver.save_screenshot(str(path))
+    smaller(path)
+
+
+def smaller(path: Path) -> None:
+    """Saves a picture again with 255 colours, which is a third of the size."""
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(255, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
@@ -101,6 +127,7 @@ def main() -> None:
         result = search(server, folder, arguments.trials, arguments.epochs)
         with running_browser(1500, 1180) as browser:
             take_pictures(browser, server, result, arguments.out)
+            picture_of_the_readme(browser, folder, arguments.out)
 
 
 if __name__ == "__main__":

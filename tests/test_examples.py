@@ -48,7 +48,7 @@ def test_each_example_says_how_long_it_takes(script):
     text = (EXAMPLES / script).read_text(encoding="utf-8")
     assert "Takes " in text
     assert f"python examples/{script}" in text
-    assert f"`{script}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`{script}`" in (ROOT / "docs/examples.md").read_text(encoding="utf-8")
 
 
 def tiny(script, folder):

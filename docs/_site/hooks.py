@@ -3,7 +3,6 @@
 Links out of `docs/`: on GitHub `../examples/quickstart.py` is the file in the repository; the site holds
 a copy of it in `files/`. A link to a folder becomes plain text, for a site without a server cannot list one.
 
-A comment `<!-- README.md: ## Heading -->` is replaced by that section of the README.
 """
 
 import posixpath
@@ -11,13 +10,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]+)\]\((?P<target>\.\./[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
-
-SECTION = re.compile(r"<!-- README\.md: (?P<heading>## .+?) -->")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -46,16 +42,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         to = posixpath.relpath(f"files/{source}", posixpath.dirname(page.file.src_uri) or ".")
         return f"[{link['text']}]({to})"
 
-    return LINK.sub(rewritten, SECTION.sub(lambda found: section_of(found["heading"]), markdown))
-
-
-def section_of(heading: str) -> str:
-    """A section of the README, with its links as seen from `docs/`."""
-    _, found, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(f"{heading}\n")
-    if not found:
-        raise PluginError(f"README.md has no section {heading!r}.")
-    text = heading + "\n" + rest.partition("\n## ")[0]
-    return re.sub(r"\]\((?!https?:|#)(docs/)?", lambda m: "](" if m[1] else "](../", text)
+    return LINK.sub(rewritten, markdown)
 
 
 def _outside(page: str, target: str) -> str | None:
