@@ -156,10 +156,16 @@ def _few(wrapper, cell, scenario):
     return wrapper in WIDEST and cell in ("lstm", "gru") and scenario in FEW
 
 
-def over(names, rows, *, backends=lambda *row: False):
-    """Parametrizes a test; CI runs the rows that `backends` takes on Keras's other backends too."""
+def over(names, rows, *, backends=lambda *row: False, few=None):
+    """Parametrizes a test; CI runs the rows that `backends` takes on Keras's other backends too.
+
+    `few` are the rows that run by default, where a covering array has more than a slow test is worth.
+    """
     rows = list(rows)
     chosen = covering([_factors(row) for row in rows])
+    if few is not None:
+        few = list(few)
+        chosen = {index for index, row in enumerate(rows) if row in few}
     params = []
     for index, row in enumerate(rows):
         marks = [pytest.mark.backends] if backends(*row) else []

@@ -1,6 +1,6 @@
 """Law 6: the dtype policy is kept under mixed precision, and everything stays finite."""
 
-from itertools import product
+from itertools import cycle, product
 
 import keras
 import numpy as np
@@ -37,6 +37,7 @@ def test_compute_dtype(wrapper, policy, kind, mask):
 @over(
     ("wrapper", "policy"),
     product(WIDEST, ["mixed_float16", "mixed_bfloat16"]),
+    few=zip(WIDEST, cycle(["mixed_float16", "mixed_bfloat16"])),
     backends=lambda wrapper, policy: policy == "mixed_float16" and wrapper in ONE_EACH,
 )
 def test_global_policy_trains(wrapper, policy):

@@ -95,6 +95,7 @@ def test_what_cudnn_cannot_compute_takes_the_loop(gpu, wrapper, kind):
     ("wrapper", "training"),
     # Zoneout's expectation at inference is computed in the loop.
     [(w, t) for w, t in product(WIDEST_ON_CUDNN, [True, False]) if t or is_exact_at_inference(w)],
+    few=[(w, True) for w in WIDEST_ON_CUDNN if w in WIDEST] + [(ON_CUDNN[0], False)],
 )
 def test_a_mask_is_checked_at_run_time(gpu, wrapper, training):
     """cuDNN stops at a mask that is not right-padded: such a batch takes the loop instead."""
