@@ -44,7 +44,7 @@ def search(folder: Path, max_trials: int) -> dict:
     found: dict = {"unsaved": None, "error": None, "rows": None}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rdt.tracking.TrackingWarning)
+            warnings.simplefilter("ignore", rdt.events.TrackingWarning)
             result = rdt.tune(
                 data(),
                 data(),
@@ -79,7 +79,7 @@ def command(folder: Path, disk: Path) -> dict:
     )
     fill(disk, 200)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rdt.tracking.TrackingWarning)
+        warnings.simplefilter("ignore", rdt.events.TrackingWarning)
         done = CliRunner().invoke(cli, ["run", str(config), "--directory", str(disk / "command")])
     return {"code": done.exit_code, "output": done.output}
 

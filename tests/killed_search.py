@@ -58,7 +58,7 @@ class MadeUp(kt.HyperModel):
 
 def search(order: dict) -> None:
     """Runs one search."""
-    warnings.simplefilter("error", rdt.tracking.TrackingWarning)
+    warnings.simplefilter("error", rdt.events.TrackingWarning)
     given = order["tune"]
     count_operations(str(Path(given["directory"])), order["kill_at"])
     given = {"epochs": 1, "seed": 0, "verbose": 1, **given}

@@ -201,7 +201,7 @@ def test_a_search_outlives_its_server(server, tmp_path):
         server.start()
         back.set()
 
-    class Killing(rdt.tracking.Progress):
+    class Killing(rdt.terminal.Progress):
         def on_event(self, event):
             if isinstance(event, TrialEnded) and event.trial_id.endswith("0"):
                 restarting.start()

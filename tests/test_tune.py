@@ -353,7 +353,7 @@ def test_an_interrupted_search(options, uri, capsys):
 def test_a_tracking_server_that_is_down(options):
     options["tracking_uri"] = "http://127.0.0.1:9"
     start = time.monotonic()
-    with pytest.warns(rdt.tracking.TrackingWarning, match="MLflow at .* failed: "):
+    with pytest.warns(rdt.events.TrackingWarning, match="MLflow at .* failed: "):
         result = rdt.tune(data(), data(), **options)
     assert time.monotonic() - start < 20
     assert len(result.trials) == 2
