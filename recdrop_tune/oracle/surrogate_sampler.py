@@ -83,7 +83,7 @@ class SurrogateSampler(BaseSampler):
     Example:
         >>> def objective(trial):
         ...     x = trial.suggest_float("x", -1, 1)
-        ...     return x**2 if trial.suggest_categorical("kind", "ab") == "a" else 1 + x
+        ...     return x**2 if trial.suggest_categorical("kind", "ab") == "a" else 2 + x
         >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
         >>> study = optuna.create_study(sampler=SurrogateSampler(seed=0))
         >>> study.optimize(objective, n_trials=20)
