@@ -19,6 +19,8 @@ from typing import Any
 
 import keras
 import numpy as np
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from recdrop_tune.cli.store import RUNS, load_quietly
 from recdrop_tune.wrappers import wrap
@@ -334,18 +336,10 @@ def _version(name: str) -> str | None:
 
 def _least() -> dict[str, str]:
     """The oldest versions that this package asks for, by package."""
-    found = (
-        re.match(r"([\w.-]+)(?:\[[^]]*\])?>=([\d.]+)", line)
-        for line in requires("recdrop-tune") or ()
-    )
-    return {match[1]: match[2] for match in found if match}
+    asked = map(Requirement, requires("recdrop-tune") or ())
+    return {each.name: least.version for each in asked for least in each.specifier}
 
 
 def _older(found: str | None, least: str) -> bool:
-    return found is None or _numbers(found) < _numbers(least)
-
-
-def _numbers(version: str) -> list[int]:
-    """Of a version what can be compared, such as [2, 21] of `2.21.0rc1`."""
-    numbers = re.match(r"\d+(?:\.\d+)*", version)
-    return [int(part) for part in numbers[0].split(".")] if numbers else []
+    """Says whether a version is missing or too old; a candidate for 2.21 counts as 2.21."""
+    return found is None or Version(found).release < Version(least).release
