@@ -83,14 +83,15 @@ def configurations(space):
     """Lists the configurations of a space, as Keras Tuner's hyperparameters."""
     import keras_tuner as kt
 
-    from recdrop_tune.oracle.conditions import combinations
+    from recdrop_tune.oracle.conditions import parameters_of
+    from recdrop_tune.oracle.parameters import combinations
 
     with tempfile.TemporaryDirectory() as folder:
         oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=1)
         # It samples under every condition, so that the oracle knows all hyperparameters.
         kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder)
     points = []
-    for values in combinations(oracle.hyperparameters.space):
+    for values in combinations(parameters_of(oracle.hyperparameters.space)):
         hp = oracle.hyperparameters.copy()
         hp.values = values
         points.append(hp)

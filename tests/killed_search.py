@@ -22,6 +22,7 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 import recdrop_tune as rdt
 import recdrop_tune.search
+from recdrop_tune.events import TrackingWarning
 from tests.forks import serve
 from tests.small_search import build, data
 
@@ -58,7 +59,7 @@ class MadeUp(kt.HyperModel):
 
 def search(order: dict) -> None:
     """Runs one search."""
-    warnings.simplefilter("error", rdt.events.TrackingWarning)
+    warnings.simplefilter("error", TrackingWarning)
     given = order["tune"]
     count_operations(str(Path(given["directory"])), order["kill_at"])
     given = {"epochs": 1, "seed": 0, "verbose": 1, **given}

@@ -227,7 +227,7 @@ def test_damage_that_shows_late(confirmed, tmp_path):
     (folder / "trial_1" / "trial.json").write_text(json.dumps({**state, "score": "much"}))
     done = called(folder)
     assert done.exit_code == 1
-    assert done.output.startswith(f"Error: The search in {folder} cannot be read (ValueError: ")
+    assert done.output.startswith(f"Error: The search in {folder} cannot be read (TypeError: ")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle.conditions import combinations, complete, distribution, parents_first
+from recdrop_tune.oracle.conditions import complete, distribution, parameters_of, parents_first
+from recdrop_tune.oracle.parameters import combinations
 
 
 def dropout_space() -> kt.HyperParameters:
@@ -257,7 +258,7 @@ def test_children_are_drawn_after_their_parents():
 
 
 def test_all_combinations_of_a_conditional_space():
-    found = list(combinations(dropout_space().space))
+    found = list(combinations(parameters_of(dropout_space().space)))
     assert len(found) == 16
     assert found[0] == {"cell": "lstm", "wrapper": "none"}
     assert found[3]["rate"] == 0.2

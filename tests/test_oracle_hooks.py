@@ -7,7 +7,7 @@ from pathlib import Path
 import keras_tuner as kt
 import pytest
 
-from recdrop_tune.oracle import OptunaOracle, Resumable
+from recdrop_tune.oracle import Resumable
 from recdrop_tune.tuner import ORACLES
 from recdrop_tune.tuner import tuners as _oracles
 from recdrop_tune.tuner.tuner import Tuner
@@ -84,7 +84,6 @@ def test_no_other_place_of_keras_tuner_writes_a_trial_or_the_state():
 
 
 def test_every_oracle_of_tune_is_resumable():
-    kinds = [OptunaOracle]
-    kinds += [kind for name, kind in vars(_oracles).items() if name.endswith("Oracle")]
+    kinds = {kind for name, kind in vars(_oracles).items() if name.endswith("Oracle")}
     assert len(kinds) == len(ORACLES)
     assert all(issubclass(kind, Resumable) for kind in kinds)

@@ -1,4 +1,4 @@
-"""Tests for the default proposals (`_surrogate`, `_candidates`, `_encoding`, `_outlook`) and `_halving`."""
+"""Tests for the default proposals and the default pruner, in the searches of an `OptunaOracle`."""
 
 import keras_tuner as kt
 import numpy as np
@@ -8,12 +8,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle import gp_sampler as surrogate
-from recdrop_tune.oracle.candidates import Candidates, Encoding, frozen
-from recdrop_tune.oracle.conditions import is_active
-from recdrop_tune.oracle.pruners import HalvingPruner
-from recdrop_tune.oracle.scores import Outlooks
+from recdrop_tune.oracle import HalvingPruner, OptunaOracle, SurrogateSampler
+from recdrop_tune.oracle.candidates import Candidates, Encoding
+from recdrop_tune.oracle.conditions import is_active, parameters_of
 from tests.test_oracle import Formula, dropout_space, make_tuner, values
 
 OBJECTIVE = kt.Objective("score", "min")
@@ -35,14 +32,6 @@ class Bowl(Formula):
         return found + abs(hp.get("units") - 128) / 128
 
 
-def trial(id, status="COMPLETED", curve=(), hp=None):
-    made = kt.engine.trial.Trial(hp or kt.HyperParameters(), trial_id=id, status=status)
-    made.metrics.register("score", "min")
-    for step, value in enumerate(curve):
-        made.metrics.update("score", value, step)
-    return made
-
-
 def test_it_finds_what_random_search_does_not(tmp_path):
     def best(sampler, seed):
         folder = tmp_path / f"{sampler}{seed}"
@@ -57,11 +46,24 @@ def test_it_finds_what_random_search_does_not(tmp_path):
     assert np.mean(ours) < np.mean(random)
 
 
-def test_several_objectives_are_left_to_the_sampler():
-    assert OptunaOracle(OBJECTIVE, 3).surrogate is not None
-    assert OptunaOracle(OBJECTIVE, 3, sampler="surrogate").surrogate is not None
-    assert OptunaOracle(OBJECTIVE, 3, sampler="tpe").surrogate is None
-    assert OptunaOracle([OBJECTIVE, kt.Objective("seconds", "min")], 3).surrogate is None
+def test_several_objectives_are_left_to_another_sampler(tmp_path):
+    def sampler(objective, name=None):
+        oracle = OptunaOracle(objective, 3, sampler=name, seed=0, hyperparameters=dropout_space())
+        kt.Tuner(oracle, lambda hp: None, directory=tmp_path / f"{name}{objective}")
+        return type(oracle.study.sampler)
+
+    several = [OBJECTIVE, kt.Objective("seconds", "min")]
+    assert sampler(OBJECTIVE) is sampler(OBJECTIVE, "surrogate") is SurrogateSampler
+    assert sampler(OBJECTIVE, "tpe") is sampler(several) is optuna.samplers.TPESampler
+
+
+def test_a_sampler_of_ones_own_is_told_the_space_of_the_search(tmp_path):
+    sampler = SurrogateSampler(seed=0)
+    tuner = make_tuner(tmp_path, sampler=sampler, max_trials=100)
+    tuner.search()
+    assert [each.name for each in sampler.space] == ["cell", "wrapper", "rate", "per_step"]
+    # All of it once, and then no more.
+    assert len(tuner.oracle.trials) == 16
 
 
 def test_a_search_that_goes_on_proposes_as_one_that_was_not_broken_off(tmp_path):
@@ -98,11 +100,11 @@ def test_workers_at_the_same_time_get_different_places(tmp_path):
         ended.status = "COMPLETED"
         tuner.oracle.end_trial(ended)
     asked = [tuner.oracle.create_trial(f"w{n}").hyperparameters.values for n in range(6)]
-    assert len({frozen(each) for each in asked}) == 6
+    assert len({tuple(each.items()) for each in asked}) == 6
 
 
 def test_like_configurations_are_close():
-    encoding = Encoding(large_space().space)
+    encoding = Encoding(parameters_of(large_space().space))
     base = {"cell": "lstm", "wrapper": "none", "learning_rate": 1e-4, "units": 8}
     named = {**base, "wrapper": "lambda", "rate": 0.3}
     points = encoding([base, {**base, "units": 256}, {**base, "learning_rate": 1e-1}, named])
@@ -114,64 +116,23 @@ def test_like_configurations_are_close():
 
 
 def test_candidates_of_a_small_space_are_all_that_is_untried():
-    offered = Candidates(dropout_space().space)
+    offered = Candidates(parameters_of(dropout_space().space))
     everything = offered.untried(set(), [], np.random.default_rng(0))
     assert len(everything) == 1 + 5 * 2 + 5
-    rest = offered.untried({frozen(everything[0])}, [], np.random.default_rng(0))
+    rest = offered.untried({offered.key(everything[0])}, [], np.random.default_rng(0))
     assert rest == everything[1:]
 
 
 def test_candidates_of_a_large_space_are_valid_and_near_the_best():
     space = large_space().space
     best = {"cell": "lstm", "wrapper": "none", "learning_rate": 0.003, "units": 64}
-    offered = Candidates(space).untried(set(), [best], np.random.default_rng(0))
+    offered = Candidates(parameters_of(space)).untried(set(), [best], np.random.default_rng(0))
     for found in offered:
         assert set(found) == {hp.name for hp in space if is_active(hp, found)}
         assert 8 <= found["units"] <= 256
         assert 1e-4 <= found["learning_rate"] <= 1e-1
     near = [found for found in offered if len(set(found.items()) & set(best.items())) >= 3]
     assert len(near) >= 60
-
-
-def test_a_stopped_trial_counts_with_what_it_would_have_come_to():
-    trials = [
-        trial("0", curve=[1.0, 0.6, 0.4]),
-        trial("1", curve=[1.0, 0.8, 0.5, 0.9]),
-        trial("2", "STOPPED", [1.2, 0.9]),
-        trial("3", "FAILED", [0.1]),
-        trial("4", "RUNNING", [0.1]),
-    ]
-    found = Outlooks().of(trials, OBJECTIVE)
-    # After the second epoch the complete ones gained 0.2 and 0.3.
-    assert found == pytest.approx({"0": 0.4, "1": 0.5, "2": 0.65, "3": np.inf})
-
-
-def test_of_an_objective_that_is_to_grow_more_is_better():
-    found = Outlooks().of([trial("0", curve=[0.1, 0.7])], kt.Objective("score", "max"))
-    assert found == {"0": -0.7}
-
-
-def test_outliers_and_failures_do_not_matter():
-    calm = surrogate.normal_scores([1.0, 2.0, 3.0, 4.0])
-    wild = surrogate.normal_scores([1.0, 2.0, 1e9, np.inf])
-    np.testing.assert_array_equal(calm, wild)
-    assert surrogate.normal_scores([5.0]).tolist() == [0.0]
-
-
-def test_only_so_many_trials_are_fitted():
-    begun = [f"{n:03}" for n in range(1001)]  # The trials of a search that was made longer.
-    ranked = [begun[n] for n in np.random.default_rng(0).permutation(1000)]
-    kept = surrogate._some(ranked, begun, ["1000"])
-    assert len(kept) == len(set(kept)) == surrogate._MAX_FITTED + 1
-    assert set(ranked[:50]) <= set(kept)
-    assert "999" in kept
-
-
-def test_of_a_thousand_workers_the_last_trials_count():
-    """Else their number, cubed, would be what a proposal costs."""
-    under_way = [str(number) for number in range(1000)]
-    kept = surrogate._some(["a", "b"], ["a", "b", *under_way], under_way)
-    assert kept == ["a", "b", *under_way[-100:]]
 
 
 def halving_study(curves, direction="minimize", state=TrialState.COMPLETE):
@@ -250,7 +211,7 @@ def test_ranges_too_long_to_be_written_down(tmp_path):
     oracle.verbose = 0
     tuner = Long(oracle, directory=tmp_path)
     tuner.search()
-    tried = [frozen(each.hyperparameters.values) for each in oracle.trials.values()]
+    tried = [tuple(each.hyperparameters.values.items()) for each in oracle.trials.values()]
     assert len(set(tried)) == 12
     scores = [each.score for each in oracle.trials.values()]
     assert min(scores[5:]) < min(scores[:5])

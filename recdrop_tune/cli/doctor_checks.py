@@ -15,6 +15,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+from packaging.version import Version
+
 from recdrop_tune.cli.store import RUNS, load_quietly
 
 # What a check of `recdrop-tune doctor` returns, and what several of them ask.
@@ -260,18 +263,10 @@ def _version(name: str) -> str | None:
 
 def _least() -> dict[str, str]:
     """The oldest versions that this package asks for, by package."""
-    found = (
-        re.match(r"([\w.-]+)(?:\[[^]]*\])?>=([\d.]+)", line)
-        for line in requires("recdrop-tune") or ()
-    )
-    return {match[1]: match[2] for match in found if match}
+    asked = map(Requirement, requires("recdrop-tune") or ())
+    return {each.name: least.version for each in asked for least in each.specifier}
 
 
 def _older(found: str | None, least: str) -> bool:
-    return found is None or _numbers(found) < _numbers(least)
-
-
-def _numbers(version: str) -> list[int]:
-    """Of a version what can be compared, such as [2, 21] of `2.21.0rc1`."""
-    numbers = re.match(r"\d+(?:\.\d+)*", version)
-    return [int(part) for part in numbers[0].split(".")] if numbers else []
+    """Says whether a version is missing or too old; a candidate for 2.21 counts as 2.21."""
+    return found is None or Version(found).release < Version(least).release

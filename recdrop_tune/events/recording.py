@@ -37,8 +37,7 @@ def about_proposals(oracle: Any) -> dict[str, str]:
     """Names the sampler and the pruner of an `OptunaOracle`; nothing of another oracle."""
     if not isinstance(oracle, OptunaOracle):
         return {}
-    default = "tpe" if oracle.surrogate is None else "surrogate"
-    return {"sampler": _name(oracle.sampler or default), "pruner": _name(oracle.pruner)}
+    return {"sampler": _name(oracle.sampler), "pruner": _name(oracle.pruner)}
 
 
 def about_trainings(tuner: Any) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from recdrop_tune.oracle.conditions import (
     walk,
 )
 from recdrop_tune.oracle.optuna_oracle import NOT_A_NUMBER, OUT_OF_MEMORY, OptunaOracle
+from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.proposals import not_again
-from recdrop_tune.oracle.pruners import make_pruner
+from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
 from recdrop_tune.oracle.rebuilt import (
     LOST,
     decide_whether_to_go_on,
@@ -35,6 +36,7 @@ from recdrop_tune.oracle.scores import (
     values_of,
 )
 from recdrop_tune.oracle.supervision import Supervised, ended_trial, supervised
+from recdrop_tune.oracle.surrogate_sampler import SurrogateSampler
 from recdrop_tune.oracle.trial_files import Resumable, settled, unnoted
 from recdrop_tune.oracle.twins import (
     NONE,
@@ -57,12 +59,15 @@ __all__ = [
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
     "Configuration",
+    "HalvingPruner",
     "HyperParameter",
     "OptunaOracle",
+    "Parameter",
     "Reached",
     "Resumable",
     "ResumesGrid",
     "Supervised",
+    "SurrogateSampler",
     "TrainsTwin",
     "active_values",
     "best_dropping",

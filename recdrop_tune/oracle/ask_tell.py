@@ -13,15 +13,16 @@ from optuna.trial import TrialState
 
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
-    Values,
     is_active,
     is_fixed,
     suggest,
     to_drawn,
     walk,
 )
+from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.samplers import quiet_optuna
 from recdrop_tune.oracle.scores import reached, values_of
+from recdrop_tune.oracle.surrogate_sampler import DISCARDED
 
 _WANTED = "wanted"
 
@@ -46,10 +47,6 @@ class AskTell:
     def is_under_way(self, trial_id: str) -> bool:
         """Says whether a trial was asked for here and has not ended."""
         return trial_id in self._asked
-
-    def has_waiting(self) -> bool:
-        """Says whether the user has enqueued something in the study."""
-        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def ask(self, trial_id: str, space: Sequence[HyperParameter]) -> Values:
         """Asks for the values of a trial."""
@@ -91,6 +88,8 @@ class AskTell:
 
     def discard(self, trial_id: str) -> None:
         """Gives up a trial that will not be run."""
+        if trial_id in self._asked:
+            self._asked[trial_id].set_user_attr(DISCARDED, True)
         self._end(trial_id, state=TrialState.FAIL)
         self._numbers.pop(trial_id, None)
 

@@ -1,7 +1,8 @@
-"""Turns configurations of a conditional space into points, so that like ones lie close together."""
+"""The configurations among which the next trial is picked, and how like each other they are."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import islice
 from math import sqrt
@@ -9,95 +10,92 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
 
-from recdrop_tune.oracle.conditions import (
-    HyperParameter,
+from recdrop_tune.oracle.parameters import (
+    MAX_LISTED,
+    Key,
+    Parameter,
     Values,
     combinations,
-    count_values,
-    grid_values,
-    is_active,
-    is_fixed,
-    parents_first,
-    plain,
+    is_ordered,
+    key_of,
 )
 
-# The configurations among which the next trial is picked.
-
-MAX_LISTED = 2000
-"""Longer lists of values or configurations are drawn from, not written down."""
 _DRAWN, _CHANGED = 250, 100
+# Draws whose results have all been tried before the rest is looked through.
+_TRIES = 20
 
 
 class Candidates:
     """Offers configurations that have not been tried.
 
     All that are left of a small space; of a large one some drawn at random and some that differ from
-    the best in one hyperparameter, and in those that it switches on.
+    the best in one parameter, and in those that it switches on.
 
     Args:
-        space: The hyperparameters.
+        space: The parameters, parents first.
+        listed: The size of the largest space that is small.
     """
 
-    def __init__(self, space: Sequence[HyperParameter]) -> None:
-        self._draws = [_Draw(hp) for hp in parents_first(space)]
-        short = all(count_values(hp) <= MAX_LISTED for hp in space)
-        listed = list(islice(combinations(space), MAX_LISTED + 1)) if short else []
-        self._all = listed if 0 < len(listed) <= MAX_LISTED else None
+    def __init__(self, space: Sequence[Parameter], listed: int = MAX_LISTED) -> None:
+        self._space = space
+        self._distributions = {each.name: each.distribution for each in space}
+        short = all(each.values is not None for each in space)
+        every = list(islice(combinations(space), listed + 1)) if short else []
+        self._all = (
+            [(self.key(values), values) for values in every] if 0 < len(every) <= listed else None
+        )
+
+    def key(self, values: Values) -> Key:
+        """Returns a configuration as `untried` wants to be told of those that are tried."""
+        return key_of(values, self._distributions)
 
     def untried(
-        self, tried: Container[Any], best: Sequence[Values], random: np.random.Generator
+        self, tried: Container[Key], best: Sequence[Values], random: np.random.Generator
     ) -> list[Values]:
         """Lists candidates; none where all has been tried.
 
         Args:
-            tried: What has been tried, as `frozen` gives it.
+            tried: What has been tried.
             best: The best configurations so far.
             random: Source of what is drawn.
         """
         offered = self._all
         if offered is None:
             changed = [best[turn % len(best)] for turn in range(_CHANGED)] if best else []
-            offered = [self._draw({}, random) for _ in range(_DRAWN)]
-            offered += [self._change(values, random) for values in changed]
-        return [values for values in offered if frozen(values) not in tried]
+            drawn = [self._draw({}, random) for _ in range(_DRAWN)]
+            drawn += [self._change(values, random) for values in changed]
+            offered = [(self.key(values), values) for values in drawn]
+        return [values for key, values in offered if key not in tried]
+
+    def draw(self, tried: Container[Key], random: np.random.Generator) -> Values | None:
+        """Draws a configuration at random; `None` where all has been tried.
+
+        Args:
+            tried: What has been tried.
+            random: Source of what is drawn.
+        """
+        for _ in range(_TRIES):
+            values = self._draw({}, random)
+            if self.key(values) not in tried:
+                return values
+        rest = self.untried(tried, [], random)
+        return rest[random.integers(len(rest))] if rest else None
 
     def _change(self, values: Values, random: np.random.Generator) -> Values:
-        free = [draw.name for draw in self._draws if draw.name in values and not draw.fixed]
+        free = [each.name for each in self._space if each.name in values and not each.is_fixed]
         changed = free[random.integers(len(free))] if free else None
         return self._draw({n: v for n, v in values.items() if n != changed}, random)
 
     def _draw(self, kept: Mapping[str, Any], random: np.random.Generator) -> Values:
         values: Values = {}
-        at = random.random(len(self._draws)).tolist()
-        for draw, place in zip(self._draws, at, strict=True):
-            name = draw.name
-            if name not in values and (not draw.conditions or draw.is_active(values)):
-                values[name] = kept[name] if name in kept else draw(place)
+        places = random.random(len(self._space)).tolist()
+        for each, place in zip(self._space, places, strict=True):
+            name = each.name
+            if name not in values and (not each.when or each.is_active(values)):
+                values[name] = kept[name] if name in kept else each.at(place)
         return values
-
-
-class _Draw:
-    """Draws a value of one hyperparameter; hundreds are drawn for each trial."""
-
-    def __init__(self, hp: HyperParameter) -> None:
-        self.name, self.conditions, self.fixed = hp.name, hp.conditions, is_fixed(hp)
-        self._hp = hp
-        listed = not self.fixed and count_values(hp) <= MAX_LISTED
-        self._values = grid_values(hp) if listed else [hp.value] if self.fixed else None
-
-    def is_active(self, values: Values) -> bool:
-        return is_active(self._hp, values)
-
-    def __call__(self, place: float) -> Any:
-        if self._values is None:
-            return plain(self._hp, self._hp.prob_to_value(place))
-        return self._values[int(place * len(self._values))]
-
-
-def frozen(values: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
-    """Returns a configuration as a member for sets."""
-    return frozenset(values.items())
 
 
 Points = NDArray[np.float64]
@@ -107,22 +105,21 @@ _INACTIVE = 0.5
 
 
 class Encoding:
-    """Gives each configuration of a space a point.
+    """Gives each configuration of a space a point, so that like ones lie close together.
 
     A number becomes its place in its range, from 0 to 1, on the scale that it is drawn on; where it is
     inactive, the middle. A name becomes a coordinate for each value, of which one is not 0: two names
     are 1 apart, as are the ends of a range.
 
     Args:
-        space: The hyperparameters.
+        space: The parameters.
 
     Attributes:
-        size: How many hyperparameters are not fixed.
+        size: How many parameters are not fixed.
     """
 
-    def __init__(self, space: Sequence[HyperParameter]) -> None:
-        self._free = {hp.name: hp for hp in space if not is_fixed(hp)}
-        self._places = {name: places(hp) for name, hp in self._free.items() if _is_listed(hp)}
+    def __init__(self, space: Iterable[Parameter]) -> None:
+        self._free = {each.name: each for each in space if not each.is_fixed}
         self.size = len(self._free)
 
     def __call__(self, configurations: Iterable[Values]) -> Points:
@@ -130,27 +127,26 @@ class Encoding:
         known = list(configurations)
         columns = [
             column
-            for name in self._free
-            for column in self._columns(name, [v.get(name) for v in known])
+            for name, each in self._free.items()
+            for column in _columns(each, [values.get(name) for values in known])
         ]
         return np.array(columns, dtype=float).reshape(len(columns), len(known)).T
 
-    def _columns(self, name: str, values: list[Any]) -> list[list[float]]:
-        hp = self._free[name]
-        if name not in self._places:
-            return [[_INACTIVE if v is None else float(hp.value_to_prob(v)) for v in values]]
-        if self._places[name]:
-            return [[self._places[name].get(v, _INACTIVE) for v in values]]
-        return [[sqrt(0.5) if v == one else 0.0 for v in values] for one in hp.values]
 
-
-def places(hp: HyperParameter) -> Mapping[Any, float]:
-    """Gives each number its place in its range, from 0 to 1; nothing for names, which have no order."""
-    values = grid_values(hp)
-    if any(isinstance(value, str | bool) for value in values):
-        return {}
-    return {value: place / max(1, len(values) - 1) for place, value in enumerate(sorted(values))}
-
-
-def _is_listed(hp: HyperParameter) -> bool:
-    return count_values(hp) <= MAX_LISTED
+def _columns(parameter: Parameter, values: list[Any]) -> list[list[float]]:
+    distribution: Any = parameter.distribution
+    if not isinstance(distribution, CategoricalDistribution):
+        scale = math.log if distribution.log else float
+        low, high = scale(distribution.low), scale(distribution.high)
+        # Of a range that changes, earlier trials may have had values outside.
+        return [
+            [
+                _INACTIVE if v is None else min(max((scale(v) - low) / (high - low), 0.0), 1.0)
+                for v in values
+            ]
+        ]
+    choices: Any = distribution.choices
+    if is_ordered(parameter):
+        ranks = {v: rank / (len(choices) - 1) for rank, v in enumerate(sorted(choices))}
+        return [[ranks.get(v, _INACTIVE) for v in values]]
+    return [[sqrt(0.5) if v == one else 0.0 for v in values] for one in choices]

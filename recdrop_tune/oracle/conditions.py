@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cmp_to_key
 from typing import Any
 
@@ -16,6 +16,8 @@ from optuna.distributions import (
 )
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.oracle.parameters import Parameter, Values
+from recdrop_tune.oracle.parameters import parents_first as sorted_by_parents
 
 # Walks a Keras Tuner hyperparameter space in which some hyperparameters are active only under others.
 #
@@ -24,9 +26,6 @@ from recdrop_tune.errors import invalid_argument
 
 HyperParameter = Any
 """A hyperparameter of Keras Tuner (`Choice`, `Int`, `Float`, `Boolean`, `Fixed`); it has no types."""
-
-Values = dict[str, Any]
-"""The active values of one configuration, by name."""
 
 
 def parents_first(space: Sequence[HyperParameter]) -> list[HyperParameter]:
@@ -41,15 +40,7 @@ def parents_first(space: Sequence[HyperParameter]) -> list[HyperParameter]:
     Returns:
         The same hyperparameters; the given order is kept wherever it is possible.
     """
-    waiting, ordered = list(space), []
-    while waiting:
-        names = {hp.name for hp in waiting}
-        ready = [hp for hp in waiting if not names & {c.name for c in hp.conditions}]
-        # Keras Tuner allows no cycle; should one come, its members are inactive anyway.
-        first = ready[0] if ready else waiting[0]
-        ordered.append(first)
-        waiting.remove(first)
-    return ordered
+    return sorted_by_parents(space, lambda hp: {condition.name for condition in hp.conditions})
 
 
 def is_active(hp: HyperParameter, values: Mapping[str, Any]) -> bool:
@@ -74,40 +65,10 @@ def walk(space: Sequence[HyperParameter], choose: Callable[[HyperParameter], Any
     return values
 
 
-def combinations(space: Sequence[HyperParameter]) -> Iterator[Values]:
-    """Yields every configuration of a space, each once, the last hyperparameter varying fastest.
-
-    Of a range without a step come the ten values that Keras Tuner offers for it.
-    """
-    yield from _combinations(parents_first(space), {})
-
-
-def _combinations(ordered: list[HyperParameter], values: Values) -> Iterator[Values]:
-    for position, hp in enumerate(ordered):
-        if hp.name not in values and is_active(hp, values):
-            for value in grid_values(hp):
-                yield from _combinations(ordered[position + 1 :], {**values, hp.name: value})
-            return
-    yield values
-
-
 def grid_values(hp: HyperParameter) -> list[Any]:
-    """Lists the values of a hyperparameter, in order; ten of them for a range without a step."""
+    """Lists the values of a hyperparameter that has no range, or one with a step, in order."""
     values = [plain(hp, value) for value in hp.values]
     return values if isinstance(hp, kt.engine.hyperparameters.Choice) else sorted(values)
-
-
-def count_values(hp: HyperParameter) -> float:
-    """Counts the values of a hyperparameter, of which there may be too many to list."""
-    if is_fixed(hp):
-        return 1
-    if not hasattr(hp, "min_value"):
-        return len(list(hp.values))
-    if hp.step is None:
-        return math.inf
-    if hp.sampling == "linear":
-        return float((hp.max_value - hp.min_value) // hp.step + 1)
-    return math.log(hp.max_value / hp.min_value, hp.step) // 1 + 1
 
 
 def is_fixed(hp: HyperParameter) -> bool:
@@ -206,6 +167,22 @@ def _int_distribution(hp: HyperParameter) -> Distribution:
         return IntDistribution(hp.min_value, hp.max_value, log=True)
     last = hp.max_value - (hp.max_value - hp.min_value) % hp.step
     return IntDistribution(hp.min_value, last, step=hp.step)
+
+
+def parameters_of(space: Sequence[HyperParameter]) -> list[Parameter]:
+    """Returns a space as an Optuna sampler can be told of it, parents first.
+
+    What is fixed is in it too: conditions may be about it.
+    """
+    found = []
+    for hp in parents_first(space):
+        when: dict[str, list[Any]] = {}
+        for condition in hp.conditions:
+            had = when.get(condition.name, condition.values)
+            when[condition.name] = [value for value in condition.values if value in had]
+        drawn = CategoricalDistribution([hp.value]) if is_fixed(hp) else distribution(hp)
+        found.append(Parameter(hp.name, drawn, when))
+    return found
 
 
 def suggest(asked: optuna.Trial, hp: HyperParameter) -> Any:

@@ -16,7 +16,6 @@ from recdrop_tune.errors import check_integer
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.ask_tell import AskTell
 from recdrop_tune.oracle.chief import check_seconds
-from recdrop_tune.oracle.gp_sampler import Surrogate
 from recdrop_tune.oracle.proposals import propose
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.samplers import make_sampler
@@ -82,8 +81,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         objective: As for `keras_tuner.Oracle`. Of a list, the study finds the Pareto front
             (`pareto_trials`); the first one picks a trial's best epoch.
         max_trials: The most trials that are run.
-        sampler: `"surrogate"` (the default: a Gaussian process over all trials, stopped ones included;
-            with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
+        sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over all trials, stopped
+            ones included; with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
             (multivariate and grouped, for conditional spaces), `"random"`, `"qmc"`, `"gp"`, `"cmaes"`,
             `"nsga2"`.
         pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and
@@ -145,8 +144,10 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         scores.check_directions(self.objective)
         if not isinstance(sampler, BaseSampler):
             make_sampler(sampler, self.seed)  # An unknown name has to fail here.
+            several = len(scores.objectives(self.objective)) > 1
+            if sampler in (None, "surrogate"):
+                sampler = "tpe" if several else "surrogate"
         self.sampler = sampler
-        self.surrogate = self._surrogate()
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
@@ -317,10 +318,6 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         if self._opened is None:
             self._opened = AskTell(open_study(self, self._numbers), self._numbers)
         return self._opened
-
-    def _surrogate(self) -> Surrogate | None:
-        single = len(scores.objectives(self.objective)) == 1
-        return Surrogate(self.seed) if single and self.sampler in (None, "surrogate") else None
 
     def _begin(self, trial: Any) -> None:
         """Has Optuna begin a trial that runs again: a retry, or one that a crash broke off."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Container, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from recdrop_tune.oracle.ask_tell import AskTell
-from recdrop_tune.oracle.candidates import Candidates, Encoding, frozen, places
+from recdrop_tune.oracle.candidates import Candidates, Encoding
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
-    Values,
-    combinations,
     complete,
-    count_values,
+    is_active,
     is_fixed,
+    parameters_of,
     plain,
+    to_drawn,
+    to_value,
+    walk,
 )
+from recdrop_tune.oracle.parameters import Values
+from recdrop_tune.oracle.surrogate_sampler import SurrogateSampler
 
 # Asks whose answers were all tried before the sampler counts as settled: each leaves a failed trial.
 _MAX_DUPLICATES = 5
@@ -32,7 +34,10 @@ _ROUNDING = 1e-6
 def propose(
     oracle: Any, study: AskTell, waiting: list[dict[str, Any]], trial_id: str
 ) -> Values | None:
-    """Asks the surrogate, or the sampler until its answer is new.
+    """Asks the sampler until its answer is new.
+
+    Once it has settled on a region it asks for the same few points; their neighbours are what it would ask
+    for next.
 
     Args:
         oracle: The oracle: its space, and what it has tried.
@@ -44,29 +49,27 @@ def propose(
         The active values, by name; `None` once the whole space has been tried.
     """
     space = oracle.hyperparameters.space
+    tried = [trial.hyperparameters.values for trial in oracle.trials.values()]
     while waiting:
         values = complete(space, waiting.pop(0))
-        if not _tried(oracle, values):
+        if values not in tried:
             return study.ask_for(trial_id, space, values)
-    surrogate = oracle.surrogate
-    if surrogate is not None and not study.has_waiting():
-        values = surrogate.propose(space, oracle.trials, oracle.objective)
-        if values is not None:
-            return study.ask_for(trial_id, space, values)
-    tried = {frozen(trial.hyperparameters.values) for trial in oracle.trials.values()}
+    sampler = study.study.sampler
+    if isinstance(sampler, SurrogateSampler):
+        sampler.space = parameters_of(space)  # Keras Tuner may find more of it while it searches.
     for _ in range(_MAX_DUPLICATES):
         values = study.ask(trial_id, space)
-        if frozen(values) not in tried:
+        if values not in tried:
             return values
         study.discard(trial_id)
-    untried = _nearest_untried(space, tried, values)
+    untried = not_again(oracle, values)
     return None if untried is None else study.ask_for(trial_id, space, untried)
 
 
 def not_again(oracle: Any, wanted: Values) -> Values | None:
     """Returns a configuration if no trial has had it, else the one most like it that none has had.
 
-    For oracles that propose without a look at what has been tried.
+    Also for oracles that propose without a look at what has been tried.
 
     Args:
         oracle: The oracle: its space, its trials and its seed.
@@ -77,65 +80,31 @@ def not_again(oracle: Any, wanted: Values) -> Values | None:
         to be listed is never found to be all tried.
     """
     space = oracle.hyperparameters.space
-    wanted = _without_noise(space, wanted)
-    tried = [_without_noise(space, t.hyperparameters.values) for t in oracle.trials.values()]
-    if not any(_same(space, wanted, values) for values in tried):
-        return wanted
+    parameters = parameters_of(space)
+    trials = (trial.hyperparameters.values for trial in oracle.trials.values())
+    # A trial whose file was lost says nothing of any place.
+    tried = [_drawn(space, values) for values in trials if values]
+    encoding = Encoding(parameters)
+    place = encoding([_drawn(space, wanted)])
+    gaps = np.abs(encoding(tried) - place).max(axis=1, initial=0.0)
+    if not (gaps < _ROUNDING).any():
+        known = {hp.name: hp for hp in space}
+        # Keras Tuner computes 0.30000000000000004 for 0.3.
+        return {name: plain(known[name], v) if name in known else v for name, v in wanted.items()}
+    candidates = Candidates(parameters, _MAX_LISTED)
     random = np.random.default_rng([oracle.seed, len(tried)])
-    untried = Candidates(space).untried({frozen(values) for values in tried}, [wanted], random)
+    keys = {candidates.key(values) for values in tried}
+    untried = candidates.untried(keys, [_drawn(space, wanted)], random)
     if not untried:
         return None
-    points = Encoding(space)([wanted, *untried])
-    return untried[int(np.abs(points[1:] - points[0]).sum(axis=1).argmin())]
+    nearest = untried[int(np.abs(encoding(untried) - place).sum(axis=1).argmin())]
+    return walk(space, lambda hp: to_value(hp, nearest[hp.name]))
 
 
-def _without_noise(space: Sequence[HyperParameter], values: Mapping[str, Any]) -> Values:
-    """Returns values as the space lists them: Keras Tuner computes 0.30000000000000004 for 0.3."""
-    known = {hp.name: hp for hp in space}
-    return {name: plain(known[name], v) if name in known else v for name, v in values.items()}
-
-
-def _same(space: Sequence[HyperParameter], one: Values, other: Values) -> bool:
-    """Says whether two configurations are the same, or no more than rounding apart."""
-    if one.keys() != other.keys():
-        return False
-    ranges = {hp.name: hp for hp in space if count_values(hp) == math.inf}
-    for name, value in one.items():
-        if value != other[name] and name not in ranges:
-            return False
-        if name in ranges:
-            places_of = [float(ranges[name].value_to_prob(v)) for v in (value, other[name])]
-            if abs(places_of[0] - places_of[1]) > _ROUNDING:
-                return False
-    return True
-
-
-def _tried(oracle: Any, values: Values) -> bool:
-    return any(trial.hyperparameters.values == values for trial in oracle.trials.values())
-
-
-def _nearest_untried(
-    space: Sequence[HyperParameter], tried: Container[Any], wanted: Values
-) -> Values | None:
-    """Finds what is most like the configuration that the sampler wants and cannot have again.
-
-    Once the sampler has settled on a region it asks for the same few points; their neighbours are what
-    it would ask for next. `None` where all has been tried.
-    """
-    if any(count_values(hp) > _MAX_LISTED for hp in space):
-        return None
-    ranges = {hp.name: places(hp) for hp in space if not is_fixed(hp)}
-    untried = (
-        values for values in islice(combinations(space), _MAX_LISTED) if frozen(values) not in tried
-    )
-    return min(untried, key=lambda values: _distance(ranges, values, wanted), default=None)
-
-
-def _distance(ranges: Mapping[str, Mapping[Any, float]], one: Values, other: Values) -> float:
-    """Adds up the distances of numbers, and 1 for each name or hyperparameter that the other lacks."""
-    total = 0.0
-    for name in ranges:
-        if one.get(name) != other.get(name):
-            here, there = (ranges[name].get(values.get(name)) for values in (one, other))
-            total += 1.0 if here is None or there is None else abs(here - there)
-    return total
+def _drawn(space: Sequence[HyperParameter], values: Mapping[str, Any]) -> Values:
+    """Returns the values that Optuna would have drawn, without what is fixed."""
+    return {
+        hp.name: to_drawn(hp, plain(hp, values[hp.name]))
+        for hp in space
+        if hp.name in values and not is_fixed(hp) and is_active(hp, values)
+    }

@@ -23,7 +23,8 @@ class HalvingPruner(BasePruner):
 
     The half is that of all trials that were trained so far, those included that were stopped there. The
     median of the complete trials alone, which Optuna's `MedianPruner` asks for, is that of survivors: it
-    gets stricter with each trial stopped. A trial is judged by its best epoch until then.
+    gets stricter with each trial stopped. A trial is judged by its best epoch until then. It serves any
+    Optuna study with one objective whose trials report each epoch, counted from 0, by `trial.report`.
 
     Args:
         warm_up: Epochs that a trial always gets.
@@ -33,8 +34,13 @@ class HalvingPruner(BasePruner):
         InvalidArgumentError: An argument is no integer, or too small.
 
     Example:
-        >>> HalvingPruner(10).rung(25)
+        >>> study = optuna.create_study(pruner=HalvingPruner(10))
+        >>> study.pruner.rung(25)
         20
+
+    Reference:
+        Successive halving, of which this is an asynchronous form that waits: Jamieson and Talwalkar 2016,
+        arXiv:1502.07943; Li et al. 2020, arXiv:1810.05934.
     """
 
     def __init__(self, warm_up: int = 10, startup_trials: int = 2) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from statistics import median
 from typing import Any
 
+from optuna.trial import FrozenTrial, TrialState
+
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.oracle.parameters import Key, key_of
 
 # What a trial's epochs are worth: its best epoch, one objective or several.
 
@@ -171,57 +174,74 @@ def _has(trial: Any, objective: Any) -> bool:
     return bool(trial.metrics.exists(objective.name))
 
 
-_ENDED = ("COMPLETED", "STOPPED", "FAILED")
-
-Curve = tuple[list[int], list[float]]
-"""The epochs of a trial, and the best until each of them."""
+# What is known of a configuration by the trial of Optuna's that has ended.
 
 
-class Outlooks:
-    """Reads what trials are worth: the less the better, whatever the direction of the objective.
+@dataclass(frozen=True)
+class Ended:
+    """What a trial that has ended says: the less the better, whatever the direction of the study.
 
-    A complete trial is worth its best epoch. One that was stopped is worth its best epoch less what the
-    complete trials gained from there on (their median); one that failed is the worst.
+    Attributes:
+        key: Its configuration.
+        state: How it has ended.
+        value: What came of it; of a pruned one its best value, and of one without any the worst.
+        steps: The steps that it reported.
+        bests: The best value until each of them.
     """
 
-    def __init__(self) -> None:
-        self._curves: dict[str, Curve] = {}
-
-    def of(self, trials: Iterable[Any], objective: Any) -> dict[str, float]:
-        """Returns the outlook of each trial that has ended, by its id."""
-        first, kept = objectives(objective)[0], self._curves
-        ended = [trial for trial in trials if trial.status in _ENDED]
-        for trial in ended:
-            if trial.trial_id not in kept:
-                kept[trial.trial_id] = _read(trial, first)
-        complete = [kept[trial.trial_id] for trial in ended if trial.status == "COMPLETED"]
-        gains: dict[int, float] = {}
-        found = {}
-        for trial in ended:
-            steps, bests = kept[trial.trial_id]
-            worth = math.inf if trial.status == "FAILED" or not bests else bests[-1]
-            if trial.status == "STOPPED" and bests:
-                if steps[-1] not in gains:
-                    gains[steps[-1]] = _gain(complete, steps[-1])
-                worth -= gains[steps[-1]]
-            found[trial.trial_id] = worth
-        return found
+    key: Key
+    state: TrialState
+    value: float
+    steps: list[int]
+    bests: list[float]
 
 
-def _read(trial: Any, objective: Any) -> Curve:
-    if not trial.metrics.exists(objective.name):
-        return [], []
-    sign = -1.0 if objective.direction == "max" else 1.0
-    history = [(e.step, sign * float(e.mean())) for e in trial.metrics.get_history(objective.name)]
-    finite = sorted((step, value) for step, value in history if math.isfinite(value))
-    return [step for step, _ in finite], list(accumulate((value for _, value in finite), min))
+def read_ended(trial: FrozenTrial, sign: float) -> Ended:
+    """Reads what a trial says that has ended.
+
+    Args:
+        trial: The trial.
+        sign: 1 where the study minimizes, -1 where it maximizes.
+    """
+    reported = {step: sign * value for step, value in trial.intermediate_values.items()}
+    steps = sorted(step for step, value in reported.items() if math.isfinite(value))
+    bests = list(accumulate((reported[step] for step in steps), min))
+    value = math.inf
+    if trial.state == TrialState.COMPLETE and trial.value is not None:
+        value = sign * trial.value
+    elif trial.state == TrialState.PRUNED and bests:
+        value = bests[-1]
+    return Ended(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
 
 
-def _gain(complete: list[Curve], step: int) -> float:
-    """Returns what complete trials gained after an epoch, by their median."""
+def outlooks(ended: Mapping[int, Ended]) -> dict[int, float]:
+    """Returns what trials are worth, by their numbers: the less the better.
+
+    A complete trial is worth its value. A pruned one is worth its best value less what the complete trials
+    gained from there on (their median). One that failed is the worst, or left out where another trial of the
+    same configuration did not fail.
+    """
+    again = {each.key for each in ended.values() if each.state != TrialState.FAIL}
+    complete = [each for each in ended.values() if each.state == TrialState.COMPLETE]
+    gains: dict[int, float] = {}
+    found = {}
+    for number, each in ended.items():
+        if each.state == TrialState.FAIL and each.key in again:
+            continue
+        found[number] = each.value
+        if each.state == TrialState.PRUNED and each.steps:
+            step = each.steps[-1]
+            if step not in gains:
+                gains[step] = _gain(complete, step)
+            found[number] -= gains[step]
+    return found
+
+
+def _gain(complete: Iterable[Ended], step: int) -> float:
+    """Returns what complete trials gained after a step, by their median."""
     seen = [
-        (bests[bisect_right(steps, step) - 1], bests[-1])
-        for steps, bests in complete
-        if steps and steps[0] <= step
+        each.bests[bisect_right(each.steps, step) - 1] - each.value
+        for each in complete
+        if each.steps and each.steps[0] <= step and math.isfinite(each.value)
     ]
-    return median(then - last for then, last in seen) if seen else 0.0
+    return median(seen) if seen else 0.0

@@ -22,7 +22,7 @@ from recdrop_tune.files import delete, open_file
 from recdrop_tune.oracle.ask_tell import outcome
 from recdrop_tune.oracle.conditions import distribution, is_active, is_fixed, to_drawn
 from recdrop_tune.oracle.rebuilt import ENDED, say, set_aside
-from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna, spread_seed
+from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import curve, objectives, reached
 
 # Brings an Optuna study into line with the trials of a search, from which all of it follows.
@@ -160,7 +160,7 @@ def open_study(oracle: Any, numbers: dict[str, int]) -> optuna.Study:
             f"{number} trials. Give another `study_name` or another storage."
         )
     if not isinstance(oracle.sampler, BaseSampler):
-        study.sampler = make_sampler(oracle.sampler, spread_seed(oracle.seed, number))
+        study.sampler = make_sampler(oracle.sampler, oracle.seed, number)
     with quiet_optuna():
         correct_numbers(study, oracle, numbers)
         add_missing(study, oracle, numbers)

@@ -12,12 +12,12 @@ from typing import Any
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
-    Values,
     is_active,
     is_fixed,
     middle,
     parents_first,
 )
+from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.scores import pareto
 
 NONE = "none"

@@ -1,0 +1,326 @@
+"""Tests for `recdrop_tune.oracle.SurrogateSampler` in plain Optuna studies, without Keras Tuner."""
+
+import copy
+from collections import Counter
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+from scipy import stats
+
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.oracle import HalvingPruner, Parameter, SurrogateSampler
+from recdrop_tune.oracle import surrogate_sampler as surrogate
+from recdrop_tune.oracle.parameters import infer_space
+from recdrop_tune.oracle.scores import outlooks, read_ended
+
+WRAPPER = CategoricalDistribution(["none", "recurrent", "variational"])
+RATE = FloatDistribution(0.0, 1.0)
+SPACE = [
+    Parameter("rate", RATE, when={"wrapper": ["recurrent", "variational"]}),
+    Parameter("wrapper", WRAPPER),
+    Parameter("x", FloatDistribution(-5, 5)),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet():
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(verbosity)
+
+
+def quadratic(trial):
+    """Best without noise at `x` of 1 and a rate of 0.3, in the second of three branches."""
+    found = (trial.suggest_float("x", -5, 5) - 1) ** 2
+    wrapper = trial.suggest_categorical("wrapper", list(WRAPPER.choices))
+    if wrapper == "none":
+        return found + 1
+    rate = trial.suggest_float("rate", 0.0, 1.0)
+    return found + 4 * (rate - 0.3) ** 2 + (wrapper == "variational") * 0.5
+
+
+def searched(sampler, objective=quadratic, trials=25, **kwargs):
+    study = optuna.create_study(sampler=sampler, **kwargs)
+    study.optimize(objective, n_trials=trials)
+    return study
+
+
+def proposed(study):
+    return [trial.params for trial in study.trials]
+
+
+@pytest.fixture(scope="module")
+def random_best():
+    return [
+        searched(optuna.samplers.RandomSampler(seed=seed), trials=30).best_value
+        for seed in range(20)
+    ]
+
+
+@pytest.mark.parametrize(
+    "space", [None, pytest.param(SPACE, marks=pytest.mark.heavy)], ids=["inferred", "told"]
+)
+def test_it_beats_random_search_by_more_than_chance(random_best, space):
+    ours = [searched(SurrogateSampler(seed, space), trials=30).best_value for seed in range(20)]
+    # The values are squares: a factor between them says more than a difference.
+    gains = np.log(random_best) - np.log(ours)
+    half = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
+    assert gains.mean() - half > 0
+
+
+def test_of_an_objective_that_is_to_grow_more_is_better():
+    lower = searched(SurrogateSampler(0), trials=12)
+    higher = searched(
+        SurrogateSampler(0), lambda trial: -quadratic(trial), 12, direction="maximize"
+    )
+    assert proposed(lower) == proposed(higher)
+
+
+def test_the_same_seed_proposes_the_same_trials_also_after_a_break():
+    whole = searched(SurrogateSampler(0), trials=12)
+    parts = searched(SurrogateSampler(0), trials=3)
+    for more in (4, 5):
+        parts.sampler = SurrogateSampler(0)
+        parts.optimize(quadratic, n_trials=more)
+    assert proposed(whole) == proposed(parts)
+    assert proposed(searched(SurrogateSampler(1), trials=3)) != proposed(whole)[:3]
+    assert proposed(searched(SurrogateSampler(), trials=3)) != proposed(whole)[:3]
+
+
+def test_one_sampler_serves_several_studies():
+    sampler = SurrogateSampler(0)
+    first = searched(sampler, trials=8, study_name="a")
+    searched(sampler, lambda trial: trial.suggest_int("other", 0, 9), 8, study_name="a")
+    assert proposed(searched(sampler, trials=8, study_name="a")) == proposed(first)
+    assert proposed(searched(copy.deepcopy(sampler), trials=8)) == proposed(first)
+
+
+def small(trial):
+    if trial.suggest_categorical("wrapper", ["none", "recurrent"]) == "none":
+        return 1.0
+    return trial.suggest_float("rate", 0.1, 0.5, step=0.1)
+
+
+def test_nothing_is_tried_twice_while_a_small_space_has_more():
+    space = [
+        Parameter("wrapper", CategoricalDistribution(["none", "recurrent"])),
+        Parameter("rate", FloatDistribution(0.1, 0.5, step=0.1), when={"wrapper": ["recurrent"]}),
+    ]
+    for seed in range(5):
+        study = searched(SurrogateSampler(seed, space), small, trials=6)
+        tried = {tuple(params.values()) for params in proposed(study)}
+        assert len(tried) == 6
+    study.optimize(small, n_trials=2)  # All has been tried: it draws at random.
+    assert len(study.trials) == 8
+
+
+def test_a_configuration_that_fails_is_not_tried_again():
+    def fails_below(trial):
+        if trial.suggest_int("units", 1, 30) < 20:
+            raise MemoryError("too large")
+        return 1.0
+
+    study = optuna.create_study(sampler=SurrogateSampler(0))
+    study.optimize(fails_below, n_trials=25, catch=MemoryError)
+    tried = Counter(trial.params["units"] for trial in study.trials[5:])
+    assert max(tried.values()) == 1
+    # Where it fails is learnt of: the eleven good ones are found before the nineteen others are through.
+    assert sum(units >= 20 for units in tried) >= 9
+
+
+def test_several_at_a_time_look_at_several_places():
+    study = searched(SurrogateSampler(0, SPACE), trials=8)
+    for _ in range(6):
+        asked = study.ask()
+        quadratic(asked)
+    running = [trial.params for trial in study.trials if trial.state == TrialState.RUNNING]
+    assert len({tuple(params.items()) for params in running}) == 6
+    threads = optuna.create_study(sampler=SurrogateSampler(0))
+    threads.optimize(quadratic, n_trials=16, n_jobs=4)
+    assert len(threads.get_trials(states=[TrialState.COMPLETE])) == 16
+
+
+def test_what_is_enqueued_comes_first_and_is_learnt_from():
+    study = searched(SurrogateSampler(0), trials=6)
+    study.enqueue_trial({"x": 1.0, "wrapper": "recurrent", "rate": 0.3})
+    study.optimize(quadratic, n_trials=2)
+    assert study.trials[6].params == {"x": 1.0, "wrapper": "recurrent", "rate": 0.3}
+    assert study.trials[7].params["wrapper"] == "recurrent"
+
+
+def test_pruned_trials_are_learnt_from():
+    def curve(trial):
+        at_last = quadratic(trial)
+        for epoch in range(12):
+            trial.report(at_last + (11 - epoch) / 4, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return at_last
+
+    study = searched(SurrogateSampler(0), curve, trials=30, pruner=HalvingPruner(3))
+    states = Counter(trial.state for trial in study.trials)
+    assert states[TrialState.PRUNED] >= 5
+    assert states[TrialState.COMPLETE] >= 5
+    assert study.best_value < 0.5
+    assert len({tuple(params.items()) for params in proposed(study)}) == 30
+
+
+def test_several_objectives_are_refused():
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=SurrogateSampler(0))
+    with pytest.raises(InvalidArgumentError, match=r"one objective; .* has 2\. Use .*TPESampler"):
+        study.ask().suggest_float("x", 0, 1)
+
+
+def trial(params, distributions, state=TrialState.COMPLETE, value=1.0, curve=()):
+    return create_trial(
+        state=state,
+        value=value if state == TrialState.COMPLETE else None,
+        params=params,
+        distributions={name: distributions[name] for name in params},
+        intermediate_values=dict(enumerate(curve)),
+    )
+
+
+def inferred(distributions, *configurations):
+    found = infer_space([trial(params, distributions) for params in configurations])
+    return {each.name: {name: set(at) for name, at in each.when.items()} for each in found}
+
+
+def test_conditions_are_inferred_from_trials():
+    known = {"wrapper": WRAPPER, "rate": RATE, "x": RATE}
+    found = inferred(
+        known,
+        {"wrapper": "none", "x": 0.1},
+        {"wrapper": "recurrent", "rate": 0.5, "x": 0.2},
+        {"wrapper": "variational", "rate": 0.4, "x": 0.3},
+    )
+    assert found == {"wrapper": {}, "x": {}, "rate": {"wrapper": {"recurrent", "variational"}}}
+
+
+def test_a_condition_under_a_condition_is_inferred():
+    flag = CategoricalDistribution([False, True])
+    found = inferred(
+        {"wrapper": WRAPPER, "tied": flag, "rate": RATE},
+        {"wrapper": "none"},
+        {"wrapper": "recurrent", "tied": True, "rate": 0.5},
+        {"wrapper": "recurrent", "tied": False},
+    )
+    assert found == {"wrapper": {}, "tied": {"wrapper": {"recurrent"}}, "rate": {"tied": {True}}}
+
+
+def test_of_a_number_the_nearest_one_that_was_seen_tells():
+    found = inferred(
+        {"layers": IntDistribution(1, 6), "second": RATE},
+        {"layers": 1},
+        {"layers": 3, "second": 0.5},
+        {"layers": 4, "second": 0.5},
+    )
+    assert found == {"layers": {}, "second": {"layers": {3, 4, 5, 6}}}
+
+
+def test_a_condition_on_a_continuous_range_is_no_condition():
+    found = inferred({"x": RATE, "rate": RATE}, {"x": 0.1}, {"x": 0.9, "rate": 0.5})
+    assert found == {"x": {}, "rate": {}}
+
+    def objective(trial):
+        x = trial.suggest_float("x", 0, 1)
+        return x + (trial.suggest_float("rate", 0, 1) if x > 0.5 else 0)
+
+    assert searched(SurrogateSampler(0), objective, 15).best_value < 0.1
+
+
+@pytest.mark.parametrize(
+    ("distribution", "expected"),
+    [
+        (IntDistribution(1, 9, step=4), {1, 5, 9}),
+        (FloatDistribution(0.0, 0.6, step=0.3), {0.0, 0.3, 0.6}),
+        (CategoricalDistribution([1, 2, 8]), {1, 2, 8}),
+        (CategoricalDistribution([None, "a", True]), {None, "a", True}),
+        (IntDistribution(1, 4, log=True), {1, 2, 3, 4}),
+        (FloatDistribution(0.5, 0.5), {0.5}),
+    ],
+)
+def test_every_kind_of_distribution(distribution, expected):
+    study = optuna.create_study(sampler=SurrogateSampler(0))
+    for number in range(40):
+        asked = study.ask({"p": distribution})
+        study.tell(asked, float(number))
+    assert {trial.params["p"] for trial in study.trials} == expected
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_ranges_without_a_step(log):
+    given = Parameter("p", FloatDistribution(1e-4, 1.0, log=log))
+    assert given.at(0.0) == pytest.approx(1e-4)
+    assert given.at(0.5) == pytest.approx(1e-2 if log else 0.5, rel=0.01)
+    assert given.at(1 - 1e-12) <= 1.0
+    whole = Parameter("p", IntDistribution(1, 100, log=True))
+    places = [whole.at(place) for place in np.linspace(0, 1, 1000, endpoint=False)]
+    assert (min(places), max(places)) == (1, 100)
+    assert np.median(places) == pytest.approx(10, abs=3)
+
+
+def test_ranges_may_change():
+    def objective(trial):
+        return trial.suggest_float("x", 0, 1 + trial.number % 3)
+
+    study = searched(SurrogateSampler(0), objective, 20)
+    assert study.best_value < 0.1
+
+
+def test_a_pruned_trial_counts_with_what_it_would_have_come_to():
+    known = {"units": IntDistribution(1, 99)}
+    pruned, failed = TrialState.PRUNED, TrialState.FAIL
+    trials = [
+        trial({"units": 1}, known, value=0.4, curve=[1.0, 0.6, 0.4]),
+        trial({"units": 2}, known, value=0.5, curve=[1.0, 0.8, 0.5, 0.9]),
+        trial({"units": 3}, known, pruned, curve=[1.2, 0.9]),
+        trial({"units": 4}, known, failed, curve=[0.1]),
+        trial({"units": 1}, known, failed),  # It was tried again, and did not fail.
+    ]
+    ended = {number: read_ended(each, 1.0) for number, each in enumerate(trials)}
+    # After the second epoch the complete ones gained 0.2 and 0.3.
+    assert outlooks(ended) == pytest.approx({0: 0.4, 1: 0.5, 2: 0.65, 3: np.inf})
+
+
+def test_outliers_and_failures_do_not_matter():
+    calm = surrogate.normal_scores([1.0, 2.0, 3.0, 4.0])
+    wild = surrogate.normal_scores([1.0, 2.0, 1e9, np.inf])
+    np.testing.assert_array_equal(calm, wild)
+    assert surrogate.normal_scores([5.0]).tolist() == [0.0]
+
+
+def test_only_so_many_trials_are_fitted():
+    begun = range(1001)  # The trials of a search that was made longer.
+    ranked = np.random.default_rng(0).permutation(1000).tolist()
+    kept = surrogate.some(ranked, begun, [1000])
+    assert len(kept) == len(set(kept)) == 101
+    assert set(ranked[:50]) <= set(kept)
+    assert 999 in kept
+
+
+def test_of_a_thousand_workers_the_last_trials_count():
+    """Else their number, cubed, would be what a proposal costs."""
+    under_way = range(2, 1002)
+    assert surrogate.some([0, 1], range(1002), under_way) == [0, 1, *range(902, 1002)]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SurrogateSampler(-1), r"`seed`.*from 0 to .*seed=-1"),
+        (lambda: SurrogateSampler(1.5), r"`seed`.*seed=1\.5"),
+        (lambda: SurrogateSampler(0, 3), r"`space`.*list of `Parameter`s.*space=3"),
+        (lambda: SurrogateSampler(0, {"rate": RATE}), r"`space`.*list of `Parameter`s"),
+        (lambda: SurrogateSampler(0, SPACE[:1]), r"`space`.*\['rate'\].*Add 'wrapper'"),
+        (lambda: Parameter("rate", (0, 1)), r"`distribution`.*of Optuna's.*\(0, 1\)"),
+        (lambda: Parameter("rate", RATE, when={"wrapper": "none"}), r"`when`.*lists of values"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        make()
