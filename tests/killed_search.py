@@ -22,6 +22,7 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 import recdrop_tune as rdt
 import recdrop_tune.search
+from recdrop_tune.events import TrackingWarning
 from tests.forks import serve
 from tests.small_search import build, data
 
@@ -58,11 +59,14 @@ class MadeUp(kt.HyperModel):
 
 def search(order: dict) -> None:
     """Runs one search."""
-    warnings.simplefilter("error", rdt.tracking.TrackingWarning)
+    warnings.simplefilter("error", TrackingWarning)
     given = order["tune"]
     count_operations(str(Path(given["directory"])), order["kill_at"])
     given = {"epochs": 1, "seed": 0, "verbose": 1, **given}
-    result = rdt.tune(data(), data(), hypermodel=build if order["trains"] else MadeUp(), **given)
+    given["tracking"] = rdt.MLflow(given.pop("experiment"), uri=given.pop("uri"))
+    if "confirm" in given:
+        given["confirm"] = rdt.Confirm(**given["confirm"])
+    result = rdt.tune(data(), data(), build if order["trains"] else MadeUp(), **given)
     frame = result.trials.astype(object)
     rows = frame.where(frame.notna(), None).to_dict("records")
     Path(order["frame"]).write_text(json.dumps(rows))
