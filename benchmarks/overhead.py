@@ -62,7 +62,7 @@ def no_op_search(kind, trials, folder):
         oracle, lambda hp: space.sample(hp), directory=folder
     )
     if kind == TRACKED:
-        rdt.track(tuner, experiment="overhead", tracking_uri=f"sqlite:///{folder}/mlflow.db")
+        rdt.track(tuner, rdt.MLflow("overhead", uri=f"sqlite:///{folder}/mlflow.db"))
     tuner.search(verbose=0)
     ends = [*tuner.began, (time.perf_counter(), time.process_time())]
     return np.diff(np.array(ends).T) * 1000
@@ -139,7 +139,7 @@ def epoch_part(arguments):
         oracle = rdt.OptunaOracle("val_loss", max_trials=1, seed=0)
         tuner = rdt.Tuner(oracle, _small_search.build, directory=folder)
         uri = f"sqlite:///{folder}/mlflow.db"
-        with rdt.track(tuner, experiment="overhead", tracking_uri=uri) as tracking:
+        with rdt.track(tuner, rdt.MLflow("overhead", uri=uri)) as tracking:
             trial = tuner.oracle.create_trial("overhead")
             model = _small_search.build(trial.hyperparameters)
             fit = {"epochs": arguments.long, "verbose": 0, "validation_split": 0.2}

@@ -81,15 +81,14 @@ def small_search(workers, trials, seed):
         result = rdt.tune(
             data(),
             data(),
-            hypermodel=_small_search.build,
+            model=_small_search.build,
             max_trials=trials,
             epochs=5,
-            pruner="none",
-            sampler="random",
+            tuner=rdt.Optuna(pruner="none", sampler="random"),
             seed=seed,
             workers=workers,
             directory=f"{folder}/project",
-            tracking_uri=f"sqlite:///{folder}/mlflow.db",
+            tracking=rdt.MLflow(uri=f"sqlite:///{folder}/mlflow.db"),
             verbose=0,
         )
         events = Journal(result.directory / "events.jsonl").read()
@@ -191,7 +190,7 @@ def nothing(project, sampler):
 
     def tracked(parts, tuner):
         uri = f"sqlite:///{project.parent}/mlflow.db"
-        return rdt.track(tuner, experiment="scaling", tracking_uri=uri)
+        return rdt.track(tuner, rdt.MLflow("scaling", uri=uri))
 
     return Job(
         {}, make_tuner, tracked, lambda parts: ((), {}), lambda parts: None, process_settings()

@@ -70,13 +70,12 @@ def search(name, number, arguments):
         result = rdt.tune(
             data,
             data,
-            hypermodel=_planted.Planted(problem),
+            model=_planted.Planted(problem),
             max_trials=arguments.trials,
             epochs=1,
-            confirm=arguments.confirm,
-            confirm_seeds=arguments.seeds,
+            confirm=rdt.Confirm(arguments.confirm, seeds=arguments.seeds),
             seed=number,
-            tracking_uri=NOWHERE,
+            tracking=rdt.MLflow(uri=NOWHERE),
             directory=Path(folder) / "search",
             verbose=0,
         )

@@ -56,16 +56,15 @@ def search(name, wrapper, placement, arguments):
     result = rdt.tune(
         train,
         validation,
-        hypermodel=task.hypermodel(space_of(task, wrapper, placement)),
+        model=task.hypermodel(space_of(task, wrapper, placement)),
         max_trials=arguments.trials,
         epochs=arguments.epochs or task.epochs,
         batch_size=task.batch,
-        confirm=1,
-        confirm_seeds=arguments.seeds,
-        test=test,
+        confirm=rdt.Confirm(1, seeds=arguments.seeds, test=test),
         seed=0,
-        experiment=f"which dropout: {name}",
-        tracking_uri=f"sqlite:///{arguments.folder.absolute()}/mlflow.db",
+        tracking=rdt.MLflow(
+            f"which dropout: {name}", uri=f"sqlite:///{arguments.folder.absolute()}/mlflow.db"
+        ),
         directory=folder,
         verbose=0,
     )

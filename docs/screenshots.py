@@ -37,8 +37,7 @@ def search(server: MLflowServer, folder: Path, trials: int, epochs: int) -> rdt.
         space="quick",
         max_trials=trials,
         epochs=epochs,
-        experiment="digits",
-        tracking_uri=server.uri,
+        tracking=rdt.MLflow("digits", uri=server.uri),
         directory=folder / "digits",
         seed=0,
     )

@@ -89,7 +89,7 @@ def main():
         objective=["val_loss", "ms_per_step"],
         max_trials=arguments.trials,
         epochs=arguments.epochs,
-        experiment="accuracy_vs_speed",
+        tracking="accuracy_vs_speed",
         seed=arguments.seed,
     )
     front = front_of(result)

@@ -106,17 +106,16 @@ def main():
     result = rdt.tune(
         train,
         validation,
-        hypermodel=rdt.LanguageModel(len(characters), space, embedding_units=24),
-        # Keras Tuner has to be told that less perplexity is better.
+        model=rdt.LanguageModel(
+            len(characters), space, embedding_units=24
+        ),  # Keras Tuner has to be told that less perplexity is better.
         objective=kt.Objective("val_perplexity", "min"),
         max_trials=arguments.trials,
         epochs=arguments.epochs,
         batch_size=16,
-        experiment="characters",
+        tracking="characters",
         seed=arguments.seed,
-        confirm=1,
-        confirm_seeds=arguments.confirm_seeds,
-        test=test,
+        confirm=rdt.Confirm(1, seeds=arguments.confirm_seeds, test=test),
     )
     print(result.summary())
 

@@ -94,7 +94,7 @@ def main():
         space=space,
         max_trials=arguments.trials,
         epochs=arguments.epochs,
-        experiment="deploy-plain",
+        tracking="deploy-plain",
         seed=arguments.seed,
     )
     print(result.summary())

@@ -66,7 +66,7 @@ def main():
         project_name="waves",
         overwrite=True,
     )
-    tracking = rdt.track(tuner, experiment="waves")  # (3)
+    tracking = rdt.track(tuner, "waves")  # (3)
     tuner.search(
         *load_data(300, seed=0),
         validation_data=load_data(300, seed=1),

@@ -95,11 +95,11 @@ def main():
     result = rdt.tune(
         train,
         validation,
-        hypermodel=hypermodel,
+        model=hypermodel,
         objective="val_loss",
         max_trials=arguments.trials,
         epochs=arguments.epochs,
-        experiment="motions",
+        tracking="motions",
         seed=arguments.seed,
     )
     print(result.summary())

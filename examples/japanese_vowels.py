@@ -115,12 +115,12 @@ def main():
     result = rdt.tune(
         (x_train, y_train),
         (x_val, y_val),
-        hypermodel=hypermodel,
+        model=hypermodel,
         objective="val_loss",
         max_trials=arguments.trials,
         epochs=arguments.epochs,
         batch_size=30,
-        experiment="japanese-vowels",
+        tracking="japanese-vowels",
         seed=arguments.seed,
     )
     print(result.summary())

@@ -50,7 +50,7 @@ def main():
         objective="val_loss",
         max_trials=arguments.trials,
         epochs=arguments.epochs,
-        experiment="digits",
+        tracking="digits",
         seed=arguments.seed,
     )
     print(result.summary())

@@ -55,13 +55,15 @@ def main():
         space="quick",
         max_trials=arguments.trials,
         epochs=arguments.epochs,
-        experiment="digits",
+        tracking="digits",
         directory=arguments.directory,
         seed=0,
-        workers=arguments.workers,
-        gpus_per_trial=arguments.gpus_per_trial,
-        ray_address=arguments.address,
-        trial_timeout=arguments.trial_timeout,
+        workers=rdt.Workers(
+            arguments.workers,
+            gpus=arguments.gpus_per_trial,
+            address=arguments.address,
+            trial_timeout=arguments.trial_timeout,
+        ),
     )
     print(result.summary())
 

@@ -160,13 +160,12 @@ def search(cells, rates, arguments):
     return rdt.tune(
         train,
         validation,
-        hypermodel=build,
+        model=build,
         tuner="grid",
         max_trials=len(cells) * (1 + len(rates) * (len(WAYS) - 1)),  # all there are
         epochs=arguments.epochs,
-        validation_batch_size=500,
-        executions_per_trial=arguments.seeds,
-        experiment="three-ways",
+        training=rdt.Training(arguments.seeds, fit={"validation_batch_size": 500}),
+        tracking="three-ways",
         seed=arguments.seed,
     )
 

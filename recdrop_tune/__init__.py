@@ -24,47 +24,66 @@ if TYPE_CHECKING:
     from recdrop_tune.models import RateSchedule, explain, mc_predict, to_plain
     from recdrop_tune.oracle import OptunaOracle
     from recdrop_tune.results import TuneResult
-    from recdrop_tune.search import distribute, track, tune
+    from recdrop_tune.search import (
+        Confirm,
+        MLflow,
+        Optuna,
+        Training,
+        Workers,
+        distribute,
+        track,
+        tune,
+    )
     from recdrop_tune.spaces import SearchSpace
     from recdrop_tune.tuner import Tuner
     from recdrop_tune.wrappers import EmbeddingDropout, LockedDropout, wrap
 
 _HOME = {
+    "Confirm": "search",
     "EmbeddingDropout": "wrappers",
     "LanguageModel": "hypermodels",
     "LockedDropout": "wrappers",
+    "MLflow": "search",
+    "Optuna": "search",
     "OptunaOracle": "oracle",
     "RateSchedule": "models",
     "SearchSpace": "spaces",
     "SequenceClassifier": "hypermodels",
     "SequenceRegressor": "hypermodels",
     "SequenceTagger": "hypermodels",
+    "Training": "search",
     "TuneResult": "results",
     "Tuner": "tuner",
+    "Workers": "search",
     "distribute": "search",
     "dropout_rnn": "hypermodels",
     "explain": "models",
     "mc_predict": "models",
     "scheduled": "hypermodels",
-    "to_plain": "models",
     "sync": "mlflow_store",
+    "to_plain": "models",
     "track": "search",
     "tune": "search",
     "wrap": "wrappers",
 }
 
 __all__ = [
+    "Confirm",
     "EmbeddingDropout",
     "LanguageModel",
     "LockedDropout",
+    "MLflow",
+    "Optuna",
     "OptunaOracle",
     "RateSchedule",
     "SearchSpace",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "Training",
     "TuneResult",
     "Tuner",
+    "Workers",
     "__version__",
     "distribute",
     "dropout_rnn",

@@ -21,7 +21,23 @@ class RecdropError(Exception):
 
 
 class InvalidArgumentError(RecdropError, ValueError):
-    """An argument has a value that the function or layer cannot work with."""
+    """An argument has a value that the function or layer cannot work with.
+
+    Attributes:
+        argument: Name of the argument; empty where the error is about several, or about none.
+        expected: What would have been accepted.
+        received: What came, as the message shows it.
+        fix: What to do instead.
+    """
+
+    argument: str = ""
+    expected: str = ""
+    received: str = ""
+    fix: str = ""
+
+    def renamed(self, argument: str) -> InvalidArgumentError:
+        """Returns the same error about an argument of another name."""
+        return _error(argument, self.expected, self.received, self.fix)
 
 
 class SearchSpaceError(InvalidArgumentError):
@@ -61,11 +77,17 @@ def invalid_argument(
         >>> str(invalid_argument("rate", expected="0 <= rate < 1", received=1.2))
         'Invalid value received for argument `rate`. Expected 0 <= rate < 1. Received: rate=1.2'
     """
+    return _error(argument, expected, shown(received), fix)
+
+
+def _error(argument: str, expected: str, received: str, fix: str) -> InvalidArgumentError:
     message = (
         f"Invalid value received for argument `{argument}`. Expected {expected}. "
-        f"Received: {argument}={shown(received)}"
+        f"Received: {argument}={received}"
     )
-    return InvalidArgumentError(f"{message}. {fix}" if fix else message)
+    error = InvalidArgumentError(f"{message}. {fix}" if fix else message)
+    error.argument, error.expected, error.received, error.fix = argument, expected, received, fix
+    return error
 
 
 class _Repr(reprlib.Repr):

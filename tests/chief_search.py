@@ -82,7 +82,7 @@ def take_part(order: dict) -> None:
     tuner = rdt.Tuner(
         oracle, MadeUpCurves(order), seed=0, directory=folder.parent, project_name=folder.name
     )
-    rdt.track(tuner, experiment="team", tracking_uri=f"sqlite:///{folder.parent}/mlflow.db")
+    rdt.track(tuner, rdt.MLflow("team", uri=f"sqlite:///{folder.parent}/mlflow.db"))
     x, y = data()
     tuner.search(x, y, validation_data=(x, y), epochs=EPOCHS, verbose=0)
 

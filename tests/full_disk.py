@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main as cli
-from recdrop_tune.events import Journal
+from recdrop_tune.events import Journal, TrackingWarning
 from recdrop_tune.events.events import TrialEnded
 from tests.small_search import build, data
 
@@ -44,17 +44,17 @@ def search(folder: Path, max_trials: int) -> dict:
     found: dict = {"unsaved": None, "error": None, "rows": None}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rdt.events.TrackingWarning)
+            warnings.simplefilter("ignore", TrackingWarning)
             result = rdt.tune(
                 data(),
                 data(),
-                hypermodel=build,
+                model=build,
                 max_trials=max_trials,
                 epochs=2,
                 seed=0,
                 verbose=0,
                 directory=folder,
-                tracking_uri=f"sqlite:///{folder.parent.parent}/mlflow.db",
+                tracking=rdt.MLflow(uri=f"sqlite:///{folder.parent.parent}/mlflow.db"),
             )
         frame = result.trials[["trial_id", "state", "wrapper", "val_loss"]].sort_values("trial_id")
         found |= {"unsaved": result.tracking.unsaved, "rows": frame.values.tolist()}
@@ -79,7 +79,7 @@ def command(folder: Path, disk: Path) -> dict:
     )
     fill(disk, 200)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rdt.events.TrackingWarning)
+        warnings.simplefilter("ignore", TrackingWarning)
         done = CliRunner().invoke(cli, ["run", str(config), "--directory", str(disk / "command")])
     return {"code": done.exit_code, "output": done.output}
 

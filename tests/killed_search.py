@@ -63,7 +63,10 @@ def search(order: dict) -> None:
     given = order["tune"]
     count_operations(str(Path(given["directory"])), order["kill_at"])
     given = {"epochs": 1, "seed": 0, "verbose": 1, **given}
-    result = rdt.tune(data(), data(), hypermodel=build if order["trains"] else MadeUp(), **given)
+    given["tracking"] = rdt.MLflow(given.pop("experiment"), uri=given.pop("uri"))
+    if "confirm" in given:
+        given["confirm"] = rdt.Confirm(**given["confirm"])
+    result = rdt.tune(data(), data(), build if order["trains"] else MadeUp(), **given)
     frame = result.trials.astype(object)
     rows = frame.where(frame.notna(), None).to_dict("records")
     Path(order["frame"]).write_text(json.dumps(rows))

@@ -89,9 +89,9 @@ def search(folder: Path, hypermodel, **kwargs):
     return rdt.tune(
         data(),
         data(),
-        hypermodel=hypermodel,
+        model=hypermodel,
         directory=folder,
-        tracking_uri=f"sqlite:///{folder.parent}/mlflow.db",
+        tracking=rdt.MLflow(uri=f"sqlite:///{folder.parent}/mlflow.db"),
         **given,
     )
 

@@ -40,10 +40,8 @@ def confirmed(tmp_path_factory, planted_uri):
         max_trials=3,
         epochs=2,
         seed=0,
-        confirm=1,
-        confirm_seeds=2,
-        experiment="stored",
-        tracking_uri=planted_uri,
+        confirm=rdt.Confirm(1, seeds=2),
+        tracking=rdt.MLflow("stored", uri=planted_uri),
         directory=tmp_path_factory.mktemp("stored") / "speech",
         verbose=0,
     )
@@ -120,7 +118,7 @@ def test_the_newest_search_and_the_usual_place(confirmed, tmp_path, monkeypatch)
         max_trials=3,
         epochs=2,
         seed=0,
-        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
         directory="recdrop_runs/speech",
         verbose=0,
     )
@@ -138,12 +136,11 @@ def test_a_search_that_is_under_way(tmp_path, planted_uri):
     rdt.tune(
         data(),
         data(),
-        hypermodel=Looking(wrappers=()),
+        model=Looking(wrappers=()),
         max_trials=2,
         epochs=1,
         seed=0,
-        experiment="under way",
-        tracking_uri=planted_uri,
+        tracking=rdt.MLflow("under way", uri=planted_uri),
         directory=tmp_path / "p",
         verbose=0,
     )
@@ -166,10 +163,10 @@ def test_a_search_that_was_broken_off(tmp_path, planted_uri):
         rdt.tune(
             data(),
             data(),
-            hypermodel=Breaking(),
+            model=Breaking(),
             max_trials=2,
             epochs=1,
-            tracking_uri=planted_uri,
+            tracking=rdt.MLflow(uri=planted_uri),
             directory=tmp_path / "p",
             verbose=0,
         )

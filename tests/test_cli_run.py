@@ -14,7 +14,8 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
-from recdrop_tune.cli.config import RunConfig
+from recdrop_tune.cli.config import RunConfig, read_config
+from recdrop_tune.cli.run import arguments
 from tests.forks import hearing_ctrl_c
 
 CODE = """
@@ -112,7 +113,7 @@ def problem(place, text, *options):
 
 
 def test_a_search(place):
-    done = called(place, f"data: my_data:load\n{SMALL}experiment: filed\ndirectory: mine\n")
+    done = called(place, f"data: my_data:load\n{SMALL}tracking: filed\ndirectory: mine\n")
     assert done.exit_code == 0, done.output
     assert done.output.startswith("2 trials, 2 complete. Best val_loss: ")
     # Relative to the current folder, not to that of the file.
@@ -162,7 +163,7 @@ def test_functions_for_each_set_of_data_and_a_space_in_a_file(place):
     text = (
         "data:\n  train: my_data:train\n  validation: my_data:train\n  test: my_data:train\n"
         "space: spaces/small.yaml\nmax_trials: 2\nepochs: 1\nseed: 0\nverbose: 0\ndirectory: each\n"
-        "confirm: 1\nconfirm_seeds: 1\ncallbacks: [my_data:stopper]\n"
+        "confirm: {top: 1, seeds: 1}\ntraining: {callbacks: [my_data:stopper]}\n"
         "objective: [val_loss, {name: val_accuracy, direction: max}]\n"
     )
     done = called(place, text)
@@ -176,15 +177,17 @@ def test_functions_for_each_set_of_data_and_a_space_in_a_file(place):
 
 
 def test_a_hypermodel_and_three_sets_of_data(place):
-    text = "data: my_data:three\nhypermodel: my_data:build\nmax_trials: 2\nepochs: 1\nverbose: 0\n"
+    text = "data: my_data:three\nmodel: my_data:build\nmax_trials: 2\nepochs: 1\nverbose: 0\n"
     assert called(place, f"{text}directory: built\n").exit_code == 0
     assert list(rdt.TuneResult.load("built").trials["wrapper"].dropna()) != []
-    done = called(place, f"{text}directory: confirmed\nconfirm: 1\nconfirm_seeds: 1\n")
+    done = called(place, f"{text}directory: confirmed\nconfirm: {{top: 1, seeds: 1}}\n")
     assert done.exit_code == 0, done.output
     assert "test_loss" in rdt.TuneResult.load("confirmed").confirmation.table
 
 
-@pytest.mark.parametrize("split", ["validation_split: 0.25", "cv: 2", "objective: loss"])
+@pytest.mark.parametrize(
+    "split", ["training: {fit: {validation_split: 0.25}}", "training: {cv: 2}", "objective: loss"]
+)
 def test_training_data_alone(place, split):
     text = f"data: {{train: my_data:train}}\n{SMALL}{split}\ndirectory: alone\n"
     done = called(place, text, "--max-trials", "1")
@@ -203,7 +206,7 @@ WRONG_FILES = [
     ("data: [1]\n", "Expected `module:function`, or a mapping of `train`"),
     ("data: {trian: a:b}\n", "invalid key `data.trian`. Did you mean `data.train`?"),
     ("data: a:b\nmax_trial: 3\n", "line 2: invalid key `max_trial`. Did you mean `max_trials`?"),
-    ("data: a:b\nzzz: 3\n", "line 2: invalid key `zzz`. Expected one of data, space,"),
+    ("data: a:b\nzzz: 3\n", "line 2: invalid key `zzz`. Expected one of data, model, space,"),
     ("data: a:b\n1: 3\n", "invalid key `1`"),
     ("data: a:b\n\nepochs: many\n", "line 3: invalid value for `epochs`. Expected an integer."),
     pytest.param("data: 1" + ":00" * 200 + ".5\n", "is no float", id="base 60"),
@@ -211,10 +214,46 @@ WRONG_FILES = [
     pytest.param("#" * 300_000, "cannot be read: it is larger than 200,000 bytes", id="large"),
     ("data: a:b\nepochs: '3'\n", "Expected an integer. Received: epochs='3'"),
     ("data: a:b\nseed: true\n", "Expected an integer. Received: seed=True"),
-    ("data: a:b\nsystem_metrics: 1\n", "Expected true or false."),
+    ("data: a:b\noverwrite: 1\n", "Expected true or false."),
+    ("data: a:b\ntracking: {system_metrics: 1}\n", "`tracking.system_metrics`. Expected True or"),
+    ("data: a:b\ntracking: 3\n", "for `tracking`. Expected an experiment's name, or a mapping"),
+    (
+        "data: a:b\ntracking:\n  uri: mlruns\n",
+        "line 3: invalid value for `tracking.uri`. Expected a",
+    ),
+    (
+        "data: a:b\ntuner:\n  samplr: tpe\n",
+        "line 3: invalid key `tuner.samplr`. Did you mean `tuner.s",
+    ),
+    (
+        "data: a:b\ntuner:\n  sampler: tpee\n",
+        "line 3: invalid value for `tuner.sampler`. Expected one of cmaes, gp,",
+    ),
+    ("data: a:b\ntuner: [optuna]\n", "for `tuner`. Expected a tuner's name, or a mapping of"),
+    (
+        "data: a:b\nworkers: {gpus: 1.5}\n",
+        "line 2: invalid value for `workers.gpus`. Expected a whole",
+    ),
+    ("data: a:b\nworkers: many\n", "for `workers`. Expected an integer"),
+    ("data: a:b\nconfirm: {test: a:b}\n", "for `confirm.test`. Expected nothing: `data` names"),
+    ("data: a:b\nconfirm: {seeds: 0}\n", "for `confirm.seeds`. Expected an integer of at least 1."),
+    ("data: a:b\ntraining: 3\n", "for `training`. Expected a mapping, such as"),
+    ("data: a:b\ntraining: {executions: 0}\n", "for `training.executions`. Expected an integer of"),
+    ("data: a:b\ntraining: {fit: {validation_split: 2}}\n", "0 <= validation_split < 1."),
+    (
+        "data: a:b\nsampler: tpe\n",
+        "search.yaml, line 2: there is no key `sampler`: write `tuner: {sampler: tpe}`.",
+    ),
+    ("data: a:b\nexperiment: a\n", "there is no key `experiment`: write `tracking: a`."),
+    ("data: a:b\nhypermodel: a:b\n", "there is no key `hypermodel`: write `model: a:b`."),
+    (
+        "data: a:b\nvalidation_split: 0.2\n",
+        "write `training: {fit: {validation_split: 0.2}}`.",
+    ),
+    ("data: a:b\ntest: a:b\n", "line 2: invalid key `test`. Expected one of data,"),
     ("data: a:b\ntimeout: long\n", "Expected a number."),
     ("data: a:b\nspace: 4\n", "Expected a preset, a YAML file, or a mapping."),
-    ("data: a:b\nspace: quick\nhypermodel: a:b\n", "line 2: expected no `space` beside"),
+    ("data: a:b\nspace: quick\nmodel: a:b\n", "line 2: expected no `space` beside"),
     ("data: a:b\nobjective: 3\n", "Expected a metric, a list of metrics, or a mapping"),
     ("data: a:b\nobjective: [3]\n", "for `objective.0`. Expected a metric, or a mapping"),
     ("data: a:b\nobjective: {name: f1}\n", "the key `objective.direction` is missing"),
@@ -222,7 +261,14 @@ WRONG_FILES = [
         "data: a:b\nobjective: {name: f1, direction: up}\n",
         "line 2: invalid value for `objective.direction`. Expected min or max. Received",
     ),
-    ("data: a:b\ncallbacks: a:b\n", "for `callbacks`. Expected a list."),
+    (
+        "data: a:b\ntraining: {callbacks: a:b}\n",
+        "for `training.callbacks`. Expected a list of `module:",
+    ),
+    (
+        "data: a:b\ntraining:\n  callbacks: [a]\n",
+        "line 3: invalid value for `training.callbacks`. Expected `module:function`",
+    ),
     (
         "data: a:b\nspace: qick\n",
         "search.yaml, line 2: Invalid value received for argument `space`",
@@ -289,12 +335,22 @@ WRONG_CODE = [
     ),
     ("data: exits:load\n", "`exits` cannot be imported: SystemExit: 3 (exits.py, line 1)"),
     ("data: random:load\n", "`random` is "),
-    ("data: my_data:load\nhypermodel: my_data:fails\n", "ValueError: not today"),
-    ("data: my_data:load\nhypermodel: my_data:NUMBER\n", "line 2: Invalid value received for"),
+    ("data: my_data:load\nmodel: my_data:fails\n", "ValueError: not today"),
+    ("data: my_data:load\nmodel: my_data:NUMBER\n", "line 2: Invalid value received for"),
     ("data: my_data:load\nmax_trials: 0\n", "line 2: Invalid value received for argument `max_tr"),
     (
-        "data: my_data:load\nsampler: tpee\n",
-        "line 2: Invalid value received for argument `sampler`",
+        "data: my_data:load\ntuner: {storage: 'sqlite:///m.db'}\ntracking: {uri: 'sqlite:///m.db'}\n",
+        "line 2: Invalid value received for argument `storage`. Expected another database",
+    ),
+    ("data: my_data:load\ntuner: optunna\n", "line 2: Invalid value received for argument `tuner`"),
+    ("data: my_data:load\nconfirm: -1\n", "line 2: Invalid value received for argument `confirm`"),
+    (
+        "data:\n  train: my_data:train\n  test: my_data:train\nobjective: loss\n",
+        "line 3: no `test` was expected without `confirm`, which alone looks at it.",
+    ),
+    (
+        "data: my_data:load\ntraining: {fit: {epocs: 3}}\n",
+        "Invalid argument `epocs` received in `fit`.",
     ),
     (
         "data: my_data:load\nobjective: f1\n",
@@ -328,9 +384,40 @@ def test_the_line_of_an_exception_is_the_users(place, monkeypatch):
 
 def test_an_error_of_the_users_code_is_not_blamed_on_the_file(place):
     keys = f"data: my_data:load\n{SPACE}epochs: 3\nmax_trials: 1\ndirectory: fails\n"
-    output = called(place, f"{keys}callbacks: [my_data:no_schedule]\n").output
+    output = called(place, f"{keys}training: {{callbacks: [my_data:no_schedule]}}\n").output
     assert "Received: epochs=0" in output
     assert "line 1" not in output.partition("Invalid value")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "workers"),
+    [
+        ("workers: {number: 2, cpus: 0.5}", rdt.Workers(4, cpus=0.5)),
+        ("workers: 2", 4),
+        ("seed: 0", 4),
+    ],
+)
+def test_an_option_for_workers_leaves_them_what_the_file_gives(place, text, workers):
+    (place / "search.yaml").write_text(f"data: my_data:load\n{text}\n")
+    assert read_config(place / "search.yaml", {"workers": 4}).config.workers == workers
+
+
+def test_settings_of_a_file_are_those_of_tune(place):
+    text = (
+        "data: my_data:three\ntuner: {sampler: tpe, storage: 'sqlite:///o.db'}\n"
+        "training: {executions: 2, callbacks: [my_data:stopper], fit: {class_weight: {0: 1.0}}}\n"
+        "confirm: {seeds: 2}\ntracking: {uri: 'sqlite:///m.db'}\n"
+    )
+    (place / "search.yaml").write_text(text)
+    made = arguments(read_config(place / "search.yaml", {}))
+    assert made["tuner"] == rdt.Optuna("tpe", storage="sqlite:///o.db")
+    assert made["tracking"] == rdt.MLflow(uri="sqlite:///m.db")
+    assert (made["confirm"].top, made["confirm"].seeds) == (3, 2)
+    assert len(made["confirm"].test) == 2
+    training = made["training"]
+    assert (training.executions, training.fit) == (2, {"class_weight": {0: 1.0}})
+    assert [each.__name__ for each in training.callbacks] == ["stopper"]
+    assert type(training) is rdt.Training
 
 
 def test_an_option_that_is_wrong_is_not_blamed_on_the_file(place):
@@ -348,10 +435,10 @@ def test_no_file(place, name):
 
 def test_every_argument_that_a_file_can_say_is_a_key_with_the_default_of_tune():
     parameters = inspect.signature(rdt.tune).parameters
-    elsewhere = {"train", "validation", "test", "fit_kwargs"}
-    assert set(RunConfig.model_fields) - {"data", "validation_split"} == set(parameters) - elsewhere
+    elsewhere = {"train", "validation"}
+    assert set(RunConfig.model_fields) - {"data"} == set(parameters) - elsewhere
     for name, field in RunConfig.model_fields.items():
-        if name in parameters and name != "callbacks":
+        if name in parameters:
             assert field.default == parameters[name].default, name
 
 

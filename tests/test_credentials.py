@@ -7,8 +7,7 @@ import pytest
 import recdrop_tune as rdt
 from recdrop_tune.credentials import hide, hide_address, hide_value, scrub
 from recdrop_tune.errors import RecdropError, shown
-from recdrop_tune.ray_workers import Resources, check_resources, connected
-from tests.small_search import data
+from recdrop_tune.ray_workers import connected
 
 # The halves of the password are secret too.
 FORMS = [
@@ -82,21 +81,30 @@ def test_nothing_tells_in_the_text_of_others(form):
         assert not is_told(hide(f"first\n12:30 ERROR {form}\nlast"))
 
 
+PLACES = [(rdt.MLflow, "uri"), (rdt.Optuna, "storage"), (rdt.Workers, "address")]
+"""The settings that may have a password in them."""
+
+
 @pytest.mark.parametrize(
-    ("form", "argument"),
-    list(zip(FORMS, cycle(["tracking_uri", "storage", "ray_address"]))),  # All call the same.
+    ("form", "place"),
+    list(zip(FORMS, cycle(PLACES))),  # All call the same.
 )
-def test_no_argument_tells(form, argument, tmp_path):
+def test_no_argument_tells(form, place):
     """A list is no address, and neither is what has no scheme."""
+    kind, name = place
     given = [[form]]
-    if argument != "ray_address" and "://" not in form:
+    if name != "address" and "://" not in form:
         given.append(form)
     for value in given:
-        more = {"workers": 2} if argument == "ray_address" else {}
-        with pytest.raises(RecdropError, match=f"`{argument}`") as refused:
-            rdt.tune(data(), data(), directory=tmp_path / "p", **{argument: value, **more})
+        with pytest.raises(RecdropError, match=f"`{name}`") as refused:
+            kind(**{name: value})
         assert not is_told(str(refused.value))
-    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_settings_do_not_tell_when_they_are_shown(place):
+    kind, name = place
+    assert not is_told(repr(kind(**{name: "postgresql://ann:SEC-RET@host/db"})))
 
 
 @pytest.mark.parametrize(
@@ -109,9 +117,8 @@ def test_no_argument_tells(form, argument, tmp_path):
     ],
 )
 def test_a_cluster_that_is_not_there_tells_nothing(form):
-    resources = Resources(2, ray_address=form)
-    check_resources(resources)
-    with pytest.raises(RecdropError, match="Ray cannot be had") as refused, connected(resources):
+    workers = rdt.Workers(2, address=form)
+    with pytest.raises(RecdropError, match="Ray cannot be had") as refused, connected(workers):
         pass
     assert not is_told(str(refused.value))
     assert refused.value.__cause__ is None

@@ -63,11 +63,11 @@ class Quick(kt.HyperModel):
 
 def search(folder: Path, model: Quick, tuner: str, max_trials: int, **more):
     uri = f"sqlite:///{folder.parent}/mlflow.db"
-    options = {"epochs": 4, "seed": 0, "verbose": 0, "tracking_uri": uri, **more}
+    options = {"epochs": 4, "seed": 0, "verbose": 0, "tracking": rdt.MLflow(uri=uri), **more}
     return rdt.tune(
         data(8),
         data(8),
-        hypermodel=model,
+        model=model,
         tuner=tuner,
         directory=folder,
         max_trials=max_trials,

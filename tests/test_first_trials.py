@@ -149,7 +149,7 @@ def test_what_was_never_tried_is_named_by_tune_summary_and_report(tmp_path, caps
         epochs=1,
         seed=0,
         directory=tmp_path / "p",
-        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
     )
     printed = capsys.readouterr().out
     assert "max_trials=2 is too small to try every wrapper, and native, zoneout" in printed

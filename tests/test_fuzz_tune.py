@@ -1,6 +1,7 @@
 """Whatever `tune` is given, it accepts, or refuses with an error of its own and leaves nothing behind."""
 
 import contextlib
+import dataclasses
 import decimal
 import fractions
 import inspect
@@ -22,10 +23,16 @@ from recdrop_tune.events import Journal, WorkerLost
 from tests.fuzzing import OddEquality, OddTruth, hold, profiles, refused
 from tests.small_search import build, data
 
-ARGUMENTS = [name for name in inspect.signature(rdt.tune).parameters if name != "fit_kwargs"]
 # A folder has a test of its own, and workers would start Ray.
-ARGUMENTS = [name for name in ARGUMENTS if name not in ("directory", "workers")]
-ARGUMENTS += ["validation_data", "validation_split", "nonsense"]
+ARGUMENTS = [
+    name for name in inspect.signature(rdt.tune).parameters if name not in ("directory", "workers")
+]
+ARGUMENTS += ["validation_data", "sampler", "nonsense"]
+SETTINGS = [
+    (kind, each.name)
+    for kind in (rdt.Optuna, rdt.Training, rdt.Confirm, rdt.Workers, rdt.MLflow)
+    for each in dataclasses.fields(kind)
+]
 
 junk = st.one_of(
     st.none(),
@@ -60,7 +67,7 @@ def nowhere(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.chdir(tmp_path)
     # What a function among the junk prints, or a Keras object warns of, is its own affair.
-    common = {"directory": "file", "hypermodel": build, "verbose": 0, "max_trials": 1, "epochs": 1}
+    common = {"directory": "file", "model": build, "verbose": 0, "max_trials": 1, "epochs": 1}
 
     def check(arguments):
         given = {"train": data(8), "validation": data(8), **common, **arguments}
@@ -83,6 +90,17 @@ def test_one_argument(profile, nowhere):
 def test_several_arguments(profile, nowhere):
     several = st.dictionaries(st.sampled_from(ARGUMENTS), junk, min_size=2, max_size=4)
     hold(profile, 50, several, nowhere)
+
+
+@profiles
+def test_one_setting(profile):
+    def check(given):
+        (kind, name), value = given
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            refused(lambda: kind(**{name: value}))
+
+    hold(profile, 400, st.tuples(st.sampled_from(SETTINGS), junk), check)
 
 
 dtypes = [
@@ -125,9 +143,7 @@ def test_data(profile, nowhere):
     def check(pair):
         train, validation = pair
         with np.errstate(all="ignore"):
-            nowhere(
-                {"train": train, "validation": validation, "hypermodel": None, "space": "quick"}
-            )
+            nowhere({"train": train, "validation": validation, "model": None, "space": "quick"})
 
     hold(profile, 250, pairs, check)
 
@@ -147,9 +163,7 @@ def test_folders(profile, tmp_path, monkeypatch):
         there = sorted(os.listdir(tmp_path))
         if os.path.isabs(path) or ".." in path:
             return
-        error = refused(
-            lambda: rdt.tune(data(8), data(8), directory=path, hypermodel=fail, verbose=0)
-        )
+        error = refused(lambda: rdt.tune(data(8), data(8), directory=path, model=fail, verbose=0))
         assert isinstance(error, RecdropError)
         assert sorted(os.listdir(tmp_path)) == there
 
@@ -159,38 +173,22 @@ def test_folders(profile, tmp_path, monkeypatch):
 @pytest.fixture
 def options(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return {"hypermodel": build, "directory": "project", "verbose": 0}
+    return {"model": build, "directory": "project", "verbose": 0}
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"overwrite": "no"}, "`overwrite`.*True or False"),
-        ({"system_metrics": 1}, "`system_metrics`.*True or False"),
         ({"objective": ["val_loss", "val_loss"]}, "`objective`.*different metrics"),
         ({"objective": np.array([1, 2])}, "`objective`.*known direction"),
-        ({"space": np.array([1, 2])}, "`space`.*beside a `hypermodel`"),
+        ({"space": np.array([1, 2])}, "`space`.*beside a `model`"),
         ({"tuner": ["optuna"]}, r"`tuner`.*\['optuna'\]"),
-        ({"sampler": OddEquality()}, "`sampler`.*OddEquality"),
-        ({"pruner": np.array([1, 2])}, "`pruner`"),
         ({"seed": 2**32}, r"`seed`.*below 2\*\*32 - 1"),
-        ({"keep_checkpoints": 0}, "`keep_checkpoints`.*at least 1"),
-        ({"reuse_models": -1}, "`reuse_models`.*at least 0"),
-        ({"cv": "5"}, "`cv`.*cv='5'"),
-        ({"callbacks": np.array(1)}, "`callbacks`"),
-        ({"storage": "study"}, "`storage`.*URL of a database"),
-        ({"storage": 3}, "`storage`.*URL of a database"),
-        ({"storage": "postgresql://a:b:c/d"}, "`storage`.*URL of a database"),
-        ({"tracking_uri": 0}, "`tracking_uri`"),
-        ({"tracking_uri": "http://["}, "`tracking_uri`"),
-        ({"validation": None, "validation_split": np.array([0.1, 0.2])}, "`validation_split`"),
-        ({"validation": None, "validation_split": 10**400}, "`validation_split`"),
-        ({"validation": None, "validation_data": 3}, "`validation_data`"),
-        ({"validation": (np.float32(0), np.zeros(8)), "hypermodel": None}, "3 features"),
-        ({"test": 3, "confirm": 1}, "`test`"),
-        ({"cpus_per_trial": "x"}, "`cpus_per_trial`"),
-        ({"experiment": "a\nb"}, "`experiment`.*in one line"),
-        ({"experiment": "x" * 501}, "`experiment`.*500"),
+        ({"validation": (np.float32(0), np.zeros(8)), "model": None}, "3 features"),
+        ({"confirm": rdt.Confirm(1, test=3)}, "`test`"),
+        ({"tracking": "a\nb"}, "`tracking`.*in one line"),
+        ({"tracking": "x" * 501}, "`tracking`.*500"),
         ({"directory": "a\0b"}, "cannot be written to: .*null"),
         ({"directory": "x" * 5000}, "cannot be written to: .*too long"),
     ],
@@ -207,8 +205,7 @@ def test_numbers_of_numpy_are_numbers(options):
     numbers = {"max_trials": np.int64(1), "epochs": np.int32(1), "batch_size": np.uint8(8)}
     numbers |= {
         "seed": np.int64(0),
-        "keep_checkpoints": np.int64(1),
-        "executions_per_trial": np.int8(1),
+        "training": rdt.Training(keep_checkpoints=np.int64(1), executions=np.int8(1)),
         "timeout": np.float32(600),
         "verbose": np.int64(0),
     }
@@ -220,7 +217,7 @@ def test_a_search_that_cannot_be_set_up_leaves_nothing(options, tmp_path):
     def fail(hp):
         raise ValueError("no model")
 
-    options |= {"hypermodel": fail, "directory": "a/b/project"}
+    options |= {"model": fail, "directory": "a/b/project"}
     with pytest.raises(RecdropError, match="cannot be built"):
         rdt.tune(data(8), data(8), **options)
     assert os.listdir(tmp_path) == []
@@ -233,7 +230,7 @@ def test_a_search_that_cannot_be_set_up_does_not_overwrite(options, tmp_path):
     rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
     held = {path: path.read_bytes() for path in (tmp_path / "project").rglob("*") if path.is_file()}
     with pytest.raises(RecdropError, match="cannot be built"):
-        rdt.tune(data(8), data(8), overwrite=True, **{**options, "hypermodel": fail})
+        rdt.tune(data(8), data(8), overwrite=True, **{**options, "model": fail})
     there = {
         path: path.read_bytes() for path in (tmp_path / "project").rglob("*") if path.is_file()
     }
@@ -261,7 +258,7 @@ def test_a_folder_in_which_a_search_is_running(options, tmp_path, overwrite, mon
 def test_a_folder_in_which_a_search_is_being_set_up(options, tmp_path, overwrite, monkeypatch):
     """No event has been written by then, so the journal does not tell."""
     monkeypatch.setattr("recdrop_tune.search.project.PATIENCE", 0.1)
-    build, refusals = options["hypermodel"], []
+    build, refusals = options["model"], []
 
     def second(hp):
         if not refusals:
@@ -270,7 +267,7 @@ def test_a_folder_in_which_a_search_is_being_set_up(options, tmp_path, overwrite
             refusals.append(refused)
         return build(hp)
 
-    first = {**options, "hypermodel": second}
+    first = {**options, "model": second}
     assert len(rdt.tune(data(8), data(8), max_trials=1, epochs=1, **first).trials) == 1
     assert refusals
 
@@ -288,7 +285,14 @@ def test_a_ctrl_c_is_not_lost(options, lost):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            rdt.tune(data(8), data(8), max_trials=3, epochs=9, callbacks=Presses(), **options)
+            rdt.tune(
+                data(8),
+                data(8),
+                max_trials=3,
+                epochs=9,
+                training=rdt.Training(callbacks=Presses()),
+                **options,
+            )
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)

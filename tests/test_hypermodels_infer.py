@@ -142,7 +142,7 @@ def test_a_search_for_a_language_models_dropout(tmp_path):
         max_trials=2,
         epochs=1,
         directory=tmp_path / "search",
-        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
         seed=0,
         verbose=0,
     )

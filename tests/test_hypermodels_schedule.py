@@ -259,9 +259,9 @@ def options(tmp_path, uri):
         "epochs": EPOCHS,
         "verbose": 0,
         "seed": 0,
-        "callbacks": [Rates()],
+        "training": rdt.Training(callbacks=[Rates()]),
         "directory": tmp_path / "project",
-        "tracking_uri": uri,
+        "tracking": rdt.MLflow(uri=uri),
     }
 
 
@@ -279,7 +279,7 @@ def test_tune(options):
     complete = result.tuner.oracle.study.get_trials(states=[TrialState.COMPLETE])
     asked = [trial.params.get("schedule") for trial in complete]
     assert asked == [None, "constant", "annealed"]
-    client = MlflowClient(options["tracking_uri"])
+    client = MlflowClient(options["tracking"].uri)
     runs = [client.get_run(run_id) for run_id in trials["mlflow_run_id"]]
     assert [run.data.params["schedule"] for run in runs] == ["n/a", "constant", "annealed"]
     assert runs[2].info.run_name == "0002 native recurrent 0.4 annealed"
@@ -303,10 +303,10 @@ def test_the_best_model_has_the_configured_rate_and_its_score(options, tmp_path)
 
 def test_tune_with_a_build_function(options):
     build = make("rnn")
-    rdt.tune(data(), data(), hypermodel=build, max_trials=1, **options)
+    rdt.tune(data(), data(), model=build, max_trials=1, **options)
     assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
     # `tune` makes it a scheduled one anyway: it is the same search, which has ended.
-    rdt.tune(data(), data(), hypermodel=scheduled(build), max_trials=1, **options)
+    rdt.tune(data(), data(), model=scheduled(build), max_trials=1, **options)
     assert len(Rates.seen) == 1
 
 
@@ -317,7 +317,10 @@ def test_the_objective_is_still_looked_for(options):
         rdt.tune(data(), data(), space={**ONE, "schedule": "ramp"}, max_trials=1, **options)
     assert [len(seen) for seen in Rates.seen] == [3]
     built = Starts.built = []
-    options |= {"callbacks": [Starts()], "directory": options["directory"].with_name("other")}
+    options |= {
+        "training": rdt.Training(callbacks=[Starts()]),
+        "directory": options["directory"].with_name("other"),
+    }
     with pytest.raises(rdt.search.ObjectiveNotReportedError, match="no metric named `val_f1`"):
         rdt.tune(data(), data(), space={**ONE, "schedule": "ramp"}, max_trials=1, **options)
     assert built == [0]

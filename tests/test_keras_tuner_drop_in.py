@@ -532,7 +532,7 @@ def test_a_trial_can_be_ended_by_its_id(tmp_path, kind, tracked):
     tuner = rdt.Tuner(kind("val_loss", 3), build, directory=tmp_path, project_name="by id")
     tuner.oracle.verbose = 0
     if tracked:
-        tracking = rdt.track(tuner, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+        tracking = rdt.track(tuner, rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"))
         assert tracking.experiment == "by id"
     ends = [
         lambda each: tuner.oracle.end_trial(each, "COMPLETED"),

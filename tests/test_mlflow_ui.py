@@ -66,13 +66,12 @@ def result(tmp_path_factory, server):
     found = rdt.tune(
         data,
         data,
-        hypermodel=Breaking.from_data(data, SPACE),
+        model=Breaking.from_data(data, SPACE),
         max_trials=10,
         epochs=EPOCHS,
-        sampler="random",
+        tuner=rdt.Optuna(sampler="random"),
         seed=3,
-        experiment="pages",
-        tracking_uri=server.uri,
+        tracking=rdt.MLflow("pages", uri=server.uri),
         directory=tmp_path_factory.mktemp("search") / "speech",
         verbose=0,
     )

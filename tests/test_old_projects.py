@@ -27,8 +27,6 @@ OPTIONS = {
     "epochs": 12,
     "batch_size": 8,
     "seed": 0,
-    "confirm": 1,
-    "confirm_seeds": 2,
     "verbose": 0,
 }
 
@@ -66,9 +64,9 @@ def test_its_search_goes_on(folder, tmp_path):
         data(),
         data(16),
         max_trials=6,
-        test=data(32),
+        confirm=rdt.Confirm(1, seeds=2, test=data(32)),
         directory=folder,
-        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
         **OPTIONS,
     )
     assert len(result.trials) == 6

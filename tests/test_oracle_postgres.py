@@ -32,10 +32,10 @@ def _closed_connections():
 @pytest.fixture
 def options(tmp_path, url):
     return {
-        "hypermodel": build,
-        "storage": url,
+        "model": build,
+        "tuner": rdt.Optuna(storage=url),
         "directory": tmp_path / "project",
-        "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
+        "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
         "epochs": 1,
         "seed": 0,
         "verbose": 0,
@@ -75,4 +75,4 @@ def test_a_trial_left_running_by_a_crash_is_settled(tmp_path, url):
 
 def test_mlflow_in_the_same_database_is_refused(options, url):
     with pytest.raises(InvalidArgumentError, match=r"`storage`.*another database than MLflow's"):
-        rdt.tune(data(), data(), max_trials=1, **{**options, "tracking_uri": url})
+        rdt.tune(data(), data(), max_trials=1, **{**options, "tracking": rdt.MLflow(uri=url)})

@@ -45,17 +45,22 @@ ORDER = [
 
 def test_exported_names():
     assert recdrop_tune.__all__ == [
+        "Confirm",
         "EmbeddingDropout",
         "LanguageModel",
         "LockedDropout",
+        "MLflow",
+        "Optuna",
         "OptunaOracle",
         "RateSchedule",
         "SearchSpace",
         "SequenceClassifier",
         "SequenceRegressor",
         "SequenceTagger",
+        "Training",
         "TuneResult",
         "Tuner",
+        "Workers",
         "__version__",
         "distribute",
         "dropout_rnn",

@@ -45,8 +45,12 @@ def search(tmp_path, local_ray):
     """Searches with two workers, unless told otherwise."""
 
     def run(name="project", **kwargs):
-        given = {"hypermodel": build, "epochs": 2, "max_trials": 5, "seed": 0, "workers": 2}
-        given |= {"verbose": 0, "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db", **kwargs}
+        given = {"model": build, "epochs": 2, "max_trials": 5, "seed": 0, "workers": 2}
+        given |= {
+            "verbose": 0,
+            "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+            **kwargs,
+        }
         train, validation = given.pop("train", data(40)), given.pop("validation", data())
         return rdt.tune(train, validation, directory=tmp_path / name, **given)
 
@@ -66,14 +70,16 @@ def batches():
 @pytest.mark.heavy
 def test_a_damaged_folder_goes_on_with_workers(search, tmp_path):
     folder = tmp_path / "project"
-    before = search(max_trials=4, pruner="none").trials.set_index("trial_id")["val_loss"]
+    before = search(max_trials=4, tuner=rdt.Optuna(pruner="none")).trials.set_index("trial_id")[
+        "val_loss"
+    ]
     shutil.rmtree(folder / "trial_1")
     (folder / "oracle.json").write_text("{")
     (folder / "tuner0.json").unlink()
     optuna_lines = (folder / "optuna.journal").read_text()
     (folder / "optuna.journal").write_text(optuna_lines.replace("\n", "", 1))
     with pytest.warns(ProjectWarning) as caught:
-        after = search(max_trials=6, pruner="none").trials.set_index("trial_id")
+        after = search(max_trials=6, tuner=rdt.Optuna(pruner="none")).trials.set_index("trial_id")
     said = [str(each.message) for each in caught if each.category is ProjectWarning]
     assert [name for name in ("trial.json", "oracle.json") if any(name in s for s in said)] == [
         "trial.json",
@@ -91,7 +97,10 @@ def is_start(event):
 
 
 def test_two_workers_find_what_one_process_finds(search, capfd):
-    same = {"sampler": "random", "pruner": "none", "confirm": 1, "confirm_seeds": 2}
+    same = {
+        "tuner": rdt.Optuna(sampler="random", pruner="none"),
+        "confirm": rdt.Confirm(1, seeds=2),
+    }
     alone = search("alone", workers=None, **same)
     capfd.readouterr()
     together = search("together", verbose=1, **same)
@@ -117,7 +126,9 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     printed = capfd.readouterr().out
     assert [line.split()[0] for line in printed.splitlines()][:6] == ["Folder:"] + ["trial"] * 5
     # The same folder goes on, by one process or by several.
-    more = search("together", max_trials=6, workers=None, sampler="random", pruner="none")
+    more = search(
+        "together", max_trials=6, workers=None, tuner=rdt.Optuna(sampler="random", pruner="none")
+    )
     assert len(more.trials) == 6
 
 
@@ -159,7 +170,9 @@ def test_data_are_sent_once(search, tmp_path):
 
 @pytest.mark.heavy
 def test_two_objectives(search):
-    result = search(objective=["val_loss", "ms_per_step"], executions_per_trial=2, max_trials=4)
+    result = search(
+        objective=["val_loss", "ms_per_step"], training=rdt.Training(executions=2), max_trials=4
+    )
     assert len(result.trials) == 4
     assert 1 <= len(result.pareto) <= 4
 
@@ -177,13 +190,18 @@ def test_what_cannot_be_pickled(search, tmp_path):
     for name, value, fix in [
         ("train", batches(), "`train=lambda: ...`"),
         ("validation", batches(), "`validation=lambda: ...`"),
-        ("validation_data", batches(), "`validation_data=lambda: ...`"),
+        ("test", batches(), "`test=lambda: ...`"),
         ("callbacks", [Unpicklable()], "It may hold no lock"),
-        ("hypermodel", Unpicklable().build, "It may hold no lock"),
+        ("fit", {"class_weight": Unpicklable()}, "It may hold no lock"),
+        ("model", Unpicklable().build, "It may hold no lock"),
     ]:
-        given = {"validation": None} if name == "validation_data" else {}
+        given = {name: value}
+        if name == "test":
+            given = {"confirm": rdt.Confirm(**given)}
+        elif name in ("callbacks", "fit"):
+            given = {"training": rdt.Training(**given)}
         with pytest.raises(InvalidArgumentError, match="what can be pickled") as error:
-            search(**given, **{name: value})
+            search(**given)
         assert f"`{name}`" in str(error.value)
         assert fix in str(error.value)
     assert not (tmp_path / "project").exists()
@@ -216,7 +234,7 @@ def test_workers_are_set_as_the_process_that_began(search, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        result = search(callbacks=Surroundings(tmp_path), max_trials=2)
+        result = search(training=rdt.Training(callbacks=Surroundings(tmp_path)), max_trials=2)
     finally:
         keras.config.set_dtype_policy("float32")
     assert set(result.trials["state"]) == {"COMPLETE"}
@@ -228,7 +246,7 @@ def test_workers_are_set_as_the_process_that_began(search, tmp_path, monkeypatch
 def test_a_tracking_server_that_is_away(search):
     """The warning comes to whoever searches, and the search goes on."""
     with pytest.warns(TrackingWarning, match="tracking_uri|failed") as warned:
-        result = search(tracking_uri="http://127.0.0.1:9", max_trials=2)
+        result = search(tracking=rdt.MLflow(uri="http://127.0.0.1:9"), max_trials=2)
     assert any("MLflow at http://127.0.0.1:9 failed" in str(each.message) for each in warned)
     assert len(result.trials) == 2
     assert result.tracking.failure
@@ -239,16 +257,16 @@ def test_errors_of_workers_are_those_of_one_process(search):
     with pytest.raises(ObjectiveNotReportedError, match="no metric named `val_f1`"):
         search(objective=kt.Objective("val_f1", "max"))
     with pytest.raises(RecdropError, match="none was completed") as error:
-        search("failing", hypermodel=Failing(("none", "lambda", "recurrent")))
+        search("failing", model=Failing(("none", "lambda", "recurrent")))
     assert "the loss went to the moon" in str(error.value)
 
 
 def test_more_than_the_cluster_has(search, tmp_path):
     with pytest.raises(InvalidArgumentError, match="at most the 0 GPUs that Ray sees") as error:
-        search(gpus_per_trial=0.5)
+        search(workers=rdt.Workers(2, gpus=0.5))
     assert "Ray's resources are: 4 CPU, " in str(error.value)
     with pytest.raises(InvalidArgumentError, match="at most the 4 CPU cores that Ray sees"):
-        search(cpus_per_trial=5)
+        search(workers=rdt.Workers(2, cpus=5))
     assert not (tmp_path / "project").exists()
 
 
@@ -277,7 +295,11 @@ class TestDistribute:
     @pytest.fixture
     def distribute(self, tmp_path, local_ray):
         def made(make_tuner, **kwargs):
-            given = {"tracking_uri": f"sqlite:///{tmp_path}/mlflow.db", "verbose": 0, **kwargs}
+            given = {
+                "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+                "verbose": 0,
+                **kwargs,
+            }
             return rdt.distribute(make_tuner, workers=2, **given)
 
         return made
@@ -362,7 +384,7 @@ class TestDistribute:
 
         def tracked():
             tuner = kt.RandomSearch(build, "val_loss", max_trials=1, directory=tmp_path)
-            rdt.track(tuner, experiment="one", tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+            rdt.track(tuner, rdt.MLflow("one", uri=f"sqlite:///{tmp_path}/mlflow.db"))
             return tuner
 
         with pytest.raises(InvalidArgumentError, match="without tracking it"):
@@ -450,7 +472,7 @@ def test_a_password_of_mlflow_is_seen_by_the_server_alone(search, monkeypatch):
         looking = pool.submit(lists_of_processes, password.encode(), stop)
         try:
             with pytest.warns(TrackingWarning, match="failed"):
-                search(max_trials=2, tracking_uri=uri)
+                search(max_trials=2, tracking=rdt.MLflow(uri=uri))
         finally:
             stop.set()
         assert not looking.result()

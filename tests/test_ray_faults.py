@@ -80,7 +80,11 @@ def test_the_next_worker_removes_the_folder_of_one_that_was_killed(tmp_path):
 
 
 def test_a_worker_that_hangs(tmp_path):
-    result = search(tmp_path / "project", Faulty("hang", tmp_path / "sign"), trial_timeout=8.0)
+    result = search(
+        tmp_path / "project",
+        Faulty("hang", tmp_path / "sign"),
+        workers=rdt.Workers(2, trial_timeout=8.0),
+    )
     check_agreement(result, trials=6)
     (lost,) = losses(result)
     assert lost.reason == "its trial took longer than trial_timeout=8 seconds"
@@ -120,7 +124,7 @@ def test_the_oracle_is_killed(tmp_path):
 
     thread = threading.Thread(target=kill)
     thread.start()
-    result = search(folder, Faulty(seconds=0.5), confirm=1, confirm_seeds=2)
+    result = search(folder, Faulty(seconds=0.5), confirm=rdt.Confirm(1, seeds=2))
     thread.join()
     assert killed
     check_agreement(result, trials=6)
@@ -146,7 +150,7 @@ def test_the_oracle_of_keras_tuners_own_grid_search_is_killed(tmp_path):
     thread = threading.Thread(target=kill)
     thread.start()
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    tuner = rdt.distribute(make_tuner, workers=2, tracking_uri=uri, verbose=0)
+    tuner = rdt.distribute(make_tuner, workers=2, tracking=rdt.MLflow(uri=uri), verbose=0)
     tuner.search(*data(), validation_data=data(), epochs=EPOCHS)
     thread.join()
     frame = tuner.result.trials
@@ -206,7 +210,7 @@ def test_the_driver_is_interrupted(tmp_path, number):
 def test_a_task_of_the_confirmation_is_killed(tmp_path):
     """Each contender has its trainings, each once."""
     hypermodel = KilledLater("kill", tmp_path / "sign")
-    result = search(tmp_path / "project", hypermodel, max_trials=4, confirm=1, confirm_seeds=2)
+    result = search(tmp_path / "project", hypermodel, max_trials=4, confirm=rdt.Confirm(1, seeds=2))
     check_agreement(result, trials=4)
     (lost,) = losses(result)
     assert lost.trial_id is None

@@ -13,6 +13,7 @@ import ray
 from mlflow import MlflowClient
 from ray.cluster_utils import Cluster
 
+import recdrop_tune as rdt
 from recdrop_tune.events import EpochEnded
 from tests.ray_searches import (
     Faulty,
@@ -46,7 +47,9 @@ def test_a_node_that_leaves(tmp_path):
     thread = threading.Thread(target=leave)
     try:
         thread.start()
-        result = search(folder, Faulty(seconds=1.0), ray_address=cluster.address)
+        result = search(
+            folder, Faulty(seconds=1.0), workers=rdt.Workers(2, address=cluster.address)
+        )
         thread.join()
     finally:
         ray.shutdown()
@@ -62,10 +65,12 @@ OUTSIDE = """
 import sys
 from pathlib import Path
 import ray
+import recdrop_tune as rdt
 from tests.ray_searches import Faulty, check_agreement, losses, search
 
 folder = Path(sys.argv[1])
-result = search(folder / "project", Faulty("kill", folder / "sign"), ray_address=sys.argv[2])
+workers = rdt.Workers(2, address=sys.argv[2])
+result = search(folder / "project", Faulty("kill", folder / "sign"), workers=workers)
 check_agreement(result, trials=6)
 assert len(losses(result)) == 1
 assert not ray.is_initialized()
@@ -109,8 +114,9 @@ def test_workers_that_share_a_gpu(tmp_path):
     """Ray takes our word for it that there is one; TensorFlow trains on the CPU all the same."""
     ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     try:
-        hypermodel, more = Faulty(seconds=0.5), {"callbacks": Sees(), "max_trials": 4}
-        result = search(tmp_path / "project", hypermodel, gpus_per_trial=0.5, **more)
+        more = {"training": rdt.Training(callbacks=Sees()), "max_trials": 4}
+        workers = rdt.Workers(2, gpus=0.5)
+        result = search(tmp_path / "project", Faulty(seconds=0.5), workers=workers, **more)
     finally:
         ray.shutdown()
     check_agreement(result, trials=4)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.hypermodels import dropout_rnn
 from recdrop_tune.search import tune
@@ -38,9 +39,8 @@ def result(uri, tmp_path_factory):
         epochs=2,
         seed=0,
         verbose=0,
-        experiment="results",
+        tracking=rdt.MLflow("results", uri=uri),
         directory=folder / "project",
-        tracking_uri=uri,
     )
 
 
@@ -192,8 +192,14 @@ def build_named(hp):
 @pytest.fixture(scope="module")
 def named(uri, tmp_path_factory):
     folder = tmp_path_factory.mktemp("named")
-    options = {"epochs": 1, "seed": 1, "verbose": 0, "tracking_uri": uri, "max_trials": 5}
-    return tune(data(), data(), hypermodel=build_named, directory=folder / "p", **options)
+    options = {
+        "epochs": 1,
+        "seed": 1,
+        "verbose": 0,
+        "tracking": rdt.MLflow(uri=uri),
+        "max_trials": 5,
+    }
+    return tune(data(), data(), model=build_named, directory=folder / "p", **options)
 
 
 def test_gain_where_each_layer_has_a_dropout_of_its_own(named):
@@ -226,13 +232,13 @@ def test_failed_trials_are_rows_too(tmp_path, uri):
     result = tune(
         data(),
         data(),
-        hypermodel=Failing(("lambda", "recurrent")),
+        model=Failing(("lambda", "recurrent")),
         max_trials=3,
         epochs=1,
         seed=3,
         verbose=0,
         directory=tmp_path / "p",
-        tracking_uri=uri,
+        tracking=rdt.MLflow(uri=uri),
     )
     frame = result.trials
     assert list(frame["state"]) == ["COMPLETE", "FAILED", "FAILED"]
@@ -244,11 +250,11 @@ def test_failed_trials_are_rows_too(tmp_path, uri):
         tune(
             data(),
             data(),
-            hypermodel=Failing(("lambda", "recurrent")),
+            model=Failing(("lambda", "recurrent")),
             max_trials=9,
             epochs=1,
             seed=3,
             verbose=0,
             directory=tmp_path / "p",
-            tracking_uri=uri,
+            tracking=rdt.MLflow(uri=uri),
         )

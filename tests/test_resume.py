@@ -31,7 +31,7 @@ class Searches:
         self.forks = Forks("tests.killed_search", folder / "log")
 
     def start(self, name: str, kill_at: int | None = None, trains: bool = True, **tune) -> int:
-        tune |= {"directory": str(self.folder / name), "tracking_uri": self.uri}
+        tune |= {"directory": str(self.folder / name), "uri": self.uri}
         order = {"kill_at": kill_at, "trains": trains, "frame": str(self.folder / f"{name}.json")}
         return self.forks.start({**order, "tune": {**tune, "experiment": name}})
 
@@ -269,7 +269,7 @@ def test_a_kill_before_any_operation_on_a_file(searches, tuner, every):
 
 
 def test_a_kill_in_the_confirmation(searches):
-    options = {"max_trials": 2, "confirm": 1, "confirm_seeds": 2}
+    options = {"max_trials": 2, "confirm": {"top": 1, "seeds": 2}}
     ledger = Ledger(searches, "confirmed")
     events = ledger.folder / "events.jsonl"
     pid = searches.start("confirmed", **options)

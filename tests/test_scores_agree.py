@@ -38,7 +38,7 @@ def search(folder, uri, curves, objective="val_loss", max_trials=1, pruner=None,
     tuner = rdt.Tuner(oracle, curves, directory=folder, project_name="p", seed=0, **how)
     out = io.StringIO()
     lines = Progress(Console(file=out, width=300))
-    tracking = rdt.track(tuner, experiment=folder.name, tracking_uri=uri, listeners=[lines])
+    tracking = rdt.track(tuner, rdt.MLflow(folder.name, uri=uri), listeners=[lines])
     x, y = data()
     given = {"epochs": 2, "batch_size": 8, "verbose": 0}
     if tuner.cv is None:
@@ -284,8 +284,7 @@ def test_a_trial_pruned_without_a_number_has_none(tmp_path, uri):
     out = io.StringIO()
     tracking = rdt.track(
         tuner,
-        experiment="never",
-        tracking_uri=uri,
+        tracking=rdt.MLflow("never", uri=uri),
         listeners=[Progress(Console(file=out, width=200))],
     )
     tuner.search()

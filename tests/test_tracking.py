@@ -439,7 +439,7 @@ def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
     with pytest.warns(TrackingWarning) as caught:
         search(tuner, epochs=1)
     [message] = [str(each.message) for each in caught if each.category is TrackingWarning]
-    assert "table jobs already exists; give another `tracking_uri`, or move the file" in message
+    assert "table jobs already exists; give another `uri`, or move the file" in message
     assert f"every event is in {tmp_path}/p/events.jsonl." in message
     assert message.endswith(command("sync", f"{tmp_path}/p"))
     assert "\n" not in message
@@ -598,7 +598,7 @@ def test_trials_from_before_the_tracking_have_no_runs(tmp_path, uri):
     search(tuner, epochs=1)
     tuner.oracle.max_trials = 2
     tuner.oracle.trials["0"].score = 0.0  # The best.
-    tracking = rdt.track(tuner, experiment="half", tracking_uri=uri)
+    tracking = rdt.track(tuner, rdt.MLflow("half", uri=uri))
     search(tuner, epochs=1)
     assert tracking.failure is None
     parent, children = runs(uri, "half")

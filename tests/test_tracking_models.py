@@ -53,7 +53,7 @@ def searched(folder, uri, hypermodel=build, trials=1, logs=True):
         directory=folder,
         project_name="p",
     )
-    tracking = rdt.track(tuner, experiment="models", tracking_uri=uri)
+    tracking = rdt.track(tuner, rdt.MLflow("models", uri=uri))
     tracking.at_end = tracking.at_end if logs else None
     x, y = data()
     tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
@@ -205,8 +205,8 @@ def test_a_folder_without_a_model(tmp_path, uri):
 def test_names_that_mlflow_would_refuse(tmp_path, name):
     x, y = data()
     with pytest.raises(InvalidArgumentError, match="`register_model`"):
-        rdt.tune((x, y), (x, y), register_model=name, directory=tmp_path / "p")
+        rdt.tune((x, y), (x, y), tracking=rdt.MLflow(register_model=name), directory=tmp_path / "p")
     tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path)
     with pytest.raises(InvalidArgumentError, match="`register_model`"):
-        rdt.track(tuner, experiment="e", register_model=name)
+        rdt.track(tuner, rdt.MLflow("e", register_model=name))
     assert not (tmp_path / "p").exists()

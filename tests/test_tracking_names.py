@@ -108,12 +108,11 @@ def test_a_password_is_nowhere(tmp_path, capfd, monkeypatch):
         result = rdt.tune(
             data(),
             data(),
-            hypermodel=build,
+            model=build,
             max_trials=2,
             epochs=1,
             directory="search",
-            experiment="secret",
-            tracking_uri=uri,
+            tracking=rdt.MLflow("secret", uri=uri),
         )
         print(result.summary())
         assert result.tracking.failure is None

@@ -18,6 +18,7 @@ import recdrop_tune as rdt
 from recdrop_tune.events import Journal, TrackingWarning, TrialEnded
 from recdrop_tune.mlflow_store import writing as retries
 from recdrop_tune.mlflow_store.stores import _REQUESTS, prepare
+from recdrop_tune.terminal import Progress
 from tests.mlflow_server import free_port, mlflow_server, overloaded
 from tests.small_search import build, data
 from tests.tracked_events import Sender, ended, image, started, trial
@@ -169,8 +170,9 @@ def failing_server():
 
 
 def tuned(folder, uri, **more):
-    options = {"max_trials": 3, "epochs": 2, "seed": 0, "verbose": 0, "experiment": "tuned", **more}
-    return rdt.tune(data(), data(), hypermodel=build, directory=folder, tracking_uri=uri, **options)
+    options = {"max_trials": 3, "epochs": 2, "seed": 0, "verbose": 0, **more}
+    tracking = rdt.MLflow("tuned", uri=uri)
+    return rdt.tune(data(), data(), build, directory=folder, tracking=tracking, **options)
 
 
 @pytest.mark.parametrize("broken", [silent_server, failing_server])
@@ -201,7 +203,7 @@ def test_a_search_outlives_its_server(server, tmp_path):
         server.start()
         back.set()
 
-    class Killing(rdt.terminal.Progress):
+    class Killing(Progress):
         def on_event(self, event):
             if isinstance(event, TrialEnded) and event.trial_id.endswith("0"):
                 restarting.start()
@@ -212,7 +214,7 @@ def test_a_search_outlives_its_server(server, tmp_path):
     oracle = rdt.OptunaOracle("val_loss", max_trials=6, seed=0)
     tuner = rdt.Tuner(oracle, build, directory=tmp_path, project_name="search", seed=0)
     tracking = rdt.track(
-        tuner, experiment="outlived", tracking_uri=server.uri, listeners=[Killing()]
+        tuner, tracking=rdt.MLflow("outlived", uri=server.uri), listeners=[Killing()]
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TrackingWarning)

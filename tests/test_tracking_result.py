@@ -53,7 +53,7 @@ def planted_files(tmp_path_factory, uri):
     oracle.verbose = 0
     folder = tmp_path_factory.mktemp("result")
     tuner = PlantedTuner(oracle, Planted(), directory=folder, project_name="p")
-    tracking = rdt.track(tuner, experiment="result files", tracking_uri=uri)
+    tracking = rdt.track(tuner, rdt.MLflow("result files", uri=uri))
     tuner.search()
     return TuneResult(tuner, tracking)
 
@@ -161,7 +161,7 @@ def test_every_tuner_leaves_a_result_and_a_model(tmp_path, uri, name):
     else:
         kinds = {"random": kt.RandomSearch, "bayesian": kt.BayesianOptimization, "subclass": Mine}
         tuner = kinds[name](build, "val_loss", 2, **place)
-    tracking = rdt.track(tuner, experiment=f"result {name}", tracking_uri=uri)
+    tracking = rdt.track(tuner, rdt.MLflow(f"result {name}", uri=uri))
     search(tuner)
     assert names(tmp_path / "p") == ALWAYS | MODELS
     best = TuneResult(tuner, tracking).best_model()
@@ -180,7 +180,7 @@ def test_a_tuner_without_weights_leaves_a_result(tmp_path, uri):
 
     oracle = kt.oracles.RandomSearchOracle("val_loss", 1)
     tuner = Own(oracle, build, directory=tmp_path, project_name="p")
-    rdt.track(tuner, experiment="no weights", tracking_uri=uri)
+    rdt.track(tuner, rdt.MLflow("no weights", uri=uri))
     search(tuner)
     assert names(tmp_path / "p") == ALWAYS
     assert "The best model was not saved: The weights" in saved_of(tmp_path / "p")[0].summary
@@ -206,7 +206,7 @@ def test_a_model_that_cannot_be_saved_costs_a_warning(tmp_path, uri):
         return model
 
     tuner = kt.RandomSearch(build_strange, "val_loss", 1, directory=tmp_path, project_name="p")
-    rdt.track(tuner, experiment="strange", tracking_uri=uri)
+    rdt.track(tuner, rdt.MLflow("strange", uri=uri))
     with pytest.warns(TrackingWarning, match=r"best_model.keras` was not written: .*not this one"):
         search(tuner)
     assert names(tmp_path / "p") == ALWAYS
@@ -228,7 +228,7 @@ def test_a_search_that_is_broken_off_saves_what_there_is(tmp_path, uri, complete
     experiment = f"broken off {complete}"
     with (
         pytest.raises(KeyboardInterrupt),
-        rdt.track(tuner, experiment=experiment, tracking_uri=uri),
+        rdt.track(tuner, rdt.MLflow(experiment, uri=uri)),
     ):
         search(tuner)
     assert len(saved_of(tmp_path / "p")) == complete
@@ -242,7 +242,7 @@ def test_a_search_that_is_broken_off_saves_what_there_is(tmp_path, uri, complete
 def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
     for trials in (1, 2):
         tuner = kt.RandomSearch(build, "val_loss", trials, directory=tmp_path, project_name="p")
-        rdt.track(tuner, experiment="result goes on", tracking_uri=uri)
+        rdt.track(tuner, rdt.MLflow("result goes on", uri=uri))
         search(tuner)
         (tmp_path / "p" / "result" / "left.txt").touch()
         fresh_path(tmp_path / "p" / "result").mkdir()  # As a crash leaves it.
@@ -255,7 +255,7 @@ def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
 @pytest.mark.heavy
 def test_a_failure_leaves_the_earlier_result(tmp_path, uri, monkeypatch):
     tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
-    tracking = rdt.track(tuner, experiment="result fails", tracking_uri=uri)
+    tracking = rdt.track(tuner, rdt.MLflow("result fails", uri=uri))
     search(tuner)
     before = (tmp_path / "p" / "result" / "trials.csv").read_text()
     broken = TuneResult(tuner, tracking)
@@ -267,7 +267,7 @@ def test_a_failure_leaves_the_earlier_result(tmp_path, uri, monkeypatch):
 
 def test_what_fails_in_the_end_is_a_warning_and_the_search_ends(tmp_path, uri):
     tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
-    tracking = rdt.track(tuner, experiment="end fails", tracking_uri=uri)
+    tracking = rdt.track(tuner, rdt.MLflow("end fails", uri=uri))
     tracking.at_end = lambda of: 1 / 0
     with pytest.warns(TrackingWarning, match="The result was not saved: ZeroDivisionError"):
         search(tuner)
@@ -279,17 +279,13 @@ def test_tune_saves_the_confirmation_too(tmp_path, uri):
     result = rdt.tune(
         (x, y),
         (x, y),
-        hypermodel=build,
+        model=build,
         max_trials=2,
         epochs=1,
-        confirm=1,
-        confirm_seeds=2,
+        confirm=rdt.Confirm(1, seeds=2, test=(x, y)),
         seed=0,
-        test=(x, y),
-        experiment="result of tune",
-        tracking_uri=uri,
+        tracking=rdt.MLflow("result of tune", uri=uri, register_model="digits"),
         directory=tmp_path / "p",
-        register_model="digits",
         verbose=0,
     )
     assert names(tmp_path / "p") == ALWAYS | MODELS | {"confirmation.csv"}

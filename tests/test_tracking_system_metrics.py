@@ -54,16 +54,16 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
     x, y = data()
     what = r"pip install 'recdrop-tune\[system-metrics\]'"
     with pytest.raises(RecdropError, match=what):
-        rdt.tune((x, y), (x, y), system_metrics=True, directory=tmp_path / "p")
+        rdt.tune((x, y), (x, y), tracking=rdt.MLflow(system_metrics=True), directory=tmp_path / "p")
     assert not (tmp_path / "p").exists()
     tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path)
     with pytest.raises(RecdropError, match=what):
-        rdt.track(tuner, experiment="e", system_metrics=True)
+        rdt.track(tuner, rdt.MLflow("e", system_metrics=True))
 
 
 def test_a_tracking_has_them_if_asked(tmp_path, planted_uri):
     for asked in (False, True):
         tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path / str(asked))
-        options = {"tracking_uri": planted_uri, "system_metrics": asked}
-        tracking = rdt.track(tuner, experiment="system", **options)
+        options = rdt.MLflow("system", uri=planted_uri, system_metrics=asked)
+        tracking = rdt.track(tuner, options)
         assert isinstance(tracking.mlflow.system_metrics, SystemMetrics) == asked

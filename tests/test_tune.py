@@ -14,9 +14,9 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.events import TrackingWarning
 from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.search import ObjectiveNotReportedError
-from recdrop_tune.search.checks import callback_list
 from recdrop_tune.tuner import ORACLES, trial_seed
 from tests.small_search import Batches, Failing, build, data
 
@@ -40,9 +40,9 @@ def options(tmp_path, uri):
         "epochs": 1,
         "verbose": 0,
         "seed": 0,
-        "tracking_uri": uri,
+        "tracking": rdt.MLflow(uri=uri),
         "directory": tmp_path / "project",
-        "hypermodel": build,
+        "model": build,
     }
 
 
@@ -62,7 +62,7 @@ def proposals(result):
     ids=["arrays", "weighted", "tf.data", "PyDataset"],
 )
 def test_every_form_of_data(options, make):
-    options["hypermodel"] = None
+    options["model"] = None
     result = rdt.tune(make(), make(), space=SPACE, **{**options, "max_trials": 1})
     assert result.trials["val_loss"].notna().all()
     assert result.best_model().output_shape == (None, 2)
@@ -94,7 +94,8 @@ def test_seeds_of_trials_differ_by_seed_and_values():
 @pytest.mark.parametrize("tuner", ORACLES)
 def test_a_search_goes_on_in_its_folder(options, tuner, uri):
     # With real layers, wrapped anew by every trial.
-    options |= {"hypermodel": None, "space": SPACE, "tuner": tuner, "experiment": f"tune {tuner}"}
+    tracking = rdt.MLflow(f"tune {tuner}", uri=uri)
+    options |= {"model": None, "space": SPACE, "tuner": tuner, "tracking": tracking}
     options["epochs"] = 2  # Of one epoch, Hyperband makes one trial.
     first = rdt.tune(data(), data(), **{**options, "max_trials": 1})
     second = rdt.tune(data(), data(), **options)
@@ -143,8 +144,8 @@ def test_a_damaged_folder(options):
 def test_folders_and_databases_by_default(options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    options |= {"directory": None, "tracking_uri": None, "max_trials": 1}
-    result = rdt.tune(data(), data(), **options, experiment="first try")
+    options |= {"directory": None, "tracking": "first try", "max_trials": 1}
+    result = rdt.tune(data(), data(), **options)
     assert result.directory.parent.name == "recdrop_runs"
     assert result.directory.name.startswith("first-try-")
     assert json.loads((result.directory / "search.json").read_text())["format"] == 1
@@ -158,7 +159,7 @@ def test_folders_and_databases_by_default(options, tmp_path, monkeypatch):
 
 def test_a_storage_and_a_sampler_of_its_own(options, tmp_path):
     storage, sampler = f"sqlite:///{tmp_path}/optuna.db", optuna.samplers.RandomSampler(seed=0)
-    result = rdt.tune(data(), data(), **options, storage=storage, sampler=sampler)
+    result = rdt.tune(data(), data(), **options, tuner=rdt.Optuna(storage=storage, sampler=sampler))
     assert result.tuner.oracle.study.sampler is sampler
     assert not (options["directory"] / "optuna.journal").exists()
     (name,) = optuna.get_all_study_names(storage)
@@ -197,15 +198,20 @@ def test_an_objective_to_maximize(options):
 def test_callbacks_and_arguments_of_fit(options):
     callbacks = [keras.callbacks.EarlyStopping(monitor="loss", patience=0, mode="max")]
     options |= {"epochs": 5, "max_trials": 1}
-    result = rdt.tune(data(), **options, callbacks=callbacks, validation_split=0.25)
+    result = rdt.tune(
+        data(),
+        **options,
+        training=rdt.Training(callbacks=callbacks, fit={"validation_split": 0.25}),
+    )
     assert result.trials["epochs"][0] < 5
     assert len(callbacks) == 1
-    assert callback_list(callbacks[0]) == callbacks
-    assert callback_list(None) == []
+    assert rdt.Training(callbacks=callbacks[0]).callbacks == tuple(callbacks)
+    assert rdt.Training(callbacks=None).callbacks == ()
 
 
 def test_an_objective_that_is_not_reported(options, uri):
-    options |= {"objective": kt.Objective("val_f1", "max"), "epochs": 50, "experiment": "f1"}
+    options |= {"objective": kt.Objective("val_f1", "max"), "epochs": 50}
+    options["tracking"] = rdt.MLflow("f1", uri=uri)
     with pytest.raises(
         ObjectiveNotReportedError,
         match=r"no metric named `val_f1`.*reports: accuracy, loss, ms_per_step, val_accuracy, val_loss",
@@ -224,7 +230,7 @@ def test_an_objective_that_is_not_reported(options, uri):
 
 
 def test_all_trials_fail(options):
-    options["hypermodel"] = Failing(("none", "recurrent", "lambda"))
+    options["model"] = Failing(("none", "recurrent", "lambda"))
     with pytest.raises(RecdropError) as caught:
         rdt.tune(data(), data(), **{**options, "max_trials": 5})
     first, second, *_ = str(caught.value).splitlines()
@@ -237,11 +243,13 @@ def test_all_trials_are_pruned(options):
     with pytest.raises(
         RecdropError, match="No trial was completed: of 2 trials all were pruned"
     ) as caught:
-        rdt.tune(data(), data(), **{**options, "epochs": 5}, pruner=pruner)
-    assert 'Run again with pruner="none"' in str(caught.value)
+        rdt.tune(data(), data(), **{**options, "epochs": 5}, tuner=rdt.Optuna(pruner=pruner))
+    assert 'Run again with tuner=rdt.Optuna(pruner="none")' in str(caught.value)
     assert "failed" not in str(caught.value)
     # As it says.
-    result = rdt.tune(data(), data(), **{**options, "epochs": 5, "max_trials": 3}, pruner="none")
+    result = rdt.tune(
+        data(), data(), **{**options, "epochs": 5, "max_trials": 3}, tuner=rdt.Optuna(pruner="none")
+    )
     assert sorted(result.trials["state"]) == ["COMPLETE", "PRUNED", "PRUNED"]
 
 
@@ -271,7 +279,7 @@ def test_what_a_callback_logs_that_is_no_number_is_left_out(options):
     options |= {"max_trials": 2, "epochs": 2}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        result = rdt.tune(data(), data(), **options, callbacks=Logs(mixed))
+        result = rdt.tune(data(), data(), **options, training=rdt.Training(callbacks=Logs(mixed)))
     assert result.trials["state"].tolist() == ["COMPLETE", "COMPLETE"]
     found = result.history.query("number == 0")
     numbers = {"zero_d": 0.5, "one_element": 0.25, "tensor": 0.125, "flag": 1.0}
@@ -286,7 +294,7 @@ def test_an_objective_that_a_callback_reports_in_some_epochs(options):
         return {"score": [0.5, 0.2, 0.4][epoch // 2]} if epoch % 2 else {}
 
     options |= {"objective": kt.Objective("score", "min"), "epochs": 6, "max_trials": 1}
-    result = rdt.tune(data(), data(), **options, callbacks=[Logs(seldom)])
+    result = rdt.tune(data(), data(), **options, training=rdt.Training(callbacks=[Logs(seldom)]))
     assert result.trials.loc[0, ["score", "best_epoch"]].tolist() == [0.2, 3]
     study = result.tuner.oracle.study
     assert study.trials[0].intermediate_values == {1: 0.5, 3: 0.2, 5: 0.4}
@@ -308,8 +316,8 @@ def test_a_trial_that_ends_before_its_objective_fails_alone(options):
     hypermodel = Ends()
     hypermodel.fit = ends
     options |= {"objective": kt.Objective("score", "min"), "max_trials": 3, "epochs": 3}
-    options["hypermodel"] = hypermodel
-    result = rdt.tune(data(), data(), **options, callbacks=[Logs(late)])
+    options["model"] = hypermodel
+    result = rdt.tune(data(), data(), **options, training=rdt.Training(callbacks=[Logs(late)]))
     states = result.trials.sort_values("number")["state"].tolist()
     assert states == ["COMPLETE", "FAILED", "COMPLETE"]
     (failed,) = (t for t in result.tuner.oracle.trials.values() if t.status == "FAILED")
@@ -318,7 +326,7 @@ def test_a_trial_that_ends_before_its_objective_fails_alone(options):
 
 def test_validation_that_comes_too_seldom(options):
     with pytest.raises(ObjectiveNotReportedError, match="a `validation_freq` above `epochs`"):
-        rdt.tune(data(), data(), **options, validation_freq=2)
+        rdt.tune(data(), data(), **options, training=rdt.Training(fit={"validation_freq": 2}))
 
 
 def fails_with_lambda(hp):
@@ -331,7 +339,7 @@ def fails_with_lambda(hp):
 
 
 def test_a_model_that_cannot_be_built(options):
-    options["hypermodel"] = fails_with_lambda
+    options["model"] = fails_with_lambda
     message = r"model cannot be built with wrapper='lambda', rate=0\.2.*: KeyError: 'no such layer'"
     with pytest.raises(RecdropError, match=message) as caught:
         rdt.tune(data(), data(), **options)
@@ -340,7 +348,10 @@ def test_a_model_that_cannot_be_built(options):
 
 
 def test_an_interrupted_search(options, uri, capsys):
-    options |= {"hypermodel": Failing(("none",), KeyboardInterrupt), "experiment": "interrupted"}
+    options |= {
+        "model": Failing(("none",), KeyboardInterrupt),
+        "tracking": rdt.MLflow("interrupted", uri=uri),
+    }
     with pytest.raises(KeyboardInterrupt):
         rdt.tune(data(), data(), **{**options, "verbose": 1})
     lines = capsys.readouterr().out.splitlines()
@@ -351,9 +362,9 @@ def test_an_interrupted_search(options, uri, capsys):
 
 
 def test_a_tracking_server_that_is_down(options):
-    options["tracking_uri"] = "http://127.0.0.1:9"
+    options["tracking"] = rdt.MLflow(uri="http://127.0.0.1:9")
     start = time.monotonic()
-    with pytest.warns(rdt.events.TrackingWarning, match="MLflow at .* failed: "):
+    with pytest.warns(TrackingWarning, match="MLflow at .* failed: "):
         result = rdt.tune(data(), data(), **options)
     assert time.monotonic() - start < 20
     assert len(result.trials) == 2

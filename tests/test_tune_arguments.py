@@ -1,5 +1,6 @@
 """Tests for what `recdrop_tune.search` refuses before anything is started."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,12 +13,17 @@ from tests.small_search import Batches, Failing, build, data
 SPACE = {"units": 4, "wrapper": ["none", "recurrent"], "rate": 0.2}
 
 
+def fit(**arguments):
+    """The argument of `tune` that hands these on to `Model.fit`."""
+    return {"training": rdt.Training(fit=arguments)}
+
+
 @pytest.fixture
 def options(tmp_path):
     return {
-        "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
+        "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
         "directory": tmp_path / "project",
-        "hypermodel": build,
+        "model": build,
     }
 
 
@@ -29,30 +35,32 @@ def options(tmp_path):
         ({"batch_size": True}, r"`batch_size`.*batch_size=True"),
         ({"seed": -1}, r"`seed`.*at least 0 or None.*seed=-1"),
         ({"tuner": "evolution"}, r"`tuner`.*optuna, random.*'evolution'"),
-        ({"tuner": "grid", "storage": "sqlite:///a.db"}, r"`storage`.*it is Optuna's"),
-        ({"tuner": "grid", "sampler": "tpe"}, r"`sampler`.*it is Optuna's"),
-        ({"sampler": "gradient"}, r"`sampler`.*one of cmaes, gp.*'gradient'"),
         ({"objective": "val_f1"}, r"`objective`.*keras_tuner\.Objective\('val_f1', direction"),
         ({"objective": ["loss", 3]}, r"`objective`.*known direction"),
-        ({"tracking_uri": "./mlruns"}, r"`tracking_uri`.*sqlite:///mlflow\.db"),
         (
-            {"tracking_uri": "sqlite:///m.db", "storage": "sqlite+pysqlite:///./m.db"},
+            {
+                "tracking": rdt.MLflow(uri="sqlite:///m.db"),
+                "tuner": rdt.Optuna(storage="sqlite+pysqlite:///./m.db"),
+            },
             r"`storage`.*another database than MLflow's",
         ),
-        ({"hypermodel": 3}, r"`hypermodel`.*HyperModel or a function"),
-        ({"hypermodel": Failing}, r"`hypermodel`.*Pass an instance: Failing\(\.\.\.\)"),
-        ({"callbacks": [3]}, r"`callbacks`.*Callback objects.*callbacks=\[3\]"),
-        ({"callbacks": 3}, r"`callbacks`.*Callback objects.*callbacks=3"),
-        ({"max_trial": 3}, r"argument `max_trial` received.*Did you mean `max_trials`\?"),
-        ({"steps_per_epochs": 3}, r"`steps_per_epochs`.*Did you mean `steps_per_epoch`\?"),
-        ({"y": data()[1]}, r"argument `y` received.*Did you mean `train`\?"),
+        ({"model": 3}, r"`model`.*a function that builds a model.*HyperModel"),
+        ({"model": Failing}, r"`model`.*Pass an instance: Failing\(\.\.\.\)"),
+        ({"model": keras.Sequential()}, r"`model`.*Received: model='Sequential'.*`build\(hp\)`"),
+        ({"training": {"executions": 2}}, r"`training`.*rdt\.Training"),
+        ({"workers": "four"}, r"`workers`.*rdt\.Workers.*workers='four'"),
+        ({"confirm": 1.5}, r"`confirm`.*rdt\.Confirm.*confirm=1\.5"),
+        ({"max_trial": 3}, r"no argument `max_trial`\. Did you mean `max_trials`\?"),
+        (fit(steps_per_epochs=3), r"`steps_per_epochs`.*Did you mean `steps_per_epoch`\?"),
+        (fit(epochs=3), r"`epochs` received in `fit`.*Give `epochs` to `tune`"),
+        (fit(validation_data=data()), r"`validation_data` received.*Give `validation` to `tune`"),
+        ({"y": data()[1]}, r"no argument `y`: give `train=\.\.\.`"),
         ({"directory": 3}, r"`directory`.*a path or None.*directory=3"),
         ({"directory": ""}, r"`directory`.*a path or None"),
         ({"verbose": "auto"}, r"`verbose`.*0, 1 or 2.*verbose='auto'"),
-        ({"experiment": None}, r"`experiment`.*a name.*experiment=None"),
-        ({"experiment": ""}, r"`experiment`.*a name"),
-        ({"validation_data": data()}, r"`validation_data`.*None beside `validation`"),
-        ({"space": SPACE}, r"`space`.*beside a `hypermodel`"),
+        ({"tracking": None}, r"`tracking`.*name of an experiment.*tracking=None"),
+        ({"tracking": ""}, r"`tracking`.*a name"),
+        ({"space": SPACE}, r"`space`.*beside a `model`"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
@@ -69,7 +77,7 @@ def test_inputs_that_make_every_trial_fail(options, tmp_path, argument, value):
     bad = x.copy()
     bad[3, 1, 2] = value
     given = {"train": (x, y), "validation": (x, y), argument: (bad, y)}
-    options |= {"hypermodel": None, "space": SPACE}
+    options |= {"model": None, "space": SPACE}
     message = rf"`{argument}`.*finite inputs.*1 that are .* the first at x\[3, 1, 2\]'\. Replace"
     with pytest.raises(InvalidArgumentError, match=message):
         rdt.tune(**given, **options)
@@ -131,11 +139,9 @@ class WideBatches(Batches):
     ids=["features", "dataset", "PyDataset", "labels", "one-hot"],
 )
 def test_validation_data_of_another_task(options, tmp_path, validation, message):
-    options["hypermodel"] = None
+    options["model"] = None
     with pytest.raises(InvalidArgumentError, match=message):
         rdt.tune(data(), validation, space=SPACE, **options)
-    with pytest.raises(InvalidArgumentError, match=message):
-        rdt.tune(data(), validation_data=validation, space=SPACE, **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,9 +150,9 @@ def test_arguments_of_a_fit_of_the_hypermodels_own():
         def fit(self, hp, model, *args, noise=0.0, **kwargs):
             return model.fit(*args, **kwargs)
 
-    check_fit_arguments({"noise": 0.1, "shuffle": False}, Noisy(), [])
+    check_fit_arguments({"noise": 0.1, "shuffle": False}, Noisy())
     with pytest.raises(InvalidArgumentError, match="`noise`"):
-        check_fit_arguments({"noise": 0.1}, Failing(), [])
+        check_fit_arguments({"noise": 0.1}, Failing())
 
 
 def test_a_folder_that_cannot_be_written_to(options, tmp_path):

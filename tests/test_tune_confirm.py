@@ -41,10 +41,8 @@ def options(tmp_path_factory):
         "seed": 0,
         "verbose": 0,
         "directory": folder / "p",
-        "tracking_uri": f"sqlite:///{folder}/mlflow.db",
-        "confirm": 2,
-        "confirm_seeds": SEEDS,
-        "test": data(32),
+        "tracking": rdt.MLflow(uri=f"sqlite:///{folder}/mlflow.db"),
+        "confirm": rdt.Confirm(2, seeds=SEEDS, test=data(32)),
     }
 
 
@@ -223,11 +221,11 @@ class LearningRateAlone(kt.HyperModel):
 def test_what_the_learning_rate_did_is_not_credited_to_dropout(tmp_path):
     flat = np.zeros((2, 1), "float32"), np.zeros((2, 1), "float32")
     found = {
-        "hypermodel": LearningRateAlone(),
+        "model": LearningRateAlone(),
         "max_trials": 6,
         "epochs": 1,
         "verbose": 0,
-        "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
+        "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
     }
     credited = []
     for seed in range(3):
@@ -300,7 +298,7 @@ def test_what_is_not_known_is_said_to_be_so_with_the_seeds_that_would_tell(sign)
     said, outcome = verdict([judged(noisy)])
     assert outcome == "not known"
     assert said.startswith("Whether dropout helped is not known: gain ")
-    assert re.search(r"\d+ more seeds \(`confirm_seeds=\d+`\) would settle it", said)
+    assert re.search(r"\d+ more seeds \(`Confirm\(seeds=\d+\)`\) would settle it", said)
 
 
 def test_a_gain_of_nothing_is_no_gain():
@@ -330,7 +328,7 @@ def test_what_failed_is_no_pair():
     )
     said, _ = verdict([judged(noisy)])
     assert "(3 trainings each, fresh seeds)" in said
-    seeds = int(re.search(r"confirm_seeds=(\d+)", said)[1])
+    seeds = int(re.search(r"Confirm\(seeds=(\d+)\)", said)[1])
     assert seeds > 5  # Fewer would train nothing that has not been tried.
 
 
@@ -353,15 +351,9 @@ def test_without_a_twin_nothing_is_known():
     [
         ({"confirm": -1}, "`confirm`"),
         ({"confirm": True}, "`confirm`"),
-        ({"confirm_seeds": 0}, "`confirm_seeds`"),
-        ({"test": (np.zeros(2), np.zeros(2))}, r"Pass confirm=3 as well"),
         ({"timeout": -1}, "`timeout`"),
-        ({"pruner": "harsh"}, "one of asha, halving, hyperband, median, none"),
-        ({"pruner": "median", "tuner": "random"}, "it is Optuna's"),
         ({"objective": ["val_loss", "ms_per_step"], "tuner": "grid"}, "would add them up"),
-        ({"cv": 1}, "number of folds of at least 2"),
-        ({"cv": 3}, "None beside `cv`"),
-        ({"executions_per_trial": 0}, "`executions_per_trial`"),
+        ({"training": rdt.Training(cv=3)}, "None beside `cv`"),
     ],
 )
 def test_arguments_that_cannot_be_worked_with(tmp_path, options, message):
@@ -376,15 +368,14 @@ def test_cross_validation_pareto_and_confirmation_together(tmp_path):
         data(),
         space={**SPACE, "wrapper": ["none", "recurrent"]},
         objective=["val_loss", "ms_per_step"],
-        cv=2,
+        training=rdt.Training(cv=2),
         max_trials=3,
         epochs=1,
         seed=0,
-        confirm=1,
-        confirm_seeds=2,
+        confirm=rdt.Confirm(1, seeds=2),
         verbose=0,
         directory=tmp_path / "p",
-        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
     )
     assert len(result.trials) == 3
     assert result.trials[["val_loss", "ms_per_step"]].notna().all(axis=None)

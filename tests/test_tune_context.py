@@ -459,14 +459,15 @@ def searched(folder, uri, learnable, **more):
         (x.astype("float32"), y),
         (x[:80].astype("float32"), y[:80]),
         directory=folder / "p",
-        tracking_uri=uri,
-        **options,
+        **{"tracking": rdt.MLflow(uri=uri), **options},
     )
 
 
 @pytest.fixture(scope="module")
 def random_labels(tmp_path_factory, uri):
-    return searched(tmp_path_factory.mktemp("random"), uri, False, experiment="random")
+    return searched(
+        tmp_path_factory.mktemp("random"), uri, False, tracking=rdt.MLflow("random", uri=uri)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -547,7 +548,7 @@ def test_it_can_be_sent_to_another_process(random_labels):
 
 
 def test_the_confirmed_mean_counts(tmp_path, uri):
-    result = searched(tmp_path, uri, False, confirm=1, confirm_seeds=2, epochs=1)
+    result = searched(tmp_path, uri, False, confirm=rdt.Confirm(1, seeds=2), epochs=1)
     mean = result.confirmation.table["mean"].iloc[0]
     assert (
         f"Warning: the best trial (val_loss {mean:.4f}) is not clearly better" in result.summary()
@@ -578,16 +579,20 @@ def test_a_fit_of_the_users_own_may_score_in_any_way():
     assert [model.compiled is None for model in models] == [False, True]
 
 
-@pytest.mark.parametrize("how", [{"cv": 2}, {"validation_split": 0.5}], ids=["folds", "split"])
+@pytest.mark.parametrize(
+    "how",
+    [{"training": rdt.Training(cv=2)}, {"training": rdt.Training(fit={"validation_split": 0.5})}],
+    ids=["folds", "split"],
+)
 def test_without_validation_data_the_training_data_are_scored(tmp_path, uri, how):
     result = rdt.tune(
         (sequences(40), LABELS),
-        hypermodel=build,
+        model=build,
         max_trials=1,
         epochs=1,
         verbose=0,
         directory=tmp_path / "p",
-        tracking_uri=uri,
+        tracking=rdt.MLflow(uri=uri),
         **how,
     )
     entropy = -(SHARES * np.log(SHARES)).sum()

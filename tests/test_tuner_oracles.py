@@ -1,12 +1,15 @@
 """Tests for `recdrop_tune.tuner.tuners`: what they mend in Keras Tuner's own oracles."""
 
+import time
+
 import keras
 import keras_tuner as kt
 import pytest
 
+import recdrop_tune as rdt
 from recdrop_tune.search import tune
 from recdrop_tune.tuner.tuners import BayesianOptimizationOracle, GridSearchOracle, initial_points
-from tests.small_search import data
+from tests.small_search import build, data
 from tests.test_oracle import Formula, dropout_space, values
 
 
@@ -45,8 +48,11 @@ def plain(hp):
 
 
 def test_a_bayesian_search_fits_its_model(tmp_path):
-    options = {"hypermodel": plain, "tuner": "bayesian", "epochs": 1, "verbose": 0, "seed": 0}
-    options |= {"directory": tmp_path / "p", "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db"}
+    options = {"model": plain, "tuner": "bayesian", "epochs": 1, "verbose": 0, "seed": 0}
+    options |= {
+        "directory": tmp_path / "p",
+        "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+    }
     result = tune(data(), data(), **options, max_trials=4)
     assert result.tuner.oracle.num_initial_points == 2
     # Two were drawn at random; the fourth was proposed from the first three.
@@ -108,3 +114,30 @@ def test_a_bayesian_search_of_a_range_goes_on_where_its_model_sits_at_the_end(tm
         == len(found)
         == 8
     )
+
+
+class Slow(kt.HyperModel):
+    """Trials of a third of a second, of which those with dropout are the best."""
+
+    def build(self, hp):
+        return build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        time.sleep(0.3)
+        return 0.5 if hp["wrapper"] == "none" else 0.1 * hp["rate"]
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband", "grid"])
+def test_no_trial_is_begun_after_the_timeout(tmp_path, tuner):
+    options = {"tuner": tuner, "max_trials": 12, "epochs": 9, "seed": 0, "verbose": 0}
+    options |= {"tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db")}
+    result = tune(data(), data(), Slow(), timeout=0.8, directory=tmp_path / "p", **options)
+    states = result.trials.sort_values("number")
+    # Three fit into the time; the twin of the best one comes after it.
+    assert 1 <= len(states) <= 4
+    assert set(states["state"]) == {"COMPLETE"}
+    if tuner in ("random", "bayesian") and (states["wrapper"] != "none").any():
+        assert result.twin_gain is not None
+    # The time is that of a session: the search goes on.
+    more = tune(data(), data(), Slow(), directory=tmp_path / "p", **{**options, "max_trials": 7})
+    assert len(more.trials) == 7

@@ -40,9 +40,9 @@ SOURCE = Path(recdrop_tune.__file__).parent
 
 
 def search(folder, **options):
-    common = {"hypermodel": build, "max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0}
-    uri = f"sqlite:///{folder.parent}/mlflow.db"
-    return rdt.tune(data(8), data(8), directory=folder, tracking_uri=uri, **{**common, **options})
+    common = {"model": build, "max_trials": 2, "epochs": 1, "seed": 0, "verbose": 0}
+    common["tracking"] = rdt.MLflow(uri=f"sqlite:///{folder.parent}/mlflow.db")
+    return rdt.tune(data(8), data(8), directory=folder, **{**common, **options})
 
 
 @pytest.fixture(scope="module")
@@ -367,7 +367,7 @@ def test_a_model_of_scikit_learn_is_not_unpickled_by_itself(tmp_path):
         oracle = kt.oracles.RandomSearchOracle(kt.Objective("score", "max"), 2)
         tuner = kt.SklearnTuner(oracle, make, directory=tmp_path, project_name="project")
         x, y = data(12)
-        with rdt.track(tuner, experiment="pickles", tracking_uri=f"sqlite:///{tmp_path}/a.db"):
+        with rdt.track(tuner, rdt.MLflow("pickles", uri=f"sqlite:///{tmp_path}/a.db")):
             tuner.search(x.reshape(12, -1), y)
         return tuner
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,8 +19,20 @@ from pydantic import (
     model_validator,
 )
 
-from recdrop_tune.errors import SearchSpaceError, shown
-from recdrop_tune.spaces import Report, SearchSpace, parse, read_fields, read_text, suggestion
+from recdrop_tune.cli.problems import DATA, Keys, Lines, in_words, located
+from recdrop_tune.errors import InvalidArgumentError, RecdropError, SearchSpaceError, shown
+from recdrop_tune.search import (
+    CLASSES,
+    EXPERIMENT,
+    Confirm,
+    MLflow,
+    Optuna,
+    Training,
+    Workers,
+    checked,
+    fields_of,
+)
+from recdrop_tune.spaces import Report, SearchSpace, parse, read_fields, read_text
 
 # The configuration of `recdrop-tune run`: the arguments of `tune` that make sense in a file.
 
@@ -94,79 +105,91 @@ _Objective = Annotated[
 ]
 
 
+def _names(argument: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError("a list of `module:function`")
+    return [_named(each) for each in value]
+
+
+def _not_here(argument: str, value: Any) -> Any:
+    raise ValueError("nothing: `data` names the function that makes the test data")
+
+
+@checked(callbacks=_names)
+class FileTraining(Training):
+    """`Training` as a file says it: its callbacks are named."""
+
+
+@checked(test=_not_here)
+class FileConfirm(Confirm):
+    """`Confirm` as a file says it: its data are under `data`."""
+
+
+def _number_or_map(value: object) -> str:
+    return "<map>" if isinstance(value, dict) else "<number>"
+
+
+_Tuner = Annotated[
+    Annotated[str, Tag("<text>")] | Annotated[Optuna, Tag("<map>")], Discriminator(_text_or_map)
+]
+_Confirm = Annotated[
+    Annotated[int, Tag("<number>")] | Annotated[FileConfirm, Tag("<map>")],
+    Discriminator(_number_or_map),
+]
+_Workers = Annotated[
+    Annotated[int | None, Tag("<number>")] | Annotated[Workers, Tag("<map>")],
+    Discriminator(_number_or_map),
+]
+_Tracking = Annotated[
+    Annotated[str, Tag("<text>")] | Annotated[MLflow, Tag("<map>")], Discriminator(_text_or_map)
+]
+
+
 class RunConfig(_Strict):
     """What a configuration says; a key that is left out has the default of `tune`.
 
     The keys are the arguments of `recdrop_tune.tune`, but for `data`, which makes `train`, `validation` and
-    `test`, and for `validation_split`, which is Keras's.
+    the test data of the confirmation. A mapping under `tuner`, `training`, `confirm`, `workers` or `tracking`
+    has the arguments of `Optuna`, `Training`, `Confirm`, `Workers` or `MLflow`.
     """
 
     data: _Data
+    model: Reference | None = None
     space: _Space = "quick"
-    hypermodel: Reference | None = None
     objective: _Objective = "val_loss"
-    tuner: str = "optuna"
     max_trials: int = 20
     epochs: int = 20
     batch_size: int = 32
-    validation_split: float = 0.0
-    seed: int | None = None
-    experiment: str = "recdrop-tune"
-    tracking_uri: str | None = None
-    directory: str | None = None
-    overwrite: bool = False
-    sampler: str | None = None
-    pruner: str | None = None
-    storage: str | None = None
     timeout: float | None = None
-    executions_per_trial: int = 1
-    cv: int | None = None
-    confirm: int = 0
-    confirm_seeds: int = 5
-    register_model: str | None = None
-    system_metrics: bool = False
-    keep_checkpoints: int | None = 5
-    reuse_models: int = 4
-    callbacks: list[Reference] = []
-    workers: int | None = None
-    gpus_per_trial: float | None = None
-    cpus_per_trial: float = 1
-    ray_address: str | None = None
-    trial_timeout: float | None = None
+    tuner: _Tuner = "optuna"
+    training: FileTraining | None = None
+    confirm: _Confirm = 0
+    workers: _Workers = None
+    tracking: _Tracking = EXPERIMENT
+    directory: str | None = None
+    seed: int | None = None
     verbose: int = 1
+    overwrite: bool = False
 
     @model_validator(mode="after")
     def _one_space(self) -> Self:
-        if self.hypermodel is not None and "space" in self.model_fields_set:
-            raise ValueError("no `space` beside a `hypermodel`, which has its own")
+        if self.model is not None and "space" in self.model_fields_set:
+            raise ValueError("no `space` beside a `model`, which has its own")
         return self
 
     def given(self) -> dict[str, Any]:
         """Returns the arguments of `tune` that are given as they are; the others have to be made."""
-        made = {"data", "space", "hypermodel", "objective", "callbacks"}
+        made = {"data", "space", "model", "objective", "training", "confirm"}
         return {name: getattr(self, name) for name in self.model_fields_set - made}
 
 
-_EXPECTED = {
-    "int_type": "an integer",
-    "float_type": "a number",
-    "string_type": "text",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "model_type": "a mapping",
-    "literal_error": "min or max",
+MAPPINGS: Mapping[str, Sequence[str]] = {
+    "": tuple(RunConfig.model_fields),
+    "data": tuple(DataFunctions.model_fields),
+    "objective": tuple(Goal.model_fields),
+    **{name: fields_of(kind) for name, kind in CLASSES.items()},
 }
-Keys = tuple[str | int, ...]
-Lines = Mapping[Keys, int]
-
-_MAPPINGS: dict[str, type[BaseModel]] = {"data": DataFunctions, "objective": Goal}
-_ARGUMENTS = {"train": "data", "validation": "data", "test": "data"}
-"""Arguments of `tune` that have another name in a configuration."""
-
-
-_ARGUMENT = re.compile(r"Invalid value received for argument `(\w+)`")
-_NUMBER = re.compile(r"Received: \w+=(-?\d\S*)")
-_OBJECTIVE = re.compile(r"Pass keras_tuner\.Objective\('(.*?)', direction='min'\) or 'max'\.")
+"""The keys of a configuration, and those of the mappings that a key may have."""
 
 
 @dataclass(frozen=True)
@@ -194,19 +217,37 @@ class ConfigFile:
         """
         return located(self.path, self.lines, keys)
 
-    def explained(self, message: str) -> str:
-        """Puts the place in front of an error of `tune` that names one of its arguments."""
-        message = _OBJECTIVE.sub(r"Write `objective: {name: \1, direction: min}`, or max.", message)
-        found = _ARGUMENT.match(message)
-        key = _ARGUMENTS.get(found[1], found[1]) if found else ""
-        if not found or key in self.options or (key,) not in self.lines:
-            return message
-        value, received = getattr(self.config, key), _NUMBER.search(message)
+    def explained(self, error: RecdropError) -> str:
+        """Puts the place in front of an error of `tune` about one of its arguments."""
+        if not isinstance(error, InvalidArgumentError) or not error.argument:
+            return str(error)
+        text = str(error)
+        if error.argument == "objective" and error.fix:
+            name = error.received.strip("'")
+            write = f"Write `objective: {{name: {name}, direction: min}}`, or max."
+            text = text.replace(error.fix, write)
+        keys = self._keys_of(error.argument)
+        if keys is None or keys[0] in self.options:
+            return text
+        value = self._value(keys)
         # Code of the user's may have an argument of the same name.
-        if isinstance(value, int | float) and received and received[1].rstrip(".") != shown(value):
-            return message
-        keys = (key, found[1]) if (key, found[1]) in self.lines else (key,)
-        return f"{self.where(*keys)}: {message}"
+        if isinstance(value, int | float) and error.received != shown(value):
+            return text
+        return f"{self.where(*keys)}: {text}"
+
+    def _keys_of(self, argument: str) -> Keys | None:
+        """Finds the key that gives an argument its value; `None` where none does."""
+        groups = ["data"] if argument in DATA else []
+        groups += [name for name in CLASSES if argument in MAPPINGS[name]]
+        places: list[Keys] = [(argument,), *((group, argument) for group in groups)]
+        places += [("data",)] if argument in DATA else []
+        return next((keys for keys in places if keys in self.lines), None)
+
+    def _value(self, keys: Keys) -> Any:
+        found: Any = self.config
+        for key in keys:
+            found = getattr(found, str(key), None)
+        return found
 
     def space(self) -> SearchSpace:
         """Reads the search space: a preset, a file relative to this one, or what is written here.
@@ -226,7 +267,7 @@ class ConfigFile:
                 return SearchSpace.load(given if at_home else self.path.parent / given)
             return SearchSpace.load(given)
         except SearchSpaceError as error:
-            raise click.ClickException(self.explained(str(error))) from None
+            raise click.ClickException(self.explained(error)) from None
 
 
 def read_config(path: Path, options: Mapping[str, Any]) -> ConfigFile:
@@ -249,56 +290,13 @@ def read_config(path: Path, options: Mapping[str, Any]) -> ConfigFile:
         raise click.ClickException(
             f"{path} holds no configuration: expected a mapping, such as `data: my_data:load`."
         )
+    changed = {**raw, **options}
+    if "workers" in options and isinstance(raw.get("workers"), dict):
+        changed["workers"] = {**raw["workers"], "number": options["workers"]}
     try:
-        config = RunConfig.model_validate({**raw, **options})
+        config = RunConfig.model_validate(changed)
     except ValidationError as error:
-        problems = [_problem(path, lines, each) for each in error.errors()]
-        raise click.ClickException("\n".join(text for _, text in sorted(problems))) from None
+        raise click.ClickException(in_words(error, path, lines, MAPPINGS)) from None
+    except RecdropError as error:
+        raise click.ClickException(str(error)) from None
     return ConfigFile(path, config, lines, frozenset(options))
-
-
-def located(path: Path, lines: Lines, keys: Keys) -> str:
-    """Names a file and the line of a key, or of the nearest one above it."""
-    line = _line(lines, keys)
-    return f"{path}, line {line}" if line else str(path)
-
-
-def _line(lines: Lines, keys: Keys) -> int:
-    while keys and keys not in lines:
-        keys = keys[:-1]
-    return lines[keys] if keys else 0
-
-
-def _problem(path: Path, lines: Lines, error: Any) -> tuple[int, str]:
-    """Words one problem; its line comes first."""
-    keys = tuple(part for part in error["loc"] if not str(part).startswith("<"))
-    said = error["msg"].removeprefix("Value error, ")
-    if keys:
-        text = _worded(error["type"], keys, error["input"], said)
-    else:  # What is said of several keys together is about this one.
-        keys, text = ("space",), f"expected {said}."
-    return _line(lines, keys), f"{located(path, lines, keys)}: {text}"
-
-
-def _worded(kind: str, keys: Keys, value: object, said: str) -> str:
-    name = ".".join(map(str, keys))
-    if kind in ("extra_forbidden", "invalid_key"):
-        model = _MAPPINGS[str(keys[0])] if len(keys) > 1 else RunConfig
-        known = tuple(model.model_fields)
-        near = suggestion(keys[-1], known, name.rpartition(".")[0] + "." if len(keys) > 1 else "")
-        return f"invalid key `{name}`. {near or 'Expected one of ' + ', '.join(known) + '.'}"
-    if kind == "missing":
-        return f"the key `{name}` is missing. {_HINTS.get(name, '')}".rstrip()
-    forms = _FORMS if len(keys) == 1 else _ITEMS
-    form = forms.get(str(keys[0])) if kind in ("model_type", "dict_type") else None
-    expected = form or _EXPECTED.get(kind, said)
-    return f"invalid value for `{name}`. Expected {expected}. Received: {name}={shown(value)}"
-
-
-_HINTS = {"data": "It names the function that makes the data, such as `data: my_data:load`."}
-_FORMS = {
-    "data": "`module:function`, or a mapping of `train`, `validation` and `test` to such",
-    "space": "a preset, a YAML file, or a mapping",
-    "objective": "a metric, a list of metrics, or a mapping of `name` and `direction`",
-}
-_ITEMS = {"objective": "a metric, or a mapping of `name` and `direction`"}

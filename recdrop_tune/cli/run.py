@@ -17,8 +17,8 @@ import click
 from recdrop_tune.cli.store import load_quietly
 from recdrop_tune.errors import RecdropError
 
-if TYPE_CHECKING:
-    from recdrop_tune.cli.config import ConfigFile
+if TYPE_CHECKING:  # It imports TensorFlow.
+    from recdrop_tune.cli.config import ConfigFile, FileConfirm, FileTraining
 
 # Functions of the user's: found by `module:function`, called, and their failures in words.
 
@@ -142,15 +142,36 @@ def arguments(file: ConfigFile) -> dict[str, Any]:
         UserCodeError: What it names is not there, or has failed.
     """
     look_in(file.path.parent)
-    made = {**file.config.given(), "objective": _objective(file.config.objective)}
-    if file.config.hypermodel is not None:
-        made["hypermodel"] = _hypermodel(file, file.config.hypermodel)
-    if file.config.callbacks:
-        made["callbacks"] = [
-            _resolved(file, name, "callbacks", number)
-            for number, name in enumerate(file.config.callbacks)
-        ]
-    return {**made, **_data(file)}
+    config = file.config
+    made = {**config.given(), "objective": _objective(config.objective)}
+    if config.model is not None:
+        made["model"] = _model(file, config.model)
+    if config.training is not None:
+        made["training"] = _training(file, config.training)
+    data = _data(file)
+    if config.confirm:
+        made["confirm"] = _confirm(config.confirm, data.pop("test", None))
+    return {**made, **data}
+
+
+def _training(file: ConfigFile, given: FileTraining) -> Any:
+    """The settings of the trainings, with the callbacks in the place of their names."""
+    from recdrop_tune.search import Training
+
+    named = [
+        _resolved(file, name, "training", "callbacks", number)
+        for number, name in enumerate(given.callbacks)
+    ]
+    return Training(**{**vars(given), "callbacks": named})
+
+
+def _confirm(given: int | FileConfirm, test: Any) -> Any:
+    """The settings of the confirmation, with its data; a number of configurations that is wrong as it is."""
+    from recdrop_tune.search import Confirm
+
+    if not isinstance(given, int):
+        return Confirm(given.top, seeds=given.seeds, test=test)
+    return given if test is None or given < 1 else Confirm(given, test=test)
 
 
 def _resolved(file: ConfigFile, reference: str, *keys: str | int) -> Any:
@@ -160,18 +181,18 @@ def _resolved(file: ConfigFile, reference: str, *keys: str | int) -> Any:
 def _objective(given: Any) -> Any:
     if isinstance(given, list):
         return [_objective(each) for each in given]
+    if isinstance(given, str):
+        return given
     import keras_tuner as kt
 
-    from recdrop_tune.cli.config import Goal
-
-    return kt.Objective(given.name, given.direction) if isinstance(given, Goal) else given
+    return kt.Objective(given.name, given.direction)
 
 
-def _hypermodel(file: ConfigFile, reference: str) -> Any:
+def _model(file: ConfigFile, reference: str) -> Any:
     """A build function or a hypermodel; one that is a class is made, as far as it takes no arguments."""
-    found = _resolved(file, reference, "hypermodel")
+    found = _resolved(file, reference, "model")
     if isinstance(found, type):
-        return call(found, reference, file.where("hypermodel"), file.path.parent)
+        return call(found, reference, file.where("model"), file.path.parent)
     return found
 
 
@@ -182,6 +203,11 @@ def _data(file: ConfigFile) -> dict[str, Any]:
         where = file.where("data")
         parts = call(_resolved(file, given, "data"), given, where, folder)
         return _split(parts, f"{where}: `{given}`", bool(file.config.confirm))
+    if given.test is not None and not file.config.confirm:
+        raise UserCodeError(
+            f"{file.where('data', 'test')}: no `test` was expected without `confirm`, which alone looks at "
+            "it. Write `confirm: 3` as well, or leave `test` out."
+        )
     made = {}
     for name, reference in given:
         if reference is not None:
@@ -244,20 +270,18 @@ def run(config: Path, **options: Any) -> None:
 
 def _found(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
     """Runs the search; returns its summary, and why the result was not saved."""
+    load_quietly("recdrop_tune.search")
+    from recdrop_tune import tune
     from recdrop_tune.cli.config import read_config
-    from recdrop_tune.errors import RecdropError
 
     file = read_config(path, options)
     space: dict[str, Any] = (
         {"space": file.space()} if "space" in file.config.model_fields_set else {}
     )
-    load_quietly("recdrop_tune.search")
-    from recdrop_tune import tune
-
     try:
         result = tune(**arguments(file), **space)
     except UserCodeError as error:
         raise click.ClickException(str(error)) from None
     except RecdropError as error:
-        raise click.ClickException(file.explained(str(error))) from None
+        raise click.ClickException(file.explained(error)) from None
     return result.summary(), result.tracking.unsaved

@@ -96,7 +96,7 @@ def _is_whole(y: Any) -> bool:
 def _ambiguous(shape: tuple[int, ...], y: Any, expected: str) -> InvalidArgumentError:
     return InvalidArgumentError(
         f"Invalid value received for argument `train`. Expected {expected}. Received: x of shape "
-        f"{shape}, y of shape {y.shape} and type {y.dtype}. Pass as hypermodel "
+        f"{shape}, y of shape {y.shape} and type {y.dtype}. Pass as `model` "
         "SequenceClassifier.from_data(train, space), or the same of SequenceRegressor, SequenceTagger "
         "or LanguageModel, whichever it is; or a build function for any other task."
     )

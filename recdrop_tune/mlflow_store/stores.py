@@ -77,7 +77,7 @@ def reason(failure: Exception, uri: str) -> str:
         if secret := os.environ.get(name):
             text = text.replace(secret, HIDDEN)
     if sqlite_path(uri) is not None and "(sqlite3." in text:
-        text += "; give another `tracking_uri`, or move the file away if it is damaged"
+        text += "; give another `uri`, or move the file away if it is damaged"
     return text
 
 

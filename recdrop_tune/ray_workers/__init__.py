@@ -2,7 +2,7 @@
 
 from recdrop_tune.ray_workers.cluster import connected, import_ray
 from recdrop_tune.ray_workers.job import DATA, Closed, FollowUp, Job, process_settings, put_parts
-from recdrop_tune.ray_workers.resources import Resources, check_resources, share_gpus
+from recdrop_tune.ray_workers.resources import Resources, is_share, share_gpus
 from recdrop_tune.ray_workers.team import Team
 
 __all__ = [
@@ -12,9 +12,9 @@ __all__ = [
     "Job",
     "Resources",
     "Team",
-    "check_resources",
     "connected",
     "import_ray",
+    "is_share",
     "process_settings",
     "put_parts",
     "share_gpus",

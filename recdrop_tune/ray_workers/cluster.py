@@ -69,7 +69,7 @@ def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
 
 def _connect(ray: Any, resources: Resources, verbose: int) -> None:
     # Where a job is submitted to a cluster, Ray says so in the environment.
-    address = resources.ray_address or os.environ.get("RAY_ADDRESS")
+    address = resources.address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {
         "namespace": NAMESPACE,
         "log_to_driver": verbose > 1,
@@ -80,7 +80,7 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
         # The notice that Ray prints of it is among what is kept quiet here.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Workers on few cores share them; Ray would have them wait for each other.
-        needed = math.ceil(resources.workers * resources.cpus_per_trial)
+        needed = math.ceil(resources.number * resources.cpus)
         options |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
     try:
         _initialize(ray, address, options)
@@ -90,9 +90,9 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
         text = f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") else lines[0]
         shown, said = hide_address(address), scrub(text, address)
         raise RecdropError(
-            f"Ray cannot be had at ray_address={shown!r}: {type(error).__name__}: "
+            f"Ray cannot be had at address={shown!r}: {type(error).__name__}: "
             f"{said.rstrip('.')}. Start a cluster with `ray start --head` and pass its "
-            "address, or leave `ray_address` out for a Ray of its own on this machine. To a cluster that "
+            "address, or leave `address` out for a Ray of its own on this machine. To a cluster that "
             "wants a token this process has to show one: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
             "unless `ray get-auth-token` has it here."
             # What Ray says of an address with a password quotes it.

@@ -5,55 +5,37 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 
-from recdrop_tune.errors import check_integer, invalid_argument
-from recdrop_tune.oracle import check_seconds
+from recdrop_tune.errors import invalid_argument
 
 
-@dataclass(frozen=True)
-class Resources:
-    """The workers of a search.
+class Resources(Protocol):
+    """What the workers of a search are given; `recdrop_tune.Workers` has it checked."""
 
-    Attributes:
-        workers: How many train at the same time.
-        gpus_per_trial: GPUs of each, also a fraction of one; `None` for an equal share of what there is.
-        cpus_per_trial: CPU cores of each.
-        ray_address: The Ray cluster; `None` for one on this machine.
-        trial_timeout: Seconds after which a trial's worker counts as hanging.
-    """
+    @property
+    def number(self) -> int:
+        """How many train at the same time."""
 
-    workers: int
-    gpus_per_trial: float | None = None
-    cpus_per_trial: float = 1
-    ray_address: str | None = None
-    trial_timeout: float | None = None
+    @property
+    def gpus(self) -> float | None:
+        """GPUs of each, also a fraction of one; `None` for an equal share of what there is."""
 
+    @property
+    def cpus(self) -> float:
+        """CPU cores of each."""
 
-def check_resources(resources: Resources) -> None:
-    """Raises for an argument that no cluster could satisfy.
+    @property
+    def address(self) -> str | None:
+        """The Ray cluster; `None` for one on this machine."""
 
-    Raises:
-        InvalidArgumentError: There is one.
-    """
-    check_integer("workers", resources.workers)
-    gpus, address = resources.gpus_per_trial, resources.ray_address
-    if gpus is not None and not _is_share(gpus):
-        expected = "a whole number of GPUs, a fraction between 0 and 1, or None"
-        raise invalid_argument("gpus_per_trial", expected=expected, received=gpus)
-    cpus = resources.cpus_per_trial
-    if not (_is_share(cpus) and cpus > 0):
-        expected = "a whole number of CPU cores, or a fraction between 0 and 1"
-        raise invalid_argument("cpus_per_trial", expected=expected, received=cpus)
-    if address is not None and not (isinstance(address, str) and address):
-        expected = "None, 'auto', 'host:port' or 'ray://host:port'"
-        raise invalid_argument("ray_address", expected=expected, received=address)
-    check_seconds("trial_timeout", resources.trial_timeout)
+    @property
+    def trial_timeout(self) -> float | None:
+        """Seconds after which a trial's worker counts as hanging."""
 
 
 def gpus_of_each(resources: Resources, cluster: Mapping[str, float]) -> float:
@@ -66,21 +48,21 @@ def gpus_of_each(resources: Resources, cluster: Mapping[str, float]) -> float:
     Raises:
         InvalidArgumentError: The cluster has too few.
     """
-    there, asked = cluster.get("GPU", 0.0), resources.gpus_per_trial
+    there, asked = cluster.get("GPU", 0.0), resources.gpus
     if asked is None:
         if there < 1:
             return 0.0
         # A share is of one GPU. Rounded down to Ray's precision, so that all of them fit.
-        return math.floor(1e4 / math.ceil(resources.workers / there)) / 1e4
+        return math.floor(1e4 / math.ceil(resources.number / there)) / 1e4
     if asked > there:
         raise invalid_argument(
-            "gpus_per_trial",
+            "gpus",
             expected=f"at most the {there:g} GPUs that Ray sees",
             received=asked,
             fix=(
                 f"Ray's resources are: {described(cluster)}. If there is a GPU, see that `nvidia-smi` "
                 "lists it and that CUDA_VISIBLE_DEVICES does not hide it where Ray was started; with "
-                "gpus_per_trial=0 the trials run on the CPU."
+                "gpus=0 the trials run on the CPU."
             ),
         )
     return float(asked)
@@ -94,22 +76,22 @@ def check_cluster(resources: Resources, cluster: Mapping[str, float]) -> None:
     """
     gpus_of_each(resources, cluster)
     there = cluster.get("CPU", 0.0)
-    if resources.cpus_per_trial > there:
+    if resources.cpus > there:
         raise invalid_argument(
-            "cpus_per_trial",
+            "cpus",
             expected=f"at most the {there:g} CPU cores that Ray sees",
-            received=resources.cpus_per_trial,
+            received=resources.cpus,
             fix=f"Ray's resources are: {described(cluster)}.",
         )
 
 
 def room(resources: Resources, gpus: float, cluster: Mapping[str, float]) -> int:
     """Says for how many of the workers the cluster has room at once."""
-    fits = [cluster.get("CPU", 0.0) / resources.cpus_per_trial]
+    fits = [cluster.get("CPU", 0.0) / resources.cpus]
     there = cluster.get("GPU", 0.0)
     if gpus:
         fits.append(there * int(1 / gpus + 1e-6) if gpus < 1 else there / gpus)
-    return min(resources.workers, int(min(fits) + 1e-6))
+    return min(resources.number, int(min(fits) + 1e-6))
 
 
 def described(cluster: Mapping[str, float]) -> str:
@@ -179,7 +161,7 @@ def limit_threads(cpus: float) -> None:
         import_module("torch").set_num_threads(threads)
 
 
-def _is_share(amount: Any) -> bool:
+def is_share(amount: Any) -> bool:
     """Says whether Ray takes an amount: whole, or less than one."""
     # Compared, not converted: an integer may be larger than any float.
     if isinstance(amount, bool) or not isinstance(amount, Real) or not -1e9 < amount < 1e9:  # type: ignore[operator]

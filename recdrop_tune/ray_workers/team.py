@@ -77,7 +77,7 @@ class Processes:
 
     def worker(self, name: str, host: Any, job: Any) -> Any:
         """Starts a worker."""
-        cpus = self._resources.cpus_per_trial
+        cpus = self._resources.cpus
         options = self._ray.remote(Worker).options(
             num_cpus=cpus,
             num_gpus=self._gpus,
@@ -136,9 +136,9 @@ class Team:
         self._resources = resources
         self._gpus = gpus_of_each(resources, cluster)
         fits = room(resources, self._gpus, cluster)
-        if fits < resources.workers:
+        if fits < resources.number:
             note(
-                f"Ray has room for {fits} of {resources.workers} workers now ({described(cluster)}); the "
+                f"Ray has room for {fits} of {resources.number} workers now ({described(cluster)}); the "
                 "others start when there is more."
             )
         self._mark, self._marked = folder / MARK, False
@@ -179,7 +179,7 @@ class Team:
 
     def _run(self) -> None:
         # Their processes start, and import what they need, while the search is opened.
-        actors = [self._make_worker() for _ in range(self._resources.workers)]
+        actors = [self._make_worker() for _ in range(self._resources.number)]
         open_file(self._mark, "a+b").close()
         self._marked = True
         self._open(again=False)
@@ -262,7 +262,7 @@ class Team:
             where = self._where(member)
             was_at_work = self._ask("give_up", member.name, reason, where)
             self._deaths = 0 if was_at_work else self._deaths + 1
-            if self._deaths > max(_FIRST_DEATHS, self._resources.workers):
+            if self._deaths > max(_FIRST_DEATHS, self._resources.number):
                 raise RecdropError(
                     f"The workers die before they can train: {reason} {_LOGS}"
                 ) from None
@@ -288,7 +288,7 @@ class Team:
             free = described(self._ray.available_resources())
             self._note(
                 f"No worker has started for {_ALARM_SECONDS:.0f} seconds. Each asks for "
-                f"{self._resources.cpus_per_trial:g} CPU and {self._gpus:g} GPU; free are: {free}. The "
+                f"{self._resources.cpus:g} CPU and {self._gpus:g} GPU; free are: {free}. The "
                 "search waits until there is room."
             )
 

@@ -94,7 +94,7 @@ def _about_twin(judged: Judgement) -> str:
     if math.isnan(gain.low):
         return (
             f"Whether dropout helped is not known: {_difference(judged.metric, gain)} over the same settings "
-            "without dropout, in one paired training, which proves nothing; `confirm_seeds=5` tells more."
+            "without dropout, in one paired training, which proves nothing; `Confirm(seeds=5)` tells more."
         )
     interval = f"95 % interval {amount(gain.low)} to {amount(gain.high)}"
     if gain.outcome == HELPED:
@@ -124,7 +124,7 @@ def _more_seeds(judged: Judgement, pair: Pair) -> str:
     tried = int(judged.scores.index.max()) + 1  # Those that failed are tried again.
     more = max(1, needed - tried)
     return (
-        f"{more} more seed{'s' if more != 1 else ''} (`confirm_seeds={tried + more}`) would settle it, if "
+        f"{more} more seed{'s' if more != 1 else ''} (`Confirm(seeds={tried + more})`) would settle it, if "
         "gain and spread stay what they are."
     )
 

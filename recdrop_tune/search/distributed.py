@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
 
-from recdrop_tune.errors import check_integer, invalid_argument
+from recdrop_tune.errors import invalid_argument
 from recdrop_tune.events import TrackedOracle
-from recdrop_tune.mlflow_store import Tracking, absolute, resolve_uri
+from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.paths import check_folder
 from recdrop_tune.ray_workers import (
     DATA,
     Job,
-    Resources,
-    check_resources,
     connected,
     import_ray,
     process_settings,
@@ -27,25 +25,30 @@ from recdrop_tune.ray_workers import (
     share_gpus,
 )
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.checks import check_words
+from recdrop_tune.search.checks import check_verbose, check_workers
 from recdrop_tune.search.data_arguments import data_of
 from recdrop_tune.search.interrupts import Interrupts
+from recdrop_tune.search.old_arguments import answers_unknown_arguments
 from recdrop_tune.search.run_by_workers import found_elsewhere, run_job
 from recdrop_tune.search.run_here import check_completed, watched
+from recdrop_tune.search.settings import (
+    EXPERIMENT,
+    MLflow,
+    Optuna,
+    Workers,
+    as_mlflow,
+    as_workers,
+)
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.storage_errors import storage_failures_named
 
 
+@answers_unknown_arguments
 def distribute(
     make_tuner: Callable[[], Any],
     *,
-    workers: int = 2,
-    gpus_per_trial: float | None = None,
-    cpus_per_trial: float = 1,
-    ray_address: str | None = None,
-    trial_timeout: float | None = None,
-    experiment: str = "recdrop-tune",
-    tracking_uri: str | None = None,
+    workers: int | Workers = 2,
+    tracking: str | MLflow = EXPERIMENT,
     verbose: int = 1,
 ) -> Distributed:
     """Has several workers run the trials of a tuner at the same time, on one machine or on many.
@@ -56,17 +59,8 @@ def distribute(
     Args:
         make_tuner: Makes the tuner. It is called here and once in each process, and must not pass
             `overwrite=True`.
-        workers: How many trials run at the same time.
-        gpus_per_trial: GPUs of each worker, also a fraction: 0.25 has four share a GPU. By default an
-            equal share of the GPUs that Ray sees, one at most.
-        cpus_per_trial: CPU cores of each worker.
-        ray_address: A Ray cluster: `"auto"` for the one that this machine belongs to, `"host:port"` or
-            `"ray://host:port"`. By default the one that this process or `RAY_ADDRESS` names, else a Ray of
-            its own on this machine.
-        trial_timeout: Seconds after which a trial's worker counts as hanging: it is killed, and the trial
-            runs again, three times at most.
-        experiment: Name of the MLflow experiment.
-        tracking_uri: Where MLflow keeps its runs; see `tune`.
+        workers: How many trials run at the same time; or `Workers`.
+        tracking: Name of the MLflow experiment; or `MLflow`.
         verbose: 0 is silent, 1 prints a line a trial, 2 a line an epoch as well and what workers print.
 
     Returns:
@@ -83,15 +77,16 @@ def distribute(
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
         >>> tuner.get_best_models()
     """
-    workers = check_integer("workers", workers)
-    resources = Resources(workers, gpus_per_trial, cpus_per_trial, ray_address, trial_timeout)
-    check_resources(resources)
-    check_words(experiment, None, verbose)
+    team, mlflow = as_workers(workers), as_mlflow(tracking)
+    if team is None:
+        expected = "an integer of at least 1, or rdt.Workers(...)"
+        raise invalid_argument("workers", expected=expected, received=workers)
+    check_workers(team, Optuna(), mlflow)
+    check_verbose(verbose)
     import_ray()
     share_gpus()
-    uri = absolute(resolve_uri(tracking_uri))
-    tracked = {"experiment": experiment, "tracking_uri": uri, "info": {"workers": workers}}
-    return Distributed(make_tuner, resources, tracked, verbose)
+    tracked = {"tracking": replace(mlflow, uri=mlflow.store()), "info": {"workers": team.number}}
+    return Distributed(make_tuner, team, tracked, verbose)
 
 
 class Distributed:
@@ -105,12 +100,12 @@ class Distributed:
     def __init__(
         self,
         make_tuner: Callable[[], Any],
-        resources: Resources,
+        team: Workers,
         tracked: Mapping[str, Any],
         verbose: int,
     ) -> None:
         self._make_tuner = make_tuner
-        self._resources = resources
+        self._team = team
         self._tracked = tracked
         self._verbose = verbose
         self.tuner = _made(make_tuner)
@@ -137,12 +132,11 @@ class Distributed:
         names = ["x", "y", *(f"argument {number + 3}" for number in range(len(args)))]
         given = dict(zip(names, args, strict=False))
         spec = _Spec(tuple(given), tuple(kwargs), self._tracked)
-        workers = self._resources.workers
         with (
             Interrupts() as interrupts,
             storage_failures_named(folder),
-            connected(self._resources, self._verbose) as ray,
-            watched(folder, self._verbose, workers) as listeners,
+            connected(self._team, self._verbose) as ray,
+            watched(folder, self._verbose, self._team.number) as listeners,
         ):
             interrupts.listen()  # Ray has put its own handlers there.
             parts = put_parts(ray, {"make_tuner": self._make_tuner, **given, **kwargs})
@@ -154,7 +148,7 @@ class Distributed:
                 spec.follow_up,
                 process_settings(),
             )
-            ended = run_job(ray, self._resources, job, folder, [*listeners, interrupts])
+            ended = run_job(ray, self._team, job, folder, [*listeners, interrupts])
         tracking = found_elsewhere(self.tuner, ended, self._tracked)
         self.result = TuneResult(self.tuner, tracking)
         check_completed(self.tuner, ended.stopped_by)
@@ -212,6 +206,6 @@ def _made(make_tuner: Any) -> Any:
             "make_tuner",
             expected="a function that makes a tuner without tracking it",
             received="one that calls `track`",
-            fix="Pass `experiment=` and `tracking_uri=` to `distribute`.",
+            fix="Pass `tracking=` to `distribute`.",
         )
     return tuner

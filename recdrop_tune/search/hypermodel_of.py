@@ -36,7 +36,7 @@ def as_hypermodel(
     elif not isinstance(space, str) or space != "quick":
         raise invalid_argument(
             "space",
-            expected="no value beside a `hypermodel`, which has a space of its own",
+            expected="no value beside a `model`, which has a space of its own",
             received=space,
         )
     own = getattr(hypermodel, "space", None)
@@ -44,18 +44,23 @@ def as_hypermodel(
         return hypermodel, own.to_yaml()
     if isinstance(hypermodel, kt.HyperModel):
         return hypermodel, f"hypermodel {_qualified(type(hypermodel))}"
-    if callable(hypermodel) and not isinstance(hypermodel, type):
+    if callable(hypermodel) and not isinstance(hypermodel, type | keras.Layer):
         return FunctionHyperModel(hypermodel), f"function {_qualified(hypermodel)}"
     raise _no_hypermodel(hypermodel)
 
 
 def _no_hypermodel(received: Any) -> InvalidArgumentError:
-    made = isinstance(received, type)
+    fix = f"Pass an instance: {received.__name__}(...)." if isinstance(received, type) else ""
+    if isinstance(received, keras.Model):
+        fix = (
+            "Each trial builds a model of its own: move what builds this one into a function `build(hp)`, "
+            "and give its recurrent layers their dropout by `recdrop_tune.dropout_rnn(hp, ...)`."
+        )
     return invalid_argument(
-        "hypermodel",
-        expected="a keras_tuner.HyperModel or a function that builds a model from `hp`",
-        received=received,
-        fix=f"Pass an instance: {received.__name__}(...)." if made else "",
+        "model",
+        expected="a function that builds a model from `hp`, or a keras_tuner.HyperModel",
+        received=type(received).__name__ if isinstance(received, keras.Model) else received,
+        fix=fix,
     )
 
 

@@ -14,12 +14,13 @@ from typing import Any
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import FILE, Event, Journal, Listener, TrackingWarning
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.ray_workers import Closed, FollowUp, Job, Resources, Team, process_settings
+from recdrop_tune.ray_workers import Closed, FollowUp, Job, Team, process_settings
 from recdrop_tune.search.confirm import ConfirmationPlan
 from recdrop_tune.search.data_arguments import data_of, fit_arguments
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import TrialHyperModel
 from recdrop_tune.search.run_here import check_completed
+from recdrop_tune.search.settings import Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.tuner import SearchPlan, make_tuner
 
@@ -34,7 +35,6 @@ class Search:
         tuner: Name of the tuner.
         plan: The search, without hypermodel, sampler, pruner and storage.
         batch_size: Samples a batch, for arrays.
-        fit_names: Names of further arguments of `Model.fit`, which are among the parts.
         tracked: Arguments of `track`, without data.
         confirmation: What is to be confirmed, without test data; `None` for nothing.
     """
@@ -42,13 +42,12 @@ class Search:
     tuner: str
     plan: SearchPlan
     batch_size: int
-    fit_names: tuple[str, ...]
     tracked: Mapping[str, Any]
     confirmation: ConfirmationPlan | None
 
     def make_tuner(self, parts: Parts, directory: Path | None) -> Any:
         """Makes the tuner, in the project folder or in another one."""
-        model = TrialHyperModel(parts["hypermodel"], self.plan.objectives)
+        model = TrialHyperModel(parts["model"], self.plan.objectives)
         optuna = {name: parts[name] for name in ("sampler", "pruner", "storage")}
         plan = replace(self.plan, hypermodel=model, **optuna)
         if directory is not None:  # A worker's, which never opens the study.
@@ -58,20 +57,16 @@ class Search:
     def track(self, parts: Parts, tuner: Any) -> Tracking:
         """Tracks the tuner, where the oracle is."""
         enqueue_first_trials(tuner.oracle)
-        checking = parts.get("validation_data", parts["validation"])
-        data = {"training": parts["train"], "validation": checking, "test": parts["test"]}
-        found = {name: data_of(each) for name, each in data.items()}
+        data = {"training": "train", "validation": "validation", "test": "test"}
+        found = {name: data_of(parts[part]) for name, part in data.items()}
         return track(tuner, data=found, **self.tracked)
 
     def arguments(self, parts: Parts) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the arguments of `Model.fit`."""
         train, validation = data_of(parts["train"]), data_of(parts["validation"])
         fit = fit_arguments(train, validation, self.batch_size)
-        more = {name: parts[name] for name in self.fit_names}
-        if "validation_data" in more:
-            more["validation_data"] = data_of(more["validation_data"])
-        more["callbacks"] = list(parts["callbacks"])
-        return (), {**fit, "epochs": self.plan.epochs, "verbose": 0, **more}
+        own = {**parts["fit"], "callbacks": list(parts["callbacks"])}
+        return (), {**fit, "epochs": self.plan.epochs, "verbose": 0, **own}
 
     def follow_up(self, parts: Parts) -> FollowUp | None:
         """Makes the confirmation."""
@@ -82,7 +77,7 @@ class Search:
 
 def search_with_workers(
     ray: Any,
-    resources: Resources,
+    team: Workers,
     search: Search,
     parts: Parts,
     listeners: Iterable[Listener],
@@ -92,7 +87,7 @@ def search_with_workers(
 
     Args:
         ray: Ray, connected.
-        resources: The workers.
+        team: The workers.
         search: The search.
         parts: Its parts in Ray's store, by the names of the arguments of `tune`.
         listeners: Who is told of the events here.
@@ -106,7 +101,7 @@ def search_with_workers(
     """
     ended = run_job(
         ray,
-        resources,
+        team,
         Job(
             parts,
             search.make_tuner,
@@ -124,7 +119,7 @@ def search_with_workers(
 
 
 def run_job(
-    ray: Any, resources: Resources, job: Job, folder: Path, listeners: Iterable[Listener]
+    ray: Any, team: Workers, job: Job, folder: Path, listeners: Iterable[Listener]
 ) -> Closed:
     """Runs a job with several workers in a project folder; see `Team`."""
     folder = folder.absolute()
@@ -142,7 +137,7 @@ def run_job(
     seen = len(Journal(folder / FILE).read())
     note: Callable[[str], None] = _say if told else _say_nothing
     try:
-        return Team(ray, job, resources, folder, actor_name(folder), show, note, seen).search()
+        return Team(ray, job, team, folder, actor_name(folder), show, note, seen).search()
     except RecdropError:
         raise
     except RuntimeError as error:

@@ -171,8 +171,8 @@ def check_completed(tuner: Any, stopped_by: Any = None) -> None:
     raise RecdropError(
         f"No trial was completed: of {len(statuses)} trials {how}. A pruned trial is stopped before its "
         "last epoch because it promises nothing, and does not count. The folder is "
-        f'`{tuner.project_dir}`. Run again with pruner="none", with a pruner that leaves trials more epochs, '
-        "or with a larger `max_trials`, which goes on in this folder."
+        f'`{tuner.project_dir}`. Run again with tuner=rdt.Optuna(pruner="none"), with a pruner '
+        "that leaves trials more epochs, or with a larger `max_trials`, which goes on in this folder."
     )
 
 

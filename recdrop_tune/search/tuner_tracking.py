@@ -9,20 +9,20 @@ from recdrop_tune.events import Context, Listener, ResultSaved
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.mlflow_store import track as track_tuner
 from recdrop_tune.results import TuneResult, save_result
+from recdrop_tune.search.old_arguments import answers_unknown_arguments
+from recdrop_tune.search.settings import MLflow, as_mlflow
 
 
+@answers_unknown_arguments
 def track(
     tuner: Any,
+    tracking: str | MLflow | None = None,
     *,
-    experiment: str | None = None,
-    tracking_uri: str | None = None,
     listeners: Iterable[Listener] = (),
     space: str | None = None,
     info: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     context: Context | None = None,
-    register_model: str | None = None,
-    system_metrics: bool = False,
 ) -> Tracking:
     """Records every trial of a tuner in MLflow and in a journal in its project folder.
 
@@ -39,43 +39,38 @@ def track(
 
     Args:
         tuner: Any `keras_tuner.Tuner`.
-        experiment: Name of the MLflow experiment; by default the tuner's `project_name`.
-        tracking_uri: Where MLflow keeps its runs: a database or a server. By default what
-            `MLFLOW_TRACKING_URI` says, else `sqlite:///mlflow.db`.
+        tracking: Name of the MLflow experiment, by default the tuner's `project_name`; or `MLflow`.
         listeners: Further listeners for the events, such as `Progress()`.
         space: The search space as YAML, kept as an artifact.
         info: Further parameters of the search's run, such as the number of epochs.
         data: The data sets by what they are for, `"training"`, `"validation"` or `"test"`: arrays
             `(x, y)` or a dataset. MLflow gets their shapes and a digest, not the data.
         context: What the search is about, for its summary; `tune` fills it in.
-        register_model: A name for the best model in MLflow's registry; by default it is not registered.
-        system_metrics: Whether the use of processors, memory and GPUs is recorded for each trial; needs
-            the extra `system-metrics`.
 
     Returns:
         The tracking. It ends by itself with the search; close it if the search breaks off.
 
     Raises:
-        InvalidArgumentError: The tracking URI is a folder, the database of an `OptunaOracle` too,
-            the tuner is tracked already, or no model can be registered under the name.
-        RecdropError: `system_metrics` needs packages that are not installed.
+        InvalidArgumentError: MLflow's database is that of an `OptunaOracle` too, or the tuner is tracked
+            already.
 
     Example:
         >>> tuner = keras_tuner.Hyperband(build, "val_loss")
-        >>> recdrop_tune.track(tuner, experiment="speech")
+        >>> recdrop_tune.track(tuner, "speech")
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
     """
+    mlflow = as_mlflow(MLflow() if tracking is None else tracking, tuner.project_name)
     tracked = track_tuner(
         tuner,
-        experiment=tuner.project_name if experiment is None else experiment,
-        tracking_uri=tracking_uri,
+        experiment=str(mlflow.experiment),
+        tracking_uri=mlflow.store(),
         listeners=listeners,
         space=space,
         info=info,
         data=data,
         context=context,
-        register_model=register_model,
-        system_metrics=system_metrics,
+        register_model=mlflow.register_model,
+        system_metrics=mlflow.system_metrics,
     )
 
     def save(of: Tracking) -> ResultSaved | None:

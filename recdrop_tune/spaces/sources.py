@@ -182,7 +182,7 @@ def read_source(source: object) -> tuple[str, Mapping[Any, Any]]:
     if isinstance(source, str):
         named_file = source.endswith((".yaml", ".yml"))
         return _read_file(source) if named_file else (f"preset {source}", _preset(source))
-    raise SearchSpaceError(
+    raise _about_space(
         "Invalid value received for argument `space`. Expected a SearchSpace, a dict, the path of a "
         f"YAML file or a preset ({', '.join(preset_names())}). Received: space={shown(source)}"
     )
@@ -195,7 +195,7 @@ def _read_file(source: str | os.PathLike[str]) -> tuple[str, Mapping[Any, Any]]:
     # A NUL in the path and what is no UTF-8 are a ValueError, a user without a home is a RuntimeError.
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         given = str(source) if isinstance(source, Path) else source
-        raise SearchSpaceError(
+        raise _about_space(
             "Invalid value received for argument `space`. Expected a readable YAML file "
             f"or a preset ({', '.join(preset_names())}). Received: space={shown(given)} ({error})"
         ) from error
@@ -212,7 +212,7 @@ def _preset(name: str) -> Mapping[Any, Any]:
             f"({', '.join(names)}) or a path that ends in .yaml or .yml. Received: space={shown(name)}"
         )
         near = suggestion(name, names)
-        raise SearchSpaceError(f"{message}. {near}" if near else message)
+        raise _about_space(f"{message}. {near}" if near else message)
     text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     return _parse(text, f"preset {name}")
 
@@ -221,13 +221,20 @@ def _parse(text: str, where: str) -> Mapping[Any, Any]:
     try:
         data, _ = parse(text, where)
     except yaml.YAMLError as error:
-        raise SearchSpaceError(
+        raise _about_space(
             f"Invalid value received for argument `space`. Expected {where} to hold valid YAML. "
             f"Received: {error}"
         ) from error
     if not isinstance(data, Mapping):
-        raise SearchSpaceError(
+        raise _about_space(
             f"Invalid value received for argument `space`. Expected {where} to hold a mapping, such "
             f"as `wrapper: [none, recurrent]`. Received: {shown(data)}"
         )
     return data
+
+
+def _about_space(message: str) -> SearchSpaceError:
+    """Makes an error about the argument `space` itself, not about what it holds."""
+    error = SearchSpaceError(message)
+    error.argument = "space"
+    return error

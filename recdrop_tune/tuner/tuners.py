@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from recdrop_tune.oracle import (
     Resumable,
     ResumesGrid,
     TrainsTwin,
+    due_twin,
     is_fixed,
     make_pruner,
     not_again,
@@ -29,15 +31,45 @@ from recdrop_tune.tuner.tuner import Tuner
 # Keras Tuner's own oracles, mended where a search with them could not go on or would not search.
 
 
-class RandomSearchOracle(Resumable, TrainsTwin, kt.oracles.RandomSearchOracle):
+class EndsInTime:
+    """Comes before a `keras_tuner.Oracle` among the bases of a class: it proposes nothing after a while.
+
+    Attributes:
+        timeout: Seconds after which no more trials are begun, counted from the first proposal, but for the
+            twin of the best configuration.
+        twin_last: See `TrainsTwin`.
+    """
+
+    timeout: float | None = None
+    twin_last: bool = False
+    ongoing_trials: dict[str, Any]
+    _deadline: float | None = None
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Proposes the values of a trial; see `keras_tuner.Oracle.populate_space`."""
+        now = time.monotonic()
+        if self.timeout is not None and self._deadline is None:
+            self._deadline = now + self.timeout
+        if self._deadline is None or now < self._deadline:
+            proposal: dict[str, Any] = super().populate_space(trial_id)  # type: ignore[misc]
+            return proposal
+        if self.twin_last and self.ongoing_trials:
+            return {"status": "IDLE"}
+        values = due_twin(self) if self.twin_last else None
+        return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
+
+
+class RandomSearchOracle(EndsInTime, Resumable, TrainsTwin, kt.oracles.RandomSearchOracle):
     """Keras Tuner's random search, made to survive a kill."""
 
 
-class HyperbandOracle(Resumable, kt.oracles.HyperbandOracle):
+class HyperbandOracle(EndsInTime, Resumable, kt.oracles.HyperbandOracle):
     """Keras Tuner's Hyperband, made to survive a kill."""
 
 
-class BayesianOptimizationOracle(Resumable, TrainsTwin, kt.oracles.BayesianOptimizationOracle):
+class BayesianOptimizationOracle(
+    EndsInTime, Resumable, TrainsTwin, kt.oracles.BayesianOptimizationOracle
+):
     """Keras Tuner's Bayesian optimization, with random trials enough to start from and no more.
 
     Keras Tuner draws three random points for each hyperparameter, the fixed ones counted in: most
@@ -72,7 +104,7 @@ def initial_points(searched: int, max_trials: int) -> int:
     return max(1, min(max(3, searched), max_trials // 2))
 
 
-class GridSearchOracle(ResumesGrid, Resumable, kt.oracles.GridSearchOracle):
+class GridSearchOracle(EndsInTime, ResumesGrid, Resumable, kt.oracles.GridSearchOracle):
     """Keras Tuner's grid search, made to go on in its folder."""
 
 
@@ -126,7 +158,7 @@ class SearchPlan:
         study_name: Name of the Optuna study (tuner `optuna` only).
         sampler: Optuna sampler or its name (tuner `optuna` only).
         pruner: Optuna pruner or its name (tuner `optuna` only).
-        timeout: Seconds after which no more trials are begun (tuner `optuna` only).
+        timeout: Seconds after which no more trials are begun.
         executions: Trainings of each trial.
         cv: Folds of cross-validation; see `Tuner`.
         keep_checkpoints: Of how many trials the weights are kept.
@@ -172,6 +204,8 @@ def make_tuner(name: str, plan: SearchPlan) -> Any:
     oracle = ORACLES[name](plan)
     if isinstance(oracle, TrainsTwin):
         oracle.twin_last = plan.twin_last
+    if isinstance(oracle, EndsInTime):
+        oracle.timeout = plan.timeout
     kind = HyperbandTuner if name == "hyperband" else Tuner
     return kind(
         oracle,

@@ -1,0 +1,299 @@
+"""The settings of a search: what belongs together is one frozen object, checked when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, field, fields, replace
+from functools import partial
+from typing import Any
+
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+
+from recdrop_tune.errors import InvalidArgumentError, check_integer, invalid_argument
+from recdrop_tune.mlflow_store import absolute, resolve_uri
+from recdrop_tune.oracle import check_seconds
+from recdrop_tune.search.validation import (
+    check_address,
+    check_callbacks,
+    check_cpus,
+    check_experiment,
+    check_fit,
+    check_folds,
+    check_gpus,
+    check_integer_or_none,
+    check_measuring,
+    check_pruner,
+    check_registered_name,
+    check_sampler,
+    check_storage,
+    check_uri,
+    checked,
+)
+from recdrop_tune.tuner import ORACLES
+
+EXPERIMENT = "recdrop-tune"
+"""The MLflow experiment of a search whose experiment nobody has named."""
+
+
+@checked(
+    sampler=check_sampler,
+    pruner=check_pruner,
+    storage=check_storage,
+)
+class Optuna:
+    """How Optuna searches; given to `tune` as `tuner`.
+
+    Attributes:
+        sampler: Optuna sampler or the name of one: `"surrogate"` (the default; `"tpe"` with several
+            objectives), `"tpe"`, `"random"`, `"qmc"`, `"gp"`, `"cmaes"`, `"nsga2"`.
+        pruner: Optuna pruner or the name of one: `"halving"` (the default), `"patient_median"`,
+            `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`. A trial always gets a third of
+            its epochs, and at least ten: dropout slows the first ones down.
+        storage: Optuna storage or storage URL; by default a file in the project folder.
+
+    Raises:
+        InvalidArgumentError: There is no such sampler, pruner or storage.
+
+    Example:
+        >>> Optuna("tpe", pruner="none")
+        Optuna(sampler='tpe', pruner='none', storage=None)
+    """
+
+    sampler: BaseSampler | str | None = None
+    _: KW_ONLY
+    pruner: BasePruner | str | None = None
+    storage: BaseStorage | str | None = None
+
+
+@checked(
+    executions=check_integer,
+    cv=check_folds,
+    callbacks=check_callbacks,
+    keep_checkpoints=partial(check_integer_or_none, least=1),
+    reuse_models=partial(check_integer, least=0),
+    fit=check_fit,
+)
+class Training:
+    """How each trial is trained; given to `tune` as `training`.
+
+    Attributes:
+        executions: Trainings of each trial, whose mean counts. The result has their spread; the best model
+            has the weights of the training with the best epoch.
+        cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`, in place of
+            validation data: each trial is trained once for each fold. The result has the spread over the
+            folds; the best model has the weights of its best fold, and is not trained on all data.
+        callbacks: Keras callbacks (or one) for every training, each of which gets a copy; or functions
+            that make one.
+        keep_checkpoints: Of how many trials the weights are kept; `None` for all.
+        reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
+        fit: Further arguments of `Model.fit`, or of a `fit` of the model's own, such as
+            `{"class_weight": {0: 1.0, 1: 5.0}}` or `{"validation_split": 0.2}`.
+
+    Raises:
+        InvalidArgumentError: A value cannot be worked with.
+
+    Example:
+        >>> Training(executions=3).keep_checkpoints
+        5
+    """
+
+    executions: int = 1
+    _: KW_ONLY
+    cv: Any = None
+    callbacks: Any = ()
+    keep_checkpoints: int | None = 5
+    reuse_models: int = 4
+    fit: Mapping[str, Any] = field(default_factory=dict)
+
+
+@checked(
+    top=check_integer,
+    seeds=check_integer,
+)
+class Confirm:
+    """What is trained again after the search, with fresh seeds; given to `tune` as `confirm`.
+
+    Trained are the best configurations, the twin of each, the best one without dropout and the best one
+    with Keras's own, all with the same seeds. Without it the best of many noisy trials looks better than it
+    is.
+
+    Attributes:
+        top: How many of the best configurations.
+        seeds: How many times each of them is trained.
+        test: Data as `validation`, looked at in the confirmation alone, whose verdict is read on them.
+
+    Raises:
+        InvalidArgumentError: A number is no integer of at least 1.
+
+    Example:
+        >>> Confirm(2).seeds
+        5
+    """
+
+    top: int = 3
+    _: KW_ONLY
+    seeds: int = 5
+    test: Any = field(default=None, repr=False, compare=False)
+
+
+@checked(
+    number=check_integer,
+    gpus=check_gpus,
+    cpus=check_cpus,
+    address=check_address,
+    trial_timeout=check_seconds,
+)
+class Workers:
+    """Trials that run at the same time, each in a process of its own, with Ray (extra `ray`).
+
+    What the workers are sent has to be picklable: for a `tf.data.Dataset` pass a function that makes it.
+
+    Attributes:
+        number: How many trials run at the same time.
+        gpus: GPUs of each worker, also a fraction: 0.25 has four share a GPU. By default an equal share of
+            the GPUs that Ray sees, one at most.
+        cpus: CPU cores of each worker.
+        address: A Ray cluster: `"auto"` for the one that this machine belongs to, `"host:port"` or
+            `"ray://host:port"`. By default the one that this process or `RAY_ADDRESS` names, else a Ray of
+            its own on this machine.
+        trial_timeout: Seconds after which a trial's worker counts as hanging: it is killed, and the trial
+            runs again, three times at most.
+
+    Raises:
+        InvalidArgumentError: A value cannot be worked with.
+
+    Example:
+        >>> Workers(4, gpus=0.25)
+        Workers(number=4, gpus=0.25, cpus=1, address=None, trial_timeout=None)
+    """
+
+    number: int = 2
+    _: KW_ONLY
+    gpus: float | None = None
+    cpus: float = 1
+    address: str | None = None
+    trial_timeout: float | None = None
+
+
+@checked(
+    experiment=check_experiment,
+    uri=check_uri,
+    register_model=check_registered_name,
+    system_metrics=check_measuring,
+)
+class MLflow:
+    """Where MLflow has the search, and what it gets; given to `tune`, `distribute` and `track` as `tracking`.
+
+    Attributes:
+        experiment: Name of the experiment; by default `recdrop-tune`, and the tuner's `project_name` for
+            `track`.
+        uri: Where MLflow keeps its runs: a database or a server. By default what `MLFLOW_TRACKING_URI`
+            says, else `sqlite:///mlflow.db`.
+        register_model: A name for the best model in MLflow's registry, where it gets the alias
+            `champion`; by default it is not registered.
+        system_metrics: Whether the use of processors, memory and GPUs is recorded for each trial; needs
+            the extra `system-metrics`.
+
+    Raises:
+        InvalidArgumentError: The address is a folder, or a name is none that MLflow takes.
+        RecdropError: `system_metrics` needs packages that are not installed.
+
+    Example:
+        >>> MLflow("speech", uri="http://tracking.example:5000").experiment
+        'speech'
+    """
+
+    experiment: str | None = None
+    _: KW_ONLY
+    uri: str | None = None
+    register_model: str | None = None
+    system_metrics: bool = False
+
+    def store(self) -> str:
+        """Returns the address of the runs, the same in every folder.
+
+        Raises:
+            InvalidArgumentError: `MLFLOW_TRACKING_URI` names a folder, or nothing at all.
+        """
+        try:
+            return absolute(resolve_uri(self.uri))
+        except InvalidArgumentError as error:
+            raise error.renamed("uri") from None
+
+
+# What `tune` takes in their place: a name, a number, or nothing.
+
+
+def as_optuna(tuner: Any) -> tuple[str, Optuna]:
+    """Returns the name of a tuner, and Optuna's settings, which only `"optuna"` looks at."""
+    if isinstance(tuner, Optuna):
+        return "optuna", tuner
+    if not isinstance(tuner, str) or tuner not in ORACLES:
+        expected = f"one of {', '.join(ORACLES)}, or rdt.Optuna(...)"
+        raise invalid_argument("tuner", expected=expected, received=tuner)
+    return tuner, Optuna()
+
+
+def as_training(training: Any) -> Training:
+    """Returns the settings of the trainings; `None` has the defaults."""
+    if training is None or isinstance(training, Training):
+        return training or Training()
+    expected = "rdt.Training(...) or None"
+    raise invalid_argument("training", expected=expected, received=training)
+
+
+def as_confirm(confirm: Any) -> Confirm | None:
+    """Returns the settings of the confirmation; 0 is none."""
+    if isinstance(confirm, Confirm):
+        return confirm
+    try:
+        top = check_integer("confirm", confirm, 0)
+    except InvalidArgumentError:
+        expected = "an integer of at least 0, or rdt.Confirm(...)"
+        raise invalid_argument("confirm", expected=expected, received=confirm) from None
+    return Confirm(top) if top else None
+
+
+def as_workers(workers: Any) -> Workers | None:
+    """Returns the settings of the workers; `None` has the trials run here, one after the other."""
+    if workers is None or isinstance(workers, Workers):
+        return workers
+    try:
+        return Workers(check_integer("workers", workers))
+    except InvalidArgumentError:
+        expected = "None, an integer of at least 1, or rdt.Workers(...)"
+        raise invalid_argument("workers", expected=expected, received=workers) from None
+
+
+def as_mlflow(tracking: Any, experiment: str = EXPERIMENT) -> MLflow:
+    """Returns the settings of the tracking, with an experiment.
+
+    Args:
+        tracking: The settings, or the name of an experiment.
+        experiment: The experiment where none is named.
+    """
+    if not isinstance(tracking, MLflow | str):
+        expected = "the name of an experiment, or rdt.MLflow(...)"
+        raise invalid_argument("tracking", expected=expected, received=tracking)
+    if isinstance(tracking, str):
+        return MLflow(check_experiment("tracking", tracking))
+    if tracking.experiment is not None:
+        return tracking
+    return replace(tracking, experiment=experiment)
+
+
+CLASSES: Mapping[str, type[Any]] = {
+    "tuner": Optuna,
+    "training": Training,
+    "confirm": Confirm,
+    "workers": Workers,
+    "tracking": MLflow,
+}
+"""The settings classes by the arguments of `tune` that take them."""
+
+
+def fields_of(kind: type[Any]) -> Sequence[str]:
+    """Lists the names of the values of a settings class."""
+    return [each.name for each in fields(kind)]

@@ -1,0 +1,151 @@
+"""The settings of a search: what they refuse, and what `tune` answers to names that it does not have."""
+
+import copy
+import dataclasses
+import inspect
+import pickle
+
+import keras
+import numpy as np
+import optuna
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.search.old_arguments import PLACES, place_of
+from recdrop_tune.search.settings import CLASSES
+from tests.small_search import build, data
+
+PARAMETERS = inspect.signature(rdt.tune).parameters
+
+
+def test_tune_has_few_arguments():
+    assert len(PARAMETERS) <= 18
+
+
+@pytest.mark.parametrize("name", [*PLACES, "class_weight", "validation_split"])
+def test_the_answer_to_an_old_name_names_what_there_is(name):
+    place = place_of(name)
+    assert place.argument in PARAMETERS
+    if place.field is not None:
+        names = [each.name for each in dataclasses.fields(CLASSES[place.argument])]
+        assert place.field in names
+    if place.key is not None:
+        assert place.key in inspect.signature(keras.Model.fit).parameters
+    assert name not in PARAMETERS
+    with pytest.raises(InvalidArgumentError) as refused:
+        rdt.tune(data(), data(), **{name: None})
+    assert str(refused.value) == f"`tune` has no argument `{name}`: give `{place.code('None')}`."
+
+
+def test_old_names_are_answered_all_at_once_with_their_values():
+    with pytest.raises(InvalidArgumentError) as refused:
+        rdt.tune(data(), sampler="tpe", class_weight={0: 1.0}, max_trial=3, cpus_per_trial=2)
+    assert str(refused.value).splitlines() == [
+        "`tune` has no argument `sampler`: give `tuner=rdt.Optuna(sampler='tpe')`.",
+        "`tune` has no argument `class_weight`: give `training=rdt.Training(fit={'class_weight': ...})`.",
+        "`tune` has no argument `max_trial`. Did you mean `max_trials`?",
+        "`tune` has no argument `cpus_per_trial`: give `workers=rdt.Workers(cpus=2)`.",
+    ]
+
+
+def test_distribute_and_track_answer_too():
+    with pytest.raises(InvalidArgumentError, match=r"`track` has .*give `tracking='speech'`"):
+        rdt.track(None, experiment="speech")
+    with pytest.raises(InvalidArgumentError, match=r"give `workers=rdt\.Workers\(gpus=0\.5\)`"):
+        rdt.distribute(build, gpus_per_trial=0.5)
+    with pytest.raises(
+        InvalidArgumentError, match=r"no argument `sampler`\. There are: make_tuner"
+    ):
+        rdt.distribute(build, sampler="tpe")
+
+
+WRONG = [
+    (rdt.Optuna, {"sampler": "gradient"}, r"`sampler`.*one of cmaes, gp.*'gradient'"),
+    (rdt.Optuna, {"sampler": 3}, r"`sampler`.*a sampler of Optuna's.*sampler=3"),
+    (rdt.Optuna, {"pruner": "harsh"}, "`pruner`.*one of asha, halving, hyperband, median, none"),
+    (rdt.Optuna, {"pruner": np.array([1, 2])}, "`pruner`"),
+    (rdt.Optuna, {"storage": "study"}, "`storage`.*URL of a database"),
+    (rdt.Optuna, {"storage": 3}, "`storage`.*URL of a database"),
+    (rdt.Optuna, {"storage": "postgresql://a:b:c/d"}, "`storage`.*URL of a database"),
+    (rdt.Training, {"executions": 0}, "`executions`.*at least 1"),
+    (rdt.Training, {"cv": 1}, "`cv`.*number of folds of at least 2"),
+    (rdt.Training, {"cv": "5"}, "`cv`.*cv='5'"),
+    (rdt.Training, {"callbacks": [3]}, r"`callbacks`.*Callback objects.*callbacks=\[3\]"),
+    (rdt.Training, {"callbacks": 3}, "`callbacks`.*Callback objects.*callbacks=3"),
+    (rdt.Training, {"keep_checkpoints": 0}, "`keep_checkpoints`.*at least 1"),
+    (rdt.Training, {"reuse_models": -1}, "`reuse_models`.*at least 0"),
+    (rdt.Training, {"fit": [1]}, "`fit`.*a mapping.*fit='list'"),
+    (rdt.Training, {"fit": {1: 2}}, "`fit`.*a mapping"),
+    (rdt.Training, {"fit": {"validation_split": np.array([0.1, 0.2])}}, "validation_split < 1"),
+    (rdt.Training, {"fit": {"validation_split": 10**400}}, "validation_split < 1"),
+    (rdt.Confirm, {"top": 0}, "`top`.*at least 1"),
+    (rdt.Confirm, {"seeds": True}, "`seeds`.*seeds=True"),
+    (rdt.Workers, {"number": 0}, "`number`.*at least 1"),
+    (rdt.Workers, {"number": 2.0}, "`number`.*an integer"),
+    (rdt.Workers, {"gpus": -1}, "`gpus`.*a fraction"),
+    (rdt.Workers, {"gpus": 1.5}, "`gpus`.*a fraction"),
+    (rdt.Workers, {"gpus": float("nan")}, "`gpus`.*a fraction"),
+    (rdt.Workers, {"gpus": "one"}, "`gpus`.*a fraction"),
+    (rdt.Workers, {"cpus": 0}, "`cpus`.*CPU cores"),
+    (rdt.Workers, {"cpus": 2.5}, "`cpus`.*CPU cores"),
+    (rdt.Workers, {"cpus": None}, "`cpus`.*CPU cores"),
+    (rdt.Workers, {"address": ""}, "`address`.*'auto'"),
+    (rdt.Workers, {"address": 6379}, "`address`.*'auto'"),
+    (rdt.Workers, {"trial_timeout": 0}, "`trial_timeout`.*more than 0"),
+    (rdt.Workers, {"trial_timeout": "soon"}, "`trial_timeout`.*more than 0"),
+    (rdt.MLflow, {"experiment": ""}, "`experiment`.*a name"),
+    (rdt.MLflow, {"experiment": "a\nb"}, "`experiment`.*in one line"),
+    (rdt.MLflow, {"experiment": "x" * 501}, "`experiment`.*500"),
+    (rdt.MLflow, {"uri": "./mlruns"}, r"`uri`.*sqlite:///mlflow\.db"),
+    (rdt.MLflow, {"uri": 0}, "`uri`.*uri=0"),
+    (rdt.MLflow, {"uri": "http://["}, "`uri`"),
+    (rdt.MLflow, {"register_model": "a/b"}, "`register_model`.*without `/`"),
+    (rdt.MLflow, {"system_metrics": 1}, "`system_metrics`.*True or False"),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "message"), WRONG)
+def test_a_wrong_value_is_refused_where_it_is_given(kind, values, message):
+    with pytest.raises(InvalidArgumentError, match=message) as refused:
+        kind(**values)
+    assert "pydantic" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", CLASSES.values())
+def test_a_name_that_there_is_not(kind):
+    first, *others = (each.name for each in dataclasses.fields(kind))
+    with pytest.raises(InvalidArgumentError, match=rf"Did you mean `{first}`\?"):
+        kind(**{f"{first}z": 1})
+    with pytest.raises(InvalidArgumentError, match=rf"There are: {first}, {others[0]}"):
+        kind(zzz=1)
+    with pytest.raises(InvalidArgumentError, match=f"one argument without a name, `{first}`"):
+        kind(getattr(kind(), first), None)
+
+
+@pytest.mark.parametrize("kind", CLASSES.values())
+def test_settings_are_frozen_and_can_be_copied(kind):
+    made = kind()
+    for name in (each.name for each in dataclasses.fields(kind)):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(made, name, getattr(made, name))
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
+
+
+def test_what_is_kept_is_of_one_form():
+    training = rdt.Training(np.int64(2), callbacks=keras.callbacks.TerminateOnNaN)
+    assert type(training.executions) is int
+    assert training.callbacks == (keras.callbacks.TerminateOnNaN,)
+    given = {"shuffle": False}
+    kept = rdt.Training(fit=given)
+    given["shuffle"] = True
+    assert kept.fit == {"shuffle": False}
+    sampler = optuna.samplers.RandomSampler()
+    assert rdt.Optuna(sampler).sampler is sampler
+
+
+def test_the_environment_says_where_runs_go_unless_the_settings_do(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    assert rdt.MLflow(uri="http://host:5000").store() == "http://host:5000"
+    with pytest.raises(InvalidArgumentError, match=r"`uri`.*'\./mlruns'"):
+        rdt.MLflow().store()
