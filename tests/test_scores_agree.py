@@ -18,12 +18,17 @@ import recdrop_tune as rdt
 from recdrop_tune.events import Journal, Records, TrialEnded
 from recdrop_tune.oracle import make_pruner
 from recdrop_tune.results import TuneResult
-from recdrop_tune.results.report import document as sections
+from recdrop_tune.results.report.document import page
 from recdrop_tune.results.text import markdown
 from recdrop_tune.terminal import Progress
 from recdrop_tune.tuner.callbacks import TrialPrunedError
 from tests.small_search import Curves, data, pruning_curves
 from tests.tracked_events import image
+
+
+def outcome(result):
+    """The section of the report that says what was found."""
+    return re.search(r'<section id="outcome">.*?</section>', page(result), re.DOTALL)[0]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +120,7 @@ def test_the_spread_over_trainings(tmp_path, uri, request, how):
         result.summary(),
         TuneResult.load(result.directory).summary(),
         markdown(result, {}),
-        sections.outcome(result),
+        outcome(result),
     ]
     if not how:
         assert "val_loss_std" not in result.trials
@@ -196,8 +201,8 @@ def test_a_pruned_trial_is_never_the_best(pruned, uri):
     assert result.best_trial.trial_id == best["trial_id"]
     assert result.pareto["trial_id"].tolist() == [best["trial_id"]]
     assert f"Best val_loss: {best['val_loss']:.4f}" in result.summary()
-    assert f"{best['val_loss']:.4g}" in sections.outcome(result)
-    assert "0.05" not in re.sub(r"\.\d{5,}", "", sections.outcome(result))
+    assert f"{best['val_loss']:.4g}" in outcome(result)
+    assert "0.05" not in re.sub(r"\.\d{5,}", "", outcome(result))
     assert "(best 0.1000" in printed.splitlines()[1]
     assert "(best 0.0500" not in printed
     parent = result.tracking.mlflow.parent_run_id
