@@ -10,16 +10,23 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.events import FILE, Event, Journal, SearchStarted, TrialStarted
 from recdrop_tune.files import read
-from recdrop_tune.mlflow_store import DEFAULT_URI, MODEL, RESULT, Tracking
+from recdrop_tune.mlflow_store import DEFAULT_URI, MODEL, MODEL_CARD, RESULT, Tracking
 from recdrop_tune.oracle import settled, unnoted
-from recdrop_tune.paths import check_folder, check_trial_ids, has_absurd_number
+from recdrop_tune.paths import (
+    check_folder,
+    check_path,
+    check_trial_ids,
+    has_absurd_number,
+    inside,
+)
 
 _KNOWN = {"Boolean", "Choice", "Fixed", "Float", "Int", "Parent"}
 """The kinds of hyperparameters and conditions: nothing else is made from what a file says."""
@@ -46,23 +53,33 @@ class StoredTuner:
         """Name of the search."""
         return Path(self.project_dir).name
 
-    @property
-    def hypermodel(self) -> NoReturn:
-        """What builds models is not in the folder."""
-        self._no_models()
+    def saved_model(self, trial_id: str) -> Any:
+        """Loads the model that was saved with the result.
 
-    def load_model(self, trial: Any) -> NoReturn:
-        """What builds models is not in the folder."""
-        self._no_models()
+        Args:
+            trial_id: Of which trial it has to be.
 
-    def _no_models(self) -> NoReturn:
-        saved = Path(self.project_dir, RESULT, MODEL)
-        file = f", or load the file `{saved}` with Keras" if saved.exists() else ""
+        Raises:
+            RecdropError: There is none, or it is that of another trial, for the search has gone on since.
+            ProjectError: There is a link in its place.
+        """
+        path = check_path(Path(self.project_dir, RESULT, MODEL), within=self.project_dir)
+        saved = self._saved_trial() if path.exists() else None
+        if saved == trial_id:
+            return keras.models.load_model(path)
+        found = "holds no model" if saved is None else f"holds the model of trial {saved}"
         raise RecdropError(
-            "A result that was read from its folder has no models: what builds them is not in there. "
-            f'Run `tune` again with the same arguments and directory="{self.project_dir}", which trains no '
-            f"finished trial again{file}."
+            f"The result in {self.project_dir} {found}, and the best trial is {trial_id}. Run `tune` again "
+            f'with the same arguments and directory="{self.project_dir}", which trains nothing twice '
+            "and saves the best model in the end."
         )
+
+    def _saved_trial(self) -> str | None:
+        card = inside(self.project_dir, f"{RESULT}/{MODEL_CARD}", RESULT)
+        try:
+            return str(json.loads(read(card))["trial_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
 
 def stored_search(directory: Path) -> tuple[StoredTuner, Tracking]:

@@ -26,7 +26,7 @@ from recdrop_tune.results.importances import importances
 from recdrop_tune.results.plots import figures
 from recdrop_tune.results.plots.view import view_of
 from recdrop_tune.results.report import write_report
-from recdrop_tune.results.stored import stored_search
+from recdrop_tune.results.stored import StoredTuner, stored_search
 from recdrop_tune.results.text import summary
 
 
@@ -52,8 +52,8 @@ class TuneResult:
         """Reads the result of a search from its project folder, where the script that ran it is not needed.
 
         The search may have ended, been broken off, or be running still; then this is its state now. Nothing
-        is written, and no code of the folder is run: it is JSON. All is there but the models, of which the
-        best one is in the folder's `result/`, and what MLflow knows (`mlflow_run_id`, `ui_url`).
+        is written, and no code of the folder is run: it is JSON. All is there but what MLflow knows
+        (`mlflow_run_id`, `ui_url`); `best_model()` is the model that was saved at the end of the search.
 
         Args:
             directory: The project folder.
@@ -204,7 +204,21 @@ class TuneResult:
 
         After a confirmation it is the configuration with the best mean, with the weights of the best
         of its confirmed trainings.
+
+        Of a result that was loaded from its folder it is the model that was saved there at the end of the
+        search: for inference, in stock Keras layers, with the same predictions. It needs neither the data nor
+        what built it, but its custom layers, if it has any. Keras loads the file in its safe mode; load one
+        only if you trust who made the folder.
+
+        Raises:
+            RecdropError: No trial was completed, or the folder of a loaded result holds no model of the best
+                one.
         """
+        if isinstance(self.tuner, StoredTuner):
+            confirmed = self.confirmation
+            return self.tuner.saved_model(
+                self.best_trial.trial_id if confirmed is None else confirmed.best_id
+            )
         if self.confirmation is not None:
             return self.confirmation.best_model(self.tuner)
         return self.tuner.load_model(self.best_trial)
