@@ -66,7 +66,7 @@ class StoredTuner:
         path = check_path(Path(self.project_dir, RESULT, MODEL), within=self.project_dir)
         saved = self._saved_trial() if path.exists() else None
         if saved == trial_id:
-            return keras.models.load_model(path)
+            return keras.models.load_model(path, safe_mode=True)
         found = "holds no model" if saved is None else f"holds the model of trial {saved}"
         raise RecdropError(
             f"The result in {self.project_dir} {found}, and the best trial is {trial_id}. Run `tune` again "
