@@ -74,8 +74,8 @@ def command(folder: Path, disk: Path) -> dict:
     """Runs `recdrop-tune run` where there is room for the trials and not for the result."""
     config = folder / "search.yaml"
     config.write_text(
-        "hypermodel: tests.small_search:build\ndata: tests.full_disk:both\nmax_trials: 2\nepochs: 1\n"
-        f"seed: 0\nverbose: 0\ntracking_uri: sqlite:///{folder}/mlflow.db\n"
+        "model: tests.small_search:build\ndata: tests.full_disk:both\nmax_trials: 2\nepochs: 1\n"
+        f"seed: 0\nverbose: 0\ntracking: {{uri: 'sqlite:///{folder}/mlflow.db'}}\n"
     )
     fill(disk, 200)
     with warnings.catch_warnings():

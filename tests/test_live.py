@@ -285,7 +285,8 @@ class Talking(keras.callbacks.Callback):
         if epoch == 3:
             print("said by a callback")
 x, y = np.random.default_rng(0).random((64, 5, 3)), np.arange(64) % 2
-rdt.tune((x, y), (x, y), max_trials=50, epochs=40, seed=0, directory="p", callbacks=[Talking()])
+training = rdt.Training(callbacks=[Talking()])
+rdt.tune((x, y), (x, y), max_trials=50, epochs=40, seed=0, directory="p", training=training)
 """
 
 
