@@ -88,7 +88,7 @@ def test_version_is_that_of_the_distribution():
 
 
 def layer_of(module):
-    """`recdrop_tune.mlflow_store.tracker` belongs to the layer `mlflow_store`."""
+    """`recdrop_tune.mlflow_store.writer` belongs to the layer `mlflow_store`."""
     return module.split(".")[1] if module.count(".") else None
 
 

@@ -35,7 +35,7 @@ from recdrop_tune.events import (
     TrialStarted,
 )
 from recdrop_tune.events.events import from_json, to_json
-from recdrop_tune.mlflow_store import MLflowTracker, track
+from recdrop_tune.mlflow_store import MLflowWriter, track
 from recdrop_tune.mlflow_store.contents import run_name, trial_params, view_of
 from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, ui_command
@@ -386,9 +386,9 @@ def test_optuna_and_mlflow_need_a_database_each(tmp_path):
 START = """
 import sys
 from recdrop_tune.events import Journal, SearchStarted
-from recdrop_tune.mlflow_store import MLflowTracker
-MLflowTracker(sys.argv[1], Journal("none")).write([SearchStarted(
-    search_id="a", name="n", experiment="e", tuner="t", objective="val_loss", direction="min")], True)
+from recdrop_tune.mlflow_store import MLflowWriter
+MLflowWriter(sys.argv[1], Journal("none")).write_all([SearchStarted(
+    search_id="a", name="n", experiment="e", tuner="t", objective="val_loss", direction="min")])
 """
 
 
@@ -402,9 +402,9 @@ def test_a_process_killed_at_the_start_leaves_a_database_that_works(tmp_path):
                 break
             time.sleep(0.01)
     assert process.returncode == -signal.SIGKILL
-    tracker = MLflowTracker(uri, Journal(tmp_path / "events.jsonl"))
-    tracker.write(EVENTS[:1], alive=True)
-    assert tracker.parent_run_id is not None
+    writer = MLflowWriter(uri, Journal(tmp_path / "events.jsonl"))
+    writer.write_all(EVENTS[:1])
+    assert writer.parent_run_id is not None
     names = {path.name for path in (tmp_path / "new").iterdir() if path.is_file()}
     assert names == {"mlflow.db"}
 
@@ -448,96 +448,89 @@ def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
     assert tracking.mlflow.experiment_id is None
 
 
-class Follower:
-    """Takes what it is given; waits, and fails, as it is told to."""
+class Writer:
+    """Reads the journal on; waits, and fails, as it is told to."""
 
     def __init__(self, journal):
-        self.journal, self.taken, self.go_on, self.fails = journal, [], threading.Event(), False
+        self.journal, self.read, self.taken = journal, 0, []
+        self.go_on, self.fails = threading.Event(), False
         self.go_on.set()
 
-    def on_events(self, events):
-        self._work()
-        self.taken += events
-        return True
-
-    def catch_up(self):
-        self._work()
-        self.taken, size = self.journal.read_to_end()
-        return size
-
-    def _work(self):
+    def write(self):
         self.go_on.wait()
         if self.fails:
             raise OSError("no paper")
+        new, self.read = self.journal.read_from(self.read)
+        self.taken += new
 
 
 @pytest.fixture
 def followed(tmp_path):
-    """A journal, its follower, and a function that sends an event."""
+    """A writer, its thread, and a function that sends an event."""
     journal = Journal(tmp_path / "events.jsonl")
-    follower = Follower(Journal(journal.path))
-    background = Background(follower, "It", journal)
+    writer = Writer(journal)
+    background = Background(writer, "It", journal.path)
 
     def send(event):
         journal.on_event(event)
         background.on_event(event)
 
-    return follower, background, send
+    return writer, background, send
 
 
-def test_a_follower_that_hangs_is_a_failure_until_it_is_through(followed):
-    follower, background, send = followed
-    follower.go_on.clear()
+def test_a_writer_that_hangs_is_a_failure_until_it_is_through(followed):
+    writer, background, send = followed
+    writer.go_on.clear()
     send(EVENTS[0])
     assert background.failure is None
     with pytest.warns(TrackingWarning, match=r"did not take.*every event is in .*events\.jsonl"):
         assert not background.flush(0.01)
     assert background.failure == "it did not take the last events within 0 s"
-    follower.go_on.set()
+    writer.go_on.set()
     assert background.flush(10)
     assert background.failure is None
 
 
-def test_a_follower_gets_each_event_once(followed):
-    follower, background, send = followed
+def test_a_writer_gets_each_event_once(followed):
+    writer, background, send = followed
     for number in range(300):
         send(EpochEnded(trial_id="0", epoch=number, metrics={}, seconds=1.0))
     assert background.flush(10)
-    assert [event.epoch for event in follower.taken] == list(range(300))
+    assert [event.epoch for event in writer.taken] == list(range(300))
 
 
-def test_a_follower_that_failed_gets_what_it_missed(followed):
-    follower, background, send = followed
+def test_a_writer_that_failed_gets_what_it_missed(followed):
+    writer, background, send = followed
     send(EVENTS[0])
     assert background.flush(10)
-    follower.fails = True
+    writer.fails = True
     send(EVENTS[1])
     with pytest.warns(TrackingWarning, match="It failed: no paper"):
         assert background.flush(10)
     assert background.failure == "no paper"
     send(EVENTS[2])  # Warnings are errors here: there is no second one.
     assert background.flush(10)
-    follower.fails = False
+    writer.fails = False
     send(EVENTS[3])
     assert background.flush(10)
     assert background.failure is None
     send(EVENTS[4])
     assert background.flush(10)
-    assert follower.taken == EVENTS
+    assert writer.taken == EVENTS
 
 
-def test_a_follower_is_asked_again_by_itself(followed):
-    follower, background, send = followed
-    follower.fails = True
+def test_a_writer_is_asked_again_by_itself(followed):
+    writer, background, send = followed
+    writer.fails = True
     send(EVENTS[0])
     with pytest.warns(TrackingWarning, match="no paper"):
         background.flush(10)
-    follower.fails = False
+    writer.fails = False
     deadline = time.monotonic() + 10
     while background.failure and time.monotonic() < deadline:
         time.sleep(0.05)
     assert background.failure is None
-    assert follower.taken == EVENTS[:1]
+    assert writer.taken == EVENTS[:1]
 
 
 @pytest.mark.heavy

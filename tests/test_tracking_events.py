@@ -17,7 +17,7 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.events.hooks import kernels_of
 from recdrop_tune.mlflow_store import track
-from recdrop_tune.mlflow_store.attempts import Attempt
+from recdrop_tune.mlflow_store.contents import contents_of
 from recdrop_tune.oracle import OptunaOracle
 from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import build, data
@@ -114,7 +114,11 @@ def test_a_clock_that_is_set_back_makes_no_trial_take_less_than_nothing(seconds,
     record = Records([started, ended]).trials["0"]
     assert record.seconds == expected
     assert record.ended_at == 1000.0 + expected
-    assert Attempt(started, [ended]).end == ("FINISHED", 1000.0 + expected)  # MLflow's run.
+    begin = SearchStarted(
+        search_id="s", name="n", experiment="e", tuner="t", objective="val_loss", direction="min"
+    )
+    run = contents_of([begin, started, ended], alive=True).latest["0"]
+    assert run.end == ("FINISHED", 1000.0 + expected)
 
 
 def test_the_time_of_a_trial_is_not_the_clocks(tmp_path, uri):

@@ -54,7 +54,7 @@ def test_every_name_finds_its_way(tmp_path):
         ended(),
     )
     assert sender.background.failure is None
-    run = MlflowClient(uri).get_run(sender.tracker.run_ids["0"])
+    run = MlflowClient(uri).get_run(sender.writer.run_ids["0"])
     names = clean_names(NAMES)
     assert len(set(names.values())) == len(NAMES)
     assert run.data.params == dict.fromkeys(names.values(), "0.5")
@@ -76,7 +76,7 @@ def test_values_that_are_too_long_are_cut(tmp_path):
     first = TrialStarted(trial_id="0", number=0, hyperparameters=long, tags={"note": "y" * 9000})
     sender.send(started(space="z" * 9000), first, *trial(1, status="FAILED"), ended())
     assert sender.background.failure is None
-    run = MlflowClient(uri).get_run(sender.tracker.run_ids["0"])
+    run = MlflowClient(uri).get_run(sender.writer.run_ids["0"])
     assert run.data.params == {name: parameter("x" * 9000) for name in long}
     assert run.data.tags["note"] == tag("y" * 9000)
     assert run.data.tags["note"].endswith("y…")
@@ -94,7 +94,7 @@ def test_what_is_no_number_is_none_for_charts_either(tmp_path, value):
     ]
     sender.send(started(), begin, built, *epochs, ended())
     assert sender.background.failure is None
-    curve = MlflowClient(uri).get_metric_history(sender.tracker.run_ids["0"], "loss")
+    curve = MlflowClient(uri).get_metric_history(sender.writer.run_ids["0"], "loss")
     assert curve[0].value == 1.0
     assert math.isnan(curve[1].value)
     assert math.isnan(metric(value))

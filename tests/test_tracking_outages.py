@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.events import Journal, TrackingWarning, TrialEnded
-from recdrop_tune.mlflow_store import writing as retries
+from recdrop_tune.mlflow_store import stores
 from recdrop_tune.mlflow_store.stores import _REQUESTS, prepare
 from recdrop_tune.terminal import Progress
 from tests.mlflow_server import free_port, mlflow_server, overloaded
@@ -247,7 +247,7 @@ def test_a_run_that_the_user_deletes_stops_nothing(tmp_path):
     first, *rest = trial(0)
     sender.send(started(), first)
     client = MlflowClient(uri)
-    client.delete_run(sender.tracker.run_ids["0"])
+    client.delete_run(sender.writer.run_ids["0"])
     sender.send(*rest, *trial(1), ended())
     assert sender.background.failure is None
     assert [key[1] for key in image(uri)] == ["1", None]
@@ -333,7 +333,7 @@ def test_a_busy_server_costs_a_search_nothing(server, tmp_path, untroubled):
 
 def test_sync_goes_on_where_a_server_went_away_for_a_while(server, tmp_path, monkeypatch):
     """Twelve requests in a row are refused, more than are sent again at once."""
-    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(stores, "_FIRST_PAUSE", 0.01)
     sender = Sender(tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
     sender.send(started(search_id="while", experiment="while"), *trial(0), *trial(1), ended())
     sender.close()
@@ -356,9 +356,9 @@ def test_a_request_without_an_answer_is_not_sent_again(monkeypatch):
     with silent_server() as uri:
         begin = time.monotonic()
         with pytest.raises(MlflowException, match="timed out") as failure:
-            retries.PersistentClient(MlflowClient(uri)).search_experiments()
+            stores.PersistentClient(MlflowClient(uri)).search_experiments()
         assert time.monotonic() - begin < 5
-    assert not retries.is_transient(failure.value)
+    assert not stores.is_transient(failure.value)
     with pytest.raises(MlflowException, match="refused") as failure:
         MlflowClient(f"http://127.0.0.1:{free_port()}").search_experiments()
-    assert retries.is_transient(failure.value)
+    assert stores.is_transient(failure.value)

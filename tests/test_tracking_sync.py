@@ -19,10 +19,10 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.mlflow_store import synchronization as _sync
+from recdrop_tune.mlflow_store.lock import LOCK, writing_alone
 from recdrop_tune.mlflow_store.runs import Point, Runs
 from recdrop_tune.mlflow_store.stores import prepare
-from recdrop_tune.mlflow_store.tracker import TrackingError
-from recdrop_tune.mlflow_store.writing import LOCK, writing_alone
+from recdrop_tune.mlflow_store.writer import TrackingError
 from tests.tracked_events import Sender, confirmation, ended, image, journaled, started, trial
 
 

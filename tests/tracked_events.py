@@ -15,7 +15,7 @@ from recdrop_tune.events import (
     TrialStarted,
 )
 from recdrop_tune.events.journal import Dispatcher
-from recdrop_tune.mlflow_store import MLflowTracker
+from recdrop_tune.mlflow_store import MLflowWriter
 from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.stores import settle_requests
 
@@ -91,8 +91,8 @@ class Sender:
     def __init__(self, folder: Path, uri: str) -> None:
         settle_requests(uri)
         self.journal = Journal(folder / "events.jsonl")
-        self.tracker = MLflowTracker(uri, Journal(self.journal.path))
-        self.background = Background(self.tracker, "MLflow", self.journal)
+        self.writer = MLflowWriter(uri, self.journal)
+        self.background = Background(self.writer, "MLflow", self.journal.path)
         self._dispatcher = Dispatcher(self.journal, [self.background])
 
     def send(self, *events, flush=True):

@@ -22,7 +22,7 @@ from recdrop_tune.events.events import (
     from_json,
     to_json,
 )
-from recdrop_tune.files import make_folder, open_file, read
+from recdrop_tune.files import make_folder, open_file
 
 # The journal of a search: every event, one line of JSON each, in the project folder.
 
@@ -52,9 +52,6 @@ class Journal:
     Args:
         path: The file; it is made with its first event.
 
-    Attributes:
-        end: Length of the file in bytes after the last event that was written here.
-
     Example:
         >>> Journal("recdrop_runs/speech/events.jsonl").read()
         []
@@ -62,7 +59,6 @@ class Journal:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.end = 0
         self._file: IO[bytes] | None = None
 
     def on_event(self, event: Event) -> None:
@@ -72,21 +68,29 @@ class Journal:
         _append(self._file, to_json(event).encode() + b"\n")
         if isinstance(event, _DURABLE):
             os.fsync(self._file.fileno())
-        self.end = self._file.tell()
 
     def read(self) -> list[Event]:
         """Returns the events so far; a line cut short by a crash, or damaged, is left out."""
-        return self.read_to_end()[0]
+        return self.read_from(0)[0]
 
-    def read_to_end(self) -> tuple[list[Event], int]:
-        """Returns the events so far, and how many bytes they take, while others may be written."""
+    def read_from(self, start: int) -> tuple[list[Event], int]:
+        """Returns the events after a number of bytes, while others may be written.
+
+        Args:
+            start: How many bytes of the file have been read: 0, or what an earlier call returned.
+
+        Returns:
+            The events, and how many bytes have been read now.
+        """
         try:
-            content = read(self.path)
+            with open_file(self.path) as file:
+                file.seek(start)
+                content = file.read()
         except FileNotFoundError:
             return [], 0
         size = content.rfind(b"\n") + 1
         lines = content[:size].decode("utf-8", errors="replace").split("\n")
-        return [event for event in map(_parsed, lines) if event is not None], size
+        return [event for event in map(_parsed, lines) if event is not None], start + size
 
     def is_being_written(self, to_write: bool = False) -> bool:
         """Says whether a process that is alive has this journal open for its search.

@@ -23,7 +23,6 @@ from recdrop_tune.mlflow_store.pages import (
 from recdrop_tune.mlflow_store.stores import prepare, reason
 from recdrop_tune.mlflow_store.synchronization import Synced, sync
 from recdrop_tune.mlflow_store.system_metrics import SystemMetrics, check_system_metrics
-from recdrop_tune.mlflow_store.tracker import MLflowTracker
 from recdrop_tune.mlflow_store.tracking import Tracking, track
 from recdrop_tune.mlflow_store.uris import (
     DEFAULT_URI,
@@ -34,6 +33,7 @@ from recdrop_tune.mlflow_store.uris import (
     split,
     sqlite_path,
 )
+from recdrop_tune.mlflow_store.writer import MLflowWriter
 
 __all__ = [
     "DEFAULT_URI",
@@ -42,7 +42,7 @@ __all__ = [
     "NOTE_LENGTH",
     "PORTS",
     "RESULT",
-    "MLflowTracker",
+    "MLflowWriter",
     "Synced",
     "SystemMetrics",
     "Tracking",

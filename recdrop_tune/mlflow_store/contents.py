@@ -1,12 +1,14 @@
-"""What MLflow's runs of a search hold, as plain values: names, tags, numbers."""
+"""What MLflow's runs of a search are to hold, computed from its events: names, tags, numbers, texts, ends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune import events
-from recdrop_tune.events import TrialRecord, asked
+from recdrop_tune.events import Records, TrialRecord, asked
 from recdrop_tune.mlflow_store.pages import searched, view_tag
 from recdrop_tune.mlflow_store.runs import Point
 from recdrop_tune.mlflow_store.uris import clean, parameter
@@ -20,6 +22,201 @@ STATUS = {
     events.KILLED: "KILLED",
 }
 """MLflow's status of a run, by how the trial ended."""
+
+
+@dataclass
+class Contents:
+    """What a run is to hold and is not known to hold: all of it at first, then what has come up since.
+
+    Attributes:
+        name: Name of the run.
+        began: Its beginning, in seconds since 1970.
+        trial_id: The trial; empty for the run of the search.
+        run_id: MLflow's id of the run; empty if there is none yet, as far as is known.
+        params: Parameters.
+        tags: Tags.
+        points: Points of metrics.
+        texts: Artifacts by their paths.
+        end: MLflow's status and the time, if it has ended.
+    """
+
+    name: str
+    began: float
+    trial_id: str = ""
+    run_id: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, Any] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    end: tuple[str, float] | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from others in MLflow: the trial, and its beginning in milliseconds."""
+        return self.trial_id, milliseconds(self.began)
+
+    def is_written(self) -> None:
+        """Takes note that its run holds all of it."""
+        self.params, self.tags, self.points, self.texts, self.end = {}, {}, [], {}, None
+
+
+class SearchContents:
+    """What all runs of a search are to hold. It takes in the events one by one, each in constant time.
+
+    An attempt at a trial has a run of its own: a retry is another attempt, and so is a trial that runs again
+    after a crash. Parameters and curves in MLflow cannot be taken back, so the run of an earlier
+    attempt stays, of the kind `superseded`.
+
+    Args:
+        first: The first beginning of the search.
+        alive: Whether the search is running, so that a trial without an end is under way.
+
+    Attributes:
+        search: The last beginning of the search, which may have gone on several times.
+        run: The run of the search.
+        attempts: The runs of all attempts, in the order of their beginnings.
+        latest: The run of the last attempt at each trial.
+        under_way: The runs of the trials that are running.
+        changed: The runs of attempts that have something new.
+        records: The records of the trials.
+        data: The data sets that the run of the search is not known to hold.
+        confirmations: Points for the runs of the trials, which these are not known to hold.
+        result: The last result that was saved; while the search is running the one of this session.
+        is_result_new: Whether the run of the search is not known to hold that.
+    """
+
+    def __init__(self, first: events.SearchStarted, alive: bool) -> None:
+        self.search = first
+        self.run = Contents(first.name, first.time, tags=search_tags(first))
+        self.attempts: dict[tuple[str, int], Contents] = {}
+        self.latest: dict[str, Contents] = {}
+        self.under_way: dict[str, Contents] = {}
+        self.changed: dict[tuple[str, int], Contents] = {}
+        self.records = Records()
+        self.data: Sequence[Mapping[str, Any]] = []
+        self.confirmations: dict[str, list[Point]] = defaultdict(list)
+        self.result: events.ResultSaved | None = None
+        self.is_result_new = False
+        self._alive = alive
+        self._best: float | None = None
+
+    def take(self, event: events.Event) -> None:
+        """Takes in the next event."""
+        match event:
+            case events.SearchStarted():
+                self._break_off(None)  # The earlier session was killed.
+                self._begin(event)
+            case events.TrialStarted():
+                self._begin_trial(event)
+            case events.SearchEnded():
+                self._break_off(event.time)
+                self._end(event.status, event.time)
+            case events.ConfirmationEnded():
+                self.confirmations[event.trial_id] += confirmation_points(event)
+            case events.ResultSaved():
+                self.result, self.is_result_new = event, True
+        self.records.on_event(event)
+        run = self.latest.get(getattr(event, "trial_id", ""))
+        if run is None:
+            return
+        match event:
+            case events.ModelBuilt():
+                run.points += _points({"n_params": event.parameters}, 0, event.time)
+                run.tags |= {} if event.kernel is None else {"kernel": event.kernel}
+            case events.EpochEnded():
+                run.points += epoch_points(event)
+            case events.TrialEnded():
+                self._end_trial(run, event)
+            case _:
+                return
+        self.changed[run.key] = run
+
+    def is_over(self, when: float) -> None:
+        """Ends what has no end: nothing more was heard of the search after a time."""
+        self._break_off(None)
+        if self.run.end is None:
+            self._end("KILLED", when)
+
+    def is_written(self) -> None:
+        """Takes note that the run of the search holds all of it, apart from those of its trials."""
+        self.run.is_written()
+        self.confirmations.clear()
+        self.data, self.is_result_new = [], False
+
+    def _begin(self, event: events.SearchStarted) -> None:
+        self.search, self.data = event, event.data
+        self.run.params, self.run.end = search_params(event), None
+        self.run.texts = {} if event.space is None else {"space.yaml": event.space}
+        if self._alive:
+            self.result, self.is_result_new = None, False
+
+    def _end(self, status: str, when: float) -> None:
+        self.run.end = (status, when)
+        if self.result is None:
+            self.run.texts["trials.csv"] = self.records.to_csv()
+
+    def _begin_trial(self, event: events.TrialStarted) -> None:
+        earlier = self.latest.get(event.trial_id)
+        if earlier is not None:
+            self._kill(event.trial_id, None)
+            earlier.tags["recdrop.kind"] = "superseded"
+            self.changed[earlier.key] = earlier
+        run = Contents(run_name(event), event.time, event.trial_id)
+        run.params = trial_params(event.hyperparameters)
+        run.tags = trial_tags(event, self.search.search_id)
+        for runs in (self.attempts, self.changed):
+            runs[run.key] = run
+        self.latest[event.trial_id] = self.under_way[event.trial_id] = run
+
+    def _end_trial(self, run: Contents, event: events.TrialEnded) -> None:
+        record = self.records.trials[event.trial_id]
+        self.under_way.pop(event.trial_id, None)
+        run.points += end_points(record, event.time)
+        run.tags["recdrop.state"] = event.status
+        run.end = (STATUS[event.status], record.ended_at or event.time)
+        if event.message:
+            run.texts["error.txt"] = event.message
+        if event.status == events.COMPLETE and event.score is not None:
+            better = min if self.search.direction == "min" else max
+            self._best = event.score if self._best is None else better(self._best, event.score)
+            best = {f"best_{self.search.objective}": self._best}
+            self.run.points += _points(best, record.number, event.time)
+
+    def _break_off(self, when: float | None) -> None:
+        for trial_id in list(self.under_way):
+            self._kill(trial_id, when)
+
+    def _kill(self, trial_id: str, when: float | None) -> None:
+        """Ends a trial that is under way, by default when it was last heard of."""
+        run = self.under_way.pop(trial_id, None)
+        if run is not None:
+            run.tags["recdrop.state"] = events.KILLED
+            run.end = ("KILLED", self.records.trials[trial_id].last_sign if when is None else when)
+            self.changed[run.key] = run
+
+
+def contents_of(history: Iterable[events.Event], alive: bool) -> SearchContents | None:
+    """Computes what MLflow is to hold of a search; `None` if the search has not begun.
+
+    Args:
+        history: All of its events, in order.
+        alive: Whether it is running, so that a trial without an end is under way.
+    """
+    history = list(history)
+    first = next((event for event in history if isinstance(event, events.SearchStarted)), None)
+    if first is None:
+        return None
+    contents = SearchContents(first, alive)
+    for event in history:
+        contents.take(event)
+    if not alive:
+        contents.is_over(history[-1].time)
+    return contents
+
+
+def milliseconds(time: float) -> int:
+    """Turns seconds since 1970 into MLflow's unit."""
+    return int(time * 1000)
 
 
 def search_tags(search: events.SearchStarted) -> dict[str, str]:
@@ -65,10 +262,9 @@ def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**hyperparameters, **dict.fromkeys(drops_nothing, 0)}
 
 
-def trial_tags(event: events.TrialStarted, search_id: str, parent_run_id: str) -> dict[str, str]:
+def trial_tags(event: events.TrialStarted, search_id: str) -> dict[str, str]:
     """The tags of a trial's run, from its beginning."""
     return {
-        "mlflow.parentRunId": parent_run_id,
         "recdrop.kind": "trial",
         "recdrop.search_id": search_id,
         "recdrop.trial_id": event.trial_id,
@@ -84,16 +280,6 @@ def run_name(event: events.TrialStarted) -> str:
         for layer, values in asked(event.hyperparameters).items()
     )
     return f"{event.number:04d} {shown or event.trial_id}"
-
-
-def model_points(event: events.ModelBuilt) -> list[Point]:
-    """The size of a model, as a number that charts can use."""
-    return [Point("n_params", event.parameters, 0, event.time)]
-
-
-def model_tags(event: events.ModelBuilt) -> dict[str, str]:
-    """What the recurrent layers of a model train on."""
-    return {} if event.kernel is None else {"kernel": event.kernel}
 
 
 def epoch_points(event: events.EpochEnded) -> list[Point]:
@@ -155,19 +341,6 @@ def confirmation_points(event: events.ConfirmationEnded) -> list[Point]:
     name = "confirmed_twin" if event.twin else "confirmed"
     metrics = {f"{name}/{metric}": value for metric, value in event.metrics.items()}
     return _points({**metrics, name: event.score}, event.repeat, event.time)
-
-
-def best_points(records: Iterable[TrialRecord], search: events.SearchStarted) -> list[Point]:
-    """The best score so far, over the trials, in the order of their ends."""
-    ended = [(record.ended, record.number) for record in records if record.ended]
-    better = min if search.direction == "min" else max
-    points: list[Point] = []
-    best: float | None = None
-    for end, number in sorted(ended, key=lambda each: each[0].time):
-        if end.status == events.COMPLETE and end.score is not None:
-            best = end.score if best is None else better(best, end.score)
-            points.append(Point(f"best_{search.objective}", best, number, end.time))
-    return points
 
 
 def _is_rate(name: str) -> bool:

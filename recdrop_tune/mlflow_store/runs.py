@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.mlflow_store.datasets import dataset_inputs
-from recdrop_tune.mlflow_store.stores import reason
+from recdrop_tune.mlflow_store.stores import PersistentClient, is_transient, pauses, reason
 from recdrop_tune.mlflow_store.uris import (
     LONGEST_NAME,
     clean,
@@ -30,7 +30,6 @@ from recdrop_tune.mlflow_store.uris import (
     sqlite_path,
     tag,
 )
-from recdrop_tune.mlflow_store.writing import PersistentClient, is_transient, pauses
 
 _logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class Runs:
         client: MLflow's client; what it sends is sent again while a server is busy.
         experiment_id: Id of the experiment.
         uncertain: Whether a run was created by a request that may have come through before: it may be there
-            twice, which `catch_up` puts right.
+            twice, which `of_search` puts right.
 
     Raises:
         RecdropError: The experiment has been deleted.
@@ -78,7 +77,30 @@ class Runs:
         self._uri = uri
         self.experiment_id = self._experiment(experiment)
 
-    def find(self, condition: str) -> list[Any]:
+    def of_search(self, search_id: str) -> tuple[Any, dict[tuple[str, int], Any]]:
+        """Returns the run of a search, or `None`, and those of attempts at its trials.
+
+        The latter by trial and beginning in milliseconds. Of several runs of the same one is kept: a request
+        that seems to fail may come through later.
+        """
+        same: dict[tuple[str, int] | None, list[Any]] = {}
+        for run in self._find(f"tags.`recdrop.search_id` = '{search_id}'"):
+            tags = run.data.tags
+            attempt = (tags.get("recdrop.trial_id", ""), int(run.info.start_time))
+            key = None if tags.get("recdrop.kind") == "search" else attempt
+            same.setdefault(key, []).append(run)
+        search = same.pop(None, None)
+        attempts = {key: self._keep_one(runs) for key, runs in same.items() if key is not None}
+        return None if search is None else self._keep_one(search), attempts
+
+    def _keep_one(self, runs: list[Any]) -> Any:
+        kept = max(runs, key=lambda run: (run.info.status != "RUNNING", len(run.data.metrics)))
+        for run in runs:
+            if run is not kept:
+                self.client.delete_run(run.info.run_id)
+        return kept
+
+    def _find(self, condition: str) -> list[Any]:
         """Returns all runs for which a condition in MLflow's language holds, the oldest first."""
         found: list[Any] = []
         token = None
@@ -100,7 +122,7 @@ class Runs:
         If a server was busy it looks for the run first: the request may have come through all the same.
         """
         start = int(when * 1000)
-        written = {key: tag(value) for key, value in tags.items()}
+        written = {clean(key): tag(value) for key, value in tags.items()}
         about = {"start_time": start, "tags": written, "run_name": name[:LONGEST_NAME]}
         for pause in pauses():
             try:
@@ -111,7 +133,7 @@ class Runs:
             self.uncertain = True
             time.sleep(pause)
             search = f"tags.`recdrop.search_id` = '{tags['recdrop.search_id']}'"
-            for run in self.find(f"{search} AND attributes.start_time = {start}"):
+            for run in self._find(f"{search} AND attributes.start_time = {start}"):
                 if all(run.data.tags.get(key) == value for key, value in written.items()):
                     return str(run.info.run_id)
         return str(self.client.create_run(self.experiment_id, **about).info.run_id)
@@ -192,9 +214,17 @@ class Runs:
         with _unless_refused(f"run {run_id}"):
             self.client.set_terminated(run_id, status=status, end_time=int(when * 1000))
 
-    def reopen(self, run_id: str) -> None:
-        """Has a run go on."""
-        self.client.update_run(run_id, status="RUNNING")
+    def go_on_with(self, run: Any, reopen: bool) -> None:
+        """Prepares a run that is not whole for being written again, which will tell what it lacks still.
+
+        Args:
+            run: The run.
+            reopen: Whether it is under way.
+        """
+        if LACKING in run.data.tags:
+            self.client.delete_tag(run.info.run_id, LACKING)
+        if reopen and run.info.status != "RUNNING":
+            self.client.update_run(run.info.run_id, status="RUNNING")
 
     def _log(self, run_id: str, batch: Mapping[str, Any]) -> None:
         try:

@@ -12,12 +12,11 @@ from recdrop_tune.credentials import HIDDEN, hide_address
 from recdrop_tune.errors import ProjectError, invalid_argument, is_name, shown
 from recdrop_tune.events import FILE, Event, Journal, ResultSaved, SearchStarted
 from recdrop_tune.mlflow_store.artifacts import files_of, read_card
-from recdrop_tune.mlflow_store.catch_up import Progress, Written
+from recdrop_tune.mlflow_store.lock import writing_alone
 from recdrop_tune.mlflow_store.pages import leaderboard_url, ui_command
 from recdrop_tune.mlflow_store.stores import settle_requests
-from recdrop_tune.mlflow_store.tracker import MLflowTracker, TrackingError
 from recdrop_tune.mlflow_store.uris import absolute, resolve_uri
-from recdrop_tune.mlflow_store.writing import writing_alone
+from recdrop_tune.mlflow_store.writer import MLflowWriter, Progress, TrackingError, Written
 from recdrop_tune.paths import check_folder
 
 _PATIENCE = 10.0
@@ -107,13 +106,13 @@ def _sync(
     read_card(directory)
     uri = _uri(tracking_uri, last)
     settle_requests(uri)
-    tracker = MLflowTracker(uri, journal)
-    written = _persistently(tracker, history, progress)
+    writer = MLflowWriter(uri, journal)
+    written = _persistently(writer, history, progress)
     if not alone:  # Somebody else may have created the same runs meanwhile: of two one is deleted.
-        tracker.write(history, alive=False)
+        writer.write_all(history)
     store = hide_address(uri)
     url = leaderboard_url(
-        store, tracker.experiment_id, last.search_id, ascending=last.direction == "min"
+        store, writer.experiment_id, last.search_id, ascending=last.direction == "min"
     )
     pages = ui_command(store, directory, elsewhere=absolute(store) != last.tracking_uri)
     return Synced(last.experiment, store, written.runs, written.there, pages, url)
@@ -126,18 +125,17 @@ def _no_search(directory: str | Path) -> ProjectError:
     )
 
 
-def _persistently(tracker: MLflowTracker, history: Sequence[Event], progress: Progress) -> Written:
+def _persistently(writer: MLflowWriter, history: Sequence[Event], progress: Progress) -> Written:
     """Writes a search, and starts again where the server was busy: what is there is not written again."""
-    done: set[tuple[str, int]] = set()
     pause, before = _FIRST_PAUSE, 0
     while True:
         try:
-            return tracker.write(history, False, done, progress)
+            return writer.write_all(history, progress)
         except TrackingError as error:
-            pause = 2 * pause if len(done) == before else _FIRST_PAUSE
+            pause = 2 * pause if len(writer.written) == before else _FIRST_PAUSE
             if not error.transient or pause > _LONGEST_PAUSE:
                 raise
-        before = len(done)
+        before = len(writer.written)
         time.sleep(pause)
 
 

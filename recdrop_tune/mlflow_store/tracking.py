@@ -32,8 +32,8 @@ from recdrop_tune.mlflow_store.datasets import describe_data
 from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.system_metrics import SystemMetrics, check_system_metrics
-from recdrop_tune.mlflow_store.tracker import MLflowTracker
 from recdrop_tune.mlflow_store.uris import absolute, check_databases, resolve_uri
+from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import is_chief, objectives
 from recdrop_tune.paths import check_folder, trial_folder
 from recdrop_tune.storage_errors import is_storage_failure
@@ -53,7 +53,7 @@ class Tracking:
         search_id: Identity of the search, kept when it goes on.
         experiment: Name of the MLflow experiment.
         tracking_uri: Where the runs are, without credentials.
-        mlflow: The `MLflowTracker`.
+        mlflow: The `MLflowWriter`.
         records: One record a trial, from all events so far, earlier sessions included.
         reporter: Who is told of trials and trainings.
         space: The search space as YAML.
@@ -75,7 +75,7 @@ class Tracking:
         self.search_id = search_id(history, journal.path.parent)
         self.experiment = experiment
         self.tracking_uri = hide_address(uri)
-        self.mlflow = MLflowTracker(uri, Journal(journal.path))
+        self.mlflow = MLflowWriter(uri, journal)
         self.records = Records(history)
         self.space: str | None = None
         self.info: dict[str, Any] = {}
@@ -87,7 +87,7 @@ class Tracking:
         self._tuner = tuner
         self._oracle = tuner.oracle
         what = f"MLflow at {self.tracking_uri}"
-        self._background = Background(self.mlflow, what, journal)
+        self._background = Background(self.mlflow, what, journal.path)
         self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
         self.goes_on_after_search = False
         self._under_way = False
