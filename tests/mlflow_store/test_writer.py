@@ -1,0 +1,135 @@
+"""What the writer asks of MLflow, with whatever it knows of what is there."""
+
+from contextlib import contextmanager
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+import recdrop_tune as rdt
+from recdrop_tune.events import TrackingWarning
+from recdrop_tune.mlflow_store.contents import contents_of
+from recdrop_tune.mlflow_store.lock import writing_alone
+from recdrop_tune.mlflow_store.stores import prepare
+from tests.tracked_events import Sender, ended, image, started, trial
+
+REQUESTS = ["create_run", "delete_tag", "get_run", "log_batch", "log_inputs", "log_text"]
+REQUESTS += ["search_runs", "set_tag", "set_terminated", "update_run"]
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    """The address of a store for searches of one name each."""
+    address = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    prepare(address)
+    return address
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The requests that MLflow's client has sent, by name."""
+    found = []
+    for name in REQUESTS:
+        kept = getattr(MlflowClient, name)
+
+        def counted(self, *args, _name=name, _kept=kept, **kwargs):
+            found.append(_name)
+            return _kept(self, *args, **kwargs)
+
+        monkeypatch.setattr(MlflowClient, name, counted)
+    return found
+
+
+@contextmanager
+def searching(folder, uri, name):
+    """A search that has begun, and what sends its events."""
+    sender = Sender(folder, uri)
+    sender.send(started(search_id=name, experiment=name, space=None))
+    yield sender
+    sender.close()
+    assert sender.background.failure is None
+
+
+def test_an_epoch_is_one_request(tmp_path, uri, sent):
+    begin, built, *epochs, end = trial(0)
+    with searching(tmp_path, uri, "epochs") as sender:
+        sender.send(begin, built)
+        for epoch in epochs:
+            sent.clear()
+            sender.send(epoch)
+            assert sent == ["log_batch"]
+        sent.clear()
+        sender.send(end)
+        assert sent == [
+            "log_batch",
+            "set_terminated",
+            "log_batch",
+        ]  # The last one of the search's best.
+
+
+def test_what_comes_up_meanwhile_is_one_request(tmp_path, uri, sent):
+    begin, *others, end = trial(0, epochs=9)
+    with searching(tmp_path, uri, "meanwhile") as sender:
+        sender.send(begin)
+        sent.clear()
+        with writing_alone(tmp_path, 10.0):  # The writer waits.
+            sender.send(*others, flush=False)
+        sender.send(flush=True)
+        assert sent in (["log_batch"], ["log_batch"] * 2)
+        sender.send(end, ended())
+    points = image(uri, "meanwhile")["trial", "0", int(begin.time * 1000)]["curves"]["loss"]
+    assert [step for step, *_ in points] == [*range(9)]
+
+
+def test_the_thousandth_trial_costs_what_the_first_does(tmp_path, uri, sent):
+    with searching(tmp_path, uri, "many") as sender:
+        counts = []
+        for number in range(5):
+            sent.clear()
+            sender.send(*trial(number))
+            counts.append(sorted(set(sent) - {"log_batch"}))
+        assert counts == [["create_run", "set_terminated"]] * 5
+    contents = contents_of([started(), *(e for number in range(50) for e in trial(number))], True)
+    for attempt in contents.attempts.values():
+        attempt.is_written()
+    contents.changed.clear()
+    begin, *_ = trial(50)
+    contents.take(begin)
+    assert [attempt.trial_id for attempt in contents.changed.values()] == ["50"]
+    assert not any(attempt.points for attempt in contents.attempts.values())
+
+
+def test_after_a_failure_it_looks_once_and_writes_what_is_lacking(tmp_path, uri, sent, monkeypatch):
+    first, second = trial(0), trial(1, status="FAILED")
+    with searching(tmp_path / "failed", uri, "failed") as sender:
+        sender.send(*first, second[0])
+        with monkeypatch.context() as broken:
+            broken.setattr(MlflowClient, "log_batch", refuse)
+            with pytest.warns(TrackingWarning, match="no paper"):
+                sender.send(*second[1:-1])
+            assert sender.background.failure is not None
+        sent.clear()
+        sender.send(second[-1])
+        assert sorted(sent)[:-2] == ["log_batch", "log_batch", "log_text"]
+        assert sorted(sent)[-2:] == ["search_runs", "set_terminated"]
+        sender.send(ended())
+    (tmp_path / "other").mkdir()
+    other = f"sqlite:///{tmp_path}/other/mlflow.db"
+    assert rdt.sync(tmp_path / "failed", other).written == 2
+    assert image(other, "failed") == image(uri, "failed")
+
+
+def refuse(*args, **kwargs):
+    raise MlflowException("no paper")
+
+
+def test_an_end_that_is_told_after_the_search_counts(tmp_path, uri):
+    """The search was broken off between the end of a trial in its folder and the word of it."""
+    *epochs, end = trial(0)
+    later = started(search_id="after", experiment="after", when=1_790_001_100.0, space=None)
+    with searching(tmp_path, uri, "after") as sender:
+        sender.send(*epochs, ended("KILLED"))
+        sender.send(end, later, ended(when=1_790_001_200.0))
+    run = image(uri, "after")["trial", "0", int(epochs[0].time * 1000)]
+    assert (run["status"], run["tags"]["recdrop.state"]) == ("FINISHED", "COMPLETE")
+    assert run["ended"] == int(end.time * 1000)
