@@ -31,7 +31,7 @@ RESULT = "result"
 """The folder of a result, in the project's."""
 
 MODEL, MODEL_CARD = "best_model.keras", "best_model.json"
-"""The best model, and what MLflow is told of it."""
+"""The best model, and what MLflow needs to know of it."""
 
 TABLE = "trials.json"
 """The trials in the format of MLflow's `log_table`."""
@@ -41,10 +41,10 @@ NOTE_LENGTH = 5000
 
 
 def harmless(markdown: str) -> str:
-    """Makes Markdown that quotes others' words one in which there are no links, images and HTML.
+    """Takes links, images and HTML out of Markdown that quotes others' words.
 
-    Whoever opens the page of a run would load an image from an address that the words name. Applied twice it
-    changes nothing more.
+    The page of a run would load an image from an address that the words name. Applied twice it changes
+    nothing more.
 
     Example:
         >>> harmless("| rate | ![](http://host/pixel) <img> |")
@@ -173,8 +173,8 @@ def read_card(folder: str | Path) -> dict[str, Any] | None:
 def load_flavor() -> None:
     """Imports what MLflow saves Keras models with: seconds that few processes need.
 
-    MLflow warns its own types while it is imported. Warnings are filtered for all threads at once, so
-    whoever will log a model from a thread calls this before.
+    MLflow warns of its own types while it is imported. Warnings are filtered for all threads at once, so
+    call this before a thread logs a model.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*type hint is inferred as AnyType")
@@ -260,7 +260,7 @@ def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> No
 
 
 def _link(client: Any, run_id: str, model_id: str) -> None:
-    """Has a run show the model among its outputs, and the model the run's objective."""
+    """Shows the model among the outputs of a run, and the run's objective on the page of the model."""
     outputs = client.get_run(run_id).outputs
     if outputs is None or model_id not in [each.model_id for each in outputs.model_outputs]:
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
@@ -290,7 +290,7 @@ def _register(client: Any, model: Any, run_id: str, name: str, alias: str) -> No
         # By this tag MLflow's page of the model leads to the version.
         entry = json.dumps([{"name": name, "version": version}])
         client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": entry})
-    # Whoever has moved the alias meant it.
+    # Somebody who has moved the alias meant it.
     if not known or alias not in client.get_registered_model(name).aliases:
         client.set_registered_model_alias(name, alias, version)
 

@@ -10,11 +10,11 @@ from typing import Any
 from recdrop_tune import events
 from recdrop_tune.events import Records, TrialRecord, asked
 from recdrop_tune.mlflow_store.pages import searched, view_tag
-from recdrop_tune.mlflow_store.runs import Point
+from recdrop_tune.mlflow_store.runs import Point, milliseconds
 from recdrop_tune.mlflow_store.uris import clean, parameter
 from recdrop_tune.tuner import MILLISECONDS
 
-STATUS = {
+_STATUS = {
     events.COMPLETE: "FINISHED",
     events.PRUNED: "KILLED",  # The table of runs shows a status, and no tag.
     events.FAILED: "FAILED",
@@ -55,7 +55,7 @@ class Contents:
         """What tells it from others in MLflow: the trial, and its beginning in milliseconds."""
         return self.trial_id, milliseconds(self.began)
 
-    def is_written(self) -> None:
+    def mark_written(self) -> None:
         """Takes note that its run holds all of it."""
         self.params, self.tags, self.points, self.texts, self.end = {}, {}, [], {}, None
 
@@ -86,8 +86,9 @@ class SearchContents:
     """
 
     def __init__(self, first: events.SearchStarted, alive: bool) -> None:
+        tags = {"recdrop.kind": "search", "recdrop.search_id": first.search_id}
         self.search = first
-        self.run = Contents(first.name, first.time, tags=search_tags(first))
+        self.run = Contents(first.name, first.time, tags=tags)
         self.attempts: dict[tuple[str, int], Contents] = {}
         self.latest: dict[str, Contents] = {}
         self.under_way: dict[str, Contents] = {}
@@ -102,50 +103,41 @@ class SearchContents:
 
     def take(self, event: events.Event) -> None:
         """Takes in the next event."""
+        if isinstance(event, events.TrialStarted):
+            self._supersede(event.trial_id)
+        self.records.on_event(event)
         match event:
             case events.SearchStarted():
                 self._break_off(None)  # The earlier session was killed.
                 self._begin(event)
             case events.TrialStarted():
                 self._begin_trial(event)
+            case events.ModelBuilt() | events.EpochEnded() | events.TrialEnded():
+                if event.trial_id in self.latest:
+                    self._go_on(self.latest[event.trial_id], event)
+            case events.ConfirmationEnded():
+                self.confirmations[event.trial_id] += _confirmation_points(event)
+            case events.ResultSaved():
+                self.result, self.is_result_new = event, True
             case events.SearchEnded():
                 self._break_off(event.time)
                 self._end(event.status, event.time)
-            case events.ConfirmationEnded():
-                self.confirmations[event.trial_id] += confirmation_points(event)
-            case events.ResultSaved():
-                self.result, self.is_result_new = event, True
-        self.records.on_event(event)
-        run = self.latest.get(getattr(event, "trial_id", ""))
-        if run is None:
-            return
-        match event:
-            case events.ModelBuilt():
-                run.points += _points({"n_params": event.parameters}, 0, event.time)
-                run.tags |= {} if event.kernel is None else {"kernel": event.kernel}
-            case events.EpochEnded():
-                run.points += epoch_points(event)
-            case events.TrialEnded():
-                self._end_trial(run, event)
-            case _:
-                return
-        self.changed[run.key] = run
 
-    def is_over(self, when: float) -> None:
+    def mark_over(self, when: float) -> None:
         """Ends what has no end: nothing more was heard of the search after a time."""
         self._break_off(None)
         if self.run.end is None:
             self._end("KILLED", when)
 
-    def is_written(self) -> None:
-        """Takes note that the run of the search holds all of it, apart from those of its trials."""
-        self.run.is_written()
+    def mark_written(self) -> None:
+        """Takes note that the run of the search holds all of it, and those of trials the confirmations."""
+        self.run.mark_written()
         self.confirmations.clear()
         self.data, self.is_result_new = [], False
 
     def _begin(self, event: events.SearchStarted) -> None:
         self.search, self.data = event, event.data
-        self.run.params, self.run.end = search_params(event), None
+        self.run.params, self.run.end = _search_params(event), None
         self.run.texts = {} if event.space is None else {"space.yaml": event.space}
         if self._alive:
             self.result, self.is_result_new = None, False
@@ -156,31 +148,51 @@ class SearchContents:
             self.run.texts["trials.csv"] = self.records.to_csv()
 
     def _begin_trial(self, event: events.TrialStarted) -> None:
-        earlier = self.latest.get(event.trial_id)
-        if earlier is not None:
-            self._kill(event.trial_id, None)
-            earlier.tags["recdrop.kind"] = "superseded"
-            self.changed[earlier.key] = earlier
         run = Contents(run_name(event), event.time, event.trial_id)
         run.params = trial_params(event.hyperparameters)
-        run.tags = trial_tags(event, self.search.search_id)
-        for runs in (self.attempts, self.changed):
-            runs[run.key] = run
+        run.tags = {
+            "recdrop.kind": "trial",
+            "recdrop.search_id": self.search.search_id,
+            "recdrop.trial_id": event.trial_id,
+            "recdrop.state": "RUNNING",
+            **event.tags,
+        }
+        self.attempts[run.key] = self.changed[run.key] = run
         self.latest[event.trial_id] = self.under_way[event.trial_id] = run
 
-    def _end_trial(self, run: Contents, event: events.TrialEnded) -> None:
-        record = self.records.trials[event.trial_id]
-        self.under_way.pop(event.trial_id, None)
-        run.points += end_points(record, event.time)
-        run.tags["recdrop.state"] = event.status
-        run.end = (STATUS[event.status], record.ended_at or event.time)
-        if event.message:
-            run.texts["error.txt"] = event.message
+    def _go_on(
+        self, run: Contents, event: events.ModelBuilt | events.EpochEnded | events.TrialEnded
+    ) -> None:
+        self.changed[run.key] = run
+        match event:
+            case events.ModelBuilt():
+                run.points += _points({"n_params": event.parameters}, 0, event.time)
+                run.tags |= {} if event.kernel is None else {"kernel": event.kernel}
+            case events.EpochEnded():
+                run.points += _epoch_points(event)
+            case events.TrialEnded():
+                self.under_way.pop(event.trial_id, None)
+                record = self.records.trials[event.trial_id]
+                run.points += _end_points(record, event)
+                run.tags["recdrop.state"] = event.status
+                run.texts |= {"error.txt": event.message} if event.message else {}
+                run.end = (_STATUS[event.status], record.ended_at or event.time)
+                self._compare(record, event)
+
+    def _compare(self, record: TrialRecord, event: events.TrialEnded) -> None:
+        """Adds the best score so far to the run of the search."""
         if event.status == events.COMPLETE and event.score is not None:
             better = min if self.search.direction == "min" else max
             self._best = event.score if self._best is None else better(self._best, event.score)
             best = {f"best_{self.search.objective}": self._best}
             self.run.points += _points(best, record.number, event.time)
+
+    def _supersede(self, trial_id: str) -> None:
+        earlier = self.latest.get(trial_id)
+        if earlier is not None:
+            self._kill(trial_id, None)
+            earlier.tags["recdrop.kind"] = "superseded"
+            self.changed[earlier.key] = earlier
 
     def _break_off(self, when: float | None) -> None:
         for trial_id in list(self.under_way):
@@ -210,18 +222,8 @@ def contents_of(history: Iterable[events.Event], alive: bool) -> SearchContents 
     for event in history:
         contents.take(event)
     if not alive:
-        contents.is_over(history[-1].time)
+        contents.mark_over(history[-1].time)
     return contents
-
-
-def milliseconds(time: float) -> int:
-    """Turns seconds since 1970 into MLflow's unit."""
-    return int(time * 1000)
-
-
-def search_tags(search: events.SearchStarted) -> dict[str, str]:
-    """The tags by which the run of a search is found again."""
-    return {"recdrop.kind": "search", "recdrop.search_id": search.search_id}
 
 
 def view_of(search: events.SearchStarted, trials: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
@@ -239,7 +241,7 @@ def view_of(search: events.SearchStarted, trials: Iterable[Mapping[str, Any]]) -
     return view_tag(search.search_id, search.objective, ascending, searched(named))
 
 
-def search_params(search: events.SearchStarted) -> dict[str, Any]:
+def _search_params(search: events.SearchStarted) -> dict[str, Any]:
     """The parameters of the run of a search."""
     params = {name: getattr(search, name) for name in ("tuner", "objective", "direction")}
     if search.context is not None:
@@ -262,17 +264,6 @@ def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**hyperparameters, **dict.fromkeys(drops_nothing, 0)}
 
 
-def trial_tags(event: events.TrialStarted, search_id: str) -> dict[str, str]:
-    """The tags of a trial's run, from its beginning."""
-    return {
-        "recdrop.kind": "trial",
-        "recdrop.search_id": search_id,
-        "recdrop.trial_id": event.trial_id,
-        "recdrop.state": "RUNNING",
-        **event.tags,
-    }
-
-
 def run_name(event: events.TrialStarted) -> str:
     """Names a trial's run by what it tries: MLflow's table shows little else at first."""
     shown = " ".join(
@@ -282,7 +273,7 @@ def run_name(event: events.TrialStarted) -> str:
     return f"{event.number:04d} {shown or event.trial_id}"
 
 
-def epoch_points(event: events.EpochEnded) -> list[Point]:
+def _epoch_points(event: events.EpochEnded) -> list[Point]:
     """The metrics of an epoch, under Keras's names; those of further trainings bear their number.
 
     The time of a step is one number of the whole trial: charts would show the last epoch's instead.
@@ -292,36 +283,35 @@ def epoch_points(event: events.EpochEnded) -> list[Point]:
     return _points(named, event.epoch, event.time)
 
 
-def end_points(record: TrialRecord, when: float) -> list[Point]:
+def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
     """The numbers of a whole trial, under names that are the same in every search."""
-    end = record.ended
     # Tables sort by `objective`: what a pruned trial had reached is no match for what others were trained to.
-    name = "objective_at_prune" if record.state == events.PRUNED else "objective"
+    name = "objective_at_prune" if end.status == events.PRUNED else "objective"
     numbers = {
-        name: end.score if end else None,
-        "objective_std": end.std if end else None,
+        name: end.score,
+        "objective_std": end.std,
         "best_epoch": record.best_epoch,
         "epochs_run": len(record.epochs),
         "train_seconds": record.seconds,
         MILLISECONDS: record.ms_per_step,
     }
     known = {name: value for name, value in numbers.items() if value is not None}
-    return [*_points(known, 0, when), *_best_epoch_again(record, when)]
+    return [*_points(known, 0, end.time), *_best_epoch_again(record, end)]
 
 
-def _best_epoch_again(record: TrialRecord, when: float) -> list[Point]:
+def _best_epoch_again(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
     """The metrics of the best epoch once more, as one further step, unless they are the last ones anyway.
 
     MLflow's pages show the last value of a metric, which would be that of another epoch than the trial's
     score. MLflow's own logging of Keras does the same where `EarlyStopping` restores the best weights.
     """
-    if record.ended is None or not record.epochs:
+    if not record.epochs:
         return []
     last = record.epochs[-1]
-    best = {name: v for name, v in record.ended.metrics.items() if name != MILLISECONDS}
+    best = {name: value for name, value in end.metrics.items() if name != MILLISECONDS}
     if all(last.metrics.get(name) == value for name, value in best.items()):
         return []
-    return _points(best, last.epoch + 1, when)
+    return _points(best, last.epoch + 1, end.time)
 
 
 def best_tags(event: events.ResultSaved) -> dict[str, Any]:
@@ -334,7 +324,7 @@ def result_points(event: events.ResultSaved) -> list[Point]:
     return _points(event.metrics, 0, event.time)
 
 
-def confirmation_points(event: events.ConfirmationEnded) -> list[Point]:
+def _confirmation_points(event: events.ConfirmationEnded) -> list[Point]:
     """The metrics of a training of the confirmation; none of one that failed."""
     if event.score is None:
         return []

@@ -47,7 +47,7 @@ class Background:
         self._late: tuple[threading.Event, str] | None = None
 
     def on_event(self, event: Event) -> None:
-        """Has an event written, at the cost of microseconds; warns once if the writer has failed."""
+        """Wakes the writer, at the cost of microseconds; warns once if it has failed."""
         if self._thread is None:
             # A daemon: a server that hangs must not keep the interpreter from ending.
             self._thread = threading.Thread(target=self._run, name="recdrop-tracking", daemon=True)

@@ -19,9 +19,9 @@ except ImportError:  # Not on Windows, where two processes are not kept apart.
     fcntl = None  # type: ignore[assignment]
 
 LOCK = "mlflow.lock"
-"""File in the project folder: whoever writes to MLflow has locked it, and says in it who that is.
+"""File in the project folder: the process that writes to MLflow locks it, and writes its number into it.
 
-It stays there: the system takes the lock back with the process, whatever ends that.
+It stays there: the system takes the lock back when the process ends, however it ends.
 """
 
 _OURS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -38,7 +38,7 @@ def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
 
     Args:
         folder: The project folder.
-        patience: Seconds to wait for whoever is writing.
+        patience: Seconds to wait for another one that is writing.
 
     Yields:
         Whether nobody else writes; `False` where that cannot be known, for the file system has no locks.

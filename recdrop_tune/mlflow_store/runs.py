@@ -51,8 +51,13 @@ class Point:
     time: float
 
 
+def milliseconds(time: float) -> int:
+    """Turns seconds since 1970 into MLflow's unit."""
+    return int(time * 1000)
+
+
 class Runs:
-    """The runs of an experiment, which is made if it is not there.
+    """The runs of an experiment, which it creates where there is none.
 
     Everything that is written here may be written again: MLflow keeps one of two equal parameters,
     and of two points that are equal to the millisecond.
@@ -121,7 +126,7 @@ class Runs:
 
         If a server was busy it looks for the run first: the request may have come through all the same.
         """
-        start = int(when * 1000)
+        start = milliseconds(when)
         written = {clean(key): tag(value) for key, value in tags.items()}
         about = {"start_time": start, "tags": written, "run_name": name[:LONGEST_NAME]}
         for pause in pauses():
@@ -156,7 +161,7 @@ class Runs:
         points = list(points)
         names = clean_names(dict.fromkeys(point.name for point in points))
         metrics = [
-            Metric(names[each.name], metric(each.value), int(each.time * 1000), each.step)
+            Metric(names[each.name], metric(each.value), milliseconds(each.time), each.step)
             for each in points
         ]
         batches = zip_longest(
@@ -212,7 +217,7 @@ class Runs:
     def end(self, run_id: str, status: str, when: float) -> None:
         """Ends a run: the last that is written to it, by which one knows that it is whole."""
         with _unless_refused(f"run {run_id}"):
-            self.client.set_terminated(run_id, status=status, end_time=int(when * 1000))
+            self.client.set_terminated(run_id, status=status, end_time=milliseconds(when))
 
     def go_on_with(self, run: Any, reopen: bool) -> None:
         """Prepares a run that is not whole for being written again, which will tell what it lacks still.

@@ -1,4 +1,4 @@
-"""Prepares the place where MLflow keeps its runs, and words its failures."""
+"""The store where MLflow keeps its runs: makes it, words its failures, and sends requests again."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from recdrop_tune.mlflow_store.uris import split, sqlite_path
 from recdrop_tune.scratch import ScratchFolder, remove_abandoned
 
 _STALE_SECONDS = 600.0
-_LONGEST_REASON = 1000
 """Making the tables takes seconds: where there are no locks a folder that old is a killed process's."""
+
+_LONGEST_REASON = 1000
 
 _REQUESTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -47,7 +48,7 @@ def prepare(uri: str) -> None:
     Raises:
         OSError: Nothing listens at a server's address, or a file cannot be written.
     """
-    # It would tell of each table that it makes, in the middle of the progress lines.
+    # It would log each table that it makes, in the middle of the progress lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     _check_reachable(uri)
     path = sqlite_path(uri)
@@ -60,9 +61,9 @@ def prepare(uri: str) -> None:
 def settle_requests(uri: str) -> None:
     """Bounds how long a request to a tracking server may take in this process, unless the user has.
 
-    By default MLflow tries seven times, two minutes each. What fails here is tried again by itself; and
-    an answer that takes longer than this is none. Nor is an address to be printed for each run that
-    ends. Environment variables are MLflow's way of setting it.
+    By default MLflow tries seven times, two minutes each. What fails here is tried again anyway; and an
+    answer that takes longer than this is none. MLflow prints no address for each run that ends either.
+    Environment variables are MLflow's way of setting it.
     """
     if urlsplit(uri).scheme in ("http", "https"):
         for name, value in _REQUESTS.items():
@@ -91,9 +92,8 @@ def reason(failure: Exception, uri: str) -> str:
 def _create_database(path: Path) -> None:
     """Makes a file with MLflow's tables, atomically.
 
-    MLflow makes them one by one, over seconds, and can neither finish nor use a file in which a
-    process was killed on the way. So they are made in a folder beside it: there is no file, or a
-    whole one.
+    MLflow makes them one by one, over seconds, and can neither finish nor use a file in which a process
+    was killed on the way. So this makes them in a folder beside it: there is no file, or a whole one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with ScratchFolder(_prefix(path), path.parent) as folder:
@@ -130,9 +130,9 @@ def _check_reachable(uri: str) -> None:
     socket.create_connection((parts.hostname, port), timeout=5).close()
 
 
-# Sends a request to MLflow again that a server was too busy for, a few times, each after a longer pause.
+# Requests that a server was too busy for are sent again, a few times, each after a longer pause.
 
-# Of its own: the thread that writes to MLflow would draw from Python's while a model draws its weights.
+# Not Python's generator: the thread that writes to MLflow would draw from it while a model draws its weights.
 _CHANCE = random.Random()
 
 _FIRST_PAUSE, _RETRIES = 0.25, 5
@@ -196,9 +196,9 @@ def pauses() -> Iterator[float]:
 
 
 class PersistentClient:
-    """MLflow's client, whose requests are sent again while a server is busy.
+    """MLflow's client, which sends requests again while a server is busy.
 
-    Those that create something are not: the first may have come through. See `Runs.create`.
+    Not those that create something: the first may have come through. See `Runs.create`.
 
     Args:
         client: A `mlflow.tracking.MlflowClient`.

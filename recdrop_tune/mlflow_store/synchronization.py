@@ -20,7 +20,7 @@ from recdrop_tune.mlflow_store.writer import MLflowWriter, Progress, TrackingErr
 from recdrop_tune.paths import check_folder
 
 _PATIENCE = 10.0
-"""Seconds to wait for whoever is writing the same search."""
+"""Seconds to wait for another process that is writing the same search."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 16.0
 """Seconds until a busy server is asked again: twice as many each time, 30 in all without a run written."""
@@ -56,8 +56,8 @@ def sync(
     """Writes what MLflow lacks of a search: after an outage, or into an empty store.
 
     Everything comes from the project folder, which may be read-only. What is there stays as it is, and
-    nothing is written twice: of two that write the same search one waits for the other, ten seconds. What a
-    busy server refuses is sent again, for as long as it takes anything.
+    nothing is written twice: of two processes that write the same search one waits for the other, ten
+    seconds. Requests that a busy server refuses are sent again, for as long as it takes anything.
 
     Args:
         directory: The project folder of the search.
@@ -76,7 +76,7 @@ def sync(
         30
     """
     check_folder(directory)
-    if not Path(directory, FILE).is_file():  # Nothing is to be made in a folder of something else.
+    if not Path(directory, FILE).is_file():  # Make nothing in a folder of something else.
         raise _no_search(directory)
     with writing_alone(directory, _PATIENCE) as alone:
         return _sync(directory, tracking_uri, progress, alone)

@@ -60,7 +60,7 @@ class SystemMetrics:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         self.stop()
-        # It would tell of each start and end, in the middle of the progress lines.
+        # It would log each start and end, in the middle of the progress lines.
         logging.getLogger(_MONITOR).setLevel(logging.ERROR)
         self._monitor = SystemMetricsMonitor(run_id, tracking_uri=self._uri)
         self._monitor.start()

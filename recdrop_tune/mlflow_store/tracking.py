@@ -1,4 +1,4 @@
-"""`track`: attaches the tracking to any Keras Tuner tuner."""
+"""The tracking of a search, from its beginning to its end, and `track`, which attaches it to any tuner."""
 
 from __future__ import annotations
 
@@ -39,30 +39,28 @@ from recdrop_tune.paths import check_folder, trial_folder
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import is_local
 
-# `Tracking`: a search's own part in its tracking, from its beginning to its end.
-
 # The longest that the end of a search waits for MLflow to take the last events.
 _FLUSH_SECONDS = 60.0
 _ENDED = ("COMPLETED", "STOPPED", "FAILED")
 
 
 class Tracking:
-    """The tracking of one tuner: turns what its hooks report into events. Made by `track`.
+    """The tracking of one tuner, as `track` returns it: hands on the events of its search.
 
     Attributes:
         search_id: Identity of the search, kept when it goes on.
         experiment: Name of the MLflow experiment.
         tracking_uri: Where the runs are, without credentials.
-        mlflow: The `MLflowWriter`.
+        mlflow: Writes to MLflow.
         records: One record a trial, from all events so far, earlier sessions included.
-        reporter: Who is told of trials and trainings.
+        reporter: Takes note of trials and trainings.
         space: The search space as YAML.
         info: Further parameters of the search's run.
         data: Descriptions of the data sets.
         context: What the search is about, if that is known.
         register_model: A name for the best model in MLflow's registry.
-        at_end: Saves what the search found, if it is given, before the search's run ends.
-        unsaved: Why what the search found could not be saved; `None` where it was, or is not to be.
+        at_end: Saves what the search found before its run ends; `None` saves nothing.
+        unsaved: Why what the search found could not be saved; `None` as far as it could.
         goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
     """
 
@@ -102,11 +100,11 @@ class Tracking:
         return self._background.failure or self._failure_elsewhere
 
     def emit(self, event: events.Event) -> None:
-        """Records an event that another process has told of."""
+        """Records an event of another process."""
         self._dispatcher.emit(event)
 
     def listen_to_all(self) -> list[events.Event]:
-        """Returns a list of all events of the search, earlier sessions included, that grows with each."""
+        """Returns all events of the search, earlier sessions included, in a list that grows with each."""
         journal = self._dispatcher.journal
         collected = _Collector(journal.read())
         self._dispatcher.listeners.insert(0, collected)
@@ -115,13 +113,13 @@ class Tracking:
     def was_elsewhere(
         self, experiment_id: str | None, failure: str | None, run_ids: Mapping[str, str]
     ) -> None:
-        """Takes over what the tracking of this search in another process knows of MLflow."""
+        """Takes over what another process that tracks this search knows of MLflow."""
         self._failure_elsewhere = failure
         self.mlflow.was_elsewhere(experiment_id, run_ids)
 
     @property
     def journal_path(self) -> Path:
-        """The file that has every event, whatever became of MLflow."""
+        """The file that has every event, whatever becomes of MLflow."""
         return self._dispatcher.journal.path
 
     def close(self, status: str = "FINISHED") -> None:
@@ -165,19 +163,21 @@ class Tracking:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        """Closes with the status that the block's end calls for."""
+        """Closes with the status that fits the end of the block."""
         if error is None:
             self.close()
         elif is_storage_failure(error):
             self.at_end = None  # There is no room for a result.
-            with suppress(OSError):  # Nor, perhaps, for this; the error under way says it.
+            with suppress(OSError):  # Nor, perhaps, for this; the error says so already.
                 self.close("FAILED")
         else:
             self.close("FAILED" if isinstance(error, Exception) else "KILLED")
 
     def search_goes_on(self) -> None:
-        """Begins the search with the first trial that is asked for."""
-        if self._under_way or (self._over and is_chief()):  # A chief tells each worker of the end.
+        """Begins the search when a tuner asks for the first trial."""
+        if self._under_way or (
+            self._over and is_chief()
+        ):  # A chief stops each worker.
             return
         self._under_way = True
         atexit.register(self._close_at_exit)
@@ -210,7 +210,7 @@ class Tracking:
         )
 
     def take_over(self) -> None:
-        """Goes on where another process of the same search was killed: its workers live on.
+        """Goes on where another process of the same search was killed, and its workers live on.
 
         For them it is the same session, in which no trial was broken off.
         """
@@ -220,7 +220,7 @@ class Tracking:
             self._make_up_for_a_kill()
 
     def _make_up_for_a_kill(self) -> None:
-        """Reports the ends of trials that the oracle had saved, but no event had told of."""
+        """Reports the ends of trials that the oracle had saved and the journal lacks."""
         trials = getattr(self._oracle, "trials", {})  # Keras Tuner's client of a chief has none.
         for trial_id, record in self.records.trials.items():
             trial = trials.get(trial_id)
@@ -250,14 +250,14 @@ class _Collector:
 
 
 def _is_under_way(history: Iterable[events.Event]) -> bool:
-    """Says whether a search has begun and not ended, as far as its journal tells."""
+    """Says whether a search has begun and not ended, as far as its journal says."""
     kinds = (events.SearchStarted, events.SearchEnded)
     last = [event for event in history if isinstance(event, kinds)][-1:]
     return bool(last) and isinstance(last[0], events.SearchStarted)
 
 
 def _tuner_name(tuner: Any, oracle: Any) -> str:
-    """`Hyperband`, `RandomSearch`; a plain `Tuner` is told by its oracle."""
+    """`Hyperband`, `RandomSearch`; a plain `Tuner` bears the name of its oracle."""
     name = type(tuner).__name__
     return type(oracle).__name__ if name == "Tuner" else name
 
@@ -275,7 +275,7 @@ def track(
     register_model: str | None = None,
     system_metrics: bool = False,
 ) -> Tracking:
-    """Has a tuner's trials recorded; `recdrop_tune.track` does so and has the result saved as well.
+    """Records a tuner's trials; `recdrop_tune.track` does so and saves the result at the end as well.
 
     Args:
         tuner: Any `keras_tuner.Tuner`.

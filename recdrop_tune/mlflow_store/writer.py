@@ -15,12 +15,11 @@ from recdrop_tune.mlflow_store.contents import (
     SearchContents,
     best_tags,
     contents_of,
-    milliseconds,
     result_points,
     view_of,
 )
 from recdrop_tune.mlflow_store.lock import writing_alone
-from recdrop_tune.mlflow_store.runs import LACKING, Runs
+from recdrop_tune.mlflow_store.runs import LACKING, Runs, milliseconds
 from recdrop_tune.mlflow_store.stores import is_transient, prepare, reason
 from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
 from recdrop_tune.mlflow_store.uris import clean, clean_names, tag
@@ -29,7 +28,7 @@ _PATIENCE = 30.0
 """Seconds that a search waits for a `sync` of it; it does so in a thread of its own, and tries again."""
 
 Progress = Callable[[int, int], None]
-"""Is told how many runs of trials are there now, and of how many."""
+"""Takes how many runs of trials are there now, and how many there will be."""
 
 
 class TrackingError(RecdropError):
@@ -76,7 +75,7 @@ class MLflowWriter:
         parent_run_id: The run of the search, once there is one.
         run_ids: The last run of each trial, by Keras Tuner's id.
         written: The attempts whose runs were written to their end here.
-        system_metrics: What measures the machine during each trial, if it is to be measured.
+        system_metrics: Measures the machine during each trial; `None` where nobody asked for that.
     """
 
     def __init__(self, tracking_uri: str, journal: Journal) -> None:
@@ -117,7 +116,7 @@ class MLflowWriter:
 
         Args:
             history: All of its events, in order.
-            progress: Is told of each attempt: how many are there now, of how many.
+            progress: Is called after each attempt.
 
         Returns:
             How many runs were written, by earlier calls that failed too.
@@ -181,7 +180,7 @@ class MLflowWriter:
         if search is None:
             self._create(contents.run)
         elif self._leave_out(contents.run, search):
-            contents.is_written()
+            contents.mark_written()
         self.parent_run_id = contents.run.run_id
         lost = {}
         for key, run in sorted(runs.items()):
@@ -210,7 +209,7 @@ class MLflowWriter:
         }
         whole = contents.end is not None and _is_whole(run, *contents.end)
         if whole:
-            contents.is_written()
+            contents.mark_written()
         else:
             self._runs.go_on_with(run, reopen=contents.end is None)
             # Parameters that are there stay: MLflow does not let one change.
@@ -241,7 +240,7 @@ class MLflowWriter:
             if attempt.end is not None:
                 self._runs.end(attempt.run_id, *attempt.end)
                 self.written.add(attempt.key)
-            attempt.is_written()
+            attempt.mark_written()
             progress(number, len(contents.changed))
         contents.changed.clear()
         self._write_search(contents)
@@ -265,7 +264,7 @@ class MLflowWriter:
             trials = (record.hyperparameters for record in contents.records.trials.values())
             self._runs.show(*view_of(contents.search, trials))
             self._runs.end(run.run_id, *run.end)
-        contents.is_written()
+        contents.mark_written()
 
     def _save(self, contents: SearchContents, result: ResultSaved) -> None:
         """Uploads the files of a result, and logs the best model."""

@@ -91,7 +91,7 @@ def test_the_thousandth_trial_costs_what_the_first_does(tmp_path, uri, sent):
         assert counts == [["create_run", "set_terminated"]] * 5
     contents = contents_of([started(), *(e for number in range(50) for e in trial(number))], True)
     for attempt in contents.attempts.values():
-        attempt.is_written()
+        attempt.mark_written()
     contents.changed.clear()
     begin, *_ = trial(50)
     contents.take(begin)
