@@ -87,7 +87,7 @@ class Journal:
                 file.seek(start)
                 content = file.read()
         except FileNotFoundError:
-            return [], 0
+            return [], start
         size = content.rfind(b"\n") + 1
         lines = content[:size].decode("utf-8", errors="replace").split("\n")
         return [event for event in map(_parsed, lines) if event is not None], start + size

@@ -175,9 +175,8 @@ class Tracking:
 
     def search_goes_on(self) -> None:
         """Begins the search when a tuner asks for the first trial."""
-        if self._under_way or (
-            self._over and is_chief()
-        ):  # A chief stops each worker.
+        # A chief tells each worker that the search is over, which is no new beginning.
+        if self._under_way or (self._over and is_chief()):
             return
         self._under_way = True
         atexit.register(self._close_at_exit)

@@ -31,6 +31,10 @@ Progress = Callable[[int, int], None]
 """Takes how many runs of trials are there now, and how many there will be."""
 
 
+def _ignore(there: int, total: int) -> None:
+    pass
+
+
 class TrackingError(RecdropError):
     """MLflow did not take what it was given.
 
@@ -109,9 +113,7 @@ class MLflowWriter:
                 self._has_failed = False
             self._measure()
 
-    def write_all(
-        self, history: Iterable[Event], progress: Progress = lambda there, total: None
-    ) -> Written:
+    def write_all(self, history: Iterable[Event], progress: Progress = _ignore) -> Written:
         """Writes what MLflow lacks of a search that is over. Nobody else may be writing.
 
         Args:
@@ -129,7 +131,7 @@ class MLflowWriter:
             if contents is None:
                 return Written(0, 0)
             prepare(self._uri)
-            self._bring(contents, progress)
+            self._write_lacking(contents, progress)
             return Written(len(self.written), len(contents.attempts) - len(self.written))
 
     def _write_on(self) -> Event | None:
@@ -151,7 +153,7 @@ class MLflowWriter:
         contents = contents_of(history, alive=True)
         if contents is None:
             return None
-        self._bring(contents)
+        self._write_lacking(contents)
         self._contents = contents
         return history[-1]
 
@@ -165,9 +167,7 @@ class MLflowWriter:
         kinds = (SearchStarted, SearchEnded) if doubtful else SearchStarted
         return any(isinstance(event, kinds) for event in new)
 
-    def _bring(
-        self, contents: SearchContents, progress: Progress = lambda there, total: None
-    ) -> None:
+    def _write_lacking(self, contents: SearchContents, progress: Progress = _ignore) -> None:
         """Writes what MLflow lacks, whatever it has."""
         self._runs = Runs(self._uri, contents.search.experiment)
         self._leave_out_what_is_there(contents)
@@ -226,9 +226,7 @@ class MLflowWriter:
         contents.run_id = self._runs.create(contents.name, contents.tags, contents.began)
         contents.tags = {}
 
-    def _write(
-        self, contents: SearchContents, progress: Progress = lambda there, total: None
-    ) -> None:
+    def _write(self, contents: SearchContents, progress: Progress = _ignore) -> None:
         """Writes what has changed: the runs of attempts, then that of the search."""
         for number, attempt in enumerate(contents.changed.values(), 1):
             if not attempt.run_id:

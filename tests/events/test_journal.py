@@ -5,7 +5,7 @@ import threading
 
 from recdrop_tune.events import Journal, WorkerLost
 
-LOST = WorkerLost(worker="1", trial_id=None, reason="gone")
+LOST = WorkerLost(worker="1", trial_id=None, reason="gone", time=1.0)
 
 
 def test_others_see_that_it_is_being_written(tmp_path):
@@ -26,3 +26,19 @@ def test_they_see_it_though_one_looked_as_it_was_opened(tmp_path):
         journal.on_event(LOST)
     assert Journal(journal.path).is_being_written()
     journal.close()
+
+
+def test_it_is_read_on_where_the_last_reading_stopped(tmp_path):
+    journal = Journal(tmp_path / "events.jsonl")
+    assert journal.read_from(0) == ([], 0)
+    journal.on_event(LOST)
+    found, end = journal.read_from(0)
+    assert (found, end) == ([LOST], journal.path.stat().st_size)
+    assert journal.read_from(end) == ([], end)
+    journal.on_event(LOST)
+    with journal.path.open("a") as file:
+        file.write('{"event": "Worker')  # A line of which the rest is still to come.
+    assert journal.read_from(end) == ([LOST], 2 * end)
+    journal.close()
+    journal.path.unlink()
+    assert journal.read_from(end) == ([], end)
