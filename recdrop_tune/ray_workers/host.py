@@ -33,13 +33,13 @@ _LOSSES = 3
 
 
 class OracleHost:
-    """Serves the oracle of a search to its workers, and its state to whoever has begun it.
+    """Serves the oracle of a search to its workers, and its state to the process that has begun it.
 
     Ray starts it anew where its process dies: it is opened again, in the same folder, and the workers, who
     live on, keep their trials. Every request can come twice, for Ray repeats the one during which it died.
 
     Args:
-        folder: The project folder, which holds the file `_opening.MARK`.
+        folder: The project folder, which holds the file `MARK`.
         trial_timeout: Seconds that a trial may take; `None` for any number.
         environment: Environment variables, which may hold what nobody else is to see.
     """
@@ -71,7 +71,7 @@ class OracleHost:
         """Opens the search.
 
         Args:
-            references: A reference to the `Job`, in a list so that Ray does not resolve it.
+            references: A reference to the `Parcel`, in a list so that Ray does not resolve it.
             again: Whether an earlier process of this search's has died, so that workers are under way.
         """
         if self._is_open:

@@ -1,4 +1,4 @@
-"""Opens a search in the oracle's process: makes what serves it, and checks the folder."""
+"""The description of a search that goes to other processes, and what the oracle's process makes of it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 
 from recdrop_tune.errors import ProjectError, exception_line, invalid_argument
-from recdrop_tune.events import Event, SearchStarted, TrackingWarning, TrainingReporter, WorkerLost
+from recdrop_tune.events import (
+    Event,
+    Listener,
+    SearchStarted,
+    TrackingWarning,
+    TrainingReporter,
+    WorkerLost,
+)
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import supervised
 from recdrop_tune.ray_workers.cluster import import_ray
 
-# What the processes of a search are given: how to make its tuner, and its data, put into Ray once.
-
 DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
 """The arguments in whose place a function that makes them may be given."""
 
-Parts = Mapping[str, Any]
 Task = Mapping[str, Any]
 
 
@@ -51,51 +55,84 @@ class FollowUp(Protocol):
         """Takes note of one that cannot be done; called where the oracle is."""
 
 
+class Job(Protocol):
+    """A search as each of its processes gets it: a frozen dataclass, whose values are sent by `pack`."""
+
+    def new_tuner(self, directory: Path | None = None) -> Any:
+        """Makes the tuner, in the project folder or, for a worker, in another one."""
+
+    def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
+        """Tracks the tuner; called where the oracle is."""
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Makes the arguments of `search`; called where trials run, once in each process."""
+
+    def follow_up(self) -> FollowUp | None:
+        """Makes what comes after the search."""
+
+
 @dataclass(frozen=True)
-class Job:
-    """A search as each of its processes gets it.
+class Parcel:
+    """A job on its way to other processes.
 
     Attributes:
-        parts: References to what is large or not known to pickle, by the names of arguments.
-        make_tuner: Makes the tuner of the parts, in the folder given or, for `None`, in its own.
-        track: Makes the tracking of a tuner of the parts; called where the oracle is.
-        arguments: Makes the arguments of `search` of the parts; called in each worker, once.
-        follow_up: Makes what comes after the search of the parts, or returns `None`.
-        settings: What processes are set to; see `process_settings`.
+        kind: The class of the job.
+        values: References to the job's values in Ray's object store, by their names. Each lies there once
+            for all processes; those on the same machine do not copy its arrays again.
+        settings: What a process is set to, to be like the one that sends the job.
     """
 
-    parts: Mapping[str, Any]
-    make_tuner: Callable[[Parts, Path | None], Any]
-    track: Callable[[Parts, Any], Tracking]
-    arguments: Callable[[Parts], tuple[tuple[Any, ...], dict[str, Any]]]
-    follow_up: Callable[[Parts], FollowUp | None]
+    kind: Callable[..., Job]
+    values: Mapping[str, Any]
     settings: Mapping[str, Any]
 
+    def changed(self, ray: Any, **values: Any) -> Parcel:
+        """Returns the same job with other values for some names."""
+        sent = {name: ray.put(value) for name, value in values.items()}
+        return replace(self, values={**self.values, **sent})
 
-def put_parts(ray: Any, parts: Parts) -> dict[str, Any]:
-    """Puts each part into Ray's object store, once for all processes.
+    def unpacked(self, ray: Any) -> Job:
+        """Returns the job, in a process that is now set as the one which has sent it."""
+        apply_settings(self.settings)
+        values = ray.get(list(self.values.values()))
+        return self.kind(**dict(zip(self.values, values, strict=True)))
 
-    Arrays are not copied again by processes on the same machine.
+
+def pack(ray: Any, job: Any) -> Parcel:
+    """Puts the values of a job into Ray's object store.
 
     Args:
         ray: Ray.
-        parts: The parts by the names of arguments.
+        job: A `Job`, which is a dataclass.
 
     Raises:
         InvalidArgumentError: One cannot be pickled.
     """
-    references = {}
-    for name, value in parts.items():
-        try:
-            references[name] = ray.put(value)
-        except Exception as error:  # Whatever the part raises when it is to be pickled.
-            raise invalid_argument(
-                name,
-                expected="what can be pickled, to be sent to the workers",
-                received=type(value).__name__,
-                fix=_remedy(name, error),
-            ) from error
-    return references
+    references = {
+        name: _put(ray, name, value, _parts(value)) for name, value in _parts(job).items()
+    }
+    return Parcel(type(job), references, process_settings())
+
+
+def _put(ray: Any, name: str, value: Any, parts: Mapping[str, Any]) -> Any:
+    try:
+        return ray.put(value)
+    except Exception as error:  # Whatever a value raises when it is to be pickled.
+        for inner, part in parts.items():
+            _put(ray, inner, part, {})  # The caller knows a part by its own name.
+        raise invalid_argument(
+            name,
+            expected="what can be pickled, to be sent to the workers",
+            received=type(value).__name__,
+            fix=_remedy(name, error),
+        ) from error
+
+
+def _parts(value: Any) -> Mapping[str, Any]:
+    """Returns what a job, or a value of it, consists of: arguments by their names."""
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    return value if isinstance(value, Mapping) else {}
 
 
 def _remedy(name: str, error: Exception) -> str:
@@ -105,13 +142,8 @@ def _remedy(name: str, error: Exception) -> str:
     return f"It may hold no lock, no open file and nothing of TensorFlow's. {reason}"
 
 
-def get_parts(ray: Any, references: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the parts that `put_parts` has put."""
-    return dict(zip(references, ray.get(list(references.values())), strict=True))
-
-
 def process_settings() -> dict[str, Any]:
-    """Returns what a process has to be set to, to be like this one: its folder, and Keras."""
+    """Returns what another process is set to, to be like this one: the folder, and Keras."""
     return {
         "folder": os.getcwd(),
         "keras": {
@@ -193,12 +225,12 @@ class Opened:
     follow_up: FollowUp | None
 
 
-def open_search(job: Job, folder: Path) -> Opened:
+def open_search(parcel: Parcel, folder: Path) -> Opened:
     """Makes the tuner, the oracle and the tracking of a search; where it has begun already it goes on.
 
     Args:
-        job: The search.
-        folder: The project folder as whoever began the search sees it; it holds the file `MARK`.
+        parcel: The search.
+        folder: The project folder as the process sees it that began the search; it holds the file `MARK`.
 
     Raises:
         ProjectError: The folder is not the same here.
@@ -210,9 +242,8 @@ def open_search(job: Job, folder: Path) -> Opened:
             f"The folder `{folder}` cannot be seen where Ray runs the oracle. Give a `directory` on a "
             "file system that this machine and the head of the cluster share."
         )
-    apply_settings(job.settings)
-    parts = get_parts(import_ray(), job.parts)
-    tuner = job.make_tuner(parts, None)
+    job = parcel.unpacked(import_ray())
+    tuner = job.new_tuner()
     if not mark.exists():
         raise invalid_argument(
             "make_tuner",
@@ -227,9 +258,9 @@ def open_search(job: Job, folder: Path) -> Opened:
     # What Keras Tuner's own oracle has loaded may not add up.
     if oracle is not plain and Path(tuner.project_dir, f"{tuner.tuner_id}.json").exists():
         tuner.reload()
-    tracking = job.track(parts, tuner)
+    tracking = job.track(tuner)
     tracking.goes_on_after_search = True
-    return Opened(tuner, oracle, tracking, job.follow_up(parts))
+    return Opened(tuner, oracle, tracking, job.follow_up())
 
 
 def losses_of(history: Iterable[Event]) -> Counter[str | None]:

@@ -15,7 +15,7 @@ from recdrop_tune.files import delete_tree, read_all, write_all
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import ended_trial
 from recdrop_tune.ray_workers.cluster import import_ray, original
-from recdrop_tune.ray_workers.job import NOT_OPEN, FollowUp, Job, Task, apply_settings, get_parts
+from recdrop_tune.ray_workers.job import NOT_OPEN, FollowUp, Job, Parcel, Task
 from recdrop_tune.ray_workers.resources import limit_threads
 from recdrop_tune.scratch import ScratchFolder
 
@@ -207,14 +207,14 @@ class Worker:
     Args:
         name: Its name, Keras Tuner's `tuner_id`.
         host: Handle of the actor of `OracleHost`.
-        job: The search.
+        parcel: The search.
         cpus: How many cores it has.
     """
 
-    def __init__(self, name: str, host: Any, job: Job, cpus: float) -> None:
+    def __init__(self, name: str, host: Any, parcel: Parcel, cpus: float) -> None:
         self._name = name
         self._host = host
-        self._job = job
+        self._parcel = parcel
         self._cpus = cpus
         self._ray = import_ray()
 
@@ -225,20 +225,19 @@ class Worker:
     def run(self) -> None:
         """Takes part in the search, until it is over."""
         limit_threads(self._cpus)
-        apply_settings(self._job.settings)
-        parts = get_parts(self._ray, self._job.parts)
+        job = self._parcel.unpacked(self._ray)
         with ScratchFolder(_SCRATCH) as scratch:
             reporter = TrainingReporter(self._tell)
-            tuner = self._make_tuner(parts, scratch.path, reporter)
-            args, kwargs = self._job.arguments(parts)
+            tuner = self._new_tuner(job, scratch.path, reporter)
+            args, kwargs = job.arguments()
             tuner.search(*args, **kwargs)
-            self._follow_up(tuner, parts, (args, kwargs), reporter)
+            self._run_tasks(job.follow_up(), tuner, (args, kwargs), reporter)
 
-    def _make_tuner(self, parts: Any, scratch: Path, reporter: TrainingReporter) -> Any:
+    def _new_tuner(self, job: Job, scratch: Path, reporter: TrainingReporter) -> Any:
         # Under its own name a tuner finds nothing to go on with in the folder of the search, which the host
         # is writing to at the same time.
         os.environ["KERASTUNER_TUNER_ID"] = self._name
-        tuner = self._job.make_tuner(parts, scratch / "project")
+        tuner = job.new_tuner(scratch / "project")
         tuner.directory = str(scratch)
         tuner.oracle = RemoteOracle(
             self._ask, self._name, tuner.oracle, reporter, tuner.get_trial_dir
@@ -247,10 +246,9 @@ class Worker:
             tuner.hypermodel = TrackedHyperModel(tuner.hypermodel, reporter)
         return tuner
 
-    def _follow_up(
-        self, tuner: Any, parts: Any, arguments: Any, reporter: TrainingReporter
+    def _run_tasks(
+        self, follow_up: FollowUp | None, tuner: Any, arguments: Any, reporter: TrainingReporter
     ) -> None:
-        follow_up = self._job.follow_up(parts)
         while (task := self._ask("next_task", self._name)) is not None:
             if task == WAIT:
                 time.sleep(_WAIT_SECONDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,8 @@ from recdrop_tune.tuner import retrain, save_weights, trial_seed
 
 
 @dataclass(frozen=True)
-class ConfirmationPlan:
-    """What is to be confirmed.
+class Confirmation:
+    """Trains the best configurations again, here or in workers; see `FollowUp`.
 
     Attributes:
         top: How many of the best configurations, beside what they are compared with.
@@ -124,19 +123,6 @@ class ConfirmationPlan:
         trial_id = task["trial"].trial_id
         ended = ConfirmationEnded(trial_id=trial_id, score=None, message=reason, **_about(task))
         tracking.emit(ended)
-
-
-def confirm(tuner: Any, tracking: Tracking, fit: dict[str, Any], plan: ConfirmationPlan) -> None:
-    """Trains the configurations again, one after the other; what is done already is not repeated.
-
-    Args:
-        tuner: The tuner, its search over.
-        tracking: Its tracking, still open: is told of every training.
-        fit: Arguments of `Model.fit`.
-        plan: What is to be confirmed.
-    """
-    for task in plan.tasks(tuner, tracking):
-        plan.run(tuner, task, ((), fit), tracking.reporter, partial(plan.keep, tuner, tracking))
 
 
 def contenders(oracle: Any, top: int) -> list[Any]:

@@ -93,7 +93,7 @@ def check_finite(data: Mapping[str, Any], own_model: bool) -> None:
         if not own_model:
             raise error
         warnings.warn(
-            f"{error} With a model that does not mask them every trial fails.", stacklevel=3
+            f"{error} With a model that does not mask them every trial fails.", stacklevel=5
         )
 
 

@@ -8,7 +8,7 @@ import stat
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,14 +72,6 @@ class Fingerprint:
     seed: int | None
     executions: int = 1
     cv: str | None = None
-
-
-def named(goals: Sequence[Any]) -> dict[str, Any]:
-    """Writes objectives as a fingerprint holds them: names and directions."""
-    return {
-        "objective": ",".join(goal.name for goal in goals),
-        "direction": ",".join(goal.direction for goal in goals),
-    }
 
 
 @contextmanager
