@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.events import Event, TrackedHyperModel, TrainingReporter
+from recdrop_tune.events import Event, ReportsEpochs, TrainingReporter
 from recdrop_tune.files import delete_tree, read_all, write_all
+from recdrop_tune.hypermodels import extended
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import ended_trial
 from recdrop_tune.ray_workers.cluster import import_ray, original
@@ -243,7 +244,7 @@ class Worker:
             self._ask, self._name, tuner.oracle, reporter, tuner.get_trial_dir
         )
         if tuner.hypermodel is not None:
-            tuner.hypermodel = TrackedHyperModel(tuner.hypermodel, reporter)
+            tuner.hypermodel = extended(tuner.hypermodel, ReportsEpochs(reporter))
         return tuner
 
     def _run_tasks(

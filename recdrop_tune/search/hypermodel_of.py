@@ -1,4 +1,4 @@
-"""How `tune` runs a trial: reproducibly, and with a clear word if the objective is not reported."""
+"""The hypermodel of a search by `tune`, and what it adds: a clear word if the objective is not reported."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, invalid_argument
-from recdrop_tune.hypermodels import AbstractHyperModel, infer_hypermodel, scheduled, unscheduled
+from recdrop_tune.hypermodels import AbstractHyperModel, Extension, infer_hypermodel, unextended
 from recdrop_tune.search.compiled import Compiled, compiled_with
 from recdrop_tune.spaces import SearchSpace
 
 # The hypermodel of a search: the caller's, or one read off the training data.
 
 
-def as_hypermodel(
-    hypermodel: Any, train: Any, validation: Any, space: object
-) -> tuple[kt.HyperModel, str]:
-    """Returns the hypermodel of a search, and its space in words.
+def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -> tuple[Any, str]:
+    """Returns the hypermodel of a search, or the function that builds its models; and its space in words.
 
     Args:
         hypermodel: The caller's, or `None` for the one that suits the training data.
@@ -30,7 +28,7 @@ def as_hypermodel(
     Raises:
         InvalidArgumentError: The hypermodel is none, or has a space of its own beside `space`.
     """
-    hypermodel = unscheduled(hypermodel)
+    hypermodel = unextended(hypermodel)
     if hypermodel is None:
         hypermodel = infer_hypermodel(train, validation, space)
     elif not isinstance(space, str) or space != "quick":
@@ -45,7 +43,7 @@ def as_hypermodel(
     if isinstance(hypermodel, kt.HyperModel):
         return hypermodel, f"hypermodel {_qualified(type(hypermodel))}"
     if callable(hypermodel) and not isinstance(hypermodel, type | keras.Layer):
-        return FunctionHyperModel(hypermodel), f"function {_qualified(hypermodel)}"
+        return hypermodel, f"function {_qualified(hypermodel)}"
     raise _no_hypermodel(hypermodel)
 
 
@@ -68,22 +66,6 @@ def _qualified(thing: Any) -> str:
     return f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
-class FunctionHyperModel(kt.HyperModel):
-    """A hypermodel made of a function.
-
-    Args:
-        function: Builds a compiled model from `keras_tuner.HyperParameters`.
-    """
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._function = function
-
-    def build(self, hp: Any) -> Any:
-        """Builds the model."""
-        return self._function(hp)
-
-
 class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
     """The model reports no metric of the objective's name, so no trial can be scored.
 
@@ -91,11 +73,11 @@ class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
     """
 
 
-class TrialHyperModel(kt.HyperModel):
-    """Moves rates by schedules, looks for the objective in the metrics, notes what is being built.
+class ObservedTrials(Extension):
+    """Looks for the objective in the metrics of a trial, and notes what is being built.
 
     Args:
-        hypermodel: The hypermodel.
+        hypermodel: The hypermodel, or a function.
         objectives: The objectives.
 
     Attributes:
@@ -104,30 +86,25 @@ class TrialHyperModel(kt.HyperModel):
     """
 
     def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
-        super().__init__()
-        self._hypermodel = scheduled(hypermodel)
-        self._own_fit = type(hypermodel).fit not in (kt.HyperModel.fit, AbstractHyperModel.fit)
+        fits = (kt.HyperModel.fit, AbstractHyperModel.fit)
+        self._own_fit = getattr(type(hypermodel), "fit", fits[0]) not in fits
         self._objectives = objectives
         self.building: Any = None
         self.compiled: Compiled | None = None
         self._first = True
         self._reported = False
 
-    def build(self, hp: Any) -> Any:
+    def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
         """Builds the model."""
         self.building = hp
-        model = self._hypermodel.build(hp)
+        model = build(hp)
         self.building = None
         if self._first and not self._own_fit:  # A `fit` of the user's own may score in its own way.
             self.compiled = compiled_with(model)
         self._first = False
         return model
 
-    def declare_hyperparameters(self, hp: Any) -> None:
-        """Declares hyperparameters, if the hypermodel does."""
-        self._hypermodel.declare_hyperparameters(hp)
-
-    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+    def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model and checks what it reports.
 
         Raises:
@@ -138,7 +115,7 @@ class TrialHyperModel(kt.HyperModel):
         if not self._own_fit and validated and not any(map(_may_report, callbacks)):
             # A `fit` or a callback of the user's own may report the objective later.
             callbacks.append(_ObjectiveCheck(self._objectives))
-        result = self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
+        result = fit(hp, model, *args, callbacks=callbacks, **kwargs)
         if isinstance(result, keras.callbacks.History):
             if not self._reported:
                 check_objectives(self._objectives, result.history, "" if validated else _SELDOM)

@@ -15,12 +15,13 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import Listener, readable
+from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data_arguments import check_data, check_finite, data_of, fit_arguments
 from recdrop_tune.search.first_trials import enqueue_first_trials
-from recdrop_tune.search.hypermodel_of import TrialHyperModel
+from recdrop_tune.search.hypermodel_of import ObservedTrials
 from recdrop_tune.search.project import Fingerprint
 from recdrop_tune.search.settings import Confirm, MLflow, Optuna, Training, Workers
 from recdrop_tune.search.tuner_tracking import track
@@ -77,7 +78,7 @@ class Plan:
 
     Attributes:
         data: The data.
-        model: The hypermodel.
+        model: The hypermodel, or the function that builds its models.
         space: The search space as YAML, or the name of the hypermodel that defines it.
         goals: The objectives.
         max_trials: The most trials that are run.
@@ -98,7 +99,7 @@ class Plan:
     """
 
     data: Data
-    model: kt.HyperModel
+    model: Any
     space: str
     goals: Sequence[kt.Objective]
     max_trials: int
@@ -156,21 +157,21 @@ class Plan:
         Raises:
             RecdropError: The model cannot be built.
         """
-        plan, model = self, TrialHyperModel(self.model, self.goals)
+        plan, trials = self, ObservedTrials(self.model, self.goals)
         if directory is not None:
             plan = replace(self, folder=directory, optuna=replace(self.optuna, storage=None))
         try:
             # Keras Tuner prints that it goes on with a search, however quiet it is told to be.
             with contextlib.redirect_stdout(io.StringIO()):
-                return make_tuner(plan, model)
+                return make_tuner(plan, extended(scheduled(self.model), trials))
         except RecdropError:
             raise
         except Exception as error:
             if is_storage_failure(error):
                 raise
             what = f"The search cannot be set up in `{plan.folder}`"
-            if model.building is not None:
-                active = readable(model.building).items()
+            if trials.building is not None:
+                active = readable(trials.building).items()
                 values = ", ".join(
                     f"{name}={value!r}" for name, value in active if value is not None
                 )
@@ -182,7 +183,7 @@ class Plan:
         enqueue_first_trials(tuner.oracle)
         data = self.data.made
         names = [goal.name for goal in self.goals]
-        compiled = tuner.hypermodel.compiled
+        compiled = tuner.hypermodel.extension(ObservedTrials).compiled
         return track(
             tuner,
             self.tracking,
