@@ -1,10 +1,8 @@
-"""The description of a search that goes to other processes, and what the oracle's process makes of it."""
+"""`Job`: a search as it goes to other processes; the tasks that follow it; and how its processes answer."""
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -13,18 +11,13 @@ from typing import Any, Protocol
 
 import keras
 
-from recdrop_tune.errors import ProjectError, exception_line, invalid_argument
+from recdrop_tune.errors import exception_line, invalid_argument
 from recdrop_tune.events import (
     Event,
     Listener,
-    SearchStarted,
-    TrackingWarning,
     TrainingReporter,
-    WorkerLost,
 )
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.oracle import supervised
-from recdrop_tune.ray_workers.cluster import import_ray
 
 DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
 """The arguments in whose place a function that makes them may be given."""
@@ -53,6 +46,82 @@ class FollowUp(Protocol):
 
     def failed(self, tracking: Tracking, task: Task, reason: str) -> None:
         """Takes note of one that cannot be done; called where the oracle is."""
+
+
+WAIT = "wait"
+"""In the place of a task: others are still at work on theirs, and may be lost over it."""
+
+
+class Tasks:
+    """The tasks of a follow-up, where the oracle is.
+
+    Args:
+        follow_up: What comes after the search, or `None`.
+        tuner: The tuner with the oracle.
+        tracking: Its tracking.
+        losses: How many workers may be lost over one task.
+
+    Attributes:
+        over: Whether a worker has asked for a task and there was none left.
+    """
+
+    def __init__(
+        self, follow_up: FollowUp | None, tuner: Any, tracking: Tracking, losses: int
+    ) -> None:
+        self._follow_up = follow_up
+        self._tuner = tuner
+        self._tracking = tracking
+        self._limit = losses
+        self._left: list[Task] | None = None
+        self._busy: dict[str, Task] = {}
+        self._losses: list[Task] = []
+        self.over = False
+
+    def next(self, tuner_id: str) -> Task | str | None:
+        """Returns the next task, `WAIT`, or `None` at the end.
+
+        Args:
+            tuner_id: The worker, which is done with its task before.
+        """
+        self._busy.pop(tuner_id, None)
+        if self._left is None:
+            follow_up = self._follow_up
+            tasks = () if follow_up is None else follow_up.tasks(self._tuner, self._tracking)
+            self._left = list(tasks)
+        if self._left:
+            self._busy[tuner_id] = self._left.pop(0)
+            return self._busy[tuner_id]
+        self.over = not self._busy
+        return None if self.over else WAIT
+
+    def cancel(self) -> None:
+        """Leaves out what has not begun."""
+        self._left = []
+
+    def is_busy(self, tuner_id: str) -> bool:
+        """Says whether a worker has a task."""
+        return tuner_id in self._busy
+
+    def keep(self, *result: Any) -> None:
+        """Takes the result of a task."""
+        if self._follow_up is not None:
+            self._follow_up.keep(self._tuner, self._tracking, *result)
+
+    def give_up(self, tuner_id: str, reason: str) -> bool:
+        """Hands the task of a dead worker to another one, unless it has cost several of them.
+
+        Returns:
+            Whether it had one.
+        """
+        task = self._busy.pop(tuner_id, None)
+        if task is None or self._left is None or self._follow_up is None:
+            return False
+        self._losses.append(task)
+        if self._losses.count(task) < self._limit:
+            self._left.insert(0, task)
+        else:
+            self._follow_up.failed(self._tracking, task, reason)
+        return True
 
 
 class Job(Protocol):
@@ -162,15 +231,13 @@ def apply_settings(settings: Mapping[str, Any]) -> None:
         getattr(keras.config, f"set_{name}")(value)
 
 
-# What the oracle's process says to the one that began the search.
-
 NOT_OPEN = "not open"
-"""In the place of an answer: the process has just been started again."""
+"""The answer of a process that has just been started again."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What the driver is told of a search.
+    """What is new in a search, for the process that began it.
 
     Attributes:
         events: The events that it has not seen.
@@ -205,94 +272,4 @@ class Closed:
 
 
 MARK = "several-workers"
-"""File in the project folder while several workers are at it."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A search that is open.
-
-    Attributes:
-        tuner: Its tuner; what it calls its oracle is tracked.
-        oracle: The oracle itself, which outlives workers.
-        tracking: Its tracking.
-        follow_up: What comes after the search, or `None`.
-    """
-
-    tuner: Any
-    oracle: Any
-    tracking: Tracking
-    follow_up: FollowUp | None
-
-
-def open_search(parcel: Parcel, folder: Path) -> Opened:
-    """Makes the tuner, the oracle and the tracking of a search; where it has begun already it goes on.
-
-    Args:
-        parcel: The search.
-        folder: The project folder as the process sees it that began the search; it holds the file `MARK`.
-
-    Raises:
-        ProjectError: The folder is not the same here.
-        InvalidArgumentError: The tuner deletes its folder.
-    """
-    mark = folder / MARK
-    if not mark.exists():
-        raise ProjectError(
-            f"The folder `{folder}` cannot be seen where Ray runs the oracle. Give a `directory` on a "
-            "file system that this machine and the head of the cluster share."
-        )
-    job = parcel.unpacked(import_ray())
-    tuner = job.new_tuner()
-    if not mark.exists():
-        raise invalid_argument(
-            "make_tuner",
-            expected="a function that makes a tuner without `overwrite=True`",
-            received="a tuner that deletes its project folder",
-            fix="It is called in each process, and would delete the search that is under way.",
-        )
-    _check_folder(tuner, folder)
-    plain = tuner.oracle
-    oracle = tuner.oracle = supervised(plain)
-    oracle.hosted, oracle.verbose = True, 0
-    # What Keras Tuner's own oracle has loaded may not add up.
-    if oracle is not plain and Path(tuner.project_dir, f"{tuner.tuner_id}.json").exists():
-        tuner.reload()
-    tracking = job.track(tuner)
-    tracking.goes_on_after_search = True
-    return Opened(tuner, oracle, tracking, job.follow_up())
-
-
-def losses_of(history: Iterable[Event]) -> Counter[str | None]:
-    """Counts the workers that were lost over each trial since the search was last begun."""
-    found: Counter[str | None] = Counter()
-    for event in history:
-        if isinstance(event, SearchStarted):
-            found.clear()
-        elif isinstance(event, WorkerLost):
-            found[event.trial_id] += 1
-    return found
-
-
-def keep_warnings(kept: list[str]) -> None:
-    """Adds to a list what the tracking warns of.
-
-    It changes how this process shows warnings, and is for one that does nothing but serve a search.
-    """
-    shown = warnings.showwarning
-
-    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, TrackingWarning):
-            kept.append(str(message))
-        shown(message, category, *where, **more)
-
-    warnings.showwarning = show
-
-
-def _check_folder(tuner: Any, folder: Path) -> None:
-    there = Path(tuner.project_dir).resolve()
-    if there != folder.resolve():
-        raise ProjectError(
-            f"The tuner's folder is `{there}` where Ray runs the oracle, and `{folder}` where the search "
-            "was begun. Make the tuner with an absolute `directory`."
-        )
+"""File in the project folder while several workers are at work there."""

@@ -115,8 +115,8 @@ class Team:
         resources: What each worker is given.
         folder: The project folder.
         name: Name of the search in the whole cluster.
-        show: Is given each event.
-        note: Is given what else there is to say, in words.
+        show: Called with each event.
+        note: Called with what else there is to say, in words.
         seen: How many events of the search are known already.
     """
 
@@ -250,7 +250,7 @@ class Team:
             ) from error
 
     def _settle(self, member: _Member, over: bool) -> None:
-        """Takes note that a worker has ended, or is lost."""
+        """Handles a worker that has ended, or is lost."""
         self._members.remove(member)
         try:
             self._ray.get(member.run)
@@ -311,9 +311,9 @@ class Team:
 def _reason(error: Exception) -> str:
     """Puts Ray's pages about a dead actor into a line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [
+    useful = [
         line
         for line in lines
         if not line.startswith(("class_name", "actor_id", "pid", "name", "namespace", "ip"))
     ]
-    return " ".join(told[:3])[:400] or type(error).__name__
+    return " ".join(useful[:3])[:400] or type(error).__name__

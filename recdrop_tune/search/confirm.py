@@ -50,7 +50,7 @@ class Confirmation:
     test: Any = None
 
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
-        """Lists the trainings that are still to be done, each configuration with the same seeds, and says so.
+        """Lists the trainings that are missing, each configuration with the same seeds, and reports them.
 
         Args:
             tuner: The tuner, its search over.
@@ -63,7 +63,7 @@ class Confirmation:
         every = [(trial, False) for trial in found] + [(trial, True) for trial in twins]
         total = self.seeds * len(every)
         # Seed by seed, so that a confirmation which is broken off has compared whole sets.
-        left = [
+        missing = [
             {
                 "trial": trial,
                 "twin": twin,
@@ -75,10 +75,10 @@ class Confirmation:
             for trial, twin in every
             if (trial.trial_id, twin, repeat) not in done
         ]
-        if left:
+        if missing:
             ids, others = ([each.trial_id for each in those] for those in (found, twins))
             tracking.emit(ConfirmationStarted(trial_ids=ids, twins=others, total=total))
-        return left
+        return missing
 
     def run(
         self,
@@ -119,7 +119,7 @@ class Confirmation:
             save_weights(folder, model, weights, within=tuner.project_dir)
 
     def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
-        """Takes note of a training that cannot be done."""
+        """Records a training that cannot be done."""
         trial_id = task["trial"].trial_id
         ended = ConfirmationEnded(trial_id=trial_id, score=None, message=reason, **_about(task))
         tracking.emit(ended)

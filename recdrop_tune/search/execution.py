@@ -7,12 +7,12 @@ import hashlib
 import io
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from recdrop_tune.errors import RecdropError, exception_line, plain
 from recdrop_tune.events import FILE, Event, Journal, Listener, SearchStarted, TrackingWarning
@@ -48,7 +48,7 @@ def run(plan: Plan) -> TuneResult:
             repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
             tuner = plan.new_tuner()
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
-        stack.enter_context(_told_how_to_go_on(plan))
+        stack.enter_context(_hint_at_the_folder(plan))
         if plan.verbose and (missing := coverage_line(tuner.oracle)):
             print(missing, flush=True)
         ended = run_trials(tuner, [*progress, interrupts], search_id=search_id)
@@ -75,7 +75,7 @@ def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Li
         workers: How many trials run at the same time.
 
     Yields:
-        What is to be told of the events.
+        The listeners of its events.
     """
     if not verbose:
         yield []
@@ -87,8 +87,8 @@ def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Li
 
 
 @contextmanager
-def _told_how_to_go_on(plan: Plan) -> Iterator[None]:
-    """Says at the start, and again after Ctrl-C, where the search can be gone on with."""
+def _hint_at_the_folder(plan: Plan) -> Iterator[None]:
+    """Says at the start, and again after Ctrl-C, how to go on with the search."""
     kept = " and overwrite=False" if plan.overwrite else ""
     again = f'run again with directory="{plan.folder}"{kept} to go on'
     if plan.verbose:
@@ -116,17 +116,9 @@ class Ended(NamedTuple):
     stopped_by: str | None = None
 
 
-class Runner(Protocol):
-    """Runs the trials of a job."""
-
-    def __call__(self, tuner: Any, listeners: Iterable[Listener], **later: Any) -> Ended:
-        """Runs them.
-
-        Args:
-            tuner: The tuner of the job in this process, which knows of them at the end.
-            listeners: What is told of the events.
-            **later: Values of the job that were not known when it was sent to workers.
-        """
+Runner = Callable[..., Ended]
+"""Runs the trials of a job: with its tuner in this process, which knows of them at the end; listeners, which
+are told of the events; and, by name, values of the job that were not known when it was sent to workers."""
 
 
 @contextmanager
@@ -191,14 +183,14 @@ def _run_by_workers(
 ) -> Ended:
     """Runs the trials in other processes, and gives what they have found to the tuner in this one."""
     parcel = parcel.changed(ray, **later)
-    folder, told = Path(tuner.project_dir).absolute(), list(listeners)
+    folder, audience = Path(tuner.project_dir).absolute(), list(listeners)
 
     def show(event: Event) -> None:
-        for listener in list(told):
+        for listener in list(audience):
             try:
                 listener.on_event(event)
             except Exception as failure:  # A terminal that is gone ends no search.
-                told.remove(listener)
+                audience.remove(listener)
                 what = f"{type(listener).__name__} failed and is left out: {failure}"
                 warnings.warn(what, TrackingWarning, stacklevel=2)
 

@@ -6,7 +6,6 @@ import contextlib
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
 from recdrop_tune.search.context import context_of
-from recdrop_tune.search.data_arguments import check_data, check_finite, data_of, fit_arguments
+from recdrop_tune.search.data_arguments import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials
 from recdrop_tune.search.project import Fingerprint
@@ -27,49 +26,6 @@ from recdrop_tune.search.settings import Confirm, MLflow, Optuna, Training, Work
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import make_tuner
-
-
-@dataclass(frozen=True)
-class Data:
-    """The data of a search as the caller gives them: data, or functions that make them.
-
-    Attributes:
-        train: The training data.
-        validation: The validation data, or `None`.
-        test: The data that the confirmation looks at, or `None`.
-    """
-
-    train: Any
-    validation: Any = None
-    test: Any = None
-
-    @cached_property
-    def made(self) -> dict[str, Any]:
-        """The data themselves, by what they are for; each process makes them once."""
-        return {
-            "training": data_of(self.train),
-            "validation": data_of(self.validation),
-            "test": data_of(self.test),
-        }
-
-    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
-        """Returns the arguments of `Model.fit` that hand it the data."""
-        return fit_arguments(self.made["training"], self.made["validation"], batch_size)
-
-    def check(self, own_model: bool) -> None:
-        """Raises unless the data have one of the usual forms, and finite inputs.
-
-        Args:
-            own_model: Whether the model is the caller's own. It may know what to do with NaN.
-        """
-        train, validation, test = self.made.values()
-        fit_arguments(train, validation, batch_size=1)
-        check_data("test", test)
-        check_finite({"train": train, "validation": validation, "test": test}, own_model)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves behind what was made: another process makes its own."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ from recdrop_tune.search.checks import (
     check_workers,
     expanded,
 )
+from recdrop_tune.search.data_arguments import Data
 from recdrop_tune.search.execution import run
 from recdrop_tune.search.hypermodel_of import as_hypermodel
 from recdrop_tune.search.old_arguments import answers_unknown_arguments
-from recdrop_tune.search.plan import Data, Plan
+from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.settings import (
     EXPERIMENT,
     Confirm,

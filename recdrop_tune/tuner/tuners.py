@@ -149,11 +149,11 @@ class SearchPlan(Protocol):
 
     @property
     def optuna(self) -> Any:
-        """The sampler, pruner and storage (tuner `optuna` only); `recdrop_tune.Optuna` has them checked."""
+        """The sampler, pruner and storage (tuner `optuna` only); `recdrop_tune.Optuna` has checked them."""
 
     @property
     def training(self) -> Any:
-        """How each trial is trained; `recdrop_tune.Training` has it checked."""
+        """How each trial is trained; `recdrop_tune.Training` has checked it."""
 
     @property
     def goals(self) -> Sequence[kt.Objective]:

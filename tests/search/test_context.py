@@ -17,9 +17,8 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.events import FILE, Context
-from recdrop_tune.search.compiled import compiled_with
 from recdrop_tune.search.context import context_of
-from recdrop_tune.search.hypermodel_of import ObservedTrials
+from recdrop_tune.search.hypermodel_of import ObservedTrials, compiled_with
 from recdrop_tune.tuner import as_objectives
 
 OBJECTIVES = ("val_loss", "val_accuracy", "val_mae", "val_perplexity", "val_mean_absolute_error")
