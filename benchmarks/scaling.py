@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,7 +36,7 @@ from threadpoolctl import threadpool_limits
 
 import recdrop_tune as rdt
 from recdrop_tune.events import EpochEnded, Journal, TrialEnded, TrialStarted
-from recdrop_tune.ray_workers import Job, process_settings
+from recdrop_tune.ray_workers import pack
 from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.ray_workers.job import MARK
 
@@ -131,8 +132,8 @@ def requests(ray, sampler, workers, epochs, seconds):
         project.mkdir()
         (project / MARK).touch()
         host = ray.remote(OracleHost).options(num_cpus=0).remote(project, None)
-        job = ray.put(nothing(project, sampler))
-        ray.get(host.open.remote([job], False))
+        parcel = ray.put(pack(ray, Nothing(project, sampler)))
+        ray.get(host.open.remote([parcel], False))
         latencies, counts, deadline = [], [], time.perf_counter() + seconds
 
         def work(name):
@@ -176,25 +177,31 @@ def requests(ray, sampler, workers, epochs, seconds):
     }
 
 
-def nothing(project, sampler):
-    """Returns a job whose trials nobody trains."""
+@dataclass(frozen=True)
+class Nothing:
+    """A job whose trials nobody trains."""
 
-    def make_tuner(parts, directory):
+    project: Path
+    sampler: str
+
+    def new_tuner(self, directory=None):
+        """Makes the tuner."""
         space = rdt.SearchSpace.load(_small_search.SPACE)
         oracle = rdt.OptunaOracle(
-            "val_loss", max_trials=100_000, seed=0, sampler=sampler, pruner="none"
+            "val_loss", max_trials=100_000, seed=0, sampler=self.sampler, pruner="none"
         )
+        folder = self.project
         return rdt.Tuner(
-            oracle, space.sample, directory=str(project.parent), project_name=project.name
+            oracle, space.sample, directory=str(folder.parent), project_name=folder.name
         )
 
-    def tracked(parts, tuner):
-        uri = f"sqlite:///{project.parent}/mlflow.db"
+    def track(self, tuner, listeners=()):
+        """Tracks it."""
+        uri = f"sqlite:///{self.project.parent}/mlflow.db"
         return rdt.track(tuner, rdt.MLflow("scaling", uri=uri))
 
-    return Job(
-        {}, make_tuner, tracked, lambda parts: ((), {}), lambda parts: None, process_settings()
-    )
+    def follow_up(self):
+        """Nothing comes after the search."""
 
 
 def ask_part(arguments):

@@ -21,7 +21,7 @@ from recdrop_tune.errors import ProjectError, ProjectWarning
 from recdrop_tune.events import TrackedOracle
 from recdrop_tune.oracle import decide_whether_to_go_on, set_aside
 from recdrop_tune.oracle.rebuilt import all_ids, in_order
-from recdrop_tune.tuner import SearchPlan, as_objectives
+from recdrop_tune.tuner import as_objectives
 from recdrop_tune.tuner.tuners import ORACLES
 from tests.laws.cases import over
 from tests.small_search import build, data
@@ -222,7 +222,15 @@ def test_the_state_of_the_oracle_is_made_anew(damaged, tuner):
 
 
 def make_oracle(tuner):
-    plan = SearchPlan(Quick(), as_objectives("val_loss"), MOST, 4, Path("."), seed=0)
+    plan = SimpleNamespace(
+        optuna=rdt.Optuna(),
+        goals=as_objectives("val_loss"),
+        max_trials=MOST,
+        epochs=4,
+        timeout=None,
+        study_name=None,
+        seed=0,
+    )
     return ORACLES[tuner](plan)
 
 

@@ -20,7 +20,7 @@ from recdrop_tune.events.events import (
     TrialStarted,
     WorkerLost,
 )
-from recdrop_tune.events.hooks import TrackedHyperModel, TrackedOracle
+from recdrop_tune.events.hooks import ReportsEpochs, TrackedOracle
 from recdrop_tune.events.journal import FILE, Dispatcher, Journal, TrackingWarning, lock_alone
 from recdrop_tune.events.recording import (
     TrainingReporter,
@@ -60,10 +60,10 @@ __all__ = [
     "Listener",
     "ModelBuilt",
     "Records",
+    "ReportsEpochs",
     "ResultSaved",
     "SearchEnded",
     "SearchStarted",
-    "TrackedHyperModel",
     "TrackedOracle",
     "TrackingWarning",
     "TrainingReporter",

@@ -1,13 +1,14 @@
-"""What `track` puts in the place of a tuner's oracle and hypermodel to learn of its events."""
+"""What `track` puts in the place of a tuner's oracle, and adds to its hypermodel, to learn of its events."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import keras
-import keras_tuner as kt
 
+from recdrop_tune.hypermodels import Extension
 from recdrop_tune.models import explain
 from recdrop_tune.oracle import ended_trial
 from recdrop_tune.storage_errors import is_storage_failure
@@ -132,36 +133,20 @@ class TrackedOracle:
         setattr(self._oracle, name, value)
 
 
-class TrackedHyperModel(kt.HyperModel):
-    """Stands in for a hypermodel and adds a callback to its `fit`.
+class ReportsEpochs(Extension):
+    """Adds a callback to the `fit` of a hypermodel that reports its trainings.
 
     Args:
-        hypermodel: The hypermodel.
         reporter: Who is told.
     """
 
-    def __init__(self, hypermodel: Any, reporter: Trainings) -> None:
-        super().__init__()
-        self._hypermodel = hypermodel
+    def __init__(self, reporter: Trainings) -> None:
         self._reporter = reporter
 
-    def build(self, hp: Any) -> Any:
-        """Builds the model."""
-        return self._hypermodel.build(hp)
-
-    def declare_hyperparameters(self, hp: Any) -> None:
-        """Declares hyperparameters, if the hypermodel does."""
-        self._hypermodel.declare_hyperparameters(hp)
-
-    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Fits the model; the caller's list of callbacks stays as it is."""
+    def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Fits the model."""
         callbacks = [*(kwargs.pop("callbacks", None) or []), EpochReporter(self._reporter)]
-        return self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_hypermodel":
-            raise AttributeError(name)
-        return getattr(self._hypermodel, name)
+        return fit(hp, model, *args, callbacks=callbacks, **kwargs)
 
 
 class EpochReporter(keras.callbacks.Callback):

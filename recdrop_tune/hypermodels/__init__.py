@@ -1,11 +1,17 @@
 """Models to search over, and the one line that adds the search for dropout to a model of your own."""
 
 from recdrop_tune.hypermodels.data import is_one_hot
+from recdrop_tune.hypermodels.extensions import (
+    ExtendedHyperModel,
+    Extension,
+    extended,
+    unextended,
+)
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, AbstractSequenceModel
 from recdrop_tune.hypermodels.infer import infer_hypermodel
 from recdrop_tune.hypermodels.language_model import LanguageModel, Perplexity
 from recdrop_tune.hypermodels.recurrent_layers import dropout_rnn
-from recdrop_tune.hypermodels.scheduling import scheduled, unscheduled
+from recdrop_tune.hypermodels.scheduling import scheduled
 from recdrop_tune.hypermodels.sequence_classifier import SequenceClassifier
 from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
 from recdrop_tune.hypermodels.sequence_tagger import SequenceTagger
@@ -13,14 +19,17 @@ from recdrop_tune.hypermodels.sequence_tagger import SequenceTagger
 __all__ = [
     "AbstractHyperModel",
     "AbstractSequenceModel",
+    "ExtendedHyperModel",
+    "Extension",
     "LanguageModel",
     "Perplexity",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
     "dropout_rnn",
+    "extended",
     "infer_hypermodel",
     "is_one_hot",
     "scheduled",
-    "unscheduled",
+    "unextended",
 ]

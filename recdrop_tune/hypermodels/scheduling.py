@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -13,6 +13,7 @@ import keras
 import keras_tuner
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.hypermodels.extensions import ExtendedHyperModel, Extension, extended
 from recdrop_tune.models import RateSchedule, dropout_layers
 
 Asked = dict[str, str]
@@ -21,7 +22,7 @@ Asked = dict[str, str]
 _asked: ContextVar[Asked | None] = ContextVar("recdrop_tune_asked", default=None)
 
 
-def scheduled(hypermodel: Any) -> ScheduledHyperModel:
+def scheduled(hypermodel: Any) -> ExtendedHyperModel:
     """Makes `schedule` a dimension of the search for models built with `dropout_rnn`.
 
     A schedule moves rates while a model trains, which takes a callback, and a build function adds
@@ -44,7 +45,7 @@ def scheduled(hypermodel: Any) -> ScheduledHyperModel:
         ...     ...
         >>> tuner = keras_tuner.RandomSearch(recdrop_tune.scheduled(build), "val_loss")
     """
-    if isinstance(hypermodel, ScheduledHyperModel):
+    if isinstance(hypermodel, ExtendedHyperModel) and hypermodel.extension(Schedules):
         return hypermodel
     is_hypermodel = isinstance(hypermodel, keras_tuner.HyperModel)
     if not is_hypermodel and (isinstance(hypermodel, type) or not callable(hypermodel)):
@@ -53,12 +54,7 @@ def scheduled(hypermodel: Any) -> ScheduledHyperModel:
             expected="a keras_tuner.HyperModel or a function that builds a model from `hp`",
             received=hypermodel,
         )
-    return ScheduledHyperModel(hypermodel)
-
-
-def unscheduled(hypermodel: Any) -> Any:
-    """Returns what `scheduled` was given; anything else as it is."""
-    return hypermodel.hypermodel if isinstance(hypermodel, ScheduledHyperModel) else hypermodel
+    return extended(hypermodel, Schedules())
 
 
 def ask(layer: Any, schedule: str) -> None:
@@ -73,35 +69,22 @@ def can_ask() -> bool:
     return _asked.get() is not None
 
 
-class ScheduledHyperModel(keras_tuner.HyperModel):
-    """Hands everything on to a hypermodel and adds the schedules to its `fit`. See `scheduled`.
+class Schedules(Extension):
+    """Notes the schedules that a build asks for, and adds them to the `fit`. See `scheduled`."""
 
-    Attributes:
-        hypermodel: A `keras_tuner.HyperModel` or a function.
-    """
-
-    def __init__(self, hypermodel: Any) -> None:
-        super().__init__()
-        self.hypermodel = hypermodel
-        self._is_function = not isinstance(hypermodel, keras_tuner.HyperModel)
+    def __init__(self) -> None:
         self._schedules: WeakKeyDictionary[Any, Asked] = WeakKeyDictionary()
 
-    def build(self, hp: Any) -> Any:
+    def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
         """Builds the model and notes the schedules that it asks for."""
         with _asking() as asked:
-            model = self.hypermodel(hp) if self._is_function else self.hypermodel.build(hp)
+            model = build(hp)
         if asked:
             self._schedules[model] = asked
         return model
 
-    def declare_hyperparameters(self, hp: Any) -> None:
-        """Declares hyperparameters, if the hypermodel does."""
-        if not self._is_function:
-            self.hypermodel.declare_hyperparameters(hp)
-
-    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Fits the model with its schedules; the caller's list of callbacks stays as it is."""
-        fit: Any = super().fit if self._is_function else self.hypermodel.fit
+    def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Fits the model with its schedules."""
         asked = self._schedules.get(model)
         if asked is None:
             return fit(hp, model, *args, **kwargs)
@@ -116,13 +99,9 @@ class ScheduledHyperModel(keras_tuner.HyperModel):
             )
         return result
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves behind what belongs to models, for those do not go to another process."""
-        return {**vars(self), "_schedules": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restores what `__getstate__` returned."""
-        self.__dict__.update(state, _schedules=WeakKeyDictionary())
+    def __reduce__(self) -> Any:
+        """Goes to another process without what it knows of models, for those do not go there."""
+        return Schedules, ()
 
 
 def with_schedules(

@@ -18,7 +18,7 @@ from recdrop_tune.events import (
     Dispatcher,
     Journal,
     Records,
-    TrackedHyperModel,
+    ReportsEpochs,
     TrackedOracle,
     TrackingWarning,
     TrialReporter,
@@ -27,6 +27,7 @@ from recdrop_tune.events import (
     search_id,
     versions,
 )
+from recdrop_tune.hypermodels import extended
 from recdrop_tune.mlflow_store.artifacts import check_model_name
 from recdrop_tune.mlflow_store.datasets import describe_data
 from recdrop_tune.mlflow_store.follower import Background
@@ -311,5 +312,5 @@ def track(
         return tracking  # A worker of Keras Tuner's, whose chief sees all of it.
     tuner.oracle = TrackedOracle(tuner.oracle, tracking, tracking.reporter)
     if tuner.hypermodel is not None:
-        tuner.hypermodel = TrackedHyperModel(tuner.hypermodel, tracking.reporter)
+        tuner.hypermodel = extended(tuner.hypermodel, ReportsEpochs(tracking.reporter))
     return tracking

@@ -1,7 +1,7 @@
-"""Executors: many trials of one search at once, in Ray's actors."""
+"""Many trials of one search at once, in Ray's actors."""
 
 from recdrop_tune.ray_workers.cluster import connected, import_ray
-from recdrop_tune.ray_workers.job import DATA, Closed, FollowUp, Job, process_settings, put_parts
+from recdrop_tune.ray_workers.job import DATA, Closed, FollowUp, Job, Parcel, pack
 from recdrop_tune.ray_workers.resources import Resources, is_share, share_gpus
 from recdrop_tune.ray_workers.team import Team
 
@@ -10,12 +10,12 @@ __all__ = [
     "Closed",
     "FollowUp",
     "Job",
+    "Parcel",
     "Resources",
     "Team",
     "connected",
     "import_ray",
     "is_share",
-    "process_settings",
-    "put_parts",
+    "pack",
     "share_gpus",
 ]

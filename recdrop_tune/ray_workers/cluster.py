@@ -1,4 +1,4 @@
-"""Ray itself: found or missed, started or joined, and its errors in words."""
+"""Ray itself: starts or joins a cluster, and puts its errors in words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMESPACE = "recdrop-tune"
 """Where the actors have their names in Ray."""
 
 ATTEMPTS = 3
-"""How often a connection to `ray://` is tried that the head aborts.
+"""How often to try a connection to `ray://` that the head aborts.
 
 The head starts a process for each client, and up to at least Ray 2.60 gRPC stops some of them when they are
 forked (ray-project/ray#63202): 7 % there, more on a machine that is busy. The next one is another process.
@@ -77,9 +77,9 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
     }
     if address is None:
         address = "local"
-        # The notice that Ray prints of it is among what is kept quiet here.
+        # Ray would print a notice of it.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Workers on few cores share them; Ray would have them wait for each other.
+        # Workers on few cores share them; else they would wait for each other.
         needed = math.ceil(resources.number * resources.cpus)
         options |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
     try:
@@ -121,6 +121,6 @@ def original(error: BaseException) -> BaseException:
 
 
 def on_node(node: str) -> Any:
-    """Returns the scheduling strategy that has an actor run on one node and on no other."""
+    """Returns the scheduling strategy of an actor that runs on one node and on no other."""
     strategies = import_module("ray.util.scheduling_strategies")
     return strategies.NodeAffinitySchedulingStrategy(node, soft=False)

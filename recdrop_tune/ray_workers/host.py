@@ -6,26 +6,20 @@ import contextlib
 import math
 import os
 import time
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from recdrop_tune.events import EpochEnded, Event, WorkerLost
+from recdrop_tune.errors import ProjectError, invalid_argument
+from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarning, WorkerLost
 from recdrop_tune.files import read_all, write_all
-from recdrop_tune.oracle import forget_metrics
+from recdrop_tune.oracle import forget_metrics, supervised
 from recdrop_tune.paths import trial_folder
 from recdrop_tune.ray_workers.cluster import import_ray
-from recdrop_tune.ray_workers.job import (
-    NOT_OPEN,
-    Closed,
-    State,
-    keep_warnings,
-    losses_of,
-    open_search,
-)
-from recdrop_tune.ray_workers.worker import Tasks
+from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, State, Tasks
 from recdrop_tune.tuner import Tuner
 
 _LOSSES = 3
@@ -33,13 +27,13 @@ _LOSSES = 3
 
 
 class OracleHost:
-    """Serves the oracle of a search to its workers, and its state to whoever has begun it.
+    """Serves the oracle of a search to its workers, and its state to the process that has begun it.
 
     Ray starts it anew where its process dies: it is opened again, in the same folder, and the workers, who
     live on, keep their trials. Every request can come twice, for Ray repeats the one during which it died.
 
     Args:
-        folder: The project folder, which holds the file `_opening.MARK`.
+        folder: The project folder, which holds the file `MARK`.
         trial_timeout: Seconds that a trial may take; `None` for any number.
         environment: Environment variables, which may hold what nobody else is to see.
     """
@@ -71,16 +65,37 @@ class OracleHost:
         """Opens the search.
 
         Args:
-            references: A reference to the `Job`, in a list so that Ray does not resolve it.
+            references: A reference to the `Parcel`, in a list so that Ray does not resolve it.
             again: Whether an earlier process of this search's has died, so that workers are under way.
+
+        Raises:
+            ProjectError: The folder is not the same here.
+            InvalidArgumentError: The tuner deletes its folder.
         """
         if self._is_open:
             return
-        search = open_search(import_ray().get(references[0]), self._folder)
-        self._tuner, self._oracle, self._tracking = search.tuner, search.oracle, search.tracking
-        self._told: list[Event] = self._tracking.listen_to_all()
-        self._losses = losses_of(self._told)
-        self._tasks = Tasks(search.follow_up, self._tuner, self._tracking, _LOSSES)
+        mark, ray = self._folder / MARK, import_ray()
+        if not mark.exists():
+            raise ProjectError(
+                f"The folder `{self._folder}` cannot be seen where Ray runs the oracle. Give a `directory` "
+                "on a file system that this machine and the head of the cluster share."
+            )
+        job = ray.get(references[0]).unpacked(ray)
+        self._tuner = job.new_tuner()
+        if not mark.exists():
+            raise invalid_argument(
+                "make_tuner",
+                expected="a function that makes a tuner without `overwrite=True`",
+                received="a tuner that deletes its project folder",
+                fix="It is called in each process, and would delete the search that is under way.",
+            )
+        _check_folder(self._tuner, self._folder)
+        self._oracle = _replace_oracle(self._tuner)
+        self._tracking = job.track(self._tuner)
+        self._tracking.goes_on_after_search = True
+        self._events: list[Event] = self._tracking.listen_to_all()
+        self._losses = _losses_of(self._events)
+        self._tasks = Tasks(job.follow_up(), self._tuner, self._tracking, _LOSSES)
         if again:
             self._oracle.take_back()
             self._since = dict.fromkeys(self._oracle.ongoing_trials, time.monotonic())
@@ -92,17 +107,17 @@ class OracleHost:
 
     def hear_warnings(self) -> None:
         """Keeps what the tracking warns of, to be shown where the search was begun."""
-        keep_warnings(self._warnings)
+        _keep_warnings(self._warnings)
 
     def state(self, seen: int) -> State:
-        """Says what is new.
+        """Returns what is new.
 
         Args:
             seen: How many events of the search are known already.
         """
         now = time.monotonic()
         overdue = [worker for worker, t in self._since.items() if now - t > self._timeout]
-        return State(self._told[seen:], overdue, self._tasks.over, self._warnings)
+        return State(self._events[seen:], overdue, self._tasks.over, self._warnings)
 
     def get_space(self) -> Any:
         """Returns the search space."""
@@ -153,7 +168,7 @@ class OracleHost:
         return read_all(folder, "trial.json", within=self._tuner.project_dir)
 
     def emit(self, tuner_id: str, event: Event) -> None:
-        """Records what a worker has to tell, unless the trial is not its own any more."""
+        """Records an event of a worker, unless the trial is not its own any more."""
         trial_id = getattr(event, "trial_id", None)
         if self._tasks.is_busy(tuner_id) or (
             self._has(tuner_id, trial_id) and not self._is_known(event)
@@ -176,7 +191,7 @@ class OracleHost:
             self._tasks.keep(*result)
 
     def give_up(self, tuner_id: str, reason: str, host: str | None) -> bool:
-        """Has what a dead worker was at done by another, or given up too if it has cost several of them.
+        """Hands what a dead worker was at to another one, or gives it up if it has cost several workers.
 
         Args:
             tuner_id: The worker.
@@ -249,3 +264,49 @@ class OracleHost:
         record = self._tracking.records.trials[event.trial_id]
         known = record.repeats if event.execution else record.epochs
         return (event.execution, event.epoch) in ((each.execution, each.epoch) for each in known)
+
+
+def _losses_of(history: Iterable[Event]) -> Counter[str | None]:
+    """Counts the workers that were lost over each trial since the search was last begun."""
+    found: Counter[str | None] = Counter()
+    for event in history:
+        if isinstance(event, SearchStarted):
+            found.clear()
+        elif isinstance(event, WorkerLost):
+            found[event.trial_id] += 1
+    return found
+
+
+def _keep_warnings(kept: list[str]) -> None:
+    """Adds to a list what the tracking warns of.
+
+    It changes how this process shows warnings, and is for one that does nothing but serve a search.
+    """
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, TrackingWarning):
+            kept.append(str(message))
+        shown(message, category, *where, **more)
+
+    warnings.showwarning = show
+
+
+def _replace_oracle(tuner: Any) -> Any:
+    """Gives a tuner an oracle that outlives workers, in the place of its own; returns it."""
+    own = tuner.oracle
+    oracle = tuner.oracle = supervised(own)
+    oracle.hosted, oracle.verbose = True, 0
+    # What Keras Tuner's own oracle has loaded may not add up.
+    if oracle is not own and Path(tuner.project_dir, f"{tuner.tuner_id}.json").exists():
+        tuner.reload()
+    return oracle
+
+
+def _check_folder(tuner: Any, folder: Path) -> None:
+    there = Path(tuner.project_dir).resolve()
+    if there != folder.resolve():
+        raise ProjectError(
+            f"The tuner's folder is `{there}` where Ray runs the oracle, and `{folder}` where the search "
+            "was begun. Make the tuner with an absolute `directory`."
+        )

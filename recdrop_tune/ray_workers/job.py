@@ -1,30 +1,27 @@
-"""Opens a search in the oracle's process: makes what serves it, and checks the folder."""
+"""`Job`: a search as it goes to other processes; the tasks that follow it; and how its processes answer."""
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 
-from recdrop_tune.errors import ProjectError, exception_line, invalid_argument
-from recdrop_tune.events import Event, SearchStarted, TrackingWarning, TrainingReporter, WorkerLost
+from recdrop_tune.errors import exception_line, invalid_argument
+from recdrop_tune.events import (
+    Event,
+    Listener,
+    TrainingReporter,
+)
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.oracle import supervised
-from recdrop_tune.ray_workers.cluster import import_ray
-
-# What the processes of a search are given: how to make its tuner, and its data, put into Ray once.
 
 DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
 """The arguments in whose place a function that makes them may be given."""
 
-Parts = Mapping[str, Any]
 Task = Mapping[str, Any]
 
 
@@ -51,51 +48,160 @@ class FollowUp(Protocol):
         """Takes note of one that cannot be done; called where the oracle is."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A search as each of its processes gets it.
+WAIT = "wait"
+"""In the place of a task: others are still at work on theirs, and may be lost over it."""
+
+
+class Tasks:
+    """The tasks of a follow-up, where the oracle is.
+
+    Args:
+        follow_up: What comes after the search, or `None`.
+        tuner: The tuner with the oracle.
+        tracking: Its tracking.
+        losses: How many workers may be lost over one task.
 
     Attributes:
-        parts: References to what is large or not known to pickle, by the names of arguments.
-        make_tuner: Makes the tuner of the parts, in the folder given or, for `None`, in its own.
-        track: Makes the tracking of a tuner of the parts; called where the oracle is.
-        arguments: Makes the arguments of `search` of the parts; called in each worker, once.
-        follow_up: Makes what comes after the search of the parts, or returns `None`.
-        settings: What processes are set to; see `process_settings`.
+        over: Whether a worker has asked for a task and there was none left.
     """
 
-    parts: Mapping[str, Any]
-    make_tuner: Callable[[Parts, Path | None], Any]
-    track: Callable[[Parts, Any], Tracking]
-    arguments: Callable[[Parts], tuple[tuple[Any, ...], dict[str, Any]]]
-    follow_up: Callable[[Parts], FollowUp | None]
+    def __init__(
+        self, follow_up: FollowUp | None, tuner: Any, tracking: Tracking, losses: int
+    ) -> None:
+        self._follow_up = follow_up
+        self._tuner = tuner
+        self._tracking = tracking
+        self._limit = losses
+        self._left: list[Task] | None = None
+        self._busy: dict[str, Task] = {}
+        self._losses: list[Task] = []
+        self.over = False
+
+    def next(self, tuner_id: str) -> Task | str | None:
+        """Returns the next task, `WAIT`, or `None` at the end.
+
+        Args:
+            tuner_id: The worker, which is done with its task before.
+        """
+        self._busy.pop(tuner_id, None)
+        if self._left is None:
+            follow_up = self._follow_up
+            tasks = () if follow_up is None else follow_up.tasks(self._tuner, self._tracking)
+            self._left = list(tasks)
+        if self._left:
+            self._busy[tuner_id] = self._left.pop(0)
+            return self._busy[tuner_id]
+        self.over = not self._busy
+        return None if self.over else WAIT
+
+    def cancel(self) -> None:
+        """Leaves out what has not begun."""
+        self._left = []
+
+    def is_busy(self, tuner_id: str) -> bool:
+        """Says whether a worker has a task."""
+        return tuner_id in self._busy
+
+    def keep(self, *result: Any) -> None:
+        """Takes the result of a task."""
+        if self._follow_up is not None:
+            self._follow_up.keep(self._tuner, self._tracking, *result)
+
+    def give_up(self, tuner_id: str, reason: str) -> bool:
+        """Hands the task of a dead worker to another one, unless it has cost several of them.
+
+        Returns:
+            Whether it had one.
+        """
+        task = self._busy.pop(tuner_id, None)
+        if task is None or self._left is None or self._follow_up is None:
+            return False
+        self._losses.append(task)
+        if self._losses.count(task) < self._limit:
+            self._left.insert(0, task)
+        else:
+            self._follow_up.failed(self._tracking, task, reason)
+        return True
+
+
+class Job(Protocol):
+    """A search as each of its processes gets it: a frozen dataclass, whose values are sent by `pack`."""
+
+    def new_tuner(self, directory: Path | None = None) -> Any:
+        """Makes the tuner, in the project folder or, for a worker, in another one."""
+
+    def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
+        """Tracks the tuner; called where the oracle is."""
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Makes the arguments of `search`; called where trials run, once in each process."""
+
+    def follow_up(self) -> FollowUp | None:
+        """Makes what comes after the search."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A job on its way to other processes.
+
+    Attributes:
+        kind: The class of the job.
+        values: References to the job's values in Ray's object store, by their names. Each lies there once
+            for all processes; those on the same machine do not copy its arrays again.
+        settings: What a process is set to, to be like the one that sends the job.
+    """
+
+    kind: Callable[..., Job]
+    values: Mapping[str, Any]
     settings: Mapping[str, Any]
 
+    def changed(self, ray: Any, **values: Any) -> Parcel:
+        """Returns the same job with other values for some names."""
+        sent = {name: ray.put(value) for name, value in values.items()}
+        return replace(self, values={**self.values, **sent})
 
-def put_parts(ray: Any, parts: Parts) -> dict[str, Any]:
-    """Puts each part into Ray's object store, once for all processes.
+    def unpacked(self, ray: Any) -> Job:
+        """Returns the job, in a process that is now set as the one which has sent it."""
+        apply_settings(self.settings)
+        values = ray.get(list(self.values.values()))
+        return self.kind(**dict(zip(self.values, values, strict=True)))
 
-    Arrays are not copied again by processes on the same machine.
+
+def pack(ray: Any, job: Any) -> Parcel:
+    """Puts the values of a job into Ray's object store.
 
     Args:
         ray: Ray.
-        parts: The parts by the names of arguments.
+        job: A `Job`, which is a dataclass.
 
     Raises:
         InvalidArgumentError: One cannot be pickled.
     """
-    references = {}
-    for name, value in parts.items():
-        try:
-            references[name] = ray.put(value)
-        except Exception as error:  # Whatever the part raises when it is to be pickled.
-            raise invalid_argument(
-                name,
-                expected="what can be pickled, to be sent to the workers",
-                received=type(value).__name__,
-                fix=_remedy(name, error),
-            ) from error
-    return references
+    references = {
+        name: _put(ray, name, value, _parts(value)) for name, value in _parts(job).items()
+    }
+    return Parcel(type(job), references, process_settings())
+
+
+def _put(ray: Any, name: str, value: Any, parts: Mapping[str, Any]) -> Any:
+    try:
+        return ray.put(value)
+    except Exception as error:  # Whatever a value raises when it is to be pickled.
+        for inner, part in parts.items():
+            _put(ray, inner, part, {})  # The caller knows a part by its own name.
+        raise invalid_argument(
+            name,
+            expected="what can be pickled, to be sent to the workers",
+            received=type(value).__name__,
+            fix=_remedy(name, error),
+        ) from error
+
+
+def _parts(value: Any) -> Mapping[str, Any]:
+    """Returns what a job, or a value of it, consists of: arguments by their names."""
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    return value if isinstance(value, Mapping) else {}
 
 
 def _remedy(name: str, error: Exception) -> str:
@@ -105,13 +211,8 @@ def _remedy(name: str, error: Exception) -> str:
     return f"It may hold no lock, no open file and nothing of TensorFlow's. {reason}"
 
 
-def get_parts(ray: Any, references: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the parts that `put_parts` has put."""
-    return dict(zip(references, ray.get(list(references.values())), strict=True))
-
-
 def process_settings() -> dict[str, Any]:
-    """Returns what a process has to be set to, to be like this one: its folder, and Keras."""
+    """Returns what another process is set to, to be like this one: the folder, and Keras."""
     return {
         "folder": os.getcwd(),
         "keras": {
@@ -130,15 +231,13 @@ def apply_settings(settings: Mapping[str, Any]) -> None:
         getattr(keras.config, f"set_{name}")(value)
 
 
-# What the oracle's process says to the one that began the search.
-
 NOT_OPEN = "not open"
-"""In the place of an answer: the process has just been started again."""
+"""The answer of a process that has just been started again."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What the driver is told of a search.
+    """What is new in a search, for the process that began it.
 
     Attributes:
         events: The events that it has not seen.
@@ -173,95 +272,4 @@ class Closed:
 
 
 MARK = "several-workers"
-"""File in the project folder while several workers are at it."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A search that is open.
-
-    Attributes:
-        tuner: Its tuner; what it calls its oracle is tracked.
-        oracle: The oracle itself, which outlives workers.
-        tracking: Its tracking.
-        follow_up: What comes after the search, or `None`.
-    """
-
-    tuner: Any
-    oracle: Any
-    tracking: Tracking
-    follow_up: FollowUp | None
-
-
-def open_search(job: Job, folder: Path) -> Opened:
-    """Makes the tuner, the oracle and the tracking of a search; where it has begun already it goes on.
-
-    Args:
-        job: The search.
-        folder: The project folder as whoever began the search sees it; it holds the file `MARK`.
-
-    Raises:
-        ProjectError: The folder is not the same here.
-        InvalidArgumentError: The tuner deletes its folder.
-    """
-    mark = folder / MARK
-    if not mark.exists():
-        raise ProjectError(
-            f"The folder `{folder}` cannot be seen where Ray runs the oracle. Give a `directory` on a "
-            "file system that this machine and the head of the cluster share."
-        )
-    apply_settings(job.settings)
-    parts = get_parts(import_ray(), job.parts)
-    tuner = job.make_tuner(parts, None)
-    if not mark.exists():
-        raise invalid_argument(
-            "make_tuner",
-            expected="a function that makes a tuner without `overwrite=True`",
-            received="a tuner that deletes its project folder",
-            fix="It is called in each process, and would delete the search that is under way.",
-        )
-    _check_folder(tuner, folder)
-    plain = tuner.oracle
-    oracle = tuner.oracle = supervised(plain)
-    oracle.hosted, oracle.verbose = True, 0
-    # What Keras Tuner's own oracle has loaded may not add up.
-    if oracle is not plain and Path(tuner.project_dir, f"{tuner.tuner_id}.json").exists():
-        tuner.reload()
-    tracking = job.track(parts, tuner)
-    tracking.goes_on_after_search = True
-    return Opened(tuner, oracle, tracking, job.follow_up(parts))
-
-
-def losses_of(history: Iterable[Event]) -> Counter[str | None]:
-    """Counts the workers that were lost over each trial since the search was last begun."""
-    found: Counter[str | None] = Counter()
-    for event in history:
-        if isinstance(event, SearchStarted):
-            found.clear()
-        elif isinstance(event, WorkerLost):
-            found[event.trial_id] += 1
-    return found
-
-
-def keep_warnings(kept: list[str]) -> None:
-    """Adds to a list what the tracking warns of.
-
-    It changes how this process shows warnings, and is for one that does nothing but serve a search.
-    """
-    shown = warnings.showwarning
-
-    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, TrackingWarning):
-            kept.append(str(message))
-        shown(message, category, *where, **more)
-
-    warnings.showwarning = show
-
-
-def _check_folder(tuner: Any, folder: Path) -> None:
-    there = Path(tuner.project_dir).resolve()
-    if there != folder.resolve():
-        raise ProjectError(
-            f"The tuner's folder is `{there}` where Ray runs the oracle, and `{folder}` where the search "
-            "was begun. Make the tuner with an absolute `directory`."
-        )
+"""File in the project folder while several workers are at work there."""

@@ -1,4 +1,4 @@
-"""How many workers there are, what each of them is given, and whether the machines have it."""
+"""How many workers there are, what each of them gets, and whether the machines have it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recdrop_tune.errors import invalid_argument
 
 
 class Resources(Protocol):
-    """What the workers of a search are given; `recdrop_tune.Workers` has it checked."""
+    """What the workers of a search get; `recdrop_tune.Workers` has checked it."""
 
     @property
     def number(self) -> int:
@@ -69,7 +69,7 @@ def gpus_of_each(resources: Resources, cluster: Mapping[str, float]) -> float:
 
 
 def check_cluster(resources: Resources, cluster: Mapping[str, float]) -> None:
-    """Raises if no worker would ever have what it asks for.
+    """Raises if no worker would ever get what it asks for.
 
     Raises:
         InvalidArgumentError: The cluster has too few CPU cores or GPUs.
@@ -111,7 +111,7 @@ _GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE"
 
 
 def share_gpus() -> None:
-    """Has this process leave GPU memory to the workers, unless its backend has begun already."""
+    """Makes this process leave GPU memory to the workers, unless its backend has begun already."""
     for name, value in _GROWING.items():
         os.environ.setdefault(name, value)
 
@@ -149,7 +149,7 @@ def mlflow_environment() -> dict[str, str]:
 
 
 def limit_threads(cpus: float) -> None:
-    """Has the backend compute with as many threads as the worker has cores.
+    """Makes the backend compute with as many threads as the worker has cores.
 
     Else each of several workers on a machine would start as many threads as that has cores.
     """

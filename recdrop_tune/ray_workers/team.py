@@ -17,7 +17,7 @@ from recdrop_tune.events import Event, TrackingWarning
 from recdrop_tune.files import delete, open_file
 from recdrop_tune.ray_workers.cluster import NAMESPACE, on_node, original
 from recdrop_tune.ray_workers.host import OracleHost
-from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, Job, State
+from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, Parcel, State
 from recdrop_tune.ray_workers.resources import (
     Resources,
     described,
@@ -75,7 +75,7 @@ class Processes:
                 "end it; of one that was killed Ray takes half a minute to notice."
             ) from error
 
-    def worker(self, name: str, host: Any, job: Any) -> Any:
+    def worker(self, name: str, host: Any, parcel: Any) -> Any:
         """Starts a worker."""
         cpus = self._resources.cpus
         options = self._ray.remote(Worker).options(
@@ -84,7 +84,7 @@ class Processes:
             max_restarts=0,
             runtime_env={"env_vars": worker_environment(self._backend, self._gpus)},
         )
-        return options.remote(name, host, job, cpus)
+        return options.remote(name, host, parcel, cpus)
 
 
 _POLL_SECONDS = 0.25
@@ -111,19 +111,19 @@ class Team:
 
     Args:
         ray: Ray, connected.
-        job: The search.
+        parcel: The search.
         resources: What each worker is given.
         folder: The project folder.
         name: Name of the search in the whole cluster.
-        show: Is given each event.
-        note: Is given what else there is to say, in words.
+        show: Called with each event.
+        note: Called with what else there is to say, in words.
         seen: How many events of the search are known already.
     """
 
     def __init__(
         self,
         ray: Any,
-        job: Job,
+        parcel: Parcel,
         resources: Resources,
         folder: Path,
         name: str,
@@ -143,7 +143,7 @@ class Team:
             )
         self._mark, self._marked = folder / MARK, False
         self._processes = Processes(ray, resources, self._gpus)
-        self._job = ray.put(job)
+        self._parcel = ray.put(parcel)
         self._show, self._note, self._seen = show, note, seen
         self._alarm: float | None = time.monotonic() + _ALARM_SECONDS
         self._warned: list[str] = []
@@ -230,7 +230,7 @@ class Team:
 
     def _open(self, again: bool) -> None:
         self._get(self._host.hear_warnings.remote())
-        self._get(self._host.open.remote([self._job], again))
+        self._get(self._host.open.remote([self._parcel], again))
 
     def _ask(self, method: str, *args: Any) -> Any:
         """Asks the host, and opens it where Ray has had to start it again."""
@@ -250,7 +250,7 @@ class Team:
             ) from error
 
     def _settle(self, member: _Member, over: bool) -> None:
-        """Takes note that a worker has ended, or is lost."""
+        """Handles a worker that has ended, or is lost."""
         self._members.remove(member)
         try:
             self._ray.get(member.run)
@@ -300,7 +300,7 @@ class Team:
     def _make_worker(self) -> tuple[str, Any]:
         self._started += 1
         name = f"worker-{self._started}"
-        self._actors.append(self._processes.worker(name, self._host, self._job))
+        self._actors.append(self._processes.worker(name, self._host, self._parcel))
         return name, self._actors[-1]
 
     def _add(self, name: str, actor: Any) -> None:
@@ -311,9 +311,9 @@ class Team:
 def _reason(error: Exception) -> str:
     """Puts Ray's pages about a dead actor into a line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [
+    useful = [
         line
         for line in lines
         if not line.startswith(("class_name", "actor_id", "pid", "name", "namespace", "ip"))
     ]
-    return " ".join(told[:3])[:400] or type(error).__name__
+    return " ".join(useful[:3])[:400] or type(error).__name__

@@ -10,107 +10,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.events import Event, TrackedHyperModel, TrainingReporter
+from recdrop_tune.events import Event, ReportsEpochs, TrainingReporter
 from recdrop_tune.files import delete_tree, read_all, write_all
-from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.hypermodels import extended
 from recdrop_tune.oracle import ended_trial
 from recdrop_tune.ray_workers.cluster import import_ray, original
-from recdrop_tune.ray_workers.job import NOT_OPEN, FollowUp, Job, Task, apply_settings, get_parts
+from recdrop_tune.ray_workers.job import NOT_OPEN, WAIT, FollowUp, Job, Parcel
 from recdrop_tune.ray_workers.resources import limit_threads
 from recdrop_tune.scratch import ScratchFolder
-
-# Hands out what is to be trained after the search, to one worker after the other.
-
-WAIT = "wait"
-"""In the place of a task: others are still at theirs, and may be lost over it."""
-
-
-class Tasks:
-    """The tasks of a follow-up, where the oracle is.
-
-    Args:
-        follow_up: What comes after the search, or `None`.
-        tuner: The tuner with the oracle.
-        tracking: Its tracking.
-        losses: How many workers may be lost over one task.
-
-    Attributes:
-        over: Whether a worker has asked for a task and there was none left.
-    """
-
-    def __init__(
-        self, follow_up: FollowUp | None, tuner: Any, tracking: Tracking, losses: int
-    ) -> None:
-        self._follow_up = follow_up
-        self._tuner = tuner
-        self._tracking = tracking
-        self._limit = losses
-        self._left: list[Task] | None = None
-        self._busy: dict[str, Task] = {}
-        self._losses: list[Task] = []
-        self.over = False
-
-    def next(self, tuner_id: str) -> Task | str | None:
-        """Returns the next task, `WAIT`, or `None` at the end.
-
-        Args:
-            tuner_id: The worker, which is done with its task before.
-        """
-        self._busy.pop(tuner_id, None)
-        if self._left is None:
-            follow_up = self._follow_up
-            tasks = () if follow_up is None else follow_up.tasks(self._tuner, self._tracking)
-            self._left = list(tasks)
-        if self._left:
-            self._busy[tuner_id] = self._left.pop(0)
-            return self._busy[tuner_id]
-        self.over = not self._busy
-        return None if self.over else WAIT
-
-    def cancel(self) -> None:
-        """Leaves out what has not begun."""
-        self._left = []
-
-    def is_busy(self, tuner_id: str) -> bool:
-        """Says whether a worker has a task."""
-        return tuner_id in self._busy
-
-    def keep(self, *result: Any) -> None:
-        """Takes the result of a task."""
-        if self._follow_up is not None:
-            self._follow_up.keep(self._tuner, self._tracking, *result)
-
-    def give_up(self, tuner_id: str, reason: str) -> bool:
-        """Hands the task of a dead worker to another one, unless it has cost several of them.
-
-        Returns:
-            Whether it had one.
-        """
-        task = self._busy.pop(tuner_id, None)
-        if task is None or self._left is None or self._follow_up is None:
-            return False
-        self._losses.append(task)
-        if self._losses.count(task) < self._limit:
-            self._left.insert(0, task)
-        else:
-            self._follow_up.failed(self._tracking, task, reason)
-        return True
-
-
-# What a tuner has in the place of its oracle where the oracle is in another process.
 
 _IDLE_SECONDS = 0.2
 _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")
 
 
 class RemoteOracle:
-    """Has the methods of Keras Tuner's own client of an oracle elsewhere, and asks the host.
+    """Stands in for the oracle in a worker: asks the host, as Keras Tuner's own client asks a chief.
 
     Args:
         ask: Calls a method of the host and returns its answer; see `OracleHost`.
         tuner_id: Name of the worker.
         oracle: An oracle made like the one elsewhere; what never changes is read from it.
-        reporter: Is told whose trainings come next.
+        reporter: Learns whose trainings come next.
         folder_of: Returns the folder of a trial on this machine.
     """
 
@@ -136,7 +56,7 @@ class RemoteOracle:
         if name in _READ_HERE:
             return getattr(self._oracle, name)
         raise AttributeError(
-            f"the oracle is in another process, and its `{name}` cannot be had here"
+            f"the oracle is in another process, which does not give its `{name}` away"
         )
 
     def get_space(self) -> Any:
@@ -207,14 +127,14 @@ class Worker:
     Args:
         name: Its name, Keras Tuner's `tuner_id`.
         host: Handle of the actor of `OracleHost`.
-        job: The search.
+        parcel: The search.
         cpus: How many cores it has.
     """
 
-    def __init__(self, name: str, host: Any, job: Job, cpus: float) -> None:
+    def __init__(self, name: str, host: Any, parcel: Parcel, cpus: float) -> None:
         self._name = name
         self._host = host
-        self._job = job
+        self._parcel = parcel
         self._cpus = cpus
         self._ray = import_ray()
 
@@ -225,32 +145,30 @@ class Worker:
     def run(self) -> None:
         """Takes part in the search, until it is over."""
         limit_threads(self._cpus)
-        apply_settings(self._job.settings)
-        parts = get_parts(self._ray, self._job.parts)
+        job = self._parcel.unpacked(self._ray)
         with ScratchFolder(_SCRATCH) as scratch:
             reporter = TrainingReporter(self._tell)
-            tuner = self._make_tuner(parts, scratch.path, reporter)
-            args, kwargs = self._job.arguments(parts)
+            tuner = self._new_tuner(job, scratch.path, reporter)
+            args, kwargs = job.arguments()
             tuner.search(*args, **kwargs)
-            self._follow_up(tuner, parts, (args, kwargs), reporter)
+            self._run_tasks(job.follow_up(), tuner, (args, kwargs), reporter)
 
-    def _make_tuner(self, parts: Any, scratch: Path, reporter: TrainingReporter) -> Any:
+    def _new_tuner(self, job: Job, scratch: Path, reporter: TrainingReporter) -> Any:
         # Under its own name a tuner finds nothing to go on with in the folder of the search, which the host
         # is writing to at the same time.
         os.environ["KERASTUNER_TUNER_ID"] = self._name
-        tuner = self._job.make_tuner(parts, scratch / "project")
+        tuner = job.new_tuner(scratch / "project")
         tuner.directory = str(scratch)
         tuner.oracle = RemoteOracle(
             self._ask, self._name, tuner.oracle, reporter, tuner.get_trial_dir
         )
         if tuner.hypermodel is not None:
-            tuner.hypermodel = TrackedHyperModel(tuner.hypermodel, reporter)
+            tuner.hypermodel = extended(tuner.hypermodel, ReportsEpochs(reporter))
         return tuner
 
-    def _follow_up(
-        self, tuner: Any, parts: Any, arguments: Any, reporter: TrainingReporter
+    def _run_tasks(
+        self, follow_up: FollowUp | None, tuner: Any, arguments: Any, reporter: TrainingReporter
     ) -> None:
-        follow_up = self._job.follow_up(parts)
         while (task := self._ask("next_task", self._name)) is not None:
             if task == WAIT:
                 time.sleep(_WAIT_SECONDS)

@@ -14,7 +14,7 @@ import keras_tuner as kt
 from optuna.storages import InMemoryStorage
 
 from recdrop_tune.errors import InvalidArgumentError, check_integer, invalid_argument
-from recdrop_tune.hypermodels import unscheduled
+from recdrop_tune.hypermodels import unextended
 from recdrop_tune.mlflow_store import check_databases
 from recdrop_tune.search.old_arguments import PLACES
 from recdrop_tune.search.settings import MLflow, Optuna, Training, Workers
@@ -118,7 +118,7 @@ def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
         fit: What `Training.fit` says.
         model: The hypermodel; what a `fit` of its own names may be given too.
     """
-    model, fits = unscheduled(model), [keras.Model.fit]
+    model, fits = unextended(model), [keras.Model.fit]
     fits += [type(model).fit] if isinstance(model, kt.HyperModel) else []
     taken = {name for each in fits for name in inspect.signature(each).parameters} - _FILLED_IN
     for name in fit:  # Not their values: they may be data, and fill the screen.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,8 @@ from recdrop_tune.tuner import retrain, save_weights, trial_seed
 
 
 @dataclass(frozen=True)
-class ConfirmationPlan:
-    """What is to be confirmed.
+class Confirmation:
+    """Trains the best configurations again, here or in workers; see `FollowUp`.
 
     Attributes:
         top: How many of the best configurations, beside what they are compared with.
@@ -51,7 +50,7 @@ class ConfirmationPlan:
     test: Any = None
 
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
-        """Lists the trainings that are still to be done, each configuration with the same seeds, and says so.
+        """Lists the trainings that are missing, each configuration with the same seeds, and reports them.
 
         Args:
             tuner: The tuner, its search over.
@@ -64,7 +63,7 @@ class ConfirmationPlan:
         every = [(trial, False) for trial in found] + [(trial, True) for trial in twins]
         total = self.seeds * len(every)
         # Seed by seed, so that a confirmation which is broken off has compared whole sets.
-        left = [
+        missing = [
             {
                 "trial": trial,
                 "twin": twin,
@@ -76,10 +75,10 @@ class ConfirmationPlan:
             for trial, twin in every
             if (trial.trial_id, twin, repeat) not in done
         ]
-        if left:
+        if missing:
             ids, others = ([each.trial_id for each in those] for those in (found, twins))
             tracking.emit(ConfirmationStarted(trial_ids=ids, twins=others, total=total))
-        return left
+        return missing
 
     def run(
         self,
@@ -120,23 +119,10 @@ class ConfirmationPlan:
             save_weights(folder, model, weights, within=tuner.project_dir)
 
     def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
-        """Takes note of a training that cannot be done."""
+        """Records a training that cannot be done."""
         trial_id = task["trial"].trial_id
         ended = ConfirmationEnded(trial_id=trial_id, score=None, message=reason, **_about(task))
         tracking.emit(ended)
-
-
-def confirm(tuner: Any, tracking: Tracking, fit: dict[str, Any], plan: ConfirmationPlan) -> None:
-    """Trains the configurations again, one after the other; what is done already is not repeated.
-
-    Args:
-        tuner: The tuner, its search over.
-        tracking: Its tracking, still open: is told of every training.
-        fit: Arguments of `Model.fit`.
-        plan: What is to be confirmed.
-    """
-    for task in plan.tasks(tuner, tracking):
-        plan.run(tuner, task, ((), fit), tracking.reporter, partial(plan.keep, tuner, tracking))
 
 
 def contenders(oracle: Any, top: int) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recdrop_tune.hypermodels import is_one_hot
-from recdrop_tune.search.compiled import ACCURACIES, BINARY, ERRORS, Measure
+from recdrop_tune.search.hypermodel_of import ACCURACIES, BINARY, ERRORS, Measure
 
 Array = Any
 """A NumPy array of numbers."""

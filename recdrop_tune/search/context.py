@@ -18,8 +18,8 @@ from recdrop_tune.hypermodels import (
     SequenceRegressor,
     SequenceTagger,
 )
-from recdrop_tune.search.compiled import CROSS_ENTROPIES, ERRORS, Compiled
 from recdrop_tune.search.constant import Array, Score, Targets, labels_of, score
+from recdrop_tune.search.hypermodel_of import CROSS_ENTROPIES, ERRORS, Compiled
 
 # Numbers of one array that are looked at: it takes some hundredths of a second. Of more a sample will do.
 _VALUES = 4_000_000
@@ -34,9 +34,9 @@ def context_of(
 ) -> Context | None:
     """Describes the data of a search, and scores a constant predictor on them.
 
-    Arrays are read, datasets are not: of them only shapes and the number of batches are told, and no constant
-    predictor is. Without validation data, as with `cv` and `validation_split`, the constant is scored on the
-    training targets that it is made of. What is not known is left out.
+    Arrays are read. Of datasets only shapes and the number of batches are looked at, and no constant
+    predictor is scored. Without validation data, as with `cv` and `validation_split`, the constant is scored
+    on the training targets that it is made of. What is not known is left out.
 
     Args:
         train: The training data.
@@ -205,7 +205,7 @@ def _arrays_in_words(x: Any, hypermodel: Any) -> list[str]:
 
 
 def _steps_in_words(x: Array, hypermodel: Any) -> str:
-    """Says how long sequences are, padding left out where there is some to be seen.
+    """Says how long sequences are, without the padding that can be seen.
 
     Padding is steps of zeros, or of the mask value, at one end. Zeros at both ends may be data.
     """

@@ -1,10 +1,10 @@
-"""Turns training and validation data, in any of the usual forms, into arguments of `Model.fit`."""
+"""The data of a search, in any of the usual forms: checked, and as arguments of `Model.fit`."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
@@ -23,78 +23,93 @@ def data_of(given: Any) -> Any:
     return given() if isinstance(given, functions) else given
 
 
-def fit_arguments(train: Any, validation: Any, batch_size: int) -> dict[str, Any]:
-    """Returns the arguments of `Model.fit` that hand it the data.
+@dataclass(frozen=True)
+class Data:
+    """The data of a search as the caller gives them: data, or functions that make them.
 
-    Args:
-        train: `(x, y)`, `(x, y, sample_weight)`, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a
-            torch `DataLoader`. Datasets make their own batches.
-        validation: The same, or `None`.
-        batch_size: Samples a batch, for arrays.
+    Data are `(x, y)` or `(x, y, sample_weight)` arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a
+    torch `DataLoader`.
 
-    Returns:
-        Keyword arguments.
-
-    Raises:
-        InvalidArgumentError: The data have another form, or their parts another length.
+    Attributes:
+        train: The training data.
+        validation: The validation data, or `None`.
+        test: The data that the confirmation looks at, or `None`.
     """
-    arguments: dict[str, Any] = {}
-    if _is_arrays("train", train):
-        arguments |= dict(zip(("x", "y", "sample_weight"), train, strict=False))
-        arguments["batch_size"] = batch_size
-    else:
-        arguments["x"] = train
-        if not isinstance(train, keras.utils.PyDataset):
-            # Keras shuffles the batches of a `PyDataset` only; of others it warns that it cannot.
-            arguments["shuffle"] = False
-    if validation is not None:
-        arrays = _is_arrays("validation", validation)
-        arguments["validation_data"] = tuple(validation) if arrays else validation
-        if arrays:
-            arguments["validation_batch_size"] = batch_size
-    return arguments
+
+    train: Any
+    validation: Any = None
+    test: Any = None
+
+    @cached_property
+    def made(self) -> dict[str, Any]:
+        """The data themselves, by what they are for; each process makes them once."""
+        return {
+            "training": data_of(self.train),
+            "validation": data_of(self.validation),
+            "test": data_of(self.test),
+        }
+
+    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
+        """Returns the arguments of `Model.fit` that hand it the data. Datasets make their own batches."""
+        train, validation, _ = self.made.values()
+        if isinstance(train, tuple | list):
+            arguments = dict(zip(("x", "y", "sample_weight"), train, strict=False))
+            arguments["batch_size"] = batch_size
+        else:
+            arguments = {"x": train}
+            if not isinstance(train, keras.utils.PyDataset):
+                # Keras shuffles the batches of a `PyDataset` only; of others it warns that it cannot.
+                arguments["shuffle"] = False
+        if isinstance(validation, tuple | list):
+            arguments |= {"validation_data": tuple(validation), "validation_batch_size": batch_size}
+        elif validation is not None:
+            arguments["validation_data"] = validation
+        return arguments
+
+    def check(self, own_model: bool) -> None:
+        """Raises unless the data have one of the usual forms, and their inputs are finite.
+
+        One NaN makes every trial fail, whatever it tries. Datasets are not read.
+
+        Args:
+            own_model: Whether the model is the caller's own: it may know what to do with NaN.
+
+        Raises:
+            InvalidArgumentError: They have another form, their parts another length, or inputs are not
+                finite and the model is not the caller's own.
+        """
+        data = dict(zip(("train", "validation", "test"), self.made.values(), strict=True))
+        for argument, value in data.items():
+            if argument == "train" or value is not None:
+                _check_form(argument, value)
+        for argument, value in data.items():
+            _check_finite(argument, value, own_model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves behind what was made: another process makes its own."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
-def check_data(argument: str, data: Any) -> None:
-    """Raises unless data have one of the usual forms, or are `None`.
-
-    Raises:
-        InvalidArgumentError: They have another form, or their parts another length.
-    """
-    if data is not None:
-        _is_arrays(argument, data)
-
-
-def check_finite(data: Mapping[str, Any], own_model: bool) -> None:
-    """Looks for NaN and infinity in the inputs: one of them makes every trial fail, whatever it tries.
-
-    Args:
-        data: Data by the names of the arguments. Datasets are not read.
-        own_model: Whether the model is the caller's own. It may know what to do with them.
-
-    Raises:
-        InvalidArgumentError: There are some, and the model is not the caller's own.
-    """
-    for argument, given in data.items():
-        x = given[0] if isinstance(given, tuple | list) else None
-        if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or np.isfinite(_total(x)):
-            continue
-        places = np.argwhere(~np.isfinite(x))
-        if not len(places):  # The sum alone was too large.
-            continue
-        first = ", ".join(map(str, places[0]))
-        error = invalid_argument(
-            argument,
-            expected="finite inputs",
-            received=f"{len(places)} that are infinite or not a number, the first at x[{first}]",
-            fix="Replace them, for example with `np.nan_to_num(x)`, or leave out the sequences that have "
-            "some. A step that is missing is best padded and masked.",
-        )
-        if not own_model:
-            raise error
-        warnings.warn(
-            f"{error} With a model that does not mask them every trial fails.", stacklevel=3
-        )
+def _check_finite(argument: str, data: Any, own_model: bool) -> None:
+    x = data[0] if isinstance(data, tuple | list) else None
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or np.isfinite(_total(x)):
+        return
+    places = np.argwhere(~np.isfinite(x))
+    if not len(places):  # The sum alone was too large.
+        return
+    first = ", ".join(map(str, places[0]))
+    error = invalid_argument(
+        argument,
+        expected="finite inputs",
+        received=f"{len(places)} that are infinite or not a number, the first at x[{first}]",
+        fix="Replace them, for example with `np.nan_to_num(x)`, or leave out the sequences that have "
+        "some. A step that is missing is best padded and masked.",
+    )
+    if not own_model:
+        raise error
+    # At the caller of `tune`.
+    what = f"{error} With a model that does not mask them every trial fails."
+    warnings.warn(what, stacklevel=5)
 
 
 def _total(x: Any) -> Any:
@@ -103,21 +118,18 @@ def _total(x: Any) -> Any:
         return np.sum(x, dtype=np.float64)
 
 
-def _is_arrays(argument: str, data: Any) -> bool:
-    """Says whether data are arrays rather than a dataset, and checks them."""
+def _check_form(argument: str, data: Any) -> None:
     if isinstance(data, tuple | list):
         if len(data) not in (2, 3) or any(part is None for part in data[:2]):
             raise invalid_argument(argument, expected=_FORMS, received=_form(data))
         _check_lengths(argument, data)
-        return True
-    if _is_dataset(data):
-        return False
-    raise invalid_argument(
-        argument,
-        expected=_FORMS,
-        received=_form(data),
-        fix="Every trial reads the data anew, so a generator cannot serve.",
-    )
+    elif not _is_dataset(data):
+        raise invalid_argument(
+            argument,
+            expected=_FORMS,
+            received=_form(data),
+            fix="Every trial reads the data anew, so a generator cannot serve.",
+        )
 
 
 def _check_lengths(argument: str, parts: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,16 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.events import TrackedOracle
+from recdrop_tune.events import Listener, TrackedOracle
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.paths import check_folder
-from recdrop_tune.ray_workers import (
-    DATA,
-    Job,
-    connected,
-    import_ray,
-    process_settings,
-    put_parts,
-    share_gpus,
-)
+from recdrop_tune.ray_workers import DATA, import_ray, share_gpus
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.checks import check_verbose, check_workers
 from recdrop_tune.search.data_arguments import data_of
+from recdrop_tune.search.execution import check_completed, runner, shown_progress
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.old_arguments import answers_unknown_arguments
-from recdrop_tune.search.run_by_workers import found_elsewhere, run_job
-from recdrop_tune.search.run_here import check_completed, watched
 from recdrop_tune.search.settings import (
     EXPERIMENT,
     MLflow,
@@ -51,7 +42,7 @@ def distribute(
     tracking: str | MLflow = EXPERIMENT,
     verbose: int = 1,
 ) -> Distributed:
-    """Has several workers run the trials of a tuner at the same time, on one machine or on many.
+    """Lets several workers run the trials of a tuner at the same time, on one machine or on many.
 
     The tuner's oracle runs in a process of its own, where MLflow is written to as well. A worker that dies
     is replaced, and its trial is run again.
@@ -64,7 +55,7 @@ def distribute(
         verbose: 0 is silent, 1 prints a line a trial, 2 a line an epoch as well and what workers print.
 
     Returns:
-        The tuner, as it were: its `search` is distributed, all else is the tuner's own.
+        What stands in for the tuner: its `search` is distributed, all else is the tuner's own.
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with.
@@ -85,8 +76,8 @@ def distribute(
     check_verbose(verbose)
     import_ray()
     share_gpus()
-    tracked = {"tracking": replace(mlflow, uri=mlflow.store()), "info": {"workers": team.number}}
-    return Distributed(make_tuner, team, tracked, verbose)
+    tracking = replace(mlflow, uri=mlflow.store())
+    return Distributed(make_tuner, team, tracking, verbose)
 
 
 class Distributed:
@@ -98,17 +89,13 @@ class Distributed:
     """
 
     def __init__(
-        self,
-        make_tuner: Callable[[], Any],
-        team: Workers,
-        tracked: Mapping[str, Any],
-        verbose: int,
+        self, make_tuner: Callable[[], Any], workers: Workers, tracking: MLflow, verbose: int
     ) -> None:
         self._make_tuner = make_tuner
-        self._team = team
-        self._tracked = tracked
+        self._workers = workers
+        self._tracking = tracking
         self._verbose = verbose
-        self.tuner = _made(make_tuner)
+        self.tuner = _new_tuner(make_tuner)
         self.result: TuneResult | None = None
 
     def search(self, *args: Any, **kwargs: Any) -> None:
@@ -125,32 +112,22 @@ class Distributed:
             StorageError: A disk is full or broken.
         """
         if isinstance(self.tuner.oracle, TrackedOracle):
-            self.tuner = _made(self._make_tuner)  # It has searched before.
-        folder = Path(self.tuner.project_dir)
+            self.tuner = _new_tuner(self._make_tuner)  # It has searched before.
+        folder, workers = Path(self.tuner.project_dir), self._workers
         check_folder(folder)
         # By the names that `Model.fit` has for them, as far as it does.
         names = ["x", "y", *(f"argument {number + 3}" for number in range(len(args)))]
-        given = dict(zip(names, args, strict=False))
-        spec = _Spec(tuple(given), tuple(kwargs), self._tracked)
+        job = AnySearch(
+            self._make_tuner, dict(zip(names, args, strict=False)), kwargs, workers, self._tracking
+        )
         with (
             Interrupts() as interrupts,
             storage_failures_named(folder),
-            connected(self._team, self._verbose) as ray,
-            watched(folder, self._verbose, self._team.number) as listeners,
+            runner(job, workers, self._verbose, interrupts) as run_trials,
+            shown_progress(folder, self._verbose, workers.number) as progress,
         ):
-            interrupts.listen()  # Ray has put its own handlers there.
-            parts = put_parts(ray, {"make_tuner": self._make_tuner, **given, **kwargs})
-            job = Job(
-                parts,
-                spec.make_tuner,
-                spec.track,
-                spec.arguments,
-                spec.follow_up,
-                process_settings(),
-            )
-            ended = run_job(ray, self._team, job, folder, [*listeners, interrupts])
-        tracking = found_elsewhere(self.tuner, ended, self._tracked)
-        self.result = TuneResult(self.tuner, tracking)
+            ended = run_trials(self.tuner, [*progress, interrupts])
+        self.result = TuneResult(self.tuner, ended.tracking)
         check_completed(self.tuner, ended.stopped_by)
 
     def __getattr__(self, name: str) -> Any:
@@ -160,33 +137,45 @@ class Distributed:
 
 
 @dataclass(frozen=True)
-class _Spec:
-    """A search by any tuner as its processes get it."""
+class AnySearch:
+    """A search by any tuner of Keras Tuner's, for its processes; see `Job`.
 
-    positional: tuple[str, ...]
-    named: tuple[str, ...]
-    tracked: Mapping[str, Any]
+    Attributes:
+        make_tuner: Makes the tuner.
+        positional: The positional arguments of its `search`, by the names that `Model.fit` has for them.
+        named: The other arguments.
+        workers: What runs the trials.
+        tracking: The MLflow experiment and its address.
+    """
 
-    def make_tuner(self, parts: Mapping[str, Any], directory: Path | None) -> Any:
-        return parts["make_tuner"]()
+    make_tuner: Callable[[], Any]
+    positional: Mapping[str, Any]
+    named: Mapping[str, Any]
+    workers: Workers
+    tracking: MLflow
 
-    def track(self, parts: Mapping[str, Any], tuner: Any) -> Tracking:
-        return track(tuner, **self.tracked)
+    def new_tuner(self, directory: Path | None = None) -> Any:
+        """Makes the tuner, in the folder that the caller has given it."""
+        return self.make_tuner()
 
-    def arguments(self, parts: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        args = tuple(data_of(parts[name]) for name in self.positional)
-        kwargs = {
-            name: data_of(parts[name]) if name in DATA else parts[name] for name in self.named
+    def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
+        """Tracks the tuner."""
+        info = {"workers": self.workers.number}
+        return track(tuner, self.tracking, listeners=listeners, info=info)
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Makes the arguments of `search`."""
+        quiet = {"verbose": 0} if "verbose" in self.named else {}
+        named = {
+            name: data_of(value) if name in DATA else value for name, value in self.named.items()
         }
-        if "verbose" in kwargs:
-            kwargs["verbose"] = 0
-        return args, kwargs
+        return tuple(map(data_of, self.positional.values())), named | quiet
 
-    def follow_up(self, parts: Mapping[str, Any]) -> None:
-        return None
+    def follow_up(self) -> None:
+        """Nothing comes after the search."""
 
 
-def _made(make_tuner: Any) -> Any:
+def _new_tuner(make_tuner: Any) -> Any:
     if not callable(make_tuner) or isinstance(make_tuner, kt.Tuner):
         raise invalid_argument(
             "make_tuner",

@@ -32,7 +32,7 @@ _HIGHEST = 0.5
 
 
 def enqueue_first_trials(oracle: Any) -> None:
-    """Has no dropout tried first, then Keras's own, then each other wrapper of the space once.
+    """Makes an oracle try no dropout first, then Keras's own, then each other wrapper of the space once.
 
     What was tried in an earlier session is left out, and so are the last wrappers where `max_trials` is too
     small for all.
@@ -72,7 +72,7 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
 
 
 def coverage_line(oracle: Any) -> str | None:
-    """Says before a search begins which wrappers it has no trials for; `None` where it has enough.
+    """Names the wrappers that a search which is about to begin has no trials for; `None` where it has enough.
 
     Args:
         oracle: The oracle, which has not been asked for a trial yet.

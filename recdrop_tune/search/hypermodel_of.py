@@ -1,25 +1,38 @@
-"""How `tune` runs a trial: reproducibly, and with a clear word if the objective is not reported."""
+"""The hypermodel of a search by `tune`, and what it adds: a clear word if the objective is not reported."""
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, invalid_argument
-from recdrop_tune.hypermodels import AbstractHyperModel, infer_hypermodel, scheduled, unscheduled
-from recdrop_tune.search.compiled import Compiled, compiled_with
+from recdrop_tune.hypermodels import AbstractHyperModel, Extension, infer_hypermodel, unextended
+from recdrop_tune.models import walk
 from recdrop_tune.spaces import SearchSpace
+
+CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy")
+ERRORS = ("mean_squared_error", "mean_absolute_error", "huber")
+BINARY = ("binary_crossentropy", "binary_accuracy")
+ACCURACIES = ("accuracy", "sparse_categorical_accuracy", "categorical_accuracy")
+_KNOWN = (*CROSS_ENTROPIES, *ERRORS, *BINARY, *ACCURACIES, "perplexity")
+_ALIASES = {"mse": "mean_squared_error", "mae": "mean_absolute_error", "acc": "accuracy"}
+# A loss that is set up otherwise is another one.
+_USUAL = {"reduction": "sum_over_batch_size", "label_smoothing": 0, "axis": -1}
+# A model that overrides one of these may score in any way.
+_SCORING = ("compile", "compute_loss", "compute_metrics", "evaluate", "test_step")
+
 
 # The hypermodel of a search: the caller's, or one read off the training data.
 
 
-def as_hypermodel(
-    hypermodel: Any, train: Any, validation: Any, space: object
-) -> tuple[kt.HyperModel, str]:
-    """Returns the hypermodel of a search, and its space in words.
+def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -> tuple[Any, str]:
+    """Returns the hypermodel of a search, or the function that builds its models; and its space in words.
 
     Args:
         hypermodel: The caller's, or `None` for the one that suits the training data.
@@ -30,7 +43,7 @@ def as_hypermodel(
     Raises:
         InvalidArgumentError: The hypermodel is none, or has a space of its own beside `space`.
     """
-    hypermodel = unscheduled(hypermodel)
+    hypermodel = unextended(hypermodel)
     if hypermodel is None:
         hypermodel = infer_hypermodel(train, validation, space)
     elif not isinstance(space, str) or space != "quick":
@@ -45,7 +58,7 @@ def as_hypermodel(
     if isinstance(hypermodel, kt.HyperModel):
         return hypermodel, f"hypermodel {_qualified(type(hypermodel))}"
     if callable(hypermodel) and not isinstance(hypermodel, type | keras.Layer):
-        return FunctionHyperModel(hypermodel), f"function {_qualified(hypermodel)}"
+        return hypermodel, f"function {_qualified(hypermodel)}"
     raise _no_hypermodel(hypermodel)
 
 
@@ -68,22 +81,6 @@ def _qualified(thing: Any) -> str:
     return f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
-class FunctionHyperModel(kt.HyperModel):
-    """A hypermodel made of a function.
-
-    Args:
-        function: Builds a compiled model from `keras_tuner.HyperParameters`.
-    """
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._function = function
-
-    def build(self, hp: Any) -> Any:
-        """Builds the model."""
-        return self._function(hp)
-
-
 class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
     """The model reports no metric of the objective's name, so no trial can be scored.
 
@@ -91,11 +88,11 @@ class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
     """
 
 
-class TrialHyperModel(kt.HyperModel):
-    """Moves rates by schedules, looks for the objective in the metrics, notes what is being built.
+class ObservedTrials(Extension):
+    """Looks for the objective in the metrics of a trial, and notes what is being built.
 
     Args:
-        hypermodel: The hypermodel.
+        hypermodel: The hypermodel, or a function.
         objectives: The objectives.
 
     Attributes:
@@ -104,30 +101,25 @@ class TrialHyperModel(kt.HyperModel):
     """
 
     def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
-        super().__init__()
-        self._hypermodel = scheduled(hypermodel)
-        self._own_fit = type(hypermodel).fit not in (kt.HyperModel.fit, AbstractHyperModel.fit)
+        fits = (kt.HyperModel.fit, AbstractHyperModel.fit)
+        self._own_fit = getattr(type(hypermodel), "fit", fits[0]) not in fits
         self._objectives = objectives
         self.building: Any = None
         self.compiled: Compiled | None = None
         self._first = True
         self._reported = False
 
-    def build(self, hp: Any) -> Any:
+    def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
         """Builds the model."""
         self.building = hp
-        model = self._hypermodel.build(hp)
+        model = build(hp)
         self.building = None
         if self._first and not self._own_fit:  # A `fit` of the user's own may score in its own way.
             self.compiled = compiled_with(model)
         self._first = False
         return model
 
-    def declare_hyperparameters(self, hp: Any) -> None:
-        """Declares hyperparameters, if the hypermodel does."""
-        self._hypermodel.declare_hyperparameters(hp)
-
-    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+    def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model and checks what it reports.
 
         Raises:
@@ -138,7 +130,7 @@ class TrialHyperModel(kt.HyperModel):
         if not self._own_fit and validated and not any(map(_may_report, callbacks)):
             # A `fit` or a callback of the user's own may report the objective later.
             callbacks.append(_ObjectiveCheck(self._objectives))
-        result = self._hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
+        result = fit(hp, model, *args, callbacks=callbacks, **kwargs)
         if isinstance(result, keras.callbacks.History):
             if not self._reported:
                 check_objectives(self._objectives, result.history, "" if validated else _SELDOM)
@@ -188,3 +180,99 @@ def check_objectives(objectives: Sequence[kt.Objective], metrics: Any, advice: s
             f"reports: {', '.join(sorted(metrics))}. Take one of them as `objective`, or compile the "
             f"model with the metric.{advice}"
         )
+
+
+# What a model is compiled with: the losses and metrics of Keras's that a constant can be scored by.
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A loss or a metric of Keras's.
+
+    Attributes:
+        kind: Keras's name of its function.
+        ignored: Steps with this target do not count; `None` where all do.
+        bound: The threshold of a binary accuracy, or the delta of a Huber loss.
+    """
+
+    kind: str
+    ignored: int | None = None
+    bound: float | None = None
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a model is compiled with, as far as it is known.
+
+    Attributes:
+        measures: The loss (as `loss`) and the metrics by the names under which the model reports them.
+        output: Shape of the model's output.
+        masked: Whether a layer of the model makes a mask.
+    """
+
+    measures: dict[str, Measure]
+    output: tuple[int | None, ...]
+    masked: bool
+
+
+def compiled_with(model: Any) -> Compiled | None:
+    """Reads what a model with one output is compiled with; `None` where that is not known.
+
+    What a model adds to its loss (a regularizer, `add_loss`) no constant predictor has, so the loss of such
+    a model is not known.
+    """
+    if not isinstance(model, keras.Model) or not model.built or not model.compiled:
+        return None
+    output = getattr(model, "output_shape", None)
+    one = isinstance(output, tuple) and all(
+        size is None or isinstance(size, int) for size in output
+    )
+    if not one or any(getattr(type(model), n) is not getattr(keras.Model, n) for n in _SCORING):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of a lambda that is written down.
+            config = model.get_compile_config()
+    except Exception:  # A loss or a metric of the user's own, which cannot be written down.
+        return None
+    metrics = config.get("metrics") or []
+    found = dict(map(_measure, metrics if isinstance(metrics, list) else [metrics]))
+    layers = list(walk(model))
+    added = model.losses or any(getattr(each, "activity_regularizer", None) for each in layers)
+    if not added and not config.get("loss_weights"):
+        found["loss"] = _measure(config.get("loss"))[1]
+    return Compiled(
+        {name: measure for name, measure in found.items() if measure is not None},
+        tuple(output or ()),
+        any(
+            isinstance(each, keras.layers.Masking) or getattr(each, "mask_zero", False) is True
+            for each in layers
+        ),
+    )
+
+
+def _measure(described: Any) -> tuple[str, Measure | None]:
+    """Reads a loss or a metric as `get_compile_config` describes it: its name, and what it is."""
+    config: dict[str, Any] = {}
+    if isinstance(described, str):
+        name = kind = described
+    elif isinstance(described, dict) and _is_ours_or_keras(described):
+        kind, config = described["class_name"], described["config"]
+        name = str(config.get("name", kind))
+    else:
+        return "", None
+    kind = re.sub("(?<=[a-z])(?=[A-Z])", "_", kind).lower()
+    kind = _ALIASES.get(kind, kind)
+    if kind not in _KNOWN or any(config.get(key, same) != same for key, same in _USUAL.items()):
+        return name, None
+    if kind == "huber" and config and "delta" not in config:
+        return name, None  # Keras 3.15 does not write it down.
+    bound = config.get("threshold", config.get("delta"))
+    return name, Measure(kind, config.get("ignore_class"), bound)
+
+
+def _is_ours_or_keras(described: dict[str, Any]) -> bool:
+    keras_own = str(described.get("module")).startswith("keras.")
+    keras_own = keras_own and described.get("registered_name") is None
+    ours = described.get("registered_name") == "recdrop_tune>Perplexity"
+    return (keras_own or ours) and isinstance(described.get("config"), dict)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: a search that is told to end keeps what it has."""
+"""Ctrl-C, SIGTERM and SIGHUP end a search without losing what it has."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Interrupts:
     """Ends a search by Ctrl-C, SIGTERM or SIGHUP, wherever they come, so that nothing is left open.
 
     Python raises `KeyboardInterrupt` in whatever is being done, and loses it where no exception can be
-    raised: in a destructor, or in a function that C++ calls. Training is full of both. So it is remembered
-    here, and raised again with the next epoch or trial, should it not have ended the search by then.
+    raised: in a destructor, or in a function that C++ calls. Training is full of both. So this object
+    remembers it, and raises it again with the next epoch or trial if the search has not ended by then.
 
-    After SIGTERM or SIGHUP the process ends by that signal, as it would have without a search, when all
-    that was entered after this is closed. More of any of the three change nothing then: batch systems send
-    several. After Ctrl-C a second one breaks off what is being closed.
+    After SIGTERM or SIGHUP all that was entered after this is closed, and then the process ends by that
+    signal, as it would without a search. Further signals change nothing then: batch systems send several.
+    After Ctrl-C a second one breaks off the closing.
 
     Does nothing outside the main thread, in a forked process, or with a signal that somebody else handles or
     ignores (`nohup`).

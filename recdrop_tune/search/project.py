@@ -1,4 +1,4 @@
-"""The project folder of a search: what it was made for, and whether it can be used again."""
+"""The project folder of a search: which search it belongs to, and whether another one may use it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ FILE = SEARCH
 """Name of the file that makes a folder the folder of a search."""
 
 ASIDE, GONE = "overwritten", "deleted"
-"""Where in the folder a search lies that is to be deleted: until the new one is sure to begin, and then."""
+"""Folders in the project folder for a search that is overwritten: before the new one begins, and after."""
 
 # The tuners of `tune` by what their events call them.
 _TUNERS = {
@@ -44,7 +44,7 @@ _TUNERS = {
 }
 
 PATIENCE = 10.0
-"""Seconds that the end of another search in the folder is waited for: a killed one's workers take some."""
+"""Seconds to wait for the end of another search in the folder: the workers of a killed one take some."""
 
 
 @dataclass(frozen=True)
@@ -74,28 +74,20 @@ class Fingerprint:
     cv: str | None = None
 
 
-def named(goals: Sequence[Any]) -> dict[str, Any]:
-    """Writes objectives as a fingerprint holds them: names and directions."""
-    return {
-        "objective": ",".join(goal.name for goal in goals),
-        "direction": ",".join(goal.direction for goal in goals),
-    }
-
-
 @contextmanager
 def claimed(
     folder: Path, fingerprint: Fingerprint, overwrite: bool = False, *, until: ExitStack
 ) -> Iterator[str]:
-    """Makes the folder of a search, checks that the search may use it, and writes what it is for.
+    """Makes the folder of a search, checks that the search may use it, and writes which one it is.
 
-    What is in the folder stays, unless `overwrite` says otherwise; if the block raises, that stays too, and
-    nothing is left of what was made here.
+    What is in the folder stays, unless `overwrite` says otherwise. If the block raises, the folder is as it
+    was before.
 
     Args:
         folder: The project folder, there or not.
         fingerprint: The search.
         overwrite: Whether to delete the search that is in the folder.
-        until: What is closed at the end of the search: until then no other search may use the folder.
+        until: Closed at the end of the search: until then no other search may use the folder.
 
     Yields:
         The id of the search: a new one, or that of the same search begun earlier.
@@ -104,7 +96,7 @@ def claimed(
         ProjectError: The folder holds another search, or one that is running, or something else, or a link,
             or cannot be written to.
     """
-    made = _make_writable(folder)
+    new_folders = _make_writable(folder)
     until.enter_context(_alone(folder))
     _check_is_ours(folder)
     delete_leftovers(folder)
@@ -119,7 +111,7 @@ def claimed(
     except BaseException:
         if (folder / ASIDE).exists():
             _take_back(folder)
-        for path in made:
+        for path in new_folders:
             with suppress(OSError):  # Not empty: somebody else has written to it.
                 path.rmdir()
         raise
@@ -134,8 +126,8 @@ def claimed(
 def _alone(folder: Path) -> Iterator[None]:
     """Keeps other searches out of a folder; waits a little for one that is there.
 
-    What is locked is the folder, as soon as a search looks at it. Its journal is locked too, by whoever
-    writes it: of a search that was killed its workers may be alive for some seconds.
+    A search locks the folder as soon as it looks at it, and the process that writes the journal locks that
+    too: the workers of a search that was killed may live on for some seconds.
     """
     journal, end = Journal(folder / EVENTS), time.monotonic() + PATIENCE
     # Windows opens no folders; there two searches in one folder are not kept apart.
@@ -183,8 +175,8 @@ def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
         return str(held["id"])
     found = _from_journal(folder)
     if found is not None:
-        told = found["fingerprint"]
-        _compare(folder, told, {name: wanted[name] for name in told})
+        known = found["fingerprint"]
+        _compare(folder, known, {name: wanted[name] for name in known})
         kept = f" It is kept as `{set_aside(folder / FILE)}`." if (folder / FILE).exists() else ""
         say(f"`{folder / FILE}` was damaged or missing; it was written anew from `{EVENTS}`.{kept}")
         return str(found["id"])
@@ -197,11 +189,11 @@ def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
 
 
 def _make_writable(folder: Path) -> list[Path]:
-    """Makes a folder if need be; returns what was made, the innermost first."""
+    """Makes a folder where there is none; returns the new folders, the innermost first."""
     try:
         if folder.exists() and not folder.is_dir():
             raise ProjectError(f"`{folder}` is a file. Give a folder as `directory`.")
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         # Permissions alone do not tell: a file system can be mounted for reading only.
         tempfile.TemporaryFile(dir=folder).close()
@@ -210,11 +202,11 @@ def _make_writable(folder: Path) -> list[Path]:
             f"The folder `{shown(str(folder))[1:-1]}` cannot be written to: {error}. Give another "
             "`directory`."
         ) from error
-    return made
+    return new
 
 
 def _put_aside(folder: Path) -> None:
-    """Moves what is in a folder out of the way, the file last by which it is known as a search's."""
+    """Moves what is in a folder out of the way; last the file that makes it the folder of a search."""
     aside = folder / ASIDE
     delete_tree(aside)
     make_folder(aside)
@@ -231,31 +223,31 @@ def _take_back(folder: Path) -> None:
 
 
 def write(folder: Path, search_id: str, fingerprint: Fingerprint) -> None:
-    """Writes what a folder is for, whole or not at all."""
+    """Writes which search a folder belongs to, whole or not at all."""
     data = {"format": 1, "id": search_id, "fingerprint": asdict(fingerprint)}
     write_atomically(folder / FILE, json.dumps(data, indent=2) + "\n", durable=True)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Reads what a folder is for; `None` where the file is missing or damaged."""
+    """Reads which search a folder belongs to; `None` where the file is missing or damaged."""
     held = read_object(path) or {}
     return held if isinstance(held.get("fingerprint"), dict) and held.get("id") else None
 
 
 def _from_journal(folder: Path) -> dict[str, Any] | None:
-    """Finds in the journal of a search by `tune` what its folder is for, but for executions and folds."""
+    """Finds the fingerprint of a search by `tune` in its journal, without executions and folds."""
     begun = [each for each in Journal(folder / EVENTS).read() if isinstance(each, SearchStarted)]
     if not begun or begun[-1].space is None or begun[-1].tuner not in _TUNERS:
         return None
     last = begun[-1]
     goals = last.objectives or {last.objective: last.direction}
     numbers = ("epochs", "batch_size", "seed")
-    told: dict[str, Any] = {name: last.info[name] for name in numbers if name in last.info}
-    if len(told) < len(numbers):
+    known: dict[str, Any] = {name: last.info[name] for name in numbers if name in last.info}
+    if len(known) < len(numbers):
         return None
-    told |= {"objective": ",".join(goals), "direction": ",".join(goals.values())}
-    told |= {"space": last.space, "tuner": _TUNERS[last.tuner]}
-    return {"id": begun[0].search_id, "fingerprint": told}
+    known |= {"objective": ",".join(goals), "direction": ",".join(goals.values())}
+    known |= {"space": last.space, "tuner": _TUNERS[last.tuner]}
+    return {"id": begun[0].search_id, "fingerprint": known}
 
 
 def _compare(folder: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -1,23 +1,19 @@
-"""`tune` itself: wiring only."""
+"""`tune`: checks its arguments, makes a plan of them, and has it run."""
 
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from itertools import chain, count
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import check_flag
 from recdrop_tune.kernels import check_seed
 from recdrop_tune.oracle import check_seconds
-from recdrop_tune.ray_workers import connected, import_ray, put_parts, share_gpus
+from recdrop_tune.ray_workers import import_ray, share_gpus
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search import project as project
 from recdrop_tune.search.checks import (
     check_directory,
     check_fit_arguments,
@@ -28,16 +24,11 @@ from recdrop_tune.search.checks import (
     check_workers,
     expanded,
 )
-from recdrop_tune.search.confirm import ConfirmationPlan
-from recdrop_tune.search.context import context_of
-from recdrop_tune.search.data_arguments import check_data, check_finite, data_of, fit_arguments
-from recdrop_tune.search.first_trials import coverage_line, enqueue_first_trials
-from recdrop_tune.search.hypermodel_of import TrialHyperModel, as_hypermodel
-from recdrop_tune.search.interrupts import Interrupts
-from recdrop_tune.search.mended import put_trials_back
+from recdrop_tune.search.data_arguments import Data
+from recdrop_tune.search.execution import run
+from recdrop_tune.search.hypermodel_of import as_hypermodel
 from recdrop_tune.search.old_arguments import answers_unknown_arguments
-from recdrop_tune.search.run_by_workers import Search, search_with_workers
-from recdrop_tune.search.run_here import run, set_up, space_of, told, watched
+from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.settings import (
     EXPERIMENT,
     Confirm,
@@ -51,9 +42,7 @@ from recdrop_tune.search.settings import (
     as_training,
     as_workers,
 )
-from recdrop_tune.search.tuner_tracking import track
-from recdrop_tune.storage_errors import storage_failures_named
-from recdrop_tune.tuner import SearchPlan, as_objectives
+from recdrop_tune.tuner import as_objectives
 
 
 @answers_unknown_arguments
@@ -140,103 +129,46 @@ def tune(
     check_verbose(verbose)
     name, optuna = as_optuna(tuner)
     training, confirmation, mlflow = as_training(training), as_confirm(confirm), as_mlflow(tracking)
-    team = as_workers(workers)
-    goals, uri = as_objectives(objective), mlflow.store()
-    check_tuner(name, optuna, goals, uri)
+    team, goals = as_workers(workers), as_objectives(objective)
+    mlflow = replace(mlflow, uri=mlflow.store())
+    check_tuner(name, optuna, goals, str(mlflow.uri))
     check_workers(team, optuna, mlflow)
     check_fit_arguments(training.fit, model)
     check_validation(goals, validation, training)
     if team is not None:
         import_ray()
         share_gpus()
-    test = None if confirmation is None else confirmation.test
-    given = {"train": train, "validation": validation, "test": test}
-    data = {each: data_of(value) for each, value in given.items()}
-    fit = {**fit_arguments(data["train"], data["validation"], batch_size), "epochs": epochs}
-    fit |= {**training.fit, "callbacks": list(training.callbacks)}
-    check_data("test", data["test"])
-    check_finite(data, own_model=model is not None)
-    hypermodel, described = as_hypermodel(model, data["train"], data["validation"], space)
-    info: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-    cv = None if training.cv is None else str(training.cv)
-    how: dict[str, Any] = {"executions": training.executions, "cv": cv}
-    search = project.Fingerprint(described, **project.named(goals), tuner=name, **info, **how)
-    with ExitStack() as stack:
-        interrupts = stack.enter_context(
-            Interrupts()
-        )  # First, so that all else is closed before it ends.
-        if team is not None:
-            ray = stack.enter_context(connected(team, verbose))
-            interrupts.listen()
-            own = {"model": hypermodel, "callbacks": fit["callbacks"], "fit": training.fit}
-            own |= {"sampler": optuna.sampler, "pruner": optuna.pruner, "storage": optuna.storage}
-            parts = put_parts(ray, {**given, **own})
-        folder = _new_folder(str(mlflow.experiment)) if directory is None else expanded(directory)
-        stack.enter_context(storage_failures_named(folder))
-        with project.claimed(folder, search, overwrite, until=stack) as search_id:
-            trials = TrialHyperModel(hypermodel, goals)
-            plan = SearchPlan(
-                trials,
-                goals,
-                max_trials,
-                epochs,
-                folder.absolute(),
-                seed,
-                study_name=f"{folder.name}-{search_id[:8]}",
-                sampler=optuna.sampler,
-                pruner=optuna.pruner,
-                storage=optuna.storage,
-                timeout=timeout,
-                executions=training.executions,
-                cv=training.cv,
-                keep_checkpoints=training.keep_checkpoints,
-                reuse_models=training.reuse_models,
-                # The confirmation trains the twins of all that it confirms.
-                twin_last=confirmation is None,
-            )
-            put_trials_back(folder, goals, partial(space_of, name, plan, trials))
-            made = set_up(name, plan, trials)
-        at_once = 1 if team is None else team.number
-        listeners = [*stack.enter_context(watched(folder, verbose, at_once)), interrupts]
-        stack.enter_context(told(folder, verbose, overwrite))
-        if verbose and (missing := coverage_line(made.oracle)):
-            print(missing, flush=True)
-        names = [goal.name for goal in goals]
-        context = context_of(data["train"], data["validation"], hypermodel, trials.compiled, names)
-        info |= {**_pruner_of(name, optuna), "workers": at_once}
-        info |= {"timeout": timeout} if timeout is not None and isfinite(timeout) else {}
-        tracked: dict[str, Any] = {"tracking": replace(mlflow, uri=uri), "space": described}
-        tracked |= {"context": context, "info": info}
-        follow_up = None
-        if confirmation is not None:
-            follow_up = ConfirmationPlan(confirmation.top, confirmation.seeds, seed, None)
-        if team is None:
-            enqueue_first_trials(made.oracle)
-            described_data = {
-                "training": data["train"],
-                "validation": data["validation"],
-                "test": data["test"],
-            }
-            recorded = track(made, listeners=listeners, data=described_data, **tracked)
-            if follow_up is not None:
-                follow_up = replace(follow_up, test=data["test"])
-            run(made, recorded, fit, follow_up)
-        else:
-            bare = replace(plan, hypermodel=None, sampler=None, pruner=None, storage=None)
-            elsewhere = Search(name, bare, batch_size, tracked, follow_up)
-            recorded = search_with_workers(ray, team, elsewhere, parts, listeners, made)
-        return TuneResult(made, recorded)
+    data = Data(train, validation, None if confirmation is None else confirmation.test)
+    data.check(own_model=model is not None)
+    hypermodel, described = as_hypermodel(
+        model, data.made["training"], data.made["validation"], space
+    )
+    plan = Plan(
+        data=data,
+        model=hypermodel,
+        space=described,
+        goals=goals,
+        max_trials=max_trials,
+        epochs=epochs,
+        batch_size=batch_size,
+        timeout=timeout,
+        seed=seed,
+        tuner=name,
+        optuna=optuna,
+        training=training,
+        confirm=None if confirmation is None else replace(confirmation, test=None),
+        workers=team,
+        tracking=mlflow,
+        folder=_new_folder(mlflow) if directory is None else expanded(directory),
+        verbose=verbose,
+        overwrite=overwrite,
+    )
+    return run(plan)
 
 
-def _pruner_of(tuner: str, optuna: Optuna) -> dict[str, str]:
-    """Names the pruner of a search by what `Optuna` calls it; the oracle knows its class alone."""
-    name = optuna.pruner or "halving"
-    return {"pruner": name} if tuner == "optuna" and isinstance(name, str) else {}
-
-
-def _new_folder(experiment: str) -> Path:
+def _new_folder(tracking: MLflow) -> Path:
     """Names a folder that is not there yet, by the experiment and the time."""
-    name = re.sub(r"[^\w.-]+", "-", experiment)[:50]
+    name = re.sub(r"[^\w.-]+", "-", str(tracking.experiment))[:50]
     first = Path("recdrop_runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     others = (first.with_name(f"{first.name}-{number}") for number in count(2))
     return next(folder for folder in chain([first], others) if not folder.exists())

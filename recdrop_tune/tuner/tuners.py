@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras_tuner as kt
 
@@ -136,86 +135,88 @@ class HyperbandTuner(Tuner):
         return checkpoints.load(trial_folder(self.project_dir, earlier, "oracle.json"), model)
 
 
-# Makes a tuner by name, with one set of arguments for all of them.
-
 # Keras Tuner's own oracles take `seed=0` for "no seed"; this number, otherwise of no meaning, is
 # handed to them in its place, so that 0 is reproducible too.
 _SEED_FOR_ZERO = 2_147_483_647
 
 
-@dataclass(frozen=True)
-class SearchPlan:
-    """What every tuner needs to know about a search.
+class SearchPlan(Protocol):
+    """What every tuner needs to know about a search."""
 
-    Attributes:
-        hypermodel: A `keras_tuner.HyperModel` or a function that builds a model from `hp`.
-        objectives: The objectives; see `as_objectives`. Only Optuna's tuner takes several.
-        max_trials: The most trials that are run.
-        epochs: Epochs of one trial; Hyperband gives the trials which it drops fewer.
-        directory: The project folder.
-        seed: Seed of the proposals; 0 is a seed.
-        storage: Optuna storage or storage URL (tuner `optuna` only).
-        study_name: Name of the Optuna study (tuner `optuna` only).
-        sampler: Optuna sampler or its name (tuner `optuna` only).
-        pruner: Optuna pruner or its name (tuner `optuna` only).
-        timeout: Seconds after which no more trials are begun.
-        executions: Trainings of each trial.
-        cv: Folds of cross-validation; see `Tuner`.
-        keep_checkpoints: Of how many trials the weights are kept.
-        reuse_models: How many compiled models are kept for trials of the same structure.
-        twin_last: Whether the last trial is the best configuration without its dropout; not with Hyperband
-            and grids, whose order is their own.
-    """
+    @property
+    def tuner(self) -> str:
+        """`"optuna"`, `"random"`, `"bayesian"`, `"hyperband"` or `"grid"`."""
 
-    hypermodel: Any
-    objectives: list[kt.Objective]
-    max_trials: int
-    epochs: int
-    directory: Path
-    seed: int | None = None
-    storage: Any = None
-    study_name: str | None = None
-    sampler: Any = None
-    pruner: Any = None
-    timeout: float | None = None
-    executions: int = 1
-    cv: Any = None
-    keep_checkpoints: int | None = 5
-    reuse_models: int = 4
-    twin_last: bool = False
+    @property
+    def optuna(self) -> Any:
+        """The sampler, pruner and storage (tuner `optuna` only); `recdrop_tune.Optuna` has checked them."""
+
+    @property
+    def training(self) -> Any:
+        """How each trial is trained; `recdrop_tune.Training` has checked it."""
+
+    @property
+    def goals(self) -> Sequence[kt.Objective]:
+        """The objectives; see `as_objectives`. Only Optuna's tuner takes several."""
+
+    @property
+    def max_trials(self) -> int:
+        """The most trials that are run."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of one trial; Hyperband gives the trials which it drops fewer."""
+
+    @property
+    def folder(self) -> Path:
+        """The project folder."""
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the proposals; 0 is a seed."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds after which no more trials are begun."""
+
+    @property
+    def study_name(self) -> str | None:
+        """Name of the Optuna study (tuner `optuna` only)."""
+
+    @property
+    def twin_last(self) -> bool:
+        """Whether the last trial is the best configuration without its dropout.
+
+        Not with Hyperband and grids, whose order is their own.
+        """
 
 
-def make_tuner(name: str, plan: SearchPlan) -> Any:
-    """Makes a tuner.
+def make_tuner(plan: SearchPlan, hypermodel: Any) -> Any:
+    """Makes the tuner of a search.
 
     Args:
-        name: `"optuna"`, `"random"`, `"bayesian"`, `"hyperband"` or `"grid"`.
         plan: The search.
+        hypermodel: A `keras_tuner.HyperModel` or a function that builds a model from `hp`.
 
     Returns:
         A `Tuner`. Where the project folder holds a search, it goes on with it.
-
-    Raises:
-        InvalidArgumentError: There is no tuner of that name.
     """
-    if not isinstance(name, str) or name not in ORACLES:
-        raise invalid_argument("tuner", expected=f"one of {', '.join(ORACLES)}", received=name)
-    folder = Path(os.path.abspath(plan.directory))
-    oracle = ORACLES[name](plan)
+    folder = Path(os.path.abspath(plan.folder))
+    oracle = ORACLES[plan.tuner](plan)
     if isinstance(oracle, TrainsTwin):
         oracle.twin_last = plan.twin_last
     if isinstance(oracle, EndsInTime):
         oracle.timeout = plan.timeout
-    kind = HyperbandTuner if name == "hyperband" else Tuner
-    return kind(
+    hyperband, training = plan.tuner == "hyperband", plan.training
+    return (HyperbandTuner if hyperband else Tuner)(
         oracle,
-        plan.hypermodel,
+        hypermodel,
         seed=plan.seed,
-        cv=plan.cv,
+        cv=training.cv,
         # Hyperband goes on with the weights of earlier trials.
-        keep_checkpoints=None if name == "hyperband" else plan.keep_checkpoints,
-        reuse_models=plan.reuse_models,
-        executions_per_trial=plan.executions,
+        keep_checkpoints=None if hyperband else training.keep_checkpoints,
+        reuse_models=training.reuse_models,
+        executions_per_trial=training.executions,
         directory=str(folder.parent),
         project_name=folder.name,
     )
@@ -266,15 +267,15 @@ def as_objective(objective: Any) -> kt.Objective:
 
 
 def _optuna(plan: SearchPlan) -> Any:
-    pruner = plan.pruner
+    pruner = plan.optuna.pruner
     if pruner is None or isinstance(pruner, str):
         pruner = make_pruner(pruner, warm_up=warm_up(plan.epochs))
     return OptunaOracle(
-        plan.objectives if len(plan.objectives) > 1 else plan.objectives[0],
+        list(plan.goals) if len(plan.goals) > 1 else plan.goals[0],
         plan.max_trials,
-        sampler=plan.sampler,
+        sampler=plan.optuna.sampler,
         pruner=pruner,
-        storage=plan.storage,
+        storage=plan.optuna.storage,
         study_name=plan.study_name,
         timeout=plan.timeout,
         seed=plan.seed,
@@ -292,19 +293,19 @@ def warm_up(epochs: int) -> int:
 
 
 def _random(plan: SearchPlan) -> Any:
-    return RandomSearchOracle(plan.objectives[0], plan.max_trials, seed=_seed(plan))
+    return RandomSearchOracle(plan.goals[0], plan.max_trials, seed=_seed(plan))
 
 
 def _bayesian(plan: SearchPlan) -> Any:
-    return BayesianOptimizationOracle(plan.objectives[0], plan.max_trials, seed=_seed(plan))
+    return BayesianOptimizationOracle(plan.goals[0], plan.max_trials, seed=_seed(plan))
 
 
 def _grid(plan: SearchPlan) -> Any:
-    return GridSearchOracle(plan.objectives[0], plan.max_trials, seed=_seed(plan))
+    return GridSearchOracle(plan.goals[0], plan.max_trials, seed=_seed(plan))
 
 
 def _hyperband(plan: SearchPlan) -> Any:
-    oracle = HyperbandOracle(plan.objectives[0], plan.epochs, seed=_seed(plan))
+    oracle = HyperbandOracle(plan.goals[0], plan.epochs, seed=_seed(plan))
     # Hyperband has no such argument, but its oracle stops there like any other.
     oracle.max_trials = plan.max_trials
     return oracle
@@ -321,4 +322,4 @@ ORACLES: dict[str, Callable[[SearchPlan], Any]] = {
     "hyperband": _hyperband,
     "grid": _grid,
 }
-"""The oracles that `make_tuner` knows, by the names of its tuners."""
+"""The oracles of the tuners by name."""

@@ -11,8 +11,8 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
 from recdrop_tune.oracle import supervised
 from recdrop_tune.ray_workers import connected
+from recdrop_tune.ray_workers.job import WAIT, Tasks
 from recdrop_tune.ray_workers.resources import check_cluster, gpus_of_each, room, worker_environment
-from recdrop_tune.ray_workers.worker import WAIT, Tasks
 from recdrop_tune.tuner import tuners as oracles
 from tests.small_search import build, data
 

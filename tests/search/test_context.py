@@ -17,9 +17,8 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.events import FILE, Context
-from recdrop_tune.search.compiled import compiled_with
 from recdrop_tune.search.context import context_of
-from recdrop_tune.search.hypermodel_of import FunctionHyperModel, TrialHyperModel
+from recdrop_tune.search.hypermodel_of import ObservedTrials, compiled_with
 from recdrop_tune.tuner import as_objectives
 
 OBJECTIVES = ("val_loss", "val_accuracy", "val_mae", "val_perplexity", "val_mean_absolute_error")
@@ -573,10 +572,10 @@ class OwnFit(kt.HyperModel):
 
 def test_a_fit_of_the_users_own_may_score_in_any_way():
     goals = as_objectives("val_loss")
-    models = [TrialHyperModel(each, goals) for each in (FunctionHyperModel(build), OwnFit())]
-    for model in models:
-        model.build(kt.HyperParameters())
-    assert [model.compiled is None for model in models] == [False, True]
+    trials = [ObservedTrials(each, goals) for each in (build, OwnFit())]
+    for each in trials:
+        each.build(build, kt.HyperParameters())
+    assert [each.compiled is None for each in trials] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Puts the trials of a search back whose files are damaged or gone, from its journal of events.
+"""Writes the files of trials anew that are damaged or gone, from the journal of the search.
 
 Keras Tuner's files are the store of the trials. The journal tells of each what it was, of every epoch, and
 how it ended. Neither needs the other, so either is enough to go on with.
@@ -23,15 +23,13 @@ from recdrop_tune.spaces import plain_names
 _STATUSES = {COMPLETE: "COMPLETED", PRUNED: "STOPPED", FAILED: "FAILED"}
 
 
-def put_trials_back(
+def repair_trials(
     folder: Path, goals: Sequence[kt.Objective], space: Callable[[], kt.HyperParameters]
 ) -> None:
     """Writes the file of each trial anew that the journal knows and that is damaged, missing or wrong.
 
     A file is wrong where it does not know of the end of the trial, or has a score that its own epochs and the
-    journal contradict.
-
-    A damaged file is kept beside the new one. A warning tells of each.
+    journal contradict. A damaged file is kept beside the new one. A warning tells of each.
 
     Args:
         folder: The project folder.
@@ -73,8 +71,8 @@ def _is_wrong(trial: Any, record: TrialRecord, objective: str) -> bool:
         return record.ended.status != FAILED
     if trial.status != "COMPLETED" or record.ended.score is None:
         return bool(trial.status == "RUNNING")
-    told = _value(trial, objective, trial.best_step)
-    scores = (told, record.ended.score)
+    own = _value(trial, objective, trial.best_step)
+    scores = (own, record.ended.score)
     return None not in scores and not any(_is_close(abs(trial.score), score) for score in scores)
 
 

@@ -1,0 +1,279 @@
+"""`run`: the one path of a search, from its folder to its result, its trials run here or by workers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from recdrop_tune.errors import RecdropError, exception_line, plain
+from recdrop_tune.events import FILE, Event, Journal, Listener, SearchStarted, TrackingWarning
+from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
+from recdrop_tune.results import TuneResult
+from recdrop_tune.search.first_trials import coverage_line
+from recdrop_tune.search.interrupts import Interrupts
+from recdrop_tune.search.plan import Plan
+from recdrop_tune.search.project import claimed
+from recdrop_tune.search.repair import repair_trials
+from recdrop_tune.search.settings import MLflow, Workers
+from recdrop_tune.search.tuner_tracking import track
+from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
+from recdrop_tune.terminal import Progress, Terminal, live_display
+
+
+def run(plan: Plan) -> TuneResult:
+    """Runs a search, or goes on with it in its folder.
+
+    Raises:
+        ProjectError: The folder holds another search, or cannot be written to; nothing was changed.
+        RecdropError: The model cannot be built, or no trial could be completed.
+        StorageError: A disk is full or broken.
+    """
+    with ExitStack() as stack:
+        # First, so that all else is closed before it ends.
+        interrupts = stack.enter_context(Interrupts())
+        run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
+        stack.enter_context(storage_failures_named(plan.folder))
+        with claimed(plan.folder, plan.fingerprint, plan.overwrite, until=stack) as search_id:
+            plan = replace(plan, search_id=search_id)
+            repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
+            tuner = plan.new_tuner()
+        progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
+        stack.enter_context(_hint_at_the_folder(plan))
+        if plan.verbose and (missing := coverage_line(tuner.oracle)):
+            print(missing, flush=True)
+        ended = run_trials(tuner, [*progress, interrupts], search_id=search_id)
+        check_completed(tuner, ended.stopped_by)
+        return TuneResult(tuner, ended.tracking)
+
+
+def _space_of(plan: Plan) -> Any:
+    """Returns the search space of a search that is not there yet, as `keras_tuner.HyperParameters`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return plan.new_tuner(Path(folder, "search")).oracle.get_space()
+
+
+# What is printed.
+
+
+@contextmanager
+def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Listener]]:
+    """Shows the progress of a search on the terminal.
+
+    Args:
+        folder: The project folder.
+        verbose: 0 is silent; from 2 on, epochs are printed too.
+        workers: How many trials run at the same time.
+
+    Yields:
+        The listeners of its events.
+    """
+    if not verbose:
+        yield []
+        return
+    history, console = Journal(folder / FILE).read(), Terminal(highlight=False)
+    with live_display(console, history, workers) as display:
+        lines = Progress(console, epochs=verbose > 1, history=history, workers=workers)
+        yield [lines] if display is None else [lines, display]
+
+
+@contextmanager
+def _hint_at_the_folder(plan: Plan) -> Iterator[None]:
+    """Says at the start, and again after Ctrl-C, how to go on with the search."""
+    kept = " and overwrite=False" if plan.overwrite else ""
+    again = f'run again with directory="{plan.folder}"{kept} to go on'
+    if plan.verbose:
+        print(f"Folder: {plan.folder} ({again})", flush=True)
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        # Printed, it would stand above a long traceback.
+        interrupt.add_note(f"Broken off. What is finished is kept in {plan.folder}: {again}")
+        raise
+
+
+# The trials: here, or by workers.
+
+
+class Ended(NamedTuple):
+    """A search that has ended.
+
+    Attributes:
+        tracking: Its tracking.
+        stopped_by: The failures that ended it, if they did.
+    """
+
+    tracking: Tracking
+    stopped_by: str | None = None
+
+
+Runner = Callable[..., Ended]
+"""Runs the trials of a job: with its tuner in this process, which knows of them at the end; listeners, which
+are told of the events; and, by name, values of the job that were not known when it was sent to workers."""
+
+
+@contextmanager
+def runner(
+    job: Any, workers: Workers | None, verbose: int, interrupts: Interrupts
+) -> Iterator[Runner]:
+    """Yields what runs the trials of a job; of workers, Ray is connected and has been sent the job.
+
+    Raises:
+        InvalidArgumentError: A value of the job cannot be sent, or Ray has not what the workers ask for.
+        RecdropError: There is no Ray.
+    """
+    if workers is None:
+        yield partial(_run_here, job)
+        return
+    with connected(workers, verbose) as ray:
+        interrupts.listen()  # Ray has put its own handlers there.
+        yield partial(_run_by_workers, ray, workers, pack(ray, job), job.tracking)
+
+
+def _run_here(job: Any, tuner: Any, listeners: Iterable[Listener], **later: Any) -> Ended:
+    """Runs the trials, and what follows, one after the other; ends the tracking, whatever happens."""
+    job = replace(job, **later)
+    tracking, follow_up = job.track(tuner, listeners), job.follow_up()
+    tracking.goes_on_after_search = follow_up is not None
+    args, fit = job.arguments()
+    with tracking:
+        try:
+            tuner.search(*args, **fit)
+        except Exception as error:
+            if is_storage_failure(error):  # Nothing more is written: what is under way runs again.
+                raise
+            _fail_ongoing(tuner, error)
+            if _are_too_many_failures(error):
+                raise too_many_failures(tuner) from None
+            raise
+        if follow_up is not None and completed(tuner):
+            keep = partial(follow_up.keep, tuner, tracking)
+            for task in follow_up.tasks(tuner, tracking):
+                follow_up.run(tuner, task, (args, fit), tracking.reporter, keep)
+    return Ended(tracking)
+
+
+def _fail_ongoing(tuner: Any, error: Exception) -> None:
+    """Ends the trial that an error broke off, so that neither Optuna nor MLflow wait for it."""
+    for trial in list(tuner.oracle.ongoing_trials.values()):
+        if trial.status == "RUNNING":
+            trial.status, trial.message = "FAILED", f"{type(error).__name__}: {error}"
+            # Keras Tuner raises once more if this is one failure too many.
+            with contextlib.suppress(RuntimeError):
+                tuner.oracle.end_trial(trial)
+
+
+def _run_by_workers(
+    ray: Any,
+    workers: Workers,
+    parcel: Parcel,
+    mlflow: MLflow,
+    tuner: Any,
+    listeners: Iterable[Listener],
+    **later: Any,
+) -> Ended:
+    """Runs the trials in other processes, and gives what they have found to the tuner in this one."""
+    parcel = parcel.changed(ray, **later)
+    folder, audience = Path(tuner.project_dir).absolute(), list(listeners)
+
+    def show(event: Event) -> None:
+        for listener in list(audience):
+            try:
+                listener.on_event(event)
+            except Exception as failure:  # A terminal that is gone ends no search.
+                audience.remove(listener)
+                what = f"{type(listener).__name__} failed and is left out: {failure}"
+                warnings.warn(what, TrackingWarning, stacklevel=2)
+
+    seen = len(Journal(folder / FILE).read())
+    note = partial(print, flush=True)
+    try:
+        team = Team(ray, parcel, workers, folder, actor_name(folder), show, note, seen)
+        closed = team.search()
+    except RecdropError:
+        raise
+    except RuntimeError as error:
+        if not _are_too_many_failures(error):
+            raise
+        # Keras Tuner's own oracles raise it to the worker whose trial was the last of them.
+        closed = Closed(stopped_by=str(error))
+    return Ended(_tracking_of(tuner, mlflow, closed), closed.stopped_by)
+
+
+def actor_name(folder: Path) -> str:
+    """Names a search in a cluster by its project folder, of which only one process may be at work."""
+    return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+
+
+def _tracking_of(tuner: Any, mlflow: MLflow, closed: Closed) -> Tracking:
+    """Reads what a search in other processes has found; returns its tracking as it would be here."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        tuner.reload()
+    tracking = track(tuner, mlflow)
+    history = Journal(tracking.journal_path).read()
+    begun = next((each for each in history[::-1] if isinstance(each, SearchStarted)), None)
+    if begun is not None:
+        tracking.space, tracking.context = begun.space, begun.context
+    tracking.was_elsewhere(closed.experiment_id, closed.failure, closed.run_ids)
+    tracking.unsaved = closed.unsaved
+    return tracking
+
+
+# How a search has failed, in words.
+
+
+def _are_too_many_failures(error: Exception) -> bool:
+    """Says whether Keras Tuner, which has no class for it, ends a search because its trials failed."""
+    return isinstance(error, RuntimeError) and "consecutive failures" in str(error)
+
+
+def too_many_failures(tuner: Any) -> RecdropError:
+    """Makes the error of a search that ended because its trials failed."""
+    messages = [trial.message for trial in tuner.oracle.trials.values() if trial.message]
+    # A trial of an earlier session has its message from a file.
+    last = plain(messages[-1].strip()) if messages else "no message"
+    done = completed(tuner)
+    what = f"{done} were completed before" if done else "none was completed"
+    return RecdropError(
+        f"The search ended because its trials failed; {what}. The folder is "
+        f"`{tuner.project_dir}`. The last trial failed with:\n{exception_line(last)}\n\n{last}"
+    )
+
+
+def check_completed(tuner: Any, stopped_by: str | None = None) -> None:
+    """Raises if a search ended without a complete trial, or by failures in a row.
+
+    Args:
+        tuner: The tuner.
+        stopped_by: The failures that ended the search, if they did.
+
+    Raises:
+        RecdropError: It did.
+    """
+    statuses = [trial.status for trial in tuner.oracle.trials.values()]
+    pruned, failed = statuses.count("STOPPED"), statuses.count("FAILED")
+    if stopped_by or not (completed(tuner) or pruned):
+        raise too_many_failures(tuner)
+    if completed(tuner):
+        return
+    how = f"{pruned} were pruned and {failed} failed" if failed else "all were pruned"
+    raise RecdropError(
+        f"No trial was completed: of {len(statuses)} trials {how}. A pruned trial is stopped before its "
+        "last epoch because it promises nothing, and does not count. The folder is "
+        f'`{tuner.project_dir}`. Run again with tuner=rdt.Optuna(pruner="none"), with a pruner '
+        "that leaves trials more epochs, or with a larger `max_trials`, which goes on in this folder."
+    )
+
+
+def completed(tuner: Any) -> int:
+    """Counts the complete trials."""
+    return sum(trial.status == "COMPLETED" for trial in tuner.oracle.trials.values())
