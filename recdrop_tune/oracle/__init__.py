@@ -35,6 +35,7 @@ from recdrop_tune.oracle.scores import (
     reached,
     values_of,
 )
+from recdrop_tune.oracle.study import study_of
 from recdrop_tune.oracle.supervision import Supervised, ended_trial, supervised
 from recdrop_tune.oracle.surrogate_sampler import SurrogateSampler
 from recdrop_tune.oracle.trial_files import Resumable, settled, unnoted
@@ -102,6 +103,7 @@ __all__ = [
     "say",
     "set_aside",
     "settled",
+    "study_of",
     "supervised",
     "to_drawn",
     "twin_among",

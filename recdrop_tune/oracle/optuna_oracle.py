@@ -14,12 +14,11 @@ from optuna.storages import BaseStorage
 
 from recdrop_tune.errors import check_integer
 from recdrop_tune.oracle import scores as scores
-from recdrop_tune.oracle.ask_tell import AskTell
 from recdrop_tune.oracle.chief import check_seconds
 from recdrop_tune.oracle.proposals import propose
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.samplers import make_sampler
-from recdrop_tune.oracle.study import open_study
+from recdrop_tune.oracle.study import AskTell, Notes, open_study
 from recdrop_tune.oracle.supervision import Supervised, ended_trial, stopped
 from recdrop_tune.oracle.trial_files import Resumable
 from recdrop_tune.oracle.twins import TrainsTwin, due_twin
@@ -88,8 +87,9 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and
             again after twice as many, trials in the worse half of all that got so far),
             `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
-        storage: An Optuna storage or storage URL. By default the file `optuna.journal` in the
-            project folder. One that is given is trusted: Optuna's CMA-ES unpickles its state from it.
+        storage: An Optuna storage or storage URL, for a study that others are to see while the search runs.
+            By default the study is in memory, made from the trials whenever the search is opened. A storage
+            that is given is trusted: Optuna's CMA-ES unpickles its state from it.
         study_name: Name of the study; by default the name of the project.
         enqueue: Configurations to try first. What one leaves open takes its middle value.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
@@ -155,7 +155,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         self.timeout = check_seconds("timeout", timeout)
         self._deadline: float | None = None
         self._waiting = [dict(point) for point in enqueue]
-        self._numbers: dict[str, int] = {}
+        self._notes = Notes()
         self._twins: list[str] = []
         self._opened: AskTell | None = None
         self._failure: Exception | None = None
@@ -185,7 +185,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         Args:
             trial_id: Keras Tuner's id of the trial.
         """
-        return self._numbers.get(trial_id)
+        return self._ask_tell.numbers.get(trial_id)
 
     def pareto_trials(self) -> list[Any]:
         """Returns the complete trials that no other one beats in every objective."""
@@ -290,14 +290,16 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
                 self._deadline = time.monotonic()
 
     def get_state(self) -> dict[str, Any]:
-        """Returns what Keras Tuner saves, and which Optuna trial belongs to which of its trials."""
-        own = {"numbers": self._numbers, "waiting": self._waiting, "twins": self._twins}
+        """Returns what Keras Tuner saves, and what Optuna knows that the trials do not say."""
+        if self._opened is not None and self.storage is None:
+            self._notes = self._opened.notes()
+        own = {**self._notes.saved(), "waiting": self._waiting, "twins": self._twins}
         return {**super().get_state(), "optuna": own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
         super().set_state(state)
-        self._numbers = dict(state["optuna"]["numbers"])
+        self._notes, self._opened = Notes.read(state["optuna"]), None
         self._twins = list(state["optuna"].get("twins", []))
         self._waiting = [*state["optuna"].get("waiting", []), *self._waiting]
 
@@ -307,8 +309,9 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
 
     def goes_on(self, trial: Any) -> None:
         """Has Optuna take up a trial again whose worker has outlived the oracle's process."""
-        space, values = self.hyperparameters.space, trial.hyperparameters.values
-        self._ask_tell.ask_again(trial.trial_id, space, values)
+        self._ask_tell.begin(
+            trial.trial_id, self.hyperparameters.space, trial.hyperparameters.values
+        )
         if len(scores.objectives(self.objective)) == 1:
             for step, value in scores.curve(trial, self.objective.name):
                 self._ask_tell.report(trial.trial_id, value, step)
@@ -316,7 +319,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
     @property
     def _ask_tell(self) -> AskTell:
         if self._opened is None:
-            self._opened = AskTell(open_study(self, self._numbers), self._numbers)
+            self._opened = open_study(self, self._notes)
         return self._opened
 
     def _begin(self, trial: Any) -> None:
@@ -324,5 +327,5 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         if not self._ask_tell.is_under_way(trial.trial_id):
             scores.forget_metrics(trial)
             space, values = self.hyperparameters.space, trial.hyperparameters.values
-            self._ask_tell.ask_again(trial.trial_id, space, values)
+            self._ask_tell.begin(trial.trial_id, space, values)
             self.save()  # With the number of the new attempt.

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from recdrop_tune.oracle.ask_tell import AskTell
 from recdrop_tune.oracle.candidates import Candidates, Encoding
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
@@ -21,6 +20,7 @@ from recdrop_tune.oracle.conditions import (
     walk,
 )
 from recdrop_tune.oracle.parameters import Values
+from recdrop_tune.oracle.study import AskTell
 from recdrop_tune.oracle.surrogate_sampler import SurrogateSampler
 
 # Asks whose answers were all tried before the sampler counts as settled: each leaves a failed trial.

@@ -121,7 +121,7 @@ def decide_whether_to_go_on(folder: Path) -> None:
         return
     if not any(file.exists() for file in (path, oracle, *files)):
         return  # Nothing has begun here.
-    for damaged in (path, oracle, folder / "optuna.journal", *files):
+    for damaged in (path, oracle, *files):
         if damaged.exists():
             kept = set_aside(damaged)
             say(

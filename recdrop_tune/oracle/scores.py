@@ -102,6 +102,13 @@ def curve(trial: Any, name: str) -> list[tuple[int, float]]:
     return [(int(each.step), float(each.mean())) for each in history]
 
 
+def first_epochs(trial: Any, name: str) -> dict[int, float]:
+    """Returns what the first training of a trial reported of a metric, by epoch."""
+    history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
+    firsts = {int(each.step): float(each.value[0]) for each in history}
+    return {step: value for step, value in firsts.items() if math.isfinite(value)}
+
+
 def _trainings_at(trial: Any, name: str, step: int | None) -> list[float]:
     """Lists what each training of a trial reported at an epoch."""
     history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
