@@ -20,7 +20,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, ProjectWarning
 from recdrop_tune.events import TrackedOracle
 from recdrop_tune.oracle import decide_whether_to_go_on, set_aside
-from recdrop_tune.oracle.rebuilt import all_ids, in_order
+from recdrop_tune.oracle.repairs import all_ids, in_order
 from recdrop_tune.tuner import SearchPlan, as_objectives
 from recdrop_tune.tuner.tuners import ORACLES
 from tests.laws.cases import over

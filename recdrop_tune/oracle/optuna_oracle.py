@@ -14,13 +14,17 @@ from optuna.storages import BaseStorage
 
 from recdrop_tune.errors import check_integer
 from recdrop_tune.oracle import scores as scores
-from recdrop_tune.oracle.chief import check_seconds
-from recdrop_tune.oracle.proposals import propose
+from recdrop_tune.oracle.proposals import AskTell, propose
 from recdrop_tune.oracle.pruners import make_pruner
+from recdrop_tune.oracle.reruns import (
+    Resumable,
+    Supervised,
+    check_seconds,
+    ended_trial,
+    stopped,
+)
 from recdrop_tune.oracle.samplers import make_sampler
-from recdrop_tune.oracle.study import AskTell, Notes, open_study
-from recdrop_tune.oracle.supervision import Supervised, ended_trial, stopped
-from recdrop_tune.oracle.trial_files import Resumable
+from recdrop_tune.oracle.study import Notes, open_study
 from recdrop_tune.oracle.twins import TrainsTwin, due_twin
 
 # Ends a search whose trials all fail, and no other.
@@ -197,16 +201,11 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
             if self.timeout is not None and self._deadline is None:
                 self._deadline = time.monotonic() + self.timeout
             _ = self._ask_tell  # Settles what a crash left, even if no more trials are to come.
-            if tuner_id in self.ongoing_trials and not self.multi_worker:
-                # A worker that has died and come back: its trial starts anew.
-                self.gave_up(self.ongoing_trials[tuner_id].trial_id)
             trial = super().create_trial(tuner_id)
             # Keras Tuner's lock stays taken after an exception, so what fails is raised out of it.
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
-            if trial.status == "RUNNING":
-                self._begin(trial)
             return trial
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -303,29 +302,26 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         self._twins = list(state["optuna"].get("twins", []))
         self._waiting = [*state["optuna"].get("waiting", []), *self._waiting]
 
-    def gave_up(self, trial_id: str) -> None:
-        """Has Optuna forget about a trial whose worker is dead; its next attempt is another one's."""
-        self._ask_tell.discard(trial_id)
+    def begins_again(self, trial: Any) -> None:
+        """Begins a trial in the study once more: a retry, or one that was broken off."""
+        if self._ask_tell.is_under_way(trial.trial_id):  # Its worker was lost, or has come back.
+            self._ask_tell.discard(trial.trial_id)
+        self._resume(trial)
+        self.save()  # With the number of the new attempt.
 
     def goes_on(self, trial: Any) -> None:
-        """Has Optuna take up a trial again whose worker has outlived the oracle's process."""
-        self._ask_tell.begin(
-            trial.trial_id, self.hyperparameters.space, trial.hyperparameters.values
-        )
+        """Takes up a trial in the study whose worker has outlived the oracle's process."""
+        self._resume(trial)
         if len(scores.objectives(self.objective)) == 1:
-            for step, value in scores.curve(trial, self.objective.name):
+            for step, value in scores.first_epochs(trial, self.objective.name).items():
                 self._ask_tell.report(trial.trial_id, value, step)
 
     @property
     def _ask_tell(self) -> AskTell:
         if self._opened is None:
-            self._opened = open_study(self, self._notes)
+            self._opened = AskTell(*open_study(self, self._notes))
         return self._opened
 
-    def _begin(self, trial: Any) -> None:
-        """Has Optuna begin a trial that runs again: a retry, or one that a crash broke off."""
-        if not self._ask_tell.is_under_way(trial.trial_id):
-            scores.forget_metrics(trial)
-            space, values = self.hyperparameters.space, trial.hyperparameters.values
-            self._ask_tell.begin(trial.trial_id, space, values)
-            self.save()  # With the number of the new attempt.
+    def _resume(self, trial: Any) -> None:
+        space, values = self.hyperparameters.space, trial.hyperparameters.values
+        self._ask_tell.begin(trial.trial_id, space, values)

@@ -96,12 +96,6 @@ def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
     return found
 
 
-def curve(trial: Any, name: str) -> list[tuple[int, float]]:
-    """Lists the epochs that reported a metric, and its values; of several trainings the mean counts."""
-    history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
-    return [(int(each.step), float(each.mean())) for each in history]
-
-
 def first_epochs(trial: Any, name: str) -> dict[int, float]:
     """Returns what the first training of a trial reported of a metric, by epoch."""
     history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []

@@ -1,4 +1,4 @@
-"""The Optuna study of a search: opened, asked for configurations, and told what came of them.
+"""The Optuna study of a search: made from its trials, or loaded from a storage.
 
 Keras Tuner's files say what each trial is and what came of it. So the study is no second store of that: it
 is made in memory, from the trials, whenever a search is opened. What those files do not say are `Notes`, a
@@ -7,8 +7,6 @@ part of the oracle's state. Only a study in a storage that the user names is loa
 
 from __future__ import annotations
 
-import contextlib
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,17 +26,15 @@ from recdrop_tune.oracle.conditions import (
     distribution,
     is_active,
     is_fixed,
-    suggest,
+    plain,
     to_drawn,
-    walk,
 )
-from recdrop_tune.oracle.parameters import Values
-from recdrop_tune.oracle.rebuilt import ENDED, LOST
-from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna
+from recdrop_tune.oracle.repairs import ENDED, LOST
+from recdrop_tune.oracle.samplers import DISCARDED, make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import first_epochs, objectives, reached, values_of
-from recdrop_tune.oracle.surrogate_sampler import DISCARDED
 
-_ID, _BEST, _RETRY = "keras_tuner_id", "best_value", "retry_of"
+ID, BEST, RETRY = "keras_tuner_id", "best_value", "retry_of"
+"""Attributes of Optuna's trials."""
 
 # CMA-ES keeps its state as a pickle (`cma:optimizer:0`), and unpickles the last one to go on: a project
 # folder from somebody else must hold none. Without it CMA-ES begins anew and makes up for it, one generation
@@ -70,10 +66,10 @@ class Notes:
         """Takes note of a study in memory."""
         trials = study.get_trials(deepcopy=False)
         return cls(
-            [None if t.user_attrs.get(DISCARDED) else t.user_attrs.get(_ID) for t in trials],
+            [None if t.user_attrs.get(DISCARDED) else t.user_attrs.get(ID) for t in trials],
             {t.number: kept for t in trials if (kept := _kept(t.system_attrs))},
             {t.number: dict(t.user_attrs) for t in trials if t.state == TrialState.WAITING},
-            _kept(storage.get_study_system_attrs(_id_in(storage, study))),
+            _kept(storage.get_study_system_attrs(id_in(storage, study))),
         )
 
     @classmethod
@@ -107,131 +103,6 @@ def _kept(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: held for name, held in attributes.items() if not _NOT_KEPT.search(name)}
 
 
-class AskTell:
-    """Links the trials of Keras Tuner to those of an Optuna study.
-
-    A trial that is run again while the study lives gets a new trial of Optuna's: what was reported of the
-    first attempt cannot be taken back, and the second would be judged by it.
-
-    Args:
-        study: The study.
-        storage: Where it is.
-
-    Attributes:
-        numbers: Optuna's number of the last attempt by Keras Tuner's id.
-    """
-
-    def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
-        self.study = study
-        self.numbers = numbers_in(study)
-        self._storage = storage
-        self._asked: dict[str, optuna.Trial] = {}
-        self._steps: dict[str, set[int]] = {}
-
-    def notes(self) -> Notes:
-        """Returns what is to be kept of a study in memory."""
-        return Notes.of(self.study, self._storage)
-
-    def is_under_way(self, trial_id: str) -> bool:
-        """Says whether a trial was begun here and has not ended."""
-        return trial_id in self._asked
-
-    def ask(self, trial_id: str, space: Sequence[HyperParameter]) -> Values:
-        """Asks the sampler for the values of a trial."""
-        asked = self.study.ask()
-        values = walk(space, lambda hp: suggest(asked, hp))
-        asked.set_user_attr(_ID, trial_id)
-        self._begin(trial_id, asked)
-        return values
-
-    def ask_for(
-        self, trial_id: str, space: Sequence[HyperParameter], values: Values, **attributes: Any
-    ) -> Values:
-        """Begins a trial with given values; returns the active ones.
-
-        Args:
-            trial_id: Keras Tuner's id.
-            space: The hyperparameters.
-            values: Their values by name.
-            **attributes: The user's attributes of Optuna's trial.
-        """
-        with quiet_optuna():
-            params, distributions = _drawn(space, values)
-            self.study.add_trial(
-                optuna.trial.create_trial(
-                    state=TrialState.RUNNING,
-                    params=params,
-                    distributions=distributions,
-                    user_attrs={_ID: trial_id, **attributes},
-                    # As of a trial that was enqueued: samplers do not count it as their own.
-                    system_attrs={"fixed_params": params},
-                )
-            )
-            self._take_up(trial_id, numbers_in(self.study)[trial_id])
-        return {hp.name: values[hp.name] for hp in space if _is_given(hp, values)}
-
-    def begin(self, trial_id: str, space: Sequence[HyperParameter], values: Values) -> None:
-        """Begins a trial that was handed out before: one that a crash broke off, or a retry."""
-        number = self.numbers.get(trial_id)
-        if number is None:
-            self.ask_for(trial_id, space, values)
-        elif self.study.get_trials(deepcopy=False)[number].state == TrialState.RUNNING:
-            self._take_up(trial_id, number)
-        else:
-            self.ask_for(trial_id, space, values, **{_RETRY: number})
-
-    def discard(self, trial_id: str) -> None:
-        """Gives up a trial that will not be run, or not to its end."""
-        if trial_id in self._asked:
-            self._asked[trial_id].set_user_attr(DISCARDED, True)
-        self._end(trial_id, state=TrialState.FAIL)
-        self.numbers.pop(trial_id, None)
-
-    def report(self, trial_id: str, value: float, step: int) -> bool:
-        """Reports an epoch; returns whether the pruner would stop here.
-
-        Of several trainings of a trial only the first one's epochs are reported.
-        """
-        asked = self._asked.get(trial_id)
-        if asked is None or step in self._steps[trial_id] or not math.isfinite(value):
-            return False
-        self._steps[trial_id].add(step)
-        asked.report(value, step)
-        return bool(asked.should_prune())
-
-    def tell(self, trial: Any, objective: Any) -> None:
-        """Tells how a trial of Keras Tuner's has ended.
-
-        Optuna takes no value for a trial that was stopped early: its own is that of the last epoch. The best
-        one is the attribute `best_value`.
-        """
-        asked = self._asked.get(trial.trial_id) if trial.status == "STOPPED" else None
-        best = reached(trial, objective).value if asked is not None else None
-        if asked is not None and best is not None:
-            # Storages with a heartbeat may have ended it.
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-                asked.set_user_attr(_BEST, best)
-        self._end(trial.trial_id, **outcome(trial, objective))
-
-    def _begin(self, trial_id: str, asked: optuna.Trial) -> None:
-        self._asked[trial_id], self._steps[trial_id] = asked, set()
-        self.numbers[trial_id] = asked.number
-
-    def _take_up(self, trial_id: str, number: int) -> None:
-        """Begins what is in the study already."""
-        study = _id_in(self._storage, self.study)
-        id = self._storage.get_trial_id_from_study_id_trial_number(study, number)
-        self._begin(trial_id, optuna.Trial(self.study, id))
-
-    def _end(self, trial_id: str, **ending: Any) -> None:
-        self._asked.pop(trial_id, None)
-        self._steps.pop(trial_id, None)
-        number = self.numbers.get(trial_id)
-        if number is not None:
-            with quiet_optuna():
-                self.study.tell(number, skip_if_finished=True, **ending)
-
-
 def outcome(trial: Any, objective: Any) -> dict[str, Any]:
     """Returns how a trial has ended as `optuna.Study.tell` takes it."""
     if trial.status == "COMPLETED":
@@ -242,18 +113,21 @@ def outcome(trial: Any, objective: Any) -> dict[str, Any]:
 def numbers_in(study: optuna.Study) -> dict[str, int]:
     """Returns Optuna's number of the last attempt at each trial of Keras Tuner's, by its id."""
     return {
-        t.user_attrs[_ID]: t.number
+        t.user_attrs[ID]: t.number
         for t in study.get_trials(deepcopy=False)
-        if _ID in t.user_attrs and not t.user_attrs.get(DISCARDED)
+        if ID in t.user_attrs and not t.user_attrs.get(DISCARDED)
     }
 
 
-def open_study(oracle: Any, notes: Notes) -> AskTell:
+def open_study(oracle: Any, notes: Notes) -> tuple[optuna.Study, BaseStorage]:
     """Opens the study of an `OptunaOracle`.
 
     Args:
         oracle: The oracle, with its trials.
         notes: What was saved beside them.
+
+    Returns:
+        The study, and where it is.
 
     Raises:
         ProjectError: The storage holds a study of that name from another search.
@@ -264,13 +138,15 @@ def open_study(oracle: Any, notes: Notes) -> AskTell:
     options = {"study_name": name, "sampler": sampler, "pruner": oracle.pruner}
     with quiet_optuna():
         if oracle.storage is None:
-            asked = _derive(oracle, notes, **options)
+            storage: BaseStorage = InMemoryStorage()
+            study = _derive(oracle, storage, notes, **options)
         else:
-            asked = _load(oracle, folder, **options)
+            storage = get_storage(oracle.storage)
+            study = _load(oracle, storage, folder, **options)
     if sampler is None:
-        begun = len(asked.study.get_trials(deepcopy=False))
-        asked.study.sampler = make_sampler(oracle.sampler, oracle.seed, begun)
-    return asked
+        begun = len(study.get_trials(deepcopy=False))
+        study.sampler = make_sampler(oracle.sampler, oracle.seed, begun)
+    return study, storage
 
 
 def study_of(
@@ -302,12 +178,11 @@ def _known_trials(oracle: Any) -> list[Any]:
     return [trial for trial in trials if trial.message != LOST]
 
 
-def _derive(oracle: Any, notes: Notes, **options: Any) -> AskTell:
+def _derive(oracle: Any, storage: BaseStorage, notes: Notes, **options: Any) -> optuna.Study:
     """Makes the study of a search that goes on, in memory: a trial that has not ended is to begin anew."""
-    storage = InMemoryStorage()
     study = _create(oracle, storage, **options)
     for name, value in notes.study.items():
-        storage.set_study_system_attr(_id_in(storage, study), name, value)
+        storage.set_study_system_attr(id_in(storage, study), name, value)
     last = {id: number for number, id in enumerate(notes.attempts)}
     earlier: dict[str, int] = {}
     for number, id in enumerate(notes.attempts):
@@ -325,18 +200,17 @@ def _derive(oracle: Any, notes: Notes, **options: Any) -> AskTell:
         else:
             made = frozen_trial(oracle, trial, attributes, anew=True, failed=number < last[id])
             if id in earlier:
-                made.set_user_attr(_RETRY, earlier[id])
+                made.set_user_attr(RETRY, earlier[id])
             earlier[id] = number
         study.add_trial(made)
     for trial in _known_trials(oracle):
         if trial.trial_id not in earlier:
             study.add_trial(frozen_trial(oracle, trial, anew=True))
-    return AskTell(study, storage)
+    return study
 
 
-def _load(oracle: Any, folder: Path, **options: Any) -> AskTell:
+def _load(oracle: Any, storage: BaseStorage, folder: Path, **options: Any) -> optuna.Study:
     """Loads the study from the user's storage, and adds the trials that it lacks."""
-    storage = get_storage(oracle.storage)
     study = _create(oracle, storage, load_if_exists=True, **options)
     known = study.get_trials(deepcopy=False)
     if known and not oracle.trials and not (folder / "oracle.json").exists():
@@ -354,7 +228,7 @@ def _load(oracle: Any, folder: Path, **options: Any) -> AskTell:
         trial = oracle.trials.get(ids.get(left.number, ""))
         ending = {"state": TrialState.FAIL} if trial is None else outcome(trial, oracle.objective)
         study.tell(left.number, **ending)
-    return AskTell(study, storage)
+    return study
 
 
 def _create(oracle: Any, storage: BaseStorage, **options: Any) -> optuna.Study:
@@ -365,7 +239,8 @@ def _create(oracle: Any, storage: BaseStorage, **options: Any) -> optuna.Study:
     return optuna.create_study(storage=storage, directions=directions, **options)
 
 
-def _id_in(storage: BaseStorage, study: optuna.Study) -> int:
+def id_in(storage: BaseStorage, study: optuna.Study) -> int:
+    """Returns the number of a study in its storage."""
     return storage.get_study_id_from_name(study.study_name)
 
 
@@ -386,7 +261,7 @@ def frozen_trial(
         failed: Whether it stands for an attempt that failed, and another one came after.
     """
     goals, noted = objectives(oracle.objective), dict(attributes or {})
-    params, distributions = _drawn(oracle.hyperparameters.space, trial.hyperparameters.values)
+    params, distributions = as_optuna(oracle.hyperparameters.space, trial.hyperparameters.values)
     epochs = first_epochs(trial, goals[0].name) if len(goals) == 1 else {}
     best, ending = None, dict[str, Any]()
     if failed:  # What it reported was forgotten.
@@ -406,27 +281,28 @@ def frozen_trial(
         params=params,
         distributions=distributions,
         intermediate_values=epochs,
-        user_attrs={_ID: trial.trial_id} | ({} if best is None else {_BEST: best}),
+        user_attrs={ID: trial.trial_id} | ({} if best is None else {BEST: best}),
         system_attrs=noted,
         **ending,
     )
 
 
-def _drawn(
+def as_optuna(
     space: Sequence[HyperParameter], values: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns what Optuna would have drawn, and from what: active values, the fixed ones left out."""
     params, distributions = {}, {}
     for hp in space:
-        if is_fixed(hp) or not _is_given(hp, values):
+        if is_fixed(hp) or not is_given(hp, values):
             continue
-        range_, drawn = distribution(hp), to_drawn(hp, values[hp.name])
+        range_, drawn = distribution(hp), to_drawn(hp, plain(hp, values[hp.name]))
         if _has(range_, drawn):
             params[hp.name], distributions[hp.name] = drawn, range_
     return params, distributions
 
 
-def _is_given(hp: HyperParameter, values: Mapping[str, Any]) -> bool:
+def is_given(hp: HyperParameter, values: Mapping[str, Any]) -> bool:
+    """Says whether a hyperparameter is active and has a value."""
     return hp.name in values and is_active(hp, values)
 
 
