@@ -12,7 +12,7 @@ from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.files import delete, make_folder, read, replacing, write_atomically
 from recdrop_tune.paths import check_path
 from recdrop_tune.storage_errors import reserve
-from recdrop_tune.tuner.callbacks import is_out_of_memory
+from recdrop_tune.tuner.outcomes import is_out_of_memory
 
 WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
 
