@@ -18,8 +18,6 @@ from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle.parameters import Parameter, Values
 from recdrop_tune.oracle.parameters import parents_first as sorted_by_parents
 
-# Walks a Keras Tuner hyperparameter space in which some hyperparameters are active only under others.
-#
 # Only public parts of Keras Tuner's hyperparameters are used: `name`, `conditions`, `values`,
 # `prob_to_value`.
 
@@ -135,8 +133,6 @@ def _offers(hp: HyperParameter, value: Any) -> bool:
         return bool(hp.min_value <= value <= hp.max_value)
     return any(math.isclose(value, offered, rel_tol=1e-9) for offered in hp.values)
 
-
-# Translates Keras Tuner hyperparameters to Optuna distributions and back.
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 

@@ -27,14 +27,12 @@ from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.oracle.study import Notes, open_study
 from recdrop_tune.oracle.twins import TrainsTwin, due_twin
 
-# Ends a search whose trials all fail, and no other.
-
 OUT_OF_MEMORY = "Out of memory"
 NOT_A_NUMBER = "Not a number"
 
 
 class Failures:
-    """Counts the failures in a row.
+    """Counts the failures in a row: a search ends whose trials all fail, and no other.
 
     A configuration that ran out of memory or diverged failed by its own fault; others may do well.
 
@@ -57,7 +55,7 @@ class Failures:
         elif trial.status == "FAILED" and not is_of_the_configuration(trial.message):
             self._count += 1
         if self._count >= self._limit:
-            self._count = 0  # Whoever goes on all the same starts to count anew.
+            self._count = 0  # A search that goes on all the same counts anew.
             raise RuntimeError(
                 f"Number of consecutive failures exceeded the limit of {self._limit}.\n"
                 f"{trial.message or ''}"
@@ -101,7 +99,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
             not pruned, and it is tried after `timeout` too.
         timeout: Seconds after which no more trials are begun, counted from the first; the one under way
             is finished.
-        worker_timeout: Seconds of silence after which a chief gives a worker up and has its trial run
+        worker_timeout: Seconds of silence after which a chief gives a worker up, and its trial is run
             again. Has to be longer than the longest epoch.
         seed: Seed of the sampler; the same seed proposes the same trials. 0 is a seed.
         max_consecutive_failed_trials: How many trials may fail in a row before the search ends; those
@@ -175,7 +173,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         return self._ask_tell.study
 
     def enqueue(self, point: Mapping[str, Any]) -> None:
-        """Has a configuration tried before the sampler's own proposals, unless it has been tried.
+        """Puts a configuration before the sampler's own proposals, unless it has been tried.
 
         Args:
             point: Values by name. What it leaves open takes the middle value of its range.

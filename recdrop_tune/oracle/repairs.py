@@ -1,8 +1,8 @@
-"""Makes the state of an oracle anew where its files are damaged or gone, from those that are whole.
+"""Repairs an oracle whose files are damaged, gone or say too little, from those that are whole.
 
 Keras Tuner has a file for each trial, and one for what the oracle itself knows: the order of the trials,
 what has been tried, how far the search has come. The second follows from the first. A trial follows from the
-journal of events, which lies above this layer: who knows the journal puts trials back before the oracle is
+journal of events, which lies above this layer: `recdrop_tune.search` puts trials back before the oracle is
 loaded. Here a trial that is still missing is left out, and its id is given to no other one.
 
 `_record_values`, `_max_collisions`, and Hyperband's `_get_size`, `_get_num_brackets` and `_get_num_rounds`
@@ -105,10 +105,10 @@ def _is_sound(trial: Any) -> bool:
 
 
 def decide_whether_to_go_on(folder: Path) -> None:
-    """Has Keras Tuner go on with a search of which there is anything to go on with, and else begin anew.
+    """Makes Keras Tuner go on with a search of which anything is left, and begin anew otherwise.
 
-    It decides by the file of the tuner alone, in which there is nothing: without it all trials would be
-    trained again.
+    Keras Tuner decides by the file of the tuner alone, in which there is nothing: without it all trials would
+    be trained again.
 
     Args:
         folder: The project folder.

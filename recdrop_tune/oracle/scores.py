@@ -16,8 +16,6 @@ from optuna.trial import FrozenTrial, TrialState
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle.parameters import Key, key_of
 
-# What a trial's epochs are worth: its best epoch, one objective or several.
-
 
 def objectives(objective: Any) -> list[Any]:
     """Lists the objectives of a search, also where it has one."""
@@ -173,9 +171,6 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def _has(trial: Any, objective: Any) -> bool:
     return bool(trial.metrics.exists(objective.name))
-
-
-# What is known of a configuration by the trial of Optuna's that has ended.
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def load(folder: Path, model: Any) -> Any:
             f"files `{WEIGHTS}` and `{BUILD}` are damaged, or the model is built otherwise now."
         ) from error
     if model.optimizer is not None:
-        # Without its variables, whoever saves the model and loads it again would be warned.
+        # Without its variables, loading the model after another save would warn.
         model.optimizer.build(model.trainable_variables)
     return model
 
