@@ -4,7 +4,7 @@
     python benchmarks/overhead.py trials --trials 1000   # one part
 
 trials  Milliseconds a trial of nothing: a `run_trial` that returns a number. Keras Tuner's random search,
-        ours (Optuna, pruner and journal), and ours tracked (journal of events, MLflow on sqlite).
+        ours (Optuna and pruner), and ours tracked (journal of events, MLflow on sqlite).
 share   The part of a small search that building and tracing take: an LSTM of 32 units, 50 steps, 512
         samples, 5 epochs, trials that differ in rate, learning rate and seed. Lost is the time until
         the first step ends, less a step, and the first validation, less a validation.

@@ -11,11 +11,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import keras_tuner as kt
 import numpy as np
-import optuna
 import psutil
 from mlflow import MlflowClient
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 import recdrop_tune as rdt
 from recdrop_tune.events import Journal, TrialEnded, TrialStarted, WorkerLost
@@ -142,18 +139,14 @@ def _check_journal(result, frame) -> None:
 
 
 def _check_study(result, frame) -> None:
-    storage = JournalStorage(JournalFileBackend(str(result.directory / "optuna.journal")))
-    (name,) = optuna.get_all_study_names(storage)
-    trials = optuna.load_study(study_name=name, storage=storage).trials
+    trials = {t.user_attrs["keras_tuner_id"]: t for t in result.study().trials}
     states = {"COMPLETE": "COMPLETE", "PRUNED": "PRUNED", "FAILED": "FAIL"}
     for row in frame.itertuples():
-        numbers = [t for t in trials if t.user_attrs.get("keras_tuner_id") == row.trial_id]
-        last = numbers[-1]
-        assert last.state.name == states[row.state]
-        assert all(t.state.name == "FAIL" for t in numbers[:-1])
+        trial = trials.pop(row.trial_id)
+        assert trial.state.name == states[row.state]
         if row.state == "COMPLETE":
-            np.testing.assert_allclose(last.value, row.val_loss)
-    assert not [t for t in trials if t.state.name in ("RUNNING", "WAITING")]
+            np.testing.assert_allclose(trial.value, row.val_loss)
+    assert not trials
 
 
 def _check_runs(result, frame) -> None:

@@ -20,7 +20,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, ProjectWarning
 from recdrop_tune.events import TrackedOracle
 from recdrop_tune.oracle import decide_whether_to_go_on, set_aside
-from recdrop_tune.oracle.rebuilt import all_ids, in_order
+from recdrop_tune.oracle.repairs import all_ids, in_order
 from recdrop_tune.tuner import as_objectives
 from recdrop_tune.tuner.tuners import ORACLES
 from tests.laws.cases import over
@@ -364,35 +364,6 @@ def test_a_trial_whose_end_is_in_the_journal_alone(damaged):
     lost.check(lost.go_on())
 
 
-def test_a_line_in_the_middle_of_optunas_journal_is_half(damaged):
-    lost = damaged()
-    path = lost.folder / "optuna.journal"
-    content = path.read_text()
-    lines = content.splitlines(keepends=True)
-    torn = "".join([*lines[:5], lines[5][:20], *lines[6:]])
-    path.write_text(torn)
-    lost.check(lost.go_on())
-    (said,) = lost.said
-    assert "optuna.journal` was damaged; it is kept as `optuna.journal.damaged`" in said
-    assert (lost.folder / "optuna.journal.damaged").read_text() == torn
-    study = lost.result.tuner.oracle.study
-    told = {t.user_attrs["keras_tuner_id"]: t for t in study.trials if t.state.name == "COMPLETE"}
-    for id, trial in lost.before.items():
-        if trial["status"] == "COMPLETED":
-            assert told[id].value == trial["score"]
-            assert told[id].params == trial["hyperparameters"]["values"]
-            assert len(told[id].intermediate_values) == 4
-
-
-def test_optunas_journal_tells_something_else(damaged):
-    lost = damaged()
-    path = lost.folder / "optuna.journal"
-    score = lost.before["0"]["score"]
-    path.write_text(path.read_text().replace(f'"values":[{score}]', '"values":[0.123]'))
-    lost.check(lost.go_on())
-    assert "optuna.journal` was damaged" in lost.said[0]
-
-
 def test_the_first_line_of_the_journal_of_events_is_damaged(damaged):
     lost = damaged()
     path = lost.folder / "events.jsonl"
@@ -452,7 +423,6 @@ OWN = [
     "oracle.json",
     "tuner0.json",
     "events.jsonl",
-    "optuna.journal",
     "trial_0/trial.json",
     "trial_3/trial.json",
 ]
@@ -472,20 +442,13 @@ OTHERS = [
 STATES, WAYS = ("ended", "broken off"), ("gone", "empty", "half", "flipped")
 
 
-def has(tuner: str, name: str, state: str) -> bool:
-    """Says whether such a search has the file: the journal is Optuna's, a fourth trial was broken off."""
-    if name == "trial_3/trial.json":
-        return state == "broken off"
-    return tuner == "optuna" or name != "optuna.journal"
-
-
 CASES = [
     (tuner, name, state, how)
     for tuner in TUNERS
     for name in OWN
     for state in STATES
     for how in WAYS
-    if has(tuner, name, state)
+    if name != "trial_3/trial.json" or state == "broken off"  # A fourth trial was under way then.
 ]
 # Nothing is read of these but by the report.
 CASES += [("optuna", name, "ended", how) for name in OTHERS for how in ("gone", "half")]

@@ -60,6 +60,7 @@ def test_a_confirmation_that_has_no_twin_yet_is_shown(folder):
 def test_its_search_goes_on(folder, tmp_path):
     before = TuneResult.load(folder)
     saved = {path: path.read_text() for path in folder.glob("trial_*/trial.json")}
+    journal = (folder / "optuna.journal").read_bytes()  # The study was a file of its own then.
     result = rdt.tune(
         data(),
         data(16),
@@ -70,6 +71,8 @@ def test_its_search_goes_on(folder, tmp_path):
         **OPTIONS,
     )
     assert len(result.trials) == 6
+    assert (folder / "optuna.journal").read_bytes() == journal
+    assert len(result.tuner.oracle.study.trials) == 6
     for path, text in saved.items():
         assert json.loads(path.read_text()) == json.loads(text)
     old = before.confirmation.runs

@@ -238,7 +238,6 @@ MADE_FOR_A_WHILE = [
     "deleted",
     "result.old",
     "several-workers",
-    "optuna.journal.lock/x",
     "mlflow.db",
     "mlflow.db-wal",
     "trial_2",
@@ -270,7 +269,7 @@ def outside(tmp_path):
 def test_the_search_leaves_what_is_tried_with_links(whole):
     """Else the tests below would try less than there is."""
     names = {str(path.relative_to(whole)) for path in whole.rglob("*")}
-    expected = {"events.jsonl", "search.json", "oracle.json", "tuner0.json", "optuna.journal"}
+    expected = {"events.jsonl", "search.json", "oracle.json", "tuner0.json"}
     expected |= {"trial_1/checkpoint.weights.h5", "trial_1/build_config.json"}
     expected |= {"trial_1/trial.json", "result/best_model.keras", "result/summary.md"}
     assert names >= expected
@@ -305,7 +304,7 @@ def test_no_link_in_a_project_is_followed(project, outside, operation):
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_pipes_in_a_project_are_not_waited_for(project, operation):
-    for name in ("events.jsonl", "trial_0/trial.json", "result/best_model.json", "optuna.journal"):
+    for name in ("events.jsonl", "trial_0/trial.json", "result/best_model.json", "oracle.json"):
         os.rename(project / name, project.parent / "kept")
         os.mkfifo(project / name)
         with pytest.raises(ProjectError, match=rf"{re.escape(name)}` is a named pipe"):
@@ -407,24 +406,20 @@ def generations(oracle):
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_pickle_in_the_journal_is_not_read(tmp_path):
+def test_a_pickle_among_the_notes_is_not_read(tmp_path):
     """Optuna's CMA-ES unpickles what the last trial has as its state."""
     pytest.importorskip("cmaes")
     before = numeric_search(tmp_path, 20)
     first = before.study.trials[0].params
     states = [t for t in before.study.trials if "cma:optimizer:0" in t.system_attrs]
     assert states  # Else nothing would be unpickled.
-    path, mark = tmp_path / "numeric" / "optuna.journal", tmp_path / "ran"
+    path, mark = tmp_path / "numeric" / "oracle.json", tmp_path / "ran"
     code = pickle.dumps(Bomb(mark)).hex()
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    changed = 0
-    for line in lines:
-        for name in line.get("system_attr", {}):
-            if name.startswith("cma:optimizer"):
-                line["system_attr"] = {"cma:optimizer:0": code}
-                changed += 1
-    assert changed
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    state = json.loads(path.read_text())
+    assert "optimizer:" not in json.dumps(state["optuna"]["attributes"])
+    for trial in states:
+        state["optuna"]["attributes"][str(trial.number)]["cma:optimizer:0"] = code
+    path.write_text(json.dumps(state))
     after = numeric_search(tmp_path, 40)
     assert not mark.exists()
     assert len(after.trials) == 40

@@ -1,9 +1,7 @@
 """The oracle: Optuna behind Keras Tuner's protocol, and what every oracle here needs to survive a crash."""
 
-from recdrop_tune.oracle.chief import check_seconds, is_chief
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
-    ResumesGrid,
     distribution,
     is_active,
     is_fixed,
@@ -16,15 +14,26 @@ from recdrop_tune.oracle.optuna_oracle import NOT_A_NUMBER, OUT_OF_MEMORY, Optun
 from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.proposals import not_again
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
-from recdrop_tune.oracle.rebuilt import (
+from recdrop_tune.oracle.repairs import (
     LOST,
+    ResumesGrid,
     decide_whether_to_go_on,
+    is_chief,
     read_object,
     read_trial,
     say,
     set_aside,
 )
-from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna
+from recdrop_tune.oracle.reruns import (
+    Resumable,
+    Supervised,
+    check_seconds,
+    ended_trial,
+    settled,
+    supervised,
+    unnoted,
+)
+from recdrop_tune.oracle.samplers import SurrogateSampler, make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import (
     Reached,
     best_step,
@@ -35,9 +44,7 @@ from recdrop_tune.oracle.scores import (
     reached,
     values_of,
 )
-from recdrop_tune.oracle.supervision import Supervised, ended_trial, supervised
-from recdrop_tune.oracle.surrogate_sampler import SurrogateSampler
-from recdrop_tune.oracle.trial_files import Resumable, settled, unnoted
+from recdrop_tune.oracle.study import study_of
 from recdrop_tune.oracle.twins import (
     NONE,
     Configuration,
@@ -102,6 +109,7 @@ __all__ = [
     "say",
     "set_aside",
     "settled",
+    "study_of",
     "supervised",
     "to_drawn",
     "twin_among",

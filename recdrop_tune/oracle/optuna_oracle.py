@@ -14,24 +14,25 @@ from optuna.storages import BaseStorage
 
 from recdrop_tune.errors import check_integer
 from recdrop_tune.oracle import scores as scores
-from recdrop_tune.oracle.ask_tell import AskTell
-from recdrop_tune.oracle.chief import check_seconds
-from recdrop_tune.oracle.proposals import propose
+from recdrop_tune.oracle.proposals import AskTell, propose
 from recdrop_tune.oracle.pruners import make_pruner
+from recdrop_tune.oracle.reruns import (
+    Resumable,
+    Supervised,
+    check_seconds,
+    ended_trial,
+    stopped,
+)
 from recdrop_tune.oracle.samplers import make_sampler
-from recdrop_tune.oracle.study import open_study
-from recdrop_tune.oracle.supervision import Supervised, ended_trial, stopped
-from recdrop_tune.oracle.trial_files import Resumable
+from recdrop_tune.oracle.study import Notes, open_study
 from recdrop_tune.oracle.twins import TrainsTwin, due_twin
-
-# Ends a search whose trials all fail, and no other.
 
 OUT_OF_MEMORY = "Out of memory"
 NOT_A_NUMBER = "Not a number"
 
 
 class Failures:
-    """Counts the failures in a row.
+    """Counts the failures in a row: a search ends whose trials all fail, and no other.
 
     A configuration that ran out of memory or diverged failed by its own fault; others may do well.
 
@@ -54,7 +55,7 @@ class Failures:
         elif trial.status == "FAILED" and not is_of_the_configuration(trial.message):
             self._count += 1
         if self._count >= self._limit:
-            self._count = 0  # Whoever goes on all the same starts to count anew.
+            self._count = 0  # A search that goes on all the same counts anew.
             raise RuntimeError(
                 f"Number of consecutive failures exceeded the limit of {self._limit}.\n"
                 f"{trial.message or ''}"
@@ -88,8 +89,9 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and
             again after twice as many, trials in the worse half of all that got so far),
             `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
-        storage: An Optuna storage or storage URL. By default the file `optuna.journal` in the
-            project folder. One that is given is trusted: Optuna's CMA-ES unpickles its state from it.
+        storage: An Optuna storage or storage URL, for a study that others are to see while the search runs.
+            By default the study is in memory, made from the trials whenever the search is opened. A storage
+            that is given is trusted: Optuna's CMA-ES unpickles its state from it.
         study_name: Name of the study; by default the name of the project.
         enqueue: Configurations to try first. What one leaves open takes its middle value.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
@@ -97,7 +99,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
             not pruned, and it is tried after `timeout` too.
         timeout: Seconds after which no more trials are begun, counted from the first; the one under way
             is finished.
-        worker_timeout: Seconds of silence after which a chief gives a worker up and has its trial run
+        worker_timeout: Seconds of silence after which a chief gives a worker up, and its trial is run
             again. Has to be longer than the longest epoch.
         seed: Seed of the sampler; the same seed proposes the same trials. 0 is a seed.
         max_consecutive_failed_trials: How many trials may fail in a row before the search ends; those
@@ -155,7 +157,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         self.timeout = check_seconds("timeout", timeout)
         self._deadline: float | None = None
         self._waiting = [dict(point) for point in enqueue]
-        self._numbers: dict[str, int] = {}
+        self._notes = Notes()
         self._twins: list[str] = []
         self._opened: AskTell | None = None
         self._failure: Exception | None = None
@@ -171,7 +173,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         return self._ask_tell.study
 
     def enqueue(self, point: Mapping[str, Any]) -> None:
-        """Has a configuration tried before the sampler's own proposals, unless it has been tried.
+        """Puts a configuration before the sampler's own proposals, unless it has been tried.
 
         Args:
             point: Values by name. What it leaves open takes the middle value of its range.
@@ -185,7 +187,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         Args:
             trial_id: Keras Tuner's id of the trial.
         """
-        return self._numbers.get(trial_id)
+        return self._ask_tell.numbers.get(trial_id)
 
     def pareto_trials(self) -> list[Any]:
         """Returns the complete trials that no other one beats in every objective."""
@@ -197,16 +199,11 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
             if self.timeout is not None and self._deadline is None:
                 self._deadline = time.monotonic() + self.timeout
             _ = self._ask_tell  # Settles what a crash left, even if no more trials are to come.
-            if tuner_id in self.ongoing_trials and not self.multi_worker:
-                # A worker that has died and come back: its trial starts anew.
-                self.gave_up(self.ongoing_trials[tuner_id].trial_id)
             trial = super().create_trial(tuner_id)
             # Keras Tuner's lock stays taken after an exception, so what fails is raised out of it.
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
-            if trial.status == "RUNNING":
-                self._begin(trial)
             return trial
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -290,39 +287,39 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
                 self._deadline = time.monotonic()
 
     def get_state(self) -> dict[str, Any]:
-        """Returns what Keras Tuner saves, and which Optuna trial belongs to which of its trials."""
-        own = {"numbers": self._numbers, "waiting": self._waiting, "twins": self._twins}
+        """Returns what Keras Tuner saves, and what Optuna knows that the trials do not say."""
+        if self._opened is not None and self.storage is None:
+            self._notes = self._opened.notes()
+        own = {**self._notes.saved(), "waiting": self._waiting, "twins": self._twins}
         return {**super().get_state(), "optuna": own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
         super().set_state(state)
-        self._numbers = dict(state["optuna"]["numbers"])
+        self._notes, self._opened = Notes.read(state["optuna"]), None
         self._twins = list(state["optuna"].get("twins", []))
         self._waiting = [*state["optuna"].get("waiting", []), *self._waiting]
 
-    def gave_up(self, trial_id: str) -> None:
-        """Has Optuna forget about a trial whose worker is dead; its next attempt is another one's."""
-        self._ask_tell.discard(trial_id)
+    def begins_again(self, trial: Any) -> None:
+        """Begins a trial in the study once more: a retry, or one that was broken off."""
+        if self._ask_tell.is_under_way(trial.trial_id):  # Its worker was lost, or has come back.
+            self._ask_tell.discard(trial.trial_id)
+        self._resume(trial)
+        self.save()  # With the number of the new attempt.
 
     def goes_on(self, trial: Any) -> None:
-        """Has Optuna take up a trial again whose worker has outlived the oracle's process."""
-        space, values = self.hyperparameters.space, trial.hyperparameters.values
-        self._ask_tell.ask_again(trial.trial_id, space, values)
+        """Takes up a trial in the study whose worker has outlived the oracle's process."""
+        self._resume(trial)
         if len(scores.objectives(self.objective)) == 1:
-            for step, value in scores.curve(trial, self.objective.name):
+            for step, value in scores.first_epochs(trial, self.objective.name).items():
                 self._ask_tell.report(trial.trial_id, value, step)
 
     @property
     def _ask_tell(self) -> AskTell:
         if self._opened is None:
-            self._opened = AskTell(open_study(self, self._numbers), self._numbers)
+            self._opened = AskTell(*open_study(self, self._notes))
         return self._opened
 
-    def _begin(self, trial: Any) -> None:
-        """Has Optuna begin a trial that runs again: a retry, or one that a crash broke off."""
-        if not self._ask_tell.is_under_way(trial.trial_id):
-            scores.forget_metrics(trial)
-            space, values = self.hyperparameters.space, trial.hyperparameters.values
-            self._ask_tell.ask_again(trial.trial_id, space, values)
-            self.save()  # With the number of the new attempt.
+    def _resume(self, trial: Any) -> None:
+        space, values = self.hyperparameters.space, trial.hyperparameters.values
+        self._ask_tell.begin(trial.trial_id, space, values)

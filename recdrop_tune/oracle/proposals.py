@@ -1,27 +1,44 @@
-"""Picks the next configuration of a search: one that waits, a new one, or none if all are tried."""
+"""Picks the next configuration of a search: one that waits, a new one, or none if all are tried.
+
+`propose` decides what is asked for; `AskTell` asks Optuna, and tells it what came of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
-from recdrop_tune.oracle.ask_tell import AskTell
 from recdrop_tune.oracle.candidates import Candidates, Encoding
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
     complete,
-    is_active,
-    is_fixed,
     parameters_of,
     plain,
-    to_drawn,
+    suggest,
     to_value,
     walk,
 )
 from recdrop_tune.oracle.parameters import Values
-from recdrop_tune.oracle.surrogate_sampler import SurrogateSampler
+from recdrop_tune.oracle.samplers import DISCARDED, SurrogateSampler, quiet_optuna
+from recdrop_tune.oracle.scores import reached
+from recdrop_tune.oracle.study import (
+    BEST,
+    ID,
+    RETRY,
+    Notes,
+    as_optuna,
+    id_in,
+    is_given,
+    numbers_in,
+    outcome,
+)
 
 # Asks whose answers were all tried before the sampler counts as settled: each leaves a failed trial.
 _MAX_DUPLICATES = 5
@@ -29,6 +46,131 @@ _MAX_DUPLICATES = 5
 _MAX_LISTED = 20_000
 # Places in a range, from 0 to 1, that are closer than that are one: a minimizer ends beside a range's end.
 _ROUNDING = 1e-6
+
+
+class AskTell:
+    """Links the trials of Keras Tuner to those of an Optuna study.
+
+    A trial that is run again while the study lives gets a new trial of Optuna's: what was reported of the
+    first attempt cannot be taken back, and the second would be judged by it.
+
+    Args:
+        study: The study.
+        storage: Where it is.
+
+    Attributes:
+        numbers: Optuna's number of the last attempt by Keras Tuner's id.
+    """
+
+    def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
+        self.study = study
+        self.numbers = numbers_in(study)
+        self._storage = storage
+        self._asked: dict[str, optuna.Trial] = {}
+        self._steps: dict[str, set[int]] = {}
+
+    def notes(self) -> Notes:
+        """Returns what is to be kept of a study in memory."""
+        return Notes.of(self.study, self._storage)
+
+    def is_under_way(self, trial_id: str) -> bool:
+        """Says whether a trial was begun here and has not ended."""
+        return trial_id in self._asked
+
+    def ask(self, trial_id: str, space: Sequence[HyperParameter]) -> Values:
+        """Asks the sampler for the values of a trial."""
+        asked = self.study.ask()
+        values = walk(space, lambda hp: suggest(asked, hp))
+        asked.set_user_attr(ID, trial_id)
+        self._begin(trial_id, asked)
+        return values
+
+    def ask_for(
+        self, trial_id: str, space: Sequence[HyperParameter], values: Values, **attributes: Any
+    ) -> Values:
+        """Begins a trial with given values; returns the active ones.
+
+        Args:
+            trial_id: Keras Tuner's id.
+            space: The hyperparameters.
+            values: Their values by name.
+            **attributes: The user's attributes of Optuna's trial.
+        """
+        with quiet_optuna():
+            params, distributions = as_optuna(space, values)
+            self.study.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.RUNNING,
+                    params=params,
+                    distributions=distributions,
+                    user_attrs={ID: trial_id, **attributes},
+                    # As of a trial that was enqueued: samplers do not count it as their own.
+                    system_attrs={"fixed_params": params},
+                )
+            )
+            self._take_up(trial_id, numbers_in(self.study)[trial_id])
+        return {hp.name: values[hp.name] for hp in space if is_given(hp, values)}
+
+    def begin(self, trial_id: str, space: Sequence[HyperParameter], values: Values) -> None:
+        """Begins a trial that was handed out before: one that a crash broke off, or a retry."""
+        number = self.numbers.get(trial_id)
+        if number is None:
+            self.ask_for(trial_id, space, values)
+        elif self.study.get_trials(deepcopy=False)[number].state == TrialState.RUNNING:
+            self._take_up(trial_id, number)
+        else:
+            self.ask_for(trial_id, space, values, **{RETRY: number})
+
+    def discard(self, trial_id: str) -> None:
+        """Gives up a trial that will not be run, or not to its end."""
+        if trial_id in self._asked:
+            self._asked[trial_id].set_user_attr(DISCARDED, True)
+        self._end(trial_id, state=TrialState.FAIL)
+        self.numbers.pop(trial_id, None)
+
+    def report(self, trial_id: str, value: float, step: int) -> bool:
+        """Reports an epoch; returns whether the pruner would stop here.
+
+        Of several trainings of a trial only the first one's epochs are reported.
+        """
+        asked = self._asked.get(trial_id)
+        if asked is None or step in self._steps[trial_id] or not math.isfinite(value):
+            return False
+        self._steps[trial_id].add(step)
+        asked.report(value, step)
+        return bool(asked.should_prune())
+
+    def tell(self, trial: Any, objective: Any) -> None:
+        """Tells how a trial of Keras Tuner's has ended.
+
+        Optuna takes no value for a trial that was stopped early: its own is that of the last epoch. The best
+        one is the attribute `best_value`.
+        """
+        asked = self._asked.get(trial.trial_id) if trial.status == "STOPPED" else None
+        best = reached(trial, objective).value if asked is not None else None
+        if asked is not None and best is not None:
+            # Storages with a heartbeat may have ended it.
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                asked.set_user_attr(BEST, best)
+        self._end(trial.trial_id, **outcome(trial, objective))
+
+    def _begin(self, trial_id: str, asked: optuna.Trial) -> None:
+        self._asked[trial_id], self._steps[trial_id] = asked, set()
+        self.numbers[trial_id] = asked.number
+
+    def _take_up(self, trial_id: str, number: int) -> None:
+        """Begins what is in the study already."""
+        study = id_in(self._storage, self.study)
+        id = self._storage.get_trial_id_from_study_id_trial_number(study, number)
+        self._begin(trial_id, optuna.Trial(self.study, id))
+
+    def _end(self, trial_id: str, **ending: Any) -> None:
+        self._asked.pop(trial_id, None)
+        self._steps.pop(trial_id, None)
+        number = self.numbers.get(trial_id)
+        if number is not None:
+            with quiet_optuna():
+                self.study.tell(number, skip_if_finished=True, **ending)
 
 
 def propose(
@@ -83,9 +225,9 @@ def not_again(oracle: Any, wanted: Values) -> Values | None:
     parameters = parameters_of(space)
     trials = (trial.hyperparameters.values for trial in oracle.trials.values())
     # A trial whose file was lost says nothing of any place.
-    tried = [_drawn(space, values) for values in trials if values]
+    tried = [as_optuna(space, values)[0] for values in trials if values]
     encoding = Encoding(parameters)
-    place = encoding([_drawn(space, wanted)])
+    place = encoding([as_optuna(space, wanted)[0]])
     gaps = np.abs(encoding(tried) - place).max(axis=1, initial=0.0)
     if not (gaps < _ROUNDING).any():
         known = {hp.name: hp for hp in space}
@@ -94,17 +236,8 @@ def not_again(oracle: Any, wanted: Values) -> Values | None:
     candidates = Candidates(parameters, _MAX_LISTED)
     random = np.random.default_rng([oracle.seed, len(tried)])
     keys = {candidates.key(values) for values in tried}
-    untried = candidates.untried(keys, [_drawn(space, wanted)], random)
+    untried = candidates.untried(keys, [as_optuna(space, wanted)[0]], random)
     if not untried:
         return None
     nearest = untried[int(np.abs(encoding(untried) - place).sum(axis=1).argmin())]
     return walk(space, lambda hp: to_value(hp, nearest[hp.name]))
-
-
-def _drawn(space: Sequence[HyperParameter], values: Mapping[str, Any]) -> Values:
-    """Returns the values that Optuna would have drawn, without what is fixed."""
-    return {
-        hp.name: to_drawn(hp, plain(hp, values[hp.name]))
-        for hp in space
-        if hp.name in values and not is_fixed(hp) and is_active(hp, values)
-    }

@@ -13,8 +13,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import check_integer, invalid_argument
 
-# A pruner that halves: at a few epochs, the worse half of all that got so far is stopped.
-
 _STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 

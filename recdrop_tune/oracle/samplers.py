@@ -1,18 +1,278 @@
-"""Makes Optuna samplers by name, with the defaults that a conditional space needs."""
+"""Optuna samplers by name, and the default: a Gaussian process over all trials of a conditional space."""
 
 from __future__ import annotations
 
+import secrets
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from math import log, sqrt
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from recdrop_tune.errors import invalid_argument
-from recdrop_tune.oracle.surrogate_sampler import SurrogateSampler
+from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.oracle.candidates import Candidates, Encoding
+from recdrop_tune.oracle.parameters import (
+    Parameter,
+    Values,
+    check_space,
+    infer_space,
+    key_of,
+)
+from recdrop_tune.oracle.scores import Ended, outlooks, read_ended
+
+# Trials before the first proposal; more of them cost more than they tell (benchmarks).
+_STARTUP_TRIALS = 5
+# Times the root of the number of parameters, as distances grow with it.
+_LENGTH_SCALES = (0.1, 0.2, 0.4, 0.8)
+# The likeliest before anything is seen, and the variance of its logarithm: of few trials the likelihood
+# alone takes any scale for granted.
+_EXPECTED_SCALE, _SCALE_VARIANCE = 0.4, 0.5
+# Variance of what a training's seed does to its place among the others, whose variance is 1.
+_NOISE = 0.1
+# More trials than that are not fitted: the best, and the last ones; and of those under way the last ones. The
+# time of a proposal stays flat, however many trials there are and however many workers.
+_MAX_FITTED = 100
+_BEST = 10
+
+DISCARDED = "discarded"
+"""Attribute of a failed trial that was never run: it says nothing of its configuration."""
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+Array = NDArray[np.float64]
+
+
+class SurrogateSampler(BaseSampler):
+    """Proposes what promises the most improvement over the best, by what is known of all trials.
+
+    A Gaussian process (Matern 5/2, of a few length scales the likeliest) predicts the places of
+    configurations among those tried, as normal scores: the scale of the objective and its outliers do not
+    matter. The proposal is the configuration with the largest expected improvement, among all that are left
+    of a small space, or 350 of a large one. Pruned trials count with what they would have come to: their best
+    value less what the complete trials gained from that step on (the median). Failed ones count as the worst,
+    and those under way as middling ones, so that several workers look at several places.
+
+    Until five trials have begun it draws at random. No configuration is proposed again; once all of a small
+    space has been tried, it draws at random again, as Optuna has no way to end a study there.
+
+    Args:
+        seed: Seed of what is drawn; the same seed and the same trials give the same proposal. By default
+            another one each time.
+        space: The whole conditional space. Without it, it is inferred from the trials that have ended: a
+            parameter that only some of them have hangs on the categorical or whole parameter before it whose
+            values tell which. What a study has never asked for is drawn at random the first time. An
+            `OptunaOracle` gives the space of its search.
+
+    Attributes:
+        space: The space as it was given, parents first; `None` where it is inferred.
+
+    Raises:
+        InvalidArgumentError: The seed is no integer from 0 to 2**32 - 1, or the space has something else than
+            `Parameter`s or a condition on a parameter that it lacks; when it samples, the study has several
+            objectives.
+
+    Example:
+        >>> def objective(trial):
+        ...     x = trial.suggest_float("x", -1, 1)
+        ...     return x**2 if trial.suggest_categorical("kind", "ab") == "a" else 2 + x
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study(sampler=SurrogateSampler(seed=0))
+        >>> study.optimize(objective, n_trials=20)
+        >>> study.best_params["kind"], study.best_value < 0.01
+        ('a', True)
+
+    Reference:
+        Expected improvement: Jones, Schonlau and Welch 1998, doi:10.1023/A:1008306431147. One process over a
+        conditional space, inactive parameters in the middle: Hutter, Hoos and Leyton-Brown 2011,
+        doi:10.1007/978-3-642-25566-3_40.
+    """
+
+    def __init__(self, seed: int | None = None, space: Iterable[Parameter] | None = None) -> None:
+        self._seed = secrets.randbits(32) if seed is None else _check_seed(seed)
+        self.space = None if space is None else check_space(space)
+        self._candidates: tuple[list[Parameter], Candidates] | None = None
+        self._read: dict[tuple[int, datetime | None], Ended] = {}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Returns what is proposed together; see `optuna.samplers.BaseSampler`."""
+        if len(study.directions) > 1:
+            raise InvalidArgumentError(
+                f"`SurrogateSampler` looks for the best of one objective; the study `{study.study_name}` has "
+                f"{len(study.directions)}. Use `optuna.samplers.TPESampler` or `NSGAIISampler` for it."
+            )
+        return {each.name: each.distribution for each in self._space_of(study)}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Values:
+        """Proposes a configuration; see `optuna.samplers.BaseSampler`."""
+        trials = _known(study, trial)
+        if not search_space or (self.space is None and len(trials) < _STARTUP_TRIALS):
+            return {}
+        space = self._space_of(study)
+        found = self._propose(space, trials, study.direction, self._random(trial))
+        # Of a space that is inferred another thread may know more by now.
+        return {name: value for name, value in (found or {}).items() if name in search_space}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draws a value of which nothing is known; see `optuna.samplers.BaseSampler`."""
+        random = self._random(trial, zlib.crc32(param_name.encode()))
+        return Parameter(param_name, param_distribution).at(random.random())
+
+    def _random(self, trial: FrozenTrial, *more: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, trial.number, *more])
+
+    def _space_of(self, study: optuna.Study) -> list[Parameter]:
+        if self.space is not None:
+            return self.space
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        return infer_space(study.get_trials(deepcopy=False, states=states))
+
+    def _propose(
+        self,
+        space: list[Parameter],
+        trials: list[FrozenTrial],
+        direction: StudyDirection,
+        random: np.random.Generator,
+    ) -> Values | None:
+        """Returns the most promising configuration; `None` where nothing is left."""
+        sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+        ended = {t.number: self._ended(t, sign) for t in trials if t.state in _ENDED}
+        values = {t.number: t.params for t in trials}
+        tried = {
+            ended[t.number].key if t.number in ended else key_of(t.params, t.distributions)
+            for t in trials
+        }
+        worth = outlooks(ended)
+        ranked = sorted(worth, key=worth.__getitem__)
+        candidates = self._candidates_of(space)
+        if len(trials) < _STARTUP_TRIALS or not ranked:
+            return candidates.draw(tried, random)
+        best = [values[number] for number in ranked[:_BEST]]
+        offered = candidates.untried(tried, best, random)
+        if not offered:
+            return None
+        under_way = [number for number in values if number not in ended]
+        fitted = some(ranked, values, under_way)
+        encoding = Encoding(space)
+        scores = normal_scores([worth.get(number) for number in fitted])
+        points = encoding([values[number] for number in fitted])
+        unit = sqrt(max(1, encoding.size))
+        mean, deviation = predict(points, scores, encoding(offered), unit)
+        return offered[int(np.argmax(improvement(mean, deviation, scores.min())))]
+
+    def _ended(self, trial: FrozenTrial, sign: float) -> Ended:
+        identity = trial.number, trial.datetime_start  # The sampler may serve several studies.
+        if identity not in self._read:  # A trial that has ended never changes.
+            self._read[identity] = read_ended(trial, sign)
+        return self._read[identity]
+
+    def _candidates_of(self, space: list[Parameter]) -> Candidates:
+        if self._candidates is None or self._candidates[0] != space:
+            self._candidates = space, Candidates(space)
+        return self._candidates[1]
+
+
+def _known(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
+    """Lists the other trials that have begun and say something."""
+    states = (*_ENDED, TrialState.RUNNING)
+    return [
+        each
+        for each in study.get_trials(deepcopy=False, states=states)
+        if each.number != trial.number and each.params and not each.user_attrs.get(DISCARDED)
+    ]
+
+
+def _check_seed(seed: Any) -> int:
+    number = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not number or not 0 <= int(seed) < 2**32:
+        raise invalid_argument("seed", expected="an integer from 0 to 2**32 - 1", received=seed)
+    return int(seed)
+
+
+def normal_scores(values: Sequence[float | None]) -> Array:
+    """Returns the normal score of each value by its rank, 0 for unknown ones.
+
+    Example:
+        >>> normal_scores([3.0, 1.0, None, 900.0]).round(2).tolist()
+        [0.0, -1.22, 0.0, 1.22]
+    """
+    from scipy.stats import norm, rankdata
+
+    known = [value for value in values if value is not None]
+    scores = norm.ppf((rankdata(known) - 0.5) / len(known))
+    scores /= scores.std() or 1.0
+    found = iter(scores)
+    return np.array([0.0 if value is None else next(found) for value in values])
+
+
+def predict(points: Array, scores: Array, at: Array, unit: float) -> tuple[Array, Array]:
+    """Returns mean and standard deviation of a Gaussian process at other points.
+
+    Args:
+        points: Where the scores are known, of shape `(trials, coordinates)`.
+        scores: The scores, of shape `(trials,)`.
+        at: The other points, of shape `(candidates, coordinates)`.
+        unit: What the length scales are multiples of.
+    """
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import Matern
+
+    fitted = {}
+    for scale in _LENGTH_SCALES:
+        kernel = Matern(length_scale=scale * unit, length_scale_bounds="fixed", nu=2.5)
+        process = GaussianProcessRegressor(kernel, alpha=_NOISE, optimizer=None)
+        prior = log(scale / _EXPECTED_SCALE) ** 2 / (2 * _SCALE_VARIANCE)
+        process.fit(points, scores)
+        fitted[process.log_marginal_likelihood_value_ - prior] = process
+    mean, deviation = fitted[max(fitted)].predict(at, return_std=True)
+    return mean, deviation
+
+
+def improvement(mean: Array, deviation: Array, best: float) -> Array:
+    """Returns by how much each is expected to be better than the best."""
+    from scipy.stats import norm
+
+    deviation = np.maximum(deviation, 1e-9)
+    steps = (best - mean) / deviation
+    found: Array = deviation * (steps * norm.cdf(steps) + norm.pdf(steps))
+    return found
+
+
+def some(ranked: Sequence[int], begun: Iterable[int], under_way: Sequence[int]) -> list[int]:
+    """Returns the numbers of the trials that are fitted: all, or of many the best and the last ones.
+
+    Args:
+        ranked: Those whose outlook is known, best first.
+        begun: All of them, in the order of their beginnings.
+        under_way: Those of which nothing is known yet, in that order.
+    """
+    if len(ranked) > _MAX_FITTED:
+        best = ranked[: _MAX_FITTED // 2]
+        others = set(ranked) - set(best)
+        last = [number for number in begun if number in others][-_MAX_FITTED // 2 :]
+        ranked = [*best, *last]
+    return [*ranked, *under_way[-_MAX_FITTED:]]
+
 
 _SAMPLERS: dict[str, Any] = {
     "cmaes": optuna.samplers.CmaEsSampler,

@@ -16,8 +16,6 @@ from optuna.trial import FrozenTrial, TrialState
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle.parameters import Key, key_of
 
-# What a trial's epochs are worth: its best epoch, one objective or several.
-
 
 def objectives(objective: Any) -> list[Any]:
     """Lists the objectives of a search, also where it has one."""
@@ -96,10 +94,11 @@ def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
     return found
 
 
-def curve(trial: Any, name: str) -> list[tuple[int, float]]:
-    """Lists the epochs that reported a metric, and its values; of several trainings the mean counts."""
+def first_epochs(trial: Any, name: str) -> dict[int, float]:
+    """Returns what the first training of a trial reported of a metric, by epoch."""
     history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
-    return [(int(each.step), float(each.mean())) for each in history]
+    firsts = {int(each.step): float(each.value[0]) for each in history}
+    return {step: value for step, value in firsts.items() if math.isfinite(value)}
 
 
 def _trainings_at(trial: Any, name: str, step: int | None) -> list[float]:
@@ -172,9 +171,6 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def _has(trial: Any, objective: Any) -> bool:
     return bool(trial.metrics.exists(objective.name))
-
-
-# What is known of a configuration by the trial of Optuna's that has ended.
 
 
 @dataclass(frozen=True)

@@ -1,290 +1,313 @@
-"""The Optuna study of a search: made, loaded, and brought in line with Keras Tuner's trials."""
+"""The Optuna study of a search: made from its trials, or loaded from a storage.
+
+Keras Tuner's files say what each trial is and what came of it. So the study is no second store of that: it
+is made in memory, from the trials, whenever a search is opened. What those files do not say are `Notes`, a
+part of the oracle's state. Only a study in a storage that the user names is loaded, and given what it lacks.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, InMemoryStorage, get_storage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.files import delete, open_file
-from recdrop_tune.oracle.ask_tell import outcome
-from recdrop_tune.oracle.conditions import distribution, is_active, is_fixed, to_drawn
-from recdrop_tune.oracle.rebuilt import ENDED, say, set_aside
-from recdrop_tune.oracle.samplers import make_sampler, quiet_optuna
-from recdrop_tune.oracle.scores import curve, objectives, reached
+from recdrop_tune.oracle.conditions import (
+    HyperParameter,
+    distribution,
+    is_active,
+    is_fixed,
+    plain,
+    to_drawn,
+)
+from recdrop_tune.oracle.repairs import ENDED, LOST
+from recdrop_tune.oracle.samplers import DISCARDED, make_sampler, quiet_optuna
+from recdrop_tune.oracle.scores import first_epochs, objectives, reached, values_of
 
-# Brings an Optuna study into line with the trials of a search, from which all of it follows.
-#
-# The journal of the study is Optuna's, a line an operation: with one line damaged, all that come after it may
-# be about other trials. So a journal that cannot be read, or says something else than the trials do, is put
-# aside and written anew. In a storage of the user's own, trials that it lacks are added and nothing else is
-# changed.
+ID, BEST, RETRY = "keras_tuner_id", "best_value", "retry_of"
+"""Attributes of Optuna's trials."""
 
-_ID = "keras_tuner_id"
-
-
-def is_damaged(path: Path) -> bool:
-    """Says whether a line of Optuna's journal is none."""
-    for line in path.read_bytes().splitlines():
-        try:
-            if not isinstance(json.loads(line), dict):
-                return True
-        except (ValueError, RecursionError):
-            return True
-    return False
+# CMA-ES keeps its state as a pickle (`cma:optimizer:0`), and unpickles the last one to go on: a project
+# folder from somebody else must hold none. Without it CMA-ES begins anew and makes up for it, one generation
+# a trial. What TPE shares with other processes (`tpe:relative_params:0`) is among the trial's parameters.
+_NOT_KEPT = re.compile(r"\boptimizer\b|\brelative_params\b")
+# How far a pruner has judged a trial (`completed_rung_0`) is forgotten where the trial runs again.
+_JUDGED = re.compile(r"^completed_rung_")
 
 
-def correct_numbers(study: optuna.Study, oracle: Any, numbers: dict[str, int]) -> None:
-    """Forgets the numbers that are another trial's in a study, and looks the right ones up.
+@dataclass(frozen=True)
+class Notes:
+    """What Optuna knows of a search that Keras Tuner's trials do not say.
 
-    Args:
-        study: The study.
-        oracle: The oracle, with all trials.
-        numbers: Optuna's number of each; is changed.
+    Attributes:
+        attempts: Keras Tuner's id for each number of Optuna's; `None` for what was asked for and not run. A
+            trial that was run again is there more than once.
+        attributes: What samplers and pruners noted of a trial, by its number.
+        queued: What the user has enqueued in the study: the number, and the user's attributes.
+        study: What samplers noted of the study.
     """
-    known = study.get_trials(deepcopy=False)
-    by_id = {frozen.user_attrs.get(_ID): frozen.number for frozen in known}
-    for id in oracle.trials:
-        if not _is_of(known, numbers.get(id), id):
-            numbers.pop(id, None)
-            if id in by_id:
-                numbers[id] = by_id[id]
+
+    attempts: Sequence[str | None] = ()
+    attributes: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    queued: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    study: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, study: optuna.Study, storage: BaseStorage) -> Notes:
+        """Takes note of a study in memory."""
+        trials = study.get_trials(deepcopy=False)
+        return cls(
+            [None if t.user_attrs.get(DISCARDED) else t.user_attrs.get(ID) for t in trials],
+            {t.number: kept for t in trials if (kept := _kept(t.system_attrs))},
+            {t.number: dict(t.user_attrs) for t in trials if t.state == TrialState.WAITING},
+            _kept(storage.get_study_system_attrs(id_in(storage, study))),
+        )
+
+    @classmethod
+    def read(cls, saved: Mapping[str, Any]) -> Notes:
+        """Reads what `saved` returned; a folder may come from somebody else.
+
+        Raises:
+            LookupError, TypeError, ValueError, AttributeError: It makes no sense.
+        """
+        if "attempts" not in saved:  # Of an earlier version, which kept the study in a file.
+            numbers = saved["numbers"]
+            return cls(sorted(numbers, key=numbers.__getitem__))
+        attempts = [id if id is None else str(id) for id in saved["attempts"]]
+        attributes, queued = (
+            {int(number): _kept(held) for number, held in saved[name].items()}
+            for name in ("attributes", "queued")
+        )
+        return cls(attempts, attributes, queued, _kept(saved["study"]))
+
+    def saved(self) -> dict[str, Any]:
+        """Returns it as JSON has it."""
+        return {
+            "attempts": list(self.attempts),
+            "attributes": {str(number): held for number, held in self.attributes.items()},
+            "queued": {str(number): held for number, held in self.queued.items()},
+            "study": dict(self.study),
+        }
 
 
-def contradicts(study: optuna.Study, oracle: Any, numbers: Mapping[str, int]) -> bool:
-    """Says whether a study has other values for a complete trial than the oracle.
-
-    Args:
-        study: The study.
-        oracle: The oracle, with all trials.
-        numbers: Optuna's number of each, the right ones.
-    """
-    known = study.get_trials(deepcopy=False)
-    for id, number in numbers.items():
-        told, trial = known[number], oracle.trials.get(id)
-        if trial is None or trial.status != "COMPLETED" or told.state != TrialState.COMPLETE:
-            continue  # One that is under way in the study is ended later, as the oracle says.
-        values = outcome(trial, oracle.objective)["values"]
-        if not all(map(_is_close, values, told.values)):
-            return True
-    return False
+def _kept(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: held for name, held in attributes.items() if not _NOT_KEPT.search(name)}
 
 
-def add_missing(study: optuna.Study, oracle: Any, numbers: dict[str, int]) -> None:
-    """Adds the finished trials that a study lacks.
-
-    Args:
-        study: The study.
-        oracle: The oracle, with all trials.
-        numbers: Optuna's number of each, the right ones; those of the trials that are added come to them.
-    """
-    for id, trial in oracle.trials.items():
-        # Of a trial whose file was lost, nothing is known.
-        if id not in numbers and trial.status in ENDED and trial.hyperparameters.values:
-            study.add_trial(_frozen(trial, oracle))
-            numbers[id] = len(study.get_trials(deepcopy=False)) - 1
+def outcome(trial: Any, objective: Any) -> dict[str, Any]:
+    """Returns how a trial has ended as `optuna.Study.tell` takes it."""
+    if trial.status == "COMPLETED":
+        return {"values": values_of(trial, objective)}
+    return {"state": TrialState.PRUNED if trial.status == "STOPPED" else TrialState.FAIL}
 
 
-def _is_close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-9)
-
-
-def _is_of(known: list[FrozenTrial], number: int | None, trial_id: str) -> bool:
-    if not isinstance(number, int) or not 0 <= number < len(known):
-        return False
-    return bool(known[number].user_attrs.get(_ID) == trial_id)
-
-
-def _frozen(trial: Any, oracle: Any) -> FrozenTrial:
-    """Makes the trial of Optuna's that stands for one of Keras Tuner's."""
-    values, goals = trial.hyperparameters.values, objectives(oracle.objective)
-    asked = {
-        hp.name: hp
-        for hp in oracle.hyperparameters.space
-        if not is_fixed(hp) and hp.name in values and is_active(hp, values)
+def numbers_in(study: optuna.Study) -> dict[str, int]:
+    """Returns Optuna's number of the last attempt at each trial of Keras Tuner's, by its id."""
+    return {
+        t.user_attrs[ID]: t.number
+        for t in study.get_trials(deepcopy=False)
+        if ID in t.user_attrs and not t.user_attrs.get(DISCARDED)
     }
-    epochs = dict(curve(trial, goals[0].name)) if len(goals) == 1 else {}
-    ending = outcome(trial, oracle.objective)
-    best = reached(trial, oracle.objective).value if trial.status == "STOPPED" else None
-    if best is not None and epochs:  # What Optuna itself makes of a trial that is pruned.
-        ending["value"] = epochs[max(epochs)]
-    return optuna.trial.create_trial(
-        state=ending.pop("state", TrialState.COMPLETE),
-        params={name: to_drawn(hp, values[name]) for name, hp in asked.items()},
-        distributions={name: distribution(hp) for name, hp in asked.items()},
-        intermediate_values=epochs,
-        user_attrs={_ID: trial.trial_id} | ({} if best is None else {"best_value": best}),
-        **ending,
-    )
 
 
-# Opens the Optuna study of a search, a new one or the one that the search goes on with.
-
-# Optuna holds the lock of its journal for milliseconds; one as old as this belongs to a dead process.
-_LOCK_SECONDS = 2.0
-
-_ATTRIBUTES = ("system_attr", "system_attrs")  # In Optuna's journal, of one and of a whole trial.
-_STATE = re.compile(r"\boptimizer\b")
-_LEFT_OUT = "left out"
-
-
-def open_study(oracle: Any, numbers: dict[str, int]) -> optuna.Study:
-    """Opens the study of an `OptunaOracle`, and adds what it lacks of the oracle's finished trials.
+def open_study(oracle: Any, notes: Notes) -> tuple[optuna.Study, BaseStorage]:
+    """Opens the study of an `OptunaOracle`.
 
     Args:
-        oracle: The oracle.
-        numbers: Optuna's number of each of its trials; corrected where it is another trial's.
+        oracle: The oracle, with its trials.
+        notes: What was saved beside them.
+
+    Returns:
+        The study, and where it is.
 
     Raises:
         ProjectError: The storage holds a study of that name from another search.
     """
     folder = Path(oracle._project_dir)  # Keras Tuner has no public name for it.
     name = oracle.study_name or folder.name
-    study = _load_whole(oracle, folder, name, numbers)
-    number = len(study.get_trials(deepcopy=False))
-    if number and not oracle.trials and not (folder / "oracle.json").exists():
-        raise ProjectError(
-            f"The storage already holds a study named `{name}` of another search, with "
-            f"{number} trials. Give another `study_name` or another storage."
-        )
-    if not isinstance(oracle.sampler, BaseSampler):
-        study.sampler = make_sampler(oracle.sampler, oracle.seed, number)
+    sampler = oracle.sampler if isinstance(oracle.sampler, BaseSampler) else None
+    options = {"study_name": name, "sampler": sampler, "pruner": oracle.pruner}
     with quiet_optuna():
-        correct_numbers(study, oracle, numbers)
-        add_missing(study, oracle, numbers)
-        _settle(study, oracle, numbers)
+        if oracle.storage is None:
+            storage: BaseStorage = InMemoryStorage()
+            study = _derive(oracle, storage, notes, **options)
+        else:
+            storage = get_storage(oracle.storage)
+            study = _load(oracle, storage, folder, **options)
+    if sampler is None:
+        begun = len(study.get_trials(deepcopy=False))
+        study.sampler = make_sampler(oracle.sampler, oracle.seed, begun)
+    return study, storage
+
+
+def study_of(
+    oracle: Any, name: str, times: Mapping[str, tuple[float, float | None]]
+) -> optuna.Study:
+    """Makes a study in memory of the trials of any oracle, one of Optuna's for each, in the order of starts.
+
+    Args:
+        oracle: A `keras_tuner.Oracle`.
+        name: The name of the study.
+        times: When each trial began and ended, in seconds since 1970, by its id, as far as that is known.
+    """
+    with quiet_optuna():
+        study = _create(oracle, InMemoryStorage(), study_name=name)
+        for trial in _known_trials(oracle):
+            made = frozen_trial(oracle, trial)
+            began, ended = times.get(trial.trial_id, (None, None))
+            if began is not None:
+                made.datetime_start = datetime.fromtimestamp(began)
+            if ended is not None and made.state.is_finished():
+                made.datetime_complete = datetime.fromtimestamp(ended)
+            study.add_trial(made)
     return study
 
 
-def _load_whole(oracle: Any, folder: Path, name: str, numbers: dict[str, int]) -> optuna.Study:
-    """Loads the study; puts a journal in the project folder aside that cannot be read, or is wrong."""
-    if oracle.storage is not None:
-        return _load(oracle, folder, name)
-    path = folder / "optuna.journal"
-    there = path.exists()
-    if not there and any(trial.status in ENDED for trial in oracle.trials.values()):
-        say(f"`{path}` was missing; it was written anew from the trials.")
-    if not there or not is_damaged(Path(mended_journal(folder))):
-        try:
-            study = _load(oracle, folder, name)
-            correct_numbers(study, oracle, numbers)
-            if not contradicts(study, oracle, numbers):
-                return study
-        except OSError:
-            raise
-        except Exception:  # Whatever Optuna raises over lines that do not belong together.
-            if not there:
-                raise
-    kept = set_aside(path)
-    say(f"`{path}` was damaged; it is kept as `{kept}`, and was written anew from the trials.")
-    return _load(oracle, folder, name)
+def _known_trials(oracle: Any) -> list[Any]:
+    """Lists the trials in the order of starts, without those whose files were lost."""
+    trials = (oracle.trials[id] for id in oracle.start_order)
+    return [trial for trial in trials if trial.message != LOST]
 
 
-def _load(oracle: Any, folder: Path, name: str) -> optuna.Study:
-    storage = oracle.storage
-    if storage is None:
-        storage = JournalStorage(HarmlessJournal(mended_journal(folder)))
-    with quiet_optuna():
-        return optuna.create_study(
-            storage=storage,
-            study_name=name,
-            load_if_exists=True,
-            directions=[
-                "maximize" if each.direction == "max" else "minimize"
-                for each in objectives(oracle.objective)
-            ],
-            sampler=oracle.sampler if isinstance(oracle.sampler, BaseSampler) else None,
-            pruner=oracle.pruner,
+def _derive(oracle: Any, storage: BaseStorage, notes: Notes, **options: Any) -> optuna.Study:
+    """Makes the study of a search that goes on, in memory: a trial that has not ended is to begin anew."""
+    study = _create(oracle, storage, **options)
+    for name, value in notes.study.items():
+        storage.set_study_system_attr(id_in(storage, study), name, value)
+    last = {id: number for number, id in enumerate(notes.attempts)}
+    earlier: dict[str, int] = {}
+    for number, id in enumerate(notes.attempts):
+        attributes = notes.attributes.get(number, {})
+        trial = None if id is None else oracle.trials.get(id)
+        if number in notes.queued:
+            made = optuna.trial.create_trial(
+                state=TrialState.WAITING,
+                user_attrs=notes.queued[number],
+                system_attrs=attributes,
+            )
+        elif id is None or trial is None or trial.message == LOST:
+            # It has its number all the same: samplers draw by it.
+            made = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={DISCARDED: True})
+        else:
+            made = frozen_trial(oracle, trial, attributes, anew=True, failed=number < last[id])
+            if id in earlier:
+                made.set_user_attr(RETRY, earlier[id])
+            earlier[id] = number
+        study.add_trial(made)
+    for trial in _known_trials(oracle):
+        if trial.trial_id not in earlier:
+            study.add_trial(frozen_trial(oracle, trial, anew=True))
+    return study
+
+
+def _load(oracle: Any, storage: BaseStorage, folder: Path, **options: Any) -> optuna.Study:
+    """Loads the study from the user's storage, and adds the trials that it lacks."""
+    study = _create(oracle, storage, load_if_exists=True, **options)
+    known = study.get_trials(deepcopy=False)
+    if known and not oracle.trials and not (folder / "oracle.json").exists():
+        raise ProjectError(
+            f"The storage already holds a study named `{study.study_name}` of another search, with "
+            f"{len(known)} trials. Give another `study_name` or another storage."
         )
-
-
-def mended_journal(folder: Path) -> str:
-    """Returns the path of a folder's journal, with what a killed process may have left put right.
-
-    That is a lock, for which Optuna would wait half a minute, and half a line at the end, which Optuna
-    would refuse to read.
-
-    Args:
-        folder: The project folder. No other process may be writing to its journal.
-
-    Raises:
-        ProjectError: The journal is a link, or its lock is a folder.
-    """
-    # Absolute: Optuna's lock is a link to the journal, and one that leads nowhere is never given up.
-    path = Path(os.path.abspath(folder)) / "optuna.journal"
-    _break_lock(path.with_name(f"{path.name}.lock"))
-    with open_file(path, "a+b") as file:
-        file.seek(0)
-        whole = file.read()
-        if not whole.endswith(b"\n"):
-            file.truncate(whole.rfind(b"\n") + 1)
-    return str(path)
-
-
-class HarmlessJournal(JournalFileBackend):
-    """A journal of Optuna's from a folder that may be somebody else's: nothing in it reaches `pickle`.
-
-    Optuna's CMA-ES keeps its state, pickled, among the attributes of trials, and unpickles the last one to go
-    on: whoever wrote it would have any code run. So the states in lines that were there before this process
-    are left out. CMA-ES then begins with none, and makes up for it from the trials, one generation a trial:
-    the state depends on nothing else.
-
-    Args:
-        path: The file. No other process may be writing to it.
-    """
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        with open_file(path) as file:
-            self._others = sum(1 for _ in file)
-
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        """Reads the lines from a number on; see `optuna.storages.journal.BaseJournalBackend`."""
-        for number, entry in enumerate(super().read_logs(log_number_from), start=log_number_from):
-            yield _without_states(entry) if number < self._others else entry
-
-
-def _without_states(entry: dict[str, Any]) -> dict[str, Any]:
-    """Leaves out what samplers keep of themselves: `cma:optimizer:0`, `sepcma:optimizer:1`."""
-    # A line without any attribute is none to Optuna.
-    return {
-        name: {_LEFT_OUT if _STATE.search(key) else key: kept for key, kept in value.items()}
-        if name in _ATTRIBUTES and isinstance(value, dict)
-        else value
-        for name, value in entry.items()
-    }
-
-
-def _break_lock(lock: Path) -> None:
-    seen, since = None, time.monotonic()
-    while os.path.lexists(lock):
-        try:
-            found = os.lstat(lock).st_mtime_ns
-        except FileNotFoundError:
-            return
-        if found != seen:
-            seen, since = found, time.monotonic()
-        if time.monotonic() - since > _LOCK_SECONDS:
-            delete(lock)
-        time.sleep(0.05)
-
-
-def _settle(study: optuna.Study, oracle: Any, numbers: Mapping[str, int]) -> None:
-    """Ends Optuna trials which a crash left under way, as Keras Tuner's trials have ended."""
-    trials = {number: oracle.trials.get(id) for id, number in numbers.items()}
+    numbers = numbers_in(study)
+    for trial in _known_trials(oracle):
+        if trial.trial_id not in numbers and trial.status in ENDED:
+            study.add_trial(frozen_trial(oracle, trial))
+    # What a crash left under way has ended, or is run again as another attempt.
+    ids = {number: id for id, number in numbers.items()}
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        trial = trials.get(left.number)
+        trial = oracle.trials.get(ids.get(left.number, ""))
         ending = {"state": TrialState.FAIL} if trial is None else outcome(trial, oracle.objective)
         study.tell(left.number, **ending)
+    return study
+
+
+def _create(oracle: Any, storage: BaseStorage, **options: Any) -> optuna.Study:
+    directions = [
+        StudyDirection.MAXIMIZE if each.direction == "max" else StudyDirection.MINIMIZE
+        for each in objectives(oracle.objective)
+    ]
+    return optuna.create_study(storage=storage, directions=directions, **options)
+
+
+def id_in(storage: BaseStorage, study: optuna.Study) -> int:
+    """Returns the number of a study in its storage."""
+    return storage.get_study_id_from_name(study.study_name)
+
+
+def frozen_trial(
+    oracle: Any,
+    trial: Any,
+    attributes: Mapping[str, Any] | None = None,
+    anew: bool = False,
+    failed: bool = False,
+) -> FrozenTrial:
+    """Makes the trial of Optuna's that stands for one of Keras Tuner's.
+
+    Args:
+        oracle: The oracle: its space and objectives.
+        trial: The trial.
+        attributes: What samplers and pruners noted of it.
+        anew: Whether a trial that has not ended begins anew.
+        failed: Whether it stands for an attempt that failed, and another one came after.
+    """
+    goals, noted = objectives(oracle.objective), dict(attributes or {})
+    params, distributions = as_optuna(oracle.hyperparameters.space, trial.hyperparameters.values)
+    epochs = first_epochs(trial, goals[0].name) if len(goals) == 1 else {}
+    best, ending = None, dict[str, Any]()
+    if failed:  # What it reported was forgotten.
+        ending, epochs = {"state": TrialState.FAIL}, {}
+    elif trial.status in ENDED:
+        ending = outcome(trial, oracle.objective)
+        best = reached(trial, oracle.objective).value if trial.status == "STOPPED" else None
+        if best is not None and epochs:  # What Optuna itself makes of a trial that is pruned.
+            ending["value"] = epochs[max(epochs)]
+    else:
+        ending = {"state": TrialState.RUNNING}
+        if anew:
+            epochs = {}
+            noted = {name: held for name, held in noted.items() if not _JUDGED.match(name)}
+    return optuna.trial.create_trial(
+        state=ending.pop("state", TrialState.COMPLETE),
+        params=params,
+        distributions=distributions,
+        intermediate_values=epochs,
+        user_attrs={ID: trial.trial_id} | ({} if best is None else {BEST: best}),
+        system_attrs=noted,
+        **ending,
+    )
+
+
+def as_optuna(
+    space: Sequence[HyperParameter], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns what Optuna would have drawn, and from what: active values, the fixed ones left out."""
+    params, distributions = {}, {}
+    for hp in space:
+        if is_fixed(hp) or not is_given(hp, values):
+            continue
+        range_, drawn = distribution(hp), to_drawn(hp, plain(hp, values[hp.name]))
+        if _has(range_, drawn):
+            params[hp.name], distributions[hp.name] = drawn, range_
+    return params, distributions
+
+
+def is_given(hp: HyperParameter, values: Mapping[str, Any]) -> bool:
+    """Says whether a hyperparameter is active and has a value."""
+    return hp.name in values and is_active(hp, values)
+
+
+def _has(range_: Any, drawn: Any) -> bool:
+    """Says whether a value is in a range, which may have been another one when it was drawn."""
+    if isinstance(range_, optuna.distributions.CategoricalDistribution):
+        return drawn in range_.choices
+    return bool(range_.low <= drawn <= range_.high)

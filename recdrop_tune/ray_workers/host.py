@@ -16,7 +16,7 @@ from typing import Any
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarning, WorkerLost
 from recdrop_tune.files import read_all, write_all
-from recdrop_tune.oracle import forget_metrics, supervised
+from recdrop_tune.oracle import supervised
 from recdrop_tune.paths import trial_folder
 from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, State, Tasks
@@ -139,8 +139,6 @@ class OracleHost:
         """Hands out a trial; see `keras_tuner.Oracle.create_trial`."""
         trial = self._tuner.oracle.create_trial(tuner_id)
         if trial.status == "RUNNING":
-            if trial.metrics.metrics:
-                forget_metrics(trial)  # What an earlier attempt has reported.
             self._since[tuner_id] = time.monotonic()
         return trial
 

@@ -7,12 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import optuna
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import Context, readable
 from recdrop_tune.mlflow_store import Tracking, leaderboard_url, ui_command
-from recdrop_tune.oracle import objectives
+from recdrop_tune.oracle import objectives, study_of
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
 from recdrop_tune.results.frames import (
     history_frame,
@@ -135,6 +136,21 @@ class TuneResult:
         """
         oracle = self.tuner.oracle
         return importances(oracle, self.trials, objectives(oracle.objective))
+
+    def study(self) -> optuna.Study:
+        """Makes an Optuna study of the trials, for Optuna's own plots and importances, and for its dashboard.
+
+        It is in memory, and a copy: what becomes of it is nothing to the search. It has one trial of Optuna's
+        for each, in the order of starts, whichever tuner proposed it: the active hyperparameters that are
+        not fixed, the values of the objectives, the epochs (of one objective; of several trainings the
+        first's), the times, and the attributes `keras_tuner_id` and, of a pruned trial, `best_value`.
+
+        Example:
+            >>> optuna.visualization.plot_param_importances(result.study())
+        """
+        records = self.tracking.records.trials
+        times = {id: (each.started, each.ended_at) for id, each in records.items()}
+        return study_of(self.tuner.oracle, self.directory.name, times)
 
     def plots(self) -> dict[str, Any]:
         """Draws the search.

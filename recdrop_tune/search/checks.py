@@ -79,7 +79,7 @@ def check_workers(workers: Workers | None, optuna: Optuna, tracking: MLflow) -> 
             "storage",
             expected="one that outlives a process, with `workers`",
             received=type(optuna.storage).__name__,
-            fix="Leave it out for a file in the project folder, or pass the URL of a database.",
+            fix="Leave it out: the study is made from the trials then. Or pass the URL of a database.",
         )
 
 

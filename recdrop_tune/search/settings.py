@@ -51,7 +51,7 @@ class Optuna:
         pruner: Optuna pruner or the name of one: `"halving"` (the default), `"patient_median"`,
             `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`. A trial always gets a third of
             its epochs, and at least ten: dropout slows the first ones down.
-        storage: Optuna storage or storage URL; by default a file in the project folder.
+        storage: Optuna storage or storage URL; by default the study is made from the trials.
 
     Raises:
         InvalidArgumentError: There is no such sampler, pruner or storage.

@@ -3,10 +3,9 @@
 from recdrop_tune.tuner.callbacks import check_arguments, is_local
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
-from recdrop_tune.tuner.folds import check_cv, trial_seed
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
-from recdrop_tune.tuner.retraining import Retraining, retrain
+from recdrop_tune.tuner.trainings import Retraining, check_cv, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
 from recdrop_tune.tuner.tuners import ORACLES, SearchPlan, as_objective, as_objectives, make_tuner
 

@@ -12,7 +12,7 @@ from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.files import delete, make_folder, read, replacing, write_atomically
 from recdrop_tune.paths import check_path
 from recdrop_tune.storage_errors import reserve
-from recdrop_tune.tuner.callbacks import is_out_of_memory
+from recdrop_tune.tuner.outcomes import is_out_of_memory
 
 WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
 
@@ -84,7 +84,7 @@ def load(folder: Path, model: Any) -> Any:
             f"files `{WEIGHTS}` and `{BUILD}` are damaged, or the model is built otherwise now."
         ) from error
     if model.optimizer is not None:
-        # Without its variables, whoever saves the model and loads it again would be warned.
+        # Without its variables, loading the model after another save would warn.
         model.optimizer.build(model.trainable_variables)
     return model
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import keras
+import keras_tuner as kt
+
 from recdrop_tune.kernels import Beginning, gradients_tied_to_graphs
 from recdrop_tune.models import renew, structure
-
-# Keeps the last compiled models, for trials that have the same structure.
 
 
 class ModelCache:
@@ -148,3 +150,27 @@ class Lender:
     def clear(self) -> None:
         """Gives up all models that are kept."""
         self._cache.clear()
+
+
+def check_model(model: Any, most: int | None) -> Any:
+    """Returns a model that can be trained.
+
+    Args:
+        model: What a hypermodel has built.
+        most: The most parameters that it may have; `None` for any number.
+
+    Raises:
+        FatalTypeError: It is none; the search ends.
+        FailedTrialError: It is too large; the trial fails.
+    """
+    if not isinstance(model, keras.Model):
+        raise kt.errors.FatalTypeError(
+            "Expected the function or `HyperModel.build` that builds models to return a compiled "
+            f"keras.Model. Received: {model!r}"
+        )
+    size = sum(math.prod(w.shape) for w in model.trainable_weights) if model.built else 0
+    if most and size > most:
+        raise kt.errors.FailedTrialError(
+            f"Oversized model: {size} parameters, and `max_model_size` is {most}. Skip model."
+        )
+    return model

@@ -9,8 +9,7 @@ from typing import Any
 import keras
 
 from recdrop_tune.oracle import forget_metrics
-from recdrop_tune.tuner.callbacks import NoFiniteObjectiveError
-from recdrop_tune.tuner.outcomes import FIT, explicit_outcome, numbers
+from recdrop_tune.tuner.outcomes import FIT, NoFiniteObjectiveError, explicit_outcome, numbers
 
 MILLISECONDS = "ms_per_step"
 """Metric that each epoch is given: milliseconds of a training step, the first of the epoch left out."""

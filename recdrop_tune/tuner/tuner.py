@@ -6,7 +6,6 @@ import contextlib
 import inspect
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,25 +18,29 @@ import keras_tuner as kt
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.files import delete_leftovers, write_atomically
 from recdrop_tune.models import SameDraws
-from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics, objectives
+from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics, is_chief, objectives
 from recdrop_tune.paths import check_folder
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import checkpoints as checkpoints
 from recdrop_tune.tuner.callbacks import (
-    NoFiniteObjectiveError,
-    TrialPrunedError,
     as_list,
     check_arguments,
     hooks_of,
     is_local,
     named,
-    outcome,
     own_callbacks,
 )
-from recdrop_tune.tuner.folds import check_cv, check_fold_data, folds, seed_values, trial_seed
-from recdrop_tune.tuner.lending import Lender
-from recdrop_tune.tuner.outcomes import RUN_TRIAL, are_those, explicit_outcome
+from recdrop_tune.tuner.lending import Lender, check_model
+from recdrop_tune.tuner.outcomes import (
+    RUN_TRIAL,
+    NoFiniteObjectiveError,
+    TrialPrunedError,
+    are_those,
+    explicit_outcome,
+    outcome,
+)
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
+from recdrop_tune.tuner.trainings import check_cv, check_fold_data, folds, seed_values, trial_seed
 
 _IDLE_SECONDS = 0.2
 _DEFAULT_NAME = "untitled_project"  # Keras Tuner's
@@ -134,7 +137,7 @@ class Tuner(kt.Tuner):
             StorageError: A disk is full or broken. The trial under way is not counted as failed: it runs
                 again when the search goes on.
         """
-        if "chief" in os.environ.get("KERASTUNER_TUNER_ID", ""):
+        if is_chief():
             super().search(*fit_args, **fit_kwargs)
             return
         if "verbose" in fit_kwargs and is_local(self.oracle):
@@ -232,7 +235,7 @@ class Tuner(kt.Tuner):
         training, build = self._lender.training, partial(self._build_hypermodel, hp)
         if training is None:
             with self._scope():
-                return self._checked(build())
+                return check_model(build(), self.max_model_size)
         if training.trial is not None and hp is training.trial.hyperparameters:
             # A trial may ask for more than its hyperparameters say: Hyperband goes on with weights.
             build = partial(self.build_model, training.trial)
@@ -371,29 +374,9 @@ class Tuner(kt.Tuner):
 
     def _lend(self, build: Callable[[], Any]) -> Any:
         with self._scope():
-            fresh = self._checked(build())
+            fresh = check_model(build(), self.max_model_size)
         # A model that was made in a strategy's scope belongs to it.
         return self._lender.lend(fresh, share=self.distribution_strategy is None)
-
-    def _checked(self, model: Any) -> Any:
-        """Returns a model that can be trained.
-
-        Raises:
-            FatalTypeError: It is none; the search ends.
-            FailedTrialError: It is too large; the trial fails.
-        """
-        if not isinstance(model, keras.Model):
-            raise kt.errors.FatalTypeError(
-                "Expected the function or `HyperModel.build` that builds models to return a compiled "
-                f"keras.Model. Received: {model!r}"
-            )
-        size = sum(math.prod(w.shape) for w in model.trainable_weights) if model.built else 0
-        if self.max_model_size and size > self.max_model_size:
-            raise kt.errors.FailedTrialError(
-                f"Oversized model: {size} parameters, and `max_model_size` is {self.max_model_size}. "
-                "Skip model."
-            )
-        return model
 
     def _scope(self) -> Any:
         strategy = self.distribution_strategy

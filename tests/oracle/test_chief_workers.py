@@ -9,10 +9,9 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from recdrop_tune.events import Journal, SearchStarted
+from recdrop_tune.results import TuneResult
 from tests.chief_search import EPOCHS, WORST, loss_of
 from tests.forks import Forks, runs
 from tests.tracked_events import image
@@ -59,9 +58,7 @@ class Team:
         return {trial["trial_id"]: trial for trial in trials}
 
     def study(self) -> optuna.Study:
-        path = str(self.project / "optuna.journal")
-        storage = JournalStorage(JournalFileBackend(path))
-        return optuna.load_study(study_name="project", storage=storage)
+        return TuneResult.load(self.project).study()
 
     def close(self) -> None:
         for pid in self.pids.values():

@@ -131,11 +131,19 @@ def test_unknown_sampler():
         OptunaOracle("val_loss", sampler="gradient")
 
 
-def test_the_study_is_opened_by_the_first_trial(tmp_path):
-    tuner = make_tuner(tmp_path)
-    assert not (tmp_path / "project" / "optuna.journal").exists()
+def test_a_storage_is_opened_by_the_first_trial(tmp_path):
+    tuner = make_tuner(tmp_path, storage=f"sqlite:///{tmp_path}/studies.db")
+    assert not (tmp_path / "studies.db").exists()
     tuner.oracle.create_trial("tuner0")
-    assert (tmp_path / "project" / "optuna.journal").exists()
+    assert (tmp_path / "studies.db").exists()
+
+
+def test_a_study_without_a_storage_leaves_no_file(searched):
+    names = {path.name for path in Path(searched.project_dir).iterdir()}
+    assert {name for name in names if not name.startswith("trial_")} == {
+        "oracle.json",
+        "tuner0.json",
+    }
 
 
 def test_a_finite_space_ends_the_search_when_all_of_it_is_tried(tmp_path):
@@ -202,6 +210,15 @@ def test_a_trial_left_running_by_a_crash_is_settled(tmp_path):
     crashed.oracle.create_trial("tuner0")
     again = make_tuner(tmp_path, max_trials=2)
     again.search()
+    assert states(again.oracle) == [TrialState.COMPLETE, TrialState.COMPLETE]
+
+
+def test_a_trial_left_running_in_a_storage_is_settled(tmp_path):
+    storage = f"sqlite:///{tmp_path}/studies.db"
+    crashed = make_tuner(tmp_path, storage=storage)
+    crashed.oracle.create_trial("tuner0")
+    again = make_tuner(tmp_path, max_trials=2, storage=storage)
+    again.search()
     assert states(again.oracle) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
 
 
@@ -212,18 +229,20 @@ def test_a_study_of_another_search_is_refused(tmp_path):
         make_tuner(tmp_path / "b", storage=storage, max_trials=1).search()
 
 
-def test_the_journal_lies_in_the_project_folder(tmp_path):
+def test_the_project_folder_is_keras_tuners(tmp_path):
     # `Oracle._project_dir` is the one private name of Keras Tuner that is used.
     tuner = make_tuner(tmp_path)
     assert Path(tuner.oracle._project_dir) == Path(tuner.project_dir)
 
 
 def test_a_storage_failure_is_raised_and_keeps_no_lock(tmp_path):
-    tuner = make_tuner(tmp_path)
+    path = tmp_path / "study.log"
+    backend = optuna.storages.journal.JournalFileBackend(str(path))
+    tuner = make_tuner(tmp_path, storage=optuna.storages.JournalStorage(backend))
     tuner.oracle.create_trial("tuner0")
-    (tmp_path / "project" / "optuna.journal").unlink()
-    (tmp_path / "project" / "optuna.journal").mkdir()
-    with pytest.raises(OSError, match=r"optuna\.journal"):
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match=r"study\.log"):
         tuner.oracle.create_trial("tuner1")
     assert list(tuner.oracle.trials) == ["00"]
 

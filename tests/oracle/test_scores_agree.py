@@ -21,7 +21,7 @@ from recdrop_tune.results import TuneResult
 from recdrop_tune.results.report.document import page
 from recdrop_tune.results.text import markdown
 from recdrop_tune.terminal import Progress
-from recdrop_tune.tuner.callbacks import TrialPrunedError
+from recdrop_tune.tuner.outcomes import TrialPrunedError
 from tests.small_search import Curves, data, pruning_curves
 from tests.tracked_events import image
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import HalvingPruner, Parameter, SurrogateSampler
-from recdrop_tune.oracle import surrogate_sampler as surrogate
+from recdrop_tune.oracle import samplers as surrogate
 from recdrop_tune.oracle.parameters import infer_space
 from recdrop_tune.oracle.scores import outlooks, read_ended
 

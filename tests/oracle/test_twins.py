@@ -18,7 +18,7 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner import trial_seed
-from recdrop_tune.tuner.folds import seed_values
+from recdrop_tune.tuner.trainings import seed_values
 from recdrop_tune.tuner.tuners import BayesianOptimizationOracle, RandomSearchOracle
 from tests.planted_search import SPACE, Planted, planted_result
 

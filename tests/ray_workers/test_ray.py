@@ -77,8 +77,6 @@ def test_a_damaged_folder_goes_on_with_workers(search, tmp_path):
     shutil.rmtree(folder / "trial_1")
     (folder / "oracle.json").write_text("{")
     (folder / "tuner0.json").unlink()
-    optuna_lines = (folder / "optuna.journal").read_text()
-    (folder / "optuna.journal").write_text(optuna_lines.replace("\n", "", 1))
     with pytest.warns(ProjectWarning) as caught:
         after = search(max_trials=6, tuner=rdt.Optuna(pruner="none")).trials.set_index("trial_id")
     said = [str(each.message) for each in caught if each.category is ProjectWarning]

@@ -8,16 +8,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import optuna
 import pytest
 from mlflow.tracking import MlflowClient
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from recdrop_tune.events import Journal
 from recdrop_tune.events.events import ConfirmationEnded, TrialEnded, TrialStarted
 from recdrop_tune.files import fresh_path, is_leftover
-from recdrop_tune.oracle.study import mended_journal
+from recdrop_tune.results import TuneResult
 from recdrop_tune.search.project import FILE
 from tests.forks import Forks, runs
 
@@ -122,22 +119,15 @@ class Ledger:
         assert len(repeats) == len(set(repeats))
 
     def check_optuna(self, rows: list[dict]):
-        if not (self.folder / "optuna.journal").exists():
-            return
-        storage = JournalStorage(JournalFileBackend(str(self.folder / "optuna.journal")))
-        (name,) = optuna.get_all_study_names(storage)
-        trials = optuna.load_study(study_name=name, storage=storage).trials
-        states = {each.state.name for each in trials}
-        assert states <= {"COMPLETE", "FAIL"}
-        complete = [each for each in trials if each.state.name == "COMPLETE"]
-        told = {each.user_attrs["keras_tuner_id"]: each for each in complete}
-        assert len(complete) == len(told) == len(rows)
+        trials = TuneResult.load(self.folder).study().trials
+        assert {each.state.name for each in trials} == {"COMPLETE"}
+        told = {each.user_attrs["keras_tuner_id"]: each for each in trials}
+        assert len(trials) == len(told) == len(rows)
         for row in rows:
             frozen = told[row["trial_id"]]
             assert frozen.value == row["val_loss"]
             asked = {name: row[name] for name in ("wrapper", "placement", "rate")}
-            # Of a range with a step Optuna keeps 0.30000000000000004.
-            assert frozen.params == pytest.approx({n: v for n, v in asked.items() if v is not None})
+            assert frozen.params == {n: v for n, v in asked.items() if v is not None}
 
     def check_mlflow(self, rows: list[dict], confirmed: bool):
         client = MlflowClient(self.searches.uri)
@@ -242,7 +232,6 @@ def test_with_keras_tuners_own_oracles(searches, tuner):
 @pytest.mark.parametrize(
     ("tuner", "every"),
     [
-        # Of some 200 operations: each line of Optuna's journal takes four.
         pytest.param("optuna", 6, marks=pytest.mark.heavy),
         pytest.param("random", 5, marks=pytest.mark.heavy),
         pytest.param("hyperband", 5, marks=pytest.mark.heavy),
@@ -280,19 +269,6 @@ def test_a_kill_in_the_confirmation(searches):
     after = [e for e in Journal(events).read() if isinstance(e, ConfirmationEnded)]
     assert after[: len(before)] == before
     assert len(after) > len(before)
-
-
-def test_a_lock_and_half_a_line_that_a_kill_left_in_optunas_journal(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = Path("project")  # Relative: Optuna's lock of such a path is never given up.
-    folder.mkdir()
-    (folder / "optuna.journal").write_text('{"op_code":0}\n{"op_co')
-    (folder / "optuna.journal.lock").symlink_to("project/optuna.journal")
-    started = time.monotonic()
-    path = mended_journal(folder)
-    assert Path(path).read_text() == '{"op_code":0}\n'
-    assert not os.path.lexists(f"{path}.lock")
-    assert time.monotonic() - started < 10
 
 
 def test_half_a_line_that_a_kill_left_in_the_journal_of_events(tmp_path):

@@ -161,7 +161,6 @@ def test_a_storage_and_a_sampler_of_its_own(options, tmp_path):
     storage, sampler = f"sqlite:///{tmp_path}/optuna.db", optuna.samplers.RandomSampler(seed=0)
     result = rdt.tune(data(), data(), **options, tuner=rdt.Optuna(storage=storage, sampler=sampler))
     assert result.tuner.oracle.study.sampler is sampler
-    assert not (options["directory"] / "optuna.journal").exists()
     (name,) = optuna.get_all_study_names(storage)
     assert len(optuna.load_study(study_name=name, storage=storage).trials) == 2
 
@@ -220,13 +219,8 @@ def test_an_objective_that_is_not_reported(options, uri):
     client = MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("f1").experiment_id])
     assert [run.info.status for run in found] == ["FAILED", "FAILED"]
-    journal = optuna.storages.journal.JournalFileBackend(
-        str(options["directory"] / "optuna.journal")
-    )
-    storage = optuna.storages.JournalStorage(journal)
-    (name,) = optuna.get_all_study_names(storage)
-    states = [t.state for t in optuna.load_study(study_name=name, storage=storage).trials]
-    assert optuna.trial.TrialState.RUNNING not in states
+    study = rdt.TuneResult.load(options["directory"]).study()
+    assert optuna.trial.TrialState.RUNNING not in {t.state for t in study.trials}
 
 
 def test_all_trials_fail(options):

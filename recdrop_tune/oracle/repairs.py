@@ -1,8 +1,8 @@
-"""Makes the state of an oracle anew where its files are damaged or gone, from those that are whole.
+"""Repairs an oracle whose files are damaged, gone or say too little, from those that are whole.
 
 Keras Tuner has a file for each trial, and one for what the oracle itself knows: the order of the trials,
 what has been tried, how far the search has come. The second follows from the first. A trial follows from the
-journal of events, which lies above this layer: who knows the journal puts trials back before the oracle is
+journal of events, which lies above this layer: `recdrop_tune.search` puts trials back before the oracle is
 loaded. Here a trial that is still missing is left out, and its id is given to no other one.
 
 `_record_values`, `_max_collisions`, and Hyperband's `_get_size`, `_get_num_brackets` and `_get_num_rounds`
@@ -15,6 +15,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import cmp_to_key
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, ProjectWarning
 from recdrop_tune.files import make_folder, move, read, write_atomically
-from recdrop_tune.oracle.chief import is_chief
 from recdrop_tune.paths import trial_folder
 
 ENDED = ("COMPLETED", "FAILED", "STOPPED")
@@ -35,6 +35,11 @@ _FAULTS = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, Ove
 
 LOST = "Its file was lost, and with it what it was and what came of it."
 """The message of a trial that stands for one of which nothing is left."""
+
+
+def is_chief() -> bool:
+    """Says whether this process is the chief of Keras Tuner's chief and workers."""
+    return "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
 
 
 def say(text: str) -> None:
@@ -100,10 +105,10 @@ def _is_sound(trial: Any) -> bool:
 
 
 def decide_whether_to_go_on(folder: Path) -> None:
-    """Has Keras Tuner go on with a search of which there is anything to go on with, and else begin anew.
+    """Makes Keras Tuner go on with a search of which anything is left, and begin anew otherwise.
 
-    It decides by the file of the tuner alone, in which there is nothing: without it all trials would be
-    trained again.
+    Keras Tuner decides by the file of the tuner alone, in which there is nothing: without it all trials would
+    be trained again.
 
     Args:
         folder: The project folder.
@@ -121,7 +126,7 @@ def decide_whether_to_go_on(folder: Path) -> None:
         return
     if not any(file.exists() for file in (path, oracle, *files)):
         return  # Nothing has begun here.
-    for damaged in (path, oracle, folder / "optuna.journal", *files):
+    for damaged in (path, oracle, *files):
         if damaged.exists():
             kept = set_aside(damaged)
             say(
@@ -292,3 +297,35 @@ def in_order(ids: Iterable[str]) -> list[str]:
     """
     found = sorted(ids)
     return sorted(found, key=int) if all(id.isdecimal() for id in found) else found
+
+
+class ResumesGrid:
+    """Comes before a `keras_tuner.oracles.GridSearchOracle` among the bases of a class.
+
+    Keras Tuner saves neither the order of the configurations tried nor those whose successors are
+    still to be tried, so that a search which was loaded ends at once. Both follow from the trials.
+
+    `_ordered_ids`, `_populate_next` and `_compare` are Keras Tuner's. A test fails if they go.
+    """
+
+    trials: dict[str, Any]
+    start_order: list[str]
+    end_order: list[str]
+    _compare: Any
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned, and the place in the grid."""
+        super().set_state(state)  # type: ignore[misc]
+        kind: Any = type(self._ordered_ids)
+        self._ordered_ids: Any = kind()  # It may be loaded more than once.
+        # A trial whose file was lost has no place in the grid.
+        known = [id for id in self.start_order if self.trials[id].hyperparameters.values]
+        ordered = sorted(known, key=cmp_to_key(self._compare_trials))
+        for before, trial_id in zip([None, *ordered], ordered, strict=False):
+            self._ordered_ids.insert(trial_id, before)
+        # Those whose successor has been tried are skipped.
+        self._populate_next = [id for id in self.end_order if id in known]
+
+    def _compare_trials(self, one: str, other: str) -> int:
+        values = [self.trials[trial_id].hyperparameters.values for trial_id in (one, other)]
+        return int(self._compare(*values))

@@ -1,0 +1,90 @@
+"""Tests for `TuneResult.study`: a search as an Optuna study, whatever proposed its trials."""
+
+from datetime import datetime
+
+import keras_tuner as kt
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from recdrop_tune.results import TuneResult
+from tests.planted_search import SPACE, Planted, planted_result
+
+STATES = {"COMPLETE": "COMPLETE", "PRUNED": "PRUNED", "FAILED": "FAIL"}
+
+
+def by_id(study):
+    return {t.user_attrs["keras_tuner_id"]: t for t in study.trials}
+
+
+def check(result):
+    """Compares the study with the table of trials, which comes from the same files by another way."""
+    told, frame = by_id(result.study()), result.trials
+    assert len(told) == len(frame)
+    for row in frame.to_dict("records"):
+        trial = told[row["trial_id"]]
+        assert trial.number == row["number"]
+        assert trial.state.name == STATES[row["state"]]
+        assert trial.params["learning_rate"] == row["learning_rate"]
+        assert "cell" not in trial.params
+        if row["wrapper"] == "none":
+            assert not any(name.startswith(("rate", "placement")) for name in trial.params)
+        if row["state"] == "COMPLETE":
+            assert trial.values[0] == row["val_loss"]
+        seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
+        assert 0 <= seconds < 60
+        assert abs((datetime.now() - trial.datetime_start).total_seconds()) < 3600
+
+
+def test_a_search_by_optuna_and_what_is_loaded_of_it(planted):
+    check(planted)
+    loaded = TuneResult.load(planted.directory)
+    check(loaded)
+    first, second = by_id(planted.study()), by_id(loaded.study())
+    assert first == second
+    assert {t.state for t in first.values()} >= {TrialState.COMPLETE, TrialState.FAIL}
+    complete = [t for t in first.values() if t.state == TrialState.COMPLETE]
+    # Keras Tuner's own tuner reports the best epoch of a training alone.
+    assert all(t.intermediate_values == {2: t.value} for t in complete)
+
+
+def test_a_copy_is_nothing_to_the_search(planted):
+    planted.study().enqueue_trial({})
+    assert len(planted.study().trials) == len(planted.trials)
+
+
+def test_several_objectives(traded):
+    check(traded)
+    study = traded.study()
+    assert [each.name for each in study.directions] == ["MINIMIZE", "MINIMIZE"]
+    best = {t.user_attrs["keras_tuner_id"] for t in study.best_trials}
+    assert best == set(traded.pareto["trial_id"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda goal: kt.oracles.RandomSearchOracle(goal, max_trials=12, seed=1),
+        lambda goal: kt.oracles.HyperbandOracle(goal, max_epochs=8, seed=1),
+    ],
+    ids=["random", "hyperband"],
+)
+def test_a_search_by_another_tuner(make, tmp_path, planted_uri):
+    goal = kt.Objective("val_loss", "min")
+    hypermodel = Planted({**SPACE, "cell": "gru"}, failing=None)
+    result = planted_result(make(goal), tmp_path, planted_uri, hypermodel)
+    check(result)
+    check(TuneResult.load(result.directory))
+
+
+@pytest.mark.filterwarnings("ignore:Some regimes for parameter")
+def test_optunas_own_plots_and_a_storage_for_its_dashboard(planted, tmp_path):
+    study = planted.study()
+    figure = optuna.visualization.plot_param_importances(study)
+    assert "learning_rate" in figure.data[0].y
+    assert optuna.visualization.plot_optimization_history(study).data
+    url = f"sqlite:///{tmp_path}/studies.db"
+    optuna.create_study(storage=url, study_name="planted").add_trials(study.trials)
+    kept = optuna.load_study(storage=url, study_name="planted")
+    assert [t.values for t in kept.trials] == [t.values for t in study.trials]
+    assert kept.trials[0].user_attrs == study.trials[0].user_attrs
