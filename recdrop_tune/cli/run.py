@@ -270,14 +270,15 @@ def run(config: Path, **options: Any) -> None:
 
 def _found(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
     """Runs the search; returns its summary, and why the result was not saved."""
-    load_quietly("recdrop_tune.search")
-    from recdrop_tune import tune
     from recdrop_tune.cli.config import read_config
 
     file = read_config(path, options)
     space: dict[str, Any] = (
         {"space": file.space()} if "space" in file.config.model_fields_set else {}
     )
+    load_quietly("recdrop_tune.search.tuning")  # TensorFlow, once the file is known to be right.
+    from recdrop_tune import tune
+
     try:
         result = tune(**arguments(file), **space)
     except UserCodeError as error:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
-from numbers import Integral, Real
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import check_seconds as check_seconds
 
 
 def is_chief() -> bool:
@@ -53,16 +51,3 @@ class Liveness:
                 if now - seen > self._timeout:
                     self.forget(worker)
                     self._reap(worker)
-
-
-def check_seconds(argument: str, value: float | None) -> float | None:
-    """Returns a duration in seconds, or `None`.
-
-    Raises:
-        InvalidArgumentError: It is none.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
-        raise invalid_argument(argument, expected="seconds, more than 0", received=value)
-    return float(min(value, sys.float_info.max)) if isinstance(value, Integral) else float(value)

@@ -1,54 +1,70 @@
-"""The dropout beside the wrapper: locked dropout around the layers, and dropout of word types."""
+"""Registers a search space as Keras Tuner hyperparameters and reads the values active now."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune.catalog import LOCKED_SITES, OPTIONS, SITES, Option
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.spaces.fields import Scalar
-from recdrop_tune.spaces.values import Value, register
+from recdrop_tune.spaces.values import Range, Scalar, Value
 
-# The wrappers' own arguments, each active only where it says something.
+# One hyperparameter.
 
 
-def sample_options(hp: Any, plan: DropoutPlan, group: Group) -> dict[str, Scalar]:
-    """Registers the options of a group's wrappers and returns the values active now.
+@contextmanager
+def named(hp: Any, name: str | None) -> Iterator[None]:
+    """Prefixes hyperparameter names by `name/` where there is a name."""
+    if name is None:
+        yield
+        return
+    with hp.name_scope(name):
+        yield
 
-    An option is a hyperparameter under its wrapper; if it is about a site, under the placements
-    which have that. `has_sites` gives a wrapper with such an option a group of its own, for Keras
-    Tuner opens a condition only where the other one was opened when its parent was registered.
+
+def register(hp: Any, name: str, value: Value) -> Any:
+    """Registers one hyperparameter and returns its value, `None` where it is inactive."""
+    if isinstance(value, Range):
+        return _register_range(hp, name, value)
+    if not isinstance(value, tuple):
+        return hp.Fixed(name, value)
+    if all(isinstance(item, bool) for item in value):
+        # `Choice` would make 0 and 1 of them.
+        return hp.Boolean(name, default=value[0])
+    return hp.Choice(name, list(value))
+
+
+def _register_range(hp: Any, name: str, value: Range) -> Any:
+    method = hp.Int if isinstance(value.min, int) else hp.Float
+    sampling = "log" if value.log else "linear"
+    drawn = method(name, value.min, _reachable_max(value), step=value.step, sampling=sampling)
+    if drawn is None or value.step is None:
+        return drawn
+    # Keras Tuner multiplies steps out: 0.05 + 2 * 0.05 is 0.15000000000000002, and 0.15 is meant.
+    return drawn if isinstance(drawn, int) else float(f"{drawn:.12g}")
+
+
+def _reachable_max(value: Range) -> float:
+    """Returns the last value of a stepped range, so that Keras Tuner counts it in.
+
+    Keras Tuner takes `(max - min) // step + 1` values, which floating point cuts by one for ranges
+    such as 0.05 to 0.6 by 0.05: the upper end would never be tried. Where that is so, the upper end
+    is moved by the one or two units in the last place that mend the count.
     """
-    drawn: dict[str, Scalar] = {}
-    for name, value in plan.options.items():
-        option = OPTIONS[name]
-        having = [item for item in group.placements if _concerns(option, item)]
-        if option.technique not in group.wrappers or not having:
-            continue
-        with hp.conditional_scope("wrapper", [option.technique]):
-            if len(having) == len(group.placements):
-                active = register(hp, name, value)
-            else:
-                with hp.conditional_scope(f"placement{group.suffix}", having):
-                    active = register(hp, name, value)
-        if active is not None:
-            drawn[name] = active
-    return drawn
+    if value.step is None or value.size is None or isinstance(value.min, int):
+        return value.max
+    steps = value.size - 1
+    last = float(f"{value.min + steps * value.step:.12g}")
+    while (last - value.min) // value.step < steps:
+        last = math.nextafter(last, math.inf)
+    return last
 
 
-def has_sites(wrapper: str, options: dict[str, Value]) -> bool:
-    """Says whether an option of the wrapper is about one site only."""
-    return any(OPTIONS[name].technique == wrapper and OPTIONS[name].site for name in options)
-
-
-def _concerns(option: Option, placement: str) -> bool:
-    return option.site is None or option.site in placement.split("+")
-
-
-# Registers a search space as Keras Tuner hyperparameters and reads the values active now.
+# What is sampled.
 
 Rate = float | dict[str, float]
 
@@ -211,6 +227,39 @@ def _sample_schedule(plan: DropoutPlan, hp: Any) -> str:
     return drawn or "constant"
 
 
+def sample_options(hp: Any, plan: DropoutPlan, group: Group) -> dict[str, Scalar]:
+    """Registers the options of a group's wrappers and returns the values active now.
+
+    An option is a hyperparameter under its wrapper; if it is about a site, under the placements
+    which have that. `has_sites` gives a wrapper with such an option a group of its own, for Keras
+    Tuner opens a condition only where the other one was opened when its parent was registered.
+    """
+    drawn: dict[str, Scalar] = {}
+    for name, value in plan.options.items():
+        option = OPTIONS[name]
+        having = [item for item in group.placements if _concerns(option, item)]
+        if option.technique not in group.wrappers or not having:
+            continue
+        with hp.conditional_scope("wrapper", [option.technique]):
+            if len(having) == len(group.placements):
+                active = register(hp, name, value)
+            else:
+                with hp.conditional_scope(f"placement{group.suffix}", having):
+                    active = register(hp, name, value)
+        if active is not None:
+            drawn[name] = active
+    return drawn
+
+
+def has_sites(wrapper: str, options: dict[str, Value]) -> bool:
+    """Says whether an option of the wrapper is about one site only."""
+    return any(OPTIONS[name].technique == wrapper and OPTIONS[name].site for name in options)
+
+
+def _concerns(option: Option, placement: str) -> bool:
+    return option.site is None or option.site in placement.split("+")
+
+
 def _as_value(words: Iterable[str]) -> Value:
     """A choice of one is a fixed value."""
     choice: tuple[Scalar, ...] = tuple(words)
@@ -236,9 +285,7 @@ def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_SUFFIX.sub(r"\1", name): value for name, value in values.items()}
 
 
-def sample_locked(
-    hp: Any, value: Value | Mapping[str, Value] | None, dropping: Sequence[str]
-) -> dict[str, float]:
+def sample_locked(hp: Any, value: Any, dropping: Sequence[str]) -> dict[str, float]:
     """Registers `locked_rate`, or one for each site, under the wrappers that drop.
 
     Args:

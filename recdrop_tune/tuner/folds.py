@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from numbers import Integral
 from typing import Any
 
 import keras
 import numpy as np
 
+from recdrop_tune.errors import check_cv as check_cv
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle import twin_of
 
@@ -53,24 +53,6 @@ def trial_seed(seed: int, values: Mapping[str, Any], execution: int = 0) -> int:
 # Cross-validation: one training for each fold of the data.
 
 _DATA = ("x", "y", "sample_weight")
-
-
-def check_cv(cv: Any) -> Any:
-    """Returns `cv` if it is a number of folds or has a `split` as scikit-learn's splitters have.
-
-    Raises:
-        InvalidArgumentError: It is neither.
-    """
-    if isinstance(cv, Integral) and not isinstance(cv, bool) and int(cv) >= 2:
-        return int(cv)
-    if cv is None or (callable(getattr(cv, "split", None)) and not isinstance(cv, str | bytes)):
-        return cv
-    raise invalid_argument(
-        "cv",
-        expected="None, a number of folds of at least 2, or a splitter with scikit-learn's `split`",
-        received=cv,
-        fix="For time series pass sklearn.model_selection.TimeSeriesSplit().",
-    )
 
 
 def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
