@@ -29,8 +29,8 @@ if os.environ["KERAS_BACKEND"] != "tensorflow":
     # The layers run on every backend, the search on TensorFlow, with packages that the layers do not need: a
     # file with neither the marker `backends` nor the module of that name may import them.
     collect_ignore = [
-        path.name
-        for path in Path(__file__).parent.glob("test_*.py")
+        str(path)
+        for path in Path(__file__).parent.rglob("test_*.py")
         if not re.search(r"(mark|tests)\.backends", path.read_text())
     ]
 

@@ -22,22 +22,11 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
 
-LAYERS = """
-laws test_engine.py test_engine_gradients.py test_engine_seeds.py test_engine_second_order.py
-test_wrappers.py test_wrappers_drop_in.py test_wrappers_registry.py test_bidirectional.py
-test_cudnn_guard.py test_gpu.py test_models_explain.py test_models_embedding.py test_models_locked.py
-"""
-ORACLE = """
-test_oracle.py test_oracle_surrogate.py test_oracle_twins.py test_oracle_hooks.py
-test_surrogate_sampler.py test_first_trials.py test_tuner_oracles.py test_damage.py test_tuner.py
-test_tune.py test_chief_workers.py
-"""
-EVENTS = """
-test_tracking_journal.py test_tracking_events.py test_tracking.py test_live.py test_results.py
-test_results_history.py test_tracking_sync.py test_tune.py test_damage.py
-"""
+LAYERS = "kernels laws wrappers models/test_explanation.py test_gpu.py"
+ORACLE = "oracle tuner search/test_first_trials.py search/test_tune.py test_damage.py"
+EVENTS = "events terminal results mlflow_store search/test_tune.py test_damage.py"
 TESTS = {
     "rewrites": LAYERS,
     "kernels": LAYERS,

@@ -4,11 +4,12 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
+from tests import ROOT
+
+FOLDER = ROOT / "benchmarks"
 
 
 def run(script, *arguments, out):

@@ -89,7 +89,7 @@ def test_what_is_not_run():
         assert comments == sum(b.reason is not None for b in blocks(page, "python", "yaml")), page
 
 
-# The YAML of docs/cli.md is a whole search, which tests/test_cli_run.py runs.
+# The YAML of docs/cli.md is a whole search, which tests/cli/test_run_command.py runs.
 @pytest.mark.parametrize("page", sorted({*pages_with("yaml")} - {"docs/cli.md"}))
 def test_search_spaces_load(page, tmp_path):
     for block in blocks(page, "yaml"):

@@ -23,9 +23,9 @@ TINY = {
     "character_language_model.py": "--trials 2 --epochs 2 --confirm-seeds 2 --train-characters 1500"
     " --units 8",
     "uncertainty.py": "--epochs 40 --samples 10 --train-samples 300",
-    "existing_keras_tuner.py": None,  # tests/test_keras_tuner_workflows.py
+    "existing_keras_tuner.py": None,  # tests/tuner/test_workflows.py
     "quickstart.py": None,  # .ci/run, with the wheel
-    "ray_cluster.py": None,  # tests/test_ray.py
+    "ray_cluster.py": None,  # tests/ray_workers/test_ray.py
 }
 """The arguments that make an example small; None where another test runs it, named beside it."""
 

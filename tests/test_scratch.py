@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recdrop_tune.scratch import IN_USE, ScratchFolder, remove_abandoned
+from tests import ROOT
 
 PREFIX = "recdrop-test-"
 
@@ -35,7 +36,7 @@ def holding(tmp_path):
     def start(*arguments):
         process = subprocess.Popen(
             [sys.executable, "-c", HOLDING, str(tmp_path), *arguments],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -3,8 +3,8 @@
 The kernels that `keras.layers.LSTM` and `GRU` call have no public name, nor has the question whether
 TensorFlow is tracing for XLA, nor have the layers inside a layer, nor the custom gradients that TensorFlow
 keeps, nor has a seed that leaves TensorFlow's kernels alone, nor the `input_shape` that a layer was given.
-`tests/test_engine.py`, `tests/test_wrappers.py`,
-`tests/test_engine_gradients.py` and `tests/test_engine_seeds.py` fail when an upgrade moves one of them or
+`tests/kernels/test_kernels.py`, `tests/wrappers/test_wrappers.py`,
+`tests/kernels/test_gradients.py` and `tests/kernels/test_seeds.py` fail when an upgrade moves one of them or
 changes what it takes.
 """
 

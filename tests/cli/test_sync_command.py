@@ -1,0 +1,78 @@
+"""`recdrop-tune sync`, in this process: what it writes is tested with `recdrop_tune.sync`."""
+
+import pytest
+from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
+
+from recdrop_tune.cli import main
+from tests import ROOT
+from tests.mlflow_server import free_port
+from tests.pseudo_terminal import Terminal
+from tests.tracked_events import ended, journaled, started, trial
+
+
+def called(*arguments):
+    return CliRunner().invoke(main, ["sync", *map(str, arguments)])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    journaled(tmp_path / "search", started(), *trial(0), *trial(1), ended())
+    return tmp_path / "search"
+
+
+def test_it_says_what_it_wrote(folder, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    for written, there in ((2, 0), (0, 2)):
+        done = called(folder, "--tracking-uri", uri)
+        assert done.exit_code == 0, done.output
+        counts = f"{written} runs of trials written, {there} were there."
+        first, command, url = done.output.splitlines()
+        assert first == f"{folder}: {counts} Experiment speech at {uri}."
+        assert command.endswith(f" ui {folder} --tracking-uri {uri}")
+        assert url.startswith("http://127.0.0.1:5000/#/experiments/1/runs?")
+    client = MlflowClient(uri)
+    assert len(client.search_runs(["1"])) == 3
+
+
+def test_the_newest_search_is_meant_if_none_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder.parent.joinpath("recdrop_runs").mkdir()
+    folder.rename(tmp_path / "recdrop_runs" / "speech")
+    done = called("--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    assert "speech: 2 runs of trials written" in done.output
+
+
+def test_nowhere_to_look(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = called()
+    assert done.exit_code == 1
+    assert "There is no search in recdrop_runs. Give its folder." in done.output
+
+
+def test_a_server_that_is_away(folder, monkeypatch):
+    for name in ("MAX_RETRIES", "TIMEOUT", "BACKOFF_FACTOR"):
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", "1")
+    done = called(folder, "--tracking-uri", f"http://ann:secret@127.0.0.1:{free_port()}")
+    assert done.exit_code == 1
+    assert "Connection refused" in done.output
+    assert "secret" not in done.output
+
+
+def test_a_folder_is_no_store(folder):
+    done = called(folder, "--tracking-uri", "mlruns")
+    assert done.exit_code == 1
+    assert "use a sqlite file" in done.output
+
+
+@pytest.mark.heavy
+def test_a_terminal_shows_how_far_it_is(tmp_path):
+    trials = (event for number in range(40) for event in trial(number))
+    journaled(tmp_path / "search", started(), *trials, ended())
+    arguments = ["search", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    code = f"from recdrop_tune.cli import main; main({['sync', *arguments]!r})"
+    terminal = Terminal(code, tmp_path, PYTHONPATH=str(ROOT))
+    terminal.wait_for(lambda lines: any("Writing runs" in line and "/40" in line for line in lines))
+    screen = terminal.rest()
+    assert "40 runs of trials written, 0 were there." in screen[0]
+    assert not any("Writing" in line for line in screen)

@@ -1,0 +1,237 @@
+"""The classifier and `dropout_rnn`: what they build, and how they say no."""
+
+from __future__ import annotations
+
+import re
+from itertools import cycle
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import InvalidArgumentError, SearchSpaceError
+from recdrop_tune.hypermodels import AbstractSequenceModel, SequenceClassifier, dropout_rnn
+from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.wrappers import AbstractDropoutWrapper, RecurrentDropoutWrapper
+
+RECURRENT = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.3, "units": 4}
+
+
+def build(space, num_classes=3, input_shape=(None, 2), **kwargs):
+    return SequenceClassifier(num_classes, input_shape, space, **kwargs).build(kt.HyperParameters())
+
+
+def data(count=8, steps=5, features=2, classes=3):
+    x = np.random.default_rng(0).normal(size=(count, steps, features)).astype("float32")
+    return x, np.arange(count) % classes
+
+
+# What is built
+
+
+@pytest.mark.parametrize(("wrapper", "cell"), list(zip(TECHNIQUES, cycle(["lstm", "gru"]))))
+def test_every_technique_builds_and_trains(wrapper, cell):
+    model = build({"wrapper": wrapper, "cell": cell, "units": 4, "rate": 0.3})
+    x, y = data()
+    history = model.fit(x, y, epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+    assert "accuracy" in history.history
+    assert np.allclose(model.predict(x, verbose=0).sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SearchSpace.presets())
+def test_presets_build(name):
+    assert build(name).output_shape == (None, 3)
+
+
+def test_the_stack_is_as_the_space_says():
+    space = {**RECURRENT, "cell": "gru", "layers": 3, "bidirectional": True, "learning_rate": 0.02}
+    model = build(space, mask_value=-1.0)
+    layers = [layer for layer in model.layers if isinstance(layer, AbstractDropoutWrapper)]
+    assert [layer.layer.return_sequences for layer in layers] == [True, True, False]
+    assert all(isinstance(layer.layer, keras.layers.Bidirectional) for layer in layers)
+    assert all(isinstance(layer.layer.forward_layer, keras.layers.GRU) for layer in layers)
+    assert all((layer.placement, layer.rate) == ("recurrent", 0.3) for layer in layers)
+    assert [type(layer) for layer in model.layers[:2]] == [
+        keras.layers.InputLayer,
+        keras.layers.Masking,
+    ]
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.02)
+    assert model(data()[0]).shape == (8, 3)
+
+
+def test_none_builds_the_plain_layer():
+    model = build({"wrapper": "none", "units": 4})
+    assert type(model.layers[1]) is keras.layers.LSTM
+
+
+def test_masked_steps_do_not_matter():
+    model = build(RECURRENT, mask_value=0.0)
+    x, _ = data()
+    padded = np.concatenate([x, np.zeros_like(x)], axis=1)
+    np.testing.assert_allclose(model(padded), model(x), atol=1e-5)
+
+
+def test_one_hot_targets_and_metrics_of_ones_own():
+    metric = keras.metrics.CategoricalAccuracy(name="acc")
+    hypermodel = SequenceClassifier(
+        3, (5, 2), RECURRENT, one_hot=True, metrics=[metric, "mean_squared_error"]
+    )
+    x, y = data()
+    for _ in range(2):  # A metric object cannot serve two models.
+        model = hypermodel.build(kt.HyperParameters())
+        history = model.fit(x, keras.utils.to_categorical(y), epochs=1, verbose=0).history
+        assert {"loss", "acc", "mean_squared_error"} <= set(history)
+
+
+def test_probabilities_stay_in_float32_under_a_mixed_policy():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert build(RECURRENT).output.dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.heavy
+def test_keras_tuner_discovers_the_space_and_every_trial_builds(tmp_path):
+    hypermodel = SequenceClassifier(
+        3, (None, 2), {**SearchSpace.load("lstm").to_dict(), "units": 3}
+    )
+    tuner = kt.RandomSearch(hypermodel, "val_loss", 6, seed=0, directory=tmp_path)
+    x, y = data()
+    tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
+    assert len(tuner.oracle.trials) == 6
+    assert all(t.status == "COMPLETED" for t in tuner.oracle.trials.values())
+    best = tuner.get_best_hyperparameters()[0].values
+    assert best["wrapper"] in TECHNIQUES
+
+
+def test_not_tunable_leaves_the_space_alone():
+    hp = kt.HyperParameters()
+    SequenceClassifier(3, (None, 2), "quick", tunable=False).build(hp)
+    assert not hp.space
+
+
+def test_a_hypermodel_of_ones_own_needs_a_head_and_a_loss():
+    class Regressor(AbstractSequenceModel):
+        loss = "mse"
+
+        def head(self, features):
+            return keras.layers.Dense(1)(features)
+
+    model = Regressor((None, 2), RECURRENT).build(kt.HyperParameters())
+    assert model.output_shape == (None, 1)
+    with pytest.raises(TypeError, match="abstract"):
+        AbstractSequenceModel((None, 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            {"num_classes": 1},
+            "`num_classes`. Expected an integer of at least 2. Received: num_classes=1",
+        ),
+        ({"num_classes": 2.0}, "Expected an integer of at least 2. Received: num_classes=2.0"),
+        (
+            {"input_shape": (2,)},
+            "`input_shape`. Expected (time, features) without the batch, where time may be None. "
+            "Received: input_shape=(2,)",
+        ),
+        ({"input_shape": (None, None)}, "`input_shape[1]`. Expected an integer of at least 1."),
+        ({"input_shape": (0, 2)}, "`input_shape[0]`. Expected an integer of at least 1."),
+        ({"mask_value": "0"}, "`mask_value`. Expected a number or None. Received: mask_value='0'"),
+        ({"one_hot": 1}, "`one_hot`. Expected True or False. Received: one_hot=1"),
+        ({"metrics": [3]}, "`metrics`. Expected names of Keras metrics or keras.metrics.Metric."),
+    ],
+)
+def test_bad_arguments(arguments, text):
+    with pytest.raises(InvalidArgumentError, match=re.escape(text)):
+        SequenceClassifier(**{"num_classes": 3, "input_shape": (None, 2), **arguments})
+
+
+def test_a_bad_space_is_told_at_once():
+    with pytest.raises(SearchSpaceError, match="Did you mean `quick`"):
+        SequenceClassifier(3, (None, 2), space="quik")
+
+
+# dropout_rnn
+
+
+def test_dropout_rnn_wraps_as_the_hyperparameters_say():
+    hp = kt.HyperParameters()
+    layer = dropout_rnn(hp, keras.layers.GRU(4), name="rnn", space=RECURRENT)
+    assert isinstance(layer, RecurrentDropoutWrapper)
+    assert (layer.placement, layer.rate) == ("recurrent", 0.3)
+    assert hp.values == {"rnn/wrapper": "recurrent", "rnn/placement": "recurrent", "rnn/rate": 0.3}
+
+
+def test_dropout_rnn_gives_back_the_layer_itself_for_none():
+    plain = keras.layers.LSTM(4)
+    assert dropout_rnn(kt.HyperParameters(), plain, space={"wrapper": "none"}) is plain
+
+
+def test_dropout_rnn_takes_a_rate_for_each_site():
+    space = {
+        "wrapper": "recurrent",
+        "placement": "input+recurrent",
+        "rate": {"input": 0.1, "recurrent": 0.4},
+    }
+    layer = dropout_rnn(kt.HyperParameters(), keras.layers.LSTM(4), space=space)
+    assert layer.rate == {"input": 0.1, "recurrent": 0.4}
+
+
+def test_names_make_settings_of_their_own_and_no_name_shares_one():
+    space = {"wrapper": "recurrent", "placement": "input", "rate": [0.1, 0.2]}
+    hp = kt.HyperParameters()
+    hp.values.update({"a/rate": 0.2, "rate": 0.2})
+    rates = [
+        dropout_rnn(hp, keras.layers.LSTM(4), name, space).rate for name in ("a", "b", None, None)
+    ]
+    assert rates == [0.2, 0.1, 0.2, 0.2]
+    assert sorted(p.name for p in hp.space if p.name.endswith("rate")) == [
+        "a/rate",
+        "b/rate",
+        "rate",
+    ]
+
+
+@pytest.mark.heavy
+def test_dropout_rnn_in_a_build_function_of_ones_own(tmp_path):
+    def build_model(hp):
+        inputs = keras.Input((None, 2))
+        x = dropout_rnn(hp, keras.layers.LSTM(3, return_sequences=True), name="first")(inputs)
+        x = dropout_rnn(hp, keras.layers.GRU(3), name="second", space="quick")(x)
+        model = keras.Model(inputs, keras.layers.Dense(1)(x))
+        model.compile("adam", "mse")
+        return model
+
+    tuner = kt.RandomSearch(build_model, "val_loss", 3, seed=0, directory=tmp_path)
+    x, y = data()
+    tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
+    best = tuner.get_best_hyperparameters()[0]
+    assert {"first/wrapper", "second/wrapper"} <= set(best.values)
+
+
+def test_dropout_rnn_refuses_what_it_cannot_wrap():
+    with pytest.raises(InvalidArgumentError, match="`layer`"):
+        dropout_rnn(kt.HyperParameters(), keras.layers.Dense(4), space=RECURRENT)
+
+
+@pytest.mark.parametrize("wrapper", ["none", "recurrent", "native"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: keras.layers.LSTM(4, dropout=0.2),
+        lambda: keras.layers.GRU(4, recurrent_dropout=0.1),
+        lambda: keras.layers.Bidirectional(keras.layers.LSTM(4, dropout=0.2)),
+    ],
+    ids=["lstm", "gru", "bidirectional"],
+)
+def test_dropout_rnn_refuses_a_layer_that_drops_by_itself(wrapper, layer):
+    """Under `none` too: it was handed back as it is, and the trials without dropout had some."""
+    with pytest.raises(InvalidArgumentError, match="Take `dropout=` and `recurrent_dropout=` off"):
+        dropout_rnn(kt.HyperParameters(), layer(), space={"wrapper": wrapper, "rate": 0.3})

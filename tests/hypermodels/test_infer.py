@@ -1,0 +1,158 @@
+"""`tune` without a hypermodel: which one the data ask for."""
+
+from __future__ import annotations
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.hypermodels import (
+    LanguageModel,
+    SequenceClassifier,
+    SequenceRegressor,
+    SequenceTagger,
+)
+from recdrop_tune.search.hypermodel_of import as_hypermodel
+from tests.hypermodels.test_data import forms
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(8, 5, 2)).astype("float32")
+LABELS = np.arange(8) % 3
+STEPS = RNG.integers(0, 3, (8, 5))
+TOKENS = RNG.integers(1, 9, (8, 7))
+FLOATS = RNG.normal(size=(8, 4, 3))
+
+
+def inferred(train, validation=None):
+    return as_hypermodel(None, train, validation, "quick")[0]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "kind", "attributes"),
+    [
+        (X, LABELS, SequenceClassifier, {"num_classes": 3, "one_hot": False}),
+        (X, LABELS[:, None].astype("uint8"), SequenceClassifier, {"num_classes": 3}),
+        (X, LABELS == 1, SequenceClassifier, {"num_classes": 2}),
+        (X, np.eye(3)[LABELS], SequenceClassifier, {"num_classes": 3, "one_hot": True}),
+        (X, np.eye(3, dtype=int)[LABELS], SequenceClassifier, {"one_hot": True}),
+        (X, np.eye(5)[LABELS], SequenceClassifier, {"num_classes": 5}),
+        (X, np.full((8, 2), 0.5), SequenceClassifier, {"one_hot": True}),
+        (X, FLOATS[:, 0, 0], SequenceRegressor, {"target_shape": ()}),
+        (X, FLOATS[:, 0], SequenceRegressor, {"target_shape": (3,)}),
+        (X, FLOATS, SequenceRegressor, {"target_shape": (4, 3)}),
+        (X, STEPS, SequenceTagger, {"num_classes": 3, "one_hot": False}),
+        (X, STEPS[..., None], SequenceTagger, {"num_classes": 3}),
+        (X, np.eye(3)[STEPS], SequenceTagger, {"num_classes": 3, "one_hot": True}),
+        (TOKENS[:, :-1], TOKENS[:, 1:], LanguageModel, {"vocab_size": 9}),
+    ],
+)
+@pytest.mark.parametrize("form", ["arrays", "dataset", "py_dataset"])
+def test_the_data_tell_the_task(x, y, kind, attributes, form):
+    train = forms(x, y)[form]
+    model = inferred(train, train)
+    assert type(model) is kind
+    assert {name: getattr(model, name) for name in attributes} == attributes
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "text"),
+    [
+        (X, LABELS.astype("float32"), "y of shape (8,) and type float32"),
+        (X, np.eye(5, dtype=int)[LABELS], "y of shape (8, 5) and type int64"),
+        (X, np.ones((8, 3), int), "y of shape (8, 3) and type int64"),
+        (X, np.ones((8, 4, 3)), "y of shape (8, 4, 3) and type float64"),
+        (X, np.ones((8, 5, 3), int), "y of shape (8, 5, 3) and type int64"),
+        (X, np.ones((8, 5, 3, 2)), "y of shape (8, 5, 3, 2) and type float64"),
+        (TOKENS, TOKENS, "Expected y to be x one step later, where x holds tokens."),
+    ],
+    ids=[
+        "floats",
+        "one-hot or steps",
+        "multi-label",
+        "counts",
+        "multi-label steps",
+        "4-D",
+        "tokens",
+    ],
+)
+def test_what_is_ambiguous_is_asked_back(x, y, text):
+    with pytest.raises(InvalidArgumentError) as caught:
+        inferred((x, y))
+    assert text in str(caught.value)
+    for name in ("Classifier.from_data(train, space)", "Regressor", "Tagger", "LanguageModel"):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "text"),
+    [
+        (X, np.array(list("abcdefgh")), "`y`. Expected integer labels 0 ... K-1 or one-hot rows"),
+        (X[..., 0], LABELS, "`x`. Expected one array of shape (batch, time, features)."),
+        (X, np.full(8, np.nan), "`y`. Expected finite numbers."),
+        (X, LABELS + 1, "each of at least 2 classes there, not [1, 2, 3]"),
+    ],
+)
+def test_what_is_wrong_with_the_data_is_said(x, y, text):
+    with pytest.raises(InvalidArgumentError, match=re.escape(text)):
+        inferred((x, y))
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "text"),
+    [
+        ((X, FLOATS[:, 0]), (X, FLOATS[:, 0, :2]), "targets of shape (3,) for each sequence"),
+        ((X, FLOATS[:, 0]), (X[..., :1], FLOATS[:, 0]), "2 features, as in the training data"),
+        ((X, STEPS), (X, STEPS + 1), "labels 0 ... 2, as in the training data"),
+        ((X, STEPS), (X, np.eye(3)[STEPS]), "integer labels, as in the training data"),
+        (rdt.LanguageModel.shift(TOKENS), rdt.LanguageModel.shift(TOKENS + 1), "tokens 0 ... 8"),
+    ],
+    ids=["shape", "features", "labels", "one-hot", "tokens"],
+)
+def test_validation_data_of_another_task(train, validation, text):
+    with pytest.raises(InvalidArgumentError, match=re.escape(text)) as caught:
+        inferred(train, validation)
+    assert "`validation`" in str(caught.value)
+
+
+def test_one_number_may_be_a_column_in_the_validation_data():
+    assert inferred((X, FLOATS[:, 0, 0]), (X, FLOATS[:, 0, :1])).target_shape == ()
+
+
+def test_a_search_for_a_language_models_dropout(tmp_path):
+    space = {
+        "units": 4,
+        "layers": 2,
+        "wrapper": ["none", "recurrent", "weight_drop"],
+        "placement": "recurrent",
+        "rate": 0.3,
+        "per_step": [True, False],
+        "locked_rate": {"input": [0.1, 0.2], "between": 0.2},
+        "embedding_rate": {"min": 0.0, "max": 0.2, "step": 0.1},
+    }
+    data = rdt.LanguageModel.shift(TOKENS)
+    result = rdt.tune(
+        data,
+        data,
+        space=space,
+        tuner="random",
+        max_trials=2,
+        epochs=1,
+        directory=tmp_path / "search",
+        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+        seed=0,
+        verbose=0,
+    )
+    trials = result.trials
+    assert set(trials["state"]) == {"COMPLETE"}
+    dropped = trials["wrapper"] != "none"
+    assert dropped.any()
+    for name in ("locked_rate.input", "locked_rate.between", "embedding_rate"):
+        assert (trials[name].notna() == dropped).all()
+    assert (trials["per_step"].notna() == (trials["wrapper"] == "recurrent")).all()
+    assert trials["per_step"].dtype == "boolean"
+    assert "val_perplexity" in trials
+    assert isinstance(result.best_model(), keras.Model)

@@ -1,0 +1,407 @@
+"""`sync`: MLflow from the project folder alone."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.mlflow_store import synchronization as _sync
+from recdrop_tune.mlflow_store.runs import Point, Runs
+from recdrop_tune.mlflow_store.stores import prepare
+from recdrop_tune.mlflow_store.tracker import TrackingError
+from recdrop_tune.mlflow_store.writing import LOCK, writing_alone
+from tests import ROOT
+from tests.tracked_events import Sender, confirmation, ended, image, journaled, started, trial
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """An MLflow database in which there is nothing: making one takes seconds."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    prepare(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def stores(tmp_path, empty):
+    """The addresses of two empty stores."""
+    return [f"sqlite:///{shutil.copy(empty, tmp_path / f'{name}.db')}" for name in ("one", "other")]
+
+
+def written(folder, uri, *events):
+    """Sends events to MLflow and to the journal in a folder."""
+    sender = Sender(folder, uri)
+    sender.send(*events)
+    sender.close()
+    assert sender.background.failure is None
+
+
+def test_an_empty_store_becomes_what_the_other_was(tmp_path, stores):
+    events = [started(), *trial(0), *trial(1, status="RETRY"), *trial(1, when=1_790_000_100.0)]
+    events += [*trial(2, status="FAILED"), *trial(3, status="PRUNED"), confirmation(0)]
+    written(tmp_path, stores[0], *events, confirmation(0, 1), ended())
+    done = rdt.sync(tmp_path, stores[1])
+    assert (done.written, done.there, done.experiment) == (5, 0, "speech")
+    assert image(stores[1]) == image(stores[0])
+    assert len(image(stores[1])) == 6
+
+
+def test_a_run_from_before_a_rate_of_0_is_brought_to_its_end(tmp_path, stores, caplog):
+    """Its parameter `n/a` stays, for MLflow lets none change, and costs it nothing else."""
+    begun = [started(), *trial(0, status=None)]
+    begun[1] = replace(begun[1], hyperparameters={"wrapper": "none", "rate": None})
+    written(tmp_path, stores[0], *begun)
+    client = MlflowClient(stores[0])
+    experiment = client.get_experiment_by_name("speech").experiment_id
+    (run,) = client.search_runs([experiment], "tags.`recdrop.kind` = 'trial'")
+    with contextlib.closing(sqlite3.connect(stores[0].removeprefix("sqlite:///"))) as database:
+        database.execute("UPDATE params SET value = 'n/a' WHERE key = 'rate'")
+        database.commit()
+    journaled(tmp_path, trial(0)[-1], ended())
+    assert rdt.sync(tmp_path, stores[0]).written == 1
+    run = client.get_run(run.info.run_id)
+    assert (run.info.status, run.data.params["rate"]) == ("FINISHED", "n/a")
+    assert run.data.metrics["objective"] == trial(0)[-1].score
+    assert "refused" not in caplog.text
+
+
+def test_what_is_there_is_not_written_again(tmp_path, stores):
+    written(tmp_path, stores[0], started(), *trial(0), *trial(1), ended())
+    before = image(stores[0])
+    done = rdt.sync(tmp_path, stores[0])
+    assert (done.written, done.there) == (0, 2)
+    assert image(stores[0]) == before
+
+
+@pytest.mark.parametrize("lost", range(1, 13, 2))
+def test_whatever_is_missing_at_the_end_is_written(tmp_path, stores, lost):
+    """As if MLflow had taken the first events only: those of the journal, less some."""
+    events = [started(), *trial(0), *trial(1), confirmation(0), ended()]
+    written(tmp_path / "whole", stores[0], *events)
+    half = Sender(tmp_path / "half", stores[1])
+    half.send(*events[:-lost])
+    half.close()
+    journaled(tmp_path / "half", *events[-lost:])
+    rdt.sync(tmp_path / "half", stores[1])
+    assert image(stores[1]) == image(stores[0])
+
+
+def test_a_search_that_was_killed(tmp_path, stores):
+    written(tmp_path, stores[0], started(), *trial(0), *trial(1, status=None))
+    rdt.sync(tmp_path, stores[0])
+    found = image(stores[0])
+    assert {key[1]: run["status"] for key, run in found.items()} == {
+        None: "KILLED",
+        "0": "FINISHED",
+        "1": "KILLED",
+    }
+    rdt.sync(tmp_path, stores[1])
+    assert image(stores[1]) == found
+
+
+def test_a_search_that_was_killed_and_went_on(tmp_path, stores):
+    first = [started(), *trial(0), *trial(1, status=None)]
+    second = [started(when=1_790_000_200.0), *trial(1, when=1_790_000_201.0), ended()]
+    written(tmp_path, stores[0], *first)
+    written(tmp_path, stores[0], *second)
+    rdt.sync(tmp_path, stores[1])
+    assert image(stores[1]) == image(stores[0])
+    kinds = sorted(key[0] for key in image(stores[1]))
+    assert kinds == ["search", "superseded", "trial", "trial"]
+
+
+def test_a_search_that_goes_on_writes_what_was_left_out(tmp_path, stores):
+    journaled(tmp_path, started(), *trial(0), ended())
+    written(tmp_path, stores[0], started(when=1_790_000_500.0), *trial(7), ended())
+    assert [key[1] for key in image(stores[0])] == ["7", "0", None]
+
+
+def test_a_search_that_is_running_is_left_alone(tmp_path, stores):
+    sender = Sender(tmp_path, stores[0])
+    sender.send(started(), *trial(0))
+    with pytest.raises(ProjectError, match=r"is running, and writes to MLflow by itself"):
+        rdt.sync(tmp_path)
+    sender.close()
+    assert rdt.sync(tmp_path, stores[1]).written == 1
+
+
+def test_a_folder_without_a_search(tmp_path):
+    with pytest.raises(ProjectError, match=r"holds no search.*Give the folder that was printed"):
+        rdt.sync(tmp_path / "nothing")
+    with pytest.raises(ProjectError, match="holds no search"):
+        rdt.sync(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_search_had_its_runs_is_where_they_go(tmp_path, stores, monkeypatch):
+    journaled(tmp_path, started(tracking_uri=stores[0]), *trial(0), ended())
+    monkeypatch.chdir(tmp_path)
+    assert rdt.sync(tmp_path).tracking_uri == stores[0]
+
+
+def test_credentials_are_not_kept_and_so_have_to_be_given(tmp_path, stores, monkeypatch):
+    hidden = "postgresql://***@db/mlflow"
+    journaled(tmp_path, started(tracking_uri=hidden), *trial(0), ended())
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(InvalidArgumentError, match=r"`tracking_uri`.*db/mlflow` without them"):
+        rdt.sync(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", stores[0])
+    assert rdt.sync(tmp_path).tracking_uri == stores[0]
+
+
+SEVERAL = """
+import sys
+from pathlib import Path
+from tests.tracked_events import Sender, ended, started, trial
+folder, uri, name = sys.argv[1:]
+sender = Sender(Path(folder), uri)
+sender.send(started(search_id=name), *trial(0), *trial(1), ended())
+assert sender.background.failure is None, sender.background.failure
+"""
+
+
+@pytest.mark.heavy
+def test_several_processes_at_once(tmp_path):
+    """They make one new database and one new experiment at the same moment."""
+    uri = f"sqlite:///{tmp_path}/new.db"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SEVERAL, str(tmp_path / name), uri, name],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("a", "b", "c")
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    client = MlflowClient(uri)
+    found = client.search_runs([client.get_experiment_by_name("speech").experiment_id])
+    kinds = [(run.data.tags["recdrop.search_id"], run.data.tags["recdrop.kind"]) for run in found]
+    assert sorted(kinds) == sorted((n, k) for n in "abc" for k in ("search", "trial", "trial"))
+    assert {run.info.status for run in found} == {"FINISHED"}
+
+
+SYNC = """
+import sys
+import recdrop_tune as rdt
+from recdrop_tune.mlflow_store.stores import prepare
+prepare(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+done = rdt.sync(sys.argv[1], sys.argv[2])
+print(done.written, done.there)
+"""
+
+
+@contextlib.contextmanager
+def syncing(count, *arguments):
+    """Starts processes that wait for a line and then call `sync`."""
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for _ in range(count):
+            process = subprocess.Popen(
+                [sys.executable, "-c", SYNC, *map(str, arguments)],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(process.kill)
+            processes.append(process)
+        for process in processes:
+            assert process.stdout.readline() == "ready\n", process.stderr.read()
+        yield processes
+
+
+@pytest.mark.heavy
+def test_two_at_once_write_each_run_once(tmp_path, stores):
+    journaled(tmp_path, started(), *(e for number in range(12) for e in trial(number)), ended())
+    with syncing(2, tmp_path, stores[0]) as processes:
+        for process in processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert sorted(out for out, _ in outputs) == ["0 12\n", "12 0\n"]
+    assert len(image(stores[0])) == 13  # Raises where a run is there twice.
+
+
+def test_one_beside_a_search_that_begins(tmp_path, stores):
+    """The search waits with MLflow, in a thread of its own, and goes on in the same runs."""
+    journaled(tmp_path, started(), *(e for number in range(8) for e in trial(number)), ended())
+    sender = Sender(tmp_path, stores[0])
+    later = 1_790_002_000.0
+    begun = threading.Event()
+
+    def begin(there, total):
+        if there == 2:
+            sender.send(started(when=later), *trial(8, when=later + 1), flush=False)
+            begun.set()
+
+    assert rdt.sync(tmp_path, stores[0], progress=begin).written == 8
+    assert begun.is_set()
+    sender.send(ended(when=later + 50))
+    sender.close()
+    assert sender.background.failure is None
+    found = image(stores[0])
+    assert sorted(key[1] or "" for key in found) == ["", *map(str, range(9))]
+    assert {run["status"] for run in found.values()} == {"FINISHED"}
+
+
+def test_who_writes_already_is_named(tmp_path, stores, monkeypatch):
+    journaled(tmp_path, started(), *trial(0), ended())
+    monkeypatch.setattr(_sync, "_PATIENCE", 0.3)
+    with (
+        writing_alone(tmp_path, 0.0),
+        pytest.raises(ProjectError, match=rf"^Process {os.getpid()} on .* is writing the runs"),
+    ):
+        rdt.sync(tmp_path, stores[0])
+    assert rdt.sync(tmp_path, stores[0]).written == 1
+
+
+def test_a_lock_that_leads_elsewhere_is_refused(tmp_path, stores):
+    journaled(tmp_path / "p", started(), *trial(0), ended())
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "p" / LOCK).symlink_to(tmp_path / "mine")
+    with pytest.raises(ProjectError, match=rf"p/{LOCK}` is a symbolic link"):
+        rdt.sync(tmp_path / "p", stores[0])
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_without_locks_a_run_that_is_there_twice_is_deleted(tmp_path, stores, monkeypatch):
+    """As on a file system without them, where another process has created the same run meanwhile."""
+
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    journaled(tmp_path, started(), *trial(0), *trial(1), ended())
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    def other(there, total):
+        if there == 1:
+            client = MlflowClient(stores[0])
+            experiment = client.get_experiment_by_name("speech").experiment_id
+            (run,) = client.search_runs([experiment], "tags.`recdrop.kind` = 'trial'")
+            tags = {k: v for k, v in run.data.tags.items() if k.startswith("recdrop.")}
+            client.create_run(experiment, start_time=run.info.start_time, tags=tags)
+
+    rdt.sync(tmp_path, stores[0], progress=other)
+    assert len(image(stores[0])) == 3
+
+
+READ_ONLY = """
+import sys
+import recdrop_tune as rdt
+print(rdt.sync(*sys.argv[1:]).written)
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_folder_that_is_read_only(tmp_path, stores, locked):
+    journaled(tmp_path / "p", started(), *trial(0), ended())
+    if locked:
+        (tmp_path / "p" / LOCK).touch(mode=0o444)
+    (tmp_path / "p" / "events.jsonl").chmod(0o444)
+    (tmp_path / "p").chmod(0o555)
+    # Root would write all the same.
+    command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] * (os.geteuid() == 0)
+    command += [sys.executable, "-c", READ_ONLY, str(tmp_path / "p"), stores[0]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    finally:
+        (tmp_path / "p").chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1\n"
+    assert len(image(stores[0], artifacts=False)) == 2
+
+
+def test_runs_take_three_requests_each(tmp_path, stores, monkeypatch):
+    sent = []
+    for name in ("create_run", "log_batch", "set_terminated", "search_runs"):
+        kept = getattr(MlflowClient, name)
+
+        def counted(self, *args, _name=name, _kept=kept, **kwargs):
+            sent.append(_name)
+            return _kept(self, *args, **kwargs)
+
+        monkeypatch.setattr(MlflowClient, name, counted)
+    journaled(tmp_path, started(), *(e for number in range(5) for e in trial(number)), ended())
+    rdt.sync(tmp_path, stores[0])
+    assert {name: sent.count(name) for name in set(sent)} == {
+        "create_run": 6,
+        "log_batch": 6,
+        "set_terminated": 6,
+        "search_runs": 1,
+    }
+
+
+def test_a_refused_parameter_costs_nothing_else(tmp_path, stores, caplog):
+    """Another one of this name is there: MLflow would refuse all that comes with it."""
+    prepare(stores[0])
+    runs = Runs(stores[0], "speech")
+    run_id = runs.create("a", {"recdrop.search_id": "s"}, 1.0)
+    runs.write(run_id, {"units": 1})
+    runs.write(run_id, {"units": 2}, [Point("loss", 0.5, 0, 1.0)], {"kind": "x"})
+    run = runs.client.get_run(run_id)
+    assert (run.data.params, run.data.metrics) == ({"units": "1"}, {"loss": 0.5})
+    assert run.data.tags["kind"] == "x"
+    assert "refused a part of run" in caplog.text
+
+
+def test_many_of_all_in_one_call(tmp_path, stores):
+    runs = Runs(stores[0], "speech")
+    run_id = runs.create("a", {"recdrop.search_id": "s"}, 1.0)
+    params = {f"p{number}": "x" * 3000 for number in range(250)}
+    points = [Point("loss", float(step), step, 1.0 + step) for step in range(2500)]
+    runs.write(run_id, params, points, {f"t{number}": number for number in range(90)})
+    run = runs.client.get_run(run_id)
+    assert len(run.data.params) == 250
+    assert len(runs.client.get_metric_history(run_id, "loss")) == 2500
+    assert len([name for name in run.data.tags if name.startswith("t")]) == 90
+
+
+def test_a_database_that_is_read_only_is_told_of_at_once(tmp_path, stores):
+    """MLflow calls it temporarily unavailable, as it does one that is locked."""
+    journaled(tmp_path, started(), *trial(0), ended())
+    path = stores[0].removeprefix("sqlite:///")
+    begun = time.monotonic()
+    with pytest.raises(TrackingError, match="attempt to write a readonly database"):
+        rdt.sync(tmp_path, f"sqlite:///file:{path}?mode=ro&uri=true")
+    assert time.monotonic() - begun < 8
+
+
+def test_a_database_that_is_locked_for_a_while_is_waited_for(tmp_path, stores, monkeypatch):
+    """Longer than sqlite itself waits, by default five seconds."""
+    journaled(tmp_path, started(), *trial(0), ended())
+    locking = sqlite3.connect(stores[0].removeprefix("sqlite:///"), check_same_thread=False)
+    locking.execute("BEGIN EXCLUSIVE")
+    threading.Timer(7.0, locking.rollback).start()
+    assert rdt.sync(tmp_path, stores[0]).written == 1
+    locking.close()
+    assert len(image(stores[0])) == 2
+
+
+def test_a_file_of_somebody_else_under_the_name_of_the_lock_keeps_what_it_holds(tmp_path):
+    (tmp_path / LOCK).write_text("mine")
+    with writing_alone(tmp_path, 0.0) as alone:
+        assert alone
+    assert (tmp_path / LOCK).read_text() == "mine"

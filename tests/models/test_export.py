@@ -1,0 +1,81 @@
+"""`model.export`: the SavedModel serves without this package, with the model's own predictions."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from recdrop_tune.models import to_plain
+from tests.laws.cases import WIDEST, make_wrapper
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("a SavedModel is TensorFlow's", allow_module_level=True)
+
+WRAPPERS = {wrapper[0]: wrapper for wrapper in WIDEST}
+"""Each technique once, with its last option."""
+
+SERVE = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "recdrop_tune":
+            raise ImportError("blocked")
+sys.meta_path.insert(0, Blocked())
+import numpy as np, tensorflow as tf
+for model in ("wrapped", "plain"):
+    loaded = tf.saved_model.load(model)
+    graph = loaded.signatures["serving_default"].graph.as_graph_def()
+    nodes = [*graph.node, *(node for part in graph.library.function for node in part.node_def)]
+    noise = [node.name for node in nodes if "Random" in node.op]
+    assert len(nodes) > 100 and not noise, (model, noise)
+    outputs = loaded.serve(tf.constant(np.load("inputs.npy")))
+    np.savez(model, **{name: output.numpy() for name, output in outputs.items()})
+"""
+"""Loads what was exported, looks for noise in it, and saves what it predicts."""
+
+
+def padded_in_every_way():
+    x = np.random.default_rng(0).normal(size=(5, 7, 2)).astype("float32")
+    x[1, 4:] = 0  # on the right
+    x[2, :3] = 0  # on the left
+    x[3, 2:4] = 0  # in between
+    x[4] = 0
+    return x
+
+
+def make_model(techniques, masked):
+    """A model with one output for each technique and cell: exporting one for each takes minutes."""
+    inputs = keras.Input((None, 2))
+    hidden = keras.layers.Masking()(inputs) if masked else inputs
+    outputs = {}
+    for technique in techniques:
+        for kind in (keras.layers.LSTM, keras.layers.GRU):
+            layer = make_wrapper(kind(3), WRAPPERS[technique])
+            outputs[f"{technique}_{kind.__name__}"] = layer(hidden)
+            layer.rate = 0.25  # what zoneout expects is that of the rate at hand
+    return keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.heavy), True])
+def test_what_is_served_is_what_is_predicted(masked, tmp_path):
+    models = {
+        "wrapped": make_model(WRAPPERS, masked),
+        # `to_plain` makes the same layers of all wrappers: see models/test_plain.py
+        "plain": to_plain(make_model(["recurrent"], masked)),
+    }
+    x = padded_in_every_way()
+    np.save(tmp_path / "inputs", x)
+    for name, model in models.items():
+        model.export(tmp_path / name, verbose=False)
+    command = [sys.executable, "-c", SERVE]
+    subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
+    for name, model in models.items():
+        served = np.load(tmp_path / f"{name}.npz")
+        predicted = model.predict(x, verbose=0)
+        assert set(served) == set(predicted)
+        for output, array in predicted.items():
+            message = f"{name}: {output}"
+            np.testing.assert_allclose(served[output], array, rtol=1e-6, atol=1e-7, err_msg=message)

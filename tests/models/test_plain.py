@@ -1,0 +1,224 @@
+"""`to_plain`: stock layers, the same predictions, no need of this package."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.models import to_plain
+from recdrop_tune.models.layers import walk
+from recdrop_tune.wrappers import EmbeddingDropout, RecurrentDropoutWrapper, wrap
+
+X = np.random.default_rng(0).normal(size=(4, 5, 2)).astype("float32")
+NAMES = [t.id for t in TECHNIQUES.values() if t.class_name and t.id != "zoneout"]
+
+
+def array(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def assert_same(model, plain, x):
+    assert not [part for part in walk(plain) if type(part).__module__.startswith("recdrop_tune")]
+    np.testing.assert_array_equal(array(model(x)), array(plain(x)))
+    mine = {id(variable) for variable in model.variables}
+    assert not [variable for variable in plain.variables if id(variable) in mine]
+
+
+@pytest.mark.parametrize("bidirectional", ["no", "inside", "outside"])
+@pytest.mark.parametrize("wrapper", NAMES)
+def test_every_wrapper(wrapper, bidirectional):
+    layer = keras.layers.GRU(3, name="rnn")
+    if bidirectional == "inside":
+        layer = keras.layers.Bidirectional(layer, merge_mode="sum")
+    layer = wrap(layer, wrapper, rate=0.3, name="drops")
+    if bidirectional == "outside":
+        layer = keras.layers.Bidirectional(layer, name="drops")
+    model = keras.Sequential([keras.Input((None, 2)), layer, keras.layers.Dense(1)])
+    plain = to_plain(model)
+    assert_same(model, plain, X)
+    assert type(plain.get_layer("drops")).__module__.startswith("keras.")
+    assert [layer.name for layer in plain.layers] == [layer.name for layer in model.layers]
+
+
+def test_noise_that_keras_does_not_know_is_no_part_of_the_plain_model():
+    def noise(shape, rate, seed):
+        return keras.ops.ones(shape)
+
+    layer = wrap(keras.layers.GRU(3), "lambda", rate=0.3, function=noise)
+    model = keras.Sequential([keras.Input((None, 2)), layer])
+    assert_same(model, to_plain(model), X)
+
+
+def nested_model():
+    inner_in = keras.Input((None, 3))
+    inner_out = RecurrentDropoutWrapper(keras.layers.GRU(3, return_sequences=True), 0.2)(inner_in)
+    inner = keras.Model(inner_in, inner_out, name="inner")
+    tokens = keras.Input((4, 5), dtype="int32", name="tokens")
+    embedding = EmbeddingDropout(keras.layers.Embedding(9, 3, mask_zero=True), 0.1, name="words")
+    each = keras.Sequential(
+        [
+            keras.Input((5,), dtype="int32"),
+            embedding,
+            wrap(keras.layers.LSTM(3), "native", rate=0.3),
+        ]
+    )
+    hidden = keras.layers.TimeDistributed(each)(tokens)
+    hidden = keras.layers.Add()([inner(hidden), inner(inner(hidden))])
+    state = RecurrentDropoutWrapper(keras.layers.LSTM(3, return_state=True), 0.2)(hidden)
+    outputs = {"sum": keras.layers.Add()(list(state)), "first": keras.layers.Dense(2)(state[0])}
+    return keras.Model({"tokens": tokens}, outputs)
+
+
+@pytest.mark.backends
+def test_nested_shared_and_time_distributed():
+    model = nested_model()
+    plain = to_plain(model)
+    tokens = {"tokens": np.random.default_rng(0).integers(0, 9, (2, 4, 5))}
+    one, other = model(tokens), plain(tokens)
+    for name in ("sum", "first"):
+        np.testing.assert_array_equal(array(one[name]), array(other[name]))
+    assert len(plain.weights) == len(model.weights)
+    assert len(plain.layers) == len(model.layers)
+    assert isinstance(plain.get_layer("inner"), keras.Model)
+    assert not [part for part in walk(plain) if type(part).__module__.startswith("recdrop_tune")]
+
+
+ALONE = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "recdrop_tune":
+            raise ImportError("blocked")
+sys.meta_path.insert(0, Blocked())
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[1])
+np.save(sys.argv[2], model.predict(np.load(sys.argv[3]), verbose=0))
+assert "recdrop_tune" not in sys.modules
+"""
+
+
+@pytest.mark.heavy
+def test_the_file_loads_without_this_package(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((5, 2)),
+            keras.layers.Bidirectional(
+                RecurrentDropoutWrapper(keras.layers.LSTM(3, return_sequences=True), 0.3)
+            ),
+            wrap(keras.layers.Bidirectional(keras.layers.GRU(3)), "variational", rate=0.3),
+            keras.layers.Dense(1),
+        ]
+    )
+    model.compile("adam", "mse")
+    model.fit(X, X[:, 0, :1], verbose=0)
+    files = [str(tmp_path / name) for name in ("m.keras", "out.npy", "in.npy")]
+    to_plain(model).save(files[0])
+    np.save(files[2], X)
+    subprocess.run(
+        [sys.executable, "-c", ALONE, *files], check=True, env={**os.environ}, cwd=tmp_path
+    )
+    np.testing.assert_allclose(np.load(files[1]), model.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
+
+
+def test_compiled_state_is_not_kept():
+    model = keras.Sequential([keras.Input((5, 2)), wrap(keras.layers.LSTM(3), "native", rate=0.3)])
+    model.compile("adam", "mse")
+    plain = to_plain(model)
+    assert model.compiled
+    assert not plain.compiled
+    plain.compile("sgd", "mse")
+    plain.fit(X, np.zeros((4, 3)), verbose=0)
+
+
+@pytest.mark.backends
+def test_a_single_layer():
+    built = RecurrentDropoutWrapper(keras.layers.LSTM(3, go_backwards=True), 0.3, name="w")
+    built(X)
+    plain = to_plain(built)
+    assert type(plain) is keras.layers.LSTM
+    assert (plain.name, plain.go_backwards) == ("w", True)
+    assert_same(built, plain, X)
+    assert type(to_plain(RecurrentDropoutWrapper(keras.layers.GRU(3), 0.3))) is keras.layers.GRU
+    dense = keras.layers.Dense(2)
+    assert type(to_plain(dense)) is keras.layers.Dense
+
+
+def test_a_model_that_is_not_built():
+    model = keras.Sequential([RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.3)])
+    plain = to_plain(model)
+    assert not plain.built
+    assert type(plain.layers[0]) is keras.layers.LSTM
+
+
+def test_a_sequential_without_input():
+    model = keras.Sequential([RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.3)])
+    model(X)
+    assert_same(model, to_plain(model), X)
+
+
+class Scale(keras.layers.Layer):
+    """A custom layer that is not registered."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(shape[-1],), initializer="random_normal")
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+
+class Subclassed(keras.Model):
+    def __init__(self, rnn=None, **kwargs):
+        super().__init__(**kwargs)
+        self.rnn = rnn or RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.3)
+
+    def call(self, inputs):
+        return self.rnn(inputs)
+
+
+class Configured(Subclassed):
+    def get_config(self):
+        return {**super().get_config(), "rnn": keras.saving.serialize_keras_object(self.rnn)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config.pop("rnn")), **config)
+
+
+def test_other_custom_layers_are_left_alone():
+    layers = [keras.Input((5, 2)), Scale(), wrap(keras.layers.LSTM(3), "recurrent", rate=0.3)]
+    model = keras.Sequential(layers)
+    plain = to_plain(model)
+    assert type(plain.layers[0]) is Scale
+    assert_same(model, plain, X)
+
+
+def test_subclassed_models():
+    model = Configured()
+    model(X)
+    plain = to_plain(model)
+    assert type(plain.rnn) is keras.layers.LSTM
+    assert_same(model, plain, X)
+    without = Subclassed()
+    without(X)
+    with pytest.raises(InvalidArgumentError, match="Expected a model that Keras can rebuild"):
+        to_plain(without)
+
+
+def test_zoneout_is_refused():
+    layer = wrap(keras.layers.LSTM(3), "zoneout", rate=0.1, name="z")
+    model = keras.Sequential([keras.Input((5, 2)), layer])
+    with pytest.raises(InvalidArgumentError, match=r"Expected a model without zoneout.*model='z'"):
+        to_plain(model)
+    layer.rate = 0.0
+    plain = to_plain(model)
+    np.testing.assert_allclose(array(model(X)), array(plain(X)), rtol=1e-5, atol=1e-6)
+
+
+def test_not_a_layer():
+    with pytest.raises(InvalidArgumentError, match=r"argument `model`\. Expected a Keras model or"):
+        to_plain("model.keras")

@@ -1,0 +1,217 @@
+"""Tests for the default proposals and the default pruner, in the searches of an `OptunaOracle`."""
+
+import keras_tuner as kt
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.oracle import HalvingPruner, OptunaOracle, SurrogateSampler
+from recdrop_tune.oracle.candidates import Candidates, Encoding
+from recdrop_tune.oracle.conditions import is_active, parameters_of
+from tests.oracle.test_optuna_oracle import Formula, dropout_space, make_tuner, values
+
+OBJECTIVE = kt.Objective("score", "min")
+
+
+def large_space() -> kt.HyperParameters:
+    hp = dropout_space()
+    hp.Float("learning_rate", 1e-4, 1e-1, sampling="log")
+    hp.Int("units", 8, 256, step=8)
+    return hp
+
+
+class Bowl(Formula):
+    """Best with recurrent dropout of 0.3, units of 128 and a learning rate of 0.01."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        hp = trial.hyperparameters
+        found = super().run_trial(trial) + abs(np.log10(hp.get("learning_rate")) + 2)
+        return found + abs(hp.get("units") - 128) / 128
+
+
+def test_it_finds_what_random_search_does_not(tmp_path):
+    def best(sampler, seed):
+        folder = tmp_path / f"{sampler}{seed}"
+        oracle = OptunaOracle(
+            OBJECTIVE, 30, sampler=sampler, seed=seed, hyperparameters=large_space()
+        )
+        oracle.verbose = 0
+        Bowl(oracle, directory=folder).search()
+        return min(each.score for each in oracle.trials.values())
+
+    ours, random = ([best(name, seed) for seed in range(6)] for name in (None, "random"))
+    assert np.mean(ours) < np.mean(random)
+
+
+def test_several_objectives_are_left_to_another_sampler(tmp_path):
+    def sampler(objective, name=None):
+        oracle = OptunaOracle(objective, 3, sampler=name, seed=0, hyperparameters=dropout_space())
+        kt.Tuner(oracle, lambda hp: None, directory=tmp_path / f"{name}{objective}")
+        return type(oracle.study.sampler)
+
+    several = [OBJECTIVE, kt.Objective("seconds", "min")]
+    assert sampler(OBJECTIVE) is sampler(OBJECTIVE, "surrogate") is SurrogateSampler
+    assert sampler(OBJECTIVE, "tpe") is sampler(several) is optuna.samplers.TPESampler
+
+
+def test_a_sampler_of_ones_own_is_told_the_space_of_the_search(tmp_path):
+    sampler = SurrogateSampler(seed=0)
+    tuner = make_tuner(tmp_path, sampler=sampler, max_trials=100)
+    tuner.search()
+    assert [each.name for each in sampler.space] == ["cell", "wrapper", "rate", "per_step"]
+    # All of it once, and then no more.
+    assert len(tuner.oracle.trials) == 16
+
+
+def test_a_search_that_goes_on_proposes_as_one_that_was_not_broken_off(tmp_path):
+    whole = make_tuner(tmp_path / "whole", large_space(), max_trials=9)
+    whole.search()
+    broken = make_tuner(tmp_path / "broken", large_space(), max_trials=6)
+    broken.search()
+    again = make_tuner(tmp_path / "broken", large_space(), max_trials=9)
+    again.search()
+    assert values(again) == values(whole)
+
+
+def test_what_the_user_enqueues_in_the_study_comes_first(tmp_path):
+    tuner = make_tuner(tmp_path, max_trials=8)
+    wanted = {"wrapper": "recurrent", "rate": 0.4, "per_step": True}
+    run = tuner.run_trial
+
+    def enqueue_after_six(trial, *args, **kwargs):
+        if len(tuner.oracle.trials) == 6:
+            tuner.oracle.study.enqueue_trial(wanted, skip_if_exists=True)
+        return run(trial, *args, **kwargs)
+
+    tuner.run_trial = enqueue_after_six
+    tuner.search()
+    tried = values(tuner)
+    assert {"cell": "lstm", **wanted} in tried
+
+
+def test_workers_at_the_same_time_get_different_places(tmp_path):
+    tuner = make_tuner(tmp_path, large_space(), max_trials=20)
+    for _ in range(6):
+        ended = tuner.oracle.create_trial("w0")
+        tuner.oracle.update_trial(ended.trial_id, {"score": Formula.run_trial(tuner, ended)})
+        ended.status = "COMPLETED"
+        tuner.oracle.end_trial(ended)
+    asked = [tuner.oracle.create_trial(f"w{n}").hyperparameters.values for n in range(6)]
+    assert len({tuple(each.items()) for each in asked}) == 6
+
+
+def test_like_configurations_are_close():
+    encoding = Encoding(parameters_of(large_space().space))
+    base = {"cell": "lstm", "wrapper": "none", "learning_rate": 1e-4, "units": 8}
+    named = {**base, "wrapper": "lambda", "rate": 0.3}
+    points = encoding([base, {**base, "units": 256}, {**base, "learning_rate": 1e-1}, named])
+    distance = [np.linalg.norm(points[0] - other) for other in points[1:]]
+    assert distance == pytest.approx([1.0, 1.0, 1.0], abs=1e-6)
+    near = encoding([{**base, "units": 16}])[0]
+    assert np.linalg.norm(points[0] - near) < 0.05
+    assert encoding.size == 5
+
+
+def test_candidates_of_a_small_space_are_all_that_is_untried():
+    offered = Candidates(parameters_of(dropout_space().space))
+    everything = offered.untried(set(), [], np.random.default_rng(0))
+    assert len(everything) == 1 + 5 * 2 + 5
+    rest = offered.untried({offered.key(everything[0])}, [], np.random.default_rng(0))
+    assert rest == everything[1:]
+
+
+def test_candidates_of_a_large_space_are_valid_and_near_the_best():
+    space = large_space().space
+    best = {"cell": "lstm", "wrapper": "none", "learning_rate": 0.003, "units": 64}
+    offered = Candidates(parameters_of(space)).untried(set(), [best], np.random.default_rng(0))
+    for found in offered:
+        assert set(found) == {hp.name for hp in space if is_active(hp, found)}
+        assert 8 <= found["units"] <= 256
+        assert 1e-4 <= found["learning_rate"] <= 1e-1
+    near = [found for found in offered if len(set(found.items()) & set(best.items())) >= 3]
+    assert len(near) >= 60
+
+
+def halving_study(curves, direction="minimize", state=TrialState.COMPLETE):
+    study = optuna.create_study(direction=direction)
+    for curve in curves:
+        study.add_trial(
+            create_trial(
+                state=state,
+                value=min(curve) if state == TrialState.COMPLETE else None,
+                params={"rate": 0.5},
+                distributions={"rate": FloatDistribution(0, 1)},
+                intermediate_values=dict(enumerate(curve)),
+            )
+        )
+    return study
+
+
+def stopped_at(study, pruner, curve):
+    study.pruner = pruner
+    asked = study.ask()
+    for step, value in enumerate(curve):
+        asked.report(value, step)
+        if asked.should_prune():
+            return step
+    return None
+
+
+def test_the_worse_half_is_stopped_at_each_rung():
+    study = halving_study([[level] * 10 for level in (1.0, 2.0, 3.0)])
+    assert stopped_at(study, HalvingPruner(2), [2.5] * 10) == 2
+    assert stopped_at(study, HalvingPruner(2), [1.5] * 10) is None
+    assert stopped_at(study, HalvingPruner(2), [0.5] * 4 + [1.2] * 6) is None  # its best counts
+    # One that only keeps up at first is stopped at the second rung.
+    others = halving_study([[3.0] * 3 + [1.0] * 7, [3.0] * 3 + [1.1] * 7, [3.0] * 10])
+    assert stopped_at(others, HalvingPruner(2), [2.0] * 10) == 4
+
+
+def test_of_an_accuracy_the_lower_half_is_stopped():
+    study = halving_study([[level] * 10 for level in (0.1, 0.2, 0.3)], "maximize")
+    assert stopped_at(study, HalvingPruner(2), [0.05] * 10) == 2
+    assert stopped_at(study, HalvingPruner(2), [0.4] * 10) is None
+
+
+def test_nothing_is_stopped_before_two_are_complete():
+    study = halving_study([[1.0] * 5] * 3, state=TrialState.PRUNED)
+    assert stopped_at(study, HalvingPruner(2), [9.0] * 10) is None
+    assert stopped_at(study, HalvingPruner(2, startup_trials=0), [9.0] * 10) == 2
+
+
+def test_a_trial_that_is_not_validated_each_epoch_is_judged_at_its_next_one():
+    study = halving_study([[1.0] * 10] * 3)
+    study.pruner = HalvingPruner(2)
+    asked = study.ask()
+    asked.report(9.0, 1)
+    assert not asked.should_prune()
+    asked.report(9.0, 3)
+    assert asked.should_prune()
+
+
+@pytest.mark.parametrize("bad", [{"warm_up": 0}, {"warm_up": 2.5}, {"startup_trials": -1}])
+def test_bad_arguments_of_the_pruner(bad):
+    with pytest.raises(InvalidArgumentError, match=next(iter(bad))):
+        HalvingPruner(**bad)
+
+
+def test_ranges_too_long_to_be_written_down(tmp_path):
+    hp = kt.HyperParameters()
+    hp.Int("seed", 0, 2**40)
+    hp.Float("rate", 0.0, 1.0)
+
+    class Long(kt.Tuner):
+        def run_trial(self, trial, *args, **kwargs):
+            return trial.hyperparameters.get("rate") + trial.hyperparameters.get("seed") / 2**40
+
+    oracle = OptunaOracle(OBJECTIVE, 12, seed=0, hyperparameters=hp)
+    oracle.verbose = 0
+    tuner = Long(oracle, directory=tmp_path)
+    tuner.search()
+    tried = [tuple(each.hyperparameters.values.items()) for each in oracle.trials.values()]
+    assert len(set(tried)) == 12
+    scores = [each.score for each in oracle.trials.values()]
+    assert min(scores[5:]) < min(scores[:5])

@@ -1,0 +1,135 @@
+"""Clusters that are there before the search: two nodes, one of which leaves; and a driver that is no node."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import keras
+import pytest
+import ray
+from mlflow import MlflowClient
+from ray.cluster_utils import Cluster
+
+import recdrop_tune as rdt
+from recdrop_tune.events import EpochEnded
+from tests import ROOT
+from tests.ray_searches import (
+    Faulty,
+    attempts,
+    check_agreement,
+    losses,
+    search,
+    some_events,
+    wait_for,
+)
+
+pytestmark = pytest.mark.heavy
+
+
+def test_a_node_that_leaves(tmp_path):
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    leaving, folder, left = cluster.add_node(num_cpus=1), tmp_path / "project", []
+
+    def leave():
+        def trained():
+            return {event.trial_id for event in some_events(folder, EpochEnded, 2)}
+
+        wait_for(lambda: len(trained()) > 1)  # On both nodes.
+        cluster.remove_node(leaving, allow_graceful=False)
+        left.append(True)
+
+    thread = threading.Thread(target=leave)
+    try:
+        thread.start()
+        result = search(
+            folder, Faulty(seconds=1.0), workers=rdt.Workers(2, address=cluster.address)
+        )
+        thread.join()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert left
+    check_agreement(result, trials=6)
+    (lost,) = losses(result)
+    assert attempts(result)[lost.trial_id] == 2
+    assert sorted(attempts(result).values()) == [1, 1, 1, 1, 1, 2]
+
+
+OUTSIDE = """
+import sys
+from pathlib import Path
+import ray
+import recdrop_tune as rdt
+from tests.ray_searches import Faulty, check_agreement, losses, search
+
+folder = Path(sys.argv[1])
+workers = rdt.Workers(2, address=sys.argv[2])
+result = search(folder / "project", Faulty("kill", folder / "sign"), workers=workers)
+check_agreement(result, trials=6)
+assert len(losses(result)) == 1
+assert not ray.is_initialized()
+print("as it should be")
+"""
+
+
+def test_a_driver_outside_of_the_cluster(tmp_path):
+    """`ray://`: the driver is no part of the cluster; it and the head share the project folder."""
+    # Nothing of what other searches have left in this process.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    clean |= {"RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
+    port, client_port = free_port(), free_port()
+    head = ["start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
+    ports = [f"--port={port}", f"--ray-client-server-port={client_port}"]
+    ray_command = str(Path(sys.executable).with_name("ray"))
+    subprocess.run([ray_command, "get-auth-token", "--generate"], check=True, capture_output=True)
+    with (tmp_path / "log").open("w") as log:
+        cluster = subprocess.Popen(
+            [ray_command, *head, *ports], stdout=log, stderr=log, cwd=ROOT, env=clean
+        )
+    try:
+        wait_for(lambda: accepts(client_port))
+        command = [sys.executable, "-c", OUTSIDE, str(tmp_path), f"ray://127.0.0.1:{client_port}"]
+        done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
+        assert done.stdout.strip().endswith("as it should be"), done.stderr
+    finally:
+        cluster.terminate()
+        cluster.wait(60)
+
+
+class Sees(keras.callbacks.Callback):
+    """Fails unless a process is shown the one GPU, and has it grow."""
+
+    def on_train_begin(self, logs=None):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+        assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+
+
+def test_workers_that_share_a_gpu(tmp_path):
+    """Ray takes our word for it that there is one; TensorFlow trains on the CPU all the same."""
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        more = {"training": rdt.Training(callbacks=Sees()), "max_trials": 4}
+        workers = rdt.Workers(2, gpus=0.5)
+        result = search(tmp_path / "project", Faulty(seconds=0.5), workers=workers, **more)
+    finally:
+        ray.shutdown()
+    check_agreement(result, trials=4)
+    client = MlflowClient(result.tracking_uri)
+    tags = [client.get_run(run).data.tags for run in result.trials["mlflow_run_id"]]
+    assert {each["recdrop.worker"] for each in tags} == {"worker-1", "worker-2"}
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0

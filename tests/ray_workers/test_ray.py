@@ -1,0 +1,484 @@
+"""Several workers on a real Ray of this machine: they find what one process finds, for any tuner."""
+
+import base64
+import contextlib
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pandas as pd
+import pytest
+import ray
+import tensorflow as tf
+import yaml
+from mlflow import MlflowClient
+from sklearn.ensemble import RandomForestClassifier
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning, RecdropError
+from recdrop_tune.events import Journal, TrackingWarning, TrialStarted
+from recdrop_tune.ray_workers import cluster as _ray
+from recdrop_tune.ray_workers.host import OracleHost
+from recdrop_tune.search import ObjectiveNotReportedError
+from recdrop_tune.search.run_by_workers import actor_name
+from tests import ROOT
+from tests.small_search import Batches, Failing, build, data
+
+
+@pytest.fixture(scope="module")
+def local_ray():
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture
+def search(tmp_path, local_ray):
+    """Searches with two workers, unless told otherwise."""
+
+    def run(name="project", **kwargs):
+        given = {"model": build, "epochs": 2, "max_trials": 5, "seed": 0, "workers": 2}
+        given |= {
+            "verbose": 0,
+            "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+            **kwargs,
+        }
+        train, validation = given.pop("train", data(40)), given.pop("validation", data())
+        return rdt.tune(train, validation, directory=tmp_path / name, **given)
+
+    return run
+
+
+def forest(hp):
+    """A model of scikit-learn's."""
+    return RandomForestClassifier(hp.Int("n_estimators", 5, 15))
+
+
+def batches():
+    """What cannot be pickled."""
+    return tf.data.Dataset.from_tensor_slices(data(40)).batch(32)
+
+
+@pytest.mark.heavy
+def test_a_damaged_folder_goes_on_with_workers(search, tmp_path):
+    folder = tmp_path / "project"
+    before = search(max_trials=4, tuner=rdt.Optuna(pruner="none")).trials.set_index("trial_id")[
+        "val_loss"
+    ]
+    shutil.rmtree(folder / "trial_1")
+    (folder / "oracle.json").write_text("{")
+    (folder / "tuner0.json").unlink()
+    optuna_lines = (folder / "optuna.journal").read_text()
+    (folder / "optuna.journal").write_text(optuna_lines.replace("\n", "", 1))
+    with pytest.warns(ProjectWarning) as caught:
+        after = search(max_trials=6, tuner=rdt.Optuna(pruner="none")).trials.set_index("trial_id")
+    said = [str(each.message) for each in caught if each.category is ProjectWarning]
+    assert [name for name in ("trial.json", "oracle.json") if any(name in s for s in said)] == [
+        "trial.json",
+        "oracle.json",
+    ]
+    assert sorted(after.index) == list("012345")
+    assert set(after["state"]) == {"COMPLETE"}
+    assert after.loc[before.index, "val_loss"].to_dict() == before.to_dict()
+    started = [e.trial_id for e in Journal(folder / "events.jsonl").read() if is_start(e)]
+    assert sorted(started) == list("012345")
+
+
+def is_start(event):
+    return isinstance(event, TrialStarted)
+
+
+def test_two_workers_find_what_one_process_finds(search, capfd):
+    same = {
+        "tuner": rdt.Optuna(sampler="random", pruner="none"),
+        "confirm": rdt.Confirm(1, seeds=2),
+    }
+    alone = search("alone", workers=None, **same)
+    capfd.readouterr()
+    together = search("together", verbose=1, **same)
+    found = [
+        result.trials.sort_values("trial_id").reset_index(drop=True) for result in (alone, together)
+    ]
+    changing = ["seconds", "ms_per_step", "mlflow_run_id"]
+    pd.testing.assert_frame_equal(*(f.drop(columns=changing) for f in found), rtol=1e-4)
+    assert found[1]["mlflow_run_id"].notna().all()
+    assert found[1]["seconds"].gt(0).all()
+    scores = [
+        {(c.trial_id, c.repeat): c.score for c in r.tracking.records.confirmations}
+        for r in (alone, together)
+    ]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+    x, y = data()
+    models = [result.best_model() for result in (alone, together)]
+    losses = [model.evaluate(x, y, verbose=0)[0] for model in models]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert (together.directory / "result" / "report.html").exists()
+    assert rdt.TuneResult.load(together.directory).context == together.context == alone.context
+    assert alone.context.constant
+    printed = capfd.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()][:6] == ["Folder:"] + ["trial"] * 5
+    # The same folder goes on, by one process or by several.
+    more = search(
+        "together", max_trials=6, workers=None, tuner=rdt.Optuna(sampler="random", pruner="none")
+    )
+    assert len(more.trials) == 6
+
+
+@pytest.mark.heavy
+def test_data_by_a_function(search):
+    result = search(train=batches, validation=batches, max_trials=2)
+    assert len(result.trials) == 2
+    alone = search("alone", train=batches, validation=batches, max_trials=2, workers=None)
+    assert len(alone.trials) == 2
+
+
+class Counted(Batches):
+    """Data that leave a file wherever they are sent, and each time."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def __getstate__(self):
+        (self.folder / f"sent {uuid.uuid4()}").touch()
+        return {"folder": self.folder}
+
+    def __setstate__(self, state):
+        self.__init__(state["folder"])
+        (self.folder / f"received {uuid.uuid4()}").touch()
+
+
+@pytest.mark.heavy
+def test_data_are_sent_once(search, tmp_path):
+    """Once into Ray's store, and from there once to each process, however many trials it runs."""
+    folder = tmp_path / "counts"
+    folder.mkdir()
+    result = search(train=Counted(folder), max_trials=8)
+    assert len(result.trials) == 8
+    names = [path.name.split()[0] for path in folder.iterdir()]
+    assert names.count("sent") == 1
+    assert names.count("received") == 3  # The oracle's process and two workers.
+
+
+@pytest.mark.heavy
+def test_two_objectives(search):
+    result = search(
+        objective=["val_loss", "ms_per_step"], training=rdt.Training(executions=2), max_trials=4
+    )
+    assert len(result.trials) == 4
+    assert 1 <= len(result.pareto) <= 4
+
+
+@pytest.mark.heavy
+def test_hyperband(search):
+    """It goes on with the weights that another worker has sent."""
+    result = search(tuner="hyperband", epochs=4, max_trials=6)
+    assert len(result.trials) == 6
+    assert set(result.trials["state"]) <= {"COMPLETE", "PRUNED"}
+    result.best_model()
+
+
+def test_what_cannot_be_pickled(search, tmp_path):
+    for name, value, fix in [
+        ("train", batches(), "`train=lambda: ...`"),
+        ("validation", batches(), "`validation=lambda: ...`"),
+        ("test", batches(), "`test=lambda: ...`"),
+        ("callbacks", [Unpicklable()], "It may hold no lock"),
+        ("fit", {"class_weight": Unpicklable()}, "It may hold no lock"),
+        ("model", Unpicklable().build, "It may hold no lock"),
+    ]:
+        given = {name: value}
+        if name == "test":
+            given = {"confirm": rdt.Confirm(**given)}
+        elif name in ("callbacks", "fit"):
+            given = {"training": rdt.Training(**given)}
+        with pytest.raises(InvalidArgumentError, match="what can be pickled") as error:
+            search(**given)
+        assert f"`{name}`" in str(error.value)
+        assert fix in str(error.value)
+    assert not (tmp_path / "project").exists()
+
+
+class Unpicklable(keras.callbacks.Callback):
+    def __reduce__(self):
+        raise TypeError("it holds a lock")
+
+    def build(self, hp):
+        return build(hp)
+
+
+class Surroundings(keras.callbacks.Callback):
+    """Fails unless the process is set as the one that began the search."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_begin(self, logs=None):
+        assert Path.cwd() == self.folder
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+        assert tf.config.threading.get_intra_op_parallelism_threads() == 1
+
+
+@pytest.mark.heavy
+def test_workers_are_set_as_the_process_that_began(search, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        result = search(training=rdt.Training(callbacks=Surroundings(tmp_path)), max_trials=2)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert set(result.trials["state"]) == {"COMPLETE"}
+    tags = MlflowClient(result.tracking_uri).get_run(result.trials["mlflow_run_id"][0]).data.tags
+    assert tags["recdrop.worker"] in ("worker-1", "worker-2")
+
+
+@pytest.mark.heavy
+def test_a_tracking_server_that_is_away(search):
+    """The warning comes to whoever searches, and the search goes on."""
+    with pytest.warns(TrackingWarning, match="tracking_uri|failed") as warned:
+        result = search(tracking=rdt.MLflow(uri="http://127.0.0.1:9"), max_trials=2)
+    assert any("MLflow at http://127.0.0.1:9 failed" in str(each.message) for each in warned)
+    assert len(result.trials) == 2
+    assert result.tracking.failure
+
+
+@pytest.mark.heavy
+def test_errors_of_workers_are_those_of_one_process(search):
+    with pytest.raises(ObjectiveNotReportedError, match="no metric named `val_f1`"):
+        search(objective=kt.Objective("val_f1", "max"))
+    with pytest.raises(RecdropError, match="none was completed") as error:
+        search("failing", model=Failing(("none", "lambda", "recurrent")))
+    assert "the loss went to the moon" in str(error.value)
+
+
+def test_more_than_the_cluster_has(search, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="at most the 0 GPUs that Ray sees") as error:
+        search(workers=rdt.Workers(2, gpus=0.5))
+    assert "Ray's resources are: 4 CPU, " in str(error.value)
+    with pytest.raises(InvalidArgumentError, match="at most the 4 CPU cores that Ray sees"):
+        search(workers=rdt.Workers(2, cpus=5))
+    assert not (tmp_path / "project").exists()
+
+
+def test_a_search_that_is_run_already(search, tmp_path, local_ray):
+    """By another process on the same cluster: an actor of its name is there."""
+    name = actor_name(tmp_path / "project")
+    other = local_ray.remote(OracleHost).options(name=f"oracle-{name}", namespace=_ray.NAMESPACE)
+    handle = other.remote(tmp_path, None)
+    with pytest.raises(ProjectError, match="Another process is running the search"):
+        search()
+    local_ray.kill(handle)
+
+
+def test_a_folder_that_is_not_shared(tmp_path, local_ray):
+    host = OracleHost(tmp_path, None)
+    assert host.ask("state", 0) == "not open"
+    job = local_ray.put(None)
+    with pytest.raises(ProjectError, match="a file system that this machine and the head"):
+        host.open([job], again=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestDistribute:
+    """`distribute`: any tuner of Keras Tuner's."""
+
+    @pytest.fixture
+    def distribute(self, tmp_path, local_ray):
+        def made(make_tuner, **kwargs):
+            given = {
+                "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+                "verbose": 0,
+                **kwargs,
+            }
+            return rdt.distribute(make_tuner, workers=2, **given)
+
+        return made
+
+    @pytest.mark.heavy
+    def test_hyperband(self, distribute, tmp_path):
+        def make_tuner():
+            return kt.Hyperband(
+                build, "val_loss", max_epochs=4, seed=1, directory=tmp_path, project_name="project"
+            )
+
+        tuner = distribute(make_tuner)
+        tuner.search(batches, validation_data=data())
+        frame = tuner.result.trials
+        assert len(frame) == 10
+        assert set(frame["state"]) == {"COMPLETE"}
+        assert frame["mlflow_run_id"].is_unique
+        # Two rounds have gone on from trials of the round before.
+        assert sum(
+            "tuner/trial_id" in t.hyperparameters.values for t in tuner.oracle.trials.values()
+        )
+        model = tuner.get_best_models()[0]
+        x, y = data()
+        best = tuner.oracle.get_best_trials()[0]
+        assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(best.score, rel=1e-4)
+
+    @pytest.mark.heavy
+    def test_executions(self, distribute, tmp_path):
+        def make_tuner():
+            return kt.BayesianOptimization(
+                build, "val_loss", max_trials=4, executions_per_trial=2, directory=tmp_path
+            )
+
+        tuner = distribute(make_tuner, verbose=1)
+        tuner.search(*data(), validation_data=data(), epochs=2, verbose=1)
+        assert set(tuner.result.trials["state"]) == {"COMPLETE"}
+        assert len(tuner.result.history) == 4 * 2 * 2
+
+    @pytest.mark.heavy
+    def test_a_tuner_of_scikit_learn_models(self, distribute, tmp_path):
+        """Its `search` has arguments of its own, and there are no epochs."""
+
+        def make_tuner():
+            return kt.SklearnTuner(
+                kt.oracles.RandomSearchOracle(kt.Objective("score", "max"), max_trials=3),
+                forest,
+                directory=tmp_path,
+            )
+
+        tuner = distribute(make_tuner)
+        x, y = data(60)
+        tuner.search(x.reshape(len(x), -1), y)
+        assert set(tuner.result.trials["state"]) == {"COMPLETE"}
+
+    @pytest.mark.heavy
+    def test_a_search_that_is_over(self, distribute, tmp_path):
+        def make_tuner():
+            return kt.RandomSearch(build, "val_loss", max_trials=2, directory=tmp_path)
+
+        for _ in range(2):
+            tuner = distribute(make_tuner)
+            tuner.search(*data(), validation_data=data())
+            assert len(tuner.result.trials) == 2
+        tuner.search(*data(), validation_data=data())
+        assert len(tuner.result.trials) == 2
+
+    @pytest.mark.heavy
+    def test_a_tuner_that_deletes_its_folder(self, distribute, tmp_path):
+        def make_tuner():
+            return kt.RandomSearch(
+                build, "val_loss", max_trials=2, directory=tmp_path, overwrite=True
+            )
+
+        with pytest.raises(InvalidArgumentError, match="without `overwrite=True`"):
+            distribute(make_tuner).search(*data(), validation_data=data())
+
+    def test_what_makes_no_tuner(self, distribute, tmp_path):
+        with pytest.raises(InvalidArgumentError, match="a function without arguments"):
+            distribute(kt.RandomSearch(build, "val_loss", max_trials=1, directory=tmp_path))
+        with pytest.raises(InvalidArgumentError, match=r"makes a keras_tuner\.Tuner"):
+            distribute(lambda: np.zeros(3))
+
+        def tracked():
+            tuner = kt.RandomSearch(build, "val_loss", max_trials=1, directory=tmp_path)
+            rdt.track(tuner, rdt.MLflow("one", uri=f"sqlite:///{tmp_path}/mlflow.db"))
+            return tuner
+
+        with pytest.raises(InvalidArgumentError, match="without tracking it"):
+            distribute(tracked)
+
+
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.mark.heavy
+def test_example(tmp_path):
+    """On a Ray of its own."""
+    command = [sys.executable, EXAMPLES / "ray_cluster.py", "--trials=3", "--epochs=2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Folder: ray_cluster_run")
+    trials = [line.split()[:2] for line in lines if line.startswith("trial ")]
+    # Which of the two at once ends first is chance.
+    assert sorted(trials) == [["trial", f"{n}/3"] for n in (1, 2, 3)]
+    assert "3 trials, 3 complete." in done.stdout
+    assert "ERROR" not in done.stderr
+
+
+def test_slurm_script():
+    subprocess.run(["bash", "-n", EXAMPLES / "ray_cluster.sbatch"], check=True)
+
+
+def test_kubernetes_manifest():
+    volume, job = yaml.safe_load_all((EXAMPLES / "ray_cluster.yaml").read_text())
+    assert (volume["kind"], job["kind"]) == ("PersistentVolumeClaim", "RayJob")
+    spec = job["spec"]
+    options = [word for word in spec["entrypoint"].split() if word.startswith("--")]
+    known = (EXAMPLES / "ray_cluster.py").read_text()
+    assert all(f'"{option}"' in known for option in options)
+    head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    mounted = {mount["name"] for mount in head["containers"][0]["volumeMounts"]}
+    assert mounted == {each["name"] for each in head["volumes"]}
+    claims = [each["persistentVolumeClaim"]["claimName"] for each in head["volumes"][:1]]
+    assert claims == [volume["metadata"]["name"]]
+
+
+@contextlib.contextmanager
+def refusing_server():
+    """Answers every request with an error, and keeps what it was asked with."""
+    shown = []
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            shown.append(self.headers.get("Authorization"))
+            self.send_error(500, "no paper")
+
+        do_POST = do_GET
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}", shown
+        listening.shutdown()
+        thread.join()
+
+
+def lists_of_processes(secret, stop):
+    """Returns whether a secret is ever in the command line of a process, until told to stop."""
+    found = False
+    while not stop.wait(0.005):
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # It has ended.
+                found = found or secret in path.read_bytes()
+    return found
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's list of processes")
+def test_a_password_of_mlflow_is_seen_by_the_server_alone(search, monkeypatch):
+    """Neither in Ray's logs, which all users of the machine can read, nor in the list of processes."""
+    password = uuid.uuid4().hex
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+    stop = threading.Event()
+    with refusing_server() as (uri, shown), ThreadPoolExecutor() as pool:
+        looking = pool.submit(lists_of_processes, password.encode(), stop)
+        try:
+            with pytest.warns(TrackingWarning, match="failed"):
+                search(max_trials=2, tracking=rdt.MLflow(uri=uri))
+        finally:
+            stop.set()
+        assert not looking.result()
+    assert shown[0] == f"Basic {base64.b64encode(f'ann:{password}'.encode()).decode()}"
+    logs = Path(ray.nodes()[0]["ObjectStoreSocketName"]).parents[1]
+    assert (logs / "logs" / "runtime_env_agent.log").exists()
+    for path in filter(Path.is_file, logs.rglob("*")):
+        assert password.encode() not in path.read_bytes(), path

@@ -1,0 +1,144 @@
+"""Stock Keras Tuner keeps working: its tuners with the hypermodels, `dropout_rnn` and models of one's own."""
+
+import itertools
+import os
+import subprocess
+import sys
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+from mlflow.tracking import MlflowClient
+
+import recdrop_tune as rdt
+from tests import ROOT
+
+SPACE = {
+    "cell": "gru",
+    "units": 4,
+    "wrapper": ["none", "recurrent", "variational"],
+    "placement": ["recurrent", "input+recurrent"],
+    "rate": {"min": 0.1, "max": 0.5, "step": 0.2},
+}
+TUNERS = {
+    "random": lambda model, **where: kt.RandomSearch(
+        model, objective="val_loss", max_trials=2, seed=1, **where
+    ),
+    "grid": lambda model, **where: kt.GridSearch(
+        model, objective="val_loss", max_trials=2, seed=1, **where
+    ),
+    "bayesian": lambda model, **where: kt.BayesianOptimization(
+        model, objective="val_loss", max_trials=2, num_initial_points=1, seed=1, **where
+    ),
+    "hyperband": lambda model, **where: kt.Hyperband(
+        model, objective="val_loss", max_epochs=2, factor=2, seed=1, **where
+    ),
+}
+
+
+def sequences(samples=24):
+    x = np.random.default_rng(0).normal(size=(samples, 5, 3)).astype("float32")
+    return x, (x.sum((1, 2)) > 0).astype("int64")
+
+
+def head(hp, sequence):
+    """What a user's own model is made of beside its recurrent layer."""
+    model = keras.Sequential([keras.Input((5, 3)), sequence, keras.layers.Dense(2, "softmax")])
+    model.compile(
+        keras.optimizers.SGD(hp.Float("learning_rate", 0.01, 0.1, sampling="log")),
+        "sparse_categorical_crossentropy",
+    )
+    return model
+
+
+def build(hp):
+    """A user's build function."""
+    units = hp.Int("units", 3, 5)
+    return head(hp, rdt.dropout_rnn(hp, keras.layers.LSTM(units), name="rnn", space=SPACE))
+
+
+class Own(kt.HyperModel):
+    """A user's hypermodel, with a `fit` of its own and two recurrent layers of one name."""
+
+    def build(self, hp):
+        forward = keras.layers.Bidirectional(keras.layers.GRU(3))
+        return head(hp, rdt.dropout_rnn(hp, forward, space=SPACE))
+
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, batch_size=hp.Choice("batch_size", [8, 12]), **kwargs)
+
+
+def classifier():
+    return rdt.SequenceClassifier.from_data(sequences(), space=SPACE)
+
+
+MODELS = {"classifier": classifier, "build": lambda: build, "own": Own}
+# A model that has not been trained has no slots for Adam's state yet, which Keras says; here it is an error.
+ADAM = "ignore:Skipping variable loading for optimizer"
+
+
+HEAVY = [pytest.param(model, "hyperband", marks=pytest.mark.heavy) for model in MODELS]
+
+
+@pytest.mark.filterwarnings(ADAM, "ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        *itertools.product(("classifier", "build"), [n for n in TUNERS if n != "hyperband"]),
+        *HEAVY,
+    ],
+)
+def test_stock_tuners(tmp_path, model, name):
+    tuner = TUNERS[name](MODELS[model](), directory=tmp_path, project_name="p")
+    x, y = sequences()
+    tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
+    trials = tuner.oracle.trials.values()
+    assert {trial.status for trial in trials} == {"COMPLETED"}
+    # Hyperband: two brackets, of 2 trials and the better one's going on, and of 2.
+    assert len(trials) == (2 if name != "hyperband" else 5)
+    values = [trial.hyperparameters.values for trial in trials]
+    assert len({str(each) for each in values}) == len(values)
+
+
+@pytest.mark.filterwarnings(ADAM)
+@pytest.mark.parametrize(
+    "model",
+    ["build", *(pytest.param(name, marks=pytest.mark.heavy) for name in ("classifier", "own"))],
+)
+def test_the_best_model_of_a_stock_tuner(tmp_path, model):
+    tuner = TUNERS["random"](MODELS[model](), directory=tmp_path, project_name="p")
+    x, y = sequences()
+    tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
+    best = tuner.get_best_models()[0]
+    loss = best.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+    np.testing.assert_allclose(loss, tuner.oracle.get_best_trials()[0].score, rtol=1e-5)
+
+
+def test_a_stock_search_goes_on_in_its_folder(tmp_path):
+    x, y = sequences()
+    for max_trials in (1, 2):
+        tuner = kt.RandomSearch(
+            build, "val_loss", max_trials, seed=1, directory=tmp_path, project_name="p"
+        )
+        tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
+    assert len(tuner.oracle.trials) == 2
+
+
+@pytest.mark.heavy
+def test_the_example_of_an_existing_search(tmp_path):
+    script = ROOT / "examples" / "existing_keras_tuner.py"
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    done = subprocess.run(
+        [sys.executable, str(script), "--trials", "2", "--epochs", "1"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'wrapper': " in done.stdout
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("waves").experiment_id
+    runs = client.search_runs([experiment], "tags.`recdrop.kind` = 'trial'")
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2
