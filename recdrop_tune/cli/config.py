@@ -105,62 +105,11 @@ class FileConfirm(Confirm):
     test: Annotated[Any, by(_not_here)] = None
 
 
-_Data = Annotated[
-    Annotated[Reference, Tag("<text>")] | Annotated[DataFunctions, Tag("<data>")],
-    forms(
-        "`module:function`, or a mapping of `train`, `validation` and `test` to such",
-        text=str,
-        data=dict,
-    ),
-]
-_Space = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[dict[Any, Any], Tag("<space>")],
-    forms("a preset, a YAML file, or a mapping", text=str, space=dict),
-]
+_Text = Annotated[str, Tag("<text>")]
+_Goal = Annotated[Goal, Tag("<objective>")]
 _Metric = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[Goal, Tag("<objective>")],
+    _Text | _Goal,
     forms("a metric, or a mapping of `name` and `direction`", text=str, objective=dict),
-]
-_Objective = Annotated[
-    Annotated[str, Tag("<text>")]
-    | Annotated[list[_Metric], Tag("<list>")]
-    | Annotated[Goal, Tag("<objective>")],
-    forms(
-        "a metric, a list of metrics, or a mapping of `name` and `direction`",
-        text=str,
-        list=list,
-        objective=dict,
-    ),
-]
-_Tuner = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[Optuna, Tag("<tuner>")],
-    forms(
-        "a tuner's name, or a mapping of `sampler`, `pruner` and `storage`", text=str, tuner=dict
-    ),
-]
-_Training = Annotated[
-    Annotated[None, Tag("<nothing>")] | Annotated[FileTraining, Tag("<training>")],
-    forms("a mapping, such as `{executions: 3}`", nothing=NoneType, training=dict),
-]
-_Confirm = Annotated[
-    Annotated[int, Tag("<number>")] | Annotated[FileConfirm, Tag("<confirm>")],
-    forms("an integer, or a mapping of `top` and `seeds`", number=int, confirm=dict),
-]
-_Workers = Annotated[
-    Annotated[int | None, Tag("<number>")] | Annotated[Workers, Tag("<workers>")],
-    forms(
-        "an integer, or a mapping such as `{number: 4, gpus: 0.25}`",
-        number=(int, NoneType),
-        workers=dict,
-    ),
-]
-_Tracking = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[MLflow, Tag("<tracking>")],
-    forms(
-        "an experiment's name, or a mapping such as `{experiment: speech, uri: ...}`",
-        text=str,
-        tracking=dict,
-    ),
 ]
 
 
@@ -172,19 +121,64 @@ class RunConfig(_Strict):
     has the arguments of `Optuna`, `Training`, `Confirm`, `Workers` or `MLflow`.
     """
 
-    data: _Data
+    data: Annotated[
+        Annotated[Reference, Tag("<text>")] | Annotated[DataFunctions, Tag("<data>")],
+        forms(
+            "`module:function`, or a mapping of `train`, `validation` and `test` to such",
+            text=str,
+            data=dict,
+        ),
+    ]
     model: Reference | None = None
-    space: _Space = "quick"
-    objective: _Objective = "val_loss"
+    space: Annotated[
+        _Text | Annotated[dict[Any, Any], Tag("<space>")],
+        forms("a preset, a YAML file, or a mapping", text=str, space=dict),
+    ] = "quick"
+    objective: Annotated[
+        _Text | Annotated[list[_Metric], Tag("<list>")] | _Goal,
+        forms(
+            "a metric, a list of metrics, or a mapping of `name` and `direction`",
+            text=str,
+            list=list,
+            objective=dict,
+        ),
+    ] = "val_loss"
     max_trials: int = 20
     epochs: int = 20
     batch_size: int = 32
     timeout: float | None = None
-    tuner: _Tuner = "optuna"
-    training: _Training = None
-    confirm: _Confirm = 0
-    workers: _Workers = None
-    tracking: _Tracking = EXPERIMENT
+    tuner: Annotated[
+        _Text | Annotated[Optuna, Tag("<tuner>")],
+        forms(
+            "a tuner's name, or a mapping of `sampler`, `pruner` and `storage`",
+            text=str,
+            tuner=dict,
+        ),
+    ] = "optuna"
+    training: Annotated[
+        Annotated[None, Tag("<none>")] | Annotated[FileTraining, Tag("<training>")],
+        forms("a mapping, such as `{executions: 3}`", none=NoneType, training=dict),
+    ] = None
+    confirm: Annotated[
+        Annotated[int, Tag("<number>")] | Annotated[FileConfirm, Tag("<confirm>")],
+        forms("an integer, or a mapping of `top` and `seeds`", number=int, confirm=dict),
+    ] = 0
+    workers: Annotated[
+        Annotated[int | None, Tag("<number>")] | Annotated[Workers, Tag("<workers>")],
+        forms(
+            "an integer, or a mapping such as `{number: 4, gpus: 0.25}`",
+            number=(int, NoneType),
+            workers=dict,
+        ),
+    ] = None
+    tracking: Annotated[
+        _Text | Annotated[MLflow, Tag("<tracking>")],
+        forms(
+            "an experiment's name, or a mapping such as `{experiment: speech, uri: ...}`",
+            text=str,
+            tracking=dict,
+        ),
+    ] = EXPERIMENT
     directory: str | None = None
     seed: int | None = None
     verbose: int = 1

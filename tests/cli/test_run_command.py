@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
@@ -112,7 +113,7 @@ def problem(place, text, *options):
     return done.output.replace(f"{place}/", "")
 
 
-def test_a_search(place):
+def test_a_search_is_that_of_tune(place):
     done = called(place, f"data: my_data:load\n{SMALL}tracking: filed\ndirectory: mine\n")
     assert done.exit_code == 0, done.output
     assert done.output.startswith("2 trials, 2 complete. Best val_loss: ")
@@ -122,23 +123,13 @@ def test_a_search(place):
     assert f" ui {Path('mine').resolve()}" in done.output
     assert result.experiment == "filed"
     assert list(result.trials.sort_values("number")["wrapper"]) == ["none", "recurrent"]
-
-
-def test_the_search_is_that_of_tune(place):
-    called(place, f"data: my_data:load\n{SMALL}directory: filed\n")
     sys.path.insert(0, str(place))
     from my_data import load
 
-    space = {
-        "units": 4,
-        "wrapper": ["none", "recurrent"],
-        "placement": "recurrent",
-        "rate": [0.1, 0.3],
-    }
+    space = yaml.safe_load(SPACE)["space"]
     own = rdt.tune(*load(), space=space, max_trials=2, epochs=1, seed=0, directory="own", verbose=0)
-    filed = rdt.TuneResult.load("filed")
     columns = ["wrapper", "rate", "val_loss", "loss"]
-    assert filed.trials[columns].equals(own.trials[columns])
+    assert result.trials[columns].equals(own.trials[columns])
 
 
 def test_options_go_before_the_file_and_a_search_goes_on(place):
@@ -330,6 +321,21 @@ WRONG_FILES = [
 @pytest.mark.parametrize(("text", "words"), WRONG_FILES)
 def test_wrong_files(place, text, words):
     assert words in problem(place, text)
+
+
+def test_a_wrong_file_is_told_without_loading_tensorflow(place):
+    (place / "search.yaml").write_text(
+        "data: a:b\nmax_trial: 3\ntuner: {sampler: tpe}\ncallback: 1\n"
+    )
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom recdrop_tune.cli import main\n"
+        f"done = CliRunner().invoke(main, ['run', {str(place / 'search.yaml')!r}])\nprint(done.output)\n"
+        "print([m for m in ('tensorflow', 'keras', 'keras_tuner', 'optuna', 'mlflow', 'pandas')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Did you mean `max_trials`?" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_space_in_the_home_of_the_user(place, monkeypatch):
