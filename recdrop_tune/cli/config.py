@@ -81,7 +81,7 @@ class Goal(_Strict):
     direction: Literal["min", "max"]
 
 
-def _not_here(argument: str, value: Any) -> Any:
+def _not_here(value: Any) -> Any:
     raise ValueError("nothing: `data` names the function that makes the test data")
 
 

@@ -10,8 +10,8 @@ from recdrop_tune.addresses import absolute, resolve_uri
 from recdrop_tune.catalog import TUNER_NAMES
 from recdrop_tune.errors import (
     InvalidArgumentError,
+    check_cv,
     check_integer,
-    check_seconds,
     invalid_argument,
 )
 from recdrop_tune.problems import suggestion
@@ -22,15 +22,16 @@ from recdrop_tune.search.validation import (
     check_cpus,
     check_experiment,
     check_fit,
-    check_folds,
     check_gpus,
-    check_integer_or_none,
     check_measuring,
-    check_number_of_models,
+    check_not_negative,
+    check_positive,
+    check_positive_or_none,
     check_pruner,
     check_registered_name,
     check_sampler,
     check_storage,
+    check_timeout,
     check_uri,
     checked,
 )
@@ -97,12 +98,12 @@ class Training:
         5
     """
 
-    executions: Annotated[int, by(check_integer)] = 1
+    executions: Annotated[int, by(check_positive)] = 1
     _: KW_ONLY
-    cv: Annotated[Any, by(check_folds)] = None
+    cv: Annotated[Any, by(check_cv)] = None
     callbacks: Annotated[Any, by(check_callbacks)] = ()
-    keep_checkpoints: Annotated[int | None, by(check_integer_or_none)] = 5
-    reuse_models: Annotated[int, by(check_number_of_models)] = 4
+    keep_checkpoints: Annotated[int | None, by(check_positive_or_none)] = 5
+    reuse_models: Annotated[int, by(check_not_negative)] = 4
     fit: Annotated[Mapping[str, Any], by(check_fit)] = field(default_factory=dict)
 
 
@@ -127,9 +128,9 @@ class Confirm:
         5
     """
 
-    top: Annotated[int, by(check_integer)] = 3
+    top: Annotated[int, by(check_positive)] = 3
     _: KW_ONLY
-    seeds: Annotated[int, by(check_integer)] = 5
+    seeds: Annotated[int, by(check_positive)] = 5
     test: Any = field(default=None, repr=False, compare=False)
 
 
@@ -158,12 +159,12 @@ class Workers:
         Workers(number=4, gpus=0.25, cpus=1, address=None, trial_timeout=None)
     """
 
-    number: Annotated[int, by(check_integer)] = 2
+    number: Annotated[int, by(check_positive)] = 2
     _: KW_ONLY
     gpus: Annotated[float | None, by(check_gpus)] = None
     cpus: Annotated[float, by(check_cpus)] = 1
     address: Annotated[str | None, by(check_address)] = None
-    trial_timeout: Annotated[float | None, by(check_seconds)] = None
+    trial_timeout: Annotated[float | None, by(check_timeout)] = None
 
 
 @checked
@@ -263,7 +264,10 @@ def as_mlflow(tracking: Any, experiment: str = EXPERIMENT) -> MLflow:
         expected = "the name of an experiment, or rdt.MLflow(...)"
         raise invalid_argument("tracking", expected=expected, received=tracking)
     if isinstance(tracking, str):
-        return MLflow(check_experiment("tracking", tracking))
+        try:
+            return MLflow(tracking)
+        except InvalidArgumentError as error:
+            raise error.renamed("tracking") from None
     if tracking.experiment is not None:
         return tracking
     return replace(tracking, experiment=experiment)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, fields
-from functools import wraps
+from functools import partial, wraps
 from numbers import Real
 from typing import Any, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, PlainValidator, ValidationError, ValidationInfo
+from pydantic import ConfigDict, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 
 from recdrop_tune.addresses import check_databases, resolve_uri
@@ -21,10 +21,10 @@ from recdrop_tune.catalog import PRUNER_NAMES, SAMPLER_NAMES
 from recdrop_tune.errors import (
     LONGEST_NAME,
     InvalidArgumentError,
-    check_cv,
     check_flag,
     check_integer,
     check_model_name,
+    check_seconds,
     check_system_metrics,
     invalid_argument,
     is_name,
@@ -37,8 +37,8 @@ from recdrop_tune.problems import error_of, is_unknown_name, suggestion
 
 T = TypeVar("T")
 
-Check = Callable[[str, Any], Any]
-"""Takes the name of a value and the value; returns what is kept, or raises."""
+Check = Callable[[Any], Any]
+"""Takes a value; returns what is kept, or raises."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -62,11 +62,7 @@ def checked(kind: type[T]) -> type[T]:
 
 def by(check: Check) -> PlainValidator:
     """Annotates a value of a settings class with its check."""
-
-    def validate(value: Any, about: ValidationInfo) -> Any:
-        return check(str(about.field_name), value)
-
-    return PlainValidator(validate)
+    return PlainValidator(check)
 
 
 def _repr(self: Any) -> str:
@@ -95,7 +91,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return suggestion(name, names) or f"There are: {', '.join(names)}."
 
 
-# The checks of single values.
+# The checks of single values. The error gets the name of the value where it is raised.
 
 
 def _is_a(value: Any, module: str, name: str) -> bool:
@@ -104,41 +100,65 @@ def _is_a(value: Any, module: str, name: str) -> bool:
     return loaded is not None and isinstance(value, getattr(loaded, name))
 
 
-def check_sampler(argument: str, value: Any) -> Any:
-    """Returns a sampler, or its name, of Optuna's."""
-    return _named(argument, value, SAMPLER_NAMES, "sampler")
+def _that(accepts: Callable[[Any], bool], expected: str) -> Check:
+    """Makes the check that a value is accepted."""
+
+    def check(value: Any) -> Any:
+        if not accepts(value):
+            raise invalid_argument("", expected=expected, received=value)
+        return value
+
+    return check
 
 
-def check_pruner(argument: str, value: Any) -> Any:
-    """Returns a pruner, or its name, of Optuna's."""
-    return _named(argument, value, PRUNER_NAMES, "pruner")
+def _named(names: tuple[str, ...], what: str) -> Check:
+    """Makes the check that a value is a sampler or pruner of Optuna's, its name, or `None`."""
+
+    def check(value: Any) -> Any:
+        known = value is None or (isinstance(value, str) and value in names)
+        if not known and not _is_a(value, f"optuna.{what}s", f"Base{what.capitalize()}"):
+            expected = f"one of {', '.join(names)}, or a {what} of Optuna's"
+            fix = suggestion(value, names)
+            raise invalid_argument("", expected=expected, received=value, fix=fix)
+        return value
+
+    return check
 
 
-def _named(argument: str, value: Any, names: tuple[str, ...], what: str) -> Any:
-    known = value is None or (isinstance(value, str) and value in names)
-    if not known and not _is_a(value, f"optuna.{what}s", f"Base{what.capitalize()}"):
-        expected = f"one of {', '.join(names)}, or a {what} of Optuna's"
-        fix = suggestion(value, names)
-        raise invalid_argument(argument, expected=expected, received=value, fix=fix)
-    return value
+check_positive = partial(check_integer, "")
+check_not_negative = partial(check_integer, "", least=0)
+check_timeout = partial(check_seconds, "")
+check_sampler = _named(SAMPLER_NAMES, "sampler")
+check_pruner = _named(PRUNER_NAMES, "pruner")
+check_gpus = _that(
+    lambda value: value is None or is_share(value),
+    "a whole number of GPUs, a fraction between 0 and 1, or None",
+)
+check_cpus = _that(
+    lambda value: is_share(value) and value > 0,
+    "a whole number of CPU cores, or a fraction between 0 and 1",
+)
+check_address = _that(
+    lambda value: value is None or (isinstance(value, str) and value != ""),
+    "None, 'auto', 'host:port' or 'ray://host:port'",
+)
+check_experiment = _that(
+    lambda value: value is None or is_name(value),
+    f"a name of at most {LONGEST_NAME} characters, in one line",
+)
 
 
-def check_storage(argument: str, value: Any) -> Any:
+def check_storage(value: Any) -> Any:
     """Returns a storage, or its address, of Optuna's."""
     storage = _is_a(value, "optuna.storages", "BaseStorage")
     if value is not None and not isinstance(value, str) and not storage:
         expected = "the URL of a database, a storage of Optuna's, or None"
-        raise invalid_argument(argument, expected=expected, received=value)
+        raise invalid_argument("", expected=expected, received=value)
     check_databases(value, "")  # That it is not MLflow's is seen where both are known.
     return value
 
 
-def check_folds(argument: str, value: Any) -> Any:
-    """Returns a number of folds, or a splitter."""
-    return check_cv(value)
-
-
-def check_callbacks(argument: str, value: Any) -> tuple[Any, ...]:
+def check_callbacks(value: Any) -> tuple[Any, ...]:
     """Returns callbacks as a tuple: many, one, or none; functions that make one are as good."""
 
     def is_one(each: Any) -> bool:
@@ -151,84 +171,42 @@ def check_callbacks(argument: str, value: Any) -> tuple[Any, ...]:
         listed = (many,)
     if not all(map(is_one, listed)):
         expected = "keras.callbacks.Callback objects, or functions that make one"
-        raise invalid_argument(argument, expected=expected, received=value)
+        raise invalid_argument("", expected=expected, received=value)
     return listed
 
 
-def check_integer_or_none(argument: str, value: Any) -> int | None:
+def check_positive_or_none(value: Any) -> int | None:
     """Returns an integer of at least 1, or `None`."""
-    return None if value is None else check_integer(argument, value)
+    return None if value is None else check_positive(value)
 
 
-def check_number_of_models(argument: str, value: Any) -> int:
-    """Returns an integer of at least 0."""
-    return check_integer(argument, value, 0)
-
-
-def check_fit(argument: str, value: Any) -> dict[str, Any]:
+def check_fit(value: Any) -> dict[str, Any]:
     """Returns arguments of `Model.fit`."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         expected = "a mapping of arguments of keras.Model.fit, such as {'class_weight': ...}"
-        raise invalid_argument(argument, expected=expected, received=type(value).__name__)
-    split = value.get("validation_split")
-    if split is not None and not (_is_number(split) and 0 <= split < 1):
-        raise invalid_argument(argument, expected="0 <= validation_split < 1", received=split)
+        raise invalid_argument("", expected=expected, received=type(value).__name__)
+    split: Any = value.get("validation_split")
+    if split is not None and not (isinstance(split, Real) and 0 <= split < 1):  # type: ignore[operator]
+        raise invalid_argument("", expected="0 <= validation_split < 1", received=split)
     return dict(value)
 
 
-def _is_number(value: Any) -> bool:
-    # Not in place: for mypy a `Real` cannot be compared. `float(value)` of a huge integer would overflow.
-    return isinstance(value, Real)
-
-
-def check_gpus(argument: str, value: Any) -> Any:
-    """Returns a number of GPUs that Ray takes, or `None`."""
-    if value is not None and not is_share(value):
-        expected = "a whole number of GPUs, a fraction between 0 and 1, or None"
-        raise invalid_argument(argument, expected=expected, received=value)
-    return value
-
-
-def check_cpus(argument: str, value: Any) -> Any:
-    """Returns a number of CPU cores that Ray takes."""
-    if not (is_share(value) and value > 0):
-        expected = "a whole number of CPU cores, or a fraction between 0 and 1"
-        raise invalid_argument(argument, expected=expected, received=value)
-    return value
-
-
-def check_address(argument: str, value: Any) -> Any:
-    """Returns the address of a Ray cluster, or `None`."""
-    if value is not None and not (isinstance(value, str) and value):
-        expected = "None, 'auto', 'host:port' or 'ray://host:port'"
-        raise invalid_argument(argument, expected=expected, received=value)
-    return value
-
-
-def check_experiment(argument: str, value: Any) -> Any:
-    """Returns the name of an MLflow experiment, or `None`."""
-    if value is not None and not is_name(value):
-        expected = f"a name of at most {LONGEST_NAME} characters, in one line"
-        raise invalid_argument(argument, expected=expected, received=value)
-    return value
-
-
-def check_uri(argument: str, value: Any) -> Any:
+def check_uri(value: Any) -> Any:
     """Returns the address of a tracking store, or `None`."""
     if value is not None:
         resolve_uri(value)
     return value
 
 
-def check_registered_name(argument: str, value: Any) -> Any:
+def check_registered_name(value: Any) -> Any:
     """Returns the name of a registered model, or `None`."""
     check_model_name(value)
     return value
 
 
-def check_measuring(argument: str, value: Any) -> bool:
+def check_measuring(value: Any) -> bool:
     """Returns whether a machine is to be measured; raises where it cannot be."""
-    wanted = check_flag(argument, value)
+    wanted = check_flag("", value)
     if wanted:
         check_system_metrics()
     return wanted

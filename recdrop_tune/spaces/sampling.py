@@ -121,7 +121,7 @@ class Sample(DropoutSample):
 
 @dataclass(frozen=True)
 class Group:
-    """The wrappers of a space which are offered the same placements.
+    """Wrappers of a space that are offered the same placements.
 
     Attributes:
         wrappers: Their ids.
@@ -143,11 +143,11 @@ class DropoutPlan:
 
     Attributes:
         wrappers: The wrappers searched.
-        groups: Those of them which drop, by what they are offered.
+        groups: Those of them that drop, by what they are offered.
         rate: One value for all sites, or one per site.
         options: Values of the wrappers' own arguments, by name.
         schedule: The schedules searched; `None` where the space does not name any.
-        scheduled: The wrappers which are offered all of them.
+        scheduled: The wrappers that are offered all of them.
     """
 
     wrappers: tuple[str, ...]
@@ -183,15 +183,16 @@ def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
             if isinstance(plan.rate, dict):
                 rates.update(_sample_site_rates(hp, group, plan.rate))
         options.update(sample_options(hp, plan, group))
-    rate = rates if isinstance(plan.rate, dict) else _sample_rate(plan, hp)
-    schedule = _sample_schedule(plan, hp)
+    by_site = isinstance(plan.rate, dict)
+    rate = rates if by_site else sample_under(hp, plan.dropping, "rate", plan.rate)  # type: ignore[arg-type]
+    schedule = sample_under(hp, plan.scheduled, "schedule", plan.schedule)
     # Inside a conditional scope of the user's that is inactive, every value is None: no dropout.
     return DropoutSample(
         wrapper or "none",
         placement,
         rate if placement else None,
         options=options,
-        schedule=schedule,
+        schedule=schedule or "constant",
     )
 
 
@@ -209,29 +210,19 @@ def _sample_site_rates(hp: Any, group: Group, rates: dict[str, Value]) -> dict[s
     return drawn
 
 
-def _sample_rate(plan: DropoutPlan, hp: Any) -> float | None:
-    """Registers the one `rate` that all wrappers which drop share."""
-    if not plan.dropping or isinstance(plan.rate, dict):
+def sample_under(hp: Any, wrappers: Sequence[str], name: str, value: Value | None) -> Any:
+    """Registers a hyperparameter under wrappers and returns its value, `None` where it is inactive."""
+    if value is None or not wrappers:
         return None
-    with hp.conditional_scope("wrapper", plan.dropping):
-        rate: float | None = register(hp, "rate", plan.rate)
-    return rate
-
-
-def _sample_schedule(plan: DropoutPlan, hp: Any) -> str:
-    """Registers `schedule` under the wrappers that have all of it."""
-    if plan.schedule is None or not plan.scheduled:
-        return "constant"
-    with hp.conditional_scope("wrapper", list(plan.scheduled)):
-        drawn: str | None = register(hp, "schedule", plan.schedule)
-    return drawn or "constant"
+    with hp.conditional_scope("wrapper", list(wrappers)):
+        return register(hp, name, value)
 
 
 def sample_options(hp: Any, plan: DropoutPlan, group: Group) -> dict[str, Scalar]:
     """Registers the options of a group's wrappers and returns the values active now.
 
     An option is a hyperparameter under its wrapper; if it is about a site, under the placements
-    which have that. `has_sites` gives a wrapper with such an option a group of its own, for Keras
+    that have it. `has_sites` gives a wrapper with such an option a group of its own, for Keras
     Tuner opens a condition only where the other one was opened when its parent was registered.
     """
     drawn: dict[str, Scalar] = {}
@@ -261,7 +252,7 @@ def _concerns(option: Option, placement: str) -> bool:
 
 
 def _as_value(words: Iterable[str]) -> Value:
-    """A choice of one is a fixed value."""
+    """Returns a choice of one as a fixed value."""
     choice: tuple[Scalar, ...] = tuple(words)
     return choice[0] if len(choice) == 1 else choice
 
@@ -286,30 +277,9 @@ def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sample_locked(hp: Any, value: Any, dropping: Sequence[str]) -> dict[str, float]:
-    """Registers `locked_rate`, or one for each site, under the wrappers that drop.
-
-    Args:
-        hp: `keras_tuner.HyperParameters`.
-        value: One value for all sites, one for each, or `None` for no locked dropout.
-        dropping: The wrappers that drop.
-
-    Returns:
-        The rates active now, by site.
-    """
-    if value is None or not dropping:
-        return {}
-    with hp.conditional_scope("wrapper", dropping):
-        if isinstance(value, Mapping):
-            rates = {site: register(hp, f"locked_rate.{site}", value[site]) for site in value}
-        else:
-            rates = dict.fromkeys(LOCKED_SITES, register(hp, "locked_rate", value))
+    """Registers `locked_rate`, or one for each site, under the wrappers that drop."""
+    if isinstance(value, Mapping):
+        rates = {s: sample_under(hp, dropping, f"locked_rate.{s}", value[s]) for s in value}
+    else:
+        rates = dict.fromkeys(LOCKED_SITES, sample_under(hp, dropping, "locked_rate", value))
     return {site: rate for site, rate in rates.items() if rate is not None}
-
-
-def sample_embedding_rate(hp: Any, value: Value | None, dropping: Sequence[str]) -> float | None:
-    """Registers `embedding_rate` under the wrappers that drop; returns it where it is active."""
-    if value is None or not dropping:
-        return None
-    with hp.conditional_scope("wrapper", dropping):
-        rate: float | None = register(hp, "embedding_rate", value)
-    return rate

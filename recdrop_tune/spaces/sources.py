@@ -147,6 +147,9 @@ _DEEPEST = 3
 
 # Where a search space comes from: a YAML file, one of the presets, or a mapping.
 
+Source = tuple[Mapping[Any, Any], str, Mapping[Keys, int]]
+"""The mapping that was read, what errors call its source, and the line of each key of a file."""
+
 
 def preset_folder() -> Any:
     """Returns the folder of the presets: inside the package once installed, else beside it."""
@@ -162,11 +165,8 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
 
-def read_source(source: object) -> tuple[Mapping[Any, Any], str, Mapping[Keys, int]]:
+def read_source(source: object) -> Source:
     """Reads what a search space is given as.
-
-    Returns:
-        The mapping, what errors call the source, and the line of each key of a file.
 
     Raises:
         SearchSpaceError: There is no such file or preset, or it holds no mapping.
@@ -178,59 +178,48 @@ def read_source(source: object) -> tuple[Mapping[Any, Any], str, Mapping[Keys, i
     if isinstance(source, str):
         named_file = source.endswith((".yaml", ".yml"))
         return _read_file(source) if named_file else _preset(source)
-    raise _about_space(
-        "Invalid value received for argument `space`. Expected a SearchSpace, a dict, the path of a "
-        f"YAML file or a preset ({', '.join(preset_names())}). Received: space={shown(source)}"
-    )
+    known = ", ".join(preset_names())
+    expected = f"a SearchSpace, a dict, the path of a YAML file or a preset ({known})"
+    raise _refused(expected, f"space={shown(source)}")
 
 
-def _read_file(source: str | os.PathLike[str]) -> tuple[Mapping[Any, Any], str, Mapping[Keys, int]]:
+def _read_file(source: str | os.PathLike[str]) -> Source:
     try:
         path = Path(source)
         text = read_text(path.expanduser())
     # A NUL in the path and what is no UTF-8 are a ValueError, a user without a home is a RuntimeError.
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         given = str(source) if isinstance(source, Path) else source
-        raise _about_space(
-            "Invalid value received for argument `space`. Expected a readable YAML file "
-            f"or a preset ({', '.join(preset_names())}). Received: space={shown(given)} ({error})"
-        ) from error
+        expected = f"a readable YAML file or a preset ({', '.join(preset_names())})"
+        raise _refused(expected, f"space={shown(given)} ({error})") from error
     return _parse(text, str(path))
 
 
 @cache
-def _preset(name: str) -> tuple[Mapping[Any, Any], str, Mapping[Keys, int]]:
+def _preset(name: str) -> Source:
     """Reads a preset once: a build function asks for it on every build."""
     names = preset_names()
     if name not in names:
-        message = (
-            "Invalid value received for argument `space`. Expected one of the presets "
-            f"({', '.join(names)}) or a path that ends in .yaml or .yml. Received: space={shown(name)}"
-        )
-        near = suggestion(name, names)
-        raise _about_space(f"{message}. {near}" if near else message)
+        expected = f"one of the presets ({', '.join(names)}) or a path that ends in .yaml or .yml"
+        raise _refused(expected, f"space={shown(name)}", suggestion(name, names))
     text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     return _parse(text, f"preset {name}")
 
 
-def _parse(text: str, where: str) -> tuple[Mapping[Any, Any], str, Mapping[Keys, int]]:
+def _parse(text: str, where: str) -> Source:
     try:
         data, lines = parse(text, where)
     except yaml.YAMLError as error:
-        raise _about_space(
-            f"Invalid value received for argument `space`. Expected {where} to hold valid YAML. "
-            f"Received: {error}"
-        ) from error
+        raise _refused(f"{where} to hold valid YAML", str(error)) from error
     if not isinstance(data, Mapping):
-        raise _about_space(
-            f"Invalid value received for argument `space`. Expected {where} to hold a mapping, such "
-            f"as `wrapper: [none, recurrent]`. Received: {shown(data)}"
-        )
+        expected = f"{where} to hold a mapping, such as `wrapper: [none, recurrent]`"
+        raise _refused(expected, shown(data))
     return data, where, lines
 
 
-def _about_space(message: str) -> SearchSpaceError:
+def _refused(expected: str, received: str, fix: str = "") -> SearchSpaceError:
     """Makes an error about the argument `space` itself, not about what it holds."""
-    error = SearchSpaceError(message)
+    text = f"Invalid value received for argument `space`. Expected {expected}. Received: {received}"
+    error = SearchSpaceError(f"{text}. {fix}" if fix else text)
     error.argument = "space"
     return error

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import InitErrorDetails
 
-from recdrop_tune.catalog import OPTIONS, SCHEDULE_NAMES, SITES, TECHNIQUES
+from recdrop_tune.catalog import OPTIONS, SCHEDULE_NAMES, TECHNIQUES
 from recdrop_tune.errors import SearchSpaceError
-from recdrop_tune.problems import Keys, in_words, problem, refusal
+from recdrop_tune.problems import Keys, in_words, refusal
+from recdrop_tune.spaces.consistency import as_words, as_written, contradictions, offered_placements
 from recdrop_tune.spaces.counter import Counter
 from recdrop_tune.spaces.sampling import (
     DropoutPlan,
@@ -25,8 +24,8 @@ from recdrop_tune.spaces.sampling import (
     plain_names,
     register,
     sample_dropout,
-    sample_embedding_rate,
     sample_locked,
+    sample_under,
 )
 from recdrop_tune.spaces.sources import preset_names, read_source
 from recdrop_tune.spaces.values import (
@@ -72,7 +71,7 @@ class _Schema(GenerateJsonSchema):
     """Leaves out of a JSON schema what no editor needs: that a key is left out by default, and titles."""
 
     def default_schema(self, schema: Any) -> dict[str, Any]:
-        """Describes the value alone; see `GenerateJsonSchema`."""
+        """Describes the value without its default; see `GenerateJsonSchema`."""
         return self.generate_inner(schema["schema"])
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -183,60 +182,13 @@ class SearchSpace(BaseModel):
     @model_validator(mode="after")
     def _together(self) -> Self:
         """Checks what the keys say together."""
-        wrong = [*self._misplaced(), *self._mismatched(), *self._unscheduled()]
-        if wrong:
+        if wrong := list(contradictions(self)):
             raise refusal(wrong)
         return self
 
-    def _misplaced(self) -> Iterator[InitErrorDetails]:
-        """Checks `wrapper`, `placement` and `rate` against one another."""
-        offered = {
-            name: offered_placements(name, self.placement, self.rate) for name in self._dropping()
-        }
-        for wrapper, placements in offered.items():
-            if not placements:
-                key = "rate" if self.placement is None else "placement"
-                having = ", ".join(TECHNIQUES[wrapper].placements)
-                expected = f"a placement that the wrapper `{wrapper}` has, one of {having}"
-                fix = f"Add one, or leave `{wrapper}` out of `wrapper`."
-                yield problem((key,), expected, plain(getattr(self, key)), fix)
-        if isinstance(self.rate, dict):
-            used = {site for item in chain(*offered.values()) for site in item.split("+")}
-            for site in [site for site in SITES if site in used and site not in self.rate]:
-                expected = f"a rate for the site `{site}`, which `placement` has"
-                yield problem(("rate",), expected, plain(self.rate))
-
-    def _mismatched(self) -> Iterator[InitErrorDetails]:
-        """Checks what asks for a certain cell or number of layers.
-
-        Where there may be others it cannot be a hyperparameter: Keras Tuner has no two conditions on
-        one, unless one of them is itself under the other.
-        """
-        cell, layers = self.cell or "lstm", self.layers or 1
-        if self.hidden_rate is not None and cell != "lstm":
-            fix = "Leave out `hidden_rate`: the state of a GRU has the rate `rate`."
-            yield problem(("cell",), "lstm alone, where there is a `hidden_rate`", plain(cell), fix)
-        numbers = (layers.min,) if isinstance(layers, Range) else as_words(layers)
-        if isinstance(self.locked_rate, dict) and "between" in self.locked_rate and 1 in numbers:
-            expected = "2 or more, where there is `locked_rate.between`"
-            fix = "Leave out `between`, or give one `locked_rate` for all sites."
-            yield problem(("layers",), expected, plain(layers), fix)
-
-    def _unscheduled(self) -> Iterator[InitErrorDetails]:
-        """Checks `wrapper` and `schedule` against each other."""
-        for wrapper in self._dropping() if self.schedule is not None else ():
-            having = TECHNIQUES[wrapper].schedules
-            if not set(as_words(self.schedule)) & set(having):
-                expected = f"a schedule that the wrapper `{wrapper}` has, {', '.join(having)}"
-                fix = f"Add it, or leave `{wrapper}` out of `wrapper`."
-                yield problem(("schedule",), expected, plain(self.schedule), fix)
-
-    def _dropping(self) -> list[str]:
-        return [wrapper for wrapper in as_words(self.wrapper) if wrapper != "none"]
-
     @classmethod
     def load(cls, source: object) -> Self:
-        """Reads a search space from whatever names one.
+        """Reads a search space.
 
         Args:
             source: A `SearchSpace` (returned as it is), a mapping, the name of a preset
@@ -263,7 +215,7 @@ class SearchSpace(BaseModel):
         """Returns the JSON schema (draft 7) of a search space, for editors and other tools.
 
         It knows every key and every single value. What keys say together (`min` below `max`, a
-        placement which the wrapper has) only `load` checks.
+        placement which the wrapper has), only `load` checks.
         """
         schema = cls.model_json_schema(schema_generator=_Schema)
         about = {
@@ -275,7 +227,7 @@ class SearchSpace(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data in the form users write; `load` turns it into an equal space."""
-        return {name: plain(value) for name, value in self if value is not None}
+        return {name: as_written(value) for name, value in self if value is not None}
 
     def to_yaml(self) -> str:
         """Returns the space as YAML text, in the form users write."""
@@ -303,9 +255,8 @@ class SearchSpace(BaseModel):
             dropout = sample_dropout(plan, hp)
             values["locked_rate"] = sample_locked(hp, self.locked_rate, plan.dropping)
             if embedding:
-                values["embedding_rate"] = sample_embedding_rate(
-                    hp, self.embedding_rate, plan.dropping
-                )
+                rate = sample_under(hp, plan.dropping, "embedding_rate", self.embedding_rate)
+                values["embedding_rate"] = rate
             values["learning_rate"] = self._sample_field(hp, "learning_rate")
         return Sample(**vars(dropout), **values)
 
@@ -359,37 +310,14 @@ class SearchSpace(BaseModel):
         return DropoutPlan(wrappers, groups, rate, options, self.schedule, self._scheduled())
 
     def _scheduled(self) -> tuple[str, ...]:
-        """The wrappers that have all the schedules of the space."""
+        """Lists the wrappers that have all the schedules of the space."""
         asked = set(as_words(self.schedule))
         return tuple(w for w in as_words(self.wrapper) if asked <= set(TECHNIQUES[w].schedules))
 
     def _options(self, cell: str) -> dict[str, Any]:
-        """The options of wrappers that the space names and a cell has."""
+        """Returns the options of wrappers that the space names and a cell has."""
         return {
             name: getattr(self, name)
             for name, option in OPTIONS.items()
             if getattr(self, name) is not None and option.cell in (None, cell)
         }
-
-
-def offered_placements(wrapper: str, placement: Any, rate: object) -> tuple[str, ...]:
-    """Lists the placements of a wrapper that the space asks for, in the order of the space."""
-    having = TECHNIQUES[wrapper].placements
-    if placement is not None:
-        return tuple(item for item in as_words(placement) if item in having)
-    sites = set(rate) if isinstance(rate, dict) else set(SITES)
-    return tuple(item for item in having if set(item.split("+")) <= sites)
-
-
-def as_words(value: Any) -> tuple[Any, ...]:
-    """Returns a fixed value as a choice of one."""
-    return value if isinstance(value, tuple) else (value,)
-
-
-def plain(value: Any) -> Any:
-    """Returns a value as users write it."""
-    if isinstance(value, Range):
-        return value.to_dict()
-    if isinstance(value, dict):
-        return {site: plain(item) for site, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
