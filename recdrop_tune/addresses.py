@@ -43,7 +43,7 @@ def resolve_uri(tracking_uri: str | None) -> str:
 
 
 def _is_address(uri: str) -> bool:
-    """Says whether a URI can be taken apart, by whoever opens it."""
+    """Says whether a URI can be taken apart."""
     try:
         _ = split(uri).port
         uri.encode()

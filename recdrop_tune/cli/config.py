@@ -191,10 +191,10 @@ class RunConfig(_Strict):
             raise refusal([problem(("space",), expected, self.space)])
         return self
 
-    def given(self) -> dict[str, Any]:
-        """Returns the arguments of `tune` that are given as they are; the others have to be made."""
-        made = {"data", "space", "model", "objective", "training", "confirm"}
-        return {name: getattr(self, name) for name in self.model_fields_set - made}
+    def plain_arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `tune` that the file says; the others are made from what it says."""
+        others = {"data", "space", "model", "objective", "training", "confirm"}
+        return {name: getattr(self, name) for name in self.model_fields_set - others}
 
 
 DATA = ("train", "validation", "test")

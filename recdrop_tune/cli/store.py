@@ -22,9 +22,9 @@ import click
 
 
 def load_quietly(*modules: str) -> None:
-    """Imports modules that load TensorFlow, and keeps what is written to stderr meanwhile to itself.
+    """Imports modules that load TensorFlow, without what is written to stderr meanwhile.
 
-    TensorFlow's libraries tell of oneDNN and of missing CUDA drivers before any setting of its log holds.
+    TensorFlow's libraries write of oneDNN and of missing CUDA drivers before any setting of its log holds.
     If an import fails, all that was written is shown after all.
 
     Args:
@@ -72,10 +72,10 @@ RUNS = Path("recdrop_runs")
 
 
 def project_folder(directory: Path | None) -> Path | None:
-    """Returns the folder of a search: the one given, else the newest one in `recdrop_runs`.
+    """Returns the folder of a search: `directory`, or the newest one in `recdrop_runs`.
 
     Raises:
-        click.ClickException: The one given is not the folder of a search.
+        click.ClickException: `directory` is not the folder of a search.
     """
     if directory is None:
         folders = [path.parent for path in RUNS.glob(f"*/{EVENTS}")]
@@ -133,14 +133,14 @@ def tracking_uri(given: str | None, search: Any) -> str:
 
 
 def be_quick_and_quiet() -> None:
-    """Has MLflow's client give up within seconds, not four minutes, and TensorFlow report no devices."""
+    """Makes MLflow's client give up within seconds, not four minutes, and TensorFlow report no devices."""
     be_quiet()
     for name, value in (("MAX_RETRIES", "1"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT", "20")):
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
 
 
 def be_quiet() -> None:
-    """Has TensorFlow report no devices, and no proxy asked for this machine."""
+    """Keeps TensorFlow from reporting devices, and requests to this machine from going to a proxy."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # A proxy has no business with this machine.
     for name in ("NO_PROXY", "no_proxy"):

@@ -35,10 +35,10 @@ _STOP_SECONDS = 5.0
 
 
 def pick_port(port: int | None) -> int:
-    """Returns a port of loopback that is free: the one given, else the first one from 5000 on.
+    """Returns a port of loopback that is free: `port`, or the first one from 5000 on.
 
     Raises:
-        click.ClickException: The one given is taken.
+        click.ClickException: `port` is taken.
     """
     if port is not None:
         if not _is_free(port):

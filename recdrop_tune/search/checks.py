@@ -108,7 +108,7 @@ _ELSEWHERE = {
     "callbacks": "`training=rdt.Training(callbacks=...)`",
     **{name: f"`{PLACES[name].argument}`" for name in ("x", "y", "validation_data")},
 }
-"""Arguments of `Model.fit` that `tune` gives it, by what they are made of."""
+"""Arguments of `Model.fit` that `tune` has a place of its own for."""
 
 
 def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
@@ -116,7 +116,7 @@ def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
 
     Args:
         fit: What `Training.fit` says.
-        model: The hypermodel; what a `fit` of its own names may be given too.
+        model: The hypermodel; it may have a `fit` with arguments of its own.
     """
     model, fits = unscheduled(model), [keras.Model.fit]
     fits += [type(model).fit] if isinstance(model, kt.HyperModel) else []

@@ -106,7 +106,7 @@ def place_of(name: str) -> Place | None:
 
 
 def answers_unknown_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """Has a function say of an argument that it does not have where the value goes, or which is near."""
+    """Makes a function say of an argument that it does not have where the value goes, or which is near."""
     known = inspect.signature(function).parameters
 
     @wraps(function)

@@ -166,7 +166,7 @@ def preset_names() -> tuple[str, ...]:
 
 
 def read_source(source: object) -> Source:
-    """Reads what a search space is given as.
+    """Reads the mapping of a search space.
 
     Raises:
         SearchSpaceError: There is no such file or preset, or it holds no mapping.

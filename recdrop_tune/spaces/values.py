@@ -248,7 +248,7 @@ def _range(bounds: _Bounds) -> Range:
 
 
 def _form(by_site: str = "", sites: Sequence[str] = ()) -> Discriminator:
-    """Tells the forms of a number apart by their tags; that of a rate for each site is given."""
+    """Tells the forms of a number apart by their tags; `by_site` is that of a rate for each site."""
 
     def tag(value: object) -> str:
         if isinstance(value, list | tuple):
