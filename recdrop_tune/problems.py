@@ -113,16 +113,19 @@ def in_words(
         lines: The line of each key; none for what is no file.
         mappings: The keys of each mapping by the tag of its form, and those at the top by an empty one.
         also: What else a value may be, or what a mapping needs, by the tag of its form.
-        hint: Says more of a key that there is not, or that is missing, and of its value.
+        hint: Says what to do about a key that there is not, or that is missing, in place of what is expected.
     """
     written = []
     for found in error.errors():
         keys, tag = _place(found, mappings)
         line = line_of(lines, keys)
         place = f"{source}, line {line}" if line else source
-        text, fix = _said(found, keys, place, mappings.get(tag, ()), (also or {}).get(tag, ""))
-        if found["type"] in (*_UNKNOWN, "missing") and (said := hint(keys, found["input"])):
-            text, fix = text.partition(". ")[0], said
+        names_key = found["type"] in (*_UNKNOWN, "missing")
+        if names_key and (fix := hint(keys, found["input"])):
+            kind = "Missing" if found["type"] == "missing" else "Invalid"
+            text = f"{kind} key `{_path(keys)}` in {place}"
+        else:
+            text, fix = _said(found, keys, place, mappings.get(tag, ()), (also or {}).get(tag, ""))
         written.append((line, f"{text}. {fix}" if fix else text))
     texts = [text for _, text in sorted(written, key=lambda each: each[0])]
     if len(texts) > _MOST_LINES:
@@ -157,10 +160,8 @@ def _said(found: Any, keys: Keys, place: str, known: Sequence[str], more: str) -
         text = f"Invalid key `{name}` in {place}. Expected {expected}. Received: {shown(received)}"
         return text, suggestion(received, known, f"{above}." if above else "")
     if found["type"] == "missing":
-        text = f"Missing key `{name}` in {place}"
-        if above:
-            text += f". Expected {more}. Received: {above}={shown(found['input'])}"
-        return text, ""
+        text = f"Missing key `{name}` in {place}. Expected {more}. "
+        return f"{text}Received: {above}={shown(found['input'])}", ""
     wrong = error_of(found, name)
     return (
         f"Invalid value received for `{name}` in {place}. Expected {wrong.expected}{more}. "

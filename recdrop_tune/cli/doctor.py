@@ -182,11 +182,7 @@ def cudnn() -> Check:
 
 
 def cudnn_failure(kind: Callable[..., Any]) -> str:
-    """Says why a layer cannot run on cuDNN; nothing if it can.
-
-    Args:
-        kind: `keras.layers.LSTM` or `keras.layers.GRU`.
-    """
+    """Says why a layer, `keras.layers.LSTM` or `GRU`, cannot run on cuDNN; nothing if it can."""
     import numpy as np
 
     try:

@@ -36,12 +36,7 @@ def look_in(folder: Path) -> None:
 
 
 def resolve(reference: str, where: str, folder: Path) -> Any:
-    """Imports what `module:function` names.
-
-    Args:
-        reference: The name.
-        where: The place in the configuration that has it.
-        folder: The folder of the configuration.
+    """Imports what `module:function` names; `where` is its place in the configuration, which is in `folder`.
 
     Raises:
         UserCodeError: There is no such module or function, or the module cannot be imported.
@@ -133,10 +128,7 @@ def _is_beside(file: str, folder: Path) -> bool:
 
 
 def arguments(file: ConfigFile) -> dict[str, Any]:
-    """Returns the arguments of `tune`, but for the space.
-
-    Args:
-        file: The configuration.
+    """Returns the arguments of `tune` that a configuration says, but for the space.
 
     Raises:
         UserCodeError: What it names is not there, or has failed.

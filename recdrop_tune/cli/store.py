@@ -26,9 +26,6 @@ def load_quietly(*modules: str) -> None:
 
     TensorFlow's libraries write of oneDNN and of missing CUDA drivers before any setting of its log holds.
     If an import fails, all that was written is shown after all.
-
-    Args:
-        *modules: Their names.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Each structure that a search tries is traced anew: that is no news, and in the middle of its lines.
@@ -110,11 +107,7 @@ def search_in(folder: Path) -> Any:
 
 
 def tracking_uri(given: str | None, search: Any) -> str:
-    """Returns the tracking URI to use: that of the search, else the one that `tune` would use.
-
-    Args:
-        given: What the user has said, which goes first.
-        search: The beginning of the search, if one is meant.
+    """Returns the tracking URI to use: the one given, that of the search, else the one that `tune` would use.
 
     Raises:
         click.ClickException: It is none that MLflow 3 can work with.
@@ -180,11 +173,7 @@ class Check:
 
 
 def why_not_writable(place: Path) -> str:
-    """Says why nothing can be made at a path; empty if it can.
-
-    Args:
-        place: A folder or a file, there or not. Nothing is left there.
-    """
+    """Says why nothing can be made at a path, there or not; empty if it can. Nothing is left there."""
     there = next(path for path in (place, *place.parents) if path.exists())
     try:
         # As a search asks it. Where TensorFlow is broken, `search` cannot be imported to ask for it.
@@ -200,11 +189,7 @@ _WITHOUT = "A search runs without it too, and `recdrop-tune sync` writes its run
 
 
 def mlflow_store(given: str | None) -> Check:
-    """Asks the store of MLflow's runs for its experiments; nothing is made or migrated.
-
-    Args:
-        given: Its address; by default the one that a search would take.
-    """
+    """Asks a store, by default the one that a search would use, for its experiments; nothing is changed."""
     from recdrop_tune.credentials import hide_address
     from recdrop_tune.errors import InvalidArgumentError
     from recdrop_tune.mlflow_store import resolve_uri

@@ -157,12 +157,8 @@ class Server:
 def page_of(uri: str, search_id: str | None, where: str) -> str:
     """Finds a search on a server and returns the page of its trials.
 
-    The view that the page shows is made where the experiment has none yet.
-
-    Args:
-        uri: Tracking URI of the server.
-        search_id: The search; `None` for the one that was started last.
-        where: Words for the store, in messages.
+    `None` is the search that was started last. The view that the page shows is made where the experiment
+    has none yet. Messages call the store `where`.
 
     Raises:
         click.ClickException: There is no such search, or the server fails.

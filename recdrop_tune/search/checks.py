@@ -84,14 +84,7 @@ def check_workers(workers: Workers | None, optuna: Optuna, tracking: MLflow) -> 
 
 
 def check_tuner(name: str, optuna: Optuna, goals: Sequence[Any], uri: str) -> None:
-    """Raises for objectives that a tuner cannot keep apart, and for a study in MLflow's database.
-
-    Args:
-        name: Name of the tuner.
-        optuna: Optuna's settings.
-        goals: The objectives.
-        uri: Where MLflow keeps its runs.
-    """
+    """Raises for objectives that a tuner cannot keep apart, and for a study in MLflow's database."""
     if len(goals) > 1 and name != "optuna":
         expected = f"one objective with tuner={name!r}, which would add them up"
         raise invalid_argument("objective", expected=expected, received=[g.name for g in goals])

@@ -254,12 +254,7 @@ def as_workers(workers: Any) -> Workers | None:
 
 
 def as_mlflow(tracking: Any, experiment: str = EXPERIMENT) -> MLflow:
-    """Returns the settings of the tracking, with an experiment.
-
-    Args:
-        tracking: The settings, or the name of an experiment.
-        experiment: The experiment where none is named.
-    """
+    """Returns the settings of the tracking; `experiment` is theirs where they name none."""
     if not isinstance(tracking, MLflow | str):
         expected = "the name of an experiment, or rdt.MLflow(...)"
         raise invalid_argument("tracking", expected=expected, received=tracking)

@@ -338,6 +338,16 @@ def test_a_wrong_file_is_told_without_loading_tensorflow(place):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_folder_with_dots_in_its_name(tmp_path):
+    (tmp_path / "my. folder").mkdir()
+    output = problem(tmp_path / "my. folder", "sampler: tpe\n")
+    assert output.splitlines() == [
+        "Error: Missing key `data` in search.yaml. It names the function that makes the data, such as "
+        "`data: my_data:load`.",
+        "Invalid key `sampler` in search.yaml, line 1. Write `tuner: {sampler: tpe}`.",
+    ]
+
+
 def test_a_space_in_the_home_of_the_user(place, monkeypatch):
     monkeypatch.setenv("HOME", str(place / "home"))
     (place / "home").mkdir()
