@@ -1,7 +1,7 @@
 """The catalog of techniques: which wrappers there are and at which sites each can drop.
 
-The one list that the wrappers, the search spaces and the docs share. It imports no Keras, so that
-a search space can be read and checked in milliseconds.
+The one list that the wrappers, the search spaces, the settings and the docs share. It imports no Keras, so
+that a search space or a configuration can be read and checked in milliseconds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ SITES = ("input", "recurrent", "output")
 
 SCHEDULE_NAMES = ("constant", "linear", "curriculum", "annealed", "ramp")
 """How a rate can move while a model trains; `recdrop_tune.models.SCHEDULES` has the functions."""
+
+
+TUNER_NAMES = ("optuna", "random", "bayesian", "hyperband", "grid")
+SAMPLER_NAMES = ("cmaes", "gp", "nsga2", "qmc", "random", "surrogate", "tpe")
+PRUNER_NAMES = ("asha", "halving", "hyperband", "median", "none", "patient_median", "percentile")
+"""What proposes trials and stops them, by name; the oracle and the tuners make it."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import re
 import reprlib
 import sys
 import unicodedata
+from importlib.util import find_spec
 from itertools import islice
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from recdrop_tune.credentials import hide, hide_named, hide_value
@@ -221,3 +222,69 @@ def check_flag(argument: str, value: Any) -> bool:
     if not isinstance(value, bool if numpy is None else bool | numpy.bool_):
         raise invalid_argument(argument, expected="True or False", received=value)
     return bool(value)
+
+
+def check_seconds(argument: str, value: float | None) -> float | None:
+    """Returns a duration in seconds, or `None`.
+
+    Raises:
+        InvalidArgumentError: It is none.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+        raise invalid_argument(argument, expected="seconds, more than 0", received=value)
+    return float(min(value, sys.float_info.max)) if isinstance(value, Integral) else float(value)
+
+
+def is_share(amount: Any) -> bool:
+    """Says whether Ray takes an amount: whole, or less than one."""
+    # Compared, not converted: an integer may be larger than any float.
+    if isinstance(amount, bool) or not isinstance(amount, Real) or not -1e9 < amount < 1e9:  # type: ignore[operator]
+        return False
+    share = float(amount)
+    return share >= 0 and (share < 1 or share.is_integer())
+
+
+def check_cv(cv: Any) -> Any:
+    """Returns `cv` if it is a number of folds or has a `split` as scikit-learn's splitters have.
+
+    Raises:
+        InvalidArgumentError: It is neither.
+    """
+    if isinstance(cv, Integral) and not isinstance(cv, bool) and int(cv) >= 2:
+        return int(cv)
+    if cv is None or (callable(getattr(cv, "split", None)) and not isinstance(cv, str | bytes)):
+        return cv
+    raise invalid_argument(
+        "cv",
+        expected="None, a number of folds of at least 2, or a splitter with scikit-learn's `split`",
+        received=cv,
+        fix="For time series pass sklearn.model_selection.TimeSeriesSplit().",
+    )
+
+
+def check_model_name(name: Any) -> None:
+    """Raises unless a model can be registered under a name, or the name is `None`.
+
+    Raises:
+        InvalidArgumentError: It cannot.
+    """
+    if name is None:
+        return
+    if not isinstance(name, str) or not name.strip() or set("/:'\"") & set(name):
+        expected = "None, or a name without `/`, `:` and quotes"
+        raise invalid_argument("register_model", expected=expected, received=name)
+
+
+def check_system_metrics() -> None:
+    """Raises unless what measures a machine is installed.
+
+    Raises:
+        RecdropError: It is not.
+    """
+    if find_spec("psutil") is None:
+        raise RecdropError(
+            "`system_metrics=True` needs the package psutil, and nvidia-ml-py for GPUs. Install them with "
+            "`pip install 'recdrop-tune[system-metrics]'`, or leave `system_metrics` out."
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, Self
 
 import click
@@ -12,15 +13,15 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
-    Discriminator,
     Tag,
     ValidationError,
     model_validator,
 )
 
-from recdrop_tune.cli.problems import DATA, Keys, Lines, in_words, located
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, SearchSpaceError, shown
+from recdrop_tune.problems import Keys, forms, in_words, line_of, problem, refusal
 from recdrop_tune.search import (
     CLASSES,
     EXPERIMENT,
@@ -29,10 +30,12 @@ from recdrop_tune.search import (
     Optuna,
     Training,
     Workers,
+    by,
     checked,
     fields_of,
+    place_of,
 )
-from recdrop_tune.spaces import Report, SearchSpace, parse, read_fields, read_text
+from recdrop_tune.spaces import SearchSpace, parse, read_text
 
 # The configuration of `recdrop-tune run`: the arguments of `tune` that make sense in a file.
 
@@ -46,14 +49,6 @@ def _named(text: str) -> str:
 
 Reference = Annotated[str, AfterValidator(_named)]
 """A function of the user's, as `module:function`."""
-
-
-def _form(value: object) -> str:
-    return "<text>" if isinstance(value, str) else "<list>" if isinstance(value, list) else "<map>"
-
-
-def _text_or_map(value: object) -> str:
-    return "<text>" if isinstance(value, str) else "<map>"
 
 
 class _Strict(BaseModel):
@@ -86,62 +81,35 @@ class Goal(_Strict):
     direction: Literal["min", "max"]
 
 
-_Data = Annotated[
-    Annotated[Reference, Tag("<text>")] | Annotated[DataFunctions, Tag("<map>")],
-    Discriminator(_text_or_map),
-]
-_Space = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[dict[Any, Any], Tag("<map>")],
-    Discriminator(_text_or_map),
-]
-_Metric = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[Goal, Tag("<map>")], Discriminator(_text_or_map)
-]
-_Objective = Annotated[
-    Annotated[str, Tag("<text>")]
-    | Annotated[list[_Metric], Tag("<list>")]
-    | Annotated[Goal, Tag("<map>")],
-    Discriminator(_form),
-]
-
-
-def _names(argument: str, value: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise ValueError("a list of `module:function`")
-    return [_named(each) for each in value]
-
-
-def _not_here(argument: str, value: Any) -> Any:
+def _not_here(value: Any) -> Any:
     raise ValueError("nothing: `data` names the function that makes the test data")
 
 
-@checked(callbacks=_names)
+def _listed(value: Any) -> Any:
+    if not isinstance(value, list):
+        raise ValueError("a list of `module:function`")
+    return value
+
+
+@checked
 class FileTraining(Training):
     """`Training` as a file says it: its callbacks are named."""
 
+    callbacks: Annotated[list[Reference], BeforeValidator(_listed)] = field(default_factory=list)
 
-@checked(test=_not_here)
+
+@checked
 class FileConfirm(Confirm):
     """`Confirm` as a file says it: its data are under `data`."""
 
-
-def _number_or_map(value: object) -> str:
-    return "<map>" if isinstance(value, dict) else "<number>"
+    test: Annotated[Any, by(_not_here)] = None
 
 
-_Tuner = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[Optuna, Tag("<map>")], Discriminator(_text_or_map)
-]
-_Confirm = Annotated[
-    Annotated[int, Tag("<number>")] | Annotated[FileConfirm, Tag("<map>")],
-    Discriminator(_number_or_map),
-]
-_Workers = Annotated[
-    Annotated[int | None, Tag("<number>")] | Annotated[Workers, Tag("<map>")],
-    Discriminator(_number_or_map),
-]
-_Tracking = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[MLflow, Tag("<map>")], Discriminator(_text_or_map)
+_Text = Annotated[str, Tag("<text>")]
+_Goal = Annotated[Goal, Tag("<objective>")]
+_Metric = Annotated[
+    _Text | _Goal,
+    forms("a metric, or a mapping of `name` and `direction`", text=str, objective=dict),
 ]
 
 
@@ -153,19 +121,64 @@ class RunConfig(_Strict):
     has the arguments of `Optuna`, `Training`, `Confirm`, `Workers` or `MLflow`.
     """
 
-    data: _Data
+    data: Annotated[
+        Annotated[Reference, Tag("<text>")] | Annotated[DataFunctions, Tag("<data>")],
+        forms(
+            "`module:function`, or a mapping of `train`, `validation` and `test` to such",
+            text=str,
+            data=dict,
+        ),
+    ]
     model: Reference | None = None
-    space: _Space = "quick"
-    objective: _Objective = "val_loss"
+    space: Annotated[
+        _Text | Annotated[dict[Any, Any], Tag("<space>")],
+        forms("a preset, a YAML file, or a mapping", text=str, space=dict),
+    ] = "quick"
+    objective: Annotated[
+        _Text | Annotated[list[_Metric], Tag("<list>")] | _Goal,
+        forms(
+            "a metric, a list of metrics, or a mapping of `name` and `direction`",
+            text=str,
+            list=list,
+            objective=dict,
+        ),
+    ] = "val_loss"
     max_trials: int = 20
     epochs: int = 20
     batch_size: int = 32
     timeout: float | None = None
-    tuner: _Tuner = "optuna"
-    training: FileTraining | None = None
-    confirm: _Confirm = 0
-    workers: _Workers = None
-    tracking: _Tracking = EXPERIMENT
+    tuner: Annotated[
+        _Text | Annotated[Optuna, Tag("<tuner>")],
+        forms(
+            "a tuner's name, or a mapping of `sampler`, `pruner` and `storage`",
+            text=str,
+            tuner=dict,
+        ),
+    ] = "optuna"
+    training: Annotated[
+        Annotated[None, Tag("<none>")] | Annotated[FileTraining, Tag("<training>")],
+        forms("a mapping, such as `{executions: 3}`", none=NoneType, training=dict),
+    ] = None
+    confirm: Annotated[
+        Annotated[int, Tag("<number>")] | Annotated[FileConfirm, Tag("<confirm>")],
+        forms("an integer, or a mapping of `top` and `seeds`", number=int, confirm=dict),
+    ] = 0
+    workers: Annotated[
+        Annotated[int | None, Tag("<number>")] | Annotated[Workers, Tag("<workers>")],
+        forms(
+            "an integer, or a mapping such as `{number: 4, gpus: 0.25}`",
+            number=(int, NoneType),
+            workers=dict,
+        ),
+    ] = None
+    tracking: Annotated[
+        _Text | Annotated[MLflow, Tag("<tracking>")],
+        forms(
+            "an experiment's name, or a mapping such as `{experiment: speech, uri: ...}`",
+            text=str,
+            tracking=dict,
+        ),
+    ] = EXPERIMENT
     directory: str | None = None
     seed: int | None = None
     verbose: int = 1
@@ -174,22 +187,39 @@ class RunConfig(_Strict):
     @model_validator(mode="after")
     def _one_space(self) -> Self:
         if self.model is not None and "space" in self.model_fields_set:
-            raise ValueError("no `space` beside a `model`, which has its own")
+            expected = "none beside a `model`, which has its own"
+            raise refusal([problem(("space",), expected, self.space)])
         return self
 
-    def given(self) -> dict[str, Any]:
-        """Returns the arguments of `tune` that are given as they are; the others have to be made."""
-        made = {"data", "space", "model", "objective", "training", "confirm"}
-        return {name: getattr(self, name) for name in self.model_fields_set - made}
+    def plain_arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `tune` that the file says; the others are made from what it says."""
+        others = {"data", "space", "model", "objective", "training", "confirm"}
+        return {name: getattr(self, name) for name in self.model_fields_set - others}
 
 
-MAPPINGS: Mapping[str, Sequence[str]] = {
+DATA = ("train", "validation", "test")
+"""Arguments of `tune` and `Confirm` that are under `data` in a configuration."""
+
+_KEYS: Mapping[str, Sequence[str]] = {
     "": tuple(RunConfig.model_fields),
-    "data": tuple(DataFunctions.model_fields),
-    "objective": tuple(Goal.model_fields),
-    **{name: fields_of(kind) for name, kind in CLASSES.items()},
+    "<data>": DATA,
+    "<objective>": tuple(Goal.model_fields),
+    **{f"<{name}>": fields_of(kind) for name, kind in CLASSES.items()},
 }
-"""The keys of a configuration, and those of the mappings that a key may have."""
+"""The keys of a configuration, and those of its mappings by the tag of their form."""
+
+_ALSO = {"<objective>": "a mapping of `name` and `direction`", "<data>": "a mapping with `train`"}
+
+
+def _hint(keys: Keys, value: object) -> str:
+    """Says where the value of a key goes that there is not, or what a key is that is missing."""
+    if keys == ("data",):
+        return "It names the function that makes the data, such as `data: my_data:load`."
+    place = place_of(str(keys[-1])) if len(keys) == 1 and keys[0] not in DATA else None
+    if place is None or place.argument not in _KEYS[""] or keys[0] in _KEYS[""]:
+        return ""
+    simple = isinstance(value, str | bool | int | float)
+    return f"Write `{place.yaml(str(value) if simple else '...')}`."
 
 
 @dataclass(frozen=True)
@@ -205,7 +235,7 @@ class ConfigFile:
 
     path: Path
     config: RunConfig
-    lines: Lines
+    lines: Mapping[Keys, int]
     options: frozenset[str] = field(default=frozenset())
 
     def where(self, *keys: str | int) -> str:
@@ -215,7 +245,8 @@ class ConfigFile:
             >>> file.where("data", "train")
             'search.yaml, line 3'
         """
-        return located(self.path, self.lines, keys)
+        line = line_of(self.lines, keys)
+        return f"{self.path}, line {line}" if line else str(self.path)
 
     def explained(self, error: RecdropError) -> str:
         """Puts the place in front of an error of `tune` about one of its arguments."""
@@ -238,7 +269,7 @@ class ConfigFile:
     def _keys_of(self, argument: str) -> Keys | None:
         """Finds the key that gives an argument its value; `None` where none does."""
         groups = ["data"] if argument in DATA else []
-        groups += [name for name in CLASSES if argument in MAPPINGS[name]]
+        groups += [name for name in CLASSES if argument in _KEYS[f"<{name}>"]]
         places: list[Keys] = [(argument,), *((group, argument) for group in groups)]
         places += [("data",)] if argument in DATA else []
         return next((keys for keys in places if keys in self.lines), None)
@@ -258,9 +289,8 @@ class ConfigFile:
         given = self.config.space
         try:
             if isinstance(given, dict):
-                return SearchSpace(
-                    **read_fields(given, Report(f"`space` of {self.where('space')}"))
-                )
+                lines = {keys[1:]: line for keys, line in self.lines.items() if keys[0] == "space"}
+                return SearchSpace.read(given, f"`space` of {self.path}", lines)
             if given.endswith((".yaml", ".yml")):
                 # What a tilde stands for is found, or not, where the file is opened.
                 at_home = given.startswith("~")
@@ -296,7 +326,8 @@ def read_config(path: Path, options: Mapping[str, Any]) -> ConfigFile:
     try:
         config = RunConfig.model_validate(changed)
     except ValidationError as error:
-        raise click.ClickException(in_words(error, path, lines, MAPPINGS)) from None
+        said = in_words(error, str(path), lines, _KEYS, also=_ALSO, hint=_hint)
+        raise click.ClickException(said) from None
     except RecdropError as error:
         raise click.ClickException(str(error)) from None
     return ConfigFile(path, config, lines, frozenset(options))

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
 
 import click
+from packaging.requirements import Requirement
+from packaging.version import Version
 
-from recdrop_tune.cli.doctor_checks import FAIL, OK, WARN, Check, other_backends
-from recdrop_tune.cli.store import be_quick_and_quiet
+from recdrop_tune.cli.store import (
+    FAIL,
+    OK,
+    RUNS,
+    WARN,
+    Check,
+    be_quick_and_quiet,
+    load_quietly,
+    mlflow_store,
+    why_not_writable,
+)
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
@@ -27,7 +46,7 @@ def doctor(context: click.Context, uri: str | None, no_timing: bool) -> None:
     be_quick_and_quiet()
     failed = False
     for name, check in _checks(uri, no_timing).items():
-        result = made(check)
+        result = _outcome(check)
         failed = failed or result.level == FAIL
         level = click.style(f"{result.level:<4}", fg=_COLOURS[result.level])
         click.echo(f"{level}  {name:<8}  {result.line()}")
@@ -35,8 +54,8 @@ def doctor(context: click.Context, uri: str | None, no_timing: bool) -> None:
         context.exit(1)
 
 
-def made(check: Callable[[], Check]) -> Check:
-    """Makes a check; one that breaks is a failure like any other."""
+def _outcome(check: Callable[[], Check]) -> Check:
+    """Runs a check; one that breaks is a failure like any other."""
     try:
         return check()
     except Exception as error:
@@ -50,19 +69,219 @@ def made(check: Callable[[], Check]) -> Check:
 
 
 def _checks(uri: str | None, no_timing: bool) -> dict[str, Callable[[], Check]]:
-    from recdrop_tune.cli import doctor_checks as checks
-    from recdrop_tune.cli.doctor_store import mlflow_store
-
     found: dict[str, Callable[[], Check]] = {
-        "python": checks.python,
-        "packages": checks.packages,
-        "gpu": checks.gpus,
-        "cudnn": checks.cudnn,
-        "timing": checks.timing,
+        "python": python,
+        "packages": packages,
+        "gpu": gpus,
+        "cudnn": cudnn,
+        "timing": timing,
         "mlflow": partial(mlflow_store, uri),
-        "ray": checks.ray,
-        "folder": checks.folder,
+        "ray": ray,
+        "folder": folder,
     }
     if no_timing:
         del found["timing"]
     return found
+
+
+# The checks of this machine.
+
+_PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "pandas")
+_ALSO_CALLED = {"tensorflow": ("tensorflow-cpu", "tf-nightly")}
+_LITTLE = 2**30
+_WITHOUT_TENSORFLOW = (
+    "On Keras's {} backend the layers, `explain`, `to_plain`, `mc_predict` and `RateSchedule` are tested. A "
+    "search runs there too, but is tested on TensorFlow alone."
+)
+_AS_TESTED = "For a search as it is tested run `pip install {}` and set KERAS_BACKEND=tensorflow."
+
+
+def python() -> Check:
+    """Tells the version of Python."""
+    return Check(OK, f"{platform.python_version()} on {platform.platform()}")
+
+
+def packages() -> Check:
+    """Compares the versions of what a search runs on with what this package asks for.
+
+    Without TensorFlow, where Keras runs on jax or torch, it says what is tested there.
+    """
+    found = {name: _version(name) for name in ("recdrop-tune", *_PACKAGES)}
+    wrong = {
+        name: f"'{name}>={least}'"
+        for name, least in _least().items()
+        if name in found and _older(found[name], least)
+    }
+    others = other_backends() if found["tensorflow"] is None else []
+    backend = keras_backend() if others else ""
+    fixes = []
+    if backend in others:
+        found[backend] = _version(backend)
+        fixes = [_WITHOUT_TENSORFLOW.format(backend), _AS_TESTED.format(wrong.pop("tensorflow"))]
+    elif others:
+        fixes = [f"Or set KERAS_BACKEND={others[0]}.", _WITHOUT_TENSORFLOW.format(others[0])]
+    if wrong:
+        fixes.insert(0, f"Run `pip install {' '.join(wrong.values())}`.")
+    text = ", ".join(f"{name} {known or 'missing'}" for name, known in found.items())
+    if not fixes:
+        return Check(OK, text)
+    return Check(FAIL if wrong else WARN, text, " ".join(fixes))
+
+
+def gpus() -> Check:
+    """Tells the GPUs that TensorFlow and Keras's backend see."""
+    load_quietly("keras")
+    import keras
+
+    backend, number, said = keras.backend.backend(), 0, []
+    if backend == "tensorflow" or _version("tensorflow") is not None:
+        load_quietly("tensorflow")
+        import tensorflow as tf
+
+        seen = tf.config.list_physical_devices("GPU")
+        details = tf.config.experimental.get_device_details
+        names = [details(gpu).get("device_name", "") for gpu in seen]
+        said, number = [f"TensorFlow sees {', '.join(names) if names else 'none'}"], len(seen)
+    if backend != "tensorflow":
+        number = _BACKENDS[backend]()
+        said.append(f"Keras's backend {backend} sees {number or 'none'}")
+    here = _installed_gpus()
+    if number or not here:
+        rest = [] if number else ["searches run on the CPU"]
+        return Check(OK, "; ".join([*said, *rest]))
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    fix = "Run `pip install 'recdrop-tune[gpu]'`, which brings TensorFlow's CUDA libraries."
+    if hidden is not None and not re.match(r"\s*(\d|GPU-|MIG-)", hidden):
+        fix = f"CUDA_VISIBLE_DEVICES={hidden!r} hides it: unset that."
+    elif backend != "tensorflow":
+        fix = f"Install a {backend} that was built for CUDA."
+    return Check(WARN, "; ".join([*said, f"this machine has {here}"]), fix)
+
+
+def cudnn() -> Check:
+    """Runs an LSTM and a GRU on cuDNN, if Keras's backend would."""
+    load_quietly("recdrop_tune.kernels")
+    import keras
+
+    from recdrop_tune.kernels import gpu_in_sight
+
+    backend = keras.backend.backend()
+    if not gpu_in_sight():
+        how = "in fused CPU ops or step by step" if backend == "tensorflow" else "step by step"
+        return Check(OK, f"not used, for Keras's {backend} backend sees no GPU: layers train {how}")
+    # Keras's jax backend has no GRU on cuDNN.
+    kinds = [keras.layers.LSTM] if backend == "jax" else [keras.layers.LSTM, keras.layers.GRU]
+    failures = {kind.__name__: why for kind in kinds if (why := cudnn_failure(kind))}
+    if failures:
+        text = "; ".join(f"{name}: {why}" for name, why in failures.items())
+        fix = "The versions of the GPU's driver, CUDA and cuDNN have to suit the backend: run "
+        fix += "`pip install 'recdrop-tune[gpu]'` in a fresh environment."
+        return Check(FAIL, f"Keras's {backend} backend cannot use cuDNN: {text}", fix)
+    names = " and ".join(kind.__name__ for kind in kinds)
+    return Check(OK, f"{names} run on cuDNN, from Keras's {backend} backend")
+
+
+def cudnn_failure(kind: Callable[..., Any]) -> str:
+    """Says why a layer, `keras.layers.LSTM` or `GRU`, cannot run on cuDNN; nothing if it can."""
+    import numpy as np
+
+    try:
+        kind(8, use_cudnn=True)(np.zeros((2, 3, 4), "float32"), training=True)
+    except Exception as error:
+        said = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
+        # Keras puts a line of its own in front, and the layer's arguments behind.
+        lines = [line for line in said if line and not line.startswith("Exception encountered")]
+        return f"{type(error).__name__}: {lines[0] if lines else said}"
+    return ""
+
+
+def timing() -> Check:
+    """Times training steps on this machine."""
+    load_quietly("recdrop_tune.wrappers")
+
+    from recdrop_tune.cli.step_times import SIZE, step_times
+
+    batch, steps, features, units = SIZE
+
+    times = ", ".join(f"{name} {value:.2f} ms" for name, value in step_times().items())
+    what = f"a training step of an LSTM (batch {batch}, {steps} steps, {features} features, {units} units)"
+    return Check(OK, f"{what}: {times}")
+
+
+def ray() -> Check:
+    """Tells whether many trials can run at once."""
+    found, least = _version("ray"), _least().get("ray", "0")
+    command = "`pip install 'recdrop-tune[ray]'`"
+    if found is None:
+        return Check(OK, f"not installed; only `workers` needs it: {command}")
+    if _older(found, least):
+        return Check(WARN, f"{found}; `workers` needs {least}", f"Run {command}.")
+    return Check(OK, found)
+
+
+def folder() -> Check:
+    """Tries whether a search could have its project folder here."""
+    place = RUNS.resolve()
+    fix = "Call this in another folder, or give searches another `directory`."
+    if why := why_not_writable(place):
+        return Check(FAIL, f"{place} cannot be written to: {why}", fix)
+    there = next(path for path in (place, *place.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{place} can be written to, {free / 2**30:.1f} GiB free"
+    return Check(WARN, text, f"Make room. {fix}") if free < _LITTLE else Check(OK, text)
+
+
+def _installed_gpus() -> str:
+    """The NVIDIA GPUs that the driver knows, in words; nothing without one."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+    names = re.findall(r"^GPU \d+: (.*?)(?: \(UUID|$)", done.stdout, re.M)
+    return ", ".join(names) if done.returncode == 0 else ""
+
+
+def _jax_gpus() -> int:
+    return sum(device.platform == "gpu" for device in import_module("jax").devices())
+
+
+def _torch_gpus() -> int:
+    return int(import_module("torch").cuda.device_count())
+
+
+_BACKENDS = {"jax": _jax_gpus, "torch": _torch_gpus}
+
+
+def other_backends() -> list[str]:
+    """The backends beside TensorFlow that Keras could train on here."""
+    return [name for name in _BACKENDS if _version(name) is not None]
+
+
+def keras_backend() -> str:
+    """The backend that Keras is set to, whether it is installed or not."""
+    try:
+        load_quietly("keras")
+    except ModuleNotFoundError as missing:
+        return missing.name or ""
+    import keras
+
+    return str(keras.backend.backend())
+
+
+def _version(name: str) -> str | None:
+    for each in (name, *_ALSO_CALLED.get(name, ())):
+        try:
+            return version(each)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _least() -> dict[str, str]:
+    """The oldest versions that this package asks for, by package."""
+    asked = map(Requirement, requires("recdrop-tune") or ())
+    return {each.name: least.version for each in asked for least in each.specifier}
+
+
+def _older(found: str | None, least: str) -> bool:
+    """Says whether a version is missing or too old; a candidate for 2.21 counts as 2.21."""
+    return found is None or Version(found).release < Version(least).release

@@ -37,7 +37,7 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
 
     try:
         page = result.report(output or folder / "report.html")
-        lines = _told(result, folder)
+        lines = _summary(result, folder)
     except OSError as error:
         raise click.ClickException(
             f"The report cannot be written: {error}. Say with `--output` where to."
@@ -73,7 +73,7 @@ def _unreadable(folder: Path, error: Exception) -> str:
     )
 
 
-def _told(result: Any, folder: Path) -> list[str]:
+def _summary(result: Any, folder: Path) -> list[str]:
     """Says what was found so far."""
     from recdrop_tune.events import Journal
 

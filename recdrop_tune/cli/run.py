@@ -17,10 +17,10 @@ import click
 from recdrop_tune.cli.store import load_quietly
 from recdrop_tune.errors import RecdropError
 
-if TYPE_CHECKING:  # It imports TensorFlow.
+if TYPE_CHECKING:  # Pydantic takes a third of a second to load.
     from recdrop_tune.cli.config import ConfigFile, FileConfirm, FileTraining
 
-# Functions of the user's: found by `module:function`, called, and their failures in words.
+# Functions of the user's, which are found by `module:function` and called; and their failures in words.
 
 
 class UserCodeError(RecdropError):
@@ -28,7 +28,7 @@ class UserCodeError(RecdropError):
 
 
 def look_in(folder: Path) -> None:
-    """Has modules be looked for in a folder first, here and in the processes that are started from here."""
+    """Makes a folder the first that modules are looked for in, here and in processes started from here."""
     place = str(folder.resolve())
     sys.path.insert(0, place)
     before = os.environ.get("PYTHONPATH")
@@ -36,12 +36,7 @@ def look_in(folder: Path) -> None:
 
 
 def resolve(reference: str, where: str, folder: Path) -> Any:
-    """Imports what `module:function` names.
-
-    Args:
-        reference: The name.
-        where: The place in the configuration that has it.
-        folder: The folder of the configuration.
+    """Imports what `module:function` names; `where` is its place in the configuration, which is in `folder`.
 
     Raises:
         UserCodeError: There is no such module or function, or the module cannot be imported.
@@ -68,12 +63,12 @@ def call(function: Callable[[], Any], reference: str, where: str, folder: Path) 
     if not callable(function):
         raise UserCodeError(f"{where}: `{reference}` is no function but {function!r:.80}.")
     try:
-        made = function()
+        value = function()
     except (Exception, SystemExit) as error:
-        raise UserCodeError(f"{where}: `{reference}` failed: {_told(error, folder)}") from error
-    if made is None:
+        raise UserCodeError(f"{where}: `{reference}` failed: {_in_words(error, folder)}") from error
+    if value is None:
         raise UserCodeError(f"{where}: `{reference}` returned nothing. Is its `return` missing?")
-    return made
+    return value
 
 
 def _imported(module: str, reference: str, where: str, folder: Path) -> Any:
@@ -101,11 +96,11 @@ def _imported(module: str, reference: str, where: str, folder: Path) -> Any:
 
 def _failed(module: str, where: str, error: BaseException, folder: Path) -> UserCodeError:
     return UserCodeError(
-        f"{where}: the module `{module}` cannot be imported: {_told(error, folder)}"
+        f"{where}: the module `{module}` cannot be imported: {_in_words(error, folder)}"
     )
 
 
-def _told(error: BaseException, folder: Path) -> str:
+def _in_words(error: BaseException, folder: Path) -> str:
     """Says what was raised and, where the code is beside the configuration, by which line."""
     said = f"{type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, SyntaxError):  # It names the place itself.
@@ -129,33 +124,30 @@ def _is_beside(file: str, folder: Path) -> bool:
     )
 
 
-# Makes the arguments of `tune` of a configuration: imports what it names, and loads the data.
+# The arguments of `tune`: what the configuration names is imported, and the data are loaded.
 
 
 def arguments(file: ConfigFile) -> dict[str, Any]:
-    """Returns the arguments of `tune`, but for the space.
-
-    Args:
-        file: The configuration.
+    """Returns the arguments of `tune` that a configuration says, but for the space.
 
     Raises:
         UserCodeError: What it names is not there, or has failed.
     """
     look_in(file.path.parent)
     config = file.config
-    made = {**config.given(), "objective": _objective(config.objective)}
+    found = {**config.plain_arguments(), "objective": _objective(config.objective)}
     if config.model is not None:
-        made["model"] = _model(file, config.model)
+        found["model"] = _model(file, config.model)
     if config.training is not None:
-        made["training"] = _training(file, config.training)
+        found["training"] = _training(file, config.training)
     data = _data(file)
     if config.confirm:
-        made["confirm"] = _confirm(config.confirm, data.pop("test", None))
-    return {**made, **data}
+        found["confirm"] = _confirm(config.confirm, data.pop("test", None))
+    return {**found, **data}
 
 
 def _training(file: ConfigFile, given: FileTraining) -> Any:
-    """The settings of the trainings, with the callbacks in the place of their names."""
+    """Returns the settings of the trainings, with the callbacks in the place of their names."""
     from recdrop_tune.search import Training
 
     named = [
@@ -166,7 +158,7 @@ def _training(file: ConfigFile, given: FileTraining) -> Any:
 
 
 def _confirm(given: int | FileConfirm, test: Any) -> Any:
-    """The settings of the confirmation, with its data; a number of configurations that is wrong as it is."""
+    """Returns the settings of the confirmation, with its data; `tune` refuses a number that is wrong."""
     from recdrop_tune.search import Confirm
 
     if not isinstance(given, int):
@@ -189,7 +181,7 @@ def _objective(given: Any) -> Any:
 
 
 def _model(file: ConfigFile, reference: str) -> Any:
-    """A build function or a hypermodel; one that is a class is made, as far as it takes no arguments."""
+    """Returns a build function or a hypermodel; calls a class of one without arguments."""
     found = _resolved(file, reference, "model")
     if isinstance(found, type):
         return call(found, reference, file.where("model"), file.path.parent)
@@ -197,7 +189,7 @@ def _model(file: ConfigFile, reference: str) -> Any:
 
 
 def _data(file: ConfigFile) -> dict[str, Any]:
-    """The data: what one function returns, or functions, which `tune` and its workers call."""
+    """Returns the data of one function, or functions, which `tune` and its workers call."""
     given, folder = file.config.data, file.path.parent
     if isinstance(given, str):
         where = file.where("data")
@@ -208,12 +200,12 @@ def _data(file: ConfigFile) -> dict[str, Any]:
             f"{file.where('data', 'test')}: no `test` was expected without `confirm`, which alone looks at "
             "it. Write `confirm: 3` as well, or leave `test` out."
         )
-    made = {}
+    functions = {}
     for name, reference in given:
         if reference is not None:
             function = _resolved(file, reference, "data", name)
-            made[name] = partial(call, function, reference, file.where("data", name), folder)
-    return made
+            functions[name] = partial(call, function, reference, file.where("data", name), folder)
+    return functions
 
 
 def _split(parts: Any, what: str, confirms: bool) -> dict[str, Any]:
@@ -226,10 +218,10 @@ def _split(parts: Any, what: str, confirms: bool) -> dict[str, Any]:
             f"a dataset. It returned {f'({shapes})' if several else type(parts).__name__}. A function for "
             "the training data alone goes under `data: {train: ...}`."
         )
-    made = dict(zip(("train", "validation", "test"), parts, strict=False))
+    data = dict(zip(("train", "validation", "test"), parts, strict=False))
     if not confirms:  # Test data are for the confirmation, and nothing else.
-        made.pop("test", None)
-    return made
+        data.pop("test", None)
+    return data
 
 
 _CTRL_C = 130
@@ -254,7 +246,7 @@ def run(config: Path, **options: Any) -> None:
     what the file says. Broken off, the search goes on with `--directory` and the folder that was printed.
     """
     try:
-        summary, unsaved = _found(config, {k: v for k, v in options.items() if v is not None})
+        summary, unsaved = _summary(config, {k: v for k, v in options.items() if v is not None})
     except KeyboardInterrupt as interrupt:
         for note in getattr(interrupt, "__notes__", ()):  # How to go on, by `tune`.
             said = "`--directory`, `--no-overwrite`" if "overwrite" in note else "`--directory`"
@@ -268,16 +260,19 @@ def run(config: Path, **options: Any) -> None:
         )
 
 
-def _found(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
+def _summary(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
     """Runs the search; returns its summary, and why the result was not saved."""
-    load_quietly("recdrop_tune.search")
-    from recdrop_tune import tune
     from recdrop_tune.cli.config import read_config
 
     file = read_config(path, options)
     space: dict[str, Any] = (
         {"space": file.space()} if "space" in file.config.model_fields_set else {}
     )
+    load_quietly(
+        "recdrop_tune.tuner"
+    )  # With TensorFlow: only now that nothing is wrong with the file.
+    from recdrop_tune import tune
+
     try:
         result = tune(**arguments(file), **space)
     except UserCodeError as error:

@@ -36,13 +36,9 @@ class _Clock(keras.callbacks.Callback):
 
 
 def step_times(seconds: float = 1.0) -> dict[str, float]:
-    """Times training steps; the candidates take turns, so that what else the machine does hits all alike.
+    """Returns the milliseconds of a training step: the median of at least five turns of some `seconds`.
 
-    Args:
-        seconds: How long the steps that count take together, about; five turns at least.
-
-    Returns:
-        Milliseconds of a step: the median of the turns.
+    The candidates take turns, so that what else the machine does hits all alike.
     """
     models = _models()
     batch, length, features, _ = SIZE

@@ -35,10 +35,10 @@ _STOP_SECONDS = 5.0
 
 
 def pick_port(port: int | None) -> int:
-    """Returns a port of loopback that is free: the one given, else the first one from 5000 on.
+    """Returns a port of loopback that is free: `port`, or the first one from 5000 on.
 
     Raises:
-        click.ClickException: The one given is taken.
+        click.ClickException: `port` is taken.
     """
     if port is not None:
         if not _is_free(port):
@@ -157,12 +157,8 @@ class Server:
 def page_of(uri: str, search_id: str | None, where: str) -> str:
     """Finds a search on a server and returns the page of its trials.
 
-    The view that the page shows is made where the experiment has none yet.
-
-    Args:
-        uri: Tracking URI of the server.
-        search_id: The search; `None` for the one that was started last.
-        where: Words for the store, in messages.
+    `None` is the search that was started last. The view that the page shows is made where the experiment
+    has none yet. Messages call the store `where`.
 
     Raises:
         click.ClickException: There is no such search, or the server fails.
@@ -297,8 +293,8 @@ def _serve(server: Server, store: str, search_id: str | None, no_browser: bool) 
 
 
 def _check_database(store: str) -> None:
+    from recdrop_tune.addresses import sqlite_path
     from recdrop_tune.credentials import hide_address
-    from recdrop_tune.mlflow_store import sqlite_path
 
     path = sqlite_path(store)
     if path is not None and not path.is_file():

@@ -1,11 +1,20 @@
 """A reader of events: MLflow, live, after an outage, and with `sync`."""
 
+from recdrop_tune.addresses import (
+    DEFAULT_URI,
+    PORTS,
+    absolute,
+    check_databases,
+    resolve_uri,
+    split,
+    sqlite_path,
+)
+from recdrop_tune.errors import check_model_name, check_system_metrics
 from recdrop_tune.mlflow_store.artifacts import (
     MODEL,
     MODEL_CARD,
     NOTE_LENGTH,
     RESULT,
-    check_model_name,
     harmless,
     load_flavor,
     log_model,
@@ -22,34 +31,19 @@ from recdrop_tune.mlflow_store.pages import (
 )
 from recdrop_tune.mlflow_store.stores import prepare, reason
 from recdrop_tune.mlflow_store.synchronization import Synced, sync
-from recdrop_tune.mlflow_store.system_metrics import SystemMetrics, check_system_metrics
+from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
 from recdrop_tune.mlflow_store.tracking import Tracking, track
-from recdrop_tune.mlflow_store.uris import (
-    DEFAULT_URI,
-    PORTS,
-    absolute,
-    check_databases,
-    resolve_uri,
-    split,
-    sqlite_path,
-)
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 
 __all__ = [
-    "DEFAULT_URI",
     "MODEL",
     "MODEL_CARD",
     "NOTE_LENGTH",
-    "PORTS",
     "RESULT",
     "MLflowWriter",
     "Synced",
     "SystemMetrics",
     "Tracking",
-    "absolute",
-    "check_databases",
-    "check_model_name",
-    "check_system_metrics",
     "command",
     "dataset_inputs",
     "describe_data",
@@ -59,10 +53,7 @@ __all__ = [
     "log_model",
     "prepare",
     "reason",
-    "resolve_uri",
     "searched",
-    "split",
-    "sqlite_path",
     "sync",
     "track",
     "ui_command",

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 import recdrop_tune.hypermodels
 import recdrop_tune.models
 import recdrop_tune.wrappers  # noqa: F401
-from recdrop_tune.errors import ProjectError, invalid_argument, plain
+from recdrop_tune.errors import ProjectError, plain
+from recdrop_tune.errors import check_model_name as check_model_name
 from recdrop_tune.events import FILE as JOURNAL
 from recdrop_tune.events import ResultSaved
 from recdrop_tune.files import read
@@ -183,19 +184,6 @@ def load_flavor() -> None:
 
         # MLflow loads the latter when it is first asked for something.
         _ = mlflow.pyfunc.add_to_model
-
-
-def check_model_name(name: Any) -> None:
-    """Raises unless a model can be registered under a name, or the name is `None`.
-
-    Raises:
-        InvalidArgumentError: It cannot.
-    """
-    if name is None:
-        return
-    if not isinstance(name, str) or not name.strip() or set("/:'\"") & set(name):
-        expected = "None, or a name without `/`, `:` and quotes"
-        raise invalid_argument("register_model", expected=expected, received=name)
 
 
 def _logged(client: Any, run_id: str, search_id: str, about: Mapping[str, Any]) -> Any:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from recdrop_tune.addresses import absolute, is_server, sqlite_path
 from recdrop_tune.credentials import HIDDEN
 from recdrop_tune.events import QUESTIONS
-from recdrop_tune.mlflow_store.uris import absolute, is_server, sqlite_path
 
 # Where to look at a search in MLflow's pages.
 

@@ -17,19 +17,11 @@ import mlflow
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
+from recdrop_tune.addresses import is_server, sqlite_path
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.mlflow_store.datasets import dataset_inputs
 from recdrop_tune.mlflow_store.stores import PersistentClient, is_transient, pauses, reason
-from recdrop_tune.mlflow_store.uris import (
-    LONGEST_NAME,
-    clean,
-    clean_names,
-    is_server,
-    metric,
-    parameter,
-    sqlite_path,
-    tag,
-)
+from recdrop_tune.mlflow_store.uris import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 
 _logger = logging.getLogger(__name__)
 

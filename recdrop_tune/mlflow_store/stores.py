@@ -20,8 +20,8 @@ import requests
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from recdrop_tune.addresses import split, sqlite_path
 from recdrop_tune.credentials import HIDDEN, scrub
-from recdrop_tune.mlflow_store.uris import split, sqlite_path
 from recdrop_tune.scratch import ScratchFolder, remove_abandoned
 
 _STALE_SECONDS = 600.0

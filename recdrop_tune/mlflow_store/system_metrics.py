@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from importlib.util import find_spec
 from typing import Any
 
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import check_system_metrics as check_system_metrics
 
 _WAIT_SECONDS = 5.0
 _MONITOR = "mlflow.system_metrics.system_metrics_monitor"
-
-
-def check_system_metrics() -> None:
-    """Raises unless what measures a machine is installed.
-
-    Raises:
-        RecdropError: It is not.
-    """
-    if find_spec("psutil") is None:
-        raise RecdropError(
-            "`system_metrics=True` needs the package psutil, and nvidia-ml-py for GPUs. Install them with "
-            "`pip install 'recdrop-tune[system-metrics]'`, or leave `system_metrics` out."
-        )
 
 
 class SystemMetrics:

@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from recdrop_tune import events
+from recdrop_tune.addresses import absolute, check_databases, resolve_uri
 from recdrop_tune.credentials import hide_address
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import check_model_name, check_system_metrics, invalid_argument
 from recdrop_tune.events import (
     FILE,
     Dispatcher,
@@ -28,12 +29,10 @@ from recdrop_tune.events import (
     versions,
 )
 from recdrop_tune.hypermodels import extended
-from recdrop_tune.mlflow_store.artifacts import check_model_name
 from recdrop_tune.mlflow_store.datasets import describe_data
 from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.stores import settle_requests
-from recdrop_tune.mlflow_store.system_metrics import SystemMetrics, check_system_metrics
-from recdrop_tune.mlflow_store.uris import absolute, check_databases, resolve_uri
+from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import is_chief, objectives
 from recdrop_tune.paths import check_folder, trial_folder

@@ -1,5 +1,6 @@
 """The oracle: Optuna behind Keras Tuner's protocol, and what every oracle here needs to survive a crash."""
 
+from recdrop_tune.errors import check_seconds
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
     distribution,
@@ -27,7 +28,6 @@ from recdrop_tune.oracle.repairs import (
 from recdrop_tune.oracle.reruns import (
     Resumable,
     Supervised,
-    check_seconds,
     ended_trial,
     settled,
     supervised,
@@ -80,7 +80,6 @@ __all__ = [
     "active_values",
     "best_dropping",
     "best_step",
-    "check_seconds",
     "decide_whether_to_go_on",
     "distribution",
     "due_twin",

@@ -12,17 +12,11 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
-from recdrop_tune.errors import check_integer
+from recdrop_tune.errors import check_integer, check_seconds
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.proposals import AskTell, propose
 from recdrop_tune.oracle.pruners import make_pruner
-from recdrop_tune.oracle.reruns import (
-    Resumable,
-    Supervised,
-    check_seconds,
-    ended_trial,
-    stopped,
-)
+from recdrop_tune.oracle.reruns import Resumable, Supervised, ended_trial, stopped
 from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.oracle.study import Notes, open_study
 from recdrop_tune.oracle.twins import TrainsTwin, due_twin

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import check_seconds
 from recdrop_tune.files import delete, write_atomically
 from recdrop_tune.oracle import repairs
 from recdrop_tune.oracle.repairs import ENDED, LOST, ResumesGrid, is_chief
@@ -345,16 +343,3 @@ class Liveness:
                 if now - seen > self._timeout:
                     self.forget(worker)
                     self._reap(worker)
-
-
-def check_seconds(argument: str, value: float | None) -> float | None:
-    """Returns a duration in seconds, or `None`.
-
-    Raises:
-        InvalidArgumentError: It is none.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
-        raise invalid_argument(argument, expected="seconds, more than 0", received=value)
-    return float(min(value, sys.float_info.max)) if isinstance(value, Integral) else float(value)

@@ -1,8 +1,9 @@
 """Many trials of one search at once, in Ray's actors."""
 
+from recdrop_tune.errors import is_share
 from recdrop_tune.ray_workers.cluster import connected, import_ray
 from recdrop_tune.ray_workers.job import DATA, Closed, FollowUp, Job, Parcel, pack
-from recdrop_tune.ray_workers.resources import Resources, is_share, share_gpus
+from recdrop_tune.ray_workers.resources import Resources, share_gpus
 from recdrop_tune.ray_workers.team import Team
 
 __all__ = [
@@ -15,7 +16,6 @@ __all__ = [
     "Team",
     "connected",
     "import_ray",
-    "is_share",
     "pack",
     "share_gpus",
 ]

@@ -6,12 +6,12 @@ import math
 import os
 from collections.abc import Mapping
 from importlib import import_module
-from numbers import Real
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import is_share as is_share
 
 
 class Resources(Protocol):
@@ -159,12 +159,3 @@ def limit_threads(cpus: float) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     elif backend == "torch":
         import_module("torch").set_num_threads(threads)
-
-
-def is_share(amount: Any) -> bool:
-    """Says whether Ray takes an amount: whole, or less than one."""
-    # Compared, not converted: an integer may be larger than any float.
-    if isinstance(amount, bool) or not isinstance(amount, Real) or not -1e9 < amount < 1e9:  # type: ignore[operator]
-        return False
-    share = float(amount)
-    return share >= 0 and (share < 1 or share.is_integer())

@@ -15,10 +15,11 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
+from recdrop_tune.addresses import DEFAULT_URI
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.events import FILE, Event, Journal, SearchStarted, TrialStarted
 from recdrop_tune.files import read
-from recdrop_tune.mlflow_store import DEFAULT_URI, MODEL, MODEL_CARD, RESULT, Tracking
+from recdrop_tune.mlflow_store import MODEL, MODEL_CARD, RESULT, Tracking
 from recdrop_tune.oracle import settled, unnoted
 from recdrop_tune.paths import (
     check_folder,

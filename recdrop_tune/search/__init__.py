@@ -1,21 +1,49 @@
-"""`tune`: one call from data to result; `distribute` and `track` for any tuner; and their settings."""
+"""`tune`: one call from data to result; `distribute` and `track` for any tuner; and their settings.
 
-from recdrop_tune.search.distributed import Distributed, distribute
-from recdrop_tune.search.hypermodel_of import ObjectiveNotReportedError
-from recdrop_tune.search.old_arguments import place_of
-from recdrop_tune.search.settings import (
-    CLASSES,
-    EXPERIMENT,
-    Confirm,
-    MLflow,
-    Optuna,
-    Training,
-    Workers,
-    fields_of,
-)
-from recdrop_tune.search.tuner_tracking import track
-from recdrop_tune.search.tuning import tune
-from recdrop_tune.search.validation import checked, error_of, is_unknown_name
+The names below are imported on first use: the settings are light, and `tune` loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recdrop_tune.search.distributed import Distributed, distribute
+    from recdrop_tune.search.hypermodel_of import ObjectiveNotReportedError
+    from recdrop_tune.search.old_arguments import place_of
+    from recdrop_tune.search.settings import (
+        CLASSES,
+        EXPERIMENT,
+        Confirm,
+        MLflow,
+        Optuna,
+        Training,
+        Workers,
+        fields_of,
+    )
+    from recdrop_tune.search.tuner_tracking import track
+    from recdrop_tune.search.tuning import tune
+    from recdrop_tune.search.validation import by, checked
+
+_HOME = {
+    "CLASSES": "settings",
+    "Confirm": "settings",
+    "Distributed": "distributed",
+    "EXPERIMENT": "settings",
+    "MLflow": "settings",
+    "ObjectiveNotReportedError": "hypermodel_of",
+    "Optuna": "settings",
+    "Training": "settings",
+    "Workers": "settings",
+    "by": "validation",
+    "checked": "validation",
+    "distribute": "distributed",
+    "fields_of": "settings",
+    "place_of": "old_arguments",
+    "track": "tuner_tracking",
+    "tune": "tuning",
+}
 
 __all__ = [
     "CLASSES",
@@ -27,12 +55,20 @@ __all__ = [
     "Optuna",
     "Training",
     "Workers",
+    "by",
     "checked",
     "distribute",
-    "error_of",
     "fields_of",
-    "is_unknown_name",
     "place_of",
     "track",
     "tune",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Imports a name from its module on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

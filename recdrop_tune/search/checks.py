@@ -13,9 +13,9 @@ import keras
 import keras_tuner as kt
 from optuna.storages import InMemoryStorage
 
+from recdrop_tune.addresses import check_databases
 from recdrop_tune.errors import InvalidArgumentError, check_integer, invalid_argument
 from recdrop_tune.hypermodels import unextended
-from recdrop_tune.mlflow_store import check_databases
 from recdrop_tune.search.old_arguments import PLACES
 from recdrop_tune.search.settings import MLflow, Optuna, Training, Workers
 from recdrop_tune.search.validation import did_you_mean
@@ -84,14 +84,7 @@ def check_workers(workers: Workers | None, optuna: Optuna, tracking: MLflow) -> 
 
 
 def check_tuner(name: str, optuna: Optuna, goals: Sequence[Any], uri: str) -> None:
-    """Raises for objectives that a tuner cannot keep apart, and for a study in MLflow's database.
-
-    Args:
-        name: Name of the tuner.
-        optuna: Optuna's settings.
-        goals: The objectives.
-        uri: Where MLflow keeps its runs.
-    """
+    """Raises for objectives that a tuner cannot keep apart, and for a study in MLflow's database."""
     if len(goals) > 1 and name != "optuna":
         expected = f"one objective with tuner={name!r}, which would add them up"
         raise invalid_argument("objective", expected=expected, received=[g.name for g in goals])
@@ -108,7 +101,7 @@ _ELSEWHERE = {
     "callbacks": "`training=rdt.Training(callbacks=...)`",
     **{name: f"`{PLACES[name].argument}`" for name in ("x", "y", "validation_data")},
 }
-"""Arguments of `Model.fit` that `tune` gives it, by what they are made of."""
+"""Arguments of `Model.fit` that `tune` has a place of its own for."""
 
 
 def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
@@ -116,7 +109,7 @@ def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
 
     Args:
         fit: What `Training.fit` says.
-        model: The hypermodel; what a `fit` of its own names may be given too.
+        model: The hypermodel; it may have a `fit` with arguments of its own.
     """
     model, fits = unextended(model), [keras.Model.fit]
     fits += [type(model).fit] if isinstance(model, kt.HyperModel) else []

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-import keras
-
 from recdrop_tune.errors import InvalidArgumentError, shown
 from recdrop_tune.search.settings import CLASSES
 from recdrop_tune.search.validation import did_you_mean
@@ -86,19 +84,29 @@ PLACES: Mapping[str, Place] = {
 }
 """The arguments of earlier versions, and those of `Model.fit` for which `tune` has names of its own."""
 
-_OF_THE_CALL = {"self", "epochs", "batch_size", "verbose"}
+FIT_ARGUMENTS = (
+    *(
+        "validation_split",
+        "shuffle",
+        "class_weight",
+        "sample_weight",
+        "initial_epoch",
+        "steps_per_epoch",
+    ),
+    *("validation_steps", "validation_batch_size", "validation_freq"),
+)
+"""The arguments of `Model.fit` for which `tune` has no names of its own. (Keras takes seconds to load.)"""
 
 
 def place_of(name: str) -> Place | None:
     """Finds where the value of an argument goes that `tune` does not have; `None` where nowhere."""
     if name in PLACES:
         return PLACES[name]
-    passed_on = set(inspect.signature(keras.Model.fit).parameters) - _OF_THE_CALL
-    return Place("training", "fit", name) if name in passed_on else None
+    return Place("training", "fit", name) if name in FIT_ARGUMENTS else None
 
 
 def answers_unknown_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """Has a function say of an argument that it does not have where the value goes, or which is near."""
+    """Makes a function say of an argument that it does not have where the value goes, or which is near."""
     known = inspect.signature(function).parameters
 
     @wraps(function)

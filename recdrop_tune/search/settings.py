@@ -4,44 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, field, fields, replace
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
-
-from recdrop_tune.errors import InvalidArgumentError, check_integer, invalid_argument
-from recdrop_tune.mlflow_store import absolute, resolve_uri
-from recdrop_tune.oracle import check_seconds
+from recdrop_tune.addresses import absolute, resolve_uri
+from recdrop_tune.catalog import TUNER_NAMES
+from recdrop_tune.errors import (
+    InvalidArgumentError,
+    check_cv,
+    check_integer,
+    invalid_argument,
+)
+from recdrop_tune.problems import suggestion
 from recdrop_tune.search.validation import (
+    by,
     check_address,
     check_callbacks,
     check_cpus,
     check_experiment,
     check_fit,
-    check_folds,
     check_gpus,
-    check_integer_or_none,
     check_measuring,
+    check_not_negative,
+    check_positive,
+    check_positive_or_none,
     check_pruner,
     check_registered_name,
     check_sampler,
     check_storage,
+    check_timeout,
     check_uri,
     checked,
 )
-from recdrop_tune.tuner import ORACLES
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+else:  # Pydantic looks the types up; what is of them is checked below.
+    BasePruner = BaseSampler = BaseStorage = Any
 
 EXPERIMENT = "recdrop-tune"
 """The MLflow experiment of a search whose experiment nobody has named."""
 
 
-@checked(
-    sampler=check_sampler,
-    pruner=check_pruner,
-    storage=check_storage,
-)
+@checked
 class Optuna:
     """How Optuna searches; given to `tune` as `tuner`.
 
@@ -61,20 +67,13 @@ class Optuna:
         Optuna(sampler='tpe', pruner='none', storage=None)
     """
 
-    sampler: BaseSampler | str | None = None
+    sampler: Annotated[BaseSampler | str | None, by(check_sampler)] = None
     _: KW_ONLY
-    pruner: BasePruner | str | None = None
-    storage: BaseStorage | str | None = None
+    pruner: Annotated[BasePruner | str | None, by(check_pruner)] = None
+    storage: Annotated[BaseStorage | str | None, by(check_storage)] = None
 
 
-@checked(
-    executions=check_integer,
-    cv=check_folds,
-    callbacks=check_callbacks,
-    keep_checkpoints=partial(check_integer_or_none, least=1),
-    reuse_models=partial(check_integer, least=0),
-    fit=check_fit,
-)
+@checked
 class Training:
     """How each trial is trained; given to `tune` as `training`.
 
@@ -99,19 +98,16 @@ class Training:
         5
     """
 
-    executions: int = 1
+    executions: Annotated[int, by(check_positive)] = 1
     _: KW_ONLY
-    cv: Any = None
-    callbacks: Any = ()
-    keep_checkpoints: int | None = 5
-    reuse_models: int = 4
-    fit: Mapping[str, Any] = field(default_factory=dict)
+    cv: Annotated[Any, by(check_cv)] = None
+    callbacks: Annotated[Any, by(check_callbacks)] = ()
+    keep_checkpoints: Annotated[int | None, by(check_positive_or_none)] = 5
+    reuse_models: Annotated[int, by(check_not_negative)] = 4
+    fit: Annotated[Mapping[str, Any], by(check_fit)] = field(default_factory=dict)
 
 
-@checked(
-    top=check_integer,
-    seeds=check_integer,
-)
+@checked
 class Confirm:
     """What is trained again after the search, with fresh seeds; given to `tune` as `confirm`.
 
@@ -132,19 +128,13 @@ class Confirm:
         5
     """
 
-    top: int = 3
+    top: Annotated[int, by(check_positive)] = 3
     _: KW_ONLY
-    seeds: int = 5
+    seeds: Annotated[int, by(check_positive)] = 5
     test: Any = field(default=None, repr=False, compare=False)
 
 
-@checked(
-    number=check_integer,
-    gpus=check_gpus,
-    cpus=check_cpus,
-    address=check_address,
-    trial_timeout=check_seconds,
-)
+@checked
 class Workers:
     """Trials that run at the same time, each in a process of its own, with Ray (extra `ray`).
 
@@ -169,20 +159,15 @@ class Workers:
         Workers(number=4, gpus=0.25, cpus=1, address=None, trial_timeout=None)
     """
 
-    number: int = 2
+    number: Annotated[int, by(check_positive)] = 2
     _: KW_ONLY
-    gpus: float | None = None
-    cpus: float = 1
-    address: str | None = None
-    trial_timeout: float | None = None
+    gpus: Annotated[float | None, by(check_gpus)] = None
+    cpus: Annotated[float, by(check_cpus)] = 1
+    address: Annotated[str | None, by(check_address)] = None
+    trial_timeout: Annotated[float | None, by(check_timeout)] = None
 
 
-@checked(
-    experiment=check_experiment,
-    uri=check_uri,
-    register_model=check_registered_name,
-    system_metrics=check_measuring,
-)
+@checked
 class MLflow:
     """Where MLflow has the search, and what it gets; given to `tune`, `distribute` and `track` as `tracking`.
 
@@ -205,11 +190,11 @@ class MLflow:
         'speech'
     """
 
-    experiment: str | None = None
+    experiment: Annotated[str | None, by(check_experiment)] = None
     _: KW_ONLY
-    uri: str | None = None
-    register_model: str | None = None
-    system_metrics: bool = False
+    uri: Annotated[str | None, by(check_uri)] = None
+    register_model: Annotated[str | None, by(check_registered_name)] = None
+    system_metrics: Annotated[bool, by(check_measuring)] = False
 
     def store(self) -> str:
         """Returns the address of the runs, the same in every folder.
@@ -230,9 +215,10 @@ def as_optuna(tuner: Any) -> tuple[str, Optuna]:
     """Returns the name of a tuner, and Optuna's settings, which only `"optuna"` looks at."""
     if isinstance(tuner, Optuna):
         return "optuna", tuner
-    if not isinstance(tuner, str) or tuner not in ORACLES:
-        expected = f"one of {', '.join(ORACLES)}, or rdt.Optuna(...)"
-        raise invalid_argument("tuner", expected=expected, received=tuner)
+    if not isinstance(tuner, str) or tuner not in TUNER_NAMES:
+        expected = f"one of {', '.join(TUNER_NAMES)}, or rdt.Optuna(...)"
+        fix = suggestion(tuner, TUNER_NAMES)
+        raise invalid_argument("tuner", expected=expected, received=tuner, fix=fix)
     return tuner, Optuna()
 
 
@@ -268,17 +254,15 @@ def as_workers(workers: Any) -> Workers | None:
 
 
 def as_mlflow(tracking: Any, experiment: str = EXPERIMENT) -> MLflow:
-    """Returns the settings of the tracking, with an experiment.
-
-    Args:
-        tracking: The settings, or the name of an experiment.
-        experiment: The experiment where none is named.
-    """
+    """Returns the settings of the tracking; `experiment` is theirs where they name none."""
     if not isinstance(tracking, MLflow | str):
         expected = "the name of an experiment, or rdt.MLflow(...)"
         raise invalid_argument("tracking", expected=expected, received=tracking)
     if isinstance(tracking, str):
-        return MLflow(check_experiment("tracking", tracking))
+        try:
+            return MLflow(tracking)
+        except InvalidArgumentError as error:
+            raise error.renamed("tracking") from None
     if tracking.experiment is not None:
         return tracking
     return replace(tracking, experiment=experiment)

@@ -9,9 +9,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import check_flag
+from recdrop_tune.errors import check_flag, check_seconds
 from recdrop_tune.kernels import check_seed
-from recdrop_tune.oracle import check_seconds
 from recdrop_tune.ray_workers import import_ray, share_gpus
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.checks import (

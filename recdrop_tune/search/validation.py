@@ -1,122 +1,71 @@
-"""Makes settings classes whose values are checked, in errors of this package; and checks single values."""
+"""Makes settings classes whose values are checked when they are made; and checks their single values.
+
+It loads neither TensorFlow nor Optuna, Keras Tuner or MLflow: as long as they are not loaded, no value is
+of a class of theirs.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, fields
-from difflib import get_close_matches
-from functools import wraps
+from functools import partial, wraps
 from numbers import Real
 from typing import Any, TypeVar, dataclass_transform
 
-import keras
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
-from pydantic import ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 
+from recdrop_tune.addresses import check_databases, resolve_uri
+from recdrop_tune.catalog import PRUNER_NAMES, SAMPLER_NAMES
 from recdrop_tune.errors import (
     LONGEST_NAME,
     InvalidArgumentError,
     check_flag,
     check_integer,
+    check_model_name,
+    check_seconds,
+    check_system_metrics,
     invalid_argument,
     is_name,
+    is_share,
     shown,
 )
-from recdrop_tune.mlflow_store import (
-    check_databases,
-    check_model_name,
-    check_system_metrics,
-    resolve_uri,
-)
-from recdrop_tune.oracle import make_pruner, make_sampler
-from recdrop_tune.ray_workers import is_share
-from recdrop_tune.tuner import check_cv
+from recdrop_tune.problems import error_of, is_unknown_name, suggestion
 
-# How a settings class is made, and how what pydantic finds becomes an error of this package.
-
-_EXPECTED = {
-    "int_type": "an integer",
-    "float_type": "a number",
-    "string_type": "text",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "literal_error": "min or max",
-}
-_UNKNOWN = ("extra_forbidden", "invalid_key", "unexpected_keyword_argument")
+# How a settings class is made.
 
 T = TypeVar("T")
 
-
-def is_unknown_name(problem: Mapping[str, Any]) -> bool:
-    """Says whether pydantic has found a name that there is not, rather than a wrong value."""
-    return problem["type"] in _UNKNOWN
-
-
-def error_of(problem: Mapping[str, Any], argument: str) -> InvalidArgumentError:
-    """Makes an error of this package of what pydantic says of one value.
-
-    Args:
-        problem: One of `ValidationError.errors()`.
-        argument: The name of the value, as the caller wrote it.
-    """
-    cause = problem.get("ctx", {}).get("error")
-    if isinstance(cause, InvalidArgumentError) and cause.expected:
-        return cause.renamed(argument)
-    said = _EXPECTED.get(problem["type"]) or str(cause or problem["msg"])
-    return invalid_argument(argument, expected=said, received=problem["input"])
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """Returns `Did you mean ...?` for a near miss, and otherwise the names that there are."""
-    names = list(known)
-    near = get_close_matches(name, names, n=1) if isinstance(name, str) else []
-    return f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(names)}."
-
-
-Check = Callable[[str, Any], Any]
-"""Takes the name of a value and the value; returns what is kept, or raises."""
+Check = Callable[[Any], Any]
+"""Takes a value; returns what is kept, or raises."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def checked(**checks: Check) -> Callable[[type[T]], type[T]]:
-    """Makes a class a frozen dataclass that checks its values, and raises errors of this package.
+def checked(kind: type[T]) -> type[T]:
+    """Makes a class a frozen dataclass that checks its values, and raises errors of this package."""
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    settings: Any = dataclass(frozen=True, repr=False, config=config)(kind)
+    validate = settings.__init__
 
-    Args:
-        **checks: The check of each value, by its name.
-    """
+    @wraps(validate)
+    def __init__(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            validate(self, *args, **values)
+        except ValidationError as error:
+            raise _error(settings, error.errors()[0]) from None
 
-    def make(kind: type[T]) -> type[T]:
-        for name, check in checks.items():
-            setattr(kind, f"_check_{name}", field_validator(name, mode="plain")(_validator(check)))
-        configured = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-        made: Any = dataclass(frozen=True, repr=False, config=configured)(kind)
-        validate = made.__init__
-
-        @wraps(validate)
-        def __init__(self: Any, *args: Any, **values: Any) -> None:
-            try:
-                validate(self, *args, **values)
-            except ValidationError as error:
-                raise _error(made, error.errors()[0]) from None
-
-        made.__init__ = __init__
-        made.__repr__ = _shown
-        return made  # type: ignore[no-any-return]
-
-    return make
+    settings.__init__ = __init__
+    settings.__repr__ = _repr
+    return settings  # type: ignore[no-any-return]
 
 
-def _validator(check: Check) -> Any:
-    def validate(cls: Any, value: Any, about: ValidationInfo) -> Any:
-        return check(str(about.field_name), value)
-
-    return validate
+def by(check: Check) -> PlainValidator:
+    """Annotates a value of a settings class with its check."""
+    return PlainValidator(check)
 
 
-def _shown(self: Any) -> str:
+def _repr(self: Any) -> str:
     """Writes settings as errors show values: in few lines, and without passwords."""
     parts = [f"{each.name}={shown(getattr(self, each.name))}" for each in fields(self) if each.repr]
     return f"{type(self).__name__}({', '.join(parts)})"
@@ -136,120 +85,128 @@ def _error(kind: Any, problem: Mapping[str, Any]) -> InvalidArgumentError:
     return error_of(problem, names[place] if isinstance(place, int) else str(place))
 
 
-# The checks of single values.
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Returns `Did you mean ...?` for a near miss, and otherwise the names that there are."""
+    names = list(known)
+    return suggestion(name, names) or f"There are: {', '.join(names)}."
 
 
-def check_sampler(argument: str, value: Any) -> Any:
-    """Returns a sampler, or its name, of Optuna's."""
-    if not isinstance(value, BaseSampler):
-        make_sampler(value, 0)  # It raises for an unknown name.
-    return value
+# The checks of single values. The error gets the name of the value where it is raised.
 
 
-def check_pruner(argument: str, value: Any) -> Any:
-    """Returns a pruner, or its name, of Optuna's."""
-    if not isinstance(value, BasePruner):
-        make_pruner(value)
-    return value
+def _is_a(value: Any, module: str, name: str) -> bool:
+    """Says whether a value is of a class; as long as its module is not loaded, nothing is."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, getattr(loaded, name))
 
 
-def check_storage(argument: str, value: Any) -> Any:
+def _that(accepts: Callable[[Any], bool], expected: str) -> Check:
+    """Makes the check that a value is accepted."""
+
+    def check(value: Any) -> Any:
+        if not accepts(value):
+            raise invalid_argument("", expected=expected, received=value)
+        return value
+
+    return check
+
+
+def _named(names: tuple[str, ...], what: str) -> Check:
+    """Makes the check that a value is a sampler or pruner of Optuna's, its name, or `None`."""
+
+    def check(value: Any) -> Any:
+        known = value is None or (isinstance(value, str) and value in names)
+        if not known and not _is_a(value, f"optuna.{what}s", f"Base{what.capitalize()}"):
+            expected = f"one of {', '.join(names)}, or a {what} of Optuna's"
+            fix = suggestion(value, names)
+            raise invalid_argument("", expected=expected, received=value, fix=fix)
+        return value
+
+    return check
+
+
+check_positive = partial(check_integer, "")
+check_not_negative = partial(check_integer, "", least=0)
+check_timeout = partial(check_seconds, "")
+check_sampler = _named(SAMPLER_NAMES, "sampler")
+check_pruner = _named(PRUNER_NAMES, "pruner")
+check_gpus = _that(
+    lambda value: value is None or is_share(value),
+    "a whole number of GPUs, a fraction between 0 and 1, or None",
+)
+check_cpus = _that(
+    lambda value: is_share(value) and value > 0,
+    "a whole number of CPU cores, or a fraction between 0 and 1",
+)
+check_address = _that(
+    lambda value: value is None or (isinstance(value, str) and value != ""),
+    "None, 'auto', 'host:port' or 'ray://host:port'",
+)
+check_experiment = _that(
+    lambda value: value is None or is_name(value),
+    f"a name of at most {LONGEST_NAME} characters, in one line",
+)
+
+
+def check_storage(value: Any) -> Any:
     """Returns a storage, or its address, of Optuna's."""
-    if value is not None and not isinstance(value, str | BaseStorage):
+    storage = _is_a(value, "optuna.storages", "BaseStorage")
+    if value is not None and not isinstance(value, str) and not storage:
         expected = "the URL of a database, a storage of Optuna's, or None"
-        raise invalid_argument(argument, expected=expected, received=value)
+        raise invalid_argument("", expected=expected, received=value)
     check_databases(value, "")  # That it is not MLflow's is seen where both are known.
     return value
 
 
-def check_folds(argument: str, value: Any) -> Any:
-    """Returns a number of folds, or a splitter."""
-    return check_cv(value)
-
-
-def check_callbacks(argument: str, value: Any) -> tuple[Any, ...]:
+def check_callbacks(value: Any) -> tuple[Any, ...]:
     """Returns callbacks as a tuple: many, one, or none; functions that make one are as good."""
-    one = isinstance(value, keras.callbacks.Callback) or callable(value)
-    many = [value] if one else () if value is None else value
+
+    def is_one(each: Any) -> bool:
+        return callable(each) or _is_a(each, "keras.callbacks", "Callback")
+
+    many = [value] if is_one(value) else () if value is None else value
     try:
         listed = tuple(many)
     except TypeError:
         listed = (many,)
-    if not all(isinstance(each, keras.callbacks.Callback) or callable(each) for each in listed):
+    if not all(map(is_one, listed)):
         expected = "keras.callbacks.Callback objects, or functions that make one"
-        raise invalid_argument(argument, expected=expected, received=value)
+        raise invalid_argument("", expected=expected, received=value)
     return listed
 
 
-def check_integer_or_none(argument: str, value: Any, least: int) -> int | None:
-    """Returns an integer that is large enough, or `None`."""
-    return None if value is None else check_integer(argument, value, least)
+def check_positive_or_none(value: Any) -> int | None:
+    """Returns an integer of at least 1, or `None`."""
+    return None if value is None else check_positive(value)
 
 
-def check_fit(argument: str, value: Any) -> dict[str, Any]:
+def check_fit(value: Any) -> dict[str, Any]:
     """Returns arguments of `Model.fit`."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         expected = "a mapping of arguments of keras.Model.fit, such as {'class_weight': ...}"
-        raise invalid_argument(argument, expected=expected, received=type(value).__name__)
-    split = value.get("validation_split")
-    if split is not None and not (_is_number(split) and 0 <= split < 1):
-        raise invalid_argument(argument, expected="0 <= validation_split < 1", received=split)
+        raise invalid_argument("", expected=expected, received=type(value).__name__)
+    split: Any = value.get("validation_split")
+    if split is not None and not (isinstance(split, Real) and 0 <= split < 1):  # type: ignore[operator]
+        raise invalid_argument("", expected="0 <= validation_split < 1", received=split)
     return dict(value)
 
 
-def _is_number(value: Any) -> bool:
-    # Not in place: for mypy a `Real` cannot be compared. `float(value)` of a huge integer would overflow.
-    return isinstance(value, Real)
-
-
-def check_gpus(argument: str, value: Any) -> Any:
-    """Returns a number of GPUs that Ray takes, or `None`."""
-    if value is not None and not is_share(value):
-        expected = "a whole number of GPUs, a fraction between 0 and 1, or None"
-        raise invalid_argument(argument, expected=expected, received=value)
-    return value
-
-
-def check_cpus(argument: str, value: Any) -> Any:
-    """Returns a number of CPU cores that Ray takes."""
-    if not (is_share(value) and value > 0):
-        expected = "a whole number of CPU cores, or a fraction between 0 and 1"
-        raise invalid_argument(argument, expected=expected, received=value)
-    return value
-
-
-def check_address(argument: str, value: Any) -> Any:
-    """Returns the address of a Ray cluster, or `None`."""
-    if value is not None and not (isinstance(value, str) and value):
-        expected = "None, 'auto', 'host:port' or 'ray://host:port'"
-        raise invalid_argument(argument, expected=expected, received=value)
-    return value
-
-
-def check_experiment(argument: str, value: Any) -> Any:
-    """Returns the name of an MLflow experiment, or `None`."""
-    if value is not None and not is_name(value):
-        expected = f"a name of at most {LONGEST_NAME} characters, in one line"
-        raise invalid_argument(argument, expected=expected, received=value)
-    return value
-
-
-def check_uri(argument: str, value: Any) -> Any:
+def check_uri(value: Any) -> Any:
     """Returns the address of a tracking store, or `None`."""
     if value is not None:
         resolve_uri(value)
     return value
 
 
-def check_registered_name(argument: str, value: Any) -> Any:
+def check_registered_name(value: Any) -> Any:
     """Returns the name of a registered model, or `None`."""
     check_model_name(value)
     return value
 
 
-def check_measuring(argument: str, value: Any) -> bool:
+def check_measuring(value: Any) -> bool:
     """Returns whether a machine is to be measured; raises where it cannot be."""
-    wanted = check_flag(argument, value)
+    wanted = check_flag("", value)
     if wanted:
         check_system_metrics()
     return wanted

@@ -1,54 +1,70 @@
-"""The dropout beside the wrapper: locked dropout around the layers, and dropout of word types."""
+"""Registers a search space as Keras Tuner hyperparameters and reads the values active now."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune.catalog import LOCKED_SITES, OPTIONS, SITES, Option
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.spaces.fields import Scalar
-from recdrop_tune.spaces.values import Value, register
+from recdrop_tune.spaces.values import Range, Scalar, Value
 
-# The wrappers' own arguments, each active only where it says something.
+# One hyperparameter.
 
 
-def sample_options(hp: Any, plan: DropoutPlan, group: Group) -> dict[str, Scalar]:
-    """Registers the options of a group's wrappers and returns the values active now.
+@contextmanager
+def named(hp: Any, name: str | None) -> Iterator[None]:
+    """Prefixes hyperparameter names by `name/` where there is a name."""
+    if name is None:
+        yield
+        return
+    with hp.name_scope(name):
+        yield
 
-    An option is a hyperparameter under its wrapper; if it is about a site, under the placements
-    which have that. `has_sites` gives a wrapper with such an option a group of its own, for Keras
-    Tuner opens a condition only where the other one was opened when its parent was registered.
+
+def register(hp: Any, name: str, value: Value) -> Any:
+    """Registers one hyperparameter and returns its value, `None` where it is inactive."""
+    if isinstance(value, Range):
+        return _register_range(hp, name, value)
+    if not isinstance(value, tuple):
+        return hp.Fixed(name, value)
+    if all(isinstance(item, bool) for item in value):
+        # `Choice` would make 0 and 1 of them.
+        return hp.Boolean(name, default=value[0])
+    return hp.Choice(name, list(value))
+
+
+def _register_range(hp: Any, name: str, value: Range) -> Any:
+    method = hp.Int if isinstance(value.min, int) else hp.Float
+    sampling = "log" if value.log else "linear"
+    drawn = method(name, value.min, _reachable_max(value), step=value.step, sampling=sampling)
+    if drawn is None or value.step is None:
+        return drawn
+    # Keras Tuner multiplies steps out: 0.05 + 2 * 0.05 is 0.15000000000000002, and 0.15 is meant.
+    return drawn if isinstance(drawn, int) else float(f"{drawn:.12g}")
+
+
+def _reachable_max(value: Range) -> float:
+    """Returns the last value of a stepped range, so that Keras Tuner counts it in.
+
+    Keras Tuner takes `(max - min) // step + 1` values, which floating point cuts by one for ranges
+    such as 0.05 to 0.6 by 0.05: the upper end would never be tried. Where that is so, the upper end
+    is moved by the one or two units in the last place that mend the count.
     """
-    drawn: dict[str, Scalar] = {}
-    for name, value in plan.options.items():
-        option = OPTIONS[name]
-        having = [item for item in group.placements if _concerns(option, item)]
-        if option.technique not in group.wrappers or not having:
-            continue
-        with hp.conditional_scope("wrapper", [option.technique]):
-            if len(having) == len(group.placements):
-                active = register(hp, name, value)
-            else:
-                with hp.conditional_scope(f"placement{group.suffix}", having):
-                    active = register(hp, name, value)
-        if active is not None:
-            drawn[name] = active
-    return drawn
+    if value.step is None or value.size is None or isinstance(value.min, int):
+        return value.max
+    steps = value.size - 1
+    last = float(f"{value.min + steps * value.step:.12g}")
+    while (last - value.min) // value.step < steps:
+        last = math.nextafter(last, math.inf)
+    return last
 
 
-def has_sites(wrapper: str, options: dict[str, Value]) -> bool:
-    """Says whether an option of the wrapper is about one site only."""
-    return any(OPTIONS[name].technique == wrapper and OPTIONS[name].site for name in options)
-
-
-def _concerns(option: Option, placement: str) -> bool:
-    return option.site is None or option.site in placement.split("+")
-
-
-# Registers a search space as Keras Tuner hyperparameters and reads the values active now.
+# What is sampled.
 
 Rate = float | dict[str, float]
 
@@ -105,7 +121,7 @@ class Sample(DropoutSample):
 
 @dataclass(frozen=True)
 class Group:
-    """The wrappers of a space which are offered the same placements.
+    """Wrappers of a space that are offered the same placements.
 
     Attributes:
         wrappers: Their ids.
@@ -127,11 +143,11 @@ class DropoutPlan:
 
     Attributes:
         wrappers: The wrappers searched.
-        groups: Those of them which drop, by what they are offered.
+        groups: Those of them that drop, by what they are offered.
         rate: One value for all sites, or one per site.
         options: Values of the wrappers' own arguments, by name.
         schedule: The schedules searched; `None` where the space does not name any.
-        scheduled: The wrappers which are offered all of them.
+        scheduled: The wrappers that are offered all of them.
     """
 
     wrappers: tuple[str, ...]
@@ -167,15 +183,16 @@ def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
             if isinstance(plan.rate, dict):
                 rates.update(_sample_site_rates(hp, group, plan.rate))
         options.update(sample_options(hp, plan, group))
-    rate = rates if isinstance(plan.rate, dict) else _sample_rate(plan, hp)
-    schedule = _sample_schedule(plan, hp)
+    by_site = isinstance(plan.rate, dict)
+    rate = rates if by_site else sample_under(hp, plan.dropping, "rate", plan.rate)  # type: ignore[arg-type]
+    schedule = sample_under(hp, plan.scheduled, "schedule", plan.schedule)
     # Inside a conditional scope of the user's that is inactive, every value is None: no dropout.
     return DropoutSample(
         wrapper or "none",
         placement,
         rate if placement else None,
         options=options,
-        schedule=schedule,
+        schedule=schedule or "constant",
     )
 
 
@@ -193,26 +210,49 @@ def _sample_site_rates(hp: Any, group: Group, rates: dict[str, Value]) -> dict[s
     return drawn
 
 
-def _sample_rate(plan: DropoutPlan, hp: Any) -> float | None:
-    """Registers the one `rate` that all wrappers which drop share."""
-    if not plan.dropping or isinstance(plan.rate, dict):
+def sample_under(hp: Any, wrappers: Sequence[str], name: str, value: Value | None) -> Any:
+    """Registers a hyperparameter under wrappers and returns its value, `None` where it is inactive."""
+    if value is None or not wrappers:
         return None
-    with hp.conditional_scope("wrapper", plan.dropping):
-        rate: float | None = register(hp, "rate", plan.rate)
-    return rate
+    with hp.conditional_scope("wrapper", list(wrappers)):
+        return register(hp, name, value)
 
 
-def _sample_schedule(plan: DropoutPlan, hp: Any) -> str:
-    """Registers `schedule` under the wrappers that have all of it."""
-    if plan.schedule is None or not plan.scheduled:
-        return "constant"
-    with hp.conditional_scope("wrapper", list(plan.scheduled)):
-        drawn: str | None = register(hp, "schedule", plan.schedule)
-    return drawn or "constant"
+def sample_options(hp: Any, plan: DropoutPlan, group: Group) -> dict[str, Scalar]:
+    """Registers the options of a group's wrappers and returns the values active now.
+
+    An option is a hyperparameter under its wrapper; if it is about a site, under the placements
+    that have it. `has_sites` gives a wrapper with such an option a group of its own, for Keras
+    Tuner opens a condition only where the other one was opened when its parent was registered.
+    """
+    drawn: dict[str, Scalar] = {}
+    for name, value in plan.options.items():
+        option = OPTIONS[name]
+        having = [item for item in group.placements if _concerns(option, item)]
+        if option.technique not in group.wrappers or not having:
+            continue
+        with hp.conditional_scope("wrapper", [option.technique]):
+            if len(having) == len(group.placements):
+                active = register(hp, name, value)
+            else:
+                with hp.conditional_scope(f"placement{group.suffix}", having):
+                    active = register(hp, name, value)
+        if active is not None:
+            drawn[name] = active
+    return drawn
+
+
+def has_sites(wrapper: str, options: dict[str, Value]) -> bool:
+    """Says whether an option of the wrapper is about one site only."""
+    return any(OPTIONS[name].technique == wrapper and OPTIONS[name].site for name in options)
+
+
+def _concerns(option: Option, placement: str) -> bool:
+    return option.site is None or option.site in placement.split("+")
 
 
 def _as_value(words: Iterable[str]) -> Value:
-    """A choice of one is a fixed value."""
+    """Returns a choice of one as a fixed value."""
     choice: tuple[Scalar, ...] = tuple(words)
     return choice[0] if len(choice) == 1 else choice
 
@@ -236,33 +276,10 @@ def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_SUFFIX.sub(r"\1", name): value for name, value in values.items()}
 
 
-def sample_locked(
-    hp: Any, value: Value | Mapping[str, Value] | None, dropping: Sequence[str]
-) -> dict[str, float]:
-    """Registers `locked_rate`, or one for each site, under the wrappers that drop.
-
-    Args:
-        hp: `keras_tuner.HyperParameters`.
-        value: One value for all sites, one for each, or `None` for no locked dropout.
-        dropping: The wrappers that drop.
-
-    Returns:
-        The rates active now, by site.
-    """
-    if value is None or not dropping:
-        return {}
-    with hp.conditional_scope("wrapper", dropping):
-        if isinstance(value, Mapping):
-            rates = {site: register(hp, f"locked_rate.{site}", value[site]) for site in value}
-        else:
-            rates = dict.fromkeys(LOCKED_SITES, register(hp, "locked_rate", value))
+def sample_locked(hp: Any, value: Any, dropping: Sequence[str]) -> dict[str, float]:
+    """Registers `locked_rate`, or one for each site, under the wrappers that drop."""
+    if isinstance(value, Mapping):
+        rates = {s: sample_under(hp, dropping, f"locked_rate.{s}", value[s]) for s in value}
+    else:
+        rates = dict.fromkeys(LOCKED_SITES, sample_under(hp, dropping, "locked_rate", value))
     return {site: rate for site, rate in rates.items() if rate is not None}
-
-
-def sample_embedding_rate(hp: Any, value: Value | None, dropping: Sequence[str]) -> float | None:
-    """Registers `embedding_rate` under the wrappers that drop; returns it where it is active."""
-    if value is None or not dropping:
-        return None
-    with hp.conditional_scope("wrapper", dropping):
-        rate: float | None = register(hp, "embedding_rate", value)
-    return rate

@@ -16,13 +16,9 @@ from typing import Any
 import yaml
 
 from recdrop_tune.errors import SearchSpaceError, shown
-from recdrop_tune.spaces.fields import suggestion
+from recdrop_tune.problems import Keys, suggestion
 
 # Reads YAML safely and strictly, and knows on which line everything is.
-
-KeyPath = tuple[str | int, ...]
-"""The keys and positions that lead to a value."""
-
 
 _MOST_BYTES, _MOST_NODES = 200_000, 20_000
 """What nobody writes: a larger text takes seconds to read, and aliases can double with each line."""
@@ -90,7 +86,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     return content.decode("utf-8")
 
 
-def parse(text: str, where: str) -> tuple[Any, dict[KeyPath, int]]:
+def parse(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
     """Reads a document of plain data.
 
     Args:
@@ -111,7 +107,7 @@ def parse(text: str, where: str) -> tuple[Any, dict[KeyPath, int]]:
             raise yaml.constructor.ConstructorError(
                 None, None, "aliases make it endless, or far too large", node.start_mark
             )
-        lines: dict[KeyPath, int] = {}
+        lines: dict[Keys, int] = {}
         _note_lines(node, (), lines)
         return (None if node is None else loader.construct_document(node)), lines
     except RecursionError as error:
@@ -131,7 +127,7 @@ def _expanded(node: yaml.Node, known: dict[int, float]) -> float:
     return known[id(node)]
 
 
-def _note_lines(node: Any, path: KeyPath, lines: dict[KeyPath, int]) -> None:
+def _note_lines(node: Any, path: Keys, lines: dict[Keys, int]) -> None:
     if isinstance(node, yaml.MappingNode):
         entries = [(key.value, key, value) for key, value in node.value]
     elif isinstance(node, yaml.SequenceNode):
@@ -151,6 +147,9 @@ _DEEPEST = 3
 
 # Where a search space comes from: a YAML file, one of the presets, or a mapping.
 
+Source = tuple[Mapping[Any, Any], str, Mapping[Keys, int]]
+"""The mapping that was read, what errors call its source, and the line of each key of a file."""
+
 
 def preset_folder() -> Any:
     """Returns the folder of the presets: inside the package once installed, else beside it."""
@@ -166,75 +165,61 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
 
-def read_source(source: object) -> tuple[str, Mapping[Any, Any]]:
-    """Reads what a search space is given as.
-
-    Returns:
-        How an error message is to name the source, and the mapping that it holds.
+def read_source(source: object) -> Source:
+    """Reads the mapping of a search space.
 
     Raises:
         SearchSpaceError: There is no such file or preset, or it holds no mapping.
     """
     if isinstance(source, Mapping):
-        return "the dict", source
+        return source, "the dict", {}
     if isinstance(source, os.PathLike):
         return _read_file(source)
     if isinstance(source, str):
         named_file = source.endswith((".yaml", ".yml"))
-        return _read_file(source) if named_file else (f"preset {source}", _preset(source))
-    raise _about_space(
-        "Invalid value received for argument `space`. Expected a SearchSpace, a dict, the path of a "
-        f"YAML file or a preset ({', '.join(preset_names())}). Received: space={shown(source)}"
-    )
+        return _read_file(source) if named_file else _preset(source)
+    known = ", ".join(preset_names())
+    expected = f"a SearchSpace, a dict, the path of a YAML file or a preset ({known})"
+    raise _refused(expected, f"space={shown(source)}")
 
 
-def _read_file(source: str | os.PathLike[str]) -> tuple[str, Mapping[Any, Any]]:
+def _read_file(source: str | os.PathLike[str]) -> Source:
     try:
         path = Path(source)
         text = read_text(path.expanduser())
     # A NUL in the path and what is no UTF-8 are a ValueError, a user without a home is a RuntimeError.
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         given = str(source) if isinstance(source, Path) else source
-        raise _about_space(
-            "Invalid value received for argument `space`. Expected a readable YAML file "
-            f"or a preset ({', '.join(preset_names())}). Received: space={shown(given)} ({error})"
-        ) from error
-    return str(path), _parse(text, str(path))
+        expected = f"a readable YAML file or a preset ({', '.join(preset_names())})"
+        raise _refused(expected, f"space={shown(given)} ({error})") from error
+    return _parse(text, str(path))
 
 
 @cache
-def _preset(name: str) -> Mapping[Any, Any]:
+def _preset(name: str) -> Source:
     """Reads a preset once: a build function asks for it on every build."""
     names = preset_names()
     if name not in names:
-        message = (
-            "Invalid value received for argument `space`. Expected one of the presets "
-            f"({', '.join(names)}) or a path that ends in .yaml or .yml. Received: space={shown(name)}"
-        )
-        near = suggestion(name, names)
-        raise _about_space(f"{message}. {near}" if near else message)
+        expected = f"one of the presets ({', '.join(names)}) or a path that ends in .yaml or .yml"
+        raise _refused(expected, f"space={shown(name)}", suggestion(name, names))
     text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     return _parse(text, f"preset {name}")
 
 
-def _parse(text: str, where: str) -> Mapping[Any, Any]:
+def _parse(text: str, where: str) -> Source:
     try:
-        data, _ = parse(text, where)
+        data, lines = parse(text, where)
     except yaml.YAMLError as error:
-        raise _about_space(
-            f"Invalid value received for argument `space`. Expected {where} to hold valid YAML. "
-            f"Received: {error}"
-        ) from error
+        raise _refused(f"{where} to hold valid YAML", str(error)) from error
     if not isinstance(data, Mapping):
-        raise _about_space(
-            f"Invalid value received for argument `space`. Expected {where} to hold a mapping, such "
-            f"as `wrapper: [none, recurrent]`. Received: {shown(data)}"
-        )
-    return data
+        expected = f"{where} to hold a mapping, such as `wrapper: [none, recurrent]`"
+        raise _refused(expected, shown(data))
+    return data, where, lines
 
 
-def _about_space(message: str) -> SearchSpaceError:
+def _refused(expected: str, received: str, fix: str = "") -> SearchSpaceError:
     """Makes an error about the argument `space` itself, not about what it holds."""
-    error = SearchSpaceError(message)
+    text = f"Invalid value received for argument `space`. Expected {expected}. Received: {received}"
+    error = SearchSpaceError(f"{text}. {fix}" if fix else text)
     error.argument = "space"
     return error

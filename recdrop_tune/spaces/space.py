@@ -2,125 +2,51 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic.json_schema import GenerateJsonSchema
 
-from recdrop_tune.catalog import OPTIONS, TECHNIQUES
-from recdrop_tune.spaces.fields import Report
-from recdrop_tune.spaces.reading import (
-    as_words,
-    offered_placements,
-    plain,
-    read_fields,
-    space_schema,
-)
+from recdrop_tune.catalog import OPTIONS, SCHEDULE_NAMES, TECHNIQUES
+from recdrop_tune.errors import SearchSpaceError
+from recdrop_tune.problems import Keys, in_words, refusal
+from recdrop_tune.spaces.consistency import as_words, as_written, contradictions, offered_placements
+from recdrop_tune.spaces.counter import Counter
 from recdrop_tune.spaces.sampling import (
     DropoutPlan,
     DropoutSample,
     Group,
     Sample,
     has_sites,
+    named,
     plain_names,
+    register,
     sample_dropout,
-    sample_embedding_rate,
     sample_locked,
+    sample_under,
 )
 from recdrop_tune.spaces.sources import preset_names, read_source
-from recdrop_tune.spaces.values import Range, named, register
-
-# Counts the configurations of a search space, by registering it on hyperparameters that only count.
-
-Conditions = tuple[tuple[str, tuple[Any, ...]], ...]
-"""Names of hyperparameters, and for each the values one of which it must have."""
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """One hyperparameter: its values, or only how many; `size` is `None` for a continuum."""
-
-    name: str
-    size: int | None
-    values: Sequence[Any]
-    conditions: Conditions
-
-    def is_active(self, values: dict[str, Any]) -> bool:
-        return all(values.get(name) in having for name, having in self.conditions)
-
-
-class Counter:
-    """Stands in for `keras_tuner.HyperParameters` and notes what is registered on it."""
-
-    def __init__(self) -> None:
-        self._noted: list[_Counted] = []
-        self._scopes: Conditions = ()
-
-    def count(self) -> int | None:
-        """Returns how many configurations were registered, `None` where there is a continuum."""
-        return self._count(0, {})
-
-    def searched(self) -> list[str]:
-        """Lists the names of what was registered with more than one value, in order, each once."""
-        return list(dict.fromkeys(noted.name for noted in self._noted if noted.size != 1))
-
-    def _count(self, start: int, values: dict[str, Any]) -> int | None:
-        """Counts what the hyperparameters from `start` on can be, given the values of the others."""
-        parents = {name for noted in self._noted for name, _ in noted.conditions}
-        total = 1
-        for position, noted in enumerate(self._noted[start:], start):
-            if not noted.is_active(values):
-                continue
-            if noted.name in parents:
-                rest = [
-                    self._count(position + 1, {**values, noted.name: value})
-                    for value in noted.values
-                ]
-                return None if None in rest else total * sum(part or 0 for part in rest)
-            if noted.size is None:
-                return None
-            total *= noted.size
-        return total
-
-    @contextmanager
-    def conditional_scope(self, parent: str, values: Sequence[Any]) -> Iterator[None]:
-        """What is registered within is active where `parent` has one of the values."""
-        before = self._scopes
-        self._scopes = (*before, (parent, tuple(values)))
-        yield
-        self._scopes = before
-
-    def Fixed(self, name: str, value: Any) -> Any:
-        """Notes a fixed value."""
-        return self._note(name, 1, [value])
-
-    def Boolean(self, name: str, default: bool) -> Any:
-        """Notes a choice of true and false."""
-        return self._note(name, 2, [default, not default])
-
-    def Choice(self, name: str, values: Sequence[Any]) -> Any:
-        """Notes a choice."""
-        return self._note(name, len(values), values)
-
-    def Int(self, name: str, low: int, high: int, step: int | None, sampling: str) -> Any:
-        """Notes a range of integers."""
-        values = range(low, high + 1, step or 1)
-        return self._note(name, len(values), values)
-
-    def Float(self, name: str, low: float, high: float, step: float | None, sampling: str) -> Any:
-        """Notes a range of numbers."""
-        # 1e-9: 0.55 / 0.05 is 10.999999999999998 in floating point, and the upper end is meant.
-        size = math.floor((high - low) / step + 1e-9) + 1 if step else None
-        return self._note(name, size, [low])
-
-    def _note(self, name: str, size: int | None, values: Sequence[Any]) -> Any:
-        self._noted.append(_Counted(name, size, values, self._scopes))
-        return values[0]
-
+from recdrop_tune.spaces.values import (
+    ALSO,
+    MAPPINGS,
+    STRICT,
+    Count,
+    Counts,
+    Flag,
+    LockedRates,
+    Number,
+    OneRate,
+    Placement,
+    Plain,
+    Positive,
+    Positives,
+    Range,
+    SiteRates,
+    Words,
+    left_out,
+)
 
 _CONSTANTS: dict[str, Any] = {
     "cell": "lstm",
@@ -133,48 +59,33 @@ _CONSTANTS: dict[str, Any] = {
 
 _RATE = Range(min=0.05, max=0.6, step=0.05)
 
-_Words = str | tuple[str, ...]
-_Ints = int | tuple[int, ...] | Range
-_Flags = bool | tuple[bool, ...]
-_Floats = float | tuple[float, ...] | Range
+_Cell = Annotated[str, Words("lstm", "gru")]
+_Wrapper = Annotated[str, Words(*TECHNIQUES, nothing="Write `none` for no dropout.")]
+_Schedule = Annotated[
+    str, Words(*SCHEDULE_NAMES, nothing="Write `constant` for a rate that stays as it is.")
+]
+_Function = Annotated[str, Words("bernoulli", "gaussian")]
+
+
+class _Schema(GenerateJsonSchema):
+    """Leaves out of a JSON schema what no editor needs: that a key is left out by default, and titles."""
+
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        """Describes the value without its default; see `GenerateJsonSchema`."""
+        return self.generate_inner(schema["schema"])
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Says that the key is title enough; see `GenerateJsonSchema`."""
+        return False
 
 
 class SearchSpace(BaseModel):
-    """What to search: for each field a fixed value, a choice, or a range.
+    """What to search: for each key a fixed value, a choice, or a range.
 
     A bare value is fixed, a list is a choice, a mapping `{min, max, step, log}` is a range, both
-    ends included. A field that is left out is no hyperparameter, and a constant is used; only
+    ends included. A key that is left out is no hyperparameter, and a constant is used; only
     `wrapper`, `placement` and `rate` are always searched. Under the wrapper `"none"` nothing drops.
-
-    Args:
-        cell: `"lstm"` or `"gru"`. Left out: `"lstm"`.
-        units: Units of each recurrent layer. Left out: 64.
-        layers: Number of recurrent layers. Left out: 1.
-        bidirectional: Whether the layers read the sequence both ways. Left out: no.
-        wrapper: Ids of the techniques in `recdrop_tune.catalog`. Left out: all of them.
-        placement: Sites joined by `+`, such as `"input+recurrent"`; each is offered only under the
-            wrappers that have it. Left out: every placement each wrapper has (where `rate` is one
-            per site: those among the sites which have a rate).
-        rate: Dropout rate, 0 <= rate < 1; or one per site: `{"input": ..., "recurrent": ...}`.
-            Left out: 0.05 to 0.6 in steps of 0.05.
-        schedule: How the rate moves while a model trains: names of `recdrop_tune.models.SCHEDULES`.
-            Offered under the wrappers whose inference is the plain layer: not under `"none"`, nor
-            under `"zoneout"`, whose rate stays. Left out: `"constant"`.
-        per_step: Of the wrapper `recurrent`: whether each step has a mask of its own. Left out: yes.
-        tied_gates: Of the wrapper `variational` at the recurrent site: whether all gates share a
-            mask. Left out: yes.
-        mask_groups: Of the wrapper `variational` at the recurrent site: into how many groups with
-            masks of their own the batch is split. Left out: 1.
-        hidden_rate: Of the wrapper `zoneout`, with the cell `"lstm"` alone: the rate for h, where
-            `rate` is that of the cell. Above 0 it leaves cuDNN. Left out: 0.
-        function: Of the wrapper `lambda`: `"bernoulli"` or `"gaussian"` noise. Left out: Bernoulli.
-        locked_rate: Rate of locked dropout beside the wrapper: one mask for all steps of a sequence,
-            on what goes into the recurrent layers, between them and out of them. Or one per site:
-            `{"input": ..., "between": ..., "output": ...}`, `between` with 2 or more layers only.
-            Left out: none.
-        embedding_rate: Rate of dropout of word types, where the model has an embedding
-            (`LanguageModel`). Left out: none.
-        learning_rate: Learning rate of the optimizer. Left out: 1e-3.
+    `SearchSpace.json_schema()` describes each key.
 
     Raises:
         SearchSpaceError: Something is wrong; the message has a line for each problem.
@@ -185,31 +96,99 @@ class SearchSpace(BaseModel):
         3
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = STRICT
 
-    cell: _Words | None = None
-    units: _Ints | None = None
-    layers: _Ints | None = None
-    bidirectional: _Flags | None = None
-    wrapper: _Words = tuple(TECHNIQUES)
-    placement: _Words | None = None
-    rate: _Floats | dict[str, _Floats] | None = None
-    schedule: _Words | None = None
-    per_step: _Flags | None = None
-    tied_gates: _Flags | None = None
-    mask_groups: _Ints | None = None
-    hidden_rate: _Floats | None = None
-    function: _Words | None = None
-    locked_rate: _Floats | dict[str, _Floats] | None = None
-    embedding_rate: _Floats | None = None
-    learning_rate: _Floats | None = None
+    cell: Plain[_Cell] = left_out('"lstm" or "gru". Left out: "lstm".')
+    units: Number[Count, Counts] = left_out("Units of each recurrent layer. Left out: 64.")
+    layers: Number[Count, Counts] = left_out("Number of recurrent layers. Left out: 1.")
+    bidirectional: Plain[Flag] = left_out(
+        "Whether the layers read the sequence both ways. Left out: no."
+    )
+    wrapper: Plain[_Wrapper] = Field(
+        default=tuple(TECHNIQUES),
+        description="Ids of the techniques in recdrop_tune.catalog. Left out: all of them.",
+    )
+    placement: Plain[Placement] = left_out(
+        'Sites joined by +, such as "input+recurrent"; each is offered only under the wrappers '
+        "that have it. Left out: every placement each wrapper has (where rate is one per site: those among "
+        "the sites which have a rate).",
+    )
+    rate: SiteRates = left_out(
+        'Dropout rate, 0 <= rate < 1; or one per site: {"input": ..., "recurrent": ...}. '
+        "Left out: 0.05 to 0.6 in steps of 0.05.",
+    )
+    schedule: Plain[_Schedule] = left_out(
+        "How the rate moves while a model trains: names of recdrop_tune.models.SCHEDULES. "
+        'Offered under the wrappers whose inference is the plain layer: not under "none", nor under '
+        '"zoneout", whose rate stays. Left out: "constant".',
+    )
+    per_step: Plain[Flag] = left_out(
+        "Of the wrapper recurrent: whether each step has a mask of its own. Left out: yes.",
+    )
+    tied_gates: Plain[Flag] = left_out(
+        "Of the wrapper variational at the recurrent site: whether all gates share a mask. "
+        "Left out: yes.",
+    )
+    mask_groups: Number[Count, Counts] = left_out(
+        "Of the wrapper variational at the recurrent site: into how many groups with masks of "
+        "their own the batch is split. Left out: 1.",
+    )
+    hidden_rate: OneRate = left_out(
+        'Of the wrapper zoneout, with the cell "lstm" alone: the rate for h, where rate is that '
+        "of the cell. Above 0 it leaves cuDNN. Left out: 0.",
+    )
+    function: Plain[_Function] = left_out(
+        'Of the wrapper lambda: "bernoulli" or "gaussian" noise. Left out: Bernoulli.',
+    )
+    locked_rate: LockedRates = left_out(
+        "Rate of locked dropout beside the wrapper: one mask for all steps of a sequence, on "
+        "what goes into the recurrent layers, between them and out of them. Or one per site: "
+        '{"input": ..., "between": ..., "output": ...}, between with 2 or more layers only. Left out: none.',
+    )
+    embedding_rate: OneRate = left_out(
+        "Rate of dropout of word types, where the model has an embedding (LanguageModel). "
+        "Left out: none.",
+    )
+    learning_rate: Number[Positive, Positives] = left_out(
+        "Learning rate of the optimizer. Left out: 1e-3."
+    )
 
-    def __init__(self, **fields: Any) -> None:
-        super().__init__(**read_fields(fields, Report("the arguments")))
+    def __init__(self, **keys: Any) -> None:
+        self._read(keys, "the arguments", {})
+
+    def _read(self, raw: Any, source: str, lines: Mapping[Keys, int]) -> None:
+        try:
+            self.__pydantic_validator__.validate_python(raw, self_instance=self)
+        except ValidationError as error:
+            mappings = {"": tuple(type(self).model_fields), **MAPPINGS}
+            raise SearchSpaceError(in_words(error, source, lines, mappings, also=ALSO)) from None
+
+    @classmethod
+    def read(cls, raw: Mapping[Any, Any], source: str, lines: Mapping[Keys, int]) -> Self:
+        """Makes a search space of the mapping in a document.
+
+        Args:
+            raw: The mapping.
+            source: What errors call the document.
+            lines: The line of each key, by the keys that lead there.
+
+        Raises:
+            SearchSpaceError: Something is wrong; the message has a line for each problem.
+        """
+        space = cls.__new__(cls)
+        space._read(dict(raw), source, lines)
+        return space
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        """Checks what the keys say together."""
+        if wrong := list(contradictions(self)):
+            raise refusal(wrong)
+        return self
 
     @classmethod
     def load(cls, source: object) -> Self:
-        """Reads a search space from whatever names one.
+        """Reads a search space.
 
         Args:
             source: A `SearchSpace` (returned as it is), a mapping, the name of a preset
@@ -218,16 +197,13 @@ class SearchSpace(BaseModel):
 
         Raises:
             SearchSpaceError: There is no such file or preset, or it describes no valid space. The
-                message names the file, the key, what is allowed and what came, for every problem.
+                message names the file and line, the key, what is allowed and what came, for every problem.
 
         Example:
             >>> SearchSpace.load({"wrapper": "recurrent", "rate": 0.3}).rate
             0.3
         """
-        if isinstance(source, cls):
-            return source
-        where, raw = read_source(source)
-        return cls(**read_fields(raw, Report(where)))
+        return source if isinstance(source, cls) else cls.read(*read_source(source))
 
     @staticmethod
     def presets() -> tuple[str, ...]:
@@ -239,13 +215,19 @@ class SearchSpace(BaseModel):
         """Returns the JSON schema (draft 7) of a search space, for editors and other tools.
 
         It knows every key and every single value. What keys say together (`min` below `max`, a
-        placement which the wrapper has) only `load` checks.
+        placement which the wrapper has), only `load` checks.
         """
-        return space_schema(cls.__doc__ or "")
+        schema = cls.model_json_schema(schema_generator=_Schema)
+        about = {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": "Search space of recdrop-tune",
+            "description": "A bare value is fixed, a list is a choice, a mapping is a range.",
+        }
+        return {**schema, **about}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data in the form users write; `load` turns it into an equal space."""
-        return {name: plain(value) for name, value in self if value is not None}
+        return {name: as_written(value) for name, value in self if value is not None}
 
     def to_yaml(self) -> str:
         """Returns the space as YAML text, in the form users write."""
@@ -273,9 +255,8 @@ class SearchSpace(BaseModel):
             dropout = sample_dropout(plan, hp)
             values["locked_rate"] = sample_locked(hp, self.locked_rate, plan.dropping)
             if embedding:
-                values["embedding_rate"] = sample_embedding_rate(
-                    hp, self.embedding_rate, plan.dropping
-                )
+                rate = sample_under(hp, plan.dropping, "embedding_rate", self.embedding_rate)
+                values["embedding_rate"] = rate
             values["learning_rate"] = self._sample_field(hp, "learning_rate")
         return Sample(**vars(dropout), **values)
 
@@ -329,12 +310,12 @@ class SearchSpace(BaseModel):
         return DropoutPlan(wrappers, groups, rate, options, self.schedule, self._scheduled())
 
     def _scheduled(self) -> tuple[str, ...]:
-        """The wrappers that have all the schedules of the space."""
+        """Lists the wrappers that have all the schedules of the space."""
         asked = set(as_words(self.schedule))
         return tuple(w for w in as_words(self.wrapper) if asked <= set(TECHNIQUES[w].schedules))
 
     def _options(self, cell: str) -> dict[str, Any]:
-        """The options of wrappers that the space names and a cell has."""
+        """Returns the options of wrappers that the space names and a cell has."""
         return {
             name: getattr(self, name)
             for name, option in OPTIONS.items()

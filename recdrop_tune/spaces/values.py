@@ -1,18 +1,36 @@
-"""Registers single hyperparameters on Keras Tuner's `HyperParameters`."""
+"""The values of a search space: fixed, a choice or a range, of numbers, words or flags."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import core_schema
 
-from recdrop_tune.errors import shown
-from recdrop_tune.spaces.fields import Field, Rejected, Report, Scalar, number, suggestion
+from recdrop_tune.catalog import LOCKED_SITES, SITES, TECHNIQUES
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.problems import problem, refusal, suggestion
 
-# A fixed value, a choice or a range: the three forms that a key of a search space can take.
+Scalar = str | int | float | bool
+
+STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+# A range, which numbers can have.
 
 
 class Range(BaseModel):
@@ -29,7 +47,7 @@ class Range(BaseModel):
         12
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = STRICT
 
     min: int | float
     max: int | float
@@ -46,183 +64,277 @@ class Range(BaseModel):
 
     def to_dict(self) -> dict[str, Scalar]:
         """Returns the range as users write it."""
-        data = self.model_dump(exclude_none=True)
-        return data if self.log else {key: data[key] for key in data if key != "log"}
-
-
-Value = Scalar | tuple[Scalar, ...] | Range
-
-
-def read_value(spec: Field, raw: object, path: str, report: Report) -> Value | None:
-    """Reads a fixed value, a choice (list) or a range (mapping); notes in `report` what is wrong.
-
-    Returns:
-        The canonical value: a list of one becomes that one, numbers get the field's type. `None` if
-        there was a problem.
-    """
-    if isinstance(raw, Mapping | Range):
-        return _read_range(spec, raw, path, report)
-    if isinstance(raw, list | tuple):
-        return _read_choice(spec, raw, path, report)
-    try:
-        return spec.read(raw)
-    except Rejected:
-        report.add(path, _expected_whole(spec), raw, _hint(spec, raw))
-        return None
-
-
-def _expected_whole(spec: Field) -> str:
-    """What the whole field may be: a value, a list and, for numbers, a range."""
-    ranges = " or a range {min, max, step, log}" if spec.kind in (int, float) else ""
-    return f"{spec.expected}; a list of such values{ranges}"
-
-
-_NOTHING = {
-    "wrapper": "Write `none` for no dropout.",
-    "schedule": "Write `constant` for a rate that stays as it is.",
-}
-"""How the fields of words say what some would write as nothing."""
-
-
-def _hint(spec: Field, raw: object) -> str:
-    nothing = raw is None or (isinstance(raw, str) and raw in ("None", "none"))
-    if nothing and spec.name in _NOTHING:
-        return _NOTHING[spec.name]
-    return suggestion(raw, spec.words) if isinstance(raw, str) and "+" not in raw else ""
-
-
-def _read_choice(
-    spec: Field, raw: list[object] | tuple[object, ...], path: str, report: Report
-) -> Value | None:
-    values: dict[Scalar, None] = {}
-    for index, item in enumerate(raw):
-        try:
-            value = spec.read(item)
-        except Rejected:
-            report.add(f"{path}[{index}]", spec.expected, item, _hint(spec, item))
-            continue
-        if value in values:
-            report.add(f"{path}[{index}]", "each value once", item)
-        values[value] = None
-    if not raw:
-        report.add(path, f"at least one value in the list, each {spec.expected}", raw)
-        return None
-    return next(iter(values)) if len(values) == 1 else tuple(values)
+        return self.model_dump(exclude_defaults=True)
 
 
 _FINEST = 1e-9
 """The finest step, as a part of its range: finer ones drown in the rounding of floating-point numbers."""
 
-_RANGE_KEYS = ("min", "max", "step", "log")
+
+class _Bounds(Range):
+    """A range as a search space has it: its values are those of a key."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {
+                "properties": {"log": {"const": True}, "step": {"type": "number"}},
+                "required": ["step", "log"],
+            }
+        }
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mapping(cls, given: Any) -> Any:
+        return given.to_dict() if isinstance(given, Range) else dict(given)
+
+    @model_validator(mode="after")
+    def _together(self) -> _Bounds:
+        """Checks what the keys say together."""
+        low, high, step, wrong = self.min, self.max, self.step, []
+        if not low < high:
+            wrong.append(problem(("min",), f"a number < max={high!r}", low))
+        elif step is not None and step > high - low + 1e-9:
+            wrong.append(problem(("step",), f"a number <= max - min = {high - low:.12g}", step))
+        elif isinstance(step, float) and step < (high - low) * _FINEST:
+            finest = f"a number >= {_FINEST:g} * (max - min)"
+            fix = "Leave it out for any value in between."
+            wrong.append(problem(("step",), finest, step, fix))
+        if self.log and step is not None:
+            # Keras Tuner reads a step on a logarithmic scale as a factor, which Optuna does not know.
+            fix = "Leave out one of the two."
+            wrong.append(problem(("step",), "no step where log is true", step, fix))
+        if self.log and low <= 0:
+            wrong.append(problem(("min",), "a number > 0 where log is true", low))
+        if wrong:
+            raise refusal(wrong)
+        return self
 
 
-def _read_range(
-    spec: Field, raw: Mapping[Any, Any] | Range, path: str, report: Report
-) -> Range | None:
-    data: dict[Any, Any] = {**(raw.to_dict() if isinstance(raw, Range) else raw)}
-    if spec.kind not in (int, float):
-        report.add(path, f"{spec.expected}; or a list of such values", data)
-        return None
-    before = len(report.lines)
-    for key in data:
-        if key not in _RANGE_KEYS:
-            report.add_key(path, key, _RANGE_KEYS)
-    numbers = {key: _read_bound(spec, key, data, path, report) for key in ("min", "max", "step")}
-    log = data.get("log", False)
-    if not isinstance(log, bool):
-        report.add(f"{path}.log", "true or false", log)
-    if len(report.lines) == before:
-        _check_range(numbers, bool(log), path, report)
-    if len(report.lines) > before:
-        return None
-    return Range.model_validate({**numbers, "log": log})
+# Single values.
 
 
-def _read_bound(
-    spec: Field, key: str, data: dict[Any, Any], path: str, report: Report
-) -> Scalar | None:
-    """Reads `min` and `max` as values of the field, and `step` as a number > 0 of its type."""
-    if key not in data:
-        if key != "step":
-            report.lines.append(
-                f"Missing key `{path}.{key}` in {report.source}. Expected {spec.expected}. "
-                f"Received: {path}={shown(data)}"
-            )
-        return None
-    read, expected = spec.read, spec.expected
-    if key == "step":
-        noun = "an integer" if spec.kind is int else "a number"
-        read = number(spec.kind, lambda n: n > 0 and math.isfinite(n))
-        expected = f"{noun} > 0"
-    try:
-        return read(data[key])
-    except Rejected:
-        report.add(f"{path}.{key}", expected, data[key])
-        return None
+@dataclass(frozen=True)
+class Expected:
+    """Says what a value may be where it is refused.
 
-
-def _check_range(numbers: dict[str, Scalar | None], log: bool, path: str, report: Report) -> None:
-    """Checks what the keys of a range say together."""
-    low, high, step = (numbers[key] for key in ("min", "max", "step"))
-    assert isinstance(low, int | float)
-    assert isinstance(high, int | float)
-    if not low < high:
-        report.add(f"{path}.min", f"a number < {path}.max={high!r}", low)
-    elif isinstance(step, int | float) and step > high - low + 1e-9:
-        report.add(f"{path}.step", f"a number <= max - min = {high - low:.12g}", step)
-    elif isinstance(step, float) and step < (high - low) * _FINEST:
-        finest = f"a number >= {_FINEST:g} * (max - min)"
-        report.add(f"{path}.step", finest, step, "Leave it out for any value in between.")
-    if log and step is not None:
-        # Keras Tuner reads a step on a logarithmic scale as a factor, which Optuna does not know.
-        report.add(f"{path}.step", "no step where log is true", step, "Leave out one of the two.")
-    if log and low <= 0:
-        report.add(f"{path}.min", "a number > 0 where log is true", low)
-
-
-@contextmanager
-def named(hp: Any, name: str | None) -> Iterator[None]:
-    """Prefixes hyperparameter names by `name/` where there is a name."""
-    if name is None:
-        yield
-        return
-    with hp.name_scope(name):
-        yield
-
-
-def register(hp: Any, name: str, value: Value) -> Any:
-    """Registers one hyperparameter and returns its value, `None` where it is inactive."""
-    if isinstance(value, Range):
-        return _register_range(hp, name, value)
-    if not isinstance(value, tuple):
-        return hp.Fixed(name, value)
-    if all(isinstance(item, bool) for item in value):
-        # `Choice` would make 0 and 1 of them.
-        return hp.Boolean(name, default=value[0])
-    return hp.Choice(name, list(value))
-
-
-def _register_range(hp: Any, name: str, value: Range) -> Any:
-    method = hp.Int if isinstance(value.min, int) else hp.Float
-    sampling = "log" if value.log else "linear"
-    drawn = method(name, value.min, _reachable_max(value), step=value.step, sampling=sampling)
-    if drawn is None or value.step is None:
-        return drawn
-    # Keras Tuner multiplies steps out: 0.05 + 2 * 0.05 is 0.15000000000000002, and 0.15 is meant.
-    return drawn if isinstance(drawn, int) else float(f"{drawn:.12g}")
-
-
-def _reachable_max(value: Range) -> float:
-    """Returns the last value of a stepped range, so that Keras Tuner counts it in.
-
-    Keras Tuner takes `(max - min) // step + 1` values, which floating point cuts by one for ranges
-    such as 0.05 to 0.6 by 0.05: the upper end would never be tried. Where that is so, the upper end
-    is moved by the one or two units in the last place that mend the count.
+    Attributes:
+        text: What a value may be.
+        words: Words that are near misses of others.
+        nothing: What to write for `None`.
     """
-    if value.step is None or value.size is None or isinstance(value.min, int):
-        return value.max
-    steps = value.size - 1
-    last = float(f"{value.min + steps * value.step:.12g}")
-    while (last - value.min) // value.step < steps:
-        last = math.nextafter(last, math.inf)
-    return last
+
+    text: str
+    words: tuple[str, ...] = ()
+    nothing: str = ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Reads as the annotated type does."""
+        return core_schema.no_info_wrap_validator_function(self._read, handler(source))
+
+    def _read(self, value: Any, read: Any) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            nothing = value is None or (isinstance(value, str) and value in ("None", "none"))
+            fix = self.nothing if nothing and self.nothing else suggestion(value, self.words)
+            raise invalid_argument("", expected=self.text, received=value, fix=fix) from None
+
+
+class Words(Expected):
+    """One of some words."""
+
+    def __init__(self, *words: str, nothing: str = "") -> None:
+        super().__init__(f"one of {', '.join(words)}", words, nothing)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Reads one of the words."""
+        known = core_schema.literal_schema(list(self.words))
+        return core_schema.no_info_wrap_validator_function(self._read, known)
+
+
+def _number(value: Any) -> Any:
+    """Returns NumPy's numbers and their like as Python's own."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    try:
+        return int(value) if isinstance(value, Integral) else float(value)
+    except OverflowError:
+        return value
+
+
+def _ordered(value: Any) -> Any:
+    """Returns sites in the order in which data meet them."""
+    parts = [part.strip() for part in value.split("+")] if isinstance(value, str) else []
+    if not parts or len(set(parts)) != len(parts) or not set(parts) <= set(SITES):
+        raise ValueError
+    return "+".join(site for site in SITES if site in parts)
+
+
+_SITE = f"({'|'.join(SITES)})"
+_JOINED = sorted(
+    {placement for spec in TECHNIQUES.values() for placement in spec.placements},
+    key=lambda placement: (placement.count("+"), placement),
+)
+
+Flag = Annotated[bool, Expected("true or false")]
+Count = Annotated[
+    # No tensor has more than that of anything, and Keras Tuner loses the digits of larger ones.
+    int, Field(gt=0, lt=2**31), BeforeValidator(_number), Expected("an integer > 0 and < 2**31")
+]
+Rate = Annotated[
+    float, Field(ge=0, lt=1), BeforeValidator(_number), Expected("a number, 0 <= rate < 1")
+]
+Positive = Annotated[
+    float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number), Expected("a number > 0")
+]
+Whole = Annotated[int, Field(gt=0), BeforeValidator(_number), Expected("an integer > 0")]
+Placement = Annotated[
+    str,
+    # An editor completes the words; the pattern takes them in any other order too.
+    Field(
+        json_schema_extra={
+            "anyOf": [{"enum": _JOINED}, {"pattern": rf"^\s*{_SITE}(\s*\+\s*{_SITE})*\s*$"}]
+        }
+    ),
+    BeforeValidator(_ordered),
+    Expected(f"one of {', '.join(SITES)}, or several of them joined by +", SITES),
+]
+
+
+class Counts(_Bounds):
+    """A range of integers."""
+
+    min: Count
+    max: Count
+    step: Whole | None = None
+
+
+class Rates(_Bounds):
+    """A range of dropout rates."""
+
+    min: Rate
+    max: Rate
+    step: Positive | None = None
+
+
+class Positives(_Bounds):
+    """A range of numbers > 0."""
+
+    min: Positive
+    max: Positive
+    step: Positive | None = None
+
+
+# The forms of a value: fixed, a list to choose from, and of numbers a range.
+
+
+def _distinct(raw: Any, read: Any) -> Any:
+    """Reads a list, whose values have to differ; a list of one is that one."""
+    if not raw:
+        raise invalid_argument("", expected="at least one value", received=raw)
+    values, seen, wrong = read(raw), set(), []
+    for position, value in enumerate(values):
+        if value in seen:
+            wrong.append(problem((position,), "each value once", raw[position]))
+        seen.add(value)
+    if wrong:
+        raise refusal(wrong)
+    return values[0] if len(values) == 1 else values
+
+
+def _range(bounds: _Bounds) -> Range:
+    return Range.model_construct(**dict(bounds))
+
+
+def _form(by_site: str = "", sites: Sequence[str] = ()) -> Discriminator:
+    """Tells the forms of a number apart by their tags; `by_site` is that of a rate for each site."""
+
+    def tag(value: object) -> str:
+        if isinstance(value, list | tuple):
+            return "<list>"
+        if isinstance(value, Mapping) and not set(sites).isdisjoint(value):
+            return by_site
+        return "<range>" if isinstance(value, Mapping | Range) else "<number>"
+
+    return Discriminator(tag)
+
+
+T = TypeVar("T")
+B = TypeVar("B", bound=_Bounds)
+
+_Choice = Annotated[
+    tuple[T, ...],
+    Field(strict=False, json_schema_extra={"minItems": 1, "uniqueItems": True}),
+    WrapValidator(_distinct),
+    Tag("<list>"),
+]
+_Range = Annotated[B, AfterValidator(_range), Tag("<range>")]
+
+Plain = Annotated[
+    Annotated[T, Tag("<value>")] | _Choice[T],
+    Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<value>"),
+]
+Number = Annotated[Annotated[T, Tag("<number>")] | _Choice[T] | _Range[B], _form()]
+OneRate = Number[Rate, Rates]
+
+
+def left_out(description: str | None = None) -> Any:
+    """Makes a key that can be left out; where it is there, `None` is no value."""
+    return Field(default=None, description=description)
+
+
+class BySite(BaseModel):
+    """A rate for each site of a wrapper."""
+
+    model_config = ConfigDict(**STRICT, json_schema_extra={"minProperties": 1})
+
+    input: OneRate = left_out()
+    recurrent: OneRate = left_out()
+    output: OneRate = left_out()
+
+
+class ByPlace(BaseModel):
+    """A rate for each place of locked dropout."""
+
+    model_config = ConfigDict(**STRICT, json_schema_extra={"minProperties": 1})
+
+    input: OneRate = left_out()
+    between: OneRate = left_out()
+    output: OneRate = left_out()
+
+
+def _by_site(rates: BaseModel) -> dict[str, Any]:
+    return {site: value for site, value in rates if value is not None}
+
+
+SiteRates = Annotated[
+    Annotated[Rate, Tag("<number>")]
+    | _Choice[Rate]
+    | _Range[Rates]
+    | Annotated[BySite, AfterValidator(_by_site), Tag("<sites>")],
+    _form("<sites>", SITES),
+]
+LockedRates = Annotated[
+    Annotated[Rate, Tag("<number>")]
+    | _Choice[Rate]
+    | _Range[Rates]
+    | Annotated[ByPlace, AfterValidator(_by_site), Tag("<places>")],
+    _form("<places>", LOCKED_SITES),
+]
+
+MAPPINGS = {
+    "<range>": tuple(Range.model_fields),
+    "<sites>": tuple(BySite.model_fields),
+    "<places>": tuple(ByPlace.model_fields),
+}
+"""The keys of mappings, by the tag of their form."""
+
+ALSO = {
+    "<value>": "; a list of such values",
+    "<number>": "; a list of such values or a range {min, max, step, log}",
+    "<range>": "a range {min, max, step, log}, of which step and log can be left out",
+}
+"""What else a value may be, by the tag of its form."""
+
+Value = Scalar | tuple[Scalar, ...] | Range

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import keras
@@ -55,24 +54,6 @@ def trial_seed(seed: int, values: Mapping[str, Any], execution: int = 0) -> int:
     named: list[Any] = [seed, sorted(values.items())]
     text = json.dumps([*named, execution] if execution else named, default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-
-
-def check_cv(cv: Any) -> Any:
-    """Returns `cv` if it is a number of folds or has a `split` as scikit-learn's splitters have.
-
-    Raises:
-        InvalidArgumentError: It is neither.
-    """
-    if isinstance(cv, Integral) and not isinstance(cv, bool) and int(cv) >= 2:
-        return int(cv)
-    if cv is None or (callable(getattr(cv, "split", None)) and not isinstance(cv, str | bytes)):
-        return cv
-    raise invalid_argument(
-        "cv",
-        expected="None, a number of folds of at least 2, or a splitter with scikit-learn's `split`",
-        received=cv,
-        fix="For time series pass sklearn.model_selection.TimeSeriesSplit().",
-    )
 
 
 def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import check_cv, invalid_argument
 from recdrop_tune.files import delete_leftovers, write_atomically
 from recdrop_tune.models import SameDraws
 from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics, is_chief, objectives
@@ -40,7 +40,7 @@ from recdrop_tune.tuner.outcomes import (
     outcome,
 )
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
-from recdrop_tune.tuner.trainings import check_cv, check_fold_data, folds, seed_values, trial_seed
+from recdrop_tune.tuner.trainings import check_fold_data, folds, seed_values, trial_seed
 
 _IDLE_SECONDS = 0.2
 _DEFAULT_NAME = "untitled_project"  # Keras Tuner's

@@ -17,14 +17,12 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.cli import doctor as _doctor
-from recdrop_tune.cli import doctor_checks as _doctor_checks
 from recdrop_tune.cli import main
-from recdrop_tune.cli.doctor_checks import FAIL, OK, WARN, Check
-from recdrop_tune.cli.doctor_store import mlflow_store
+from recdrop_tune.cli.store import FAIL, OK, WARN, Check, mlflow_store
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.kernels.obstacles import gpu_in_sight
 from tests import ROOT
-from tests.mlflow_server import free_port, mlflow_server
+from tests.mlflow_server import free_port
 from tests.postgres import running_server
 
 NAMES = ["python", "packages", "gpu", "cudnn", "timing", "mlflow", "ray", "folder"]
@@ -107,39 +105,37 @@ def test_a_warning_is_no_failure(monkeypatch):
 
 
 def test_packages_that_are_too_old(monkeypatch):
-    monkeypatch.setattr(
-        _doctor_checks, "_least", lambda: {"optuna": "99.1", "keras": "3.0", "ray": "9"}
-    )
-    check = _doctor_checks.packages()
+    monkeypatch.setattr(_doctor, "_least", lambda: {"optuna": "99.1", "keras": "3.0", "ray": "9"})
+    check = _doctor.packages()
     assert (check.level, check.fix) == (FAIL, "Run `pip install 'optuna>=99.1'`.")
-    monkeypatch.setattr(_doctor_checks, "_least", lambda: {"ray": "999"})
-    check = _doctor_checks.ray()
+    monkeypatch.setattr(_doctor, "_least", lambda: {"ray": "999"})
+    check = _doctor.ray()
     assert (check.level, check.text) == (WARN, f"{version('ray')}; `workers` needs 999")
 
 
 def test_packages_that_are_missing(monkeypatch):
-    monkeypatch.setattr(_doctor_checks, "_version", lambda name: None)
-    check = _doctor_checks.packages()
+    monkeypatch.setattr(_doctor, "_version", lambda name: None)
+    check = _doctor.packages()
     assert check.level == FAIL
     assert "mlflow missing" in check.text
     assert "'optuna>=5.0'" in check.fix
-    assert _doctor_checks.ray() == Check(
+    assert _doctor.ray() == Check(
         OK, "not installed; only `workers` needs it: `pip install 'recdrop-tune[ray]'`"
     )
 
 
 def test_keras_on_another_backend_without_tensorflow(monkeypatch):
     here = {"tensorflow": None, "torch": "2.13.0+cpu", "jax": None}
-    monkeypatch.setattr(_doctor_checks, "_version", lambda name: here.get(name, "99"))
-    monkeypatch.setattr(_doctor_checks, "keras_backend", lambda: "torch")
-    check = _doctor_checks.packages()
+    monkeypatch.setattr(_doctor, "_version", lambda name: here.get(name, "99"))
+    monkeypatch.setattr(_doctor, "keras_backend", lambda: "torch")
+    check = _doctor.packages()
     assert check.level == WARN
     assert "tensorflow missing" in check.text
     assert check.text.endswith("torch 2.13.0+cpu")
     assert check.fix.startswith("On Keras's torch backend the layers, `explain`, ")
     assert check.fix.endswith("'tensorflow>=2.20'` and set KERAS_BACKEND=tensorflow.")
     here["optuna"] = "1.0"
-    check = _doctor_checks.packages()
+    check = _doctor.packages()
     assert check.level == FAIL
     assert check.fix.startswith("Run `pip install 'optuna>=5.0'`. On Keras's torch backend")
 
@@ -181,7 +177,7 @@ def test_as_a_process_without_tensorflow(tmp_path):
     ],
 )
 def test_versions_are_compared_as_numbers(found, least, older):
-    assert _doctor_checks._older(found, least) is older
+    assert _doctor._older(found, least) is older
 
 
 def test_a_gpu_that_is_not_seen(tmp_path, monkeypatch):
@@ -192,23 +188,23 @@ def test_a_gpu_that_is_not_seen(tmp_path, monkeypatch):
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    check = _doctor_checks.gpus()
+    check = _doctor.gpus()
     assert check.level == WARN
     assert check.text == "TensorFlow sees none; this machine has NVIDIA H100 80GB HBM3"
     assert "pip install 'recdrop-tune[gpu]'" in check.fix
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert _doctor_checks.gpus().fix == "CUDA_VISIBLE_DEVICES='' hides it: unset that."
+    assert _doctor.gpus().fix == "CUDA_VISIBLE_DEVICES='' hides it: unset that."
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # As SLURM sets it.
-    assert "pip install 'recdrop-tune[gpu]'" in _doctor_checks.gpus().fix
+    assert "pip install 'recdrop-tune[gpu]'" in _doctor.gpus().fix
     tool.write_text("#!/bin/sh\necho 'no driver'\nexit 9\n")
-    assert _doctor_checks.gpus() == Check(OK, "TensorFlow sees none; searches run on the CPU")
+    assert _doctor.gpus() == Check(OK, "TensorFlow sees none; searches run on the CPU")
 
 
 def test_cudnn_is_used_or_said_to_be_out_of_reach():
-    check = _doctor_checks.cudnn()
+    check = _doctor.cudnn()
     assert check.level == OK
     kinds = (keras.layers.LSTM, keras.layers.GRU)
-    reasons = [_doctor_checks.cudnn_failure(kind) for kind in kinds]
+    reasons = [_doctor.cudnn_failure(kind) for kind in kinds]
     if gpu_in_sight():
         assert reasons == ["", ""]
         assert "LSTM and GRU run on cuDNN" in check.text
@@ -219,7 +215,7 @@ def test_cudnn_is_used_or_said_to_be_out_of_reach():
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "recdrop_runs").write_text("a file")
-    check = _doctor_checks.folder()
+    check = _doctor.folder()
     assert check.level == FAIL
     assert f"{tmp_path}/recdrop_runs cannot be written to: " in check.text
 
@@ -295,11 +291,6 @@ def test_an_empty_database_of_a_server_stays_empty():
         engine = sqlalchemy.create_engine(url)
         assert sqlalchemy.inspect(engine).get_table_names() == []
         engine.dispose()
-
-
-def test_a_server(tmp_path):
-    with mlflow_server(tmp_path) as server:
-        assert mlflow_store(server.uri) == Check(OK, f"{server.uri} answers, with 1 experiment")
 
 
 @pytest.mark.parametrize("kind", ["http", "postgresql"])

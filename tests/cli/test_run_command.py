@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
@@ -112,7 +113,7 @@ def problem(place, text, *options):
     return done.output.replace(f"{place}/", "")
 
 
-def test_a_search(place):
+def test_a_search_is_that_of_tune(place):
     done = called(place, f"data: my_data:load\n{SMALL}tracking: filed\ndirectory: mine\n")
     assert done.exit_code == 0, done.output
     assert done.output.startswith("2 trials, 2 complete. Best val_loss: ")
@@ -122,23 +123,13 @@ def test_a_search(place):
     assert f" ui {Path('mine').resolve()}" in done.output
     assert result.experiment == "filed"
     assert list(result.trials.sort_values("number")["wrapper"]) == ["none", "recurrent"]
-
-
-def test_the_search_is_that_of_tune(place):
-    called(place, f"data: my_data:load\n{SMALL}directory: filed\n")
     sys.path.insert(0, str(place))
     from my_data import load
 
-    space = {
-        "units": 4,
-        "wrapper": ["none", "recurrent"],
-        "placement": "recurrent",
-        "rate": [0.1, 0.3],
-    }
+    space = yaml.safe_load(SPACE)["space"]
     own = rdt.tune(*load(), space=space, max_trials=2, epochs=1, seed=0, directory="own", verbose=0)
-    filed = rdt.TuneResult.load("filed")
     columns = ["wrapper", "rate", "val_loss", "loss"]
-    assert filed.trials[columns].equals(own.trials[columns])
+    assert result.trials[columns].equals(own.trials[columns])
 
 
 def test_options_go_before_the_file_and_a_search_goes_on(place):
@@ -200,74 +191,116 @@ WRONG_FILES = [
     ("data: [x\n", 'search.yaml", line 1, column 7'),
     ("data: a:b\ndata: c:d\n", "the key `data` is there twice"),
     ("data: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
-    ("max_trials: 3\n", "search.yaml: the key `data` is missing."),
-    ("data: a\n", "search.yaml, line 1: invalid value for `data`. Expected `module:function`"),
+    ("max_trials: 3\n", "Missing key `data` in search.yaml. It names the function"),
+    ("data: a\n", "`data` in search.yaml, line 1. Expected `module:function`"),
     ("data: 'a b:c'\n", "Expected `module:function`"),
     ("data: [1]\n", "Expected `module:function`, or a mapping of `train`"),
-    ("data: {trian: a:b}\n", "invalid key `data.trian`. Did you mean `data.train`?"),
-    ("data: a:b\nmax_trial: 3\n", "line 2: invalid key `max_trial`. Did you mean `max_trials`?"),
-    ("data: a:b\nzzz: 3\n", "line 2: invalid key `zzz`. Expected one of data, model, space,"),
-    ("data: a:b\n1: 3\n", "invalid key `1`"),
-    ("data: a:b\n\nepochs: many\n", "line 3: invalid value for `epochs`. Expected an integer."),
+    (
+        "data: {trian: a:b}\n",
+        "Expected one of train, validation, test. Received: 'trian'. Did you mean `data.train`?",
+    ),
+    (
+        "data: a:b\nmax_trial: 3\n",
+        "`max_trial` in search.yaml, line 2. Expected one of data, model, space, objective, ",
+    ),
+    (
+        "data: a:b\nzzz: 3\n",
+        "Invalid key `zzz` in search.yaml, line 2. Expected one of data, model, space,",
+    ),
+    ("data: a:b\n1: 3\n", "Invalid key `1` in search.yaml"),
+    ("data: a:b\n\nepochs: many\n", "`epochs` in search.yaml, line 3. Expected an integer."),
     pytest.param("data: 1" + ":00" * 200 + ".5\n", "is no float", id="base 60"),
     pytest.param(f"data: a:b\nepochs: [0x{'f' * 5000}]\n", "Expected an integer.", id="long"),
     pytest.param("#" * 300_000, "cannot be read: it is larger than 200,000 bytes", id="large"),
     ("data: a:b\nepochs: '3'\n", "Expected an integer. Received: epochs='3'"),
     ("data: a:b\nseed: true\n", "Expected an integer. Received: seed=True"),
     ("data: a:b\noverwrite: 1\n", "Expected true or false."),
-    ("data: a:b\ntracking: {system_metrics: 1}\n", "`tracking.system_metrics`. Expected True or"),
-    ("data: a:b\ntracking: 3\n", "for `tracking`. Expected an experiment's name, or a mapping"),
+    (
+        "data: a:b\ntracking: {system_metrics: 1}\n",
+        "`tracking.system_metrics` in search.yaml, line 2. Expected True or",
+    ),
+    (
+        "data: a:b\ntracking: 3\n",
+        "`tracking` in search.yaml, line 2. Expected an experiment's name, or a mapping",
+    ),
     (
         "data: a:b\ntracking:\n  uri: mlruns\n",
-        "line 3: invalid value for `tracking.uri`. Expected a",
+        "`tracking.uri` in search.yaml, line 3. Expected a",
     ),
     (
         "data: a:b\ntuner:\n  samplr: tpe\n",
-        "line 3: invalid key `tuner.samplr`. Did you mean `tuner.s",
+        "`tuner.samplr` in search.yaml, line 3. Expected one of sampler, ",
     ),
     (
         "data: a:b\ntuner:\n  sampler: tpee\n",
-        "line 3: invalid value for `tuner.sampler`. Expected one of cmaes, gp,",
+        "`tuner.sampler` in search.yaml, line 3. Expected one of cmaes, gp,",
     ),
-    ("data: a:b\ntuner: [optuna]\n", "for `tuner`. Expected a tuner's name, or a mapping of"),
+    (
+        "data: a:b\ntuner: [optuna]\n",
+        "`tuner` in search.yaml, line 2. Expected a tuner's name, or a mapping of",
+    ),
     (
         "data: a:b\nworkers: {gpus: 1.5}\n",
-        "line 2: invalid value for `workers.gpus`. Expected a whole",
+        "`workers.gpus` in search.yaml, line 2. Expected a whole",
     ),
-    ("data: a:b\nworkers: many\n", "for `workers`. Expected an integer"),
-    ("data: a:b\nconfirm: {test: a:b}\n", "for `confirm.test`. Expected nothing: `data` names"),
-    ("data: a:b\nconfirm: {seeds: 0}\n", "for `confirm.seeds`. Expected an integer of at least 1."),
-    ("data: a:b\ntraining: 3\n", "for `training`. Expected a mapping, such as"),
-    ("data: a:b\ntraining: {executions: 0}\n", "for `training.executions`. Expected an integer of"),
+    ("data: a:b\nworkers: many\n", "`workers` in search.yaml, line 2. Expected an integer"),
+    (
+        "data: a:b\nconfirm: {test: a:b}\n",
+        "`confirm.test` in search.yaml, line 2. Expected nothing: `data` names",
+    ),
+    (
+        "data: a:b\nconfirm: {seeds: 0}\n",
+        "`confirm.seeds` in search.yaml, line 2. Expected an integer of at least 1.",
+    ),
+    ("data: a:b\ntraining: 3\n", "`training` in search.yaml, line 2. Expected a mapping, such as"),
+    (
+        "data: a:b\ntraining: {executions: 0}\n",
+        "`training.executions` in search.yaml, line 2. Expected an integer of",
+    ),
     ("data: a:b\ntraining: {fit: {validation_split: 2}}\n", "0 <= validation_split < 1."),
     (
         "data: a:b\nsampler: tpe\n",
-        "search.yaml, line 2: there is no key `sampler`: write `tuner: {sampler: tpe}`.",
+        "Invalid key `sampler` in search.yaml, line 2. Write `tuner: {sampler: tpe}`.",
     ),
-    ("data: a:b\nexperiment: a\n", "there is no key `experiment`: write `tracking: a`."),
-    ("data: a:b\nhypermodel: a:b\n", "there is no key `hypermodel`: write `model: a:b`."),
+    (
+        "data: a:b\nexperiment: a\n",
+        "Invalid key `experiment` in search.yaml, line 2. Write `tracking: a`.",
+    ),
+    (
+        "data: a:b\nhypermodel: a:b\n",
+        "Invalid key `hypermodel` in search.yaml, line 2. Write `model: a:b`.",
+    ),
     (
         "data: a:b\nvalidation_split: 0.2\n",
-        "write `training: {fit: {validation_split: 0.2}}`.",
+        "Write `training: {fit: {validation_split: 0.2}}`.",
     ),
-    ("data: a:b\ntest: a:b\n", "line 2: invalid key `test`. Expected one of data,"),
+    ("data: a:b\ntest: a:b\n", "Invalid key `test` in search.yaml, line 2. Expected one of data,"),
     ("data: a:b\ntimeout: long\n", "Expected a number."),
     ("data: a:b\nspace: 4\n", "Expected a preset, a YAML file, or a mapping."),
-    ("data: a:b\nspace: quick\nmodel: a:b\n", "line 2: expected no `space` beside"),
+    (
+        "data: a:b\nspace: quick\nmodel: a:b\n",
+        "`space` in search.yaml, line 2. Expected none beside a `model`",
+    ),
     ("data: a:b\nobjective: 3\n", "Expected a metric, a list of metrics, or a mapping"),
-    ("data: a:b\nobjective: [3]\n", "for `objective.0`. Expected a metric, or a mapping"),
-    ("data: a:b\nobjective: {name: f1}\n", "the key `objective.direction` is missing"),
+    (
+        "data: a:b\nobjective: [3]\n",
+        "`objective[0]` in search.yaml, line 2. Expected a metric, or a mapping",
+    ),
+    (
+        "data: a:b\nobjective: {name: f1}\n",
+        "Missing key `objective.direction` in search.yaml, line 2. Expected a mapping",
+    ),
     (
         "data: a:b\nobjective: {name: f1, direction: up}\n",
-        "line 2: invalid value for `objective.direction`. Expected min or max. Received",
+        "`objective.direction` in search.yaml, line 2. Expected min or max. Received",
     ),
     (
         "data: a:b\ntraining: {callbacks: a:b}\n",
-        "for `training.callbacks`. Expected a list of `module:",
+        "`training.callbacks` in search.yaml, line 2. Expected a list of `module:",
     ),
     (
         "data: a:b\ntraining:\n  callbacks: [a]\n",
-        "line 3: invalid value for `training.callbacks`. Expected `module:function`",
+        "`training.callbacks[0]` in search.yaml, line 3. Expected `module:function`",
     ),
     (
         "data: a:b\nspace: qick\n",
@@ -280,7 +313,7 @@ WRONG_FILES = [
     ),
     (
         "data: a:b\nspace:\n  wrapper: [recurent]\n",
-        "`wrapper[0]` in `space` of search.yaml, line 2.",
+        "`wrapper[0]` in `space` of search.yaml, line 3.",
     ),
 ]
 
@@ -290,19 +323,46 @@ def test_wrong_files(place, text, words):
     assert words in problem(place, text)
 
 
+def test_a_wrong_file_is_told_without_loading_tensorflow(place):
+    (place / "search.yaml").write_text(
+        "data: a:b\nmax_trial: 3\ntuner: {sampler: tpe}\ncallback: 1\n"
+    )
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom recdrop_tune.cli import main\n"
+        f"done = CliRunner().invoke(main, ['run', {str(place / 'search.yaml')!r}])\nprint(done.output)\n"
+        "print([m for m in ('tensorflow', 'keras', 'keras_tuner', 'optuna', 'mlflow', 'pandas')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Did you mean `max_trials`?" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_folder_with_dots_in_its_name(tmp_path):
+    (tmp_path / "my. folder").mkdir()
+    output = problem(tmp_path / "my. folder", "sampler: tpe\n")
+    assert output.splitlines() == [
+        "Error: Missing key `data` in search.yaml. It names the function that makes the data, such as "
+        "`data: my_data:load`.",
+        "Invalid key `sampler` in search.yaml, line 1. Write `tuner: {sampler: tpe}`.",
+    ]
+
+
 def test_a_space_in_the_home_of_the_user(place, monkeypatch):
     monkeypatch.setenv("HOME", str(place / "home"))
     (place / "home").mkdir()
     (place / "home" / "mine.yaml").write_text("wrapper: [recurent]\n")
     output = problem(place, "data: a:b\nspace: ~/mine.yaml\n")
-    assert "`wrapper[0]` in ~/mine.yaml." in output
+    assert "`wrapper[0]` in ~/mine.yaml, line 1." in output
 
 
 def test_all_problems_are_told_at_once_in_their_order(place):
     output = problem(place, "epochs: many\ndata: a\nmax_trial: 1\n")
     lines = output.removeprefix("Error: ").splitlines()
-    assert [line.partition(": ")[0] for line in lines] == [
-        f"search.yaml, line {number}" for number in (1, 2, 3)
+    assert [re.search(r"(`\w+` in .+?)\. ", line)[1] for line in lines] == [
+        "`epochs` in search.yaml, line 1",
+        "`data` in search.yaml, line 2",
+        "`max_trial` in search.yaml, line 3",
     ]
 
 

@@ -22,6 +22,7 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 import recdrop_tune as rdt
+from recdrop_tune.addresses import resolve_uri, same_database
 from recdrop_tune.credentials import hide_address, scrub
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import (
@@ -40,7 +41,7 @@ from recdrop_tune.mlflow_store.contents import run_name, trial_params, view_of
 from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, ui_command
 from recdrop_tune.mlflow_store.stores import _put, prepare
-from recdrop_tune.mlflow_store.uris import clean, resolve_uri, same_database
+from recdrop_tune.mlflow_store.uris import clean
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.terminal import Progress
 from recdrop_tune.terminal.status import duration

@@ -11,12 +11,29 @@ import optuna
 import pytest
 
 import recdrop_tune as rdt
+from recdrop_tune.catalog import PRUNER_NAMES, SAMPLER_NAMES, TUNER_NAMES
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.search.old_arguments import PLACES, place_of
+from recdrop_tune.oracle import make_pruner, make_sampler
+from recdrop_tune.search.old_arguments import FIT_ARGUMENTS, PLACES, place_of
 from recdrop_tune.search.settings import CLASSES
+from recdrop_tune.tuner import ORACLES
 from tests.small_search import build, data
 
 PARAMETERS = inspect.signature(rdt.tune).parameters
+
+
+def test_the_names_that_are_listed_are_those_there_are():
+    """They are listed so that nothing heavy is loaded to read them."""
+    assert tuple(ORACLES) == TUNER_NAMES
+    for names, kind, make in (
+        (SAMPLER_NAMES, "sampler", lambda name: make_sampler(name, 0)),
+        (PRUNER_NAMES, "pruner", make_pruner),
+    ):
+        with pytest.raises(InvalidArgumentError, match=f"one of {', '.join(names)}, or a {kind}"):
+            make("no such")
+    fit = set(inspect.signature(keras.Model.fit).parameters)
+    of_tune = {"self", "x", "y", "validation_data", "epochs", "batch_size", "verbose", "callbacks"}
+    assert fit - of_tune == set(FIT_ARGUMENTS)
 
 
 def test_tune_has_few_arguments():

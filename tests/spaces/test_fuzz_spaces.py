@@ -12,8 +12,7 @@ import yaml
 from hypothesis import strategies as st
 
 from recdrop_tune.errors import SearchSpaceError, shown
-from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.spaces.sources import preset_folder
+from recdrop_tune.spaces import SearchSpace, preset_folder
 from tests.fuzzing import LONGEST, OddEquality, OddTruth, hold, profiles, refused
 
 KEYS = list(SearchSpace.model_fields)

@@ -41,10 +41,10 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
         ({"rate": float("nan")}, bad("rate", RATE + FORMS, "nan")),
         ({"rate": [0.1, 2]}, bad("rate[1]", RATE, "2")),
         ({"rate": [0.1, 0.1]}, bad("rate[1]", "each value once", "0.1")),
-        ({"rate": []}, bad("rate", f"at least one value in the list, each {RATE}", "[]")),
+        ({"rate": []}, bad("rate", "at least one value", "[]")),
         ({"rate": None}, bad("rate", RATE + FORMS, "None")),
         ({"rate": {"min": 0.1, "max": 1.5}}, bad("rate.max", RATE, "1.5")),
-        ({"rate": {"min": 0.5, "max": 0.1}}, bad("rate.min", "a number < rate.max=0.1", "0.5")),
+        ({"rate": {"min": 0.5, "max": 0.1}}, bad("rate.min", "a number < max=0.1", "0.5")),
         ({"rate": {"min": 0.1, "max": 0.2, "step": 0}}, bad("rate.step", "a number > 0", "0")),
         (
             {"rate": {"min": 0.1, "max": 0.2, "step": 0.3}},
@@ -92,7 +92,7 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
         ),
         (
             {"cell": {"min": 1}},
-            bad("cell", "one of lstm, gru; or a list of such values", "{'min': 1}"),
+            bad("cell", "one of lstm, gru; a list of such values", "{'min': 1}"),
         ),
         (
             {"wrapper": ["none", "recurent"]},
@@ -174,7 +174,8 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
         ),
         (
             {"rate": {"min": 0.1}},
-            f"Missing key `rate.max` in the dict. Expected {RATE}. Received: rate={{'min': 0.1}}",
+            "Missing key `rate.max` in the dict. Expected a range {min, max, step, log}, of which step and "
+            "log can be left out. Received: rate={'min': 0.1}",
         ),
         (
             {"wraper": "none"},
@@ -253,11 +254,11 @@ def test_one_error_reports_every_problem_and_names_the_file(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("unit: 3\nrate: {min: -1, max: 2}\ncell: rnn\n")
     lines = message(path).splitlines()
-    assert [re.search(r"`(\S+)` in (\S+)\. Expected", line).groups() for line in lines] == [
-        ("unit", str(path)),
-        ("rate.min", str(path)),
-        ("rate.max", str(path)),
-        ("cell", str(path)),
+    assert [re.search(r"`(\S+)` in (.+?)\. Expected", line).groups() for line in lines] == [
+        ("unit", f"{path}, line 1"),
+        ("rate.min", f"{path}, line 2"),
+        ("rate.max", f"{path}, line 2"),
+        ("cell", f"{path}, line 3"),
     ]
 
 

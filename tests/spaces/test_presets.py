@@ -10,12 +10,16 @@ import pytest
 from recdrop_tune.catalog import LOCKED_SITES, TECHNIQUES
 from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier, dropout_rnn
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.spaces.reading import as_words
 from recdrop_tune.wrappers import AbstractDropoutWrapper
 from tests.spaces.test_hyperparameters import assert_valid
 
 PRESETS = SearchSpace.presets()
 X = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("float32")
+
+
+def words(value):
+    """The words of a key, of which there may be one."""
+    return (value,) if isinstance(value, str) else value
 
 
 def small(name):
@@ -27,7 +31,7 @@ def configurations(space):
     """One random configuration of each wrapper and placement that a space offers."""
     declared = kt.HyperParameters()
     space.sample(declared)
-    for wrapper in as_words(space.wrapper):
+    for wrapper in words(space.wrapper):
         under = filled(declared, {"wrapper": wrapper})
         offered = [p for p in under.space if p.name.startswith("placement") and under.is_active(p)]
         for placement in [value for p in offered for value in p.values] or [None]:
@@ -71,7 +75,7 @@ def test_every_wrapper_and_placement_of_a_preset_is_sampled_and_built(name):
             assert (layer.technique_id, layer.placement) == (wrapper, placement)
             assert {name: layer.get_config()[name] for name in sample.options} == sample.options
         seen.add((wrapper, placement))
-    assert {wrapper for wrapper, _ in seen} == set(as_words(space.wrapper))
+    assert {wrapper for wrapper, _ in seen} == set(words(space.wrapper))
     if name == "full":
         everything = {(t.id, p) for t in TECHNIQUES.values() for p in t.placements}
         assert seen == {*everything, ("none", None)}
@@ -99,7 +103,7 @@ def test_awd_lstm_drops_in_three_ways():
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
 def test_a_build_function_takes_every_preset_for_either_cell(cell):
     for name in PRESETS:
-        for wrapper in as_words(SearchSpace.load(name).wrapper):
+        for wrapper in words(SearchSpace.load(name).wrapper):
             hp = kt.HyperParameters()
             hp.values["wrapper"] = wrapper
             layer = dropout_rnn(hp, getattr(keras.layers, cell)(3), space=name)

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from recdrop_tune.errors import SearchSpaceError
-from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.spaces import sources as _sources
+from recdrop_tune.spaces import SearchSpace, preset_folder
 from tests.spaces.test_options import BESIDE, OPTIONED
 from tests.spaces.test_space import FULL, PER_SITE
 
@@ -22,7 +21,7 @@ COMMAND = (
 
 @pytest.fixture(scope="module")
 def validator():
-    schema = json.loads((_sources.preset_folder() / "schema.json").read_text(encoding="utf-8"))
+    schema = json.loads((preset_folder() / "schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft7Validator.check_schema(schema)
     return jsonschema.Draft7Validator(schema)
 
@@ -40,7 +39,7 @@ def test_it_describes_every_key(validator):
 
 @pytest.mark.parametrize("name", SearchSpace.presets())
 def test_presets_name_the_schema_and_suit_it(name, validator):
-    text = (_sources.preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
     assert text.splitlines()[0] == "# yaml-language-server: $schema=schema.json"
     validator.validate(yaml.safe_load(text))
 
@@ -62,6 +61,31 @@ def test_presets_name_the_schema_and_suit_it(name, validator):
 def test_both_accept(raw, validator):
     SearchSpace.load(raw)
     validator.validate(raw)
+
+
+@pytest.mark.parametrize("key", SearchSpace.model_fields)
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, 1, 3, 0.5, 2.5, -1, 2**31, True, None, "none", "lstm", "input", "linear", "gaussian"),
+        *([], {}, [1, 2], [0.1, 0.2], [0.1, 3], [0.1, 0.1], [False, True], ["lstm", "gru"]),
+        *(
+            {"min": 1, "max": 2},
+            {"min": 0.1, "max": 0.2, "step": 0.1},
+            {"min": 1, "max": 2, "log": 1},
+        ),
+        *({"input": 0.1}, {"input": [0.1, 2]}, {"output": {"min": 0.1, "max": 0.2}}, {"input": {}}),
+    ],
+    ids=str,
+)
+def test_they_agree_on_every_value_of_every_key(key, value, validator):
+    raw, said = {"wrapper": "recurrent", key: value}, ""
+    try:
+        SearchSpace.load(raw)
+    except SearchSpaceError as error:
+        said = str(error)
+    if "that the wrapper `" not in said and "a rate for the site" not in said:
+        assert validator.is_valid(raw) == (said == ""), said
 
 
 @pytest.mark.parametrize(
