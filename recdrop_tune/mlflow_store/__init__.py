@@ -1,15 +1,5 @@
 """A reader of events: MLflow, live, after an outage, and with `sync`."""
 
-from recdrop_tune.addresses import (
-    DEFAULT_URI,
-    PORTS,
-    absolute,
-    check_databases,
-    resolve_uri,
-    split,
-    sqlite_path,
-)
-from recdrop_tune.errors import check_model_name, check_system_metrics
 from recdrop_tune.mlflow_store.artifacts import (
     MODEL,
     MODEL_CARD,

@@ -1,6 +1,5 @@
 """The oracle: Optuna behind Keras Tuner's protocol, and what every oracle here needs to survive a crash."""
 
-from recdrop_tune.errors import check_seconds
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
     distribution,

@@ -1,6 +1,5 @@
 """Many trials of one search at once, in Ray's actors."""
 
-from recdrop_tune.errors import is_share
 from recdrop_tune.ray_workers.cluster import connected, import_ray
 from recdrop_tune.ray_workers.job import DATA, Closed, FollowUp, Job, Parcel, pack
 from recdrop_tune.ray_workers.resources import Resources, share_gpus

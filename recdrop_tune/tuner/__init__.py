@@ -1,6 +1,5 @@
 """Runs the trials of a search: a `keras_tuner.Tuner` that reports epochs, prunes, and reuses models."""
 
-from recdrop_tune.errors import check_cv
 from recdrop_tune.tuner.callbacks import check_arguments, is_local
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
