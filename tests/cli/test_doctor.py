@@ -22,7 +22,7 @@ from recdrop_tune.cli import main
 from recdrop_tune.cli.doctor_checks import FAIL, OK, WARN, Check
 from recdrop_tune.cli.doctor_store import mlflow_store
 from recdrop_tune.credentials import hide_address
-from recdrop_tune.kernels.obstacles import gpu_in_sight
+from recdrop_tune.kernels import gpu_in_sight
 from tests import ROOT
 from tests.mlflow_server import free_port, mlflow_server
 from tests.postgres import running_server
