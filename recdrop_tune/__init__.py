@@ -38,34 +38,18 @@ if TYPE_CHECKING:
     from recdrop_tune.tuner import Tuner
     from recdrop_tune.wrappers import EmbeddingDropout, LockedDropout, wrap
 
-_HOME = {
-    "Confirm": "search",
-    "EmbeddingDropout": "wrappers",
-    "LanguageModel": "hypermodels",
-    "LockedDropout": "wrappers",
-    "MLflow": "search",
-    "Optuna": "search",
-    "OptunaOracle": "oracle",
-    "RateSchedule": "models",
-    "SearchSpace": "spaces",
-    "SequenceClassifier": "hypermodels",
-    "SequenceRegressor": "hypermodels",
-    "SequenceTagger": "hypermodels",
-    "Training": "search",
-    "TuneResult": "results",
-    "Tuner": "tuner",
-    "Workers": "search",
-    "distribute": "search",
-    "dropout_rnn": "hypermodels",
-    "explain": "models",
-    "mc_predict": "models",
-    "scheduled": "hypermodels",
-    "sync": "mlflow_store",
-    "to_plain": "models",
-    "track": "search",
-    "tune": "search",
-    "wrap": "wrappers",
+_NAMES = {
+    "hypermodels": "LanguageModel SequenceClassifier SequenceRegressor SequenceTagger dropout_rnn scheduled",
+    "mlflow_store": "sync",
+    "models": "RateSchedule explain mc_predict to_plain",
+    "oracle": "OptunaOracle",
+    "results": "TuneResult",
+    "search": "Confirm MLflow Optuna Training Workers distribute track tune",
+    "spaces": "SearchSpace",
+    "tuner": "Tuner",
+    "wrappers": "EmbeddingDropout LockedDropout wrap",
 }
+_HOME = {name: folder for folder, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Confirm",

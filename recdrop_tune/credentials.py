@@ -1,4 +1,4 @@
-"""Hides what may be secret in addresses and in other people's errors: too much rather than too little."""
+"""Hides possible secrets in addresses and in errors of other libraries: too much rather than too little."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from urllib.parse import quote, unquote
 
 HIDDEN = "***"
-"""What stands for something that is not shown."""
+"""The text in the place of a secret."""
 
 _SCHEMES = (
     "abfss?|databricks(?:-uc)?|dbfs|file|ftp|gs|hdfs|https?|mariadb|mlflow-artifacts|mssql|mysql|oracle|"
     "postgres(?:ql)?|r2|ray|redis|rediss|s3|sftp|sqlite|wasbs?"
 )
-# What is before the name of a user: a scheme, also one that lacks its colon or a slash.
+# The part before the name of a user: a scheme, also one that lacks its colon or a slash.
 _SCHEME = rf"(?:jdbc:)?(?:[a-z][\w+.-]*:///?|(?:{_SCHEMES})(?:\+\w+)?(?::/{{0,2}}|/{{1,2}}))"
 _AT = r"(?:@|%40)"
 
@@ -48,9 +48,9 @@ _NAMED = re.compile(
 
 
 def hide_address(text: str) -> str:
-    """Replaces what may be secret in what was given as an address: the user, the password, the query.
+    """Replaces the user, the password and the query of an address.
 
-    It may be no address at all, for a colon or a slash is missing, or it has white space.
+    It may be damaged: a colon or a slash may be missing, or there may be white space in it.
 
     Example:
         >>> hide_address("postgresql://ann:p w@db/mlflow?sslkey=k")
@@ -68,7 +68,7 @@ def hide_address(text: str) -> str:
 
 
 def hide(text: str) -> str:
-    """Replaces what may be secret in any text: the users of addresses, queries, and what is named so.
+    """Replaces possible secrets in any text: users of addresses, queries, and values named like a secret.
 
     Example:
         >>> hide("cannot reach ann:pw@db: password='x y'")
@@ -78,7 +78,7 @@ def hide(text: str) -> str:
 
 
 def hide_value(value: str) -> str:
-    """Replaces what may be secret in the value of any argument: some of them are addresses.
+    """Replaces possible secrets in the value of any argument, which may be an address.
 
     Example:
         >>> hide_value("mlruns"), hide_value("ann: pw@db")
@@ -89,17 +89,12 @@ def hide_value(value: str) -> str:
 
 
 def scrub(text: str, uri: str) -> str:
-    """Removes an address and the parts of its password from the text of somebody else's error.
-
-    Args:
-        text: The text.
-        uri: The address that it may quote, whole or in part.
-    """
+    """Removes an address and the parts of its password from an error's text, which may quote either."""
     text = text.replace(uri, hide_address(uri))
     user = None if _FILE.match(uri) else re.match(rf"\s*{_SCHEME}(.*){_AT}", uri, re.I | re.S)
     if user is not None:
         password = user[1].partition(":")[2]
-        # Whoever takes an address apart at a slash in its password quotes the half of it.
+        # A library that splits an address at a slash in its password quotes a part of the password.
         pieces = [part for part in re.split(r"[/?#@:\s]", password) if len(part) > 3]
         for piece in sorted({password, *pieces}, key=len, reverse=True):
             for written in filter(None, (piece, unquote(piece), quote(piece, safe=""))):
@@ -115,7 +110,7 @@ def _line(line: str) -> str:
 
 
 def hide_named(text: str) -> str:
-    """Replaces the values of what is named like a secret.
+    """Replaces values that are named like a secret.
 
     Example:
         >>> hide_named("{'user': 'ann', 'password': 'x y'}")

@@ -26,8 +26,8 @@ class InvalidArgumentError(RecdropError, ValueError):
 
     Attributes:
         argument: Name of the argument; empty where the error is about several, or about none.
-        expected: What would have been accepted.
-        received: What came, as the message shows it.
+        expected: The values that would be accepted.
+        received: The value that came, as the message shows it.
         fix: What to do instead.
     """
 
@@ -70,7 +70,7 @@ def invalid_argument(
 
     Args:
         argument: Name of the argument, as the caller wrote it.
-        expected: What would have been accepted, without a final full stop.
+        expected: The values that would be accepted, without a final full stop.
         received: The value that came.
         fix: One sentence that says what to do instead.
 
@@ -92,7 +92,7 @@ def _error(argument: str, expected: str, received: str, fix: str) -> InvalidArgu
 
 
 class _Repr(reprlib.Repr):
-    """Keeps to a few lines whatever it is given, in the order in which it is given, without passwords."""
+    """Writes any value in a few lines, without passwords, and dicts in their own order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,10 +100,9 @@ class _Repr(reprlib.Repr):
         self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 20
 
     def repr_str(self, x: str, level: int) -> str:
-        # Before it is cut: half an address does not show that it is one. Much longer ones than are shown.
-        return super().repr_str(
-            hide_value(f"{x[:5000]}{x[-5000:]}" if len(x) > 10_000 else x), level
-        )
+        # Passwords are hidden before the text is cut: half an address does not look like one.
+        text = f"{x[:5000]}{x[-5000:]}" if len(x) > 10_000 else x
+        return super().repr_str(hide_value(text), level)
 
     def repr_instance(self, x: Any, level: int) -> str:
         return hide(super().repr_instance(x, level))
@@ -120,23 +119,23 @@ _LONGEST = 1000
 
 
 def shown(received: object) -> str:
-    """Writes a value as an error message shows it: as `repr` does, but never long, without fail or password.
+    """Writes a value for an error message: as `repr` does, but short, without passwords, without failing.
 
     Example:
         >>> shown(["http//ann:secret@host"])
         "['http//***@host']"
         >>> shown({"rate": [0.1] * 100})[:40], len(shown("x" * 10_000)) < 1000
-        ("{'rate': [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0", True)
+        ("{'rate': [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, ", True)
     """
     try:
         text = _Repr().repr(received)
-    except Exception:  # Whatever the `__repr__` or the `__len__` of somebody else raises.
+    except Exception:  # A `__repr__` or `__len__` may raise anything.
         return f"<{type(received).__name__} object>"
     text = hide_named(text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-# All controls but the tab and the end of a line, half characters, and what turns the direction of text round.
+# All controls but the tab and the end of a line, half characters, and those that turn the direction of text.
 _OBEYED = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -145,8 +144,8 @@ _OBEYED = re.compile(
 def plain(text: str) -> str:
     r"""Writes a text so that a terminal shows all of it and obeys none of it.
 
-    For whatever comes from files that may be somebody else's: an escape sequence can hide or forge lines, set
-    the title of the window, or write to the clipboard.
+    For texts from files that may be somebody else's: an escape sequence can hide or forge lines, set the
+    title of the window, or write to the clipboard.
 
     Example:
         >>> plain("rate\x1b[2J\n")
@@ -170,15 +169,10 @@ _TOO_LARGE = 2**31
 
 
 def check_integer(argument: str, value: Any, least: int = 1) -> int:
-    """Returns a whole number as Python's own.
-
-    Args:
-        argument: Name of the argument.
-        value: What came for it; NumPy's integers are as good.
-        least: The smallest number that makes sense.
+    """Returns an argument's whole number, which may be NumPy's, as Python's own.
 
     Raises:
-        InvalidArgumentError: It is no integer, too small, or larger than a tensor can be.
+        InvalidArgumentError: It is no integer, below `least`, or larger than a tensor can be.
 
     Example:
         >>> check_integer("epochs", np.int64(3))
@@ -198,7 +192,7 @@ LONGEST_NAME = 500
 
 
 def is_name(name: Any) -> bool:
-    r"""Says whether an experiment can have a name: no control characters, no half characters, not `..`.
+    r"""Says whether a name can be that of an experiment: no control or half characters, not `..`.
 
     Example:
         >>> is_name("speech"), is_name(".."), is_name("a\nb")
@@ -213,12 +207,8 @@ def is_name(name: Any) -> bool:
 
 
 def check_flag(argument: str, value: Any) -> bool:
-    """Returns a flag as Python's own: `"no"` would pass for true.
-
-    Raises:
-        InvalidArgumentError: It is neither true nor false.
-    """
-    numpy = sys.modules.get("numpy")  # Where it is not loaded, nothing is of its kind.
+    """Returns a flag, which may be NumPy's, as Python's own; refuses `"no"`, which would pass for true."""
+    numpy = sys.modules.get("numpy")  # Where it is not loaded, no value is NumPy's.
     if not isinstance(value, bool if numpy is None else bool | numpy.bool_):
         raise invalid_argument(argument, expected="True or False", received=value)
     return bool(value)

@@ -1,9 +1,10 @@
 """The one place through which files in a project folder are opened, written, moved and deleted.
 
-Whatever is opened here is a plain file in plain folders below the project folder, or there is a
-`ProjectError` that names what is not; `recdrop_tune.paths` says why. Libraries that open files by their paths
-are given a path that was checked, or a fresh one whose file takes the place of the other when all is written
-(`replacing`).
+Each function works on plain files in plain folders below the project folder, and raises a `ProjectError` that
+names the path where it meets a link, a pipe, or a folder in the place of a file; `recdrop_tune.paths` says
+why. `within` is the project folder, by default the folder of the file. Libraries that open files by their
+paths are given a path that was checked, or a fresh one whose file takes the place of the other when all is
+written (`replacing`).
 """
 
 from __future__ import annotations
@@ -53,12 +54,12 @@ def open_file(
     Args:
         path: The file.
         mode: `"rb"`, `"r+b"` (to lock it), `"a+b"` (makes it) or `"xb"` (makes it, and fails if it is there).
-        within: The project folder; by default the folder of the file.
+        within: The project folder.
         buffering: 0 hands each writing to the system at once.
 
     Raises:
-        ProjectError: It is a link, a pipe or a folder, or lies behind a link; or it is to be appended to and
-            has a second name (a hard link), under which it would change too.
+        ProjectError: It is no plain file; or it is opened to append, and has a second name (a hard link),
+            under which it would change too.
         OSError: It is not there, or cannot be opened.
 
     Example:
@@ -85,7 +86,7 @@ def open_file(
 
 
 def read(path: str | Path, *, within: str | Path | None = None) -> bytes:
-    """Reads a plain file below a project folder; see `open_file`."""
+    """Reads a file; see `open_file`."""
     with open_file(path, within=within) as file:
         return file.read()
 
@@ -97,18 +98,12 @@ def replacing(
     """Yields a fresh path beside a file; what is written to it takes the place of the file at the end.
 
     So a crash leaves either the old or the new content. If the block raises, the old one stays and the new
-    one is deleted. What a killed process leaves is known by its name (`is_leftover`).
+    one is deleted. The name of the fresh path tells what a killed process has left (`is_leftover`).
 
     Args:
         path: The file, there or not; its folder has to be there.
-        within: The project folder; by default the folder of the file.
+        within: The project folder.
         durable: Whether to wait until it is on the disk and would survive a power cut; some milliseconds.
-
-    Yields:
-        A path in the same folder, at which there is nothing yet, with the same ending as the file.
-
-    Raises:
-        ProjectError: The file is a link or a folder, or lies behind a link.
     """
     path = check_path(path, within=within)
     fresh = fresh_path(path)
@@ -132,27 +127,16 @@ def write_atomically(
     within: str | Path | None = None,
     durable: bool = False,
 ) -> None:
-    """Writes a file so that a crash leaves either the old or the new content; see `replacing`.
+    """Writes a file, text as UTF-8, so that a crash leaves either the old or the new content.
 
-    Args:
-        path: The file, there or not; its folder has to be there.
-        content: What is to be in it; text is written as UTF-8.
-        within: The project folder; by default the folder of the file.
-        durable: Whether to wait until it is on the disk, and would survive a power cut.
-
-    Raises:
-        ProjectError: The file is a link or a folder, or lies behind a link.
+    For the arguments see `replacing`.
     """
     with replacing(path, within=within, durable=durable) as fresh, open_file(fresh, "xb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def make_folder(path: str | Path, *, within: str | Path | None = None) -> Path:
-    """Makes a folder below a project folder, or that one, if it is not there, and returns its path.
-
-    Raises:
-        ProjectError: It is a link or a file, or lies behind a link.
-    """
+    """Makes a folder below a project folder, or that one, if it is not there, and returns its path."""
     path = Path(path)
     check_parents(path, within)
     if within is None or path != Path(within):
@@ -162,24 +146,14 @@ def make_folder(path: str | Path, *, within: str | Path | None = None) -> Path:
 
 
 def move(source: str | Path, target: str | Path, *, within: str | Path) -> None:
-    """Moves a file or a folder inside a project folder; a file that is at the target is replaced.
-
-    A link is moved as such.
-
-    Raises:
-        ProjectError: The one or the other lies behind a link.
-    """
+    """Moves a file, a folder or a link itself inside a project folder, and replaces a file at the target."""
     check_parents(Path(source), within)
     check_parents(Path(target), within)
     os.replace(source, target)
 
 
 def delete(path: str | Path, *, within: str | Path | None = None) -> None:
-    """Deletes a file below a project folder, if it is there; of a link, the link.
-
-    Raises:
-        ProjectError: It is a folder, or lies behind a link.
-    """
+    """Deletes a file, if it is there; of a link, the link."""
     check_parents(Path(path), within)
     with suppress(FileNotFoundError):
         if kind_of(path) == stat.S_IFDIR:
@@ -188,11 +162,7 @@ def delete(path: str | Path, *, within: str | Path | None = None) -> None:
 
 
 def delete_tree(path: str | Path, *, within: str | Path | None = None) -> None:
-    """Deletes a folder below a project folder and what is in it, as far as it can; of links, the links.
-
-    Raises:
-        ProjectError: It is a link or a file, or lies behind a link.
-    """
+    """Deletes a folder and what is in it, as far as it can; of links in it, the links."""
     check_parents(Path(path), within)
     check_kind(Path(path), stat.S_IFDIR)
     shutil.rmtree(path, ignore_errors=True)
@@ -201,13 +171,13 @@ def delete_tree(path: str | Path, *, within: str | Path | None = None) -> None:
 def fresh_path(path: Path) -> Path:
     """Returns a path beside another at which there is nothing, and which nobody could foresee.
 
-    It has the same ending, by which Keras tells formats apart.
+    The ending stays, by which Keras tells formats apart.
     """
     return path.with_name(f"{_BEGINNING}{secrets.token_hex(8)}-{path.name}")
 
 
 def is_leftover(name: str) -> bool:
-    """Says whether a file has the name of one that was not finished: a process was killed, or is writing it.
+    """Says whether a name is that of a file which a process is still writing, or was killed while it wrote.
 
     Example:
         >>> is_leftover(".unfinished-0123456789abcdef-search.json"), is_leftover("search.json.tmp")
@@ -219,11 +189,7 @@ def is_leftover(name: str) -> bool:
 def delete_leftovers(folder: str | Path) -> None:
     """Deletes what killed processes have left unfinished in a project folder and the folders in it.
 
-    Args:
-        folder: The project folder. No other process may be writing to it.
-
-    Raises:
-        ProjectError: See `check_folder`.
+    No other process may be writing to it.
     """
     check_folder(folder)
     for above, folders, names in os.walk(folder):
@@ -236,7 +202,7 @@ def delete_leftovers(folder: str | Path) -> None:
 
 
 def delete_leftovers_of(path: str | Path) -> None:
-    """Deletes what killed processes have left of one file or folder; see `delete_leftovers`."""
+    """Deletes what killed processes have left of one file or folder."""
     path = Path(path)
     for left in path.parent.glob(f"*-{path.name}"):
         if is_leftover(left.name) and left.name[len(_BEGINNING) :].partition("-")[2] == path.name:
@@ -246,16 +212,7 @@ def delete_leftovers_of(path: str | Path) -> None:
 
 
 def read_all(folder: str | Path, leave_out: str = "", *, within: str | Path) -> dict[str, bytes]:
-    """Reads the files in a folder, such as the weights that a training has left in the folder of its trial.
-
-    Args:
-        folder: The folder.
-        leave_out: The name of a file that is not wanted.
-        within: The project folder.
-
-    Raises:
-        ProjectError: One is a link, or the folder is.
-    """
+    """Reads the files in a folder but one, such as the weights of a training in the folder of its trial."""
     return {
         name: read(Path(folder, name), within=within)
         for name in os.listdir(folder)
@@ -266,19 +223,12 @@ def read_all(folder: str | Path, leave_out: str = "", *, within: str | Path) -> 
 
 
 def write_all(folder: str | Path, files: Mapping[str, bytes], *, within: str | Path) -> None:
-    """Writes files into a folder of a project, each whole or not at all.
-
-    Args:
-        folder: The folder; it is made if need be.
-        files: Contents by names. Of a path, only the name counts.
-        within: The project folder.
-
-    Raises:
-        ProjectError: One is there and is a link or a folder, or the folder is a link.
-    """
+    """Writes files, contents by names, each whole or not at all, into a folder that is made if need be."""
     folder = make_folder(folder, within=within)
     for name, content in files.items():
-        write_atomically(folder / Path(name).name, content, within=within)
+        write_atomically(
+            folder / Path(name).name, content, within=within
+        )  # No path leads elsewhere.
 
 
 def _sync(path: Path) -> None:

@@ -1,10 +1,10 @@
-"""Says which paths in a project folder may be used: no path, and no link, leads out of it.
+"""Checks the paths in a project folder: no path, and no link, leads out of it.
 
 A project folder may come from somebody else, who may mean ill. A path in one of its files, or a link in the
-place of a file, would have this package read, overwrite or delete what lies elsewhere; a pipe would have it
-wait for ever. The project folder itself may be a link: its path was given by the user.
+place of a file, would make this package read, overwrite or delete files elsewhere; a pipe would make it wait
+for ever. The project folder itself may be a link: its path was given by the user.
 
-What is guarded against is a folder prepared beforehand. Somebody who swaps files while a search runs has the
+These checks guard against a folder prepared beforehand. Somebody who swaps files while a search runs has the
 rights of the user already.
 """
 
@@ -35,15 +35,9 @@ _KINDS = {
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raises unless all that is in a project folder are plain files and folders, or there is no folder.
+    """Raises a `ProjectError` if there is a link, a pipe, a socket or a device in a project folder.
 
-    For everything that goes on with a search, or reads one, before it does.
-
-    Args:
-        folder: The project folder; it may itself be a link.
-
-    Raises:
-        ProjectError: There is a link, a pipe, a socket or a device in it.
+    Everything that continues a search, or reads one, calls this first.
     """
     waiting = [Path(folder)]
     while waiting:
@@ -55,24 +49,16 @@ def check_folder(folder: str | Path) -> None:
                     elif not entry.is_file(follow_symlinks=False) and not _may_be(entry, folder):
                         raise unexpected(entry.path, "a file or a folder")
         except (FileNotFoundError, NotADirectoryError):
-            continue  # Of a search that is running, files come and go.
+            continue  # While a search is running, files come and go.
         except PermissionError as error:
             raise ProjectError(
                 f"`{printable(error.filename)}` cannot be looked into: {error.strerror}. Nothing was "
-                "changed. Ask whoever owns it for the rights, or give another `directory`."
+                "changed. Ask its owner for the rights, or give another `directory`."
             ) from error
 
 
 def check_path(path: str | Path, *, within: str | Path | None = None) -> Path:
-    """Returns a path for a library to open, once it leads to a plain file or to nothing yet.
-
-    Args:
-        path: The path, below the project folder.
-        within: The project folder; by default the folder of the path.
-
-    Raises:
-        ProjectError: There is a link on the way, or something else than a file at its end.
-    """
+    """Returns a path for a library to open, after a check that it leads to a plain file or to nothing yet."""
     path = Path(path)
     check_parents(path, within)
     check_kind(path, stat.S_IFREG)
@@ -82,16 +68,13 @@ def check_path(path: str | Path, *, within: str | Path | None = None) -> Path:
 def inside(folder: str | Path, name: object, source: str) -> Path:
     """Returns the path of a file that another file names.
 
-    Whoever can change one file of a project, or has handed a project on, must not have others read, sent or
-    overwritten: neither by a path that leads elsewhere, nor by a link that does.
-
     Args:
         folder: The project folder.
-        name: What the file says, relative to the folder.
-        source: The file that says so, for the error message.
+        name: The text in the file, a path relative to the folder.
+        source: The file with this text, for the error message.
 
     Raises:
-        ProjectError: It is no path, or leads out of the folder.
+        ProjectError: It is no path, or it or a link leads out of the folder.
 
     Example:
         >>> inside("runs/speech", "result/trials.csv", "events.jsonl").name
@@ -107,16 +90,7 @@ def inside(folder: str | Path, name: object, source: str) -> Path:
 
 
 def trial_folder(folder: str | Path, trial_id: object, source: str) -> Path:
-    """Returns the folder of a trial whose id a file names.
-
-    Args:
-        folder: The project folder.
-        trial_id: What the file says.
-        source: The file that says so, for the error message.
-
-    Raises:
-        ProjectError: It is no id, or leads out of the folder.
-    """
+    """Returns the folder of a trial whose id a file names; see `inside`."""
     if isinstance(trial_id, str) and not {"/", os.sep} & set(trial_id):
         return inside(folder, f"trial_{trial_id}", source)
     raise _outside(folder, trial_id, source)
@@ -126,7 +100,7 @@ def check_trial_ids(folder: str | Path, trials: dict[str, Any]) -> None:
     """Raises if the id of a trial that was read from its file, or of one it names, is a path elsewhere.
 
     Raises:
-        ProjectError: There is one, or a number that is larger than any in a search.
+        ProjectError: There is one, or a number larger than any in a search.
     """
     for trial_id, trial in trials.items():
         path = trial_folder(folder, trial_id, "trial.json") / "trial.json"
@@ -140,15 +114,7 @@ def check_trial_ids(folder: str | Path, trials: dict[str, Any]) -> None:
 
 
 def check_parents(path: str | Path, within: str | Path | None) -> None:
-    """Raises unless each folder between a project folder and a path is one, or is not there yet.
-
-    Args:
-        path: The path, below the project folder.
-        within: The project folder; `None` for the folder of the path.
-
-    Raises:
-        ProjectError: One is a link or a file.
-    """
+    """Raises unless each step from a project folder to a path is a plain folder, or is not there yet."""
     path = Path(os.path.abspath(path))
     root = path.parent if within is None else Path(os.path.abspath(within))
     if not path.is_relative_to(root):
@@ -158,21 +124,13 @@ def check_parents(path: str | Path, within: str | Path | None) -> None:
 
 
 def check_kind(path: str | Path, wanted: int) -> None:
-    """Raises if there is something else at a path than what is to be there, links not followed.
-
-    Args:
-        path: The path.
-        wanted: `stat.S_IFREG` for a file, `stat.S_IFDIR` for a folder.
-
-    Raises:
-        ProjectError: There is.
-    """
+    """Raises if there is something else at a path than `stat.S_IFREG` or `stat.S_IFDIR`, as wanted."""
     if kind_of(path) not in (None, wanted):
         raise unexpected(path, _KINDS[wanted])
 
 
 def kind_of(path: str | Path) -> int | None:
-    """Returns what is at a path, as `stat.S_IFMT` says it, links not followed; `None` for nothing."""
+    """Returns what is at a path, as `stat.S_IFMT` tells it, links not followed; `None` for nothing."""
     try:
         return stat.S_IFMT(os.lstat(path).st_mode)
     except FileNotFoundError:
@@ -180,12 +138,7 @@ def kind_of(path: str | Path) -> int | None:
 
 
 def unexpected(path: str | Path, wanted: str) -> ProjectError:
-    """Makes the error about a path at which there is something else than what belongs there.
-
-    Args:
-        path: The path.
-        wanted: What belongs there, in words.
-    """
+    """Makes the error about a path at which there is something else than `wanted`, in words."""
     found = _KINDS.get(kind_of(path) or 0, "gone")
     return ProjectError(
         f"`{printable(path)}` is {found}, and has to be {wanted}. It was neither followed nor read nor "
@@ -195,16 +148,14 @@ def unexpected(path: str | Path, wanted: str) -> ProjectError:
 
 
 def printable(path: str | Path) -> str:
-    """Writes a path without what a terminal would obey."""
+    """Writes a path so that a terminal obeys nothing in it."""
     return shown(str(path))[1:-1]
 
 
 def has_absurd_number(value: Any, finite: bool = False) -> bool:
     """Says whether there is a whole number of more than 64 bits in what was read from JSON.
 
-    Args:
-        value: What was read.
-        finite: Whether infinity and NaN are absurd too. Losses may be such.
+    With `finite`, infinity and NaN are absurd too; losses may be such.
     """
     if isinstance(value, dict):
         return any(has_absurd_number(each, finite) for each in value.values())

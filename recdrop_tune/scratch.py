@@ -1,4 +1,4 @@
-"""Folders for as long as a process lives: what one that was killed has left, the next one removes."""
+"""Folders that live as long as their process: the next process removes what a killed one has left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ except ImportError:  # Not on Windows, where what a killed process leaves stays.
     fcntl = None  # type: ignore[assignment]
 
 IN_USE = ".in-use"
-"""File in a scratch folder, locked while its process lives: the system takes the lock back in any case."""
+"""File in a scratch folder, locked while its process lives; the system ends the lock in any case."""
 
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -26,11 +26,11 @@ _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0
 class ScratchFolder:
     """A folder that is removed at the end of a block, or after the death of its process.
 
-    Unlike `tempfile.TemporaryDirectory` it stays until it is removed when the interpreter ends, so that a
-    thread of it can finish.
+    Unlike a `tempfile.TemporaryDirectory` it is not removed when the interpreter ends, so that a thread can
+    finish there.
 
     Args:
-        prefix: What its name begins with. Folders of that name whose process has died are removed first;
+        prefix: The beginning of its name. Folders of that name whose process has died are removed first;
             those without the file `IN_USE` are not ours.
         parent: Where it is made; by default the system's folder for temporary files.
 
@@ -38,9 +38,6 @@ class ScratchFolder:
         path: The folder.
         lock: Descriptor of the locked file. A process that inherits it keeps the folder in use. `None` where
             there are no locks.
-
-    Raises:
-        OSError: The folder cannot be made.
 
     Example:
         >>> with ScratchFolder("recdrop-worker-") as folder:
@@ -73,8 +70,8 @@ def remove_abandoned(prefix: str, parent: Path, unmarked: float | None = None) -
     """Removes the scratch folders whose process has died, on this machine and as this user.
 
     Args:
-        prefix: What their names begin with.
-        parent: Where they are.
+        prefix: The beginning of their names.
+        parent: The folder above them.
         unmarked: Seconds since its last change after which a folder without the file `IN_USE` is removed
             too; `None` for never.
     """
@@ -87,7 +84,7 @@ def remove_abandoned(prefix: str, parent: Path, unmarked: float | None = None) -
 
 
 def _mark(folder: Path) -> int | None:
-    """Puts the file into the folder, which is locked before anybody can see it."""
+    """Puts the locked file into the folder under its name only once it is locked."""
     if fcntl is None:
         return None
     fresh = folder / f"{IN_USE}-new"
@@ -105,10 +102,9 @@ def _mark(folder: Path) -> int | None:
 def _folders(prefix: str, parent: Path) -> Iterator[Path]:
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
-            if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
-                ours = not hasattr(os, "getuid") or entry.stat().st_uid == os.getuid()
-                if ours:
-                    yield Path(entry.path)
+            ours = entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)
+            if ours and (not hasattr(os, "getuid") or entry.stat().st_uid == os.getuid()):
+                yield Path(entry.path)
 
 
 def _remove_if_abandoned(folder: Path) -> None:
@@ -116,7 +112,7 @@ def _remove_if_abandoned(folder: Path) -> None:
         return
     file = os.open(folder / IN_USE, _READ)
     try:
-        # On a file system that several machines share a lock may be seen on its own machine alone.
+        # On a file system that several machines share, a lock may be visible on its own machine alone.
         here = os.read(file, 300).decode(errors="replace").partition(" ")[2]
         if here == socket.gethostname():
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

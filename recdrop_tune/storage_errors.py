@@ -1,4 +1,4 @@
-"""Disks that are full, over quota or broken: what a search cannot help, and nothing of a trial's."""
+"""Disks that are full, over quota or broken: failures of the search, not of a trial."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recdrop_tune.errors import StorageError
 
 _CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
-# TensorFlow and HDF5 pass the system's words on, and not always its number.
+# TensorFlow and HDF5 quote the system's words, and not always its number.
 _WORDS = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT))
 
 # SQLite's codes for "database or disk is full" and "disk I/O error".
@@ -20,9 +20,9 @@ _SQLITE_FULL, _SQLITE_IOERR = 13, 10
 
 
 def is_storage_failure(error: BaseException) -> bool:
-    """Says whether an exception, or what led to it, tells of a disk that is full or broken.
+    """Says whether an exception, or its cause, tells of a disk that is full or broken.
 
-    Such a failure is the search's and not the trial's: the next trial would fail in the same way.
+    The next trial would fail in the same way.
 
     Example:
         >>> is_storage_failure(OSError(errno.ENOSPC, "No space left on device"))
@@ -32,15 +32,10 @@ def is_storage_failure(error: BaseException) -> bool:
 
 
 def storage_error(folder: str | Path, error: BaseException) -> StorageError:
-    """Makes the error of a search that a disk has ended.
-
-    Args:
-        folder: The project folder.
-        error: What was raised.
-    """
-    told = (each.reason for each in _chain(error) if isinstance(each, StorageError))
+    """Makes the error for a search in a project folder which a full or broken disk has ended."""
+    known = (each.reason for each in _chain(error) if isinstance(each, StorageError))
     words = (_line(each) for each in _chain(error) if _tells(each))
-    reason = next((text for text in (*told, *words) if text), type(error).__name__)
+    reason = next((text for text in (*known, *words) if text), type(error).__name__)
     made = StorageError(
         f"The disk is full or broken, which has ended the search in `{folder}`: {reason}. What is finished "
         "is kept, and the trial that was under way runs again. Make room, and run the search again with "
@@ -52,11 +47,7 @@ def storage_error(folder: str | Path, error: BaseException) -> StorageError:
 
 @contextmanager
 def storage_failures_named(folder: str | Path) -> Iterator[None]:
-    """Turns what a full or broken disk raises in the block into an error that names the project folder.
-
-    Raises:
-        StorageError: A disk is full or broken.
-    """
+    """Turns what a full or broken disk raises in the block into a `StorageError` with the project folder."""
     try:
         yield
     except Exception as error:
@@ -66,16 +57,10 @@ def storage_failures_named(folder: str | Path) -> Iterator[None]:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Finds out whether there is room for a file before a library begins to write it.
+    """Raises an `OSError` if there is no room for a file of some bytes, before a library begins to write it.
 
-    HDF5 cannot close a file that it could not write to its end, and crashes when Python ends.
-
-    Args:
-        path: A file beside the one that is to be written. It is gone afterwards.
-        size: Bytes.
-
-    Raises:
-        OSError: There is not that much room.
+    HDF5 cannot close a file that it could not write to its end, and crashes when Python ends. `path` is a
+    file beside the one that the library will write; it is gone afterwards.
     """
     try:
         with path.open("xb") as file:
@@ -101,7 +86,7 @@ def _tells(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yields an exception and what led to it."""
+    """Yields an exception, its cause, the cause of that, and so on."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -12,7 +12,7 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.kernels.obstacles import gpu_in_sight
+from recdrop_tune.kernels import gpu_in_sight
 from recdrop_tune.models import explain
 from recdrop_tune.wrappers import wrap
 from tests.cudnn import BACKEND, cudnn_operations, exact_float32, stand_in

@@ -1,4 +1,4 @@
-"""Models to search over, and the one line that adds the search for dropout to a model of your own."""
+"""Models to search over, and `dropout_rnn`, which adds the search for dropout to a model of your own."""
 
 from recdrop_tune.hypermodels.data import is_one_hot
 from recdrop_tune.hypermodels.extensions import (
@@ -12,9 +12,8 @@ from recdrop_tune.hypermodels.infer import infer_hypermodel
 from recdrop_tune.hypermodels.language_model import LanguageModel, Perplexity
 from recdrop_tune.hypermodels.recurrent_layers import dropout_rnn
 from recdrop_tune.hypermodels.scheduling import scheduled
-from recdrop_tune.hypermodels.sequence_classifier import SequenceClassifier
+from recdrop_tune.hypermodels.sequence_labels import SequenceClassifier, SequenceTagger
 from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
-from recdrop_tune.hypermodels.sequence_tagger import SequenceTagger
 
 __all__ = [
     "AbstractHyperModel",

@@ -1,4 +1,4 @@
-"""What the hypermodels for sequences of features share: the input, the mask, and a head at the end."""
+"""What all hypermodels share: a search space, a stack of recurrent layers, and a compiled model around it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ from recdrop_tune.hypermodels.scheduling import with_schedules
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import LockedDropout, wrap
 
-# What the hypermodels share: a search space, and a model of what it says, compiled.
-
 
 class AbstractHyperModel(keras_tuner.HyperModel, ABC):
     """A model of recurrent layers, each with the same dropout, for Keras Tuner to search over.
 
-    A subclass says what the model is (`network`) and what is minimized (`loss`); it sets `embedding`
-    where the model embeds words. For sequences of features there is `AbstractSequenceModel`. One with
-    a `fit` of its own trains by `super().fit(...)`, which moves the rates where the space has a
-    `schedule`.
+    A subclass defines the model (`network`) and its loss (`loss`); it sets `embedding` where the model
+    embeds words. For sequences of features there is `AbstractSequenceModel`. One with a `fit` of its own
+    trains by `super().fit(...)`, which moves the rates where the space has a `schedule`.
 
     Args:
         space: Anything that `SearchSpace.load` takes.
@@ -105,11 +102,9 @@ def _check_metrics(metrics: Any) -> tuple[Any, ...]:
 
 
 def _fresh(metric: Any) -> Any:
-    """A metric object holds a model's counts, so every model needs one of its own."""
+    """Copies a metric, which holds the counts of one model."""
     return metric if isinstance(metric, str) else type(metric).from_config(metric.get_config())
 
-
-# The stack of recurrent layers that every hypermodel has, with the sampled dropout in and around it.
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
@@ -152,16 +147,13 @@ def _locked(features: Any, sample: Sample, site: str) -> Any:
 class AbstractSequenceModel(AbstractHyperModel):
     """A model of sequences of features: recurrent layers, then a head.
 
-    A subclass says what comes after the layers (`head`) and what is minimized (`loss`); it sets
+    A subclass defines what comes after the layers (`head`) and the loss (`loss`); it sets
     `return_sequences` where its head wants every step.
 
     Args:
         input_shape: Shape of one sequence, `(time, features)`; `time` may be `None`.
-        space: Anything that `SearchSpace.load` takes.
         mask_value: Steps all of whose features have this value are skipped; `None` skips none.
-        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy.
-        name: Name of the hypermodel.
-        tunable: Whether Keras Tuner adds the hyperparameters to its search space.
+        space, metrics, name, tunable: See `AbstractHyperModel`.
     """
 
     return_sequences = False

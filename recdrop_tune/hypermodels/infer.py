@@ -1,4 +1,4 @@
-"""Tells from the data which hypermodel they are for."""
+"""Chooses the hypermodel that suits the data."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.hypermodels.data import Task, check_validation_task, first_batch, is_one_hot
+from recdrop_tune.hypermodels.data import first_batch, is_one_hot
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel
-from recdrop_tune.hypermodels.language_model import LanguageModel, check_validation_tokens
-from recdrop_tune.hypermodels.sequence_classifier import SequenceClassifier
-from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor, check_validation_values
-from recdrop_tune.hypermodels.sequence_tagger import SequenceTagger
+from recdrop_tune.hypermodels.language_model import LanguageModel
+from recdrop_tune.hypermodels.sequence_labels import SequenceClassifier, SequenceTagger
+from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
 
 
 def infer_hypermodel(train: Any, validation: Any, space: object) -> AbstractHyperModel:
@@ -27,7 +26,7 @@ def infer_hypermodel(train: Any, validation: Any, space: object) -> AbstractHype
 
     Args:
         train: `(x, y)`, a batched `tf.data.Dataset`, or a `keras.utils.PyDataset`; the first batch
-            tells the task.
+            decides the task.
         validation: The validation data, or `None`.
         space: Anything that `SearchSpace.load` takes.
 
@@ -36,40 +35,32 @@ def infer_hypermodel(train: Any, validation: Any, space: object) -> AbstractHype
             not of the same task.
     """
     x, y = first_batch(train)
-    model: AbstractHyperModel = _class_for(x, np.asarray(y)).from_data(train, space=space)
+    model = _class_for(x, np.asarray(y)).from_data(train, space=space)
     if validation is not None:
-        _check_validation(model, validation)
+        model.check_validation(validation)
     return model
 
 
-def _check_validation(model: Any, validation: Any) -> None:
-    if isinstance(model, LanguageModel):
-        check_validation_tokens(model.vocab_size, validation)
-    elif isinstance(model, SequenceRegressor):
-        check_validation_values(model.input_shape[1], model.target_shape, validation)
-    else:
-        per_step = isinstance(model, SequenceTagger)
-        task = Task(model.input_shape[1], model.num_classes, model.one_hot, per_step)
-        check_validation_task(task, validation)
+_Class = type[SequenceClassifier | SequenceRegressor | SequenceTagger | LanguageModel]
 
 
-def _class_for(x: Any, y: Any) -> Any:
+def _class_for(x: Any, y: Any) -> _Class:
     shape = tuple(getattr(x, "shape", ()))
     if len(shape) == 2 and shape == y.shape and y.dtype.kind in "iu":
         return _class_for_tokens(np.asarray(x), y)
     if len(shape) != 3 or y.dtype.kind not in "biuf":
         return SequenceClassifier  # whose messages say what is wrong with x or y
-    if y.dtype.kind == "f" and not _is_whole(y):
+    if y.dtype.kind == "f" and not (np.all(np.isfinite(y)) and np.all(y == np.floor(y))):
         one_row = y.ndim == 2 and y.shape[1] > 1
         return SequenceClassifier if one_row and is_one_hot(y) else SequenceRegressor
     return _class_for_labels(shape, y)
 
 
-def _class_for_labels(shape: tuple[int, ...], y: Any) -> Any:
-    """The hypermodel for targets that are whole numbers; floats may be labels or not."""
+def _class_for_labels(shape: tuple[int, ...], y: Any) -> _Class:
+    """Returns the hypermodel for targets that are whole numbers; floats may be labels or not."""
     integers = y.dtype.kind != "f"
     of_steps = y.shape[1:2] == shape[1:2]
-    suits: list[Any] = []
+    suits: list[_Class] = []
     if y.ndim == 1 or y.shape[1:] == (1,):
         suits = [SequenceClassifier] if integers else []
     elif y.ndim == 2:
@@ -83,14 +74,10 @@ def _class_for_labels(shape: tuple[int, ...], y: Any) -> Any:
     raise _ambiguous(shape, y, "targets which tell the task: these may be labels or numbers")
 
 
-def _class_for_tokens(x: Any, y: Any) -> Any:
+def _class_for_tokens(x: Any, y: Any) -> _Class:
     if x.dtype.kind in "iu" and np.array_equal(x[:, 1:], y[:, :-1]):
         return LanguageModel
     raise _ambiguous(x.shape, y, "y to be x one step later, where x holds tokens")
-
-
-def _is_whole(y: Any) -> bool:
-    return bool(np.all(np.isfinite(y)) and np.all(y == np.floor(y)))
 
 
 def _ambiguous(shape: tuple[int, ...], y: Any, expected: str) -> InvalidArgumentError:

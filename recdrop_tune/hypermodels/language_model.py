@@ -1,4 +1,4 @@
-"""The next token at each step."""
+"""The next token at each step: a language model, and the perplexity that measures it."""
 
 from __future__ import annotations
 
@@ -15,88 +15,6 @@ from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, recurrent_st
 from recdrop_tune.spaces import Sample
 from recdrop_tune.wrappers import EmbeddingDropout
 
-# Reads the vocabulary off data of tokens.
-
-
-def infer_vocabulary(train: Any, mask_zero: bool) -> int:
-    """Counts the words: one more than the largest token; a dataset is read through once.
-
-    Args:
-        train: Tokens of shape `(batch, time)`; `(x, y)` of such, y one step ahead of x; a batched
-            `tf.data.Dataset`; or a `keras.utils.PyDataset`.
-        mask_zero: Whether token 0 is padding.
-
-    Raises:
-        InvalidArgumentError: The data are not those of a language model.
-    """
-    largest = 0
-    for x, y in _token_batches(train):
-        _check_tokens("x", x)
-        _check_tokens("y", y)
-        _check_form(x, y, mask_zero)
-        largest = max(largest, int(x.max(initial=0)), int(y.max(initial=0)))
-    return largest + 1
-
-
-def check_validation_tokens(vocab_size: int, validation: Any) -> None:
-    """Raises for validation data with other words than the training data's.
-
-    Raises:
-        InvalidArgumentError: They have.
-    """
-    x, y = peek(validation)
-    if y is None:
-        return
-    for argument, tokens in (("x", np.asarray(x)), ("y", np.asarray(y))):
-        _check_tokens(argument, tokens)
-        if tokens.max(initial=0) >= vocab_size:
-            raise invalid_argument(
-                "validation",
-                expected=f"tokens 0 ... {vocab_size - 1}, as in the training data",
-                received=f"token {tokens.max()}",
-                fix="Pass LanguageModel(vocab_size) as the hypermodel.",
-            )
-
-
-def _token_batches(train: Any) -> Iterator[tuple[Any, Any]]:
-    if hasattr(train, "shape"):
-        yield np.asarray(train), np.asarray(train)
-        return
-    check_ends(train, "the words are counted", "Pass LanguageModel(vocab_size) as the hypermodel")
-    for x, y in batches(train):
-        yield np.asarray(x), np.asarray(y)
-
-
-def _check_tokens(argument: str, tokens: Any) -> None:
-    if tokens.dtype.kind not in "iu" or tokens.ndim != 2 or tokens.min(initial=0) < 0:
-        raise invalid_argument(
-            argument,
-            expected="integer tokens >= 0 of shape (batch, time)",
-            received=f"{tokens.dtype} of shape {tokens.shape}",
-            fix="Cut a text into pieces of one length with "
-            "`tokens[: len(tokens) // time * time].reshape(-1, time)`.",
-        )
-
-
-def _check_form(x: Any, y: Any, mask_zero: bool) -> None:
-    if x.shape != y.shape:
-        raise invalid_argument(
-            "y",
-            expected=f"the next token at each step, of shape {x.shape} as x",
-            received=f"shape {y.shape}",
-            fix="Make x and y of one array of tokens with `LanguageModel.shift(tokens)`.",
-        )
-    if mask_zero and np.any((x[:, 0] == 0) & np.any(x != 0, axis=1)):
-        raise invalid_argument(
-            "x",
-            expected="padding on the right, with mask_zero=True",
-            received="sequences that begin with token 0",
-            fix="Pad with `keras.utils.pad_sequences(..., padding='post')`.",
-        )
-
-
-# Perplexity, which Keras does not have.
-
 Tensor = Any
 """A tensor of the backend; Keras ships no type for it."""
 
@@ -105,8 +23,8 @@ Tensor = Any
 class Perplexity(keras.metrics.Metric):
     """exp of the mean cross-entropy of the targets, in nats, over all steps seen.
 
-    Unlike the exponential of Keras's `loss`, which is a mean over batches, it does not hang on how
-    the steps that count are spread over batches.
+    Keras's `loss` is a mean over batches, and its exponential depends on how the steps that count are
+    spread over batches. This does not.
 
     Args:
         ignore_class: Steps with this target do not count; `None` counts all.
@@ -150,7 +68,7 @@ class Perplexity(keras.metrics.Metric):
         self.count.assign_add(ops.sum(weights))
 
     def result(self) -> Tensor:
-        """The perplexity so far."""
+        """Returns the perplexity so far."""
         return ops.exp(ops.divide_no_nan(self.total, self.count))
 
     def get_config(self) -> dict[str, Any]:
@@ -176,10 +94,7 @@ class LanguageModel(AbstractHyperModel):
         mask_zero: Whether token 0 is padding, on the right of a sequence: steps whose target it is
             count neither in the loss nor in the perplexity. Layers need no mask for it, since
             nothing that counts reads what comes after.
-        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy;
-            `"perplexity"` is exp of the mean cross-entropy.
-        name: Name of the hypermodel.
-        tunable: Whether Keras Tuner adds the hyperparameters to its search space.
+        metrics, name, tunable: See `AbstractHyperModel`; the metric `"perplexity"` is `Perplexity`.
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with.
@@ -251,8 +166,13 @@ class LanguageModel(AbstractHyperModel):
             >>> y.tolist()
             [[2, 3, 4], [3, 2, 1]]
         """
-        found = infer_vocabulary(train, bool(kwargs.get("mask_zero")))
-        return cls(space=space, **{"vocab_size": found, **kwargs})
+        largest = 0
+        for x, y in _token_batches(train):
+            _check_tokens("x", x)
+            _check_tokens("y", y)
+            _check_form(x, y, bool(kwargs.get("mask_zero")))
+            largest = max(largest, int(x.max(initial=0)), int(y.max(initial=0)))
+        return cls(space=space, **{"vocab_size": largest + 1, **kwargs})
 
     @staticmethod
     def shift(tokens: Any) -> tuple[Any, Any]:
@@ -302,3 +222,58 @@ class LanguageModel(AbstractHyperModel):
 
     def _named(self, metric: Any) -> Any:
         return Perplexity(ignore_class=self._padding) if metric == "perplexity" else metric
+
+    def check_validation(self, validation: Any) -> None:
+        """Raises for validation data with other words than the training data's."""
+        x, y = peek(validation)
+        if y is None:
+            return
+        for argument, tokens in (("x", np.asarray(x)), ("y", np.asarray(y))):
+            _check_tokens(argument, tokens)
+            if tokens.max(initial=0) >= self.vocab_size:
+                raise invalid_argument(
+                    "validation",
+                    expected=f"tokens 0 ... {self.vocab_size - 1}, as in the training data",
+                    received=f"token {tokens.max()}",
+                    fix="Pass LanguageModel(vocab_size) as the hypermodel.",
+                )
+
+
+# Reads tokens off data.
+
+
+def _token_batches(train: Any) -> Iterator[tuple[Any, Any]]:
+    if hasattr(train, "shape"):
+        yield np.asarray(train), np.asarray(train)
+        return
+    check_ends(train, "the words are counted", "Pass LanguageModel(vocab_size) as the hypermodel")
+    for x, y in batches(train):
+        yield np.asarray(x), np.asarray(y)
+
+
+def _check_tokens(argument: str, tokens: Any) -> None:
+    if tokens.dtype.kind not in "iu" or tokens.ndim != 2 or tokens.min(initial=0) < 0:
+        raise invalid_argument(
+            argument,
+            expected="integer tokens >= 0 of shape (batch, time)",
+            received=f"{tokens.dtype} of shape {tokens.shape}",
+            fix="Cut a text into pieces of one length with "
+            "`tokens[: len(tokens) // time * time].reshape(-1, time)`.",
+        )
+
+
+def _check_form(x: Any, y: Any, mask_zero: bool) -> None:
+    if x.shape != y.shape:
+        raise invalid_argument(
+            "y",
+            expected=f"the next token at each step, of shape {x.shape} as x",
+            received=f"shape {y.shape}",
+            fix="Make x and y of one array of tokens with `LanguageModel.shift(tokens)`.",
+        )
+    if mask_zero and np.any((x[:, 0] == 0) & np.any(x != 0, axis=1)):
+        raise invalid_argument(
+            "x",
+            expected="padding on the right, with mask_zero=True",
+            received="sequences that begin with token 0",
+            fix="Pad with `keras.utils.pad_sequences(..., padding='post')`.",
+        )

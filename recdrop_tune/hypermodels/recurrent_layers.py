@@ -14,10 +14,10 @@ from recdrop_tune.wrappers import wrap
 def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "lstm") -> Any:
     """Wraps a recurrent layer with the dropout that the hyperparameters name.
 
-    It registers `wrapper`, `placement`, `rate`, `schedule` and the wrappers' options on `hp`; what the
-    space says about the rest of the model (its size, the dropout around the layer) is not used, for
-    the model is yours. A schedule takes a callback in `fit`: `tune` adds it, and for other tuners
-    `recdrop_tune.scheduled(build)` does.
+    It registers `wrapper`, `placement`, `rate`, `schedule` and the wrappers' options on `hp`; the rest of
+    the space (the model's size, the dropout around the layer) is not used, for the model is yours. A
+    schedule takes a callback in `fit`: `tune` adds it, and for other tuners `recdrop_tune.scheduled(build)`
+    does.
 
     Args:
         hp: The `keras_tuner.HyperParameters` that the build function was called with.
@@ -35,7 +35,7 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
     Raises:
         SearchSpaceError: The space is not valid.
         InvalidArgumentError: The layer is not one that can be wrapped, or drops by itself, or the space
-            has a `schedule` that nobody would carry out.
+            has a `schedule` and there is no callback to carry it out.
 
     Example:
         >>> import keras, keras_tuner
@@ -60,16 +60,13 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
             received={"schedule": loaded.to_dict()["schedule"]},
             fix="Give the tuner `recdrop_tune.scheduled(build)` in the place of `build`.",
         )
-    sample = loaded.sample_dropout(hp, name, _cell_of(layer))
+    # Of other layers than these two and a `Bidirectional`, `wrap` says that it takes none.
+    cell = cell_of(getattr(layer, "forward_layer", layer)) or "lstm"
+    sample = loaded.sample_dropout(hp, name, cell)
     wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments())
     if loaded.schedule is not None:
         ask(wrapped, sample.schedule)
     return wrapped
-
-
-def _cell_of(layer: Any) -> str:
-    """The cell of a layer or of a `Bidirectional`; of others `wrap` tells that they are neither."""
-    return cell_of(getattr(layer, "forward_layer", layer)) or "lstm"
 
 
 def _check_drops_nothing(layer: Any) -> None:

@@ -13,64 +13,6 @@ from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.data import REMEDY, check_features, features_of, first_batch, peek
 from recdrop_tune.hypermodels.hypermodel import AbstractSequenceModel
 
-# Reads the shape of a regression's targets off data.
-
-
-def infer_shapes(train: Any) -> tuple[int, tuple[int, ...]]:
-    """Reads the features of a step and the shape of a sequence's target off the first batch.
-
-    Args:
-        train: `(x, y)`, a batched `tf.data.Dataset`, or a `keras.utils.PyDataset`.
-
-    Returns:
-        The number of features, and the shape of a target: `()`, `(values,)`, `(horizon,)` or
-        `(horizon, values)`.
-
-    Raises:
-        InvalidArgumentError: The data are not those of a regression on sequences.
-    """
-    x, y = first_batch(train)
-    features = features_of(x, isinstance(train, list | tuple))
-    return features, _read_shape(np.asarray(y))
-
-
-def check_validation_values(features: int, target_shape: tuple[int, ...], validation: Any) -> None:
-    """Raises for validation data of another shape than the training data's.
-
-    Raises:
-        InvalidArgumentError: They have other features or targets of another shape.
-    """
-    x, y = peek(validation)
-    check_features(features, x)
-    if y is None:
-        return
-    # One number may come as (batch,) or as (batch, 1).
-    if (_read_shape(np.asarray(y)) or (1,)) != (target_shape or (1,)):
-        raise invalid_argument(
-            "validation",
-            expected=f"targets of shape {target_shape} for each sequence, as in the training data",
-            received=f"targets of shape {np.shape(y)}",
-        )
-
-
-def _read_shape(y: Any) -> tuple[int, ...]:
-    if y.dtype.kind not in "biuf" or y.ndim not in (1, 2, 3) or 0 in y.shape[1:]:
-        raise invalid_argument(
-            "y",
-            expected="numbers of shape (batch,), (batch, values), (batch, horizon) or "
-            "(batch, horizon, values)",
-            received=f"{y.dtype} of shape {y.shape}",
-            fix=REMEDY,
-        )
-    if not np.all(np.isfinite(y)):
-        raise invalid_argument(
-            "y",
-            expected="finite numbers",
-            received=f"{np.sum(~np.isfinite(y))} that are infinite or not a number",
-            fix="Leave out those sequences, or fill them in.",
-        )
-    return tuple(int(size) for size in y.shape[1:])
-
 
 @final
 class SequenceRegressor(AbstractSequenceModel):
@@ -83,13 +25,8 @@ class SequenceRegressor(AbstractSequenceModel):
     Args:
         target_shape: Shape of one sequence's target: `()` for one number, `(values,)`, `(horizon,)`
             or `(horizon, values)`.
-        input_shape: Shape of one sequence, `(time, features)`; `time` may be `None`.
-        space: Anything that `SearchSpace.load` takes.
-        mask_value: Steps all of whose features have this value are skipped; `None` skips none.
         loss: Keras loss, or the name of one.
-        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy.
-        name: Name of the hypermodel.
-        tunable: Whether Keras Tuner adds the hyperparameters to its search space.
+        input_shape, space, mask_value, metrics, name, tunable: See `AbstractSequenceModel`.
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with.
@@ -139,13 +76,14 @@ class SequenceRegressor(AbstractSequenceModel):
             >>> SequenceRegressor.from_data((x, y)).target_shape
             (12,)
         """
-        features, target_shape = infer_shapes(train)
-        arguments = {"target_shape": target_shape, "input_shape": (None, features), **kwargs}
-        return cls(space=space, **arguments)
+        x, y = first_batch(train)
+        features = features_of(x, isinstance(train, list | tuple))
+        shapes = {"target_shape": _read_shape(np.asarray(y)), "input_shape": (None, features)}
+        return cls(space=space, **{**shapes, **kwargs})
 
     @property
     def loss(self) -> Any:
-        """The mean squared error, unless another was given."""
+        """The loss that was given, by default the mean squared error."""
         return self._loss
 
     def head(self, features: Any) -> Any:
@@ -155,6 +93,37 @@ class SequenceRegressor(AbstractSequenceModel):
         if len(self.target_shape) < 2:
             return numbers
         return keras.layers.Reshape(self.target_shape, dtype="float32")(numbers)
+
+    def check_validation(self, validation: Any) -> None:
+        """Raises for validation data of other features or targets than the training data's."""
+        x, y = peek(validation)
+        check_features(self.input_shape[1], x)
+        # One number may come as (batch,) or as (batch, 1).
+        if y is not None and (_read_shape(np.asarray(y)) or (1,)) != (self.target_shape or (1,)):
+            raise invalid_argument(
+                "validation",
+                expected=f"targets of shape {self.target_shape} for each sequence, as in the training data",
+                received=f"targets of shape {np.shape(y)}",
+            )
+
+
+def _read_shape(y: Any) -> tuple[int, ...]:
+    if y.dtype.kind not in "biuf" or y.ndim not in (1, 2, 3) or 0 in y.shape[1:]:
+        raise invalid_argument(
+            "y",
+            expected="numbers of shape (batch,), (batch, values), (batch, horizon) or "
+            "(batch, horizon, values)",
+            received=f"{y.dtype} of shape {y.shape}",
+            fix=REMEDY,
+        )
+    if not np.all(np.isfinite(y)):
+        raise invalid_argument(
+            "y",
+            expected="finite numbers",
+            received=f"{np.sum(~np.isfinite(y))} that are infinite or not a number",
+            fix="Leave out those sequences, or fill them in.",
+        )
+    return tuple(int(size) for size in y.shape[1:])
 
 
 def _check_target_shape(shape: Any) -> tuple[int, ...]:

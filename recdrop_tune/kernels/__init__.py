@@ -1,26 +1,28 @@
 """Runs a rewritten kernel call: picks the kernel, and knows Keras's layers from the inside.
 
-The kernels are cuDNN, through the hook that Keras's own layers use, and a step loop that can do everything.
+The kernels are cuDNN through the hook of Keras's own layers, TensorFlow's fused op for a CPU, and a step loop
+that computes every call. `keras_internals` is the one file that knows private names of Keras and TensorFlow.
 """
 
-from recdrop_tune.kernels.choice import Layer, run
-from recdrop_tune.kernels.keras_internals import (
-    hand_on_input_shape,
-    reset_names,
-    seed_keeping_kernels,
-    sublayers,
-)
-from recdrop_tune.kernels.layer_call import call_layer, cell_of, merge_directions
-from recdrop_tune.kernels.obstacles import (
+from recdrop_tune.kernels.choice import (
     CUDNN,
     KernelChoice,
+    Layer,
     Obstacle,
     Rewriting,
+    cell_of,
     gpu_in_sight,
     kernel_of,
+    run,
 )
-from recdrop_tune.kernels.process_state import Beginning, gradients_tied_to_graphs
-from recdrop_tune.kernels.seeds import ReplicaSeedGenerator, check_seed
+from recdrop_tune.kernels.keras_internals import hand_on_input_shape, sublayers
+from recdrop_tune.kernels.layer_call import call_layer
+from recdrop_tune.kernels.process_state import (
+    Beginning,
+    ReplicaSeedGenerator,
+    check_seed,
+    gradients_tied_to_graphs,
+)
 
 __all__ = [
     "CUDNN",
@@ -37,9 +39,6 @@ __all__ = [
     "gradients_tied_to_graphs",
     "hand_on_input_shape",
     "kernel_of",
-    "merge_directions",
-    "reset_names",
     "run",
-    "seed_keeping_kernels",
     "sublayers",
 ]

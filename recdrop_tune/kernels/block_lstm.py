@@ -6,9 +6,9 @@ products dominate, and those of the extra features with them.
 
 Not `BlockLSTMV2`, which takes the gates in Keras's order: in TensorFlow 2.21 its gradients are wrong.
 
-TensorFlow has no gradient for the op that computes the gradient, which nested tapes and forward mode
-(`tf.autodiff.ForwardAccumulator`) ask for. It is registered here, by TensorFlow's public way to add one:
-an ordinary training step never asks for it, and costs what it did.
+Nested tapes and forward mode (`tf.autodiff.ForwardAccumulator`) need a gradient of the op that computes the
+gradient, and TensorFlow has none. It is registered here, by TensorFlow's public way to add one; an ordinary
+training step does not use it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from recdrop_tune.kernels import keras_internals as _hooks
+from recdrop_tune.kernels.keras_internals import in_xla, runs_on_cpu
 from recdrop_tune.kernels.loop import finish
 from recdrop_tune.rewrites import KernelCall, Tensor, absorb_forcings, reorder_gates
 
@@ -33,19 +33,29 @@ _GATES = ("input", "candidate", "forget", "output")
 """The order in which the op takes the gates."""
 
 
-def block_lstm_can_run(call: KernelCall, layer: Any) -> bool:
-    """Whether the op computes this call, and is the faster way to do so."""
-    if keras.backend.backend() != "tensorflow" or call.cell != "lstm":
-        return False
-    if call.needs_loop or call.mask is not None or layer.unroll or layer.use_cudnn is False:
-        return False
-    if call.units > (_MOST_UNITS_FORCED if call.forcings else _MOST_UNITS):
-        return False
-    if keras.backend.standardize_dtype(call.kernel.dtype) != "float32":
-        return False
-    standard = layer.activation is keras.activations.tanh
-    standard = standard and layer.recurrent_activation is keras.activations.sigmoid
-    return standard and _hooks.runs_on_cpu() and not _hooks.in_xla()
+def block_lstm_can_run(
+    layer: Any, dtype: Any, *, forced: bool, masked: bool, needs_loop: bool
+) -> bool:
+    """Says whether the op computes a layer's call, and is the faster way to do so.
+
+    Args:
+        layer: An LSTM or a GRU.
+        dtype: The type of the call's weights.
+        forced: Whether gates are forced.
+        masked: Whether there is a mask.
+        needs_loop: Whether the call asks for what no fused kernel computes.
+    """
+    return (
+        keras.backend.backend() == "tensorflow"
+        and isinstance(layer, keras.layers.LSTM)
+        and not (needs_loop or masked or layer.unroll or layer.use_cudnn is False)
+        and layer.units <= (_MOST_UNITS_FORCED if forced else _MOST_UNITS)
+        and keras.backend.standardize_dtype(dtype) == "float32"
+        and layer.activation is keras.activations.tanh
+        and layer.recurrent_activation is keras.activations.sigmoid
+        and runs_on_cpu()
+        and not in_xla()
+    )
 
 
 def run_block_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
@@ -83,15 +93,15 @@ def run_block_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
 def _register_second_gradient() -> None:
     import tensorflow as tf
 
-    with contextlib.suppress(KeyError):  # Somebody else has: TensorFlow itself, in time.
+    with contextlib.suppress(KeyError):  # It is registered already: by TensorFlow itself, in time.
         tf.RegisterGradient("BlockLSTMGrad")(_second_gradient)
 
 
 def _second_gradient(op: Any, *upstream: Any) -> list[Any]:
-    """The gradient of the gradient: that of a loop which computes the same, taken twice.
+    """Computes the gradient of the gradient: that of a loop which computes the same, taken twice.
 
-    The gates and states that the op was given are functions of its other inputs. What flows through them
-    is in the gradients of those, and they get none themselves.
+    The gates and states among the op's inputs are functions of the others, so they get no gradients
+    themselves: what flows through them is in the gradients of the others.
 
     Args:
         op: The `BlockLSTMGrad`.
@@ -121,7 +131,7 @@ def _second_gradient(op: Any, *upstream: Any) -> list[Any]:
 
 
 def _states(length: Tensor, x: Tensor, c: Tensor, h: Tensor, w: Tensor, b: Tensor) -> list[Tensor]:
-    """All states c and h, each `(time, batch, units)`, of the LSTM that `BlockLSTM` computes."""
+    """Returns all states c and h, each `(time, batch, units)`, of the LSTM that `BlockLSTM` computes."""
     import tensorflow as tf
 
     def step(states: Any, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,10 +162,10 @@ def _check_options(
     b: Tensor,
     computed: list[Tensor],
 ) -> None:
-    """Refuses an op of others with options that `_states` does not know.
+    """Refuses an op, not made here, with options that `_states` does not know.
 
-    The gradient's op is not told of a forget bias, of clipping or of another order of the gates: but
-    they show in what the forward op has computed.
+    The gradient's op has no argument for a forget bias, for clipping or for another order of the gates:
+    but they show in what the forward op has computed.
     """
     import tensorflow as tf
 

@@ -1,49 +1,222 @@
-"""Picks the kernel of a call: the fastest one that computes it here."""
+"""Which kernel a call runs on: what keeps it off cuDNN, and the fastest kernel that is left.
+
+`run` decides for a call, `kernel_of` tells beforehand what it will decide; both read the same `obstacles`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import keras
 from keras import ops
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.kernels import keras_internals as _hooks
+from recdrop_tune.kernels import keras_internals
 from recdrop_tune.kernels.block_lstm import block_lstm_can_run, run_block_lstm
 from recdrop_tune.kernels.loop import finish, run_loop
-from recdrop_tune.rewrites import KernelCall, Tensor, absorb_forcings
+from recdrop_tune.rewrites import Cell, KernelCall, Tensor, absorb_forcings
 
-# The cuDNN kernel, through the hook that Keras's own layers use.
+Layer = Any
+"""A `keras.layers.LSTM` or `GRU`; Keras ships no type information."""
+
+CUDNN = "cuDNN"
+FUSED_CPU = "fused CPU op"
+STEP_LOOP = "step loop"
+ERROR = "error"
+UNKNOWN = "unknown"
+
+# Functions of the backends themselves that Keras also takes for its own `tanh` and `sigmoid`.
+_BACKEND_MODULES = {"tensorflow": "tensorflow", "jax": "jax.numpy", "torch": "torch"}
 
 
-def run_cudnn(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
-    """Runs a call on cuDNN, gate forcings as extra features.
+@dataclass(frozen=True)
+class Obstacle:
+    """One thing that keeps a layer off cuDNN.
+
+    Attributes:
+        reason: What it is.
+        fix: What to change; empty where nothing can be changed.
+    """
+
+    reason: str
+    fix: str = ""
+
+
+_NEEDS_LOOP = Obstacle("neither noise per sample and gate nor zoneout of h can be expressed there")
+_INSISTS = Obstacle(
+    "use_cudnn=True insists on cuDNN, so a training step raises an error",
+    'pass use_cudnn="auto"',
+)
+
+
+def cell_of(layer: Layer) -> Cell | None:
+    """Returns the cell that a layer computes, `None` if it is not one whose kernel call is known.
+
+    A subclass that brings its own `call` or `inner_loop` computes something else.
+    """
+    kinds: tuple[tuple[Any, Cell], ...] = ((keras.layers.LSTM, "lstm"), (keras.layers.GRU, "gru"))
+    for kind, cell in kinds:
+        own = type(layer)
+        if isinstance(layer, kind) and own.call is kind.call and own.inner_loop is kind.inner_loop:
+            return cell
+    return None
+
+
+# What keeps a layer off cuDNN: on every machine, and for want of a GPU.
+
+
+def obstacles(
+    layer: Layer, masked: bool = False, technique: Obstacle | None = None
+) -> Iterator[Obstacle]:
+    """Yields what keeps a layer off cuDNN on every machine.
+
+    Args:
+        layer: Any Keras RNN layer; not a `Bidirectional`, but each of its directions.
+        masked: Whether a mask reaches the layer.
+        technique: What the rewrite of its call asks for that no fused kernel computes.
+    """
+    cell, backend = cell_of(layer), keras.backend.backend()
+    if cell is None:
+        yield Obstacle("cuDNN has no kernel for this cell in Keras", "use an LSTM or a GRU")
+        return
+    if technique is not None:
+        yield technique
+    if cell == "gru" and backend == "jax":
+        yield Obstacle(
+            "Keras's jax backend has no cuDNN kernel for the GRU",
+            "use an LSTM, or the tensorflow or torch backend",
+        )
+    if backend == "jax" and _is_half(layer):
+        yield Obstacle(
+            "jax's cuDNN kernel takes no half precision",
+            "use float32, or the tensorflow or torch backend",
+        )
+    if masked and backend != "tensorflow":
+        yield Obstacle(
+            f"a mask reaches the layer, and Keras's {backend} backend gives cuDNN none",
+            "train on sequences of one length without a mask, or use the tensorflow backend",
+        )
+    yield from _option_obstacles(layer)
+
+
+def _option_obstacles(layer: Layer) -> Iterator[Obstacle]:
+    if layer.use_cudnn not in (True, "auto"):
+        yield Obstacle(f"use_cudnn={layer.use_cudnn!r}", 'pass use_cudnn="auto"')
+    for argument, name in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
+        if not _is(getattr(layer, argument), name):
+            yield Obstacle(f"{argument} is not {name}", f'pass {argument}="{name}"')
+    if not layer.use_bias:
+        yield Obstacle("use_bias=False", "pass use_bias=True")
+    if layer.unroll:
+        yield Obstacle("unroll=True", "pass unroll=False")
+    if not getattr(layer, "reset_after", True):
+        yield Obstacle("reset_after=False", "pass reset_after=True")
+
+
+def _is(activation: Any, name: str) -> bool:
+    """Says whether Keras takes an activation for the function of that name."""
+    if activation in (getattr(keras.activations, name), getattr(ops, name)):
+        return True
+    module = import_module(_BACKEND_MODULES.get(keras.backend.backend(), "keras"))
+    return activation is not None and activation is getattr(module, name, None)
+
+
+def _is_half(layer: Layer) -> bool:
+    return layer.cell.compute_dtype in ("float16", "bfloat16")
+
+
+def gpu_in_sight() -> bool:
+    """Says whether Keras's backend would use cuDNN for a layer that suits it."""
+    tanh, sigmoid = keras.activations.tanh, keras.activations.sigmoid
+    return bool(keras_internals.cudnn_ok(tanh, sigmoid, unroll=False, use_bias=True))
+
+
+def _no_gpu() -> Obstacle:
+    backend = keras.backend.backend()
+    return Obstacle(
+        f"no GPU is seen by Keras's {backend} backend",
+        f"use a machine with a GPU, and a {backend} built for it",
+    )
+
+
+def _suits_cudnn(layer: Layer, masked: bool) -> bool:
+    return next(obstacles(layer, masked), None) is None and gpu_in_sight()
+
+
+def keras_goes_wrong(layer: Layer, mask: Tensor | None) -> bool:
+    """Says whether Keras's own call of a layer goes wrong on cuDNN, where `run` does not.
+
+    With a mask that is not right-padded it stops. Its jax backend gives the outputs of a backward LSTM in
+    the order of time, and cannot compile one in half precision.
+    """
+    if mask is not None:
+        return _suits_cudnn(layer, masked=True)
+    if keras.backend.backend() != "jax" or not isinstance(layer, keras.layers.LSTM):
+        return False
+    if not _is_half(layer) and not (layer.go_backwards and layer.return_sequences):
+        return False
+    return next(_option_obstacles(layer), None) is None and gpu_in_sight()
+
+
+# Runs a call.
+
+
+def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
+    """Runs a call on the fastest kernel that computes it here.
+
+    Args:
+        call: The call, rewritten.
+        layer: The layer it came from, which says what the activations are and what to return.
+
+    Returns:
+        `(output, *states)`; the output has shape `(batch, time, units)` or `(batch, units)`.
 
     Raises:
-        NotImplementedError: Keras's way to say that cuDNN cannot be had for this call.
+        InvalidArgumentError: The layer insists on cuDNN (`use_cudnn=True`), which cannot run the call.
     """
+    masked = call.mask is not None
+    if call.needs_loop or not _suits_cudnn(layer, masked):
+        if layer.use_cudnn is True:
+            raise _no_cudnn(call, layer)
+        fused = block_lstm_can_run(
+            layer,
+            call.kernel.dtype,
+            forced=bool(call.forcings),
+            masked=masked,
+            needs_loop=call.needs_loop,
+        )
+        return run_block_lstm(call, layer) if fused else run_loop(call, layer)
+    try:
+        return _run_by_mask(call, layer) if masked else _run_cudnn(call, layer)
+    except NotImplementedError as error:  # how Keras's backends decline
+        if layer.use_cudnn is True:
+            raise _no_cudnn(call, layer) from error
+        return run_loop(call, layer)
+
+
+def _run_cudnn(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
+    """Runs a call on cuDNN through the hook of Keras's own layers, gate forcings as extra features."""
     call = _forwards(absorb_forcings(call))
-    hook = _hooks.lstm if call.cell == "lstm" else _hooks.gru
-    extra = {} if call.cell == "lstm" else {"reset_after": call.reset_after}
-    return finish(
-        call,
-        layer,
-        *hook(
-            call.sequences,
-            *call.initial_state,
-            call.mask,
-            kernel=call.kernel,
-            recurrent_kernel=call.recurrent_kernel,
-            bias=call.bias,
-            activation=layer.activation,
-            recurrent_activation=layer.recurrent_activation,
-            return_sequences=layer.return_sequences,
-            go_backwards=call.go_backwards,
-            unroll=layer.unroll,
-            **extra,
-        ),
+    lstm = call.cell == "lstm"
+    hook = keras_internals.lstm if lstm else keras_internals.gru
+    results = hook(
+        call.sequences,
+        *call.initial_state,
+        call.mask,
+        kernel=call.kernel,
+        recurrent_kernel=call.recurrent_kernel,
+        bias=call.bias,
+        activation=layer.activation,
+        recurrent_activation=layer.recurrent_activation,
+        return_sequences=layer.return_sequences,
+        go_backwards=call.go_backwards,
+        unroll=layer.unroll,
+        **({} if lstm else {"reset_after": call.reset_after}),
     )
+    return finish(call, layer, *results)
 
 
 def _forwards(call: KernelCall) -> KernelCall:
@@ -57,115 +230,108 @@ def _forwards(call: KernelCall) -> KernelCall:
     return replace(call, sequences=ops.flip(call.sequences, axis=1), go_backwards=False)
 
 
-Layer = Any
-"""A `keras.layers.LSTM` or `GRU`; Keras ships no type information."""
-
-
-def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
-    """Runs a call on the fastest kernel that computes it here.
-
-    Args:
-        call: The call, rewritten.
-        layer: The layer it came from: tells the activations and what to return.
-
-    Returns:
-        `(output, *states)`; the output has shape `(batch, time, units)` or `(batch, units)`.
-
-    Raises:
-        InvalidArgumentError: The layer insists on cuDNN (`use_cudnn=True`), which cannot be had.
-    """
-    if not _cudnn_can_run(call, layer):
-        if layer.use_cudnn is True:
-            raise _no_cudnn(call)
-        run_here = run_block_lstm if block_lstm_can_run(call, layer) else run_loop
-        return run_here(call, layer)
-    try:
-        return run_cudnn(call, layer) if call.mask is None else _run_by_mask(call, layer)
-    except NotImplementedError as error:  # how Keras's backends decline
-        if layer.use_cudnn is True:
-            raise _no_cudnn(call) from error
-        return run_loop(call, layer)
-
-
 def _run_by_mask(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
     """Looks at the mask of each batch: cuDNN takes only one that is right-padded."""
     return tuple(
         ops.cond(
             _is_right_padded(call.mask),
-            lambda: list(run_cudnn(call, layer)),
+            lambda: list(_run_cudnn(call, layer)),
             lambda: list(run_loop(call, layer)),
         )
     )
 
 
-def cudnn_takes_masks(layer: Layer) -> bool:
-    """Whether Keras would hand this layer's calls to cuDNN even with a mask."""
-    return keras.backend.backend() == "tensorflow" and _layer_suits_cudnn(layer)
+def _is_right_padded(mask: Tensor) -> Tensor:
+    """Says whether cuDNN takes the mask: every row valid at its start and never again after a gap."""
+    valid = ops.cast(mask, "int32")
+    return ops.logical_and(ops.all(valid[:, 0] == 1), ops.all(valid[:, 1:] <= valid[:, :-1]))
 
 
-def keras_goes_wrong(layer: Layer, mask: Tensor | None) -> bool:
-    """Whether Keras's own call of a layer goes wrong on cuDNN, where `run` does not.
-
-    With a mask that is not right-padded it stops. Its jax backend gives the outputs of a backward LSTM in
-    the order of time, and cannot compile one in half precision.
-    """
-    if mask is not None:
-        return cudnn_takes_masks(layer)
-    if keras.backend.backend() != "jax" or not isinstance(layer, keras.layers.LSTM):
-        return False
-    turned = layer.go_backwards and layer.return_sequences
-    return (turned or _is_half(layer)) and _allowed_on_cudnn(layer)
-
-
-def _cudnn_can_run(call: KernelCall, layer: Layer) -> bool:
-    if call.needs_loop:
-        return False
-    if call.mask is not None and not cudnn_takes_masks(layer):
-        return False
-    return _layer_suits_cudnn(layer)
-
-
-def _layer_suits_cudnn(layer: Layer) -> bool:
-    # Of cuDNN jax has the LSTM alone, and not in half precision.
-    if keras.backend.backend() == "jax" and (
-        isinstance(layer, keras.layers.GRU) or _is_half(layer)
-    ):
-        return False
-    return _allowed_on_cudnn(layer)
-
-
-def _is_half(layer: Layer) -> bool:
-    return layer.cell.compute_dtype in ("float16", "bfloat16")
-
-
-def _allowed_on_cudnn(layer: Layer) -> bool:
-    """Whether Keras would try cuDNN for a layer with these options."""
-    if layer.use_cudnn not in (True, "auto") or not getattr(layer, "reset_after", True):
-        return False
-    return bool(
-        _hooks.cudnn_ok(
-            activation=layer.activation,
-            recurrent_activation=layer.recurrent_activation,
-            unroll=layer.unroll,
-            use_bias=layer.use_bias,
-        )
-    )
-
-
-def _no_cudnn(call: KernelCall) -> InvalidArgumentError:
-    reason = "no GPU is in use"
-    if call.needs_loop:
-        reason = "neither noise per sample and gate nor zoneout of h can be expressed there"
+def _no_cudnn(call: KernelCall, layer: Layer) -> InvalidArgumentError:
+    found = [*obstacles(layer, call.mask is not None, _NEEDS_LOOP if call.needs_loop else None)]
+    found += [] if gpu_in_sight() else [_no_gpu()]
+    reasons = "; ".join(each.reason for each in found) or "Keras declined the call"
     return invalid_argument(
         "use_cudnn",
-        expected=f"'auto' or False, because cuDNN cannot run this layer here ({reason}, or the "
-        "activations, `use_bias`, `unroll` or `reset_after` are not cuDNN's)",
+        expected=f"'auto' or False, because cuDNN cannot run this layer here ({reasons})",
         received=True,
         fix='Pass use_cudnn="auto" to the wrapped layer to fall back to the step loop.',
     )
 
 
-def _is_right_padded(mask: Tensor) -> Tensor:
-    """Tells whether cuDNN takes the mask: every row valid at its start and never again after a gap."""
-    valid = ops.cast(mask, "int32")
-    return ops.logical_and(ops.all(valid[:, 0] == 1), ops.all(valid[:, 1:] <= valid[:, :-1]))
+# Tells, without running anything, which kernel a layer trains on.
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """What a technique does to a layer's kernel call in training, as far as the kernel depends on it.
+
+    Attributes:
+        wrapped: Whether one of this package's wrappers runs the layer, and so looks at masks first.
+        rewritten: Whether the call is rewritten; where not, Keras's own layer runs.
+        forces_gates: Whether the rewrite forces gates.
+        obstacle: What it asks for that no fused kernel computes; `None` if nothing.
+    """
+
+    wrapped: bool = False
+    rewritten: bool = False
+    forces_gates: bool = False
+    obstacle: Obstacle | None = None
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """The kernel of a layer's training step.
+
+    Attributes:
+        kernel: `"cuDNN"`, `"fused CPU op"` (outside XLA), or `"step loop"`; `"error"` where the layer
+            insists on cuDNN and cannot have it; `"unknown"` for a subclass with a `call` of its own.
+        obstacles: What keeps it off cuDNN here; empty if it runs there.
+        on_gpu: `"cuDNN"`, or why it would not run there with a GPU in sight.
+        note: What holds on cuDNN but is decided for each batch; mostly empty.
+    """
+
+    kernel: str
+    obstacles: tuple[Obstacle, ...]
+    on_gpu: str
+    note: str = ""
+
+
+def kernel_of(layer: Layer, rewriting: Rewriting, *, masked: bool = False) -> KernelChoice:
+    """Returns the kernel that a layer's training step takes here, and why.
+
+    Args:
+        layer: Any Keras RNN layer; not a `Bidirectional`, but each of its directions.
+        rewriting: What the dropout technique does to its kernel call.
+        masked: Whether a mask reaches the layer.
+    """
+    known = cell_of(layer) is not None
+    if not known and isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
+        own = Obstacle(f"{type(layer).__name__} has a `call` of its own, whose kernel is not known")
+        return KernelChoice(UNKNOWN, (own,), UNKNOWN)
+    found = [*obstacles(layer, masked, rewriting.obstacle)]
+    on_gpu = "; ".join(obstacle.reason for obstacle in found) or CUDNN
+    if not gpu_in_sight():
+        found.append(_no_gpu())
+    if not found:
+        return KernelChoice(CUDNN, (), on_gpu, _mask_note(rewriting.wrapped) if masked else "")
+    if getattr(layer, "use_cudnn", "auto") is True:
+        return KernelChoice(ERROR, (*found, _INSISTS), on_gpu)
+    fused = (
+        known
+        and rewriting.rewritten
+        and block_lstm_can_run(
+            layer,
+            layer.cell.compute_dtype,
+            forced=rewriting.forces_gates,
+            masked=masked,
+            needs_loop=rewriting.obstacle is not None,
+        )
+    )
+    return KernelChoice(FUSED_CPU if fused else STEP_LOOP, tuple(found), on_gpu)
+
+
+def _mask_note(wrapped: bool) -> str:
+    if wrapped:
+        return "a batch whose mask is not right-padded takes the step loop"
+    return "Keras stops with an error at a batch whose mask is not right-padded"

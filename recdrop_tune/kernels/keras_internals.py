@@ -1,11 +1,9 @@
 """The only file that touches internals of Keras and TensorFlow.
 
-The kernels that `keras.layers.LSTM` and `GRU` call have no public name, nor has the question whether
-TensorFlow is tracing for XLA, nor have the layers inside a layer, nor the custom gradients that TensorFlow
-keeps, nor has a seed that leaves TensorFlow's kernels alone, nor the `input_shape` that a layer was given.
-`tests/kernels/test_kernels.py`, `tests/wrappers/test_wrappers.py`,
-`tests/kernels/test_gradients.py` and `tests/kernels/test_seeds.py` fail when an upgrade moves one of them or
-changes what it takes.
+These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, whether TensorFlow is
+tracing for XLA, the layers inside a layer, the custom gradients that TensorFlow keeps, a seed that leaves
+TensorFlow's kernels alone, and the `input_shape` of a layer. `tests/kernels` and
+`tests/wrappers/test_wrappers.py` fail when an upgrade moves one of them or changes what it takes.
 """
 
 from __future__ import annotations
@@ -21,24 +19,9 @@ from keras.src.backend import gru as gru
 from keras.src.backend import lstm as lstm
 from keras.src.backend import rnn as rnn
 
-__all__ = [
-    "cudnn_ok",
-    "graph_of_gradient",
-    "gru",
-    "hand_on_input_shape",
-    "in_xla",
-    "lstm",
-    "registered_gradients",
-    "reset_names",
-    "rnn",
-    "runs_on_cpu",
-    "seed_keeping_kernels",
-    "sublayers",
-]
-
 
 def sublayers(layer: Any) -> list[Any]:
-    """The layers that a layer holds directly; `keras.Model.layers` is the public name for models alone."""
+    """Returns the layers that a layer holds directly; `keras.Model.layers` does so for models alone."""
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
@@ -53,7 +36,7 @@ def hand_on_input_shape(layer: Any, wrapper: Any) -> None:
 
 
 def runs_on_cpu() -> bool:
-    """Whether TensorFlow sees no accelerator."""
+    """Says whether TensorFlow sees no accelerator."""
     import tensorflow as tf
 
     return not [
@@ -62,7 +45,7 @@ def runs_on_cpu() -> bool:
 
 
 def in_xla() -> bool:
-    """Whether the code being traced will be compiled by XLA, which knows fewer ops."""
+    """Says whether the code being traced will be compiled by XLA, which knows fewer ops."""
     if keras.backend.backend() != "tensorflow":
         return False
     from tensorflow.python.framework import ops as tf_ops
@@ -72,7 +55,7 @@ def in_xla() -> bool:
 
 
 def registered_gradients() -> dict[str, dict[str, Any]]:
-    """TensorFlow's own table of gradients by name; an empty one where there is none."""
+    """Returns TensorFlow's own table of gradients by name; an empty one where there is none."""
     if keras.backend.backend() != "tensorflow":
         return {}
     from tensorflow.python.framework import ops as tf_ops
@@ -82,7 +65,7 @@ def registered_gradients() -> dict[str, dict[str, Any]]:
 
 
 def graph_of_gradient(gradient: Any) -> Any:
-    """The graph that a registered `tf.custom_gradient` was traced in; `None` if that cannot be told."""
+    """Returns the graph that a registered `tf.custom_gradient` was traced in, `None` if it is unknown."""
     function = inspect.getclosurevars(gradient).nonlocals.get("tape_grad_fn")
     if function is None:
         return None
@@ -100,7 +83,7 @@ def reset_names() -> None:
 def seed_keeping_kernels(seed: int) -> bool:
     """Seeds all that `keras.utils.set_random_seed` seeds, and leaves TensorFlow's kernels alone.
 
-    That one throws them away, and every compiled function must be optimized and placed again.
+    Keras's function throws them away, and every compiled function must be optimized and placed again.
 
     Returns:
         Whether that was possible; if not, nothing was done.

@@ -9,62 +9,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from recdrop_tune.kernels.choice import Layer, keras_goes_wrong, run
-from recdrop_tune.rewrites import Cell, KernelCall, Rewrite, Tensor, chain
-
-# Groups of a batch, each with a kernel call of its own, so that each can have its own weights.
-
-
-def run_in_groups(
-    call: KernelCall, layer: Any, rewrite: Rewrite, groups: int
-) -> tuple[Tensor, ...]:
-    """Splits the batch into groups, rewrites and runs each by itself, and joins the results.
-
-    All groups have the same size: a batch that does not divide is filled up with zeros, and what
-    comes of these is cut off. So no group is ever empty, which cuDNN would not take.
-
-    Args:
-        call: The call, not rewritten yet.
-        layer: The layer it came from.
-        rewrite: Called once for each group.
-        groups: Number of groups.
-    """
-    batch = ops.shape(call.sequences)[0]
-    size = (batch + groups - 1) // groups
-    padded = _map_batch(call, lambda tensor: _pad(tensor, size * groups - batch))
-    results = [
-        run(rewrite(_map_batch(padded, lambda t, i=i: t[i * size : (i + 1) * size])), layer)
-        for i in range(groups)
-    ]
-    return tuple(ops.concatenate(parts, axis=0)[:batch] for parts in zip(*results, strict=True))
-
-
-def _map_batch(call: KernelCall, function: Any) -> KernelCall:
-    return replace(
-        call,
-        sequences=function(call.sequences),
-        initial_state=tuple(function(state) for state in call.initial_state),
-        mask=None if call.mask is None else function(call.mask),
-    )
-
-
-def _pad(tensor: Tensor, missing: Any) -> Tensor:
-    """Appends rows to the batch: zeros, or `True` for a mask, since cuDNN wants valid steps."""
-    fill = True if "bool" in str(tensor.dtype) else 0
-    widths = [[0, missing]] + [[0, 0]] * (len(tensor.shape) - 1)
-    return ops.pad(tensor, widths, constant_values=fill)
-
-
-def cell_of(layer: Layer) -> Cell | None:
-    """Tells which cell a layer computes, `None` if it is not one whose kernel call is known.
-
-    A subclass that brings its own `call` or `inner_loop` computes something else.
-    """
-    for kind, cell in ((keras.layers.LSTM, "lstm"), (keras.layers.GRU, "gru")):
-        own = type(layer)
-        if isinstance(layer, kind) and own.call is kind.call and own.inner_loop is kind.inner_loop:
-            return cell  # type: ignore[return-value]
-    return None
+from recdrop_tune.kernels.choice import Layer, cell_of, keras_goes_wrong, run
+from recdrop_tune.rewrites import KernelCall, Rewrite, Tensor, chain
 
 
 def call_layer(
@@ -112,7 +58,7 @@ def call_layer(
             (layer.backward_layer, states[half:]),
         )
     )
-    return _regularize(layer, merge_directions(layer, forward, backward))
+    return _regularize(layer, _merge_directions(layer, forward, backward))
 
 
 def _call_one(
@@ -129,19 +75,55 @@ def _call_one(
         cell=cell_of(layer),  # type: ignore[arg-type]  # wrappers take no other layer
         sequences=ops.cast(sequences, dtype),
         initial_state=_initial_state(layer, sequences, initial_state),
-        kernel=_weight(layer.cell.kernel, dtype),
-        recurrent_kernel=_weight(layer.cell.recurrent_kernel, dtype),
-        bias=None if layer.cell.bias is None else _weight(layer.cell.bias, dtype),
+        kernel=_cast(layer.cell.kernel, dtype),
+        recurrent_kernel=_cast(layer.cell.recurrent_kernel, dtype),
+        bias=None if layer.cell.bias is None else _cast(layer.cell.bias, dtype),
         mask=None if mask is None else ops.cast(mask, "bool"),
         go_backwards=layer.go_backwards,
         reset_after=getattr(layer, "reset_after", True),
     )
-    parts = run_in_groups(call, layer, rewrite, groups) if groups > 1 else run(rewrite(call), layer)
+    parts = (
+        _run_in_groups(call, layer, rewrite, groups) if groups > 1 else run(rewrite(call), layer)
+    )
     output, *states = (ops.cast(part, layer.compute_dtype) for part in parts)
     if layer.stateful:
         for variable, state in zip(layer.states, states, strict=True):
             variable.assign(state)
     return _regularize(layer, (output, *states) if layer.return_state else output)
+
+
+def _run_in_groups(
+    call: KernelCall, layer: Layer, rewrite: Rewrite, groups: int
+) -> tuple[Tensor, ...]:
+    """Splits the batch into groups, rewrites and runs each by itself, and joins the results.
+
+    All groups have the same size: a batch that does not divide is filled up with zeros, and what
+    comes of these is cut off. So no group is ever empty, which cuDNN would not take.
+    """
+    batch = ops.shape(call.sequences)[0]
+    size = (batch + groups - 1) // groups
+    padded = _map_batch(call, lambda tensor: _pad(tensor, size * groups - batch))
+    results = [
+        run(rewrite(_map_batch(padded, lambda t, i=i: t[i * size : (i + 1) * size])), layer)
+        for i in range(groups)
+    ]
+    return tuple(ops.concatenate(parts, axis=0)[:batch] for parts in zip(*results, strict=True))
+
+
+def _map_batch(call: KernelCall, function: Callable[..., Tensor]) -> KernelCall:
+    return replace(
+        call,
+        sequences=function(call.sequences),
+        initial_state=tuple(function(state) for state in call.initial_state),
+        mask=None if call.mask is None else function(call.mask),
+    )
+
+
+def _pad(tensor: Tensor, missing: Any) -> Tensor:
+    """Appends rows to the batch: zeros, or `True` for a mask, since cuDNN wants valid steps."""
+    fill = True if "bool" in str(tensor.dtype) else 0
+    widths = [[0, missing]] + [[0, 0]] * (len(tensor.shape) - 1)
+    return ops.pad(tensor, widths, constant_values=fill)
 
 
 def _regularize(layer: Layer, result: Any) -> Any:
@@ -154,7 +136,7 @@ def _regularize(layer: Layer, result: Any) -> Any:
 
 
 def _check_batch(layer: Layer, sequences: Tensor) -> None:
-    """Says what Keras says when a stateful layer is called with a batch of another size."""
+    """Raises Keras's own error when a stateful layer is called with a batch of another size."""
     if not layer.stateful or layer.states is None:
         return
     expected, received = layer.states[0].shape[0], sequences.shape[0]
@@ -165,8 +147,8 @@ def _check_batch(layer: Layer, sequences: Tensor) -> None:
         )
 
 
-def _weight(variable: Any, dtype: str) -> Tensor:
-    return ops.cast(ops.convert_to_tensor(variable), dtype)
+def _cast(value: Any, dtype: str) -> Tensor:
+    return ops.cast(ops.convert_to_tensor(value), dtype)
 
 
 def _initial_state(layer: Layer, sequences: Tensor, states: Any) -> tuple[Tensor, ...]:
@@ -174,18 +156,11 @@ def _initial_state(layer: Layer, sequences: Tensor, states: Any) -> tuple[Tensor
         stateful = layer.stateful and layer.states is not None
         states = layer.states if stateful else layer.get_initial_state(ops.shape(sequences)[0])
     states = states if isinstance(states, (list, tuple)) else [states]
-    dtype = layer.cell.compute_dtype
-    return tuple(ops.cast(ops.convert_to_tensor(state), dtype) for state in states)
+    return tuple(_cast(state, layer.cell.compute_dtype) for state in states)
 
 
-def merge_directions(bidirectional: Layer, forward: Any, backward: Any) -> Any:
-    """Merges the two directions' results as `keras.layers.Bidirectional` does.
-
-    Args:
-        bidirectional: The layer: tells `merge_mode`, `return_state` and `return_sequences`.
-        forward: What the forward layer returned.
-        backward: What the backward layer returned.
-    """
+def _merge_directions(bidirectional: Layer, forward: Any, backward: Any) -> Any:
+    """Merges what the two directions returned as `keras.layers.Bidirectional` does."""
     states: tuple[Tensor, ...] = ()
     if bidirectional.return_state:
         (forward, *first), (backward, *second) = forward, backward

@@ -13,16 +13,17 @@ from typing import Any
 
 from keras import ops
 
-from recdrop_tune.kernels import keras_internals as _hooks
+from recdrop_tune.kernels.keras_internals import rnn
 from recdrop_tune.rewrites import KernelCall, Tensor, split_gates
-
-# What every kernel's results go through before they are the layer's.
 
 
 def finish(
     call: KernelCall, layer: Any, last: Tensor, outputs: Tensor, states: Any
 ) -> tuple[Tensor, ...]:
-    """Picks the last output or the sequence, and scales the sequence where a rewrite asks for it."""
+    """Picks the last output or the sequence, and scales the sequence where a rewrite asks for it.
+
+    Every kernel's results go through this before they are the layer's.
+    """
     if not layer.return_sequences:
         return (last, *states)
     if call.output_scale is not None:
@@ -38,9 +39,12 @@ Step = Callable[[Any, Any], tuple[Tensor, list[Tensor]]]
 def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
     """Runs a call in Keras's own loop over time steps, gates forced where they are computed."""
     make_step = _lstm_step if call.cell == "lstm" else _gru_step
-    per_step = _per_step(call)
+    # What a step needs beside its features, each `(batch, time, units)`.
+    per_step = [ops.cast(forcing.bits, "bool") for forcing in call.forcings]
+    if _kept_per_step(call):
+        per_step.append(call.hidden_kept)
     inputs = (call.sequences, *per_step) if per_step else call.sequences
-    outcome = _hooks.rnn(
+    outcome = rnn(
         make_step(call, layer),
         inputs,
         list(call.initial_state),
@@ -56,25 +60,19 @@ def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
     return finish(call, layer, *outcome)
 
 
-def _per_step(call: KernelCall) -> list[Tensor]:
-    """What a step needs beside its features, each `(batch, time, units)`."""
-    parts = [ops.cast(forcing.bits, "bool") for forcing in call.forcings]
-    return [*parts, call.hidden_kept] if _kept_per_step(call) else parts
-
-
 def _kept_per_step(call: KernelCall) -> bool:
     return call.hidden_kept is not None and len(call.hidden_kept.shape) == 3
 
 
 def _unpack(inputs: Any, call: KernelCall) -> tuple[Tensor, list[Tensor], Tensor | None]:
-    """Takes one step's features `(batch, features)`, bits, and fraction of h kept apart."""
+    """Splits one step's inputs into features `(batch, features)`, bits, and the fraction of h kept."""
     x, *parts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     kept = parts.pop() if _kept_per_step(call) else call.hidden_kept
     return x, parts, kept
 
 
 def _project(tensor: Tensor, weights: Tensor, noise: Tensor | None, call: KernelCall) -> Tensor:
-    """`tensor @ weights`, where each gate may read the tensor through a noise of its own."""
+    """Computes `tensor @ weights`, where each gate may read the tensor through a noise of its own."""
     if noise is None:
         return ops.matmul(tensor, weights)
     factors = ops.cast(noise, tensor.dtype)  # (gates, batch, features or units)
@@ -119,7 +117,9 @@ def _lstm_step(call: KernelCall, layer: Any) -> Step:
 
 def _gru_step(call: KernelCall, layer: Any) -> Step:
     gate, squash = layer.recurrent_activation, layer.activation
-    input_bias, recurrent_bias = _gru_biases(call)
+    input_bias, recurrent_bias = call.bias, None
+    if call.bias is not None and call.reset_after:
+        input_bias, recurrent_bias = call.bias[0], call.bias[1]
     early = None if call.reset_after else _early_reset(call)
 
     def step(inputs: Any, states: Any) -> tuple[Tensor, list[Tensor]]:
@@ -144,14 +144,8 @@ def _plus(tensor: Tensor, bias: Tensor | None) -> Tensor:
     return tensor if bias is None else tensor + bias
 
 
-def _gru_biases(call: KernelCall) -> tuple[Tensor | None, Tensor | None]:
-    if call.bias is None:
-        return None, None
-    return (call.bias[0], call.bias[1]) if call.reset_after else (call.bias, None)
-
-
 def _early_reset(call: KernelCall) -> Callable[[Tensor], Tensor]:
-    """The candidate's product for `reset_after=False`, where the reset gate acts on h itself."""
+    """Makes the candidate's product for `reset_after=False`, where the reset gate acts on h itself."""
     weights = split_gates(call.recurrent_kernel, "gru")["candidate"]
     noise = None if call.state_noise is None else call.state_noise[2]
 

@@ -1,22 +1,23 @@
-"""What TensorFlow keeps for the life of the process, tied to the life of the graphs and of the models."""
+"""What the backend keeps for the whole process: custom gradients, names of layers, and random states."""
 
 from __future__ import annotations
 
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any
 
 import keras
 
-from recdrop_tune.kernels import keras_internals as _hooks
-from recdrop_tune.kernels.keras_internals import reset_names, seed_keeping_kernels
-
-# Lets TensorFlow's custom gradients go together with the graphs that they were traced in.
-#
-# TensorFlow registers the gradient of every `tf.custom_gradient` that it traces, for the life of the
-# process, and the gradient holds its graph. Keras's optimizers trace one in every training step (the
-# gradient of `tf.distribute`'s sum over replicas): no training step would ever be freed.
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.kernels.keras_internals import (
+    graph_of_gradient,
+    registered_gradients,
+    reset_names,
+    seed_keeping_kernels,
+)
+from recdrop_tune.rewrites import Tensor
 
 _PREFIX = "CustomGradient-"
 _COLLECTION = "recdrop_tune_gradients"
@@ -26,13 +27,16 @@ _COLLECTION = "recdrop_tune_gradients"
 def gradients_tied_to_graphs() -> Iterator[None]:
     """Ties the custom gradients that are traced inside to the life of their graphs.
 
-    As long as a graph is alive, its gradients are found as ever.
+    TensorFlow registers the gradient of every `tf.custom_gradient` that it traces, for the life of the
+    process, and the gradient holds its graph. Keras's optimizers trace one in every training step (the
+    gradient of `tf.distribute`'s sum over replicas): no training step would ever be freed. As long as a
+    graph is alive, its gradients are found as ever.
 
     Example:
         >>> with gradients_tied_to_graphs():
         ...     model.fit(x, y)
     """
-    registered = _hooks.registered_gradients()
+    registered = registered_gradients()
     known = set(registered)
     try:
         yield
@@ -45,7 +49,7 @@ def gradients_tied_to_graphs() -> Iterator[None]:
 def _tie(registered: dict[str, dict[str, Any]], name: str) -> None:
     entry = registered[name]
     gradient = entry["type"]
-    graph = _hooks.graph_of_gradient(gradient)
+    graph = graph_of_gradient(gradient)
     if graph is None:
         return
     # The graph holds the gradient now, and they can be freed together.
@@ -67,18 +71,8 @@ def _weak(gradient: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-# What stands before every training: names that count from the beginning, and a random state.
-
-
-def _clear_session() -> None:
-    """Clears all of Keras's state but what the user has set: the policy of dtypes."""
-    policy = keras.config.dtype_policy()
-    keras.utils.clear_session(free_memory=False)
-    keras.config.set_dtype_policy(policy)
-
-
 class Beginning:
-    """Begins trainings as if each were the first of its process.
+    """Begins trainings as if each were the first of its process: names count from 0, seeds are set.
 
     Both `keras.utils.clear_session` and `keras.utils.set_random_seed` throw TensorFlow's kernels away,
     those of the compiled models that wait for their next trial too. A third of a small trial would go
@@ -90,7 +84,7 @@ class Beginning:
 
     def __init__(self, *, keep_kernels: bool) -> None:
         self._keep = keep_kernels
-        # The first beginning clears what others have left.
+        # The first beginning clears what is left of other code.
         self._clean = False
         self._seeds: set[int] = set()
 
@@ -101,7 +95,9 @@ class Beginning:
             seed: Seed of everything that it draws; `None` leaves the random state alone.
         """
         if not (self._keep and self._clean and self._renewed(seed)):
-            _clear_session()
+            policy = keras.config.dtype_policy()  # The user's setting.
+            keras.utils.clear_session(free_memory=False)
+            keras.config.set_dtype_policy(policy)
             if seed is not None:
                 keras.utils.set_random_seed(seed)
             self._clean = True
@@ -115,3 +111,57 @@ class Beginning:
             return False
         reset_names()
         return True
+
+
+# The two directions of a layer have seeds next to each other, and Keras's are unsigned 32-bit integers.
+_LARGEST = 2**32 - 2
+
+
+def check_seed(seed: Any) -> int | None:
+    """Returns a seed as Python's own integer, or `None`.
+
+    Raises:
+        InvalidArgumentError: Keras and NumPy do not take it.
+    """
+    if seed is None:
+        return None
+    number = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not number or not 0 <= int(seed) <= _LARGEST:
+        expected = "an integer of at least 0 or None, below 2**32 - 1"
+        raise invalid_argument("seed", expected=expected, received=seed)
+    return int(seed)
+
+
+# Far from the seeds that people choose, and from the one next to them, which a backward direction
+# takes: no two streams of a model may meet. A prime, for want of anything better.
+_STRIDE = 1_000_003
+
+
+class ReplicaSeedGenerator(keras.random.SeedGenerator):
+    """Gives each replica of a `tf.distribute` strategy a stream of its own.
+
+    A strategy keeps the generator's state the same on all replicas. With Keras's own generator they
+    would all draw the same masks for their parts of a batch, as replicas with
+    `keras.layers.Dropout` do. Without a strategy, and on the first replica, the seeds are Keras's.
+    """
+
+    def next(self, ordered: bool = True) -> Tensor:
+        """Returns the next seed, of shape `(2,)`."""
+        seed = super().next(ordered)
+        replica = _replica()
+        if replica is None:
+            return seed
+        offset = keras.ops.cast(replica, seed.dtype) * _STRIDE
+        return seed + keras.ops.stack([offset, keras.ops.zeros_like(offset)])
+
+
+def _replica() -> Any:
+    """Returns the number of the replica whose code this is; `None` where there are no replicas."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()  # `None` while the replicas are gathered
+    if context is None or not tf.distribute.has_strategy():
+        return None
+    return context.replica_id_in_sync_group

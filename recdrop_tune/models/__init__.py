@@ -1,4 +1,4 @@
-"""Whole models with dropout in them: explained, made plain, asked for uncertainty, put on a schedule."""
+"""Whole models with dropout: what is in them, their uncertainty, their rates, and models made of them."""
 
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.layers import dropout_layers, walk

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from recdrop_tune.kernels import CUDNN, KernelChoice, Obstacle, Rewriting, kernel_of
-from recdrop_tune.models.layers import check_layer, children
-from recdrop_tune.wrappers import AbstractDropoutWrapper
+from recdrop_tune.kernels import CUDNN, KernelChoice, Rewriting, kernel_of, sublayers
+from recdrop_tune.models.layers import check_layer
+from recdrop_tune.wrappers import AbstractDropoutWrapper, NativeDropoutWrapper
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-# What `explain` returns: rows, as objects, as text, and as a data frame.
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,10 @@ class Explanation:
     def __str__(self) -> str:
         if not self.rows:
             return "No recurrent layer in this model."
-        notes = _notes(self.rows)
+        notes: dict[str, int] = {}  # Rows with the same note share it.
+        for row in self.rows:
+            if row.why:
+                notes.setdefault(_note(row), len(notes) + 1)
         table = [_COLUMNS, *(_cells(row, notes) for row in self.rows)]
         widths = [max(len(line[i]) for line in table) for i in range(len(_COLUMNS))]
         lines = [
@@ -95,15 +95,6 @@ def _note(row: LayerExplanation) -> str:
     return f"{row.why}. To change it: {row.change}." if row.change else f"{row.why}."
 
 
-def _notes(rows: tuple[LayerExplanation, ...]) -> dict[str, int]:
-    """Numbers the notes: rows with the same one share it."""
-    notes: dict[str, int] = {}
-    for row in rows:
-        if row.why:
-            notes.setdefault(_note(row), len(notes) + 1)
-    return notes
-
-
 def _cells(row: LayerExplanation, notes: dict[str, int]) -> tuple[str, ...]:
     kernel = f"{row.kernel} [{notes[_note(row)]}]" if row.why else row.kernel
     on_gpu = row.on_gpu if row.on_gpu in ("cuDNN", "unknown") else "not cuDNN"
@@ -111,89 +102,8 @@ def _cells(row: LayerExplanation, notes: dict[str, int]) -> tuple[str, ...]:
     return (row.name, row.cell, row.technique, *dash, kernel, on_gpu)
 
 
-# What `explain` says of each technique: who shares a mask, and what keeps it off cuDNN.
-
-PER_GATE = Obstacle(
-    "each sample and gate has noise of its own, which no fused kernel can take",
-    "use the wrapper `recurrent` or `variational`",
-)
-_KEEPS_H = Obstacle(
-    "no gate keeps an LSTM's h, so hidden_rate above 0 takes a step loop",
-    "pass hidden_rate=0 and zone out the cell alone",
-)
-
-
-def rewriting_of(wrapper: AbstractDropoutWrapper) -> Rewriting:
-    """What a wrapper does to its layer's kernel call in training."""
-    return Rewriting(
-        wrapped=True,
-        rewritten=bool(set(wrapper.sites) & set(wrapper.rewritten_sites)),
-        forces_gates="recurrent" in wrapper.sites and wrapper.technique_id in _FORCES_GATES,
-        obstacle=_obstacle_of(wrapper),
-    )
-
-
-_FORCES_GATES = ("recurrent", "zoneout")
-
-
-def _obstacle_of(wrapper: AbstractDropoutWrapper) -> Obstacle | None:
-    """What a wrapper's technique does in training that cuDNN cannot; `None` if nothing."""
-    if wrapper.technique_id == "native" and "recurrent" in wrapper.sites:
-        return PER_GATE
-    if getattr(wrapper, "hidden_rate", 0.0) > 0.0:
-        return _KEEPS_H
-    return None
-
-
-def sharing_of(wrapper: AbstractDropoutWrapper) -> str:
-    """Says in words who shares a mask."""
-    return _SHARING[wrapper.technique_id](wrapper)
-
-
-def native_sharing(recurrent: bool) -> str:
-    """Who shares a mask of Keras's own `dropout` and `recurrent_dropout`."""
-    return "all steps of a sample, not its gates" if recurrent else "all steps of a sample"
-
-
-def _recurrent(wrapper: Any) -> str:
-    return "nobody: one per sample and step" if wrapper.per_step else "all steps of a sample"
-
-
-def _lambda(wrapper: Any) -> str:
-    if isinstance(wrapper.function, str):
-        return "nobody: one per sample and step"
-    return "as the mask function draws"
-
-
-def _variational(wrapper: Any) -> str:
-    if "recurrent" not in wrapper.sites:
-        return "all steps of a sample"
-    groups = wrapper.mask_groups
-    samples = "the batch" if groups == 1 else f"a {groups}th of the batch"
-    if groups in (2, 3):
-        samples = {2: "half the batch", 3: "a third of the batch"}[groups]
-    gates = "" if wrapper.tied_gates else ", not its gates"
-    rest = "; input and output: of a sample" if len(wrapper.sites) > 1 else ""
-    return f"all steps of {samples}{gates}{rest}"
-
-
-def _fixed(words: str) -> Callable[[Any], str]:
-    return lambda wrapper: words
-
-
-_SHARING: dict[str, Callable[[Any], str]] = {
-    "native": lambda wrapper: native_sharing("recurrent" in wrapper.sites),
-    "recurrent": _recurrent,
-    "variational": _variational,
-    "weight_drop": _fixed("all samples and steps of a batch"),
-    "zoneout": _fixed("nobody: one per sample and step"),
-    "time_distributed": _fixed("nobody: one per sample and step"),
-    "lambda": _lambda,
-}
-
-
 def explain(model: Any) -> Explanation:
-    """Tells what drops in each recurrent layer, and which kernel its training step takes.
+    """Explains what drops in each recurrent layer, and which kernel its training step takes.
 
     Nothing is run and nothing is changed. Recurrent layers are found wherever they are: in nested
     models, inside and outside `Bidirectional`, in `TimeDistributed`, in the attributes of custom
@@ -225,7 +135,7 @@ def explain(model: Any) -> Explanation:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in a model a layer stands: its path, the wrapper that runs it, and whether it is masked."""
+    """The place of a layer in a model: its path, the wrapper that runs it, and whether it is masked."""
 
     names: tuple[str, ...]
     wrapper: AbstractDropoutWrapper | None = None
@@ -242,15 +152,15 @@ def _rows(layer: Any, place: _Place, seen: set[int]) -> Iterator[LayerExplanatio
     if isinstance(layer, keras.layers.RNN):
         yield _row(layer, place)
         return
-    for child in children(layer):
-        # A wrapper around a layer is one thing to its user; a Bidirectional in it has two parts.
+    for child in sublayers(layer):
+        # To its user a wrapper and the layer in it are one; a Bidirectional in it has two parts.
         same = isinstance(layer, AbstractDropoutWrapper)
         names = place.names if same else (*place.names, child.name)
         yield from _rows(child, replace(place, names=names), seen)
 
 
 def _is_masked(layer: Any) -> bool:
-    """Whether the model's graph brings a mask to the layer."""
+    """Says whether the model's graph brings a mask to the layer."""
     try:
         inputs = keras.tree.flatten(layer.input)
     except (AttributeError, ValueError):  # it stands in no graph
@@ -260,16 +170,16 @@ def _is_masked(layer: Any) -> bool:
 
 
 def _row(layer: Any, place: _Place) -> LayerExplanation:
-    wrapper = place.wrapper
-    technique = _native(layer) if wrapper is None else _wrapped(wrapper)
-    choice = kernel_of(layer, technique.rewriting, masked=place.masked)
+    dropout = _native(layer) if place.wrapper is None else _wrapped(place.wrapper)
+    technique, placement, rate, sharing, rewriting = dropout
+    choice = kernel_of(layer, rewriting, masked=place.masked)
     return LayerExplanation(
         name="/".join(place.names),
         cell=_cell_name(layer),
-        technique=technique.id,
-        placement=technique.placement,
-        rate=technique.rate,
-        shares_mask=technique.sharing,
+        technique=technique,
+        placement=placement,
+        rate=rate,
+        shares_mask=sharing,
         kernel=choice.kernel,
         why=_why(choice),
         change="; ".join(dict.fromkeys(o.fix for o in choice.obstacles if o.fix)),
@@ -283,41 +193,29 @@ def _why(choice: KernelChoice) -> str:
     return "; ".join(obstacle.reason for obstacle in choice.obstacles)
 
 
-@dataclass(frozen=True)
-class _Technique:
-    id: str = "none"
-    placement: str = ""
-    rate: str = ""
-    sharing: str = ""
-    rewriting: Rewriting = field(default_factory=Rewriting)
+_Dropout = tuple[str, str, str, str, Rewriting]
+"""A technique's id, placement, rates, and who shares a mask, in words; and what it does to the call."""
 
 
-def _wrapped(wrapper: AbstractDropoutWrapper) -> _Technique:
-    rate = _rate_words(wrapper.rate)
-    hidden = getattr(wrapper, "hidden_rate", 0.0)
-    return _Technique(
-        wrapper.technique_id,
-        wrapper.placement,
-        f"{rate}, hidden {hidden:g}" if hidden else rate,
-        sharing_of(wrapper),
-        rewriting_of(wrapper),
-    )
+def _wrapped(wrapper: AbstractDropoutWrapper) -> _Dropout:
+    words = [_rate_words(wrapper.rate)]
+    words += [f"{n} {v:g}" for n, v in wrapper.configured_rates.items() if n not in wrapper.sites]
+    rate, rewriting = ", ".join(words), wrapper.rewriting
+    return wrapper.technique_id, wrapper.placement, rate, wrapper.shares_mask, rewriting
 
 
-def _native(layer: Any) -> _Technique:
-    """What the layer's own arguments `dropout` and `recurrent_dropout` do."""
+def _native(layer: Any) -> _Dropout:
+    """Describes what the layer's own arguments `dropout` and `recurrent_dropout` do."""
     own = {
         site: float(rate)
         for site, argument in (("input", "dropout"), ("recurrent", "recurrent_dropout"))
         if (rate := getattr(layer, argument, 0.0))
     }
     if not own:
-        return _Technique()
-    recurrent = "recurrent" in own
+        return "none", "", "", "", Rewriting()
     rates = own if len(set(own.values())) > 1 else next(iter(own.values()))
-    rewriting = Rewriting(obstacle=PER_GATE if recurrent else None)
-    sharing = native_sharing(recurrent)
-    return _Technique("native", "+".join(own), _rate_words(rates), sharing, rewriting)
+    sharing, obstacle = NativeDropoutWrapper.sharing(own)
+    return "native", "+".join(own), _rate_words(rates), sharing, Rewriting(obstacle=obstacle)
 
 
 def _rate_words(rate: float | dict[str, float]) -> str:

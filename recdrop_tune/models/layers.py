@@ -15,13 +15,8 @@ Layer = Any
 """A Keras layer or model; Keras ships no type information."""
 
 
-def children(layer: Layer) -> list[Layer]:
-    """The layers that a layer holds directly: a model's, a wrapper's, those in its attributes."""
-    return sublayers(layer)
-
-
 def walk(root: Layer) -> Iterator[Layer]:
-    """A layer and every layer inside it, each once, in the order in which they are held."""
+    """Yields a layer and every layer inside it, each once, in the order in which they are held."""
     seen: set[int] = set()
     waiting = [root]
     while waiting:
@@ -29,19 +24,17 @@ def walk(root: Layer) -> Iterator[Layer]:
         if id(layer) not in seen:
             seen.add(id(layer))
             yield layer
-            waiting.extend(reversed(children(layer)))
+            waiting.extend(reversed(sublayers(layer)))
 
 
 def dropout_layers(root: Layer) -> list[Layer]:
-    """Every layer of this package inside a layer or model, those inside a `Bidirectional` too."""
-    return [layer for layer in walk(root) if isinstance(layer, _OWN)]
-
-
-_OWN = (AbstractDropoutWrapper, EmbeddingDropout, LockedDropout)
+    """Returns every layer of this package inside a layer or model, those inside a `Bidirectional` too."""
+    own = AbstractDropoutWrapper | EmbeddingDropout | LockedDropout
+    return [layer for layer in walk(root) if isinstance(layer, own)]
 
 
 def check_layer(model: object) -> None:
-    """Refuses what is not a Keras layer or model.
+    """Refuses an argument that is no Keras layer or model.
 
     Raises:
         InvalidArgumentError: It is not.

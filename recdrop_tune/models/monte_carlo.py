@@ -19,13 +19,13 @@ from recdrop_tune.models.layers import walk
 
 @dataclass(frozen=True)
 class MCPrediction:
-    """What Monte Carlo dropout predicts.
+    """The prediction of Monte Carlo dropout.
 
     Attributes:
         mean: The mean prediction: an array, or a structure of arrays as the model's output is.
         std: The standard deviation over the samples, of the same shape (population's: divided by
             the number of samples).
-        samples: How many forward passes they are taken over.
+        samples: The number of forward passes.
     """
 
     mean: Any
@@ -36,17 +36,16 @@ class MCPrediction:
 def mc_predict(
     model: Any, x: Any, *, samples: int = 50, batch_size: int = 32, seed: int | None = None
 ) -> MCPrediction:
-    """Predicts with dropout on, many times, and gives the mean and the spread.
+    """Predicts with dropout on, many times, and returns the mean and the spread.
 
         mean = 1/T sum_t f(x; mask_t),   std^2 = 1/T sum_t (f(x; mask_t) - mean)^2
 
     Everything that draws noise in training draws here (this package's wrappers, `Dropout`,
-    `GaussianNoise`, random augmentation), and nothing else behaves as in training: batch
-    normalization uses its moving statistics, through `trainable=False`, which is Keras's own way
-    to say so, for the time of the call. Stateful layers start every pass from the states they have
-    now. The model is the same afterwards: weights, moving
-    statistics, states of stateful layers, seeds and `trainable` are put back. Memory does not grow
-    with `samples`.
+    `GaussianNoise`, random augmentation), and nothing else behaves as in training: for the time of the
+    call batch normalization uses its moving statistics, by Keras's `trainable=False`. Stateful layers
+    start every pass from the states they have now. The model is the same afterwards: weights, moving
+    statistics, states of stateful layers, seeds and `trainable` are restored. Memory does not grow with
+    `samples`.
 
     Args:
         model: A Keras model.
@@ -74,7 +73,10 @@ def mc_predict(
         Gal and Ghahramani (2016), "Dropout as a Bayesian Approximation: Representing Model Uncertainty
         in Deep Learning", arXiv 1506.02142.
     """
-    _check(model, samples, batch_size)
+    if not isinstance(model, keras.Model):
+        raise invalid_argument("model", expected="a Keras model", received=model)
+    check_integer("samples", samples)
+    check_integer("batch_size", batch_size)
     seed = check_seed(seed)
     batches = _batches(x, batch_size)
     first = next(batches, None)
@@ -96,7 +98,10 @@ def mc_predict(
                 received=f"{type(x).__name__} with batches of {shapes}",
                 fix=str(error),
             ) from error
-    mean, std = (_joined(part) for part in zip(*parts, strict=True))
+    mean, std = (
+        keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *part)
+        for part in zip(*parts, strict=True)
+    )
     return MCPrediction(mean=mean, std=std, samples=samples)
 
 
@@ -111,13 +116,6 @@ class _NoisyModel(keras.Model):
 
     def call(self, inputs: Any) -> Any:
         return self.model(inputs, training=True)
-
-
-def _check(model: Any, samples: int, batch_size: int) -> None:
-    if not isinstance(model, keras.Model):
-        raise invalid_argument("model", expected="a Keras model", received=model)
-    for argument, value in (("samples", samples), ("batch_size", batch_size)):
-        check_integer(argument, value)
 
 
 def _batches(x: Any, batch_size: int) -> Iterator[Any]:
@@ -141,8 +139,10 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
 
 @contextmanager
 def _only_dropout_on(model: Any) -> Iterator[None]:
-    """Sets batch normalization to its moving statistics, and afterwards puts everything back."""
-    normalizers = [part for part in walk(model) if isinstance(part, _BATCH_NORMALIZATION)]
+    """Sets batch normalization to its moving statistics, and afterwards restores everything."""
+    normalizers = [
+        each for each in walk(model) if isinstance(each, keras.layers.BatchNormalization)
+    ]
     trainable = [(part, part.trainable) for part in normalizers]
     variables = [(variable, variable.trainable) for variable in model.variables]
     values = [*_values(model.non_trainable_variables), *_values(_states(model))]
@@ -158,7 +158,7 @@ def _only_dropout_on(model: Any) -> Iterator[None]:
 
 
 def _states(model: Any) -> list[Any]:
-    """The variables in which stateful layers keep their states: not among a model's variables."""
+    """Returns the variables in which stateful layers keep their states: a model's variables lack them."""
     stateful = [part for part in walk(model) if getattr(part, "stateful", False)]
     kept = [getattr(part, "states", None) for part in stateful]
     states = {id(state): state for state in keras.tree.flatten(kept) if hasattr(state, "assign")}
@@ -181,9 +181,6 @@ def _drawing(noisy: Any) -> Callable[[Any], list[Any]]:
     return draw
 
 
-_BATCH_NORMALIZATION = keras.layers.BatchNormalization
-
-
 def _seed(model: Any, seed: int) -> None:
     """Sets every seed generator of the model: each to a stream of its own."""
     # What `keras.random.SeedGenerator` names its state: a pair, of which it counts the second up.
@@ -194,7 +191,7 @@ def _seed(model: Any, seed: int) -> None:
 
 
 def _moments(draw: Callable[[Any], Any], batch: Any, samples: int) -> tuple[Any, Any]:
-    """Mean and standard deviation over the samples, in one pass.
+    """Computes the mean and the standard deviation over the samples, in one pass.
 
     Reference:
         Welford (1962), "Note on a Method for Calculating Corrected Sums of Squares and Products".
@@ -215,7 +212,3 @@ def _moments(draw: Callable[[Any], Any], batch: Any, samples: int) -> tuple[Any,
         )
         for parts in (means, stds)
     )
-
-
-def _joined(parts: tuple[Any, ...]) -> Any:
-    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)

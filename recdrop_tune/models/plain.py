@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models.layers import check_layer, dropout_layers, walk
 
@@ -15,10 +16,9 @@ def to_plain(model: Any) -> Any:
 
     Each dropout wrapper and each `EmbeddingDropout` is replaced by a copy of the layer it wraps, and
     `LockedDropout` by an `Identity`, wherever it stands: in nested models, inside `Bidirectional` or
-    `TimeDistributed`. The copy takes
-    the wrapper's name, so `get_layer` finds it where the wrapper was. Everything else is copied as
-    it is, other custom layers included. Predictions are the same, and the file that `save` writes
-    loads without this package.
+    `TimeDistributed`. The copy takes the wrapper's name, so `get_layer` finds it where the wrapper was.
+    Everything else is copied as it is, other custom layers included. Predictions are the same, and the file
+    that `save` writes loads without this package.
 
     Not kept: what `compile` set (the result is for inference; compile it to train it on, without
     dropout), `use_cudnn` (Keras does not keep it in a layer's configuration), and the current states of
@@ -58,8 +58,9 @@ def to_plain(model: Any) -> Any:
 
 def _check_inference(model: Any) -> None:
     for layer in dropout_layers(model):
-        # Zoneout alone keeps, at inference, the expectation of its noise.
-        if getattr(layer, "technique_id", None) == "zoneout" and (layer.rate or layer.hidden_rate):
+        technique = TECHNIQUES.get(getattr(layer, "technique_id", ""))
+        inexact = technique is not None and technique.rate_at_inference
+        if inexact and any(layer.configured_rates.values()):
             raise invalid_argument(
                 "model",
                 expected="a model without zoneout, whose inference no stock Keras layer computes",
@@ -91,7 +92,7 @@ _IDENTITY: dict[str, Any] = {
     "config": {},
     "registered_name": None,
 }
-"""What is left at inference of a layer that drops and wraps none."""
+"""What stands, at inference, in the place of a layer that drops and wraps none."""
 
 
 def _unwrap(config: Any, own: set[str]) -> Any:

@@ -8,26 +8,22 @@ from typing import Any, Literal
 
 import keras
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.models.layers import dropout_layers
 
-# How a dropout rate moves while a model trains: pure functions of progress.
-#
-# Each maps the progress of training, 0 in the first epoch and 1 in the last, and the configured rate
-# to the rate to use then.
-
 Schedule = Callable[[float, float], float]
-"""`(progress, rate) -> rate`, with `progress` in [0, 1]."""
+"""`(progress, rate) -> rate`: the rate to use where the configured one is `rate`, and `progress` runs from 0
+in the first epoch to 1 in the last."""
 
 
 def constant(progress: float, rate: float) -> float:
-    """The configured rate throughout."""
+    """Returns the configured rate throughout."""
     del progress
     return rate
 
 
 def linear(progress: float, rate: float) -> float:
-    """From 0 to the configured rate: `rate * progress`."""
+    """Rises from 0 to the configured rate: `rate * progress`."""
     return rate * progress
 
 
@@ -37,7 +33,7 @@ _GAMMA = 10.0
 
 
 def curriculum(progress: float, rate: float) -> float:
-    """From 0, quickly at first, towards the configured rate: `rate * (1 - exp(-10 progress))`.
+    """Rises, quickly at first, from 0 towards the configured rate: `rate * (1 - exp(-10 progress))`.
 
     Reference:
         Morerio, Cavazza, Volpi, Vidal, Murino (2017), "Curriculum Dropout", arXiv 1703.06229.
@@ -46,7 +42,7 @@ def curriculum(progress: float, rate: float) -> float:
 
 
 def annealed(progress: float, rate: float) -> float:
-    """From the configured rate down to 0: `rate * max(0, 1 - progress)`.
+    """Falls from the configured rate to 0: `rate * max(0, 1 - progress)`.
 
     Reference:
         Rennie, Goel, Thomas (2014), "Annealed Dropout Training of Deep Networks", IEEE SLT.
@@ -59,7 +55,7 @@ _RISE, _PEAK = 0.2, 0.5
 
 
 def ramp(progress: float, rate: float) -> float:
-    """0 for the first 20 % of training, up to the configured rate at 50 %, down to 0 at the end.
+    """Stays 0 for the first 20 % of training, rises to the configured rate at 50 %, falls to 0 at the end.
 
     Reference:
         Cheng, Peddinti, Povey, Manohar, Khudanpur, Yan (2017), "An Exploration of Dropout with LSTMs",
@@ -109,9 +105,9 @@ class RateSchedule(keras.callbacks.Callback):
         rate at progress t = schedule(t, configured rate),   t from 0 in the first to 1 in the last epoch
 
     It writes the rate variables of every dropout layer of this package in the model, nested
-    models and `Bidirectional` included. The configured rates stay what they are and are put back when
-    training ends, so a model saved at any time has them. (When `fit` ends in an exception they are
-    put back by the next `fit` with a `RateSchedule`, or by `layer.rate = layer.rate`.)
+    models and `Bidirectional` included. The configured rates stay as they are and are restored when
+    training ends, so a model saved at any time has them. (When `fit` ends in an exception, the next `fit`
+    with a `RateSchedule` restores them, or `layer.rate = layer.rate`.)
 
     | schedule | rate |
     |---|---|
@@ -164,8 +160,8 @@ class RateSchedule(keras.callbacks.Callback):
         super().__init__()
         if not isinstance(per, str) or per not in ("epoch", "batch"):
             raise invalid_argument("per", expected="'epoch' or 'batch'", received=per)
-        if epochs is not None and (isinstance(epochs, bool) or not _is_positive(epochs)):
-            raise invalid_argument("epochs", expected="a positive integer or None", received=epochs)
+        if epochs is not None:
+            epochs = check_integer("epochs", epochs)
         if layers is not None and not isinstance(layers, list | tuple):
             expected = "a list of dropout layers or of their names, or None"
             raise invalid_argument("layers", expected=expected, received=layers)
@@ -201,8 +197,8 @@ class RateSchedule(keras.callbacks.Callback):
         if self.per != "batch":
             return
         if hasattr(self.model, "jax_state_sync"):
-            # The jax trainer holds the state in arrays of its own: it is to be written back to the
-            # variables, or what is assigned to one of them would be lost.
+            # The jax trainer holds the state in arrays of its own, and an assignment to a variable would be
+            # lost if it were not written back first.
             self.model.jax_state_sync()
         steps = self.params["steps"]
         self._move(self._epoch * steps + batch, self._total_epochs() * steps)
@@ -210,8 +206,7 @@ class RateSchedule(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         """Puts the configured rates back."""
         for layer in self._moving:
-            for site, rate in _configured(layer).items():
-                layer.rates[site].assign(rate)
+            layer.configured_rates = layer.configured_rates
         self._moving = []
 
     def _total_epochs(self) -> int:
@@ -220,7 +215,7 @@ class RateSchedule(keras.callbacks.Callback):
     def _move(self, done: int, total: int) -> None:
         progress = min(done / max(total - 1, 1), 1.0)
         for layer in self._moving:
-            for site, configured in _configured(layer).items():
+            for name, configured in layer.configured_rates.items():
                 rate = float(self.schedule(progress, configured))
                 if not 0.0 <= rate < 1.0:
                     raise invalid_argument(
@@ -228,20 +223,16 @@ class RateSchedule(keras.callbacks.Callback):
                         expected="a function whose rates are in 0 <= rate < 1",
                         received=f"{rate} at progress {progress:.3g} for rate {configured}",
                     )
-                layer.rates[site].assign(rate)
+                layer.rates[name].assign(rate)
 
     def _rates(self) -> dict[str, dict[str, float]]:
         return {
             layer.name: {
-                site: round(float(keras.ops.convert_to_numpy(variable)), 4)
-                for site, variable in layer.rates.items()
+                name: round(float(keras.ops.convert_to_numpy(variable)), 4)
+                for name, variable in layer.rates.items()
             }
             for layer in self._moving
         }
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int) and value > 0
 
 
 def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
@@ -263,14 +254,3 @@ def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
             "layers", expected=f"dropout layers of the model ({names})", received=list(chosen)
         )
     return picked
-
-
-def _configured(layer: Any) -> dict[str, float]:
-    """The configured rate of each rate variable of a dropout layer."""
-    rate = layer.rate
-    by_site = rate if isinstance(rate, dict) else dict.fromkeys(layer.sites, rate)
-    # A wrapper may keep a rate of its own beside those of its sites: Zoneout's `hidden_rate`.
-    return {
-        site: by_site[site] if site in by_site else float(getattr(layer, f"{site}_rate"))
-        for site in layer.rates
-    }

@@ -1,8 +1,8 @@
-"""Takes a compiled model for another training, so that nothing is traced and compiled twice.
+"""Uses a compiled model for another training, so that nothing is traced and compiled twice.
 
 Two models have one structure if they compute the same functions of their variables: they may differ in
 weights, in rates of this package's dropout, in the learning rate and in the state of their random
-numbers, for all of these are variables. What their functions were traced from is then the same too.
+numbers, for all of these are variables. Their traced functions are then the same too.
 """
 
 from __future__ import annotations
@@ -23,14 +23,11 @@ _FUNCTION = "function"
 
 
 def structure(model: Any) -> str | None:
-    """Describes all of a compiled model but what its variables hold.
-
-    Args:
-        model: A compiled and built `keras.Model`.
+    """Describes a compiled and built model without the values of its variables.
 
     Returns:
-        A text that two models share if one can stand in for the other; `None` where that cannot be
-        told: for a subclassed model, or one with functions of the user's own inside.
+        A text that two models share if one can stand in for the other; `None` where that is unknown:
+        for a subclassed model, or one with functions of the user's own inside.
     """
     if not _is_described(model):
         return None
@@ -43,14 +40,14 @@ def structure(model: Any) -> str | None:
 
 
 def renew(model: Any, source: Any) -> bool:
-    """Gives a trained model everything that a fresh one of the same structure has.
+    """Copies the state of a fresh model into a trained one of the same structure.
 
     Args:
         model: The trained model; it keeps its traced functions.
         source: The fresh model: its weights, rates, random states and optimizer state are copied.
 
     Returns:
-        Whether that was possible; if not, `model` must not be used.
+        Whether this was possible; if not, `model` must not be used.
     """
     # A class made inside a build function is another one each time, whatever its name.
     if [type(layer) for layer in walk(model)] != [type(layer) for layer in walk(source)]:
@@ -67,9 +64,7 @@ def renew(model: Any, source: Any) -> bool:
         for variable, value in zip(old, new, strict=True):
             variable.assign(value)
     for layer, other in zip(dropout_layers(model), dropout_layers(source), strict=True):
-        layer.rate = other.rate
-        if getattr(other, "hidden_rate", 0.0):
-            layer.hidden_rate = other.hidden_rate
+        layer.configured_rates = other.configured_rates
     model.stop_training = False
     return True
 
@@ -81,8 +76,8 @@ class SameDraws(keras.callbacks.Callback):
     permutation is drawn for it; later ones take none. So the random states that shuffle arrays, NumPy's
     and torch's, begin anew when the training does. On TensorFlow nothing has to be done, and nothing is.
 
-    Only the first training that it is given to begins anew: another `fit` in the same trial has an order
-    of its own.
+    Only the first training of the callback begins anew: another `fit` in the same trial has an order of its
+    own.
 
     Args:
         seed: Seed of the trial, 0 <= seed < 2**32; `None` leaves the random states alone.
@@ -96,7 +91,7 @@ class SameDraws(keras.callbacks.Callback):
         self._seed = seed
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Seeds, once."""
+        """Seeds the random states, once."""
         seed, self._seed = self._seed, None
         backend = keras.backend.backend()
         if seed is None or backend == "tensorflow":
@@ -118,37 +113,37 @@ def _is_described(model: Any) -> bool:
 
 @functools.cache
 def _functional() -> type:
-    """The class of functional models, for which Keras has no public name."""
+    """Returns the class of functional models, for which Keras has no public name."""
     inputs = keras.Input((1,))
     return type(keras.Model(inputs, keras.layers.Identity()(inputs)))
 
 
 def _without_values(config: Any) -> Any:
-    """Drops from a configuration what variables hold.
+    """Drops the values of variables from a configuration.
 
     Raises:
-        ValueError: There is a function in it that its name may not tell from another.
+        ValueError: There is a function in it, whose name another function may have.
     """
     if isinstance(config, list | tuple):
         return [_without_values(part) for part in config]
     if not isinstance(config, dict):
         return config
     if config.get("class_name") == _FUNCTION:
-        raise ValueError(f"{config} is not told by its configuration.")
+        raise ValueError(f"{config} does not describe the function.")
     held = _held_by_variables(config)
     return {name: _without_values(held.get(name, value)) for name, value in config.items()}
 
 
 def _held_by_variables(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns what to write in place of the values that variables hold."""
+    """Returns what to write in the place of the values of variables."""
     own = config.get("config")
     if not isinstance(own, dict):
         return {}
     if str(config.get("registered_name")).startswith("recdrop_tune>"):
-        # Whether `hidden_rate` is 0 decides the kernel, its value does not.
-        hidden = {"hidden_rate": bool(own["hidden_rate"])} if "hidden_rate" in own else {}
-        rates = {name: None for name in ("rate", "seed") if name in own}
-        return {"config": {**own, **rates, **hidden}}
+        held = {name: None for name in ("rate", "seed") if name in own}
+        # Of a further rate, whether it is 0 decides the kernel, its value does not.
+        held |= {name: bool(own[name]) for name in own if name.endswith("_rate")}
+        return {"config": {**own, **held}}
     if isinstance(own.get("learning_rate"), Real):
         return {"config": {**own, "learning_rate": None}}
     return {}

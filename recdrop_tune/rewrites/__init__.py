@@ -13,6 +13,7 @@ from recdrop_tune.rewrites.call import (
     bernoulli,
     chain,
     dropped,
+    for_all_steps,
     gaussian,
 )
 from recdrop_tune.rewrites.gates import (
@@ -42,6 +43,7 @@ __all__ = [
     "drop_weights",
     "dropped",
     "expect_zoneout",
+    "for_all_steps",
     "gaussian",
     "reorder_gates",
     "split_gates",

@@ -1,4 +1,4 @@
-"""Noise tensors. The rate may be a tensor, so that changing it needs no new trace."""
+"""The arguments of one recurrent kernel call, what it means to rewrite them, and noise to do it with."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 import keras
 from keras import ops
-
-# The arguments of one recurrent kernel call, and what it means to rewrite them.
 
 Tensor = Any
 """A tensor of whichever Keras backend is active."""
@@ -32,7 +30,7 @@ class GateForcing:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """What a Keras LSTM or GRU layer hands to its kernel, plus what rewrites may add.
+    """The arguments that a Keras LSTM or GRU layer gives its kernel, and those that rewrites may add.
 
     Attributes:
         cell: `"lstm"` or `"gru"`.
@@ -73,13 +71,13 @@ class KernelCall:
 
     @property
     def needs_loop(self) -> bool:
-        """Whether a rewrite asks for what no fused kernel computes."""
+        """Whether a rewrite asks for something that no fused kernel computes."""
         loop_only = (self.input_noise, self.state_noise, self.cell_kept, self.hidden_kept)
         return any(part is not None for part in loop_only)
 
     @property
     def units(self) -> int:
-        """Number of units of the layer."""
+        """The number of units of the layer."""
         return int(self.recurrent_kernel.shape[0])
 
 
@@ -97,7 +95,18 @@ def chain(*rewrites: Rewrite) -> Rewrite:
     return rewrite
 
 
+# Noise. The rate may be a tensor, so that changing it needs no new trace.
+
 Seed = Any  # keras.random.SeedGenerator; Keras ships no type information
+
+
+def for_all_steps(shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Returns the shape of noise that all steps of a sequence share.
+
+    Args:
+        shape: `(batch, time, features)`; or `(batch, features)`, which is left as it is.
+    """
+    return shape if len(shape) == 2 else (shape[0], 1, shape[2])
 
 
 def dropped(shape: Sequence[int | Tensor], rate: float | Tensor, seed: Seed) -> Tensor:

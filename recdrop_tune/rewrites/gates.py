@@ -1,4 +1,7 @@
-"""Rewrites of the gates: forcing, dropout of the recurrent state by forcing, and zoneout."""
+"""Rewrites of the gates: forcing, dropout of the recurrent state by forcing, and zoneout.
+
+This is the only file that knows in which order Keras keeps the gates of a cell.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ import keras
 from keras import ops
 
 from recdrop_tune.rewrites.call import Cell, GateForcing, KernelCall, Tensor
-
-# The only file that knows in which order Keras keeps the gates of a cell.
 
 GATES: dict[Cell, tuple[str, ...]] = {
     "lstm": ("input", "forget", "candidate", "output"),
@@ -54,10 +55,10 @@ def forced_rows(cell: Cell, units: int, logits: Mapping[str, float], dtype: str)
 
 # Gate forcing: per-sample, per-step noise inside the recurrence of an unmodified kernel.
 #
-# Mask bits are appended to `sequences` as extra features and constant rows of \(\pm S\) to `kernel`:
+# Mask bits are appended to `sequences` as extra features and constant rows of +-S to `kernel`:
 #
-# sigmoid([x, bit] @ [W; -S I] + ...) = sigmoid(x W + ...)  where bit = 0
-# = 0 exactly           where bit = 1
+#     sigmoid([x, bit] @ [W; -S I] + ...) = sigmoid(x W + ...)  where bit = 0
+#                                         = 0 exactly           where bit = 1
 #
 # because `sigmoid(-256)` is 0 in float32, bfloat16 and float16. The rows are constants: no variable, no
 # gradient, never saved. Any kernel that computes an LSTM or GRU computes this, cuDNN's included.
@@ -164,7 +165,7 @@ def _times(weights: Tensor, factor: Tensor) -> Tensor:
 
 
 def _feeds_back(call: KernelCall) -> Tensor:
-    """Tells, as `(batch or 1, time, 1)` booleans, which steps a later valid step reads h from."""
+    """Returns, as `(batch or 1, time, 1)` booleans, from which steps a later valid step reads h."""
     if call.mask is None:
         valid = ops.ones_like(call.sequences[:1, :, 0], dtype="int32")
     else:

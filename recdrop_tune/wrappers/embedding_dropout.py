@@ -9,13 +9,13 @@ from keras import ops
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import hand_on_input_shape
-from recdrop_tune.rewrites import Tensor, bernoulli
-from recdrop_tune.wrappers.delegation import given_name
-from recdrop_tune.wrappers.rates import SingleRate
+from recdrop_tune.rewrites import Tensor
+from recdrop_tune.wrappers.rates import HasRates
+from recdrop_tune.wrappers.wrapper import given_name
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
-class EmbeddingDropout(SingleRate, keras.layers.Wrapper):
+class EmbeddingDropout(HasRates, keras.layers.Wrapper):
     """Drops whole word types: rows of the embedding matrix, the same ones throughout a batch.
 
         x_bt = m_w / (1 - rate) * E_w,   w = tokens_bt,   m_w ~ Bernoulli(1 - rate)
@@ -45,7 +45,7 @@ class EmbeddingDropout(SingleRate, keras.layers.Wrapper):
 
     Example:
         >>> import keras
-        >>> from recdrop_tune.models import EmbeddingDropout
+        >>> from recdrop_tune.wrappers import EmbeddingDropout
         >>> layer = EmbeddingDropout(keras.layers.Embedding(100, 8, mask_zero=True), rate=0.1)
         >>> layer(keras.ops.ones((2, 3), dtype="int32"), training=True).shape
         TensorShape([2, 3, 8])
@@ -64,7 +64,7 @@ class EmbeddingDropout(SingleRate, keras.layers.Wrapper):
         kwargs.setdefault("name", given_name(layer))
         super().__init__(layer, **kwargs)
         hand_on_input_shape(layer, self)
-        self._set_up(rate, seed)
+        self._set_up_rates(rate, seed)
         self.supports_masking = True
         self.autocast = False  # tokens may come as floats, which half precision would round
 
@@ -85,8 +85,7 @@ class EmbeddingDropout(SingleRate, keras.layers.Wrapper):
         embedded = self.layer(inputs)
         if not training:
             return embedded
-        shape = (self.layer.input_dim,)
-        noise = bernoulli(shape, self.rates["embedding"], self.seed_generator)
+        noise = self._bernoulli("embedding", (self.layer.input_dim,))
         of_tokens = ops.take(noise, ops.cast(inputs, "int32"), axis=0)  # (batch, time)
         return embedded * ops.cast(ops.expand_dims(of_tokens, -1), embedded.dtype)
 
@@ -100,21 +99,21 @@ class EmbeddingDropout(SingleRate, keras.layers.Wrapper):
         return self.layer
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        """With `mask_zero`, where the token is not 0; in reverse the mask that came."""
+        """Returns where the token is not 0, with `mask_zero`; in reverse the mask that came."""
         # Keras does not say here which way the call went: vectors have one dimension more.
         if len(inputs.shape) > self._token_dimensions:
             return mask
         return ops.not_equal(inputs, 0) if self.layer.mask_zero else None
 
     def compute_output_shape(self, input_shape: Any, reverse: bool = False) -> Any:
-        """The embedding's output shape."""
+        """Returns the embedding's output shape."""
         last = self.layer.input_dim if reverse else self.layer.output_dim
         return (*(input_shape[:-1] if reverse else input_shape), last)
 
     def compute_output_spec(
         self, inputs: Any, reverse: bool = False, training: bool = False
     ) -> Any:
-        """The embedding's output, symbolically."""
+        """Returns the embedding's output, symbolically."""
         if reverse:
             self._reversible()
         shape = self.compute_output_shape(inputs.shape, reverse)

@@ -26,27 +26,18 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         x' = x * function(shape, rate, seed)
 
     The function draws anew for each batch and in training only; its noise should have mean 1, as
-    dropout's 0 or 1 / (1 - rate) has. What a `Lambda` layer with a random mask computes, with its
-    usual mistakes mended: noise left on at inference, survivors not scaled, a mask drawn once. The
+    dropout's 0 or 1 / (1 - rate) has. A `Lambda` layer with a random mask computes the same without its
+    usual mistakes: noise left on at inference, survivors not scaled, a mask drawn once. The
     recurrence is untouched, so the layer stays on cuDNN. Inference: the plain layer.
 
     Args:
-        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
-        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"`, `"output"` or `"input+output"`.
         function: `"bernoulli"`, `"gaussian"`, or a function `(shape, rate, seed) -> noise` where
             `shape` is that of the tensor, `rate` a scalar tensor, and `seed` a
             `keras.random.SeedGenerator`; the noise must broadcast to `shape`. Any function can be
             trained with and copied by `clone_model`; to save a model with it, or to put the wrapper
             inside a `Bidirectional`, decorate it with `keras.saving.register_keras_serializable()`.
-        seed: Integer seed of the noise.
-        **kwargs: `name`, `dtype`, `trainable`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        mask: Booleans of shape `(batch, time)`.
-        training: Whether to drop.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Raises:
         InvalidArgumentError: The layer, a rate, the placement or the function is not one of the above;
@@ -83,30 +74,27 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         self.function = function
         self._draw = _resolve(function)
 
-    def input_noise(self, sequences: Tensor) -> Tensor:
-        """Draws the function's noise for the sequences."""
-        return self._draw(ops.shape(sequences), self._rate("input"), self.seed_generator)
+    def noise(self, site: str, tensor: Tensor) -> Tensor:
+        """Draws the function's noise."""
+        rate = ops.convert_to_tensor(self.rates[site])
+        return self._draw(ops.shape(tensor), rate, self.seed_generator)
 
-    def output_noise(self, output: Tensor) -> Tensor:
-        """Draws the function's noise for the output."""
-        return self._draw(ops.shape(output), self._rate("output"), self.seed_generator)
-
-    def _rate(self, site: str) -> Tensor:
-        return ops.convert_to_tensor(self.rates[site])
+    @property
+    def shares_mask(self) -> str:
+        """Nobody, with the noise that comes with this package."""
+        shipped = isinstance(self.function, str)
+        return "nobody: one per sample and step" if shipped else "as the mask function draws"
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration, the function by its registered name."""
-        function = self.function
-        return {
-            **super().get_config(),
-            "function": function if isinstance(function, str) else _by_name(function),
-        }
+        function = self.function if isinstance(self.function, str) else _by_name(self.function)
+        return {**super().get_config(), "function": function}
 
 
 class _Unnamed:
-    """A function that Keras could not find again, which keeps it from being written to a file.
+    """A function that Keras could not find again: it can be copied, but not written to a file.
 
-    Keras asks each object in a configuration for its own when it writes the configuration down, and
+    Keras calls `get_config` of each object in a configuration when it writes the configuration down, and
     only then: a copy made from the configuration takes the function as it is.
     """
 
@@ -128,7 +116,7 @@ def _by_name(function: NoiseFunction) -> dict[str, Any] | _Unnamed:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns of lambdas, which are refused here.
             written: dict[str, Any] = keras.saving.serialize_keras_object(function)
-        # Whether a function is found again is for Keras alone to say.
+        # Only Keras can say whether it finds a function again.
         keras.saving.deserialize_keras_object(written)
     except (TypeError, ValueError):
         return _Unnamed(function)

@@ -7,17 +7,17 @@ from typing import Any
 import keras
 from keras import ops
 
-from recdrop_tune.rewrites import Tensor, bernoulli
-from recdrop_tune.wrappers.rates import SingleRate
+from recdrop_tune.rewrites import Tensor, for_all_steps
+from recdrop_tune.wrappers.rates import HasRates
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
-class LockedDropout(SingleRate, keras.layers.Layer):
+class LockedDropout(HasRates, keras.layers.Layer):
     """Drops features of whole sequences: each sample has one mask for all of its steps.
 
         x'_bt = m_b / (1 - rate) * x_bt,   m_b ~ Bernoulli(1 - rate)
 
-    What `keras.layers.Dropout(rate, noise_shape=(None, 1, None))` computes, with a rate that lives in a
+    `keras.layers.Dropout(rate, noise_shape=(None, 1, None))` computes the same; here the rate lives in a
     non-trainable variable: `layer.rate = 0.2` takes effect in a compiled model without a new trace,
     and `RateSchedule` moves it. In training only; a mask on the steps is handed on.
 
@@ -35,7 +35,7 @@ class LockedDropout(SingleRate, keras.layers.Layer):
 
     Example:
         >>> import keras
-        >>> from recdrop_tune.models import LockedDropout
+        >>> from recdrop_tune.wrappers import LockedDropout
         >>> LockedDropout(0.4)(keras.ops.ones((2, 3, 5)), training=True).shape
         TensorShape([2, 3, 5])
 
@@ -48,18 +48,16 @@ class LockedDropout(SingleRate, keras.layers.Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._set_up(rate, seed)
+        self._set_up_rates(rate, seed)
         self.supports_masking = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Drops features when training."""
         if not training:
             return inputs
-        shape = ops.shape(inputs)
-        shape = shape if len(shape) == 2 else (shape[0], 1, shape[2])
-        noise = bernoulli(shape, self.rates["locked"], self.seed_generator)
+        noise = self._bernoulli("locked", for_all_steps(ops.shape(inputs)))
         return inputs * ops.cast(noise, inputs.dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shape of the inputs."""
+        """Returns the shape of the inputs."""
         return input_shape

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import keras
 from keras import ops
 
-from recdrop_tune.rewrites import GATES, KernelCall, Tensor, bernoulli, drop_gate_inputs
-from recdrop_tune.wrappers.rates import Rate
+from recdrop_tune.kernels import Obstacle
+from recdrop_tune.rewrites import GATES, KernelCall, Tensor, drop_gate_inputs, for_all_steps
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+
+_PER_GATE = Obstacle(
+    "each sample and gate has noise of its own, which no fused kernel can take",
+    "use the wrapper `recurrent` or `variational`",
+)
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
@@ -24,21 +29,9 @@ class NativeDropoutWrapper(AbstractDropoutWrapper):
     Inference: the plain layer.
 
     Args:
-        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
-        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"` (Keras's `dropout`), `"recurrent"` (its `recurrent_dropout`) or
             `"input+recurrent"`.
-        seed: Integer seed of the noise.
-        **kwargs: `name`, `dtype`, `trainable`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        mask: Booleans of shape `(batch, time)`.
-        training: Whether to drop.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-
-    Raises:
-        InvalidArgumentError: The layer, a rate or the placement is not one of the above.
+        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Example:
         >>> import keras
@@ -55,22 +48,11 @@ class NativeDropoutWrapper(AbstractDropoutWrapper):
 
     technique_id = "native"
 
-    def __init__(
-        self,
-        layer: Any,
-        rate: Rate,
-        placement: str = "recurrent",
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(layer, rate, placement, seed, **kwargs)
-
-    def input_noise(self, sequences: Tensor) -> Tensor | None:
+    def noise(self, site: str, tensor: Tensor) -> Tensor | None:
         """Draws one factor for each sample and feature; `None` where each gate has its own."""
         if "recurrent" in self.sites:
             return None
-        batch, _, features = ops.shape(sequences)
-        return bernoulli((batch, 1, features), self.rates["input"], self.seed_generator)
+        return self._bernoulli(site, for_all_steps(ops.shape(tensor)))
 
     def rewrite(self, call: KernelCall) -> KernelCall:
         """Gives each gate a noise of its own on what it reads."""
@@ -78,8 +60,23 @@ class NativeDropoutWrapper(AbstractDropoutWrapper):
         batch, _, features = ops.shape(call.sequences)
         input_noise = None
         if "input" in self.sites:
-            shape = (gates, batch, features)
-            input_noise = bernoulli(shape, self.rates["input"], self.seed_generator)
-        shape = (gates, batch, call.units)
-        state_noise = bernoulli(shape, self.rates["recurrent"], self.seed_generator)
+            input_noise = self._bernoulli("input", (gates, batch, features))
+        state_noise = self._bernoulli("recurrent", (gates, batch, call.units))
         return drop_gate_inputs(call, input_noise, state_noise)
+
+    @staticmethod
+    def sharing(sites: Iterable[str]) -> tuple[str, Obstacle | None]:
+        """Returns who shares a mask, in words, and what keeps it off cuDNN; of Keras's own dropout too."""
+        if "recurrent" in sites:
+            return "all steps of a sample, not its gates", _PER_GATE
+        return "all steps of a sample", None
+
+    @property
+    def shares_mask(self) -> str:
+        """All steps of a sample."""
+        return self.sharing(self.sites)[0]
+
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """Noise for each gate."""
+        return self.sharing(self.sites)[1]

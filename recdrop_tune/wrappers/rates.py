@@ -1,4 +1,4 @@
-"""The rates of a layer, which are variables: one for each site, or a single one."""
+"""The rates of a layer: what a user may write, and the variables in which they live."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import keras
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import ReplicaSeedGenerator, check_seed
-
-# Rates: what a user may write, and one rate per site from it.
+from recdrop_tune.rewrites import Tensor, bernoulli
 
 Rate = float | Mapping[str, float]
 """One rate for every site of the placement, or one per site: `{"input": 0.2, "recurrent": 0.3}`."""
-
-_EXPECTED = "0 <= rate < 1, or a dict with one such rate for each site of the placement"
 
 
 def rates_by_site(rate: Rate, sites: tuple[str, ...]) -> dict[str, float]:
@@ -33,79 +30,94 @@ def rates_by_site(rate: Rate, sites: tuple[str, ...]) -> dict[str, float]:
         >>> rates_by_site(0.3, ("input", "recurrent"))
         {'input': 0.3, 'recurrent': 0.3}
     """
-    if isinstance(rate, Mapping):
-        if set(rate) != set(sites):
+    by_site = rate if isinstance(rate, Mapping) else dict.fromkeys(sites, rate)
+    shown = dict(rate) if isinstance(rate, Mapping) else rate
+    if set(by_site) != set(sites):
+        names = ", ".join(sites)
+        expected = f"one rate for each site of the placement ({names})"
+        raise invalid_argument("rate", expected=expected, received=shown)
+    for value in by_site.values():
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
             raise invalid_argument(
                 "rate",
-                expected=f"one rate for each site of the placement ({', '.join(sites)})",
-                received=dict(rate),
+                expected="0 <= rate < 1, or a dict with one such rate for each site of the placement",
+                received=shown,
+                fix="It is the fraction of units to drop: 0.3 drops 30 % of them.",
             )
-        return {site: _check(rate[site], rate) for site in sites}
-    return {site: _check(rate, rate) for site in sites}
+    return {site: float(by_site[site]) for site in sites}
 
 
-def _check(value: object, received: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:  # type: ignore[operator]
-        raise invalid_argument(
-            "rate",
-            expected=_EXPECTED,
-            received=dict(received) if isinstance(received, Mapping) else received,
-            fix="It is the fraction of units to drop: 0.3 drops 30 % of them.",
-        )
-    return float(value)
+class HasRates:
+    """Gives a Keras layer rates that live in variables, and are configuration rather than weights.
 
-
-# What the layers with one rate of their own share: a rate that is a variable, and no weight.
-
-
-class SingleRate:
-    """Gives a Keras layer a rate which lives in a variable, and is configuration rather than a weight.
-
-    `layer.rate = 0.2` takes effect in a compiled model without a new trace.
+    `layer.rate = 0.2` takes effect in a compiled model without a new trace. `weights`, `get_weights()` and
+    checkpoints leave the rates out.
     """
 
-    sites: tuple[str]
-    """What the layer calls the place where it drops."""
+    sites: tuple[str, ...]
+    """The places where the layer drops, each with a rate."""
     rates: dict[str, Any]
+    """The variables by name: one for each site, and those that a technique has besides."""
     add_weight: Any
 
-    def _set_up(self, rate: float, seed: int | None) -> None:
-        self._configured = rates_by_site(rate, self.sites)
-        self.seed = seed = check_seed(seed)
-        self.seed_generator = ReplicaSeedGenerator(seed)
-        variable = self.add_weight(
-            name=f"{self.sites[0]}_rate",
+    def _set_up_rates(self, rate: Rate, seed: int | None, offset: int = 0) -> None:
+        self.seed = check_seed(seed)
+        self.seed_generator = ReplicaSeedGenerator(
+            None if self.seed is None else self.seed + offset
+        )
+        self._configured: dict[str, float] = {}
+        self.rates = {}
+        for site, value in rates_by_site(rate, self.sites).items():
+            self._add_rate(site, value)
+
+    def _add_rate(self, name: str, value: float) -> None:
+        self._configured = {**self._configured, name: value}
+        self.rates[name] = self.add_weight(
+            name=f"{name}_rate",
             shape=(),
             dtype="float32",
-            initializer=keras.initializers.Constant(self.rate),
+            initializer=keras.initializers.Constant(value),
             trainable=False,
             autocast=False,
         )
-        self.rates = {self.sites[0]: variable}
+
+    def _bernoulli(self, site: str, shape: tuple[Any, ...]) -> Tensor:
+        """Draws dropout's noise with the rate of a site."""
+        return bernoulli(shape, self.rates[site], self.seed_generator)
 
     @property
-    def rate(self) -> float:
-        """The configured rate."""
-        return self._configured[self.sites[0]]
+    def configured_rates(self) -> dict[str, float]:
+        """The configured value of each of the `rates`; a schedule moves those, and not these."""
+        return dict(self._configured)
+
+    @configured_rates.setter
+    def configured_rates(self, values: Mapping[str, float]) -> None:
+        self._configured = {**self._configured, **values}
+        for name, value in values.items():
+            self.rates[name].assign(value)
+
+    @property
+    def rate(self) -> float | dict[str, float]:
+        """The configured rate: one number if all sites share it, else a dict by site."""
+        by_site = {site: self._configured[site] for site in self.sites}
+        return by_site if len(set(by_site.values())) > 1 else by_site[self.sites[0]]
 
     @rate.setter
-    def rate(self, value: float) -> None:
-        self._configured = rates_by_site(value, self.sites)
-        self.rates[self.sites[0]].assign(self.rate)
+    def rate(self, value: Rate) -> None:
+        self.configured_rates = rates_by_site(value, self.sites)
 
     @property
     def weights(self) -> list[Any]:
-        """The weights, of which the rate is none."""
-        (variable,) = self.rates.values()
-        return [weight for weight in super().weights if weight is not variable]  # type: ignore[misc]
+        """The layer's weights, without the rates."""
+        rates = {id(variable) for variable in self.rates.values()}
+        return [each for each in super().weights if id(each) not in rates]  # type: ignore[misc]
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves nothing: the config holds the rate."""
+        """Saves nothing: the config holds the rates, and a wrapped layer saves its own weights."""
 
     def load_own_variables(self, store: Any) -> None:
         """Loads nothing; see `save_own_variables`."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration."""
-        own = {"rate": self.rate, "seed": self.seed}
-        return {**super().get_config(), **own}  # type: ignore[misc]
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}  # type: ignore[misc]

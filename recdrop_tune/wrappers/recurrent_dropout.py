@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import check_flag
-from recdrop_tune.rewrites import KernelCall, Tensor, bernoulli, drop_recurrent, dropped
+from recdrop_tune.rewrites import KernelCall, Tensor, drop_recurrent, dropped, for_all_steps
 from recdrop_tune.wrappers.rates import Rate
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
@@ -22,32 +22,18 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
         LSTM:  h_{t-1} is fed back as  m_{t-1} * h_{t-1} / (1 - rate)
         GRU:   the candidate reads     m_t / (1 - rate) * r_t * (U_n h_{t-1} + b'_n)
 
-    One gate is forced to 0 by extra input features and constant kernel rows, so that all of it
-    happens in a single unmodified cuDNN call. This is dropping the *unit*: with
-    `return_sequences=True` an LSTM's emitted sequence carries the same masks, scaled by
-    1 / (1 - rate), so the unit is dropped towards the next layer too. The last step of a sequence
+    One gate is forced to 0 by extra input features and constant kernel rows, in a single unmodified cuDNN
+    call. An LSTM's initial h is fed back like any other, and is dropped like any other. This is
+    dropping the *unit*: with `return_sequences=True` an LSTM's emitted sequence carries the same masks,
+    scaled by 1 / (1 - rate), so the unit is dropped towards the next layer too. The last step of a sequence
     feeds nothing back and is left alone: the last output and the states are those of dropout on the
     fed-back copy only. A GRU's output is never masked. Inference: the plain layer.
 
     Args:
-        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
-        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
         per_step: `True` draws a fresh mask at each step, at every site; `False` keeps one for the
             whole sequence.
-        seed: Integer seed of the noise.
-        **kwargs: `name`, `dtype`, `trainable`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        mask: Booleans of shape `(batch, time)`.
-        training: Whether to drop.
-        initial_state: The layer's initial states, each of shape `(batch, units)`. The LSTM's initial
-            h is fed back like any other, and is dropped like any other.
-
-    Raises:
-        InvalidArgumentError: The layer, a rate or the placement is not one of the above,
-            or `per_step` is no flag.
+        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Example:
         >>> import keras
@@ -62,6 +48,7 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
     """
 
     technique_id = "recurrent"
+    forces_gates = True
 
     def __init__(
         self,
@@ -75,33 +62,27 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
         super().__init__(layer, rate, placement, seed, **kwargs)
         self.per_step = check_flag("per_step", per_step)
 
-    def input_noise(self, sequences: Tensor) -> Tensor:
+    def noise(self, site: str, tensor: Tensor) -> Tensor:
         """Draws one factor for each sample and feature, and for each step if `per_step`."""
-        return self._noise("input", sequences)
+        return self._bernoulli(site, self._shape(ops.shape(tensor)))
 
-    def output_noise(self, output: Tensor) -> Tensor:
-        """Draws one factor for each sample and unit, and for each step if `per_step`."""
-        return self._noise("output", output)
-
-    def _noise(self, site: str, tensor: Tensor) -> Tensor:
-        shape = self._per_step_or_sequence(ops.shape(tensor))
-        return bernoulli(shape, self.rates[site], self.seed_generator)
-
-    def _per_step_or_sequence(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
-        if self.per_step or len(shape) == 2:
-            return shape
-        return (shape[0], 1, shape[2])
+    def _shape(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return shape if self.per_step else for_all_steps(shape)
 
     def rewrite(self, call: KernelCall) -> KernelCall:
         """Drops units from what they feed back."""
         batch, time = ops.shape(call.sequences)[:2]
         rate = ops.convert_to_tensor(self.rates["recurrent"])
-        shape = self._per_step_or_sequence((batch, time, call.units))
-        at_steps = dropped(shape, rate, self.seed_generator)
+        at_steps = dropped(self._shape((batch, time, call.units)), rate, self.seed_generator)
         initial = at_steps[:, 0]  # the mask of the whole sequence
         if self.per_step:
             initial = dropped((batch, call.units), rate, self.seed_generator)
         return drop_recurrent(call, at_steps, initial, rate)
+
+    @property
+    def shares_mask(self) -> str:
+        """All steps, or nobody."""
+        return "nobody: one per sample and step" if self.per_step else "all steps of a sample"
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration."""

@@ -71,7 +71,7 @@ def wrap(
 
 
 def get(identifier: Any) -> Any:
-    """Resolves whatever names a wrapper, as `keras.activations.get` does for activations.
+    """Resolves a wrapper's name or description, as `keras.activations.get` does for activations.
 
     Args:
         identifier: The id of a technique, such as `"weight_drop"`; a mapping as `deserialize` takes
@@ -81,8 +81,8 @@ def get(identifier: Any) -> Any:
         The class for an id, a layer for a mapping.
 
     Raises:
-        InvalidArgumentError: It names no wrapper. (`"none"` has no class: it is the layer itself,
-            which `wrap(layer, "none")` gives back.)
+        InvalidArgumentError: It names no wrapper. (`"none"` has no class: `wrap(layer, "none")` returns the
+            layer itself.)
 
     Example:
         >>> from recdrop_tune import wrappers
@@ -155,7 +155,10 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
     if "wrapper" in config:
         technique(config["wrapper"])
         arguments = dict(config)
-        return wrap(_layer(arguments.pop("layer", None), custom_objects), **arguments)
+        layer = arguments.pop("layer", None)
+        if not isinstance(layer, keras.layers.Layer):
+            layer = keras.layers.deserialize(_with_module(layer), custom_objects)
+        return wrap(layer, **arguments)
     name = config.get("class_name")
     registered = config.get("registered_name")
     if registered is None or (isinstance(registered, str) and not registered):
@@ -179,27 +182,20 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
     return keras.layers.deserialize(data, custom_objects)
 
 
-def _layer(layer: Any, custom_objects: dict[str, Any] | None) -> Any:
-    """Makes the layer to be wrapped of its configuration."""
-    if isinstance(layer, keras.layers.Layer):
-        return layer
-    return keras.layers.deserialize(_with_module(layer), custom_objects)
-
-
 def _with_module(layer: Any) -> dict[str, Any]:
-    """Lets those who write a Keras layer down by hand leave out where it is from."""
+    """Adds the module to the configuration of a Keras layer, which may be written by hand without one."""
     if not isinstance(layer, Mapping) or not isinstance(layer.get("class_name"), str):
         raise invalid_argument(
             "layer",
             expected="the layer to wrap, with `class_name` and `config`",
             received=layer,
-            fix="To wrap a layer that there is, write `wrap(layer, wrapper, rate=...)`.",
+            fix="To wrap an existing layer, write `wrap(layer, wrapper, rate=...)`.",
         )
     return {"module": "keras.layers", "config": {}, **layer}
 
 
 def _plain(value: Any) -> Any:
-    """Makes lists of tuples, which neither JSON nor YAML have."""
+    """Turns tuples, which neither JSON nor YAML have, into lists."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from recdrop_tune.rewrites import Tensor, bernoulli
+from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.rates import Rate
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
@@ -22,20 +22,8 @@ class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
     untouched, so the layer stays on cuDNN. Masks: per sample, per step. Inference: the plain layer.
 
     Args:
-        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
-        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"`, `"output"` or `"input+output"`.
-        seed: Integer seed of the noise.
-        **kwargs: `name`, `dtype`, `trainable`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        mask: Booleans of shape `(batch, time)`.
-        training: Whether to drop.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-
-    Raises:
-        InvalidArgumentError: The layer, a rate or the placement is not one of the above.
+        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Example:
         >>> import keras
@@ -60,10 +48,11 @@ class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
     ) -> None:
         super().__init__(layer, rate, placement, seed, **kwargs)
 
-    def input_noise(self, sequences: Tensor) -> Tensor:
+    def noise(self, site: str, tensor: Tensor) -> Tensor:
         """Draws one factor for each sample, step and feature."""
-        return bernoulli(ops.shape(sequences), self.rates["input"], self.seed_generator)
+        return self._bernoulli(site, ops.shape(tensor))
 
-    def output_noise(self, output: Tensor) -> Tensor:
-        """Draws one factor for each sample, step and unit."""
-        return bernoulli(ops.shape(output), self.rates["output"], self.seed_generator)
+    @property
+    def shares_mask(self) -> str:
+        """Nobody."""
+        return "nobody: one per sample and step"

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import check_flag, check_integer
-from recdrop_tune.rewrites import GATES, KernelCall, Tensor, bernoulli, drop_rows
+from recdrop_tune.rewrites import GATES, KernelCall, Tensor, drop_rows, for_all_steps
 from recdrop_tune.wrappers.rates import Rate
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
@@ -26,24 +26,12 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
     Inference: the plain layer.
 
     Args:
-        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
-        rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
         tied_gates: `True` has all gates read the same mask, `False` draws one for each gate, as
             Keras's own `recurrent_dropout` does.
         mask_groups: Into how many groups to split the batch, each with recurrent masks, and a
             kernel call, of its own.
-        seed: Integer seed of the noise.
-        **kwargs: `name`, `dtype`, `trainable`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        mask: Booleans of shape `(batch, time)`.
-        training: Whether to drop.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-
-    Raises:
-        InvalidArgumentError: The layer, a rate, the placement or `mask_groups` is none of the above.
+        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Example:
         >>> import keras
@@ -75,22 +63,26 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
         self.tied_gates = check_flag("tied_gates", tied_gates)
         self.mask_groups = check_integer("mask_groups", mask_groups)
 
-    def input_noise(self, sequences: Tensor) -> Tensor:
+    def noise(self, site: str, tensor: Tensor) -> Tensor:
         """Draws one factor for each sample and feature."""
-        batch, _, features = ops.shape(sequences)
-        return bernoulli((batch, 1, features), self.rates["input"], self.seed_generator)
-
-    def output_noise(self, output: Tensor) -> Tensor:
-        """Draws one factor for each sample and unit."""
-        shape = ops.shape(output)
-        shape = shape if len(shape) == 2 else (shape[0], 1, shape[2])
-        return bernoulli(shape, self.rates["output"], self.seed_generator)
+        return self._bernoulli(site, for_all_steps(ops.shape(tensor)))
 
     def rewrite(self, call: KernelCall) -> KernelCall:
         """Drops rows of the recurrent kernel."""
         gates = 1 if self.tied_gates else len(GATES[call.cell])
-        noise = bernoulli((call.units, gates), self.rates["recurrent"], self.seed_generator)
-        return drop_rows(call, noise)
+        return drop_rows(call, self._bernoulli("recurrent", (call.units, gates)))
+
+    @property
+    def shares_mask(self) -> str:
+        """All steps, and where the recurrence drops the samples of a group too."""
+        if "recurrent" not in self.sites:
+            return "all steps of a sample"
+        groups = self.mask_groups
+        words = {1: "the batch", 2: "half the batch", 3: "a third of the batch"}
+        samples = words.get(groups, f"a {groups}th of the batch")
+        gates = "" if self.tied_gates else ", not its gates"
+        rest = "; input and output: of a sample" if len(self.sites) > 1 else ""
+        return f"all steps of {samples}{gates}{rest}"
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
-from recdrop_tune.rewrites import KernelCall, Tensor, bernoulli, drop_weights
-from recdrop_tune.wrappers.rates import Rate
+from recdrop_tune.rewrites import KernelCall, drop_weights
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
 
@@ -23,20 +20,8 @@ class WeightDropWrapper(AbstractDropoutWrapper):
     one each. The layer's own weights are never overwritten. Inference: the plain layer.
 
     Args:
-        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
-        rate: Fraction of weights to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: `"recurrent"`, `"input"` or `"input+recurrent"`.
-        seed: Integer seed of the noise.
-        **kwargs: `name`, `dtype`, `trainable`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        mask: Booleans of shape `(batch, time)`.
-        training: Whether to drop.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
-
-    Raises:
-        InvalidArgumentError: The layer, a rate or the placement is not one of the above.
+        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Example:
         >>> import keras
@@ -53,25 +38,13 @@ class WeightDropWrapper(AbstractDropoutWrapper):
     technique_id = "weight_drop"
     rewritten_sites = ("input", "recurrent")
 
-    def __init__(
-        self,
-        layer: Any,
-        rate: Rate,
-        placement: str = "recurrent",
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(layer, rate, placement, seed, **kwargs)
-
     def rewrite(self, call: KernelCall) -> KernelCall:
         """Drops weights of the kernels."""
-        return drop_weights(
-            call,
-            self._noise("input", call.kernel),
-            self._noise("recurrent", call.recurrent_kernel),
-        )
+        weights = {"input": call.kernel, "recurrent": call.recurrent_kernel}
+        noise = {site: self._bernoulli(site, ops.shape(weights[site])) for site in self.sites}
+        return drop_weights(call, noise.get("input"), noise.get("recurrent"))
 
-    def _noise(self, site: str, weights: Tensor) -> Tensor | None:
-        if site not in self.sites:
-            return None
-        return bernoulli(ops.shape(weights), self.rates[site], self.seed_generator)
+    @property
+    def shares_mask(self) -> str:
+        """Everybody."""
+        return "all samples and steps of a batch"

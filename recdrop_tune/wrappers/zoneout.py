@@ -8,10 +8,15 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import cell_of
+from recdrop_tune.kernels import Obstacle, cell_of
 from recdrop_tune.rewrites import KernelCall, Rewrite, dropped, expect_zoneout, zone_out
 from recdrop_tune.wrappers.rates import rates_by_site
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+
+_KEEPS_H = Obstacle(
+    "no gate keeps an LSTM's h, so hidden_rate above 0 takes a step loop",
+    "pass hidden_rate=0 and zone out the cell alone",
+)
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
@@ -30,19 +35,11 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
     the step loop.
 
     Args:
-        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
         rate: Probability that the cell (LSTM) or the state (GRU) is kept, 0 <= rate < 1.
         placement: `"recurrent"`, the only site there is.
         hidden_rate: Probability that the h of an LSTM is kept. Whether it is 0 decides the kernel,
             so it can be changed later only to another value above 0.
-        seed: Integer seed of the noise.
-        **kwargs: `name`, `dtype`, `trainable`.
-
-    Call arguments:
-        sequences: Shape `(batch, time, features)`.
-        mask: Booleans of shape `(batch, time)`.
-        training: Whether to draw, rather than to take the expectation.
-        initial_state: The layer's initial states, each of shape `(batch, units)`.
+        layer, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Raises:
         InvalidArgumentError: The layer, a rate or the placement is not one of the above, or
@@ -61,6 +58,7 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
     """
 
     technique_id = "zoneout"
+    forces_gates = True
 
     def __init__(
         self,
@@ -72,46 +70,56 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
         **kwargs: Any,
     ) -> None:
         super().__init__(layer, rate, placement, seed, **kwargs)
-        self._hidden = _check_hidden(hidden_rate, layer)
-        if self._hidden:
-            self.rates["hidden"] = self._add_rate("hidden", self._hidden)
+        hidden_rate = _check_hidden(hidden_rate, layer)
+        if hidden_rate:
+            self._add_rate("hidden", hidden_rate)
 
     @property
     def hidden_rate(self) -> float:
         """The configured probability that the h of an LSTM is kept."""
-        return self._hidden
+        return self.configured_rates.get("hidden", 0.0)
 
     @hidden_rate.setter
     def hidden_rate(self, value: float) -> None:
         value = _check_hidden(value, self.layer)
-        if bool(value) != bool(self._hidden):
+        if bool(value) != bool(self.hidden_rate):
             raise invalid_argument(
                 "hidden_rate",
                 expected="a value above 0 where it was above 0, and 0 where it was 0",
                 received=value,
                 fix="Whether it is 0 decides the kernel: make a new wrapper.",
             )
-        self._hidden = value
         if value:
-            self.rates["hidden"].assign(value)
+            self.configured_rates = {"hidden": value}
 
     def rewrite(self, call: KernelCall) -> KernelCall:
         """Keeps the states of units that are drawn."""
         shape = (*ops.shape(call.sequences)[:2], call.units)
         zoned = dropped(shape, self.rates["recurrent"], self.seed_generator)
         hidden = None
-        if self._hidden:
+        if "hidden" in self.rates:
             hidden = dropped(shape, self.rates["hidden"], self.seed_generator)
         return zone_out(call, zoned, hidden)
 
-    def _inference_rewrite(self) -> Rewrite:
-        hidden = ops.convert_to_tensor(self.rates["hidden"]) if self._hidden else None
+    def inference_rewrite(self) -> Rewrite:
+        """Returns the rewrite that puts the expectation in the place of the draws."""
+        hidden = ops.convert_to_tensor(self.rates["hidden"]) if "hidden" in self.rates else None
         rate = ops.convert_to_tensor(self.rates["recurrent"])
         return lambda call: expect_zoneout(call, rate, hidden)
 
+    @property
+    def shares_mask(self) -> str:
+        """Nobody."""
+        return "nobody: one per sample and step"
+
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """Zoneout of an LSTM's h."""
+        return _KEEPS_H if "hidden" in self.rates else None
+
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration."""
-        return {**super().get_config(), "hidden_rate": self._hidden}
+        return {**super().get_config(), "hidden_rate": self.hidden_rate}
 
 
 def _check_hidden(value: float, layer: Any) -> float:
@@ -119,8 +127,7 @@ def _check_hidden(value: float, layer: Any) -> float:
         (checked,) = rates_by_site(value, ("hidden",)).values()
     except ValueError:
         raise invalid_argument("hidden_rate", expected="0 <= rate < 1", received=value) from None
-    bidirectional = isinstance(layer, keras.layers.Bidirectional)
-    if checked and cell_of(layer.forward_layer if bidirectional else layer) == "gru":
+    if checked and cell_of(getattr(layer, "forward_layer", layer)) == "gru":
         raise invalid_argument(
             "hidden_rate",
             expected="0 for a GRU",

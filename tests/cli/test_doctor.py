@@ -20,7 +20,7 @@ from recdrop_tune.cli import doctor as _doctor
 from recdrop_tune.cli import main
 from recdrop_tune.cli.store import FAIL, OK, WARN, Check, mlflow_store
 from recdrop_tune.credentials import hide_address
-from recdrop_tune.kernels.obstacles import gpu_in_sight
+from recdrop_tune.kernels import gpu_in_sight
 from tests import ROOT
 from tests.mlflow_server import free_port
 from tests.postgres import running_server

@@ -15,8 +15,7 @@ from optuna.trial import TrialState
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.hypermodels import SequenceClassifier, dropout_rnn, scheduled
-from recdrop_tune.models import SCHEDULES
-from recdrop_tune.models.layers import dropout_layers
+from recdrop_tune.models import SCHEDULES, dropout_layers
 from tests.small_search import data
 
 ONE = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.4, "units": 3}

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recdrop_tune.kernels import gradients_tied_to_graphs
-from recdrop_tune.kernels import keras_internals as _hooks
+from recdrop_tune.kernels import gradients_tied_to_graphs, keras_internals
 from tests.small_search import data
 
 
 def custom():
-    return {name for name in _hooks.registered_gradients() if name.startswith("CustomGradient-")}
+    return {
+        name
+        for name in keras_internals.registered_gradients()
+        if name.startswith("CustomGradient-")
+    }
 
 
 def fit(activation="tanh"):
@@ -34,7 +37,9 @@ def test_tensorflow_keeps_the_gradients_of_a_training_step():
     kept = custom() - before
     assert kept
     for name in kept:
-        graph = _hooks.graph_of_gradient(_hooks.registered_gradients()[name]["type"])
+        graph = keras_internals.graph_of_gradient(
+            keras_internals.registered_gradients()[name]["type"]
+        )
         assert isinstance(graph, tf.Graph)
 
 
@@ -82,7 +87,7 @@ def test_a_graph_that_is_alive_has_its_gradients():
 def test_what_was_there_before_and_what_fails_inside():
     outside = tf.function(square(2.0))
     outside(tf.constant(1.0))
-    before = {name: _hooks.registered_gradients()[name]["type"] for name in custom()}
+    before = {name: keras_internals.registered_gradients()[name]["type"] for name in custom()}
     inside = [tf.function(square(3.0))]
 
     def fail():
@@ -91,7 +96,9 @@ def test_what_was_there_before_and_what_fails_inside():
 
     with pytest.raises(RuntimeError), gradients_tied_to_graphs():
         fail()
-    assert all(_hooks.registered_gradients()[name]["type"] is one for name, one in before.items())
+    assert all(
+        keras_internals.registered_gradients()[name]["type"] is one for name, one in before.items()
+    )
     assert len(custom() - set(before)) == 1
     inside.clear()
     gc.collect()

@@ -1,4 +1,4 @@
-"""The engine: what it needs of Keras's internals, and that forcing gates is the same on every kernel."""
+"""What the kernels need of Keras's internals, and that forcing gates is the same on each of them."""
 
 import inspect
 from dataclasses import replace
@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from recdrop_tune.kernels import keras_internals as _hooks
-from recdrop_tune.kernels import run
-from recdrop_tune.kernels.block_lstm import block_lstm_can_run, run_block_lstm
-from recdrop_tune.kernels.loop import run_loop
+from recdrop_tune.kernels import keras_internals, run, sublayers
 from recdrop_tune.rewrites import GateForcing, KernelCall, absorb_forcings, chain, drop_recurrent
 from recdrop_tune.wrappers import wrap
 from tests.backends import PRECISE, on_tensorflow
+from tests.kernels.fused import run_fused, run_loop
 from tests.laws.cases import arrays, make_inputs, make_layer
 
 KERNEL_ARGUMENTS = {
@@ -28,12 +26,12 @@ KERNEL_ARGUMENTS = {
     "go_backwards",
     "unroll",
 }
-"""What `engine/_cudnn.py` passes by name."""
+"""What is passed to cuDNN by name."""
 
 
 def test_keras_still_has_the_kernels_and_they_take_what_is_passed():
-    lstm = inspect.signature(_hooks.lstm).parameters
-    gru = inspect.signature(_hooks.gru).parameters
+    lstm = inspect.signature(keras_internals.lstm).parameters
+    gru = inspect.signature(keras_internals.gru).parameters
     assert list(lstm)[:4] == ["inputs", "initial_state_h", "initial_state_c", "mask"]
     assert list(gru)[:3] == ["inputs", "initial_state", "mask"]
     assert set(lstm) >= KERNEL_ARGUMENTS
@@ -41,7 +39,7 @@ def test_keras_still_has_the_kernels_and_they_take_what_is_passed():
 
 
 def test_keras_still_has_the_loop_and_the_check():
-    rnn = inspect.signature(_hooks.rnn).parameters
+    rnn = inspect.signature(keras_internals.rnn).parameters
     assert list(rnn)[:3] == ["step_function", "inputs", "initial_states"]
     assert set(rnn) >= {
         "go_backwards",
@@ -51,7 +49,7 @@ def test_keras_still_has_the_loop_and_the_check():
         "zero_output_for_mask",
         "return_all_outputs",
     }
-    check = inspect.signature(_hooks.cudnn_ok).parameters
+    check = inspect.signature(keras_internals.cudnn_ok).parameters
     assert set(check) >= {"activation", "recurrent_activation", "unroll", "use_bias"}
 
 
@@ -73,7 +71,7 @@ def test_tensorflow_still_tells_when_it_traces_for_xla():
     seen = []
 
     def body(x):
-        seen.append(_hooks.in_xla())
+        seen.append(keras_internals.in_xla())
         return x
 
     tf.function(body, jit_compile=True)(tf.ones(()))
@@ -132,10 +130,9 @@ def test_the_fused_cpu_op_is_the_loop(forced, go_backwards, use_bias):
     if forced:
         bits = ops.cast(np.random.default_rng(0).random((3, 5, 4)) < 0.5, "float32")
         call = replace(call, forcings=(GateForcing(bits, (("output", 0),)),))
-    assert block_lstm_can_run(call, layer)
     watched = [call.sequences, *call.initial_state, call.kernel, call.recurrent_kernel]
     found = []
-    for kernel in (run_block_lstm, run_loop):
+    for kernel in (run_fused, run_loop):
         with tf.GradientTape() as tape:
             tape.watch(watched)
             result = kernel(call, layer)
@@ -214,6 +211,6 @@ def test_chain_is_the_same_steps_by_hand():
 def test_keras_still_tells_the_layers_inside_a_layer():
     inner = keras.layers.LSTM(2)
     outer = keras.layers.TimeDistributed(keras.layers.Bidirectional(inner))
-    assert _hooks.sublayers(outer) == [outer.layer]
-    assert inner not in _hooks.sublayers(outer)
-    assert {type(layer) for layer in _hooks.sublayers(outer.layer)} == {keras.layers.LSTM}
+    assert sublayers(outer) == [outer.layer]
+    assert inner not in sublayers(outer)
+    assert {type(layer) for layer in sublayers(outer.layer)} == {keras.layers.LSTM}

@@ -8,11 +8,10 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from recdrop_tune.kernels.block_lstm import block_lstm_can_run, run_block_lstm
-from recdrop_tune.kernels.loop import run_loop
 from recdrop_tune.rewrites import GateForcing, KernelCall
 from recdrop_tune.wrappers import RecurrentDropoutWrapper
 from tests import reference
+from tests.kernels.fused import run_fused, run_loop
 from tests.laws.cases import arrays, make_inputs, make_layer
 
 X, STATES = make_inputs("lstm", initial_state=True)
@@ -61,7 +60,6 @@ def test_the_gradient_of_the_gradient_is_that_of_the_loop(compiled, go_backwards
     if forced:
         bits = ops.cast(np.random.default_rng(0).random((3, 5, 4)) < 0.5, "float32")
         call = replace(call, forcings=(GateForcing(bits, (("output", 0),)),))
-    assert block_lstm_can_run(call, layer)
     watched = [call.sequences, *call.initial_state, call.kernel, call.recurrent_kernel]
     watched += [call.bias] if use_bias else []
 
@@ -71,7 +69,7 @@ def test_the_gradient_of_the_gradient_is_that_of_the_loop(compiled, go_backwards
 
         return arrays((tf.function(found) if compiled else found)())
 
-    for one, other in zip(twice(run_block_lstm), twice(run_loop), strict=True):
+    for one, other in zip(twice(run_fused), twice(run_loop), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
 
 
@@ -86,10 +84,10 @@ def test_forward_mode_is_the_gradient_along_a_direction():
     watched = [call.sequences, call.recurrent_kernel]
     tangents = [ops.cast(direction(each), "float32") for each in watched]
     with tf.autodiff.ForwardAccumulator(watched, tangents) as forward:
-        value = run_block_lstm(call, layer)[0]
+        value = run_fused(call, layer)[0]
     with tf.GradientTape() as tape:
         tape.watch(watched)
-        again = run_block_lstm(call, layer)[0]
+        again = run_fused(call, layer)[0]
     gradients = tape.gradient(again, watched)
     along = sum(tf.reduce_sum(a * b) for a, b in zip(gradients, tangents, strict=True))
     np.testing.assert_allclose(*arrays([tf.reduce_sum(forward.jvp(value)), along]), rtol=1e-4)
@@ -116,7 +114,7 @@ def test_against_the_definition_in_numpy(compiled):
     tangents = [ops.cast(each, "float32") for each in towards]
 
     def value():
-        return squared(run_block_lstm(call, layer))
+        return squared(run_fused(call, layer))
 
     def found():
         with tf.autodiff.ForwardAccumulator(watched, tangents) as forward:
@@ -190,7 +188,7 @@ def test_jacobians_and_the_third_order():
         hessian = second.jacobian(gradient, x, experimental_use_pfor=False)
         return arrays([first.jacobian(result[1], x), hessian, third.gradient(again, x)])
 
-    for one, other in zip(found(run_block_lstm), found(run_loop), strict=True):
+    for one, other in zip(found(run_fused), found(run_loop), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
 
 
@@ -201,7 +199,7 @@ def test_jacobians_and_the_third_order():
 )
 def test_an_op_of_others_with_other_options_is_refused(options):
     """The op's gradient has no options: it must not be taken for ours."""
-    run_block_lstm(*reversed(make_layer_and_call()))  # Registers the gradient.
+    run_fused(*reversed(make_layer_and_call()))  # Registers the gradient.
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(size=(5, 3, 2)), tf.float32)
     w = tf.constant(random.normal(size=(6, 16)), tf.float32)

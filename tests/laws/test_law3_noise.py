@@ -90,10 +90,8 @@ def test_mean_is_preserved(wrapper):
     wrapped = make_wrapper(layer, (technique, site, options), RATE, seed=0)
     if (technique, site) == ("weight_drop", "input"):
         check_factors(array(wrapped.rewrite(kernel_call("lstm")).kernel))
-    elif site == "input":
-        check_factors(array(wrapped.input_noise(ops.ones(SHAPE))))
-    elif site == "output":
-        check_factors(array(wrapped.output_noise(ops.ones(SHAPE))))
+    elif site in ("input", "output"):
+        check_factors(array(wrapped.noise(site, ops.ones(SHAPE))))
     elif technique == "zoneout":
         bits = array(wrapped.rewrite(kernel_call("lstm")).forcings[0].bits)
         assert set(np.unique(bits)) == {0.0, 1.0}  # kept or not: nothing is scaled
@@ -144,7 +142,7 @@ def test_native_masks_belong_to_a_sample_and_a_gate():
 @pytest.mark.backends
 def test_gaussian_noise_has_the_moments_of_dropout():
     wrapped = build(LambdaDropoutWrapper, function="gaussian")
-    noise = array(wrapped.input_noise(ops.ones(SHAPE)))
+    noise = array(wrapped.noise("input", ops.ones(SHAPE)))
     assert abs(noise.mean() - 1.0) < FOUR_SIGMA
     assert noise.var() == pytest.approx(RATE / (1 - RATE), rel=0.05)
 

@@ -8,10 +8,8 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.kernels.choice import cudnn_takes_masks
-from recdrop_tune.kernels.obstacles import Rewriting, gpu_in_sight, kernel_of
+from recdrop_tune.kernels import gpu_in_sight, keras_internals
 from recdrop_tune.models import explain
-from recdrop_tune.models.explanation import sharing_of
 from recdrop_tune.wrappers import (
     LambdaDropoutWrapper,
     NativeDropoutWrapper,
@@ -78,7 +76,7 @@ def test_every_technique_at_every_placement(technique):
     ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else type(value).__name__,
 )
 def test_who_shares_a_mask(layer, words):
-    assert only(layer).shares_mask == sharing_of(layer) == words
+    assert only(layer).shares_mask == words
 
 
 def test_one_rate_for_each_site():
@@ -214,10 +212,9 @@ def test_a_subclass_with_a_call_of_its_own(gpu):
     assert (row.cell, row.kernel, row.on_gpu) == ("Odd", "unknown", "unknown")
 
 
-@on_tensorflow
 @pytest.mark.parametrize("kind", [LSTM, GRU])
-def test_the_conditions_are_those_of_the_engine(gpu, kind):
-    """Every combination of options: explained as cuDNN exactly where the engine takes it."""
+def test_the_conditions_are_those_of_keras(gpu, kind):
+    """Every combination of options: explained as cuDNN exactly where Keras's own layer would take it."""
     options = {
         "activation": ("tanh", "relu"),
         "recurrent_activation": ("sigmoid", "hard_sigmoid"),
@@ -227,20 +224,23 @@ def test_the_conditions_are_those_of_the_engine(gpu, kind):
         **({"reset_after": (True, False)} if kind is GRU else {}),
     }
     for values in itertools.product(*options.values()):
-        layer = kind(4, **dict(zip(options, values, strict=True)))
-        assert (kernel_of(layer, Rewriting()).kernel == "cuDNN") == cudnn_takes_masks(layer)
+        given = dict(zip(options, values, strict=True))
+        layer = kind(4, **given)
+        expected = given.pop("use_cudnn") and given.pop("reset_after", True)
+        names = ("activation", "recurrent_activation", "unroll", "use_bias")
+        expected = expected and keras_internals.cudnn_ok(**{n: getattr(layer, n) for n in names})
+        expected = expected and (BACKEND, kind) != ("jax", GRU)
+        assert (only(layer).kernel == "cuDNN") == bool(expected), values
 
 
 @on_tensorflow
 def test_the_fused_cpu_op(monkeypatch):
     """Said exactly where the engine runs it."""
-    import recdrop_tune.kernels.choice as select
+    from tensorflow import raw_ops
 
     ran = []
-    original = select.run_block_lstm
-    monkeypatch.setattr(
-        select, "run_block_lstm", lambda call, layer: ran.append(1) or original(call, layer)
-    )
+    original = raw_ops.BlockLSTM
+    monkeypatch.setattr(raw_ops, "BlockLSTM", lambda **kw: ran.append(1) or original(**kw))
     layers = [
         wrap(kind(units, **options), wrapper, placement=placement, rate=0.2)
         for kind in (LSTM, GRU)

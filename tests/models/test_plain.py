@@ -10,8 +10,7 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.models import to_plain
-from recdrop_tune.models.layers import walk
+from recdrop_tune.models import to_plain, walk
 from recdrop_tune.wrappers import EmbeddingDropout, RecurrentDropoutWrapper, wrap
 
 X = np.random.default_rng(0).normal(size=(4, 5, 2)).astype("float32")

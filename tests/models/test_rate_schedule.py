@@ -215,7 +215,10 @@ def test_verbose(capsys):
             {"schedule": "linear", "per": "step"},
             "Expected 'epoch' or 'batch'. Received: per='step'",
         ),
-        ({"schedule": "linear", "epochs": 0}, "argument `epochs`. Expected a positive integer"),
+        (
+            {"schedule": "linear", "epochs": 0},
+            "argument `epochs`. Expected an integer of at least 1",
+        ),
         ({"schedule": "linear", "epochs": True}, "argument `epochs`"),
     ],
     ids=str,

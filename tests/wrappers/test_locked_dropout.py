@@ -5,8 +5,14 @@ import numpy as np
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.models import RateSchedule, mc_predict, renew, structure, to_plain
-from recdrop_tune.models.layers import dropout_layers
+from recdrop_tune.models import (
+    RateSchedule,
+    dropout_layers,
+    mc_predict,
+    renew,
+    structure,
+    to_plain,
+)
 from recdrop_tune.wrappers import LockedDropout
 
 X = np.random.default_rng(0).normal(size=(4, 5, 50)).astype("float32") + 3

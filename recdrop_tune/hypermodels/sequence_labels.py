@@ -1,0 +1,239 @@
+"""One label for each sequence, or for each of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self, final
+
+import keras
+import numpy as np
+
+from recdrop_tune.errors import InvalidArgumentError, check_flag, check_integer, invalid_argument
+from recdrop_tune.hypermodels.data import (
+    REMEDY,
+    batches,
+    check_ends,
+    check_features,
+    features_of,
+    is_one_hot,
+    peek,
+    unusable,
+)
+from recdrop_tune.hypermodels.hypermodel import AbstractSequenceModel
+
+
+class AbstractLabelModel(AbstractSequenceModel):
+    """A model that labels whole sequences, or with `return_sequences` each of their steps."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: tuple[int | None, int],
+        space: object = "quick",
+        mask_value: float | None = None,
+        one_hot: bool = False,
+        metrics: Sequence[Any] = ("accuracy",),
+        name: str | None = None,
+        tunable: bool = True,
+    ) -> None:
+        self.num_classes = check_integer("num_classes", num_classes, 2)
+        self.one_hot = check_flag("one_hot", one_hot)
+        super().__init__(input_shape, space, mask_value, metrics, name, tunable)
+
+    @classmethod
+    def from_data(cls, train: Any, space: object = "quick", **kwargs: Any) -> Self:
+        """Reads the number of classes and of features off the training data.
+
+        Args:
+            train: `(x, y)`, with or without sample weights; a batched `tf.data.Dataset`; or a
+                `keras.utils.PyDataset`. `x` has shape `(batch, time, features)`; `y` holds a label for
+                each sequence or for each step, as the class says. A dataset is read once.
+            space: Anything that `SearchSpace.load` takes.
+            **kwargs: Further arguments of the class. `num_classes` is needed only where the training
+                data lack some of the classes.
+
+        Raises:
+            InvalidArgumentError: The data are not those of such a classification.
+
+        Example:
+            >>> import numpy as np
+            >>> from recdrop_tune import SequenceClassifier, SequenceTagger
+            >>> x, y = np.zeros((3, 2, 5)), np.array([[0, 1], [2, 1], [0, 2]])
+            >>> SequenceClassifier.from_data((x, y[:, 0]), num_classes=3).num_classes
+            3
+            >>> SequenceTagger.from_data((x, y), mask_value=0.0).num_classes
+            3
+        """
+        classes = kwargs.pop("num_classes", None)
+        features, num_classes, one_hot = _infer_task(train, cls, classes)
+        arguments = {"input_shape": (None, features), "one_hot": one_hot, **kwargs}
+        return cls(num_classes, space=space, **arguments)
+
+    @property
+    def loss(self) -> str:
+        """Cross-entropy, for one-hot or for integer targets."""
+        return "categorical_crossentropy" if self.one_hot else "sparse_categorical_crossentropy"
+
+    def head(self, features: Any) -> Any:
+        """Maps the last axis to probabilities: from units to `num_classes`."""
+        # float32 whatever the policy: a softmax in half precision loses the small probabilities.
+        dense = keras.layers.Dense(self.num_classes, activation="softmax", dtype="float32")
+        return dense(features)
+
+    def check_validation(self, validation: Any) -> None:
+        """Raises for validation data of other features or classes than the training data's."""
+        x, y = peek(validation)
+        check_features(self.input_shape[1], x)
+        if y is None:
+            return
+        y = np.asarray(y)
+        width, labels = _read_targets(y, x.shape[1] if self.return_sequences else None)
+        if (width is not None) != self.one_hot or width not in (None, self.num_classes):
+            form = f"one-hot rows of {self.num_classes}" if self.one_hot else "integer labels"
+            expected, received = f"{form}, as in the training data", f"targets of shape {y.shape}"
+            raise invalid_argument("validation", expected=expected, received=received)
+        outside = sorted(label for label in labels if label >= self.num_classes)
+        if outside:
+            raise invalid_argument(
+                "validation",
+                expected=f"labels 0 ... {self.num_classes - 1}, as in the training data",
+                received=f"labels {outside[:10]}",
+                fix="Split so that each class is in the training data, or pass "
+                f"{type(self).__name__}(num_classes, input_shape) as the hypermodel.",
+            )
+
+
+@final
+class SequenceClassifier(AbstractLabelModel):
+    """Classifies whole sequences: recurrent layers with the sampled dropout, then a softmax.
+
+    Every layer of the stack has the same dropout, drawn from the space. The model takes sequences of
+    shape `(batch, time, features)` and gives probabilities of shape `(batch, num_classes)`. Targets are
+    integers of shape `(batch,)` or `(batch, 1)`, or one-hot rows.
+
+    Args:
+        num_classes: Number of classes, 2 or more.
+        one_hot: Whether targets are one-hot, of shape `(batch, num_classes)`, rather than integers.
+        input_shape, space, mask_value, metrics, name, tunable: See `AbstractSequenceModel`.
+
+    Raises:
+        InvalidArgumentError: An argument cannot be worked with.
+
+    Example:
+        >>> import keras_tuner
+        >>> from recdrop_tune import SequenceClassifier
+        >>> hypermodel = SequenceClassifier(10, (None, 8), space="quick")
+        >>> hypermodel.build(keras_tuner.HyperParameters()).output_shape
+        (None, 10)
+    """
+
+
+@final
+class SequenceTagger(AbstractLabelModel):
+    """Labels every step: recurrent layers with the sampled dropout, then a softmax at each step.
+
+    The model takes sequences of shape `(batch, time, features)` and gives probabilities of shape
+    `(batch, time, num_classes)`. With `mask_value`, padded steps count neither in the loss nor in
+    Keras's mean metrics (accuracy and the like), whatever their label; it has to be a valid one, and in
+    one-hot targets may be a row of zeros.
+
+    Args:
+        num_classes: Number of classes, 2 or more.
+        mask_value: Steps all of whose features have this value are padding; `None`: there is none.
+        one_hot: Whether targets are one-hot, of shape `(batch, time, num_classes)`, rather than
+            integers of shape `(batch, time)` or `(batch, time, 1)`.
+        input_shape, space, metrics, name, tunable: See `AbstractSequenceModel`.
+
+    Raises:
+        InvalidArgumentError: An argument cannot be worked with.
+
+    Example:
+        >>> import keras_tuner
+        >>> from recdrop_tune import SequenceTagger
+        >>> hypermodel = SequenceTagger(5, (None, 8), mask_value=0.0)
+        >>> hypermodel.build(keras_tuner.HyperParameters()).output_shape
+        (None, None, 5)
+    """
+
+    return_sequences = True
+
+
+# Reads classes off data: how many there are, and in which form.
+
+
+def _infer_task(
+    train: Any, model: type[AbstractLabelModel], num_classes: int | None
+) -> tuple[int, int, bool]:
+    """Returns the number of features and of classes, and whether the targets are one-hot."""
+    fix = f"Pass {model.__name__}(num_classes, input_shape) as the hypermodel"
+    check_ends(train, "the labels are counted", fix)
+    features: int | None = None
+    widths: set[int | None] = set()
+    labels: set[int] = set()
+    for x, y in batches(train):
+        features = features or features_of(x, isinstance(train, list | tuple))
+        width, found = _read_targets(np.asarray(y), x.shape[1] if model.return_sequences else None)
+        widths.add(width)
+        labels |= found
+    if features is None or len(widths) != 1:
+        one_form = "batches with targets of one form" if widths else "at least one batch"
+        raise unusable(one_form, train)
+    width = widths.pop()
+    if width is None:
+        return features, _count(labels, num_classes), False
+    if num_classes not in (None, width):
+        raise _bad_targets(f"{num_classes} columns, not {width}", "Leave out `num_classes`.")
+    return features, width, True
+
+
+def _read_targets(y: Any, steps: int | None) -> tuple[int | None, set[int]]:
+    """Returns the width of one-hot targets, or `None` and the integer labels there are.
+
+    Args:
+        y: The targets.
+        steps: The steps of a sequence where each has a class; `None` where each sequence has one.
+    """
+    if y.dtype.kind not in "biuf":
+        raise _bad_targets(
+            f"numbers, not {y.dtype}",
+            "Number the classes with `np.unique(y, return_inverse=True)[1]`.",
+        )
+    labelled = 1 if steps is None else 2  # dimensions of integer labels
+    if y.ndim == labelled + 1 and y.shape[-1] > 1 and steps in (None, y.shape[1]):
+        if not is_one_hot(y, padded=steps is not None):
+            raise _bad_targets(f"rows that sum to 1 in one-hot targets of shape {y.shape}", REMEDY)
+        return int(y.shape[-1]), set()
+    if y.ndim not in (labelled, labelled + 1) or steps not in (None, *y.shape[1:2]):
+        each = "sequence" if steps is None else f"of {steps} steps"
+        raise _bad_targets(f"one class for each {each}, not shape {y.shape}", REMEDY)
+    return None, _read_labels(np.unique(y))
+
+
+def _read_labels(labels: Any) -> set[int]:
+    if not np.all(np.isfinite(labels)) or np.any(labels != np.floor(labels)):
+        raise _bad_targets("whole numbers or one-hot rows, not fractions", REMEDY)
+    if np.any(labels < 0):
+        raise _bad_targets(f"no label below 0, not {int(labels[0])}", REMEDY)
+    return {int(label) for label in labels}
+
+
+def _count(labels: set[int], num_classes: int | None) -> int:
+    """Counts the classes, and refuses labels with holes: a hole is mostly a mistake."""
+    found = max(labels, default=-1) + 1
+    if num_classes is not None and num_classes >= found:
+        return num_classes
+    if num_classes is not None or len(labels) != found or found < 2:
+        shown = sorted(labels)[:10]
+        raise _bad_targets(
+            f"labels 0 ... {num_classes - 1 if num_classes else 'K-1'}, each of at least 2 classes "
+            f"there, not {shown}{' ...' if len(labels) > len(shown) else ''}",
+            "Number the classes with `np.unique(y, return_inverse=True)[1]`, or pass `num_classes`.",
+        )
+    return found
+
+
+def _bad_targets(expected: str, fix: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        "Invalid value received for argument `y`. Expected integer labels 0 ... K-1 or one-hot rows: "
+        f"{expected}. {fix}"
+    )
