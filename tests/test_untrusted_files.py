@@ -30,8 +30,7 @@ from recdrop_tune.mlflow_store.artifacts import _load_pyfunc
 from recdrop_tune.paths import inside, trial_folder
 from recdrop_tune.results import TuneResult
 from recdrop_tune.results.text import markdown
-from recdrop_tune.terminal import Progress
-from recdrop_tune.terminal.live import LiveDisplay
+from recdrop_tune.terminal import LiveDisplay, Progress
 from recdrop_tune.tuner import load_weights
 from tests.fuzzing import hold, profiles
 from tests.small_search import build, data
