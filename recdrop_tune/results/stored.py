@@ -1,4 +1,4 @@
-"""Reads a search back from its project folder, without the script that ran it and without its code.
+"""Reads a search from its project folder, without the script that ran it and without its code.
 
 All of it is JSON: the journal, and what Keras Tuner keeps of its oracle and of each trial.
 """
@@ -16,9 +16,9 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.events import FILE, Event, Journal, SearchStarted, TrialStarted
+from recdrop_tune.events import FILE, Journal, Records, SearchStarted
 from recdrop_tune.files import read
-from recdrop_tune.mlflow_store import DEFAULT_URI, MODEL, MODEL_CARD, RESULT, Tracking
+from recdrop_tune.mlflow_store import MODEL, MODEL_CARD, RESULT
 from recdrop_tune.oracle import settled, unnoted
 from recdrop_tune.paths import (
     check_folder,
@@ -33,25 +33,29 @@ _KNOWN = {"Boolean", "Choice", "Fixed", "Float", "Int", "Parent"}
 
 
 @dataclass(frozen=True)
-class StoredTuner:
-    """Stands for the tuner of a search of which the folder alone is at hand.
+class StoredSearch:
+    """A search as its project folder has it.
+
+    Of a result that is loaded it stands for the tuner too.
 
     Attributes:
         project_dir: The folder.
         oracle: A plain `keras_tuner.Oracle` with the trials; it proposes none.
-        executions_per_trial: How often each configuration was trained, or each of its folds.
-        cv: What its folds were; `None` for none.
+        records: What the journal says.
+        last: The search as it last began or went on.
     """
 
     project_dir: str
     oracle: Any
-    executions_per_trial: int = 1
-    cv: Any = None
+    records: Records
+    last: SearchStarted
 
     @property
-    def project_name(self) -> str:
-        """Name of the search."""
-        return Path(self.project_dir).name
+    def trainings(self) -> str:
+        """What the several trainings of one configuration are: `"folds"` or `"trainings"`."""
+        info = self.last.info
+        once = info.get("executions_per_trial", 1) == 1
+        return "folds" if once and info.get("cv") is not None else "trainings"
 
     def saved_model(self, trial_id: str) -> Any:
         """Loads the model that was saved with the result.
@@ -82,48 +86,40 @@ class StoredTuner:
             return None
 
 
-def stored_search(directory: Path) -> tuple[StoredTuner, Tracking]:
+def stored_search(directory: Path) -> StoredSearch:
     """Reads a search, whether it has ended, was broken off or is running.
 
     Args:
         directory: The project folder.
 
-    Returns:
-        What stands for its tuner, and its tracking, which writes nothing.
-
     Raises:
         ProjectError: The folder holds no search, or a link, or what it holds is damaged.
     """
-    events = _events(directory)
-    begun = next(event for event in reversed(events) if isinstance(event, SearchStarted))
-    goals = begun.objectives or {begun.objective: begun.direction}
-    goal = [kt.Objective(name, direction) for name, direction in goals.items()]
-    # With a seed, for Keras Tuner would draw one from Python's own generator.
-    oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], begun.max_trials, seed=1)
-    if any(isinstance(event, TrialStarted) for event in events):  # Before, there are no files.
-        _fill(oracle, directory)
-    executions = begun.info.get("executions_per_trial", 1)
-    tuner = StoredTuner(str(directory), oracle, executions, begun.info.get("cv"))
-    tracking = Tracking(tuner, begun.experiment, begun.tracking_uri or DEFAULT_URI, ())
-    tracking.space, tracking.context = begun.space, begun.context
-    return tuner, tracking
-
-
-def _events(directory: Path) -> list[Event]:
-    """Reads the journal of a search that has begun."""
-    if not directory.is_dir():
-        raise ProjectError(f"There is no folder `{directory}`.")
-    check_folder(directory)
-    try:
-        events = Journal(directory / FILE).read()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _damaged(directory / FILE, error) from error
-    if not any(isinstance(event, SearchStarted) for event in events):
+    records = _records(directory)
+    last = records.search
+    if last is None:
         raise ProjectError(
             f"`{directory}` holds no search: there is no `{FILE}` with the beginning of one. Give the folder "
             "that was printed when the search began, by default one in `recdrop_runs`."
         )
-    return events
+    goals = last.objectives or {last.objective: last.direction}
+    goal = [kt.Objective(name, direction) for name, direction in goals.items()]
+    # With a seed, for Keras Tuner would draw one from Python's own generator.
+    oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], last.max_trials, seed=1)
+    if records.trials:  # Before, there are no files.
+        _fill(oracle, directory)
+    return StoredSearch(str(directory), oracle, records, last)
+
+
+def _records(directory: Path) -> Records:
+    """Reads the journal."""
+    if not directory.is_dir():
+        raise ProjectError(f"There is no folder `{directory}`.")
+    check_folder(directory)
+    try:
+        return Records(Journal(directory / FILE).read())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(directory / FILE, error) from error
 
 
 def _fill(oracle: Any, directory: Path) -> None:

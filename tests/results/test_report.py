@@ -12,9 +12,8 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.results.report.document import page
 from tests import ROOT
-from tests.planted_search import Planted, planted_result
+from tests.planted_search import Planted, page, planted_result
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
