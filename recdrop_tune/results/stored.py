@@ -6,8 +6,10 @@ All of it is JSON: the journal, and what Keras Tuner keeps of its oracle and of 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ from recdrop_tune.paths import (
     has_absurd_number,
     inside,
 )
+
+_ORACLE = "oracle.json"
+"""Keras Tuner's name for the file of an oracle."""
 
 _KNOWN = {"Boolean", "Choice", "Fixed", "Float", "Int", "Parent"}
 """The kinds of hyperparameters and conditions: nothing else is made from what a file says."""
@@ -106,7 +111,8 @@ def stored_search(directory: Path) -> StoredSearch:
     goal = [kt.Objective(name, direction) for name, direction in goals.items()]
     # With a seed, for Keras Tuner would draw one from Python's own generator.
     oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], last.max_trials, seed=1)
-    if records.trials:  # Before, there are no files.
+    # Before the first trial there may be no file yet; the journal may be lost.
+    if records.trials or os.path.lexists(directory / _ORACLE):
         _fill(oracle, directory)
     return StoredSearch(str(directory), oracle, records, last)
 
@@ -116,48 +122,36 @@ def _records(directory: Path) -> Records:
     if not directory.is_dir():
         raise ProjectError(f"There is no folder `{directory}`.")
     check_folder(directory)
-    try:
+    with _whole(directory / FILE):
         return Records(Journal(directory / FILE).read())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _damaged(directory / FILE, error) from error
 
 
 def _fill(oracle: Any, directory: Path) -> None:
     """Gives an oracle what was saved of the one that ran the search."""
-    path = directory / "oracle.json"
-    state = _read(path, directory)
-    trials = {}
+    state, trials = _read(directory / _ORACLE, directory), {}
     for file in sorted(directory.glob("trial_*/trial.json")):
         saved = _read(file, directory)
-        try:
+        with _whole(file):
             trial = kt.engine.trial.Trial.from_state(saved)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            raise _damaged(file, error) from error
         trials[trial.trial_id] = trial
     check_trial_ids(directory, trials)
-    try:
+    with _whole(directory / _ORACLE):
         for trial_id in unnoted(state, trials):
             del trials[trial_id]
         order = settled(state, trials)["start_order"]
         oracle.hyperparameters = kt.HyperParameters.from_config(state["hyperparameters"])
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise _damaged(path, error) from error
     oracle.trials = trials
     oracle.start_order = [trial_id for trial_id in order if trial_id in trials]
 
 
 def _read(path: Path, directory: Path) -> Any:
     """Reads a file of a search that may be running: Keras Tuner's own oracles write in place."""
-    try:
-        data = json.loads(read(path, within=directory))
-    except ValueError:
-        time.sleep(0.2)
+    with _whole(path):
         try:
             data = json.loads(read(path, within=directory))
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
-    except (OSError, RecursionError) as error:
-        raise _damaged(path, error) from error
+        except ValueError:
+            time.sleep(0.2)
+            data = json.loads(read(path, within=directory))
     for name in _class_names(data):
         if name not in _KNOWN:
             raise _damaged(path, f"`{name}` is no kind of hyperparameter")
@@ -178,8 +172,17 @@ def _class_names(data: Any) -> Iterator[Any]:
             yield from _class_names(value)
 
 
-def _damaged(path: Path, error: object) -> ProjectError:
-    what = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Says of what goes wrong in the block that the file is damaged."""
+    kinds = (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
+    try:
+        yield
+    except kinds as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _damaged(path: Path, what: str) -> ProjectError:
     return ProjectError(
         f"`{path}` is damaged, or no file of a search: {what}. The search cannot be read from its folder; "
         f"what its `{RESULT}` holds, if it has one, is still good."
