@@ -2,7 +2,7 @@
 
 Random inputs may find today what they did not find yesterday, so no change has to wait for them:
 
-    RECDROP_FUZZ=1 pytest -m heavy tests/test_fuzz_*.py
+    RECDROP_FUZZ=1 pytest -m heavy tests/*/test_fuzz_*.py
 """
 
 import os

@@ -23,6 +23,7 @@ from recdrop_tune.oracle import decide_whether_to_go_on, set_aside
 from recdrop_tune.oracle.rebuilt import all_ids, in_order
 from recdrop_tune.tuner import SearchPlan, as_objectives
 from recdrop_tune.tuner.tuners import ORACLES
+from tests.laws.cases import over
 from tests.small_search import build, data
 
 TUNERS = ("optuna", "random", "hyperband")
@@ -483,7 +484,7 @@ CASES += [("optuna", name, "ended", how) for name in OTHERS for how in ("gone", 
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("tuner", "name", "state", "how"), CASES)
+@over(("tuner", "name", "state", "how"), CASES)
 def test_every_file_damaged_in_every_way(damaged, tuner, state, name, how):
     found = damaged(tuner, state)
     damage(found.folder / name, how)

@@ -50,6 +50,8 @@ def on_each(here=HERE, everywhere=ALL):
     """Parametrizes over wrappers and cells: all of them on a GPU, and those of `here` without one."""
     gpu = [(wrapper, cell, "gpu") for wrapper in everywhere for cell in KINDS]
     cpu = [(wrapper, cell, "cpu") for wrapper, cell in here]
+    if not gpu_in_sight():
+        gpu = gpu[:1]  # It says why the others are not there.
     ids = ["-".join([name_of(wrapper), cell, device]) for wrapper, cell, device in cpu + gpu]
     cpu = [pytest.param(*row, marks=pytest.mark.backends) for row in cpu]
     gpu = [pytest.param(*row, marks=pytest.mark.gpu) for row in gpu]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import cycle
 
 import keras
 import keras_tuner as kt
@@ -30,8 +31,7 @@ def data(count=8, steps=5, features=2, classes=3):
 # What is built
 
 
-@pytest.mark.parametrize("wrapper", TECHNIQUES)
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(("wrapper", "cell"), list(zip(TECHNIQUES, cycle(["lstm", "gru"]))))
 def test_every_technique_builds_and_trains(wrapper, cell):
     model = build({"wrapper": wrapper, "cell": cell, "units": 4, "rate": 0.3})
     x, y = data()
@@ -59,8 +59,7 @@ def test_the_stack_is_as_the_space_says():
         keras.layers.Masking,
     ]
     assert float(model.optimizer.learning_rate) == pytest.approx(0.02)
-    x, y = data()
-    model.fit(x, y, epochs=1, verbose=0)
+    assert model(data()[0]).shape == (8, 3)
 
 
 def test_none_builds_the_plain_layer():

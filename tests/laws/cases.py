@@ -157,7 +157,7 @@ def _few(wrapper, cell, scenario):
 
 
 def over(names, rows, *, backends=lambda *row: False, few=None):
-    """Parametrizes a test; CI runs the rows that `backends` takes on Keras's other backends too.
+    """Parametrizes a test; CI runs some of the rows that `backends` takes on Keras's other backends too.
 
     `few` are the rows that run by default, where a covering array has more than a slow test is worth.
     """
@@ -166,9 +166,11 @@ def over(names, rows, *, backends=lambda *row: False, few=None):
     if few is not None:
         few = list(few)
         chosen = {index for index, row in enumerate(rows) if row in few}
+    elsewhere = [index for index, row in enumerate(rows) if backends(*row)]
+    elsewhere = {elsewhere[at] for at in covering([_factors(rows[index]) for index in elsewhere])}
     params = []
     for index, row in enumerate(rows):
-        marks = [pytest.mark.backends] if backends(*row) else []
+        marks = [pytest.mark.backends] if index in elsewhere else []
         marks += [] if index in chosen else [pytest.mark.full]
         params.append(pytest.param(*row, id="-".join(map(_word, row)), marks=marks))
     return pytest.mark.parametrize(names, params)
@@ -180,7 +182,7 @@ def covering(rows: Sequence[tuple]) -> set[int]:
     Of all rows the next one is always that with the most pairs which are new.
     """
     pairs = [set(combinations(enumerate(row), 2)) for row in rows]
-    missing = set().union(*pairs)
+    missing = set[tuple]().union(*pairs)
     chosen = set()
     while missing:
         best = max(range(len(rows)), key=lambda index: len(pairs[index] & missing))

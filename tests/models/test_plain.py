@@ -102,6 +102,7 @@ assert "recdrop_tune" not in sys.modules
 """
 
 
+@pytest.mark.heavy
 def test_the_file_loads_without_this_package(tmp_path):
     model = keras.Sequential(
         [

@@ -93,11 +93,11 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", IDS)
 @pytest.mark.parametrize("kind", LAYERS)
-def test_layers_that_cannot_be_wrapped(kind, name):
-    with pytest.raises(InvalidArgumentError, match="argument `layer`"):
-        rdt.wrap(LAYERS[kind](), name, rate=0.2)
+def test_layers_that_cannot_be_wrapped(kind):
+    for name in IDS:
+        with pytest.raises(InvalidArgumentError, match="argument `layer`"):
+            rdt.wrap(LAYERS[kind](), name, rate=0.2)
 
 
 @pytest.mark.parametrize("name", IDS)
