@@ -72,11 +72,11 @@ def curves(view: View) -> go.Figure | None:
             if len(chosen):
                 dash = "solid" if complete else "dot"
                 line = {"color": looks[kind][0], "width": 1.3, "dash": dash}
-                _add(drawing, chosen, kind if complete else f"{kind}, not complete", line)
+                _add_curves(drawing, chosen, kind if complete else f"{kind}, not complete", line)
     # Few curves can be strong; many are to let each other through.
     opacity = max(0.35, min(0.9, 14 / len(view.trials)))
     drawing.update_traces(opacity=opacity, selector={"showlegend": False})
-    _add_best(drawing, view, points)
+    _add_best_curve(drawing, view, points)
     drawing.update_xaxes(title=style.title("epoch"))
     _show_most(drawing, view, points)
     return drawing
@@ -96,7 +96,7 @@ def _curve_points(view: View) -> pd.DataFrame:
     return values.merge(said, on="trial_id")
 
 
-def _add(drawing: go.Figure, points: pd.DataFrame, label: str, line: dict[str, Any]) -> None:
+def _add_curves(drawing: go.Figure, points: pd.DataFrame, label: str, line: dict[str, Any]) -> None:
     """Adds the curves of many trials as one trace, with gaps between them."""
     x: list[Any] = []
     y: list[Any] = []
@@ -112,7 +112,7 @@ def _add(drawing: go.Figure, points: pd.DataFrame, label: str, line: dict[str, A
     drawing.add_scatter(x=[None], y=[None], name=label, **look)
 
 
-def _add_best(drawing: go.Figure, view: View, points: pd.DataFrame) -> None:
+def _add_best_curve(drawing: go.Figure, view: View, points: pd.DataFrame) -> None:
     if view.complete.empty:
         return
     best = view.complete.iloc[0]
@@ -157,7 +157,7 @@ def score_by_dropout(view: View) -> go.Figure | None:
     panels = sorted(set(points["panel"]), key=_rank)
     across = min(len(panels), 4 if len(panels) > 6 else 3)
     grid = _grid(view, panels, across)
-    _fill(grid, view, points, panels, across)
+    _add_points(grid, view, points, panels, across)
     style.show_scores(grid, view.scored[view.objective.name], view.objective)
     for column in range(2, across + 1):
         grid.update_yaxes(title=None, col=column)
@@ -202,7 +202,7 @@ def _dropout_points(view: View) -> pd.DataFrame:
     return pd.concat(layers) if layers else pd.DataFrame(columns=["wrapper", "panel", "rate"])
 
 
-def _fill(
+def _add_points(
     grid: go.Figure, view: View, points: pd.DataFrame, panels: list[str], across: int
 ) -> None:
     looks, ranks = style.looks(points["wrapper"]), style.ordered(points["wrapper"])
