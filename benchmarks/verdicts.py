@@ -107,7 +107,7 @@ def judged(row):
     """
     import pandas as pd
 
-    from recdrop_tune.results.intervals import paired_gains, seeds_to_settle
+    from recdrop_tune.results import paired_gains, seeds_to_settle
 
     frame = pd.DataFrame(row["scores"])
     pairs = [(id, twin) for id, (twin, _) in row["gains"].items()]

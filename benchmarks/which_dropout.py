@@ -151,7 +151,7 @@ def gains(about):
     """
     import pandas as pd
 
-    from recdrop_tune.results.intervals import paired_gains
+    from recdrop_tune.results import paired_gains
 
     none = without_dropout(about)
     scores, pairs = {"none": none["test_loss"]}, {}

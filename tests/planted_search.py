@@ -1,7 +1,9 @@
 """Searches without training: scores and curves follow a formula, so that a trial takes milliseconds."""
 
 import json
+import tempfile
 import zlib
+from pathlib import Path
 
 import keras
 import keras_tuner as kt
@@ -106,6 +108,12 @@ def planted_result(oracle, folder, uri, hypermodel=None, executions=1):
     with tracking:
         tuner.search()
     return TuneResult(tuner, tracking)
+
+
+def page(result):
+    """Returns the HTML of a result's report."""
+    with tempfile.TemporaryDirectory() as folder:
+        return result.report(Path(folder, "report.html")).read_text(encoding="utf-8")
 
 
 def _seed(values, epoch):

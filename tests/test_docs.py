@@ -23,7 +23,7 @@ from tests.pages import PAGES, ROOT, blocks, pages_with, run
 
 HEAVY = {
     "README.md",
-    *(f"docs/{name}.md" for name in ("faq", "index", "keras-tuner", "results", "search")),
+    *(f"docs/{name}.md" for name in ("index", "keras-tuner", "results", "search")),
 }
 """Pages that take some ten seconds or more: they search, some of them as one does, with 10 or 20 trials."""
 

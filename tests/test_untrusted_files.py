@@ -30,8 +30,7 @@ from recdrop_tune.mlflow_store.artifacts import _load_pyfunc
 from recdrop_tune.paths import inside, trial_folder
 from recdrop_tune.results import TuneResult
 from recdrop_tune.results.text import markdown
-from recdrop_tune.terminal import Progress
-from recdrop_tune.terminal.live import LiveDisplay
+from recdrop_tune.terminal import LiveDisplay, Progress
 from recdrop_tune.tuner import load_weights
 from tests.fuzzing import hold, profiles
 from tests.small_search import build, data
@@ -678,7 +677,7 @@ def test_nothing_in_the_package_reads_what_can_hold_code():
                 found.add((path.relative_to(SOURCE).as_posix(), name))
     assert found == {
         ("models/plain.py", "keras.saving.deserialize_keras_object"),  # of a live object
-        ("results/report/document.py", "jinja2.PackageLoader"),  # of the template in this package
+        ("results/report/__init__.py", "jinja2.PackageLoader"),  # of the template in this package
         ("results/stored.py", "keras.models.load_model"),  # in Keras's safe mode, when asked for
         ("results/tune_result.py", "self.tuner.load_model"),  # builds it, and loads its weights
         ("spaces/sources.py", "_Loader"),  # a subclass of the safe loader

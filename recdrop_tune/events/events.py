@@ -1,4 +1,7 @@
-"""Events as lines of JSON, and back."""
+"""The events of a search: the one stream that the journal, MLflow and the terminal read.
+
+Every event is plain data, so that it can be a line of JSON and come back unchanged.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,16 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field, TypeAdapter
 
-# The events of a search: the one stream that the journal, MLflow and the progress lines read.
-#
-# Every event is plain data, so that it can be a line of JSON and come back unchanged.
-
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
 RETRY, KILLED = "RETRY", "KILLED"
 """How a trial can end. `PRUNED`: stopped early, for it promised nothing.
 
 `RETRY` is not the end: Keras Tuner runs it once more under the same id."""
 
+STATES = {"COMPLETED": COMPLETE, "STOPPED": PRUNED, "FAILED": FAILED, "INVALID": RETRY}
+"""The same by the words that Keras Tuner has for them."""
 
-# Bounds of what is read from a journal, where somebody may have written any number.
+# Bounds of what is read from a journal: anybody may have written any number there.
 Moment = Annotated[float, Field(ge=0, le=253_370_764_800)]
 """Seconds since 1970, until the year 9999, which is the last one that calendars here know."""
 
@@ -161,7 +162,7 @@ class TrialEnded(Event):
         message: The error of a failed trial.
         metrics: All metrics at the best epoch, those of several trainings as means.
         std: Sample standard deviation of the objective over the trainings there, where there are several.
-        seconds: How long it took, by a clock that nobody sets; `None` where the process that saw its
+        seconds: How long it took, by a clock that cannot be set; `None` where the process that saw its
             beginning did not see its end.
     """
 
@@ -177,7 +178,7 @@ class TrialEnded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLost(Event):
-    """One of several workers is gone; what it was training is trained again by another one.
+    """One of several workers is gone; another one trains again what it was training.
 
     Attributes:
         worker: Its name.
@@ -265,10 +266,10 @@ class SearchEnded(Event):
 
 
 class Listener(Protocol):
-    """Whoever wants to know of the events."""
+    """What gets every event of a search."""
 
     def on_event(self, event: Event) -> None:
-        """Takes notice of one event. An exception is reported once and never reaches the search."""
+        """Takes one event in. An exception is reported once and never reaches the search."""
 
 
 _KINDS = {

@@ -1,4 +1,4 @@
-"""Hands events on: to the journal first, then to listeners whose failures do no harm."""
+"""The journal of a search, and the dispatcher: each event goes to the journal, then to the listeners."""
 
 from __future__ import annotations
 
@@ -24,11 +24,9 @@ from recdrop_tune.events.events import (
 )
 from recdrop_tune.files import make_folder, open_file
 
-# The journal of a search: every event, one line of JSON each, in the project folder.
-
 try:
     import fcntl
-except ImportError:  # Not on Windows, where nobody is told that a journal is being written.
+except ImportError:  # Windows has no such locks: a journal that is being written does not show it.
     fcntl = None  # type: ignore[assignment]
 
 FILE = "events.jsonl"
@@ -142,7 +140,7 @@ def _append(file: IO[bytes], line: bytes) -> None:
 
 
 def lock_alone(file: Any) -> bool:
-    """Locks an open file or folder, until it is closed; says whether nobody else has locked it."""
+    """Locks an open file or folder until it is closed; says whether nobody else holds its lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -159,7 +157,7 @@ def _share_lock(file: Any) -> None:
     for _ in range(100):
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:  # Somebody is just looking, which takes no time.
+        except BlockingIOError:  # Another process is looking, which takes no time.
             time.sleep(0.01)
         except OSError:  # A file system without locks.
             return
@@ -170,7 +168,7 @@ def _share_lock(file: Any) -> None:
 def _parsed(line: str) -> Event | None:
     try:
         return from_json(line)
-    except ValueError:  # Damaged, or changed by somebody.
+    except ValueError:  # Damaged, or changed by hand.
         return None
 
 
@@ -213,7 +211,7 @@ class Dispatcher:
         try:
             listener.on_event(event)
         except TrackingWarning:
-            raise  # Somebody asked for warnings to be errors.
+            raise  # The user wants warnings to be errors.
         except Exception as failure:
             self.listeners.remove(listener)
             warnings.warn(

@@ -1,4 +1,4 @@
-"""Turns what the hooks see of trials and of their trainings into events."""
+"""Turns what the hooks see of a search, of trials and of their trainings into events."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from recdrop_tune.oracle import OptunaOracle, is_chief, objectives, reached
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import Tuner
 
-# What is worth knowing of a search and of a trial beside their hyperparameters.
-
 _PACKAGES = ("recdrop-tune", "keras", "keras-tuner", "optuna", "mlflow", "numpy")
 
-# What Hyperband's oracles write beside the hyperparameters, and its name among the tags.
+# What Hyperband's oracles write among the hyperparameters, and the tag for it.
 _HYPERBAND = {
     "tuner/bracket": "recdrop.bracket",
     "tuner/round": "recdrop.round",
@@ -48,7 +46,7 @@ def about_trainings(tuner: Any) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of what a search hangs on, and the name of Keras's backend."""
+    """Returns the versions of what a search depends on, and the name of Keras's backend."""
     backend = keras.backend.backend()
     found = {name: version(name) for name in _PACKAGES}
     # By the module: the package may be called tensorflow-cpu.
@@ -77,16 +75,8 @@ def _name(thing: Any) -> str:
     return thing if isinstance(thing, str) else type(thing).__name__
 
 
-_STATES = {
-    "COMPLETED": events.COMPLETE,
-    "STOPPED": events.PRUNED,
-    "FAILED": events.FAILED,
-    "INVALID": events.RETRY,
-}
-
-
 class TrainingReporter:
-    """Takes note of the trainings of one trial after the other, in the process that trains.
+    """Reports the trainings of one trial after the other, in the process that trains.
 
     Args:
         emit: Takes the events.
@@ -99,11 +89,11 @@ class TrainingReporter:
         self._executions = 0
 
     def begins(self, trial_id: str) -> None:
-        """Takes note of the trial whose trainings come next."""
+        """Says which trial the next trainings belong to."""
         self._trial_id, self._executions = trial_id, 0
 
     def ends(self, trial_id: str) -> None:
-        """Takes note that what is trained from here on is no part of a trial."""
+        """Says that what is trained from here on is no part of a trial."""
         if trial_id == self._trial_id:
             self._trial_id = ""
 
@@ -111,7 +101,7 @@ class TrainingReporter:
     def apart(
         self, trial_id: str, repeat: int, seed: int, total: int, twin: bool = False
     ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
-        """Has a training that is no trial's tracked by itself.
+        """Reports a training that is no part of a trial: one of the confirmation.
 
         A failure is reported and goes no further: the other trainings are worth having.
 
@@ -155,7 +145,7 @@ class TrainingReporter:
         return self._executions - 1
 
     def model_built(self, parameters: int, kernel: str | None) -> None:
-        """Takes note of the size of the current trial's model, and of its kernel."""
+        """Reports the size of the current trial's model, and its kernel."""
         if self._apart or not self._trial_id:
             return
         self._emit(events.ModelBuilt(trial_id=self._trial_id, parameters=parameters, kernel=kernel))
@@ -163,7 +153,7 @@ class TrainingReporter:
     def epoch_ended(
         self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
     ) -> None:
-        """Takes note of an epoch of the current trial."""
+        """Reports an epoch of the current trial."""
         if self._apart or not self._trial_id:
             return
         self._emit(
@@ -178,7 +168,7 @@ class TrainingReporter:
 
 
 class TrialReporter(TrainingReporter):
-    """Takes note of the trials of one tuner, and of the trainings in this process.
+    """Reports the trials of one tuner, and the trainings in this process.
 
     Args:
         tuner: The tuner, with its own oracle.
@@ -194,7 +184,7 @@ class TrialReporter(TrainingReporter):
         self._begun: dict[str, float] = {}
 
     def trial_started(self, trial: Any) -> None:
-        """Takes note of a new trial."""
+        """Reports a new trial."""
         self.begins(trial.trial_id)
         self._begun[trial.trial_id] = time.monotonic()
         order = self._oracle.start_order
@@ -210,7 +200,7 @@ class TrialReporter(TrainingReporter):
         )
 
     def trial_reported(self, trial_id: str, metrics: dict[str, float], step: int) -> None:
-        """Takes note of an epoch of which a chief knows from a worker; elsewhere the training tells of it."""
+        """Reports an epoch that a worker has told its chief of; elsewhere the training reports it."""
         record = self._records.trials.get(trial_id)
         if not is_chief() or record is None:
             return
@@ -229,9 +219,9 @@ class TrialReporter(TrainingReporter):
         )
 
     def trial_ended(self, trial: Any, when: float | None = None) -> None:
-        """Takes note of a trial's end, now or at another wall-clock time."""
+        """Reports a trial's end, now or at another wall-clock time."""
         self.ends(trial.trial_id)
-        status = _STATES.get(trial.status, events.KILLED)
+        status = events.STATES.get(trial.status, events.KILLED)
         begun = self._begun.pop(trial.trial_id, None)
         complete, best = status == events.COMPLETE, reached(trial, self._oracle.objective)
         self._emit(

@@ -1,4 +1,4 @@
-"""Folds the events of a search into one record a trial."""
+"""Folds the events of a search: its settings, one record a trial, and the confirmation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from typing import Any
 
 from recdrop_tune.events.events import (
     ConfirmationEnded,
+    ConfirmationStarted,
     EpochEnded,
     Event,
     ModelBuilt,
+    SearchEnded,
     SearchStarted,
     TrialEnded,
     TrialStarted,
@@ -109,7 +111,14 @@ class TrialRecord:
 
 
 class Records:
-    """Collects events by trial; a listener like any other.
+    """What the events so far say of a search; a listener like any other.
+
+    Attributes:
+        search: The search as it last began or went on; `None` before.
+        began: Wall-clock time of its first beginning.
+        trials: A record for each trial, by Keras Tuner's id.
+        confirming: The confirmation under way, or the last one since the search went on.
+        confirmations: The trainings of all confirmations.
 
     Example:
         >>> records = Records(journal.read())
@@ -118,18 +127,35 @@ class Records:
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.search: SearchStarted | None = None
+        self.began: float | None = None
         self.trials: dict[str, TrialRecord] = {}
+        self.confirming: ConfirmationStarted | None = None
         self.confirmations: list[ConfirmationEnded] = []
+        self._begun: dict[str, None] = {}
         for event in events:
             self.on_event(event)
+
+    @property
+    def running(self) -> list[TrialRecord]:
+        """The trials under way, in the order of starts."""
+        begun = (self.trials[trial_id] for trial_id in self._begun)
+        return [record for record in begun if record.ended is None]
 
     def on_event(self, event: Event) -> None:
         """Takes one event in."""
         match event:
+            case SearchStarted():
+                self.search, self.confirming = event, None
+                self.began = event.time if self.began is None else self.began
+                self._begun = {}  # The trials of a search that was killed do not go on.
+            case SearchEnded():
+                self._begun = {}
             case TrialStarted(trial_id=id):
                 # A trial that runs again (a retry, a crash) starts from nothing.
                 about = (event.hyperparameters, event.fixed, event.values)
                 self.trials[id] = TrialRecord(id, event.number, event.time, *about)
+                self._begun[id] = None
             case ModelBuilt(trial_id=id) if id in self.trials:
                 self.trials[id].parameters = event.parameters
                 self.trials[id].kernel = event.kernel
@@ -138,6 +164,9 @@ class Records:
                 (record.repeats if event.execution else record.epochs).append(event)
             case TrialEnded(trial_id=id) if id in self.trials:
                 self.trials[id].ended = event
+                self._begun.pop(id, None)
+            case ConfirmationStarted():
+                self.confirming = event
             case ConfirmationEnded():
                 self.confirmations.append(event)
 

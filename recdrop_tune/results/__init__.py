@@ -2,7 +2,8 @@
 
 from recdrop_tune.results.confirmation import CONFIRMED, Confirmation
 from recdrop_tune.results.gain import Gain, TwinGain
-from recdrop_tune.results.plots.view import view_of
+from recdrop_tune.results.intervals import PairedGain, paired_gains, seeds_to_settle
+from recdrop_tune.results.plots import view_of
 from recdrop_tune.results.saving import save_result
 from recdrop_tune.results.tune_result import TuneResult
 
@@ -10,8 +11,11 @@ __all__ = [
     "CONFIRMED",
     "Confirmation",
     "Gain",
+    "PairedGain",
     "TuneResult",
     "TwinGain",
+    "paired_gains",
     "save_result",
+    "seeds_to_settle",
     "view_of",
 ]

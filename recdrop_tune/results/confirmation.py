@@ -1,22 +1,22 @@
 """What the confirmation found: the same seeds for every configuration, so that gains are paired.
 
-Two gains are told apart. That over the *twin*, the same configuration without dropout, is what dropout is
-worth at these settings. That over the best configuration without dropout which the search found is what
-the search is worth: it may be owed to a learning rate as well.
+There are two gains. The one over the *twin*, the same configuration without dropout, is what dropout is
+worth at these settings. The one over the best configuration without dropout that the search found is what
+the search is worth: a better learning rate may be part of it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from recdrop_tune.errors import ProjectError, shown
 from recdrop_tune.events import FILE, has_wrapper, readable
-from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import (
     Configuration,
     first_value,
@@ -28,6 +28,7 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.paths import trial_folder
 from recdrop_tune.results.intervals import PairedGain, paired_gains
+from recdrop_tune.results.stored import StoredSearch
 from recdrop_tune.results.verdict import (
     FOUND_GAIN,
     GAIN,
@@ -51,8 +52,20 @@ class Confirmation:
     """The best configurations, their twins and the baselines, each trained again with the same fresh seeds.
 
     Attributes:
-        runs: One row for each training; see `confirmation_frame`.
-        table: One row for each configuration, the best mean first; see `confirmed_frame`.
+        runs: One row for each training. Columns: `trial_id`, `number`, `kind` (`"found"`, or `"twin"` of
+            the trial's configuration), `repeat`, `seed`, `best_epoch`, `seconds`, the objective, the other
+            metrics at the best epoch, those of the test data under `test_...`, and `message`, the error of a
+            training that failed.
+        table: One row for each configuration, the best mean first. Columns: `trial_id`, `number`, `kind`
+            (`"found"` by the search, or the `"twin"` of that trial's configuration, unless the search has
+            tried the twin too), the active hyperparameters, `search` (the score in the search), `n`
+            (trainings), `mean` and `std` of the objective; `gain` (over the twin; positive is better),
+            `gain_low` and `gain_high` (its 95 % interval), and `found_gain` with its interval, over the best
+            configuration without dropout that the search found. The intervals of each gain hold for all
+            configurations together. With test data the same of the metric that the objective is on them:
+            `test_loss`, `test_loss_std`, `test_gain`, ...; and the means of the other test metrics. Of
+            several objectives the same for each after the first: `ms_per_step`, `ms_per_step_std`,
+            `ms_per_step_gain`, ...
         verdict: What it showed, in a few sentences.
         outcome: Whether dropout `"helped"`, `"hurt"`, or that is `"not known"`: the best configuration with
             dropout against its twin, by the 95 % interval of the gain. With test data it is read on them.
@@ -104,17 +117,13 @@ class Confirmation:
         return str(self.brief().to_string(index=False))
 
 
-def confirmation_of(oracle: Any, tracking: Tracking) -> Confirmation | None:
+def confirmation_of(search: StoredSearch) -> Confirmation | None:
     """Gathers the confirmation of a search; `None` if no training of a configuration of it succeeded.
-
-    Args:
-        oracle: The oracle of the search.
-        tracking: Its tracking.
 
     Raises:
         ProjectError: The journal tells of a trial that there is not.
     """
-    runs = confirmation_frame(oracle, tracking)
+    oracle, runs = search.oracle, _runs(search)
     if runs.empty:
         return None
     group = _Group(oracle, runs)
@@ -129,32 +138,21 @@ def confirmation_of(oracle: Any, tracking: Tracking) -> Confirmation | None:
     )
 
 
-def confirmation_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
-    """Returns one row for each training of the confirmation.
-
-    Columns: `trial_id`, `number`, `kind` (`"found"`, or `"twin"` of the trial's configuration), `repeat`,
-    `seed`, `best_epoch`, `seconds`, the objective, the other metrics at the best epoch, those of the test
-    data under `test_...`, `message` of a training that failed.
-
-    Args:
-        oracle: The oracle of the search.
-        tracking: Its tracking.
-
-    Raises:
-        ProjectError: The journal tells of a trial that there is not.
-    """
+def _runs(search: StoredSearch) -> pd.DataFrame:
+    """Returns one row for each training of the confirmation; see `Confirmation.runs`."""
+    oracle = search.oracle
     name = objectives(oracle.objective)[0].name
     rows: dict[tuple[str, bool, int], dict[str, Any]] = {}
-    for each in tracking.records.confirmations:
+    for each in search.records.confirmations:
         known = each.trial_id in oracle.trials and each.trial_id in oracle.start_order
         if not known or (
             each.twin and twin_of(oracle.trials[each.trial_id].hyperparameters) is None
         ):
             raise ProjectError(
-                f"`{tracking.journal_path}` tells of a confirmation of the trial {shown(each.trial_id)}, "
-                "which the search does not have: somebody has changed the file."
+                f"`{Path(search.project_dir, FILE)}` tells of a confirmation of the trial "
+                f"{shown(each.trial_id)}, which the search does not have: somebody has changed the file."
             )
-        # A training that failed and was made up for is not wanted any more.
+        # The training that makes up for one that failed replaces it.
         rows[each.trial_id, each.twin, each.repeat] = {
             "trial_id": each.trial_id,
             "number": oracle.start_order.index(each.trial_id),
@@ -171,32 +169,10 @@ def confirmation_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
     extra = [key for row in rows.values() for key in row if key not in (*leading, "message")]
     columns = [*leading, *dict.fromkeys(extra), "message"]
     frame = pd.DataFrame(list(rows.values()), columns=columns)
-    text, whole = ("trial_id", "kind", "message"), ("number", "repeat", "seed", "best_epoch")
-    types = {
-        key: "string" if key in text else "Int64" if key in whole else "Float64" for key in columns
-    }
+    types = dict.fromkeys(columns, "Float64")
+    types |= dict.fromkeys(("trial_id", "kind", "message"), "string")
+    types |= dict.fromkeys(("number", "repeat", "seed", "best_epoch"), "Int64")
     return frame.astype(types).sort_values(["repeat", "number", "kind"]).reset_index(drop=True)
-
-
-def confirmed_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
-    """Returns one row for each configuration that was confirmed, the best mean first.
-
-    Columns: `trial_id`, `number`, `kind` (`"found"` by the search, or the `"twin"` of that trial's
-    configuration, unless the search has tried the twin too), the active hyperparameters, `search` (the score
-    in the search), `n` (trainings), `mean` and `std` of the objective. `gain` (over the twin; positive is
-    better), `gain_low` and `gain_high` (its 95 % interval), and `found_gain` with its interval: over the best
-    configuration without dropout that the search found. The intervals of each gain hold for all
-    configurations together; see `recdrop_tune.results.intervals`.
-
-    With test data the same of the metric that the objective is on them: `test_loss`, `test_loss_std`,
-    `test_gain`, ...; and the means of the other test metrics. Of several objectives the same for each after
-    the first: `ms_per_step`, `ms_per_step_std`, `ms_per_step_gain`, ...
-
-    Args:
-        oracle: The oracle of the search.
-        tracking: Its tracking.
-    """
-    return _table(_Group(oracle, confirmation_frame(oracle, tracking)))
 
 
 class _Group:
@@ -233,7 +209,7 @@ class _Group:
 
     def scores(self, metric: str) -> pd.DataFrame:
         """Returns the values of a metric: a row for each seed, a column for each configuration."""
-        # A `fit` of the user's own may report the first objective alone.
+        # A user's own `fit` may report the first objective alone.
         known = self.runs.reindex(columns=["repeat", "key", metric])
         return known.pivot(index="repeat", columns="key", values=metric)
 
@@ -246,56 +222,60 @@ class _Group:
 
 def _table(group: _Group) -> pd.DataFrame:
     goals = objectives(group.oracle.objective)
-    spreads = {goals[0].name: ("mean", "std", "")}
-    for goal in goals[1:]:
-        spreads[goal.name] = (goal.name, f"{goal.name}_std", f"{goal.name}_")
-    directions = {goal.name: goal.direction for goal in goals}
-    for goal in goals:
-        test = _on_test(goal.name, group.runs)
-        if test is not None:
-            prefix = "test_" if goal is goals[0] else f"{test}_"
-            spreads[test] = (test, f"{test}_std", prefix)
-            directions[test] = goal.direction
-    rows: dict[str, dict[str, Any]] = {}
-    for each in group.configurations:
-        rows[_key(each)] = _about(group.oracle, *each)
-    others = [name for name in group.runs if str(name).startswith("test_") and name not in spreads]
-    for metric, (mean, std, prefix) in spreads.items():
-        scores = group.scores(metric)
-        gains = {kind: group.gains(kind, metric, directions[metric]) for kind in group.pairs}
+    rows = {_key(each): _about(group.oracle, *each) for each in group.configurations}
+    first, *others = _scored(goals, group.runs)
+    names, tail = [*NUMBERS], list[str]()
+    for column in (first, *others):
+        scores = group.scores(column.metric)
+        gains = {kind: group.gains(kind, column.metric, column.direction) for kind in group.pairs}
         for key, row in rows.items():
             values = scores[key].dropna().astype(float)
-            row |= {"n": len(values)} if prefix == "" else {}
-            row |= {mean: values.mean(), std: values.std(ddof=1)}
-            for kind, found in gains.items():
-                gain = found.get(key, PairedGain(math.nan, math.nan, math.nan))
-                row[f"{prefix}{kind}"] = gain.gain
-                row |= {f"{prefix}{kind}_low": gain.low, f"{prefix}{kind}_high": gain.high}
-    for key, row in rows.items():
-        own = group.runs[group.runs["key"] == key]
-        row |= {str(name): float(own[name].astype(float).mean()) for name in others}
-    leading = ["trial_id", "number", "kind"]
-    columns = [*leading, *(name for row in rows.values() for name in row)]
-    numbers = [name for name in columns if name in NUMBERS and name not in leading]
-    known = [name for name in columns if name not in NUMBERS or name in leading]
-    tail = [name for name in known if name.startswith("test_") or name in _ends(spreads)]
-    ordered = [*(name for name in known if name not in tail), *(numbers or NUMBERS[1:]), *tail]
-    frame = pd.DataFrame(list(rows.values()), columns=list(dict.fromkeys(ordered)))
+            row |= {"n": len(values)} if column is first else {}
+            found = {column.mean: values.mean(), column.std: values.std(ddof=1)}
+            for kind, by_key in gains.items():
+                gain = by_key.get(key, PairedGain(math.nan, math.nan, math.nan))
+                name = f"{column.prefix}{kind}"
+                found |= {name: gain.gain, f"{name}_low": gain.low, f"{name}_high": gain.high}
+            row |= found
+            tail += [] if column is first else found
+    known = {column.metric for column in (first, *others)}
+    for name in (str(name) for name in group.runs if str(name).startswith("test_")):
+        if name not in known:
+            tail.append(name)
+            for key, row in rows.items():
+                own = group.runs.loc[group.runs["key"] == key, name]
+                row[name] = float(own.astype(float).mean())
+    settings = [name for row in rows.values() for name in row if name not in (*names, *tail)]
+    columns = dict.fromkeys(["trial_id", "number", "kind", *settings, *names, *tail])
+    frame = pd.DataFrame(list(rows.values()), columns=list(columns))
     ascending = goals[0].direction != "max"
     return frame.sort_values("mean", ascending=ascending, kind="stable").reset_index(drop=True)
 
 
-def _ends(spreads: dict[str, tuple[str, str, str]]) -> set[str]:
-    """The columns of the metrics after the first one."""
-    named = list(spreads.values())[1:]
-    ends = ("", "_low", "_high")
-    gains = {
-        f"{prefix}{kind}{end}"
-        for *_, prefix in named
-        for kind in (GAIN, FOUND_GAIN)
-        for end in ends
-    }
-    return {name for mean, std, _ in named for name in (mean, std)} | gains
+class _Scored(NamedTuple):
+    """A metric in the table: the columns of its mean and its spread, and how those of its gains begin."""
+
+    metric: str
+    direction: str
+    mean: str
+    std: str
+    prefix: str
+
+
+def _scored(goals: Sequence[Any], runs: pd.DataFrame) -> list[_Scored]:
+    """Lists the objectives, and what each is on the test data, where there are any."""
+    first = goals[0]
+    found = [_Scored(first.name, first.direction, "mean", "std", "")]
+    for goal in goals[1:]:
+        found.append(
+            _Scored(goal.name, goal.direction, goal.name, f"{goal.name}_std", f"{goal.name}_")
+        )
+    for goal in goals:
+        test = _on_test(goal.name, runs)
+        if test is not None:
+            prefix = "test_" if goal is first else f"{test}_"
+            found.append(_Scored(test, goal.direction, test, f"{test}_std", prefix))
+    return found
 
 
 def _judgement(group: _Group, table: pd.DataFrame, goal: Any) -> Judgement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras_tuner as kt
@@ -11,15 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.events import EpochEnded, Records, readable
-from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.events import PRUNED, STATES, EpochEnded, Records, TrialRecord, readable
 from recdrop_tune.oracle import metrics_at, objectives, reached
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.tuner import as_objective
 
-# The trials of a search as a data frame: the oracle's values joined with what tracking recorded.
+# The trials: the oracle's values joined with what the journal says.
 
-_STATES = {"COMPLETED": "COMPLETE", "STOPPED": "PRUNED", "INVALID": "RETRY"}
 _RANKS = {"COMPLETE": 0, "PRUNED": 1}
 _LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
 _CLOSING = {
@@ -36,14 +34,7 @@ _LOSSES = ("loss", "val_loss")
 
 
 def hyperparameter_columns(oracle: Any) -> dict[str, str]:
-    """Names the column of each hyperparameter: `hp/name` where `name` is a column of another kind.
-
-    Args:
-        oracle: The oracle of the search.
-
-    Returns:
-        The columns by the names of the hyperparameters, as tables show them.
-    """
+    """Returns the column of each hyperparameter: its name, or `hp/name` where that is another column."""
     metrics = [name for trial in oracle.trials.values() for name in trial.metrics.metrics]
     goals = [objective.name for objective in objectives(oracle.objective)]
     taken = {*_LEADING, *_CLOSING, *_LOSSES, *goals, spread_column(goals[0]), *metrics}
@@ -62,14 +53,15 @@ def wrapper_columns(oracle: Any) -> list[str]:
     return [column for name, column in columns.items() if name.split("/")[-1] == "wrapper"]
 
 
-def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
+def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> pd.DataFrame:
     """Returns one row a trial: the complete ones best first, then the pruned ones best first, then the rest.
 
     A pruned trial has the values of its best epoch until then. Whatever ranks trials looks at the state.
 
     Args:
         oracle: The oracle of the search.
-        tracking: Its tracking.
+        records: Its records.
+        run_ids: The runs of its trials in MLflow, as far as they are known.
     """
     objective, space = objectives(oracle.objective)[0], oracle.hyperparameters.space
     own, trials = hyperparameter_columns(oracle), map(oracle.get_trial, oracle.start_order)
@@ -77,7 +69,8 @@ def trials_frame(oracle: Any, tracking: Tracking) -> pd.DataFrame:
         {
             "number": number,
             **_outcome(trial, oracle.objective, own),
-            **_record(trial, tracking, oracle.objective),
+            **_record(trial, records.trials.get(trial.trial_id), oracle.objective),
+            "mlflow_run_id": run_ids.get(trial.trial_id),
         }
         for number, trial in enumerate(trials)
     ]
@@ -103,7 +96,7 @@ def _outcome(trial: Any, objective: Any, own: dict[str, str]) -> dict[str, Any]:
     spread = {} if best.std is None else {spread_column(goals[0].name): best.std}
     return {
         "trial_id": trial.trial_id,
-        "state": _STATES.get(trial.status, trial.status),
+        "state": STATES.get(trial.status, trial.status),
         **{own.get(name, name): value for name, value in readable(trial.hyperparameters).items()},
         **spread,
         **metrics,
@@ -111,23 +104,23 @@ def _outcome(trial: Any, objective: Any, own: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _record(trial: Any, tracking: Tracking, objective: Any) -> dict[str, Any]:
-    """What tracking knows; nothing of a trial that ran without it."""
-    record = tracking.records.trials.get(trial.trial_id)
-    best_epoch = record.best_epoch if record else None
-    if record and best_epoch is None and record.state == "PRUNED":
+def _record(trial: Any, record: TrialRecord | None, objective: Any) -> dict[str, Any]:
+    """What the journal knows; nothing where the trial's beginning is damaged in it."""
+    if record is None:
+        return dict.fromkeys(("best_epoch", "epochs", "seconds", "n_params"))
+    best_epoch = record.best_epoch
+    if best_epoch is None and record.state == PRUNED:
         best_epoch = reached(trial, objective).step  # Older journals do not say it.
     return {
         "best_epoch": best_epoch,
-        "epochs": len(record.epochs) if record else None,
-        "seconds": record.seconds if record else None,
-        "n_params": record.parameters if record else None,
-        "mlflow_run_id": tracking.mlflow.run_ids.get(trial.trial_id),
+        "epochs": len(record.epochs),
+        "seconds": record.seconds,
+        "n_params": record.parameters,
     }
 
 
 def _types(space: list[Any]) -> dict[str, str]:
-    """Names the pandas type of each hyperparameter, which must not hang on what was active."""
+    """Names the pandas type of each hyperparameter, whichever trials had it."""
     types = {"bool": "boolean", "int": "Int64", "float": "Float64", "str": "string"}
     kinds: dict[str, str] = {}
     for hp in space:
@@ -146,7 +139,7 @@ def _typed(frame: pd.DataFrame, hyperparameters: dict[str, str]) -> pd.DataFrame
     return frame.astype({name: types[name] for name in frame.columns})
 
 
-# The epochs of a search as a data frame.
+# The epochs.
 
 _FIRST = {"trial_id": "string", "number": "Int64", "execution": "Int64", "epoch": "Int64"}
 _LAST = {"seconds": "Float64"}
@@ -168,7 +161,8 @@ def history_frame(records: Records) -> pd.DataFrame:
         for record in trials
         for event in sorted([*record.epochs, *record.repeats], key=lambda each: each.execution)
     ]
-    metrics = [name for name in _names(rows) if name not in {**_FIRST, **_LAST}]
+    names = dict.fromkeys(name for row in rows for name in row)
+    metrics = [name for name in names if name not in {**_FIRST, **_LAST}]
     types = {**_FIRST, **dict.fromkeys(metrics, "Float64"), **_LAST}
     return pd.DataFrame(rows, columns=list(types)).astype(types)
 
@@ -185,15 +179,18 @@ def _row(number: int, event: EpochEnded) -> dict[str, Any]:
 
 
 def metric_column(name: str) -> str:
-    """Names the column of a metric: `metric/name` where `name` is a column of another kind."""
+    """Returns the column of a metric: its name, or `metric/name` where that is another column."""
     return f"metric/{name}" if name in {**_FIRST, **_LAST} else name
 
 
-def _names(rows: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
+def shown(value: Any, missing: str = "-") -> str:
+    """Writes one value of a frame, numbers with four digits that count."""
+    if pd.isna(value):
+        return missing
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-# Which trials no other trial beats in every respect.
+# The Pareto front.
 
 # Columns of the frame of trials of which less is better, whatever the models report.
 _COSTS = ("seconds", "epochs", "n_params")

@@ -1,9 +1,8 @@
-"""How far the trainings of one configuration are apart: folds, or trainings with different seeds."""
+"""What dropout was worth in a search, before any confirmation: by its best trial, and by each wrapper."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +25,6 @@ from recdrop_tune.terminal import amount, gained
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
-
-
-# What dropout was worth in a search, before any confirmation: by its best trial, and by each wrapper.
 
 
 @dataclass(frozen=True)
@@ -173,7 +169,9 @@ def wrapper_frame(oracle: Any) -> pd.DataFrame:
     Args:
         oracle: The oracle of the search.
     """
-    rows = [_row(oracle, *each) for each in _wrappers(oracle)]
+    wrappers = [hp for hp in oracle.hyperparameters.space if is_wrapper(hp)]
+    each = dict.fromkeys((hp.name, str(value)) for hp in wrappers for value in hp.values)
+    rows = [_row(oracle, name, wrapper) for name, wrapper in each]
     columns = ["layer", "wrapper", "trials", "complete", "best", "gain", "state"]
     frame = pd.DataFrame(rows, columns=columns).astype(
         {"layer": "string", "wrapper": "string", "trials": "Int64", "complete": "Int64"}
@@ -197,33 +195,16 @@ def shown_wrappers(wrappers: pd.DataFrame) -> pd.DataFrame:
     return shown if (wrappers["layer"] != "").any() else shown.drop(columns="layer")
 
 
-def never_tried(wrappers: pd.DataFrame) -> list[str]:
-    """Names the wrappers that no trial had.
+def coverage_text(wrappers: pd.DataFrame) -> str | None:
+    """Names the wrappers that no trial had; `None` where each had one.
 
     Args:
         wrappers: As `wrapper_frame` returns them.
     """
     rows = wrappers[wrappers["trials"] == 0]
-    return [
-        f"{layer}/{wrapper}" if layer else str(wrapper)
-        for layer, wrapper in zip(rows["layer"], rows["wrapper"], strict=True)
-    ]
-
-
-def coverage_text(oracle: Any) -> str | None:
-    """Names the wrappers that the search never tried; `None` where it tried all."""
-    missed = never_tried(wrapper_frame(oracle))
+    pairs = zip(rows["layer"], rows["wrapper"], strict=True)
+    missed = [f"{layer}/{wrapper}" if layer else str(wrapper) for layer, wrapper in pairs]
     return f"Never tried: {', '.join(missed)}. More trials would." if missed else None
-
-
-def _wrappers(oracle: Any) -> Iterator[tuple[str, str]]:
-    """Yields the hyperparameters that are wrappers, and each of their values once."""
-    seen = set()
-    for hp in oracle.hyperparameters.space:
-        for value in hp.values if is_wrapper(hp) else ():
-            if (hp.name, value) not in seen:
-                seen.add((hp.name, value))
-                yield hp.name, str(value)
 
 
 def _row(oracle: Any, name: str, wrapper: str) -> dict[str, Any]:
@@ -248,48 +229,34 @@ def _row(oracle: Any, name: str, wrapper: str) -> dict[str, Any]:
 
 
 def _state(statuses: list[str]) -> str:
-    if not statuses:
-        return "never tried"
-    if "COMPLETED" in statuses:
-        return "complete"
-    if "STOPPED" in statuses:
-        return "only stopped early"
-    return "under way" if "RUNNING" in statuses else "failed"
+    words = {"COMPLETED": "complete", "STOPPED": "only stopped early", "RUNNING": "under way"}
+    found = [word for status, word in words.items() if status in statuses]
+    return found[0] if found else "failed" if statuses else "never tried"
 
 
 def spread_words(result: TuneResult, trial_id: str | None = None) -> str:
-    """Says how far the trainings of a trial are apart, to stand behind its score.
+    """Says how far the trainings of a trial (by default the best one) are apart, to stand behind its score.
 
     The number is the sample standard deviation of the objective at the trial's best epoch. A mean over so
     few trainings is itself uncertain: differences between trials that are smaller say little.
 
-    Args:
-        result: The result; one of its trials is complete.
-        trial_id: The trial; by default the best one.
-
     Returns:
         Words such as `" ± 0.0200 over 5 folds"`; nothing where there is one training.
     """
-    oracle = result.tuner.oracle
+    oracle = result.search.oracle
     trial = result.best_trial if trial_id is None else oracle.trials[trial_id]
     found = reached(trial, oracle.objective)
     if found.std is None:
         return ""
-    return f" ± {found.std:.4f} over {found.trainings} {_trainings(result)}"
+    return f" ± {found.std:.4f} over {found.trainings} {result.search.trainings}"
 
 
 def weights_words(result: TuneResult) -> str:
     """Says which of several trainings the weights of the best model are from; nothing where there is one."""
     if result.confirmation is not None:  # Its weights are those of a confirmed training.
         return ""
-    if reached(result.best_trial, result.tuner.oracle.objective).trainings < 2:
+    if reached(result.best_trial, result.search.oracle.objective).trainings < 2:
         return ""
-    kind = _trainings(result)[:-1]
+    kind = result.search.trainings[:-1]
     part = ", so it was not trained on all data" if kind == "fold" else ""
     return f"The best model has the weights of its best {kind}{part}."
-
-
-def _trainings(result: TuneResult) -> str:
-    folds = getattr(result.tuner, "cv", None) is not None
-    once = getattr(result.tuner, "executions_per_trial", 1) == 1
-    return "folds" if folds and once else "trainings"

@@ -18,7 +18,7 @@ from recdrop_tune.oracle import distribution, is_active, plain, quiet_optuna, to
 from recdrop_tune.spaces import plain_names
 
 FEWEST = 10
-"""The fewest complete trials that importances are told from: the best five against the others."""
+"""How many complete trials importances need: they compare the best five with the others."""
 
 # Optuna advises five trials or more among the best; of larger searches it takes the best tenth.
 _BEST, _BEST_SHARE = 5, 0.1
@@ -63,13 +63,7 @@ def importances(
 
 
 def as_study(oracle: Any, scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> optuna.Study:
-    """Makes an Optuna study in memory of the trials of any Keras Tuner search.
-
-    Args:
-        oracle: The oracle of the search.
-        scores: The values of the objectives by the trial's id, for the trials to take.
-        objectives: The objectives.
-    """
+    """Makes an Optuna study in memory of the trials that have `scores`, whichever tuner proposed them."""
     directions = [
         StudyDirection.MAXIMIZE if each.direction == "max" else StudyDirection.MINIMIZE
         for each in objectives

@@ -123,7 +123,7 @@ def seeds_to_settle(
     """Returns how many seeds in all would settle whether a pair's gain is above or below 0.
 
     That is the number with which its interval would leave out 0 if its gain and the spread stay what
-    they are. They do not quite, so that it is a hint and no promise.
+    they are. They do not quite stay, so it is a hint and no promise.
 
     Args:
         scores: As for `paired_gains`.

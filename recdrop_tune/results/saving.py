@@ -1,10 +1,14 @@
-"""Saves what a search found into its project folder: all of it or, after a crash, what was there before."""
+"""Saves what a search found into its project folder: all of it or, after a crash, what was there before.
+
+The best model is saved as a file that Keras loads without this package, wherever that is possible.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import re
 import stat
 import sys
 import warnings
@@ -19,12 +23,11 @@ import keras_tuner as kt
 import pandas as pd
 
 from recdrop_tune.errors import RecdropError, exception_line
-from recdrop_tune.events import ResultSaved, TrackingWarning
+from recdrop_tune.events import COMPLETE, FAILED, PRUNED, ResultSaved, TrackingWarning
 from recdrop_tune.files import delete_leftovers_of, delete_tree, fresh_path, make_folder, move
 from recdrop_tune.mlflow_store import MODEL_CARD, RESULT, load_flavor
 from recdrop_tune.models import to_plain
 from recdrop_tune.paths import check_kind
-from recdrop_tune.results.frames import wrapper_columns
 from recdrop_tune.results.text import bounded, markdown
 from recdrop_tune.storage_errors import is_storage_failure
 
@@ -32,11 +35,8 @@ if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
 
 
-# Saves the best model of a search as a file that Keras loads without this package, wherever possible.
-
-
 def save_best_model(result: TuneResult, path: Path) -> None:
-    """Writes the best model for inference, and beside it what MLflow is told of it.
+    """Writes the best model for inference, and beside it a card with what MLflow records of it.
 
     The dropout of this package does nothing outside training, so the file holds stock Keras layers; see
     `to_plain`. Zoneout, and models that Keras cannot rebuild, are saved as they are.
@@ -51,9 +51,7 @@ def save_best_model(result: TuneResult, path: Path) -> None:
     model = _load(result)
     try:
         saved, plain = to_plain(model), True
-    except (
-        Exception
-    ):  # A user's layers may refuse in any way; saving the model itself may still work.
+    except Exception:  # A user's layers may refuse in any way; the model itself may still be saved.
         saved, plain = model, False
     saved.save(path)
     card = {
@@ -70,7 +68,7 @@ def save_best_model(result: TuneResult, path: Path) -> None:
 
 def _load(result: TuneResult) -> Any:
     if isinstance(result.tuner, kt.SklearnTuner):
-        # It keeps its models as pickles, which whoever made the folder may have written.
+        # It keeps its models as pickles, and anybody may have put one into the folder.
         raise RecdropError("The best model is no keras.Model.")
     try:
         with warnings.catch_warnings():
@@ -89,7 +87,7 @@ def _load(result: TuneResult) -> Any:
 
 
 def _fingerprint(model: Any) -> str:
-    """Tells models apart by their weights: two files of one model are not the same to the byte."""
+    """Identifies a model by its weights: two files of one model are not the same to the byte."""
     digest = hashlib.sha256()
     for array in model.get_weights():
         digest.update(f"{array.dtype} {array.shape}".encode())
@@ -129,16 +127,13 @@ def _schema(tensors: Any) -> Any:
 
 def _requirements(plain: bool) -> list[str]:
     """Lists what it takes to load the model; MLflow's own guess would take eight seconds."""
-    names = ["keras", keras.backend.backend(), "numpy"]
-    names += [] if plain else ["recdrop-tune"]
-    return [f"{name}=={_version(name)}" for name in names]
-
-
-def _version(name: str) -> str:
-    # The backend may be installed under another name, such as tensorflow-cpu.
-    if name == keras.backend.backend():
-        return str(sys.modules[name].__version__)
-    return version(name)
+    backend = keras.backend.backend()
+    # By the module: the package may be called tensorflow-cpu.
+    found = {"keras": version("keras"), backend: str(sys.modules[backend].__version__)}
+    found |= {"numpy": version("numpy")} | (
+        {} if plain else {"recdrop-tune": version("recdrop-tune")}
+    )
+    return [f"{name}=={of}" for name, of in found.items()]
 
 
 def save_result(result: TuneResult) -> ResultSaved | None:
@@ -153,7 +148,7 @@ def save_result(result: TuneResult) -> ResultSaved | None:
     Returns:
         What was saved; `None` if no trial is complete.
     """
-    if not any(trial.status == "COMPLETED" for trial in result.tuner.oracle.trials.values()):
+    if not (result.trials["state"] == COMPLETE).any():
         return None
     folder = result.directory / RESULT
     with _replaced(folder) as unfinished:
@@ -174,7 +169,7 @@ def save_result(result: TuneResult) -> ResultSaved | None:
 
 
 def _write(result: TuneResult, folder: Path) -> tuple[dict[str, str], list[str]]:
-    """Writes the pieces; returns why some are missing, and which of them for a failure."""
+    """Writes the pieces; returns why some are missing, and which of them could not be written."""
     missing, failed = {}, []
     for name, write in _PIECES.items():
         try:
@@ -213,21 +208,9 @@ def _replaced(folder: Path) -> Iterator[Path]:
     delete_tree(earlier)
 
 
-def _report(result: TuneResult, path: Path) -> None:
-    result.report(path)
-
-
-def _trials_csv(result: TuneResult, path: Path) -> None:
-    _trials(result).to_csv(path, index=False)
-
-
-def _trials_table(result: TuneResult, path: Path) -> None:
-    # As `MlflowClient.log_table` writes it, so that MLflow's pages show a table.
-    _trials(result).to_json(path, orient="split", index=False, date_format="iso")
-
-
-def _history(result: TuneResult, path: Path) -> None:
-    result.history.to_csv(path, index=False)
+def _trials(result: TuneResult) -> pd.DataFrame:
+    """The trials as the folder alone knows them: MLflow's ids are MLflow's affair."""
+    return result.trials.drop(columns="mlflow_run_id")
 
 
 def _importances(result: TuneResult, path: Path) -> None:
@@ -240,39 +223,34 @@ def _confirmation(result: TuneResult, path: Path) -> None:
     result.confirmation.table.to_csv(path, index=False)
 
 
-def _trials(result: TuneResult) -> pd.DataFrame:
-    """The trials as the folder alone knows them: MLflow's ids are MLflow's affair."""
-    return result.trials.drop(columns="mlflow_run_id")
-
-
-_PIECES: dict[str, Callable[[Any, Path], None]] = {
-    "trials.csv": _trials_csv,
-    "trials.json": _trials_table,
-    "history.csv": _history,
+_PIECES: dict[str, Callable[[TuneResult, Path], object]] = {
+    "trials.csv": lambda result, path: _trials(result).to_csv(path, index=False),
+    # As `MlflowClient.log_table` writes it, so that MLflow's pages show a table.
+    "trials.json": lambda result, path: _trials(result).to_json(
+        path, orient="split", index=False, date_format="iso"
+    ),
+    "history.csv": lambda result, path: result.history.to_csv(path, index=False),
     "importances.json": _importances,
     "confirmation.csv": _confirmation,
     "best_model.keras": save_best_model,
-    "report.html": _report,
+    "report.html": lambda result, path: result.report(path),
 }
 
 
 def _numbers(result: TuneResult) -> dict[str, float]:
     states = result.trials["state"]
     numbers: dict[str, Any] = {"n_trials": len(states)}
-    for name, state in (("complete", "COMPLETE"), ("pruned", "PRUNED"), ("failed", "FAILED")):
-        numbers[f"n_{name}"] = int((states == state).sum())
+    for state in (COMPLETE, PRUNED, FAILED):
+        numbers[f"n_{state.lower()}"] = int((states == state).sum())
     if result.confirmation is not None:
         numbers["confirmed"] = result.confirmation.best["mean"]
         dropping = result.confirmation.dropping_id
         if dropping is not None:
             row = result.confirmation.row(dropping)
-            numbers |= {f"confirmed_{name}": row[name] for name in row.index if _is_gain(str(name))}
-    elif wrapper_columns(result.tuner.oracle):
+            gains = [name for name in row.index if re.search(r"gain(_low|_high)?$", str(name))]
+            numbers |= {f"confirmed_{name}": row[name] for name in gains}
+    elif not result.wrappers.empty:
         gain, found = result.twin_gain, result.gain_over("none")
         numbers |= {} if gain is None else {"gain": gain.gain}
         numbers |= {} if found is None else {"found_gain": found.gain}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
-
-
-def _is_gain(name: str) -> bool:
-    return any(name.endswith(f"gain{end}") for end in ("", "_low", "_high"))

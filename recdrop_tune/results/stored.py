@@ -1,4 +1,4 @@
-"""Reads a search back from its project folder, without the script that ran it and without its code.
+"""Reads a search from its project folder, without the script that ran it and without its code.
 
 All of it is JSON: the journal, and what Keras Tuner keeps of its oracle and of each trial.
 """
@@ -6,8 +6,10 @@ All of it is JSON: the journal, and what Keras Tuner keeps of its oracle and of 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,10 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.addresses import DEFAULT_URI
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.events import FILE, Event, Journal, SearchStarted, TrialStarted
+from recdrop_tune.events import FILE, Journal, Records, SearchStarted
 from recdrop_tune.files import read
-from recdrop_tune.mlflow_store import MODEL, MODEL_CARD, RESULT, Tracking
+from recdrop_tune.mlflow_store import MODEL, MODEL_CARD, RESULT
 from recdrop_tune.oracle import settled, unnoted
 from recdrop_tune.paths import (
     check_folder,
@@ -29,30 +30,37 @@ from recdrop_tune.paths import (
     inside,
 )
 
+_ORACLE = "oracle.json"
+"""Keras Tuner's name for the file of an oracle."""
+
 _KNOWN = {"Boolean", "Choice", "Fixed", "Float", "Int", "Parent"}
 """The kinds of hyperparameters and conditions: nothing else is made from what a file says."""
 
 
 @dataclass(frozen=True)
-class StoredTuner:
-    """Stands for the tuner of a search of which the folder alone is at hand.
+class StoredSearch:
+    """A search as its project folder has it.
+
+    Of a result that is loaded it stands for the tuner too.
 
     Attributes:
         project_dir: The folder.
         oracle: A plain `keras_tuner.Oracle` with the trials; it proposes none.
-        executions_per_trial: How often each configuration was trained, or each of its folds.
-        cv: What its folds were; `None` for none.
+        records: What the journal says.
+        last: The search as it last began or went on.
     """
 
     project_dir: str
     oracle: Any
-    executions_per_trial: int = 1
-    cv: Any = None
+    records: Records
+    last: SearchStarted
 
     @property
-    def project_name(self) -> str:
-        """Name of the search."""
-        return Path(self.project_dir).name
+    def trainings(self) -> str:
+        """What the several trainings of one configuration are: `"folds"` or `"trainings"`."""
+        info = self.last.info
+        once = info.get("executions_per_trial", 1) == 1
+        return "folds" if once and info.get("cv") is not None else "trainings"
 
     def saved_model(self, trial_id: str) -> Any:
         """Loads the model that was saved with the result.
@@ -83,86 +91,67 @@ class StoredTuner:
             return None
 
 
-def stored_search(directory: Path) -> tuple[StoredTuner, Tracking]:
+def stored_search(directory: Path) -> StoredSearch:
     """Reads a search, whether it has ended, was broken off or is running.
 
     Args:
         directory: The project folder.
 
-    Returns:
-        What stands for its tuner, and its tracking, which writes nothing.
-
     Raises:
         ProjectError: The folder holds no search, or a link, or what it holds is damaged.
     """
-    events = _events(directory)
-    begun = next(event for event in reversed(events) if isinstance(event, SearchStarted))
-    goals = begun.objectives or {begun.objective: begun.direction}
-    goal = [kt.Objective(name, direction) for name, direction in goals.items()]
-    # With a seed, for Keras Tuner would draw one from Python's own generator.
-    oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], begun.max_trials, seed=1)
-    if any(isinstance(event, TrialStarted) for event in events):  # Before, there are no files.
-        _fill(oracle, directory)
-    executions = begun.info.get("executions_per_trial", 1)
-    tuner = StoredTuner(str(directory), oracle, executions, begun.info.get("cv"))
-    tracking = Tracking(tuner, begun.experiment, begun.tracking_uri or DEFAULT_URI, ())
-    tracking.space, tracking.context = begun.space, begun.context
-    return tuner, tracking
-
-
-def _events(directory: Path) -> list[Event]:
-    """Reads the journal of a search that has begun."""
-    if not directory.is_dir():
-        raise ProjectError(f"There is no folder `{directory}`.")
-    check_folder(directory)
-    try:
-        events = Journal(directory / FILE).read()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _damaged(directory / FILE, error) from error
-    if not any(isinstance(event, SearchStarted) for event in events):
+    records = _records(directory)
+    last = records.search
+    if last is None:
         raise ProjectError(
             f"`{directory}` holds no search: there is no `{FILE}` with the beginning of one. Give the folder "
             "that was printed when the search began, by default one in `recdrop_runs`."
         )
-    return events
+    goals = last.objectives or {last.objective: last.direction}
+    goal = [kt.Objective(name, direction) for name, direction in goals.items()]
+    # With a seed, for Keras Tuner would draw one from Python's own generator.
+    oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], last.max_trials, seed=1)
+    # Before the first trial there may be no file yet; the journal may be lost.
+    if records.trials or os.path.lexists(directory / _ORACLE):
+        _fill(oracle, directory)
+    return StoredSearch(str(directory), oracle, records, last)
+
+
+def _records(directory: Path) -> Records:
+    """Reads the journal."""
+    if not directory.is_dir():
+        raise ProjectError(f"There is no folder `{directory}`.")
+    check_folder(directory)
+    with _whole(directory / FILE):
+        return Records(Journal(directory / FILE).read())
 
 
 def _fill(oracle: Any, directory: Path) -> None:
     """Gives an oracle what was saved of the one that ran the search."""
-    path = directory / "oracle.json"
-    state = _read(path, directory)
-    trials = {}
+    state, trials = _read(directory / _ORACLE, directory), {}
     for file in sorted(directory.glob("trial_*/trial.json")):
         saved = _read(file, directory)
-        try:
+        with _whole(file):
             trial = kt.engine.trial.Trial.from_state(saved)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            raise _damaged(file, error) from error
         trials[trial.trial_id] = trial
     check_trial_ids(directory, trials)
-    try:
+    with _whole(directory / _ORACLE):
         for trial_id in unnoted(state, trials):
             del trials[trial_id]
         order = settled(state, trials)["start_order"]
         oracle.hyperparameters = kt.HyperParameters.from_config(state["hyperparameters"])
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise _damaged(path, error) from error
     oracle.trials = trials
     oracle.start_order = [trial_id for trial_id in order if trial_id in trials]
 
 
 def _read(path: Path, directory: Path) -> Any:
     """Reads a file of a search that may be running: Keras Tuner's own oracles write in place."""
-    try:
-        data = json.loads(read(path, within=directory))
-    except ValueError:
-        time.sleep(0.2)
+    with _whole(path):
         try:
             data = json.loads(read(path, within=directory))
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
-    except (OSError, RecursionError) as error:
-        raise _damaged(path, error) from error
+        except ValueError:
+            time.sleep(0.2)
+            data = json.loads(read(path, within=directory))
     for name in _class_names(data):
         if name not in _KNOWN:
             raise _damaged(path, f"`{name}` is no kind of hyperparameter")
@@ -183,8 +172,17 @@ def _class_names(data: Any) -> Iterator[Any]:
             yield from _class_names(value)
 
 
-def _damaged(path: Path, error: object) -> ProjectError:
-    what = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else str(error)
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Says of what goes wrong in the block that the file is damaged."""
+    kinds = (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
+    try:
+        yield
+    except kinds as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _damaged(path: Path, what: str) -> ProjectError:
     return ProjectError(
         f"`{path}` is damaged, or no file of a search: {what}. The search cannot be read from its folder; "
         f"what its `{RESULT}` holds, if it has one, is still good."

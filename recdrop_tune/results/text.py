@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from recdrop_tune.errors import plain
+from recdrop_tune.events import COMPLETE, FAILED, PRUNED
 from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, command, harmless
 from recdrop_tune.oracle import first_value
-from recdrop_tune.results.frames import hyperparameter_columns, spread_column, wrapper_columns
+from recdrop_tune.results.frames import (
+    hyperparameter_columns,
+    shown,
+    spread_column,
+)
 from recdrop_tune.results.gain import (
     coverage_text,
     gain_line,
@@ -23,28 +28,19 @@ if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
 
 
-# Says what was searched, and whether the best trial is better than predicting the same always.
-
 NOISE = 2
 """What is nearer to the constant predictor's score than that many times its noise may be luck."""
 
 
 def context_lines(result: TuneResult) -> list[str]:
-    """Tells of the data, and what a constant predictor scores; a warning where no trial does better.
-
-    Args:
-        result: The result.
-
-    Returns:
-        Up to two sentences; none where nothing is known.
-    """
+    """Tells of the data, and what a constant predictor scores; a warning where no trial does better."""
     context = result.context
     if context is None:
         return []
     lines = [f"Data: {context.words}."] if context.words else []
     if not context.constant:
         return lines
-    warning = no_better_than_constant(result)
+    warning = _no_better_than_constant(result)
     if warning is not None:
         return [*lines, warning]
     scores = ", ".join(
@@ -55,14 +51,10 @@ def context_lines(result: TuneResult) -> list[str]:
     return [*lines, f"Always predicting {words} scores {scores}."]
 
 
-def no_better_than_constant(result: TuneResult) -> str | None:
+def _no_better_than_constant(result: TuneResult) -> str | None:
     """Warns where the best trial may be no better than a constant predictor.
 
-    Args:
-        result: The result.
-
-    Returns:
-        The warning; `None` where the best trial is better by more than noise, or that is not known.
+    `None` where it is better by more than noise, or that is not known.
     """
     context, objective = result.context, result.objective
     best = _best_score(result)
@@ -84,23 +76,21 @@ def _best_score(result: TuneResult) -> float | None:
     if result.confirmation is not None:
         return float(result.confirmation.best["mean"])
     frame = result.trials
-    scores = frame.loc[frame["state"] == "COMPLETE", result.objective].dropna()
-    best = (scores.max() if result.direction == "max" else scores.min()) if len(scores) else None
-    return None if best is None or pd.isna(best) else float(best)
+    scores = frame.loc[frame["state"] == COMPLETE, result.objective]
+    best = scores.max() if result.direction == "max" else scores.min()
+    return None if pd.isna(best) else float(best)
 
 
-# The outcome of a search in a few lines of text.
+# The summary.
 
 
 def summary(result: TuneResult, top: int) -> str:
     """Tells the outcome; see `TuneResult.summary`."""
-    trials = result.tuner.oracle.trials.values()
-    complete = sum(trial.status == "COMPLETED" for trial in trials)
+    complete = (result.trials["state"] == COMPLETE).sum()
     best = ", ".join(f"{name}={value}" for name, value in result.best_hyperparameters.items())
     text = "\n".join(
         [
-            f"{len(result.trials)} trials, {complete} complete. Best {result.objective}: "
-            f"{first_value(result.best_trial, result.tuner.oracle.objective):.4f}{spread_words(result)}",
+            f"{len(result.trials)} trials, {complete} complete. Best {result.objective}: {_score(result)}",
             f"Best configuration: {best}",
             *filter(None, [weights_words(result)]),
             *context_lines(result),
@@ -116,42 +106,45 @@ def summary(result: TuneResult, top: int) -> str:
 
 
 def _gain_lines(result: TuneResult) -> list[str]:
-    oracle = result.tuner.oracle
-    if not wrapper_columns(oracle):
+    if result.wrappers.empty:
         return []
+    confirmed = [] if result.confirmation is None else ["", result.confirmation.text()]
+    table = str(shown_wrappers(result.wrappers).astype(object).map(shown).to_string(index=False))
+    missed = [coverage_text(result.wrappers)]
+    lines = [*gain_words(result), *confirmed, "", "Best of each wrapper:", table]
+    return [*lines, *filter(None, missed)]
+
+
+def gain_words(result: TuneResult) -> list[str]:
+    """Says what dropout is worth: as the confirmation showed, or as the search alone suggests."""
     if result.confirmation is not None:
-        lines = [result.confirmation.verdict, "", result.confirmation.text()]
-    else:
-        lines = [gain_line(oracle)]
-    covered = [coverage_text(oracle)]
-    table = str(shown_wrappers(result.wrappers).astype(object).map(_shown).to_string(index=False))
-    return [*lines, "", "Best of each wrapper:", table, *filter(None, covered)]
+        return [result.confirmation.verdict]
+    return [] if result.wrappers.empty else [gain_line(result.search.oracle)]
+
+
+def _score(result: TuneResult) -> str:
+    score = first_value(result.best_trial, result.search.oracle.objective)
+    return f"{score:.4f}{spread_words(result)}"
 
 
 def _mlflow_lines(result: TuneResult) -> list[str]:
-    if result.tracking.failure:
+    if result.failure:
         then = f"when it is back: {command('sync', str(result.directory))}"
-        return [f"MLflow: not all is recorded ({result.tracking.failure}); {then}"]
+        return [f"MLflow: not all is recorded ({result.failure}); {then}"]
     lines = [f"MLflow: {result.ui_command or result.tracking_uri}"]
     return [*lines, f"        {result.ui_url}"] if result.ui_url else lines
 
 
 def _table(result: TuneResult, top: int) -> str:
-    names = hyperparameter_columns(result.tuner.oracle).values()
+    names = hyperparameter_columns(result.search.oracle).values()
     varying = [name for name in names if result.trials[name].nunique(dropna=False) > 1]
     spread = [name for name in (spread_column(result.objective),) if name in result.trials]
-    shown = ["number", "state", *varying, result.objective, *spread, "best_epoch", "seconds"]
-    table = result.trials[shown].head(top).astype(object)
-    return str(table.map(_shown).to_string(index=False))
+    columns = ["number", "state", *varying, result.objective, *spread, "best_epoch", "seconds"]
+    table = result.trials[columns].head(top).astype(object)
+    return str(table.map(shown).to_string(index=False))
 
 
-def _shown(value: Any) -> str:
-    if pd.isna(value):
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-# The outcome of a search as Markdown: the description of its run in MLflow.
+# The description of the run in MLflow, as Markdown.
 
 _CUT = "\n\n(The rest is in `summary.md`.)\n"
 
@@ -161,20 +154,23 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
 
     Args:
         result: The result.
-        missing: The files that could not be written, and why.
+        missing: The files that could not be written, and why not.
     """
     states = result.trials["state"]
-    score = first_value(result.best_trial, result.tuner.oracle.objective)
-    complete = int((states == "COMPLETE").sum())
-    best = result.best_hyperparameters.items()
+    best = pd.DataFrame(result.best_hyperparameters.items(), columns=["hyperparameter", "value"])
     parts = [
-        f"**Best {result.objective}: {score:.4f}{spread_words(result)}**, of {complete} complete trials of "
+        f"**Best {result.objective}: {_score(result)}**, of {(states == COMPLETE).sum()} complete trials of "
         f"{len(states)}.",
         *context_lines(result),
-        *_gain(result),
-        "### Best configuration\n\n" + _markdown_table(["hyperparameter", "value"], best),
-        *_confirmation(result),
-        *_wrappers(result),
+        *gain_words(result),
+        "### Best configuration\n\n" + _markdown_table(best),
+    ]
+    if result.confirmation is not None:
+        parts.append("### Confirmation\n\n" + _markdown_table(result.confirmation.brief()))
+    if not result.wrappers.empty:
+        table = _markdown_table(shown_wrappers(result.wrappers))
+        parts.append("### Best of each wrapper\n\n" + table)
+    parts += [
         "### To keep in mind\n\n" + "\n".join(f"- {line}" for line in _caveats(result, missing)),
         f"Folder: `{result.directory}`",
     ]
@@ -186,29 +182,6 @@ def bounded(text: str, length: int = NOTE_LENGTH) -> str:
     if len(text) <= length:
         return text
     return text[: length - len(_CUT)].rpartition("\n")[0] + _CUT
-
-
-def _gain(result: TuneResult) -> list[str]:
-    if result.confirmation is not None:
-        return [result.confirmation.verdict]
-    oracle = result.tuner.oracle
-    return [gain_line(oracle)] if wrapper_columns(oracle) else []
-
-
-def _confirmation(result: TuneResult) -> list[str]:
-    if result.confirmation is None:
-        return []
-    table = result.confirmation.brief()
-    rows = table.astype(object).to_numpy().tolist()
-    return ["### Confirmation\n\n" + _markdown_table(list(table), rows)]
-
-
-def _wrappers(result: TuneResult) -> list[str]:
-    if result.wrappers.empty:
-        return []
-    table = shown_wrappers(result.wrappers)
-    rows = table.astype(object).to_numpy().tolist()
-    return ["### Best of each wrapper\n\n" + _markdown_table(list(table), rows)]
 
 
 def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
@@ -225,17 +198,17 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
     if weights_words(result):
         yield weights_words(result)
     for state, words in (
-        ("PRUNED", "stopped early, for they promised nothing"),
-        ("FAILED", "that failed; `report.html` says why"),
+        (PRUNED, "stopped early, for they promised nothing"),
+        (FAILED, "that failed; `report.html` says why"),
         ("RUNNING", "broken off"),
     ):
         number = int((result.trials["state"] == state).sum())
         if number:
             yield f"Trials {words}: {number}."
-    missed = coverage_text(result.tuner.oracle)
+    missed = coverage_text(result.wrappers)
     if missed:
         yield missed
-    limit = result.tuner.oracle.max_trials
+    limit = result.search.oracle.max_trials
     if limit and len(result.trials) < limit:
         yield f"{len(result.trials)} of at most {limit} trials were run."
     if "importances.json" in missing:
@@ -244,14 +217,8 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
         yield f"The best model was not saved: {missing[MODEL]}"
 
 
-def _markdown_table(names: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [[str(name) for name in names], ["---"] * len(names)]
-    lines += [[_cell(value) for value in row] for row in rows]
+def _markdown_table(table: pd.DataFrame) -> str:
+    lines = [[str(name) for name in table], ["---"] * len(table.columns)]
+    for row in table.astype(object).to_numpy().tolist():
+        lines.append([shown(value).replace("|", "\\|").replace("\n", " ") for value in row])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if pd.isna(value):
-        return "-"
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -10,10 +10,12 @@ from typing import Any, Self
 import optuna
 import pandas as pd
 
+from recdrop_tune.addresses import DEFAULT_URI
+from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import Context, readable
-from recdrop_tune.mlflow_store import Tracking, leaderboard_url, ui_command
-from recdrop_tune.oracle import objectives, study_of
+from recdrop_tune.mlflow_store import leaderboard_url, ui_command
+from recdrop_tune.oracle import objectives, ranked, study_of
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
 from recdrop_tune.results.frames import (
     history_frame,
@@ -27,17 +29,20 @@ from recdrop_tune.results.importances import importances
 from recdrop_tune.results.plots import figures
 from recdrop_tune.results.plots.view import view_of
 from recdrop_tune.results.report import write_report
-from recdrop_tune.results.stored import StoredTuner, stored_search
+from recdrop_tune.results.stored import StoredSearch, stored_search
 from recdrop_tune.results.text import summary
 
 
 @dataclass(frozen=True)
 class TuneResult:
-    """The outcome of a search.
+    """The outcome of a search: what its project folder holds.
+
+    It is the same whether `tune` returned it or `load` did, but for two things. The process that searched
+    knows the runs in MLflow, and builds the best model from its checkpoint.
 
     Attributes:
-        tuner: The Keras Tuner tuner.
-        tracking: Its tracking.
+        tuner: The Keras Tuner tuner; of a loaded result what stands for it, with the trials in its `oracle`.
+        tracking: Its tracking; `None` of a loaded result.
 
     Example:
         >>> result = recdrop_tune.tune((x, y), (x_val, y_val), max_trials=30)
@@ -46,7 +51,17 @@ class TuneResult:
     """
 
     tuner: Any
-    tracking: Tracking
+    tracking: Any = None
+
+    def __post_init__(self) -> None:
+        _ = self.search  # Read now: the folder may be gone later.
+
+    @cached_property
+    def search(self) -> StoredSearch:
+        """The search as the folder had it when the result was made."""
+        if isinstance(self.tuner, StoredSearch):
+            return self.tuner
+        return stored_search(Path(self.tuner.project_dir))
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
@@ -66,7 +81,7 @@ class TuneResult:
             >>> result = TuneResult.load("recdrop_runs/speech")
             >>> result.report("speech.html")
         """
-        return cls(*stored_search(Path(directory)))
+        return cls(stored_search(Path(directory)))
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -83,7 +98,8 @@ class TuneResult:
         trials that were trained to their end, even where they are better: `best_trial`, `pareto` and all
         that compares trials counts those whose `state` is `COMPLETE`.
         """
-        return trials_frame(self.tuner.oracle, self.tracking)
+        run_ids = {} if self.tracking is None else self.tracking.mlflow.run_ids
+        return trials_frame(self.search.oracle, self.search.records, run_ids)
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -94,7 +110,7 @@ class TuneResult:
         named like one of the others has the column `metric/<name>`. A trial that was run again has
         its last run.
         """
-        return history_frame(self.tracking.records)
+        return history_frame(self.search.records)
 
     @property
     def pareto(self) -> pd.DataFrame:
@@ -102,7 +118,7 @@ class TuneResult:
 
         With one objective that is the best trial, and those that tie with it.
         """
-        return pareto_front(self.trials, objectives(self.tuner.oracle.objective))
+        return pareto_front(self.trials, objectives(self.search.oracle.objective))
 
     def pareto_front(self, *metrics: Any) -> pd.DataFrame:
         """Trades columns of `trials` off, whatever the search optimized.
@@ -134,7 +150,7 @@ class TuneResult:
         Raises:
             RecdropError: Fewer than 10 trials were completed, or all have the same score.
         """
-        oracle = self.tuner.oracle
+        oracle = self.search.oracle
         return importances(oracle, self.trials, objectives(oracle.objective))
 
     def study(self) -> optuna.Study:
@@ -148,9 +164,9 @@ class TuneResult:
         Example:
             >>> optuna.visualization.plot_param_importances(result.study())
         """
-        records = self.tracking.records.trials
+        records = self.search.records.trials
         times = {id: (each.started, each.ended_at) for id, each in records.items()}
-        return study_of(self.tuner.oracle, self.directory.name, times)
+        return study_of(self.search.oracle, self.directory.name, times)
 
     def plots(self) -> dict[str, Any]:
         """Draws the search.
@@ -179,17 +195,17 @@ class TuneResult:
     @property
     def objective(self) -> str:
         """Name of the objective."""
-        return str(objectives(self.tuner.oracle.objective)[0].name)
+        return self.search.last.objective
 
     @property
     def direction(self) -> str:
         """`"min"` or `"max"`."""
-        return str(objectives(self.tuner.oracle.objective)[0].direction)
+        return self.search.last.direction
 
     @cached_property
     def confirmation(self) -> Confirmation | None:
         """What came of training the best configurations again; `None` without `confirm=`."""
-        return confirmation_of(self.tuner.oracle, self.tracking)
+        return confirmation_of(self.search)
 
     @property
     def best_trial(self) -> Any:
@@ -199,9 +215,9 @@ class TuneResult:
             RecdropError: No trial was completed.
         """
         if self.confirmation is not None:
-            return self.tuner.oracle.trials[self.confirmation.best_id]
-        best = self.tuner.oracle.get_best_trials(1)
-        if not best or best[0].status != "COMPLETED":
+            return self.search.oracle.trials[self.confirmation.best_id]
+        best = ranked(self.search.oracle)
+        if not best:
             raise RecdropError("No trial of this search was completed.")
         return best[0]
 
@@ -230,14 +246,11 @@ class TuneResult:
             RecdropError: No trial was completed, or the folder of a loaded result holds no model of the best
                 one.
         """
-        if isinstance(self.tuner, StoredTuner):
-            confirmed = self.confirmation
-            return self.tuner.saved_model(
-                self.best_trial.trial_id if confirmed is None else confirmed.best_id
-            )
+        if self.tuner is self.search:
+            return self.search.saved_model(self.best_trial.trial_id)
         if self.confirmation is not None:
             return self.confirmation.best_model(self.tuner)
-        return self.tuner.load_model(self.best_trial)
+        return self.tuner.load_model(self.tuner.oracle.trials[self.best_trial.trial_id])
 
     @property
     def twin_gain(self) -> TwinGain | None:
@@ -246,7 +259,7 @@ class TuneResult:
         The twin has the same hyperparameters and seeds, and no dropout. `None` if one of the two was not
         completed. One training each proves little: see `confirmation`.
         """
-        return best_twin_gain(self.tuner.oracle)
+        return best_twin_gain(self.search.oracle)
 
     @cached_property
     def wrappers(self) -> pd.DataFrame:
@@ -256,7 +269,7 @@ class TuneResult:
         (the best score), `gain` (of its best trial whose twin was completed too, over that twin), `state`,
         which says so where a wrapper was never tried.
         """
-        return wrapper_frame(self.tuner.oracle)
+        return wrapper_frame(self.search.oracle)
 
     def gain_over(self, wrapper: str = "none") -> Gain | None:
         """Compares the best trial with the best one that has a given `wrapper`, whatever their settings.
@@ -271,7 +284,7 @@ class TuneResult:
         Returns:
             The comparison, `None` if no such trial was completed.
         """
-        columns = wrapper_columns(self.tuner.oracle)
+        columns = wrapper_columns(self.search.oracle)
         return gain_over(self.trials, columns, self.objective, wrapper)
 
     def summary(self, top: int = 20) -> str:
@@ -288,22 +301,22 @@ class TuneResult:
 
         `None` where `tune` has not looked: in a search by `track`, or by an earlier version.
         """
-        return self.tracking.context
+        return self.search.last.context
 
     @property
     def directory(self) -> Path:
         """The project folder."""
-        return Path(self.tuner.project_dir)
+        return Path(self.search.project_dir)
 
     @property
     def experiment(self) -> str:
         """Name of the MLflow experiment."""
-        return self.tracking.experiment
+        return self.search.last.experiment
 
     @property
     def tracking_uri(self) -> str:
         """Where the runs are, without credentials."""
-        return self.tracking.tracking_uri
+        return hide_address(self.search.last.tracking_uri or DEFAULT_URI)
 
     @property
     def ui_command(self) -> str | None:
@@ -311,19 +324,24 @@ class TuneResult:
 
         So it is where a server shows them, and where nothing could be recorded.
         """
-        return None if self.tracking.failure else ui_command(self.tracking_uri, self.directory)
+        return None if self.failure else ui_command(self.tracking_uri, self.directory)
+
+    @property
+    def failure(self) -> str | None:
+        """Why MLflow has not all of the search, in one line, where the process that searched knows it."""
+        return None if self.tracking is None else self.tracking.failure
 
     @property
     def ui_url(self) -> str | None:
         """The page that lists the trials best first, without the search's own run.
 
-        `None` if nothing could be recorded.
+        `None` if nothing could be recorded, and of a loaded result.
         """
-        if self.tracking.failure:
+        if self.tracking is None or self.tracking.failure:
             return None
         return leaderboard_url(
             self.tracking_uri,
             self.tracking.mlflow.experiment_id,
-            self.tracking.search_id,
+            self.search.last.search_id,
             ascending=self.direction == "min",
         )

@@ -1,4 +1,4 @@
-"""The table of the confirmation as people read it: what varies, means with spreads, gains with intervals."""
+"""What a confirmation showed, in words: dropout helped, it hurt, or that is not known."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from recdrop_tune.errors import exception_line
+from recdrop_tune.results.frames import shown
 from recdrop_tune.results.intervals import Pair, PairedGain, seeds_to_settle
 from recdrop_tune.terminal import amount, gained
-
-# What a confirmation showed, in words: dropout helped, it hurt, or that is not known.
 
 HELPED, HURT, NOT_KNOWN = "helped", "hurt", "not known"
 """The outcomes."""
@@ -153,11 +151,7 @@ NUMBERS = (
 
 
 def columns_worth_showing(table: pd.DataFrame) -> list[str]:
-    """Lists the columns of the table worth showing: what varies, and the numbers that there are.
-
-    Args:
-        table: One row for each configuration; see `confirmed_frame`.
-    """
+    """Lists the columns of `Confirmation.table` that vary or are numbers, without those that are empty."""
     known = table.dropna(axis="columns", how="all")
     names = [str(name) for name in known if name != "trial_id"]
     varying = [name for name in names if known[name].nunique(dropna=False) > 1]
@@ -166,45 +160,34 @@ def columns_worth_showing(table: pd.DataFrame) -> list[str]:
 
 
 def brief(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the table as text: a mean and its spread in one column, a gain and its interval in another.
-
-    Args:
-        table: One row for each configuration; see `confirmed_frame`.
-    """
+    """Returns `Confirmation.table` as text, each mean with its spread and each gain with its interval."""
     columns = columns_worth_showing(table)
     numbers = [name for name in columns if name in NUMBERS or name not in _settings(table)]
-    shown = table[[name for name in columns if name not in numbers]].astype(object)
-    shown = shown.map(_shown).assign(kind=table["kind"], n=table["n"].astype(str))
+    words = table[[name for name in columns if name not in numbers]].astype(object)
+    words = words.map(shown).assign(kind=table["kind"], n=table["n"].astype(str))
     for name in numbers:
         ends = [f"{name}_low", f"{name}_high"]
         spread = "std" if name == "mean" else f"{name}_std"
         if ends[0] in table:
-            shown[name] = [_interval(*each) for each in table[[name, *ends]].to_numpy()]
+            words[name] = [_interval(*each) for each in table[[name, *ends]].to_numpy()]
         elif spread in table:
-            shown[name] = [_spread(*each) for each in table[[name, spread]].to_numpy()]
+            words[name] = [_spread(*each) for each in table[[name, spread]].to_numpy()]
         elif not re.search(r"(_low|_high|std|^kind|^n)$", name):
-            shown[name] = table[name].astype(object).map(_shown)
+            words[name] = table[name].astype(object).map(shown)
     # Where the twins are what the search has found, the two gains are one.
-    names = [str(name) for name in shown if FOUND_GAIN in str(name)]
-    same = [name for name in names if _is_same(shown, name)]
-    return shown.drop(columns=same)
+    of_twin = {
+        str(name): str(name).replace(FOUND_GAIN, GAIN) for name in words if FOUND_GAIN in str(name)
+    }
+    same = [
+        name for name, twin in of_twin.items() if twin in words and words[name].equals(words[twin])
+    ]
+    return words.drop(columns=same)
 
 
 def _settings(table: pd.DataFrame) -> list[str]:
     """Lists the columns of trial and hyperparameters, which stand before the numbers."""
     names = [str(name) for name in table]
     return names[: names.index("search")]
-
-
-def _shown(value: Any) -> str:
-    if pd.isna(value):
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _is_same(shown: pd.DataFrame, name: str) -> bool:
-    other = name.replace(FOUND_GAIN, GAIN)
-    return other in shown and bool((shown[name] == shown[other]).all())
 
 
 def _spread(mean: float, std: float) -> str:

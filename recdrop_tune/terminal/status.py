@@ -13,82 +13,52 @@ _BASELINE = "none"
 
 
 class Standing:
-    """Folds the events of a search into what is worth telling of it while it runs.
+    """Reads off the records of a search what is worth telling of it while it runs.
 
     Args:
-        history: Earlier events of the search, where it goes on.
+        records: The records, which grow.
         workers: How many trials run at the same time.
-
-    Attributes:
-        records: The trials.
-        search: The search, once it has begun.
-        best: The best trial so far.
-        baseline: The best trial so far that has no dropout.
-        confirming: The confirmation, once it has begun.
     """
 
-    def __init__(self, history: Iterable[events.Event] = (), workers: int = 1) -> None:
-        self.records = Records()
-        self.search: events.SearchStarted | None = None
-        self.best: TrialRecord | None = None
-        self.baseline: TrialRecord | None = None
-        self.confirming: events.ConfirmationStarted | None = None
+    def __init__(self, records: Records, workers: int = 1) -> None:
+        self.records = records
         self._workers = workers
-        self._begun: list[str] = []
-        for event in history:
-            self.on_event(event)
-
-    def on_event(self, event: events.Event) -> None:
-        """Takes an event in."""
-        self.records.on_event(event)
-        match event:
-            case events.SearchStarted():
-                self.search = event
-                self.confirming = None
-                self._begun = []  # Those of a search that was killed do not go on.
-            case events.SearchEnded():
-                self._begun = []
-            case events.TrialStarted():
-                self._begun.append(event.trial_id)
-            case events.ConfirmationStarted():
-                self.confirming = event
-            # One that was pruned has a score too, and is not among those that count.
-            case events.TrialEnded(trial_id=id, status=events.COMPLETE) if (
-                id in self.records.trials
-            ):
-                record = self.records.trials[id]
-                self.best = self._better(self.best, record)
-                if has_wrapper(record.hyperparameters, _BASELINE):
-                    self.baseline = self._better(self.baseline, record)
 
     @property
     def objective(self) -> str:
         """Name of the objective."""
-        return self.search.objective if self.search else "objective"
+        return self.records.search.objective if self.records.search else "objective"
 
     @property
     def total(self) -> int | None:
         """The most trials that are run, where that is known."""
-        return self.search.max_trials if self.search else None
+        return self.records.search.max_trials if self.records.search else None
 
     @property
-    def running(self) -> list[TrialRecord]:
-        """The trials under way, in the order of starts."""
-        begun = (self.records.trials[id] for id in dict.fromkeys(self._begun))
-        return [record for record in begun if record.ended is None]
+    def best(self) -> TrialRecord | None:
+        """The best complete trial so far."""
+        return self._best(self.records.trials.values())
+
+    @property
+    def baseline(self) -> TrialRecord | None:
+        """The best complete trial so far that has no dropout."""
+        every = self.records.trials.values()
+        return self._best(each for each in every if has_wrapper(each.hyperparameters, _BASELINE))
 
     @property
     def gain(self) -> float | None:
         """By how much the best trial beats the same settings without dropout; `None` if that is not known."""
-        best = score_of(self.best)
-        if self.best is None or best is None:
+        record = self.best
+        best = score_of(record)
+        if record is None or best is None or has_wrapper(record.hyperparameters, _BASELINE):
             return None
-        own, others = self.best.hyperparameters, self.records.trials.values()
-        twins = (each for each in others if is_twin(own, each.hyperparameters))
-        without = next((score_of(each) for each in twins if each.state == events.COMPLETE), None)
-        if without is None or has_wrapper(own, _BASELINE):
-            return None
-        return best - without if self._grows else without - best
+        for each in self.records.trials.values():
+            if each.state == events.COMPLETE and is_twin(
+                record.hyperparameters, each.hyperparameters
+            ):
+                without = score_of(each)
+                return None if without is None else self._sign * (without - best)
+        return None
 
     def counts(self) -> dict[str, int]:
         """Counts the trials that are over by how they ended, the most frequent first."""
@@ -102,23 +72,26 @@ class Standing:
             now: Wall-clock time: what trials under way have had is not to come any more.
         """
         took = [each.seconds for each in self.records.trials.values() if each.seconds]
-        if self.search is None or self.total is None or not took:
+        search = self.records.search
+        if search is None or search.max_trials is None or not took:
             return None
         mean = sum(took) / len(took)
-        begun = sum(max(0.0, mean - (now - record.started)) for record in self.running)
-        waiting = max(0, self.total - len(self.records.trials)) * mean
+        begun = sum(max(0.0, mean - (now - record.started)) for record in self.records.running)
+        waiting = max(0, search.max_trials - len(self.records.trials)) * mean
         left = (waiting + begun) / self._workers
-        limit = self.search.info.get("timeout")
-        return min(left, max(0.0, self.search.time + float(limit) - now)) if limit else left
+        limit = search.info.get("timeout")
+        return min(left, max(0.0, search.time + float(limit) - now)) if limit else left
 
     @property
     def confirmed(self) -> int:
         """How many trainings of the confirmation under way are done."""
-        if self.confirming is None:
+        confirming = self.records.confirming
+        if confirming is None:
             return 0
-        wanted = {(id, False) for id in self.confirming.trial_ids}
-        wanted |= {(id, True) for id in self.confirming.twins}
-        repeats = self.confirming.total // max(len(wanted), 1)  # An earlier one may have had more.
+        wanted = {(id, False) for id in confirming.trial_ids} | {
+            (id, True) for id in confirming.twins
+        }
+        repeats = confirming.total // max(len(wanted), 1)  # An earlier one may have had more.
         done = (each for each in self.records.confirmations if each.score is not None)
         known = {(each.trial_id, each.twin, each.repeat) for each in done if each.repeat < repeats}
         return sum(key[:2] in wanted for key in known)
@@ -126,25 +99,32 @@ class Standing:
     def confirmation_left(self) -> float | None:
         """Estimates how long the confirmation still takes; `None` before its first training is over."""
         took = [each.seconds for each in self.records.confirmations]
-        if self.confirming is None or not took:
+        if self.records.confirming is None or not took:
             return None
-        left = self.confirming.total - self.confirmed
+        left = self.records.confirming.total - self.confirmed
         return left * sum(took) / len(took) / self._workers
 
     def position(self, record: TrialRecord) -> str:
         """Writes which of how many trials one is."""
         return f"trial {record.number + 1}" + (f"/{self.total}" if self.total else "")
 
-    @property
-    def _grows(self) -> bool:
-        return self.search is not None and self.search.direction == "max"
+    def epoch(self, event: events.EpochEnded) -> str:
+        """Writes which of how many epochs one is, and of which training of its trial, counted from 1."""
+        total = self.records.search.info.get("epochs") if self.records.search else None
+        training = f"training {event.execution + 1} " if event.execution else ""
+        return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
 
-    def _better(self, one: TrialRecord | None, other: TrialRecord) -> TrialRecord | None:
-        before, score = score_of(one), score_of(other)
-        if score is None:
-            return one
-        sign = -1 if self._grows else 1
-        return other if before is None or sign * score < sign * before else one
+    @property
+    def _sign(self) -> int:
+        search = self.records.search
+        return -1 if search is not None and search.direction == "max" else 1
+
+    def _best(self, records: Iterable[TrialRecord]) -> TrialRecord | None:
+        # A pruned trial has a score too, and is not among those that count.
+        complete = (each for each in records if each.state == events.COMPLETE)
+        scored = [(each, score) for each in complete if (score := score_of(each)) is not None]
+        best = min(scored, key=lambda pair: self._sign * pair[1], default=None)
+        return None if best is None else best[0]
 
 
 def score_of(record: TrialRecord | None) -> float | None:
@@ -177,13 +157,6 @@ def gain_words(gain: float) -> str:
         ('gain 0.0123 over the same without dropout', 'no gain over the same without dropout')
     """
     return f"{'gain ' if gain else ''}{gained(gain)} over the same without dropout"
-
-
-def epoch_of(event: events.EpochEnded, search: events.SearchStarted | None) -> str:
-    """Writes which of how many epochs one is, and of which training of its trial; people count from 1."""
-    total = search.info.get("epochs") if search else None
-    training = f"training {event.execution + 1} " if event.execution else ""
-    return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
 
 
 def dropout_of(hyperparameters: Mapping[str, object]) -> str:

@@ -43,8 +43,7 @@ from recdrop_tune.mlflow_store.pages import command, leaderboard_url, ui_command
 from recdrop_tune.mlflow_store.stores import _put, prepare
 from recdrop_tune.mlflow_store.uris import clean
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.terminal import Progress
-from recdrop_tune.terminal.status import duration
+from recdrop_tune.terminal import Progress, duration
 from tests.small_search import Failing, build, data
 
 

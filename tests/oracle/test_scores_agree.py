@@ -18,10 +18,10 @@ import recdrop_tune as rdt
 from recdrop_tune.events import Journal, Records, TrialEnded
 from recdrop_tune.oracle import make_pruner
 from recdrop_tune.results import TuneResult
-from recdrop_tune.results.report.document import page
 from recdrop_tune.results.text import markdown
 from recdrop_tune.terminal import Progress
 from recdrop_tune.tuner.outcomes import TrialPrunedError
+from tests.planted_search import page
 from tests.small_search import Curves, data, pruning_curves
 from tests.tracked_events import image
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.oracle.samplers import quiet_optuna
+from recdrop_tune.oracle import quiet_optuna
 from recdrop_tune.results.importances import importances
 from tests.planted_search import SPACE, Planted, planted_result
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from recdrop_tune.results.intervals import PairedGain, critical_value, paired_gains, seeds_to_settle
+from recdrop_tune.results import PairedGain, paired_gains, seeds_to_settle
+from recdrop_tune.results.intervals import critical_value
 
 TWINS = [("a", "a0"), ("b", "b0"), ("c", "c0")]
 """Three configurations with dropout and their twins without."""
@@ -79,7 +80,7 @@ def test_what_follows_from_other_pairs_costs_nothing():
 @pytest.mark.parametrize("spread", ["even", "uneven"])
 def test_intervals_hold_together(spread):
     """In 95 % of all confirmations; where dropout has three times the spread of none, too."""
-    times = 1000
+    times = 600
     generator = np.random.default_rng(0)
     deviations = np.ones(6) if spread == "even" else np.array([3.0, 1, 3, 1, 3, 1])
     held = single = 0

@@ -9,9 +9,7 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.results import view_of
-from recdrop_tune.results.plots import figures
-from recdrop_tune.results.plots import style as axes
-from recdrop_tune.results.plots import style as style
+from recdrop_tune.results.plots import figures, style
 from recdrop_tune.results.plots.view import with_unfinished
 
 
@@ -275,11 +273,11 @@ def test_each_technique_has_a_colour_and_a_symbol_of_its_own():
 def test_a_few_trials_far_off_do_not_take_the_axis(sign):
     direction = "min" if sign > 0 else "max"
     scores = pd.Series(sign * np.array([*np.linspace(1.0, 2.0, 20), 50.0, 60.0]))
-    low, high = axes.focus(scores, direction)
+    low, high = style.focus(scores, direction)
     inside = scores[scores.between(low, high)]
     assert inside.tolist() == scores.head(20).tolist()
     drawing = style.figure("scores").add_scatter(y=scores)
-    axes.show_scores(drawing, scores, kt.Objective("score", direction))
+    style.show_scores(drawing, scores, kt.Objective("score", direction))
     assert drawing.layout.yaxis.range == (low, high)
     (note,) = drawing.layout.annotations
     assert note.text.startswith("2 worse trials")
@@ -287,13 +285,13 @@ def test_a_few_trials_far_off_do_not_take_the_axis(sign):
 
 @pytest.mark.parametrize("scores", [[1.0], [1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [1.0, 50.0]])
 def test_otherwise_the_axis_shows_all(scores):
-    assert axes.focus(pd.Series(scores), "min") is None
+    assert style.focus(pd.Series(scores), "min") is None
 
 
 def test_scores_over_decades_have_a_logarithmic_axis():
     scores = pd.Series(np.geomspace(1e-4, 1.0, 30))
     drawing = style.figure("scores").add_scatter(y=scores)
-    axes.show_scores(drawing, scores, kt.Objective("mse", "min"))
+    style.show_scores(drawing, scores, kt.Objective("mse", "min"))
     assert drawing.layout.yaxis.type == "log"
     assert drawing.layout.yaxis.title.text == "mse (log scale)"
     low, high = 10.0 ** np.array(drawing.layout.yaxis.range or (-4.0, 0.0))
@@ -306,7 +304,7 @@ def test_scores_over_decades_have_a_logarithmic_axis():
 @pytest.mark.parametrize("logarithmic", [False, True])
 @pytest.mark.parametrize(("low", "high"), [(1e-4, 1e-1), (0.25, 0.31), (8.0, 512.0), (3.0, 3.0)])
 def test_ticks_lie_inside(low, high, logarithmic):
-    found = axes.ticks(low, high, logarithmic)
+    found = style.ticks(low, high, logarithmic)
     assert 1 <= len(found) <= 9
     assert found == sorted(set(found))
     assert all(low * (1 - 1e-6) <= tick <= high * (1 + 1e-6) for tick in found)

@@ -12,9 +12,8 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.results.report.document import page
-from tests import ROOT
-from tests.planted_search import Planted, planted_result
+from tests.pages import blocks, run
+from tests.planted_search import Planted, page, planted_result
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -237,33 +236,15 @@ def test_a_folder_is_no_file(planted, tmp_path):
         planted.report(tmp_path)
 
 
-def documented() -> list[str]:
-    """The code of the page on results: the search, then what reads its result."""
-    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-
-
-def check_documented(names, folder):
-    for block in documented()[1:]:
-        if names["result"].context is None and "result.context" in block:
-            continue  # Nobody has told a planted search of its data.
-        exec(compile(block, "docs/results.md", "exec"), names)
-    assert Page((folder / "report.html").read_text(encoding="utf-8")).named("section")
-    assert (folder / "score.html").exists()
-
-
 def test_the_examples_of_the_documentation_run(planted, tmp_path, monkeypatch):
+    """On a planted search; `tests/test_docs.py` runs them on the search of the page."""
     monkeypatch.chdir(tmp_path)
-    check_documented({"result": planted, "rdt": rdt}, tmp_path)
-
-
-@pytest.mark.heavy
-def test_the_search_of_the_documentation_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    names = {}
-    exec(compile(documented()[0], "docs/results.md", "exec"), names)
-    check_documented(names, tmp_path)
+    names = {"result": planted, "rdt": rdt}
+    for block in blocks("docs/results.md", "python")[1:]:
+        if "result.context" not in block.code:  # A planted search knows nothing of its data.
+            run(block, names)
+    assert Page((tmp_path / "report.html").read_text(encoding="utf-8")).named("section")
+    assert (tmp_path / "score.html").exists()
 
 
 def test_nothing_completed_and_nothing_recorded_is_told(tmp_path):

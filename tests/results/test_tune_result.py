@@ -2,6 +2,7 @@
 
 import random
 import shlex
+import shutil
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.events import FILE
 from recdrop_tune.hypermodels import dropout_rnn
 from recdrop_tune.search import tune
 from tests.small_search import Failing, data
@@ -258,3 +260,14 @@ def test_failed_trials_are_rows_too(tmp_path, uri):
             directory=tmp_path / "p",
             tracking=rdt.MLflow(uri=uri),
         )
+
+
+def test_what_the_journal_has_lost_the_trials_still_tell(planted, tmp_path):
+    folder = shutil.copytree(planted.directory, tmp_path / "p")
+    lines = (folder / FILE).read_text().splitlines(keepends=True)
+    (folder / FILE).write_text("".join(line for line in lines if '"SearchStarted"' in line))
+    found = rdt.TuneResult.load(folder)
+    columns = ["trial_id", "state", "wrapper", "val_loss"]
+    pd.testing.assert_frame_equal(found.trials[columns], planted.trials[columns])
+    assert found.trials["seconds"].isna().all()
+    assert found.history.empty

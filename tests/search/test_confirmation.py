@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.results.intervals import paired_gains
+from recdrop_tune.results import paired_gains
 from recdrop_tune.results.verdict import Judgement, verdict
 from recdrop_tune.search.confirm import confirmation_seed
 from tests.small_search import data

@@ -1,11 +1,10 @@
-"""The figures of a search: one kind of figure a file."""
+"""The figures of a search."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from recdrop_tune.results.plots.dropout import score_by_dropout
-from recdrop_tune.results.plots.learning_curves import curves, history
+from recdrop_tune.results.plots.score_figures import curves, history, score_by_dropout
 from recdrop_tune.results.plots.trials import importances, parallel_coordinates, pareto
 from recdrop_tune.results.plots.view import View, view_of
 
@@ -20,14 +19,7 @@ _FIGURES = {
 
 
 def figures(view: View) -> dict[str, Any]:
-    """Draws every figure that the search has data for.
-
-    Args:
-        view: The search.
-
-    Returns:
-        Plotly figures by name.
-    """
+    """Draws every figure that the search has data for; returns them by name."""
     drawn = {name: draw(view) for name, draw in _FIGURES.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 

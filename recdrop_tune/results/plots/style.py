@@ -28,11 +28,11 @@ _UNITS = {
     "ms_per_step": "milliseconds per training step",
 }
 
-# Numbers that spread by such a factor need a logarithmic axis: on a linear one all but the largest
+# Numbers that spread by this factor need a logarithmic axis: on a linear one all but the largest
 # would lie on one line.
 _SPAN = 30.0
 
-# The worst trials are not shown at first if they lie so many times as far from the best one as three
+# The worst trials are not shown at first if they lie this many times as far from the best one as three
 # quarters of the trials do: a few that went wrong would press all others together.
 _FAR = 4.0
 
@@ -74,15 +74,7 @@ def numbers(values: pd.Series[Any], name: str) -> dict[str, Any]:
 
 
 def focus(scores: pd.Series[Any], direction: str) -> tuple[float, float] | None:
-    """Finds the part of a score's axis where the better trials are.
-
-    Args:
-        scores: The scores.
-        direction: `"min"` or `"max"`.
-
-    Returns:
-        Its ends, the smaller first; `None` where no trial lies far outside.
-    """
+    """Returns the part of a score's axis where the better trials are; `None` where none lies far outside."""
     sign = 1.0 if direction == "min" else -1.0
     costs = sign * scores.dropna().astype(float)
     best = costs.min()
@@ -94,13 +86,7 @@ def focus(scores: pd.Series[Any], direction: str) -> tuple[float, float] | None:
 
 
 def show_scores(drawing: go.Figure, scores: pd.Series[Any], objective: kt.Objective) -> None:
-    """Sets the y axes of a figure of scores, and says how many trials are out of sight at first.
-
-    Args:
-        drawing: The figure.
-        scores: The scores of its trials.
-        objective: What they are.
-    """
+    """Sets the y axes of a figure of scores, and says how many trials are out of sight at first."""
     ends = focus(scores, objective.direction)
     inside = scores if ends is None else scores[scores.between(*ends)]
     axis = numbers(inside, objective.name)
@@ -156,7 +142,7 @@ _COLOURS = {
 PLACEMENTS = ["+".join(sites) for size in (1, 2, 3) for sites in combinations(SITES, size)]
 """Every placement, single sites first."""
 
-_SYMBOLS = (
+_SYMBOLS = [
     "circle",
     "square",
     "diamond",
@@ -165,7 +151,7 @@ _SYMBOLS = (
     "triangle-down",
     "star",
     "hexagon",
-)
+]
 
 GREY = "#8a8a8a"
 BEST = _COLOURS["recurrent"]
@@ -191,11 +177,7 @@ def figure(title: str, **layout: Any) -> go.Figure:
 
 
 def looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Gives each kind of trial a colour and a symbol, a technique the same ones in every search.
-
-    Args:
-        kinds: The kinds, as in `View.kinds`.
-    """
+    """Gives each of `View.kinds` a colour and a symbol, a technique the same ones in every search."""
     own = {name: (_COLOURS[name], _SYMBOLS[i]) for i, name in enumerate(TECHNIQUES)}
     others = [kind for kind in dict.fromkeys(kinds) if kind not in own]
     # With several layers most kinds are pairs; grey stays for no dropout.
@@ -210,12 +192,7 @@ def ordered(words: Iterable[str], known: Iterable[str] = TECHNIQUES) -> list[str
 
 
 def markers(look: tuple[str, str], states: Iterable[str]) -> dict[str, Any]:
-    """Describes the points of trials: hollow where they were not completed.
-
-    Args:
-        look: Colour and symbol.
-        states: The states of the trials.
-    """
+    """Describes the points of trials, of one colour and symbol: hollow where they were not completed."""
     colour, symbol = look
     symbols = [symbol if state == "COMPLETE" else f"{symbol}-open" for state in states]
     line = {"width": 1.5, "color": colour}

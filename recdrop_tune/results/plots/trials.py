@@ -1,4 +1,4 @@
-"""Plots of all trials: importances, parallel coordinates and the Pareto front."""
+"""The trials side by side: importances, parallel coordinates and the Pareto front."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from plotly.subplots import make_subplots
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.events import QUESTIONS
 from recdrop_tune.results.frames import pareto_front
-from recdrop_tune.results.plots import style as axes
-from recdrop_tune.results.plots import style as style
+from recdrop_tune.results.plots import style
 from recdrop_tune.results.plots.view import NOT_APPLICABLE, View
-
-# How much each hyperparameter matters, as bars.
 
 
 def importances(view: View) -> go.Figure | None:
@@ -42,9 +39,9 @@ def importances(view: View) -> go.Figure | None:
     return drawing
 
 
-# All hyperparameters of all trials beside the score: parallel coordinates.
+Pair = tuple[kt.Objective, kt.Objective]
 
-# So many values have a tick each.
+# Up to this many values have a tick each.
 _FEW = 6
 
 
@@ -78,8 +75,8 @@ def _by_question(names: list[str]) -> list[str]:
 
 
 def _score(values: pd.Series[Any], objective: kt.Objective) -> dict[str, Any]:
-    # Of a loss the small values are told apart; of an accuracy the large ones.
-    wide = objective.direction == "min" and axes.is_wide(values, span=6.0)
+    # For a loss the axis spreads the small values, for an accuracy the large ones.
+    wide = objective.direction == "min" and style.is_wide(values, span=6.0)
     return _dimension(values, objective.name, wide)
 
 
@@ -95,7 +92,7 @@ def _words(values: pd.Series[str], name: str) -> dict[str, Any]:
     words = [word for word in known if word != NOT_APPLICABLE]
     words = [*([NOT_APPLICABLE] if NOT_APPLICABLE in known else []), *words]
     return {
-        "label": axes.title(name),
+        "label": style.title(name),
         "values": [words.index(value) for value in values],
         "tickvals": list(range(len(words))),
         "ticktext": [style.shown(word) for word in words],
@@ -108,21 +105,18 @@ def _numbers(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str, 
     numbers = values.dropna().to_numpy(dtype=float)
     low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 1.0)
     few = sorted({float(number) for number in numbers})
-    ticks = few if 1 < len(few) <= _FEW else axes.ticks(low, high, logarithmic)
+    ticks = few if 1 < len(few) <= _FEW else style.ticks(low, high, logarithmic)
     place = math.log10 if logarithmic else float
     bottom, top = place(min(low, ticks[0])), place(max(high, ticks[-1]))
     below = bottom - 0.15 * ((top - bottom) or 1.0)
     missing = bool(values.isna().any())
     return {
-        "label": axes.title(name, logarithmic),
+        "label": style.title(name, logarithmic),
         "values": [below if pd.isna(value) else place(value) for value in values],
         "tickvals": [*([below] if missing else []), *(place(tick) for tick in ticks)],
         "ticktext": [*([NOT_APPLICABLE] if missing else []), *(f"{tick:.4g}" for tick in ticks)],
         "range": [below if missing else bottom, top if top > bottom else bottom + 1.0],
     }
-
-
-# What one objective costs in another: the Pareto front.
 
 
 def pareto(view: View) -> go.Figure | None:
@@ -142,12 +136,9 @@ def pareto(view: View) -> go.Figure | None:
         _name(grid.data[-1], "not dominated", style.BEST, "diamond", 12)
         if len(view.objectives) == 2:
             _join(grid, front, (across, up))
-        grid.update_xaxes(**axes.numbers(view.complete[across.name], across.name), row=row)
-        grid.update_yaxes(**axes.numbers(view.complete[up.name], up.name), row=row)
+        grid.update_xaxes(**style.numbers(view.complete[across.name], across.name), row=row)
+        grid.update_yaxes(**style.numbers(view.complete[up.name], up.name), row=row)
     return grid
-
-
-Pair = tuple[kt.Objective, kt.Objective]
 
 
 def _add(grid: go.Figure, view: View, rows: pd.DataFrame, pair: Pair, row: int) -> None:

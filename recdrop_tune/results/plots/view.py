@@ -27,7 +27,7 @@ _CLASHES = "hp/"
 
 def view_of(result: TuneResult) -> View:
     """Gathers what the figures of a result need."""
-    oracle = result.tuner.oracle
+    oracle = result.search.oracle
     columns, goals = hyperparameter_columns(oracle), objectives(oracle.objective)
     scales = {hp.name: getattr(hp, "sampling", "linear") for hp in oracle.hyperparameters.space}
     try:
@@ -51,15 +51,8 @@ def with_unfinished(
 ) -> pd.DataFrame:
     """Gives trials that are under way or were broken off the best value until now, as pruned ones have it.
 
-    They have no score, for they were not trained like the others; a figure tells them by their looks.
-
-    Args:
-        trials: The frame of trials.
-        history: The frame of epochs.
-        objective: What the score is.
-
-    Returns:
-        The frame of trials. Those that failed have no score in it either.
+    They have no score, for they were not trained like the others; figures show them hollow. Trials that
+    failed have none here either.
     """
     name = metric_column(objective.name)
     if name not in history:

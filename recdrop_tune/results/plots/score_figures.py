@@ -1,0 +1,269 @@
+"""The score of the trials: in their order, over the epochs, and by wrapper, placement and rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from recdrop_tune.catalog import SITES
+from recdrop_tune.results.frames import metric_column
+from recdrop_tune.results.plots import style
+from recdrop_tune.results.plots.view import NOT_APPLICABLE, View
+
+
+def history(view: View) -> go.Figure | None:
+    """Draws the scores over the search; `None` if there are none.
+
+    Trials that were stopped early are hollow, at the best value until then.
+    """
+    if view.scored.empty:
+        return None
+    name = view.objective.name
+    drawing = style.figure(f"{style.shown(name)} of each trial")
+    _add_best_so_far(drawing, view)
+    kinds = view.kinds[view.scored.index]
+    looks = style.looks(kinds)
+    for kind in style.ordered(kinds):
+        rows = view.scored[kinds == kind]
+        drawing.add_scatter(
+            x=rows["number"],
+            y=rows[name],
+            mode="markers",
+            name=style.shown(kind),
+            marker=style.markers(looks[kind], rows["state"]),
+            hovertext=style.hover_text(view, rows),
+            hoverinfo="text",
+        )
+    drawing.update_xaxes(title=style.title("number"))
+    style.show_scores(drawing, view.scored[name], view.objective)
+    return drawing
+
+
+def _add_best_so_far(drawing: go.Figure, view: View) -> None:
+    rows, name = view.complete.sort_values("number"), view.objective.name
+    scores = rows[name].cummin() if view.objective.direction == "min" else rows[name].cummax()
+    drawing.add_scatter(
+        x=rows["number"],
+        y=scores,
+        mode="lines",
+        name="best so far",
+        line={"shape": "hv", "color": style.GREY, "width": 2, "dash": "dot"},
+        hoverinfo="skip",
+    )
+
+
+def curves(view: View) -> go.Figure | None:
+    """Draws the curves, the best trial's thick; `None` if no epoch reported the objective.
+
+    Where a configuration is trained several times its curve is their mean. Curves of trials that
+    were not completed are dotted.
+    """
+    points = _curve_points(view)
+    if points["value"].isna().all():
+        return None
+    drawing = style.figure(f"{style.shown(view.objective.name)} over the epochs")
+    looks = style.looks(view.kinds)
+    for kind in style.ordered(points["kind"]):
+        for complete in (True, False):
+            chosen = points[(points["kind"] == kind) & (points["complete"] == complete)]
+            if len(chosen):
+                dash = "solid" if complete else "dot"
+                line = {"color": looks[kind][0], "width": 1.3, "dash": dash}
+                _add_curves(drawing, chosen, kind if complete else f"{kind}, not complete", line)
+    # Few curves can be strong; many are to let each other through.
+    opacity = max(0.35, min(0.9, 14 / len(view.trials)))
+    drawing.update_traces(opacity=opacity, selector={"showlegend": False})
+    _add_best_curve(drawing, view, points)
+    drawing.update_xaxes(title=style.title("epoch"))
+    _show_most(drawing, view, points)
+    return drawing
+
+
+def _curve_points(view: View) -> pd.DataFrame:
+    """Returns a row for each epoch of each trial, with what is said of the trial."""
+    name, keys = metric_column(view.objective.name), ["trial_id", "epoch"]
+    if name not in view.history:
+        return pd.DataFrame({"value": []})
+    values = view.history.groupby(keys, sort=False)[name].mean().rename("value").reset_index()
+    said = view.trials[["trial_id"]].assign(
+        kind=view.kinds,
+        complete=view.trials["state"] == "COMPLETE",
+        text=style.hover_text(view, view.trials),
+    )
+    return values.merge(said, on="trial_id")
+
+
+def _add_curves(drawing: go.Figure, points: pd.DataFrame, label: str, line: dict[str, Any]) -> None:
+    """Adds the curves of many trials as one trace, with gaps between them."""
+    x: list[Any] = []
+    y: list[Any] = []
+    texts: list[Any] = []
+    for _, curve in points.groupby("trial_id", sort=False):
+        x += [*curve["epoch"], None]
+        y += [*(None if pd.isna(value) else value for value in curve["value"]), None]
+        texts += [*curve["text"], None]
+    label = style.shown(label)
+    look: dict[str, Any] = {"mode": "lines", "legendgroup": label, "line": line}
+    drawing.add_scatter(x=x, y=y, showlegend=False, hovertext=texts, hoverinfo="text", **look)
+    # The curves let each other through; their name in the legend does not.
+    drawing.add_scatter(x=[None], y=[None], name=label, **look)
+
+
+def _add_best_curve(drawing: go.Figure, view: View, points: pd.DataFrame) -> None:
+    if view.complete.empty:
+        return
+    best = view.complete.iloc[0]
+    curve = points[points["trial_id"] == best["trial_id"]]
+    if curve.empty:
+        return
+    # Which epoch it was is not known where the journal's line about the trial's end is damaged.
+    star = None if pd.isna(best["best_epoch"]) else best["best_epoch"]
+    sizes = [16 if epoch == star else 0 for epoch in curve["epoch"]]
+    drawing.add_scatter(
+        x=curve["epoch"],
+        y=curve["value"],
+        mode="lines+markers",
+        name=f"best: trial {best['number']}",
+        line={"color": style.looks(view.kinds)[curve["kind"].iloc[0]][0], "width": 4},
+        marker={"symbol": "star", "size": sizes},
+        hovertext=curve["text"],
+        hoverinfo="text",
+    )
+
+
+def _show_most(drawing: go.Figure, view: View, points: pd.DataFrame) -> None:
+    """Shows the better trials and the middle of where they start, whatever a few others do."""
+    axis = style.numbers(points["value"], view.objective.name)
+    ends = style.focus(view.scored[view.objective.name], view.objective.direction)
+    if ends is not None and "type" not in axis:
+        start = float(points.groupby("trial_id")["value"].first().median())
+        axis["range"] = [min(ends[0], start), max(ends[1], start)]
+        style.note_hidden(drawing, "Some curves")
+    drawing.update_yaxes(**axis)
+
+
+def score_by_dropout(view: View) -> go.Figure | None:
+    """Draws the score over the rate: a panel a placement, a colour a wrapper.
+
+    A line in every panel is the best score without dropout. Layers with dropouts of their own have
+    panels of their own. `None` if no trial with a score has a dropout.
+    """
+    points = _dropout_points(view)
+    if points.empty:
+        return None
+    panels = sorted(set(points["panel"]), key=_rank)
+    across = min(len(panels), 4 if len(panels) > 6 else 3)
+    grid = _grid(view, panels, across)
+    _add_points(grid, view, points, panels, across)
+    style.show_scores(grid, view.scored[view.objective.name], view.objective)
+    for column in range(2, across + 1):
+        grid.update_yaxes(title=None, col=column)
+    grid.update_xaxes(rangemode="tozero", showticklabels=True)
+    return grid
+
+
+def _grid(view: View, panels: list[str], across: int) -> go.Figure:
+    """Makes the empty panels, `across` in a row."""
+    down = -(-len(panels) // across)
+    grid = make_subplots(
+        rows=down,
+        cols=across,
+        subplot_titles=[style.shown(panel) for panel in panels],
+        shared_yaxes="all",
+        shared_xaxes="all",
+        x_title=_rate_title(view),
+        vertical_spacing=0.28 / down,
+        horizontal_spacing=0.03,
+    )
+    title = f"{style.shown(view.objective.name)} by wrapper, placement and rate"
+    look = style.figure(title, height=220 + 250 * down).layout.to_plotly_json()
+    grid.update_layout(look, margin={"t": 90})
+    return grid
+
+
+def _dropout_points(view: View) -> pd.DataFrame:
+    """Returns a row for each layer of each trial that drops somewhere."""
+    layers = []
+    for layer in view.layers:
+        wrapper, placement = view.column(f"{layer}wrapper"), view.column(f"{layer}placement")
+        rates = [view.column(f"{layer}rate"), *(view.column(f"{layer}rate.{s}") for s in SITES)]
+        rates = [column for column in rates if column is not None]
+        if wrapper is None or not rates:
+            continue
+        frame = pd.DataFrame(index=view.scored.index)
+        frame["wrapper"] = view.scored[wrapper]
+        frame["panel"] = view.scored[placement] if placement else NOT_APPLICABLE
+        frame["panel"] = layer + frame["panel"].fillna(NOT_APPLICABLE)
+        frame["rate"] = view.scored[rates].mean(axis=1).astype("Float64")
+        layers.append(frame[frame["wrapper"].ne("none") & frame["rate"].notna()])
+    return pd.concat(layers) if layers else pd.DataFrame(columns=["wrapper", "panel", "rate"])
+
+
+def _add_points(
+    grid: go.Figure, view: View, points: pd.DataFrame, panels: list[str], across: int
+) -> None:
+    looks, ranks = style.looks(points["wrapper"]), style.ordered(points["wrapper"])
+    aside, seen = _aside(points["rate"], ranks), set[str]()
+    for i, panel in enumerate(panels):
+        row, column = divmod(i, across)
+        place = {"row": row + 1, "col": column + 1}
+        _add_baseline(grid, view, points, place)
+        inside = points[points["panel"] == panel]
+        for wrapper in style.ordered(inside["wrapper"]):
+            rates = inside["rate"][inside["wrapper"] == wrapper]
+            trials = view.scored.loc[rates.index]
+            grid.add_scatter(
+                x=rates + aside[wrapper],
+                y=trials[view.objective.name],
+                mode="markers",
+                name=style.shown(wrapper),
+                legendgroup=style.shown(wrapper),
+                legendrank=ranks.index(wrapper),
+                showlegend=wrapper not in seen,
+                marker=style.markers(looks[wrapper], trials["state"]),
+                hovertext=style.hover_text(view, trials),
+                hoverinfo="text",
+                **place,
+            )
+            seen.add(wrapper)
+
+
+def _aside(rates: pd.Series[float], wrappers: list[str]) -> dict[str, float]:
+    """Says how far each wrapper's points are moved aside, so that none hides another at its rate."""
+    gaps = rates.drop_duplicates().sort_values().diff().dropna()
+    width = 0.5 * min(float(gaps.min()), 0.05) if len(gaps) else 0.02
+    middle = (len(wrappers) - 1) / 2
+    return {name: (i - middle) / len(wrappers) * width for i, name in enumerate(wrappers)}
+
+
+def _add_baseline(grid: go.Figure, view: View, points: pd.DataFrame, place: dict[str, int]) -> None:
+    """Draws the best score without any dropout, if there is one."""
+    if view.without_dropout.empty:
+        return
+    best = float(view.without_dropout[view.objective.name].iloc[0])
+    grid.add_scatter(
+        x=[0.0, float(points["rate"].max())],
+        y=[best, best],
+        mode="lines",
+        name="best without dropout",
+        legendgroup="best without dropout",
+        showlegend=set(place.values()) == {1},
+        line={"color": style.GREY, "dash": "dash", "width": 2},
+        hovertemplate=f"best without dropout: {best:.4g}<extra></extra>",
+        **place,
+    )
+
+
+def _rank(panel: str) -> tuple[str, int, str]:
+    """Orders the panels: layer by layer, single sites first."""
+    layer, _, placement = panel.rpartition("/")
+    known = style.PLACEMENTS
+    return layer, known.index(placement) if placement in known else len(known), placement
+
+
+def _rate_title(view: View) -> str:
+    sites = any(view.column(f"{layer}rate.{site}") for layer in view.layers for site in SITES)
+    return "rate: share dropped" + (", the mean of the sites" if sites else "")
