@@ -153,7 +153,8 @@ class AbstractSequenceModel(AbstractHyperModel):
     Args:
         input_shape: Shape of one sequence, `(time, features)`; `time` may be `None`.
         mask_value: Steps all of whose features have this value are skipped; `None` skips none.
-        space, metrics, name, tunable: See `AbstractHyperModel`.
+
+    For `space`, `metrics`, `name` and `tunable` see `AbstractHyperModel`.
     """
 
     return_sequences = False

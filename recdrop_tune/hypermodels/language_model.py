@@ -94,7 +94,8 @@ class LanguageModel(AbstractHyperModel):
         mask_zero: Whether token 0 is padding, on the right of a sequence: steps whose target it is
             count neither in the loss nor in the perplexity. Layers need no mask for it, since
             nothing that counts reads what comes after.
-        metrics, name, tunable: See `AbstractHyperModel`; the metric `"perplexity"` is `Perplexity`.
+
+    For `metrics`, `name` and `tunable` see `AbstractHyperModel`; the metric `"perplexity"` is `Perplexity`.
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with.

@@ -114,7 +114,8 @@ class SequenceClassifier(AbstractLabelModel):
     Args:
         num_classes: Number of classes, 2 or more.
         one_hot: Whether targets are one-hot, of shape `(batch, num_classes)`, rather than integers.
-        input_shape, space, mask_value, metrics, name, tunable: See `AbstractSequenceModel`.
+
+    For `input_shape`, `space`, `mask_value`, `metrics`, `name` and `tunable` see `AbstractSequenceModel`.
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with.
@@ -142,7 +143,8 @@ class SequenceTagger(AbstractLabelModel):
         mask_value: Steps all of whose features have this value are padding; `None`: there is none.
         one_hot: Whether targets are one-hot, of shape `(batch, time, num_classes)`, rather than
             integers of shape `(batch, time)` or `(batch, time, 1)`.
-        input_shape, space, metrics, name, tunable: See `AbstractSequenceModel`.
+
+    For `input_shape`, `space`, `metrics`, `name` and `tunable` see `AbstractSequenceModel`.
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with.

@@ -26,7 +26,8 @@ class SequenceRegressor(AbstractSequenceModel):
         target_shape: Shape of one sequence's target: `()` for one number, `(values,)`, `(horizon,)`
             or `(horizon, values)`.
         loss: Keras loss, or the name of one.
-        input_shape, space, mask_value, metrics, name, tunable: See `AbstractSequenceModel`.
+
+    For `input_shape`, `space`, `mask_value`, `metrics`, `name` and `tunable` see `AbstractSequenceModel`.
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with.

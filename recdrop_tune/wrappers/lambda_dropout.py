@@ -37,7 +37,8 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
             `keras.random.SeedGenerator`; the noise must broadcast to `shape`. Any function can be
             trained with and copied by `clone_model`; to save a model with it, or to put the wrapper
             inside a `Bidirectional`, decorate it with `keras.saving.register_keras_serializable()`.
-        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
+
+    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Raises:
         InvalidArgumentError: The layer, a rate, the placement or the function is not one of the above;

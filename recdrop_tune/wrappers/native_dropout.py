@@ -31,7 +31,8 @@ class NativeDropoutWrapper(AbstractDropoutWrapper):
     Args:
         placement: `"input"` (Keras's `dropout`), `"recurrent"` (its `recurrent_dropout`) or
             `"input+recurrent"`.
-        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
+
+    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Example:
         >>> import keras

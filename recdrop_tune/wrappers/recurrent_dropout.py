@@ -33,7 +33,8 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
         placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
         per_step: `True` draws a fresh mask at each step, at every site; `False` keeps one for the
             whole sequence.
-        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
+
+    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Example:
         >>> import keras

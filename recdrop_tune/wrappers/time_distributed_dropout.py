@@ -23,7 +23,8 @@ class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
 
     Args:
         placement: `"input"`, `"output"` or `"input+output"`.
-        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
+
+    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Example:
         >>> import keras

@@ -31,7 +31,8 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
             Keras's own `recurrent_dropout` does.
         mask_groups: Into how many groups to split the batch, each with recurrent masks, and a
             kernel call, of its own.
-        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
+
+    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Example:
         >>> import keras

@@ -21,7 +21,8 @@ class WeightDropWrapper(AbstractDropoutWrapper):
 
     Args:
         placement: `"recurrent"`, `"input"` or `"input+recurrent"`.
-        layer, rate, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
+
+    For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Example:
         >>> import keras

@@ -39,7 +39,8 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
         placement: `"recurrent"`, the only site there is.
         hidden_rate: Probability that the h of an LSTM is kept. Whether it is 0 decides the kernel,
             so it can be changed later only to another value above 0.
-        layer, seed, **kwargs: See `AbstractDropoutWrapper`, also for the arguments of a call.
+
+    For `layer`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Raises:
         InvalidArgumentError: The layer, a rate or the placement is not one of the above, or
