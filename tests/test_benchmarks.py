@@ -34,6 +34,7 @@ def test_memory(tmp_path):
     assert len(held["rows"][0]["mebibytes"]) == 3
 
 
+@pytest.mark.heavy
 def test_overhead(tmp_path):
     sizes = ("trials", "epoch", "--trials", "3", "--long", "3")
     _, held = run("overhead.py", *sizes, out=tmp_path / "out.json")
@@ -98,6 +99,7 @@ def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
 
 
+@pytest.mark.heavy
 def test_search_efficiency_table(benchmarks, tmp_path):
     import _problems
     import _table
@@ -137,6 +139,7 @@ def test_committed_tables_hold_their_whole_spaces(benchmarks):
         assert table.epochs == problem.epochs
 
 
+@pytest.mark.heavy
 def test_search_efficiency_bias(tmp_path):
     printed, held = run("search_efficiency.py", "bias", "--seeds", "2", out=tmp_path / "out.json")
     held = held["digits"]

@@ -62,6 +62,7 @@ def test_everything_but_models_and_mlflow_is_there(name, request):
     assert len(theirs) - len(ours) <= 1  # The address in MLflow's pages.
 
 
+@pytest.mark.heavy
 def test_the_confirmation_is_there(confirmed):
     loaded = rdt.TuneResult.load(str(confirmed.directory))
     pd.testing.assert_frame_equal(loaded.confirmation.table, confirmed.confirmation.table)

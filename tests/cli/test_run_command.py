@@ -521,12 +521,13 @@ def test_the_example_of_the_documentation(place):
         assert re.search(rf"^\| .*`{name}`.* \|", table, re.M), name
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("number", "code"),
     [
         (signal.SIGINT, 130),
-        pytest.param(signal.SIGTERM, -signal.SIGTERM, marks=pytest.mark.heavy),
-        pytest.param(signal.SIGHUP, -signal.SIGHUP, marks=pytest.mark.heavy),
+        (signal.SIGTERM, -signal.SIGTERM),
+        (signal.SIGHUP, -signal.SIGHUP),
     ],
 )
 def test_a_signal_ends_it_with_what_it_has(place, number, code):
@@ -555,7 +556,7 @@ def test_a_signal_ends_it_with_what_it_has(place, number, code):
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     runs = client.search_runs(
         [client.get_experiment_by_name("recdrop-tune").experiment_id],
-        f"tags.`recdrop.search_id` = '{result.tracking.search_id}'",
+        f"tags.`recdrop.search_id` = '{result.search.records.search.search_id}'",
     )
     assert {run.info.status for run in runs} == {"KILLED"}
     assert len(runs) == 2

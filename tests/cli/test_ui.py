@@ -79,7 +79,9 @@ def run(*arguments):
     return done.exit_code, done.output
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "end", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)]
+)
 def test_a_database_is_served_until_it_is_ended(place, tracking, end, tmp_path):
     """Of the search that is named, from a folder of traps; or of the newest one."""
     port = free_port()

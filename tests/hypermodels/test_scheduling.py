@@ -264,6 +264,7 @@ def options(tmp_path, uri):
     }
 
 
+@pytest.mark.heavy
 def test_tune(options):
     space = {**ONE, "wrapper": ["none", "native"], "schedule": ["annealed", "constant"]}
     result = rdt.tune(data(), data(), space=space, max_trials=9, **options)

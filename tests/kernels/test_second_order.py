@@ -51,7 +51,7 @@ def second_order(function, watched):
     [
         (False, False, False, True),
         (False, True, True, False),
-        (True, False, True, True),
+        pytest.param(True, False, True, True, marks=pytest.mark.heavy),
         pytest.param(True, True, False, False, marks=pytest.mark.heavy),
     ],
 )

@@ -274,6 +274,7 @@ def test_what_fails_in_the_end_is_a_warning_and_the_search_ends(tmp_path, uri):
     assert isinstance(Journal(tracking.journal_path).read()[-1], SearchEnded)
 
 
+@pytest.mark.heavy
 def test_tune_saves_the_confirmation_too(tmp_path, uri):
     x, y = data()
     result = rdt.tune(

@@ -59,7 +59,8 @@ def make_model(techniques, masked):
     return keras.Model(inputs, outputs)
 
 
-@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.heavy), True])
+@pytest.mark.heavy
+@pytest.mark.parametrize("masked", [False, True])
 def test_what_is_served_is_what_is_predicted(masked, tmp_path):
     models = {
         "wrapped": make_model(WRAPPERS, masked),

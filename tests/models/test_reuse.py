@@ -228,6 +228,7 @@ def test_a_training_that_breaks_off_or_changes_the_model_is_not_kept():
         assert got is not changed
 
 
+@pytest.mark.heavy
 def test_a_search_gives_the_same_numbers_with_and_without_reuse(tmp_path):
     scores = []
     for reuse in (4, 0):

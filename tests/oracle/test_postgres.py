@@ -42,6 +42,7 @@ def options(tmp_path, url):
     }
 
 
+@pytest.mark.heavy
 def test_a_search_goes_on_in_postgresql(options, url, tmp_path):
     first = rdt.tune(data(), data(), max_trials=2, **options)
     second = rdt.tune(data(), data(), max_trials=4, **options)

@@ -32,6 +32,7 @@ class Bowl(Formula):
         return found + abs(hp.get("units") - 128) / 128
 
 
+@pytest.mark.heavy
 def test_it_finds_what_random_search_does_not(tmp_path):
     def best(sampler, seed):
         folder = tmp_path / f"{sampler}{seed}"

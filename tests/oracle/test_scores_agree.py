@@ -168,6 +168,7 @@ class StopsWorse(BasePruner):
         return trial.number >= self.first and trial.last_step >= self.epoch
 
 
+@pytest.mark.heavy
 def test_a_pruned_trial_keeps_what_it_reached(pruned, uri):
     result, printed = pruned
     frame = result.trials

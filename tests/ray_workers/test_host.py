@@ -94,6 +94,7 @@ def test_memory_of_gpus_grows():
     assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
 
 
+@pytest.mark.heavy
 def test_without_ray(tmp_path):
     """One process needs no Ray; several get a word on how to have it."""
     code = """

@@ -204,6 +204,7 @@ def named(uri, tmp_path_factory):
     return tune(data(), data(), model=build_named, directory=folder / "p", **options)
 
 
+@pytest.mark.heavy
 def test_gain_where_each_layer_has_a_dropout_of_its_own(named):
     frame = named.trials
     wrappers = frame[["enc/wrapper", "dec/wrapper"]] == "none"
@@ -230,6 +231,7 @@ def test_hyperparameters_named_like_columns(named):
     assert named.best_hyperparameters["state"] == frame["hp/state"][0]
 
 
+@pytest.mark.heavy
 def test_failed_trials_are_rows_too(tmp_path, uri):
     result = tune(
         data(),

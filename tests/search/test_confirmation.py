@@ -51,6 +51,7 @@ def result(options):
     return rdt.tune(data(), data(16), **options)
 
 
+@pytest.mark.heavy
 def test_the_best_their_twins_and_the_baselines_are_trained_with_the_same_seeds(result):
     confirmation = result.confirmation
     table, runs = confirmation.table, confirmation.runs

@@ -138,6 +138,7 @@ def test_other_tuners_choose_for_themselves(tmp_path):
     enqueue_first_trials(oracle)
 
 
+@pytest.mark.heavy
 def test_what_was_never_tried_is_named_by_tune_summary_and_report(tmp_path, capsys):
     space = {"units": 2, "wrapper": ["none", "native", "zoneout"], "rate": [0.1, 0.2]}
     space |= {"placement": "recurrent", "learning_rate": 0.01}

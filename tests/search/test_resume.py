@@ -221,7 +221,7 @@ def test_a_search_that_is_killed_in_its_first_trial(searches):
     ledger.check(2)
 
 
-@pytest.mark.parametrize("tuner", ["random", "hyperband"])
+@pytest.mark.parametrize("tuner", ["random", pytest.param("hyperband", marks=pytest.mark.heavy)])
 def test_with_keras_tuners_own_oracles(searches, tuner):
     ledger = Ledger(searches, tuner)
     # Of four epochs, Hyperband's first bracket goes on with the weights of its first round.
@@ -255,6 +255,7 @@ def test_a_kill_before_any_operation_on_a_file(searches, tuner, every):
     assert kill_at > 20
 
 
+@pytest.mark.heavy
 def test_a_kill_in_the_confirmation(searches):
     options = {"max_trials": 2, "confirm": {"top": 1, "seeds": 2}}
     ledger = Ledger(searches, "confirmed")

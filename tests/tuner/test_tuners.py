@@ -127,7 +127,16 @@ class Slow(kt.HyperModel):
         return 0.5 if hp["wrapper"] == "none" else 0.1 * hp["rate"]
 
 
-@pytest.mark.parametrize("tuner", ["random", "bayesian", "hyperband", "grid"])
+@pytest.mark.parametrize(
+    "tuner",
+    [
+        "random",
+        *(
+            pytest.param(name, marks=pytest.mark.heavy)
+            for name in ("bayesian", "hyperband", "grid")
+        ),
+    ],
+)
 def test_no_trial_is_begun_after_the_timeout(tmp_path, tuner):
     options = {"tuner": tuner, "max_trials": 12, "epochs": 9, "seed": 0, "verbose": 0}
     options |= {"tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db")}
