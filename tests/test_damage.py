@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import resource
 import shutil
@@ -387,6 +388,19 @@ def test_what_the_folder_is_for_is_read_from_the_journal(damaged, tuner):
     lost.check(lost.go_on())
     assert "search.json` was damaged or missing; it was written anew" in lost.said[0]
     assert json.loads(path.read_text()) == saved
+
+
+def test_a_choice_may_offer_infinity(tmp_path):
+    class Unlimited(Quick):
+        def build(self, hp):
+            hp.Choice("limit", [1.0, math.inf])
+            return super().build(hp)
+
+    result = search(tmp_path / "project", Unlimited(), "random", 6)
+    assert set(result.trials["limit"]) == {1.0, math.inf}
+    loaded = rdt.TuneResult.load(result.directory)
+    assert loaded.trials["limit"].to_list() == result.trials["limit"].to_list()
+    assert (result.directory / "result" / "report.html").exists()
 
 
 def test_a_damaged_file_never_takes_the_place_of_another_one(tmp_path):

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from recdrop_tune.credentials import hide_value
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, SearchSpaceError, shown
 from recdrop_tune.problems import Keys, forms, in_words, line_of, problem, refusal
 from recdrop_tune.search import (
@@ -219,7 +220,7 @@ def _hint(keys: Keys, value: object) -> str:
     if place is None or place.argument not in _KEYS[""] or keys[0] in _KEYS[""]:
         return ""
     simple = isinstance(value, str | bool | int | float)
-    return f"Write `{place.yaml(str(value) if simple else '...')}`."
+    return f"Write `{place.yaml(hide_value(str(value)) if simple else '...')}`."
 
 
 @dataclass(frozen=True)

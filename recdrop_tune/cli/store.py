@@ -62,7 +62,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 EVENTS = "events.jsonl"
-"""The journal of a search: `tracking.FILE`, without the imports of `tracking`, which take seconds."""
+"""The journal of a search: `events.FILE`, without the imports of `events`, which take seconds."""
 
 RUNS = Path("recdrop_runs")
 """Where searches have their project folders by default."""

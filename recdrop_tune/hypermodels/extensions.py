@@ -63,7 +63,7 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
 
     def declare_hyperparameters(self, hp: Any) -> None:
         """Declares hyperparameters, if the hypermodel does."""
-        if self._has_methods:
+        if isinstance(self.hypermodel, keras_tuner.HyperModel):
             self.hypermodel.declare_hyperparameters(hp)
 
     def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -75,7 +75,10 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
 
     @property
     def _has_methods(self) -> bool:
-        return isinstance(self.hypermodel, keras_tuner.HyperModel)
+        known = isinstance(self.hypermodel, keras_tuner.HyperModel)
+        return known or not callable(
+            self.hypermodel
+        )  # A tuner of one's own may have anything there.
 
     def __getattr__(self, name: str) -> Any:
         if (

@@ -61,7 +61,7 @@ class Contents:
 
 
 class SearchContents:
-    """What all runs of a search are to hold. It takes in the events one by one, each in constant time.
+    """What all runs of a search are to hold. It takes in the events one by one.
 
     An attempt at a trial has a run of its own: a retry is another attempt, and so is a trial that runs again
     after a crash. Parameters and curves in MLflow cannot be taken back, so the run of an earlier

@@ -218,10 +218,12 @@ class Runs:
             run: The run.
             reopen: Whether it is under way.
         """
-        if LACKING in run.data.tags:
-            self.client.delete_tag(run.info.run_id, LACKING)
-        if reopen and run.info.status != "RUNNING":
+        lacks = LACKING in run.data.tags
+        # First: until its end is written again, nobody may take it for whole.
+        if (reopen or lacks) and run.info.status != "RUNNING":
             self.client.update_run(run.info.run_id, status="RUNNING")
+        if lacks:
+            self.client.delete_tag(run.info.run_id, LACKING)
 
     def _log(self, run_id: str, batch: Mapping[str, Any]) -> None:
         try:

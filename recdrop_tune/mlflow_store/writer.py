@@ -88,6 +88,7 @@ class MLflowWriter:
         self._runs: Any = None
         self._contents: SearchContents | None = None
         self._read = 0  # Bytes of the journal that have been taken in.
+        self._lost: dict[str, str] = {}  # Runs of trials that the journal has lost.
         self._has_failed = False
         self.written: set[tuple[str, int]] = set()
         self._measured: str | None = None
@@ -182,7 +183,7 @@ class MLflowWriter:
         elif self._leave_out(contents.run, search):
             contents.mark_written()
         self.parent_run_id = contents.run.run_id
-        lost = {}
+        self._lost = {}
         for key, run in sorted(runs.items()):
             attempt = contents.attempts.get(key)
             if attempt is not None:
@@ -195,9 +196,9 @@ class MLflowWriter:
             if key[0] in contents.latest:
                 self._runs.client.set_tag(run.info.run_id, "recdrop.kind", "superseded")
             else:
-                lost[key[0]] = str(run.info.run_id)
+                self._lost[key[0]] = str(run.info.run_id)
         latest = contents.latest.values()
-        self.run_ids = lost | {each.trial_id: each.run_id for each in latest if each.run_id}
+        self.run_ids = self._lost | {each.trial_id: each.run_id for each in latest if each.run_id}
 
     def _leave_out(self, contents: Contents, run: Any) -> bool:
         """Leaves out what a run holds; returns whether it is whole."""
@@ -233,6 +234,8 @@ class MLflowWriter:
                 attempt.tags["mlflow.parentRunId"] = contents.run.run_id
                 self._create(attempt)
                 if contents.latest[attempt.trial_id] is attempt:
+                    if (lost := self._lost.pop(attempt.trial_id, None)) is not None:
+                        self._runs.client.set_tag(lost, "recdrop.kind", "superseded")
                     self.run_ids[attempt.trial_id] = attempt.run_id
             self._write_run(attempt)
             if attempt.end is not None:
@@ -288,11 +291,12 @@ class MLflowWriter:
         run_id = next((run.run_id for run in reversed(self._contents.under_way.values())), None)
         if run_id == self._measured:
             return
-        self._measured = run_id
+        self._measured = None  # In case it fails.
         if run_id is None:
             self.system_metrics.stop()
         else:
             self.system_metrics.start(run_id)
+        self._measured = run_id
 
     @contextmanager
     def _wording_failures(self) -> Iterator[None]:
@@ -300,7 +304,7 @@ class MLflowWriter:
         try:
             yield
         except Exception as failure:  # MLflow lets SQLAlchemy's, requests' and its own errors out.
-            self._contents, self._measured, self._has_failed = None, None, True
+            self._contents, self._has_failed = None, True
             self.experiment_id = None  # What is there is incomplete: nobody should be sent to it.
             error = TrackingError(reason(failure, self._uri))
             error.transient = is_transient(failure)

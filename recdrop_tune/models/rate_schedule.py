@@ -107,7 +107,7 @@ class RateSchedule(keras.callbacks.Callback):
     It writes the rate variables of every dropout layer of this package in the model, nested
     models and `Bidirectional` included. The configured rates stay as they are and are restored when
     training ends, so a model saved at any time has them. (When `fit` ends in an exception, the next `fit`
-    with a `RateSchedule` restores them, or `layer.rate = layer.rate`.)
+    with a `RateSchedule` restores them, or `layer.configured_rates = layer.configured_rates`.)
 
     | schedule | rate |
     |---|---|

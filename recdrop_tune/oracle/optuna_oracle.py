@@ -271,6 +271,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
             super().end_trial(trial)
             ended = self.trials[trial.trial_id]
             self._ask_tell.tell(ended, self.objective)
+            if self.storage is None and self._ask_tell.notes() != self._notes:
+                self.save()  # With what a sampler has noted of the end, such as constraints.
             try:
                 self._failures.note(ended)
             except RuntimeError as failure:
@@ -289,10 +291,11 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
+        notes = Notes.read(state["optuna"])  # First: what makes no sense may not change any file.
         super().set_state(state)
-        self._notes, self._opened = Notes.read(state["optuna"]), None
+        self._notes, self._opened = notes, None
         self._twins = list(state["optuna"].get("twins", []))
-        self._waiting = [*state["optuna"].get("waiting", []), *self._waiting]
+        self._waiting = [*_points(state["optuna"]), *self._waiting]
 
     def begins_again(self, trial: Any) -> None:
         """Begins a trial in the study once more: a retry, or one that was broken off."""
@@ -317,3 +320,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
     def _resume(self, trial: Any) -> None:
         space, values = self.hyperparameters.space, trial.hyperparameters.values
         self._ask_tell.begin(trial.trial_id, space, values)
+
+
+def _points(saved: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Reads the configurations that still waited; a folder may come from somebody else."""
+    return [dict(each) for each in saved.get("waiting", []) if isinstance(each, Mapping)]

@@ -140,6 +140,7 @@ class Supervised:
     trials: dict[str, Any]
     ongoing_trials: dict[str, Any]
     tuner_ids: set[str]
+    _save_trial: Any
     save: Any
     _retry_queue: list[str]
 
@@ -174,6 +175,7 @@ class Supervised:
             trial = super().create_trial(tuner_id)  # type: ignore[misc]
             if trial.status == "RUNNING" and len(self.trials) == known and not shared:
                 forget_metrics(trial)
+                self._save_trial(trial)  # Or a crash brings back what it had reported.
                 self.begins_again(trial)
             if trial.status == "STOPPED" and self.ongoing_trials and self.serves:
                 trial.status = "IDLE"

@@ -97,7 +97,7 @@ def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
 def first_epochs(trial: Any, name: str) -> dict[int, float]:
     """Returns what the first training of a trial reported of a metric, by epoch."""
     history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
-    firsts = {int(each.step): float(each.value[0]) for each in history}
+    firsts = {int(each.step): float(each.value[0]) for each in history if each.value}
     return {step: value for step, value in firsts.items() if math.isfinite(value)}
 
 
@@ -136,7 +136,7 @@ def score(trial: Any, objective: Any) -> None:
 def values_of(trial: Any, objective: Any) -> list[float]:
     """Returns the value of each objective at the trial's best epoch."""
     metrics = metrics_at(trial, trial.best_step)
-    return [metrics[each.name] for each in objectives(objective)]
+    return [metrics.get(each.name, math.nan) for each in objectives(objective)]
 
 
 def pareto(trials: Iterable[Any], objective: Any) -> list[Any]:

@@ -7,6 +7,7 @@ part of the oracle's state. Only a study in a storage that the user names is loa
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,8 +106,10 @@ def _kept(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def outcome(trial: Any, objective: Any) -> dict[str, Any]:
     """Returns how a trial has ended as `optuna.Study.tell` takes it."""
-    if trial.status == "COMPLETED":
-        return {"values": values_of(trial, objective)}
+    values = values_of(trial, objective) if trial.status == "COMPLETED" else []
+    # Optuna takes no value that is not a number; asked to, it makes a failed trial of it.
+    if values and not any(map(math.isnan, values)):
+        return {"values": values}
     return {"state": TrialState.PRUNED if trial.status == "STOPPED" else TrialState.FAIL}
 
 
@@ -174,7 +177,7 @@ def study_of(
 
 def _known_trials(oracle: Any) -> list[Any]:
     """Lists the trials in the order of starts, without those whose files were lost."""
-    trials = (oracle.trials[id] for id in oracle.start_order)
+    trials = (oracle.trials[id] for id in oracle.start_order if id in oracle.trials)
     return [trial for trial in trials if trial.message != LOST]
 
 
@@ -295,7 +298,10 @@ def as_optuna(
     for hp in space:
         if is_fixed(hp) or not is_given(hp, values):
             continue
-        range_, drawn = distribution(hp), to_drawn(hp, plain(hp, values[hp.name]))
+        range_, value = distribution(hp), values[hp.name]
+        if hasattr(hp, "min_value") and not is_number(value):
+            continue  # Somebody has changed the file.
+        drawn = to_drawn(hp, plain(hp, value))
         if _has(range_, drawn):
             params[hp.name], distributions[hp.name] = drawn, range_
     return params, distributions
@@ -310,4 +316,11 @@ def _has(range_: Any, drawn: Any) -> bool:
     """Says whether a value is in a range, which may have been another one when it was drawn."""
     if isinstance(range_, optuna.distributions.CategoricalDistribution):
         return drawn in range_.choices
-    return bool(range_.low <= drawn <= range_.high)
+    # A default may lie beside the steps.
+    steps = 0.0 if range_.log or not range_.step else (drawn - range_.low) / range_.step
+    return bool(range_.low <= drawn <= range_.high) and abs(steps - round(steps)) < 1e-8
+
+
+def is_number(value: Any) -> bool:
+    """Says whether a value is a number that a range can have."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -199,7 +199,8 @@ def _put(ray: Any, name: str, value: Any, parts: Mapping[str, Any]) -> Any:
 
 def _parts(value: Any) -> Mapping[str, Any]:
     """Returns what a job, or a value of it, consists of: arguments by their names."""
-    if is_dataclass(value):
+    own = type(value).__module__.partition(".")[0] == __name__.partition(".")[0]
+    if own and is_dataclass(value):  # The fields of a class of the user's are no arguments.
         return {each.name: getattr(value, each.name) for each in fields(value)}
     return value if isinstance(value, Mapping) else {}
 

@@ -155,10 +155,19 @@ def _read(path: Path, directory: Path) -> Any:
     for name in _class_names(data):
         if name not in _KNOWN:
             raise _damaged(path, f"`{name}` is no kind of hyperparameter")
-    space = data.get("hyperparameters") if isinstance(data, dict) else None
-    if has_absurd_number(data) or has_absurd_number(space, finite=True):
+    if has_absurd_number(data) or has_absurd_number(list(_ranges(data)), finite=True):
         raise _damaged(path, "it has a number that no search has")
     return data
+
+
+def _ranges(data: Any) -> Iterator[Any]:
+    """Yields the ranges in a space: the ends of one are finite, while a choice may offer infinity."""
+    for value in (
+        data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    ):
+        yield from _ranges(value)
+    if isinstance(data, dict) and data.get("class_name") in ("Int", "Float"):
+        yield data
 
 
 def _class_names(data: Any) -> Iterator[Any]:

@@ -51,7 +51,8 @@ def run(plan: Plan) -> TuneResult:
         stack.enter_context(_hint_at_the_folder(plan))
         if plan.verbose and (missing := coverage_line(tuner.oracle)):
             print(missing, flush=True)
-        ended = run_trials(tuner, [*progress, interrupts], search_id=search_id)
+        known = {"search_id": search_id, "folder": plan.folder.absolute()}
+        ended = run_trials(tuner, [*progress, interrupts], **known)
         check_completed(tuner, ended.stopped_by)
         return TuneResult(tuner, ended.tracking)
 

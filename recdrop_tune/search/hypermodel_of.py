@@ -102,7 +102,8 @@ class ObservedTrials(Extension):
 
     def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
         fits = (kt.HyperModel.fit, AbstractHyperModel.fit)
-        self._own_fit = getattr(type(hypermodel), "fit", fits[0]) not in fits
+        known = isinstance(hypermodel, kt.HyperModel)
+        self._own_fit = known and type(hypermodel).fit not in fits
         self._objectives = objectives
         self.building: Any = None
         self.compiled: Compiled | None = None

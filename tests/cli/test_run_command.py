@@ -271,6 +271,10 @@ WRONG_FILES = [
         "Invalid key `hypermodel` in search.yaml, line 2. Write `model: a:b`.",
     ),
     (
+        "data: a:b\nstorage: postgresql://ann:secret@host/db\n",
+        "Write `tuner: {storage: postgresql://***@host/db}`.",
+    ),
+    (
         "data: a:b\nvalidation_split: 0.2\n",
         "Write `training: {fit: {validation_split: 0.2}}`.",
     ),

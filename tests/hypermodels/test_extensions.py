@@ -66,3 +66,20 @@ def test_all_else_is_the_hypermodels_own():
     assert stand_in.extension(Adds).word == "first"
     with pytest.raises(AttributeError):
         _ = stand_in.size
+
+
+class Builder:
+    """No hypermodel, and no function: a tuner of one's own may have anything."""
+
+    def build(self, hp):
+        return ["built"]
+
+    def fit(self, hp, model, *args, **kwargs):
+        return model, args, kwargs
+
+
+def test_what_only_has_the_methods_of_a_hypermodel():
+    adding = extended(Builder(), Adds("more"))
+    assert adding.build(kt.HyperParameters()) == ["built", "more"]
+    assert adding.fit(None, "model", callbacks=[]) == ("model", (), {"callbacks": ["more"]})
+    adding.declare_hyperparameters(kt.HyperParameters())

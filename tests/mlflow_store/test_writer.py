@@ -11,6 +11,7 @@ from recdrop_tune.events import TrackingWarning
 from recdrop_tune.mlflow_store.contents import contents_of
 from recdrop_tune.mlflow_store.lock import writing_alone
 from recdrop_tune.mlflow_store.stores import prepare
+from recdrop_tune.mlflow_store.writer import TrackingError
 from tests.tracked_events import Sender, ended, image, started, trial
 
 REQUESTS = ["create_run", "delete_tag", "get_run", "log_batch", "log_inputs", "log_text"]
@@ -133,3 +134,64 @@ def test_an_end_that_is_told_after_the_search_counts(tmp_path, uri):
     run = image(uri, "after")["trial", "0", int(epochs[0].time * 1000)]
     assert (run["status"], run["tags"]["recdrop.state"]) == ("FINISHED", "COMPLETE")
     assert run["ended"] == int(end.time * 1000)
+
+
+def test_artifacts_that_are_lacking_are_written_after_another_outage(tmp_path, uri, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_text", refuse)
+        with searching(tmp_path / "first", uri, "artifacts") as sender:
+            sender.send(*trial(0, status="FAILED"), *trial(1, status="FAILED"), ended())
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_batch", refuse)
+        with pytest.raises(TrackingError, match="no paper"):
+            rdt.sync(tmp_path / "first", uri)
+    assert rdt.sync(tmp_path / "first", uri).written == 2
+    (tmp_path / "other").mkdir()
+    other = f"sqlite:///{tmp_path}/other/mlflow.db"
+    rdt.sync(tmp_path / "first", other)
+    assert image(uri, "artifacts") == image(other, "artifacts")
+
+
+def test_a_run_whose_trial_the_journal_has_lost_is_superseded(tmp_path, uri):
+    """As after a power cut, when the trial runs again in the search that goes on."""
+    with searching(tmp_path, uri, "lost") as sender:
+        sender.send(*trial(0), *trial(1, status=None))
+        path = sender.journal.path
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"trial_id": "1"' not in line))
+    sender = Sender(tmp_path, uri)
+    when = 1_790_000_500.0
+    sender.send(started(search_id="lost", experiment="lost", when=when - 1, space=None))
+    sender.send(*trial(1, when=when))
+    sender.send(ended())
+    sender.close()
+    kinds = [kind for kind, id, _ in image(uri, "lost") if id == "1"]
+    assert sorted(kinds) == ["superseded", "trial"]
+
+
+class Meter:
+    """Notes what it is told, in the place of what measures the machine."""
+
+    def __init__(self):
+        self.told = []
+
+    def start(self, run_id):
+        self.told.append("start")
+
+    def stop(self):
+        self.told.append("stop")
+
+
+def test_nothing_is_measured_any_more_after_a_last_trial_that_ended_in_an_outage(
+    tmp_path, uri, monkeypatch
+):
+    *begun, end = trial(0)
+    with searching(tmp_path, uri, "measured") as sender:
+        meter = sender.writer.system_metrics = Meter()
+        sender.send(*begun)
+        with monkeypatch.context() as broken:
+            broken.setattr(MlflowClient, "log_batch", refuse)
+            with pytest.warns(TrackingWarning, match="no paper"):
+                sender.send(end)
+        sender.send(ended())
+        assert meter.told == ["start", "stop"]

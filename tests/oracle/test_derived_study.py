@@ -239,3 +239,97 @@ def test_notes_that_make_no_sense_are_made_anew(tmp_path, kept):
     with pytest.warns(UserWarning, match=r"oracle\.json` was damaged"):
         again = make(tmp_path, 3)
     assert len([t for t in again.study.trials if t.state == TrialState.COMPLETE]) == 3
+
+
+def end(oracle, trial, **metrics):
+    """Completes a trial of one epoch."""
+    oracle.update_trial(trial.trial_id, metrics, step=0)
+    trial = oracle.get_trial(trial.trial_id)
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN axis")  # Keras Tuner's
+def test_a_second_objective_that_is_no_number(tmp_path):
+    """Optuna makes a failed trial of it; Keras Tuner goes by the first objective."""
+    goals = [OBJECTIVE, kt.Objective("other", "min")]
+    oracle = make(tmp_path, objective=goals)
+    for other in (1.0, math.nan):
+        end(oracle, oracle.create_trial("w"), score=0.5, other=other)
+    states = [trial.state.name for trial in oracle.study.trials]
+    assert states == ["COMPLETE", "FAIL"]
+    again = make(tmp_path, objective=goals)
+    assert again.create_trial("w").status == "RUNNING"
+    assert [trial.state.name for trial in again.study.trials] == [*states, "RUNNING"]
+
+
+def test_a_default_beside_the_steps(tmp_path):
+    """Keras Tuner gives it to a hyperparameter that is found after the trial was begun."""
+
+    def late(hp):
+        hp.Float("late", 0.0, 1.0, step=0.1, default=0.25)
+
+    oracle = make(tmp_path)
+    trial = oracle.create_trial("w")
+    late(trial.hyperparameters)
+    oracle.update_space(trial.hyperparameters)
+    end(oracle, trial, score=0.5)
+    again = make(tmp_path)
+    assert again.create_trial("w").status == "RUNNING"
+    assert "late" not in again.study.trials[0].params
+    assert again.study.trials[0].value == 0.5
+
+
+def test_what_a_sampler_notes_of_the_last_trial_is_kept(tmp_path):
+    def sampler():
+        with pytest.warns(FutureWarning, match="deprecated"):
+            return optuna.samplers.TPESampler(seed=0, constraints_func=lambda trial: (1.0,))
+
+    oracle = make(tmp_path, sampler=sampler())
+    for _ in range(3):
+        end(oracle, oracle.create_trial("w"), score=0.5)
+    noted = [trial.system_attrs["constraints"] for trial in oracle.study.trials]
+    again = make(tmp_path, sampler=sampler())
+    told = [trial.system_attrs.get("constraints") for trial in again.study.trials]
+    assert [list(each) for each in told] == [list(each) for each in noted]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lr", "0.01"), ("lr", None), ("rate", math.inf), ("lr", [1])]
+)
+def test_a_value_that_somebody_has_changed(tmp_path, name, value):
+    oracle = make(tmp_path, enqueue=[{"wrapper": "recurrent", "rate": 0.2}])
+    end(oracle, oracle.create_trial("w"), score=0.5)
+    path = tmp_path / "project" / "trial_00" / "trial.json"
+    saved = json.loads(path.read_text())
+    saved["hyperparameters"]["values"][name] = value
+    path.write_text(json.dumps(saved))
+    again = make(tmp_path)
+    assert name not in again.study.trials[0].params
+    assert again.create_trial("w").status == "RUNNING"
+
+
+def test_what_waits_and_is_no_configuration_is_left_out(tmp_path):
+    oracle = make(tmp_path)
+    end(oracle, oracle.create_trial("w"), score=0.5)
+    path = tmp_path / "project" / "oracle.json"
+    saved = json.loads(path.read_text())
+    saved["optuna"]["waiting"] = [3, {"wrapper": "lambda", "rate": 0.4}]
+    path.write_text(json.dumps(saved))
+    assert make(tmp_path).create_trial("w").hyperparameters.values["wrapper"] == "lambda"
+
+
+def test_a_crash_brings_back_nothing_of_an_attempt_that_was_given_up(tmp_path):
+    oracle = make(tmp_path)
+    oracle.hosted = True
+    trial = oracle.create_trial("first")
+    for step in range(2):
+        oracle.update_trial(trial.trial_id, {"score": 0.5}, step)
+    oracle.give_up("first")
+    assert oracle.create_trial("second").trial_id == trial.trial_id
+    again = make(tmp_path)
+    again.hosted = True
+    again.take_back()
+    again.update_trial(trial.trial_id, {"score": 0.1}, 0)
+    history = again.trials[trial.trial_id].metrics.get_history("score")
+    assert [(each.step, each.value) for each in history] == [(0, [0.1])]
