@@ -178,7 +178,7 @@ def pack(ray: Any, job: Any) -> Parcel:
         InvalidArgumentError: One cannot be pickled.
     """
     references = {
-        name: _put(ray, name, value, _parts(value)) for name, value in _parts(job).items()
+        name: _put(ray, name, value, _parts(value)) for name, value in _values(job).items()
     }
     return Parcel(type(job), references, process_settings())
 
@@ -198,11 +198,15 @@ def _put(ray: Any, name: str, value: Any, parts: Mapping[str, Any]) -> Any:
 
 
 def _parts(value: Any) -> Mapping[str, Any]:
-    """Returns what a job, or a value of it, consists of: arguments by their names."""
+    """Returns the arguments, by their names, that a value of a job consists of."""
     own = type(value).__module__.partition(".")[0] == __name__.partition(".")[0]
     if own and is_dataclass(value):  # The fields of a class of the user's are no arguments.
-        return {each.name: getattr(value, each.name) for each in fields(value)}
+        return _values(value)
     return value if isinstance(value, Mapping) else {}
+
+
+def _values(value: Any) -> dict[str, Any]:
+    return {each.name: getattr(value, each.name) for each in fields(value)}
 
 
 def _remedy(name: str, error: Exception) -> str:
