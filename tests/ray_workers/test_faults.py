@@ -201,7 +201,7 @@ def test_the_driver_is_interrupted(tmp_path, number):
     assert driver.returncode == -number
     assert ("KeyboardInterrupt" in printed) == (number == signal.SIGINT)
     assert f'run again with directory="{folder}" to go on' in printed
-    assert not any(process.is_running() for process in ours)
+    wait_for(lambda: not any(process.is_running() for process in ours))  # Ray's end after it.
     (ended,) = some_events(folder, SearchEnded, 1)
     assert ended.status == "KILLED"
     check_agreement(search(folder, Faulty(seconds=0.1)), trials=6)
