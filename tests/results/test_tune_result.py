@@ -233,17 +233,20 @@ def test_hyperparameters_named_like_columns(named):
 
 @pytest.mark.heavy
 def test_failed_trials_are_rows_too(tmp_path, uri):
-    result = tune(
-        data(),
-        data(),
-        model=Failing(("lambda", "recurrent")),
-        max_trials=3,
-        epochs=1,
-        seed=3,
-        verbose=0,
-        directory=tmp_path / "p",
-        tracking=rdt.MLflow(uri=uri),
-    )
+    def search(max_trials):
+        return tune(
+            data(),
+            data(),
+            model=Failing(("lambda", "recurrent")),
+            max_trials=max_trials,
+            epochs=1,
+            seed=3,
+            verbose=0,
+            directory=tmp_path / "p",
+            tracking=rdt.MLflow(uri=uri),
+        )
+
+    result = search(3)
     frame = result.trials
     assert list(frame["state"]) == ["COMPLETE", "FAILED", "FAILED"]
     assert frame["val_loss"].isna().tolist() == [False, True, True]
@@ -251,17 +254,7 @@ def test_failed_trials_are_rows_too(tmp_path, uri):
     assert "no trial with dropout was completed" in result.summary()
     assert np.isfinite(frame["seconds"].astype(float)).all()
     with pytest.raises(RecdropError, match="its trials failed; 1 were completed before"):
-        tune(
-            data(),
-            data(),
-            model=Failing(("lambda", "recurrent")),
-            max_trials=9,
-            epochs=1,
-            seed=3,
-            verbose=0,
-            directory=tmp_path / "p",
-            tracking=rdt.MLflow(uri=uri),
-        )
+        search(9)
 
 
 def test_what_the_journal_has_lost_the_trials_still_tell(planted, tmp_path):
