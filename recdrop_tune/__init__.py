@@ -1,13 +1,15 @@
 """recdrop-tune: which recurrent dropout, where, and how much, for cuDNN LSTM and GRU models in Keras.
 
 The names below are the public surface. They are imported on first use, so that `import recdrop_tune`
-stays fast and loads neither TensorFlow nor MLflow.
+stays fast and loads neither Keras with its backend nor MLflow.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from recdrop_tune.backends import check_importable
 
 __version__ = "0.1.0.dev0"
 
@@ -86,6 +88,8 @@ def __getattr__(name: str) -> object:
     """Imports a public name from its module on first use (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _HOME[name] != "spaces":  # The others need Keras.
+        check_importable()
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -20,6 +20,7 @@ ORDER = [
     "credentials",
     "scratch",
     "errors",
+    "backends",
     "problems",
     "addresses",
     "storage_errors",

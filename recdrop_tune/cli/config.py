@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from recdrop_tune.backends import BACKENDS
 from recdrop_tune.credentials import hide_value
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, SearchSpaceError, shown
 from recdrop_tune.problems import Keys, forms, in_words, line_of, problem, refusal
@@ -86,6 +87,12 @@ def _not_here(value: Any) -> Any:
     raise ValueError("nothing: `data` names the function that makes the test data")
 
 
+def _backend(value: Any) -> Any:
+    if value is not None and value not in BACKENDS:
+        raise ValueError(f"one of {', '.join(BACKENDS)}")
+    return value
+
+
 def _listed(value: Any) -> Any:
     if not isinstance(value, list):
         raise ValueError("a list of `module:function`")
@@ -118,8 +125,9 @@ class RunConfig(_Strict):
     """What a configuration says; a key that is left out has the default of `tune`.
 
     The keys are the arguments of `recdrop_tune.tune`, but for `data`, which makes `train`, `validation` and
-    the test data of the confirmation. A mapping under `tuner`, `training`, `confirm`, `workers` or `tracking`
-    has the arguments of `Optuna`, `Training`, `Confirm`, `Workers` or `MLflow`.
+    the test data of the confirmation, and for Keras's `backend`. A mapping under `tuner`, `training`,
+    `confirm`, `workers` or `tracking` has the arguments of `Optuna`, `Training`, `Confirm`, `Workers` or
+    `MLflow`.
     """
 
     data: Annotated[
@@ -184,6 +192,7 @@ class RunConfig(_Strict):
     seed: int | None = None
     verbose: int = 1
     overwrite: bool = False
+    backend: Annotated[str | None, BeforeValidator(_backend)] = None
 
     @model_validator(mode="after")
     def _one_space(self) -> Self:
@@ -194,7 +203,7 @@ class RunConfig(_Strict):
 
     def plain_arguments(self) -> dict[str, Any]:
         """Returns the arguments of `tune` that the file says; the others are made from what it says."""
-        others = {"data", "space", "model", "objective", "training", "confirm"}
+        others = {"data", "space", "model", "objective", "training", "confirm", "backend"}
         return {name: getattr(self, name) for name in self.model_fields_set - others}
 
 

@@ -7,7 +7,9 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -17,6 +19,8 @@ import click
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from recdrop_tune.backends import BACKENDS, chosen
+from recdrop_tune.cli.backend_times import BackendTimes
 from recdrop_tune.cli.store import (
     FAIL,
     OK,
@@ -35,23 +39,46 @@ _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 @click.command()
 @click.option("--tracking-uri", "uri", help="Database or server for MLflow's runs.")
 @click.option("--no-timing", is_flag=True, help="Leave out the timing of training steps.")
+@click.option(
+    "--size",
+    type=click.Tuple([click.IntRange(min=1)] * 4),
+    default=(32, 50, 12, 32),
+    show_default=True,
+    metavar="BATCH STEPS FEATURES UNITS",
+    help="What is timed.",
+)
 @click.pass_context
-def doctor(context: click.Context, uri: str | None, no_timing: bool) -> None:
+def doctor(
+    context: click.Context, uri: str | None, no_timing: bool, size: tuple[int, int, int, int]
+) -> None:
     """Checks what a search needs on this machine.
 
     A line a check: ok, warn or fail, and what to do. Looks at the versions, the GPUs, cuDNN, the store of
-    MLflow's runs, Ray and the current folder, and times training steps. Nothing is changed
-    or made. The exit code is 1 if a check fails.
+    MLflow's runs, Ray and the current folder, and times training steps on each of Keras's backends that is
+    installed. Nothing is changed or made. The exit code is 1 if a check fails.
     """
     be_quick_and_quiet()
     failed = False
-    for name, check in _checks(uri, no_timing).items():
-        result = _outcome(check)
+    for name, check in _checks(uri, None if no_timing else BackendTimes(size)).items():
+        with _announced(name):
+            result = _outcome(check)
         failed = failed or result.level == FAIL
         level = click.style(f"{result.level:<4}", fg=_COLOURS[result.level])
-        click.echo(f"{level}  {name:<8}  {result.line()}")
+        click.echo(f"{level}  {name:<10}  {result.line()}")
     if failed:
         context.exit(1)
+
+
+@contextmanager
+def _announced(name: str) -> Iterator[None]:
+    """Says on a terminal which backend is being timed: it takes some seconds."""
+    if name not in BACKENDS or sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    said = f"      {name:<10}  is being timed ..."
+    click.echo(f"{said}\r", nl=False, err=True)
+    yield
+    click.echo(f"{' ' * len(said)}\r", nl=False, err=True)
 
 
 def _outcome(check: Callable[[], Check]) -> Check:
@@ -64,24 +91,23 @@ def _outcome(check: Callable[[], Check]) -> Check:
             fix = (
                 f"Install `{error.name}`, or set KERAS_BACKEND to another backend if it names that"
             )
-            fix += f"; installed here: {', '.join(here)}." if (here := other_backends()) else "."
+            here = [each for each in BACKENDS if _version(each) is not None]
+            fix += f"; installed here: {', '.join(here)}." if here else "."
         return Check(FAIL, f"This could not be checked: {type(error).__name__}: {error}", fix)
 
 
-def _checks(uri: str | None, no_timing: bool) -> dict[str, Callable[[], Check]]:
+def _checks(uri: str | None, times: BackendTimes | None) -> dict[str, Callable[[], Check]]:
     found: dict[str, Callable[[], Check]] = {
         "python": python,
         "packages": packages,
         "gpu": gpus,
         "cudnn": cudnn,
-        "timing": timing,
-        "mlflow": partial(mlflow_store, uri),
-        "ray": ray,
-        "folder": folder,
     }
-    if no_timing:
-        del found["timing"]
-    return found
+    if times is not None:
+        here = [each for each in BACKENDS if _version(each) is not None]
+        found |= {backend: partial(times.timed, backend) for backend in here}
+        found["fastest"] = times.fastest
+    return found | {"mlflow": partial(mlflow_store, uri), "ray": ray, "folder": folder}
 
 
 # The checks of this machine.
@@ -89,11 +115,6 @@ def _checks(uri: str | None, no_timing: bool) -> dict[str, Callable[[], Check]]:
 _PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "pandas")
 _ALSO_CALLED = {"tensorflow": ("tensorflow-cpu", "tf-nightly")}
 _LITTLE = 2**30
-_WITHOUT_TENSORFLOW = (
-    "On Keras's {} backend the layers, `explain`, `to_plain`, `mc_predict` and `RateSchedule` are tested. A "
-    "search runs there too, but is tested on TensorFlow alone."
-)
-_AS_TESTED = "For a search as it is tested run `pip install {}` and set KERAS_BACKEND=tensorflow."
 
 
 def python() -> Check:
@@ -104,47 +125,37 @@ def python() -> Check:
 def packages() -> Check:
     """Compares the versions of what a search runs on with what this package asks for.
 
-    Without TensorFlow, where Keras runs on jax or torch, it says what is tested there.
+    TensorFlow may be missing where Keras runs on jax or torch.
     """
+    backend = chosen()
+    others = [each for each in BACKENDS[1:] if _version(each) is not None]
     found = {name: _version(name) for name in ("recdrop-tune", *_PACKAGES)}
+    found |= {name: _version(name) for name in others}
     wrong = {
         name: f"'{name}>={least}'"
         for name, least in _least().items()
         if name in found and _older(found[name], least)
     }
-    others = other_backends() if found["tensorflow"] is None else []
-    backend = keras_backend() if others else ""
-    fixes = []
-    if backend in others:
-        found[backend] = _version(backend)
-        fixes = [_WITHOUT_TENSORFLOW.format(backend), _AS_TESTED.format(wrong.pop("tensorflow"))]
-    elif others:
-        fixes = [f"Or set KERAS_BACKEND={others[0]}.", _WITHOUT_TENSORFLOW.format(others[0])]
-    if wrong:
-        fixes.insert(0, f"Run `pip install {' '.join(wrong.values())}`.")
+    if found["tensorflow"] is None and backend in others:
+        wrong.pop("tensorflow", None)
     text = ", ".join(f"{name} {known or 'missing'}" for name, known in found.items())
-    if not fixes:
+    if not wrong:
         return Check(OK, text)
-    return Check(FAIL if wrong else WARN, text, " ".join(fixes))
+    fix = f"Run `pip install {' '.join(wrong.values())}`."
+    if "tensorflow" in wrong and others:
+        fix += f" Or set KERAS_BACKEND={others[0]}."
+    return Check(FAIL, text, fix)
 
 
 def gpus() -> Check:
-    """Tells the GPUs that TensorFlow and Keras's backend see."""
+    """Tells the GPUs that Keras's backend sees."""
     load_quietly("keras")
     import keras
 
-    backend, number, said = keras.backend.backend(), 0, []
-    if backend == "tensorflow" or _version("tensorflow") is not None:
-        load_quietly("tensorflow")
-        import tensorflow as tf
-
-        seen = tf.config.list_physical_devices("GPU")
-        details = tf.config.experimental.get_device_details
-        names = [details(gpu).get("device_name", "") for gpu in seen]
-        said, number = [f"TensorFlow sees {', '.join(names) if names else 'none'}"], len(seen)
-    if backend != "tensorflow":
-        number = _BACKENDS[backend]()
-        said.append(f"Keras's backend {backend} sees {number or 'none'}")
+    backend = keras.backend.backend()
+    name, seen = _LIBRARIES[backend]
+    number = len(names := seen())
+    said = [f"{name} sees {', '.join(names) if names else 'none'}"]
     here = _installed_gpus()
     if number or not here:
         rest = [] if number else ["searches run on the CPU"]
@@ -178,7 +189,8 @@ def cudnn() -> Check:
         fix += "`pip install 'recdrop-tune[gpu]'` in a fresh environment."
         return Check(FAIL, f"Keras's {backend} backend cannot use cuDNN: {text}", fix)
     names = " and ".join(kind.__name__ for kind in kinds)
-    return Check(OK, f"{names} run on cuDNN, from Keras's {backend} backend")
+    rest = "; a GRU, and half precision, run step by step" if backend == "jax" else ""
+    return Check(OK, f"{names} run on cuDNN, from Keras's {backend} backend{rest}")
 
 
 def cudnn_failure(kind: Callable[..., Any]) -> str:
@@ -193,19 +205,6 @@ def cudnn_failure(kind: Callable[..., Any]) -> str:
         lines = [line for line in said if line and not line.startswith("Exception encountered")]
         return f"{type(error).__name__}: {lines[0] if lines else said}"
     return ""
-
-
-def timing() -> Check:
-    """Times training steps on this machine."""
-    load_quietly("recdrop_tune.wrappers")
-
-    from recdrop_tune.cli.step_times import SIZE, step_times
-
-    batch, steps, features, units = SIZE
-
-    times = ", ".join(f"{name} {value:.2f} ms" for name, value in step_times().items())
-    what = f"a training step of an LSTM (batch {batch}, {steps} steps, {features} features, {units} units)"
-    return Check(OK, f"{what}: {times}")
 
 
 def ray() -> Check:
@@ -240,31 +239,29 @@ def _installed_gpus() -> str:
     return ", ".join(names) if done.returncode == 0 else ""
 
 
-def _jax_gpus() -> int:
-    return sum(device.platform == "gpu" for device in import_module("jax").devices())
+def _tensorflow_gpus() -> list[str]:
+    load_quietly("tensorflow")
+    config = import_module("tensorflow").config
+    details = config.experimental.get_device_details
+    seen = config.list_physical_devices("GPU")
+    return [details(gpu).get("device_name", gpu.name) for gpu in seen]
 
 
-def _torch_gpus() -> int:
-    return int(import_module("torch").cuda.device_count())
+def _jax_gpus() -> list[str]:
+    devices = import_module("jax").devices()
+    return [str(device.device_kind) for device in devices if device.platform == "gpu"]
 
 
-_BACKENDS = {"jax": _jax_gpus, "torch": _torch_gpus}
+def _torch_gpus() -> list[str]:
+    cuda = import_module("torch").cuda
+    return [str(cuda.get_device_name(number)) for number in range(cuda.device_count())]
 
 
-def other_backends() -> list[str]:
-    """The backends beside TensorFlow that Keras could train on here."""
-    return [name for name in _BACKENDS if _version(name) is not None]
-
-
-def keras_backend() -> str:
-    """The backend that Keras is set to, whether it is installed or not."""
-    try:
-        load_quietly("keras")
-    except ModuleNotFoundError as missing:
-        return missing.name or ""
-    import keras
-
-    return str(keras.backend.backend())
+_LIBRARIES: dict[str, tuple[str, Callable[[], list[str]]]] = {
+    "tensorflow": ("TensorFlow", _tensorflow_gpus),
+    "jax": ("JAX", _jax_gpus),
+    "torch": ("PyTorch", _torch_gpus),
+}
 
 
 def _version(name: str) -> str | None:

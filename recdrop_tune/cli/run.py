@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recdrop_tune.backends import check_importable, choose
 from recdrop_tune.cli.store import load_quietly
 from recdrop_tune.errors import RecdropError
 
@@ -232,6 +233,7 @@ _CTRL_C = 130
 @click.option("--max-trials", type=int, help="The most trials that are run.")
 @click.option("--epochs", type=int, help="Epochs of one trial.")
 @click.option("--seed", type=int, help="Seed of the search.")
+@click.option("--backend", help="Keras's backend: tensorflow, jax or torch.")
 @click.option("--directory", help="Project folder, relative to the current folder.")
 @click.option(
     "--overwrite/--no-overwrite", default=None, help="Whether to delete what search is there."
@@ -268,9 +270,11 @@ def _summary(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
     space: dict[str, Any] = (
         {"space": file.space()} if "space" in file.config.model_fields_set else {}
     )
-    load_quietly(
-        "recdrop_tune.tuner"
-    )  # With TensorFlow: only now that nothing is wrong with the file.
+    try:
+        check_importable() if file.config.backend is None else choose(file.config.backend)
+    except RecdropError as error:
+        raise click.ClickException(file.explained(error)) from None
+    load_quietly("recdrop_tune.tuner")  # With Keras: only now that nothing is wrong with the file.
     from recdrop_tune import tune
 
     try:

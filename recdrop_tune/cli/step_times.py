@@ -1,8 +1,13 @@
-"""How long a training step takes on this machine: the plain layer, wrapped, and with Keras's own dropout."""
+"""How long a training step takes on this machine: the plain layer, wrapped, and with Keras's own dropout.
+
+As a program, which `backend_times` starts for each backend, it writes the times as JSON.
+"""
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -10,9 +15,6 @@ import keras
 import numpy as np
 
 from recdrop_tune.wrappers import wrap
-
-SIZE = (32, 50, 12, 32)
-"""Samples in a batch, steps of a sequence, features, units."""
 
 _RATE = 0.3
 _STEPS, _ROUNDS = 4, 5
@@ -35,13 +37,17 @@ class _Clock(keras.callbacks.Callback):
         self.seconds += time.perf_counter()
 
 
-def step_times(seconds: float = 1.0) -> dict[str, float]:
+def step_times(size: tuple[int, int, int, int], seconds: float = 1.0) -> dict[str, float]:
     """Returns the milliseconds of a training step: the median of at least five turns of some `seconds`.
 
     The candidates take turns, so that what else the machine does hits all alike.
+
+    Args:
+        size: Samples in a batch, steps of a sequence, features, units.
+        seconds: How long to measure.
     """
-    models = _models()
-    batch, length, features, _ = SIZE
+    models = _models(size)
+    batch, length, features, _ = size
     generator = np.random.default_rng(0)
     x = generator.normal(size=(batch * (_STEPS + 1), length, features)).astype("float32")
     y = generator.normal(size=(batch * (_STEPS + 1), 1)).astype("float32")
@@ -58,8 +64,8 @@ def step_times(seconds: float = 1.0) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def _models() -> dict[str, Any]:
-    _, length, features, units = SIZE
+def _models(size: tuple[int, int, int, int]) -> dict[str, Any]:
+    _, length, features, units = size
     layers = {
         "plain": keras.layers.LSTM(units),
         **{
@@ -74,3 +80,8 @@ def _models() -> dict[str, Any]:
         model.compile("adam", "mse", jit_compile=keras.backend.backend() == "jax")
         models[name] = model
     return models
+
+
+if __name__ == "__main__":
+    batch, length, features, units = map(int, sys.argv[1:])
+    print(json.dumps(step_times((batch, length, features, units))))

@@ -119,6 +119,7 @@ class Records:
         trials: A record for each trial, by Keras Tuner's id.
         confirming: The confirmation under way, or the last one since the search went on.
         confirmations: The trainings of all confirmations.
+        backends: Keras's backend, and where the search has gone on with another one, each in its turn.
 
     Example:
         >>> records = Records(journal.read())
@@ -132,6 +133,7 @@ class Records:
         self.trials: dict[str, TrialRecord] = {}
         self.confirming: ConfirmationStarted | None = None
         self.confirmations: list[ConfirmationEnded] = []
+        self.backends: list[str] = []
         self._begun: dict[str, None] = {}
         for event in events:
             self.on_event(event)
@@ -147,6 +149,9 @@ class Records:
         match event:
             case SearchStarted():
                 self.search, self.confirming = event, None
+                backend = event.info.get("backend")
+                if isinstance(backend, str) and self.backends[-1:] != [backend]:
+                    self.backends.append(backend)
                 self.began = event.time if self.began is None else self.began
                 self._begun = {}  # The trials of a search that was killed do not go on.
             case SearchEnded():

@@ -45,6 +45,8 @@ def call_layer(
     if rewrite is None:
         one = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
         if not keras_goes_wrong(one, mask):
+            if initial_state is None:
+                initial_state = _states_for_keras(layer)
             return layer(sequences, initial_state=initial_state, mask=mask)
         rewrite, groups = chain(), 1
     if not isinstance(layer, keras.layers.Bidirectional):
@@ -152,11 +154,31 @@ def _cast(value: Any, dtype: str) -> Tensor:
 
 
 def _initial_state(layer: Layer, sequences: Tensor, states: Any) -> tuple[Tensor, ...]:
-    if states is None:
-        stateful = layer.stateful and layer.states is not None
-        states = layer.states if stateful else layer.get_initial_state(ops.shape(sequences)[0])
+    if states is None and layer.stateful and layer.states is not None:
+        states = _kept_states(layer)
+    elif states is None:
+        states = layer.get_initial_state(ops.shape(sequences)[0])
     states = states if isinstance(states, (list, tuple)) else [states]
     return tuple(_cast(state, layer.cell.compute_dtype) for state in states)
+
+
+def _kept_states(layer: Layer) -> list[Any]:
+    """Returns what a stateful layer has kept.
+
+    On torch a copy: the backward pass needs the states as they were, and a call writes them in place
+    (keras-team/keras#23462).
+    """
+    torch = keras.backend.backend() == "torch"
+    return [ops.copy(state) if torch else state for state in layer.states]
+
+
+def _states_for_keras(layer: Layer) -> list[Any] | None:
+    """Returns the states for a call of Keras's own layer; `None` where it reads them itself."""
+    bidirectional = isinstance(layer, keras.layers.Bidirectional)
+    parts = [layer.forward_layer, layer.backward_layer] if bidirectional else [layer]
+    if keras.backend.backend() != "torch" or not all(p.stateful and p.states for p in parts):
+        return None
+    return [state for part in parts for state in _kept_states(part)]
 
 
 def _merge_directions(bidirectional: Layer, forward: Any, backward: Any) -> Any:

@@ -10,8 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import keras
+
 from recdrop_tune import events
 from recdrop_tune.addresses import absolute, check_databases, resolve_uri
+from recdrop_tune.backends import BackendWarning
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import check_model_name, check_system_metrics, invalid_argument
 from recdrop_tune.events import (
@@ -181,6 +184,7 @@ class Tracking:
         self._under_way = True
         atexit.register(self._close_at_exit)
         self._make_up_for_a_kill()
+        self._compare_backends()
         goals = objectives(self._oracle.objective)
         objective = goals[0]
         several = {each.name: each.direction for each in goals} if len(goals) > 1 else {}
@@ -207,6 +211,19 @@ class Tracking:
                 register_model=self.register_model,
             )
         )
+
+    def _compare_backends(self) -> None:
+        """Warns where the search was at work on another backend before."""
+        now, before = str(keras.backend.backend()), self.records.backends[-1:]
+        if before and before != [now]:
+            warnings.warn(
+                f"The search in `{self._tuner.project_dir}` was run on Keras's {before[0]} backend and goes "
+                f"on with {now}. Its trials are kept. The same seed gives other weights and masks on another "
+                "backend, so a trial here and its twin there differ by luck too: let `confirm` compare the "
+                f"best with fresh seeds, or set KERAS_BACKEND={before[0]} to go on as before.",
+                BackendWarning,
+                stacklevel=2,
+            )
 
     def take_over(self) -> None:
         """Goes on where another process of the same search was killed, and its workers live on.

@@ -33,11 +33,15 @@ NOISE = 2
 
 
 def context_lines(result: TuneResult) -> list[str]:
-    """Tells of the data, and what a constant predictor scores; a warning where no trial does better."""
-    context = result.context
+    """Tells of the data, and what a constant predictor scores; a warning where no trial does better.
+
+    Where the search has changed its backend that is told too: one seed gives other numbers there.
+    """
+    context, backends = result.context, result.search.records.backends
+    lines = [f"Run on several backends: {', then '.join(backends)}."] if backends[1:] else []
     if context is None:
-        return []
-    lines = [f"Data: {context.words}."] if context.words else []
+        return lines
+    lines += [f"Data: {context.words}."] if context.words else []
     if not context.constant:
         return lines
     warning = _no_better_than_constant(result)

@@ -1,6 +1,6 @@
 """`tune`: one call from data to result; `distribute` and `track` for any tuner; and their settings.
 
-The names below are imported on first use: the settings are light, and `tune` loads TensorFlow.
+The names below are imported on first use: the settings are light, and `tune` loads Keras.
 """
 
 from __future__ import annotations

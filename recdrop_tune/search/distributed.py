@@ -11,6 +11,7 @@ from typing import Any
 
 import keras_tuner as kt
 
+from recdrop_tune.backends import check_training
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.events import Listener, TrackedOracle
 from recdrop_tune.mlflow_store import Tracking
@@ -68,6 +69,7 @@ def distribute(
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
         >>> tuner.get_best_models()
     """
+    check_training()
     team, mlflow = as_workers(workers), as_mlflow(tracking)
     if team is None:
         expected = "an integer of at least 1, or rdt.Workers(...)"

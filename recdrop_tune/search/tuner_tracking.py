@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from recdrop_tune.backends import check_training
 from recdrop_tune.events import Context, Listener, ResultSaved
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.mlflow_store import track as track_tuner
@@ -59,6 +60,7 @@ def track(
         >>> recdrop_tune.track(tuner, "speech")
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
     """
+    check_training()
     mlflow = as_mlflow(MLflow() if tracking is None else tracking, tuner.project_name)
     tracked = track_tuner(
         tuner,

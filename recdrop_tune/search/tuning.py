@@ -9,6 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from recdrop_tune.backends import check_training
 from recdrop_tune.errors import check_flag, check_seconds
 from recdrop_tune.kernels import check_seed
 from recdrop_tune.ray_workers import import_ray, share_gpus
@@ -119,6 +120,7 @@ def tune(
         >>> result = tune((x, y), (x_val, y_val), space="quick", max_trials=30, seed=0)
         >>> print(result.summary())
     """
+    check_training()
     max_trials, epochs, batch_size = check_integers(
         max_trials=max_trials, epochs=epochs, batch_size=batch_size
     )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -16,8 +17,10 @@ import sqlalchemy
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
+from recdrop_tune.backends import BACKENDS
 from recdrop_tune.cli import doctor as _doctor
 from recdrop_tune.cli import main
+from recdrop_tune.cli.backend_times import BackendTimes
 from recdrop_tune.cli.store import FAIL, OK, WARN, Check, mlflow_store
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.kernels import gpu_in_sight
@@ -25,7 +28,9 @@ from tests import ROOT
 from tests.mlflow_server import free_port
 from tests.postgres import running_server
 
-NAMES = ["python", "packages", "gpu", "cudnn", "timing", "mlflow", "ray", "folder"]
+HERE = [name for name in BACKENDS if find_spec(name) is not None]
+TIMED = [*HERE, "fastest"]
+NAMES = ["python", "packages", "gpu", "cudnn", *TIMED, "mlflow", "ray", "folder"]
 
 
 def called(*arguments):
@@ -46,27 +51,28 @@ def _here(tmp_path, monkeypatch):
 
 
 def test_this_machine(tmp_path):
-    done = called()
+    done = called("--size", "2", "5", "3", "4")
     assert done.exit_code == 0, done.output
     said = lines(done.output)
     assert list(said) == NAMES
     for name in ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "pandas"):
         assert f"{name} {version(name)}" in said["packages"][1]
     assert said["ray"] == ("ok", version("ray"))
-    times = dict(
-        re.findall(
-            r"(plain|recurrent|variational|recurrent_dropout) ([\d.]+) ms", said["timing"][1]
-        )
-    )
-    assert len(times) == 4
-    assert all(0 < float(value) < 10_000 for value in times.values())
+    for backend in HERE:
+        words = r"(plain|recurrent|variational|recurrent_dropout) ([\d.]+) ms"
+        times = dict(re.findall(words, said[backend][1]))
+        assert len(times) == 4
+        assert all(0 < float(value) < 10_000 for value in times.values())
+    assert "an LSTM of batch 2, 5 steps, 3 features, 4 units (`--size`)" in said["fastest"][1]
     assert f"{tmp_path}/mlflow.db is not there yet" in said["mlflow"][1]
     assert f"{tmp_path}/recdrop_runs can be written to" in said["folder"][1]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_timing():
-    assert list(lines(called("--no-timing").output)) == [name for name in NAMES if name != "timing"]
+    assert list(lines(called("--no-timing").output)) == [
+        name for name in NAMES if name not in TIMED
+    ]
 
 
 def test_the_exit_code_and_the_remedy_of_a_failure():
@@ -101,7 +107,7 @@ def test_a_check_that_breaks_is_a_line(monkeypatch):
 def test_a_warning_is_no_failure(monkeypatch):
     monkeypatch.setattr(_doctor, "_checks", lambda *_: {"one": lambda: Check(WARN, "hm", "Do it.")})
     done = called()
-    assert (done.exit_code, done.output) == (0, "warn  one       hm. Do it.\n")
+    assert (done.exit_code, done.output) == (0, "warn  one         hm. Do it.\n")
 
 
 def test_packages_that_are_too_old(monkeypatch):
@@ -125,19 +131,50 @@ def test_packages_that_are_missing(monkeypatch):
 
 
 def test_keras_on_another_backend_without_tensorflow(monkeypatch):
-    here = {"tensorflow": None, "torch": "2.13.0+cpu", "jax": None}
+    here = {"tensorflow": None, "torch": "2.99.0+cpu", "jax": None}
     monkeypatch.setattr(_doctor, "_version", lambda name: here.get(name, "99"))
-    monkeypatch.setattr(_doctor, "keras_backend", lambda: "torch")
+    monkeypatch.setattr(_doctor, "chosen", lambda: "torch")
     check = _doctor.packages()
-    assert check.level == WARN
+    assert check.level == OK
     assert "tensorflow missing" in check.text
-    assert check.text.endswith("torch 2.13.0+cpu")
-    assert check.fix.startswith("On Keras's torch backend the layers, `explain`, ")
-    assert check.fix.endswith("'tensorflow>=2.20'` and set KERAS_BACKEND=tensorflow.")
+    assert check.text.endswith("torch 2.99.0+cpu")
     here["optuna"] = "1.0"
     check = _doctor.packages()
-    assert check.level == FAIL
-    assert check.fix.startswith("Run `pip install 'optuna>=5.0'`. On Keras's torch backend")
+    assert (check.level, check.fix) == (FAIL, "Run `pip install 'optuna>=5.0'`.")
+    monkeypatch.setattr(_doctor, "chosen", lambda: "tensorflow")
+    check = _doctor.packages()
+    assert (
+        check.fix
+        == "Run `pip install 'tensorflow>=2.20' 'optuna>=5.0'`. Or set KERAS_BACKEND=torch."
+    )
+
+
+def test_the_fastest_of_several_backends():
+    size = (32, 50, 12, 32)
+    times = BackendTimes(size, {"tensorflow": {"recurrent": 4.0}})
+    (only,) = times.found
+    assert times.fastest().text.startswith(f"{only} is the only backend that can be timed here")
+    assert "pip install 'recdrop-tune[jax]'" in times.fastest().fix
+    times.found |= {"jax": {"recurrent": 1.0}, "torch": {"recurrent": 32.0}}
+    check = times.fastest()
+    assert check.text == (
+        "jax, 4.0 times as fast as tensorflow, 32.0 times as fast as torch, by `recurrent` with an LSTM of "
+        "batch 32, 50 steps, 12 features, 32 units (`--size`)"
+    )
+    assert check.fix.startswith(
+        "Set KERAS_BACKEND=jax before keras is imported, or `recdrop-tune run "
+    )
+    times.found["tensorflow"] = {"recurrent": 0.5}
+    assert times.fastest().text.endswith("; Keras is set to it")
+    assert times.fastest().fix == ""
+
+
+def test_a_backend_that_fails_is_a_warning():
+    times = BackendTimes((2, 5, 3, 4))
+    check = times.timed("theano")
+    assert check.level == WARN
+    assert "no training step can be timed: ValueError: " in check.text
+    assert times.fastest().text == "not known: no backend could be timed"
 
 
 def test_as_a_process_without_tensorflow(tmp_path):
@@ -159,10 +196,7 @@ def test_as_a_process_without_tensorflow(tmp_path):
     said = lines(done.stdout)
     level, text = said["packages"]
     assert (level, "tensorflow missing" in text) == ("fail", True)
-    advice = (
-        "Run `pip install 'tensorflow>=2.20'`. Or set KERAS_BACKEND=torch. On Keras's torch backend"
-    )
-    assert advice in text
+    assert "Run `pip install 'tensorflow>=2.20'`. Or set KERAS_BACKEND=torch." in text
     assert said["gpu"][1].endswith("if it names that; installed here: torch.")
 
 
@@ -306,4 +340,4 @@ def test_as_a_process_it_prints_lines_alone():
     command = [sys.executable, "-m", "recdrop_tune.cli", "doctor", "--no-timing"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == len(NAMES) - 1
+    assert len(done.stdout.splitlines()) == len(NAMES) - len(TIMED)

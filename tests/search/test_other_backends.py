@@ -1,0 +1,146 @@
+"""Searches on Keras's jax and torch backends, with what could come out differently there."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from keras_tuner import HyperParameters
+
+from tests.backends import BACKEND
+
+if BACKEND == "tensorflow":
+    pytest.skip("that of all the other tests is TensorFlow", allow_module_level=True)
+
+import recdrop_tune as rdt
+from recdrop_tune.cli import main
+from recdrop_tune.events import Journal, SearchStarted
+from tests.backend_search import SPACE, data, make_tuner
+
+pytestmark = pytest.mark.backends
+
+TRAIN, VALIDATION = data()[:2]
+DROPS = {**SPACE, "wrapper": "recurrent"}
+SMALL = {"space": SPACE, "batch_size": 10, "seed": 0, "verbose": 0}
+"""The last batch of the training data is a smaller one, which jax compiles for itself."""
+
+
+def on_jax(reason):
+    return pytest.mark.skipif(BACKEND != "jax", reason=reason)
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    return rdt.MLflow(uri=f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, uri):
+    """A search of three trials with its confirmation, and its result before it went on with a fourth."""
+    folder = tmp_path_factory.mktemp("searches") / "first"
+    given = {**SMALL, "epochs": 2, "directory": folder, "tracking": uri}
+    confirm = rdt.Confirm(top=1, seeds=1)
+    first = rdt.tune(TRAIN, VALIDATION, max_trials=3, confirm=confirm, **given)
+    before = first.trials.copy()
+    return before, rdt.tune(TRAIN, VALIDATION, max_trials=4, **given)
+
+
+def test_a_search_is_confirmed_and_goes_on(searched):
+    before, result = searched
+    assert list(before["state"]) == ["COMPLETE"] * 3
+    trials = result.trials.set_index("trial_id")
+    assert (trials["state"] == "COMPLETE").sum() == 4
+    for row in before.itertuples():
+        assert trials.loc[row.trial_id, "val_loss"] == row.val_loss
+    begun = Journal(result.directory / "events.jsonl").read()
+    begun = [each for each in begun if isinstance(each, SearchStarted)]
+    assert [each.info["backend"] for each in begun] == [BACKEND] * 2
+    assert "several backends" not in result.summary()
+
+
+def test_the_result_is_read_from_its_folder(searched, tmp_path):
+    _, result = searched
+    loaded = rdt.TuneResult.load(result.directory)
+    loaded.report(tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    predicted = [each.best_model().predict(VALIDATION[0], verbose=0) for each in (result, loaded)]
+    np.testing.assert_allclose(*predicted, rtol=1e-5)
+
+
+def test_tensorflow_is_not_imported(searched):
+    assert "tensorflow" not in sys.modules
+
+
+@on_jax("one of the two is enough")
+def test_folds(tmp_path, uri):
+    folds = rdt.Training(cv=2)
+    given = {**SMALL, "epochs": 1, "directory": tmp_path / "cv", "tracking": uri}
+    result = rdt.tune(TRAIN, max_trials=2, training=folds, **given)
+    assert list(result.trials["state"]) == ["COMPLETE"] * 2
+
+
+@on_jax("Ray is installed there alone")
+def test_workers_have_the_backend_of_their_driver(tmp_path, uri):
+    tuner = rdt.distribute(make_tuner(tmp_path), workers=2, tracking=uri, verbose=0)
+    x, y = TRAIN
+    tuner.search(x, y, validation_data=VALIDATION, epochs=1, verbose=0)
+    assert list(tuner.result.trials["state"]) == ["COMPLETE"] * 2
+    assert "tensorflow" not in sys.modules
+
+
+@on_jax("one of the two is enough")
+@pytest.mark.parametrize("kind", ["tagger", "regressor", "language", "masked"])
+def test_the_other_models_train(kind):
+    generator = np.random.default_rng(0)
+    x, labels = TRAIN
+    if kind == "tagger":
+        y = generator.integers(0, 2, size=x.shape[:2])
+        model = rdt.SequenceTagger.from_data((x, y), space=DROPS)
+    elif kind == "regressor":
+        y = x.sum((1, 2), keepdims=True)[:, 0]
+        model = rdt.SequenceRegressor.from_data((x, y), space=DROPS)
+    elif kind == "language":
+        x = generator.integers(1, 20, size=(24, 7))
+        x, y = x[:, :-1], x[:, 1:]
+        model = rdt.LanguageModel.from_data((x, y), vocab_size=20, space=DROPS)
+    else:
+        x, y = np.where(np.arange(5)[:, None] > 2, 0, x).astype("float32"), labels
+        model = rdt.SequenceClassifier.from_data((x, y), space=DROPS, mask_value=0.0)
+    history = model.build(HyperParameters()).fit(x, y, batch_size=10, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_the_command_line(tmp_path, monkeypatch, uri):
+    """In this process, whose backend it asks for; tests/test_backends.py has the other cases."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "backend_data.py").write_text("from tests.backend_search import data, build\n")
+    (tmp_path / "search.yaml").write_text(
+        "data: backend_data:data\nmodel: backend_data:build\nmax_trials: 1\nepochs: 1\nverbose: 0\n"
+        f"directory: here\ntracking: {{uri: '{uri.uri}'}}\n"
+    )
+    done = CliRunner().invoke(main, ["run", "search.yaml", "--backend", BACKEND])
+    assert done.exit_code == 0, done.output
+    assert "1 trials, 1 complete" in done.output
+
+
+@pytest.mark.parametrize("cell", [keras.layers.LSTM, keras.layers.GRU])
+@pytest.mark.parametrize("wrapper", ["recurrent", "time_distributed"])
+def test_stateful_layers_train(cell, wrapper):
+    """On torch Keras's own do not (keras-team/keras#23462): their states are written too early."""
+    layer = rdt.wrap(cell(4, stateful=True), wrapper, rate=0.3)
+    inputs = keras.Input((5, 3), batch_size=8)
+    model = keras.Sequential([inputs, layer, keras.layers.Dense(2, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    history = model.fit(*TRAIN, batch_size=8, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert any(np.any(keras.ops.convert_to_numpy(state)) for state in layer.layer.states)
+
+
+def test_mask_groups_with_a_last_batch_that_does_not_divide():
+    layer = rdt.wrap(keras.layers.LSTM(4), "variational", placement="recurrent", mask_groups=4)
+    model = keras.Sequential([keras.Input((5, 3)), layer, keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    x, _ = TRAIN
+    history = model.fit(x[:23], np.zeros((23, 2)), batch_size=10, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()

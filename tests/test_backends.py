@@ -1,0 +1,133 @@
+"""Which of Keras's backends a process has: how it is chosen, and what is said where it cannot be."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+from click.testing import CliRunner
+
+import recdrop_tune as rdt
+from recdrop_tune.backends import BackendWarning, choose, chosen
+from recdrop_tune.cli import main
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.events import Journal, SearchStarted
+from tests.small_search import build, data
+
+HERE = keras.backend.backend()
+OTHER = "torch" if HERE == "jax" else "jax"
+
+
+def said_by(code, **environment):
+    """What a fresh process prints, in which `jax` and `torch` cannot be imported, and Keras has not been."""
+    code = f"import sys\nsys.modules |= {{'jax': None, 'torch': None}}\n{code}"
+    rest = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**rest, **environment}
+    )
+    return done.stdout.strip(), done.stderr.strip().splitlines()[-1:]
+
+
+def test_a_backend_that_there_is_not():
+    with pytest.raises(InvalidArgumentError) as caught:
+        choose("theano")
+    assert str(caught.value) == (
+        "Invalid value received for argument `backend`. Expected one of tensorflow, jax, torch, with which "
+        "Keras trains models. Received: backend='theano'. Set KERAS_BACKEND before keras is imported, in "
+        "the shell or in the first line of the script, and run it in a process of its own."
+    )
+
+
+def test_a_backend_that_is_not_installed(tmp_path):
+    name = "recdrop_tune.errors.InvalidArgumentError: Invalid value received for argument"
+    _, (error,) = said_by("from recdrop_tune.backends import choose; choose('jax')")
+    assert error.startswith(f"{name} `backend`. Expected a backend that is installed here (tensor")
+    assert "Received: backend='jax'. Run `pip install 'recdrop-tune[jax]'`" in error
+    # By a name of the package, before Keras fails to be imported and cannot be any more.
+    code = "import recdrop_tune as rdt; rdt.SearchSpace; print('light'); rdt.explain"
+    said, (error,) = said_by(code, KERAS_BACKEND="torch")
+    assert said == "light"
+    assert error.startswith(f"{name} `KERAS_BACKEND`. ")
+    assert "pip install 'recdrop-tune[torch]'`, or set KERAS_BACKEND=tensorflow before" in error
+    _, (error,) = said_by("import recdrop_tune; recdrop_tune.tune", KERAS_BACKEND="jaxx")
+    assert "Expected one of tensorflow, jax, torch" in error
+
+
+def test_where_a_backend_is_set(tmp_path):
+    code = "from recdrop_tune.backends import chosen; print(chosen(), 'keras' in sys.modules)"
+    home = {"KERAS_HOME": str(tmp_path)}
+    assert said_by(code, **home) == ("tensorflow False", [])
+    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    assert said_by(code, **home) == ("torch False", [])
+    assert said_by(code, **home, KERAS_BACKEND="jax") == ("jax False", [])
+    (tmp_path / "keras.json").write_text("[")
+    assert said_by(code, **home) == ("tensorflow False", [])
+    assert chosen() == HERE
+
+
+def test_a_backend_that_comes_too_late(monkeypatch):
+    with pytest.raises(InvalidArgumentError, match=f"Expected '{HERE}', with which keras was imp"):
+        choose(OTHER)
+    choose(HERE)
+    monkeypatch.setenv("KERAS_BACKEND", OTHER)
+    for call in (
+        lambda: rdt.tune(data(), data()),
+        lambda: rdt.distribute(None, workers=2),
+        lambda: rdt.track(None),
+    ):
+        with pytest.raises(InvalidArgumentError) as caught:
+            call()
+        assert f"Received: KERAS_BACKEND='{OTHER}'. Set KERAS_BACKEND before" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "said"),
+    [
+        (f"backend: {OTHER}\n", [], "search.yaml, line 2: Invalid value received for argument `ba"),
+        (
+            "",
+            ["--backend", OTHER],
+            f"Error: Invalid value received for argument `backend`. Expected '{HERE}'",
+        ),
+        (
+            "backend: theano\n",
+            [],
+            "`backend` in search.yaml, line 2. Expected one of tensorflow, jax, torch.",
+        ),
+        (
+            "",
+            ["--backend", "theano"],
+            "Expected one of tensorflow, jax, torch. Received: backend='theano'",
+        ),
+    ],
+)
+def test_the_command_line(tmp_path, monkeypatch, line, options, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "search.yaml").write_text(f"data: nowhere:load\n{line}")
+    done = CliRunner().invoke(main, ["run", "search.yaml", *options])
+    assert (done.exit_code, said in done.output) == (1, True), done.output
+
+
+def test_a_search_goes_on_with_another_backend(tmp_path, planted_uri):
+    """It was begun here, and its journal is made to say that it was begun elsewhere."""
+    folder = tmp_path / "search"
+    given = {"seed": 0, "epochs": 1, "verbose": 0, "directory": folder}
+    given["tracking"] = rdt.MLflow(uri=planted_uri)
+    rdt.tune(data(), data(), build, max_trials=1, **given)
+    journal = folder / "events.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        if line["event"] == "SearchStarted":
+            line["info"]["backend"] = OTHER
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    with pytest.warns(BackendWarning) as caught:
+        result = rdt.tune(data(), data(), build, max_trials=2, **given)
+    (text,) = [str(each.message) for each in caught if each.category is BackendWarning]
+    assert f"was run on Keras's {OTHER} backend and goes on with {HERE}. Its trials" in text
+    assert f"or set KERAS_BACKEND={OTHER} to go on as before" in text
+    assert len(result.trials) == 2
+    begun = [each for each in Journal(journal).read() if isinstance(each, SearchStarted)]
+    assert [each.info["backend"] for each in begun] == [OTHER, HERE]
+    assert f"Run on several backends: {OTHER}, then {HERE}." in result.summary()
