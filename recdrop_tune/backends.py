@@ -36,7 +36,9 @@ class BackendWarning(UserWarning):
 
 def installed() -> list[str]:
     """Returns the backends that are installed here, without importing them."""
-    return [name for name in BACKENDS if find_spec(name) is not None]
+    specs = {name: find_spec(name) for name in BACKENDS}
+    # A folder of that name, as among somebody's experiments, passes for a package without an origin.
+    return [name for name, spec in specs.items() if spec is not None and spec.origin is not None]
 
 
 def chosen() -> str:

@@ -55,6 +55,13 @@ def test_a_backend_that_is_not_installed(tmp_path):
     assert "Expected one of tensorflow, jax, torch" in error
 
 
+def test_a_folder_is_no_backend(tmp_path):
+    (tmp_path / "jax").mkdir()
+    code = "del sys.modules['jax']; from recdrop_tune.backends import installed; print(installed())"
+    before, _ = said_by(code)
+    assert said_by(f"sys.path.insert(0, {str(tmp_path)!r}); {code}") == (before, [])
+
+
 def test_where_a_backend_is_set(tmp_path):
     code = "from recdrop_tune.backends import chosen; print(chosen(), 'keras' in sys.modules)"
     home = {"KERAS_HOME": str(tmp_path)}

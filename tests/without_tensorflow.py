@@ -1,4 +1,4 @@
-"""Prints the requirements of the package and of some of its extras, but for TensorFlow and what comes with it.
+"""Prints the requirements of the package and of some of its extras, without TensorFlow and what it brings.
 
 python tests/without_tensorflow.py jax ray > requirements.txt
 """
