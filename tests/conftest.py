@@ -1,14 +1,25 @@
 """What every test needs: the same environment and seeds; and what runs on which backend."""
 
+import atexit
 import gc
 import os
 import re
+import shutil
+import tempfile
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+if os.environ["KERAS_BACKEND"] == "jax" and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # Every model is compiled anew, and most tests make models that others have made.
+    _cache = tempfile.mkdtemp(prefix="recdrop-tests-jax-")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import keras
 import pytest
@@ -26,8 +37,8 @@ for _name in (
     os.environ.pop(_name, None)
 
 if os.environ["KERAS_BACKEND"] != "tensorflow":
-    # The layers run on every backend, the search on TensorFlow, with packages that the layers do not need: a
-    # file with neither the marker `backends` nor the module of that name may import them.
+    # The tests of what could come out differently there. The others may import TensorFlow, or what only the
+    # extra `test` brings: files with neither the marker `backends` nor the module of that name.
     collect_ignore = [
         str(path)
         for path in Path(__file__).parent.rglob("test_*.py")
