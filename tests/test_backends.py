@@ -8,6 +8,7 @@ import sys
 import keras
 import pytest
 from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.backends import BackendWarning, choose, chosen
@@ -122,6 +123,7 @@ def test_a_search_goes_on_with_another_backend(tmp_path, planted_uri):
     folder = tmp_path / "search"
     given = {"seed": 0, "epochs": 1, "verbose": 0, "directory": folder}
     given["tracking"] = rdt.MLflow(uri=planted_uri)
+    MlflowClient(planted_uri).search_experiments()  # Its tables are made, which may take long.
     rdt.tune(data(), data(), build, max_trials=1, **given)
     journal = folder / "events.jsonl"
     lines = [json.loads(line) for line in journal.read_text().splitlines()]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from keras_tuner import HyperParameters
+from mlflow.tracking import MlflowClient
 
 from tests.backends import BACKEND
 
@@ -33,7 +34,9 @@ def on_jax(reason):
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory):
-    return rdt.MLflow(uri=f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+    made = rdt.MLflow(uri=f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+    MlflowClient(made.uri).search_experiments()  # Its tables are made, which may take long.
+    return made
 
 
 @pytest.fixture(scope="module")
