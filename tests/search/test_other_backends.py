@@ -41,20 +41,20 @@ def uri(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory, uri):
-    """A search of three trials with its confirmation, and its result before it went on with a fourth."""
+    """A search of two trials with its confirmation, and its result before it went on with a third."""
     folder = tmp_path_factory.mktemp("searches") / "first"
     given = {**SMALL, "epochs": 2, "directory": folder, "tracking": uri}
     confirm = rdt.Confirm(top=1, seeds=1)
-    first = rdt.tune(TRAIN, VALIDATION, max_trials=3, confirm=confirm, **given)
+    first = rdt.tune(TRAIN, VALIDATION, max_trials=2, confirm=confirm, **given)
     before = first.trials.copy()
-    return before, rdt.tune(TRAIN, VALIDATION, max_trials=4, **given)
+    return before, rdt.tune(TRAIN, VALIDATION, max_trials=3, **given)
 
 
 def test_a_search_is_confirmed_and_goes_on(searched):
     before, result = searched
-    assert list(before["state"]) == ["COMPLETE"] * 3
+    assert list(before["state"]) == ["COMPLETE"] * 2
     trials = result.trials.set_index("trial_id")
-    assert (trials["state"] == "COMPLETE").sum() == 4
+    assert (trials["state"] == "COMPLETE").sum() == 3
     for row in before.itertuples():
         assert trials.loc[row.trial_id, "val_loss"] == row.val_loss
     begun = Journal(result.directory / "events.jsonl").read()
