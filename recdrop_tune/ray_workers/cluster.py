@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -102,7 +103,10 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
 def _initialize(ray: Any, address: str, options: dict[str, Any]) -> None:
     for attempts_left in reversed(range(ATTEMPTS)):
         try:
-            ray.init(address=address, **options)
+            with warnings.catch_warnings():
+                # JAX warns of every process that is forked off it; those of Ray run another program at once.
+                warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+                ray.init(address=address, **options)
             return
         except Exception as error:
             with suppress(Exception):  # Half a connection would be in the way of the next one.

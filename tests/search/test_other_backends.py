@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from keras_tuner import HyperParameters
 from mlflow.tracking import MlflowClient
 
-from tests.backends import BACKEND
+from tests.backends import BACKEND, array
 
 if BACKEND == "tensorflow":
     pytest.skip("that of all the other tests is TensorFlow", allow_module_level=True)
@@ -140,11 +140,12 @@ def test_stateful_layers_train(cell, wrapper):
     model.compile("adam", "sparse_categorical_crossentropy")
     history = model.fit(*TRAIN, batch_size=8, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
-    assert any(np.any(keras.ops.convert_to_numpy(state)) for state in layer.layer.states)
+    if BACKEND == "torch":  # Keras's jax backend keeps no states in what it compiles.
+        assert all(np.any(array(state)) for state in layer.layer.states)
 
 
 def test_mask_groups_with_a_last_batch_that_does_not_divide():
-    layer = rdt.wrap(keras.layers.LSTM(4), "variational", placement="recurrent", mask_groups=4)
+    layer = rdt.wrap(keras.layers.LSTM(4), "variational", rate=0.3, mask_groups=4)
     model = keras.Sequential([keras.Input((5, 3)), layer, keras.layers.Dense(2)])
     model.compile("adam", "mse")
     x, _ = TRAIN
