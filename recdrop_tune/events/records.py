@@ -119,7 +119,7 @@ class Records:
         trials: A record for each trial, by Keras Tuner's id.
         confirming: The confirmation under way, or the last one since the search went on.
         confirmations: The trainings of all confirmations.
-        backends: Keras's backend, and where the search has gone on with another one, each in its turn.
+        backends: Keras's backend that has trained, or where the search has gone on with another one, each in turn.
 
     Example:
         >>> records = Records(journal.read())
@@ -134,6 +134,7 @@ class Records:
         self.confirming: ConfirmationStarted | None = None
         self.confirmations: list[ConfirmationEnded] = []
         self.backends: list[str] = []
+        self._backend: Any = None
         self._begun: dict[str, None] = {}
         for event in events:
             self.on_event(event)
@@ -146,12 +147,12 @@ class Records:
 
     def on_event(self, event: Event) -> None:
         """Takes one event in."""
+        if isinstance(event, TrialStarted | ConfirmationStarted):
+            self._note_backend()
         match event:
             case SearchStarted():
                 self.search, self.confirming = event, None
-                backend = event.info.get("backend")
-                if isinstance(backend, str) and self.backends[-1:] != [backend]:
-                    self.backends.append(backend)
+                self._backend = event.info.get("backend")
                 self.began = event.time if self.began is None else self.began
                 self._begun = {}  # The trials of a search that was killed do not go on.
             case SearchEnded():
@@ -174,6 +175,11 @@ class Records:
                 self.confirming = event
             case ConfirmationEnded():
                 self.confirmations.append(event)
+
+    def _note_backend(self) -> None:
+        """Takes note of the backend that trains: a search may go on without anything left to train."""
+        if isinstance(self._backend, str) and self.backends[-1:] != [self._backend]:
+            self.backends.append(self._backend)
 
     def to_csv(self) -> str:
         """Writes one row a trial."""
