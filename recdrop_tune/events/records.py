@@ -119,7 +119,7 @@ class Records:
         trials: A record for each trial, by Keras Tuner's id.
         confirming: The confirmation under way, or the last one since the search went on.
         confirmations: The trainings of all confirmations.
-        backends: Keras's backend that has trained, or where the search has gone on with another one, each in turn.
+        backends: The backends of Keras that have trained, in turn; several where it went on with another one.
 
     Example:
         >>> records = Records(journal.read())
