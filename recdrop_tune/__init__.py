@@ -6,8 +6,9 @@ stays fast and loads neither TensorFlow nor MLflow.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from recdrop_tune.lazy import imported_on_use
 
 __version__ = "0.1.0.dev0"
 
@@ -81,14 +82,7 @@ __all__ = [
     "wrap",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Imports a public name from its module on first use (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = imported_on_use(__name__, _HOME)
 
 
 def __dir__() -> list[str]:
