@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from recdrop_tune.errors import RecdropError, exception_line, plain
 from recdrop_tune.events import FILE, Event, Journal, Listener, SearchStarted, TrackingWarning
+from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import TooManyFailuresError, has_ended_by_failures
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
@@ -42,6 +43,7 @@ def run(plan: Plan) -> TuneResult:
     with ExitStack() as stack:
         # First, so that all else is closed before it ends.
         interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(compilations_kept(plan.compilation_cache))
         run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
         stack.enter_context(storage_failures_named(plan.folder))
         with claimed(plan.folder, plan.fingerprint, plan.overwrite, until=stack) as search_id:

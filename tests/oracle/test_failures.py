@@ -27,7 +27,9 @@ def fail_one(oracle, message="it broke"):
 def test_an_oracle_of_keras_tuners_own(tmp_path):
     oracle = failing_oracle(tmp_path, limit=2)
     fail_one(oracle)
-    assert not has_ended_by_failures(oracle, RuntimeError("consecutive failures, says the user's code"))
+    assert not has_ended_by_failures(
+        oracle, RuntimeError("consecutive failures, says the user's code")
+    )
     with pytest.raises(RuntimeError) as error:
         fail_one(oracle)
     assert has_ended_by_failures(oracle, error.value)
@@ -36,6 +38,8 @@ def test_an_oracle_of_keras_tuners_own(tmp_path):
 
 def test_a_supervised_one_has_a_class_for_it_that_reaches_other_processes(tmp_path):
     oracle = supervised(failing_oracle(tmp_path, limit=1))
-    with pytest.raises(TooManyFailuresError, match="(?s)exceeded the limit of 1.*it broke") as error:
+    with pytest.raises(
+        TooManyFailuresError, match=r"(?s)exceeded the limit of 1.*it broke"
+    ) as error:
         fail_one(oracle)
     assert isinstance(pickle.loads(pickle.dumps(error.value)), TooManyFailuresError)
