@@ -1,4 +1,4 @@
-"""Searches with several workers in which something goes wrong, once, in the middle of a trial."""
+"""Searches with several workers in which something goes wrong in the middle of a trial."""
 
 import contextlib
 import os
