@@ -44,7 +44,7 @@ def test_overhead(tmp_path):
 
 @pytest.mark.heavy
 def test_share_lost_to_tracing(tmp_path):
-    sizes = ("share", "--small-trials", "3", "--turns", "1")
+    sizes = ("share", "--small-trials", "3", "--turns", "1", "--epochs", "2")
     _, held = run("overhead.py", *sizes, out=tmp_path / "out.json")
     lost = {row["kind"]: row["lost"] for row in held["share"]["result"]}
     assert lost["ours, reuse_models=4"] < lost["Keras Tuner, RandomSearch"] < 1

@@ -25,7 +25,7 @@ HEAVY = {
     "README.md",
     *(f"docs/{name}.md" for name in ("index", "keras-tuner", "results", "search")),
 }
-"""Pages that take some ten seconds or more: they search, some of them as one does, with 10 or 20 trials."""
+"""Pages that take some ten seconds or more: they search, some of them as one does, with 12 trials."""
 
 NOT_RUN = {"docs/scaling.md": 4}
 """How many blocks of a page are not run."""
@@ -34,7 +34,7 @@ NOT_RUN = {"docs/scaling.md": 4}
 def given():
     """What a page may use without a word: some of the handwritten digits, and a build function.
 
-    They are few, so that a search of 20 trials takes a minute or two: 32 images to train on, 16 each to
+    They are few, so that a search of 12 trials takes a minute: 32 images to train on, 16 each to
     validate and to test.
     """
     import keras
