@@ -82,6 +82,9 @@ SCENARIOS = {
     "masked_last": Scenario({"return_state": True}, mask="right"),
 }
 
+RETURNED_ELSEWHERE = ("states", "last_and_states")
+"""Scenarios whose two settings other scenarios have too, each with one thing more."""
+
 FEW = ("sequences", "holed_backwards")
 """Scenarios for what differs little from what runs in all of them."""
 
@@ -147,12 +150,15 @@ def wrapper_id(wrapper):
     return "-".join([technique_id, placement, *(f"{k}={v}" for k, v in options.items())])
 
 
-def in_matrix(test=None, *, only=lambda wrapper: True, among=lambda *row: True):
-    """Parametrizes a test over `MATRIX`, or over those of its wrappers that `only` takes; see `over`."""
+def in_matrix(test=None, *, among=lambda *row: True):
+    """Parametrizes a test over `MATRIX`; by default those of its rows run that `among` takes, see `over`."""
     if test is None:
-        return lambda function: in_matrix(function, only=only, among=among)
-    rows = [row for row in MATRIX if only(row[0])]
-    return over(("wrapper", "cell", "scenario"), rows, backends=_few, among=among)(test)
+        return lambda function: in_matrix(function, among=among)
+
+    def taken(wrapper, cell, scenario):
+        return scenario not in RETURNED_ELSEWHERE and among(wrapper, cell, scenario)
+
+    return over(("wrapper", "cell", "scenario"), MATRIX, backends=_few, among=taken)(test)
 
 
 def _few(wrapper, cell, scenario):
