@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import shutil
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -58,10 +59,34 @@ def _same_seed():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(scope="module")
+def eagerly():
+    """Makes no graphs for a module: tracing one takes longer than a training of a few small batches."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
-def planted_uri(tmp_path_factory) -> str:
-    """One database for all planted searches: making one takes longer than such a search."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def new_store(tmp_path_factory):
+    """Puts an empty database of MLflow into a folder: a copy, as making one takes a second."""
+    from recdrop_tune.mlflow_store.stores import prepare
+
+    empty = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    prepare(f"sqlite:///{empty}")
+
+    def put(folder: Path, name: str = "mlflow.db") -> str:
+        return f"sqlite:///{shutil.copy(empty, folder / name)}"
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def planted_uri(tmp_path_factory, new_store) -> str:
+    """One database for all planted searches."""
+    return new_store(tmp_path_factory.mktemp("planted_uri"))
 
 
 @pytest.fixture(scope="session")
