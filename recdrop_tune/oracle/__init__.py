@@ -32,7 +32,6 @@ from recdrop_tune.oracle.repairs import (
 )
 from recdrop_tune.oracle.reruns import (
     Resumable,
-    Supervised,
     ended_trial,
     settled,
     supervised,
@@ -40,7 +39,6 @@ from recdrop_tune.oracle.reruns import (
 )
 from recdrop_tune.oracle.samplers import SurrogateSampler, make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import (
-    Reached,
     best_step,
     first_value,
     forget_metrics,
@@ -76,10 +74,8 @@ __all__ = [
     "HyperParameter",
     "OptunaOracle",
     "Parameter",
-    "Reached",
     "Resumable",
     "ResumesGrid",
-    "Supervised",
     "SurrogateSampler",
     "TooManyFailuresError",
     "TrainsTwin",
