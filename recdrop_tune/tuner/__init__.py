@@ -7,11 +7,12 @@ from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
 from recdrop_tune.tuner.trainings import retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
-from recdrop_tune.tuner.tuners import ORACLES, as_objective, as_objectives, make_tuner
+from recdrop_tune.tuner.tuners import ORACLES, SearchPlan, as_objective, as_objectives, make_tuner
 
 __all__ = [
     "MILLISECONDS",
     "ORACLES",
+    "SearchPlan",
     "StepTimer",
     "Tuner",
     "as_objective",
