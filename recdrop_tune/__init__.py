@@ -6,10 +6,10 @@ stays fast and loads neither Keras with its backend nor MLflow.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from recdrop_tune.backends import check_importable
+from recdrop_tune.lazy import imported_on_use
 
 __version__ = "0.1.0.dev0"
 
@@ -83,16 +83,14 @@ __all__ = [
     "wrap",
 ]
 
+_imported = imported_on_use(__name__, _HOME)
+
 
 def __getattr__(name: str) -> object:
     """Imports a public name from its module on first use (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOME[name] != "spaces":  # The others need Keras.
+    if _HOME.get(name, "spaces") != "spaces":  # The others need Keras.
         check_importable()
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    return _imported(name)
 
 
 def __dir__() -> list[str]:

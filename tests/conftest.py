@@ -1,25 +1,15 @@
 """What every test needs: the same environment and seeds; and what runs on which backend."""
 
-import atexit
 import gc
 import os
 import re
 import shutil
-import tempfile
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
-if os.environ["KERAS_BACKEND"] == "jax" and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    # Every model is compiled anew, and most tests make models that others have made.
-    _cache = tempfile.mkdtemp(prefix="recdrop-tests-jax-")
-    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import keras
 import pytest
@@ -69,10 +59,34 @@ def _same_seed():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(scope="module")
+def eagerly():
+    """Makes no graphs for a module: tracing one takes longer than a training of a few small batches."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
-def planted_uri(tmp_path_factory) -> str:
-    """One database for all planted searches: making one takes longer than such a search."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def new_store(tmp_path_factory):
+    """Puts an empty database of MLflow into a folder: a copy, as making one takes a second."""
+    from recdrop_tune.mlflow_store.stores import prepare
+
+    empty = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    prepare(f"sqlite:///{empty}")
+
+    def put(folder: Path, name: str = "mlflow.db") -> str:
+        return f"sqlite:///{shutil.copy(empty, folder / name)}"
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def planted_uri(tmp_path_factory, new_store) -> str:
+    """One database for all planted searches."""
+    return new_store(tmp_path_factory.mktemp("planted_uri"))
 
 
 @pytest.fixture(scope="session")

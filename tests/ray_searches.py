@@ -1,9 +1,10 @@
-"""Searches with several workers in which something goes wrong, once, in the middle of a trial."""
+"""Searches with several workers in which something goes wrong in the middle of a trial."""
 
 import contextlib
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,22 +22,32 @@ from tests.small_search import build, data
 EPOCHS = 4
 
 
-class Mishap(keras.callbacks.Callback):
-    """Takes its time over each epoch, and in the second one of some trial does harm to its process."""
+FAULTS = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda: os._exit(1),
+    "hang": lambda: time.sleep(600),
+    "memory": lambda: (_ for _ in ()).throw(MemoryError("as asked")),
+}
 
-    def __init__(self, fault: str, sign: Path | None, seconds: float):
-        super().__init__()
-        self.fault = fault
-        self.sign = sign
-        self.seconds = seconds
 
-    def on_epoch_begin(self, epoch, logs=None):
-        time.sleep(self.seconds)
-        if epoch == 1 and self.fault and self.is_due():
-            FAULTS[self.fault]()
+@dataclass(frozen=True)
+class Mishap:
+    """Harm that a trial does to its process.
 
-    def is_due(self) -> bool:
-        """Once in a search, whichever process comes first; without a sign, every time."""
+    Attributes:
+        fault: Which one, of `FAULTS`.
+        sign: File that says it has happened; `None` where it happens again and again.
+        wrapper: It happens to trials of this wrapper alone; `None` for all.
+    """
+
+    fault: str
+    sign: Path | None = None
+    wrapper: str | None = None
+
+    def is_due(self, wrapper: str) -> bool:
+        """With a sign once in a search, whichever process comes first; without, every time."""
+        if self.wrapper not in (None, wrapper):
+            return False
         if self.sign is None:
             return True
         try:
@@ -46,38 +57,41 @@ class Mishap(keras.callbacks.Callback):
         return True
 
 
-FAULTS = {
-    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "exit": lambda: os._exit(1),
-    "hang": lambda: time.sleep(600),
-    "memory": lambda: (_ for _ in ()).throw(MemoryError("as asked")),
-}
+class Epochs(keras.callbacks.Callback):
+    """Takes its time over each epoch, and the second one has the mishaps that are due."""
+
+    def __init__(self, mishaps: tuple[Mishap, ...], wrapper: str, seconds: float):
+        super().__init__()
+        self.mishaps = mishaps
+        self.wrapper = wrapper
+        self.seconds = seconds
+
+    def on_epoch_begin(self, epoch, logs=None):
+        time.sleep(self.seconds)
+        for mishap in self.mishaps if epoch == 1 else ():
+            if mishap.is_due(self.wrapper):
+                FAULTS[mishap.fault]()
 
 
 class Faulty(kt.HyperModel):
-    """The small model, with a mishap.
+    """The small model, with mishaps.
 
     Args:
-        fault: Which one; `""` for none.
-        sign: File that says it has happened; `None` where it happens again and again.
-        wrapper: It happens to trials of this wrapper alone; `None` for all.
+        *mishaps: Which ones, in this order.
         seconds: How long an epoch takes at least.
     """
 
-    def __init__(self, fault="", sign=None, wrapper=None, seconds=0.1):
+    def __init__(self, *mishaps: Mishap, seconds: float = 0.1):
         super().__init__()
-        self.fault = fault
-        self.sign = sign
-        self.wrapper = wrapper
+        self.mishaps = mishaps
         self.seconds = seconds
 
     def build(self, hp):
         return build(hp)
 
     def fit(self, hp, model, *args, callbacks=(), **kwargs):
-        due = self.wrapper in (None, hp["wrapper"])
-        mishap = Mishap(self.fault if due else "", self.sign, self.seconds)
-        return model.fit(*args, callbacks=[mishap, *callbacks], **kwargs)
+        epochs = Epochs(self.mishaps, hp["wrapper"], self.seconds)
+        return model.fit(*args, callbacks=[epochs, *callbacks], **kwargs)
 
 
 def search(folder: Path, hypermodel, **kwargs):
@@ -168,10 +182,10 @@ def _check_runs(result, frame) -> None:
     assert len(trials) == len(frame)
 
 
-def attempts(result) -> dict[str, int]:
+def attempts(folder: Path) -> dict[str, int]:
     """How many times each trial was begun."""
     counts: dict[str, int] = {}
-    for event in Journal(result.directory / "events.jsonl").read():
+    for event in Journal(folder / "events.jsonl").read():
         if isinstance(event, TrialStarted):
             counts[event.trial_id] = counts.get(event.trial_id, 0) + 1
     return counts

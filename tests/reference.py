@@ -137,19 +137,3 @@ def _gru(x, states, noise, one, t):
         gated = r * noise * h if one["h_noise"] is None else r * noise * h * one["h_noise"][2]
         candidate = np.tanh(xn + gated @ np.split(one["recurrent_kernel"], 3, axis=1)[2])
     return [one["kept"][t] * h + (1 - one["kept"][t]) * (z * h + (1 - z) * candidate)]
-
-
-def gradients(function, arrays, step=1e-5):
-    """Central differences of a scalar function of several arrays (float64): their gradients."""
-    found = []
-    for array in arrays:
-        gradient = np.zeros_like(array)
-        for index in np.ndindex(array.shape):
-            kept = array[index]
-            array[index] = kept + step
-            above = function()
-            array[index] = kept - step
-            gradient[index] = (above - function()) / (2 * step)
-            array[index] = kept
-        found.append(gradient)
-    return found

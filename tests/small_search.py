@@ -23,7 +23,10 @@ class Batches(keras.utils.PyDataset):
 
 
 def build(hp):
-    """A model without a recurrent layer whose hyperparameters look like a dropout search's."""
+    """A model without a recurrent layer whose hyperparameters look like a dropout search's.
+
+    It runs eagerly: a graph would take longer to trace than such a training takes.
+    """
     wrapper = hp.Choice("wrapper", ["none", "recurrent", "lambda"])
     with hp.conditional_scope("wrapper", ["recurrent", "lambda"]):
         hp.Choice("placement", ["input", "input+output"])
@@ -36,7 +39,7 @@ def build(hp):
             keras.layers.Dense(2, activation="softmax"),
         ]
     )
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
     return model
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import runpy
 import subprocess
 import sys
 
@@ -18,6 +19,23 @@ def run(script, *arguments, out):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(out.read_text())
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+
+
+@pytest.fixture
+def run_here(monkeypatch, benchmarks):
+    """Runs a benchmark in this process, which has imported what it needs; returns what it wrote."""
+
+    def call(script, *arguments, out):
+        monkeypatch.setattr(sys, "argv", [script, *arguments, "--out", str(out)])
+        runpy.run_path(str(FOLDER / script), run_name="__main__")
+        return json.loads(out.read_text())
+
+    return call
 
 
 def test_import_time(tmp_path):
@@ -44,15 +62,15 @@ def test_overhead(tmp_path):
 
 @pytest.mark.heavy
 def test_share_lost_to_tracing(tmp_path):
-    sizes = ("share", "--small-trials", "3", "--turns", "1")
+    sizes = ("share", "--small-trials", "3", "--turns", "1", "--epochs", "2")
     _, held = run("overhead.py", *sizes, out=tmp_path / "out.json")
     lost = {row["kind"]: row["lost"] for row in held["share"]["result"]}
     assert lost["ours, reuse_models=4"] < lost["Keras Tuner, RandomSearch"] < 1
 
 
-def test_scaling_of_the_oracle(tmp_path):
+def test_scaling_of_the_oracle(tmp_path, run_here):
     sizes = ("ask", "--sizes", "3", "6", "--samplers", "random")
-    _, held = run("scaling.py", *sizes, out=tmp_path / "out.json")
+    held = run_here("scaling.py", *sizes, out=tmp_path / "out.json")
     assert [row["trials"] for row in held["ask"]["result"]] == [3, 6]
 
 
@@ -78,25 +96,19 @@ def test_scaling(tmp_path):
 
 
 @pytest.mark.parametrize("part", ["replay", "variants"])
-def test_search_efficiency(part, tmp_path):
+def test_search_efficiency(part, tmp_path, run_here):
     tuners = {
         "replay": ["recdrop-tune", "RandomSearch", "Hyperband"],
         "variants": ["pruner asha", "sampler tpe, univariate"],
     }[part]
-    _, held = run(
-        "search_efficiency.py", part, "--seeds", "1", "--tuners", *tuners, out=tmp_path / "out.json"
-    )
+    sizes = (part, "--seeds", "1", "--tuners", *tuners)
+    held = run_here("search_efficiency.py", *sizes, out=tmp_path / "out.json")
     rows = held["digits"]["rows"]
     assert [row["tuner"] for row in rows] == tuners
     # The whole table is there to be searched, so that a good one is found.
     assert all(row["top 5%"]["reached"] == 1 for row in rows)
     spent = [row["top 5%"] for row in rows]
     assert all(each["epochs"][1] <= 40 * each["trials"][1] for each in spent)
-
-
-@pytest.fixture
-def benchmarks(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
 
 
 @pytest.mark.heavy

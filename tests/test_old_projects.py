@@ -57,7 +57,7 @@ def test_a_confirmation_that_has_no_twin_yet_is_shown(folder):
     assert "found_gain" in shown.text()
 
 
-def test_its_search_goes_on(folder, tmp_path):
+def test_its_search_goes_on(folder, planted_uri):
     before = TuneResult.load(folder)
     saved = {path: path.read_text() for path in folder.glob("trial_*/trial.json")}
     journal = (folder / "optuna.journal").read_bytes()  # The study was a file of its own then.
@@ -67,7 +67,7 @@ def test_its_search_goes_on(folder, tmp_path):
         max_trials=6,
         confirm=rdt.Confirm(1, seeds=2, test=data(32)),
         directory=folder,
-        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+        tracking=rdt.MLflow(uri=planted_uri),
         **OPTIONS,
     )
     assert len(result.trials) == 6

@@ -2,7 +2,6 @@
 
 from recdrop_tune.hypermodels.data import is_one_hot
 from recdrop_tune.hypermodels.extensions import (
-    ExtendedHyperModel,
     Extension,
     extended,
     unextended,
@@ -18,7 +17,6 @@ from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
 __all__ = [
     "AbstractHyperModel",
     "AbstractSequenceModel",
-    "ExtendedHyperModel",
     "Extension",
     "LanguageModel",
     "Perplexity",

@@ -15,6 +15,7 @@ from recdrop_tune.kernels.choice import (
     kernel_of,
     run,
 )
+from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import hand_on_input_shape, sublayers
 from recdrop_tune.kernels.layer_call import call_layer
 from recdrop_tune.kernels.process_state import (
@@ -35,6 +36,7 @@ __all__ = [
     "call_layer",
     "cell_of",
     "check_seed",
+    "compilations_kept",
     "gpu_in_sight",
     "gradients_tied_to_graphs",
     "hand_on_input_shape",

@@ -20,7 +20,13 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.addresses import is_server, sqlite_path
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.mlflow_store.datasets import dataset_inputs
-from recdrop_tune.mlflow_store.stores import PersistentClient, is_transient, pauses, reason
+from recdrop_tune.mlflow_store.stores import (
+    PersistentClient,
+    is_transient,
+    is_without_answer,
+    pauses,
+    reason,
+)
 from recdrop_tune.mlflow_store.uris import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 
 _logger = logging.getLogger(__name__)
@@ -195,7 +201,7 @@ class Runs:
             with _unless_refused(what):
                 yield
         except Exception as failure:
-            if "API request" in str(failure):  # No answer, or none in time.
+            if is_without_answer(failure):
                 raise
             self.client.set_tag(run_id, LACKING, what)
             said = reason(failure, self._uri)

@@ -159,6 +159,17 @@ def is_transient(failure: BaseException) -> bool:
     return any(map(_is_busy, causes)) and not any(map(_is_lasting, causes))
 
 
+def is_without_answer(failure: BaseException) -> bool:
+    """Says whether MLflow gave no answer, or none in time: it is away itself, and not a store of its."""
+    for each in _causes(failure):
+        cause = each.__cause__ or each.__context__
+        if isinstance(each, MlflowException) and isinstance(
+            cause, requests.exceptions.RequestException
+        ):
+            return cause.response is None
+    return False
+
+
 def _causes(failure: BaseException | None) -> Iterator[BaseException]:
     while failure is not None:
         yield failure

@@ -10,7 +10,13 @@ from recdrop_tune.oracle.conditions import (
     to_drawn,
     walk,
 )
-from recdrop_tune.oracle.optuna_oracle import NOT_A_NUMBER, OUT_OF_MEMORY, OptunaOracle
+from recdrop_tune.oracle.failures import (
+    NOT_A_NUMBER,
+    OUT_OF_MEMORY,
+    TooManyFailuresError,
+    has_ended_by_failures,
+)
+from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.proposals import not_again
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
@@ -26,7 +32,6 @@ from recdrop_tune.oracle.repairs import (
 )
 from recdrop_tune.oracle.reruns import (
     Resumable,
-    Supervised,
     ended_trial,
     settled,
     supervised,
@@ -34,7 +39,6 @@ from recdrop_tune.oracle.reruns import (
 )
 from recdrop_tune.oracle.samplers import SurrogateSampler, make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import (
-    Reached,
     best_step,
     first_value,
     forget_metrics,
@@ -70,11 +74,10 @@ __all__ = [
     "HyperParameter",
     "OptunaOracle",
     "Parameter",
-    "Reached",
     "Resumable",
     "ResumesGrid",
-    "Supervised",
     "SurrogateSampler",
+    "TooManyFailuresError",
     "TrainsTwin",
     "active_values",
     "best_dropping",
@@ -87,6 +90,7 @@ __all__ = [
     "forget_metrics",
     "front",
     "has_dropout",
+    "has_ended_by_failures",
     "is_active",
     "is_chief",
     "is_fixed",

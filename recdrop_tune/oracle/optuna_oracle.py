@@ -12,53 +12,15 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
-from recdrop_tune.errors import check_integer, check_seconds
+from recdrop_tune.errors import check_seconds
 from recdrop_tune.oracle import scores as scores
+from recdrop_tune.oracle.failures import Failures, TooManyFailuresError
 from recdrop_tune.oracle.proposals import AskTell, propose
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.reruns import Resumable, Supervised, ended_trial, stopped
 from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.oracle.study import Notes, open_study
 from recdrop_tune.oracle.twins import TrainsTwin, due_twin
-
-OUT_OF_MEMORY = "Out of memory"
-NOT_A_NUMBER = "Not a number"
-
-
-class Failures:
-    """Counts the failures in a row: a search ends whose trials all fail, and no other.
-
-    A configuration that ran out of memory or diverged failed by its own fault; others may do well.
-
-    Args:
-        limit: How many failures in a row end the search.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = check_integer("max_consecutive_failed_trials", limit)
-        self._count = 0
-
-    def note(self, trial: Any) -> None:
-        """Takes note of a trial that has ended.
-
-        Raises:
-            RuntimeError: It is one failure too many.
-        """
-        if trial.status in ("COMPLETED", "STOPPED"):
-            self._count = 0
-        elif trial.status == "FAILED" and not is_of_the_configuration(trial.message):
-            self._count += 1
-        if self._count >= self._limit:
-            self._count = 0  # A search that goes on all the same counts anew.
-            raise RuntimeError(
-                f"Number of consecutive failures exceeded the limit of {self._limit}.\n"
-                f"{trial.message or ''}"
-            )
-
-
-def is_of_the_configuration(message: str | None) -> bool:
-    """Says whether a failure is a configuration's own fault, and no sign of a broken search."""
-    return bool(message) and str(message).startswith((OUT_OF_MEMORY, NOT_A_NUMBER))
 
 
 class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
@@ -261,8 +223,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
             **old: `trial_id`, by which an id was given then.
 
         Raises:
-            RuntimeError: Too many trials failed in a row. Where several workers are served, one of which
-                would get the error, the search ends instead.
+            TooManyFailuresError: Too many trials failed in a row. Where several workers are served, one of
+                which would get the error, the search ends instead.
         """
         with self._lock:
             trial = ended_trial(self, trial, status, **old)
@@ -275,7 +237,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
                 self.save()  # With what a sampler has noted of the end, such as constraints.
             try:
                 self._failures.note(ended)
-            except RuntimeError as failure:
+            except TooManyFailuresError as failure:
                 if not self.serves:
                     raise
                 print(failure)

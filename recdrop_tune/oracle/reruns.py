@@ -23,6 +23,7 @@ import keras_tuner as kt
 from recdrop_tune.errors import check_seconds
 from recdrop_tune.files import delete, write_atomically
 from recdrop_tune.oracle import repairs
+from recdrop_tune.oracle.failures import TooManyFailuresError, has_ended_by_failures
 from recdrop_tune.oracle.repairs import ENDED, LOST, ResumesGrid, is_chief
 from recdrop_tune.oracle.scores import forget_metrics
 from recdrop_tune.paths import check_trial_ids
@@ -207,11 +208,20 @@ class Supervised:
             trial: The trial; or its id, as in older versions of Keras Tuner.
             status: How it has ended, beside an id.
             **old: `trial_id`, by which an id was given then.
+
+        Raises:
+            TooManyFailuresError: Too many trials failed in a row.
         """
         with self._lock:
             trial = ended_trial(self, trial, status, **old)
-            if self._workers_of(trial.trial_id):
+            if not self._workers_of(trial.trial_id):
+                return
+            try:
                 super().end_trial(trial)  # type: ignore[misc]
+            except RuntimeError as error:
+                if has_ended_by_failures(self, error):
+                    raise TooManyFailuresError(str(error)) from error
+                raise
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned, and notes which worker was running what."""

@@ -2,7 +2,7 @@
 
 from recdrop_tune.ray_workers.cluster import connected, import_ray
 from recdrop_tune.ray_workers.job import DATA, Closed, FollowUp, Job, Parcel, pack
-from recdrop_tune.ray_workers.resources import Resources, share_gpus
+from recdrop_tune.ray_workers.resources import share_gpus
 from recdrop_tune.ray_workers.team import Team
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "FollowUp",
     "Job",
     "Parcel",
-    "Resources",
     "Team",
     "connected",
     "import_ray",

@@ -127,6 +127,10 @@ class Tasks:
 class Job(Protocol):
     """A search as each of its processes gets it: a frozen dataclass, whose values are sent by `pack`."""
 
+    @property
+    def compilation_cache(self) -> bool | Path:
+        """Whether what is compiled is kept for other processes, or where."""
+
     def new_tuner(self, directory: Path | None = None) -> Any:
         """Makes the tuner, in the project folder or, for a worker, in another one."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from recdrop_tune.events import Event, ReportsEpochs, TrainingReporter
 from recdrop_tune.files import delete_tree, read_all, write_all
 from recdrop_tune.hypermodels import extended
+from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.oracle import ended_trial
 from recdrop_tune.ray_workers.cluster import import_ray, original
 from recdrop_tune.ray_workers.job import NOT_OPEN, WAIT, FollowUp, Job, Parcel
@@ -146,7 +147,7 @@ class Worker:
         """Takes part in the search, until it is over."""
         limit_threads(self._cpus)
         job = self._parcel.unpacked(self._ray)
-        with ScratchFolder(_SCRATCH) as scratch:
+        with ScratchFolder(_SCRATCH) as scratch, compilations_kept(job.compilation_cache):
             reporter = TrainingReporter(self._tell)
             tuner = self._new_tuner(job, scratch.path, reporter)
             args, kwargs = job.arguments()

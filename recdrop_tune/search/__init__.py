@@ -5,8 +5,9 @@ The names below are imported on first use: the settings are light, and `tune` lo
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from recdrop_tune.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from recdrop_tune.search.distributed import Distributed, distribute
@@ -64,11 +65,4 @@ __all__ = [
     "tune",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Imports a name from its module on first use (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = imported_on_use(__name__, _HOME)

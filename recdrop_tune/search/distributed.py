@@ -148,6 +148,7 @@ class AnySearch:
         named: The other arguments.
         workers: What runs the trials.
         tracking: The MLflow experiment and its address.
+        compilation_cache: Whether what JAX has compiled is kept for other processes.
     """
 
     make_tuner: Callable[[], Any]
@@ -155,6 +156,7 @@ class AnySearch:
     named: Mapping[str, Any]
     workers: Workers
     tracking: MLflow
+    compilation_cache: bool | Path = True
 
     def new_tuner(self, directory: Path | None = None) -> Any:
         """Makes the tuner, in the folder that the caller has given it."""

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 from recdrop_tune.errors import RecdropError, exception_line, plain
 from recdrop_tune.events import FILE, Event, Journal, Listener, SearchStarted, TrackingWarning
+from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.oracle import TooManyFailuresError, has_ended_by_failures
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.first_trials import coverage_line
@@ -41,6 +43,7 @@ def run(plan: Plan) -> TuneResult:
     with ExitStack() as stack:
         # First, so that all else is closed before it ends.
         interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(compilations_kept(plan.compilation_cache))
         run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
         stack.enter_context(storage_failures_named(plan.folder))
         with claimed(plan.folder, plan.fingerprint, plan.overwrite, until=stack) as search_id:
@@ -152,8 +155,9 @@ def _run_here(job: Any, tuner: Any, listeners: Iterable[Listener], **later: Any)
         except Exception as error:
             if is_storage_failure(error):  # Nothing more is written: what is under way runs again.
                 raise
+            over = has_ended_by_failures(tuner.oracle, error)
             _fail_ongoing(tuner, error)
-            if _are_too_many_failures(error):
+            if over:
                 raise too_many_failures(tuner) from None
             raise
         if follow_up is not None and completed(tuner):
@@ -200,11 +204,7 @@ def _run_by_workers(
     try:
         team = Team(ray, parcel, workers, folder, actor_name(folder), show, note, seen)
         closed = team.search()
-    except RecdropError:
-        raise
-    except RuntimeError as error:
-        if not _are_too_many_failures(error):
-            raise
+    except TooManyFailuresError as error:
         # Keras Tuner's own oracles raise it to the worker whose trial was the last of them.
         closed = Closed(stopped_by=str(error))
     return Ended(_tracking_of(tuner, mlflow, closed), closed.stopped_by)
@@ -230,11 +230,6 @@ def _tracking_of(tuner: Any, mlflow: MLflow, closed: Closed) -> Tracking:
 
 
 # How a search has failed, in words.
-
-
-def _are_too_many_failures(error: Exception) -> bool:
-    """Says whether Keras Tuner, which has no class for it, ends a search because its trials failed."""
-    return isinstance(error, RuntimeError) and "consecutive failures" in str(error)
 
 
 def too_many_failures(tuner: Any) -> RecdropError:

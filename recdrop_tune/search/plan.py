@@ -80,6 +80,11 @@ class Plan:
         return 1 if self.workers is None else self.workers.number
 
     @property
+    def compilation_cache(self) -> bool | Path:
+        """Whether what is compiled is kept for other processes, or where."""
+        return self.training.compilation_cache
+
+    @property
     def twin_last(self) -> bool:
         """Whether the last trial is the twin of the best one: a confirmation trains twins of its own."""
         return self.confirm is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from recdrop_tune.addresses import absolute, resolve_uri
@@ -18,6 +19,7 @@ from recdrop_tune.problems import suggestion
 from recdrop_tune.search.validation import (
     by,
     check_address,
+    check_cache,
     check_callbacks,
     check_cpus,
     check_experiment,
@@ -87,6 +89,8 @@ class Training:
             that make one.
         keep_checkpoints: Of how many trials the weights are kept; `None` for all.
         reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
+        compilation_cache: Whether what JAX has compiled is kept in the user's folder of caches, for workers,
+            for a search that goes on and for the next one; or the folder to keep it in.
         fit: Further arguments of `Model.fit`, or of a `fit` of the model's own, such as
             `{"class_weight": {0: 1.0, 1: 5.0}}` or `{"validation_split": 0.2}`.
 
@@ -104,6 +108,7 @@ class Training:
     callbacks: Annotated[Any, by(check_callbacks)] = ()
     keep_checkpoints: Annotated[int | None, by(check_positive_or_none)] = 5
     reuse_models: Annotated[int, by(check_not_negative)] = 4
+    compilation_cache: Annotated[bool | Path, by(check_cache)] = True
     fit: Annotated[Mapping[str, Any], by(check_fit)] = field(default_factory=dict)
 
 

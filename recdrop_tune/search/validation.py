@@ -6,11 +6,13 @@ of a class of theirs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, fields
 from functools import partial, wraps
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, PlainValidator, ValidationError
@@ -189,6 +191,15 @@ def check_fit(value: Any) -> dict[str, Any]:
     if split is not None and not (isinstance(split, Real) and 0 <= split < 1):  # type: ignore[operator]
         raise invalid_argument("", expected="0 <= validation_split < 1", received=split)
     return dict(value)
+
+
+def check_cache(value: Any) -> bool | Path:
+    """Returns whether something is kept, or the folder to keep it in."""
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str | os.PathLike) or value == "":
+        raise invalid_argument("", expected="True, False or the path of a folder", received=value)
+    return Path(value)
 
 
 def check_uri(value: Any) -> Any:

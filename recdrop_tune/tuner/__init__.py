@@ -1,24 +1,22 @@
 """Runs the trials of a search: a `keras_tuner.Tuner` that reports epochs, prunes, and reuses models."""
 
-from recdrop_tune.tuner.callbacks import check_arguments, is_local
+from recdrop_tune.tuner.callbacks import is_local
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
-from recdrop_tune.tuner.trainings import Retraining, retrain, trial_seed
+from recdrop_tune.tuner.trainings import retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
 from recdrop_tune.tuner.tuners import ORACLES, SearchPlan, as_objective, as_objectives, make_tuner
 
 __all__ = [
     "MILLISECONDS",
     "ORACLES",
-    "Retraining",
     "SearchPlan",
     "StepTimer",
     "Tuner",
     "as_objective",
     "as_objectives",
-    "check_arguments",
     "is_local",
     "load_weights",
     "make_tuner",

@@ -29,7 +29,7 @@ def without_mlflow(frame):
 
 
 @pytest.fixture(scope="module")
-def confirmed(tmp_path_factory, planted_uri):
+def confirmed(tmp_path_factory, planted_uri, eagerly):
     """A search by `tune` with a confirmation."""
     return rdt.tune(
         data(),
@@ -110,7 +110,7 @@ def test_the_command_writes_the_page_and_says_what_was_found(confirmed, tmp_path
         assert words in page.read_text()
 
 
-def test_the_newest_search_and_the_usual_place(confirmed, tmp_path, monkeypatch):
+def test_the_newest_search_and_the_usual_place(confirmed, planted_uri, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("recdrop_runs").mkdir()
     shutil.copytree(confirmed.directory, "recdrop_runs/speech")
@@ -129,7 +129,7 @@ def test_the_newest_search_and_the_usual_place(confirmed, tmp_path, monkeypatch)
         max_trials=3,
         epochs=2,
         seed=0,
-        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+        tracking=rdt.MLflow(uri=planted_uri),
         directory="recdrop_runs/speech",
         verbose=0,
     )

@@ -78,6 +78,8 @@ def build(hp):
 def fails(hp):
     raise ValueError("not today")
 """
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SPACE = "space: {units: 4, wrapper: [none, recurrent], placement: recurrent, rate: [0.1, 0.3]}\n"
 SMALL = f"{SPACE}max_trials: 2\nepochs: 1\nseed: 0\nverbose: 0\n"
 
@@ -168,12 +170,14 @@ def test_functions_for_each_set_of_data_and_a_space_in_a_file(place):
 
 
 def test_a_hypermodel_and_three_sets_of_data(place):
-    text = "data: my_data:three\nmodel: my_data:build\nmax_trials: 2\nepochs: 1\nverbose: 0\n"
+    text = (
+        "data: my_data:three\nmodel: my_data:build\nmax_trials: 2\nepochs: 1\nverbose: 0\nseed: 0\n"
+    )
     assert called(place, f"{text}directory: built\n").exit_code == 0
     assert list(rdt.TuneResult.load("built").trials["wrapper"].dropna()) != []
-    done = called(place, f"{text}directory: confirmed\nconfirm: {{top: 1, seeds: 1}}\n")
+    done = called(place, f"{text}directory: built\nconfirm: {{top: 1, seeds: 1}}\n")
     assert done.exit_code == 0, done.output
-    assert "test_loss" in rdt.TuneResult.load("confirmed").confirmation.table
+    assert "test_loss" in rdt.TuneResult.load("built").confirmation.table
 
 
 @pytest.mark.parametrize(

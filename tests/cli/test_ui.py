@@ -41,8 +41,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tracking(place):
-    return search(place / "recdrop_runs", f"sqlite:///{place}/mlflow.db")
+def tracking(place, new_store):
+    return search(place / "recdrop_runs", new_store(place))
 
 
 @contextmanager

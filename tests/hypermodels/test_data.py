@@ -52,7 +52,9 @@ def test_from_data_reads_classes_and_features(form, one_hot):
     assert hypermodel.mask_value == 0.0
     train = forms(x, y)[form]
     arrays = train if isinstance(train, tuple) else (train,)
-    hypermodel.build(kt.HyperParameters()).fit(*arrays[:2], epochs=1, shuffle=False, verbose=0)
+    model = hypermodel.build(kt.HyperParameters())
+    model.run_eagerly = True
+    model.fit(*arrays[:2], epochs=1, shuffle=False, verbose=0)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,7 @@ def test_logits_are_float32_under_a_mixed_policy():
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 def test_a_model_is_saved_cloned_and_made_plain(tied, tmp_path):
     model = build(tie_weights=tied, embedding_units=4, mask_zero=True)
+    model.run_eagerly = True
     model.fit(*pairs(), epochs=1, verbose=0)
     expected = np.array(model(TOKENS))
     model.save(tmp_path / "model.keras")
@@ -148,6 +149,7 @@ def test_a_schedule_moves_every_rate():
     hypermodel = LanguageModel(9, {**AWD, "schedule": "linear"})
     hp = kt.HyperParameters()
     model = hypermodel.build(hp)
+    model.run_eagerly = True
     layers = [layer for layer in model.layers if hasattr(layer, "rates")]
     seen = []
 

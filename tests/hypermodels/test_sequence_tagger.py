@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import cycle
 
 import keras
 import keras_tuner as kt
@@ -39,8 +40,7 @@ def loss_and_gradient(model, x, y):
     return float(loss), [np.array(tf.convert_to_tensor(gradient)) for gradient in gradients]
 
 
-@pytest.mark.parametrize("one_hot", [False, True], ids=["integers", "one-hot"])
-@pytest.mark.parametrize("wrapper", TECHNIQUES)
+@pytest.mark.parametrize(("wrapper", "one_hot"), list(zip(TECHNIQUES, cycle([False, True]))))
 def test_padded_steps_do_not_change_what_is_learned(wrapper, one_hot):
     space = {"wrapper": wrapper, "rate": 0.0, "units": 4, "layers": 2}
     model = build({**space, "locked_rate": 0.0}, mask_value=0.0, one_hot=one_hot)

@@ -13,7 +13,7 @@ import pytest
 from recdrop_tune.errors import InvalidArgumentError
 from tests.cudnn import ops_of
 from tests.expected import Draws, expect
-from tests.laws.cases import WIDEST, arrays, is_exact_at_inference, make_wrapper, over
+from tests.laws.cases import ONE_EACH, WIDEST, arrays, is_exact_at_inference, make_wrapper, over
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("only TensorFlow's cuDNN takes masks", allow_module_level=True)
@@ -48,7 +48,11 @@ def make_layer(kind, **options):
     return layer
 
 
-@over(("wrapper", "kind", "mask"), product(WIDEST, LAYERS, MASKS))
+@over(
+    ("wrapper", "kind", "mask"),
+    product(WIDEST, LAYERS, MASKS),
+    among=lambda wrapper, kind, mask: wrapper in ONE_EACH or "mask_groups" in wrapper[2],
+)
 def test_a_mask_that_cudnn_does_not_take(monkeypatch, wrapper, kind, mask):
     layer = make_layer(kind)
     plain = arrays(layer(X, mask=MASKS[mask]))

@@ -161,8 +161,11 @@ def test_a_wrapped_layer_of_unknown_length_and_a_penalty_on_its_gradient():
                 penalty = tf.reduce_sum(inner.gradient(value, x) ** 2)
             return outer.gradient(penalty, wrapped.trainable_variables)
 
-        names = {op.type for op in step.get_concrete_function().graph.get_operations()}
-        assert ("BlockLSTM" in names) == (use_cudnn == "auto")
+        if use_cudnn == "auto":
+            names = {op.type for op in step.get_concrete_function().graph.get_operations()}
+            assert "BlockLSTM" in names
+        else:  # The loop's graph takes seconds to trace.
+            step = step.python_function
         found.append(arrays(step(ops.cast(X, "float32"))))
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -1,7 +1,7 @@
 """The matrix the laws run over: wrapper x placement x cell x what a Keras RNN can be asked to do.
 
 Of each matrix a covering array runs by default: few rows, in which each pair of values that the matrix has
-occurs. The others have the mark `full`.
+occurs, or that those of its rows have which can fail where no other does. The rest has the mark `full`.
 """
 
 from collections.abc import Sequence
@@ -37,6 +37,9 @@ WIDEST = [w for w in WRAPPERS if w[1] == TECHNIQUES[w[0]].placements[-1]]
 
 ONE_EACH = [next(w for w in WIDEST if w[0] == each) for each in dict.fromkeys(w[0] for w in WIDEST)]
 """Each wrapper once."""
+
+ALONE = [w for w in WRAPPERS if "+" not in w[1] and w[2] == OPTIONS.get(w[0], ({},))[0]]
+"""Each wrapper at each of its sites alone, with the first of its options."""
 
 CELLS = {
     "lstm": (keras.layers.LSTM, {}),
@@ -78,6 +81,9 @@ SCENARIOS = {
     ),
     "masked_last": Scenario({"return_state": True}, mask="right"),
 }
+
+RETURNED_ELSEWHERE = ("states", "last_and_states")
+"""Scenarios whose two settings other scenarios have too, each with one thing more."""
 
 FEW = ("sequences", "holed_backwards")
 """Scenarios for what differs little from what runs in all of them."""
@@ -144,25 +150,30 @@ def wrapper_id(wrapper):
     return "-".join([technique_id, placement, *(f"{k}={v}" for k, v in options.items())])
 
 
-def in_matrix(test=None, *, only=lambda wrapper: True):
-    """Parametrizes a test over `MATRIX`, or over those of its wrappers that `only` takes."""
+def in_matrix(test=None, *, among=lambda *row: True):
+    """Parametrizes a test over `MATRIX`; by default those of its rows run that `among` takes, see `over`."""
     if test is None:
-        return lambda function: in_matrix(function, only=only)
-    rows = [row for row in MATRIX if only(row[0])]
-    return over(("wrapper", "cell", "scenario"), rows, backends=_few)(test)
+        return lambda function: in_matrix(function, among=among)
+
+    def taken(wrapper, cell, scenario):
+        return scenario not in RETURNED_ELSEWHERE and among(wrapper, cell, scenario)
+
+    return over(("wrapper", "cell", "scenario"), MATRIX, backends=_few, among=taken)(test)
 
 
 def _few(wrapper, cell, scenario):
     return wrapper in WIDEST and cell in ("lstm", "gru") and scenario in FEW
 
 
-def over(names, rows, *, backends=lambda *row: False, few=None):
+def over(names, rows, *, backends=lambda *row: False, among=lambda *row: True, few=None):
     """Parametrizes a test; CI runs some of the rows that `backends` takes on Keras's other backends too.
 
-    `few` are the rows that run by default, where a covering array has more than a slow test is worth.
+    By default a covering array of the rows runs that `among` takes, or the rows `few`, where a covering
+    array has more than a slow test is worth.
     """
     rows = list(rows)
-    chosen = covering([_factors(row) for row in rows])
+    taken = [index for index, row in enumerate(rows) if among(*row)]
+    chosen = {taken[at] for at in covering([_factors(rows[index]) for index in taken])}
     if few is not None:
         few = list(few)
         chosen = {index for index, row in enumerate(rows) if row in few}

@@ -15,6 +15,7 @@ from recdrop_tune.wrappers import (
 )
 from tests.backends import array
 from tests.laws.cases import (
+    ALONE,
     WIDEST,
     WRAPPERS,
     arrays,
@@ -37,6 +38,7 @@ WEIGHTS_SIGMA = 4 * np.sqrt(RATE / (1 - RATE) / UNITS)
 @over(
     ("wrapper", "cell"),
     product(WRAPPERS, ["lstm", "gru"]),
+    among=lambda wrapper, cell: wrapper in (*WIDEST, *ALONE),
     backends=lambda wrapper, cell: wrapper in WIDEST,
 )
 def test_each_call_draws_anew(wrapper, cell):

@@ -34,24 +34,30 @@ def test_compute_dtype(wrapper, policy, kind, mask):
     assert all(rate.dtype == "float32" for rate in wrapped.rates.values())
 
 
+MIXED = ["mixed_float16", "mixed_bfloat16"]
+KINDS = [keras.layers.LSTM, keras.layers.GRU]
+TRAINED = [w for w in WIDEST if w in ONE_EACH or {"mask_groups", "hidden_rate"} & set(w[2])]
+"""Each technique, and the options that add kernel calls or masks of their own."""
+
+
 @over(
-    ("wrapper", "policy"),
-    product(WIDEST, ["mixed_float16", "mixed_bfloat16"]),
-    few=zip(WIDEST, cycle(["mixed_float16", "mixed_bfloat16"])),
-    backends=lambda wrapper, policy: policy == "mixed_float16" and wrapper in ONE_EACH,
+    ("wrapper", "policy", "kind"),
+    product(WIDEST, MIXED, KINDS),
+    # Each wrapper once, with each pair of a policy and a kind in turn.
+    few=[(wrapper, *pair) for wrapper, pair in zip(TRAINED, cycle(product(MIXED, KINDS)))],
+    backends=lambda wrapper, policy, kind: (policy, kind) == FEW[0][:2] and wrapper in ONE_EACH,
 )
-def test_global_policy_trains(wrapper, policy):
+def test_global_policy_trains(wrapper, policy, kind):
     keras.config.set_dtype_policy(policy)
     try:
         model = keras.Sequential(
             [
-                keras.Input((5, 2)),
-                make_wrapper(keras.layers.LSTM(4, return_sequences=True), wrapper),
-                make_wrapper(keras.layers.GRU(4), wrapper),
+                keras.Input((None, 2)),
+                make_wrapper(kind(4), wrapper),
                 keras.layers.Dense(1, dtype="float32"),
             ]
         )
-        model.compile("adam", "mse", jit_compile=JIT_COMPILE[0])
+        model.compile("sgd", "mse", jit_compile=JIT_COMPILE[0])
         history = model.fit(X, np.ones((3, 1)), epochs=2, verbose=0)
     finally:
         keras.config.set_dtype_policy("float32")

@@ -14,7 +14,14 @@ from keras import ops
 from recdrop_tune.wrappers import NativeDropoutWrapper
 from tests.backends import on_tensorflow
 from tests.cudnn import ops_of
-from tests.laws.cases import WIDEST, WRAPPERS, is_exact_at_inference, make_wrapper, over, wrapper_id
+from tests.laws.cases import (
+    ALONE,
+    WIDEST,
+    WRAPPERS,
+    is_exact_at_inference,
+    make_wrapper,
+    over,
+)
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = on_tensorflow
@@ -24,8 +31,18 @@ LEAVES_CUDNN = [
 ]
 ON_CUDNN = [w for w in WRAPPERS if w not in LEAVES_CUDNN]
 KINDS = [keras.layers.LSTM, keras.layers.GRU]
-OPTIONS = [{}, {"return_sequences": True, "go_backwards": True}]
+LAYERS = [{}, {"return_sequences": True, "go_backwards": True}]
 WIDEST_ON_CUDNN = [w for w in ON_CUDNN if w in WIDEST or "+" not in w[1]]
+
+AT_ALL_SITES = [w for w in ON_CUDNN if w in WIDEST or w[0] == "native"]
+ONE_EACH = [
+    next(w for w in AT_ALL_SITES if w[0] == each) for each in dict.fromkeys(w[0] for w in ON_CUDNN)
+]
+IN_GROUPS = next(w for w in AT_ALL_SITES if "mask_groups" in w[2])
+"""The wrapper that calls a kernel several times."""
+
+ASKED = ("recurrent", "variational", "zoneout", "time_distributed")
+"""A mask is looked at before a kernel call with noise in it, in groups, with forced gates, and as it is."""
 
 
 @pytest.fixture
@@ -61,24 +78,32 @@ def groups(wrapper):
     return wrapper[2].get("mask_groups", 1) if "recurrent" in wrapper[1] else 1
 
 
+def of_one(wrappers):
+    return [(wrapper,) for wrapper in wrappers]
+
+
 def assert_fused(counts, calls=1):
     assert counts.get("CudnnRNNV3") == calls
     assert counts.get("CudnnRNNBackpropV3") == calls
     assert not [op for op in counts if "While" in op]
 
 
-@over(("wrapper", "kind", "options"), product(ON_CUDNN, KINDS, OPTIONS))
+@over(
+    ("wrapper", "kind", "options"),
+    product(ON_CUDNN, KINDS, LAYERS),
+    among=lambda wrapper, kind, options: wrapper in (*AT_ALL_SITES, *ALONE),
+)
 def test_one_cudnn_call_and_no_loop(gpu, wrapper, kind, options):
     assert_fused(operations(make_wrapper(kind(4, **options), wrapper)), calls=groups(wrapper))
 
 
-@pytest.mark.parametrize("wrapper", WIDEST_ON_CUDNN, ids=wrapper_id)
+@over(("wrapper",), of_one(WIDEST_ON_CUDNN), few=of_one([*ONE_EACH, IN_GROUPS]))
 def test_one_call_for_each_direction(gpu, wrapper):
     bidirectional = keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True))
     assert_fused(operations(make_wrapper(bidirectional, wrapper)), calls=2 * groups(wrapper))
 
 
-@pytest.mark.parametrize("wrapper", WIDEST_ON_CUDNN, ids=wrapper_id)
+@over(("wrapper",), of_one(WIDEST_ON_CUDNN), few=of_one([*ONE_EACH, IN_GROUPS]))
 def test_one_call_for_each_direction_outside(gpu, wrapper):
     outside = keras.layers.Bidirectional(make_wrapper(keras.layers.GRU(4), wrapper))
     assert_fused(operations(outside), calls=2 * groups(wrapper))
@@ -95,7 +120,7 @@ def test_what_cudnn_cannot_compute_takes_the_loop(gpu, wrapper, kind):
     ("wrapper", "training"),
     # Zoneout's expectation at inference is computed in the loop.
     [(w, t) for w, t in product(WIDEST_ON_CUDNN, [True, False]) if t or is_exact_at_inference(w)],
-    few=[(w, True) for w in WIDEST_ON_CUDNN if w in WIDEST] + [(ON_CUDNN[0], False)],
+    few=[(w, True) for w in (*ONE_EACH, IN_GROUPS) if w[0] in ASKED] + [(ON_CUDNN[0], False)],
 )
 def test_a_mask_is_checked_at_run_time(gpu, wrapper, training):
     """cuDNN stops at a mask that is not right-padded: such a batch takes the loop instead."""

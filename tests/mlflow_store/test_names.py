@@ -11,7 +11,6 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.events import EpochEnded, Journal, SearchStarted, TrialStarted
-from recdrop_tune.mlflow_store.stores import prepare
 from recdrop_tune.mlflow_store.uris import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 from tests.postgres import running_server
 from tests.small_search import build, data
@@ -41,9 +40,8 @@ NAMES = [
 ]
 
 
-def test_every_name_finds_its_way(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare(uri)
+def test_every_name_finds_its_way(tmp_path, new_store):
+    uri = new_store(tmp_path)
     sender = Sender(tmp_path, uri)
     values = dict.fromkeys(NAMES, 0.5)
     sender.send(
@@ -68,9 +66,8 @@ def test_good_names_stay(name, cleaned):
     assert clean(name) == cleaned
 
 
-def test_values_that_are_too_long_are_cut(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare(uri)
+def test_values_that_are_too_long_are_cut(tmp_path, new_store):
+    uri = new_store(tmp_path)
     sender = Sender(tmp_path, uri)
     long = {f"layers_{number}": "x" * 9000 for number in range(150)}
     first = TrialStarted(trial_id="0", number=0, hyperparameters=long, tags={"note": "y" * 9000})
@@ -83,9 +80,8 @@ def test_values_that_are_too_long_are_cut(tmp_path):
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_what_is_no_number_is_none_for_charts_either(tmp_path, value):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare(uri)
+def test_what_is_no_number_is_none_for_charts_either(tmp_path, new_store, value):
+    uri = new_store(tmp_path)
     sender = Sender(tmp_path, uri)
     begin, built, *_ = trial(0)
     epochs = [

@@ -26,18 +26,10 @@ from tests import ROOT
 from tests.tracked_events import Sender, confirmation, ended, image, journaled, started, trial
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory):
-    """An MLflow database in which there is nothing: making one takes seconds."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    prepare(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def stores(tmp_path, empty):
+def stores(tmp_path, new_store):
     """The addresses of two empty stores."""
-    return [f"sqlite:///{shutil.copy(empty, tmp_path / f'{name}.db')}" for name in ("one", "other")]
+    return [new_store(tmp_path, f"{name}.db") for name in ("one", "other")]
 
 
 def written(folder, uri, *events):

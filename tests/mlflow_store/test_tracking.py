@@ -48,8 +48,8 @@ from tests.small_search import Failing, build, data
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def uri(tmp_path_factory, new_store) -> str:
+    return new_store(tmp_path_factory.mktemp("mlflow"))
 
 
 def search(tuner, epochs=2, **kwargs):

@@ -10,7 +10,6 @@ import recdrop_tune as rdt
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.mlflow_store.contents import contents_of
 from recdrop_tune.mlflow_store.lock import writing_alone
-from recdrop_tune.mlflow_store.stores import prepare
 from recdrop_tune.mlflow_store.writer import TrackingError
 from tests.tracked_events import Sender, ended, image, started, trial
 
@@ -19,11 +18,9 @@ REQUESTS += ["search_runs", "set_tag", "set_terminated", "update_run"]
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory):
+def uri(tmp_path_factory, new_store):
     """The address of a store for searches of one name each."""
-    address = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-    prepare(address)
-    return address
+    return new_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
@@ -100,7 +97,9 @@ def test_the_thousandth_trial_costs_what_the_first_does(tmp_path, uri, sent):
     assert not any(attempt.points for attempt in contents.attempts.values())
 
 
-def test_after_a_failure_it_looks_once_and_writes_what_is_lacking(tmp_path, uri, sent, monkeypatch):
+def test_after_a_failure_it_looks_once_and_writes_what_is_lacking(
+    tmp_path, uri, sent, monkeypatch, new_store
+):
     first, second = trial(0), trial(1, status="FAILED")
     with searching(tmp_path / "failed", uri, "failed") as sender:
         sender.send(*first, second[0])
@@ -115,7 +114,7 @@ def test_after_a_failure_it_looks_once_and_writes_what_is_lacking(tmp_path, uri,
         assert sorted(sent)[-2:] == ["search_runs", "set_terminated"]
         sender.send(ended())
     (tmp_path / "other").mkdir()
-    other = f"sqlite:///{tmp_path}/other/mlflow.db"
+    other = new_store(tmp_path / "other")
     assert rdt.sync(tmp_path / "failed", other).written == 2
     assert image(other, "failed") == image(uri, "failed")
 
@@ -136,7 +135,9 @@ def test_an_end_that_is_told_after_the_search_counts(tmp_path, uri):
     assert run["ended"] == int(end.time * 1000)
 
 
-def test_artifacts_that_are_lacking_are_written_after_another_outage(tmp_path, uri, monkeypatch):
+def test_artifacts_that_are_lacking_are_written_after_another_outage(
+    tmp_path, uri, monkeypatch, new_store
+):
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "log_text", refuse)
         with searching(tmp_path / "first", uri, "artifacts") as sender:
@@ -147,7 +148,7 @@ def test_artifacts_that_are_lacking_are_written_after_another_outage(tmp_path, u
             rdt.sync(tmp_path / "first", uri)
     assert rdt.sync(tmp_path / "first", uri).written == 2
     (tmp_path / "other").mkdir()
-    other = f"sqlite:///{tmp_path}/other/mlflow.db"
+    other = new_store(tmp_path / "other")
     rdt.sync(tmp_path / "first", other)
     assert image(uri, "artifacts") == image(other, "artifacts")
 

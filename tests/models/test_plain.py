@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import cycle
 
 import keras
 import numpy as np
@@ -28,8 +29,9 @@ def assert_same(model, plain, x):
     assert not [variable for variable in plain.variables if id(variable) in mine]
 
 
-@pytest.mark.parametrize("bidirectional", ["no", "inside", "outside"])
-@pytest.mark.parametrize("wrapper", NAMES)
+@pytest.mark.parametrize(
+    ("wrapper", "bidirectional"), list(zip(NAMES, cycle(["no", "inside", "outside"])))
+)
 def test_every_wrapper(wrapper, bidirectional):
     layer = keras.layers.GRU(3, name="rnn")
     if bidirectional == "inside":

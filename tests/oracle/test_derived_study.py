@@ -132,9 +132,14 @@ def test_several_objectives(tmp_path):
     assert [t for t in again.study.trials if "NSGAIISampler:generation" in t.system_attrs]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A search that was not killed."""
+    return search(make(tmp_path_factory.mktemp("whole")))
+
+
 @pytest.mark.parametrize("kill_at", range(1, 60, 4))
-def test_a_killed_search_proposes_what_one_that_was_not_killed_does(tmp_path, kill_at):
-    whole = search(make(tmp_path / "whole"))
+def test_a_killed_search_proposes_what_one_that_was_not_killed_does(tmp_path, whole, kill_at):
     killed, failed = make(tmp_path / "killed", kill_at=kill_at), set()
     with pytest.raises(Killed):
         search(killed, failed)

@@ -16,7 +16,6 @@ from rich.console import Console
 
 import recdrop_tune as rdt
 from recdrop_tune.events import Journal, Records, TrialEnded
-from recdrop_tune.oracle import make_pruner
 from recdrop_tune.results import TuneResult
 from recdrop_tune.results.text import markdown
 from recdrop_tune.terminal import Progress
@@ -45,10 +44,7 @@ def search(folder, uri, curves, objective="val_loss", max_trials=1, pruner=None,
     lines = Progress(Console(file=out, width=300))
     tracking = rdt.track(tuner, rdt.MLflow(folder.name, uri=uri), listeners=[lines])
     x, y = data()
-    given = {"epochs": 2, "batch_size": 8, "verbose": 0}
-    if tuner.cv is None:
-        given["validation_data"] = (x, y)
-    tuner.search(x, y, **given | (fit or {}))
+    tuner.search(x, y, **{"epochs": 2, "batch_size": len(x), "verbose": 0} | (fit or {}))
     assert tracking.failure is None
     return TuneResult(tuner, tracking), out.getvalue()
 
@@ -61,7 +57,6 @@ def run_of(result, uri, number=0):
 @pytest.mark.parametrize(
     ("curves", "direction", "how", "fit", "expected", "best_epoch"),
     [
-        ([[0.5, 0.2, 0.4]], "min", {}, {}, 0.2, 1),
         ([[0.5, 0.2, 0.4]], "max", {}, {}, 0.5, 0),
         ([[0.5, 0.1, 0.9], [0.5, 0.7, 0.3]], "min", {"executions_per_trial": 2}, {}, 0.4, 1),
         ([[0.5, 0.3], [0.5, 0.5, 0.5, 0.1]], "min", {"executions_per_trial": 2}, {}, 0.2, 3),
@@ -69,7 +64,7 @@ def run_of(result, uri, number=0):
         ([[None, 0.5, None, 0.7, None]], "min", {}, {"validation_freq": 2}, 0.5, 1),
         ([[math.nan, 0.5, 0.6]], "min", {}, {}, 0.5, 1),
     ],
-    ids=["one", "max", "executions", "a short one", "cv and max", "validation_freq", "nan"],
+    ids=["max", "executions", "a short one", "cv and max", "validation_freq", "nan"],
 )
 def test_a_trial_has_one_number(
     tmp_path, uri, request, curves, direction, how, fit, expected, best_epoch
@@ -298,12 +293,3 @@ def test_a_trial_pruned_without_a_number_has_none(tmp_path, uri):
     assert "pruned after 0 epochs  " in out.getvalue()
     assert result.trials["val_loss"].isna().all()
     assert "objective_at_prune" not in run_of(result, uri).data.metrics
-
-
-def test_halving_leaves_trials_alone_near_their_end(tmp_path, uri):
-    curves = Curves(*pruning_curves()[:3])
-    pruner = make_pruner(None, warm_up=6)
-    result, _ = search(tmp_path / "near", uri, curves, max_trials=3, pruner=pruner)
-    # The last one is worse than both others after its seventh epoch of eight.
-    assert curves.epochs == [8, 8, 8]
-    assert set(result.trials["state"]) == {"COMPLETE"}

@@ -57,7 +57,7 @@ def proposed(study):
 def random_best():
     return [
         searched(optuna.samplers.RandomSampler(seed=seed), trials=30).best_value
-        for seed in range(20)
+        for seed in range(10)
     ]
 
 
@@ -65,7 +65,7 @@ def random_best():
     "space", [None, pytest.param(SPACE, marks=pytest.mark.heavy)], ids=["inferred", "told"]
 )
 def test_it_beats_random_search_by_more_than_chance(random_best, space):
-    ours = [searched(SurrogateSampler(seed, space), trials=30).best_value for seed in range(20)]
+    ours = [searched(SurrogateSampler(seed, space), trials=30).best_value for seed in range(10)]
     # The values are squares: a factor between them says more than a difference.
     gains = np.log(random_best) - np.log(ours)
     half = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)

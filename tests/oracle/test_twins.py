@@ -147,7 +147,10 @@ def best_dropping(result):
     [
         lambda: OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0, twin_last=True),
         lambda: RandomSearchOracle("val_loss", max_trials=9, seed=1),
-        lambda: BayesianOptimizationOracle("val_loss", max_trials=9, seed=1),
+        pytest.param(
+            lambda: BayesianOptimizationOracle("val_loss", max_trials=9, seed=1),
+            marks=pytest.mark.full,
+        ),
     ],
     ids=["optuna", "random", "bayesian"],
 )

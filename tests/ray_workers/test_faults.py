@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from pathlib import Path
 
 import keras_tuner as kt
@@ -20,6 +21,7 @@ from tests.forks import hearing_ctrl_c
 from tests.ray_searches import (
     EPOCHS,
     Faulty,
+    Mishap,
     attempts,
     check_agreement,
     losses,
@@ -37,7 +39,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from tests.ray_searches import Faulty, search
-search(Path(sys.argv[1]), Faulty(seconds=0.5))
+search(Path(sys.argv[1]), Faulty(seconds=0.5), max_trials=12)
 """
 
 
@@ -49,21 +51,15 @@ def local_ray():
     ray.shutdown()
 
 
-def test_a_worker_that_is_killed(tmp_path):
-    result = search(tmp_path / "project", Faulty("kill", tmp_path / "sign"))
-    check_agreement(result, trials=6)
-    (lost,) = losses(result)
-    assert lost.trial_id in attempts(result)
-    # One trial was begun twice, and no other one.
-    assert sorted(attempts(result).values()) == [1, 1, 1, 1, 1, 2]
-    assert attempts(result)[lost.trial_id] == 2
-
-
 class Noting(Faulty):
     """Leaves a file with the number of the process whose training never came to an end."""
 
+    def __init__(self, *mishaps, notes):
+        super().__init__(*mishaps)
+        self.notes = notes
+
     def fit(self, hp, model, *args, **kwargs):
-        note = self.sign.parent / f"process-{os.getpid()}"
+        note = self.notes / f"process-{os.getpid()}"
         note.touch()
         try:
             return super().fit(hp, model, *args, **kwargs)
@@ -71,49 +67,63 @@ class Noting(Faulty):
             note.unlink()
 
 
-def test_the_next_worker_removes_the_folder_of_one_that_was_killed(tmp_path):
-    result = search(tmp_path / "project", Noting("kill", tmp_path / "sign"))
-    assert len(losses(result)) == 1
+def test_a_worker_that_is_killed_and_a_trial_that_runs_out_of_memory(tmp_path):
+    mishaps = Mishap("memory", wrapper="none"), Mishap("kill", tmp_path / "sign")
+    result = search(tmp_path / "project", Noting(*mishaps, notes=tmp_path))
+    check_agreement(result, trials=6, failed=1)
+    (failed,) = failures(result)
+    assert result.tracking.records.trials[failed].ended.message.startswith("Out of memory")
+    # The trial of the worker was begun twice, and no other one.
+    (lost,) = losses(result)
+    counts = attempts(result.directory)
+    assert counts[lost.trial_id] == 2
+    assert sorted(counts.values()) == [1, 1, 1, 1, 1, 2]
+    # The next worker has removed the folder of the one that was killed.
     (killed,) = (path.name.partition("-")[2] for path in tmp_path.glob("process-*"))
     left = Path(tempfile.gettempdir()).glob(f"recdrop-worker-*/{IN_USE}")
     assert killed not in [path.read_text().partition(" ")[0] for path in left]
 
 
-def test_a_worker_that_hangs(tmp_path):
-    result = search(
-        tmp_path / "project",
-        Faulty("hang", tmp_path / "sign"),
-        workers=rdt.Workers(2, trial_timeout=8.0),
-    )
-    check_agreement(result, trials=6)
-    (lost,) = losses(result)
-    assert lost.reason == "its trial took longer than trial_timeout=8 seconds"
-    assert sorted(attempts(result).values()) == [1, 1, 1, 1, 1, 2]
-
-
-def test_a_trial_that_ends_its_process(tmp_path):
-    """Every time: it fails in the end, and alone."""
-    result = search(tmp_path / "project", Faulty("exit", wrapper="none"))
+def test_a_worker_that_hangs_and_a_trial_that_ends_its_process(tmp_path):
+    """The process ends every time: the trial fails in the end, and alone."""
+    mishaps = Mishap("exit", wrapper="none"), Mishap("hang", tmp_path / "sign")
+    workers = rdt.Workers(2, trial_timeout=15.0)
+    result = search(tmp_path / "project", Faulty(*mishaps), workers=workers)
     check_agreement(result, trials=6, failed=1)
-    (row,) = result.trials[result.trials["state"] == "FAILED"].itertuples()
-    assert row.wrapper == "none"
-    assert attempts(result)[row.trial_id] == 3
-    assert [lost.trial_id for lost in losses(result)] == [row.trial_id] * 3
-    message = result.tracking.records.trials[row.trial_id].ended.message
+    (failed,) = failures(result)
+    message = result.tracking.records.trials[failed].ended.message
     assert message.startswith("3 workers were lost over this trial; the last one: ")
+    (hung,) = [lost for lost in losses(result) if lost.trial_id != failed]
+    assert hung.reason == "its trial took longer than trial_timeout=15 seconds"
+    assert len(losses(result)) == 4
+    counts = attempts(result.directory)
+    assert (counts[failed], counts[hung.trial_id]) == (3, 2)
+    assert sorted(counts.values()) == [1, 1, 1, 1, 2, 3]
 
 
-def test_a_trial_that_runs_out_of_memory(tmp_path):
-    result = search(tmp_path / "project", Faulty("memory", wrapper="none"))
-    check_agreement(result, trials=6, failed=1)
-    assert losses(result) == []
-    (row,) = result.trials[result.trials["state"] == "FAILED"].itertuples()
-    assert row.wrapper == "none"
-    assert result.tracking.records.trials[row.trial_id].ended.message.startswith("Out of memory")
+def failures(result):
+    """The ids of the trials that failed, which are those without dropout."""
+    frame = result.trials[result.trials["state"] == "FAILED"]
+    assert set(frame["wrapper"]) == {"none"}
+    return list(frame["trial_id"])
 
 
-def test_the_oracle_is_killed(tmp_path):
-    """Its workers go on with their trials; of the epochs before and after none is missing."""
+class Later(Faulty):
+    """Has its mishaps from the fifth training on: in the confirmation, after a search of four trials."""
+
+    def __init__(self, *mishaps, notes, seconds):
+        super().__init__(*mishaps, seconds=seconds)
+        self.notes = notes
+
+    def fit(self, hp, model, *args, **kwargs):
+        self.notes.mkdir(exist_ok=True)
+        (self.notes / uuid.uuid4().hex).touch()
+        mishaps = self.mishaps if len(list(self.notes.iterdir())) > 4 else ()
+        return Faulty(*mishaps, seconds=self.seconds).fit(hp, model, *args, **kwargs)
+
+
+def test_the_oracle_is_killed_and_a_task_of_the_confirmation(tmp_path):
+    """Of the oracle the workers go on with their trials; of the epochs before and after none is missing."""
     folder, killed = tmp_path / "project", []
 
     def kill():
@@ -124,13 +134,22 @@ def test_the_oracle_is_killed(tmp_path):
 
     thread = threading.Thread(target=kill)
     thread.start()
-    result = search(folder, Faulty(seconds=0.5), confirm=rdt.Confirm(1, seeds=2))
+    hypermodel = Later(Mishap("kill", tmp_path / "sign"), notes=tmp_path / "trainings", seconds=0.5)
+    result = search(folder, hypermodel, max_trials=4, confirm=rdt.Confirm(1, seeds=2))
     thread.join()
     assert killed
-    check_agreement(result, trials=6)
-    assert losses(result) == []
-    assert set(attempts(result).values()) == {1}
+    check_agreement(result, trials=4)
+    assert set(attempts(folder).values()) == {1}
+    (lost,) = losses(result)
+    assert lost.trial_id is None
     check_confirmations(result)
+
+
+def check_confirmations(result):
+    """Each contender was trained with both seeds, once."""
+    done = [(each.trial_id, each.repeat) for each in result.tracking.records.confirmations]
+    assert all(each.score is not None for each in result.tracking.records.confirmations)
+    assert len(done) == len(set(done)) == 2 * len({trial for trial, _ in done}) > 0
 
 
 def test_the_oracle_of_keras_tuners_own_grid_search_is_killed(tmp_path):
@@ -139,7 +158,7 @@ def test_the_oracle_of_keras_tuners_own_grid_search_is_killed(tmp_path):
     def make_tuner():
         hypermodel = Faulty(seconds=0.5)
         return kt.GridSearch(
-            hypermodel, "val_loss", max_trials=10, directory=tmp_path, project_name="project"
+            hypermodel, "val_loss", max_trials=6, directory=tmp_path, project_name="project"
         )
 
     def kill():
@@ -154,88 +173,61 @@ def test_the_oracle_of_keras_tuners_own_grid_search_is_killed(tmp_path):
     tuner.search(*data(), validation_data=data(), epochs=EPOCHS)
     thread.join()
     frame = tuner.result.trials
-    assert len(frame) == 10
+    assert len(frame) == 6
     assert set(frame["state"]) == {"COMPLETE"}
     assert not frame[["wrapper", "placement", "rate"]].astype(str).duplicated().any()
-    assert set(attempts(tuner.result).values()) == {1}
+    assert set(attempts(tmp_path / "project").values()) == {1}
 
 
-def test_the_driver_is_killed_and_the_search_goes_on(tmp_path):
+def test_the_driver_is_ended_again_and_again(tmp_path):
+    """By Ctrl-C, which every process of the terminal gets, by SIGTERM, by SIGKILL: the search goes on."""
     folder = tmp_path / "project"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", DRIVER, str(folder)]
-    driver = subprocess.Popen(command, cwd=ROOT, env=environment)
-    try:
-        done = {e.trial_id for e in wait_for(lambda: some_events(folder, TrialEnded, 2))}
-        ours = processes_of(driver)
-        assert len(ours) == 3
-    finally:
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
-    wait_for(lambda: not any(process.is_running() for process in ours))
-    result = search(folder, Faulty(seconds=0.1))
-    check_agreement(result, trials=6)
-    assert {trial for trial, count in attempts(result).items() if count > 1}.isdisjoint(done)
-    assert max(attempts(result).values()) == 2
+    done = {}
+    for ends, number in enumerate((signal.SIGINT, signal.SIGTERM), start=1):
+        printed, ended = end_a_driver(folder, number)
+        done |= ended
+        assert ("KeyboardInterrupt" in printed) == (number == signal.SIGINT)
+        assert f'run again with directory="{folder}" to go on' in printed
+        said = some_events(folder, SearchEnded, ends)
+        assert [event.status for event in said] == ["KILLED"] * ends
+    done |= end_a_driver(folder, signal.SIGKILL)[1]
+    check_agreement(search(folder, Faulty(), max_trials=12), trials=12)
+    counts = attempts(folder)
+    assert {trial: counts[trial] for trial in done} == done
+    assert 1 < max(counts.values()) <= 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_driver_is_interrupted(tmp_path, number):
-    """By Ctrl-C, which every process of the terminal gets, or by SIGTERM: all end, and the search goes on."""
-    folder = tmp_path / "project"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", DRIVER, str(folder)]
+def end_a_driver(folder, number):
+    """Runs the search with a Ray of its own, and ends that by a signal when one more trial has ended.
+
+    Returns:
+        What it printed, and how many times each of the trials that have ended was begun.
+    """
+    before = len(some_events(folder, TrialEnded, 0))
     with hearing_ctrl_c():
         driver = subprocess.Popen(
-            command,
+            [sys.executable, "-c", DRIVER, str(folder)],
             cwd=ROOT,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True,
             stderr=subprocess.PIPE,
             text=True,
         )
-    wait_for(lambda: some_events(folder, TrialEnded, 1))
-    ours = processes_of(driver)
-    (os.killpg if number == signal.SIGINT else os.kill)(driver.pid, number)
-    _, printed = driver.communicate(timeout=60)
+    try:
+        ended = wait_for(lambda: some_events(folder, TrialEnded, before + 1), seconds=300)
+        counts = attempts(folder)
+        ours = processes_of(driver)
+        assert len(ours) == 3
+        (os.killpg if number == signal.SIGINT else os.kill)(driver.pid, number)
+        _, printed = driver.communicate(timeout=120)
+    finally:
+        driver.kill()
     assert driver.returncode == -number
-    assert ("KeyboardInterrupt" in printed) == (number == signal.SIGINT)
-    assert f'run again with directory="{folder}" to go on' in printed
     wait_for(lambda: not any(process.is_running() for process in ours))  # Ray's end after it.
-    (ended,) = some_events(folder, SearchEnded, 1)
-    assert ended.status == "KILLED"
-    check_agreement(search(folder, Faulty(seconds=0.1)), trials=6)
-
-
-def test_a_task_of_the_confirmation_is_killed(tmp_path):
-    """Each contender has its trainings, each once."""
-    hypermodel = KilledLater("kill", tmp_path / "sign")
-    result = search(tmp_path / "project", hypermodel, max_trials=4, confirm=rdt.Confirm(1, seeds=2))
-    check_agreement(result, trials=4)
-    (lost,) = losses(result)
-    assert lost.trial_id is None
-    check_confirmations(result)
+    return printed, {event.trial_id: counts[event.trial_id] for event in ended}
 
 
 def processes_of(driver):
     """The oracle's process and the workers'."""
     names = ("ray::OracleHost", "ray::Worker.run")
     return [process for name in names for process in processes(name, driver.pid)]
-
-
-def check_confirmations(result):
-    """Each contender was trained with both seeds, once."""
-    done = [(each.trial_id, each.repeat) for each in result.tracking.records.confirmations]
-    assert all(each.score is not None for each in result.tracking.records.confirmations)
-    assert len(done) == len(set(done)) == 2 * len({trial for trial, _ in done}) > 0
-
-
-class KilledLater(Faulty):
-    """Kills its process in the fifth training: the confirmation, after a search of four trials."""
-
-    def fit(self, hp, model, *args, **kwargs):
-        folder = self.sign.parent / "trainings"
-        folder.mkdir(exist_ok=True)
-        (folder / f"{os.getpid()}-{len(list(folder.iterdir()))}").touch()
-        self.wrapper = None if len(list(folder.iterdir())) > 4 else "no such wrapper"
-        return super().fit(hp, model, *args, **kwargs)

@@ -56,8 +56,8 @@ def test_a_node_that_leaves(tmp_path):
     assert left
     check_agreement(result, trials=6)
     (lost,) = losses(result)
-    assert attempts(result)[lost.trial_id] == 2
-    assert sorted(attempts(result).values()) == [1, 1, 1, 1, 1, 2]
+    assert attempts(folder)[lost.trial_id] == 2
+    assert sorted(attempts(folder).values()) == [1, 1, 1, 1, 1, 2]
 
 
 OUTSIDE = """
@@ -65,11 +65,11 @@ import sys
 from pathlib import Path
 import ray
 import recdrop_tune as rdt
-from tests.ray_searches import Faulty, check_agreement, losses, search
+from tests.ray_searches import Faulty, Mishap, check_agreement, losses, search
 
 folder = Path(sys.argv[1])
 workers = rdt.Workers(2, address=sys.argv[2])
-result = search(folder / "project", Faulty("kill", folder / "sign"), workers=workers)
+result = search(folder / "project", Faulty(Mishap("kill", folder / "sign")), workers=workers)
 check_agreement(result, trials=6)
 assert len(losses(result)) == 1
 assert not ray.is_initialized()

@@ -71,14 +71,14 @@ def batches():
 @pytest.mark.heavy
 def test_a_damaged_folder_goes_on_with_workers(search, tmp_path):
     folder = tmp_path / "project"
-    before = search(max_trials=4, tuner=rdt.Optuna(pruner="none")).trials.set_index("trial_id")[
-        "val_loss"
-    ]
+    tuner = rdt.Optuna(pruner="none")
+    alone = search(max_trials=4, tuner=tuner, workers=None)
+    before = alone.trials.set_index("trial_id")["val_loss"]
     shutil.rmtree(folder / "trial_1")
     (folder / "oracle.json").write_text("{")
     (folder / "tuner0.json").unlink()
     with pytest.warns(ProjectWarning) as caught:
-        after = search(max_trials=6, tuner=rdt.Optuna(pruner="none")).trials.set_index("trial_id")
+        after = search(max_trials=6, tuner=tuner).trials.set_index("trial_id")
     said = [str(each.message) for each in caught if each.category is ProjectWarning]
     assert [name for name in ("trial.json", "oracle.json") if any(name in s for s in said)] == [
         "trial.json",
@@ -99,6 +99,8 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     same = {
         "tuner": rdt.Optuna(sampler="random", pruner="none"),
         "confirm": rdt.Confirm(1, seeds=2),
+        "max_trials": 3,
+        "epochs": 1,
     }
     alone = search("alone", workers=None, **same)
     capfd.readouterr()
@@ -123,20 +125,16 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     assert rdt.TuneResult.load(together.directory).context == together.context == alone.context
     assert alone.context.constant
     printed = capfd.readouterr().out
-    assert [line.split()[0] for line in printed.splitlines()][:6] == ["Folder:"] + ["trial"] * 5
+    assert [line.split()[0] for line in printed.splitlines()][:4] == ["Folder:"] + ["trial"] * 3
     # The same folder goes on, by one process or by several.
     more = search(
-        "together", max_trials=6, workers=None, tuner=rdt.Optuna(sampler="random", pruner="none")
+        "together",
+        max_trials=4,
+        epochs=1,
+        workers=None,
+        tuner=rdt.Optuna(sampler="random", pruner="none"),
     )
-    assert len(more.trials) == 6
-
-
-@pytest.mark.heavy
-def test_data_by_a_function(search):
-    result = search(train=batches, validation=batches, max_trials=2)
-    assert len(result.trials) == 2
-    alone = search("alone", train=batches, validation=batches, max_trials=2, workers=None)
-    assert len(alone.trials) == 2
+    assert len(more.trials) == 4
 
 
 class Counted(Batches):
@@ -157,32 +155,32 @@ class Counted(Batches):
 
 @pytest.mark.heavy
 def test_data_are_sent_once(search, tmp_path):
-    """Once into Ray's store, and from there once to each process, however many trials it runs."""
+    """Once into Ray's store, and from there once to each process, however many trainings there are."""
     folder = tmp_path / "counts"
     folder.mkdir()
-    result = search(train=Counted(folder), max_trials=8)
-    assert len(result.trials) == 8
+    result = search(
+        train=Counted(folder),
+        objective=["val_loss", "ms_per_step"],
+        training=rdt.Training(executions=2),
+        max_trials=6,
+    )
+    assert len(result.trials) == 6
+    assert 1 <= len(result.pareto) <= 6
     names = [path.name.split()[0] for path in folder.iterdir()]
     assert names.count("sent") == 1
     assert names.count("received") == 3  # The oracle's process and two workers.
 
 
 @pytest.mark.heavy
-def test_two_objectives(search):
-    result = search(
-        objective=["val_loss", "ms_per_step"], training=rdt.Training(executions=2), max_trials=4
-    )
-    assert len(result.trials) == 4
-    assert 1 <= len(result.pareto) <= 4
-
-
-@pytest.mark.heavy
-def test_hyperband(search):
+def test_hyperband_on_data_by_a_function(search):
     """It goes on with the weights that another worker has sent."""
-    result = search(tuner="hyperband", epochs=4, max_trials=6)
+    data_by_functions = {"train": batches, "validation": batches}
+    result = search(tuner="hyperband", epochs=4, max_trials=6, **data_by_functions)
     assert len(result.trials) == 6
     assert set(result.trials["state"]) <= {"COMPLETE", "PRUNED"}
     result.best_model()
+    alone = search("alone", max_trials=2, workers=None, **data_by_functions)
+    assert len(alone.trials) == 2
 
 
 def test_what_cannot_be_pickled(search, tmp_path):
@@ -239,16 +237,6 @@ def test_workers_are_set_as_the_process_that_began(search, tmp_path, monkeypatch
     assert set(result.trials["state"]) == {"COMPLETE"}
     tags = MlflowClient(result.tracking_uri).get_run(result.trials["mlflow_run_id"][0]).data.tags
     assert tags["recdrop.worker"] in ("worker-1", "worker-2")
-
-
-@pytest.mark.heavy
-def test_a_tracking_server_that_is_away(search):
-    """The warning comes to whoever searches, and the search goes on."""
-    with pytest.warns(TrackingWarning, match="tracking_uri|failed") as warned:
-        result = search(tracking=rdt.MLflow(uri="http://127.0.0.1:9"), max_trials=2)
-    assert any("MLflow at http://127.0.0.1:9 failed" in str(each.message) for each in warned)
-    assert len(result.trials) == 2
-    assert result.tracking.failure
 
 
 @pytest.mark.heavy
@@ -326,16 +314,20 @@ class TestDistribute:
         assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(best.score, rel=1e-4)
 
     @pytest.mark.heavy
-    def test_executions(self, distribute, tmp_path):
+    def test_a_search_that_is_over(self, distribute, tmp_path):
+        """Neither its tuner nor a new one finds anything to do."""
+
         def make_tuner():
             return kt.BayesianOptimization(
                 build, "val_loss", max_trials=4, executions_per_trial=2, directory=tmp_path
             )
 
         tuner = distribute(make_tuner, verbose=1)
-        tuner.search(*data(), validation_data=data(), epochs=2, verbose=1)
-        assert set(tuner.result.trials["state"]) == {"COMPLETE"}
-        assert len(tuner.result.history) == 4 * 2 * 2
+        for searching in (tuner, tuner, distribute(make_tuner)):
+            searching.search(*data(), validation_data=data(), epochs=2, verbose=1)
+            assert set(searching.result.trials["state"]) == {"COMPLETE"}
+            assert len(searching.result.trials) == 4
+            assert len(searching.result.history) == 4 * 2 * 2
 
     @pytest.mark.heavy
     def test_a_tuner_of_scikit_learn_models(self, distribute, tmp_path):
@@ -352,18 +344,6 @@ class TestDistribute:
         x, y = data(60)
         tuner.search(x.reshape(len(x), -1), y)
         assert set(tuner.result.trials["state"]) == {"COMPLETE"}
-
-    @pytest.mark.heavy
-    def test_a_search_that_is_over(self, distribute, tmp_path):
-        def make_tuner():
-            return kt.RandomSearch(build, "val_loss", max_trials=2, directory=tmp_path)
-
-        for _ in range(2):
-            tuner = distribute(make_tuner)
-            tuner.search(*data(), validation_data=data())
-            assert len(tuner.result.trials) == 2
-        tuner.search(*data(), validation_data=data())
-        assert len(tuner.result.trials) == 2
 
     @pytest.mark.heavy
     def test_a_tuner_that_deletes_its_folder(self, distribute, tmp_path):
@@ -462,7 +442,10 @@ def lists_of_processes(secret, stop):
 @pytest.mark.heavy
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's list of processes")
 def test_a_password_of_mlflow_is_seen_by_the_server_alone(search, monkeypatch):
-    """Neither in Ray's logs, which all users of the machine can read, nor in the list of processes."""
+    """Neither in Ray's logs, which all users of the machine can read, nor in the list of processes.
+
+    The server refuses everything: the warning comes to whoever searches, and the search goes on.
+    """
     password = uuid.uuid4().hex
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
@@ -470,11 +453,14 @@ def test_a_password_of_mlflow_is_seen_by_the_server_alone(search, monkeypatch):
     with refusing_server() as (uri, shown), ThreadPoolExecutor() as pool:
         looking = pool.submit(lists_of_processes, password.encode(), stop)
         try:
-            with pytest.warns(TrackingWarning, match="failed"):
-                search(max_trials=2, tracking=rdt.MLflow(uri=uri))
+            with pytest.warns(TrackingWarning, match="failed") as warned:
+                result = search(max_trials=2, tracking=rdt.MLflow(uri=uri))
         finally:
             stop.set()
         assert not looking.result()
+    assert any(f"MLflow at {uri} failed" in str(each.message) for each in warned)
+    assert len(result.trials) == 2
+    assert result.tracking.failure
     assert shown[0] == f"Basic {base64.b64encode(f'ann:{password}'.encode()).decode()}"
     logs = Path(ray.nodes()[0]["ObjectStoreSocketName"]).parents[1]
     assert (logs / "logs" / "runtime_env_agent.log").exists()

@@ -80,7 +80,7 @@ def test_what_follows_from_other_pairs_costs_nothing():
 @pytest.mark.parametrize("spread", ["even", "uneven"])
 def test_intervals_hold_together(spread):
     """In 95 % of all confirmations; where dropout has three times the spread of none, too."""
-    times = 600
+    times = 300
     generator = np.random.default_rng(0)
     deviations = np.ones(6) if spread == "even" else np.array([3.0, 1, 3, 1, 3, 1])
     held = single = 0

@@ -26,12 +26,12 @@ SPACE = {
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def uri(tmp_path_factory, new_store):
+    return new_store(tmp_path_factory.mktemp("mlflow"))
 
 
 @pytest.fixture(scope="module")
-def result(uri, tmp_path_factory):
+def result(uri, tmp_path_factory, eagerly):
     folder = tmp_path_factory.mktemp("search")
     return tune(
         data(32),
@@ -192,7 +192,7 @@ def build_named(hp):
 
 
 @pytest.fixture(scope="module")
-def named(uri, tmp_path_factory):
+def named(uri, tmp_path_factory, eagerly):
     folder = tmp_path_factory.mktemp("named")
     options = {
         "epochs": 1,

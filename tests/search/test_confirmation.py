@@ -27,27 +27,29 @@ SPACE = {
     "rate": {"min": 0.1, "max": 0.5, "step": 0.1},
     "learning_rate": [0.001, 0.01, 0.03],
 }
-SEEDS = 3
+SEEDS = 2
+
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory):
+def options(tmp_path_factory, new_store):
     folder = tmp_path_factory.mktemp("confirmed")
     return {
         "space": SPACE,
-        "max_trials": 6,
+        "max_trials": 5,
         "epochs": 2,
-        "batch_size": 8,
+        "batch_size": 32,
         "seed": 0,
         "verbose": 0,
         "directory": folder / "p",
-        "tracking": rdt.MLflow(uri=f"sqlite:///{folder}/mlflow.db"),
+        "tracking": rdt.MLflow(uri=new_store(folder)),
         "confirm": rdt.Confirm(2, seeds=SEEDS, test=data(32)),
     }
 
 
 @pytest.fixture(scope="module")
-def result(options):
+def result(eagerly, options):
     return rdt.tune(data(), data(16), **options)
 
 
@@ -219,17 +221,17 @@ class LearningRateAlone(kt.HyperModel):
         return {"val_loss": LEVELS[hp["learning_rate"]] + noise + own.normal(scale=0.01)}
 
 
-def test_what_the_learning_rate_did_is_not_credited_to_dropout(tmp_path):
+def test_what_the_learning_rate_did_is_not_credited_to_dropout(tmp_path, planted_uri):
     flat = np.zeros((2, 1), "float32"), np.zeros((2, 1), "float32")
     found = {
         "model": LearningRateAlone(),
         "max_trials": 6,
         "epochs": 1,
         "verbose": 0,
-        "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+        "tracking": rdt.MLflow(uri=planted_uri),
     }
     credited = []
-    for seed in range(3):
+    for seed in range(2):
         folder = tmp_path / str(seed)
         confirmation = rdt.tune(
             flat, flat, seed=seed, confirm=1, directory=folder, **found

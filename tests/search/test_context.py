@@ -442,9 +442,8 @@ SPACE = {"units": 4, "wrapper": ["none", "recurrent"], "rate": [0.1], "learning_
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    """One database for all searches: making one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def uri(tmp_path_factory, new_store):
+    return new_store(tmp_path_factory.mktemp("mlflow"))
 
 
 def searched(folder, uri, learnable, **more):
@@ -453,26 +452,28 @@ def searched(folder, uri, learnable, **more):
     y = (draw.random(200) < 0.3).astype("int64")
     x = draw.normal(size=(200, 6, 2)).astype("float32") + 3.0 * learnable * y[:, None, None]
     x[:100, 4:] = 0
-    options = {"space": SPACE, "max_trials": 2, "epochs": 3, "seed": 0, "verbose": 0} | more
+    options = {"space": SPACE, "max_trials": 2, "epochs": 2, "batch_size": 100} | more
     return rdt.tune(
         (x.astype("float32"), y),
         (x[:80].astype("float32"), y[:80]),
         directory=folder / "p",
+        seed=0,
+        verbose=0,
         **{"tracking": rdt.MLflow(uri=uri), **options},
     )
 
 
 @pytest.fixture(scope="module")
-def random_labels(tmp_path_factory, uri):
+def random_labels(tmp_path_factory, uri, eagerly):
     return searched(
         tmp_path_factory.mktemp("random"), uri, False, tracking=rdt.MLflow("random", uri=uri)
     )
 
 
 @pytest.fixture(scope="module")
-def learnable(tmp_path_factory, uri):
+def learnable(tmp_path_factory, uri, eagerly):
     folder = tmp_path_factory.mktemp("learnable")
-    return searched(folder, uri, True, epochs=12, objective="val_accuracy")
+    return searched(folder, uri, True, max_trials=1, epochs=12, objective="val_accuracy")
 
 
 def read(result):
@@ -546,7 +547,7 @@ def test_it_can_be_sent_to_another_process(random_labels):
     assert pickle.loads(pickle.dumps(random_labels.context)) == random_labels.context
 
 
-def test_the_confirmed_mean_counts(tmp_path, uri):
+def test_the_confirmed_mean_counts(tmp_path, uri, eagerly):
     result = searched(tmp_path, uri, False, confirm=rdt.Confirm(1, seeds=2), epochs=1)
     mean = result.confirmation.table["mean"].iloc[0]
     assert (

@@ -161,9 +161,9 @@ def test_what_was_never_tried_is_named_by_tune_summary_and_report(tmp_path, caps
     assert "Never tried: zoneout." in (result.directory / "result" / "summary.md").read_text()
 
 
-def test_the_best_of_each_wrapper(tmp_path):
+def test_the_best_of_each_wrapper(tmp_path, planted_uri):
     oracle = OptunaOracle(kt.Objective("val_loss", "min"), 14, seed=0, twin_last=True)
-    result = planted_result(oracle, tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
+    result = planted_result(oracle, tmp_path, planted_uri)
     frame, trials = result.wrappers.set_index("wrapper"), result.trials
     assert set(frame.index) == set(WRAPPERS)
     for wrapper, row in frame.iterrows():
@@ -183,7 +183,7 @@ def test_the_best_of_each_wrapper(tmp_path):
     assert repr(loaded.twin_gain) == repr(result.twin_gain)  # NaN is not NaN.
 
 
-def test_a_search_of_other_things_has_no_wrappers(tmp_path):
+def test_a_search_of_other_things_has_no_wrappers(tmp_path, planted_uri):
     class Other(Planted):
         def build(self, hp):
             hp.Choice("depth", [1, 2, 3])
@@ -196,7 +196,7 @@ def test_a_search_of_other_things_has_no_wrappers(tmp_path):
             return self.metrics(hp, 0)["val_loss"]
 
     oracle = OptunaOracle(kt.Objective("val_loss", "min"), 3, seed=0, twin_last=True)
-    result = planted_result(oracle, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", Other())
+    result = planted_result(oracle, tmp_path, planted_uri, Other())
     assert result.wrappers.empty
     assert "wrapper" not in result.summary()
     assert result.twin_gain is None

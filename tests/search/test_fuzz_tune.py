@@ -5,8 +5,10 @@ import dataclasses
 import decimal
 import fractions
 import inspect
+import json
 import math
 import os
+import shutil
 import signal
 import warnings
 from pathlib import Path
@@ -172,8 +174,35 @@ def test_folders(profile, tmp_path, monkeypatch):
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
+    """Of a search whose folder and database are in the current folder, where nothing is so far."""
     monkeypatch.chdir(tmp_path)
     return {"model": build, "directory": "project", "verbose": 0}
+
+
+ONE = {"max_trials": 1, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory, new_store):
+    """The folder above that of a search of one trial, with its database."""
+    above = tmp_path_factory.mktemp("ended")
+    tracking = rdt.MLflow(uri=new_store(above))
+    options = {"model": build, "verbose": 0, "directory": above / "project", "tracking": tracking}
+    rdt.tune(data(8), data(8), **ONE, **options)
+    return above
+
+
+@pytest.fixture
+def project(ended, options, tmp_path):
+    """Options that go on with a copy of that search."""
+    shutil.copytree(ended, tmp_path, dirs_exist_ok=True)
+    return options | {"tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db")}
+
+
+@pytest.fixture
+def quick(options, planted_uri):
+    """Options of a search whose database is there already."""
+    return options | {"tracking": rdt.MLflow(uri=planted_uri)}
 
 
 @pytest.mark.parametrize(
@@ -201,7 +230,7 @@ def test_arguments_that_are_refused(options, tmp_path, wrong, message):
     assert os.listdir(tmp_path) == []
 
 
-def test_numbers_of_numpy_are_numbers(options):
+def test_numbers_of_numpy_are_numbers(quick):
     numbers = {"max_trials": np.int64(1), "epochs": np.int32(1), "batch_size": np.uint8(8)}
     numbers |= {
         "seed": np.int64(0),
@@ -209,71 +238,66 @@ def test_numbers_of_numpy_are_numbers(options):
         "timeout": np.float32(600),
         "verbose": np.int64(0),
     }
-    result = rdt.tune(data(8), data(8), **{**options, **numbers})
+    result = rdt.tune(data(8), data(8), **{**quick, **numbers})
     assert len(result.trials) == 1
 
 
-def test_a_search_that_cannot_be_set_up_leaves_nothing(options, tmp_path):
-    def fail(hp):
-        raise ValueError("no model")
+def fail(hp):
+    raise ValueError("no model")
 
+
+def test_a_search_that_cannot_be_set_up_leaves_nothing(options, tmp_path):
     options |= {"model": fail, "directory": "a/b/project"}
     with pytest.raises(RecdropError, match="cannot be built"):
         rdt.tune(data(8), data(8), **options)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_search_that_cannot_be_set_up_does_not_overwrite(options, tmp_path):
-    def fail(hp):
-        raise ValueError("no model")
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
-    held = {path: path.read_bytes() for path in (tmp_path / "project").rglob("*") if path.is_file()}
+
+def test_a_search_that_cannot_be_set_up_does_not_overwrite(project, tmp_path):
+    held = files(tmp_path / "project")
     with pytest.raises(RecdropError, match="cannot be built"):
-        rdt.tune(data(8), data(8), overwrite=True, **{**options, "model": fail})
-    there = {
-        path: path.read_bytes() for path in (tmp_path / "project").rglob("*") if path.is_file()
-    }
-    assert there == held
-    result = rdt.tune(data(8), data(8), max_trials=2, epochs=1, overwrite=True, seed=1, **options)
+        rdt.tune(data(8), data(8), overwrite=True, **{**project, "model": fail})
+    assert files(tmp_path / "project") == held
+    result = rdt.tune(data(8), data(8), max_trials=2, epochs=1, overwrite=True, seed=1, **project)
     assert len(result.trials) == 2
     assert not (tmp_path / "project" / "overwritten").exists()
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_in_which_a_search_is_running(options, tmp_path, overwrite, monkeypatch):
+def test_a_folder_in_which_a_search_is_running(project, tmp_path, monkeypatch):
     monkeypatch.setattr("recdrop_tune.search.project.PATIENCE", 0.3)
-    rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
     other = Journal(tmp_path / "project" / "events.jsonl")
     other.on_event(WorkerLost(worker="1", trial_id=None, reason="it writes here"))
-    held = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(ProjectError, match="a search is running"):
-        rdt.tune(data(8), data(8), max_trials=2, epochs=1, overwrite=overwrite, **options)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == held
+    held = files(tmp_path)
+    for overwrite in (False, True):
+        with pytest.raises(ProjectError, match="a search is running"):
+            rdt.tune(data(8), data(8), max_trials=2, epochs=1, overwrite=overwrite, **project)
+        assert files(tmp_path) == held
     other.close()
-    assert len(rdt.tune(data(8), data(8), max_trials=2, epochs=1, **options).trials) == 2
+    assert len(rdt.tune(data(8), data(8), max_trials=2, epochs=1, **project).trials) == 2
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_in_which_a_search_is_being_set_up(options, tmp_path, overwrite, monkeypatch):
+def test_a_folder_in_which_a_search_is_being_set_up(quick, monkeypatch):
     """No event has been written by then, so the journal does not tell."""
     monkeypatch.setattr("recdrop_tune.search.project.PATIENCE", 0.1)
-    build, refusals = options["model"], []
+    refusals = []
 
     def second(hp):
-        if not refusals:
+        while len(refusals) < 2:
             with pytest.raises(ProjectError, match="a search is running") as refused:
-                rdt.tune(data(8), data(8), max_trials=1, epochs=1, overwrite=overwrite, **options)
+                rdt.tune(data(8), data(8), overwrite=bool(refusals), **ONE, **quick)
             refusals.append(refused)
         return build(hp)
 
-    first = {**options, "model": second}
-    assert len(rdt.tune(data(8), data(8), max_trials=1, epochs=1, **first).trials) == 1
+    assert len(rdt.tune(data(8), data(8), **ONE, **{**quick, "model": second}).trials) == 1
     assert refusals
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_a_ctrl_c_is_not_lost(options, lost):
+def test_a_ctrl_c_is_not_lost(quick, lost):
     """Python loses one that comes in a destructor, of which training has many."""
 
     class Presses(keras.callbacks.Callback):
@@ -289,16 +313,16 @@ def test_a_ctrl_c_is_not_lost(options, lost):
                 data(8),
                 data(8),
                 max_trials=3,
-                epochs=9,
+                epochs=3,
                 training=rdt.Training(callbacks=Presses()),
-                **options,
+                **quick,
             )
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-    trials = rdt.TuneResult.load(options["directory"]).trials
+    trials = rdt.TuneResult.load(quick["directory"]).trials
     assert list(trials["state"]) == ["RUNNING"]
-    assert len(rdt.tune(data(8), data(8), max_trials=1, epochs=9, **options).trials) == 1
+    assert len(rdt.tune(data(8), data(8), max_trials=1, epochs=3, **quick).trials) == 1
 
 
 def test_a_journal_that_cannot_be_opened(options, tmp_path):
@@ -307,50 +331,45 @@ def test_a_journal_that_cannot_be_opened(options, tmp_path):
         rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
 
 
-def test_a_search_without_end(options):
-    for timeout in (float("inf"), 10**400):
-        result = rdt.tune(
-            data(8), data(8), max_trials=1, epochs=1, timeout=timeout, overwrite=True, **options
-        )
-        assert len(result.trials) == 1
-    # The journal holds no number that JSON has not.
-    assert len(rdt.tune(data(8), data(8), max_trials=2, epochs=1, **options).trials) == 2
+def test_a_search_without_end(quick):
+    """No number goes into the journal that JSON has not."""
+    for trials, timeout in ((1, math.inf), (2, 10**400)):
+        result = rdt.tune(data(8), data(8), max_trials=trials, epochs=1, timeout=timeout, **quick)
+        assert len(result.trials) == trials
+        for line in (result.directory / "events.jsonl").read_text().splitlines():
+            json.loads(line, parse_constant=pytest.fail)
 
 
-def test_an_overwriting_that_was_killed_half_way_is_undone(options, tmp_path):
-    rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
-    project = tmp_path / "project"
-    (project / "overwritten").mkdir()
+def test_an_overwriting_that_was_killed_half_way_is_undone(project, tmp_path):
+    folder = tmp_path / "project"
+    (folder / "overwritten").mkdir()
     for name in ("events.jsonl", "trial_0"):  # `search.json` goes last.
-        os.replace(project / name, project / "overwritten" / name)
-    result = rdt.tune(data(8), data(8), max_trials=2, epochs=1, **options)
+        os.replace(folder / name, folder / "overwritten" / name)
+    result = rdt.tune(data(8), data(8), max_trials=2, epochs=1, **project)
     assert len(result.trials) == 2
     assert result.trials["state"].eq("COMPLETE").all()
-    assert not (project / "overwritten").exists()
+    assert not (folder / "overwritten").exists()
 
 
-def test_a_deletion_that_was_killed_half_way_is_finished(options, tmp_path):
-    rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
+def test_a_deletion_that_was_killed_half_way_is_finished(project, tmp_path):
     (tmp_path / "project" / "deleted").mkdir()
     (tmp_path / "project" / "deleted" / "search.json").write_text("{}")
-    assert len(rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options).trials) == 1
+    assert len(rdt.tune(data(8), data(8), **ONE, **project).trials) == 1
     assert not (tmp_path / "project" / "deleted").exists()
 
 
-def test_a_home_is_found(options, tmp_path, monkeypatch):
+def test_a_home_is_found(quick, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    options |= {"directory": "~/runs/one"}
-    rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
+    rdt.tune(data(8), data(8), **ONE, **{**quick, "directory": "~/runs/one"})
     assert (tmp_path / "home" / "runs" / "one" / "search.json").exists()
-    options |= {"directory": "~nobody-of-that-name/runs"}
     with pytest.raises(InvalidArgumentError, match=r"`directory`.*no home is known"):
-        rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
+        rdt.tune(data(8), data(8), **ONE, **{**quick, "directory": "~nobody-of-that-name/runs"})
 
 
-def test_a_folder_behind_a_link_is_overwritten(options, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
+def test_a_folder_behind_a_link_is_overwritten(project, tmp_path):
+    os.rename(tmp_path / "project", tmp_path / "elsewhere")
     (tmp_path / "project").symlink_to("elsewhere")
-    for seed in (0, 1):
-        rdt.tune(data(8), data(8), max_trials=1, epochs=1, seed=seed, overwrite=True, **options)
+    before = (tmp_path / "elsewhere" / "search.json").read_text()
+    rdt.tune(data(8), data(8), seed=1, overwrite=True, **ONE, **project)
     assert (tmp_path / "project").is_symlink()
-    assert (tmp_path / "elsewhere" / "search.json").exists()
+    assert (tmp_path / "elsewhere" / "search.json").read_text() != before

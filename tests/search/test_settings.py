@@ -40,19 +40,20 @@ def test_tune_has_few_arguments():
     assert len(PARAMETERS) <= 18
 
 
-@pytest.mark.parametrize("name", [*PLACES, "class_weight", "validation_split"])
-def test_the_answer_to_an_old_name_names_what_there_is(name):
-    place = place_of(name)
-    assert place.argument in PARAMETERS
-    if place.field is not None:
-        names = [each.name for each in dataclasses.fields(CLASSES[place.argument])]
-        assert place.field in names
-    if place.key is not None:
-        assert place.key in inspect.signature(keras.Model.fit).parameters
-    assert name not in PARAMETERS
-    with pytest.raises(InvalidArgumentError) as refused:
-        rdt.tune(data(), data(), **{name: None})
-    assert str(refused.value) == f"`tune` has no argument `{name}`: give `{place.code('None')}`."
+def test_the_answer_to_an_old_name_names_what_there_is():
+    for name in (*PLACES, "class_weight", "validation_split"):
+        place = place_of(name)
+        assert place.argument in PARAMETERS
+        if place.field is not None:
+            names = [each.name for each in dataclasses.fields(CLASSES[place.argument])]
+            assert place.field in names
+        if place.key is not None:
+            assert place.key in inspect.signature(keras.Model.fit).parameters
+        assert name not in PARAMETERS
+        with pytest.raises(InvalidArgumentError) as refused:
+            rdt.tune(data(), data(), **{name: None})
+        answer = f"`tune` has no argument `{name}`: give `{place.code('None')}`."
+        assert str(refused.value) == answer
 
 
 def test_old_names_are_answered_all_at_once_with_their_values():

@@ -81,7 +81,7 @@ def test_every_wrapper_and_placement_of_a_preset_is_sampled_and_built(name):
         assert seen == {*everything, ("none", None)}
 
 
-@pytest.mark.parametrize("name", ["full", "awd_lstm", "variational"])
+@pytest.mark.parametrize("name", ["full", "variational"])
 def test_a_configuration_takes_a_training_step(name):
     hp, _, _ = list(configurations(small(name)))[-1]
     model = SequenceClassifier(2, (None, 2), small(name)).build(hp)

@@ -37,11 +37,11 @@ def test_it_describes_every_key(validator):
     assert described["cell"]["description"] == '"lstm" or "gru". Left out: "lstm".'
 
 
-@pytest.mark.parametrize("name", SearchSpace.presets())
-def test_presets_name_the_schema_and_suit_it(name, validator):
-    text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-    assert text.splitlines()[0] == "# yaml-language-server: $schema=schema.json"
-    validator.validate(yaml.safe_load(text))
+def test_presets_name_the_schema_and_suit_it(validator):
+    for name in SearchSpace.presets():
+        text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+        assert text.splitlines()[0] == "# yaml-language-server: $schema=schema.json"
+        validator.validate(yaml.safe_load(text))
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,10 @@ def test_they_agree_on_every_value_of_every_key(key, validator):
         {"wraper": "none"},
         {"wrapper": "recurent"},
         {"wrapper": ["none", "recurent"]},
-        {"wrapper": None},
-        {"wrapper": []},
         {"wrapper": ["none", "none"]},
         {"placement": "imput"},
         {"placement": ["input", "input+outptu"]},
         {"placement": "input,recurrent"},
-        {"rate": 1},
-        {"rate": -0.1},
         {"rate": "0.1"},
         {"rate": {"min": 0.1}},
         {"rate": {"min": 0.1, "max": 1.5}},
@@ -110,17 +106,13 @@ def test_they_agree_on_every_value_of_every_key(key, validator):
         {"rate": {"input": {"min": 0.1}}},
         {"locked_rate": {"recurrent": 0.1}},
         {"learning_rate": {"min": 0.1, "max": 0.2, "step": 0.1, "log": True}},
-        {"learning_rate": 0},
-        {"units": 0},
-        {"units": True},
         {"units": {"min": 8, "max": 64, "step": 0.5}},
         {"cell": {"min": 1}},
-        {"bidirectional": "yes"},
-        {"mask_groups": 1.5},
     ],
     ids=str,
 )
 def test_both_reject(raw, validator):
+    """What is wrong for a reason that none of the values above has."""
     with pytest.raises(SearchSpaceError):
         SearchSpace.load(raw)
     assert not validator.is_valid(raw)

@@ -29,8 +29,8 @@ def search(tmp_path, hypermodel=build, own=None, tuner=None, **fit):
         own or oracle(), hypermodel, directory=tmp_path, project_name="p", seed=0, **(tuner or {})
     )
     x, y = data()
-    given = {"epochs": 2, "batch_size": 8, "verbose": 0}
-    if tuner.cv is None:
+    given = {"epochs": 2, "batch_size": len(x), "verbose": 0}
+    if tuner.cv is None and not isinstance(hypermodel, Curves):  # They say what is found.
         given["validation_data"] = (x, y)
     tuner.search(x, y, **given | fit)
     return tuner

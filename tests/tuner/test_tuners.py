@@ -43,7 +43,8 @@ def test_half_of_a_bayesian_search_is_left_for_its_model(searched, max_trials, p
 def plain(hp):
     model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
     hp.Fixed("units", 2)
-    model.compile(keras.optimizers.SGD(hp.Float("learning_rate", 1e-3, 1e-1)), "mse")
+    rate = hp.Float("learning_rate", 1e-3, 1e-1)
+    model.compile(keras.optimizers.SGD(rate), "mse", run_eagerly=True)
     return model
 
 

@@ -1,6 +1,5 @@
 """Stock Keras Tuner keeps working: its tuners with the hypermodels, `dropout_rnn` and models of one's own."""
 
-import itertools
 import os
 import subprocess
 import sys
@@ -78,16 +77,23 @@ MODELS = {"classifier": classifier, "build": lambda: build, "own": Own}
 ADAM = "ignore:Skipping variable loading for optimizer"
 
 
+FULL = [
+    pytest.param(*row, marks=pytest.mark.full)
+    for row in (
+        ("build", "bayesian"),
+        ("build", "random"),
+        ("classifier", "grid"),
+        ("classifier", "random"),
+    )
+]
 HEAVY = [pytest.param(model, "hyperband", marks=pytest.mark.heavy) for model in MODELS]
 
 
 @pytest.mark.filterwarnings(ADAM, "ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("model", "name"),
-    [
-        *itertools.product(("classifier", "build"), [n for n in TUNERS if n != "hyperband"]),
-        *HEAVY,
-    ],
+    # The tests below search at random.
+    [("classifier", "bayesian"), ("build", "grid"), *FULL, *HEAVY],
 )
 def test_stock_tuners(tmp_path, model, name):
     tuner = TUNERS[name](MODELS[model](), directory=tmp_path, project_name="p")

@@ -1,17 +1,17 @@
 """Bidirectional, inside and outside a wrapper: each direction draws masks of its own."""
 
-from itertools import product
+from itertools import cycle, product
 
 import keras
 import numpy as np
-import pytest
 from keras import ops
 
 from recdrop_tune import kernels as engine
 from tests.backends import array
-from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, over, wrapper_id
+from tests.laws.cases import WIDEST, WRAPPERS, arrays, make_wrapper, over
 
 X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
+KINDS = [keras.layers.LSTM, keras.layers.GRU]
 MODES = ["concat", "sum", "mul", "ave", None]
 IN_THE_KERNEL = [w for w in WRAPPERS if w[1] == "recurrent" or w[:2] == ("weight_drop", "input")]
 SPARE = [w for w in WIDEST if w[0] in ("recurrent", "variational")]
@@ -29,7 +29,7 @@ def bidirectional(kind=keras.layers.LSTM, **options):
     ("wrapper", "kind", "options", "mode"),
     product(
         SPARE,
-        [keras.layers.LSTM, keras.layers.GRU],
+        KINDS,
         [{}, {"return_sequences": True}, {"return_sequences": True, "return_state": True}],
         MODES,
     ),
@@ -62,8 +62,11 @@ def test_inside_runs_both_directions_with_masks_of_their_own():
     assert not (bits[0] == bits[1]).all()
 
 
-@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU])
-@pytest.mark.parametrize("wrapper", IN_THE_KERNEL, ids=wrapper_id)
+@over(
+    ("wrapper", "kind"),
+    product(IN_THE_KERNEL, KINDS),
+    few=zip(IN_THE_KERNEL, cycle(KINDS)),
+)
 def test_inside_no_direction_is_forgotten(wrapper, kind):
     layer = bidirectional(kind, return_sequences=True)
     layer.backward_layer.set_weights(layer.forward_layer.get_weights())
@@ -80,8 +83,7 @@ def test_inside_no_direction_is_forgotten(wrapper, kind):
     assert not any(np.allclose(forward, one) for one in noisy)
 
 
-@pytest.mark.parametrize("seed", [None, 3])
-@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
+@over(("wrapper", "seed"), product(WIDEST, [None, 3]), few=zip(WIDEST, cycle([None, 3])))
 def test_outside(wrapper, seed):
     inner = make_wrapper(
         keras.layers.LSTM(4, return_sequences=True, return_state=True), wrapper, seed=seed

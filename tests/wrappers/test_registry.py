@@ -1,6 +1,7 @@
 """Wrappers by name and as plain data: `get`, `serialize`, `deserialize`."""
 
 import json
+from itertools import cycle, product
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from recdrop_tune import wrappers
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.wrappers import AbstractDropoutWrapper, RecurrentDropoutWrapper, wrap
-from tests.laws.cases import WIDEST, make_wrapper, wrapper_id
+from tests.laws.cases import WIDEST, make_wrapper, over
 
 X = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
 IDS = [each.id for each in TECHNIQUES.values() if each.class_name]
@@ -36,9 +37,14 @@ def test_wrappers_and_their_classes_are_returned_as_they_are():
     assert wrappers.get(RecurrentDropoutWrapper) is RecurrentDropoutWrapper
 
 
-@pytest.mark.parametrize("built", [False, True])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
+LAYERS = list(product([False, True], [False, True]))
+
+
+@over(
+    ("wrapper", "bidirectional", "built"),
+    [(wrapper, *layer) for wrapper in WIDEST for layer in LAYERS],
+    few=[(wrapper, *layer) for wrapper, layer in zip(WIDEST, cycle(LAYERS))],
+)
 def test_through_yaml_and_json(wrapper, bidirectional, built):
     layer = keras.layers.LSTM(4, kernel_initializer="zeros", name="rnn")
     layer = keras.layers.Bidirectional(layer) if bidirectional else layer
@@ -51,7 +57,7 @@ def test_through_yaml_and_json(wrapper, bidirectional, built):
         other = make(through_yaml(data))
         assert type(other) is type(one)
         assert wrappers.serialize(other) == data
-        assert other(X).shape == one(X).shape
+    assert other(X).shape == one(X).shape
 
 
 def test_what_keras_serializes_is_taken_too():

@@ -1,0 +1,100 @@
+"""What JAX has compiled is kept for other processes, within bounds, and for nobody else to write to."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from recdrop_tune.kernels import compilations_kept
+
+pytestmark = pytest.mark.backends
+on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX alone keeps it")
+
+
+def trained():
+    """Trains a model that is compiled anew; returns its loss, and how many programs were found compiled."""
+    import jax
+
+    jax.clear_caches()
+    found = []
+    jax.monitoring.register_event_listener(found.append)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4, 3)), keras.layers.LSTM(2), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    x, y = np.random.default_rng(0).normal(size=(6, 4, 3)), np.ones((6, 1))
+    loss = model.fit(x, y, batch_size=4, verbose=0).history["loss"][0]
+    jax.monitoring.unregister_event_listener(found.append)
+    return loss, found.count("/jax/compilation_cache/cache_hits")
+
+
+def programs(folder):
+    return list(folder.rglob("*-cache"))
+
+
+@on_jax
+def test_it_is_found_again_and_computes_the_same(tmp_path):
+    import jax
+
+    loss, _ = trained()
+    with compilations_kept(tmp_path):
+        first, found = trained()
+        assert found == 0
+        second, found = trained()
+    assert found > 0
+    assert first == second == loss
+    assert jax.config.jax_compilation_cache_dir is None
+    kept = len(programs(tmp_path))
+    keras.utils.set_random_seed(0)
+    jax.clear_caches()
+    keras.ops.cos(np.ones((3, 5)))
+    assert len(programs(tmp_path)) == kept > 0
+    assert {folder.stat().st_mode & 0o777 for folder in tmp_path.iterdir()} == {0o700}
+
+
+@on_jax
+@pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache entry")
+def test_a_torn_file_is_compiled_again(tmp_path):
+    with compilations_kept(tmp_path):
+        loss, _ = trained()
+        for path in programs(tmp_path):
+            path.write_bytes(path.read_bytes()[:50])
+        again, _ = trained()
+    assert again == loss
+
+
+@on_jax
+def test_a_folder_that_others_can_write_to_is_not_used(tmp_path):
+    with compilations_kept(tmp_path):
+        pass
+    (folder,) = tmp_path.iterdir()
+    folder.chmod(0o777)
+    with compilations_kept(tmp_path):
+        trained()
+    assert programs(tmp_path) == []
+
+
+@on_jax
+def test_a_folder_of_the_users_own_is_left_alone(tmp_path):
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
+    try:
+        with compilations_kept(tmp_path / "ours"):
+            assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+    assert not (tmp_path / "ours").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
+    (tmp_path / "file").write_text("")
+    with compilations_kept(tmp_path / "file"):
+        assert keras.ops.convert_to_numpy(keras.ops.ones(2)).sum() == 2
+
+
+def test_nothing_is_kept_where_it_is_not_wanted(tmp_path, monkeypatch):
+    monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path))
+    with compilations_kept(False):
+        keras.ops.cos(np.ones((2, 7)))
+    assert list(tmp_path.iterdir()) == []
