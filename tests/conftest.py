@@ -4,7 +4,7 @@ import gc
 import os
 import re
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -59,14 +59,27 @@ def _same_seed():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture(scope="module")
-def eagerly():
-    """Makes no graphs for a module: tracing one takes longer than a training of a few small batches."""
+@pytest.fixture(scope="session")
+def running_eagerly():
+    """A block without graphs: tracing one takes longer than a training of a few small batches."""
     import tensorflow as tf
 
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    @contextmanager
+    def block():
+        tf.config.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            tf.config.run_functions_eagerly(False)
+
+    return block
+
+
+@pytest.fixture
+def eagerly(running_eagerly):
+    """Makes no graphs in a test."""
+    with running_eagerly():
+        yield
 
 
 @pytest.fixture(scope="session")

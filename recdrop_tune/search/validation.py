@@ -199,7 +199,7 @@ def check_cache(value: Any) -> bool | Path:
         return value
     if not isinstance(value, str | os.PathLike) or value == "":
         raise invalid_argument("", expected="True, False or the path of a folder", received=value)
-    return Path(value)
+    return Path(value).expanduser().absolute()
 
 
 def check_uri(value: Any) -> Any:

@@ -29,20 +29,21 @@ def without_mlflow(frame):
 
 
 @pytest.fixture(scope="module")
-def confirmed(tmp_path_factory, planted_uri, eagerly):
+def confirmed(tmp_path_factory, planted_uri, running_eagerly):
     """A search by `tune` with a confirmation."""
-    return rdt.tune(
-        data(),
-        data(),
-        space={"units": 4, "wrapper": ["none", "recurrent"], "rate": [0.1, 0.3]},
-        max_trials=3,
-        epochs=2,
-        seed=0,
-        confirm=rdt.Confirm(1, seeds=2),
-        tracking=rdt.MLflow("stored", uri=planted_uri),
-        directory=tmp_path_factory.mktemp("stored") / "speech",
-        verbose=0,
-    )
+    with running_eagerly():
+        return rdt.tune(
+            data(),
+            data(),
+            space={"units": 4, "wrapper": ["none", "recurrent"], "rate": [0.1, 0.3]},
+            max_trials=3,
+            epochs=2,
+            seed=0,
+            confirm=rdt.Confirm(1, seeds=2),
+            tracking=rdt.MLflow("stored", uri=planted_uri),
+            directory=tmp_path_factory.mktemp("stored") / "speech",
+            verbose=0,
+        )
 
 
 @pytest.mark.parametrize("name", ["planted", "traded"])

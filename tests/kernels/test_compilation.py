@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from recdrop_tune.kernels import compilations_kept
+from recdrop_tune.kernels import compilation, compilations_kept
 
 pytestmark = pytest.mark.backends
 on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX alone keeps it")
@@ -37,7 +37,7 @@ def test_it_is_found_again_and_computes_the_same(tmp_path):
     import jax
 
     loss, _ = trained()
-    with compilations_kept(tmp_path):
+    with compilations_kept(tmp_path / "new"):
         first, found = trained()
         assert found == 0
         second, found = trained()
@@ -49,7 +49,8 @@ def test_it_is_found_again_and_computes_the_same(tmp_path):
     jax.clear_caches()
     keras.ops.cos(np.ones((3, 5)))
     assert len(programs(tmp_path)) == kept > 0
-    assert {folder.stat().st_mode & 0o777 for folder in tmp_path.iterdir()} == {0o700}
+    made = [tmp_path / "new", *(tmp_path / "new").iterdir()]
+    assert {folder.stat().st_mode & 0o777 for folder in made} == {0o700}
 
 
 @on_jax
@@ -64,14 +65,16 @@ def test_a_torn_file_is_compiled_again(tmp_path):
 
 
 @on_jax
-def test_a_folder_that_others_can_write_to_is_not_used(tmp_path):
-    with compilations_kept(tmp_path):
+@pytest.mark.parametrize("opened", ["root", "own"])
+def test_a_folder_that_others_can_write_to_is_not_used(tmp_path, opened):
+    root = tmp_path / "root"
+    with compilations_kept(root):
         pass
-    (folder,) = tmp_path.iterdir()
-    folder.chmod(0o777)
-    with compilations_kept(tmp_path):
+    (folder,) = root.iterdir()
+    {"root": root, "own": folder}[opened].chmod(0o777)
+    with pytest.warns(UserWarning, match="others can write to"), compilations_kept(root):
         trained()
-    assert programs(tmp_path) == []
+    assert programs(root) == []
 
 
 @on_jax
@@ -87,10 +90,36 @@ def test_a_folder_of_the_users_own_is_left_alone(tmp_path):
     assert not (tmp_path / "ours").exists()
 
 
+@on_jax
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path):
     (tmp_path / "file").write_text("")
-    with compilations_kept(tmp_path / "file"):
-        assert keras.ops.convert_to_numpy(keras.ops.ones(2)).sum() == 2
+    with (
+        pytest.warns(UserWarning, match="is not kept in compilation_cache=.*file"),
+        compilations_kept(tmp_path / "file"),
+    ):
+        assert trained()[1] == 0
+
+
+@on_jax
+def test_a_user_without_a_home(tmp_path, monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    with compilations_kept(True):
+        assert trained()[1] == 0
+
+
+@on_jax
+def test_what_was_not_used_for_longest_goes_first(tmp_path, monkeypatch):
+    with compilations_kept(tmp_path):
+        trained()
+    kept = sorted(programs(tmp_path))
+    for number, path in enumerate(kept):
+        os.utime(path, (number, number))
+    last = kept[-3:]
+    monkeypatch.setattr(compilation, "LARGEST", sum(path.stat().st_size for path in last))
+    with compilations_kept(tmp_path):
+        assert sorted(programs(tmp_path)) == last
 
 
 def test_nothing_is_kept_where_it_is_not_wanted(tmp_path, monkeypatch):

@@ -87,14 +87,14 @@ def test_a_worker_that_is_killed_and_a_trial_that_runs_out_of_memory(tmp_path):
 def test_a_worker_that_hangs_and_a_trial_that_ends_its_process(tmp_path):
     """The process ends every time: the trial fails in the end, and alone."""
     mishaps = Mishap("exit", wrapper="none"), Mishap("hang", tmp_path / "sign")
-    workers = rdt.Workers(2, trial_timeout=15.0)
+    workers = rdt.Workers(2, trial_timeout=25.0)
     result = search(tmp_path / "project", Faulty(*mishaps), workers=workers)
     check_agreement(result, trials=6, failed=1)
     (failed,) = failures(result)
     message = result.tracking.records.trials[failed].ended.message
     assert message.startswith("3 workers were lost over this trial; the last one: ")
     (hung,) = [lost for lost in losses(result) if lost.trial_id != failed]
-    assert hung.reason == "its trial took longer than trial_timeout=15 seconds"
+    assert hung.reason == "its trial took longer than trial_timeout=25 seconds"
     assert len(losses(result)) == 4
     counts = attempts(result.directory)
     assert (counts[failed], counts[hung.trial_id]) == (3, 2)

@@ -31,19 +31,20 @@ def uri(tmp_path_factory, new_store):
 
 
 @pytest.fixture(scope="module")
-def result(uri, tmp_path_factory, eagerly):
+def result(uri, tmp_path_factory, running_eagerly):
     folder = tmp_path_factory.mktemp("search")
-    return tune(
-        data(32),
-        data(16),
-        space=SPACE,
-        max_trials=5,
-        epochs=2,
-        seed=0,
-        verbose=0,
-        tracking=rdt.MLflow("results", uri=uri),
-        directory=folder / "project",
-    )
+    with running_eagerly():
+        return tune(
+            data(32),
+            data(16),
+            space=SPACE,
+            max_trials=5,
+            epochs=2,
+            seed=0,
+            verbose=0,
+            tracking=rdt.MLflow("results", uri=uri),
+            directory=folder / "project",
+        )
 
 
 def test_one_typed_row_a_trial(result):
@@ -192,7 +193,7 @@ def build_named(hp):
 
 
 @pytest.fixture(scope="module")
-def named(uri, tmp_path_factory, eagerly):
+def named(uri, tmp_path_factory, running_eagerly):
     folder = tmp_path_factory.mktemp("named")
     options = {
         "epochs": 1,
@@ -201,7 +202,8 @@ def named(uri, tmp_path_factory, eagerly):
         "tracking": rdt.MLflow(uri=uri),
         "max_trials": 5,
     }
-    return tune(data(), data(), model=build_named, directory=folder / "p", **options)
+    with running_eagerly():
+        return tune(data(), data(), model=build_named, directory=folder / "p", **options)
 
 
 @pytest.mark.heavy

@@ -49,8 +49,9 @@ def options(tmp_path_factory, new_store):
 
 
 @pytest.fixture(scope="module")
-def result(eagerly, options):
-    return rdt.tune(data(), data(16), **options)
+def result(running_eagerly, options):
+    with running_eagerly():
+        return rdt.tune(data(), data(16), **options)
 
 
 @pytest.mark.heavy

@@ -464,16 +464,18 @@ def searched(folder, uri, learnable, **more):
 
 
 @pytest.fixture(scope="module")
-def random_labels(tmp_path_factory, uri, eagerly):
-    return searched(
-        tmp_path_factory.mktemp("random"), uri, False, tracking=rdt.MLflow("random", uri=uri)
-    )
+def random_labels(tmp_path_factory, uri, running_eagerly):
+    with running_eagerly():
+        return searched(
+            tmp_path_factory.mktemp("random"), uri, False, tracking=rdt.MLflow("random", uri=uri)
+        )
 
 
 @pytest.fixture(scope="module")
-def learnable(tmp_path_factory, uri, eagerly):
+def learnable(tmp_path_factory, uri, running_eagerly):
     folder = tmp_path_factory.mktemp("learnable")
-    return searched(folder, uri, True, max_trials=1, epochs=12, objective="val_accuracy")
+    with running_eagerly():
+        return searched(folder, uri, True, max_trials=1, epochs=12, objective="val_accuracy")
 
 
 def read(result):

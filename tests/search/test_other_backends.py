@@ -43,7 +43,8 @@ def uri(tmp_path_factory):
 def searched(tmp_path_factory, uri):
     """A search of two trials with its confirmation, and its result before it went on with a third."""
     folder = tmp_path_factory.mktemp("searches") / "first"
-    given = {**SMALL, "epochs": 2, "directory": folder, "tracking": uri}
+    training = rdt.Training(compilation_cache=folder.parent / "compiled")
+    given = {**SMALL, "epochs": 2, "directory": folder, "tracking": uri, "training": training}
     confirm = rdt.Confirm(top=1, seeds=1)
     first = rdt.tune(TRAIN, VALIDATION, max_trials=2, confirm=confirm, **given)
     before = first.trials.copy()
@@ -79,6 +80,12 @@ def test_tensorflow_is_not_needed(searched):
     assert "tensorflow" not in sys.modules
 
 
+def test_what_jax_compiles_is_kept(searched):
+    _, result = searched
+    kept = list((result.directory.parent / "compiled").rglob("*-cache"))
+    assert (kept != []) == (BACKEND == "jax")
+
+
 @on_jax("one of the two is enough")
 def test_folds(tmp_path, uri):
     folds = rdt.Training(cv=2)
@@ -88,11 +95,13 @@ def test_folds(tmp_path, uri):
 
 
 @on_jax("Ray is installed there alone")
-def test_workers_have_the_backend_of_their_driver(tmp_path, uri):
+def test_workers_have_the_backend_of_their_driver(tmp_path, uri, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))  # Workers have it too.
     tuner = rdt.distribute(make_tuner(tmp_path), workers=2, tracking=uri, verbose=0)
     x, y = TRAIN
     tuner.search(x, y, validation_data=VALIDATION, epochs=1, verbose=0)
     assert list(tuner.result.trials["state"]) == ["COMPLETE"] * 2
+    assert list((tmp_path / "caches").rglob("*-cache"))
 
 
 @on_jax("one of the two is enough")

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import inspect
 import pickle
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -93,6 +94,11 @@ WRONG = [
     (rdt.Training, {"callbacks": 3}, "`callbacks`.*Callback objects.*callbacks=3"),
     (rdt.Training, {"keep_checkpoints": 0}, "`keep_checkpoints`.*at least 1"),
     (rdt.Training, {"reuse_models": -1}, "`reuse_models`.*at least 0"),
+    (
+        rdt.Training,
+        {"compilation_cache": 3},
+        "`compilation_cache`.*True, False or the path of a folder",
+    ),
     (rdt.Training, {"fit": [1]}, "`fit`.*a mapping.*fit='list'"),
     (rdt.Training, {"fit": {1: 2}}, "`fit`.*a mapping"),
     (rdt.Training, {"fit": {"validation_split": np.array([0.1, 0.2])}}, "validation_split < 1"),
@@ -154,6 +160,7 @@ def test_what_is_kept_is_of_one_form():
     training = rdt.Training(np.int64(2), callbacks=keras.callbacks.TerminateOnNaN)
     assert type(training.executions) is int
     assert training.callbacks == (keras.callbacks.TerminateOnNaN,)
+    assert rdt.Training(compilation_cache="~/x").compilation_cache == Path("~/x").expanduser()
     given = {"shuffle": False}
     kept = rdt.Training(fit=given)
     given["shuffle"] = True
