@@ -30,15 +30,28 @@ _BEFORE = (
 )
 
 
+SHARING_GPUS = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""Several processes share a GPU, and TensorFlow and JAX would take all of its memory at the first step."""
+
+
 class BackendWarning(UserWarning):
     """A search goes on with another backend than it was begun with: one seed gives other numbers there."""
 
 
 def installed() -> list[str]:
     """Returns the backends that are installed here, without importing them."""
-    specs = {name: find_spec(name) for name in BACKENDS}
+    return [name for name in BACKENDS if _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        spec = find_spec(name)
+    except (
+        ValueError
+    ):  # Something that stands in for it, of somebody's tests perhaps, has been imported.
+        return True
     # A folder of that name, as among somebody's experiments, passes for a package without an origin.
-    return [name for name, spec in specs.items() if spec is not None and spec.origin is not None]
+    return spec is not None and spec.origin is not None
 
 
 def chosen() -> str:
@@ -50,15 +63,20 @@ def chosen() -> str:
     return os.environ.get(VARIABLE) or _in_file() or BACKENDS[0]
 
 
+def _file() -> str:
+    """Returns the path of Keras's own file, found as Keras finds it: keras.io/getting_started."""
+    home = os.path.expanduser("~")  # Which returns `~` where nobody knows the home; pathlib raises.
+    usual = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    return os.path.expanduser(os.path.join(os.environ.get("KERAS_HOME", usual), "keras.json"))
+
+
 def _in_file() -> str | None:
-    """Reads the backend in the file that Keras reads: keras.io/getting_started."""
-    home = os.environ.get("KERAS_HOME")
-    folder = Path(home) if home else Path("~").expanduser() / ".keras"
+    """Returns the backend that Keras's own file names."""
     try:
-        found = json.loads((folder / "keras.json").read_text()).get("backend")
-    except (OSError, ValueError, AttributeError):  # None, or none that Keras would read.
+        found = json.loads(Path(_file()).read_text(encoding="utf-8"))["backend"]
+    except (OSError, ValueError, KeyError, TypeError):  # None, or none that Keras would read.
         return None
-    return found if isinstance(found, str) else None
+    return str(found)
 
 
 def choose(backend: str) -> None:
@@ -75,7 +93,7 @@ def choose(backend: str) -> None:
         raise _unknown("backend", backend)
     if "keras" in sys.modules and (running := chosen()) != backend:
         raise _too_late("backend", running, backend)
-    if backend not in installed():
+    if not _is_installed(backend):
         raise _missing("backend", backend)
     os.environ[VARIABLE] = backend
 
@@ -91,10 +109,11 @@ def check_importable() -> None:
     if "keras" in sys.modules:
         return
     backend = chosen()
+    where = VARIABLE if os.environ.get(VARIABLE) else f"backend in {_file()}"
     if backend not in (*BACKENDS, *_WITHOUT_TRAINING):
-        raise _unknown(VARIABLE, backend)
-    if backend in BACKENDS and backend not in installed():
-        raise _missing(VARIABLE, backend)
+        raise _unknown(where, backend)
+    if backend in BACKENDS and not _is_installed(backend):
+        raise _missing(where, backend)
 
 
 def check_training() -> None:
@@ -111,16 +130,27 @@ def check_training() -> None:
         raise _too_late(VARIABLE, running, asked)
 
 
+def share_gpus() -> None:
+    """Makes this process leave GPU memory to others, unless its backend has begun already."""
+    for name, value in SHARING_GPUS.items():
+        os.environ.setdefault(name, value)
+
+
 def _unknown(argument: str, backend: str) -> InvalidArgumentError:
     expected = f"one of {', '.join(BACKENDS)}, with which Keras trains models"
-    return invalid_argument(argument, expected=expected, received=backend, fix=_BEFORE)
+    right = str(backend).strip().lower()
+    fix = f"Write {right!r}." if right in BACKENDS else _BEFORE
+    return invalid_argument(argument, expected=expected, received=backend, fix=fix)
 
 
 def _missing(argument: str, backend: str) -> InvalidArgumentError:
     here = installed()
     expected = f"a backend that is installed here ({', '.join(here) or 'none is'})"
     fix = f"Run `{_INSTALL[backend]}`"
-    fix += f", or set {VARIABLE}={here[0]} before keras is imported." if here else "."
+    if here and argument == "backend":
+        fix += f", or ask for {here[0]}."
+    else:
+        fix += f", or set {VARIABLE}={here[0]} before keras is imported." if here else "."
     return invalid_argument(argument, expected=expected, received=backend, fix=fix)
 
 

@@ -45,7 +45,9 @@ def test_a_backend_that_is_not_installed(tmp_path):
     name = "recdrop_tune.errors.InvalidArgumentError: Invalid value received for argument"
     _, (error,) = said_by("from recdrop_tune.backends import choose; choose('jax')")
     assert error.startswith(f"{name} `backend`. Expected a backend that is installed here (tensor")
-    assert "Received: backend='jax'. Run `pip install 'recdrop-tune[jax]'`" in error
+    assert error.endswith(
+        "Received: backend='jax'. Run `pip install 'recdrop-tune[jax]'`, or ask for tensorflow."
+    )
     # By a name of the package, before Keras fails to be imported and cannot be any more.
     code = "import recdrop_tune as rdt; rdt.SearchSpace; print('light'); rdt.explain"
     said, (error,) = said_by(code, KERAS_BACKEND="torch")
@@ -72,7 +74,21 @@ def test_where_a_backend_is_set(tmp_path):
     assert said_by(code, **home, KERAS_BACKEND="jax") == ("jax False", [])
     (tmp_path / "keras.json").write_text("[")
     assert said_by(code, **home) == ("tensorflow False", [])
+    for text in ("[]", "{}", '{"backend": 3}'):
+        (tmp_path / "keras.json").write_text(text)
+        assert said_by(code, **home) == (f"{'3' if '3' in text else 'tensorflow'} False", [])
+    nobody = "import os, pwd; os.environ.pop('HOME', 0); pwd.getpwuid = {}.__getitem__; "
+    assert said_by(nobody + code) == ("tensorflow False", [])
     assert chosen() == HERE
+
+
+def test_a_backend_in_the_wrong_case_or_in_kerass_own_file(tmp_path):
+    code = "import recdrop_tune; recdrop_tune.tune"
+    _, (error,) = said_by(code, KERAS_BACKEND="JAX")
+    assert error.endswith("Received: KERAS_BACKEND='JAX'. Write 'jax'.")
+    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    _, (error,) = said_by(code, KERAS_HOME=str(tmp_path))
+    assert f"argument `backend in {tmp_path / 'keras.json'}`" in error
 
 
 def test_a_backend_that_comes_too_late(monkeypatch):

@@ -39,6 +39,8 @@ class BackendTimes:
         """Times a backend. One that fails is a warning: the others can be used."""
         try:
             times = step_times_of(backend, self.size)
+        except subprocess.TimeoutExpired:
+            return Check(WARN, f"no training step can be timed: not ready after {_SECONDS:.0f} s")
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             fix = f"`{VARIABLE}={backend} python -c 'import keras'` may say more."
             return Check(WARN, f"no training step can be timed: {error}", fix)

@@ -19,7 +19,7 @@ import click
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from recdrop_tune.backends import BACKENDS, chosen
+from recdrop_tune.backends import BACKENDS, check_importable, check_training, chosen, share_gpus
 from recdrop_tune.cli.backend_times import BackendTimes
 from recdrop_tune.cli.store import (
     FAIL,
@@ -32,6 +32,7 @@ from recdrop_tune.cli.store import (
     mlflow_store,
     why_not_writable,
 )
+from recdrop_tune.errors import RecdropError
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
@@ -58,6 +59,7 @@ def doctor(
     installed. Nothing is changed or made. The exit code is 1 if a check fails.
     """
     be_quick_and_quiet()
+    share_gpus()  # Each backend is timed by a process of its own, beside this one.
     failed = False
     for name, check in _checks(uri, None if no_timing else BackendTimes(size)).items():
         with _announced(name):
@@ -85,6 +87,8 @@ def _outcome(check: Callable[[], Check]) -> Check:
     """Runs a check; one that breaks is a failure like any other."""
     try:
         return check()
+    except RecdropError as error:
+        return Check(FAIL, str(error))
     except Exception as error:
         fix = "Reinstall the package that the error comes from; if that does not help, report it."
         if isinstance(error, ModuleNotFoundError):
@@ -131,16 +135,21 @@ def packages() -> Check:
     others = [each for each in BACKENDS[1:] if _version(each) is not None]
     found = {name: _version(name) for name in ("recdrop-tune", *_PACKAGES)}
     found |= {name: _version(name) for name in others}
-    wrong = {
+    old = {
         name: f"'{name}>={least}'"
         for name, least in _least().items()
         if name in found and _older(found[name], least)
     }
     if found["tensorflow"] is None and backend in others:
-        wrong.pop("tensorflow", None)
+        old.pop("tensorflow", None)
     text = ", ".join(f"{name} {known or 'missing'}" for name, known in found.items())
-    if not wrong:
+    # A backend that Keras is not set to is in nobody's way.
+    wrong = {name: least for name, least in old.items() if name not in set(others) - {backend}}
+    if not old:
         return Check(OK, text)
+    if not wrong:
+        fix = f"Before Keras is set to it, run `pip install {' '.join(old.values())}`."
+        return Check(WARN, text, fix)
     fix = f"Run `pip install {' '.join(wrong.values())}`."
     if "tensorflow" in wrong and others:
         fix += f" Or set KERAS_BACKEND={others[0]}."
@@ -149,10 +158,12 @@ def packages() -> Check:
 
 def gpus() -> Check:
     """Tells the GPUs that Keras's backend sees."""
+    check_importable()
     load_quietly("keras")
     import keras
 
     backend = keras.backend.backend()
+    check_training()
     name, seen = _LIBRARIES[backend]
     number = len(names := seen())
     said = [f"{name} sees {', '.join(names) if names else 'none'}"]
@@ -171,6 +182,7 @@ def gpus() -> Check:
 
 def cudnn() -> Check:
     """Runs an LSTM and a GRU on cuDNN, if Keras's backend would."""
+    check_importable()
     load_quietly("recdrop_tune.kernels")
     import keras
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from recdrop_tune.backends import check_importable
 from recdrop_tune.cli.store import EVENTS, be_quick_and_quiet, load_quietly, project_folder
-from recdrop_tune.errors import plain
+from recdrop_tune.errors import RecdropError, plain
 
 
 @click.command()
@@ -53,12 +54,11 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
 
 
 def _loaded(folder: Path) -> Any:
-    from recdrop_tune.errors import RecdropError
-
-    load_quietly("recdrop_tune.results")
-    from recdrop_tune.results import TuneResult
-
     try:
+        check_importable()
+        load_quietly("recdrop_tune.results")
+        from recdrop_tune.results import TuneResult
+
         return TuneResult.load(folder)
     except RecdropError as error:
         raise click.ClickException(str(error)) from None

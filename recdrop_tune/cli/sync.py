@@ -7,8 +7,9 @@ from typing import Self
 
 import click
 
+from recdrop_tune.backends import check_importable
 from recdrop_tune.cli.store import be_quiet, load_quietly, project_folder
-from recdrop_tune.errors import plain
+from recdrop_tune.errors import RecdropError, plain
 
 
 class _Bar:
@@ -50,11 +51,11 @@ def sync(directory: Path | None, uri: str | None) -> None:
     folder = project_folder(directory)
     if folder is None:
         raise click.ClickException("There is no search in recdrop_runs. Give its folder.")
-    load_quietly("recdrop_tune.mlflow_store")
-    from recdrop_tune import sync as write
-    from recdrop_tune.errors import RecdropError
-
     try:
+        check_importable()
+        load_quietly("recdrop_tune.mlflow_store")
+        from recdrop_tune import sync as write
+
         with _Bar() as bar:
             done = write(folder, uri, progress=bar.show)
     except RecdropError as error:

@@ -2,7 +2,6 @@
 
 from recdrop_tune.ray_workers.cluster import connected, import_ray
 from recdrop_tune.ray_workers.job import DATA, Closed, FollowUp, Job, Parcel, pack
-from recdrop_tune.ray_workers.resources import share_gpus
 from recdrop_tune.ray_workers.team import Team
 
 __all__ = [
@@ -15,5 +14,4 @@ __all__ = [
     "connected",
     "import_ray",
     "pack",
-    "share_gpus",
 ]

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import keras
 
+from recdrop_tune.backends import SHARING_GPUS
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.errors import is_share as is_share
 
@@ -106,16 +107,6 @@ def described(cluster: Mapping[str, float]) -> str:
     return ", ".join(parts) or "none"
 
 
-_GROWING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-"""Several processes share a GPU, and TensorFlow and JAX would take all of its memory at the first step."""
-
-
-def share_gpus() -> None:
-    """Makes this process leave GPU memory to the workers, unless its backend has begun already."""
-    for name, value in _GROWING.items():
-        os.environ.setdefault(name, value)
-
-
 def worker_environment(backend: str, gpus: float) -> dict[str, str]:
     """Returns the environment variables of a worker.
 
@@ -126,7 +117,7 @@ def worker_environment(backend: str, gpus: float) -> dict[str, str]:
     """
     hidden = {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
     log = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")
-    return {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": log, **_GROWING, **hidden}
+    return {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": log, **SHARING_GPUS, **hidden}
 
 
 _AT_IMPORT = ("MLFLOW_CONFIGURE_LOGGING", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL")

@@ -9,10 +9,10 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.backends import check_training
+from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import check_flag, check_seconds
 from recdrop_tune.kernels import check_seed
-from recdrop_tune.ray_workers import import_ray, share_gpus
+from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.checks import (
     check_directory,

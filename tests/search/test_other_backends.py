@@ -1,8 +1,5 @@
 """Searches on Keras's jax and torch backends, with what could come out differently there."""
 
-import sys
-from importlib.util import find_spec
-
 import keras
 import numpy as np
 import pytest
@@ -71,13 +68,6 @@ def test_the_result_is_read_from_its_folder(searched, tmp_path):
     assert (tmp_path / "report.html").stat().st_size > 10_000
     predicted = [each.best_model().predict(VALIDATION[0], verbose=0) for each in (result, loaded)]
     np.testing.assert_allclose(*predicted, rtol=1e-5)
-
-
-@pytest.mark.skipif(
-    find_spec("tensorflow") is not None, reason="Keras imports it where it is there"
-)
-def test_tensorflow_is_not_needed(searched):
-    assert "tensorflow" not in sys.modules
 
 
 def test_what_jax_compiles_is_kept(searched):
