@@ -28,6 +28,14 @@ def without_mlflow(frame):
     return frame.drop(columns="mlflow_run_id")
 
 
+SEARCH = {
+    "space": {"units": 4, "wrapper": ["none", "recurrent"], "rate": [0.1, 0.3]},
+    "max_trials": 3,
+    "epochs": 2,
+    "seed": 0,
+}
+
+
 @pytest.fixture(scope="module")
 def confirmed(tmp_path_factory, planted_uri, running_eagerly):
     """A search by `tune` with a confirmation."""
@@ -35,10 +43,7 @@ def confirmed(tmp_path_factory, planted_uri, running_eagerly):
         return rdt.tune(
             data(),
             data(),
-            space={"units": 4, "wrapper": ["none", "recurrent"], "rate": [0.1, 0.3]},
-            max_trials=3,
-            epochs=2,
-            seed=0,
+            **SEARCH,
             confirm=rdt.Confirm(1, seeds=2),
             tracking=rdt.MLflow("stored", uri=planted_uri),
             directory=tmp_path_factory.mktemp("stored") / "speech",
@@ -126,10 +131,7 @@ def test_the_newest_search_and_the_usual_place(confirmed, planted_uri, tmp_path,
     again = rdt.tune(
         data(),
         data(),
-        space={"units": 4, "wrapper": ["none", "recurrent"], "rate": [0.1, 0.3]},
-        max_trials=3,
-        epochs=2,
-        seed=0,
+        **SEARCH,
         tracking=rdt.MLflow(uri=planted_uri),
         directory="recdrop_runs/speech",
         verbose=0,
