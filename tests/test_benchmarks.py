@@ -16,7 +16,7 @@ FOLDER = ROOT / "benchmarks"
 def run(script, *arguments, out):
     """Runs a benchmark; returns what it printed and what it wrote."""
     command = [sys.executable, str(FOLDER / script), *arguments, "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(out.read_text())
 

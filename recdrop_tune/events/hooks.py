@@ -155,6 +155,8 @@ class EpochReporter(keras.callbacks.Callback):
     An epoch has the metric `ms_per_step` with any tuner: where it is not there yet, it is measured.
     """
 
+    counts_steps = True  # See `recdrop_tune.models.fit`.
+
     def __init__(self, reporter: Trainings) -> None:
         super().__init__()
         self._reporter = reporter
@@ -166,6 +168,7 @@ class EpochReporter(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Counts the trainings of one trial."""
         self._execution = self._reporter.training_started()
+        self._timer.set_params(self.params)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Starts the clock."""

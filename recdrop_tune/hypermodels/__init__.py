@@ -4,6 +4,7 @@ from recdrop_tune.hypermodels.data import is_one_hot
 from recdrop_tune.hypermodels.extensions import (
     Extension,
     extended,
+    fit_of,
     unextended,
 )
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, AbstractSequenceModel
@@ -25,6 +26,7 @@ __all__ = [
     "SequenceTagger",
     "dropout_rnn",
     "extended",
+    "fit_of",
     "infer_hypermodel",
     "is_one_hot",
     "scheduled",

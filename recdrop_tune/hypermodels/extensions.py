@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import keras_tuner
 
+from recdrop_tune import models
+
 
 class Extension:
     """What is added to a hypermodel. This one adds nothing; its methods are there to be overridden."""
@@ -68,7 +70,7 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
 
     def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model."""
-        fit: Callable[..., Any] = self.hypermodel.fit if self._has_methods else super().fit
+        fit = fit_of(self.hypermodel) if self._has_methods else _fit
         for each in self.extensions:
             fit = partial(each.fit, fit)
         return fit(hp, model, *args, **kwargs)
@@ -86,6 +88,18 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
         ):  # Copying looks for them before they are there.
             raise AttributeError(name)
         return getattr(self.hypermodel, name)
+
+
+def fit_of(hypermodel: Any) -> Callable[..., Any]:
+    """Returns the `fit` of a hypermodel; `recdrop_tune.models.fit` for one that has none of its own."""
+    if getattr(type(hypermodel), "fit", None) is keras_tuner.HyperModel.fit:
+        return _fit
+    fit: Callable[..., Any] = hypermodel.fit
+    return fit
+
+
+def _fit(hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+    return models.fit(model, *args, **kwargs)
 
 
 def extended(hypermodel: Any, extension: Extension) -> ExtendedHyperModel:

@@ -12,6 +12,7 @@ import keras_tuner
 
 from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.scheduling import with_schedules
+from recdrop_tune.models import fit
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import LockedDropout, wrap
 
@@ -88,7 +89,7 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
             schedule = self.space.sample(hp.copy()).schedule
             moving = {} if schedule == "constant" else {schedule: None}
             kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), moving)
-        return super().fit(hp, model, *args, **kwargs)
+        return fit(model, *args, **kwargs)
 
 
 def _check_metrics(metrics: Any) -> tuple[Any, ...]:

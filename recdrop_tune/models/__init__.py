@@ -1,6 +1,7 @@
-"""Whole models with dropout: what is in them, their uncertainty, their rates, and models made of them."""
+"""Whole models with dropout: what is in them, their uncertainty, rates, training, and models made of them."""
 
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
+from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, walk
 from recdrop_tune.models.monte_carlo import MCPrediction, mc_predict
 from recdrop_tune.models.plain import to_plain
@@ -16,6 +17,7 @@ __all__ = [
     "SameDraws",
     "dropout_layers",
     "explain",
+    "fit",
     "mc_predict",
     "renew",
     "structure",

@@ -167,30 +167,37 @@ class TrialReport:
 class StepTimer(keras.callbacks.Callback):
     """Adds `ms_per_step` to the metrics of each epoch.
 
-    The first step of each epoch is not counted where there are others: it may trace and compile.
+    The first step of each epoch is not counted where there are others, nor are those that one call runs with
+    it (`steps_per_execution`): it may trace and compile.
     """
+
+    counts_steps = True  # See `recdrop_tune.models.fit`.
 
     def __init__(self) -> None:
         super().__init__()
         self._started = self._first = self._last = 0.0
-        self._steps = 0
+        self._calls = self._steps = self._first_steps = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Starts the clock."""
-        self._started, self._steps = time.perf_counter(), 0
+        self._started, self._calls, self._steps = time.perf_counter(), 0, 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Notes the time."""
-        self._steps += 1
-        self._last = time.perf_counter()
-        if self._steps == 1:
-            self._first = self._last
+        self._last, self._calls = time.perf_counter(), self._calls + 1
+        # Of the last call of an epoch Keras says a batch that there may not be.
+        last = (self.params or {}).get("steps") or batch + 1
+        self._steps = max(self._calls, min(batch + 1, last))
+        if self._calls == 1:
+            self._first, self._first_steps = self._last, self._steps
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes the metric, as Keras's own callbacks write the learning rate."""
         if logs is None or not self._steps:
             return
-        began, steps = (self._first, self._steps - 1) if self._steps > 1 else (self._started, 1)
+        began, steps = self._first, self._steps - self._first_steps
+        if not steps:
+            began, steps = self._started, self._steps
         logs[MILLISECONDS] = (self._last - began) / steps * 1000.0
 
 

@@ -15,6 +15,7 @@ import keras_tuner as kt
 import numpy as np
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import SameDraws
 from recdrop_tune.oracle import best_step, metrics_at, objectives, twin_of
 from recdrop_tune.tuner.callbacks import as_list, own_callbacks
@@ -170,7 +171,7 @@ def retrain(
             EpochReporter(report, best),
         ]
         with tuner.lent_model(build, seed + number) as model:
-            results = tuner.hypermodel.fit(
+            results = fit_of(tuner.hypermodel)(
                 trial.hyperparameters, model, callbacks=callbacks, **part
             )
             report.take(results, best, model)

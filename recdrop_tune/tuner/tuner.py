@@ -17,6 +17,7 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import check_cv, invalid_argument
 from recdrop_tune.files import delete_leftovers, write_atomically
+from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import SameDraws
 from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics, is_chief, objectives
 from recdrop_tune.paths import check_folder
@@ -228,7 +229,7 @@ class Tuner(kt.Tuner):
             What `HyperModel.fit` returns.
         """
         model = self._try_build(trial.hyperparameters)
-        return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+        return fit_of(self.hypermodel)(trial.hyperparameters, model, *args, **kwargs)
 
     def _try_build(self, hp: Any) -> Any:
         """Builds a model and checks it; inside of a training it is lent, and as good as a fresh one."""

@@ -1,0 +1,259 @@
+"""Tests for `recdrop_tune.models.fit`: Keras's numbers to the last bit, and what is left to Keras.
+
+These are the tests that notice when a release of Keras or TensorFlow takes samples in another order.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import recdrop_tune as rdt
+from recdrop_tune import models
+from recdrop_tune.tuner import StepTimer
+
+SAMPLES = 70  # At 4 a batch 18 batches, of which the last one has 2.
+
+
+def arrays(samples=SAMPLES):
+    x = np.random.default_rng(0).normal(size=(samples, 5, 3)).astype("float32")
+    return x, (x.sum((1, 2)) > 0).astype("int64")
+
+
+def model(wrapper="recurrent", inputs=1, **compiled):
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(1)
+    taken = [keras.Input((5, 3), name=f"x{number}") for number in range(inputs)]
+    features = keras.layers.Concatenate()(taken) if inputs > 1 else taken[0]
+    rate = {} if wrapper == "none" else {"rate": 0.3}
+    layer = rdt.wrap(keras.layers.LSTM(4), wrapper, **rate)
+    made = keras.Model(taken if inputs > 1 else taken[0], keras.layers.Dense(2)(layer(features)))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    made.compile("adam", loss, weighted_metrics=["accuracy"], **compiled)
+    return made
+
+
+X, Y = arrays()
+WEIGHTS = np.linspace(0.5, 1.5, SAMPLES)
+FORMS = {
+    "plain": {"x": X, "y": Y, "validation_data": (X[:9], Y[:9])},
+    "full batches": {"x": X[:64], "y": Y[:64], "validation_data": (X[:8], Y[:8])},
+    "in order": {"x": X, "y": Y, "shuffle": False},
+    "weights": {
+        "x": X,
+        "y": Y,
+        "sample_weight": WEIGHTS,
+        "validation_data": (X, Y, WEIGHTS),
+        "validation_batch_size": 7,
+        "validation_freq": 2,
+    },
+    "double precision": {"x": X.astype("float64"), "y": Y.astype("int32")},
+    "weights of classes": {"x": X, "y": Y, "class_weight": {0: 1.0, 1: 3.0}},
+    "a split": {"x": X, "y": Y, "validation_split": 0.25},
+    "shuffled batches": {"x": X, "y": Y, "shuffle": "batch"},
+    "tensors": {"x": tf.constant(X), "y": tf.constant(Y)},
+    "lists": {"x": [X, X[::-1].copy()], "y": Y, "validation_data": ([X, X], Y)},
+    "names": {"x": {"x0": X, "x1": X[::-1].copy()}, "y": Y},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_numbers_are_those_of_keras(form):
+    given = {"batch_size": 4, "epochs": 3, "verbose": 0} | FORMS[form]
+    inputs = len(given["x"]) if isinstance(given["x"], list | dict) else 1
+    expected, found = model(inputs=inputs), model(inputs=inputs)
+    keras.utils.set_random_seed(5)
+    by_keras = expected.fit(**given).history
+    keras.utils.set_random_seed(5)
+    assert models.fit(found, **given).history == by_keras
+    assert found.steps_per_execution == (1 if form == "tensors" else 3 if form == "a split" else 4)
+    for ours, theirs in zip(found.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("wrapper", ["none", "native", "variational", "weight_drop", "zoneout"])
+def test_the_masks_are_those_of_keras(wrapper):
+    given = {"batch_size": 4, "epochs": 2, "verbose": 0, "validation_data": (X, Y)}
+    by_keras = model(wrapper).fit(X, Y, **given).history
+    assert models.fit(model(wrapper), X, Y, **given).history == by_keras
+
+
+def test_datasets_are_left_as_they_are():
+    def batches():
+        return tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(99, seed=3).batch(4)
+
+    given = {"epochs": 2, "verbose": 0, "shuffle": False}
+    by_keras = model().fit(batches(), validation_data=batches(), **given).history
+    found = model()
+    ours = models.fit(found, batches(), validation_data=batches(), **given).history
+    assert ours == by_keras
+    assert found.steps_per_execution == 4
+
+
+def test_a_number_of_steps_is_kept():
+    endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4).repeat()
+    made = model()
+    models.fit(made, endless, steps_per_epoch=13, epochs=2, verbose=0, shuffle=False)
+    assert int(made.optimizer.iterations.numpy()) == 26
+    made = model()
+    evaluated = {"validation_data": endless, "validation_steps": 3}
+    models.fit(made, X, Y, batch_size=4, verbose=0, **evaluated)
+    assert made.steps_per_execution == 1
+
+
+class FirstSample(keras.Model):
+    """Notes the first sample of each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = self.add_weight(shape=(), trainable=False, initializer="zeros")
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        new = self.first.value < 0
+        self.first.assign(tf.where(new, data[0][0, 0], self.first.value))
+        return super().train_step(data)
+
+
+def first_samples(fit):
+    made, found = FirstSample(), []
+    made.compile("adam", "mse")
+
+    def begin(epoch, logs):
+        made.first.assign(-1.0)
+
+    def end(epoch, logs):
+        found.append(float(made.first.value))
+
+    follow = keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
+    x = np.arange(500, dtype="float32")[:, None]
+    fit(made, x, x, epochs=4, verbose=0, callbacks=[follow])
+    return found
+
+
+def test_the_order_under_a_seed_and_without_one():
+    keras.utils.set_random_seed(3)
+    by_keras = first_samples(keras.Model.fit)
+    keras.utils.set_random_seed(3)
+    assert first_samples(models.fit) == by_keras
+    try:
+        tf.random.set_seed(None)
+        assert len(set(first_samples(models.fit))) > 1
+    finally:
+        keras.utils.set_random_seed(0)
+
+
+class Batches(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(batch)
+
+
+class Evaluated(keras.callbacks.Callback):
+    def on_test_batch_begin(self, batch, logs=None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "steps"),
+    [
+        ([], 4),
+        ([keras.callbacks.EarlyStopping("loss", patience=9)], 4),
+        ([StepTimer(), keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)], 4),
+        ([Batches()], 1),
+        (Batches(), 1),
+        ([Evaluated()], 1),
+        ([keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)], 1),
+        ([keras.callbacks.TerminateOnNaN()], 1),
+        ([rdt.RateSchedule("curriculum")], 1),
+    ],
+)
+def test_a_callback_that_follows_batches_sees_each(callbacks, steps):
+    made = model()
+    models.fit(made, X, Y, batch_size=4, verbose=0, callbacks=callbacks)
+    assert made.steps_per_execution == steps
+    if isinstance(callbacks, Batches):
+        assert callbacks.seen == list(range(18))
+
+
+def test_a_list_of_keras_is_looked_into():
+    made, follows = model(), Batches()
+    callbacks = keras.callbacks.CallbackList([follows], add_history=True, model=made)
+    models.fit(made, X, Y, batch_size=4, verbose=0, callbacks=callbacks)
+    assert follows.seen == list(range(18))
+
+
+def test_one_model_with_and_without_such_a_callback():
+    made, follows = model(), Batches()
+    given = {"batch_size": 4, "verbose": 0}
+    models.fit(made, X, Y, **given)
+    models.fit(made, X, Y, callbacks=[follows], **given)
+    assert follows.seen == list(range(18))
+    made.compile("adam", made.loss)
+    assert made.steps_per_execution == 1
+    models.fit(made, X, Y, **given)
+    assert made.steps_per_execution == 4
+
+
+def test_a_model_compiled_for_several_steps_keeps_them():
+    made = model(steps_per_execution=3)
+    models.fit(made, X, Y, batch_size=4, verbose=0, callbacks=[Batches()])
+    assert made.steps_per_execution == 3
+
+
+def test_a_model_that_fits_in_its_own_way_is_given_arrays():
+    class Own(keras.Sequential):
+        def fit(self, x, y, **kwargs):
+            return type(x), type(y), kwargs
+
+    made = Own([keras.layers.Dense(1)])
+    made.compile("adam", "mse")
+    assert models.fit(made, X, Y, epochs=2) == (np.ndarray, np.ndarray, {"epochs": 2})
+
+
+def test_data_that_are_large_are_left_to_keras(monkeypatch):
+    monkeypatch.setattr("recdrop_tune.models.fitting.MOST_BYTES", X.nbytes)
+    made = model()
+    by_keras = model().fit(X, Y, batch_size=4, verbose=0).history
+    assert models.fit(made, X, Y, batch_size=4, verbose=0).history == by_keras
+    assert made.steps_per_execution == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"x": X, "y": Y[:-1]}, "cardinality"),
+        ({"x": X, "y": Y, "epoch": 3}, "epoch"),
+    ],
+)
+def test_what_is_wrong_is_said_by_keras(given, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        models.fit(model(), **given, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("ends", "batches", "expected"),
+    [
+        # The end of each call by Keras's number of its last batch, a second each, the first one three.
+        ([0, 1, 2], 3, 1000.0),
+        ([9, 19, 29], 25, 2 / 15 * 1000.0),
+        ([9, 19], None, 1 / 10 * 1000.0),
+        ([15], 10, 3 / 10 * 1000.0),
+    ],
+)
+def test_the_time_of_a_step_where_a_call_runs_several(ends, batches, expected, monkeypatch):
+    times = iter([0.0, *(3.0 + number for number in range(len(ends)))])
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
+    timer, logs = StepTimer(), {}
+    timer.set_params({"steps": batches})
+    timer.on_epoch_begin(0)
+    for end in ends:
+        timer.on_train_batch_end(end)
+    timer.on_epoch_end(0, logs)
+    assert logs["ms_per_step"] == pytest.approx(expected)
