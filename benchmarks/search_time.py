@@ -100,6 +100,7 @@ def clock_of(keras):
 
     class Clock(keras.callbacks.Callback):
         notes = []  # noqa: RUF012
+        counts_steps = True  # It copes with a call for several batches, as `tune` has them.
 
         def __deepcopy__(self, memo):
             return type(self)()
@@ -231,6 +232,7 @@ def in_a_process(backend, kind, size, arguments, target, cache):
         if done.returncode != 0:
             raise RuntimeError(f"{backend}, {kind}, {size}: {done.stderr}")
         row = json.loads(done.stdout.splitlines()[-1])
+        arguments.machines[backend] = row.pop("machine")
         return {**row, "process": time.perf_counter() - began}
 
 
@@ -305,16 +307,20 @@ def main():
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(search(*json.loads(arguments.one))))
+        found = search(*json.loads(arguments.one))
+        import _machine
+
+        print(json.dumps({**found, "machine": _machine.describe()}))
         return
     arguments.python = dict(each.split("=", 1) for each in arguments.python)
-    import _machine
+    arguments.machines = {}
 
     for size in arguments.sizes:
         load, rows = os.getloadavg()[0], measure(size, arguments)
         show(size, rows)
         held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-        held |= {"machine": _machine.describe(), size: {"load": load, "rows": rows}}
+        machines = held.get("machines", {}) | arguments.machines
+        held |= {"machines": machines, size: {"load": load, "rows": rows}}
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(held, indent=1) + "\n")
 

@@ -95,6 +95,24 @@ def test_scaling(tmp_path):
         assert row["requests_a_second"] > 0
 
 
+@pytest.mark.heavy
+def test_search_time(tmp_path):
+    kinds = ["Keras Tuner", "same trials", "defaults"]
+    sizes = ("--backends", "tensorflow", "--sizes", "digits", "--kinds", *kinds)
+    sizes += ("--trials", "3", "--epochs", "2", "--turns", "1")
+    printed, held = run("search_time.py", *sizes, out=tmp_path / "out.json")
+    rows = held["digits"]["rows"]
+    assert [row["kind"] for row in rows] == kinds
+    for row in rows:
+        assert row["trials"] == 3
+        spent = row["steps"] + row["validation"] + row["compiling"]
+        assert 0 < spent <= row["trainings"]
+        assert row["trainings"] + row["between"] <= row["seconds"] <= row["process"]
+    assert [row["epochs"] for row in rows[:2]] == [6, 6]  # No trial of these is stopped.
+    assert held["machines"]["tensorflow"]["backend"] == "tensorflow"
+    assert "of KT" in printed
+
+
 @pytest.mark.parametrize("part", ["replay", "variants"])
 def test_search_efficiency(part, tmp_path, run_here):
     tuners = {

@@ -91,11 +91,14 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
 
 
 def fit_of(hypermodel: Any) -> Callable[..., Any]:
-    """Returns the `fit` of a hypermodel; `recdrop_tune.models.fit` for one that has none of its own."""
-    if getattr(type(hypermodel), "fit", None) is keras_tuner.HyperModel.fit:
-        return _fit
-    fit: Callable[..., Any] = hypermodel.fit
-    return fit
+    """Returns the `fit` of a hypermodel, or of `super()` in one.
+
+    In the place of Keras Tuner's own, which calls `Model.fit`, it is one that calls
+    `recdrop_tune.models.fit`.
+    """
+    own: Callable[..., Any] = hypermodel.fit
+    is_keras_tuners = getattr(own, "__func__", None) is keras_tuner.HyperModel.fit
+    return _fit if is_keras_tuners else own
 
 
 def _fit(hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:

@@ -11,8 +11,8 @@ import keras
 import keras_tuner
 
 from recdrop_tune.errors import check_integer, invalid_argument
+from recdrop_tune.hypermodels.extensions import fit_of
 from recdrop_tune.hypermodels.scheduling import with_schedules
-from recdrop_tune.models import fit
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import LockedDropout, wrap
 
@@ -89,7 +89,7 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
             schedule = self.space.sample(hp.copy()).schedule
             moving = {} if schedule == "constant" else {schedule: None}
             kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), moving)
-        return fit(model, *args, **kwargs)
+        return fit_of(super())(hp, model, *args, **kwargs)
 
 
 def _check_metrics(metrics: Any) -> tuple[Any, ...]:

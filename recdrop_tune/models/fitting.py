@@ -1,17 +1,17 @@
-"""`fit`: Keras's `Model.fit`, which on TensorFlow reads arrays and starts steps in less time.
+"""`fit`: Keras's `Model.fit`, which spends less time beside the steps.
 
-The batches and their numbers are Keras's own. What is saved is what Keras spends beside the steps: for a
-small model that is more than half of an epoch.
+The batches and their numbers are Keras's own. On TensorFlow what is saved is more than half of a small
+model's epoch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -27,21 +27,22 @@ _BATCH_METHODS = tuple(
     f"on_{kind}batch_{end}" for kind in ("", "train_", "test_") for end in ("begin", "end")
 )
 _signature = inspect.signature(keras.Model.fit)
-_chosen: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # Steps in a call, by the model.
 
 
 def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
-    """Fits a model as `model.fit` does, with the same numbers, and on TensorFlow in less time.
+    """Fits a model as `model.fit` does, with the same numbers, in less time.
 
-    - Keras makes a new pipeline of arrays for each epoch, with threads that cost more than a small
-      model's steps. Here the batches are cut once, in the order that Keras would take them. Under a seed
-      (`keras.utils.set_random_seed`) that is the same one in each epoch; without one nothing is cut, for then
-      each epoch has its own.
-    - Where no callback follows the batches, one call runs up to 16 of them (`steps_per_execution`), at least
-      four calls an epoch. A model that was compiled with `steps_per_execution` keeps its own.
+    - On TensorFlow Keras makes a new pipeline of arrays for each epoch, with threads that cost more than a
+      small model's steps. Here the batches are cut once, in the order that Keras would take them. Under a
+      seed (`keras.utils.set_random_seed`) that is the same one in each epoch; without one nothing is cut, for
+      then each epoch has its own.
+    - On TensorFlow and JAX one call runs up to 16 batches (`steps_per_execution`), at least four calls an
+      epoch, where nothing follows them: no callback with a method for batches, no progress bar. When an
+      `on_epoch_begin` or `on_epoch_end` of a callback is called, and afterwards, the model is as it was
+      compiled. A model that was compiled with `steps_per_execution` keeps its own.
 
     Data that are no arrays, or more than 1 GiB, weights of classes, a `validation_split`, a number of steps,
-    and a model that fits in a way of its own are left to Keras, as is everything on other backends.
+    and a model that fits in a way of its own are left to Keras, as is everything on PyTorch.
 
     Args:
         model: A compiled `keras.Model`.
@@ -54,69 +55,175 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     Example:
         >>> history = fit(model, x, y, epochs=3, validation_data=(x_val, y_val), verbose=0)
     """
-    if keras.backend.backend() != "tensorflow" or not _is_usual(model):
+    backend = keras.backend.backend()
+    if backend == "torch" or not _is_usual(model):
         return model.fit(*args, **kwargs)
     try:
         given = _signature.bind(model, *args, **kwargs).arguments
     except TypeError:
         return model.fit(*args, **kwargs)  # Keras says what is wrong.
     del given["self"]
-    _choose_steps(model, given.get("callbacks"), _number_of_batches(given))
-    return model.fit(**_with_training_batches(_with_validation_batches(given)))
+    with _several_steps(model, given) as given:
+        if backend == "tensorflow":
+            given = _with_training_batches(_with_validation_batches(given))
+        return model.fit(**given)
 
 
 def _is_usual(model: Any) -> bool:
-    """Says whether it is Keras that fits the model, step by step in a graph, on one device."""
+    """Says whether it is Keras that fits the model, compiled, on one device, with all its batches."""
     methods = ("fit", "evaluate", "make_train_function", "make_test_function")
     own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
-    if own or not model.compiled or model.run_eagerly:
+    if own or not model.compiled or model.run_eagerly or keras.config.max_steps_per_epoch():
         return False
+    if keras.backend.backend() != "tensorflow":
+        return keras.distribution.distribution() is None
     distribute = import_module("tensorflow").distribute
     return not distribute.has_strategy() and model.distribute_strategy is distribute.get_strategy()
 
 
-# How many steps a call runs.
+# Several steps in a call.
 
 
 def follows_batches(callbacks: Any) -> bool:
     """Says whether a callback has a method for batches.
 
     One with an attribute `counts_steps` that is true copes with a call for several batches.
+
+    Args:
+        callbacks: Callbacks in any structure, as `Model.fit` takes them.
     """
-    listed = getattr(callbacks, "callbacks", callbacks) or ()
-    every = listed if isinstance(listed, Iterable) else [listed]
     return any(
         getattr(getattr(callback, name), "__func__", None)
         is not getattr(keras.callbacks.Callback, name)
-        for callback in every
+        for callback in keras.tree.flatten(callbacks or [])
         if not getattr(callback, "counts_steps", False)
         for name in _BATCH_METHODS
     )
 
 
-def _choose_steps(model: Any, callbacks: Any, batches: int) -> None:
-    if model.steps_per_execution not in (1, _chosen.get(model)):
-        return  # The user's own.
-    several = 1 if follows_batches(callbacks) else min(_MOST_STEPS, batches // _FEWEST_CALLS)
-    steps = max(1, several)
-    if steps != model.steps_per_execution:
-        _chosen[model] = model.steps_per_execution = steps
-        model.train_function = model.test_function = model.predict_function = None
+@contextlib.contextmanager
+def _several_steps(model: Any, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the arguments of a `fit` that runs several steps in a call, where it can.
+
+    Args:
+        model: The model.
+        given: The arguments of its `fit` by name.
+    """
+    callbacks, steps = given.get("callbacks"), _number_of_batches(given) // _FEWEST_CALLS
+    listed = not isinstance(callbacks, keras.callbacks.CallbackList)
+    shown = given.get("verbose", "auto") in ("auto", 1)
+    if steps < 2 or model.steps_per_execution != 1 or shown or not listed:
+        yield given
+        return
+    if follows_batches(callbacks):
+        yield given
+        return
+    calls = getattr(model, _ATTRIBUTE, None)
+    if calls is None or not calls.are_of(model):
+        calls = _Calls(model, min(_MOST_STEPS, steps))
+        setattr(model, _ATTRIBUTE, calls)
+    every = [_AsCompiled(calls, "end"), *keras.tree.flatten(callbacks or [])]
+    calls.enter(model)
+    try:
+        yield {**given, "callbacks": [*every, _AsCompiled(calls, "begin")]}
+    finally:
+        calls.leave(model)
+
+
+_ATTRIBUTE = "_recdrop_tune_calls"
+"""Of a model, for its functions belong to it: kept elsewhere they would keep it in memory."""
+
+
+class _Calls:
+    """The functions of a model that run several steps, and those that it has been compiled with.
+
+    They are kept from one `fit` to the next, with the number of steps that they were made for: the results
+    do not depend on it, and others would be traced anew.
+
+    Args:
+        model: The model.
+        steps: Steps in a call.
+    """
+
+    def __init__(self, model: Any, steps: int) -> None:
+        self._compiled = _compiled(model)
+        self._several: tuple[Any, ...] = (steps, None, None, None)
+        self._one: tuple[Any, ...] | None = None  # What the model had, while it has several.
+
+    def are_of(self, model: Any) -> bool:
+        """Says whether the model has not been compiled anew since."""
+        now, then = _compiled(model), self._compiled
+        return len(now) == len(then) and all(a is b for a, b in zip(now, then, strict=True))
+
+    def enter(self, model: Any) -> None:
+        """Has the model run several steps in a call."""
+        if self._one is None:
+            self._one = _functions(model)
+            _set_functions(model, self._several)
+
+    def leave(self, model: Any) -> None:
+        """Has the model run what it was compiled for."""
+        if self._one is not None:
+            self._several = _functions(model)
+            _set_functions(model, self._one)
+            self._one = None
+
+
+class _AsCompiled(keras.callbacks.Callback):
+    """Shows the other callbacks of a `fit` the model as it was compiled, between its epochs.
+
+    Args:
+        calls: The functions that run several steps.
+        at: `"end"` for the first callback, which leaves them; `"begin"` for the last one, which enters.
+    """
+
+    def __init__(self, calls: _Calls, at: str) -> None:
+        super().__init__()
+        self._calls = calls
+        self._at = at
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Enters."""
+        if self._at == "begin":
+            self._calls.enter(self.model)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Leaves."""
+        if self._at == "end":
+            self._calls.leave(self.model)
+
+
+_NAMES = ("steps_per_execution", "train_function", "test_function", "predict_function")
+
+
+def _functions(model: Any) -> tuple[Any, ...]:
+    return tuple(getattr(model, name) for name in _NAMES)
+
+
+def _set_functions(model: Any, functions: tuple[Any, ...]) -> None:
+    for name, value in zip(_NAMES, functions, strict=True):
+        setattr(model, name, value)
+
+
+def _compiled(model: Any) -> list[Any]:
+    """Lists what `compile` sets: other objects each time."""
+    return [model.optimizer, model.loss, *model.metrics[:1]]
 
 
 def _number_of_batches(given: Mapping[str, Any]) -> int:
     """Returns how many batches an epoch has; 0 where that is not known."""
     x = given.get("x")
-    if given.get("steps_per_epoch") or given.get("validation_steps"):
+    if given.get("steps_per_epoch") is not None or given.get("validation_steps") is not None:
         return 0  # The last call of an epoch would run too many of them.
-    if isinstance(x, import_module("tensorflow").data.Dataset):
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    if on_tensorflow and isinstance(x, import_module("tensorflow").data.Dataset):
         return max(0, int(x.cardinality()))
     samples = _samples(_packed(given))
     samples = math.floor(samples * (1.0 - (given.get("validation_split") or 0.0)))
     return math.ceil(samples / (given.get("batch_size") or _BATCH_SIZE))
 
 
-# The batches.
+# The batches, for TensorFlow.
 
 
 def _with_training_batches(given: dict[str, Any]) -> dict[str, Any]:
@@ -124,13 +231,17 @@ def _with_training_batches(given: dict[str, Any]) -> dict[str, Any]:
     left = ("class_weight", "validation_split", "steps_per_epoch")
     shuffle, packed = given.get("shuffle", True), _packed(given)
     samples = _samples(packed)
-    if not samples or not isinstance(shuffle, bool) or any(given.get(name) for name in left):
+    if not samples or not isinstance(shuffle, bool):
+        return given
+    if any(given.get(name) is not None and given[name] != 0.0 for name in left):
         return given
     order = _order(samples) if shuffle else slice(None)
     if order is None:
         return given
-    data = ("x", "y", "sample_weight", "batch_size")
-    others = {name: value for name, value in given.items() if name not in data}
+    # Keras takes the size of a batch for the validation too.
+    others = {
+        name: value for name, value in given.items() if name not in ("x", "y", "sample_weight")
+    }
     size = given.get("batch_size") or _BATCH_SIZE
     return {**others, "x": _batches(packed, order, size), "shuffle": False}
 
@@ -140,29 +251,36 @@ def _with_validation_batches(given: dict[str, Any]) -> dict[str, Any]:
     validation = given.get("validation_data")
     if not isinstance(validation, tuple) or not 1 < len(validation) < 4:
         return given
-    packed = keras.utils.pack_x_y_sample_weight(*validation)
-    if not _samples(packed) or given.get("validation_steps"):
+    packed = _packed(dict(zip(("x", "y", "sample_weight"), validation, strict=False)))
+    if not _samples(packed) or given.get("validation_steps") is not None:
         return given
     size = given.get("validation_batch_size") or given.get("batch_size") or _BATCH_SIZE
     return {**given, "validation_data": _batches(packed, slice(None), size)}
 
 
 def _packed(given: Mapping[str, Any]) -> Any:
-    return keras.utils.pack_x_y_sample_weight(
-        given.get("x"), given.get("y"), given.get("sample_weight")
-    )
+    """Returns the data of a `fit` as Keras packs them; `None` for what it checks or repeats."""
+    x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
+    if weights is not None and (keras.tree.is_nested(y) or keras.tree.is_nested(weights)):
+        return None
+    return keras.utils.pack_x_y_sample_weight(x, y, weights)
 
 
 def _samples(packed: Any) -> int:
     """Returns how many samples there are; 0 for what is not arrays of numbers of one length, or too large."""
     arrays = keras.tree.flatten(packed)
-    usual = all(isinstance(each, np.ndarray) and each.dtype.kind in "fiub" for each in arrays)
-    if not arrays or not usual or any(each.ndim == 0 for each in arrays):
+    if not arrays or not all(map(_is_usual_array, arrays)):
         return 0
     if sum(each.nbytes for each in arrays) > MOST_BYTES:
         return 0
     lengths = {len(each) for each in arrays}
     return lengths.pop() if len(lengths) == 1 else 0
+
+
+def _is_usual_array(array: Any) -> bool:
+    # Not of a subclass: a `np.matrix` stays one when it is cut.
+    known = type(array) in (np.ndarray, np.memmap)
+    return known and array.dtype.kind in "fiub" and array.ndim > 0
 
 
 def _order(samples: int) -> Any:
@@ -193,7 +311,8 @@ def _batches(packed: Any, order: Any, size: int) -> Any:
         size: Samples of a batch.
 
     Returns:
-        A `tf.data.Dataset` of batches whose number is known, and the size of one is not, as in Keras's.
+        A `tf.data.Dataset` of batches, whose number is known. The size of a batch is a part of their shape
+        where all are full, as in Keras's.
     """
     tf = import_module("tensorflow")
     samples = _samples(packed)
@@ -204,14 +323,14 @@ def _batches(packed: Any, order: Any, size: int) -> Any:
     def full(array: Any) -> Any:
         return array[: whole * size].reshape((whole, size, *array.shape[1:]))
 
-    first = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(full, arrays))
-    last = keras.tree.map_structure(lambda array: array[whole * size :], arrays)
-    # Also where it is empty, so that the shape has no size of a batch: one compiled model then takes all.
-    rest = tf.data.Dataset.from_tensors(last).take(1 if samples % size else 0)
+    dataset = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(full, arrays))
+    if samples % size:
+        last = keras.tree.map_structure(lambda array: array[whole * size :], arrays)
+        dataset = dataset.concatenate(tf.data.Dataset.from_tensors(last))
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False  # They copy the arrays.
-    return first.concatenate(rest).with_options(options)
+    return dataset.with_options(options)
 
 
 def _in_floatx(array: Any) -> Any:

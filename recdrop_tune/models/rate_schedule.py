@@ -168,6 +168,7 @@ class RateSchedule(keras.callbacks.Callback):
         self.schedule = schedule_of(schedule)
         self.epochs = epochs
         self.per = per
+        self.counts_steps = per == "epoch"  # See `recdrop_tune.models.fit`.
         self.layers = layers
         self.verbose = verbose
         self._moving: list[Any] = []

@@ -3,16 +3,29 @@
 These are the tests that notice when a release of Keras or TensorFlow takes samples in another order.
 """
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.callbacks import Callback
 
 import recdrop_tune as rdt
 from recdrop_tune import models
 from recdrop_tune.tuner import StepTimer
 
 SAMPLES = 70  # At 4 a batch 18 batches, of which the last one has 2.
+
+
+class Calls(Callback):
+    """Notes how many batches the first call runs."""
+
+    counts_steps = True
+    steps = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps = self.steps or batch + 1
 
 
 def arrays(samples=SAMPLES):
@@ -65,8 +78,9 @@ def test_the_numbers_are_those_of_keras(form):
     keras.utils.set_random_seed(5)
     by_keras = expected.fit(**given).history
     keras.utils.set_random_seed(5)
-    assert models.fit(found, **given).history == by_keras
-    assert found.steps_per_execution == (1 if form == "tensors" else 3 if form == "a split" else 4)
+    calls = Calls()
+    assert models.fit(found, **given, callbacks=[calls]).history == by_keras
+    assert calls.steps == (1 if form == "tensors" else 3 if form == "a split" else 4)
     for ours, theirs in zip(found.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -84,10 +98,10 @@ def test_datasets_are_left_as_they_are():
 
     given = {"epochs": 2, "verbose": 0, "shuffle": False}
     by_keras = model().fit(batches(), validation_data=batches(), **given).history
-    found = model()
-    ours = models.fit(found, batches(), validation_data=batches(), **given).history
-    assert ours == by_keras
-    assert found.steps_per_execution == 4
+    calls = Calls()
+    given |= {"validation_data": batches(), "callbacks": [calls]}
+    assert models.fit(model(), batches(), **given).history == by_keras
+    assert calls.steps == 4
 
 
 def test_a_number_of_steps_is_kept():
@@ -95,10 +109,13 @@ def test_a_number_of_steps_is_kept():
     made = model()
     models.fit(made, endless, steps_per_epoch=13, epochs=2, verbose=0, shuffle=False)
     assert int(made.optimizer.iterations.numpy()) == 26
-    made = model()
     evaluated = {"validation_data": endless, "validation_steps": 3}
-    models.fit(made, X, Y, batch_size=4, verbose=0, **evaluated)
-    assert made.steps_per_execution == 1
+    given = {"batch_size": 4, "verbose": 0, **evaluated}
+    by_keras = model().fit(X, Y, **given).history
+    assert models.fit(model(), X, Y, **given).history == by_keras
+    arrays = {**given, "validation_data": (X, Y)}
+    by_keras = model().fit(X, Y, **arrays).history
+    assert models.fit(model(), X, Y, **arrays).history == by_keras
 
 
 class FirstSample(keras.Model):
@@ -146,7 +163,7 @@ def test_the_order_under_a_seed_and_without_one():
         keras.utils.set_random_seed(0)
 
 
-class Batches(keras.callbacks.Callback):
+class Batches(Callback):
     def __init__(self):
         super().__init__()
         self.seen = []
@@ -155,7 +172,7 @@ class Batches(keras.callbacks.Callback):
         self.seen.append(batch)
 
 
-class Evaluated(keras.callbacks.Callback):
+class Evaluated(Callback):
     def on_test_batch_begin(self, batch, logs=None):
         pass
 
@@ -171,13 +188,16 @@ class Evaluated(keras.callbacks.Callback):
         ([Evaluated()], 1),
         ([keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)], 1),
         ([keras.callbacks.TerminateOnNaN()], 1),
-        ([rdt.RateSchedule("curriculum")], 1),
+        ([rdt.RateSchedule("curriculum")], 4),
+        ([rdt.RateSchedule("curriculum", per="batch")], 1),
+        ([[keras.callbacks.EarlyStopping("loss")], []], 4),
     ],
 )
 def test_a_callback_that_follows_batches_sees_each(callbacks, steps):
-    made = model()
-    models.fit(made, X, Y, batch_size=4, verbose=0, callbacks=callbacks)
-    assert made.steps_per_execution == steps
+    calls = Calls()
+    every = [*keras.tree.flatten(callbacks), calls]
+    models.fit(model(), X, Y, batch_size=4, verbose=0, callbacks=every)
+    assert calls.steps == steps
     if isinstance(callbacks, Batches):
         assert callbacks.seen == list(range(18))
 
@@ -189,22 +209,18 @@ def test_a_list_of_keras_is_looked_into():
     assert follows.seen == list(range(18))
 
 
-def test_one_model_with_and_without_such_a_callback():
-    made, follows = model(), Batches()
-    given = {"batch_size": 4, "verbose": 0}
-    models.fit(made, X, Y, **given)
-    models.fit(made, X, Y, callbacks=[follows], **given)
-    assert follows.seen == list(range(18))
-    made.compile("adam", made.loss)
-    assert made.steps_per_execution == 1
-    models.fit(made, X, Y, **given)
-    assert made.steps_per_execution == 4
-
-
 def test_a_model_compiled_for_several_steps_keeps_them():
-    made = model(steps_per_execution=3)
-    models.fit(made, X, Y, batch_size=4, verbose=0, callbacks=[Batches()])
+    made, follows = model(steps_per_execution=3), Batches()
+    models.fit(made, X, Y, batch_size=4, verbose=0, callbacks=[follows])
+    assert follows.seen == [2, 5, 8, 11, 14, 17]
     assert made.steps_per_execution == 3
+
+
+def test_a_progress_bar_shows_every_batch(capfd):
+    calls = Calls()
+    models.fit(model(), X, Y, batch_size=4, verbose=1, callbacks=[calls])
+    assert calls.steps == 1
+    assert "18/18" in capfd.readouterr().out
 
 
 def test_a_model_that_fits_in_its_own_way_is_given_arrays():
@@ -219,10 +235,59 @@ def test_a_model_that_fits_in_its_own_way_is_given_arrays():
 
 def test_data_that_are_large_are_left_to_keras(monkeypatch):
     monkeypatch.setattr("recdrop_tune.models.fitting.MOST_BYTES", X.nbytes)
-    made = model()
+    calls = Calls()
     by_keras = model().fit(X, Y, batch_size=4, verbose=0).history
-    assert models.fit(made, X, Y, batch_size=4, verbose=0).history == by_keras
-    assert made.steps_per_execution == 1
+    found = models.fit(model(), X, Y, batch_size=4, verbose=0, callbacks=[calls])
+    assert found.history == by_keras
+    assert calls.steps == 1
+
+
+def test_a_layer_that_has_to_know_the_size_of_a_batch():
+    layers = [keras.layers.LSTM(2, stateful=True), keras.layers.Dense(1)]
+    made = keras.Sequential(layers)
+    made.compile("adam", "mse")
+    models.fit(made, X[:64], Y[:64], batch_size=4, shuffle=False, verbose=0)
+    assert made.built
+
+
+def test_a_limit_of_steps_is_kept():
+    made = model()
+    keras.config.set_max_steps_per_epoch(2)
+    try:
+        with pytest.warns(UserWarning, match="Limiting"):
+            models.fit(made, X, Y, batch_size=4, verbose=0)
+    finally:
+        keras.config.set_max_steps_per_epoch(None)
+    assert int(made.optimizer.iterations.numpy()) == 2
+
+
+def several_outputs():
+    taken = keras.Input((5, 3))
+    features = keras.layers.LSTM(2)(taken)
+    made = keras.Model(taken, [keras.layers.Dense(1)(features) for _ in range(2)])
+    made.compile("adam", ["mse", "mse"])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"x": X, "y": [Y, Y], "sample_weight": np.ones((SAMPLES, 3))}, "sample_weight"),
+        ({"x": X, "y": [Y, Y], "sample_weight": (WEIGHTS,)}, "did not match"),
+    ],
+)
+def test_weights_of_several_outputs_are_checked_by_keras(given, words):
+    with pytest.raises(ValueError, match=words):
+        models.fit(several_outputs(), **given, verbose=0)
+
+
+def test_matrices_are_trained_with():
+    made = keras.Sequential([keras.layers.Dense(1)])
+    made.compile("adam", "mse")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        models.fit(made, np.matrix(X[:, 0]), Y, verbose=0)
+    assert made.built
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""Tests for `recdrop_tune.models.fit` on each backend; see `test_fitting` for the rest."""
+
+import keras
+import numpy as np
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune import models
+from tests.backends import BACKEND
+
+pytestmark = pytest.mark.backends
+
+X = np.random.default_rng(0).normal(size=(70, 5, 3)).astype("float32")
+Y = (X.sum((1, 2)) > 0).astype("float32")
+
+
+def trained(fit, **given):
+    """Fits a model with a function; returns the history and the model."""
+    keras.utils.set_random_seed(1)
+    layer = rdt.wrap(keras.layers.LSTM(4), "recurrent", rate=0.3)
+    model = keras.Sequential([keras.Input((5, 3)), layer, keras.layers.Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    found = fit(model, X, Y, batch_size=4, epochs=3, verbose=0, validation_data=(X, Y), **given)
+    return found.history, model
+
+
+class Calls(keras.callbacks.Callback):
+    """Notes how far each call has come."""
+
+    counts_steps = True
+
+    def __init__(self):
+        super().__init__()
+        self.ends = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.ends.append(batch)
+
+
+def test_one_call_runs_several_batches_with_the_numbers_of_keras():
+    by_keras, _ = trained(keras.Model.fit)
+    calls = Calls()
+    found, model = trained(models.fit, callbacks=[calls])
+    assert found == by_keras
+    several = [3, 7, 11, 15, 19]
+    assert calls.ends == 3 * (list(range(18)) if BACKEND == "torch" else several)
+    assert model.steps_per_execution == 1
+
+
+def test_a_model_is_as_it_was_compiled_between_the_epochs():
+    """What a callback of one's own does with the model there, and what follows the training."""
+
+    class Looks(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.found = [self.model.steps_per_execution]
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.found += [self.model.steps_per_execution, self.model.predict(X, 4, verbose=0)]
+
+    looks = Looks()
+    _, model = trained(models.fit, callbacks=[looks])
+    assert looks.found[:2] == [1, 1]
+    assert model.steps_per_execution == 1
+    np.testing.assert_array_equal(looks.found[2], model.predict(X, 4, verbose=0))
+    evaluated = model.evaluate(X, Y, 4, verbose=0)
+    _, by_keras = trained(keras.Model.fit, callbacks=[Looks()])
+    assert evaluated == by_keras.evaluate(X, Y, 4, verbose=0)
+
+
+def test_a_model_that_goes_on_is_not_traced_again():
+    traced = []
+
+    class Noted(keras.layers.Layer):
+        def call(self, inputs):
+            traced.append(1)
+            return inputs
+
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((5, 3)), Noted(), keras.layers.LSTM(4)])
+    model.compile("adam", "mse")
+    given = {"batch_size": 4, "epochs": 2, "verbose": 0}
+    follows = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    target = np.zeros((70, 4), "float32")
+    models.fit(model, X, target, **given)
+    models.fit(model, X, target, callbacks=[follows], **given)
+    if BACKEND == "torch":
+        return
+    before = len(traced)
+    models.fit(model, X[:46], target[:46], **given)  # Three steps a call would do.
+    models.fit(model, X, target, callbacks=[follows], **given)
+    assert len(traced) == before
+    model.compile("adam", "mae")
+    models.fit(model, X, target, **given)
+    assert len(traced) > before
+
+
+def test_a_callback_that_follows_batches_sees_each():
+    seen = []
+    follows = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(batch)
+    )
+    trained(models.fit, callbacks=[follows])
+    assert seen == 3 * list(range(18))
