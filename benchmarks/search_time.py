@@ -9,15 +9,18 @@ searches of a size take turns, and a number is the median over the turns.
 Keras Tuner     `keras_tuner.GridSearch` over 12 configurations of a plain Keras model: no dropout, and
                 Keras's own `recurrent_dropout` at five rates, with two learning rates each.
 same trials     `tune` over those 12 configurations, without pruning, tracked by MLflow as always.
-warm            The same once more, in a new process and a new folder: what was compiled is in the cache.
+warm            The same once more on JAX, in another process and folder: what was compiled is in the cache.
 quick           `tune` with the preset `quick` for as many trials, without pruning: four wrappers at up to
                 four placements, so many more structures to compile.
-defaults        `tune` with the preset `quick` as it is: with pruning. Beside the whole, the seconds until an
-                epoch was as good as the best one of Keras Tuner's.
+defaults        `tune` with the preset `quick` as it is: with pruning.
+
+`until` is the number of seconds until an epoch was as good as the best one of Keras Tuner's, whose search
+has to run beside.
 
 `compiling` is what the steps and validations take beyond their medians, all trainings together: tracing and
 compiling. `between` is what lies between two trainings: building models, oracle, tracking, files. The time
-of `import` is counted apart. Prints tables and writes JSON to benchmarks/results/.
+of `import` is counted apart. Prints tables and writes JSON to benchmarks/results/, where rows that were not
+measured anew are kept.
 """
 
 import argparse
@@ -238,13 +241,15 @@ def in_a_process(backend, kind, size, arguments, target, cache):
 
 def measure(size, arguments):
     """Runs the searches of one size, which take turns; returns a row for each backend and kind."""
-    found, best = {}, {}
+    found, best, load = {}, {}, os.getloadavg()[0]
     for turn in range(arguments.turns):
         for backend in arguments.backends:
             with tempfile.TemporaryDirectory() as folder:
                 for kind in arguments.kinds:
+                    if kind == WARM and backend != "jax":
+                        continue  # Nothing is kept there.
                     cache = Path(folder) / ("same" if kind in (SAME, WARM) else kind)
-                    target = best.get(backend, float("inf"))
+                    target = best.get(backend, 0.0)
                     row = in_a_process(backend, kind, size, arguments, target, cache)
                     if kind == KERAS_TUNER:
                         best.setdefault(backend, row["best"])
@@ -261,7 +266,8 @@ def measure(size, arguments):
         }  # fmt: skip
         medians = {name: statistics.median(each) if each else None for name, each in known.items()}
         every = [round(run["seconds"], 2) for run in runs]
-        rows.append({"backend": backend, "kind": kind, **medians, "all_seconds": every})
+        about = {"load": round(load, 2), "all_seconds": every}
+        rows.append({"backend": backend, "kind": kind, **medians, **about})
     return rows
 
 
@@ -316,11 +322,13 @@ def main():
     arguments.machines = {}
 
     for size in arguments.sizes:
-        load, rows = os.getloadavg()[0], measure(size, arguments)
-        show(size, rows)
+        rows = measure(size, arguments)
         held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-        machines = held.get("machines", {}) | arguments.machines
-        held |= {"machines": machines, size: {"load": load, "rows": rows}}
+        anew = {(row["backend"], row["kind"]) for row in rows}
+        rows += [r for r in held.get(size, []) if (r["backend"], r["kind"]) not in anew]
+        rows.sort(key=lambda row: (BACKENDS.index(row["backend"]), KINDS.index(row["kind"])))
+        show(size, rows)
+        held |= {"machines": held.get("machines", {}) | arguments.machines, size: rows}
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(held, indent=1) + "\n")
 

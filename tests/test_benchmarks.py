@@ -101,7 +101,7 @@ def test_search_time(tmp_path):
     sizes = ("--backends", "tensorflow", "--sizes", "digits", "--kinds", *kinds)
     sizes += ("--trials", "3", "--epochs", "2", "--turns", "1")
     printed, held = run("search_time.py", *sizes, out=tmp_path / "out.json")
-    rows = held["digits"]["rows"]
+    rows = held["digits"]
     assert [row["kind"] for row in rows] == kinds
     for row in rows:
         assert row["trials"] == 3
