@@ -92,6 +92,18 @@ def test_kernel_and_time_of_a_step_of_a_trial(tmp_path, uri, own):
     assert built.kernel == HERE
 
 
+def test_a_chief_tells_trainings_apart_by_their_epochs(tmp_path, uri, monkeypatch):
+    """Workers tell it of epochs alone, also of trainings of one epoch each."""
+    tuner = rdt.Tuner(OptunaOracle("val_loss", 1), Recurrent(), directory=tmp_path)
+    tracking = track(tuner, experiment="chief", tracking_uri=uri)
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+    trial = tuner.oracle.create_trial("tuner0")
+    for step in (0, 0, 0, 1):
+        tuner.oracle.update_trial(trial.trial_id, {"val_loss": 1.0}, step=step)
+    told = [(event.execution, event.epoch) for event in events_of(tracking, EpochEnded)]
+    assert told == [(0, 0), (1, 0), (2, 0), (2, 1)]
+
+
 def test_the_time_of_a_step_is_the_median_of_all_trainings():
     started = TrialStarted(trial_id="0", number=0, hyperparameters={})
     epochs = [
