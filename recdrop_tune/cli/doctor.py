@@ -190,7 +190,7 @@ def cudnn() -> Check:
 
     backend = keras.backend.backend()
     if not gpu_in_sight():
-        how = "in fused CPU ops or step by step" if backend == "tensorflow" else "step by step"
+        how = "step by step" if backend == "jax" else "in fused CPU ops or step by step"
         return Check(OK, f"not used, for Keras's {backend} backend sees no GPU: layers train {how}")
     # Keras's jax backend has no GRU on cuDNN.
     kinds = [keras.layers.LSTM] if backend == "jax" else [keras.layers.LSTM, keras.layers.GRU]

@@ -1,7 +1,8 @@
 """Runs a rewritten kernel call: picks the kernel, and knows Keras's layers from the inside.
 
-The kernels are cuDNN through the hook of Keras's own layers, TensorFlow's fused op for a CPU, and a step loop
-that computes every call. `keras_internals` is the one file that knows private names of Keras and TensorFlow.
+The kernels are cuDNN through the hook of Keras's own layers, the fused ops that TensorFlow and PyTorch have
+for a CPU, and a step loop that computes every call. `keras_internals` is the one file that knows private
+names of Keras and TensorFlow.
 """
 
 from recdrop_tune.kernels.choice import (

@@ -17,10 +17,8 @@ import contextlib
 import functools
 from typing import Any
 
-import keras
 from keras import ops
 
-from recdrop_tune.kernels.keras_internals import in_xla, runs_on_cpu
 from recdrop_tune.kernels.loop import finish
 from recdrop_tune.rewrites import KernelCall, Tensor, absorb_forcings, reorder_gates
 
@@ -33,29 +31,14 @@ _GATES = ("input", "candidate", "forget", "output")
 """The order in which the op takes the gates."""
 
 
-def block_lstm_can_run(
-    layer: Any, dtype: Any, *, forced: bool, masked: bool, needs_loop: bool
-) -> bool:
-    """Says whether the op computes a layer's call, and is the faster way to do so.
+def block_lstm_is_faster(units: int, forced: bool) -> bool:
+    """Says whether the op is faster than the step loop.
 
     Args:
-        layer: An LSTM or a GRU.
-        dtype: The type of the call's weights.
+        units: Units of the layer.
         forced: Whether gates are forced.
-        masked: Whether there is a mask.
-        needs_loop: Whether the call asks for what no fused kernel computes.
     """
-    return (
-        keras.backend.backend() == "tensorflow"
-        and isinstance(layer, keras.layers.LSTM)
-        and not (needs_loop or masked or layer.unroll or layer.use_cudnn is False)
-        and layer.units <= (_MOST_UNITS_FORCED if forced else _MOST_UNITS)
-        and keras.backend.standardize_dtype(dtype) == "float32"
-        and layer.activation is keras.activations.tanh
-        and layer.recurrent_activation is keras.activations.sigmoid
-        and runs_on_cpu()
-        and not in_xla()
-    )
+    return units <= (_MOST_UNITS_FORCED if forced else _MOST_UNITS)
 
 
 def run_block_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -15,8 +15,9 @@ from keras import ops
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.kernels import keras_internals
-from recdrop_tune.kernels.block_lstm import block_lstm_can_run, run_block_lstm
+from recdrop_tune.kernels.block_lstm import block_lstm_is_faster, run_block_lstm
 from recdrop_tune.kernels.loop import finish, run_loop
+from recdrop_tune.kernels.onednn_lstm import onednn_is_there, run_onednn_lstm
 from recdrop_tune.rewrites import Cell, KernelCall, Tensor, absorb_forcings
 
 Layer = Any
@@ -181,20 +182,39 @@ def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
     if call.needs_loop or not _suits_cudnn(layer, masked):
         if layer.use_cudnn is True:
             raise _no_cudnn(call, layer)
-        fused = block_lstm_can_run(
-            layer,
-            call.kernel.dtype,
-            forced=bool(call.forcings),
-            masked=masked,
-            needs_loop=call.needs_loop,
-        )
-        return run_block_lstm(call, layer) if fused else run_loop(call, layer)
+        dtype, forced = call.kernel.dtype, bool(call.forcings)
+        fused = None if masked or call.needs_loop else _fused_on_cpu(layer, dtype, forced)
+        return (fused or run_loop)(call, layer)
     try:
         return _run_by_mask(call, layer) if masked else _run_cudnn(call, layer)
     except NotImplementedError as error:  # how Keras's backends decline
         if layer.use_cudnn is True:
             raise _no_cudnn(call, layer) from error
         return run_loop(call, layer)
+
+
+def _fused_on_cpu(layer: Layer, dtype: Any, forced: bool) -> Callable[..., Any] | None:
+    """Returns what runs a layer's call in one op on the CPU; `None` where nothing can, or not faster.
+
+    Args:
+        layer: An LSTM or a GRU, without a mask.
+        dtype: The type of the call's weights.
+        forced: Whether gates are forced.
+    """
+    suits = (
+        isinstance(layer, keras.layers.LSTM)
+        and not (layer.unroll or layer.use_cudnn is False)
+        and keras.backend.standardize_dtype(dtype) == "float32"
+        and layer.activation is keras.activations.tanh
+        and layer.recurrent_activation is keras.activations.sigmoid
+        and keras_internals.runs_on_cpu()
+        and not keras_internals.in_xla()
+    )
+    if not suits:
+        return None
+    if keras.backend.backend() == "torch":
+        return run_onednn_lstm if onednn_is_there() else None
+    return run_block_lstm if block_lstm_is_faster(layer.units, forced) else None
 
 
 def _run_cudnn(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
@@ -317,17 +337,8 @@ def kernel_of(layer: Layer, rewriting: Rewriting, *, masked: bool = False) -> Ke
         return KernelChoice(CUDNN, (), on_gpu, _mask_note(rewriting.wrapped) if masked else "")
     if getattr(layer, "use_cudnn", "auto") is True:
         return KernelChoice(ERROR, (*found, _INSISTS), on_gpu)
-    fused = (
-        known
-        and rewriting.rewritten
-        and block_lstm_can_run(
-            layer,
-            layer.cell.compute_dtype,
-            forced=rewriting.forces_gates,
-            masked=masked,
-            needs_loop=rewriting.obstacle is not None,
-        )
-    )
+    can_be = known and rewriting.rewritten and not masked and rewriting.obstacle is None
+    fused = can_be and _fused_on_cpu(layer, layer.cell.compute_dtype, rewriting.forces_gates)
     return KernelChoice(FUSED_CPU if fused else STEP_LOOP, tuple(found), on_gpu)
 
 

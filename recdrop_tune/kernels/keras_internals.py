@@ -1,9 +1,10 @@
 """The only file that touches internals of Keras and TensorFlow.
 
-These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, whether TensorFlow is
-tracing for XLA, the layers inside a layer, the custom gradients that TensorFlow keeps, a seed that leaves
-TensorFlow's kernels alone, and the `input_shape` of a layer. `tests/kernels` and
-`tests/wrappers/test_wrappers.py` fail when an upgrade moves one of them or changes what it takes.
+These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, the device that Keras has
+PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the custom gradients that
+TensorFlow keeps, a seed that leaves TensorFlow's kernels alone, and the `input_shape` of a layer.
+`tests/kernels` and `tests/wrappers/test_wrappers.py` fail when an upgrade moves one of them or changes what
+it takes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,14 @@ def hand_on_input_shape(layer: Any, wrapper: Any) -> None:
 
 
 def runs_on_cpu() -> bool:
-    """Says whether TensorFlow sees no accelerator."""
+    """Says whether layers run on the CPU, an op at a time or in a graph; JAX compiles what it runs."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        from keras.src.backend.torch.core import get_device
+
+        return bool(get_device() == "cpu")  # It is "meta" where only shapes are computed.
+    if backend != "tensorflow":
+        return False
     import tensorflow as tf
 
     return not [

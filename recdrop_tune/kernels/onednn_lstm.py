@@ -1,0 +1,57 @@
+"""PyTorch's fused CPU op for a whole LSTM: oneDNN's, forward and backward in one op each.
+
+Keras's torch backend computes a layer on the CPU in a Python loop, an op at a time. The op takes the
+arguments that cuDNN takes on a GPU, the gates in Keras's order, and gate forcing as extra features like
+there. It is faster at every size of benchmarks/step_time.py.
+
+There is no such op for the GRU: PyTorch loops over its steps too.
+
+Gradients of gradients it has none: pass `use_cudnn=False` to the layer for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from recdrop_tune.kernels.loop import finish
+from recdrop_tune.rewrites import KernelCall, Tensor, absorb_forcings
+
+
+def onednn_is_there() -> bool:
+    """Says whether this PyTorch was built with oneDNN for this processor."""
+    import torch
+
+    return bool(torch.backends.mkldnn.is_available())
+
+
+def run_onednn_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
+    """Runs a call in one op.
+
+    Args:
+        call: The call of an LSTM with tanh and sigmoid, in float32, without a mask.
+        layer: The layer it came from.
+    """
+    import torch
+
+    call = absorb_forcings(call)
+    sequences = call.sequences  # (batch, time, features)
+    if call.go_backwards:
+        sequences = ops.flip(sequences, axis=1)
+    nothing = ops.zeros((4 * call.units,))
+    # PyTorch has a bias for each product, and adds them.
+    biases = [nothing if call.bias is None else call.bias, nothing]
+    weights = [ops.transpose(part) for part in (call.kernel, call.recurrent_kernel)]
+    outputs, *states = torch.lstm(
+        sequences,
+        [state[None] for state in call.initial_state],  # (layers, batch, units)
+        [*weights, *biases],
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        train=True,
+        bidirectional=False,
+        batch_first=True,
+    )
+    return finish(call, layer, outputs[:, -1], outputs, [state[0] for state in states])
