@@ -105,13 +105,14 @@ def main():
             compiling, step = found[EVERY[wrapper]]
             saved = sum(each[0] for each in single) - compiling
             slower = sum(step - each[1] for each in single) / 1000 * -(-SAMPLES // size[0])
-            pays = saved / slower if slower > 0 else float("inf")
+            pays = saved / slower if slower > 0 else None  # However long the trials are.
             print(f"\n{wrapper}, (batch, steps, features, units) = {size}, an LSTM")
             for placement, (first, each) in found.items():
                 print(
                     f"  {placement:26} compiling {first:5.1f} s   step {each:6.2f} ms", flush=True
                 )
-            print(f"  one model for all saves time in trials of up to {pays:.0f} epochs")
+            until = "any number of" if pays is None else f"up to {pays:.0f}"
+            print(f"  one model for all saves time in trials of {until} epochs")
             row = {"wrapper": wrapper, "size": size, "placements": found, "epochs": pays}
             rows.append(row)
     out.parent.mkdir(parents=True, exist_ok=True)

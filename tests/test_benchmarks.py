@@ -113,6 +113,15 @@ def test_search_time(tmp_path):
     assert "of KT" in printed
 
 
+@pytest.mark.heavy
+def test_placements(tmp_path, run_here):
+    sizes = ("--sizes", "128,4,2,4", "--wrappers", "time_distributed", "--turns", "1")
+    held = run_here("placements.py", *sizes, out=tmp_path / "out.json")
+    (row,) = held["rows"]
+    assert set(row["placements"]) == {"input", "output", "input+output"}
+    assert all(compiling > 0 and step > 0 for compiling, step in row["placements"].values())
+
+
 @pytest.mark.parametrize("part", ["replay", "variants"])
 def test_search_efficiency(part, tmp_path, run_here):
     tuners = {
