@@ -17,7 +17,7 @@ from recdrop_tune.kernels.choice import (
     run,
 )
 from recdrop_tune.kernels.compilation import compilations_kept
-from recdrop_tune.kernels.keras_internals import hand_on_input_shape, sublayers
+from recdrop_tune.kernels.keras_internals import hand_on_input_shape, loss_tracker, sublayers
 from recdrop_tune.kernels.layer_call import call_layer
 from recdrop_tune.kernels.process_state import (
     Beginning,
@@ -42,6 +42,7 @@ __all__ = [
     "gradients_tied_to_graphs",
     "hand_on_input_shape",
     "kernel_of",
+    "loss_tracker",
     "run",
     "sublayers",
 ]

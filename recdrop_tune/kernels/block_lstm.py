@@ -51,9 +51,11 @@ def run_block_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
     if call.go_backwards:
         sequences = ops.flip(sequences, axis=0)
     h, c = call.initial_state
-    unused = ops.zeros((call.units,))  # peephole weights
+    unused = ops.zeros((call.units,), dtype=call.kernel.dtype)  # peephole weights
     weights = ops.concatenate([call.kernel, call.recurrent_kernel], axis=0)
-    bias = ops.zeros((4 * call.units,)) if call.bias is None else call.bias
+    bias = call.bias
+    if bias is None:
+        bias = ops.zeros((4 * call.units,), dtype=call.kernel.dtype)
     result = tf.raw_ops.BlockLSTM(
         seq_len_max=tf.cast(tf.shape(sequences)[0], tf.int64),
         x=sequences,

@@ -208,7 +208,7 @@ def _fused_on_cpu(layer: Layer, dtype: Any, forced: bool) -> Callable[..., Any] 
         and layer.activation is keras.activations.tanh
         and layer.recurrent_activation is keras.activations.sigmoid
         and keras_internals.runs_on_cpu()
-        and not keras_internals.in_xla()
+        and not keras_internals.is_compiled()
     )
     if not suits:
         return None

@@ -1,7 +1,8 @@
 """The only file that touches internals of Keras and TensorFlow.
 
 These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, the device that Keras has
-PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the custom gradients that
+PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the
+metric of a model's loss, the custom gradients that
 TensorFlow keeps, a seed that leaves TensorFlow's kernels alone, and the `input_shape` of a layer.
 `tests/kernels` and `tests/wrappers/test_wrappers.py` fail when an upgrade moves one of them or changes what
 it takes.
@@ -24,6 +25,11 @@ from keras.src.backend import rnn as rnn
 def sublayers(layer: Any) -> list[Any]:
     """Returns the layers that a layer holds directly; `keras.Model.layers` does so for models alone."""
     return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def loss_tracker(model: Any) -> Any:
+    """Returns the metric of a model's loss, which each `compile` makes anew; `None` before the first."""
+    return getattr(model, "_loss_tracker", None)
 
 
 def hand_on_input_shape(layer: Any, wrapper: Any) -> None:
@@ -52,9 +58,17 @@ def runs_on_cpu() -> bool:
     ]
 
 
-def in_xla() -> bool:
-    """Says whether the code being traced will be compiled by XLA, which knows fewer ops."""
-    if keras.backend.backend() != "tensorflow":
+def is_compiled() -> bool:
+    """Says whether what is traced will be compiled: by XLA, which knows fewer ops, or by PyTorch.
+
+    PyTorch's compiler makes a wrong call of the fused LSTM's backward pass (2.13).
+    """
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        return bool(torch.compiler.is_compiling())
+    if backend != "tensorflow":
         return False
     from tensorflow.python.framework import ops as tf_ops
     from tensorflow.python.ops import control_flow_util

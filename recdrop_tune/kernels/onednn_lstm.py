@@ -4,9 +4,8 @@ Keras's torch backend computes a layer on the CPU in a Python loop, an op at a t
 arguments that cuDNN takes on a GPU, the gates in Keras's order, and gate forcing as extra features like
 there. It is faster at every size of benchmarks/step_time.py.
 
-There is no such op for the GRU: PyTorch loops over its steps too.
-
-Gradients of gradients it has none: pass `use_cudnn=False` to the layer for them.
+There is no such op for the GRU: PyTorch loops over its steps too. The op knows neither forward mode nor
+`torch.vmap`: pass `use_cudnn=False` to the layer for them.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from recdrop_tune.rewrites import KernelCall, Tensor, absorb_forcings
 
 
 def onednn_is_there() -> bool:
-    """Says whether this PyTorch was built with oneDNN for this processor."""
+    """Says whether PyTorch has oneDNN for this processor, and computes in the types that it is given."""
     import torch
 
-    return bool(torch.backends.mkldnn.is_available())
+    return bool(torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu"))
 
 
 def run_onednn_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
@@ -39,7 +38,7 @@ def run_onednn_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
     sequences = call.sequences  # (batch, time, features)
     if call.go_backwards:
         sequences = ops.flip(sequences, axis=1)
-    nothing = ops.zeros((4 * call.units,))
+    nothing = ops.zeros((4 * call.units,), dtype=call.kernel.dtype)
     # PyTorch has a bias for each product, and adds them.
     biases = [nothing if call.bias is None else call.bias, nothing]
     weights = [ops.transpose(part) for part in (call.kernel, call.recurrent_kernel)]

@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from recdrop_tune.kernels import loss_tracker
+
 MOST_BYTES = 2**30
 """Data of more bytes are left to Keras, for here they are in memory twice."""
 
@@ -39,7 +41,8 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     - On TensorFlow and JAX one call runs up to 16 batches (`steps_per_execution`), at least four calls an
       epoch, where nothing follows them: no callback with a method for batches, no progress bar. When an
       `on_epoch_begin` or `on_epoch_end` of a callback is called, and afterwards, the model is as it was
-      compiled. A model that was compiled with `steps_per_execution` keeps its own.
+      compiled. A model that was compiled with `steps_per_execution` keeps its own. What stops a training in
+      the middle of an epoch (`model.stop_training`) stops it after a call.
 
     Data that are no arrays, or more than 1 GiB, weights of classes, a `validation_split`, a number of steps,
     and a model that fits in a way of its own are left to Keras, as is everything on PyTorch.
@@ -115,19 +118,25 @@ def _several_steps(model: Any, given: dict[str, Any]) -> Iterator[dict[str, Any]
     if steps < 2 or model.steps_per_execution != 1 or shown or not listed:
         yield given
         return
-    if follows_batches(callbacks):
+    if follows_batches(callbacks) or _trains_in_its_own_way(model):
         yield given
         return
     calls = getattr(model, _ATTRIBUTE, None)
-    if calls is None or not calls.are_of(model):
+    if calls is None:
         calls = _Calls(model, min(_MOST_STEPS, steps))
         setattr(model, _ATTRIBUTE, calls)
-    every = [_AsCompiled(calls, "end"), *keras.tree.flatten(callbacks or [])]
-    calls.enter(model)
+    every = [_AsCompiled(calls, first=True), *keras.tree.flatten(callbacks or [])]
     try:
-        yield {**given, "callbacks": [*every, _AsCompiled(calls, "begin")]}
+        calls.enter(model)
+        yield {**given, "callbacks": [*every, _AsCompiled(calls, first=False)]}
     finally:
         calls.leave(model)
+
+
+def _trains_in_its_own_way(model: Any) -> bool:
+    """Says whether the function that trains the model was put there by its user."""
+    module = getattr(model.train_function, "__module__", None) or ""
+    return model.train_function is not None and not module.startswith("keras.")
 
 
 _ATTRIBUTE = "_recdrop_tune_calls"
@@ -138,7 +147,7 @@ class _Calls:
     """The functions of a model that run several steps, and those that it has been compiled with.
 
     They are kept from one `fit` to the next, with the number of steps that they were made for: the results
-    do not depend on it, and others would be traced anew.
+    do not depend on it, and others would be traced anew. A model that is compiled anew gets new ones.
 
     Args:
         model: The model.
@@ -146,20 +155,29 @@ class _Calls:
     """
 
     def __init__(self, model: Any, steps: int) -> None:
-        self._compiled = _compiled(model)
         self._several: tuple[Any, ...] = (steps, None, None, None)
         self._one: tuple[Any, ...] | None = None  # What the model had, while it has several.
+        self._compiled = _compiled(model)
 
-    def are_of(self, model: Any) -> bool:
-        """Says whether the model has not been compiled anew since."""
+    def enter(self, model: Any, between_epochs: bool = False) -> None:
+        """Has the model run several steps in a call.
+
+        Args:
+            model: The model.
+            between_epochs: Whether a training is under way.
+        """
+        if self._one is not None:
+            return
         now, then = _compiled(model), self._compiled
-        return len(now) == len(then) and all(a is b for a, b in zip(now, then, strict=True))
-
-    def enter(self, model: Any) -> None:
-        """Has the model run several steps in a call."""
-        if self._one is None:
-            self._one = _functions(model)
-            _set_functions(model, self._several)
+        # Keras makes the function at the beginning of a training: then a first one says nothing.
+        same = now[-1] is then[-1] or (then[-1] is None and not between_epochs)
+        is_new = not same or any(a is not b for a, b in zip(now[:-1], then[:-1], strict=True))
+        self._compiled, self._one = now, _functions(model)
+        if is_new:
+            self._several = (self._several[0], None, None, None)
+        _set_functions(model, self._several)
+        if is_new and between_epochs and now[-1] is not None:
+            model.make_train_function()
 
     def leave(self, model: Any) -> None:
         """Has the model run what it was compiled for."""
@@ -174,22 +192,25 @@ class _AsCompiled(keras.callbacks.Callback):
 
     Args:
         calls: The functions that run several steps.
-        at: `"end"` for the first callback, which leaves them; `"begin"` for the last one, which enters.
+        first: Whether it is the first of the callbacks, which leaves these functions, or the last one, which
+            enters them.
     """
 
-    def __init__(self, calls: _Calls, at: str) -> None:
+    def __init__(self, calls: _Calls, first: bool) -> None:
         super().__init__()
         self._calls = calls
-        self._at = at
+        self._first = first
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Enters."""
-        if self._at == "begin":
-            self._calls.enter(self.model)
+        """Leaves before the other callbacks, and enters after them."""
+        if self._first:
+            self._calls.leave(self.model)
+        else:
+            self._calls.enter(self.model, between_epochs=True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Leaves."""
-        if self._at == "end":
+        """Leaves before the other callbacks."""
+        if self._first:
             self._calls.leave(self.model)
 
 
@@ -206,8 +227,8 @@ def _set_functions(model: Any, functions: tuple[Any, ...]) -> None:
 
 
 def _compiled(model: Any) -> list[Any]:
-    """Lists what `compile` sets: other objects each time."""
-    return [model.optimizer, model.loss, *model.metrics[:1]]
+    """Lists what `compile` and `make_train_function(force=True)` set: other objects each time."""
+    return [model.optimizer, loss_tracker(model), model.train_function]
 
 
 def _number_of_batches(given: Mapping[str, Any]) -> int:

@@ -71,7 +71,7 @@ def test_tensorflow_still_tells_when_it_traces_for_xla():
     seen = []
 
     def body(x):
-        seen.append(keras_internals.in_xla())
+        seen.append(keras_internals.is_compiled())
         return x
 
     tf.function(body, jit_compile=True)(tf.ones(()))

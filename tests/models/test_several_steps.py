@@ -67,6 +67,63 @@ def test_a_model_is_as_it_was_compiled_between_the_epochs():
     assert evaluated == by_keras.evaluate(X, Y, 4, verbose=0)
 
 
+def compiles_anew(method):
+    """Returns a callback that compiles the model while it trains, as one that unfreezes layers does."""
+
+    class Compiles(keras.callbacks.Callback):
+        iterations = ()
+
+        def compile(self, epoch):
+            if epoch == 0:
+                self.model.compile(keras.optimizers.SGD(0.01), "mse")
+                self.model.optimizer.build(self.model.trainable_variables)
+                self.model.make_train_function()
+
+        def on_epoch_end(self, epoch, logs=None):
+            done = keras.ops.convert_to_numpy(self.model.optimizer.iterations)
+            self.iterations = (*self.iterations, int(done))
+
+    def call(self, epoch, logs=None):
+        self.compile(epoch)
+        if method == "on_epoch_end":
+            inherited(self, epoch, logs)
+
+    inherited = Compiles.on_epoch_end
+    setattr(Compiles, method, call)
+    return Compiles()
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="one step a call, by Keras itself")
+@pytest.mark.parametrize("method", ["on_epoch_begin", "on_epoch_end"])
+def test_a_model_that_is_compiled_while_it_trains(method):
+    if (method, BACKEND) == ("on_epoch_end", "jax"):
+        pytest.skip("Keras's own state is of the optimizer before")
+    expected, found = compiles_anew(method), compiles_anew(method)
+    _, by_keras = trained(keras.Model.fit, callbacks=[expected])
+    _, model = trained(models.fit, callbacks=[found])
+    assert found.iterations == expected.iterations
+    for ours, theirs in zip(model.get_weights(), by_keras.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_function_of_the_users_own_trains_the_model():
+    called = []
+
+    def fit(model, *args, **kwargs):
+        model.make_train_function()
+        usual = model.train_function
+
+        def noted(*given):
+            called.append(1)
+            return usual(*given)
+
+        model.train_function = noted
+        return models.fit(model, *args, **kwargs)
+
+    trained(fit)
+    assert len(called) == 3 * 18
+
+
 def test_a_model_that_goes_on_is_not_traced_again():
     traced = []
 
