@@ -183,12 +183,13 @@ def wait_until(condition, seconds: float = 60.0) -> None:
         time.sleep(0.005)
 
 
-def kill_until_done(ledger: Ledger, kills: int, seed: int, **options) -> None:
+def kill_until_done(ledger: Ledger, kills: int, seed: int, max_trials: int, **options) -> None:
     """Kills a search at random moments, and before random operations on its files, and lets it end then."""
-    moments = random.Random(seed)
+    moments, options = random.Random(seed), {**options, "max_trials": max_trials}
+    long = 0.1 * max_trials  # Seconds, in which a search of so many trials is not over.
     while ledger.kills < kills:
         if ledger.kills % 2:
-            done = kill_after_a_sign_of_life(ledger, moments.uniform(0.0, 1.5), **options)
+            done = kill_after_a_sign_of_life(ledger, moments.uniform(0.0, long), **options)
         else:
             done = ledger.searches.run(ledger.name, moments.randint(1, 40), **options)
         if done:
