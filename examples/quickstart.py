@@ -3,7 +3,7 @@
 The digits that ship with scikit-learn, read row by row: sequences of 8 steps with 8 features, 10
 classes. Only 300 of them are trained on, so that the model overfits and dropout has something to do.
 
-Takes about 3 minutes on 2 CPU cores. Run it with
+Takes one to three minutes on 2 CPU cores. Run it with
 
     python examples/quickstart.py
 
