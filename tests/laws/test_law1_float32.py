@@ -14,7 +14,9 @@ from tests.expected import Draws, cell_of, directions_of, expect, slope
 from tests.laws.cases import ONE_EACH, WIDEST, arrays, make_wrapper, over
 
 if keras.backend.backend() != "tensorflow":
-    pytest.skip("the fused op is TensorFlow's", allow_module_level=True)
+    pytest.skip(
+        "about TensorFlow's fused op; test_onednn_lstm is about PyTorch's", allow_module_level=True
+    )
 tf = pytest.importorskip("tensorflow")
 
 BATCH, TIME, FEATURES = 3, 6, 2
