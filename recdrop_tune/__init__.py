@@ -15,10 +15,12 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from recdrop_tune.hypermodels import (
+        ExistingModel,
         LanguageModel,
         SequenceClassifier,
         SequenceRegressor,
         SequenceTagger,
+        dropout_model,
         dropout_rnn,
         scheduled,
     )
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
     from recdrop_tune.wrappers import EmbeddingDropout, LockedDropout, wrap
 
 _NAMES = {
-    "hypermodels": "LanguageModel SequenceClassifier SequenceRegressor SequenceTagger dropout_rnn scheduled",
+    "hypermodels": "ExistingModel LanguageModel SequenceClassifier SequenceRegressor SequenceTagger "
+    "dropout_model dropout_rnn scheduled",
     "mlflow_store": "sync",
     "models": "RateSchedule explain mc_predict to_plain",
     "oracle": "OptunaOracle",
@@ -56,6 +59,7 @@ _HOME = {name: folder for folder, names in _NAMES.items() for name in names.spli
 __all__ = [
     "Confirm",
     "EmbeddingDropout",
+    "ExistingModel",
     "LanguageModel",
     "LockedDropout",
     "MLflow",
@@ -72,6 +76,7 @@ __all__ = [
     "Workers",
     "__version__",
     "distribute",
+    "dropout_model",
     "dropout_rnn",
     "explain",
     "mc_predict",

@@ -9,6 +9,7 @@ import re
 import reprlib
 import sys
 import unicodedata
+import warnings
 from importlib.util import find_spec
 from itertools import islice
 from numbers import Integral, Real
@@ -252,6 +253,18 @@ def check_cv(cv: Any) -> Any:
         received=cv,
         fix="For time series pass sklearn.model_selection.TimeSeriesSplit().",
     )
+
+
+def warn_caller(message: str) -> None:
+    """Warns at the line of the user's that called this package, however deep in it the call has come.
+
+    Args:
+        message: The warning.
+    """
+    package, level, frame = __name__.partition(".")[0], 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def check_model_name(name: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import click
 import yaml
@@ -17,13 +17,12 @@ from pydantic import (
     ConfigDict,
     Tag,
     ValidationError,
-    model_validator,
 )
 
 from recdrop_tune.backends import BACKENDS
 from recdrop_tune.credentials import hide_value
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, SearchSpaceError, shown
-from recdrop_tune.problems import Keys, forms, in_words, line_of, problem, refusal
+from recdrop_tune.problems import Keys, forms, in_words, line_of
 from recdrop_tune.search import (
     CLASSES,
     EXPERIMENT,
@@ -140,9 +139,9 @@ class RunConfig(_Strict):
     ]
     model: Reference | None = None
     space: Annotated[
-        _Text | Annotated[dict[Any, Any], Tag("<space>")],
-        forms("a preset, a YAML file, or a mapping", text=str, space=dict),
-    ] = "quick"
+        Annotated[None, Tag("<none>")] | _Text | Annotated[dict[Any, Any], Tag("<space>")],
+        forms("a preset, a YAML file, or a mapping", text=str, space=dict, none=NoneType),
+    ] = None
     objective: Annotated[
         _Text | Annotated[list[_Metric], Tag("<list>")] | _Goal,
         forms(
@@ -193,13 +192,6 @@ class RunConfig(_Strict):
     verbose: int = 1
     overwrite: bool = False
     backend: Annotated[str | None, BeforeValidator(_backend)] = None
-
-    @model_validator(mode="after")
-    def _one_space(self) -> Self:
-        if self.model is not None and "space" in self.model_fields_set:
-            expected = "none beside a `model`, which has its own"
-            raise refusal([problem(("space",), expected, self.space)])
-        return self
 
     def plain_arguments(self) -> dict[str, Any]:
         """Returns the arguments of `tune` that the file says; the others are made from what it says."""
@@ -296,7 +288,7 @@ class ConfigFile:
         Raises:
             click.ClickException: There is no such space, or something is wrong with it.
         """
-        given = self.config.space
+        given = self.config.space or "quick"
         try:
             if isinstance(given, dict):
                 lines = {keys[1:]: line for keys, line in self.lines.items() if keys[0] == "space"}

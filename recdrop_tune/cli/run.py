@@ -9,7 +9,9 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -182,9 +184,10 @@ def _objective(given: Any) -> Any:
 
 
 def _model(file: ConfigFile, reference: str) -> Any:
-    """Returns a build function or a hypermodel; calls a class of one without arguments."""
+    """Returns a model, a build function or a hypermodel; calls what makes one without arguments."""
     found = _resolved(file, reference, "model")
-    if isinstance(found, type):
+    function = isinstance(found, FunctionType)
+    if isinstance(found, type) or (function and not signature(found).parameters):
         return call(found, reference, file.where("model"), file.path.parent)
     return found
 
@@ -267,9 +270,7 @@ def _summary(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
     from recdrop_tune.cli.config import read_config
 
     file = read_config(path, options)
-    space: dict[str, Any] = (
-        {"space": file.space()} if "space" in file.config.model_fields_set else {}
-    )
+    space: dict[str, Any] = {"space": file.space()} if file.config.space is not None else {}
     try:
         check_importable() if file.config.backend is None else choose(file.config.backend)
     except RecdropError as error:

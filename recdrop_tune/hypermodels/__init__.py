@@ -1,6 +1,7 @@
-"""Models to search over, and `dropout_rnn`, which adds the search for dropout to a model of your own."""
+"""Models to search over; and of your own, `ExistingModel`, `dropout_model` and `dropout_rnn`."""
 
 from recdrop_tune.hypermodels.data import is_one_hot
+from recdrop_tune.hypermodels.existing_model import ExistingModel, dropout_model
 from recdrop_tune.hypermodels.extensions import (
     Extension,
     extended,
@@ -18,12 +19,14 @@ from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
 __all__ = [
     "AbstractHyperModel",
     "AbstractSequenceModel",
+    "ExistingModel",
     "Extension",
     "LanguageModel",
     "Perplexity",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "dropout_model",
     "dropout_rnn",
     "extended",
     "fit_of",

@@ -46,20 +46,12 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
         >>> hp.values
         {'encoder/wrapper': 'recurrent', 'encoder/placement': 'recurrent', 'encoder/rate': 0.2}
     """
-    if not callable(getattr(hp, "conditional_scope", None)):
-        expected = "the `keras_tuner.HyperParameters` that the build function was called with"
-        raise invalid_argument("hp", expected=expected, received=hp)
+    check_hyperparameters(hp)
     if name is not None and not (isinstance(name, str) and name):
         raise invalid_argument("name", expected="a name or None", received=name)
     _check_drops_nothing(layer)
     loaded = SearchSpace.load(space)
-    if loaded.schedule not in (None, "constant") and not can_ask():
-        raise invalid_argument(
-            "space",
-            expected="no `schedule` in a build function alone: rates are moved by a callback in `fit`",
-            received={"schedule": loaded.to_dict()["schedule"]},
-            fix="Give the tuner `recdrop_tune.scheduled(build)` in the place of `build`.",
-        )
+    check_schedule(loaded)
     # Of other layers than these two and a `Bidirectional`, `wrap` says that it takes none.
     cell = cell_of(getattr(layer, "forward_layer", layer)) or "lstm"
     sample = loaded.sample_dropout(hp, name, cell)
@@ -67,6 +59,24 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
     if loaded.schedule is not None:
         ask(wrapped, sample.schedule)
     return wrapped
+
+
+def check_hyperparameters(hp: Any) -> None:
+    """Raises unless an argument is Keras Tuner's hyperparameters."""
+    if not callable(getattr(hp, "conditional_scope", None)):
+        expected = "the `keras_tuner.HyperParameters` that the build function was called with"
+        raise invalid_argument("hp", expected=expected, received=hp)
+
+
+def check_schedule(space: SearchSpace) -> None:
+    """Raises where a space has schedules that nobody would carry out."""
+    if space.schedule not in (None, "constant") and not can_ask():
+        raise invalid_argument(
+            "space",
+            expected="no `schedule` in a build function alone: rates are moved by a callback in `fit`",
+            received={"schedule": space.to_dict()["schedule"]},
+            fix="Give the tuner `recdrop_tune.scheduled(build)` in the place of `build`.",
+        )
 
 
 def _check_drops_nothing(layer: Any) -> None:

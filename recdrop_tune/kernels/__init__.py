@@ -17,7 +17,12 @@ from recdrop_tune.kernels.choice import (
     run,
 )
 from recdrop_tune.kernels.compilation import compilations_kept
-from recdrop_tune.kernels.keras_internals import hand_on_input_shape, loss_tracker, sublayers
+from recdrop_tune.kernels.keras_internals import (
+    compile_arguments,
+    hand_on_input_shape,
+    loss_tracker,
+    sublayers,
+)
 from recdrop_tune.kernels.layer_call import call_layer
 from recdrop_tune.kernels.process_state import (
     Beginning,
@@ -38,6 +43,7 @@ __all__ = [
     "cell_of",
     "check_seed",
     "compilations_kept",
+    "compile_arguments",
     "gpu_in_sight",
     "gradients_tied_to_graphs",
     "hand_on_input_shape",

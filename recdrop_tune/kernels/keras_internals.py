@@ -2,7 +2,7 @@
 
 These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, the device that Keras has
 PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the
-metric of a model's loss, the custom gradients that
+metric of a model's loss, the arguments that a model was compiled with, the custom gradients that
 TensorFlow keeps, a seed that leaves TensorFlow's kernels alone, and the `input_shape` of a layer.
 `tests/kernels` and `tests/wrappers/test_wrappers.py` fail when an upgrade moves one of them or changes what
 it takes.
@@ -30,6 +30,16 @@ def sublayers(layer: Any) -> list[Any]:
 def loss_tracker(model: Any) -> Any:
     """Returns the metric of a model's loss, which each `compile` makes anew; `None` before the first."""
     return getattr(model, "_loss_tracker", None)
+
+
+def compile_arguments(model: Any) -> dict[str, Any]:
+    """Returns the arguments of `compile`, as objects; what Keras writes down of them lacks functions."""
+    arguments = dict(model._compile_config.config)
+    if arguments["jit_compile"] == model._resolve_auto_jit_compile():
+        arguments["jit_compile"] = (
+            "auto"  # Keras keeps what it came to for the layers of this model.
+        )
+    return arguments
 
 
 def hand_on_input_shape(layer: Any, wrapper: Any) -> None:

@@ -1,5 +1,6 @@
 """Whole models with dropout: what is in them, their uncertainty, rates, training, and models made of them."""
 
+from recdrop_tune.models.blueprint import Blueprint, RecurrentLayer, blueprint
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, walk
@@ -10,11 +11,14 @@ from recdrop_tune.models.reuse import SameDraws, renew, structure
 
 __all__ = [
     "SCHEDULES",
+    "Blueprint",
     "Explanation",
     "LayerExplanation",
     "MCPrediction",
     "RateSchedule",
+    "RecurrentLayer",
     "SameDraws",
+    "blueprint",
     "dropout_layers",
     "explain",
     "fit",

@@ -45,10 +45,10 @@ def to_plain(model: Any) -> Any:
     check_layer(model)
     _check_inference(model)
     own = {keras.saving.get_registered_name(type(layer)) for layer in dropout_layers(model)}
-    config = _unwrap(_configuration(model), own)
+    config = _unwrap(configuration(model, _CONFIGURABLE), own)
     config.pop("compile_config", None)
     # Safe mode guards against code in files; this configuration comes from live objects.
-    custom = {type(layer).__name__: type(layer) for layer in walk(model) if _is_custom(layer)}
+    custom = {type(layer).__name__: type(layer) for layer in walk(model) if is_custom(layer)}
     plain = keras.saving.deserialize_keras_object(config, custom_objects=custom, safe_mode=False)
     _check_rebuilt(model, plain)
     if model.built:
@@ -70,7 +70,19 @@ def _check_inference(model: Any) -> None:
             )
 
 
-def _configuration(model: Any) -> dict[str, Any]:
+_CONFIGURABLE = "Give the subclass a `get_config` and a `from_config`, as saving a model needs too."
+
+
+def configuration(model: Any, fix: str) -> dict[str, Any]:
+    """Returns a model, or a layer, as Keras writes it down.
+
+    Args:
+        model: The model.
+        fix: What to do if there is no such description.
+
+    Raises:
+        InvalidArgumentError: There is a layer in it without a configuration.
+    """
     # Keras has to know the noise functions to write them down, although plain layers have none.
     functions: list[Any] = [getattr(layer, "function", None) for layer in dropout_layers(model)]
     names = {each.__name__: each for each in functions if hasattr(each, "__name__")}
@@ -82,7 +94,7 @@ def _configuration(model: Any) -> dict[str, Any]:
             "model",
             expected="a model whose layers all have a `get_config`",
             received=model,
-            fix="Give the subclass a `get_config` and a `from_config`, as saving a model needs too.",
+            fix=fix,
         ) from error
 
 
@@ -112,7 +124,8 @@ def _unwrap(config: Any, own: set[str]) -> Any:
     return {**config, "build_config": None, **inner, "config": renamed}
 
 
-def _is_custom(layer: Any) -> bool:
+def is_custom(layer: Any) -> bool:
+    """Says whether the class of a layer is not Keras's own."""
     return not type(layer).__module__.startswith("keras.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property, partial
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -11,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import invalid_argument, warn_caller
 
 _FORMS = "(x, y) or (x, y, sample_weight) arrays, a tf.data.Dataset or a keras.utils.PyDataset"
 
@@ -107,9 +106,7 @@ def _check_finite(argument: str, data: Any, own_model: bool) -> None:
     )
     if not own_model:
         raise error
-    # At the caller of `tune`.
-    what = f"{error} With a model that does not mask them every trial fails."
-    warnings.warn(what, stacklevel=5)
+    warn_caller(f"{error} With a model that does not mask them every trial fails.")
 
 
 def _total(x: Any) -> Any:

@@ -21,13 +21,14 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import TooManyFailuresError, has_ended_by_failures
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.first_trials import coverage_line
+from recdrop_tune.search.first_trials import coverage_line, warn_if_nothing_is_searched
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.project import claimed
 from recdrop_tune.search.repair import repair_trials
 from recdrop_tune.search.settings import MLflow, Workers
 from recdrop_tune.search.tuner_tracking import track
+from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.terminal import Progress, Terminal, live_display
 
@@ -50,6 +51,8 @@ def run(plan: Plan) -> TuneResult:
             plan = replace(plan, search_id=search_id)
             repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
             tuner = plan.new_tuner()
+        if not isinstance(getattr(plan.model, "space", None), SearchSpace):
+            warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
         stack.enter_context(_hint_at_the_folder(plan))
         if plan.verbose and (missing := coverage_line(tuner.oracle)):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from recdrop_tune.errors import warn_caller
 from recdrop_tune.oracle import (
     NONE,
     HyperParameter,
@@ -98,6 +99,24 @@ def coverage_line(oracle: Any) -> str | None:
     return (
         f"max_trials={limit} is too small to try every wrapper, and {', '.join(dict.fromkeys(never))} may "
         f"never be tried. {needed} trials try each once{twin}."
+    )
+
+
+def warn_if_nothing_is_searched(oracle: Any, space: str) -> None:
+    """Warns where a hypermodel of the user's has no hyperparameter with more than one value.
+
+    Args:
+        oracle: The oracle, whose space is known.
+        space: The hypermodel in words.
+    """
+    values = (hp.values for hp in oracle.hyperparameters.space if not is_fixed(hp))
+    if any(len(each) > 1 for each in values):
+        return
+    warn_caller(
+        f"Nothing is searched: the {space} asks `hp` for no hyperparameter with more than one value, so all "
+        "trials are alike. Give its LSTM and GRU layers a dropout to be searched: "
+        "`layer = recdrop_tune.dropout_rnn(hp, layer)`, or at its end "
+        "`return recdrop_tune.dropout_model(hp, model)`."
     )
 
 

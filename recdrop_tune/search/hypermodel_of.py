@@ -12,7 +12,13 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, invalid_argument
-from recdrop_tune.hypermodels import AbstractHyperModel, Extension, infer_hypermodel, unextended
+from recdrop_tune.hypermodels import (
+    AbstractHyperModel,
+    ExistingModel,
+    Extension,
+    infer_hypermodel,
+    unextended,
+)
 from recdrop_tune.models import walk
 from recdrop_tune.spaces import SearchSpace
 
@@ -35,21 +41,24 @@ def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -
     """Returns the hypermodel of a search, or the function that builds its models; and its space in words.
 
     Args:
-        hypermodel: The caller's, or `None` for the one that suits the training data.
+        hypermodel: The caller's, or their Keras model; `None` for the one that suits the training data.
         train: The training data.
         validation: The validation data, or `None`; they have to suit an inferred hypermodel.
-        space: The search space of an inferred hypermodel.
+        space: The search space of an inferred hypermodel, or of a Keras model; `None` for `"quick"`.
 
     Raises:
         InvalidArgumentError: The hypermodel is none, or has a space of its own beside `space`.
     """
     hypermodel = unextended(hypermodel)
+    searched = "quick" if space is None else space
     if hypermodel is None:
-        hypermodel = infer_hypermodel(train, validation, space)
-    elif not isinstance(space, str) or space != "quick":
+        hypermodel = infer_hypermodel(train, validation, searched)
+    elif isinstance(hypermodel, keras.Model):
+        hypermodel = ExistingModel(hypermodel, searched)
+    elif space is not None:
         raise invalid_argument(
             "space",
-            expected="no value beside a `model`, which has a space of its own",
+            expected="no value beside a function or a hypermodel, which has a space of its own",
             received=space,
         )
     own = getattr(hypermodel, "space", None)
@@ -64,15 +73,10 @@ def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -
 
 def _no_hypermodel(received: Any) -> InvalidArgumentError:
     fix = f"Pass an instance: {received.__name__}(...)." if isinstance(received, type) else ""
-    if isinstance(received, keras.Model):
-        fix = (
-            "Each trial builds a model of its own: move what builds this one into a function `build(hp)`, "
-            "and give its recurrent layers their dropout by `recdrop_tune.dropout_rnn(hp, ...)`."
-        )
     return invalid_argument(
         "model",
-        expected="a function that builds a model from `hp`, or a keras_tuner.HyperModel",
-        received=type(received).__name__ if isinstance(received, keras.Model) else received,
+        expected="a Keras model, a function that builds one from `hp`, or a keras_tuner.HyperModel",
+        received=received,
         fix=fix,
     )
 

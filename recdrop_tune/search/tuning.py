@@ -51,7 +51,7 @@ def tune(
     validation: Any = None,
     model: Any = None,
     *,
-    space: object = "quick",
+    space: object = None,
     objective: Any = "val_loss",
     max_trials: int = 20,
     epochs: int = 20,
@@ -78,10 +78,12 @@ def tune(
         train: `(x, y)` or `(x, y, sample_weight)` arrays, a `tf.data.Dataset` or a
             `keras.utils.PyDataset`; or a function that makes them, which each process calls.
         validation: The same, for the objectives that start with `val_`.
-        model: A function that builds a model from `hp`, or a `keras_tuner.HyperModel`. By default the data
-            say which: `SequenceClassifier`, `SequenceRegressor`, `SequenceTagger` or `LanguageModel`, made
-            by `from_data(train, space)`.
-        space: A preset's name, a YAML file, a mapping or a `SearchSpace`.
+        model: A compiled Keras model, for the dropout of its LSTM and GRU layers (`ExistingModel` has
+            options for it); a function that builds a model from `hp`; or a `keras_tuner.HyperModel`. By
+            default the data say which: `SequenceClassifier`, `SequenceRegressor`, `SequenceTagger` or
+            `LanguageModel`, made by `from_data(train, space)`.
+        space: A preset's name (by default `"quick"`), a YAML file, a mapping or a `SearchSpace`; of a Keras
+            model, what is about dropout. A function or a hypermodel has a space of its own.
         objective: The metric to optimize, or a `keras_tuner.Objective`; or a list of them, for a Pareto
             front (tuner `"optuna"` only). `ms_per_step` is a metric of every model.
         max_trials: The most trials that are run, the twin of the best one included.

@@ -57,6 +57,9 @@ _CONSTANTS: dict[str, Any] = {
 }
 """What is built where the space does not name the field."""
 
+_OF_DROPOUT = ("wrapper", "placement", "rate", "schedule", *OPTIONS)
+"""The fields that are about the dropout of one layer."""
+
 _RATE = Range(min=0.05, max=0.6, step=0.05)
 
 _Cell = Annotated[str, Words("lstm", "gru")]
@@ -270,6 +273,16 @@ class SearchSpace(BaseModel):
         """
         with named(hp, name):
             return sample_dropout(self._plan(cell), hp)
+
+    def of_dropout(self) -> SearchSpace:
+        """Returns the part of the space that is about the dropout of one layer, as `sample_dropout` uses it.
+
+        Example:
+            >>> SearchSpace(wrapper=["none", "recurrent"], rate=0.3, units=[16, 32]).of_dropout().to_dict()
+            {'wrapper': ['none', 'recurrent'], 'rate': 0.3}
+        """
+        values = {name: value for name, value in self.to_dict().items() if name in _OF_DROPOUT}
+        return type(self).load(values)
 
     def grid_size(self) -> int | None:
         """Returns how many configurations there are, or `None` where a range is a continuum."""

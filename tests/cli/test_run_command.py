@@ -285,10 +285,6 @@ WRONG_FILES = [
     ("data: a:b\ntest: a:b\n", "Invalid key `test` in search.yaml, line 2. Expected one of data,"),
     ("data: a:b\ntimeout: long\n", "Expected a number."),
     ("data: a:b\nspace: 4\n", "Expected a preset, a YAML file, or a mapping."),
-    (
-        "data: a:b\nspace: quick\nmodel: a:b\n",
-        "`space` in search.yaml, line 2. Expected none beside a `model`",
-    ),
     ("data: a:b\nobjective: 3\n", "Expected a metric, a list of metrics, or a mapping"),
     (
         "data: a:b\nobjective: [3]\n",

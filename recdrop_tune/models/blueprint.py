@@ -1,0 +1,329 @@
+"""Copies of a model, with other layers in the place of its LSTM and GRU layers."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import RecdropError, invalid_argument
+from recdrop_tune.kernels import cell_of, compile_arguments
+from recdrop_tune.models.layers import walk
+from recdrop_tune.models.plain import configuration, is_custom
+from recdrop_tune.rewrites import Cell
+from recdrop_tune.wrappers import AbstractDropoutWrapper
+
+Config = dict[str, Any]
+"""A layer or model as Keras writes it down: its class, and the arguments to make it with."""
+
+Path = tuple[Any, ...]
+"""The keys and indices that lead to a part of a configuration."""
+
+_FUSED = {"LSTMCell": "LSTM", "GRUCell": "GRU"}
+"""The layers that compute what a `keras.layers.RNN` of a cell does, and have the same weights."""
+
+_MADE = {"rnn", "lstm", "gru", "bidirectional"} | {
+    each.class_name.lower() for each in TECHNIQUES.values() if each.class_name
+}
+"""What Keras calls recurrent layers that were given no name, but for numbers and underscores."""
+
+_OWN_RATES = ("dropout", "recurrent_dropout")
+
+_REBUILDABLE = (
+    "Describe it as a Sequential or functional model; or write a build function that hands its recurrent "
+    "layers to `recdrop_tune.dropout_rnn(hp, layer)`."
+)
+
+
+@dataclass(frozen=True)
+class RecurrentLayer:
+    """A recurrent layer that a model can be copied with another one in the place of.
+
+    Attributes:
+        name: A name for it that is the same whenever the model is made again: the one that it was given; of
+            one without, that of its class, numbered as the layers stand in the model.
+        cell: `"lstm"` or `"gru"`.
+        path: Where it stands in the configuration of the model.
+    """
+
+    name: str
+    cell: Cell
+    path: Path
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A model as plain data, of which copies are made.
+
+    Attributes:
+        config: The configuration of the model, without dropout in its recurrent layers.
+        compiled: The arguments that it was compiled with; `None` if it was not.
+        custom: The classes in it that are not Keras's, by name.
+        weights: The weights that copies begin with; `None` if each begins with fresh ones.
+        layers: Its recurrent layers; not those inside a `Bidirectional`, which is one of them.
+        dropped: The dropout that the recurrent layers of the model have, in words; copies have none.
+    """
+
+    config: Config
+    compiled: Config | None
+    custom: dict[str, Any]
+    weights: list[Any] | None
+    layers: tuple[RecurrentLayer, ...]
+    dropped: tuple[str, ...]
+
+    def build(self, change: Callable[[RecurrentLayer, Any], Any]) -> Any:
+        """Makes a copy of the model, compiled as the model is.
+
+        Args:
+            change: Returns the layer that stands in the place of a recurrent layer; is given which one it is,
+                and a fresh copy of it.
+
+        Raises:
+            InvalidArgumentError: The model is not made anew by its configuration.
+        """
+        config = copy.deepcopy(self.config)
+        for place in self.layers:
+            described = _at(config, place.path)
+            layer = self._make(described)
+            changed = change(place, layer)
+            if changed is not layer:
+                described.update(keras.saving.serialize_keras_object(changed), build_config=None)
+        model = self._make(config)
+        if self.weights is not None:
+            if [weight.shape for weight in model.weights] != [w.shape for w in self.weights]:
+                raise _not_rebuilt(model.name)
+            model.set_weights(self.weights)
+        if self.compiled is not None:
+            model.compile(**keras.tree.map_structure(self._part, self.compiled))
+        return model
+
+    def _part(self, part: Any) -> Any:
+        return self._make(part.config) if isinstance(part, Described) else part
+
+    def _make(self, config: Config) -> Any:
+        # Safe mode guards against code in files; this configuration comes from live objects.
+        return keras.saving.deserialize_keras_object(
+            config, custom_objects=self.custom, safe_mode=False
+        )
+
+
+def blueprint(model: Any, weights: bool = False) -> Blueprint:
+    """Reads a model.
+
+    A `keras.layers.RNN` of an `LSTMCell` or a `GRUCell` counts as the layer that computes the same. Dropout
+    that the recurrent layers have, by their own arguments or by a wrapper of this package, is left out.
+
+    Args:
+        model: A Keras model, which stays as it is.
+        weights: Whether copies begin with its weights.
+
+    Raises:
+        InvalidArgumentError: It is no model; it has no LSTM or GRU layers, or they are not in its
+            configuration; it is not built where its weights are wanted; or it has a `compile` of its own.
+    """
+    if not isinstance(model, keras.Model):
+        raise invalid_argument("model", expected="a Keras model", received=model)
+    if weights and not model.built:
+        raise invalid_argument(
+            "keep_weights",
+            expected="a model that has weights",
+            received=True,
+            fix="Build it first: give it a `keras.Input`, or call it on a batch.",
+        )
+    custom = {type(layer).__name__: type(layer) for layer in walk(model) if is_custom(layer)}
+    dropped: list[str] = []
+    config = _without_dropout(configuration(model, _REBUILDABLE), custom, dropped)
+    config.pop("compile_config", None)
+    layers, live = _named(list(_recurrent(config, custom, ()))), _count(model)
+    if len(layers) < live:
+        raise _not_rebuilt(model.name)
+    if not layers:
+        raise _nothing_to_drop_in(model)
+    return Blueprint(
+        config=config,
+        compiled=_compiled(model, custom),
+        custom=custom,
+        weights=model.get_weights() if weights else None,
+        layers=tuple(layers),
+        dropped=tuple(dropped),
+    )
+
+
+def _nothing_to_drop_in(model: Any) -> RecdropError:
+    kinds = dict.fromkeys(type(layer).__name__ for layer in walk(model) if layer is not model)
+    return invalid_argument(
+        "model",
+        expected="a model with at least one LSTM or GRU layer",
+        received=f"`{model.name}` of {', '.join(kinds) or 'no layers'}",
+        fix="Of other recurrent layers no kernel call is known that dropout could be put into.",
+    )
+
+
+def _not_rebuilt(name: str) -> RecdropError:
+    return invalid_argument(
+        "model",
+        expected="a model that Keras can make anew from its configuration, with all its recurrent layers",
+        received=f"`{name}`, whose configuration lacks some of its layers",
+        fix=_REBUILDABLE,
+    )
+
+
+# The layers in a configuration.
+
+
+def _class_of(config: Any, custom: dict[str, Any]) -> type | None:
+    """Returns the class of a layer that is written down; `None` for anything else."""
+    name = config.get("class_name") if isinstance(config, dict) else None
+    if not isinstance(name, str) or not isinstance(config.get("config"), dict):
+        return None
+    keras_own = str(config.get("module")).startswith("keras.")
+    found = getattr(keras.layers, name, None) if keras_own else custom.get(name)
+    return found if isinstance(found, type) else None
+
+
+def _without_dropout(config: Any, custom: dict[str, Any], dropped: list[str]) -> Any:
+    """Returns a configuration whose recurrent layers drop nothing; notes in `dropped` which of them did."""
+    if isinstance(config, list | tuple):
+        return [_without_dropout(part, custom, dropped) for part in config]
+    if not isinstance(config, dict):
+        return config
+    kind = _class_of(config, custom)
+    if kind is not None and issubclass(kind, AbstractDropoutWrapper):
+        dropped.append(f"{config['config']['name']} ({kind.__name__})")
+        return _without_dropout(_unwrapped(config), custom, dropped)
+    if kind is keras.layers.RNN:
+        config = _fused(config)
+    config = {key: _without_dropout(value, custom, dropped) for key, value in config.items()}
+    kind = _class_of(config, custom)
+    if kind is not None and issubclass(kind, keras.layers.LSTM | keras.layers.GRU):
+        config["config"] = _stripped(config["config"], dropped)
+    return config
+
+
+def _unwrapped(config: Config) -> Config:
+    """Returns the configuration of a wrapped layer, in the wrapper's place and under its name."""
+    own, inner = config["config"], config["config"]["layer"]
+    renamed = {**inner["config"], "name": own["name"]}
+    if "go_backwards" in own:  # how a Bidirectional makes its backward layer
+        renamed["go_backwards"] = own["go_backwards"]
+    return {**config, "build_config": None, **inner, "config": renamed}
+
+
+def _fused(config: Config) -> Config:
+    """Returns the LSTM or GRU that computes what an `RNN` of a cell does; the `RNN` if there is none."""
+    own = dict(config["config"])
+    cell: Any = own.pop("cell", None)
+    kind = _FUSED.get(str(cell.get("class_name"))) if isinstance(cell, dict) else None
+    if kind is None or not str(cell.get("module")).startswith("keras."):
+        return config
+    return {**config, "class_name": kind, "config": {**cell["config"], **own}, "build_config": None}
+
+
+def _stripped(own: Config, dropped: list[str]) -> Config:
+    """Takes dropout off the arguments of an LSTM or GRU."""
+    rates = {name: own[name] for name in _OWN_RATES if own.get(name)}
+    if not rates:
+        return own
+    words = f"{own['name']} ({', '.join(f'{name}={rate}' for name, rate in rates.items())})"
+    # The backward layer of a `Bidirectional` has what the forward layer has.
+    if not str(own["name"]).startswith("backward_"):
+        dropped.append(words.removeprefix("forward_"))
+    return {**own, **dict.fromkeys(rates, 0.0)}
+
+
+def _recurrent(config: Any, custom: dict[str, Any], path: Path) -> Iterator[tuple[Path, Any, Cell]]:
+    """Yields where the recurrent layers stand in a configuration, with a copy and the cell of each."""
+    kind = _class_of(config, custom)
+    wrappable = keras.layers.LSTM | keras.layers.GRU | keras.layers.Bidirectional
+    if kind is not None and issubclass(kind, wrappable):
+        layer = keras.saving.deserialize_keras_object(config, custom, safe_mode=False)
+        if (cell := cell_of(getattr(layer, "forward_layer", layer))) is not None:
+            yield path, layer, cell
+        return
+    if isinstance(config, dict | list):
+        parts = config.items() if isinstance(config, dict) else enumerate(config)
+        for key, part in parts:
+            yield from _recurrent(part, custom, (*path, key))
+
+
+def _named(found: list[tuple[Path, Any, Cell]]) -> list[RecurrentLayer]:
+    """Gives each layer a name of its own."""
+    layers: list[RecurrentLayer] = []
+    for path, layer, cell in found:
+        own = type(layer).__name__.lower()
+        name = own if _bare(layer.name) in {own, *_MADE} else layer.name
+        taken = {each.name for each in layers}
+        numbered = (f"{name}_{number}" for number in range(1, len(found) + 1))
+        free = name if name not in taken else next(each for each in numbered if each not in taken)
+        layers.append(RecurrentLayer(free, cell, path))
+    return layers
+
+
+def _bare(name: str) -> str:
+    """Returns what Keras makes a name of: the class's, without the number and the underscores."""
+    return re.sub(r"_\d+$", "", name).replace("_", "")
+
+
+def _at(config: Any, path: Path) -> Any:
+    for key in path:
+        config = config[key]
+    return config
+
+
+def _count(model: Any) -> int:
+    """Counts the recurrent layers of a live model; a `Bidirectional` and what it holds are one."""
+    layers = list(walk(model))
+    outer = AbstractDropoutWrapper | keras.layers.Bidirectional
+    held = {id(part) for each in layers if isinstance(each, outer) for part in list(walk(each))[1:]}
+    return sum(_is_recurrent(each) for each in layers if id(each) not in held)
+
+
+def _is_recurrent(layer: Any) -> bool:
+    if isinstance(layer, AbstractDropoutWrapper):
+        return _is_recurrent(layer.layer)
+    if isinstance(layer, keras.layers.Bidirectional):
+        return _is_recurrent(layer.forward_layer)
+    if type(layer) is keras.layers.RNN:
+        return type(layer.cell) in (keras.layers.LSTMCell, keras.layers.GRUCell)
+    return cell_of(layer) is not None
+
+
+# What a model is compiled with.
+
+
+@dataclass(frozen=True)
+class Described:
+    """An optimizer or a metric, which has a state: each copy of a model has another one."""
+
+    config: Config
+
+
+def _compiled(model: Any, custom: dict[str, Any]) -> Config | None:
+    """Returns what a model is compiled with; adds to `custom` the classes in it that are not Keras's."""
+    if not model.compiled:
+        return None
+    if type(model).compile is not keras.Model.compile:
+        raise invalid_argument(
+            "model",
+            expected="a model with Keras's own `compile`, whose arguments can be copied",
+            received=type(model).__name__,
+            fix="Write a build function: `model = recdrop_tune.dropout_model(hp, new_model())` of a model "
+            "that is not compiled yet, then `model.compile(...)`.",
+        )
+    # A loss has no state, and is not written down as it is: Keras 3.15 leaves out the delta of a Huber loss.
+    stateful = keras.optimizers.Optimizer | keras.metrics.Metric
+
+    def described(part: Any) -> Any:
+        if not isinstance(part, stateful):
+            return part
+        if is_custom(part):
+            custom[type(part).__name__] = type(part)
+        return Described(keras.saving.serialize_keras_object(part))
+
+    found: Config = keras.tree.map_structure(described, compile_arguments(model))
+    return found

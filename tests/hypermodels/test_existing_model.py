@@ -1,0 +1,345 @@
+"""`ExistingModel` and `dropout_model`: copies of any model with dropout in its recurrent layers."""
+
+import os
+import pickle
+import re
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+from keras import layers
+
+import recdrop_tune as rdt
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import InvalidArgumentError
+
+DROPS = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.3}
+PLAIN = {"wrapper": "none"}
+X = np.random.default_rng(0).normal(size=(8, 5, 3)).astype("float32")
+Y = (X.sum((1, 2)) > 0).astype("float32")
+
+
+def compiled(model):
+    """Compiles a model that runs eagerly: a graph would take longer to trace than to run."""
+    model.compile("adam", "mse", metrics=["mae"], run_eagerly=True)
+    return model
+
+
+def functional(stack):
+    inputs = keras.Input((5, 3))
+    return compiled(keras.Model(inputs, layers.Dense(1)(stack(inputs))))
+
+
+def sequential(*stack):
+    return compiled(keras.Sequential([keras.Input((5, 3)), *stack, layers.Dense(1)]))
+
+
+def encoder_decoder(inputs):
+    encoded, *states = layers.LSTM(4, return_state=True, return_sequences=True)(inputs)
+    return layers.LSTM(4, name="decoder")(encoded, initial_state=states)
+
+
+def nested(inputs):
+    inner = keras.Sequential([keras.Input((5, 3)), layers.GRU(4, return_sequences=True)])
+    return layers.GRU(4)(inner(inner(inputs)[..., :3]))
+
+
+def masked(inputs):
+    return layers.LSTM(4)(layers.Masking(0.0)(inputs * keras.ops.cast(inputs > -1, "float32")))
+
+
+def images(inputs):
+    return layers.GRU(4)(layers.TimeDistributed(layers.LSTM(3))(inputs[..., None]))
+
+
+def wrapped(inputs):
+    first = rdt.wrap(layers.LSTM(4, return_sequences=True, name="first"), "weight_drop", rate=0.5)
+    second = rdt.wrap(layers.Bidirectional(layers.GRU(3)), "zoneout", rate=0.1)
+    return second(first(inputs))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OwnLSTM(layers.LSTM):
+    """A subclass that computes what its base does."""
+
+
+FORMS = {
+    "sequential": (lambda: sequential(layers.LSTM(4, name="memory")), ["memory"]),
+    "bidirectional": (lambda: sequential(layers.Bidirectional(layers.GRU(4))), ["bidirectional"]),
+    "cell": (lambda: sequential(layers.RNN(layers.LSTMCell(4))), ["lstm"]),
+    "cells both ways": (
+        lambda: sequential(layers.Bidirectional(layers.RNN(layers.GRUCell(4)))),
+        ["bidirectional"],
+    ),
+    "states": (lambda: functional(encoder_decoder), ["lstm", "decoder"]),
+    "nested and shared": (lambda: functional(nested), ["gru", "gru_1"]),
+    "masked": (lambda: functional(masked), ["lstm"]),
+    "time distributed": (lambda: functional(images), ["lstm", "gru"]),
+    "wrapped before": (lambda: functional(wrapped), ["first", "bidirectional"]),
+    "own dropout": (
+        lambda: sequential(layers.LSTM(4, dropout=0.2, recurrent_dropout=0.1)),
+        ["lstm"],
+    ),
+    "own class": (lambda: sequential(OwnLSTM(4)), ["ownlstm"]),
+}
+LOSES_DROPOUT = {"wrapped before": "first (WeightDropWrapper), ", "own dropout": "(dropout=0.2, "}
+
+
+def existing(form, *args, **kwargs):
+    model = FORMS[form][0]()
+    if form in LOSES_DROPOUT:
+        with pytest.warns(UserWarning, match=re.escape(LOSES_DROPOUT[form])) as caught:
+            made = rdt.ExistingModel(model, *args, **kwargs)
+        (warning,) = [each for each in caught if "is taken off in each" in str(each.message)]
+        assert os.path.samefile(warning.filename, __file__)
+        return model, made
+    return model, rdt.ExistingModel(model, *args, **kwargs)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("form", FORMS)
+def test_every_recurrent_layer_drops_and_the_model_stays_what_it_is(form):
+    model, made = existing(form, DROPS, per_layer=True, keep_weights=True)
+    before = [np.array(weight) for weight in model.get_weights()]
+    hp = kt.HyperParameters()
+    copy = made.build(hp)
+    assert [name for name in hp.values if name.endswith("wrapper")] == [
+        f"{name}/wrapper" for name in FORMS[form][1]
+    ]
+    assert {row.technique for row in rdt.explain(copy).rows} == {"recurrent"}
+    if form != "wrapped before":  # There zoneout scales what it does not drop at inference.
+        assert np.allclose(copy.predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-6)
+    copy.fit(X, Y, verbose=0)
+    for weight, same in zip(model.get_weights(), before, strict=True):
+        assert np.array_equal(weight, same)
+
+
+@pytest.mark.parametrize("wrapper", TECHNIQUES)
+def test_one_choice_holds_for_all_layers_of_either_cell(wrapper):
+    model = sequential(layers.LSTM(3, return_sequences=True), layers.GRU(3))
+    hp = kt.HyperParameters()
+    space = {
+        "wrapper": wrapper,
+        "rate": 0.2,
+        **({"hidden_rate": 0.1} if wrapper == "zoneout" else {}),
+    }
+    copy = rdt.ExistingModel(model, space).build(hp)
+    assert {row.technique for row in rdt.explain(copy).rows} == {wrapper}
+    assert "hidden_rate" not in hp.values  # Which a GRU has not.
+    assert [layer.name for layer in copy.layers] == [layer.name for layer in model.layers]
+
+
+# What the model was compiled with, and its weights
+
+
+def scaled_error(y_true, y_pred):
+    return 10 * keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+
+
+class CountedError(keras.metrics.MeanAbsoluteError):
+    """A metric of a class that nobody registered."""
+
+
+def test_a_copy_trains_as_the_model_does():
+    def local_loss(y_true, y_pred):
+        return 3 * scaled_error(y_true, y_pred)
+
+    inputs = keras.Input((5, 3))
+    hidden = layers.LSTM(4)(inputs)
+    heads = {"a": layers.Dense(1)(hidden), "b": layers.Dense(1)(hidden)}
+    model = keras.Model(inputs, heads)
+
+    def local_metric(y_true, y_pred):
+        return keras.ops.max(y_pred)
+
+    decay = keras.optimizers.schedules.ExponentialDecay(0.02, 1, 0.5)
+    model.compile(
+        keras.optimizers.SGD(decay, momentum=0.9),
+        {"a": local_loss, "b": keras.losses.Huber(0.3)},
+        loss_weights={"a": 1.0, "b": 2.0},
+        metrics={
+            "a": ["mae", local_metric, CountedError()],
+            "b": keras.metrics.RootMeanSquaredError("rmse"),
+        },
+    )
+    copy = rdt.ExistingModel(model, PLAIN, keep_weights=True).build(kt.HyperParameters())
+    target = {"a": Y, "b": -Y}
+    histories = [
+        each.fit(X, target, epochs=3, shuffle=False, verbose=0).history for each in (model, copy)
+    ]
+    assert "b_rmse" in histories[0]
+    assert histories[0] == histories[1]
+    again = rdt.ExistingModel(model, PLAIN, keep_weights=True).build(kt.HyperParameters())
+    assert int(again.optimizer.iterations) == 0
+    assert np.array_equal(again.get_weights()[0], model.get_weights()[0])
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("given", ["auto", True, False])
+def test_how_a_model_is_compiled_to_machine_code_is_chosen_anew(given):
+    model, usual = (
+        keras.Sequential([keras.Input((5, 3)), layers.LSTM(3)]),
+        sequential(layers.LSTM(3)),
+    )
+    model.compile("adam", "mse", jit_compile=given)
+    read = rdt.ExistingModel(model, PLAIN).blueprint.compiled["jit_compile"]
+    assert read == ("auto" if given in ("auto", usual.jit_compile) else given)
+
+
+def test_weights_are_fresh_unless_they_are_kept():
+    model = sequential(layers.LSTM(4))
+    fresh = rdt.ExistingModel(model, DROPS)
+    first, second = (fresh.build(kt.HyperParameters()).get_weights()[0] for _ in range(2))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, model.get_weights()[0])
+    keras.utils.set_random_seed(3)
+    one = fresh.build(kt.HyperParameters()).get_weights()
+    keras.utils.set_random_seed(3)
+    assert all(map(np.array_equal, one, fresh.build(kt.HyperParameters()).get_weights()))
+
+
+def test_what_is_frozen_stays_frozen():
+    model = sequential(layers.LSTM(4, return_sequences=True), layers.LSTM(4))
+    model.layers[0].trainable = False
+    compiled(model)
+    copy = rdt.ExistingModel(model, DROPS, keep_weights=True).build(kt.HyperParameters())
+    assert len(copy.trainable_weights) == len(model.trainable_weights) == 5
+    copy.fit(X, Y, verbose=0)
+    assert np.array_equal(copy.layers[0].get_weights()[0], model.layers[0].get_weights()[0])
+    assert not np.array_equal(copy.layers[1].get_weights()[0], model.layers[1].get_weights()[0])
+
+
+def test_layers_are_named_the_same_however_many_were_made_before():
+    names = []
+    for made_before in range(2):
+        [layers.LSTM(2) for _ in range(made_before)]
+        made = rdt.ExistingModel(sequential(layers.LSTM(2, return_sequences=True), layers.LSTM(2)))
+        names.append([each.name for each in made.blueprint.layers])
+    assert names == [["lstm", "lstm_1"]] * 2
+
+
+def test_it_goes_to_another_process():
+    made = rdt.ExistingModel(sequential(layers.LSTM(4)), DROPS, keep_weights=True)
+    sent = pickle.loads(pickle.dumps(made))
+    pair = [each.build(kt.HyperParameters()).predict(X, verbose=0) for each in (made, sent)]
+    assert np.array_equal(*pair)
+
+
+# `dropout_model`
+
+
+def test_dropout_model_in_a_build_function(tmp_path):
+    def build(hp):
+        units = hp.Choice("units", [2, 3])
+        model = keras.Sequential([keras.Input((5, 3)), layers.GRU(units), layers.Dense(1)])
+        model = rdt.dropout_model(hp, model, {"wrapper": ["none", "recurrent"], "rate": 0.2})
+        assert not model.compiled
+        return compiled(model)
+
+    tuner = kt.GridSearch(build, "val_loss", directory=tmp_path)
+    tuner.search(X, Y, validation_data=(X, Y), verbose=0)
+    combinations = {
+        (values["units"], values["wrapper"])
+        for values in (trial.hyperparameters.values for trial in tuner.oracle.trials.values())
+    }
+    assert len(combinations) == 4
+
+
+def test_a_schedule_is_carried_out(tmp_path):
+    model, seen = sequential(layers.LSTM(3)), []
+
+    class Rates(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append(float(self.model.layers[0].rates["recurrent"]))
+
+    made = rdt.ExistingModel(model, {**DROPS, "schedule": "linear"})
+    with pytest.raises(InvalidArgumentError, match="no `schedule` in a build function alone"):
+        made.build(kt.HyperParameters())
+    rdt.tune(
+        (X, Y),
+        (X, Y),
+        made,
+        max_trials=1,
+        epochs=3,
+        verbose=0,
+        directory=tmp_path / "search",
+        tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
+        training=rdt.Training(callbacks=Rates),
+    )
+    assert len(set(seen)) > 1
+
+
+# What cannot be copied
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.lstm = layers.LSTM(3)
+        self.dense = layers.Dense(1)
+
+    def call(self, inputs):
+        return self.dense(self.lstm(inputs))
+
+
+class Hides(layers.Layer):
+    def build(self, shape):
+        self.lstm = layers.LSTM(3)
+        self.lstm.build(shape)
+
+    def call(self, inputs):
+        return self.lstm(inputs)
+
+
+class OwnCompile(keras.Sequential):
+    def compile(self, optimizer="adam"):
+        super().compile(optimizer, "mse")
+
+
+def own_compile():
+    model = OwnCompile([keras.Input((5, 3)), layers.LSTM(3)])
+    model.compile()
+    return model
+
+
+def subclassed():
+    model = compiled(Subclassed())
+    model(X)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "kwargs", "said"),
+    [
+        (
+            lambda: sequential(layers.SimpleRNN(3)),
+            {},
+            "one LSTM or GRU layer. Received: model='`sequ",
+        ),
+        (lambda: layers.LSTM(3), {}, "Expected a Keras model"),
+        (lambda: keras.Sequential([layers.LSTM(3)]), {}, "which is not compiled'. Compile it:"),
+        (
+            lambda: compiled(keras.Sequential([layers.LSTM(3)])),
+            {"keep_weights": True},
+            "`keep_weights`",
+        ),
+        (subclassed, {}, "whose configuration lacks some of its layers'. Describe it as a Seq"),
+        (lambda: sequential(Hides()), {}, "whose configuration lacks some of its layers"),
+        (
+            own_compile,
+            {},
+            "Keras's own `compile`, whose arguments can be copied. Received: model='OwnCompile'",
+        ),
+        (
+            lambda: sequential(layers.LSTM(3)),
+            {"space": {"wrapper": "none", "units": [16, 32]}},
+            "received: space='one with units'. Leave out these keys.",
+        ),
+    ],
+    ids=range(8),
+)
+def test_what_cannot_be_copied_is_refused(make, kwargs, said):
+    model = make()
+    with pytest.raises(InvalidArgumentError, match=f"(?i){re.escape(said)}"):
+        rdt.ExistingModel(model, **kwargs).build(kt.HyperParameters())
