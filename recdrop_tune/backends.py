@@ -7,8 +7,11 @@ Keras reads its backend when it is imported, and keeps it. So it is chosen befor
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,6 +35,21 @@ _BEFORE = (
 
 SHARING_GPUS = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 """Several processes share a GPU, and TensorFlow and JAX would take all of its memory at the first step."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
+@contextmanager
+def tracing_expected() -> Iterator[None]:
+    """Keeps TensorFlow from its advice to trace less: each structure that a search tries is traced anew."""
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_is_news)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_news)
 
 
 class BackendWarning(UserWarning):

@@ -51,6 +51,7 @@ def test_exported_names():
     assert recdrop_tune.__all__ == [
         "Confirm",
         "EmbeddingDropout",
+        "ExistingModel",
         "LanguageModel",
         "LockedDropout",
         "MLflow",
@@ -67,6 +68,7 @@ def test_exported_names():
         "Workers",
         "__version__",
         "distribute",
+        "dropout_model",
         "dropout_rnn",
         "explain",
         "mc_predict",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import sqlite3
@@ -28,8 +27,6 @@ def load_quietly(*modules: str) -> None:
     If an import fails, all that was written is shown after all.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Each structure that a search tries is traced anew: that is no news, and in the middle of its lines.
-    logging.getLogger("tensorflow").addFilter(_is_news)
     if "tensorflow" in sys.modules:
         return
     if sys.stderr is None:  # Closed, as by `2>&-`.
@@ -55,10 +52,6 @@ def load_quietly(*modules: str) -> None:
 def _import(modules: Sequence[str]) -> None:
     for module in modules:
         import_module(module)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return "triggered tf.function retracing" not in record.getMessage()
 
 
 EVENTS = "events.jsonl"

@@ -9,7 +9,7 @@ import keras_tuner
 from recdrop_tune.errors import check_flag, invalid_argument, warn_caller
 from recdrop_tune.hypermodels.recurrent_layers import check_hyperparameters, check_schedule
 from recdrop_tune.hypermodels.scheduling import ask
-from recdrop_tune.models import Blueprint, RecurrentLayer, blueprint
+from recdrop_tune.models import Blueprint, RecurrentLayer, blueprint_of
 from recdrop_tune.spaces import DropoutSample, SearchSpace
 from recdrop_tune.wrappers import wrap
 
@@ -58,7 +58,7 @@ class ExistingModel(keras_tuner.HyperModel):
     ) -> None:
         self.space = _space(space)
         self.per_layer = check_flag("per_layer", per_layer)
-        self.blueprint = blueprint(model, check_flag("keep_weights", keep_weights))
+        self.blueprint = blueprint_of(model, check_flag("keep_weights", keep_weights))
         if self.blueprint.compiled is None:
             raise invalid_argument(
                 "model",
@@ -113,7 +113,7 @@ def dropout_model(
         ...     return model
     """
     check_hyperparameters(hp)
-    found = blueprint(model, check_flag("keep_weights", keep_weights))
+    found = blueprint_of(model, check_flag("keep_weights", keep_weights))
     _warn_of_dropped(found)
     return _copy(hp, found, SearchSpace.load(space), check_flag("per_layer", per_layer))
 

@@ -1,6 +1,6 @@
 """Whole models with dropout: what is in them, their uncertainty, rates, training, and models made of them."""
 
-from recdrop_tune.models.blueprint import Blueprint, RecurrentLayer, blueprint
+from recdrop_tune.models.blueprint import Blueprint, RecurrentLayer, blueprint_of
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, walk
@@ -18,7 +18,7 @@ __all__ = [
     "RateSchedule",
     "RecurrentLayer",
     "SameDraws",
-    "blueprint",
+    "blueprint_of",
     "dropout_layers",
     "explain",
     "fit",

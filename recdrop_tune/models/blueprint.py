@@ -112,7 +112,7 @@ class Blueprint:
         )
 
 
-def blueprint(model: Any, weights: bool = False) -> Blueprint:
+def blueprint_of(model: Any, weights: bool = False) -> Blueprint:
     """Reads a model.
 
     A `keras.layers.RNN` of an `LSTMCell` or a `GRUCell` counts as the layer that computes the same. Dropout

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recdrop_tune.backends import tracing_expected
 from recdrop_tune.errors import RecdropError, exception_line, plain
 from recdrop_tune.events import FILE, Event, Journal, Listener, SearchStarted, TrackingWarning
 from recdrop_tune.kernels import compilations_kept
@@ -44,6 +45,7 @@ def run(plan: Plan) -> TuneResult:
     with ExitStack() as stack:
         # First, so that all else is closed before it ends.
         interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(tracing_expected())
         stack.enter_context(compilations_kept(plan.compilation_cache))
         run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
         stack.enter_context(storage_failures_named(plan.folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,8 @@ def warn_if_nothing_is_searched(oracle: Any, space: str) -> None:
         oracle: The oracle, whose space is known.
         space: The hypermodel in words.
     """
-    values = (hp.values for hp in oracle.hyperparameters.space if not is_fixed(hp))
-    if any(len(each) > 1 for each in values):
+    searched = (hp for hp in oracle.hyperparameters.space if not is_fixed(hp))
+    if any(len(list(islice(hp.values, 2))) > 1 for hp in searched):
         return
     warn_caller(
         f"Nothing is searched: the {space} asks `hp` for no hyperparameter with more than one value, so all "

@@ -75,6 +75,12 @@ def build(hp):
     return model
 
 
+def ready():
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.GRU(2), keras.layers.Dense(2)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
 def fails(hp):
     raise ValueError("not today")
 """
@@ -178,6 +184,17 @@ def test_a_hypermodel_and_three_sets_of_data(place):
     done = called(place, f"{text}directory: built\nconfirm: {{top: 1, seeds: 1}}\n")
     assert done.exit_code == 0, done.output
     assert "test_loss" in rdt.TuneResult.load("built").confirmation.table
+
+
+def test_a_model_that_a_function_makes_is_searched_over_the_space_of_the_file(place):
+    done = called(
+        place,
+        "data: my_data:load\nmodel: my_data:ready\nspace: {wrapper: recurrent, rate: 0.2}\n"
+        "max_trials: 1\nepochs: 1\nverbose: 0\ndirectory: ready\n",
+    )
+    assert "Best configuration: wrapper=recurrent, placement=" in done.output
+    said = problem(place, "data: my_data:load\nmodel: my_data:build\nspace: quick\n")
+    assert "search.yaml, line 3: Invalid value received for argument `space`" in said
 
 
 @pytest.mark.parametrize(

@@ -178,11 +178,9 @@ def test_a_copy_trains_as_the_model_does():
 @pytest.mark.backends
 @pytest.mark.parametrize("given", ["auto", True, False])
 def test_how_a_model_is_compiled_to_machine_code_is_chosen_anew(given):
-    model, usual = (
-        keras.Sequential([keras.Input((5, 3)), layers.LSTM(3)]),
-        sequential(layers.LSTM(3)),
-    )
+    model, usual = (keras.Sequential([keras.Input((5, 3)), layers.LSTM(3)]) for _ in range(2))
     model.compile("adam", "mse", jit_compile=given)
+    usual.compile("adam", "mse")
     read = rdt.ExistingModel(model, PLAIN).blueprint.compiled["jit_compile"]
     assert read == ("auto" if given in ("auto", usual.jit_compile) else given)
 

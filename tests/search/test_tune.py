@@ -13,7 +13,7 @@ import tensorflow as tf
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.search import ObjectiveNotReportedError
@@ -333,6 +333,39 @@ def test_a_model_that_cannot_be_built(options):
         rdt.tune(data(), data(), **options)
     assert isinstance(caught.value.__cause__, KeyError)
     assert not options["directory"].exists()
+
+
+@pytest.mark.parametrize("prefix", ["", "lstm/"])
+def test_a_keras_model_is_searched_and_goes_on_when_it_is_made_again(options, prefix):
+    space = {"wrapper": ["none", "recurrent"], "placement": ["input", "recurrent"], "rate": 0.2}
+
+    def search(max_trials):
+        # Keras numbers the layers of the second one on.
+        model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(3), keras.layers.Dense(1)])
+        model.compile("adam", "binary_crossentropy", run_eagerly=True)
+        given = {"model": model, "space": space}
+        if prefix:
+            given = {"model": rdt.ExistingModel(model, space, per_layer=True)}
+        return rdt.tune(data(), data(), **{**options, **given, "max_trials": max_trials})
+
+    search(1)
+    result = search(3)
+    assert set(result.trials[f"{prefix}wrapper"]) == {"none", "recurrent"}
+    assert list(result.trials["state"]) == ["COMPLETE"] * 3
+    loss = result.best_model().evaluate(*data(), verbose=0)
+    assert loss == pytest.approx(result.trials["val_loss"].min())
+
+
+def test_a_build_function_in_which_nothing_is_searched(options):
+    def fixed(hp):
+        hp.Fixed("units", 3)
+        return build(kt.HyperParameters())
+
+    with pytest.warns(UserWarning, match="Nothing is searched: the function .*fixed") as caught:
+        rdt.tune(data(), data(), **{**options, "model": fixed, "max_trials": 1})
+    assert caught[0].filename == __file__
+    with pytest.raises(InvalidArgumentError, match="Expected no value beside a function"):
+        rdt.tune(data(), data(), **options, space="quick")
 
 
 def test_an_interrupted_search(options, uri, capsys):
