@@ -19,6 +19,9 @@ SCHEDULE_NAMES = ("constant", "linear", "curriculum", "annealed", "ramp")
 """How a rate can move while a model trains; `recdrop_tune.models.SCHEDULES` has the functions."""
 
 
+TASK_NAMES = ("classification", "regression", "tagging", "forecast", "language_model")
+"""What data can be about; `recdrop_tune.hypermodels` has a model for each."""
+
 TUNER_NAMES = ("optuna", "random", "bayesian", "hyperband", "grid")
 SAMPLER_NAMES = ("cmaes", "gp", "nsga2", "qmc", "random", "surrogate", "tpe")
 PRUNER_NAMES = ("asha", "halving", "hyperband", "median", "none", "patient_median", "percentile")

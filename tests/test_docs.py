@@ -23,7 +23,10 @@ from tests.pages import PAGES, ROOT, blocks, pages_with, run
 
 HEAVY = {
     "README.md",
-    *(f"docs/{name}.md" for name in ("index", "keras-tuner", "results", "search")),
+    *(
+        f"docs/{name}.md"
+        for name in ("existing-model", "index", "keras-tuner", "results", "search")
+    ),
 }
 """Pages that take some ten seconds or more: they search, some of them as one does, with 12 trials."""
 

@@ -62,6 +62,7 @@ def test_exported_names():
         "SequenceClassifier",
         "SequenceRegressor",
         "SequenceTagger",
+        "Task",
         "Training",
         "TuneResult",
         "Tuner",

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from recdrop_tune.backends import BACKENDS
+from recdrop_tune.catalog import TASK_NAMES
 from recdrop_tune.credentials import hide_value
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, SearchSpaceError, shown
 from recdrop_tune.problems import Keys, forms, in_words, line_of
@@ -29,6 +30,7 @@ from recdrop_tune.search import (
     Confirm,
     MLflow,
     Optuna,
+    Task,
     Training,
     Workers,
     by,
@@ -46,6 +48,12 @@ def _named(text: str) -> str:
     if not all(part.isidentifier() for part in [*module.split("."), *name.split(".")]):
         raise ValueError("`module:function`, such as `data:load`")
     return text
+
+
+def _model_or_task(text: str) -> str:
+    if ":" not in text and text not in TASK_NAMES:
+        raise ValueError(f"`module:function`, or a task: {', '.join(TASK_NAMES)}")
+    return _named(text) if ":" in text else text
 
 
 Reference = Annotated[str, AfterValidator(_named)]
@@ -100,9 +108,10 @@ def _listed(value: Any) -> Any:
 
 @checked
 class FileTraining(Training):
-    """`Training` as a file says it: its callbacks are named."""
+    """`Training` as a file says it: its callbacks, and what makes its groups, are named."""
 
     callbacks: Annotated[list[Reference], BeforeValidator(_listed)] = field(default_factory=list)
+    groups: Reference | None = None
 
 
 @checked
@@ -137,7 +146,17 @@ class RunConfig(_Strict):
             data=dict,
         ),
     ]
-    model: Reference | None = None
+    model: Annotated[
+        Annotated[None, Tag("<none>")]
+        | Annotated[str, AfterValidator(_model_or_task), Tag("<text>")]
+        | Annotated[Task, Tag("<model>")],
+        forms(
+            "`module:function`, a task, or a mapping such as `{name: tagging, mask_value: 0}`",
+            none=NoneType,
+            text=str,
+            model=dict,
+        ),
+    ] = None
     space: Annotated[
         Annotated[None, Tag("<none>")] | _Text | Annotated[dict[Any, Any], Tag("<space>")],
         forms("a preset, a YAML file, or a mapping", text=str, space=dict, none=NoneType),

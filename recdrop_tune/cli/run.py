@@ -140,7 +140,9 @@ def arguments(file: ConfigFile) -> dict[str, Any]:
     config = file.config
     found = {**config.plain_arguments(), "objective": _objective(config.objective)}
     if config.model is not None:
-        found["model"] = _model(file, config.model)
+        model = config.model
+        named = isinstance(model, str) and ":" in model
+        found["model"] = _model(file, str(model)) if named else model
     if config.training is not None:
         found["training"] = _training(file, config.training)
     data = _data(file)
@@ -157,7 +159,12 @@ def _training(file: ConfigFile, given: FileTraining) -> Any:
         _resolved(file, name, "training", "callbacks", number)
         for number, name in enumerate(given.callbacks)
     ]
-    return Training(**{**vars(given), "callbacks": named})
+    groups = None
+    if given.groups is not None:
+        function = _resolved(file, given.groups, "training", "groups")
+        where = file.where("training", "groups")
+        groups = call(function, given.groups, where, file.path.parent)
+    return Training(**{**vars(given), "callbacks": named, "groups": groups})
 
 
 def _confirm(given: int | FileConfirm, test: Any) -> Any:

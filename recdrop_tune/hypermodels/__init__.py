@@ -1,6 +1,6 @@
 """Models to search over; and of your own, `ExistingModel`, `dropout_model` and `dropout_rnn`."""
 
-from recdrop_tune.hypermodels.data import is_one_hot
+from recdrop_tune.hypermodels.data import batches, check_ends, is_one_hot
 from recdrop_tune.hypermodels.existing_model import ExistingModel, dropout_model
 from recdrop_tune.hypermodels.extensions import (
     Extension,
@@ -9,7 +9,7 @@ from recdrop_tune.hypermodels.extensions import (
     unextended,
 )
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, AbstractSequenceModel
-from recdrop_tune.hypermodels.infer import infer_hypermodel
+from recdrop_tune.hypermodels.infer import has_steps, infer_hypermodel, task_in_words
 from recdrop_tune.hypermodels.language_model import LanguageModel, Perplexity
 from recdrop_tune.hypermodels.recurrent_layers import dropout_rnn
 from recdrop_tune.hypermodels.scheduling import scheduled
@@ -26,12 +26,16 @@ __all__ = [
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "batches",
+    "check_ends",
     "dropout_model",
     "dropout_rnn",
     "extended",
     "fit_of",
+    "has_steps",
     "infer_hypermodel",
     "is_one_hot",
     "scheduled",
+    "task_in_words",
     "unextended",
 ]

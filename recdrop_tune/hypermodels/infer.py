@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.catalog import TASK_NAMES
+from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.hypermodels.data import first_batch, is_one_hot
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel
 from recdrop_tune.hypermodels.language_model import LanguageModel
@@ -14,8 +15,10 @@ from recdrop_tune.hypermodels.sequence_labels import SequenceClassifier, Sequenc
 from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
 
 
-def infer_hypermodel(train: Any, validation: Any, space: object) -> AbstractHyperModel:
-    """Makes the hypermodel that suits the training data.
+def infer_hypermodel(
+    train: Any, validation: Any, space: object, task: str | None = None, **arguments: Any
+) -> AbstractHyperModel:
+    """Makes the hypermodel that suits the training data, or that of a task.
 
     | x | y | hypermodel |
     |---|---|---|
@@ -24,24 +27,80 @@ def infer_hypermodel(train: Any, validation: Any, space: object) -> AbstractHype
     | (batch, time, features) | integers (batch, time), or one-hot rows for each step | `SequenceTagger` |
     | integers (batch, time) | x, one step later | `LanguageModel` |
 
+    Of a regression whose targets have as many steps as x, each step has its own; a forecast is read off
+    the last state.
+
     Args:
         train: `(x, y)`, a batched `tf.data.Dataset`, or a `keras.utils.PyDataset`; the first batch
             decides the task.
         validation: The validation data, or `None`.
         space: Anything that `SearchSpace.load` takes.
+        task: One of `catalog.TASK_NAMES`; `None` for the one that the data tell.
+        **arguments: Further arguments of the hypermodel.
 
     Raises:
         InvalidArgumentError: The data suit several hypermodels, or none, or the validation data are
             not of the same task.
     """
     x, y = first_batch(train)
-    model = _class_for(x, np.asarray(y)).from_data(train, space=space)
+    kind = _class_for(x, np.asarray(y)) if task is None else _CLASSES[task]
+    arguments = _arguments_of(kind, arguments)
+    if task == "regression" and has_steps(x, y):
+        arguments["each_step"] = True
+    model = kind.from_data(train, space=space, **arguments)
     if validation is not None:
         model.check_validation(validation)
     return model
 
 
+def _arguments_of(kind: _Class, given: dict[str, Any]) -> dict[str, Any]:
+    """Returns arguments of a task as its hypermodel has them.
+
+    Raises:
+        InvalidArgumentError: It has none of that kind.
+    """
+    if "loss" in given and kind is not SequenceRegressor:
+        expected = "None: only a regression or a forecast has a choice of losses"
+        raise invalid_argument("loss", expected=expected, received=given["loss"])
+    if "mask_value" not in given or kind is not LanguageModel:
+        return dict(given)
+    if given["mask_value"] != 0:
+        expected = "0 or None for a language model, whose padding is token 0"
+        raise invalid_argument("mask_value", expected=expected, received=given["mask_value"])
+    return {name: value for name, value in given.items() if name != "mask_value"} | {
+        "mask_zero": True
+    }
+
+
+def task_in_words(model: AbstractHyperModel, x: Any, y: Any) -> str:
+    """Says which task a hypermodel was made for, and what else the same data may mean.
+
+    Args:
+        model: What `infer_hypermodel` has made.
+        x: Sequences of the training data.
+        y: Their targets.
+    """
+    if isinstance(model, SequenceRegressor) and has_steps(x, y):
+        if model.return_sequences:
+            return "regression, with targets for each step"
+        return 'forecast, read off the last state (for each step its own: model="regression")'
+    return next(task for task, kind in _CLASSES.items() if isinstance(model, kind))
+
+
+def has_steps(x: Any, y: Any) -> bool:
+    """Says whether targets have an axis of as many steps as the sequences."""
+    return np.ndim(y) in (2, 3) and np.ndim(x) == 3 and np.shape(y)[1] == np.shape(x)[1]
+
+
 _Class = type[SequenceClassifier | SequenceRegressor | SequenceTagger | LanguageModel]
+
+_CLASSES: dict[str, _Class] = {
+    "classification": SequenceClassifier,
+    "regression": SequenceRegressor,
+    "tagging": SequenceTagger,
+    "forecast": SequenceRegressor,
+    "language_model": LanguageModel,
+}
 
 
 def _class_for(x: Any, y: Any) -> _Class:
@@ -83,7 +142,6 @@ def _class_for_tokens(x: Any, y: Any) -> _Class:
 def _ambiguous(shape: tuple[int, ...], y: Any, expected: str) -> InvalidArgumentError:
     return InvalidArgumentError(
         f"Invalid value received for argument `train`. Expected {expected}. Received: x of shape "
-        f"{shape}, y of shape {y.shape} and type {y.dtype}. Pass as `model` "
-        "SequenceClassifier.from_data(train, space), or the same of SequenceRegressor, SequenceTagger "
-        "or LanguageModel, whichever it is; or a build function for any other task."
+        f"{shape}, y of shape {y.shape} and type {y.dtype}. Name the task: "
+        f"`model=` one of {', '.join(map(repr, TASK_NAMES))}; or pass a build function for any other task."
     )

@@ -70,15 +70,25 @@ class AbstractLabelModel(AbstractSequenceModel):
         return cls(num_classes, space=space, **arguments)
 
     @property
+    def is_binary(self) -> bool:
+        """Whether the model gives one probability, that of class 1, as Keras's binary metrics want it.
+
+        Not for each step: Keras applies no mask to binary losses of steps.
+        """
+        return self.num_classes == 2 and not self.one_hot and not self.return_sequences
+
+    @property
     def loss(self) -> str:
-        """Cross-entropy, for one-hot or for integer targets."""
+        """Cross-entropy, for two classes, for one-hot or for integer targets."""
+        if self.is_binary:
+            return "binary_crossentropy"
         return "categorical_crossentropy" if self.one_hot else "sparse_categorical_crossentropy"
 
     def head(self, features: Any) -> Any:
-        """Maps the last axis to probabilities: from units to `num_classes`."""
+        """Maps the last axis to probabilities: from units to `num_classes`, or to one."""
+        units, activation = (1, "sigmoid") if self.is_binary else (self.num_classes, "softmax")
         # float32 whatever the policy: a softmax in half precision loses the small probabilities.
-        dense = keras.layers.Dense(self.num_classes, activation="softmax", dtype="float32")
-        return dense(features)
+        return keras.layers.Dense(units, activation=activation, dtype="float32")(features)
 
     def check_validation(self, validation: Any) -> None:
         """Raises for validation data of other features or classes than the training data's."""
@@ -105,11 +115,12 @@ class AbstractLabelModel(AbstractSequenceModel):
 
 @final
 class SequenceClassifier(AbstractLabelModel):
-    """Classifies whole sequences: recurrent layers with the sampled dropout, then a softmax.
+    """Classifies whole sequences: recurrent layers with the sampled dropout, then a softmax or a sigmoid.
 
     Every layer of the stack has the same dropout, drawn from the space. The model takes sequences of
-    shape `(batch, time, features)` and gives probabilities of shape `(batch, num_classes)`. Targets are
-    integers of shape `(batch,)` or `(batch, 1)`, or one-hot rows.
+    shape `(batch, time, features)` and gives probabilities of shape `(batch, num_classes)`; of the labels 0
+    and 1 that of 1 alone, of shape `(batch, 1)`, as Keras's binary metrics want it (`AUC`, `Precision`,
+    `Recall`). Targets are integers of shape `(batch,)` or `(batch, 1)`, or one-hot rows.
 
     Args:
         num_classes: Number of classes, 2 or more.

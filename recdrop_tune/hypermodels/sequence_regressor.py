@@ -1,4 +1,4 @@
-"""Numbers for each sequence: regression, and forecasting over several steps."""
+"""Numbers for each sequence or for each of its steps: regression, and forecasting over several steps."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from typing import Any, Self, final
 import keras
 import numpy as np
 
-from recdrop_tune.errors import check_integer, invalid_argument
+from recdrop_tune.errors import check_flag, check_integer, invalid_argument
 from recdrop_tune.hypermodels.data import REMEDY, check_features, features_of, first_batch, peek
 from recdrop_tune.hypermodels.hypermodel import AbstractSequenceModel
 
 
 @final
 class SequenceRegressor(AbstractSequenceModel):
-    """Predicts numbers from whole sequences: recurrent layers with the sampled dropout, then a linear map.
+    """Predicts numbers from sequences: recurrent layers with the sampled dropout, then a linear map.
 
-    One number, several, or a forecast: all steps of the horizon are read off the last state at once.
+    One number, several, or a forecast: all steps of the horizon are read off the last state at once. With
+    `each_step` there are numbers for each step, read off its own state.
     Targets are used as they are: bring them to mean 0 and standard deviation 1 where they are not
     near that already, and turn predictions back.
 
     Args:
         target_shape: Shape of one sequence's target: `()` for one number, `(values,)`, `(horizon,)`
-            or `(horizon, values)`.
+            or `(horizon, values)`; with `each_step` of one step's: `()` or `(values,)`.
         loss: Keras loss, or the name of one.
+        each_step: Whether each step has a target. Targets then have the shape `(batch, time, values)`; with
+            a mask also those of one value have three axes, for else Keras applies none.
 
     For `input_shape`, `space`, `mask_value`, `metrics`, `name` and `tunable` see `AbstractSequenceModel`.
 
@@ -50,8 +53,10 @@ class SequenceRegressor(AbstractSequenceModel):
         metrics: Sequence[Any] = ("mean_absolute_error",),
         name: str | None = None,
         tunable: bool = True,
+        each_step: bool = False,
     ) -> None:
-        self.target_shape = _check_target_shape(target_shape)
+        self.return_sequences = check_flag("each_step", each_step)
+        self.target_shape = _check_target_shape(target_shape, 1 if each_step else 2)
         self._loss = _check_loss(loss)
         super().__init__(input_shape, space, mask_value, metrics, name, tunable)
 
@@ -62,8 +67,9 @@ class SequenceRegressor(AbstractSequenceModel):
         Args:
             train: `(x, y)`, with or without sample weights; a batched `tf.data.Dataset`; or a
                 `keras.utils.PyDataset`. `x` has shape `(batch, time, features)`; `y` holds numbers of
-                shape `(batch,)`, `(batch, values)`, `(batch, horizon)` or `(batch, horizon, values)`.
-                Of a dataset the first batch is read.
+                shape `(batch,)`, `(batch, values)`, `(batch, horizon)` or `(batch, horizon, values)`; with
+                `each_step=True` of shape `(batch, time)` or `(batch, time, values)`. Of a dataset the first
+                batch is read.
             space: Anything that `SearchSpace.load` takes.
             **kwargs: Further arguments of the class.
 
@@ -79,8 +85,12 @@ class SequenceRegressor(AbstractSequenceModel):
         """
         x, y = first_batch(train)
         features = features_of(x, isinstance(train, list | tuple))
-        shapes = {"target_shape": _read_shape(np.asarray(y)), "input_shape": (None, features)}
-        return cls(space=space, **{**shapes, **kwargs})
+        shape = _read_shape(np.asarray(y))
+        if kwargs.get("each_step"):
+            shape = _of_each_step(shape, x.shape[1], masked=kwargs.get("mask_value") is not None)
+        return cls(
+            space=space, **{"target_shape": shape, "input_shape": (None, features), **kwargs}
+        )
 
     @property
     def loss(self) -> Any:
@@ -88,7 +98,7 @@ class SequenceRegressor(AbstractSequenceModel):
         return self._loss
 
     def head(self, features: Any) -> Any:
-        """Maps `(batch, units)` to numbers of shape `(batch, *target_shape)`; one number is a column."""
+        """Maps the last axis to `target_shape`; one number is a column."""
         # float32 whatever the policy: half precision has three digits.
         numbers = keras.layers.Dense(prod(self.target_shape), dtype="float32")(features)
         if len(self.target_shape) < 2:
@@ -99,11 +109,16 @@ class SequenceRegressor(AbstractSequenceModel):
         """Raises for validation data of other features or targets than the training data's."""
         x, y = peek(validation)
         check_features(self.input_shape[1], x)
+        if y is None:
+            return
+        shape, each = _read_shape(np.asarray(y)), "step" if self.return_sequences else "sequence"
+        if self.return_sequences:
+            shape = _of_each_step(shape, x.shape[1], masked=self.mask_value is not None)
         # One number may come as (batch,) or as (batch, 1).
-        if y is not None and (_read_shape(np.asarray(y)) or (1,)) != (self.target_shape or (1,)):
+        if (shape or (1,)) != (self.target_shape or (1,)):
             raise invalid_argument(
                 "validation",
-                expected=f"targets of shape {self.target_shape} for each sequence, as in the training data",
+                expected=f"targets of shape {self.target_shape} for each {each}, as in the training data",
                 received=f"targets of shape {np.shape(y)}",
             )
 
@@ -118,21 +133,38 @@ def _read_shape(y: Any) -> tuple[int, ...]:
             fix=REMEDY,
         )
     if not np.all(np.isfinite(y)):
+        places = np.argwhere(~np.isfinite(y))
         raise invalid_argument(
             "y",
             expected="finite numbers",
-            received=f"{np.sum(~np.isfinite(y))} that are infinite or not a number",
+            received=f"{len(places)} that are infinite or not a number, the first at "
+            f"y[{', '.join(map(str, places[0]))}]",
             fix="Leave out those sequences, or fill them in.",
         )
     return tuple(int(size) for size in y.shape[1:])
 
 
-def _check_target_shape(shape: Any) -> tuple[int, ...]:
+def _of_each_step(shape: tuple[int, ...], steps: int, masked: bool) -> tuple[int, ...]:
+    """Returns the shape of the target of one step, of targets that have one for each."""
+    if shape[:1] != (steps,) or (masked and len(shape) == 1):
+        columns = "(batch, time, values)" if masked else "(batch, time) or (batch, time, values)"
+        raise invalid_argument(
+            "y",
+            expected=f"numbers of shape {columns} for sequences of {steps} steps",
+            received=f"shape {('batch', *shape)}",
+            fix="Add the missing axis with `y[..., None]`." if len(shape) == 1 else "",
+        )
+    return shape[1:]
+
+
+def _check_target_shape(shape: Any, most: int) -> tuple[int, ...]:
     sizes = shape if isinstance(shape, list | tuple) else (shape,)
-    if len(sizes) > 2:
+    if len(sizes) > most:
         raise invalid_argument(
             "target_shape",
-            expected="(), (values,), (horizon,) or (horizon, values)",
+            expected="(), (values,), (horizon,) or (horizon, values)"
+            if most > 1
+            else "() or (values,)",
             received=shape,
         )
     return tuple(check_integer(f"target_shape[{i}]", size, 1) for i, size in enumerate(sizes))

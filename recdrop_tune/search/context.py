@@ -93,7 +93,7 @@ def _targets(data: Any, hypermodel: Any, compiled: Compiled | None) -> Targets |
     """Reads the targets of arrays; `None` if they are no numbers, or it is not known which of them count."""
     if not isinstance(data, list | tuple):
         return None
-    mask = hypermodel.mask_value if isinstance(hypermodel, SequenceTagger) else None
+    mask = hypermodel.mask_value if getattr(hypermodel, "return_sequences", False) else None
     # The mask of a model for each step goes by layers of the user's own; a forecast has none.
     per_step = compiled is not None and compiled.masked and len(compiled.output) > 2
     if mask is None and per_step and not isinstance(hypermodel, SequenceRegressor):
@@ -153,13 +153,15 @@ def _targets_in_words(targets: Targets | None, hypermodel: Any, compiled: Compil
     if targets is None:
         known = isinstance(hypermodel, SequenceClassifier | SequenceTagger)
         return f"{hypermodel.num_classes:,} classes" if known else ""
-    y = targets.y
+    y, of_steps = targets.y, getattr(hypermodel, "return_sequences", False)
     one_each = y.ndim == 1 or y.shape[1:] == (1,)
     if one_each and kind not in ERRORS and np.all((y == 0) | (y == 1)):
         return f"2 classes, {_percent(float(y.mean()))} positive"
     if kind in ERRORS or y.dtype.kind == "f":
-        each = "" if one_each else f"{' × '.join(map(str, y.shape[1:]))} "
-        return f"{each}targets of mean {y.mean():.3g} and standard deviation {y.std():.3g}"
+        each = "" if one_each or of_steps else f"{' × '.join(map(str, y.shape[1:]))} "
+        steps = " for each step" if of_steps else ""
+        y = y if targets.counts is None else y[targets.counts]
+        return f"{each}targets{steps} of mean {y.mean():.3g} and standard deviation {y.std():.3g}"
     return ""
 
 

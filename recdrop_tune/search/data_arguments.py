@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -11,6 +11,8 @@ import keras
 import numpy as np
 
 from recdrop_tune.errors import invalid_argument, warn_caller
+from recdrop_tune.search.preparation import prepared
+from recdrop_tune.search.settings import Task
 
 _FORMS = "(x, y) or (x, y, sample_weight) arrays, a tf.data.Dataset or a keras.utils.PyDataset"
 
@@ -33,20 +35,30 @@ class Data:
         train: The training data.
         validation: The validation data, or `None`.
         test: The data that the confirmation looks at, or `None`.
+        task: What they are about, where they choose the model; else `None`.
     """
 
     train: Any
     validation: Any = None
     test: Any = None
+    task: Task | None = None
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """The data themselves, by what they are for, as the model takes them."""
+        return self._prepared[0]
+
+    @property
+    def prepared_task(self) -> Task | None:
+        """The task, with the value that sequences of unequal lengths were padded with."""
+        return self._prepared[1]
 
     @cached_property
-    def made(self) -> dict[str, Any]:
-        """The data themselves, by what they are for; each process makes them once."""
-        return {
-            "training": data_of(self.train),
-            "validation": data_of(self.validation),
-            "test": data_of(self.test),
-        }
+    def _prepared(self) -> tuple[dict[str, Any], Task | None]:
+        """Makes the data, once in each process."""
+        given = {"training": self.train, "validation": self.validation, "test": self.test}
+        made = {name: data_of(each) for name, each in given.items()}
+        return (made, None) if self.task is None else prepared(made, self.task)
 
     def fit_arguments(self, batch_size: int) -> dict[str, Any]:
         """Returns the arguments of `Model.fit` that hand it the data. Datasets make their own batches."""
@@ -65,13 +77,11 @@ class Data:
             arguments["validation_data"] = validation
         return arguments
 
-    def check(self, own_model: bool) -> None:
+    def check(self) -> None:
         """Raises unless the data have one of the usual forms, and their inputs are finite.
 
-        One NaN makes every trial fail, whatever it tries. Datasets are not read.
-
-        Args:
-            own_model: Whether the model is the caller's own: it may know what to do with NaN.
+        One NaN makes every trial fail, whatever it tries. Datasets are not read. A model of the caller's own
+        may know what to do with NaN.
 
         Raises:
             InvalidArgumentError: They have another form, their parts another length, or inputs are not
@@ -82,11 +92,11 @@ class Data:
             if argument == "train" or value is not None:
                 _check_form(argument, value)
         for argument, value in data.items():
-            _check_finite(argument, value, own_model)
+            _check_finite(argument, value, own_model=self.task is None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves behind what was made: another process makes its own."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def _check_finite(argument: str, data: Any, own_model: bool) -> None:

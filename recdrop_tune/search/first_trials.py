@@ -107,11 +107,13 @@ def warn_if_nothing_is_searched(oracle: Any, space: str) -> None:
     """Warns where a hypermodel of the user's has no hyperparameter with more than one value.
 
     Args:
-        oracle: The oracle, whose space is known.
+        oracle: The oracle; its space is known.
         space: The hypermodel in words.
     """
-    searched = (hp for hp in oracle.hyperparameters.space if not is_fixed(hp))
-    if any(len(list(islice(hp.values, 2))) > 1 for hp in searched):
+    asked = oracle.hyperparameters.space
+    several = (len(list(islice(hp.values, 2))) > 1 for hp in asked if not is_fixed(hp))
+    # One setting of dropout is asked for on purpose.
+    if any(map(is_wrapper, asked)) or any(several):
         return
     warn_caller(
         f"Nothing is searched: the {space} asks `hp` for no hyperparameter with more than one value, so all "

@@ -20,6 +20,7 @@ from recdrop_tune.hypermodels import (
     unextended,
 )
 from recdrop_tune.models import walk
+from recdrop_tune.search.settings import Task
 from recdrop_tune.spaces import SearchSpace
 
 CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy")
@@ -41,7 +42,7 @@ def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -
     """Returns the hypermodel of a search, or the function that builds its models; and its space in words.
 
     Args:
-        hypermodel: The caller's, or their Keras model; `None` for the one that suits the training data.
+        hypermodel: The caller's, or their Keras model; or the task, for one that suits the training data.
         train: The training data.
         validation: The validation data, or `None`; they have to suit an inferred hypermodel.
         space: The search space of an inferred hypermodel, or of a Keras model; `None` for `"quick"`.
@@ -51,8 +52,9 @@ def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -
     """
     hypermodel = unextended(hypermodel)
     searched = "quick" if space is None else space
-    if hypermodel is None:
-        hypermodel = infer_hypermodel(train, validation, searched)
+    if isinstance(hypermodel, Task):
+        task = hypermodel
+        hypermodel = infer_hypermodel(train, validation, searched, task.name, **task.arguments())
     elif isinstance(hypermodel, keras.Model):
         hypermodel = ExistingModel(hypermodel, searched)
     elif space is not None:

@@ -60,11 +60,18 @@ class Place:
 
 PLACES: Mapping[str, Place] = {
     "hypermodel": Place("model"),
+    "task": Place("model"),
+    "mask_value": Place("model", "mask_value"),
+    "metrics": Place("model", "metrics"),
+    "loss": Place("model", "loss"),
     "sampler": Place("tuner", "sampler"),
     "pruner": Place("tuner", "pruner"),
     "storage": Place("tuner", "storage"),
     "executions_per_trial": Place("training", "executions"),
     "cv": Place("training", "cv"),
+    "groups": Place("training", "groups"),
+    "class_weight": Place("training", "class_weight"),
+    "early_stopping": Place("training", "early_stopping"),
     "callbacks": Place("training", "callbacks"),
     "keep_checkpoints": Place("training", "keep_checkpoints"),
     "reuse_models": Place("training", "reuse_models"),
@@ -88,7 +95,6 @@ FIT_ARGUMENTS = (
     *(
         "validation_split",
         "shuffle",
-        "class_weight",
         "sample_weight",
         "initial_epoch",
         "steps_per_epoch",

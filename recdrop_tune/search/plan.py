@@ -10,6 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
@@ -158,7 +159,14 @@ class Plan:
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the arguments of `Tuner.search`."""
         fit = {**self.data.fit_arguments(self.batch_size), "epochs": self.epochs, "verbose": 0}
-        return (), fit | {**self.training.fit, "callbacks": list(self.training.callbacks)}
+        callbacks, patience = list(self.training.callbacks), self.training.early_stopping
+        if patience is not None:
+            goal = self.goals[0]
+            stopping = keras.callbacks.EarlyStopping(
+                goal.name, mode=goal.direction, patience=patience
+            )
+            callbacks.append(stopping)
+        return (), fit | {**self.training.fit, "callbacks": callbacks}
 
     def follow_up(self) -> Confirmation | None:
         """Makes the confirmation."""

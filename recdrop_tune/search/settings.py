@@ -21,11 +21,15 @@ from recdrop_tune.search.validation import (
     check_address,
     check_cache,
     check_callbacks,
+    check_class_weight,
     check_cpus,
     check_experiment,
     check_fit,
     check_gpus,
+    check_groups,
+    check_mask_value,
     check_measuring,
+    check_metrics,
     check_not_negative,
     check_positive,
     check_positive_or_none,
@@ -33,6 +37,7 @@ from recdrop_tune.search.validation import (
     check_registered_name,
     check_sampler,
     check_storage,
+    check_task,
     check_timeout,
     check_uri,
     checked,
@@ -47,6 +52,40 @@ else:  # Pydantic looks the types up; what is of them is checked below.
 
 EXPERIMENT = "recdrop-tune"
 """The MLflow experiment of a search whose experiment nobody has named."""
+
+
+@checked
+class Task:
+    """What the data are about, where they choose the model; given to `tune` as `model`.
+
+    Attributes:
+        name: `"classification"`, `"regression"`, `"tagging"`, `"forecast"` or `"language_model"`; by default
+            the data tell. A regression whose targets have as many steps as the sequences is one for each
+            step; a forecast is read off the last state.
+        mask_value: Steps all of whose features have this value are skipped, as padding is; of a language
+            model 0. Sequences of unequal lengths are padded with it; by default with a value that they do
+            not have.
+        metrics: Keras metrics, or their names, in the place of the model's usual ones.
+        loss: Keras loss, or the name of one, of a regression or a forecast.
+
+    Raises:
+        InvalidArgumentError: There is no such task, or a value cannot be worked with.
+
+    Example:
+        >>> Task("classification", metrics=["accuracy", "AUC"]).name
+        'classification'
+    """
+
+    name: Annotated[str | None, by(check_task)] = None
+    _: KW_ONLY
+    mask_value: Annotated[float | None, by(check_mask_value)] = None
+    metrics: Annotated[Sequence[Any], by(check_metrics)] = ()
+    loss: Any = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the arguments of the hypermodel that the settings say."""
+        said = {"metrics": self.metrics or None, "mask_value": self.mask_value, "loss": self.loss}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 @checked
@@ -85,6 +124,13 @@ class Training:
         cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`, in place of
             validation data: each trial is trained once for each fold. The result has the spread over the
             folds; the best model has the weights of its best fold, and is not trained on all data.
+        groups: For each sample the group that it belongs to, such as a speaker or a patient: no group is in
+            the training data and in the validation data of a fold. With a number of folds, or a splitter that
+            takes groups, such as `sklearn.model_selection.GroupKFold(5)`.
+        class_weight: Weights of the classes in the training loss, by label; or `"balanced"`, by which each
+            class counts the same. The validation data are not weighted.
+        early_stopping: Ends a training when the objective has not been better for so many epochs. A trial
+            is scored by its best epoch, so that this saves time alone.
         callbacks: Keras callbacks (or one) for every training, each of which gets a copy; or functions
             that make one.
         keep_checkpoints: Of how many trials the weights are kept; `None` for all.
@@ -92,7 +138,7 @@ class Training:
         compilation_cache: Whether what JAX has compiled is kept in the user's folder of caches, for workers,
             for a search that goes on and for the next one; or the folder to keep it in.
         fit: Further arguments of `Model.fit`, or of a `fit` of the model's own, such as
-            `{"class_weight": {0: 1.0, 1: 5.0}}` or `{"validation_split": 0.2}`.
+            `{"validation_split": 0.2}`.
 
     Raises:
         InvalidArgumentError: A value cannot be worked with.
@@ -105,6 +151,9 @@ class Training:
     executions: Annotated[int, by(check_positive)] = 1
     _: KW_ONLY
     cv: Annotated[Any, by(check_cv)] = None
+    groups: Annotated[Any, by(check_groups)] = None
+    class_weight: Annotated[Any, by(check_class_weight)] = None
+    early_stopping: Annotated[int | None, by(check_positive_or_none)] = None
     callbacks: Annotated[Any, by(check_callbacks)] = ()
     keep_checkpoints: Annotated[int | None, by(check_positive_or_none)] = 5
     reuse_models: Annotated[int, by(check_not_negative)] = 4
@@ -227,6 +276,18 @@ def as_optuna(tuner: Any) -> tuple[str, Optuna]:
     return tuner, Optuna()
 
 
+def as_task(model: Any) -> Task | None:
+    """Returns the task of the data where they choose the model; `None` where there is one."""
+    if model is None or isinstance(model, Task):
+        return model or Task()
+    if not isinstance(model, str):
+        return None
+    try:
+        return Task(model)
+    except InvalidArgumentError as error:
+        raise error.renamed("model") from None
+
+
 def as_training(training: Any) -> Training:
     """Returns the settings of the trainings; `None` has the defaults."""
     if training is None or isinstance(training, Training):
@@ -274,6 +335,7 @@ def as_mlflow(tracking: Any, experiment: str = EXPERIMENT) -> MLflow:
 
 
 CLASSES: Mapping[str, type[Any]] = {
+    "model": Task,
     "tuner": Optuna,
     "training": Training,
     "confirm": Confirm,

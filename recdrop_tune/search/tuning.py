@@ -29,6 +29,7 @@ from recdrop_tune.search.execution import run
 from recdrop_tune.search.hypermodel_of import as_hypermodel
 from recdrop_tune.search.old_arguments import answers_unknown_arguments
 from recdrop_tune.search.plan import Plan
+from recdrop_tune.search.preparation import of_data, task_lines, warn_of_scale
 from recdrop_tune.search.settings import (
     EXPERIMENT,
     Confirm,
@@ -39,6 +40,7 @@ from recdrop_tune.search.settings import (
     as_confirm,
     as_mlflow,
     as_optuna,
+    as_task,
     as_training,
     as_workers,
 )
@@ -76,12 +78,14 @@ def tune(
 
     Args:
         train: `(x, y)` or `(x, y, sample_weight)` arrays, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`; or a function that makes them, which each process calls.
+            `keras.utils.PyDataset`; or a function that makes them, which each process calls. Without a
+            `model` of yours x may be a list of arrays of unequal lengths.
         validation: The same, for the objectives that start with `val_`.
         model: A compiled Keras model, for the dropout of its LSTM and GRU layers (`ExistingModel` has
             options for it); a function that builds a model from `hp`; or a `keras_tuner.HyperModel`. By
             default the data say which: `SequenceClassifier`, `SequenceRegressor`, `SequenceTagger` or
-            `LanguageModel`, made by `from_data(train, space)`.
+            `LanguageModel`, made by `from_data(train, space)`; or the name of a task, such as `"tagging"`, or
+            `Task`, which knows of padding and metrics too.
         space: A preset's name (by default `"quick"`), a YAML file, a mapping or a `SearchSpace`; of a Keras
             model, what is about dropout. A function or a hypermodel has a space of its own.
         objective: The metric to optimize, or a `keras_tuner.Objective`; or a list of them, for a Pareto
@@ -141,11 +145,19 @@ def tune(
     if team is not None:
         import_ray()
         share_gpus()
-    data = Data(train, validation, None if confirmation is None else confirmation.test)
-    data.check(own_model=model is not None)
+    test, task = None if confirmation is None else confirmation.test, as_task(model)
+    data = Data(train, validation, test, task)
+    data.check()
+    made = data.made
     hypermodel, described = as_hypermodel(
-        model, data.made["training"], data.made["validation"], space
+        data.prepared_task or model, made["training"], made["validation"], space
     )
+    if task is not None:
+        warn_of_scale(hypermodel, made["training"])
+        if verbose:
+            lines = task_lines(hypermodel, made["training"], chosen=task.name is not None)
+            print(*lines, sep="\n", flush=True)
+    training = of_data(training, made["training"])
     plan = Plan(
         data=data,
         model=hypermodel,

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, fields
 from functools import partial, wraps
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
@@ -19,7 +19,7 @@ from pydantic import ConfigDict, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 
 from recdrop_tune.addresses import check_databases, resolve_uri
-from recdrop_tune.catalog import PRUNER_NAMES, SAMPLER_NAMES
+from recdrop_tune.catalog import PRUNER_NAMES, SAMPLER_NAMES, TASK_NAMES
 from recdrop_tune.errors import (
     LONGEST_NAME,
     InvalidArgumentError,
@@ -175,6 +175,52 @@ def check_callbacks(value: Any) -> tuple[Any, ...]:
         expected = "keras.callbacks.Callback objects, or functions that make one"
         raise invalid_argument("", expected=expected, received=value)
     return listed
+
+
+def check_task(value: Any) -> Any:
+    """Returns the name of a task, or `None`."""
+    if value is not None and value not in TASK_NAMES:
+        expected = f"one of {', '.join(TASK_NAMES)}, or None"
+        fix = suggestion(value, TASK_NAMES)
+        raise invalid_argument("", expected=expected, received=value, fix=fix)
+    return value
+
+
+check_mask_value = _that(
+    lambda value: value is None or (isinstance(value, Real) and not isinstance(value, bool)),
+    "a number or None",
+)
+
+
+def check_metrics(value: Any) -> tuple[Any, ...]:
+    """Returns Keras metrics, or their names, as a tuple: many, one, or none."""
+    listed = tuple(value) if isinstance(value, list | tuple) else () if value is None else (value,)
+    if not all(isinstance(each, str) or _is_a(each, "keras.metrics", "Metric") for each in listed):
+        expected = "names of Keras metrics or keras.metrics.Metric"
+        raise invalid_argument("", expected=expected, received=value)
+    return listed
+
+
+def check_groups(value: Any) -> Any:
+    """Returns the groups of samples as they are, if there is one for each."""
+    if value is not None and (isinstance(value, str) or not hasattr(value, "__len__")):
+        expected = "a group for each sample, or None"
+        raise invalid_argument("", expected=expected, received=type(value))
+    return value
+
+
+def check_class_weight(value: Any) -> Any:
+    """Returns weights by label as a dict, or `"balanced"`."""
+    if value is None or value == "balanced":
+        return value
+    numbers = (Integral, Real)
+    if not isinstance(value, Mapping) or not all(
+        isinstance(label, Integral) and isinstance(weight, numbers) and weight >= 0  # type: ignore[operator]
+        for label, weight in value.items()
+    ):
+        expected = "'balanced', or weights of at least 0 by integer label, such as {0: 1.0, 1: 5.0}"
+        raise invalid_argument("", expected=expected, received=value)
+    return {int(label): float(weight) for label, weight in value.items()}
 
 
 def check_positive_or_none(value: Any) -> int | None:

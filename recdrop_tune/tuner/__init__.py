@@ -5,13 +5,14 @@ from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
-from recdrop_tune.tuner.trainings import retrain, trial_seed
+from recdrop_tune.tuner.trainings import GroupedFolds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
 from recdrop_tune.tuner.tuners import ORACLES, SearchPlan, as_objective, as_objectives, make_tuner
 
 __all__ = [
     "MILLISECONDS",
     "ORACLES",
+    "GroupedFolds",
     "SearchPlan",
     "StepTimer",
     "Tuner",

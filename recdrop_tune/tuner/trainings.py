@@ -70,7 +70,8 @@ def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[st
     data = {name: fit[name] for name in _DATA if fit.get(name) is not None}
     samples = len(keras.tree.flatten(data["x"])[0])
     target = keras.tree.flatten(data["y"])[0]
-    for train, test in _splitter(cv, seed, target).split(np.zeros((samples, 1)), target):
+    groups = cv.groups if isinstance(cv, GroupedFolds) else None
+    for train, test in _splitter(cv, seed, target).split(np.zeros((samples, 1)), target, groups):
         part = {name: _take(value, train) for name, value in data.items()}
         held_out = tuple(_take(value, test) for value in data.values())
         yield {**fit, **part, "validation_data": held_out}
@@ -102,15 +103,39 @@ def check_fold_data(fit: Mapping[str, Any]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class GroupedFolds:
+    """Folds that keep groups of samples together.
+
+    Attributes:
+        cv: Number of folds, or a splitter of scikit-learn's kind that takes groups.
+        groups: The group of each sample.
+    """
+
+    cv: Any
+    groups: Any
+
+    def split(self, x: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Yields the samples to train on and those held out, as scikit-learn's splitters do."""
+        yield from _splitter(self, None, y).split(x, y, self.groups)
+
+    def __str__(self) -> str:
+        return f"{self.cv} by groups"
+
+
 def _splitter(cv: Any, seed: int | None, target: Any) -> Any:
-    if not isinstance(cv, int):
-        return cv
+    grouped = isinstance(cv, GroupedFolds)
+    number = cv.cv if grouped else cv
+    if not isinstance(number, int):
+        return number
     # Here, because scikit-learn takes a second to import and few searches need it.
-    from sklearn.model_selection import KFold, StratifiedKFold
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     classes = np.ndim(target) == 1 and np.issubdtype(np.asarray(target).dtype, np.integer)
-    kind = StratifiedKFold if classes else KFold
-    return kind(cv, shuffle=True, random_state=seed)
+    if grouped and not classes:
+        return GroupKFold(number)
+    kind = StratifiedGroupKFold if grouped else StratifiedKFold if classes else KFold
+    return kind(number, shuffle=True, random_state=seed)
 
 
 def _take(value: Any, rows: Any) -> Any:

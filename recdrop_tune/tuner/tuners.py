@@ -239,6 +239,20 @@ def as_objectives(objective: Any) -> list[kt.Objective]:
     return goals
 
 
+_GROWING = {
+    *("f1score", "fbetascore", "r2score", "pearsoncorrelation", "concordancecorrelation"),
+    *("cosinesimilarity", "iou", "binaryiou", "meaniou", "onehotiou", "onehotmeaniou"),
+    *("precisionatrecall", "recallatprecision", "sensitivityatspecificity"),
+    "specificityatsensitivity",
+}
+"""Keras's metrics of which more is better, and that Keras Tuner (1.4.8) takes for others or does not know."""
+
+
+def _bare(metric: str) -> str:
+    """Returns the class of a metric in small letters: `f1score` of `val_f1_score`."""
+    return metric.removeprefix("val_").replace("_", "").lower()
+
+
 def as_objective(objective: Any) -> kt.Objective:
     """Turns the name of a metric into an objective with a direction.
 
@@ -254,6 +268,8 @@ def as_objective(objective: Any) -> kt.Objective:
     direction = None
     if isinstance(objective, str) and objective == MILLISECONDS:
         direction = "min"
+    elif isinstance(objective, str) and _bare(objective) in _GROWING:
+        direction = "max"
     elif isinstance(objective, str):
         direction = kt.engine.metrics_tracking.infer_metric_direction(objective)
     if direction is None:

@@ -75,6 +75,16 @@ def build(hp):
     return model
 
 
+def lists():
+    lengths = np.random.default_rng(0).integers(2, 5, 24)
+    x = [np.full((length, 3), length / 3 - 1, "float32") for length in lengths]
+    return x, (lengths > 2).astype("int64")
+
+
+def groups():
+    return np.arange(24) % 4
+
+
 def ready():
     model = keras.Sequential([keras.Input((5, 3)), keras.layers.GRU(2), keras.layers.Dense(2)])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -144,7 +154,7 @@ def test_options_go_before_the_file_and_a_search_goes_on(place):
     text = f"data: my_data:load\n{SMALL}"
     done = called(place, text, "--max-trials", "1", "--directory", "on", "--verbose", "1")
     assert done.exit_code == 0, done.output
-    assert done.output.startswith("Folder: on ")
+    assert re.match(r"Task: classification, .*\nFolder: on ", done.output)
     assert len(rdt.TuneResult.load("on").trials) == 1
     assert called(place, text, "--directory", "on").exit_code == 0
     assert len(rdt.TuneResult.load("on").trials) == 2
@@ -184,6 +194,27 @@ def test_a_hypermodel_and_three_sets_of_data(place):
     done = called(place, f"{text}directory: built\nconfirm: {{top: 1, seeds: 1}}\n")
     assert done.exit_code == 0, done.output
     assert "test_loss" in rdt.TuneResult.load("built").confirmation.table
+
+
+def test_data_of_ones_own(place):
+    """Lists of unequal lengths, groups of samples, and a task with its metrics."""
+    done = called(
+        place,
+        "data: {train: my_data:lists}\nmodel: {metrics: [AUC]}\nobjective: {name: val_AUC, direction: max}\n"
+        "training: {cv: 2, groups: my_data:groups, class_weight: balanced, early_stopping: 2}\n"
+        "space: {wrapper: none, units: 2}\nmax_trials: 1\nepochs: 1\nverbose: 0\ndirectory: lists\n",
+    )
+    assert done.output.startswith("1 trials, 1 complete. Best val_AUC: "), done.output
+    for text, words in (
+        (
+            "model: tag\n",
+            "`model` in search.yaml, line 2. Expected `module:function`, or a task: class",
+        ),
+        ("model: {name: tag}\n", "Expected one of classification"),
+        ("model: {mask: 0}\n", "Invalid key `model.mask` in search.yaml, line 2"),
+        ("mask_value: 0\n", "Write `model: {mask_value: 0}`."),
+    ):
+        assert words in problem(place, f"data: my_data:load\n{text}")
 
 
 def test_a_model_that_a_function_makes_is_searched_over_the_space_of_the_file(place):

@@ -17,6 +17,7 @@ from recdrop_tune.hypermodels import (
     SequenceTagger,
 )
 from recdrop_tune.search.hypermodel_of import as_hypermodel
+from recdrop_tune.search.settings import Task
 from tests.hypermodels.test_data import forms
 
 RNG = np.random.default_rng(0)
@@ -28,7 +29,7 @@ FLOATS = RNG.normal(size=(8, 4, 3))
 
 
 def inferred(train, validation=None):
-    return as_hypermodel(None, train, validation, "quick")[0]
+    return as_hypermodel(Task(), train, validation, "quick")[0]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_what_is_ambiguous_is_asked_back(x, y, text):
     with pytest.raises(InvalidArgumentError) as caught:
         inferred((x, y))
     assert text in str(caught.value)
-    for name in ("Classifier.from_data(train, space)", "Regressor", "Tagger", "LanguageModel"):
+    for name in ("'classification', 'regression'", "Regressor", "Tagger", "LanguageModel"):
         assert name in str(caught.value)
 
 

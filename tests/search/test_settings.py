@@ -34,7 +34,7 @@ def test_the_names_that_are_listed_are_those_there_are():
             make("no such")
     fit = set(inspect.signature(keras.Model.fit).parameters)
     of_tune = {"self", "x", "y", "validation_data", "epochs", "batch_size", "verbose", "callbacks"}
-    assert fit - of_tune == set(FIT_ARGUMENTS)
+    assert fit - of_tune - {"class_weight"} == set(FIT_ARGUMENTS)  # It is a setting of `Training`.
 
 
 def test_tune_has_few_arguments():
@@ -42,7 +42,7 @@ def test_tune_has_few_arguments():
 
 
 def test_the_answer_to_an_old_name_names_what_there_is():
-    for name in (*PLACES, "class_weight", "validation_split"):
+    for name in (*PLACES, "validation_split"):
         place = place_of(name)
         assert place.argument in PARAMETERS
         if place.field is not None:
@@ -62,7 +62,7 @@ def test_old_names_are_answered_all_at_once_with_their_values():
         rdt.tune(data(), sampler="tpe", class_weight={0: 1.0}, max_trial=3, cpus_per_trial=2)
     assert str(refused.value).splitlines() == [
         "`tune` has no argument `sampler`: give `tuner=rdt.Optuna(sampler='tpe')`.",
-        "`tune` has no argument `class_weight`: give `training=rdt.Training(fit={'class_weight': ...})`.",
+        "`tune` has no argument `class_weight`: give `training=rdt.Training(class_weight=...)`.",
         "`tune` has no argument `max_trial`. Did you mean `max_trials`?",
         "`tune` has no argument `cpus_per_trial`: give `workers=rdt.Workers(cpus=2)`.",
     ]

@@ -66,7 +66,7 @@ def test_every_form_of_data(options, make):
     options["model"] = None
     result = rdt.tune(make(), make(), space=SPACE, **{**options, "max_trials": 1})
     assert result.trials["val_loss"].notna().all()
-    assert result.best_model().output_shape == (None, 2)
+    assert result.best_model().output_shape == (None, 1)
 
 
 @pytest.mark.parametrize("tuner", ["optuna", "random"])

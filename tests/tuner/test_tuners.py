@@ -4,10 +4,12 @@ import time
 
 import keras
 import keras_tuner as kt
+import numpy as np
 import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.search import tune
+from recdrop_tune.tuner import as_objective
 from recdrop_tune.tuner.tuners import BayesianOptimizationOracle, GridSearchOracle, initial_points
 from tests.oracle.test_optuna_oracle import Formula, dropout_space, values
 from tests.small_search import build, data
@@ -151,3 +153,33 @@ def test_no_trial_is_begun_after_the_timeout(tmp_path, tuner):
     # The time is that of a session: the search goes on.
     more = tune(data(), data(), Slow(), directory=tmp_path / "p", **{**options, "max_trials": 7})
     assert len(more.trials) == 7
+
+
+# What grows with being good is told of Keras's own classes by a prediction that is right, and one that is not.
+@pytest.mark.parametrize(
+    ("metric", "direction"),
+    [
+        (keras.metrics.F1Score(threshold=0.5), "max"),
+        (keras.metrics.FBetaScore(threshold=0.5), "max"),
+        (keras.metrics.R2Score(), "max"),
+        (keras.metrics.PearsonCorrelation(), "max"),
+        (keras.metrics.ConcordanceCorrelation(), "max"),
+        (keras.metrics.CosineSimilarity(), "max"),
+        (keras.metrics.BinaryIoU(), "max"),
+        (keras.metrics.PrecisionAtRecall(0.5), "max"),
+        (keras.metrics.SensitivityAtSpecificity(0.5), "max"),
+        (keras.metrics.AUC(), "max"),
+        (keras.metrics.MeanSquaredError(), "min"),
+        (keras.metrics.BinaryCrossentropy(), "min"),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_directions_of_metrics(metric, direction):
+    truth = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]], "float32")
+    scores = []
+    for prediction in (0.8 * truth + 0.1, 0.9 - 0.8 * truth):
+        metric.reset_state()
+        metric.update_state(truth, prediction.astype("float32"))
+        scores.append(float(np.mean(metric.result())))
+    assert (scores[0] > scores[1]) == (direction == "max")
+    assert as_objective(f"val_{metric.name}").direction == direction

@@ -1,0 +1,324 @@
+"""Your own data: tasks by name, padding, classes that are rare, groups, and what is said of them."""
+
+import keras
+import numpy as np
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.hypermodels import SequenceRegressor, SequenceTagger
+from recdrop_tune.search.data_arguments import Data
+from recdrop_tune.search.hypermodel_of import as_hypermodel
+from recdrop_tune.search.preparation import of_data, prepared, task_lines, warn_of_scale
+from recdrop_tune.search.settings import Task, Training
+from recdrop_tune.tuner.trainings import folds
+
+RNG = np.random.default_rng(0)
+LENGTHS = RNG.integers(2, 7, 24)
+LISTS = [RNG.normal(size=(length, 2)).astype("float32") for length in LENGTHS]
+LABELS = np.array([int(each.sum() > 0) for each in LISTS])
+X = RNG.normal(size=(24, 5, 2)).astype("float32")
+SPACE = {"wrapper": "none", "units": 3}
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory, new_store) -> str:
+    return new_store(tmp_path_factory.mktemp("mlflow"))
+
+
+@pytest.fixture
+def search(tmp_path, uri):
+    """A search of one trial."""
+
+    def run(train, validation, model=None, **given):
+        options = {"space": SPACE, "max_trials": 1, "epochs": 2, "seed": 0, "verbose": 0, **given}
+        tracking = rdt.MLflow(uri=uri)
+        return rdt.tune(
+            train, validation, model, directory=tmp_path / "search", tracking=tracking, **options
+        )
+
+    return run
+
+
+def hypermodel(train, task):
+    data = Data(train, None, None, task)
+    return as_hypermodel(data.prepared_task, data.made["training"], None, SPACE)[0]
+
+
+# Sequences of unequal lengths
+
+
+def by_hand(lists, value):
+    longest = max(map(len, lists))
+    tail = [(0, longest - len(each)) for each in lists]
+    widths = [(pad, *[(0, 0)] * (each.ndim - 1)) for pad, each in zip(tail, lists, strict=True)]
+    filled = zip(lists, widths, strict=True)
+    return np.stack([np.pad(each, width, constant_values=value) for each, width in filled])
+
+
+@pytest.mark.parametrize("listed", [list, lambda lists: np.array(lists, dtype=object)])
+def test_lists_are_padded_and_masked(listed):
+    tags = [(each[:, 0] > 0).astype("int64") for each in LISTS]
+    weights = [np.full(len(each), 2.0) for each in LISTS]
+    made, task = prepared({"training": (listed(LISTS), tags, weights), "test": None}, Task())
+    x, y, weight = made["training"]
+    assert task.mask_value == 0.0
+    assert np.array_equal(x, by_hand(LISTS, 0.0))
+    assert np.array_equal(y, by_hand(tags, 0))
+    assert y.dtype.kind == "i"
+    assert np.array_equal(weight, by_hand(weights, 0))
+    assert made["test"] is None
+
+
+def test_padding_is_a_value_that_no_step_has():
+    zero = [*LISTS, np.zeros((3, 2), "float32")]
+    assert prepared({"training": (zero, np.zeros(25))}, Task())[1].mask_value == -1
+    both = [*zero, np.full((2, 2), -1, "float32"), np.full((2, 2), -7.5, "float32")]
+    assert prepared({"training": (both, np.zeros(27))}, Task())[1].mask_value == -9
+    made, task = prepared({"training": (zero, np.zeros(25))}, Task(mask_value=3))
+    assert task.mask_value == 3
+    assert np.array_equal(made["training"][0], by_hand(zero, 3))
+    # Validation data are padded with the same, which is free there too.
+    parts = {"training": (LISTS, LABELS), "validation": (zero, np.zeros(25))}
+    assert prepared(parts, Task())[1].mask_value == -1
+
+
+def test_lists_of_one_length_and_of_one_feature_need_no_mask():
+    made, task = prepared({"training": (list(X[..., 0]), LABELS)}, Task())
+    assert task.mask_value is None
+    assert np.array_equal(made["training"][0], X[..., :1])
+
+
+def test_a_search_over_lists_is_one_over_padded_arrays(search, tmp_path):
+    lists = search((LISTS, LABELS), (LISTS, LABELS), overwrite=True).trials
+    padded = by_hand(LISTS, 0.0), LABELS
+    arrays = search(padded, padded, Task(mask_value=0.0), overwrite=True).trials
+    assert list(lists["val_loss"]) == list(arrays["val_loss"])
+
+
+# Tasks
+
+
+def test_a_value_for_each_step_or_a_forecast():
+    y = X.sum(axis=-1)
+    assert hypermodel((X, y), Task()).target_shape == (5,)
+    assert hypermodel((X, y), Task("forecast")).target_shape == (5,)
+    each = hypermodel((X, y), Task("regression", loss="huber", metrics="mse"))
+    assert (each.target_shape, each.return_sequences) == ((1,), True)
+    assert (each.loss, each.metrics) == ("huber", ("mse",))
+    assert hypermodel((X, y[:, :3]), Task("regression")).target_shape == (3,)
+    assert isinstance(hypermodel((X, (y > 0).astype(int)), Task()), SequenceTagger)
+    # Labels that come as floats.
+    assert hypermodel((X, LABELS.astype("float32")), Task("classification")).num_classes == 2
+
+
+def test_padded_steps_count_in_no_number_of_a_regression(search):
+    targets = [each.sum(axis=1) + 3 for each in LISTS]
+    with pytest.warns(UserWarning, match="mean 30.* and standard deviation") as caught:
+        search((LISTS, [10 * y for y in targets]), (LISTS, [10 * y for y in targets]), "regression")
+    assert caught[0].filename == __file__
+    result = search((LISTS, targets), (LISTS, targets), "regression", overwrite=True)
+    model = result.best_model()
+    predicted = model.predict(by_hand(LISTS, 0.0), verbose=0)[..., 0]
+    errors = [np.square(line[: len(y)] - y) for line, y in zip(predicted, targets, strict=True)]
+    best = result.trials.iloc[0]
+    assert best["val_loss"] == pytest.approx(np.mean(np.concatenate(errors)), rel=1e-4)
+    mean = np.concatenate(targets).mean()
+    assert f"targets for each step of mean {mean:.3g} and" in result.context.words
+    assert "2 to 6 steps" in result.context.words
+
+
+@pytest.mark.parametrize("values", [1, 2])
+def test_a_regressor_for_each_step(values):
+    made = SequenceRegressor.from_data((X, X[..., :values]), each_step=True, mask_value=9.0)
+    assert made.target_shape == (values,)
+    made.check_validation((X, X[..., :values]))
+    with pytest.raises(InvalidArgumentError, match="for each step, as in the training data"):
+        made.check_validation((X, np.zeros((24, 5, 3))))
+    with pytest.raises(InvalidArgumentError, match="Add the missing axis with `y"):
+        SequenceRegressor.from_data((X, X[..., 0]), each_step=True, mask_value=9.0)
+    with pytest.raises(InvalidArgumentError, match="for sequences of 5 steps"):
+        SequenceRegressor.from_data((X, X[:, :3]), each_step=True)
+
+
+@pytest.mark.parametrize("metric", ["AUC", "Precision", "Recall", "BinaryAccuracy", "accuracy"])
+def test_metrics_of_two_classes(search, metric):
+    task = Task(metrics=[metric, keras.metrics.F1Score(threshold=0.5)])
+    columns = LABELS[:, None]
+    trials = search((X, columns), (X, columns), task).trials
+    assert np.isfinite(trials[[f"val_{metric}", "val_f1_score"]].to_numpy(float)).all()
+
+
+def test_a_model_of_two_classes_learns_as_with_a_softmax(search):
+    """The score of the constant predictor is that of the class frequencies."""
+    result = search((X, LABELS), (X, LABELS))
+    share = LABELS.mean()
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    assert result.context.constant["val_loss"] == pytest.approx(entropy, rel=1e-3)
+    assert result.context.words.startswith("2 classes, ")
+
+
+@pytest.mark.parametrize(
+    ("train", "model", "said"),
+    [
+        ((X, LABELS), "tag", r"`model`. Expected one of classification.*Did you mean `tagging`"),
+        (
+            (X, LABELS),
+            Task("classification", loss="mse"),
+            "`loss`.*only a regression or a forecast",
+        ),
+        (
+            (X[..., 0].astype(int), X[..., 0].astype(int)),
+            Task("language_model", mask_value=3),
+            "token 0",
+        ),
+        ((LISTS, LABELS[:20]), None, "as many targets.*Received: train='24, 20'"),
+        (([*LISTS, np.zeros((3, 4))], np.zeros(25)), None, "some with 2 and some with 4"),
+        ((X, LABELS), "tagging", "one class for each of 5 steps"),
+        (
+            (X, np.where(LABELS, np.nan, 0.5)),
+            "regression",
+            r"\d+ that are .* the first at y\[\d+\]",
+        ),
+    ],
+    ids=range(7),
+)
+def test_what_does_not_fit_is_told(search, train, model, said):
+    with pytest.raises(InvalidArgumentError, match=said):
+        search(train, train, model)
+
+
+# What is said
+
+
+def lines_of(train, task=None):
+    return task_lines(
+        hypermodel(train, task or Task()),
+        Data(train, None, None, task or Task()).made["training"],
+        False,
+    )
+
+
+def test_what_was_chosen_is_said():
+    assert lines_of((X, LABELS)) == [
+        "Task: classification, as the targets look; for another one name it, as in model='tagging'."
+    ]
+    assert 'for each step its own: model="regression"' in lines_of((X, X.sum(-1)))[0]
+    padded = int((LENGTHS < 6).sum())
+    assert lines_of((LISTS, LABELS))[1] == (
+        f"Padding: {padded} of 24 sequences are padded with 0; these steps are skipped."
+    )
+
+
+def test_what_looks_like_padding_is_said():
+    x = X.copy()
+    x[:6, 3:] = 0
+    assert "Padding? 6 of 24 sequences end in steps of zeros." in lines_of((x, LABELS))[1]
+    assert len(lines_of((x, LABELS), Task(mask_value=9.0))) == 2
+    x[7, 0] = 0  # Zeros at both ends are data.
+    assert len(lines_of((x, LABELS))) == 1
+    few = X.copy()
+    few[0, 4] = 0
+    assert len(lines_of((few, LABELS))) == 1
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(100, 0), (0.01, 0), (1, 50)])
+def test_targets_far_from_unit_scale(scale, shift):
+    y = X.sum(axis=(1, 2)) / X.sum(axis=(1, 2)).std()
+    warn_of_scale(hypermodel((X, y), Task()), (X, y))
+    far = y * scale + shift
+    with pytest.warns(UserWarning, match="Scale them"):
+        warn_of_scale(hypermodel((X, far), Task()), (X, far))
+
+
+# How trials are trained
+
+
+def test_classes_are_weighted(search):
+    y = np.repeat([0, 1, 2], [16, 6, 2])
+    balanced = of_data(Training(class_weight="balanced"), (X, y)).fit["class_weight"]
+    assert balanced == {0: 0.5, 1: 24 / 18, 2: 4.0}
+    for other in (y[:, None], np.eye(3)[y]):
+        assert (
+            of_data(Training(class_weight="balanced"), (X, other)).fit["class_weight"] == balanced
+        )
+    weighted = search((X, y), (X, y), training=Training(class_weight="balanced"), overwrite=True)
+    by_sample = search((X, y, np.array([balanced[label] for label in y])), (X, y), overwrite=True)
+    assert weighted.trials["loss"].iloc[0] == pytest.approx(
+        by_sample.trials["loss"].iloc[0], rel=1e-4
+    )
+    assert weighted.trials["val_loss"].iloc[0] == pytest.approx(
+        by_sample.trials["val_loss"].iloc[0], rel=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("training", "train", "said"),
+    [
+        (
+            {"class_weight": {5: 2.0}},
+            (X, LABELS),
+            "labels of the training data: 0, 1. Received: .*5",
+        ),
+        ({"class_weight": "balanced"}, (X, X[..., 0] > 0), r"\(x, y, weights\[y\]\)"),
+        ({"class_weight": "balanced"}, (X, X[:, 0, 0]), "sequences have no label"),
+        ({"class_weight": "balanced", "fit": {"class_weight": {}}}, (X, LABELS), "it once"),
+        ({"groups": LABELS}, (X, LABELS), "None without `cv`"),
+        (
+            {"groups": LABELS[:5], "cv": 2},
+            (X, LABELS),
+            "a group for each of 24 samples. Received: .*5",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_the_data(training, train, said):
+    with pytest.raises(InvalidArgumentError, match=said):
+        of_data(Training(**training), train)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("class_weight", "even"),
+        ("class_weight", {"a": 1.0}),
+        ("class_weight", {0: -1.0}),
+        ("groups", 3),
+        ("early_stopping", 0),
+    ],
+)
+def test_settings_of_a_training_are_checked(field, value):
+    with pytest.raises(InvalidArgumentError, match=f"`{field}`"):
+        Training(**{field: value})
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_no_group_is_on_both_sides_of_a_fold(search, regression):
+    from sklearn.model_selection import GroupKFold
+
+    groups, seen = np.arange(24) % 4, []
+
+    class Shapes(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            seen.append(self.params["steps"])
+
+    x = np.repeat(groups, 10).reshape(24, 5, 2).astype("float32")
+    y = groups / 4 + 0.1 if regression else LABELS
+    for cv in (2, GroupKFold(2)):
+        training = of_data(Training(cv=cv, groups=list(groups)), (x, y))
+        parts = list(folds(training.cv, 0, {"x": x, "y": y}))
+        assert len(parts) == 2
+        for part in parts:
+            held_out, kept = (
+                set(np.unique(each)) for each in (part["validation_data"][0], part["x"])
+            )
+            assert held_out
+            assert not held_out & kept
+    training = Training(cv=2, groups=groups, callbacks=Shapes)
+    assert search((x, y), None, training=training).trials["state"].tolist() == ["COMPLETE"]
+    assert len(seen) == 2
+
+
+def test_a_training_ends_when_it_gets_no_better(search):
+    training = Training(early_stopping=2)
+    trial = search((X, LABELS), (X, 1 - LABELS), epochs=60, training=training).trials.iloc[0]
+    assert trial["epochs"] == trial["best_epoch"] + 3 < 60
