@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import recdrop_tune as rdt
+from recdrop_tune.catalog import TASK_NAMES
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.hypermodels import (
     LanguageModel,
@@ -84,8 +85,7 @@ def test_what_is_ambiguous_is_asked_back(x, y, text):
     with pytest.raises(InvalidArgumentError) as caught:
         inferred((x, y))
     assert text in str(caught.value)
-    for name in ("'classification', 'regression'", "Regressor", "Tagger", "LanguageModel"):
-        assert name in str(caught.value)
+    assert all(repr(name) in str(caught.value) for name in TASK_NAMES)
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_no_trial_is_begun_after_the_timeout(tmp_path, tuner):
     assert len(more.trials) == 7
 
 
-# What grows with being good is told of Keras's own classes by a prediction that is right, and one that is not.
+# Whether more is better is seen from a prediction that is right and one that is wrong.
 @pytest.mark.parametrize(
     ("metric", "direction"),
     [
@@ -175,7 +175,7 @@ def test_no_trial_is_begun_after_the_timeout(tmp_path, tuner):
     ids=lambda value: getattr(value, "name", value),
 )
 def test_directions_of_metrics(metric, direction):
-    truth = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]], "float32")
+    truth = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]], "float32")
     scores = []
     for prediction in (0.8 * truth + 0.1, 0.9 - 0.8 * truth):
         metric.reset_state()
