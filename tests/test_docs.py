@@ -21,13 +21,8 @@ from recdrop_tune.cli import main
 from recdrop_tune.spaces import SearchSpace
 from tests.pages import PAGES, ROOT, blocks, pages_with, run
 
-HEAVY = {
-    "README.md",
-    *(
-        f"docs/{name}.md"
-        for name in ("existing-model", "index", "keras-tuner", "results", "search")
-    ),
-}
+_SEARCHING = ("existing-model", "index", "keras-tuner", "results", "search", "your-data")
+HEAVY = {"README.md", *(f"docs/{name}.md" for name in _SEARCHING)}
 """Pages that take some ten seconds or more: they search, some of them as one does, with 12 trials."""
 
 NOT_RUN = {"docs/scaling.md": 4}
