@@ -183,6 +183,43 @@ def test_hyperband_on_data_by_a_function(search):
     assert len(alone.trials) == 2
 
 
+def own_model():
+    """A model with a layer and a loss that another process cannot import."""
+
+    class Scaled(keras.layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(shape=shape[-1:], initializer="ones")
+
+        def call(self, inputs):
+            return inputs * self.scale
+
+    def own_loss(y_true, y_pred):
+        return keras.ops.square(keras.ops.cast(y_true, y_pred.dtype) - y_pred)
+
+    layers = [Scaled(), keras.layers.GRU(2), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((5, 3)), *layers])
+    model.compile("adam", own_loss, run_eagerly=True)
+    return {"model": model, "space": {"wrapper": ["none", "recurrent"], "rate": 0.2}}
+
+
+def lists():
+    """Sequences of unequal lengths."""
+    x, y = data(40)
+    sequences = [each[: 2 + index % 3] for index, each in enumerate(x)]
+    space = {"wrapper": ["none", "recurrent"], "rate": 0.2, "units": 2}
+    return {"model": rdt.Task(metrics=["AUC"]), "space": space, "train": (sequences, y)}
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("make", [own_model, lists])
+def test_a_model_and_data_as_they_are(search, make):
+    found = search(max_trials=3, seed=0, **make()).trials
+    alone = search("alone", max_trials=3, seed=0, workers=None, **make()).trials
+    assert found["state"].tolist() == ["COMPLETE"] * 3
+    first = [each.sort_values("number")["val_loss"].iloc[0] for each in (found, alone)]
+    assert first[0] == pytest.approx(first[1], rel=1e-5)
+
+
 def test_what_cannot_be_pickled(search, tmp_path):
     for name, value, fix in [
         ("train", batches(), "`train=lambda: ...`"),
