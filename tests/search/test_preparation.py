@@ -89,6 +89,7 @@ def test_lists_of_one_length_and_of_one_feature_need_no_mask():
     assert np.array_equal(made["training"][0], X[..., :1])
 
 
+@pytest.mark.backends
 def test_a_search_over_lists_is_one_over_padded_arrays(search, tmp_path):
     lists = search((LISTS, LABELS), (LISTS, LABELS), overwrite=True).trials
     padded = by_hand(LISTS, 0.0), LABELS
@@ -112,6 +113,7 @@ def test_a_value_for_each_step_or_a_forecast():
     assert hypermodel((X, LABELS.astype("float32")), Task("classification")).num_classes == 2
 
 
+@pytest.mark.backends
 def test_padded_steps_count_in_no_number_of_a_regression(search):
     targets = [each.sum(axis=1) + 3 for each in LISTS]
     with pytest.warns(UserWarning, match="mean 30.* and standard deviation") as caught:
@@ -141,6 +143,7 @@ def test_a_regressor_for_each_step(values):
         SequenceRegressor.from_data((X, X[:, :3]), each_step=True)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("metric", ["AUC", "Precision", "Recall", "BinaryAccuracy", "accuracy"])
 def test_metrics_of_two_classes(search, metric):
     task = Task(metrics=[metric, keras.metrics.F1Score(threshold=0.5)])
@@ -234,6 +237,7 @@ def test_targets_far_from_unit_scale(scale, shift):
 # How trials are trained
 
 
+@pytest.mark.backends
 def test_classes_are_weighted(search):
     y = np.repeat([0, 1, 2], [16, 6, 2])
     balanced = of_data(Training(class_weight="balanced"), (X, y)).fit["class_weight"]
