@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,6 +69,7 @@ class Blueprint:
         weights: The weights that copies begin with; `None` if each begins with fresh ones.
         layers: Its recurrent layers; not those inside a `Bidirectional`, which is one of them.
         dropped: The dropout that the recurrent layers of the model have, in words; copies have none.
+        shapes: The shapes of the weights of the model.
     """
 
     config: Config
@@ -75,6 +78,18 @@ class Blueprint:
     weights: list[Any] | None
     layers: tuple[RecurrentLayer, ...]
     dropped: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def digest(self) -> str:
+        """Returns what is the same of a model that is made again, and another of one of other sizes.
+
+        It is of the shapes of the weights and of the optimizer, for Keras numbers the layers on.
+        """
+        optimizer = self.compiled and self.compiled["optimizer"]
+        if isinstance(optimizer, Described):
+            optimizer = {**optimizer.config, "config": {**optimizer.config["config"], "name": None}}
+        text = json.dumps([self.shapes, optimizer], default=str, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def build(self, change: Callable[[RecurrentLayer, Any], Any]) -> Any:
         """Makes a copy of the model, compiled as the model is.
@@ -151,6 +166,7 @@ def blueprint_of(model: Any, weights: bool = False) -> Blueprint:
         weights=model.get_weights() if weights else None,
         layers=tuple(layers),
         dropped=tuple(dropped),
+        shapes=tuple(tuple(weight.shape) for weight in model.weights),
     )
 
 

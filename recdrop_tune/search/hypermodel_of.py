@@ -73,6 +73,24 @@ def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -
     raise _no_hypermodel(hypermodel)
 
 
+def model_in_words(hypermodel: Any) -> str | None:
+    """Describes what all models of a search have in common; `None` where only a function knows it.
+
+    A search that goes on with a model of another size, say, would compare what is not alike.
+    """
+    if isinstance(hypermodel, ExistingModel):
+        plan = hypermodel.blueprint
+        own = {"per_layer": hypermodel.per_layer, "keep_weights": plan.weights is not None}
+        what = f"model {plan.digest()}"
+    elif isinstance(hypermodel, AbstractHyperModel):
+        names = ("mask_value", "mask_zero", "one_hot", "target_shape", "return_sequences")
+        own = {name: getattr(hypermodel, name) for name in names if hasattr(hypermodel, name)}
+        what = type(hypermodel).__name__
+    else:
+        return None
+    return ", ".join([what, *(f"{name}={value}" for name, value in own.items())])
+
+
 def _no_hypermodel(received: Any) -> InvalidArgumentError:
     fix = f"Pass an instance: {received.__name__}(...)." if isinstance(received, type) else ""
     return invalid_argument(

@@ -21,7 +21,7 @@ from recdrop_tune.search.confirm import Confirmation
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data_arguments import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
-from recdrop_tune.search.hypermodel_of import ObservedTrials
+from recdrop_tune.search.hypermodel_of import ObservedTrials, model_in_words
 from recdrop_tune.search.project import Fingerprint
 from recdrop_tune.search.settings import Confirm, MLflow, Optuna, Training, Workers
 from recdrop_tune.search.tuner_tracking import track
@@ -108,6 +108,7 @@ class Plan:
             seed=self.seed,
             executions=self.training.executions,
             cv=None if self.training.cv is None else str(self.training.cv),
+            model=model_in_words(self.model),
         )
 
     def new_tuner(self, directory: Path | None = None) -> Any:

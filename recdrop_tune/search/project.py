@@ -61,6 +61,7 @@ class Fingerprint:
         seed: Seed of the search.
         executions: Trainings of each trial.
         cv: Folds of cross-validation, in words.
+        model: What is the same in all models of the search, as far as it is known.
     """
 
     space: str
@@ -72,6 +73,7 @@ class Fingerprint:
     seed: int | None
     executions: int = 1
     cv: str | None = None
+    model: str | None = None
 
 
 @contextmanager
@@ -235,7 +237,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _from_journal(folder: Path) -> dict[str, Any] | None:
-    """Finds the fingerprint of a search by `tune` in its journal, without executions and folds."""
+    """Finds the fingerprint of a search by `tune` in its journal, without executions, folds and model."""
     begun = [each for each in Journal(folder / EVENTS).read() if isinstance(each, SearchStarted)]
     if not begun or begun[-1].space is None or begun[-1].tuner not in _TUNERS:
         return None
@@ -251,6 +253,7 @@ def _from_journal(folder: Path) -> dict[str, Any] | None:
 
 
 def _compare(folder: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:
+    held = {"model": wanted.get("model"), **held}  # Earlier versions do not say.
     differing = [name for name, value in wanted.items() if held.get(name) != value]
     if not differing:
         return

@@ -339,9 +339,10 @@ def test_a_model_that_cannot_be_built(options):
 def test_a_keras_model_is_searched_and_goes_on_when_it_is_made_again(options, prefix):
     space = {"wrapper": ["none", "recurrent"], "placement": ["input", "recurrent"], "rate": 0.2}
 
-    def search(max_trials):
+    def search(max_trials, units=3):
         # Keras numbers the layers of the second one on.
-        model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(3), keras.layers.Dense(1)])
+        layers = [keras.layers.LSTM(units), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.Input((5, 3)), *layers])
         model.compile("adam", "binary_crossentropy", run_eagerly=True)
         given = {"model": model, "space": space}
         if prefix:
@@ -352,6 +353,8 @@ def test_a_keras_model_is_searched_and_goes_on_when_it_is_made_again(options, pr
     result = search(3)
     assert set(result.trials[f"{prefix}wrapper"]) == {"none", "recurrent"}
     assert list(result.trials["state"]) == ["COMPLETE"] * 3
+    with pytest.raises(ProjectError, match=r"It differs in:\n  model: 'model "):
+        search(4, units=4)
     loss = result.best_model().evaluate(*data(), verbose=0)
     assert loss == pytest.approx(result.trials["val_loss"].min())
 
