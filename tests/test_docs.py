@@ -63,8 +63,9 @@ def by_page(*languages):
 
 
 # Keras: a model that has not been trained has no slots for Adam's state yet. Scikit-learn: on so few points
-# the fit of Bayesian optimization does not converge.
+# the fit of Bayesian optimization does not converge. tf2onnx asks for a name that NumPy has no more.
 @pytest.mark.filterwarnings(
+    "ignore:In the future `np.object` will be defined:FutureWarning",
     "ignore:Skipping variable loading for optimizer",
     "ignore::sklearn.exceptions.ConvergenceWarning",
 )

@@ -1,8 +1,9 @@
-"""`model.export`: the SavedModel serves without this package, with the model's own predictions."""
+"""`model.export`: what is served needs no part of this package, and predicts what the model predicts."""
 
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import keras
 import numpy as np
@@ -80,3 +81,38 @@ def test_what_is_served_is_what_is_predicted(masked, tmp_path):
         for output, array in predicted.items():
             message = f"{name}: {output}"
             np.testing.assert_allclose(served[output], array, rtol=1e-6, atol=1e-7, err_msg=message)
+
+
+@pytest.mark.heavy
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # tf2onnx
+@pytest.mark.parametrize("plain", [False, True])
+def test_other_formats_predict_the_same(plain, tmp_path):
+    """LiteRT takes one size of a batch, for else Keras's loop needs TensorFlow's own ops there."""
+    inputs = keras.Input((7, 2))
+    hidden = make_wrapper(keras.layers.LSTM(3, return_sequences=True), WRAPPERS["recurrent"])(
+        inputs
+    )
+    hidden = make_wrapper(keras.layers.GRU(3), WRAPPERS["variational"])(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(2)(hidden))
+    if plain:
+        model = to_plain(model)
+    x = np.random.default_rng(0).normal(size=(4, 7, 2)).astype("float32")
+    predicted = model.predict(x, verbose=0)
+
+    one = [keras.InputSpec(shape=(1, 7, 2), dtype="float32", name="inputs")]
+    path = str(tmp_path / "model.tflite")
+    model.export(path, format="litert", verbose=False, input_signature=one)
+    served = import_module("tensorflow").lite.Interpreter(model_path=path)
+    served.allocate_tensors()
+    (taken,), (given,) = served.get_input_details(), served.get_output_details()
+    for sample, expected in zip(x, predicted, strict=True):
+        served.set_tensor(taken["index"], sample[None])
+        served.invoke()
+        assert np.allclose(served.get_tensor(given["index"])[0], expected, atol=1e-6)
+
+    path = str(tmp_path / "model.onnx")
+    model.export(path, format="onnx", verbose=False)
+    session = import_module("onnxruntime").InferenceSession(path)
+    (found,) = session.run(None, {session.get_inputs()[0].name: x})
+    assert np.allclose(found, predicted, atol=1e-6)
