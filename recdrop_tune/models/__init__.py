@@ -3,7 +3,7 @@
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, walk
-from recdrop_tune.models.monte_carlo import MCPrediction, mc_predict
+from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
 from recdrop_tune.models.reuse import SameDraws, renew, structure
@@ -13,6 +13,7 @@ __all__ = [
     "Explanation",
     "LayerExplanation",
     "MCPrediction",
+    "NoNoiseWarning",
     "RateSchedule",
     "SameDraws",
     "dropout_layers",

@@ -26,6 +26,7 @@ from recdrop_tune.results.frames import (
 )
 from recdrop_tune.results.gain import Gain, TwinGain, best_twin_gain, gain_over, wrapper_frame
 from recdrop_tune.results.importances import importances
+from recdrop_tune.results.notebook import notebook_page
 from recdrop_tune.results.plots import figures
 from recdrop_tune.results.plots.view import view_of
 from recdrop_tune.results.report import write_report
@@ -33,12 +34,13 @@ from recdrop_tune.results.stored import StoredSearch, stored_search
 from recdrop_tune.results.text import summary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TuneResult:
     """The outcome of a search: what its project folder holds.
 
     It is the same whether `tune` returned it or `load` did, but for two things. The process that searched
-    knows the runs in MLflow, and builds the best model from its checkpoint.
+    knows the runs in MLflow, and builds the best model from its checkpoint. `print` writes its summary, and a
+    notebook shows it with the best trials and a picture of all of them.
 
     Attributes:
         tuner: The Keras Tuner tuner; of a loaded result what stands for it, with the trials in its `oracle`.
@@ -55,6 +57,16 @@ class TuneResult:
 
     def __post_init__(self) -> None:
         _ = self.search  # Read now: the folder may be gone later.
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.search.oracle.trials)} trials in {self.directory}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: HTML without scripts, which needs no network."""
+        return notebook_page(self)
 
     @cached_property
     def search(self) -> StoredSearch:
@@ -288,7 +300,7 @@ class TuneResult:
         return gain_over(self.trials, columns, self.objective, wrapper)
 
     def summary(self, top: int = 20) -> str:
-        """Tells the outcome in a few lines.
+        """Tells the outcome in a few lines, as `print(result)` does; in one line where no trial is complete.
 
         Args:
             top: How many trials to list, best first.
