@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -84,9 +83,8 @@ def notebook_page(result: TuneResult) -> str:
 
 def _drawable(view: View) -> pd.DataFrame:
     """Returns the trials with a finite score, in the order of starts: the last ones, where there are many."""
-    scores = view.scored[view.objective.name].astype(float)
-    finite: pd.DataFrame = view.scored[scores.abs() < math.inf]
-    return finite.sort_values("number").tail(_MOST)
+    finite = style.finite(view.scored[view.objective.name])
+    return view.scored.loc[finite.index].sort_values("number").tail(_MOST)
 
 
 def _picture(view: View) -> dict[str, Any]:

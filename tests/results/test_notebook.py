@@ -61,20 +61,6 @@ def test_one_trial(tmp_path, planted_uri):
     assert point.get("fill") == point.get("stroke")
 
 
-class Endless(Planted):
-    """The second trial diverges, in words of a stranger."""
-
-    def score(self, hp):
-        return float("inf") if hp.get("wrapper") != "none" else 0.5
-
-
-def test_a_score_that_is_infinite_has_no_place(tmp_path, planted_uri):
-    space = {"wrapper": ["none", "recurrent"], "placement": "input", "rate": 0.1, "units": [8, 16]}
-    hypermodel = Endless(space | {"learning_rate": [0.1, 0.01]})
-    result = search(tmp_path, planted_uri, hypermodel, 4)
-    assert len(points_of(picture_of(result._repr_html_()))) == 2
-
-
 def test_no_trial_is_complete(tmp_path, planted_uri):
     space = {"wrapper": "recurrent", "placement": "input", "rate": [0.1, 0.2], "units": 16}
     failing = Planted(space | {"learning_rate": 0.01}, failing="recurrent", error=NASTY)
