@@ -32,6 +32,7 @@ from recdrop_tune.results.plots.view import view_of
 from recdrop_tune.results.report import write_report
 from recdrop_tune.results.stored import StoredSearch, stored_search
 from recdrop_tune.results.text import summary
+from recdrop_tune.results.trained import best_models, model_of, trained_model
 
 
 @dataclass(frozen=True, repr=False)
@@ -258,11 +259,46 @@ class TuneResult:
             RecdropError: No trial was completed, or the folder of a loaded result holds no model of the best
                 one.
         """
-        if self.tuner is self.search:
-            return self.search.saved_model(self.best_trial.trial_id)
-        if self.confirmation is not None:
-            return self.confirmation.best_model(self.tuner)
-        return self.tuner.load_model(self.tuner.oracle.trials[self.best_trial.trial_id])
+        return trained_model(self, self.best_trial.trial_id)
+
+    def best_models(self, n: int = 5) -> list[Any]:
+        """Builds the models of the best complete trials, each with the weights of its best epoch.
+
+        The first is `best_model()`. After a confirmation those that were confirmed come first, the best mean
+        first, each with the weights of its best confirmed training.
+
+        Args:
+            n: How many. Where fewer trials were completed there are fewer.
+
+        Returns:
+            The models, the best first.
+
+        Raises:
+            RecdropError: No trial was completed; the weights of one of them were not kept
+                (`Training(keep_checkpoints=...)`, by default those of five trials); or more than one is asked
+                of a result that was loaded from its folder, which holds the best model alone.
+
+        Example:
+            >>> predictions = [model.predict(x) for model in result.best_models(3)]
+        """
+        return best_models(self, n)
+
+    def model_of(self, trial: Any) -> Any:
+        """Builds the model of one complete trial, with the weights of its best epoch.
+
+        Args:
+            trial: Its `trial_id`, its `number`, or its row of `trials`.
+
+        Raises:
+            InvalidArgumentError: There is no such trial, or it was not completed.
+            RecdropError: Its weights were not kept (`Training(keep_checkpoints=...)`); or it is not the best
+                one, of a result that was loaded from its folder.
+
+        Example:
+            >>> plain = result.trials[result.trials["wrapper"] == "none"]
+            >>> model = result.model_of(plain.iloc[0])
+        """
+        return model_of(self, trial)
 
     @property
     def twin_gain(self) -> TwinGain | None:
