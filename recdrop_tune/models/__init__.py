@@ -1,5 +1,6 @@
 """Whole models with dropout: what is in them, their uncertainty, rates, training, and models made of them."""
 
+from recdrop_tune.models.code import model_code
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, walk
@@ -20,6 +21,7 @@ __all__ = [
     "explain",
     "fit",
     "mc_predict",
+    "model_code",
     "renew",
     "structure",
     "to_plain",

@@ -29,6 +29,7 @@ from recdrop_tune.results.importances import importances
 from recdrop_tune.results.notebook import notebook_page
 from recdrop_tune.results.plots import figures
 from recdrop_tune.results.plots.view import view_of
+from recdrop_tune.results.program import best_code
 from recdrop_tune.results.report import write_report
 from recdrop_tune.results.stored import StoredSearch, stored_search
 from recdrop_tune.results.text import summary
@@ -299,6 +300,27 @@ class TuneResult:
             >>> model = result.model_of(plain.iloc[0])
         """
         return model_of(self, trial)
+
+    def best_code(self) -> str:
+        """Writes Python source that builds and compiles the best model, without `tune` and its space.
+
+        It is what a person would write: layers of stock Keras and wrappers of this package, with the
+        arguments that are not the defaults, the optimizer with its learning rate, the loss and the metrics.
+        In comments it says how the search trained the model. It is in the project folder too, as
+        `result/best_model.py`. Any other model `recdrop_tune.models.model_code` writes.
+
+        Returns:
+            The source. It ends with a variable `model`.
+
+        Raises:
+            RecdropError: No trial was completed; or there is something in the model that cannot be written,
+                such as a subclassed model; or the folder of a loaded result has no source.
+
+        Example:
+            >>> print(result.best_code())
+            >>> Path("model.py").write_text(result.best_code())
+        """
+        return best_code(self)
 
     @property
     def twin_gain(self) -> TwinGain | None:
