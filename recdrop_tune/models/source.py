@@ -189,10 +189,13 @@ def live(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     try:
-        # Safe mode guards against code in files; this configuration comes from live objects.
-        return keras.saving.deserialize_keras_object(dict(value), safe_mode=False)
+        return keras.saving.deserialize_keras_object(dict(value))
     except (TypeError, ValueError) as error:
-        what = f"`{value.get('class_name')}` {value.get('config')}"
+        what, config = f"`{value.get('class_name')}`", value.get("config")
+        if isinstance(config, str):
+            what = f"the function `{config}`"
+        elif what == "`__lambda__`":
+            what = "a lambda"
         raise not_writable(what, "Keras cannot make it from its configuration") from error
 
 

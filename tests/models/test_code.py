@@ -257,12 +257,17 @@ class Sub(keras.Model):
         return inputs
 
 
+def a_lambda():
+    return keras.Sequential([keras.Input((5, 3)), keras.layers.Lambda(lambda x: 2 * x)])
+
+
 @pytest.mark.parametrize(
     ("make", "what"),
     [
+        (a_lambda, "for a lambda: Keras cannot make it"),
         (local_layer, r"for `local_layer\.<locals>\.Hidden`: it cannot be imported from"),
         (local_noise, "noise"),
-        (local_loss, "for `function` loss: Keras cannot make it"),
+        (local_loss, "for the function `loss`: Keras cannot make it"),
         (
             lambda: keras.Sequential([keras.Input((5, 3)), Sub(name="sub")]),
             "for the model `sub`: it is a subclass",
@@ -277,7 +282,7 @@ class Sub(keras.Model):
             "for a list of 99: it is data",
         ),
     ],
-    ids=["layer", "noise", "loss", "model", "numbers"],
+    ids=["lambda", "layer", "noise", "loss", "model", "numbers"],
 )
 def test_what_cannot_be_written(make, what):
     with pytest.raises(RecdropError, match=what):
