@@ -13,7 +13,16 @@ from typing import Any
 import keras
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.models.source import WIDTH, Call, Source, Writer, not_writable, quoted, written
+from recdrop_tune.models.source import (
+    WIDTH,
+    Call,
+    Source,
+    Writer,
+    config_of,
+    not_writable,
+    quoted,
+    written,
+)
 from recdrop_tune.models.wiring import (
     Node,
     chained_calls,
@@ -112,6 +121,7 @@ class _ModelCode:
         """Yields the lines that make a model, those of the models in it first."""
         inner: dict[int, str] = {}
         for layer in model.layers:
+            config_of(layer)  # Of a model that holds one without, Keras does not name it.
             if isinstance(layer, keras.Model):
                 if not _is_described(layer):
                     raise not_writable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import pkgutil
 import random
@@ -126,19 +127,19 @@ class Writer:
             return quoted(value["config"]["name"])
         return self.value(live(value))
 
-    def object(self, thing: Any, name: str | None = None) -> Source:
+    def object(self, thing: Any) -> Source:
         """Writes the call that makes an object of Keras's kind: one with a `get_config`.
 
         Args:
             thing: The object.
-            name: Its name, where that is not the one in its configuration.
 
         Raises:
             RecdropError: It cannot be written, or is of a class that cannot be imported.
         """
-        config = {**thing.get_config(), **({} if name is None else {"name": name})}
+        config = config_of(thing)
         if isinstance(thing, keras.layers.Bidirectional):
-            config["layer"] = _without_direction(config["layer"])
+            for side in ("layer", "backward_layer"):
+                config[side] = _without_direction(config[side])
         required = _required(type(thing), config)
         default = _default_config(type(thing), required, config)
         changed = [
@@ -184,12 +185,25 @@ def quoted(text: str) -> str:
     return repr(text) if set(text) & set("\"'\\") or not text.isprintable() else f'"{text}"'
 
 
+def config_of(thing: Any) -> dict[str, Any]:
+    """Returns the configuration of an object.
+
+    Raises:
+        RecdropError: It has none.
+    """
+    try:
+        return dict(thing.get_config())
+    except NotImplementedError:
+        raise not_writable(f"`{type(thing).__name__}`", "it has no `get_config`") from None
+
+
 def live(value: Any) -> Any:
     """Makes what a configuration describes."""
     if not isinstance(value, Mapping):
         return value
     try:
-        return keras.saving.deserialize_keras_object(dict(value))
+        # A copy: some classes take their configuration apart.
+        return keras.saving.deserialize_keras_object(copy.deepcopy(dict(value)))
     except (TypeError, ValueError) as error:
         what, config = f"`{value.get('class_name')}`", value.get("config")
         if isinstance(config, str):
@@ -244,7 +258,7 @@ def _same_random_state() -> Iterator[None]:
 def _without_direction(layer: Mapping[str, Any]) -> dict[str, Any]:
     """Takes off what a `Bidirectional` adds to its layer: part of its name, and how it treats masks."""
     config = dict(layer["config"])
-    config["name"] = str(config["name"]).removeprefix("forward_")
+    config["name"] = str(config["name"]).removeprefix("forward_").removeprefix("backward_")
     if "zero_output_for_mask" in config:
         config["zero_output_for_mask"] = False
     if isinstance(config.get("layer"), Mapping):

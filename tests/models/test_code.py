@@ -191,6 +191,54 @@ def test_what_is_no_default():
     assert "L2(0.0001)" in code or "L2(l2=0.0001)" in code
 
 
+def attention():
+    inputs = keras.Input((5, 3))
+    hidden = wrap(keras.layers.GRU(4, return_sequences=True), "time_distributed", rate=0.2)(
+        keras.layers.Masking()(inputs)
+    )
+    mixed = keras.layers.MultiHeadAttention(2, 4)(hidden, hidden)
+    normal = keras.layers.LayerNormalization()(mixed + hidden)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(normal))
+
+
+def residual():
+    inputs = keras.Input((5, 3))
+    x = keras.layers.Conv1D(4, 3, padding="same", activation="gelu")(inputs)
+    y = keras.layers.BatchNormalization()(keras.layers.Dropout(0.3)(x))
+    both = keras.ops.concatenate([keras.layers.add([x, y]), inputs], axis=-1)
+    return keras.Model(inputs, -(1.0 - keras.ops.mean(both, axis=1)) / 2)
+
+
+def stacked():
+    cells = [keras.layers.LSTMCell(3), keras.layers.GRUCell(2)]
+    rnn = keras.layers.RNN(cells, return_sequences=True)
+    each = keras.layers.TimeDistributed(keras.layers.Dense(2))
+    return keras.Sequential([keras.Input((5, 3)), rnn, each, keras.layers.Flatten()])
+
+
+def two_directions():
+    sides = [keras.layers.LSTM(3, return_sequences=True, activation=a) for a in ("relu", "tanh")]
+    back = keras.layers.LSTM(3, return_sequences=True, go_backwards=True, activation="sigmoid")
+    layer = keras.layers.Bidirectional(sides[0], merge_mode="sum", backward_layer=back)
+    same = keras.layers.Bidirectional(sides[1])
+    return keras.Sequential([keras.Input((5, 3)), layer, same])
+
+
+@pytest.mark.parametrize("make", [attention, residual, stacked, two_directions])
+def test_models_of_many_kinds(make):
+    code = assert_same(make(), X)
+    assert code.count("backward_layer=") == (make is two_directions)
+    assert "zero_output_for_mask" not in code
+
+
+def test_dropout_that_is_always_on_stays_on():
+    inputs = keras.Input((5, 3))
+    always = keras.layers.Dropout(0.5, seed=1)(inputs, training=True)
+    code = model_code(keras.Model(inputs, [always, keras.layers.Dropout(0.5)(inputs)]))
+    assert "keras.layers.Dropout(0.5, seed=1)(inputs, training=True)" in code
+    assert "keras.layers.Dropout(0.5)(inputs)\n" in code
+
+
 def test_what_is_not_compiled_or_built():
     model = keras.Sequential([wrap(keras.layers.LSTM(2), "lambda", rate=0.3, placement="output")])
     code = model_code(model)
@@ -235,6 +283,15 @@ def local_layer():
     return keras.Sequential([keras.Input((5, 3)), Hidden(3)])
 
 
+class Unconfigured(keras.layers.Layer):
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+
+    def call(self, inputs):
+        return inputs
+
+
 def local_noise():
     def noise(shape, rate, seed):
         return keras.ops.ones(shape)
@@ -266,6 +323,10 @@ def a_lambda():
     [
         (a_lambda, "for a lambda: Keras cannot make it"),
         (local_layer, r"for `local_layer\.<locals>\.Hidden`: it cannot be imported from"),
+        (
+            lambda: keras.Sequential([Unconfigured(object())]),
+            "for `Unconfigured`: it has no `get_config`",
+        ),
         (local_noise, "noise"),
         (local_loss, "for the function `loss`: Keras cannot make it"),
         (
@@ -282,7 +343,7 @@ def a_lambda():
             "for a list of 99: it is data",
         ),
     ],
-    ids=["lambda", "layer", "noise", "loss", "model", "numbers"],
+    ids=["lambda", "layer", "no configuration", "noise", "loss", "model", "numbers"],
 )
 def test_what_cannot_be_written(make, what):
     with pytest.raises(RecdropError, match=what):
