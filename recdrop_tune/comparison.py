@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recdrop_tune.errors import ProjectError, ProjectWarning
+from recdrop_tune.errors import ProjectError, ProjectWarning, invalid_argument
 from recdrop_tune.files import read
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def compare(*folders: str | Path) -> pd.DataFrame:
         *folders: Project folders, and folders that hold such; by default `recdrop_runs`.
 
     Raises:
+        InvalidArgumentError: An argument is no path.
         ProjectError: There is no such folder, or no search in it.
 
     Example:
@@ -70,7 +72,7 @@ def compare(*folders: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    searches = [search for folder in folders or (RUNS,) for search in _searches(Path(folder))]
+    searches = [search for folder in folders or (RUNS,) for search in _searches(folder)]
     searches.sort(key=_Search.rank)
     frame = pd.DataFrame([search.row() for search in searches], columns=list(_TYPES))
     began = [_moment(search.began) for search in searches]
@@ -85,12 +87,16 @@ def _moment(time: float) -> datetime | None:
         return None
 
 
-def _searches(folder: Path) -> Iterator[_Search]:
+def _searches(folder: str | Path) -> Iterator[_Search]:
     """Yields the search in a folder, or those in the folders in it.
 
     Raises:
+        InvalidArgumentError: It is no path.
         ProjectError: There is none.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise invalid_argument("folders", expected="paths of folders", received=folder)
+    folder = Path(folder)
     if not folder.is_dir():
         raise ProjectError(f"There is no folder `{folder}`.")
     if (folder / JOURNAL).exists():

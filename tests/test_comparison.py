@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import recdrop_tune as rdt
 from recdrop_tune.cli import main, store
 from recdrop_tune.comparison import JOURNAL, RUNS
-from recdrop_tune.errors import ProjectError, ProjectWarning
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning
 from recdrop_tune.events import FILE
 from recdrop_tune.search import tune
 from tests.small_search import data
@@ -165,6 +165,11 @@ def test_no_search(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ProjectError, match="There is no folder `recdrop_runs`"):
         rdt.compare()
+
+
+def test_what_is_no_path(tmp_path):
+    with pytest.raises(InvalidArgumentError, match=r"`folders`\. Expected paths of folders"):
+        rdt.compare([tmp_path])
 
 
 # The command.

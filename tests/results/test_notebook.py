@@ -51,6 +51,13 @@ def test_the_picture(planted):
     assert len({point.get("stroke") for point in shown}) == planted.trials["wrapper"].nunique()
 
 
+def test_several_objectives(traded):
+    html = traded._repr_html_()
+    assert "val_loss of each trial" in html
+    assert "<th>ms_per_step</th>" not in html  # As in the summary, the first objective.
+    assert len(points_of(picture_of(html))) > 5
+
+
 def search(folder, uri, hypermodel, trials):
     oracle = OptunaOracle("val_loss", max_trials=trials, sampler="random", seed=1)
     return planted_result(oracle, folder, uri, hypermodel)
