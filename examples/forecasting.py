@@ -16,6 +16,7 @@ two naive forecasts, of the best configuration without dropout, and of the best 
 
 import argparse
 import os
+from importlib import import_module
 
 # TensorFlow looks for a GPU and reports on it at length; set it to 0 to see that.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,13 +27,6 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 import recdrop_tune as rdt
-
-try:
-    from sktime.datasets import load_basic_motions
-except ImportError as missing:
-    raise SystemExit(
-        "The data of this example ship with sktime: pip install 'sktime>=0.35'"
-    ) from missing
 
 PAST, HORIZON, SECOND = 40, 10, 10
 SPACE = {
@@ -45,9 +39,21 @@ SPACE = {
 }
 
 
+def from_sktime():
+    """Returns the module of sktime's data sets."""
+    try:
+        return import_module("sktime.datasets")
+    except ImportError as missing:
+        raise SystemExit(
+            "The data of this example ship with sktime: pip install 'sktime>=0.35'"
+        ) from missing
+
+
 def load_recordings(split):
     """Returns recordings, of shape (recordings, 100, 6), and what each one's person did."""
-    x, activity = load_basic_motions(split=split, return_X_y=True, return_type="numpy3d")
+    x, activity = from_sktime().load_basic_motions(
+        split=split, return_X_y=True, return_type="numpy3d"
+    )
     return np.swapaxes(x, 1, 2).astype("float32"), activity
 
 

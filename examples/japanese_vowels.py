@@ -20,6 +20,7 @@ test split.
 
 import argparse
 import os
+from importlib import import_module
 
 # TensorFlow looks for a GPU and reports on it at length; set it to 0 to see that.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -32,13 +33,6 @@ from sklearn.model_selection import train_test_split
 
 import recdrop_tune as rdt
 
-try:
-    from sktime.datasets import load_japanese_vowels
-except ImportError as missing:
-    raise SystemExit(
-        "The data of this example ship with sktime: pip install 'sktime>=0.35'"
-    ) from missing
-
 PADDING = 0.0
 SPACE = {
     "cell": "gru",
@@ -50,9 +44,19 @@ SPACE = {
 }
 
 
+def from_sktime():
+    """Returns the module of sktime's data sets."""
+    try:
+        return import_module("sktime.datasets")
+    except ImportError as missing:
+        raise SystemExit(
+            "The data of this example ship with sktime: pip install 'sktime>=0.35'"
+        ) from missing
+
+
 def load_split(split):
     """Returns x of shape (utterances, 29, 12), padded on the right, and y, the speaker from 0 to 8."""
-    frames, speakers = load_japanese_vowels(split=split, return_X_y=True)
+    frames, speakers = from_sktime().load_japanese_vowels(split=split, return_X_y=True)
     utterances = [np.stack(list(features), axis=-1) for features in frames.to_numpy()]
     x = keras.utils.pad_sequences(
         utterances, maxlen=29, dtype="float32", padding="post", value=PADDING

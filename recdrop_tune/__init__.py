@@ -14,6 +14,7 @@ from recdrop_tune.lazy import imported_on_use
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from recdrop_tune.comparison import compare
     from recdrop_tune.hypermodels import (
         ExistingModel,
         LanguageModel,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from recdrop_tune.wrappers import EmbeddingDropout, LockedDropout, wrap
 
 _NAMES = {
+    "comparison": "compare",
     "hypermodels": "ExistingModel LanguageModel SequenceClassifier SequenceRegressor SequenceTagger "
     "dropout_model dropout_rnn scheduled",
     "mlflow_store": "sync",
@@ -77,6 +79,7 @@ __all__ = [
     "Tuner",
     "Workers",
     "__version__",
+    "compare",
     "distribute",
     "dropout_model",
     "dropout_rnn",
@@ -95,7 +98,7 @@ _imported = imported_on_use(__name__, _HOME)
 
 def __getattr__(name: str) -> object:
     """Imports a public name from its module on first use (PEP 562)."""
-    if _HOME.get(name, "spaces") != "spaces":  # The others need Keras.
+    if _HOME.get(name, "spaces") not in ("spaces", "comparison"):  # The others need Keras.
         check_importable()
     return _imported(name)
 

@@ -431,6 +431,7 @@ OTHERS = [
     "trial_0/checkpoint.weights.h5",
     "result/best_model.json",
     "result/best_model.keras",
+    "result/best_model.py",
     "result/history.csv",
     "result/report.html",
     "result/summary.md",

@@ -116,11 +116,16 @@ def test_japanese_vowels_are_padded_on_the_right():
 
 
 @pytest.mark.parametrize("script", ["japanese_vowels.py", "forecasting.py"])
-def test_without_sktime_an_example_says_how_to_install_it(script, monkeypatch):
+def test_without_sktime_an_example_tells_its_arguments_and_what_it_lacks(
+    script, monkeypatch, capsys
+):
     monkeypatch.setitem(sys.modules, "sktime", None)
     monkeypatch.setitem(sys.modules, "sktime.datasets", None)
-    with pytest.raises(SystemExit, match=r"pip install 'sktime>=0\.35'"):
-        runpy.run_path(str(EXAMPLES / script))
+    for arguments, expected in ((["--help"], "^0$"), ([], r"pip install 'sktime>=0\.35'")):
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        with pytest.raises(SystemExit, match=expected):
+            runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    assert "--trials TRIALS" in capsys.readouterr().out
 
 
 @pytest.mark.heavy

@@ -27,6 +27,7 @@ ORDER = [
     "storage_errors",
     "paths",
     "files",
+    "comparison",
     "catalog",
     "rewrites",
     "kernels",
@@ -68,6 +69,7 @@ def test_exported_names():
         "Tuner",
         "Workers",
         "__version__",
+        "compare",
         "distribute",
         "dropout_model",
         "dropout_rnn",
@@ -146,7 +148,9 @@ def test_importing_the_package_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["cli", "cli.config", "search.settings", "spaces", "catalog"])
+@pytest.mark.parametrize(
+    "module", ["cli", "cli.config", "comparison", "search.settings", "spaces", "catalog"]
+)
 def test_what_has_to_answer_at_once_imports_nothing_heavy(module):
     code = f"import sys, recdrop_tune.{module}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -683,7 +683,7 @@ def test_nothing_in_the_package_reads_what_can_hold_code():
         ("models/plain.py", "keras.saving.deserialize_keras_object"),  # of a live object
         ("results/report/__init__.py", "jinja2.PackageLoader"),  # of the template in this package
         ("results/stored.py", "keras.models.load_model"),  # in Keras's safe mode, when asked for
-        ("results/tune_result.py", "self.tuner.load_model"),  # builds it, and loads its weights
+        ("results/trained.py", "result.tuner.load_model"),  # builds it, and loads its weights
         ("spaces/sources.py", "_Loader"),  # a subclass of the safe loader
         ("mlflow_store/artifacts.py", "mlflow.keras.load_model"),  # in Keras's safe mode
     }

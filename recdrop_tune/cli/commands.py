@@ -9,6 +9,7 @@ import click
 from recdrop_tune.cli.doctor import doctor
 from recdrop_tune.cli.report import report
 from recdrop_tune.cli.run import run
+from recdrop_tune.cli.searches import searches
 from recdrop_tune.cli.spaces import spaces
 from recdrop_tune.cli.sync import sync
 from recdrop_tune.cli.ui import ui
@@ -39,6 +40,7 @@ def main() -> None:
 main.add_command(doctor)
 main.add_command(report)
 main.add_command(run)
+main.add_command(searches)
 main.add_command(spaces)
 main.add_command(sync)
 main.add_command(ui)

@@ -77,14 +77,11 @@ def _summary(result: Any, folder: Path) -> list[str]:
     """Says what was found so far."""
     from recdrop_tune.events import Journal
 
-    lines, states = [], result.trials["state"].value_counts()
+    lines = []
     try:
         running = Journal(folder / EVENTS).is_being_written()
     except OSError:  # A folder that may only be read.
         running = False
     if running:
         lines.append("The search is running: this is its state now.")
-    if states.get("COMPLETE"):
-        return [*lines, result.summary()]
-    counts = ", ".join(f"{count} {str(state).lower()}" for state, count in states.items())
-    return [*lines, f"No trial is complete: {counts}." if counts else "No trial has begun."]
+    return [*lines, result.summary()]

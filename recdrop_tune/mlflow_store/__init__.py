@@ -1,6 +1,7 @@
 """A reader of events: MLflow, live, after an outage, and with `sync`."""
 
 from recdrop_tune.mlflow_store.artifacts import (
+    CODE,
     MODEL,
     MODEL_CARD,
     NOTE_LENGTH,
@@ -26,6 +27,7 @@ from recdrop_tune.mlflow_store.tracking import Tracking, track
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 
 __all__ = [
+    "CODE",
     "MODEL",
     "MODEL_CARD",
     "NOTE_LENGTH",

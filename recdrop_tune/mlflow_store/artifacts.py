@@ -34,6 +34,9 @@ RESULT = "result"
 MODEL, MODEL_CARD = "best_model.keras", "best_model.json"
 """The best model, and what MLflow needs to know of it."""
 
+CODE = "best_model.py"
+"""Python source that builds the best model."""
+
 TABLE = "trials.json"
 """The trials in the format of MLflow's `log_table`."""
 

@@ -1,10 +1,11 @@
 """Whole models with dropout: what is in them, their uncertainty, rates, training, and models made of them."""
 
 from recdrop_tune.models.blueprint import Blueprint, RecurrentLayer, blueprint_of
+from recdrop_tune.models.code import model_code
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, walk
-from recdrop_tune.models.monte_carlo import MCPrediction, mc_predict
+from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
 from recdrop_tune.models.reuse import SameDraws, renew, structure
@@ -15,6 +16,7 @@ __all__ = [
     "Explanation",
     "LayerExplanation",
     "MCPrediction",
+    "NoNoiseWarning",
     "RateSchedule",
     "RecurrentLayer",
     "SameDraws",
@@ -23,6 +25,7 @@ __all__ = [
     "explain",
     "fit",
     "mc_predict",
+    "model_code",
     "renew",
     "structure",
     "to_plain",

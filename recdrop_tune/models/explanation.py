@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -56,11 +57,12 @@ _COLUMNS = (
     "kernel",
     "on a GPU",
 )
+_NONE = "No recurrent layer in this model."
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The recurrent layers of a model; `str()` gives a table with notes beneath it.
+    """The recurrent layers of a model; `str()` gives a table with notes beneath it, a notebook shows one.
 
     Attributes:
         rows: One for each recurrent layer, one for each direction of a `Bidirectional`.
@@ -77,11 +79,8 @@ class Explanation:
 
     def __str__(self) -> str:
         if not self.rows:
-            return "No recurrent layer in this model."
-        notes: dict[str, int] = {}  # Rows with the same note share it.
-        for row in self.rows:
-            if row.why:
-                notes.setdefault(_note(row), len(notes) + 1)
+            return _NONE
+        notes = self._notes()
         table = [_COLUMNS, *(_cells(row, notes) for row in self.rows)]
         widths = [max(len(line[i]) for line in table) for i in range(len(_COLUMNS))]
         lines = [
@@ -89,6 +88,22 @@ class Explanation:
             for line in table
         ]
         return "\n".join([*lines, *(f"[{number}] {note}" for note, number in notes.items())])
+
+    def _repr_html_(self) -> str:
+        """Returns the table for a notebook."""
+        import pandas as pd
+
+        if not self.rows:
+            return f"<p>{_NONE}</p>"
+        notes = self._notes()
+        table = pd.DataFrame([_cells(row, notes) for row in self.rows], columns=_COLUMNS)
+        lines = "<br>".join(f"[{number}] {escape(note)}" for note, number in notes.items())
+        return f"{table.to_html(index=False, border=0)}\n<p>{lines}</p>"
+
+    def _notes(self) -> dict[str, int]:
+        """Numbers the notes; rows with the same one share it."""
+        texts = dict.fromkeys(_note(row) for row in self.rows if row.why)
+        return {text: number for number, text in enumerate(texts, start=1)}
 
 
 def _note(row: LayerExplanation) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from itertools import chain
 from typing import Any
 
@@ -17,9 +19,13 @@ from recdrop_tune.kernels import check_seed
 from recdrop_tune.models.layers import walk
 
 
+class NoNoiseWarning(UserWarning):
+    """All passes of `mc_predict` predicted the same: its spread of 0 says nothing of how sure a model is."""
+
+
 @dataclass(frozen=True)
 class MCPrediction:
-    """The prediction of Monte Carlo dropout.
+    """The prediction of Monte Carlo dropout; `str()` and a notebook tell its shapes and spreads.
 
     Attributes:
         mean: The mean prediction: an array, or a structure of arrays as the model's output is.
@@ -31,6 +37,25 @@ class MCPrediction:
     mean: Any
     std: Any
     samples: int
+
+    def __str__(self) -> str:
+        lines = [f"The mean of {self.samples} forward passes with dropout on."]
+        return "\n".join([*lines, *(f"{name}: {words}" for name, words in self._parts())])
+
+    def _repr_html_(self) -> str:
+        """Returns the text for a notebook."""
+        return "<br>".join(escape(line) for line in str(self).splitlines())
+
+    def _parts(self) -> Iterator[tuple[str, str]]:
+        """Yields the name of each output and what there is to say of it."""
+        stds = [std for _, std in keras.tree.flatten_with_path(self.std)]
+        for (path, mean), std in zip(keras.tree.flatten_with_path(self.mean), stds, strict=True):
+            name = "/".join(map(str, path)) or "mean"
+            words = f"shape {mean.shape}, {mean.min():.4g} to {mean.max():.4g}"
+            yield (
+                name,
+                f"{words}; std {std.min():.4g} to {std.max():.4g}, on average {std.mean():.4g}",
+            )
 
 
 def mc_predict(
@@ -61,6 +86,9 @@ def mc_predict(
 
     Raises:
         InvalidArgumentError: An argument is not one of the above, or there is no input.
+
+    Warns:
+        NoNoiseWarning: All passes predicted the same, for nothing in the model draws noise.
 
     Example:
         >>> import keras, numpy as np
@@ -102,7 +130,26 @@ def mc_predict(
         keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *part)
         for part in zip(*parts, strict=True)
     )
+    if samples > 1 and _is_nothing(mean, std):
+        warnings.warn(_NO_NOISE, NoNoiseWarning, stacklevel=2)
     return MCPrediction(mean=mean, std=std, samples=samples)
+
+
+_NO_NOISE = (
+    "All forward passes of `mc_predict` predicted the same, so `std` is 0. That does not mean that the "
+    "model is certain: nothing in it draws noise, or at rates of 0. Train it with dropout, such as "
+    "`recdrop_tune.wrap(layer, 'recurrent', rate=0.3)`. A model that `to_plain` has made, or the "
+    "`best_model()` of a loaded result, has none any more: take the one that was trained."
+)
+
+_ROUNDING = 1e-6
+"""On a GPU the same sum may come out otherwise in its last digits."""
+
+
+def _is_nothing(mean: Any, std: Any) -> bool:
+    """Says whether the passes differ by no more than rounding."""
+    pairs = zip(keras.tree.flatten(mean), keras.tree.flatten(std), strict=True)
+    return all(spread.max() <= _ROUNDING * np.abs(middle).max() for middle, spread in pairs)
 
 
 class _NoisyModel(keras.Model):

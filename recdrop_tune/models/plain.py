@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import keras
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models.layers import check_layer, dropout_layers, walk
+from recdrop_tune.wrappers import is_default_name
 
 
 def to_plain(model: Any) -> Any:
@@ -16,9 +18,12 @@ def to_plain(model: Any) -> Any:
 
     Each dropout wrapper and each `EmbeddingDropout` is replaced by a copy of the layer it wraps, and
     `LockedDropout` by an `Identity`, wherever it stands: in nested models, inside `Bidirectional` or
-    `TimeDistributed`. The copy takes the wrapper's name, so `get_layer` finds it where the wrapper was.
-    Everything else is copied as it is, other custom layers included. Predictions are the same, and the file
-    that `save` writes loads without this package.
+    `TimeDistributed`. Everything else is copied as it is, other custom layers included. Predictions are the
+    same, and the file that `save` writes loads without this package.
+
+    A name that you gave, to the wrapper or to the layer in it, is the copy's: `get_layer` finds it there as
+    it finds the wrapper. Where Keras made the name, the copy is called as its layer was, `lstm` or `gru_1` in
+    place of `recurrent_dropout_wrapper`, with another number if a layer beside it has that name.
 
     Not kept: what `compile` set (the result is for inference; compile it to train it on, without
     dropout), `use_cudnn` (Keras does not keep it in a layer's configuration), and the current states of
@@ -113,15 +118,85 @@ def _unwrap(config: Any, own: set[str]) -> Any:
         return type(config)(_unwrap(part, own) for part in config)
     if not isinstance(config, dict):
         return config
-    config = {key: _unwrap(value, own) for key, value in config.items()}
+    plain = {key: _unwrap(value, own) for key, value in config.items()}
     if config.get("registered_name") not in own:
-        return config
-    inner = config["config"].get("layer", _IDENTITY)
-    renamed = {**inner["config"], "name": config["config"]["name"]}
-    if "go_backwards" in config["config"]:  # how a Bidirectional makes its backward layer
-        renamed["go_backwards"] = config["config"]["go_backwards"]
+        return _connected(config, plain) if _holds_layers(config) else plain
+    inner = plain["config"].get("layer", _IDENTITY)
+    renamed = {**inner["config"], "name": _plain_name(config)}
+    if "go_backwards" in plain["config"]:  # how a Bidirectional makes its backward layer
+        renamed["go_backwards"] = plain["config"]["go_backwards"]
     # A functional model's entry also says how the layer is connected: "name", "inbound_nodes".
-    return {**config, "build_config": None, **inner, "config": renamed}
+    return {**plain, "build_config": None, **inner, "config": renamed}
+
+
+# The names. A functional model says by them how its layers are connected.
+
+
+def _plain_name(entry: dict[str, Any]) -> str:
+    """Returns the name of what takes the place of an own layer: the one given to it, or that of its layer."""
+    own, inner = str(entry["config"]["name"]), entry["config"].get("layer")
+    direction = next((each for each in ("forward_", "backward_") if own.startswith(each)), "")
+    if inner is None or not is_default_name(own.removeprefix(direction), entry["class_name"]):
+        return own
+    return direction + str(inner["config"]["name"]).removeprefix(direction)
+
+
+def _holds_layers(config: dict[str, Any]) -> bool:
+    """Says whether this is the configuration of a Sequential or functional model."""
+    layers = config.get("layers")
+    return isinstance(layers, list) and all(_name_of(each) is not None for each in layers)
+
+
+def _name_of(entry: Any) -> Any:
+    config = entry.get("config") if isinstance(entry, dict) else None
+    return config.get("name") if isinstance(config, dict) else None
+
+
+def _connected(config: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """Makes the new names unique in their model, and writes them where its layers are connected.
+
+    Args:
+        config: The configuration of the model.
+        plain: The same with other layers in the place of own ones.
+    """
+    pairs = [
+        (_name_of(old), _name_of(new))
+        for old, new in zip(config["layers"], plain["layers"], strict=True)
+    ]
+    taken, names = {old for old, new in pairs if old == new}, dict[str, str]()
+    for old, new in pairs:
+        if old != new:
+            names[old] = _free(new, taken)
+            taken.add(names[old])
+    layers = []
+    for (old, _), entry in zip(pairs, plain["layers"], strict=True):
+        name = names.get(old, old)
+        entry = {**entry, "config": {**entry["config"], "name": name}}
+        if "inbound_nodes" in entry:
+            entry |= {"name": name, "inbound_nodes": _renamed(entry["inbound_nodes"], names)}
+        layers.append(entry)
+    ends = [key for key in ("input_layers", "output_layers") if key in plain]
+    return {**plain, "layers": layers, **{key: _renamed(plain[key], names) for key in ends}}
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Returns the name, or one like it that is not taken."""
+    stem, number = re.sub(r"_\d+$", "", name), 0
+    while name in taken:
+        number += 1
+        name = f"{stem}_{number}"
+    return name
+
+
+def _renamed(nodes: Any, names: dict[str, str]) -> Any:
+    """Writes new names into places of tensors: `[name of a layer, number of its call, of its output]`."""
+    if isinstance(nodes, dict):
+        return {key: _renamed(value, names) for key, value in nodes.items()}
+    if not isinstance(nodes, (list, tuple)):
+        return nodes
+    if [type(part) for part in nodes] == [str, int, int]:
+        return [names.get(nodes[0], nodes[0]), *nodes[1:]]
+    return type(nodes)(_renamed(part, names) for part in nodes)
 
 
 def is_custom(layer: Any) -> bool:

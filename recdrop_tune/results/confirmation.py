@@ -94,14 +94,24 @@ class Confirmation:
         found = self.table[(self.table["kind"] == FOUND) & (self.table["trial_id"] == trial_id)]
         return found.iloc[0]
 
-    def best_model(self, tuner: Any) -> Any:
-        """Builds the best configuration's model, with the weights of its best confirmed training.
+    def has(self, trial_id: str) -> bool:
+        """Says whether the configuration of a trial was confirmed.
 
         Args:
+            trial_id: The trial.
+        """
+        found = self.table.loc[self.table["kind"] == FOUND, "trial_id"]
+        return bool((found == trial_id).any())
+
+    def model_of(self, trial_id: str, tuner: Any) -> Any:
+        """Builds the model of a confirmed configuration, with the weights of its best confirmed training.
+
+        Args:
+            trial_id: The trial.
             tuner: The tuner of the search.
         """
-        folder = trial_folder(Path(tuner.project_dir) / CONFIRMED, self.best_id, FILE)
-        model = tuner.hypermodel.build(tuner.oracle.trials[self.best_id].hyperparameters)
+        folder = trial_folder(Path(tuner.project_dir) / CONFIRMED, trial_id, FILE)
+        model = tuner.hypermodel.build(tuner.oracle.trials[trial_id].hyperparameters)
         return load_weights(folder, model)
 
     def columns(self) -> list[str]:

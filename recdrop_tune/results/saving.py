@@ -25,9 +25,10 @@ import pandas as pd
 from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.events import COMPLETE, FAILED, PRUNED, ResultSaved, TrackingWarning
 from recdrop_tune.files import delete_leftovers_of, delete_tree, fresh_path, make_folder, move
-from recdrop_tune.mlflow_store import MODEL_CARD, RESULT, load_flavor
+from recdrop_tune.mlflow_store import CODE, MODEL_CARD, RESULT, load_flavor
 from recdrop_tune.models import to_plain
 from recdrop_tune.paths import check_kind
+from recdrop_tune.results.program import program
 from recdrop_tune.results.text import bounded, markdown
 from recdrop_tune.storage_errors import is_storage_failure
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def save_best_model(result: TuneResult, path: Path) -> None:
-    """Writes the best model for inference, and beside it a card with what MLflow records of it.
+    """Writes the best model for inference; beside it its source, and a card with what MLflow records of it.
 
     The dropout of this package does nothing outside training, so the file holds stock Keras layers; see
     `to_plain`. Zoneout, and models that Keras cannot rebuild, are saved as they are.
@@ -64,6 +65,11 @@ def save_best_model(result: TuneResult, path: Path) -> None:
     }
     text = json.dumps(card, indent=2) + "\n"
     path.with_name(MODEL_CARD).write_text(text, encoding="utf-8")
+    try:
+        code = program(result, model)
+    except Exception:  # The same; and not every model can be written.
+        return
+    path.with_name(CODE).write_text(code, encoding="utf-8")
 
 
 def _load(result: TuneResult) -> Any:

@@ -17,10 +17,10 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.errors import ProjectError, RecdropError, plain
 from recdrop_tune.events import FILE, Journal, Records, SearchStarted
 from recdrop_tune.files import read
-from recdrop_tune.mlflow_store import MODEL, MODEL_CARD, RESULT
+from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
 from recdrop_tune.oracle import settled, unnoted
 from recdrop_tune.paths import (
     check_folder,
@@ -81,6 +81,27 @@ class StoredSearch:
             f"The result in {self.project_dir} {found}, and the best trial is {trial_id}. Run `tune` again "
             f'with the same arguments and directory="{self.project_dir}", which trains nothing twice '
             "and saves the best model in the end."
+        )
+
+    def saved_code(self, trial_id: str) -> str:
+        """Reads the Python source that was saved with the best model.
+
+        Args:
+            trial_id: Of which trial it has to be.
+
+        Raises:
+            RecdropError: There is none, or it is that of another trial, for the search has gone on since.
+            ProjectError: There is a link in its place.
+        """
+        path = inside(self.project_dir, f"{RESULT}/{CODE}", RESULT)
+        if self._saved_trial() == trial_id and os.path.lexists(path):
+            with _whole(path):
+                return plain(read(path, within=self.project_dir).decode())
+        raise RecdropError(
+            f"The result in {self.project_dir} holds no source of trial {trial_id}, the best one: the search "
+            "has not ended, or there is something in the model that cannot be written. Run `tune` again with "
+            f'the same arguments and directory="{self.project_dir}", which trains nothing twice: '
+            "`best_code()` of the result that it returns writes the source, or says why it cannot."
         )
 
     def _saved_trial(self) -> str | None:

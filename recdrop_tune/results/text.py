@@ -90,23 +90,39 @@ def _best_score(result: TuneResult) -> float | None:
 
 def summary(result: TuneResult, top: int) -> str:
     """Tells the outcome; see `TuneResult.summary`."""
-    complete = (result.trials["state"] == COMPLETE).sum()
+    lines = opening_lines(result)
+    if _is_any_complete(result):
+        table = str(best_trials(result, top).to_string(index=False))
+        lines += ["", table, "", *closing_lines(result)]
+    return plain("\n".join(lines))
+
+
+def opening_lines(result: TuneResult) -> list[str]:
+    """Tells the best score, the best configuration, and what dropout was worth, as far as that is known."""
+    states = result.trials["state"]
+    if not _is_any_complete(result):
+        counts = ", ".join(
+            f"{n} {str(state).lower()}" for state, n in states.value_counts().items()
+        )
+        return [f"No trial is complete: {counts}." if counts else "No trial has begun."]
     best = ", ".join(f"{name}={value}" for name, value in result.best_hyperparameters.items())
-    text = "\n".join(
-        [
-            f"{len(result.trials)} trials, {complete} complete. Best {result.objective}: {_score(result)}",
-            f"Best configuration: {best}",
-            *filter(None, [weights_words(result)]),
-            *context_lines(result),
-            *_gain_lines(result),
-            "",
-            _table(result, top),
-            "",
-            f"Folder: {result.directory}",
-            *_mlflow_lines(result),
-        ]
-    )
-    return plain(text)
+    complete = (states == COMPLETE).sum()
+    return [
+        f"{len(states)} trials, {complete} complete. Best {result.objective}: {_score(result)}",
+        f"Best configuration: {best}",
+        *filter(None, [weights_words(result)]),
+        *context_lines(result),
+        *_gain_lines(result),
+    ]
+
+
+def closing_lines(result: TuneResult) -> list[str]:
+    """Says where the search is."""
+    return [f"Folder: {result.directory}", *_mlflow_lines(result)]
+
+
+def _is_any_complete(result: TuneResult) -> bool:
+    return bool((result.trials["state"] == COMPLETE).any())
 
 
 def _gain_lines(result: TuneResult) -> list[str]:
@@ -139,13 +155,18 @@ def _mlflow_lines(result: TuneResult) -> list[str]:
     return [*lines, f"        {result.ui_url}"] if result.ui_url else lines
 
 
-def _table(result: TuneResult, top: int) -> str:
+def best_trials(result: TuneResult, top: int) -> pd.DataFrame:
+    """Returns the first rows of the table of trials, as text, with the columns in which trials differ.
+
+    Args:
+        result: The result.
+        top: How many rows.
+    """
     names = hyperparameter_columns(result.search.oracle).values()
     varying = [name for name in names if result.trials[name].nunique(dropna=False) > 1]
     spread = [name for name in (spread_column(result.objective),) if name in result.trials]
     columns = ["number", "state", *varying, result.objective, *spread, "best_epoch", "seconds"]
-    table = result.trials[columns].head(top).astype(object)
-    return str(table.map(shown).to_string(index=False))
+    return result.trials[columns].head(top).astype(object).map(shown)
 
 
 # The description of the run in MLflow, as Markdown.

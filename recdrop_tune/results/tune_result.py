@@ -26,19 +26,23 @@ from recdrop_tune.results.frames import (
 )
 from recdrop_tune.results.gain import Gain, TwinGain, best_twin_gain, gain_over, wrapper_frame
 from recdrop_tune.results.importances import importances
+from recdrop_tune.results.notebook import notebook_page
 from recdrop_tune.results.plots import figures
 from recdrop_tune.results.plots.view import view_of
+from recdrop_tune.results.program import best_code
 from recdrop_tune.results.report import write_report
 from recdrop_tune.results.stored import StoredSearch, stored_search
 from recdrop_tune.results.text import summary
+from recdrop_tune.results.trained import best_models, model_of, trained_model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TuneResult:
     """The outcome of a search: what its project folder holds.
 
     It is the same whether `tune` returned it or `load` did, but for two things. The process that searched
-    knows the runs in MLflow, and builds the best model from its checkpoint.
+    knows the runs in MLflow, and builds the best model from its checkpoint. `print` writes its summary, and a
+    notebook shows it with the best trials and a picture of all of them.
 
     Attributes:
         tuner: The Keras Tuner tuner; of a loaded result what stands for it, with the trials in its `oracle`.
@@ -55,6 +59,16 @@ class TuneResult:
 
     def __post_init__(self) -> None:
         _ = self.search  # Read now: the folder may be gone later.
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.search.oracle.trials)} trials in {self.directory}>"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: HTML without scripts, which needs no network."""
+        return notebook_page(self)
 
     @cached_property
     def search(self) -> StoredSearch:
@@ -246,11 +260,67 @@ class TuneResult:
             RecdropError: No trial was completed, or the folder of a loaded result holds no model of the best
                 one.
         """
-        if self.tuner is self.search:
-            return self.search.saved_model(self.best_trial.trial_id)
-        if self.confirmation is not None:
-            return self.confirmation.best_model(self.tuner)
-        return self.tuner.load_model(self.tuner.oracle.trials[self.best_trial.trial_id])
+        return trained_model(self, self.best_trial.trial_id)
+
+    def best_models(self, n: int = 5) -> list[Any]:
+        """Builds the models of the best complete trials, each with the weights of its best epoch.
+
+        The first is `best_model()`. After a confirmation those that were confirmed come first, the best mean
+        first, each with the weights of its best confirmed training.
+
+        Args:
+            n: How many. Where fewer trials were completed there are fewer.
+
+        Returns:
+            The models, the best first.
+
+        Raises:
+            RecdropError: No trial was completed; the weights of one of them were not kept
+                (`Training(keep_checkpoints=...)`, by default those of five trials); or more than one is asked
+                of a result that was loaded from its folder, which holds the best model alone.
+
+        Example:
+            >>> predictions = [model.predict(x) for model in result.best_models(3)]
+        """
+        return best_models(self, n)
+
+    def model_of(self, trial: Any) -> Any:
+        """Builds the model of one complete trial, with the weights of its best epoch.
+
+        Args:
+            trial: Its `trial_id`, its `number`, or its row of `trials`.
+
+        Raises:
+            InvalidArgumentError: There is no such trial, or it was not completed.
+            RecdropError: Its weights were not kept (`Training(keep_checkpoints=...)`); or it is not the best
+                one, of a result that was loaded from its folder.
+
+        Example:
+            >>> plain = result.trials[result.trials["wrapper"] == "none"]
+            >>> model = result.model_of(plain.iloc[0])
+        """
+        return model_of(self, trial)
+
+    def best_code(self) -> str:
+        """Writes Python source that builds and compiles the best model, without `tune` and its space.
+
+        It is what a person would write: layers of stock Keras and wrappers of this package, with the
+        arguments that are not the defaults, the optimizer with its learning rate, the loss and the metrics.
+        In comments it says how the search trained the model. It is in the project folder too, as
+        `result/best_model.py`. Any other model `recdrop_tune.models.model_code` writes.
+
+        Returns:
+            The source. It ends with a variable `model`.
+
+        Raises:
+            RecdropError: No trial was completed; or there is something in the model that cannot be written,
+                such as a subclassed model; or the folder of a loaded result has no source.
+
+        Example:
+            >>> print(result.best_code())
+            >>> Path("model.py").write_text(result.best_code())
+        """
+        return best_code(self)
 
     @property
     def twin_gain(self) -> TwinGain | None:
@@ -288,7 +358,7 @@ class TuneResult:
         return gain_over(self.trials, columns, self.objective, wrapper)
 
     def summary(self, top: int = 20) -> str:
-        """Tells the outcome in a few lines.
+        """Tells the outcome in a few lines, as `print(result)` does; in one line where no trial is complete.
 
         Args:
             top: How many trials to list, best first.

@@ -9,7 +9,7 @@ from recdrop_tune.wrappers.registry import deserialize, get, serialize, wrap
 from recdrop_tune.wrappers.time_distributed_dropout import TimeDistributedDropoutWrapper
 from recdrop_tune.wrappers.variational_dropout import VariationalDropoutWrapper
 from recdrop_tune.wrappers.weight_drop import WeightDropWrapper
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, is_default_name
 from recdrop_tune.wrappers.zoneout import ZoneoutWrapper
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ZoneoutWrapper",
     "deserialize",
     "get",
+    "is_default_name",
     "serialize",
     "wrap",
 ]

@@ -68,8 +68,17 @@ def given_name(layer: Any) -> str | None:
         >>> given_name(keras.layers.LSTM(4)) is None
         True
     """
-    plain = re.sub(r"_\d+$", "", layer.name).replace("_", "")
-    return None if plain == type(layer).__name__.lower() else str(layer.name)
+    return None if is_default_name(layer.name, type(layer).__name__) else str(layer.name)
+
+
+def is_default_name(name: str, class_name: str) -> bool:
+    """Says whether a name looks like one that Keras made for a layer of a class.
+
+    Example:
+        >>> is_default_name("recurrent_dropout_wrapper_1", "RecurrentDropoutWrapper")
+        True
+    """
+    return re.sub(r"_\d+$", "", name).replace("_", "") == class_name.lower()
 
 
 def _of_layer(name: str, *default: Any, settable: bool = False) -> Any:

@@ -24,7 +24,7 @@ from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import Failing, build, data
 
 ALWAYS = {"history.csv", "report.html", "summary.md", "trials.csv", "trials.json"}
-MODELS = {"best_model.json", "best_model.keras"}
+MODELS = {"best_model.json", "best_model.keras", "best_model.py"}
 
 
 @pytest.fixture(scope="module")

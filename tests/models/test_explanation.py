@@ -313,6 +313,17 @@ def test_the_table():
     assert "To change it: use the wrapper `recurrent` or `variational`; " in lines[4]
 
 
+def test_in_a_notebook():
+    model = keras.Sequential([LSTM(4, recurrent_dropout=0.25, return_sequences=True), LSTM(4)])
+    html = explain(model)._repr_html_()
+    assert html.count("<tr") == 3
+    assert "<td>step loop [1]</td>" in html
+    assert html.count("<br>[2] ") == 1
+    assert (
+        explain(keras.layers.Dense(1))._repr_html_() == "<p>No recurrent layer in this model.</p>"
+    )
+
+
 def test_the_data_frame():
     pytest.importorskip("pandas")
     frame = explain(RecurrentDropoutWrapper(LSTM(4), 0.3, name="w")).to_frame()

@@ -6,7 +6,7 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.models import mc_predict
+from recdrop_tune.models import NoNoiseWarning, mc_predict
 from recdrop_tune.wrappers import EmbeddingDropout, RecurrentDropoutWrapper, wrap
 
 X = np.random.default_rng(0).normal(size=(7, 5, 2)).astype("float32")
@@ -58,11 +58,43 @@ def test_every_wrapper_draws(wrapper):
     assert np.isfinite(result.mean).all()
 
 
-def test_without_dropout_there_is_no_spread():
+def test_without_dropout_there_is_no_spread_and_a_warning():
     model = small_model(keras.layers.LSTM(3), keras.layers.Dense(1))
-    result = mc_predict(model, X, samples=3, batch_size=3)
+    with pytest.warns(NoNoiseWarning, match=r"not mean that the model is certain.*Train it with"):
+        result = mc_predict(model, X, samples=3, batch_size=3)
     np.testing.assert_array_equal(result.std, np.zeros((7, 1)))
     np.testing.assert_allclose(result.mean, model.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
+
+
+def test_rates_of_0_are_no_certainty_either():
+    layer = RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.0)
+    model = small_model(layer)
+    with pytest.warns(NoNoiseWarning):
+        mc_predict(model, X, samples=3)
+    layer.rate = 0.3
+    mc_predict(model, X, samples=3)
+
+
+def test_one_output_with_noise_is_enough():
+    inputs = keras.Input((5, 2))
+    outputs = [keras.layers.GRU(3)(inputs), keras.layers.Dropout(0.5)(inputs)]
+    mc_predict(keras.Model(inputs, outputs), X, samples=3)
+
+
+def test_what_is_shown():
+    inputs = keras.Input((2,))
+    dropped = keras.layers.Dropout(0.5)(inputs)
+    model = keras.Model(inputs, {"a": dropped, "<b>": [dropped * 2]})
+    result = mc_predict(model, np.ones((40, 2)), samples=100, seed=0)
+    first, *others = str(result).splitlines()
+    assert first == "The mean of 100 forward passes with dropout on."
+    names = {line.split(":")[0]: line for line in others}
+    assert set(names) == {"a", "<b>/0"}
+    assert names["a"].startswith("a: shape (40, 2), 0.")
+    assert f"on average {result.std['a'].mean():.4g}" in names["a"]
+    assert "&lt;b&gt;/0: shape" in result._repr_html_()
+    alone = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5)])
+    assert "\nmean: shape (3, 2), " in str(mc_predict(alone, np.ones((3, 2)), samples=2, seed=0))
 
 
 def test_batch_normalization_stays_in_inference():
@@ -72,7 +104,8 @@ def test_batch_normalization_stays_in_inference():
     model.compile("adam", "mse", run_eagerly=True)
     model.fit(X, np.ones((7, 3)), epochs=2, verbose=0)
     before = state_of(model)
-    result = mc_predict(model, X, samples=3, batch_size=4)
+    with pytest.warns(NoNoiseWarning):
+        result = mc_predict(model, X, samples=3, batch_size=4)
     np.testing.assert_allclose(result.mean, model.predict(X, verbose=0), rtol=1e-4, atol=1e-5)
     assert result.std.max() == pytest.approx(0.0, abs=1e-6)
     assert normalize.trainable

@@ -12,7 +12,7 @@ import pytest
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import to_plain, walk
-from recdrop_tune.wrappers import EmbeddingDropout, RecurrentDropoutWrapper, wrap
+from recdrop_tune.wrappers import EmbeddingDropout, LockedDropout, RecurrentDropoutWrapper, wrap
 
 X = np.random.default_rng(0).normal(size=(4, 5, 2)).astype("float32")
 NAMES = [t.id for t in TECHNIQUES.values() if t.class_name and t.id != "zoneout"]
@@ -87,6 +87,84 @@ def test_nested_shared_and_time_distributed():
     assert len(plain.layers) == len(model.layers)
     assert isinstance(plain.get_layer("inner"), keras.Model)
     assert not [part for part in walk(plain) if type(part).__module__.startswith("recdrop_tune")]
+
+
+def names_of(model):
+    return [layer.name for layer in model.layers]
+
+
+@pytest.mark.backends
+def test_names_that_keras_made_are_those_of_the_wrapped_layers():
+    keras.backend.clear_session()
+    layers = [
+        EmbeddingDropout(keras.layers.Embedding(9, 2), 0.1),
+        RecurrentDropoutWrapper(keras.layers.LSTM(3, return_sequences=True), 0.3),
+        RecurrentDropoutWrapper(keras.layers.LSTM(3, return_sequences=True), 0.3),
+        keras.layers.Bidirectional(
+            wrap(keras.layers.GRU(3, return_sequences=True), "variational", rate=0.3)
+        ),
+        wrap(keras.layers.Bidirectional(keras.layers.GRU(3)), "native", rate=0.3),
+    ]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    plain = to_plain(model)
+    assert names_of(plain) == ["embedding", "lstm", "lstm_1", "bidirectional", "bidirectional_1"]
+    sides = plain.layers[3].forward_layer, plain.layers[3].backward_layer
+    assert [side.name for side in sides] == ["forward_gru", "backward_gru"]
+    assert_same(model, plain, np.random.default_rng(0).integers(0, 9, (2, 4)))
+
+
+def test_names_that_were_given_are_kept():
+    lstm, gru = keras.layers.LSTM, keras.layers.GRU
+    layers = [
+        RecurrentDropoutWrapper(lstm(3, return_sequences=True, name="of_layer"), 0.3),
+        RecurrentDropoutWrapper(lstm(3, return_sequences=True), 0.3, name="of_wrapper"),
+        RecurrentDropoutWrapper(gru(3, return_sequences=True, name="inner"), 0.3, name="outer"),
+        keras.layers.Bidirectional(
+            RecurrentDropoutWrapper(lstm(3, return_sequences=True, name="side"), 0.3), name="both"
+        ),
+        LockedDropout(0.2),
+    ]
+    model = keras.Sequential([keras.Input((None, 2)), *layers])
+    plain = to_plain(model)
+    names = ["of_layer", "of_wrapper", "outer", "both", model.layers[-1].name]
+    assert names_of(plain) == names_of(model) == names
+    assert plain.get_layer("both").forward_layer.name == "forward_side"
+    assert_same(model, plain, X)
+
+
+def test_names_are_unique_and_a_functional_model_is_connected_by_the_new_ones():
+    """Two wrapped layers and a plain one are called alike, as after `clear_session`; one is shared."""
+    inputs = keras.Input((None, 2), name="x")
+    plain_one = keras.layers.LSTM(2, return_sequences=True, name="lstm_1")
+    shared = RecurrentDropoutWrapper(keras.layers.LSTM(2, return_sequences=True), 0.2)
+    other = RecurrentDropoutWrapper(keras.layers.LSTM(2, return_state=True), 0.2)
+    shared.layer.name = other.layer.name = "lstm"
+    first = shared(inputs)
+    second = shared(plain_one(first))
+    last, *states = other(second)
+    model = keras.Model({"x": inputs}, {"all": second, "states": states, "last": [last]})
+    plain = to_plain(model)
+    assert names_of(plain) == ["x", "lstm", "lstm_1", "lstm_2"]
+    assert plain.get_layer("lstm").return_sequences
+    assert plain.get_layer("lstm_2").return_state
+    for one, two in zip(*(keras.tree.flatten(m({"x": X})) for m in (model, plain)), strict=True):
+        np.testing.assert_array_equal(array(one), array(two))
+
+
+def test_names_in_nested_models_are_apart():
+    inner_in = keras.Input((None, 2))
+    inner_out = RecurrentDropoutWrapper(keras.layers.GRU(2, return_sequences=True), 0.2)(inner_in)
+    inner = keras.Model(inner_in, inner_out, name="inner")
+    outer = RecurrentDropoutWrapper(keras.layers.GRU(2), 0.2)
+    outer.layer.name = inner.layers[-1].layer.name = "gru"
+    inputs = keras.Input((None, 2))
+    model = keras.Model(inputs, outer(inner(inputs)))
+    plain = to_plain(model)
+    assert [names_of(plain)[1:], names_of(plain.get_layer("inner"))[1:]] == [
+        ["inner", "gru"],
+        ["gru"],
+    ]
+    assert_same(model, plain, X)
 
 
 ALONE = """

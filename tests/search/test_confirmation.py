@@ -156,6 +156,19 @@ def test_the_best_model_is_the_confirmed_one_with_its_best_weights(result):
     assert tested["loss"] == pytest.approx(of_best["test_loss"], rel=1e-5)
 
 
+def test_the_best_models_are_first_those_that_were_confirmed(result):
+    """With the weights of their best confirmed training; then the others, with those of the search."""
+    table, runs = result.confirmation.table, result.confirmation.runs
+    confirmed = list(table["trial_id"][table["kind"] == "found"])
+    others = [each for each in result.trials["trial_id"] if each not in confirmed]
+    models = result.best_models(len(confirmed) + 1)
+    losses = [model.evaluate(*data(16), batch_size=8, verbose=0)[0] for model in models]
+    best = runs[runs["kind"] == "found"].groupby("trial_id")["val_loss"].min()
+    found = result.trials.set_index("trial_id")["val_loss"]
+    expected = [*best[confirmed], *found[others[:1]]]
+    assert losses == pytest.approx([float(value) for value in expected], rel=1e-5)
+
+
 def test_a_seed_starts_anew_from_what_the_search_did_not_see(result):
     seeds = {confirmation_seed(0, repeat) for repeat in range(100)}
     assert len(seeds) == 100

@@ -1,0 +1,73 @@
+"""`recdrop-tune list`: the searches of a folder beside each other."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from recdrop_tune.errors import ProjectError, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@click.command("list")
+@click.argument("directories", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
+def searches(directories: tuple[Path, ...]) -> None:
+    """Lists searches, for each objective the best first.
+
+    DIR is a project folder, or a folder that holds some; left out, recdrop_runs. TensorFlow is not loaded.
+    Gains are those of the best trial with dropout over its twin, the same settings without dropout.
+    """
+    from recdrop_tune.comparison import compare
+
+    with warnings.catch_warnings(record=True) as left_out:
+        warnings.simplefilter("always")
+        try:
+            frame = compare(*directories)
+        except (ProjectError, OSError) as error:
+            raise click.ClickException(str(error)) from None
+    for each in left_out:
+        click.echo(plain(f"Warning: {each.message}"), err=True)
+    # What a folder says of itself is shown as text, on one line.
+    click.echo(plain(_table(frame)))
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """Writes the searches, with the columns that say something; what is longest comes last."""
+    states = ["complete", "pruned", "failed"]
+    table = frame.assign(
+        trials=[_counted(*row) for row in frame[["trials", *states]].itertuples(index=False)],
+        seconds=[_duration(seconds) for seconds in frame["seconds"]],
+        began=frame["began"].dt.strftime("%Y-%m-%d %H:%M"),
+    ).rename(columns={"seconds": "time"})
+    table = table.drop(columns=states).dropna(axis="columns", how="all")
+    table = table[sorted(table, key=lambda name: name == "data")]
+    shown = table.astype(object).where(table.notna(), "-").map(_shown)
+    return str(shown.to_string(index=False))
+
+
+def _counted(trials: int, complete: int, pruned: int, failed: int) -> str:
+    """Writes how many trials there are, and how many are not complete.
+
+    Example:
+        >>> _counted(30, 22, 6, 2)
+        '30 (6 pruned, 2 failed)'
+    """
+    others = {"pruned": pruned, "failed": failed, "unfinished": trials - complete - pruned - failed}
+    words = ", ".join(f"{number} {state}" for state, number in others.items() if number)
+    return f"{trials} ({words})" if words else str(trials)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{round(seconds)} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
