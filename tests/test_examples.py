@@ -6,6 +6,8 @@ import runpy
 import subprocess
 import sys
 
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 
@@ -263,3 +265,24 @@ def test_without_dropout_there_is_no_uncertainty_to_see(tmp_path):
     assert entropy == pytest.approx(plain, abs=0.002)
     ((a, b, c, d, e, f),) = rows(compared, "turned by 30")
     assert (a, c, e) == pytest.approx((b, d, f), abs=0.002)
+
+
+NOTEBOOKS = sorted(path.name for path in EXAMPLES.glob("*.ipynb"))
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook(name, tmp_path):
+    """Each runs from its first cell to its last, and shows results as a notebook does."""
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs for cell in cells), "outputs are not committed"
+    (parameters,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+    parameters.source = "TRIALS, EPOCHS = 3, 1"
+    where = {"metadata": {"path": str(tmp_path)}}
+    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where)
+    client.execute()  # It raises what a cell raises.
+    kinds = [set(output.get("data", ())) for cell in cells for output in cell.outputs]
+    assert sum("text/html" in kind for kind in kinds) >= 3
+    assert f"`{name}`" in (ROOT / "docs/examples.md").read_text(encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from recdrop_tune.kernels import cell_of, compile_arguments
 from recdrop_tune.models.layers import walk
 from recdrop_tune.models.plain import configuration, is_custom
 from recdrop_tune.rewrites import Cell
-from recdrop_tune.wrappers import AbstractDropoutWrapper
+from recdrop_tune.wrappers import AbstractDropoutWrapper, is_default_name
 
 Config = dict[str, Any]
 """A layer or model as Keras writes it down: its class, and the arguments to make it with."""
@@ -29,10 +28,9 @@ Path = tuple[Any, ...]
 _FUSED = {"LSTMCell": "LSTM", "GRUCell": "GRU"}
 """The layers that compute what a `keras.layers.RNN` of a cell does, and have the same weights."""
 
-_MADE = {"rnn", "lstm", "gru", "bidirectional"} | {
-    each.class_name.lower() for each in TECHNIQUES.values() if each.class_name
-}
-"""What Keras calls recurrent layers that were given no name, but for numbers and underscores."""
+_CLASSES = ["RNN", "LSTM", "GRU", "Bidirectional"]
+_CLASSES += [each.class_name for each in TECHNIQUES.values() if each.class_name]
+"""What Keras calls recurrent layers by that were given no name."""
 
 _OWN_RATES = ("dropout", "recurrent_dropout")
 
@@ -271,18 +269,14 @@ def _named(found: list[tuple[Path, Any, Cell]]) -> list[RecurrentLayer]:
     """Gives each layer a name of its own."""
     layers: list[RecurrentLayer] = []
     for path, layer, cell in found:
-        own = type(layer).__name__.lower()
-        name = own if _bare(layer.name) in {own, *_MADE} else layer.name
+        own = type(layer).__name__
+        made = any(is_default_name(layer.name, each) for each in (own, *_CLASSES))
+        name = own.lower() if made else layer.name
         taken = {each.name for each in layers}
         numbered = (f"{name}_{number}" for number in range(1, len(found) + 1))
         free = name if name not in taken else next(each for each in numbered if each not in taken)
         layers.append(RecurrentLayer(free, cell, path))
     return layers
-
-
-def _bare(name: str) -> str:
-    """Returns what Keras makes a name of: the class's, without the number and the underscores."""
-    return re.sub(r"_\d+$", "", name).replace("_", "")
 
 
 def _at(config: Any, path: Path) -> Any:

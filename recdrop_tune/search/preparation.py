@@ -33,9 +33,12 @@ Array = Any
 def is_ragged(data: Any) -> bool:
     """Says whether x is a list with an array for each sequence, in the place of one array."""
     x: Any = data[0] if isinstance(data, list | tuple) and data else None
-    if not isinstance(x, list) and getattr(x, "dtype", None) != np.dtype(object):
-        return False
-    return len(x) > 0 and all(np.ndim(each) in (1, 2) for each in x)
+    listed = isinstance(x, list) or (_is_object_array(x) and x.ndim == 1)
+    return listed and len(x) > 0 and all(isinstance(s, np.ndarray) and s.ndim in (1, 2) for s in x)
+
+
+def _is_object_array(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype == np.dtype(object)
 
 
 def prepared(made: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], Task]:
@@ -69,9 +72,11 @@ def prepared(made: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], Task]
     return dict(made), task
 
 
-def _sequence(array: Any) -> Array:
+def _sequence(array: Array) -> Array:
     """Returns one sequence of shape `(time, features)`."""
-    array = np.asarray(array)
+    if array.dtype.kind not in "biuf":
+        expected = "sequences of numbers"
+        raise invalid_argument("train", expected=expected, received=f"one of {array.dtype}")
     return array[:, None] if array.ndim == 1 else array
 
 
@@ -101,12 +106,15 @@ def _padded(name: str, data: Any, value: float) -> tuple[Any, ...]:
 
 def _targets(part: Any, lengths: list[int]) -> Any:
     """Returns targets or weights as an array; those of steps are padded with 0, which the mask leaves out."""
-    of_steps = isinstance(part, list) or getattr(part, "dtype", None) == np.dtype(object)
-    if not of_steps or all(np.ndim(each) == 0 for each in part):
-        return np.asarray(part)
-    if [np.shape(each)[:1] for each in part] != [(length,) for length in lengths]:
-        return np.asarray(part)  # A forecast, say, which has a length of its own.
-    return _pad([np.asarray(each) for each in part], 0)
+    if not isinstance(part, list) and not _is_object_array(part):
+        return part
+    try:
+        arrays = [np.asarray(each) for each in part]
+        of_steps = [each.shape[:1] for each in arrays] == [(length,) for length in lengths]
+        return _pad(arrays, 0) if of_steps else np.stack(arrays)
+    except ValueError:
+        expected = "as many targets (and weights) for each sequence as it has steps, or one"
+        raise invalid_argument("train", expected=expected, received=type(part)) from None
 
 
 def _pad(arrays: list[Array], value: float) -> Array:

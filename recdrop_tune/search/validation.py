@@ -179,7 +179,7 @@ def check_callbacks(value: Any) -> tuple[Any, ...]:
 
 def check_task(value: Any) -> Any:
     """Returns the name of a task, or `None`."""
-    if value is not None and value not in TASK_NAMES:
+    if value is not None and not (isinstance(value, str) and value in TASK_NAMES):
         expected = f"one of {', '.join(TASK_NAMES)}, or None"
         fix = suggestion(value, TASK_NAMES)
         raise invalid_argument("", expected=expected, received=value, fix=fix)
@@ -211,7 +211,7 @@ def check_groups(value: Any) -> Any:
 
 def check_class_weight(value: Any) -> Any:
     """Returns weights by label as a dict, or `"balanced"`."""
-    if value is None or value == "balanced":
+    if value is None or (isinstance(value, str) and value == "balanced"):
         return value
     numbers = (Integral, Real)
     if not isinstance(value, Mapping) or not all(

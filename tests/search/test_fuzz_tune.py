@@ -211,7 +211,7 @@ def quick(options, planted_uri):
         ({"overwrite": "no"}, "`overwrite`.*True or False"),
         ({"objective": ["val_loss", "val_loss"]}, "`objective`.*different metrics"),
         ({"objective": np.array([1, 2])}, "`objective`.*known direction"),
-        ({"space": np.array([1, 2])}, "`space`.*beside a `model`"),
+        ({"space": np.array([1, 2])}, "`space`.*beside a function"),
         ({"tuner": ["optuna"]}, r"`tuner`.*\['optuna'\]"),
         ({"seed": 2**32}, r"`seed`.*below 2\*\*32 - 1"),
         ({"validation": (np.float32(0), np.zeros(8)), "model": None}, "3 features"),

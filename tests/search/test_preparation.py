@@ -175,6 +175,7 @@ def test_a_model_of_two_classes_learns_as_with_a_softmax(search):
             Task("language_model", mask_value=3),
             "token 0",
         ),
+        ((LISTS, [LABELS[:2]] * 24), None, "as many targets .* for each sequence"),
         ((LISTS, LABELS[:20]), None, "as many targets.*Received: train='24, 20'"),
         (([*LISTS, np.zeros((3, 4))], np.zeros(25)), None, "some with 2 and some with 4"),
         ((X, LABELS), "tagging", "one class for each of 5 steps"),
@@ -184,7 +185,7 @@ def test_a_model_of_two_classes_learns_as_with_a_softmax(search):
             r"\d+ that are .* the first at y\[\d+\]",
         ),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_what_does_not_fit_is_told(search, train, model, said):
     with pytest.raises(InvalidArgumentError, match=said):
