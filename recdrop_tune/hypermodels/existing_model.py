@@ -30,7 +30,7 @@ class ExistingModel(keras_tuner.HyperModel):
         per_layer: Whether each recurrent layer has a dropout of its own, with the hyperparameters
             `lstm/rate`, `encoder/rate`; by default one choice holds for all of them.
         keep_weights: Whether each trial begins with the weights of the model, for fine-tuning; by default it
-            begins with fresh ones.
+            begins with fresh ones, but for layers that are not trainable.
         name: Name of the hypermodel.
         tunable: Whether Keras Tuner adds the hyperparameters to its search space.
 
@@ -58,7 +58,8 @@ class ExistingModel(keras_tuner.HyperModel):
     ) -> None:
         self.space = _space(space)
         self.per_layer = check_flag("per_layer", per_layer)
-        self.blueprint = blueprint_of(model, check_flag("keep_weights", keep_weights))
+        self.keep_weights = check_flag("keep_weights", keep_weights)
+        self.blueprint = blueprint_of(model, self.keep_weights)
         if self.blueprint.compiled is None:
             raise invalid_argument(
                 "model",

@@ -7,9 +7,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
 from typing import Any
 
 import keras
+import numpy as np
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import RecdropError, invalid_argument
@@ -64,7 +67,8 @@ class Blueprint:
         config: The configuration of the model, without dropout in its recurrent layers.
         compiled: The arguments that it was compiled with; `None` if it was not.
         custom: The classes in it that are not Keras's, by name.
-        weights: The weights that copies begin with; `None` if each begins with fresh ones.
+        weights: The weights that copies begin with; `None` for each that is drawn anew.
+        adapted: What its layers with an `adapt` have learned of data, in the order of the layers.
         layers: Its recurrent layers; not those inside a `Bidirectional`, which is one of them.
         dropped: The dropout that the recurrent layers of the model have, in words; copies have none.
         shapes: The shapes of the weights of the model.
@@ -73,7 +77,8 @@ class Blueprint:
     config: Config
     compiled: Config | None
     custom: dict[str, Any]
-    weights: list[Any] | None
+    weights: tuple[Any, ...]
+    adapted: tuple[Adapted, ...]
     layers: tuple[RecurrentLayer, ...]
     dropped: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -81,16 +86,20 @@ class Blueprint:
     def digest(self) -> str:
         """Returns what is the same of a model that is made again, and another of one of other sizes.
 
-        It is of the shapes of the weights and of the optimizer, for Keras numbers the layers on.
+        It is of the shapes of the weights, the optimizer and the loss, for Keras numbers the layers on.
         """
-        optimizer = self.compiled and self.compiled["optimizer"]
+        compiled = self.compiled or {}
+        optimizer = compiled.get("optimizer")
         if isinstance(optimizer, Described):
             optimizer = {**optimizer.config, "config": {**optimizer.config["config"], "name": None}}
-        text = json.dumps([self.shapes, optimizer], default=str, sort_keys=True)
+        loss = keras.tree.map_structure(_name_of, compiled.get("loss"))
+        text = json.dumps([self.shapes, optimizer, loss], default=str, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def build(self, change: Callable[[RecurrentLayer, Any], Any]) -> Any:
         """Makes a copy of the model, compiled as the model is.
+
+        Whatever the layers are changed to, the weights that are drawn anew are the same under one seed.
 
         Args:
             change: Returns the layer that stands in the place of a recurrent layer; is given which one it is,
@@ -99,7 +108,8 @@ class Blueprint:
         Raises:
             InvalidArgumentError: The model is not made anew by its configuration.
         """
-        config = copy.deepcopy(self.config)
+        # First, for what changed layers draw would move the seeds of those after them.
+        plain, config = self._make(self.config), copy.deepcopy(self.config)
         for place in self.layers:
             described = _at(config, place.path)
             layer = self._make(described)
@@ -107,21 +117,45 @@ class Blueprint:
             if changed is not layer:
                 described.update(keras.saving.serialize_keras_object(changed), build_config=None)
         model = self._make(config)
-        if self.weights is not None:
-            if [weight.shape for weight in model.weights] != [w.shape for w in self.weights]:
-                raise _not_rebuilt(model.name)
-            model.set_weights(self.weights)
+        if plain.built:
+            drawn = zip(
+                self.weights or [None] * len(plain.weights), plain.get_weights(), strict=True
+            )
+            model.set_weights([new if kept is None else kept for kept, new in drawn])
+        for layer, learned in zip(_adaptable(model), self.adapted, strict=True):
+            learned.give(layer)
         if self.compiled is not None:
             model.compile(**keras.tree.map_structure(self._part, self.compiled))
         return model
+
+    def check(self) -> None:
+        """Makes a plain copy.
+
+        Raises:
+            InvalidArgumentError: That is not possible, or it has not all the layers of the model.
+        """
+        try:
+            made = self._make(self.config)
+        except Exception as error:
+            raise invalid_argument(
+                "model",
+                expected="a model that Keras can make anew from its configuration",
+                received=f"one of which it says {type(error).__name__}: {str(error).splitlines()[0]}",
+                fix="Give classes of your own a `get_config` with all their arguments, and an `__init__` "
+                "that hands `**kwargs` on; or write a build function with "
+                "`recdrop_tune.dropout_rnn(hp, layer)`.",
+            ) from error
+        if self.weights and [tuple(w.shape) for w in made.weights] != list(self.shapes):
+            raise _not_rebuilt(made.name)
 
     def _part(self, part: Any) -> Any:
         return self._make(part.config) if isinstance(part, Described) else part
 
     def _make(self, config: Config) -> Any:
-        # Safe mode guards against code in files; this configuration comes from live objects.
+        # A copy, for Keras takes configurations apart. Safe mode guards against code in files; this one
+        # comes from live objects.
         return keras.saving.deserialize_keras_object(
-            config, custom_objects=self.custom, safe_mode=False
+            copy.deepcopy(config), custom_objects=self.custom, safe_mode=False
         )
 
 
@@ -133,7 +167,8 @@ def blueprint_of(model: Any, weights: bool = False) -> Blueprint:
 
     Args:
         model: A Keras model, which stays as it is.
-        weights: Whether copies begin with its weights.
+        weights: Whether copies begin with its weights. With those of layers that are not trainable they do
+            in any case.
 
     Raises:
         InvalidArgumentError: It is no model; it has no LSTM or GRU layers, or they are not in its
@@ -148,7 +183,7 @@ def blueprint_of(model: Any, weights: bool = False) -> Blueprint:
             received=True,
             fix="Build it first: give it a `keras.Input`, or call it on a batch.",
         )
-    custom = {type(layer).__name__: type(layer) for layer in walk(model) if is_custom(layer)}
+    custom = _customs(model)
     dropped: list[str] = []
     config = _without_dropout(configuration(model, _REBUILDABLE), custom, dropped)
     config.pop("compile_config", None)
@@ -157,15 +192,89 @@ def blueprint_of(model: Any, weights: bool = False) -> Blueprint:
         raise _not_rebuilt(model.name)
     if not layers:
         raise _nothing_to_drop_in(model)
-    return Blueprint(
+    found = Blueprint(
         config=config,
         compiled=_compiled(model, custom),
         custom=custom,
-        weights=model.get_weights() if weights else None,
+        weights=_kept(model, weights),
+        adapted=tuple(map(Adapted.of, _adaptable(model))),
         layers=tuple(layers),
         dropped=tuple(dropped),
         shapes=tuple(tuple(weight.shape) for weight in model.weights),
     )
+    found.check()
+    return found
+
+
+def _customs(model: Any) -> dict[str, Any]:
+    """Returns the classes and functions in a model that are not Keras's, by the name that it writes down.
+
+    Raises:
+        InvalidArgumentError: Two of them have one name.
+    """
+    found: dict[str, Any] = {}
+    for layer in walk(model):
+        # Keras puts its own around some methods of a layer: these are no parts of it.
+        parts = [part for name, part in vars(layer).items() if not hasattr(type(layer), name)]
+        named: list[Any] = [part for part in parts if isinstance(part, FunctionType)]
+        named += [type(part) for part in (layer, *parts) if hasattr(part, "get_config")]
+        for each in named:
+            if str(each.__module__).startswith("keras."):
+                continue
+            if found.setdefault(each.__name__, each) is not each:
+                raise invalid_argument(
+                    "model",
+                    expected="one in which each class and function of yours has a name of its own",
+                    received=f"two that are called `{each.__name__}`",
+                )
+    return found
+
+
+def _kept(model: Any, all_of_them: bool) -> tuple[Any, ...]:
+    """Returns the weights that copies of a model begin with; `None` for each that is drawn anew."""
+    frozen = {
+        id(weight) for layer in walk(model) if not layer.trainable for weight in layer.weights
+    }
+    return tuple(
+        keras.ops.convert_to_numpy(weight) if all_of_them or id(weight) in frozen else None
+        for weight in model.weights
+    )
+
+
+def _adaptable(model: Any) -> list[Any]:
+    """Lists the layers that learn from data by `adapt`, of which a configuration says nothing."""
+    return [layer for layer in walk(model) if callable(getattr(layer, "adapt", None))]
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What a layer has learned of data by `adapt`.
+
+    Attributes:
+        variables: The variables that it saves, by name.
+        vocabulary: Its vocabulary; `None` if it has none.
+    """
+
+    variables: dict[str, Any]
+    vocabulary: list[Any] | None
+
+    @classmethod
+    def of(cls, layer: Any) -> Adapted:
+        """Reads it off a layer."""
+        variables: dict[str, Any] = {}
+        if layer.built:
+            layer.save_own_variables(variables)
+        if not hasattr(layer, "get_vocabulary"):
+            return cls({name: np.array(value) for name, value in variables.items()}, None)
+        words = layer.get_vocabulary(include_special_tokens=False)
+        return cls({}, list(words) or None)
+
+    def give(self, layer: Any) -> None:
+        """Hands it to a copy of the layer."""
+        if self.vocabulary is not None:
+            layer.set_vocabulary(self.vocabulary)
+        elif self.variables:
+            layer.load_own_variables(self.variables)
 
 
 def _nothing_to_drop_in(model: Any) -> RecdropError:
@@ -214,9 +323,18 @@ def _without_dropout(config: Any, custom: dict[str, Any], dropped: list[str]) ->
         config = _fused(config)
     config = {key: _without_dropout(value, custom, dropped) for key, value in config.items()}
     kind = _class_of(config, custom)
-    if kind is not None and issubclass(kind, keras.layers.LSTM | keras.layers.GRU):
+    if kind is not None and any(map(partial(_computes_as, kind), _KINDS)):
         config["config"] = _stripped(config["config"], dropped)
     return config
+
+
+_KINDS = (keras.layers.LSTM, keras.layers.GRU)
+
+
+def _computes_as(kind: Any, base: Any) -> bool:
+    """Says whether a class computes what a layer of Keras's does: whether `cell_of` knows its layers."""
+    own = issubclass(kind, base)
+    return own and kind.call is base.call and kind.inner_loop is base.inner_loop
 
 
 def _unwrapped(config: Config) -> Config:
@@ -313,6 +431,10 @@ class Described:
     config: Config
 
 
+def _name_of(loss: Any) -> str:
+    return loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+
+
 def _compiled(model: Any, custom: dict[str, Any]) -> Config | None:
     """Returns what a model is compiled with; adds to `custom` the classes in it that are not Keras's."""
     if not model.compiled:
@@ -331,8 +453,9 @@ def _compiled(model: Any, custom: dict[str, Any]) -> Config | None:
     def described(part: Any) -> Any:
         if not isinstance(part, stateful):
             return part
-        if is_custom(part):
-            custom[type(part).__name__] = type(part)
+        owned = [part, *vars(part).values()]  # A schedule of the learning rate, say.
+        for each in filter(is_custom, (each for each in owned if hasattr(each, "get_config"))):
+            custom[type(each).__name__] = type(each)
         return Described(keras.saving.serialize_keras_object(part))
 
     found: Config = keras.tree.map_structure(described, compile_arguments(model))

@@ -80,7 +80,7 @@ def model_in_words(hypermodel: Any) -> str | None:
     """
     if isinstance(hypermodel, ExistingModel):
         plan = hypermodel.blueprint
-        own = {"per_layer": hypermodel.per_layer, "keep_weights": plan.weights is not None}
+        own = {"per_layer": hypermodel.per_layer, "keep_weights": hypermodel.keep_weights}
         what = f"model {plan.digest()}"
     elif isinstance(hypermodel, AbstractHyperModel):
         names = ("mask_value", "mask_zero", "one_hot", "target_shape", "return_sequences")
