@@ -197,15 +197,99 @@ def test_weights_are_fresh_unless_they_are_kept():
     assert all(map(np.array_equal, one, fresh.build(kt.HyperParameters()).get_weights()))
 
 
-def test_what_is_frozen_stays_frozen():
+@pytest.mark.backends
+@pytest.mark.parametrize("wrapper", ["recurrent", "variational", "native", "zoneout"])
+def test_trials_differ_in_their_dropout_alone(wrapper):
+    """Also in what the layers after a wrapper draw: else a twin would begin with other weights."""
+    model = sequential(layers.LSTM(3, return_sequences=True), layers.GRU(3))
+    initial = []
+    for chosen in ("none", wrapper):
+        made = rdt.ExistingModel(model, {"wrapper": chosen, "rate": 0.3})
+        keras.utils.set_random_seed(5)
+        initial.append(made.build(kt.HyperParameters()).get_weights())
+    for without, with_dropout in zip(*initial, strict=True):
+        assert np.array_equal(without, with_dropout)
+
+
+@pytest.mark.parametrize("keep_weights", [False, True])
+def test_what_is_frozen_stays_what_it_is(keep_weights):
     model = sequential(layers.LSTM(4, return_sequences=True), layers.LSTM(4))
     model.layers[0].trainable = False
     compiled(model)
-    copy = rdt.ExistingModel(model, DROPS, keep_weights=True).build(kt.HyperParameters())
+    copy = rdt.ExistingModel(model, DROPS, keep_weights=keep_weights).build(kt.HyperParameters())
     assert len(copy.trainable_weights) == len(model.trainable_weights) == 5
     copy.fit(X, Y, verbose=0)
     assert np.array_equal(copy.layers[0].get_weights()[0], model.layers[0].get_weights()[0])
     assert not np.array_equal(copy.layers[1].get_weights()[0], model.layers[1].get_weights()[0])
+
+
+@pytest.mark.parametrize("keep_weights", [False, True])
+def test_what_layers_have_learned_of_data_is_kept(keep_weights):
+    scaled = layers.Normalization()
+    scaled.adapt(100 + 7 * X)
+    words = layers.StringLookup()
+    words.adapt(np.array(["a", "b", "b", "c"]))
+    text = keras.Input((5,), dtype="string")
+    numbers = keras.Input((5, 3))
+    embedded = layers.Embedding(5, 3)(words(text))
+    outputs = layers.Dense(1)(layers.LSTM(3)(embedded + scaled(numbers)))
+    model = compiled(keras.Model([text, numbers], outputs))
+    made = rdt.ExistingModel(model, DROPS, keep_weights=keep_weights)
+    copy = pickle.loads(pickle.dumps(made)).build(kt.HyperParameters())
+    found = {type(layer): layer for layer in copy.layers}
+    assert found[layers.StringLookup].get_vocabulary() == words.get_vocabulary()
+    normalized = np.array(found[layers.Normalization](100 + 7 * X))
+    assert np.allclose(normalized, np.array(scaled(100 + 7 * X)), atol=1e-4)
+    assert abs(normalized.mean()) < 0.01
+
+
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.01 * keras.ops.minimum(1.0, (keras.ops.cast(step, "float32") + 1) / 4)
+
+    def get_config(self):
+        return {}
+
+
+class Small(keras.regularizers.Regularizer):
+    def __call__(self, weights):
+        return 0.1 * keras.ops.sum(keras.ops.square(weights))
+
+    def get_config(self):
+        return {}
+
+
+def bent(x):
+    return keras.ops.where(x > 0, x, 0.1 * x)
+
+
+def test_parts_of_a_model_that_nobody_registered():
+    stack = [
+        layers.LSTM(3, kernel_regularizer=Small()),
+        layers.Lambda(bent),
+        layers.Activation(bent),
+    ]
+    model = keras.Sequential([keras.Input((5, 3)), *stack, layers.Dense(1, activation=bent)])
+    model.compile(keras.optimizers.Adam(Warmup()), "mse")
+    copy = rdt.ExistingModel(model, PLAIN, keep_weights=True).build(kt.HyperParameters())
+    histories = [
+        each.fit(X, Y, epochs=2, shuffle=False, verbose=0).history for each in (model, copy)
+    ]
+    assert histories[0] == histories[1]
+
+
+class Attends(layers.LSTM):
+    """Computes something else than its base."""
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        return 2 * super().call(sequences, initial_state, mask, training)
+
+
+def test_a_layer_that_cannot_be_wrapped_keeps_its_dropout():
+    model = sequential(Attends(3, dropout=0.4, return_sequences=True), layers.LSTM(3))
+    copy = rdt.ExistingModel(model, DROPS).build(kt.HyperParameters())
+    assert copy.layers[0].dropout == 0.4
+    assert copy.layers[1].rate == 0.3
 
 
 def test_layers_are_named_the_same_however_many_were_made_before():
@@ -301,6 +385,33 @@ def own_compile():
     return model
 
 
+def shared_between_models():
+    """Keras writes such a layer down twice, as two."""
+    lstm, inputs = layers.LSTM(3), keras.Input((5, 3))
+    inner = keras.Model(inputs, lstm(inputs))
+    outer = keras.Input((5, 3))
+    return compiled(keras.Model(outer, inner(outer) + lstm(outer)))
+
+
+def two_of_one_name():
+    def kind(factor):
+        class Own(layers.Layer):
+            def call(self, inputs):
+                return factor * inputs
+
+        return Own()
+
+    return sequential(kind(2), kind(3), layers.LSTM(3))
+
+
+class Rigid(layers.Layer):
+    def __init__(self):
+        super().__init__()
+
+    def call(self, inputs):
+        return inputs
+
+
 def subclassed():
     model = compiled(Subclassed())
     model(X)
@@ -335,7 +446,6 @@ def subclassed():
             "received: space='one with units'. Leave out these keys.",
         ),
     ],
-    ids=range(8),
 )
 def test_what_cannot_be_copied_is_refused(make, kwargs, said):
     model = make()
