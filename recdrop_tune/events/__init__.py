@@ -1,8 +1,16 @@
-"""The truth about what happened in a search: its events, the journal that keeps them, and records."""
+"""The truth about what happened in a search: its events, the journal that keeps them, and records.
+
+What records them loads Keras and Keras Tuner, and is imported on first use: reading takes neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from recdrop_tune.events.events import (
     COMPLETE,
     FAILED,
+    INTERRUPTED,
     KILLED,
     PRUNED,
     RETRY,
@@ -21,15 +29,7 @@ from recdrop_tune.events.events import (
     TrialStarted,
     WorkerLost,
 )
-from recdrop_tune.events.hooks import ReportsEpochs, TrackedOracle
 from recdrop_tune.events.journal import FILE, Dispatcher, Journal, TrackingWarning, lock_alone
-from recdrop_tune.events.recording import (
-    TrainingReporter,
-    TrialReporter,
-    about_proposals,
-    about_trainings,
-    versions,
-)
 from recdrop_tune.events.records import (
     QUESTIONS,
     SEARCH,
@@ -38,14 +38,38 @@ from recdrop_tune.events.records import (
     asked,
     has_wrapper,
     is_twin,
-    readable,
-    search_id,
 )
+from recdrop_tune.lazy import imported_on_use
+
+if TYPE_CHECKING:
+    from recdrop_tune.events.hooks import ReportsEpochs, TrackedOracle
+    from recdrop_tune.events.recording import (
+        TrainingReporter,
+        TrialReporter,
+        about_proposals,
+        about_trainings,
+        readable,
+        search_id,
+        versions,
+    )
+
+_HOME = {
+    "ReportsEpochs": "hooks",
+    "TrackedOracle": "hooks",
+    "TrainingReporter": "recording",
+    "TrialReporter": "recording",
+    "about_proposals": "recording",
+    "about_trainings": "recording",
+    "readable": "recording",
+    "search_id": "recording",
+    "versions": "recording",
+}
 
 __all__ = [
     "COMPLETE",
     "FAILED",
     "FILE",
+    "INTERRUPTED",
     "KILLED",
     "PRUNED",
     "QUESTIONS",
@@ -84,3 +108,5 @@ __all__ = [
     "search_id",
     "versions",
 ]
+
+__getattr__ = imported_on_use(__name__, _HOME)

@@ -15,10 +15,13 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field, TypeAdapter
 
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
-RETRY, KILLED = "RETRY", "KILLED"
+RETRY, KILLED, INTERRUPTED = "RETRY", "KILLED", "INTERRUPTED"
 """How a trial can end. `PRUNED`: stopped early, for it promised nothing.
 
-`RETRY` is not the end: Keras Tuner runs it once more under the same id."""
+`RETRY` is not the end: Keras Tuner runs it once more under the same id. Nor is `INTERRUPTED`: the search was
+ended while the trial was under way (Ctrl-C, SIGTERM, a full disk), and begins it anew when it goes on. Where
+a process was killed nobody could say so (`KILLED`).
+"""
 
 STATES = {"COMPLETED": COMPLETE, "STOPPED": PRUNED, "FAILED": FAILED, "INVALID": RETRY}
 """The same by the words that Keras Tuner has for them."""
@@ -156,7 +159,7 @@ class TrialEnded(Event):
 
     Attributes:
         trial_id: The trial.
-        status: `COMPLETE`, `PRUNED`, `FAILED`, `RETRY` or `KILLED`.
+        status: `COMPLETE`, `PRUNED`, `FAILED`, `RETRY`, `INTERRUPTED` or `KILLED`.
         score: Value of the objective at the best epoch; of a trial that was pruned the best until then.
         best_step: Position of the best epoch among the trial's epochs, from 0.
         message: The error of a failed trial.

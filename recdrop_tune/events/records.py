@@ -1,16 +1,18 @@
-"""Folds the events of a search: its settings, one record a trial, and the confirmation."""
+"""Folds the events of a search: its settings, one record a trial, and the confirmation.
+
+It loads neither Keras nor Keras Tuner, so that a command can tell at once how a search stands.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import statistics
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.events.events import (
     ConfirmationEnded,
     ConfirmationStarted,
@@ -22,9 +24,6 @@ from recdrop_tune.events.events import (
     TrialEnded,
     TrialStarted,
 )
-from recdrop_tune.oracle import is_active, is_fixed, plain, read_object
-from recdrop_tune.spaces import plain_names
-from recdrop_tune.tuner import MILLISECONDS
 
 SEARCH = "search.json"
 """Name of the file in a project folder that says what search it is for."""
@@ -196,22 +195,6 @@ class Records:
         return text.getvalue()
 
 
-def search_id(history: Iterable[Event], folder: Path) -> str:
-    """Returns the identity of the search that the events are of.
-
-    Args:
-        history: The events.
-        folder: The project folder. Where the beginning of the search is not among the events, or is damaged,
-            the file in it that says what search it is for has the identity too; else it is a new one.
-    """
-    started = (event for event in history if isinstance(event, SearchStarted))
-    first = next(started, None)
-    if first is not None:
-        return first.search_id
-    known = (read_object(folder / SEARCH) or {}).get("id")
-    return known if known and isinstance(known, str) else uuid.uuid4().hex
-
-
 def hyperparameter_names(records: Iterable[TrialRecord]) -> list[str]:
     """Lists the names of all hyperparameters, in the order in which they came up."""
     return list(dict.fromkeys(name for record in records for name in record.hyperparameters))
@@ -271,33 +254,3 @@ def is_twin(hyperparameters: Mapping[str, Any], without: Mapping[str, Any]) -> b
     return has_wrapper(without, "none") and all(
         hyperparameters.get(name) == value for name, value in kept.items()
     )
-
-
-def readable(hyperparameters: Any) -> dict[str, Any]:
-    """Returns all hyperparameters of a trial as tables show them.
-
-    Args:
-        hyperparameters: The `keras_tuner.HyperParameters` of a trial.
-
-    Returns:
-        The value of every hyperparameter of the space under the key that the search space gives it,
-        `None` where it is inactive, and without the noise of floating-point steps.
-    """
-    values = hyperparameters.values
-    active = {
-        hp.name: plain(hp, values[hp.name])
-        for hp in hyperparameters.space
-        if hp.name in values and is_active(hp, values)
-    }
-    every = plain_names({hp.name: None for hp in hyperparameters.space})
-    if "wrapper" in every:
-        # Which, where and how much are columns everywhere, even if one of them is not asked.
-        every |= dict.fromkeys(("placement", "rate"))
-    return {**every, **plain_names(active)}
-
-
-def fixed_names(hyperparameters: Any) -> list[str]:
-    """Lists the hyperparameters which have one value in the whole search, as tables name them."""
-    every = hyperparameters.space
-    searched = set(plain_names({hp.name: None for hp in every if not is_fixed(hp)}))
-    return [name for name in plain_names({hp.name: None for hp in every}) if name not in searched]

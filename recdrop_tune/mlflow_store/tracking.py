@@ -37,7 +37,7 @@ from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
 from recdrop_tune.mlflow_store.writer import MLflowWriter
-from recdrop_tune.oracle import is_chief, objectives
+from recdrop_tune.oracle import is_chief, objectives, read_trial
 from recdrop_tune.paths import check_folder, trial_folder
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import is_local
@@ -128,6 +128,8 @@ class Tracking:
     def close(self, status: str = "FINISHED") -> None:
         """Ends the search's run, unless the search has ended it, and waits for MLflow.
 
+        Trials that are under way are interrupted. After a Ctrl-C while it closes it waits for nothing more.
+
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
         """
@@ -135,13 +137,25 @@ class Tracking:
             if self._under_way:
                 self._under_way = False
                 atexit.unregister(self._close_at_exit)
+                waits = True
                 try:
+                    self._interrupt_trials()
                     self._save_result()
+                except KeyboardInterrupt:
+                    waits = False
+                    raise
                 finally:
                     self._dispatcher.emit(events.SearchEnded(status=status))
-                    self._background.flush(_FLUSH_SECONDS)
+                    if waits:
+                        self._background.flush(_FLUSH_SECONDS)
         finally:  # Else the folder stays locked for as long as this process lives.
             self._dispatcher.journal.close()
+
+    def _interrupt_trials(self) -> None:
+        """Reports the trials under way as interrupted, but for those whose end was saved just now."""
+        self._make_up_for_a_kill()
+        for record in self.records.running:
+            self.reporter.trial_interrupted(record.trial_id)
 
     def _save_result(self) -> None:
         if self.at_end is None:
@@ -240,10 +254,11 @@ class Tracking:
         trials = getattr(self._oracle, "trials", {})  # Keras Tuner's client of a chief has none.
         for trial_id, record in self.records.trials.items():
             trial = trials.get(trial_id)
-            if trial is not None and record.ended is None and trial.status in _ENDED:
-                folder = trial_folder(self._tuner.project_dir, trial_id, FILE)
-                saved = folder / "trial.json"
-                self.reporter.trial_ended(trial, saved.stat().st_mtime)
+            if trial is None or trial.status not in _ENDED:
+                continue
+            path = trial_folder(self._tuner.project_dir, trial_id, FILE) / "trial.json"
+            if record.ended is None and _has_ended(read_trial(path)):
+                self.reporter.trial_ended(trial, path.stat().st_mtime)
 
     def search_is_over(self) -> None:
         """Ends the search, unless something comes after it."""
@@ -270,6 +285,11 @@ def _is_under_way(history: Iterable[events.Event]) -> bool:
     kinds = (events.SearchStarted, events.SearchEnded)
     last = [event for event in history if isinstance(event, kinds)][-1:]
     return bool(last) and isinstance(last[0], events.SearchStarted)
+
+
+def _has_ended(saved: Any) -> bool:
+    """Says whether a trial's file tells of its end, which its oracle may know before it is written."""
+    return saved is not None and saved.status in _ENDED
 
 
 def _tuner_name(tuner: Any, oracle: Any) -> str:

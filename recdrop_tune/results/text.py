@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from recdrop_tune.errors import plain
-from recdrop_tune.events import COMPLETE, FAILED, PRUNED
+from recdrop_tune.events import COMPLETE, FAILED, INTERRUPTED, PRUNED
 from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, command, harmless
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results.frames import (
@@ -204,7 +204,7 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
     for state, words in (
         (PRUNED, "stopped early, for they promised nothing"),
         (FAILED, "that failed; `report.html` says why"),
-        ("RUNNING", "broken off"),
+        (INTERRUPTED, "broken off"),
     ):
         number = int((result.trials["state"] == state).sum())
         if number:

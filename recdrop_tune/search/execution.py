@@ -22,6 +22,7 @@ from recdrop_tune.oracle import TooManyFailuresError, has_ended_by_failures
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.first_trials import coverage_line
+from recdrop_tune.search.going_on import how_to_go_on, notes_on
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.project import claimed
@@ -92,16 +93,16 @@ def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Li
 
 @contextmanager
 def _hint_at_the_folder(plan: Plan) -> Iterator[None]:
-    """Says at the start, and again after Ctrl-C, how to go on with the search."""
-    kept = " and overwrite=False" if plan.overwrite else ""
-    again = f'run again with directory="{plan.folder}"{kept} to go on'
+    """Says at the start how to go on with the search, and after Ctrl-C once more, with what it has."""
     if plan.verbose:
-        print(f"Folder: {plan.folder} ({again})", flush=True)
+        again = how_to_go_on(plan.folder, plan.overwrite)
+        print(f"Folder: {plan.folder} (to go on with it: {again})", flush=True)
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        # Printed, it would stand above a long traceback.
-        interrupt.add_note(f"Broken off. What is finished is kept in {plan.folder}: {again}")
+        # Printed, they would stand above a long traceback.
+        for note in notes_on(plan.folder, plan.overwrite):
+            interrupt.add_note(plain(note))
         raise
 
 

@@ -102,6 +102,8 @@ class Progress:
             best = score_of(record)
             reached = "" if best is None else f" at {self._standing.objective} {best:.4f}"
             result, style = f"pruned after {len(record.epochs)} epochs{reached}", "yellow"
+        elif event.status == events.INTERRUPTED:
+            result, style = f"interrupted after {len(record.epochs)} epochs", "yellow"
         elif event.status != events.COMPLETE:
             reason = (event.message or "").strip().rpartition("\n")[2]
             result, style = f"{event.status.lower()}: {reason}", "red"
@@ -110,7 +112,7 @@ class Progress:
         parts = [self._standing.position(record), result, details_of(record)]
         parts.append(f"{record.seconds or 0:.1f} s")
         left = self._standing.seconds_left(event.time)
-        if left:
+        if left and event.status != events.INTERRUPTED:
             parts.append(f"eta {duration(left)}")
         self._print("  ".join(parts), style)
 
@@ -168,7 +170,8 @@ class LiveDisplay:
 
     def _bar(self) -> RenderableType:
         standing = self._standing
-        ended = sum(standing.counts().values())
+        counted = standing.counts()
+        ended = sum(counted.values()) - counted.get(events.INTERRUPTED.lower(), 0)
         row = Table.grid(padding=(0, 1))
         if self._records.confirming is not None:
             done, total = standing.confirmed, self._records.confirming.total
@@ -179,7 +182,7 @@ class LiveDisplay:
             number = len(self._records.trials)
             said = f"trial {number}" + (f"/{total}" if total else "")
             left = standing.seconds_left(time.time())
-        counts = "  ".join(f"{number} {state}" for state, number in standing.counts().items())
+        counts = "  ".join(f"{number} {state}" for state, number in counted.items())
         ending = f"{duration(left)} left" if left else ""
         bar = ProgressBar(total=max(total, 1), completed=done, width=24)
         row.add_row(_text(said, style="bold"), bar, _text(counts), _text(ending, style="cyan"))

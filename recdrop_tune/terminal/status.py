@@ -71,13 +71,14 @@ class Standing:
         Args:
             now: Wall-clock time: what trials under way have had is not to come any more.
         """
-        took = [each.seconds for each in self.records.trials.values() if each.seconds]
-        search = self.records.search
+        trials, search = self.records.trials.values(), self.records.search
+        interrupted = [each for each in trials if each.state == events.INTERRUPTED]
+        took = [each.seconds for each in trials if each.seconds and each not in interrupted]
         if search is None or search.max_trials is None or not took:
             return None
         mean = sum(took) / len(took)
         begun = sum(max(0.0, mean - (now - record.started)) for record in self.records.running)
-        waiting = max(0, search.max_trials - len(self.records.trials)) * mean
+        waiting = max(0, search.max_trials - len(trials) + len(interrupted)) * mean
         left = (waiting + begun) / self._workers
         limit = search.info.get("timeout")
         return min(left, max(0.0, search.time + float(limit) - now)) if limit else left
@@ -171,6 +172,17 @@ def details_of(record: TrialRecord) -> str:
     names = [name for name in QUESTIONS if name in values]
     names += [name for name in values if name not in [*names, *record.fixed]]
     return " ".join(f"{name}={_short(values[name])}" for name in names)
+
+
+def best_words(records: Records) -> str | None:
+    """Writes the best complete trial and its hyperparameters into a line; `None` where there is none."""
+    standing = Standing(records)
+    best = standing.best
+    if best is None:
+        return None
+    details = details_of(best)
+    score = f"{standing.objective} {score_of(best):.4f}{' with ' if details else ''}{details}"
+    return f"{score} (trial {best.number + 1})"
 
 
 def duration(seconds: float) -> str:
