@@ -143,7 +143,9 @@ def test_importing_the_package_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["cli", "cli.config", "search.settings", "spaces", "catalog"])
+@pytest.mark.parametrize(
+    "module", ["cli", "cli.config", "search.settings", "spaces", "catalog", "events", "terminal"]
+)
 def test_what_has_to_answer_at_once_imports_nothing_heavy(module):
     code = f"import sys, recdrop_tune.{module}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -250,7 +250,8 @@ def run(config: Path, **options: Any) -> None:
     search.
     """
     try:
-        summary, unsaved = _summary(config, {k: v for k, v in options.items() if v is not None})
+        given = {k: v for k, v in options.items() if v is not None}
+        summary, unsaved = _summary(config, given)
     except KeyboardInterrupt as interrupt:
         for note in getattr(interrupt, "__notes__", ()):  # What there is, and how to go on.
             click.echo(note, err=True)
@@ -299,6 +300,7 @@ def _summary(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
         raise click.ClickException(file.explained(error)) from None
     load_quietly("recdrop_tune.tuner")  # With Keras: only now that nothing is wrong with the file.
     from recdrop_tune import tune
+    from recdrop_tune.events import STOPPED
     from recdrop_tune.search import explained_by
 
     try:
@@ -308,4 +310,9 @@ def _summary(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
         raise click.ClickException(str(error)) from None
     except RecdropError as error:
         raise click.ClickException(file.explained(error)) from None
-    return result.summary(), result.tracking.unsaved
+    summary = result.summary()
+    early = result.search.records.no_more
+    if early is not None and early.reason == STOPPED:
+        again = command_to_go_on(path, options, result.directory, bool(file.config.overwrite))
+        summary += f"\nTo go on: {again}"
+    return summary, result.tracking.unsaved

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from recdrop_tune.events.events import (
     COMPLETE,
+    EXHAUSTED,
     FAILED,
     INTERRUPTED,
     KILLED,
     PRUNED,
     RETRY,
     STATES,
+    STOPPED,
     ConfirmationEnded,
     ConfirmationStarted,
     Context,
@@ -22,6 +24,8 @@ from recdrop_tune.events.events import (
     Event,
     Listener,
     ModelBuilt,
+    NoMoreTrials,
+    Process,
     ResultSaved,
     SearchEnded,
     SearchStarted,
@@ -39,6 +43,7 @@ from recdrop_tune.events.records import (
     has_wrapper,
     is_twin,
 )
+from recdrop_tune.events.stopping import ask_to_stop, forget_stop, is_asked_to_stop
 from recdrop_tune.lazy import imported_on_use
 
 if TYPE_CHECKING:
@@ -67,6 +72,7 @@ _HOME = {
 
 __all__ = [
     "COMPLETE",
+    "EXHAUSTED",
     "FAILED",
     "FILE",
     "INTERRUPTED",
@@ -76,6 +82,7 @@ __all__ = [
     "RETRY",
     "SEARCH",
     "STATES",
+    "STOPPED",
     "ConfirmationEnded",
     "ConfirmationStarted",
     "Context",
@@ -85,6 +92,8 @@ __all__ = [
     "Journal",
     "Listener",
     "ModelBuilt",
+    "NoMoreTrials",
+    "Process",
     "Records",
     "ReportsEpochs",
     "ResultSaved",
@@ -100,8 +109,11 @@ __all__ = [
     "WorkerLost",
     "about_proposals",
     "about_trainings",
+    "ask_to_stop",
     "asked",
+    "forget_stop",
     "has_wrapper",
+    "is_asked_to_stop",
     "is_twin",
     "lock_alone",
     "readable",

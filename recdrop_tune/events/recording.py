@@ -17,6 +17,7 @@ import keras
 
 from recdrop_tune.events import events as events
 from recdrop_tune.events.records import SEARCH, Records
+from recdrop_tune.events.stopping import forget_stop, is_asked_to_stop
 from recdrop_tune.oracle import (
     OptunaOracle,
     is_active,
@@ -275,6 +276,19 @@ class TrialReporter(TrainingReporter):
                 time=now,
             )
         )
+
+    def epoch_ended(
+        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
+    ) -> None:
+        """Reports an epoch, and ends the search if somebody has asked for that at once.
+
+        Raises:
+            KeyboardInterrupt: They have: it is ended as by Ctrl-C.
+        """
+        super().epoch_ended(execution, epoch, metrics, seconds)
+        if is_asked_to_stop(self._tuner.project_dir, now=True):
+            forget_stop(self._tuner.project_dir)
+            raise KeyboardInterrupt
 
     def trial_ended(self, trial: Any, when: float | None = None) -> None:
         """Reports a trial's end, now or at another wall-clock time."""

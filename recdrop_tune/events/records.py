@@ -19,6 +19,7 @@ from recdrop_tune.events.events import (
     EpochEnded,
     Event,
     ModelBuilt,
+    NoMoreTrials,
     SearchEnded,
     SearchStarted,
     TrialEnded,
@@ -118,6 +119,8 @@ class Records:
         trials: A record for each trial, by Keras Tuner's id.
         confirming: The confirmation under way, or the last one since the search went on.
         confirmations: The trainings of all confirmations.
+        no_more: Why it begins no more trials, if it has said so since it went on.
+        ended: Its end, if it has ended since it went on.
         backends: The backends of Keras that have trained, in turn; several where it went on with another one.
 
     Example:
@@ -132,6 +135,8 @@ class Records:
         self.trials: dict[str, TrialRecord] = {}
         self.confirming: ConfirmationStarted | None = None
         self.confirmations: list[ConfirmationEnded] = []
+        self.no_more: NoMoreTrials | None = None
+        self.ended: SearchEnded | None = None
         self.backends: list[str] = []
         self._backend: Any = None
         self._begun: dict[str, None] = {}
@@ -151,11 +156,14 @@ class Records:
         match event:
             case SearchStarted():
                 self.search, self.confirming = event, None
+                self.no_more, self.ended = None, None
                 self._backend = event.info.get("backend")
                 self.began = event.time if self.began is None else self.began
                 self._begun = {}  # The trials of a search that was killed do not go on.
+            case NoMoreTrials():
+                self.no_more = event
             case SearchEnded():
-                self._begun = {}
+                self.ended, self._begun = event, {}
             case TrialStarted(trial_id=id):
                 # A trial that runs again (a retry, a crash) starts from nothing.
                 about = (event.hyperparameters, event.fixed, event.values)

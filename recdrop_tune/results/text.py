@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from recdrop_tune.errors import plain
-from recdrop_tune.events import COMPLETE, FAILED, INTERRUPTED, PRUNED
+from recdrop_tune.events import COMPLETE, FAILED, INTERRUPTED, PRUNED, STOPPED
 from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, command, harmless
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results.frames import (
@@ -23,6 +23,7 @@ from recdrop_tune.results.gain import (
     spread_words,
     weights_words,
 )
+from recdrop_tune.terminal import no_more_words
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
@@ -96,6 +97,7 @@ def summary(result: TuneResult, top: int) -> str:
         [
             f"{len(result.trials)} trials, {complete} complete. Best {result.objective}: {_score(result)}",
             f"Best configuration: {best}",
+            *_early_lines(result),
             *filter(None, [weights_words(result)]),
             *context_lines(result),
             *_gain_lines(result),
@@ -107,6 +109,14 @@ def summary(result: TuneResult, top: int) -> str:
         ]
     )
     return plain(text)
+
+
+def _early_lines(result: TuneResult) -> list[str]:
+    """Says why the search has begun no more trials, where that was before it had as many as it might."""
+    early, words = result.search.records.no_more, no_more_words(result.search.records)
+    if early is None or words is None:
+        return []
+    return [f"{words} Run again in its folder, it goes on." if early.reason == STOPPED else words]
 
 
 def _gain_lines(result: TuneResult) -> list[str]:
@@ -212,8 +222,9 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
     missed = coverage_text(result.wrappers)
     if missed:
         yield missed
-    limit = result.search.oracle.max_trials
-    if limit and len(result.trials) < limit:
+    early, limit = _early_lines(result), result.search.oracle.max_trials
+    yield from early
+    if limit and len(result.trials) < limit and not early:
         yield f"{len(result.trials)} of at most {limit} trials were run."
     if "importances.json" in missing:
         yield "Too few trials, or too much alike, to tell how important each hyperparameter is."

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recdrop_tune.errors import RecdropError, exception_line, plain
-from recdrop_tune.events import FILE, Event, Journal, Listener, SearchStarted, TrackingWarning
+from recdrop_tune.events import (
+    FILE,
+    STOPPED,
+    Event,
+    Journal,
+    Listener,
+    SearchStarted,
+    TrackingWarning,
+)
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import TooManyFailuresError, has_ended_by_failures
@@ -30,7 +38,7 @@ from recdrop_tune.search.repair import repair_trials
 from recdrop_tune.search.settings import MLflow, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
-from recdrop_tune.terminal import Progress, Terminal, live_display
+from recdrop_tune.terminal import Progress, Terminal, live_display, no_more_words
 
 
 def run(plan: Plan) -> TuneResult:
@@ -57,7 +65,7 @@ def run(plan: Plan) -> TuneResult:
             print(missing, flush=True)
         known = {"search_id": search_id, "folder": plan.folder.absolute()}
         ended = run_trials(tuner, [*progress, interrupts], **known)
-        check_completed(tuner, ended.stopped_by)
+        check_completed(tuner, ended)
         return TuneResult(tuner, ended.tracking)
 
 
@@ -161,9 +169,11 @@ def _run_here(job: Any, tuner: Any, listeners: Iterable[Listener], **later: Any)
             if over:
                 raise too_many_failures(tuner) from None
             raise
-        if follow_up is not None and completed(tuner):
+        if follow_up is not None and completed(tuner) and tracking.begins_more():
             keep = partial(follow_up.keep, tuner, tracking)
             for task in follow_up.tasks(tuner, tracking):
+                if not tracking.begins_more():
+                    break
                 follow_up.run(tuner, task, (args, fit), tracking.reporter, keep)
     return Ended(tracking)
 
@@ -246,19 +256,25 @@ def too_many_failures(tuner: Any) -> RecdropError:
     )
 
 
-def check_completed(tuner: Any, stopped_by: str | None = None) -> None:
+def check_completed(tuner: Any, ended: Ended) -> None:
     """Raises if a search ended without a complete trial, or by failures in a row.
 
     Args:
         tuner: The tuner.
-        stopped_by: The failures that ended the search, if they did.
+        ended: Its end.
 
     Raises:
         RecdropError: It did.
     """
     statuses = [trial.status for trial in tuner.oracle.trials.values()]
     pruned, failed = statuses.count("STOPPED"), statuses.count("FAILED")
-    if stopped_by or not (completed(tuner) or pruned):
+    early = ended.tracking.records.no_more
+    if not (ended.stopped_by or completed(tuner)) and early and early.reason == STOPPED:
+        raise RecdropError(
+            f"{no_more_words(ended.tracking.records)} None is complete. The folder is "
+            f"`{tuner.project_dir}`: run again with it as `directory` to go on."
+        )
+    if ended.stopped_by or not (completed(tuner) or pruned):
         raise too_many_failures(tuner)
     if completed(tuner):
         return

@@ -25,6 +25,7 @@ from recdrop_tune.terminal.status import (
     dropout_of,
     duration,
     gain_words,
+    no_more_words,
     score_of,
 )
 
@@ -92,6 +93,8 @@ class Progress:
                 self._end_trial(trials[id], event, improved=self._standing.best is not before)
             case events.ConfirmationEnded():
                 self._end_confirmation(event)
+            case events.NoMoreTrials():
+                self._print(no_more_words(self._records) or "", "yellow")
             case events.WorkerLost(trial_id=id):
                 record = trials.get(id or "")
                 what = f"; trial {record.number + 1} is run again" if record and event.again else ""
@@ -115,6 +118,8 @@ class Progress:
         if left and event.status != events.INTERRUPTED:
             parts.append(f"eta {duration(left)}")
         self._print("  ".join(parts), style)
+        if (forecast := self._standing.forecast(event.time)) is not None:
+            self._print(forecast, "dim")
 
     def _end_confirmation(self, event: events.ConfirmationEnded) -> None:
         record = self._records.trials.get(event.trial_id)
@@ -210,20 +215,9 @@ class LiveDisplay:
             yield "none", _text(f"{score_of(baseline):.4f} without dropout{also}")
         running = self._records.running
         for record in running[:_SHOWN]:
-            yield "now", self._now(record)
+            yield "now", _text(self._standing.now(record))
         if len(running) > _SHOWN:
             yield "", _text(f"and {len(running) - _SHOWN} more", style="dim")
-
-    def _now(self, record: TrialRecord) -> Text:
-        said = [f"trial {record.number + 1}", details_of(record)]
-        epochs = record.repeats or record.epochs
-        if not epochs:
-            return _text("  ".join([*said, "building"]))
-        last = epochs[-1]
-        said.append(self._standing.epoch(last))
-        names = dict.fromkeys(("loss", self._standing.objective))
-        said += [f"{name} {last.metrics[name]:.4f}" for name in names if name in last.metrics]
-        return _text("  ".join(said))
 
 
 def _text(words: str, style: str = "") -> Text:
