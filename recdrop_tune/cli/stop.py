@@ -45,11 +45,16 @@ def _ask(found: Watched) -> str:
     from recdrop_tune.events import ask_to_stop
 
     ask_to_stop(found.folder)
+    return f"the search was asked to end {_when(found)}.{_caution(found)}"
+
+
+def _when(found: Watched) -> str:
     numbers = [str(record.number + 1) for record in found.records.running]
-    what = (
-        f"trial{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}" if numbers else "its trial"
-    )
-    return f"the search was asked to end after {what}.{_caution(found)}"
+    if numbers:
+        return f"after trial{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+    if found.records.confirming is not None:
+        return "after the training of the confirmation that is running"
+    return "before its next trial"
 
 
 def _end(found: Watched) -> str:

@@ -97,7 +97,7 @@ def summary(result: TuneResult, top: int) -> str:
         [
             f"{len(result.trials)} trials, {complete} complete. Best {result.objective}: {_score(result)}",
             f"Best configuration: {best}",
-            *_early_lines(result),
+            *early_lines(result),
             *filter(None, [weights_words(result)]),
             *context_lines(result),
             *_gain_lines(result),
@@ -111,7 +111,7 @@ def summary(result: TuneResult, top: int) -> str:
     return plain(text)
 
 
-def _early_lines(result: TuneResult) -> list[str]:
+def early_lines(result: TuneResult) -> list[str]:
     """Says why the search has begun no more trials, where that was before it had as many as it might."""
     early, words = result.search.records.no_more, no_more_words(result.search.records)
     if early is None or words is None:
@@ -222,7 +222,7 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
     missed = coverage_text(result.wrappers)
     if missed:
         yield missed
-    early, limit = _early_lines(result), result.search.oracle.max_trials
+    early, limit = early_lines(result), result.search.oracle.max_trials
     yield from early
     if limit and len(result.trials) < limit and not early:
         yield f"{len(result.trials)} of at most {limit} trials were run."

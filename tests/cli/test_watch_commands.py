@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from recdrop_tune.cli import main
-from recdrop_tune.events import Journal, forget_stop, is_asked_to_stop
+from recdrop_tune.events import ConfirmationStarted, Journal, forget_stop, is_asked_to_stop
 from tests import ROOT
 from tests.forks import hearing_ctrl_c
 from tests.pseudo_terminal import Terminal
@@ -149,6 +149,26 @@ def test_it_is_asked_to_end(search, tmp_path):
     assert not is_asked_to_stop(tmp_path, now=True)
     assert search.poll() is None
     assert "is running, and ends after" in called("status", tmp_path).output
+
+
+@pytest.mark.parametrize(
+    ("last", "when"),
+    [
+        (trial(1), "before its next trial"),
+        (trial(1, status=None) + trial(2, status=None), "after trials 2, 3"),
+        (
+            [ConfirmationStarted(trial_ids=["0"], total=2)],
+            "after the training of the confirmation that is running",
+        ),
+    ],
+)
+def test_when_it_ends(tmp_path, last, when):
+    journal = Journal(tmp_path / "events.jsonl")
+    for event in (started(), *trial(0), *last):
+        journal.on_event(event)
+    done = called("stop", tmp_path)
+    journal.close()
+    assert done.output == f"{tmp_path}: the search was asked to end {when}.\n"
 
 
 def test_it_is_ended_by_ctrl_c(search, tmp_path):

@@ -92,6 +92,17 @@ def test_it_ends_with_the_next_epoch(options):
 
 
 @pytest.mark.usefixtures("eagerly")
+def test_in_the_trial_that_is_run_again(options):
+    """Which was another session's: nobody waits for that one."""
+    folder = options["directory"]
+    with pytest.raises(KeyboardInterrupt):
+        rdt.tune(data(), data(), Asking(folder, at=1, now=True), **options)
+    ended = rdt.tune(data(), data(), Asking(folder, at=1), **options)
+    assert list(ended.trials["state"]) == [COMPLETE]
+    assert "Stopped by request after 1 of" in (folder / "result" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("eagerly")
 def test_in_the_confirmation(options):
     """The first of its trainings is the third of all; none comes after that."""
     folder = options["directory"]
