@@ -83,7 +83,7 @@ def test_it_ends_after_the_trial_that_is_running(options, planted_uri, capsys):
 def test_it_ends_with_the_next_epoch(options):
     folder = options["directory"]
     with pytest.raises(KeyboardInterrupt) as caught:
-        rdt.tune(data(), data(), Asking(folder, at=1, now=True), **{**options, "epochs": 500})
+        rdt.tune(data(), data(), Asking(folder, at=1, now=True), **{**options, "epochs": 40})
     assert caught.value.__notes__[-1] == f'To go on: run again with directory="{folder}"'
     loaded = rdt.TuneResult.load(folder)
     assert list(loaded.trials["state"]) == [INTERRUPTED]
@@ -217,7 +217,7 @@ def test_a_signal_to_the_process_that_the_journal_names(options):
     ends.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            rdt.tune(data(), data(), build, **{**options, "epochs": 500})
+            rdt.tune(data(), data(), build, **{**options, "epochs": 40})
     finally:
         ends.join()
         signal.signal(signal.SIGINT, before)
