@@ -27,6 +27,9 @@ SAMPLER_NAMES = ("cmaes", "gp", "nsga2", "qmc", "random", "surrogate", "tpe")
 PRUNER_NAMES = ("asha", "halving", "hyperband", "median", "none", "patient_median", "percentile")
 """What proposes trials and stops them, by name; the oracle and the tuners make it."""
 
+MILLISECONDS = "ms_per_step"
+"""Metric that each epoch is given: milliseconds of a training step, the first of the epoch left out."""
+
 
 @dataclass(frozen=True)
 class Technique:

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main as cli
-from recdrop_tune.events import Journal, TrackingWarning
+from recdrop_tune.events import INTERRUPTED, Journal, TrackingWarning
 from recdrop_tune.events.events import TrialEnded
 from tests.small_search import build, data
 
@@ -105,7 +105,7 @@ def main(folder: Path, spots: list[int]) -> None:
         ends = [
             each
             for each in Journal(project / "events.jsonl").read()
-            if isinstance(each, TrialEnded)
+            if isinstance(each, TrialEnded) and each.status != INTERRUPTED
         ]
         shutil.rmtree(project)
         outcome = {"pages": pages, "first": first, "states": left, "again": again}

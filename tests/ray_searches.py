@@ -16,7 +16,7 @@ import psutil
 from mlflow import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.events import Journal, TrialEnded, TrialStarted, WorkerLost
+from recdrop_tune.events import INTERRUPTED, Journal, TrialEnded, TrialStarted, WorkerLost
 from tests.small_search import build, data
 
 EPOCHS = 4
@@ -142,8 +142,7 @@ def check_agreement(result, trials: int, failed: int = 0) -> None:
 
 def _check_journal(result, frame) -> None:
     """No trial has two ends, and none has an epoch twice."""
-    events = Journal(result.directory / "events.jsonl").read()
-    ends = [event.trial_id for event in events if isinstance(event, TrialEnded)]
+    ends = [event.trial_id for event in ends_of_trials(result.directory)]
     assert sorted(ends) == sorted(frame["trial_id"])
     for record in result.tracking.records.trials.values():
         epochs = [each.epoch for each in record.epochs]
@@ -189,6 +188,11 @@ def attempts(folder: Path) -> dict[str, int]:
         if isinstance(event, TrialStarted):
             counts[event.trial_id] = counts.get(event.trial_id, 0) + 1
     return counts
+
+
+def ends_of_trials(folder: Path) -> list[TrialEnded]:
+    """The ends of trials, which those that were broken off with the search do not have."""
+    return [e for e in some_events(folder, TrialEnded, 0) if e.status != INTERRUPTED]
 
 
 def losses(result) -> list[WorkerLost]:

@@ -149,7 +149,11 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "cli.config", "comparison", "search.settings", "spaces", "catalog"]
+    "module",
+    [
+        *("cli", "cli.config", "comparison", "search.settings", "spaces", "catalog", "events"),
+        "terminal",
+    ],
 )
 def test_what_has_to_answer_at_once_imports_nothing_heavy(module):
     code = f"import sys, recdrop_tune.{module}; print([m for m in {HEAVY} if m in sys.modules])"

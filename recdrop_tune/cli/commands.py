@@ -11,8 +11,10 @@ from recdrop_tune.cli.report import report
 from recdrop_tune.cli.run import run
 from recdrop_tune.cli.searches import searches
 from recdrop_tune.cli.spaces import spaces
+from recdrop_tune.cli.stop import stop
 from recdrop_tune.cli.sync import sync
 from recdrop_tune.cli.ui import ui
+from recdrop_tune.cli.watch import status, top
 from recdrop_tune.errors import plain
 
 
@@ -42,5 +44,8 @@ main.add_command(report)
 main.add_command(run)
 main.add_command(searches)
 main.add_command(spaces)
+main.add_command(status)
+main.add_command(stop)
 main.add_command(sync)
+main.add_command(top)
 main.add_command(ui)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
@@ -255,14 +256,15 @@ def run(config: Path, **options: Any) -> None:
 
     It prints its progress and what it found. The file names functions of yours, as `module:function`,
     which are looked for in its folder first, and are run: treat it like a script. An option goes before
-    what the file says. Broken off, the search goes on with `--directory` and the folder that was printed.
+    what the file says. Broken off by Ctrl-C, it prints the best so far and the command that goes on with the
+    search.
     """
     try:
-        summary, unsaved = _summary(config, {k: v for k, v in options.items() if v is not None})
+        given = {k: v for k, v in options.items() if v is not None}
+        summary, unsaved = _summary(config, given)
     except KeyboardInterrupt as interrupt:
-        for note in getattr(interrupt, "__notes__", ()):  # How to go on, by `tune`.
-            said = "`--directory`, `--no-overwrite`" if "overwrite" in note else "`--directory`"
-            click.echo(f"{note} (as {said}).", err=True)
+        for note in getattr(interrupt, "__notes__", ()):  # What there is, and how to go on.
+            click.echo(note, err=True)
         raise SystemExit(_CTRL_C) from None
     click.echo(summary)
     if unsaved is not None:
@@ -270,6 +272,28 @@ def run(config: Path, **options: Any) -> None:
             f"The result was not saved: {unsaved}. The trials are kept: mend the cause, and run the search "
             "again with `--directory` to have it saved."
         )
+
+
+def command_to_go_on(
+    config: Path, options: Mapping[str, Any], folder: Path, overwrite: bool
+) -> str:
+    """Returns the command that goes on with the search of a configuration.
+
+    Args:
+        config: The configuration.
+        options: The options that were given beside it.
+        folder: The project folder.
+        overwrite: Whether the search was to delete what was in the folder.
+
+    Example:
+        >>> command_to_go_on(Path("a.yaml"), {"seed": 0, "overwrite": True}, Path("runs/a b"), True)
+        "recdrop-tune run a.yaml --seed 0 --directory 'runs/a b' --no-overwrite"
+    """
+    kept = {k: v for k, v in options.items() if k not in ("directory", "overwrite")}
+    words = ["recdrop-tune", "run", str(config)]
+    for name, value in {**kept, "directory": folder}.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join([*words, *(["--no-overwrite"] if overwrite else [])])
 
 
 def _summary(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
@@ -284,11 +308,19 @@ def _summary(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
         raise click.ClickException(file.explained(error)) from None
     load_quietly("recdrop_tune.tuner")  # With Keras: only now that nothing is wrong with the file.
     from recdrop_tune import tune
+    from recdrop_tune.events import STOPPED
+    from recdrop_tune.search import explained_by
 
     try:
-        result = tune(**arguments(file), **space)
+        with explained_by(partial(command_to_go_on, path, options)):
+            result = tune(**arguments(file), **space)
     except UserCodeError as error:
         raise click.ClickException(str(error)) from None
     except RecdropError as error:
         raise click.ClickException(file.explained(error)) from None
-    return result.summary(), result.tracking.unsaved
+    summary = result.summary()
+    early = result.search.records.no_more
+    if early is not None and early.reason == STOPPED:
+        again = command_to_go_on(path, options, result.directory, bool(file.config.overwrite))
+        summary += f"\nTo go on: {again}"
+    return summary, result.tracking.unsaved

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
 import time
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -15,13 +17,19 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field, TypeAdapter
 
 COMPLETE, PRUNED, FAILED = "COMPLETE", "PRUNED", "FAILED"
-RETRY, KILLED = "RETRY", "KILLED"
+RETRY, KILLED, INTERRUPTED = "RETRY", "KILLED", "INTERRUPTED"
 """How a trial can end. `PRUNED`: stopped early, for it promised nothing.
 
-`RETRY` is not the end: Keras Tuner runs it once more under the same id."""
+`RETRY` is not the end: Keras Tuner runs it once more under the same id. Nor is `INTERRUPTED`: the search was
+ended while the trial was under way (Ctrl-C, SIGTERM, a full disk), and begins it anew when it goes on. Where
+a process was killed nobody could say so (`KILLED`).
+"""
 
 STATES = {"COMPLETED": COMPLETE, "STOPPED": PRUNED, "FAILED": FAILED, "INVALID": RETRY}
 """The same by the words that Keras Tuner has for them."""
+
+STOPPED, EXHAUSTED = "STOPPED", "EXHAUSTED"
+"""Why a search begins no more trials: somebody has asked it to end, or every configuration was tried."""
 
 # Bounds of what is read from a journal: anybody may have written any number there.
 Moment = Annotated[float, Field(ge=0, le=253_370_764_800)]
@@ -39,6 +47,14 @@ class Event:
     """Something that happened at a wall-clock time (seconds since 1970)."""
 
     time: Moment = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, by its number and the name of its machine."""
+
+    pid: int = field(default_factory=os.getpid)
+    host: str = field(default_factory=socket.gethostname)
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,9 @@ class SearchStarted(Event):
         data: The data sets, as `describe_data` describes them.
         register_model: The name under which MLflow's registry gets the best model, if it is to.
         context: What the search is about, where `tune` has looked at the data.
+        configurations: How many configurations the space has, where these are fewer than `max_trials`.
+        pid: The process in which it was begun.
+        host: The machine of that process.
     """
 
     search_id: str
@@ -93,6 +112,9 @@ class SearchStarted(Event):
     register_model: str | None = None
     objectives: dict[str, str] = field(default_factory=dict)
     context: Context | None = None
+    configurations: Count | None = None
+    pid: Count | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +178,7 @@ class TrialEnded(Event):
 
     Attributes:
         trial_id: The trial.
-        status: `COMPLETE`, `PRUNED`, `FAILED`, `RETRY` or `KILLED`.
+        status: `COMPLETE`, `PRUNED`, `FAILED`, `RETRY`, `INTERRUPTED` or `KILLED`.
         score: Value of the objective at the best epoch; of a trial that was pruned the best until then.
         best_step: Position of the best epoch among the trial's epochs, from 0.
         message: The error of a failed trial.
@@ -240,6 +262,21 @@ class ConfirmationEnded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoMoreTrials(Event):
+    """No more trials are begun, though the search might have had more.
+
+    Attributes:
+        reason: `STOPPED` or `EXHAUSTED`.
+        configurations: How many configurations the search space has, if it was exhausted.
+        tried: How many of them were tried: a tuner that draws at random may miss some.
+    """
+
+    reason: str
+    configurations: Count | None = None
+    tried: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResultSaved(Event):
     """What the search found is in files now, each of them whole.
 
@@ -283,6 +320,7 @@ _KINDS = {
         WorkerLost,
         ConfirmationStarted,
         ConfirmationEnded,
+        NoMoreTrials,
         ResultSaved,
         SearchEnded,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import keras
+import keras_tuner as kt
 
 from recdrop_tune.hypermodels import Extension
 from recdrop_tune.models import explain
@@ -42,6 +43,9 @@ class Search(Protocol):
 
     def search_goes_on(self) -> None:
         """Called when a search begins, or goes on in its folder."""
+
+    def begins_more(self) -> bool:
+        """Says whether another trial may begin."""
 
     def search_is_over(self) -> None:
         """Called after the last trial."""
@@ -97,12 +101,23 @@ class TrackedOracle:
     def create_trial(self, tuner_id: str) -> Any:
         """Creates a trial and reports it, or the end of the search."""
         self._search.search_goes_on()
-        trial = self._oracle.create_trial(tuner_id)
+        # Several processes may train one trial together, under one id.
+        may_begin = tuner_id in self._oracle.ongoing_trials or self._search.begins_more()
+        trial = self._oracle.create_trial(tuner_id) if may_begin else self._no_trial(tuner_id)
         if trial.status == "RUNNING":
             self._reporter.trial_started(trial)
         elif trial.status == "STOPPED":
             self._search.search_is_over()
         return trial
+
+    def _no_trial(self, tuner_id: str) -> Any:
+        """Answers that there is no trial: after the last one, or as long as another worker has one."""
+        waits = bool(self._oracle.ongoing_trials)
+        if not waits:
+            self._oracle.tuner_ids.discard(tuner_id)
+        return kt.engine.trial.Trial(
+            self._oracle.get_space(), trial_id="", status="IDLE" if waits else "STOPPED"
+        )
 
     def update_trial(self, trial_id: str, metrics: Any, step: int = 0) -> Any:
         """Takes an epoch of a trial, and reports it."""

@@ -6,16 +6,29 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from recdrop_tune.events import events as events
-from recdrop_tune.events.records import Records, fixed_names, readable
-from recdrop_tune.oracle import OptunaOracle, is_chief, objectives, reached
+from recdrop_tune.events.records import SEARCH, Records
+from recdrop_tune.events.stopping import forget_stop, is_asked_to_stop
+from recdrop_tune.oracle import (
+    OptunaOracle,
+    is_active,
+    is_chief,
+    is_fixed,
+    objectives,
+    plain,
+    reached,
+    read_object,
+)
+from recdrop_tune.spaces import plain_names
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import Tuner
 
@@ -29,6 +42,52 @@ _HYPERBAND = {
     "tuner/epochs": "recdrop.epochs",
     "tuner/trial_id": "recdrop.goes_on_from",
 }
+
+
+def search_id(history: Iterable[events.Event], folder: Path) -> str:
+    """Returns the identity of the search that the events are of.
+
+    Args:
+        history: The events.
+        folder: The project folder. Where the beginning of the search is not among the events, or is damaged,
+            the file in it that says what search it is for has the identity too; else it is a new one.
+    """
+    started = (event for event in history if isinstance(event, events.SearchStarted))
+    first = next(started, None)
+    if first is not None:
+        return first.search_id
+    known = (read_object(folder / SEARCH) or {}).get("id")
+    return known if known and isinstance(known, str) else uuid.uuid4().hex
+
+
+def readable(hyperparameters: Any) -> dict[str, Any]:
+    """Returns all hyperparameters of a trial as tables show them.
+
+    Args:
+        hyperparameters: The `keras_tuner.HyperParameters` of a trial.
+
+    Returns:
+        The value of every hyperparameter of the space under the key that the search space gives it,
+        `None` where it is inactive, and without the noise of floating-point steps.
+    """
+    values = hyperparameters.values
+    active = {
+        hp.name: plain(hp, values[hp.name])
+        for hp in hyperparameters.space
+        if hp.name in values and is_active(hp, values)
+    }
+    every = plain_names({hp.name: None for hp in hyperparameters.space})
+    if "wrapper" in every:
+        # Which, where and how much are columns everywhere, even if one of them is not asked.
+        every |= dict.fromkeys(("placement", "rate"))
+    return {**every, **plain_names(active)}
+
+
+def fixed_names(hyperparameters: Any) -> list[str]:
+    """Lists the hyperparameters which have one value in the whole search, as tables name them."""
+    every = hyperparameters.space
+    searched = set(plain_names({hp.name: None for hp in every if not is_fixed(hp)}))
+    return [name for name in plain_names({hp.name: None for hp in every}) if name not in searched]
 
 
 def about_proposals(oracle: Any) -> dict[str, str]:
@@ -218,6 +277,19 @@ class TrialReporter(TrainingReporter):
             )
         )
 
+    def epoch_ended(
+        self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
+    ) -> None:
+        """Reports an epoch, and ends the search if somebody has asked for that at once.
+
+        Raises:
+            KeyboardInterrupt: They have: it is ended as by Ctrl-C.
+        """
+        super().epoch_ended(execution, epoch, metrics, seconds)
+        if is_asked_to_stop(self._tuner.project_dir, now=True):
+            forget_stop(self._tuner.project_dir)
+            raise KeyboardInterrupt
+
     def trial_ended(self, trial: Any, when: float | None = None) -> None:
         """Reports a trial's end, now or at another wall-clock time."""
         self.ends(trial.trial_id)
@@ -237,6 +309,13 @@ class TrialReporter(TrainingReporter):
                 time=time.time() if when is None else when,
             )
         )
+
+    def trial_interrupted(self, trial_id: str) -> None:
+        """Reports that a trial is under way no more, and will begin anew when the search goes on."""
+        self.ends(trial_id)
+        begun = self._begun.pop(trial_id, None)
+        seconds = None if begun is None else time.monotonic() - begun
+        self._emit(events.TrialEnded(trial_id=trial_id, status=events.INTERRUPTED, seconds=seconds))
 
     def _worker_of(self, trial: Any) -> str:
         ongoing = self._oracle.ongoing_trials.items()

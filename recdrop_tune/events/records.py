@@ -1,30 +1,30 @@
-"""Folds the events of a search: its settings, one record a trial, and the confirmation."""
+"""Folds the events of a search: its settings, one record a trial, and the confirmation.
+
+It loads neither Keras nor Keras Tuner, so that a command can tell at once how a search stands.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import statistics
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from recdrop_tune.catalog import MILLISECONDS
 from recdrop_tune.events.events import (
     ConfirmationEnded,
     ConfirmationStarted,
     EpochEnded,
     Event,
     ModelBuilt,
+    NoMoreTrials,
     SearchEnded,
     SearchStarted,
     TrialEnded,
     TrialStarted,
 )
-from recdrop_tune.oracle import is_active, is_fixed, plain, read_object
-from recdrop_tune.spaces import plain_names
-from recdrop_tune.tuner import MILLISECONDS
 
 SEARCH = "search.json"
 """Name of the file in a project folder that says what search it is for."""
@@ -119,6 +119,8 @@ class Records:
         trials: A record for each trial, by Keras Tuner's id.
         confirming: The confirmation under way, or the last one since the search went on.
         confirmations: The trainings of all confirmations.
+        no_more: Why it begins no more trials, if it has said so since it went on.
+        ended: Its end, if it has ended since it went on.
         backends: The backends of Keras that have trained, in turn; several where it went on with another one.
 
     Example:
@@ -133,6 +135,8 @@ class Records:
         self.trials: dict[str, TrialRecord] = {}
         self.confirming: ConfirmationStarted | None = None
         self.confirmations: list[ConfirmationEnded] = []
+        self.no_more: NoMoreTrials | None = None
+        self.ended: SearchEnded | None = None
         self.backends: list[str] = []
         self._backend: Any = None
         self._begun: dict[str, None] = {}
@@ -152,11 +156,14 @@ class Records:
         match event:
             case SearchStarted():
                 self.search, self.confirming = event, None
+                self.no_more, self.ended = None, None
                 self._backend = event.info.get("backend")
                 self.began = event.time if self.began is None else self.began
                 self._begun = {}  # The trials of a search that was killed do not go on.
+            case NoMoreTrials():
+                self.no_more = event
             case SearchEnded():
-                self._begun = {}
+                self.ended, self._begun = event, {}
             case TrialStarted(trial_id=id):
                 # A trial that runs again (a retry, a crash) starts from nothing.
                 about = (event.hyperparameters, event.fixed, event.values)
@@ -194,22 +201,6 @@ class Records:
             row += [len(record.epochs), record.seconds]
             writer.writerow([*row, *(record.hyperparameters.get(name) for name in names)])
         return text.getvalue()
-
-
-def search_id(history: Iterable[Event], folder: Path) -> str:
-    """Returns the identity of the search that the events are of.
-
-    Args:
-        history: The events.
-        folder: The project folder. Where the beginning of the search is not among the events, or is damaged,
-            the file in it that says what search it is for has the identity too; else it is a new one.
-    """
-    started = (event for event in history if isinstance(event, SearchStarted))
-    first = next(started, None)
-    if first is not None:
-        return first.search_id
-    known = (read_object(folder / SEARCH) or {}).get("id")
-    return known if known and isinstance(known, str) else uuid.uuid4().hex
 
 
 def hyperparameter_names(records: Iterable[TrialRecord]) -> list[str]:
@@ -271,33 +262,3 @@ def is_twin(hyperparameters: Mapping[str, Any], without: Mapping[str, Any]) -> b
     return has_wrapper(without, "none") and all(
         hyperparameters.get(name) == value for name, value in kept.items()
     )
-
-
-def readable(hyperparameters: Any) -> dict[str, Any]:
-    """Returns all hyperparameters of a trial as tables show them.
-
-    Args:
-        hyperparameters: The `keras_tuner.HyperParameters` of a trial.
-
-    Returns:
-        The value of every hyperparameter of the space under the key that the search space gives it,
-        `None` where it is inactive, and without the noise of floating-point steps.
-    """
-    values = hyperparameters.values
-    active = {
-        hp.name: plain(hp, values[hp.name])
-        for hp in hyperparameters.space
-        if hp.name in values and is_active(hp, values)
-    }
-    every = plain_names({hp.name: None for hp in hyperparameters.space})
-    if "wrapper" in every:
-        # Which, where and how much are columns everywhere, even if one of them is not asked.
-        every |= dict.fromkeys(("placement", "rate"))
-    return {**every, **plain_names(active)}
-
-
-def fixed_names(hyperparameters: Any) -> list[str]:
-    """Lists the hyperparameters which have one value in the whole search, as tables name them."""
-    every = hyperparameters.space
-    searched = set(plain_names({hp.name: None for hp in every if not is_fixed(hp)}))
-    return [name for name in plain_names({hp.name: None for hp in every}) if name not in searched]

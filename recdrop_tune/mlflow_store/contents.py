@@ -19,9 +19,10 @@ _STATUS = {
     events.PRUNED: "KILLED",  # The table of runs shows a status, and no tag.
     events.FAILED: "FAILED",
     events.RETRY: "FAILED",
+    events.INTERRUPTED: "KILLED",
     events.KILLED: "KILLED",
 }
-"""MLflow's status of a run, by how the trial ended."""
+"""MLflow's status of a run, by how the trial ended. The tag `recdrop.state` has our own word."""
 
 
 @dataclass

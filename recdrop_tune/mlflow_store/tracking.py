@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import keras
+from keras_tuner.oracles import HyperbandOracle, RandomSearchOracle
 
 from recdrop_tune import events
 from recdrop_tune.addresses import absolute, check_databases, resolve_uri
@@ -37,7 +38,7 @@ from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
 from recdrop_tune.mlflow_store.writer import MLflowWriter
-from recdrop_tune.oracle import is_chief, objectives
+from recdrop_tune.oracle import is_chief, objectives, read_trial, tried_of_all
 from recdrop_tune.paths import check_folder, trial_folder
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import is_local
@@ -64,6 +65,7 @@ class Tracking:
         register_model: A name for the best model in MLflow's registry.
         at_end: Saves what the search found before its run ends; `None` saves nothing.
         unsaved: Why what the search found could not be saved; `None` as far as it could.
+        process: The process in which the search was begun.
         goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
     """
 
@@ -91,6 +93,7 @@ class Tracking:
         self._background = Background(self.mlflow, what, journal.path)
         self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
         self.goes_on_after_search = False
+        self.process = events.Process()
         self._under_way = False
         self._over = False
         self._failure_elsewhere: str | None = None
@@ -128,6 +131,8 @@ class Tracking:
     def close(self, status: str = "FINISHED") -> None:
         """Ends the search's run, unless the search has ended it, and waits for MLflow.
 
+        Trials that are under way are interrupted. After a Ctrl-C while it closes it waits for nothing more.
+
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
         """
@@ -135,13 +140,26 @@ class Tracking:
             if self._under_way:
                 self._under_way = False
                 atexit.unregister(self._close_at_exit)
+                events.forget_stop(self._tuner.project_dir)
+                waits = True
                 try:
+                    self._interrupt_trials()
                     self._save_result()
+                except KeyboardInterrupt:
+                    waits = False
+                    raise
                 finally:
                     self._dispatcher.emit(events.SearchEnded(status=status))
-                    self._background.flush(_FLUSH_SECONDS)
+                    if waits:
+                        self._background.flush(_FLUSH_SECONDS)
         finally:  # Else the folder stays locked for as long as this process lives.
             self._dispatcher.journal.close()
+
+    def _interrupt_trials(self) -> None:
+        """Reports the trials under way as interrupted, but for those whose end was saved just now."""
+        self._make_up_for_a_kill()
+        for record in self.records.running:
+            self.reporter.trial_interrupted(record.trial_id)
 
     def _save_result(self) -> None:
         if self.at_end is None:
@@ -185,6 +203,7 @@ class Tracking:
         atexit.register(self._close_at_exit)
         self._make_up_for_a_kill()
         self._compare_backends()
+        events.forget_stop(self._tuner.project_dir)
         goals = objectives(self._oracle.objective)
         objective = goals[0]
         several = {each.name: each.direction for each in goals} if len(goals) > 1 else {}
@@ -209,8 +228,22 @@ class Tracking:
                 data=self.data,
                 context=self.context,
                 register_model=self.register_model,
+                configurations=self._configurations(),
+                pid=self.process.pid,
+                host=self.process.host,
             )
         )
+
+    def begins_more(self) -> bool:
+        """Says whether another trial, or training of a confirmation, may begin: nobody has asked to stop."""
+        early = self.records.no_more
+        if early is not None and early.reason == events.STOPPED:
+            return False
+        if not events.is_asked_to_stop(self._tuner.project_dir):
+            return True
+        self._dispatcher.emit(events.NoMoreTrials(reason=events.STOPPED))
+        events.forget_stop(self._tuner.project_dir)
+        return False
 
     def _compare_backends(self) -> None:
         """Warns where the search was at work on another backend before."""
@@ -240,16 +273,44 @@ class Tracking:
         trials = getattr(self._oracle, "trials", {})  # Keras Tuner's client of a chief has none.
         for trial_id, record in self.records.trials.items():
             trial = trials.get(trial_id)
-            if trial is not None and record.ended is None and trial.status in _ENDED:
-                folder = trial_folder(self._tuner.project_dir, trial_id, FILE)
-                saved = folder / "trial.json"
-                self.reporter.trial_ended(trial, saved.stat().st_mtime)
+            if trial is None or trial.status not in _ENDED:
+                continue
+            path = trial_folder(self._tuner.project_dir, trial_id, FILE) / "trial.json"
+            if record.ended is None and _has_ended(read_trial(path)):
+                self.reporter.trial_ended(trial, path.stat().st_mtime)
 
     def search_is_over(self) -> None:
         """Ends the search, unless something comes after it."""
         self._over = True
+        self._note_exhaustion()
         if not self.goes_on_after_search:
             self.close()
+
+    def _configurations(self) -> int | None:
+        """Counts the configurations of a space that has fewer of them than `max_trials`."""
+        limit = self._oracle.max_trials
+        # Hyperband trains the same configuration several times.
+        counts = limit and not isinstance(self._oracle, HyperbandOracle)
+        found = _tried(self._oracle, limit=limit - 1) if counts else None
+        return None if found is None else found[1]
+
+    def _note_exhaustion(self) -> None:
+        """Reports that the tuner has found no further configuration, where that is why the search ends."""
+        oracle, limit = self._oracle, self._oracle.max_trials
+        if self.records.no_more is not None or (limit and len(oracle.trials) >= limit):
+            return
+        found = _tried(oracle)
+        if found is None:
+            return
+        # It gives up after some draws that were tried; others end because all were, or for another reason.
+        draws = isinstance(oracle, RandomSearchOracle) and getattr(oracle, "timeout", None) is None
+        tried, configurations = found
+        if tried == configurations or draws:
+            self._dispatcher.emit(
+                events.NoMoreTrials(
+                    reason=events.EXHAUSTED, configurations=configurations, tried=tried
+                )
+            )
 
     def _close_at_exit(self) -> None:
         self.close("KILLED")
@@ -270,6 +331,21 @@ def _is_under_way(history: Iterable[events.Event]) -> bool:
     kinds = (events.SearchStarted, events.SearchEnded)
     last = [event for event in history if isinstance(event, kinds)][-1:]
     return bool(last) and isinstance(last[0], events.SearchStarted)
+
+
+def _has_ended(saved: Any) -> bool:
+    """Says whether a trial's file tells of its end, which its oracle may know before it is written."""
+    return saved is not None and saved.status in _ENDED
+
+
+def _tried(oracle: Any, **limit: int) -> tuple[int, int] | None:
+    """Counts the configurations tried, and all; see `tried_of_all`."""
+    try:
+        return tried_of_all(oracle, **limit)
+    except (
+        Exception
+    ):  # Of hyperparameters of the user's own: a search must not fail for a remark on it.
+        return None
 
 
 def _tuner_name(tuner: Any, oracle: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from recdrop_tune.oracle.conditions import (
     to_value,
     walk,
 )
-from recdrop_tune.oracle.parameters import Values
+from recdrop_tune.oracle.parameters import Values, combinations, key_of
 from recdrop_tune.oracle.samplers import DISCARDED, SurrogateSampler, quiet_optuna
 from recdrop_tune.oracle.scores import reached
 from recdrop_tune.oracle.study import (
@@ -241,3 +242,26 @@ def not_again(oracle: Any, wanted: Values) -> Values | None:
         return None
     nearest = untried[int(np.abs(encoding(untried) - place).sum(axis=1).argmin())]
     return walk(space, lambda hp: to_value(hp, nearest[hp.name]))
+
+
+def tried_of_all(oracle: Any, limit: int = _MAX_LISTED) -> tuple[int, int] | None:
+    """Counts the configurations of a search space that were tried, and all that it has.
+
+    Args:
+        oracle: The oracle: its space and its trials.
+        limit: The size of the largest space that is listed.
+
+    Returns:
+        Both numbers; `None` where the space is larger.
+    """
+    space = oracle.hyperparameters.space
+    parameters = parameters_of(space)
+    if any(each.values is None for each in parameters):
+        return None
+    distributions = {each.name: each.distribution for each in parameters}
+    listed = islice(combinations(parameters), limit + 1)
+    every = {key_of(values, distributions) for values in listed}
+    if len(every) > limit:
+        return None
+    trials = (as_optuna(space, trial.hyperparameters.values)[0] for trial in oracle.trials.values())
+    return len(every & {key_of(values, distributions) for values in trials}), len(every)

@@ -175,7 +175,7 @@ class OracleHost:
 
     def next_task(self, tuner_id: str) -> Any:
         """Hands out what is to be done after the search; see `Tasks.next`."""
-        if self._stopped_by:
+        if self._stopped_by or not self._tracking.begins_more():
             self._tasks.cancel()
         task = self._tasks.next(tuner_id)
         self._since.pop(tuner_id, None)

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.events import Event, TrackingWarning
+from recdrop_tune.events import Event, TrackingWarning, is_asked_to_stop
 from recdrop_tune.files import delete, open_file
 from recdrop_tune.ray_workers.cluster import NAMESPACE, on_node, original
 from recdrop_tune.ray_workers.host import OracleHost
@@ -141,7 +141,7 @@ class Team:
                 f"Ray has room for {fits} of {resources.number} workers now ({described(cluster)}); the "
                 "others start when there is more."
             )
-        self._mark, self._marked = folder / MARK, False
+        self._folder, self._mark, self._marked = folder, folder / MARK, False
         self._processes = Processes(ray, resources, self._gpus)
         self._parcel = ray.put(parcel)
         self._show, self._note, self._seen = show, note, seen
@@ -190,6 +190,8 @@ class Team:
             done, _ = self._ray.wait(list(runs), timeout=_POLL_SECONDS)
             state = self._look()
             self._kill_overdue(state)
+            if is_asked_to_stop(self._folder, now=True):
+                raise KeyboardInterrupt  # The oracle's process forgets the request when it closes.
             for run in done:
                 self._settle(runs[run], state.over)
             if state.over:  # Whoever is left has not begun, or is about to be told the same.

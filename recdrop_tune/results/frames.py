@@ -11,7 +11,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.events import PRUNED, STATES, EpochEnded, Records, TrialRecord, readable
+from recdrop_tune.events import (
+    INTERRUPTED,
+    PRUNED,
+    STATES,
+    EpochEnded,
+    Records,
+    TrialRecord,
+    readable,
+)
 from recdrop_tune.oracle import metrics_at, objectives, reached
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.tuner import as_objective
@@ -111,7 +119,10 @@ def _record(trial: Any, record: TrialRecord | None, objective: Any) -> dict[str,
     best_epoch = record.best_epoch
     if best_epoch is None and record.state == PRUNED:
         best_epoch = reached(trial, objective).step  # Older journals do not say it.
+    # For Keras Tuner it is still running: that is what has it run again.
+    waits = record.state == INTERRUPTED and trial.status not in STATES
     return {
+        **({"state": INTERRUPTED} if waits else {}),
         "best_epoch": best_epoch,
         "epochs": len(record.epochs),
         "seconds": record.seconds,

@@ -229,7 +229,7 @@ def _row(oracle: Any, name: str, wrapper: str) -> dict[str, Any]:
 
 
 def _state(statuses: list[str]) -> str:
-    words = {"COMPLETED": "complete", "STOPPED": "only stopped early", "RUNNING": "under way"}
+    words = {"COMPLETED": "complete", "STOPPED": "only stopped early", "RUNNING": "not finished"}
     found = [word for status, word in words.items() if status in statuses]
     return found[0] if found else "failed" if statuses else "never tried"
 

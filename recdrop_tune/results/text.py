@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from recdrop_tune.errors import plain
-from recdrop_tune.events import COMPLETE, FAILED, PRUNED
+from recdrop_tune.events import COMPLETE, FAILED, INTERRUPTED, PRUNED, STOPPED
 from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, command, harmless
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results.frames import (
@@ -23,6 +23,7 @@ from recdrop_tune.results.gain import (
     spread_words,
     weights_words,
 )
+from recdrop_tune.terminal import no_more_words
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
@@ -110,6 +111,7 @@ def opening_lines(result: TuneResult) -> list[str]:
     return [
         f"{len(states)} trials, {complete} complete. Best {result.objective}: {_score(result)}",
         f"Best configuration: {best}",
+        *early_lines(result),
         *filter(None, [weights_words(result)]),
         *context_lines(result),
         *_gain_lines(result),
@@ -123,6 +125,14 @@ def closing_lines(result: TuneResult) -> list[str]:
 
 def _is_any_complete(result: TuneResult) -> bool:
     return bool((result.trials["state"] == COMPLETE).any())
+
+
+def early_lines(result: TuneResult) -> list[str]:
+    """Says why the search has begun no more trials, where that was before it had as many as it might."""
+    early, words = result.search.records.no_more, no_more_words(result.search.records)
+    if early is None or words is None:
+        return []
+    return [f"{words} Run again in its folder, it goes on." if early.reason == STOPPED else words]
 
 
 def _gain_lines(result: TuneResult) -> list[str]:
@@ -225,7 +235,7 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
     for state, words in (
         (PRUNED, "stopped early, for they promised nothing"),
         (FAILED, "that failed; `report.html` says why"),
-        ("RUNNING", "broken off"),
+        (INTERRUPTED, "broken off"),
     ):
         number = int((result.trials["state"] == state).sum())
         if number:
@@ -233,8 +243,9 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
     missed = coverage_text(result.wrappers)
     if missed:
         yield missed
-    limit = result.search.oracle.max_trials
-    if limit and len(result.trials) < limit:
+    early, limit = early_lines(result), result.search.oracle.max_trials
+    yield from early
+    if limit and len(result.trials) < limit and not early:
         yield f"{len(result.trials)} of at most {limit} trials were run."
     if "importances.json" in missing:
         yield "Too few trials, or too much alike, to tell how important each hyperparameter is."

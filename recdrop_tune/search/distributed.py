@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import keras_tuner as kt
 
 from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.events import Listener, TrackedOracle
+from recdrop_tune.events import Listener, Process, TrackedOracle
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.paths import check_folder
 from recdrop_tune.ray_workers import DATA, import_ray
@@ -130,7 +130,7 @@ class Distributed:
         ):
             ended = run_trials(self.tuner, [*progress, interrupts])
         self.result = TuneResult(self.tuner, ended.tracking)
-        check_completed(self.tuner, ended.stopped_by)
+        check_completed(self.tuner, ended)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "tuner":
@@ -149,6 +149,7 @@ class AnySearch:
         workers: What runs the trials.
         tracking: The MLflow experiment and its address.
         compilation_cache: Whether what JAX has compiled is kept for other processes.
+        process: The process in which it was begun.
     """
 
     make_tuner: Callable[[], Any]
@@ -157,6 +158,7 @@ class AnySearch:
     workers: Workers
     tracking: MLflow
     compilation_cache: bool | Path = True
+    process: Process = field(default_factory=Process)
 
     def new_tuner(self, directory: Path | None = None) -> Any:
         """Makes the tuner, in the folder that the caller has given it."""
@@ -165,7 +167,9 @@ class AnySearch:
     def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
         """Tracks the tuner."""
         info = {"workers": self.workers.number}
-        return track(tuner, self.tracking, listeners=listeners, info=info)
+        tracking = track(tuner, self.tracking, listeners=listeners, info=info)
+        tracking.process = self.process
+        return tracking
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the arguments of `search`."""

@@ -16,13 +16,22 @@ from typing import Any, NamedTuple
 
 from recdrop_tune.backends import tracing_expected
 from recdrop_tune.errors import RecdropError, exception_line, plain
-from recdrop_tune.events import FILE, Event, Journal, Listener, SearchStarted, TrackingWarning
+from recdrop_tune.events import (
+    FILE,
+    STOPPED,
+    Event,
+    Journal,
+    Listener,
+    SearchStarted,
+    TrackingWarning,
+)
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import TooManyFailuresError, has_ended_by_failures
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.first_trials import coverage_line, warn_if_nothing_is_searched
+from recdrop_tune.search.going_on import how_to_go_on, notes_on
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.project import claimed
@@ -31,7 +40,7 @@ from recdrop_tune.search.settings import MLflow, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
-from recdrop_tune.terminal import Progress, Terminal, live_display
+from recdrop_tune.terminal import Progress, Terminal, live_display, no_more_words
 
 
 def run(plan: Plan) -> TuneResult:
@@ -61,7 +70,7 @@ def run(plan: Plan) -> TuneResult:
             print(missing, flush=True)
         known = {"search_id": search_id, "folder": plan.folder.absolute()}
         ended = run_trials(tuner, [*progress, interrupts], **known)
-        check_completed(tuner, ended.stopped_by)
+        check_completed(tuner, ended)
         return TuneResult(tuner, ended.tracking)
 
 
@@ -97,16 +106,16 @@ def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Li
 
 @contextmanager
 def _hint_at_the_folder(plan: Plan) -> Iterator[None]:
-    """Says at the start, and again after Ctrl-C, how to go on with the search."""
-    kept = " and overwrite=False" if plan.overwrite else ""
-    again = f'run again with directory="{plan.folder}"{kept} to go on'
+    """Says at the start how to go on with the search, and after Ctrl-C once more, with what it has."""
     if plan.verbose:
-        print(f"Folder: {plan.folder} ({again})", flush=True)
+        again = how_to_go_on(plan.folder, plan.overwrite)
+        print(f"Folder: {plan.folder} (to go on with it: {again})", flush=True)
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        # Printed, it would stand above a long traceback.
-        interrupt.add_note(f"Broken off. What is finished is kept in {plan.folder}: {again}")
+        # Printed, they would stand above a long traceback.
+        for note in notes_on(plan.folder, plan.overwrite):
+            interrupt.add_note(plain(note))
         raise
 
 
@@ -165,9 +174,11 @@ def _run_here(job: Any, tuner: Any, listeners: Iterable[Listener], **later: Any)
             if over:
                 raise too_many_failures(tuner) from None
             raise
-        if follow_up is not None and completed(tuner):
+        if follow_up is not None and completed(tuner) and tracking.begins_more():
             keep = partial(follow_up.keep, tuner, tracking)
             for task in follow_up.tasks(tuner, tracking):
+                if not tracking.begins_more():
+                    break
                 follow_up.run(tuner, task, (args, fit), tracking.reporter, keep)
     return Ended(tracking)
 
@@ -250,19 +261,25 @@ def too_many_failures(tuner: Any) -> RecdropError:
     )
 
 
-def check_completed(tuner: Any, stopped_by: str | None = None) -> None:
+def check_completed(tuner: Any, ended: Ended) -> None:
     """Raises if a search ended without a complete trial, or by failures in a row.
 
     Args:
         tuner: The tuner.
-        stopped_by: The failures that ended the search, if they did.
+        ended: Its end.
 
     Raises:
         RecdropError: It did.
     """
     statuses = [trial.status for trial in tuner.oracle.trials.values()]
     pruned, failed = statuses.count("STOPPED"), statuses.count("FAILED")
-    if stopped_by or not (completed(tuner) or pruned):
+    early = ended.tracking.records.no_more
+    if not (ended.stopped_by or completed(tuner)) and early and early.reason == STOPPED:
+        raise RecdropError(
+            f"{no_more_words(ended.tracking.records)} None is complete. The folder is "
+            f"`{tuner.project_dir}`: run again with it as `directory` to go on."
+        )
+    if ended.stopped_by or not (completed(tuner) or pruned):
         raise too_many_failures(tuner)
     if completed(tuner):
         return

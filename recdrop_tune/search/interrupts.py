@@ -10,7 +10,14 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from recdrop_tune.events import EpochEnded, Event, TrialStarted
+from recdrop_tune.events import (
+    INTERRUPTED,
+    EpochEnded,
+    Event,
+    ResultSaved,
+    TrialEnded,
+    TrialStarted,
+)
 
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """What batch systems, `docker stop`, `kill` and a closed terminal send."""
@@ -29,7 +36,7 @@ class Interrupts:
 
     After SIGTERM or SIGHUP all that was entered after this is closed, and then the process ends by that
     signal, as it would without a search. Further signals change nothing then: batch systems send several.
-    After Ctrl-C a second one breaks off the closing.
+    After Ctrl-C a second one breaks off the closing; if it is lost, as soon as the result is saved.
 
     Does nothing outside the main thread, in a forked process, or with a signal that somebody else handles or
     ignores (`nohup`).
@@ -38,6 +45,7 @@ class Interrupts:
     def __init__(self) -> None:
         self._came: type[KeyboardInterrupt] | None = None
         self._signal: int | None = None
+        self._is_ending = self._came_again = False
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
 
@@ -78,14 +86,19 @@ class Interrupts:
             signal.raise_signal(self._signal)
 
     def on_event(self, event: Event) -> None:
-        """Raises what was lost; not with the events of a search that is ending."""
+        """Raises what was lost; of a search that is ending only a Ctrl-C that came since."""
         if self._came is not None and isinstance(event, EpochEnded | TrialStarted):
             came, self._came = self._came, None
             raise came
+        if isinstance(event, TrialEnded) and event.status == INTERRUPTED:
+            self._is_ending = True
+        if isinstance(event, ResultSaved) and self._came_again:
+            self._came_again = False
+            raise KeyboardInterrupt
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._signal is None or self._is_elsewhere():
-            self._came = KeyboardInterrupt
+            self._came, self._came_again = KeyboardInterrupt, self._is_ending
             signal.default_int_handler(number, frame)
 
     def _end(self, number: int, frame: FrameType | None) -> None:

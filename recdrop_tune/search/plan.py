@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import Listener, readable
+from recdrop_tune.events import Listener, Process, readable
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
@@ -53,6 +53,7 @@ class Plan:
         verbose: What is printed.
         overwrite: Whether to delete the search that is in the folder.
         search_id: Identity of the search, as the project folder has it.
+        process: The process in which it was begun.
     """
 
     data: Data
@@ -74,6 +75,7 @@ class Plan:
     verbose: int
     overwrite: bool
     search_id: str = ""
+    process: Process = field(default_factory=Process)
 
     @property
     def at_once(self) -> int:
@@ -147,7 +149,7 @@ class Plan:
         data = self.data.made
         names = [goal.name for goal in self.goals]
         compiled = tuner.hypermodel.extension(ObservedTrials).compiled
-        return track(
+        tracking = track(
             tuner,
             self.tracking,
             listeners=listeners,
@@ -156,6 +158,8 @@ class Plan:
             data=data,
             context=context_of(data["training"], data["validation"], self.model, compiled, names),
         )
+        tracking.process = self.process
+        return tracking
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the arguments of `Tuner.search`."""

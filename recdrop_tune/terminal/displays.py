@@ -25,6 +25,7 @@ from recdrop_tune.terminal.status import (
     dropout_of,
     duration,
     gain_words,
+    no_more_words,
     score_of,
 )
 
@@ -92,6 +93,8 @@ class Progress:
                 self._end_trial(trials[id], event, improved=self._standing.best is not before)
             case events.ConfirmationEnded():
                 self._end_confirmation(event)
+            case events.NoMoreTrials():
+                self._print(no_more_words(self._records) or "", "yellow")
             case events.WorkerLost(trial_id=id):
                 record = trials.get(id or "")
                 what = f"; trial {record.number + 1} is run again" if record and event.again else ""
@@ -102,6 +105,8 @@ class Progress:
             best = score_of(record)
             reached = "" if best is None else f" at {self._standing.objective} {best:.4f}"
             result, style = f"pruned after {len(record.epochs)} epochs{reached}", "yellow"
+        elif event.status == events.INTERRUPTED:
+            result, style = f"interrupted after {len(record.epochs)} epochs", "yellow"
         elif event.status != events.COMPLETE:
             reason = (event.message or "").strip().rpartition("\n")[2]
             result, style = f"{event.status.lower()}: {reason}", "red"
@@ -110,9 +115,11 @@ class Progress:
         parts = [self._standing.position(record), result, details_of(record)]
         parts.append(f"{record.seconds or 0:.1f} s")
         left = self._standing.seconds_left(event.time)
-        if left:
+        if left and event.status != events.INTERRUPTED:
             parts.append(f"eta {duration(left)}")
         self._print("  ".join(parts), style)
+        if (forecast := self._standing.forecast(event.time)) is not None:
+            self._print(forecast, "dim")
 
     def _end_confirmation(self, event: events.ConfirmationEnded) -> None:
         record = self._records.trials.get(event.trial_id)
@@ -168,7 +175,8 @@ class LiveDisplay:
 
     def _bar(self) -> RenderableType:
         standing = self._standing
-        ended = sum(standing.counts().values())
+        counted = standing.counts()
+        ended = sum(counted.values()) - counted.get(events.INTERRUPTED.lower(), 0)
         row = Table.grid(padding=(0, 1))
         if self._records.confirming is not None:
             done, total = standing.confirmed, self._records.confirming.total
@@ -179,7 +187,7 @@ class LiveDisplay:
             number = len(self._records.trials)
             said = f"trial {number}" + (f"/{total}" if total else "")
             left = standing.seconds_left(time.time())
-        counts = "  ".join(f"{number} {state}" for state, number in standing.counts().items())
+        counts = "  ".join(f"{number} {state}" for state, number in counted.items())
         ending = f"{duration(left)} left" if left else ""
         bar = ProgressBar(total=max(total, 1), completed=done, width=24)
         row.add_row(_text(said, style="bold"), bar, _text(counts), _text(ending, style="cyan"))
@@ -207,20 +215,9 @@ class LiveDisplay:
             yield "none", _text(f"{score_of(baseline):.4f} without dropout{also}")
         running = self._records.running
         for record in running[:_SHOWN]:
-            yield "now", self._now(record)
+            yield "now", _text(self._standing.now(record))
         if len(running) > _SHOWN:
             yield "", _text(f"and {len(running) - _SHOWN} more", style="dim")
-
-    def _now(self, record: TrialRecord) -> Text:
-        said = [f"trial {record.number + 1}", details_of(record)]
-        epochs = record.repeats or record.epochs
-        if not epochs:
-            return _text("  ".join([*said, "building"]))
-        last = epochs[-1]
-        said.append(self._standing.epoch(last))
-        names = dict.fromkeys(("loss", self._standing.objective))
-        said += [f"{name} {last.metrics[name]:.4f}" for name in names if name in last.metrics]
-        return _text("  ".join(said))
 
 
 def _text(words: str, style: str = "") -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -65,22 +66,39 @@ class Standing:
         states = Counter(each.ended.status for each in self.records.trials.values() if each.ended)
         return {state.lower(): number for state, number in states.most_common()}
 
-    def seconds_left(self, now: float) -> float | None:
+    def seconds_left(self, now: float, begins_more: bool = True) -> float | None:
         """Estimates how long the trials to come take; `None` before the first one is over.
 
         Args:
             now: Wall-clock time: what trials under way have had is not to come any more.
+            begins_more: Whether the search begins more trials.
         """
-        took = [each.seconds for each in self.records.trials.values() if each.seconds]
-        search = self.records.search
+        trials, search = self.records.trials.values(), self.records.search
+        interrupted = [each for each in trials if each.state == events.INTERRUPTED]
+        took = [each.seconds for each in trials if each.seconds and each not in interrupted]
         if search is None or search.max_trials is None or not took:
             return None
         mean = sum(took) / len(took)
         begun = sum(max(0.0, mean - (now - record.started)) for record in self.records.running)
-        waiting = max(0, search.max_trials - len(self.records.trials)) * mean
+        most = min(search.max_trials, search.configurations or search.max_trials)
+        waiting = max(0, most - len(trials) + len(interrupted)) * mean * begins_more
         left = (waiting + begun) / self._workers
         limit = search.info.get("timeout")
         return min(left, max(0.0, search.time + float(limit) - now)) if limit else left
+
+    def forecast(self, now: float) -> str | None:
+        """Says after the first trial how long all of them take; else, and of the only one, `None`."""
+        trials, search = self.records.trials.values(), self.records.search
+        ended = [each for each in trials if each.ended and each.state != events.INTERRUPTED]
+        left = self.seconds_left(now)
+        if search is None or len(ended) != 1 or not left:
+            return None
+        until = time.localtime(now + left)
+        day = "%H:%M" if until[:3] == time.localtime(now)[:3] else "%Y-%m-%d %H:%M"
+        return (
+            f"Going by the first trial, all of them take about {duration(now - search.time + left)}, until "
+            f"{time.strftime(day, until)}."
+        )
 
     @property
     def confirmed(self) -> int:
@@ -113,6 +131,18 @@ class Standing:
         total = self.records.search.info.get("epochs") if self.records.search else None
         training = f"training {event.execution + 1} " if event.execution else ""
         return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
+
+    def now(self, record: TrialRecord) -> str:
+        """Writes what a trial that is under way is at."""
+        said = [f"trial {record.number + 1}", details_of(record)]
+        epochs = record.repeats or record.epochs
+        if not epochs:
+            return "  ".join([*said, "building"])
+        last = epochs[-1]
+        said.append(self.epoch(last))
+        names = dict.fromkeys(("loss", self.objective))
+        said += [f"{name} {last.metrics[name]:.4f}" for name in names if name in last.metrics]
+        return "  ".join(said)
 
     @property
     def _sign(self) -> int:
@@ -171,6 +201,37 @@ def details_of(record: TrialRecord) -> str:
     names = [name for name in QUESTIONS if name in values]
     names += [name for name in values if name not in [*names, *record.fixed]]
     return " ".join(f"{name}={_short(values[name])}" for name in names)
+
+
+def best_words(records: Records) -> str | None:
+    """Writes the best complete trial and its hyperparameters into a line; `None` where there is none."""
+    standing = Standing(records)
+    best = standing.best
+    if best is None:
+        return None
+    details = details_of(best)
+    score = f"{standing.objective} {score_of(best):.4f}{' with ' if details else ''}{details}"
+    return f"{score} (trial {best.number + 1})"
+
+
+def no_more_words(records: Records) -> str | None:
+    """Says why a search begins no more trials before it has had as many as it might; `None` if it does."""
+    early, search = records.no_more, records.search
+    if early is None or search is None:
+        return None
+    most = "" if search.max_trials is None else f" of at most {search.max_trials}"
+    number = len(records.trials)
+    if early.reason == events.STOPPED:
+        return f"Stopped by request after {number}{most} trials."
+    if early.tried != early.configurations:
+        return (
+            f"The tuner found no further configuration after {number}{most} trials: it has tried "
+            f"{early.tried} of the {early.configurations} that the search space has."
+        )
+    return (
+        f"The search space is exhausted after {number}{most} trials: all its {early.configurations} "
+        "configurations were tried."
+    )
 
 
 def duration(seconds: float) -> str:

@@ -8,12 +8,9 @@ from typing import Any
 
 import keras
 
+from recdrop_tune.catalog import MILLISECONDS as MILLISECONDS
 from recdrop_tune.oracle import forget_metrics
 from recdrop_tune.tuner.outcomes import FIT, NoFiniteObjectiveError, explicit_outcome, numbers
-
-MILLISECONDS = "ms_per_step"
-"""Metric that each epoch is given: milliseconds of a training step, the first of the epoch left out."""
-
 
 _LAST_EPOCHS, _LAST_SHARE = 2, 0.1
 """A trial with so few epochs left, or less than such a share of them, is trained to its end.

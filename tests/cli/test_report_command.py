@@ -185,7 +185,10 @@ def test_a_search_that_was_broken_off(tmp_path, planted_uri):
             verbose=0,
         )
     done = called(tmp_path / "p")
-    assert (done.exit_code, done.output.splitlines()[0]) == (0, "No trial is complete: 1 running.")
+    assert (done.exit_code, done.output.splitlines()[0]) == (
+        0,
+        "No trial is complete: 1 interrupted.",
+    )
 
 
 def test_a_search_without_a_trial(tmp_path):

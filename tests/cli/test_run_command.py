@@ -589,7 +589,14 @@ def test_a_signal_ends_it_with_what_it_has(place, number, code):
     (place / "search.yaml").write_text(f"{text}overwrite: true\n")
     with hearing_ctrl_c():
         process = subprocess.Popen(
-            [sys.executable, "-m", "recdrop_tune.cli", "run", str(place / "search.yaml")],
+            [
+                sys.executable,
+                "-m",
+                "recdrop_tune.cli",
+                "run",
+                str(place / "search.yaml"),
+                "--seed=1",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -601,11 +608,11 @@ def test_a_signal_ends_it_with_what_it_has(place, number, code):
         _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
-    again = 'run again with directory="cut" and overwrite=False to go on'
-    assert again in errors
-    assert (" (as `--directory`, `--no-overwrite`)." in errors) == (number == signal.SIGINT)
+    command = f"recdrop-tune run {place}/search.yaml --seed 1 --directory cut --no-overwrite"
+    notes = ["Broken off. What is finished is kept in cut.", f"To go on: {command}"]
+    assert errors.splitlines()[-2:] == notes
     result = rdt.TuneResult.load("cut")
-    assert list(result.trials["state"]) == ["RUNNING"]
+    assert list(result.trials["state"]) == ["INTERRUPTED"]
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     runs = client.search_runs(
         [client.get_experiment_by_name("recdrop-tune").experiment_id],

@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 
+import keras_tuner as kt
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -20,6 +21,7 @@ from recdrop_tune.mlflow_store import stores
 from recdrop_tune.mlflow_store.stores import _REQUESTS, prepare
 from recdrop_tune.terminal import Progress
 from tests.mlflow_server import free_port, mlflow_server, overloaded
+from tests.small_search import Failing as Breaking
 from tests.small_search import build, data
 from tests.tracked_events import Sender, ended, image, started, trial
 
@@ -192,6 +194,23 @@ def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken
     assert " sync " in result.summary()
     done = rdt.sync(tmp_path / "search", f"sqlite:///{tmp_path}/other.db")
     assert (done.written, done.there) == (3, 0)
+
+
+def test_a_second_ctrl_c_waits_for_no_server(tmp_path):
+    def presses_again(tracking):
+        raise KeyboardInterrupt
+
+    with silent_server() as uri:
+        hypermodel = Breaking(("none", "recurrent", "lambda"), KeyboardInterrupt)
+        tuner = kt.RandomSearch(hypermodel, "val_loss", 2, directory=tmp_path, project_name="p")
+        tracking = rdt.track(tuner, rdt.MLflow(uri=uri))
+        tracking.at_end = presses_again
+        begin = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), tracking:
+            tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
+        assert time.monotonic() - begin < 5
+    last = Journal(tmp_path / "p" / "events.jsonl").read()[-2:]
+    assert [each.status for each in last] == ["INTERRUPTED", "KILLED"]
 
 
 def test_a_search_outlives_its_server(server, tmp_path):

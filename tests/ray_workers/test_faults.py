@@ -14,7 +14,7 @@ import pytest
 import ray
 
 import recdrop_tune as rdt
-from recdrop_tune.events import EpochEnded, SearchEnded, TrialEnded
+from recdrop_tune.events import EpochEnded, SearchEnded
 from recdrop_tune.scratch import IN_USE
 from tests import ROOT
 from tests.forks import hearing_ctrl_c
@@ -24,6 +24,7 @@ from tests.ray_searches import (
     Mishap,
     attempts,
     check_agreement,
+    ends_of_trials,
     losses,
     processes,
     search,
@@ -187,7 +188,7 @@ def test_the_driver_is_ended_again_and_again(tmp_path):
         printed, ended = end_a_driver(folder, number)
         done |= ended
         assert ("KeyboardInterrupt" in printed) == (number == signal.SIGINT)
-        assert f'run again with directory="{folder}" to go on' in printed
+        assert f'To go on: run again with directory="{folder}"' in printed
         said = some_events(folder, SearchEnded, ends)
         assert [event.status for event in said] == ["KILLED"] * ends
     done |= end_a_driver(folder, signal.SIGKILL)[1]
@@ -203,7 +204,7 @@ def end_a_driver(folder, number):
     Returns:
         What it printed, and how many times each of the trials that have ended was begun.
     """
-    before = len(some_events(folder, TrialEnded, 0))
+    before = len(ends_of_trials(folder))
     with hearing_ctrl_c():
         driver = subprocess.Popen(
             [sys.executable, "-c", DRIVER, str(folder)],
@@ -214,7 +215,8 @@ def end_a_driver(folder, number):
             text=True,
         )
     try:
-        ended = wait_for(lambda: some_events(folder, TrialEnded, before + 1), seconds=300)
+        wait_for(lambda: len(ends_of_trials(folder)) > before, seconds=300)
+        ended = ends_of_trials(folder)
         counts = attempts(folder)
         ours = processes_of(driver)
         assert len(ours) == 3

@@ -321,7 +321,7 @@ def test_a_ctrl_c_is_not_lost(quick, lost):
     finally:
         signal.signal(signal.SIGINT, before)
     trials = rdt.TuneResult.load(quick["directory"]).trials
-    assert list(trials["state"]) == ["RUNNING"]
+    assert list(trials["state"]) == ["INTERRUPTED"]
     assert len(rdt.tune(data(8), data(8), max_trials=1, epochs=3, **quick).trials) == 1
 
 

@@ -1,9 +1,15 @@
 """Signals that come while a search ends, or to processes that it has forked; see `tests.interrupted`."""
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 
+import pytest
+
+from recdrop_tune.events import ResultSaved, SearchEnded, TrialEnded
+from recdrop_tune.search.interrupts import Interrupts
 from tests.forks import ROOT, hearing_ctrl_c
 
 
@@ -20,3 +26,26 @@ def test_a_search_that_is_told_to_end():
         "without_a_terminal": -1,
         "fork_of_a_search": 0,
     }
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_a_second_ctrl_c_that_was_lost(presses):
+    """The first one, which ends the search, may have been pressed twice: what it saves is not broken off."""
+    saved = ResultSaved(files=[], summary="", best_trial_id="0")
+    broken = TrialEnded(trial_id="1", status="INTERRUPTED")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Interrupts() as interrupts:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            interrupts.on_event(broken)
+            if presses == 1:
+                interrupts.on_event(saved)
+                return
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                interrupts.on_event(saved)
+            interrupts.on_event(SearchEnded(status="KILLED"))
+    finally:
+        signal.signal(signal.SIGINT, before)

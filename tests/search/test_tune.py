@@ -167,7 +167,7 @@ def test_a_storage_and_a_sampler_of_its_own(options, tmp_path):
 
 def test_progress_lines_of_a_search_that_goes_on(options, capsys):
     folder = options["directory"]
-    where = f'Folder: {folder} (run again with directory="{folder}" to go on)'
+    where = f'Folder: {folder} (to go on with it: run again with directory="{folder}")'
     rdt.tune(data(), data(), **{**options, "verbose": 1, "max_trials": 1})
     told, few, first = capsys.readouterr().out.splitlines()
     assert told == where
@@ -378,11 +378,14 @@ def test_an_interrupted_search(options, uri, capsys):
     }
     with pytest.raises(KeyboardInterrupt):
         rdt.tune(data(), data(), **{**options, "verbose": 1})
-    lines = capsys.readouterr().out.splitlines()
-    assert "to go on" in lines[0]
+    where, _, cut = capsys.readouterr().out.splitlines()
+    assert "to go on" in where
+    assert cut.startswith("trial 1/2  interrupted after 1 epochs  wrapper=none")
+    assert "eta" not in cut
     client = MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("interrupted").experiment_id])
     assert [run.info.status for run in found] == ["KILLED", "KILLED"]
+    assert [run.data.tags.get("recdrop.state") for run in found] == ["INTERRUPTED", None]
 
 
 def test_a_tracking_server_that_is_down(options):

@@ -4,6 +4,8 @@ import io
 import os
 import signal
 import sys
+import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -14,6 +16,7 @@ from recdrop_tune.events import (
     ConfirmationStarted,
     EpochEnded,
     Journal,
+    NoMoreTrials,
     SearchEnded,
     SearchStarted,
     TrialEnded,
@@ -195,6 +198,59 @@ def test_no_more_time_is_left_than_the_search_has(monkeypatch):
     assert "1m00s left" in drawn(search, trial(0, 0.0, **DROPPED), ended(0, 100.0, score=1.0))
 
 
+def said(*events):
+    """Returns the lines of the last event."""
+    out = io.StringIO()
+    progress = Progress(Console(file=out, width=200))
+    for event in events:
+        before = len(out.getvalue())
+        progress.on_event(event)
+    return out.getvalue()[before:].splitlines()
+
+
+def test_the_first_trial_tells_how_long_all_of_them_take():
+    """Not before, and not again; a trial that was broken off tells nothing."""
+    noon = time.mktime((2026, 9, 1, 12, 0, 0, 0, 0, -1))
+    search = replace(started(), time=noon)
+    first = (trial(0, noon), ended(0, noon + 60, score=0.5))
+    _, forecast = said(search, *first)
+    assert forecast == "Going by the first trial, all of them take about 20m00s, until 12:20."
+    assert len(said(search, *first, trial(1, noon + 60), ended(1, noon + 80, score=0.4))) == 1
+    broken = (trial(0, noon), ended(0, noon + 5, status="INTERRUPTED"))
+    assert len(said(search, *broken)) == 1
+    assert said(search, *broken, search, *first)[1] == forecast
+    long = (trial(0, noon), ended(0, noon + 86_400, score=0.5))
+    assert said(search, *long)[1].endswith(", until 2026-09-21 12:00.")
+    assert len(said(replace(search, max_trials=1), *first)) == 1
+
+
+def test_a_small_space_takes_less_time():
+    search = started()
+    first = (trial(0, 0.0), ended(0, 60.0, score=0.5))
+    (line, _) = said(replace(search, configurations=3), *first)
+    assert line.endswith("eta 2m00s")
+
+
+def test_a_trial_that_was_broken_off_is_to_come(monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 100.0)
+    first = (trial(0, 0.0), ended(0, 100.0, score=0.5))
+    broken = (trial(1, 100.0), ended(1, 101.0, status="INTERRUPTED"))
+    text = drawn(started(), *first, *broken)
+    assert "1 complete 1 interrupted 31m40s left" in " ".join(text.split())
+
+
+def test_why_no_more_trials_are_begun():
+    first = (started(), trial(0, 0.0), ended(0, 60.0, score=0.5))
+    (line,) = said(*first, NoMoreTrials(reason="STOPPED"))
+    assert line == "Stopped by request after 1 of at most 20 trials."
+    few = NoMoreTrials(reason="EXHAUSTED", configurations=3, tried=2)
+    (line,) = said(*first, few)
+    assert line == (
+        "The tuner found no further configuration after 1 of at most 20 trials: it has tried 2 of the 3 that "
+        "the search space has."
+    )
+
+
 def test_a_reader_that_goes_away_ends_no_search():
     """As with `... | head`: rich's own console ends the process."""
     reading, writing = os.pipe()
@@ -308,8 +364,10 @@ def test_a_terminal_and_its_ctrl_c(tmp_path):
         terminal.press(b"\x03")
         lines = terminal.rest()
     assert terminal.process.returncode == -signal.SIGINT
-    said = 'Broken off. What is finished is kept in p: run again with directory="p" to go on'
-    assert lines[-2:] == ["KeyboardInterrupt", said]
+    assert lines[-4:-2] == ["KeyboardInterrupt", "Broken off. What is finished is kept in p."]
+    assert lines[-2].startswith("Best so far: val_loss 0.")
+    assert " with wrapper=" in lines[-2]
+    assert lines[-1] == 'To go on: run again with directory="p"'
     assert not any(line.startswith(("╭", "│", "╰")) for line in lines)
     events = Journal(tmp_path / "p" / "events.jsonl").read()
     assert isinstance(events[-1], SearchEnded)

@@ -29,7 +29,7 @@ from recdrop_tune.results.frames import (
     shown,
 )
 from recdrop_tune.results.gain import coverage_text, shown_wrappers, spread_words
-from recdrop_tune.results.text import context_lines, gain_words
+from recdrop_tune.results.text import context_lines, early_lines, gain_words
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
@@ -72,7 +72,7 @@ def _page(result: TuneResult) -> str:
         | _trials(result)
         | _setup(result)
         | {
-            "context": context_lines(result),
+            "context": [*early_lines(result), *context_lines(result)],
             "confirmation": result.confirmation,
             "wrappers": frame if frame.empty else shown_wrappers(frame),
             "missed": coverage_text(frame),

@@ -1,0 +1,88 @@
+"""`recdrop-tune status` and `recdrop-tune top`: how a search stands, now or until it ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from recdrop_tune.cli.store import EVENTS, project_folder
+from recdrop_tune.errors import ProjectError, plain
+
+if TYPE_CHECKING:
+    from recdrop_tune.terminal import Watched
+
+_SECONDS = 0.5
+"""How often the journal is looked at."""
+
+
+def watched(directory: Path | None) -> Watched:
+    """Returns the search in a folder, or the newest one in recdrop_runs, as it stands now.
+
+    Raises:
+        click.ClickException: There is none, or its journal is damaged.
+    """
+    from recdrop_tune.terminal import Watched
+
+    folder = project_folder(directory)
+    if folder is None:
+        raise click.ClickException("There is no search in recdrop_runs. Give its folder.")
+    found = Watched(folder)
+    try:
+        found.look()
+    except (OSError, ProjectError) as error:
+        raise click.ClickException(f"{folder / EVENTS} cannot be read: {error}") from None
+    if found.records.search is None:
+        raise click.ClickException(f"No search has been started in {folder}.")
+    return found
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+def status(directory: Path | None, as_json: bool) -> None:
+    """Prints how a search stands: its trials, the best one, the time left, and what is running.
+
+    DIR is the project folder of the search; left out, the newest one in recdrop_runs. Only the journal in it
+    is read, and nothing is written, so it may be somebody else's.
+    """
+    found = watched(directory)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+        return
+    for line in found.lines():
+        click.echo(plain(line))
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+def top(directory: Path | None) -> None:
+    """Shows a search that runs in another process, until it ends or Ctrl-C is pressed.
+
+    DIR is the project folder of the search; left out, the newest one in recdrop_runs. It is the display that
+    the search itself shows on a terminal; the search does not notice, and Ctrl-C ends the display alone.
+    """
+    from recdrop_tune.terminal import Progress, Terminal, live_display
+
+    found = watched(directory)
+    if not found.records.search or found.state not in ("running", "stopping"):
+        for line in found.lines():
+            click.echo(plain(line))
+        return
+    console, history = Terminal(highlight=False), found.history
+    try:
+        with live_display(console, history, found.workers) as display:
+            lines = Progress(console, history=history, workers=found.workers)
+            while found.state in ("running", "stopping"):
+                time.sleep(_SECONDS)
+                for event in found.look():
+                    lines.on_event(event)
+                    if display is not None:
+                        display.on_event(event)
+    except KeyboardInterrupt:
+        return
+    for line in found.lines():
+        click.echo(plain(line))

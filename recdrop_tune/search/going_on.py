@@ -1,0 +1,52 @@
+"""Says how to go on with a search: when it begins, and when it has been broken off or stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from recdrop_tune.events import FILE, Journal, Records
+from recdrop_tune.terminal import best_words
+
+Words = Callable[[Path, bool], str]
+"""Says how to go on with the search in a folder; the flag tells whether `overwrite` was asked for."""
+
+
+def _in_python(folder: Path, overwrite: bool) -> str:
+    kept = " and overwrite=False" if overwrite else ""
+    return f'run again with directory="{folder}"{kept}'
+
+
+_words: ContextVar[Words] = ContextVar("words", default=_in_python)
+
+
+@contextmanager
+def explained_by(words: Words) -> Iterator[None]:
+    """Has the searches in a block say in other words how to go on: a command knows itself best."""
+    token = _words.set(words)
+    try:
+        yield
+    finally:
+        _words.reset(token)
+
+
+def how_to_go_on(folder: Path, overwrite: bool = False) -> str:
+    """Returns the words for it, which may be a command.
+
+    Example:
+        >>> how_to_go_on(Path("recdrop_runs/speech"))
+        'run again with directory="recdrop_runs/speech"'
+    """
+    return _words.get()(folder, overwrite)
+
+
+def notes_on(folder: Path, overwrite: bool = False) -> list[str]:
+    """Says of a search that has been broken off what it has, and how to go on."""
+    best = best_words(Records(Journal(folder / FILE).read()))
+    return [
+        f"Broken off. What is finished is kept in {folder}.",
+        *([] if best is None else [f"Best so far: {best}"]),
+        f"To go on: {how_to_go_on(folder, overwrite)}",
+    ]

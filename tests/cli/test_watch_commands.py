@@ -1,0 +1,239 @@
+"""`recdrop-tune status`, `top` and `stop`, on searches of other processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from recdrop_tune.cli import main
+from recdrop_tune.events import ConfirmationStarted, Journal, forget_stop, is_asked_to_stop
+from tests import ROOT
+from tests.forks import hearing_ctrl_c
+from tests.pseudo_terminal import Terminal
+from tests.test_package import HEAVY
+from tests.tracked_events import ended, journaled, started, trial
+
+
+def called(*arguments):
+    return CliRunner().invoke(main, [*map(str, arguments)])
+
+
+SEARCH = """
+import os, signal, socket, sys, time
+from recdrop_tune.events import Journal, SearchStarted, TrialStarted
+signal.signal(signal.SIGINT, getattr(signal, sys.argv[2]))
+journal = Journal(sys.argv[1] + "/events.jsonl")
+here = {"pid": os.getpid(), "host": socket.gethostname()}
+names = dict.fromkeys(("search_id", "name", "experiment", "tuner"), "speech")
+goal = {"objective": "val_loss", "direction": "min"}
+journal.on_event(SearchStarted(max_trials=9, **names, **goal, **here))
+journal.on_event(TrialStarted(trial_id="0", number=0, hyperparameters={"wrapper": "none"}))
+print("running", flush=True)
+time.sleep(100)
+"""
+"""Something that has the journal of a search open, and heeds Ctrl-C or does not."""
+
+
+@pytest.fixture(params=["default_int_handler"])
+def search(request, tmp_path):
+    """A process with a search in `tmp_path`."""
+    with hearing_ctrl_c():
+        process = subprocess.Popen(
+            [sys.executable, "-c", SEARCH, str(tmp_path), request.param],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+    with process:
+        assert process.stdout.readline() == "running\n"
+        yield process
+        process.kill()
+
+
+def test_how_it_stands(search, tmp_path):
+    done = called("status", tmp_path)
+    assert done.exit_code == 0, done.output
+    first, trials, best, _, now = done.output.splitlines()
+    where = f"(process {search.pid} on {socket.gethostname()})"
+    assert first == f"search      {tmp_path} is running {where}"
+    assert trials == "trials      1 of at most 9: 1 running"
+    assert best == "best        no trial is complete"
+    assert now.startswith("now         trial 1  wrapper=none")
+    found = json.loads(called("status", tmp_path, "--json").output)
+    assert (found["state"], found["pid"], found["trials"]) == (
+        "running",
+        search.pid,
+        {"RUNNING": 1},
+    )
+    search.kill()
+    search.wait()
+    assert json.loads(called("status", tmp_path, "--json").output)["state"] == "died"
+
+
+def test_it_loads_nothing_heavy(tmp_path):
+    journaled(tmp_path, started(), *trial(0), ended())
+    code = (
+        f"import sys; from recdrop_tune.cli import main; main(['status', {str(tmp_path)!r}], "
+        f"standalone_mode=False); print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stderr == ""
+
+
+def test_the_newest_search_is_meant_if_none_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("old", "new")):
+        journaled(Path("recdrop_runs", name), started(), *trial(0), ended())
+        os.utime(Path("recdrop_runs", name, "events.jsonl"), (number, number))
+    assert called("status").output.startswith(
+        f"search      {Path('recdrop_runs', 'new')} has ended"
+    )
+    assert called("top").output.startswith(f"search      {Path('recdrop_runs', 'new')} has ended")
+    done = called("stop")
+    assert done.exit_code == 1
+    assert done.output == (
+        f"Error: There is no search to stop in {Path('recdrop_runs', 'new')}: it has ended.\n"
+    )
+    assert not is_asked_to_stop("recdrop_runs/new")
+
+
+@pytest.mark.parametrize("command", ["status", "top", "stop"])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (None, "There is no search in recdrop_runs. Give its folder."),
+        ([], "holds no search of recdrop-tune: it has no events.jsonl."),
+        (["{}\n"], "No search has been started in"),
+    ],
+)
+def test_where_there_is_no_search(tmp_path, monkeypatch, command, make, words):
+    monkeypatch.chdir(tmp_path)
+    folder = [] if make is None else [tmp_path / "p"]
+    for path in folder:
+        path.mkdir()
+        for text in make:
+            (path / "events.jsonl").write_text(text)
+    done = called(command, *folder)
+    assert (done.exit_code, words in done.output) == (1, True)
+
+
+def test_a_link_in_the_place_of_the_journal_is_refused(tmp_path):
+    (tmp_path / "secret").write_text("")
+    (tmp_path / "events.jsonl").symlink_to("secret")
+    done = called("status", tmp_path)
+    assert done.exit_code == 1
+    assert "is a symbolic link, and has to be a file." in done.output
+
+
+def test_a_terminal_obeys_nothing_of_it(tmp_path):
+    first, *others = trial(0)
+    first.hyperparameters["wrapper"] = "\x1b[2J"
+    journaled(tmp_path, started(), first, *others, ended())
+    assert "wrapper=\\x1b[2J" in called("status", tmp_path).output
+
+
+def test_it_is_asked_to_end(search, tmp_path):
+    done = called("stop", tmp_path)
+    assert done.output == f"{tmp_path}: the search was asked to end after trial 1.\n"
+    assert is_asked_to_stop(tmp_path)
+    assert not is_asked_to_stop(tmp_path, now=True)
+    assert search.poll() is None
+    assert "is running, and ends after" in called("status", tmp_path).output
+
+
+@pytest.mark.parametrize(
+    ("last", "when"),
+    [
+        (trial(1), "before its next trial"),
+        (trial(1, status=None) + trial(2, status=None), "after trials 2, 3"),
+        (
+            [ConfirmationStarted(trial_ids=["0"], total=2)],
+            "after the training of the confirmation that is running",
+        ),
+    ],
+)
+def test_when_it_ends(tmp_path, last, when):
+    journal = Journal(tmp_path / "events.jsonl")
+    for event in (started(), *trial(0), *last):
+        journal.on_event(event)
+    done = called("stop", tmp_path)
+    journal.close()
+    assert done.output == f"{tmp_path}: the search was asked to end {when}.\n"
+
+
+def test_it_is_ended_by_ctrl_c(search, tmp_path):
+    done = called("stop", tmp_path, "--now")
+    assert done.output == f"{tmp_path}: Ctrl-C was sent to process {search.pid}.\n"
+    assert search.wait(10) == -signal.SIGINT
+    assert not is_asked_to_stop(tmp_path)
+
+
+@pytest.mark.parametrize("search", ["SIG_IGN"], indirect=True)
+def test_a_process_that_ignores_ctrl_c_finds_a_request(search, tmp_path):
+    done = called("stop", tmp_path, "--now")
+    assert done.output == f"{tmp_path}: the search was asked to end with its next epoch.\n"
+    assert is_asked_to_stop(tmp_path, now=True)
+    assert search.poll() is None
+
+
+@pytest.mark.parametrize("now", [[], ["--now"]])
+def test_a_search_on_another_machine(tmp_path, now):
+    """No process here gets a signal, whatever number the journal names."""
+    journaled(tmp_path, started(pid=os.getpid(), host="elsewhere"), *trial(0, status=None))
+    done = called("stop", tmp_path, *now)
+    assert done.exit_code == 0, done.output
+    assert done.output.endswith(
+        " Whether it is still running on elsewhere cannot be seen from here.\n"
+    )
+    assert is_asked_to_stop(tmp_path, now=bool(now))
+    forget_stop(tmp_path)
+
+
+def test_a_search_that_has_died_here_is_not_asked(tmp_path):
+    journaled(tmp_path, started(pid=os.getpid(), host=socket.gethostname()), *trial(0, status=None))
+    done = called("stop", tmp_path, "--now")
+    assert done.exit_code == 1
+    assert "it has died" in done.output
+    assert not is_asked_to_stop(tmp_path)
+
+
+def test_it_is_followed_to_its_end(tmp_path):
+    journal = Journal(tmp_path / "events.jsonl")
+    for event in (started(), *trial(0)):
+        journal.on_event(event)
+
+    def go_on():
+        time.sleep(1)
+        for event in (*trial(1), ended()):
+            journal.on_event(event)
+        journal.close()
+
+    goes_on = threading.Thread(target=go_on)
+    goes_on.start()
+    done = called("top", tmp_path)
+    goes_on.join()
+    line, *status = done.output.splitlines()
+    assert line.startswith("trial 2/9  val_loss 0.6767 (best 0.6667: none")
+    assert status[0] == f"search      {tmp_path} has ended"
+    assert status[1] == "trials      2 of at most 9: 2 complete"
+
+
+def test_on_a_terminal_ctrl_c_ends_the_display_alone(search, tmp_path):
+    code = f"from recdrop_tune.cli import main; main(['top', {str(tmp_path)!r}])"
+    with Terminal(code, tmp_path, PYTHONPATH=str(ROOT)) as terminal:
+        terminal.wait_for(lambda lines: any("│ now trial 1" in line for line in lines), 30)
+        terminal.press(b"\x03")
+        lines = terminal.rest()
+    assert terminal.process.returncode == 0, lines
+    assert "Traceback" not in "\n".join(lines)
+    assert search.poll() is None

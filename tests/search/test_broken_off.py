@@ -1,0 +1,136 @@
+"""A search that is broken off by Ctrl-C: what it has is saved and told, and what was under way runs again."""
+
+import keras_tuner as kt
+import pandas as pd
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.events import (
+    COMPLETE,
+    INTERRUPTED,
+    RETRY,
+    Journal,
+    Records,
+    SearchEnded,
+    TrialEnded,
+)
+from recdrop_tune.oracle import OptunaOracle
+from tests.small_search import Failing, build, data
+
+
+class Breaking(Failing):
+    """Is broken off at the end of one of its trainings, by default the third; of 0, of none."""
+
+    def __init__(self, at=3):
+        super().__init__()
+        self.left = at
+
+    def fit(self, hp, model, *args, **kwargs):
+        history = model.fit(*args, **kwargs)
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        return history
+
+
+@pytest.fixture
+def options(tmp_path, planted_uri):
+    return {
+        "max_trials": 4,
+        "epochs": 2,
+        "seed": 0,
+        "verbose": 0,
+        "tracking": rdt.MLflow("broken off", uri=planted_uri),
+        "directory": tmp_path / "p",
+    }
+
+
+def states_in(folder):
+    return sorted(rdt.TuneResult.load(folder).trials["state"])
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_what_it_has_is_saved_and_goes_on(options):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        rdt.tune(data(), data(), Breaking(), **options)
+    folder, expected = options["directory"], [COMPLETE, COMPLETE, INTERRUPTED]
+    assert states_in(folder) == expected
+    kept, best, how = caught.value.__notes__
+    assert kept == f"Broken off. What is finished is kept in {folder}."
+    result = rdt.TuneResult.load(folder)
+    score = result.trials["val_loss"][0]
+    assert best.startswith(f"Best so far: val_loss {score:.4f} with ")
+    assert best.endswith(f"(trial {result.trials['number'][0] + 1})")
+    for name, value in result.best_hyperparameters.items():
+        assert f"{name}={value}" in best
+    assert how == f'To go on: run again with directory="{folder}"'
+    # The files of the result say the same as what is read from the folder.
+    assert sorted(pd.read_csv(folder / "result" / "trials.csv")["state"]) == expected
+    assert INTERRUPTED in (folder / "result" / "report.html").read_text()
+    assert "Trials broken off: 1." in (folder / "result" / "summary.md").read_text()
+    again = rdt.tune(data(), data(), Breaking(0), **options)
+    assert list(again.trials["state"]) == [COMPLETE] * 4
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_it_goes_on_as_if_it_had_not_been_broken_off(options, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        rdt.tune(data(), data(), Breaking(), **options)
+    went_on = rdt.tune(data(), data(), Breaking(0), **options)
+    at_once = rdt.tune(data(), data(), Breaking(0), **{**options, "directory": tmp_path / "q"})
+    left_out = ["seconds", "ms_per_step", "mlflow_run_id"]
+    frames = [each.trials.drop(columns=left_out) for each in (went_on, at_once)]
+    pd.testing.assert_frame_equal(*frames)
+    params = [[trial.params for trial in each.study().trials] for each in (went_on, at_once)]
+    assert params[0] == params[1]
+
+
+class Stopping(OptunaOracle):
+    """Is broken off when the end of a trial is saved and nobody has been told of it."""
+
+    def end_trial(self, *args, **kwargs):
+        super().end_trial(*args, **kwargs)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_the_end_of_a_trial_that_was_saved_is_told(tmp_path, planted_uri):
+    tuner = rdt.Tuner(Stopping("val_loss", 2), build, directory=tmp_path, project_name="p")
+    with pytest.raises(KeyboardInterrupt), rdt.track(tuner, rdt.MLflow(uri=planted_uri)):
+        tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
+    assert states_in(tmp_path / "p") == [COMPLETE]
+    events = Journal(tmp_path / "p" / "events.jsonl").read()
+    (end,) = (each for each in events if isinstance(each, TrialEnded))
+    assert (end.status, end.score) == (COMPLETE, tuner.oracle.get_best_trials()[0].score)
+
+
+class Losing(OptunaOracle):
+    """Is broken off before the end of a trial is saved."""
+
+    def _save_trial(self, trial):
+        if trial.status == "COMPLETED":
+            raise KeyboardInterrupt
+        super()._save_trial(trial)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_the_end_of_a_trial_that_was_not_saved_is_none(tmp_path, planted_uri):
+    tuner = rdt.Tuner(Losing("val_loss", 2), build, directory=tmp_path, project_name="p")
+    with pytest.raises(KeyboardInterrupt), rdt.track(tuner, rdt.MLflow(uri=planted_uri)):
+        tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
+    assert states_in(tmp_path / "p") == [INTERRUPTED]
+
+
+def test_a_retry_that_waits_is_not_interrupted(tmp_path, planted_uri):
+    """It is not under way; a trial that is leaves the state of its earlier attempt behind."""
+    oracle = kt.oracles.RandomSearchOracle("val_loss", 1, max_retries_per_trial=1)
+    tuner = kt.Tuner(oracle, build, directory=tmp_path, project_name="p")
+    tracking = rdt.track(tuner, rdt.MLflow(uri=planted_uri))
+    trial = tuner.oracle.create_trial("tuner0")
+    trial.status = "INVALID"
+    tuner.oracle.end_trial(trial)
+    tracking.close("KILLED")
+    events = Journal(tmp_path / "p" / "events.jsonl").read()
+    assert [each.status for each in events if isinstance(each, TrialEnded)] == [RETRY]
+    assert isinstance(events[-1], SearchEnded)
+    assert Records(events).running == []

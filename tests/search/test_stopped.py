@@ -1,0 +1,223 @@
+"""A search that is asked from outside to end, and one that ends because nothing is left to try."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.events import (
+    COMPLETE,
+    INTERRUPTED,
+    STOPPED,
+    ConfirmationStarted,
+    EpochEnded,
+    Journal,
+    NoMoreTrials,
+    SearchEnded,
+    SearchStarted,
+    ask_to_stop,
+    is_asked_to_stop,
+)
+from tests.small_search import Failing, build, data
+
+
+class Asking(Failing):
+    """Asks its own search to end, as somebody else would, in one of its trainings."""
+
+    def __init__(self, folder, at=2, now=False):
+        super().__init__()
+        self.folder, self.left, self.now = folder, at, now
+
+    def fit(self, hp, model, *args, **kwargs):
+        self.left -= 1
+        if not self.left:
+            ask_to_stop(self.folder, self.now)
+        return model.fit(*args, **kwargs)
+
+
+@pytest.fixture
+def options(tmp_path, planted_uri):
+    return {
+        "max_trials": 4,
+        "epochs": 2,
+        "seed": 0,
+        "verbose": 1,
+        "tracking": rdt.MLflow("stopped", uri=planted_uri),
+        "directory": tmp_path / "p",
+    }
+
+
+def events_of(folder, kind):
+    return [each for each in Journal(folder / "events.jsonl").read() if isinstance(each, kind)]
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_it_ends_after_the_trial_that_is_running(options, planted_uri, capsys):
+    folder = options["directory"]
+    ended = rdt.tune(data(), data(), Asking(folder), **options, confirm=1)
+    assert list(ended.trials["state"]) == [COMPLETE] * 2
+    words = "Stopped by request after 2 of at most 4 trials."
+    assert capsys.readouterr().out.splitlines()[-1] == words
+    assert f"{words} Run again in its folder, it goes on." in ended.summary()
+    assert words in (folder / "result" / "summary.md").read_text()
+    assert words in rdt.TuneResult.load(folder).summary()
+    assert [each.status for each in events_of(folder, SearchEnded)] == ["FINISHED"]
+    assert events_of(folder, ConfirmationStarted) == []  # That would be more trainings.
+    found = MlflowClient(planted_uri).search_runs(
+        [MlflowClient(planted_uri).get_experiment_by_name("stopped").experiment_id],
+        f"tags.`recdrop.search_id` = '{ended.search.last.search_id}'",
+    )
+    assert [run.info.status for run in found] == ["FINISHED"] * 3
+    assert not is_asked_to_stop(folder)
+    again = rdt.tune(data(), data(), Asking(folder, at=0), **options)
+    assert list(again.trials["state"]) == [COMPLETE] * 4
+    assert "Stopped" not in again.summary()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_it_ends_with_the_next_epoch(options):
+    folder = options["directory"]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        rdt.tune(data(), data(), Asking(folder, at=1, now=True), **{**options, "epochs": 40})
+    assert caught.value.__notes__[-1] == f'To go on: run again with directory="{folder}"'
+    loaded = rdt.TuneResult.load(folder)
+    assert list(loaded.trials["state"]) == [INTERRUPTED]
+    assert list(loaded.trials["epochs"]) == [1]
+    assert not is_asked_to_stop(folder, now=True)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_in_the_trial_that_is_run_again(options):
+    """Which was another session's: nobody waits for that one."""
+    folder = options["directory"]
+    with pytest.raises(KeyboardInterrupt):
+        rdt.tune(data(), data(), Asking(folder, at=1, now=True), **options)
+    ended = rdt.tune(data(), data(), Asking(folder, at=1), **options)
+    assert list(ended.trials["state"]) == [COMPLETE]
+    assert "Stopped by request after 1 of" in (folder / "result" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_in_the_confirmation(options):
+    """The first of its trainings is the third of all; none comes after that."""
+    folder = options["directory"]
+    given = {**options, "max_trials": 2, "confirm": rdt.Confirm(1, seeds=3)}
+    ended = rdt.tune(data(), data(), Asking(folder, at=3), **given)
+    assert len(ended.search.records.confirmations) == 1
+    assert [each.reason for each in events_of(folder, NoMoreTrials)] == [STOPPED]
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_without_a_complete_trial_it_says_so(options):
+    class Losing(Asking):
+        def fit(self, *args, **kwargs):
+            super().fit(*args, **kwargs)
+            raise MemoryError
+
+    words = r"Stopped by request after 1 of at most 4 trials\. None is complete\. The folder is `.*p`: run"
+    with pytest.raises(RecdropError, match=words):
+        rdt.tune(data(), data(), Losing(options["directory"], at=1), **options)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_an_old_request_means_nothing_to_a_search_that_begins(options):
+    options["directory"].mkdir()
+    rdt.tune(data(), data(), build, **{**options, "max_trials": 1})
+    ask_to_stop(options["directory"], now=True)
+    again = rdt.tune(data(), data(), build, **{**options, "max_trials": 2})
+    assert len(again.trials) == 2
+    assert not is_asked_to_stop(options["directory"])
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("now", [False, True])
+def test_with_workers(tmp_path, now):
+    """The oracle's process hands out no more trials; workers that run one finish it, unless it is `now`."""
+    from tests.ray_searches import Faulty, search, some_events, wait_for
+
+    folder = tmp_path / "p"
+
+    def ask():
+        wait_for(lambda: some_events(folder, EpochEnded, 1))
+        ask_to_stop(folder, now)
+
+    asks = threading.Thread(target=ask)
+    asks.start()
+    if now:
+        with pytest.raises(KeyboardInterrupt):
+            search(folder, Faulty(seconds=1.0), max_trials=20)
+        assert INTERRUPTED in set(rdt.TuneResult.load(folder).trials["state"])
+    else:
+        ended = search(folder, Faulty(seconds=1.0), max_trials=20)
+        assert set(ended.trials["state"]) == {COMPLETE}
+        assert len(ended.trials) < 6
+        assert "Stopped by request" in ended.summary()
+    asks.join()
+    assert [each.status for each in events_of(folder, SearchEnded)] == [
+        "KILLED" if now else "FINISHED"
+    ]
+    assert [each.pid for each in events_of(folder, SearchStarted)] == [os.getpid()]
+    assert not is_asked_to_stop(folder)
+    assert not (folder / "several-workers").exists()
+
+
+SMALL = {"units": 4, "wrapper": ["none", "recurrent"], "placement": "input", "rate": [0.1, 0.3]}
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("tuner", ["optuna", "random", "bayesian", "grid", "hyperband"])
+def test_a_space_that_is_exhausted(options, tuner, capsys):
+    given = {**options, "max_trials": 8, "epochs": 3, "space": SMALL, "tuner": tuner}
+    ended = rdt.tune(data(), data(), **given)
+    number = len(ended.trials)
+    assert 3 <= number < 8
+    words = (
+        f"The search space is exhausted after {number} of at most 8 trials: all its 3 configurations were "
+        "tried."
+    )
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == words
+    assert words in ended.summary()
+    assert words in (options["directory"] / "result" / "summary.md").read_text()
+    again = rdt.tune(data(), data(), **{**given, "max_trials": 9})
+    assert words.replace("of at most 8", "of at most 9") in again.summary()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_space_that_is_just_large_enough_is_not_exhausted(options):
+    given = {**options, "max_trials": 3, "space": SMALL}
+    assert "exhausted" not in rdt.tune(data(), data(), **given).summary()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_search_whose_time_is_over_is_not_exhausted(options):
+    given = {**options, "space": SMALL, "timeout": 0.001, "tuner": "random"}
+    ended = rdt.tune(data(), data(), **given)
+    assert events_of(options["directory"], NoMoreTrials) == []
+    assert "exhausted" not in ended.summary()
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_a_signal_to_the_process_that_the_journal_names(options):
+    """As `recdrop-tune stop --now` sends it."""
+    folder = options["directory"]
+
+    def end():
+        while not (begun := events_of(folder, SearchStarted)):
+            time.sleep(0.01)
+        os.kill(begun[0].pid, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    ends = threading.Thread(target=end)
+    ends.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            rdt.tune(data(), data(), build, **{**options, "epochs": 40})
+    finally:
+        ends.join()
+        signal.signal(signal.SIGINT, before)
