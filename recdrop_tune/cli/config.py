@@ -307,7 +307,7 @@ class ConfigFile:
         Raises:
             click.ClickException: There is no such space, or something is wrong with it.
         """
-        given = self.config.space or "quick"
+        given = "quick" if self.config.space is None else self.config.space
         try:
             if isinstance(given, dict):
                 lines = {keys[1:]: line for keys, line in self.lines.items() if keys[0] == "space"}

@@ -195,7 +195,8 @@ def _model(file: ConfigFile, reference: str) -> Any:
     """Returns a model, a build function or a hypermodel; calls what makes one without arguments."""
     found = _resolved(file, reference, "model")
     function = isinstance(found, FunctionType)
-    if isinstance(found, type) or (function and not signature(found).parameters):
+    wants = function and any(p.default is p.empty for p in signature(found).parameters.values())
+    if isinstance(found, type) or (function and not wants):
         return call(found, reference, file.where("model"), file.path.parent)
     return found
 

@@ -39,6 +39,8 @@ class AbstractLabelModel(AbstractSequenceModel):
         self.num_classes = check_integer("num_classes", num_classes, 2)
         self.one_hot = check_flag("one_hot", one_hot)
         super().__init__(input_shape, space, mask_value, metrics, name, tunable)
+        if self.is_binary:
+            self.metrics = tuple(map(_of_one_probability, self.metrics))
 
     @classmethod
     def from_data(cls, train: Any, space: object = "quick", **kwargs: Any) -> Self:
@@ -111,6 +113,20 @@ class AbstractLabelModel(AbstractSequenceModel):
                 fix="Split so that each class is in the training data, or pass "
                 f"{type(self).__name__}(num_classes, input_shape) as the hypermodel.",
             )
+
+
+def _of_one_probability(metric: Any) -> Any:
+    """Returns a metric that is named as it takes the one probability of two classes.
+
+    Without a threshold Keras's F1 takes the largest of all columns, which is the only one.
+    """
+    bare = metric.replace("_", "").lower() if isinstance(metric, str) else ""
+    if bare in ("f1score", "fbetascore"):
+        kind = keras.metrics.F1Score if bare == "f1score" else keras.metrics.FBetaScore
+        return kind(threshold=0.5, name=metric)
+    if bare == "sparsecategoricalaccuracy":
+        return keras.metrics.BinaryAccuracy(name=metric)
+    return metric
 
 
 @final

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.errors import invalid_argument, warn_caller
-from recdrop_tune.search.preparation import prepared
+from recdrop_tune.search.preparation import is_ragged, prepared
 from recdrop_tune.search.settings import Task
 
 _FORMS = "(x, y) or (x, y, sample_weight) arrays, a tf.data.Dataset or a keras.utils.PyDataset"
@@ -140,6 +140,14 @@ def _check_form(argument: str, data: Any) -> None:
 
 
 def _check_lengths(argument: str, parts: Any) -> None:
+    if is_ragged(parts) and len({len(each) for each in parts[0]}) > 1:
+        raise invalid_argument(
+            argument,
+            expected="one array x, or one for each input of your model",
+            received=f"a list of {len(parts[0])} arrays of unequal lengths",
+            fix="Pad them, `keras.utils.pad_sequences(x, dtype='float32', padding='post')`, and mask them in "
+            "the model with `keras.layers.Masking`.",
+        )
     if any(
         isinstance(part, list) and not hasattr(next(iter(part), None), "shape") for part in parts
     ):

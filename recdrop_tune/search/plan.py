@@ -111,7 +111,13 @@ class Plan:
             executions=self.training.executions,
             cv=None if self.training.cv is None else str(self.training.cv),
             model=model_in_words(self.model),
+            class_weight=self._class_weight(),
+            early_stopping=self.training.early_stopping,
         )
+
+    def _class_weight(self) -> str | None:
+        weights = self.training.fit.get("class_weight")
+        return None if weights is None else str(weights)
 
     def new_tuner(self, directory: Path | None = None) -> Any:
         """Makes the tuner, which builds the model under every condition of its space.

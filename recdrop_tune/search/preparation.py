@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from recdrop_tune.errors import invalid_argument, warn_caller
+from recdrop_tune.errors import InvalidArgumentError, invalid_argument, warn_caller
 from recdrop_tune.hypermodels import (
     AbstractHyperModel,
     AbstractSequenceModel,
+    LanguageModel,
     SequenceRegressor,
     batches,
     check_ends,
@@ -55,33 +57,60 @@ def prepared(made: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], Task]
         InvalidArgumentError: The lists do not fit together.
     """
     ragged = {name: data for name, data in made.items() if is_ragged(data)}
+    tokens = task.name == "language_model"
     if ragged:
-        sequences = [_sequence(each) for data in ragged.values() for each in data[0]]
-        if len({each.shape[1] for each in sequences}) > 1:
-            raise invalid_argument(
-                "train",
-                expected="sequences of shape (time, features), all with as many features",
-                received=f"some with {' and some with '.join(_features(sequences))}",
-            )
+        sequences = [each for name, data in ragged.items() for each in _sequences(name, data[0])]
+        _check_features(sequences)
         unequal = len({len(each) for each in sequences}) > 1
-        value = _free_value(sequences) if task.mask_value is None else task.mask_value
-        made = {**made, **{name: _padded(name, data, value) for name, data in ragged.items()}}
+        value = 0.0 if tokens else task.mask_value
+        value = _free_value(sequences) if value is None else value
+        made = {name: _padded(name, data, value, tokens) for name, data in made.items()}
         task = replace(task, mask_value=value) if unequal else task
+        task = _of_steps(made, ragged, task)
     if task.name == "regression":
         made = {name: _with_values(data) for name, data in made.items()}
+    if any(map(_takes_columns, task.metrics)):
+        made = {name: _as_columns(data) for name, data in made.items()}
     return dict(made), task
 
 
-def _sequence(array: Array) -> Array:
-    """Returns one sequence of shape `(time, features)`."""
-    if array.dtype.kind not in "biuf":
-        expected = "sequences of numbers"
-        raise invalid_argument("train", expected=expected, received=f"one of {array.dtype}")
-    return array[:, None] if array.ndim == 1 else array
+def _takes_columns(metric: Any) -> bool:
+    """Says whether a metric takes labels of shape `(batch, 1)` alone, as Keras's F1 does."""
+    named = isinstance(metric, str) and metric.replace("_", "").lower() in ("f1score", "fbetascore")
+    return named or isinstance(metric, keras.metrics.FBetaScore)
 
 
-def _features(sequences: list[Array]) -> Iterator[str]:
-    yield from sorted({str(each.shape[1]) for each in sequences})
+def _as_columns(data: Any) -> Any:
+    if not isinstance(data, list | tuple) or len(data) < 2 or np.ndim(data[1]) != 1:
+        return data
+    return (data[0], np.asarray(data[1])[:, None], *data[2:])
+
+
+def _argument(name: str) -> str:
+    return {"training": "train"}.get(name, name)
+
+
+def _sequences(name: str, arrays: Any) -> list[Array]:
+    """Returns sequences of shape `(time, features)`."""
+    for number, array in enumerate(arrays):
+        if array.dtype.kind not in "biuf" or not array.size:
+            raise invalid_argument(
+                _argument(name),
+                expected="sequences of numbers, each of at least one step",
+                received=f"x[{number}] of shape {array.shape} and type {array.dtype}",
+            )
+    return [array[:, None] if array.ndim == 1 else array for array in arrays]
+
+
+def _check_features(sequences: list[Array]) -> None:
+    found = sorted({each.shape[1] for each in sequences})
+    if len(found) > 1:
+        raise invalid_argument(
+            "train",
+            expected="sequences of shape (time, features), in the validation data too, all with as many "
+            "features",
+            received=f"some with {' and some with '.join(map(str, found))}",
+        )
 
 
 def _free_value(sequences: list[Array]) -> float:
@@ -89,37 +118,72 @@ def _free_value(sequences: list[Array]) -> float:
     for value in (0.0, -1.0):
         if not any((each == value).all(axis=1).any() for each in sequences):
             return value
-    return float(np.floor(min(each.min(initial=0) for each in sequences))) - 1
+    return float(np.floor(min(each.min() for each in sequences))) - 1
 
 
-def _padded(name: str, data: Any, value: float) -> tuple[Any, ...]:
+def _padded(name: str, data: Any, value: float, tokens: bool) -> Any:
+    if not is_ragged(data):
+        return data
     x, *others = data
     lengths = [len(each) for each in x]
     if any(len(part) != len(x) for part in others if hasattr(part, "__len__")):
         raise invalid_argument(
-            {"training": "train"}.get(name, name),
+            _argument(name),
             expected="as many targets (and weights) as sequences",
             received=", ".join(str(len(part)) for part in data),
         )
-    return (_pad([_sequence(each) for each in x], value), *(_targets(p, lengths) for p in others))
+    sequences = list(x) if tokens else _sequences(name, x)
+    return (_pad(sequences, value), *(_targets(name, part, lengths) for part in others))
 
 
-def _targets(part: Any, lengths: list[int]) -> Any:
-    """Returns targets or weights as an array; those of steps are padded with 0, which the mask leaves out."""
+def _targets(name: str, part: Any, lengths: list[int]) -> Any:
+    """Returns targets or weights as an array; those of steps are padded, which the mask leaves out.
+
+    Labels are padded with one that there is, and not with another class; numbers with 0.
+    """
     if not isinstance(part, list) and not _is_object_array(part):
         return part
-    try:
-        arrays = [np.asarray(each) for each in part]
-        of_steps = [each.shape[:1] for each in arrays] == [(length,) for length in lengths]
-        return _pad(arrays, 0) if of_steps else np.stack(arrays)
-    except ValueError:
-        expected = "as many targets (and weights) for each sequence as it has steps, or one"
-        raise invalid_argument("train", expected=expected, received=type(part)) from None
+    arrays = [np.asarray(each) for each in part]
+    of_steps = [each.shape[:1] for each in arrays] == [(length,) for length in lengths]
+    if of_steps:
+        labels = all(each.dtype.kind in "biu" for each in arrays)
+        return _pad(arrays, min(int(each.min()) for each in arrays) if labels else 0)
+    if len({each.shape for each in arrays}) == 1:
+        return np.stack(arrays)
+    place = next(number for number, each in enumerate(arrays) if len(each) != lengths[number])
+    raise invalid_argument(
+        _argument(name),
+        expected="as many targets (and weights) for each sequence as it has steps, or one",
+        received=f"{len(arrays[place])} for x[{place}] of {lengths[place]} steps",
+    )
 
 
 def _pad(arrays: list[Array], value: float) -> Array:
     kind = np.result_type(*{array.dtype for array in arrays})
-    return keras.utils.pad_sequences(arrays, dtype=kind.name, padding="post", value=value)
+    # Of unsigned and of logical ones no value may be left, and models compute with float32 anyhow.
+    fits = kind.kind == "f" or np.array(value).astype(kind) == value
+    kept = kind.name if fits else "float32"
+    return keras.utils.pad_sequences(arrays, dtype=kept, padding="post", value=value)
+
+
+def _of_steps(made: Mapping[str, Any], ragged: Mapping[str, Any], task: Task) -> Task:
+    """Makes the task of numbers that came in a list for each sequence, one a step, a regression of steps."""
+    given: Any = ragged.get("training")
+    if given is None or task.name not in (None, "forecast"):
+        return task
+    if not isinstance(given[1], list) and not _is_object_array(given[1]):
+        return task
+    y = made["training"][1]
+    lengths = {len(each) for each in given[0]}
+    if y.dtype.kind != "f" or len(lengths) < 2 or y.shape[1:2] != (max(lengths),):
+        return task
+    if task.name == "forecast":
+        raise invalid_argument(
+            "model",
+            expected="'regression', for targets that are one for each step of sequences of unequal lengths",
+            received=task.name,
+        )
+    return replace(task, name="regression")
 
 
 def _with_values(data: Any) -> Any:
@@ -127,27 +191,26 @@ def _with_values(data: Any) -> Any:
         return data
     x, y, *weight = data
     if np.ndim(y) == 2 and has_steps(x, y) and hasattr(y, "shape"):
-        y = y[..., None]
+        y = np.asarray(y)[..., None]
     return (x, y, *weight)
 
 
 # What of the settings of a training depends on the data.
 
 
-def of_data(training: Training, train: Any) -> Training:
+def of_data(training: Training, train: Any, hypermodel: Any) -> Training:
     """Returns settings in which the weights of classes are numbers, and folds know of their groups.
 
     Args:
         training: The settings.
         train: The training data.
+        hypermodel: The hypermodel.
 
     Raises:
-        InvalidArgumentError: There are no classes to be weighted, or groups without folds.
+        InvalidArgumentError: There are no classes to be weighted, or groups that no fold keeps together.
     """
     if training.class_weight is not None:
-        if "class_weight" in training.fit:
-            raise invalid_argument("class_weight", expected="it once", received="it in `fit` too")
-        weights = _class_weights(training.class_weight, train)
+        weights = _class_weights(training, train, hypermodel)
         training = replace(
             training, class_weight=None, fit={**training.fit, "class_weight": weights}
         )
@@ -160,22 +223,57 @@ def of_data(training: Training, train: Any) -> Training:
             received=type(training.groups),
             fix="Pass both: rdt.Training(cv=5, groups=...).",
         )
-    samples = len(train[1]) if isinstance(train, list | tuple) else None
-    if samples not in (None, len(training.groups)):
+    grouped = GroupedFolds(training.cv, np.asarray(training.groups))
+    if isinstance(train, list | tuple):
+        _check_groups(grouped, keras.tree.flatten(train[1])[0])
+    return replace(training, cv=grouped, groups=None)
+
+
+def _check_groups(grouped: GroupedFolds, y: Any) -> None:
+    """Raises where groups do not fit the samples, or folds do not keep them together."""
+    groups = grouped.groups
+    if groups.ndim != 1 or len(groups) != len(y):
         raise invalid_argument(
             "groups",
-            expected=f"a group for each of {samples} samples",
-            received=f"{len(training.groups)} of them",
+            expected=f"a group for each of {len(y)} samples",
+            received=f"groups of shape {groups.shape}",
         )
-    groups = np.asarray(training.groups)
-    return replace(training, cv=GroupedFolds(training.cv, groups), groups=None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # What is warned of is found below.
+            parts = list(grouped.split(np.zeros((len(y), 1)), np.asarray(y)))
+        apart = [not set(groups[train]) & set(groups[test]) for train, test in parts]
+    except (TypeError, ValueError) as error:
+        raise invalid_argument(
+            "groups", expected="groups that the folds can be made of", received=str(error)
+        ) from error
+    if not all(apart):
+        raise invalid_argument(
+            "cv",
+            expected="a number of folds, or a splitter that takes groups, beside `groups`",
+            received=grouped.cv,
+            fix="Such as sklearn.model_selection.GroupKFold(5): this one has a group on both sides.",
+        )
 
 
-def _class_weights(given: Any, train: Any) -> dict[int, float]:
+def _class_weights(training: Training, train: Any, hypermodel: Any) -> dict[int, float]:
+    given: Any = training.class_weight
+    if "class_weight" in training.fit:
+        raise invalid_argument("class_weight", expected="it once", received="it in `fit` too")
+    if isinstance(train, list | tuple) and len(train) > 2:
+        raise invalid_argument(
+            "class_weight",
+            expected="None beside weights of the samples, for Keras takes one of the two",
+            received=given,
+            fix="Multiply them: (x, y, sample_weight * weights[y]).",
+        )
     check_ends(train, "the classes are counted", "Pass weights by label")
+    of_steps = getattr(hypermodel, "return_sequences", False)
+    if of_steps or isinstance(hypermodel, SequenceRegressor | LanguageModel):
+        raise _no_labels(type(hypermodel).__name__)
     counts: Counter[int] = Counter()
     for _, y in batches(train):
-        counts.update(_labels(np.asarray(y)).tolist())
+        counts.update(_labels(y).tolist())
     if given == "balanced":
         total = sum(counts.values()) / len(counts)
         return {label: total / count for label, count in sorted(counts.items())}
@@ -189,30 +287,37 @@ def _class_weights(given: Any, train: Any) -> dict[int, float]:
     return dict(given)
 
 
-def _labels(y: Array) -> Array:
+def _labels(y: Any) -> Array:
     """Returns the label of each sequence."""
+    y = np.asarray(y) if hasattr(y, "shape") else np.empty((0, 0, 0))
+    if y.dtype.kind not in "biuf" or not np.isfinite(y).all():
+        raise _no_labels(f"targets of type {y.dtype}")
     if y.ndim == 2 and y.shape[1] > 1 and is_one_hot(y):
         return y.argmax(axis=1)
     if y.ndim > 2 or y.shape[1:] not in ((), (1,)) or np.any(y != np.floor(y)):
-        raise invalid_argument(
-            "class_weight",
-            expected="None where sequences have no label, or their steps have one each",
-            received=f"targets of shape {y.shape}",
-            fix="Give weights for each step with the data: (x, y, weights[y]).",
-        )
+        raise _no_labels(f"targets of shape {y.shape}")
     return y.reshape(-1).astype("int64")
+
+
+def _no_labels(received: str) -> InvalidArgumentError:
+    return invalid_argument(
+        "class_weight",
+        expected="None where sequences have no label, or their steps have one each",
+        received=received,
+        fix="Give weights for each step with the data: (x, y, weights[y]).",
+    )
 
 
 # What looks odd.
 
 
-def task_lines(model: Any, train: Any, chosen: bool) -> list[str]:
+def task_lines(model: Any, train: Any, chosen: str | None) -> list[str]:
     """Tells which task was chosen for the data, how they are padded, or that they look so.
 
     Args:
         model: The hypermodel that was made for them.
         train: The training data.
-        chosen: Whether the caller has named the task.
+        chosen: The task that the caller has named; `None` if they have not.
     """
     arrays = isinstance(train, list | tuple)
     x, y = train[:2] if arrays else (None, None)
@@ -228,14 +333,14 @@ def task_lines(model: Any, train: Any, chosen: bool) -> list[str]:
         return [*lines, f"Padding: {padded} with {model.mask_value:g}; these steps are skipped."]
     ends = _lengths(x, 0.0)
     begins = _lengths(x[:, ::-1], 0.0)
-    padded = ends < x.shape[1]
+    padded, named = ends < x.shape[1], "" if chosen is None else f"{chosen!r}, "
     # Zeros at both ends may be data, and so may a step here and there.
     if padded.mean() < _MANY or (begins < x.shape[1]).any() or x.dtype.kind != "f":
         return lines
     return [
         *lines,
         f"Padding? {int(padded.sum()):,} of {len(x):,} sequences end in steps of zeros. If that is padding, "
-        "have these steps skipped: model=rdt.Task(mask_value=0.0).",
+        f"have these steps skipped: model=rdt.Task({named}mask_value=0.0).",
     ]
 
 

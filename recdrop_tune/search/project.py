@@ -62,6 +62,8 @@ class Fingerprint:
         executions: Trainings of each trial.
         cv: Folds of cross-validation, in words.
         model: What is the same in all models of the search, as far as it is known.
+        class_weight: Weights of the classes, in words.
+        early_stopping: After how many epochs without a gain a training ends.
     """
 
     space: str
@@ -74,6 +76,8 @@ class Fingerprint:
     executions: int = 1
     cv: str | None = None
     model: str | None = None
+    class_weight: str | None = None
+    early_stopping: int | None = None
 
 
 @contextmanager
@@ -253,7 +257,8 @@ def _from_journal(folder: Path) -> dict[str, Any] | None:
 
 
 def _compare(folder: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:
-    held = {"model": wanted.get("model"), **held}  # Earlier versions do not say.
+    # Earlier versions do not say.
+    held = {name: wanted.get(name) for name in ("model", "class_weight", "early_stopping")} | held
     differing = [name for name, value in wanted.items() if held.get(name) != value]
     if not differing:
         return

@@ -129,8 +129,10 @@ class Training:
             takes groups, such as `sklearn.model_selection.GroupKFold(5)`.
         class_weight: Weights of the classes in the training loss, by label; or `"balanced"`, by which each
             class counts the same. The validation data are not weighted.
-        early_stopping: Ends a training when the objective has not been better for so many epochs. A trial
-            is scored by its best epoch, so that this saves time alone.
+        early_stopping: Ends a training when the objective (the first one of several) has not been better for
+            so many epochs. A trial is scored by its best epoch: with one training each this saves time, and
+            changes a score only where a better epoch would have come. Of several trainings one that has
+            ended counts with its best epoch from there on.
         callbacks: Keras callbacks (or one) for every training, each of which gets a copy; or functions
             that make one.
         keep_checkpoints: Of how many trials the weights are kept; `None` for all.

@@ -155,9 +155,9 @@ def tune(
     if task is not None:
         warn_of_scale(hypermodel, made["training"])
         if verbose:
-            lines = task_lines(hypermodel, made["training"], chosen=task.name is not None)
+            lines = task_lines(hypermodel, made["training"], chosen=task.name)
             print(*lines, sep="\n", flush=True)
-    training = of_data(training, made["training"])
+    training = of_data(training, made["training"], hypermodel)
     plan = Plan(
         data=data,
         model=hypermodel,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, fields
 from functools import partial, wraps
+from math import inf, isfinite
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
@@ -187,8 +188,11 @@ def check_task(value: Any) -> Any:
 
 
 check_mask_value = _that(
-    lambda value: value is None or (isinstance(value, Real) and not isinstance(value, bool)),
-    "a number or None",
+    lambda value: (
+        value is None
+        or (isinstance(value, Real) and not isinstance(value, bool) and isfinite(value))
+    ),
+    "a finite number or None",
 )
 
 
@@ -203,7 +207,8 @@ def check_metrics(value: Any) -> tuple[Any, ...]:
 
 def check_groups(value: Any) -> Any:
     """Returns the groups of samples as they are, if there is one for each."""
-    if value is not None and (isinstance(value, str) or not hasattr(value, "__len__")):
+    sized = hasattr(value, "__len__") and getattr(value, "ndim", 1) == 1
+    if value is not None and (isinstance(value, str) or not sized):
         expected = "a group for each sample, or None"
         raise invalid_argument("", expected=expected, received=type(value))
     return value
@@ -213,13 +218,14 @@ def check_class_weight(value: Any) -> Any:
     """Returns weights by label as a dict, or `"balanced"`."""
     if value is None or (isinstance(value, str) and value == "balanced"):
         return value
-    numbers = (Integral, Real)
     if not isinstance(value, Mapping) or not all(
-        isinstance(label, Integral) and isinstance(weight, numbers) and weight >= 0  # type: ignore[operator]
+        isinstance(label, Integral) and isinstance(weight, Real) and 0 <= weight < inf  # type: ignore[operator]
         for label, weight in value.items()
     ):
         expected = "'balanced', or weights of at least 0 by integer label, such as {0: 1.0, 1: 5.0}"
-        raise invalid_argument("", expected=expected, received=value)
+        listed = hasattr(value, "__len__") and not isinstance(value, str | Mapping)
+        fix = "Of weights in the order of the labels make dict(enumerate(weights))." * listed
+        raise invalid_argument("", expected=expected, received=value, fix=fix)
     return {int(label): float(weight) for label, weight in value.items()}
 
 

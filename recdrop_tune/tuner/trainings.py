@@ -71,7 +71,8 @@ def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[st
     samples = len(keras.tree.flatten(data["x"])[0])
     target = keras.tree.flatten(data["y"])[0]
     groups = cv.groups if isinstance(cv, GroupedFolds) else None
-    for train, test in _splitter(cv, seed, target).split(np.zeros((samples, 1)), target, groups):
+    labels = np.ravel(target) if np.shape(target)[1:] == (1,) else target
+    for train, test in _splitter(cv, seed, target).split(np.zeros((samples, 1)), labels, groups):
         part = {name: _take(value, train) for name, value in data.items()}
         held_out = tuple(_take(value, test) for value in data.values())
         yield {**fit, **part, "validation_data": held_out}
@@ -131,7 +132,8 @@ def _splitter(cv: Any, seed: int | None, target: Any) -> Any:
     # Here, because scikit-learn takes a second to import and few searches need it.
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-    classes = np.ndim(target) == 1 and np.issubdtype(np.asarray(target).dtype, np.integer)
+    labels = np.asarray(target)
+    classes = labels.shape[1:] in ((), (1,)) and labels.dtype.kind in "biu"
     if grouped and not classes:
         return GroupKFold(number)
     kind = StratifiedGroupKFold if grouped else StratifiedKFold if classes else KFold

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.model_selection import GroupKFold, KFold
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
@@ -83,6 +84,37 @@ def test_padding_is_a_value_that_no_step_has():
     assert prepared(parts, Task())[1].mask_value == -1
 
 
+@pytest.mark.parametrize("kind", ["uint8", "bool", "int64"])
+def test_padding_is_told_from_steps_of_any_type(kind):
+    x = [np.zeros((3, 2), kind), np.ones((2, 2), kind)]
+    made, task = prepared({"training": (x, np.zeros(2))}, Task())
+    assert (made["training"][0] == task.mask_value).all(axis=-1).sum() == 1
+
+
+def test_numbers_for_each_step_in_lists_are_no_forecast():
+    targets = [each.sum(axis=1) for each in LISTS]
+    made = hypermodel((LISTS, targets), Task())
+    assert (made.return_sequences, made.target_shape, made.mask_value) == (True, (1,), 0.0)
+    with pytest.raises(InvalidArgumentError, match="Expected 'regression', for targets"):
+        hypermodel((LISTS, targets), Task("forecast"))
+
+
+def test_labels_of_padded_steps_are_no_class_more():
+    tags = [1 + (each[:, 0] > 0) for each in LISTS]
+    with pytest.raises(InvalidArgumentError, match=r"not \[1, 2\]"):
+        hypermodel((LISTS, tags), Task())
+
+
+def test_lists_of_tokens_are_a_language_model():
+    texts = [RNG.integers(1, 9, length + 1) for length in LENGTHS]
+    train = [each[:-1] for each in texts], [each[1:] for each in texts]
+    made, task = prepared({"training": train}, Task("language_model"))
+    assert made["training"][0].shape == (24, 6)
+    assert task.mask_value == 0
+    with pytest.raises(InvalidArgumentError, match="Expected sequences of numbers"):
+        prepared({"training": ([np.array(["a", "b"])], [1])}, Task())
+
+
 def test_lists_of_one_length_and_of_one_feature_need_no_mask():
     made, task = prepared({"training": (list(X[..., 0]), LABELS)}, Task())
     assert task.mask_value is None
@@ -144,12 +176,28 @@ def test_a_regressor_for_each_step(values):
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("metric", ["AUC", "Precision", "Recall", "BinaryAccuracy", "accuracy"])
-def test_metrics_of_two_classes(search, metric):
-    task = Task(metrics=[metric, keras.metrics.F1Score(threshold=0.5)])
-    columns = LABELS[:, None]
-    trials = search((X, columns), (X, columns), task).trials
-    assert np.isfinite(trials[[f"val_{metric}", "val_f1_score"]].to_numpy(float)).all()
+def test_metrics_of_two_classes(search):
+    """They are those of the predictions, rounded."""
+    names = [
+        "AUC",
+        "Precision",
+        "Recall",
+        "F1Score",
+        "BinaryAccuracy",
+        "sparse_categorical_accuracy",
+    ]
+    result = search((X, LABELS), (X, LABELS), Task(metrics=["accuracy", *names]), epochs=12)
+    best, model = result.trials.iloc[0], result.best_model()
+    positive = model.predict(X, verbose=0)[:, 0] > 0.5
+    truth, found = LABELS == 1, {}
+    both = (positive & truth).sum()
+    assert 0 < both < len(X)
+    found["Precision"], found["Recall"] = both / positive.sum(), both / truth.sum()
+    found["F1Score"] = 2 * both / (positive.sum() + truth.sum())
+    for name in ("accuracy", "BinaryAccuracy", "sparse_categorical_accuracy"):
+        found[name] = (positive == truth).mean()
+    assert {name: best[f"val_{name}"] for name in found} == pytest.approx(found, abs=1e-5)
+    assert 0 < best["val_AUC"] <= 1
 
 
 def test_a_model_of_two_classes_learns_as_with_a_softmax(search):
@@ -175,7 +223,11 @@ def test_a_model_of_two_classes_learns_as_with_a_softmax(search):
             Task("language_model", mask_value=3),
             "token 0",
         ),
-        ((LISTS, [LABELS[:2]] * 24), None, "as many targets .* for each sequence"),
+        (
+            (LISTS, [np.zeros(len(each) + (i == 3)) for i, each in enumerate(LISTS)]),
+            None,
+            r"x\[3\] of \d steps",
+        ),
         ((LISTS, LABELS[:20]), None, "as many targets.*Received: train='24, 20'"),
         (([*LISTS, np.zeros((3, 4))], np.zeros(25)), None, "some with 2 and some with 4"),
         ((X, LABELS), "tagging", "one class for each of 5 steps"),
@@ -199,7 +251,7 @@ def lines_of(train, task=None):
     return task_lines(
         hypermodel(train, task or Task()),
         Data(train, None, None, task or Task()).made["training"],
-        False,
+        None if task is None else task.name,
     )
 
 
@@ -219,6 +271,9 @@ def test_what_looks_like_padding_is_said():
     x[:6, 3:] = 0
     assert "Padding? 6 of 24 sequences end in steps of zeros." in lines_of((x, LABELS))[1]
     assert len(lines_of((x, LABELS), Task(mask_value=9.0))) == 2
+    named = lines_of((x, LABELS.astype("float32")), Task("classification"))
+    assert named[0] == "Task: classification."
+    assert named[1].endswith("model=rdt.Task('classification', mask_value=0.0).")
     x[7, 0] = 0  # Zeros at both ends are data.
     assert len(lines_of((x, LABELS))) == 1
     few = X.copy()
@@ -241,11 +296,12 @@ def test_targets_far_from_unit_scale(scale, shift):
 @pytest.mark.backends
 def test_classes_are_weighted(search):
     y = np.repeat([0, 1, 2], [16, 6, 2])
-    balanced = of_data(Training(class_weight="balanced"), (X, y)).fit["class_weight"]
+    balanced = of_data(Training(class_weight="balanced"), (X, y), None).fit["class_weight"]
     assert balanced == {0: 0.5, 1: 24 / 18, 2: 4.0}
     for other in (y[:, None], np.eye(3)[y]):
         assert (
-            of_data(Training(class_weight="balanced"), (X, other)).fit["class_weight"] == balanced
+            of_data(Training(class_weight="balanced"), (X, other), None).fit["class_weight"]
+            == balanced
         )
     weighted = search((X, y), (X, y), training=Training(class_weight="balanced"), overwrite=True)
     by_sample = search((X, y, np.array([balanced[label] for label in y])), (X, y), overwrite=True)
@@ -268,7 +324,15 @@ def test_classes_are_weighted(search):
         ({"class_weight": "balanced"}, (X, X[..., 0] > 0), r"\(x, y, weights\[y\]\)"),
         ({"class_weight": "balanced"}, (X, X[:, 0, 0]), "sequences have no label"),
         ({"class_weight": "balanced", "fit": {"class_weight": {}}}, (X, LABELS), "it once"),
+        ({"class_weight": "balanced"}, (X, X[..., 0] > 0), "SequenceTagger"),
+        ({"class_weight": "balanced"}, (X, LABELS, np.ones(24)), "sample_weight . weights"),
         ({"groups": LABELS}, (X, LABELS), "None without `cv`"),
+        (
+            {"groups": LABELS, "cv": 3},
+            (X, LABELS),
+            "`groups`. Expected groups that the folds can be made of",
+        ),
+        ({"groups": LABELS, "cv": KFold(2)}, (X, LABELS), "`cv`.*splitter that takes groups"),
         (
             {"groups": LABELS[:5], "cv": 2},
             (X, LABELS),
@@ -278,7 +342,9 @@ def test_classes_are_weighted(search):
 )
 def test_settings_that_do_not_fit_the_data(training, train, said):
     with pytest.raises(InvalidArgumentError, match=said):
-        of_data(Training(**training), train)
+        of_data(
+            Training(**training), train, hypermodel(train, Task()) if train[1].ndim < 3 else None
+        )
 
 
 @pytest.mark.parametrize(
@@ -298,8 +364,6 @@ def test_settings_of_a_training_are_checked(field, value):
 
 @pytest.mark.parametrize("regression", [False, True])
 def test_no_group_is_on_both_sides_of_a_fold(search, regression):
-    from sklearn.model_selection import GroupKFold
-
     groups, seen = np.arange(24) % 4, []
 
     class Shapes(keras.callbacks.Callback):
@@ -309,7 +373,7 @@ def test_no_group_is_on_both_sides_of_a_fold(search, regression):
     x = np.repeat(groups, 10).reshape(24, 5, 2).astype("float32")
     y = groups / 4 + 0.1 if regression else LABELS
     for cv in (2, GroupKFold(2)):
-        training = of_data(Training(cv=cv, groups=list(groups)), (x, y))
+        training = of_data(Training(cv=cv, groups=list(groups)), (x, y), None)
         parts = list(folds(training.cv, 0, {"x": x, "y": y}))
         assert len(parts) == 2
         for part in parts:
