@@ -59,6 +59,7 @@ def writing(tmp_path):
             f"{socket.gethostname()})",
         ),
     ],
+    ids=["ended", "stopped", "exhausted", "interrupted", "failed", "died"],
 )
 def test_a_search_that_is_not_running(tmp_path, last, state, words):
     journaled(tmp_path, started(**HERE), *trial(0), *last)
