@@ -103,6 +103,12 @@ def test_every_key_and_preset_is_documented():
         assert re.search(rf"^\| .*`{name}`.* \|", text, re.MULTILINE), name
 
 
+def test_every_page_is_listed_for_language_models():
+    listed = re.findall(r"\]\(([\w/-]+\.md)\)", (ROOT / "docs/llms.txt").read_text())
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert sorted(listed) == sorted(pages)
+
+
 def test_arguments_exist():
     """Every call of this package in the documentation, run or not, has arguments that there are."""
     for block in (block for page in pages_with("python") for block in blocks(page, "python")):
