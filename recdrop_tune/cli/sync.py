@@ -65,6 +65,6 @@ def sync(directory: Path | None, uri: str | None) -> None:
         f"{done.experiment} at {done.tracking_uri}."
     )
     click.echo(plain(said))
-    for line in (done.ui_command, done.ui_url):
-        if line is not None:
-            click.echo(plain(line))
+    # Nothing serves the page of a store of one's own before the command was called.
+    if shown := done.ui_command or done.ui_url:
+        click.echo(plain(shown))

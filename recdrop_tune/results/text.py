@@ -161,7 +161,9 @@ def _mlflow_lines(result: TuneResult) -> list[str]:
     if result.failure:
         then = f"when it is back: {command('sync', str(result.directory))}"
         return [f"MLflow: not all is recorded ({result.failure}); {then}"]
-    lines = [f"MLflow: {result.ui_command or result.tracking_uri}"]
+    if result.ui_command is not None:  # Nothing serves the page before that was called.
+        return [f"MLflow: {result.ui_command}"]
+    lines = [f"MLflow: {result.tracking_uri}"]
     return [*lines, f"        {result.ui_url}"] if result.ui_url else lines
 
 
