@@ -110,8 +110,10 @@ def _searches(folder: str | Path) -> Iterator[_Search]:
         )
     for each in found:
         try:
-            yield _read(each)
-        except (ProjectError, OSError) as error:
+            search = _read(each)
+            search.rank(), search.row()  # Now, for they are where a damaged file shows.
+            yield search
+        except (ProjectError, OSError, ValueError, TypeError, KeyError) as error:
             # The others can be compared all the same.
             warnings.warn(f"`{each}` is left out: {error}", ProjectWarning, stacklevel=4)
 
@@ -168,7 +170,9 @@ class _Search:
             }
         elif kind == "ConfirmationEnded" and not math.isnan(_number(event.get("score"))):
             runs = self._confirmed.setdefault((trial_id, bool(event.get("twin"))), {})
-            runs[int(_number(event.get("repeat")))] = _number(event["score"])
+            repeat = _number(event.get("repeat"))
+            if math.isfinite(repeat):
+                runs[int(repeat)] = _number(event["score"])
         if self._sessions:
             self._sessions[-1].append(time)
 
@@ -203,7 +207,7 @@ class _Search:
             **{state.lower(): states.count(state) for state in ("COMPLETE", "PRUNED", "FAILED")},
             "seconds": seconds,
         }
-        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        return {name: _clean(value) for name, value in row.items()}
 
     def _best(self) -> str | None:
         """Returns the best complete trial; after a confirmation the one with the best mean."""
@@ -276,7 +280,7 @@ def _last(name: str) -> str:
 
 def _drops_nothing(values: Mapping[str, Any]) -> bool:
     wrappers = [each for name, each in values.items() if _last(name) == "wrapper"]
-    return {each for each in wrappers if each is not None} <= {"none"}
+    return all(each == "none" for each in wrappers if each is not None)
 
 
 def _joined(values: Mapping[str, Any], what: str) -> str | None:
@@ -295,6 +299,13 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return math.nan
+
+
+def _clean(value: Any) -> Any:
+    """Returns what a frame can hold: no NaN, and no half of a character."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -157,6 +158,26 @@ def test_what_cannot_be_read_is_left_out_with_a_warning(runs, tmp_path):
     for name in ("bad", "linked"):
         with pytest.raises(ProjectError):
             rdt.compare(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"event": "ConfirmationEnded", "trial_id": "0000", "score": 1.0},
+        {"event": "SearchStarted", "experiment": "\ud800", "objective": "val_loss"},
+        {"event": "TrialStarted", "trial_id": "9", "hyperparameters": {"wrapper": ["none"]}},
+    ],
+    ids=["repeat", "half a character", "list"],
+)
+def test_one_damaged_folder_costs_no_other_one(runs, tmp_path, damage):
+    for name in ("good", "bad"):
+        shutil.copytree(runs / "confirmed", tmp_path / name)
+    with (tmp_path / "bad" / "events.jsonl").open("a") as journal:
+        journal.write(json.dumps({**damage, "time": 2e9}) + "\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ProjectWarning)  # Where it is left out, that is said.
+        found = rdt.compare(tmp_path)
+    assert str(tmp_path / "good") in set(found["folder"])
 
 
 def test_no_search(tmp_path, monkeypatch):

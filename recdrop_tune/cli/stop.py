@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from recdrop_tune.cli.store import EVENTS
 from recdrop_tune.cli.watch import watched
 from recdrop_tune.errors import RecdropError, plain
 
@@ -61,12 +62,13 @@ def _end(found: Watched) -> str:
     """Ends it by a signal, if its process is here and heeds it; else it finds the request."""
     from recdrop_tune.events import ask_to_stop
 
+    # Also before a signal, which a search in another thread than the main one does not get.
+    ask_to_stop(found.folder, now=True)
     pid = found.records.search.pid if found.records.search else None
-    if pid is not None and found.is_here and found.is_running and _heeds_ctrl_c(pid):
+    if pid is not None and found.is_here and found.is_running and _heeds_ctrl_c(pid, found.folder):
         with suppress(OSError):  # It is gone, or another user's.
             os.kill(pid, signal.SIGINT)
             return f"Ctrl-C was sent to process {pid}."
-    ask_to_stop(found.folder, now=True)
     return f"the search was asked to end with its next epoch.{_caution(found)}"
 
 
@@ -80,12 +82,17 @@ def _caution(found: Watched) -> str:
 _IGNORED = re.compile(r"^SigIgn:\s*([0-9a-f]+)$", re.MULTILINE)
 
 
-def _heeds_ctrl_c(pid: int) -> bool:
-    """Says whether a process does not ignore Ctrl-C, as one does that a script has started with `&`."""
-    if os.name == "nt":
-        return False
+def _heeds_ctrl_c(pid: int, folder: Path) -> bool:
+    """Says whether it is this process that searches, and does not ignore Ctrl-C, as after `&` in a script.
+
+    A journal may be a stranger's, or from a container in which processes have other numbers: so the process
+    has to have the journal open. That can be seen on Linux alone; elsewhere the search finds the request.
+    """
     try:
+        journal = os.stat(folder / EVENTS)
+        opened = (os.stat(path) for path in Path(f"/proc/{pid}/fd").iterdir())
+        searches = any(os.path.samestat(each, journal) for each in opened)
         found = _IGNORED.search(Path(f"/proc/{pid}/status").read_text())
-    except OSError:  # There is no such folder but on Linux.
-        return not Path("/proc/self").exists()
-    return found is not None and not int(found[1], 16) >> (signal.SIGINT - 1) & 1
+    except OSError:  # It is another user's, or closes a file just now.
+        return False
+    return searches and found is not None and not int(found[1], 16) >> (signal.SIGINT - 1) & 1

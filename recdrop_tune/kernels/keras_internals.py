@@ -1,8 +1,8 @@
 """The only file that touches internals of Keras and TensorFlow.
 
 These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, the device that Keras has
-PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the
-metric of a model's loss, the arguments that a model was compiled with, the custom gradients that
+PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the metric of a model's loss,
+the arguments that a model was compiled with, those of the function of a loss, the custom gradients that
 TensorFlow keeps, a seed that leaves TensorFlow's kernels alone, and the `input_shape` of a layer.
 `tests/kernels` and `tests/wrappers/test_wrappers.py` fail when an upgrade moves one of them or changes what
 it takes.
@@ -40,6 +40,11 @@ def compile_arguments(model: Any) -> dict[str, Any]:
             "auto"  # Keras keeps what it came to for the layers of this model.
         )
     return arguments
+
+
+def function_arguments(thing: Any) -> dict[str, Any]:
+    """Returns what a loss or a metric hands to its function; its configuration lacks some of it (3.15)."""
+    return dict(getattr(thing, "_fn_kwargs", {}))
 
 
 def hand_on_input_shape(layer: Any, wrapper: Any) -> None:

@@ -242,7 +242,8 @@ class Tracking:
         if not events.is_asked_to_stop(self._tuner.project_dir):
             return True
         self._dispatcher.emit(events.NoMoreTrials(reason=events.STOPPED))
-        events.forget_stop(self._tuner.project_dir)
+        if not events.is_asked_to_stop(self._tuner.project_dir, now=True):
+            events.forget_stop(self._tuner.project_dir)  # Else trials that are running look for it.
         return False
 
     def _compare_backends(self) -> None:

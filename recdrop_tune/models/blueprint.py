@@ -266,8 +266,15 @@ class Adapted:
             layer.save_own_variables(variables)
         if not hasattr(layer, "get_vocabulary"):
             return cls({name: np.array(value) for name, value in variables.items()}, None)
-        words = layer.get_vocabulary(include_special_tokens=False)
-        return cls({}, list(words) or None)
+        words = list(layer.get_vocabulary(include_special_tokens=False))
+        if not words or layer.get_config().get("output_mode") != "tf_idf":
+            return cls({}, words or None)
+        raise invalid_argument(
+            "model",
+            expected="a model whose words are not counted by tf-idf: these weights cannot be copied",
+            received=f"the layer `{layer.name}`",
+            fix="Apply that layer to the data before the search.",
+        )
 
     def give(self, layer: Any) -> None:
         """Hands it to a copy of the layer."""

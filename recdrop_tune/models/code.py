@@ -13,6 +13,8 @@ from typing import Any
 import keras
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.kernels import compile_arguments
+from recdrop_tune.models.layers import walk
 from recdrop_tune.models.source import (
     WIDTH,
     Call,
@@ -77,7 +79,7 @@ def model_code(model: Any) -> str:
             fix="A subclassed model has code of its own: copy that."
             * isinstance(model, keras.Model),
         )
-    code = _ModelCode()
+    code = _ModelCode(model)
     lines = [*code.model(model, "model"), *code.compiled(model)]
     policy = keras.config.dtype_policy().name
     if policy != "float32":
@@ -113,9 +115,11 @@ def _is_described(model: Any) -> bool:
 class _ModelCode:
     """Writes models; each name of a variable is taken once."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Any) -> None:
         self.writer = Writer()
         self._taken = {"keras", "np", "model", "x", *dir(builtins)}
+        # A layer may be called as a class is that has to be imported.
+        self._taken |= {type(each).__name__ for each in walk(model)}
 
     def model(self, model: Any, variable: str) -> Iterator[str]:
         """Yields the lines that make a model, those of the models in it first."""
@@ -137,7 +141,7 @@ class _ModelCode:
 
     def compiled(self, model: Any) -> Iterator[str]:
         """Yields the line that compiles the model, if it is compiled."""
-        config = model.get_compile_config() if model.compiled else {}
+        config = compile_arguments(model) if model.compiled else {}
         if not config:
             return
         defaults = {"run_eagerly": False, "steps_per_execution": 1}
@@ -221,11 +225,10 @@ class _ModelCode:
             raise not_writable(f"the operation `{kind}`", "`keras.ops` has none of that name")
         config = {k: v for k, v in operation.get_config().items() if k != "name"}
         parameters = inspect.signature(function).parameters
-        for each in config:
-            if each not in parameters:
-                raise not_writable(
-                    f"the operation `{kind}`", f"`keras.ops.{name}` takes no `{each}`"
-                )
+        try:
+            inspect.signature(function).bind(*args, **config, **kwargs)
+        except TypeError as error:
+            raise not_writable(f"the operation `{kind}`", f"`keras.ops.{name}`: {error}") from None
         given = {k: v for k, v in {**config, **kwargs}.items() if v != parameters[k].default}
         parts = [("", each) for each in args]
         parts += [(f"{key}=", self._argument(value, tensors)) for key, value in given.items()]
@@ -272,7 +275,7 @@ class _ModelCode:
 
     def _variable(self, name: str) -> str:
         """Makes a name of a variable, which no other has."""
-        stem = re.sub(r"\W|^(?=\d)", "_", name)
+        stem = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII)
         stem += "_" * keyword.iskeyword(stem)
         found, number = stem, 1
         while found in self._taken:

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.kernels import function_arguments
 from recdrop_tune.wrappers import is_default_name
 
 WIDTH = 88
@@ -84,6 +85,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.imports: set[str] = {"import keras"}
+        self._named: dict[str, Any] = {}
 
     def value(self, value: Any) -> Source:
         """Writes an argument as a configuration has it.
@@ -136,7 +138,7 @@ class Writer:
         Raises:
             RecdropError: It cannot be written, or is of a class that cannot be imported.
         """
-        config = config_of(thing)
+        config = {**config_of(thing), **_lost(thing)}
         if isinstance(thing, keras.layers.Bidirectional):
             for side in ("layer", "backward_layer"):
                 config[side] = _without_direction(config[side])
@@ -176,6 +178,8 @@ class Writer:
             found = None
         if found is not thing or own == "__main__":
             raise not_writable(f"`{thing.__qualname__}`", f"it cannot be imported from `{module}`")
+        if self._named.setdefault(name, thing) is not thing:
+            raise not_writable(f"`{thing.__qualname__}` of `{module}`", "another one has that name")
         self.imports.add(f"from {own} import {name}")
         return name
 
@@ -211,6 +215,12 @@ def live(value: Any) -> Any:
         elif what == "`__lambda__`":
             what = "a lambda"
         raise not_writable(what, "Keras cannot make it from its configuration") from error
+
+
+def _lost(thing: Any) -> dict[str, Any]:
+    """Returns the arguments of a loss or a metric that Keras leaves out of its configuration."""
+    known = set(inspect.signature(type(thing).__init__).parameters) - set(thing.get_config())
+    return {name: value for name, value in function_arguments(thing).items() if name in known}
 
 
 def _number(value: float) -> str:

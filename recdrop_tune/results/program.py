@@ -60,7 +60,10 @@ def _training(result: TuneResult, row: Any) -> list[str]:
     arguments = ["x", "y", *(f"{name}={value}" for name, value in given.items())]
     if len(moving) == 1:
         arguments.append(f'callbacks=[recdrop_tune.RateSchedule("{moving.pop()}")]')
-    lines = [f"The search trained it by model.fit({', '.join(arguments)})."]
+    lines = [
+        f"The search trained it by model.fit({', '.join(arguments)}), with what else it was told of data and "
+        "training."
+    ]
     if not pd.isna(row["best_epoch"]):
         lines.append(f"Its score is that of epoch {row['best_epoch'] + 1}.")
     return lines

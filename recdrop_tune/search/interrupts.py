@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from recdrop_tune.events import (
     INTERRUPTED,
+    ConfirmationEnded,
     EpochEnded,
     Event,
     ResultSaved,
@@ -87,7 +88,9 @@ class Interrupts:
 
     def on_event(self, event: Event) -> None:
         """Raises what was lost; of a search that is ending only a Ctrl-C that came since."""
-        if self._came is not None and isinstance(event, EpochEnded | TrialStarted):
+        if self._came is not None and isinstance(
+            event, EpochEnded | TrialStarted | ConfirmationEnded
+        ):
             came, self._came = self._came, None
             raise came
         if isinstance(event, TrialEnded) and event.status == INTERRUPTED:

@@ -63,7 +63,7 @@ def prepared(made: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], Task]
         _check_features(sequences)
         unequal = len({len(each) for each in sequences}) > 1
         value = 0.0 if tokens else task.mask_value
-        value = _free_value(sequences) if value is None else value
+        value = _free_value([*sequences, *_dense(made)]) if value is None else value
         made = {name: _padded(name, data, value, tokens) for name, data in made.items()}
         task = replace(task, mask_value=value) if unequal else task
         task = _of_steps(made, ragged, task)
@@ -113,12 +113,19 @@ def _check_features(sequences: list[Array]) -> None:
         )
 
 
+def _dense(made: Mapping[str, Any]) -> list[Array]:
+    """Lists arrays of sequences beside the lists, which are masked by the same value."""
+    parts = [data[0] for data in made.values() if isinstance(data, list | tuple) and data]
+    return [each for each in parts if isinstance(each, np.ndarray) and each.ndim == 3 and each.size]
+
+
 def _free_value(sequences: list[Array]) -> float:
-    """Chooses a value that fills no step of any sequence."""
+    """Chooses a value that fills no step of any sequence, also in single precision."""
     for value in (0.0, -1.0):
-        if not any((each == value).all(axis=1).any() for each in sequences):
+        if not any((each == value).all(axis=-1).any() for each in sequences):
             return value
-    return float(np.floor(min(each.min() for each in sequences))) - 1
+    least = np.float32(min(np.nanmin(each) for each in sequences))
+    return float(np.floor(np.nextafter(least, np.float32(-np.inf))))
 
 
 def _padded(name: str, data: Any, value: float, tokens: bool) -> Any:
@@ -144,17 +151,23 @@ def _targets(name: str, part: Any, lengths: list[int]) -> Any:
     if not isinstance(part, list) and not _is_object_array(part):
         return part
     arrays = [np.asarray(each) for each in part]
+    odd = next((each for each in arrays if each.dtype.kind not in "biuf"), None)
+    if odd is not None:
+        received = f"some of type {odd.dtype}"
+        expected = "targets (and weights) that are numbers"
+        raise invalid_argument(_argument(name), expected=expected, received=received)
     of_steps = [each.shape[:1] for each in arrays] == [(length,) for length in lengths]
-    if of_steps:
+    if of_steps and len({each.shape[1:] for each in arrays}) == 1:
         labels = all(each.dtype.kind in "biu" for each in arrays)
         return _pad(arrays, min(int(each.min()) for each in arrays) if labels else 0)
     if len({each.shape for each in arrays}) == 1:
         return np.stack(arrays)
-    place = next(number for number, each in enumerate(arrays) if len(each) != lengths[number])
+    shapes = zip(arrays, lengths, strict=True)
+    wrong = [number for number, (each, n) in enumerate(shapes) if each.shape[:1] != (n,)] or [0]
     raise invalid_argument(
         _argument(name),
         expected="as many targets (and weights) for each sequence as it has steps, or one",
-        received=f"{len(arrays[place])} for x[{place}] of {lengths[place]} steps",
+        received=f"shape {arrays[wrong[0]].shape} for x[{wrong[0]}] of {lengths[wrong[0]]} steps",
     )
 
 
@@ -169,7 +182,7 @@ def _pad(arrays: list[Array], value: float) -> Array:
 def _of_steps(made: Mapping[str, Any], ragged: Mapping[str, Any], task: Task) -> Task:
     """Makes the task of numbers that came in a list for each sequence, one a step, a regression of steps."""
     given: Any = ragged.get("training")
-    if given is None or task.name not in (None, "forecast"):
+    if given is None or len(given) < 2 or task.name not in (None, "forecast"):
         return task
     if not isinstance(given[1], list) and not _is_object_array(given[1]):
         return task

@@ -74,7 +74,13 @@ class Standing:
             begins_more: Whether the search begins more trials.
         """
         trials, search = self.records.trials.values(), self.records.search
-        interrupted = [each for each in trials if each.state == events.INTERRUPTED]
+        running = {record.trial_id for record in self.records.running}
+        # Broken off with the search, or killed with its process: they run again.
+        interrupted = [
+            each
+            for each in trials
+            if each.state == events.INTERRUPTED or not (each.ended or each.trial_id in running)
+        ]
         took = [each.seconds for each in trials if each.seconds and each not in interrupted]
         if search is None or search.max_trials is None or not took:
             return None

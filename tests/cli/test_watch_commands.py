@@ -175,7 +175,23 @@ def test_it_is_ended_by_ctrl_c(search, tmp_path):
     done = called("stop", tmp_path, "--now")
     assert done.output == f"{tmp_path}: Ctrl-C was sent to process {search.pid}.\n"
     assert search.wait(10) == -signal.SIGINT
-    assert not is_asked_to_stop(tmp_path)
+    # A search that runs in another thread finds this; one that ends, or begins, takes it away.
+    assert is_asked_to_stop(tmp_path, now=True)
+
+
+def test_a_process_that_does_not_write_the_journal_gets_no_signal(tmp_path):
+    """A stranger's journal may name any: the one that holds it open is another one."""
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        journal = Journal(tmp_path / "events.jsonl")
+        journal.on_event(started(pid=other.pid, host=socket.gethostname()))
+        done = called("stop", tmp_path, "--now")
+        assert "was asked to end with its next epoch." in done.output, done.output
+        assert other.poll() is None
+        journal.close()
+    finally:
+        other.kill()
+        other.wait()
 
 
 @pytest.mark.parametrize("search", ["SIG_IGN"], indirect=True)

@@ -247,6 +247,25 @@ def test_what_is_not_compiled_or_built():
     assert run(code)(X).shape == (4, 2)
 
 
+def test_arguments_that_keras_does_not_write_down():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(
+        "adam", keras.losses.Huber(0.01), metrics=[keras.metrics.CosineSimilarity(axis=0)]
+    )
+    code = model_code(model)
+    assert "loss=keras.losses.Huber(delta=0.01)" in code
+    assert "keras.metrics.CosineSimilarity(axis=0)" in code
+
+
+def test_names_that_are_those_of_classes():
+    inputs = keras.Input((4, 3))
+    dropped = LockedDropout(0.1, name="LockedDropout")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1, name="x²")(dropped + keras.ops.abs(dropped)))
+    names = {}
+    exec(model_code(model), names)
+    assert names["model"].output_shape == model.output_shape
+
+
 def test_half_precision():
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -328,7 +347,7 @@ def a_lambda():
             "for `Unconfigured`: it has no `get_config`",
         ),
         (local_noise, "noise"),
-        (local_loss, "for the function `loss`: Keras cannot make it"),
+        (local_loss, "for `local_loss.<locals>.loss`: it cannot be imported"),
         (
             lambda: keras.Sequential([keras.Input((5, 3)), Sub(name="sub")]),
             "for the model `sub`: it is a subclass",

@@ -75,10 +75,15 @@ def test_padding_is_a_value_that_no_step_has():
     zero = [*LISTS, np.zeros((3, 2), "float32")]
     assert prepared({"training": (zero, np.zeros(25))}, Task())[1].mask_value == -1
     both = [*zero, np.full((2, 2), -1, "float32"), np.full((2, 2), -7.5, "float32")]
-    assert prepared({"training": (both, np.zeros(27))}, Task())[1].mask_value == -9
+    assert prepared({"training": (both, np.zeros(27))}, Task())[1].mask_value == -8
     made, task = prepared({"training": (zero, np.zeros(25))}, Task(mask_value=3))
     assert task.mask_value == 3
     assert np.array_equal(made["training"][0], by_hand(zero, 3))
+    far = [np.array([[0.0], [-1.0], [-1e8]], "float32"), np.array([[1.0]], "float32")]
+    found = prepared({"training": (far, np.zeros(2))}, Task())[1].mask_value
+    assert np.float32(found) < np.float32(-1e8)
+    dense = (np.zeros((2, 3, 2), "float32"), np.zeros(2))
+    assert prepared({"training": (LISTS, LABELS), "validation": dense}, Task())[1].mask_value == -1
     # Validation data are padded with the same, which is free there too.
     parts = {"training": (LISTS, LABELS), "validation": (zero, np.zeros(25))}
     assert prepared(parts, Task())[1].mask_value == -1
@@ -226,7 +231,7 @@ def test_a_model_of_two_classes_learns_as_with_a_softmax(search):
         (
             (LISTS, [np.zeros(len(each) + (i == 3)) for i, each in enumerate(LISTS)]),
             None,
-            r"x\[3\] of \d steps",
+            r"for x\[3\] of \d steps",
         ),
         ((LISTS, LABELS[:20]), None, "as many targets.*Received: train='24, 20'"),
         (([*LISTS, np.zeros((3, 4))], np.zeros(25)), None, "some with 2 and some with 4"),
