@@ -19,9 +19,9 @@ from recdrop_tune.kernels.choice import (
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
     compile_arguments,
-    function_arguments,
     hand_on_input_shape,
     loss_tracker,
+    lost_arguments,
     sublayers,
 )
 from recdrop_tune.kernels.layer_call import call_layer
@@ -45,12 +45,12 @@ __all__ = [
     "check_seed",
     "compilations_kept",
     "compile_arguments",
-    "function_arguments",
     "gpu_in_sight",
     "gradients_tied_to_graphs",
     "hand_on_input_shape",
     "kernel_of",
     "loss_tracker",
+    "lost_arguments",
     "run",
     "sublayers",
 ]

@@ -42,9 +42,11 @@ def compile_arguments(model: Any) -> dict[str, Any]:
     return arguments
 
 
-def function_arguments(thing: Any) -> dict[str, Any]:
-    """Returns what a loss or a metric hands to its function; its configuration lacks some of it (3.15)."""
-    return dict(getattr(thing, "_fn_kwargs", {}))
+def lost_arguments(thing: Any) -> dict[str, Any]:
+    """Returns the arguments of a loss or a metric that Keras leaves out of its configuration (3.15)."""
+    held: dict[str, Any] = getattr(thing, "_fn_kwargs", {})
+    known = set(inspect.signature(type(thing).__init__).parameters) - set(thing.get_config())
+    return {name: value for name, value in held.items() if name in known}
 
 
 def hand_on_input_shape(layer: Any, wrapper: Any) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import RecdropError, invalid_argument
-from recdrop_tune.kernels import cell_of, compile_arguments
+from recdrop_tune.kernels import cell_of, compile_arguments, lost_arguments
 from recdrop_tune.models.layers import walk
 from recdrop_tune.models.plain import configuration, is_custom
 from recdrop_tune.rewrites import Cell
@@ -219,7 +219,8 @@ def _customs(model: Any) -> dict[str, Any]:
         named: list[Any] = [part for part in parts if isinstance(part, FunctionType)]
         named += [type(part) for part in (layer, *parts) if hasattr(part, "get_config")]
         for each in named:
-            if str(each.__module__).startswith("keras."):
+            # A lambda is written down with its code.
+            if str(each.__module__).startswith("keras.") or each.__name__ == "<lambda>":
                 continue
             if found.setdefault(each.__name__, each) is not each:
                 raise invalid_argument(
@@ -463,7 +464,8 @@ def _compiled(model: Any, custom: dict[str, Any]) -> Config | None:
         owned = [part, *vars(part).values()]  # A schedule of the learning rate, say.
         for each in filter(is_custom, (each for each in owned if hasattr(each, "get_config"))):
             custom[type(each).__name__] = type(each)
-        return Described(keras.saving.serialize_keras_object(part))
+        config = keras.saving.serialize_keras_object(part)
+        return Described({**config, "config": {**config["config"], **lost_arguments(part)}})
 
     found: Config = keras.tree.map_structure(described, compile_arguments(model))
     return found

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.kernels import function_arguments
+from recdrop_tune.kernels import lost_arguments
 from recdrop_tune.wrappers import is_default_name
 
 WIDTH = 88
@@ -138,7 +138,7 @@ class Writer:
         Raises:
             RecdropError: It cannot be written, or is of a class that cannot be imported.
         """
-        config = {**config_of(thing), **_lost(thing)}
+        config = {**config_of(thing), **lost_arguments(thing)}
         if isinstance(thing, keras.layers.Bidirectional):
             for side in ("layer", "backward_layer"):
                 config[side] = _without_direction(config[side])
@@ -215,12 +215,6 @@ def live(value: Any) -> Any:
         elif what == "`__lambda__`":
             what = "a lambda"
         raise not_writable(what, "Keras cannot make it from its configuration") from error
-
-
-def _lost(thing: Any) -> dict[str, Any]:
-    """Returns the arguments of a loss or a metric that Keras leaves out of its configuration."""
-    known = set(inspect.signature(type(thing).__init__).parameters) - set(thing.get_config())
-    return {name: value for name, value in function_arguments(thing).items() if name in known}
 
 
 def _number(value: float) -> str:

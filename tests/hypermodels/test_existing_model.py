@@ -269,6 +269,7 @@ def test_parts_of_a_model_that_nobody_registered():
         layers.Lambda(bent),
         layers.Activation(bent),
     ]
+    stack += [layers.Lambda(lambda x: 2 * x), layers.Lambda(lambda x: x + 1)]
     model = keras.Sequential([keras.Input((5, 3)), *stack, layers.Dense(1, activation=bent)])
     model.compile(keras.optimizers.Adam(Warmup()), "mse")
     copy = rdt.ExistingModel(model, PLAIN, keep_weights=True).build(kt.HyperParameters())
