@@ -25,7 +25,7 @@ _SEARCHING = ("existing-model", "index", "keras-tuner", "results", "search", "yo
 HEAVY = {"README.md", *(f"docs/{name}.md" for name in _SEARCHING)}
 """Pages that take some ten seconds or more: they search, some of them as one does, with 12 trials."""
 
-NOT_RUN = {"docs/scaling.md": 4}
+NOT_RUN = {"docs/deploy.md": 1, "docs/scaling.md": 4}
 """How many blocks of a page are not run."""
 
 
@@ -63,9 +63,8 @@ def by_page(*languages):
 
 
 # Keras: a model that has not been trained has no slots for Adam's state yet. Scikit-learn: on so few points
-# the fit of Bayesian optimization does not converge. tf2onnx asks for a name that NumPy has no more.
+# the fit of Bayesian optimization does not converge.
 @pytest.mark.filterwarnings(
-    "ignore:In the future `np.object` will be defined:FutureWarning",
     "ignore:Skipping variable loading for optimizer",
     "ignore::sklearn.exceptions.ConvergenceWarning",
 )

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from importlib import import_module
 
 import keras
 import numpy as np
@@ -83,36 +82,53 @@ def test_what_is_served_is_what_is_predicted(masked, tmp_path):
             np.testing.assert_allclose(served[output], array, rtol=1e-6, atol=1e-7, err_msg=message)
 
 
+SERVE_ELSEWHERE = """
+import warnings
+import keras, numpy as np
+
+warnings.simplefilter("ignore")  # Of tf2onnx about NumPy, and of TensorFlow about its interpreter.
+model, x = keras.models.load_model("model.keras"), np.load("inputs.npy")
+served = {"model": model.predict(x, verbose=0)}
+
+one = [keras.InputSpec(shape=(1, *x.shape[1:]), dtype="float32", name="inputs")]
+model.export("model.tflite", format="litert", verbose=False, input_signature=one)
+import tensorflow as tf
+
+lite = tf.lite.Interpreter(model_path="model.tflite")
+lite.allocate_tensors()
+(taken,), (given,) = lite.get_input_details(), lite.get_output_details()
+served["litert"] = []
+for sample in x:
+    lite.set_tensor(taken["index"], sample[None])
+    lite.invoke()
+    served["litert"].append(lite.get_tensor(given["index"])[0])
+
+model.export("model.onnx", format="onnx", verbose=False)
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+(served["onnx"],) = session.run(None, {session.get_inputs()[0].name: x})
+np.savez("served.npz", **served)
+"""
+"""Exports a model, and predicts by what was exported; in a process of its own, for the libraries of each."""
+
+
 @pytest.mark.heavy
-@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # tf2onnx
 @pytest.mark.parametrize("plain", [False, True])
 def test_other_formats_predict_the_same(plain, tmp_path):
     """LiteRT takes one size of a batch, for else Keras's loop needs TensorFlow's own ops there."""
     inputs = keras.Input((7, 2))
-    hidden = make_wrapper(keras.layers.LSTM(3, return_sequences=True), WRAPPERS["recurrent"])(
-        inputs
-    )
-    hidden = make_wrapper(keras.layers.GRU(3), WRAPPERS["variational"])(hidden)
+    wrapped = make_wrapper(keras.layers.LSTM(3, return_sequences=True), WRAPPERS["recurrent"])
+    hidden = make_wrapper(keras.layers.GRU(3), WRAPPERS["variational"])(wrapped(inputs))
     model = keras.Model(inputs, keras.layers.Dense(2)(hidden))
-    if plain:
-        model = to_plain(model)
+    model = to_plain(model) if plain else model
+    model.save(tmp_path / "model.keras")
     x = np.random.default_rng(0).normal(size=(4, 7, 2)).astype("float32")
-    predicted = model.predict(x, verbose=0)
-
-    one = [keras.InputSpec(shape=(1, 7, 2), dtype="float32", name="inputs")]
-    path = str(tmp_path / "model.tflite")
-    model.export(path, format="litert", verbose=False, input_signature=one)
-    served = import_module("tensorflow").lite.Interpreter(model_path=path)
-    served.allocate_tensors()
-    (taken,), (given,) = served.get_input_details(), served.get_output_details()
-    for sample, expected in zip(x, predicted, strict=True):
-        served.set_tensor(taken["index"], sample[None])
-        served.invoke()
-        assert np.allclose(served.get_tensor(given["index"])[0], expected, atol=1e-6)
-
-    path = str(tmp_path / "model.onnx")
-    model.export(path, format="onnx", verbose=False)
-    session = import_module("onnxruntime").InferenceSession(path)
-    (found,) = session.run(None, {session.get_inputs()[0].name: x})
-    assert np.allclose(found, predicted, atol=1e-6)
+    np.save(tmp_path / "inputs", x)
+    needs = "" if plain else "import recdrop_tune.wrappers\n"
+    command = [sys.executable, "-c", needs + SERVE_ELSEWHERE]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    served, predicted = np.load(tmp_path / "served.npz"), model.predict(x, verbose=0)
+    assert set(served) == {"model", "litert", "onnx"}
+    for name in served:
+        assert np.allclose(served[name], predicted, atol=1e-6), name
