@@ -419,7 +419,8 @@ def test_example(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("Folder: ray_cluster_run")
+    assert lines[0].startswith("Task: classification")
+    assert lines[1].startswith("Folder: ray_cluster_run")
     trials = [line.split()[:2] for line in lines if line.startswith("trial ")]
     # Which of the two at once ends first is chance.
     assert sorted(trials) == [["trial", f"{n}/3"] for n in (1, 2, 3)]

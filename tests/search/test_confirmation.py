@@ -397,4 +397,4 @@ def test_cross_validation_pareto_and_confirmation_together(tmp_path):
     assert len(result.trials) == 3
     assert result.trials[["val_loss", "ms_per_step"]].notna().all(axis=None)
     assert set(result.confirmation.runs["repeat"]) == {0, 1}
-    assert result.best_model().predict(data()[0], verbose=0).shape == (24, 2)
+    assert result.best_model().predict(data()[0], verbose=0).shape == (24, 1)
