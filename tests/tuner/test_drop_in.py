@@ -500,7 +500,7 @@ def test_the_same_comes_out_as_with_keras_tuner(tmp_path, capsys, name):
     if name == "a_distribution_strategy" and ALONE not in os.environ:
         # TensorFlow has died of the end of an iterator there (2.21), after an hour of other tests.
         this = f"{__file__}::test_the_same_comes_out_as_with_keras_tuner[{name}]"
-        options = "-m pytest -q -p no:cacheprovider -m heavy".split()
+        options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "heavy"]
         command = [sys.executable, *options, this]
         subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, ALONE: "1"})
         return
