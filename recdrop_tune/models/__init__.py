@@ -1,6 +1,6 @@
 """Whole models with dropout: what is in them, their uncertainty, rates, training, and models made of them."""
 
-from recdrop_tune.models.blueprint import Blueprint, RecurrentLayer, blueprint_of
+from recdrop_tune.models.blueprint import Blueprint, blueprint_of
 from recdrop_tune.models.code import model_code
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
@@ -8,6 +8,7 @@ from recdrop_tune.models.layers import dropout_layers, walk
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
+from recdrop_tune.models.recurrent_parts import RecurrentLayer
 from recdrop_tune.models.reuse import SameDraws, renew, structure
 
 __all__ = [

@@ -5,58 +5,32 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from types import FunctionType
 from typing import Any
 
 import keras
 import numpy as np
 
-from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import RecdropError, invalid_argument
-from recdrop_tune.kernels import cell_of, compile_arguments, lost_arguments
+from recdrop_tune.kernels import compile_arguments, lost_arguments
 from recdrop_tune.models.layers import walk
 from recdrop_tune.models.plain import configuration, is_custom
-from recdrop_tune.rewrites import Cell
-from recdrop_tune.wrappers import AbstractDropoutWrapper, is_default_name
-
-Config = dict[str, Any]
-"""A layer or model as Keras writes it down: its class, and the arguments to make it with."""
-
-Path = tuple[Any, ...]
-"""The keys and indices that lead to a part of a configuration."""
-
-_FUSED = {"LSTMCell": "LSTM", "GRUCell": "GRU"}
-"""The layers that compute what a `keras.layers.RNN` of a cell does, and have the same weights."""
-
-_CLASSES = ["RNN", "LSTM", "GRU", "Bidirectional"]
-_CLASSES += [each.class_name for each in TECHNIQUES.values() if each.class_name]
-"""What Keras calls recurrent layers by that were given no name."""
-
-_OWN_RATES = ("dropout", "recurrent_dropout")
+from recdrop_tune.models.recurrent_parts import (
+    Config,
+    RecurrentLayer,
+    count_recurrent,
+    named_layers,
+    part_at,
+    recurrent_parts,
+    without_dropout,
+)
 
 _REBUILDABLE = (
     "Describe it as a Sequential or functional model; or write a build function that hands its recurrent "
     "layers to `recdrop_tune.dropout_rnn(hp, layer)`."
 )
-
-
-@dataclass(frozen=True)
-class RecurrentLayer:
-    """A recurrent layer that a model can be copied with another one in the place of.
-
-    Attributes:
-        name: A name for it that is the same whenever the model is made again: the one that it was given; of
-            one without, that of its class, numbered as the layers stand in the model.
-        cell: `"lstm"` or `"gru"`.
-        path: Where it stands in the configuration of the model.
-    """
-
-    name: str
-    cell: Cell
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -111,7 +85,7 @@ class Blueprint:
         # First, for what changed layers draw would move the seeds of those after them.
         plain, config = self._make(self.config), copy.deepcopy(self.config)
         for place in self.layers:
-            described = _at(config, place.path)
+            described = part_at(config, place.path)
             layer = self._make(described)
             changed = change(place, layer)
             if changed is not layer:
@@ -185,9 +159,9 @@ def blueprint_of(model: Any, weights: bool = False) -> Blueprint:
         )
     custom = _customs(model)
     dropped: list[str] = []
-    config = _without_dropout(configuration(model, _REBUILDABLE), custom, dropped)
+    config = without_dropout(configuration(model, _REBUILDABLE), custom, dropped)
     config.pop("compile_config", None)
-    layers, live = _named(list(_recurrent(config, custom, ()))), _count(model)
+    layers, live = named_layers(list(recurrent_parts(config, custom, ()))), count_recurrent(model)
     if len(layers) < live:
         raise _not_rebuilt(model.name)
     if not layers:
@@ -302,131 +276,6 @@ def _not_rebuilt(name: str) -> RecdropError:
         received=f"`{name}`, whose configuration lacks some of its layers",
         fix=_REBUILDABLE,
     )
-
-
-# The layers in a configuration.
-
-
-def _class_of(config: Any, custom: dict[str, Any]) -> type | None:
-    """Returns the class of a layer that is written down; `None` for anything else."""
-    name = config.get("class_name") if isinstance(config, dict) else None
-    if not isinstance(name, str) or not isinstance(config.get("config"), dict):
-        return None
-    keras_own = str(config.get("module")).startswith("keras.")
-    found = getattr(keras.layers, name, None) if keras_own else custom.get(name)
-    return found if isinstance(found, type) else None
-
-
-def _without_dropout(config: Any, custom: dict[str, Any], dropped: list[str]) -> Any:
-    """Returns a configuration whose recurrent layers drop nothing; notes in `dropped` which of them did."""
-    if isinstance(config, list | tuple):
-        return [_without_dropout(part, custom, dropped) for part in config]
-    if not isinstance(config, dict):
-        return config
-    kind = _class_of(config, custom)
-    if kind is not None and issubclass(kind, AbstractDropoutWrapper):
-        dropped.append(f"{config['config']['name']} ({kind.__name__})")
-        return _without_dropout(_unwrapped(config), custom, dropped)
-    if kind is keras.layers.RNN:
-        config = _fused(config)
-    config = {key: _without_dropout(value, custom, dropped) for key, value in config.items()}
-    kind = _class_of(config, custom)
-    if kind is not None and any(map(partial(_computes_as, kind), _KINDS)):
-        config["config"] = _stripped(config["config"], dropped)
-    return config
-
-
-_KINDS = (keras.layers.LSTM, keras.layers.GRU)
-
-
-def _computes_as(kind: Any, base: Any) -> bool:
-    """Says whether a class computes what a layer of Keras's does: whether `cell_of` knows its layers."""
-    own = issubclass(kind, base)
-    return own and kind.call is base.call and kind.inner_loop is base.inner_loop
-
-
-def _unwrapped(config: Config) -> Config:
-    """Returns the configuration of a wrapped layer, in the wrapper's place and under its name."""
-    own, inner = config["config"], config["config"]["layer"]
-    renamed = {**inner["config"], "name": own["name"]}
-    if "go_backwards" in own:  # how a Bidirectional makes its backward layer
-        renamed["go_backwards"] = own["go_backwards"]
-    return {**config, "build_config": None, **inner, "config": renamed}
-
-
-def _fused(config: Config) -> Config:
-    """Returns the LSTM or GRU that computes what an `RNN` of a cell does; the `RNN` if there is none."""
-    own = dict(config["config"])
-    cell: Any = own.pop("cell", None)
-    kind = _FUSED.get(str(cell.get("class_name"))) if isinstance(cell, dict) else None
-    if kind is None or not str(cell.get("module")).startswith("keras."):
-        return config
-    return {**config, "class_name": kind, "config": {**cell["config"], **own}, "build_config": None}
-
-
-def _stripped(own: Config, dropped: list[str]) -> Config:
-    """Takes dropout off the arguments of an LSTM or GRU."""
-    rates = {name: own[name] for name in _OWN_RATES if own.get(name)}
-    if not rates:
-        return own
-    words = f"{own['name']} ({', '.join(f'{name}={rate}' for name, rate in rates.items())})"
-    # The backward layer of a `Bidirectional` has what the forward layer has.
-    if not str(own["name"]).startswith("backward_"):
-        dropped.append(words.removeprefix("forward_"))
-    return {**own, **dict.fromkeys(rates, 0.0)}
-
-
-def _recurrent(config: Any, custom: dict[str, Any], path: Path) -> Iterator[tuple[Path, Any, Cell]]:
-    """Yields where the recurrent layers stand in a configuration, with a copy and the cell of each."""
-    kind = _class_of(config, custom)
-    wrappable = keras.layers.LSTM | keras.layers.GRU | keras.layers.Bidirectional
-    if kind is not None and issubclass(kind, wrappable):
-        layer = keras.saving.deserialize_keras_object(config, custom, safe_mode=False)
-        if (cell := cell_of(getattr(layer, "forward_layer", layer))) is not None:
-            yield path, layer, cell
-        return
-    if isinstance(config, dict | list):
-        parts = config.items() if isinstance(config, dict) else enumerate(config)
-        for key, part in parts:
-            yield from _recurrent(part, custom, (*path, key))
-
-
-def _named(found: list[tuple[Path, Any, Cell]]) -> list[RecurrentLayer]:
-    """Gives each layer a name of its own."""
-    layers: list[RecurrentLayer] = []
-    for path, layer, cell in found:
-        own = type(layer).__name__
-        made = any(is_default_name(layer.name, each) for each in (own, *_CLASSES))
-        name = own.lower() if made else layer.name
-        taken = {each.name for each in layers}
-        numbered = (f"{name}_{number}" for number in range(1, len(found) + 1))
-        free = name if name not in taken else next(each for each in numbered if each not in taken)
-        layers.append(RecurrentLayer(free, cell, path))
-    return layers
-
-
-def _at(config: Any, path: Path) -> Any:
-    for key in path:
-        config = config[key]
-    return config
-
-
-def _count(model: Any) -> int:
-    """Counts the recurrent layers of a live model; a `Bidirectional` and what it holds are one."""
-    layers = list(walk(model))
-    outer = AbstractDropoutWrapper | keras.layers.Bidirectional
-    held = {id(part) for each in layers if isinstance(each, outer) for part in list(walk(each))[1:]}
-    return sum(_is_recurrent(each) for each in layers if id(each) not in held)
-
-
-def _is_recurrent(layer: Any) -> bool:
-    if isinstance(layer, AbstractDropoutWrapper):
-        return _is_recurrent(layer.layer)
-    if isinstance(layer, keras.layers.Bidirectional):
-        return _is_recurrent(layer.forward_layer)
-    if type(layer) is keras.layers.RNN:
-        return type(layer.cell) in (keras.layers.LSTMCell, keras.layers.GRUCell)
-    return cell_of(layer) is not None
 
 
 # What a model is compiled with.

@@ -27,8 +27,8 @@ _DATA = ("x", "y", "sample_weight")
 def seed_values(hyperparameters: Any) -> dict[str, Any]:
     """Returns the values that the seed of a trial is derived from: those without its dropout.
 
-    Configurations that differ in their dropout alone have the same seed, so that what is different
-    between them is the dropout, and not the luck of the first weights.
+    Configurations that differ in their dropout alone have the same seed: the same order of the data, and the
+    same first weights as far as the model draws them before a wrapper draws its own seed.
 
     Args:
         hyperparameters: The `keras_tuner.HyperParameters` of the trial.
