@@ -13,6 +13,7 @@ import keras_tuner
 from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.extensions import fit_of
 from recdrop_tune.hypermodels.scheduling import with_schedules
+from recdrop_tune.kernels import seeds_aside
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import LockedDropout, wrap
 
@@ -61,7 +62,7 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
             hp: `keras_tuner.HyperParameters`; the space is registered on it.
 
         Returns:
-            A compiled `keras.Model`.
+            A compiled `keras.Model`. Its first weights under one seed do not depend on the dropout.
         """
         sample = self.space.sample(hp, embedding=self.embedding)
         model = self.network(sample)
@@ -135,14 +136,15 @@ def _layer(sample: Sample, return_sequences: bool) -> Any:
     layer = _CELLS[sample.cell](sample.units, return_sequences=return_sequences)
     if sample.bidirectional:
         layer = keras.layers.Bidirectional(layer)
-    return wrap(layer, sample.wrapper, **sample.wrap_arguments())
+    with seeds_aside():
+        return wrap(layer, sample.wrapper, **sample.wrap_arguments())
 
 
 def _locked(features: Any, sample: Sample, site: str) -> Any:
     """Drops features with one mask for all steps of a sequence, where the sample says so."""
-    if site not in sample.locked_rate:
-        return features
-    return LockedDropout(sample.locked_rate[site])(features)
+    with seeds_aside():
+        dropped = site in sample.locked_rate and LockedDropout(sample.locked_rate[site])
+    return dropped(features) if dropped else features
 
 
 class AbstractSequenceModel(AbstractHyperModel):

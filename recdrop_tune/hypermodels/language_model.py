@@ -12,6 +12,7 @@ from keras import ops
 from recdrop_tune.errors import check_flag, check_integer, invalid_argument
 from recdrop_tune.hypermodels.data import batches, check_ends, peek
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, recurrent_stack
+from recdrop_tune.kernels import seeds_aside
 from recdrop_tune.spaces import Sample
 from recdrop_tune.wrappers import EmbeddingDropout
 
@@ -210,7 +211,8 @@ class LanguageModel(AbstractHyperModel):
     def _embedding(self, units: int, rate: float | None) -> Any:
         kind = keras.layers.ReversibleEmbedding if self.tie_weights else keras.layers.Embedding
         embedding = kind(self.vocab_size, units, name="embedding")
-        return embedding if rate is None else EmbeddingDropout(embedding, rate)
+        with seeds_aside():
+            return embedding if rate is None else EmbeddingDropout(embedding, rate)
 
     def _tied(self, features: Any, embedding: Any, units: int) -> Any:
         if features.shape[-1] != units:

@@ -6,7 +6,7 @@ from typing import Any
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hypermodels.scheduling import ask, can_ask
-from recdrop_tune.kernels import cell_of
+from recdrop_tune.kernels import cell_of, seeds_aside
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import wrap
 
@@ -30,7 +30,8 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
 
     Returns:
         The wrapped layer, to be called as the layer would be; `layer` itself where the trial is one
-        without dropout.
+        without dropout. Under one seed the layers that are made after it have the same first weights
+        whatever the dropout.
 
     Raises:
         SearchSpaceError: The space is not valid.
@@ -55,7 +56,8 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
     # Of other layers than these two and a `Bidirectional`, `wrap` says that it takes none.
     cell = cell_of(getattr(layer, "forward_layer", layer)) or "lstm"
     sample = loaded.sample_dropout(hp, name, cell)
-    wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments())
+    with seeds_aside():
+        wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments())
     if loaded.schedule is not None:
         ask(wrapped, sample.schedule)
     return wrapped

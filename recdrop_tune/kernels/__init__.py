@@ -30,6 +30,7 @@ from recdrop_tune.kernels.process_state import (
     ReplicaSeedGenerator,
     check_seed,
     gradients_tied_to_graphs,
+    seeds_aside,
 )
 
 __all__ = [
@@ -52,5 +53,6 @@ __all__ = [
     "loss_tracker",
     "lost_arguments",
     "run",
+    "seeds_aside",
     "sublayers",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import weakref
 from collections.abc import Callable, Iterator
 from numbers import Integral
@@ -111,6 +112,28 @@ class Beginning:
             return False
         reset_names()
         return True
+
+
+@contextlib.contextmanager
+def seeds_aside() -> Iterator[None]:
+    """Takes one number from Python's random state, however many seeds are drawn inside.
+
+    Keras draws the seed of each initializer and of each dropout from there. Two models that differ in what
+    is made inside the block then have the same first weights under one seed.
+
+    Example:
+        >>> keras.utils.set_random_seed(0)
+        >>> with seeds_aside():
+        ...     layer = wrap(keras.layers.LSTM(4), "recurrent", rate=0.1)
+        >>> head = keras.layers.Dense(1)  # Its weights are those of a model without dropout.
+    """
+    seed = random.getrandbits(64)
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 # The two directions of a layer have seeds next to each other, and Keras's are unsigned 32-bit integers.

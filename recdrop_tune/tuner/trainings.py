@@ -28,7 +28,8 @@ def seed_values(hyperparameters: Any) -> dict[str, Any]:
     """Returns the values that the seed of a trial is derived from: those without its dropout.
 
     Configurations that differ in their dropout alone have the same seed: the same order of the data, and the
-    same first weights as far as the model draws them before a wrapper draws its own seed.
+    same first weights. (In a build function of one's own, if its dropout is by `dropout_rnn` or
+    `dropout_model`: any other that draws a seed moves those of the layers after it.)
 
     Args:
         hyperparameters: The `keras_tuner.HyperParameters` of the trial.

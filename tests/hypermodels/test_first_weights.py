@@ -1,0 +1,95 @@
+"""What a trial and its twin have in common: the weights that they begin with, whatever the dropout draws."""
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier, dropout_rnn
+from recdrop_tune.oracle import OptunaOracle
+
+pytestmark = pytest.mark.backends
+
+SIZE = {"units": 3, "layers": 2, "learning_rate": 0.01}
+
+
+def classifier(**dropout):
+    return SequenceClassifier(3, (4, 2), {**SIZE, **dropout})
+
+
+def bidirectional(**dropout):
+    return classifier(bidirectional=True, **dropout)
+
+
+class Own(kt.HyperModel):
+    """A model of the user's own."""
+
+    def __init__(self, **dropout):
+        super().__init__()
+        self.dropout = dropout
+
+    def build(self, hp):
+        first = dropout_rnn(hp, keras.layers.LSTM(3, return_sequences=True), space=self.dropout)
+        second = dropout_rnn(hp, keras.layers.GRU(3), space=self.dropout)
+        return keras.Sequential([keras.Input((4, 2)), first, second, keras.layers.Dense(1)])
+
+
+def weights(hypermodel, seed=5):
+    keras.utils.set_random_seed(seed)
+    return hypermodel.build(kt.HyperParameters()).get_weights()
+
+
+def assert_same(one, other):
+    for weight, same in zip(one, other, strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+@pytest.mark.parametrize("model", [classifier, bidirectional, Own])
+def test_every_technique_begins_with_the_weights_of_its_twin(model):
+    plain = weights(model(wrapper="none"))
+    assert not np.array_equal(plain[0], weights(model(wrapper="none"), seed=6)[0])
+    for wrapper, technique in TECHNIQUES.items():
+        if technique.class_name is not None:
+            assert_same(plain, weights(model(wrapper=wrapper, rate=0.3)))
+
+
+def test_so_does_dropout_of_words_and_between_the_layers():
+    locked = {"input": 0.2, "between": 0.3, "output": 0.4}
+    dropout = {"wrapper": "recurrent", "rate": 0.1, "embedding_rate": 0.1, "locked_rate": locked}
+    twin, model = (
+        LanguageModel(9, {**SIZE, "wrapper": "none"}),
+        LanguageModel(9, {**SIZE, **dropout}),
+    )
+    assert_same(weights(twin), weights(model))
+
+
+def test_each_dropout_of_a_model_has_noise_of_its_own():
+    dropout = {"wrapper": "recurrent", "rate": 0.3, "locked_rate": {"between": 0.3, "output": 0.3}}
+    keras.utils.set_random_seed(5)
+    model = classifier(**dropout).build(kt.HyperParameters())
+    seeds = [
+        tuple(np.array(layer.seed_generator.state))
+        for layer in model.layers
+        if hasattr(layer, "rates")
+    ]
+    assert len(seeds) == len(set(seeds)) == 4
+
+
+def test_a_rate_of_next_to_nothing_scores_as_its_twin(tmp_path):
+    """Nothing but the dropout is left to tell the two apart: weights, order of the data, batches."""
+    x = np.random.default_rng(0).normal(size=(24, 4, 2)).astype("float32")
+    y = (x[:, :, 0].sum(1) > 0).astype("int64")
+    dropout = {
+        "wrapper": ["none", "recurrent", "variational"],
+        "placement": "recurrent",
+        "rate": 1e-4,
+    }
+    hypermodel = classifier(**dropout, cell="gru")
+    oracle = OptunaOracle("val_loss", max_trials=3, seed=0, sampler="random")
+    tuner = rdt.Tuner(oracle, hypermodel, directory=tmp_path, seed=0)
+    tuner.search(x, y, validation_data=(x, y), epochs=2, batch_size=8, verbose=0)
+    scores = {trial.hyperparameters["wrapper"]: trial.score for trial in oracle.trials.values()}
+    assert len(scores) == 3
+    assert list(scores.values()) == pytest.approx([scores["none"]] * 3, rel=1e-4)
