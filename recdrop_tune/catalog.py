@@ -15,7 +15,7 @@ from recdrop_tune.errors import invalid_argument
 SITES = ("input", "recurrent", "output")
 """The places where a recurrent layer can drop, in the order in which data meets them."""
 
-SCHEDULE_NAMES = ("constant", "linear", "curriculum", "annealed", "ramp")
+SCHEDULE_NAMES = ("constant", "linear", "curriculum", "annealed", "ramp", "early", "late")
 """How a rate can move while a model trains; `recdrop_tune.models.SCHEDULES` has the functions."""
 
 

@@ -23,12 +23,15 @@ Y = X.sum(axis=(1, 2))[:, None]
         ("curriculum", [0.4 * (1 - math.exp(-10 * t)) for t in (0, 0.2, 0.5, 0.75, 1)]),
         ("annealed", [0.4, 0.32, 0.2, 0.1, 0.0]),
         ("ramp", [0.0, 0.0, 0.4, 0.2, 0.0]),
+        ("early", [0.4, 0.0, 0.0, 0.0, 0.0]),
+        ("late", [0.0, 0.4, 0.4, 0.4, 0.4]),
     ],
 )
 def test_the_curves(name, expected):
     got = [SCHEDULES[name](t, 0.4) for t in (0.0, 0.2, 0.5, 0.75, 1.0)]
     assert got == pytest.approx(expected)
     assert SCHEDULES["ramp"](0.35, 0.4) == pytest.approx(0.2)
+    assert [SCHEDULES[each](1 / 12, 0.4) for each in ("early", "late")] == pytest.approx([0.2, 0.0])
 
 
 class Rates(keras.callbacks.Callback):
@@ -206,7 +209,10 @@ def test_validation_and_saving_while_it_runs(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"schedule": "cosine"}, "Expected one of constant, linear, curriculum, annealed, ramp"),
+        (
+            {"schedule": "cosine"},
+            "Expected one of constant, linear, curriculum, annealed, ramp, early, late",
+        ),
         ({"schedule": 3}, "argument `schedule`"),
         (
             {"schedule": "linear", "per": "step"},
