@@ -8,6 +8,15 @@ characters A language model of the help texts that ship with Python (`pydoc_data
            character, in lower case: two layers. 12,000 characters train, 6,000 each validate and test, in
            sequences of 30. Of so little text the best epoch without dropout is well before the last one: what
            is compared is how well they generalize, and not how fast they learn.
+mnist1d    MNIST-1D, made by the package of that name: sequences of 40 steps with one feature, 10 classes.
+           3200 train, 800 validate, 1000 test.
+motions    BasicMotions, which ships with aeon: accelerometer and gyroscope (6 features) of people who stand,
+           walk, run or play badminton. From 4 seconds the next one is forecast; 28 recordings train, 12
+           validate, 40 test.
+power      ItalyPowerDemand, which ships with aeon: the demand of 24 hours, of a day in winter or in summer.
+           50 train, 17 validate, 1029 test.
+covid      Covid3Month, which ships with aeon: daily cases of 84 days, a regression on the rate of deaths.
+           105 train, 35 validate, 61 test.
 """
 
 from collections.abc import Callable
@@ -79,6 +88,58 @@ def _windows(tokens, length):
     return x, tokens[1 : count * length + 1].reshape(count, length)
 
 
+def _mnist1d():
+    return _in_three("mnist1d", 0.2)
+
+
+def _power():
+    return _in_three("power", 0.25)
+
+
+def _covid():
+    return _in_three("covid", 0.25)
+
+
+def _in_three(name, share):
+    """Returns a data set of `published.py`, a share of whose training data validates."""
+    from _published import DATA_SETS
+
+    (x, y), test = DATA_SETS[name].load()
+    count = round(len(x) * (1 - share))
+    order = np.random.default_rng(0).permutation(len(x))
+    first, rest = order[:count], order[count:]
+    return (x[first], y[first]), (x[rest], y[rest]), test
+
+
+def _motions():
+    from aeon.datasets import load_basic_motions
+
+    parts = []
+    for split in ("train", "test"):
+        x, _ = load_basic_motions(split=split)  # (recordings, features, time)
+        order = np.random.default_rng(0).permutation(len(x))
+        parts.append(np.transpose(x[order], (0, 2, 1)))
+    train, validation, test = parts[0][:28], parts[0][28:], parts[1]
+    mean, spread = train.mean((0, 1)), train.std((0, 1))
+    return tuple(_seconds((part - mean) / spread) for part in (train, validation, test))
+
+
+def _seconds(recordings, past=40, ahead=10):
+    """Cuts recordings of 10 steps a second into what is known and what comes next."""
+    starts = range(0, recordings.shape[1] - past - ahead + 1, ahead)
+    cut = np.concatenate([recordings[:, start : start + past + ahead] for start in starts])
+    return cut[:, :past].astype("float32"), cut[:, past:].astype("float32")
+
+
+def _regressor(targets, shape):
+    def make(space):
+        import recdrop_tune as rdt
+
+        return rdt.SequenceRegressor(targets, shape, space)
+
+    return make
+
+
 def _classifier(classes, shape):
     def make(space):
         import recdrop_tune as rdt
@@ -101,7 +162,7 @@ TASKS = {
         _digits,
         {"cell": "lstm", "units": 32},
         _classifier(10, (64, 1)),
-        40,
+        150,
         learning_rates=[3e-3, 1e-2],
     ),
     "vowels": Task(_vowels, {"cell": "gru", "units": 32}, _classifier(9, (29, 12)), 40, batch=30),
@@ -112,5 +173,38 @@ TASKS = {
         40,
         metric="perplexity",
         learning_rates=[1e-2],
+    ),
+    "mnist1d": Task(
+        _mnist1d,
+        {"cell": "gru", "units": 48},
+        _classifier(10, (40, 1)),
+        60,
+        50,
+        learning_rates=[1e-2],
+    ),
+    "motions": Task(
+        _motions,
+        {"cell": "lstm", "units": 64},
+        _regressor((10, 6), (40, 6)),
+        50,
+        metric="mean_absolute_error",
+        learning_rates=[3e-3],
+    ),
+    "power": Task(
+        _power,
+        {"cell": "lstm", "units": 32},
+        _classifier(2, (24, 1)),
+        60,
+        16,
+        learning_rates=[1e-2],
+    ),
+    "covid": Task(
+        _covid,
+        {"cell": "gru", "units": 32},
+        _regressor(1, (84, 1)),
+        60,
+        16,
+        metric="mean_absolute_error",
+        learning_rates=[3e-3, 1e-2],
     ),
 }
