@@ -145,10 +145,12 @@ def run(arguments):
 
     for name in arguments.data:
         about, data = _published.DATA_SETS[name], _published.DATA_SETS[name].load()
-        for what in [NEIGHBOUR, *about.searches]:
+        for what in [*([] if about.known else [NEIGHBOUR]), *about.searches]:
             held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
             of_set = held.setdefault("data", {}).setdefault(name, {"rows": []})
             if any(each["what"] == what for each in of_set["rows"]):
+                continue
+            if arguments.search and what not in arguments.search:
                 continue
             if what == NEIGHBOUR:
                 new = [{"what": what, "test": [neighbour(about, data)]}]
@@ -221,6 +223,7 @@ def main():
     parser.add_argument("what", choices=("run", "table"))
     names = list(_published.DATA_SETS)
     parser.add_argument("--data", nargs="*", default=names, choices=names)
+    parser.add_argument("--search", nargs="*", help="names of searches; all by default")
     parser.add_argument("--trials", type=int, help="of each search; its own number by default")
     parser.add_argument("--epochs", type=int, help="of each training; the search's own by default")
     parser.add_argument("--seeds", type=int, default=10)

@@ -223,6 +223,30 @@ def test_which_dropout(tmp_path):
     assert f"zoneout: {int(gain > 0)} of 1 better: recurrent {share:+.1%}" in printed
 
 
+@pytest.mark.heavy
+def test_published(tmp_path):
+    out, page = tmp_path / "out.json", tmp_path / "page.md"
+    page.write_text("Before\n<!-- table: mnist1d -->\nold\n<!-- end -->\nAfter\n")
+    sizes = ("--data", "mnist1d", "--search", "published GRU", "--trials", "2", "--epochs", "1")
+    more = ("--seeds", "2", "--folder", str(tmp_path / "searches"))
+    _, held = run("published.py", "run", *sizes, *more, out=out)
+    rows = {row["what"]: row for row in held["data"]["mnist1d"]["rows"]}
+    found, published = rows["published GRU"], rows["published GRU, as published"]
+    assert published["values"]["wrapper"] == "none"
+    assert all(len(row["test"]) == 2 and max(row["test"]) < 0.7 for row in rows.values())
+    if found["values"]["wrapper"] != "none":
+        # After as many epochs as are published, here one, the twin is the published setting.
+        twin = rows["published GRU, its twin"]
+        assert {**published["values"]} == {**twin["values"]}
+    again, _ = run("published.py", "run", *sizes, *more, out=out)
+    assert again == ""  # What is there is not searched again.
+    run("published.py", "table", "--page", str(page), out=out)
+    text = page.read_text()
+    assert "| published: CNN | 0.940 | | |" in text
+    assert f"| published GRU, as published | {sum(published['test']) / 2:.4f} ±" in text
+    assert text.endswith("|\n<!-- end -->\nAfter\n")
+
+
 def test_which_dropout_looks_everywhere(benchmarks):
     """Every wrapper of the catalog at each of its placements, and no dropout."""
     import which_dropout
