@@ -74,24 +74,24 @@ def recurrent_layer(way, kind, rate):
     return layer
 
 
-WAYS = [
-    PLAIN,
-    "Keras's recurrent_dropout",
-    "1 inside, each step",
-    "2 TimeDistributed before",
-    "2 TimeDistributed after",
-    "3 Lambda, a mask of one's own",
-]
+# What a trial calls them. `wrapper` and its values are names that the package knows: so it gives a trial the
+# seeds of its twin, the same without dropout.
+WAYS = {
+    PLAIN: ("none", None),
+    "Keras's recurrent_dropout": ("native", None),
+    "1 inside, each step": ("recurrent", None),
+    "2 TimeDistributed before": ("time_distributed", "input"),
+    "2 TimeDistributed after": ("time_distributed", "output"),
+    "3 Lambda, a mask of one's own": ("lambda", None),
+}
 
 
 def make_model(way, cell, rate):
     """Returns a compiled model with one recurrent layer."""
+    # First, so that its weights under one seed are the same whatever seeds the dropout takes.
+    head = keras.layers.Dense(10, activation="softmax")
     model = keras.Sequential(
-        [
-            keras.Input((None, 8)),
-            recurrent_layer(way, CELLS[cell], rate),
-            keras.layers.Dense(10, activation="softmax"),
-        ]
+        [keras.Input((None, 8)), recurrent_layer(way, CELLS[cell], rate), head]
     )
     adam = keras.optimizers.Adam(3e-3)
     model.compile(adam, "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -147,14 +147,18 @@ def load_data(train_samples):
 
 def search(cells, rates, arguments):
     """Trains each way with each rate on the digits, as a grid search over a build function."""
+    wrappers = list(dict.fromkeys(wrapper for wrapper, _ in WAYS.values()))
 
     def build(hp):
-        cell, way = hp.Choice("cell", cells), hp.Choice("way", WAYS)
-        rate = 0.0
-        with hp.conditional_scope("way", WAYS[1:]):  # The plain layer has no rate.
-            if way != PLAIN:
+        cell, wrapper = hp.Choice("cell", cells), hp.Choice("wrapper", wrappers)
+        placement, rate = None, 0.0
+        with hp.conditional_scope("wrapper", ["time_distributed"]):
+            if wrapper == "time_distributed":
+                placement = hp.Choice("placement", ["input", "output"])
+        with hp.conditional_scope("wrapper", wrappers[1:]):  # The plain layer has no rate.
+            if wrapper != "none":
                 rate = hp.Choice("rate", rates)
-        return make_model(way, cell, rate)
+        return make_model(way_of(wrapper, placement), cell, rate)
 
     train, validation = load_data(arguments.train_samples)
     return rdt.tune(
@@ -162,7 +166,7 @@ def search(cells, rates, arguments):
         validation,
         model=build,
         tuner="grid",
-        max_trials=len(cells) * (1 + len(rates) * (len(WAYS) - 1)),  # all there are
+        max_trials=len(cells) * (1 + len(rates) * (len(WAYS) - 1)),  # all that there are
         epochs=arguments.epochs,
         training=rdt.Training(arguments.seeds, fit={"validation_batch_size": 500}),
         tracking="three-ways",
@@ -170,9 +174,17 @@ def search(cells, rates, arguments):
     )
 
 
+def way_of(wrapper, placement):
+    """Returns the name of a way."""
+    placement = placement if wrapper == "time_distributed" else None
+    return next(way for way, named in WAYS.items() if named == (wrapper, placement))
+
+
 def scores(trials, cell):
     """Returns a frame: a row for each way, with the better one of its rates."""
-    best = trials[trials["cell"] == cell].drop_duplicates("way").set_index("way")  # best first
+    trials = trials[trials["cell"] == cell]  # best first
+    ways = [way_of(*named) for named in zip(trials["wrapper"], trials["placement"], strict=True)]
+    best = trials.assign(way=ways).drop_duplicates("way").set_index("way")
     rate = best["rate"].astype("string").fillna("-")
     return best[["val_loss", "val_accuracy"]].astype(float).round(3).assign(rate=rate)
 
