@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras_tuner as kt
 import numpy as np
 import optuna
+from _peers import PEERS
 
 from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.search.first_trials import enqueue_first_trials
@@ -190,6 +191,13 @@ def far_seed(turn):
     return int(np.random.SeedSequence(turn).generate_state(1)[0] >> 1)
 
 
+def one(name, table, space, thresholds, seed, trials):
+    """Replays one search by a tuner of that name; returns what it spent for each threshold."""
+    if name in PEERS:
+        return PEERS[name](table, thresholds, seed, trials)
+    return replay(oracle_for(name, trials, table.epochs, seed), table, space, thresholds)
+
+
 def measure(name, table, space, seeds, trials):
     """Replays a tuner with each seed; returns what it spent, as medians and quartiles.
 
@@ -197,10 +205,7 @@ def measure(name, table, space, seeds, trials):
     """
     thresholds = [table.threshold(share) for share in SHARES]
     started = time.perf_counter()
-    runs = [
-        replay(oracle_for(name, trials, table.epochs, far_seed(turn)), table, space, thresholds)
-        for turn in range(seeds)
-    ]
+    runs = [one(name, table, space, thresholds, far_seed(turn), trials) for turn in range(seeds)]
     row = {"tuner": name, "seeds": seeds, "max_trials": trials}
     row["seconds_per_search"] = round((time.perf_counter() - started) / seeds, 2)
     for share, spent in zip(SHARES, zip(*runs, strict=True), strict=True):

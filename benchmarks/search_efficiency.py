@@ -3,6 +3,7 @@
     python benchmarks/search_efficiency.py table      # trains the table, once: 20 minutes on one core
     python benchmarks/search_efficiency.py replay     # Keras Tuner's searches and ours on it
     python benchmarks/search_efficiency.py variants   # other pruners and samplers of ours
+    python benchmarks/search_efficiency.py peers      # SMAC3, Optuna's TPE with Hyperband, ASHA, PASHA
     python benchmarks/search_efficiency.py bias       # what early pruning does to high rates
 
 `--problem digits` (the default) is what the defaults of this package were chosen by; `--problem vowels` was
@@ -17,6 +18,8 @@ takes. A search of ours begins with its baselines, as `tune` does.
 Bayesian optimization, which takes seconds a trial when it has seen many, gets 60 trials and fewer
 seeds: where it has not reached a threshold with them, another of Keras Tuner's has with fewer epochs.
 
+The peers are in `_peers.py`; SMAC3 has to be installed (`pip install smac`), and gets fewer seeds too.
+
 Prints medians (quartiles) over the seeds, and writes JSON to benchmarks/results/.
 """
 
@@ -26,6 +29,7 @@ from pathlib import Path
 
 import _problems
 import _table
+from _peers import PEERS, SLOW_PEERS
 
 RESULTS = Path(__file__).parent / "results" / "search_efficiency.json"
 THEIRS = ("RandomSearch", "Hyperband", "BayesianOptimization")
@@ -39,7 +43,7 @@ def run(names, arguments, table):
     space = _problems.PROBLEMS[arguments.problem].space
     print(f"{'':38} {'seeds':>5}" + "".join(f"{f'top {s:.0%}':>26}" for s in _replay.SHARES))
     for name in names:
-        slow = name == _replay.SLOW
+        slow = name == _replay.SLOW or name in SLOW_PEERS
         seeds = min(arguments.seeds, _SLOW_SEEDS) if slow else arguments.seeds
         trials = min(_SLOW_TRIALS, len(table.scores)) if slow else len(table.scores)
         row = _replay.measure(name, table, space, seeds, trials)
@@ -96,7 +100,7 @@ def compare(arguments):
 def main():
     """Trains, or replays, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("table", "replay", "variants", "bias"))
+    parser.add_argument("what", choices=("table", "replay", "variants", "peers", "bias"))
     parser.add_argument("--problem", choices=tuple(_problems.PROBLEMS), default="digits")
     parser.add_argument("--tuners", nargs="*", help="names of tuners or variants; all by default")
     parser.add_argument("--seeds", type=int, default=100)
@@ -117,8 +121,8 @@ def main():
         return
     import _replay
 
-    every = ["recdrop-tune", *(THEIRS if arguments.what == "replay" else _replay.VARIANTS)]
-    run(arguments.tuners or every, arguments, table)
+    kinds = {"replay": THEIRS, "variants": _replay.VARIANTS, "peers": PEERS}
+    run(arguments.tuners or ["recdrop-tune", *kinds[arguments.what]], arguments, table)
     if arguments.what == "replay":
         compare(arguments)
 

@@ -5,6 +5,7 @@ import json
 import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -122,11 +123,12 @@ def test_placements(tmp_path, run_here):
     assert all(compiling > 0 and step > 0 for compiling, step in row["placements"].values())
 
 
-@pytest.mark.parametrize("part", ["replay", "variants"])
+@pytest.mark.parametrize("part", ["replay", "variants", "peers"])
 def test_search_efficiency(part, tmp_path, run_here):
     tuners = {
         "replay": ["recdrop-tune", "RandomSearch", "Hyperband"],
         "variants": ["pruner asha", "sampler tpe, univariate"],
+        "peers": ["ASHA", "PASHA", "TPE + Hyperband"],
     }[part]
     sizes = (part, "--seeds", "1", "--tuners", *tuners)
     held = run_here("search_efficiency.py", *sizes, out=tmp_path / "out.json")
@@ -136,6 +138,26 @@ def test_search_efficiency(part, tmp_path, run_here):
     assert all(row["top 5%"]["reached"] == 1 for row in rows)
     spent = [row["top 5%"] for row in rows]
     assert all(each["epochs"][1] <= 40 * each["trials"][1] for each in spent)
+
+
+def test_peers_pay_for_new_epochs_alone(benchmarks):
+    import _peers
+
+    curves = {"a": [3.0] * 9, "b": [2.0] * 9, "c": [4.0, *[1.0] * 8]}
+    spent = _peers.Spent(SimpleNamespace(epochs=9, curves=curves), [1.0])
+    assert [spent.train("b", epochs) for epochs in (1, 3, 9)] == [2.0] * 3
+    assert (spent.epochs, spent.trials, spent.through) == (9, 1, False)
+    spent.train("c", 3)
+    assert not spent.found  # It is not through, so it is not known to be as good.
+    spent.recommend("c")
+    assert spent.result() == [(9 + 3 + 6, 2, 0)]
+    rungs = _peers.Rungs(_peers._lengths(9))
+    assert rungs.lengths == [1, 3, 9]
+    rungs.scores[0] = {"a": 3.0, "b": 2.0}
+    assert rungs.promotable(2) is None
+    rungs.scores[0]["c"] = 4.0
+    assert rungs.promotable(2) == ("b", 1)
+    assert rungs.promotable(2) is None  # One of three goes on.
 
 
 @pytest.mark.heavy
