@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 from recdrop_tune.errors import check_seconds
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.failures import Failures, TooManyFailuresError
+from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.proposals import AskTell, propose
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.reruns import Resumable, Supervised, ended_trial, stopped
@@ -49,7 +50,9 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
             By default the study is in memory, made from the trials whenever the search is opened. A storage
             that is given is trusted: Optuna's CMA-ES unpickles its state from it.
         study_name: Name of the study; by default the name of the project.
-        enqueue: Configurations to try first. What one leaves open takes its middle value.
+        try_first: Configurations to try first, in their order: values by the names of hyperparameters, as
+            `trial.hyperparameters.values` and the columns of a table have them. What one leaves open takes
+            its middle value. None is tried twice.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
             the same hyperparameters, with `wrapper` at `"none"`, so that the two can be compared. It is
             not pruned, and it is tried after `timeout` too.
@@ -84,7 +87,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         pruner: BasePruner | str | None = None,
         storage: BaseStorage | str | None = None,
         study_name: str | None = None,
-        enqueue: Iterable[Mapping[str, Any]] = (),
+        try_first: Iterable[Mapping[str, Any]] = (),
         twin_last: bool = False,
         timeout: float | None = None,
         worker_timeout: float = 1800.0,
@@ -112,7 +115,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         self.twin_last = twin_last
         self.timeout = check_seconds("timeout", timeout)
         self._deadline: float | None = None
-        self._waiting = [dict(point) for point in enqueue]
+        self._waiting = [as_point(point) for point in try_first]
         self._notes = Notes()
         self._twins: list[str] = []
         self._opened: AskTell | None = None
@@ -132,10 +135,25 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         """Puts a configuration before the sampler's own proposals, unless it has been tried.
 
         Args:
-            point: Values by name. What it leaves open takes the middle value of its range.
+            point: As one of `try_first`, behind those that wait already. One that is none of the space is
+                refused with the next proposal.
         """
-        if dict(point) not in self._waiting:  # A search that goes on is given them again.
-            self._waiting.append(dict(point))
+        wanted = as_point(point)
+        if wanted not in self._waiting:  # A search that goes on is given them again.
+            self._waiting.append(wanted)
+
+    def points_to_try(self) -> list[dict[str, Any]]:
+        """Lists the configurations that wait, filled up, each once and without those that have been tried.
+
+        Raises:
+            InvalidArgumentError: One of them is none of the space.
+        """
+        tried = [trial.hyperparameters.values for trial in self.trials.values()]
+        found: list[dict[str, Any]] = []
+        for point in self._waiting:
+            values = complete(self.hyperparameters.space, point)
+            found += [values] if values not in (*tried, *found) else []
+        return found
 
     def number_of(self, trial_id: str) -> int | None:
         """Returns Optuna's number of the last attempt at a trial; `None` if there was none.
@@ -257,7 +275,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         super().set_state(state)
         self._notes, self._opened = notes, None
         self._twins = list(state["optuna"].get("twins", []))
-        self._waiting = [*_points(state["optuna"]), *self._waiting]
+        waited = _points(state["optuna"])
+        self._waiting = [*waited, *(point for point in self._waiting if point not in waited)]
 
     def begins_again(self, trial: Any) -> None:
         """Begins a trial in the study once more: a retry, or one that was broken off."""

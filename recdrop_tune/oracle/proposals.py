@@ -19,13 +19,13 @@ from optuna.trial import TrialState
 from recdrop_tune.oracle.candidates import Candidates, Encoding
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
-    complete,
     parameters_of,
     plain,
     suggest,
     to_value,
     walk,
 )
+from recdrop_tune.oracle.known_points import complete
 from recdrop_tune.oracle.parameters import Values, combinations, key_of
 from recdrop_tune.oracle.samplers import DISCARDED, SurrogateSampler, quiet_optuna
 from recdrop_tune.oracle.scores import reached
@@ -190,11 +190,16 @@ def propose(
 
     Returns:
         The active values, by name; `None` once the whole space has been tried.
+
+    Raises:
+        InvalidArgumentError: A configuration that waits is none of the space.
     """
     space = oracle.hyperparameters.space
     tried = [trial.hyperparameters.values for trial in oracle.trials.values()]
-    while waiting:
-        values = complete(space, waiting.pop(0))
+    # All of them, so that a wrong one is known before anything is trained.
+    points = [complete(space, point) for point in waiting]
+    for values in points:
+        waiting.pop(0)
         if values not in tried:
             return study.ask_for(trial_id, space, values)
     sampler = study.study.sampler

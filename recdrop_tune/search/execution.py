@@ -30,7 +30,12 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import TooManyFailuresError, has_ended_by_failures
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.first_trials import coverage_line, warn_if_nothing_is_searched
+from recdrop_tune.search.first_trials import (
+    coverage_line,
+    enqueue_first_trials,
+    known_points_line,
+    warn_if_nothing_is_searched,
+)
 from recdrop_tune.search.going_on import how_to_go_on, notes_on
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
@@ -62,12 +67,14 @@ def run(plan: Plan) -> TuneResult:
             plan = replace(plan, search_id=search_id)
             repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
             tuner = plan.new_tuner()
+            enqueue_first_trials(tuner.oracle, plan.optuna.try_first)
         if not isinstance(getattr(plan.model, "space", None), SearchSpace):
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
         stack.enter_context(_hint_at_the_folder(plan))
-        if plan.verbose and (missing := coverage_line(tuner.oracle)):
-            print(missing, flush=True)
+        for line in (coverage_line(tuner.oracle), known_points_line(tuner.oracle)):
+            if plan.verbose and line is not None:
+                print(line, flush=True)
         known = {"search_id": search_id, "folder": plan.folder.absolute()}
         ended = run_trials(tuner, [*progress, interrupts], **known)
         check_completed(tuner, ended)

@@ -151,7 +151,7 @@ class Plan:
 
     def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
         """Tracks the tuner, which tries the first configurations first."""
-        enqueue_first_trials(tuner.oracle)
+        enqueue_first_trials(tuner.oracle, self.optuna.try_first)
         data = self.data.made
         names = [goal.name for goal in self.goals]
         compiled = tuner.hypermodel.extension(ObservedTrials).compiled

@@ -31,6 +31,7 @@ from recdrop_tune.search.validation import (
     check_measuring,
     check_metrics,
     check_not_negative,
+    check_points,
     check_positive,
     check_positive_or_none,
     check_pruner,
@@ -99,19 +100,24 @@ class Optuna:
             `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`. A trial always gets a third of
             its epochs, and at least ten: dropout slows the first ones down.
         storage: Optuna storage or storage URL; by default the study is made from the trials.
+        try_first: Configurations to try after those that each search begins with, in their order: values by
+            the names of `trial.hyperparameters.values` or of the columns of `result.trials`. What one leaves
+            open takes the middle value of its range, or of the list of its values. None is tried twice.
 
     Raises:
-        InvalidArgumentError: There is no such sampler, pruner or storage.
+        InvalidArgumentError: There is no such sampler, pruner or storage; when the search begins, a
+            configuration is none of its space.
 
     Example:
-        >>> Optuna("tpe", pruner="none")
-        Optuna(sampler='tpe', pruner='none', storage=None)
+        >>> Optuna("tpe", pruner="none", try_first=[{"wrapper": "recurrent", "rate": 0.3}]).pruner
+        'none'
     """
 
     sampler: Annotated[BaseSampler | str | None, by(check_sampler)] = None
     _: KW_ONLY
     pruner: Annotated[BasePruner | str | None, by(check_pruner)] = None
     storage: Annotated[BaseStorage | str | None, by(check_storage)] = None
+    try_first: Annotated[Sequence[Mapping[str, Any]], by(check_points)] = ()
 
 
 @checked

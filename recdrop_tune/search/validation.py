@@ -161,6 +161,18 @@ def check_storage(value: Any) -> Any:
     return value
 
 
+def check_points(value: Any) -> tuple[dict[str, Any], ...]:
+    """Returns configurations as a tuple: many, one, or none."""
+    listed = (value,) if isinstance(value, Mapping) else () if value is None else value
+    named = isinstance(listed, list | tuple) and all(
+        isinstance(each, Mapping) and all(isinstance(name, str) for name in each) for each in listed
+    )
+    if not named:
+        expected = "a list of values by name, such as [{'wrapper': 'recurrent', 'rate': 0.3}]"
+        raise invalid_argument("", expected=expected, received=value)
+    return tuple(map(dict, listed))
+
+
 def check_callbacks(value: Any) -> tuple[Any, ...]:
     """Returns callbacks as a tuple: many, one, or none; functions that make one are as good."""
 

@@ -288,8 +288,12 @@ WRONG_FILES = [
         "`tuner.sampler` in search.yaml, line 3. Expected one of cmaes, gp,",
     ),
     (
+        "data: a:b\ntuner:\n  try_first: [recurrent]\n",
+        "`tuner.try_first` in search.yaml, line 3. Expected a list of values by name,",
+    ),
+    (
         "data: a:b\ntuner: [optuna]\n",
-        "`tuner` in search.yaml, line 2. Expected a tuner's name, or a mapping of",
+        "`tuner` in search.yaml, line 2. Expected a tuner's name, or a mapping such",
     ),
     (
         "data: a:b\nworkers: {gpus: 1.5}\n",
@@ -455,6 +459,10 @@ WRONG_CODE = [
         "line 2: Invalid value received for argument `storage`. Expected another database",
     ),
     ("data: my_data:load\ntuner: optunna\n", "line 2: Invalid value received for argument `tuner`"),
+    (
+        "data: my_data:load\ntuner:\n  try_first: [{wrapper: none}, {wraper: none}]\n",
+        "line 3: Invalid value received for argument `try_first`. Expected values of the hyperparameters",
+    ),
     ("data: my_data:load\nconfirm: -1\n", "line 2: Invalid value received for argument `confirm`"),
     (
         "data:\n  train: my_data:train\n  test: my_data:train\nobjective: loss\n",
