@@ -15,8 +15,7 @@ from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.problems import suggestion
 from recdrop_tune.spaces import plain_names
 
-ARGUMENT = "try_first"
-"""The argument that such configurations are given by."""
+_ARGUMENT = "try_first"
 
 
 def as_point(values: Mapping[str, Any]) -> Values:
@@ -56,13 +55,29 @@ def complete(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Value
     return values
 
 
-def offers(hp: HyperParameter, value: Any) -> bool:
-    """Says whether a hyperparameter, fixed or not, can have a value."""
-    return value == hp.value if is_fixed(hp) else _offered(hp, value) is not None
+def within(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Values | None:
+    """Returns a configuration of another space by the names of this one; `None` where it lies outside.
+
+    Args:
+        space: The hyperparameters.
+        point: All active values, by the names of the other space. Its groups of wrappers may be others.
+    """
+    given = plain_names(point)
+    values = walk(space, lambda hp: _offered(hp, given.get(_plain_name(hp))))
+    active = {_plain_name(hp): hp for hp in space if hp.name in values}
+    if set(active) != set(given) or None in values.values():
+        return None
+    alike = all(values[hp.name] == given[name] for name, hp in active.items() if is_fixed(hp))
+    return values if alike else None
+
+
+def _plain_name(hp: HyperParameter) -> str:
+    (name,) = plain_names({hp.name: None})
+    return name
 
 
 def _names(hp: HyperParameter) -> set[str]:
-    return {hp.name, *plain_names({hp.name: None})}
+    return {hp.name, _plain_name(hp)}
 
 
 def _is_missing(value: Any) -> bool:
@@ -75,7 +90,7 @@ def _python(value: Any) -> Any:
 
 
 def _given_or_middle(hp: HyperParameter, given: Mapping[str, Any]) -> Any:
-    name = hp.name if hp.name in given else next(iter(plain_names({hp.name: None})))
+    name = hp.name if hp.name in given else _plain_name(hp)
     if name not in given:
         return middle(hp)
     value = _offered(hp, given[name])
@@ -106,7 +121,7 @@ def _unknown_or_inactive(
     if not meant:
         known = list(dict.fromkeys(plain_names({hp.name: None for hp in space})))
         return invalid_argument(
-            ARGUMENT,
+            _ARGUMENT,
             expected=f"values of the hyperparameters {', '.join(known)}",
             received=dict(point),
             fix=f"`{name}` is not among them. {suggestion(name, known)}".strip(),
@@ -117,7 +132,7 @@ def _unknown_or_inactive(
     first = [each for each in failing if each.name == failing[0].name]
     wanted = dict.fromkeys(value for each in first for value in each.values)
     return invalid_argument(
-        ARGUMENT,
+        _ARGUMENT,
         expected="values of hyperparameters that are active together",
         received=dict(point),
         fix=f"`{name}` is inactive with {', '.join(f'{n}={v!r}' for n, v in here.items())}. Leave it out, "
@@ -126,15 +141,30 @@ def _unknown_or_inactive(
 
 
 def _not_offered(hp: HyperParameter, value: Any, point: Mapping[str, Any]) -> InvalidArgumentError:
-    (name,) = plain_names({hp.name: None})
-    near = ""
+    words = [] if hasattr(hp, "min_value") else [v for v in _values(hp) if isinstance(v, str)]
+    return invalid_argument(
+        _ARGUMENT,
+        expected=f"`{_plain_name(hp)}` to be {in_words(hp)}",
+        received=dict(point),
+        fix=suggestion(value, words),
+    )
+
+
+def in_words(hp: HyperParameter) -> str:
+    """Says what values a hyperparameter has.
+
+    Example:
+        >>> in_words(kt.engine.hyperparameters.Float("rate", 0.1, 0.5, step=0.1))
+        'from 0.1 to 0.5, in steps of 0.1'
+    """
     if not hasattr(hp, "min_value"):
-        values = [hp.value] if is_fixed(hp) else list(hp.values)
-        expected = f"`{name}` to be {'one of ' * (len(values) > 1)}{', '.join(map(repr, values))}"
-        near = suggestion(value, [each for each in values if isinstance(each, str)])
-    else:
-        step = "" if hp.step is None else f", in steps of {hp.step:g}"
-        times = " times" if step and hp.sampling != "linear" else ""
-        whole = "a whole number " * isinstance(hp, kt.engine.hyperparameters.Int)
-        expected = f"`{name}` to be {whole}from {hp.min_value:g} to {hp.max_value:g}{step}{times}"
-    return invalid_argument(ARGUMENT, expected=expected, received=dict(point), fix=near)
+        values = _values(hp)
+        return f"{'one of ' * (len(values) > 1)}{', '.join(map(repr, values))}"
+    step = "" if hp.step is None else f", in steps of {hp.step:g}"
+    times = " times" if step and hp.sampling != "linear" else ""
+    whole = "a whole number " * isinstance(hp, kt.engine.hyperparameters.Int)
+    return f"{whole}from {hp.min_value:g} to {hp.max_value:g}{step}{times}"
+
+
+def _values(hp: HyperParameter) -> list[Any]:
+    return [hp.value] if is_fixed(hp) else list(hp.values)

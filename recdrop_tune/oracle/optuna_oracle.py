@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
@@ -12,16 +13,17 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
-from recdrop_tune.errors import check_seconds
+from recdrop_tune.errors import check_seconds, invalid_argument
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.failures import Failures, TooManyFailuresError
 from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.proposals import AskTell, propose
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.reruns import Resumable, Supervised, ended_trial, stopped
-from recdrop_tune.oracle.samplers import make_sampler
+from recdrop_tune.oracle.samplers import BLIND, make_sampler
 from recdrop_tune.oracle.study import Notes, open_study
 from recdrop_tune.oracle.twins import TrainsTwin, due_twin
+from recdrop_tune.oracle.warm_start import WarmStart
 
 
 class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
@@ -53,6 +55,10 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         try_first: Configurations to try first, in their order: values by the names of hyperparameters, as
             `trial.hyperparameters.values` and the columns of a table have them. What one leaves open takes
             its middle value. None is tried twice.
+        warm_start: The project folder of an earlier search, or several. The sampler is told of their complete
+            trials, as far as these have the hyperparameters of this space and values in it. They count for
+            nothing else: not for `max_trials`, and no pruner compares with them. Data and objective have to
+            be the same.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
             the same hyperparameters, with `wrapper` at `"none"`, so that the two can be compared. It is
             not pruned, and it is tried after `timeout` too.
@@ -88,6 +94,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         storage: BaseStorage | str | None = None,
         study_name: str | None = None,
         try_first: Iterable[Mapping[str, Any]] = (),
+        warm_start: str | Path | Sequence[str | Path] = (),
         twin_last: bool = False,
         timeout: float | None = None,
         worker_timeout: float = 1800.0,
@@ -112,6 +119,14 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
+        self.warm_start = WarmStart(warm_start)
+        if self.warm_start.folders and sampler in BLIND:
+            raise invalid_argument(
+                "warm_start",
+                expected=f"no folder with the sampler {sampler!r}, which learns from no other trials",
+                received=self.warm_start.folders,
+                fix="Take the default one, 'tpe', 'gp' or 'nsga2'; or give the best ones to `try_first`.",
+            )
         self.twin_last = twin_last
         self.timeout = check_seconds("timeout", timeout)
         self._deadline: float | None = None
@@ -267,11 +282,13 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         if self._opened is not None and self.storage is None:
             self._notes = self._opened.notes()
         own = {**self._notes.saved(), "waiting": self._waiting, "twins": self._twins}
+        own |= {"warm_start": self.warm_start.counts}
         return {**super().get_state(), "optuna": own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
         notes = Notes.read(state["optuna"])  # First: what makes no sense may not change any file.
+        self.warm_start.restore(state["optuna"].get("warm_start"))
         super().set_state(state)
         self._notes, self._opened = notes, None
         self._twins = list(state["optuna"].get("twins", []))
@@ -295,7 +312,9 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
     @property
     def _ask_tell(self) -> AskTell:
         if self._opened is None:
-            self._opened = AskTell(*open_study(self, self._notes))
+            for line in self.warm_start.read(self) if self.verbose else ():
+                print(line)
+            self._opened = AskTell(*open_study(self, self._notes, self.warm_start))
         return self._opened
 
     def _resume(self, trial: Any) -> None:

@@ -20,9 +20,9 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data_arguments import Data
+from recdrop_tune.search.fingerprint import Fingerprint
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, model_in_words
-from recdrop_tune.search.project import Fingerprint
 from recdrop_tune.search.settings import Confirm, MLflow, Optuna, Training, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.storage_errors import is_storage_failure

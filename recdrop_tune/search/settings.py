@@ -25,6 +25,7 @@ from recdrop_tune.search.validation import (
     check_cpus,
     check_experiment,
     check_fit,
+    check_folders,
     check_gpus,
     check_groups,
     check_mask_value,
@@ -103,10 +104,13 @@ class Optuna:
         try_first: Configurations to try after those that each search begins with, in their order: values by
             the names of `trial.hyperparameters.values` or of the columns of `result.trials`. What one leaves
             open takes the middle value of its range, or of the list of its values. None is tried twice.
+        warm_start: The project folder of an earlier search for the same data, model and objective, or
+            several: the sampler is told of their complete trials, as far as their values lie in the space of
+            this search. They count for the sampler alone.
 
     Raises:
         InvalidArgumentError: There is no such sampler, pruner or storage; when the search begins, a
-            configuration is none of its space.
+            configuration is none of its space, or a folder holds nothing to be used.
 
     Example:
         >>> Optuna("tpe", pruner="none", try_first=[{"wrapper": "recurrent", "rate": 0.3}]).pruner
@@ -118,6 +122,7 @@ class Optuna:
     pruner: Annotated[BasePruner | str | None, by(check_pruner)] = None
     storage: Annotated[BaseStorage | str | None, by(check_storage)] = None
     try_first: Annotated[Sequence[Mapping[str, Any]], by(check_points)] = ()
+    warm_start: Annotated[Sequence[Path] | Path | str, by(check_folders)] = ()
 
 
 @checked
