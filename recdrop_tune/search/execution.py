@@ -39,6 +39,7 @@ from recdrop_tune.search.first_trials import (
 )
 from recdrop_tune.search.going_on import how_to_go_on, notes_on
 from recdrop_tune.search.interrupts import Interrupts
+from recdrop_tune.search.outlook import outlook_line
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.project import claimed
 from recdrop_tune.search.repair import repair_trials
@@ -77,8 +78,9 @@ def run(plan: Plan) -> TuneResult:
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
         stack.enter_context(_hint_at_the_folder(plan))
-        for line in (*told, coverage_line(tuner.oracle), known_points_line(tuner.oracle)):
-            if plan.verbose and line is not None:
+        few = coverage_line(tuner.oracle), known_points_line(tuner.oracle)
+        for line in (*told, *few, outlook_line(plan, tuner.oracle)) if plan.verbose else ():
+            if line is not None:
                 print(line, flush=True)
         known = {"search_id": search_id, "folder": plan.folder.absolute()}
         ended = run_trials(tuner, [*progress, interrupts], **known)
