@@ -288,6 +288,9 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
         notes = Notes.read(state["optuna"])  # First: what makes no sense may not change any file.
+        goals = len(scores.objectives(self.objective))
+        if any(len(trial.scores) != goals for trial in notes.warm.values()):
+            raise ValueError("A trial of another search has other objectives.")
         self.warm_start.restore(state["optuna"].get("warm_start"))
         super().set_state(state)
         self._notes, self._opened = notes, None

@@ -47,6 +47,8 @@ class WarmTrial:
         """
         values = {str(name): value for name, value in dict(saved["values"]).items()}
         scores = [float(score) for score in saved["scores"]]
+        if not all(map(math.isfinite, scores)):
+            raise ValueError("A complete trial has a finite score.")
         return cls(str(saved["folder"]), str(saved["trial_id"]), values, scores)
 
 

@@ -196,6 +196,8 @@ class Plan:
         pruner = self.optuna.pruner or "halving"
         if self.tuner == "optuna" and isinstance(pruner, str):
             info["pruner"] = pruner  # By `Optuna`'s name for it; the oracle knows its class alone.
+        if self.optuna.warm_start:
+            info["warm_start"] = ", ".join(folder.name for folder in self.optuna.warm_start)
         info["workers"] = self.at_once
         if self.timeout is not None and isfinite(self.timeout):
             info["timeout"] = self.timeout

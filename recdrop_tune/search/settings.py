@@ -122,7 +122,7 @@ class Optuna:
     pruner: Annotated[BasePruner | str | None, by(check_pruner)] = None
     storage: Annotated[BaseStorage | str | None, by(check_storage)] = None
     try_first: Annotated[Sequence[Mapping[str, Any]], by(check_points)] = ()
-    warm_start: Annotated[Sequence[Path] | Path | str, by(check_folders)] = ()
+    warm_start: Annotated[Any, by(check_folders)] = ()
 
 
 @checked

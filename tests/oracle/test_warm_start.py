@@ -1,5 +1,6 @@
 """Tests of a search whose sampler is told of the trials of other searches."""
 
+import json
 import math
 import shutil
 from statistics import median
@@ -8,7 +9,7 @@ import keras_tuner as kt
 import optuna
 import pytest
 
-from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning
 from recdrop_tune.oracle import OptunaOracle, best_points
 from recdrop_tune.oracle.study import warm_trials
 from recdrop_tune.spaces import SearchSpace
@@ -85,9 +86,9 @@ def test_what_another_search_has_tried_is_tried_again_where_it_is_the_best(tmp_p
     space = {**SPACE, "rate": [0.1, 0.3], "learning_rate": 0.01}
     every = search(tmp_path, "every", 9, space=space)
     assert len(every.oracle.trials) == 5  # All that the space has.
-    again = search(tmp_path, "again", 5, space=space, warm_start=tmp_path / "every")
-    assert scores(again)[0] == 0.0
-    assert scores(again)[-1] == max(scores(every))
+    for seed in range(4):
+        told = {"space": space, "seed": seed, "warm_start": tmp_path / "every"}
+        assert scores(search(tmp_path, f"again {seed}", 1, **told)) == [0.0]
 
 
 def test_it_goes_on_the_same_whatever_has_become_of_the_folder(tmp_path, old):
@@ -261,6 +262,25 @@ def test_a_link_in_a_folder_of_somebody_else_is_not_followed(tmp_path, old):
     (tmp_path / "theirs" / "link").symlink_to("/etc")
     with pytest.raises(ProjectError, match="symbolic link"):
         search(tmp_path, "p", 1, warm_start=tmp_path / "theirs")
+
+
+@pytest.mark.parametrize(
+    "kept", [[], ["1"], [1, 2], {"scores": [1.0, 2.0]}, {"scores": [math.nan]}]
+)
+def test_notes_that_make_no_sense_are_made_anew(tmp_path, old, kept):
+    """A folder may come from somebody else."""
+    search(tmp_path, "p", 2, warm_start=old)
+    path = tmp_path / "p" / "oracle.json"
+    state = json.loads(path.read_text())
+    if isinstance(kept, dict):
+        state["optuna"]["warm"]["0"] |= kept
+    else:
+        state["optuna"]["warm"]["0"] = kept
+    path.write_text(json.dumps(state))
+    with pytest.warns(ProjectWarning, match="was damaged or missing"):
+        again = make(tmp_path, "p", 3, warm_start=old)
+    again.search()
+    assert len(again.oracle.study.trials) == 63
 
 
 def test_the_best_configurations_as_the_next_search_takes_them(tmp_path, old):

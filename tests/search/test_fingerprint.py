@@ -110,6 +110,7 @@ def test_a_search_is_told_of_another_one(run, old, capsys):
     assert f"Warm start: 3 of 3 complete trials of {old}.\n" in capsys.readouterr().out
     assert len(result.trials) == len(result.study().trials) == 2
     assert len(warm_trials(result.tuner.oracle.study)) == 3
+    assert result.tracking.records.search.info["warm_start"] == "old"
     again = run("told", tuner=rdt.Optuna(warm_start=old), verbose=1, max_trials=3)
     assert capsys.readouterr().out.count("Warm start: 3 of 3") == 1
     assert len(again.tuner.oracle.study.trials) == 6
