@@ -184,7 +184,8 @@ def test_what_lies_outside_the_space_is_left_out_and_counted(tmp_path, old, caps
 @pytest.mark.parametrize(
     "space",
     [
-        {**SPACE, "units": 3},  # Fixed otherwise.
+        {**SPACE, "units": 3},
+        {**SPACE, "wrapper": "recurrent", "placement": "output"},  # Fixed otherwise.
         {
             **SPACE,
             "schedule": ["linear", "ramp"],

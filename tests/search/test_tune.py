@@ -381,7 +381,7 @@ def test_an_interrupted_search(options, uri, capsys):
     }
     with pytest.raises(KeyboardInterrupt):
         rdt.tune(data(), data(), **{**options, "verbose": 1})
-    where, _, cut = capsys.readouterr().out.splitlines()
+    where, _, _, cut = capsys.readouterr().out.splitlines()
     assert "to go on" in where
     assert cut.startswith("trial 1/2  interrupted after 1 epochs  wrapper=none")
     assert "eta" not in cut
