@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.errors import ProjectError, shown
+from recdrop_tune.errors import ProjectError, invalid_argument, shown
 
 _LOCK = "optuna.journal.lock"
 """Optuna's lock of its journal is a link by design: it is made, renamed and deleted, but never followed."""
@@ -32,6 +32,24 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def as_folders(argument: str, folders: Any) -> list[Path]:
+    """Returns the paths of folders, or of one, absolute and without `~`.
+
+    Raises:
+        InvalidArgumentError: They are none.
+    """
+    several = [folders] if isinstance(folders, str | os.PathLike) else folders
+    listed = isinstance(several, list | tuple)
+    if not listed or not all(isinstance(f, str | os.PathLike) and str(f) for f in several):
+        expected = "the project folder of an earlier search, or a list of such"
+        raise invalid_argument(argument, expected=expected, received=folders)
+    try:
+        return list(dict.fromkeys(Path(f).expanduser().absolute() for f in several))
+    except RuntimeError as error:
+        expected = "folders; no home is known for the user in one of them"
+        raise invalid_argument(argument, expected=expected, received=folders) from error
 
 
 def check_folder(folder: str | Path) -> None:

@@ -177,7 +177,7 @@ class RunConfig(_Strict):
     tuner: Annotated[
         _Text | Annotated[Optuna, Tag("<tuner>")],
         forms(
-            "a tuner's name, or a mapping of `sampler`, `pruner` and `storage`",
+            "a tuner's name, or a mapping such as `{sampler: tpe, pruner: none}`",
             text=str,
             tuner=dict,
         ),

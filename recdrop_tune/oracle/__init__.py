@@ -16,6 +16,7 @@ from recdrop_tune.oracle.failures import (
     TooManyFailuresError,
     has_ended_by_failures,
 )
+from recdrop_tune.oracle.known_points import in_words
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.proposals import not_again, tried_of_all
@@ -63,6 +64,7 @@ from recdrop_tune.oracle.twins import (
     twin_among,
     twin_of,
 )
+from recdrop_tune.oracle.warm_start import best_points
 
 __all__ = [
     "LOST",
@@ -81,6 +83,7 @@ __all__ = [
     "TrainsTwin",
     "active_values",
     "best_dropping",
+    "best_points",
     "best_step",
     "decide_whether_to_go_on",
     "distribution",
@@ -91,6 +94,7 @@ __all__ = [
     "front",
     "has_dropout",
     "has_ended_by_failures",
+    "in_words",
     "is_active",
     "is_chief",
     "is_fixed",

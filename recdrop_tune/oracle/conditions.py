@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle.parameters import Parameter, Values
 from recdrop_tune.oracle.parameters import parents_first as sorted_by_parents
 
@@ -82,56 +80,9 @@ def plain(hp: HyperParameter, value: Any) -> Any:
     return value
 
 
-def complete(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Values:
-    """Fills a point up with the middle value of each active hyperparameter that it leaves open.
-
-    Args:
-        space: The hyperparameters.
-        point: Values by name.
-
-    Returns:
-        All active values.
-
-    Raises:
-        InvalidArgumentError: The point names a hyperparameter that the space lacks or that is
-            inactive there, or gives a value which the space does not offer.
-    """
-    values = walk(space, lambda hp: _given_or_middle(hp, point))
-    for name, value in point.items():
-        if name not in values or values[name] != value:
-            raise invalid_argument(
-                "enqueue",
-                expected=f"values of the active hyperparameters {sorted(values)}",
-                received=dict(point),
-                fix=f"`{name}` is unknown, inactive or fixed otherwise there.",
-            )
-    return values
-
-
 def middle(hp: HyperParameter) -> Any:
     """Returns the middle value of a range, or of a list of choices as it was written."""
     return plain(hp, hp.prob_to_value(0.5))
-
-
-def _given_or_middle(hp: HyperParameter, point: Mapping[str, Any]) -> Any:
-    if hp.name not in point:
-        return middle(hp)
-    value = point[hp.name]
-    if not _offers(hp, value):
-        raise invalid_argument(
-            "enqueue", expected=f"a value that {hp} offers", received=dict(point)
-        )
-    return value
-
-
-def _offers(hp: HyperParameter, value: Any) -> bool:
-    if not hasattr(hp, "min_value"):
-        return value in hp.values
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    if hp.step is None:
-        return bool(hp.min_value <= value <= hp.max_value)
-    return any(math.isclose(value, offered, rel_tol=1e-9) for offered in hp.values)
 
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution

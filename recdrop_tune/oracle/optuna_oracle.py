@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
@@ -12,15 +13,17 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
-from recdrop_tune.errors import check_seconds
+from recdrop_tune.errors import check_seconds, invalid_argument
 from recdrop_tune.oracle import scores as scores
 from recdrop_tune.oracle.failures import Failures, TooManyFailuresError
+from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.proposals import AskTell, propose
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.reruns import Resumable, Supervised, ended_trial, stopped
-from recdrop_tune.oracle.samplers import make_sampler
+from recdrop_tune.oracle.samplers import BLIND, make_sampler
 from recdrop_tune.oracle.study import Notes, open_study
 from recdrop_tune.oracle.twins import TrainsTwin, due_twin
+from recdrop_tune.oracle.warm_start import WarmStart
 
 
 class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
@@ -49,7 +52,13 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
             By default the study is in memory, made from the trials whenever the search is opened. A storage
             that is given is trusted: Optuna's CMA-ES unpickles its state from it.
         study_name: Name of the study; by default the name of the project.
-        enqueue: Configurations to try first. What one leaves open takes its middle value.
+        try_first: Configurations to try first, in their order: values by the names of hyperparameters, as
+            `trial.hyperparameters.values` and the columns of a table have them. What one leaves open takes
+            its middle value. None is tried twice.
+        warm_start: The project folder of an earlier search, or several. The sampler is told of their complete
+            trials, as far as these have the hyperparameters of this space and values in it. They count for
+            nothing else: not for `max_trials`, and no pruner compares with them. Data and objective have to
+            be the same.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
             the same hyperparameters, with `wrapper` at `"none"`, so that the two can be compared. It is
             not pruned, and it is tried after `timeout` too.
@@ -84,7 +93,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         pruner: BasePruner | str | None = None,
         storage: BaseStorage | str | None = None,
         study_name: str | None = None,
-        enqueue: Iterable[Mapping[str, Any]] = (),
+        try_first: Iterable[Mapping[str, Any]] = (),
+        warm_start: str | Path | Sequence[str | Path] = (),
         twin_last: bool = False,
         timeout: float | None = None,
         worker_timeout: float = 1800.0,
@@ -109,10 +119,18 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
+        self.warm_start = WarmStart(warm_start)
+        if self.warm_start.folders and sampler in BLIND:
+            raise invalid_argument(
+                "warm_start",
+                expected=f"no folder with the sampler {sampler!r}, which learns from no other trials",
+                received=self.warm_start.folders,
+                fix="Take the default one, 'tpe', 'gp' or 'nsga2'; or give the best ones to `try_first`.",
+            )
         self.twin_last = twin_last
         self.timeout = check_seconds("timeout", timeout)
         self._deadline: float | None = None
-        self._waiting = [dict(point) for point in enqueue]
+        self._waiting = [as_point(point) for point in try_first]
         self._notes = Notes()
         self._twins: list[str] = []
         self._opened: AskTell | None = None
@@ -132,10 +150,25 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         """Puts a configuration before the sampler's own proposals, unless it has been tried.
 
         Args:
-            point: Values by name. What it leaves open takes the middle value of its range.
+            point: As one of `try_first`, behind those that wait already. One that is none of the space is
+                refused with the next proposal.
         """
-        if dict(point) not in self._waiting:  # A search that goes on is given them again.
-            self._waiting.append(dict(point))
+        wanted = as_point(point)
+        if wanted not in self._waiting:  # A search that goes on is given them again.
+            self._waiting.append(wanted)
+
+    def points_to_try(self) -> list[dict[str, Any]]:
+        """Lists the configurations that wait, filled up, each once and without those that have been tried.
+
+        Raises:
+            InvalidArgumentError: One of them is none of the space.
+        """
+        tried = [trial.hyperparameters.values for trial in self.trials.values()]
+        found: list[dict[str, Any]] = []
+        for point in self._waiting:
+            values = complete(self.hyperparameters.space, point)
+            found += [values] if values not in (*tried, *found) else []
+        return found
 
     def number_of(self, trial_id: str) -> int | None:
         """Returns Optuna's number of the last attempt at a trial; `None` if there was none.
@@ -249,15 +282,21 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         if self._opened is not None and self.storage is None:
             self._notes = self._opened.notes()
         own = {**self._notes.saved(), "waiting": self._waiting, "twins": self._twins}
+        own |= {"warm_start": self.warm_start.counts}
         return {**super().get_state(), "optuna": own}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
         notes = Notes.read(state["optuna"])  # First: what makes no sense may not change any file.
+        goals = len(scores.objectives(self.objective))
+        if any(len(trial.scores) != goals for trial in notes.warm.values()):
+            raise ValueError("A trial of another search has other objectives.")
+        self.warm_start.restore(state["optuna"].get("warm_start"))
         super().set_state(state)
         self._notes, self._opened = notes, None
         self._twins = list(state["optuna"].get("twins", []))
-        self._waiting = [*_points(state["optuna"]), *self._waiting]
+        waited = _points(state["optuna"])
+        self._waiting = [*waited, *(point for point in self._waiting if point not in waited)]
 
     def begins_again(self, trial: Any) -> None:
         """Begins a trial in the study once more: a retry, or one that was broken off."""
@@ -276,7 +315,9 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
     @property
     def _ask_tell(self) -> AskTell:
         if self._opened is None:
-            self._opened = AskTell(*open_study(self, self._notes))
+            for line in self.warm_start.read(self) if self.verbose else ():
+                print(line)
+            self._opened = AskTell(*open_study(self, self._notes, self.warm_start))
         return self._opened
 
     def _resume(self, trial: Any) -> None:

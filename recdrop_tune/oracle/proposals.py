@@ -19,15 +19,16 @@ from optuna.trial import TrialState
 from recdrop_tune.oracle.candidates import Candidates, Encoding
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
-    complete,
     parameters_of,
     plain,
     suggest,
     to_value,
     walk,
 )
+from recdrop_tune.oracle.known_points import complete
 from recdrop_tune.oracle.parameters import Values, combinations, key_of
-from recdrop_tune.oracle.samplers import DISCARDED, SurrogateSampler, quiet_optuna
+from recdrop_tune.oracle.pruners import STARTUP_TRIALS, HalvingPruner
+from recdrop_tune.oracle.samplers import DISCARDED, WARM, SurrogateSampler, quiet_optuna
 from recdrop_tune.oracle.scores import reached
 from recdrop_tune.oracle.study import (
     BEST,
@@ -39,6 +40,7 @@ from recdrop_tune.oracle.study import (
     is_given,
     numbers_in,
     outcome,
+    warm_trials,
 )
 
 # Asks whose answers were all tried before the sampler counts as settled: each leaves a failed trial.
@@ -67,6 +69,7 @@ class AskTell:
         self.study = study
         self.numbers = numbers_in(study)
         self._storage = storage
+        self._warmed = bool(warm_trials(study))
         self._asked: dict[str, optuna.Trial] = {}
         self._steps: dict[str, set[int]] = {}
 
@@ -139,7 +142,14 @@ class AskTell:
             return False
         self._steps[trial_id].add(step)
         asked.report(value, step)
-        return bool(asked.should_prune())
+        return bool(asked.should_prune()) and not self._is_early()
+
+    def _is_early(self) -> bool:
+        """Says whether a pruner of Optuna's has too few trials to go by, as it counts other searches' in."""
+        if not self._warmed or isinstance(self.study.pruner, HalvingPruner):
+            return False
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return sum(WARM not in trial.user_attrs for trial in complete) < STARTUP_TRIALS
 
     def tell(self, trial: Any, objective: Any) -> None:
         """Tells how a trial of Keras Tuner's has ended.
@@ -190,11 +200,16 @@ def propose(
 
     Returns:
         The active values, by name; `None` once the whole space has been tried.
+
+    Raises:
+        InvalidArgumentError: A configuration that waits is none of the space.
     """
     space = oracle.hyperparameters.space
     tried = [trial.hyperparameters.values for trial in oracle.trials.values()]
-    while waiting:
-        values = complete(space, waiting.pop(0))
+    # All of them, so that a wrong one is known before anything is trained.
+    points = [complete(space, point) for point in waiting]
+    for values in points:
+        waiting.pop(0)
         if values not in tried:
             return study.ask_for(trial_id, space, values)
     sampler = study.study.sampler

@@ -12,6 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import check_integer, invalid_argument
+from recdrop_tune.oracle.samplers import WARM
 
 _STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
@@ -58,7 +59,9 @@ class HalvingPruner(BasePruner):
         if rung is None or (len(reached) > 1 and reached[-2] >= rung):
             return False  # Not yet, or judged there already.
         others = [
-            t for t in study.get_trials(deepcopy=False, states=_STATES) if t.number != trial.number
+            t
+            for t in study.get_trials(deepcopy=False, states=_STATES)
+            if t.number != trial.number and WARM not in t.user_attrs
         ]
         if sum(other.state == TrialState.COMPLETE for other in others) < self._startup_trials:
             return False
@@ -81,13 +84,15 @@ WARM_UP = 10
 Dropout slows the first epochs down, most where its rate is high: judged early, the strongest dropouts
 would lose whatever they are worth in the end.
 """
-_STARTUP_TRIALS = 5
+STARTUP_TRIALS = 5
+"""Trials that are complete before Optuna's pruners stop any."""
+
 _PATIENCE = 2
 
 _PRUNERS: dict[str, Any] = {
     "halving": HalvingPruner,
-    "median": lambda warm_up: MedianPruner(_STARTUP_TRIALS, warm_up),
-    "percentile": lambda warm_up: optuna.pruners.PercentilePruner(25.0, _STARTUP_TRIALS, warm_up),
+    "median": lambda warm_up: MedianPruner(STARTUP_TRIALS, warm_up),
+    "percentile": lambda warm_up: optuna.pruners.PercentilePruner(25.0, STARTUP_TRIALS, warm_up),
     "asha": lambda warm_up: optuna.pruners.SuccessiveHalvingPruner(min_resource=warm_up),
     "hyperband": lambda warm_up: optuna.pruners.HyperbandPruner(min_resource=warm_up),
     "none": lambda warm_up: NopPruner(),
@@ -115,7 +120,7 @@ def make_pruner(name: str | None, warm_up: int | None = None) -> BasePruner:
         with warnings.catch_warnings():
             # `PatientPruner` is experimental in Optuna; chosen on purpose.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return PatientPruner(MedianPruner(_STARTUP_TRIALS, epochs), patience=_PATIENCE)
+            return PatientPruner(MedianPruner(STARTUP_TRIALS, epochs), patience=_PATIENCE)
     name = "halving" if name is None else name
     if not isinstance(name, str) or name not in _PRUNERS:
         known = ", ".join(sorted([*_PRUNERS, "patient_median"]))

@@ -48,6 +48,9 @@ _BEST = 10
 DISCARDED = "discarded"
 """Attribute of a failed trial that was never run: it says nothing of its configuration."""
 
+WARM = "warm_start"
+"""Attribute of a trial of another search, which may be tried again in this one."""
+
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 Array = NDArray[np.float64]
@@ -161,6 +164,7 @@ class SurrogateSampler(BaseSampler):
         tried = {
             ended[t.number].key if t.number in ended else key_of(t.params, t.distributions)
             for t in trials
+            if WARM not in t.user_attrs
         }
         worth = outlooks(ended)
         ranked = sorted(worth, key=worth.__getitem__)
@@ -281,6 +285,10 @@ _SAMPLERS: dict[str, Any] = {
     "qmc": optuna.samplers.QMCSampler,
     "random": optuna.samplers.RandomSampler,
 }
+
+
+BLIND = ("cmaes", "qmc", "random")
+"""The samplers that look at no trial, or at those alone that they have proposed themselves."""
 
 
 def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:

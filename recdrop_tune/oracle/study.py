@@ -31,8 +31,9 @@ from recdrop_tune.oracle.conditions import (
     to_drawn,
 )
 from recdrop_tune.oracle.repairs import ENDED, LOST
-from recdrop_tune.oracle.samplers import DISCARDED, make_sampler, quiet_optuna
+from recdrop_tune.oracle.samplers import DISCARDED, WARM, make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import first_epochs, objectives, reached, values_of
+from recdrop_tune.oracle.warm_start import WarmStart, WarmTrial
 
 ID, BEST, RETRY = "keras_tuner_id", "best_value", "retry_of"
 """Attributes of Optuna's trials."""
@@ -55,12 +56,14 @@ class Notes:
         attributes: What samplers and pruners noted of a trial, by its number.
         queued: What the user has enqueued in the study: the number, and the user's attributes.
         study: What samplers noted of the study.
+        warm: Trials of other searches, by their numbers.
     """
 
     attempts: Sequence[str | None] = ()
     attributes: Mapping[int, dict[str, Any]] = field(default_factory=dict)
     queued: Mapping[int, dict[str, Any]] = field(default_factory=dict)
     study: Mapping[str, Any] = field(default_factory=dict)
+    warm: Mapping[int, WarmTrial] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study: optuna.Study, storage: BaseStorage) -> Notes:
@@ -71,6 +74,7 @@ class Notes:
             {t.number: kept for t in trials if (kept := _kept(t.system_attrs))},
             {t.number: dict(t.user_attrs) for t in trials if t.state == TrialState.WAITING},
             _kept(storage.get_study_system_attrs(id_in(storage, study))),
+            warm_trials(study),
         )
 
     @classmethod
@@ -88,7 +92,8 @@ class Notes:
             {int(number): _kept(held) for number, held in saved[name].items()}
             for name in ("attributes", "queued")
         )
-        return cls(attempts, attributes, queued, _kept(saved["study"]))
+        warm = {int(n): WarmTrial.read(each) for n, each in saved.get("warm", {}).items()}
+        return cls(attempts, attributes, queued, _kept(saved["study"]), warm)
 
     def saved(self) -> dict[str, Any]:
         """Returns it as JSON has it."""
@@ -97,6 +102,7 @@ class Notes:
             "attributes": {str(number): held for number, held in self.attributes.items()},
             "queued": {str(number): held for number, held in self.queued.items()},
             "study": dict(self.study),
+            "warm": {str(number): vars(trial) for number, trial in self.warm.items()},
         }
 
 
@@ -122,18 +128,28 @@ def numbers_in(study: optuna.Study) -> dict[str, int]:
     }
 
 
-def open_study(oracle: Any, notes: Notes) -> tuple[optuna.Study, BaseStorage]:
+def warm_trials(study: optuna.Study) -> dict[int, WarmTrial]:
+    """Returns the trials of other searches that a study has, by their numbers."""
+    trials = (t for t in study.get_trials(deepcopy=False) if WARM in t.user_attrs)
+    return {t.number: WarmTrial(**t.user_attrs[WARM], scores=t.values) for t in trials}
+
+
+def open_study(
+    oracle: Any, notes: Notes, warm_start: WarmStart
+) -> tuple[optuna.Study, BaseStorage]:
     """Opens the study of an `OptunaOracle`.
 
     Args:
         oracle: The oracle, with its trials.
         notes: What was saved beside them.
+        warm_start: Other searches whose trials it is to have too.
 
     Returns:
         The study, and where it is.
 
     Raises:
         ProjectError: The storage holds a study of that name from another search.
+        InvalidArgumentError: There is nothing to be used in another folder.
     """
     folder = Path(oracle._project_dir)  # Keras Tuner has no public name for it.
     name = oracle.study_name or folder.name
@@ -146,8 +162,11 @@ def open_study(oracle: Any, notes: Notes) -> tuple[optuna.Study, BaseStorage]:
         else:
             storage = get_storage(oracle.storage)
             study = _load(oracle, storage, folder, **options)
+        present = {trial.folder for trial in warm_trials(study).values()}
+        for trial in warm_start.missing(oracle, present):
+            study.add_trial(_frozen_warm(oracle, trial))
     if sampler is None:
-        begun = len(study.get_trials(deepcopy=False))
+        begun = len(study.get_trials(deepcopy=False)) - len(warm_trials(study))
         study.sampler = make_sampler(oracle.sampler, oracle.seed, begun)
     return study, storage
 
@@ -197,6 +216,8 @@ def _derive(oracle: Any, storage: BaseStorage, notes: Notes, **options: Any) -> 
                 user_attrs=notes.queued[number],
                 system_attrs=attributes,
             )
+        elif number in notes.warm:
+            made = _frozen_warm(oracle, notes.warm[number])
         elif id is None or trial is None or trial.message == LOST:
             # It has its number all the same: samplers draw by it.
             made = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={DISCARDED: True})
@@ -287,6 +308,24 @@ def frozen_trial(
         user_attrs={ID: trial.trial_id} | ({} if best is None else {BEST: best}),
         system_attrs=noted,
         **ending,
+    )
+
+
+_FIRST_GENERATION = {"NSGAIISampler:generation": 0}
+"""How Optuna's genetic algorithm notes that a trial is of its first population. A test fails if it goes."""
+
+
+def _frozen_warm(oracle: Any, trial: WarmTrial) -> FrozenTrial:
+    """Makes the trial of Optuna's that stands for one of another search; pruners get no epochs of it."""
+    params, distributions = as_optuna(oracle.hyperparameters.space, trial.values)
+    about = {"folder": trial.folder, "trial_id": trial.trial_id, "values": dict(trial.values)}
+    return optuna.trial.create_trial(
+        state=TrialState.COMPLETE,
+        params=params,
+        distributions=distributions,
+        values=list(trial.scores),
+        user_attrs={WARM: about},
+        system_attrs=dict(_FIRST_GENERATION) if oracle.sampler == "nsga2" else {},
     )
 
 

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,12 +27,19 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.oracle import TooManyFailuresError, has_ended_by_failures
+from recdrop_tune.oracle import OptunaOracle, TooManyFailuresError, has_ended_by_failures
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.first_trials import coverage_line, warn_if_nothing_is_searched
+from recdrop_tune.search.fingerprint import check_comparable, check_space
+from recdrop_tune.search.first_trials import (
+    coverage_line,
+    enqueue_first_trials,
+    known_points_line,
+    warn_if_nothing_is_searched,
+)
 from recdrop_tune.search.going_on import how_to_go_on, notes_on
 from recdrop_tune.search.interrupts import Interrupts
+from recdrop_tune.search.outlook import outlook_line
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.project import claimed
 from recdrop_tune.search.repair import repair_trials
@@ -61,17 +68,34 @@ def run(plan: Plan) -> TuneResult:
         with claimed(plan.folder, plan.fingerprint, plan.overwrite, until=stack) as search_id:
             plan = replace(plan, search_id=search_id)
             repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
+            own_space = not isinstance(getattr(plan.model, "space", None), SearchSpace)
+            if own_space and not plan.overwrite and (plan.folder / "oracle.json").exists():
+                check_space(plan.folder, plan.tuner, _space_of(plan))
             tuner = plan.new_tuner()
-        if not isinstance(getattr(plan.model, "space", None), SearchSpace):
+            enqueue_first_trials(tuner.oracle, plan.optuna.try_first)
+            told = _warm_start(plan, tuner.oracle)
+        if own_space:
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
         stack.enter_context(_hint_at_the_folder(plan))
-        if plan.verbose and (missing := coverage_line(tuner.oracle)):
-            print(missing, flush=True)
+        few = coverage_line(tuner.oracle), known_points_line(tuner.oracle)
+        for line in (*told, *few, outlook_line(plan, tuner.oracle)) if plan.verbose else ():
+            if line is not None:
+                print(line, flush=True)
         known = {"search_id": search_id, "folder": plan.folder.absolute()}
         ended = run_trials(tuner, [*progress, interrupts], **known)
         check_completed(tuner, ended)
         return TuneResult(tuner, ended.tracking)
+
+
+def _warm_start(plan: Plan, oracle: Any) -> list[str]:
+    """Reads the folders of other searches; returns what is to be said of them."""
+    if not isinstance(oracle, OptunaOracle):
+        return []
+    for folder in oracle.warm_start.folders:
+        if folder not in oracle.warm_start.counts:
+            check_comparable(Path(folder), asdict(plan.fingerprint))
+    return oracle.warm_start.read(oracle)
 
 
 def _space_of(plan: Plan) -> Any:

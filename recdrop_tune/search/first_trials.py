@@ -33,7 +33,7 @@ _STREAM = 7
 _HIGHEST = 0.5
 
 
-def enqueue_first_trials(oracle: Any) -> None:
+def enqueue_first_trials(oracle: Any, known: Iterable[Mapping[str, Any]] = ()) -> None:
     """Makes an oracle try no dropout first, then Keras's own, then each other wrapper of the space once.
 
     What was tried in an earlier session is left out, and so are the last wrappers where `max_trials` is too
@@ -41,10 +41,15 @@ def enqueue_first_trials(oracle: Any) -> None:
 
     Args:
         oracle: Any oracle; only an `OptunaOracle` takes configurations.
+        known: Configurations of the user's, which come next.
+
+    Raises:
+        InvalidArgumentError: One of the user's is none of the space.
     """
     if isinstance(oracle, OptunaOracle):
-        for point in _missing(oracle):
+        for point in (*_missing(oracle), *known):
             oracle.enqueue(point)
+        oracle.points_to_try()  # So that a wrong one is refused at once.
 
 
 def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, Any]]:
@@ -83,7 +88,7 @@ def coverage_line(oracle: Any) -> str | None:
     if not isinstance(oracle, OptunaOracle) or limit is None:
         return None
     space = oracle.hyperparameters.space
-    missing, reserved = _missing(oracle), int(oracle.twin_last and offers_none(space))
+    missing, reserved = _missing(oracle), _reserved(oracle)
     room = max(0, limit - reserved - len(oracle.trials))
     if len(missing) <= room:
         return None
@@ -101,6 +106,31 @@ def coverage_line(oracle: Any) -> str | None:
         f"max_trials={limit} is too small to try every wrapper, and {', '.join(dict.fromkeys(never))} may "
         f"never be tried. {needed} trials try each once{twin}."
     )
+
+
+def known_points_line(oracle: Any) -> str | None:
+    """Says how many of the user's configurations a search has no trials for; `None` where it has enough.
+
+    Args:
+        oracle: The oracle, which has been told of them and not been asked for a trial yet.
+    """
+    if not isinstance(oracle, OptunaOracle) or oracle.max_trials is None:
+        return None
+    first = _missing(oracle)
+    known = [point for point in oracle.points_to_try() if point not in first]
+    needed = len(oracle.trials) + len(first) + len(known) + _reserved(oracle)
+    without = min(len(known), needed - oracle.max_trials)
+    if without <= 0:
+        return None
+    return (
+        f"max_trials={oracle.max_trials} is too small to try every configuration of try_first after those "
+        f"that each search begins with: {without} of {len(known)} may not be tried. {needed} trials try all."
+    )
+
+
+def _reserved(oracle: Any) -> int:
+    """Counts the trials that are kept for the twin of the best one."""
+    return int(oracle.twin_last and offers_none(oracle.hyperparameters.space))
 
 
 def warn_if_nothing_is_searched(oracle: Any, space: str) -> None:

@@ -1,11 +1,15 @@
-"""Says how to go on with a search: when it begins, and when it has been broken off or stopped."""
+"""Says how to go on with a search: when it begins, has been broken off or stopped, or cannot go on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from recdrop_tune.events import FILE, Journal, Records
 from recdrop_tune.terminal import best_words
@@ -40,6 +44,19 @@ def how_to_go_on(folder: Path, overwrite: bool = False) -> str:
         'run again with directory="recdrop_runs/speech"'
     """
     return _words.get()(folder, overwrite)
+
+
+def how_to_set(name: str, value: Any) -> str:
+    """Writes a setting of `Optuna` as the caller has to: in Python, or in the configuration of a command.
+
+    Example:
+        >>> how_to_set("warm_start", "recdrop_runs/speech")
+        "tuner=rdt.Optuna(warm_start='recdrop_runs/speech')"
+    """
+    if _words.get() is _in_python:
+        return f"tuner=rdt.Optuna({name}={value!r})"
+    written = yaml.safe_dump({name: value}, default_flow_style=True, width=inf, sort_keys=False)
+    return f"`tuner: {written.strip()}`"
 
 
 def notes_on(folder: Path, overwrite: bool = False) -> list[str]:

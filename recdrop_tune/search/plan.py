@@ -20,9 +20,9 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data_arguments import Data
+from recdrop_tune.search.fingerprint import Fingerprint
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, model_in_words
-from recdrop_tune.search.project import Fingerprint
 from recdrop_tune.search.settings import Confirm, MLflow, Optuna, Training, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.storage_errors import is_storage_failure
@@ -151,7 +151,7 @@ class Plan:
 
     def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
         """Tracks the tuner, which tries the first configurations first."""
-        enqueue_first_trials(tuner.oracle)
+        enqueue_first_trials(tuner.oracle, self.optuna.try_first)
         data = self.data.made
         names = [goal.name for goal in self.goals]
         compiled = tuner.hypermodel.extension(ObservedTrials).compiled
@@ -196,6 +196,8 @@ class Plan:
         pruner = self.optuna.pruner or "halving"
         if self.tuner == "optuna" and isinstance(pruner, str):
             info["pruner"] = pruner  # By `Optuna`'s name for it; the oracle knows its class alone.
+        if self.optuna.warm_start:
+            info["warm_start"] = ", ".join(folder.name for folder in self.optuna.warm_start)
         info["workers"] = self.at_once
         if self.timeout is not None and isfinite(self.timeout):
             info["timeout"] = self.timeout

@@ -10,13 +10,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from recdrop_tune.errors import ProjectError, shown
 from recdrop_tune.events import FILE as EVENTS
-from recdrop_tune.events import SEARCH, Journal, SearchStarted, lock_alone
+from recdrop_tune.events import SEARCH, Journal, lock_alone
 from recdrop_tune.files import (
     delete_leftovers,
     delete_tree,
@@ -25,8 +24,9 @@ from recdrop_tune.files import (
     move,
     write_atomically,
 )
-from recdrop_tune.oracle import read_object, say, set_aside
+from recdrop_tune.oracle import say, set_aside
 from recdrop_tune.paths import check_kind
+from recdrop_tune.search.fingerprint import Fingerprint, compare, read_identity, read_journal
 
 FILE = SEARCH
 """Name of the file that makes a folder the folder of a search."""
@@ -34,50 +34,8 @@ FILE = SEARCH
 ASIDE, GONE = "overwritten", "deleted"
 """Folders in the project folder for a search that is overwritten: before the new one begins, and after."""
 
-# The tuners of `tune` by what their events call them.
-_TUNERS = {
-    "OptunaOracle": "optuna",
-    "RandomSearchOracle": "random",
-    "BayesianOptimizationOracle": "bayesian",
-    "HyperbandTuner": "hyperband",
-    "GridSearchOracle": "grid",
-}
-
 PATIENCE = 10.0
 """Seconds to wait for the end of another search in the folder: the workers of a killed one take some."""
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """What makes two searches the same one. `max_trials` is no part of it: a search can go on.
-
-    Attributes:
-        space: The search space as YAML, or the name of the hypermodel that defines it.
-        objective: Name of the objective; several are joined by commas.
-        direction: `"min"` or `"max"`, of each.
-        tuner: Name of the tuner.
-        epochs: Epochs of one trial.
-        batch_size: Size of a batch.
-        seed: Seed of the search.
-        executions: Trainings of each trial.
-        cv: Folds of cross-validation, in words.
-        model: What is the same in all models of the search, as far as it is known.
-        class_weight: Weights of the classes, in words.
-        early_stopping: After how many epochs without a gain a training ends.
-    """
-
-    space: str
-    objective: str
-    direction: str
-    tuner: str
-    epochs: int
-    batch_size: int
-    seed: int | None
-    executions: int = 1
-    cv: str | None = None
-    model: str | None = None
-    class_weight: str | None = None
-    early_stopping: int | None = None
 
 
 @contextmanager
@@ -165,7 +123,7 @@ def _check_is_ours(folder: Path) -> None:
     """Raises if a folder holds somebody's files and no search."""
     # A search that was killed while it wrote its first file, or deleted another one, has left these.
     left = all(path.name in (ASIDE, GONE) or is_leftover(path.name) for path in folder.iterdir())
-    if not left and not os.path.lexists(folder / FILE) and _from_journal(folder) is None:
+    if not left and not os.path.lexists(folder / FILE) and read_journal(folder) is None:
         raise ProjectError(
             f"The folder `{folder}` holds files but no search of recdrop-tune ({FILE}). Nothing was "
             "changed. Give an empty or a new folder as `directory`."
@@ -175,14 +133,14 @@ def _check_is_ours(folder: Path) -> None:
 def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
     if overwrite:
         return uuid.uuid4().hex
-    wanted, held = asdict(fingerprint), _read(folder / FILE)
+    wanted, held = asdict(fingerprint), read_identity(folder / FILE)
     if held is not None:
-        _compare(folder, held["fingerprint"], wanted)
+        compare(folder, held["fingerprint"], wanted)
         return str(held["id"])
-    found = _from_journal(folder)
+    found = read_journal(folder)
     if found is not None:
         known = found["fingerprint"]
-        _compare(folder, known, {name: wanted[name] for name in known})
+        compare(folder, known, {name: wanted[name] for name in known})
         kept = f" It is kept as `{set_aside(folder / FILE)}`." if (folder / FILE).exists() else ""
         say(f"`{folder / FILE}` was damaged or missing; it was written anew from `{EVENTS}`.{kept}")
         return str(found["id"])
@@ -232,46 +190,3 @@ def write(folder: Path, search_id: str, fingerprint: Fingerprint) -> None:
     """Writes which search a folder belongs to, whole or not at all."""
     data = {"format": 1, "id": search_id, "fingerprint": asdict(fingerprint)}
     write_atomically(folder / FILE, json.dumps(data, indent=2) + "\n", durable=True)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """Reads which search a folder belongs to; `None` where the file is missing or damaged."""
-    held = read_object(path) or {}
-    return held if isinstance(held.get("fingerprint"), dict) and held.get("id") else None
-
-
-def _from_journal(folder: Path) -> dict[str, Any] | None:
-    """Finds the fingerprint of a search by `tune` in its journal, without executions, folds and model."""
-    begun = [each for each in Journal(folder / EVENTS).read() if isinstance(each, SearchStarted)]
-    if not begun or begun[-1].space is None or begun[-1].tuner not in _TUNERS:
-        return None
-    last = begun[-1]
-    goals = last.objectives or {last.objective: last.direction}
-    numbers = ("epochs", "batch_size", "seed")
-    known: dict[str, Any] = {name: last.info[name] for name in numbers if name in last.info}
-    if len(known) < len(numbers):
-        return None
-    known |= {"objective": ",".join(goals), "direction": ",".join(goals.values())}
-    known |= {"space": last.space, "tuner": _TUNERS[last.tuner]}
-    return {"id": begun[0].search_id, "fingerprint": known}
-
-
-def _compare(folder: Path, held: dict[str, Any], wanted: dict[str, Any]) -> None:
-    # Earlier versions do not say.
-    held = {name: wanted.get(name) for name in ("model", "class_weight", "early_stopping")} | held
-    differing = [name for name, value in wanted.items() if held.get(name) != value]
-    if not differing:
-        return
-    lines = "\n".join(
-        f"  {name}: {_short(held.get(name))} there, {_short(wanted[name])} now"
-        for name in differing
-    )
-    raise ProjectError(
-        f"The folder `{folder}` holds another search. It differs in:\n{lines}\n"
-        "Nothing was changed. Give another `directory`, or delete the search there with "
-        "`overwrite=True`."
-    )
-
-
-def _short(value: object) -> str:
-    return repr(value.strip().replace("\n", "; ") if isinstance(value, str) else value)

@@ -25,12 +25,14 @@ from recdrop_tune.search.validation import (
     check_cpus,
     check_experiment,
     check_fit,
+    check_folders,
     check_gpus,
     check_groups,
     check_mask_value,
     check_measuring,
     check_metrics,
     check_not_negative,
+    check_points,
     check_positive,
     check_positive_or_none,
     check_pruner,
@@ -99,19 +101,28 @@ class Optuna:
             `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`. A trial always gets a third of
             its epochs, and at least ten: dropout slows the first ones down.
         storage: Optuna storage or storage URL; by default the study is made from the trials.
+        try_first: Configurations to try after those that each search begins with, in their order: values by
+            the names of `trial.hyperparameters.values` or of the columns of `result.trials`. What one leaves
+            open takes the middle value of its range, or of the list of its values. None is tried twice.
+        warm_start: The project folder of an earlier search for the same data, model and objective, or
+            several: the sampler is told of their complete trials, as far as their values lie in the space of
+            this search. They count for the sampler alone.
 
     Raises:
-        InvalidArgumentError: There is no such sampler, pruner or storage.
+        InvalidArgumentError: There is no such sampler, pruner or storage; when the search begins, a
+            configuration is none of its space, or a folder holds nothing to be used.
 
     Example:
-        >>> Optuna("tpe", pruner="none")
-        Optuna(sampler='tpe', pruner='none', storage=None)
+        >>> Optuna("tpe", pruner="none", try_first=[{"wrapper": "recurrent", "rate": 0.3}]).pruner
+        'none'
     """
 
     sampler: Annotated[BaseSampler | str | None, by(check_sampler)] = None
     _: KW_ONLY
     pruner: Annotated[BasePruner | str | None, by(check_pruner)] = None
     storage: Annotated[BaseStorage | str | None, by(check_storage)] = None
+    try_first: Annotated[Sequence[Mapping[str, Any]], by(check_points)] = ()
+    warm_start: Annotated[Any, by(check_folders)] = ()
 
 
 @checked

@@ -95,7 +95,7 @@ def tune(
         batch_size: Samples a batch, for arrays.
         timeout: Seconds after which no more trials are begun, but for the twin of the best configuration.
         tuner: `"optuna"`, `"random"`, `"bayesian"`, `"hyperband"` or `"grid"`; or `Optuna` with a sampler,
-            a pruner or a storage.
+            a pruner, a storage, configurations to try first, or folders of earlier searches to learn from.
         training: How each trial is trained, if otherwise than once and with `Model.fit`'s defaults; see
             `Training`.
         confirm: How many of the best configurations to train again after the search, with fresh seeds; or

@@ -34,6 +34,7 @@ from recdrop_tune.errors import (
     is_share,
     shown,
 )
+from recdrop_tune.paths import as_folders
 from recdrop_tune.problems import error_of, is_unknown_name, suggestion
 
 # How a settings class is made.
@@ -159,6 +160,23 @@ def check_storage(value: Any) -> Any:
         raise invalid_argument("", expected=expected, received=value)
     check_databases(value, "")  # That it is not MLflow's is seen where both are known.
     return value
+
+
+def check_points(value: Any) -> tuple[dict[str, Any], ...]:
+    """Returns configurations as a tuple: many, one, or none."""
+    listed = (value,) if isinstance(value, Mapping) else () if value is None else value
+    named = isinstance(listed, list | tuple) and all(
+        isinstance(each, Mapping) and all(isinstance(name, str) for name in each) for each in listed
+    )
+    if not named:
+        expected = "a list of values by name, such as [{'wrapper': 'recurrent', 'rate': 0.3}]"
+        raise invalid_argument("", expected=expected, received=value)
+    return tuple(map(dict, listed))
+
+
+def check_folders(value: Any) -> tuple[Path, ...]:
+    """Returns project folders as a tuple of absolute paths: many, one, or none."""
+    return tuple(as_folders("", () if value is None else value))
 
 
 def check_callbacks(value: Any) -> tuple[Any, ...]:

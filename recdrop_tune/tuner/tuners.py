@@ -149,7 +149,7 @@ class SearchPlan(Protocol):
 
     @property
     def optuna(self) -> Any:
-        """The sampler, pruner and storage (tuner `optuna` only); `recdrop_tune.Optuna` has checked them."""
+        """How Optuna searches (tuner `optuna` only); `recdrop_tune.Optuna` has checked it."""
 
     @property
     def training(self) -> Any:
@@ -293,6 +293,7 @@ def _optuna(plan: SearchPlan) -> Any:
         pruner=pruner,
         storage=plan.optuna.storage,
         study_name=plan.study_name,
+        warm_start=plan.optuna.warm_start,
         timeout=plan.timeout,
         seed=plan.seed,
     )

@@ -158,6 +158,11 @@ def test_options_go_before_the_file_and_a_search_goes_on(place):
     assert len(rdt.TuneResult.load("on").trials) == 1
     assert called(place, text, "--directory", "on").exit_code == 0
     assert len(rdt.TuneResult.load("on").trials) == 2
+    refused = problem(place, text, "--directory", "on", "--epochs", "2")
+    assert "give another `directory` and `tuner: {try_first: [{wrapper: " in refused
+    written = refused.partition("and `tuner: ")[2].partition("`")[0]
+    done = called(place, f"{text}tuner: {written}\n", "--directory", "off", "--epochs", "2")
+    assert done.exit_code == 0, done.output
     output = problem(place, text, "--directory", "on", "--epochs", "2", "--seed", "3")
     assert "The folder `on` holds another search. It differs in:" in output
     assert "epochs: 1 there, 2 now" in output
@@ -288,8 +293,12 @@ WRONG_FILES = [
         "`tuner.sampler` in search.yaml, line 3. Expected one of cmaes, gp,",
     ),
     (
+        "data: a:b\ntuner:\n  try_first: [recurrent]\n",
+        "`tuner.try_first` in search.yaml, line 3. Expected a list of values by name,",
+    ),
+    (
         "data: a:b\ntuner: [optuna]\n",
-        "`tuner` in search.yaml, line 2. Expected a tuner's name, or a mapping of",
+        "`tuner` in search.yaml, line 2. Expected a tuner's name, or a mapping such",
     ),
     (
         "data: a:b\nworkers: {gpus: 1.5}\n",
@@ -455,6 +464,14 @@ WRONG_CODE = [
         "line 2: Invalid value received for argument `storage`. Expected another database",
     ),
     ("data: my_data:load\ntuner: optunna\n", "line 2: Invalid value received for argument `tuner`"),
+    (
+        "data: my_data:load\ntuner:\n  try_first: [{wrapper: none}, {wraper: none}]\n",
+        "line 3: Invalid value received for argument `try_first`. Expected values of the hyperparameters",
+    ),
+    (
+        "data: my_data:load\ntuner:\n  warm_start: [nowhere]\n",
+        "line 3: Invalid value received for argument `warm_start`. Expected the project folder of an ear",
+    ),
     ("data: my_data:load\nconfirm: -1\n", "line 2: Invalid value received for argument `confirm`"),
     (
         "data:\n  train: my_data:train\n  test: my_data:train\nobjective: loss\n",

@@ -49,7 +49,7 @@ def search(tuner, **kwargs):
 @pytest.fixture(scope="module")
 def planted_files(tmp_path_factory, uri):
     """A planted search of twelve trials, with the files of its result."""
-    oracle = OptunaOracle("val_loss", 12, seed=1, enqueue=[{"wrapper": "none"}])
+    oracle = OptunaOracle("val_loss", 12, seed=1, try_first=[{"wrapper": "none"}])
     oracle.verbose = 0
     folder = tmp_path_factory.mktemp("result")
     tuner = PlantedTuner(oracle, Planted(), directory=folder, project_name="p")

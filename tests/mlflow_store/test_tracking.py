@@ -268,7 +268,7 @@ def test_the_users_callbacks_stay_as_they_are(tmp_path, uri):
 
 
 def test_failed_trials(tmp_path, uri):
-    oracle = OptunaOracle("val_loss", 2, enqueue=[{"wrapper": "none"}, {"wrapper": "lambda"}])
+    oracle = OptunaOracle("val_loss", 2, try_first=[{"wrapper": "none"}, {"wrapper": "lambda"}])
     tuner = kt.Tuner(oracle, Failing(), directory=tmp_path)
     track(tuner, experiment="failing", tracking_uri=uri)
     search(tuner, epochs=1)

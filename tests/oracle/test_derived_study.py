@@ -303,7 +303,7 @@ def test_what_a_sampler_notes_of_the_last_trial_is_kept(tmp_path):
     ("name", "value"), [("lr", "0.01"), ("lr", None), ("rate", math.inf), ("lr", [1])]
 )
 def test_a_value_that_somebody_has_changed(tmp_path, name, value):
-    oracle = make(tmp_path, enqueue=[{"wrapper": "recurrent", "rate": 0.2}])
+    oracle = make(tmp_path, try_first=[{"wrapper": "recurrent", "rate": 0.2}])
     end(oracle, oracle.create_trial("w"), score=0.5)
     path = tmp_path / "project" / "trial_00" / "trial.json"
     saved = json.loads(path.read_text())

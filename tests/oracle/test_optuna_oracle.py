@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle.conditions import complete, distribution, parameters_of, parents_first
+from recdrop_tune.oracle.conditions import distribution, parameters_of, parents_first
 from recdrop_tune.oracle.parameters import combinations
 
 
@@ -154,34 +154,6 @@ def test_a_finite_space_ends_the_search_when_all_of_it_is_tried(tmp_path):
     assert TrialState.RUNNING not in states(tuner.oracle)
 
 
-def test_enqueued_points_come_first(tmp_path):
-    tuner = make_tuner(
-        tmp_path, enqueue=[{"wrapper": "none"}, {"wrapper": "recurrent", "rate": 0.5}]
-    )
-    tuner.oracle.enqueue({"wrapper": "lambda"})
-    tuner.search()
-    assert values(tuner)[:3] == [
-        {"cell": "lstm", "wrapper": "none"},
-        {"cell": "lstm", "wrapper": "recurrent", "rate": 0.5, "per_step": True},
-        {"cell": "lstm", "wrapper": "lambda", "rate": 0.3},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("point", "message"),
-    [
-        ({"wraper": "none"}, r"`enqueue`.*`wraper` is unknown"),
-        ({"wrapper": "none", "rate": 0.3}, "`rate` is unknown, inactive"),
-        ({"wrapper": "lambda", "rate": 0.33}, r"a value that Float.*'rate'.*0\.33"),
-        ({"cell": "gru"}, "`cell` is unknown, inactive or fixed otherwise"),
-    ],
-)
-def test_enqueued_points_are_checked(tmp_path, point, message):
-    tuner = make_tuner(tmp_path, enqueue=[point])
-    with pytest.raises(InvalidArgumentError, match=message):
-        tuner.search()
-
-
 def test_failed_trials_are_told(tmp_path):
     tuner = make_tuner(tmp_path, max_trials=2)
     tuner.search(fail=True)
@@ -283,10 +255,6 @@ def test_all_combinations_of_a_conditional_space():
     assert found[3]["rate"] == 0.2
 
 
-def test_complete_takes_the_middle():
-    assert complete(dropout_space().space, {"wrapper": "lambda"})["rate"] == 0.3
-
-
 @pytest.mark.parametrize(
     ("declare", "expected"),
     [
@@ -311,7 +279,7 @@ def test_every_kind_of_hyperparameter(tmp_path, declare, expected):
 def test_ranges_without_a_step(tmp_path, sampling):
     hp = kt.HyperParameters()
     hp.Float("x", 1e-3, 1.0, sampling=sampling)
-    tuner = make_tuner(tmp_path, hp, max_trials=20, enqueue=[{"x": 0.25}])
+    tuner = make_tuner(tmp_path, hp, max_trials=20, try_first=[{"x": 0.25}])
     tuner.oracle.create_trial("t")
     found = [tuner.oracle.populate_space(str(n))["values"]["x"] for n in range(20)]
     assert values(tuner)[0]["x"] == pytest.approx(0.25)

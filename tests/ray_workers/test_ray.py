@@ -26,6 +26,7 @@ from sklearn.ensemble import RandomForestClassifier
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning, RecdropError
 from recdrop_tune.events import Journal, TrackingWarning, TrialStarted
+from recdrop_tune.oracle.study import warm_trials
 from recdrop_tune.ray_workers import cluster as _ray
 from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.search import ObjectiveNotReportedError
@@ -56,6 +57,23 @@ def search(tmp_path, local_ray):
         return rdt.tune(train, validation, directory=tmp_path / name, **given)
 
     return run
+
+
+@pytest.mark.heavy
+def test_what_is_known_before_is_known_to_workers(search, tmp_path):
+    """Points to try first, and the trials of another search, also when it goes on."""
+    search("old", workers=None, max_trials=3, epochs=1)
+    known = {"wrapper": "lambda", "placement": "input+output", "rate": 0.5}
+    tuner = rdt.Optuna(pruner="none", try_first=[known], warm_start=tmp_path / "old")
+    result = search("new", tuner=tuner, max_trials=5, epochs=1)
+    rows = result.trials[list(known)].to_dict("records")
+    assert rows.count(known) == 1
+    assert len(warm_trials(result.tuner.oracle.study)) == 3
+    shutil.rmtree(tmp_path / "old")
+    more = search("new", tuner=tuner, max_trials=6, epochs=1)
+    assert more.trials[list(known)].to_dict("records").count(known) == 1
+    assert len(more.trials) == 6
+    assert len(more.tuner.oracle.study.trials) == 9
 
 
 def forest(hp):
@@ -126,7 +144,7 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     assert alone.context.constant
     printed = capfd.readouterr().out
     words = [line.split()[0] for line in printed.splitlines()]
-    assert words[:5] == ["Folder:", "trial", "Going", "trial", "trial"]
+    assert words[:6] == ["Folder:", "To", "trial", "Going", "trial", "trial"]
     # The same folder goes on, by one process or by several.
     more = search(
         "together",

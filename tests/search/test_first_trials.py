@@ -4,12 +4,13 @@ import keras_tuner as kt
 import pytest
 
 import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.first_trials import coverage_line, enqueue_first_trials, first_points
 from recdrop_tune.spaces import SearchSpace
 from tests.planted_search import SPACE, Planted, planted_result
-from tests.small_search import data
+from tests.small_search import build, data
 
 WRAPPERS = ["none", "recurrent", "variational", "zoneout", "lambda"]
 
@@ -136,6 +137,54 @@ def test_other_tuners_choose_for_themselves(tmp_path):
     oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=2)
     assert coverage_line(oracle) is None
     enqueue_first_trials(oracle)
+
+
+KNOWN = [
+    {"wrapper": "recurrent", "placement": "input+output", "rate": 0.4},
+    {"wrapper": "none"},  # The first of the baselines.
+    {"wrapper": "lambda", "rate": 0.4},
+    {"wrapper": "recurrent", "placement": "input+output", "rate": 0.4},
+]
+
+
+def search(folder, max_trials, known=()):
+    """Returns the wrapper and the rate of each trial, in the order of their beginnings."""
+    tuner = rdt.Optuna("random", try_first=known)
+    store = rdt.MLflow(uri=f"sqlite:///{folder.parent}/mlflow.db")
+    result = rdt.tune(
+        data(),
+        data(16),
+        build,
+        max_trials=max_trials,
+        epochs=1,
+        seed=0,
+        tuner=tuner,
+        directory=folder,
+        tracking=store,
+    )
+    rows = result.trials.sort_values("trial_id")
+    return list(zip(rows["wrapper"], rows["rate"].fillna(0.0), strict=True))
+
+
+def test_known_points_come_after_the_baselines_and_not_again_when_the_search_goes_on(
+    tmp_path, capsys
+):
+    first = search(tmp_path / "p", 4, KNOWN)
+    assert [wrapper for wrapper, _ in first[:3]] == ["none", "recurrent", "lambda"]
+    assert first[3] == ("recurrent", 0.4)
+    said = "begins with: 2 of 2 may not be tried. 6 trials try all."
+    assert said in capsys.readouterr().out
+    longer = search(tmp_path / "p", 7, KNOWN)
+    assert longer[:4] == first
+    assert longer[4] == ("lambda", 0.4)
+    assert "try_first" not in capsys.readouterr().out
+    assert longer.count(("recurrent", 0.4)) == 1
+
+
+def test_a_wrong_known_point_is_refused_before_there_is_a_folder(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="Did you mean `wrapper`"):
+        search(tmp_path / "p", 5, [*KNOWN, {"wraper": "none"}])
+    assert not (tmp_path / "p").exists()
 
 
 @pytest.mark.heavy

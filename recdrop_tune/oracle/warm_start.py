@@ -1,0 +1,229 @@
+"""The trials of other project folders, which the sampler of a search is told of before it proposes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.oracle.conditions import is_fixed, plain
+from recdrop_tune.oracle.known_points import within
+from recdrop_tune.oracle.parameters import Values
+from recdrop_tune.oracle.repairs import LOST, in_order, read_trial
+from recdrop_tune.oracle.scores import objectives, values_of
+from recdrop_tune.oracle.twins import active_values
+from recdrop_tune.paths import as_folders, check_folder, check_trial_ids
+from recdrop_tune.spaces import plain_names
+
+_ARGUMENT = "warm_start"
+
+
+@dataclass(frozen=True)
+class WarmTrial:
+    """A complete trial of another search.
+
+    Attributes:
+        folder: The project folder of that search.
+        trial_id: Keras Tuner's id of it there.
+        values: Its active values, by the names of this search.
+        scores: The value of each objective.
+    """
+
+    folder: str
+    trial_id: str
+    values: Values
+    scores: Sequence[float]
+
+    @classmethod
+    def read(cls, saved: Mapping[str, Any]) -> WarmTrial:
+        """Reads what `vars` of one was; a folder may come from somebody else.
+
+        Raises:
+            LookupError, TypeError, ValueError: It makes no sense.
+        """
+        values = {str(name): value for name, value in dict(saved["values"]).items()}
+        scores = [float(score) for score in saved["scores"]]
+        if not all(map(math.isfinite, scores)):
+            raise ValueError("A complete trial has a finite score.")
+        return cls(str(saved["folder"]), str(saved["trial_id"]), values, scores)
+
+
+class WarmStart:
+    """Reads the trials of other folders, once in the life of a search, and counts them.
+
+    What is used of them is kept with the search: it goes on as it was, whatever becomes of the folders.
+
+    Args:
+        folders: The project folders, or one.
+
+    Raises:
+        InvalidArgumentError: They are no paths.
+    """
+
+    def __init__(self, folders: Any = ()) -> None:
+        self.folders = [str(folder) for folder in as_folders(_ARGUMENT, folders)]
+        self.counts: dict[str, tuple[int, int]] = {}
+        self._read: dict[str, list[WarmTrial]] = {}
+
+    def restore(self, saved: Any) -> None:
+        """Restores `counts` as JSON has them; a folder may come from somebody else."""
+        pairs = saved.items() if isinstance(saved, Mapping) else ()
+        self.counts = {str(folder): (int(used), int(every)) for folder, (used, every) in pairs}
+        self._read = {}
+
+    def read(self, oracle: Any) -> list[str]:
+        """Reads the folders that have not been read in the search's life; says in lines what is used of them.
+
+        Args:
+            oracle: The oracle, whose space is known.
+
+        Raises:
+            InvalidArgumentError: There is nothing to be used in any of them, or one is the folder of the
+                search itself, or of one with another objective.
+            ProjectError: A link leads out of a folder.
+        """
+        for folder in self.folders:
+            if folder not in self.counts:
+                self._read_one(folder, oracle)
+        if self.folders and not any(self.counts[folder][0] for folder in self.folders):
+            raise invalid_argument(
+                _ARGUMENT,
+                expected="folders with complete trials whose values lie in the space of this search",
+                received=self.folders,
+                fix=f"{' '.join(self.lines())} Widen the space, or leave `{_ARGUMENT}` out.",
+            )
+        return self.lines()
+
+    def lines(self) -> list[str]:
+        """Says of each folder how many of its trials are used."""
+        return [_line(folder, *self.counts[folder]) for folder in self.folders]
+
+    def missing(self, oracle: Any, present: Iterable[str]) -> list[WarmTrial]:
+        """Lists the trials that a study lacks.
+
+        Args:
+            oracle: The oracle.
+            present: The folders of which it has trials.
+
+        Raises:
+            InvalidArgumentError, ProjectError: As `read`; or a folder that the study has forgotten is gone.
+        """
+        known = set(present)
+        self.read(oracle)
+        lacking = [f for f in self.folders if f not in known and self.counts[f][0]]
+        for folder in lacking:
+            if folder not in self._read:
+                self._read_one(folder, oracle)
+        return [trial for folder in lacking for trial in self._read[folder]]
+
+    def _read_one(self, folder: str, oracle: Any) -> None:
+        if os.path.realpath(folder) == os.path.realpath(oracle._project_dir):
+            raise invalid_argument(
+                _ARGUMENT,
+                expected="folders of other searches",
+                received=folder,
+                fix="A search goes on with its own trials by itself: leave it out.",
+            )
+        complete = _complete_trials(folder, oracle.objective)
+        space = oracle.hyperparameters.space
+        found = [(t, within(space, active_values(t.hyperparameters))) for t in complete]
+        self._read[folder] = [
+            WarmTrial(folder, trial.trial_id, values, values_of(trial, oracle.objective))
+            for trial, values in found
+            if values is not None
+        ]
+        self.counts[folder] = len(self._read[folder]), len(complete)
+
+
+def _line(folder: str, used: int, complete: int) -> str:
+    outside = complete - used
+    verb = "lies" if outside == 1 else "lie"
+    said = f"; {outside} {verb} outside the space" if outside else ""
+    return f"Warm start: {used} of {complete} complete trials of {folder}{said}."
+
+
+def _complete_trials(folder: str, objective: Any) -> list[Any]:
+    """Reads the complete trials of a folder, in the order of their beginnings.
+
+    Raises:
+        InvalidArgumentError: There is no search, or one with another objective.
+        ProjectError: A link leads out of the folder, or a trial names a path elsewhere.
+    """
+    complete = _complete(folder)
+    if complete is None:
+        found = "no search" if Path(folder).is_dir() else "no folder"
+        raise invalid_argument(
+            _ARGUMENT,
+            expected="the project folder of an earlier search",
+            received=folder,
+            fix=f"There is {found} there.",
+        )
+    for trial in complete:
+        _check_objective(folder, trial, objective)
+    return [t for t in complete if all(map(math.isfinite, values_of(t, objective)))]
+
+
+def _complete(folder: str | Path) -> list[Any] | None:
+    """Reads the complete trials of a folder; `None` where there are no trials at all."""
+    files = sorted(Path(folder).glob("trial_*/trial.json"))
+    if not files:
+        return None
+    check_folder(folder)
+    read = (read_trial(file) for file in files)
+    trials = {trial.trial_id: trial for trial in read if trial is not None}
+    check_trial_ids(folder, trials)
+    return [trials[id] for id in in_order(trials) if _is_complete(trials[id])]
+
+
+def best_points(folder: str | Path, maximize: bool, number: int = 3) -> list[Values]:
+    """Lists the best configurations of another search, best first, as `try_first` takes them.
+
+    Args:
+        folder: Its project folder.
+        maximize: Whether its one objective is to grow.
+        number: How many, at most.
+
+    Raises:
+        ProjectError: A link leads out of the folder, or a trial names a path elsewhere.
+    """
+    sign = -1.0 if maximize else 1.0
+    ranked = sorted(_complete(folder) or [], key=lambda trial: sign * trial.score)
+    points: list[Values] = []
+    for trial in ranked:
+        space, values = trial.hyperparameters.space, active_values(trial.hyperparameters)
+        searched = [hp for hp in space if hp.name in values and not is_fixed(hp)]
+        point = plain_names({hp.name: plain(hp, values[hp.name]) for hp in searched})
+        points += [point] if point not in points else []
+    return points[:number]
+
+
+def _is_complete(trial: Any) -> bool:
+    return bool(trial.status == "COMPLETED" and trial.message != LOST)
+
+
+def _check_objective(folder: str, trial: Any, objective: Any) -> None:
+    """Raises where a trial was scored by something else than an objective."""
+    goals = objectives(objective)
+    for goal in goals:
+        if not trial.metrics.exists(goal.name):
+            had = f"What its trials report is {', '.join(sorted(trial.metrics.metrics))}."
+            raise _other_objective(folder, goal.name, had)
+    if len(goals) > 1:
+        return  # Of several, Keras Tuner notes neither which they are nor their directions.
+    (goal,) = goals
+    direction = trial.metrics.metrics[goal.name].direction
+    if not math.isclose(trial.score, values_of(trial, objective)[0]):
+        had = f"Its trials report {goal.name}, and were scored by something else."
+        raise _other_objective(folder, goal.name, had)
+    if direction != goal.direction:
+        expected = f"{goal.name} with the direction {goal.direction}"
+        raise _other_objective(folder, expected, f"Its direction there is {direction}.")
+
+
+def _other_objective(folder: str, goal: str, had: str) -> InvalidArgumentError:
+    expected = f"folders of searches with the objective {goal}"
+    return invalid_argument(_ARGUMENT, expected=expected, received=folder, fix=had)

@@ -1,0 +1,117 @@
+"""Tests of configurations that are tried first: what they are checked for, and when they are tried."""
+
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.oracle.known_points import complete
+from recdrop_tune.spaces import SearchSpace
+from tests.oracle.test_optuna_oracle import dropout_space, make_tuner, values
+from tests.planted_search import SPACE
+
+
+def test_they_come_first(tmp_path):
+    tuner = make_tuner(
+        tmp_path, try_first=[{"wrapper": "none"}, {"wrapper": "recurrent", "rate": 0.5}]
+    )
+    tuner.oracle.enqueue({"wrapper": "lambda"})
+    tuner.search()
+    assert values(tuner)[:3] == [
+        {"cell": "lstm", "wrapper": "none"},
+        {"cell": "lstm", "wrapper": "recurrent", "rate": 0.5, "per_step": True},
+        {"cell": "lstm", "wrapper": "lambda", "rate": 0.3},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        (
+            {"wraper": "none"},
+            r"`try_first`. Expected values of the hyperparameters cell, wrapper, rate, per_step. .*"
+            r"`wraper` is not among them. Did you mean `wrapper`\?$",
+        ),
+        (
+            {"wrapper": "none", "rate": 0.3},
+            r"`rate` is inactive with wrapper='none'. Leave it out, or give wrapper one of 'recurrent', "
+            r"'lambda'.$",
+        ),
+        ({"wrapper": "lambda", "rate": 0.33}, r"`rate` to be from 0.1 to 0.5, in steps of 0.1. "),
+        ({"wrapper": "lambda", "rate": 0.7}, r"`rate` to be from 0.1 to 0.5, "),
+        ({"wrapper": "lambda", "rate": "high"}, r"`rate` to be from 0.1 to 0.5, "),
+        (
+            {"wrapper": "lamda"},
+            r"`wrapper` to be one of 'none', 'recurrent', 'lambda'. .* Did you mean `lambda`\?$",
+        ),
+        ({"cell": "gru"}, r"`cell` to be 'lstm'. "),
+        ({"wrapper": "recurrent", "per_step": 1}, r"`per_step` to be one of True, False"),
+    ],
+)
+def test_a_wrong_one_is_refused_before_any_trial(tmp_path, point, message):
+    tuner = make_tuner(tmp_path, try_first=[{"wrapper": "none"}, point])
+    with pytest.raises(InvalidArgumentError, match=message):
+        tuner.search()
+    assert not tuner.oracle.trials
+
+
+def test_what_is_left_open_takes_the_middle():
+    assert complete(dropout_space().space, {"wrapper": "lambda"})["rate"] == 0.3
+
+
+def test_a_row_of_a_table_will_do(tmp_path):
+    """It has NumPy's numbers, `None` or NaN where something is inactive, and one name for all placements."""
+    space, oracle = SearchSpace.load(SPACE), OptunaOracle(kt.Objective("val_loss", "min"))
+    kt.Tuner(oracle, lambda hp: space.sample(hp), directory=tmp_path)
+    asked = oracle.hyperparameters.space
+    row = {
+        "units": np.int64(16),
+        "wrapper": "lambda",
+        "placement": "output",
+        "rate": np.float64(0.3),
+    }
+    found = complete(asked, {**row, "learning_rate": 0.01})
+    assert found["placement.lambda"] == "output"
+    assert found["rate"] == 0.3
+    assert type(found["units"]) is int
+    without = {"wrapper": "none", "placement": None, "rate": np.nan, "units": 8}
+    assert complete(asked, without)["wrapper"] == "none"
+    with pytest.raises(InvalidArgumentError, match="`placement` is inactive with wrapper='none'"):
+        complete(asked, {**without, "placement": "input"})
+
+
+def test_an_integer_takes_whole_numbers():
+    hp = kt.HyperParameters()
+    hp.Int("units", 8, 64, sampling="log")
+    assert complete(hp.space, {"units": 16.0}) == {"units": 16}
+    with pytest.raises(InvalidArgumentError, match="`units` to be a whole number from 8 to 64"):
+        complete(hp.space, {"units": 16.5})
+
+
+def test_none_is_tried_twice_also_when_the_search_goes_on(tmp_path):
+    points = [
+        {"wrapper": "lambda", "rate": 0.2},
+        {"wrapper": "lambda", "rate": 0.2 + 1e-17, "cell": "lstm"},
+        {"wrapper": "lambda", "rate": 0.1 + 0.2},
+        {"wrapper": "none"},
+        {"wrapper": "lambda", "rate": 0.5},
+    ]
+    first = make_tuner(tmp_path, max_trials=2, try_first=points)
+    assert len(first.oracle.points_to_try()) == 4
+    first.search()
+    second = make_tuner(tmp_path, max_trials=4, try_first=[*points, {"wrapper": "none"}])
+    assert [p.get("rate") for p in second.oracle.points_to_try()] == [None, 0.5]
+    second.search()
+    found = [(each["wrapper"], each.get("rate")) for each in values(second)]
+    assert found == [("lambda", 0.2), ("lambda", 0.3), ("none", None), ("lambda", 0.5)]
+
+
+def test_they_wait_in_the_folder_as_plain_numbers(tmp_path):
+    """A search that goes on without them still knows them."""
+    make_tuner(
+        tmp_path, max_trials=1, try_first=[{"wrapper": "none"}, {"rate": np.float64(0.5)}]
+    ).search()
+    again = make_tuner(tmp_path, max_trials=2)
+    again.search()
+    assert values(again)[1]["rate"] == 0.5

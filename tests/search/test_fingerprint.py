@@ -1,0 +1,140 @@
+"""Tests of what makes two searches the same one, and of what is said where they are not."""
+
+import keras
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.oracle.study import warm_trials
+from recdrop_tune.search.going_on import explained_by, how_to_set
+from tests.small_search import build, data
+
+SPACE = {"units": 2, "wrapper": ["none", "native"], "rate": [0.1, 0.2], "placement": "recurrent"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, new_store):
+    """Runs a search in a folder of a name."""
+    folder = tmp_path_factory.mktemp("searches")
+    store = rdt.MLflow(uri=new_store(folder))
+
+    def search(name, **changed):
+        options = {"model": build, "max_trials": 1, "epochs": 1, "verbose": 0, "seed": 0}
+        options |= {"tracking": store, "directory": folder / name}
+        return rdt.tune(data(), data(), **{**options, **changed})
+
+    return search
+
+
+@pytest.fixture(scope="module")
+def old(run):
+    """The folder of a search that others may take something over from."""
+    return run("old", max_trials=3).directory
+
+
+def build_wider(hp):
+    """The model of `build`, which asks for more."""
+    wrapper = hp.Choice("wrapper", ["none", "recurrent", "lambda", "zoneout"])
+    with hp.conditional_scope("wrapper", ["recurrent", "lambda", "zoneout"]):
+        hp.Choice("placement", ["input", "input+output"])
+        hp.Float("rate", 0.1, 0.7, step=0.1)
+    hp.Choice("depth", [1, 2])
+    layers = [keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+    model = keras.Sequential(layers, name=wrapper)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    return model
+
+
+# A function is known by its name alone.
+build_wider.__module__, build_wider.__qualname__ = build.__module__, build.__qualname__
+
+
+def test_other_epochs_are_refused_with_the_best_configurations_to_begin_with(run, old):
+    with pytest.raises(ProjectError, match="epochs: 1 there, 2 now") as refused:
+        run("old", epochs=2)
+    words = str(refused.value)
+    assert "Scores after other numbers of epochs do not compare." in words
+    line = words.partition("give another `directory` and ")[2].partition(". Or delete")[0]
+    written = eval(line.removeprefix("tuner="), {"rdt": rdt})  # Ours, and to be pasted.
+    result = run("longer", epochs=2, max_trials=5, tuner=written)
+    assert len(written.try_first) == 3
+    rows = result.trials[["wrapper", "rate"]].fillna(0).to_dict("records")
+    assert all(
+        {"rate": 0, **point}["rate"] in [row["rate"] for row in rows] for point in written.try_first
+    )
+
+
+@pytest.mark.parametrize(
+    "changed", [{"space": {**SPACE, "rate": [0.1, 0.3]}}, {"model": build_wider}]
+)
+def test_another_space_is_refused_with_what_to_write(run, old, changed):
+    """Also that of a function, which Keras Tuner would go on with by the old ranges."""
+    name = "old"
+    if "space" in changed:
+        name = run("with space", model=None, space=SPACE).directory.name
+        changed = {**changed, "model": None}
+    before = {path: path.read_bytes() for path in old.parent.rglob(f"{name}/*.json")}
+    with pytest.raises(ProjectError, match="differs in:\n  ") as refused:
+        run(name, **changed)
+    words = str(refused.value)
+    assert f"{name}')" in words.partition("tuner=rdt.Optuna(warm_start=")[2]
+    assert before == {path: path.read_bytes() for path in before}
+    if name == "old":
+        assert "  depth: not there, one of 1, 2 now\n" in words
+        assert "0.5, in steps of 0.1 there, from 0.1 to 0.7, in steps of 0.1 now\n" in words
+        assert "  placement: active with other values of the others\n" in words
+
+
+def test_a_function_that_asks_for_the_same_goes_on(run):
+    run("same")
+    assert len(run("same", max_trials=2).trials) == 2
+    assert len(run("same", model=build_wider, overwrite=True).trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"objective": "val_accuracy"}, "objective: 'val_loss' there, 'val_accuracy' now"),
+        ({"epochs": 2, "tuner": "random"}, "epochs: 1 there, 2 now"),
+    ],
+)
+def test_where_nothing_can_be_taken_over_nothing_is_promised(run, old, changed, words):
+    with pytest.raises(ProjectError, match=words) as refused:
+        run("old", **changed)
+    assert "rdt.Optuna" not in str(refused.value)
+    assert "Nothing was changed. Give another `directory`, or delete" in str(refused.value)
+
+
+def test_a_search_is_told_of_another_one(run, old, capsys):
+    result = run("told", tuner=rdt.Optuna(warm_start=old), verbose=1, max_trials=2)
+    assert f"Warm start: 3 of 3 complete trials of {old}.\n" in capsys.readouterr().out
+    assert len(result.trials) == len(result.study().trials) == 2
+    assert len(warm_trials(result.tuner.oracle.study)) == 3
+    assert result.tracking.records.search.info["warm_start"] == "old"
+    again = run("told", tuner=rdt.Optuna(warm_start=old), verbose=1, max_trials=3)
+    assert capsys.readouterr().out.count("Warm start: 3 of 3") == 1
+    assert len(again.tuner.oracle.study.trials) == 6
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"epochs": 2}, r"It differs: epochs 1 there, 2 now. Give tuner=rdt.Optuna\(try_first=\["),
+        (
+            {"objective": "val_accuracy"},
+            "It differs: objective 'val_loss' there, 'val_accuracy' now",
+        ),
+    ],
+)
+def test_scores_that_do_not_compare_are_refused(run, old, changed, words):
+    with pytest.raises(InvalidArgumentError, match=f"`warm_start`.*{words}"):
+        run("new", tuner=rdt.Optuna(warm_start=old), **changed)
+    assert not (old.parent / "new").exists()
+
+
+def test_a_setting_is_written_as_the_caller_has_to():
+    points = [{"wrapper": "none"}, {"wrapper": "lambda", "rate": 0.3}]
+    assert how_to_set("try_first", points) == f"tuner=rdt.Optuna(try_first={points})"
+    with explained_by(lambda folder, overwrite: "a command"):
+        written = how_to_set("try_first", points)
+    assert written == "`tuner: {try_first: [{wrapper: none}, {wrapper: lambda, rate: 0.3}]}`"
