@@ -65,6 +65,7 @@ class Tracking:
         at_end: Saves what the search found before its run ends; `None` saves nothing.
         unsaved: Why what the search found could not be saved; `None` as far as it could.
         process: The process in which the search was begun.
+        go_on: How to go on with the search, in words, if that is known.
         goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
     """
 
@@ -93,6 +94,7 @@ class Tracking:
         self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
         self.goes_on_after_search = False
         self.process = events.Process()
+        self.go_on: str | None = None
         self._under_way = False
         self._over = False
         self._failure_elsewhere: str | None = None
@@ -230,6 +232,7 @@ class Tracking:
                 configurations=fewer_than_trials(self._oracle),
                 pid=self.process.pid,
                 host=self.process.host,
+                go_on=self.go_on,
             )
         )
 

@@ -68,7 +68,8 @@ def run(plan: Plan) -> TuneResult:
         stack.enter_context(_hint_at_the_folder(plan))
         if plan.verbose and (missing := coverage_line(tuner.oracle)):
             print(missing, flush=True)
-        known = {"search_id": search_id, "folder": plan.folder.absolute()}
+        folder, again = plan.folder.absolute(), how_to_go_on(plan.folder, plan.overwrite)
+        known = {"search_id": search_id, "folder": folder, "go_on": again}
         ended = run_trials(tuner, [*progress, interrupts], **known)
         check_completed(tuner, ended)
         return TuneResult(tuner, ended.tracking)
