@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import compile_arguments
+from recdrop_tune.kernels import compile_arguments, excluded_from_decay
 from recdrop_tune.models.layers import walk
 from recdrop_tune.models.source import (
     WIDTH,
@@ -144,16 +144,22 @@ class _ModelCode:
             yield from self._functional(model, variable, inner)
 
     def compiled(self, model: Any) -> Iterator[str]:
-        """Yields the line that compiles the model, if it is compiled."""
+        """Yields the lines that compile the model, if it is compiled."""
         config = compile_arguments(model) if model.compiled else {}
         if not config:
             return
-        defaults = {"run_eagerly": False, "steps_per_execution": 1}
+        defaults = {"run_eagerly": False, "steps_per_execution": 1, "auto_scale_loss": True}
         names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", *defaults)
         values = {name: config.get(name) for name in names}
         chosen = {n: v for n, v in values.items() if v not in (None, [], defaults.get(n))}
         arguments = tuple((f"{name}=", self.writer.value(value)) for name, value in chosen.items())
         yield written(Call("model.compile(", arguments, ")"))
+        undecayed, variables = excluded_from_decay(model.optimizer)
+        if variables:
+            raise not_writable("what the optimizer excludes from weight decay", "it is variables")
+        if undecayed is not None:
+            inner = ".inner_optimizer" * hasattr(model.optimizer, "inner_optimizer")
+            yield f"model.optimizer{inner}.exclude_from_weight_decay(var_names=[{quoted(undecayed)}])"
 
     def _sequential(self, model: Any, variable: str, inner: Mapping[int, str]) -> str:
         first = model.get_config()["layers"][:1]
