@@ -17,15 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from recdrop_tune.errors import ProjectError, ProjectWarning, invalid_argument
 from recdrop_tune.files import read
+from recdrop_tune.paths import JOURNAL, RUNS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RUNS = "recdrop_runs"
-"""Where searches have their project folders by default."""
-
-JOURNAL = "events.jsonl"
-"""The journal of a search: `events.FILE`, without the imports of `events`, which take seconds."""
 
 _TYPES = {
     "folder": "string",

@@ -18,6 +18,12 @@ from typing import Any
 
 from recdrop_tune.errors import ProjectError, invalid_argument, shown
 
+RUNS = "recdrop_runs"
+"""Where searches have their project folders by default."""
+
+JOURNAL = "events.jsonl"
+"""The journal of a search, in its project folder."""
+
 _LOCK = "optuna.journal.lock"
 """Optuna's lock of its journal is a link by design: it is made, renamed and deleted, but never followed."""
 

@@ -12,10 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 import recdrop_tune as rdt
-from recdrop_tune.cli import main, store
-from recdrop_tune.comparison import JOURNAL, RUNS
+from recdrop_tune.cli import main
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning
-from recdrop_tune.events import FILE
 from recdrop_tune.search import tune
 from tests.small_search import data
 
@@ -224,11 +222,6 @@ def test_the_command_says_what_is_wrong(tmp_path):
     done = CliRunner().invoke(main, ["list", str(tmp_path)])
     assert done.exit_code == 1
     assert done.output.startswith(f"Error: `{tmp_path}` holds no search")
-
-
-def test_names_that_are_written_twice():
-    """Where they are kept, Keras Tuner is imported."""
-    assert (JOURNAL, Path(RUNS)) == (FILE, store.RUNS)
 
 
 def test_neither_loads_keras(runs):

@@ -533,8 +533,10 @@ def test_descriptions_load_and_link_nothing(project):
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     notes = [run.data.tags.get("mlflow.note.content") for run in runs]
     (note,) = filter(None, notes)
-    assert note.startswith("# Result")
-    assert_no_links(note)
+    links, _, words = note.partition("\n\n")
+    assert re.fullmatch(r"(\[[\w ,]+\]\(#/experiments/1/runs\S+\)( · )?)+", links)
+    assert words.startswith("# Result")
+    assert_no_links(words)
 
 
 @pytest.mark.parametrize("name", ["..", " ", "a\nb", "x" * 501])

@@ -16,6 +16,7 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.events.journal import Dispatcher
 from recdrop_tune.mlflow_store import MLflowWriter
+from recdrop_tune.mlflow_store.description import NOTE
 from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.stores import settle_requests
 
@@ -134,6 +135,8 @@ def _image(client, run, names, artifacts):
         "ended": run.info.end_time,
         "parent": names.get(run.data.tags.get("mlflow.parentRunId")),
         "tags": tags,
+        # Without its links, and the digest of all of it.
+        "note": run.data.tags.get(NOTE, "").split("\n\n")[1:-1],
         "params": run.data.params,
         "curves": curves,
         "artifacts": _artifacts(client, run.info.run_id) if artifacts else None,

@@ -66,7 +66,7 @@ class BackendTimes:
             f"{self.found[each][_BY] / self.found[first][_BY]:.1f} times as fast as {each}"
             for each in others
         )
-        text = f"{first}, {ratios}, by `{_BY}` with {at}"
+        text = f"{first}, {ratios}, by a step of `{_BY}` with {at}, compiling not counted"
         if first == chosen():
             return Check(OK, f"{text}; Keras is set to it")
         use = f"Set {VARIABLE}={first} before keras is imported, or `recdrop-tune run --backend {first}`."

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,7 +25,6 @@ from recdrop_tune.cli.backend_times import BackendTimes
 from recdrop_tune.cli.store import (
     FAIL,
     OK,
-    RUNS,
     WARN,
     Check,
     be_quick_and_quiet,
@@ -33,6 +33,7 @@ from recdrop_tune.cli.store import (
     why_not_writable,
 )
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.paths import RUNS
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
@@ -232,7 +233,7 @@ def ray() -> Check:
 
 def folder() -> Check:
     """Tries whether a search could have its project folder here."""
-    place = RUNS.resolve()
+    place = Path(RUNS).resolve()
     fix = "Call this in another folder, or give searches another `directory`."
     if why := why_not_writable(place):
         return Check(FAIL, f"{place} cannot be written to: {why}", fix)

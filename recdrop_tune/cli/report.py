@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from recdrop_tune.backends import check_importable
-from recdrop_tune.cli.store import EVENTS, be_quick_and_quiet, load_quietly, project_folder
+from recdrop_tune.cli.store import be_quick_and_quiet, load_quietly, project_folder
 from recdrop_tune.errors import RecdropError, plain
+from recdrop_tune.paths import JOURNAL
 
 
 @click.command()
@@ -79,7 +80,7 @@ def _summary(result: Any, folder: Path) -> list[str]:
 
     lines = []
     try:
-        running = Journal(folder / EVENTS).is_being_written()
+        running = Journal(folder / JOURNAL).is_being_written()
     except OSError:  # A folder that may only be read.
         running = False
     if running:

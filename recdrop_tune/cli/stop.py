@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recdrop_tune.cli.store import EVENTS
 from recdrop_tune.cli.watch import watched
 from recdrop_tune.errors import RecdropError, plain
+from recdrop_tune.paths import JOURNAL
 
 if TYPE_CHECKING:
     from recdrop_tune.terminal import Watched
@@ -31,7 +31,7 @@ def stop(directory: Path | None, now: bool) -> None:
     trials that are running are broken off, and run again when the search goes on.
     """
     found = watched(directory)
-    if not found.is_running and not found.may_run_elsewhere:
+    if not (found.is_running or found.may_run_elsewhere or found.state == "unknown"):
         raise click.ClickException(
             f"There is no search to stop in {found.folder}: it {found.state_words}."
         )
@@ -89,7 +89,7 @@ def _heeds_ctrl_c(pid: int, folder: Path) -> bool:
     has to have the journal open. That can be seen on Linux alone; elsewhere the search finds the request.
     """
     try:
-        journal = os.stat(folder / EVENTS)
+        journal = os.stat(folder / JOURNAL)
         opened = (os.stat(path) for path in Path(f"/proc/{pid}/fd").iterdir())
         searches = any(os.path.samestat(each, journal) for each in opened)
         found = _IGNORED.search(Path(f"/proc/{pid}/status").read_text())

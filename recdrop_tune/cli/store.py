@@ -17,6 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from recdrop_tune.paths import JOURNAL, RUNS
+
 # Loads TensorFlow without what it prints while it is loaded.
 
 
@@ -54,13 +56,6 @@ def _import(modules: Sequence[str]) -> None:
         import_module(module)
 
 
-EVENTS = "events.jsonl"
-"""The journal of a search: `events.FILE`, without the imports of `events`, which take seconds."""
-
-RUNS = Path("recdrop_runs")
-"""Where searches have their project folders by default."""
-
-
 def project_folder(directory: Path | None) -> Path | None:
     """Returns the folder of a search: `directory`, or the newest one in `recdrop_runs`.
 
@@ -68,13 +63,13 @@ def project_folder(directory: Path | None) -> Path | None:
         click.ClickException: `directory` is not the folder of a search.
     """
     if directory is None:
-        folders = [path.parent for path in RUNS.glob(f"*/{EVENTS}")]
-        return max(folders, key=lambda folder: (folder / EVENTS).stat().st_mtime, default=None)
+        folders = [path.parent for path in Path(RUNS).glob(f"*/{JOURNAL}")]
+        return max(folders, key=lambda folder: (folder / JOURNAL).stat().st_mtime, default=None)
     if not directory.is_dir():
         raise click.ClickException(f"There is no folder {directory}.")
-    if not (directory / EVENTS).exists():
+    if not (directory / JOURNAL).exists():
         raise click.ClickException(
-            f"The folder {directory} holds no search of recdrop-tune: it has no {EVENTS}."
+            f"The folder {directory} holds no search of recdrop-tune: it has no {JOURNAL}."
         )
     return directory
 
@@ -88,10 +83,10 @@ def search_in(folder: Path) -> Any:
     from recdrop_tune.events import Journal, SearchStarted
 
     try:
-        events = Journal(folder / EVENTS).read()
+        events = Journal(folder / JOURNAL).read()
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise click.ClickException(
-            f"{folder / EVENTS} is damaged, or another program's: {type(error).__name__}: {error}"
+            f"{folder / JOURNAL} is damaged, or another program's: {type(error).__name__}: {error}"
         ) from None
     begun = [event for event in events if isinstance(event, SearchStarted)]
     if not begun:

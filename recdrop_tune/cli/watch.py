@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recdrop_tune.cli.store import EVENTS, project_folder
+from recdrop_tune.cli.store import project_folder
 from recdrop_tune.errors import ProjectError, plain
+from recdrop_tune.paths import JOURNAL
 
 if TYPE_CHECKING:
     from recdrop_tune.terminal import Watched
@@ -34,7 +35,7 @@ def watched(directory: Path | None) -> Watched:
     try:
         found.look()
     except (OSError, ProjectError) as error:
-        raise click.ClickException(f"{folder / EVENTS} cannot be read: {error}") from None
+        raise click.ClickException(f"{folder / JOURNAL} cannot be read: {error}") from None
     if found.records.search is None:
         raise click.ClickException(f"No search has been started in {folder}.")
     return found

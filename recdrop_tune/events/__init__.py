@@ -33,7 +33,14 @@ from recdrop_tune.events.events import (
     TrialStarted,
     WorkerLost,
 )
-from recdrop_tune.events.journal import FILE, Dispatcher, Journal, TrackingWarning, lock_alone
+from recdrop_tune.events.journal import (
+    FILE,
+    Dispatcher,
+    Journal,
+    TrackingWarning,
+    has_locks,
+    lock_alone,
+)
 from recdrop_tune.events.records import (
     QUESTIONS,
     SEARCH,
@@ -112,6 +119,7 @@ __all__ = [
     "ask_to_stop",
     "asked",
     "forget_stop",
+    "has_locks",
     "has_wrapper",
     "is_asked_to_stop",
     "is_twin",

@@ -96,6 +96,7 @@ class SearchStarted(Event):
         configurations: How many configurations the space has, where these are fewer than `max_trials`.
         pid: The process in which it was begun.
         host: The machine of that process.
+        go_on: How to go on with it, in words or as a command, where `tune` or a command has begun it.
     """
 
     search_id: str
@@ -115,6 +116,7 @@ class SearchStarted(Event):
     configurations: Count | None = None
     pid: Count | None = None
     host: str | None = None
+    go_on: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,15 +23,15 @@ from recdrop_tune.events.events import (
     to_json,
 )
 from recdrop_tune.files import make_folder, open_file
+from recdrop_tune.paths import JOURNAL
 
 try:
     import fcntl
 except ImportError:  # Windows has no such locks: a journal that is being written does not show it.
     fcntl = None  # type: ignore[assignment]
 
-FILE = "events.jsonl"
+FILE = JOURNAL
 """Name of the journal in the project folder."""
-
 
 _DURABLE = (SearchStarted, TrialEnded, ConfirmationEnded, ResultSaved, SearchEnded)
 """The events after which all so far survive a power cut: without them a training would have been in vain."""
@@ -137,6 +137,11 @@ def _append(file: IO[bytes], line: bytes) -> None:
         with suppress(OSError):
             file.truncate(end)
         raise
+
+
+def has_locks() -> bool:
+    """Says whether this system has the locks by which one sees that a journal is being written."""
+    return fcntl is not None
 
 
 def lock_alone(file: Any) -> bool:

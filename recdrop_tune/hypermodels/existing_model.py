@@ -22,6 +22,7 @@ class ExistingModel(keras_tuner.HyperModel):
     `keras.layers.RNN` of an `LSTMCell` or a `GRUCell`, which becomes the layer that computes the same. All
     else is the model's: optimizer, loss, metrics, and other dropout such as `keras.layers.Dropout`. Dropout
     that the recurrent layers have already is taken off, and a warning says so: the search takes its place.
+    The optimizer begins with the learning rate that it has now, which training may have lowered.
 
     Args:
         model: The model. It stays as it is, and is not needed any more afterwards.

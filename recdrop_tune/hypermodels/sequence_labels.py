@@ -73,15 +73,15 @@ class AbstractLabelModel(AbstractSequenceModel):
 
     @property
     def is_binary(self) -> bool:
-        """Whether the model gives one probability, that of class 1, as Keras's binary metrics want it.
-
-        Not for each step: Keras applies no mask to binary losses of steps.
-        """
-        return self.num_classes == 2 and not self.one_hot and not self.return_sequences
+        """Whether the model gives one probability, that of class 1, as Keras's binary metrics want it."""
+        return self.num_classes == 2 and not self.one_hot
 
     @property
-    def loss(self) -> str:
+    def loss(self) -> Any:
         """Cross-entropy, for two classes, for one-hot or for integer targets."""
+        if self.is_binary and self.return_sequences:
+            # Of labels (batch, time) the usual axis is the time: a mean over all steps, which no mask fits.
+            return keras.losses.BinaryCrossentropy(axis=())
         if self.is_binary:
             return "binary_crossentropy"
         return "categorical_crossentropy" if self.one_hot else "sparse_categorical_crossentropy"
@@ -158,12 +158,13 @@ class SequenceClassifier(AbstractLabelModel):
 
 @final
 class SequenceTagger(AbstractLabelModel):
-    """Labels every step: recurrent layers with the sampled dropout, then a softmax at each step.
+    """Labels every step: recurrent layers with the sampled dropout, then a softmax or a sigmoid at each.
 
     The model takes sequences of shape `(batch, time, features)` and gives probabilities of shape
-    `(batch, time, num_classes)`. With `mask_value`, padded steps count neither in the loss nor in
-    Keras's mean metrics (accuracy and the like), whatever their label; it has to be a valid one, and in
-    one-hot targets may be a row of zeros.
+    `(batch, time, num_classes)`; of the labels 0 and 1 that of 1 alone, of shape `(batch, time, 1)`.
+    With `mask_value`, padded steps count neither in the loss nor in Keras's mean metrics (accuracy and
+    the like), whatever their label; it has to be a valid one, and in one-hot targets may be a row of
+    zeros. Other metrics (`AUC`, `Precision`) know of no mask, and count them.
 
     Args:
         num_classes: Number of classes, 2 or more.

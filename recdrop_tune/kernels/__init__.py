@@ -19,6 +19,7 @@ from recdrop_tune.kernels.choice import (
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
     compile_arguments,
+    excluded_from_decay,
     hand_on_input_shape,
     loss_tracker,
     lost_arguments,
@@ -46,6 +47,7 @@ __all__ = [
     "check_seed",
     "compilations_kept",
     "compile_arguments",
+    "excluded_from_decay",
     "gpu_in_sight",
     "gradients_tied_to_graphs",
     "hand_on_input_shape",

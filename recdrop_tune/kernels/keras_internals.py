@@ -2,8 +2,9 @@
 
 These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, the device that Keras has
 PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the metric of a model's loss,
-the arguments that a model was compiled with, those of the function of a loss, the custom gradients that
-TensorFlow keeps, a seed that leaves TensorFlow's kernels alone, and the `input_shape` of a layer.
+the arguments that a model was compiled with, what an optimizer excludes from weight decay, the arguments of
+the function of a loss, the custom gradients that TensorFlow keeps, a seed that leaves TensorFlow's kernels
+alone, and the `input_shape` of a layer.
 `tests/kernels` and `tests/wrappers/test_wrappers.py` fail when an upgrade moves one of them or changes what
 it takes.
 """
@@ -39,7 +40,26 @@ def compile_arguments(model: Any) -> dict[str, Any]:
         arguments["jit_compile"] = (
             "auto"  # Keras keeps what it came to for the layers of this model.
         )
+    arguments["auto_scale_loss"] = isinstance(
+        model.optimizer, keras.optimizers.LossScaleOptimizer
+    ) or (model.dtype_policy.name != "mixed_float16")
     return arguments
+
+
+def excluded_from_decay(optimizer: Any) -> tuple[str | None, bool]:
+    """Reads what `exclude_from_weight_decay` has told an optimizer, of which its configuration has nothing.
+
+    Args:
+        optimizer: The optimizer, or one of losses that are scaled.
+
+    Returns:
+        The names, as a pattern; and whether variables themselves were excluded.
+    """
+    decaying = getattr(optimizer, "inner_optimizer", optimizer)
+    names = getattr(decaying, "_exclude_from_weight_decay_pattern", None)
+    return None if names is None else str(names.pattern), bool(
+        getattr(decaying, "_exclude_from_weight_decay", None)
+    )
 
 
 def lost_arguments(thing: Any) -> dict[str, Any]:

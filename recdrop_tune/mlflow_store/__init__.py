@@ -4,14 +4,13 @@ from recdrop_tune.mlflow_store.artifacts import (
     CODE,
     MODEL,
     MODEL_CARD,
-    NOTE_LENGTH,
     RESULT,
-    harmless,
     load_flavor,
     log_model,
     upload_result,
 )
 from recdrop_tune.mlflow_store.datasets import dataset_inputs, describe_data
+from recdrop_tune.mlflow_store.description import NOTE_LENGTH, harmless, markdown_table
 from recdrop_tune.mlflow_store.pages import (
     command,
     leaderboard_url,
@@ -43,6 +42,7 @@ __all__ = [
     "leaderboard_url",
     "load_flavor",
     "log_model",
+    "markdown_table",
     "prepare",
     "reason",
     "searched",

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 import recdrop_tune.hypermodels
 import recdrop_tune.models
 import recdrop_tune.wrappers  # noqa: F401
-from recdrop_tune.errors import ProjectError, plain
+from recdrop_tune.errors import ProjectError
 from recdrop_tune.errors import check_model_name as check_model_name
 from recdrop_tune.events import FILE as JOURNAL
 from recdrop_tune.events import ResultSaved
@@ -40,22 +40,6 @@ CODE = "best_model.py"
 TABLE = "trials.json"
 """The trials in the format of MLflow's `log_table`."""
 
-NOTE_LENGTH = 5000
-"""The longest description of a run, for the oldest servers (MLflow 3 takes 8000 characters of a tag)."""
-
-
-def harmless(markdown: str) -> str:
-    """Takes links, images and HTML out of Markdown that quotes others' words.
-
-    The page of a run would load an image from an address that the words name. Applied twice it changes
-    nothing more.
-
-    Example:
-        >>> harmless("| rate | ![](http://host/pixel) <img> |")
-        '| rate | !&#91;](http://host/pixel) &lt;img> |'
-    """
-    return plain(markdown).replace("[", "&#91;").replace("<", "&lt;")
-
 
 def files_of(folder: str | Path, event: ResultSaved) -> list[Path]:
     """Returns the files of a result that are there.
@@ -72,7 +56,7 @@ def files_of(folder: str | Path, event: ResultSaved) -> list[Path]:
 
 
 def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSaved) -> None:
-    """Gives the files of a result to a run, and its summary as the run's description.
+    """Gives the files of a result to a run.
 
     Doing it again replaces what was there. The model is left out: see `log_model`.
 
@@ -85,7 +69,6 @@ def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSav
     paths = [path for path in files_of(folder, event) if path.name not in (MODEL, MODEL_CARD)]
     for path in paths:
         client.log_artifact(run_id, str(path), RESULT)
-    client.set_tag(run_id, "mlflow.note.content", harmless(event.summary)[:NOTE_LENGTH])
     if any(path.name == TABLE for path in paths):
         # As `MlflowClient.log_table` does, which would add the rows to those that are there.
         logged = [{"path": f"{RESULT}/{TABLE}", "type": "table"}]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune import events
-from recdrop_tune.events import Records, TrialRecord, asked
-from recdrop_tune.mlflow_store.pages import searched, view_tag
+from recdrop_tune.events import Records, TrialRecord
+from recdrop_tune.mlflow_store.pages import run_name, searched, view_tag
 from recdrop_tune.mlflow_store.runs import Point, milliseconds
 from recdrop_tune.mlflow_store.uris import clean, parameter
 from recdrop_tune.tuner import MILLISECONDS
@@ -23,6 +23,17 @@ _STATUS = {
     events.KILLED: "KILLED",
 }
 """MLflow's status of a run, by how the trial ended. The tag `recdrop.state` has our own word."""
+
+_DESCRIBED = (
+    events.SearchStarted,
+    events.TrialEnded,
+    events.ConfirmationStarted,
+    events.ConfirmationEnded,
+    events.NoMoreTrials,
+    events.ResultSaved,
+    events.SearchEnded,
+)
+"""What changes the description of a search."""
 
 
 @dataclass
@@ -84,6 +95,8 @@ class SearchContents:
         confirmations: Points for the runs of the trials, which these are not known to hold.
         result: The last result that was saved; while the search is running the one of this session.
         is_result_new: Whether the run of the search is not known to hold that.
+        summary: The outcome that was saved, unless the search has gone on since.
+        is_description_new: Whether something came up that the description of the search's run tells.
     """
 
     def __init__(self, first: events.SearchStarted, alive: bool) -> None:
@@ -99,6 +112,8 @@ class SearchContents:
         self.confirmations: dict[str, list[Point]] = defaultdict(list)
         self.result: events.ResultSaved | None = None
         self.is_result_new = False
+        self.summary: str | None = None
+        self.is_description_new = False
         self._alive = alive
         self._best: float | None = None
 
@@ -107,6 +122,7 @@ class SearchContents:
         if isinstance(event, events.TrialStarted):
             self._supersede(event.trial_id)
         self.records.on_event(event)
+        self.is_description_new |= isinstance(event, _DESCRIBED)
         match event:
             case events.SearchStarted():
                 self._break_off(None)  # The earlier session was killed.
@@ -119,7 +135,7 @@ class SearchContents:
             case events.ConfirmationEnded():
                 self.confirmations[event.trial_id] += _confirmation_points(event)
             case events.ResultSaved():
-                self.result, self.is_result_new = event, True
+                self.result, self.is_result_new, self.summary = event, True, event.summary
             case events.SearchEnded():
                 self._break_off(event.time)
                 self._end(event.status, event.time)
@@ -129,15 +145,16 @@ class SearchContents:
         self._break_off(None)
         if self.run.end is None:
             self._end("KILLED", when)
+            self.is_description_new = True
 
     def mark_written(self) -> None:
         """Takes note that the run of the search holds all of it, and those of trials the confirmations."""
         self.run.mark_written()
         self.confirmations.clear()
-        self.data, self.is_result_new = [], False
+        self.data, self.is_result_new, self.is_description_new = [], False, False
 
     def _begin(self, event: events.SearchStarted) -> None:
-        self.search, self.data = event, event.data
+        self.search, self.data, self.summary = event, event.data, None
         self.run.params, self.run.end = _search_params(event), None
         self.run.texts = {} if event.space is None else {"space.yaml": event.space}
         if self._alive:
@@ -149,7 +166,8 @@ class SearchContents:
             self.run.texts["trials.csv"] = self.records.to_csv()
 
     def _begin_trial(self, event: events.TrialStarted) -> None:
-        run = Contents(run_name(event), event.time, event.trial_id)
+        name = run_name(event.number, event.trial_id, event.hyperparameters)
+        run = Contents(name, event.time, event.trial_id)
         run.params = trial_params(event.hyperparameters)
         run.tags = {
             "recdrop.kind": "trial",
@@ -263,15 +281,6 @@ def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         if value is None and _is_rate(name) and not _has_site_rates(name, hyperparameters)
     }
     return {**hyperparameters, **dict.fromkeys(drops_nothing, 0)}
-
-
-def run_name(event: events.TrialStarted) -> str:
-    """Names a trial's run by what it tries: MLflow's table shows little else at first."""
-    shown = " ".join(
-        " ".join([*([layer] if layer else []), *map(str, values.values())])
-        for layer, values in asked(event.hyperparameters).items()
-    )
-    return f"{event.number:04d} {shown or event.trial_id}"
 
 
 def _epoch_points(event: events.EpochEnded) -> list[Point]:

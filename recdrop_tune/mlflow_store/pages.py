@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from recdrop_tune.addresses import absolute, is_server, sqlite_path
 from recdrop_tune.credentials import HIDDEN
-from recdrop_tune.events import QUESTIONS
+from recdrop_tune.events import QUESTIONS, asked
 
 # Where to look at a search in MLflow's pages.
 
@@ -82,6 +82,20 @@ def leaderboard_url(
     }
     words = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
     return f"{host}/#/experiments/{experiment_id}/runs?{words}"
+
+
+def run_name(number: int, trial_id: str, hyperparameters: Mapping[str, Any]) -> str:
+    """Names a trial's run by what it tries: MLflow's table shows little else at first.
+
+    Example:
+        >>> run_name(12, "a7", {"units": 8, "wrapper": "variational", "placement": "input", "rate": 0.3})
+        '0012 variational input 0.3'
+    """
+    shown = " ".join(
+        " ".join([*([layer] if layer else []), *map(str, values.values())])
+        for layer, values in asked(hyperparameters).items()
+    )
+    return f"{number:04d} {shown or trial_id}"
 
 
 # A view of a search for MLflow's runs page: its columns, order and charts, kept as a tag of the experiment.

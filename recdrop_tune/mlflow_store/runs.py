@@ -20,6 +20,7 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.addresses import is_server, sqlite_path
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.mlflow_store.datasets import dataset_inputs
+from recdrop_tune.mlflow_store.description import EXPERIMENT, NOTE
 from recdrop_tune.mlflow_store.stores import (
     PersistentClient,
     is_transient,
@@ -208,9 +209,8 @@ class Runs:
             _logger.warning("MLflow's artifact store did not take %s: %s", what, said)
 
     def show(self, key: str, view: str) -> None:
-        """Keeps a view of the runs for MLflow's pages; those who may not write it go without."""
-        with contextlib.suppress(mlflow.MlflowException):
-            self.client.set_experiment_tag(self.experiment_id, key, view)
+        """Keeps a view of the runs for MLflow's pages."""
+        self._tag(self.experiment_id, key, view)
 
     def end(self, run_id: str, status: str, when: float) -> None:
         """Ends a run: the last that is written to it, by which one knows that it is whole."""
@@ -245,10 +245,9 @@ class Runs:
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is None:
+            about = {"artifact_location": self._folder(name), "tags": {NOTE: EXPERIMENT}}
             try:
-                return str(
-                    self.client.create_experiment(name, artifact_location=self._folder(name))
-                )
+                return str(self.client.create_experiment(name, **about))
             except mlflow.MlflowException:
                 # Another process was quicker, or there is a reason that is worth telling.
                 found = self.client.get_experiment_by_name(name)
@@ -259,7 +258,14 @@ class Runs:
                 f"the experiment `{name}` has been deleted in MLflow; restore it there, or give another "
                 "name as `experiment`"
             )
+        if not found.tags.get(NOTE, "").strip():
+            self._tag(found.experiment_id, NOTE, EXPERIMENT)
         return str(found.experiment_id)
+
+    def _tag(self, experiment_id: str, key: str, value: str) -> None:
+        """Tags the experiment; those who may not do so go without."""
+        with contextlib.suppress(mlflow.MlflowException):
+            self.client.set_experiment_tag(experiment_id, key, value)
 
     def _folder(self, experiment: str) -> str | None:
         """By default a database's artifacts go to `mlruns`, which MLflow 3 takes for an old store."""

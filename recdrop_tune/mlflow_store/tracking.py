@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import keras
-from keras_tuner.oracles import HyperbandOracle, RandomSearchOracle
 
 from recdrop_tune import events
 from recdrop_tune.addresses import absolute, check_databases, resolve_uri
@@ -38,7 +37,7 @@ from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
 from recdrop_tune.mlflow_store.writer import MLflowWriter
-from recdrop_tune.oracle import is_chief, objectives, read_trial, tried_of_all
+from recdrop_tune.oracle import exhausted, fewer_than_trials, is_chief, objectives, read_trial
 from recdrop_tune.paths import check_folder, trial_folder
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import is_local
@@ -66,6 +65,7 @@ class Tracking:
         at_end: Saves what the search found before its run ends; `None` saves nothing.
         unsaved: Why what the search found could not be saved; `None` as far as it could.
         process: The process in which the search was begun.
+        go_on: How to go on with the search, in words, if that is known.
         goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
     """
 
@@ -94,6 +94,7 @@ class Tracking:
         self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
         self.goes_on_after_search = False
         self.process = events.Process()
+        self.go_on: str | None = None
         self._under_way = False
         self._over = False
         self._failure_elsewhere: str | None = None
@@ -228,9 +229,10 @@ class Tracking:
                 data=self.data,
                 context=self.context,
                 register_model=self.register_model,
-                configurations=self._configurations(),
+                configurations=fewer_than_trials(self._oracle),
                 pid=self.process.pid,
                 host=self.process.host,
+                go_on=self.go_on,
             )
         )
 
@@ -287,26 +289,11 @@ class Tracking:
         if not self.goes_on_after_search:
             self.close()
 
-    def _configurations(self) -> int | None:
-        """Counts the configurations of a space that has fewer of them than `max_trials`."""
-        limit = self._oracle.max_trials
-        # Hyperband trains the same configuration several times.
-        counts = limit and not isinstance(self._oracle, HyperbandOracle)
-        found = _tried(self._oracle, limit=limit - 1) if counts else None
-        return None if found is None else found[1]
-
     def _note_exhaustion(self) -> None:
         """Reports that the tuner has found no further configuration, where that is why the search ends."""
-        oracle, limit = self._oracle, self._oracle.max_trials
-        if self.records.no_more is not None or (limit and len(oracle.trials) >= limit):
-            return
-        found = _tried(oracle)
-        if found is None:
-            return
-        # It gives up after some draws that were tried; others end because all were, or for another reason.
-        draws = isinstance(oracle, RandomSearchOracle) and getattr(oracle, "timeout", None) is None
-        tried, configurations = found
-        if tried == configurations or draws:
+        found = None if self.records.no_more is not None else exhausted(self._oracle)
+        if found is not None:
+            tried, configurations = found
             self._dispatcher.emit(
                 events.NoMoreTrials(
                     reason=events.EXHAUSTED, configurations=configurations, tried=tried
@@ -337,16 +324,6 @@ def _is_under_way(history: Iterable[events.Event]) -> bool:
 def _has_ended(saved: Any) -> bool:
     """Says whether a trial's file tells of its end, which its oracle may know before it is written."""
     return saved is not None and saved.status in _ENDED
-
-
-def _tried(oracle: Any, **limit: int) -> tuple[int, int] | None:
-    """Counts the configurations tried, and all; see `tried_of_all`."""
-    try:
-        return tried_of_all(oracle, **limit)
-    except (
-        Exception
-    ):  # Of hyperparameters of the user's own: a search must not fail for a remark on it.
-        return None
 
 
 def _tuner_name(tuner: Any, oracle: Any) -> str:

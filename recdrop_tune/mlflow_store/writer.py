@@ -9,7 +9,7 @@ from typing import Any
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import Event, Journal, ResultSaved, SearchEnded, SearchStarted
-from recdrop_tune.mlflow_store.artifacts import log_model, upload_result
+from recdrop_tune.mlflow_store.artifacts import RESULT, log_model, upload_result
 from recdrop_tune.mlflow_store.contents import (
     Contents,
     SearchContents,
@@ -17,6 +17,12 @@ from recdrop_tune.mlflow_store.contents import (
     contents_of,
     result_points,
     view_of,
+)
+from recdrop_tune.mlflow_store.description import (
+    NOTE,
+    description,
+    is_the_users,
+    links_of,
 )
 from recdrop_tune.mlflow_store.lock import writing_alone
 from recdrop_tune.mlflow_store.runs import LACKING, Runs, milliseconds
@@ -92,6 +98,7 @@ class MLflowWriter:
         self._has_failed = False
         self.written: set[tuple[str, int]] = set()
         self._measured: str | None = None
+        self._has_report = False  # Among the artifacts of the search's run.
         self.experiment_id: str | None = None
         self.parent_run_id: str | None = None
         self.run_ids: dict[str, str] = {}
@@ -254,13 +261,15 @@ class MLflowWriter:
 
     def _write_search(self, contents: SearchContents) -> None:
         run = contents.run
+        if contents.is_result_new and contents.result is not None:
+            self._save(contents, contents.result)
+        if contents.is_description_new:
+            self._describe(contents)
         self._write_run(run)
         self._runs.inputs(run.run_id, contents.data)
         for trial_id, points in contents.confirmations.items():
             if trial_id in self.run_ids:
                 self._runs.write(self.run_ids[trial_id], points=points)
-        if contents.is_result_new and contents.result is not None:
-            self._save(contents, contents.result)
         if run.end is not None:
             trials = (record.hyperparameters for record in contents.records.trials.values())
             self._runs.show(*view_of(contents.search, trials))
@@ -272,6 +281,7 @@ class MLflowWriter:
         run_id, folder = contents.run.run_id, self._journal.path.parent
         with self._runs.unless_artifacts_fail(run_id, "the files of the result"):
             upload_result(self._runs.client, run_id, folder, result)
+            self._has_report = f"{RESULT}/report.html" in result.files
         self._runs.write(run_id, points=result_points(result), tags=best_tags(result))
         with self._runs.unless_artifacts_fail(run_id, "the best model"):
             log_model(
@@ -283,6 +293,16 @@ class MLflowWriter:
                 also=[run_id],
                 register_model=contents.search.register_model,
             )
+
+    def _describe(self, contents: SearchContents) -> None:
+        """Describes the search's run, unless it has a description that somebody else has written."""
+        run, runs = contents.run, self._runs
+        if is_the_users(runs.client.get_run(run.run_id).data.tags.get(NOTE)):
+            return
+        links = links_of(
+            self._uri, runs.experiment_id, run.run_id, contents.search, report=self._has_report
+        )
+        run.tags[NOTE] = description(contents.records, run.end, contents.summary, links)
 
     def _measure(self) -> None:
         """Measures the machine for the trial that is under way."""

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.errors import RecdropError, invalid_argument
-from recdrop_tune.kernels import compile_arguments, lost_arguments
+from recdrop_tune.kernels import compile_arguments, excluded_from_decay, lost_arguments
 from recdrop_tune.models.layers import walk
 from recdrop_tune.models.plain import configuration, is_custom
 from recdrop_tune.models.recurrent_parts import (
@@ -123,7 +123,7 @@ class Blueprint:
             raise _not_rebuilt(made.name)
 
     def _part(self, part: Any) -> Any:
-        return self._make(part.config) if isinstance(part, Described) else part
+        return part.finish(self._make(part.config)) if isinstance(part, Described) else part
 
     def _make(self, config: Config) -> Any:
         # A copy, for Keras takes configurations apart. Safe mode guards against code in files; this one
@@ -286,6 +286,35 @@ class Described:
     """An optimizer or a metric, which has a state: each copy of a model has another one."""
 
     config: Config
+    undecayed: str | None = None
+    """Names of variables that an optimizer excludes from weight decay, as a pattern."""
+
+    @classmethod
+    def of(cls, part: Any) -> Described:
+        """Describes an optimizer or a metric.
+
+        Raises:
+            InvalidArgumentError: It is an optimizer that excludes variables from weight decay: a copy of the
+                model has others.
+        """
+        config = keras.saving.serialize_keras_object(part)
+        config = {**config, "config": {**config["config"], **lost_arguments(part)}}
+        names, variables = excluded_from_decay(part)
+        if not variables:
+            return cls(config, names)
+        raise invalid_argument(
+            "model",
+            expected="an optimizer whose exclusions from weight decay can be copied",
+            received="variables of this model, as `exclude_from_weight_decay(var_list=...)`",
+            fix='Name them: `exclude_from_weight_decay(var_names=["bias"])`.',
+        )
+
+    def finish(self, made: Any) -> Any:
+        """Tells what was made of the configuration what that has not."""
+        if self.undecayed is not None:
+            decaying = getattr(made, "inner_optimizer", made)
+            decaying.exclude_from_weight_decay(var_names=[self.undecayed])
+        return made
 
 
 def _name_of(loss: Any) -> str:
@@ -313,8 +342,7 @@ def _compiled(model: Any, custom: dict[str, Any]) -> Config | None:
         owned = [part, *vars(part).values()]  # A schedule of the learning rate, say.
         for each in filter(is_custom, (each for each in owned if hasattr(each, "get_config"))):
             custom[type(each).__name__] = type(each)
-        config = keras.saving.serialize_keras_object(part)
-        return Described({**config, "config": {**config["config"], **lost_arguments(part)}})
+        return Described.of(part)
 
     found: Config = keras.tree.map_structure(described, compile_arguments(model))
     return found

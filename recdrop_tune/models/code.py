@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import compile_arguments
+from recdrop_tune.kernels import compile_arguments, excluded_from_decay
 from recdrop_tune.models.layers import walk
 from recdrop_tune.models.source import (
     WIDTH,
@@ -40,8 +40,9 @@ def model_code(model: Any) -> str:
     """Writes Python source that builds and compiles a model, as a person would write it.
 
     It imports what it needs, makes the layers with the arguments that are not the defaults, connects them,
-    and compiles the model as it is compiled. Weights are not in it. Neither are `jit_compile`, which Keras
-    decides, and `use_cudnn`, which Keras does not keep in a layer's configuration.
+    and compiles the model as it is compiled. Weights are not in it, nor what layers have learned by `adapt`,
+    which a comment says there. Neither are `jit_compile`, which Keras decides, and `use_cudnn`, which Keras
+    does not keep in a layer's configuration.
 
     Args:
         model: A Sequential or functional Keras model; models inside of it may be such too.
@@ -123,33 +124,42 @@ class _ModelCode:
 
     def model(self, model: Any, variable: str) -> Iterator[str]:
         """Yields the lines that make a model, those of the models in it first."""
-        inner: dict[int, str] = {}
-        for layer in model.layers:
+        inner = self.writer.models
+        for layer in map(_wrapped, model.layers):
             config_of(layer)  # Of a model that holds one without, Keras does not name it.
-            if isinstance(layer, keras.Model):
+            if isinstance(layer, keras.Model) and id(layer) not in inner:
                 if not _is_described(layer):
                     raise not_writable(
                         f"the model `{layer.name}`", "it is a subclass with code of its own"
                     )
-                inner[id(layer)] = self._variable(layer.name)
-                yield from self.model(layer, inner[id(layer)])
+                name = self._variable(layer.name)
+                yield from self.model(layer, name)
                 yield ""
+                inner[id(layer)] = name
         if isinstance(model, keras.Sequential):
+            places = [f"{variable}.layers[{number}]" for number, _ in _to_be_adapted(model)]
+            yield from map(_adapting, places)
             yield self._sequential(model, variable, inner)
         else:
             yield from self._functional(model, variable, inner)
 
     def compiled(self, model: Any) -> Iterator[str]:
-        """Yields the line that compiles the model, if it is compiled."""
+        """Yields the lines that compile the model, if it is compiled."""
         config = compile_arguments(model) if model.compiled else {}
         if not config:
             return
-        defaults = {"run_eagerly": False, "steps_per_execution": 1}
+        defaults = {"run_eagerly": False, "steps_per_execution": 1, "auto_scale_loss": True}
         names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", *defaults)
         values = {name: config.get(name) for name in names}
         chosen = {n: v for n, v in values.items() if v not in (None, [], defaults.get(n))}
         arguments = tuple((f"{name}=", self.writer.value(value)) for name, value in chosen.items())
         yield written(Call("model.compile(", arguments, ")"))
+        undecayed, variables = excluded_from_decay(model.optimizer)
+        if variables:
+            raise not_writable("what the optimizer excludes from weight decay", "it is variables")
+        if undecayed is not None:
+            inner = ".inner_optimizer" * hasattr(model.optimizer, "inner_optimizer")
+            yield f"model.optimizer{inner}.exclude_from_weight_decay(var_names=[{quoted(undecayed)}])"
 
     def _sequential(self, model: Any, variable: str, inner: Mapping[int, str]) -> str:
         first = model.get_config()["layers"][:1]
@@ -177,11 +187,14 @@ class _ModelCode:
         nodes = list(in_order(without_implied_masks(entries, operations), set(tensors)))
         nodes = used_calls(nodes, config["output_layers"])
         calls = Counter(node.layer for node in nodes)
-        for name in (name for name, count in calls.items() if count > 1):
+        adapted = [layer.name for _, layer in _to_be_adapted(model)]
+        for name in (name for name, count in calls.items() if count > 1 or name in adapted):
             if id(operations[name]) not in inner and isinstance(
                 operations[name], keras.layers.Layer
             ):
                 bound[name] = self._variable(name)
+                if name in adapted:
+                    yield _adapting(bound[name])
                 yield written(self.writer.object(operations[name]), f"{bound[name]} = ")
         chained = chained_calls(nodes, config["output_layers"])
         for node in nodes:
@@ -283,6 +296,34 @@ class _ModelCode:
             found = f"{stem}_{number}"
         self._taken.add(found)
         return found
+
+
+def _wrapped(layer: Any) -> Any:
+    """Returns the model in a wrapper, such as a `TimeDistributed`; of another layer itself."""
+    inner = layer
+    while isinstance(inner, keras.layers.Wrapper):
+        inner = inner.layer
+    return inner if isinstance(inner, keras.Model) else layer
+
+
+def _to_be_adapted(model: Any) -> list[tuple[int, Any]]:
+    """Lists the layers that have learned from data what their arguments do not say, and their positions."""
+    found = [
+        (number, layer)
+        for number, layer in enumerate(model.layers)
+        if callable(getattr(layer, "adapt", None))
+    ]
+    learned = ("mean", "vocabulary", "bin_boundaries")
+    return [
+        (number, layer)
+        for number, layer in found
+        if all(layer.get_config().get(name) is None for name in learned)
+    ]
+
+
+def _adapting(layer: str) -> str:
+    """Writes the comment on a layer that has to be adapted before the model is used."""
+    return f"# Call `{layer}.adapt(...)` first: what it has learned of data is not here."
 
 
 def _named(model: Any) -> Iterator[tuple[str, str]]:

@@ -81,10 +81,12 @@ class Writer:
 
     Attributes:
         imports: The lines that the source needs at its top.
+        models: The variables of models that were written before, by the `id` of the model.
     """
 
     def __init__(self) -> None:
         self.imports: set[str] = {"import keras"}
+        self.models: dict[int, str] = {}
         self._named: dict[str, Any] = {}
 
     def value(self, value: Any) -> Source:
@@ -154,7 +156,10 @@ class Writer:
         if "learning_rate" in config and "learning_rate" not in changed:
             changed.append("learning_rate")  # Whoever reads a program looks for it.
         changed.sort(key=lambda key: (key == "name") - (key == "learning_rate"))
-        arguments = [(f"{key}=", self.value(config[key])) for key in (*required, *changed)]
+        arguments = [
+            (f"{key}=", self.models.get(id(getattr(thing, key, None))) or self.value(config[key]))
+            for key in (*required, *changed)
+        ]
         if required:  # The first one is what the call is about.
             arguments[0] = ("", arguments[0][1])
         return Call(f"{self.name_of(type(thing))}(", tuple(arguments), ")")

@@ -19,7 +19,7 @@ from recdrop_tune.oracle.failures import (
 from recdrop_tune.oracle.known_points import in_words
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
-from recdrop_tune.oracle.proposals import not_again, tried_of_all
+from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, not_again
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
 from recdrop_tune.oracle.repairs import (
     LOST,
@@ -89,6 +89,8 @@ __all__ = [
     "distribution",
     "due_twin",
     "ended_trial",
+    "exhausted",
+    "fewer_than_trials",
     "first_value",
     "forget_metrics",
     "front",
@@ -118,7 +120,6 @@ __all__ = [
     "study_of",
     "supervised",
     "to_drawn",
-    "tried_of_all",
     "twin_among",
     "twin_of",
     "unnoted",

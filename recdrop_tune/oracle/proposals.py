@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from keras_tuner.oracles import HyperbandOracle, RandomSearchOracle
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
@@ -259,16 +260,55 @@ def not_again(oracle: Any, wanted: Values) -> Values | None:
     return walk(space, lambda hp: to_value(hp, nearest[hp.name]))
 
 
-def tried_of_all(oracle: Any, limit: int = _MAX_LISTED) -> tuple[int, int] | None:
-    """Counts the configurations of a search space that were tried, and all that it has.
+# How many configurations a space has, and how many of them were tried.
+
+
+def fewer_than_trials(oracle: Any) -> int | None:
+    """Counts the configurations of a search space that has fewer of them than `max_trials`.
 
     Args:
-        oracle: The oracle: its space and its trials.
-        limit: The size of the largest space that is listed.
+        oracle: Any oracle.
 
     Returns:
-        Both numbers; `None` where the space is larger.
+        How many there are; `None` where there are as many as trials, or no count tells of trials: Hyperband
+        trains the same configuration several times.
     """
+    limit = oracle.max_trials
+    counts = limit and not isinstance(oracle, HyperbandOracle)
+    found = _tried_of_all(oracle, limit - 1) if counts else None
+    return None if found is None else found[1]
+
+
+def exhausted(oracle: Any) -> tuple[int, int] | None:
+    """Counts the configurations that were tried, and all, where a search ends since it finds no further one.
+
+    An oracle that draws at random gives up after some draws that were tried; others end because all were, or
+    for another reason.
+
+    Args:
+        oracle: The oracle of a search that has ended.
+
+    Returns:
+        Both numbers; `None` where it ends for another reason, or the space is too large to be listed.
+    """
+    limit = oracle.max_trials
+    found = None if limit and len(oracle.trials) >= limit else _tried_of_all(oracle, _MAX_LISTED)
+    draws = isinstance(oracle, RandomSearchOracle) and getattr(oracle, "timeout", None) is None
+    return found if found is not None and (draws or found[0] == found[1]) else None
+
+
+def _tried_of_all(oracle: Any, limit: int) -> tuple[int, int] | None:
+    """Counts the configurations tried, and all; `None` where the space has more than a limit, or fails.
+
+    Hyperparameters may be the user's own, and a search must not fail for a remark on it.
+    """
+    try:
+        return _count(oracle, limit)
+    except Exception:
+        return None
+
+
+def _count(oracle: Any, limit: int) -> tuple[int, int] | None:
     space = oracle.hyperparameters.space
     parameters = parameters_of(space)
     if any(each.values is None for each in parameters):

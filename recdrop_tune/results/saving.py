@@ -25,7 +25,7 @@ import pandas as pd
 from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.events import COMPLETE, FAILED, PRUNED, ResultSaved, TrackingWarning
 from recdrop_tune.files import delete_leftovers_of, delete_tree, fresh_path, make_folder, move
-from recdrop_tune.mlflow_store import CODE, MODEL_CARD, RESULT, load_flavor
+from recdrop_tune.mlflow_store import CODE, MODEL_CARD, RESULT, harmless, load_flavor
 from recdrop_tune.models import to_plain
 from recdrop_tune.paths import check_kind
 from recdrop_tune.results.program import program
@@ -40,7 +40,8 @@ def save_best_model(result: TuneResult, path: Path) -> None:
     """Writes the best model for inference; beside it its source, and a card with what MLflow records of it.
 
     The dropout of this package does nothing outside training, so the file holds stock Keras layers; see
-    `to_plain`. Zoneout, and models that Keras cannot rebuild, are saved as they are.
+    `to_plain`. Zoneout, and models that Keras cannot rebuild, are saved as they are. A model that cannot be
+    described is kept all the same: a warning says why MLflow does not get it.
 
     Args:
         result: The result.
@@ -55,21 +56,34 @@ def save_best_model(result: TuneResult, path: Path) -> None:
     except Exception:  # A user's layers may refuse in any way; the model itself may still be saved.
         saved, plain = model, False
     saved.save(path)
-    card = {
-        "trial_id": str(result.best_trial.trial_id),
-        "hyperparameters": result.best_hyperparameters,
-        "plain": plain,
-        "fingerprint": _fingerprint(saved),
-        "signature": _signature(saved),
-        "requirements": _requirements(plain),
-    }
-    text = json.dumps(card, indent=2) + "\n"
-    path.with_name(MODEL_CARD).write_text(text, encoding="utf-8")
+    try:
+        card = {
+            "trial_id": str(result.best_trial.trial_id),
+            "hyperparameters": result.best_hyperparameters,
+            "plain": plain,
+            "fingerprint": _fingerprint(saved),
+            "signature": _signature(saved),
+            "requirements": _requirements(plain),
+        }
+        text = json.dumps(card, indent=2) + "\n"
+        path.with_name(MODEL_CARD).write_text(text, encoding="utf-8")
+    except Exception as failure:
+        if is_storage_failure(failure):
+            raise
+        path.with_name(MODEL_CARD).unlink(missing_ok=True)
+        what = (
+            f"The best model is saved, and MLflow does not get it: {MODEL_CARD} was not written: "
+        )
+        warnings.warn(what + _in_a_line(failure), TrackingWarning, stacklevel=2)
     try:
         code = program(result, model)
     except Exception:  # The same; and not every model can be written.
         return
     path.with_name(CODE).write_text(code, encoding="utf-8")
+
+
+def _in_a_line(failure: Exception) -> str:
+    return f"{type(failure).__name__}: {failure}"
 
 
 def _load(result: TuneResult) -> Any:
@@ -156,11 +170,19 @@ def save_result(result: TuneResult) -> ResultSaved | None:
     """
     if not (result.trials["state"] == COMPLETE).any():
         return None
+    # First: without these there is no result, and an earlier one stays.
+    best_id, best = str(result.best_trial.trial_id), result.best_hyperparameters
     folder = result.directory / RESULT
+    numbers: dict[str, float] = {}
     with _replaced(folder) as unfinished:
         missing, failed = _write(result, unfinished)
-        text = markdown(result, missing)
-        (unfinished / "summary.md").write_text(text, encoding="utf-8")
+        try:
+            text, numbers = markdown(result, missing), _numbers(result)
+        except Exception as failure:  # What has been written, the best model above all, is kept.
+            missing["summary.md"] = _in_a_line(failure)
+            failed.append("summary.md")
+            text = f"The summary could not be written: {exception_line(str(failure))}\n"
+        (unfinished / "summary.md").write_text(harmless(text), encoding="utf-8")
         files = sorted(f"{RESULT}/{path.name}" for path in unfinished.iterdir())
     for name in failed:
         what = f"`{folder / name}` was not written: {missing[name]}"
@@ -168,9 +190,9 @@ def save_result(result: TuneResult) -> ResultSaved | None:
     return ResultSaved(
         files=files,
         summary=bounded(text),
-        best_trial_id=str(result.best_trial.trial_id),
-        best=result.best_hyperparameters,
-        metrics=_numbers(result),
+        best_trial_id=best_id,
+        best=best,
+        metrics=numbers,
     )
 
 
@@ -186,7 +208,7 @@ def _write(result: TuneResult, folder: Path) -> tuple[dict[str, str], list[str]]
         except Exception as failure:  # A user's model can fail in any way.
             if is_storage_failure(failure):
                 raise  # There is no room for the other pieces either, and what was there stays.
-            missing[name] = f"{type(failure).__name__}: {failure}"
+            missing[name] = _in_a_line(failure)
             failed.append(name)
         (folder / name).unlink(missing_ok=True)
     return missing, failed

@@ -9,7 +9,7 @@ import pandas as pd
 
 from recdrop_tune.errors import plain
 from recdrop_tune.events import COMPLETE, FAILED, INTERRUPTED, PRUNED, STOPPED
-from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, command, harmless
+from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, command, harmless, markdown_table
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results.frames import (
     hyperparameter_columns,
@@ -28,6 +28,9 @@ from recdrop_tune.terminal import no_more_words
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
 
+
+TOP = 5
+"""So many trials are in the description; the report has all of them."""
 
 NOISE = 2
 """What is nearer to the constant predictor's score than that many times its noise may be luck."""
@@ -195,11 +198,17 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
     """
     states = result.trials["state"]
     best = pd.DataFrame(result.best_hyperparameters.items(), columns=["hyperparameter", "value"])
+    words = ", ".join(
+        f"{name} {shown(value)}" for name, value in result.best_hyperparameters.items()
+    )
+    warning, context = _no_better_than_constant(result), context_lines(result)
     parts = [
+        # MLflow's page folds a description: what matters most is in its first lines.
         f"**Best {result.objective}: {_score(result)}**, of {(states == COMPLETE).sum()} complete trials of "
-        f"{len(states)}.",
-        *context_lines(result),
+        f"{len(states)}: {words}.",
+        *([] if warning is None else [warning]),
         *gain_words(result),
+        *(line for line in context if line != warning),
         "### Best configuration\n\n" + _markdown_table(best),
     ]
     if result.confirmation is not None:
@@ -207,6 +216,8 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
     if not result.wrappers.empty:
         table = _markdown_table(shown_wrappers(result.wrappers))
         parts.append("### Best of each wrapper\n\n" + table)
+    best_of_all = best_trials(result, TOP).drop(columns="state")
+    parts.append("### Best trials\n\n" + _markdown_table(best_of_all))
     parts += [
         "### To keep in mind\n\n" + "\n".join(f"- {line}" for line in _caveats(result, missing)),
         f"Folder: `{result.directory}`",
@@ -256,7 +267,5 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
 
 
 def _markdown_table(table: pd.DataFrame) -> str:
-    lines = [[str(name) for name in table], ["---"] * len(table.columns)]
-    for row in table.astype(object).to_numpy().tolist():
-        lines.append([shown(value).replace("|", "\\|").replace("\n", " ") for value in row])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = table.astype(object).to_numpy().tolist()
+    return markdown_table(table, [map(shown, row) for row in rows])

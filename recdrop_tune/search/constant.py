@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,9 @@ def score(measure: Measure, output: Any, train: Targets, check: Targets) -> Scor
     Returns:
         The score; `None` where the targets do not suit the measure, or there is but one sequence.
     """
-    single = output[-1] == 1 and measure.kind == "accuracy"
-    if single or measure.kind in (*ERRORS, *BINARY):
+    if measure.kind in BINARY or (output[-1] == 1 and measure.kind == "accuracy"):
+        return _score_binary(measure, output, train, check)
+    if measure.kind in ERRORS:
         return _score_numbers(measure, output, train, check)
     return _score_classes(measure, output, train, check)
 
@@ -189,29 +190,77 @@ def _entropy_and_noise(losses: Array, counts: Array, weight: Any) -> tuple[float
     return found[0], max(found[1], _LUCK**2 / 2 / samples / 2 * float(np.mean(weight)))
 
 
+def _score_binary(measure: Measure, output: Any, train: Targets, check: Targets) -> Score | None:
+    """Scores a constant of its own for each 0 or 1 of a target; for all steps the same one."""
+    of_steps = len(output) == 3 and output[-1] == 1
+    if of_steps and train.y.ndim == check.y.ndim == 2:
+        train, check = (replace(each, y=each.y[..., None]) for each in (train, check))
+    if not _fit(output, train, check):
+        return None
+    known, asked = (each.y.reshape(len(each.y), -1) for each in (train, check))
+    counted, counts = (
+        np.ones(y.shape, bool) if each.counts is None else each.counts
+        for each, y in ((train, known), (check, asked))
+    )
+    if counted.shape != known.shape or counts.shape != asked.shape:
+        return None
+    needed, shape = (asked, counts), train.y.shape[1:]
+    if measure.kind in ("accuracy", "binary_accuracy"):
+        likely = _frequencies(known, counted, needed, shape) > (measure.bound or 0.5)
+        return _scored(mean_and_noise(asked == likely, counts), "the most frequent class")
+    mine, theirs = (
+        _weights(each, (len(y), y.shape[1] if of_steps else 1))
+        for each, y in ((train, known), (check, asked))
+    )
+    if mine is None or theirs is None or (counted * mine).sum() <= 0:
+        return None
+    if min(known.min(), asked.min()) < 0 or max(known.max(), asked.max()) > 1:
+        return None
+    share = _frequencies(known, counted * mine, needed, shape)
+    losses = -np.where(asked > 0, asked * np.log(np.where(asked > 0, share, 1)), 0)
+    losses -= np.where(asked < 1, (1 - asked) * np.log(np.where(asked < 1, 1 - share, 1)), 0)
+    found = _entropy_and_noise(np.where(counts, losses, 0), counts, theirs)
+    return _scored(found, "the class frequencies of the training data")
+
+
+def _frequencies(known: Array, weight: Array, needed: tuple[Array, Array], shape: Any) -> Array:
+    """Returns how often each number is 1: of steps the same at each, else each its own.
+
+    Args:
+        known: The training targets, one row a sequence.
+        weight: What each of them counts.
+        needed: The targets to score on, and which of them count. Where the training data lack one of their
+            values, each counts once more.
+        shape: Shape of a target.
+    """
+    of_step = shape[-1:] if len(shape) > 1 else (known.shape[1],)
+    weight = weight.reshape(-1, *of_step)
+    ones, number = (known.reshape(-1, *of_step) * weight).sum(axis=0), weight.sum(axis=0)
+    asked, counts = (part.reshape(-1, *of_step) for part in needed)
+    lacks_ones = (ones <= 0) & (counts & (asked > 0)).any(axis=0)
+    lacks_zeros = (ones >= number) & (counts & (asked < 1)).any(axis=0)
+    unseen = lacks_ones | lacks_zeros
+    share = np.where(unseen, ones + 1, ones) / np.where(unseen, number + 2, number)
+    return np.tile(share, known.shape[1] // share.size)
+
+
+def _fit(output: Any, train: Targets, check: Targets) -> bool:
+    """Says whether both targets have the shape of the output; its last axis of 1 they may lack."""
+    shape = train.y.shape[1:] or (1,)
+    same_axes = len(shape) == len(output) - 1 or (output[-1] == 1 and len(shape) == len(output) - 2)
+    if not same_axes or shape != (check.y.shape[1:] or (1,)):
+        return False
+    return all(size in (None, has) for size, has in zip(output[1:], shape, strict=False))
+
+
 def _score_numbers(measure: Measure, output: Any, train: Targets, check: Targets) -> Score | None:
     """Scores a constant of its own for each number of a target, such as each step of a forecast."""
-    shape = train.y.shape[1:] or (1,)
-    fits = len(shape) == len(output) - 1 or (output[-1] == 1 and len(shape) == len(output) - 2)
-    if not fits or shape != (check.y.shape[1:] or (1,)) or train.counts is not None:
-        return None
-    if any(size not in (None, has) for size, has in zip(output[1:], shape, strict=False)):
+    if not _fit(output, train, check) or train.counts is not None:
         return None
     known, asked = (each.y.reshape(len(each.y), -1) for each in (train, check))
     mine, theirs = (_weights(each, (len(each.y), 1)) for each in (train, check))
-    if measure.kind in ("accuracy", "binary_accuracy"):
-        likely = _frequencies(known, asked, shape, 1.0) > (measure.bound or 0.5)
-        return _scored(mean_and_noise(asked == likely), "the most frequent class")
     if mine is None or theirs is None or mine.sum() <= 0:
         return None
-    if measure.kind == "binary_crossentropy":
-        if min(known.min(), asked.min()) < 0 or max(known.max(), asked.max()) > 1:
-            return None
-        share = _frequencies(known, asked, shape, mine)
-        losses = -np.where(asked > 0, asked * np.log(np.where(asked > 0, share, 1)), 0)
-        losses -= np.where(asked < 1, (1 - asked) * np.log(np.where(asked < 1, 1 - share, 1)), 0)
-        found = _entropy_and_noise(losses, np.ones(asked.shape, bool), theirs)
-        return _scored(found, "the class frequencies of the training data")
     mean, median = (known * mine).sum(axis=0) / mine.sum(), np.median(known, axis=0)
     middle, word = median, "median"
     if measure.kind == "mean_squared_error" or (
@@ -225,17 +274,6 @@ def _score_numbers(measure: Measure, output: Any, train: Targets, check: Targets
         # The same as for a cross-entropy: of squared errors luck gains z^2 / n of their mean at most.
         found = found[0], max(found[1], _LUCK**2 / asked.size / 2 * found[0])
     return _scored(found, f"the {word} of the training targets")
-
-
-def _frequencies(known: Array, asked: Array, shape: tuple[int, ...], weight: Any) -> Array:
-    """Returns how often each number is 1: of steps the same at each, else each its own."""
-    of_step = shape[-1:] if len(shape) > 1 else shape
-    weight = np.broadcast_to(weight, known.shape).reshape(-1, *of_step)
-    ones, number = (known.reshape(-1, *of_step) * weight).sum(axis=0), weight.sum(axis=0)
-    asked = asked.reshape(-1, *of_step)
-    unseen = ((ones <= 0) & (asked > 0).any(axis=0)) | ((ones >= number) & (asked < 1).any(axis=0))
-    share = np.where(unseen, ones + 1, ones) / np.where(unseen, number + 2, number)
-    return np.tile(share, known.shape[1] // share.size)
 
 
 def _errors(measure: Measure, difference: Array) -> Array:

@@ -155,8 +155,11 @@ def _targets_in_words(targets: Targets | None, hypermodel: Any, compiled: Compil
         return f"{hypermodel.num_classes:,} classes" if known else ""
     y, of_steps = targets.y, getattr(hypermodel, "return_sequences", False)
     one_each = y.ndim == 1 or y.shape[1:] == (1,)
-    if one_each and kind not in ERRORS and np.all((y == 0) | (y == 1)):
-        return f"2 classes, {_percent(float(y.mean()))} positive"
+    tags = isinstance(hypermodel, SequenceTagger)
+    if (one_each or tags) and kind not in ERRORS and np.all((y == 0) | (y == 1)):
+        y = y if targets.counts is None else y[targets.counts]
+        each = " for each step" if tags else ""
+        return f"2 classes{each}, {_percent(float(y.mean()))} positive"
     if kind in ERRORS or y.dtype.kind == "f":
         each = "" if one_each or of_steps else f"{' × '.join(map(str, y.shape[1:]))} "
         steps = " for each step" if of_steps else ""

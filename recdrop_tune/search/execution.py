@@ -77,12 +77,13 @@ def run(plan: Plan) -> TuneResult:
         if own_space:
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
-        stack.enter_context(_hint_at_the_folder(plan))
+        stack.enter_context(hint_at_the_folder(plan.folder, plan.verbose, plan.overwrite))
         few = coverage_line(tuner.oracle), known_points_line(tuner.oracle)
         for line in (*told, *few, outlook_line(plan, tuner.oracle)) if plan.verbose else ():
             if line is not None:
                 print(line, flush=True)
-        known = {"search_id": search_id, "folder": plan.folder.absolute()}
+        folder, again = plan.folder.absolute(), how_to_go_on(plan.folder, plan.overwrite)
+        known = {"search_id": search_id, "folder": folder, "go_on": again}
         ended = run_trials(tuner, [*progress, interrupts], **known)
         check_completed(tuner, ended)
         return TuneResult(tuner, ended.tracking)
@@ -129,16 +130,21 @@ def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Li
 
 
 @contextmanager
-def _hint_at_the_folder(plan: Plan) -> Iterator[None]:
-    """Says at the start how to go on with the search, and after Ctrl-C once more, with what it has."""
-    if plan.verbose:
-        again = how_to_go_on(plan.folder, plan.overwrite)
-        print(f"Folder: {plan.folder} (to go on with it: {again})", flush=True)
+def hint_at_the_folder(folder: Path, verbose: int, overwrite: bool = False) -> Iterator[None]:
+    """Says at the start how to go on with the search, and after Ctrl-C once more, with what it has.
+
+    Args:
+        folder: The project folder.
+        verbose: 0 says nothing at the start.
+        overwrite: Whether the search that was in the folder is deleted.
+    """
+    if verbose:
+        print(f"Folder: {folder} (to go on with it: {how_to_go_on(folder, overwrite)})", flush=True)
     try:
         yield
     except KeyboardInterrupt as interrupt:
         # Printed, they would stand above a long traceback.
-        for note in notes_on(plan.folder, plan.overwrite):
+        for note in notes_on(folder, overwrite):
             interrupt.add_note(plain(note))
         raise
 

@@ -23,6 +23,13 @@ def _in_python(folder: Path, overwrite: bool) -> str:
     return f'run again with directory="{folder}"{kept}'
 
 
+def by_making_the_tuner(folder: Path, overwrite: bool) -> str:
+    """Says how to go on with a search by a tuner of Keras Tuner's, whose folder it has made itself."""
+    return (
+        "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
+    )
+
+
 _words: ContextVar[Words] = ContextVar("words", default=_in_python)
 
 

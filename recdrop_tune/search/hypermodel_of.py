@@ -288,6 +288,11 @@ def _measure(described: Any) -> tuple[str, Measure | None]:
         return "", None
     kind = re.sub("(?<=[a-z])(?=[A-Z])", "_", kind).lower()
     kind = _ALIASES.get(kind, kind)
+    if kind == "binary_crossentropy" and config.get("axis") == ():
+        config = {
+            **config,
+            "axis": -1,
+        }  # The loss of each 0 or 1 by itself, which has the same mean.
     if kind not in _KNOWN or any(config.get(key, same) != same for key, same in _USUAL.items()):
         return name, None
     if kind == "huber" and config and "delta" not in config:

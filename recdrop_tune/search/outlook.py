@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.events import FILE, INTERRUPTED, Journal, Records
-from recdrop_tune.oracle import NONE, OptunaOracle, is_wrapper, tried_of_all
+from recdrop_tune.oracle import NONE, OptunaOracle, fewer_than_trials, is_wrapper
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.terminal import duration
@@ -55,9 +55,8 @@ def _trials_to_come(oracle: Any) -> int:
     ended = sum(
         trial.status in ("COMPLETED", "STOPPED", "FAILED") for trial in oracle.trials.values()
     )
-    counted = tried_of_all(oracle, limit=oracle.max_trials)
-    most = oracle.max_trials if counted is None else min(oracle.max_trials, counted[1])
-    return max(0, int(most) - ended)
+    fewer = fewer_than_trials(oracle)
+    return max(0, int(oracle.max_trials if fewer is None else fewer) - ended)
 
 
 def _confirmations_to_come(plan: Plan, oracle: Any, records: Records) -> int:

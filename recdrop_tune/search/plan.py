@@ -54,6 +54,7 @@ class Plan:
         overwrite: Whether to delete the search that is in the folder.
         search_id: Identity of the search, as the project folder has it.
         process: The process in which it was begun.
+        go_on: How to go on with it, in words or as a command.
     """
 
     data: Data
@@ -76,6 +77,7 @@ class Plan:
     overwrite: bool
     search_id: str = ""
     process: Process = field(default_factory=Process)
+    go_on: str | None = None
 
     @property
     def at_once(self) -> int:
@@ -164,7 +166,7 @@ class Plan:
             data=data,
             context=context_of(data["training"], data["validation"], self.model, compiled, names),
         )
-        tracking.process = self.process
+        tracking.process, tracking.go_on = self.process, self.go_on
         return tracking
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:

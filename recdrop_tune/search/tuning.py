@@ -12,6 +12,7 @@ from typing import Any
 from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import check_flag, check_seconds
 from recdrop_tune.kernels import check_seed
+from recdrop_tune.paths import RUNS
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.checks import (
@@ -184,6 +185,6 @@ def tune(
 def _new_folder(tracking: MLflow) -> Path:
     """Names a folder that is not there yet, by the experiment and the time."""
     name = re.sub(r"[^\w.-]+", "-", str(tracking.experiment))[:50]
-    first = Path("recdrop_runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    first = Path(RUNS) / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     others = (first.with_name(f"{first.name}-{number}") for number in count(2))
     return next(folder for folder in chain([first], others) if not folder.exists())

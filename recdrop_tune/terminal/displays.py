@@ -271,7 +271,9 @@ def live_display(
     else:
         display = LiveDisplay(history, workers)
         drawn = Live(
-            get_renderable=display.draw,
+            # A terminal writes `^C` where the cursor is. Behind a panel of full width that would go into
+            # another line, and one line of the panel would stay.
+            get_renderable=lambda: Group(display.draw(), ""),
             console=console,
             refresh_per_second=_REFRESHES,
             transient=True,

@@ -40,6 +40,10 @@ class Standing:
         """The best complete trial so far."""
         return self._best(self.records.trials.values())
 
+    def ranked(self) -> list[TrialRecord]:
+        """Returns the complete trials so far, best first."""
+        return self._ranked(self.records.trials.values())
+
     @property
     def baseline(self) -> TrialRecord | None:
         """The best complete trial so far that has no dropout."""
@@ -156,11 +160,13 @@ class Standing:
         return -1 if search is not None and search.direction == "max" else 1
 
     def _best(self, records: Iterable[TrialRecord]) -> TrialRecord | None:
+        return next(iter(self._ranked(records)), None)
+
+    def _ranked(self, records: Iterable[TrialRecord]) -> list[TrialRecord]:
         # A pruned trial has a score too, and is not among those that count.
         complete = (each for each in records if each.state == events.COMPLETE)
         scored = [(each, score) for each in complete if (score := score_of(each)) is not None]
-        best = min(scored, key=lambda pair: self._sign * pair[1], default=None)
-        return None if best is None else best[0]
+        return [each for each, _ in sorted(scored, key=lambda pair: self._sign * pair[1])]
 
 
 def score_of(record: TrialRecord | None) -> float | None:

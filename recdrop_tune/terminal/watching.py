@@ -17,6 +17,7 @@ from recdrop_tune.events import (
     Journal,
     Records,
     TrialRecord,
+    has_locks,
     is_asked_to_stop,
 )
 from recdrop_tune.terminal.status import Standing, best_words, duration, no_more_words, score_of
@@ -29,6 +30,7 @@ _WORDS = {
     "interrupted": "was interrupted",
     "failed": "has failed",
     "died": "has died: its process is gone and could say nothing",
+    "unknown": "may be running, or have died: this system has no locks that would tell",
 }
 """The states of a search, in words."""
 
@@ -95,14 +97,14 @@ class Watched:
 
     @property
     def state(self) -> str:
-        """`running`, `stopping`, `ended`, `stopped`, `interrupted`, `failed` or `died`."""
+        """`running`, `stopping`, `ended`, `stopped`, `interrupted`, `failed`, `died` or `unknown`."""
         ended, early = self.records.ended, self.records.no_more
         is_stopped = early is not None and early.reason == STOPPED
         if ended is not None:
             state = _OF_ENDS.get(ended.status, "failed")
             return "stopped" if is_stopped and state == "ended" else state
         if not self.is_running:
-            return "died"
+            return "died" if has_locks() else "unknown"
         return "stopping" if is_stopped or is_asked_to_stop(self.folder) else "running"
 
     @property

@@ -156,8 +156,8 @@ def test_the_fastest_of_several_backends():
     times.found |= {"jax": {"recurrent": 1.0}, "torch": {"recurrent": 32.0}}
     check = times.fastest()
     assert check.text == (
-        "jax, 4.0 times as fast as tensorflow, 32.0 times as fast as torch, by `recurrent` with an LSTM of "
-        "batch 32, 50 steps, 12 features, 32 units (`--size`)"
+        "jax, 4.0 times as fast as tensorflow, 32.0 times as fast as torch, by a step of `recurrent` with an "
+        "LSTM of batch 32, 50 steps, 12 features, 32 units (`--size`), compiling not counted"
     )
     assert check.fix.startswith(
         "Set KERAS_BACKEND=jax before keras is imported, or `recdrop-tune run "

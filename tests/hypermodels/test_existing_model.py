@@ -13,6 +13,7 @@ from keras import layers
 import recdrop_tune as rdt
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.models import model_code
 
 DROPS = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.3}
 PLAIN = {"wrapper": "none"}
@@ -173,6 +174,30 @@ def test_a_copy_trains_as_the_model_does():
     again = rdt.ExistingModel(model, PLAIN, keep_weights=True).build(kt.HyperParameters())
     assert int(again.optimizer.iterations) == 0
     assert np.array_equal(again.get_weights()[0], model.get_weights()[0])
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_what_keras_does_not_write_down_of_an_optimizer(policy, scaled):
+    optimizer = keras.optimizers.AdamW(0.01, weight_decay=50.0)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "recurrent"])
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(3), layers.Dense(1)])
+        model.compile(optimizer, "mse", auto_scale_loss=scaled)
+        copy = rdt.ExistingModel(model, PLAIN, keep_weights=True).build(kt.HyperParameters())
+        histories = [each.fit(X, Y, epochs=2, shuffle=False, verbose=0) for each in (model, copy)]
+        code, names = model_code(model), {}
+        exec(code, names)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert histories[0].history == histories[1].history
+    for one, other in zip(model.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert type(copy.optimizer) is type(names["model"].optimizer) is type(model.optimizer)
+    inner = ".inner_optimizer" if policy == "mixed_float16" and scaled else ""
+    assert f"model.optimizer{inner}.exclude_from_weight_decay(var_names=[" in code
 
 
 @pytest.mark.backends
@@ -394,6 +419,14 @@ def shared_between_models():
     return compiled(keras.Model(outer, inner(outer) + lstm(outer)))
 
 
+def excludes_variables():
+    model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(3)])
+    optimizer = keras.optimizers.AdamW()
+    optimizer.exclude_from_weight_decay(var_list=model.trainable_variables[:1])
+    model.compile(optimizer, "mse")
+    return model
+
+
 def two_of_one_name():
     def kind(factor):
         class Own(layers.Layer):
@@ -434,6 +467,7 @@ def subclassed():
             {"keep_weights": True},
             "`keep_weights`",
         ),
+        (excludes_variables, {}, 'Name them: `exclude_from_weight_decay(var_names=["bias"])`.'),
         (subclassed, {}, "whose configuration lacks some of its layers'. Describe it as a Seq"),
         (lambda: sequential(Hides()), {}, "whose configuration lacks some of its layers"),
         (

@@ -69,6 +69,55 @@ def test_padded_steps_do_not_change_what_fit_and_evaluate_report():
     assert history["val_accuracy"][0] == pytest.approx(after["accuracy"], rel=1e-5)
 
 
+def two_classes(metrics=("accuracy",)):
+    hypermodel = SequenceTagger(2, (None, 2), RECURRENT, mask_value=0.0, metrics=metrics)
+    return hypermodel.build(kt.HyperParameters())
+
+
+@pytest.mark.parametrize("column", [False, True])
+def test_padded_steps_of_two_classes_do_not_count(column, tmp_path):
+    y = RNG.integers(0, 2, (8, 5))
+    weights = RNG.random((8, 7)).astype("float32")
+    saved = two_classes()
+    saved.optimizer.build(saved.trainable_variables)
+    saved.save(tmp_path / "tagger.keras")
+    loaded = keras.models.load_model(tmp_path / "tagger.keras")
+    for model in (two_classes(), loaded):  # Keras writes the loss down, and reads it.
+        p = model.predict(X, verbose=0)[..., 0]
+        losses = -np.where(y == 1, np.log(p), np.log(1 - p))
+        for label in (0, 1):
+            more_x, more_y = padded(X, y, label)
+            more_y = more_y[..., None] if column else more_y
+            loss, accuracy = model.evaluate(more_x, more_y, verbose=0)
+            assert loss == pytest.approx(losses.mean(), rel=1e-5)
+            assert accuracy == pytest.approx(((p > 0.5) == y).mean(), rel=1e-5)
+            found = model.evaluate(more_x, more_y, sample_weight=weights, verbose=0)[0]
+            assert found == pytest.approx((losses * weights[:, :5]).mean(), rel=1e-5)
+
+
+def test_padded_steps_of_two_classes_do_not_change_what_is_learned():
+    y = RNG.integers(0, 2, (8, 5))
+    model = SequenceTagger(2, (None, 2), {**RECURRENT, "rate": 0.0}, mask_value=0.0).build(
+        kt.HyperParameters()
+    )
+    loss, gradients = loss_and_gradient(model, X, y)
+    other_loss, others = loss_and_gradient(model, *padded(X, y, 1))
+    assert other_loss == pytest.approx(loss, rel=1e-5)
+    for gradient, other in zip(gradients, others, strict=True):
+        np.testing.assert_allclose(other, gradient, atol=1e-6)
+
+
+def test_binary_metrics_of_two_classes():
+    y = RNG.integers(0, 2, (8, 5))
+    model = two_classes(["AUC", "Precision", "Recall", "sparse_categorical_accuracy"])
+    chosen = model.predict(X, verbose=0)[..., 0] > 0.5
+    found = model.evaluate(X, y, verbose=0, return_dict=True)
+    assert found["Recall"] == pytest.approx(chosen[y == 1].mean(), rel=1e-5)
+    assert found["Precision"] == pytest.approx(y[chosen].mean(), rel=1e-5)
+    assert found["sparse_categorical_accuracy"] == pytest.approx((chosen == y).mean(), rel=1e-5)
+    assert 0 < found["AUC"] < 1
+
+
 def test_without_a_mask_every_step_counts():
     model = build()
     expected = model.evaluate(X, Y, verbose=0)

@@ -258,6 +258,31 @@ def test_page_of_the_search_shows_its_summary(browser, server, result, completed
     browser.wait_for_text("Description", "Best val_loss", f"{completed['val_loss'].min():.4g}")
 
 
+@pytest.mark.parametrize(
+    ("link", "shown"),
+    [("Report with figures", "result/report.html"), ("All trials, best first", "Run Name")],
+)
+def test_page_of_the_search_leads_on(browser, server, result, link, shown):
+    """By a click without unfolding the description first, in a new tab."""
+    browser.open(page(server, result, f"/{result.tracking.mlflow.parent_run_id}"))
+    browser.wait_for_text(link)
+    here = browser.driver.current_window_handle
+    browser.driver.find_element("link text", link).click()
+    try:
+        (there,) = set(browser.driver.window_handles) - {here}
+        browser.driver.switch_to.window(there)
+        browser.wait_for_text(shown)
+        assert "No such" not in browser.text()
+    finally:
+        browser.driver.close()
+        browser.driver.switch_to.window(here)
+
+
+def test_page_of_the_experiment_says_how_to_read_it(browser, server, result):
+    browser.open(page(server, result, ""))
+    browser.wait_for_text("Searches for the dropout of recurrent layers, by recdrop-tune")
+
+
 def test_report_opens_in_the_page(browser, server, result, completed):
     parent = result.tracking.mlflow.parent_run_id
     browser.open(page(server, result, f"/{parent}/artifacts/result/report.html"))

@@ -126,7 +126,6 @@ def test_mlflow_shows_the_files(planted_files, uri):
     logged = {item.path for item in client.list_artifacts(run, "result")}
     assert logged == {f"result/{name}" for name in (*ALWAYS, "importances.json")}
     tags = client.get_run(run).data.tags
-    assert tags["mlflow.note.content"] == saved.summary
     table = {"path": "result/trials.json", "type": "table"}
     assert json.loads(tags["mlflow.loggedArtifacts"]) == [table]
 
@@ -211,6 +210,40 @@ def test_a_model_that_cannot_be_saved_costs_a_warning(tmp_path, uri):
         search(tuner)
     assert names(tmp_path / "p") == ALWAYS
     assert len(saved_of(tmp_path / "p")) == 1
+
+
+@keras.saving.register_keras_serializable("tests")
+class Undescribed(keras.Sequential):
+    def get_weights(self):
+        raise ValueError("no weights to show")
+
+
+def test_a_model_that_cannot_be_described_is_kept(tmp_path, uri):
+    def build_undescribed(hp):
+        hp.Float("rate", 0.1, 0.2)
+        layers = [keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+        model = Undescribed([keras.Input((5, 3)), *layers])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    tuner = kt.RandomSearch(build_undescribed, "val_loss", 1, directory=tmp_path, project_name="p")
+    rdt.track(tuner, rdt.MLflow("undescribed", uri=uri))
+    with pytest.warns(TrackingWarning, match=r"is saved, and MLflow .*: ValueError: no weights"):
+        search(tuner)
+    assert names(tmp_path / "p") == {*ALWAYS, "best_model.keras"}
+    assert len(keras.models.load_model(tmp_path / "p" / "result" / "best_model.keras").layers) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*report.html. was not written")
+def test_a_summary_that_cannot_be_written_costs_no_model(tmp_path, uri, monkeypatch):
+    tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
+    rdt.track(tuner, rdt.MLflow("no summary", uri=uri))
+    monkeypatch.setattr(TuneResult, "wrappers", property(lambda self: 1 / 0))
+    with pytest.warns(TrackingWarning, match=r"summary.md` was not written: ZeroDivisionError"):
+        search(tuner)
+    assert names(tmp_path / "p") == {*ALWAYS, *MODELS} - {"report.html"}
+    [saved] = saved_of(tmp_path / "p")
+    assert saved.summary == "The summary could not be written: division by zero\n"
 
 
 @pytest.mark.parametrize("complete", [0, 1])

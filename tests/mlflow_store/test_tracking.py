@@ -37,9 +37,9 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.events.events import from_json, to_json
 from recdrop_tune.mlflow_store import MLflowWriter, track
-from recdrop_tune.mlflow_store.contents import run_name, trial_params, view_of
+from recdrop_tune.mlflow_store.contents import trial_params, view_of
 from recdrop_tune.mlflow_store.follower import Background
-from recdrop_tune.mlflow_store.pages import command, leaderboard_url, ui_command
+from recdrop_tune.mlflow_store.pages import command, leaderboard_url, run_name, ui_command
 from recdrop_tune.mlflow_store.stores import _put, prepare
 from recdrop_tune.mlflow_store.uris import clean
 from recdrop_tune.oracle import OptunaOracle
@@ -817,4 +817,4 @@ def test_layers_with_names_are_told_apart():
     progress.on_event(started)
     progress.on_event(TrialEnded(trial_id="0", status="COMPLETE", score=0.5))
     assert "(best 0.5000: enc recurrent, input, rate 0.3; dec none)" in console.file.getvalue()
-    assert run_name(started) == "0000 enc recurrent input 0.3 dec none"
+    assert run_name(0, "0", values) == "0000 enc recurrent input 0.3 dec none"

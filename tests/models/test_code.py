@@ -373,3 +373,36 @@ def test_what_cannot_be_written(make, what):
 def test_no_such_model(model):
     with pytest.raises(InvalidArgumentError, match="a Sequential or functional Keras model"):
         model_code(model)
+
+
+def inner_models():
+    sequential = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(2)])
+    inputs = keras.Input((2,), name="steps")
+    functional = keras.Model(inputs, keras.layers.Dense(2)(inputs), name="functional")
+    inputs = keras.Input((5, 3))
+    x = keras.layers.TimeDistributed(functional)(keras.layers.TimeDistributed(sequential)(inputs))
+    return keras.Model(inputs, keras.layers.LSTM(4)(x))
+
+
+def test_models_in_a_wrapper():
+    code = assert_same(inner_models(), X)
+    assert "x = keras.layers.TimeDistributed(functional)(x)\n" in code
+
+
+def test_layers_that_learn_from_data_say_so():
+    known = keras.layers.Normalization(mean=1.0, variance=4.0)
+    learning = keras.layers.Normalization(name="scaled")
+    learning.adapt(X)
+    model = keras.Sequential([keras.Input((5, 3)), known, learning, keras.layers.LSTM(2)])
+    comment = "# Call `{}.adapt(...)` first: what it has learned of data is not here.\n"
+    code = model_code(model)
+    assert f"\n{comment.format('model.layers[1]')}model = keras.Sequential(\n" in code
+    assert code.count("#") == 1
+    run(code).layers[1].adapt(X)
+    inputs = keras.Input((5, 3))
+    code = model_code(keras.Model(inputs, keras.layers.LSTM(2)(learning(known(inputs)))))
+    assert f"\n{comment.format('scaled')}scaled = keras.layers.Normalization(" in code
+    names = {}
+    exec(code, names)
+    names["scaled"].adapt(X)
+    np.testing.assert_allclose(np.array(names["scaled"](X)), np.array(learning(X)), rtol=1e-5)

@@ -198,7 +198,41 @@ def test_the_driver_is_ended_again_and_again(tmp_path):
     assert 1 < max(counts.values()) <= 4
 
 
-def end_a_driver(folder, number):
+DISTRIBUTING = """
+import sys
+import keras_tuner as kt
+import recdrop_tune as rdt
+from tests.ray_searches import Faulty
+from tests.small_search import data
+
+place = sys.argv[1]
+
+def make_tuner():
+    return kt.RandomSearch(
+        Faulty(seconds=0.3), "val_loss", max_trials=12, directory=place, project_name="project"
+    )
+
+mlflow = rdt.MLflow(uri=f"sqlite:///{place}/mlflow.db")
+tuner = rdt.distribute(make_tuner, workers=1, tracking=mlflow)
+tuner.search(*data(), validation_data=data(), epochs=4)
+"""
+
+
+def test_distribute_says_what_it_has_and_how_to_go_on(tmp_path):
+    printed, _ = end_a_driver(
+        tmp_path / "project", signal.SIGINT, DISTRIBUTING, tmp_path, workers=1
+    )
+    lines = printed.splitlines()  # Ray may say something after these.
+    at = lines.index(f"Broken off. What is finished is kept in {tmp_path / 'project'}.")
+    best, how = lines[at + 1 : at + 3]
+    assert best.startswith("Best so far: val_loss 0.")
+    assert how == (
+        "To go on: make the tuner again with the same `directory` and `project_name`, and "
+        "`overwrite=False`"
+    )
+
+
+def end_a_driver(folder, number, code=DRIVER, argument=None, workers=2):
     """Runs the search with a Ray of its own, and ends that by a signal when one more trial has ended.
 
     Returns:
@@ -207,7 +241,7 @@ def end_a_driver(folder, number):
     before = len(ends_of_trials(folder))
     with hearing_ctrl_c():
         driver = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, str(folder)],
+            [sys.executable, "-c", code, str(argument or folder)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True,
@@ -219,7 +253,7 @@ def end_a_driver(folder, number):
         ended = ends_of_trials(folder)
         counts = attempts(folder)
         ours = processes_of(driver)
-        assert len(ours) == 3
+        assert len(ours) == 1 + workers
         (os.killpg if number == signal.SIGINT else os.kill)(driver.pid, number)
         _, printed = driver.communicate(timeout=120)
     finally:

@@ -200,6 +200,31 @@ def test_a_tagger_leaves_padded_steps_out(one_hot):
     )
 
 
+@pytest.mark.parametrize("column", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_tagger_of_two_classes_has_one_constant_for_all_steps(column, weighted):
+    x, x_val = padded(20), padded(10)
+    y, y_val = (
+        np.random.default_rng(i).choice(2, (n, 5), p=[0.7, 0.3]) for i, n in ((0, 20), (1, 10))
+    )
+    counts, checked = ((each != 0).any(axis=-1) for each in (x, x_val))
+    y[~counts], y_val[~checked] = 1, 1
+    hypermodel = rdt.SequenceTagger(2, (None, 3), mask_value=0.0)
+    data, check = [x, y[..., None] if column else y], [x_val, y_val[..., None] if column else y_val]
+    weight = np.ones(y.shape)
+    if weighted:
+        weight = np.random.default_rng(2).random(y.shape)
+        data, check = [*data, weight], [*check, weight[:10]]
+    found, built = of_hypermodel(hypermodel, tuple(data), tuple(check))
+    share = (y * weight)[counts].sum() / weight[counts].sum()
+    more = {"sample_weight": check[2]} if weighted else {}
+    expected = says(built, np.log(share / (1 - share)), *check[:2], **more)
+    assert found.constant == pytest.approx(expected, rel=1e-5)
+    assert found.noise["val_loss"] > 0
+    positive = f"{100 * y[counts].mean():.0f} % positive"
+    assert found.words.startswith(f"2 classes for each step, {positive}, 20 sequences of 2 to 5")
+
+
 def test_the_noise_of_steps_is_one_of_sequences():
     y = np.repeat([[0], [1]], [12, 8], axis=0) * np.ones(
         (1, 5), int

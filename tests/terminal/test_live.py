@@ -331,6 +331,29 @@ def test_a_terminal_that_goes_away_is_not_the_end_of_a_search(monkeypatch):
     assert sys.stdout is before
 
 
+PANEL = """
+import time
+from tests.terminal.test_live import DROPPED, started, trial
+from recdrop_tune.terminal import Terminal, live_display
+try:
+    with live_display(Terminal(highlight=False)) as display:
+        print("before")
+        display.on_event(started())
+        display.on_event(trial(0, 0.0, **DROPPED))
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("after")
+"""
+
+
+def test_ctrl_c_leaves_nothing_of_the_panel(tmp_path):
+    with PseudoTerminal(PANEL, tmp_path, PYTHONPATH=str(ROOT)) as terminal:
+        terminal.wait_for(lambda lines: any(line.startswith("╰") for line in lines))
+        terminal.press(b"\x03")
+        lines = terminal.rest()
+    assert lines == ["before", "after"]
+
+
 SEARCH = """
 import numpy as np, keras
 import recdrop_tune as rdt

@@ -68,6 +68,17 @@ def test_a_search_that_is_not_running(tmp_path, last, state, words):
     assert found.seconds_left is None
 
 
+def test_a_system_without_locks(tmp_path, writing, monkeypatch):
+    """As on Windows."""
+    monkeypatch.setattr("recdrop_tune.events.journal.fcntl", None)
+    writing(started(**HERE), *trial(0, status=None))
+    found = watched(tmp_path)
+    assert found.state == "unknown"
+    assert found.state_words.startswith("may be running, or have died: this system has no locks")
+    writing(ended())
+    assert watched(tmp_path).state == "ended"
+
+
 def test_a_search_that_is_running(tmp_path, writing, monkeypatch):
     monkeypatch.setattr("time.time", lambda: started().time + 40)
     writing(started(info={"workers": 2, "epochs": 9}, **HERE), *trial(0), *trial(1, status=None))

@@ -1,0 +1,197 @@
+"""What MLflow's pages say of a search first: the descriptions of its run and of its experiment."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+
+from recdrop_tune import events
+from recdrop_tune.errors import plain
+from recdrop_tune.events import QUESTIONS, Records
+from recdrop_tune.mlflow_store.pages import leaderboard_url, run_name, searched
+from recdrop_tune.terminal import Standing, gain_words, no_more_words, score_of
+
+NOTE = "mlflow.note.content"
+"""Tag of a run, or of an experiment, that MLflow's pages show as its description, in Markdown."""
+
+NOTE_LENGTH = 5000
+"""The longest description of a run, for the oldest servers (MLflow 3 takes 8000 characters of a tag)."""
+
+EXPERIMENT = (
+    "Searches for the dropout of recurrent layers, by recdrop-tune: each row under *Model training*, *Runs* "
+    "is one. Click on its name for what it found, or on the plus sign beside it for its trials, which are "
+    "named by what they try, as in `0012 variational recurrent 0.3`. The metric `objective` is what trials "
+    "are compared by. The command `recdrop-tune ui` opens the trials of a search, best first."
+)
+"""The description of an experiment that has none."""
+
+_TOP = 5
+"""So many trials are in a description, and so many columns of what differs between them."""
+
+
+def harmless(markdown: str) -> str:
+    """Takes links, images and HTML out of Markdown that quotes others' words.
+
+    The page of a run would load an image from an address that the words name. Applied twice it changes
+    nothing more.
+
+    Example:
+        >>> harmless("| rate | ![](http://host/pixel) <img> |")
+        '| rate | !&#91;](http://host/pixel) &lt;img> |'
+    """
+    return plain(markdown).replace("[", "&#91;").replace("<", "&lt;")
+
+
+def markdown_table(names: Iterable[object], rows: Iterable[Iterable[str]]) -> str:
+    r"""Writes a table.
+
+    Example:
+        >>> print(markdown_table(["rate"], [["0.1"], ["a|b"]]))
+        | rate |
+        | --- |
+        | 0.1 |
+        | a\|b |
+    """
+    head = [str(name) for name in names]
+    lines = [head, ["---"] * len(head)]
+    lines += [[each.replace("|", "\\|").replace("\n", " ") for each in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def description(
+    records: Records, end: tuple[str, float] | None, summary: str | None, links: Sequence[str]
+) -> str:
+    """Describes a search on the page of its run: how it stands, or what it found.
+
+    Args:
+        records: What is known of the search.
+        end: MLflow's status and the time of the end; `None` while the search is running.
+        summary: The outcome as it was saved; `None` before, and if the search went on since.
+        links: Links in Markdown. All else may be anybody's words, and has none.
+    """
+    said = harmless(_standing_in_words(records, end) if summary is None else summary)
+    # On top, for the page folds all but the first lines.
+    top, bottom = " · ".join(links), harmless(_going_on(records, end))
+    room = NOTE_LENGTH - len(top) - len(bottom) - len(_MARK) - 30
+    if len(said) > room:
+        said = said[: max(room, 0)].rpartition("\n")[0]
+    text = "\n\n".join(filter(None, [top, said.strip(), bottom]))
+    return f"{text}\n\n{_mark_of(text)}"
+
+
+def links_of(
+    uri: str, experiment_id: str, run_id: str, search: events.SearchStarted, report: bool
+) -> list[str]:
+    """Links from the page of a search's run to its report and to its trials.
+
+    They begin with `#`, for nobody knows under which address a page is seen.
+
+    Args:
+        uri: Tracking URI.
+        experiment_id: The experiment.
+        run_id: The run of the search.
+        search: The search.
+        report: Whether the report is among the run's artifacts.
+
+    Returns:
+        The links; none for Databricks, whose pages are its own.
+    """
+    trials = leaderboard_url(uri, experiment_id, search.search_id, search.direction != "max")
+    if trials is None:
+        return []
+    found = [f"[All trials, best first](#{trials.partition('#')[2]})"]
+    if report:
+        page = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/result/report.html"
+        found.insert(0, f"[Report with figures]({page}?workflowType=machine_learning)")
+    return found
+
+
+_MARK = "*Written by recdrop-tune ({}). What you write here yourself stays as it is.*"
+
+
+def _mark_of(text: str) -> str:
+    """Returns the last line of a description, which has a digest of the rest of it."""
+    return _MARK.format(hashlib.sha256(text.encode()).hexdigest()[:8])
+
+
+def is_the_users(note: str | None) -> bool:
+    """Says whether somebody else has written a description, or changed one of ours."""
+    text, _, last = (note or "").strip().rpartition("\n\n")
+    return bool(last) and last != _mark_of(text)
+
+
+def _standing_in_words(records: Records, end: tuple[str, float] | None) -> str:
+    """Tells how a search stands that has saved no result."""
+    standing, best = Standing(records), Standing(records).best
+    parts = [_state(records, end)]
+    early = no_more_words(records)
+    parts += [] if early is None else [early]
+    if best is None:
+        return "\n\n".join(parts)
+    gain = "" if standing.gain is None else f", {gain_words(standing.gain)}"
+    active = {name: value for name, value in best.hyperparameters.items() if value is not None}
+    words = ", ".join(f"{name} {_shown(value)}" for name, value in active.items())
+    parts[0] += f" Best {standing.objective} so far: {score_of(best):.4f}{gain}, by {words}."
+    rows = [[name, _shown(value)] for name, value in active.items()]
+    parts.append(
+        "### Best configuration so far\n\n" + markdown_table(["hyperparameter", "value"], rows)
+    )
+    parts.append("### Best trials so far\n\n" + _best_trials(standing))
+    return "\n\n".join(parts)
+
+
+def _state(records: Records, end: tuple[str, float] | None) -> str:
+    search, counts = records.search, Standing(records).counts()
+    most = "" if search is None or search.max_trials is None else f" of at most {search.max_trials}"
+    trials = f"{len(records.trials)}{most} trials begun"
+    number = ", ".join([trials, *(f"{number} {state}" for state, number in counts.items())])
+    if end is not None:
+        words = {"FINISHED": "Over", "FAILED": "Failed"}.get(end[0], "Broken off")
+        return f"**{words}** ({_clock(end[1])}): {number}."
+    seen = max((each.last_sign for each in records.trials.values()), default=0.0)
+    seen = max(seen, 0.0 if search is None else search.time)
+    confirming = records.confirming
+    if confirming is not None:
+        done = Standing(records).confirmed
+        number += f"; the best are trained again, {done} of {confirming.total} times so far"
+    return f"**Running**, as of {_clock(seen)}: {number}."
+
+
+def _best_trials(standing: Standing) -> str:
+    every = standing.records.trials.values()
+    names = searched(each.hyperparameters for each in every)
+    # The others are in the names of the runs.
+    names = [name for name in names if name.rpartition("/")[2] not in QUESTIONS][:_TOP]
+    rows = [
+        [
+            run_name(each.number, each.trial_id, each.hyperparameters),
+            f"{score_of(each):.4f}",
+            *(_shown(each.hyperparameters.get(name)) for name in names),
+        ]
+        for each in standing.ranked()[:_TOP]
+    ]
+    return markdown_table(["run", standing.objective, *names], rows)
+
+
+def _going_on(records: Records, end: tuple[str, float] | None) -> str:
+    search = records.search
+    if search is None:
+        return ""
+    how = (
+        "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
+        if search.go_on is None
+        else f"`{search.go_on}`"
+    )
+    more = ", with a larger `max_trials`" if end is not None and end[0] == "FINISHED" else ""
+    return f"To go on{more}: {how}"
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
