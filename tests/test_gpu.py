@@ -35,6 +35,8 @@ ALL = [
     ("time_distributed", "input+output", {}),
     ("lambda", "input+output", {}),
     ("native", "input", {}),
+    ("concrete", "input+recurrent+output", {"samples": 20}),
+    ("concrete", "input+recurrent+output", {"samples": 20, "elements": True}),
 ]
 """What trains on cuDNN, at all its sites."""
 

@@ -33,6 +33,17 @@ def dropout_layers(root: Layer) -> list[Layer]:
     return [layer for layer in walk(root) if isinstance(layer, own)]
 
 
+def learning_layers(root: Layer) -> list[Layer]:
+    """Returns the dropout layers inside a layer or model that learn their rates."""
+    return [layer for layer in dropout_layers(root) if layer.learns_rates]
+
+
+def plain_weights(root: Layer) -> list[Any]:
+    """Returns the weights that a layer or model has without dropout too: all but those of learned rates."""
+    learned = {id(each) for layer in learning_layers(root) for each in layer.logits.values()}
+    return [weight for weight in root.weights if id(weight) not in learned]
+
+
 def check_layer(model: object) -> None:
     """Refuses an argument that is no Keras layer or model.
 
