@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.kernels import loss_tracker
-from recdrop_tune.models.learned_rates import count_targets
+from recdrop_tune.models.learning import count_targets
 
 MOST_BYTES = 2**30
 """Data of more bytes are left to Keras, for here they are in memory twice."""

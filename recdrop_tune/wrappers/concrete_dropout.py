@@ -152,6 +152,11 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         }
 
     @property
+    def counted_samples(self) -> int:
+        """N: `samples`, or what the last training has counted; 0 before it."""
+        return int(ops.convert_to_numpy(self._counted))
+
+    @property
     def weights(self) -> list[Any]:
         """The logits of the rates, then the layer's weights."""
         # In Keras's own order, in which an optimizer's state is saved and loaded.

@@ -74,6 +74,8 @@ def test_arguments_of_wrappers(profile):
         # A function of one's own may do what it likes.
         if error is None and not (argument == "function" and callable(value)):
             (wrapper,) = made
+            if wrapper.learns_rates:  # Where `samples` is None, they are counted.
+                wrapper.expect_samples(9)
             if getattr(wrapper, "mask_groups", 1) < 5:  # Each group is a call of the kernel.
                 runs(wrapper)
 
