@@ -29,6 +29,8 @@ def learned_rates(root: Any) -> dict[str, float]:
 class LearnedRates(keras.callbacks.Callback):
     """Adds the learned rates of a model, if it has some, to the metrics of each epoch.
 
+    A search adds it to each training.
+
     Example:
         >>> history = model.fit(x, y, callbacks=[LearnedRates()]).history
         >>> history["learned_rate.recurrent"]
