@@ -34,8 +34,12 @@ def dropout_layers(root: Layer) -> list[Layer]:
 
 
 def learning_layers(root: Layer) -> list[Layer]:
-    """Returns the dropout layers inside a layer or model that learn their rates."""
-    return [layer for layer in dropout_layers(root) if layer.learns_rates]
+    """Returns the dropout layers inside a layer or model that learn their rates.
+
+    Inside of anything else there are none: a `fit` of a user's own may train what is no Keras model.
+    """
+    found = dropout_layers(root) if isinstance(root, keras.layers.Layer) else []
+    return [layer for layer in found if layer.learns_rates]
 
 
 def plain_weights(root: Layer) -> list[Any]:

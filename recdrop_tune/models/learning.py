@@ -52,8 +52,7 @@ def count_targets(model: Any, given: Mapping[str, Any]) -> None:
         model: The model.
         given: The arguments of its `fit` by name.
     """
-    layers = learning_layers(model) if isinstance(model, keras.Model) else []
-    targets = keras.tree.flatten(given.get("y"))
+    layers, targets = learning_layers(model), keras.tree.flatten(given.get("y"))
     if not layers or not targets or targets[0] is None:
         return
     shape = np.shape(targets[0])

@@ -166,6 +166,7 @@ def test_several_layers_are_told_apart():
     model = keras.Sequential([keras.Input((5, 3)), *layers])
     assert list(learned_rates(model)) == ["a/learned_rate.recurrent", "b/learned_rate.recurrent"]
     assert learned_rates(keras.Sequential([keras.Input((5, 3)), LSTM(4)])) == {}
+    assert learned_rates(object()) == {}  # What a `fit` of one's own may train.
 
 
 @pytest.mark.backends
