@@ -100,16 +100,17 @@ def test_learned_rates_are_saved_beside_the_weights(kind, tmp_path):
     wrapper = ("concrete", "input+recurrent", {"samples": 20})
     model, path = make_model(wrapper), tmp_path / kind
     model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=JIT_COMPILE[0])
-    model.fit(X, np.ones((6, 1)), epochs=2, verbose=0)
+    model.fit(X, np.ones((6, 1)), verbose=0)  # One step, in which Adam moves each logit by 0.1.
     learned = model.layers[0].learned_rates
     assert all(abs(rate - 0.4) > 0.01 for rate in learned.values())
     assert model.layers[0].rate == 0.4
     if kind == "model.keras":
         model.save(path)
         other = keras.models.load_model(path, safe_mode=True)
-        # The state of the optimizer goes with the weights.
-        histories = [each.fit(X, np.ones((6, 1)), verbose=0).history for each in (model, other)]
-        assert histories[0]["loss"] == pytest.approx(histories[1]["loss"], rel=1e-5)
+        # The state of the optimizer goes with the weights; that of the masks does not.
+        for each in (model, other):
+            each.layers[0].seed_generator.state.assign([1, 0])
+            each.fit(X, np.ones((6, 1)), shuffle=False, verbose=0)
         learned = model.layers[0].learned_rates
     else:
         model.save_weights(path)

@@ -61,12 +61,12 @@ def test_a_number_that_is_given_stays():
 @pytest.mark.backends
 def test_without_a_number_rates_are_not_learned():
     model = classifier()
+    assert model.predict(X, verbose=0).shape == (24, 2)
     expected = (
         r"`samples`\. Expected the number of targets in the training data.*Pass `samples=len\(y\)`"
     )
     with pytest.raises(InvalidArgumentError, match=expected):
         model.fit(X, Y, verbose=0)
-    assert model.predict(X, verbose=0).shape == (24, 2)
 
 
 @on_tensorflow
