@@ -177,7 +177,11 @@ def moved(name, model, arguments):
         callbacks=[LearnedRates()],
         verbose=0,
     ).history
-    rates = {each: history[each] for each in history if "learned_rate" in each}
+    rates = {
+        name: [round(rate, 4) for rate in curve]
+        for name, curve in history.items()
+        if "learned_rate" in name
+    }
     return {"rates": rates, "val_loss": min(history["val_loss"])}
 
 
