@@ -68,8 +68,8 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         samples: N, the number of targets in the training data, over which the loss is a mean: of sequences,
             or of steps where each has a target. `None` leaves it to `recdrop_tune.models.fit`, through
             which searches train and which counts them.
-        tau: Precision of the noise in the targets, where the loss is the mean squared error; `None` where
-            it is a negative log-likelihood.
+        tau: Precision of the noise in the targets, where the loss is the mean squared error; times D for
+            targets of D numbers, over which it is a mean too. `None` for a negative log-likelihood.
         length_scale: l of the prior: the larger, the smaller it expects the weights to be.
         temperature: How soft the masks are, above 0.
 
@@ -111,7 +111,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         super().__init__(layer, rate, placement, seed, **kwargs)
         self.elements = check_flag("elements", elements)
         self.mask_groups = check_integer("mask_groups", mask_groups)
-        self.samples = None if samples is None else check_integer("samples", samples)
+        self._samples = None if samples is None else check_integer("samples", samples)
         self.tau = None if tau is None else _check_positive("tau", tau)
         self.length_scale = _check_positive("length_scale", length_scale)
         self.temperature = _check_positive("temperature", temperature)
@@ -150,6 +150,11 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
             site: float(ops.convert_to_numpy(ops.sigmoid(ops.convert_to_tensor(logit))))
             for site, logit in self.logits.items()
         }
+
+    @property
+    def samples(self) -> int | None:
+        """The number that was given; `None` where it is counted."""
+        return self._samples
 
     @property
     def counted_samples(self) -> int:

@@ -61,6 +61,20 @@ def test_an_option_is_drawn_only_where_it_says_something(tmp_path):
     assert seen == {(name, value) for name in OPTIONS for value in OPTIONED[name]}
 
 
+def test_a_rate_that_is_learned_is_not_searched():
+    space = {
+        "wrapper": ["concrete", "variational"],
+        "rate": {"input": 0.1, "recurrent": [0.2, 0.3]},
+    }
+    sample, hp = drawn(space, wrapper="concrete", **{"placement.concrete": "input+output"})
+    assert sample.wrap_arguments() == {"placement": "input+output"}
+    assert not [name for name in hp.values if name.startswith("rate")]
+    sample, _ = drawn(space, wrapper="variational", **{"placement.variational": "input"})
+    assert sample.wrap_arguments() == {"placement": "input", "rate": {"input": 0.1}}
+    # Of concrete all placements, of variational those that have a rate: input, recurrent with 2, and both.
+    assert SearchSpace.load(space).grid_size() == 7 + 1 + 2 + 2
+
+
 def test_options_are_hyperparameters_of_their_own_names():
     _, hp = drawn(OPTIONED, wrapper="recurrent", per_step=False)
     assert plain_names(hp.values)["per_step"] is False
