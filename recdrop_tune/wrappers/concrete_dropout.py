@@ -230,12 +230,8 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
             return int(cell.kernel.shape[0])
         if site == "recurrent" and self.elements:
             return number * math.prod(map(int, cell.recurrent_kernel.shape))
-        added = site == "output" and getattr(self.layer, "merge_mode", None) in (
-            "sum",
-            "mul",
-            "ave",
-        )
-        return int(cell.units) * (1 if added else number)
+        added = getattr(self.layer, "merge_mode", None) in ("sum", "mul", "ave")
+        return int(cell.units) * (1 if site == "output" and added else number)
 
     @property
     def shares_mask(self) -> str:
