@@ -36,7 +36,8 @@ def cells():
     """Lists the wrappers at their placements, without dropout first."""
     from recdrop_tune.catalog import TECHNIQUES
 
-    placed = [(each.id, place) for each in TECHNIQUES.values() for place in each.placements]
+    searched = [each for each in TECHNIQUES.values() if not each.learns_rate]
+    placed = [(each.id, place) for each in searched for place in each.placements]
     return [("none", None), *placed]
 
 

@@ -40,12 +40,14 @@ class Technique:
         class_name: Name of the layer class in `recdrop_tune.wrappers`; `None` for no dropout.
         sites: Where it can drop, a part of `SITES`; empty for no dropout.
         rate_at_inference: Whether inference reads the rate too.
+        learns_rate: Whether the rate is learned while a model trains, so that there is none to search.
     """
 
     id: str
     class_name: str | None
     sites: tuple[str, ...]
     rate_at_inference: bool = False
+    learns_rate: bool = False
 
     @property
     def placements(self) -> tuple[str, ...]:
@@ -61,11 +63,13 @@ class Technique:
         """Every value its `schedule` can take in a search.
 
         Checkpoints hold weights alone. Where inference reads the rate, a model restored from its best
-        epoch would need the rate of that epoch to compute what was scored: there it has to stay.
+        epoch would need the rate of that epoch to compute what was scored: there it has to stay. A rate
+        that is learned is moved by nothing else.
         """
         if not self.sites:
             return ()
-        return ("constant",) if self.rate_at_inference else SCHEDULE_NAMES
+        stays = self.rate_at_inference or self.learns_rate
+        return ("constant",) if stays else SCHEDULE_NAMES
 
 
 TECHNIQUES: dict[str, Technique] = {
@@ -76,12 +80,21 @@ TECHNIQUES: dict[str, Technique] = {
         Technique("recurrent", "RecurrentDropoutWrapper", ("input", "recurrent", "output")),
         Technique("variational", "VariationalDropoutWrapper", ("input", "recurrent", "output")),
         Technique("weight_drop", "WeightDropWrapper", ("input", "recurrent")),
+        Technique(
+            "concrete",
+            "ConcreteDropoutWrapper",
+            ("input", "recurrent", "output"),
+            learns_rate=True,
+        ),
         Technique("zoneout", "ZoneoutWrapper", ("recurrent",), rate_at_inference=True),
         Technique("time_distributed", "TimeDistributedDropoutWrapper", ("input", "output")),
         Technique("lambda", "LambdaDropoutWrapper", ("input", "output")),
     )
 }
 
+
+SEARCHED = tuple(each.id for each in TECHNIQUES.values() if not each.learns_rate)
+"""The techniques that a search space has which names none: those whose rate is searched, and no dropout."""
 
 LOCKED_SITES = ("input", "between", "output")
 """Where locked dropout can stand beside a wrapper: before the first recurrent layer of a stack, between
@@ -112,6 +125,7 @@ OPTIONS: dict[str, Option] = {
         Option("tied_gates", "variational", site="recurrent"),
         Option("mask_groups", "variational", site="recurrent"),
         Option("hidden_rate", "zoneout", cell="lstm"),
+        Option("samples", "concrete"),
         Option("function", "lambda"),
     )
 }

@@ -37,6 +37,7 @@ class Draws:
     def __init__(self, wrapper, layer, shape, rate, seed):
         self.technique, placement, self.options = wrapper
         self.sites = placement.split("+")
+        self.soft = self.technique == "concrete"
         self.layer, self.rate = layer, rate
         self.batch, self.time, self.features = shape
         self.units = directions_of(layer)[0].units
@@ -48,6 +49,10 @@ class Draws:
         self.output = self._output()
 
     def _factor(self, *shape):
+        if self.soft:
+            uniform = keras.random.uniform(shape, dtype="float32", seed=self.seed)
+            uniform = np.asarray(ops.convert_to_numpy(uniform), "float64")
+            return reference.softly_dropped(uniform, reference.kept_as_logit(self.rate), 0.1)
         drawn = bernoulli(shape, self.rate, self.seed)
         return np.asarray(ops.convert_to_numpy(drawn), "float64")
 
@@ -60,7 +65,7 @@ class Draws:
 
     def _steps(self):
         """How many masks a sequence has at the input and the output."""
-        if self.technique == "variational" or not self.options.get("per_step", True):
+        if self.technique in ("variational", "concrete") or not self.options.get("per_step", True):
             return 1
         return self.time
 
@@ -113,6 +118,11 @@ class Draws:
         fresh = self.options.get("per_step", True)
         initial = self._kept(self.batch, self.units) if fresh else noise[:, 0]
         return {"step_noise": noise, "initial_noise": initial}
+
+    def _concrete(self):
+        if "recurrent" in self.sites and self.options.get("elements"):
+            return {"recurrent_kernel": self._factor(self.units, self.gates * self.units)}
+        return self._variational()
 
     def _variational(self):
         if "recurrent" not in self.sites:

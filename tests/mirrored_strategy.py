@@ -33,8 +33,8 @@ def on_replicas(layer, inputs):
 
 
 def quiet(layer):
-    """Sets the rates to 0; that of zoneout's h, which may not be 0, so low that nothing is kept."""
-    layer.rate = 0.0
+    """Sets the rates to 0; those that may not be 0, learned ones and of zoneout's h, close enough to it."""
+    layer.rate = 1e-9 if layer.learns_rates else 0.0
     if getattr(layer, "hidden_rate", 0.0):
         layer.hidden_rate = 1e-9
 

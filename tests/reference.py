@@ -8,7 +8,32 @@ import numpy as np
 
 
 def sigmoid(x):
-    return 1.0 / (1.0 + np.exp(-x))
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-x))
+
+
+def softly_dropped(uniform, rate, temperature):
+    """Noise of concrete dropout: what survives of numbers drawn in (0, 1), its mean about 1."""
+    with np.errstate(divide="ignore"):
+        odds = logit(rate) + np.log(uniform) - np.log1p(-uniform)
+    return (1.0 - sigmoid(odds / temperature)) / (1.0 - rate)
+
+
+def logit(rate):
+    return np.log(rate) - np.log1p(-rate)
+
+
+def kept_as_logit(rate):
+    """A rate as its logit holds it: Keras rounds the first value of a variable to float32."""
+    return sigmoid(np.float64(np.float32(logit(rate))))
+
+
+def prior_terms(rate, weights, masked, samples, factor, length_scale):
+    """What concrete dropout adds to the loss for one site."""
+    squares = sum(np.sum(each**2) for each in weights)
+    entropy = -rate * np.log(rate) - (1.0 - rate) * np.log(1.0 - rate)
+    prior = length_scale**2 / (2.0 * (1.0 - rate)) * squares
+    return factor / samples * (prior - masked * entropy)
 
 
 def run(

@@ -279,6 +279,29 @@ def test_which_dropout_looks_everywhere(benchmarks):
     assert ("recurrent", "input+recurrent+output") in cells
 
 
+@pytest.mark.heavy
+def test_learned_rates(tmp_path):
+    out = tmp_path / "out.json"
+    sizes = ("--task", "vowels", "--placement", "recurrent", "--epochs", "1")
+    more = ("--trials", "2", "--seeds", "2", "--folder", str(tmp_path / "searches"))
+    printed, held = run("learned_rates.py", "run", *sizes, *more, out=out)
+    rows = {row["kind"]: row for row in held["tasks"]["vowels"]["rows"]}
+    assert [rows[kind]["trials"] for kind in ("learned", "searched")] == [1, 2]
+    assert len(rows["learned"]["rates"]["recurrent"]) == len(rows["searched"]["test_loss"]) == 2
+    # The same seeds: without dropout they come to the same.
+    assert rows["learned"]["twin_test_loss"] == rows["searched"]["twin_test_loss"]
+    assert "vowels recurrent learned: test loss" in printed
+    again, _ = run("learned_rates.py", "run", *sizes, *more, out=out)
+    assert again == ""  # What is there is not trained again.
+
+    _, held = run("learned_rates.py", "move", *sizes, out=out)
+    moved = held["move"]["vowels"]["rows"]
+    assert len(moved) == 12
+    assert [len(row["rates"]["learned_rate.recurrent"]) for row in moved] == [1] * 12
+    printed, _ = run("learned_rates.py", "table", out=out)
+    assert printed.count("\n") == 3 + 12
+
+
 def test_noise_of_planted_searches(benchmarks):
     """Their trainings are as alike as real ones with the same seed, and gains are those planted."""
     import _planted

@@ -10,7 +10,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.hypermodels import Extension
-from recdrop_tune.models import explain
+from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import ended_trial
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import MILLISECONDS, StepTimer, numbers
@@ -167,7 +167,8 @@ class ReportsEpochs(Extension):
 class EpochReporter(keras.callbacks.Callback):
     """Reports the metrics and the duration of every epoch, and the size of the model.
 
-    An epoch has the metric `ms_per_step` with any tuner: where it is not there yet, it is measured.
+    An epoch has the metric `ms_per_step` with any tuner, and the rates that a model learns: where they are
+    not there yet, they are measured.
     """
 
     counts_steps = True  # See `recdrop_tune.models.fit`.
@@ -200,7 +201,7 @@ class EpochReporter(keras.callbacks.Callback):
         if self._execution == 0 and not self._counted:
             self._counted = True
             self._reporter.model_built(int(self.model.count_params()), kernels_of(self.model))
-        metrics = numbers(logs or {})
+        metrics = {**learned_rates(self.model), **numbers(logs or {})}
         if MILLISECONDS not in metrics:
             self._timer.on_epoch_end(epoch, metrics)
         self._reporter.epoch_ended(self._execution, epoch, metrics, seconds)

@@ -5,6 +5,7 @@ from recdrop_tune.models.code import model_code
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, walk
+from recdrop_tune.models.learning import LearnedRates, learned_rates
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
@@ -16,6 +17,7 @@ __all__ = [
     "Blueprint",
     "Explanation",
     "LayerExplanation",
+    "LearnedRates",
     "MCPrediction",
     "NoNoiseWarning",
     "RateSchedule",
@@ -25,6 +27,7 @@ __all__ = [
     "dropout_layers",
     "explain",
     "fit",
+    "learned_rates",
     "mc_predict",
     "model_code",
     "renew",

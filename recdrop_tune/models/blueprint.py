@@ -15,7 +15,7 @@ import numpy as np
 
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.kernels import compile_arguments, excluded_from_decay, lost_arguments
-from recdrop_tune.models.layers import walk
+from recdrop_tune.models.layers import plain_weights, walk
 from recdrop_tune.models.plain import configuration, is_custom
 from recdrop_tune.models.recurrent_parts import (
     Config,
@@ -95,7 +95,8 @@ class Blueprint:
             drawn = zip(
                 self.weights or [None] * len(plain.weights), plain.get_weights(), strict=True
             )
-            model.set_weights([new if kept is None else kept for kept, new in drawn])
+            for weight, (kept, new) in zip(plain_weights(model), drawn, strict=True):
+                weight.assign(new if kept is None else kept)
         for layer, learned in zip(_adaptable(model), self.adapted, strict=True):
             learned.give(layer)
         if self.compiled is not None:
@@ -174,7 +175,7 @@ def blueprint_of(model: Any, weights: bool = False) -> Blueprint:
         adapted=tuple(map(Adapted.of, _adaptable(model))),
         layers=tuple(layers),
         dropped=tuple(dropped),
-        shapes=tuple(tuple(weight.shape) for weight in model.weights),
+        shapes=tuple(tuple(weight.shape) for weight in plain_weights(model)),
     )
     found.check()
     return found
@@ -212,7 +213,7 @@ def _kept(model: Any, all_of_them: bool) -> tuple[Any, ...]:
     }
     return tuple(
         keras.ops.convert_to_numpy(weight) if all_of_them or id(weight) in frozen else None
-        for weight in model.weights
+        for weight in plain_weights(model)
     )
 
 

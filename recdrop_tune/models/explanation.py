@@ -11,7 +11,11 @@ import keras
 
 from recdrop_tune.kernels import CUDNN, KernelChoice, Rewriting, kernel_of, sublayers
 from recdrop_tune.models.layers import check_layer
-from recdrop_tune.wrappers import AbstractDropoutWrapper, NativeDropoutWrapper
+from recdrop_tune.wrappers import (
+    AbstractDropoutWrapper,
+    ConcreteDropoutWrapper,
+    NativeDropoutWrapper,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +30,8 @@ class LayerExplanation:
         cell: `"LSTM"`, `"GRU"`, or the class of another recurrent layer.
         technique: Id of the technique; `"none"` without dropout, `"native"` for Keras's own too.
         placement: The sites, joined by `+`; empty without dropout.
-        rate: The configured rates, as text: one number, or one for each site.
+        rate: The configured rates, as text: one number, or one for each site. Of learned rates, what they
+            are now.
         shares_mask: Who shares a mask, in words.
         kernel: What the training step runs on here: `"cuDNN"`, `"fused CPU op"`, `"step loop"`,
             `"error"` (it insists on cuDNN in vain) or `"unknown"`.
@@ -214,6 +219,8 @@ _Dropout = tuple[str, str, str, str, Rewriting]
 
 def _wrapped(wrapper: AbstractDropoutWrapper) -> _Dropout:
     words = [_rate_words(wrapper.rate)]
+    if isinstance(wrapper, ConcreteDropoutWrapper):
+        words = [f"{_rate_words(_rounded(wrapper.learned_rates))} learned"]
     words += [f"{n} {v:g}" for n, v in wrapper.configured_rates.items() if n not in wrapper.sites]
     rate, rewriting = ", ".join(words), wrapper.rewriting
     return wrapper.technique_id, wrapper.placement, rate, wrapper.shares_mask, rewriting
@@ -237,6 +244,12 @@ def _rate_words(rate: float | dict[str, float]) -> str:
     if isinstance(rate, dict):
         return ", ".join(f"{site} {value:g}" for site, value in rate.items())
     return f"{rate:g}"
+
+
+def _rounded(rates: dict[str, float]) -> float | dict[str, float]:
+    """Returns rates to three digits, as one number where they are the same."""
+    short = {site: float(f"{rate:.3g}") for site, rate in rates.items()}
+    return short if len(set(short.values())) > 1 else next(iter(short.values()))
 
 
 def _cell_name(layer: Any) -> str:

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.kernels import loss_tracker
+from recdrop_tune.models.learning import count_targets
 
 MOST_BYTES = 2**30
 """Data of more bytes are left to Keras, for here they are in memory twice."""
@@ -44,6 +45,9 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       compiled. A model that was compiled with `steps_per_execution` keeps its own. What stops a training in
       the middle of an epoch (`model.stop_training`) stops it after a call.
 
+    Where the model has a `ConcreteDropoutWrapper` without `samples`, it is told how many targets the arrays
+    have.
+
     Data that are no arrays, or more than 1 GiB, weights of classes, a `validation_split`, a number of steps,
     and a model that fits in a way of its own are left to Keras, as is everything on PyTorch.
 
@@ -58,14 +62,15 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     Example:
         >>> history = fit(model, x, y, epochs=3, validation_data=(x_val, y_val), verbose=0)
     """
-    backend = keras.backend.backend()
-    if backend == "torch" or not _is_usual(model):
-        return model.fit(*args, **kwargs)
     try:
         given = _signature.bind(model, *args, **kwargs).arguments
     except TypeError:
         return model.fit(*args, **kwargs)  # Keras says what is wrong.
     del given["self"]
+    count_targets(model, given)
+    backend = keras.backend.backend()
+    if backend == "torch" or not _is_usual(model):
+        return model.fit(*args, **kwargs)
     with _several_steps(model, given) as given:
         if backend == "tensorflow":
             given = _with_training_batches(_with_validation_batches(given))

@@ -33,6 +33,21 @@ def dropout_layers(root: Layer) -> list[Layer]:
     return [layer for layer in walk(root) if isinstance(layer, own)]
 
 
+def learning_layers(root: Layer) -> list[Layer]:
+    """Returns the dropout layers inside a layer or model that learn their rates.
+
+    Inside of anything else there are none: a `fit` of a user's own may train what is no Keras model.
+    """
+    found = dropout_layers(root) if isinstance(root, keras.layers.Layer) else []
+    return [layer for layer in found if layer.learns_rates]
+
+
+def plain_weights(root: Layer) -> list[Any]:
+    """Returns the weights that a layer or model has without dropout too: all but those of learned rates."""
+    learned = {id(each) for layer in learning_layers(root) for each in layer.logits.values()}
+    return [weight for weight in root.weights if id(weight) not in learned]
+
+
 def check_layer(model: object) -> None:
     """Refuses an argument that is no Keras layer or model.
 

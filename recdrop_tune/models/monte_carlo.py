@@ -16,7 +16,7 @@ import numpy as np
 
 from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.kernels import check_seed
-from recdrop_tune.models.layers import walk
+from recdrop_tune.models.layers import learning_layers, walk
 
 
 class NoNoiseWarning(UserWarning):
@@ -66,8 +66,9 @@ def mc_predict(
         mean = 1/T sum_t f(x; mask_t),   std^2 = 1/T sum_t (f(x; mask_t) - mean)^2
 
     Everything that draws noise in training draws here (this package's wrappers, `Dropout`,
-    `GaussianNoise`, random augmentation), and nothing else behaves as in training: for the time of the
-    call batch normalization uses its moving statistics, by Keras's `trainable=False`. Stateful layers
+    `GaussianNoise`, random augmentation): where rates are learned, masks of 0 and 1 / (1 - rate) at the rates
+    that the model has come to. Nothing else behaves as in training: for the time of the call
+    batch normalization uses its moving statistics, by Keras's `trainable=False`. Stateful layers
     start every pass from the states they have now. The model is the same afterwards: weights, moving
     statistics, states of stateful layers, seeds and `trainable` are restored. Memory does not grow with
     `samples`.
@@ -186,18 +187,23 @@ def _batches(x: Any, batch_size: int) -> Iterator[Any]:
 
 @contextmanager
 def _only_dropout_on(model: Any) -> Iterator[None]:
-    """Sets batch normalization to its moving statistics, and afterwards restores everything."""
+    """Sets batch normalization to its moving statistics and masks to hard ones; restores everything."""
     normalizers = [
         each for each in walk(model) if isinstance(each, keras.layers.BatchNormalization)
     ]
     trainable = [(part, part.trainable) for part in normalizers]
     variables = [(variable, variable.trainable) for variable in model.variables]
     values = [*_values(model.non_trainable_variables), *_values(_states(model))]
+    soft = [layer for layer in learning_layers(model) if not layer.hard_masks]
     for part in normalizers:
         part.trainable = False
+    for layer in soft:
+        layer.hard_masks = True
     try:
         yield
     finally:
+        for layer in soft:
+            layer.hard_masks = False
         for owner, was in (*trainable, *variables):
             owner.trainable = was
         for variable, value in values:

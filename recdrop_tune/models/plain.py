@@ -9,7 +9,7 @@ import keras
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.models.layers import check_layer, dropout_layers, walk
+from recdrop_tune.models.layers import check_layer, dropout_layers, plain_weights, walk
 from recdrop_tune.wrappers import is_default_name
 
 
@@ -57,7 +57,7 @@ def to_plain(model: Any) -> Any:
     plain = keras.saving.deserialize_keras_object(config, custom_objects=custom, safe_mode=False)
     _check_rebuilt(model, plain)
     if model.built:
-        plain.set_weights(model.get_weights())
+        plain.set_weights([keras.ops.convert_to_numpy(each) for each in plain_weights(model)])
     return plain
 
 
@@ -206,7 +206,7 @@ def is_custom(layer: Any) -> bool:
 
 def _check_rebuilt(model: Any, plain: Any) -> None:
     """Refuses a model whose configuration does not hold its layers."""
-    same_weights = len(plain.weights) == len(model.weights) if model.built else True
+    same_weights = len(plain.weights) == len(plain_weights(model)) if model.built else True
     if dropout_layers(plain) or not same_weights:
         raise invalid_argument(
             "model",

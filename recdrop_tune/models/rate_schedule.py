@@ -161,7 +161,8 @@ class RateSchedule(keras.callbacks.Callback):
 
     Raises:
         InvalidArgumentError: An argument is not one of the above; when training begins: there is no
-            dropout layer to move, or `per="batch"` and the number of batches is not known; during
+            dropout layer to move, one of them learns its rates, or `per="batch"` and the number of batches
+            is not known; during
             training: the schedule gave a rate out of range.
 
     Example:
@@ -267,6 +268,18 @@ class RateSchedule(keras.callbacks.Callback):
 
 
 def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
+    picked = _picked(model, chosen)
+    if learned := [layer.name for layer in picked if layer.learns_rates]:
+        raise invalid_argument(
+            "layers",
+            expected="layers whose rates are not learned: the optimizer moves those",
+            received=learned,
+            fix="Leave the schedule out, or name the other layers in `layers`.",
+        )
+    return picked
+
+
+def _picked(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
     found = dropout_layers(model)
     if not found:
         raise invalid_argument(

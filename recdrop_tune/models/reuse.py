@@ -60,11 +60,12 @@ def renew(model: Any, source: Any) -> bool:
     ]
     if any(_shapes(old) != _shapes(new) for old, new in pairs):
         return False
+    # First, for learned rates begin anew where one is set, and the fresh model may have gone on from there.
+    for layer, other in zip(dropout_layers(model), dropout_layers(source), strict=True):
+        layer.configured_rates = other.configured_rates
     for old, new in pairs:
         for variable, value in zip(old, new, strict=True):
             variable.assign(value)
-    for layer, other in zip(dropout_layers(model), dropout_layers(source), strict=True):
-        layer.configured_rates = other.configured_rates
     model.stop_training = False
     return True
 

@@ -15,6 +15,7 @@ from recdrop_tune.rewrites.call import (
     dropped,
     for_all_steps,
     gaussian,
+    relaxed_bernoulli,
 )
 from recdrop_tune.rewrites.gates import (
     GATES,
@@ -45,6 +46,7 @@ __all__ = [
     "expect_zoneout",
     "for_all_steps",
     "gaussian",
+    "relaxed_bernoulli",
     "reorder_gates",
     "split_gates",
     "zone_out",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from pydantic_core import InitErrorDetails
@@ -18,6 +17,8 @@ def offered_placements(wrapper: str, placement: Any, rate: object) -> tuple[str,
     having = TECHNIQUES[wrapper].placements
     if placement is not None:
         return tuple(item for item in as_words(placement) if item in having)
+    if TECHNIQUES[wrapper].learns_rate:
+        return having
     sites = set(rate) if isinstance(rate, dict) else set(SITES)
     return tuple(item for item in having if set(item.split("+")) <= sites)
 
@@ -55,8 +56,12 @@ def _misplaced(space: Any) -> Iterator[InitErrorDetails]:
             expected = f"a placement that the wrapper `{wrapper}` has, one of {having}"
             fix = f"Add one, or leave `{wrapper}` out of `wrapper`."
             yield problem((key,), expected, as_written(getattr(space, key)), fix)
+    rated = [name for name in offered if not TECHNIQUES[name].learns_rate]
+    if space.rate is not None and offered and not rated:
+        expected = f"no rate, for it is learned under the wrapper `{', '.join(offered)}`"
+        yield problem(("rate",), expected, as_written(space.rate), "Leave it out.")
     if isinstance(space.rate, dict):
-        used = {site for item in chain(*offered.values()) for site in item.split("+")}
+        used = {site for name in rated for item in offered[name] for site in item.split("+")}
         for site in [site for site in SITES if site in used and site not in space.rate]:
             expected = f"a rate for the site `{site}`, which `placement` has"
             yield problem(("rate",), expected, as_written(space.rate))

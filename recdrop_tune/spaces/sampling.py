@@ -78,7 +78,8 @@ class DropoutSample:
     Attributes:
         wrapper: Id of a technique; `"none"` for no dropout.
         placement: Where it drops, such as `"input+recurrent"`; `None` for no dropout.
-        rate: One rate for all sites, or one per site of `placement`; `None` for no dropout.
+        rate: One rate for all sites, or one per site of `placement`; `None` for no dropout, and where the
+            wrapper learns it.
         options: Arguments of the wrapper's own, by name.
         schedule: How the rate moves while the model trains; `"constant"` where it stays.
     """
@@ -93,7 +94,8 @@ class DropoutSample:
         """Returns the keyword arguments for `recdrop_tune.wrappers.wrap`; none for no dropout."""
         if self.wrapper == "none":
             return {}
-        return {"placement": self.placement, "rate": self.rate, **self.options}
+        rate = {} if self.rate is None else {"rate": self.rate}
+        return {"placement": self.placement, **rate, **self.options}
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,13 @@ class Group:
             Keras Tuner allows one name under several conditions, but then loses its value:
             `HyperParameters.ensure_active_values` deletes what an active hyperparameter holds when
             it meets an inactive one of that name.
+        rated: Whether they have a rate to search.
     """
 
     wrappers: tuple[str, ...]
     placements: tuple[str, ...]
     suffix: str
+    rated: bool = True
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,11 @@ class DropoutPlan:
         """The wrappers that drop."""
         return [wrapper for group in self.groups for wrapper in group.wrappers]
 
+    @property
+    def rated(self) -> list[str]:
+        """Those of them that have a rate to search."""
+        return [wrapper for group in self.groups if group.rated for wrapper in group.wrappers]
+
 
 def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
     """Registers wrapper, placement, rate, options and schedule; returns the values active now."""
@@ -180,11 +189,11 @@ def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
         with hp.conditional_scope("wrapper", list(group.wrappers)):
             drawn = register(hp, f"placement{group.suffix}", _as_value(group.placements))
             placement = placement or drawn
-            if isinstance(plan.rate, dict):
+            if isinstance(plan.rate, dict) and group.rated:
                 rates.update(_sample_site_rates(hp, group, plan.rate))
         options.update(sample_options(hp, plan, group))
     by_site = isinstance(plan.rate, dict)
-    rate = rates if by_site else sample_under(hp, plan.dropping, "rate", plan.rate)  # type: ignore[arg-type]
+    rate = (rates or None) if by_site else sample_under(hp, plan.rated, "rate", plan.rate)  # type: ignore[arg-type]
     schedule = sample_under(hp, plan.scheduled, "schedule", plan.schedule)
     # Inside a conditional scope of the user's that is inactive, every value is None: no dropout.
     return DropoutSample(

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 
-from recdrop_tune.catalog import OPTIONS, SCHEDULE_NAMES, TECHNIQUES
+from recdrop_tune.catalog import OPTIONS, SCHEDULE_NAMES, SEARCHED, TECHNIQUES
 from recdrop_tune.errors import SearchSpaceError
 from recdrop_tune.problems import Keys, in_words, refusal
 from recdrop_tune.spaces.consistency import as_words, as_written, contradictions, offered_placements
@@ -108,8 +108,9 @@ class SearchSpace(BaseModel):
         "Whether the layers read the sequence both ways. Left out: no."
     )
     wrapper: Plain[_Wrapper] = Field(
-        default=tuple(TECHNIQUES),
-        description="Ids of the techniques in recdrop_tune.catalog. Left out: all of them.",
+        default=SEARCHED,
+        description="Ids of the techniques in recdrop_tune.catalog. Left out: all of them but "
+        '"concrete", which learns its rates.',
     )
     placement: Plain[Placement] = left_out(
         'Sites joined by +, such as "input+recurrent"; each is offered only under the wrappers '
@@ -118,12 +119,12 @@ class SearchSpace(BaseModel):
     )
     rate: SiteRates = left_out(
         'Dropout rate, 0 <= rate < 1; or one per site: {"input": ..., "recurrent": ...}. '
-        "Left out: 0.05 to 0.6 in steps of 0.05.",
+        'Left out: 0.05 to 0.6 in steps of 0.05. Not offered under the wrapper "concrete", which learns it.',
     )
     schedule: Plain[_Schedule] = left_out(
         "How the rate moves while a model trains: names of recdrop_tune.models.SCHEDULES. "
         'Offered under the wrappers whose inference is the plain layer: not under "none", nor under '
-        '"zoneout", whose rate stays. Left out: "constant".',
+        '"zoneout", whose rate stays, nor under "concrete", which learns it. Left out: "constant".',
     )
     per_step: Plain[Flag] = left_out(
         "Of the wrapper recurrent: whether each step has a mask of its own. Left out: yes.",
@@ -139,6 +140,10 @@ class SearchSpace(BaseModel):
     hidden_rate: OneRate = left_out(
         'Of the wrapper zoneout, with the cell "lstm" alone: the rate for h, where rate is that '
         "of the cell. Above 0 it leaves cuDNN. Left out: 0.",
+    )
+    samples: Number[Count, Counts] = left_out(
+        "Of the wrapper concrete: the number of targets in the training data, for data that are no arrays. "
+        "Left out: they are counted.",
     )
     function: Plain[_Function] = left_out(
         'Of the wrapper lambda: "bernoulli" or "gaussian" noise. Left out: Bernoulli.',
@@ -250,7 +255,7 @@ class SearchSpace(BaseModel):
 
         Returns:
             The configuration to build. `placement` and `rate` are `None` where the wrapper is
-            `"none"`.
+            `"none"`, `rate` too where it is learned.
         """
         with named(hp, name):
             values = {key: self._sample_field(hp, key) for key in list(_CONSTANTS)[:-1]}
@@ -313,10 +318,16 @@ class SearchSpace(BaseModel):
         for wrapper in wrappers:
             if wrapper != "none":
                 offered = offered_placements(wrapper, self.placement, self.rate)
-                alone = wrapper if has_sites(wrapper, options) else ""
+                learned = TECHNIQUES[wrapper].learns_rate
+                alone = wrapper if learned or has_sites(wrapper, options) else ""
                 offers.setdefault((offered, alone), []).append(wrapper)
         groups = tuple(
-            Group(tuple(ids), offered, f".{'-'.join(ids)}" if len(offers) > 1 else "")
+            Group(
+                tuple(ids),
+                offered,
+                f".{'-'.join(ids)}" if len(offers) > 1 else "",
+                rated=not any(TECHNIQUES[wrapper].learns_rate for wrapper in ids),
+            )
             for (offered, _), ids in offers.items()
         )
         rate: Any = _RATE if self.rate is None else self.rate

@@ -16,7 +16,7 @@ import numpy as np
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hypermodels import fit_of
-from recdrop_tune.models import SameDraws
+from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import best_step, metrics_at, objectives, twin_of
 from recdrop_tune.tuner.callbacks import as_list, own_callbacks
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
@@ -195,6 +195,7 @@ def retrain(
         callbacks = [
             SameDraws(seed + number),
             StepTimer(),
+            LearnedRates(),
             *callbacks,
             EpochReporter(report, best),
         ]

@@ -18,7 +18,7 @@ import keras_tuner as kt
 from recdrop_tune.errors import check_cv, invalid_argument
 from recdrop_tune.files import delete_leftovers, write_atomically
 from recdrop_tune.hypermodels import fit_of
-from recdrop_tune.models import SameDraws
+from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics, is_chief, objectives
 from recdrop_tune.paths import check_folder
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
@@ -198,7 +198,8 @@ class Tuner(kt.Tuner):
             seed = self.seed
             if seed is not None:
                 seed = trial_seed(seed, seed_values(hyperparameters), execution)
-            callbacks = [SameDraws(seed), StepTimer(), *own, *hooks_of(self, trial), reporter]
+            measured = [SameDraws(seed), StepTimer(), LearnedRates()]
+            callbacks = [*measured, *own, *hooks_of(self, trial), reporter]
             with self._lender.begun(seed, trial) as training:
                 results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
                 model = reporter.model or training.model

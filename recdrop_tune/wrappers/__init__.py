@@ -1,5 +1,6 @@
 """Keras layers that wrap a `keras.layers.LSTM`, a `GRU` or a `Bidirectional` of one with dropout."""
 
+from recdrop_tune.wrappers.concrete_dropout import ConcreteDropoutWrapper
 from recdrop_tune.wrappers.embedding_dropout import EmbeddingDropout
 from recdrop_tune.wrappers.lambda_dropout import LambdaDropoutWrapper
 from recdrop_tune.wrappers.locked_dropout import LockedDropout
@@ -14,6 +15,7 @@ from recdrop_tune.wrappers.zoneout import ZoneoutWrapper
 
 __all__ = [
     "AbstractDropoutWrapper",
+    "ConcreteDropoutWrapper",
     "EmbeddingDropout",
     "LambdaDropoutWrapper",
     "LockedDropout",

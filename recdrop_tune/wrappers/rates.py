@@ -16,12 +16,13 @@ Rate = float | Mapping[str, float]
 """One rate for every site of the placement, or one per site: `{"input": 0.2, "recurrent": 0.3}`."""
 
 
-def rates_by_site(rate: Rate, sites: tuple[str, ...]) -> dict[str, float]:
+def rates_by_site(rate: Rate, sites: tuple[str, ...], zero: bool = True) -> dict[str, float]:
     """Resolves a rate into one number per site.
 
     Args:
         rate: One number in [0, 1), or a mapping from each of `sites` to one.
         sites: The sites of the placement.
+        zero: Whether a rate may be 0.
 
     Raises:
         InvalidArgumentError: A rate is out of range, or the mapping's keys are not the sites.
@@ -37,10 +38,12 @@ def rates_by_site(rate: Rate, sites: tuple[str, ...]) -> dict[str, float]:
         expected = f"one rate for each site of the placement ({names})"
         raise invalid_argument("rate", expected=expected, received=shown)
     for value in by_site.values():
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not number or not 0 <= value < 1 or not (zero or value):
+            span = "0 <= rate < 1" if zero else "0 < rate < 1"
             raise invalid_argument(
                 "rate",
-                expected="0 <= rate < 1, or a dict with one such rate for each site of the placement",
+                expected=f"{span}, or a dict with one such rate for each site of the placement",
                 received=shown,
                 fix="It is the fraction of units to drop: 0.3 drops 30 % of them.",
             )
@@ -57,7 +60,12 @@ class HasRates:
     sites: tuple[str, ...]
     """The places where the layer drops, each with a rate."""
     rates: dict[str, Any]
-    """The variables by name: one for each site, and those that a technique has besides."""
+    """The variables by name: one for each site, and those that a technique has besides.
+
+    None where rates are learned.
+    """
+    learns_rates = False
+    """Whether the rates are learned: then the configured ones are where they begin, and above 0."""
     add_weight: Any
 
     def _set_up_rates(self, rate: Rate, seed: int | None, offset: int = 0) -> None:
@@ -67,8 +75,11 @@ class HasRates:
         )
         self._configured: dict[str, float] = {}
         self.rates = {}
-        for site, value in rates_by_site(rate, self.sites).items():
+        for site, value in self._by_site(rate).items():
             self._add_rate(site, value)
+
+    def _by_site(self, rate: Rate) -> dict[str, float]:
+        return rates_by_site(rate, self.sites, zero=not self.learns_rates)
 
     def _add_rate(self, name: str, value: float) -> None:
         self._configured = {**self._configured, name: value}
@@ -80,6 +91,9 @@ class HasRates:
             trainable=False,
             autocast=False,
         )
+
+    def _assign_rate(self, name: str, value: float) -> None:
+        self.rates[name].assign(value)
 
     def _bernoulli(self, site: str, shape: tuple[Any, ...]) -> Tensor:
         """Draws dropout's noise with the rate of a site."""
@@ -94,7 +108,7 @@ class HasRates:
     def configured_rates(self, values: Mapping[str, float]) -> None:
         self._configured = {**self._configured, **values}
         for name, value in values.items():
-            self.rates[name].assign(value)
+            self._assign_rate(name, value)
 
     @property
     def rate(self) -> float | dict[str, float]:
@@ -104,7 +118,7 @@ class HasRates:
 
     @rate.setter
     def rate(self, value: Rate) -> None:
-        self.configured_rates = rates_by_site(value, self.sites)
+        self.configured_rates = self._by_site(value)
 
     @property
     def weights(self) -> list[Any]:

@@ -34,7 +34,8 @@ def wrap(
         layer: A `keras.layers.LSTM`, a `GRU`, or a `Bidirectional` of one.
         wrapper: Id of a technique in `recdrop_tune.catalog`, such as `"recurrent"`; or `"none"`.
         placement: Where to drop; the wrapper's own default if `None`.
-        rate: Fraction to drop, or a dict with one for each site; required unless `wrapper` is `"none"`.
+        rate: Fraction to drop, or a dict with one for each site; required unless `wrapper` is `"none"`, or
+            learns its rate, which then begins at the wrapper's own default.
         **options: Further arguments of the wrapper's class, e.g. `per_step=False`, `seed=0`.
 
     Returns:
@@ -59,7 +60,7 @@ def wrap(
                 fix=f"Leave these out, or name another wrapper: {shown(given)}.",
             )
         return layer
-    if rate is None:
+    if rate is None and not technique(wrapper).learns_rate:
         raise invalid_argument(
             "rate", expected=f"0 <= rate < 1 for the wrapper `{wrapper}`", received=rate
         )
@@ -67,7 +68,7 @@ def wrap(
         options["placement"] = placement
     cls = get(wrapper)
     _check_options(wrapper, cls, options)
-    return cls(layer, rate=rate, **options)
+    return cls(layer, **options) if rate is None else cls(layer, rate=rate, **options)
 
 
 def get(identifier: Any) -> Any:

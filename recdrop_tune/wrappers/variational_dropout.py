@@ -10,7 +10,7 @@ from keras import ops
 from recdrop_tune.errors import check_flag, check_integer
 from recdrop_tune.rewrites import GATES, KernelCall, Tensor, drop_rows, for_all_steps
 from recdrop_tune.wrappers.rates import Rate
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, group_in_words
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
@@ -78,12 +78,9 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
         """All steps, and where the recurrence drops the samples of a group too."""
         if "recurrent" not in self.sites:
             return "all steps of a sample"
-        groups = self.mask_groups
-        words = {1: "the batch", 2: "half the batch", 3: "a third of the batch"}
-        samples = words.get(groups, f"a {groups}th of the batch")
         gates = "" if self.tied_gates else ", not its gates"
         rest = "; input and output: of a sample" if len(self.sites) > 1 else ""
-        return f"all steps of {samples}{gates}{rest}"
+        return f"all steps of {group_in_words(self.mask_groups)}{gates}{rest}"
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration."""

@@ -24,10 +24,7 @@ def check_layer(layer: Any) -> None:
         InvalidArgumentError: It is not an LSTM, a GRU or a `Bidirectional` of one, or it already
             has dropout of its own.
     """
-    directions = [layer]
-    if isinstance(layer, keras.layers.Bidirectional):
-        directions = [layer.forward_layer, layer.backward_layer]
-    for direction in directions:
+    for direction in directions_of(layer):
         if cell_of(direction) is None:
             raise invalid_argument(
                 "layer",
@@ -44,6 +41,19 @@ def check_layer(layer: Any) -> None:
                 f"recurrent_dropout={direction.recurrent_dropout})",
                 fix="Give the rates to a wrapper instead; `NativeDropoutWrapper` drops as Keras does.",
             )
+
+
+def directions_of(layer: Any) -> list[Any]:
+    """Returns the two layers in a `Bidirectional`; of another layer, itself."""
+    if isinstance(layer, keras.layers.Bidirectional):
+        return [layer.forward_layer, layer.backward_layer]
+    return [layer]
+
+
+def group_in_words(groups: int) -> str:
+    """Says of a mask that a group of the batch shares, whose it is."""
+    words = {1: "the batch", 2: "half the batch", 3: "a third of the batch"}
+    return words.get(groups, f"a {groups}th of the batch")
 
 
 def _remedy(layer: Any) -> str:
@@ -235,6 +245,9 @@ class AbstractDropoutWrapper(HasRates, StandsForLayer, keras.layers.Wrapper):
         if not training:
             rewrite = self.inference_rewrite()
         else:
+            loss = self.regularization()
+            if loss is not None:
+                self.add_loss(loss)
             rewrite = self.rewrite if self._is_rewritten else None
             if "input" in self.sites and "input" not in self.rewritten_sites:
                 sequences = self._drop("input", sequences)
@@ -266,6 +279,10 @@ class AbstractDropoutWrapper(HasRates, StandsForLayer, keras.layers.Wrapper):
         Returns:
             What broadcasts to the tensor's shape; `None` leaves the tensor to `rewrite`.
         """
+        return None
+
+    def regularization(self) -> Tensor | None:
+        """Returns what the technique adds to the loss in training: a scalar, or `None` for nothing."""
         return None
 
     def rewrite(self, call: KernelCall) -> KernelCall:

@@ -122,7 +122,7 @@ def test_one_choice_holds_for_all_layers_of_either_cell(wrapper):
     hp = kt.HyperParameters()
     space = {
         "wrapper": wrapper,
-        "rate": 0.2,
+        **({} if TECHNIQUES[wrapper].learns_rate else {"rate": 0.2}),
         **({"hidden_rate": 0.1} if wrapper == "zoneout" else {}),
     }
     copy = rdt.ExistingModel(model, space).build(hp)

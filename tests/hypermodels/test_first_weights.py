@@ -8,6 +8,7 @@ import pytest
 import recdrop_tune as rdt
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier, dropout_rnn
+from recdrop_tune.models.layers import plain_weights
 from recdrop_tune.oracle import OptunaOracle
 
 pytestmark = pytest.mark.backends
@@ -38,7 +39,8 @@ class Own(kt.HyperModel):
 
 def weights(hypermodel, seed=5):
     keras.utils.set_random_seed(seed)
-    return hypermodel.build(kt.HyperParameters()).get_weights()
+    model = hypermodel.build(kt.HyperParameters())
+    return [keras.ops.convert_to_numpy(weight) for weight in plain_weights(model)]
 
 
 def assert_same(one, other):
@@ -52,7 +54,8 @@ def test_every_technique_begins_with_the_weights_of_its_twin(model):
     assert not np.array_equal(plain[0], weights(model(wrapper="none"), seed=6)[0])
     for wrapper, technique in TECHNIQUES.items():
         if technique.class_name is not None:
-            assert_same(plain, weights(model(wrapper=wrapper, rate=0.3)))
+            rate = {} if technique.learns_rate else {"rate": 0.3}
+            assert_same(plain, weights(model(wrapper=wrapper, **rate)))
 
 
 def test_so_does_dropout_of_words_and_between_the_layers():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recdrop_tune import SequenceTagger
-from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.catalog import SEARCHED
 from recdrop_tune.errors import InvalidArgumentError
 from tests.hypermodels.test_data import forms
 from tests.hypermodels.test_hypermodels import RECURRENT
@@ -40,7 +40,7 @@ def loss_and_gradient(model, x, y):
     return float(loss), [np.array(tf.convert_to_tensor(gradient)) for gradient in gradients]
 
 
-@pytest.mark.parametrize(("wrapper", "one_hot"), list(zip(TECHNIQUES, cycle([False, True]))))
+@pytest.mark.parametrize(("wrapper", "one_hot"), list(zip(SEARCHED, cycle([False, True]))))
 def test_padded_steps_do_not_change_what_is_learned(wrapper, one_hot):
     space = {"wrapper": wrapper, "rate": 0.0, "units": 4, "layers": 2}
     model = build({**space, "locked_rate": 0.0}, mask_value=0.0, one_hot=one_hot)

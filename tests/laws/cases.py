@@ -22,6 +22,11 @@ OPTIONS = {
     "recurrent": ({"per_step": True}, {"per_step": False}),
     "variational": ({"tied_gates": True}, {"tied_gates": False}, {"mask_groups": 2}),
     "zoneout": ({}, {"hidden_rate": 0.3}),
+    "concrete": (
+        {"samples": 20},
+        {"samples": 20, "elements": True},
+        {"samples": 20, "mask_groups": 2},
+    ),
 }
 """Options of a wrapper that change who shares a mask: each is a row of the matrix."""
 
@@ -114,6 +119,11 @@ def make_layer(cell, seed=1, **options):
     for weight in layer.trainable_weights:
         weight.assign(generator.normal(0.0, 0.5, weight.shape))
     return layer
+
+
+def learns_rates(wrapper):
+    """Whether a wrapper learns its rates, which cannot begin at 0."""
+    return TECHNIQUES[wrapper[0]].learns_rate
 
 
 def is_exact_at_inference(wrapper):

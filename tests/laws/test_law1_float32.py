@@ -25,7 +25,8 @@ SMALL, LARGE = 8, 80
 """Units below and above those up to which the engine takes the fused op."""
 
 KINDS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
-WRAPPERS = [w for w in WIDEST if w[0] in ("recurrent", "variational", "weight_drop", "zoneout")]
+REWRITTEN = ("recurrent", "variational", "weight_drop", "zoneout", "concrete")
+WRAPPERS = [w for w in WIDEST if w[0] in REWRITTEN]
 SCENARIOS = {
     "sequences": {"return_sequences": True},
     "states": {"return_sequences": True, "return_state": True},
@@ -80,7 +81,7 @@ def make_inputs(layer, units):
 
 def trace(wrapped, states, mask):
     """Traces a training step: outputs, and gradients with respect to the inputs and the weights."""
-    weights = [weight.value for weight in wrapped.trainable_weights]
+    weights = [weight.value for weight in wrapped.layer.trainable_weights]
 
     @tf.function
     def step(sequences):

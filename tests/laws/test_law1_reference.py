@@ -22,6 +22,7 @@ from tests.laws.cases import (
     WRAPPERS,
     arrays,
     in_matrix,
+    learns_rates,
     make_inputs,
     make_layer,
     make_wrapper,
@@ -37,10 +38,15 @@ SCALE = float(1 / (1 - np.float32(RATE)))  # and so is what survivors are scaled
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}[PRECISE]
 GRADIENT_TOLERANCE = {"float64": 1e-6, "float32": 1e-4}[PRECISE]
 GATES = {"lstm": 4, "gru": 3}
+TEMPERATURE = 0.1  # of concrete dropout
 
 
-def draw(wrapper, cell, backwards, sequences_returned):
-    """Draws the masks that a wrapper of that seed draws, in the order it documents: in, inside, out."""
+def draw(wrapper, cell, backwards, sequences_returned, rates=None):
+    """Draws the masks that a wrapper of that seed draws, in the order it documents: in, inside, out.
+
+    Args:
+        rates: Of concrete dropout, those of the sites.
+    """
     technique_id, placement, options = wrapper
     sites = placement.split("+")
     seed = keras.random.SeedGenerator(SEED + int(backwards))
@@ -75,6 +81,14 @@ def draw(wrapper, cell, backwards, sequences_returned):
         if cell == "lstm" and options:
             noise["hidden_kept"] = bits(BATCH, TIME, UNITS, rate=np.float32(options["hidden_rate"]))
         return noise
+    if technique_id == "concrete":
+        rates = rates or dict.fromkeys(sites, reference.kept_as_logit(RATE))
+
+        def soft(site, *shape):
+            uniform = array(keras.random.uniform(shape, dtype="float32", seed=seed))
+            return reference.softly_dropped(uniform.astype("float64"), rates[site], TEMPERATURE)
+
+        return draw_concrete(sites, options, GATES[cell], sequences_returned, soft)
     if technique_id == "variational":
         return draw_variational(sites, options, GATES[cell], sequences_returned, factor)
     if "input" in sites:
@@ -94,15 +108,35 @@ def draw_variational(sites, options, gates, sequences_returned, factor):
     if "input" in sites:
         noise["input"] = factor(BATCH, 1, FEATURES)
     if "recurrent" in sites:
-        tied = options.get("tied_gates", True)
-        groups = options.get("mask_groups", 1)
-        size = -(-BATCH // groups)
-        masks = [factor(UNITS, 1 if tied else gates) for _ in range(groups)]
-        each = [np.broadcast_to(masks[b // size], (UNITS, gates)) for b in range(BATCH)]
-        noise["gate_state"] = np.transpose(each, (2, 0, 1))  # (gates, batch, units)
+        own = 1 if options.get("tied_gates", True) else gates
+        noise["gate_state"] = in_groups(options, gates, lambda: factor(UNITS, own))
     if "output" in sites:
         noise["output"] = factor(*((BATCH, 1, UNITS) if sequences_returned else (BATCH, UNITS)))
     return noise
+
+
+def draw_concrete(sites, options, gates, sequences_returned, factor):
+    """Soft masks where variational dropout has its own, or on single weights."""
+    noise = {}
+    if "input" in sites:
+        noise["input"] = factor("input", BATCH, 1, FEATURES)
+    if "recurrent" in sites and options.get("elements"):
+        noise["recurrent_weights"] = factor("recurrent", UNITS, gates * UNITS)
+    elif "recurrent" in sites:
+        noise["gate_state"] = in_groups(options, gates, lambda: factor("recurrent", UNITS, 1))
+    if "output" in sites:
+        shape = (BATCH, 1, UNITS) if sequences_returned else (BATCH, UNITS)
+        noise["output"] = factor("output", *shape)
+    return noise
+
+
+def in_groups(options, gates, mask):
+    """One mask for each group of the batch, as `(gates, batch, units)`."""
+    groups = options.get("mask_groups", 1)
+    size = -(-BATCH // groups)
+    masks = [mask() for _ in range(groups)]
+    each = [np.broadcast_to(masks[b // size], (UNITS, gates)) for b in range(BATCH)]
+    return np.transpose(each, (2, 0, 1))
 
 
 def expect(cell, layer, noise, sequences, states, mask, weights):
@@ -176,6 +210,67 @@ def test_gradients(wrapper, cell, mask):
             assert np.sum(gradient * direction) == pytest.approx(
                 wanted, rel=GRADIENT_TOLERANCE, abs=GRADIENT_TOLERANCE
             )
+
+
+LEARNED = [wrapper for wrapper in WRAPPERS if learns_rates(wrapper)]
+
+
+def masked(site, cell, options):
+    """How many things a site masks."""
+    weights = UNITS * GATES[cell] * UNITS
+    inside = weights if options.get("elements") else UNITS
+    return {"input": FEATURES, "recurrent": inside, "output": UNITS}[site]
+
+
+@over(
+    ("wrapper", "cell", "tau"),
+    product(LEARNED, ["lstm", "gru"], [None, 3.0]),
+    backends=lambda wrapper, cell, tau: wrapper in WIDEST,
+)
+def test_gradients_of_learned_rates(wrapper, cell, tau):
+    technique_id, placement, options = wrapper
+    sites, scale = placement.split("+"), 0.7
+    layer = make_layer(cell, return_sequences=True)
+    rates = dict(zip(sites, (0.1, 0.3, 0.55), strict=False))
+    more = {**options, "tau": tau, "length_scale": scale}
+    wrapped = make_wrapper(layer, (technique_id, placement, more), rates, SEED)
+    sequences, _ = make_inputs(cell)
+
+    def loss(inputs):
+        output = wrapped(inputs, training=True)
+        return ops.sum(ops.sin(output)) + wrapped.regularization()
+
+    logits = [wrapped.logits[site] for site in sites]
+    variables = [*logits, *layer.trainable_weights]
+    _, *got = gradients(loss, sequences.astype(PRECISE), variables)
+    kernel, recurrent_kernel, bias = (array(w).astype("float64") for w in layer.trainable_weights)
+    at = np.array([reference.logit(reference.kept_as_logit(rates[site])) for site in sites])
+    factor = 1.0 if tau is None else 2.0 / tau
+    read = {"input": [kernel], "recurrent": [recurrent_kernel], "output": []}
+
+    def scalar():
+        now = dict(zip(sites, reference.sigmoid(at), strict=True))
+        noise = draw(wrapper, cell, backwards=False, sequences_returned=True, rates=now)
+        weights = [kernel, recurrent_kernel, bias]
+        (output,) = expect(cell, layer, noise, sequences, None, None, weights)
+        terms = (
+            reference.prior_terms(now[s], read[s], masked(s, cell, options), 20, factor, scale)
+            for s in sites
+        )
+        return np.sum(np.sin(output)) + sum(terms)
+
+    found = np.array(got[: len(sites)])
+    for direction in np.eye(len(sites)):
+        wanted = slope(scalar, at, direction)
+        assert abs(wanted) > 1e-3
+        assert np.sum(found * direction) == pytest.approx(
+            wanted, rel=10 * GRADIENT_TOLERANCE, abs=10 * GRADIENT_TOLERANCE
+        )
+    for weights, gradient in zip([kernel, recurrent_kernel], got[len(sites) :], strict=False):
+        direction = np.random.default_rng(3).normal(size=weights.shape)
+        assert np.sum(gradient * direction) == pytest.approx(
+            slope(scalar, weights, direction), rel=GRADIENT_TOLERANCE, abs=GRADIENT_TOLERANCE
+        )
 
 
 @pytest.mark.backends

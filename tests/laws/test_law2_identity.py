@@ -12,6 +12,7 @@ from tests.laws.cases import (
     arrays,
     in_matrix,
     is_exact_at_inference,
+    learns_rates,
     make_inputs,
     make_layer,
     make_wrapper,
@@ -46,10 +47,10 @@ def test_identity(wrapper, cell, scenario):
         return arrays(called(ops.array(sequences, "float32"), **call))
 
     plain = run(layer)
-    for got, wanted in zip(
-        run(make_wrapper(layer, wrapper, 0.0), training=True), plain, strict=True
-    ):
-        np.testing.assert_allclose(got, wanted, **tolerance(wrapper))
+    if not learns_rates(wrapper):
+        quiet = run(make_wrapper(layer, wrapper, 0.0), training=True)
+        for got, wanted in zip(quiet, plain, strict=True):
+            np.testing.assert_allclose(got, wanted, **tolerance(wrapper))
     if is_exact_at_inference(wrapper):  # Zoneout's expectation is tested in law 1.
         for got, wanted in zip(
             run(make_wrapper(layer, wrapper), training=False), plain, strict=True

@@ -78,10 +78,37 @@ def kernel_call(cell):
     )
 
 
+def check_soft_factors(factors, draws):
+    """They lie between 0 and 1 / (1 - rate), most of them close to one of the two, and their mean is 1."""
+    largest = 1 / (1 - RATE)
+    assert factors.min() >= 0.0
+    assert factors.max() <= largest * (1 + 1e-6)
+    # At the temperature t between 0.1 and 0.9 where the sum of the logits is within log(9) t of 0.
+    between = (factors > 0.1 * largest) & (factors < 0.9 * largest)
+    expected = 2 * np.log(9) * 0.1 * RATE * (1 - RATE)
+    assert abs(between.mean() - expected) < 4 * np.sqrt(expected / draws)
+    bias = -(0.1**2) * np.pi**2 / 6 * RATE * (1 - 2 * RATE)
+    assert abs(factors.mean() - 1.0 - bias) < 4 * np.sqrt(RATE / (1 - RATE) / draws)
+
+
 def check_factors(factors, mean_tolerance=FOUR_SIGMA):
     """Survivors are 1 / (1 - rate), the rest 0, and the mean is 1."""
     np.testing.assert_allclose(np.unique(factors), [0.0, 1 / (1 - RATE)], rtol=1e-6)
     assert abs(factors.mean() - 1.0) < mean_tolerance
+
+
+def check_concrete(wrapped, site, draws):
+    """Its masks are soft, and hard where they are asked to be."""
+    for hard in (False, True):
+        wrapped.hard_masks = hard
+        if site == "recurrent":
+            factors = array(wrapped.rewrite(kernel_call("lstm")).recurrent_kernel)
+        else:
+            factors = array(wrapped.noise(site, ops.ones(SHAPE)))
+        if hard:
+            check_factors(factors, 4 * np.sqrt(RATE / (1 - RATE) / draws))
+        else:
+            check_soft_factors(factors, draws)
 
 
 @pytest.mark.backends
@@ -90,7 +117,9 @@ def test_mean_is_preserved(wrapper):
     technique, site, options = wrapper
     layer = keras.layers.LSTM(UNITS, return_sequences=True)
     wrapped = make_wrapper(layer, (technique, site, options), RATE, seed=0)
-    if (technique, site) == ("weight_drop", "input"):
+    if technique == "concrete":
+        check_concrete(wrapped, site, UNITS if site == "recurrent" else BATCH * UNITS)
+    elif (technique, site) == ("weight_drop", "input"):
         check_factors(array(wrapped.rewrite(kernel_call("lstm")).kernel))
     elif site in ("input", "output"):
         check_factors(array(wrapped.noise(site, ops.ones(SHAPE))))

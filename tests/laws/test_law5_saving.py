@@ -9,7 +9,7 @@ import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.wrappers import LambdaDropoutWrapper, RecurrentDropoutWrapper
-from tests.backends import array
+from tests.backends import JIT_COMPILE, array
 from tests.laws.cases import (
     FEATURES,
     TIME,
@@ -17,6 +17,7 @@ from tests.laws.cases import (
     WIDEST,
     WRAPPERS,
     is_exact_at_inference,
+    learns_rates,
     make_wrapper,
     over,
     wrapper_id,
@@ -50,7 +51,8 @@ def test_config_round_trip(wrapper):
     other = type(one).from_config(one.get_config())
     assert other.get_config() == one.get_config()
     assert other.layer is not one.layer
-    assert [float(array(v)) for v in other.rates.values()] == [0.25] * len(one.sites)
+    rates = other.learned_rates if learns_rates(wrapper) else other.rates
+    assert [float(array(v)) for v in rates.values()] == pytest.approx([0.25] * len(one.sites))
 
 
 @pytest.mark.backends
@@ -80,14 +82,52 @@ def test_clone_model(wrapper):
 )
 def test_weights_interchange_with_the_plain_layer(wrapper, kind, tmp_path):
     wrapped, plain = make_model(wrapper, kind), make_model(None, kind)
-    assert [w.shape for w in wrapped.weights] == [w.shape for w in plain.weights]
-    plain.set_weights(wrapped.get_weights())
+    weights = [w for w in wrapped.weights if not w.name.endswith("_logit")]
+    assert (len(weights) < len(wrapped.weights)) == learns_rates(wrapper)
+    assert [w.shape for w in weights] == [w.shape for w in plain.weights]
+    plain.set_weights([array(w) for w in weights])
     np.testing.assert_array_equal(array(wrapped(X)), array(plain(X)))
     wrapped.layers[0].layer.set_weights(make_model(None, kind).layers[0].get_weights())
     wrapped.save_weights(tmp_path / "w.weights.h5")
     another = make_model(wrapper, kind)
     another.load_weights(tmp_path / "w.weights.h5")
     np.testing.assert_array_equal(array(wrapped(X)), array(another(X)))
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("kind", ["model.keras", "model.weights.h5"])
+def test_learned_rates_are_saved_beside_the_weights(kind, tmp_path):
+    wrapper = ("concrete", "input+recurrent", {"samples": 20})
+    model, path = make_model(wrapper), tmp_path / kind
+    model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=JIT_COMPILE[0])
+    model.fit(X, np.ones((6, 1)), verbose=0)  # One step, in which Adam moves each logit by 0.1.
+    learned = model.layers[0].learned_rates
+    assert all(abs(rate - 0.4) > 0.01 for rate in learned.values())
+    assert model.layers[0].rate == 0.4
+    if kind == "model.keras":
+        model.save(path)
+        other = keras.models.load_model(path, safe_mode=True)
+        # The state of the optimizer goes with the weights; that of the masks does not.
+        for each in (model, other):
+            each.layers[0].seed_generator.state.assign([1, 0])
+            each.fit(X, np.ones((6, 1)), shuffle=False, verbose=0)
+        learned = model.layers[0].learned_rates
+    else:
+        model.save_weights(path)
+        other = make_model(wrapper)
+        other.load_weights(path)
+    assert other.layers[0].learned_rates == pytest.approx(learned)
+    assert other.layers[0].rate == 0.4
+
+
+@pytest.mark.backends
+def test_the_weights_of_a_plain_layer_leave_learned_rates_alone(tmp_path):
+    wrapped = make_model(("concrete", "recurrent", {"samples": 20}))
+    plain = keras.layers.LSTM(UNITS)
+    plain.build((None, None, FEATURES))
+    wrapped.layers[0].layer.set_weights(plain.get_weights())
+    np.testing.assert_array_equal(array(plain(X)), array(wrapped.layers[0](X)))
+    assert wrapped.layers[0].learned_rates == pytest.approx({"recurrent": 0.4})
 
 
 @pytest.mark.backends

@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import math
 
 import keras
 import pytest
@@ -44,10 +45,19 @@ def test_every_technique_at_every_placement(technique):
         layer = wrap(LSTM(4, name="rnn"), technique.id, placement=placement, rate=0.25, name="w")
         row = only(layer)
         assert (row.name, row.cell, row.technique) == ("w", "LSTM", technique.id)
-        assert (row.placement, row.rate) == (placement, "0.25")
+        rate = "0.25 learned" if technique.learns_rate else "0.25"
+        assert (row.placement, row.rate) == (placement, rate)
         assert row.shares_mask
         leaves = technique.id == "native" and "recurrent" in placement
         assert (row.on_gpu == "cuDNN") != leaves
+
+
+def test_learned_rates_are_told_as_they_are_now():
+    layer = wrap(LSTM(4), "concrete", placement="input+recurrent", rate=0.2)
+    logit = layer.logits["recurrent"]
+    logit.assign(logit + 1.0)
+    rate = 1 / (1 + 4 * math.exp(-1))
+    assert only(layer).rate == f"input 0.2, recurrent {rate:.3g} learned"
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def fit(trained, **options):
         "zoneout",
         *(
             pytest.param(each, marks=pytest.mark.full)
-            for each in ("variational", "native", "lambda")
+            for each in ("variational", "native", "lambda", "concrete")
         ),
     ],
 )
@@ -143,6 +143,8 @@ def test_a_renewed_model_trains_as_a_fresh_one(wrapper):
     first, second = {}, {"rate": 0.45, "learning_rate": 0.05, "seed": 5}
     if wrapper == "none":
         second.pop("rate")
+    if wrapper == "concrete":
+        first["samples"] = second["samples"] = 26
     if wrapper == "zoneout":
         first["hidden_rate"] = 0.1
         second["hidden_rate"] = 0.3

@@ -42,6 +42,9 @@ def assert_valid(sample: Sample) -> None:
         assert sample.rate is None
         return
     assert sample.placement in technique.placements
+    if technique.learns_rate:
+        assert sample.rate is None
+        return
     sites = sample.placement.split("+")
     rates = sample.rate if isinstance(sample.rate, dict) else dict.fromkeys(sites, sample.rate)
     assert set(rates) == set(sites)

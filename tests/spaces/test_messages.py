@@ -130,6 +130,15 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
             ),
         ),
         (
+            {"wrapper": ["none", "concrete"], "rate": 0.2},
+            bad(
+                "rate",
+                "no rate, for it is learned under the wrapper `concrete`",
+                "0.2",
+                ". Leave it out.",
+            ),
+        ),
+        (
             {"placement": ["input+recurrent", "recurrent+input"]},
             bad("placement[1]", "each value once", "'recurrent+input'"),
         ),

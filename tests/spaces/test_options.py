@@ -11,13 +11,14 @@ from recdrop_tune.spaces import SearchSpace, plain_names
 from tests.spaces.test_hyperparameters import OBJECTIVE, walk
 
 OPTIONED = {
-    "wrapper": ["none", "recurrent", "variational", "zoneout", "lambda"],
+    "wrapper": ["none", "recurrent", "variational", "zoneout", "lambda", "concrete"],
     "placement": ["input", "recurrent", "input+recurrent"],
     "rate": [0.1, 0.2],
     "per_step": [True, False],
     "tied_gates": [True, False],
     "mask_groups": [1, 2],
     "hidden_rate": [0.0, 0.1],
+    "samples": [90, 180],
     "function": ["bernoulli", "gaussian"],
 }
 BESIDE = {
@@ -51,11 +52,27 @@ def test_an_option_is_drawn_only_where_it_says_something(tmp_path):
             if option.technique == sample.wrapper and (option.site is None or recurrent)
         }
         assert set(sample.options) == due
+        own = {"rate"} if sample.rate is not None else set()
+        assert (not own) == (sample.wrapper in ("none", "concrete"))
         assert set(sample.wrap_arguments()) == (
-            set() if sample.wrapper == "none" else {"placement", "rate", *due}
+            set() if sample.wrapper == "none" else {"placement", *own, *due}
         )
         seen |= {(name, value) for name, value in sample.options.items()}
     assert seen == {(name, value) for name in OPTIONS for value in OPTIONED[name]}
+
+
+def test_a_rate_that_is_learned_is_not_searched():
+    space = {
+        "wrapper": ["concrete", "variational"],
+        "rate": {"input": 0.1, "recurrent": [0.2, 0.3]},
+    }
+    sample, hp = drawn(space, wrapper="concrete", **{"placement.concrete": "input+output"})
+    assert sample.wrap_arguments() == {"placement": "input+output"}
+    assert not [name for name in hp.values if name.startswith("rate")]
+    sample, _ = drawn(space, wrapper="variational", **{"placement.variational": "input"})
+    assert sample.wrap_arguments() == {"placement": "input", "rate": {"input": 0.1}}
+    # Of concrete all placements, of variational those that have a rate: input, recurrent with 2, and both.
+    assert SearchSpace.load(space).grid_size() == 7 + 1 + 2 + 2
 
 
 def test_options_are_hyperparameters_of_their_own_names():
@@ -133,8 +150,9 @@ def test_grid_size_is_what_a_grid_search_visits(raw, tmp_path):
 
 def test_grid_size_by_hand():
     # lambda and zoneout have 1 placement and 2 options; recurrent has 3 placements and 2 options;
-    # variational has 3 placements, two of them with the recurrent site and so 4 options; 2 rates.
-    assert SearchSpace.load(OPTIONED).grid_size() == 1 + 2 * (2 + 2 + 3 * 2 + (1 + 4 + 4))
+    # variational has 3 placements, two of them with the recurrent site and so 4 options; 2 rates. concrete
+    # has 3 placements and 2 options, and no rate.
+    assert SearchSpace.load(OPTIONED).grid_size() == 1 + 3 * 2 + 2 * (2 + 2 + 3 * 2 + (1 + 4 + 4))
     # 2 numbers of layers; 2 rates at the input, 3 between, 2 of the embedding.
     assert SearchSpace.load(BESIDE).grid_size() == 2 * (1 + 2 * 3 * 2)
     assert (

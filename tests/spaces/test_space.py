@@ -65,7 +65,7 @@ def test_a_list_of_one_is_that_one():
 
 def test_everything_may_be_left_out():
     space = SearchSpace.load({})
-    assert space.wrapper == tuple(TECHNIQUES)
+    assert space.wrapper == tuple(name for name in TECHNIQUES if name != "concrete")
     hp = kt.HyperParameters()
     sample = space.sample(hp)
     assert (sample.cell, sample.units, sample.layers) == ("lstm", 64, 1)

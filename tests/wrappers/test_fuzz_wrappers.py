@@ -45,6 +45,11 @@ def layer():
     return layers.LSTM(2)
 
 
+def arguments(name):
+    """What a wrapper has to be given to train."""
+    return {"rate": 0.2, **({"samples": 9} if TECHNIQUES[name].learns_rate else {})}
+
+
 def runs(made):
     """Runs a wrapper, and makes it once more of its configuration."""
     for training in (True, False):
@@ -64,11 +69,13 @@ def test_arguments_of_wrappers(profile):
     def check(case):
         (name, argument), value = case
         made = []
-        given = {"rate": 0.2, argument: value}
+        given = {**arguments(name), argument: value}
         error = refused(lambda: made.append(rdt.wrap(layer(), name, **given)), InvalidArgumentError)
         # A function of one's own may do what it likes.
         if error is None and not (argument == "function" and callable(value)):
             (wrapper,) = made
+            if wrapper.learns_rates:  # Where `samples` is None, they are counted.
+                wrapper.expect_samples(9)
             if getattr(wrapper, "mask_groups", 1) < 5:  # Each group is a call of the kernel.
                 runs(wrapper)
 
@@ -104,7 +111,7 @@ def test_layers_that_cannot_be_wrapped(kind):
 def test_a_layer_that_is_built_already(name):
     built = layer()
     built.build((None, None, 4))
-    runs(rdt.wrap(built, name, rate=0.2))
+    runs(rdt.wrap(built, name, **arguments(name)))
 
 
 KERAS_ARGUMENTS = {"name", "dtype", "trainable", "module", "unknown"}

@@ -17,7 +17,15 @@ from recdrop_tune.wrappers import (
     wrap,
 )
 from tests.backends import JIT_COMPILE, TRACES_EACH_STEP, array
-from tests.laws.cases import ONE_EACH, WIDEST, arrays, make_wrapper, over, wrapper_id
+from tests.laws.cases import (
+    ONE_EACH,
+    WIDEST,
+    arrays,
+    learns_rates,
+    make_wrapper,
+    over,
+    wrapper_id,
+)
 
 X = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")
 Y = X.sum(axis=(1, 2), keepdims=False)[:, None]
@@ -79,7 +87,8 @@ def test_a_new_rate_needs_no_new_trace(wrapper):
             return inputs
 
     options = {name: value for name, value in options.items() if name != "hidden_rate"}  # quiet
-    layer = wrap(keras.layers.LSTM(4), technique_id, placement=placement, rate=0.0, **options)
+    rate = 1e-9 if learns_rates(wrapper) else 0.0
+    layer = wrap(keras.layers.LSTM(4), technique_id, placement=placement, rate=rate, **options)
     model = keras.Sequential([keras.Input((5, 2)), layer, Counting(), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.0), "mse")
     quiet = [model.train_on_batch(X, Y) for _ in range(2)]

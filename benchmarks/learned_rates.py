@@ -1,0 +1,258 @@
+"""One training that learns its rates, against a search for them: score and time on three real tasks.
+
+    python benchmarks/learned_rates.py run      # or with --task vowels --placement recurrent
+    python benchmarks/learned_rates.py move     # how far rates move: by beginning, learning rate, and N
+    python benchmarks/learned_rates.py table    # prints what there is
+
+`run` trains `concrete` once (one trial), and searches the rate of each site (0.05 to 0.6) of `variational`,
+whose masks are the same but hard, by Optuna. Each is trained again with fresh seeds, the same for both, and
+so is its twin, the same without dropout. All have one learning rate. The best epoch is chosen by the
+validation data; what is compared is the loss of the test data, by which nothing was chosen. The time of a
+search is that of its trials, of learning that of its one trial; on a machine with other work compare the
+epochs.
+
+`move` trains `concrete` to the end, and notes the rates after each epoch.
+
+Broken off, both go on where they were. They write JSON to benchmarks/results/.
+"""
+
+import argparse
+import json
+import os
+from itertools import product
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import _tasks
+
+RESULTS = Path(__file__).parent / "results" / "learned_rates.json"
+RATE = {"min": 0.05, "max": 0.6, "step": 0.05}
+LEARNING_RATE = 1e-2
+"""Without dropout the best of those that `which_dropout.py` tries, on each of the tasks."""
+
+PLACEMENTS = ("recurrent", "input+recurrent+output")
+KINDS = ("learned", "searched")
+BEGINNINGS, LEARNING_RATES, SHARES = (0.1, 0.4), (1e-3, 1e-2), (1.0, 0.1, 0.01)
+
+
+def space_of(task, kind, placement):
+    """Makes the search space of one cell of the table."""
+    space = {**task.space, "placement": placement, "learning_rate": LEARNING_RATE}
+    if kind == "learned":
+        return {**space, "wrapper": "concrete"}
+    return {**space, "wrapper": "variational", "rate": dict.fromkeys(placement.split("+"), RATE)}
+
+
+def search(name, kind, placement, arguments):
+    """Trains once or searches, and confirms; returns a row of the table."""
+    import recdrop_tune as rdt
+
+    task = _tasks.TASKS[name]
+    train, validation, test = task.data()
+    result = rdt.tune(
+        train,
+        validation,
+        model=task.hypermodel(space_of(task, kind, placement)),
+        max_trials=1 if kind == "learned" else arguments.trials,
+        epochs=arguments.epochs or task.epochs,
+        batch_size=task.batch,
+        confirm=rdt.Confirm(1, seeds=arguments.seeds, test=test),
+        seed=0,
+        tracking=rdt.MLflow(
+            f"learned rates: {name}", uri=f"sqlite:///{arguments.folder.absolute()}/mlflow.db"
+        ),
+        directory=arguments.folder / name / f"{kind}-{placement}",
+        verbose=0,
+    )
+    return row_of(result, kind, placement, task.metric)
+
+
+def row_of(result, kind, placement, metric):
+    """Gathers what came of it."""
+    runs = result.confirmation.runs.sort_values("repeat")
+    found, twins = runs[runs["kind"] == "found"], runs[runs["kind"] == "twin"]
+    columns = ("val_loss", "test_loss", f"test_{metric}", "best_epoch")
+    rates = result.best_hyperparameters if kind == "searched" else found
+    sites = placement.split("+")
+    names = {
+        site: f"learned_rate.{site}" if kind == "learned" else f"rate.{site}" for site in sites
+    }
+    return {
+        "kind": kind,
+        "placement": placement,
+        "trials": len(result.trials),
+        "seconds": float(result.trials["seconds"].sum()),
+        "trained_epochs": int(result.trials["epochs"].sum()),
+        "rates": {
+            site: [float(each) for each in found[name]] if kind == "learned" else rates[name]
+            for site, name in names.items()
+        },
+        **{column: [float(value) for value in found[column]] for column in columns},
+        "twin_test_loss": [float(value) for value in twins["test_loss"]],
+    }
+
+
+def read(path):
+    """Returns what the JSON holds so far."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def keep(path, part, name, row, about):
+    """Adds a row to a part of the JSON."""
+    import _machine
+
+    held = read(path)
+    held["machine"] = _machine.describe()
+    task = held.setdefault(part, {}).setdefault(name, {"rows": []})
+    task |= {**about, "rows": [*task["rows"], row]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(held, indent=1) + "\n")
+
+
+def done(path, part, name, keys):
+    """Lists the rows of a task that are there, by the values that name them."""
+    rows = read(path).get(part, {}).get(name, {}).get("rows", [])
+    return {tuple(row[key] for key in keys) for row in rows}
+
+
+def run(arguments):
+    """Fills in the rows that the JSON lacks."""
+    for name in arguments.task:
+        for placement, kind in product(arguments.placement, KINDS):
+            if (kind, placement) in done(arguments.out, "tasks", name, ("kind", "placement")):
+                continue
+            row = search(name, kind, placement, arguments)
+            epochs = arguments.epochs or _tasks.TASKS[name].epochs
+            about = {"metric": _tasks.TASKS[name].metric, "epochs": epochs}
+            keep(arguments.out, "tasks", name, row, {**about, "seeds": arguments.seeds})
+            print(f"{name} {line(row, about['metric'])}", flush=True)
+
+
+def move(arguments):
+    """Notes how the rates move in the trainings that the JSON lacks."""
+    keys = ("placement", "begin", "learning_rate", "share")
+    for name, placement in product(arguments.task, arguments.placement):
+        compiled = None
+        for case in product([placement], BEGINNINGS, LEARNING_RATES, SHARES):
+            if case in done(arguments.out, "move", name, keys):
+                continue
+            compiled = begun(name, case, compiled)
+            row = {**dict(zip(keys, case, strict=True)), **moved(name, compiled, arguments)}
+            keep(arguments.out, "move", name, row, {})
+            print(f"{name} {moves(row)}", flush=True)
+
+
+def begun(name, case, compiled):
+    """Returns a model that is about to be trained: the one that is compiled already, if there is one."""
+    import keras
+    import keras_tuner as kt
+
+    from recdrop_tune.models import dropout_layers, renew
+
+    placement, begin, learning_rate, share = case
+    task = _tasks.TASKS[name]
+    samples = max(1, round(share * task.data()[0][1].size))
+    space = {**space_of(task, "learned", placement), "samples": samples}
+    keras.utils.set_random_seed(0)
+    model = task.hypermodel({**space, "learning_rate": learning_rate}).build(kt.HyperParameters())
+    for layer in dropout_layers(model):
+        layer.rate = begin
+    return compiled if compiled is not None and renew(compiled, model) else model
+
+
+def moved(name, model, arguments):
+    """Trains once; returns the rates by epoch, and the loss of the validation data at its best epoch."""
+    from recdrop_tune.models import LearnedRates, fit
+
+    task = _tasks.TASKS[name]
+    (x, y), validation, _ = task.data()
+    history = fit(
+        model,
+        x,
+        y,
+        validation_data=validation,
+        epochs=arguments.epochs or task.epochs,
+        batch_size=task.batch,
+        callbacks=[LearnedRates()],
+        verbose=0,
+    ).history
+    rates = {
+        name: [round(rate, 4) for rate in curve]
+        for name, curve in history.items()
+        if "learned_rate" in name
+    }
+    return {"rates": rates, "val_loss": min(history["val_loss"])}
+
+
+def moves(row):
+    """Writes where rates came to in a line."""
+    ends = ", ".join(f"{name} {values[-1]:.3f}" for name, values in row["rates"].items())
+    case = (
+        f"from {row['begin']} at learning rate {row['learning_rate']:g}, N times {row['share']:g}"
+    )
+    return f"{row['placement']} {case}: {ends}; best validation loss {row['val_loss']:.4f}"
+
+
+def line(row, metric):
+    """Writes a row in a line."""
+    from which_dropout import mean_and_spread
+
+    parts = [
+        "{:.4f} +- {:.4f}".format(*mean_and_spread(row[key]))
+        for key in ("test_loss", f"test_{metric}", "twin_test_loss")
+    ]
+    rates = ", ".join(f"{site} {shown(rate)}" for site, rate in row["rates"].items())
+    cost = f"{row['trials']} trials of {row['trained_epochs']} epochs, {row['seconds']:.0f} s"
+    return (
+        f"{row['placement']} {row['kind']}: test loss {parts[0]}, {metric} {parts[1]}, without dropout "
+        f"{parts[2]}; {cost}; {rates}"
+    )
+
+
+def shown(rate):
+    """Writes a rate, or those of several trainings from the least to the largest."""
+    return f"{rate:.2f}" if isinstance(rate, float) else f"{min(rate):.3f} to {max(rate):.3f}"
+
+
+def show(arguments):
+    """Prints the rows, and what a search is better by than learning, in test losses of the same seeds."""
+    import pandas as pd
+
+    from recdrop_tune.results import paired_gains
+
+    held = read(arguments.out)
+    for name, about in held.get("tasks", {}).items():
+        rows = {(row["placement"], row["kind"]): row for row in about["rows"]}
+        for placement in dict.fromkeys(placement for placement, _ in rows):
+            pair = {kind: rows[placement, kind] for kind in KINDS if (placement, kind) in rows}
+            for row in pair.values():
+                print(f"{name} {line(row, about['metric'])}")
+            if len(pair) == len(KINDS):
+                losses = pd.DataFrame({kind: row["test_loss"] for kind, row in pair.items()})
+                (gain,) = paired_gains(losses, [("searched", "learned")], "min")
+                print(
+                    f"  searched over learned: {gain.gain:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+                )
+    for name, about in held.get("move", {}).items():
+        for row in about["rows"]:
+            print(f"{name} {moves(row)}")
+
+
+def main():
+    """Trains, or shows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("run", "move", "table"))
+    parser.add_argument("--task", nargs="*", default=list(_tasks.TASKS), choices=list(_tasks.TASKS))
+    parser.add_argument("--placement", nargs="*", default=list(PLACEMENTS))
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, help="of each training; the task's own by default")
+    parser.add_argument("--folder", type=Path, default=Path("recdrop_runs") / "learned_rates")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    {"run": run, "move": move, "table": show}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""Concrete dropout: dropout whose rates are learned with the weights."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+import keras
+from keras import ops
+
+from recdrop_tune.errors import check_flag, check_integer, invalid_argument
+from recdrop_tune.rewrites import (
+    KernelCall,
+    Tensor,
+    bernoulli,
+    drop_rows,
+    drop_weights,
+    for_all_steps,
+    relaxed_bernoulli,
+)
+from recdrop_tune.wrappers.rates import Rate
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, directions_of, group_in_words
+
+
+@keras.saving.register_keras_serializable(package="recdrop_tune")
+class ConcreteDropoutWrapper(AbstractDropoutWrapper):
+    r"""Learns its rates: each site has one, which the optimizer moves with the weights.
+
+        z_g = (x_t * m_x) W_g + (h_{t-1} * m_h) U_g + b_g,   every m one draw for all steps
+        m = (1 - sigmoid((log(p / (1 - p)) + log u - log(1 - u)) / temperature)) / (1 - p),   u uniform
+
+    The masks are those of variational dropout, but soft: numbers from 0 to 1 / (1 - p), of which nearly all
+    are close to one of the two, and which have a gradient in p. At the input and the output each sample has
+    its own; the recurrent one multiplies rows of the recurrent kernel, so that the samples of a mask group
+    share it and cuDNN can run it. Their mean is 1 to within 0.0021 at the temperature 0.1 and rates up to
+    1/2 (`recdrop_tune.rewrites.relaxed_bernoulli` has the formula).
+
+    In training, and only there, each site adds to the loss
+
+        c / N * (length_scale^2 / (2 (1 - p)) * |W|^2 + K * (p log p + (1 - p) log(1 - p)))
+
+    W are the weights that read what is masked: the kernel at the input, the recurrent kernel inside. At the
+    output they are the next layer's, of which the wrapper knows nothing, and their term is left out. K is
+    how many things are masked: features, units, or, with `elements`, weights. N is how many targets the
+    training data have. It is the paper's KL divergence, l^2 (1 - p) / 2 |M|^2 - K H(p), of weights that are
+    M or 0: with inverted scaling M is W / (1 - p).
+
+    c is 1 for a loss that is a mean negative log-likelihood, such as a cross-entropy. The mean squared
+    error is that of Gaussian noise, times 2 / tau where tau is the precision of the noise: there c is 2 /
+    tau, and the factors are the paper's l^2 / (tau N) and 2 / (tau N).
+
+    The entropy draws p towards 1/2, the more the larger c K / N is; what the noise costs in the data draws
+    it towards 0. These terms are in the metric `loss`, and not in `val_loss`, which so compares with that
+    of other wrappers. Inference: the plain layer. `mc_predict` draws masks of 0 and 1 / (1 - p).
+
+    The logits log(p / (1 - p)) are trainable weights, the first ones in `wrapper.weights`, and files hold
+    them beside the layer's. Those of the layer, `wrapper.layer.get_weights()`, interchange with the plain
+    layer's.
+
+    Args:
+        rate: The rates to begin with, 0 < rate < 1. `wrapper.rate` stays what it was set to, and
+            `wrapper.learned_rates` moves; to set `rate` begins anew.
+        placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
+        elements: Whether the recurrent site drops single weights, as weight-drop does, in place of rows.
+        mask_groups: Into how many groups to split the batch, each with recurrent masks, and a
+            kernel call, of its own.
+        samples: N, the number of targets in the training data, over which the loss is a mean: of sequences,
+            or of steps where each has a target. `None` leaves it to `recdrop_tune.models.fit`, through
+            which searches train and which counts them.
+        tau: Precision of the noise in the targets, where the loss is the mean squared error; times D for
+            targets of D numbers, over which it is a mean too. `None` for a negative log-likelihood.
+        length_scale: l of the prior: the larger, the smaller it expects the weights to be.
+        temperature: How soft the masks are, above 0.
+
+    For `layer`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
+
+    Raises:
+        InvalidArgumentError: The layer, a rate, the placement or an option is not one of the above; in
+            training: the number of samples is not known.
+
+    Example:
+        >>> import keras
+        >>> from recdrop_tune.wrappers import ConcreteDropoutWrapper
+        >>> layer = ConcreteDropoutWrapper(keras.layers.LSTM(4), placement="input+recurrent", samples=600)
+        >>> layer(keras.ops.ones((2, 3, 5)), training=True).shape
+        TensorShape([2, 4])
+
+    Reference:
+        Gal, Hron, Kendall (2017), "Concrete Dropout", arXiv 1705.07832; for the masks Gal and Ghahramani
+        (2016), arXiv 1512.05287.
+    """
+
+    technique_id = "concrete"
+    learns_rates = True
+
+    def __init__(
+        self,
+        layer: Any,
+        rate: Rate = 0.1,
+        placement: str = "recurrent",
+        elements: bool = False,
+        mask_groups: int = 1,
+        samples: int | None = None,
+        tau: float | None = None,
+        length_scale: float = 1e-4,
+        temperature: float = 0.1,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(layer, rate, placement, seed, **kwargs)
+        self.elements = check_flag("elements", elements)
+        self.mask_groups = check_integer("mask_groups", mask_groups)
+        self._samples = None if samples is None else check_integer("samples", samples)
+        self.tau = None if tau is None else _check_positive("tau", tau)
+        self.length_scale = _check_positive("length_scale", length_scale)
+        self.temperature = _check_positive("temperature", temperature)
+        self.hard_masks = False
+        """Whether masks are of 0 and 1 / (1 - p) in training too, without a gradient for the rates."""
+        self._is_counted = False
+        # A variable: with another number of them nothing is traced anew.
+        self._counted = self._scalar("samples", float(self.samples or 0), trainable=False)
+
+    def _set_up_rates(self, rate: Rate, seed: int | None, offset: int = 0) -> None:
+        self.logits: dict[str, Any] = {}
+        super()._set_up_rates(rate, seed, offset)
+
+    def _add_rate(self, name: str, value: float) -> None:
+        self._configured = {**self._configured, name: value}
+        self.logits[name] = self._scalar(f"{name}_logit", _logit(value), trainable=True)
+
+    def _assign_rate(self, name: str, value: float) -> None:
+        self.logits[name].assign(_logit(value))
+
+    def _scalar(self, name: str, value: float, trainable: bool) -> Any:
+        return self.add_weight(
+            name=name,
+            shape=(),
+            # Steps of an optimizer are lost in half precision.
+            dtype="float64" if self.variable_dtype == "float64" else "float32",
+            initializer=keras.initializers.Constant(value),
+            trainable=trainable,
+            autocast=False,
+        )
+
+    @property
+    def learned_rates(self) -> dict[str, float]:
+        """The rates as they are now, by site."""
+        return {
+            site: float(ops.convert_to_numpy(ops.sigmoid(ops.convert_to_tensor(logit))))
+            for site, logit in self.logits.items()
+        }
+
+    @property
+    def samples(self) -> int | None:
+        """The number that was given; `None` where it is counted."""
+        return self._samples
+
+    @property
+    def counted_samples(self) -> int:
+        """N: `samples`, or what the last training has counted; 0 before it."""
+        return int(ops.convert_to_numpy(self._counted))
+
+    @property
+    def weights(self) -> list[Any]:
+        """The logits of the rates, then the layer's weights."""
+        # In Keras's own order, in which an optimizer's state is saved and loaded.
+        return [each for each in super().weights if each is not self._counted]
+
+    def expect_samples(self, number: int) -> None:
+        """Takes the number of targets in the data of a training, where `samples` leaves it open."""
+        if self.samples is None:
+            self._is_counted = True
+            self._counted.assign(check_integer("samples", number))
+
+    def noise(self, site: str, tensor: Tensor) -> Tensor:
+        """Draws one factor for each sample and feature."""
+        return self._masks(site, for_all_steps(ops.shape(tensor)))
+
+    def rewrite(self, call: KernelCall) -> KernelCall:
+        """Drops rows, or elements, of the recurrent kernel."""
+        if self.elements:
+            return drop_weights(
+                call, None, self._masks("recurrent", ops.shape(call.recurrent_kernel))
+            )
+        return drop_rows(call, self._masks("recurrent", (call.units, 1)))
+
+    def _masks(self, site: str, shape: tuple[Any, ...]) -> Tensor:
+        logit = ops.convert_to_tensor(self.logits[site])
+        if self.hard_masks:
+            rate = ops.cast(ops.sigmoid(logit), "float32")
+            return bernoulli(shape, rate, self.seed_generator)
+        return relaxed_bernoulli(shape, logit, self.temperature, self.seed_generator)
+
+    def regularization(self) -> Tensor | None:
+        """Returns the divergence from the prior, as far as it depends on weights and rates."""
+        if self.hard_masks:
+            return None
+        if not (self.samples or self._is_counted):
+            raise invalid_argument(
+                "samples",
+                expected="the number of targets in the training data, by which rates are learned",
+                received=self.samples,
+                fix="Pass `samples=len(y)` to the wrapper; or train by `recdrop_tune.models.fit`, which "
+                "counts those of arrays.",
+            )
+        scale = (1.0 if self.tau is None else 2.0 / self.tau) / ops.convert_to_tensor(self._counted)
+        return scale * sum(self._divergence(site) for site in self.sites)
+
+    def _divergence(self, site: str) -> Tensor:
+        """Computes the terms of a site, times the number of samples."""
+        logit, directions = ops.convert_to_tensor(self.logits[site]), directions_of(self.layer)
+        cells = [direction.cell for direction in directions]
+        weights = {
+            "input": [cell.kernel for cell in cells],
+            "recurrent": [cell.recurrent_kernel for cell in cells],
+        }.get(site, [])
+        squares = [ops.sum(ops.square(ops.cast(each, logit.dtype))) for each in weights]
+        prior = 0.5 * self.length_scale**2 * (1.0 + ops.exp(logit)) * sum(squares)
+        rate = ops.sigmoid(logit)
+        # The logarithms of p and of 1 - p, which may round to 0 and 1.
+        entropy = rate * ops.softplus(-logit) + (1.0 - rate) * ops.softplus(logit)
+        return prior - self._masked(site) * entropy
+
+    def _masked(self, site: str) -> int:
+        """Counts what a site masks, of one sample."""
+        directions = directions_of(self.layer)
+        cell, number = directions[0].cell, len(directions)
+        if site == "input":
+            return int(cell.kernel.shape[0])
+        if site == "recurrent" and self.elements:
+            return number * math.prod(map(int, cell.recurrent_kernel.shape))
+        added = getattr(self.layer, "merge_mode", None) in ("sum", "mul", "ave")
+        return int(cell.units) * (1 if site == "output" and added else number)
+
+    @property
+    def shares_mask(self) -> str:
+        """All steps, and where the recurrence drops the samples of a group too."""
+        if "recurrent" not in self.sites:
+            return "all steps of a sample"
+        rest = "; input and output: of a sample" if len(self.sites) > 1 else ""
+        return f"all steps of {group_in_words(self.mask_groups)}{rest}"
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the logits; the wrapped layer saves its own weights."""
+        for site, logit in self.logits.items():
+            store[f"{site}_logit"] = ops.convert_to_numpy(logit)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads the logits; those that another wrapper's file lacks stay as they are."""
+        held = set(store.keys())
+        for site, logit in self.logits.items():
+            if f"{site}_logit" in held:
+                logit.assign(store[f"{site}_logit"])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration; the rates in it are those that learning began with."""
+        names = ("elements", "mask_groups", "samples", "tau", "length_scale", "temperature")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _logit(rate: float) -> float:
+    return math.log(rate) - math.log1p(-rate)
+
+
+def _check_positive(argument: str, value: Any) -> float:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    # Compared without a conversion, for integers of any size come here.
+    if not number or not 0 < value < 1e38:
+        raise invalid_argument(argument, expected="a number above 0", received=value)
+    return float(value)

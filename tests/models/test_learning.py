@@ -1,0 +1,250 @@
+"""Rates that a model learns: what they cost in the loss, who tells them the data, and where they are seen."""
+
+import keras
+import numpy as np
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.models import LearnedRates, fit, learned_rates, renew
+from recdrop_tune.wrappers import ConcreteDropoutWrapper, LockedDropout, wrap
+from tests.backends import JIT_COMPILE, array, on_tensorflow
+
+LSTM = keras.layers.LSTM
+X = np.random.default_rng(0).normal(size=(24, 5, 3)).astype("float32")
+Y = (X.sum((1, 2)) > 0).astype("int64")
+EACH = (X.sum(2) > 0).astype("int64")
+
+
+def classifier(samples=None, sequences=False, rate=0.2, **options):
+    options = {"placement": "input+recurrent", "seed": 3, **options}
+    layer = LSTM(4, return_sequences=sequences)
+    wrapped = ConcreteDropoutWrapper(layer, rate, samples=samples, **options)
+    head = keras.layers.Dense(2, "softmax")
+    made = keras.Sequential([keras.Input((5, 3)), wrapped, head])
+    loss = "sparse_categorical_crossentropy"
+    made.compile(keras.optimizers.Adam(0.05), loss, jit_compile=JIT_COMPILE[0])
+    return made
+
+
+def entropy(rate):
+    return -rate * np.log(rate) - (1 - rate) * np.log(1 - rate)
+
+
+# What a training is told of the data.
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    ("targets", "options", "expected"),
+    [
+        (Y, {}, 24),
+        (Y[:, None], {"validation_split": 0.25}, 18),
+        (EACH, {}, 24 * 5),
+        (EACH[..., None], {}, 24 * 5),
+    ],
+    ids=["one each", "a part held out", "each step", "each step, with an axis"],
+)
+def test_targets_are_counted(targets, options, expected):
+    model = classifier(sequences=np.shape(targets)[1:2] == (5,))
+    fit(model, X, targets, verbose=0, **options)
+    assert model.layers[0].counted_samples == expected
+    assert model.layers[0].get_config()["samples"] is None
+
+
+def test_a_number_that_is_given_stays():
+    model = classifier(samples=7)
+    fit(model, X, Y, verbose=0)
+    assert model.layers[0].counted_samples == 7
+
+
+@pytest.mark.backends
+def test_without_a_number_rates_are_not_learned():
+    model = classifier()
+    assert model.predict(X, verbose=0).shape == (24, 2)
+    expected = (
+        r"`samples`\. Expected the number of targets in the training data.*Pass `samples=len\(y\)`"
+    )
+    with pytest.raises(InvalidArgumentError, match=expected):
+        model.fit(X, Y, verbose=0)
+
+
+@on_tensorflow
+def test_what_is_no_array_is_not_counted():
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+    with pytest.raises(InvalidArgumentError, match="`samples`"):
+        fit(classifier(), data, verbose=0, shuffle=False)
+    fit(classifier(samples=24), data, verbose=0, shuffle=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate": 0.0}, r"`rate`\. Expected 0 < rate < 1"),
+        ({"samples": 0}, r"`samples`\. Expected an integer of at least 1"),
+        ({"tau": -1}, r"`tau`\. Expected a number above 0"),
+        ({"temperature": 0}, r"`temperature`\. Expected a number above 0"),
+        ({"length_scale": float("nan")}, r"`length_scale`\. Expected a number above 0"),
+        ({"elements": "no"}, r"`elements`\. Expected True or False"),
+    ],
+    ids=str,
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        ConcreteDropoutWrapper(LSTM(4), **options)
+    made = ConcreteDropoutWrapper(LSTM(4), rate=0.3)
+    with pytest.raises(InvalidArgumentError, match="0 < rate < 1"):
+        made.rate = 0
+    assert made.learned_rates == pytest.approx({"recurrent": 0.3})
+
+
+# The loss.
+
+
+@pytest.mark.backends
+def test_the_prior_counts_in_training_alone():
+    model = classifier(samples=50, rate={"input": 0.2, "recurrent": 0.1})
+    plain = keras.Sequential([keras.Input((5, 3)), model.layers[0].layer, model.layers[1]])
+    plain.compile("sgd", model.loss)
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(plain.evaluate(X, Y, verbose=0))
+    model(X, training=True)
+    (added,) = model.losses
+    weights = [array(weight) for weight in model.layers[0].layer.weights]
+    squares = [np.sum(weights[0] ** 2) / 0.8, np.sum(weights[1] ** 2) / 0.9]
+    expected = (0.5e-8 * sum(squares) - 3 * entropy(0.2) - 4 * entropy(0.1)) / 50
+    assert float(array(added)) == pytest.approx(expected, rel=1e-5)
+    # Seen in the loss of an epoch too, which a cross-entropy alone does not have below 0.
+    assert fit(classifier(samples=1, rate=0.4), X, Y, verbose=0).history["loss"][0] < -2
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(("mode", "masked"), [("concat", 8), ("sum", 4), (None, 8)])
+def test_what_is_masked_of_two_directions(mode, masked):
+    both = keras.layers.Bidirectional(LSTM(4, return_sequences=True), merge_mode=mode)
+    layer = ConcreteDropoutWrapper(both, 0.2, "recurrent+output", samples=1)
+    layer(X, training=True)
+    (added,) = layer.losses
+    assert float(array(added)) == pytest.approx(-(8 + masked) * entropy(0.2), rel=1e-4)
+
+
+@pytest.mark.backends
+def test_without_data_to_say_otherwise_rates_go_to_a_half():
+    model = classifier(samples=1)
+    fit(model, X, Y, batch_size=1, epochs=3, verbose=0)
+    before = model.layers[0].learned_rates
+    assert all(rate > 0.25 for rate in before.values())
+    model.layers[0].trainable = False
+    assert not model.layers[0].trainable_weights
+    model.compile("adam", model.loss, jit_compile=JIT_COMPILE[0])
+    fit(model, X, Y, verbose=0)
+    assert model.layers[0].learned_rates == before
+
+
+def test_to_set_the_rate_begins_anew():
+    layer = ConcreteDropoutWrapper(LSTM(4), 0.2)
+    layer.rate = 0.4
+    assert layer.rate == 0.4
+    assert layer.learned_rates == pytest.approx({"recurrent": 0.4})
+
+
+# Where they are seen.
+
+
+@pytest.mark.backends
+def test_they_are_metrics_of_each_epoch():
+    model = classifier()
+    history = fit(model, X, Y, epochs=2, verbose=0, callbacks=[LearnedRates()]).history
+    assert len(history["learned_rate.input"]) == len(history["learned_rate.recurrent"]) == 2
+    last = {name: history[name][-1] for name in history if name.startswith("learned_rate")}
+    assert last == learned_rates(model)
+    assert history["learned_rate.input"][0] != pytest.approx(history["learned_rate.input"][1])
+
+
+def test_several_layers_are_told_apart():
+    layers = [ConcreteDropoutWrapper(LSTM(4, return_sequences=True, name=name)) for name in "ab"]
+    model = keras.Sequential([keras.Input((5, 3)), *layers])
+    assert list(learned_rates(model)) == ["a/learned_rate.recurrent", "b/learned_rate.recurrent"]
+    assert learned_rates(keras.Sequential([keras.Input((5, 3)), LSTM(4)])) == {}
+    assert learned_rates(object()) == {}  # What a `fit` of one's own may train.
+
+
+@pytest.mark.backends
+def test_monte_carlo_draws_hard_masks_at_the_learned_rates():
+    layer = ConcreteDropoutWrapper(LSTM(200), 0.2, "output")
+    model = keras.Sequential([keras.Input((5, 3)), layer])
+    layer.logits["output"].assign(np.log(0.3 / 0.7))
+    factors = rdt.mc_predict(model, X, samples=1, seed=0).mean / model.predict(X, verbose=0)
+    dropped = np.isclose(factors, 0.0)
+    assert np.isclose(factors[~dropped], 1 / 0.7, rtol=1e-3).all()
+    assert abs(dropped.mean() - 0.3) < 4 * np.sqrt(0.21 / dropped.size)
+    assert not layer.hard_masks
+
+
+def test_a_schedule_does_not_move_them():
+    layers = [LockedDropout(0.2, name="locked"), classifier(samples=24).layers[0], LSTM(2)]
+    layers[1].layer.return_sequences = True
+    model = keras.Sequential([keras.Input((5, 3)), *layers])
+    model.compile("sgd", "mse", run_eagerly=True)
+    expected = r"`layers`\. Expected layers whose rates are not learned"
+    with pytest.raises(InvalidArgumentError, match=expected):
+        model.fit(X, X[:, 0, :2], verbose=0, callbacks=[rdt.RateSchedule("linear")])
+    schedule = rdt.RateSchedule("linear", layers=["locked"])
+    model.fit(X, X[:, 0, :2], verbose=0, callbacks=[schedule])
+
+
+# Copies.
+
+
+@pytest.mark.backends
+def test_a_plain_copy_has_the_weights_alone():
+    model = classifier(samples=24)
+    fit(model, X, Y, verbose=0)
+    plain = rdt.to_plain(model)
+    np.testing.assert_array_equal(plain.predict(X, verbose=0), model.predict(X, verbose=0))
+    assert len(plain.weights) == len(model.weights) - 2
+
+
+@pytest.mark.backends
+def test_a_model_that_is_used_again_goes_on_from_the_rates_of_the_fresh_one():
+    """Which may have weights of its own, as those that Hyperband goes on with."""
+    used, fresh = classifier(samples=24), classifier(samples=24, rate=0.4)
+    fit(used, X, Y, verbose=0)
+    fresh.layers[0].logits["input"].assign(-1.0)
+    assert renew(used, fresh)
+    assert used.layers[0].rate == 0.4
+    assert used.layers[0].learned_rates == pytest.approx(fresh.layers[0].learned_rates)
+
+
+def test_the_weights_of_a_model_go_into_a_copy_that_learns():
+    import keras_tuner as kt
+
+    given = wrap(LSTM(4), "concrete", samples=24, rate=0.3)
+    model = keras.Sequential([keras.Input((5, 3)), given, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="taken off in each trial"):
+        found = rdt.ExistingModel(
+            model, {"wrapper": "concrete", "placement": "input"}, keep_weights=True
+        )
+    copy = found.build(kt.HyperParameters())
+    assert copy.layers[0].learned_rates == pytest.approx({"input": 0.1})
+    np.testing.assert_allclose(copy.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-5)
+
+
+# A search.
+
+SPACE = {"wrapper": ["none", "concrete"], "placement": "recurrent", "units": 3}
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("tuner", ["optuna", "random"])
+def test_a_search_learns_and_records_them(tuner, tmp_path, new_store):
+    result = rdt.tune(
+        (X, Y), (X, Y), space=SPACE, tuner=tuner, max_trials=2, epochs=2, directory=tmp_path / "p",
+        verbose=0, seed=0, tracking=rdt.MLflow(uri=new_store(tmp_path)),
+    )  # fmt: skip
+    history = result.history.merge(result.trials[["trial_id", "wrapper"]], on="trial_id")
+    rates = history[history["wrapper"] == "concrete"]["learned_rate.recurrent"]
+    assert len(rates) == 2
+    assert rates.nunique() == 2
+    assert history[history["wrapper"] == "none"]["learned_rate.recurrent"].isna().all()
