@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune import events
+from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.events import Records, TrialRecord
 from recdrop_tune.mlflow_store.pages import run_name, searched, view_tag
 from recdrop_tune.mlflow_store.runs import Point, milliseconds
@@ -252,8 +253,11 @@ def view_of(search: events.SearchStarted, trials: Iterable[Mapping[str, Any]]) -
         search: The search.
         trials: The hyperparameters of its trials.
     """
+    trials = list(trials)
+    # 0 and `n/a` alone are no rates to draw, and a chart would leave out the trials that have one of them.
+    having = {name for each in trials for name, value in each.items() if value is not None}
     named = [
-        {clean(name): parameter(value) for name, value in trial_params(each).items()}
+        {clean(k): parameter(value) for k, value in trial_params(each).items() if k in having}
         for each in trials
     ]
     ascending = search.direction != "max"
@@ -273,12 +277,16 @@ def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a trial's run: its hyperparameters, and 0 for the rate of what drops nothing.
 
     A chart leaves a trial out whose parameter is `n/a` where those of others are numbers, and no dropout is
-    dropout at rate 0. Where each site has a rate, the one of all sites says nothing and stays `n/a`.
+    dropout at rate 0. Where each site has a rate, the one of all sites says nothing and stays `n/a`. So does
+    the rate of what learns it: the learned ones are metrics.
     """
     drops_nothing = {
         name
         for name, value in hyperparameters.items()
-        if value is None and _is_rate(name) and not _has_site_rates(name, hyperparameters)
+        if value is None
+        and _is_rate(name)
+        and not _has_site_rates(name, hyperparameters)
+        and not _learns_rate(name, hyperparameters)
     }
     return {**hyperparameters, **dict.fromkeys(drops_nothing, 0)}
 
@@ -350,6 +358,12 @@ def _is_rate(name: str) -> bool:
 
 def _has_site_rates(name: str, hyperparameters: Mapping[str, Any]) -> bool:
     return any(other.startswith(f"{name}.") for other in hyperparameters)
+
+
+def _learns_rate(name: str, hyperparameters: Mapping[str, Any]) -> bool:
+    layer = "".join(name.rpartition("/")[:2])
+    technique = TECHNIQUES.get(hyperparameters.get(f"{layer}wrapper", ""))
+    return technique is not None and technique.learns_rate
 
 
 def _points(values: Mapping[str, float], step: int, when: float) -> list[Point]:

@@ -30,8 +30,8 @@ class LayerExplanation:
         cell: `"LSTM"`, `"GRU"`, or the class of another recurrent layer.
         technique: Id of the technique; `"none"` without dropout, `"native"` for Keras's own too.
         placement: The sites, joined by `+`; empty without dropout.
-        rate: The configured rates, as text: one number, or one for each site. Of learned rates, what they
-            are now.
+        rate: The configured rates, as text: one number, or one for each site. Of rates that are
+            learned, what they are now, before a training what it begins with.
         shares_mask: Who shares a mask, in words.
         kernel: What the training step runs on here: `"cuDNN"`, `"fused CPU op"`, `"step loop"`,
             `"error"` (it insists on cuDNN in vain) or `"unknown"`.
@@ -220,7 +220,7 @@ _Dropout = tuple[str, str, str, str, Rewriting]
 def _wrapped(wrapper: AbstractDropoutWrapper) -> _Dropout:
     words = [_rate_words(wrapper.rate)]
     if isinstance(wrapper, ConcreteDropoutWrapper):
-        words = [f"{_rate_words(_rounded(wrapper.learned_rates))} learned"]
+        words = [f"{_rate_words(_rounded(wrapper.learned_rates))}, learned"]
     words += [f"{n} {v:g}" for n, v in wrapper.configured_rates.items() if n not in wrapper.sites]
     rate, rewriting = ", ".join(words), wrapper.rewriting
     return wrapper.technique_id, wrapper.placement, rate, wrapper.shares_mask, rewriting

@@ -194,6 +194,12 @@ def metric_column(name: str) -> str:
     return f"metric/{name}" if name in {**_FIRST, **_LAST} else name
 
 
+def learned_rate_columns(frame: pd.DataFrame) -> list[str]:
+    """Lists the columns of rates that were learned: `learned_rate.input`, or with the layer before it."""
+    names = [str(name) for name in frame.columns]
+    return [name for name in names if name.rpartition("/")[2].startswith("learned_rate.")]
+
+
 def shown(value: Any, missing: str = "-") -> str:
     """Writes one value of a frame, numbers with four digits that count."""
     if pd.isna(value):

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import plain
 from recdrop_tune.events import COMPLETE, FAILED, INTERRUPTED, PRUNED, STOPPED
 from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, command, harmless, markdown_table
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results.frames import (
     hyperparameter_columns,
+    learned_rate_columns,
     shown,
     spread_column,
 )
@@ -114,11 +116,25 @@ def opening_lines(result: TuneResult) -> list[str]:
     return [
         f"{len(states)} trials, {complete} complete. Best {result.objective}: {_score(result)}",
         f"Best configuration: {best}",
+        *_learned_lines(result),
         *early_lines(result),
         *filter(None, [weights_words(result)]),
         *context_lines(result),
         *_gain_lines(result),
     ]
+
+
+def learned_by_best(result: TuneResult) -> dict[str, float]:
+    """Returns the rates that the best trial has learned until its best epoch, by metric."""
+    row = result.trials.set_index("trial_id").loc[result.best_trial.trial_id]
+    return {
+        name: row[name] for name in learned_rate_columns(result.trials) if not pd.isna(row[name])
+    }
+
+
+def _learned_lines(result: TuneResult) -> list[str]:
+    rates = ", ".join(f"{name}={shown(rate)}" for name, rate in learned_by_best(result).items())
+    return [f"Its rates were learned, at its best epoch: {rates}"] if rates else []
 
 
 def closing_lines(result: TuneResult) -> list[str]:
@@ -181,7 +197,11 @@ def best_trials(result: TuneResult, top: int) -> pd.DataFrame:
     varying = [name for name in names if result.trials[name].nunique(dropna=False) > 1]
     spread = [name for name in (spread_column(result.objective),) if name in result.trials]
     columns = ["number", "state", *varying, result.objective, *spread, "best_epoch", "seconds"]
-    return result.trials[columns].head(top).astype(object).map(shown)
+    table = result.trials[columns].head(top).astype(object).map(shown)
+    if "rate" in table and "wrapper" in table:
+        learns = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
+        table.loc[table["wrapper"].isin(learns), "rate"] = "learned"
+    return table
 
 
 # The description of the run in MLflow, as Markdown.
@@ -197,7 +217,8 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
         missing: The files that could not be written, and why not.
     """
     states = result.trials["state"]
-    best = pd.DataFrame(result.best_hyperparameters.items(), columns=["hyperparameter", "value"])
+    values = {**result.best_hyperparameters, **learned_by_best(result)}
+    best = pd.DataFrame(values.items(), columns=["hyperparameter", "value"])
     words = ", ".join(
         f"{name} {shown(value)}" for name, value in result.best_hyperparameters.items()
     )

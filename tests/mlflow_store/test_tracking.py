@@ -792,6 +792,17 @@ def test_progress_leaves_out_what_is_the_same_in_every_trial():
         # What drops at one site only drops nothing at the others; the rate of all sites is no question here.
         ({"rate": None, "rate.input": 0.2, "rate.recurrent": None}, {"rate.recurrent": 0}),
         ({"learning_rate": None, "schedule": None}, {}),
+        # What learns its rates drops something.
+        ({"wrapper": "concrete", "placement": "input", "rate": None}, {}),
+        (
+            {
+                "enc/wrapper": "concrete",
+                "enc/rate.input": None,
+                "dec/wrapper": "none",
+                "dec/rate": None,
+            },
+            {"dec/rate": 0},
+        ),
     ],
 )
 def test_no_dropout_is_dropout_at_rate_0(values, expected):
@@ -806,6 +817,13 @@ def test_a_view_draws_each_hyperparameter_once():
     ]
     assert parallel["selectedParams"] == ["wrapper", "rate"]
     assert parallel["selectedMetrics"] == ["objective"]
+
+
+def test_a_view_has_no_axis_for_a_rate_that_no_trial_has():
+    _, text = view_of(EVENTS[0], [{"wrapper": each, "rate": None} for each in ("none", "concrete")])
+    assert "`rate`" not in text
+    assert '"rate"' not in text
+    assert "`wrapper`" in text
 
 
 def test_layers_with_names_are_told_apart():

@@ -45,7 +45,7 @@ def test_every_technique_at_every_placement(technique):
         layer = wrap(LSTM(4, name="rnn"), technique.id, placement=placement, rate=0.25, name="w")
         row = only(layer)
         assert (row.name, row.cell, row.technique) == ("w", "LSTM", technique.id)
-        rate = "0.25 learned" if technique.learns_rate else "0.25"
+        rate = "0.25, learned" if technique.learns_rate else "0.25"
         assert (row.placement, row.rate) == (placement, rate)
         assert row.shares_mask
         leaves = technique.id == "native" and "recurrent" in placement
@@ -57,7 +57,7 @@ def test_learned_rates_are_told_as_they_are_now():
     logit = layer.logits["recurrent"]
     logit.assign(logit + 1.0)
     rate = 1 / (1 + 4 * math.exp(-1))
-    assert only(layer).rate == f"input 0.2, recurrent {rate:.3g} learned"
+    assert only(layer).rate == f"input 0.2, recurrent {rate:.3g}, learned"
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,50 @@ def test_score_by_dropout_has_every_trial_that_drops_in_the_panel_of_its_placeme
         assert np.abs(np.array(trace.x) - rates[list(trace.y)].to_numpy()).max() < 0.025
 
 
+def learning(view, **columns):
+    """The view with `concrete` in the place of the wrapper `recurrent`."""
+    learns = view.trials["wrapper"] == "recurrent"
+    wrapper, rate = view.trials["wrapper"].mask(learns, "concrete"), view.trials["rate"]
+    rates = {name: rate.mask(~learns) + added for name, added in columns.items()}
+    return changed(view, wrapper=wrapper, rate=rate.mask(learns), **rates)
+
+
+def test_learned_rates_are_drawn_as_they_were_at_the_best_epoch(view):
+    columns = {"a/learned_rate.input": 0.003, "a/learned_rate.recurrent": 0.005}
+    learned = learning(view, **columns)
+    figure = figures(learned)["score_by_dropout"]
+    rates = view.trials.set_index("val_loss")["rate"]
+    found = traces(figure, mode="markers", name="concrete")
+    assert sum(len(trace.y) for trace in found) > 2
+    for trace in found:
+        # Learned rates are close together, and move nothing aside less than those of the space.
+        aside = np.array(trace.x) - rates[list(trace.y)].to_numpy() - 0.004
+        assert np.abs(aside).max() < 0.025
+        assert np.ptp(aside) < 1e-9
+        assert "a/learned_rate.input: " in trace.hovertext[0]
+    others = traces(figure, mode="markers", name="zoneout")
+    assert abs(others[0].x[0] - rates[others[0].y[0]]) > 0.002
+    title = "rate: share dropped, the mean of the sites; learned ones at the best epoch"
+    assert title in {note.text for note in figure.layout.annotations}
+
+
+def test_trials_whose_learned_rate_is_not_known_are_counted(view):
+    figure = figures(learning(view))["score_by_dropout"]
+    assert not traces(figure, mode="markers", name="concrete")
+    number = (view.scored["wrapper"] == "recurrent").sum()
+    words = f"(trials left out, for their learned rate is not known: {number})"
+    assert figure.layout.title.text == f"val_loss by wrapper, placement and rate {words}"
+
+
+def test_the_rate_of_a_layer_is_what_it_has_learned_itself(view):
+    names = {f"{layer}/wrapper": "concrete" for layer in ("enc", "dec")}
+    rates = {"enc/learned_rate.input": 0.1, "dec/learned_rate.input": 0.4}
+    both = changed(view, **names, **rates)
+    figure = figures(replace(both, hyperparameters=list(names)))["score_by_dropout"]
+    drawn = [set(trace.x) for trace in traces(figure, mode="markers")]
+    assert drawn == [{0.4}, {0.1}]
+
+
 def test_the_baseline_is_the_best_trial_without_dropout(planted, plots):
     best = planted.trials[planted.trials["wrapper"] == "none"]["val_loss"].min()
     lines = traces(plots["score_by_dropout"], mode="lines")

@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from recdrop_tune.catalog import SITES
-from recdrop_tune.results.frames import metric_column
+from recdrop_tune.catalog import SITES, TECHNIQUES
+from recdrop_tune.results.frames import learned_rate_columns, metric_column
 from recdrop_tune.results.plots import style
 from recdrop_tune.results.plots.view import NOT_APPLICABLE, View
 
@@ -149,14 +149,22 @@ def score_by_dropout(view: View) -> go.Figure | None:
     """Draws the score over the rate: a panel a placement, a colour a wrapper.
 
     A line in every panel is the best score without dropout. Layers with dropouts of their own have
-    panels of their own. `None` if no trial with a score has a dropout.
+    panels of their own. A rate that is learned is what it was at the best epoch; how many trials are left
+    out because that is not known stands in the title. `None` if no trial with a score has a rate.
     """
     points = _dropout_points(view)
+    unknown = points["rate"].isna()
+    left_out, points = points.index[unknown].nunique(), points[~unknown]
     if points.empty:
         return None
     panels = sorted(set(points["panel"]), key=_rank)
     across = min(len(panels), 4 if len(panels) > 6 else 3)
-    grid = _grid(view, panels, across)
+    grid = _grid(panels, across, _rate_title(view, points))
+    title = f"{style.shown(view.objective.name)} by wrapper, placement and rate"
+    title += (
+        f" (trials left out, for their learned rate is not known: {left_out})" if left_out else ""
+    )
+    grid.update_layout(title={"text": title})
     _add_points(grid, view, points, panels, across)
     style.show_scores(grid, view.scored[view.objective.name], view.objective)
     for column in range(2, across + 1):
@@ -165,7 +173,7 @@ def score_by_dropout(view: View) -> go.Figure | None:
     return grid
 
 
-def _grid(view: View, panels: list[str], across: int) -> go.Figure:
+def _grid(panels: list[str], across: int, rate_title: str) -> go.Figure:
     """Makes the empty panels, `across` in a row."""
     down = -(-len(panels) // across)
     grid = make_subplots(
@@ -174,12 +182,11 @@ def _grid(view: View, panels: list[str], across: int) -> go.Figure:
         subplot_titles=[style.shown(panel) for panel in panels],
         shared_yaxes="all",
         shared_xaxes="all",
-        x_title=_rate_title(view),
+        x_title=rate_title,
         vertical_spacing=0.28 / down,
         horizontal_spacing=0.03,
     )
-    title = f"{style.shown(view.objective.name)} by wrapper, placement and rate"
-    look = style.figure(title, height=220 + 250 * down).layout.to_plotly_json()
+    look = style.figure("", height=220 + 250 * down).layout.to_plotly_json()
     grid.layout.template = look.pop("template")  # Updating one part by part takes half a second.
     grid.update_layout(look, margin={"t": 90})
     return grid
@@ -192,22 +199,39 @@ def _dropout_points(view: View) -> pd.DataFrame:
         wrapper, placement = view.column(f"{layer}wrapper"), view.column(f"{layer}placement")
         rates = [view.column(f"{layer}rate"), *(view.column(f"{layer}rate.{s}") for s in SITES)]
         rates = [column for column in rates if column is not None]
-        if wrapper is None or not rates:
+        if wrapper is None:
             continue
         frame = pd.DataFrame(index=view.scored.index)
         frame["wrapper"] = view.scored[wrapper]
         frame["panel"] = view.scored[placement] if placement else NOT_APPLICABLE
         frame["panel"] = layer + frame["panel"].fillna(NOT_APPLICABLE)
+        frame["learned"] = frame["wrapper"].isin(_LEARNING)
         frame["rate"] = view.scored[rates].mean(axis=1).astype("Float64")
-        layers.append(frame[frame["wrapper"].ne("none") & frame["rate"].notna()])
-    return pd.concat(layers) if layers else pd.DataFrame(columns=["wrapper", "panel", "rate"])
+        frame["rate"] = frame["rate"].mask(frame["learned"], _learned_rates(view, layer))
+        drops = frame["rate"].notna() | frame["learned"]
+        layers.append(frame[frame["wrapper"].ne("none") & drops])
+    columns = ["wrapper", "panel", "learned", "rate"]
+    return pd.concat(layers) if layers else pd.DataFrame(columns=columns)
+
+
+_LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
+
+
+def _learned_rates(view: View, layer: str) -> pd.Series[float]:
+    """Returns the mean of the rates that a layer has learned in each trial, at its best epoch.
+
+    The names of the metrics have the layer's only where several layers learn.
+    """
+    own = (layer, "learned_rate.")
+    names = [name for name in learned_rate_columns(view.scored) if name.startswith(own)]
+    return view.scored[names].mean(axis=1).astype("Float64")
 
 
 def _add_points(
     grid: go.Figure, view: View, points: pd.DataFrame, panels: list[str], across: int
 ) -> None:
     looks, ranks = style.looks(points["wrapper"]), style.ordered(points["wrapper"])
-    aside, seen = _aside(points["rate"], ranks), set[str]()
+    aside, seen = _aside(points["rate"][~points["learned"]], ranks), set[str]()
     for i, panel in enumerate(panels):
         row, column = divmod(i, across)
         place = {"row": row + 1, "col": column + 1}
@@ -233,7 +257,12 @@ def _add_points(
 
 
 def _aside(rates: pd.Series[float], wrappers: list[str]) -> dict[str, float]:
-    """Says how far each wrapper's points are moved aside, so that none hides another at its rate."""
+    """Says how far each wrapper's points are moved aside, so that none hides another at its rate.
+
+    Args:
+        rates: Those of the space. Learned ones are nowhere twice.
+        wrappers: The wrappers.
+    """
     gaps = rates.drop_duplicates().sort_values().diff().dropna()
     width = 0.5 * min(float(gaps.min()), 0.05) if len(gaps) else 0.02
     middle = (len(wrappers) - 1) / 2
@@ -265,6 +294,9 @@ def _rank(panel: str) -> tuple[str, int, str]:
     return layer, known.index(placement) if placement in known else len(known), placement
 
 
-def _rate_title(view: View) -> str:
+def _rate_title(view: View, points: pd.DataFrame) -> str:
     sites = any(view.column(f"{layer}rate.{site}") for layer in view.layers for site in SITES)
-    return "rate: share dropped" + (", the mean of the sites" if sites else "")
+    learned = points[points["learned"]]
+    sites = sites or bool(learned["panel"].str.contains("+", regex=False).any())
+    mean = ", the mean of the sites" if sites else ""
+    return f"rate: share dropped{mean}{'' if learned.empty else '; learned ones at the best epoch'}"

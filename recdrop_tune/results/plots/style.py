@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from recdrop_tune.catalog import SITES, TECHNIQUES
-from recdrop_tune.results.frames import spread_column
+from recdrop_tune.results.frames import learned_rate_columns, spread_column
 from recdrop_tune.results.plots.view import View
 
 # The axes of the figures: titles with units, scales, ticks, and what part is shown at first.
@@ -212,6 +212,7 @@ def hover_text(view: View, rows: pd.DataFrame) -> list[str]:
     names = [objective.name for objective in view.objectives]
     names += [name for name in (spread_column(names[0]),) if name in rows]
     names += [name for name in view.hyperparameters if name not in names]
+    names += learned_rate_columns(rows)
     names += [name for name in ("best_epoch", "epochs", "seconds") if name in rows]
     texts = []
     for number, state, *values in rows[["number", "state", *names]].itertuples(index=False):

@@ -29,7 +29,7 @@ from recdrop_tune.results.frames import (
     shown,
 )
 from recdrop_tune.results.gain import coverage_text, shown_wrappers, spread_words
-from recdrop_tune.results.text import context_lines, early_lines, gain_words
+from recdrop_tune.results.text import context_lines, early_lines, gain_words, learned_by_best
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
@@ -130,7 +130,7 @@ def _outcome(result: TuneResult) -> dict[str, Any]:
     }
     if len(goals) == 1:
         found["gain"] = "".join(gain_words(result))
-        found["best_hyperparameters"] = result.best_hyperparameters
+        found["best_hyperparameters"] = result.best_hyperparameters | learned_by_best(result)
     if confirmed:
         of_best = confirmed.table["trial_id"] == confirmed.best_id
         found["confirmed_best"] = set(
