@@ -231,7 +231,9 @@ def _add_points(
     grid: go.Figure, view: View, points: pd.DataFrame, panels: list[str], across: int
 ) -> None:
     looks, ranks = style.looks(points["wrapper"]), style.ordered(points["wrapper"])
-    aside, seen = _aside(points["rate"][~points["learned"]], ranks), set[str]()
+    searched, seen = points[~points["learned"]], set[str]()
+    # Learned rates are nowhere twice, and may be so near to 0 that they would be moved below it.
+    aside = _aside(searched["rate"], style.ordered(searched["wrapper"]))
     for i, panel in enumerate(panels):
         row, column = divmod(i, across)
         place = {"row": row + 1, "col": column + 1}
@@ -241,7 +243,7 @@ def _add_points(
             rates = inside["rate"][inside["wrapper"] == wrapper]
             trials = view.scored.loc[rates.index]
             grid.add_scatter(
-                x=rates + aside[wrapper],
+                x=rates + aside.get(wrapper, 0.0),
                 y=trials[view.objective.name],
                 mode="markers",
                 name=style.shown(wrapper),
@@ -257,12 +259,7 @@ def _add_points(
 
 
 def _aside(rates: pd.Series[float], wrappers: list[str]) -> dict[str, float]:
-    """Says how far each wrapper's points are moved aside, so that none hides another at its rate.
-
-    Args:
-        rates: Those of the space. Learned ones are nowhere twice.
-        wrappers: The wrappers.
-    """
+    """Says how far each wrapper's points are moved aside, so that none hides another at its rate."""
     gaps = rates.drop_duplicates().sort_values().diff().dropna()
     width = 0.5 * min(float(gaps.min()), 0.05) if len(gaps) else 0.02
     middle = (len(wrappers) - 1) / 2
