@@ -19,9 +19,11 @@ from recdrop_tune.kernels.choice import (
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
     compile_arguments,
+    decays_all,
     hand_on_input_shape,
     loss_tracker,
     lost_arguments,
+    mask_of,
     sublayers,
 )
 from recdrop_tune.kernels.layer_call import call_layer
@@ -45,12 +47,14 @@ __all__ = [
     "check_seed",
     "compilations_kept",
     "compile_arguments",
+    "decays_all",
     "gpu_in_sight",
     "gradients_tied_to_graphs",
     "hand_on_input_shape",
     "kernel_of",
     "loss_tracker",
     "lost_arguments",
+    "mask_of",
     "run",
     "sublayers",
 ]

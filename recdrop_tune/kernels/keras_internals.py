@@ -3,7 +3,8 @@
 These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, the device that Keras has
 PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the metric of a model's loss,
 the arguments that a model was compiled with, those of the function of a loss, the custom gradients that
-TensorFlow keeps, a seed that leaves TensorFlow's kernels alone, and the `input_shape` of a layer.
+TensorFlow keeps, a seed that leaves TensorFlow's kernels alone, the `input_shape` of a layer, the mask of an
+output, and what an optimizer's weight decay leaves out.
 `tests/kernels` and `tests/wrappers/test_wrappers.py` fail when an upgrade moves one of them or changes what
 it takes.
 """
@@ -47,6 +48,17 @@ def lost_arguments(thing: Any) -> dict[str, Any]:
     held: dict[str, Any] = getattr(thing, "_fn_kwargs", {})
     known = set(inspect.signature(type(thing).__init__).parameters) - set(thing.get_config())
     return {name: value for name, value in held.items() if name in known}
+
+
+def mask_of(tensor: Any) -> Any:
+    """Returns the mask that Keras has put to the output of a model; `None` if there is none."""
+    return getattr(tensor, "_keras_mask", None)
+
+
+def decays_all(optimizer: Any) -> bool:
+    """Says whether nothing has been left out of an optimizer's weight decay: to say it anew forgets it."""
+    names = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
+    return not any(getattr(optimizer, name, None) for name in names)
 
 
 def hand_on_input_shape(layer: Any, wrapper: Any) -> None:
