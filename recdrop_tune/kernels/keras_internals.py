@@ -5,8 +5,8 @@ PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, t
 the arguments that a model was compiled with, those of the function of a loss, the custom gradients that
 TensorFlow keeps, a seed that leaves TensorFlow's kernels alone, the `input_shape` of a layer, the mask of an
 output, and what an optimizer's weight decay leaves out.
-`tests/kernels` and `tests/wrappers/test_wrappers.py` fail when an upgrade moves one of them or changes what
-it takes.
+`tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail when an upgrade
+moves one of them or changes what it takes.
 """
 
 from __future__ import annotations
