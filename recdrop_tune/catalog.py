@@ -126,6 +126,7 @@ OPTIONS: dict[str, Option] = {
         Option("mask_groups", "variational", site="recurrent"),
         Option("hidden_rate", "zoneout", cell="lstm"),
         Option("samples", "concrete"),
+        Option("tau", "concrete"),
         Option("function", "lambda"),
     )
 }

@@ -23,6 +23,7 @@ from recdrop_tune.kernels.keras_internals import (
     hand_on_input_shape,
     loss_tracker,
     lost_arguments,
+    mask_of,
     sublayers,
 )
 from recdrop_tune.kernels.layer_call import call_layer
@@ -54,6 +55,7 @@ __all__ = [
     "kernel_of",
     "loss_tracker",
     "lost_arguments",
+    "mask_of",
     "run",
     "seeds_aside",
     "sublayers",

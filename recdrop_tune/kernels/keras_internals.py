@@ -4,9 +4,9 @@ These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, 
 PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the metric of a model's loss,
 the arguments that a model was compiled with, what an optimizer excludes from weight decay, the arguments of
 the function of a loss, the custom gradients that TensorFlow keeps, a seed that leaves TensorFlow's kernels
-alone, and the `input_shape` of a layer.
-`tests/kernels` and `tests/wrappers/test_wrappers.py` fail when an upgrade moves one of them or changes what
-it takes.
+alone, the `input_shape` of a layer, and the mask of an output.
+`tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail when an upgrade
+moves one of them or changes what it takes.
 """
 
 from __future__ import annotations
@@ -67,6 +67,11 @@ def lost_arguments(thing: Any) -> dict[str, Any]:
     held: dict[str, Any] = getattr(thing, "_fn_kwargs", {})
     known = set(inspect.signature(type(thing).__init__).parameters) - set(thing.get_config())
     return {name: value for name, value in held.items() if name in known}
+
+
+def mask_of(tensor: Any) -> Any:
+    """Returns the mask that Keras has put to the output of a model; `None` if there is none."""
+    return getattr(tensor, "_keras_mask", None)
 
 
 def hand_on_input_shape(layer: Any, wrapper: Any) -> None:

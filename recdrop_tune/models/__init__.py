@@ -5,7 +5,7 @@ from recdrop_tune.models.code import model_code
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, walk
-from recdrop_tune.models.learning import LearnedRates, learned_rates
+from recdrop_tune.models.learning import LearnedRates, learned_rates, spare_rates
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
@@ -31,6 +31,7 @@ __all__ = [
     "mc_predict",
     "model_code",
     "renew",
+    "spare_rates",
     "structure",
     "to_plain",
     "walk",

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.kernels import loss_tracker
-from recdrop_tune.models.learning import count_targets
+from recdrop_tune.models.learning import count_targets, spare_rates
 
 MOST_BYTES = 2**30
 """Data of more bytes are left to Keras, for here they are in memory twice."""
@@ -46,7 +46,8 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       the middle of an epoch (`model.stop_training`) stops it after a call.
 
     Where the model has a `ConcreteDropoutWrapper` without `samples`, it is told how many targets the arrays
-    have.
+    have, if that is sure: of a functional or `Sequential` model with one output, without `sample_weight`, and
+    where steps have targets without a mask. Its rates are left out of an optimizer's weight decay.
 
     Data that are no arrays, or more than 1 GiB, weights of classes, a `validation_split`, a number of steps,
     and a model that fits in a way of its own are left to Keras, as is everything on PyTorch.
@@ -68,6 +69,7 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
         return model.fit(*args, **kwargs)  # Keras says what is wrong.
     del given["self"]
     count_targets(model, given)
+    spare_rates(model)
     backend = keras.backend.backend()
     if backend == "torch" or not _is_usual(model):
         return model.fit(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,6 +47,18 @@ def plain_weights(root: Layer) -> list[Any]:
     """Returns the weights that a layer or model has without dropout too: all but those of learned rates."""
     learned = {id(each) for layer in learning_layers(root) for each in layer.logits.values()}
     return [weight for weight in root.weights if id(weight) not in learned]
+
+
+def is_of_layers(model: Any) -> bool:
+    """Says whether a model is made of its layers alone: a subclass may compute anything."""
+    return type(model) in (keras.Sequential, _functional())
+
+
+@functools.cache
+def _functional() -> type:
+    """Returns the class of functional models, for which Keras has no public name."""
+    inputs = keras.Input((1,))
+    return type(keras.Model(inputs, keras.layers.Identity()(inputs)))
 
 
 def check_layer(model: object) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from recdrop_tune.models.layers import learning_layers
+from recdrop_tune.kernels import excluded_from_decay, mask_of
+from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
 
 
 def learned_rates(root: Any) -> dict[str, float]:
@@ -45,21 +46,108 @@ class LearnedRates(keras.callbacks.Callback):
 def count_targets(model: Any, given: Mapping[str, Any]) -> None:
     """Tells the layers of a model that learn their rates how many targets there are to train on.
 
-    Counted are arrays: the targets, over which the loss is a mean. Where the output has a value at each
-    step, so has the loss.
+    Where that is not sure they are told so: then they ask for `samples`.
 
     Args:
         model: The model.
         given: The arguments of its `fit` by name.
     """
-    layers, targets = learning_layers(model), keras.tree.flatten(given.get("y"))
-    if not layers or not targets or targets[0] is None:
-        return
-    shape = np.shape(targets[0])
-    outputs = getattr(model, "outputs", None) or []
+    layers = learning_layers(model)
+    number = _number_of_targets(model, given) if layers else None
+    for layer in layers:
+        layer.expect_samples(number or None)
+
+
+def spare_rates(model: Any) -> None:
+    """Keeps the learned rates of a model out of the weight decay, which would move them towards 1/2.
+
+    Nothing is done where the optimizer has begun, or where its user has said what is to be left out.
+
+    Args:
+        model: The model.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # That of mixed precision.
+    logits = [logit for layer in learning_layers(model) for logit in layer.logits.values()]
+    if (
+        logits
+        and optimizer is not None
+        and not optimizer.built
+        and excluded_from_decay(optimizer) == (None, False)
+    ):
+        optimizer.exclude_from_weight_decay(var_list=logits)
+
+
+def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
+    """Counts the targets over which the loss is a mean; `None` where that is not sure."""
+    targets = keras.tree.flatten(given.get("y"))
+    shape = getattr(targets[0], "shape", None) if len(targets) == 1 else None
+    if not shape or given.get("sample_weight") is not None or not is_of_layers(model):
+        return None
+    losses, output = keras.tree.flatten(model.loss), _shape_of_output(model, given.get("x"))
+    if len(losses) != 1 or losses[0] is None or output is None or len(output) < 2:
+        return None
     # The last axis of the output is the mean's of one target, or its classes.
-    leading = max(1, len(outputs[0].shape) - 1) if len(outputs) == 1 else 1
-    share = 1.0 - (given.get("validation_split") or 0.0)
-    number = math.floor(shape[0] * share) * math.prod(shape[1:leading])
-    for layer in layers if number else ():
-        layer.expect_samples(number)
+    steps = tuple(shape[1 : len(output) - 1])
+    forms = (output[1:-1], (*output[1:-1], 1), output[1:])
+    if not any(_agree(tuple(shape[1:]), form) for form in forms):
+        return None
+    loss = keras.losses.get(losses[0])
+    if not _is_a_mean(loss) or (steps and not (_is_of_each_step(loss) and not _masks(model))):
+        return None
+    samples: int = math.floor(shape[0] * (1.0 - (given.get("validation_split") or 0.0)))
+    ignored = getattr(loss, "ignore_class", None)
+    if ignored is not None:
+        return int(np.sum(np.asarray(targets[0][:samples]) != ignored))
+    return samples * math.prod(map(int, steps))
+
+
+def _shape_of_output(model: Any, x: Any) -> tuple[int | None, ...] | None:
+    """Returns the shape of the only output; `None` where there are several, or it is not known."""
+    outputs = getattr(model, "outputs", None)
+    if outputs is not None:
+        return tuple(outputs[0].shape) if len(outputs) == 1 else None
+    shape = getattr(x, "shape", None)
+    if not shape:
+        return None
+    try:  # A `Sequential` that says nothing of its input is built when it sees some.
+        return tuple(model.compute_output_shape((None, *shape[1:])))
+    except Exception:  # What a layer of a user's own raises that has not been built.
+        return None
+
+
+def _agree(shape: tuple[Any, ...], form: tuple[Any, ...]) -> bool:
+    return len(shape) == len(form) and all(
+        b is None or a == b for a, b in zip(shape, form, strict=True)
+    )
+
+
+def _is_a_mean(loss: Any) -> bool:
+    # A function becomes one in Keras.
+    reduction = getattr(loss, "reduction", "mean")
+    return reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+
+
+def _is_of_each_step(loss: Any) -> bool:
+    """Says whether a loss has a value for each step: most of Keras's do; one of a user's own may not."""
+    made = loss if hasattr(loss, "__name__") else type(loss)
+    whole = ("ctc", "circle", "dice", "tversky")  # Of a whole sequence, or a whole batch.
+    return made.__module__.startswith("keras.") and made.__name__.lower() not in whole
+
+
+def _masks(model: Any) -> bool:
+    """Says whether a mask may reach the loss, which is then a mean over the steps that are not masked."""
+    outputs = getattr(model, "outputs", None) or ()
+    if any(mask_of(output) is not None for output in outputs):
+        return True
+    # That of a model inside, or of one that is not built, is not seen there.
+    inside = (part for layer in model.layers for part in walk(layer))
+    unseen = not outputs or any(isinstance(part, keras.Model) for part in inside)
+    return unseen and any(map(_makes_mask, walk(model)))
+
+
+def _makes_mask(layer: Any) -> bool:
+    if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
+        return True
+    own = not type(layer).__module__.startswith(("keras.", "recdrop_tune."))
+    return own and type(layer).compute_mask is not keras.layers.Layer.compute_mask

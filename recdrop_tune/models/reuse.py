@@ -7,7 +7,6 @@ numbers, for all of these are variables. Their traced functions are then the sam
 
 from __future__ import annotations
 
-import functools
 import json
 from importlib import import_module
 from numbers import Real
@@ -16,7 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from recdrop_tune.models.layers import dropout_layers, walk
+from recdrop_tune.models.layers import dropout_layers, is_of_layers, learning_layers, walk
+from recdrop_tune.models.learning import spare_rates
 
 # A plain Python function is written down by its name alone, and two closures may share one.
 _FUNCTION = "function"
@@ -52,8 +52,9 @@ def renew(model: Any, source: Any) -> bool:
     # A class made inside a build function is another one each time, whatever its name.
     if [type(layer) for layer in walk(model)] != [type(layer) for layer in walk(source)]:
         return False
-    source.optimizer.build(source.trainable_variables)
-    model.optimizer.build(model.trainable_variables)
+    for each in (source, model):
+        spare_rates(each)
+        each.optimizer.build(each.trainable_variables)
     pairs = [
         (model.variables, source.variables),
         (model.optimizer.variables, source.optimizer.variables),
@@ -63,9 +64,13 @@ def renew(model: Any, source: Any) -> bool:
     # First, for learned rates begin anew where one is set, and the fresh model may have gone on from there.
     for layer, other in zip(dropout_layers(model), dropout_layers(source), strict=True):
         layer.configured_rates = other.configured_rates
+    counted = [(layer, layer.counted_samples) for layer in learning_layers(model)]
     for old, new in pairs:
         for variable, value in zip(old, new, strict=True):
             variable.assign(value)
+    for layer, number in counted:
+        # The fresh model has counted nothing, and what is traced divides by the number.
+        layer.expect_samples(layer.counted_samples or number or None)
     model.stop_training = False
     return True
 
@@ -107,16 +112,8 @@ def _shapes(variables: Any) -> list[Any]:
 
 
 def _is_described(model: Any) -> bool:
-    """Says whether the configuration of a model says all about it: a subclass may compute anything."""
-    known = type(model) in (keras.Sequential, _functional())
-    return known and bool(model.built) and bool(model.compiled)
-
-
-@functools.cache
-def _functional() -> type:
-    """Returns the class of functional models, for which Keras has no public name."""
-    inputs = keras.Input((1,))
-    return type(keras.Model(inputs, keras.layers.Identity()(inputs)))
+    """Says whether the configuration of a model says all about it."""
+    return is_of_layers(model) and bool(model.built) and bool(model.compiled)
 
 
 def _without_values(config: Any) -> Any:

@@ -142,8 +142,12 @@ class SearchSpace(BaseModel):
         "of the cell. Above 0 it leaves cuDNN. Left out: 0.",
     )
     samples: Number[Count, Counts] = left_out(
-        "Of the wrapper concrete: the number of targets in the training data, for data that are no arrays. "
-        "Left out: they are counted.",
+        "Of the wrapper concrete: the number of targets in the training data, for data that are no arrays or "
+        "have masked steps. Left out: they are counted.",
+    )
+    tau: Number[Positive, Positives] = left_out(
+        "Of the wrapper concrete: the precision (1 / variance) of the noise in the targets, where the loss "
+        "is the mean squared error. Left out: the loss is a mean negative log-likelihood.",
     )
     function: Plain[_Function] = left_out(
         'Of the wrapper lambda: "bernoulli" or "gaussian" noise. Left out: Bernoulli.',

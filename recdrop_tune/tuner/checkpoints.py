@@ -10,6 +10,7 @@ from typing import Any
 
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.files import delete, make_folder, read, replacing, write_atomically
+from recdrop_tune.models import spare_rates
 from recdrop_tune.paths import check_path
 from recdrop_tune.storage_errors import reserve
 from recdrop_tune.tuner.outcomes import is_out_of_memory
@@ -85,6 +86,7 @@ def load(folder: Path, model: Any) -> Any:
         ) from error
     if model.optimizer is not None:
         # Without its variables, loading the model after another save would warn.
+        spare_rates(model)
         model.optimizer.build(model.trainable_variables)
     return model
 

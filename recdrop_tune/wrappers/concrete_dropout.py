@@ -30,8 +30,8 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         z_g = (x_t * m_x) W_g + (h_{t-1} * m_h) U_g + b_g,   every m one draw for all steps
         m = (1 - sigmoid((log(p / (1 - p)) + log u - log(1 - u)) / temperature)) / (1 - p),   u uniform
 
-    The masks are those of variational dropout, but soft: numbers from 0 to 1 / (1 - p), of which nearly all
-    are close to one of the two, and which have a gradient in p. At the input and the output each sample has
+    The masks are those of variational dropout, but soft: numbers from 0 to 1 / (1 - p), of which most are
+    close to one of the two, and which have a gradient in p. At the input and the output each sample has
     its own; the recurrent one multiplies rows of the recurrent kernel, so that the samples of a mask group
     share it and cuDNN can run it. Their mean is 1 to within 0.0021 at the temperature 0.1 and rates up to
     1/2 (`recdrop_tune.rewrites.relaxed_bernoulli` has the formula).
@@ -52,7 +52,8 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
 
     The entropy draws p towards 1/2, the more the larger c K / N is; what the noise costs in the data draws
     it towards 0. These terms are in the metric `loss`, and not in `val_loss`, which so compares with that
-    of other wrappers. Inference: the plain layer. `mc_predict` draws masks of 0 and 1 / (1 - p).
+    of other wrappers. A training loop that does not add `model.losses` to its loss learns without the prior.
+    Inference: the plain layer. `mc_predict` draws masks of 0 and 1 / (1 - p).
 
     The logits log(p / (1 - p)) are trainable weights, the first ones in `wrapper.weights`, and files hold
     them beside the layer's. Those of the layer, `wrapper.layer.get_weights()`, interchange with the plain
@@ -66,8 +67,8 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         mask_groups: Into how many groups to split the batch, each with recurrent masks, and a
             kernel call, of its own.
         samples: N, the number of targets in the training data, over which the loss is a mean: of sequences,
-            or of steps where each has a target. `None` leaves it to `recdrop_tune.models.fit`, through
-            which searches train and which counts them.
+            or of steps where each has a target, padded ones apart. `None` leaves it to
+            `recdrop_tune.models.fit`, through which searches train and which counts them where it is sure.
         tau: Precision of the noise in the targets, where the loss is the mean squared error; times D for
             targets of D numbers, over which it is a mean too. `None` for a negative log-likelihood.
         length_scale: l of the prior: the larger, the smaller it expects the weights to be.
@@ -112,9 +113,9 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         self.elements = check_flag("elements", elements)
         self.mask_groups = check_integer("mask_groups", mask_groups)
         self._samples = None if samples is None else check_integer("samples", samples)
-        self.tau = None if tau is None else _check_positive("tau", tau)
-        self.length_scale = _check_positive("length_scale", length_scale)
-        self.temperature = _check_positive("temperature", temperature)
+        self.tau = None if tau is None else _check_number("tau", tau, 1e-12, 1e12)
+        self.length_scale = _check_number("length_scale", length_scale, 1e-12, 1e12)
+        self.temperature = _check_number("temperature", temperature, 1e-6, 1e12)
         self.hard_masks = False
         """Whether masks are of 0 and 1 / (1 - p) in training too, without a gradient for the rates."""
         self._is_counted = False
@@ -167,11 +168,16 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         # In Keras's own order, in which an optimizer's state is saved and loaded.
         return [each for each in super().weights if each is not self._counted]
 
-    def expect_samples(self, number: int) -> None:
-        """Takes the number of targets in the data of a training, where `samples` leaves it open."""
+    def expect_samples(self, number: int | None) -> None:
+        """Takes the number of targets in the data of a training, where `samples` leaves it open.
+
+        Args:
+            number: The number; `None` where it is not known, so that training asks for `samples`.
+        """
         if self.samples is None:
-            self._is_counted = True
-            self._counted.assign(check_integer("samples", number))
+            self._is_counted = number is not None
+            if number is not None:
+                self._counted.assign(check_integer("samples", number))
 
     def noise(self, site: str, tensor: Tensor) -> Tensor:
         """Draws one factor for each sample and feature."""
@@ -201,8 +207,10 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
                 "samples",
                 expected="the number of targets in the training data, by which rates are learned",
                 received=self.samples,
-                fix="Pass `samples=len(y)` to the wrapper; or train by `recdrop_tune.models.fit`, which "
-                "counts those of arrays.",
+                fix="Pass `samples=len(y)` to the wrapper, or where each step has a target the number of "
+                "steps: padded ones do not count. Or train arrays by `recdrop_tune.models.fit`, which counts "
+                "where it is sure: for a functional or Sequential model with one output, no mask on it, and "
+                "no `sample_weight`.",
             )
         scale = (1.0 if self.tau is None else 2.0 / self.tau) / ops.convert_to_tensor(self._counted)
         return scale * sum(self._divergence(site) for site in self.sites)
@@ -263,9 +271,10 @@ def _logit(rate: float) -> float:
     return math.log(rate) - math.log1p(-rate)
 
 
-def _check_positive(argument: str, value: Any) -> float:
+def _check_number(argument: str, value: Any, least: float, most: float) -> float:
     number = isinstance(value, Real) and not isinstance(value, bool)
     # Compared without a conversion, for integers of any size come here.
-    if not number or not 0 < value < 1e38:
-        raise invalid_argument(argument, expected="a number above 0", received=value)
+    if not number or not least <= value <= most:
+        expected = f"a number from {least:g} to {most:g}"
+        raise invalid_argument(argument, expected=expected, received=value)
     return float(value)

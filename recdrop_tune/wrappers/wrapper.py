@@ -177,7 +177,8 @@ class AbstractDropoutWrapper(HasRates, StandsForLayer, keras.layers.Wrapper):
 
     Each rate lives in a non-trainable variable, so `wrapper.rate = 0.4` takes effect in a compiled
     model without a new trace. Rates are configuration, not weights: `weights`, `get_weights()` and
-    checkpoints hold the wrapped layer's weights alone.
+    checkpoints hold the wrapped layer's weights alone. (Where rates are learned, by `concrete`, they are
+    weights, in files too.)
 
     Args:
         layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
@@ -246,7 +247,8 @@ class AbstractDropoutWrapper(HasRates, StandsForLayer, keras.layers.Wrapper):
             rewrite = self.inference_rewrite()
         else:
             loss = self.regularization()
-            if loss is not None:
+            # Once in a forward pass, however often a model calls the layer: its own are beside the layer's.
+            if loss is not None and len(self.losses) == len(self.layer.losses):
                 self.add_loss(loss)
             rewrite = self.rewrite if self._is_rewritten else None
             if "input" in self.sites and "input" not in self.rewritten_sites:
@@ -282,7 +284,10 @@ class AbstractDropoutWrapper(HasRates, StandsForLayer, keras.layers.Wrapper):
         return None
 
     def regularization(self) -> Tensor | None:
-        """Returns what the technique adds to the loss in training: a scalar, or `None` for nothing."""
+        """Returns what the technique adds to the loss in training: a scalar, or `None` for nothing.
+
+        It is added once in a forward pass of a model, in which the layer may be called several times.
+        """
         return None
 
     def rewrite(self, call: KernelCall) -> KernelCall:

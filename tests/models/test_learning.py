@@ -69,6 +69,96 @@ def test_without_a_number_rates_are_not_learned():
         model.fit(X, Y, verbose=0)
 
 
+def functional(kind="one", loss="sparse_categorical_crossentropy", mask=False):
+    """A model with a target for each step, built in several ways."""
+    given = keras.Input((5, 3))
+    learning = ConcreteDropoutWrapper(LSTM(4, return_sequences=True), 0.2)
+    head = keras.layers.Dense(2, "softmax")
+    masked = keras.layers.Masking()(given) if mask else given
+    if kind == "two":
+        features = learning(masked)
+        made = keras.Model(given, [head(features), keras.layers.Dense(2)(features)])
+        loss = [loss, loss]
+    elif kind == "inside":
+        made = keras.Sequential([given, keras.Model(given, learning(masked)), head])
+    elif kind == "not built":
+        made = keras.Sequential([*([keras.layers.Masking()] if mask else []), learning, head])
+    elif kind == "one value":
+        features = keras.layers.RepeatVector(5)(LSTM(4)(learning(masked)))
+        made = keras.Model(given, head(features))
+    elif kind == "given mask":
+        steps = keras.ops.any(keras.ops.not_equal(given, 0.0), axis=-1)
+        made = keras.Model(given, head(learning(given, mask=steps)))
+    else:
+        made = (Subclass if kind == "subclass" else keras.Model)(given, head(learning(masked)))
+    made.compile("sgd", loss, run_eagerly=True)
+    return made, learning
+
+
+class Subclass(keras.Model):
+    """It might train in any way."""
+
+
+def of_sequences(y_true, y_pred):
+    return keras.ops.sum(keras.ops.square(y_pred[..., 0] - y_true), axis=1)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ({"mask": True}, {}),
+        ({"kind": "given mask"}, {}),
+        ({"kind": "inside", "mask": True}, {}),
+        ({"kind": "not built", "mask": True}, {}),
+        ({"kind": "subclass"}, {}),
+        ({"kind": "two"}, {"y": [EACH, EACH]}),
+        ({"loss": of_sequences}, {"y": EACH.astype("float32")}),
+        ({"loss": keras.losses.SparseCategoricalCrossentropy(reduction="sum")}, {}),
+        ({}, {"sample_weight": np.ones((24, 5))}),
+    ],
+    ids=["masked", "masked by its user", "masked inside", "masked, not built", "a subclass",
+         "two outputs", "a loss of one's own", "a sum", "weights"],
+)  # fmt: skip
+def test_what_is_not_sure_is_not_counted(model, options):
+    made, _ = functional(**model)
+    with pytest.raises(InvalidArgumentError, match=r"`samples`.*padded ones do not count"):
+        fit(made, X, **{"y": EACH, "verbose": 0, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"kind": "inside"}, 24 * 5),
+        ({"kind": "not built"}, 24 * 5),
+        ({"kind": "one value", "mask": True}, 24 * 5),
+        ({"loss": keras.losses.SparseCategoricalCrossentropy(ignore_class=1)}, (EACH == 0).sum()),
+    ],
+    ids=["inside", "not built", "masked before one value", "a class ignored"],
+)
+def test_what_is_sure_is_counted(options, expected):
+    made, learning = functional(**options)
+    fit(made, X, EACH, verbose=0)
+    assert learning.counted_samples == expected
+
+
+def test_a_list_of_numbers_is_left_to_keras():
+    with pytest.raises(ValueError, match="Unrecognized data type"):
+        fit(classifier(), X, [0.0] * 24, verbose=0)
+
+
+def test_steps_of_text_that_are_padded_do_not_count():
+    import keras_tuner as kt
+
+    space = {"wrapper": "concrete", "placement": "recurrent", "units": 3, "tau": 2.0}
+    text = np.array([[1, 2, 1, 2], [1, 2, 0, 0]])
+    model = rdt.LanguageModel(3, space=space, mask_zero=True).build(kt.HyperParameters())
+    fit(model, *rdt.LanguageModel.shift(text), verbose=0)
+    (layer,) = rdt.models.dropout_layers(model)
+    assert layer.counted_samples == 4
+    assert layer.tau == 2.0
+
+
 @on_tensorflow
 def test_what_is_no_array_is_not_counted():
     tf = pytest.importorskip("tensorflow")
@@ -83,9 +173,9 @@ def test_what_is_no_array_is_not_counted():
     [
         ({"rate": 0.0}, r"`rate`\. Expected 0 < rate < 1"),
         ({"samples": 0}, r"`samples`\. Expected an integer of at least 1"),
-        ({"tau": -1}, r"`tau`\. Expected a number above 0"),
-        ({"temperature": 0}, r"`temperature`\. Expected a number above 0"),
-        ({"length_scale": float("nan")}, r"`length_scale`\. Expected a number above 0"),
+        ({"tau": -1}, r"`tau`\. Expected a number from 1e-12 to 1e\+12"),
+        ({"temperature": 1e-320}, r"`temperature`\. Expected a number from 1e-06 to 1e\+12"),
+        ({"length_scale": float("nan")}, r"`length_scale`\. Expected a number from 1e-12"),
         ({"elements": "no"}, r"`elements`\. Expected True or False"),
     ],
     ids=str,
@@ -119,6 +209,29 @@ def test_the_prior_counts_in_training_alone():
 
 
 @pytest.mark.backends
+@pytest.mark.parametrize("kind", ["for each", "twice"])
+def test_a_layer_that_is_called_several_times_adds_it_once(kind):
+    inner = LSTM(4, kernel_regularizer=keras.regularizers.L2(0.1))
+    layer = ConcreteDropoutWrapper(inner, 0.2, samples=2)
+    if kind == "for each":
+        given = keras.Input((3, 5, 3))
+        model = keras.Model(given, keras.layers.TimeDistributed(layer)(given))
+        data, targets = np.stack([X, X, X], 1), np.zeros((24, 3, 4))
+    else:
+        given = [keras.Input((5, 3)), keras.Input((5, 3))]
+        model = keras.Model(given, layer(given[0]) - layer(given[1]))
+        data, targets = [X, X], np.zeros((24, 4))
+    model(data, training=True)
+    own = [float(array(each)) for each in model.losses if float(array(each)) < 0]
+    assert own == pytest.approx([float(array(layer.regularization()))])
+    model.compile("sgd", lambda y_true, y_pred: 0.0 * y_pred, jit_compile=JIT_COMPILE[0])
+    regular = 0.1 * float(np.sum(array(inner.cell.kernel) ** 2))
+    loss = float(array(model.train_on_batch(data, targets)))
+    assert loss == pytest.approx(own[0] + regular, rel=1e-4)
+    assert float(array(model.evaluate(data, targets, verbose=0))) > 0
+
+
+@pytest.mark.backends
 @pytest.mark.parametrize(("mode", "masked"), [("concat", 8), ("sum", 4), (None, 8)])
 def test_what_is_masked_of_two_directions(mode, masked):
     both = keras.layers.Bidirectional(LSTM(4, return_sequences=True), merge_mode=mode)
@@ -139,6 +252,21 @@ def test_without_data_to_say_otherwise_rates_go_to_a_half():
     model.compile("adam", model.loss, jit_compile=JIT_COMPILE[0])
     fit(model, X, Y, verbose=0)
     assert model.layers[0].learned_rates == before
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("told", [False, True])
+def test_weight_decay_leaves_them_alone(told):
+    """The data say nothing of the rates here, and N has the prior say nothing."""
+    model = classifier(samples=2**30, rate=0.05)
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=1.0)
+    if told:  # What its user has said stands.
+        optimizer.exclude_from_weight_decay(var_list=[model.layers[1].bias])
+    model.compile(optimizer, "mse", jit_compile=JIT_COMPILE[0])
+    model.set_weights([array(each) * (each.shape == ()) for each in model.weights])
+    fit(model, X * 0, np.full((24, 2), 0.5), epochs=3, batch_size=24, verbose=0)
+    moved = max(abs(rate - 0.05) for rate in model.layers[0].learned_rates.values())
+    assert moved > 0.005 if told else moved < 1e-4
 
 
 def test_to_set_the_rate_begins_anew():
@@ -214,6 +342,15 @@ def test_a_model_that_is_used_again_goes_on_from_the_rates_of_the_fresh_one():
     assert renew(used, fresh)
     assert used.layers[0].rate == 0.4
     assert used.layers[0].learned_rates == pytest.approx(fresh.layers[0].learned_rates)
+
+
+@pytest.mark.backends
+def test_a_model_that_is_used_again_keeps_what_it_has_counted():
+    used = classifier()
+    fit(used, X, Y, verbose=0)
+    assert renew(used, classifier())
+    assert used.layers[0].counted_samples == 24
+    assert np.isfinite(used.fit(X, Y, verbose=0).history["loss"][0])
 
 
 def test_the_weights_of_a_model_go_into_a_copy_that_learns():

@@ -19,6 +19,7 @@ OPTIONED = {
     "mask_groups": [1, 2],
     "hidden_rate": [0.0, 0.1],
     "samples": [90, 180],
+    "tau": [0.5, 2.0],
     "function": ["bernoulli", "gaussian"],
 }
 BESIDE = {
@@ -151,8 +152,8 @@ def test_grid_size_is_what_a_grid_search_visits(raw, tmp_path):
 def test_grid_size_by_hand():
     # lambda and zoneout have 1 placement and 2 options; recurrent has 3 placements and 2 options;
     # variational has 3 placements, two of them with the recurrent site and so 4 options; 2 rates. concrete
-    # has 3 placements and 2 options, and no rate.
-    assert SearchSpace.load(OPTIONED).grid_size() == 1 + 3 * 2 + 2 * (2 + 2 + 3 * 2 + (1 + 4 + 4))
+    # has 3 placements and 4 options, and no rate.
+    assert SearchSpace.load(OPTIONED).grid_size() == 1 + 3 * 4 + 2 * (2 + 2 + 3 * 2 + (1 + 4 + 4))
     # 2 numbers of layers; 2 rates at the input, 3 between, 2 of the embedding.
     assert SearchSpace.load(BESIDE).grid_size() == 2 * (1 + 2 * 3 * 2)
     assert (
