@@ -65,7 +65,7 @@ def quoted(text: str) -> str:
     if text.isprintable() and "`" not in text and harmless(text) == text:
         return f"`{text}`"
     line = plain(text).replace("\n", " ")
-    return re.sub(r"[^\w\s]|_", lambda found: f"&#{ord(found[0])};", line)
+    return re.sub(r"[^\w\s/='\",-]|_", lambda found: f"&#{ord(found[0])};", line)
 
 
 def markdown_table(names: Iterable[object], rows: Iterable[Iterable[str]]) -> str:
