@@ -503,7 +503,7 @@ def test_the_progress_of_a_search_prints_nothing_that_a_terminal_obeys(project):
     assert_obeyed_by_none(console.file.getvalue())
 
 
-MARKDOWN = "![x](http://host/pixel)[y](http://host)<img src=x>[z]: http://host"
+MARKDOWN = "![x](http://host/pixel)[y](http://host)<img src=x>[z]: http://host WWW.host.org"
 
 
 def assert_no_links(markdown):
@@ -515,6 +515,8 @@ def assert_no_links(markdown):
         "html_inline",
         "html_block",
     } == set()
+    # Many viewers make links of bare addresses too.
+    assert not re.search(r"://|www\.", markdown, re.IGNORECASE)
 
 
 def test_descriptions_load_and_link_nothing(project):
@@ -523,7 +525,7 @@ def test_descriptions_load_and_link_nothing(project):
     change_wrappers(project, MARKDOWN)
     change_events(project, "SearchStarted", context={"words": MARKDOWN})
     text = markdown(TuneResult.load(project), {"best_model.keras": MARKDOWN})
-    assert text.count("http://host/pixel") > 2
+    assert text.count("http&#58;//host/pixel") > 2
     assert_no_links(text)
     # The summary of a journal is a stranger's as a whole.
     change_events(project, "ResultSaved", summary=f"# Result\n\n{MARKDOWN}\n\n| a |\n| --- |\n")

@@ -283,7 +283,7 @@ def command_to_go_on(
     Args:
         config: The configuration.
         options: The options that were given beside it.
-        folder: The project folder.
+        folder: The project folder. If it is absolute, the command is for any folder.
         overwrite: Whether the search was to delete what was in the folder.
 
     Example:
@@ -291,7 +291,7 @@ def command_to_go_on(
         "recdrop-tune run a.yaml --seed 0 --directory 'runs/a b' --no-overwrite"
     """
     kept = {k: v for k, v in options.items() if k not in ("directory", "overwrite")}
-    words = ["recdrop-tune", "run", str(config)]
+    words = ["recdrop-tune", "run", str(config.absolute() if folder.is_absolute() else config)]
     for name, value in {**kept, "directory": folder}.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join([*words, *(["--no-overwrite"] if overwrite else [])])

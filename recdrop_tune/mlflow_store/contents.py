@@ -85,6 +85,7 @@ class SearchContents:
         alive: Whether the search is running, so that a trial without an end is under way.
 
     Attributes:
+        alive: The same.
         search: The last beginning of the search, which may have gone on several times.
         run: The run of the search.
         attempts: The runs of all attempts, in the order of their beginnings.
@@ -96,6 +97,7 @@ class SearchContents:
         confirmations: Points for the runs of the trials, which these are not known to hold.
         result: The last result that was saved; while the search is running the one of this session.
         is_result_new: Whether the run of the search is not known to hold that.
+        results: All results that were saved.
         summary: The outcome that was saved, unless the search has gone on since.
         is_description_new: Whether something came up that the description of the search's run tells.
     """
@@ -112,10 +114,11 @@ class SearchContents:
         self.data: Sequence[Mapping[str, Any]] = []
         self.confirmations: dict[str, list[Point]] = defaultdict(list)
         self.result: events.ResultSaved | None = None
+        self.results: list[events.ResultSaved] = []
         self.is_result_new = False
         self.summary: str | None = None
         self.is_description_new = False
-        self._alive = alive
+        self.alive = alive
         self._best: float | None = None
 
     def take(self, event: events.Event) -> None:
@@ -137,6 +140,7 @@ class SearchContents:
                 self.confirmations[event.trial_id] += _confirmation_points(event)
             case events.ResultSaved():
                 self.result, self.is_result_new, self.summary = event, True, event.summary
+                self.results.append(event)
             case events.SearchEnded():
                 self._break_off(event.time)
                 self._end(event.status, event.time)
@@ -158,7 +162,7 @@ class SearchContents:
         self.search, self.data, self.summary = event, event.data, None
         self.run.params, self.run.end = _search_params(event), None
         self.run.texts = {} if event.space is None else {"space.yaml": event.space}
-        if self._alive:
+        if self.alive:
             self.result, self.is_result_new = None, False
 
     def _end(self, status: str, when: float) -> None:

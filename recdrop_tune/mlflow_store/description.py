@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from recdrop_tune import events
 from recdrop_tune.errors import plain
-from recdrop_tune.events import QUESTIONS, Records
+from recdrop_tune.events import EXHAUSTED, QUESTIONS, Records
 from recdrop_tune.mlflow_store.pages import leaderboard_url, run_name, searched
 from recdrop_tune.terminal import Standing, gain_words, no_more_words, score_of
 
@@ -31,16 +33,39 @@ _TOP = 5
 
 
 def harmless(markdown: str) -> str:
-    """Takes links, images and HTML out of Markdown that quotes others' words.
+    """Takes links, images, bare addresses and HTML out of Markdown that quotes others' words.
 
     The page of a run would load an image from an address that the words name. Applied twice it changes
     nothing more.
 
     Example:
-        >>> harmless("| rate | ![](http://host/pixel) <img> |")
-        '| rate | !&#91;](http://host/pixel) &lt;img> |'
+        >>> harmless("| rate | ![](host/pixel) http://host <img> |")
+        '| rate | !&#91;](host/pixel) http&#58;//host &lt;img> |'
     """
+    return _WWW.sub(r"\1&#46;", _without_links(markdown).replace("://", "&#58;//"))
+
+
+_WWW = re.compile(r"(www)\.", re.IGNORECASE)
+
+
+def _without_links(markdown: str) -> str:
+    """Does what earlier versions did, whose descriptions are told by that."""
     return plain(markdown).replace("[", "&#91;").replace("<", "&lt;")
+
+
+def quoted(text: str) -> str:
+    """Quotes a path or a command: as code, unless it has something that `harmless` would change there.
+
+    Markdown decodes nothing in code.
+
+    Example:
+        >>> quoted("runs/speech"), quoted("runs[1]")
+        ('`runs/speech`', 'runs&#91;1&#93;')
+    """
+    if text.isprintable() and "`" not in text and harmless(text) == text:
+        return f"`{text}`"
+    line = plain(text).replace("\n", " ")
+    return re.sub(r"[^\w\s/='\",-]|_", lambda found: f"&#{ord(found[0])};", line)
 
 
 def markdown_table(names: Iterable[object], rows: Iterable[Iterable[str]]) -> str:
@@ -54,13 +79,19 @@ def markdown_table(names: Iterable[object], rows: Iterable[Iterable[str]]) -> st
         | a\|b |
     """
     head = [str(name) for name in names]
-    lines = [head, ["---"] * len(head)]
-    lines += [[each.replace("|", "\\|").replace("\n", " ") for each in row] for row in rows]
+    head, *cells = [
+        [each.replace("|", "\\|").replace("\n", " ") for each in row] for row in (head, *rows)
+    ]
+    lines = [head, ["---"] * len(head), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def description(
-    records: Records, end: tuple[str, float] | None, summary: str | None, links: Sequence[str]
+    records: Records,
+    end: tuple[str, float] | None,
+    summary: str | None,
+    links: Sequence[str],
+    folder: Path | None = None,
 ) -> str:
     """Describes a search on the page of its run: how it stands, or what it found.
 
@@ -69,10 +100,12 @@ def description(
         end: MLflow's status and the time of the end; `None` while the search is running.
         summary: The outcome as it was saved; `None` before, and if the search went on since.
         links: Links in Markdown. All else may be anybody's words, and has none.
+        folder: The project folder of a search that may be a stranger's, whose own words on how to go on
+            with it might be any command.
     """
     said = harmless(_standing_in_words(records, end) if summary is None else summary)
     # On top, for the page folds all but the first lines.
-    top, bottom = " · ".join(links), harmless(_going_on(records, end))
+    top, bottom = " · ".join(links), _going_on(records, end, folder)
     room = NOTE_LENGTH - len(top) - len(bottom) - len(_MARK) - 30
     if len(said) > room:
         said = said[: max(room, 0)].rpartition("\n")[0]
@@ -115,10 +148,17 @@ def _mark_of(text: str) -> str:
     return _MARK.format(hashlib.sha256(text.encode()).hexdigest()[:8])
 
 
-def is_the_users(note: str | None) -> bool:
-    """Says whether somebody else has written a description, or changed one of ours."""
+def is_the_users(note: str | None, summaries: Iterable[str] = ()) -> bool:
+    """Says whether somebody else has written a description, or changed one of ours.
+
+    Args:
+        note: The description.
+        summaries: Those of the search, which earlier versions wrote without a digest.
+    """
     text, _, last = (note or "").strip().rpartition("\n\n")
-    return bool(last) and last != _mark_of(text)
+    if not last or last == _mark_of(text):
+        return False
+    return all(note != _without_links(each)[:NOTE_LENGTH] for each in summaries)
 
 
 def _standing_in_words(records: Records, end: tuple[str, float] | None) -> str:
@@ -174,17 +214,25 @@ def _best_trials(standing: Standing) -> str:
     return markdown_table(["run", standing.objective, *names], rows)
 
 
-def _going_on(records: Records, end: tuple[str, float] | None) -> str:
-    search = records.search
+def _going_on(records: Records, end: tuple[str, float] | None, folder: Path | None) -> str:
+    """Says how to go on with a search; nothing where one cannot, or that is not known."""
+    search, early = records.search, records.no_more
     if search is None:
         return ""
-    how = (
-        "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
-        if search.go_on is None
-        else f"`{search.go_on}`"
-    )
-    more = ", with a larger `max_trials`" if end is not None and end[0] == "FINISHED" else ""
-    return f"To go on{more}: {how}"
+    if search.go_on is not None and folder is not None:
+        how = f"run it again with the folder {quoted(str(folder.absolute()))}"
+    elif search.go_on is not None:
+        how = quoted(search.go_on)
+    elif search.space is None:
+        how = "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
+    else:
+        how = ""  # `tune` says it since; before it did not.
+    over = end is not None and end[0] == "FINISHED"
+    if not how or (over and early is not None and early.reason == EXHAUSTED):
+        return ""
+    where = "" if search.host is None or folder is not None else f" (on {quoted(search.host)})"
+    more = ", with a larger `max_trials`" if over and early is None else ""
+    return f"To go on{where}{more}: {how}"
 
 
 def _clock(when: float) -> str:

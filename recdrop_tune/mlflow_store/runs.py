@@ -186,6 +186,16 @@ class Runs:
         with self.unless_artifacts_fail(run_id, path):
             self.client.log_text(run_id, text, path)
 
+    def has_artifact(self, run_id: str, path: str) -> bool:
+        """Says whether a run has an artifact; where its store does not work it has none."""
+        try:
+            listed = self.client.list_artifacts(run_id, path.rpartition("/")[0])
+        except Exception as failure:
+            if is_without_answer(failure):
+                raise
+            return False
+        return any(each.path == path for each in listed)
+
     @contextlib.contextmanager
     def unless_artifacts_fail(self, run_id: str, what: str) -> Iterator[None]:
         """Goes on without artifacts where their store does not work and MLflow itself does.
@@ -209,8 +219,9 @@ class Runs:
             _logger.warning("MLflow's artifact store did not take %s: %s", what, said)
 
     def show(self, key: str, view: str) -> None:
-        """Keeps a view of the runs for MLflow's pages."""
-        self._tag(self.experiment_id, key, view)
+        """Keeps a view of the runs for MLflow's pages; those who may not do so go without."""
+        with contextlib.suppress(mlflow.MlflowException):
+            self.client.set_experiment_tag(self.experiment_id, key, view)
 
     def end(self, run_id: str, status: str, when: float) -> None:
         """Ends a run: the last that is written to it, by which one knows that it is whole."""
@@ -258,14 +269,7 @@ class Runs:
                 f"the experiment `{name}` has been deleted in MLflow; restore it there, or give another "
                 "name as `experiment`"
             )
-        if not found.tags.get(NOTE, "").strip():
-            self._tag(found.experiment_id, NOTE, EXPERIMENT)
         return str(found.experiment_id)
-
-    def _tag(self, experiment_id: str, key: str, value: str) -> None:
-        """Tags the experiment; those who may not do so go without."""
-        with contextlib.suppress(mlflow.MlflowException):
-            self.client.set_experiment_tag(experiment_id, key, value)
 
     def _folder(self, experiment: str) -> str | None:
         """By default a database's artifacts go to `mlruns`, which MLflow 3 takes for an old store."""

@@ -33,6 +33,9 @@ from recdrop_tune.mlflow_store.uris import clean, clean_names, tag
 _PATIENCE = 30.0
 """Seconds that a search waits for a `sync` of it; it does so in a thread of its own, and tries again."""
 
+_REPORT = f"{RESULT}/report.html"
+"""The report, among the files of a result and the artifacts of a search's run."""
+
 Progress = Callable[[int, int], None]
 """Takes how many runs of trials are there now, and how many there will be."""
 
@@ -189,6 +192,9 @@ class MLflowWriter:
             self._create(contents.run)
         elif self._leave_out(contents.run, search):
             contents.mark_written()
+        # That of an earlier session is there until this one has a result.
+        if search is not None and any(_REPORT in each.files for each in contents.results):
+            self._has_report = self._runs.has_artifact(contents.run.run_id, _REPORT)
         self.parent_run_id = contents.run.run_id
         self._lost = {}
         for key, run in sorted(runs.items()):
@@ -281,7 +287,7 @@ class MLflowWriter:
         run_id, folder = contents.run.run_id, self._journal.path.parent
         with self._runs.unless_artifacts_fail(run_id, "the files of the result"):
             upload_result(self._runs.client, run_id, folder, result)
-            self._has_report = f"{RESULT}/report.html" in result.files
+            self._has_report = _REPORT in result.files
         self._runs.write(run_id, points=result_points(result), tags=best_tags(result))
         with self._runs.unless_artifacts_fail(run_id, "the best model"):
             log_model(
@@ -297,12 +303,14 @@ class MLflowWriter:
     def _describe(self, contents: SearchContents) -> None:
         """Describes the search's run, unless it has a description that somebody else has written."""
         run, runs = contents.run, self._runs
-        if is_the_users(runs.client.get_run(run.run_id).data.tags.get(NOTE)):
+        summaries = [each.summary for each in contents.results]
+        if is_the_users(runs.client.get_run(run.run_id).data.tags.get(NOTE), summaries):
             return
         links = links_of(
             self._uri, runs.experiment_id, run.run_id, contents.search, report=self._has_report
         )
-        run.tags[NOTE] = description(contents.records, run.end, contents.summary, links)
+        folder = None if contents.alive else self._journal.path.parent
+        run.tags[NOTE] = description(contents.records, run.end, contents.summary, links, folder)
 
     def _measure(self) -> None:
         """Measures the machine for the trial that is under way."""

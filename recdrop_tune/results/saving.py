@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import stat
 import sys
 import warnings
@@ -25,15 +26,26 @@ import pandas as pd
 from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.events import COMPLETE, FAILED, PRUNED, ResultSaved, TrackingWarning
 from recdrop_tune.files import delete_leftovers_of, delete_tree, fresh_path, make_folder, move
-from recdrop_tune.mlflow_store import CODE, MODEL_CARD, RESULT, harmless, load_flavor
+from recdrop_tune.mlflow_store import (
+    CODE,
+    MODEL,
+    MODEL_CARD,
+    RESULT,
+    harmless,
+    load_flavor,
+    read_card,
+)
 from recdrop_tune.models import to_plain
-from recdrop_tune.paths import check_kind
+from recdrop_tune.paths import check_kind, check_path
 from recdrop_tune.results.program import program
 from recdrop_tune.results.text import bounded, markdown
 from recdrop_tune.storage_errors import is_storage_failure
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
+
+SUMMARY = "summary.md"
+"""The outcome in words, beside the files of a result."""
 
 
 def save_best_model(result: TuneResult, path: Path) -> None:
@@ -160,7 +172,8 @@ def save_result(result: TuneResult) -> ResultSaved | None:
     """Writes the folder `result` of a project.
 
     It holds `report.html`, `trials.csv`, `trials.json`, `history.csv`, `summary.md` and, where there are
-    such, `importances.json`, `confirmation.csv` and `best_model.keras`. What cannot be written is left out.
+    such, `importances.json`, `confirmation.csv` and `best_model.keras`. What cannot be written is left out;
+    the best model of the result before stays, if it is of the same trial.
 
     Args:
         result: The result of the search.
@@ -176,16 +189,27 @@ def save_result(result: TuneResult) -> ResultSaved | None:
     numbers: dict[str, float] = {}
     with _replaced(folder) as unfinished:
         missing, failed = _write(result, unfinished)
+        kept = MODEL in missing and _keep_model(folder, unfinished, best_id)
+        told = [
+            f"`{folder / name}` was not written{', and that of before stays' * kept * (name == MODEL)}: "
+            f"{missing[name]}"
+            for name in failed
+        ]
+        if kept:
+            del missing[MODEL]
+        # Where these fail, what has been written, the best model above all, is kept.
         try:
-            text, numbers = markdown(result, missing), _numbers(result)
-        except Exception as failure:  # What has been written, the best model above all, is kept.
-            missing["summary.md"] = _in_a_line(failure)
-            failed.append("summary.md")
+            text = markdown(result, missing)
+        except Exception as failure:
             text = f"The summary could not be written: {exception_line(str(failure))}\n"
-        (unfinished / "summary.md").write_text(harmless(text), encoding="utf-8")
+            told.append(f"`{folder / SUMMARY}` has no summary: {_in_a_line(failure)}")
+        try:
+            numbers = _numbers(result)
+        except Exception as failure:
+            told.append(f"The numbers of the search are not recorded: {_in_a_line(failure)}")
+        (unfinished / SUMMARY).write_text(harmless(text), encoding="utf-8")
         files = sorted(f"{RESULT}/{path.name}" for path in unfinished.iterdir())
-    for name in failed:
-        what = f"`{folder / name}` was not written: {missing[name]}"
+    for what in told:
         warnings.warn(what, TrackingWarning, stacklevel=2)
     return ResultSaved(
         files=files,
@@ -212,6 +236,21 @@ def _write(result: TuneResult, folder: Path) -> tuple[dict[str, str], list[str]]
             failed.append(name)
         (folder / name).unlink(missing_ok=True)
     return missing, failed
+
+
+def _keep_model(earlier: Path, folder: Path, trial_id: str) -> bool:
+    """Takes over the best model of an earlier result, if it is that of the same trial; says whether it is."""
+    try:
+        card = read_card(earlier.parent)
+    except RecdropError:  # Somebody has changed it.
+        return False
+    if card is None or card["trial_id"] != trial_id or not (earlier / MODEL).is_file():
+        return False
+    for name in (MODEL, MODEL_CARD, CODE):
+        path = check_path(earlier / name, within=earlier.parent)
+        if path.is_file():
+            shutil.copyfile(path, folder / name)
+    return True
 
 
 @contextmanager

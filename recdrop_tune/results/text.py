@@ -10,7 +10,7 @@ import pandas as pd
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import plain
 from recdrop_tune.events import COMPLETE, FAILED, INTERRUPTED, PRUNED, STOPPED
-from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, command, harmless, markdown_table
+from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, command, harmless, markdown_table, quoted
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results.frames import (
     hyperparameter_columns,
@@ -241,7 +241,7 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
     parts.append("### Best trials\n\n" + _markdown_table(best_of_all))
     parts += [
         "### To keep in mind\n\n" + "\n".join(f"- {line}" for line in _caveats(result, missing)),
-        f"Folder: `{result.directory}`",
+        f"Folder: {quoted(str(result.directory))}",
     ]
     return harmless("\n\n".join(parts) + "\n")
 

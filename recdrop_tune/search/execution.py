@@ -82,8 +82,10 @@ def run(plan: Plan) -> TuneResult:
         for line in (*told, *few, outlook_line(plan, tuner.oracle)) if plan.verbose else ():
             if line is not None:
                 print(line, flush=True)
-        folder, again = plan.folder.absolute(), how_to_go_on(plan.folder, plan.overwrite)
-        known = {"search_id": search_id, "folder": folder, "go_on": again}
+        folder = plan.folder.absolute()
+        # MLflow's readers are in another folder.
+        known = {"folder": folder, "go_on": how_to_go_on(folder, plan.overwrite)}
+        known["search_id"] = search_id
         ended = run_trials(tuner, [*progress, interrupts], **known)
         check_completed(tuner, ended)
         return TuneResult(tuner, ended.tracking)

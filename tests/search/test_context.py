@@ -225,6 +225,20 @@ def test_a_tagger_of_two_classes_has_one_constant_for_all_steps(column, weighted
     assert found.words.startswith(f"2 classes for each step, {positive}, 20 sequences of 2 to 5")
 
 
+def test_a_loss_that_was_saved_is_the_same():
+    """JSON turns the axis of a tagger's loss into a list."""
+    hypermodel = rdt.SequenceTagger(2, (None, 3))
+    built, data = (
+        hypermodel.build(kt.HyperParameters()),
+        (sequences(20), np.arange(100).reshape(20, 5) % 2),
+    )
+    expected = context(built, data, None, hypermodel).constant
+    saved = json.loads(json.dumps(keras.losses.serialize(built.loss)))
+    built.compile("sgd", keras.losses.deserialize(saved), metrics=["accuracy"])
+    assert context(built, data, None, hypermodel).constant == expected
+    assert "val_loss" in expected
+
+
 def test_the_noise_of_steps_is_one_of_sequences():
     y = np.repeat([[0], [1]], [12, 8], axis=0) * np.ones(
         (1, 5), int

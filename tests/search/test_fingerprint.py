@@ -7,6 +7,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.oracle.study import warm_trials
 from recdrop_tune.search.going_on import explained_by, how_to_set
+from recdrop_tune.search.hypermodel_of import model_in_words
 from tests.small_search import build, data
 
 SPACE = {"units": 2, "wrapper": ["none", "native"], "rate": [0.1, 0.2], "placement": "recurrent"}
@@ -83,6 +84,18 @@ def test_another_space_is_refused_with_what_to_write(run, old, changed):
         assert "  depth: not there, one of 1, 2 now\n" in words
         assert "0.5, in steps of 0.1 there, from 0.1 to 0.7, in steps of 0.1 now\n" in words
         assert "  placement: active with other values of the others\n" in words
+
+
+@pytest.mark.parametrize("kind", [rdt.SequenceClassifier, rdt.SequenceTagger])
+def test_the_one_output_of_two_classes_is_part_of_a_search(kind):
+    """Models of two classes had two outputs in earlier versions, and their weights do not fit."""
+    steps = ", return_sequences=True" if kind is rdt.SequenceTagger else ", return_sequences=False"
+    words = f"mask_value=None, one_hot=False{steps}"
+    assert model_in_words(kind(2, (None, 3))) == f"{kind.__name__}, 1 output, {words}"
+    # Of the others the words stay: folders of earlier versions go on.
+    assert model_in_words(kind(3, (None, 3))) == f"{kind.__name__}, {words}"
+    one_hot = model_in_words(kind(2, (None, 3), one_hot=True))
+    assert one_hot == f"{kind.__name__}, {words}".replace("one_hot=False", "one_hot=True")
 
 
 def test_a_function_that_asks_for_the_same_goes_on(run):
