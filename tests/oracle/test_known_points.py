@@ -6,7 +6,7 @@ import pytest
 
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle.known_points import complete
+from recdrop_tune.oracle.known_points import complete, within
 from recdrop_tune.spaces import SearchSpace
 from tests.oracle.test_optuna_oracle import dropout_space, make_tuner, values
 from tests.planted_search import SPACE
@@ -115,3 +115,19 @@ def test_they_wait_in_the_folder_as_plain_numbers(tmp_path):
     again = make_tuner(tmp_path, max_trials=2)
     again.search()
     assert values(again)[1]["rate"] == 0.5
+
+
+def test_one_name_in_two_scopes():
+    """The range is that of the scope which is active, whichever was asked for last."""
+    hp = kt.HyperParameters()
+    hp.Choice("cell", ["lstm", "gru"])
+    with hp.conditional_scope("cell", ["lstm"]):
+        hp.Int("units", 8, 64)
+    with hp.conditional_scope("cell", ["gru"]):
+        hp.Int("units", 100, 200)
+    for point in ({"cell": "lstm", "units": 16}, {"cell": "gru", "units": 100}):
+        assert complete(hp.space, point) == within(hp.space, point) == point
+    wrong = {"cell": "lstm", "units": 100}
+    assert within(hp.space, wrong) is None
+    with pytest.raises(InvalidArgumentError, match="`units` to be a whole number from 8 to 64"):
+        complete(hp.space, wrong)
