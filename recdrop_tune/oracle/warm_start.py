@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.oracle.conditions import is_fixed, plain
+from recdrop_tune.oracle.conditions import HyperParameter, is_fixed
 from recdrop_tune.oracle.known_points import within
 from recdrop_tune.oracle.parameters import Values
-from recdrop_tune.oracle.repairs import LOST, in_order, read_trial
+from recdrop_tune.oracle.repairs import LOST, in_order, read_object, read_trial
 from recdrop_tune.oracle.scores import objectives, values_of
 from recdrop_tune.oracle.twins import active_values
 from recdrop_tune.paths import as_folders, check_folder, check_trial_ids
 from recdrop_tune.spaces import plain_names
 
 _ARGUMENT = "warm_start"
+_TUNERS_OWN, _EPOCHS = "tuner/", "tuner/epochs"
+"""How Hyperband begins the names of what it adds to a trial's values, and the epochs of its round."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class WarmStart:
                 _ARGUMENT,
                 expected="folders with complete trials whose values lie in the space of this search",
                 received=self.folders,
-                fix=f"{' '.join(self.lines())} Widen the space, or leave `{_ARGUMENT}` out.",
+                fix=f"{' '.join(self.lines())} {self._remedy(oracle.hyperparameters.space)}",
             )
         return self.lines()
 
@@ -120,6 +122,24 @@ class WarmStart:
                 self._read_one(folder, oracle)
         return [trial for folder in lacking for trial in self._read[folder]]
 
+    def _remedy(self, space: Sequence[HyperParameter]) -> str:
+        """Says what to do where no trial of any folder can be used."""
+        trials = [trial for folder in self.folders for trial in _complete(folder) or []]
+        if not trials:
+            return f"None is complete yet: go on with the search there, or leave `{_ARGUMENT}` out."
+        there = {hp.name for t in trials for hp in t.hyperparameters.space}
+        held, asked = (
+            set(plain_names(dict.fromkeys(names))) for names in (there, [hp.name for hp in space])
+        )
+        new, gone = ", ".join(sorted(asked - held)), ", ".join(sorted(held - asked))
+        if not new and not gone:
+            return f"The values differ: widen the space, or leave `{_ARGUMENT}` out."
+        said = [f"{new} only here"] * bool(new) + [f"{gone} only there"] * bool(gone)
+        return (
+            f"The hyperparameters differ: {', '.join(said)}. Search the same ones, or leave "
+            f"`{_ARGUMENT}` out."
+        )
+
     def _read_one(self, folder: str, oracle: Any) -> None:
         if os.path.realpath(folder) == os.path.realpath(oracle._project_dir):
             raise invalid_argument(
@@ -130,7 +150,7 @@ class WarmStart:
             )
         complete = _complete_trials(folder, oracle.objective)
         space = oracle.hyperparameters.space
-        found = [(t, within(space, active_values(t.hyperparameters))) for t in complete]
+        found = [(t, within(space, _values(t))) for t in complete]
         self._read[folder] = [
             WarmTrial(folder, trial.trial_id, values, values_of(trial, oracle.objective))
             for trial, values in found
@@ -168,7 +188,10 @@ def _complete_trials(folder: str, objective: Any) -> list[Any]:
 
 
 def _complete(folder: str | Path) -> list[Any] | None:
-    """Reads the complete trials of a folder; `None` where there are no trials at all."""
+    """Reads the complete trials of a folder; `None` where there are no trials at all.
+
+    Those of Hyperband that got a part of the epochs are left out: their scores do not compare.
+    """
     files = sorted(Path(folder).glob("trial_*/trial.json"))
     if not files:
         return None
@@ -176,14 +199,42 @@ def _complete(folder: str | Path) -> list[Any] | None:
     read = (read_trial(file) for file in files)
     trials = {trial.trial_id: trial for trial in read if trial is not None}
     check_trial_ids(folder, trials)
-    return [trials[id] for id in in_order(trials) if _is_complete(trials[id])]
+    complete = [trials[id] for id in in_order(trials) if _is_complete(trials[id])]
+    return _of_all_epochs(folder, complete)
 
 
-def best_points(folder: str | Path, maximize: bool, number: int = 3) -> list[Values]:
-    """Lists the best configurations of another search, best first, as `try_first` takes them.
+def _of_all_epochs(folder: str | Path, trials: Sequence[Any]) -> list[Any]:
+    """Lists the trials but those of the first rounds of a Hyperband search."""
+    epochs = {t.trial_id: t.hyperparameters.values.get(_EPOCHS) for t in trials}
+    numbers = {id: each for id, each in epochs.items() if isinstance(each, int | float)}
+    saved = (read_object(Path(folder) / "oracle.json") or {}).get("max_epochs")
+    full = saved if isinstance(saved, int | float) else max(numbers.values(), default=0)
+    return [trial for trial in trials if numbers.get(trial.trial_id, full) >= full]
+
+
+def _values(trial: Any) -> Values:
+    """Returns the active values of a trial, without what a tuner has added for itself."""
+    values = active_values(trial.hyperparameters)
+    return {name: value for name, value in values.items() if not name.startswith(_TUNERS_OWN)}
+
+
+def count_within(folder: str | Path, space: Sequence[HyperParameter]) -> int:
+    """Counts the complete trials of another search that lie in a space.
+
+    Raises:
+        ProjectError: A link leads out of the folder, or a trial names a path elsewhere.
+    """
+    return sum(within(space, _values(trial)) is not None for trial in _complete(folder) or [])
+
+
+def best_points(
+    folder: str | Path, space: Sequence[HyperParameter], maximize: bool, number: int = 3
+) -> list[Values]:
+    """Lists the best configurations of another search that lie in a space, best first, for `try_first`.
 
     Args:
         folder: Its project folder.
+        space: The hyperparameters of the search that is to try them.
         maximize: Whether its one objective is to grow.
         number: How many, at most.
 
@@ -192,12 +243,12 @@ def best_points(folder: str | Path, maximize: bool, number: int = 3) -> list[Val
     """
     sign = -1.0 if maximize else 1.0
     ranked = sorted(_complete(folder) or [], key=lambda trial: sign * trial.score)
+    fixed = {hp.name for hp in space if is_fixed(hp)}
     points: list[Values] = []
-    for trial in ranked:
-        space, values = trial.hyperparameters.space, active_values(trial.hyperparameters)
-        searched = [hp for hp in space if hp.name in values and not is_fixed(hp)]
-        point = plain_names({hp.name: plain(hp, values[hp.name]) for hp in searched})
-        points += [point] if point not in points else []
+    for values in (within(space, _values(trial)) for trial in ranked):
+        searched = {n: v for n, v in (values or {}).items() if n not in fixed}
+        point = plain_names(searched)
+        points += [point] if searched and point not in points else []
     return points[:number]
 
 

@@ -182,22 +182,56 @@ def test_what_lies_outside_the_space_is_left_out_and_counted(tmp_path, old, caps
 
 
 @pytest.mark.parametrize(
-    "space",
+    ("space", "words"),
     [
-        {**SPACE, "units": 3},
-        {**SPACE, "wrapper": "recurrent", "placement": "output"},  # Fixed otherwise.
-        {
-            **SPACE,
-            "schedule": ["linear", "ramp"],
-            "wrapper": "recurrent",
-        },  # One more.
+        ({**SPACE, "units": 3}, "The hyperparameters differ: units only here"),
+        (
+            {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.3, "units": 3},
+            "differ: units only here, learning_rate only there. Search the same ones",
+        ),
+        # Fixed otherwise.
+        ({**SPACE, "wrapper": "recurrent", "placement": "output"}, "The values differ: widen"),
     ],
 )
-def test_nothing_to_be_used_is_an_error(tmp_path, old, space):
+def test_nothing_to_be_used_is_an_error(tmp_path, old, space, words):
     tuner = make(tmp_path, "p", 1, space=space, warm_start=old)
-    with pytest.raises(InvalidArgumentError, match=r"0 of 60 .* 60 lie outside the space. Widen"):
+    with pytest.raises(
+        InvalidArgumentError, match=rf"0 of 60 .* 60 lie outside the space. .*{words}"
+    ):
         tuner.search()
     assert not tuner.oracle.trials
+
+
+def test_no_complete_trial_is_an_error(tmp_path):
+    search(tmp_path, "q", 1)
+    (path,) = (tmp_path / "q").glob("trial_*/trial.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "FAILED"}))
+    with pytest.raises(InvalidArgumentError, match=r"0 of 0 .* None is complete yet: go on with"):
+        search(tmp_path, "p", 1, warm_start=tmp_path / "q")
+
+
+class Rounds(Formula):
+    """Its trials get better by their epochs."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        return {"score": 10.0 - trial.hyperparameters.values["tuner/epochs"]}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_of_hyperband_the_trials_of_all_epochs_are_used(tmp_path, damaged):
+    """What it adds to their values for itself is no hyperparameter."""
+    searched = SearchSpace.load(SPACE)
+    oracle = kt.oracles.HyperbandOracle(OBJECTIVE, max_epochs=9, factor=3, seed=0)
+    options = {"directory": tmp_path, "project_name": "rounds"}
+    Rounds(oracle, lambda hp: searched.sample(hp), **options).search()
+    epochs = [each.hyperparameters.values["tuner/epochs"] for each in oracle.trials.values()]
+    assert set(epochs) == {1, 3, 9}
+    if damaged:
+        (tmp_path / "rounds" / "oracle.json").unlink()
+    told = make(tmp_path, "p", 1, warm_start=tmp_path / "rounds").oracle
+    assert [each.scores for each in warm_trials(told.study).values()] == [[1.0]] * epochs.count(9)
+    (point, *_) = best_points(tmp_path / "rounds", told.hyperparameters.space, maximize=False)
+    assert set(point) <= set(SPACE)
 
 
 @pytest.mark.parametrize(
@@ -285,9 +319,12 @@ def test_notes_that_make_no_sense_are_made_anew(tmp_path, old, kept):
 
 
 def test_the_best_configurations_as_the_next_search_takes_them(tmp_path, old):
-    points = best_points(old, maximize=False, number=2)
+    space = make(tmp_path, "space", 1).oracle.hyperparameters.space
+    points = best_points(old, space, maximize=False, number=2)
     assert [set(point) for point in points] == [{"wrapper", "rate", "learning_rate"}] * 2
     tuner = search(tmp_path, "p", 2, try_first=points)
     assert scores(tuner) == sorted(scores(make(old.parent, "old", 60)))[:2]
-    assert best_points(old, maximize=True) != points
-    assert best_points(tmp_path / "nowhere", maximize=True) == []
+    assert best_points(old, space, maximize=True) != points
+    assert best_points(tmp_path / "nowhere", space, maximize=True) == []
+    none = make(tmp_path, "none", 1, space={**SPACE, "wrapper": "none"}).oracle.hyperparameters
+    assert all(set(each) == {"learning_rate"} for each in best_points(old, none.space, False))
