@@ -282,7 +282,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         if self._opened is not None and self.storage is None:
             self._notes = self._opened.notes()
         own = {**self._notes.saved(), "waiting": self._waiting, "twins": self._twins}
-        own |= {"warm_start": self.warm_start.counts}
+        own |= {"warm_start": self.warm_start.counts, "warm_same": self.warm_start.same}
         return {**super().get_state(), "optuna": own}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -291,7 +291,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         goals = len(scores.objectives(self.objective))
         if any(len(trial.scores) != goals for trial in notes.warm.values()):
             raise ValueError("A trial of another search has other objectives.")
-        self.warm_start.restore(state["optuna"].get("warm_start"))
+        self.warm_start.restore(*(state["optuna"].get(n) for n in ("warm_start", "warm_same")))
         super().set_state(state)
         self._notes, self._opened = notes, None
         self._twins = list(state["optuna"].get("twins", []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.repairs import LOST, in_order, read_object, read_trial
 from recdrop_tune.oracle.scores import objectives, values_of
 from recdrop_tune.oracle.twins import active_values
-from recdrop_tune.paths import as_folders, check_folder, check_trial_ids
+from recdrop_tune.paths import SEARCH, as_folders, check_folder, check_trial_ids
 from recdrop_tune.spaces import plain_names
 
 _ARGUMENT = "warm_start"
@@ -33,12 +34,20 @@ class WarmTrial:
         trial_id: Keras Tuner's id of it there.
         values: Its active values, by the names of this search.
         scores: The value of each objective.
+        search_id: What that search calls itself, if it does: its folder may be moved.
     """
 
     folder: str
     trial_id: str
     values: Values
     scores: Sequence[float]
+    search_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Tells it from others, by whatever name its folder goes."""
+        told = [self.search_id, self.trial_id, self.values, list(self.scores)]
+        return json.dumps(told, sort_keys=True)
 
     @classmethod
     def read(cls, saved: Mapping[str, Any]) -> WarmTrial:
@@ -51,7 +60,9 @@ class WarmTrial:
         scores = [float(score) for score in saved["scores"]]
         if not all(map(math.isfinite, scores)):
             raise ValueError("A complete trial has a finite score.")
-        return cls(str(saved["folder"]), str(saved["trial_id"]), values, scores)
+        search_id = saved.get("search_id")
+        told = None if search_id is None else str(search_id)
+        return cls(str(saved["folder"]), str(saved["trial_id"]), values, scores, told)
 
 
 class WarmStart:
@@ -62,19 +73,27 @@ class WarmStart:
     Args:
         folders: The project folders, or one.
 
+    Attributes:
+        folders: The folders, links resolved, each once.
+        counts: Of each folder that was read, how many trials are used, and how many are complete.
+        same: The folder whose trials those of another one are, which was copied or moved.
+
     Raises:
         InvalidArgumentError: They are no paths.
     """
 
     def __init__(self, folders: Any = ()) -> None:
-        self.folders = [str(folder) for folder in as_folders(_ARGUMENT, folders)]
+        real = (os.path.realpath(folder) for folder in as_folders(_ARGUMENT, folders))
+        self.folders = list(dict.fromkeys(real))
         self.counts: dict[str, tuple[int, int]] = {}
+        self.same: dict[str, str] = {}
         self._read: dict[str, list[WarmTrial]] = {}
 
-    def restore(self, saved: Any) -> None:
-        """Restores `counts` as JSON has them; a folder may come from somebody else."""
-        pairs = saved.items() if isinstance(saved, Mapping) else ()
+    def restore(self, counts: Any, same: Any) -> None:
+        """Restores `counts` and `same` as JSON has them; a folder may come from somebody else."""
+        pairs = counts.items() if isinstance(counts, Mapping) else ()
         self.counts = {str(folder): (int(used), int(every)) for folder, (used, every) in pairs}
+        self.same = {str(f): str(of) for f, of in dict(same or {}).items()}
         self._read = {}
 
     def read(self, oracle: Any) -> list[str]:
@@ -104,23 +123,32 @@ class WarmStart:
         """Says of each folder how many of its trials are used."""
         return [_line(folder, *self.counts[folder]) for folder in self.folders]
 
-    def missing(self, oracle: Any, present: Iterable[str]) -> list[WarmTrial]:
+    def missing(self, oracle: Any, present: Iterable[WarmTrial]) -> list[WarmTrial]:
         """Lists the trials that a study lacks.
 
         Args:
             oracle: The oracle.
-            present: The folders of which it has trials.
+            present: Those that it has.
 
         Raises:
             InvalidArgumentError, ProjectError: As `read`; or a folder that the study has forgotten is gone.
         """
-        known = set(present)
+        had = {trial.key: trial.folder for trial in present}
+        known = set(had.values())
         self.read(oracle)
-        lacking = [f for f in self.folders if f not in known and self.counts[f][0]]
+        lacking = [
+            f for f in self.folders if self.counts[f][0] and not {f, self.same.get(f)} & known
+        ]
+        found: list[WarmTrial] = []
         for folder in lacking:
             if folder not in self._read:
                 self._read_one(folder, oracle)
-        return [trial for folder in lacking for trial in self._read[folder]]
+            new = [trial for trial in self._read[folder] if trial.key not in had]
+            if not new:
+                self.same[folder] = had[self._read[folder][0].key]
+            had |= {trial.key: folder for trial in new}
+            found += new
+        return found
 
     def _remedy(self, space: Sequence[HyperParameter]) -> str:
         """Says what to do where no trial of any folder can be used."""
@@ -141,7 +169,7 @@ class WarmStart:
         )
 
     def _read_one(self, folder: str, oracle: Any) -> None:
-        if os.path.realpath(folder) == os.path.realpath(oracle._project_dir):
+        if folder == os.path.realpath(oracle._project_dir):
             raise invalid_argument(
                 _ARGUMENT,
                 expected="folders of other searches",
@@ -151,8 +179,10 @@ class WarmStart:
         complete = _complete_trials(folder, oracle.objective)
         space = oracle.hyperparameters.space
         found = [(t, within(space, _values(t))) for t in complete]
+        search_id = (read_object(Path(folder) / SEARCH) or {}).get("id")
+        told = None if search_id is None else str(search_id)
         self._read[folder] = [
-            WarmTrial(folder, trial.trial_id, values, values_of(trial, oracle.objective))
+            WarmTrial(folder, trial.trial_id, values, values_of(trial, oracle.objective), told)
             for trial, values in found
             if values is not None
         ]

@@ -133,6 +133,42 @@ def test_a_storage_has_them_once(tmp_path, old):
         other.search()
 
 
+def test_a_search_is_told_of_once_by_whatever_name(tmp_path, old):
+    shutil.copytree(old, tmp_path / "theirs")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    names = ["link", "theirs", "nowhere/../theirs"]
+    oracle = make(tmp_path, "p", 1, warm_start=[tmp_path / name for name in names]).oracle
+    assert oracle.warm_start.folders == [str(tmp_path / "theirs")]
+    assert len(oracle.study.trials) == 60
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_folder_that_was_moved_is_not_told_of_again(tmp_path, named, stored):
+    """But its new trials are; also where nothing but Keras Tuner's files are in it."""
+    other = {"storage": f"sqlite:///{tmp_path}/studies.db"} if stored else {}
+    search(tmp_path, "first", 3)
+    if named:
+        (tmp_path / "first" / "search.json").write_text('{"id": "a1"}')
+    search(tmp_path, "p", 1, warm_start=tmp_path / "first", **other)
+    shutil.move(tmp_path / "first", tmp_path / "moved")
+    told = search(tmp_path, "p", 2, warm_start=tmp_path / "moved", **other)
+    assert len(told.oracle.study.trials) == 3 + 2
+    shutil.move(tmp_path / "moved", tmp_path / "again")
+    told = search(tmp_path, "p", 3, warm_start=tmp_path / "moved", **other)  # It is gone.
+    assert len(told.oracle.study.trials) == 3 + 3
+    search(tmp_path, "again", 5)
+    told = search(tmp_path, "p", 4, warm_start=tmp_path / "again", **other)
+    assert len(told.oracle.study.trials) == 5 + 4
+
+
+def test_a_storage_that_has_nothing_else_yet_is_no_other_search(tmp_path, old):
+    """The study is opened before the folder is written."""
+    options = {"warm_start": old, "storage": f"sqlite:///{tmp_path}/studies.db"}
+    assert len(make(tmp_path, "p", 1, **options).oracle.study.trials) == 60  # And killed.
+    assert len(search(tmp_path, "p", 1, **options).oracle.study.trials) == 61
+
+
 @pytest.mark.parametrize("pruner", ["halving", "median", "patient_median", "percentile"])
 def test_no_pruner_compares_with_them(tmp_path, old, pruner):
     """The second and the third trial are worse in every epoch, and there are too few to tell."""
