@@ -169,6 +169,40 @@ def test_a_storage_that_has_nothing_else_yet_is_no_other_search(tmp_path, old):
     assert len(search(tmp_path, "p", 1, **options).oracle.study.trials) == 61
 
 
+class SecondPruner(optuna.pruners.BasePruner):
+    """Stops each trial but the first at once."""
+
+    def prune(self, study, trial):
+        return len(study.trials) > 1
+
+
+@pytest.mark.parametrize(
+    ("pruner", "epochs"),
+    [
+        ("asha", 10),
+        (optuna.pruners.HyperbandPruner(2, 2, bootstrap_count=0), 2),
+        (SecondPruner(), 0),
+        (optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=3), 3),
+    ],
+)
+def test_a_pruner_prunes_as_it_would_without_them(tmp_path, old, pruner, epochs):
+    """The second trial is worse in every epoch."""
+    for options in ({}, {"warm_start": old}):
+        told = make(tmp_path, str(len(options)), 3, pruner=pruner, sampler="tpe", **options).oracle
+        stopped = []
+        for loss in (1.0, 2.0):
+            trial = told.create_trial("tuner0")
+            for epoch in range(25):
+                score = {"score": loss + epoch / 100}
+                answer = told.update_trial(trial.trial_id, score, step=epoch)
+                if answer.status == "STOPPED":
+                    stopped.append(epoch)
+                    break
+            trial.status = "COMPLETED" if answer.status == "RUNNING" else "STOPPED"
+            told.end_trial(trial)
+        assert stopped == [epochs]
+
+
 @pytest.mark.parametrize("pruner", ["halving", "median", "patient_median", "percentile"])
 def test_no_pruner_compares_with_them(tmp_path, old, pruner):
     """The second and the third trial are worse in every epoch, and there are too few to tell."""
