@@ -43,7 +43,7 @@ from recdrop_tune.search.outlook import outlook_line
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.project import claimed
 from recdrop_tune.search.repair import repair_trials
-from recdrop_tune.search.settings import MLflow, Workers
+from recdrop_tune.search.settings import MLflow, Optuna, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
@@ -65,7 +65,7 @@ def run(plan: Plan) -> TuneResult:
         stack.enter_context(compilations_kept(plan.compilation_cache))
         run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
         stack.enter_context(storage_failures_named(plan.folder))
-        newcomer = Newcomer(lambda: _space_of(plan).space)
+        newcomer = Newcomer(lambda: _space_of(plan).space, plan.optuna != Optuna())
         claim = claimed(plan.folder, plan.fingerprint, newcomer, plan.overwrite, until=stack)
         with claim as search_id:
             plan = replace(plan, search_id=search_id)
@@ -95,6 +95,8 @@ def _warm_start(plan: Plan, oracle: Any, newcomer: Newcomer) -> list[str]:
     """Reads the folders of other searches; returns what is to be said of them."""
     if not isinstance(oracle, OptunaOracle):
         return []
+    others = replace(plan.optuna, warm_start=())
+    newcomer = replace(newcomer, has_settings=others != Optuna())
     for folder in oracle.warm_start.folders:
         if folder not in oracle.warm_start.counts:
             check_comparable(Path(folder), asdict(plan.fingerprint), newcomer)

@@ -170,7 +170,8 @@ def check_comparable(folder: Path, wanted: Mapping[str, Any], newcomer: Newcomer
         return
     said = ", ".join(f"{n} {_short(held[n])} there, {_short(wanted[n])} now" for n in differing)
     points = _best_points(folder, held, newcomer) if differing == ["epochs"] else []
-    instead = f" Give {how_to_set('try_first', points)} in its place." if points else ""
+    written = how_to_set("try_first", points, newcomer.has_settings)
+    instead = f" Give {written} in its place." if points else ""
     raise invalid_argument(
         "warm_start",
         expected="folders of searches with the same objective and as many epochs, whose scores compare",
@@ -212,7 +213,7 @@ def _taken_over(
     if points:
         known = (
             "Scores after other numbers of epochs do not compare. To begin with its best configurations, "
-            f"give another `directory` and {how_to_set('try_first', points)}. "
+            f"give another `directory` and {how_to_set('try_first', points, newcomer.has_settings)}. "
         )
     elif (
         not other
@@ -222,7 +223,7 @@ def _taken_over(
     ):
         known = (
             "To go by what it has found, as far as that lies in the new space, give another `directory` and "
-            f"{how_to_set('warm_start', str(folder))}. "
+            f"{how_to_set('warm_start', str(folder), newcomer.has_settings)}. "
         )
     anew = "Or delete" if known else "Give another `directory`, or delete"
     return f"{known}{anew} the search there with `overwrite=True`."

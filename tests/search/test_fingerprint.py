@@ -166,6 +166,17 @@ def test_a_search_is_told_of_another_one(run, old, capsys):
     assert len(again.tuner.oracle.study.trials) == 6
 
 
+def test_settings_that_are_given_are_to_stay(run, old):
+    """Whoever pastes a whole `Optuna` in the place of another one loses what it says."""
+    with pytest.raises(ProjectError, match="give another `directory` and `try_first=") as refused:
+        run("old", epochs=2, tuner=rdt.Optuna("tpe"))
+    assert "}]` in your `rdt.Optuna`. Or delete" in str(refused.value)
+    with pytest.raises(
+        InvalidArgumentError, match=r"now\. Give `try_first=.* in your `rdt.Optuna` in"
+    ):
+        run("new", tuner=rdt.Optuna("tpe", warm_start=old), epochs=2)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -185,6 +196,10 @@ def test_scores_that_do_not_compare_are_refused(run, old, changed, words):
 def test_a_setting_is_written_as_the_caller_has_to():
     points = [{"wrapper": "none"}, {"wrapper": "lambda", "rate": 0.3}]
     assert how_to_set("try_first", points) == f"tuner=rdt.Optuna(try_first={points})"
+    among = how_to_set("try_first", points, has_settings=True)
+    assert among == f"`try_first={points}` in your `rdt.Optuna`"
     with explained_by(lambda folder, overwrite: "a command"):
         written = how_to_set("try_first", points)
+        among = how_to_set("warm_start", "runs/speech", has_settings=True)
+    assert among == "`warm_start: runs/speech` in your `tuner`"
     assert written == "`tuner: {try_first: [{wrapper: none}, {wrapper: lambda, rate: 0.3}]}`"
