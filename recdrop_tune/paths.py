@@ -24,6 +24,9 @@ RUNS = "recdrop_runs"
 JOURNAL = "events.jsonl"
 """The journal of a search, in its project folder."""
 
+SEARCH = "search.json"
+"""The file in a project folder that says what search it is for."""
+
 _LOCK = "optuna.journal.lock"
 """Optuna's lock of its journal is a link by design: it is made, renamed and deleted, but never followed."""
 

@@ -43,7 +43,6 @@ from recdrop_tune.events.journal import (
 )
 from recdrop_tune.events.records import (
     QUESTIONS,
-    SEARCH,
     Records,
     TrialRecord,
     asked,
@@ -52,6 +51,7 @@ from recdrop_tune.events.records import (
 )
 from recdrop_tune.events.stopping import ask_to_stop, forget_stop, is_asked_to_stop
 from recdrop_tune.lazy import imported_on_use
+from recdrop_tune.paths import SEARCH
 
 if TYPE_CHECKING:
     from recdrop_tune.events.hooks import ReportsEpochs, TrackedOracle

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from recdrop_tune.events import events as events
-from recdrop_tune.events.records import SEARCH, Records
+from recdrop_tune.events.records import Records
 from recdrop_tune.events.stopping import forget_stop, is_asked_to_stop
 from recdrop_tune.oracle import (
     OptunaOracle,
@@ -28,6 +28,7 @@ from recdrop_tune.oracle import (
     reached,
     read_object,
 )
+from recdrop_tune.paths import SEARCH
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import Tuner

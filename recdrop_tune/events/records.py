@@ -26,9 +26,6 @@ from recdrop_tune.events.events import (
     TrialStarted,
 )
 
-SEARCH = "search.json"
-"""Name of the file in a project folder that says what search it is for."""
-
 QUESTIONS = ("wrapper", "placement", "rate", "schedule")
 """What this package asks of every recurrent layer: which dropout, where, how much, and when."""
 

@@ -64,7 +64,7 @@ from recdrop_tune.oracle.twins import (
     twin_among,
     twin_of,
 )
-from recdrop_tune.oracle.warm_start import best_points
+from recdrop_tune.oracle.warm_start import best_points, count_within
 
 __all__ = [
     "LOST",
@@ -85,6 +85,7 @@ __all__ = [
     "best_dropping",
     "best_points",
     "best_step",
+    "count_within",
     "decide_whether_to_go_on",
     "distribution",
     "due_twin",

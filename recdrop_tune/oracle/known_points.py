@@ -10,7 +10,7 @@ import keras_tuner as kt
 import numpy as np
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.oracle.conditions import HyperParameter, is_fixed, middle, plain, walk
+from recdrop_tune.oracle.conditions import HyperParameter, is_active, is_fixed, middle, plain, walk
 from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.problems import suggestion
 from recdrop_tune.spaces import plain_names
@@ -45,7 +45,7 @@ def complete(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Value
     """
     given = as_point(point)
     values = walk(space, lambda hp: _given_or_middle(hp, given))
-    active = {name: hp for hp in space if hp.name in values for name in _names(hp)}
+    active = {name: hp for hp in _active(space, values) for name in _names(hp)}
     for name, value in given.items():
         if name not in active:
             raise _unknown_or_inactive(space, values, name, point)
@@ -64,11 +64,16 @@ def within(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Values 
     """
     given = plain_names(point)
     values = walk(space, lambda hp: _offered(hp, given.get(_plain_name(hp))))
-    active = {_plain_name(hp): hp for hp in space if hp.name in values}
+    active = {_plain_name(hp): hp for hp in _active(space, values)}
     if set(active) != set(given) or None in values.values():
         return None
     alike = all(values[hp.name] == given[name] for name, hp in active.items() if is_fixed(hp))
     return values if alike else None
+
+
+def _active(space: Sequence[HyperParameter], values: Values) -> list[HyperParameter]:
+    # One name may be asked for in several scopes, with another range in each.
+    return [hp for hp in space if hp.name in values and is_active(hp, values)]
 
 
 def _plain_name(hp: HyperParameter) -> str:

@@ -19,6 +19,7 @@ from recdrop_tune.oracle.failures import Failures, TooManyFailuresError
 from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.proposals import AskTell, propose
 from recdrop_tune.oracle.pruners import make_pruner
+from recdrop_tune.oracle.repairs import LOST
 from recdrop_tune.oracle.reruns import Resumable, Supervised, ended_trial, stopped
 from recdrop_tune.oracle.samplers import BLIND, make_sampler
 from recdrop_tune.oracle.study import Notes, open_study
@@ -131,6 +132,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         self.timeout = check_seconds("timeout", timeout)
         self._deadline: float | None = None
         self._waiting = [as_point(point) for point in try_first]
+        self._taken: dict[str, list[dict[str, Any]]] = {}
         self._notes = Notes()
         self._twins: list[str] = []
         self._opened: AskTell | None = None
@@ -141,6 +143,9 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
     def study(self) -> optuna.Study:
         """The Optuna study, opened on first use.
 
+        With `warm_start` it has the trials of other searches too, and its `best_trial` and `best_params` may
+        be of one of these: `get_best_trials` tells of this search alone.
+
         Raises:
             ProjectError: The storage already holds a study of that name from another search.
         """
@@ -150,10 +155,15 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         """Puts a configuration before the sampler's own proposals, unless it has been tried.
 
         Args:
-            point: As one of `try_first`, behind those that wait already. One that is none of the space is
-                refused with the next proposal.
+            point: As one of `try_first`, behind those that wait already.
+
+        Raises:
+            InvalidArgumentError: It is none of the space. Where the space is not known yet, the first
+                proposal raises it.
         """
         wanted = as_point(point)
+        if self.hyperparameters.space:  # One that waited in the folder would be refused for ever.
+            complete(self.hyperparameters.space, wanted)
         if wanted not in self._waiting:  # A search that goes on is given them again.
             self._waiting.append(wanted)
 
@@ -163,6 +173,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         Raises:
             InvalidArgumentError: One of them is none of the space.
         """
+        self._forget_tried()
         tried = [trial.hyperparameters.values for trial in self.trials.values()]
         found: list[dict[str, Any]] = []
         for point in self._waiting:
@@ -220,7 +231,24 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
 
     def _propose(self, trial_id: str) -> dict[str, Any] | None:
         twin = self._try_twin(trial_id, self.twin_to_try())
-        return twin or propose(self, self._ask_tell, self._waiting, trial_id)
+        if twin is not None:
+            return twin
+        self._forget_tried()
+        waited = list(self._waiting)
+        values = propose(self, self._ask_tell, self._waiting, trial_id)
+        taken = waited[: len(waited) - len(self._waiting)]
+        if taken:
+            self._taken[trial_id] = taken
+        return values
+
+    def _forget_tried(self) -> None:
+        """Takes off what waits although it has been tried.
+
+        The values of its trial do not tell, where they have hyperparameters that were found in the meantime.
+        """
+        kept = {id for id, trial in self.trials.items() if trial.message != LOST}
+        tried = [point for id, points in self._taken.items() if id in kept for point in points]
+        self._waiting[:] = [point for point in self._waiting if point not in tried]
 
     def _try_twin(self, trial_id: str, twin: dict[str, Any] | None) -> dict[str, Any] | None:
         if twin is None:
@@ -282,7 +310,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         if self._opened is not None and self.storage is None:
             self._notes = self._opened.notes()
         own = {**self._notes.saved(), "waiting": self._waiting, "twins": self._twins}
-        own |= {"warm_start": self.warm_start.counts}
+        own["taken"] = self._taken
+        own |= {"warm_start": self.warm_start.counts, "warm_same": self.warm_start.same}
         return {**super().get_state(), "optuna": own}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -291,11 +320,14 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         goals = len(scores.objectives(self.objective))
         if any(len(trial.scores) != goals for trial in notes.warm.values()):
             raise ValueError("A trial of another search has other objectives.")
-        self.warm_start.restore(state["optuna"].get("warm_start"))
+        self.warm_start.restore(*(state["optuna"].get(n) for n in ("warm_start", "warm_same")))
         super().set_state(state)
         self._notes, self._opened = notes, None
         self._twins = list(state["optuna"].get("twins", []))
-        waited = _points(state["optuna"])
+        taken = state["optuna"].get("taken")
+        pairs = taken.items() if isinstance(taken, Mapping) else ()
+        self._taken = {str(id): _points(points) for id, points in pairs}
+        waited = _points(state["optuna"].get("waiting"))
         self._waiting = [*waited, *(point for point in self._waiting if point not in waited)]
 
     def begins_again(self, trial: Any) -> None:
@@ -325,6 +357,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         self._ask_tell.begin(trial.trial_id, space, values)
 
 
-def _points(saved: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Reads the configurations that still waited; a folder may come from somebody else."""
-    return [dict(each) for each in saved.get("waiting", []) if isinstance(each, Mapping)]
+def _points(saved: Any) -> list[dict[str, Any]]:
+    """Reads configurations that were saved; a folder may come from somebody else."""
+    listed = saved if isinstance(saved, list) else []
+    return [dict(each) for each in listed if isinstance(each, Mapping)]

@@ -28,7 +28,6 @@ from recdrop_tune.oracle.conditions import (
 )
 from recdrop_tune.oracle.known_points import complete
 from recdrop_tune.oracle.parameters import Values, combinations, key_of
-from recdrop_tune.oracle.pruners import STARTUP_TRIALS, HalvingPruner
 from recdrop_tune.oracle.samplers import DISCARDED, WARM, SurrogateSampler, quiet_optuna
 from recdrop_tune.oracle.scores import reached
 from recdrop_tune.oracle.study import (
@@ -143,14 +142,15 @@ class AskTell:
             return False
         self._steps[trial_id].add(step)
         asked.report(value, step)
-        return bool(asked.should_prune()) and not self._is_early()
+        return self._is_pruned(asked)
 
-    def _is_early(self) -> bool:
-        """Says whether a pruner of Optuna's has too few trials to go by, as it counts other searches' in."""
-        if not self._warmed or isinstance(self.study.pruner, HalvingPruner):
-            return False
-        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return sum(WARM not in trial.user_attrs for trial in complete) < STARTUP_TRIALS
+    def _is_pruned(self, asked: optuna.Trial) -> bool:
+        if not self._warmed:
+            return bool(asked.should_prune())
+        # Pruners of Optuna's wait for some complete trials, and would count those of other searches.
+        own: Any = _OwnTrials(self.study)
+        (trial,) = (t for t in own.get_trials(deepcopy=False) if t.number == asked.number)
+        return bool(self.study.pruner.prune(own, trial))
 
     def tell(self, trial: Any, objective: Any) -> None:
         """Tells how a trial of Keras Tuner's has ended.
@@ -183,6 +183,28 @@ class AskTell:
         if number is not None:
             with quiet_optuna():
                 self.study.tell(number, skip_if_finished=True, **ending)
+
+
+class _OwnTrials:
+    """A study as its pruner is to see it: without the trials of other searches.
+
+    Args:
+        study: The study.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(self, *args: Any, **options: Any) -> list[optuna.trial.FrozenTrial]:
+        found = self._study.get_trials(*args, **options)
+        return [trial for trial in found if WARM not in trial.user_attrs]
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return self.get_trials()
 
 
 def propose(

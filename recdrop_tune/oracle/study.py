@@ -162,8 +162,7 @@ def open_study(
         else:
             storage = get_storage(oracle.storage)
             study = _load(oracle, storage, folder, **options)
-        present = {trial.folder for trial in warm_trials(study).values()}
-        for trial in warm_start.missing(oracle, present):
+        for trial in warm_start.missing(oracle, warm_trials(study).values()):
             study.add_trial(_frozen_warm(oracle, trial))
     if sampler is None:
         begun = len(study.get_trials(deepcopy=False)) - len(warm_trials(study))
@@ -236,7 +235,8 @@ def _derive(oracle: Any, storage: BaseStorage, notes: Notes, **options: Any) -> 
 def _load(oracle: Any, storage: BaseStorage, folder: Path, **options: Any) -> optuna.Study:
     """Loads the study from the user's storage, and adds the trials that it lacks."""
     study = _create(oracle, storage, load_if_exists=True, **options)
-    known = study.get_trials(deepcopy=False)
+    # Those of other searches are there before anything else is.
+    known = [t for t in study.get_trials(deepcopy=False) if WARM not in t.user_attrs]
     if known and not oracle.trials and not (folder / "oracle.json").exists():
         raise ProjectError(
             f"The storage already holds a study named `{study.study_name}` of another search, with "
@@ -318,7 +318,7 @@ _FIRST_GENERATION = {"NSGAIISampler:generation": 0}
 def _frozen_warm(oracle: Any, trial: WarmTrial) -> FrozenTrial:
     """Makes the trial of Optuna's that stands for one of another search; pruners get no epochs of it."""
     params, distributions = as_optuna(oracle.hyperparameters.space, trial.values)
-    about = {"folder": trial.folder, "trial_id": trial.trial_id, "values": dict(trial.values)}
+    about = {name: held for name, held in vars(trial).items() if name != "scores"}
     return optuna.trial.create_trial(
         state=TrialState.COMPLETE,
         params=params,

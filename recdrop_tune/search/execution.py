@@ -30,7 +30,7 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import OptunaOracle, TooManyFailuresError, has_ended_by_failures
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.fingerprint import check_comparable, check_space
+from recdrop_tune.search.fingerprint import Newcomer, check_comparable, check_space
 from recdrop_tune.search.first_trials import (
     coverage_line,
     enqueue_first_trials,
@@ -43,7 +43,7 @@ from recdrop_tune.search.outlook import outlook_line
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.project import claimed
 from recdrop_tune.search.repair import repair_trials
-from recdrop_tune.search.settings import MLflow, Workers
+from recdrop_tune.search.settings import MLflow, Optuna, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
@@ -65,15 +65,17 @@ def run(plan: Plan) -> TuneResult:
         stack.enter_context(compilations_kept(plan.compilation_cache))
         run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
         stack.enter_context(storage_failures_named(plan.folder))
-        with claimed(plan.folder, plan.fingerprint, plan.overwrite, until=stack) as search_id:
+        newcomer = Newcomer(lambda: _space_of(plan).space, plan.optuna != Optuna())
+        claim = claimed(plan.folder, plan.fingerprint, newcomer, plan.overwrite, until=stack)
+        with claim as search_id:
             plan = replace(plan, search_id=search_id)
             repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
             own_space = not isinstance(getattr(plan.model, "space", None), SearchSpace)
             if own_space and not plan.overwrite and (plan.folder / "oracle.json").exists():
-                check_space(plan.folder, plan.tuner, _space_of(plan))
+                check_space(plan.folder, plan.tuner, newcomer)
             tuner = plan.new_tuner()
             enqueue_first_trials(tuner.oracle, plan.optuna.try_first)
-            told = _warm_start(plan, tuner.oracle)
+            told = _warm_start(plan, tuner.oracle, newcomer)
         if own_space:
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
@@ -91,13 +93,15 @@ def run(plan: Plan) -> TuneResult:
         return TuneResult(tuner, ended.tracking)
 
 
-def _warm_start(plan: Plan, oracle: Any) -> list[str]:
+def _warm_start(plan: Plan, oracle: Any, newcomer: Newcomer) -> list[str]:
     """Reads the folders of other searches; returns what is to be said of them."""
     if not isinstance(oracle, OptunaOracle):
         return []
+    others = replace(plan.optuna, warm_start=())
+    newcomer = replace(newcomer, has_settings=others != Optuna())
     for folder in oracle.warm_start.folders:
         if folder not in oracle.warm_start.counts:
-            check_comparable(Path(folder), asdict(plan.fingerprint))
+            check_comparable(Path(folder), asdict(plan.fingerprint), newcomer)
     return oracle.warm_start.read(oracle)
 
 

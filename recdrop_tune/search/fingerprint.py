@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import keras_tuner as kt
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import FILE as EVENTS
 from recdrop_tune.events import SEARCH, Journal, SearchStarted
-from recdrop_tune.oracle import best_points, in_words, read_object
+from recdrop_tune.oracle import HyperParameter, best_points, count_within, in_words, read_object
 from recdrop_tune.search.going_on import how_to_set
 
 # The tuners of `tune` by what their events call them.
@@ -58,6 +58,19 @@ class Fingerprint:
     early_stopping: int | None = None
 
 
+@dataclass(frozen=True)
+class Newcomer:
+    """A search that comes to the folder of another one, as far as tells what it can take over.
+
+    Attributes:
+        space: Returns its hyperparameters; they are asked for where the two differ.
+        has_settings: Whether it is given an `Optuna` with settings of its own.
+    """
+
+    space: Callable[[], Sequence[HyperParameter]]
+    has_settings: bool = False
+
+
 def read_identity(path: Path) -> dict[str, Any] | None:
     """Reads which search a folder belongs to; `None` where the file is missing or damaged."""
     held = read_object(path) or {}
@@ -80,13 +93,16 @@ def read_journal(folder: Path) -> dict[str, Any] | None:
     return {"id": begun[0].search_id, "fingerprint": known}
 
 
-def compare(folder: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def compare(
+    folder: Path, held: Mapping[str, Any], wanted: Mapping[str, Any], newcomer: Newcomer
+) -> None:
     """Raises unless two fingerprints are the same.
 
     Args:
         folder: The project folder.
         held: The fingerprint of the search in it, which may be of an earlier version.
         wanted: That of the search that is to go on in it.
+        newcomer: That search.
 
     Raises:
         ProjectError: They differ; it says in what, and what can be taken over into another folder.
@@ -104,11 +120,11 @@ def compare(folder: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) ->
     )
     raise ProjectError(
         f"The folder `{folder}` holds another search. It differs in:\n{lines}\n"
-        f"Nothing was changed. {_taken_over(folder, held, wanted, differing)}"
+        f"Nothing was changed. {_taken_over(folder, held, wanted, differing, newcomer)}"
     )
 
 
-def check_space(folder: Path, tuner: str, asked: kt.HyperParameters) -> None:
+def check_space(folder: Path, tuner: str, newcomer: Newcomer) -> None:
     """Raises where a model asks for other hyperparameters than the search in a folder has.
 
     A function or a hypermodel is told by its name alone, and Keras Tuner would go on with the old ranges.
@@ -116,7 +132,7 @@ def check_space(folder: Path, tuner: str, asked: kt.HyperParameters) -> None:
     Args:
         folder: The project folder.
         tuner: Name of the tuner.
-        asked: What the model asks for.
+        newcomer: The search that is to go on in it.
 
     Raises:
         ProjectError: They differ; it says in what, and what can be taken over into another folder.
@@ -126,22 +142,23 @@ def check_space(folder: Path, tuner: str, asked: kt.HyperParameters) -> None:
         held = kt.HyperParameters.from_config(saved).space
     except (AttributeError, LookupError, TypeError, ValueError):
         return  # There is none yet, or it is damaged and will be mended.
-    lines = [line for hp in asked.space if (line := _difference(hp, held))]
+    lines = [line for hp in newcomer.space() if (line := _difference(hp, held))]
     if lines:
         told = {"tuner": tuner, "space": None}
         raise ProjectError(
             f"The search in the folder `{folder}` has another search space. It differs in:\n"
             + "\n".join(lines)
-            + f"\nNothing was changed. {_taken_over(folder, {}, told, ['space'])}"
+            + f"\nNothing was changed. {_taken_over(folder, {}, told, ['space'], newcomer)}"
         )
 
 
-def check_comparable(folder: Path, wanted: Mapping[str, Any]) -> None:
+def check_comparable(folder: Path, wanted: Mapping[str, Any], newcomer: Newcomer) -> None:
     """Raises where scores in the folder of another search do not compare with those of a new one.
 
     Args:
         folder: The folder of the other search.
         wanted: The fingerprint of the new one.
+        newcomer: The new one.
 
     Raises:
         InvalidArgumentError: The objective or the number of epochs is another.
@@ -152,8 +169,9 @@ def check_comparable(folder: Path, wanted: Mapping[str, Any]) -> None:
     if not differing:
         return
     said = ", ".join(f"{n} {_short(held[n])} there, {_short(wanted[n])} now" for n in differing)
-    points = [] if differing != ["epochs"] else _best_points(folder, held)
-    instead = f" Give {how_to_set('try_first', points)} in its place." if points else ""
+    points = _best_points(folder, held, newcomer) if differing == ["epochs"] else []
+    written = how_to_set("try_first", points, newcomer.has_settings)
+    instead = f" Give {written} in its place." if points else ""
     raise invalid_argument(
         "warm_start",
         expected="folders of searches with the same objective and as many epochs, whose scores compare",
@@ -182,28 +200,37 @@ _COMPARABLE = {"space", "seed", "batch_size", "executions"}
 
 
 def _taken_over(
-    folder: Path, held: Mapping[str, Any], wanted: Mapping[str, Any], differing: Sequence[str]
+    folder: Path,
+    held: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    differing: Sequence[str],
+    newcomer: Newcomer,
 ) -> str:
     """Says what to do where a search cannot go on in a folder."""
     other = wanted["tuner"] != "optuna" or bool({"objective", "direction"} & set(differing))
-    points = [] if other or "epochs" not in differing else _best_points(folder, held)
+    points = [] if other or "epochs" not in differing else _best_points(folder, held, newcomer)
     known = ""
     if points:
         known = (
             "Scores after other numbers of epochs do not compare. To begin with its best configurations, "
-            f"give another `directory` and {how_to_set('try_first', points)}. "
+            f"give another `directory` and {how_to_set('try_first', points, newcomer.has_settings)}. "
         )
-    elif not other and "space" in differing and set(differing) <= _COMPARABLE:
+    elif (
+        not other
+        and "space" in differing
+        and set(differing) <= _COMPARABLE
+        and count_within(folder, newcomer.space())
+    ):
         known = (
             "To go by what it has found, as far as that lies in the new space, give another `directory` and "
-            f"{how_to_set('warm_start', str(folder))}. "
+            f"{how_to_set('warm_start', str(folder), newcomer.has_settings)}. "
         )
     anew = "Or delete" if known else "Give another `directory`, or delete"
     return f"{known}{anew} the search there with `overwrite=True`."
 
 
-def _best_points(folder: Path, held: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return best_points(folder, maximize=held.get("direction") == "max")
+def _best_points(folder: Path, held: Mapping[str, Any], newcomer: Newcomer) -> list[dict[str, Any]]:
+    return best_points(folder, newcomer.space(), maximize=held.get("direction") == "max")
 
 
 def _short(value: object) -> str:

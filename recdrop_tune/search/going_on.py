@@ -53,17 +53,26 @@ def how_to_go_on(folder: Path, overwrite: bool = False) -> str:
     return _words.get()(folder, overwrite)
 
 
-def how_to_set(name: str, value: Any) -> str:
+def how_to_set(name: str, value: Any, has_settings: bool = False) -> str:
     """Writes a setting of `Optuna` as the caller has to: in Python, or in the configuration of a command.
+
+    Args:
+        name: The setting.
+        value: Its value.
+        has_settings: Whether the caller has an `Optuna` with other settings, which are to stay.
 
     Example:
         >>> how_to_set("warm_start", "recdrop_runs/speech")
         "tuner=rdt.Optuna(warm_start='recdrop_runs/speech')"
     """
     if _words.get() is _in_python:
-        return f"tuner=rdt.Optuna({name}={value!r})"
+        setting = f"{name}={value!r}"
+        return (
+            f"`{setting}` in your `rdt.Optuna`" if has_settings else f"tuner=rdt.Optuna({setting})"
+        )
     written = yaml.safe_dump({name: value}, default_flow_style=True, width=inf, sort_keys=False)
-    return f"`tuner: {written.strip()}`"
+    setting = written.strip()
+    return f"`{setting[1:-1]}` in your `tuner`" if has_settings else f"`tuner: {setting}`"
 
 
 def notes_on(folder: Path, overwrite: bool = False) -> list[str]:

@@ -26,7 +26,13 @@ from recdrop_tune.files import (
 )
 from recdrop_tune.oracle import say, set_aside
 from recdrop_tune.paths import check_kind
-from recdrop_tune.search.fingerprint import Fingerprint, compare, read_identity, read_journal
+from recdrop_tune.search.fingerprint import (
+    Fingerprint,
+    Newcomer,
+    compare,
+    read_identity,
+    read_journal,
+)
 
 FILE = SEARCH
 """Name of the file that makes a folder the folder of a search."""
@@ -40,7 +46,12 @@ PATIENCE = 10.0
 
 @contextmanager
 def claimed(
-    folder: Path, fingerprint: Fingerprint, overwrite: bool = False, *, until: ExitStack
+    folder: Path,
+    fingerprint: Fingerprint,
+    newcomer: Newcomer,
+    overwrite: bool = False,
+    *,
+    until: ExitStack,
 ) -> Iterator[str]:
     """Makes the folder of a search, checks that the search may use it, and writes which one it is.
 
@@ -50,6 +61,7 @@ def claimed(
     Args:
         folder: The project folder, there or not.
         fingerprint: The search.
+        newcomer: What it may take over from another one that is there.
         overwrite: Whether to delete the search that is in the folder.
         until: Closed at the end of the search: until then no other search may use the folder.
 
@@ -67,7 +79,7 @@ def claimed(
     try:
         if (folder / ASIDE).exists() and (folder / FILE).exists():
             _take_back(folder)  # Somebody was killed while putting it aside.
-        search_id = _claim(folder, fingerprint, overwrite)
+        search_id = _claim(folder, fingerprint, newcomer, overwrite)
         if overwrite and (folder / FILE).exists():
             _put_aside(folder)
         yield search_id
@@ -130,17 +142,17 @@ def _check_is_ours(folder: Path) -> None:
         )
 
 
-def _claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> str:
+def _claim(folder: Path, fingerprint: Fingerprint, newcomer: Newcomer, overwrite: bool) -> str:
     if overwrite:
         return uuid.uuid4().hex
     wanted, held = asdict(fingerprint), read_identity(folder / FILE)
     if held is not None:
-        compare(folder, held["fingerprint"], wanted)
+        compare(folder, held["fingerprint"], wanted, newcomer)
         return str(held["id"])
     found = read_journal(folder)
     if found is not None:
         known = found["fingerprint"]
-        compare(folder, known, {name: wanted[name] for name in known})
+        compare(folder, known, {name: wanted[name] for name in known}, newcomer)
         kept = f" It is kept as `{set_aside(folder / FILE)}`." if (folder / FILE).exists() else ""
         say(f"`{folder / FILE}` was damaged or missing; it was written anew from `{EVENTS}`.{kept}")
         return str(found["id"])

@@ -4,9 +4,9 @@ import keras_tuner as kt
 import numpy as np
 import pytest
 
-from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.errors import InvalidArgumentError, ProjectWarning
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.oracle.known_points import complete
+from recdrop_tune.oracle.known_points import complete, within
 from recdrop_tune.spaces import SearchSpace
 from tests.oracle.test_optuna_oracle import dropout_space, make_tuner, values
 from tests.planted_search import SPACE
@@ -115,3 +115,72 @@ def test_they_wait_in_the_folder_as_plain_numbers(tmp_path):
     again = make_tuner(tmp_path, max_trials=2)
     again.search()
     assert values(again)[1]["rate"] == 0.5
+
+
+def test_one_name_in_two_scopes():
+    """The range is that of the scope which is active, whichever was asked for last."""
+    hp = kt.HyperParameters()
+    hp.Choice("cell", ["lstm", "gru"])
+    with hp.conditional_scope("cell", ["lstm"]):
+        hp.Int("units", 8, 64)
+    with hp.conditional_scope("cell", ["gru"]):
+        hp.Int("units", 100, 200)
+    for point in ({"cell": "lstm", "units": 16}, {"cell": "gru", "units": 100}):
+        assert complete(hp.space, point) == within(hp.space, point) == point
+    wrong = {"cell": "lstm", "units": 100}
+    assert within(hp.space, wrong) is None
+    with pytest.raises(InvalidArgumentError, match="`units` to be a whole number from 8 to 64"):
+        complete(hp.space, wrong)
+
+
+class Finds(kt.HyperModel):
+    """A model that asks for one hyperparameter more where another one has some value."""
+
+    def build(self, hp):
+        if hp.Choice("kind", ["a", "b"]) == "b":
+            hp.Int("extra", 1, 9)
+
+
+class Scored(kt.Tuner):
+    """A tuner whose trials are built and all get the same score."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        self.hypermodel.build(trial.hyperparameters)
+        self.oracle.update_space(trial.hyperparameters)
+        return {"score": 1.0}
+
+
+def scored(folder, max_trials, **options):
+    oracle = OptunaOracle(kt.Objective("score", "min"), max_trials, seed=0, **options)
+    oracle.verbose = 0
+    return Scored(oracle, Finds(), directory=folder, project_name="p")
+
+
+def test_one_is_tried_once_where_hyperparameters_are_found_while_searching(tmp_path):
+    """The values of its trial are more than it says."""
+    scored(tmp_path, 1, try_first=[{"kind": "b"}]).search()
+    again = scored(tmp_path, 2, try_first=[{"kind": "b"}, {"kind": "a", "extra": 7}])
+    assert again.oracle.points_to_try() == [{"kind": "a", "extra": 7}]
+    again.search()
+    assert values(again)[1] == {"kind": "a", "extra": 7}
+
+
+def test_one_whose_trial_was_lost_is_tried_again(tmp_path):
+    options = {"try_first": [{"kind": "b"}]}
+    scored(tmp_path, 1, **options).search()
+    for path in (tmp_path / "p").glob("trial_*/trial.json"):
+        path.unlink()
+    with pytest.warns(ProjectWarning):
+        again = scored(tmp_path, 2, **options)
+    assert again.oracle.points_to_try() == [{"kind": "b", "extra": 5}]
+
+
+def test_a_wrong_one_in_the_middle_of_a_search_leaves_the_folder_usable(tmp_path):
+    tuner = scored(tmp_path, 1)
+    tuner.search()
+    with pytest.raises(InvalidArgumentError, match="`nope` is not among them"):
+        tuner.oracle.enqueue({"nope": 1})
+    tuner.oracle.save()
+    again = scored(tmp_path, 2)
+    again.search()
+    assert len(again.oracle.trials) == 2

@@ -133,6 +133,76 @@ def test_a_storage_has_them_once(tmp_path, old):
         other.search()
 
 
+def test_a_search_is_told_of_once_by_whatever_name(tmp_path, old):
+    shutil.copytree(old, tmp_path / "theirs")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    names = ["link", "theirs", "nowhere/../theirs"]
+    oracle = make(tmp_path, "p", 1, warm_start=[tmp_path / name for name in names]).oracle
+    assert oracle.warm_start.folders == [str(tmp_path / "theirs")]
+    assert len(oracle.study.trials) == 60
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_folder_that_was_moved_is_not_told_of_again(tmp_path, named, stored):
+    """But its new trials are; also where nothing but Keras Tuner's files are in it."""
+    other = {"storage": f"sqlite:///{tmp_path}/studies.db"} if stored else {}
+    search(tmp_path, "first", 3)
+    if named:
+        (tmp_path / "first" / "search.json").write_text('{"id": "a1"}')
+    search(tmp_path, "p", 1, warm_start=tmp_path / "first", **other)
+    shutil.move(tmp_path / "first", tmp_path / "moved")
+    told = search(tmp_path, "p", 2, warm_start=tmp_path / "moved", **other)
+    assert len(told.oracle.study.trials) == 3 + 2
+    shutil.move(tmp_path / "moved", tmp_path / "again")
+    told = search(tmp_path, "p", 3, warm_start=tmp_path / "moved", **other)  # It is gone.
+    assert len(told.oracle.study.trials) == 3 + 3
+    search(tmp_path, "again", 5)
+    told = search(tmp_path, "p", 4, warm_start=tmp_path / "again", **other)
+    assert len(told.oracle.study.trials) == 5 + 4
+
+
+def test_a_storage_that_has_nothing_else_yet_is_no_other_search(tmp_path, old):
+    """The study is opened before the folder is written."""
+    options = {"warm_start": old, "storage": f"sqlite:///{tmp_path}/studies.db"}
+    assert len(make(tmp_path, "p", 1, **options).oracle.study.trials) == 60  # And killed.
+    assert len(search(tmp_path, "p", 1, **options).oracle.study.trials) == 61
+
+
+class SecondPruner(optuna.pruners.BasePruner):
+    """Stops each trial but the first at once."""
+
+    def prune(self, study, trial):
+        return len(study.trials) > 1
+
+
+@pytest.mark.parametrize(
+    ("pruner", "epochs"),
+    [
+        ("asha", 10),
+        (optuna.pruners.HyperbandPruner(2, 2, bootstrap_count=0), 2),
+        (SecondPruner(), 0),
+        (optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=3), 3),
+    ],
+)
+def test_a_pruner_prunes_as_it_would_without_them(tmp_path, old, pruner, epochs):
+    """The second trial is worse in every epoch."""
+    for options in ({}, {"warm_start": old}):
+        told = make(tmp_path, str(len(options)), 3, pruner=pruner, sampler="tpe", **options).oracle
+        stopped = []
+        for loss in (1.0, 2.0):
+            trial = told.create_trial("tuner0")
+            for epoch in range(25):
+                score = {"score": loss + epoch / 100}
+                answer = told.update_trial(trial.trial_id, score, step=epoch)
+                if answer.status == "STOPPED":
+                    stopped.append(epoch)
+                    break
+            trial.status = "COMPLETED" if answer.status == "RUNNING" else "STOPPED"
+            told.end_trial(trial)
+        assert stopped == [epochs]
+
+
 @pytest.mark.parametrize("pruner", ["halving", "median", "patient_median", "percentile"])
 def test_no_pruner_compares_with_them(tmp_path, old, pruner):
     """The second and the third trial are worse in every epoch, and there are too few to tell."""
@@ -182,22 +252,56 @@ def test_what_lies_outside_the_space_is_left_out_and_counted(tmp_path, old, caps
 
 
 @pytest.mark.parametrize(
-    "space",
+    ("space", "words"),
     [
-        {**SPACE, "units": 3},
-        {**SPACE, "wrapper": "recurrent", "placement": "output"},  # Fixed otherwise.
-        {
-            **SPACE,
-            "schedule": ["linear", "ramp"],
-            "wrapper": "recurrent",
-        },  # One more.
+        ({**SPACE, "units": 3}, "The hyperparameters differ: units only here"),
+        (
+            {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.3, "units": 3},
+            "differ: units only here, learning_rate only there. Search the same ones",
+        ),
+        # Fixed otherwise.
+        ({**SPACE, "wrapper": "recurrent", "placement": "output"}, "The values differ: widen"),
     ],
 )
-def test_nothing_to_be_used_is_an_error(tmp_path, old, space):
+def test_nothing_to_be_used_is_an_error(tmp_path, old, space, words):
     tuner = make(tmp_path, "p", 1, space=space, warm_start=old)
-    with pytest.raises(InvalidArgumentError, match=r"0 of 60 .* 60 lie outside the space. Widen"):
+    with pytest.raises(
+        InvalidArgumentError, match=rf"0 of 60 .* 60 lie outside the space. .*{words}"
+    ):
         tuner.search()
     assert not tuner.oracle.trials
+
+
+def test_no_complete_trial_is_an_error(tmp_path):
+    search(tmp_path, "q", 1)
+    (path,) = (tmp_path / "q").glob("trial_*/trial.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "FAILED"}))
+    with pytest.raises(InvalidArgumentError, match=r"0 of 0 .* None is complete yet: go on with"):
+        search(tmp_path, "p", 1, warm_start=tmp_path / "q")
+
+
+class Rounds(Formula):
+    """Its trials get better by their epochs."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        return {"score": 10.0 - trial.hyperparameters.values["tuner/epochs"]}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_of_hyperband_the_trials_of_all_epochs_are_used(tmp_path, damaged):
+    """What it adds to their values for itself is no hyperparameter."""
+    searched = SearchSpace.load(SPACE)
+    oracle = kt.oracles.HyperbandOracle(OBJECTIVE, max_epochs=9, factor=3, seed=0)
+    options = {"directory": tmp_path, "project_name": "rounds"}
+    Rounds(oracle, lambda hp: searched.sample(hp), **options).search()
+    epochs = [each.hyperparameters.values["tuner/epochs"] for each in oracle.trials.values()]
+    assert set(epochs) == {1, 3, 9}
+    if damaged:
+        (tmp_path / "rounds" / "oracle.json").unlink()
+    told = make(tmp_path, "p", 1, warm_start=tmp_path / "rounds").oracle
+    assert [each.scores for each in warm_trials(told.study).values()] == [[1.0]] * epochs.count(9)
+    (point, *_) = best_points(tmp_path / "rounds", told.hyperparameters.space, maximize=False)
+    assert set(point) <= set(SPACE)
 
 
 @pytest.mark.parametrize(
@@ -285,9 +389,12 @@ def test_notes_that_make_no_sense_are_made_anew(tmp_path, old, kept):
 
 
 def test_the_best_configurations_as_the_next_search_takes_them(tmp_path, old):
-    points = best_points(old, maximize=False, number=2)
+    space = make(tmp_path, "space", 1).oracle.hyperparameters.space
+    points = best_points(old, space, maximize=False, number=2)
     assert [set(point) for point in points] == [{"wrapper", "rate", "learning_rate"}] * 2
     tuner = search(tmp_path, "p", 2, try_first=points)
     assert scores(tuner) == sorted(scores(make(old.parent, "old", 60)))[:2]
-    assert best_points(old, maximize=True) != points
-    assert best_points(tmp_path / "nowhere", maximize=True) == []
+    assert best_points(old, space, maximize=True) != points
+    assert best_points(tmp_path / "nowhere", space, maximize=True) == []
+    none = make(tmp_path, "none", 1, space={**SPACE, "wrapper": "none"}).oracle.hyperparameters
+    assert all(set(each) == {"learning_rate"} for each in best_points(old, none.space, False))

@@ -65,25 +65,75 @@ def test_other_epochs_are_refused_with_the_best_configurations_to_begin_with(run
     )
 
 
+def build_with_more_rates(hp):
+    """The model of `build`, with a larger range."""
+    wrapper = hp.Choice("wrapper", ["none", "recurrent", "lambda"])
+    with hp.conditional_scope("wrapper", ["recurrent", "lambda"]):
+        hp.Choice("placement", ["input", "input+output"])
+        hp.Float("rate", 0.1, 0.7, step=0.1)
+    layers = [keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+    model = keras.Sequential(layers, name=wrapper)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    return model
+
+
+build_with_more_rates.__module__ = build.__module__
+build_with_more_rates.__qualname__ = build.__qualname__
+
+
+@pytest.fixture(scope="module")
+def with_space(run):
+    """The folder of a search of a space."""
+    return run("with space", model=None, space=SPACE, max_trials=3).directory
+
+
+def test_only_what_lies_in_the_new_space_is_offered(run, with_space):
+    """What the words say to write has to work."""
+    half = {**SPACE, "rate": [0.1, 0.3]}
+    options = {"model": None, "epochs": 2}
+    with pytest.raises(ProjectError, match="space: ") as refused:
+        run("with space", space=half, **options)
+    line = str(refused.value).partition("give another `directory` and ")[2].partition(". Or del")[0]
+    written = eval(line.removeprefix("tuner="), {"rdt": rdt})
+    assert {point.get("rate", 0.1) for point in written.try_first} == {0.1}
+    run("half", space=half, tuner=written, **options)
+    with pytest.raises(InvalidArgumentError, match=r"`warm_start`.*epochs 1 there") as refused:
+        run("new", space=half, tuner=rdt.Optuna(warm_start=with_space), **options)
+    assert "0.2" not in str(refused.value).partition("try_first")[2]
+    with pytest.raises(ProjectError, match=r"Nothing was changed\. Give another `directory`, or"):
+        run("with space", space={**half, "units": 3}, **options)
+
+
+def test_no_warm_start_is_offered_where_no_trial_lies_in_the_space(run, with_space):
+    more = {**SPACE, "locked_rate": [0.0, 0.1], "wrapper": "recurrent"}
+    with pytest.raises(ProjectError, match=r"Nothing was changed\. Give another `directory`, or"):
+        run("with space", model=None, space=more)
+
+
 @pytest.mark.parametrize(
-    "changed", [{"space": {**SPACE, "rate": [0.1, 0.3]}}, {"model": build_wider}]
+    "changed", [{"space": {**SPACE, "rate": [0.1, 0.3]}}, {"model": build_with_more_rates}]
 )
-def test_another_space_is_refused_with_what_to_write(run, old, changed):
+def test_another_space_is_refused_with_what_to_write(run, old, with_space, changed):
     """Also that of a function, which Keras Tuner would go on with by the old ranges."""
     name = "old"
     if "space" in changed:
-        name = run("with space", model=None, space=SPACE).directory.name
-        changed = {**changed, "model": None}
+        name, changed = with_space.name, {**changed, "model": None}
     before = {path: path.read_bytes() for path in old.parent.rglob(f"{name}/*.json")}
     with pytest.raises(ProjectError, match="differs in:\n  ") as refused:
         run(name, **changed)
     words = str(refused.value)
     assert f"{name}')" in words.partition("tuner=rdt.Optuna(warm_start=")[2]
     assert before == {path: path.read_bytes() for path in before}
-    if name == "old":
-        assert "  depth: not there, one of 1, 2 now\n" in words
-        assert "0.5, in steps of 0.1 there, from 0.1 to 0.7, in steps of 0.1 now\n" in words
-        assert "  placement: active with other values of the others\n" in words
+
+
+def test_it_says_in_what_the_space_of_a_function_differs(run, old):
+    with pytest.raises(ProjectError, match="has another search space") as refused:
+        run("old", model=build_wider)
+    words = str(refused.value)
+    assert "  depth: not there, one of 1, 2 now\n" in words
+    assert "0.5, in steps of 0.1 there, from 0.1 to 0.7, in steps of 0.1 now\n" in words
+    assert "  placement: active with other values of the others\n" in words
+    assert "warm_start" not in words
 
 
 @pytest.mark.parametrize("kind", [rdt.SequenceClassifier, rdt.SequenceTagger])
@@ -129,6 +179,17 @@ def test_a_search_is_told_of_another_one(run, old, capsys):
     assert len(again.tuner.oracle.study.trials) == 6
 
 
+def test_settings_that_are_given_are_to_stay(run, old):
+    """Whoever pastes a whole `Optuna` in the place of another one loses what it says."""
+    with pytest.raises(ProjectError, match="give another `directory` and `try_first=") as refused:
+        run("old", epochs=2, tuner=rdt.Optuna("tpe"))
+    assert "}]` in your `rdt.Optuna`. Or delete" in str(refused.value)
+    with pytest.raises(
+        InvalidArgumentError, match=r"now\. Give `try_first=.* in your `rdt.Optuna` in"
+    ):
+        run("new", tuner=rdt.Optuna("tpe", warm_start=old), epochs=2)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -148,6 +209,10 @@ def test_scores_that_do_not_compare_are_refused(run, old, changed, words):
 def test_a_setting_is_written_as_the_caller_has_to():
     points = [{"wrapper": "none"}, {"wrapper": "lambda", "rate": 0.3}]
     assert how_to_set("try_first", points) == f"tuner=rdt.Optuna(try_first={points})"
+    among = how_to_set("try_first", points, has_settings=True)
+    assert among == f"`try_first={points}` in your `rdt.Optuna`"
     with explained_by(lambda folder, overwrite: "a command"):
         written = how_to_set("try_first", points)
+        among = how_to_set("warm_start", "runs/speech", has_settings=True)
+    assert among == "`warm_start: runs/speech` in your `tuner`"
     assert written == "`tuner: {try_first: [{wrapper: none}, {wrapper: lambda, rate: 0.3}]}`"
