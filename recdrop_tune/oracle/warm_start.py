@@ -47,7 +47,7 @@ class WarmTrial:
     def key(self) -> str:
         """Tells it from others, by whatever name its folder goes."""
         told = [self.search_id, self.trial_id, self.values, list(self.scores)]
-        return json.dumps(told, sort_keys=True)
+        return json.dumps(told, sort_keys=True, default=str)
 
     @classmethod
     def read(cls, saved: Mapping[str, Any]) -> WarmTrial:
