@@ -122,6 +122,9 @@ def _key(run):
 
 def _image(client, run, names, artifacts):
     tags = {name: value for name, value in run.data.tags.items() if name.startswith("recdrop.")}
+    # Without its links, the digest of all of it, and how to go on, of which `sync` says less.
+    note = run.data.tags.get(NOTE, "").split("\n\n")[1:-1]
+    note = [part for part in note if not part.startswith("To go on")]
     curves = {
         name: sorted(
             (point.step, point.timestamp, str(point.value))
@@ -135,8 +138,7 @@ def _image(client, run, names, artifacts):
         "ended": run.info.end_time,
         "parent": names.get(run.data.tags.get("mlflow.parentRunId")),
         "tags": tags,
-        # Without its links, and the digest of all of it.
-        "note": run.data.tags.get(NOTE, "").split("\n\n")[1:-1],
+        "note": note,
         "params": run.data.params,
         "curves": curves,
         "artifacts": _artifacts(client, run.info.run_id) if artifacts else None,

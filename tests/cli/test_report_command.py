@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
-from recdrop_tune.cli.store import EVENTS, load_quietly
+from recdrop_tune.cli.store import load_quietly
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.events import FILE, Journal
 from tests.small_search import Failing, data
@@ -274,10 +274,6 @@ def test_as_a_process_it_prints_nothing_else(confirmed, tmp_path):
     done = subprocess.run([*command, "--output", str(page)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"Report: {page}\n")
-
-
-def test_the_command_knows_the_name_of_the_journal():
-    assert EVENTS == FILE
 
 
 def test_a_closed_stderr_is_no_hindrance(monkeypatch):
