@@ -18,11 +18,11 @@ Writes JSON to benchmarks/results/, and the tables of docs/published.md between 
 import argparse
 import json
 import os
-import re
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import _page
 import _published
 import keras
 import numpy as np
@@ -206,15 +206,10 @@ def configuration(each):
 def show(arguments):
     """Prints the tables, and puts them between the marks of the page."""
     held = json.loads(arguments.out.read_text())
-    text = arguments.page.read_text() if arguments.page.exists() else ""
-    for name, of_set in held["data"].items():
-        made = table(of_set)
-        print(f"\n{name}\n{made}")
-        block = f"<!-- table: {name} -->\n{made}\n<!-- end -->"
-        pattern = rf"<!-- table: {name} -->.*?<!-- end -->"
-        text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
-    if text:
-        arguments.page.write_text(text)
+    made = {name: table(of_set) for name, of_set in held["data"].items()}
+    for name, lines in made.items():
+        print(f"\n{name}\n{lines}")
+    _page.fill(arguments.page, made)
 
 
 def main():

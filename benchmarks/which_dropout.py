@@ -19,11 +19,11 @@ import argparse
 import json
 import math
 import os
-import re
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import _page
 import _tasks
 
 ROOT = Path(__file__).parents[1]
@@ -226,15 +226,12 @@ def share(flags):
 def show(arguments):
     """Prints the tables and what can be counted in them, and puts them between the marks of the page."""
     held = json.loads(arguments.out.read_text())
-    text = arguments.page.read_text() if arguments.page.exists() else ""
-    for name, about in held["tasks"].items():
-        made = table(about)
-        print(f"\n{name}\n{made}\n\n{counts(about)}")
-        block = f"<!-- table: {name} -->\n{made}\n<!-- end -->"
-        pattern = rf"<!-- table: {name} -->.*?<!-- end -->"
-        text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
-    if text:
-        arguments.page.write_text(text)
+    made = {name: table(about) for name, about in held["tasks"].items()}
+    for name, lines in made.items():
+        print(f"\n{name}\n{lines}\n\n{counts(held['tasks'][name])}")
+    # The page's tables are those of one file; another one is only shown.
+    page = PAGE if arguments.page is None and arguments.out == RESULTS else arguments.page
+    _page.fill(page, made)
 
 
 def main():
@@ -248,7 +245,7 @@ def main():
     parser.add_argument("--epochs", type=int, help="of each training; the task's own by default")
     parser.add_argument("--folder", type=Path, default=Path("recdrop_runs") / "which_dropout")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--page", type=Path, help="the documentation's for its own file")
     arguments = parser.parse_args()
     (run if arguments.what == "run" else show)(arguments)
 

@@ -290,10 +290,8 @@ def _measure(described: Any) -> tuple[str, Measure | None]:
         return "", None
     kind = re.sub("(?<=[a-z])(?=[A-Z])", "_", kind).lower()
     kind = _ALIASES.get(kind, kind)
-    if kind == "binary_crossentropy" and config.get("axis") in (
-        (),
-        [],
-    ):  # A list once it was saved.
+    # The axes are a list once the loss was saved.
+    if kind == "binary_crossentropy" and config.get("axis") in ((), []):
         # The loss of each 0 or 1 by itself, which has the same mean.
         config = {**config, "axis": -1}
     if kind not in _KNOWN or any(config.get(key, same) != same for key, same in _USUAL.items()):
