@@ -200,11 +200,13 @@ def counts(about):
     rows = [row for row in about["rows"] if row is not none]
     gained = gains(about)
     same = [row["learning_rate"] == none["learning_rate"] for row in rows]
+    rates = about["space"]["rate"]  # A range in the files of earlier editions.
+    lowest = rates["min"] if isinstance(rates, dict) else rates[0]
     lines = [
         f"{share(each.gain > 0 for each in gained.values())} better in the mean, "
         f"{share(each.outcome == 'helped' for each in gained.values())} helped, "
         f"{share(each.outcome == 'hurt' for each in gained.values())} hurt, "
-        f"{share(row['rate'] == RATE[0] for row in rows)} at the lowest rate, "
+        f"{share(row['rate'] == lowest for row in rows)} at the lowest rate, "
         f"{share(same)} with `none` for a twin, "
         f"{sum(row['seconds'] for row in about['rows']) / 60:.0f} minutes"
     ]
