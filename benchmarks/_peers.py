@@ -112,7 +112,8 @@ def tpe_hyperband(table, thresholds, seed, trials):
     pruner = optuna.pruners.HyperbandPruner(1, table.epochs, ETA)
     sampler = optuna.samplers.TPESampler(seed=seed)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=sampler, pruner=pruner)
+    # The pruner draws a trial's bracket from the study's name, which is another one each time by default.
+    study = optuna.create_study(sampler=sampler, pruner=pruner, study_name=f"seed {seed}")
 
     def objective(trial):
         def choose(name, values):
