@@ -4,8 +4,15 @@ digits  The handwritten digits that ship with scikit-learn, read row by row: seq
         features. 300 of them are trained on, so that the model overfits and dropout has something to
         do; the other 1497 validate.
 vowels  JapaneseVowels, which ships with sktime: utterances of 7 to 29 frames with 12 features, padded in
-        front, by one of nine speakers. 270 train, 370 validate. Held out: no default of this package
-        was chosen by it.
+        front, by one of nine speakers. 270 train, 370 validate.
+mnist1d MNIST-1D, made by the package of that name: sequences of 40 steps with one feature, of ten classes.
+        1600 train, 1600 others validate.
+characters
+        A language model of the help texts that ship with Python, character by character: 12,000 of them
+        train, 6,000 validate.
+
+Defaults of this package were chosen by the digits; the others were held out. The first seed of the digits
+and of the vowels was trained on TensorFlow, everything else on JAX.
 """
 
 from collections.abc import Callable
@@ -22,22 +29,22 @@ class Problem:
     """What a table is trained from.
 
     Attributes:
-        path: The file of its table.
+        path: The file of its tables.
         space: The search space, all of whose configurations are trained.
-        classes: Number of classes.
-        shape: Shape of a sequence.
+        hypermodel: Makes the hypermodel of a space.
         data: Returns `(x, y)` to train on and `(x, y)` to validate with.
         epochs: Epochs of each training.
         batch: Samples of a step.
+        seeds: Trainings of each configuration.
     """
 
-    path: Path
+    path: Path | None
     space: dict
-    classes: int
-    shape: tuple[int, int]
-    data: Callable
+    hypermodel: Callable
+    data: Callable | None
     epochs: int = 40
     batch: int = 30
+    seeds: int = 3
 
 
 def _digits():
@@ -66,6 +73,34 @@ def _vowels():
     return tuple(parts)
 
 
+def _mnist1d():
+    from _published import DATA_SETS
+
+    (x, y), _ = DATA_SETS["mnist1d"].load()
+    return (x[:1600], y[:1600]), (x[1600:3200], y[1600:3200])
+
+
+def _characters():
+    from _tasks import TASKS
+
+    return TASKS["characters"].data()[:2]
+
+
+def _classifier(classes, shape):
+    def make(space):
+        import recdrop_tune as rdt
+
+        return rdt.SequenceClassifier(classes, shape, space, metrics=())
+
+    return make
+
+
+def _language_model(space):
+    from _tasks import TASKS
+
+    return TASKS["characters"].hypermodel(space)
+
+
 PROBLEMS = {
     "digits": Problem(  # 288 configurations
         _RESULTS / "search_efficiency_table_digits.csv",
@@ -77,9 +112,8 @@ PROBLEMS = {
             "rate": {"min": 0.1, "max": 0.6, "step": 0.125},
             "learning_rate": [1e-3, 3e-3, 1e-2, 3e-2],
         },
-        classes=10,
-        shape=(8, 8),
-        data=_digits,
+        _classifier(10, (8, 8)),
+        _digits,
     ),
     "vowels": Problem(  # 174 configurations
         _RESULTS / "search_efficiency_table_vowels.csv",
@@ -91,8 +125,50 @@ PROBLEMS = {
             "rate": {"min": 0.1, "max": 0.55, "step": 0.15},
             "learning_rate": [1e-3, 3e-3, 1e-2],
         },
-        classes=9,
-        shape=(29, 12),
-        data=_vowels,
+        _classifier(9, (29, 12)),
+        _vowels,
+    ),
+    "mnist1d": Problem(  # 186 configurations
+        _RESULTS / "search_efficiency_table_mnist1d.csv",
+        {
+            "cell": "gru",
+            "units": [16, 48],
+            "wrapper": ["none", "native", "recurrent", "variational"],
+            "placement": ["recurrent", "input+recurrent"],
+            "rate": {"min": 0.05, "max": 0.45, "step": 0.1},
+            "learning_rate": [3e-3, 1e-2, 3e-2],
+        },
+        _classifier(10, (40, 1)),
+        _mnist1d,
+        batch=50,
+    ),
+    "characters": Problem(  # 124 configurations
+        _RESULTS / "search_efficiency_table_characters.csv",
+        {
+            "cell": "lstm",
+            "units": [32, 96],
+            "wrapper": ["none", "recurrent", "weight_drop", "time_distributed"],
+            "placement": ["input", "recurrent", "output"],
+            "rate": {"min": 0.1, "max": 0.5, "step": 0.1},
+            "learning_rate": [3e-3, 1e-2],
+        },
+        _language_model,
+        _characters,
+        batch=20,
+    ),
+    # Of no data: its curves are drawn (`_prior.py`).
+    "prior": Problem(
+        None,
+        {
+            "cell": "lstm",
+            "units": [16, 32, 64],
+            "wrapper": ["none", "recurrent", "variational", "zoneout"],
+            "placement": ["input", "recurrent", "input+recurrent"],
+            "rate": {"min": 0.1, "max": 0.5, "step": 0.1},
+            "learning_rate": [1e-3, 3e-3, 1e-2],
+        },
+        _classifier(2, (8, 1)),
+        None,
+        seeds=0,
     ),
 }

@@ -198,14 +198,23 @@ def one(name, table, space, thresholds, seed, trials):
     return replay(oracle_for(name, trials, table.epochs, seed), table, space, thresholds)
 
 
-def measure(name, table, space, seeds, trials):
+def measure(name, draw, space, seeds, trials):
     """Replays a tuner with each seed; returns what it spent, as medians and quartiles.
 
     A search that did not reach a threshold counts as one that spent infinitely much.
+
+    Args:
+        name: Name of the tuner.
+        draw: Returns the table of a search by its number.
+        space: The space of the tables.
+        seeds: Number of searches.
+        trials: The most trials of each.
     """
-    thresholds = [table.threshold(share) for share in SHARES]
-    started = time.perf_counter()
-    runs = [one(name, table, space, thresholds, far_seed(turn), trials) for turn in range(seeds)]
+    started, runs = time.perf_counter(), []
+    for turn in range(seeds):
+        table = draw(turn)
+        thresholds = [table.threshold(share) for share in SHARES]
+        runs.append(one(name, table, space, thresholds, far_seed(turn), trials))
     row = {"tuner": name, "seeds": seeds, "max_trials": trials}
     row["seconds_per_search"] = round((time.perf_counter() - started) / seeds, 2)
     for share, spent in zip(SHARES, zip(*runs, strict=True), strict=True):

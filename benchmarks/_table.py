@@ -1,4 +1,4 @@
-"""A table of real training results: the curve of the validation loss of every configuration of a space."""
+"""Tables of real training results: the curve of the validation loss of every configuration of a space."""
 
 import csv
 import os
@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 KEY = ("units", "wrapper", "placement", "rate", "learning_rate")
-_SEED = 0
 
 
 class Table:
@@ -28,10 +27,8 @@ class Table:
 
     @classmethod
     def load(cls, path):
-        """Reads a table that `train` has written."""
-        with open(path, newline="") as lines:
-            rows = list(csv.reader(lines))[1:]
-        return cls({tuple(row[: len(KEY)]): [float(v) for v in row[len(KEY) :]] for row in rows})
+        """Reads the table of the first seed from a file that `train` has written."""
+        return load(path)[0]
 
     def curve(self, sample):
         """Returns the curve of a configuration (`recdrop_tune.SearchSpace.sample`)."""
@@ -41,6 +38,29 @@ class Table:
         """Returns the score that the best `share` of the configurations reach."""
         count = max(1, round(share * len(self.scores)))
         return float(np.sort(self.scores)[count - 1])
+
+
+def load(path):
+    """Reads the tables that `train` has written, one for each seed."""
+    with open(path, newline="") as lines:
+        rows = list(csv.reader(lines))[1:]
+    curves = {}
+    for row in rows:
+        seed, values = int(row[len(KEY)]), [float(value) for value in row[len(KEY) + 1 :]]
+        curves.setdefault(seed, {})[tuple(row[: len(KEY)])] = values
+    return [Table(curves[seed]) for seed in sorted(curves)]
+
+
+def draw(tables, turn):
+    """Makes a table that has the curve of one seed of each configuration, drawn by the number of a search.
+
+    So that no way to search can fit the accidents of one table: the order of configurations that are as
+    good as each other is another one in each.
+    """
+    generator = np.random.default_rng([turn, 0x5EED])
+    seeds = generator.integers(len(tables), size=len(tables[0].curves))
+    names = tables[0].curves
+    return Table({name: tables[seed].curves[name] for name, seed in zip(names, seeds, strict=True)})
 
 
 def key(sample):
@@ -61,22 +81,24 @@ def train(problem, path=None, say=print):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
-    import recdrop_tune as rdt
-
     path = Path(path or problem.path)
-    hypermodel = rdt.SequenceClassifier(problem.classes, problem.shape, problem.space, metrics=())
+    hypermodel = problem.hypermodel(problem.space)
     points = configurations(hypermodel.space)
-    done, trainings, data = _begin(path, problem.epochs), {}, problem.data()
-    for number, hp in enumerate(points, 1):
-        name = key(hypermodel.space.sample(hp))
-        if name in done:
-            continue
-        keras.utils.set_random_seed(_SEED)
-        trained = _training(hypermodel.build(hp), trainings, data, problem.batch)
-        curve = trained(problem.epochs)
-        with open(path, "a", newline="") as lines:
-            csv.writer(lines).writerow([*name, *(f"{value:.4f}" for value in curve)])
-        say(f"{number}/{len(points)} {name} best {min(curve):.4f}", flush=True)
+    done, trained, data = _begin(path, problem.epochs), {}, problem.data()
+    for seed in range(problem.seeds):
+        for number, hp in enumerate(points, 1):
+            name = key(hypermodel.space.sample(hp))
+            if (seed, name) in done:
+                continue
+            keras.utils.set_random_seed(seed)
+            model = _renewed(hypermodel.build(hp), trained)
+            curve = _curve(model, data, problem)
+            with open(path, "a", newline="") as lines:
+                csv.writer(lines, lineterminator="\n").writerow(
+                    [*name, seed, *(f"{value:.4f}" for value in curve)]
+                )
+            best = f"best {min(curve):.4f}"
+            say(f"seed {seed}, {number}/{len(points)} {' '.join(name)} {best}", flush=True)
 
 
 def configurations(space):
@@ -99,59 +121,38 @@ def configurations(space):
 
 
 def _begin(path, epochs):
-    """Writes the header, and returns the rows that are there."""
+    """Writes the header, and returns the seeds and configurations of the rows that are there."""
     if path.exists():
-        return set(Table.load(path).curves) if path.read_text().count("\n") > 1 else set()
+        held = load(path) if path.read_text().count("\n") > 1 else []
+        return {(seed, name) for seed, table in enumerate(held) for name in table.curves}
     path.parent.mkdir(parents=True, exist_ok=True)
-    header = [*KEY, *(f"epoch {epoch}" for epoch in range(1, epochs + 1))]
+    header = [*KEY, "seed", *(f"epoch {epoch}" for epoch in range(1, epochs + 1))]
     path.write_text(",".join(header) + "\n")
     return set()
 
 
-def _training(fresh, trainings, data, batch):
-    """Returns the training of a model: with a traced one, where one of its structure has been trained."""
+def _renewed(fresh, trained):
+    """Returns the model of that structure that has been trained, with a fresh state; else the fresh one."""
     from recdrop_tune.models import renew, structure
 
-    name = structure(fresh)
-    if name in trainings and renew(trainings[name].model, fresh):
-        return trainings[name]
-    trainings[name] = Training(fresh, data, batch)
-    return trainings[name]
+    model = trained.setdefault(structure(fresh), fresh)
+    if model is fresh or renew(model, fresh):
+        return model
+    trained[structure(fresh)] = fresh
+    return fresh
 
 
-class Training:
-    """Trains a model an epoch a call of one traced function: a tenth of the processor time of `fit`.
-
-    Args:
-        model: A compiled model.
-        data: `(x, y)` to train on and `(x, y)` to validate with.
-        batch: Samples of a step.
-    """
-
-    def __init__(self, model, data, batch):
-        import tensorflow as tf
-
-        self.model = model
-        self._samples, self._batch = len(data[0][0]), batch
-        self._data = [[tf.constant(array) for array in pair] for pair in data]
-        self._loss = tf.keras.losses.SparseCategoricalCrossentropy()
-        self._epoch = tf.function(self._steps)
-
-    def __call__(self, epochs):
-        """Trains, and returns the validation loss after each epoch."""
-        generator = np.random.default_rng(_SEED)
-        size = self._samples // self._batch * self._batch
-        orders = [generator.permutation(self._samples)[:size] for _ in range(epochs)]
-        return [float(self._epoch(order.reshape(-1, self._batch))) for order in orders]
-
-    def _steps(self, batches):
-        import tensorflow as tf
-
-        (x, y), (x_val, y_val) = self._data
-        for batch in tf.cast(batches, tf.int32):
-            with tf.GradientTape() as tape:
-                predicted = self.model(tf.gather(x, batch), training=True)
-                loss = self._loss(tf.gather(y, batch), predicted)
-            variables = self.model.trainable_variables
-            self.model.optimizer.apply(tape.gradient(loss, variables), variables)
-        return self._loss(y_val, self.model(x_val, training=False))
+def _curve(model, data, problem):
+    """Trains, and returns the validation loss after each epoch."""
+    (x, y), validation = data
+    size = len(y) // problem.batch * problem.batch  # Whole batches: one program to compile.
+    history = model.fit(
+        x[:size],
+        y[:size],
+        batch_size=problem.batch,
+        epochs=problem.epochs,
+        validation_data=validation,
+        validation_batch_size=len(validation[1]),
+        verbose=0,
+    )
+    return history.history["val_loss"]

@@ -1,15 +1,16 @@
 """How many epochs of training does a search need until it has found one of the best configurations?
 
-    python benchmarks/search_efficiency.py table      # trains the table, once: 20 minutes on one core
+    python benchmarks/search_efficiency.py table      # trains the tables, once: some minutes on JAX
     python benchmarks/search_efficiency.py replay     # Keras Tuner's searches and ours on it
     python benchmarks/search_efficiency.py variants   # other pruners and samplers of ours
     python benchmarks/search_efficiency.py peers      # SMAC3, Optuna's TPE with Hyperband, ASHA, PASHA
     python benchmarks/search_efficiency.py bias       # what early pruning does to high rates
 
-`--problem digits` (the default) is what the defaults of this package were chosen by; `--problem vowels` was
-held out: other data, cell and wrappers (see `_problems.py`). Their tables are committed: the validation
-loss of each epoch of every configuration of a space, on real data. A replayed search reports these
-epochs in the place of a training. It has found what it was to find when a trial is completed whose score
+`--problem digits` (the default) is what the defaults of this package were chosen by; `vowels`, `mnist1d`
+and `characters` were held out: other data, cells and wrappers (see `_problems.py`). Their tables are
+committed: the validation loss of each epoch of every configuration of a space, on real data, trained with
+several seeds. Each replayed search draws one of them for each configuration, and reports these epochs in
+the place of a training. It has found what it was to find when a trial is completed whose score
 (best epoch) the best 1 %, 2 % or 5 % of all configurations reach; the epochs of all trials until then
 count, the pruned ones too. Keras Tuner's tuners have their defaults; Hyperband, which goes on with the
 weights of its earlier rounds, pays for the new epochs alone, and goes through its brackets as often as it
@@ -18,12 +19,15 @@ takes. A search of ours begins with its baselines, as `tune` does.
 Bayesian optimization, which takes seconds a trial when it has seen many, gets 60 trials and fewer
 seeds: where it has not reached a threshold with them, another of Keras Tuner's has with fewer epochs.
 
+`--problem prior` draws the curves of each search from a prior of learning curves (`_prior.py`), on any space.
+
 The peers are in `_peers.py`; SMAC3 has to be installed (`pip install smac`), and gets fewer seeds too.
 
 Prints medians (quartiles) over the seeds, and writes JSON to benchmarks/results/.
 """
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -36,17 +40,17 @@ THEIRS = ("RandomSearch", "Hyperband", "BayesianOptimization")
 _SLOW_SEEDS, _SLOW_TRIALS = 20, 60
 
 
-def run(names, arguments, table):
+def run(names, arguments, problem, table, draw):
     """Replays some tuners, and prints and writes a row for each."""
     import _replay
 
-    space = _problems.PROBLEMS[arguments.problem].space
+    size = len(table.scores)
     print(f"{'':38} {'seeds':>5}" + "".join(f"{f'top {s:.0%}':>26}" for s in _replay.SHARES))
     for name in names:
         slow = name == _replay.SLOW or name in SLOW_PEERS
         seeds = min(arguments.seeds, _SLOW_SEEDS) if slow else arguments.seeds
-        trials = min(_SLOW_TRIALS, len(table.scores)) if slow else len(table.scores)
-        row = _replay.measure(name, table, space, seeds, trials)
+        trials = min(_SLOW_TRIALS, size) if slow else size
+        row = _replay.measure(name, draw, problem.space, seeds, trials)
         print(f"{name:38} {seeds:5}" + "".join(cell(row, s) for s in _replay.SHARES), flush=True)
         keep(arguments, table, row)
 
@@ -107,22 +111,30 @@ def main():
     parser.add_argument("--table", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    path = arguments.table or _problems.PROBLEMS[arguments.problem].path
+    problem = _problems.PROBLEMS[arguments.problem]
+    path = arguments.table or problem.path
     if arguments.what == "table":
-        _table.train(_problems.PROBLEMS[arguments.problem], path)
+        _table.train(problem, path)
         return
-    table = _table.Table.load(path)
+    if path is None:
+        import _prior
+
+        draw = functools.partial(_prior.draw, problem)
+        table = draw(0)
+    else:
+        tables = _table.load(path)
+        draw, table = functools.partial(_table.draw, tables), tables[0]
     if arguments.what == "bias":
         import _bias
 
-        space = _problems.PROBLEMS[arguments.problem].space
-        stopped = _bias.show_stopped(table, space, arguments.seeds)
+        stopped = _bias.show_stopped(table, problem.space, arguments.seeds)
         keep(arguments, table, bias=_bias.show(table), stopped=stopped)
         return
     import _replay
 
     kinds = {"replay": THEIRS, "variants": _replay.VARIANTS, "peers": PEERS}
-    run(arguments.tuners or ["recdrop-tune", *kinds[arguments.what]], arguments, table)
+    names = arguments.tuners or ["recdrop-tune", *kinds[arguments.what]]
+    run(names, arguments, problem, table, draw)
     if arguments.what == "replay":
         compare(arguments)
 

@@ -9,7 +9,7 @@ twin, the same without dropout. The best epoch is chosen by the validation data;
 of the test data, by which nothing was chosen. `none` has the learning rate alone to search: its trials end
 when all are tried. The gains are over the twin; their intervals hold for all of a task together. Of a
 configuration whose learning rate is that of `none`, which is so for all that is committed, `none` is the
-twin.
+twin. Dropouts that are the same under two names are searched under one.
 
 Broken off, it goes on where it was: the searches are in --folder. Writes JSON to benchmarks/results/, and
 the tables of docs/which-dropout.md between its marks.
@@ -30,15 +30,18 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "which_dropout.json"
 PAGE = ROOT / "docs" / "which-dropout.md"
 RATE = [0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+SAME = ("time_distributed", "lambda")
+"""What is the same training as `recurrent` at the same sites, number by number. So is `variational` at the
+input as `native` there."""
 
 
 def cells():
-    """Lists the wrappers at their placements, without dropout first."""
+    """Lists the wrappers at their placements, without dropout first, and each dropout by one name."""
     from recdrop_tune.catalog import TECHNIQUES
 
-    searched = [each for each in TECHNIQUES.values() if not each.learns_rate]
+    searched = [each for each in TECHNIQUES.values() if not each.learns_rate | (each.id in SAME)]
     placed = [(each.id, place) for each in searched for place in each.placements]
-    return [("none", None), *placed]
+    return [("none", None), *(cell for cell in placed if cell != ("variational", "input"))]
 
 
 def space_of(task, wrapper, placement):

@@ -96,3 +96,27 @@ def test_a_rate_of_next_to_nothing_scores_as_its_twin(tmp_path):
     scores = {trial.hyperparameters["wrapper"]: trial.score for trial in oracle.trials.values()}
     assert len(scores) == 3
     assert list(scores.values()) == pytest.approx([scores["none"]] * 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("placement", "names"),
+    [
+        ("input+output", ("recurrent", "time_distributed", "lambda")),
+        ("input", ("native", "variational")),
+    ],
+)
+def test_equal_dropouts_are_the_same_training(placement, names):
+    """What `benchmarks/which_dropout.py` trains under one name alone."""
+    x = np.random.default_rng(0).normal(size=(24, 4, 2)).astype("float32")
+    y = (x[:, :, 0].sum(1) > 0).astype("int64")
+    losses = []
+    for name in (*names, "none"):
+        dropout = {"wrapper": name} | (
+            {} if name == "none" else {"placement": placement, "rate": 0.5}
+        )
+        keras.utils.set_random_seed(5)
+        model = classifier(**dropout).build(kt.HyperParameters())
+        losses.append(model.fit(x, y, epochs=3, batch_size=8, verbose=0).history["loss"])
+    for other in losses[1:-1]:
+        assert losses[0] == pytest.approx(other, rel=1e-5)
+    assert losses[0] != pytest.approx(losses[-1], rel=1e-3)
