@@ -9,6 +9,7 @@ import keras_tuner as kt
 import numpy as np
 import optuna
 from _peers import PEERS
+from scipy.stats import binom
 
 from recdrop_tune.oracle import OptunaOracle, make_pruner
 from recdrop_tune.search.first_trials import enqueue_first_trials
@@ -228,6 +229,17 @@ def _summary(spent):
     for position, name in enumerate(("epochs", "trials", "pruned")):
         values = [np.inf if each is None else each[position] for each in spent]
         # Whole seeds only: between a number and infinity lies nothing.
-        quartiles = np.quantile(values, (0.25, 0.5, 0.75), method="higher")
-        found[name] = [None if np.isinf(value) else int(value) for value in quartiles]
+        found[name] = _whole(np.quantile(values, (0.25, 0.5, 0.75), method="higher"))
+        if name == "epochs":
+            found["median_95"] = _whole(_around_the_median(values))
     return found
+
+
+def _around_the_median(values):
+    """Returns two of the values, between which the median of all possible seeds lies in 95 of 100 cases."""
+    low = int(binom.ppf(0.025, len(values), 0.5))
+    return np.sort(values)[[max(0, low - 1), min(len(values) - 1, len(values) - low)]]
+
+
+def _whole(values):
+    return [None if np.isinf(value) else int(value) for value in values]

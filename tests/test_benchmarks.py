@@ -161,6 +161,30 @@ def test_peers_pay_for_new_epochs_alone(benchmarks):
     assert rungs.promotable(2) is None  # One of three goes on.
 
 
+def test_the_quickest_searches_are_in_bold(benchmarks):
+    """Those among which the seeds do not decide; a search that did not find it is not one of them."""
+    import _replay
+    import search_efficiency
+
+    def row(tuner, *spent):
+        found = _replay._summary([None if each is None else (each, 1, 0) for each in spent])
+        return {"tuner": tuner, "top 1%": found}
+
+    quick, alike = row("recdrop-tune", *range(10, 110, 10)), row("Hyperband", *range(40, 140, 10))
+    slow, never = row("RandomSearch", *range(200, 300, 10)), row("ASHA", 50, *[None] * 9)
+    assert quick["top 1%"]["median_95"] == [20, 90]
+    assert never["top 1%"]["epochs"] == [None, None, None]
+    held = {"vowels": {"rows": [quick, alike, slow, never]}}
+    assert search_efficiency.medians(held).splitlines() == [
+        "| | vowels |",
+        "|---|---|",
+        "| recdrop-tune | **60** |",
+        "| Hyperband | **90** |",
+        "| RandomSearch | 250 |",
+        "| ASHA | - |",
+    ]
+
+
 @pytest.mark.heavy
 def test_search_efficiency_table(benchmarks, tmp_path):
     import _problems
