@@ -157,6 +157,35 @@ def _language_model(space):
     return rdt.LanguageModel(words, space, embedding_units=24)
 
 
+def search(name, space, experiment, folder, arguments, **more):
+    """Searches a space on a task, and trains the best configuration again, and its twin, with fresh seeds.
+
+    Args:
+        name: The task.
+        space: The search space.
+        experiment: What it is for, by which MLflow names it.
+        folder: Where the search is kept, inside that of all of them.
+        arguments: Of the command line: `trials`, `epochs`, `seeds`, `folder`.
+        **more: Other arguments of `tune`.
+    """
+    import recdrop_tune as rdt
+
+    task = TASKS[name]
+    train, validation, test = task.data()
+    uri = f"sqlite:///{arguments.folder.absolute()}/mlflow.db"
+    settings = {
+        "max_trials": arguments.trials,
+        "epochs": arguments.epochs or task.epochs,
+        "batch_size": task.batch,
+        "confirm": rdt.Confirm(1, seeds=arguments.seeds, test=test),
+        "tracking": rdt.MLflow(f"{experiment}: {name}", uri=uri),
+        "directory": arguments.folder / name / folder,
+    }
+    return rdt.tune(
+        train, validation, model=task.hypermodel(space), seed=0, verbose=0, **settings | more
+    )
+
+
 TASKS = {
     "digits": Task(
         _digits,

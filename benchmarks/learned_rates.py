@@ -46,25 +46,10 @@ def space_of(task, kind, placement):
 
 def search(name, kind, placement, arguments):
     """Trains once or searches, and confirms; returns a row of the table."""
-    import recdrop_tune as rdt
-
     task = _tasks.TASKS[name]
-    train, validation, test = task.data()
-    result = rdt.tune(
-        train,
-        validation,
-        model=task.hypermodel(space_of(task, kind, placement)),
-        max_trials=1 if kind == "learned" else arguments.trials,
-        epochs=arguments.epochs or task.epochs,
-        batch_size=task.batch,
-        confirm=rdt.Confirm(1, seeds=arguments.seeds, test=test),
-        seed=0,
-        tracking=rdt.MLflow(
-            f"learned rates: {name}", uri=f"sqlite:///{arguments.folder.absolute()}/mlflow.db"
-        ),
-        directory=arguments.folder / name / f"{kind}-{placement}",
-        verbose=0,
-    )
+    space, folder = space_of(task, kind, placement), f"{kind}-{placement}"
+    trials = {"max_trials": 1} if kind == "learned" else {}
+    result = _tasks.search(name, space, "learned rates", folder, arguments, **trials)
     return row_of(result, kind, placement, task.metric)
 
 

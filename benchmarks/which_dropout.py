@@ -52,26 +52,9 @@ def space_of(task, wrapper, placement):
 
 def search(name, wrapper, placement, arguments):
     """Searches one cell and confirms its best configuration; returns a row of the table."""
-    import recdrop_tune as rdt
-
     task = _tasks.TASKS[name]
-    train, validation, test = task.data()
-    folder = arguments.folder / name / f"{wrapper}-{placement or 'nowhere'}"
-    result = rdt.tune(
-        train,
-        validation,
-        model=task.hypermodel(space_of(task, wrapper, placement)),
-        max_trials=arguments.trials,
-        epochs=arguments.epochs or task.epochs,
-        batch_size=task.batch,
-        confirm=rdt.Confirm(1, seeds=arguments.seeds, test=test),
-        seed=0,
-        tracking=rdt.MLflow(
-            f"which dropout: {name}", uri=f"sqlite:///{arguments.folder.absolute()}/mlflow.db"
-        ),
-        directory=folder,
-        verbose=0,
-    )
+    space, folder = space_of(task, wrapper, placement), f"{wrapper}-{placement or 'nowhere'}"
+    result = _tasks.search(name, space, "which dropout", folder, arguments)
     return row_of(result, wrapper, placement, task.metric)
 
 
