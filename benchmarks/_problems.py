@@ -142,7 +142,7 @@ PROBLEMS = {
         _mnist1d,
         batch=50,
     ),
-    "characters": Problem(  # 124 configurations
+    "characters": Problem(  # 144 configurations
         _RESULTS / "search_efficiency_table_characters.csv",
         {
             "cell": "lstm",

@@ -79,18 +79,19 @@ def train(problem, path=None, say=print):
         say: Called with a line for each.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
+    from recdrop_tune.kernels import Beginning
 
     path = Path(path or problem.path)
     hypermodel = problem.hypermodel(problem.space)
     points = configurations(hypermodel.space)
     done, trained, data = _begin(path, problem.epochs), {}, problem.data()
+    beginning = Beginning(keep_kernels=True)
     for seed in range(problem.seeds):
         for number, hp in enumerate(points, 1):
             name = key(hypermodel.space.sample(hp))
             if (seed, name) in done:
                 continue
-            keras.utils.set_random_seed(seed)
+            beginning.begin(seed)
             model = _renewed(hypermodel.build(hp), trained)
             curve = _curve(model, data, problem)
             with open(path, "a", newline="") as lines:
