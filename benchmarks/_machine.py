@@ -11,7 +11,7 @@ def describe() -> dict:
     """Returns the processor, the accelerator, and the versions that matter."""
     return {
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": _cores(),
         "accelerator": _accelerator(),
         "python": platform.python_version(),
         "backend": keras.backend.backend(),
@@ -20,6 +20,12 @@ def describe() -> dict:
 
 
 PACKAGES = ("recdrop-tune", "keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy")
+
+
+def _cores():
+    """Returns how many cores this process may use: `taskset` may have left it fewer than there are."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count()
 
 
 def _version(name):
