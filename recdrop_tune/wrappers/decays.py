@@ -108,6 +108,7 @@ class HasDecays:
         if self.temporal_decay:
             terms += [self.temporal_decay * movement(output, mask) for output in emitted]
         if terms:
-            loss = sum(terms) / len(emitted)
+            # Of the type that Keras adds losses up in, whatever that of the layer.
+            loss = ops.cast(sum(terms) / len(emitted), keras.config.floatx())
             # With it the sum of what is added is the mean over the calls so far.
             self.add_loss((loss - sum(added)) / (len(added) + 1))

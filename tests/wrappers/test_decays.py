@@ -148,6 +148,15 @@ def test_half_precision_is_summed_in_single(policy):
     assert float(array(loss)) > 65504
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="float64 has to be switched on there")
+def test_a_layer_in_double_precision_is_trained_beside_others_in_single():
+    layer = ActivityDecay(GRU(4, return_sequences=True, dtype="float64"), **DECAYS)
+    made = model_of(layer)
+    raw = array(layer(X))
+    trained = float(array(made.train_on_batch(X, np.zeros((4, 5, 4)))))
+    assert trained == pytest.approx(expected(raw), rel=1e-5)
+
+
 @pytest.mark.backends
 def test_locked_dropout_after_a_stack_has_the_activity_decay():
     layer = LockedDropout(0.5, activity_decay=2.0)
