@@ -102,6 +102,7 @@ class HasDecays:
             mask: Booleans of shape `(batch, time)`, or `None`.
             added: What earlier calls in this forward pass have added.
         """
+        mask = None if mask is None else ops.cast(mask, "bool")
         terms = []
         if self.activity_decay:
             terms += [self.activity_decay * activity(output, mask) for output in dropped]

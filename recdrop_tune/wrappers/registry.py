@@ -72,9 +72,10 @@ def wrap(
 def _without_dropout(layer: Any, wrapper: str, **given: Any) -> Any:
     """Returns the layer, or what adds the decays of its activations, if some are given."""
     decays = {name: check_decay(name, given.pop(name)) for name in DECAYS if name in given}
-    options = {name: value for name, value in given.items() if value is not None}
     decaying = any(decays.values())
-    if set(options) - (set(_OF_LAYERS) if decaying else set()):
+    left_out = {name for name in ("placement", "rate") if given[name] is None}
+    options = {name: value for name, value in given.items() if name not in left_out}
+    if set(options) - set(_OF_LAYERS if decaying else ()):
         raise invalid_argument(
             "wrapper",
             expected="a technique that drops, where a placement, a rate or options are given",

@@ -122,7 +122,8 @@ def test_a_training_step_goes_down_their_slope():
 def test_of_a_last_step_alone_samples_count_that_have_steps():
     layer = GRU(4)
     decaying = ActivityDecay(layer, 2.0)
-    last = array(decaying(X, mask=keras.ops.convert_to_tensor(HOLED), training=True))
+    mask = keras.ops.convert_to_tensor(2 * HOLED.astype("int32"))
+    last = array(decaying(X, mask=mask, training=True))
     assert only(decaying) == pytest.approx(2 * np.mean(last[:3] ** 2), rel=1e-5)
     last = array(decaying(X, training=True))
     assert only(decaying) == pytest.approx(2 * np.mean(last**2), rel=1e-5)
@@ -269,6 +270,9 @@ def test_without_dropout_and_without_decays_it_is_the_layer_itself():
     assert wrap(LSTM(4), "none", activity_decay=1, name="mine").name == "mine"
     with pytest.raises(InvalidArgumentError, match=r"Leave these out.*'rate': 0\.2"):
         wrap(layer, "none", rate=0.2, activity_decay=1.0)
+    for given in ({"seed": None, "activity_decay": 1.0}, {"name": "mine", "activity_decay": 0.0}):
+        with pytest.raises(InvalidArgumentError, match="Leave these out"):
+            wrap(layer, "none", **given)
 
 
 def test_at_inference_it_is_the_layer():
