@@ -101,6 +101,10 @@ LOCKED_SITES = ("input", "between", "output")
 its layers, and after the last."""
 
 
+DECAYS = ("activity_decay", "temporal_decay")
+"""What the activations of a layer can add to the loss, under every wrapper and without one."""
+
+
 @dataclass(frozen=True)
 class Option:
     """An argument of one wrapper's own which a search space can name.

@@ -336,6 +336,25 @@ def test_learned_rates(tmp_path):
     assert printed.count("\n") == 3 + 12
 
 
+@pytest.mark.heavy
+def test_activity_decay(tmp_path):
+    out, page = tmp_path / "out.json", tmp_path / "page.md"
+    page.write_text("Before\n<!-- table: decays -->\nold\n<!-- end -->\nAfter\n")
+    sizes = ("--seeds", "2", "--epochs", "1")
+    printed, held = run("activity_decay.py", "run", *sizes, out=out)
+    assert printed.count("\n") == len(held["rows"]) == 8
+    losses = [row["test_loss"] for row in held["rows"]]
+    assert len({tuple(each) for each in losses}) == 8
+    again, _ = run("activity_decay.py", "run", *sizes, out=out)
+    assert again == ""  # What is there is not trained again.
+    run("activity_decay.py", "table", "--page", str(page), out=out)
+    lines = page.read_text().splitlines()
+    (line,) = [each for each in lines if each.startswith("| weight_drop | 2 | 1 |")]
+    assert f"| {sum(losses[7]) / 2:.4f} ±" in line
+    assert f"| {(sum(losses[4]) - sum(losses[7])) / 2:+.4f} (" in line
+    assert (lines[0], lines[-1]) == ("Before", "After")
+
+
 def test_noise_of_planted_searches(benchmarks):
     """Their trainings are as alike as real ones with the same seed, and gains are those planted."""
     import _planted

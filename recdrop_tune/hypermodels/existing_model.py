@@ -7,7 +7,11 @@ from typing import Any
 import keras_tuner
 
 from recdrop_tune.errors import check_flag, invalid_argument, warn_caller
-from recdrop_tune.hypermodels.recurrent_layers import check_hyperparameters, check_schedule
+from recdrop_tune.hypermodels.recurrent_layers import (
+    check_hyperparameters,
+    check_schedule,
+    check_temporal_decay,
+)
 from recdrop_tune.hypermodels.scheduling import ask
 from recdrop_tune.models import Blueprint, RecurrentLayer, blueprint_of
 from recdrop_tune.spaces import DropoutSample, SearchSpace
@@ -27,9 +31,10 @@ class ExistingModel(keras_tuner.HyperModel):
     Args:
         model: The model. It stays as it is, and is not needed any more afterwards.
         space: Anything that `SearchSpace.load` takes. Its keys are those of the dropout: `wrapper`,
-            `placement`, `rate`, `schedule` and the wrappers' options; of a preset the others are left out.
-        per_layer: Whether each recurrent layer has a dropout of its own, with the hyperparameters
-            `lstm/rate`, `encoder/rate`; by default one choice holds for all of them.
+            `placement`, `rate`, `schedule`, the wrappers' options, and the decays of activations, which are
+            those of the last recurrent layer; of a preset the others are left out.
+        per_layer: Whether each recurrent layer has a dropout, and decays, of its own, with the
+            hyperparameters `lstm/rate`, `encoder/rate`; by default one choice holds for all of them.
         keep_weights: Whether each trial begins with the weights of the model, for fine-tuning; by default it
             begins with fresh ones, but for layers that are not trainable.
         name: Name of the hypermodel.
@@ -148,10 +153,15 @@ def _copy(hp: Any, found: Blueprint, space: SearchSpace, per_layer: bool) -> Any
             cell = place.cell if per_layer or len(cells) == 1 else "gru"
             samples[name] = space.sample_dropout(hp, name, cell)
         sample = samples[name]
-        if sample.wrapper == "none":
+        decays: dict[str, Any] = {}
+        # Of a stack the last layer has them, as published.
+        if per_layer or place is found.layers[-1]:
+            check_temporal_decay(space, layer)
+            decays = sample.decays
+        if sample.wrapper == "none" and not any(decays.values()):
             return layer
         own = {"name": layer.name, "trainable": layer.trainable}
-        wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **own)
+        wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **decays, **own)
         if space.schedule is not None:
             ask(wrapped, sample.schedule)
         return wrapped
@@ -164,5 +174,5 @@ def _warn_of_dropped(found: Blueprint) -> None:
         warn_caller(
             f"The model has dropout in its recurrent layers: {', '.join(found.dropped)}. It is taken off in "
             "each trial, for the search takes its place. Keras's own dropout is the wrapper `native` of the "
-            "space."
+            "space, and the decays of an `ActivityDecay` are keys of it."
         )

@@ -114,6 +114,9 @@ _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> Any:
     """Runs features through recurrent layers, each with the same dropout.
 
+    The last one has the decays of activations, as published: the temporal decay is of what it emits, and the
+    activity decay of what leaves the stack, locked dropout at its output included.
+
     Args:
         features: Shape `(batch, time, features)`; a mask on it reaches every layer.
         sample: The configuration to build.
@@ -123,27 +126,38 @@ def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> An
         Shape `(batch, units)`, or `(batch, time, units)` with `return_sequences`; twice the units
         where the layers are bidirectional.
     """
+    of_layer, of_locked = _decays(sample)
     features = _locked(features, sample, "input")
     for index in range(sample.layers):
         if index:
             features = _locked(features, sample, "between")
         last = index == sample.layers - 1
-        features = _layer(sample, return_sequences or not last)(features)
-    return _locked(features, sample, "output")
+        decays = of_layer if last else {}
+        features = _layer(sample, return_sequences or not last, decays)(features)
+    return _locked(features, sample, "output", of_locked)
 
 
-def _layer(sample: Sample, return_sequences: bool) -> Any:
+def _decays(sample: Sample) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the decays of the last recurrent layer, and those of the locked dropout after it."""
+    if "output" not in sample.locked_rate:
+        return sample.decays, {}
+    after = {name: value for name, value in sample.decays.items() if name == "activity_decay"}
+    return {name: value for name, value in sample.decays.items() if name not in after}, after
+
+
+def _layer(sample: Sample, return_sequences: bool, decays: dict[str, Any]) -> Any:
     layer = _CELLS[sample.cell](sample.units, return_sequences=return_sequences)
     if sample.bidirectional:
         layer = keras.layers.Bidirectional(layer)
     with seeds_aside():
-        return wrap(layer, sample.wrapper, **sample.wrap_arguments())
+        return wrap(layer, sample.wrapper, **sample.wrap_arguments(), **decays)
 
 
-def _locked(features: Any, sample: Sample, site: str) -> Any:
+def _locked(features: Any, sample: Sample, site: str, decays: dict[str, Any] | None = None) -> Any:
     """Drops features with one mask for all steps of a sequence, where the sample says so."""
+    rates = sample.locked_rate
     with seeds_aside():
-        dropped = site in sample.locked_rate and LockedDropout(sample.locked_rate[site])
+        dropped = site in rates and LockedDropout(rates[site], **(decays or {}))
     return dropped(features) if dropped else features
 
 
@@ -178,6 +192,14 @@ class AbstractSequenceModel(AbstractHyperModel):
             raise invalid_argument("mask_value", expected="a number or None", received=mask_value)
         self.mask_value = mask_value
         super().__init__(space, metrics, name, tunable)
+        if self.space.temporal_decay and not self.return_sequences:
+            raise invalid_argument(
+                "space",
+                expected="no `temporal_decay` where the model reads the last step alone",
+                received={"temporal_decay": self.space.to_dict()["temporal_decay"]},
+                fix="Leave it out: `activity_decay` takes the last step. Models with an output for each step "
+                "have both: `LanguageModel`, `SequenceTagger`, `SequenceRegressor(each_step=True)`.",
+            )
 
     @abstractmethod
     def head(self, features: Any) -> Any:

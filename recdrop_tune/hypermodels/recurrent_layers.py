@@ -8,14 +8,15 @@ from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hypermodels.scheduling import ask, can_ask
 from recdrop_tune.kernels import cell_of, seeds_aside
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.wrappers import wrap
+from recdrop_tune.wrappers import check_emits_steps, wrap
 
 
 def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "lstm") -> Any:
     """Wraps a recurrent layer with the dropout that the hyperparameters name.
 
-    It registers `wrapper`, `placement`, `rate`, `schedule` and the wrappers' options on `hp`; the rest of
-    the space (the model's size, the dropout around the layer) is not used, for the model is yours. A
+    It registers `wrapper`, `placement`, `rate`, `schedule`, the wrappers' options and the decays of
+    activations on `hp`; the rest of the space (the model's size, the dropout around the layer) is not used,
+    for the model is yours. Give the decays to the last layer of a stack, as published. A
     schedule takes a callback in `fit`: `tune` adds it, and for other tuners `recdrop_tune.scheduled(build)`
     does.
 
@@ -30,13 +31,14 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
 
     Returns:
         The wrapped layer, to be called as the layer would be; `layer` itself where the trial is one
-        without dropout. Under one seed the layers that are made after it have the same first weights
-        whatever the dropout.
+        without dropout and decays. Under one seed the layers that are made after it have the same first
+        weights whatever the dropout.
 
     Raises:
         SearchSpaceError: The space is not valid.
         InvalidArgumentError: The layer is not one that can be wrapped, or drops by itself, or the space
-            has a `schedule` and there is no callback to carry it out.
+            has a `schedule` and there is no callback to carry it out, or a `temporal_decay` and the layer
+            emits its last step alone.
 
     Example:
         >>> import keras, keras_tuner
@@ -55,9 +57,10 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
     check_schedule(loaded)
     # Of other layers than these two and a `Bidirectional`, `wrap` says that it takes none.
     cell = cell_of(getattr(layer, "forward_layer", layer)) or "lstm"
+    check_temporal_decay(loaded, layer)
     sample = loaded.sample_dropout(hp, name, cell)
     with seeds_aside():
-        wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments())
+        wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **sample.decays)
     if loaded.schedule is not None:
         ask(wrapped, sample.schedule)
     return wrapped
@@ -79,6 +82,12 @@ def check_schedule(space: SearchSpace) -> None:
             received={"schedule": space.to_dict()["schedule"]},
             fix="Give the tuner `recdrop_tune.scheduled(build)` in the place of `build`.",
         )
+
+
+def check_temporal_decay(space: SearchSpace, layer: Any) -> None:
+    """Raises where a trial may have a temporal decay, of a layer that emits its last step alone."""
+    if space.temporal_decay:
+        check_emits_steps(layer)
 
 
 def _check_drops_nothing(layer: Any) -> None:

@@ -15,6 +15,7 @@ from recdrop_tune.wrappers import (
     AbstractDropoutWrapper,
     ConcreteDropoutWrapper,
     NativeDropoutWrapper,
+    RecurrentWrapper,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class LayerExplanation:
         why: Why it is not cuDNN here, or a remark on the kernel; empty if there is nothing to say.
         change: What to change to have it on cuDNN; empty if there is nothing to change.
         on_gpu: `"cuDNN"` if it would run there on a machine with a GPU, or why it would not.
+        decay: What its activations add to the loss in training, as text: `"activity 2, temporal 1"`; empty
+            for nothing.
     """
 
     name: str
@@ -50,8 +53,10 @@ class LayerExplanation:
     why: str
     change: str
     on_gpu: str
+    decay: str = ""
 
 
+_DECAY = "decay"
 _COLUMNS = (
     "layer",
     "cell",
@@ -59,6 +64,7 @@ _COLUMNS = (
     "placement",
     "rate",
     "shares a mask",
+    _DECAY,
     "kernel",
     "on a GPU",
 )
@@ -86,8 +92,8 @@ class Explanation:
         if not self.rows:
             return _NONE
         notes = self._notes()
-        table = [_COLUMNS, *(_cells(row, notes) for row in self.rows)]
-        widths = [max(len(line[i]) for line in table) for i in range(len(_COLUMNS))]
+        table = self._table(notes)
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in table
@@ -101,9 +107,18 @@ class Explanation:
         if not self.rows:
             return f"<p>{_NONE}</p>"
         notes = self._notes()
-        table = pd.DataFrame([_cells(row, notes) for row in self.rows], columns=_COLUMNS)
+        columns, *cells = self._table(notes)
+        table = pd.DataFrame(cells, columns=columns)
         lines = "<br>".join(f"[{number}] {escape(note)}" for note, number in notes.items())
         return f"{table.to_html(index=False, border=0)}\n<p>{lines}</p>"
+
+    def _table(self, notes: dict[str, int]) -> list[tuple[str, ...]]:
+        """Returns the head of the table and its rows; a column of decays only where there are some."""
+        table = [_COLUMNS, *(_cells(row, notes) for row in self.rows)]
+        if any(row.decay for row in self.rows):
+            return table
+        position = _COLUMNS.index(_DECAY)
+        return [(*line[:position], *line[position + 1 :]) for line in table]
 
     def _notes(self) -> dict[str, int]:
         """Numbers the notes; rows with the same one share it."""
@@ -118,7 +133,7 @@ def _note(row: LayerExplanation) -> str:
 def _cells(row: LayerExplanation, notes: dict[str, int]) -> tuple[str, ...]:
     kernel = f"{row.kernel} [{notes[_note(row)]}]" if row.why else row.kernel
     on_gpu = row.on_gpu if row.on_gpu in ("cuDNN", "unknown") else "not cuDNN"
-    dash = (row.placement or "-", row.rate or "-", row.shares_mask or "-")
+    dash = (row.placement or "-", row.rate or "-", row.shares_mask or "-", row.decay or "-")
     return (row.name, row.cell, row.technique, *dash, kernel, on_gpu)
 
 
@@ -158,7 +173,7 @@ class _Place:
     """The place of a layer in a model: its path, the wrapper that runs it, and whether it is masked."""
 
     names: tuple[str, ...]
-    wrapper: AbstractDropoutWrapper | None = None
+    wrapper: RecurrentWrapper | None = None
     masked: bool = False
 
 
@@ -167,14 +182,14 @@ def _rows(layer: Any, place: _Place, seen: set[int]) -> Iterator[LayerExplanatio
         return
     seen.add(id(layer))
     place = replace(place, masked=place.masked or _is_masked(layer))
-    if isinstance(layer, AbstractDropoutWrapper):
+    if isinstance(layer, RecurrentWrapper):
         place = replace(place, wrapper=layer)
     if isinstance(layer, keras.layers.RNN):
         yield _row(layer, place)
         return
     for child in sublayers(layer):
         # To its user a wrapper and the layer in it are one; a Bidirectional in it has two parts.
-        same = isinstance(layer, AbstractDropoutWrapper)
+        same = isinstance(layer, RecurrentWrapper)
         names = place.names if same else (*place.names, child.name)
         yield from _rows(child, replace(place, names=names), seen)
 
@@ -190,7 +205,8 @@ def _is_masked(layer: Any) -> bool:
 
 
 def _row(layer: Any, place: _Place) -> LayerExplanation:
-    dropout = _native(layer) if place.wrapper is None else _wrapped(place.wrapper)
+    wrapper = place.wrapper
+    dropout = _wrapped(wrapper) if isinstance(wrapper, AbstractDropoutWrapper) else _native(layer)
     technique, placement, rate, sharing, rewriting = dropout
     choice = kernel_of(layer, rewriting, masked=place.masked)
     return LayerExplanation(
@@ -204,6 +220,7 @@ def _row(layer: Any, place: _Place) -> LayerExplanation:
         why=_why(choice),
         change="; ".join(dict.fromkeys(o.fix for o in choice.obstacles if o.fix)),
         on_gpu=choice.on_gpu,
+        decay="" if wrapper is None else _decay_words(wrapper),
     )
 
 
@@ -238,6 +255,11 @@ def _native(layer: Any) -> _Dropout:
     rates = own if len(set(own.values())) > 1 else next(iter(own.values()))
     sharing, obstacle = NativeDropoutWrapper.sharing(own)
     return "native", "+".join(own), _rate_words(rates), sharing, Rewriting(obstacle=obstacle)
+
+
+def _decay_words(wrapper: RecurrentWrapper) -> str:
+    decays = {"activity": wrapper.activity_decay, "temporal": wrapper.temporal_decay}
+    return ", ".join(f"{name} {value:g}" for name, value in decays.items() if value)
 
 
 def _rate_words(rate: float | dict[str, float]) -> str:

@@ -10,7 +10,12 @@ import keras
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import sublayers
-from recdrop_tune.wrappers import AbstractDropoutWrapper, EmbeddingDropout, LockedDropout
+from recdrop_tune.wrappers import (
+    AbstractDropoutWrapper,
+    ActivityDecay,
+    EmbeddingDropout,
+    LockedDropout,
+)
 
 Layer = Any
 """A Keras layer or model; Keras ships no type information."""
@@ -28,10 +33,17 @@ def walk(root: Layer) -> Iterator[Layer]:
             waiting.extend(reversed(sublayers(layer)))
 
 
+_DROPPING = AbstractDropoutWrapper | EmbeddingDropout | LockedDropout
+
+
 def dropout_layers(root: Layer) -> list[Layer]:
-    """Returns every layer of this package inside a layer or model, those inside a `Bidirectional` too."""
-    own = AbstractDropoutWrapper | EmbeddingDropout | LockedDropout
-    return [layer for layer in walk(root) if isinstance(layer, own)]
+    """Returns every dropout layer of this package in a layer or model, those inside a `Bidirectional` too."""
+    return [layer for layer in walk(root) if isinstance(layer, _DROPPING)]
+
+
+def own_layers(root: Layer) -> list[Layer]:
+    """Returns every layer of this package in a layer or model, those that drop nothing too."""
+    return [layer for layer in walk(root) if isinstance(layer, _DROPPING | ActivityDecay)]
 
 
 def learning_layers(root: Layer) -> list[Layer]:

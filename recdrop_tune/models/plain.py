@@ -9,15 +9,15 @@ import keras
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.models.layers import check_layer, dropout_layers, plain_weights, walk
+from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, plain_weights, walk
 from recdrop_tune.wrappers import is_default_name
 
 
 def to_plain(model: Any) -> Any:
     """Makes the same model out of stock Keras layers, with the same weights.
 
-    Each dropout wrapper and each `EmbeddingDropout` is replaced by a copy of the layer it wraps, and
-    `LockedDropout` by an `Identity`, wherever it stands: in nested models, inside `Bidirectional` or
+    Each dropout wrapper, `ActivityDecay` and `EmbeddingDropout` is replaced by a copy of the layer it wraps,
+    and `LockedDropout` by an `Identity`, wherever it stands: in nested models, inside `Bidirectional` or
     `TimeDistributed`. Everything else is copied as it is, other custom layers included. Predictions are the
     same, and the file that `save` writes loads without this package.
 
@@ -26,8 +26,8 @@ def to_plain(model: Any) -> Any:
     place of `recurrent_dropout_wrapper`, with another number if a layer beside it has that name.
 
     Not kept: what `compile` set (the result is for inference; compile it to train it on, without
-    dropout), `use_cudnn` (Keras does not keep it in a layer's configuration), and the current states of
-    stateful layers, which start at zero.
+    dropout and the decays of activations), `use_cudnn` (Keras does not keep it in a layer's configuration),
+    and the current states of stateful layers, which start at zero.
 
     Args:
         model: A Keras model, or a single layer. It is left as it is.
@@ -49,7 +49,7 @@ def to_plain(model: Any) -> Any:
     """
     check_layer(model)
     _check_inference(model)
-    own = {keras.saving.get_registered_name(type(layer)) for layer in dropout_layers(model)}
+    own = {keras.saving.get_registered_name(type(layer)) for layer in own_layers(model)}
     config = _unwrap(configuration(model, _CONFIGURABLE), own)
     config.pop("compile_config", None)
     # Safe mode guards against code in files; this configuration comes from live objects.
@@ -126,7 +126,15 @@ def _unwrap(config: Any, own: set[str]) -> Any:
     if "go_backwards" in plain["config"]:  # how a Bidirectional makes its backward layer
         renamed["go_backwards"] = plain["config"]["go_backwards"]
     # A functional model's entry also says how the layer is connected: "name", "inbound_nodes".
+    nodes = plain.get("inbound_nodes")
+    if nodes and inner is _IDENTITY:
+        plain["inbound_nodes"] = [_without_mask(node) for node in nodes]
     return {**plain, "build_config": None, **inner, "config": renamed}
+
+
+def _without_mask(node: dict[str, Any]) -> dict[str, Any]:
+    """Takes the mask off a call: an `Identity` hands it on, and takes none."""
+    return {**node, "kwargs": {k: v for k, v in node["kwargs"].items() if k != "mask"}}
 
 
 # The names. A functional model says by them how its layers are connected.
@@ -207,7 +215,7 @@ def is_custom(layer: Any) -> bool:
 def _check_rebuilt(model: Any, plain: Any) -> None:
     """Refuses a model whose configuration does not hold its layers."""
     same_weights = len(plain.weights) == len(plain_weights(model)) if model.built else True
-    if dropout_layers(plain) or not same_weights:
+    if own_layers(plain) or not same_weights:
         raise invalid_argument(
             "model",
             expected="a model that Keras can rebuild from its configuration, layers and weights",

@@ -13,7 +13,7 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.kernels import cell_of
 from recdrop_tune.models.layers import walk
 from recdrop_tune.rewrites import Cell
-from recdrop_tune.wrappers import AbstractDropoutWrapper, is_default_name
+from recdrop_tune.wrappers import ActivityDecay, RecurrentWrapper, is_default_name
 
 Config = dict[str, Any]
 """A layer or model as Keras writes it down: its class, and the arguments to make it with."""
@@ -24,7 +24,7 @@ Path = tuple[Any, ...]
 _FUSED = {"LSTMCell": "LSTM", "GRUCell": "GRU"}
 """The layers that compute what a `keras.layers.RNN` of a cell does, and have the same weights."""
 
-_CLASSES = ["RNN", "LSTM", "GRU", "Bidirectional"]
+_CLASSES = ["RNN", "LSTM", "GRU", "Bidirectional", ActivityDecay.__name__]
 _CLASSES += [each.class_name for each in TECHNIQUES.values() if each.class_name]
 """What Keras calls recurrent layers by that were given no name."""
 
@@ -64,7 +64,7 @@ def without_dropout(config: Any, custom: dict[str, Any], dropped: list[str]) -> 
     if not isinstance(config, dict):
         return config
     kind = _class_of(config, custom)
-    if kind is not None and issubclass(kind, AbstractDropoutWrapper):
+    if kind is not None and issubclass(kind, RecurrentWrapper):
         dropped.append(f"{config['config']['name']} ({kind.__name__})")
         return without_dropout(_unwrapped(config), custom, dropped)
     if kind is keras.layers.RNN:
@@ -157,13 +157,13 @@ def part_at(config: Any, path: Path) -> Any:
 def count_recurrent(model: Any) -> int:
     """Counts the recurrent layers of a live model; a `Bidirectional` and what it holds are one."""
     layers = list(walk(model))
-    outer = AbstractDropoutWrapper | keras.layers.Bidirectional
+    outer = RecurrentWrapper | keras.layers.Bidirectional
     held = {id(part) for each in layers if isinstance(each, outer) for part in list(walk(each))[1:]}
     return sum(_is_recurrent(each) for each in layers if id(each) not in held)
 
 
 def _is_recurrent(layer: Any) -> bool:
-    if isinstance(layer, AbstractDropoutWrapper):
+    if isinstance(layer, RecurrentWrapper):
         return _is_recurrent(layer.layer)
     if isinstance(layer, keras.layers.Bidirectional):
         return _is_recurrent(layer.forward_layer)

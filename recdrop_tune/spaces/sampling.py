@@ -82,6 +82,7 @@ class DropoutSample:
             wrapper learns it.
         options: Arguments of the wrapper's own, by name.
         schedule: How the rate moves while the model trains; `"constant"` where it stays.
+        decays: The decays of activations that the space names, by name; without dropout too.
     """
 
     wrapper: str
@@ -89,9 +90,10 @@ class DropoutSample:
     rate: Rate | None
     options: dict[str, Scalar] = field(default_factory=dict, kw_only=True)
     schedule: str = field(default="constant", kw_only=True)
+    decays: dict[str, Any] = field(default_factory=dict, kw_only=True)
 
     def wrap_arguments(self) -> dict[str, Any]:
-        """Returns the keyword arguments for `recdrop_tune.wrappers.wrap`; none for no dropout."""
+        """Returns the dropout as keyword arguments for `recdrop_tune.wrappers.wrap`; none for no dropout."""
         if self.wrapper == "none":
             return {}
         rate = {} if self.rate is None else {"rate": self.rate}
@@ -152,6 +154,7 @@ class DropoutPlan:
         options: Values of the wrappers' own arguments, by name.
         schedule: The schedules searched; `None` where the space does not name any.
         scheduled: The wrappers that are offered all of them.
+        decays: Values of the decays of activations, by name.
     """
 
     wrappers: tuple[str, ...]
@@ -160,6 +163,7 @@ class DropoutPlan:
     options: dict[str, Value] = field(default_factory=dict)
     schedule: Value | None = None
     scheduled: tuple[str, ...] = ()
+    decays: dict[str, Value] = field(default_factory=dict)
 
     @property
     def dropping(self) -> list[str]:
@@ -173,7 +177,7 @@ class DropoutPlan:
 
 
 def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
-    """Registers wrapper, placement, rate, options and schedule; returns the values active now."""
+    """Registers wrapper, placement, rate, options, schedule and decays; returns the values active now."""
     wrapper = register(hp, "wrapper", _as_value(plan.wrappers))
     # Without dropout anything can be built: the twin of a configuration is, also where it is not searched.
     if wrapper not in (None, "none", *plan.wrappers):
@@ -195,6 +199,8 @@ def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
     by_site = isinstance(plan.rate, dict)
     rate = (rates or None) if by_site else sample_under(hp, plan.rated, "rate", plan.rate)  # type: ignore[arg-type]
     schedule = sample_under(hp, plan.scheduled, "schedule", plan.schedule)
+    # Under no condition: they are no dropout, and the twin has them too.
+    decays = {name: register(hp, name, value) for name, value in plan.decays.items()}
     # Inside a conditional scope of the user's that is inactive, every value is None: no dropout.
     return DropoutSample(
         wrapper or "none",
@@ -202,6 +208,7 @@ def sample_dropout(plan: DropoutPlan, hp: Any) -> DropoutSample:
         rate if placement else None,
         options=options,
         schedule=schedule or "constant",
+        decays={name: drawn for name, drawn in decays.items() if drawn is not None},
     )
 
 

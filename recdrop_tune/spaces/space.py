@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 
-from recdrop_tune.catalog import OPTIONS, SCHEDULE_NAMES, SEARCHED, TECHNIQUES
+from recdrop_tune.catalog import DECAYS, OPTIONS, SCHEDULE_NAMES, SEARCHED, TECHNIQUES
 from recdrop_tune.errors import SearchSpaceError
 from recdrop_tune.problems import Keys, in_words, refusal
 from recdrop_tune.spaces.consistency import as_words, as_written, contradictions, offered_placements
@@ -34,6 +34,8 @@ from recdrop_tune.spaces.values import (
     STRICT,
     Count,
     Counts,
+    Decay,
+    Decays,
     Flag,
     LockedRates,
     Number,
@@ -57,8 +59,8 @@ _CONSTANTS: dict[str, Any] = {
 }
 """What is built where the space does not name the field."""
 
-_OF_DROPOUT = ("wrapper", "placement", "rate", "schedule", *OPTIONS)
-"""The fields that are about the dropout of one layer."""
+_OF_DROPOUT = ("wrapper", "placement", "rate", "schedule", *OPTIONS, *DECAYS)
+"""The fields that are about what is done to one layer."""
 
 _RATE = Range(min=0.05, max=0.6, step=0.05)
 
@@ -160,6 +162,14 @@ class SearchSpace(BaseModel):
     embedding_rate: OneRate = left_out(
         "Rate of dropout of word types, where the model has an embedding (LanguageModel). "
         "Left out: none.",
+    )
+    activity_decay: Number[Decay, Decays] = left_out(
+        "What the mean square of the outputs of the last recurrent layer adds to the loss in training, "
+        "times this: activation regularization, under every wrapper and without one. Left out: nothing.",
+    )
+    temporal_decay: Number[Decay, Decays] = left_out(
+        "The same of the difference between the outputs of neighbouring steps, in models that have an "
+        "output for each step. Left out: nothing.",
     )
     learning_rate: Number[Positive, Positives] = left_out(
         "Learning rate of the optimizer. Left out: 1e-3."
@@ -273,7 +283,7 @@ class SearchSpace(BaseModel):
         return Sample(**vars(dropout), **values)
 
     def sample_dropout(self, hp: Any, name: str | None = None, cell: str = "lstm") -> DropoutSample:
-        """Registers only the wrapper, its placement, rate and options on `hp`; else as `sample`.
+        """Registers only the wrapper, its placement, rate and options, and the decays; else as `sample`.
 
         Args:
             hp: `keras_tuner.HyperParameters`.
@@ -335,7 +345,10 @@ class SearchSpace(BaseModel):
             for (offered, _), ids in offers.items()
         )
         rate: Any = _RATE if self.rate is None else self.rate
-        return DropoutPlan(wrappers, groups, rate, options, self.schedule, self._scheduled())
+        decays = {name: getattr(self, name) for name in DECAYS if getattr(self, name) is not None}
+        return DropoutPlan(
+            wrappers, groups, rate, options, self.schedule, self._scheduled(), decays
+        )
 
     def _scheduled(self) -> tuple[str, ...]:
         """Lists the wrappers that have all the schedules of the space."""

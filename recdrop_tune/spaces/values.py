@@ -188,6 +188,9 @@ Rate = Annotated[
 Positive = Annotated[
     float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number), Expected("a number > 0")
 ]
+Decay = Annotated[
+    float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number), Expected("a number >= 0")
+]
 Whole = Annotated[int, Field(gt=0), BeforeValidator(_number), Expected("an integer > 0")]
 Placement = Annotated[
     str,
@@ -223,6 +226,14 @@ class Positives(_Bounds):
 
     min: Positive
     max: Positive
+    step: Positive | None = None
+
+
+class Decays(_Bounds):
+    """A range of numbers >= 0."""
+
+    min: Decay
+    max: Decay
     step: Positive | None = None
 
 

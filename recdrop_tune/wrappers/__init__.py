@@ -1,30 +1,39 @@
 """Keras layers that wrap a `keras.layers.LSTM`, a `GRU` or a `Bidirectional` of one with dropout."""
 
+from recdrop_tune.wrappers.activity_decay import ActivityDecay
 from recdrop_tune.wrappers.concrete_dropout import ConcreteDropoutWrapper
 from recdrop_tune.wrappers.embedding_dropout import EmbeddingDropout
 from recdrop_tune.wrappers.lambda_dropout import LambdaDropoutWrapper
 from recdrop_tune.wrappers.locked_dropout import LockedDropout
 from recdrop_tune.wrappers.native_dropout import NativeDropoutWrapper
 from recdrop_tune.wrappers.recurrent_dropout import RecurrentDropoutWrapper
+from recdrop_tune.wrappers.recurrent_wrapper import (
+    RecurrentWrapper,
+    check_emits_steps,
+    is_default_name,
+)
 from recdrop_tune.wrappers.registry import deserialize, get, serialize, wrap
 from recdrop_tune.wrappers.time_distributed_dropout import TimeDistributedDropoutWrapper
 from recdrop_tune.wrappers.variational_dropout import VariationalDropoutWrapper
 from recdrop_tune.wrappers.weight_drop import WeightDropWrapper
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, is_default_name
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 from recdrop_tune.wrappers.zoneout import ZoneoutWrapper
 
 __all__ = [
     "AbstractDropoutWrapper",
+    "ActivityDecay",
     "ConcreteDropoutWrapper",
     "EmbeddingDropout",
     "LambdaDropoutWrapper",
     "LockedDropout",
     "NativeDropoutWrapper",
     "RecurrentDropoutWrapper",
+    "RecurrentWrapper",
     "TimeDistributedDropoutWrapper",
     "VariationalDropoutWrapper",
     "WeightDropWrapper",
     "ZoneoutWrapper",
+    "check_emits_steps",
     "deserialize",
     "get",
     "is_default_name",

@@ -20,7 +20,8 @@ from recdrop_tune.rewrites import (
     relaxed_bernoulli,
 )
 from recdrop_tune.wrappers.rates import Rate
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, directions_of, group_in_words
+from recdrop_tune.wrappers.recurrent_wrapper import directions_of
+from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, group_in_words
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")

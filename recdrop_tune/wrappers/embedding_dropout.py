@@ -11,7 +11,7 @@ from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import hand_on_input_shape
 from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.rates import HasRates
-from recdrop_tune.wrappers.wrapper import given_name
+from recdrop_tune.wrappers.recurrent_wrapper import given_name
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")

@@ -8,11 +8,12 @@ import keras
 from keras import ops
 
 from recdrop_tune.rewrites import Tensor, for_all_steps
+from recdrop_tune.wrappers.decays import HasDecays
 from recdrop_tune.wrappers.rates import HasRates
 
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
-class LockedDropout(HasRates, keras.layers.Layer):
+class LockedDropout(HasRates, HasDecays, keras.layers.Layer):
     """Drops features of whole sequences: each sample has one mask for all of its steps.
 
         x'_bt = m_b / (1 - rate) * x_bt,   m_b ~ Bernoulli(1 - rate)
@@ -24,14 +25,17 @@ class LockedDropout(HasRates, keras.layers.Layer):
     Args:
         rate: Fraction of the features to drop, 0 <= rate < 1.
         seed: Integer seed of the noise; `None` takes one from Keras's global seed.
+        activity_decay: Factor of the mean square of what it emits, which is added to the loss in training,
+            masked steps apart: activation regularization after the last layer of a stack, as in AWD-LSTM.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
         inputs: Shape `(batch, time, features)`, or `(batch, features)`.
+        mask: Booleans of shape `(batch, time)`; `False` marks steps that do not count in the decay.
         training: Whether to drop.
 
     Raises:
-        InvalidArgumentError: The rate is out of range.
+        InvalidArgumentError: The rate or the decay is out of range.
 
     Example:
         >>> import keras
@@ -46,18 +50,32 @@ class LockedDropout(HasRates, keras.layers.Layer):
 
     sites = ("locked",)
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        rate: float,
+        seed: int | None = None,
+        activity_decay: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._set_up_rates(rate, seed)
+        self._set_up_decays(activity_decay)
         self.supports_masking = True
 
-    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+    def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         """Drops features when training."""
         if not training:
             return inputs
         noise = self._bernoulli("locked", for_all_steps(ops.shape(inputs)))
-        return inputs * ops.cast(noise, inputs.dtype)
+        dropped = inputs * ops.cast(noise, inputs.dtype)
+        if self.activity_decay:
+            self._add_decays([inputs], [dropped], mask, self.losses)
+        return dropped
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the shape of the inputs."""
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration."""
+        return {**super().get_config(), "activity_decay": self.activity_decay}

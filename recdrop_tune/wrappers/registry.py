@@ -9,13 +9,18 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.catalog import TECHNIQUES, technique
+from recdrop_tune.catalog import DECAYS, TECHNIQUES, technique
 from recdrop_tune.errors import invalid_argument, shown
+from recdrop_tune.wrappers.activity_decay import ActivityDecay
+from recdrop_tune.wrappers.decays import check_decay
 from recdrop_tune.wrappers.rates import Rate
-from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
+from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper
 
 _CLASSES = {each.class_name: each.id for each in TECHNIQUES.values() if each.class_name}
 """Ids by the name of the class."""
+
+_OF_LAYERS = ("name", "dtype", "trainable")
+"""Arguments that every Keras layer has."""
 
 _CONFIG = "a mapping, as `serialize` returns it or `wrap` takes its arguments"
 
@@ -36,10 +41,11 @@ def wrap(
         placement: Where to drop; the wrapper's own default if `None`.
         rate: Fraction to drop, or a dict with one for each site; required unless `wrapper` is `"none"`, or
             learns its rate, which then begins at the wrapper's own default.
-        **options: Further arguments of the wrapper's class, e.g. `per_step=False`, `seed=0`.
+        **options: Further arguments of the wrapper's class, e.g. `per_step=False`, `seed=0`. All of them,
+            `"none"` too, have `activity_decay` and `temporal_decay`: see `ActivityDecay`.
 
     Returns:
-        The wrapped layer; `layer` itself for `"none"`.
+        The wrapped layer; `layer` itself for `"none"`, or an `ActivityDecay` around it where there is one.
 
     Raises:
         InvalidArgumentError: The name is unknown, or an argument is not one that the wrapper takes.
@@ -51,15 +57,7 @@ def wrap(
         'input+recurrent'
     """
     if technique(wrapper).class_name is None:
-        if placement is not None or rate is not None or options:
-            given = {"placement": placement, "rate": rate, **options}
-            raise invalid_argument(
-                "wrapper",
-                expected="a technique that drops, where a placement, a rate or options are given",
-                received=wrapper,
-                fix=f"Leave these out, or name another wrapper: {shown(given)}.",
-            )
-        return layer
+        return _without_dropout(layer, wrapper, placement=placement, rate=rate, **options)
     if rate is None and not technique(wrapper).learns_rate:
         raise invalid_argument(
             "rate", expected=f"0 <= rate < 1 for the wrapper `{wrapper}`", received=rate
@@ -69,6 +67,22 @@ def wrap(
     cls = get(wrapper)
     _check_options(wrapper, cls, options)
     return cls(layer, **options) if rate is None else cls(layer, rate=rate, **options)
+
+
+def _without_dropout(layer: Any, wrapper: str, **given: Any) -> Any:
+    """Returns the layer, or what adds the decays of its activations, if some are given."""
+    decays = {name: check_decay(name, given.pop(name)) for name in DECAYS if name in given}
+    decaying = any(decays.values())
+    left_out = {name for name in ("placement", "rate") if given[name] is None}
+    options = {name: value for name, value in given.items() if name not in left_out}
+    if set(options) - set(_OF_LAYERS if decaying else ()):
+        raise invalid_argument(
+            "wrapper",
+            expected="a technique that drops, where a placement, a rate or options are given",
+            received=wrapper,
+            fix=f"Leave these out, or name another wrapper: {shown(given)}.",
+        )
+    return ActivityDecay(layer, **decays, **options) if decaying else layer
 
 
 def get(identifier: Any) -> Any:
@@ -90,8 +104,8 @@ def get(identifier: Any) -> Any:
         >>> wrappers.get("weight_drop").__name__
         'WeightDropWrapper'
     """
-    is_class = isinstance(identifier, type) and issubclass(identifier, AbstractDropoutWrapper)
-    if is_class or isinstance(identifier, AbstractDropoutWrapper):
+    is_class = isinstance(identifier, type) and issubclass(identifier, RecurrentWrapper)
+    if is_class or isinstance(identifier, RecurrentWrapper):
         return identifier
     if isinstance(identifier, Mapping):
         return deserialize(identifier)
@@ -106,7 +120,7 @@ def get(identifier: Any) -> Any:
     return getattr(import_module("recdrop_tune.wrappers"), class_name)
 
 
-def serialize(wrapper: AbstractDropoutWrapper) -> dict[str, Any]:
+def serialize(wrapper: RecurrentWrapper) -> dict[str, Any]:
     """Describes a wrapper and its layer as plain data, as `keras.layers.serialize` does.
 
     Args:
@@ -127,7 +141,7 @@ def serialize(wrapper: AbstractDropoutWrapper) -> dict[str, Any]:
         >>> wrappers.get(yaml.safe_load(text)).rate
         0.5
     """
-    if not isinstance(wrapper, AbstractDropoutWrapper):
+    if not isinstance(wrapper, RecurrentWrapper):
         raise invalid_argument("wrapper", expected="a dropout wrapper", received=wrapper)
     data: dict[str, Any] = _plain(keras.saving.serialize_keras_object(wrapper))
     return data
@@ -168,7 +182,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
     cls = None
     if isinstance(name, str) and isinstance(registered, str):
         cls = keras.saving.get_registered_object(registered, custom_objects)
-    if not isinstance(cls, type) or not issubclass(cls, AbstractDropoutWrapper):
+    if not isinstance(cls, type) or not issubclass(cls, RecurrentWrapper):
         raise invalid_argument(
             "class_name",
             expected=f"one of {', '.join(_CLASSES)}; or in its place `wrapper`, one of "
@@ -203,7 +217,7 @@ def _plain(value: Any) -> Any:
 
 
 def _check_options(wrapper: str, cls: Any, options: dict[str, Any]) -> None:
-    known = [*list(signature(cls.__init__).parameters)[3:-1], "name", "dtype", "trainable"]
+    known = [*list(signature(cls.__init__).parameters)[3:-1], *DECAYS, *_OF_LAYERS]
     for option in options:
         if option not in known:
             raise invalid_argument(

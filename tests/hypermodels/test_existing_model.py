@@ -131,6 +131,37 @@ def test_one_choice_holds_for_all_layers_of_either_cell(wrapper):
     assert [layer.name for layer in copy.layers] == [layer.name for layer in model.layers]
 
 
+@pytest.mark.backends
+@pytest.mark.parametrize("space", [DROPS, PLAIN], ids=["dropout", "none"])
+def test_the_last_layer_has_the_decays(space):
+    model = sequential(layers.LSTM(3, return_sequences=True), layers.GRU(3))
+    space = {**space, "activity_decay": 2.0}
+    before = model.get_weights()
+    hypermodel = rdt.ExistingModel(model, space, keep_weights=True)
+    made = hypermodel.build(kt.HyperParameters())
+    assert [row.decay for row in rdt.explain(made).rows] == ["", "activity 2"]
+    assert np.array_equal(made.predict(X, verbose=0), model.predict(X, verbose=0))
+    hp = kt.HyperParameters()
+    made = rdt.ExistingModel(model, space, per_layer=True, keep_weights=True).build(hp)
+    assert [row.decay for row in rdt.explain(made).rows] == ["activity 2"] * 2
+    assert (hp["lstm/activity_decay"], hp["gru/activity_decay"]) == (2.0, 2.0)
+    for weight, same in zip(made.get_weights(), before, strict=True):
+        assert np.array_equal(weight, same)
+    with pytest.raises(InvalidArgumentError, match="emits its last step alone"):
+        rdt.ExistingModel(model, {**space, "temporal_decay": 1.0}).build(kt.HyperParameters())
+
+
+def test_decays_that_the_model_has_are_taken_off():
+    def make(inputs):
+        return rdt.wrap(layers.GRU(3, name="encoder"), "none", activity_decay=1.0)(inputs)
+
+    with pytest.warns(UserWarning, match=r"encoder \(ActivityDecay\).*the decays of an"):
+        existing = rdt.ExistingModel(functional(make), PLAIN)
+    made = existing.build(kt.HyperParameters())
+    (row,) = rdt.explain(made).rows
+    assert (row.name, row.decay, type(made.layers[1])) == ("encoder", "", layers.GRU)
+
+
 # What the model was compiled with, and its weights
 
 

@@ -68,6 +68,14 @@ def test_so_does_dropout_of_words_and_between_the_layers():
     assert_same(weights(twin), weights(model))
 
 
+def test_so_do_models_whose_activations_decay():
+    decays = {**SIZE, "activity_decay": 2.0, "temporal_decay": 1.0}
+    dropping = {**decays, "wrapper": "weight_drop", "rate": 0.3, "locked_rate": {"output": 0.2}}
+    for dropout in ({"wrapper": "none"}, {"wrapper": "none", **decays}, dropping):
+        made = weights(LanguageModel(9, {**SIZE, **dropout}))
+        assert_same(made, weights(LanguageModel(9, {**SIZE, "wrapper": "none"})))
+
+
 def test_each_dropout_of_a_model_has_noise_of_its_own():
     dropout = {"wrapper": "recurrent", "rate": 0.3, "locked_rate": {"between": 0.3, "output": 0.3}}
     keras.utils.set_random_seed(5)
@@ -89,7 +97,7 @@ def test_a_rate_of_next_to_nothing_scores_as_its_twin(tmp_path):
         "placement": "recurrent",
         "rate": 1e-4,
     }
-    hypermodel = classifier(**dropout, cell="gru")
+    hypermodel = classifier(**dropout, cell="gru", activity_decay=2.0)
     oracle = OptunaOracle("val_loss", max_trials=3, seed=0, sampler="random")
     tuner = rdt.Tuner(oracle, hypermodel, directory=tmp_path, seed=0)
     tuner.search(x, y, validation_data=(x, y), epochs=2, batch_size=8, verbose=0)

@@ -12,10 +12,16 @@ import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError, SearchSpaceError
-from recdrop_tune.hypermodels import AbstractSequenceModel, SequenceClassifier, dropout_rnn
+from recdrop_tune.hypermodels import (
+    AbstractSequenceModel,
+    SequenceClassifier,
+    SequenceRegressor,
+    dropout_rnn,
+)
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.wrappers import AbstractDropoutWrapper, RecurrentDropoutWrapper
+from recdrop_tune.wrappers import AbstractDropoutWrapper, ActivityDecay, RecurrentDropoutWrapper
 
+DECAYS = {"activity_decay": 2.0, "temporal_decay": 1.0}
 RECURRENT = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.3, "units": 4}
 
 
@@ -161,7 +167,34 @@ def test_a_bad_space_is_told_at_once():
         SequenceClassifier(3, (None, 2), space="quik")
 
 
+def test_a_model_of_the_last_step_has_no_temporal_decay():
+    expected = (
+        r"`space`\. Expected no `temporal_decay`.*Received.*\[0\.0, 1\.0\].*`LanguageModel`, `Seq"
+    )
+    for make in (SequenceClassifier, SequenceRegressor):
+        with pytest.raises(InvalidArgumentError, match=expected):
+            make(3, (None, 2), {"temporal_decay": [0, 1]})
+        assert make(3, (None, 2), {"temporal_decay": 0, "activity_decay": 1}).space
+    assert SequenceRegressor(3, (None, 2), {"temporal_decay": 1}, each_step=True).space
+
+
 # dropout_rnn
+
+
+def test_dropout_rnn_has_the_decays_of_the_space_without_dropout_too():
+    space = {"wrapper": ["none", "recurrent"], "rate": 0.3, **DECAYS}
+    hp = kt.HyperParameters()
+    layer = dropout_rnn(hp, keras.layers.GRU(4, return_sequences=True), "a", space)
+    assert (type(layer), hp["a/activity_decay"]) == (ActivityDecay, 2.0)
+    hp.values["a/wrapper"] = "recurrent"
+    hp.ensure_active_values()
+    layer = dropout_rnn(hp, keras.layers.GRU(4, return_sequences=True), "a", space)
+    assert isinstance(layer, RecurrentDropoutWrapper)
+    assert (layer.activity_decay, layer.temporal_decay) == (2.0, 1.0)
+    # Whatever is drawn: another trial may have one.
+    some = {"wrapper": "none", "temporal_decay": [0, 1]}
+    with pytest.raises(InvalidArgumentError, match="emits its last step alone"):
+        dropout_rnn(kt.HyperParameters(), keras.layers.GRU(4), space=some)
 
 
 def test_dropout_rnn_wraps_as_the_hyperparameters_say():

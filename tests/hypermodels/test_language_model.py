@@ -63,6 +63,36 @@ def test_the_dropout_of_awd_lstm():
     assert [row.technique for row in explain(model).rows] == ["weight_drop", "weight_drop"]
 
 
+DECAYS = {"activity_decay": 2.0, "temporal_decay": 1.0}
+
+
+def decays_of(model):
+    held = [
+        (type(layer).__name__, layer.activity_decay, getattr(layer, "temporal_decay", 0.0))
+        for layer in model.layers
+        if hasattr(layer, "activity_decay")
+    ]
+    return [each for each in held if any(each[1:])]
+
+
+def test_the_decays_of_awd_lstm_are_those_of_what_leaves_the_last_layer():
+    """Of its output the change from step to step, and after the dropout that follows the size."""
+    assert decays_of(build({**AWD, **DECAYS})) == [
+        ("WeightDropWrapper", 0.0, 1.0),
+        ("LockedDropout", 2.0, 0.0),
+    ]
+    unlocked = {**AWD, **DECAYS, "locked_rate": {"between": 0.2}}
+    assert decays_of(build(unlocked)) == [("WeightDropWrapper", 2.0, 1.0)]
+    plain = build({**AWD, **DECAYS, "wrapper": "none"})
+    assert kinds(plain) == ["InputLayer", "Embedding", "LSTM", "ActivityDecay", "Dense"]
+    assert decays_of(plain) == [("ActivityDecay", 2.0, 1.0)]
+
+
+def test_decays_of_0_are_none():
+    model = build({**PLAIN, "activity_decay": 0, "temporal_decay": 0.0})
+    assert kinds(model) == ["InputLayer", "Embedding", "LSTM", "Dense"]
+
+
 def test_none_builds_plain_layers():
     assert kinds(build(PLAIN)) == ["InputLayer", "Embedding", "LSTM", "Dense"]
     assert kinds(build({**AWD, "wrapper": "none"})) == [

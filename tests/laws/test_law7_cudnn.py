@@ -11,7 +11,7 @@ import keras
 import pytest
 from keras import ops
 
-from recdrop_tune.wrappers import NativeDropoutWrapper
+from recdrop_tune.wrappers import NativeDropoutWrapper, wrap
 from tests.backends import on_tensorflow
 from tests.cudnn import ops_of
 from tests.laws.cases import (
@@ -61,7 +61,7 @@ def operations(wrapped, *, mask=None, training=True):
     def step(sequences, mask):
         with tf.GradientTape() as tape:
             result = wrapped(sequences, mask=mask, training=training)
-            loss = sum(ops.sum(part) for part in tf.nest.flatten(result))
+            loss = sum(ops.sum(part) for part in [*tf.nest.flatten(result), *wrapped.losses])
         return tape.gradient(loss, [w.value for w in wrapped.trainable_weights])
 
     sequences = tf.TensorSpec((None, None, 2), "float32")
@@ -129,6 +129,15 @@ def test_a_mask_is_checked_at_run_time(gpu, wrapper, training):
     assert "CudnnRNNV3" in counts
     assert [op for op in counts if op in ("If", "StatelessIf")]
     assert [op for op in counts if "While" in op]
+
+
+@pytest.mark.parametrize(("wrapper", "rate"), [("none", {}), ("weight_drop", {"rate": 0.3})])
+def test_decays_change_no_kernel(gpu, wrapper, rate):
+    layer = keras.layers.LSTM(4, return_sequences=True)
+    decaying = wrap(layer, wrapper, **rate, activity_decay=2.0, temporal_decay=1.0)
+    counts = operations(decaying)
+    assert_fused(counts)
+    assert counts["DivNoNan"] >= 2
 
 
 def test_other_cells_take_the_loop(gpu):

@@ -60,6 +60,7 @@ SPACES = {
         "locked_rate": 0.2,
     },
     "options": {"wrapper": "recurrent", "rate": 0.3, "per_step": False, "cell": "gru", "units": 4},
+    "decays": {"wrapper": "none", "units": 4, "activity_decay": 2.0, "bidirectional": True},
     "zoneout": {"wrapper": "zoneout", "rate": 0.1, "hidden_rate": 0.05, "units": 4},
 }
 
@@ -86,11 +87,14 @@ def test_a_regressor_and_a_tagger():
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_language_models(tied):
-    space = {**SPACES["options"], "embedding_rate": 0.1}
+    space = {**SPACES["options"], "embedding_rate": 0.1, "locked_rate": {"output": 0.2}}
+    space |= {"activity_decay": 2.0, "temporal_decay": 1.5}
     made = rdt.LanguageModel(9, space, tie_weights=tied, mask_zero=True, embedding_units=3)
     code = assert_same(made.build(kt.HyperParameters()), TOKENS)
     assert "from recdrop_tune.hypermodels import Perplexity\n" in code
     assert "ignore_class=0" in code
+    assert "temporal_decay=1.5" in code
+    assert "LockedDropout(0.2, activity_decay=2.0)(x)" in code
 
 
 def test_the_code_of_a_sequential_model():

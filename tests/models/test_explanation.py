@@ -134,6 +134,28 @@ def test_layers_are_found_wherever_they_are():
     assert rows[3].on_gpu == rows[4].on_gpu == "cuDNN has no kernel for this cell in Keras"
 
 
+def test_decays_have_a_column_where_there_are_some():
+    plain, dropping = LSTM(4, return_sequences=True, name="a"), LSTM(4, name="b")
+    first = wrap(plain, "none", activity_decay=2, temporal_decay=0.5)
+    second = wrap(dropping, "weight_drop", rate=0.2, activity_decay=1)
+    both = keras.layers.Bidirectional(LSTM(3, return_sequences=True, name="g"))
+    third = wrap(both, "none", temporal_decay=1, name="c")
+    model = keras.Sequential([keras.Input((5, 2)), third, first, second])
+    rows = explain(model).rows
+    assert [(row.name, row.technique, row.decay) for row in rows] == [
+        ("c/forward_g", "none", "temporal 1"),
+        ("c/backward_g", "none", "temporal 1"),
+        ("a", "none", "activity 2, temporal 0.5"),
+        ("b", "weight_drop", "activity 1"),
+    ]
+    assert [row.on_gpu for row in rows] == ["cuDNN"] * 4
+    head, *lines = str(explain(model)).splitlines()
+    assert lines[2][head.index("decay") :].startswith("activity 2, temporal 0.5  ")
+    assert "<th>decay</th>" in explain(model)._repr_html_()
+    for shown in (str(explain(plain)), explain(plain)._repr_html_()):
+        assert "decay" not in shown
+
+
 def test_the_dropout_of_plain_layers():
     row = only(LSTM(4, dropout=0.2, recurrent_dropout=0.3))
     assert (row.technique, row.placement) == ("native", "input+recurrent")

@@ -89,6 +89,26 @@ def test_nested_shared_and_time_distributed():
     assert not [part for part in walk(plain) if type(part).__module__.startswith("recdrop_tune")]
 
 
+@pytest.mark.backends
+def test_decays_are_left_out():
+    inputs = keras.Input((None, 2))
+    hidden = keras.layers.Masking()(inputs)
+    decays = {"activity_decay": 2.0, "temporal_decay": 1.0}
+    for wrapper, rate in (("none", {}), ("recurrent", {"rate": 0.2})):
+        hidden = wrap(keras.layers.GRU(3, return_sequences=True), wrapper, **rate, **decays)(hidden)
+    both = keras.layers.Bidirectional(wrap(keras.layers.LSTM(2), "none", activity_decay=1.0))
+    hidden = LockedDropout(0.2, activity_decay=2.0)(hidden)
+    model = keras.Model(inputs, both(hidden))
+    plain = to_plain(model)
+    kinds = [type(layer).__name__ for layer in plain.layers]
+    assert kinds[-4:] == ["GRU", "GRU", "Identity", "Bidirectional"]
+    assert not [part for part in walk(plain) if type(part).__module__.startswith("recdrop_tune")]
+    x = np.where(np.arange(4)[None, :, None] < 2, 0.0, X[:, :4]).astype("float32")
+    assert_same(model, plain, x)
+    assert plain(x, training=True) is not None
+    assert plain.losses == []
+
+
 def names_of(model):
     return [layer.name for layer in model.layers]
 

@@ -6,7 +6,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.models import SameDraws, renew, structure
-from recdrop_tune.wrappers import EmbeddingDropout
+from recdrop_tune.wrappers import EmbeddingDropout, wrap
 from tests.backends import BACKEND, array
 
 
@@ -66,6 +66,18 @@ def test_stock_dropout_is_structure():
         return made
 
     assert structure(stock(0.1)) != structure(stock(0.2))
+
+
+def test_decays_are_structure():
+    def decaying(decay):
+        keras.utils.clear_session(free_memory=False)
+        layer = wrap(keras.layers.GRU(2), "recurrent", rate=0.2, activity_decay=decay)
+        made = keras.Sequential([keras.Input((5, 3)), layer])
+        made.compile("sgd", "mse")
+        return made
+
+    assert structure(decaying(1.0)) == structure(decaying(1.0))
+    assert structure(decaying(1.0)) != structure(decaying(2.0))
 
 
 def closure(alpha):

@@ -85,6 +85,16 @@ def test_a_twin_has_no_dropout_of_any_kind_and_all_else_the_same():
     assert hp.values["wrapper"] == "variational"  # The trial's own are as they were.
 
 
+def test_a_twin_has_the_same_decays():
+    decays = {"activity_decay": [0.0, 2.0], "temporal_decay": [0.0, 1.0]}
+    space = SearchSpace.load({**FULL.to_dict(), **decays})
+    given = {"activity_decay": 2.0, "temporal_decay": 1.0}
+    twin = twin_of(sampled(space, **DROPPING, **given))
+    built = space.sample(twin, embedding=True)
+    assert (built.wrapper, built.decays) == ("none", given)
+    assert space.sample(sampled(space, **DROPPING, **given), embedding=True).decays == given
+
+
 def test_the_twin_of_what_has_no_dropout_is_the_same():
     hp = sampled(FULL, cell="lstm", units=8, layers=2, wrapper="none", learning_rate=0.001)
     assert active_values(twin_of(hp)) == active_values(hp)

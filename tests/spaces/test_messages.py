@@ -235,6 +235,16 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
                 ({"layers": {"min": 1, "max": 3}}, "{'min': 1, 'max': 3}"),
             )
         ),
+        ({"activity_decay": -1}, bad("activity_decay", "a number >= 0" + FORMS, "-1")),
+        ({"temporal_decay": "2"}, bad("temporal_decay", "a number >= 0" + FORMS, "'2'")),
+        (
+            {"activity_decay": {"min": -1, "max": 2}},
+            bad("activity_decay.min", "a number >= 0", "-1"),
+        ),
+        (
+            {"temporal_decay": {"min": 0, "max": 2, "log": True}},
+            bad("temporal_decay.min", "a number > 0 where log is true", "0.0"),
+        ),
         ({"embedding_rate": True}, bad("embedding_rate", RATE + FORMS, "True")),
         ({"hidden_rate": [0.1, 1]}, bad("hidden_rate[1]", RATE, "1")),
         ({"mask_groups": 0}, bad("mask_groups", "an integer > 0 and < 2**31" + FORMS, "0")),

@@ -135,13 +135,41 @@ def test_a_build_function_has_the_options_and_not_what_is_beside():
     assert not any("locked" in p.name or "embedding" in p.name for p in hp.space)
 
 
+DECAYED = {
+    "wrapper": ["none", "zoneout"],
+    "rate": 0.1,
+    "activity_decay": [0, 2],
+    "temporal_decay": {"min": 0.5, "max": 1.0, "step": 0.5},
+}
+
+
+@pytest.mark.parametrize("wrapper", ["none", "zoneout"])
+def test_decays_are_drawn_without_dropout_too(wrapper):
+    sample, hp = drawn(DECAYED, wrapper=wrapper, activity_decay=2.0, temporal_decay=0.5)
+    assert sample.decays == {"activity_decay": 2.0, "temporal_decay": 0.5}
+    assert not set(sample.decays) & set(sample.wrap_arguments())
+    hp = kt.HyperParameters()
+    space = SearchSpace.load(DECAYED)
+    space.sample_dropout(hp, "a")
+    assert {"a/activity_decay", "a/temporal_decay"} <= set(hp.values)
+    assert space.of_dropout() == space
+
+
+def test_what_a_space_does_not_name_is_no_decay():
+    sample, hp = drawn({**DECAYED, "temporal_decay": 1.5})
+    assert sample.decays == {"activity_decay": 0.0, "temporal_decay": 1.5}
+    sample, hp = drawn(OPTIONED)
+    assert sample.decays == {}
+    assert not any("decay" in p.name for p in hp.space)
+
+
 def test_both_round_trip():
-    for raw in (OPTIONED, BESIDE):
+    for raw in (OPTIONED, BESIDE, DECAYED):
         space = SearchSpace.load(raw)
         assert SearchSpace.load(space.to_dict()) == space
 
 
-@pytest.mark.parametrize("raw", [OPTIONED, BESIDE], ids=["options", "beside"])
+@pytest.mark.parametrize("raw", [OPTIONED, BESIDE, DECAYED], ids=["options", "beside", "decays"])
 def test_grid_size_is_what_a_grid_search_visits(raw, tmp_path):
     space = {**raw, "embedding_rate": 0.1} if "embedding_rate" in raw else raw
     walker = walk(space, kt.oracles.GridSearchOracle(OBJECTIVE), tmp_path)
@@ -156,6 +184,8 @@ def test_grid_size_by_hand():
     assert SearchSpace.load(OPTIONED).grid_size() == 1 + 3 * 4 + 2 * (2 + 2 + 3 * 2 + (1 + 4 + 4))
     # 2 numbers of layers; 2 rates at the input, 3 between, 2 of the embedding.
     assert SearchSpace.load(BESIDE).grid_size() == 2 * (1 + 2 * 3 * 2)
+    # Two of each decay, whatever the wrapper.
+    assert SearchSpace.load(DECAYED).grid_size() == 2 * 2 * 2
     assert (
         SearchSpace.load({**OPTIONED, "hidden_rate": {"min": 0.0, "max": 0.1}}).grid_size() is None
     )

@@ -55,6 +55,7 @@ def test_presets_name_the_schema_and_suit_it(validator):
         {"wrapper": "recurrent", "placement": "recurrent + input"},
         {"rate": 0},
         {"locked_rate": 0.2},
+        {"activity_decay": 0, "temporal_decay": {"min": 0, "max": 2}},
     ],
     ids=str,
 )

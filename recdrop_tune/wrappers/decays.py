@@ -1,0 +1,115 @@
+"""Activation regularization: what the activations of a layer add to the loss in training."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import keras
+from keras import ops
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.rewrites import Tensor
+
+
+def activity(outputs: Tensor, mask: Tensor | None) -> Tensor:
+    """Computes the mean square of activations, over samples, steps and units.
+
+    Args:
+        outputs: Shape `(batch, time, units)`, or `(batch, units)`.
+        mask: Booleans of shape `(batch, time)`, whose steps that are `False` do not count; or `None`.
+            Of `(batch, units)` a sample counts that has a step.
+    """
+    if mask is not None and len(outputs.shape) == 2:
+        mask = ops.any(mask, axis=1)
+    return _mean(ops.square(_precise(outputs)), mask)
+
+
+def movement(outputs: Tensor, mask: Tensor | None) -> Tensor:
+    """Computes the mean square of the difference between neighbouring steps; 0 where there is one step.
+
+    Args:
+        outputs: Shape `(batch, time, units)`.
+        mask: Booleans of shape `(batch, time)`; a pair counts where both of its steps do. Or `None`.
+    """
+    outputs = _precise(outputs)
+    pairs = None if mask is None else ops.logical_and(mask[:, 1:], mask[:, :-1])
+    return _mean(ops.square(outputs[:, 1:] - outputs[:, :-1]), pairs)
+
+
+def _precise(outputs: Tensor) -> Tensor:
+    """Returns half precision, in which squares and their sums lose all digits or overflow, as float32."""
+    dtype = keras.backend.standardize_dtype(outputs.dtype)
+    return outputs if dtype == "float64" else ops.cast(outputs, "float32")
+
+
+def _mean(squares: Tensor, mask: Tensor | None) -> Tensor:
+    of_steps = ops.mean(squares, axis=-1)
+    counts = ops.ones_like(of_steps) if mask is None else ops.cast(mask, of_steps.dtype)
+    return ops.divide_no_nan(ops.sum(of_steps * counts), ops.sum(counts))
+
+
+def check_decay(argument: str, value: Any) -> float:
+    """Returns a decay as a float.
+
+    Raises:
+        InvalidArgumentError: It is no finite number of at least 0.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    # Compared without a conversion, for integers of any size come here.
+    if not number or not 0 <= value <= sys.float_info.max:
+        raise invalid_argument(
+            argument,
+            expected="a number >= 0",
+            received=value,
+            fix="It is the factor of what is added to the loss, and 0 adds nothing; AWD-LSTM has "
+            "activity_decay=2 and temporal_decay=1.",
+        )
+    return float(value)
+
+
+class HasDecays:
+    """Gives a Keras layer the decays of its activations, which are constants of what is traced.
+
+    A layer that is called several times in a forward pass adds the mean over its calls. (On JAX Keras
+    forgets the losses of all calls but one, unless another layer makes them, as `TimeDistributed` does.)
+    """
+
+    activity_decay: float
+    """Factor of the mean square of what the layer emits, dropout at the output included."""
+    temporal_decay: float
+    """Factor of the mean square of its change from step to step, without that dropout."""
+    add_loss: Any
+
+    def _set_up_decays(self, activity_decay: Any, temporal_decay: Any = 0.0) -> None:
+        self.activity_decay = check_decay("activity_decay", activity_decay)
+        self.temporal_decay = check_decay("temporal_decay", temporal_decay)
+
+    def _add_decays(
+        self,
+        emitted: Sequence[Tensor],
+        dropped: Sequence[Tensor],
+        mask: Tensor | None,
+        added: Sequence[Tensor],
+    ) -> None:
+        """Adds the decays of a call to the loss, if there are any.
+
+        Args:
+            emitted: What the layer emits without dropout: one output, or those of two directions.
+            dropped: The same with dropout.
+            mask: Booleans of shape `(batch, time)`, or `None`.
+            added: What earlier calls in this forward pass have added.
+        """
+        mask = None if mask is None else ops.cast(mask, "bool")
+        terms = []
+        if self.activity_decay:
+            terms += [self.activity_decay * activity(output, mask) for output in dropped]
+        if self.temporal_decay:
+            terms += [self.temporal_decay * movement(output, mask) for output in emitted]
+        if terms:
+            # Of the type that Keras adds losses up in, whatever that of the layer.
+            loss = ops.cast(sum(terms) / len(emitted), keras.config.floatx())
+            # With it the sum of what is added is the mean over the calls so far.
+            self.add_loss((loss - sum(added)) / (len(added) + 1))

@@ -1,0 +1,281 @@
+"""What stands where a recurrent layer stood: which layers it takes, their attributes, and the decays."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from recdrop_tune.catalog import DECAYS
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.kernels import cell_of, hand_on_input_shape
+from recdrop_tune.rewrites import Tensor
+from recdrop_tune.wrappers.decays import HasDecays
+
+
+def check_layer(layer: Any) -> None:
+    """Refuses a layer that a dropout wrapper cannot wrap.
+
+    Raises:
+        InvalidArgumentError: It is not an LSTM, a GRU or a `Bidirectional` of one, or it already
+            has dropout of its own.
+    """
+    for direction in directions_of(layer):
+        if cell_of(direction) is None:
+            raise invalid_argument(
+                "layer",
+                expected="a `keras.layers.LSTM`, a `keras.layers.GRU`, or a "
+                "`keras.layers.Bidirectional` of one",
+                received=layer,
+                fix=_remedy(layer),
+            )
+        if direction.dropout or direction.recurrent_dropout:
+            raise invalid_argument(
+                "layer",
+                expected="a layer without dropout of its own",
+                received=f"{type(direction).__name__}(dropout={direction.dropout}, "
+                f"recurrent_dropout={direction.recurrent_dropout})",
+                fix="Give the rates to a wrapper instead; `NativeDropoutWrapper` drops as Keras does.",
+            )
+
+
+def check_emits_steps(layer: Any) -> None:
+    """Refuses a layer that has no steps whose difference could decay.
+
+    Raises:
+        InvalidArgumentError: It emits its last step alone.
+    """
+    if not getattr(layer, "return_sequences", True):
+        raise invalid_argument(
+            "temporal_decay",
+            expected="0 where a layer emits its last step alone",
+            received=f"{type(layer).__name__}(return_sequences=False)",
+            fix="Pass `return_sequences=True` to the layer, or leave `temporal_decay` out; "
+            "`activity_decay` takes the last step.",
+        )
+
+
+def directions_of(layer: Any) -> list[Any]:
+    """Returns the two layers in a `Bidirectional`; of another layer, itself."""
+    if isinstance(layer, keras.layers.Bidirectional):
+        return [layer.forward_layer, layer.backward_layer]
+    return [layer]
+
+
+def _remedy(layer: Any) -> str:
+    if isinstance(layer, type):
+        return f"Pass an instance, such as {layer.__name__}(64)."
+    if isinstance(layer, RecurrentWrapper):
+        return 'One wrapper drops at several sites: placement="input+recurrent". It takes the decays too.'
+    if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
+        return "A subclass with its own `call` or `inner_loop` has a kernel call that is not known."
+    return "Other recurrent layers have no fused kernel."
+
+
+def given_name(layer: Any) -> str | None:
+    """Returns the name that a user gave a layer; `None` if it looks like one that Keras made.
+
+    Keras does not keep which of the two it is. It makes `lstm`, `lstm_1` of the class's name; a wrapper
+    that took these would meet its own layer in models that hold both.
+
+    Example:
+        >>> given_name(keras.layers.LSTM(4, name="encoder"))
+        'encoder'
+        >>> given_name(keras.layers.LSTM(4)) is None
+        True
+    """
+    return None if is_default_name(layer.name, type(layer).__name__) else str(layer.name)
+
+
+def is_default_name(name: str, class_name: str) -> bool:
+    """Says whether a name looks like one that Keras made for a layer of a class.
+
+    Example:
+        >>> is_default_name("recurrent_dropout_wrapper_1", "RecurrentDropoutWrapper")
+        True
+    """
+    return re.sub(r"_\d+$", "", name).replace("_", "") == class_name.lower()
+
+
+def _of_layer(name: str, *default: Any, settable: bool = False) -> Any:
+    """Makes a property that reads, and where `settable` sets, the layer's attribute of that name.
+
+    Not for what holds variables, such as `cell`: Keras names weights in files by the first attribute, in
+    the order of the alphabet, under which it finds them, and that has to stay `layer`.
+    """
+
+    def write(wrapper: Any, value: Any) -> None:
+        setattr(wrapper.layer, name, value)
+
+    return property(
+        lambda wrapper: getattr(wrapper.layer, name, *default),
+        write if settable else None,
+        doc=f"The layer's `{name}`.",
+    )
+
+
+class StandsForLayer:
+    """Hands the recurrent layer's own attributes through.
+
+    `keras.layers.Bidirectional` and users of stateful layers read these, and `Bidirectional` also sets two.
+    An attribute that the layer lacks, the wrapper lacks too: a `Bidirectional` has no `units`.
+    """
+
+    layer: Any
+
+    units = _of_layer("units")
+    state_size = _of_layer("state_size")
+    unroll = _of_layer("unroll")
+    activation = _of_layer("activation")
+    recurrent_activation = _of_layer("recurrent_activation")
+    use_bias = _of_layer("use_bias")
+    unit_forget_bias = _of_layer("unit_forget_bias")
+    reset_after = _of_layer("reset_after")
+    kernel_initializer = _of_layer("kernel_initializer")
+    recurrent_initializer = _of_layer("recurrent_initializer")
+    bias_initializer = _of_layer("bias_initializer")
+    kernel_regularizer = _of_layer("kernel_regularizer")
+    recurrent_regularizer = _of_layer("recurrent_regularizer")
+    bias_regularizer = _of_layer("bias_regularizer")
+    kernel_constraint = _of_layer("kernel_constraint")
+    recurrent_constraint = _of_layer("recurrent_constraint")
+    bias_constraint = _of_layer("bias_constraint")
+    merge_mode = _of_layer("merge_mode")
+    return_sequences = _of_layer("return_sequences")
+    return_state = _of_layer("return_state")
+    stateful = _of_layer("stateful")
+    states = _of_layer("states")
+    go_backwards = _of_layer("go_backwards", False)
+    use_cudnn = _of_layer("use_cudnn", "auto", settable=True)
+    zero_output_for_mask = _of_layer("zero_output_for_mask", None, settable=True)
+
+    def reset_state(self) -> None:
+        """Sets the states of a stateful layer back to zero."""
+        self.layer.reset_state()
+
+    def reset_states(self) -> None:
+        """Does what `reset_state` does, by its older name."""
+        self.reset_state()
+
+    def get_initial_state(self, batch_size: int) -> list[Any]:
+        """Returns the states that a batch begins with: zeros of shape `(batch_size, units)`, one a state.
+
+        Raises:
+            AttributeError: The layer is a `Bidirectional`, which has none either.
+        """
+        return list(self.layer.get_initial_state(batch_size))
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        """Returns the layer's output shape."""
+        return self.layer.compute_output_shape(sequences_shape)
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """Returns the layer's output mask."""
+        return self.layer.compute_mask(inputs, mask)
+
+
+class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
+    """A recurrent layer in the place of which this one stands.
+
+    Args:
+        layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
+            without dropout of its own.
+        activity_decay: See `ActivityDecay`.
+        temporal_decay: See `ActivityDecay`.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Raises:
+        InvalidArgumentError: The layer or a decay is not one of the above.
+    """
+
+    needed: tuple[str, ...] = ()
+    """What a configuration has to have beside the `layer`."""
+
+    def __init__(
+        self,
+        layer: Any,
+        activity_decay: float = 0.0,
+        temporal_decay: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        check_layer(layer)
+        kwargs.setdefault("dtype", layer.dtype_policy)
+        kwargs.setdefault("name", given_name(layer))
+        super().__init__(layer, **kwargs)
+        hand_on_input_shape(layer, self)
+        self._set_up_decays(activity_decay, temporal_decay)
+        if self.temporal_decay:
+            check_emits_steps(layer)
+        self.supports_masking = True
+        # Keras checks the number of dimensions by it, before anything else.
+        self.input_spec = getattr(layer, "forward_layer", layer).input_spec
+
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+        """Builds the wrapped layer."""
+        if not self.layer.built:
+            self.layer.build(sequences_shape)
+            self.layer.built = True
+
+    def _number_of_outputs(self) -> int:
+        """Counts what the layer emits before its states: two where a `Bidirectional` merges nothing."""
+        layer = self.layer
+        halves = isinstance(layer, keras.layers.Bidirectional) and layer.merge_mode is None
+        return 2 if halves else 1
+
+    def _own_losses(self) -> list[Any]:
+        """Returns what it has added in this forward pass; Keras lists that before what its layer has."""
+        losses: list[Any] = self.losses
+        return losses[: len(losses) - len(self.layer.losses)]
+
+    def _decay(self, result: Any, dropped: Any, mask: Tensor | None, others: int = 0) -> None:
+        """Adds the decays of one call.
+
+        Args:
+            result: What the layer returned.
+            dropped: The same with dropout at the output.
+            mask: The mask of the call.
+            others: How many losses the wrapper has added before its decays.
+        """
+        if not (self.activity_decay or self.temporal_decay):
+            return
+        number = self._number_of_outputs()
+        emitted, dropped = (
+            list(each[:number]) if isinstance(each, tuple) else [each] for each in (result, dropped)
+        )
+        if mask is not None and self.go_backwards:
+            mask = ops.flip(mask, axis=1)  # The layer emits in the order in which it reads.
+        self._add_decays(emitted, dropped, mask, self._own_losses()[others:])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration."""
+        return {**super().get_config(), **{name: getattr(self, name) for name in DECAYS}}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Makes a wrapper from `get_config()`.
+
+        `keras.layers.Bidirectional` makes its backward layer by adding `go_backwards` to the config
+        of the layer it is given: here it belongs to the wrapped layer.
+
+        Raises:
+            InvalidArgumentError: It is no such configuration.
+        """
+        layer: Any = config.get("layer") if isinstance(config, Mapping) else None
+        whole = isinstance(layer, Mapping) and isinstance(layer.get("config"), Mapping)
+        if not whole or any(name not in config for name in cls.needed):
+            needed = "".join(f"a `{name}` and " for name in cls.needed)
+            raise invalid_argument(
+                "config",
+                expected=f"what `get_config()` returns, with {needed}the configuration of a `layer`",
+                received=config,
+            )
+        config, layer = dict(config), copy.deepcopy(dict(layer))
+        del config["layer"]
+        if "go_backwards" in config:
+            layer["config"] = {**layer["config"], "go_backwards": config.pop("go_backwards")}
+        layer = keras.saving.deserialize_keras_object(layer, custom_objects=custom_objects)
+        return cls(layer, **config)

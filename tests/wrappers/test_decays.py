@@ -1,0 +1,310 @@
+"""The decays of activations: their values, against a loop over steps, and that they are added in training."""
+
+import keras
+import numpy as np
+import pytest
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.wrappers import (
+    ActivityDecay,
+    LockedDropout,
+    TimeDistributedDropoutWrapper,
+    deserialize,
+    serialize,
+    wrap,
+)
+from tests.backends import BACKEND, JIT_COMPILE, array
+
+LSTM, GRU, Bidirectional = keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional
+X = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+HOLED = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 1, 1], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]], bool)
+DECAYS = {"activity_decay": 2.0, "temporal_decay": 1.5}
+
+
+def expected(raw, dropped=None, mask=None, activity=2.0, temporal=1.5):
+    """The decays of outputs `(batch, time, units)`, a step at a time."""
+    dropped = raw if dropped is None else dropped
+    mask = np.ones(raw.shape[:2], bool) if mask is None else mask
+    squares, moves = [], []
+    for of_sample, kept, counts in zip(raw, dropped, mask, strict=True):
+        for step in range(len(of_sample)):
+            if counts[step]:
+                squares.append(np.mean(kept[step] ** 2))
+            if step and counts[step] and counts[step - 1]:
+                moves.append(np.mean((of_sample[step] - of_sample[step - 1]) ** 2))
+    return activity * np.mean(squares) + temporal * np.mean(moves)
+
+
+def only(layer):
+    (loss,) = layer.losses
+    return float(array(loss))
+
+
+def model_of(layer, shape=(5, 3)):
+    """A model whose task's loss is 0."""
+    made = keras.Sequential([keras.Input(shape), layer])
+    made.compile(keras.optimizers.SGD(1.0), lambda y, out: 0.0 * out, jit_compile=JIT_COMPILE[0])
+    return made
+
+
+# Values.
+
+LAYERS = {
+    "lstm": lambda: LSTM(4, return_sequences=True),
+    "backwards": lambda: GRU(4, return_sequences=True, go_backwards=True),
+    "states": lambda: LSTM(4, return_sequences=True, return_state=True),
+    "both": lambda: Bidirectional(GRU(4, return_sequences=True)),
+    "sum": lambda: Bidirectional(LSTM(4, return_sequences=True), merge_mode="sum"),
+    "halves": lambda: Bidirectional(
+        GRU(4, return_sequences=True, return_state=True), merge_mode=None
+    ),
+}
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    ("kind", "mask"),
+    [
+        *(("lstm", None), ("sum", None), ("backwards", HOLED)),
+        *(("states", HOLED), ("both", HOLED), ("halves", HOLED)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_values_are_those_of_a_loop_over_steps(kind, mask):
+    layer = LAYERS[kind]()
+    dropping = TimeDistributedDropoutWrapper(layer, 0.5, placement="output", **DECAYS)
+    plain = ActivityDecay(layer, **DECAYS)
+    given = None if mask is None else keras.ops.convert_to_tensor(mask)
+    outputs = {each: each(X, mask=given, training=True) for each in (dropping, plain)}
+
+    def emitted(result):
+        if kind == "halves":
+            return np.concatenate([array(half) for half in result[:2]], axis=-1)
+        return array(result[0] if isinstance(result, tuple) else result)
+
+    steps = mask[:, ::-1] if mask is not None and kind == "backwards" else mask
+    raw, dropped = emitted(outputs[plain]), emitted(outputs[dropping])
+    assert not np.allclose(raw, dropped)
+    assert only(plain) == pytest.approx(expected(raw, None, steps), rel=1e-5)
+    assert only(dropping) == pytest.approx(expected(raw, dropped, steps), rel=1e-5)
+
+
+@pytest.mark.backends
+def test_a_training_step_goes_down_their_slope():
+    made = model_of(ActivityDecay(GRU(3, return_sequences=True), **DECAYS))
+    made.build((None, 5, 3))
+    before = made.get_weights()
+
+    def loss(weights):
+        made.set_weights(weights)
+        return expected(array(made.predict_on_batch(X)).astype("float64"))
+
+    slopes = []
+    for position, weight in enumerate(before):
+        slope = np.zeros_like(weight)
+        for index in np.ndindex(weight.shape):
+            sides = []
+            for shift in (0.01, -0.01):
+                moved = [each.copy() for each in before]
+                moved[position][index] += shift
+                sides.append(loss(moved))
+            slope[index] = (sides[0] - sides[1]) / 0.02
+        slopes.append(slope)
+    value = loss(before)
+    trained = float(array(made.train_on_batch(X, np.zeros((4, 5, 3)))))
+    assert trained == pytest.approx(value, rel=1e-5)
+    for old, new, slope in zip(before, made.get_weights(), slopes, strict=True):
+        np.testing.assert_allclose(old - new, slope, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.backends
+def test_of_a_last_step_alone_samples_count_that_have_steps():
+    layer = GRU(4)
+    decaying = ActivityDecay(layer, 2.0)
+    mask = keras.ops.convert_to_tensor(2 * HOLED.astype("int32"))
+    last = array(decaying(X, mask=mask, training=True))
+    assert only(decaying) == pytest.approx(2 * np.mean(last[:3] ** 2), rel=1e-5)
+    last = array(decaying(X, training=True))
+    assert only(decaying) == pytest.approx(2 * np.mean(last**2), rel=1e-5)
+
+
+@pytest.mark.parametrize("mask", [None, np.zeros((4, 1), bool)], ids=["no pair", "no step"])
+def test_nothing_to_count_is_0(mask):
+    layer = ActivityDecay(GRU(4, return_sequences=True), float(mask is not None), 1.0)
+    given = None if mask is None else keras.ops.convert_to_tensor(mask)
+    layer(X[:, :1], mask=given, training=True)
+    assert only(layer) == 0
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_is_summed_in_single(policy):
+    layer = ActivityDecay(LSTM(4, return_sequences=True, dtype=policy), 2e7, 1.5e7)
+    raw = array(keras.ops.cast(layer(X, training=True), "float32"))
+    (loss,) = layer.losses
+    assert keras.backend.standardize_dtype(loss.dtype) == "float32"
+    # More than float16 can hold.
+    assert float(array(loss)) == pytest.approx(1e7 * expected(raw), rel=1e-4)
+    assert float(array(loss)) > 65504
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="float64 has to be switched on there")
+def test_a_layer_in_double_precision_is_trained_beside_others_in_single():
+    layer = ActivityDecay(GRU(4, return_sequences=True, dtype="float64"), **DECAYS)
+    made = model_of(layer)
+    raw = array(layer(X))
+    trained = float(array(made.train_on_batch(X, np.zeros((4, 5, 4)))))
+    assert trained == pytest.approx(expected(raw), rel=1e-5)
+
+
+@pytest.mark.backends
+def test_locked_dropout_after_a_stack_has_the_activity_decay():
+    layer = LockedDropout(0.5, activity_decay=2.0)
+    dropped = array(layer(X, mask=keras.ops.convert_to_tensor(HOLED), training=True))
+    assert only(layer) == pytest.approx(expected(X, dropped, HOLED, temporal=0.0), rel=1e-5)
+    layer(X)
+    assert layer.losses == []
+    assert LockedDropout.from_config(layer.get_config()).activity_decay == 2.0
+
+
+# When they are added.
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("masked", [False, True])
+def test_they_count_in_training_alone(masked):
+    x = np.where(HOLED[..., None], X, 0.0) if masked else X
+    first = [keras.layers.Masking()] if masked else []
+    inner = LSTM(4, return_sequences=True)
+    layers = [keras.Input((5, 3)), *first, ActivityDecay(inner, **DECAYS), keras.layers.Dense(1)]
+    made = keras.Sequential(layers)
+    made.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=JIT_COMPILE[0])
+    y = np.ones((4, 5, 1))
+    history = made.fit(x, y, validation_data=(x, y), batch_size=4, epochs=2, verbose=0).history
+    raw = array(inner(x, mask=keras.ops.convert_to_tensor(HOLED) if masked else None))
+    added = expected(raw, None, HOLED if masked else None)
+    assert history["val_loss"][0] == pytest.approx(made.evaluate(x, y, verbose=0))
+    for trained, validated in zip(history["loss"], history["val_loss"], strict=True):
+        assert trained - validated == pytest.approx(added, rel=1e-4)
+
+
+@pytest.mark.backends
+def test_a_layer_that_is_called_several_times_adds_their_mean():
+    layer = wrap(GRU(4, return_sequences=True), "concrete", rate=0.2, samples=2, **DECAYS)
+    given = keras.Input((3, 5, 3))
+    made = keras.Model(given, keras.layers.TimeDistributed(layer)(given))
+    raw = array(made(np.stack([X, X + 1, 2 * X], 1), training=True))
+    each = [expected(raw[:, position]) for position in range(3)]
+    prior = float(array(layer.regularization()))
+    total = sum(float(array(loss)) for loss in made.losses)
+    assert np.ptp(each) > 0.1
+    assert total - prior == pytest.approx(np.mean(each), rel=1e-4)
+
+
+@pytest.mark.backends
+@pytest.mark.skipif(BACKEND == "jax", reason="Keras forgets the losses of all calls but one")
+def test_so_does_a_layer_at_two_places_of_a_model():
+    layer = ActivityDecay(GRU(4, return_sequences=True), **DECAYS)
+    given = [keras.Input((5, 3)), keras.Input((5, 3))]
+    made = keras.Model(given, [layer(each) for each in given])
+    one, other = (array(each) for each in made([X, X + 1], training=True))
+    total = sum(float(array(loss)) for loss in made.losses)
+    assert total == pytest.approx((expected(one) + expected(other)) / 2, rel=1e-5)
+
+
+def test_losses_of_the_layer_stay_beside_them():
+    inner = GRU(
+        4,
+        return_sequences=True,
+        activity_regularizer=keras.regularizers.L2(0.1),
+        kernel_regularizer=keras.regularizers.L2(0.1),
+    )
+    layer = ActivityDecay(inner, **DECAYS)
+    for _ in range(2):
+        raw = array(layer(X, training=True))
+        own, *others = (float(array(loss)) for loss in layer.losses)
+        assert own == pytest.approx(expected(raw), rel=1e-5)
+        assert len(others) == 2
+
+
+# Which layers have them.
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES)
+def test_every_technique_has_them_and_files_keep_them(technique, tmp_path):
+    rate = {} if technique == "none" else {"rate": 0.2}
+    layer = wrap(GRU(4, return_sequences=True), technique, **rate, **DECAYS)
+    made = keras.Sequential([keras.Input((5, 3)), layer])
+    made.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras").layers[0]
+    for each in (loaded, deserialize(serialize(layer)), keras.models.clone_model(made).layers[0]):
+        assert (each.activity_decay, each.temporal_decay) == (2.0, 1.5)
+        assert type(each) is type(layer)
+    np.testing.assert_array_equal(array(loaded(X)), array(layer(X)))
+
+
+def test_configurations_of_before_have_none():
+    layer = wrap(GRU(4), "recurrent", rate=0.2)
+    config = layer.get_config()
+    assert (config.pop("activity_decay"), config.pop("temporal_decay")) == (0.0, 0.0)
+    old = type(layer).from_config(config)
+    old(X, training=True)
+    assert old.losses == []
+    with pytest.raises(InvalidArgumentError, match=r"with the configuration of a `layer`"):
+        ActivityDecay.from_config({"activity_decay": 1.0})
+
+
+def test_inside_of_a_bidirectional_each_direction_has_its_own():
+    both = Bidirectional(wrap(GRU(4, return_sequences=True), "none", **DECAYS))
+    raw = array(both(X, training=True))
+    losses = [float(array(loss)) for loss in both.losses]
+    assert losses == pytest.approx([expected(raw[..., :4]), expected(raw[..., 4:])], rel=1e-5)
+
+
+def test_without_dropout_and_without_decays_it_is_the_layer_itself():
+    layer = LSTM(4, name="encoder")
+    assert wrap(layer, "none", activity_decay=0, temporal_decay=0.0) is layer
+    decaying = wrap(layer, "none", activity_decay=1)
+    assert (type(decaying), decaying.name, decaying.layer) == (ActivityDecay, "encoder", layer)
+    assert wrap(LSTM(4), "none", activity_decay=1, name="mine").name == "mine"
+    with pytest.raises(InvalidArgumentError, match=r"Leave these out.*'rate': 0\.2"):
+        wrap(layer, "none", rate=0.2, activity_decay=1.0)
+    for given in ({"seed": None, "activity_decay": 1.0}, {"name": "mine", "activity_decay": 0.0}):
+        with pytest.raises(InvalidArgumentError, match="Leave these out"):
+            wrap(layer, "none", **given)
+
+
+def test_at_inference_it_is_the_layer():
+    layer = LSTM(4, return_sequences=True)
+    decaying = ActivityDecay(layer, **DECAYS)
+    np.testing.assert_array_equal(array(decaying(X)), array(layer(X)))
+    assert decaying.losses == []
+    assert [weight.path for weight in decaying.weights] == [weight.path for weight in layer.weights]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("activity_decay", -0.1),
+        ("activity_decay", "2"),
+        ("activity_decay", None),
+        ("temporal_decay", True),
+        ("temporal_decay", float("nan")),
+        ("temporal_decay", float("inf")),
+        ("temporal_decay", 10**400),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("wrapper", ["none", "recurrent"])
+def test_what_is_no_factor(wrapper, name, value):
+    rate = {} if wrapper == "none" else {"rate": 0.2}
+    with pytest.raises(InvalidArgumentError, match=rf"`{name}`\. Expected a number >= 0"):
+        wrap(LSTM(4, return_sequences=True), wrapper, **rate, **{name: value})
+
+
+@pytest.mark.parametrize("layer", [LSTM(4), Bidirectional(GRU(4))])
+def test_a_last_step_alone_has_no_change(layer):
+    with pytest.raises(InvalidArgumentError, match=r"Pass `return_sequences=True` to the layer"):
+        wrap(layer, "none", temporal_decay=1.0)
+    assert wrap(layer, "weight_drop", rate=0.1, activity_decay=1.0).activity_decay == 1.0
