@@ -134,8 +134,12 @@ class SearchSpace(BaseModel):
         "Left out: yes.",
     )
     mask_groups: Number[Count, Counts] = left_out(
-        "Of the wrapper variational at the recurrent site: into how many groups with masks of "
+        "Of the wrappers variational and concrete at the recurrent site: into how many groups with masks of "
         "their own the batch is split. Left out: 1.",
+    )
+    elements: Plain[Flag] = left_out(
+        "Of the wrapper concrete at the recurrent site: whether it drops single weights, as weight_drop. "
+        "Left out: no.",
     )
     hidden_rate: OneRate = left_out(
         'Of the wrapper zoneout, with the cell "lstm" alone: the rate for h, where rate is that '

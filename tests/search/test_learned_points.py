@@ -131,10 +131,11 @@ def test_a_search_tries_what_another_has_learned(tmp_path, running_eagerly, new_
     learning = {
         "wrapper": ["none", "concrete"],
         "placement": "recurrent",
+        "elements": True,
         "units": [4, 8],
         "layers": 2,
     }
-    fixed = {"wrapper": ["none", "variational"], "rate": RATES, "units": [4, 8, 16]}
+    fixed = {"wrapper": ["none", "weight_drop"], "rate": RATES, "units": [4, 8, 16]}
     with running_eagerly():
         first = rdt.tune(
             data(24), data(16), space=learning, max_trials=3, directory=tmp_path / "a", **numbers
