@@ -29,8 +29,9 @@ def learned_points(learned: Any, space: object) -> list[dict[str, Any]]:
 
     There is one for each technique of the space whose mask is that of `concrete`, but of 0 and 1 / (1 - p),
     at the same sites. That is `variational`; `native` at the input alone, and `recurrent` with
-    `per_step=False` at the input and the output; and `weight_drop` for single weights of the recurrent kernel
-    (`elements`).
+    `per_step=False` at the input and the output; and `weight_drop` where single weights of the recurrent
+    kernel are all that was dropped (`elements`). Beside other sites no technique drops them: there the
+    rates are those of `variational`, which drops rows.
 
     A rate is the nearest that the space offers, so that one beyond its range becomes the end of it. Where
     several layers have learned, it is the mean over them; where the space has one rate for all sites, the
@@ -51,9 +52,9 @@ def learned_points(learned: Any, space: object) -> list[dict[str, Any]]:
 
     Example:
         >>> result = recdrop_tune.tune((x, y), (x_val, y_val), space={"wrapper": "concrete"}, max_trials=3)
-        >>> points = recdrop_tune.learned_points(result, "standard")
+        >>> points = recdrop_tune.learned_points(result, "full")
         >>> tuner = recdrop_tune.Optuna(try_first=points)
-        >>> recdrop_tune.tune((x, y), (x_val, y_val), space="standard", max_trials=30, tuner=tuner)
+        >>> recdrop_tune.tune((x, y), (x_val, y_val), space="full", max_trials=30, tuner=tuner)
     """
     found = _of_result(learned) if isinstance(learned, TuneResult) else _of_model(learned)
     offered = kt.HyperParameters()
@@ -64,7 +65,7 @@ def learned_points(learned: Any, space: object) -> list[dict[str, Any]]:
         if (point := _point(found, technique, options, offered.space)) is not None
     ]
     if not points:
-        names = " or ".join(f"`{name}`" for name, _ in _alike(found)) or "none there is"
+        names = " or ".join(f"`{name}`" for name, _ in _alike(found))
         raise invalid_argument(
             "space",
             expected=f"a technique whose masks are those that were learned, at {found.placement}: {names}",
@@ -122,9 +123,8 @@ def _means(rates: Sequence[tuple[str, float]]) -> dict[str, float]:
 def _alike(found: _Found) -> Iterator[tuple[str, dict[str, Any]]]:
     """Names the techniques whose masks are those that were learned, and what they need for it."""
     sites = set(found.rates)
-    if found.elements and "recurrent" in sites:
-        if sites == {"recurrent"}:
-            yield "weight_drop", {}
+    if found.elements and sites == {"recurrent"}:
+        yield "weight_drop", {}
         return
     yield "variational", {"tied_gates": True}
     if "recurrent" not in sites:
