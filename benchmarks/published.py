@@ -11,7 +11,11 @@ nearest neighbour by dynamic time warping is scored where nothing is published h
 
 The gain of the dropout is over the twin, seed by seed, with its 95 % interval (Student's t).
 
-Broken off, it goes on where it was: the searches are in --folder. Needs the packages `mnist1d` and `aeon`.
+`--data shampoo` is another thing (`_shampoo.py`): a published table of dropout rates, cell by cell, in some
+minutes on JAX.
+
+Broken off, it goes on where it was: the searches are in --folder. Needs the packages `mnist1d`, `aeon` and
+`sktime`.
 Writes JSON to benchmarks/results/, and the tables of docs/published.md between its marks.
 """
 
@@ -24,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import _page
 import _published
+import _shampoo
 import keras
 import numpy as np
 from scipy import stats
@@ -31,6 +36,7 @@ from scipy import stats
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "published.json"
 PAGE = ROOT / "docs" / "published.md"
+SHAMPOO = "shampoo"
 NEIGHBOUR = "nearest neighbour (DTW)"
 
 
@@ -144,9 +150,12 @@ def run(arguments):
     import _machine
 
     for name in arguments.data:
+        if name == SHAMPOO:
+            run_shampoo(arguments)
+            continue
         about, data = _published.DATA_SETS[name], _published.DATA_SETS[name].load()
         for what in [*([] if about.known else [NEIGHBOUR]), *about.searches]:
-            held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+            held = read(arguments)
             of_set = held.setdefault("data", {}).setdefault(name, {"rows": []})
             if any(each["what"] == what for each in of_set["rows"]):
                 continue
@@ -158,9 +167,28 @@ def run(arguments):
                 new = list(rows_of(name, what, data, arguments))
             of_set |= {"metric": about.metric, "known": dict(about.known)}
             of_set["rows"] += new
-            held["machine"] = _machine.describe()
-            arguments.out.write_text(json.dumps(held, indent=1) + "\n")
+            write(arguments, held | {"machine": _machine.describe()})
             print(f"{name}:", *map(told, new), sep="\n  ", flush=True)
+
+
+def run_shampoo(arguments):
+    """Runs what the JSON lacks of the published table and its search."""
+    import _machine
+
+    held = read(arguments)
+    of_set = held.setdefault(SHAMPOO, {"machine": _machine.describe()})
+    epochs = arguments.epochs or _shampoo.EPOCHS
+    _shampoo.run(of_set, arguments.repeats, epochs, lambda: write(arguments, held))
+
+
+def read(arguments):
+    """Returns what the JSON has."""
+    return json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+
+
+def write(arguments, held):
+    """Writes the JSON."""
+    arguments.out.write_text(json.dumps(held, indent=1) + "\n")
 
 
 def told(each):
@@ -205,8 +233,9 @@ def configuration(each):
 
 def show(arguments):
     """Prints the tables, and puts them between the marks of the page."""
-    held = json.loads(arguments.out.read_text())
-    made = {name: table(of_set) for name, of_set in held["data"].items()}
+    held = read(arguments)
+    made = {name: table(of_set) for name, of_set in held.get("data", {}).items()}
+    made |= _shampoo.tables(held.get(SHAMPOO, {}))
     for name, lines in made.items():
         print(f"\n{name}\n{lines}")
     _page.fill(arguments.page, made)
@@ -216,12 +245,15 @@ def main():
     """Runs, or shows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("run", "table"))
-    names = list(_published.DATA_SETS)
+    names = [*_published.DATA_SETS, SHAMPOO]
     parser.add_argument("--data", nargs="*", default=names, choices=names)
     parser.add_argument("--search", nargs="*", help="names of searches; all by default")
     parser.add_argument("--trials", type=int, help="of each search; its own number by default")
     parser.add_argument("--epochs", type=int, help="of each training; the search's own by default")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument(
+        "--repeats", type=int, default=_shampoo.REPEATS, help="of the shampoo sales"
+    )
     parser.add_argument("--folder", type=Path, default=Path("recdrop_runs") / "published")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--page", type=Path, default=PAGE)

@@ -107,17 +107,17 @@ DECAYS = ("activity_decay", "temporal_decay")
 
 @dataclass(frozen=True)
 class Option:
-    """An argument of one wrapper's own which a search space can name.
+    """An argument of some wrappers' own which a search space can name.
 
     Attributes:
         name: The argument, and the key of the search space.
-        technique: Id of the technique that has it.
+        techniques: Ids of the techniques that have it.
         site: The site without which it says nothing; `None` if it says something at every site.
         cell: The cell without which it has no meaning; `None` if it has one for both.
     """
 
     name: str
-    technique: str
+    techniques: tuple[str, ...]
     site: str | None = None
     cell: str | None = None
 
@@ -125,13 +125,14 @@ class Option:
 OPTIONS: dict[str, Option] = {
     option.name: option
     for option in (
-        Option("per_step", "recurrent"),
-        Option("tied_gates", "variational", site="recurrent"),
-        Option("mask_groups", "variational", site="recurrent"),
-        Option("hidden_rate", "zoneout", cell="lstm"),
-        Option("samples", "concrete"),
-        Option("tau", "concrete"),
-        Option("function", "lambda"),
+        Option("per_step", ("recurrent",)),
+        Option("tied_gates", ("variational",), site="recurrent"),
+        Option("mask_groups", ("variational", "concrete"), site="recurrent"),
+        Option("elements", ("concrete",), site="recurrent"),
+        Option("hidden_rate", ("zoneout",), cell="lstm"),
+        Option("samples", ("concrete",)),
+        Option("tau", ("concrete",)),
+        Option("function", ("lambda",)),
     )
 }
 

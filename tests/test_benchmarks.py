@@ -7,6 +7,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests import ROOT
@@ -299,6 +300,28 @@ def test_published(tmp_path):
     assert "| published: CNN | 0.940 | | |" in text
     assert f"| published GRU, as published | {sum(published['test']) / 2:.4f} ±" in text
     assert text.endswith("|\n<!-- end -->\nAfter\n")
+
+
+def test_published_rates_beside_ours(benchmarks):
+    """Of what is published the mean and deviation are enough for Welch's interval."""
+    import _shampoo
+    from scipy import stats
+
+    numbers = np.random.default_rng(0)
+    ours, theirs = numbers.normal(90, 3, 10), numbers.normal(88, 6, 30)
+    found = _shampoo.difference(ours, theirs.mean(), theirs.std(ddof=1))
+    known = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
+    assert found == pytest.approx((ours.mean() - theirs.mean(), known.low, known.high))
+    none, some = {"wrapper": "none", "units": 3}, {"wrapper": "zoneout", "units": 3}
+    tried = [
+        {"network": none, "rates": [0], "epochs": [5, 9], "means": [[4], [6]]},
+        {"network": some, "rates": [0.1, 0.2], "epochs": [5, 9], "means": [[5, 7], [6, 3]]},
+    ]
+    chosen = [
+        (each["network"]["wrapper"], each["rate"], each["epochs"])
+        for each in _shampoo.choices(tried)
+    ]
+    assert chosen == [("zoneout", 0.2, 9), ("none", 0, 9), ("none", 0, 5)]
 
 
 def test_which_dropout_looks_everywhere(benchmarks):

@@ -74,6 +74,7 @@ def test_exported_names():
         "dropout_model",
         "dropout_rnn",
         "explain",
+        "learned_points",
         "mc_predict",
         "scheduled",
         "sync",

@@ -46,8 +46,9 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
       the middle of an epoch (`model.stop_training`) stops it after a call.
 
     Where the model has a `ConcreteDropoutWrapper` without `samples`, it is told how many targets the arrays
-    have, if that is sure: of a functional or `Sequential` model with one output, without `sample_weight`, and
-    where steps have targets without a mask. Its rates are left out of an optimizer's weight decay.
+    have, if that is sure: of a functional or `Sequential` model with one output, without `sample_weight`.
+    Steps that are masked there do not count, if the model has one input and no model inside. Its rates are
+    left out of an optimizer's weight decay.
 
     Data that are no arrays, or more than 1 GiB, weights of classes, a `validation_split`, a number of steps,
     and a model that fits in a way of its own are left to Keras, as is everything on PyTorch.

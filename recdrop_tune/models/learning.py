@@ -12,6 +12,9 @@ import numpy as np
 from recdrop_tune.kernels import excluded_from_decay, mask_of
 from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
 
+_MASKED_AT_ONCE = 1024
+"""So many samples of which a mask is computed at once."""
+
 
 def learned_rates(root: Any) -> dict[str, float]:
     """Returns the learned rates in a layer or model as they are now, by the metric that follows each.
@@ -93,10 +96,13 @@ def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
     if not any(_agree(tuple(shape[1:]), form) for form in forms):
         return None
     loss = keras.losses.get(losses[0])
-    if not _is_a_mean(loss) or (steps and not (_is_of_each_step(loss) and not _masks(model))):
+    if not _is_a_mean(loss) or (steps and not _is_of_each_step(loss)):
         return None
     samples: int = math.floor(shape[0] * (1.0 - (given.get("validation_split") or 0.0)))
     ignored = getattr(loss, "ignore_class", None)
+    if steps and _masks(model):
+        sure = ignored is None and _has_a_value_for_each(steps, loss, targets[0], output[-1])
+        return _unmasked(model, given.get("x"), (samples, *map(int, steps))) if sure else None
     if ignored is not None:
         return int(np.sum(np.asarray(targets[0][:samples]) != ignored))
     return samples * math.prod(map(int, steps))
@@ -135,15 +141,62 @@ def _is_of_each_step(loss: Any) -> bool:
     return made.__module__.startswith("keras.") and made.__name__.lower() not in whole
 
 
+def _has_a_value_for_each(steps: Any, loss: Any, targets: Any, width: int | None) -> bool:
+    """Says whether a mask of steps fits what a loss gives: of targets without a last axis some give one."""
+    if width is None:
+        return False
+    # As Keras does with an output of one number for targets that lack the last axis.
+    squeezed = width == 1 and len(targets.shape) == 1 + len(steps)
+    given = keras.ops.ones((1, *steps) if squeezed else (1, *steps, width))
+    compute = loss.call if isinstance(loss, keras.losses.Loss) else loss
+    try:
+        values = compute(keras.ops.convert_to_tensor(targets[:1]), given)
+    except Exception:  # Of targets that do not fit: it is raised in training.
+        return False
+    return tuple(values.shape) == (1, *steps)
+
+
+def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
+    """Counts the steps that the mask on the output of a model lets through; `None` where that is not sure.
+
+    Args:
+        model: The model.
+        x: Its inputs; the first `shape[0]` samples are trained on.
+        shape: How many samples there are, and steps of each.
+    """
+    outputs = getattr(model, "outputs", None)
+    if not outputs or _has_models_inside(model) or len(model.inputs) != 1:
+        return None
+    seen = mask_of(outputs[0])
+    if not isinstance(seen, keras.KerasTensor):
+        return None
+    if not isinstance(x, np.ndarray) or len(x) < shape[0]:
+        return None
+    # What leads to the mask, and nothing else of the model, in the types in which it is computed there.
+    compute, given = keras.Function(model.inputs, seen), model.inputs[0]
+    number = 0
+    for begin in range(0, shape[0], _MASKED_AT_ONCE):
+        part = x[begin : min(begin + _MASKED_AT_ONCE, shape[0])]
+        mask = compute([keras.ops.convert_to_tensor(part, dtype=given.dtype)])
+        if tuple(mask.shape) != (len(part), *shape[1:]):
+            return None
+        number += int(np.sum(keras.ops.convert_to_numpy(mask)))
+    return number
+
+
 def _masks(model: Any) -> bool:
     """Says whether a mask may reach the loss, which is then a mean over the steps that are not masked."""
     outputs = getattr(model, "outputs", None) or ()
     if any(mask_of(output) is not None for output in outputs):
         return True
     # That of a model inside, or of one that is not built, is not seen there.
-    inside = (part for layer in model.layers for part in walk(layer))
-    unseen = not outputs or any(isinstance(part, keras.Model) for part in inside)
+    unseen = not outputs or _has_models_inside(model)
     return unseen and any(map(_makes_mask, walk(model)))
+
+
+def _has_models_inside(model: Any) -> bool:
+    inside = (part for layer in model.layers for part in walk(layer))
+    return any(isinstance(part, keras.Model) for part in inside)
 
 
 def _makes_mask(layer: Any) -> bool:

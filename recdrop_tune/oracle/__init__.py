@@ -16,7 +16,7 @@ from recdrop_tune.oracle.failures import (
     TooManyFailuresError,
     has_ended_by_failures,
 )
-from recdrop_tune.oracle.known_points import in_words
+from recdrop_tune.oracle.known_points import as_point, complete, in_words
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, not_again
@@ -82,9 +82,11 @@ __all__ = [
     "TooManyFailuresError",
     "TrainsTwin",
     "active_values",
+    "as_point",
     "best_dropping",
     "best_points",
     "best_step",
+    "complete",
     "count_within",
     "decide_whether_to_go_on",
     "distribution",

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras_tuner as kt
 import numpy as np
+import pandas as pd
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.oracle.conditions import HyperParameter, is_active, is_fixed, middle, plain, walk
@@ -22,8 +23,8 @@ def as_point(values: Mapping[str, Any]) -> Values:
     """Returns a configuration as it is kept: without what it leaves open, in Python's own numbers.
 
     Args:
-        values: Values by name. `None` and NaN, which tables have where a hyperparameter is inactive, leave
-            it open.
+        values: Values by name. `None`, NaN and pandas's `NA`, which tables have where a hyperparameter is
+            inactive, leave it open.
     """
     return {name: _python(value) for name, value in values.items() if not _is_missing(value)}
 
@@ -86,7 +87,7 @@ def _names(hp: HyperParameter) -> set[str]:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 def _python(value: Any) -> Any:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from recdrop_tune.search.distributed import Distributed, distribute
     from recdrop_tune.search.going_on import explained_by, how_to_go_on
     from recdrop_tune.search.hypermodel_of import ObjectiveNotReportedError
+    from recdrop_tune.search.learned_configurations import learned_points
     from recdrop_tune.search.old_arguments import place_of
     from recdrop_tune.search.settings import (
         CLASSES,
@@ -46,6 +47,7 @@ _HOME = {
     "explained_by": "going_on",
     "fields_of": "settings",
     "how_to_go_on": "going_on",
+    "learned_points": "learned_configurations",
     "place_of": "old_arguments",
     "track": "tuner_tracking",
     "tune": "tuning",
@@ -68,6 +70,7 @@ __all__ = [
     "explained_by",
     "fields_of",
     "how_to_go_on",
+    "learned_points",
     "place_of",
     "track",
     "tune",

@@ -68,7 +68,8 @@ def _reachable_max(value: Range) -> float:
 
 Rate = float | dict[str, float]
 
-_SUFFIX = re.compile(rf"((?:^|/)(?:placement|rate\.(?:{'|'.join(SITES)})))\.[\w-]+$")
+_GROUPED = "|".join(name for name, option in OPTIONS.items() if len(option.techniques) > 1)
+_SUFFIX = re.compile(rf"((?:^|/)(?:placement|rate\.(?:{'|'.join(SITES)})|{_GROUPED}))\.[\w-]+$")
 
 
 @dataclass(frozen=True)
@@ -239,20 +240,23 @@ def sample_options(hp: Any, plan: DropoutPlan, group: Group) -> dict[str, Scalar
 
     An option is a hyperparameter under its wrapper; if it is about a site, under the placements
     that have it. `has_sites` gives a wrapper with such an option a group of its own, for Keras
-    Tuner opens a condition only where the other one was opened when its parent was registered.
+    Tuner opens a condition only where the other one was opened when its parent was registered. Where two
+    groups have it, each has its own, as `Group.suffix` says.
     """
     drawn: dict[str, Scalar] = {}
     for name, value in plan.options.items():
         option = OPTIONS[name]
-        having = [item for item in group.placements if _concerns(option, item)]
-        if option.technique not in group.wrappers or not having:
+        offering = [each for each in plan.groups if _offers(option, each)]
+        if group not in offering:
             continue
-        with hp.conditional_scope("wrapper", [option.technique]):
+        own = name + group.suffix * (len(offering) > 1)
+        having = [item for item in group.placements if _concerns(option, item)]
+        with hp.conditional_scope("wrapper", _owners(option, group)):
             if len(having) == len(group.placements):
-                active = register(hp, name, value)
+                active = register(hp, own, value)
             else:
                 with hp.conditional_scope(f"placement{group.suffix}", having):
-                    active = register(hp, name, value)
+                    active = register(hp, own, value)
         if active is not None:
             drawn[name] = active
     return drawn
@@ -260,7 +264,16 @@ def sample_options(hp: Any, plan: DropoutPlan, group: Group) -> dict[str, Scalar
 
 def has_sites(wrapper: str, options: dict[str, Value]) -> bool:
     """Says whether an option of the wrapper is about one site only."""
-    return any(OPTIONS[name].technique == wrapper and OPTIONS[name].site for name in options)
+    return any(wrapper in OPTIONS[name].techniques and OPTIONS[name].site for name in options)
+
+
+def _offers(option: Option, group: Group) -> bool:
+    placed = any(_concerns(option, placement) for placement in group.placements)
+    return placed and bool(_owners(option, group))
+
+
+def _owners(option: Option, group: Group) -> list[str]:
+    return [wrapper for wrapper in group.wrappers if wrapper in option.techniques]
 
 
 def _concerns(option: Option, placement: str) -> bool:
@@ -277,7 +290,8 @@ def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Takes the group suffixes off the names of active hyperparameters.
 
     A space in which some wrappers are offered other placements than others has one `placement` for
-    each such group of wrappers, of which one is active. In a table all of them belong in one column.
+    each such group of wrappers, of which one is active. In a table all of them belong in one column. So it
+    is with an option that several groups have.
 
     Args:
         values: The values of one trial, by the name in Keras Tuner.

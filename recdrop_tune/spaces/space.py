@@ -136,16 +136,20 @@ class SearchSpace(BaseModel):
         "Left out: yes.",
     )
     mask_groups: Number[Count, Counts] = left_out(
-        "Of the wrapper variational at the recurrent site: into how many groups with masks of "
+        "Of the wrappers variational and concrete at the recurrent site: into how many groups with masks of "
         "their own the batch is split. Left out: 1.",
+    )
+    elements: Plain[Flag] = left_out(
+        "Of the wrapper concrete at the recurrent site: whether it drops single weights, as weight_drop. "
+        "Left out: no.",
     )
     hidden_rate: OneRate = left_out(
         'Of the wrapper zoneout, with the cell "lstm" alone: the rate for h, where rate is that '
         "of the cell. Above 0 it leaves cuDNN. Left out: 0.",
     )
     samples: Number[Count, Counts] = left_out(
-        "Of the wrapper concrete: the number of targets in the training data, for data that are no arrays or "
-        "have masked steps. Left out: they are counted.",
+        "Of the wrapper concrete: the number of targets in the training data, for data that are no arrays. "
+        "Left out: they are counted.",
     )
     tau: Number[Positive, Positives] = left_out(
         "Of the wrapper concrete: the precision (1 / variance) of the noise in the targets, where the loss "

@@ -210,8 +210,8 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
                 received=self.samples,
                 fix="Pass `samples=len(y)` to the wrapper, or where each step has a target the number of "
                 "steps: padded ones do not count. Or train arrays by `recdrop_tune.models.fit`, which counts "
-                "where it is sure: for a functional or Sequential model with one output, no mask on it, and "
-                "no `sample_weight`.",
+                "where it is sure: for a functional or Sequential model with one output, of which a mask "
+                "is known from one input, and no `sample_weight`.",
             )
         scale = (1.0 if self.tau is None else 2.0 / self.tau) / ops.convert_to_tensor(self._counted)
         return scale * sum(self._divergence(site) for site in self.sites)

@@ -69,6 +69,12 @@ def test_without_a_number_rates_are_not_learned():
         model.fit(X, Y, verbose=0)
 
 
+IGNORING = keras.losses.SparseCategoricalCrossentropy(ignore_class=1)
+PADDED = X.copy()
+PADDED[::2, 3:] = 0.0
+PADDED[4] = 0.0
+
+
 def functional(kind="one", loss="sparse_categorical_crossentropy", mask=False):
     """A model with a target for each step, built in several ways."""
     given = keras.Input((5, 3))
@@ -89,6 +95,8 @@ def functional(kind="one", loss="sparse_categorical_crossentropy", mask=False):
     elif kind == "given mask":
         steps = keras.ops.any(keras.ops.not_equal(given, 0.0), axis=-1)
         made = keras.Model(given, head(learning(given, mask=steps)))
+    elif kind == "binary":
+        made = keras.Model(given, keras.layers.Dense(1, "sigmoid")(learning(masked)))
     else:
         made = (Subclass if kind == "subclass" else keras.Model)(given, head(learning(masked)))
     made.compile("sgd", loss, run_eagerly=True)
@@ -107,8 +115,6 @@ def of_sequences(y_true, y_pred):
 @pytest.mark.parametrize(
     ("model", "options"),
     [
-        ({"mask": True}, {}),
-        ({"kind": "given mask"}, {}),
         ({"kind": "inside", "mask": True}, {}),
         ({"kind": "not built", "mask": True}, {}),
         ({"kind": "subclass"}, {}),
@@ -116,14 +122,19 @@ def of_sequences(y_true, y_pred):
         ({"loss": of_sequences}, {"y": EACH.astype("float32")}),
         ({"loss": keras.losses.SparseCategoricalCrossentropy(reduction="sum")}, {}),
         ({}, {"sample_weight": np.ones((24, 5))}),
+        ({"mask": True, "loss": IGNORING}, {}),
+        ({"mask": True, "kind": "binary", "loss": "binary_crossentropy"}, {}),
+        ({"mask": True, "kind": "binary", "loss": "poisson"}, {"y": EACH.astype("float32")}),
+        ({"mask": True}, {"x": keras.ops.convert_to_tensor(X)}),
     ],
-    ids=["masked", "masked by its user", "masked inside", "masked, not built", "a subclass",
-         "two outputs", "a loss of one's own", "a sum", "weights"],
+    ids=["masked inside", "masked, not built", "a subclass", "two outputs", "a loss of one's own",
+         "a sum", "weights", "masked, and a class ignored", "a mean over steps", "one that Keras squeezes",
+         "masked, no array"],
 )  # fmt: skip
 def test_what_is_not_sure_is_not_counted(model, options):
     made, _ = functional(**model)
     with pytest.raises(InvalidArgumentError, match=r"`samples`.*padded ones do not count"):
-        fit(made, X, **{"y": EACH, "verbose": 0, **options})
+        fit(made, **{"x": X, "y": EACH, "verbose": 0, **options})
 
 
 @pytest.mark.parametrize(
@@ -132,7 +143,7 @@ def test_what_is_not_sure_is_not_counted(model, options):
         ({"kind": "inside"}, 24 * 5),
         ({"kind": "not built"}, 24 * 5),
         ({"kind": "one value", "mask": True}, 24 * 5),
-        ({"loss": keras.losses.SparseCategoricalCrossentropy(ignore_class=1)}, (EACH == 0).sum()),
+        ({"loss": IGNORING}, (EACH == 0).sum()),
     ],
     ids=["inside", "not built", "masked before one value", "a class ignored"],
 )
@@ -140,6 +151,38 @@ def test_what_is_sure_is_counted(options, expected):
     made, learning = functional(**options)
     fit(made, X, EACH, verbose=0)
     assert learning.counted_samples == expected
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mask": True},
+        {"kind": "given mask"},
+        {"mask": True, "kind": "binary", "loss": keras.losses.BinaryCrossentropy(axis=())},
+        {"mask": True, "kind": "binary", "loss": "mse", "y": EACH[..., None]},
+    ],
+    ids=["a layer", "its user", "two classes", "numbers"],
+)
+def test_steps_that_are_masked_do_not_count(options):
+    targets = options.get("y", EACH)
+    made, learning = functional(**{name: options[name] for name in options if name != "y"})
+    x, y = (np.concatenate([each] * 50) for each in (PADDED, targets))
+    fit(made, x, y, batch_size=1200, validation_split=0.01, verbose=0)
+    # Of the 12 that are held out of the last 24, 6 are padded by two steps.
+    assert learning.counted_samples == 50 * (24 * 5 - 11 * 2 - 5) - (12 * 5 - 6 * 2)
+
+
+@pytest.mark.backends
+def test_a_mask_is_computed_in_the_precision_of_the_model():
+    """In half precision a small number is the value of padding."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        made, learning = functional(mask=True)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    fit(made, np.where(PADDED == 0, 1e-9, PADDED), EACH, verbose=0)
+    assert learning.counted_samples == np.any(PADDED != 0, axis=-1).sum()
 
 
 def test_a_list_of_numbers_is_left_to_keras():
@@ -157,6 +200,24 @@ def test_steps_of_text_that_are_padded_do_not_count():
     (layer,) = rdt.models.dropout_layers(model)
     assert layer.counted_samples == 4
     assert layer.tau == 2.0
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_steps_of_tags_that_are_padded_do_not_count(classes):
+    import keras_tuner as kt
+
+    space = {
+        "wrapper": "concrete",
+        "placement": "input",
+        "units": 3,
+        "layers": 2,
+        "bidirectional": True,
+    }
+    tagger = rdt.SequenceTagger(classes, (None, 3), space=space, mask_value=0.0)
+    model = tagger.build(kt.HyperParameters())
+    fit(model, PADDED, EACH, verbose=0)
+    counted = [layer.counted_samples for layer in rdt.models.dropout_layers(model)]
+    assert counted == [24 * 5 - 11 * 2 - 5] * 2
 
 
 @on_tensorflow

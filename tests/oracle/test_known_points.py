@@ -2,6 +2,7 @@
 
 import keras_tuner as kt
 import numpy as np
+import pandas as pd
 import pytest
 
 from recdrop_tune.errors import InvalidArgumentError, ProjectWarning
@@ -61,7 +62,7 @@ def test_what_is_left_open_takes_the_middle():
 
 
 def test_a_row_of_a_table_will_do(tmp_path):
-    """It has NumPy's numbers, `None` or NaN where something is inactive, and one name for all placements."""
+    """It has NumPy's numbers, nothing where something is inactive, and one name for all placements."""
     space, oracle = SearchSpace.load(SPACE), OptunaOracle(kt.Objective("val_loss", "min"))
     kt.Tuner(oracle, lambda hp: space.sample(hp), directory=tmp_path)
     asked = oracle.hyperparameters.space
@@ -75,7 +76,7 @@ def test_a_row_of_a_table_will_do(tmp_path):
     assert found["placement.lambda"] == "output"
     assert found["rate"] == 0.3
     assert type(found["units"]) is int
-    without = {"wrapper": "none", "placement": None, "rate": np.nan, "units": 8}
+    without = {"wrapper": "none", "placement": None, "rate": np.nan, "units": pd.NA}
     assert complete(asked, without)["wrapper"] == "none"
     with pytest.raises(InvalidArgumentError, match="`placement` is inactive with wrapper='none'"):
         complete(asked, {**without, "placement": "input"})

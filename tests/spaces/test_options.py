@@ -17,6 +17,7 @@ OPTIONED = {
     "per_step": [True, False],
     "tied_gates": [True, False],
     "mask_groups": [1, 2],
+    "elements": [False, True],
     "hidden_rate": [0.0, 0.1],
     "samples": [90, 180],
     "tau": [0.5, 2.0],
@@ -50,7 +51,7 @@ def test_an_option_is_drawn_only_where_it_says_something(tmp_path):
         due = {
             name
             for name, option in OPTIONS.items()
-            if option.technique == sample.wrapper and (option.site is None or recurrent)
+            if sample.wrapper in option.techniques and (option.site is None or recurrent)
         }
         assert set(sample.options) == due
         own = {"rate"} if sample.rate is not None else set()
@@ -79,7 +80,22 @@ def test_a_rate_that_is_learned_is_not_searched():
 def test_options_are_hyperparameters_of_their_own_names():
     _, hp = drawn(OPTIONED, wrapper="recurrent", per_step=False)
     assert plain_names(hp.values)["per_step"] is False
-    assert not {"tied_gates", "mask_groups", "hidden_rate", "function"} & set(hp.values)
+    assert not {"tied_gates", "mask_groups", "elements", "hidden_rate", "function"} & set(hp.values)
+
+
+def test_an_option_of_two_wrappers_has_one_name_in_tables():
+    space = {**OPTIONED, "wrapper": ["variational", "concrete"]}
+    del space["rate"]
+    for wrapper, groups in (("variational", 1), ("concrete", 2)):
+        own = f"mask_groups.{wrapper}"
+        given = {"wrapper": wrapper, f"placement.{wrapper}": "recurrent", own: groups}
+        sample, hp = drawn(space, **given)
+        assert sample.options["mask_groups"] == groups
+        assert [name for name in hp.values if "mask_groups" in name] == [own]
+        assert plain_names(hp.values)["mask_groups"] == groups
+        # Alone it has the name of the key.
+        _, hp = drawn({**space, "wrapper": wrapper}, placement="recurrent")
+        assert "mask_groups" in hp.values
 
 
 def test_h_of_an_lstm_alone_has_a_rate():
@@ -180,8 +196,11 @@ def test_grid_size_is_what_a_grid_search_visits(raw, tmp_path):
 def test_grid_size_by_hand():
     # lambda and zoneout have 1 placement and 2 options; recurrent has 3 placements and 2 options;
     # variational has 3 placements, two of them with the recurrent site and so 4 options; 2 rates. concrete
-    # has 3 placements and 4 options, and no rate.
-    assert SearchSpace.load(OPTIONED).grid_size() == 1 + 3 * 4 + 2 * (2 + 2 + 3 * 2 + (1 + 4 + 4))
+    # has 3 placements and 4 options, and no rate; at the recurrent site 4 times as many.
+    concrete, variational = 4 + 16 + 16, 1 + 4 + 4
+    assert SearchSpace.load(OPTIONED).grid_size() == 1 + concrete + 2 * (
+        2 + 2 + 3 * 2 + variational
+    )
     # 2 numbers of layers; 2 rates at the input, 3 between, 2 of the embedding.
     assert SearchSpace.load(BESIDE).grid_size() == 2 * (1 + 2 * 3 * 2)
     # Two of each decay, whatever the wrapper.
