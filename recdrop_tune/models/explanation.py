@@ -34,13 +34,13 @@ class LayerExplanation:
         rate: The configured rates, as text: one number, or one for each site. Of rates that are
             learned, what they are now, before a training what it begins with.
         shares_mask: Who shares a mask, in words.
+        decay: What its activations add to the loss in training, as text: `"activity 2, temporal 1"`; empty
+            for nothing.
         kernel: What the training step runs on here: `"cuDNN"`, `"fused CPU op"`, `"step loop"`,
             `"error"` (it insists on cuDNN in vain) or `"unknown"`.
         why: Why it is not cuDNN here, or a remark on the kernel; empty if there is nothing to say.
         change: What to change to have it on cuDNN; empty if there is nothing to change.
         on_gpu: `"cuDNN"` if it would run there on a machine with a GPU, or why it would not.
-        decay: What its activations add to the loss in training, as text: `"activity 2, temporal 1"`; empty
-            for nothing.
     """
 
     name: str
@@ -49,11 +49,11 @@ class LayerExplanation:
     placement: str
     rate: str
     shares_mask: str
+    decay: str
     kernel: str
     why: str
     change: str
     on_gpu: str
-    decay: str = ""
 
 
 _DECAY = "decay"
@@ -216,11 +216,11 @@ def _row(layer: Any, place: _Place) -> LayerExplanation:
         placement=placement,
         rate=rate,
         shares_mask=sharing,
+        decay="" if wrapper is None else _decay_words(wrapper),
         kernel=choice.kernel,
         why=_why(choice),
         change="; ".join(dict.fromkeys(o.fix for o in choice.obstacles if o.fix)),
         on_gpu=choice.on_gpu,
-        decay="" if wrapper is None else _decay_words(wrapper),
     )
 
 
