@@ -145,18 +145,22 @@ def _copy(hp: Any, found: Blueprint, space: SearchSpace, per_layer: bool) -> Any
     check_schedule(space)
     samples: dict[str | None, DropoutSample] = {}
     cells = {place.cell for place in found.layers}
+    of_last_steps = space.model_copy(update={"temporal_decay": None})
+    decaying: list[Any] = []
 
     def with_dropout(place: RecurrentLayer, layer: Any) -> Any:
         name = place.name if per_layer else None
         if name not in samples:
             # What only one of the cells has, is not asked for both.
             cell = place.cell if per_layer or len(cells) == 1 else "gru"
-            samples[name] = space.sample_dropout(hp, name, cell)
+            # Of several layers those have the temporal decay that emit their steps.
+            asked = of_last_steps if per_layer and not layer.return_sequences else space
+            samples[name] = asked.sample_dropout(hp, name, cell)
         sample = samples[name]
         decays: dict[str, Any] = {}
         # Of a stack the last layer has them, as published.
         if per_layer or place is found.layers[-1]:
-            check_temporal_decay(space, layer)
+            decaying.append(layer)
             decays = sample.decays
         if sample.wrapper == "none" and not any(decays.values()):
             return layer
@@ -166,7 +170,10 @@ def _copy(hp: Any, found: Blueprint, space: SearchSpace, per_layer: bool) -> Any
             ask(wrapped, sample.schedule)
         return wrapped
 
-    return found.build(with_dropout)
+    made = found.build(with_dropout)
+    if not any(layer.return_sequences for layer in decaying):
+        check_temporal_decay(space, decaying[-1])
+    return made
 
 
 def _warn_of_dropped(found: Blueprint) -> None:

@@ -20,10 +20,10 @@ def activity(outputs: Tensor, mask: Tensor | None) -> Tensor:
     Args:
         outputs: Shape `(batch, time, units)`, or `(batch, units)`.
         mask: Booleans of shape `(batch, time)`, whose steps that are `False` do not count; or `None`.
-            Of `(batch, units)` a sample counts that has a step.
+            Of `(batch, units)` every sample counts, for what comes after the layer has no mask there.
     """
-    if mask is not None and len(outputs.shape) == 2:
-        mask = ops.any(mask, axis=1)
+    if len(outputs.shape) == 2:
+        mask = None
     return _mean(ops.square(_precise(outputs)), mask)
 
 
@@ -102,7 +102,8 @@ class HasDecays:
             mask: Booleans of shape `(batch, time)`, or `None`.
             added: What earlier calls in this forward pass have added.
         """
-        mask = None if mask is None else ops.cast(mask, "bool")
+        if mask is not None:  # Keras's layers take one of `(batch, time, 1)` too.
+            mask = ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
         terms = []
         if self.activity_decay:
             terms += [self.activity_decay * activity(output, mask) for output in dropped]

@@ -54,8 +54,8 @@ def check_emits_steps(layer: Any) -> None:
             "temporal_decay",
             expected="0 where a layer emits its last step alone",
             received=f"{type(layer).__name__}(return_sequences=False)",
-            fix="Pass `return_sequences=True` to the layer, or leave `temporal_decay` out; "
-            "`activity_decay` takes the last step.",
+            fix="Leave `temporal_decay` out: `activity_decay` takes the last step. Or pass "
+            "`return_sequences=True` to the layer, where what follows it takes all steps.",
         )
 
 
@@ -206,6 +206,10 @@ class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
         kwargs.setdefault("dtype", layer.dtype_policy)
         kwargs.setdefault("name", given_name(layer))
         super().__init__(layer, **kwargs)
+        if not self.trainable:
+            self.trainable = (
+                False  # Keras hands it on to the layer when it is set, not when one is made.
+            )
         hand_on_input_shape(layer, self)
         self._set_up_decays(activity_decay, temporal_decay)
         if self.temporal_decay:
@@ -246,7 +250,7 @@ class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
         emitted, dropped = (
             list(each[:number]) if isinstance(each, tuple) else [each] for each in (result, dropped)
         )
-        if mask is not None and self.go_backwards:
+        if mask is not None and directions_of(self.layer)[0].go_backwards:
             mask = ops.flip(mask, axis=1)  # The layer emits in the order in which it reads.
         self._add_decays(emitted, dropped, mask, self._own_losses()[others:])
 

@@ -142,7 +142,7 @@ def serialize(wrapper: RecurrentWrapper) -> dict[str, Any]:
         0.5
     """
     if not isinstance(wrapper, RecurrentWrapper):
-        raise invalid_argument("wrapper", expected="a dropout wrapper", received=wrapper)
+        raise invalid_argument("wrapper", expected="a wrapper of this package", received=wrapper)
     data: dict[str, Any] = _plain(keras.saving.serialize_keras_object(wrapper))
     return data
 
@@ -183,10 +183,10 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
     if isinstance(name, str) and isinstance(registered, str):
         cls = keras.saving.get_registered_object(registered, custom_objects)
     if not isinstance(cls, type) or not issubclass(cls, RecurrentWrapper):
+        names = ", ".join([*_CLASSES, ActivityDecay.__name__])
         raise invalid_argument(
             "class_name",
-            expected=f"one of {', '.join(_CLASSES)}; or in its place `wrapper`, one of "
-            f"{', '.join(TECHNIQUES)}",
+            expected=f"one of {names}; or in its place `wrapper`, one of {', '.join(TECHNIQUES)}",
             received=name,
         )
     if not isinstance(config.get("config", {}), Mapping):
@@ -217,7 +217,8 @@ def _plain(value: Any) -> Any:
 
 
 def _check_options(wrapper: str, cls: Any, options: dict[str, Any]) -> None:
-    known = [*list(signature(cls.__init__).parameters)[3:-1], *DECAYS, *_OF_LAYERS]
+    own = list(signature(cls.__init__).parameters)[3:-1]
+    known = dict.fromkeys([*own, *DECAYS, *_OF_LAYERS])
     for option in options:
         if option not in known:
             raise invalid_argument(

@@ -147,8 +147,17 @@ def test_the_last_layer_has_the_decays(space):
     assert (hp["lstm/activity_decay"], hp["gru/activity_decay"]) == (2.0, 2.0)
     for weight, same in zip(made.get_weights(), before, strict=True):
         assert np.array_equal(weight, same)
+    space["temporal_decay"] = 1.0
     with pytest.raises(InvalidArgumentError, match="emits its last step alone"):
-        rdt.ExistingModel(model, {**space, "temporal_decay": 1.0}).build(kt.HyperParameters())
+        rdt.ExistingModel(model, space).build(kt.HyperParameters())
+    hp = kt.HyperParameters()
+    made = rdt.ExistingModel(model, space, per_layer=True).build(hp)
+    decays = [row.decay for row in rdt.explain(made).rows]
+    assert decays == ["activity 2, temporal 1", "activity 2"]
+    assert "gru/temporal_decay" not in hp.values
+    alone = sequential(layers.GRU(3))
+    with pytest.raises(InvalidArgumentError, match="emits its last step alone"):
+        rdt.ExistingModel(alone, space, per_layer=True).build(kt.HyperParameters())
 
 
 def test_decays_that_the_model_has_are_taken_off():

@@ -360,7 +360,7 @@ def test_the_data_frame():
     pytest.importorskip("pandas")
     frame = explain(RecurrentDropoutWrapper(LSTM(4), 0.3, name="w")).to_frame()
     assert list(frame["name"]) == ["w"]
-    assert list(frame.columns)[-2:] == ["on_gpu", "decay"]
+    assert list(frame.columns)[-1] == "on_gpu"
     empty = explain(keras.layers.Dense(1))
     assert len(empty.to_frame()) == 0
     assert str(empty) == "No recurrent layer in this model."

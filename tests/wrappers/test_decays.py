@@ -55,6 +55,10 @@ LAYERS = {
     "backwards": lambda: GRU(4, return_sequences=True, go_backwards=True),
     "states": lambda: LSTM(4, return_sequences=True, return_state=True),
     "both": lambda: Bidirectional(GRU(4, return_sequences=True)),
+    "both backwards": lambda: Bidirectional(
+        GRU(4, return_sequences=True, go_backwards=True),
+        backward_layer=GRU(4, return_sequences=True),
+    ),
     "sum": lambda: Bidirectional(LSTM(4, return_sequences=True), merge_mode="sum"),
     "halves": lambda: Bidirectional(
         GRU(4, return_sequences=True, return_state=True), merge_mode=None
@@ -67,7 +71,7 @@ LAYERS = {
     ("kind", "mask"),
     [
         *(("lstm", None), ("sum", None), ("backwards", HOLED)),
-        *(("states", HOLED), ("both", HOLED), ("halves", HOLED)),
+        *(("states", HOLED), ("both", HOLED), ("halves", HOLED), ("both backwards", HOLED)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -83,7 +87,7 @@ def test_values_are_those_of_a_loop_over_steps(kind, mask):
             return np.concatenate([array(half) for half in result[:2]], axis=-1)
         return array(result[0] if isinstance(result, tuple) else result)
 
-    steps = mask[:, ::-1] if mask is not None and kind == "backwards" else mask
+    steps = mask[:, ::-1] if mask is not None and "backwards" in kind else mask
     raw, dropped = emitted(outputs[plain]), emitted(outputs[dropping])
     assert not np.allclose(raw, dropped)
     assert only(plain) == pytest.approx(expected(raw, None, steps), rel=1e-5)
@@ -119,14 +123,19 @@ def test_a_training_step_goes_down_their_slope():
 
 
 @pytest.mark.backends
-def test_of_a_last_step_alone_samples_count_that_have_steps():
-    layer = GRU(4)
-    decaying = ActivityDecay(layer, 2.0)
-    mask = keras.ops.convert_to_tensor(2 * HOLED.astype("int32"))
-    last = array(decaying(X, mask=mask, training=True))
-    assert only(decaying) == pytest.approx(2 * np.mean(last[:3] ** 2), rel=1e-5)
-    last = array(decaying(X, training=True))
-    assert only(decaying) == pytest.approx(2 * np.mean(last**2), rel=1e-5)
+def test_of_a_last_step_alone_every_sample_counts():
+    """As it does in a `LockedDropout` after the layer, to which Keras hands no mask there."""
+    decaying = ActivityDecay(GRU(4), 2.0)
+    for mask in (HOLED, None):
+        last = array(decaying(X, mask=mask, training=True))
+        assert only(decaying) == pytest.approx(2 * np.mean(last**2), rel=1e-5)
+
+
+@pytest.mark.backends
+def test_a_mask_may_have_an_axis_of_features():
+    layer = ActivityDecay(GRU(4, return_sequences=True), **DECAYS)
+    raw = array(layer(X, mask=keras.ops.convert_to_tensor(HOLED[..., None]), training=True))
+    assert only(layer) == pytest.approx(expected(raw, None, HOLED), rel=1e-5)
 
 
 @pytest.mark.parametrize("mask", [None, np.zeros((4, 1), bool)], ids=["no pair", "no step"])
@@ -213,19 +222,32 @@ def test_so_does_a_layer_at_two_places_of_a_model():
     assert total == pytest.approx((expected(one) + expected(other)) / 2, rel=1e-5)
 
 
-def test_losses_of_the_layer_stay_beside_them():
+@pytest.mark.parametrize("trainable", [True, False])
+def test_losses_of_the_layer_stay_beside_them(trainable):
     inner = GRU(
         4,
         return_sequences=True,
         activity_regularizer=keras.regularizers.L2(0.1),
         kernel_regularizer=keras.regularizers.L2(0.1),
     )
-    layer = ActivityDecay(inner, **DECAYS)
+    layer = ActivityDecay(inner, **DECAYS, trainable=trainable)
     for _ in range(2):
         raw = array(layer(X, training=True))
         own, *others = (float(array(loss)) for loss in layer.losses)
         assert own == pytest.approx(expected(raw), rel=1e-5)
-        assert len(others) == 2
+        assert len(others) == 1 + trainable  # That of weights which are not trained is 0.
+
+
+def test_of_a_frozen_layer_they_are_the_mean_of_its_calls_too():
+    layer = wrap(
+        GRU(4, return_sequences=True, kernel_regularizer="l2"), "none", **DECAYS, trainable=False
+    )
+    given = keras.Input((3, 5, 3))
+    made = keras.Model(given, keras.layers.TimeDistributed(layer)(given))
+    raw = array(made(np.stack([X, X + 1, 2 * X], 1), training=True))
+    each = [expected(raw[:, position]) for position in range(3)]
+    total = sum(float(array(loss)) for loss in made.losses)
+    assert total == pytest.approx(np.mean(each), rel=1e-4)
 
 
 # Which layers have them.
@@ -305,6 +327,6 @@ def test_what_is_no_factor(wrapper, name, value):
 
 @pytest.mark.parametrize("layer", [LSTM(4), Bidirectional(GRU(4))])
 def test_a_last_step_alone_has_no_change(layer):
-    with pytest.raises(InvalidArgumentError, match=r"Pass `return_sequences=True` to the layer"):
+    with pytest.raises(InvalidArgumentError, match=r"pass `return_sequences=True` to the layer"):
         wrap(layer, "none", temporal_decay=1.0)
     assert wrap(layer, "weight_drop", rate=0.1, activity_decay=1.0).activity_decay == 1.0

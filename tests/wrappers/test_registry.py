@@ -154,6 +154,10 @@ CLASSES = "NativeDropoutWrapper, .*ZoneoutWrapper"
             r"`options`\. Expected for the wrapper `native` some of placement, ",
         ),
         (
+            {"wrapper": "weight_drop", "rate": 0.1, "layer": LSTM, "per_step": True},
+            r"some of placement, seed, activity_decay, temporal_decay, name, dtype, trainable\.",
+        ),
+        (
             {"wrapper": "zoneout", "rate": 0.1, "layer": "LSTM"},
             r"`layer`\. .*Received: layer='LSTM'",
         ),
@@ -175,5 +179,7 @@ def test_what_names_no_wrapper(identifier, message):
 
 
 def test_what_is_no_wrapper_is_not_serialized():
-    with pytest.raises(InvalidArgumentError, match=r"`wrapper`\. Expected a dropout wrapper\."):
+    with pytest.raises(
+        InvalidArgumentError, match=r"`wrapper`\. Expected a wrapper of this package\."
+    ):
         wrappers.serialize(keras.layers.LSTM(4))
