@@ -206,10 +206,8 @@ class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
         kwargs.setdefault("dtype", layer.dtype_policy)
         kwargs.setdefault("name", given_name(layer))
         super().__init__(layer, **kwargs)
-        if not self.trainable:
-            self.trainable = (
-                False  # Keras hands it on to the layer when it is set, not when one is made.
-            )
+        if not kwargs.get("trainable", True):
+            layer.trainable = False  # Keras hands it on when it is set, not when a layer is made.
         hand_on_input_shape(layer, self)
         self._set_up_decays(activity_decay, temporal_decay)
         if self.temporal_decay:
