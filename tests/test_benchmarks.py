@@ -312,16 +312,17 @@ def test_published_rates_beside_ours(benchmarks):
     found = _shampoo.difference(ours, theirs.mean(), theirs.std(ddof=1))
     known = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
     assert found == pytest.approx((ours.mean() - theirs.mean(), known.low, known.high))
-    none, some = {"wrapper": "none", "units": 3}, {"wrapper": "zoneout", "units": 3}
+    none, some = {"wrapper": "none", "units": 12}, {"wrapper": "zoneout", "units": 12}
     tried = [
         {"network": none, "rates": [0], "epochs": [5, 9], "means": [[4], [6]]},
         {"network": some, "rates": [0.1, 0.2], "epochs": [5, 9], "means": [[5, 7], [6, 3]]},
+        {"network": {**some, "units": 3}, "rates": [0.1], "epochs": [5], "means": [[8]]},
     ]
     chosen = [
         (each["network"]["wrapper"], each["rate"], each["epochs"])
         for each in _shampoo.choices(tried)
     ]
-    assert chosen == [("zoneout", 0.2, 9), ("none", 0, 9), ("none", 0, 5)]
+    assert chosen == [("zoneout", 0.2, 9), ("none", 0, 9), ("none", 0, 5), ("zoneout", 0.1, 5)]
 
 
 def test_which_dropout_looks_everywhere(benchmarks):
