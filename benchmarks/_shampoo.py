@@ -82,7 +82,8 @@ SEARCHED = {
     "zoneout": ("recurrent",),
     "none": ("",),
 }
-"""What the search tries; other placements compute the same in sequences of one step."""
+"""What the search tries. Of the other placements some compute the same in sequences of one step; that of
+`variational` at the output beside other sites does not, and is left out."""
 
 
 @cache
@@ -236,6 +237,9 @@ def run(held, repeats, epochs, save):
     """
     if keras.backend.backend() != "jax":
         raise SystemExit("The shampoo sales need JAX: KERAS_BACKEND=jax.")
+    if held.setdefault("of", [repeats, epochs]) != [repeats, epochs]:
+        was = "{} repeats of {} epochs".format(*held["of"])
+        raise SystemExit(f"What is there has {was}: go on with as many, or write to another --out.")
     rows, seeds = held.setdefault("cells", []), range(repeats)
     for form, placement, network in _cells():
         if any((row["form"], row["placement"]) == (form, placement) for row in rows):
@@ -340,10 +344,13 @@ def _published_table(cells):
         for rate, (mean, deviation) in published.items():
             keys = [(form, placement if rate else "", rate) for form in FORMS]
             shown = [_shown(found[key]) if key in found else "" for key in keys]
-            more, least, most = difference(found[keys[0]], mean, deviation)
+            away = ""
+            if keys[0] in found:
+                away = "{:+.2f} ({:+.2f} to {:+.2f})".format(
+                    *difference(found[keys[0]], mean, deviation)
+                )
             lines.append(
-                f"| {placement} | {rate} | {mean} ± {deviation} | {' | '.join(shown)} "
-                f"| {more:+.2f} ({least:+.2f} to {most:+.2f}) |"
+                f"| {placement} | {rate} | {mean} ± {deviation} | {' | '.join(shown)} | {away} |"
             )
     return "\n".join(lines)
 

@@ -312,6 +312,12 @@ def test_published_rates_beside_ours(benchmarks):
     found = _shampoo.difference(ours, theirs.mean(), theirs.std(ddof=1))
     known = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
     assert found == pytest.approx((ours.mean() - theirs.mean(), known.low, known.high))
+    # Of a run that was broken off there is what there is.
+    cell = {"form": "as in Keras 2.0", "placement": "", "rate": 0.0, "test": [90.0, 95.0, 99.0]}
+    first, second = _shampoo.tables({"cells": [cell]})["shampoo"].splitlines()[2:4]
+    assert first.startswith("| recurrent | 0 | 95.74 ± 9.22 | 94.67 ± 4.51 |  |  |  |  | -1.07 (")
+    assert second == "| recurrent | 0.2 | 93.66 ± 7.32 |  |  |  |  |  |  |"
+
     none, some = {"wrapper": "none", "units": 12}, {"wrapper": "zoneout", "units": 12}
     tried = [
         {"network": none, "rates": [0], "epochs": [5, 9], "means": [[4], [6]]},
