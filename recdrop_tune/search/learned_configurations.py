@@ -24,9 +24,6 @@ _LEARNED = "learned_rate."
 
 _LEARNING = tuple(name for name, each in TECHNIQUES.items() if each.learns_rate)
 
-_OF_DROPOUT = ("wrapper", "placement", "rate", "samples", "tau", "elements", "mask_groups")
-"""Hyperparameters that say how `concrete` drops."""
-
 _LEFT_OUT = {
     "per_step": True,
     "tied_gates": True,
@@ -104,7 +101,7 @@ class _Found:
         rates: A rate for each site.
         elements: Whether the recurrent site dropped single weights.
         mask_groups: Into how many groups with masks of their own a batch was split there.
-        others: Values of other hyperparameters, by the names that tables have for them.
+        others: Values of hyperparameters, by the names that tables have for them.
         embedding: Whether there may be an embedding.
     """
 
@@ -169,8 +166,7 @@ def _of_result(result: TuneResult) -> _Found:
         name: _only(_of_learning(values, name), name, result)
         for name in ("elements", "mask_groups")
     }
-    others = {name: value for name, value in values.items() if name not in _OF_DROPOUT}
-    return _Found(_means(rates), **options, others=others)
+    return _Found(_means(rates), **options, others=values)
 
 
 def _recurrent(layer: Any) -> bool:
@@ -210,8 +206,7 @@ def _alike(found: _Found) -> Iterator[tuple[str, dict[str, Any]]]:
     if found.elements and sites == {"recurrent"}:
         yield "weight_drop", stays
         return
-    groups = {"mask_groups": found.mask_groups}
-    yield "variational", {"tied_gates": True, **groups, **stays}
+    yield "variational", {"tied_gates": True, "mask_groups": found.mask_groups, **stays}
     if "recurrent" not in sites:
         yield "recurrent", {"per_step": False, **stays}
     if sites == {"input"}:
