@@ -55,7 +55,7 @@ def count_targets(model: Any, given: Mapping[str, Any]) -> None:
         model: The model.
         given: The arguments of its `fit` by name.
     """
-    layers = learning_layers(model)
+    layers = [layer for layer in learning_layers(model) if layer.samples is None]
     number = _number_of_targets(model, given) if layers else None
     for layer in layers:
         layer.expect_samples(number or None)
@@ -170,14 +170,27 @@ def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
     seen = mask_of(outputs[0])
     if not isinstance(seen, keras.KerasTensor):
         return None
-    if not isinstance(x, np.ndarray) or len(x) < shape[0]:
+    given = model.inputs[0]
+    # A batch of a fixed size, which a stateful layer has, is computed at that size alone.
+    at_once = given.shape[0] or _MASKED_AT_ONCE
+    if (
+        not isinstance(x, np.ndarray)
+        or len(x) < shape[0]
+        or (given.shape[0] and shape[0] % at_once)
+    ):
+        return None
+    if not _agree(x.shape[1:], given.shape[1:]):  # `fit` adds or drops an axis of 1.
         return None
     # What leads to the mask, and nothing else of the model, in the types in which it is computed there.
-    compute, given = keras.Function(model.inputs, seen), model.inputs[0]
-    number = 0
-    for begin in range(0, shape[0], _MASKED_AT_ONCE):
-        part = x[begin : min(begin + _MASKED_AT_ONCE, shape[0])]
-        mask = compute([keras.ops.convert_to_tensor(part, dtype=given.dtype)])
+    compute, number = keras.Function(model.inputs, seen), 0
+    for begin in range(0, shape[0], at_once):
+        part = x[begin : min(begin + at_once, shape[0])]
+        try:
+            mask = compute([keras.ops.convert_to_tensor(part, dtype=given.dtype)])
+        except (
+            Exception
+        ):  # Of data that do not fit: it is raised in training, if `fit` cannot do it either.
+            return None
         if tuple(mask.shape) != (len(part), *shape[1:]):
             return None
         number += int(np.sum(keras.ops.convert_to_numpy(mask)))

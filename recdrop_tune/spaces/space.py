@@ -148,8 +148,8 @@ class SearchSpace(BaseModel):
         "of the cell. Above 0 it leaves cuDNN. Left out: 0.",
     )
     samples: Number[Count, Counts] = left_out(
-        "Of the wrapper concrete: the number of targets in the training data, for data that are no arrays. "
-        "Left out: they are counted.",
+        "Of the wrapper concrete: the number of targets in the training data, where they cannot be counted: "
+        "see docs/techniques.md#concrete. Left out: they are counted.",
     )
     tau: Number[Positive, Positives] = left_out(
         "Of the wrapper concrete: the precision (1 / variance) of the noise in the targets, where the loss "

@@ -92,8 +92,10 @@ def functional(kind="one", loss="sparse_categorical_crossentropy", mask=False):
     elif kind == "one value":
         features = keras.layers.RepeatVector(5)(LSTM(4)(learning(masked)))
         made = keras.Model(given, head(features))
-    elif kind == "given mask":
+    elif kind in ("given mask", "mask of 12"):
         steps = keras.ops.any(keras.ops.not_equal(given, 0.0), axis=-1)
+        if kind == "mask of 12":
+            steps = keras.ops.logical_and(steps, np.ones((12, 5), "bool"))
         made = keras.Model(given, head(learning(given, mask=steps)))
     elif kind == "binary":
         made = keras.Model(given, keras.layers.Dense(1, "sigmoid")(learning(masked)))
@@ -126,10 +128,11 @@ def of_sequences(y_true, y_pred):
         ({"mask": True, "kind": "binary", "loss": "binary_crossentropy"}, {}),
         ({"mask": True, "kind": "binary", "loss": "poisson"}, {"y": EACH.astype("float32")}),
         ({"mask": True}, {"x": keras.ops.convert_to_tensor(X)}),
+        ({"kind": "mask of 12"}, {"batch_size": 12}),
     ],
     ids=["masked inside", "masked, not built", "a subclass", "two outputs", "a loss of one's own",
          "a sum", "weights", "masked, and a class ignored", "a mean over steps", "one that Keras squeezes",
-         "masked, no array"],
+         "masked, no array", "a mask of one size"],
 )  # fmt: skip
 def test_what_is_not_sure_is_not_counted(model, options):
     made, _ = functional(**model)
@@ -183,6 +186,50 @@ def test_a_mask_is_computed_in_the_precision_of_the_model():
         keras.config.set_dtype_policy("float32")
     fit(made, np.where(PADDED == 0, 1e-9, PADDED), EACH, verbose=0)
     assert learning.counted_samples == np.any(PADDED != 0, axis=-1).sum()
+
+
+def of_ids(shape, samples=None, **given):
+    """A tagger of numbers that say words, where 0 is padding."""
+    given = keras.Input(shape, dtype="int32") if shape else keras.Input(dtype="int32", **given)
+    learning = ConcreteDropoutWrapper(
+        LSTM(4, return_sequences=True, stateful=not shape), samples=samples
+    )
+    features = learning(keras.layers.Embedding(9, 3, mask_zero=True)(given))
+    made = keras.Model(given, keras.layers.Dense(2, "softmax")(features))
+    made.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    return made, learning
+
+
+IDS = np.where(PADDED.any(-1), 1 + EACH, 0)
+
+
+@pytest.mark.backends
+def test_a_mask_of_batches_of_one_size_is_computed_at_that_size():
+    made, learning = of_ids(None, batch_shape=(4, 5))
+    fit(made, IDS, EACH, batch_size=4, verbose=0)
+    assert learning.counted_samples == (IDS > 0).sum()
+    with pytest.raises(InvalidArgumentError, match="`samples`"):
+        fit(made, IDS[:22], EACH[:22], batch_size=4, verbose=0)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("axis", ["added", "dropped"])
+def test_data_to_which_keras_adds_an_axis_are_not_counted(axis):
+    def training(samples):
+        if axis == "dropped":
+            made, learning = of_ids((5,), samples)
+            return fit(made, IDS[..., None], EACH, verbose=0), learning
+        given = keras.Input((5, 1))
+        learning = ConcreteDropoutWrapper(LSTM(4, return_sequences=True), samples=samples)
+        features = learning(keras.layers.Masking()(given))
+        made = keras.Model(given, keras.layers.Dense(2, "softmax")(features))
+        made.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return fit(made, PADDED[..., 0], EACH, verbose=0), learning
+
+    with pytest.raises(InvalidArgumentError, match="`samples`"):
+        training(None)
+    _, learning = training(77)
+    assert learning.counted_samples == 77
 
 
 def test_a_list_of_numbers_is_left_to_keras():
