@@ -169,19 +169,21 @@ def test_the_quickest_searches_are_in_bold(benchmarks):
 
     def row(tuner, *spent):
         found = _replay._summary([None if each is None else (each, 1, 0) for each in spent])
-        return {"tuner": tuner, "top 1%": found}
+        return {"tuner": tuner, "seeds": len(spent), "top 1%": found}
 
     quick, alike = row("recdrop-tune", *range(10, 110, 10)), row("Hyperband", *range(40, 140, 10))
     slow, never = row("RandomSearch", *range(200, 300, 10)), row("ASHA", 50, *[None] * 9)
+    few = row("SMAC3", 20, 80)
     assert quick["top 1%"]["median_95"] == [20, 90]
     assert never["top 1%"]["epochs"] == [None, None, None]
-    held = {"vowels": {"rows": [quick, alike, slow, never]}}
+    held = {"vowels": {"rows": [quick, alike, slow, never, few]}}
     assert search_efficiency.medians(held).splitlines() == [
         "| | vowels |",
         "|---|---|",
         "| recdrop-tune | **60** |",
         "| Hyperband | **90** |",
         "| RandomSearch | 250 |",
+        "| SMAC3 | 80 |",
         "| ASHA | - |",
     ]
 

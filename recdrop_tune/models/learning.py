@@ -187,9 +187,7 @@ def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
         part = x[begin : min(begin + at_once, shape[0])]
         try:
             mask = compute([keras.ops.convert_to_tensor(part, dtype=given.dtype)])
-        except (
-            Exception
-        ):  # Of data that do not fit: it is raised in training, if `fit` cannot do it either.
+        except Exception:  # Of data that do not fit: training raises it, if it cannot do it either.
             return None
         if tuple(mask.shape) != (len(part), *shape[1:]):
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -57,9 +57,12 @@ def check_decay(argument: str, value: Any) -> float:
     Raises:
         InvalidArgumentError: It is no finite number of at least 0.
     """
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    # Compared without a conversion, for integers of any size come here.
-    if not number or not 0 <= value <= sys.float_info.max:
+    known = isinstance(value, Real) and not isinstance(value, bool)
+    try:
+        number = float(value) if known else math.nan
+    except OverflowError:  # Of an integer that is too large for it.
+        number = math.inf
+    if not 0 <= number < math.inf:
         raise invalid_argument(
             argument,
             expected="a number >= 0",
@@ -67,7 +70,7 @@ def check_decay(argument: str, value: Any) -> float:
             fix="It is the factor of what is added to the loss, and 0 adds nothing; AWD-LSTM has "
             "activity_decay=2 and temporal_decay=1.",
         )
-    return float(value)
+    return number
 
 
 class HasDecays:
