@@ -5,7 +5,8 @@
 
 On each data set (`_published.py`) `tune` searches by the training data alone: a fifth of them validates, or
 four folds do. The configuration that it finds and its twin, the same without dropout, are then trained on
-all training data, for as many epochs as the best one was trained, with ten fresh seeds. That is when the
+all training data, for as many epochs as the best one was trained (all of them where the learning rate
+decays), with ten fresh seeds. That is when the
 test data are looked at, and the only time. A published setting is trained as it is published, too, and a
 nearest neighbour by dynamic time warping is scored where nothing is published here.
 
@@ -61,7 +62,7 @@ def search(name, what, train, arguments):
         max_trials=arguments.trials or asked.trials,
         epochs=arguments.epochs or asked.epochs,
         batch_size=asked.batch,
-        training=rdt.Training(cv=about.folds or None),
+        training=rdt.Training(cv=about.folds or None, callbacks=asked.callbacks()),
         seed=0,
         tracking=rdt.MLflow("published", uri=f"sqlite:///{arguments.folder.absolute()}/mlflow.db"),
         directory=arguments.folder / name / what.replace(" ", "-"),
@@ -69,7 +70,8 @@ def search(name, what, train, arguments):
     )
     best = result.trials[result.trials["state"] == "COMPLETE"].iloc[0]
     trial = result.tuner.oracle.get_trial(best["trial_id"])
-    return trial.hyperparameters, int(best["best_epoch"]) + 1, len(result.trials)
+    epochs = arguments.epochs or asked.epochs if asked.decay else int(best["best_epoch"]) + 1
+    return trial.hyperparameters, epochs, len(result.trials)
 
 
 def tested(asked, hyperparameters, epochs, data, arguments):
@@ -81,7 +83,8 @@ def tested(asked, hyperparameters, epochs, data, arguments):
         keras.utils.clear_session()
         keras.utils.set_random_seed(seed)
         model = hypermodel.build(hyperparameters.copy())
-        model.fit(*train, batch_size=asked.batch, epochs=epochs, verbose=0)
+        callbacks = asked.callbacks()
+        model.fit(*train, batch_size=asked.batch, epochs=epochs, callbacks=callbacks, verbose=0)
         scores.append(score(np.asarray(model.predict(test[0], verbose=0)), test[1]))
     return scores
 

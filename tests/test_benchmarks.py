@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import runpy
 import subprocess
 import sys
@@ -302,6 +303,26 @@ def test_published(tmp_path):
     assert "| published: CNN | 0.940 | | |" in text
     assert f"| published GRU, as published | {sum(published['test']) / 2:.4f} ±" in text
     assert text.endswith("|\n<!-- end -->\nAfter\n")
+
+
+def test_published_decay(benchmarks):
+    """Each training, of a copy as `tune` makes one, begins with the learning rate it was compiled with."""
+    import copy
+
+    import _published
+    import keras
+
+    rates, callback = [], _published.Cosine()
+    for _ in range(2):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        seen = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda *_, of=model: rates.append(float(of.optimizer.learning_rate))
+        )
+        both = [copy.deepcopy(callback), seen]
+        model.fit(np.ones((4, 1)), np.ones(4), epochs=4, callbacks=both, verbose=0)
+    expected = [0.1 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]
+    assert rates == pytest.approx([*expected, *expected])
 
 
 def test_published_rates_beside_ours(benchmarks):
