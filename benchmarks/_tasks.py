@@ -1,7 +1,8 @@
 """The real tasks of `which_dropout.py`: data in three parts, the model, and how long it is trained.
 
 digits     The handwritten digits that ship with scikit-learn, read pixel by pixel: sequences of 64 steps
-           with one feature, 10 classes. 600 train, 400 validate, 797 test.
+           with one feature, 10 classes. 600 train, 400 validate, 797 test. With a learning rate of 0.003 the
+           150 epochs are not enough: the loss is 0.42 without dropout, in the place of 0.28 with 0.01.
 vowels     JapaneseVowels, which ships with sktime: utterances of 7 to 29 frames with 12 features, padded in
            front, by one of nine speakers. 180 train, 90 validate; the 370 of its own test split test.
 characters A language model of the help texts that ship with Python (`pydoc_data.topics`), character by
@@ -192,7 +193,7 @@ TASKS = {
         {"cell": "lstm", "units": 32},
         _classifier(10, (64, 1)),
         150,
-        learning_rates=[3e-3, 1e-2],
+        learning_rates=[1e-2],
     ),
     "vowels": Task(_vowels, {"cell": "gru", "units": 32}, _classifier(9, (29, 12)), 40, batch=30),
     "characters": Task(
