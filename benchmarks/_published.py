@@ -41,6 +41,7 @@ class Search:
         batch: Samples of a step.
         decay: Has the learning rate fall to 0 over the epochs, as a cosine does. The last epoch is then the
             one that counts; otherwise it is the best one of the search.
+        objective: What the search goes by.
     """
 
     model: Callable
@@ -49,6 +50,7 @@ class Search:
     trials: int = 40
     batch: int = 32
     decay: bool = False
+    objective: str = "val_loss"
 
     def callbacks(self):
         """Returns the callbacks of one training."""
@@ -204,6 +206,7 @@ DATA_SETS = {
                 epochs=60,
                 batch=50,
                 decay=True,
+                objective="val_accuracy",
             ),
         },
         known={"GRU": 0.91, "CNN": 0.94, "people": 0.96, "MLP": 0.68},

@@ -61,6 +61,7 @@ def search(name, what, train, arguments):
         asked.model(asked.space, train),
         max_trials=arguments.trials or asked.trials,
         epochs=arguments.epochs or asked.epochs,
+        objective=asked.objective,
         batch_size=asked.batch,
         training=rdt.Training(cv=about.folds or None, callbacks=asked.callbacks()),
         seed=0,
