@@ -118,7 +118,7 @@ def key(row):
 
 def line(row, gain=None):
     """Writes a row of the table in Markdown."""
-    from which_dropout import mean_and_spread
+    from _which_tables import mean_and_spread
 
     loss, known = (mean_and_spread(row[name]) for name in ("test_loss", "test_perplexity"))
     better = "" if gain is None else f"{gain.gain:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"

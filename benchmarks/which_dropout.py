@@ -17,7 +17,6 @@ the tables of docs/which-dropout.md between its marks.
 
 import argparse
 import json
-import math
 import os
 from pathlib import Path
 
@@ -25,6 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import _page
 import _tasks
+from _which_answers import answers
+from _which_tables import counts, mean_and_spread, table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "which_dropout.json"
@@ -122,101 +123,14 @@ def chosen(cell, arguments):
     return arguments.wrapper is None or cell[0] in arguments.wrapper
 
 
-def mean_and_spread(values):
-    """Returns the mean and the standard deviation of a sample."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return mean, math.nan
-    return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
-def gains(about):
-    """Returns the gain of each cell over its twin, with 95 % intervals that hold for all cells together.
-
-    Args:
-        about: What the JSON holds of a task.
-    """
-    import pandas as pd
-
-    from recdrop_tune.results import paired_gains
-
-    none = without_dropout(about)
-    scores, pairs = {"none": none["test_loss"]}, {}
-    for number, row in enumerate(about["rows"]):
-        if row is none:
-            continue
-        twin = "none"
-        if row["learning_rate"] != none["learning_rate"]:
-            twin = f"{number} twin"
-            scores[twin] = row["twin_test_loss"]
-        scores[str(number)] = row["test_loss"]
-        pairs[row["wrapper"], row["placement"]] = (str(number), twin)
-    found = paired_gains(pd.DataFrame(scores), list(pairs.values()), "min")
-    return dict(zip(pairs, found, strict=True))
-
-
-def without_dropout(about):
-    """Returns the row of a task that has no dropout."""
-    return next(row for row in about["rows"] if row["wrapper"] == "none")
-
-
-def table(about):
-    """Writes the table of a task in Markdown, the best mean first."""
-    metric, gained = about["metric"], gains(about)
-    lines = [
-        f"| wrapper | placement | rate | test loss | test {metric} | gain over its twin, 95 % |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in sorted(about["rows"], key=lambda row: mean_and_spread(row["test_loss"])[0]):
-        loss, known = mean_and_spread(row["test_loss"]), mean_and_spread(row[f"test_{metric}"])
-        better = gained.get((row["wrapper"], row["placement"]))
-        better = f"{better.gain:+.4f} ({better.low:+.4f} to {better.high:+.4f})" if better else ""
-        rate = "" if row["rate"] is None else f"{row['rate']:g}"
-        lines.append(
-            f"| {row['wrapper']} | {row['placement'] or ''} | {rate} | {loss[0]:.4f} ± {loss[1]:.4f} "
-            f"| {known[0]:.4f} ± {known[1]:.4f} | {better} |"
-        )
-    return "\n".join(lines)
-
-
-def counts(about):
-    """Counts what the page says of a task: what is better than no dropout, and by how much of its loss."""
-    none = without_dropout(about)
-    base = mean_and_spread(none["test_loss"])[0]
-    rows = [row for row in about["rows"] if row is not none]
-    gained = gains(about)
-    same = [row["learning_rate"] == none["learning_rate"] for row in rows]
-    rates = about["space"]["rate"]  # A range in the files of earlier editions.
-    lowest = rates["min"] if isinstance(rates, dict) else rates[0]
-    lines = [
-        f"{share(each.gain > 0 for each in gained.values())} better in the mean, "
-        f"{share(each.outcome == 'helped' for each in gained.values())} helped, "
-        f"{share(each.outcome == 'hurt' for each in gained.values())} hurt, "
-        f"{share(row['rate'] == lowest for row in rows)} at the lowest rate, "
-        f"{share(same)} with `none` for a twin, "
-        f"{sum(row['seconds'] for row in about['rows']) / 60:.0f} minutes"
-    ]
-    for wrapper in dict.fromkeys(wrapper for wrapper, _ in gained):
-        means = {
-            placement: each.gain for (name, placement), each in gained.items() if name == wrapper
-        }
-        each = ", ".join(f"{placement} {mean / base:+.1%}" for placement, mean in means.items())
-        lines.append(f"{wrapper}: {share(mean > 0 for mean in means.values())} better: {each}")
-    return "\n".join(lines)
-
-
-def share(flags):
-    """Says how many of all are true."""
-    flags = list(flags)
-    return f"{sum(flags)} of {len(flags)}"
-
-
 def show(arguments):
     """Prints the tables and what can be counted in them, and puts them between the marks of the page."""
-    held = json.loads(arguments.out.read_text())
-    made = {name: table(about) for name, about in held["tasks"].items()}
+    tasks = json.loads(arguments.out.read_text())["tasks"]
+    made = answers(tasks) | {name: table(about) for name, about in tasks.items()}
     for name, lines in made.items():
-        print(f"\n{name}\n{lines}\n\n{counts(held['tasks'][name])}")
+        print(f"\n{name}\n{lines}")
+        if name in tasks:
+            print(f"\n{counts(tasks[name])}")
     # The page's tables are those of one file; another one is only shown.
     page = PAGE if arguments.page is None and arguments.out == RESULTS else arguments.page
     _page.fill(page, made)

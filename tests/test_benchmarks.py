@@ -366,6 +366,54 @@ def test_which_dropout_looks_everywhere(benchmarks):
     assert not {wrapper for wrapper, _ in cells} & {"time_distributed", "lambda"}
 
 
+def test_which_dropout_answers(benchmarks):
+    """What competes is chosen by validation data, and what is said of a task by other tasks alone."""
+    import _which_answers
+
+    noise = np.random.default_rng(0).normal(0, 0.01, 10)
+    noise -= noise.mean()
+
+    def row(wrapper, placement, validation, test):
+        losses = {"val_loss": [validation] * 10, "test_loss": list(test + noise)}
+        rate = None if wrapper == "none" else 0.2
+        return {
+            "wrapper": wrapper,
+            "placement": placement,
+            "rate": rate,
+            "learning_rate": 0.01,
+            **losses,
+        }
+
+    def task(native, variational, weight_drop):
+        none = row("none", None, 1.0, 1.0)
+        cells = [("native", "input", native), ("variational", "recurrent", variational)]
+        cells.append(("weight_drop", "recurrent", weight_drop))
+        return {"rows": [none, *(row(wrapper, place, *both) for wrapper, place, both in cells)]}
+
+    # Weight-drop tests best on the first, where it validates worst.
+    tasks = {
+        "one": task((0.9, 0.9), (0.7, 0.8), (0.95, 0.5)),
+        "two": task((0.6, 0.6), (1.1, 1.2), (1.2, 1.1)),
+    }
+    made = _which_answers.answers(tasks)
+    first, second = made["own"].splitlines()[2:]
+    assert first.startswith("| one | native, input, 0.2 | 0.90")
+    assert "| variational, recurrent, 0.2 | 0.80" in first
+    assert "| **+11.1 %** (" in first
+    assert "| *-100.0 %* (" in second
+    places = [line.split(" | ") for line in made["places"].splitlines()]
+    assert places[0][2] == "recurrent"
+    assert places[2][2] == "**+20.0 %** variational"
+    assert places[3][1] == "**+40.0 %** native"
+    best = made["pairs"].splitlines()[2]
+    assert best == "| native input and variational recurrent | +20.0 % | +40.0 % | +30.0 % |"
+    # The best two of the one task are known by the other alone, where native is in two of three pairs.
+    assert made["pairs"].splitlines()[-1].endswith("| +20.0 % | +40.0 % | +30.0 % |")
+    assert made["rates"].splitlines()[-1] == "| all | 6 |"
+    mean = {line.split(" | ")[0]: line.split(" | ")[-2:] for line in made["all"].splitlines()[2:]}
+    assert mean["| weight_drop"] == ["+20.0 %", "-10.0 % |"]
+
+
 @pytest.mark.heavy
 def test_learned_rates(tmp_path):
     out = tmp_path / "out.json"
