@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from recdrop_tune.catalog import TECHNIQUES, parse_placement
@@ -94,7 +95,8 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
             loss = self.regularization()
             # Once in a forward pass, however often a model calls the layer.
             if loss is not None and not self._own_losses():
-                self.add_loss(loss)
+                # Of the type that Keras adds losses up in, whatever that of the layer.
+                self.add_loss(ops.cast(loss, keras.config.floatx()))
             rewrite = self.rewrite if self._is_rewritten else None
             if "input" in self.sites and "input" not in self.rewritten_sites:
                 sequences = self._drop("input", sequences)

@@ -8,7 +8,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import LearnedRates, fit, learned_rates, renew
 from recdrop_tune.wrappers import ConcreteDropoutWrapper, LockedDropout, wrap
-from tests.backends import JIT_COMPILE, array, on_tensorflow
+from tests.backends import BACKEND, JIT_COMPILE, array, on_tensorflow
 
 LSTM = keras.layers.LSTM
 X = np.random.default_rng(0).normal(size=(24, 5, 3)).astype("float32")
@@ -314,6 +314,16 @@ def test_the_prior_counts_in_training_alone():
     assert float(array(added)) == pytest.approx(expected, rel=1e-5)
     # Seen in the loss of an epoch too, which a cross-entropy alone does not have below 0.
     assert fit(classifier(samples=1, rate=0.4), X, Y, verbose=0).history["loss"][0] < -2
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="float64 has to be switched on there")
+def test_a_layer_in_double_precision_learns_beside_others_in_single():
+    layer = LSTM(4, dtype="float64")
+    wrapped = ConcreteDropoutWrapper(layer, 0.2, samples=24, placement="recurrent")
+    model = keras.Sequential([keras.Input((5, 3)), wrapped, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.fit(X, Y, verbose=0)
+    assert wrapped.learned_rates["recurrent"] != pytest.approx(0.2, abs=1e-3)
 
 
 @pytest.mark.backends
