@@ -67,8 +67,8 @@ def run(plan: Plan) -> TuneResult:
         stack.enter_context(storage_failures_named(plan.folder))
         newcomer = Newcomer(lambda: _space_of(plan).space, plan.optuna != Optuna())
         claim = claimed(plan.folder, plan.fingerprint, newcomer, plan.overwrite, until=stack)
-        with claim as search_id:
-            plan = replace(plan, search_id=search_id)
+        with claim as identity:
+            plan = replace(plan, search_id=identity.id, seed=identity.seed)
             repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
             own_space = not isinstance(getattr(plan.model, "space", None), SearchSpace)
             if own_space and not plan.overwrite and (plan.folder / "oracle.json").exists():
@@ -86,8 +86,8 @@ def run(plan: Plan) -> TuneResult:
                 print(line, flush=True)
         folder = plan.folder.absolute()
         # MLflow's readers are in another folder.
-        known = {"folder": folder, "go_on": how_to_go_on(folder, plan.overwrite)}
-        known["search_id"] = search_id
+        known: dict[str, Any] = {"folder": folder, "go_on": how_to_go_on(folder, plan.overwrite)}
+        known |= {"search_id": identity.id, "seed": identity.seed}
         ended = run_trials(tuner, [*progress, interrupts], **known)
         check_completed(tuner, ended)
         return TuneResult(tuner, ended.tracking)
@@ -323,8 +323,8 @@ def check_completed(tuner: Any, ended: Ended) -> None:
     raise RecdropError(
         f"No trial was completed: of {len(statuses)} trials {how}. A pruned trial is stopped before its "
         "last epoch because it promises nothing, and does not count. The folder is "
-        f'`{tuner.project_dir}`. Run again with tuner=rdt.Optuna(pruner="none"), with a pruner '
-        "that leaves trials more epochs, or with a larger `max_trials`, which goes on in this folder."
+        f"`{tuner.project_dir}`. Go on in it with a larger `max_trials`, and with "
+        'tuner=rdt.Optuna(pruner="none") or a pruner that leaves trials more epochs.'
     )
 
 

@@ -36,7 +36,7 @@ class Fingerprint:
         tuner: Name of the tuner.
         epochs: Epochs of one trial.
         batch_size: Size of a batch.
-        seed: Seed of the search.
+        seed: Seed of the search; `None` where none is given.
         executions: Trainings of each trial.
         cv: Folds of cross-validation, in words.
         model: What is the same in all models of the search, as far as it is known.
@@ -111,6 +111,8 @@ def compare(
     held = {name: wanted.get(name) for name in ("model", "class_weight", "early_stopping")} | dict(
         held
     )
+    if wanted.get("seed") is None:  # The search goes on with the seed that it has.
+        held["seed"] = None
     differing = [name for name, value in wanted.items() if held.get(name) != value]
     if not differing:
         return

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import stat
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from recdrop_tune.errors import ProjectError, shown
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, shown
 from recdrop_tune.events import FILE as EVENTS
 from recdrop_tune.events import SEARCH, Journal, lock_alone
 from recdrop_tune.files import (
@@ -24,6 +26,7 @@ from recdrop_tune.files import (
     move,
     write_atomically,
 )
+from recdrop_tune.kernels import check_seed
 from recdrop_tune.oracle import say, set_aside
 from recdrop_tune.paths import check_kind
 from recdrop_tune.search.fingerprint import (
@@ -44,6 +47,33 @@ PATIENCE = 10.0
 """Seconds to wait for the end of another search in the folder: the workers of a killed one take some."""
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Which search a folder belongs to.
+
+    Attributes:
+        id: Its id.
+        seed: Its seed, drawn where none was given: a trial and its twin are to begin with the same weights.
+            `None` in folders of earlier versions, which drew none.
+    """
+
+    id: str
+    seed: int | None
+
+    @classmethod
+    def new(cls, seed: int | None) -> Identity:
+        """Returns the identity of a search that begins."""
+        # From Python's own state, so that a script that has seeded it searches the same each time.
+        return cls(uuid.uuid4().hex, random.randrange(2**31) if seed is None else seed)
+
+    @classmethod
+    def held(cls, id: str, seed: int | None, written: Any) -> Identity:
+        """Returns that of one that goes on, with the seed that is written where none is given."""
+        with suppress(InvalidArgumentError):  # It is damaged.
+            seed = check_seed(written) if seed is None else seed
+        return cls(id, seed)
+
+
 @contextmanager
 def claimed(
     folder: Path,
@@ -52,7 +82,7 @@ def claimed(
     overwrite: bool = False,
     *,
     until: ExitStack,
-) -> Iterator[str]:
+) -> Iterator[Identity]:
     """Makes the folder of a search, checks that the search may use it, and writes which one it is.
 
     What is in the folder stays, unless `overwrite` says otherwise. If the block raises, the folder is as it
@@ -66,7 +96,7 @@ def claimed(
         until: Closed at the end of the search: until then no other search may use the folder.
 
     Yields:
-        The id of the search: a new one, or that of the same search begun earlier.
+        Which search it is: a new one, or the same one begun earlier.
 
     Raises:
         ProjectError: The folder holds another search, or one that is running, or something else, or a link,
@@ -79,11 +109,11 @@ def claimed(
     try:
         if (folder / ASIDE).exists() and (folder / FILE).exists():
             _take_back(folder)  # Somebody was killed while putting it aside.
-        search_id = _claim(folder, fingerprint, newcomer, overwrite)
+        identity = _claim(folder, fingerprint, newcomer, overwrite)
         if overwrite and (folder / FILE).exists():
             _put_aside(folder)
-        yield search_id
-        write(folder, search_id, fingerprint)
+        yield identity
+        write(folder, identity.id, replace(fingerprint, seed=identity.seed))
     except BaseException:
         if (folder / ASIDE).exists():
             _take_back(folder)
@@ -142,22 +172,22 @@ def _check_is_ours(folder: Path) -> None:
         )
 
 
-def _claim(folder: Path, fingerprint: Fingerprint, newcomer: Newcomer, overwrite: bool) -> str:
+def _claim(folder: Path, fingerprint: Fingerprint, newcomer: Newcomer, overwrite: bool) -> Identity:
     if overwrite:
-        return uuid.uuid4().hex
+        return Identity.new(fingerprint.seed)
     wanted, held = asdict(fingerprint), read_identity(folder / FILE)
     if held is not None:
         compare(folder, held["fingerprint"], wanted, newcomer)
-        return str(held["id"])
+        return Identity.held(str(held["id"]), fingerprint.seed, held["fingerprint"].get("seed"))
     found = read_journal(folder)
     if found is not None:
         known = found["fingerprint"]
         compare(folder, known, {name: wanted[name] for name in known}, newcomer)
         kept = f" It is kept as `{set_aside(folder / FILE)}`." if (folder / FILE).exists() else ""
         say(f"`{folder / FILE}` was damaged or missing; it was written anew from `{EVENTS}`.{kept}")
-        return str(found["id"])
+        return Identity.held(str(found["id"]), fingerprint.seed, known["seed"])
     if not (folder / FILE).exists():
-        return uuid.uuid4().hex
+        return Identity.new(fingerprint.seed)
     raise ProjectError(
         f"`{folder / FILE}` is damaged, so what search it belongs to is unknown. Give another "
         "`directory`, or delete the search with `overwrite=True`."

@@ -108,7 +108,8 @@ def tune(
             the same search goes on with it, up to `max_trials`.
         seed: Seed of the proposals and of every trial: the same seed gives the same search, as far as
             the device's kernels are deterministic. Python's, NumPy's and Keras's global random states
-            are set by it. 0 is a seed.
+            are set by it. 0 is a seed. By default that of the folder; for a new search one is drawn by
+            Python's `random`.
         verbose: 0 is silent, 1 prints the folder and a line a trial, 2 a line an epoch as well (and what
             workers print).
         overwrite: Whether to delete the search in `directory`, this one or another, and to begin anew.

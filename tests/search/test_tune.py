@@ -1,6 +1,7 @@
 """Tests for `recdrop_tune.search`: whole searches. The errors before one: `test_tune_arguments`."""
 
 import json
+import random
 import re
 import time
 import warnings
@@ -14,7 +15,12 @@ import tensorflow as tf
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
+from recdrop_tune.errors import (
+    InvalidArgumentError,
+    ProjectError,
+    ProjectWarning,
+    RecdropError,
+)
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.search import ObjectiveNotReportedError
@@ -80,6 +86,42 @@ def test_the_same_seed_gives_the_same_search(tmp_path, options, tuner):
     assert frames[0].equals(frames[1])
     options |= {"seed": 1, "directory": tmp_path / "c"}
     assert not frames[0].equals(proposals(rdt.tune(data(), data(), **options)))
+
+
+def test_without_a_seed_a_trial_and_its_twin_have_the_same(options):
+    space = {"units": 3, "wrapper": ["none", "recurrent"], "rate": 1e-5, "placement": "recurrent"}
+    result = rdt.tune(data(), data(), **{**options, "seed": None, "model": None, "space": space})
+    twins = result.trials.set_index("wrapper")["val_loss"]
+    assert twins["recurrent"] == pytest.approx(twins["none"], rel=1e-3)
+
+
+def test_without_a_seed_one_is_drawn_and_kept(tmp_path, options, uri):
+    def seed_of(folder, begin):
+        random.seed(begin)
+        result = rdt.tune(data(), data(), **{**options, "directory": folder})
+        held = json.loads((folder / "search.json").read_text())
+        return held["fingerprint"]["seed"], result.trials["mlflow_run_id"]
+
+    options["seed"] = None
+    drawn, runs = seed_of(tmp_path / "a", 1)
+    # A script that has seeded Python searches the same each time; others do not.
+    assert [seed_of(tmp_path / name, len(name))[0] == drawn for name in ("b", "cc")] == [
+        True,
+        False,
+    ]
+    client = MlflowClient(uri)
+    parent = client.get_run(client.get_run(runs[0]).data.tags["mlflow.parentRunId"])
+    assert parent.data.params["seed"] == str(drawn)
+    # It is that of the search when it goes on, however little is left of its folder.
+    assert seed_of(tmp_path / "a", 2)[0] == drawn
+    (tmp_path / "a" / "search.json").unlink()
+    with pytest.warns(ProjectWarning, match="was damaged or missing"):
+        assert seed_of(tmp_path / "a", 3)[0] == drawn
+    options["seed"] = drawn
+    assert seed_of(tmp_path / "a", 4)[0] == drawn
+    options["seed"] = 1
+    with pytest.raises(ProjectError, match=f"seed: {drawn} there, 1 now"):
+        seed_of(tmp_path / "a", 5)
 
 
 def test_seeds_of_trials_differ_by_seed_and_values():
