@@ -1,4 +1,4 @@
-"""One training that learns its rates, against a search for them: score and time on three real tasks.
+"""One training that learns its rates, against a search for them: score and time on real tasks.
 
     python benchmarks/learned_rates.py run      # or with --task vowels --placement recurrent
     python benchmarks/learned_rates.py move     # how far rates move: by beginning, learning rate, and N
@@ -11,7 +11,7 @@ validation data; what is compared is the loss of the test data, by which nothing
 search is that of its trials, of learning that of its one trial; on a machine with other work compare the
 epochs.
 
-`move` trains `concrete` to the end, and notes the rates after each epoch.
+`move` trains `concrete` to the end, and notes the rates after each epoch. `table` fills docs/techniques.md.
 
 Broken off, both go on where they were. They write JSON to benchmarks/results/.
 """
@@ -24,9 +24,11 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import _page
 import _tasks
 
 RESULTS = Path(__file__).parent / "results" / "learned_rates.json"
+PAGE = Path(__file__).parents[1] / "docs" / "techniques.md"
 RATE = {"min": 0.05, "max": 0.6, "step": 0.05}
 PLACEMENTS = ("recurrent", "input+recurrent+output")
 KINDS = ("learned", "searched")
@@ -56,11 +58,7 @@ def row_of(result, kind, placement, metric):
     runs = result.confirmation.runs.sort_values("repeat")
     found, twins = runs[runs["kind"] == "found"], runs[runs["kind"] == "twin"]
     columns = ("val_loss", "test_loss", f"test_{metric}", "best_epoch")
-    rates = result.best_hyperparameters if kind == "searched" else found
-    sites = placement.split("+")
-    names = {
-        site: f"learned_rate.{site}" if kind == "learned" else f"rate.{site}" for site in sites
-    }
+    best, sites = result.best_hyperparameters, placement.split("+")
     return {
         "kind": kind,
         "placement": placement,
@@ -68,12 +66,19 @@ def row_of(result, kind, placement, metric):
         "seconds": float(result.trials["seconds"].sum()),
         "trained_epochs": int(result.trials["epochs"].sum()),
         "rates": {
-            site: [float(each) for each in found[name]] if kind == "learned" else rates[name]
-            for site, name in names.items()
+            site: _learned(found, site) if kind == "learned" else best[f"rate.{site}"]
+            for site in sites
         },
         **{column: [float(value) for value in found[column]] for column in columns},
         "twin_test_loss": [float(value) for value in twins["test_loss"]],
     }
+
+
+def _learned(runs, site):
+    """Lists the rate that each training has learned at a site, the mean over the layers."""
+    wanted = f"learned_rate.{site}"
+    layers = [name for name in runs if name.rpartition("/")[2] == wanted]
+    return [float(rate) for rate in runs[layers].mean(axis=1)]
 
 
 def read(path):
@@ -195,31 +200,62 @@ def line(row, metric):
 
 def shown(rate):
     """Writes a rate, or those of several trainings from the least to the largest."""
-    return f"{rate:.2f}" if isinstance(rate, float) else f"{min(rate):.3f} to {max(rate):.3f}"
+    if isinstance(rate, float):
+        return f"{rate:g}"
+    ends = [f"{end:.2f}" for end in (min(rate), max(rate))]
+    return " to ".join(dict.fromkeys(ends))
 
 
-def show(arguments):
-    """Prints the rows, and what a search is better by than learning, in test losses of the same seeds."""
+def table(tasks):
+    """Writes learning beside the search, task by task, in Markdown."""
+    lines = [
+        "| task | placement | learned: rates | test loss | searched: rates | test loss | no dropout "
+        "| learning is better by, 95 % | epochs, learned and searched |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, about in tasks.items():
+        rows = {(row["placement"], row["kind"]): row for row in about["rows"]}
+        for placement in dict.fromkeys(placement for placement, _ in rows):
+            pair = [rows[placement, kind] for kind in KINDS if (placement, kind) in rows]
+            if len(pair) == len(KINDS):
+                lines.append(_compared(name, placement, *pair))
+    return "\n".join(lines)
+
+
+def _compared(name, placement, learned, searched):
     import pandas as pd
+    from _which_tables import mean_and_spread
 
     from recdrop_tune.results import paired_gains
 
+    pair = (learned, searched)
+    losses = pd.DataFrame({row["kind"]: row["test_loss"] for row in pair})
+    (gain,) = paired_gains(losses, [("learned", "searched")], "min")
+    base = mean_and_spread(searched["test_loss"])[0]
+    better = [f"{part / base:+.1%}".replace("%", " %") for part in (gain.gain, gain.low, gain.high)]
+    cells = [
+        part
+        for row in pair
+        for part in (
+            ", ".join(map(shown, row["rates"].values())),
+            "{:.4f} ± {:.4f}".format(*mean_and_spread(row["test_loss"])),
+        )
+    ]
+    none = "{:.4f} ± {:.4f}".format(*mean_and_spread(learned["twin_test_loss"]))
+    epochs = f"{learned['trained_epochs']}, {searched['trained_epochs']}"
+    shares = f"{better[0]} ({better[1]} to {better[2]})"
+    return f"| {name} | {placement} | {' | '.join(cells)} | {none} | {shares} | {epochs} |"
+
+
+def show(arguments):
+    """Prints what there is, and puts the table of learning and searching between the marks of the page."""
     held = read(arguments.out)
-    for name, about in held.get("tasks", {}).items():
-        rows = {(row["placement"], row["kind"]): row for row in about["rows"]}
-        for placement in dict.fromkeys(placement for placement, _ in rows):
-            pair = {kind: rows[placement, kind] for kind in KINDS if (placement, kind) in rows}
-            for row in pair.values():
-                print(f"{name} {line(row, about['metric'])}")
-            if len(pair) == len(KINDS):
-                losses = pd.DataFrame({kind: row["test_loss"] for kind, row in pair.items()})
-                (gain,) = paired_gains(losses, [("searched", "learned")], "min")
-                print(
-                    f"  searched over learned: {gain.gain:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
-                )
+    made = table(held.get("tasks", {}))
+    print(made)
     for name, about in held.get("move", {}).items():
         for row in about["rows"]:
             print(f"{name} {moves(row)}")
+    _page.fill(PAGE if arguments.out == RESULTS else None, {"learned": made})
 
 
 def main():
