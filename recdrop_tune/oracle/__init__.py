@@ -39,6 +39,7 @@ from recdrop_tune.oracle.reruns import (
 from recdrop_tune.oracle.samplers import SurrogateSampler, make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import (
     best_step,
+    check_directions,
     first_value,
     forget_metrics,
     metrics_at,
@@ -85,6 +86,7 @@ __all__ = [
     "best_dropping",
     "best_points",
     "best_step",
+    "check_directions",
     "complete",
     "count_within",
     "decide_whether_to_go_on",

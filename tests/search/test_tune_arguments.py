@@ -1,6 +1,7 @@
 """Tests for what `recdrop_tune.search` refuses before anything is started."""
 
 import keras
+import keras_tuner as kt
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -37,6 +38,10 @@ def options(tmp_path):
         ({"tuner": "evolution"}, r"`tuner`.*optuna, random.*'evolution'"),
         ({"objective": "val_f1"}, r"`objective`.*keras_tuner\.Objective\('val_f1', direction"),
         ({"objective": ["loss", 3]}, r"`objective`.*known direction"),
+        (
+            {"objective": ["loss", kt.Objective("val_accuracy", "maximize")]},
+            r"`direction`.*'min' or 'max'.*mean Objective\('val_accuracy', direction='max'\)\?",
+        ),
         (
             {
                 "tracking": rdt.MLflow(uri="sqlite:///m.db"),
