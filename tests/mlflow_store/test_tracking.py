@@ -692,7 +692,7 @@ def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d", "sqlite:///a.db?k=v"]
+    "uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d", "mysql://host/d?k=v"]
 )
 def test_there_is_no_command_that_would_not_work(uri):
     assert ui_command(hide_address(uri), "p") is None
