@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from recdrop_tune.credentials import hide_address
+from recdrop_tune.credentials import HIDDEN, hide_address
 from recdrop_tune.errors import invalid_argument
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -26,7 +26,8 @@ def resolve_uri(tracking_uri: str | None) -> str:
     """Returns the tracking URI to use: the argument, else `MLFLOW_TRACKING_URI`, else a file.
 
     Raises:
-        InvalidArgumentError: It names a folder, which MLflow 3 refuses to write to, or nothing at all.
+        InvalidArgumentError: It names a folder, which MLflow 3 refuses to write to, or nothing at all; or a
+            file that SQLAlchemy would look for at another path.
     """
     uri: Any = tracking_uri
     if uri is None or (isinstance(uri, str) and not uri):
@@ -39,7 +40,29 @@ def resolve_uri(tracking_uri: str | None) -> str:
             received=hide_address(uri) if isinstance(uri, str) else uri,
             fix="MLflow 3 no longer writes to folders: use a sqlite file." if folder else "",
         )
+    _check_path(uri)
     return uri
+
+
+def _check_path(uri: str) -> None:
+    """Raises where SQLAlchemy reads the absolute path of a sqlite file otherwise than it is written.
+
+    It ends the path at a `?`, and from 2.1 on takes `%20` for a space. Neither can be escaped: MLflow makes
+    the folders of the path as they are written.
+    """
+    path = sqlite_path(uri)
+    if path is None or not {"?", "%"} & set(str(path)):
+        return
+    from sqlalchemy import make_url  # Here, for it takes a while.
+
+    if make_url(f"sqlite:///{path.as_posix()}").database != path.as_posix():
+        raise invalid_argument(
+            "tracking_uri",
+            expected="a file in a folder without `?` and `%` in its name, which mean something else in the "
+            "address of a database",
+            received=str(path),
+            fix="Name a file elsewhere, such as sqlite:////home/ann/mlflow.db.",
+        )
 
 
 def _is_address(uri: str) -> bool:
@@ -73,9 +96,20 @@ def is_server(uri: str) -> bool:
 
 
 def absolute(uri: str) -> str:
-    """Makes a URI the same in every folder: that of a sqlite file has an absolute path."""
+    """Makes a URI the same in every folder: that of a sqlite file has an absolute path.
+
+    Options behind it stay, except where they are hidden: the file can be opened without them.
+
+    Example:
+        >>> absolute("sqlite:////home/ann/m.db?timeout=30"), absolute("sqlite:////home/ann/m.db?***")
+        ('sqlite:////home/ann/m.db?timeout=30', 'sqlite:////home/ann/m.db')
+    """
     path = sqlite_path(uri)
-    return uri if path is None else f"{uri.partition(':')[0]}:///{path.as_posix()}"
+    if path is None:
+        return uri
+    _, mark, options = uri.partition("?")
+    options = "" if HIDDEN in options else f"{mark}{options}"
+    return f"{uri.partition(':')[0]}:///{path.as_posix()}{options}"
 
 
 def same_database(one: str, other: str) -> bool:

@@ -23,6 +23,7 @@ from recdrop_tune.oracle import (
     is_active,
     is_chief,
     is_fixed,
+    is_wrapper,
     objectives,
     plain,
     reached,
@@ -78,7 +79,7 @@ def readable(hyperparameters: Any) -> dict[str, Any]:
         if hp.name in values and is_active(hp, values)
     }
     every = plain_names({hp.name: None for hp in hyperparameters.space})
-    if "wrapper" in every:
+    if any(hp.name == "wrapper" and is_wrapper(hp) for hp in hyperparameters.space):
         # Which, where and how much are columns everywhere, even if one of them is not asked.
         every |= dict.fromkeys(("placement", "rate"))
     return {**every, **plain_names(active)}

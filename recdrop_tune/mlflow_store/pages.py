@@ -46,11 +46,12 @@ def ui_command(uri: str, directory: str | Path, elsewhere: bool = False) -> str 
         The command; `None` where a server shows them already, where the runs are in memory, and
         where the command would need what is not shown of the URI.
     """
+    uri = absolute(uri)
     if is_server(uri) or HIDDEN in uri:
         return None
     if uri.startswith("sqlite") and sqlite_path(uri) is None:
         return None
-    place = ["--tracking-uri", absolute(uri)] if elsewhere else []
+    place = ["--tracking-uri", uri] if elsewhere else []
     return command("ui", str(Path(directory).resolve()), *place)
 
 

@@ -2,12 +2,10 @@
 
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
-    distribution,
     is_active,
     is_fixed,
     middle,
     plain,
-    to_drawn,
     walk,
 )
 from recdrop_tune.oracle.failures import (
@@ -41,6 +39,7 @@ from recdrop_tune.oracle.reruns import (
 from recdrop_tune.oracle.samplers import SurrogateSampler, make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import (
     best_step,
+    check_directions,
     first_value,
     forget_metrics,
     metrics_at,
@@ -48,7 +47,7 @@ from recdrop_tune.oracle.scores import (
     reached,
     values_of,
 )
-from recdrop_tune.oracle.study import study_of
+from recdrop_tune.oracle.study import as_optuna, study_of
 from recdrop_tune.oracle.twins import (
     NONE,
     Configuration,
@@ -82,14 +81,15 @@ __all__ = [
     "TooManyFailuresError",
     "TrainsTwin",
     "active_values",
+    "as_optuna",
     "as_point",
     "best_dropping",
     "best_points",
     "best_step",
+    "check_directions",
     "complete",
     "count_within",
     "decide_whether_to_go_on",
-    "distribution",
     "due_twin",
     "ended_trial",
     "exhausted",
@@ -122,7 +122,6 @@ __all__ = [
     "settled",
     "study_of",
     "supervised",
-    "to_drawn",
     "twin_among",
     "twin_of",
     "unnoted",

@@ -155,11 +155,21 @@ def pareto(trials: Iterable[Any], objective: Any) -> list[Any]:
 
 
 def check_directions(objective: Any) -> None:
-    """Refuses one metric as two objectives.
+    """Refuses one metric as two objectives, and a direction that is none: Keras Tuner takes any.
 
     Raises:
-        InvalidArgumentError: A metric comes twice.
+        InvalidArgumentError: A metric comes twice, or a direction is neither `"min"` nor `"max"`.
     """
+    for each in objectives(objective):
+        if each.direction not in ("min", "max"):
+            near = str(each.direction).strip().lower()[:3]
+            meant = f"Objective({each.name!r}, direction={near!r})"
+            raise invalid_argument(
+                "direction",
+                expected="'min' or 'max'",
+                received=each.direction,
+                fix=f"Did you mean {meant}?" if near in ("min", "max") else "",
+            )
     names = [each.name for each in objectives(objective)]
     if len(set(names)) < len(names):
         raise invalid_argument("objective", expected="different metrics", received=names)

@@ -20,7 +20,7 @@ from recdrop_tune.events import (
     TrialRecord,
     readable,
 )
-from recdrop_tune.oracle import metrics_at, objectives, reached
+from recdrop_tune.oracle import is_wrapper, metrics_at, objectives, reached
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.tuner import as_objective
 
@@ -56,9 +56,15 @@ def spread_column(objective: str) -> str:
 
 
 def wrapper_columns(oracle: Any) -> list[str]:
-    """Lists the columns of `wrapper`, one for each layer that has a dropout of its own."""
+    """Lists the columns of `wrapper`, one for each layer that has a dropout of its own.
+
+    What a user's own function calls so, for another thing, is left out.
+    """
+    space = oracle.hyperparameters.space
+    others = {hp.name for hp in space if not is_wrapper(hp)}
     columns = hyperparameter_columns(oracle)
-    return [column for name, column in columns.items() if name.split("/")[-1] == "wrapper"]
+    names = dict.fromkeys(hp.name for hp in space if is_wrapper(hp))
+    return [columns[name] for name in names if name not in others]
 
 
 def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> pd.DataFrame:
@@ -139,7 +145,7 @@ def _types(space: list[Any]) -> dict[str, str]:
         kinds[name] = types[type(next(iter(hp.values))).__name__]
         if isinstance(hp, kt.engine.hyperparameters.Int):
             kinds[name] = "Int64"
-    if "wrapper" in kinds:
+    if any(hp.name == "wrapper" and is_wrapper(hp) for hp in space):
         kinds = {"wrapper": "string", "placement": "string", "rate": "Float64", **kinds}
     return kinds
 

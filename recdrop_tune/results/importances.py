@@ -14,7 +14,7 @@ import pandas as pd
 from optuna.study import StudyDirection
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.oracle import distribution, is_active, plain, quiet_optuna, to_drawn
+from recdrop_tune.oracle import as_optuna, quiet_optuna
 from recdrop_tune.spaces import plain_names
 
 FEWEST = 10
@@ -80,16 +80,13 @@ def as_study(oracle: Any, scores: pd.DataFrame, objectives: Sequence[kt.Objectiv
 
 
 def _drawn(hyperparameters: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the active values of a trial and their distributions, those of one value left out."""
-    params, distributions = {}, {}
-    for hp in hyperparameters.space:
-        known = hp.name in hyperparameters.values and hp.name not in params
-        if known and is_active(hp, hyperparameters.values):
-            range_ = distribution(hp)
-            if not range_.single():
-                params[hp.name] = to_drawn(hp, plain(hp, hyperparameters.values[hp.name]))
-                distributions[hp.name] = range_
-    return params, distributions
+    """Returns the active values of a trial and their distributions, those of one value left out.
+
+    So is a value that is not in its range, such as a default beside the steps.
+    """
+    params, distributions = as_optuna(hyperparameters.space, hyperparameters.values)
+    several = {name: range_ for name, range_ in distributions.items() if not range_.single()}
+    return {name: params[name] for name in several}, several
 
 
 def _target_quantile(scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> float:

@@ -17,6 +17,7 @@ from recdrop_tune.results.frames import (
     learned_rate_columns,
     shown,
     spread_column,
+    wrapper_columns,
 )
 from recdrop_tune.results.gain import (
     coverage_text,
@@ -193,12 +194,13 @@ def best_trials(result: TuneResult, top: int) -> pd.DataFrame:
         result: The result.
         top: How many rows.
     """
-    names = hyperparameter_columns(result.search.oracle).values()
+    oracle = result.search.oracle
+    names = hyperparameter_columns(oracle).values()
     varying = [name for name in names if result.trials[name].nunique(dropna=False) > 1]
     spread = [name for name in (spread_column(result.objective),) if name in result.trials]
     columns = ["number", "state", *varying, result.objective, *spread, "best_epoch", "seconds"]
     table = result.trials[columns].head(top).astype(object).map(shown)
-    if "rate" in table and "wrapper" in table:
+    if "rate" in table and "wrapper" in table and "wrapper" in wrapper_columns(oracle):
         learns = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
         table.loc[table["wrapper"].isin(learns), "rate"] = "learned"
     return table

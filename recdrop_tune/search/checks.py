@@ -15,7 +15,7 @@ from optuna.storages import InMemoryStorage
 
 from recdrop_tune.addresses import check_databases
 from recdrop_tune.errors import InvalidArgumentError, check_integer, invalid_argument
-from recdrop_tune.hypermodels import unextended
+from recdrop_tune.hypermodels import AbstractHyperModel, unextended
 from recdrop_tune.search.old_arguments import PLACES
 from recdrop_tune.search.settings import MLflow, Optuna, Training, Workers
 from recdrop_tune.search.validation import did_you_mean
@@ -92,7 +92,12 @@ def check_tuner(name: str, optuna: Optuna, goals: Sequence[Any], uri: str) -> No
 
 
 # Parameters of a `fit` that Keras Tuner fills in.
-_FILLED_IN = {"self", "hp", "model", "args", "kwargs"}
+_FILLED_IN = {"self", "hp", "model"}
+
+# They hand on what they are given: what Keras does not know is a mistake.
+_KNOWN_FITS = (kt.HyperModel.fit, AbstractHyperModel.fit)
+
+_COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 _ELSEWHERE = {
     "epochs": "`epochs`",
@@ -109,18 +114,21 @@ def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
 
     Args:
         fit: What `Training.fit` says.
-        model: The hypermodel; it may have a `fit` with arguments of its own.
+        model: The hypermodel; it may have a `fit` with arguments of its own. What one with `**kwargs` takes
+            cannot be known: it is given everything.
     """
     model, fits = unextended(model), [keras.Model.fit]
     fits += [type(model).fit] if isinstance(model, kt.HyperModel) else []
-    taken = {name for each in fits for name in inspect.signature(each).parameters} - _FILLED_IN
+    parameters = [each for known in fits for each in inspect.signature(known).parameters.values()]
+    rest = any(each.kind is each.VAR_KEYWORD for each in parameters) and fits[-1] not in _KNOWN_FITS
+    taken = {each.name for each in parameters if each.kind not in _COLLECTING} - _FILLED_IN
     for name in fit:  # Not their values: they may be data, and fill the screen.
         if name in _ELSEWHERE:
             raise InvalidArgumentError(
                 f"Invalid argument `{name}` received in `fit`: `tune` has a place of its own for it. Give "
                 f"{_ELSEWHERE[name]} to `tune`."
             )
-        if name not in taken:
+        if name not in taken and not rest:
             near = did_you_mean(name, sorted(taken - set(_ELSEWHERE)))
             raise InvalidArgumentError(
                 f"Invalid argument `{name}` received in `fit`. Expected an argument of "

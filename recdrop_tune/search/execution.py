@@ -297,6 +297,19 @@ def too_many_failures(tuner: Any) -> RecdropError:
     )
 
 
+def nothing_ended(tuner: Any) -> RecdropError:
+    """Makes the error of a search none of whose trials has ended, well or badly."""
+    begun, timeout = len(tuner.oracle.trials), getattr(tuner.oracle, "timeout", None)
+    what = f"none of {begun} that were begun before has ended" if begun else "none was begun"
+    why, remedy = "the tuner proposed no configuration", "Give it a larger `max_trials`"
+    if timeout is not None:
+        why = f"the {timeout:g} seconds of `timeout` were over before one could begin"
+        remedy = "Run again with a larger `timeout`, or without one"
+    return RecdropError(
+        f"No trial was completed: {what}, for {why}. {remedy}. The folder is `{tuner.project_dir}`."
+    )
+
+
 def check_completed(tuner: Any, ended: Ended) -> None:
     """Raises if a search ended without a complete trial, or by failures in a row.
 
@@ -315,6 +328,8 @@ def check_completed(tuner: Any, ended: Ended) -> None:
             f"{no_more_words(ended.tracking.records)} None is complete. The folder is "
             f"`{tuner.project_dir}`: run again with it as `directory` to go on."
         )
+    if not (ended.stopped_by or completed(tuner) or pruned or failed):
+        raise nothing_ended(tuner)
     if ended.stopped_by or not (completed(tuner) or pruned):
         raise too_many_failures(tuner)
     if completed(tuner):

@@ -273,7 +273,7 @@ def _class_weights(training: Training, train: Any, hypermodel: Any) -> dict[int,
     given: Any = training.class_weight
     if "class_weight" in training.fit:
         raise invalid_argument("class_weight", expected="it once", received="it in `fit` too")
-    if isinstance(train, list | tuple) and len(train) > 2:
+    if isinstance(train, list | tuple) and len(train) > 2 and train[2] is not None:
         raise invalid_argument(
             "class_weight",
             expected="None beside weights of the samples, for Keras takes one of the two",
@@ -302,7 +302,15 @@ def _class_weights(training: Training, train: Any, hypermodel: Any) -> dict[int,
 
 def _labels(y: Any) -> Array:
     """Returns the label of each sequence."""
-    y = np.asarray(y) if hasattr(y, "shape") else np.empty((0, 0, 0))
+    if keras.tree.is_nested(y):
+        raise invalid_argument(
+            "class_weight",
+            expected="None with several outputs, for which Keras has no weights of classes",
+            received=f"targets in a {type(y).__name__}",
+            fix="Give weights of the samples with the data, for each output: "
+            "(x, y, {'output': weights[y['output']]}).",
+        )
+    y = np.asarray(y)
     if y.dtype.kind not in "biuf" or not np.isfinite(y).all():
         raise _no_labels(f"targets of type {y.dtype}")
     if y.ndim == 2 and y.shape[1] > 1 and is_one_hot(y):

@@ -17,6 +17,7 @@ from recdrop_tune.oracle import (
     Resumable,
     ResumesGrid,
     TrainsTwin,
+    check_directions,
     due_twin,
     is_fixed,
     make_pruner,
@@ -257,13 +258,15 @@ def as_objective(objective: Any) -> kt.Objective:
     """Turns the name of a metric into an objective with a direction.
 
     Raises:
-        InvalidArgumentError: Whether the metric is to grow or to shrink is not known.
+        InvalidArgumentError: Whether the metric is to grow or to shrink is not known, or its direction is
+            neither `"min"` nor `"max"`.
 
     Example:
         >>> as_objective("val_accuracy").direction
         'max'
     """
     if isinstance(objective, kt.Objective):
+        check_directions(objective)
         return objective
     direction = None
     if isinstance(objective, str) and objective == MILLISECONDS:

@@ -20,6 +20,7 @@ import keras_tuner as kt
 import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
+from sqlalchemy import make_url
 
 import recdrop_tune as rdt
 from recdrop_tune.addresses import resolve_uri, same_database
@@ -691,7 +692,7 @@ def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d", "sqlite:///a.db?k=v"]
+    "uri", ["http://host:5000", "sqlite:///:memory:", "mysql://u:p@host/d", "mysql://host/d?k=v"]
 )
 def test_there_is_no_command_that_would_not_work(uri):
     assert ui_command(hide_address(uri), "p") is None
@@ -712,6 +713,33 @@ def test_where_runs_go_by_default(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
     assert resolve_uri(None) == "http://host:5000"
     assert resolve_uri("sqlite:///mine.db") == "sqlite:///mine.db"
+
+
+@pytest.mark.parametrize("name", ["a#b", "100%", "a?b", "c%20d"])
+def test_a_file_is_where_sqlalchemy_looks_for_it(name, tmp_path, monkeypatch):
+    """Or it is refused: SQLAlchemy 2.0 takes `%20` as it is."""
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    path = (folder / "mlflow.db").resolve().as_posix()
+    if make_url(f"sqlite:///{path}").database == path:
+        assert rdt.MLflow().store() == f"sqlite:///{path}"
+    else:
+        assert name in ("a?b", "c%20d")
+        with pytest.raises(InvalidArgumentError, match=r"`uri`.*without `\?` and `%`.*elsewhere"):
+            rdt.MLflow().store()
+    assert rdt.MLflow(uri="sqlite:////tmp/mlflow.db").store() == "sqlite:////tmp/mlflow.db"
+
+
+def test_the_options_of_a_file_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = rdt.MLflow(uri="sqlite:///m.db?timeout=30").store()
+    assert store == f"sqlite:///{(tmp_path / 'm.db').resolve().as_posix()}?timeout=30"
+    assert ui_command(hide_address(store), "p") == ui_command("sqlite:///m.db", "p")
+    # They may be secrets, and are not kept.
+    shown = shlex.split(ui_command(hide_address(store), "p", elsewhere=True))
+    assert shown[-1] == store.removesuffix("?timeout=30")
 
 
 @pytest.mark.parametrize("password", ["se/cret", "s#x", "[x", "p%40w"])

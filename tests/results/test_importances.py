@@ -101,6 +101,19 @@ def test_ties_with_the_worst_are_not_among_the_best():
     assert best.to_dict() == {"x": 1.0}
 
 
+def test_a_default_beside_the_steps_is_left_out():
+    """A grid search begins with the defaults, and Keras Tuner takes any value between the ends for one."""
+    oracle, frame = scores(*[number / 20 for number in range(12)])
+    for number, trial in enumerate(oracle.trials.values()):
+        hp = trial.hyperparameters
+        hp.Int("units", 16, 100, step=32, default=100)
+        hp.values["units"] = 100 if number == 0 else (16, 48, 80)[number % 3]
+    oracle.hyperparameters = hp
+    shares = importances(oracle, frame, [SCORE])
+    check_shares(shares)
+    assert set(shares.index) == {"x", "units"}
+
+
 def test_optuna_is_quiet(planted, capfd):
     with quiet_optuna():
         planted.importances()

@@ -173,7 +173,8 @@ def test_the_rate_of_a_layer_is_what_it_has_learned_itself(view):
     names = {f"{layer}/wrapper": "concrete" for layer in ("enc", "dec")}
     rates = {"enc/learned_rate.input": 0.1, "dec/learned_rate.input": 0.4}
     both = changed(view, **names, **rates)
-    figure = figures(replace(both, hyperparameters=list(names)))["score_by_dropout"]
+    both = replace(both, hyperparameters=list(names), wrappers=list(names))
+    figure = figures(both)["score_by_dropout"]
     drawn = [set(trace.x) for trace in traces(figure, mode="markers")]
     assert drawn == [{0.4}, {0.1}]
 
@@ -190,7 +191,8 @@ def test_layers_with_dropouts_of_their_own_have_panels_of_their_own(view):
     ours = {f"enc/{name}": view.trials[name] for name in names}
     ours |= {f"dec/{name}": view.trials[name].shift(1) for name in names}
     both = changed(view, **ours)
-    both = replace(both, hyperparameters=list(ours))
+    wrappers = ["enc/wrapper", "dec/wrapper"]
+    both = replace(both, hyperparameters=list(ours), wrappers=wrappers)
     figure = figures(both)["score_by_dropout"]
     titles = {note.text for note in figure.layout.annotations}
     assert {"enc/input", "dec/input", "enc/recurrent", "dec/recurrent"} <= titles
@@ -284,7 +286,7 @@ def test_what_there_is_no_data_for_is_left_out(view):
     assert figures(left) == {}
     one = replace(view, trials=view.trials.head(1), history=view.history.head(0), importances=None)
     assert set(figures(one)) <= {"history", "score_by_dropout"}
-    unasked = replace(view, hyperparameters=["units", "learning_rate"])
+    unasked = replace(view, hyperparameters=["units", "learning_rate"], wrappers=[])
     assert "score_by_dropout" not in figures(unasked)
     assert {trace.name for trace in figures(unasked)["history"].data} == {"best so far", "trials"}
 

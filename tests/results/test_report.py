@@ -1,6 +1,7 @@
 """Tests for `TuneResult.report`: one page, everything in it, nothing outside of it."""
 
 import json
+import math
 import re
 import threading
 from html.parser import HTMLParser
@@ -13,7 +14,7 @@ from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.oracle import OptunaOracle
 from tests.pages import blocks, run
-from tests.planted_search import Planted, page, planted_result
+from tests.planted_search import Planted, Sized, page, planted_result
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -203,6 +204,50 @@ def test_names_values_and_errors_cannot_be_markup(tmp_path, planted_uri):
     assert f"{BAD} fixed = {BAD}" in read.text("p")
     importance = result.importances()
     assert BAD in importance.index
+
+
+class Named(Planted):
+    """Asks for hyperparameters of its own, some of which have names of the package's.
+
+    Args:
+        **values: Their values.
+    """
+
+    def __init__(self, **values):
+        super().__init__(epochs=1, failing=None)
+        self.values = values
+
+    def build(self, hp):
+        for name, values in self.values.items():
+            hp.Choice(name, values)
+        return Sized(8)
+
+    def metrics(self, hp, epoch):
+        return {"val_loss": len(str(hp.values)) / 100}
+
+
+@pytest.mark.parametrize(
+    ("values", "kinds"),
+    [
+        ({"wrapper": ["bert", "gpt"], "rate": ["low", "high"]}, {"trials"}),
+        ({"wrapper": [True, False], "placement": [1, 2]}, {"trials"}),
+        (
+            {"wrapper": ["none", "recurrent"], "placement": [1, 2], "rate": ["low", "high"]},
+            {"none", "recurrent"},
+        ),
+    ],
+    ids=["words", "no words", "a wrapper with other rates"],
+)
+def test_what_is_no_dropout_may_have_its_names(values, kinds, tmp_path, planted_uri):
+    oracle = kt.oracles.GridSearchOracle("val_loss", max_trials=8)
+    result = planted_result(oracle, tmp_path, planted_uri, Named(**values))
+    assert len(result.trials) == math.prod(map(len, values.values()))
+    assert set(values) == set(result.trials) & {"wrapper", "placement", "rate"}
+    cells = Page(page(result)).text("th")
+    assert all(name in cells for name in values)
+    drawn = {trace.name for trace in result.plots()["history"].data}
+    assert drawn == {"best so far", *kinds}
+    assert result.wrappers.empty == (kinds == {"trials"})
 
 
 def test_the_file_is_written_whole(planted, tmp_path):

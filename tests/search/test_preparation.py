@@ -303,11 +303,9 @@ def test_classes_are_weighted(search):
     y = np.repeat([0, 1, 2], [16, 6, 2])
     balanced = of_data(Training(class_weight="balanced"), (X, y), None).fit["class_weight"]
     assert balanced == {0: 0.5, 1: 24 / 18, 2: 4.0}
-    for other in (y[:, None], np.eye(3)[y]):
-        assert (
-            of_data(Training(class_weight="balanced"), (X, other), None).fit["class_weight"]
-            == balanced
-        )
+    for other in ((X, y[:, None]), (X, np.eye(3)[y]), (X, y, None)):
+        made = of_data(Training(class_weight="balanced"), other, None)
+        assert made.fit["class_weight"] == balanced
     weighted = search((X, y), (X, y), training=Training(class_weight="balanced"), overwrite=True)
     by_sample = search((X, y, np.array([balanced[label] for label in y])), (X, y), overwrite=True)
     assert weighted.trials["loss"].iloc[0] == pytest.approx(
@@ -331,6 +329,11 @@ def test_classes_are_weighted(search):
         ({"class_weight": "balanced", "fit": {"class_weight": {}}}, (X, LABELS), "it once"),
         ({"class_weight": "balanced"}, (X, X[..., 0] > 0), "SequenceTagger"),
         ({"class_weight": "balanced"}, (X, LABELS, np.ones(24)), "sample_weight . weights"),
+        (
+            {"class_weight": "balanced"},
+            (X, {"one": LABELS, "other": LABELS}),
+            "None with several outputs.*targets in a dict.*weights of the samples",
+        ),
         ({"groups": LABELS}, (X, LABELS), "None without `cv`"),
         (
             {"groups": LABELS, "cv": 3},
@@ -348,7 +351,9 @@ def test_classes_are_weighted(search):
 def test_settings_that_do_not_fit_the_data(training, train, said):
     with pytest.raises(InvalidArgumentError, match=said):
         of_data(
-            Training(**training), train, hypermodel(train, Task()) if train[1].ndim < 3 else None
+            Training(**training),
+            train,
+            hypermodel(train, Task()) if getattr(train[1], "ndim", 3) < 3 else None,
         )
 
 

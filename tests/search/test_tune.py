@@ -271,13 +271,23 @@ def test_all_trials_fail(options):
     assert second == "ValueError: the loss went to the moon"
 
 
+def test_a_timeout_that_is_over_before_the_first_trial(options):
+    message = (
+        r"No trial was completed: none was begun, for the 1e-06 seconds of `timeout` were over before one "
+        r"could begin\. Run again with a larger `timeout`, or without one\. The folder is `"
+    )
+    with pytest.raises(RecdropError, match=message):
+        rdt.tune(data(), data(), **options, timeout=1e-6)
+    assert len(rdt.tune(data(), data(), **options).trials) == options["max_trials"]
+
+
 def test_all_trials_are_pruned(options):
     pruner = optuna.pruners.ThresholdPruner(upper=0.0)
     with pytest.raises(
         RecdropError, match="No trial was completed: of 2 trials all were pruned"
     ) as caught:
         rdt.tune(data(), data(), **{**options, "epochs": 5}, tuner=rdt.Optuna(pruner=pruner))
-    assert 'Run again with tuner=rdt.Optuna(pruner="none")' in str(caught.value)
+    assert 'with tuner=rdt.Optuna(pruner="none")' in str(caught.value)
     assert "failed" not in str(caught.value)
     # As it says.
     result = rdt.tune(

@@ -1,6 +1,7 @@
 """Tests for what `recdrop_tune.search` refuses before anything is started."""
 
 import keras
+import keras_tuner as kt
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -37,6 +38,10 @@ def options(tmp_path):
         ({"tuner": "evolution"}, r"`tuner`.*optuna, random.*'evolution'"),
         ({"objective": "val_f1"}, r"`objective`.*keras_tuner\.Objective\('val_f1', direction"),
         ({"objective": ["loss", 3]}, r"`objective`.*known direction"),
+        (
+            {"objective": ["loss", kt.Objective("val_accuracy", "maximize")]},
+            r"`direction`.*'min' or 'max'.*mean Objective\('val_accuracy', direction='max'\)\?",
+        ),
         (
             {
                 "tracking": rdt.MLflow(uri="sqlite:///m.db"),
@@ -146,13 +151,32 @@ def test_validation_data_of_another_task(options, tmp_path, validation, message)
 
 
 def test_arguments_of_a_fit_of_the_hypermodels_own():
-    class Noisy(Failing):
-        def fit(self, hp, model, *args, noise=0.0, **kwargs):
-            return model.fit(*args, **kwargs)
+    class Noisy(kt.HyperModel):
+        def fit(self, hp, model, x, y, noise=0.0, callbacks=()):
+            return model.fit(x, y, callbacks=callbacks)
 
     check_fit_arguments({"noise": 0.1, "shuffle": False}, Noisy())
-    with pytest.raises(InvalidArgumentError, match="`noise`"):
-        check_fit_arguments({"noise": 0.1}, Failing())
+    for arguments in ({"noises": 0.1}, {"args": 1}, {"hp": 1}):
+        with pytest.raises(InvalidArgumentError, match=f"`{next(iter(arguments))}`"):
+            check_fit_arguments(arguments, Noisy())
+
+
+def test_a_fit_of_ones_own_that_takes_all_arguments():
+    class Augmented(kt.HyperModel):
+        def fit(self, hp, model, *args, **others):
+            others.pop("augment")
+            return model.fit(*args, **others)
+
+    check_fit_arguments({"augment": True}, Augmented())
+    with pytest.raises(InvalidArgumentError, match="Give `epochs` to `tune`"):
+        check_fit_arguments({"augment": True, "epochs": 3}, Augmented())
+
+
+@pytest.mark.parametrize("model", [build, kt.HyperModel(), rdt.SequenceClassifier(2, (5, 3))])
+def test_without_one_the_arguments_are_those_of_keras(model):
+    check_fit_arguments({"shuffle": False}, model)
+    with pytest.raises(InvalidArgumentError, match="`augment` received in `fit`"):
+        check_fit_arguments({"augment": True}, model)
 
 
 def test_a_folder_that_cannot_be_written_to(options, tmp_path):

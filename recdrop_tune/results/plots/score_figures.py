@@ -195,18 +195,15 @@ def _grid(panels: list[str], across: int, rate_title: str) -> go.Figure:
 def _dropout_points(view: View) -> pd.DataFrame:
     """Returns a row for each layer of each trial that drops somewhere."""
     layers = []
-    for layer in view.layers:
-        wrapper, placement = view.column(f"{layer}wrapper"), view.column(f"{layer}placement")
-        rates = [view.column(f"{layer}rate"), *(view.column(f"{layer}rate.{s}") for s in SITES)]
-        rates = [column for column in rates if column is not None]
-        if wrapper is None:
-            continue
+    for layer, wrapper in zip(view.layers, view.wrappers, strict=True):
+        placement = view.column(f"{layer}placement")
         frame = pd.DataFrame(index=view.scored.index)
         frame["wrapper"] = view.scored[wrapper]
-        frame["panel"] = view.scored[placement] if placement else NOT_APPLICABLE
-        frame["panel"] = layer + frame["panel"].fillna(NOT_APPLICABLE)
+        where = view.scored[placement].astype("string") if placement else NOT_APPLICABLE
+        frame["panel"] = pd.Series(where, index=frame.index, dtype="string").fillna(NOT_APPLICABLE)
+        frame["panel"] = layer + frame["panel"]
         frame["learned"] = frame["wrapper"].isin(_LEARNING)
-        frame["rate"] = view.scored[rates].mean(axis=1).astype("Float64")
+        frame["rate"] = view.scored[view.rates(layer)].mean(axis=1).astype("Float64")
         frame["rate"] = frame["rate"].mask(frame["learned"], _learned_rates(view, layer))
         drops = frame["rate"].notna() | frame["learned"]
         layers.append(frame[frame["wrapper"].ne("none") & drops])

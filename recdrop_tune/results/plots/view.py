@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import keras_tuner as kt
 import pandas as pd
 
+from recdrop_tune.catalog import SITES
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.oracle import objectives
-from recdrop_tune.results.frames import hyperparameter_columns, metric_column
+from recdrop_tune.results.frames import hyperparameter_columns, metric_column, wrapper_columns
 from recdrop_tune.spaces import plain_names
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def view_of(result: TuneResult) -> View:
         history=result.history,
         objectives=goals,
         hyperparameters=list(columns.values()),
+        wrappers=wrapper_columns(oracle),
         logarithmic=frozenset(
             columns[name] for name, scale in plain_names(scales).items() if scale == "log"
         ),
@@ -73,6 +75,7 @@ class View:
         history: The frame of epochs.
         objectives: What is optimized.
         hyperparameters: The columns of all hyperparameters, in the order of the space.
+        wrappers: Those of them that are the `wrapper` of a layer, and not something else of that name.
         logarithmic: Those of them that are searched on a logarithmic scale.
         importances: The importances, `None` where there are too few trials to tell.
     """
@@ -81,6 +84,7 @@ class View:
     history: pd.DataFrame
     objectives: Sequence[kt.Objective]
     hyperparameters: Sequence[str]
+    wrappers: Sequence[str]
     logarithmic: frozenset[str]
     importances: pd.Series[float] | None
 
@@ -111,8 +115,19 @@ class View:
     @cached_property
     def layers(self) -> list[str]:
         """The prefixes of the layers that have a dropout of their own; `""` for the one of all."""
-        names = [name.removeprefix(_CLASHES) for name in self.hyperparameters]
-        return [name[: -len("wrapper")] for name in names if name.split("/")[-1] == "wrapper"]
+        return [name.removeprefix(_CLASHES)[: -len("wrapper")] for name in self.wrappers]
+
+    def rates(self, layer: str) -> list[str]:
+        """Lists the columns of the rates of a layer. What is no number is a user's own, of that name.
+
+        Args:
+            layer: Its prefix.
+        """
+        columns = [
+            self.column(f"{layer}{name}") for name in ("rate", *(f"rate.{s}" for s in SITES))
+        ]
+        numbers = [name for name in columns if name and self.trials[name].dtype.kind in "if"]
+        return [name for name in self.hyperparameters if name in numbers]
 
     def column(self, name: str) -> str | None:
         """Finds the column of a hyperparameter, `None` if there is none."""
@@ -131,9 +146,7 @@ class View:
     @cached_property
     def kinds(self) -> pd.Series[str]:
         """Which wrapper each trial has, those of several layers joined; by the index of `trials`."""
-        columns = [self.column(f"{layer}wrapper") for layer in self.layers]
-        words = self.trials[[column for column in columns if column is not None]]
-        words = words.astype(object).fillna(NOT_APPLICABLE)
+        words = self.trials[list(self.wrappers)].astype(object).fillna(NOT_APPLICABLE)
         return (
             words.agg(" / ".join, axis=1) if len(words.columns) else words.assign(k="trials")["k"]
         )
