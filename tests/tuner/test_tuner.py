@@ -13,6 +13,7 @@ from sklearn.model_selection import TimeSeriesSplit
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
 from recdrop_tune.tuner import checkpoints as _checkpoints
+from recdrop_tune.tuner import retrain
 from recdrop_tune.tuner.reports import MILLISECONDS, is_nearly_over
 from tests.small_search import Curves, build, data, pruning_curves
 
@@ -314,6 +315,56 @@ def test_the_weights_are_those_of_the_best_epoch_of_all_trainings(tmp_path, how)
     for weights, expected, other in zip(loaded, best, last, strict=True):
         np.testing.assert_array_equal(weights, expected)
         assert not np.array_equal(weights, other)
+
+
+class Cost(keras.callbacks.Callback):
+    """Logs a second objective, of which the first epoch is the best by far."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["cost"] = 100.0 * epoch
+
+
+@pytest.mark.parametrize(("first", "sign"), [("val_loss", 1), ("val_accuracy", -1)])
+def test_of_several_objectives_the_first_one_says_whose_weights_are_kept(tmp_path, first, sign):
+    """As it does for the score; also where the configuration is trained once more."""
+    direction = "min" if sign > 0 else "max"
+    goals = [kt.Objective(first, direction), kt.Objective("cost", "min")]
+    curves = [[sign * value for value in (0.5, 0.1, 0.3)]] * 2
+    hypermodel = Remembers(*curves, metric=first)
+    tuner = search(tmp_path, hypermodel, oracle(1, objective=goals), callbacks=Cost)
+    trial = trial_of(tuner)
+    assert (trial.best_step, trial.score) == (1, pytest.approx(0.1))
+    kept = tuner.get_best_models(1)[0].get_weights()
+    x, y = data()
+    fit = {"x": x, "y": y, "epochs": 3, "verbose": 0, "callbacks": Cost}
+    again = retrain(tuner, trial, 5, fit, (x, y))
+    assert (again.best_epoch, again.score) == (1, pytest.approx(sign * 0.1))
+    for weights, best in ((kept, hypermodel.seen[1]), (again.weights, hypermodel.seen[4])):
+        assert all(map(np.array_equal, weights, best))
+    model = tuner.hypermodel.build(trial.hyperparameters)
+    model.set_weights(again.weights)
+    assert again.test["loss"] == pytest.approx(model.evaluate(x, y, verbose=0)[0])
+
+
+def test_an_epoch_counts_where_every_objective_is_a_number(tmp_path):
+    class Broken(Cost):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["cost"] = math.nan if epoch == 1 else 1.0
+
+    goals = ["val_loss", kt.Objective("cost", "min")]
+    hypermodel = Remembers([0.5, 0.1, 0.3])
+    tuner = search(tmp_path, hypermodel, oracle(1, objective=goals), callbacks=Broken)
+    assert trial_of(tuner).best_step == 2
+    kept = tuner.get_best_models(1)[0].get_weights()
+    assert all(map(np.array_equal, kept, hypermodel.seen[2]))
+
+
+def test_an_objective_that_a_report_lacks_is_named():
+    own = oracle(1, objective=["val_loss", kt.Objective("cost", "min")])
+    with pytest.raises(
+        InvalidArgumentError, match=r"each objective: val_loss, cost\. Received: .*loss"
+    ):
+        own.update_trial("0", {"val_loss": 0.5})
 
 
 def test_callbacks_are_copied_or_made_for_each_training(tmp_path):
