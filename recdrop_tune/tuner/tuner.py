@@ -144,7 +144,7 @@ class Tuner(kt.Tuner):
         if "verbose" in fit_kwargs and is_local(self.oracle):
             self.oracle.verbose = fit_kwargs["verbose"]
         if self.cv is not None:
-            check_fold_data(named(fit_args, fit_kwargs))
+            check_fold_data(self.cv, named(fit_args, fit_kwargs))
         with storage_failures_named(self.project_dir):
             self.on_search_begin()
             try:

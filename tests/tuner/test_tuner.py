@@ -12,9 +12,10 @@ from sklearn.model_selection import TimeSeriesSplit
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.tuner import GroupedFolds, retrain
 from recdrop_tune.tuner import checkpoints as _checkpoints
-from recdrop_tune.tuner import retrain
 from recdrop_tune.tuner.reports import MILLISECONDS, is_nearly_over
+from recdrop_tune.tuner.trainings import folds
 from tests.small_search import Curves, build, data, pruning_curves
 
 # What Optuna proposed and Keras Tuner printed is not of interest here.
@@ -290,6 +291,35 @@ def test_only_the_best_weights_are_kept(tmp_path):
     tuner.get_best_models(2)
     with pytest.raises(RecdropError, match="keep_checkpoints"):
         tuner.load_model(trial_of(tuner, 0))
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize(
+    ("targets", "stratified"),
+    [
+        (np.repeat([0, 1], [6, 12]), True),
+        (np.repeat([0, 1, 2], [2, 6, 10]), False),  # A class that not each fold can have.
+        (np.arange(18), False),
+        (np.arange(18)[:, None], False),
+    ],
+)
+def test_only_targets_of_which_each_fold_has_some_are_classes(targets, stratified, grouped):
+    """A regression on integers has folds too."""
+    fit = {"x": np.zeros((18, 2)), "y": targets}
+    cv = GroupedFolds(3, np.arange(18)) if grouped else 3
+    held_out = [part["validation_data"][1].ravel().tolist() for part in folds(cv, 0, fit)]
+    assert sorted(label for part in held_out for label in part) == sorted(targets.ravel().tolist())
+    assert all(len(part) == 6 for part in held_out)
+    assert all(part.count(0) == 2 for part in held_out) == stratified
+
+
+def test_more_folds_than_samples_are_refused_before_anything_is_trained(tmp_path):
+    words = (
+        r"`cv`. Expected at most as many folds as samples, of which there are 24. Received: cv=25"
+    )
+    with pytest.raises(InvalidArgumentError, match=words):
+        search(tmp_path, own=oracle(1), tuner={"cv": 25})
+    assert not list(tmp_path.glob("p/trial_*"))
 
 
 class Remembers(Curves):
