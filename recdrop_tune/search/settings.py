@@ -148,7 +148,8 @@ class Training:
             ended counts with its best epoch from there on.
         callbacks: Keras callbacks (or one) for every training, each of which gets a copy; or functions
             that make one.
-        keep_checkpoints: Of how many trials the weights are kept; `None` for all.
+        keep_checkpoints: Of how many trials the weights are kept, the best by the objective; `None` for all.
+            Of several objectives the first one counts, and those of the Pareto front are kept in any case.
         reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
         compilation_cache: Whether what JAX has compiled is kept in the user's folder of caches, for workers,
             for a search that goes on and for the next one; or the folder to keep it in.

@@ -322,6 +322,30 @@ def test_more_folds_than_samples_are_refused_before_anything_is_trained(tmp_path
     assert not list(tmp_path.glob("p/trial_*"))
 
 
+def test_the_weights_of_the_whole_front_are_kept_beside_the_best(tmp_path):
+    """Also by a search that goes on."""
+    points = {0: (0.5, 3), 1: (0.4, 4), 2: (0.3, 5), 3: (0.35, 9), 4: (0.6, 6), 5: (0.45, 3)}
+
+    class Points(kt.HyperModel):
+        begun = iter(points.values())
+
+        def build(self, hp):
+            hp.Float("x", 0.0, 1.0)
+            return build(hp)
+
+        def fit(self, hp, model, *args, **kwargs):
+            return dict(zip(("val_loss", "cost"), next(self.begun), strict=True))
+
+    hypermodel, left = Points(), {}
+    for trials in (5, 6):
+        own = oracle(trials, objective=["val_loss", kt.Objective("cost", "min")])
+        search(tmp_path, hypermodel, own, {"keep_checkpoints": 2})
+        kept = tmp_path.rglob("*.weights.h5")
+        left[trials] = sorted(int(path.parent.name.removeprefix("trial_")) for path in kept)
+    # The best two by the loss are 2 and 3, of which only the first is on the front; 5 beats 0.
+    assert left == {5: [0, 1, 2, 3], 6: [1, 2, 3, 5]}
+
+
 class Remembers(Curves):
     """Remembers the weights after each epoch of all trainings."""
 
