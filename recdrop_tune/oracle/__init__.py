@@ -44,6 +44,7 @@ from recdrop_tune.oracle.scores import (
     forget_metrics,
     metrics_at,
     objectives,
+    pareto,
     reached,
     values_of,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "not_again",
     "objectives",
     "offers_none",
+    "pareto",
     "plain",
     "quiet_optuna",
     "ranked",

@@ -85,6 +85,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         0
     """
 
+    objective: Any
+
     def __init__(
         self,
         objective: Any = None,
@@ -111,6 +113,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         if seed is not None:
             self.seed = seed  # Keras Tuner takes 0 for "no seed".
         scores.check_directions(self.objective)
+        if hasattr(self.objective, "objectives"):
+            self.objective = scores.SeveralObjectives(self.objective.objectives)
         if not isinstance(sampler, BaseSampler):
             make_sampler(sampler, self.seed)  # An unknown name has to fail here.
             several = len(scores.objectives(self.objective)) > 1
@@ -263,6 +267,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
             The trial; a copy with the status `STOPPED` where it is to be stopped.
         """
         with self._lock:
+            if isinstance(self.objective, scores.SeveralObjectives):
+                metrics = self.objective.completed(metrics)
             trial = super().update_trial(trial_id, metrics, step)
             if len(scores.objectives(self.objective)) > 1:
                 return trial  # Optuna prunes by one objective only.

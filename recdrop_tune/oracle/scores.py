@@ -11,6 +11,7 @@ from itertools import accumulate
 from statistics import median
 from typing import Any
 
+import keras_tuner as kt
 from optuna.trial import FrozenTrial, TrialState
 
 from recdrop_tune.errors import invalid_argument
@@ -20,6 +21,44 @@ from recdrop_tune.oracle.parameters import Key, key_of
 def objectives(objective: Any) -> list[Any]:
     """Lists the objectives of a search, also where it has one."""
     return list(getattr(objective, "objectives", [objective]))
+
+
+class SeveralObjectives(kt.Objective):
+    """Several objectives, of which the first one picks the best epoch, where Keras Tuner's own adds them up.
+
+    Whatever compares epochs by it goes by the first one: the score, and the weights that are kept.
+
+    Args:
+        objectives: The objectives.
+    """
+
+    def __init__(self, objectives: Iterable[kt.Objective]) -> None:
+        super().__init__("multi_objective", "min")  # Keras Tuner's name for several.
+        self.objectives = list(objectives)
+
+    def has_value(self, logs: Mapping[str, float]) -> bool:
+        """Says whether each of the objectives is among the metrics of an epoch."""
+        return all(each.has_value(logs) for each in self.objectives)
+
+    def get_value(self, logs: Mapping[str, float]) -> float:
+        """Returns the first objective, negative if it is to grow; NaN where one of them is no number."""
+        values = [float(each.get_value(logs)) for each in self.objectives]
+        if not all(map(math.isfinite, values)):
+            return math.nan
+        return -values[0] if self.objectives[0].direction == "max" else values[0]
+
+    def completed(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Returns the metrics of an epoch with the value of all objectives together among them.
+
+        Raises:
+            InvalidArgumentError: One of the objectives is missing.
+        """
+        if self.has_value(metrics):
+            return {self.name: self.get_value(metrics), **metrics}
+        names = ", ".join(each.name for each in self.objectives)
+        raise invalid_argument(
+            "metrics", expected=f"a number for each objective: {names}", received=", ".join(metrics)
+        )
 
 
 def first_value(trial: Any, objective: Any) -> float:
@@ -67,7 +106,7 @@ def reached(trial: Any, objective: Any) -> Reached:
         return Reached()
     metrics = metrics_at(trial, step)
     if first is not objective:
-        metrics.pop(objective.name, None)  # Keras Tuner's sum of them all.
+        metrics.pop(objective.name, None)  # What stands for them all.
     value = first_value(trial, objective) if complete else metrics[first.name]
     values = _trainings_at(trial, first.name, step)
     std = statistics.stdev(values) if len(values) > 1 else None

@@ -42,6 +42,8 @@ class Fingerprint:
         model: What is the same in all models of the search, as far as it is known.
         class_weight: Weights of the classes, in words.
         early_stopping: After how many epochs without a gain a training ends.
+        loss: The loss of all models of the search, in words, as far as it is known.
+        fit: Other arguments of `fit`, in words.
     """
 
     space: str
@@ -56,6 +58,12 @@ class Fingerprint:
     model: str | None = None
     class_weight: str | None = None
     early_stopping: int | None = None
+    loss: str | None = None
+    fit: str | None = None
+
+
+_LATER = ("model", "class_weight", "early_stopping", "loss", "fit")
+"""Of these the folders of earlier versions do not say anything."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +115,7 @@ def compare(
     Raises:
         ProjectError: They differ; it says in what, and what can be taken over into another folder.
     """
-    # Earlier versions do not say.
-    held = {name: wanted.get(name) for name in ("model", "class_weight", "early_stopping")} | dict(
-        held
-    )
+    held = {name: wanted.get(name) for name in _LATER} | dict(held)
     if wanted.get("seed") is None:  # The search goes on with the seed that it has.
         held["seed"] = None
     differing = [name for name, value in wanted.items() if held.get(name) != value]

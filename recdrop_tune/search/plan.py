@@ -21,6 +21,7 @@ from recdrop_tune.search.confirm import Confirmation
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data_arguments import Data
 from recdrop_tune.search.fingerprint import Fingerprint
+from recdrop_tune.search.fingerprint_words import fit_in_words, folds_in_words, loss_in_words
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, model_in_words
 from recdrop_tune.search.settings import Confirm, MLflow, Optuna, Training, Workers
@@ -111,10 +112,12 @@ class Plan:
             batch_size=self.batch_size,
             seed=self.seed,
             executions=self.training.executions,
-            cv=None if self.training.cv is None else str(self.training.cv),
+            cv=folds_in_words(self.training.cv),
             model=model_in_words(self.model),
             class_weight=self._class_weight(),
             early_stopping=self.training.early_stopping,
+            loss=loss_in_words(self.model),
+            fit=fit_in_words(self.training.fit),
         )
 
     def _class_weight(self) -> str | None:

@@ -24,7 +24,7 @@ from recdrop_tune.hypermodels import (
     task_in_words,
 )
 from recdrop_tune.search.settings import Task, Training
-from recdrop_tune.tuner import GroupedFolds
+from recdrop_tune.tuner import GroupedFolds, check_folds
 
 Array = Any
 """A NumPy array."""
@@ -220,8 +220,11 @@ def of_data(training: Training, train: Any, hypermodel: Any) -> Training:
         hypermodel: The hypermodel.
 
     Raises:
-        InvalidArgumentError: There are no classes to be weighted, or groups that no fold keeps together.
+        InvalidArgumentError: There are no classes to be weighted, or groups that no fold keeps together, or
+            more folds than samples.
     """
+    if isinstance(train, list | tuple):
+        check_folds(training.cv, train[0])
     if training.class_weight is not None:
         weights = _class_weights(training, train, hypermodel)
         training = replace(

@@ -133,8 +133,10 @@ class Training:
         executions: Trainings of each trial, whose mean counts. The result has their spread; the best model
             has the weights of the training with the best epoch.
         cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`, in place of
-            validation data: each trial is trained once for each fold. The result has the spread over the
-            folds; the best model has the weights of its best fold, and is not trained on all data.
+            validation data: each trial is trained once for each fold. A number of folds has the classes in
+            proportion where the targets are integers, each of which comes as often as there are folds. The
+            result has the spread over the folds; the best model has the weights of its best fold, and is not
+            trained on all data.
         groups: For each sample the group that it belongs to, such as a speaker or a patient: no group is in
             the training data and in the validation data of a fold. With a number of folds, or a splitter that
             takes groups, such as `sklearn.model_selection.GroupKFold(5)`.
@@ -146,7 +148,8 @@ class Training:
             ended counts with its best epoch from there on.
         callbacks: Keras callbacks (or one) for every training, each of which gets a copy; or functions
             that make one.
-        keep_checkpoints: Of how many trials the weights are kept; `None` for all.
+        keep_checkpoints: Of how many trials the weights are kept, the best by the objective; `None` for all.
+            Of several objectives the first one counts, and those of the Pareto front are kept in any case.
         reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
         compilation_cache: Whether what JAX has compiled is kept in the user's folder of caches, for workers,
             for a search that goes on and for the next one; or the folder to keep it in.

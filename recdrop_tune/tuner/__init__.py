@@ -5,7 +5,7 @@ from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
-from recdrop_tune.tuner.trainings import GroupedFolds, retrain, trial_seed
+from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
 from recdrop_tune.tuner.tuners import ORACLES, SearchPlan, as_objective, as_objectives, make_tuner
 
@@ -18,6 +18,7 @@ __all__ = [
     "Tuner",
     "as_objective",
     "as_objectives",
+    "check_folds",
     "is_local",
     "load_weights",
     "make_tuner",

@@ -132,7 +132,7 @@ class TrialReport:
         return self._objective.name in metrics or bool(self._objective.has_value(metrics))
 
     def value(self, metrics: dict[str, float]) -> float:
-        """Returns the objective of an epoch."""
+        """Returns the objective of an epoch; of several what the oracle compares epochs by."""
         # Several objectives have a value together, under a name of its own.
         whole = metrics.get(self._objective.name)
         return float(self._objective.get_value(metrics) if whole is None else whole)

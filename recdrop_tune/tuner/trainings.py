@@ -63,7 +63,8 @@ def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[st
 
     Args:
         cv: Number of folds (shuffled; with the classes in proportion where the targets are integers of
-            shape `(samples,)`), or a splitter of scikit-learn's kind.
+            shape `(samples,)`, each of which comes as often as there are folds), or a splitter of
+            scikit-learn's kind.
         seed: Seed of the shuffling.
         fit: Arguments of `Model.fit`, `x` and `y` arrays (or structures of arrays) among them; see
             `check_fold_data`.
@@ -79,14 +80,15 @@ def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[st
         yield {**fit, **part, "validation_data": held_out}
 
 
-def check_fold_data(fit: Mapping[str, Any]) -> None:
+def check_fold_data(cv: Any, fit: Mapping[str, Any]) -> None:
     """Checks that folds can be taken of the data.
 
     Args:
+        cv: Number of folds, or a splitter.
         fit: Arguments of `Model.fit`.
 
     Raises:
-        InvalidArgumentError: There are no arrays to split, or validation data already.
+        InvalidArgumentError: There are no arrays to split, or too few samples, or validation data already.
     """
     for argument in ("validation_data", "validation_split"):
         if fit.get(argument):
@@ -103,6 +105,23 @@ def check_fold_data(fit: Mapping[str, Any]) -> None:
             received=type(fit.get("x")),
             fix="Without arrays pass validation data in place of `cv`.",
         )
+    check_folds(cv, fit["x"])
+
+
+def check_folds(cv: Any, x: Any) -> None:
+    """Checks that there are as many samples as folds.
+
+    Args:
+        cv: Number of folds, or a splitter, which is not checked.
+        x: The samples: an array, or a structure of arrays. What has no shape is not checked.
+
+    Raises:
+        InvalidArgumentError: There are fewer.
+    """
+    shape = getattr(keras.tree.flatten(x)[0], "shape", ())
+    if isinstance(cv, int) and shape and shape[0] < cv:
+        expected = f"at most as many folds as samples, of which there are {shape[0]}"
+        raise invalid_argument("cv", expected=expected, received=cv)
 
 
 @dataclass(frozen=True)
@@ -133,12 +152,19 @@ def _splitter(cv: Any, seed: int | None, target: Any) -> Any:
     # Here, because scikit-learn takes a second to import and few searches need it.
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-    labels = np.asarray(target)
-    classes = labels.shape[1:] in ((), (1,)) and labels.dtype.kind in "biu"
+    classes = _are_classes(target, number)
     if grouped and not classes:
         return GroupKFold(number)
     kind = StratifiedGroupKFold if grouped else StratifiedKFold if classes else KFold
     return kind(number, shuffle=True, random_state=seed)
+
+
+def _are_classes(target: Any, folds: int) -> bool:
+    """Says whether targets are classes of which each fold can have its share; counts and years are none."""
+    labels = np.asarray(target)
+    if labels.shape[1:] not in ((), (1,)) or labels.dtype.kind not in "biu" or not labels.size:
+        return False
+    return bool(np.unique(labels, return_counts=True)[1].min() >= folds)
 
 
 def _take(value: Any, rows: Any) -> Any:

@@ -19,7 +19,13 @@ from recdrop_tune.errors import check_cv, invalid_argument
 from recdrop_tune.files import delete_leftovers, write_atomically
 from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import LearnedRates, SameDraws
-from recdrop_tune.oracle import decide_whether_to_go_on, forget_metrics, is_chief, objectives
+from recdrop_tune.oracle import (
+    decide_whether_to_go_on,
+    forget_metrics,
+    is_chief,
+    objectives,
+    pareto,
+)
 from recdrop_tune.paths import check_folder
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import checkpoints as checkpoints
@@ -77,7 +83,8 @@ class Tuner(kt.Tuner):
         cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`: each trial
             is trained once for each fold. The data have to be arrays, without validation data. No model is
             trained on all of them: the weights of the best fold are kept.
-        keep_checkpoints: Of how many trials the weights are kept; `None` for all, as in Keras Tuner.
+        keep_checkpoints: Of how many trials the weights are kept, the best by the first objective; `None` for
+            all, as in Keras Tuner. Of several objectives those of the Pareto front are kept in any case.
         reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
         **kwargs: As for `keras_tuner.Tuner`: those above by name, and `executions_per_trial`,
             `overwrite`, `tuner_id`.
@@ -144,7 +151,7 @@ class Tuner(kt.Tuner):
         if "verbose" in fit_kwargs and is_local(self.oracle):
             self.oracle.verbose = fit_kwargs["verbose"]
         if self.cv is not None:
-            check_fold_data(named(fit_args, fit_kwargs))
+            check_fold_data(self.cv, named(fit_args, fit_kwargs))
         with storage_failures_named(self.project_dir):
             self.on_search_begin()
             try:
@@ -299,15 +306,21 @@ class Tuner(kt.Tuner):
     def drop_weights(self, trial_id: str) -> None:
         """Gives up the weights of trials that are not among the best.
 
+        Of several objectives those stay too that no other trial beats in every objective.
+
         Args:
             trial_id: The trial that has ended last.
         """
         if self.keep_checkpoints is None:
             return
         best = self.oracle.get_best_trials(self.keep_checkpoints)
-        kept = {each.trial_id for each in best if each.status == "COMPLETED"}
         # All trials once, for a search that goes on; then looking at each would cost more and more.
         held = set(self.oracle.trials) if self._held is None else self._held | {trial_id}
+        if len(objectives(self.oracle.objective)) > 1:
+            # What was dropped was beaten by one that is held, which beats all that it would.
+            there = [trial for id, trial in self.oracle.trials.items() if id in held]
+            best = [*best, *pareto(there, self.oracle.objective)]
+        kept = {each.trial_id for each in best if each.status == "COMPLETED"}
         for dropped in held - kept:
             checkpoints.drop(Path(self.get_trial_dir(dropped)))
         self._held = kept

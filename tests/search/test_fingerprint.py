@@ -1,13 +1,20 @@
 """Tests of what makes two searches the same one, and of what is said where they are not."""
 
+import json
+from functools import partial
+
 import keras
+import numpy as np
 import pytest
+from sklearn.model_selection import KFold
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.oracle.study import warm_trials
+from recdrop_tune.search.fingerprint_words import fit_in_words, folds_in_words, loss_in_words
 from recdrop_tune.search.going_on import explained_by, how_to_set
 from recdrop_tune.search.hypermodel_of import model_in_words
+from recdrop_tune.tuner import GroupedFolds
 from tests.small_search import build, data
 
 SPACE = {"units": 2, "wrapper": ["none", "native"], "rate": [0.1, 0.2], "placement": "recurrent"}
@@ -21,8 +28,8 @@ def run(tmp_path_factory, new_store):
 
     def search(name, **changed):
         options = {"model": build, "max_trials": 1, "epochs": 1, "verbose": 0, "seed": 0}
-        options |= {"tracking": store, "directory": folder / name}
-        return rdt.tune(data(), data(), **{**options, **changed})
+        options |= {"tracking": store, "directory": folder / name, "validation": data()}
+        return rdt.tune(data(), **{**options, **changed})
 
     return search
 
@@ -146,6 +153,119 @@ def test_the_one_output_of_two_classes_is_part_of_a_search(kind):
     assert model_in_words(kind(3, (None, 3))) == f"{kind.__name__}, {words}"
     one_hot = model_in_words(kind(2, (None, 3), one_hot=True))
     assert one_hot == f"{kind.__name__}, {words}".replace("one_hot=False", "one_hot=True")
+
+
+def regression(loss):
+    return {"model": rdt.Task("regression", loss=loss), "space": SPACE}
+
+
+def copied(loss):
+    """A model of one's own, of which a search makes copies."""
+    layers = [keras.Input((5, 3)), keras.layers.LSTM(2), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    model.compile("adam", loss)
+    return {"model": model, "space": {n: SPACE[n] for n in ("wrapper", "rate", "placement")}}
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("kind", [regression, copied])
+def test_scores_of_another_loss_or_fit_do_not_mix(run, kind):
+    name, huber = f"loss of {kind.__name__}", keras.losses.Huber
+    training = rdt.Training(fit={"shuffle": False})
+    folder = run(name, **kind(huber()), training=training).directory
+    others = [
+        (kind(huber(0.1)), training, r"\n  loss: 'huber' there, 'huber\(delta=0.1\)' now\n"),
+        (kind("mae"), training, r"\n  loss: 'huber' there, 'mean_absolute_error' now\n"),
+        (kind(huber()), None, r"\n  fit: 'shuffle=False' there, None now\n"),
+    ]
+    for model, other, words in others:
+        with pytest.raises(ProjectError, match=words):
+            run(name, **model, training=other)
+    assert len(run(name, **kind(huber(1)), training=training, max_trials=2).trials) == 2
+    # A folder of an earlier version does not say.
+    written = json.loads((folder / "search.json").read_text())
+    del written["fingerprint"]["loss"], written["fingerprint"]["fit"]
+    (folder / "search.json").write_text(json.dumps(written))
+    assert len(run(name, **kind(huber(0.1)), max_trials=3).trials) == 3
+
+
+class Weighted(keras.losses.Loss):
+    def __init__(self, weight, power=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.weight = weight
+        self._power = power  # Nobody can tell it.
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        ("mse", "mean_squared_error"),
+        (keras.losses.MeanSquaredError(), "mean_squared_error"),
+        (keras.losses.mean_squared_error, "mean_squared_error"),
+        (keras.losses.MeanSquaredError(reduction="sum"), "mean_squared_error(reduction='sum')"),
+        (keras.losses.Huber(1), "huber"),
+        (keras.losses.Huber(0.01), "huber(delta=0.01)"),
+        (Weighted(np.float32(0.5)), "weighted(weight=0.5)"),
+        (partial(keras.losses.huber, delta=2.0), "huber(delta=2)"),
+    ],
+)
+def test_a_loss_in_words(loss, words):
+    assert loss_in_words(rdt.SequenceRegressor(1, (None, 3), loss=loss)) == words
+
+
+def test_losses_of_several_outputs_in_words():
+    x = keras.Input((5, 3))
+    h = keras.layers.LSTM(2)(x)
+    model = keras.Model(x, {n: keras.layers.Dense(1, name=n)(h) for n in "ab"})
+    model.compile(
+        "adam", {"b": keras.losses.Huber(0.1), "a": "mse"}, loss_weights={"a": 1.0, "b": 2}
+    )
+    words = "{a: mean_squared_error, b: huber(delta=0.1)}, weights {a: 1, b: 2}"
+    assert loss_in_words(rdt.ExistingModel(model)) == words
+    assert loss_in_words(build) is None
+
+
+def test_arguments_of_fit_in_words():
+    fit = {"validation_split": 0.25, "sample_weight": np.ones(3), "class_weight": {0: 1.0}}
+    assert fit_in_words({**fit, "augment": True}) == "augment=True, validation_split=0.25"
+    assert fit_in_words({"validation_split": 0, "shuffle": True}) is None  # As Keras has it.
+
+
+class Halves:
+    """A splitter that does not say what it is."""
+
+    def __init__(self, part=2):
+        self.part = part
+        self.names = {"first", "second"}
+        self.order = np.arange(2000)
+        self._used = object()
+
+    def split(self, x, y=None, groups=None):
+        rows = np.arange(len(x))
+        yield rows[rows % self.part > 0], rows[rows % self.part == 0]
+
+
+def test_folds_in_words():
+    """The same in each process: neither addresses nor the order of a set."""
+    words = folds_in_words(Halves())
+    assert words == "Halves(names=['first', 'second'], order=digest edd6c0024ff4, part=2)"
+    assert folds_in_words(Halves(3)) == words.replace("part=2", "part=3")
+    assert folds_in_words(GroupedFolds(Halves(), [1])) == f"{words} by groups"
+    # As earlier versions have written them.
+    assert folds_in_words(None) is None
+    for cv in (5, KFold(3), GroupedFolds(KFold(3), [1])):
+        assert folds_in_words(cv) == str(cv)
+    drawn = folds_in_words(KFold(3, shuffle=True, random_state=np.random.RandomState(0)))
+    assert "RandomState(MT19937)" in drawn
+    assert "0x" not in drawn
+
+
+def test_a_search_with_a_splitter_of_ones_own_goes_on(run):
+    folds = {"validation": None, "training": rdt.Training(cv=Halves())}
+    run("splitter", **folds)
+    assert len(run("splitter", **folds, max_trials=2).trials) == 2
+    with pytest.raises(ProjectError, match=r"\n  cv: .*part=2\)\" there, .*part=3\)\" now"):
+        run("splitter", **folds | {"training": rdt.Training(cv=Halves(3))})
 
 
 def test_a_function_that_asks_for_the_same_goes_on(run):

@@ -346,6 +346,7 @@ def test_classes_are_weighted(search):
             (X, LABELS),
             "a group for each of 24 samples. Received: .*5",
         ),
+        ({"cv": 25}, (X, LABELS), "`cv`.*as samples, of which there are 24. Received: cv=25"),
     ],
 )
 def test_settings_that_do_not_fit_the_data(training, train, said):

@@ -12,8 +12,10 @@ from sklearn.model_selection import TimeSeriesSplit
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.tuner import GroupedFolds, retrain
 from recdrop_tune.tuner import checkpoints as _checkpoints
 from recdrop_tune.tuner.reports import MILLISECONDS, is_nearly_over
+from recdrop_tune.tuner.trainings import folds
 from tests.small_search import Curves, build, data, pruning_curves
 
 # What Optuna proposed and Keras Tuner printed is not of interest here.
@@ -291,6 +293,59 @@ def test_only_the_best_weights_are_kept(tmp_path):
         tuner.load_model(trial_of(tuner, 0))
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize(
+    ("targets", "stratified"),
+    [
+        (np.repeat([0, 1], [6, 12]), True),
+        (np.repeat([0, 1, 2], [2, 6, 10]), False),  # A class that not each fold can have.
+        (np.arange(18), False),
+        (np.arange(18)[:, None], False),
+    ],
+)
+def test_only_targets_of_which_each_fold_has_some_are_classes(targets, stratified, grouped):
+    """A regression on integers has folds too."""
+    fit = {"x": np.zeros((18, 2)), "y": targets}
+    cv = GroupedFolds(3, np.arange(18)) if grouped else 3
+    held_out = [part["validation_data"][1].ravel().tolist() for part in folds(cv, 0, fit)]
+    assert sorted(label for part in held_out for label in part) == sorted(targets.ravel().tolist())
+    assert all(len(part) == 6 for part in held_out)
+    assert all(part.count(0) == 2 for part in held_out) == stratified
+
+
+def test_more_folds_than_samples_are_refused_before_anything_is_trained(tmp_path):
+    words = (
+        r"`cv`. Expected at most as many folds as samples, of which there are 24. Received: cv=25"
+    )
+    with pytest.raises(InvalidArgumentError, match=words):
+        search(tmp_path, own=oracle(1), tuner={"cv": 25})
+    assert not list(tmp_path.glob("p/trial_*"))
+
+
+def test_the_weights_of_the_whole_front_are_kept_beside_the_best(tmp_path):
+    """Also by a search that goes on."""
+    points = {0: (0.5, 3), 1: (0.4, 4), 2: (0.3, 5), 3: (0.35, 9), 4: (0.6, 6), 5: (0.45, 3)}
+
+    class Points(kt.HyperModel):
+        begun = iter(points.values())
+
+        def build(self, hp):
+            hp.Float("x", 0.0, 1.0)
+            return build(hp)
+
+        def fit(self, hp, model, *args, **kwargs):
+            return dict(zip(("val_loss", "cost"), next(self.begun), strict=True))
+
+    hypermodel, left = Points(), {}
+    for trials in (5, 6):
+        own = oracle(trials, objective=["val_loss", kt.Objective("cost", "min")])
+        search(tmp_path, hypermodel, own, {"keep_checkpoints": 2})
+        kept = tmp_path.rglob("*.weights.h5")
+        left[trials] = sorted(int(path.parent.name.removeprefix("trial_")) for path in kept)
+    # The best two by the loss are 2 and 3, of which only the first is on the front; 5 beats 0.
+    assert left == {5: [0, 1, 2, 3], 6: [1, 2, 3, 5]}
+
+
 class Remembers(Curves):
     """Remembers the weights after each epoch of all trainings."""
 
@@ -314,6 +369,56 @@ def test_the_weights_are_those_of_the_best_epoch_of_all_trainings(tmp_path, how)
     for weights, expected, other in zip(loaded, best, last, strict=True):
         np.testing.assert_array_equal(weights, expected)
         assert not np.array_equal(weights, other)
+
+
+class Cost(keras.callbacks.Callback):
+    """Logs a second objective, of which the first epoch is the best by far."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["cost"] = 100.0 * epoch
+
+
+@pytest.mark.parametrize(("first", "sign"), [("val_loss", 1), ("val_accuracy", -1)])
+def test_of_several_objectives_the_first_one_says_whose_weights_are_kept(tmp_path, first, sign):
+    """As it does for the score; also where the configuration is trained once more."""
+    direction = "min" if sign > 0 else "max"
+    goals = [kt.Objective(first, direction), kt.Objective("cost", "min")]
+    curves = [[sign * value for value in (0.5, 0.1, 0.3)]] * 2
+    hypermodel = Remembers(*curves, metric=first)
+    tuner = search(tmp_path, hypermodel, oracle(1, objective=goals), callbacks=Cost)
+    trial = trial_of(tuner)
+    assert (trial.best_step, trial.score) == (1, pytest.approx(0.1))
+    kept = tuner.get_best_models(1)[0].get_weights()
+    x, y = data()
+    fit = {"x": x, "y": y, "epochs": 3, "verbose": 0, "callbacks": Cost}
+    again = retrain(tuner, trial, 5, fit, (x, y))
+    assert (again.best_epoch, again.score) == (1, pytest.approx(sign * 0.1))
+    for weights, best in ((kept, hypermodel.seen[1]), (again.weights, hypermodel.seen[4])):
+        assert all(map(np.array_equal, weights, best))
+    model = tuner.hypermodel.build(trial.hyperparameters)
+    model.set_weights(again.weights)
+    assert again.test["loss"] == pytest.approx(model.evaluate(x, y, verbose=0)[0])
+
+
+def test_an_epoch_counts_where_every_objective_is_a_number(tmp_path):
+    class Broken(Cost):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["cost"] = math.nan if epoch == 1 else 1.0
+
+    goals = ["val_loss", kt.Objective("cost", "min")]
+    hypermodel = Remembers([0.5, 0.1, 0.3])
+    tuner = search(tmp_path, hypermodel, oracle(1, objective=goals), callbacks=Broken)
+    assert trial_of(tuner).best_step == 2
+    kept = tuner.get_best_models(1)[0].get_weights()
+    assert all(map(np.array_equal, kept, hypermodel.seen[2]))
+
+
+def test_an_objective_that_a_report_lacks_is_named():
+    own = oracle(1, objective=["val_loss", kt.Objective("cost", "min")])
+    with pytest.raises(
+        InvalidArgumentError, match=r"each objective: val_loss, cost\. Received: .*loss"
+    ):
+        own.update_trial("0", {"val_loss": 0.5})
 
 
 def test_callbacks_are_copied_or_made_for_each_training(tmp_path):
