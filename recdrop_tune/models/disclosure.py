@@ -110,6 +110,8 @@ def _of_part(part: Any) -> list[Any]:
     told: list[Any] = []
     if isinstance(part, keras.losses.Loss | keras.metrics.Metric):
         told += [lost_arguments(part), str(part.dtype)]
+    if isinstance(part, keras.layers.Layer):
+        told.append(part.autocast)
     if callable(getattr(part, "adapt", None)):
         if is_own(_owner(type(part), "adapt")):
             raise ValueError(f"What {part} learns of data is its own.")
@@ -122,9 +124,22 @@ def _of_part(part: Any) -> list[Any]:
             reader.function(each)
     if is_own(type(part)):
         _check_arguments(part)
+        told += _plain_attributes(part)
         for kind in filter(is_own, type(part).__mro__):
             reader.members(kind)
     return told + reader.found
+
+
+def _plain_attributes(part: Any) -> list[str]:
+    """Returns what an object of a user's class holds, whether its configuration has it or not.
+
+    Of an initializer only what it has made is of importance, and that is copied.
+    """
+    if isinstance(part, keras.initializers.Initializer):
+        return []
+    held = getattr(part, "__dict__", {}).items()
+    # An optimizer is built when a training begins.
+    return [f"{name}={each!r}" for name, each in held if name != "built" and _is_plain(each)]
 
 
 def _check_arguments(part: Any) -> None:

@@ -129,8 +129,8 @@ def _shapes(variables: Any) -> list[Any]:
 
 
 def _is_described(model: Any) -> bool:
-    """Says whether the configuration of a model says all about it."""
-    return is_of_layers(model) and bool(model.built) and bool(model.compiled)
+    """Says whether a model is one of layers alone that can be trained."""
+    return is_of_layers(model) and bool(model.built and model.compiled and model.optimizer)
 
 
 def _without_values(config: Any) -> Any:

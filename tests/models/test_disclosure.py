@@ -149,9 +149,14 @@ def excluding(**excluded):
     return made
 
 
+def having(thing, name, value):
+    setattr(thing, name, value)
+    return thing
+
+
 def restrained(kind, value):
     made = model(dense(3))
-    setattr(made.layers[0].kernel, kind, value)
+    having(made.layers[0].kernel, kind, value)
     return made
 
 
@@ -193,6 +198,8 @@ def test_what_may_be_hidden_is_not_shared(build):
         (lambda factor: model(Scale(factor)), 1.0, 2.0),
         (closing_over, 1.0, 2.0),
         (lambda kind: model(loss=kind()), Bare, keras.losses.MeanSquaredError),
+        (lambda power: model(loss=having(Bare(), "power", power)), 1.0, 2.0),
+        (lambda cast: model(dense(3, autocast=cast)), True, False),
         (lambda name: excluding(var_names=[name]), "bias", "kernel"),
         (lambda number: excluding(var_list=number), 0, 1),
         (lambda factor: restrained("regularizer", keras.regularizers.L2(factor)), 0.1, 0.2),
