@@ -160,6 +160,11 @@ def _held_by_variables(config: dict[str, Any]) -> dict[str, Any]:
         held |= {name: bool(own[name]) for name in own if name.endswith("_rate")}
         return {"config": {**own, **held}}
     # Of an optimizer of the user's own it is not known to be a variable.
-    if config.get("module") == "keras.optimizers" and isinstance(own.get("learning_rate"), Real):
+    module = str(config.get("module")).split(".")  # With the torch backend it is deep inside.
+    if (
+        module[0] == "keras"
+        and "optimizers" in module
+        and isinstance(own.get("learning_rate"), Real)
+    ):
         return {"config": {**own, "learning_rate": None}}
     return {}
