@@ -25,6 +25,7 @@ from recdrop_tune.kernels.keras_internals import (
     lost_arguments,
     mask_of,
     sublayers,
+    uses_weight_decay,
 )
 from recdrop_tune.kernels.layer_call import call_layer
 from recdrop_tune.kernels.process_state import (
@@ -59,4 +60,5 @@ __all__ = [
     "run",
     "seeds_aside",
     "sublayers",
+    "uses_weight_decay",
 ]

@@ -61,6 +61,14 @@ def plain_weights(root: Layer) -> list[Any]:
     return [weight for weight in root.weights if id(weight) not in learned]
 
 
+def kept_states(root: Layer) -> list[Any]:
+    """Returns the variables in which stateful layers keep their states: a model's variables lack them."""
+    stateful = [part for part in walk(root) if getattr(part, "stateful", False)]
+    kept = [getattr(part, "states", None) for part in stateful]
+    states = {id(state): state for state in keras.tree.flatten(kept) if hasattr(state, "assign")}
+    return list(states.values())
+
+
 def is_of_layers(model: Any) -> bool:
     """Says whether a model is made of its layers alone: a subclass may compute anything."""
     return type(model) in (keras.Sequential, _functional())

@@ -16,7 +16,7 @@ import numpy as np
 
 from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.kernels import check_seed
-from recdrop_tune.models.layers import learning_layers, walk
+from recdrop_tune.models.layers import kept_states, learning_layers, walk
 
 
 class NoNoiseWarning(UserWarning):
@@ -193,7 +193,7 @@ def _only_dropout_on(model: Any) -> Iterator[None]:
     ]
     trainable = [(part, part.trainable) for part in normalizers]
     variables = [(variable, variable.trainable) for variable in model.variables]
-    values = [*_values(model.non_trainable_variables), *_values(_states(model))]
+    values = [*_values(model.non_trainable_variables), *_values(kept_states(model))]
     soft = [layer for layer in learning_layers(model) if not layer.hard_masks]
     for part in normalizers:
         part.trainable = False
@@ -210,21 +210,13 @@ def _only_dropout_on(model: Any) -> Iterator[None]:
             variable.assign(value)
 
 
-def _states(model: Any) -> list[Any]:
-    """Returns the variables in which stateful layers keep their states: a model's variables lack them."""
-    stateful = [part for part in walk(model) if getattr(part, "stateful", False)]
-    kept = [getattr(part, "states", None) for part in stateful]
-    states = {id(state): state for state in keras.tree.flatten(kept) if hasattr(state, "assign")}
-    return list(states.values())
-
-
 def _values(variables: list[Any]) -> list[tuple[Any, Any]]:
     return [(variable, keras.ops.convert_to_numpy(variable).copy()) for variable in variables]
 
 
 def _drawing(noisy: Any) -> Callable[[Any], list[Any]]:
     """Makes the function that predicts once; each time stateful layers start from the same states."""
-    before = _values(_states(noisy.model))
+    before = _values(kept_states(noisy.model))
 
     def draw(batch: Any) -> Any:
         for state, value in before:

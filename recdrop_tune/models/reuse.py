@@ -15,7 +15,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from recdrop_tune.models.layers import dropout_layers, is_of_layers, learning_layers, walk
+from recdrop_tune.models.disclosure import is_own, parts, undisclosed
+from recdrop_tune.models.layers import (
+    dropout_layers,
+    is_of_layers,
+    kept_states,
+    learning_layers,
+)
 from recdrop_tune.models.learning import spare_rates
 
 # A plain Python function is written down by its name alone, and two closures may share one.
@@ -27,16 +33,17 @@ def structure(model: Any) -> str | None:
 
     Returns:
         A text that two models share if one can stand in for the other; `None` where that is unknown:
-        for a subclassed model, or one with functions of the user's own inside.
+        for a subclassed model, or one with functions of the user's own inside, or with classes whose
+        configuration lacks arguments.
     """
     if not _is_described(model):
         return None
     try:
-        described = [model.get_config(), model.get_compile_config()]
+        described = [model.get_config(), model.get_compile_config(), undisclosed(model)]
         plain = _without_values(keras.saving.serialize_keras_object(described))
         return json.dumps(plain, sort_keys=True)
     except (NotImplementedError, TypeError, ValueError):
-        return None  # Something in it has no configuration.
+        return None  # Something in it has no configuration, or one that may not say all.
 
 
 def renew(model: Any, source: Any) -> bool:
@@ -44,20 +51,24 @@ def renew(model: Any, source: Any) -> bool:
 
     Args:
         model: The trained model; it keeps its traced functions.
-        source: The fresh model: its weights, rates, random states and optimizer state are copied.
+        source: The fresh model: its weights, rates, random states, optimizer state and the states of its
+            stateful layers are copied.
 
     Returns:
         Whether this was possible; if not, `model` must not be used.
     """
     # A class made inside a build function is another one each time, whatever its name.
-    if [type(layer) for layer in walk(model)] != [type(layer) for layer in walk(source)]:
+    if [type(part) for part in parts(model)] != [type(part) for part in parts(source)]:
         return False
     for each in (source, model):
         spare_rates(each)
-        each.optimizer.build(each.trainable_variables)
+        if not each.optimizer.built:  # One that scales losses would make its variables again.
+            each.optimizer.build(each.trainable_variables)
     pairs = [
         (model.variables, source.variables),
         (model.optimizer.variables, source.optimizer.variables),
+        (kept_states(model), kept_states(source)),
+        (_own_metrics(model), _own_metrics(source)),
     ]
     if any(_shapes(old) != _shapes(new) for old, new in pairs):
         return False
@@ -107,13 +118,19 @@ class SameDraws(keras.callbacks.Callback):
             import_module("torch").manual_seed(seed)
 
 
+def _own_metrics(model: Any) -> list[Any]:
+    """Returns the variables of metrics of the user's own: Keras's begin anew in each epoch, these may not."""
+    metrics = [part for part in parts(model) if isinstance(part, keras.metrics.Metric)]
+    return [variable for each in metrics if is_own(type(each)) for variable in each.variables]
+
+
 def _shapes(variables: Any) -> list[Any]:
-    return [(tuple(variable.shape), str(variable.dtype)) for variable in variables]
+    return [(tuple(each.shape), str(each.dtype), bool(each.trainable)) for each in variables]
 
 
 def _is_described(model: Any) -> bool:
-    """Says whether the configuration of a model says all about it."""
-    return is_of_layers(model) and bool(model.built) and bool(model.compiled)
+    """Says whether a model is one of layers alone that can be trained."""
+    return is_of_layers(model) and bool(model.built and model.compiled and model.optimizer)
 
 
 def _without_values(config: Any) -> Any:
@@ -142,6 +159,12 @@ def _held_by_variables(config: dict[str, Any]) -> dict[str, Any]:
         # Of a further rate, whether it is 0 decides the kernel, its value does not.
         held |= {name: bool(own[name]) for name in own if name.endswith("_rate")}
         return {"config": {**own, **held}}
-    if isinstance(own.get("learning_rate"), Real):
+    # Of an optimizer of the user's own it is not known to be a variable.
+    module = str(config.get("module")).split(".")  # With the torch backend it is deep inside.
+    if (
+        module[0] == "keras"
+        and "optimizers" in module
+        and isinstance(own.get("learning_rate"), Real)
+    ):
         return {"config": {**own, "learning_rate": None}}
     return {}

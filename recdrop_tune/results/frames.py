@@ -106,7 +106,7 @@ def _outcome(trial: Any, objective: Any, own: dict[str, str]) -> dict[str, Any]:
     best, goals = reached(trial, objective), objectives(objective)
     metrics = best.metrics or metrics_at(trial, None)
     if len(goals) > 1:
-        metrics.pop(objective.name, None)  # Keras Tuner's sum of them all.
+        metrics.pop(objective.name, None)  # What stands for them all.
     spread = {} if best.std is None else {spread_column(goals[0].name): best.std}
     return {
         "trial_id": trial.trial_id,

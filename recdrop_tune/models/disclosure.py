@@ -1,0 +1,246 @@
+"""What the configuration of a compiled model does not say.
+
+Most of it can be found: arguments that Keras leaves out, what `adapt` has learned, what is left out of the
+weight decay, the values that a function reads beside its arguments. Where something may be hidden that
+cannot, the model is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+
+from recdrop_tune.kernels import (
+    compile_arguments,
+    excluded_from_decay,
+    lost_arguments,
+    uses_weight_decay,
+)
+from recdrop_tune.models.blueprint import Adapted
+from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
+
+# Their functions compute the same whenever they are called with the same.
+_LIBRARIES = frozenset(
+    ("builtins", "functools", "jax", "keras", "math", "numpy", "operator", "recdrop_tune")
+) | {"tensorflow", "torch", "typing"}
+
+_PLAIN = bool | int | float | complex | str | bytes | np.generic | None
+
+
+def undisclosed(model: Any) -> list[Any]:
+    """Returns what the configuration of a compiled model lacks, as data that Keras can write down.
+
+    Raises:
+        ValueError: Something in the model may compute with values that nothing says.
+    """
+    _check_names(model)
+    held = {id(layer) for layer in walk(model)}
+    told: list[Any] = [_restraints(model), _without_decay(model)]
+    for part in parts(model):
+        if isinstance(part, keras.layers.Layer) and id(part) not in held and part.weights:
+            raise ValueError(f"The weights of {part} are not the model's.")
+        told.append(_of_part(part))
+    return told
+
+
+def parts(model: Any) -> list[Any]:
+    """Lists what a compiled model is made of: all that has a configuration, layers first, each once."""
+    found: dict[int, Any] = {}
+    waiting = [_restraints(model), model.optimizer, compile_arguments(model)]
+    waiting.extend(reversed(list(walk(model))))  # The last is the first that is taken.
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            waiting.extend(part.values())
+        elif isinstance(part, list | tuple | set | frozenset):
+            waiting.extend(part)
+        elif hasattr(part, "get_config") and not isinstance(part, type) and id(part) not in found:
+            found[id(part)] = part
+            # A model of layers holds beside them what training has made.
+            layered = is_of_layers(part)
+            waiting.append(getattr(part, "operations" if layered else "__dict__", []))
+    return list(found.values())
+
+
+def is_own(thing: Any) -> bool:
+    """Says whether a class, a function or a module is a user's own."""
+    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
+    return str(name).partition(".")[0] not in _LIBRARIES
+
+
+def _check_names(model: Any) -> None:
+    """Refuses names in the arguments of `compile` that stand for a class or a function of a user's own."""
+    for text in keras.tree.flatten(compile_arguments(model)):
+        if isinstance(text, str) and keras.saving.get_registered_object(text) is not None:
+            raise ValueError(f"What is called {text} is not Keras's own.")
+
+
+def _restraints(model: Any) -> list[Any]:
+    """Returns the constraints and regularizers of the variables, which may have been set after the layers."""
+    kinds = ("constraint", "regularizer")
+    given = [[getattr(each, kind, None) for kind in kinds] for each in model.variables]
+    return given if any(map(any, given)) else []
+
+
+def _without_decay(model: Any) -> list[int]:
+    """Returns which of the variables that are trained are left out of the weight decay, by number.
+
+    Learned rates count as left out where nothing was said, for `spare_rates` will do that.
+    """
+    logits = {id(each) for layer in learning_layers(model) for each in layer.logits.values()}
+    told = excluded_from_decay(model.optimizer) != (None, False)
+    return [
+        number
+        for number, variable in enumerate(model.trainable_variables)
+        if not uses_weight_decay(model.optimizer, variable) or (not told and id(variable) in logits)
+    ]
+
+
+def _of_part(part: Any) -> list[Any]:
+    """Returns what the configuration of a part lacks.
+
+    Raises:
+        ValueError: There may be more.
+    """
+    told: list[Any] = []
+    if isinstance(part, keras.losses.Loss | keras.metrics.Metric):
+        told += [lost_arguments(part), str(part.dtype)]
+    if isinstance(part, keras.layers.Layer):
+        told.append(part.autocast)
+    if callable(getattr(part, "adapt", None)):
+        if is_own(_owner(type(part), "adapt")):
+            raise ValueError(f"What {part} learns of data is its own.")
+        learned = Adapted.of(part)
+        told += [learned.variables, learned.vocabulary]
+    reader = _Reader()
+    for name, each in getattr(part, "__dict__", {}).items():
+        # Keras puts functions of its own around some methods.
+        if isinstance(each, FunctionType) and not hasattr(type(part), name):
+            reader.function(each)
+    if is_own(type(part)):
+        _check_arguments(part)
+        told += _plain_attributes(part)
+        for kind in filter(is_own, type(part).__mro__):
+            reader.members(kind)
+    return told + reader.found
+
+
+def _plain_attributes(part: Any) -> list[str]:
+    """Returns what an object of a user's class holds, whether its configuration has it or not.
+
+    Of an initializer only what it has made is of importance, and that is copied.
+    """
+    if isinstance(part, keras.initializers.Initializer):
+        return []
+    held = getattr(part, "__dict__", {}).items()
+    # An optimizer is built when a training begins.
+    return [f"{name}={each!r}" for name, each in held if name != "built" and _is_plain(each)]
+
+
+def _check_arguments(part: Any) -> None:
+    """Refuses an object of a user's class whose configuration may lack an argument of its constructor.
+
+    Raises:
+        ValueError: It lacks one, or the constructor does not name them all and nobody but Keras's class
+            writes them down.
+    """
+    made_by, told_by = (_owner(type(part), name) for name in ("__init__", "get_config"))
+    if not is_own(made_by):
+        return
+    arguments = _parameters(made_by)
+    named = [
+        name
+        for name, each in arguments.items()
+        if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    # Of a layer without a `get_config` Keras writes down what it was made with, or refuses to.
+    surely = is_own(told_by) or told_by in (keras.layers.Layer, keras.Operation)
+    if len(named) < len(arguments) and not surely:
+        raise ValueError(f"{type(part)} does not say what it was made with.")
+    base = next(each for each in type(part).__mro__ if not is_own(each))
+    lacking = {*named} - {"self", *_parameters(base)} - {*part.get_config()}
+    if lacking:
+        raise ValueError(f"The configuration of {type(part)} lacks {lacking}.")
+
+
+def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(kind.__init__).parameters
+
+
+def _owner(kind: type, name: str) -> type:
+    """Returns the class that defines a method of a class."""
+    return next((each for each in kind.__mro__ if name in vars(each)), object)
+
+
+class _Reader:
+    """Finds what functions compute with beside their arguments.
+
+    Attributes:
+        found: The values and where they are read, as text.
+
+    Raises:
+        ValueError: A value is no plain one, so that it may change, or has parts that are unknown.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self._seen: set[int] = set()
+
+    def members(self, kind: type) -> None:
+        """Reads the methods and the values of a class."""
+        for name, member in vars(kind).items():
+            # Such as `__doc__` and `__dict__`; and what the `abc` module keeps.
+            if name != "_abc_impl" and (isinstance(member, FunctionType) or name[:2] != "__"):
+                method = getattr(member, "__func__", getattr(member, "fget", member))
+                self._value(f"{kind.__qualname__}.{name}", method, ())
+
+    def function(self, function: FunctionType) -> None:
+        """Reads globals, variables of enclosing functions, and defaults."""
+        if not is_own(function) or id(function) in self._seen:
+            return
+        self._seen.add(id(function))
+        code, known = function.__code__, function.__globals__
+        names = set(_names(code))
+        values = {name: known[name] for name in names if name in known}
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        values |= {name: cell.cell_contents for name, cell in cells}
+        values |= function.__kwdefaults__ or {}
+        values |= {f"default {n}": each for n, each in enumerate(function.__defaults__ or ())}
+        for name in sorted(values):
+            self._value(
+                f"{function.__qualname__}:{code.co_firstlineno}:{name}", values[name], names
+            )
+
+    def _value(self, place: str, value: Any, names: Iterable[str]) -> None:
+        """Notes a value, and reads what functions with these names in them may read of it."""
+        if _is_plain(value):
+            self.found.append(f"{place}={value!r}")
+            return
+        if not isinstance(value, FunctionType | BuiltinFunctionType | np.ufunc | ModuleType | type):
+            raise ValueError(f"{place} is a {type(value).__name__}.")
+        self.found.append(f"{place}={getattr(value, '__qualname__', value.__name__)}")
+        if isinstance(value, FunctionType):
+            self.function(value)
+        elif isinstance(value, ModuleType | type) and is_own(value) and id(value) not in self._seen:
+            self._seen.add(id(value))
+            for name in sorted({*names} & {*vars(value)}):
+                self._value(f"{value.__name__}.{name}", vars(value)[name], names)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | frozenset):
+        return all(map(_is_plain, value))
+    return isinstance(value, _PLAIN)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Yields the names of globals and attributes in code, and in that of the functions inside."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
