@@ -42,8 +42,8 @@ def structure(model: Any) -> str | None:
         described = [model.get_config(), model.get_compile_config(), undisclosed(model)]
         plain = _without_values(keras.saving.serialize_keras_object(described))
         return json.dumps(plain, sort_keys=True)
-    except (NotImplementedError, TypeError, ValueError):
-        return None  # Something in it has no configuration, or one that may not say all.
+    except Exception:  # Something in it has no configuration, or one that may not say all; or a user's fails.
+        return None
 
 
 def renew(model: Any, source: Any) -> bool:
