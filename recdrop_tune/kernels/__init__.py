@@ -18,6 +18,7 @@ from recdrop_tune.kernels.choice import (
 )
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
+    arguments_made_with,
     compile_arguments,
     excluded_from_decay,
     hand_on_input_shape,
@@ -25,6 +26,7 @@ from recdrop_tune.kernels.keras_internals import (
     lost_arguments,
     mask_of,
     sublayers,
+    wrapped_function,
 )
 from recdrop_tune.kernels.layer_call import call_layer
 from recdrop_tune.kernels.process_state import (
@@ -43,6 +45,7 @@ __all__ = [
     "Obstacle",
     "ReplicaSeedGenerator",
     "Rewriting",
+    "arguments_made_with",
     "call_layer",
     "cell_of",
     "check_seed",
@@ -59,4 +62,5 @@ __all__ = [
     "run",
     "seeds_aside",
     "sublayers",
+    "wrapped_function",
 ]
