@@ -7,7 +7,9 @@ that has its default in the copy, and nothing says so.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
@@ -15,7 +17,7 @@ import keras
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.kernels import arguments_made_with
-from recdrop_tune.models.layers import walk
+from recdrop_tune.models.layers import own_layers, walk
 from recdrop_tune.models.source import same_random_state
 
 _OF_KERAS = {"name", "dtype", "trainable"}
@@ -25,6 +27,14 @@ _OF_KERAS = {"name", "dtype", "trainable"}
 def is_custom(thing: Any) -> bool:
     """Says whether the class of an object is not Keras's own."""
     return not type(thing).__module__.startswith("keras.")
+
+
+@contextmanager
+def writing_down() -> Iterator[None]:
+    """Lets Keras write configurations down without a warning about lambdas: these do not go into a file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+        yield
 
 
 def parts_of(thing: Any) -> list[Any]:
@@ -40,12 +50,14 @@ def parts_of(thing: Any) -> list[Any]:
 
 
 def parts_of_model(model: Any) -> list[Any]:
-    """Lists the layers in a model, each with its initializers, regularizers and the like."""
-    found: dict[int, Any] = {}
+    """Lists the layers in a model, each with its own initializers, regularizers and the like."""
+    found, own = [], own_layers(model)
     for layer in walk(model):
-        parts = [each for each in vars(layer).values() if _is_configured(each)]
-        found |= {id(each): each for each in (layer, *parts)}
-    return list(found.values())
+        parts = (
+            [] if layer in own else [part for part in vars(layer).values() if _is_configured(part)]
+        )
+        found += [layer, *(part for part in parts if not isinstance(part, keras.layers.Layer))]
+    return found
 
 
 def custom_parts(layers: Iterable[Any]) -> dict[str, Any]:
@@ -94,7 +106,7 @@ def check_arguments(argument: str, things: Iterable[Any], copies: Iterable[Any])
     for (thing, unsaid), (copy, _) in zip(suspects, remade, strict=True):
         lost = [each.name for each in unsaid if not _is_kept(thing, copy, each)]
         if lost:
-            raise _loses(argument, thing, lost)
+            raise _loses(argument, thing, lost, "a copy would have another value")
 
 
 def not_made(
@@ -112,8 +124,10 @@ def not_made(
     for part, unsaid in _suspects(parts):
         required = [each.name for each in unsaid if each.default is each.empty]
         if required:
-            return _loses(argument, part, required)
-    cause = error.__context__ or error  # Keras says what was raised after a text of its own.
+            return _loses(argument, part, required, "no copy can be made")
+    cause: BaseException = error
+    while isinstance(cause.__context__, TypeError):  # Keras puts a long text of its own before it.
+        cause = cause.__context__
     what = f"`{type(thing).__name__}`, of which it says {type(cause).__name__}: "
     return invalid_argument(
         argument,
@@ -179,26 +193,28 @@ def _is_kept(thing: Any, copy: Any, parameter: inspect.Parameter) -> bool:
 
 
 def _attribute(thing: Any, argument: str) -> str:
-    return (
-        argument if argument in vars(thing) or f"_{argument}" not in vars(thing) else f"_{argument}"
-    )
+    """Returns the attribute that an argument is probably kept in."""
+    hidden = f"_{argument}"
+    return hidden if hidden in vars(thing) and argument not in vars(thing) else argument
 
 
 def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
     try:
-        with same_random_state():
+        with same_random_state(), writing_down():
             pair = [keras.saving.serialize_keras_object(each) for each in (one, other)]
     except Exception:  # Keras does not write down everything.
-        return one is other
-    return one is other or bool(pair[0] == pair[1])
+        return False
+    return bool(pair[0] == pair[1])
 
 
-def _loses(argument: str, thing: Any, lost: list[str]) -> InvalidArgumentError:
+def _loses(argument: str, thing: Any, lost: list[str], so: str) -> InvalidArgumentError:
     kind, names = type(thing).__name__, ", ".join(f"`{name}`" for name in lost)
     return invalid_argument(
         argument,
         expected="classes whose `get_config` returns the arguments that an object was made with",
-        received=f"`{kind}`, whose configuration lacks {names}: a copy would have another value",
+        received=f"`{kind}`, whose configuration lacks {names}: {so}",
         fix=f"Define `get_config` in `{kind}`: "
         f"`return {{**super().get_config(), {_entries(thing, lost)}}}`.",
     )

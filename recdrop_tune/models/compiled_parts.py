@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from recdrop_tune.models.arguments import (
     not_made,
     parts_of,
     remedy,
+    writing_down,
 )
 from recdrop_tune.models.recurrent_parts import Config
 
@@ -86,9 +86,7 @@ class Described:
 
 def _written(part: Any) -> tuple[Config, dict[str, Any]]:
     """Returns the configuration of an optimizer or metric, and what in it is not Keras's."""
-    with warnings.catch_warnings():
-        # A lambda is not read back from what is written here.
-        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+    with writing_down():
         described = keras.saving.serialize_keras_object(part)
         config = {**described["config"], **lost_arguments(part)}
     custom = {type(each).__name__: type(each) for each in parts_of(part) if is_custom(each)}

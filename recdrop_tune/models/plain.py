@@ -10,7 +10,13 @@ import keras
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models.adaptation import Adapted, adaptable
-from recdrop_tune.models.arguments import check_arguments, custom_parts, not_made, parts_of_model
+from recdrop_tune.models.arguments import (
+    check_arguments,
+    custom_parts,
+    not_made,
+    parts_of_model,
+    writing_down,
+)
 from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, plain_weights, walk
 from recdrop_tune.wrappers import is_default_name
 
@@ -102,7 +108,7 @@ def configuration(model: Any, fix: str) -> dict[str, Any]:
     functions: list[Any] = [getattr(layer, "function", None) for layer in dropout_layers(model)]
     names = {each.__name__: each for each in functions if hasattr(each, "__name__")}
     try:
-        with keras.saving.custom_object_scope(names):
+        with keras.saving.custom_object_scope(names), writing_down():
             return dict(keras.saving.serialize_keras_object(model))
     except NotImplementedError as error:
         raise invalid_argument(
