@@ -28,7 +28,8 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
 
     Args:
         space: Anything that `SearchSpace.load` takes.
-        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy.
+        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy: a class of yours
+            needs a `get_config` with its arguments.
         name: Name of the hypermodel.
         tunable: Whether Keras Tuner adds the hyperparameters to its search space.
     """

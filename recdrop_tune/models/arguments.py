@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.kernels import arguments_made_with
+from recdrop_tune.kernels import arguments_made_with, lost_arguments
 from recdrop_tune.models.layers import own_layers, walk
 from recdrop_tune.models.source import same_random_state
 
@@ -158,10 +158,10 @@ def _unsaid(thing: Any) -> list[inspect.Parameter]:
     if _is_of_user(_owner(kind, "from_config")) or (noted and not _is_of_user(owner)):
         return []
     try:
-        config = thing.get_config()
+        said = {*thing.get_config(), *lost_arguments(thing), *_OF_KERAS}
     except NotImplementedError:  # A part that is written down nowhere.
         return []
-    return [each for each in _parameters(kind) if each.name not in {*config, *_OF_KERAS}]
+    return [each for each in _parameters(kind) if each.name not in said]
 
 
 def _owner(kind: type, name: str) -> type:

@@ -26,8 +26,8 @@ def to_plain(model: Any) -> Any:
 
     Each dropout wrapper, `ActivityDecay` and `EmbeddingDropout` is replaced by a copy of the layer it wraps,
     and `LockedDropout` by an `Identity`, wherever it stands: in nested models, inside `Bidirectional` or
-    `TimeDistributed`. Everything else is copied as it is, other custom layers included. Predictions are the
-    same, and the file that `save` writes loads without this package.
+    `TimeDistributed`. Everything else is copied as it is, other custom layers included, and what layers have
+    learned by `adapt`. Predictions are the same, and the file that `save` writes loads without this package.
 
     A name that you gave, to the wrapper or to the layer in it, is the copy's: `get_layer` finds it there as
     it finds the wrapper. Where Keras made the name, the copy is called as its layer was, `lstm` or `gru_1` in
@@ -44,8 +44,9 @@ def to_plain(model: Any) -> Any:
         The model or layer, sharing no variable with the one given.
 
     Raises:
-        InvalidArgumentError: It is not a Keras model or layer, it is one without a configuration, or
-            it has zoneout in it: what zoneout computes at inference is no stock layer.
+        InvalidArgumentError: It is not a Keras model or layer, it is one without a configuration or with a
+            layer whose configuration lacks an argument, or it has zoneout in it: what zoneout computes at
+            inference is no stock layer.
 
     Example:
         >>> import keras

@@ -391,6 +391,20 @@ class ScaledError(keras.metrics.MeanMetricWrapper):
         self.by = by
 
 
+class PowerError(keras.metrics.MeanMetricWrapper):
+    """A metric that writes down what Keras's own ones do: not what its function takes."""
+
+    def __init__(self, power=1.0, name="power", dtype=None):
+        super().__init__(self.error, name, dtype, power=power)
+
+    @staticmethod
+    def error(y_true, y_pred, power):
+        return keras.ops.abs(y_true - y_pred) ** power
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype}
+
+
 class Nervous(keras.optimizers.SGD):
     def __init__(self, nerves=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -464,6 +478,7 @@ KEPT = {
     "chosen by the class": lambda: with_metric(High(more=3)),
     "a function": lambda: with_metric(MeanMetric(scaled_error, name="scaled_error")),
     "a lambda": lambda: with_metric(MeanMetric(lambda y, p: keras.ops.abs(y - p), name="x")),
+    "of a function": lambda: with_metric(PowerError(3.0)),
     "a loss": lambda: with_metric(MeanMetric(keras.losses.Huber(0.01))),
     "a loss of a model": lambda: with_metric("mae", keras.losses.Huber(0.01)),
     "the default of a layer": lambda: sequential(Times(3.0), layers.LSTM(3)),
