@@ -45,7 +45,8 @@ def parts_of(thing: Any) -> list[Any]:
         part = waiting.pop()
         if id(part) not in found:
             found[id(part)] = part
-            waiting.extend(each for each in vars(part).values() if _is_configured(each))
+            held = getattr(part, "__dict__", {}).values()
+            waiting.extend(each for each in held if _is_configured(each))
     return list(found.values())
 
 
