@@ -685,6 +685,7 @@ def test_nothing_in_the_package_reads_what_can_hold_code():
                 found.add((path.relative_to(SOURCE).as_posix(), name))
     assert found == {
         ("models/blueprint.py", "keras.saving.deserialize_keras_object"),  # of a live object
+        ("models/compiled_parts.py", "keras.saving.deserialize_keras_object"),  # of a live object
         ("models/recurrent_parts.py", "keras.saving.deserialize_keras_object"),  # the same
         ("models/plain.py", "keras.saving.deserialize_keras_object"),  # of a live object
         ("results/report/__init__.py", "jinja2.PackageLoader"),  # of the template in this package

@@ -41,7 +41,8 @@ class ExistingModel(keras_tuner.HyperModel):
         tunable: Whether Keras Tuner adds the hyperparameters to its search space.
 
     Raises:
-        InvalidArgumentError: The model is not compiled, has no recurrent layers, or cannot be copied.
+        InvalidArgumentError: The model is not compiled, has no recurrent layers, or cannot be copied: a class
+            of yours in it, or a metric or the optimizer, has a `get_config` without all its arguments, say.
         SearchSpaceError: The space is not valid.
 
     Example:

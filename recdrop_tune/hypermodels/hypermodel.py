@@ -14,6 +14,7 @@ from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.extensions import fit_of
 from recdrop_tune.hypermodels.scheduling import with_schedules
 from recdrop_tune.kernels import seeds_aside
+from recdrop_tune.models import Described
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import LockedDropout, wrap
 
@@ -27,7 +28,8 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
 
     Args:
         space: Anything that `SearchSpace.load` takes.
-        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy.
+        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy: a class of yours
+            needs a `get_config` with its arguments.
         name: Name of the hypermodel.
         tunable: Whether Keras Tuner adds the hyperparameters to its search space.
     """
@@ -100,12 +102,17 @@ def _check_metrics(metrics: Any) -> tuple[Any, ...]:
             raise invalid_argument(
                 "metrics", expected="names of Keras metrics or keras.metrics.Metric", received=item
             )
+        _fresh(item)
     return items
 
 
 def _fresh(metric: Any) -> Any:
-    """Copies a metric, which holds the counts of one model."""
-    return metric if isinstance(metric, str) else type(metric).from_config(metric.get_config())
+    """Copies a metric, which holds the counts of one model.
+
+    Raises:
+        InvalidArgumentError: A copy would have other arguments, or none can be made.
+    """
+    return metric if isinstance(metric, str) else Described.of(metric, "metrics").make()
 
 
 _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}

@@ -18,6 +18,7 @@ from recdrop_tune.kernels.choice import (
 )
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
+    arguments_made_with,
     compile_arguments,
     excluded_from_decay,
     hand_on_input_shape,
@@ -26,6 +27,7 @@ from recdrop_tune.kernels.keras_internals import (
     mask_of,
     sublayers,
     uses_weight_decay,
+    wrapped_function,
 )
 from recdrop_tune.kernels.layer_call import call_layer
 from recdrop_tune.kernels.process_state import (
@@ -44,6 +46,7 @@ __all__ = [
     "Obstacle",
     "ReplicaSeedGenerator",
     "Rewriting",
+    "arguments_made_with",
     "call_layer",
     "cell_of",
     "check_seed",
@@ -61,4 +64,5 @@ __all__ = [
     "seeds_aside",
     "sublayers",
     "uses_weight_decay",
+    "wrapped_function",
 ]

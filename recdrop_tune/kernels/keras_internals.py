@@ -1,10 +1,11 @@
 """The only file that touches internals of Keras and TensorFlow.
 
 These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, the device that Keras has
-PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the metric of a model's loss,
-the arguments that a model was compiled with, what an optimizer excludes from weight decay, the arguments of
-the function of a loss, the custom gradients that TensorFlow keeps, a seed that leaves TensorFlow's kernels
-alone, the `input_shape` of a layer, and the mask of an output.
+PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the arguments that a layer
+was made with, the metric of a model's loss, the arguments that a model was compiled with, what an optimizer
+excludes from weight decay, the function of a metric, the arguments of that of a loss, the custom gradients
+that TensorFlow keeps, a seed that leaves TensorFlow's kernels alone, the `input_shape` of a layer, and the
+mask of an output.
 `tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail when an upgrade
 moves one of them or changes what it takes.
 """
@@ -78,6 +79,17 @@ def lost_arguments(thing: Any) -> dict[str, Any]:
     held: dict[str, Any] = getattr(thing, "_fn_kwargs", {})
     known = set(inspect.signature(type(thing).__init__).parameters) - set(thing.get_config())
     return {name: value for name, value in held.items() if name in known}
+
+
+def wrapped_function(metric: Any) -> Any:
+    """Returns the function, or the loss, that a metric takes the mean of; `None` if it is of another kind."""
+    return metric._fn if isinstance(metric, keras.metrics.MeanMetricWrapper) else None
+
+
+def arguments_made_with(layer: Any) -> dict[str, Any] | None:
+    """Returns the arguments that a layer was made with; `None` where they are not all plain values."""
+    noted = getattr(layer, "_auto_config", None)
+    return None if noted is None else dict(noted.config)
 
 
 def mask_of(tensor: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from recdrop_tune.models.blueprint import Blueprint, blueprint_of
 from recdrop_tune.models.code import model_code
+from recdrop_tune.models.compiled_parts import Described
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, walk
@@ -15,6 +16,7 @@ from recdrop_tune.models.reuse import SameDraws, renew, structure
 __all__ = [
     "SCHEDULES",
     "Blueprint",
+    "Described",
     "Explanation",
     "LayerExplanation",
     "LearnedRates",

@@ -21,7 +21,7 @@ from recdrop_tune.kernels import (
     lost_arguments,
     uses_weight_decay,
 )
-from recdrop_tune.models.blueprint import Adapted
+from recdrop_tune.models.adaptation import Adapted
 from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
 
 # Their functions compute the same whenever they are called with the same.

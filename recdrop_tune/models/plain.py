@@ -9,6 +9,14 @@ import keras
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.models.adaptation import Adapted, adaptable
+from recdrop_tune.models.arguments import (
+    check_arguments,
+    custom_parts,
+    not_made,
+    parts_of_model,
+    writing_down,
+)
 from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, plain_weights, walk
 from recdrop_tune.wrappers import is_default_name
 
@@ -18,8 +26,8 @@ def to_plain(model: Any) -> Any:
 
     Each dropout wrapper, `ActivityDecay` and `EmbeddingDropout` is replaced by a copy of the layer it wraps,
     and `LockedDropout` by an `Identity`, wherever it stands: in nested models, inside `Bidirectional` or
-    `TimeDistributed`. Everything else is copied as it is, other custom layers included. Predictions are the
-    same, and the file that `save` writes loads without this package.
+    `TimeDistributed`. Everything else is copied as it is, other custom layers included, and what layers have
+    learned by `adapt`. Predictions are the same, and the file that `save` writes loads without this package.
 
     A name that you gave, to the wrapper or to the layer in it, is the copy's: `get_layer` finds it there as
     it finds the wrapper. Where Keras made the name, the copy is called as its layer was, `lstm` or `gru_1` in
@@ -36,8 +44,9 @@ def to_plain(model: Any) -> Any:
         The model or layer, sharing no variable with the one given.
 
     Raises:
-        InvalidArgumentError: It is not a Keras model or layer, it is one without a configuration, or
-            it has zoneout in it: what zoneout computes at inference is no stock layer.
+        InvalidArgumentError: It is not a Keras model or layer, it is one without a configuration or with a
+            layer whose configuration lacks an argument, or it has zoneout in it: what zoneout computes at
+            inference is no stock layer.
 
     Example:
         >>> import keras
@@ -49,15 +58,23 @@ def to_plain(model: Any) -> Any:
     """
     check_layer(model)
     _check_inference(model)
-    own = {keras.saving.get_registered_name(type(layer)) for layer in own_layers(model)}
+    dropping = own_layers(model)
+    own = {keras.saving.get_registered_name(type(layer)) for layer in dropping}
     config = _unwrap(configuration(model, _CONFIGURABLE), own)
     config.pop("compile_config", None)
-    # Safe mode guards against code in files; this configuration comes from live objects.
-    custom = {type(layer).__name__: type(layer) for layer in walk(model) if is_custom(layer)}
-    plain = keras.saving.deserialize_keras_object(config, custom_objects=custom, safe_mode=False)
+    custom = custom_parts(layer for layer in walk(model) if layer not in dropping)
+    try:
+        # Safe mode guards against code in files; this configuration comes from live objects.
+        plain = keras.saving.deserialize_keras_object(
+            config, custom_objects=custom, safe_mode=False
+        )
+    except Exception as error:  # A user's layer may refuse in any way.
+        raise not_made("model", model, parts_of_model(model), error, _CONFIGURABLE) from error
     _check_rebuilt(model, plain)
     if model.built:
         plain.set_weights([keras.ops.convert_to_numpy(each) for each in plain_weights(model)])
+    for layer, copy in zip(adaptable(model), adaptable(plain), strict=True):
+        Adapted.of(layer).give(copy)
     return plain
 
 
@@ -92,7 +109,7 @@ def configuration(model: Any, fix: str) -> dict[str, Any]:
     functions: list[Any] = [getattr(layer, "function", None) for layer in dropout_layers(model)]
     names = {each.__name__: each for each in functions if hasattr(each, "__name__")}
     try:
-        with keras.saving.custom_object_scope(names):
+        with keras.saving.custom_object_scope(names), writing_down():
             return dict(keras.saving.serialize_keras_object(model))
     except NotImplementedError as error:
         raise invalid_argument(
@@ -207,15 +224,11 @@ def _renamed(nodes: Any, names: dict[str, str]) -> Any:
     return type(nodes)(_renamed(part, names) for part in nodes)
 
 
-def is_custom(layer: Any) -> bool:
-    """Says whether the class of a layer is not Keras's own."""
-    return not type(layer).__module__.startswith("keras.")
-
-
 def _check_rebuilt(model: Any, plain: Any) -> None:
     """Refuses a model whose configuration does not hold its layers."""
     same_weights = len(plain.weights) == len(plain_weights(model)) if model.built else True
-    if own_layers(plain) or not same_weights:
+    same_learners = len(adaptable(plain)) == len(adaptable(model))
+    if own_layers(plain) or not (same_weights and same_learners):
         raise invalid_argument(
             "model",
             expected="a model that Keras can rebuild from its configuration, layers and weights",
@@ -223,3 +236,5 @@ def _check_rebuilt(model: Any, plain: Any) -> None:
             fix="Describe it as a Sequential or functional model, or give the subclass a `get_config` that "
             "holds its layers, and a `from_config`.",
         )
+    # Initializers and the like have done their work: the weights are set.
+    check_arguments("model", walk(model), walk(plain))

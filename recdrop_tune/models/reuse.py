@@ -42,7 +42,9 @@ def structure(model: Any) -> str | None:
         described = [model.get_config(), model.get_compile_config(), undisclosed(model)]
         plain = _without_values(keras.saving.serialize_keras_object(described))
         return json.dumps(plain, sort_keys=True)
-    except Exception:  # Something in it has no configuration, or one that may not say all; or a user's fails.
+    except (
+        Exception
+    ):  # Something in it has no configuration, or one that may not say all; or a user's fails.
         return None
 
 

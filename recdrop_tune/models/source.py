@@ -242,7 +242,7 @@ def _default_config(
     kind: type, required: Iterable[str], config: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns the configuration of an object that is made of the arguments without a default alone."""
-    with _same_random_state():
+    with same_random_state():
         try:
             return dict(kind(**{name: live(config[name]) for name in required}).get_config())
         except Exception:  # A rate for each of two sites, say, where the default is one site.
@@ -255,7 +255,7 @@ def _default_config(
 
 
 @contextmanager
-def _same_random_state() -> Iterator[None]:
+def same_random_state() -> Iterator[None]:
     """Keeps the block from changing what is drawn next: layers draw their seeds from Python's generator."""
     state = random.getstate()
     try:

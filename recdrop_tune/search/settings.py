@@ -67,7 +67,8 @@ class Task:
         mask_value: Steps all of whose features have this value are skipped, as padding is; of a language
             model 0. Sequences of unequal lengths are padded with it; by default with a value that they do
             not have.
-        metrics: Keras metrics, or their names, in the place of the model's usual ones.
+        metrics: Keras metrics, or their names, in the place of the model's usual ones. Each model has a copy:
+            a class of yours needs a `get_config` with its arguments.
         loss: Keras loss, or the name of one, of a regression or a forecast.
 
     Raises:

@@ -344,6 +344,207 @@ def test_parts_of_a_model_that_nobody_registered():
     assert histories[0] == histories[1]
 
 
+class Level(keras.metrics.Metric):
+    """A metric without a `get_config`."""
+
+    def __init__(self, scale=1.0, name="level", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.scale = scale
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        pass
+
+    def result(self):
+        return keras.ops.convert_to_tensor(self.scale)
+
+
+class High(Level):
+    """A metric that chooses the argument of the class above it, and has one more that it writes down."""
+
+    def __init__(self, more=0, **kwargs):
+        super().__init__(scale=7.0, **kwargs)
+        self.more = more
+
+    def get_config(self):
+        return {**super().get_config(), "more": self.more}
+
+
+class Leaves(Level):
+    """A metric that hands the argument of the class above it on, and writes its own one down."""
+
+    def __init__(self, more=0, **kwargs):
+        super().__init__(**kwargs)
+        self.more = more
+
+    def get_config(self):
+        return {**super().get_config(), "more": self.more}
+
+
+class Told(Level):
+    def __init__(self, scale, name="told"):
+        super().__init__(scale, name)
+
+
+class ScaledError(keras.metrics.MeanMetricWrapper):
+    def __init__(self, by=1.0, name="scaled"):
+        super().__init__(scaled_error, name=name)
+        self.by = by
+
+
+class PowerError(keras.metrics.MeanMetricWrapper):
+    """A metric that writes down what Keras's own ones do: not what its function takes."""
+
+    def __init__(self, power=1.0, name="power", dtype=None):
+        super().__init__(self.error, name, dtype, power=power)
+
+    @staticmethod
+    def error(y_true, y_pred, power):
+        return keras.ops.abs(y_true - y_pred) ** power
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype}
+
+
+class Nervous(keras.optimizers.SGD):
+    def __init__(self, nerves=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self._nerves = nerves
+
+
+class Falls(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, start, by=0.5):
+        self.start = start
+        self.by = by
+
+    def __call__(self, step):
+        return self.start * self.by ** keras.ops.cast(step, "float32")
+
+    def get_config(self):
+        return {"start": self.start}
+
+
+class Start(keras.initializers.Initializer):
+    def __init__(self, value=0.1):
+        self.value = value
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.full(shape, self.value, dtype)
+
+
+class Times(layers.Layer):
+    """A layer that writes one of two arguments down, and keeps the other one under another name."""
+
+    def __init__(self, factor, more=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+        self.second = more
+
+    def call(self, inputs):
+        return self.factor * self.second * inputs
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+class Within(layers.Layer):
+    """A layer that makes such a layer by itself, and so makes the same one in each copy."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.times = Times(2.0, more=5.0)
+
+    def build(self, shape):
+        self.times.build(shape)
+
+    def call(self, inputs):
+        return self.times(inputs)
+
+
+def with_metric(metric, loss="mse"):
+    model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(3), layers.Dense(1)])
+    model.compile("sgd", loss, metrics=[metric], run_eagerly=True)
+    return model
+
+
+def with_optimizer(optimizer):
+    model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(3)])
+    model.compile(optimizer, "mse")
+    return model
+
+
+MeanMetric = keras.metrics.MeanMetricWrapper
+KEPT = {
+    "the default": lambda: with_metric(Level()),
+    "chosen by the class": lambda: with_metric(High(more=3)),
+    "a function": lambda: with_metric(MeanMetric(scaled_error, name="scaled_error")),
+    "a lambda": lambda: with_metric(MeanMetric(lambda y, p: keras.ops.abs(y - p), name="x")),
+    "of a function": lambda: with_metric(PowerError(3.0)),
+    "a loss": lambda: with_metric(MeanMetric(keras.losses.Huber(0.01))),
+    "a loss of a model": lambda: with_metric("mae", keras.losses.Huber(0.01)),
+    "the default of a layer": lambda: sequential(Times(3.0), layers.LSTM(3)),
+    "made by a layer": lambda: sequential(Within(), layers.LSTM(3)),
+}
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("what", KEPT)
+def test_arguments_that_a_configuration_lacks_and_that_are_kept(what):
+    model = KEPT[what]()
+    copy = rdt.ExistingModel(model, PLAIN, keep_weights=True).build(kt.HyperParameters())
+    scores = [each.evaluate(X, Y, verbose=0, return_dict=True) for each in (model, copy)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-6)
+
+
+def started_alike():
+    start = Start(0.4)
+    return sequential(
+        layers.LSTM(3, return_sequences=True, kernel_initializer=start),
+        layers.Dense(3, kernel_initializer=start),
+        layers.LSTM(3),
+    )
+
+
+LOST = {
+    "of a metric": (
+        lambda: with_metric(Level(7.0)),
+        "`Level`, whose configuration lacks `scale`: a copy would have another value'. Define "
+        '`get_config` in `Level`: `return {**super().get_config(), "scale": self.scale}`.',
+    ),
+    "of the class above": (lambda: with_metric(Leaves(more=3, scale=7.0)), "lacks `scale`"),
+    "without a default": (
+        lambda: with_metric(Told(1.0)),
+        "`Told`, whose configuration lacks `scale`: no copy can be made",
+    ),
+    "that Keras writes down and the class does not take": (
+        lambda: with_metric(ScaledError(3.0)),
+        "unexpected keyword argument 'dtype'\". Define `get_config` in `ScaledError`: "
+        '`return {"by": self.by, "name": self.name}`.',
+    ),
+    "of an optimizer": (lambda: with_optimizer(Nervous(3.0)), '"nerves": self._nerves}'),
+    "of a scaled one": (
+        lambda: with_optimizer(keras.optimizers.LossScaleOptimizer(Nervous(3.0))),
+        "`Nervous`, whose configuration lacks `nerves`",
+    ),
+    "of a schedule": (
+        lambda: with_optimizer(keras.optimizers.SGD(Falls(0.1, by=0.9))),
+        "`Falls`, whose configuration lacks `by`",
+    ),
+    "of an initializer": (started_alike, "`Start`, whose configuration lacks `value`"),
+    "of a layer": (
+        lambda: sequential(layers.TimeDistributed(Times(3.0, more=4.0)), layers.LSTM(3)),
+        "`Times`, whose configuration lacks `more`",
+    ),
+}
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("what", LOST)
+def test_arguments_that_copies_would_lose_are_refused(what):
+    make, said = LOST[what]
+    with pytest.raises(InvalidArgumentError, match=re.escape(said)):
+        rdt.ExistingModel(make(), PLAIN)
+
+
 class Attends(layers.LSTM):
     """Computes something else than its base."""
 

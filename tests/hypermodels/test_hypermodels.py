@@ -95,6 +95,44 @@ def test_one_hot_targets_and_metrics_of_ones_own():
         assert {"loss", "acc", "mean_squared_error"} <= set(history)
 
 
+class Constant(keras.metrics.Metric):
+    """A metric without a `get_config`."""
+
+    def __init__(self, value=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.value = value
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        pass
+
+    def result(self):
+        return keras.ops.convert_to_tensor(self.value)
+
+
+def test_a_metric_measures_in_each_model_what_it_was_made_for():
+    def distance(y_true, y_pred):
+        return 10.0 * keras.ops.mean(keras.ops.abs(y_true - y_pred), axis=-1)
+
+    metrics = [
+        Constant(name="one"),
+        keras.metrics.MeanMetricWrapper(distance, name="distance"),
+        keras.metrics.MeanMetricWrapper(keras.losses.Huber(0.01), name="huber"),
+    ]
+    hypermodel = SequenceClassifier(3, (5, 2), RECURRENT, one_hot=True, metrics=metrics)
+    x, y = data()
+    y = keras.utils.to_categorical(y)
+    model = hypermodel.build(kt.HyperParameters())
+    scores = model.evaluate(x, y, verbose=0, return_dict=True)
+    for metric in metrics:
+        metric.update_state(y, model(x))
+        assert scores[metric.name] == pytest.approx(float(metric.result()), rel=1e-5)
+
+
+def test_a_metric_that_would_measure_something_else_is_refused():
+    with pytest.raises(InvalidArgumentError, match=r"`metrics`.*`Constant`.* lacks `value`"):
+        SequenceClassifier(3, (5, 2), RECURRENT, metrics=[Constant(7.0)])
+
+
 def test_probabilities_stay_in_float32_under_a_mixed_policy():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")

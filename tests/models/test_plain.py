@@ -296,6 +296,75 @@ def test_other_custom_layers_are_left_alone():
     assert_same(model, plain, X)
 
 
+class Scaled(keras.layers.Layer):
+    """A custom layer whose configuration forgets one of its arguments."""
+
+    def __init__(self, factor=2.0, **kwargs):
+        super().__init__(**kwargs)
+        self.by = factor
+
+    def call(self, inputs):
+        return self.by * inputs
+
+    def get_config(self):
+        return super().get_config()
+
+
+@pytest.mark.backends
+def test_a_layer_that_loses_an_argument_is_refused_where_that_matters():
+    usual, other = (keras.Sequential([keras.Input((5, 2)), Scaled(by)]) for by in (2.0, 3.0))
+    assert_same(usual, to_plain(usual), X)
+    with pytest.raises(InvalidArgumentError, match="`Scaled`, whose configuration lacks `factor`"):
+        to_plain(other)
+
+
+class Start(keras.initializers.Initializer):
+    """An initializer that is not registered, and that has no `get_config`."""
+
+    def __init__(self, value=0.1):
+        self.value = value
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.full(shape, self.value, dtype)
+
+
+def test_how_weights_were_begun_does_not_matter():
+    layer = wrap(keras.layers.LSTM(3, kernel_initializer=Start(0.4)), "recurrent", rate=0.3)
+    model = keras.Sequential([keras.Input((5, 2)), layer])
+    assert_same(model, to_plain(model), X)
+
+
+@pytest.mark.backends
+def test_what_layers_have_learned_of_data_is_kept():
+    scaled = keras.layers.Normalization()
+    scaled.adapt(100 + 7 * X)
+    inner = keras.Sequential([keras.Input((5, 2)), scaled, keras.layers.Rescaling(0.5)])
+    model = keras.Sequential(
+        [inner, RecurrentDropoutWrapper(keras.layers.GRU(3), 0.3), keras.layers.Dense(1)]
+    )
+    model(100 + 7 * X)
+    assert len(np.unique(array(model(100 + 7 * X)))) > 1
+    assert_same(model, to_plain(model), 100 + 7 * X)
+
+
+def test_words_are_kept_and_are_in_the_file(tmp_path):
+    texts = np.array(["good day", "bad day", "fine", "good"])
+    ids = keras.layers.TextVectorization(output_sequence_length=3)
+    counts = keras.layers.TextVectorization(output_mode="tf_idf")
+    for layer in (ids, counts):
+        layer.adapt(texts)
+    text = keras.Input((), dtype="string")
+    hidden = keras.layers.Embedding(9, 2)(ids(text))
+    hidden = RecurrentDropoutWrapper(keras.layers.LSTM(3), 0.3)(hidden)
+    model = keras.Model(text, keras.layers.Concatenate()([hidden, counts(text)]))
+    plain = to_plain(model)
+    some = keras.ops.convert_to_tensor(["good bad day", "else"])
+    assert_same(model, plain, some)
+    plain.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(array(model(some)), array(loaded(some)))
+
+
 def test_subclassed_models():
     model = Configured()
     model(X)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
@@ -106,3 +107,29 @@ def test_a_trial_that_was_not_completed(result, tmp_path, status, said):
         InvalidArgumentError, match=rf"Received: trial='{last} \(trial \d, {said}\)'"
     ):
         rdt.TuneResult.load(folder).model_of(last)
+
+
+def test_a_saved_model_knows_what_its_layers_have_learned_of_data(tmp_path, new_store):
+    words, scaled = keras.layers.StringLookup(), keras.layers.Normalization()
+    words.adapt(np.array(["bad", "fine", "good"]))
+    scaled.adapt(100 + 7 * X)
+    text, numbers = keras.Input((5,), dtype="string"), keras.Input((5, 3))
+    hidden = keras.layers.Embedding(4, 3)(words(text)) + scaled(numbers)
+    outputs = keras.layers.Dense(2, "softmax")(keras.layers.LSTM(3)(hidden))
+    model = keras.Model([text, numbers], outputs)
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    given = [keras.ops.convert_to_tensor([["good", "bad", "fine", "bad", "?"]] * 16), 100 + 7 * X]
+    found = tune(
+        (given, Y),
+        (given, Y),
+        model,
+        max_trials=1,
+        epochs=1,
+        verbose=0,
+        tracking=rdt.MLflow(uri=new_store(tmp_path)),
+        directory=tmp_path / "p",
+    )
+    loaded = rdt.TuneResult.load(tmp_path / "p").best_model()
+    predicted = [each.predict(given, verbose=0) for each in (found.best_model(), loaded)]
+    assert len(np.unique(predicted[0])) > 2
+    np.testing.assert_array_equal(*predicted)
