@@ -186,14 +186,16 @@ def runner(
         RecdropError: There is no Ray.
     """
     if workers is None:
-        yield partial(_run_here, job)
+        yield partial(_run_here, job, interrupts)
         return
     with connected(workers, verbose) as ray:
         interrupts.listen()  # Ray has put its own handlers there.
         yield partial(_run_by_workers, ray, workers, pack(ray, job), job.tracking)
 
 
-def _run_here(job: Any, tuner: Any, listeners: Iterable[Listener], **later: Any) -> Ended:
+def _run_here(
+    job: Any, interrupts: Interrupts, tuner: Any, listeners: Iterable[Listener], **later: Any
+) -> Ended:
     """Runs the trials, and what follows, one after the other; ends the tracking, whatever happens."""
     job = replace(job, **later)
     tracking, follow_up = job.track(tuner, listeners), job.follow_up()
@@ -201,7 +203,8 @@ def _run_here(job: Any, tuner: Any, listeners: Iterable[Listener], **later: Any)
     args, fit = job.arguments()
     with tracking:
         try:
-            tuner.search(*args, **fit)
+            with interrupts.kept():
+                tuner.search(*args, **fit)
         except Exception as error:
             if is_storage_failure(error):  # Nothing more is written: what is under way runs again.
                 raise

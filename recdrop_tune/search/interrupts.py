@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -85,6 +86,20 @@ class Interrupts:
                 for stream in (sys.stdout, sys.stderr):
                     stream.flush()
             signal.raise_signal(self._signal)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Raises an interrupt that C++ has put another error in the place of, as pybind11 does.
+
+        It does so where Python's own raises it while an exception of TensorFlow's is being made.
+        """
+        try:
+            yield
+        except Exception as error:
+            came, self._came = self._came, None
+            if came is None:
+                raise
+            raise came from error
 
     def on_event(self, event: Event) -> None:
         """Raises what was lost; of a search that is ending only a Ctrl-C that came since."""

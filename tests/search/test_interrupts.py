@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from recdrop_tune.events import ResultSaved, SearchEnded, TrialEnded
+from recdrop_tune.events import ResultSaved, SearchEnded, TrialEnded, TrialStarted
 from recdrop_tune.search.interrupts import Interrupts
 from tests.forks import ROOT, hearing_ctrl_c
 
@@ -26,6 +26,24 @@ def test_a_search_that_is_told_to_end():
         "without_a_terminal": -1,
         "fork_of_a_search": 0,
     }
+
+
+@pytest.mark.parametrize("pressed", [True, False])
+def test_a_ctrl_c_that_an_error_takes_the_place_of(pressed):
+    """As pybind11 does, where it comes while an exception of TensorFlow's is being made."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Interrupts() as interrupts:
+            if pressed:
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+            expected = KeyboardInterrupt if pressed else RuntimeError
+            with pytest.raises(expected) as raised, interrupts.kept():
+                raise RuntimeError("REPLACED BY KeyboardInterrupt")
+            assert pressed == isinstance(raised.value.__cause__, RuntimeError)
+            interrupts.on_event(TrialStarted(trial_id="1", number=0, hyperparameters={}))  # Once.
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("presses", [1, 2])
