@@ -48,7 +48,7 @@ PLAN = Plan(
 def oracle_of(folder, space=None, trials=20, **options):
     oracle = OptunaOracle(kt.Objective("val_loss", "min"), trials, **options)
     oracle.verbose = 0
-    searched = SearchSpace.load(space or "quick")
+    searched = SearchSpace.load(space or {"wrapper": ["none", "native", "recurrent"]})
     kt.Tuner(oracle, lambda hp: searched.sample(hp), directory=folder, project_name="p")
     return oracle
 

@@ -77,7 +77,10 @@ def test_every_wrapper_and_placement_of_a_preset_is_sampled_and_built(name):
         seen.add((wrapper, placement))
     assert {wrapper for wrapper, _ in seen} == set(words(space.wrapper))
     if name == "full":
-        searched = [t for t in TECHNIQUES.values() if not t.learns_rate]
+        # Where it drops, `time_distributed` is what `recurrent` is there.
+        searched = [
+            t for t in TECHNIQUES.values() if not t.learns_rate and t.id != "time_distributed"
+        ]
         everything = {(t.id, p) for t in searched for p in t.placements}
         assert seen == {*everything, ("none", None)}
 
