@@ -64,12 +64,15 @@ def search(name, what, train, arguments):
         objective=asked.objective,
         batch_size=asked.batch,
         training=rdt.Training(cv=about.folds or None, callbacks=asked.callbacks()),
+        confirm=asked.confirm,
         seed=0,
         tracking=rdt.MLflow("published", uri=f"sqlite:///{arguments.folder.absolute()}/mlflow.db"),
         directory=arguments.folder / name / what.replace(" ", "-"),
         verbose=0,
     )
     best = result.trials[result.trials["state"] == "COMPLETE"].iloc[0]
+    if result.confirmation is not None:
+        best = result.trials.set_index("trial_id", drop=False).loc[result.confirmation.best_id]
     trial = result.tuner.oracle.get_trial(best["trial_id"])
     epochs = arguments.epochs or asked.epochs if asked.decay else int(best["best_epoch"]) + 1
     return trial.hyperparameters, epochs, len(result.trials)

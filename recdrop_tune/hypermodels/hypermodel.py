@@ -69,7 +69,9 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         sample = self.space.sample(hp, embedding=self.embedding)
         model = self.network(sample)
         model.compile(
-            optimizer=keras.optimizers.Adam(sample.learning_rate),
+            optimizer=keras.optimizers.Adam(
+                sample.learning_rate, global_clipnorm=sample.global_clipnorm
+            ),
             loss=self.loss,
             metrics=[_fresh(metric) for metric in self.metrics],
         )

@@ -113,6 +113,7 @@ class Sample(DropoutSample):
         learning_rate: Learning rate of the optimizer.
         locked_rate: The rates of the locked dropout beside the wrapper, by where it stands.
         embedding_rate: Rate of the dropout of word types; `None` for none.
+        global_clipnorm: The norm that all gradients together are scaled down to; `None` for no clipping.
     """
 
     cell: str
@@ -122,6 +123,7 @@ class Sample(DropoutSample):
     learning_rate: float
     locked_rate: dict[str, float] = field(default_factory=dict, kw_only=True)
     embedding_rate: float | None = field(default=None, kw_only=True)
+    global_clipnorm: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,10 @@ class SearchSpace(BaseModel):
     learning_rate: Number[Positive, Positives] = left_out(
         "Learning rate of the optimizer. Left out: 1e-3."
     )
+    global_clipnorm: Number[Positive, Positives] = left_out(
+        "The norm that all gradients together are scaled down to where theirs is larger, which keeps a "
+        "recurrent layer from diverging at a high learning rate. Left out: they are not clipped."
+    )
 
     def __init__(self, **keys: Any) -> None:
         self._read(keys, "the arguments", {})
@@ -284,6 +288,8 @@ class SearchSpace(BaseModel):
                 rate = sample_under(hp, plan.dropping, "embedding_rate", self.embedding_rate)
                 values["embedding_rate"] = rate
             values["learning_rate"] = self._sample_field(hp, "learning_rate")
+            if self.global_clipnorm is not None:
+                values["global_clipnorm"] = register(hp, "global_clipnorm", self.global_clipnorm)
         return Sample(**vars(dropout), **values)
 
     def sample_dropout(self, hp: Any, name: str | None = None, cell: str = "lstm") -> DropoutSample:

@@ -156,8 +156,8 @@ class NoFiniteObjectiveError(RecdropError):
     def __init__(self, objective: str) -> None:
         super().__init__(
             f"{NOT_A_NUMBER}: `{objective}` was NaN or infinite in every epoch; try a smaller "
-            "learning rate, or clip gradients (`clipnorm=1.0` in the optimizer). NaN or infinity in the "
-            "data do the same."
+            "learning rate, or clip gradients (`global_clipnorm`: 1 in the optimizer, or in the search space "
+            "of a hypermodel of this package). NaN or infinity in the data do the same."
         )
 
 

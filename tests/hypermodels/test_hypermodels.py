@@ -70,6 +70,16 @@ def test_the_stack_is_as_the_space_says():
     assert model(data()[0]).shape == (8, 3)
 
 
+@pytest.mark.parametrize("wrapper", ["none", "recurrent"])
+def test_gradients_are_clipped_with_dropout_and_without(wrapper):
+    space = {**RECURRENT, "wrapper": ["none", "recurrent"], "global_clipnorm": [0.25, 1.0]}
+    hp = kt.HyperParameters()
+    hp.values |= {"wrapper": wrapper, "global_clipnorm": 0.25}
+    clipped = SequenceClassifier(3, (None, 2), space).build(hp)
+    assert (clipped.optimizer.global_clipnorm, hp.is_active("global_clipnorm")) == (0.25, True)
+    assert build(RECURRENT).optimizer.global_clipnorm is None
+
+
 def test_none_builds_the_plain_layer():
     model = build({"wrapper": "none", "units": 4})
     assert type(model.layers[1]) is keras.layers.LSTM

@@ -236,6 +236,7 @@ def bad(path: str, expected: str, received: str, fix: str = "") -> str:
             )
         ),
         ({"activity_decay": -1}, bad("activity_decay", "a number >= 0" + FORMS, "-1")),
+        ({"global_clipnorm": 0}, bad("global_clipnorm", "a number > 0" + FORMS, "0")),
         ({"temporal_decay": "2"}, bad("temporal_decay", "a number >= 0" + FORMS, "'2'")),
         (
             {"activity_decay": {"min": -1, "max": 2}},
