@@ -20,6 +20,9 @@ PLACEMENTS = (
 )
 OWN = "native"
 """Keras's own dropout, which leaves cuDNN."""
+PRESETS = ("quick", "lstm")
+ALIKE = {("variational", "input"): (OWN, "input")}
+"""What is the same training under another name, and has one row."""
 
 
 def answers(tasks):
@@ -40,6 +43,7 @@ def answers(tasks):
         ),
         "places": places(tasks),
         "rates": rates(tasks),
+        "spaces": spaces(tasks),
     }
     return made | ({"pairs": pairs(tasks)} if len(tasks) > 1 else {})
 
@@ -161,6 +165,24 @@ def pairs(tasks, shown=5):
     return "\n".join(lines)
 
 
+def spaces(tasks):
+    """Writes what search spaces gain: the best of their configurations by the validation data, `none` too."""
+    rows = [row for about in tasks.values() for row in about["rows"] if row["wrapper"] != "none"]
+    everything = set(map(cell_of, rows))
+    offered = {f"the preset `{name}`": _cells_of(name) & everything for name in PRESETS}
+    for wrapper in dict.fromkeys(row["wrapper"] for row in rows):
+        alone = {ALIKE.get(cell, cell) for cell in _placed(wrapper)} & everything
+        offered[f"`{wrapper}` alone"] = alone
+    lines = [
+        f"| what is searched | configurations | {' | '.join(tasks)} | mean |",
+        f"|---|---|{'---|' * len(tasks)}---|",
+    ]
+    for name, cells in {"all of them": everything, **offered}.items():
+        gained = [_gain_of(about, cells) for about in tasks.values()]
+        lines.append(_pair_line(f"{name} | {len(cells)}", gained))
+    return "\n".join(lines)
+
+
 def rates(tasks):
     """Counts the rates that searches took, by wrapper."""
     rows = [row for about in tasks.values() for row in about["rows"] if row["rate"] is not None]
@@ -171,6 +193,30 @@ def rates(tasks):
         own = [row["rate"] for row in rows if wrapper in ("all", row["wrapper"])]
         lines.append(f"| {wrapper} | {' | '.join(str(own.count(value)) for value in values)} |")
     return "\n".join(lines)
+
+
+def _cells_of(preset):
+    """Returns the cells that a preset searches, by the names that they have here."""
+    import recdrop_tune as rdt
+
+    space = rdt.SearchSpace.load(preset).to_dict()
+    wrappers = set(space["wrapper"]) - {"none"}
+    cells = {cell for wrapper in wrappers for cell in _placed(wrapper)}
+    return {ALIKE.get(cell, cell) for cell in cells if cell[1] in space["placement"]}
+
+
+def _placed(wrapper):
+    from recdrop_tune.catalog import TECHNIQUES
+
+    return {(wrapper, placement) for placement in TECHNIQUES[wrapper].placements}
+
+
+def _gain_of(about, cells):
+    """Returns what the best of some cells gains on a task; nothing where `none` is better."""
+    best, none = best_of(about, cells.__contains__), without_dropout(about)
+    if best is None or mean_and_spread(best["val_loss"]) > mean_and_spread(none["val_loss"]):
+        return 0.0
+    return shares(about)[cell_of(best)]
 
 
 def _on_cudnn(cell):
