@@ -8,12 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune import events
-from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.events import Records, TrialRecord
 from recdrop_tune.mlflow_store.pages import run_name, searched, view_tag
+from recdrop_tune.mlflow_store.params_and_metrics import (
+    confirmation_points,
+    end_points,
+    epoch_points,
+    points,
+    search_params,
+    trial_params,
+)
 from recdrop_tune.mlflow_store.runs import Point, milliseconds
 from recdrop_tune.mlflow_store.uris import clean, parameter
-from recdrop_tune.tuner import MILLISECONDS
 
 _STATUS = {
     events.COMPLETE: "FINISHED",
@@ -137,7 +143,7 @@ class SearchContents:
                 if event.trial_id in self.latest:
                     self._go_on(self.latest[event.trial_id], event)
             case events.ConfirmationEnded():
-                self.confirmations[event.trial_id] += _confirmation_points(event)
+                self.confirmations[event.trial_id] += confirmation_points(event)
             case events.ResultSaved():
                 self.result, self.is_result_new, self.summary = event, True, event.summary
                 self.results.append(event)
@@ -160,7 +166,7 @@ class SearchContents:
 
     def _begin(self, event: events.SearchStarted) -> None:
         self.search, self.data, self.summary = event, event.data, None
-        self.run.params, self.run.end = _search_params(event), None
+        self.run.params, self.run.end = search_params(event), None
         self.run.texts = {} if event.space is None else {"space.yaml": event.space}
         if self.alive:
             self.result, self.is_result_new = None, False
@@ -190,14 +196,14 @@ class SearchContents:
         self.changed[run.key] = run
         match event:
             case events.ModelBuilt():
-                run.points += _points({"n_params": event.parameters}, 0, event.time)
+                run.points += points({"n_params": event.parameters}, 0, event.time)
                 run.tags |= {} if event.kernel is None else {"kernel": event.kernel}
             case events.EpochEnded():
-                run.points += _epoch_points(event)
+                run.points += epoch_points(event)
             case events.TrialEnded():
                 self.under_way.pop(event.trial_id, None)
                 record = self.records.trials[event.trial_id]
-                run.points += _end_points(record, event)
+                run.points += end_points(record, event)
                 run.tags["recdrop.state"] = event.status
                 run.texts |= {"error.txt": event.message} if event.message else {}
                 run.end = (_STATUS[event.status], record.ended_at or event.time)
@@ -209,7 +215,7 @@ class SearchContents:
             better = min if self.search.direction == "min" else max
             self._best = event.score if self._best is None else better(self._best, event.score)
             best = {f"best_{self.search.objective}": self._best}
-            self.run.points += _points(best, record.number, event.time)
+            self.run.points += points(best, record.number, event.time)
 
     def _supersede(self, trial_id: str) -> None:
         earlier = self.latest.get(trial_id)
@@ -266,109 +272,3 @@ def view_of(search: events.SearchStarted, trials: Iterable[Mapping[str, Any]]) -
     ]
     ascending = search.direction != "max"
     return view_tag(search.search_id, search.objective, ascending, searched(named))
-
-
-def _search_params(search: events.SearchStarted) -> dict[str, Any]:
-    """The parameters of the run of a search."""
-    params = {name: getattr(search, name) for name in ("tuner", "objective", "direction")}
-    if search.context is not None:
-        params["data"] = search.context.words
-        params |= {f"constant {name}": value for name, value in search.context.constant.items()}
-    return params | {"max_trials": search.max_trials, **search.info}
-
-
-def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a trial's run: its hyperparameters, and 0 for the rate of what drops nothing.
-
-    A chart leaves a trial out whose parameter is `n/a` where those of others are numbers, and no dropout is
-    dropout at rate 0. Where each site has a rate, the one of all sites says nothing and stays `n/a`. So does
-    the rate of what learns it: the learned ones are metrics.
-    """
-    drops_nothing = {
-        name
-        for name, value in hyperparameters.items()
-        if value is None
-        and _is_rate(name)
-        and not _has_site_rates(name, hyperparameters)
-        and not _learns_rate(name, hyperparameters)
-    }
-    return {**hyperparameters, **dict.fromkeys(drops_nothing, 0)}
-
-
-def _epoch_points(event: events.EpochEnded) -> list[Point]:
-    """The metrics of an epoch, under Keras's names; those of further trainings bear their number.
-
-    The time of a step is one number of the whole trial: charts would show the last epoch's instead.
-    """
-    prefix = f"execution{event.execution + 1}/" if event.execution else ""
-    named = {f"{prefix}{k}": v for k, v in event.metrics.items() if k != MILLISECONDS}
-    return _points(named, event.epoch, event.time)
-
-
-def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
-    """The numbers of a whole trial, under names that are the same in every search."""
-    # Tables sort by `objective`: what a pruned trial had reached is no match for what others were trained to.
-    name = "objective_at_prune" if end.status == events.PRUNED else "objective"
-    numbers = {
-        name: end.score,
-        "objective_std": end.std,
-        "best_epoch": record.best_epoch,
-        "epochs_run": len(record.epochs),
-        "train_seconds": record.seconds,
-        MILLISECONDS: record.ms_per_step,
-    }
-    known = {name: value for name, value in numbers.items() if value is not None}
-    return [*_points(known, 0, end.time), *_best_epoch_again(record, end)]
-
-
-def _best_epoch_again(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
-    """The metrics of the best epoch once more, as one further step, unless they are the last ones anyway.
-
-    MLflow's pages show the last value of a metric, which would be that of another epoch than the trial's
-    score. MLflow's own logging of Keras does the same where `EarlyStopping` restores the best weights.
-    """
-    if not record.epochs:
-        return []
-    last = record.epochs[-1]
-    best = {name: value for name, value in end.metrics.items() if name != MILLISECONDS}
-    if all(last.metrics.get(name) == value for name, value in best.items()):
-        return []
-    return _points(best, last.epoch + 1, end.time)
-
-
-def best_tags(event: events.ResultSaved) -> dict[str, Any]:
-    """The best configuration, as tags: of a search that goes on it may change."""
-    return {f"best.{name}": value for name, value in event.best.items()}
-
-
-def result_points(event: events.ResultSaved) -> list[Point]:
-    """The numbers of a whole search."""
-    return _points(event.metrics, 0, event.time)
-
-
-def _confirmation_points(event: events.ConfirmationEnded) -> list[Point]:
-    """The metrics of a training of the confirmation; none of one that failed."""
-    if event.score is None:
-        return []
-    name = "confirmed_twin" if event.twin else "confirmed"
-    metrics = {f"{name}/{metric}": value for metric, value in event.metrics.items()}
-    return _points({**metrics, name: event.score}, event.repeat, event.time)
-
-
-def _is_rate(name: str) -> bool:
-    # `rate`, or one for each site: `encoder/rate.input`.
-    return name.rpartition("/")[2].partition(".")[0] == "rate"
-
-
-def _has_site_rates(name: str, hyperparameters: Mapping[str, Any]) -> bool:
-    return any(other.startswith(f"{name}.") for other in hyperparameters)
-
-
-def _learns_rate(name: str, hyperparameters: Mapping[str, Any]) -> bool:
-    layer = "".join(name.rpartition("/")[:2])
-    technique = TECHNIQUES.get(hyperparameters.get(f"{layer}wrapper", ""))
-    return technique is not None and technique.learns_rate
-
-
-def _points(values: Mapping[str, float], step: int, when: float) -> list[Point]:
-    return [Point(name, float(value), step, when) for name, value in values.items()]

@@ -13,9 +13,7 @@ from recdrop_tune.mlflow_store.artifacts import RESULT, log_model, upload_result
 from recdrop_tune.mlflow_store.contents import (
     Contents,
     SearchContents,
-    best_tags,
     contents_of,
-    result_points,
     view_of,
 )
 from recdrop_tune.mlflow_store.description import (
@@ -25,6 +23,7 @@ from recdrop_tune.mlflow_store.description import (
     links_of,
 )
 from recdrop_tune.mlflow_store.lock import writing_alone
+from recdrop_tune.mlflow_store.params_and_metrics import best_tags, result_points
 from recdrop_tune.mlflow_store.runs import LACKING, Runs, milliseconds
 from recdrop_tune.mlflow_store.stores import is_transient, prepare, reason
 from recdrop_tune.mlflow_store.system_metrics import SystemMetrics

@@ -38,9 +38,10 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.events.events import from_json, to_json
 from recdrop_tune.mlflow_store import MLflowWriter, track
-from recdrop_tune.mlflow_store.contents import trial_params, view_of
+from recdrop_tune.mlflow_store.contents import view_of
 from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, run_name, ui_command
+from recdrop_tune.mlflow_store.params_and_metrics import trial_params
 from recdrop_tune.mlflow_store.stores import _put, prepare
 from recdrop_tune.mlflow_store.uris import clean
 from recdrop_tune.oracle import OptunaOracle
