@@ -2,6 +2,8 @@
 
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
+    check_names,
+    in_words,
     is_active,
     is_fixed,
     middle,
@@ -14,7 +16,7 @@ from recdrop_tune.oracle.failures import (
     TooManyFailuresError,
     has_ended_by_failures,
 )
-from recdrop_tune.oracle.known_points import as_point, complete, in_words
+from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, not_again
@@ -88,6 +90,7 @@ __all__ = [
     "best_points",
     "best_step",
     "check_directions",
+    "check_names",
     "complete",
     "count_within",
     "decide_whether_to_go_on",

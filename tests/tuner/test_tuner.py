@@ -518,6 +518,29 @@ def test_arguments_that_cannot_be_worked_with(tmp_path, argument, value):
         rdt.Tuner(oracle(), build, directory=tmp_path, **{argument: value})
 
 
+def of_two_kinds(hp):
+    hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["a"]):
+        hp.Int("x", 1, 4)
+    with hp.conditional_scope("kind", ["b"]):
+        hp.Float("x", 0.1, 0.9)
+    return build(hp)
+
+
+@pytest.mark.parametrize(
+    ("tuner", "own"),
+    [
+        (rdt.Tuner, kt.oracles.RandomSearchOracle("val_loss", 2)),
+        (kt.Tuner, rdt.OptunaOracle("val_loss", 2)),
+    ],
+)
+def test_two_hyperparameters_of_one_name_are_refused(tmp_path, tuner, own):
+    """Keras Tuner would lose the value of one, and draw another one in the place of what is proposed."""
+    said = "name='x'. `x` is a whole number from 1 to 4.* where kind is 'a'; and from 0.1"
+    with pytest.raises(InvalidArgumentError, match=said):
+        tuner(own, of_two_kinds, directory=tmp_path).search()
+
+
 @pytest.mark.parametrize(
     "kind", [kt.oracles.RandomSearchOracle, kt.oracles.BayesianOptimizationOracle]
 )
