@@ -19,7 +19,7 @@ from recdrop_tune.oracle.failures import (
 from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
-from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, not_again
+from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, is_all_tried, not_again
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
 from recdrop_tune.oracle.repairs import (
     LOST,
@@ -105,6 +105,7 @@ __all__ = [
     "has_ended_by_failures",
     "in_words",
     "is_active",
+    "is_all_tried",
     "is_chief",
     "is_fixed",
     "is_wrapper",
