@@ -211,9 +211,9 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
     def create_trial(self, tuner_id: str) -> Any:
         """Proposes the next trial; see `keras_tuner.Oracle.create_trial`."""
         with self._lock:
+            _ = self._ask_tell  # Settles what a crash left, even if no more trials are to come.
             if self.timeout is not None and self._deadline is None:
                 self._deadline = time.monotonic() + self.timeout
-            _ = self._ask_tell  # Settles what a crash left, even if no more trials are to come.
             trial = super().create_trial(tuner_id)
             # Keras Tuner's lock stays taken after an exception, so what fails is raised out of it.
             failure, self._failure = self._failure, None
