@@ -371,6 +371,21 @@ def test_the_weights_are_those_of_the_best_epoch_of_all_trainings(tmp_path, how)
         assert not np.array_equal(weights, other)
 
 
+def test_each_fold_is_tested_with_its_own_weights(tmp_path):
+    hypermodel = Remembers([0.5], [0.5], [0.5, 0.1, 0.3], [0.5, 0.6])
+    tuner = search(tmp_path, hypermodel, oracle(1), {"cv": 2})
+    trial, (x, y) = trial_of(tuner), data()
+    again = retrain(tuner, trial, 5, {"x": x, "y": y, "verbose": 0}, (x, y))
+    bests = hypermodel.seen[3], hypermodel.seen[5]
+    model, losses = tuner.hypermodel.build(trial.hyperparameters), []
+    for best in bests:
+        model.set_weights(best)
+        losses.append(model.evaluate(x, y, verbose=0)[0])
+    assert again.test["loss"] == pytest.approx(np.mean(losses))
+    assert losses[0] != pytest.approx(losses[1])
+    assert all(map(np.array_equal, again.weights, bests[0]))
+
+
 class Cost(keras.callbacks.Callback):
     """Logs a second objective, of which the first epoch is the best by far."""
 
