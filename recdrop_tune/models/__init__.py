@@ -5,7 +5,7 @@ from recdrop_tune.models.code import model_code
 from recdrop_tune.models.compiled_parts import Described
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
-from recdrop_tune.models.layers import dropout_layers, walk
+from recdrop_tune.models.layers import dropout_layers, own_layers, walk
 from recdrop_tune.models.learning import LearnedRates, learned_rates, spare_rates
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
@@ -32,6 +32,7 @@ __all__ = [
     "learned_rates",
     "mc_predict",
     "model_code",
+    "own_layers",
     "renew",
     "spare_rates",
     "structure",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from recdrop_tune.models.layers import check_layer
 from recdrop_tune.wrappers import (
     AbstractDropoutWrapper,
     ConcreteDropoutWrapper,
+    LockedDropout,
     NativeDropoutWrapper,
     RecurrentWrapper,
 )
@@ -77,9 +78,11 @@ class Explanation:
 
     Attributes:
         rows: One for each recurrent layer, one for each direction of a `Bidirectional`.
+        decays: What each `LockedDropout` adds to the loss in training, by its path, if it adds anything.
     """
 
     rows: tuple[LayerExplanation, ...]
+    decays: Mapping[str, str] = field(default_factory=dict)
 
     def to_frame(self) -> pd.DataFrame:
         """Returns the rows as a pandas data frame, one column for each attribute."""
@@ -90,7 +93,7 @@ class Explanation:
 
     def __str__(self) -> str:
         if not self.rows:
-            return _NONE
+            return "\n".join([_NONE, *self._beside()])
         notes = self._notes()
         table = self._table(notes)
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -98,19 +101,20 @@ class Explanation:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in table
         ]
-        return "\n".join([*lines, *(f"[{number}] {note}" for note, number in notes.items())])
+        lines += [f"[{number}] {note}" for note, number in notes.items()]
+        return "\n".join([*lines, *self._beside()])
 
     def _repr_html_(self) -> str:
         """Returns the table for a notebook."""
         import pandas as pd
 
         if not self.rows:
-            return f"<p>{_NONE}</p>"
+            return f"<p>{'<br>'.join([_NONE, *map(escape, self._beside())])}</p>"
         notes = self._notes()
         columns, *cells = self._table(notes)
         table = pd.DataFrame(cells, columns=columns)
-        lines = "<br>".join(f"[{number}] {escape(note)}" for note, number in notes.items())
-        return f"{table.to_html(index=False, border=0)}\n<p>{lines}</p>"
+        lines = [f"[{number}] {note}" for note, number in notes.items()] + self._beside()
+        return f"{table.to_html(index=False, border=0)}\n<p>{'<br>'.join(map(escape, lines))}</p>"
 
     def _table(self, notes: dict[str, int]) -> list[tuple[str, ...]]:
         """Returns the head of the table and its rows; a column of decays only where there are some."""
@@ -119,6 +123,10 @@ class Explanation:
             return table
         position = _COLUMNS.index(_DECAY)
         return [(*line[:position], *line[position + 1 :]) for line in table]
+
+    def _beside(self) -> list[str]:
+        """Says what layers that are in no row add to the loss."""
+        return [f"Decay at the LockedDropout {name}: {w}." for name, w in self.decays.items()]
 
     def _notes(self) -> dict[str, int]:
         """Numbers the notes; rows with the same one share it."""
@@ -165,7 +173,12 @@ def explain(model: Any) -> Explanation:
     """
     check_layer(model)
     root = _Place(names=()) if isinstance(model, keras.Model) else _Place(names=(model.name,))
-    return Explanation(tuple(_rows(model, root, set())))
+    found = list(_found(model, root, set()))
+    rows = tuple(_row(each, at) for each, at in found if isinstance(each, keras.layers.RNN))
+    locked = ((each, at) for each, at in found if isinstance(each, LockedDropout))
+    return Explanation(
+        rows, {"/".join(at.names): w for each, at in locked if (w := _decay_words(each))}
+    )
 
 
 @dataclass(frozen=True)
@@ -177,21 +190,22 @@ class _Place:
     masked: bool = False
 
 
-def _rows(layer: Any, place: _Place, seen: set[int]) -> Iterator[LayerExplanation]:
+def _found(layer: Any, place: _Place, seen: set[int]) -> Iterator[tuple[Any, _Place]]:
+    """Yields each recurrent layer and each `LockedDropout` with its place."""
     if id(layer) in seen:  # a layer that is used at several places has one set of weights
         return
     seen.add(id(layer))
     place = replace(place, masked=place.masked or _is_masked(layer))
     if isinstance(layer, RecurrentWrapper):
         place = replace(place, wrapper=layer)
-    if isinstance(layer, keras.layers.RNN):
-        yield _row(layer, place)
+    if isinstance(layer, keras.layers.RNN | LockedDropout):
+        yield layer, place
         return
     for child in sublayers(layer):
         # To its user a wrapper and the layer in it are one; a Bidirectional in it has two parts.
         same = isinstance(layer, RecurrentWrapper)
         names = place.names if same else (*place.names, child.name)
-        yield from _rows(child, replace(place, names=names), seen)
+        yield from _found(child, replace(place, names=names), seen)
 
 
 def _is_masked(layer: Any) -> bool:
@@ -257,8 +271,8 @@ def _native(layer: Any) -> _Dropout:
     return "native", "+".join(own), _rate_words(rates), sharing, Rewriting(obstacle=obstacle)
 
 
-def _decay_words(wrapper: RecurrentWrapper) -> str:
-    decays = {"activity": wrapper.activity_decay, "temporal": wrapper.temporal_decay}
+def _decay_words(layer: RecurrentWrapper | LockedDropout) -> str:
+    decays = {"activity": layer.activity_decay, "temporal": layer.temporal_decay}
     return ", ".join(f"{name} {value:g}" for name, value in decays.items() if value)
 
 

@@ -2,6 +2,8 @@
 
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
+    check_names,
+    in_words,
     is_active,
     is_fixed,
     middle,
@@ -14,10 +16,10 @@ from recdrop_tune.oracle.failures import (
     TooManyFailuresError,
     has_ended_by_failures,
 )
-from recdrop_tune.oracle.known_points import as_point, complete, in_words
+from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
-from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, not_again
+from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, is_all_tried, not_again
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
 from recdrop_tune.oracle.repairs import (
     LOST,
@@ -88,6 +90,7 @@ __all__ = [
     "best_points",
     "best_step",
     "check_directions",
+    "check_names",
     "complete",
     "count_within",
     "decide_whether_to_go_on",
@@ -102,6 +105,7 @@ __all__ = [
     "has_ended_by_failures",
     "in_words",
     "is_active",
+    "is_all_tried",
     "is_chief",
     "is_fixed",
     "is_wrapper",

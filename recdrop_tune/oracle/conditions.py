@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from recdrop_tune.errors import invalid_argument
 from recdrop_tune.oracle.parameters import Parameter, Values
 from recdrop_tune.oracle.parameters import parents_first as sorted_by_parents
 
@@ -163,3 +165,55 @@ def to_drawn(hp: HyperParameter, value: Any) -> Any:
 
 def _by_probability(hp: HyperParameter) -> bool:
     return getattr(hp, "sampling", None) == "reverse_log" and hp.step is None
+
+
+def in_words(hp: HyperParameter) -> str:
+    """Says what values a hyperparameter has.
+
+    Example:
+        >>> in_words(kt.engine.hyperparameters.Float("rate", 0.1, 0.5, step=0.1))
+        'from 0.1 to 0.5, in steps of 0.1'
+    """
+    if not hasattr(hp, "min_value"):
+        values = choices(hp)
+        return f"{'one of ' * (len(values) > 1)}{', '.join(map(repr, values))}"
+    step = "" if hp.step is None else f", in steps of {hp.step:g}"
+    times = " times" if step and hp.sampling != "linear" else ""
+    whole = "a whole number " * isinstance(hp, kt.engine.hyperparameters.Int)
+    return f"{whole}from {hp.min_value:g} to {hp.max_value:g}{step}{times}"
+
+
+def choices(hp: HyperParameter) -> list[Any]:
+    """Lists the values of a hyperparameter that has no range, as they were written."""
+    return [hp.value] if is_fixed(hp) else list(hp.values)
+
+
+def check_names(space: Sequence[HyperParameter]) -> None:
+    """Raises where one name is asked for under several conditions.
+
+    Keras Tuner keeps one value for a name: where one of the hyperparameters is active and another one is
+    not, `HyperParameters.ensure_active_values` deletes the value, or draws another one.
+
+    Args:
+        space: The hyperparameters.
+
+    Raises:
+        InvalidArgumentError: Two of them have one name.
+    """
+    for name, number in Counter(hp.name for hp in space).items():
+        if number > 1:
+            same = [f"{in_words(hp)} {_where(hp)}" for hp in space if hp.name == name]
+            raise invalid_argument(
+                "name",
+                expected="hyperparameters with a name of their own",
+                received=name,
+                fix=f"`{name}` is {'; and '.join(same)}. Keras Tuner keeps one value for a name, and loses "
+                "it where one of them is inactive. Give them different names; what `dropout_rnn` registers "
+                "begins with its `name`.",
+            )
+
+
+def _where(hp: HyperParameter) -> str:
+    """Says under which conditions a hyperparameter is active."""
+    said = (f"{c.name} is {' or '.join(map(repr, c.values))}" for c in hp.conditions)
+    return f"where {' and '.join(said)}" if hp.conditions else "everywhere"

@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
-from recdrop_tune.oracle.conditions import HyperParameter, is_active, is_fixed, middle, plain, walk
+from recdrop_tune.oracle.conditions import (
+    HyperParameter,
+    choices,
+    in_words,
+    is_active,
+    is_fixed,
+    middle,
+    plain,
+    walk,
+)
 from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.problems import suggestion
 from recdrop_tune.spaces import plain_names
@@ -147,30 +156,10 @@ def _unknown_or_inactive(
 
 
 def _not_offered(hp: HyperParameter, value: Any, point: Mapping[str, Any]) -> InvalidArgumentError:
-    words = [] if hasattr(hp, "min_value") else [v for v in _values(hp) if isinstance(v, str)]
+    words = [] if hasattr(hp, "min_value") else [v for v in choices(hp) if isinstance(v, str)]
     return invalid_argument(
         _ARGUMENT,
         expected=f"`{_plain_name(hp)}` to be {in_words(hp)}",
         received=dict(point),
         fix=suggestion(value, words),
     )
-
-
-def in_words(hp: HyperParameter) -> str:
-    """Says what values a hyperparameter has.
-
-    Example:
-        >>> in_words(kt.engine.hyperparameters.Float("rate", 0.1, 0.5, step=0.1))
-        'from 0.1 to 0.5, in steps of 0.1'
-    """
-    if not hasattr(hp, "min_value"):
-        values = _values(hp)
-        return f"{'one of ' * (len(values) > 1)}{', '.join(map(repr, values))}"
-    step = "" if hp.step is None else f", in steps of {hp.step:g}"
-    times = " times" if step and hp.sampling != "linear" else ""
-    whole = "a whole number " * isinstance(hp, kt.engine.hyperparameters.Int)
-    return f"{whole}from {hp.min_value:g} to {hp.max_value:g}{step}{times}"
-
-
-def _values(hp: HyperParameter) -> list[Any]:
-    return [hp.value] if is_fixed(hp) else list(hp.values)

@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 
 from recdrop_tune.errors import check_seconds, invalid_argument
 from recdrop_tune.oracle import scores as scores
+from recdrop_tune.oracle.conditions import check_names
 from recdrop_tune.oracle.failures import Failures, TooManyFailuresError
 from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.proposals import AskTell, propose
@@ -197,12 +198,22 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         """Returns the complete trials that no other one beats in every objective."""
         return scores.pareto(self.trials.values(), self.objective)
 
+    def update_space(self, hyperparameters: Any) -> None:
+        """Adds hyperparameters to the space; see `keras_tuner.Oracle.update_space`.
+
+        Raises:
+            InvalidArgumentError: Two of them have one name. What a trial finds is refused by the next one.
+        """
+        if not self.ongoing_trials:  # Keras Tuner's lock stays taken after an exception.
+            check_names(hyperparameters.space)
+        super().update_space(hyperparameters)
+
     def create_trial(self, tuner_id: str) -> Any:
         """Proposes the next trial; see `keras_tuner.Oracle.create_trial`."""
         with self._lock:
+            _ = self._ask_tell  # Settles what a crash left, even if no more trials are to come.
             if self.timeout is not None and self._deadline is None:
                 self._deadline = time.monotonic() + self.timeout
-            _ = self._ask_tell  # Settles what a crash left, even if no more trials are to come.
             trial = super().create_trial(tuner_id)
             # Keras Tuner's lock stays taken after an exception, so what fails is raised out of it.
             failure, self._failure = self._failure, None
@@ -234,6 +245,7 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
 
     def _propose(self, trial_id: str) -> dict[str, Any] | None:
+        check_names(self.hyperparameters.space)
         twin = self._try_twin(trial_id, self.twin_to_try())
         if twin is not None:
             return twin

@@ -319,6 +319,12 @@ def exhausted(oracle: Any) -> tuple[int, int] | None:
     return found if found is not None and (draws or found[0] == found[1]) else None
 
 
+def is_all_tried(oracle: Any) -> bool:
+    """Says whether no configuration of a search space is left; of one too large to be listed some are."""
+    found = _tried_of_all(oracle, _MAX_LISTED)
+    return found is not None and found[0] == found[1]
+
+
 def _tried_of_all(oracle: Any, limit: int) -> tuple[int, int] | None:
     """Counts the configurations tried, and all; `None` where the space has more than a limit, or fails.
 

@@ -35,7 +35,7 @@ from recdrop_tune.mlflow_store import (
     load_flavor,
     read_card,
 )
-from recdrop_tune.models import to_plain
+from recdrop_tune.models import own_layers, to_plain
 from recdrop_tune.paths import check_kind, check_path
 from recdrop_tune.results.program import program
 from recdrop_tune.results.text import bounded, markdown
@@ -52,8 +52,8 @@ def save_best_model(result: TuneResult, path: Path) -> None:
     """Writes the best model for inference; beside it its source, and a card with what MLflow records of it.
 
     The dropout of this package does nothing outside training, so the file holds stock Keras layers; see
-    `to_plain`. Zoneout, and models that Keras cannot rebuild, are saved as they are. A model that cannot be
-    described is kept all the same: a warning says why MLflow does not get it.
+    `to_plain`. Zoneout, and models that Keras cannot rebuild, are saved as they are, and the card says why. A
+    model that cannot be described is kept all the same: a warning says why MLflow does not get it.
 
     Args:
         result: The result.
@@ -62,17 +62,19 @@ def save_best_model(result: TuneResult, path: Path) -> None:
     Raises:
         RecdropError: The search has no model: its trials train none, or its weights were not kept.
     """
-    model = _load(result)
+    model, refusal = _load(result), None
     try:
         saved, plain = to_plain(model), True
-    except Exception:  # A user's layers may refuse in any way; the model itself may still be saved.
+    except Exception as failure:  # A user's layers may refuse in any way; it may still be saved.
         saved, plain = model, False
+        refusal = _refusal(failure) if own_layers(model) else None
     saved.save(path)
     try:
         card = {
             "trial_id": str(result.best_trial.trial_id),
             "hyperparameters": result.best_hyperparameters,
             "plain": plain,
+            "not_plain": refusal,
             "fingerprint": _fingerprint(saved),
             "signature": _signature(saved),
             "requirements": _requirements(plain),
@@ -92,6 +94,12 @@ def save_best_model(result: TuneResult, path: Path) -> None:
     except Exception:  # The same; and not every model can be written.
         return
     path.with_name(CODE).write_text(code, encoding="utf-8")
+
+
+def _refusal(failure: Exception) -> str:
+    """Says why `to_plain` has refused a model."""
+    expected = getattr(failure, "expected", "")
+    return f"it takes {expected}" if expected else _in_a_line(failure)
 
 
 def _in_a_line(failure: Exception) -> str:
@@ -199,7 +207,7 @@ def save_result(result: TuneResult) -> ResultSaved | None:
             del missing[MODEL]
         # Where these fail, what has been written, the best model above all, is kept.
         try:
-            text = markdown(result, missing)
+            text = markdown(result, missing, _not_plain(unfinished))
         except Exception as failure:
             text = f"The summary could not be written: {exception_line(str(failure))}\n"
             told.append(f"`{folder / SUMMARY}` has no summary: {_in_a_line(failure)}")
@@ -251,6 +259,12 @@ def _keep_model(earlier: Path, folder: Path, trial_id: str) -> bool:
         if path.is_file():
             shutil.copyfile(path, folder / name)
     return True
+
+
+def _not_plain(folder: Path) -> str | None:
+    """Reads why the model in a folder that is being written has layers of this package, if it has."""
+    path = folder / MODEL_CARD
+    return json.loads(path.read_text(encoding="utf-8")).get("not_plain") if path.exists() else None
 
 
 @contextmanager

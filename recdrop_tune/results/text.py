@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.errors import plain
+from recdrop_tune.errors import ProjectError, plain
 from recdrop_tune.events import COMPLETE, FAILED, INTERRUPTED, PRUNED, STOPPED
-from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, command, harmless, markdown_table, quoted
+from recdrop_tune.mlflow_store import (
+    MODEL,
+    NOTE_LENGTH,
+    command,
+    harmless,
+    markdown_table,
+    quoted,
+    read_card,
+)
 from recdrop_tune.oracle import first_value
 from recdrop_tune.results.frames import (
     hyperparameter_columns,
@@ -139,8 +147,32 @@ def _learned_lines(result: TuneResult) -> list[str]:
 
 
 def closing_lines(result: TuneResult) -> list[str]:
-    """Says where the search is."""
-    return [f"Folder: {result.directory}", *_mlflow_lines(result)]
+    """Says where the search is, and what is to be known of the file of its best model."""
+    return [f"Folder: {result.directory}", *_model_lines(result), *_mlflow_lines(result)]
+
+
+def _model_lines(result: TuneResult) -> list[str]:
+    try:
+        card = read_card(result.directory)
+    except ProjectError:  # Somebody has changed it.
+        card = None
+    if card is None or card["trial_id"] != str(result.best_trial.trial_id):
+        return []
+    return (
+        [] if card["not_plain"] is None else [f"Best model: {not_plain_words(card['not_plain'])}"]
+    )
+
+
+def not_plain_words(reason: str) -> str:
+    """Says what it takes to load a best model that has layers of this package.
+
+    Args:
+        reason: Why `to_plain` has made no other one.
+    """
+    return (
+        f"`{MODEL}` has layers of this package, and takes `import recdrop_tune.wrappers` before it is "
+        f"loaded. `to_plain` made none without them: {reason}."
+    )
 
 
 def _is_any_complete(result: TuneResult) -> bool:
@@ -211,12 +243,13 @@ def best_trials(result: TuneResult, top: int) -> pd.DataFrame:
 _CUT = "\n\n(The rest is in `summary.md`.)\n"
 
 
-def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
+def markdown(result: TuneResult, missing: Mapping[str, str], not_plain: str | None = None) -> str:
     """Tells the outcome: the score, the gain, the best configuration, and what to keep in mind.
 
     Args:
         result: The result.
         missing: The files that could not be written, and why not.
+        not_plain: Why the file of the best model has layers of this package; `None` if it has none.
     """
     states = result.trials["state"]
     values = {**result.best_hyperparameters, **learned_by_best(result)}
@@ -242,7 +275,8 @@ def markdown(result: TuneResult, missing: Mapping[str, str]) -> str:
     best_of_all = best_trials(result, TOP).drop(columns="state")
     parts.append("### Best trials\n\n" + _markdown_table(best_of_all))
     parts += [
-        "### To keep in mind\n\n" + "\n".join(f"- {line}" for line in _caveats(result, missing)),
+        "### To keep in mind\n\n"
+        + "\n".join(f"- {line}" for line in _caveats(result, missing, not_plain)),
         f"Folder: {quoted(str(result.directory))}",
     ]
     return harmless("\n\n".join(parts) + "\n")
@@ -255,7 +289,9 @@ def bounded(text: str, length: int = NOTE_LENGTH) -> str:
     return text[: length - len(_CUT)].rpartition("\n")[0] + _CUT
 
 
-def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
+def _caveats(
+    result: TuneResult, missing: Mapping[str, str], not_plain: str | None
+) -> Iterable[str]:
     if result.confirmation is not None:
         yield (
             "The best of the confirmed configurations is still the best of several: its mean is a little "
@@ -287,6 +323,8 @@ def _caveats(result: TuneResult, missing: Mapping[str, str]) -> Iterable[str]:
         yield "Too few trials, or too much alike, to tell how important each hyperparameter is."
     if MODEL in missing:
         yield f"The best model was not saved: {missing[MODEL]}"
+    elif not_plain is not None:
+        yield not_plain_words(not_plain)
 
 
 def _markdown_table(table: pd.DataFrame) -> str:

@@ -27,7 +27,12 @@ from recdrop_tune.events import (
 )
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.oracle import OptunaOracle, TooManyFailuresError, has_ended_by_failures
+from recdrop_tune.oracle import (
+    OptunaOracle,
+    TooManyFailuresError,
+    has_ended_by_failures,
+    is_all_tried,
+)
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.fingerprint import Newcomer, check_comparable, check_space
@@ -338,10 +343,16 @@ def check_completed(tuner: Any, ended: Ended) -> None:
     if completed(tuner):
         return
     how = f"{pruned} were pruned and {failed} failed" if failed else "all were pruned"
+    on = "Go on in it with a larger `max_trials`, and with"
+    if is_all_tried(tuner.oracle):
+        on = (
+            "No configuration of the search space is left to be tried: begin in another one, or with "
+            "`overwrite=True`, and with"
+        )
     raise RecdropError(
         f"No trial was completed: of {len(statuses)} trials {how}. A pruned trial is stopped before its "
         "last epoch because it promises nothing, and does not count. The folder is "
-        f"`{tuner.project_dir}`. Go on in it with a larger `max_trials`, and with "
+        f"`{tuner.project_dir}`. {on} "
         'tuner=rdt.Optuna(pruner="none") or a pruner that leaves trials more epochs.'
     )
 

@@ -168,20 +168,25 @@ def check_comparable(folder: Path, wanted: Mapping[str, Any], newcomer: Newcomer
         newcomer: The new one.
 
     Raises:
-        InvalidArgumentError: The objective or the number of epochs is another.
+        InvalidArgumentError: The objective or the number of epochs is another; or the loss, where it is what
+            is scored, and both searches know theirs.
     """
     held = (read_identity(folder / SEARCH) or read_journal(folder) or {}).get("fingerprint", {})
-    compared = ("objective", "direction", "epochs")
+    compared = ["objective", "direction", "epochs"]
+    # An accuracy is one whatever the loss.
+    if "loss" in wanted["objective"] and None not in (held.get("loss"), wanted["loss"]):
+        compared.append("loss")
     differing = [name for name in compared if name in held and held[name] != wanted[name]]
     if not differing:
         return
     said = ", ".join(f"{n} {_short(held[n])} there, {_short(wanted[n])} now" for n in differing)
-    points = _best_points(folder, held, newcomer) if differing == ["epochs"] else []
+    offers = {"epochs", "loss"}.issuperset(differing)
+    points = _best_points(folder, held, newcomer) if offers else []
     written = how_to_set("try_first", points, newcomer.has_settings)
     instead = f" Give {written} in its place." if points else ""
     raise invalid_argument(
         "warm_start",
-        expected="folders of searches with the same objective and as many epochs, whose scores compare",
+        expected="folders of searches with the same objective, loss and epochs, whose scores compare",
         received=str(folder),
         fix=f"It differs: {said}.{instead}",
     )

@@ -240,3 +240,8 @@ class BestWeights:
         value = report.value(metrics)
         if report.is_better(value, self._value):
             self._value, self.weights = value, model.get_weights()
+
+    def take_better(self, other: BestWeights, report: TrialReport) -> None:
+        """Takes the weights that another one has kept, if their epoch is better."""
+        if other._value is not None and report.is_better(other._value, self._value):
+            self._value, self.weights = other._value, other.weights

@@ -179,8 +179,9 @@ class Retraining:
         score: The objective at the best epoch; with cross-validation, of the folds' mean curve.
         best_epoch: That epoch, from 0.
         metrics: The metrics of that epoch.
-        test: Metrics of the test data with the best epoch's weights; `None` without test data.
-        weights: The best epoch's weights, as `Model.get_weights` gives them.
+        test: Metrics of the test data with the best epoch's weights; with cross-validation the mean over the
+            folds, each with the weights of its own best epoch. `None` without test data.
+        weights: The best epoch's weights, of all folds, as `Model.get_weights` gives them.
         seconds: How long it took.
     """
 
@@ -217,21 +218,23 @@ def retrain(
     parts = [arguments] if tuner.cv is None else folds(tuner.cv, seed, arguments)
     for number, part in enumerate(parts):
         report.begin()
+        own = BestWeights()
         callbacks = own_callbacks(given, f"confirmation_{trial.trial_id}_{seed}", number)
         callbacks = [
             SameDraws(seed + number),
             StepTimer(),
             LearnedRates(),
             *callbacks,
-            EpochReporter(report, best),
+            EpochReporter(report, own),
         ]
         with tuner.lent_model(build, seed + number) as model:
             results = fit_of(tuner.hypermodel)(
                 trial.hyperparameters, model, callbacks=callbacks, **part
             )
-            report.take(results, best, model)
-            if test is not None and best.weights is not None:
-                model.set_weights(best.weights)
+            report.take(results, own, model)
+            best.take_better(own, report)
+            if test is not None and own.weights is not None:
+                model.set_weights(own.weights)
                 tests.append(_evaluate(model, test, fit))
     report.finish()
     step = best_step(ledger.trial, objectives(ledger.objective)[0]) or 0

@@ -20,6 +20,7 @@ from recdrop_tune.files import delete_leftovers, write_atomically
 from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import (
+    check_names,
     decide_whether_to_go_on,
     forget_metrics,
     is_chief,
@@ -90,7 +91,7 @@ class Tuner(kt.Tuner):
             `overwrite`, `tuner_id`.
 
     Raises:
-        InvalidArgumentError: An argument cannot be worked with.
+        InvalidArgumentError: An argument cannot be worked with, or two hyperparameters have one name.
         ProjectError: There is a link in the project folder, or something else that is no file.
 
     Example:
@@ -132,7 +133,14 @@ class Tuner(kt.Tuner):
         if not given.get("overwrite"):
             decide_whether_to_go_on(folder)
         self._returned: list[Any] | None = None  # What `run_trial` below has reported and returned.
-        super().__init__(oracle, hypermodel, *args, **kwargs)
+        try:
+            super().__init__(oracle, hypermodel, *args, **kwargs)
+        except (
+            KeyError
+        ):  # Of two hyperparameters of one name Keras Tuner may have lost the value by now.
+            check_names(oracle.hyperparameters.space)
+            raise
+        check_names(oracle.hyperparameters.space)
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Runs trials until the oracle has no more; see `keras_tuner.Tuner.search`.

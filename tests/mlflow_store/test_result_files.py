@@ -212,6 +212,25 @@ def test_a_model_that_cannot_be_saved_costs_a_warning(tmp_path, uri):
     assert len(saved_of(tmp_path / "p")) == 1
 
 
+def test_a_model_that_takes_this_package_is_told_of(tmp_path, uri):
+    def build_zoneout(hp):
+        hp.Float("rate", 0.1, 0.2)
+        wrapped = rdt.wrap(keras.layers.LSTM(2), "zoneout", rate=0.3)
+        model = keras.Sequential([keras.Input((5, 3)), wrapped, keras.layers.Dense(2, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+    tuner = kt.RandomSearch(build_zoneout, "val_loss", 1, directory=tmp_path, project_name="p")
+    rdt.track(tuner, rdt.MLflow("not plain", uri=uri))
+    search(tuner)
+    said = "`best_model.keras` has layers of this package, and takes `import recdrop_tune.wrappers`"
+    [saved] = saved_of(tmp_path / "p")
+    why = "`to_plain` made none without them: it takes a model without zoneout"
+    assert f"- {said}" in saved.summary
+    assert why in saved.summary
+    assert f"Best model: {said}" in TuneResult.load(tmp_path / "p").summary()
+
+
 @keras.saving.register_keras_serializable("tests")
 class Undescribed(keras.Sequential):
     def get_weights(self):

@@ -414,6 +414,17 @@ def test_a_process_killed_at_the_start_leaves_a_database_that_works(tmp_path):
     assert names == {"mlflow.db"}
 
 
+def test_a_database_is_made_whatever_the_folder_is_called(tmp_path, monkeypatch):
+    """By itself MLflow writes the name into a statement, in which this one would be no text."""
+    folder = tmp_path / 'ann\'s "new" runs :a'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    uri = f"sqlite:///{folder}/mlflow.db"
+    prepare(uri)
+    (default,) = MlflowClient(uri).search_experiments()
+    assert default.artifact_location == f"{folder.as_uri()}/mlruns/0"
+
+
 def test_a_database_that_another_process_made_meanwhile_stays(tmp_path):
     whole, path = tmp_path / "whole.db", tmp_path / "mlflow.db"
     whole.write_text("mine")

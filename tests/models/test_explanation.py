@@ -13,6 +13,7 @@ from recdrop_tune.kernels import gpu_in_sight, keras_internals
 from recdrop_tune.models import explain
 from recdrop_tune.wrappers import (
     LambdaDropoutWrapper,
+    LockedDropout,
     NativeDropoutWrapper,
     RecurrentDropoutWrapper,
     VariationalDropoutWrapper,
@@ -154,6 +155,20 @@ def test_decays_have_a_column_where_there_are_some():
     assert "<th>decay</th>" in explain(model)._repr_html_()
     for shown in (str(explain(plain)), explain(plain)._repr_html_()):
         assert "decay" not in shown
+
+
+def test_a_decay_at_a_locked_dropout_is_told_beneath_the_table():
+    locked = LockedDropout(0.4, activity_decay=2, name="out")
+    recurrent = LSTM(4, return_sequences=True, name="a")
+    stack = keras.Sequential([keras.Input((5, 2)), recurrent, locked], name="stack")
+    model = keras.Sequential([stack, LockedDropout(0.4)])
+    explanation = explain(model)
+    assert explanation.decays == {"stack/out": "activity 2"}
+    assert [row.name for row in explanation.rows] == ["stack/a"]
+    said = "Decay at the LockedDropout stack/out: activity 2."
+    assert str(explanation).splitlines()[-1] == said
+    assert explanation._repr_html_().endswith(f"<br>{said}</p>")
+    assert str(explain(locked)).endswith("Decay at the LockedDropout out: activity 2.")
 
 
 def test_the_dropout_of_plain_layers():

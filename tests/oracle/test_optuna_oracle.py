@@ -1,5 +1,6 @@
 """Tests for `recdrop_tune.oracle`, with real Keras Tuner tuners and real Optuna studies."""
 
+import time
 from pathlib import Path
 
 import keras
@@ -147,6 +148,16 @@ def test_a_storage_is_opened_by_the_first_trial(tmp_path):
     assert not (tmp_path / "studies.db").exists()
     tuner.oracle.create_trial("tuner0")
     assert (tmp_path / "studies.db").exists()
+
+
+def test_the_time_in_which_a_storage_is_opened_does_not_count(tmp_path):
+    class Slow(optuna.storages.InMemoryStorage):
+        def create_new_study(self, *args, **kwargs):
+            time.sleep(1.0)
+            return super().create_new_study(*args, **kwargs)
+
+    tuner = make_tuner(tmp_path, storage=Slow(), timeout=1.0)
+    assert tuner.oracle.create_trial("t").status == "RUNNING"
 
 
 def test_a_study_without_a_storage_leaves_no_file(searched):

@@ -326,6 +326,22 @@ def test_scores_that_do_not_compare_are_refused(run, old, changed, words):
     assert not (old.parent / "new").exists()
 
 
+@pytest.mark.usefixtures("eagerly")
+def test_scores_of_another_loss_are_refused_where_they_are_losses(run):
+    first = run("huber", **regression("huber"), max_trials=2).directory
+    warm = rdt.Optuna(warm_start=first)
+    words = r"It differs: loss 'huber' there, 'mean_squared_error' now. Give .*try_first=\["
+    with pytest.raises(InvalidArgumentError, match=f"`warm_start`.*{words}"):
+        run("mse", **regression("mse"), tuner=warm)
+    # A mean absolute error is one whatever the loss.
+    error = {"space": SPACE, "objective": "val_mae"}
+    models = [rdt.Task("regression", loss=loss, metrics=["mae"]) for loss in ("huber", "mse")]
+    first = run("huber mae", model=models[0], max_trials=2, **error).directory
+    warm = rdt.Optuna(warm_start=first)
+    told = run("mse mae", model=models[1], tuner=warm, **error)
+    assert len(warm_trials(told.tuner.oracle.study)) == 2
+
+
 def test_a_setting_is_written_as_the_caller_has_to():
     points = [{"wrapper": "none"}, {"wrapper": "lambda", "rate": 0.3}]
     assert how_to_set("try_first", points) == f"tuner=rdt.Optuna(try_first={points})"

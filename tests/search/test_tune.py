@@ -296,6 +296,24 @@ def test_all_trials_are_pruned(options):
     assert sorted(result.trials["state"]) == ["COMPLETE", "PRUNED", "PRUNED"]
 
 
+def test_all_that_there_is_was_pruned(options):
+    """A larger `max_trials` would try nothing more."""
+
+    def build_three(hp):
+        hp.Choice("dense", [1, 2, 3])
+        return build(kt.HyperParameters())
+
+    options |= {"epochs": 5, "max_trials": 3, "model": build_three}
+    pruner = optuna.pruners.ThresholdPruner(upper=0.0)
+    with pytest.raises(RecdropError, match="of 3 trials all were pruned") as caught:
+        rdt.tune(data(), data(), **options, tuner=rdt.Optuna(pruner=pruner))
+    assert "No configuration of the search space is left to be tried" in str(caught.value)
+    # As it says.
+    tuner = rdt.Optuna(pruner="none")
+    result = rdt.tune(data(), data(), **options, overwrite=True, tuner=tuner)
+    assert set(result.trials["state"]) == {"COMPLETE"}
+
+
 class Logs(keras.callbacks.Callback):
     """Logs what a function makes of the number of each epoch."""
 

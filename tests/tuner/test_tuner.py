@@ -371,6 +371,21 @@ def test_the_weights_are_those_of_the_best_epoch_of_all_trainings(tmp_path, how)
         assert not np.array_equal(weights, other)
 
 
+def test_each_fold_is_tested_with_its_own_weights(tmp_path):
+    hypermodel = Remembers([0.5], [0.5], [0.5, 0.1, 0.3], [0.5, 0.6])
+    tuner = search(tmp_path, hypermodel, oracle(1), {"cv": 2})
+    trial, (x, y) = trial_of(tuner), data()
+    again = retrain(tuner, trial, 5, {"x": x, "y": y, "verbose": 0}, (x, y))
+    bests = hypermodel.seen[3], hypermodel.seen[5]
+    model, losses = tuner.hypermodel.build(trial.hyperparameters), []
+    for best in bests:
+        model.set_weights(best)
+        losses.append(model.evaluate(x, y, verbose=0)[0])
+    assert again.test["loss"] == pytest.approx(np.mean(losses))
+    assert losses[0] != pytest.approx(losses[1])
+    assert all(map(np.array_equal, again.weights, bests[0]))
+
+
 class Cost(keras.callbacks.Callback):
     """Logs a second objective, of which the first epoch is the best by far."""
 
@@ -516,6 +531,29 @@ def test_a_subclass_may_return_the_objective(tmp_path):
 def test_arguments_that_cannot_be_worked_with(tmp_path, argument, value):
     with pytest.raises(InvalidArgumentError, match=f"`{argument}`"):
         rdt.Tuner(oracle(), build, directory=tmp_path, **{argument: value})
+
+
+def of_two_kinds(hp):
+    hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["a"]):
+        hp.Int("x", 1, 4)
+    with hp.conditional_scope("kind", ["b"]):
+        hp.Float("x", 0.1, 0.9)
+    return build(hp)
+
+
+@pytest.mark.parametrize(
+    ("tuner", "own"),
+    [
+        (rdt.Tuner, kt.oracles.RandomSearchOracle("val_loss", 2)),
+        (kt.Tuner, rdt.OptunaOracle("val_loss", 2)),
+    ],
+)
+def test_two_hyperparameters_of_one_name_are_refused(tmp_path, tuner, own):
+    """Keras Tuner would lose the value of one, and draw another one in the place of what is proposed."""
+    said = "name='x'. `x` is a whole number from 1 to 4.* where kind is 'a'; and from 0.1"
+    with pytest.raises(InvalidArgumentError, match=said):
+        tuner(own, of_two_kinds, directory=tmp_path).search()
 
 
 @pytest.mark.parametrize(
