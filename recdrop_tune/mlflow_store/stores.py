@@ -94,9 +94,8 @@ def _create_database(path: Path) -> None:
     MLflow makes them one by one, over seconds, and can neither finish nor use a file in which a process
     was killed on the way. So this makes them in a folder beside it: there is no file, or a whole one.
     """
-    from mlflow.store.tracking.sqlalchemy_store import (
-        SqlAlchemyStore,
-    )  # Here, for it takes two seconds.
+    # Here, for it takes two seconds.
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with ScratchFolder(_prefix(path), path.parent) as folder:
