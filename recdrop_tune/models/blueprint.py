@@ -13,9 +13,10 @@ import keras
 
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.models.adaptation import Adapted, adaptable
-from recdrop_tune.models.arguments import check_arguments, custom_parts, not_made, parts_of_model
+from recdrop_tune.models.arguments import check_arguments, not_made
 from recdrop_tune.models.compiled_parts import Described, compiled_parts
 from recdrop_tune.models.layers import plain_weights, walk
+from recdrop_tune.models.parts import custom_parts, parts_of_model
 from recdrop_tune.models.plain import configuration
 from recdrop_tune.models.recurrent_parts import (
     Config,

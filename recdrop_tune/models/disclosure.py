@@ -8,7 +8,7 @@ cannot, the model is refused.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -23,11 +23,7 @@ from recdrop_tune.kernels import (
 )
 from recdrop_tune.models.adaptation import Adapted
 from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
-
-# Their functions compute the same whenever they are called with the same.
-_LIBRARIES = frozenset(
-    ("builtins", "functools", "jax", "keras", "math", "numpy", "operator", "recdrop_tune")
-) | {"tensorflow", "torch", "typing"}
+from recdrop_tune.models.parts import NOTING, is_own, owner, parts_of, unsaid
 
 _PLAIN = bool | int | float | complex | str | bytes | np.generic | None
 
@@ -50,27 +46,7 @@ def undisclosed(model: Any) -> list[Any]:
 
 def parts(model: Any) -> list[Any]:
     """Lists what a compiled model is made of: all that has a configuration, layers first, each once."""
-    found: dict[int, Any] = {}
-    waiting = [_restraints(model), model.optimizer, compile_arguments(model)]
-    waiting.extend(reversed(list(walk(model))))  # The last is the first that is taken.
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Mapping):
-            waiting.extend(part.values())
-        elif isinstance(part, list | tuple | set | frozenset):
-            waiting.extend(part)
-        elif hasattr(part, "get_config") and not isinstance(part, type) and id(part) not in found:
-            found[id(part)] = part
-            # A model of layers holds beside them what training has made.
-            layered = is_of_layers(part)
-            waiting.append(getattr(part, "operations" if layered else "__dict__", []))
-    return list(found.values())
-
-
-def is_own(thing: Any) -> bool:
-    """Says whether a class, a function or a module is a user's own."""
-    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
-    return str(name).partition(".")[0] not in _LIBRARIES
+    return parts_of(*walk(model), compile_arguments(model), model.optimizer, _restraints(model))
 
 
 def _check_names(model: Any) -> None:
@@ -113,7 +89,7 @@ def _of_part(part: Any) -> list[Any]:
     if isinstance(part, keras.layers.Layer):
         told.append(part.autocast)
     if callable(getattr(part, "adapt", None)):
-        if is_own(_owner(type(part), "adapt")):
+        if is_own(owner(type(part), "adapt")):
             raise ValueError(f"What {part} learns of data is its own.")
         learned = Adapted.of(part)
         told += [learned.variables, learned.vocabulary]
@@ -122,6 +98,11 @@ def _of_part(part: Any) -> list[Any]:
         # Keras puts functions of its own around some methods.
         if isinstance(each, FunctionType) and not hasattr(type(part), name):
             reader.function(each)
+            # A model of layers holds what trains it. Of a function that is called as one of Keras's is,
+            # Keras writes down no more than that.
+            if not is_of_layers(part):
+                line = each.__code__.co_firstlineno
+                told.append(f"{name}={each.__module__}.{each.__qualname__}:{line}")
     if is_own(type(part)):
         _check_arguments(part)
         told += _plain_attributes(part)
@@ -149,32 +130,18 @@ def _check_arguments(part: Any) -> None:
         ValueError: It lacks one, or the constructor does not name them all and nobody but Keras's class
             writes them down.
     """
-    made_by, told_by = (_owner(type(part), name) for name in ("__init__", "get_config"))
-    if not is_own(made_by):
-        return
-    arguments = _parameters(made_by)
-    named = [
-        name
-        for name, each in arguments.items()
-        if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-    ]
-    # Of a layer without a `get_config` Keras writes down what it was made with, or refuses to.
-    surely = is_own(told_by) or told_by in (keras.layers.Layer, keras.Operation)
-    if len(named) < len(arguments) and not surely:
-        raise ValueError(f"{type(part)} does not say what it was made with.")
-    base = next(each for each in type(part).__mro__ if not is_own(each))
-    lacking = {*named} - {"self", *_parameters(base)} - {*part.get_config()}
+    kind = type(part)
+    made_by, told_by = (owner(kind, name) for name in ("__init__", "get_config"))
+    taken = inspect.signature(made_by.__init__).parameters.values()  # type: ignore[misc]
+    unnamed = any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in taken)
+    if is_own(made_by) and unnamed and not (is_own(told_by) or told_by in NOTING):
+        raise ValueError(f"{kind} does not say what it was made with.")
+    # What Keras's own class takes is among the parts and attributes of the object.
+    base = next(each for each in kind.__mro__ if not is_own(each))
+    of_base = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+    lacking = {each.name for each in unsaid(part)} - {*of_base}
     if lacking:
-        raise ValueError(f"The configuration of {type(part)} lacks {lacking}.")
-
-
-def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(kind.__init__).parameters
-
-
-def _owner(kind: type, name: str) -> type:
-    """Returns the class that defines a method of a class."""
-    return next((each for each in kind.__mro__ if name in vars(each)), object)
+        raise ValueError(f"The configuration of {kind} lacks {lacking}.")
 
 
 class _Reader:

@@ -10,14 +10,9 @@ import keras
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models.adaptation import Adapted, adaptable
-from recdrop_tune.models.arguments import (
-    check_arguments,
-    custom_parts,
-    not_made,
-    parts_of_model,
-    writing_down,
-)
+from recdrop_tune.models.arguments import check_arguments, not_made, writing_down
 from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, plain_weights, walk
+from recdrop_tune.models.parts import custom_parts, parts_of_model
 from recdrop_tune.wrappers import is_default_name
 
 
