@@ -95,14 +95,10 @@ def _of_part(part: Any) -> list[Any]:
         told += [learned.variables, learned.vocabulary]
     reader = _Reader()
     for name, each in getattr(part, "__dict__", {}).items():
-        # Keras puts functions of its own around some methods.
-        if isinstance(each, FunctionType) and not hasattr(type(part), name):
+        # Keras puts functions of its own around some methods, and into a model those that train it.
+        given = isinstance(each, FunctionType) and not hasattr(type(part), name)
+        if given and (is_own(each) or not is_of_layers(part)):
             reader.function(each)
-            # A model of layers holds what trains it. Of a function that is called as one of Keras's is,
-            # Keras writes down no more than that.
-            if not is_of_layers(part):
-                line = each.__code__.co_firstlineno
-                told.append(f"{name}={each.__module__}.{each.__qualname__}:{line}")
     if is_own(type(part)):
         _check_arguments(part)
         told += _plain_attributes(part)
@@ -167,11 +163,13 @@ class _Reader:
                 self._value(f"{kind.__qualname__}.{name}", method, ())
 
     def function(self, function: FunctionType) -> None:
-        """Reads globals, variables of enclosing functions, and defaults."""
+        """Notes which function it is, and reads globals, variables of enclosing functions, and defaults."""
+        code, known = function.__code__, function.__globals__
+        place = f"{function.__module__}.{function.__qualname__}:{code.co_firstlineno}"
+        self.found.append(place)
         if not is_own(function) or id(function) in self._seen:
             return
         self._seen.add(id(function))
-        code, known = function.__code__, function.__globals__
         names = set(_names(code))
         values = {name: known[name] for name in names if name in known}
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
@@ -179,9 +177,7 @@ class _Reader:
         values |= function.__kwdefaults__ or {}
         values |= {f"default {n}": each for n, each in enumerate(function.__defaults__ or ())}
         for name in sorted(values):
-            self._value(
-                f"{function.__qualname__}:{code.co_firstlineno}:{name}", values[name], names
-            )
+            self._value(f"{place}:{name}", values[name], names)
 
     def _value(self, place: str, value: Any, names: Iterable[str]) -> None:
         """Notes a value, and reads what functions with these names in them may read of it."""
