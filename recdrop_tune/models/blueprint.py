@@ -160,9 +160,8 @@ def blueprint_of(model: Any, weights: bool = False) -> Blueprint:
             received=True,
             fix="Build it first: give it a `keras.Input`, or call it on a batch.",
         )
-    custom = custom_parts(walk(model))
     dropped: list[str] = []
-    config = configuration(model, _REBUILDABLE)
+    config, custom = configuration(model, _REBUILDABLE), custom_parts(walk(model))
     try:
         config = without_dropout(config, custom, dropped)
         layers = named_layers(list(recurrent_parts(config, custom, ())))

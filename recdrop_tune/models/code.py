@@ -15,6 +15,7 @@ import keras
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import compile_arguments, excluded_from_decay
 from recdrop_tune.models.layers import walk
+from recdrop_tune.models.parts import mistaken
 from recdrop_tune.models.source import (
     WIDTH,
     Call,
@@ -80,6 +81,8 @@ def model_code(model: Any) -> str:
             fix="A subclassed model has code of its own: copy that."
             * isinstance(model, keras.Model),
         )
+    for name in (name for layer in walk(model) for name in mistaken(layer)):
+        raise not_writable(f"`{name}`", "Keras takes it for its own of that name")
     code = _ModelCode(model)
     lines = [*code.model(model, "model"), *code.compiled(model)]
     policy = keras.config.dtype_policy().name

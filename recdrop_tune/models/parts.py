@@ -77,10 +77,17 @@ def custom_parts(layers: Iterable[Any]) -> dict[str, Any]:
     They need not be a user's own: those of other libraries Keras does not find either.
 
     Raises:
-        InvalidArgumentError: Two of them have one name.
+        InvalidArgumentError: Two of them have one name, or an activation has the name of one of Keras's.
     """
     found: dict[str, Any] = {}
     for layer in layers:
+        for name in mistaken(layer):
+            raise invalid_argument(
+                "model",
+                expected="activations of yours that are not called as Keras's are",
+                received=f"`{name}` in `{layer.name}`",
+                fix="Give it another name, for Keras would take its own in a copy.",
+            )
         # Keras puts its own around some methods of a layer: these are no parts of it.
         parts = [part for name, part in vars(layer).items() if not hasattr(type(layer), name)]
         named: list[Any] = [part for part in parts if isinstance(part, FunctionType)]
@@ -96,6 +103,18 @@ def custom_parts(layers: Iterable[Any]) -> dict[str, Any]:
                     received=f"two that are called `{each.__name__}`",
                 )
     return found
+
+
+def mistaken(layer: Any) -> list[str]:
+    """Lists the functions of a user's own in a layer that Keras writes down as its own of that name."""
+    return [
+        each.__name__
+        for name, each in vars(layer).items()
+        if isinstance(each, FunctionType)
+        and is_own(each)
+        and hasattr(keras.activations, each.__name__)
+        and layer.get_config().get(name) == each.__name__
+    ]
 
 
 def unsaid(thing: Any) -> list[inspect.Parameter]:

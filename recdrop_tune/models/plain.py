@@ -40,8 +40,8 @@ def to_plain(model: Any) -> Any:
 
     Raises:
         InvalidArgumentError: It is not a Keras model or layer, it is one without a configuration or with a
-            layer whose configuration lacks an argument, or it has zoneout in it: what zoneout computes at
-            inference is no stock layer.
+            layer whose configuration lacks an argument or has another function in its place, or it has
+            zoneout in it: what zoneout computes at inference is no stock layer.
 
     Example:
         >>> import keras
