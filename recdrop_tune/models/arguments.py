@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -17,7 +17,7 @@ import keras
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.kernels import arguments_made_with
 from recdrop_tune.models.parts import arguments_of, is_own, owner, unsaid
-from recdrop_tune.models.source import same_random_state
+from recdrop_tune.models.source import comparable, same_random_state
 
 
 @contextmanager
@@ -28,6 +28,7 @@ def writing_down() -> Iterator[None]:
         yield
 
 
+@writing_down()
 def check_arguments(argument: str, things: Iterable[Any], copies: Iterable[Any]) -> None:
     """Refuses what would be copied with another value of an argument.
 
@@ -39,11 +40,12 @@ def check_arguments(argument: str, things: Iterable[Any], copies: Iterable[Any])
     Raises:
         InvalidArgumentError: A copy has an argument's default in place of its value, or may have it.
     """
-    suspects, remade = list(_suspects(things)), list(_suspects(copies))
-    if [type(each) for each, _ in suspects] != [type(each) for each, _ in remade]:
+    made, remade = list(_of_own_classes(things)), list(_of_own_classes(copies))
+    if [type(each) for each, _ in made] != [type(each) for each, _ in remade]:
         return  # It is no copy of all the layers, which is refused as such.
-    for (thing, lacking), (copy, _) in zip(suspects, remade, strict=True):
+    for (thing, lacking), (copy, _) in zip(made, remade, strict=True):
         lost = [each.name for each in lacking if not _is_kept(thing, copy, each)]
+        lost += _forgotten(thing, copy)
         if lost:
             raise _loses(argument, thing, lost, "a copy would have another value")
 
@@ -60,7 +62,7 @@ def not_made(
         error: What Keras said.
         fix: What to do, where it is another reason.
     """
-    for part, lacking in _suspects(parts):
+    for part, lacking in _of_own_classes(parts):
         required = [each.name for each in lacking if each.default is each.empty]
         if required:
             return _loses(argument, part, required, "no copy can be made")
@@ -76,15 +78,11 @@ def not_made(
     )
 
 
-def _suspects(things: Iterable[Any]) -> Iterator[tuple[Any, list[inspect.Parameter]]]:
-    """Yields the objects whose configuration does not have all of their arguments, with those."""
+def _of_own_classes(things: Iterable[Any]) -> Iterator[tuple[Any, list[inspect.Parameter]]]:
+    """Yields the objects of a user's classes, with the arguments that their configurations lack."""
     for thing in filter(_is_made_of_arguments, things):
-        try:
-            lacking = unsaid(thing)
-        except NotImplementedError:  # A part that is written down nowhere.
-            continue
-        if lacking:
-            yield thing, lacking
+        with suppress(NotImplementedError):  # A part that is written down nowhere.
+            yield thing, unsaid(thing)
 
 
 def _is_made_of_arguments(thing: Any) -> bool:
@@ -103,6 +101,21 @@ def _is_kept(thing: Any, copy: Any, parameter: inspect.Parameter) -> bool:
         return _same(*(each.get(parameter.name, parameter.default) for each in (made, remade)))
     name = _attribute(thing, parameter.name)
     return name in vars(thing) and name in vars(copy) and _same(vars(thing)[name], vars(copy)[name])
+
+
+def _forgotten(thing: Any, copy: Any) -> list[str]:
+    """Lists what a copy has lost because the `get_config` of a user's class does not call Keras's own one."""
+    above = [
+        each for each in type(thing).__mro__ if not is_own(each) and hasattr(each, "get_config")
+    ]
+    if not above or issubclass(above[0], keras.Model):
+        return []
+    try:
+        had, has = (above[0].get_config(each) for each in (thing, copy))
+    except NotImplementedError:  # Keras leaves it to the user.
+        return []
+    names = [name for name in had if name not in {*thing.get_config(), "name"}]
+    return [name for name in names if comparable(had[name]) != comparable(has.get(name))]
 
 
 def _attribute(thing: Any, argument: str) -> str:
@@ -124,12 +137,14 @@ def _same(one: Any, other: Any) -> bool:
 
 def _loses(argument: str, thing: Any, lost: list[str], so: str) -> InvalidArgumentError:
     kind, names = type(thing).__name__, ", ".join(f"`{name}`" for name in lost)
+    own = {each.name for each in arguments_of(type(thing))}
+    entries = _entries(thing, [name for name in lost if name in own])
     return invalid_argument(
         argument,
         expected="classes whose `get_config` returns the arguments that an object was made with",
         received=f"`{kind}`, whose configuration lacks {names}: {so}",
         fix=f"Define `get_config` in `{kind}`: "
-        f"`return {{**super().get_config(), {_entries(thing, lost)}}}`.",
+        f"`return {{**super().get_config(), {entries or '...'}}}`.",
     )
 
 
