@@ -421,11 +421,24 @@ class Forgets(keras.optimizers.SGD):
         return {}
 
 
+class Bare(keras.initializers.Constant):
+    """An initializer that has nothing that Keras's own one could write down."""
+
+    def __init__(self):
+        pass
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.full(shape, 0.5, dtype)
+
+    def get_config(self):
+        return {}
+
+
 class Halves(layers.Dense):
     """A layer that does not either, and that chooses some of it."""
 
     def __init__(self, units, **kwargs):
-        super().__init__(units, use_bias=False, kernel_initializer=Start(0.5), **kwargs)
+        super().__init__(units, use_bias=False, kernel_initializer=Bare(), **kwargs)
 
     def get_config(self):
         return {"units": self.units}
