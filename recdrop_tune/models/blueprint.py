@@ -13,9 +13,10 @@ import keras
 
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.models.adaptation import Adapted, adaptable
-from recdrop_tune.models.arguments import check_arguments, custom_parts, not_made, parts_of_model
+from recdrop_tune.models.arguments import check_arguments, not_made
 from recdrop_tune.models.compiled_parts import Described, compiled_parts
 from recdrop_tune.models.layers import plain_weights, walk
+from recdrop_tune.models.parts import custom_parts, parts_of_model
 from recdrop_tune.models.plain import configuration
 from recdrop_tune.models.recurrent_parts import (
     Config,
@@ -159,9 +160,8 @@ def blueprint_of(model: Any, weights: bool = False) -> Blueprint:
             received=True,
             fix="Build it first: give it a `keras.Input`, or call it on a batch.",
         )
-    custom = custom_parts(walk(model))
     dropped: list[str] = []
-    config = configuration(model, _REBUILDABLE)
+    config, custom = configuration(model, _REBUILDABLE), custom_parts(walk(model))
     try:
         config = without_dropout(config, custom, dropped)
         layers = named_layers(list(recurrent_parts(config, custom, ())))

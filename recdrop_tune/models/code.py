@@ -14,7 +14,8 @@ import keras
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import compile_arguments, excluded_from_decay
-from recdrop_tune.models.layers import walk
+from recdrop_tune.models.layers import is_of_layers, walk
+from recdrop_tune.models.parts import mistaken
 from recdrop_tune.models.source import (
     WIDTH,
     Call,
@@ -72,7 +73,7 @@ def model_code(model: Any) -> str:
             ]
         )
     """
-    if not _is_described(model):
+    if not is_of_layers(model):
         raise invalid_argument(
             "model",
             expected="a Sequential or functional Keras model",
@@ -80,6 +81,8 @@ def model_code(model: Any) -> str:
             fix="A subclassed model has code of its own: copy that."
             * isinstance(model, keras.Model),
         )
+    for name in (name for layer in walk(model) for name in mistaken(layer)):
+        raise not_writable(f"`{name}`", "Keras takes it for its own function of that name")
     code = _ModelCode(model)
     lines = [*code.model(model, "model"), *code.compiled(model)]
     policy = keras.config.dtype_policy().name
@@ -106,13 +109,6 @@ def _import_of(module: str, names: list[str]) -> str:
     return "\n".join([f"from {module} import (", *(f"    {name}," for name in names), ")"])
 
 
-def _is_described(model: Any) -> bool:
-    """Says whether the configuration of a model says all about it: a subclass may compute anything."""
-    inputs = keras.Input((1,))
-    functional = type(keras.Model(inputs, inputs))
-    return type(model) in (keras.Sequential, functional)
-
-
 class _ModelCode:
     """Writes models; each name of a variable is taken once."""
 
@@ -128,7 +124,7 @@ class _ModelCode:
         for layer in map(_wrapped, model.layers):
             config_of(layer)  # Of a model that holds one without, Keras does not name it.
             if isinstance(layer, keras.Model) and id(layer) not in inner:
-                if not _is_described(layer):
+                if not is_of_layers(layer):
                     raise not_writable(
                         f"the model `{layer.name}`", "it is a subclass with code of its own"
                     )

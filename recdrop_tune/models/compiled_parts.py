@@ -17,12 +17,11 @@ from recdrop_tune.kernels import (
 )
 from recdrop_tune.models.arguments import (
     check_arguments,
-    is_custom,
     not_made,
-    parts_of,
     remedy,
     writing_down,
 )
+from recdrop_tune.models.parts import is_own, parts_of
 from recdrop_tune.models.recurrent_parts import Config
 
 _FUNCTION = "recdrop_tune>wrapped_function"
@@ -89,7 +88,7 @@ def _written(part: Any) -> tuple[Config, dict[str, Any]]:
     with writing_down():
         described = keras.saving.serialize_keras_object(part)
         config = {**described["config"], **lost_arguments(part)}
-    custom = {type(each).__name__: type(each) for each in parts_of(part) if is_custom(each)}
+    custom = {type(each).__name__: type(each) for each in parts_of(part) if is_own(type(each))}
     function = wrapped_function(part)
     if function is not None and "fn" in config:
         # Handed on as it is: Keras finds none of the user's by its name, and writes a loss down incompletely.

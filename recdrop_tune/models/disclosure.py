@@ -8,7 +8,7 @@ cannot, the model is refused.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -23,11 +23,7 @@ from recdrop_tune.kernels import (
 )
 from recdrop_tune.models.adaptation import Adapted
 from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
-
-# Their functions compute the same whenever they are called with the same.
-_LIBRARIES = frozenset(
-    ("builtins", "functools", "jax", "keras", "math", "numpy", "operator", "recdrop_tune")
-) | {"tensorflow", "torch", "typing"}
+from recdrop_tune.models.parts import NOTING, is_own, owner, parts_of, unsaid
 
 _PLAIN = bool | int | float | complex | str | bytes | np.generic | None
 
@@ -50,27 +46,7 @@ def undisclosed(model: Any) -> list[Any]:
 
 def parts(model: Any) -> list[Any]:
     """Lists what a compiled model is made of: all that has a configuration, layers first, each once."""
-    found: dict[int, Any] = {}
-    waiting = [_restraints(model), model.optimizer, compile_arguments(model)]
-    waiting.extend(reversed(list(walk(model))))  # The last is the first that is taken.
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Mapping):
-            waiting.extend(part.values())
-        elif isinstance(part, list | tuple | set | frozenset):
-            waiting.extend(part)
-        elif hasattr(part, "get_config") and not isinstance(part, type) and id(part) not in found:
-            found[id(part)] = part
-            # A model of layers holds beside them what training has made.
-            layered = is_of_layers(part)
-            waiting.append(getattr(part, "operations" if layered else "__dict__", []))
-    return list(found.values())
-
-
-def is_own(thing: Any) -> bool:
-    """Says whether a class, a function or a module is a user's own."""
-    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
-    return str(name).partition(".")[0] not in _LIBRARIES
+    return parts_of(*walk(model), compile_arguments(model), model.optimizer, _restraints(model))
 
 
 def _check_names(model: Any) -> None:
@@ -113,14 +89,15 @@ def _of_part(part: Any) -> list[Any]:
     if isinstance(part, keras.layers.Layer):
         told.append(part.autocast)
     if callable(getattr(part, "adapt", None)):
-        if is_own(_owner(type(part), "adapt")):
+        if is_own(owner(type(part), "adapt")):
             raise ValueError(f"What {part} learns of data is its own.")
         learned = Adapted.of(part)
         told += [learned.variables, learned.vocabulary]
     reader = _Reader()
     for name, each in getattr(part, "__dict__", {}).items():
-        # Keras puts functions of its own around some methods.
-        if isinstance(each, FunctionType) and not hasattr(type(part), name):
+        # Keras puts functions of its own around some methods, and into a model those that train it.
+        given = isinstance(each, FunctionType) and not hasattr(type(part), name)
+        if given and (is_own(each) or not is_of_layers(part)):
             reader.function(each)
     if is_own(type(part)):
         _check_arguments(part)
@@ -149,32 +126,18 @@ def _check_arguments(part: Any) -> None:
         ValueError: It lacks one, or the constructor does not name them all and nobody but Keras's class
             writes them down.
     """
-    made_by, told_by = (_owner(type(part), name) for name in ("__init__", "get_config"))
-    if not is_own(made_by):
-        return
-    arguments = _parameters(made_by)
-    named = [
-        name
-        for name, each in arguments.items()
-        if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-    ]
-    # Of a layer without a `get_config` Keras writes down what it was made with, or refuses to.
-    surely = is_own(told_by) or told_by in (keras.layers.Layer, keras.Operation)
-    if len(named) < len(arguments) and not surely:
-        raise ValueError(f"{type(part)} does not say what it was made with.")
-    base = next(each for each in type(part).__mro__ if not is_own(each))
-    lacking = {*named} - {"self", *_parameters(base)} - {*part.get_config()}
+    kind = type(part)
+    made_by, told_by = (owner(kind, name) for name in ("__init__", "get_config"))
+    taken = inspect.signature(made_by.__init__).parameters.values()  # type: ignore[misc]
+    unnamed = any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in taken)
+    if is_own(made_by) and unnamed and not (is_own(told_by) or told_by in NOTING):
+        raise ValueError(f"{kind} does not say what it was made with.")
+    # What Keras's own class takes is among the parts and attributes of the object.
+    base = next(each for each in kind.__mro__ if not is_own(each))
+    of_base = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+    lacking = {each.name for each in unsaid(part)} - {*of_base}
     if lacking:
-        raise ValueError(f"The configuration of {type(part)} lacks {lacking}.")
-
-
-def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(kind.__init__).parameters
-
-
-def _owner(kind: type, name: str) -> type:
-    """Returns the class that defines a method of a class."""
-    return next((each for each in kind.__mro__ if name in vars(each)), object)
+        raise ValueError(f"The configuration of {kind} lacks {lacking}.")
 
 
 class _Reader:
@@ -200,11 +163,13 @@ class _Reader:
                 self._value(f"{kind.__qualname__}.{name}", method, ())
 
     def function(self, function: FunctionType) -> None:
-        """Reads globals, variables of enclosing functions, and defaults."""
+        """Notes which function it is, and reads globals, variables of enclosing functions, and defaults."""
+        code, known = function.__code__, function.__globals__
+        place = f"{function.__module__}.{function.__qualname__}:{code.co_firstlineno}"
+        self.found.append(place)
         if not is_own(function) or id(function) in self._seen:
             return
         self._seen.add(id(function))
-        code, known = function.__code__, function.__globals__
         names = set(_names(code))
         values = {name: known[name] for name in names if name in known}
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
@@ -212,9 +177,7 @@ class _Reader:
         values |= function.__kwdefaults__ or {}
         values |= {f"default {n}": each for n, each in enumerate(function.__defaults__ or ())}
         for name in sorted(values):
-            self._value(
-                f"{function.__qualname__}:{code.co_firstlineno}:{name}", values[name], names
-            )
+            self._value(f"{place}:{name}", values[name], names)
 
     def _value(self, place: str, value: Any, names: Iterable[str]) -> None:
         """Notes a value, and reads what functions with these names in them may read of it."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from recdrop_tune.kernels import excluded_from_decay, mask_of
 from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
+from recdrop_tune.models.parts import is_own
 
 _MASKED_AT_ONCE = 1024
 """So many samples of which a mask is computed at once."""
@@ -213,5 +214,4 @@ def _has_models_inside(model: Any) -> bool:
 def _makes_mask(layer: Any) -> bool:
     if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
         return True
-    own = not type(layer).__module__.startswith(("keras.", "recdrop_tune."))
-    return own and type(layer).compute_mask is not keras.layers.Layer.compute_mask
+    return is_own(type(layer)) and type(layer).compute_mask is not keras.layers.Layer.compute_mask

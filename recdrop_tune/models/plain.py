@@ -10,14 +10,9 @@ import keras
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models.adaptation import Adapted, adaptable
-from recdrop_tune.models.arguments import (
-    check_arguments,
-    custom_parts,
-    not_made,
-    parts_of_model,
-    writing_down,
-)
+from recdrop_tune.models.arguments import check_arguments, not_made, writing_down
 from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, plain_weights, walk
+from recdrop_tune.models.parts import custom_parts, parts_of_model
 from recdrop_tune.wrappers import is_default_name
 
 
@@ -45,8 +40,8 @@ def to_plain(model: Any) -> Any:
 
     Raises:
         InvalidArgumentError: It is not a Keras model or layer, it is one without a configuration or with a
-            layer whose configuration lacks an argument, or it has zoneout in it: what zoneout computes at
-            inference is no stock layer.
+            layer whose configuration lacks an argument or has another function in its place, or it has
+            zoneout in it: what zoneout computes at inference is no stock layer.
 
     Example:
         >>> import keras

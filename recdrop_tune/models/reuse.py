@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from recdrop_tune.models.disclosure import is_own, parts, undisclosed
+from recdrop_tune.models.disclosure import parts, undisclosed
 from recdrop_tune.models.layers import (
     dropout_layers,
     is_of_layers,
@@ -23,6 +23,7 @@ from recdrop_tune.models.layers import (
     learning_layers,
 )
 from recdrop_tune.models.learning import spare_rates
+from recdrop_tune.models.parts import is_own
 
 # A plain Python function is written down by its name alone, and two closures may share one.
 _FUNCTION = "function"

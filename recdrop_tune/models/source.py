@@ -149,7 +149,7 @@ class Writer:
         changed = [
             key
             for key, value in config.items()
-            if key not in required and _comparable(value) != _comparable(default.get(key))
+            if key not in required and comparable(value) != comparable(default.get(key))
         ]
         if is_default_name(str(config.get("name")), type(thing).__name__):
             changed = [key for key in changed if key != "name"]
@@ -275,18 +275,18 @@ def _without_direction(layer: Mapping[str, Any]) -> dict[str, Any]:
     return {**layer, "config": config}
 
 
-def _comparable(value: Any) -> Any:
+def comparable(value: Any) -> Any:
     """Leaves out of a configuration what objects that do the same may differ in: inner names and shapes."""
     if isinstance(value, Mapping):
         apart = {"build_config", "registered_name"}
-        kept = {key: _comparable(part) for key, part in value.items() if key not in apart}
+        kept = {key: comparable(part) for key, part in value.items() if key not in apart}
         inner = kept.get("config")
         if isinstance(inner, dict) and "DTypePolicy" not in str(kept.get("class_name")):
             apart = {"name", "zero_output_for_mask"}
             kept["config"] = {key: part for key, part in inner.items() if key not in apart}
         return kept
     if isinstance(value, list | tuple):
-        return [_comparable(part) for part in value]
+        return [comparable(part) for part in value]
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 

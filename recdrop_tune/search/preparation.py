@@ -1,9 +1,7 @@
-"""Brings data of a task into the form that its model takes, and says what looks odd about them."""
+"""Brings data of a task into the form that its model takes."""
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,20 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from recdrop_tune.errors import InvalidArgumentError, invalid_argument, warn_caller
+from recdrop_tune.errors import invalid_argument
 from recdrop_tune.hypermodels import (
-    AbstractHyperModel,
-    AbstractSequenceModel,
-    LanguageModel,
-    SequenceRegressor,
-    batches,
-    check_ends,
     has_steps,
-    is_one_hot,
-    task_in_words,
 )
-from recdrop_tune.search.settings import Task, Training
-from recdrop_tune.tuner import GroupedFolds, check_folds
+from recdrop_tune.search.settings import Task
 
 Array = Any
 """A NumPy array."""
@@ -206,193 +195,3 @@ def _with_values(data: Any) -> Any:
     if np.ndim(y) == 2 and has_steps(x, y) and hasattr(y, "shape"):
         y = np.asarray(y)[..., None]
     return (x, y, *weight)
-
-
-# What of the settings of a training depends on the data.
-
-
-def of_data(training: Training, train: Any, hypermodel: Any) -> Training:
-    """Returns settings in which the weights of classes are numbers, and folds know of their groups.
-
-    Args:
-        training: The settings.
-        train: The training data.
-        hypermodel: The hypermodel.
-
-    Raises:
-        InvalidArgumentError: There are no classes to be weighted, or groups that no fold keeps together, or
-            more folds than samples.
-    """
-    if isinstance(train, list | tuple):
-        check_folds(training.cv, train[0])
-    if training.class_weight is not None:
-        weights = _class_weights(training, train, hypermodel)
-        training = replace(
-            training, class_weight=None, fit={**training.fit, "class_weight": weights}
-        )
-    if training.groups is None:
-        return training
-    if training.cv is None:
-        raise invalid_argument(
-            "groups",
-            expected="None without `cv`, whose folds they keep apart",
-            received=type(training.groups),
-            fix="Pass both: rdt.Training(cv=5, groups=...).",
-        )
-    grouped = GroupedFolds(training.cv, np.asarray(training.groups))
-    if isinstance(train, list | tuple):
-        _check_groups(grouped, keras.tree.flatten(train[1])[0])
-    return replace(training, cv=grouped, groups=None)
-
-
-def _check_groups(grouped: GroupedFolds, y: Any) -> None:
-    """Raises where groups do not fit the samples, or folds do not keep them together."""
-    groups = grouped.groups
-    if groups.ndim != 1 or len(groups) != len(y):
-        raise invalid_argument(
-            "groups",
-            expected=f"a group for each of {len(y)} samples",
-            received=f"groups of shape {groups.shape}",
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # What is warned of is found below.
-            parts = list(grouped.split(np.zeros((len(y), 1)), np.asarray(y)))
-        apart = [not set(groups[train]) & set(groups[test]) for train, test in parts]
-    except (TypeError, ValueError) as error:
-        raise invalid_argument(
-            "groups", expected="groups that the folds can be made of", received=str(error)
-        ) from error
-    if not all(apart):
-        raise invalid_argument(
-            "cv",
-            expected="a number of folds, or a splitter that takes groups, beside `groups`",
-            received=grouped.cv,
-            fix="Such as sklearn.model_selection.GroupKFold(5): this one has a group on both sides.",
-        )
-
-
-def _class_weights(training: Training, train: Any, hypermodel: Any) -> dict[int, float]:
-    given: Any = training.class_weight
-    if "class_weight" in training.fit:
-        raise invalid_argument("class_weight", expected="it once", received="it in `fit` too")
-    if isinstance(train, list | tuple) and len(train) > 2 and train[2] is not None:
-        raise invalid_argument(
-            "class_weight",
-            expected="None beside weights of the samples, for Keras takes one of the two",
-            received=given,
-            fix="Multiply them: (x, y, sample_weight * weights[y]).",
-        )
-    check_ends(train, "the classes are counted", "Pass weights by label")
-    of_steps = getattr(hypermodel, "return_sequences", False)
-    if of_steps or isinstance(hypermodel, SequenceRegressor | LanguageModel):
-        raise _no_labels(type(hypermodel).__name__)
-    counts: Counter[int] = Counter()
-    for _, y in batches(train):
-        counts.update(_labels(y).tolist())
-    if given == "balanced":
-        total = sum(counts.values()) / len(counts)
-        return {label: total / count for label, count in sorted(counts.items())}
-    unknown = sorted(given.keys() - counts.keys())
-    if unknown:
-        raise invalid_argument(
-            "class_weight",
-            expected=f"labels of the training data: {', '.join(map(str, sorted(counts)[:10]))}",
-            received=f"{', '.join(map(str, unknown))}",
-        )
-    return dict(given)
-
-
-def _labels(y: Any) -> Array:
-    """Returns the label of each sequence."""
-    if keras.tree.is_nested(y):
-        raise invalid_argument(
-            "class_weight",
-            expected="None with several outputs, for which Keras has no weights of classes",
-            received=f"targets in a {type(y).__name__}",
-            fix="Give weights of the samples with the data, for each output: "
-            "(x, y, {'output': weights[y['output']]}).",
-        )
-    y = np.asarray(y)
-    if y.dtype.kind not in "biuf" or not np.isfinite(y).all():
-        raise _no_labels(f"targets of type {y.dtype}")
-    if y.ndim == 2 and y.shape[1] > 1 and is_one_hot(y):
-        return y.argmax(axis=1)
-    if y.ndim > 2 or y.shape[1:] not in ((), (1,)) or np.any(y != np.floor(y)):
-        raise _no_labels(f"targets of shape {y.shape}")
-    return y.reshape(-1).astype("int64")
-
-
-def _no_labels(received: str) -> InvalidArgumentError:
-    return invalid_argument(
-        "class_weight",
-        expected="None where sequences have no label, or their steps have one each",
-        received=received,
-        fix="Give weights for each step with the data: (x, y, weights[y]).",
-    )
-
-
-# What looks odd.
-
-
-def task_lines(model: Any, train: Any, chosen: str | None) -> list[str]:
-    """Tells which task was chosen for the data, how they are padded, or that they look so.
-
-    Args:
-        model: The hypermodel that was made for them.
-        train: The training data.
-        chosen: The task that the caller has named; `None` if they have not.
-    """
-    arrays = isinstance(train, list | tuple)
-    x, y = train[:2] if arrays else (None, None)
-    others = (
-        "" if chosen else ", as the targets look; for another one name it, as in model='tagging'"
-    )
-    lines = [f"Task: {task_in_words(model, x, y)}{others}."]
-    if not isinstance(model, AbstractSequenceModel) or not isinstance(x, np.ndarray) or x.ndim != 3:
-        return lines
-    if model.mask_value is not None:
-        ends = _lengths(x, model.mask_value)
-        padded = f"{int((ends < x.shape[1]).sum()):,} of {len(x):,} sequences are padded"
-        return [*lines, f"Padding: {padded} with {model.mask_value:g}; these steps are skipped."]
-    ends = _lengths(x, 0.0)
-    begins = _lengths(x[:, ::-1], 0.0)
-    padded, named = ends < x.shape[1], "" if chosen is None else f"{chosen!r}, "
-    # Zeros at both ends may be data, and so may a step here and there.
-    if padded.mean() < _MANY or (begins < x.shape[1]).any() or x.dtype.kind != "f":
-        return lines
-    return [
-        *lines,
-        f"Padding? {int(padded.sum()):,} of {len(x):,} sequences end in steps of zeros. If that is padding, "
-        f"have these steps skipped: model=rdt.Task({named}mask_value=0.0).",
-    ]
-
-
-_MANY = 0.1
-"""The share of sequences that end in zeros from which on it looks like padding."""
-
-
-def _lengths(x: Array, value: float) -> Array:
-    """Counts the steps of each sequence without those at its end that are filled with a value."""
-    filled = (x != value).any(axis=-1)
-    last = x.shape[1] - filled[:, ::-1].argmax(axis=1)
-    return np.where(filled.any(axis=1), last, 0)
-
-
-def warn_of_scale(model: AbstractHyperModel, train: Any) -> None:
-    """Warns where the targets of a regression are far from mean 0 and standard deviation 1."""
-    x, y = train[:2] if isinstance(train, list | tuple) else (None, None)
-    if not isinstance(model, SequenceRegressor) or not isinstance(y, np.ndarray):
-        return
-    if model.return_sequences and model.mask_value is not None:
-        y = y[(np.asarray(x) != model.mask_value).any(axis=-1)]
-    mean, spread = float(y.mean(dtype="float64")), float(y.std(dtype="float64"))
-    if spread and (abs(mean) > _FAR * max(spread, 1) or not 1 / _FAR <= spread <= _FAR):
-        warn_caller(
-            f"The targets have mean {mean:.3g} and standard deviation {spread:.3g}, and models learn slowly "
-            "what is far from mean 0 and standard deviation 1. Scale them, `y = (y - mean) / std` with both "
-            "of the training data, and scale predictions back."
-        )
-
-
-_FAR = 10.0

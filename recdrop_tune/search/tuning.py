@@ -25,12 +25,13 @@ from recdrop_tune.search.checks import (
     check_workers,
     expanded,
 )
+from recdrop_tune.search.classes_and_groups import of_data
 from recdrop_tune.search.data_arguments import Data
 from recdrop_tune.search.execution import run
 from recdrop_tune.search.hypermodel_of import as_hypermodel
 from recdrop_tune.search.old_arguments import answers_unknown_arguments
 from recdrop_tune.search.plan import Plan
-from recdrop_tune.search.preparation import of_data, task_lines, warn_of_scale
+from recdrop_tune.search.remarks import task_lines, warn_of_scale
 from recdrop_tune.search.settings import (
     EXPERIMENT,
     Confirm,

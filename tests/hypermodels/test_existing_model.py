@@ -411,6 +411,39 @@ class Nervous(keras.optimizers.SGD):
         self._nerves = nerves
 
 
+class Forgets(keras.optimizers.SGD):
+    """An optimizer that does not write down what Keras's own one does."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+    def get_config(self):
+        return {}
+
+
+class Bare(keras.initializers.Constant):
+    """An initializer that has nothing that Keras's own one could write down."""
+
+    def __init__(self):
+        pass
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.full(shape, 0.5, dtype)
+
+    def get_config(self):
+        return {}
+
+
+class Halves(layers.Dense):
+    """A layer that does not either, and that chooses some of it."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, use_bias=False, kernel_initializer=Bare(), **kwargs)
+
+    def get_config(self):
+        return {"units": self.units}
+
+
 class Falls(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, start, by=0.5):
         self.start = start
@@ -482,6 +515,7 @@ KEPT = {
     "a loss": lambda: with_metric(MeanMetric(keras.losses.Huber(0.01))),
     "a loss of a model": lambda: with_metric("mae", keras.losses.Huber(0.01)),
     "the default of a layer": lambda: sequential(Times(3.0), layers.LSTM(3)),
+    "chosen by a layer": lambda: sequential(Halves(3), layers.LSTM(3)),
     "made by a layer": lambda: sequential(Within(), layers.LSTM(3)),
 }
 
@@ -528,6 +562,11 @@ LOST = {
     "of a schedule": (
         lambda: with_optimizer(keras.optimizers.SGD(Falls(0.1, by=0.9))),
         "`Falls`, whose configuration lacks `by`",
+    ),
+    "of Keras's own optimizer": (
+        lambda: with_optimizer(Forgets(learning_rate=0.5)),
+        "`Forgets`, whose configuration lacks `learning_rate`: a copy would have another value'. "
+        "Define `get_config` in `Forgets`: `return {**super().get_config(), ...}`.",
     ),
     "of an initializer": (started_alike, "`Start`, whose configuration lacks `value`"),
     "of a layer": (

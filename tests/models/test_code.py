@@ -341,10 +341,18 @@ def a_lambda():
     return keras.Sequential([keras.Input((5, 3)), keras.layers.Lambda(lambda x: 2 * x)])
 
 
+def relu(x):
+    return 2 * x
+
+
 @pytest.mark.parametrize(
     ("make", "what"),
     [
         (a_lambda, "for a lambda: Keras cannot make it"),
+        (
+            lambda: keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(2, relu)]),
+            "for `relu`: Keras takes it for its own",
+        ),
         (local_layer, r"for `local_layer\.<locals>\.Hidden`: it cannot be imported from"),
         (
             lambda: keras.Sequential([Unconfigured(object())]),
@@ -366,7 +374,7 @@ def a_lambda():
             "for a list of 99: it is data",
         ),
     ],
-    ids=["lambda", "layer", "no configuration", "noise", "loss", "model", "numbers"],
+    ids=["lambda", "function", "layer", "no configuration", "noise", "loss", "model", "numbers"],
 )
 def test_what_cannot_be_written(make, what):
     with pytest.raises(RecdropError, match=what):

@@ -12,6 +12,10 @@ strength = 1.0
 strengths = [1.0]
 
 
+def relu(x):
+    return 2 * x
+
+
 def model(*layers, loss="mse", optimizer="sgd", metrics=None):
     keras.utils.clear_session(free_memory=False)
     made = keras.Sequential([keras.Input((3,)), *layers, dense(1)])
@@ -39,6 +43,23 @@ class HiddenAgain(Told):
     def __init__(self, more=1.0, **options):
         super().__init__(**options)
         self.more = more
+
+
+class Listed(Bare):
+    def __init__(self, powers=(1.0,), **options):
+        super().__init__(**options)
+        self.powers = [*powers]
+
+
+class HandsOn(Listed):
+    """Its configuration lacks an argument of the class above it."""
+
+    def __init__(self, more=1.0, **options):
+        super().__init__(**options)
+        self.more = more
+
+    def get_config(self):
+        return {**super().get_config(), "more": self.more}
 
 
 class Unnamed(Bare):
@@ -84,6 +105,20 @@ class Level(keras.metrics.Metric):
         return self.threshold
 
 
+def _power_error(y, prediction, power):
+    return keras.ops.abs(prediction - y) ** power
+
+
+class PowerError(keras.metrics.MeanMetricWrapper):
+    """Keras keeps its argument for the function, and writes it down nowhere."""
+
+    def __init__(self, power, name="power_error", dtype=None):
+        super().__init__(_power_error, name, dtype, power=power)
+
+    def get_config(self):
+        return {"name": self.name}
+
+
 class Slow(keras.optimizers.SGD):
     def __init__(self, slowness, **options):
         super().__init__(**options)
@@ -118,6 +153,16 @@ class Scaled(keras.layers.Dense):
     def __init__(self, units, factor, **options):
         super().__init__(units, **options)
         self.factor = factor
+
+
+class Forgets(keras.layers.Dense):
+    """Its configuration lacks what that of `Dense` has."""
+
+    def __init__(self, units, **options):
+        super().__init__(units, **options)
+
+    def get_config(self):
+        return {"name": self.name, "units": self.units}
 
 
 class ReadsNumber(keras.layers.Layer):
@@ -169,6 +214,7 @@ def closing_over(factor):
     [
         lambda: model(loss=Hidden(2.0)),
         lambda: model(loss=[HiddenAgain()]),
+        lambda: model(loss=HandsOn(powers=[2.0])),
         lambda: model(loss=Unnamed(power=1.0)),
         lambda: model(metrics=[Level(0.5)]),
         lambda: model(optimizer=Slow(3.0, learning_rate=0.1)),
@@ -194,8 +240,11 @@ def test_what_may_be_hidden_is_not_shared(build):
         (lambda delta: model(loss=keras.losses.Huber(delta)), 0.1, 1.0),
         (lambda dtype: model(loss=keras.losses.MeanSquaredError(dtype=dtype)), "float16", None),
         (lambda axis: model(metrics=[keras.metrics.CosineSimilarity(axis=axis)]), -1, 0),
+        (lambda power: model(metrics=[PowerError(power)]), 1.0, 2.0),
         (lambda power: model(loss=Told(power)), 1.0, 2.0),
         (lambda factor: model(Scale(factor)), 1.0, 2.0),
+        (lambda activation: model(Forgets(2, activation=activation)), "relu", "tanh"),
+        (lambda activation: model(dense(2, activation)), "relu", relu),
         (closing_over, 1.0, 2.0),
         (lambda kind: model(loss=kind()), Bare, keras.losses.MeanSquaredError),
         (lambda power: model(loss=having(Bare(), "power", power)), 1.0, 2.0),

@@ -234,7 +234,7 @@ def test_a_model_that_fits_in_its_own_way_is_given_arrays():
 
 
 def test_data_that_are_large_are_left_to_keras(monkeypatch):
-    monkeypatch.setattr("recdrop_tune.models.fitting.MOST_BYTES", X.nbytes)
+    monkeypatch.setattr("recdrop_tune.models.training_batches.MOST_BYTES", X.nbytes)
     calls = Calls()
     by_keras = model().fit(X, Y, batch_size=4, verbose=0).history
     found = models.fit(model(), X, Y, batch_size=4, verbose=0, callbacks=[calls])

@@ -318,6 +318,28 @@ def test_a_layer_that_loses_an_argument_is_refused_where_that_matters():
         to_plain(other)
 
 
+def called(name, slope):
+    def function(x):
+        return slope * x
+
+    function.__name__ = name
+    return function
+
+
+@pytest.mark.parametrize(
+    ("functions", "said"),
+    [
+        ([called("relu", 2.0)], "not called as Keras's are.*`relu` in `dense`"),
+        ([called("bent", 2.0), called("bent", 3.0)], "two that are called `bent`"),
+    ],
+)
+def test_a_function_that_a_copy_would_take_for_another_is_refused(functions, said):
+    keras.utils.clear_session(free_memory=False)
+    dense = [keras.layers.Dense(2, each) for each in functions]
+    with pytest.raises(InvalidArgumentError, match=said):
+        to_plain(keras.Sequential([keras.Input((5, 2)), *dense]))
+
+
 class Start(keras.initializers.Initializer):
     """An initializer that is not registered, and that has no `get_config`."""
 

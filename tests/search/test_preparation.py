@@ -8,9 +8,11 @@ from sklearn.model_selection import GroupKFold, KFold
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.hypermodels import SequenceRegressor, SequenceTagger
+from recdrop_tune.search.classes_and_groups import of_data
 from recdrop_tune.search.data_arguments import Data
 from recdrop_tune.search.hypermodel_of import as_hypermodel
-from recdrop_tune.search.preparation import of_data, prepared, task_lines, warn_of_scale
+from recdrop_tune.search.preparation import prepared
+from recdrop_tune.search.remarks import task_lines, warn_of_scale
 from recdrop_tune.search.settings import Task, Training
 from recdrop_tune.tuner.trainings import folds
 

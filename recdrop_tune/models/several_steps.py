@@ -1,0 +1,161 @@
+"""Several training steps in one call of a model's function, with the numbers of single ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from recdrop_tune.kernels import loss_tracker
+from recdrop_tune.models.training_batches import number_of_batches
+
+_MOST_STEPS, _FEWEST_CALLS = 16, 4  # In one call; calls of an epoch.
+_BATCH_METHODS = tuple(
+    f"on_{kind}batch_{end}" for kind in ("", "train_", "test_") for end in ("begin", "end")
+)
+
+
+def follows_batches(callbacks: Any) -> bool:
+    """Says whether a callback has a method for batches.
+
+    One with an attribute `counts_steps` that is true copes with a call for several batches.
+
+    Args:
+        callbacks: Callbacks in any structure, as `Model.fit` takes them.
+    """
+    return any(
+        getattr(getattr(callback, name), "__func__", None)
+        is not getattr(keras.callbacks.Callback, name)
+        for callback in keras.tree.flatten(callbacks or [])
+        if not getattr(callback, "counts_steps", False)
+        for name in _BATCH_METHODS
+    )
+
+
+@contextlib.contextmanager
+def several_steps(model: Any, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the arguments of a `fit` that runs several steps in a call, where it can.
+
+    Args:
+        model: The model.
+        given: The arguments of its `fit` by name.
+    """
+    callbacks, steps = given.get("callbacks"), number_of_batches(given) // _FEWEST_CALLS
+    listed = not isinstance(callbacks, keras.callbacks.CallbackList)
+    shown = given.get("verbose", "auto") in ("auto", 1)
+    if steps < 2 or model.steps_per_execution != 1 or shown or not listed:
+        yield given
+        return
+    if follows_batches(callbacks) or _trains_in_its_own_way(model):
+        yield given
+        return
+    calls = getattr(model, _ATTRIBUTE, None)
+    if calls is None:
+        calls = _Calls(model, min(_MOST_STEPS, steps))
+        setattr(model, _ATTRIBUTE, calls)
+    every = [_AsCompiled(calls, first=True), *keras.tree.flatten(callbacks or [])]
+    try:
+        calls.enter(model)
+        yield {**given, "callbacks": [*every, _AsCompiled(calls, first=False)]}
+    finally:
+        calls.leave(model)
+
+
+def _trains_in_its_own_way(model: Any) -> bool:
+    """Says whether the function that trains the model was put there by its user."""
+    module = getattr(model.train_function, "__module__", None) or ""
+    return model.train_function is not None and not module.startswith("keras.")
+
+
+_ATTRIBUTE = "_recdrop_tune_calls"
+"""Of a model, for its functions belong to it: kept elsewhere they would keep it in memory."""
+
+
+class _Calls:
+    """The functions of a model that run several steps, and those that it has been compiled with.
+
+    They are kept from one `fit` to the next, with the number of steps that they were made for: the results
+    do not depend on it, and others would be traced anew. A model that is compiled anew gets new ones.
+
+    Args:
+        model: The model.
+        steps: Steps in a call.
+    """
+
+    def __init__(self, model: Any, steps: int) -> None:
+        self._several: tuple[Any, ...] = (steps, None, None, None)
+        self._one: tuple[Any, ...] | None = None  # What the model had, while it has several.
+        self._compiled = _compiled(model)
+
+    def enter(self, model: Any, between_epochs: bool = False) -> None:
+        """Has the model run several steps in a call.
+
+        Args:
+            model: The model.
+            between_epochs: Whether a training is under way.
+        """
+        if self._one is not None:
+            return
+        now, then = _compiled(model), self._compiled
+        # Keras makes the function at the beginning of a training: then a first one says nothing.
+        same = now[-1] is then[-1] or (then[-1] is None and not between_epochs)
+        is_new = not same or any(a is not b for a, b in zip(now[:-1], then[:-1], strict=True))
+        self._compiled, self._one = now, _functions(model)
+        if is_new:
+            self._several = (self._several[0], None, None, None)
+        _set_functions(model, self._several)
+        if is_new and between_epochs and now[-1] is not None:
+            model.make_train_function()
+
+    def leave(self, model: Any) -> None:
+        """Has the model run what it was compiled for."""
+        if self._one is not None:
+            self._several = _functions(model)
+            _set_functions(model, self._one)
+            self._one = None
+
+
+class _AsCompiled(keras.callbacks.Callback):
+    """Shows the other callbacks of a `fit` the model as it was compiled, between its epochs.
+
+    Args:
+        calls: The functions that run several steps.
+        first: Whether it is the first of the callbacks, which leaves these functions, or the last one, which
+            enters them.
+    """
+
+    def __init__(self, calls: _Calls, first: bool) -> None:
+        super().__init__()
+        self._calls = calls
+        self._first = first
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Leaves before the other callbacks, and enters after them."""
+        if self._first:
+            self._calls.leave(self.model)
+        else:
+            self._calls.enter(self.model, between_epochs=True)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Leaves before the other callbacks."""
+        if self._first:
+            self._calls.leave(self.model)
+
+
+_NAMES = ("steps_per_execution", "train_function", "test_function", "predict_function")
+
+
+def _functions(model: Any) -> tuple[Any, ...]:
+    return tuple(getattr(model, name) for name in _NAMES)
+
+
+def _set_functions(model: Any, functions: tuple[Any, ...]) -> None:
+    for name, value in zip(_NAMES, functions, strict=True):
+        setattr(model, name, value)
+
+
+def _compiled(model: Any) -> list[Any]:
+    """Lists what `compile` and `make_train_function(force=True)` set: other objects each time."""
+    return [model.optimizer, loss_tracker(model), model.train_function]

@@ -1,0 +1,143 @@
+"""The batches of a `fit`: how many Keras takes, and the same ones cut once, for TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import keras
+import numpy as np
+
+MOST_BYTES = 2**30
+"""Data of more bytes are left to Keras, for here they are in memory twice."""
+
+_BATCH_SIZE = 32  # Keras's, where none is given.
+_FEWEST_SAMPLES = 16  # Two orders of so many are not the same by chance.
+
+
+def number_of_batches(given: Mapping[str, Any]) -> int:
+    """Returns how many batches an epoch has; 0 where that is not known."""
+    x = given.get("x")
+    if given.get("steps_per_epoch") is not None or given.get("validation_steps") is not None:
+        return 0  # The last call of an epoch would run too many of them.
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    if on_tensorflow and isinstance(x, import_module("tensorflow").data.Dataset):
+        return max(0, int(x.cardinality()))
+    samples = _samples(_packed(given))
+    samples = math.floor(samples * (1.0 - (given.get("validation_split") or 0.0)))
+    return math.ceil(samples / (given.get("batch_size") or _BATCH_SIZE))
+
+
+def with_training_batches(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of `fit` with the batches to train on in the place of their arrays."""
+    left = ("class_weight", "validation_split", "steps_per_epoch")
+    shuffle, packed = given.get("shuffle", True), _packed(given)
+    samples = _samples(packed)
+    if not samples or not isinstance(shuffle, bool):
+        return given
+    if any(given.get(name) is not None and given[name] != 0.0 for name in left):
+        return given
+    order = _order(samples) if shuffle else slice(None)
+    if order is None:
+        return given
+    # Keras takes the size of a batch for the validation too.
+    others = {
+        name: value for name, value in given.items() if name not in ("x", "y", "sample_weight")
+    }
+    size = given.get("batch_size") or _BATCH_SIZE
+    return {**others, "x": _batches(packed, order, size), "shuffle": False}
+
+
+def with_validation_batches(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of `fit` with the batches to validate on in the place of their arrays."""
+    validation = given.get("validation_data")
+    if not isinstance(validation, tuple) or not 1 < len(validation) < 4:
+        return given
+    packed = _packed(dict(zip(("x", "y", "sample_weight"), validation, strict=False)))
+    if not _samples(packed) or given.get("validation_steps") is not None:
+        return given
+    size = given.get("validation_batch_size") or given.get("batch_size") or _BATCH_SIZE
+    return {**given, "validation_data": _batches(packed, slice(None), size)}
+
+
+def _packed(given: Mapping[str, Any]) -> Any:
+    """Returns the data of a `fit` as Keras packs them; `None` for what it checks or repeats."""
+    x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
+    if weights is not None and (keras.tree.is_nested(y) or keras.tree.is_nested(weights)):
+        return None
+    return keras.utils.pack_x_y_sample_weight(x, y, weights)
+
+
+def _samples(packed: Any) -> int:
+    """Returns how many samples there are; 0 for what is not arrays of numbers of one length, or too large."""
+    arrays = keras.tree.flatten(packed)
+    if not arrays or not all(map(_is_usual_array, arrays)):
+        return 0
+    if sum(each.nbytes for each in arrays) > MOST_BYTES:
+        return 0
+    lengths = {len(each) for each in arrays}
+    return lengths.pop() if len(lengths) == 1 else 0
+
+
+def _is_usual_array(array: Any) -> bool:
+    # Not of a subclass: a `np.matrix` stays one when it is cut.
+    known = type(array) in (np.ndarray, np.memmap)
+    return known and array.dtype.kind in "fiub" and array.ndim > 0
+
+
+def _order(samples: int) -> Any:
+    """Returns the order that Keras takes the samples in; `None` where each epoch has another one.
+
+    Keras shuffles inside of a dataset's `map`, whose random numbers begin anew with each epoch: TensorFlow
+    derives them from the global seed, if there is one, and from the place of the operation in its graph. So
+    the same graph is made here.
+    """
+    tf = import_module("tensorflow")
+    if samples < _FEWEST_SAMPLES:
+        return None
+
+    def permutation(_: Any) -> Any:
+        return tf.random.shuffle(tf.range(samples, dtype=tf.int64))
+
+    dataset = tf.data.Dataset.range(1).map(permutation)
+    first, second = (next(iter(dataset)).numpy() for _ in range(2))
+    return first if np.array_equal(first, second) else None
+
+
+def _batches(packed: Any, order: Any, size: int) -> Any:
+    """Cuts arrays into batches.
+
+    Args:
+        packed: The arrays, each of shape `(samples, ...)`.
+        order: Indices of the samples, or a slice.
+        size: Samples of a batch.
+
+    Returns:
+        A `tf.data.Dataset` of batches, whose number is known. The size of a batch is a part of their shape
+        where all are full, as in Keras's.
+    """
+    tf = import_module("tensorflow")
+    samples = _samples(packed)
+    whole = samples // size
+    arrays = keras.tree.map_structure(_in_floatx, keras.tree.lists_to_tuples(packed))
+    arrays = keras.tree.map_structure(lambda array: array[order], arrays)
+
+    def full(array: Any) -> Any:
+        return array[: whole * size].reshape((whole, size, *array.shape[1:]))
+
+    dataset = tf.data.Dataset.from_tensor_slices(keras.tree.map_structure(full, arrays))
+    if samples % size:
+        last = keras.tree.map_structure(lambda array: array[whole * size :], arrays)
+        dataset = dataset.concatenate(tf.data.Dataset.from_tensors(last))
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False  # They copy the arrays.
+    return dataset.with_options(options)
+
+
+def _in_floatx(array: Any) -> Any:
+    """Returns an array in the type in which Keras hands it to a model."""
+    floatx = keras.config.floatx()
+    return array.astype(floatx) if array.dtype.kind == "f" and array.dtype != floatx else array
