@@ -162,8 +162,15 @@ def exception_line(message: str) -> str:
         >>> exception_line("Traceback (most recent call last):\n  ...\nValueError: one\ntwo")
         'ValueError: one'
     """
-    lines = message.rpartition("Traceback (most recent call last):\n")[2].splitlines()
-    return next((line for line in lines if line and not line[0].isspace()), message)
+    text = message.rpartition("Traceback (most recent call last):\n")[2]
+    lines = [line for line in text.splitlines() if line and not line[0].isspace()]
+    if len(lines) > 1 and lines[0].endswith(_OF_A_GRAPH):
+        # TensorFlow says what it is behind the operations.
+        return f"{lines[0].removesuffix(_OF_A_GRAPH)}{lines[-1]}"
+    return lines[0] if lines else message
+
+
+_OF_A_GRAPH = "Graph execution error:"
 
 
 _TOO_LARGE = 2**31

@@ -1,9 +1,9 @@
-"""Whole numbers and flags among the arguments."""
+"""Whole numbers and flags among the arguments, and the line of an error that says what it is."""
 
 import numpy as np
 import pytest
 
-from recdrop_tune.errors import InvalidArgumentError, check_flag, check_integer
+from recdrop_tune.errors import InvalidArgumentError, check_flag, check_integer, exception_line
 
 
 @pytest.mark.parametrize("value", [1, np.int64(7), np.uint8(3), 2**31 - 1])
@@ -32,3 +32,18 @@ def test_flags(value):
 def test_no_flag(value):
     with pytest.raises(InvalidArgumentError, match=r"`f`\. Expected True or False\. Received: f="):
         check_flag("f", value)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("ValueError: one\n-----\nFor simplicity, frames were removed.", "ValueError: one"),
+        (
+            "X: Graph execution error:\n\nDetected at node a\nlabel 3 is outside\n\t [[node]] [Op:f]",
+            "X: label 3 is outside",
+        ),
+    ],
+    ids=["JAX", "TensorFlow"],
+)
+def test_the_line_of_a_traceback_that_says_what_it_is(error, line):
+    assert exception_line(f"Traceback (most recent call last):\n  File\n{error}") == line

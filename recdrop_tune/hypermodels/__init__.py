@@ -1,6 +1,6 @@
 """Models to search over; and of your own, `ExistingModel`, `dropout_model` and `dropout_rnn`."""
 
-from recdrop_tune.hypermodels.data import batches, check_ends, is_one_hot
+from recdrop_tune.hypermodels.data import ROWS_ARE_STEPS, batches, check_ends, is_one_hot
 from recdrop_tune.hypermodels.existing_model import ExistingModel, dropout_model
 from recdrop_tune.hypermodels.extensions import (
     Extension,
@@ -17,6 +17,7 @@ from recdrop_tune.hypermodels.sequence_labels import SequenceClassifier, Sequenc
 from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
 
 __all__ = [
+    "ROWS_ARE_STEPS",
     "AbstractHyperModel",
     "AbstractSequenceModel",
     "ExistingModel",

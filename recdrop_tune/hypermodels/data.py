@@ -137,4 +137,12 @@ def _shape_remedy(x: Any, arrays: bool) -> str:
     if len(getattr(x, "shape", ())) != 2:
         return REMEDY
     axis = "Add the missing axis with `x[..., None]`"
-    return f"{axis}." if arrays else f"{axis}, or batch the dataset with `.batch(32)`."
+    if arrays:
+        return f"{axis} if a row is a sequence of one feature. {ROWS_ARE_STEPS}"
+    return f"{axis}, or batch the dataset with `.batch(32)`."
+
+
+ROWS_ARE_STEPS = (
+    "If a row is a step of one long series, cut windows of it: "
+    "`np.lib.stride_tricks.sliding_window_view(x, steps, axis=0).swapaxes(1, 2)`."
+)

@@ -224,10 +224,7 @@ def _read_targets(y: Any, steps: int | None) -> tuple[int | None, set[int]]:
         steps: The steps of a sequence where each has a class; `None` where each sequence has one.
     """
     if y.dtype.kind not in "biuf":
-        raise _bad_targets(
-            f"numbers, not {y.dtype}",
-            "Number the classes with `np.unique(y, return_inverse=True)[1]`.",
-        )
+        raise _bad_targets(f"numbers, not {y.dtype}", _NUMBER)
     labelled = 1 if steps is None else 2  # dimensions of integer labels
     if y.ndim == labelled + 1 and y.shape[-1] > 1 and steps in (None, y.shape[1]):
         if not is_one_hot(y, padded=steps is not None):
@@ -239,11 +236,14 @@ def _read_targets(y: Any, steps: int | None) -> tuple[int | None, set[int]]:
     return None, _read_labels(np.unique(y))
 
 
+_NUMBER = "Number the classes with `np.unique(y, return_inverse=True)[1]`."
+
+
 def _read_labels(labels: Any) -> set[int]:
     if not np.all(np.isfinite(labels)) or np.any(labels != np.floor(labels)):
         raise _bad_targets("whole numbers or one-hot rows, not fractions", REMEDY)
     if np.any(labels < 0):
-        raise _bad_targets(f"no label below 0, not {int(labels[0])}", REMEDY)
+        raise _bad_targets(f"no label below 0, not {int(labels[0])}", _NUMBER)
     return {int(label) for label in labels}
 
 

@@ -198,7 +198,8 @@ def _arrays_in_words(x: Any, hypermodel: Any) -> list[str]:
     array = _array(x, step)
     tokens = array is not None and array.dtype.kind in "iu" and array.ndim == 2
     if array is None or not (tokens or array.ndim == 3):
-        return [f"{_number(shape[0], 'sample')} of shape {shape[1:]}"]
+        of_shape = f" of shape {shape[1:]}" if shape[1:] else ""
+        return [f"{_number(shape[0], 'sample')}{of_shape}"]
     steps = _steps_in_words(array, hypermodel)
     about = "about " if " to " in steps and step > 1 else ""
     words = [f"{_number(shape[0], 'sequence')} of {about}{steps}"]

@@ -299,9 +299,11 @@ def too_many_failures(tuner: Any) -> RecdropError:
     last = plain(messages[-1].strip()) if messages else "no message"
     done = completed(tuner)
     what = f"{done} were completed before" if done else "none was completed"
+    line = exception_line(last)
+    whole = last if line == last else f"{line}\n\n{last}"
     return RecdropError(
         f"The search ended because its trials failed; {what}. The folder is "
-        f"`{tuner.project_dir}`. The last trial failed with:\n{exception_line(last)}\n\n{last}"
+        f"`{tuner.project_dir}`. The last trial failed with:\n{whole}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -69,6 +70,7 @@ def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -
     if isinstance(hypermodel, kt.HyperModel):
         return hypermodel, f"hypermodel {_qualified(type(hypermodel))}"
     if callable(hypermodel) and not isinstance(hypermodel, type | keras.Layer):
+        _check_build_function(hypermodel)
         return hypermodel, f"function {_qualified(hypermodel)}"
     raise _no_hypermodel(hypermodel)
 
@@ -91,6 +93,21 @@ def model_in_words(hypermodel: Any) -> str | None:
     else:
         return None
     return ", ".join([what, *(f"{name}={value}" for name, value in own.items())])
+
+
+def _check_build_function(function: Any) -> None:
+    """Raises for a function without arguments: it makes a model, of which nothing is asked."""
+    try:
+        without = not inspect.signature(function).parameters
+    except (TypeError, ValueError):  # Of a function in C nothing may be known.
+        return
+    if without:
+        raise invalid_argument(
+            "model",
+            expected="a Keras model, or a function that builds one from `hp`",
+            received=f"{_qualified(function)}, which takes no argument",
+            fix="Pass the model that it makes, with brackets: `model=make_model()`.",
+        )
 
 
 def _no_hypermodel(received: Any) -> InvalidArgumentError:
@@ -242,6 +259,32 @@ class Compiled:
     masked: bool
 
 
+def is_scored_as_usual(model: Any) -> bool:
+    """Says whether a compiled model's class leaves to Keras how it is scored."""
+    kind = type(model)
+    return model.compiled and all(
+        getattr(kind, name) is getattr(keras.Model, name) for name in _SCORING
+    )
+
+
+def kind_of(loss: Any) -> str:
+    """Returns Keras's name of a loss, by its name, its function or its class; empty for the caller's own.
+
+    Example:
+        >>> kind_of("mse"), kind_of(keras.losses.BinaryCrossentropy()), kind_of(lambda y, p: 0)
+        ('mean_squared_error', 'binary_crossentropy', '')
+    """
+    if isinstance(loss, str):
+        return _kind(loss)
+    kind = loss if hasattr(loss, "__name__") else type(loss)
+    return _kind(kind.__name__) if kind.__module__.startswith("keras.") else ""
+
+
+def _kind(name: str) -> str:
+    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return _ALIASES.get(name, name)
+
+
 def compiled_with(model: Any) -> Compiled | None:
     """Reads what a model with one output is compiled with; `None` where that is not known.
 
@@ -254,7 +297,7 @@ def compiled_with(model: Any) -> Compiled | None:
     one = isinstance(output, tuple) and all(
         size is None or isinstance(size, int) for size in output
     )
-    if not one or any(getattr(type(model), n) is not getattr(keras.Model, n) for n in _SCORING):
+    if not one or not is_scored_as_usual(model):
         return None
     try:
         with warnings.catch_warnings():
@@ -288,8 +331,7 @@ def _measure(described: Any) -> tuple[str, Measure | None]:
         name = str(config.get("name", kind))
     else:
         return "", None
-    kind = re.sub("(?<=[a-z])(?=[A-Z])", "_", kind).lower()
-    kind = _ALIASES.get(kind, kind)
+    kind = _kind(kind)
     # The axes are a list once the loss was saved.
     if kind == "binary_crossentropy" and config.get("axis") in ((), []):
         # The loss of each 0 or 1 by itself, which has the same mean.

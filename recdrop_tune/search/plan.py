@@ -159,7 +159,11 @@ class Plan:
         enqueue_first_trials(tuner.oracle, self.optuna.try_first)
         data = self.data.made
         names = [goal.name for goal in self.goals]
-        compiled = tuner.hypermodel.extension(ObservedTrials).compiled
+        observed = tuner.hypermodel.extension(ObservedTrials)
+        if observed.compiled is None:
+            # A search that goes on has built no model yet. One that cannot be built says so in its trial.
+            with contextlib.suppress(Exception):
+                tuner.hypermodel.build(tuner.oracle.get_space())
         tracking = track(
             tuner,
             self.tracking,
@@ -167,7 +171,9 @@ class Plan:
             space=self.space,
             info=self._info(),
             data=data,
-            context=context_of(data["training"], data["validation"], self.model, compiled, names),
+            context=context_of(
+                data["training"], data["validation"], self.model, observed.compiled, names
+            ),
         )
         tracking.process, tracking.go_on = self.process, self.go_on
         return tracking

@@ -29,6 +29,7 @@ from recdrop_tune.search.classes_and_groups import of_data
 from recdrop_tune.search.data_arguments import Data
 from recdrop_tune.search.execution import run
 from recdrop_tune.search.hypermodel_of import as_hypermodel
+from recdrop_tune.search.model_checks import check_model_data
 from recdrop_tune.search.old_arguments import answers_unknown_arguments
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.remarks import task_lines, warn_of_scale
@@ -155,6 +156,7 @@ def tune(
     hypermodel, described = as_hypermodel(
         data.prepared_task or model, made["training"], made["validation"], space
     )
+    check_model_data(model, made, batch_size, training.fit)
     if task is not None:
         warn_of_scale(hypermodel, made["training"])
         if verbose:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recdrop_tune import events
-from recdrop_tune.errors import plain
+from recdrop_tune.errors import exception_line, plain
 from recdrop_tune.events import Records, TrialRecord
 from recdrop_tune.terminal.status import (
     Standing,
@@ -108,7 +108,7 @@ class Progress:
         elif event.status == events.INTERRUPTED:
             result, style = f"interrupted after {len(record.epochs)} epochs", "yellow"
         elif event.status != events.COMPLETE:
-            reason = (event.message or "").strip().rpartition("\n")[2]
+            reason = exception_line((event.message or "").strip())
             result, style = f"{event.status.lower()}: {reason}", "red"
         else:
             result, style = self._result(event), "green" if improved else ""

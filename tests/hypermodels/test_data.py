@@ -91,7 +91,7 @@ REMEDY = "Pass a hypermodel or a build function for any other task."
     [
         ([0.5, 1.0, 2.0], f"whole numbers or one-hot rows, not fractions. {REMEDY}"),
         ([np.nan, 1.0, 2.0], f"whole numbers or one-hot rows, not fractions. {REMEDY}"),
-        ([-1, 0, 1], f"no label below 0, not -1. {REMEDY}"),
+        ([-1, 0, 1], "no label below 0, not -1. Number the classes with `np.unique"),
         (
             [1, 2, 3],
             "labels 0 ... K-1, each of at least 2 classes there, not [1, 2, 3]. Number the classes "
@@ -125,7 +125,8 @@ def test_from_data_refuses_too_few_classes(num_classes, y):
         (
             (np.zeros((3, 4)), np.arange(3)),
             "`x`. Expected one array of shape (batch, time, features). Received: x='shape (3, 4)'. "
-            "Add the missing axis with `x[..., None]`.\n",
+            "Add the missing axis with `x[..., None]` if a row is a sequence of one feature. If a row is a "
+            "step of one long series, cut windows of it: `np.lib",
         ),
         (([[[0.0]], [[1.0]]], np.arange(2)), "Make an array of it with `np.asarray(x)`."),
         (({"a": np.zeros((3, 4, 2))}, np.arange(3)), "Received: x='dict'"),

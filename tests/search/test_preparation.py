@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.model_selection import GroupKFold, KFold
 
@@ -249,6 +250,58 @@ def test_a_model_of_two_classes_learns_as_with_a_softmax(search):
 def test_what_does_not_fit_is_told(search, train, model, said):
     with pytest.raises(InvalidArgumentError, match=said):
         search(train, train, model)
+
+
+# Frames, series, lists and objects
+
+
+SHUFFLED = RNG.permutation(24)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pd.Series(LABELS, index=SHUFFLED),
+        pd.Series(LABELS, dtype="Int64"),
+        LABELS.tolist(),
+        LABELS.astype(object),
+    ],
+    ids=["index", "nullable", "list", "objects"],
+)
+@pytest.mark.parametrize("task", [None, Task()])
+def test_labels_are_taken_in_their_order(given, task):
+    _, y = Data((X, given), task=task).made["training"]
+    assert y.dtype.kind == "i"
+    assert np.array_equal(y, LABELS)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pd.Series(LISTS, index=SHUFFLED),
+        [pd.DataFrame(each, index=range(7, 7 + len(each))) for each in LISTS],
+        [each.tolist() for each in LISTS],
+        np.array([each.tolist() for each in LISTS], dtype=object),
+    ],
+    ids=["series", "frames", "lists", "objects"],
+)
+def test_sequences_of_unequal_lengths_may_come_as(given):
+    data = Data((given, LABELS), task=Task())
+    assert np.allclose(data.made["training"][0], by_hand(LISTS, 0.0))
+    assert data.prepared_task.mask_value == 0.0
+
+
+def test_what_a_model_of_ones_own_gets_of_frames():
+    frame = pd.DataFrame(X[:, 0], index=SHUFFLED)
+    x, y, weight = Data(({"a": frame, "b": X}, pd.Series([None, 1.5] * 12), None)).made["training"]
+    assert np.array_equal(x["a"], X[:, 0])
+    assert x["b"] is X
+    assert np.array_equal(y, [np.nan, 1.5] * 12, equal_nan=True)
+    assert weight is None
+    stacked, _ = Data((pd.Series(list(X)), LABELS)).made["training"]
+    assert np.array_equal(stacked, X)
+    words = np.array(["a b", "c"] * 12, dtype=object)
+    assert Data((words, LABELS)).made["training"][0] is words
 
 
 # What is said

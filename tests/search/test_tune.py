@@ -262,10 +262,11 @@ def test_an_objective_that_is_not_reported(options, uri):
     assert optuna.trial.TrialState.RUNNING not in {t.state for t in study.trials}
 
 
-def test_all_trials_fail(options):
+def test_all_trials_fail(options, capsys):
     options["model"] = Failing(("none", "recurrent", "lambda"))
     with pytest.raises(RecdropError) as caught:
-        rdt.tune(data(), data(), **{**options, "max_trials": 5})
+        rdt.tune(data(), data(), **{**options, "max_trials": 5, "verbose": 1})
+    assert "trial 1/5  failed: ValueError: the loss went to the moon  " in capsys.readouterr().out
     first, second, *_ = str(caught.value).splitlines()
     assert "none was completed" in first
     assert second == "ValueError: the loss went to the moon"
@@ -424,6 +425,7 @@ def test_a_keras_model_is_searched_and_goes_on_when_it_is_made_again(options, pr
 
     search(1)
     result = search(3)
+    assert "val_loss" in search(3).context.constant  # Without a trial to build a model for.
     assert set(result.trials[f"{prefix}wrapper"]) == {"none", "recurrent"}
     assert list(result.trials["state"]) == ["COMPLETE"] * 3
     with pytest.raises(ProjectError, match=r"It differs in:\n  model: 'model "):
