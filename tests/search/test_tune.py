@@ -394,7 +394,7 @@ def test_validation_that_comes_too_seldom(options):
 def fails_with_lambda(hp):
     wrapper = hp.Choice("wrapper", ["none", "lambda"])
     with hp.conditional_scope("wrapper", ["lambda"]):
-        hp.Fixed("rate", 0.2)
+        hp.Fixed("share", 0.2)
     if wrapper == "lambda":
         raise KeyError("no such layer")
     return build(hp)
@@ -402,7 +402,7 @@ def fails_with_lambda(hp):
 
 def test_a_model_that_cannot_be_built(options):
     options["model"] = fails_with_lambda
-    message = r"model cannot be built with wrapper='lambda', rate=0\.2.*: KeyError: 'no such layer'"
+    message = r"model cannot be built with wrapper='lambda', share=0\.2.*: KeyError: 'no such layer'"
     with pytest.raises(RecdropError, match=message) as caught:
         rdt.tune(data(), data(), **options)
     assert isinstance(caught.value.__cause__, KeyError)
