@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -18,6 +19,9 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 _URI = re.compile(r"[\w+.-]+://|databricks(-uc)?$|uc(:|$)")
 
 _USER = re.compile(r"://[^?]*@")
+
+MAKING_TABLES = threading.Lock()
+"""Held while tables are made: MLflow and Optuna do it by Alembic, which works for one thread at a time."""
 
 PORTS = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
 

@@ -19,7 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 import requests
 from mlflow.exceptions import MlflowException
 
-from recdrop_tune.addresses import split, sqlite_path
+from recdrop_tune.addresses import MAKING_TABLES, split, sqlite_path
 from recdrop_tune.credentials import HIDDEN, scrub
 from recdrop_tune.scratch import ScratchFolder, remove_abandoned
 
@@ -102,7 +102,8 @@ def _create_database(path: Path) -> None:
         made, whole = folder.path / "made.db", folder.path / "whole.db"
         # By default MLflow writes the path of the current folder into a statement, as it stands: where it has
         # quotes of both kinds, or a colon after a space, no database is made.
-        SqlAlchemyStore(f"sqlite:///{made.as_posix()}", Path("mlruns").absolute().as_uri())
+        with MAKING_TABLES:
+            SqlAlchemyStore(f"sqlite:///{made.as_posix()}", Path("mlruns").absolute().as_uri())
         # MLflow keeps its connections. A copy has none, and needs no -wal or -journal file.
         with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)

@@ -21,6 +21,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from recdrop_tune.addresses import MAKING_TABLES
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
@@ -160,7 +161,8 @@ def open_study(
             storage: BaseStorage = InMemoryStorage()
             study = _derive(oracle, storage, notes, **options)
         else:
-            storage = get_storage(oracle.storage)
+            with MAKING_TABLES:
+                storage = get_storage(oracle.storage)
             study = _load(oracle, storage, folder, **options)
         for trial in warm_start.missing(oracle, warm_trials(study).values()):
             study.add_trial(_frozen_warm(oracle, trial))

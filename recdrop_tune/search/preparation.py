@@ -10,9 +10,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.hypermodels import (
-    has_steps,
-)
+from recdrop_tune.hypermodels import has_steps
 from recdrop_tune.search.settings import Task
 
 Array = Any

@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -423,6 +425,19 @@ def test_a_database_is_made_whatever_the_folder_is_called(tmp_path, monkeypatch)
     prepare(uri)
     (default,) = MlflowClient(uri).search_experiments()
     assert default.artifact_location == f"{folder.as_uri()}/mlruns/0"
+
+
+def test_databases_are_made_at_the_same_time(tmp_path):
+    """Of MLflow and of Optuna: a search makes both, each in a thread of its own."""
+    oracles = [OptunaOracle("val_loss", 1, storage=f"sqlite:///{tmp_path}/{n}") for n in "ab"]
+    for oracle in oracles:
+        oracle._set_project_dir(tmp_path, "p")
+    made = [*(partial(prepare, f"sqlite:///{tmp_path}/{n}.db") for n in "cd")]
+    made += [partial(getattr, oracle, "study") for oracle in oracles]
+    with ThreadPoolExecutor(len(made)) as pool:
+        for future in [pool.submit(each) for each in made]:
+            future.result()
+    assert {path.name for path in tmp_path.iterdir()} >= {"a", "b", "c.db", "d.db"}
 
 
 def test_a_database_that_another_process_made_meanwhile_stays(tmp_path):

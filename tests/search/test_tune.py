@@ -402,7 +402,9 @@ def fails_with_lambda(hp):
 
 def test_a_model_that_cannot_be_built(options):
     options["model"] = fails_with_lambda
-    message = r"model cannot be built with wrapper='lambda', share=0\.2.*: KeyError: 'no such layer'"
+    message = (
+        r"model cannot be built with wrapper='lambda', share=0\.2.*: KeyError: 'no such layer'"
+    )
     with pytest.raises(RecdropError, match=message) as caught:
         rdt.tune(data(), data(), **options)
     assert isinstance(caught.value.__cause__, KeyError)
