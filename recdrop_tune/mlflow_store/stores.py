@@ -18,6 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import requests
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
 from recdrop_tune.addresses import MAKING_TABLES, split, sqlite_path
 from recdrop_tune.credentials import HIDDEN, scrub
@@ -94,16 +95,12 @@ def _create_database(path: Path) -> None:
     MLflow makes them one by one, over seconds, and can neither finish nor use a file in which a process
     was killed on the way. So this makes them in a folder beside it: there is no file, or a whole one.
     """
-    # Here, for it takes two seconds.
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with ScratchFolder(_prefix(path), path.parent) as folder:
         made, whole = folder.path / "made.db", folder.path / "whole.db"
-        # By default MLflow writes the path of the current folder into a statement, as it stands: where it has
-        # quotes of both kinds, or a colon after a space, no database is made.
         with MAKING_TABLES:
-            SqlAlchemyStore(f"sqlite:///{made.as_posix()}", Path("mlruns").absolute().as_uri())
+            client = MlflowClient(tracking_uri=f"sqlite:///{made.as_posix()}")
+            client.search_experiments(max_results=1)
         # MLflow keeps its connections. A copy has none, and needs no -wal or -journal file.
         with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)

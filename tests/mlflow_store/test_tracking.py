@@ -416,17 +416,6 @@ def test_a_process_killed_at_the_start_leaves_a_database_that_works(tmp_path):
     assert names == {"mlflow.db"}
 
 
-def test_a_database_is_made_whatever_the_folder_is_called(tmp_path, monkeypatch):
-    """By itself MLflow writes the name into a statement, in which this one would be no text."""
-    folder = tmp_path / 'ann\'s "new" runs :a'
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    uri = f"sqlite:///{folder}/mlflow.db"
-    prepare(uri)
-    (default,) = MlflowClient(uri).search_experiments()
-    assert default.artifact_location == f"{folder.as_uri()}/mlruns/0"
-
-
 def test_databases_are_made_at_the_same_time(tmp_path):
     """Of MLflow and of Optuna: a search makes both, each in a thread of its own."""
     oracles = [OptunaOracle("val_loss", 1, storage=f"sqlite:///{tmp_path}/{n}") for n in "ab"]
