@@ -64,7 +64,7 @@ def search(name, what, train, arguments):
         objective=asked.objective,
         batch_size=asked.batch,
         training=rdt.Training(cv=about.folds or None, callbacks=asked.callbacks()),
-        confirm=asked.confirm,
+        confirm=asked.confirm or 0,
         seed=0,
         tracking=rdt.MLflow("published", uri=f"sqlite:///{arguments.folder.absolute()}/mlflow.db"),
         directory=arguments.folder / name / what.replace(" ", "-"),
