@@ -179,8 +179,8 @@ class SearchSpace(BaseModel):
         "Learning rate of the optimizer. Left out: 1e-3."
     )
     global_clipnorm: Number[Positive, Positives] = left_out(
-        "The norm that all gradients together are scaled down to where theirs is larger, which keeps a "
-        "recurrent layer from diverging at a high learning rate. Left out: they are not clipped."
+        "The norm that all gradients together are scaled down to where theirs is larger. Left out: they are "
+        "not clipped."
     )
 
     def __init__(self, **keys: Any) -> None:

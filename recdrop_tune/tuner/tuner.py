@@ -135,9 +135,8 @@ class Tuner(kt.Tuner):
         self._returned: list[Any] | None = None  # What `run_trial` below has reported and returned.
         try:
             super().__init__(oracle, hypermodel, *args, **kwargs)
-        except (
-            KeyError
-        ):  # Of two hyperparameters of one name Keras Tuner may have lost the value by now.
+        except KeyError:
+            # Of two hyperparameters of one name Keras Tuner may have lost the value by now.
             check_names(oracle.hyperparameters.space)
             raise
         check_names(oracle.hyperparameters.space)
