@@ -8,8 +8,8 @@ same budget of trials, and trains the best configuration again with fresh seeds,
 twin, the same without dropout. The best epoch is chosen by the validation data; what is compared is the loss
 of the test data, by which nothing was chosen. `none` has the learning rate alone to search: its trials end
 when all are tried. The gains are over the twin; their intervals hold for all of a task together. Of a
-configuration whose learning rate is that of `none`, which is so for all that is committed, `none` is the
-twin. Dropouts that are the same under two names are searched under one.
+configuration whose learning rate is that of `none`, `none` is the twin. Dropouts that are the same under two
+names are searched under one.
 
 Broken off, it goes on where it was: the searches are in --folder. Writes JSON to benchmarks/results/, and
 the tables of docs/which-dropout.md between its marks.
