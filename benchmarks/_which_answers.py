@@ -69,33 +69,25 @@ def best_of(about, wanted):
 
 
 def matrix(tasks):
-    """Writes the gain of every cell on every task, the best mean first."""
+    """Writes the gain of every cell on every task in percent, the best mean first."""
     found = {name: shares(about) for name, about in tasks.items()}
     known = {
         name: {cell_of(row): each.outcome for row, each in gains(about)}
         for name, about in tasks.items()
-    }
-    taken = {
-        name: {cell_of(row): row["rate"] for row in about["rows"]} for name, about in tasks.items()
     }
     cells = [
         cell for cell in next(iter(found.values())) if all(cell in of for of in found.values())
     ]
     mean = {cell: sum(of[cell] for of in found.values()) / len(found) for cell in cells}
     lines = [
-        f"| wrapper | placement | {' | '.join(tasks)} | mean | least |",
+        f"| wrapper | placement | mean | least | {' | '.join(tasks)} |",
         f"|---|---|{'---|' * len(tasks)}---|---|",
     ]
     for cell in sorted(cells, key=lambda cell: -mean[cell]):
-        shown = [
-            _marked(f"{of[cell]:+.1%}".replace("%", " %"), known[name][cell])
-            + f" at {taken[name][cell]:g}"
-            for name, of in found.items()
-        ]
+        shown = [_marked(f"{100 * of[cell]:+.1f}", known[name][cell]) for name, of in found.items()]
         least = min(of[cell] for of in found.values())
-        lines.append(
-            f"| {cell[0]} | {cell[1]} | {' | '.join(shown)} | {_percent(mean[cell])} | {_percent(least)} |"
-        )
+        over_all = [f"{100 * value:+.1f}" for value in (mean[cell], least)]
+        lines.append(f"| {' | '.join([*cell, *over_all, *shown])} |")
     return "\n".join(lines)
 
 
