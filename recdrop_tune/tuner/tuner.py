@@ -208,7 +208,7 @@ class Tuner(kt.Tuner):
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
             report.begin()
             own = own_callbacks(given, trial.trial_id, execution, hyperparameters)
-            reporter = EpochReporter(report, best)
+            reporter = EpochReporter(report)
             seed = self.seed
             if seed is not None:
                 seed = trial_seed(seed, seed_values(hyperparameters), execution)
@@ -217,6 +217,7 @@ class Tuner(kt.Tuner):
             with self._lender.begun(seed, trial) as training:
                 results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
                 model = reporter.model or training.model
+                best.take_better(reporter.weights_of(results), report)
                 report.take(results, best, model)
                 if report.stopped:
                     raise TrialPrunedError

@@ -387,6 +387,52 @@ def test_each_fold_is_tested_with_its_own_weights(tmp_path):
 
 
 class Cost(keras.callbacks.Callback):
+class Stages(Remembers):
+    """Fits twice in each training: for a start, and then in earnest."""
+
+    def __init__(self, returned, *curves):
+        super().__init__(*curves)
+        self.returned = returned
+
+    def fit(self, *args, **kwargs):
+        return self.returned([super(Stages, self).fit(*args, **kwargs) for _ in range(2)])
+
+
+@pytest.mark.parametrize(
+    ("returned", "score", "best", "epochs"),
+    [
+        (lambda histories: histories[1], 0.4, 3, 3),
+        (lambda histories: histories[0], 0.1, 0, 1),
+        (lambda histories: histories, 0.25, 0, 1),
+        (lambda histories: 0.3, 0.3, 0, 1),
+    ],
+    ids=["last", "first", "both", "number"],
+)
+def test_of_several_fits_of_a_training_what_is_returned_counts(
+    tmp_path, returned, score, best, epochs
+):
+    hypermodel = Stages(returned, *[[0.1, 0.2], [0.5, 0.4, 0.6]] * 2)
+    tuner = search(tmp_path, hypermodel, oracle(1))
+    trial, (x, y) = trial_of(tuner), data()
+    assert trial.score == pytest.approx(score)
+    # Never the mean of two epochs of one number.
+    history = trial.metrics.get_history("val_loss")
+    assert [len(each.value) for each in history] == [1] * epochs
+    kept = tuner.get_best_models()[0].get_weights()
+    again = retrain(tuner, trial, 5, {"x": x, "y": y, "verbose": 0})
+    assert again.score == pytest.approx(score)
+    for weights, of in ((kept, best), (again.weights, best + 5)):
+        assert all(map(np.array_equal, weights, hypermodel.seen[of]))
+
+
+def test_several_fits_of_several_trainings(tmp_path):
+    curves = [[0.1], [0.5, 0.4], [0.1], [0.7, 0.2]]
+    hypermodel = Stages(lambda histories: histories[1], *curves)
+    tuner = search(tmp_path, hypermodel, oracle(1), {"executions_per_trial": 2})
+    history = trial_of(tuner).metrics.get_history("val_loss")
+    assert [each.value for each in history] == [[0.5, 0.7], [0.4, 0.2]]
+
+
     """Logs a second objective, of which the first epoch is the best by far."""
 
     def on_epoch_end(self, epoch, logs=None):
