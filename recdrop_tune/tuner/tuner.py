@@ -33,6 +33,7 @@ from recdrop_tune.tuner import checkpoints as checkpoints
 from recdrop_tune.tuner.callbacks import (
     as_list,
     check_arguments,
+    check_data,
     hooks_of,
     is_local,
     named,
@@ -150,6 +151,8 @@ class Tuner(kt.Tuner):
 
         Raises:
             StorageError: A disk is full or broken. The trial under way is not counted as failed: it runs
+            InvalidArgumentError: The data are a generator, which the first trial uses up, or no folds can be
+                taken of them.
                 again when the search goes on.
         """
         if is_chief():
@@ -158,6 +161,7 @@ class Tuner(kt.Tuner):
         if "verbose" in fit_kwargs and is_local(self.oracle):
             self.oracle.verbose = fit_kwargs["verbose"]
         if self.cv is not None:
+        check_data(named(fit_args, fit_kwargs))
             check_fold_data(self.cv, named(fit_args, fit_kwargs))
         with storage_failures_named(self.project_dir):
             self.on_search_begin()

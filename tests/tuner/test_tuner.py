@@ -274,6 +274,22 @@ def test_cross_validation_trains_once_a_fold(tmp_path, cv):
     assert len(values) == 3
 
 
+def test_cross_validation_takes_positional_arguments_of_fit(tmp_path):
+    class Own(kt.HyperModel):
+        def build(self, hp):
+            return build(hp)
+
+        def fit(self, hp, model, **kwargs):
+            given.append([kwargs.get(name) for name in ("batch_size", "epochs", "verbose")])
+            return model.fit(**kwargs)
+
+    given = []
+    tuner = rdt.Tuner(oracle(1), Own(), directory=tmp_path, seed=0, cv=2)
+    tuner.oracle.verbose = 0
+    tuner.search(*data(), 6, 2, 0)
+    assert given == [[6, 2, 0]] * 2
+
+
 def test_cross_validation_wants_arrays_and_no_validation_data(tmp_path):
     with pytest.raises(InvalidArgumentError, match="number of folds of at least 2"):
         rdt.Tuner(oracle(), build, cv=1, directory=tmp_path)
