@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import check_cv, invalid_argument
+from recdrop_tune.errors import ProjectError, check_cv, invalid_argument, shown
 from recdrop_tune.files import delete_leftovers, write_atomically
 from recdrop_tune.hypermodels import fit_of, replace
 from recdrop_tune.models import LearnedRates, SameDraws
@@ -93,7 +93,8 @@ class Tuner(kt.Tuner):
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with, or two hyperparameters have one name.
-        ProjectError: There is a link in the project folder, or something else that is no file.
+        ProjectError: There is a link in the project folder, or something else that is no file; or the search
+            in it is for another objective.
 
     Example:
         >>> tuner = Tuner(OptunaOracle("val_loss", max_trials=30, seed=0), build, directory="runs")
@@ -150,9 +151,9 @@ class Tuner(kt.Tuner):
             **fit_kwargs: Its other arguments. `callbacks` may hold functions that make callbacks.
 
         Raises:
-            StorageError: A disk is full or broken. The trial under way is not counted as failed: it runs
             InvalidArgumentError: The data are a generator, which the first trial uses up, or no folds can be
                 taken of them.
+            StorageError: A disk is full or broken. The trial under way is not counted as failed: it runs
                 again when the search goes on.
         """
         if is_chief():
@@ -160,8 +161,8 @@ class Tuner(kt.Tuner):
             return
         if "verbose" in fit_kwargs and is_local(self.oracle):
             self.oracle.verbose = fit_kwargs["verbose"]
-        if self.cv is not None:
         check_data(named(fit_args, fit_kwargs))
+        if self.cv is not None:
             check_fold_data(self.cv, named(fit_args, fit_kwargs))
         with storage_failures_named(self.project_dir):
             self.on_search_begin()
@@ -192,6 +193,29 @@ class Tuner(kt.Tuner):
         # The name that Keras Tuner looks for when it decides whether there is a search to go on with.
         path = Path(self.project_dir) / f"{self.tuner_id}.json"
         write_atomically(path, json.dumps(self.get_state()), within=self.project_dir)
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what is saved of the tuner: what its search is for."""
+        return {**super().get_state(), "objective": self._goal()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned; of a search of Keras Tuner's that is nothing.
+
+        Raises:
+            ProjectError: The search was for another objective.
+        """
+        super().set_state(state)
+        before, now = state.get("objective", self._goal()), self._goal()
+        if before != now:
+            raise ProjectError(
+                f"The folder `{self.project_dir}` holds a search for the objective {shown(before)}, and this "
+                f"one is for {shown(now)}: their scores do not compare. Give this one another "
+                "`project_name`, or the objective of that one."
+            )
+
+    def _goal(self) -> str:
+        goals = objectives(self.oracle.objective)
+        return ", ".join(f"{each.name} ({each.direction})" for each in goals)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Trains a trial's model once for each execution and fold, and reports its epochs.

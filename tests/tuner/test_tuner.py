@@ -11,7 +11,7 @@ import pytest
 from sklearn.model_selection import TimeSeriesSplit
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.tuner import GroupedFolds, retrain
 from recdrop_tune.tuner import checkpoints as _checkpoints
 from recdrop_tune.tuner.reports import MILLISECONDS, is_nearly_over
@@ -387,22 +387,6 @@ def test_the_weights_are_those_of_the_best_epoch_of_all_trainings(tmp_path, how)
         assert not np.array_equal(weights, other)
 
 
-def test_each_fold_is_tested_with_its_own_weights(tmp_path):
-    hypermodel = Remembers([0.5], [0.5], [0.5, 0.1, 0.3], [0.5, 0.6])
-    tuner = search(tmp_path, hypermodel, oracle(1), {"cv": 2})
-    trial, (x, y) = trial_of(tuner), data()
-    again = retrain(tuner, trial, 5, {"x": x, "y": y, "verbose": 0}, (x, y))
-    bests = hypermodel.seen[3], hypermodel.seen[5]
-    model, losses = tuner.hypermodel.build(trial.hyperparameters), []
-    for best in bests:
-        model.set_weights(best)
-        losses.append(model.evaluate(x, y, verbose=0)[0])
-    assert again.test["loss"] == pytest.approx(np.mean(losses))
-    assert losses[0] != pytest.approx(losses[1])
-    assert all(map(np.array_equal, again.weights, bests[0]))
-
-
-class Cost(keras.callbacks.Callback):
 class Stages(Remembers):
     """Fits twice in each training: for a start, and then in earnest."""
 
@@ -449,6 +433,22 @@ def test_several_fits_of_several_trainings(tmp_path):
     assert [each.value for each in history] == [[0.5, 0.7], [0.4, 0.2]]
 
 
+def test_each_fold_is_tested_with_its_own_weights(tmp_path):
+    hypermodel = Remembers([0.5], [0.5], [0.5, 0.1, 0.3], [0.5, 0.6])
+    tuner = search(tmp_path, hypermodel, oracle(1), {"cv": 2})
+    trial, (x, y) = trial_of(tuner), data()
+    again = retrain(tuner, trial, 5, {"x": x, "y": y, "verbose": 0}, (x, y))
+    bests = hypermodel.seen[3], hypermodel.seen[5]
+    model, losses = tuner.hypermodel.build(trial.hyperparameters), []
+    for best in bests:
+        model.set_weights(best)
+        losses.append(model.evaluate(x, y, verbose=0)[0])
+    assert again.test["loss"] == pytest.approx(np.mean(losses))
+    assert losses[0] != pytest.approx(losses[1])
+    assert all(map(np.array_equal, again.weights, bests[0]))
+
+
+class Cost(keras.callbacks.Callback):
     """Logs a second objective, of which the first epoch is the best by far."""
 
     def on_epoch_end(self, epoch, logs=None):
@@ -515,6 +515,54 @@ def test_callbacks_are_copied_or_made_for_each_training(tmp_path):
         search(tmp_path / "b", callbacks=[Uncopyable()])
     with pytest.raises(RecdropError, match="made no callback"):
         search(tmp_path / "c", callbacks=[lambda: "nothing"])
+
+
+def test_a_subclassed_model_that_is_not_built_can_be_loaded(tmp_path):
+    class Own(keras.Model):
+        def __init__(self, rnn):
+            super().__init__()
+            self.rnn, self.head = rnn, keras.layers.Dense(2, "softmax")
+
+        def call(self, inputs, training=False):
+            return self.head(self.rnn(inputs, training=training))
+
+    def subclassed(hp):
+        space = {"wrapper": "recurrent", "rate": 0.3}
+        model = Own(rdt.dropout_rnn(hp, keras.layers.GRU(3), space=space))
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+    tuner = search(tmp_path, subclassed, oracle(1))
+    loss = tuner.get_best_models()[0].evaluate(*data(), verbose=0)
+    assert loss == pytest.approx(trial_of(tuner).score)
+
+
+def test_a_folder_keeps_its_objective(tmp_path):
+    search(tmp_path, own=oracle(1))
+    words = r"objective 'val_loss \(min\)'.*'val_accuracy \(max\)'.*project_name"
+    with pytest.raises(ProjectError, match=words):
+        search(tmp_path, own=oracle(2, "val_accuracy"))
+    assert len(search(tmp_path, own=oracle(2)).oracle.trials) == 2
+
+
+@pytest.mark.parametrize(
+    ("argument", "steps"), [("x", "steps_per_epoch"), ("validation_data", "validation_steps")]
+)
+def test_a_generator_that_ends_is_refused(tmp_path, argument, steps):
+    tuner = rdt.Tuner(oracle(2), build, directory=tmp_path)
+    x, y = data()
+
+    def endless():
+        while True:
+            yield x, y
+
+    given = {"x": x, "y": y, "validation_data": (x, y), argument: endless()}
+    if argument == "x":
+        del given["y"]
+    with pytest.raises(InvalidArgumentError, match=rf"read anew.*`{steps}` too"):
+        tuner.search(**given, verbose=0)
+    tuner.search(**given, verbose=0, **{steps: 1})
+    assert len(tuner.oracle.trials) == 2
 
 
 def test_milliseconds_of_a_step_are_a_metric_and_can_be_an_objective(tmp_path):
