@@ -187,7 +187,10 @@ def keeps_part(hypermodel: Any, model: Any) -> bool:
             collections.
         model: The model.
     """
-    own = {id(each) for each in [*walk(model), model.optimizer] if each is not None}
+    optimizer = getattr(
+        model, "optimizer", None
+    )  # A model that is not compiled has no such attribute.
+    own = {id(each) for each in [*walk(model), optimizer] if each is not None}
     attributes = list(getattr(unextended(hypermodel), "__dict__", {}).values())
     for each in list(attributes):
         if isinstance(each, list | tuple | set | dict):
