@@ -661,7 +661,10 @@ def of_two_kinds(hp):
 )
 def test_two_hyperparameters_of_one_name_are_refused(tmp_path, tuner, own):
     """Keras Tuner would lose the value of one, and draw another one in the place of what is proposed."""
-    said = "name='x'. `x` is a whole number from 1 to 4.* where kind is 'a'; and from 0.1"
+    said = (
+        "name='x'. `x` is a whole number from 1 to 4.* where kind is 'a'; and from 0.1"
+        ".*`hyperparameters=`, has to be registered under the same conditions"
+    )
     with pytest.raises(InvalidArgumentError, match=said):
         tuner(own, of_two_kinds, directory=tmp_path).search()
 
