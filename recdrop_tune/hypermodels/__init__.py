@@ -6,6 +6,7 @@ from recdrop_tune.hypermodels.extensions import (
     Extension,
     extended,
     fit_of,
+    replace,
     unextended,
 )
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, AbstractSequenceModel
@@ -36,6 +37,7 @@ __all__ = [
     "has_steps",
     "infer_hypermodel",
     "is_one_hot",
+    "replace",
     "scheduled",
     "task_in_words",
     "unextended",

@@ -35,6 +35,14 @@ class Extension:
         """
         return fit(hp, model, *args, **kwargs)
 
+    def replace(self, built: Any, model: Any) -> None:
+        """Is told that another model of the same structure will be fitted in the place of one that was built.
+
+        Args:
+            built: What `build` has returned.
+            model: What `fit` will get.
+        """
+
 
 E = TypeVar("E", bound=Extension)
 
@@ -75,6 +83,11 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
             fit = partial(each.fit, fit)
         return fit(hp, model, *args, **kwargs)
 
+    def replace(self, built: Any, model: Any) -> None:
+        """Tells the extensions that `model` will be fitted in the place of `built`."""
+        for each in self.extensions:
+            each.replace(built, model)
+
     @property
     def _has_methods(self) -> bool:
         known = isinstance(self.hypermodel, keras_tuner.HyperModel)
@@ -110,6 +123,12 @@ def extended(hypermodel: Any, extension: Extension) -> ExtendedHyperModel:
     if isinstance(hypermodel, ExtendedHyperModel):
         return ExtendedHyperModel(hypermodel.hypermodel, [*hypermodel.extensions, extension])
     return ExtendedHyperModel(hypermodel, [extension])
+
+
+def replace(hypermodel: Any, built: Any, model: Any) -> None:
+    """Tells a hypermodel with extensions that another model is fitted in the place of one that it built."""
+    if isinstance(hypermodel, ExtendedHyperModel):
+        hypermodel.replace(built, model)
 
 
 def unextended(hypermodel: Any) -> Any:

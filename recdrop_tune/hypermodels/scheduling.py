@@ -86,7 +86,7 @@ class Schedules(Extension):
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Fits the model with its schedules."""
         asked = self._schedules.get(model)
-        if asked is None:
+        if not asked:
             return fit(hp, model, *args, **kwargs)
         moving, seen = _by_schedule(model, asked), _Epochs()
         callbacks = [*with_schedules(kwargs.pop("callbacks", None), moving), seen]
@@ -98,6 +98,10 @@ class Schedules(Extension):
                 "`keras.callbacks.CallbackList` and call that as `model.fit` does."
             )
         return result
+
+    def replace(self, built: Any, model: Any) -> None:
+        """Gives a model the schedules that were asked for another one, which it stands in for."""
+        self._schedules[model] = self._schedules.get(built, {})
 
     def __reduce__(self) -> Any:
         """Goes to another process without what it knows of models, for those do not go there."""

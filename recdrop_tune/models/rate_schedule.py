@@ -286,7 +286,9 @@ def _picked(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
             "model",
             expected="a model with a dropout wrapper in it",
             received=model,
-            fix="RateSchedule moves the rates of recdrop_tune's wrappers: wrap a recurrent layer.",
+            fix="RateSchedule moves the rates of recdrop_tune's wrappers: wrap a recurrent layer. In a "
+            "search with trials without dropout name the schedule in the space, `schedule: linear`, in "
+            "its place.",
         )
     if chosen is None:
         return found

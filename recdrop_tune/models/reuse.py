@@ -7,6 +7,7 @@ numbers, for all of these are variables. Their traced functions are then the sam
 
 from __future__ import annotations
 
+import functools
 import json
 from importlib import import_module
 from numbers import Real
@@ -132,8 +133,26 @@ def _shapes(variables: Any) -> list[Any]:
 
 
 def _is_described(model: Any) -> bool:
-    """Says whether a model is one of layers alone that can be trained."""
-    return is_of_layers(model) and bool(model.built and model.compiled and model.optimizer)
+    """Says whether a model is one of layers alone that can be trained, with nothing of the user's on it."""
+    ready = is_of_layers(model) and bool(model.built and model.compiled and model.optimizer)
+    names = {name for name in vars(model) if name[0] != "_"}
+    return ready and names <= _attributes(isinstance(model, keras.Sequential))
+
+
+_OF_TRAINING = frozenset({"history", "stop_evaluating", "stop_predicting"})
+"""What Keras sets on a model that is trained, evaluated or asked for predictions."""
+
+
+@functools.cache
+def _attributes(sequential: bool) -> frozenset[str]:
+    """Returns the names of what a compiled model of Keras's has without anybody's doing."""
+    inputs, layer = keras.Input((1,), name="input"), keras.layers.Identity(name="layer")
+    if sequential:
+        model = keras.Sequential([inputs, layer], name="model")
+    else:
+        model = keras.Model(inputs, layer(inputs), name="model")
+    model.compile(keras.optimizers.SGD(name="optimizer"), "mse")
+    return _OF_TRAINING.union(vars(model))
 
 
 def _without_values(config: Any) -> Any:

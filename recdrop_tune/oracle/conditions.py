@@ -209,7 +209,8 @@ def check_names(space: Sequence[HyperParameter]) -> None:
                 received=name,
                 fix=f"`{name}` is {'; and '.join(same)}. Keras Tuner keeps one value for a name, and loses "
                 "it where one of them is inactive. Give them different names; what `dropout_rnn` registers "
-                "begins with its `name`.",
+                "begins with its `name`. One that overrides the other, by `hyperparameters=`, has to be "
+                "registered under the same conditions; what a search space has is set in the space.",
             )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import RecdropError, check_integer
+from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
 from recdrop_tune.oracle import active_values
 
 
@@ -21,6 +22,9 @@ class CallbackError(RecdropError, kt.errors.FatalError):
 CallbackLike = Any | Callable[[], Any]
 """A callback that can be copied, or a function (or class) that makes one."""
 
+
+_FIT = [name for name in inspect.signature(keras.Model.fit).parameters if name != "self"]
+"""The arguments of `Model.fit` in their order."""
 
 HOOKS = ("on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end")
 """Methods of a `keras_tuner.Tuner` that it calls while a model is fitted, for subclasses to override."""
@@ -43,7 +47,9 @@ def own_callbacks(
     Raises:
         CallbackError: A callback can be copied no more than it can be used twice.
     """
-    callbacks = [_own(each) for each in given]
+    # What two of them share, they share as copies too.
+    copied: dict[int, Any] = {}
+    callbacks = [_own(each, copied) for each in given]
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.TensorBoard):
             parts = (str(callback.log_dir), trial_id, f"execution{execution}")
@@ -101,7 +107,7 @@ def _shown_in_tensorboard(board: Any, trial_id: str, hyperparameters: Any) -> An
     return api.KerasCallback(writer=board.log_dir, hparams=values, trial_id=trial_id)
 
 
-def _own(given: Any) -> Any:
+def _own(given: Any, copied: dict[int, Any]) -> Any:
     if not isinstance(given, keras.callbacks.Callback):
         made = given()
         if not isinstance(made, keras.callbacks.Callback):
@@ -110,7 +116,7 @@ def _own(given: Any) -> Any:
             )
         return made
     try:
-        return copy.deepcopy(given)
+        return copy.deepcopy(given, copied)
     except Exception as error:
         raise CallbackError(
             f"Every training needs callbacks of its own, and `{type(given).__name__}` cannot be "
@@ -121,7 +127,7 @@ def _own(given: Any) -> Any:
 
 def named(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Names the positional arguments of `Model.fit`."""
-    return {**kwargs, **dict(zip(("x", "y"), args, strict=False))}
+    return {**kwargs, **dict(zip(_FIT, args, strict=False))}
 
 
 def is_local(oracle: Any) -> bool:
@@ -145,3 +151,23 @@ def check_arguments(keep: int | None, reuse: int) -> None:
     if keep is not None:
         check_integer("keep_checkpoints", keep, 1)
     check_integer("reuse_models", reuse, 0)
+
+
+def check_data(fit: Mapping[str, Any]) -> None:
+    """Refuses generators that may have an end: the first trial uses them up.
+
+    Args:
+        fit: Arguments of `Model.fit`, by name.
+
+    Raises:
+        InvalidArgumentError: There is one, and no number of steps.
+    """
+    for argument, steps in (("x", "steps_per_epoch"), ("validation_data", "validation_steps")):
+        if isinstance(fit.get(argument), Generator) and fit.get(steps) is None:
+            raise invalid_argument(
+                argument,
+                expected="data that can be read anew, by each trial and in each epoch",
+                received=fit[argument],
+                fix="Pass arrays, a `keras.utils.PyDataset` or a `tf.data.Dataset`; with a generator that "
+                f"never ends, `{steps}` too.",
+            )

@@ -72,6 +72,8 @@ def load(folder: Path, model: Any) -> Any:
         if not model.built:
             config = json.loads(read(folder / BUILD, within=folder.parent))
             model.build_from_config(dict(config or {}))
+            # Of a subclass it makes the weights and does not say so; Keras does where it loads a model.
+            model.built = model.built or bool(model.weights)
         with warnings.catch_warnings():
             # The optimizer's state may lie in the file too, and nobody needs it here.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")

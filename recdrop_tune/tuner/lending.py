@@ -14,8 +14,9 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
+from recdrop_tune.hypermodels import unextended
 from recdrop_tune.kernels import Beginning, gradients_tied_to_graphs
-from recdrop_tune.models import renew, structure
+from recdrop_tune.models import renew, structure, walk
 
 
 class ModelCache:
@@ -174,3 +175,26 @@ def check_model(model: Any, most: int | None) -> Any:
             f"Oversized model: {size} parameters, and `max_model_size` is {most}. Skip model."
         )
     return model
+
+
+def keeps_part(hypermodel: Any, model: Any) -> bool:
+    """Says whether a hypermodel has kept a part of a model that it has built, for its `fit` perhaps.
+
+    Another model in the place of this one would have other parts.
+
+    Args:
+        hypermodel: The hypermodel. Its attributes are looked at, and the members of those that are
+            collections.
+        model: The model.
+    """
+    optimizer = getattr(
+        model, "optimizer", None
+    )  # A model that is not compiled has no such attribute.
+    own = {id(each) for each in [*walk(model), optimizer] if each is not None}
+    attributes = list(getattr(unextended(hypermodel), "__dict__", {}).values())
+    for each in list(attributes):
+        if isinstance(each, list | tuple | set | dict):
+            attributes += each.values() if isinstance(each, dict) else each
+    kept = [each for each in attributes if isinstance(each, keras.layers.Layer)]
+    kept_layers = (layer for each in kept for layer in walk(each))
+    return any(id(each) in own for each in [*attributes, *kept_layers])

@@ -51,11 +51,22 @@ class TrialReport:
         self._oracle = oracle
         self._trial_id = trial_id
         self._curves: list[dict[int, dict[str, float]]] = []
+        self._history: Any = None
         self.stopped = False
 
     def begin(self) -> None:
         """Begins the next training."""
         self._curves.append({})
+        self._history = None
+
+    def begin_fit(self, history: Any) -> None:
+        """Begins a `Model.fit` of the current training, which may have several: the last one counts.
+
+        Args:
+            history: Keras's history of it, which the training may return.
+        """
+        self._forget_epochs()
+        self._curves[-1], self._history = {}, history
 
     def add(self, epoch: int, metrics: dict[str, float], epochs: int | None = None) -> None:
         """Reports an epoch of the current training; only the first one can be stopped, if not near its end.
@@ -84,7 +95,9 @@ class TrialReport:
             model: The model; `None` where it is not known.
         """
         measured = bool(self._curves[-1])
-        if isinstance(results, keras.callbacks.History) and measured:
+        # A loop of the user's own has a history that Keras does not know of.
+        reported = self._history is None or results is self._history
+        if isinstance(results, keras.callbacks.History) and measured and reported:
             return
         metrics, epoch = explicit_outcome(results, self._objective, FIT)
         if model is not None and not measured:
@@ -100,11 +113,7 @@ class TrialReport:
             metrics: The outcome.
             at: The epoch that it is from.
         """
-        if self._curves[-1]:
-            forget_metrics(self._oracle.get_trial(self._trial_id))
-            for curve in self._curves[:-1]:
-                for epoch, earlier in curve.items():
-                    self._send(earlier, epoch)
+        self._forget_epochs()
         self._curves[-1] = {at: metrics}
         if math.isfinite(self.value(metrics)):
             self._send(metrics, at)
@@ -142,6 +151,15 @@ class TrialReport:
         if not math.isfinite(value):
             return False
         return other is None or bool(self._objective.better_than(value, other))
+
+    def _forget_epochs(self) -> None:
+        """Takes back what the current training has reported."""
+        if not self._curves[-1]:
+            return
+        forget_metrics(self._oracle.get_trial(self._trial_id))
+        for curve in self._curves[:-1]:
+            for epoch, earlier in curve.items():
+                self._send(earlier, epoch)
 
     @property
     def _objective(self) -> Any:
@@ -199,27 +217,40 @@ class StepTimer(keras.callbacks.Callback):
 
 
 class EpochReporter(keras.callbacks.Callback):
-    """Hands each epoch to a report, keeps the weights of the best, and stops when it is told to.
+    """Hands each epoch of a training to a report, keeps the best weights, and stops when it is told to.
 
     Args:
         report: The report of the trial.
-        best: Where the best weights are kept.
     """
 
-    def __init__(self, report: TrialReport, best: BestWeights) -> None:
+    def __init__(self, report: TrialReport) -> None:
         super().__init__()
         self._report = report
-        self._best = best
+        self._history: Any = None
+        self._best, self._last = BestWeights(), BestWeights()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reports."""
+        history = getattr(self.model, "history", None)
+        if history is not self._history:
+            self._report.begin_fit(history)
+            self._history, self._last = history, BestWeights()
         metrics = numbers(logs or {})
         # A loop of the user's own may not say how many epochs there are.
         self._report.add(epoch, metrics, (self.params or {}).get("epochs"))
-        self._best.offer(self.model, metrics, self._report)
+        self._last.offer(self.model, metrics, self._report)
+        self._best.take_better(self._last, self._report)
         # A loss that is not a number leaves weights that are none: nothing better will come.
         if self._report.stopped or math.isnan(metrics.get("loss", 0.0)):
             self.model.stop_training = True
+
+    def weights_of(self, results: Any) -> BestWeights:
+        """Returns the best weights of what a training has returned.
+
+        Args:
+            results: A history counts for its own epochs; anything else for all of the training.
+        """
+        return self._last if results is self._history else self._best
 
 
 class BestWeights:

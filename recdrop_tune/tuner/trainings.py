@@ -218,19 +218,20 @@ def retrain(
     parts = [arguments] if tuner.cv is None else folds(tuner.cv, seed, arguments)
     for number, part in enumerate(parts):
         report.begin()
-        own = BestWeights()
+        reporter = EpochReporter(report)
         callbacks = own_callbacks(given, f"confirmation_{trial.trial_id}_{seed}", number)
         callbacks = [
             SameDraws(seed + number),
             StepTimer(),
             LearnedRates(),
             *callbacks,
-            EpochReporter(report, own),
+            reporter,
         ]
         with tuner.lent_model(build, seed + number) as model:
             results = fit_of(tuner.hypermodel)(
                 trial.hyperparameters, model, callbacks=callbacks, **part
             )
+            own = reporter.weights_of(results)
             report.take(results, own, model)
             best.take_better(own, report)
             if test is not None and own.weights is not None:

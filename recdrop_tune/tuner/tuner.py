@@ -15,9 +15,9 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import check_cv, invalid_argument
+from recdrop_tune.errors import ProjectError, check_cv, invalid_argument, shown
 from recdrop_tune.files import delete_leftovers, write_atomically
-from recdrop_tune.hypermodels import fit_of
+from recdrop_tune.hypermodels import fit_of, replace
 from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import (
     check_names,
@@ -33,12 +33,13 @@ from recdrop_tune.tuner import checkpoints as checkpoints
 from recdrop_tune.tuner.callbacks import (
     as_list,
     check_arguments,
+    check_data,
     hooks_of,
     is_local,
     named,
     own_callbacks,
 )
-from recdrop_tune.tuner.lending import Lender, check_model
+from recdrop_tune.tuner.lending import Lender, check_model, keeps_part
 from recdrop_tune.tuner.outcomes import (
     RUN_TRIAL,
     NoFiniteObjectiveError,
@@ -92,7 +93,8 @@ class Tuner(kt.Tuner):
 
     Raises:
         InvalidArgumentError: An argument cannot be worked with, or two hyperparameters have one name.
-        ProjectError: There is a link in the project folder, or something else that is no file.
+        ProjectError: There is a link in the project folder, or something else that is no file; or the search
+            in it is for another objective.
 
     Example:
         >>> tuner = Tuner(OptunaOracle("val_loss", max_trials=30, seed=0), build, directory="runs")
@@ -149,6 +151,8 @@ class Tuner(kt.Tuner):
             **fit_kwargs: Its other arguments. `callbacks` may hold functions that make callbacks.
 
         Raises:
+            InvalidArgumentError: The data are a generator, which the first trial uses up, or no folds can be
+                taken of them.
             StorageError: A disk is full or broken. The trial under way is not counted as failed: it runs
                 again when the search goes on.
         """
@@ -157,6 +161,7 @@ class Tuner(kt.Tuner):
             return
         if "verbose" in fit_kwargs and is_local(self.oracle):
             self.oracle.verbose = fit_kwargs["verbose"]
+        check_data(named(fit_args, fit_kwargs))
         if self.cv is not None:
             check_fold_data(self.cv, named(fit_args, fit_kwargs))
         with storage_failures_named(self.project_dir):
@@ -189,6 +194,29 @@ class Tuner(kt.Tuner):
         path = Path(self.project_dir) / f"{self.tuner_id}.json"
         write_atomically(path, json.dumps(self.get_state()), within=self.project_dir)
 
+    def get_state(self) -> dict[str, Any]:
+        """Returns what is saved of the tuner: what its search is for."""
+        return {**super().get_state(), "objective": self._goal()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned; of a search of Keras Tuner's that is nothing.
+
+        Raises:
+            ProjectError: The search was for another objective.
+        """
+        super().set_state(state)
+        before, now = state.get("objective", self._goal()), self._goal()
+        if before != now:
+            raise ProjectError(
+                f"The folder `{self.project_dir}` holds a search for the objective {shown(before)}, and this "
+                f"one is for {shown(now)}: their scores do not compare. Give this one another "
+                "`project_name`, or the objective of that one."
+            )
+
+    def _goal(self) -> str:
+        goals = objectives(self.oracle.objective)
+        return ", ".join(f"{each.name} ({each.direction})" for each in goals)
+
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Trains a trial's model once for each execution and fold, and reports its epochs.
 
@@ -208,7 +236,7 @@ class Tuner(kt.Tuner):
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
             report.begin()
             own = own_callbacks(given, trial.trial_id, execution, hyperparameters)
-            reporter = EpochReporter(report, best)
+            reporter = EpochReporter(report)
             seed = self.seed
             if seed is not None:
                 seed = trial_seed(seed, seed_values(hyperparameters), execution)
@@ -217,6 +245,7 @@ class Tuner(kt.Tuner):
             with self._lender.begun(seed, trial) as training:
                 results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
                 model = reporter.model or training.model
+                best.take_better(reporter.weights_of(results), report)
                 report.take(results, best, model)
                 if report.stopped:
                     raise TrialPrunedError
@@ -397,8 +426,12 @@ class Tuner(kt.Tuner):
     def _lend(self, build: Callable[[], Any]) -> Any:
         with self._scope():
             fresh = check_model(build(), self.max_model_size)
-        # A model that was made in a strategy's scope belongs to it.
-        return self._lender.lend(fresh, share=self.distribution_strategy is None)
+        # A model that was made in a strategy's scope belongs to it; one who keeps a part needs this model.
+        share = self.distribution_strategy is None and not keeps_part(self.hypermodel, fresh)
+        model = self._lender.lend(fresh, share)
+        if model is not fresh:
+            replace(self.hypermodel, fresh, model)
+        return model
 
     def _scope(self) -> Any:
         strategy = self.distribution_strategy

@@ -230,6 +230,21 @@ def test_a_model_keeps_its_schedules_when_the_next_one_is_built():
     assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
 
 
+def test_a_model_that_is_used_again_moves_by_the_schedule_of_its_trial(tmp_path):
+    space = {
+        **ONE,
+        "wrapper": ["none", "recurrent"],
+        "schedule": ["annealed", "linear", "constant"],
+    }
+    oracle = kt.oracles.GridSearchOracle("loss", 4)
+    tuner = rdt.Tuner(oracle, scheduled(make("rnn", space=space)), directory=tmp_path)
+    tuner.search(*data(), epochs=EPOCHS, verbose=0, callbacks=[Rates()])
+    assert tuner.models_reused == 2
+    for trial, seen in zip(oracle.trials.values(), Rates.seen, strict=True):
+        schedule = trial.hyperparameters.values.get("rnn/schedule")
+        assert schedule is None or [rate for (rate,) in seen] == moved(schedule)
+
+
 def test_scheduled_takes_a_hypermodel_or_a_function():
     hypermodel = scheduled(make("rnn"))
     assert scheduled(hypermodel) is hypermodel

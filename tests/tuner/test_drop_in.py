@@ -162,6 +162,51 @@ def a_fit_that_returns_a_list(kind, where):
 
 
 @script
+def a_fit_in_two_parts(kind, where):
+    def fit(self, hp, model, *args, **kwargs):
+        model.fit(*args, **kwargs)
+        return model.fit(*args, **kwargs)
+
+    return fits(kind, where, fit)
+
+
+@script
+def a_fit_of_one_epoch_after_the_other(kind, where):
+    def fit(self, hp, model, *args, epochs, **kwargs):
+        return [model.fit(*args, epochs=1, **kwargs) for _ in range(epochs)][-1]
+
+    return fits(kind, where, fit)
+
+
+@script
+def a_model_with_attributes(kind, where):
+    def noting(hp):
+        model = build(hp)
+        model.size = hp.Choice("size", [4, 8, 16])
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, **{**kwargs, "batch_size": model.size})
+
+    return fits(kind, where, fit, noting, max_trials=4)
+
+
+@script
+def a_hypermodel_that_keeps_a_layer(kind, where):
+    class Own(kt.HyperModel):
+        def build(self, hp):
+            model = build(hp)
+            self.kept = {"last": model.layers[-1]}
+            return model
+
+        def fit(self, hp, model, *args, **kwargs):
+            model.fit(*args, **kwargs)
+            return {"val_loss": float(np.sum(self.kept["last"].get_weights()[0]))}
+
+    return search(kind(oracle(), Own(), **where))
+
+
+@script
 def a_fit_that_never_builds_the_model(kind, where):
     def unbuilt(hp):
         hp.Choice("learning_rate", [0.1, 0.2, 0.3])
@@ -347,6 +392,21 @@ def early_stopping(kind, where):
     tuner = kind(oracle(), build, **where)
     found = search(tuner, callbacks=[stop], epochs=9)
     return [found, stop.stopped_epoch]
+
+
+@script
+def callbacks_that_know_each_other(kind, where):
+    class Asks(keras.callbacks.Callback):
+        def __init__(self, other):
+            super().__init__()
+            self.other = other
+
+        def on_train_end(self, logs=None):
+            found.append(self.other.best)
+
+    found, stop = [], keras.callbacks.EarlyStopping("val_loss")
+    search(kind(oracle(), build, **where), callbacks=[stop, Asks(stop)])
+    return found
 
 
 @script

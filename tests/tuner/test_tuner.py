@@ -11,7 +11,7 @@ import pytest
 from sklearn.model_selection import TimeSeriesSplit
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.tuner import GroupedFolds, retrain
 from recdrop_tune.tuner import checkpoints as _checkpoints
 from recdrop_tune.tuner.reports import MILLISECONDS, is_nearly_over
@@ -274,6 +274,22 @@ def test_cross_validation_trains_once_a_fold(tmp_path, cv):
     assert len(values) == 3
 
 
+def test_cross_validation_takes_positional_arguments_of_fit(tmp_path):
+    class Own(kt.HyperModel):
+        def build(self, hp):
+            return build(hp)
+
+        def fit(self, hp, model, **kwargs):
+            given.append([kwargs.get(name) for name in ("batch_size", "epochs", "verbose")])
+            return model.fit(**kwargs)
+
+    given = []
+    tuner = rdt.Tuner(oracle(1), Own(), directory=tmp_path, seed=0, cv=2)
+    tuner.oracle.verbose = 0
+    tuner.search(*data(), 6, 2, 0)
+    assert given == [[6, 2, 0]] * 2
+
+
 def test_cross_validation_wants_arrays_and_no_validation_data(tmp_path):
     with pytest.raises(InvalidArgumentError, match="number of folds of at least 2"):
         rdt.Tuner(oracle(), build, cv=1, directory=tmp_path)
@@ -371,6 +387,52 @@ def test_the_weights_are_those_of_the_best_epoch_of_all_trainings(tmp_path, how)
         assert not np.array_equal(weights, other)
 
 
+class Stages(Remembers):
+    """Fits twice in each training: for a start, and then in earnest."""
+
+    def __init__(self, returned, *curves):
+        super().__init__(*curves)
+        self.returned = returned
+
+    def fit(self, *args, **kwargs):
+        return self.returned([super(Stages, self).fit(*args, **kwargs) for _ in range(2)])
+
+
+@pytest.mark.parametrize(
+    ("returned", "score", "best", "epochs"),
+    [
+        (lambda histories: histories[1], 0.4, 3, 3),
+        (lambda histories: histories[0], 0.1, 0, 1),
+        (lambda histories: histories, 0.25, 0, 1),
+        (lambda histories: 0.3, 0.3, 0, 1),
+    ],
+    ids=["last", "first", "both", "number"],
+)
+def test_of_several_fits_of_a_training_what_is_returned_counts(
+    tmp_path, returned, score, best, epochs
+):
+    hypermodel = Stages(returned, *[[0.1, 0.2], [0.5, 0.4, 0.6]] * 2)
+    tuner = search(tmp_path, hypermodel, oracle(1))
+    trial, (x, y) = trial_of(tuner), data()
+    assert trial.score == pytest.approx(score)
+    # Never the mean of two epochs of one number.
+    history = trial.metrics.get_history("val_loss")
+    assert [len(each.value) for each in history] == [1] * epochs
+    kept = tuner.get_best_models()[0].get_weights()
+    again = retrain(tuner, trial, 5, {"x": x, "y": y, "verbose": 0})
+    assert again.score == pytest.approx(score)
+    for weights, of in ((kept, best), (again.weights, best + 5)):
+        assert all(map(np.array_equal, weights, hypermodel.seen[of]))
+
+
+def test_several_fits_of_several_trainings(tmp_path):
+    curves = [[0.1], [0.5, 0.4], [0.1], [0.7, 0.2]]
+    hypermodel = Stages(lambda histories: histories[1], *curves)
+    tuner = search(tmp_path, hypermodel, oracle(1), {"executions_per_trial": 2})
+    history = trial_of(tuner).metrics.get_history("val_loss")
+    assert [each.value for each in history] == [[0.5, 0.7], [0.4, 0.2]]
+
+
 def test_each_fold_is_tested_with_its_own_weights(tmp_path):
     hypermodel = Remembers([0.5], [0.5], [0.5, 0.1, 0.3], [0.5, 0.6])
     tuner = search(tmp_path, hypermodel, oracle(1), {"cv": 2})
@@ -453,6 +515,54 @@ def test_callbacks_are_copied_or_made_for_each_training(tmp_path):
         search(tmp_path / "b", callbacks=[Uncopyable()])
     with pytest.raises(RecdropError, match="made no callback"):
         search(tmp_path / "c", callbacks=[lambda: "nothing"])
+
+
+def test_a_subclassed_model_that_is_not_built_can_be_loaded(tmp_path):
+    class Own(keras.Model):
+        def __init__(self, rnn):
+            super().__init__()
+            self.rnn, self.head = rnn, keras.layers.Dense(2, "softmax")
+
+        def call(self, inputs, training=False):
+            return self.head(self.rnn(inputs, training=training))
+
+    def subclassed(hp):
+        space = {"wrapper": "recurrent", "rate": 0.3}
+        model = Own(rdt.dropout_rnn(hp, keras.layers.GRU(3), space=space))
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+    tuner = search(tmp_path, subclassed, oracle(1))
+    loss = tuner.get_best_models()[0].evaluate(*data(), verbose=0)
+    assert loss == pytest.approx(trial_of(tuner).score)
+
+
+def test_a_folder_keeps_its_objective(tmp_path):
+    search(tmp_path, own=oracle(1))
+    words = r"objective 'val_loss \(min\)'.*'val_accuracy \(max\)'.*project_name"
+    with pytest.raises(ProjectError, match=words):
+        search(tmp_path, own=oracle(2, "val_accuracy"))
+    assert len(search(tmp_path, own=oracle(2)).oracle.trials) == 2
+
+
+@pytest.mark.parametrize(
+    ("argument", "steps"), [("x", "steps_per_epoch"), ("validation_data", "validation_steps")]
+)
+def test_a_generator_that_ends_is_refused(tmp_path, argument, steps):
+    tuner = rdt.Tuner(oracle(2), build, directory=tmp_path)
+    x, y = data()
+
+    def endless():
+        while True:
+            yield x, y
+
+    given = {"x": x, "y": y, "validation_data": (x, y), argument: endless()}
+    if argument == "x":
+        del given["y"]
+    with pytest.raises(InvalidArgumentError, match=rf"read anew.*`{steps}` too"):
+        tuner.search(**given, verbose=0)
+    tuner.search(**given, verbose=0, **{steps: 1})
+    assert len(tuner.oracle.trials) == 2
 
 
 def test_milliseconds_of_a_step_are_a_metric_and_can_be_an_objective(tmp_path):
@@ -551,7 +661,10 @@ def of_two_kinds(hp):
 )
 def test_two_hyperparameters_of_one_name_are_refused(tmp_path, tuner, own):
     """Keras Tuner would lose the value of one, and draw another one in the place of what is proposed."""
-    said = "name='x'. `x` is a whole number from 1 to 4.* where kind is 'a'; and from 0.1"
+    said = (
+        "name='x'. `x` is a whole number from 1 to 4.* where kind is 'a'; and from 0.1"
+        ".*`hyperparameters=`, has to be registered under the same conditions"
+    )
     with pytest.raises(InvalidArgumentError, match=said):
         tuner(own, of_two_kinds, directory=tmp_path).search()
 
