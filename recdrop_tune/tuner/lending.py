@@ -187,9 +187,8 @@ def keeps_part(hypermodel: Any, model: Any) -> bool:
             collections.
         model: The model.
     """
-    optimizer = getattr(
-        model, "optimizer", None
-    )  # A model that is not compiled has no such attribute.
+    # A model that is not compiled has no optimizer.
+    optimizer = getattr(model, "optimizer", None)
     own = {id(each) for each in [*walk(model), optimizer] if each is not None}
     attributes = list(getattr(unextended(hypermodel), "__dict__", {}).values())
     for each in list(attributes):
