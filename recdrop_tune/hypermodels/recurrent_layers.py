@@ -56,7 +56,7 @@ def dropout_rnn(hp: Any, layer: Any, name: str | None = None, space: object = "l
     loaded = SearchSpace.load(space)
     check_schedule(loaded)
     # Of other layers than these two and a `Bidirectional`, `wrap` says that it takes none.
-    cell = cell_of(getattr(layer, "forward_layer", layer)) or "lstm"
+    cell = cell_of(layer) or "lstm"
     check_temporal_decay(loaded, layer)
     sample = loaded.sample_dropout(hp, name, cell)
     with seeds_aside():

@@ -53,16 +53,24 @@ _INSISTS = Obstacle(
 )
 
 
+_KINDS: tuple[tuple[Any, Any, Cell], ...] = (
+    (keras.layers.LSTM, keras.layers.LSTMCell, "lstm"),
+    (keras.layers.GRU, keras.layers.GRUCell, "gru"),
+)
+
+
 def cell_of(layer: Layer) -> Cell | None:
     """Returns the cell that a layer computes, `None` if it is not one whose kernel call is known.
 
-    A subclass that brings its own `call` or `inner_loop` computes something else.
+    A subclass that brings its own `call`, `inner_loop` or cell computes something else. Of a `Bidirectional`
+    it is the cell of the forward layer.
     """
-    kinds: tuple[tuple[Any, Cell], ...] = ((keras.layers.LSTM, "lstm"), (keras.layers.GRU, "gru"))
-    for kind, cell in kinds:
-        own = type(layer)
+    own, merging = type(layer), keras.layers.Bidirectional
+    if isinstance(layer, merging):
+        return cell_of(layer.forward_layer) if own.call is merging.call else None
+    for kind, step, cell in _KINDS:
         if isinstance(layer, kind) and own.call is kind.call and own.inner_loop is kind.inner_loop:
-            return cell
+            return cell if getattr(type(layer.cell), "call", None) is step.call else None
     return None
 
 
@@ -305,7 +313,7 @@ class KernelChoice:
 
     Attributes:
         kernel: `"cuDNN"`, `"fused CPU op"` (outside XLA), or `"step loop"`; `"error"` where the layer
-            insists on cuDNN and cannot have it; `"unknown"` for a subclass with a `call` of its own.
+            insists on cuDNN and cannot have it; `"unknown"` for one with a `call` or cell of its own.
         obstacles: What keeps it off cuDNN here; empty if it runs there.
         on_gpu: `"cuDNN"`, or why it would not run there with a GPU in sight.
         note: What holds on cuDNN but is decided for each batch; mostly empty.
@@ -327,7 +335,9 @@ def kernel_of(layer: Layer, rewriting: Rewriting, *, masked: bool = False) -> Ke
     """
     known = cell_of(layer) is not None
     if not known and isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
-        own = Obstacle(f"{type(layer).__name__} has a `call` of its own, whose kernel is not known")
+        own = Obstacle(
+            f"{type(layer).__name__} has a `call` or a cell of its own, whose kernel is not known"
+        )
         return KernelChoice(UNKNOWN, (own,), UNKNOWN)
     found = [*obstacles(layer, masked, rewriting.obstacle)]
     on_gpu = "; ".join(obstacle.reason for obstacle in found) or CUDNN

@@ -80,7 +80,7 @@ def _call_one(
         kernel=_cast(layer.cell.kernel, dtype),
         recurrent_kernel=_cast(layer.cell.recurrent_kernel, dtype),
         bias=None if layer.cell.bias is None else _cast(layer.cell.bias, dtype),
-        mask=None if mask is None else ops.cast(mask, "bool"),
+        mask=None if mask is None else _of_steps(mask),
         go_backwards=layer.go_backwards,
         reset_after=getattr(layer, "reset_after", True),
     )
@@ -151,6 +151,11 @@ def _check_batch(layer: Layer, sequences: Tensor) -> None:
 
 def _cast(value: Any, dtype: str) -> Tensor:
     return ops.cast(ops.convert_to_tensor(value), dtype)
+
+
+def _of_steps(mask: Tensor) -> Tensor:
+    """Returns a mask as booleans `(batch, time)`; Keras's layers take one of `(batch, time, 1)` too."""
+    return ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
 
 
 def _initial_state(layer: Layer, sequences: Tensor, states: Any) -> tuple[Tensor, ...]:

@@ -124,7 +124,7 @@ def recurrent_parts(
     wrappable = keras.layers.LSTM | keras.layers.GRU | keras.layers.Bidirectional
     if kind is not None and issubclass(kind, wrappable):
         layer = keras.saving.deserialize_keras_object(config, custom, safe_mode=False)
-        if (cell := cell_of(getattr(layer, "forward_layer", layer))) is not None:
+        if (cell := cell_of(layer)) is not None:
             yield path, layer, cell
         return
     if isinstance(config, dict | list):
@@ -166,7 +166,8 @@ def _is_recurrent(layer: Any) -> bool:
     if isinstance(layer, RecurrentWrapper):
         return _is_recurrent(layer.layer)
     if isinstance(layer, keras.layers.Bidirectional):
-        return _is_recurrent(layer.forward_layer)
+        merged = type(layer).call is keras.layers.Bidirectional.call
+        return merged and _is_recurrent(layer.forward_layer)
     if type(layer) is keras.layers.RNN:
         return type(layer.cell) in (keras.layers.LSTMCell, keras.layers.GRUCell)
     return cell_of(layer) is not None

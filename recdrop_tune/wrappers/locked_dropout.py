@@ -61,13 +61,15 @@ class LockedDropout(HasRates, HasDecays, keras.layers.Layer):
         self._set_up_rates(rate, seed)
         self._set_up_decays(activity_decay)
         self.supports_masking = True
+        # Noise for images, say, would not be of their shape, and yet be multiplied where sizes are equal.
+        self.input_spec = keras.layers.InputSpec(min_ndim=2, max_ndim=3)
 
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         """Drops features when training."""
         if not training:
             return inputs
         noise = self._bernoulli("locked", for_all_steps(ops.shape(inputs)))
-        dropped = inputs * ops.cast(noise, inputs.dtype)
+        dropped = self._times(inputs, noise)
         if self.activity_decay:
             self._add_decays([inputs], [dropped], mask, self.losses)
         return dropped

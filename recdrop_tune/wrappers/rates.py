@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any
 
 import keras
+from keras import ops
 
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import ReplicaSeedGenerator, check_seed
@@ -67,6 +68,7 @@ class HasRates:
     learns_rates = False
     """Whether the rates are learned: then the configured ones are where they begin, and above 0."""
     add_weight: Any
+    compute_dtype: str
 
     def _set_up_rates(self, rate: Rate, seed: int | None, offset: int = 0) -> None:
         self.seed = check_seed(seed)
@@ -98,6 +100,12 @@ class HasRates:
     def _bernoulli(self, site: str, shape: tuple[Any, ...]) -> Tensor:
         """Draws dropout's noise with the rate of a site."""
         return bernoulli(shape, self.rates[site], self.seed_generator)
+
+    def _times(self, tensor: Tensor, noise: Tensor) -> Tensor:
+        """Multiplies by noise; integers, of which Keras makes no floats, in the type of the layer."""
+        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)):
+            tensor = ops.cast(tensor, self.compute_dtype)
+        return tensor * ops.cast(noise, tensor.dtype)
 
     @property
     def configured_rates(self) -> dict[str, float]:

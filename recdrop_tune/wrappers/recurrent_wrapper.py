@@ -24,15 +24,16 @@ def check_layer(layer: Any) -> None:
         InvalidArgumentError: It is not an LSTM, a GRU or a `Bidirectional` of one, or it already
             has dropout of its own.
     """
-    for direction in directions_of(layer):
-        if cell_of(direction) is None:
-            raise invalid_argument(
-                "layer",
-                expected="a `keras.layers.LSTM`, a `keras.layers.GRU`, or a "
-                "`keras.layers.Bidirectional` of one",
-                received=layer,
-                fix=_remedy(layer),
-            )
+    directions = directions_of(layer)
+    if any(cell_of(part) is None for part in (*directions, layer)):
+        raise invalid_argument(
+            "layer",
+            expected="a `keras.layers.LSTM`, a `keras.layers.GRU`, or a "
+            "`keras.layers.Bidirectional` of one",
+            received=layer,
+            fix=_remedy(layer),
+        )
+    for direction in directions:
         if direction.dropout or direction.recurrent_dropout:
             raise invalid_argument(
                 "layer",
@@ -71,8 +72,8 @@ def _remedy(layer: Any) -> str:
         return f"Pass an instance, such as {layer.__name__}(64)."
     if isinstance(layer, RecurrentWrapper):
         return 'One wrapper drops at several sites: placement="input+recurrent". It takes the decays too.'
-    if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
-        return "A subclass with its own `call` or `inner_loop` has a kernel call that is not known."
+    if isinstance(layer, keras.layers.LSTM | keras.layers.GRU | keras.layers.Bidirectional):
+        return "A subclass with its own `call`, `inner_loop` or cell has a kernel call that is not known."
     return "Other recurrent layers have no fused kernel."
 
 

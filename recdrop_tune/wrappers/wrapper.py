@@ -167,7 +167,7 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
 
     def _drop(self, site: str, tensor: Tensor) -> Tensor:
         noise = self.noise(site, tensor)
-        return tensor if noise is None else tensor * ops.cast(noise, tensor.dtype)
+        return tensor if noise is None else self._times(tensor, noise)
 
     def _drop_output(self, result: Any) -> Any:
         if not isinstance(result, tuple):

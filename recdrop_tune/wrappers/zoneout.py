@@ -128,7 +128,7 @@ def _check_hidden(value: float, layer: Any) -> float:
         (checked,) = rates_by_site(value, ("hidden",)).values()
     except ValueError:
         raise invalid_argument("hidden_rate", expected="0 <= rate < 1", received=value) from None
-    if checked and cell_of(getattr(layer, "forward_layer", layer)) == "gru":
+    if checked and cell_of(layer) == "gru":
         raise invalid_argument(
             "hidden_rate",
             expected="0 for a GRU",

@@ -62,6 +62,17 @@ def test_the_dtype_is_kept(policy):
     assert keras.backend.standardize_dtype(noisy.dtype) == policy.removeprefix("mixed_")
 
 
+def test_integers_are_scaled_as_floats_are():
+    noisy = array(LockedDropout(0.2)(np.ones((4, 2, 50), "int32"), training=True))
+    np.testing.assert_allclose(np.unique(noisy), [0, 1.25])
+
+
+def test_sequences_of_images_are_refused():
+    # Of as many samples as steps, and of square images: noise of `(4, 1, 8)` fits them.
+    with pytest.raises(ValueError, match="expected max_ndim=3, found ndim=4"):
+        LockedDropout(0.2)(np.ones((4, 4, 8, 8), "float32"), training=True)
+
+
 def test_a_mask_is_handed_on():
     padded = np.concatenate([X, np.zeros_like(X)], axis=1)
     inputs = keras.Input((None, 50))

@@ -74,6 +74,48 @@ def test_masking_reaches_the_layer_and_goes_on(wrapper):
     assert np.isfinite(array(model(padded, training=True))).all()
 
 
+@over(
+    ("wrapper", "kind"),
+    itertools.product(WIDEST, (keras.layers.LSTM, keras.layers.GRU)),
+    backends=lambda wrapper, kind: wrapper in ONE_EACH,
+)
+def test_a_sample_without_a_valid_step_keeps_its_states(wrapper, kind):
+    layer = make_wrapper(kind(4, return_state=True), wrapper)
+    states = [ops.ones((8, 4)) for _ in range(2 if kind is keras.layers.LSTM else 1)]
+    mask = np.arange(8)[:, None] % 2 == np.zeros(5)
+    _, *kept = layer(X, mask=mask, initial_state=states, training=True)
+    for state in kept:
+        np.testing.assert_array_equal(array(state)[1::2], 1)
+
+
+@over(
+    ("wrapper", "kind"),
+    itertools.product(WIDEST, (keras.layers.LSTM, keras.layers.GRU)),
+    backends=lambda wrapper, kind: wrapper in ONE_EACH,
+)
+def test_a_mask_may_have_an_axis_of_features(wrapper, kind):
+    layer, mask = kind(4, return_sequences=True), X[..., 0] > -0.5
+    first, second = (
+        array(make_wrapper(layer, wrapper)(X, mask=each, training=True))
+        for each in (mask, mask[..., None])
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+@over(
+    ("wrapper", "kind"),
+    itertools.product(WIDEST, (keras.layers.LSTM, keras.layers.GRU)),
+    backends=lambda wrapper, kind: wrapper in ONE_EACH,
+)
+def test_integers_are_dropped_and_scaled_as_floats_are(wrapper, kind):
+    layer, counts = kind(4), np.round(3 * X).astype("int32")
+    first, second = (
+        array(make_wrapper(layer, wrapper)(each, training=True))
+        for each in (counts, counts.astype("float32"))
+    )
+    np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.backends
 @pytest.mark.parametrize("wrapper", WIDEST, ids=wrapper_id)
 def test_a_new_rate_needs_no_new_trace(wrapper):
@@ -213,13 +255,40 @@ def test_a_layer_that_is_not_lstm_or_gru(layer):
         RecurrentDropoutWrapper(layer, rate=0.3)
 
 
-def test_a_subclass_with_a_call_of_its_own():
-    class Odd(keras.layers.LSTM):
-        def call(self, sequences, **kwargs):
-            return super().call(sequences, **kwargs) + 1
+class OddLSTM(keras.layers.LSTM):
+    def call(self, sequences, **kwargs):
+        return super().call(sequences, **kwargs) + 1
 
+
+class OddCell(keras.layers.GRUCell):
+    def call(self, sequences, states, training=False):
+        output, states = super().call(sequences, states, training=training)
+        return output + 1, states
+
+
+class OddGRU(keras.layers.GRU):
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.cell = OddCell(units)
+
+
+class OddBidirectional(keras.layers.Bidirectional):
+    def call(self, sequences, **kwargs):
+        return super().call(sequences, **kwargs) + 1
+
+
+ODD = {
+    "call": lambda: OddLSTM(4),
+    "cell": lambda: OddGRU(4),
+    "direction": lambda: keras.layers.Bidirectional(OddGRU(4)),
+    "merge": lambda: OddBidirectional(keras.layers.LSTM(4)),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_subclass_that_computes_something_else(odd):
     with pytest.raises(InvalidArgumentError, match="has a kernel call that is not known"):
-        RecurrentDropoutWrapper(Odd(4), rate=0.3)
+        RecurrentDropoutWrapper(ODD[odd](), rate=0.3)
 
 
 def test_a_layer_that_already_drops():
