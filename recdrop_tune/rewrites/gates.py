@@ -133,9 +133,8 @@ def _drop_lstm(call: KernelCall, dropped: Tensor, initial: Tensor, rate: Tensor)
     scale = 1.0 / (1.0 - rate)
     bits = ops.logical_and(dropped, feeds_back)  # (batch, time, units)
     h, c = call.initial_state
-    if (
-        call.mask is not None
-    ):  # A sample without a valid step reads no h, and ends with the one it has.
+    if call.mask is not None:
+        # A sample without a valid step reads no h, and ends with the one it has.
         initial = ops.logical_and(initial, ops.any(call.mask, axis=1, keepdims=True))
     emitted = ops.flip(feeds_back, axis=1) if call.go_backwards else feeds_back
     return replace(

@@ -72,7 +72,10 @@ def _remedy(layer: Any) -> str:
         return f"Pass an instance, such as {layer.__name__}(64)."
     if isinstance(layer, RecurrentWrapper):
         return 'One wrapper drops at several sites: placement="input+recurrent". It takes the decays too.'
-    if isinstance(layer, keras.layers.LSTM | keras.layers.GRU | keras.layers.Bidirectional):
+    merging = keras.layers.Bidirectional
+    if isinstance(layer, merging) and type(layer).call is merging.call:
+        return _remedy(layer.forward_layer)
+    if isinstance(layer, keras.layers.LSTM | keras.layers.GRU | merging):
         return "A subclass with its own `call`, `inner_loop` or cell has a kernel call that is not known."
     return "Other recurrent layers have no fused kernel."
 
