@@ -108,7 +108,8 @@ def medians(held):
     """Writes the medians of all problems as a table in Markdown: for the best 1, 2 and 5 %.
 
     What takes as few epochs as the quickest, as far as its seeds can tell, is in bold: the 95 % intervals of
-    the two medians overlap. A row of fewer seeds, of which everything would overlap, is not.
+    the two medians overlap. A row of fewer seeds, of which everything would overlap, neither is in bold nor
+    counts as the quickest.
     """
     problems = [name for name in _problems.PROBLEMS if name in held]
     shown = ("recdrop-tune", "Hyperband", *THEIRS[::-2], *PEERS)
@@ -127,10 +128,12 @@ def _bold(rows, tuner, shown):
     for share in [name for name in rows[tuner] if name.startswith("top")]:
         found = rows[tuner][share]
         known = [rows[each] for each in shown if each in rows]
+        most = max(row["seeds"] for row in known)
+        known = [row for row in known if row["seeds"] == most]
         quickest = min(known, key=lambda row: _number(row[share]["epochs"][1]))
         low, limit = found["median_95"][0], quickest[share]["median_95"][1]
         text = "-" if found["epochs"][1] is None else str(found["epochs"][1])
-        alike = _number(low) <= _number(limit) and rows[tuner]["seeds"] >= quickest["seeds"]
+        alike = _number(low) <= _number(limit) and rows[tuner]["seeds"] == most
         cells.append(f"**{text}**" if alike and text != "-" else text)
     return " / ".join(cells)
 
