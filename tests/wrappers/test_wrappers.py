@@ -29,6 +29,7 @@ from tests.laws.cases import (
 
 X = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")
 Y = X.sum(axis=(1, 2), keepdims=False)[:, None]
+KINDS = (keras.layers.LSTM, keras.layers.GRU)
 
 
 # One of each kind of kernel. Without XLA each wrapper trains in law 6.
@@ -76,8 +77,9 @@ def test_masking_reaches_the_layer_and_goes_on(wrapper):
 
 @over(
     ("wrapper", "kind"),
-    itertools.product(WIDEST, (keras.layers.LSTM, keras.layers.GRU)),
+    itertools.product(WIDEST, KINDS),
     backends=lambda wrapper, kind: wrapper in ONE_EACH,
+    few=zip(WIDEST, itertools.cycle(KINDS)),
 )
 def test_a_sample_without_a_valid_step_keeps_its_states(wrapper, kind):
     layer = make_wrapper(kind(4, return_state=True), wrapper)
@@ -90,8 +92,9 @@ def test_a_sample_without_a_valid_step_keeps_its_states(wrapper, kind):
 
 @over(
     ("wrapper", "kind"),
-    itertools.product(WIDEST, (keras.layers.LSTM, keras.layers.GRU)),
+    itertools.product(WIDEST, KINDS),
     backends=lambda wrapper, kind: wrapper in ONE_EACH,
+    few=zip(WIDEST, itertools.cycle(KINDS)),
 )
 def test_a_mask_may_have_an_axis_of_features(wrapper, kind):
     layer, mask = kind(4, return_sequences=True), X[..., 0] > -0.5
@@ -104,8 +107,9 @@ def test_a_mask_may_have_an_axis_of_features(wrapper, kind):
 
 @over(
     ("wrapper", "kind"),
-    itertools.product(WIDEST, (keras.layers.LSTM, keras.layers.GRU)),
+    itertools.product(WIDEST, KINDS),
     backends=lambda wrapper, kind: wrapper in ONE_EACH,
+    few=zip(WIDEST, itertools.cycle(KINDS)),
 )
 def test_integers_are_dropped_and_scaled_as_floats_are(wrapper, kind):
     layer, counts = kind(4), np.round(3 * X).astype("int32")
