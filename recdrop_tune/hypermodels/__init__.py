@@ -6,7 +6,7 @@ from recdrop_tune.hypermodels.extensions import (
     Extension,
     extended,
     fit_of,
-    replace,
+    tell_replaced,
     unextended,
 )
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, AbstractSequenceModel
@@ -37,8 +37,8 @@ __all__ = [
     "has_steps",
     "infer_hypermodel",
     "is_one_hot",
-    "replace",
     "scheduled",
     "task_in_words",
+    "tell_replaced",
     "unextended",
 ]

@@ -35,7 +35,7 @@ class Extension:
         """
         return fit(hp, model, *args, **kwargs)
 
-    def replace(self, built: Any, model: Any) -> None:
+    def on_replace(self, built: Any, model: Any) -> None:
         """Is told that another model of the same structure will be fitted in the place of one that was built.
 
         Args:
@@ -83,10 +83,10 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
             fit = partial(each.fit, fit)
         return fit(hp, model, *args, **kwargs)
 
-    def replace(self, built: Any, model: Any) -> None:
+    def on_replace(self, built: Any, model: Any) -> None:
         """Tells the extensions that `model` will be fitted in the place of `built`."""
         for each in self.extensions:
-            each.replace(built, model)
+            each.on_replace(built, model)
 
     @property
     def _has_methods(self) -> bool:
@@ -125,10 +125,10 @@ def extended(hypermodel: Any, extension: Extension) -> ExtendedHyperModel:
     return ExtendedHyperModel(hypermodel, [extension])
 
 
-def replace(hypermodel: Any, built: Any, model: Any) -> None:
+def tell_replaced(hypermodel: Any, built: Any, model: Any) -> None:
     """Tells a hypermodel with extensions that another model is fitted in the place of one that it built."""
     if isinstance(hypermodel, ExtendedHyperModel):
-        hypermodel.replace(built, model)
+        hypermodel.on_replace(built, model)
 
 
 def unextended(hypermodel: Any) -> Any:

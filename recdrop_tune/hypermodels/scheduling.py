@@ -99,7 +99,7 @@ class Schedules(Extension):
             )
         return result
 
-    def replace(self, built: Any, model: Any) -> None:
+    def on_replace(self, built: Any, model: Any) -> None:
         """Gives a model the schedules that were asked for another one, which it stands in for."""
         self._schedules[model] = self._schedules.get(built, {})
 

@@ -14,6 +14,7 @@ from recdrop_tune.kernels.choice import (
     cell_of,
     gpu_in_sight,
     kernel_of,
+    merges_as_keras,
     run,
 )
 from recdrop_tune.kernels.compilation import compilations_kept
@@ -60,6 +61,7 @@ __all__ = [
     "loss_tracker",
     "lost_arguments",
     "mask_of",
+    "merges_as_keras",
     "run",
     "seeds_aside",
     "sublayers",

@@ -65,13 +65,19 @@ def cell_of(layer: Layer) -> Cell | None:
     A subclass that brings its own `call`, `inner_loop` or cell computes something else. Of a `Bidirectional`
     it is the cell of the forward layer.
     """
-    own, merging = type(layer), keras.layers.Bidirectional
-    if isinstance(layer, merging):
-        return cell_of(layer.forward_layer) if own.call is merging.call else None
+    own = type(layer)
+    if isinstance(layer, keras.layers.Bidirectional):
+        return cell_of(layer.forward_layer) if merges_as_keras(layer) else None
     for kind, step, cell in _KINDS:
         if isinstance(layer, kind) and own.call is kind.call and own.inner_loop is kind.inner_loop:
             return cell if getattr(type(layer.cell), "call", None) is step.call else None
     return None
+
+
+def merges_as_keras(layer: Layer) -> bool:
+    """Says whether a layer is a `Bidirectional` without a `call` of its own."""
+    merging = keras.layers.Bidirectional
+    return isinstance(layer, merging) and type(layer).call is merging.call
 
 
 # What keeps a layer off cuDNN: on every machine, and for want of a GPU.

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.kernels import cell_of
+from recdrop_tune.kernels import cell_of, merges_as_keras
 from recdrop_tune.models.layers import walk
 from recdrop_tune.rewrites import Cell
 from recdrop_tune.wrappers import ActivityDecay, RecurrentWrapper, is_default_name
@@ -166,8 +166,7 @@ def _is_recurrent(layer: Any) -> bool:
     if isinstance(layer, RecurrentWrapper):
         return _is_recurrent(layer.layer)
     if isinstance(layer, keras.layers.Bidirectional):
-        merged = type(layer).call is keras.layers.Bidirectional.call
-        return merged and _is_recurrent(layer.forward_layer)
+        return merges_as_keras(layer) and _is_recurrent(layer.forward_layer)
     if type(layer) is keras.layers.RNN:
         return type(layer.cell) in (keras.layers.LSTMCell, keras.layers.GRUCell)
     return cell_of(layer) is not None

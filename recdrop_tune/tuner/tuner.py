@@ -17,7 +17,7 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, check_cv, invalid_argument, shown
 from recdrop_tune.files import delete_leftovers, write_atomically
-from recdrop_tune.hypermodels import fit_of, replace
+from recdrop_tune.hypermodels import fit_of, tell_replaced
 from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import (
     check_names,
@@ -161,9 +161,10 @@ class Tuner(kt.Tuner):
             return
         if "verbose" in fit_kwargs and is_local(self.oracle):
             self.oracle.verbose = fit_kwargs["verbose"]
-        check_data(named(fit_args, fit_kwargs))
+        given = named(fit_args, fit_kwargs)
+        check_data(given)
         if self.cv is not None:
-            check_fold_data(self.cv, named(fit_args, fit_kwargs))
+            check_fold_data(self.cv, given)
         with storage_failures_named(self.project_dir):
             self.on_search_begin()
             try:
@@ -430,7 +431,7 @@ class Tuner(kt.Tuner):
         share = self.distribution_strategy is None and not keeps_part(self.hypermodel, fresh)
         model = self._lender.lend(fresh, share)
         if model is not fresh:
-            replace(self.hypermodel, fresh, model)
+            tell_replaced(self.hypermodel, fresh, model)
         return model
 
     def _scope(self) -> Any:

@@ -12,7 +12,7 @@ from keras import ops
 
 from recdrop_tune.catalog import DECAYS
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import cell_of, hand_on_input_shape
+from recdrop_tune.kernels import cell_of, hand_on_input_shape, merges_as_keras
 from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.decays import HasDecays
 
@@ -72,10 +72,9 @@ def _remedy(layer: Any) -> str:
         return f"Pass an instance, such as {layer.__name__}(64)."
     if isinstance(layer, RecurrentWrapper):
         return 'One wrapper drops at several sites: placement="input+recurrent". It takes the decays too.'
-    merging = keras.layers.Bidirectional
-    if isinstance(layer, merging) and type(layer).call is merging.call:
+    if merges_as_keras(layer):
         return _remedy(layer.forward_layer)
-    if isinstance(layer, keras.layers.LSTM | keras.layers.GRU | merging):
+    if isinstance(layer, keras.layers.LSTM | keras.layers.GRU | keras.layers.Bidirectional):
         return "A subclass with its own `call`, `inner_loop` or cell has a kernel call that is not known."
     return "Other recurrent layers have no fused kernel."
 

@@ -75,12 +75,15 @@ def test_masking_reaches_the_layer_and_goes_on(wrapper):
     assert np.isfinite(array(model(padded, training=True))).all()
 
 
-@over(
+EACH_WIDEST = over(
     ("wrapper", "kind"),
     itertools.product(WIDEST, KINDS),
     backends=lambda wrapper, kind: wrapper in ONE_EACH,
     few=zip(WIDEST, itertools.cycle(KINDS)),
 )
+
+
+@EACH_WIDEST
 def test_a_sample_without_a_valid_step_keeps_its_states(wrapper, kind):
     layer = make_wrapper(kind(4, return_state=True), wrapper)
     states = [ops.ones((8, 4)) for _ in range(2 if kind is keras.layers.LSTM else 1)]
@@ -90,12 +93,7 @@ def test_a_sample_without_a_valid_step_keeps_its_states(wrapper, kind):
         np.testing.assert_array_equal(array(state)[1::2], 1)
 
 
-@over(
-    ("wrapper", "kind"),
-    itertools.product(WIDEST, KINDS),
-    backends=lambda wrapper, kind: wrapper in ONE_EACH,
-    few=zip(WIDEST, itertools.cycle(KINDS)),
-)
+@EACH_WIDEST
 def test_a_mask_may_have_an_axis_of_features(wrapper, kind):
     layer, mask = kind(4, return_sequences=True), X[..., 0] > -0.5
     first, second = (
@@ -105,12 +103,7 @@ def test_a_mask_may_have_an_axis_of_features(wrapper, kind):
     np.testing.assert_array_equal(first, second)
 
 
-@over(
-    ("wrapper", "kind"),
-    itertools.product(WIDEST, KINDS),
-    backends=lambda wrapper, kind: wrapper in ONE_EACH,
-    few=zip(WIDEST, itertools.cycle(KINDS)),
-)
+@EACH_WIDEST
 def test_integers_are_dropped_and_scaled_as_floats_are(wrapper, kind):
     layer, counts = kind(4), np.round(3 * X).astype("int32")
     first, second = (
