@@ -183,6 +183,12 @@ def in_words(hp: HyperParameter) -> str:
     return f"{whole}from {hp.min_value:g} to {hp.max_value:g}{step}{times}"
 
 
+def is_same(hp: HyperParameter, other: HyperParameter) -> bool:
+    """Says whether two hyperparameters are the same in all but what they begin with."""
+    mine, its = ({**each.get_config(), "default": None} for each in (hp, other))
+    return bool(mine == its)
+
+
 def choices(hp: HyperParameter) -> list[Any]:
     """Lists the values of a hyperparameter that has no range, as they were written."""
     return [hp.value] if is_fixed(hp) else list(hp.values)

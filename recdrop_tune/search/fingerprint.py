@@ -12,7 +12,14 @@ import keras_tuner as kt
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import FILE as EVENTS
 from recdrop_tune.events import SEARCH, Journal, SearchStarted
-from recdrop_tune.oracle import HyperParameter, best_points, count_within, in_words, read_object
+from recdrop_tune.oracle import (
+    HyperParameter,
+    best_points,
+    count_within,
+    in_words,
+    is_same,
+    read_object,
+)
 from recdrop_tune.search.going_on import how_to_set
 
 # The tuners of `tune` by what their events call them.
@@ -195,16 +202,12 @@ def check_comparable(folder: Path, wanted: Mapping[str, Any], newcomer: Newcomer
 def _difference(hp: Any, held: Sequence[Any]) -> str | None:
     """Says in what a hyperparameter is another one than before; `None` where it is the same."""
     there = [each for each in held if each.name == hp.name]
-    if any(_settled(each) == _settled(hp) for each in there):
+    if any(is_same(each, hp) for each in there):
         return None
     was = in_words(there[0]) if there else "not"
     if was == in_words(hp):
         return f"  {hp.name}: active with other values of the others"
     return f"  {hp.name}: {was} there, {in_words(hp)} now"
-
-
-def _settled(hp: Any) -> dict[str, Any]:
-    return {name: value for name, value in hp.get_config().items() if name != "default"}
 
 
 _COMPARABLE = {"space", "seed", "batch_size", "executions"}

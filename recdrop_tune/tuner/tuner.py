@@ -15,9 +15,9 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import ProjectError, check_cv, invalid_argument, shown
+from recdrop_tune.errors import check_cv, invalid_argument
 from recdrop_tune.files import delete_leftovers, write_atomically
-from recdrop_tune.hypermodels import fit_of, tell_replaced
+from recdrop_tune.hypermodels import fit_of, tell_replaced, unextended
 from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import (
     check_names,
@@ -25,7 +25,6 @@ from recdrop_tune.oracle import (
     forget_metrics,
     is_chief,
     objectives,
-    pareto,
 )
 from recdrop_tune.paths import check_folder
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
@@ -49,6 +48,7 @@ from recdrop_tune.tuner.outcomes import (
     outcome,
 )
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
+from recdrop_tune.tuner.same_search import check_goal, goal, warn_of_other_ranges
 from recdrop_tune.tuner.trainings import check_fold_data, folds, seed_values, trial_seed
 
 _IDLE_SECONDS = 0.2
@@ -125,11 +125,15 @@ class Tuner(kt.Tuner):
         self.cv = check_cv(cv)
         self.keep_checkpoints = keep_checkpoints
         self._lender = Lender(reuse_models)
-        self._held: set[str] | None = None  # Whose weights are on disk; not known at first.
+        self._kept_weights = checkpoints.KeptWeights()
+        self._goes_on = (
+            False  # Whether a search was in the folder whose space is not looked at yet.
+        )
         # Before Keras Tuner reads what is in the folder.
         given = (
             inspect.signature(kt.Tuner).bind_partial(oracle, hypermodel, *args, **kwargs).arguments
         )
+        self._given_space = oracle.get_space()
         folder = Path(given.get("directory") or ".", given.get("project_name") or _DEFAULT_NAME)
         check_folder(folder)
         if not given.get("overwrite"):
@@ -165,6 +169,7 @@ class Tuner(kt.Tuner):
         check_data(given)
         if self.cv is not None:
             check_fold_data(self.cv, given)
+        self._look_at_earlier_space()
         with storage_failures_named(self.project_dir):
             self.on_search_begin()
             try:
@@ -197,7 +202,7 @@ class Tuner(kt.Tuner):
 
     def get_state(self) -> dict[str, Any]:
         """Returns what is saved of the tuner: what its search is for."""
-        return {**super().get_state(), "objective": self._goal()}
+        return {**super().get_state(), "objective": goal(self.oracle)}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned; of a search of Keras Tuner's that is nothing.
@@ -206,17 +211,8 @@ class Tuner(kt.Tuner):
             ProjectError: The search was for another objective.
         """
         super().set_state(state)
-        before, now = state.get("objective", self._goal()), self._goal()
-        if before != now:
-            raise ProjectError(
-                f"The folder `{self.project_dir}` holds a search for the objective {shown(before)}, and this "
-                f"one is for {shown(now)}: their scores do not compare. Give this one another "
-                "`project_name`, or the objective of that one."
-            )
-
-    def _goal(self) -> str:
-        goals = objectives(self.oracle.objective)
-        return ", ".join(f"{each.name} ({each.direction})" for each in goals)
+        self._goes_on = True
+        check_goal(state.get("objective", goal(self.oracle)), self.oracle, self.project_dir)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Trains a trial's model once for each execution and fold, and reports its epochs.
@@ -252,7 +248,7 @@ class Tuner(kt.Tuner):
                     raise TrialPrunedError
                 if model is not None:
                     checkpoints.save(
-                        self._folder(trial), model, best.weights, within=self.project_dir
+                        self._folder(trial.trial_id), model, best.weights, within=self.project_dir
                     )
             returned.append(results)
         report.finish()
@@ -322,8 +318,7 @@ class Tuner(kt.Tuner):
             model: Its model, as `load_model` builds it.
             step: Is not used: a trial keeps one set of weights.
         """
-        folder = Path(self.get_trial_dir(trial_id))
-        checkpoints.save(folder, model, None, within=self.project_dir)
+        checkpoints.save(self._folder(trial_id), model, None, within=self.project_dir)
 
     def load_model(self, trial: Any) -> Any:
         """Builds a trial's model and loads the weights of its best epoch, of the training that had it.
@@ -332,7 +327,9 @@ class Tuner(kt.Tuner):
             RecdropError: The weights are not on disk any more.
         """
         with self._scope():
-            return checkpoints.load(self._folder(trial), self._try_build(trial.hyperparameters))
+            return checkpoints.load(
+                self._folder(trial.trial_id), self._try_build(trial.hyperparameters)
+            )
 
     def on_trial_end(self, trial: Any) -> None:
         """Ends the trial, and gives up the weights of trials that are not among the best."""
@@ -348,19 +345,16 @@ class Tuner(kt.Tuner):
         Args:
             trial_id: The trial that has ended last.
         """
-        if self.keep_checkpoints is None:
-            return
-        best = self.oracle.get_best_trials(self.keep_checkpoints)
-        # All trials once, for a search that goes on; then looking at each would cost more and more.
-        held = set(self.oracle.trials) if self._held is None else self._held | {trial_id}
-        if len(objectives(self.oracle.objective)) > 1:
-            # What was dropped was beaten by one that is held, which beats all that it would.
-            there = [trial for id, trial in self.oracle.trials.items() if id in held]
-            best = [*best, *pareto(there, self.oracle.objective)]
-        kept = {each.trial_id for each in best if each.status == "COMPLETED"}
-        for dropped in held - kept:
-            checkpoints.drop(Path(self.get_trial_dir(dropped)))
-        self._held = kept
+        if self.keep_checkpoints is not None:
+            self._kept_weights.keep_best(self.keep_checkpoints, self.oracle, trial_id, self._folder)
+
+    def _look_at_earlier_space(self) -> None:
+        hypermodel = unextended(self.hypermodel)
+        if self._goes_on and hypermodel is not None and is_local(self.oracle):
+            build = getattr(hypermodel, "build", hypermodel)  # It may be a function.
+            with self._scope():
+                warn_of_other_ranges(build, self._given_space, self.oracle, self.project_dir)
+        self._goes_on = False
 
     def _trials(self) -> Iterator[Any]:
         while True:
@@ -438,5 +432,5 @@ class Tuner(kt.Tuner):
         strategy = self.distribution_strategy
         return contextlib.nullcontext() if strategy is None else strategy.scope()
 
-    def _folder(self, trial: Any) -> Path:
-        return Path(self.get_trial_dir(trial.trial_id))
+    def _folder(self, trial_id: str) -> Path:
+        return Path(self.get_trial_dir(trial_id))

@@ -545,6 +545,34 @@ def test_a_folder_keeps_its_objective(tmp_path):
     assert len(search(tmp_path, own=oracle(2)).oracle.trials) == 2
 
 
+def test_a_folder_keeps_its_ranges_and_says_so(tmp_path, recwarn):
+    def with_share(highest, kind="lstm"):
+        def searched(hp):
+            # The range of one that was given overrides it; what is new is added.
+            hp.Float("share", 0.0, highest), hp.Choice("cell", ["gru", kind])
+            hp.Int(f"units_{kind}", 1, 9)
+            return build(hp)
+
+        return searched
+
+    def given(**kwargs):
+        space = kt.HyperParameters()
+        space.Choice("cell", ["gru", "lstm"])
+        return oracle(hyperparameters=space, **kwargs)
+
+    search(tmp_path, with_share(0.5), given(max_trials=1))
+    search(tmp_path, with_share(0.5, "rnn"), given(max_trials=2))
+    assert not [each for each in recwarn if "space" in str(each.message)]
+    tuner = rdt.Tuner(given(max_trials=3), with_share(0.8), directory=tmp_path, project_name="p")
+    words = (
+        r"goes on .*began with.*\n  share: from 0 to 0.5 there, from 0 to 0.8 now\n.*project_name"
+    )
+    with pytest.warns(UserWarning, match=f"(?s){words}") as told:
+        tuner.search(*data(), epochs=1, validation_data=data(), verbose=0)
+    assert told[0].filename == __file__
+    assert len(tuner.oracle.trials) == 3
+
+
 @pytest.mark.parametrize(
     ("argument", "steps"), [("x", "steps_per_epoch"), ("validation_data", "validation_steps")]
 )
