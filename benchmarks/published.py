@@ -8,7 +8,8 @@ four folds do. The configuration that it finds and its twin, the same without dr
 all training data, for as many epochs as the best one was trained (all of them where the learning rate
 decays), with ten fresh seeds. That is when the
 test data are looked at, and the only time. A published setting is trained as it is published, too, and a
-nearest neighbour by dynamic time warping is scored where nothing is published here.
+nearest neighbour by dynamic time warping is scored where nothing is published here; for a regression the
+mean of the training targets is, too.
 
 The gain of the dropout is over the twin, seed by seed, with its 95 % interval (Student's t).
 
@@ -39,6 +40,7 @@ RESULTS = Path(__file__).parent / "results" / "published.json"
 PAGE = ROOT / "docs" / "published.md"
 SHAMPOO = "shampoo"
 NEIGHBOUR = "nearest neighbour (DTW)"
+CONSTANT = "mean of the training targets"
 
 
 def split(data):
@@ -123,6 +125,21 @@ def neighbour(about, data):
     return float(np.mean(found == y_test))
 
 
+def constant(data):
+    """Scores the mean of the training targets, which are standardized: 0."""
+    return score(np.zeros_like(data[1][1]), data[1][1])
+
+
+def yardsticks(about, data):
+    """Returns, by name, what scores a data set of which nothing is published here; it is called for that."""
+    if about.known:
+        return {}
+    found = {NEIGHBOUR: lambda: neighbour(about, data)}
+    if about.metric == "rmse":
+        found[CONSTANT] = lambda: constant(data)
+    return found
+
+
 def rows_of(name, what, data, arguments):
     """Yields the rows of the table that one search gives."""
     from recdrop_tune.oracle import twin_of
@@ -161,15 +178,16 @@ def run(arguments):
             run_shampoo(arguments)
             continue
         about, data = _published.DATA_SETS[name], _published.DATA_SETS[name].load()
-        for what in [*([] if about.known else [NEIGHBOUR]), *about.searches]:
+        scored = yardsticks(about, data)
+        for what in (*scored, *about.searches):
             held = read(arguments)
             of_set = held.setdefault("data", {}).setdefault(name, {"rows": []})
             if any(each["what"] == what for each in of_set["rows"]):
                 continue
             if arguments.search and what not in arguments.search:
                 continue
-            if what == NEIGHBOUR:
-                new = [{"what": what, "test": [neighbour(about, data)]}]
+            if what in scored:
+                new = [{"what": what, "test": [scored[what]()]}]
             else:
                 new = list(rows_of(name, what, data, arguments))
             of_set |= {"metric": about.metric, "known": dict(about.known)}
@@ -235,7 +253,7 @@ def configuration(each):
     if "values" not in each:
         return ""
     said = [f"{name.partition('.')[0]} {value}" for name, value in each["values"].items()]
-    return ", ".join([*said, f"{each['epochs']} epochs"])
+    return ", ".join([*said, f"{each['epochs']} epoch{'s' * (each['epochs'] != 1)}"])
 
 
 def show(arguments):
