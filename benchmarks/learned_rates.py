@@ -6,7 +6,9 @@
 
 `run` trains `concrete` once (one trial), and searches the rate of each site (0.05 to 0.6) of `variational`,
 whose masks are the same but hard, by Optuna. Each is trained again with fresh seeds, the same for both, and
-so is its twin, the same without dropout. All have one learning rate. The best epoch is chosen by the
+so is its twin, the same without dropout. `concrete` is also trained three times, with all of its `samples`,
+a tenth and a hundredth of them, which gives its prior 10 or 100 times the weight, and the best by the
+validation data counts. All have one learning rate. The best epoch is chosen by the
 validation data; what is compared is the loss of the test data, by which nothing was chosen. The time of a
 search is that of its trials, of learning that of its one trial; on a machine with other work compare the
 epochs.
@@ -26,12 +28,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import _page
 import _tasks
+from _which_tables import mean_and_spread
 
 RESULTS = Path(__file__).parent / "results" / "learned_rates.json"
 PAGE = Path(__file__).parents[1] / "docs" / "techniques.md"
 RATE = {"min": 0.05, "max": 0.6, "step": 0.05}
 PLACEMENTS = ("recurrent", "input+recurrent+output")
 KINDS = ("learned", "searched")
+SAMPLES = "samples"
 BEGINNINGS, LEARNING_RATES, SHARES = (0.1, 0.4), (1e-3, 1e-2), (1.0, 0.1, 0.01)
 
 
@@ -41,16 +45,30 @@ def space_of(task, kind, placement):
     space = {**task.space, "placement": placement, "learning_rate": max(task.learning_rates)}
     if kind == "learned":
         return {**space, "wrapper": "concrete"}
+    if kind == SAMPLES:
+        return {
+            **space,
+            "wrapper": "concrete",
+            "samples": [samples_of(task, share) for share in SHARES],
+        }
     return {**space, "wrapper": "variational", "rate": dict.fromkeys(placement.split("+"), RATE)}
+
+
+def samples_of(task, share):
+    """Returns a share of the number of targets that a task trains on, which `concrete` has for `samples`."""
+    return max(1, round(share * task.data()[0][1].size))
 
 
 def search(name, kind, placement, arguments):
     """Trains once or searches, and confirms; returns a row of the table."""
     task = _tasks.TASKS[name]
     space, folder = space_of(task, kind, placement), f"{kind}-{placement}"
-    trials = {"max_trials": 1} if kind == "learned" else {}
+    trials = {"learned": {"max_trials": 1}, SAMPLES: {"max_trials": len(SHARES)}}.get(kind, {})
     result = _tasks.search(name, space, "learned rates", folder, arguments, **trials)
-    return row_of(result, kind, placement, task.metric)
+    row = row_of(result, kind, placement, task.metric)
+    if kind == SAMPLES:
+        row |= {"samples": result.best_hyperparameters["samples"], "offered": space["samples"]}
+    return row
 
 
 def row_of(result, kind, placement, metric):
@@ -66,7 +84,7 @@ def row_of(result, kind, placement, metric):
         "seconds": float(result.trials["seconds"].sum()),
         "trained_epochs": int(result.trials["epochs"].sum()),
         "rates": {
-            site: _learned(found, site) if kind == "learned" else best[f"rate.{site}"]
+            site: best[f"rate.{site}"] if kind == "searched" else _learned(found, site)
             for site in sites
         },
         **{column: [float(value) for value in found[column]] for column in columns},
@@ -107,7 +125,7 @@ def done(path, part, name, keys):
 def run(arguments):
     """Fills in the rows that the JSON lacks."""
     for name in arguments.task:
-        for placement, kind in product(arguments.placement, KINDS):
+        for placement, kind in product(arguments.placement, (*KINDS, SAMPLES)):
             if (kind, placement) in done(arguments.out, "tasks", name, ("kind", "placement")):
                 continue
             row = search(name, kind, placement, arguments)
@@ -140,8 +158,7 @@ def begun(name, case, compiled):
 
     placement, begin, learning_rate, share = case
     task = _tasks.TASKS[name]
-    samples = max(1, round(share * task.data()[0][1].size))
-    space = {**space_of(task, "learned", placement), "samples": samples}
+    space = {**space_of(task, "learned", placement), "samples": samples_of(task, share)}
     keras.utils.set_random_seed(0)
     model = task.hypermodel({**space, "learning_rate": learning_rate}).build(kt.HyperParameters())
     for layer in dropout_layers(model):
@@ -184,8 +201,6 @@ def moves(row):
 
 def line(row, metric):
     """Writes a row in a line."""
-    from _which_tables import mean_and_spread
-
     parts = [
         "{:.4f} +- {:.4f}".format(*mean_and_spread(row[key]))
         for key in ("test_loss", f"test_{metric}", "twin_test_loss")
@@ -213,49 +228,72 @@ def table(tasks):
         "| learning is better by, 95 % | epochs, learned and searched |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, about in tasks.items():
-        rows = {(row["placement"], row["kind"]): row for row in about["rows"]}
-        for placement in dict.fromkeys(placement for placement, _ in rows):
-            pair = [rows[placement, kind] for kind in KINDS if (placement, kind) in rows]
-            if len(pair) == len(KINDS):
-                lines.append(_compared(name, placement, *pair))
+    for name, placement, learned, searched in _together(tasks, KINDS):
+        none = "{:.4f} ± {:.4f}".format(*mean_and_spread(learned["twin_test_loss"]))
+        epochs = f"{learned['trained_epochs']}, {searched['trained_epochs']}"
+        cells = [name, placement, *_shown(learned), *_shown(searched), none]
+        lines.append(f"| {' | '.join(cells)} | {_better(learned, searched)} | {epochs} |")
     return "\n".join(lines)
 
 
-def _compared(name, placement, learned, searched):
+def table_of_samples(tasks):
+    """Writes what the choice of `samples` comes to, beside all of them and beside the search, in Markdown."""
+    lines = [
+        "| task | placement | samples | rates | test loss | better than with all samples by, 95 % "
+        "| better than the search by, 95 % | epochs |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, placement, chosen, learned, searched in _together(tasks, (SAMPLES, *KINDS)):
+        most = max(chosen["offered"])
+        cells = [name, placement, f"{chosen['samples']} of {most}", *_shown(chosen)]
+        cells += [
+            _better(chosen, learned),
+            _better(chosen, searched),
+            f"{chosen['trained_epochs']}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _together(tasks, kinds):
+    """Yields the rows of a task and placement that have been trained in all of the ways."""
+    for name, about in tasks.items():
+        rows = {(row["placement"], row["kind"]): row for row in about["rows"]}
+        for placement in dict.fromkeys(placement for placement, _ in rows):
+            found = [rows.get((placement, kind)) for kind in kinds]
+            if None not in found:
+                yield name, placement, *found
+
+
+def _shown(row):
+    """Writes the rates of a row, and the loss."""
+    rates = ", ".join(map(shown, row["rates"].values()))
+    return rates, "{:.4f} ± {:.4f}".format(*mean_and_spread(row["test_loss"]))
+
+
+def _better(row, other):
+    """Says by how much of its loss a row is better than another one, seed by seed."""
     import pandas as pd
-    from _which_tables import mean_and_spread
 
     from recdrop_tune.results import paired_gains
 
-    pair = (learned, searched)
-    losses = pd.DataFrame({row["kind"]: row["test_loss"] for row in pair})
-    (gain,) = paired_gains(losses, [("learned", "searched")], "min")
-    base = mean_and_spread(searched["test_loss"])[0]
+    losses = pd.DataFrame({"row": row["test_loss"], "other": other["test_loss"]})
+    (gain,) = paired_gains(losses, [("row", "other")], "min")
+    base = mean_and_spread(other["test_loss"])[0]
     better = [f"{part / base:+.1%}".replace("%", " %") for part in (gain.gain, gain.low, gain.high)]
-    cells = [
-        part
-        for row in pair
-        for part in (
-            ", ".join(map(shown, row["rates"].values())),
-            "{:.4f} ± {:.4f}".format(*mean_and_spread(row["test_loss"])),
-        )
-    ]
-    none = "{:.4f} ± {:.4f}".format(*mean_and_spread(learned["twin_test_loss"]))
-    epochs = f"{learned['trained_epochs']}, {searched['trained_epochs']}"
-    shares = f"{better[0]} ({better[1]} to {better[2]})"
-    return f"| {name} | {placement} | {' | '.join(cells)} | {none} | {shares} | {epochs} |"
+    return f"{better[0]} ({better[1]} to {better[2]})"
 
 
 def show(arguments):
     """Prints what there is, and puts the table of learning and searching between the marks of the page."""
     held = read(arguments.out)
-    made = table(held.get("tasks", {}))
-    print(made)
+    tasks = held.get("tasks", {})
+    made = {"learned": table(tasks), "samples": table_of_samples(tasks)}
+    print(*made.values(), sep="\n\n")
     for name, about in held.get("move", {}).items():
         for row in about["rows"]:
             print(f"{name} {moves(row)}")
-    _page.fill(PAGE if arguments.out == RESULTS else None, {"learned": made})
+    _page.fill(PAGE if arguments.out == RESULTS else None, made)
 
 
 def main():

@@ -428,10 +428,11 @@ def test_learned_rates(tmp_path):
     more = ("--trials", "2", "--seeds", "2", "--folder", str(tmp_path / "searches"))
     printed, held = run("learned_rates.py", "run", *sizes, *more, out=out)
     rows = {row["kind"]: row for row in held["tasks"]["vowels"]["rows"]}
-    assert [rows[kind]["trials"] for kind in ("learned", "searched")] == [1, 2]
+    assert [rows[kind]["trials"] for kind in ("learned", "searched", "samples")] == [1, 2, 3]
     assert len(rows["learned"]["rates"]["recurrent"]) == len(rows["searched"]["test_loss"]) == 2
     # The same seeds: without dropout they come to the same.
     assert rows["learned"]["twin_test_loss"] == rows["searched"]["twin_test_loss"]
+    assert rows["samples"]["samples"] in rows["samples"]["offered"] == [180, 18, 2]
     assert "vowels recurrent learned: test loss" in printed
     again, _ = run("learned_rates.py", "run", *sizes, *more, out=out)
     assert again == ""  # What is there is not trained again.
@@ -441,7 +442,8 @@ def test_learned_rates(tmp_path):
     assert len(moved) == 12
     assert [len(row["rates"]["learned_rate.recurrent"]) for row in moved] == [1] * 12
     printed, _ = run("learned_rates.py", "table", out=out)
-    assert printed.count("\n") == 3 + 12
+    assert printed.count("\n") == 3 + 1 + 3 + 12
+    assert f"| vowels | recurrent | {rows['samples']['samples']} of 180 |" in printed
 
 
 @pytest.mark.heavy
