@@ -98,10 +98,18 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
             )
         return self.layer
 
+    def _are_vectors(self, inputs: Tensor) -> bool:
+        """Says whether a call was in reverse, which Keras does not tell `compute_mask`."""
+        return (
+            isinstance(self.layer, keras.layers.ReversibleEmbedding)
+            and keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype))
+            # Tokens may come as floats too: vectors have one dimension more than they.
+            and len(inputs.shape) > self._token_dimensions
+        )
+
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         """Returns where the token is not 0, with `mask_zero`; in reverse the mask that came."""
-        # Keras does not say here which way the call went: vectors have one dimension more.
-        if len(inputs.shape) > self._token_dimensions:
+        if self._are_vectors(inputs):
             return mask
         return ops.not_equal(inputs, 0) if self.layer.mask_zero else None
 

@@ -81,6 +81,14 @@ def test_masks_go_on():
     assert built().compute_mask(TOKENS) is None
 
 
+def test_tokens_of_one_dimension_more_have_their_mask():
+    """Such as the words of the sentences of a document, in a layer that was built for sentences."""
+    layer = built(mask_zero=True)
+    documents = TOKENS.reshape(2, 3, 20)
+    np.testing.assert_array_equal(array(layer.compute_mask(documents)), documents != 0)
+    assert built().compute_mask(documents) is None
+
+
 @pytest.mark.parametrize("jit_compile", JIT_COMPILE)
 def test_in_a_model_a_new_rate_needs_no_new_trace(jit_compile):
     traces = []
