@@ -192,6 +192,10 @@ def _merge_directions(bidirectional: Layer, forward: Any, backward: Any) -> Any:
     if bidirectional.return_state:
         (forward, *first), (backward, *second) = forward, backward
         states = (*first, *second)
+    # Keras takes the outputs, and not the states, to the type of the `Bidirectional`.
+    forward, backward = (
+        ops.cast(part, bidirectional.compute_dtype) for part in (forward, backward)
+    )
     if bidirectional.return_sequences:
         backward = ops.flip(backward, axis=1)
     merge: dict[str | None, Callable[[], Any]] = {

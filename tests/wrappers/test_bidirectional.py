@@ -4,6 +4,7 @@ from itertools import cycle, product
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from recdrop_tune import kernels as engine
@@ -39,6 +40,20 @@ def test_inside_with_rate_0(wrapper, kind, options, mode):
     plain, wrapped = layer(X), make_wrapper(layer, wrapper, rate=0.0)(X, training=True)
     for one, other in zip(arrays(plain), arrays(wrapped), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_type_of_the_outputs_is_that_of_the_bidirectional(kind):
+    """Also where the layer inside it has another."""
+    layer = bidirectional(kind, dtype="mixed_bfloat16", return_state=True)
+    wrapped = make_wrapper(layer, ("recurrent", "recurrent", {}))
+    types = [
+        [keras.backend.standardize_dtype(part.dtype) for part in wrapped(X, training=training)]
+        for training in (False, True)
+    ]
+    assert types[1] == types[0]
+    assert types[0][0] == "float32"
 
 
 def test_inside_runs_both_directions_with_masks_of_their_own():
