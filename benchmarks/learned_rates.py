@@ -34,6 +34,7 @@ RESULTS = Path(__file__).parent / "results" / "learned_rates.json"
 PAGE = Path(__file__).parents[1] / "docs" / "techniques.md"
 RATE = {"min": 0.05, "max": 0.6, "step": 0.05}
 PLACEMENTS = ("recurrent", "input+recurrent+output")
+_SITES = {"recurrent": "recurrent", "input+recurrent+output": "all three"}  # A table is narrow.
 KINDS = ("learned", "searched")
 SAMPLES = "samples"
 BEGINNINGS, LEARNING_RATES, SHARES = (0.1, 0.4), (1e-3, 1e-2), (1.0, 0.1, 0.01)
@@ -224,14 +225,14 @@ def shown(rate):
 def table(tasks):
     """Writes learning beside the search, task by task, in Markdown."""
     lines = [
-        "| task | placement | learned: rates | test loss | searched: rates | test loss | no dropout "
-        "| learning is better by, 95 % | epochs, learned and searched |",
+        "| task | sites | learned: rates | loss | searched: rates | loss | no dropout "
+        "| learning is better by % | epochs |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, placement, learned, searched in _together(tasks, KINDS):
-        none = "{:.4f} ± {:.4f}".format(*mean_and_spread(learned["twin_test_loss"]))
-        epochs = f"{learned['trained_epochs']}, {searched['trained_epochs']}"
-        cells = [name, placement, *_shown(learned), *_shown(searched), none]
+        none = _mean(learned["twin_test_loss"])
+        epochs = f"{learned['trained_epochs'] / searched['trained_epochs']:.0%}".replace("%", " %")
+        cells = [name, _SITES[placement], *_shown(learned), *_shown(searched), none]
         lines.append(f"| {' | '.join(cells)} | {_better(learned, searched)} | {epochs} |")
     return "\n".join(lines)
 
@@ -239,18 +240,14 @@ def table(tasks):
 def table_of_samples(tasks):
     """Writes what the choice of `samples` comes to, beside all of them and beside the search, in Markdown."""
     lines = [
-        "| task | placement | samples | rates | test loss | better than with all samples by, 95 % "
-        "| better than the search by, 95 % | epochs |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | sites | samples | rates | loss | better than with all by % "
+        "| than the search by % |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, placement, chosen, learned, searched in _together(tasks, (SAMPLES, *KINDS)):
         most = max(chosen["offered"])
-        cells = [name, placement, f"{chosen['samples']} of {most}", *_shown(chosen)]
-        cells += [
-            _better(chosen, learned),
-            _better(chosen, searched),
-            f"{chosen['trained_epochs']}",
-        ]
+        cells = [name, _SITES[placement], f"{chosen['samples']} of {most}", *_shown(chosen)]
+        cells += [_better(chosen, learned), _better(chosen, searched)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -266,13 +263,19 @@ def _together(tasks, kinds):
 
 
 def _shown(row):
-    """Writes the rates of a row, and the loss."""
-    rates = ", ".join(map(shown, row["rates"].values()))
-    return rates, "{:.4f} ± {:.4f}".format(*mean_and_spread(row["test_loss"]))
+    """Writes the rates of a row, those that were learned by their mean, and the mean loss."""
+    rates = [
+        rate if isinstance(rate, float) else sum(rate) / len(rate) for rate in row["rates"].values()
+    ]
+    return ", ".join(f"{rate:.2f}" for rate in rates), _mean(row["test_loss"])
+
+
+def _mean(values):
+    return f"{mean_and_spread(values)[0]:.3f}"
 
 
 def _better(row, other):
-    """Says by how much of its loss a row is better than another one, seed by seed."""
+    """Says by how much of its loss, in percent, a row is better than another one, seed by seed."""
     import pandas as pd
 
     from recdrop_tune.results import paired_gains
@@ -280,7 +283,7 @@ def _better(row, other):
     losses = pd.DataFrame({"row": row["test_loss"], "other": other["test_loss"]})
     (gain,) = paired_gains(losses, [("row", "other")], "min")
     base = mean_and_spread(other["test_loss"])[0]
-    better = [f"{part / base:+.1%}".replace("%", " %") for part in (gain.gain, gain.low, gain.high)]
+    better = [f"{100 * part / base:+.1f}" for part in (gain.gain, gain.low, gain.high)]
     return f"{better[0]} ({better[1]} to {better[2]})"
 
 
