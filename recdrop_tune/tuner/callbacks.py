@@ -142,12 +142,16 @@ def as_list(callbacks: Any) -> Iterable[CallbackLike]:
     return callbacks if isinstance(callbacks, list | tuple) else [callbacks]
 
 
-def check_arguments(keep: int | None, reuse: int) -> None:
-    """Checks the arguments of a tuner that Keras Tuner's has not.
+def check_arguments(oracle: Any, keep: int | None, reuse: int) -> None:
+    """Checks the oracle of a tuner, and the arguments that Keras Tuner's tuner has not.
 
     Raises:
         InvalidArgumentError: One cannot be worked with.
     """
+    if not isinstance(oracle, kt.Oracle):
+        raise invalid_argument(
+            "oracle", expected="a keras_tuner.Oracle, such as OptunaOracle()", received=oracle
+        )
     if keep is not None:
         check_integer("keep_checkpoints", keep, 1)
     check_integer("reuse_models", reuse, 0)

@@ -113,7 +113,7 @@ class Tuner(kt.Tuner):
         reuse_models: int = 4,
         **kwargs: Any,
     ) -> None:
-        check_arguments(keep_checkpoints, reuse_models)
+        check_arguments(oracle, keep_checkpoints, reuse_models)
         if hypermodel is None and type(self).run_trial is Tuner.run_trial:
             raise invalid_argument(
                 "hypermodel",
@@ -126,9 +126,7 @@ class Tuner(kt.Tuner):
         self.keep_checkpoints = keep_checkpoints
         self._lender = Lender(reuse_models)
         self._kept_weights = checkpoints.KeptWeights()
-        self._goes_on = (
-            False  # Whether a search was in the folder whose space is not looked at yet.
-        )
+        self._goes_on = False  # Whether there is an earlier search whose space is to be looked at.
         # Before Keras Tuner reads what is in the folder.
         given = (
             inspect.signature(kt.Tuner).bind_partial(oracle, hypermodel, *args, **kwargs).arguments

@@ -664,11 +664,12 @@ def test_a_subclass_may_return_the_objective(tmp_path):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("keep_checkpoints", 0), ("reuse_models", -1), ("reuse_models", True)],
+    [("keep_checkpoints", 0), ("reuse_models", -1), ("reuse_models", True), ("oracle", "optuna")],
 )
 def test_arguments_that_cannot_be_worked_with(tmp_path, argument, value):
+    given = {"oracle": oracle(), argument: value}
     with pytest.raises(InvalidArgumentError, match=f"`{argument}`"):
-        rdt.Tuner(oracle(), build, directory=tmp_path, **{argument: value})
+        rdt.Tuner(hypermodel=build, directory=tmp_path, **given)
 
 
 def of_two_kinds(hp):
