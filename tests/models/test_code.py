@@ -97,6 +97,7 @@ def test_language_models(tied):
     assert "LockedDropout(0.2, activity_decay=2.0)(x)" in code
 
 
+@pytest.mark.backends
 def test_the_code_of_a_sequential_model():
     """As a person would write it: to the letter."""
     layer = wrap(keras.layers.LSTM(8, return_sequences=True), "recurrent", rate=0.3)
