@@ -18,6 +18,7 @@ from recdrop_tune.hypermodels import (
     check_ends,
     is_one_hot,
 )
+from recdrop_tune.search.data_arguments import is_of_torch
 from recdrop_tune.search.settings import Training
 from recdrop_tune.tuner import GroupedFolds, check_folds
 
@@ -96,6 +97,13 @@ def _class_weights(training: Training, train: Any, hypermodel: Any) -> dict[int,
             expected="None beside weights of the samples, for Keras takes one of the two",
             received=given,
             fix="Multiply them: (x, y, sample_weight * weights[y]).",
+        )
+    if is_of_torch(train, "DataLoader"):
+        raise invalid_argument(
+            "class_weight",
+            expected="None with a torch DataLoader, for which Keras has no weights of classes",
+            received=given,
+            fix="Have it give a weight with each sample: (x, y, weights[y]).",
         )
     check_ends(train, "the classes are counted", "Pass weights by label")
     of_steps = getattr(hypermodel, "return_sequences", False)

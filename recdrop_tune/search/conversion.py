@@ -1,4 +1,4 @@
-"""Makes arrays of numbers of what data often come in: pandas frames and series, lists, arrays of objects."""
+"""Makes arrays of numbers of what data often come in: frames, series, tensors, lists, arrays of objects."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import numpy as np
 Array = Any
 """A NumPy array."""
 
+_LIBRARIES = ("tensorflow", "jax", "jaxlib", "torch")
+"""Those whose tensors Keras takes, by the modules of their classes."""
+
 
 def as_arrays(data: Any, own_model: bool) -> Any:
-    """Returns data with arrays in the places of frames, series, lists of numbers and arrays of objects.
+    """Returns data with arrays in the places of frames, tensors, lists of numbers and arrays of objects.
 
     The rows are taken in their order, whatever their index says. Datasets, arrays of numbers, and what no
     numbers can be made of, such as text, stay as they are.
@@ -70,12 +73,26 @@ def _sequence(part: Any) -> Any:
 
 
 def _array(part: Any) -> Any:
-    """Returns a frame, a series or an array of objects as an array of numbers, if it is one."""
-    array = part.to_numpy() if hasattr(part, "to_numpy") else part
+    """Returns a frame, a series, a tensor or an array of objects as an array of numbers, if it is one."""
+    array = part.to_numpy() if hasattr(part, "to_numpy") else _of_tensor(part)
     if not _is_of_objects(array) or not all(map(_is_number, array.flat)):
         return array
     numbers = np.array(array.tolist())
     return numbers if numbers.dtype.kind in "biuf" else array.astype("float64")
+
+
+def _of_tensor(part: Any) -> Any:
+    """Returns a tensor of numbers as an array, for what looks at the data knows arrays alone."""
+    library = type(part).__module__.partition(".")[0]
+    if library not in _LIBRARIES or not hasattr(part, "__array__"):
+        return part
+    # One of torch's may have a gradient, or be on a device.
+    held = part.detach().cpu() if library == "torch" else part
+    try:
+        array = np.asarray(held)
+    except (TypeError, ValueError):  # A sparse one, or of a type that NumPy does not have.
+        return part
+    return array if array.dtype.kind in "biuf" else part
 
 
 def _is_of_objects(array: Any) -> bool:

@@ -17,7 +17,10 @@ from recdrop_tune.search.conversion import as_arrays
 from recdrop_tune.search.preparation import is_ragged, prepared
 from recdrop_tune.search.settings import Task
 
-_FORMS = "(x, y) or (x, y, sample_weight) arrays, a tf.data.Dataset or a keras.utils.PyDataset"
+_FORMS = (
+    "(x, y) or (x, y, sample_weight) arrays, a tf.data.Dataset, a keras.utils.PyDataset or a torch "
+    "DataLoader"
+)
 
 
 def data_of(given: Any) -> Any:
@@ -25,6 +28,14 @@ def data_of(given: Any) -> Any:
     # Not whatever can be called: models can.
     functions = (FunctionType, MethodType, BuiltinFunctionType, partial)
     return given() if isinstance(given, functions) else given
+
+
+def is_of_torch(data: Any, name: str) -> bool:
+    """Says whether data are of a class of `torch.utils.data`, or of one of the user's derived from it."""
+    return any(
+        each.__name__ == name and each.__module__.startswith("torch.utils.data")
+        for each in type(data).__mro__
+    )
 
 
 @dataclass(frozen=True)
@@ -211,6 +222,8 @@ def _remedy(argument: str, data: Any) -> str:
         )
     if isinstance(data, Iterator):
         return "Every trial reads the data anew, so a generator cannot serve."
+    if is_of_torch(data, "Dataset"):
+        return "Make batches of it: `torch.utils.data.DataLoader(dataset, batch_size=32)`."
     other = "" if argument != "train" else " and `(x_val, y_val)`"
     return f"x and y go in together, as one argument: `(x, y)`{other}."
 
@@ -236,10 +249,15 @@ def _check_lengths(argument: str, parts: Any) -> None:
     # Several inputs and outputs too.
     lengths = {len(part) for part in keras.tree.flatten(parts) if getattr(part, "shape", None)}
     if len(lengths) > 1 or 0 in lengths:
+        listed = is_ragged(parts) and len(parts[0]) in lengths
         raise invalid_argument(
             argument,
             expected="as many targets (and weights) as samples, at least one",
             received=_form(parts),
+            fix="A list is one array for each input of your model. Of one for each sample make an array: "
+            "`np.stack(x)`."
+            if listed
+            else "",
         )
 
 
@@ -248,7 +266,7 @@ def _is_dataset(data: Any) -> bool:
     return (
         isinstance(data, keras.utils.PyDataset)
         or hasattr(data, "element_spec")
-        or type(data).__module__.startswith("torch.utils.data")
+        or is_of_torch(data, "DataLoader")
     )
 
 

@@ -14,7 +14,10 @@ if BACKEND == "tensorflow":
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
+from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import Journal, SearchStarted
+from recdrop_tune.search.classes_and_groups import of_data
+from recdrop_tune.search.data_arguments import Data
 from tests.backend_search import SPACE, data, make_tuner
 
 pytestmark = pytest.mark.backends
@@ -74,6 +77,35 @@ def test_what_jax_compiles_is_kept(searched):
     _, result = searched
     kept = list((result.directory.parent / "compiled").rglob("*-cache"))
     assert (kept != []) == (BACKEND == "jax")
+
+
+def test_labels_in_tensors_are_looked_at(tmp_path, uri):
+    """Jax trains with a label that the model has no output for, and says nothing."""
+    x, y = map(keras.ops.convert_to_tensor, TRAIN)
+    model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4), keras.layers.Dense(2)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss)
+    with pytest.raises(
+        InvalidArgumentError, match=r"labels 0 \.\.\. 1.*Received: train='labels 1, 2'"
+    ):
+        rdt.tune((x, y + 1), VALIDATION, model, directory=tmp_path / "none", tracking=uri)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="torch is installed there alone")
+def test_loaders_of_torch():
+    """One of a class of the user's is a loader, and a dataset is none."""
+    torch_data = pytest.importorskip("torch.utils.data")
+
+    class Loader(torch_data.DataLoader):
+        pass
+
+    dataset = torch_data.TensorDataset(*map(keras.ops.convert_to_tensor, TRAIN))
+    loader = Loader(dataset, batch_size=8)
+    Data(loader, loader).check()
+    with pytest.raises(InvalidArgumentError, match="Make batches of it"):
+        Data(dataset).check()
+    with pytest.raises(InvalidArgumentError, match=r"`class_weight`.*None with a torch DataLoader"):
+        of_data(rdt.Training(class_weight="balanced"), loader, None)
 
 
 @on_jax("one of the two is enough")

@@ -281,9 +281,10 @@ def test_labels_are_taken_in_their_order(given, task):
         pd.Series(LISTS, index=SHUFFLED),
         [pd.DataFrame(each, index=range(7, 7 + len(each))) for each in LISTS],
         [each.tolist() for each in LISTS],
+        [keras.ops.convert_to_tensor(each) for each in LISTS],
         np.array([each.tolist() for each in LISTS], dtype=object),
     ],
-    ids=["series", "frames", "lists", "objects"],
+    ids=["series", "frames", "lists", "tensors", "objects"],
 )
 def test_sequences_of_unequal_lengths_may_come_as(given):
     data = Data((given, LABELS), task=Task())

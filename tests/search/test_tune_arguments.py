@@ -157,6 +157,7 @@ ROWS = keras.utils.to_categorical(Y, 3)
         (own, (np.where(X > 0, X.astype(object), "none"), Y), r"numbers in x.*such as 'none'"),
         (own, (X.astype(str), Y), r"numbers in x.*text.*astype"),
         (own, ([X, X[:20]], Y), r"as many targets.*\[\(24, 5, 3\), \(20, 5, 3\)\]"),
+        (own, (list(X), Y), r"one for each sample make an array: `np\.stack\(x\)`"),
         (own, SINGLE.batch(8).repeat(), r"`train`.*that ends, for an epoch.*steps_per_epoch"),
         (own, SINGLE, r"`train`.*shape \(5, 3\)'\. Batch the dataset"),
         (lambda: stateful, (X, Y), r"`model`.*which takes no argument.*with brackets"),
@@ -173,7 +174,17 @@ ROWS = keras.utils.to_categorical(Y, 3)
             "features",
             "no windows",
         ),
-        *("batches", "words", "objects", "text", "inputs", "endless", "unbatched", "function"),
+        *(
+            "batches",
+            "words",
+            "objects",
+            "text",
+            "inputs",
+            "list",
+            "endless",
+            "unbatched",
+            "function",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid value received for argument `(train|validation)`")
