@@ -97,7 +97,9 @@ class Blueprint:
             if changed is not layer:
                 described.update(keras.saving.serialize_keras_object(changed), build_config=None)
         model = self._make(config)
-        if plain.built:
+        if not plain.built:
+            _draw_alike(model, plain)
+        if plain.weights:  # Of a model that is not built, those of built ones inside.
             drawn = zip(
                 self.weights or [None] * len(plain.weights), plain.get_weights(), strict=True
             )
@@ -184,6 +186,16 @@ def blueprint_of(model: Any, weights: bool = False) -> Blueprint:
     )
     found.check(model)
     return found
+
+
+def _draw_alike(model: Any, plain: Any) -> None:
+    """Has a model that is not built draw the weights that a plain copy of it would."""
+    pair = [
+        [part for part in parts_of_model(each) if isinstance(part, keras.initializers.Initializer)]
+        for each in (model, plain)
+    ]
+    for one, other in zip(*pair, strict=True):
+        vars(one).update(vars(other))
 
 
 def _part(part: Any) -> Any:

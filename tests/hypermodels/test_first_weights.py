@@ -40,6 +40,8 @@ class Own(kt.HyperModel):
 def weights(hypermodel, seed=5):
     keras.utils.set_random_seed(seed)
     model = hypermodel.build(kt.HyperParameters())
+    if not model.built:
+        model.build((None, 4, 2))
     return [keras.ops.convert_to_numpy(weight) for weight in plain_weights(model)]
 
 
@@ -48,7 +50,16 @@ def assert_same(one, other):
         np.testing.assert_array_equal(weight, same)
 
 
-@pytest.mark.parametrize("model", [classifier, bidirectional, Own])
+def unbuilt(**dropout):
+    """A model without an `Input`, whose weights are drawn when it is trained, with a built one inside."""
+    inner = keras.Sequential([keras.Input((4, 2)), keras.layers.LSTM(2, return_sequences=True)])
+    sides = keras.layers.Bidirectional(keras.layers.LSTM(1, return_sequences=True))
+    model = keras.Sequential([sides, inner, keras.layers.GRU(3), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return rdt.ExistingModel(model, dropout)
+
+
+@pytest.mark.parametrize("model", [classifier, bidirectional, Own, unbuilt])
 def test_every_technique_begins_with_the_weights_of_its_twin(model):
     plain = weights(model(wrapper="none"))
     assert not np.array_equal(plain[0], weights(model(wrapper="none"), seed=6)[0])
