@@ -27,7 +27,7 @@ def check_model_data(
     Keras says so in words of its own when the first trial trains, or not at all: a label that the model has
     no output for counts as none on some backends, and a target of another shape is repeated until it fits.
     Looked at are models with one input and one output; losses of the caller's own may take anything, and
-    `Sequential` models any number of steps.
+    `Sequential` models any number of steps. Of those without an `Input` only the targets are looked at.
 
     Args:
         model: What the caller has given as the model; anything but a Keras model, or an `ExistingModel` of
@@ -41,7 +41,9 @@ def check_model_data(
     """
     if isinstance(model, ExistingModel):
         model = model.blueprint.build(lambda _, layer: layer)
-    if not isinstance(model, keras.Model) or not model.built:
+    if not isinstance(model, keras.Model) or not (
+        model.built or isinstance(model, keras.Sequential)
+    ):
         return
     shapes: list[Any] = [getattr(model, f"{end}_shape", None) for end in ("input", "output")]
     takes, gives = shapes
@@ -55,8 +57,17 @@ def check_model_data(
             _check_inputs(argument, data[0], takes)
             if any(getattr(layer, "stateful", False) is True for layer in walk(model)):
                 _check_batches(argument, data[0], takes[0], batch_size)
-        if _is_shape(gives) and is_scored_as_usual(model):
-            _check_targets(argument, data, gives, model)
+        put_out = gives if model.built else _output_of(model, data[0])
+        if _is_shape(put_out) and is_scored_as_usual(model):
+            _check_targets(argument, data, put_out, model)
+
+
+def _output_of(model: Any, x: Any) -> Any:
+    """Returns the shape that a `Sequential` model that is not built puts out; `None` if it does not say."""
+    try:
+        return model.compute_output_shape((None, *x.shape[1:]))
+    except Exception:  # Of several inputs, say; or a layer of the caller's does not know.
+        return None
 
 
 def _check_dataset(argument: str, data: Any, takes: Any, fit: Mapping[str, Any]) -> None:

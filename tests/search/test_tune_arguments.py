@@ -110,6 +110,13 @@ def own(units=3, loss="sparse_categorical_crossentropy", steps=False, inputs=(5,
     return model
 
 
+def without_input():
+    """One that is built when it is trained."""
+    model = keras.Sequential([keras.layers.LSTM(2), keras.layers.Dense(3)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
 def stateful():
     """One that takes batches of 10."""
     layers = [keras.layers.GRU(2, stateful=True), keras.layers.Dense(2)]
@@ -134,6 +141,7 @@ ROWS = keras.utils.to_categorical(Y, 3)
         ),
         (own, (X, Y * 3), r"np\.unique.*; 4 classes need as many outputs"),
         (lambda: rdt.ExistingModel(own()), (X, Y + 2), r"`train`.*the model has 3 outputs"),
+        (without_input, (X, Y + 2), r"`train`.*the model has 3 outputs"),
         (own, (X, MISSING), r"a label for each sequence.*\d+ that are"),
         (own, (X, ROWS), r"one-hot rows.*'categorical_crossentropy'.*y\.argmax"),
         (
@@ -167,6 +175,7 @@ ROWS = keras.utils.to_categorical(Y, 3)
             "labels",
             "more labels",
             "options",
+            "no input",
             "no label",
             "rows",
             "no rows",
