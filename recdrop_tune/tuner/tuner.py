@@ -17,7 +17,7 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import check_cv, invalid_argument
 from recdrop_tune.files import delete_leftovers, write_atomically
-from recdrop_tune.hypermodels import fit_of, tell_replaced, unextended
+from recdrop_tune.hypermodels import fit_of, tell_replaced
 from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import (
     check_names,
@@ -347,11 +347,10 @@ class Tuner(kt.Tuner):
             self._kept_weights.keep_best(self.keep_checkpoints, self.oracle, trial_id, self._folder)
 
     def _look_at_earlier_space(self) -> None:
-        hypermodel = unextended(self.hypermodel)
-        if self._goes_on and hypermodel is not None and is_local(self.oracle):
-            build = getattr(hypermodel, "build", hypermodel)  # It may be a function.
+        if self._goes_on and self.hypermodel is not None and is_local(self.oracle):
+            build, given = self.hypermodel.build, self._given_space
             with self._scope():
-                warn_of_other_ranges(build, self._given_space, self.oracle, self.project_dir)
+                warn_of_other_ranges(build, given, self.oracle, self.project_dir)
         self._goes_on = False
 
     def _trials(self) -> Iterator[Any]:
