@@ -34,7 +34,6 @@ RESULTS = Path(__file__).parent / "results" / "learned_rates.json"
 PAGE = Path(__file__).parents[1] / "docs" / "techniques.md"
 RATE = {"min": 0.05, "max": 0.6, "step": 0.05}
 PLACEMENTS = ("recurrent", "input+recurrent+output")
-_SITES = {"recurrent": "recurrent", "input+recurrent+output": "all three"}  # A table is narrow.
 KINDS = ("learned", "searched")
 SAMPLES = "samples"
 BEGINNINGS, LEARNING_RATES, SHARES = (0.1, 0.4), (1e-3, 1e-2), (1.0, 0.1, 0.01)
@@ -232,7 +231,7 @@ def table(tasks):
     for name, placement, learned, searched in _together(tasks, KINDS):
         none = _mean(learned["twin_test_loss"])
         epochs = f"{learned['trained_epochs'] / searched['trained_epochs']:.0%}".replace("%", " %")
-        cells = [name, _SITES[placement], *_shown(learned), *_shown(searched), none]
+        cells = [name, _sites(placement), *_shown(learned), *_shown(searched), none]
         lines.append(f"| {' | '.join(cells)} | {_better(learned, searched)} | {epochs} |")
     return "\n".join(lines)
 
@@ -246,7 +245,7 @@ def table_of_samples(tasks):
     ]
     for name, placement, chosen, learned, searched in _together(tasks, (SAMPLES, *KINDS)):
         most = max(chosen["offered"])
-        cells = [name, _SITES[placement], f"{chosen['samples']} of {most}", *_shown(chosen)]
+        cells = [name, _sites(placement), f"{chosen['samples']} of {most}", *_shown(chosen)]
         cells += [_better(chosen, learned), _better(chosen, searched)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -260,6 +259,11 @@ def _together(tasks, kinds):
             found = [rows.get((placement, kind)) for kind in kinds]
             if None not in found:
                 yield name, placement, *found
+
+
+def _sites(placement):
+    """Writes a placement; the longest would not fit the page."""
+    return "all three" if placement.count("+") == 2 else placement
 
 
 def _shown(row):
@@ -288,7 +292,7 @@ def _better(row, other):
 
 
 def show(arguments):
-    """Prints what there is, and puts the table of learning and searching between the marks of the page."""
+    """Prints what there is, and puts the tables between the marks of the page."""
     held = read(arguments.out)
     tasks = held.get("tasks", {})
     made = {"learned": table(tasks), "samples": table_of_samples(tasks)}

@@ -72,11 +72,9 @@ def search(name, what, train, arguments):
         directory=arguments.folder / name / what.replace(" ", "-"),
         verbose=0,
     )
-    best = result.trials[result.trials["state"] == "COMPLETE"].iloc[0]
-    if result.confirmation is not None:
-        best = result.trials.set_index("trial_id", drop=False).loc[result.confirmation.best_id]
-    trial = result.tuner.oracle.get_trial(best["trial_id"])
-    epochs = arguments.epochs or asked.epochs if asked.decay else int(best["best_epoch"]) + 1
+    trial = result.best_trial
+    best_epoch = result.trials.set_index("trial_id").loc[trial.trial_id, "best_epoch"]
+    epochs = arguments.epochs or asked.epochs if asked.decay else int(best_epoch) + 1
     return trial.hyperparameters, epochs, len(result.trials)
 
 
@@ -125,19 +123,17 @@ def neighbour(about, data):
     return float(np.mean(found == y_test))
 
 
-def constant(data):
-    """Scores the mean of the training targets, which are standardized: 0."""
-    return score(np.zeros_like(data[1][1]), data[1][1])
+def constant(about, data):
+    """Scores the mean of the training targets."""
+    (_, y), (_, y_test) = data
+    return score(np.full_like(y_test, y.mean()), y_test)
 
 
-def yardsticks(about, data):
-    """Returns, by name, what scores a data set of which nothing is published here; it is called for that."""
+def baselines(about):
+    """Returns the functions that score a data set of which nothing is published here, by name."""
     if about.known:
         return {}
-    found = {NEIGHBOUR: lambda: neighbour(about, data)}
-    if about.metric == "rmse":
-        found[CONSTANT] = lambda: constant(data)
-    return found
+    return {NEIGHBOUR: neighbour} | ({CONSTANT: constant} if about.metric == "rmse" else {})
 
 
 def rows_of(name, what, data, arguments):
@@ -178,16 +174,16 @@ def run(arguments):
             run_shampoo(arguments)
             continue
         about, data = _published.DATA_SETS[name], _published.DATA_SETS[name].load()
-        scored = yardsticks(about, data)
-        for what in (*scored, *about.searches):
+        simple = baselines(about)
+        for what in (*simple, *about.searches):
             held = read(arguments)
             of_set = held.setdefault("data", {}).setdefault(name, {"rows": []})
             if any(each["what"] == what for each in of_set["rows"]):
                 continue
             if arguments.search and what not in arguments.search:
                 continue
-            if what in scored:
-                new = [{"what": what, "test": [scored[what]()]}]
+            if what in simple:
+                new = [{"what": what, "test": [simple[what](about, data)]}]
             else:
                 new = list(rows_of(name, what, data, arguments))
             of_set |= {"metric": about.metric, "known": dict(about.known)}

@@ -311,6 +311,23 @@ def test_published(tmp_path):
     assert text.endswith("|\n<!-- end -->\nAfter\n")
 
 
+def test_published_baselines(benchmarks):
+    """A regression is compared with the mean of its training targets too; what is published needs none."""
+    import _published
+    import published
+
+    known = _published.DATA_SETS
+    assert [len(published.baselines(known[name])) for name in ("mnist1d", "power", "covid")] == [
+        0,
+        1,
+        2,
+    ]
+    targets = [np.array([[1.0], [3.0]]), np.array([[2.0], [5.0], [2.0]])]
+    data = [(None, part) for part in targets]
+    constant = published.baselines(known["covid"])[published.CONSTANT]
+    assert constant(known["covid"], data) == pytest.approx(3**0.5)
+
+
 def test_published_decay(benchmarks):
     """Each training, of a copy as `tune` makes one, begins with the learning rate it was compiled with."""
     import copy

@@ -80,7 +80,7 @@ def test_a_worker_that_is_killed_and_a_trial_that_runs_out_of_memory(tmp_path):
     counts = attempts(result.directory)
     assert counts[lost.trial_id] == 2
     assert sorted(counts.values()) == [1, 1, 1, 1, 1, 2]
-    # The next worker removes the folder of the one that was killed. The search may have had none after it.
+    # The next worker removes the folder of the one that was killed; the search may have needed no other.
     (killed,) = (path.name.partition("-")[2] for path in tmp_path.glob("process-*"))
     ScratchFolder("recdrop-worker-").remove()
     left = Path(tempfile.gettempdir()).glob(f"recdrop-worker-*/{IN_USE}")

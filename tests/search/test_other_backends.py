@@ -94,7 +94,7 @@ def test_labels_in_tensors_are_looked_at(tmp_path, uri):
 @pytest.mark.skipif(BACKEND != "torch", reason="torch is installed there alone")
 def test_loaders_of_torch():
     """One of a class of the user's is a loader, and a dataset is none."""
-    torch_data = pytest.importorskip("torch.utils.data")
+    from torch.utils import data as torch_data
 
     class Loader(torch_data.DataLoader):
         pass
