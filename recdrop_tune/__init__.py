@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from recdrop_tune.backends import check_importable
 from recdrop_tune.lazy import imported_on_use
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0rc1"
 
 if TYPE_CHECKING:
     from recdrop_tune.comparison import compare
