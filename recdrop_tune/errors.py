@@ -262,6 +262,28 @@ def check_cv(cv: Any) -> Any:
     )
 
 
+def check_callbacks(value: Any) -> tuple[Any, ...]:
+    """Returns callbacks as a tuple, given as many, one or none. A function that makes one counts too.
+
+    Raises:
+        InvalidArgumentError: One is neither a callback nor a function.
+    """
+    keras = sys.modules.get("keras")  # Where it is not loaded, no value is Keras's.
+
+    def is_one(each: Any) -> bool:
+        return callable(each) or (keras is not None and isinstance(each, keras.callbacks.Callback))
+
+    many = [value] if is_one(value) else () if value is None else value
+    try:
+        listed = tuple(many)
+    except TypeError:
+        listed = (many,)
+    if not all(map(is_one, listed)):
+        expected = "keras.callbacks.Callback objects, or functions that make one"
+        raise invalid_argument("callbacks", expected=expected, received=value)
+    return listed
+
+
 def warn_caller(message: str) -> None:
     """Warns at the line of the user's that called this package, however deep in it the call has come.
 

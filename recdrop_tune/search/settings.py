@@ -11,6 +11,7 @@ from recdrop_tune.addresses import absolute, resolve_uri
 from recdrop_tune.catalog import TUNER_NAMES
 from recdrop_tune.errors import (
     InvalidArgumentError,
+    check_callbacks,
     check_cv,
     check_integer,
     invalid_argument,
@@ -20,7 +21,6 @@ from recdrop_tune.search.validation import (
     by,
     check_address,
     check_cache,
-    check_callbacks,
     check_class_weight,
     check_cpus,
     check_experiment,

@@ -179,23 +179,6 @@ def check_folders(value: Any) -> tuple[Path, ...]:
     return tuple(as_folders("", () if value is None else value))
 
 
-def check_callbacks(value: Any) -> tuple[Any, ...]:
-    """Returns callbacks as a tuple: many, one, or none; functions that make one are as good."""
-
-    def is_one(each: Any) -> bool:
-        return callable(each) or _is_a(each, "keras.callbacks", "Callback")
-
-    many = [value] if is_one(value) else () if value is None else value
-    try:
-        listed = tuple(many)
-    except TypeError:
-        listed = (many,)
-    if not all(map(is_one, listed)):
-        expected = "keras.callbacks.Callback objects, or functions that make one"
-        raise invalid_argument("", expected=expected, received=value)
-    return listed
-
-
 def check_task(value: Any) -> Any:
     """Returns the name of a task, or `None`."""
     if value is not None and not (isinstance(value, str) and value in TASK_NAMES):

@@ -135,13 +135,6 @@ def is_local(oracle: Any) -> bool:
     return hasattr(oracle, "trials")
 
 
-def as_list(callbacks: Any) -> Iterable[CallbackLike]:
-    """Returns callbacks as a list: many, one, or none."""
-    if callbacks is None:
-        return []
-    return callbacks if isinstance(callbacks, list | tuple) else [callbacks]
-
-
 def check_arguments(oracle: Any, keep: int | None, reuse: int) -> None:
     """Checks the oracle of a tuner, and the arguments that Keras Tuner's tuner has not.
 

@@ -14,11 +14,11 @@ import keras
 import keras_tuner as kt
 import numpy as np
 
-from recdrop_tune.errors import invalid_argument
+from recdrop_tune.errors import check_callbacks, invalid_argument
 from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import best_step, metrics_at, objectives, twin_of
-from recdrop_tune.tuner.callbacks import as_list, own_callbacks
+from recdrop_tune.tuner.callbacks import own_callbacks
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
 
 _DATA = ("x", "y", "sample_weight")
@@ -211,7 +211,7 @@ def retrain(
     """
     started = time.perf_counter()
     arguments = dict(fit)
-    given = as_list(arguments.pop("callbacks", None))
+    given = check_callbacks(arguments.pop("callbacks", None))
     ledger = _Ledger(tuner.oracle.objective, trial.hyperparameters)
     report, best, tests = TrialReport(ledger, trial.trial_id), BestWeights(), []
     build = partial(tuner.hypermodel.build, trial.hyperparameters)

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import check_cv, invalid_argument
+from recdrop_tune.errors import check_callbacks, check_cv, invalid_argument
 from recdrop_tune.files import delete_leftovers, write_atomically
 from recdrop_tune.hypermodels import fit_of, tell_replaced
 from recdrop_tune.models import LearnedRates, SameDraws
@@ -30,7 +30,6 @@ from recdrop_tune.paths import check_folder
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import checkpoints as checkpoints
 from recdrop_tune.tuner.callbacks import (
-    as_list,
     check_arguments,
     check_data,
     hooks_of,
@@ -154,7 +153,7 @@ class Tuner(kt.Tuner):
 
         Raises:
             InvalidArgumentError: The data are a generator, which the first trial uses up, or no folds can be
-                taken of them.
+                taken of them; or one of the `callbacks` is not a Keras callback.
             StorageError: A disk is full or broken. The trial under way is not counted as failed: it runs
                 again when the search goes on.
         """
@@ -165,6 +164,8 @@ class Tuner(kt.Tuner):
             self.oracle.verbose = fit_kwargs["verbose"]
         given = named(fit_args, fit_kwargs)
         check_data(given)
+        if "callbacks" in fit_kwargs:
+            fit_kwargs["callbacks"] = list(check_callbacks(fit_kwargs["callbacks"]))
         if self.cv is not None:
             check_fold_data(self.cv, given)
         self._look_at_earlier_space()
@@ -225,7 +226,7 @@ class Tuner(kt.Tuner):
             return that, `None`, or what is to count in its place: anything that
             `keras_tuner.Tuner.run_trial` returns.
         """
-        given = as_list(kwargs.pop("callbacks", None))
+        given = check_callbacks(kwargs.pop("callbacks", None))
         report, best, returned = TrialReport(self.oracle, trial.trial_id), BestWeights(), []
         hyperparameters = trial.hyperparameters
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):

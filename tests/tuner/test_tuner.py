@@ -517,6 +517,14 @@ def test_callbacks_are_copied_or_made_for_each_training(tmp_path):
         search(tmp_path / "c", callbacks=[lambda: "nothing"])
 
 
+@pytest.mark.parametrize("wrong", [[3], "EarlyStopping"])
+def test_a_wrong_callback_is_refused_before_the_first_trial(tmp_path, wrong):
+    words = f"`callbacks`. Expected keras.callbacks.Callback objects.* callbacks={wrong!r}"
+    with pytest.raises(InvalidArgumentError, match=words.replace("[", r"\[")):
+        search(tmp_path, callbacks=wrong)
+    assert not list(tmp_path.glob("p/trial_*"))
+
+
 def test_a_subclassed_model_that_is_not_built_can_be_loaded(tmp_path):
     class Own(keras.Model):
         def __init__(self, rnn):
