@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import recdrop_tune
 
@@ -171,23 +173,35 @@ def test_internals_of_keras_are_touched_in_one_file():
     assert touching == ["kernels/keras_internals.py"]
 
 
-def test_declared_dependencies_are_the_ones_imported():
-    """Every third-party package that is imported is declared, and the other way round."""
+def test_every_imported_package_is_declared_or_required_by_one_that_is():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[\[<>=]", line)[0].replace("-", "_") for line in project["dependencies"]}
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    distributions = metadata.packages_distributions()
     imported = {
-        module.split(".")[0]
+        canonicalize_name(distribution)
         for path in PACKAGE.rglob("*.py")
         for module in imports_of(path)
-        if module.split(".")[0] not in sys.stdlib_module_names
-    } - {"recdrop_tune", "IPython"}  # A notebook has IPython, and only there it is imported.
-    used_by_others = {"tensorboard"}  # Keras Tuner on every trial
-    used_at_run_time = {"tensorflow"}  # the backend of Keras
-    imported = {
-        {"yaml": "pyyaml", "sklearn": "scikit_learn", "pydantic_core": "pydantic"}.get(name, name)
-        for name in imported
+        if (name := module.split(".")[0]) not in sys.stdlib_module_names
+        # A notebook brings IPython, an extra brings JAX or PyTorch.
+        if name not in {"recdrop_tune", "IPython", "jax", "torch"}
+        for distribution in distributions[name]
+        if distribution not in SAME_MODULE
     }
-    # A backend is imported where it is the one in use, which an extra installs.
-    extras = {name for name in ("jax", "torch") if name in project["optional-dependencies"]}
-    assert imported - declared - extras == set()
-    assert declared - imported - used_by_others - used_at_run_time == set()
+    # MLflow is in two distributions of the same version.
+    required = declared.union(*map(required_by, [*declared, "mlflow-skinny"]))
+    assert imported - required - {"pydantic-core"} == set()
+    assert declared - imported == set()
+
+
+SAME_MODULE = {"mlflow-skinny", "mlflow-tracing"}
+"""Distributions that install into the folder of another one, `mlflow`."""
+
+
+def required_by(distribution):
+    """The distributions that one requires on every system, with no extra."""
+    lines = map(Requirement, metadata.requires(distribution) or ())
+    return {canonicalize_name(line.name) for line in lines if line.marker is None}
+
+
+def test_type_checkers_are_told_of_the_annotations():
+    assert (PACKAGE / "py.typed").is_file()
