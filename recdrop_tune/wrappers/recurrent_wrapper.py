@@ -107,8 +107,8 @@ def is_default_name(name: str, class_name: str) -> bool:
 def _of_layer(name: str, *default: Any, settable: bool = False) -> Any:
     """Makes a property that reads, and where `settable` sets, the layer's attribute of that name.
 
-    Not for what holds variables, such as `cell`: Keras names weights in files by the first attribute, in
-    the order of the alphabet, under which it finds them, and that has to stay `layer`.
+    What holds variables has to be hidden from `dir`: Keras names weights in files by the first attribute
+    in it, in the order of the alphabet, that leads to them, and that has to stay `layer`.
     """
 
     def write(wrapper: Any, value: Any) -> None:
@@ -148,6 +148,8 @@ class StandsForLayer:
     recurrent_constraint = _of_layer("recurrent_constraint")
     bias_constraint = _of_layer("bias_constraint")
     merge_mode = _of_layer("merge_mode")
+    forward_layer = _of_layer("forward_layer")
+    backward_layer = _of_layer("backward_layer")
     return_sequences = _of_layer("return_sequences")
     return_state = _of_layer("return_state")
     stateful = _of_layer("stateful")
@@ -155,6 +157,11 @@ class StandsForLayer:
     go_backwards = _of_layer("go_backwards", False)
     use_cudnn = _of_layer("use_cudnn", "auto", settable=True)
     zero_output_for_mask = _of_layer("zero_output_for_mask", None, settable=True)
+
+    def __dir__(self) -> list[str]:
+        """Leaves out the two directions, whose weights Keras would name by them; see `_of_layer`."""
+        hidden = ("forward_layer", "backward_layer")
+        return [name for name in super().__dir__() if name not in hidden]
 
     def reset_state(self) -> None:
         """Sets the states of a stateful layer back to zero."""

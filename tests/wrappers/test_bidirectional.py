@@ -2,6 +2,7 @@
 
 from itertools import cycle, product
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -54,6 +55,23 @@ def test_the_type_of_the_outputs_is_that_of_the_bidirectional(kind):
     ]
     assert types[1] == types[0]
     assert types[0][0] == "float32"
+
+
+@pytest.mark.backends
+def test_inside_its_directions_are_those_of_the_wrapper(tmp_path):
+    """And weights keep their names in files."""
+    layer = bidirectional(name="both")
+    wrapped = make_wrapper(layer, ("recurrent", "recurrent", {}))
+    assert wrapped.forward_layer is layer.forward_layer
+    assert wrapped.backward_layer is layer.backward_layer
+    alone = make_wrapper(keras.layers.LSTM(4), ("recurrent", "recurrent", {}))
+    assert not hasattr(alone, "forward_layer")
+    path = tmp_path / "model.weights.h5"
+    keras.Sequential([keras.Input((5, 2)), wrapped]).save_weights(path)
+    with h5py.File(path) as file:
+        (saved,) = file["layers"].values()
+        assert set(saved["layer"]) >= {"forward_layer", "backward_layer"}
+        assert len(saved["layer/backward_layer/cell/vars"]) == 3
 
 
 def test_inside_runs_both_directions_with_masks_of_their_own():
