@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -95,8 +96,12 @@ def test_unknown_name():
         _ = recdrop_tune.tunes
 
 
-def test_version_is_that_of_the_distribution():
+def test_version_is_the_same_everywhere():
     assert recdrop_tune.__version__ == metadata.version("recdrop-tune")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert recdrop_tune.__version__ == project["version"] == citation["version"]
+    assert project["license"] == citation["license"]
 
 
 def layer_of(module):
