@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras_tuner
@@ -122,7 +123,7 @@ def dropout_model(
     """
     check_hyperparameters(hp)
     found = blueprint_of(model, check_flag("keep_weights", keep_weights))
-    _warn_of_dropped(found)
+    _warn_of_dropped(found, once=True)
     return _copy(hp, found, SearchSpace.load(space), check_flag("per_layer", per_layer))
 
 
@@ -177,8 +178,16 @@ def _copy(hp: Any, found: Blueprint, space: SearchSpace, per_layer: bool) -> Any
     return made
 
 
-def _warn_of_dropped(found: Blueprint) -> None:
-    if found.dropped:
+_warned: set[str] = set()
+
+
+def _warn_of_dropped(found: Blueprint, once: bool = False) -> None:
+    """Warns of dropout that copies lack; `once` in the process for a function that each trial calls."""
+    # Python shows a warning once a line, but forgets that at every `catch_warnings` of a library. Layers of
+    # one build function differ in numbers: those of Keras's names, and rates that `hp` draws.
+    kind = re.sub(r"_?\d[\d.e-]*", "", ", ".join(found.dropped))
+    if found.dropped and not (once and kind in _warned):
+        _warned.add(kind)
         warn_caller(
             f"The model has dropout in its recurrent layers: {', '.join(found.dropped)}. It is taken off in "
             "each trial, for the search takes its place. Keras's own dropout is the wrapper `native` of the "

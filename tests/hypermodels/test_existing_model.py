@@ -617,16 +617,19 @@ def test_it_goes_to_another_process():
 # `dropout_model`
 
 
-def test_dropout_model_in_a_build_function(tmp_path):
+def test_dropout_model_in_a_build_function(tmp_path, recwarn):
     def build(hp):
         units = hp.Choice("units", [2, 3])
-        model = keras.Sequential([keras.Input((5, 3)), layers.GRU(units), layers.Dense(1)])
+        recurrent = layers.GRU(units, dropout=units / 10)
+        model = keras.Sequential([keras.Input((5, 3)), recurrent, layers.Dense(1)])
         model = rdt.dropout_model(hp, model, {"wrapper": ["none", "recurrent"], "rate": 0.2})
         assert not model.compiled
         return compiled(model)
 
     tuner = kt.GridSearch(build, "val_loss", directory=tmp_path)
     tuner.search(X, Y, validation_data=(X, Y), verbose=0)
+    (warning,) = [each for each in recwarn if "is taken off" in str(each.message)]
+    assert os.path.samefile(warning.filename, __file__)
     combinations = {
         (values["units"], values["wrapper"])
         for values in (trial.hyperparameters.values for trial in tuner.oracle.trials.values())
