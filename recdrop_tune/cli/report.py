@@ -40,12 +40,8 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
     try:
         page = result.report(output or folder / "report.html")
         lines = _summary(result, folder)
-    except OSError as error:
-        raise click.ClickException(
-            f"The report cannot be written: {error}. Say with `--output` where to."
-        ) from None
     except InvalidArgumentError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(str(error.renamed("--output"))) from None
     except Exception as error:
         raise click.ClickException(_unreadable(folder, error)) from error
     for line in (*lines, f"Report: {page}"):

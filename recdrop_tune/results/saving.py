@@ -38,6 +38,7 @@ from recdrop_tune.mlflow_store import (
 from recdrop_tune.models import own_layers, to_plain
 from recdrop_tune.paths import check_kind, check_path
 from recdrop_tune.results.program import program
+from recdrop_tune.results.report import report_page
 from recdrop_tune.results.text import bounded, markdown
 from recdrop_tune.storage_errors import is_storage_failure
 
@@ -314,7 +315,7 @@ _PIECES: dict[str, Callable[[TuneResult, Path], object]] = {
     "importances.json": _importances,
     "confirmation.csv": _confirmation,
     "best_model.keras": save_best_model,
-    "report.html": lambda result, path: result.report(path),
+    "report.html": lambda result, path: path.write_text(report_page(result), encoding="utf-8"),
 }
 
 

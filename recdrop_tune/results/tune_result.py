@@ -203,6 +203,9 @@ class TuneResult:
 
         Returns:
             The file.
+
+        Raises:
+            InvalidArgumentError: It cannot be written.
         """
         return write_report(self, Path(path))
 

@@ -262,7 +262,7 @@ def test_a_page_that_cannot_be_written(confirmed, tmp_path):
     (tmp_path / "file").touch()
     done = called(confirmed.directory, "--output", tmp_path / "file" / "page.html")
     assert done.exit_code == 1
-    assert "Say with `--output` where to." in done.output
+    assert "`--output`. Expected a file that can be written." in done.output
     done = called(confirmed.directory, "--output", tmp_path)
     assert done.exit_code == 1
     assert "Expected a file." in done.output

@@ -5,6 +5,7 @@ import math
 import re
 import threading
 from html.parser import HTMLParser
+from pathlib import Path
 
 import keras_tuner as kt
 import pytest
@@ -279,6 +280,14 @@ def test_by_default_the_report_goes_to_the_working_directory(planted, tmp_path, 
 def test_a_folder_is_no_file(planted, tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"`path`\. Expected a file"):
         planted.report(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["file", "/proc"])
+def test_a_folder_that_cannot_be_written_to_is_named(planted, tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(InvalidArgumentError, match=f"path='{folder}/report.html'.*Give another"):
+        planted.report(f"{folder}/report.html")
 
 
 def test_the_examples_of_the_documentation_run(planted, tmp_path, monkeypatch):

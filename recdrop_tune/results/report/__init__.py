@@ -34,7 +34,7 @@ from recdrop_tune.results.text import context_lines, early_lines, gain_words, le
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
 
-__all__ = ["write_report"]
+__all__ = ["report_page", "write_report"]
 
 # The end of a traceback tells the most.
 _LONGEST_ERROR = 20_000
@@ -56,14 +56,23 @@ _CAPTIONS = {
 
 def write_report(result: TuneResult, path: Path) -> Path:
     """Writes the report, whole or not at all; see `TuneResult.report`."""
-    if path.is_dir():
-        raise invalid_argument("path", expected="a file", received=str(path), fix="Add a name.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, _page(result))
+    page = report_page(result)
+    try:
+        if path.is_dir():
+            raise invalid_argument("path", expected="a file", received=str(path), fix="Add a name.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, page)
+    except OSError as error:
+        raise invalid_argument(
+            "path",
+            expected="a file that can be written",
+            received=str(path),
+            fix=f"{error}. Give another path.",
+        ) from error
     return path
 
 
-def _page(result: TuneResult) -> str:
+def report_page(result: TuneResult) -> str:
     """Writes the whole page."""
     template = _environment().get_template("report.html")
     frame = result.wrappers
