@@ -34,7 +34,7 @@ from recdrop_tune.spaces import plain_names
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import Tuner
 
-_PACKAGES = ("recdrop-tune", "keras", "keras-tuner", "optuna", "mlflow", "numpy")
+_PACKAGES = ("recdrop-tune", "keras-tuner", "optuna", "mlflow", "numpy")
 
 # What Hyperband's oracles write among the hyperparameters, and the tag for it.
 _HYPERBAND = {
@@ -109,8 +109,8 @@ def about_trainings(tuner: Any) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Returns the versions of what a search depends on, and the name of Keras's backend."""
     backend = keras.backend.backend()
-    found = {name: version(name) for name in _PACKAGES}
-    # By the module: the package may be called tensorflow-cpu.
+    # By the module: the package may be called keras-nightly, or tensorflow-cpu.
+    found = {"keras": keras.__version__} | {name: version(name) for name in _PACKAGES}
     of_backend = getattr(sys.modules.get(backend), "__version__", None)
     found |= {backend: str(of_backend)} if of_backend else {}
     return {**found, "python": platform.python_version(), "backend": backend}

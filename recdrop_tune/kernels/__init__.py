@@ -19,10 +19,13 @@ from recdrop_tune.kernels.choice import (
 )
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
+    KERAS_HANDS_ON_MASKS,
     arguments_made_with,
     compile_arguments,
     excluded_from_decay,
     hand_on_input_shape,
+    hand_on_mask,
+    inputs_of,
     loss_tracker,
     lost_arguments,
     mask_of,
@@ -41,6 +44,7 @@ from recdrop_tune.kernels.process_state import (
 
 __all__ = [
     "CUDNN",
+    "KERAS_HANDS_ON_MASKS",
     "Beginning",
     "KernelChoice",
     "Layer",
@@ -57,6 +61,8 @@ __all__ = [
     "gpu_in_sight",
     "gradients_tied_to_graphs",
     "hand_on_input_shape",
+    "hand_on_mask",
+    "inputs_of",
     "kernel_of",
     "loss_tracker",
     "lost_arguments",

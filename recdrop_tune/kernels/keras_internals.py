@@ -12,16 +12,30 @@ moves one of them or changes what it takes.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend import cudnn_ok as cudnn_ok
-from keras.src.backend import gru as gru
-from keras.src.backend import lstm as lstm
-from keras.src.backend import rnn as rnn
+
+try:
+    # Keras 3.12 to 3.16 have them here; keras.src.backend itself lists them up to 3.15 only.
+    _rnn = importlib.import_module(f"keras.src.backend.{keras.backend.backend()}.rnn")
+    cudnn_ok, gru, lstm, rnn = _rnn.cudnn_ok, _rnn.gru, _rnn.lstm, _rnn.rnn
+except (ImportError, AttributeError) as error:
+    raise ImportError(
+        f"recdrop-tune supports Keras 3.12 to 3.16; Keras {keras.__version__} has moved the kernels of its "
+        "LSTM and GRU layers. Install a supported version of Keras, or a newer recdrop-tune."
+    ) from error
+
+
+# A cell that is not Keras's draws no seed, and a name leaves Keras's numbering of layers alone.
+_NO_CELL = SimpleNamespace(call=None, state_size=1)
+KERAS_HANDS_ON_MASKS = bool(keras.layers.RNN(_NO_CELL, name="probe").supports_masking)
+"""Whether recurrent layers hand their mask on to what follows them: not from Keras 3.16 on (keras#23235)."""
 
 
 def sublayers(layer: Any) -> list[Any]:
@@ -97,6 +111,17 @@ def mask_of(tensor: Any) -> Any:
     return getattr(tensor, "_keras_mask", None)
 
 
+def hand_on_mask(tensor: Any, other: Any) -> None:
+    """Gives a tensor the mask of another one."""
+    if mask_of(tensor) is not None:
+        other._keras_mask = tensor._keras_mask
+
+
+def inputs_of(layer: Any) -> list[Any]:
+    """Returns the symbolic tensors that a layer was called with; `layer.input` is those of its first call."""
+    return [tensor for node in layer._inbound_nodes for tensor in node.input_tensors]
+
+
 def hand_on_input_shape(layer: Any, wrapper: Any) -> None:
     """Gives a wrapper the `input_shape` of its layer, from which a `Sequential` makes its first layer.
 
@@ -111,9 +136,8 @@ def runs_on_cpu() -> bool:
     """Says whether layers run on the CPU, an op at a time or in a graph; JAX compiles what it runs."""
     backend = keras.backend.backend()
     if backend == "torch":
-        from keras.src.backend.torch.core import get_device
-
-        return bool(get_device() == "cpu")  # It is "meta" where only shapes are computed.
+        # "meta" where only shapes are computed.
+        return bool(keras.ops.zeros(()).device.type == "cpu")
     if backend != "tensorflow":
         return False
     import tensorflow as tf

@@ -16,6 +16,8 @@ from recdrop_tune.models.adaptation import Adapted, adaptable
 from recdrop_tune.models.arguments import check_arguments, not_made
 from recdrop_tune.models.compiled_parts import Described, compiled_parts
 from recdrop_tune.models.layers import plain_weights, walk
+from recdrop_tune.models.learning import is_of_whole_sequences
+from recdrop_tune.models.masks import handing_on_masks, with_masks
 from recdrop_tune.models.parts import custom_parts, parts_of_model
 from recdrop_tune.models.plain import configuration
 from recdrop_tune.models.recurrent_parts import (
@@ -107,6 +109,9 @@ class Blueprint:
                 weight.assign(new if kept is None else kept)
         for layer, learned in zip(adaptable(model), self.adapted, strict=True):
             learned.give(layer)
+        losses = keras.tree.flatten((self.compiled or {}).get("loss"))
+        if not any(is_of_whole_sequences(keras.losses.get(each)) for each in losses):
+            model = with_masks(model)
         if self.compiled is not None:
             model.compile(**keras.tree.map_structure(_part, self.compiled))
         return model
@@ -133,9 +138,10 @@ class Blueprint:
     def _make(self, config: Config) -> Any:
         # A copy, for Keras takes configurations apart. Safe mode guards against code in files; this one
         # comes from live objects.
-        return keras.saving.deserialize_keras_object(
-            copy.deepcopy(config), custom_objects=self.custom, safe_mode=False
-        )
+        with handing_on_masks():
+            return keras.saving.deserialize_keras_object(
+                copy.deepcopy(config), custom_objects=self.custom, safe_mode=False
+            )
 
 
 def blueprint_of(model: Any, weights: bool = False) -> Blueprint:

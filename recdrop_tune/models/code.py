@@ -15,6 +15,7 @@ import keras
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.kernels import compile_arguments, excluded_from_decay
 from recdrop_tune.models.layers import is_of_layers, walk
+from recdrop_tune.models.masks import hands_on_masks, is_masked
 from recdrop_tune.models.parts import mistaken
 from recdrop_tune.models.source import (
     WIDTH,
@@ -84,7 +85,7 @@ def model_code(model: Any) -> str:
     for name in (name for layer in walk(model) for name in mistaken(layer)):
         raise not_writable(f"`{name}`", "Keras takes it for its own function of that name")
     code = _ModelCode(model)
-    lines = [*code.model(model, "model"), *code.compiled(model)]
+    lines = [*code.model(model, "model"), *_masking(model, "model"), *code.compiled(model)]
     policy = keras.config.dtype_policy().name
     if policy != "float32":
         lines = [f"keras.config.set_dtype_policy({quoted(policy)})", "", *lines]
@@ -292,6 +293,16 @@ class _ModelCode:
             found = f"{stem}_{number}"
         self._taken.add(found)
         return found
+
+
+def _masking(model: Any, variable: str) -> Iterator[str]:
+    """Yields the lines by which recurrent layers hand on their masks, on which Keras insists from 3.16 on."""
+    for number, layer in enumerate(model.layers):
+        place = f"{variable}.layers[{number}]"
+        if isinstance(layer, keras.Model):
+            yield from _masking(layer, place)
+        elif hands_on_masks(layer) and is_masked(layer):
+            yield f"{place}.supports_masking = True"
 
 
 def _wrapped(layer: Any) -> Any:

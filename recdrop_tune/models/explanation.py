@@ -11,6 +11,7 @@ import keras
 
 from recdrop_tune.kernels import CUDNN, KernelChoice, Rewriting, kernel_of, sublayers
 from recdrop_tune.models.layers import check_layer
+from recdrop_tune.models.masks import is_masked
 from recdrop_tune.wrappers import (
     AbstractDropoutWrapper,
     ConcreteDropoutWrapper,
@@ -195,7 +196,7 @@ def _found(layer: Any, place: _Place, seen: set[int]) -> Iterator[tuple[Any, _Pl
     if id(layer) in seen:  # a layer that is used at several places has one set of weights
         return
     seen.add(id(layer))
-    place = replace(place, masked=place.masked or _is_masked(layer))
+    place = replace(place, masked=place.masked or is_masked(layer))
     if isinstance(layer, RecurrentWrapper):
         place = replace(place, wrapper=layer)
     if isinstance(layer, keras.layers.RNN | LockedDropout):
@@ -206,16 +207,6 @@ def _found(layer: Any, place: _Place, seen: set[int]) -> Iterator[tuple[Any, _Pl
         same = isinstance(layer, RecurrentWrapper)
         names = place.names if same else (*place.names, child.name)
         yield from _found(child, replace(place, names=names), seen)
-
-
-def _is_masked(layer: Any) -> bool:
-    """Says whether the model's graph brings a mask to the layer."""
-    try:
-        inputs = keras.tree.flatten(layer.input)
-    except (AttributeError, ValueError):  # it stands in no graph
-        return False
-    # Where Keras keeps a tensor's mask: keras.io/guides/understanding_masking_and_padding
-    return any(getattr(tensor, "_keras_mask", None) is not None for tensor in inputs)
 
 
 def _row(layer: Any, place: _Place) -> LayerExplanation:

@@ -82,6 +82,11 @@ def spare_rates(model: Any) -> None:
         optimizer.exclude_from_weight_decay(var_list=logits)
 
 
+def ignored_class(loss: Any) -> int | None:
+    """Returns the `ignore_class` of a loss; Keras 3.16 has it in the configuration alone."""
+    return loss.get_config().get("ignore_class") if isinstance(loss, keras.losses.Loss) else None
+
+
 def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
     """Counts the targets over which the loss is a mean; `None` where that is not sure."""
     targets = keras.tree.flatten(given.get("y"))
@@ -100,7 +105,7 @@ def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
     if not _is_a_mean(loss) or (steps and not _is_of_each_step(loss)):
         return None
     samples: int = math.floor(shape[0] * (1.0 - (given.get("validation_split") or 0.0)))
-    ignored = getattr(loss, "ignore_class", None)
+    ignored = ignored_class(loss)
     if steps and _masks(model):
         sure = ignored is None and _has_a_value_for_each(steps, loss, targets[0], output[-1])
         return _unmasked(model, given.get("x"), (samples, *map(int, steps))) if sure else None
@@ -138,8 +143,13 @@ def _is_a_mean(loss: Any) -> bool:
 def _is_of_each_step(loss: Any) -> bool:
     """Says whether a loss has a value for each step: most of Keras's do; one of a user's own may not."""
     made = loss if hasattr(loss, "__name__") else type(loss)
-    whole = ("ctc", "circle", "dice", "tversky")  # Of a whole sequence, or a whole batch.
-    return made.__module__.startswith("keras.") and made.__name__.lower() not in whole
+    return made.__module__.startswith("keras.") and not is_of_whole_sequences(loss)
+
+
+def is_of_whole_sequences(loss: Any) -> bool:
+    """Returns whether a loss is Keras's own of a whole sequence, or batch, which no mask of steps fits."""
+    made = loss if hasattr(loss, "__name__") else type(loss)
+    return made.__name__.lower() in ("ctc", "circle", "dice", "tversky")
 
 
 def _has_a_value_for_each(steps: Any, loss: Any, targets: Any, width: int | None) -> bool:

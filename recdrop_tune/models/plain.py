@@ -12,6 +12,7 @@ from recdrop_tune.errors import invalid_argument
 from recdrop_tune.models.adaptation import Adapted, adaptable
 from recdrop_tune.models.arguments import check_arguments, not_made, writing_down
 from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, plain_weights, walk
+from recdrop_tune.models.masks import hand_on_masks, handing_on_masks, hands_on_masks
 from recdrop_tune.models.parts import custom_parts, parts_of_model
 from recdrop_tune.wrappers import is_default_name
 
@@ -60,12 +61,15 @@ def to_plain(model: Any) -> Any:
     custom = custom_parts(layer for layer in walk(model) if layer not in dropping)
     try:
         # Safe mode guards against code in files; this configuration comes from live objects.
-        plain = keras.saving.deserialize_keras_object(
-            config, custom_objects=custom, safe_mode=False
-        )
+        with handing_on_masks():
+            plain = keras.saving.deserialize_keras_object(
+                config, custom_objects=custom, safe_mode=False
+            )
     except Exception as error:  # A user's layer may refuse in any way.
         raise not_made("model", model, parts_of_model(model), error, _CONFIGURABLE) from error
     _check_rebuilt(model, plain)
+    if any(map(hands_on_masks, walk(model))):
+        hand_on_masks(plain)
     if model.built:
         plain.set_weights([keras.ops.convert_to_numpy(each) for each in plain_weights(model)])
     for layer, copy in zip(adaptable(model), adaptable(plain), strict=True):

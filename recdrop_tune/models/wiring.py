@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from recdrop_tune.kernels import KERAS_HANDS_ON_MASKS, mask_of
 from recdrop_tune.models.source import not_writable
 
 
@@ -38,6 +39,8 @@ def without_implied_masks(entries: Mapping[str, Any], operations: Any) -> dict[s
 
     def is_implied(name: str, node: Any) -> bool:
         mask = node["kwargs"].get("mask")
+        if not KERAS_HANDS_ON_MASKS:
+            return False
         if not tensors_of(mask) or not isinstance(mask, Mapping):
             return False
         try:
@@ -45,8 +48,7 @@ def without_implied_masks(entries: Mapping[str, Any], operations: Any) -> dict[s
             given = operations[tensors_of(mask)[0][0]].output
         except (AttributeError, ValueError):  # One of them is called several times.
             return False
-        # Where Keras keeps a tensor's mask: keras.io/guides/understanding_masking_and_padding
-        return any(getattr(tensor, "_keras_mask", None) is given for tensor in inputs)
+        return any(mask_of(tensor) is given for tensor in inputs)
 
     def without(node: Any) -> Any:
         kept = {key: value for key, value in node["kwargs"].items() if key != "mask"}

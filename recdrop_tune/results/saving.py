@@ -169,8 +169,8 @@ def _schema(tensors: Any) -> Any:
 def _requirements(plain: bool) -> list[str]:
     """Lists what it takes to load the model; MLflow's own guess would take eight seconds."""
     backend = keras.backend.backend()
-    # By the module: the package may be called tensorflow-cpu.
-    found = {"keras": version("keras"), backend: str(sys.modules[backend].__version__)}
+    # By the module: the package may be called keras-nightly, or tensorflow-cpu.
+    found = {"keras": keras.__version__, backend: str(sys.modules[backend].__version__)}
     found |= {"numpy": version("numpy")} | (
         {} if plain else {"recdrop-tune": version("recdrop-tune")}
     )
@@ -295,6 +295,13 @@ def _trials(result: TuneResult) -> pd.DataFrame:
     return result.trials.drop(columns="mlflow_run_id")
 
 
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table. A quote before text that a spreadsheet would run as a formula makes it text."""
+    formula = r"^(?=[=+\-@\t\r])"  # https://owasp.org/www-community/attacks/CSV_Injection
+    names = [re.sub(formula, "'", str(name)) for name in table]
+    table.replace(formula, "'", regex=True).to_csv(path, index=False, header=names)
+
+
 def _importances(result: TuneResult, path: Path) -> None:
     path.write_text(json.dumps(result.importances().to_dict(), indent=2) + "\n", encoding="utf-8")
 
@@ -302,16 +309,16 @@ def _importances(result: TuneResult, path: Path) -> None:
 def _confirmation(result: TuneResult, path: Path) -> None:
     if result.confirmation is None:
         raise RecdropError("There was no confirmation.")
-    result.confirmation.table.to_csv(path, index=False)
+    _write_csv(result.confirmation.table, path)
 
 
 _PIECES: dict[str, Callable[[TuneResult, Path], object]] = {
-    "trials.csv": lambda result, path: _trials(result).to_csv(path, index=False),
+    "trials.csv": lambda result, path: _write_csv(_trials(result), path),
     # As `MlflowClient.log_table` writes it, so that MLflow's pages show a table.
     "trials.json": lambda result, path: _trials(result).to_json(
         path, orient="split", index=False, date_format="iso"
     ),
-    "history.csv": lambda result, path: result.history.to_csv(path, index=False),
+    "history.csv": lambda result, path: _write_csv(result.history, path),
     "importances.json": _importances,
     "confirmation.csv": _confirmation,
     "best_model.keras": save_best_model,

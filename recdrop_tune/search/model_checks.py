@@ -10,7 +10,7 @@ import numpy as np
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument, warn_caller
 from recdrop_tune.hypermodels import ROWS_ARE_STEPS, ExistingModel, check_ends, is_one_hot
-from recdrop_tune.models import walk
+from recdrop_tune.models import ignored_class, walk
 from recdrop_tune.search.hypermodel_of import ERRORS, is_scored_as_usual, kind_of
 
 Array = Any
@@ -154,7 +154,7 @@ def _check_targets(argument: str, data: Any, gives: Any, model: Any) -> None:
         _check_rows(argument, y, gives)
     elif kind == "sparse_categorical_crossentropy":
         _check_finite(argument, y)
-        counted = _counted(data, getattr(model.loss, "ignore_class", None), gives, model)
+        counted = _counted(data, ignored_class(model.loss), gives, model)
         _check_labels(argument, y, counted, gives)
     elif kind == "binary_crossentropy":
         _check_binary(argument, _counted(data, None, gives, model))

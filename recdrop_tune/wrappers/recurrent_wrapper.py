@@ -222,7 +222,7 @@ class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
         self._set_up_decays(activity_decay, temporal_decay)
         if self.temporal_decay:
             check_emits_steps(layer)
-        self.supports_masking = True
+        self.supports_masking = layer.supports_masking
         # Keras checks the number of dimensions by it, before anything else.
         self.input_spec = getattr(layer, "forward_layer", layer).input_spec
 

@@ -1,0 +1,95 @@
+"""Recurrent layers that hand on their masks, as Keras's own did up to 3.15."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from recdrop_tune.kernels import KERAS_HANDS_ON_MASKS, hand_on_mask, inputs_of, mask_of
+from recdrop_tune.models.layers import is_of_layers, walk
+from recdrop_tune.wrappers import RecurrentWrapper
+
+_RECURRENT = (
+    keras.layers.RNN | keras.layers.Bidirectional | keras.layers.TimeDistributed | RecurrentWrapper
+)
+
+
+def is_masked(layer: Any) -> bool:
+    """Returns whether the graph of a model brings a mask to a layer."""
+    return any(mask_of(tensor) is not None for tensor in inputs_of(layer))
+
+
+def hands_on_masks(layer: Any) -> bool:
+    """Returns whether this is a recurrent layer that hands on its mask although Keras's own does not."""
+    return not KERAS_HANDS_ON_MASKS and isinstance(layer, _RECURRENT) and layer.supports_masking
+
+
+def hand_on_masks(layer: Any) -> Any:
+    """Makes the recurrent layers in a layer or model hand on their masks.
+
+    From Keras 3.16 on they do not (keras#23235): the second layer of a stack reads padded steps, and the loss
+    counts them. A file does not keep this setting, so models also get their masks as arguments of calls.
+
+    Args:
+        layer: A layer or model, which is changed.
+
+    Returns:
+        The same layer.
+    """
+    for part in walk(layer):
+        if isinstance(part, _RECURRENT):
+            part.supports_masking = True
+    return layer
+
+
+@contextmanager
+def handing_on_masks() -> Iterator[None]:
+    """Silences Keras's warning of dropped masks while a model is built that will hand them on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Layer .* was passed an input with a mask")
+        yield
+
+
+def with_masks(model: Any) -> Any:
+    """Makes the recurrent layers of a model hand on their masks, in its file too.
+
+    Args:
+        model: The model. The file of a subclassed one keeps no masks.
+
+    Returns:
+        A model of the same layers with masks as arguments of their calls, which is how Keras saved functional
+        models up to 3.15. The model itself where Keras hands on masks anyway, or there are none.
+    """
+    if KERAS_HANDS_ON_MASKS:
+        return model
+    hand_on_masks(model)
+    if not is_of_layers(model) or not model.built:
+        return model
+    found = False
+
+    def called(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal found
+        mask = mask_of(args[0]) if len(args) == 1 else None
+        if mask is not None and "mask" in inspect.signature(layer.call).parameters:
+            found = True
+            kwargs["mask"] = mask
+        outputs = layer(*args, **kwargs)
+        # What a model in a model does with a mask is seen by running its layers alone.
+        if "mask" in kwargs and isinstance(layer, keras.Model):
+            hand_on_mask(layer.call(*args, **kwargs), outputs)
+        return outputs
+
+    functional = model
+    if isinstance(model, keras.Sequential):
+        functional = keras.Model(model.inputs, model.outputs, name=model.name)
+    masked = keras.models.clone_model(functional, clone_function=_inside, call_function=called)
+    return masked if found else model
+
+
+def _inside(layer: Any) -> Any:
+    return with_masks(layer) if isinstance(layer, keras.Model) else layer
