@@ -118,7 +118,18 @@ def _checks(uri: str | None, times: BackendTimes | None) -> dict[str, Callable[[
 # The checks of this machine.
 
 _PACKAGES = ("tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "pandas")
-_ALSO_CALLED = {"tensorflow": ("tensorflow-cpu", "tf-nightly")}
+_ALSO_CALLED = {"keras": ("keras-nightly",), "tensorflow": ("tensorflow-cpu", "tf-nightly")}
+_TESTED = {
+    "tensorflow": "2.21",
+    "keras": "3.16",
+    "keras-tuner": "1.4",
+    "optuna": "5.0",
+    "mlflow": "3.17",
+    "pandas": "3.1",
+    "jax": "0.10",
+    "torch": "2.13",
+}
+"""The newest releases that CI has run with."""
 _LITTLE = 2**30
 
 
@@ -144,8 +155,17 @@ def packages() -> Check:
     if found["tensorflow"] is None and backend in others:
         old.pop("tensorflow", None)
     text = ", ".join(f"{name} {known or 'missing'}" for name, known in found.items())
-    # A backend that Keras is not set to is in nobody's way.
+    untested = {
+        name: f"'{name}=={newest}.*'"
+        for name, newest in _TESTED.items()
+        if found.get(name) and Version(found[name]).release[:2] > Version(newest).release
+    }
+    # Unused backends are ignored.
     wrong = {name: least for name, least in old.items() if name not in set(others) - {backend}}
+    if not old and untested:
+        newer = ", ".join(untested)
+        fix = f"If something fails, run `pip install {' '.join(untested.values())}`."
+        return Check(WARN, f"{text}; newer than what was tested: {newer}", fix)
     if not old:
         return Check(OK, text)
     if not wrong:

@@ -119,6 +119,16 @@ def test_packages_that_are_too_old(monkeypatch):
     assert (check.level, check.text) == (WARN, f"{version('ray')}; `workers` needs 999")
 
 
+def test_packages_that_are_newer_than_what_was_tested(monkeypatch):
+    monkeypatch.setattr(_doctor, "_TESTED", {"optuna": "4.9", "keras": "99.0", "jax": "0.1"})
+    monkeypatch.setattr(_doctor, "_version", {"jax": "0.1.9", "optuna": "5.0.0"}.get)
+    monkeypatch.setattr(_doctor, "_least", dict)
+    check = _doctor.packages()
+    assert check.level == WARN
+    assert check.text.endswith("newer than what was tested: optuna")
+    assert check.fix == "If something fails, run `pip install 'optuna==4.9.*'`."
+
+
 def test_packages_that_are_missing(monkeypatch):
     monkeypatch.setattr(_doctor, "_version", lambda name: None)
     check = _doctor.packages()
@@ -134,6 +144,7 @@ def test_keras_on_another_backend_without_tensorflow(monkeypatch):
     here = {"tensorflow": None, "torch": "2.99.0+cpu", "jax": None}
     monkeypatch.setattr(_doctor, "_version", lambda name: here.get(name, "99"))
     monkeypatch.setattr(_doctor, "chosen", lambda: "torch")
+    monkeypatch.setattr(_doctor, "_TESTED", {})
     check = _doctor.packages()
     assert check.level == OK
     assert "tensorflow missing" in check.text
