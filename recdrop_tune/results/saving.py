@@ -296,10 +296,13 @@ def _trials(result: TuneResult) -> pd.DataFrame:
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table. A quote before text that a spreadsheet would run as a formula makes it text."""
-    formula = r"^(?=[=+\-@\t\r])"  # https://owasp.org/www-community/attacks/CSV_Injection
-    names = [re.sub(formula, "'", str(name)) for name in table]
-    table.replace(formula, "'", regex=True).to_csv(path, index=False, header=names)
+    """Writes a table, with a quote before text that a spreadsheet would run as a formula."""
+
+    def escaped(value: Any) -> Any:
+        # https://owasp.org/www-community/attacks/CSV_Injection
+        return re.sub(r"^(?=[=+\-@\t\r])", "'", value) if isinstance(value, str) else value
+
+    table.astype(object).map(escaped).rename(columns=escaped).to_csv(path, index=False)
 
 
 def _importances(result: TuneResult, path: Path) -> None:

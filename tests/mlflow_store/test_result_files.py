@@ -20,7 +20,7 @@ from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, upload_result
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult, save_result
 from recdrop_tune.results.text import bounded
-from tests.planted_search import Planted, PlantedTuner
+from tests.planted_search import Planted, PlantedTuner, planted_result
 from tests.small_search import Failing, build, data
 
 ALWAYS = {"history.csv", "report.html", "summary.md", "trials.csv", "trials.json"}
@@ -84,6 +84,31 @@ def test_the_tables_hold_the_trials(planted_files):
     importances = json.loads((folder / "importances.json").read_text())
     assert importances == pytest.approx(planted_files.importances().to_dict())
     assert planted_files.trials["wrapper"][0] in (folder / "report.html").read_text()
+
+
+class Formulas(Planted):
+    """A search whose names and texts are formulas for a spreadsheet."""
+
+    def build(self, hp):
+        hp.Fixed("@name", "=1+1")
+        hp.Fixed("shift", -3)
+        return super().build(hp)
+
+    def metrics(self, hp, epoch):
+        return {**super().metrics(hp, epoch), "-loss": -1.5}
+
+
+def test_tables_hold_no_formulas(tmp_path, uri):
+    oracle = OptunaOracle("val_loss", 2, seed=0)
+    result = planted_result(oracle, tmp_path, uri, Formulas(failing=None))
+    save_result(result)
+    folder = result.directory / "result"
+    trials, history = (pd.read_csv(folder / name) for name in ("trials.csv", "history.csv"))
+    assert set(trials["'@name"]) == {"'=1+1"}
+    assert set(trials["shift"]) == {-3}
+    assert set(trials["'-loss"]) == set(history["'-loss"]) == {-1.5}
+    frame = pd.read_json(folder / "trials.json", orient="split")
+    assert set(frame["@name"]) == {"=1+1"}
 
 
 def test_the_numbers_and_the_best(planted_files):
