@@ -1,7 +1,11 @@
 """What the kernels need of Keras's internals, and that forcing gates is the same on each of them."""
 
 import inspect
+import re
+import sys
 from dataclasses import replace
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
 
 import keras
 import numpy as np
@@ -214,3 +218,11 @@ def test_keras_still_tells_the_layers_inside_a_layer():
     assert sublayers(outer) == [outer.layer]
     assert inner not in sublayers(outer)
     assert {type(layer) for layer in sublayers(outer.layer)} == {keras.layers.LSTM}
+
+
+def test_a_keras_whose_kernels_are_elsewhere_is_named(monkeypatch):
+    rnn = f"keras.src.backend.{keras.backend.backend()}.rnn"
+    monkeypatch.setitem(sys.modules, rnn, ModuleType(rnn))
+    spec = find_spec(keras_internals.__name__)
+    with pytest.raises(ImportError, match=f"Keras {re.escape(keras.__version__)} has moved"):
+        spec.loader.exec_module(module_from_spec(spec))
