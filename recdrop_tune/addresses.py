@@ -57,7 +57,7 @@ def _check_path(uri: str) -> None:
     path = sqlite_path(uri)
     if path is None or not {"?", "%"} & set(str(path)):
         return
-    from sqlalchemy import make_url  # Here, for it takes a while.
+    from sqlalchemy.engine import make_url  # Here, for it takes a while.
 
     if make_url(f"sqlite:///{path.as_posix()}").database != path.as_posix():
         raise invalid_argument(

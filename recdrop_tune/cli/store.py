@@ -195,7 +195,7 @@ def mlflow_store(given: str | None) -> Check:
 
 def _sqlite_file(uri: str) -> Path | None:
     """Returns the file of a sqlite address, also of one as `sqlite:///file:mlflow.db?mode=rwc&uri=true`."""
-    from sqlalchemy import make_url
+    from sqlalchemy.engine import make_url
 
     from recdrop_tune.addresses import sqlite_path
 
