@@ -12,7 +12,7 @@ from recdrop_tune import events
 from recdrop_tune.errors import plain
 from recdrop_tune.events import EXHAUSTED, QUESTIONS, Records
 from recdrop_tune.mlflow_store.pages import leaderboard_url, run_name, searched
-from recdrop_tune.terminal import Standing, gain_words, no_more_words, score_of
+from recdrop_tune.terminal import Standing, amount, gain_words, no_more_words, score_of
 
 NOTE = "mlflow.note.content"
 """Tag of a run, or of an experiment, that MLflow's pages show as its description, in Markdown."""
@@ -172,7 +172,7 @@ def _standing_in_words(records: Records, end: tuple[str, float] | None) -> str:
     gain = "" if standing.gain is None else f", {gain_words(standing.gain)}"
     active = {name: value for name, value in best.hyperparameters.items() if value is not None}
     words = ", ".join(f"{name} {_shown(value)}" for name, value in active.items())
-    parts[0] += f" Best {standing.objective} so far: {score_of(best):.4f}{gain}, by {words}."
+    parts[0] += f" Best {standing.objective} so far: {amount(score_of(best))}{gain}, by {words}."
     rows = [[name, _shown(value)] for name, value in active.items()]
     parts.append(
         "### Best configuration so far\n\n" + markdown_table(["hyperparameter", "value"], rows)
@@ -206,7 +206,7 @@ def _best_trials(standing: Standing) -> str:
     rows = [
         [
             run_name(each.number, each.trial_id, each.hyperparameters),
-            f"{score_of(each):.4f}",
+            amount(score_of(each)),
             *(_shown(each.hyperparameters.get(name)) for name in names),
         ]
         for each in standing.ranked()[:_TOP]

@@ -148,8 +148,10 @@ def gain_line(oracle: Any) -> str:
         return f"{ahead}What dropout is worth is not known: {why}. `confirm=1` trains and compares both."
     number = oracle.start_order.index(gain.trial_id)
     twin = oracle.start_order.index(gain.twin_id)
-    what = f"{name} {gain.score:.4f} with it (trial {number}), {gain.twin_score:.4f} without (trial {twin})"
-    said = f"{ahead}Over the same settings without dropout: {gain.text}; {what}."
+    said = (
+        f"{ahead}Over the same settings without dropout: {gain.text}; {name} {amount(gain.score)} with it "
+        f"(trial {number}), {amount(gain.twin_score)} without (trial {twin})."
+    )
     if math.isnan(gain.spread):
         return f"{said} One training each, which proves little: `confirm=3` compares them with fresh seeds."
     return (
@@ -248,7 +250,7 @@ def spread_words(result: TuneResult, trial_id: str | None = None) -> str:
     found = reached(trial, oracle.objective)
     if found.std is None:
         return ""
-    return f" ± {found.std:.4f} over {found.trainings} {result.search.trainings}"
+    return f" ± {amount(found.std)} over {found.trainings} {result.search.trainings}"
 
 
 def weights_words(result: TuneResult) -> str:

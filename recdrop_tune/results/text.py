@@ -34,7 +34,7 @@ from recdrop_tune.results.gain import (
     spread_words,
     weights_words,
 )
-from recdrop_tune.terminal import no_more_words
+from recdrop_tune.terminal import amount, no_more_words
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult
@@ -63,7 +63,7 @@ def context_lines(result: TuneResult) -> list[str]:
     if warning is not None:
         return [*lines, warning]
     scores = ", ".join(
-        f"{name} {value:.4f} (noise {context.noise[name]:.4f})"
+        f"{name} {amount(value)} (noise {amount(context.noise[name])})"
         for name, value in context.constant.items()
     )
     words = " or ".join(dict.fromkeys(context.predicts.values()))
@@ -84,9 +84,9 @@ def _no_better_than_constant(result: TuneResult) -> str | None:
     if gain > NOISE * noise:
         return None
     return (
-        f"Warning: the best trial ({objective} {best:.4f}) is not clearly better than always predicting "
-        f"{context.predicts[objective]} ({constant:.4f}, noise {noise:.4f}). Train for more epochs, try "
-        "other learning rates, or look at the data."
+        f"Warning: the best trial ({objective} {amount(best)}) is not clearly better than always "
+        f"predicting {context.predicts[objective]} ({amount(constant)}, noise {amount(noise)}). Train for "
+        "more epochs, try other learning rates, or look at the data."
     )
 
 
@@ -206,7 +206,7 @@ def gain_words(result: TuneResult) -> list[str]:
 
 def _score(result: TuneResult) -> str:
     score = first_value(result.best_trial, result.search.oracle.objective)
-    return f"{score:.4f}{spread_words(result)}"
+    return f"{amount(score)}{spread_words(result)}"
 
 
 def _mlflow_lines(result: TuneResult) -> list[str]:

@@ -191,7 +191,7 @@ def _settings(table: pd.DataFrame) -> list[str]:
 
 
 def _spread(mean: float, std: float) -> str:
-    return "-" if pd.isna(mean) else f"{mean:.4f}" + ("" if pd.isna(std) else f" ± {std:.4f}")
+    return "-" if pd.isna(mean) else amount(mean) + ("" if pd.isna(std) else f" ± {amount(std)}")
 
 
 def _interval(gain: float, low: float, high: float) -> str:

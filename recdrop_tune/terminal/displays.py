@@ -21,6 +21,7 @@ from recdrop_tune.errors import exception_line, plain
 from recdrop_tune.events import Records, TrialRecord
 from recdrop_tune.terminal.status import (
     Standing,
+    amount,
     details_of,
     dropout_of,
     duration,
@@ -84,7 +85,9 @@ class Progress:
         self._records.on_event(event)
         match event:
             case events.EpochEnded() if self._epochs:
-                numbers = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
+                numbers = "  ".join(
+                    f"{name} {amount(value)}" for name, value in event.metrics.items()
+                )
                 trial = trials.get(event.trial_id)
                 which = f"trial {trial.number + 1} " if trial and self._workers > 1 else ""
                 epoch = f"{which}{self._standing.epoch(event)}"
@@ -103,7 +106,7 @@ class Progress:
     def _end_trial(self, record: TrialRecord, event: events.TrialEnded, improved: bool) -> None:
         if event.status == events.PRUNED:
             best = score_of(record)
-            reached = "" if best is None else f" at {self._standing.objective} {best:.4f}"
+            reached = "" if best is None else f" at {self._standing.objective} {amount(best)}"
             result, style = f"pruned after {len(record.epochs)} epochs{reached}", "yellow"
         elif event.status == events.INTERRUPTED:
             result, style = f"interrupted after {len(record.epochs)} epochs", "yellow"
@@ -124,7 +127,7 @@ class Progress:
     def _end_confirmation(self, event: events.ConfirmationEnded) -> None:
         record = self._records.trials.get(event.trial_id)
         number = event.trial_id if record is None else record.number + 1
-        named = f"{self._standing.objective} {event.score or 0.0:.4f}"
+        named = f"{self._standing.objective} {amount(event.score or 0.0)}"
         result = event.message if event.score is None else named
         parts = [f"confirming {self._standing.confirmed}/{event.total}"]
         parts += [f"trial {number} seed {event.repeat + 1}", str(result)]
@@ -134,14 +137,14 @@ class Progress:
         self._print("  ".join([*filter(None, parts), f"{event.seconds:.1f} s"]), style)
 
     def _result(self, event: events.TrialEnded) -> str:
-        result = f"{self._standing.objective} {event.score:.4f}"
+        result = f"{self._standing.objective} {amount(event.score)}"
         best, gain = self._standing.best, self._standing.gain
         if best is None:
             return result
         what = [dropout_of(best.hyperparameters)]
         what += [] if gain is None else [gain_words(gain)]
         said = "; ".join(filter(None, what))
-        return f"{result} (best {score_of(best):.4f}{': ' if said else ''}{said})"
+        return f"{result} (best {amount(score_of(best))}{': ' if said else ''}{said})"
 
     def _print(self, line: str, style: str) -> None:
         self._console.print(_text(line, style), soft_wrap=True)
@@ -205,14 +208,14 @@ class LiveDisplay:
         best, gain, baseline = self._standing.best, self._standing.gain, self._standing.baseline
         if best is not None:
             what, number = dropout_of(best.hyperparameters), f"trial {best.number + 1}"
-            score = f"{self._standing.objective} {score_of(best):.4f}"
+            score = f"{self._standing.objective} {amount(score_of(best))}"
             yield "best", _text("  ".join(filter(None, (score, what, number))), style="green")
         if gain is not None:
             words = gain_words(gain).removeprefix("gain ").replace("no gain", "none")
             yield "gain", _text(words)
         elif baseline is not None:
             also = ", the best so far" if best is baseline else ""
-            yield "none", _text(f"{score_of(baseline):.4f} without dropout{also}")
+            yield "none", _text(f"{amount(score_of(baseline))} without dropout{also}")
         running = self._records.running
         for record in running[:_SHOWN]:
             yield "now", _text(self._standing.now(record))

@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from recdrop_tune import events
 from recdrop_tune.events import QUESTIONS, Records, TrialRecord, asked, has_wrapper, is_twin
@@ -151,7 +152,7 @@ class Standing:
         last = epochs[-1]
         said.append(self.epoch(last))
         names = dict.fromkeys(("loss", self.objective))
-        said += [f"{name} {last.metrics[name]:.4f}" for name in names if name in last.metrics]
+        said += [f"{name} {amount(last.metrics[name])}" for name in names if name in last.metrics]
         return "  ".join(said)
 
     @property
@@ -175,13 +176,15 @@ def score_of(record: TrialRecord | None) -> float | None:
     return score if score is not None and math.isfinite(score) else None
 
 
-def amount(value: float) -> str:
-    """Writes a difference with four decimals, or with the digits that count where these are all zeros.
+def amount(value: Any) -> str:
+    """Writes a score or a difference with four decimals, and very large and tiny ones with an exponent.
 
     Example:
-        >>> amount(0.01234), amount(0.00001234)
-        ('0.0123', '1.2e-05')
+        >>> amount(0.01234), amount(0.00001234), amount(1e30)
+        ('0.0123', '1.2e-05', '1.0000e+30')
     """
+    if abs(value) >= 1e6:
+        return f"{value:.4e}"
     text = f"{value:.4f}"
     return f"{value:.1e}" if value and float(text) == 0.0 else text
 
@@ -222,7 +225,7 @@ def best_words(records: Records) -> str | None:
     if best is None:
         return None
     details = details_of(best)
-    score = f"{standing.objective} {score_of(best):.4f}{' with ' if details else ''}{details}"
+    score = f"{standing.objective} {amount(score_of(best))}{' with ' if details else ''}{details}"
     return f"{score} (trial {best.number + 1})"
 
 

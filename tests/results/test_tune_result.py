@@ -1,6 +1,7 @@
 """Tests for `recdrop_tune.results`, on two real searches."""
 
 import random
+import re
 import shlex
 import shutil
 
@@ -14,7 +15,10 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import FILE
 from recdrop_tune.hypermodels import dropout_rnn
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.results.text import markdown
 from recdrop_tune.search import tune
+from tests.planted_search import Planted, page, planted_result
 from tests.small_search import Failing, data
 
 SPACE = {
@@ -257,6 +261,19 @@ def test_failed_trials_are_rows_too(tmp_path, uri):
     assert np.isfinite(frame["seconds"].astype(float)).all()
     with pytest.raises(RecdropError, match="its trials failed; 1 were completed before"):
         search(9)
+
+
+class Exploded(Planted):
+    def metrics(self, hp, epoch):
+        return {name: 1e30 * value for name, value in super().metrics(hp, epoch).items()}
+
+
+def test_large_scores_have_an_exponent_everywhere(tmp_path, planted_uri):
+    oracle = OptunaOracle("val_loss", 4, seed=0, try_first=[{"wrapper": "none"}])
+    result = planted_result(oracle, tmp_path, planted_uri, Exploded(failing=None))
+    for text in (result.summary(), markdown(result, {}), page(result)):
+        assert "e+29" in text
+        assert not re.search(r"\d{20}\.", text)
 
 
 def test_what_the_journal_has_lost_the_trials_still_tell(planted, tmp_path):

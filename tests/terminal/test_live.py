@@ -94,6 +94,22 @@ def test_what_is_shown(monkeypatch):
     assert lines[4] == "now  trial 4  wrapper=none  epoch 12/30  loss 0.2500  val_loss 0.7500"
 
 
+@pytest.mark.parametrize(
+    ("score", "shown"),
+    [
+        (1e30, "1.0000e+30"),
+        (-2345678.9, "-2.3457e+06"),
+        (123456.789, "123456.7890"),
+        (2e-7, "2.0e-07"),
+    ],
+)
+def test_large_and_tiny_scores_have_an_exponent(score, shown):
+    events = (started(), trial(0, 0.0), epoch(0, 0, loss=score), ended(0, 9.0, score=score))
+    assert f"best val_loss {shown}" in drawn(*events)
+    assert f"val_loss {shown} (best {shown})" in said(*events)[0]
+    assert f"loss {shown}" in drawn(*events[:-1])
+
+
 def test_no_gain_yet():
     text = drawn(
         started("max"),
