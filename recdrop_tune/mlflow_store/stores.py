@@ -20,7 +20,7 @@ import requests
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.addresses import MAKING_TABLES, split, sqlite_path
+from recdrop_tune.addresses import MAKING_TABLES, PORTS, split, sqlite_path
 from recdrop_tune.credentials import HIDDEN, scrub
 from recdrop_tune.scratch import ScratchFolder, remove_abandoned
 
@@ -47,6 +47,7 @@ def prepare(uri: str) -> None:
 
     Raises:
         OSError: Nothing listens at a server's address, or a file cannot be written.
+        sqlalchemy.exc.OperationalError: A database refuses connections.
     """
     # It would log each table that it makes, in the middle of the progress lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -122,8 +123,16 @@ def _prefix(path: Path) -> str:
 
 
 def _check_reachable(uri: str) -> None:
-    """Fails at once if nothing listens at a server's address: MLflow itself retries for minutes."""
+    """Fails at once if a server or a database is down: MLflow itself retries for minutes."""
     parts = split(uri)
+    if parts.scheme.partition("+")[0] in PORTS:
+        from mlflow.store.db.utils import create_sqlalchemy_engine  # Here, for it takes a while.
+
+        engine = create_sqlalchemy_engine(uri)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return
     if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):

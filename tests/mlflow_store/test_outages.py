@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -20,6 +22,7 @@ from recdrop_tune.events import Journal, TrackingWarning, TrialEnded
 from recdrop_tune.mlflow_store import stores
 from recdrop_tune.mlflow_store.stores import _REQUESTS, prepare
 from recdrop_tune.terminal import Progress
+from tests import ROOT
 from tests.mlflow_server import free_port, mlflow_server, overloaded
 from tests.small_search import Failing as Breaking
 from tests.small_search import build, data
@@ -194,6 +197,35 @@ def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken
     assert " sync " in result.summary()
     done = rdt.sync(tmp_path / "search", f"sqlite:///{tmp_path}/other.db")
     assert (done.written, done.there) == (3, 0)
+
+
+SEARCH = """
+import sys
+import recdrop_tune as rdt
+from tests.small_search import build, data
+folder, uri, epochs = sys.argv[1:]
+options = {"max_trials": 1, "epochs": int(epochs), "verbose": 2, "directory": folder}
+rdt.tune(data(), data(), build, tracking=rdt.MLflow(uri=uri), **options)
+"""
+
+
+@pytest.mark.parametrize(("epochs", "code"), [(3, 0), (100_000, -signal.SIGTERM)])
+def test_a_process_ends_although_its_database_is_down(tmp_path, epochs, code):
+    """At the end of a search, and by SIGTERM; MLflow alone tries to connect for 100 seconds."""
+    uri = f"postgresql+psycopg://ann:secret@127.0.0.1:{free_port()}/runs"
+    command = [sys.executable, "-c", SEARCH, str(tmp_path / "search"), uri, str(epochs)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
+        while "epoch 3" not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        if code:
+            process.send_signal(-code)
+        _, errors = process.communicate(timeout=120)
+    waited = time.time() - Journal(tmp_path / "search" / "events.jsonl").read()[-1].time
+    assert waited < 10
+    assert process.returncode == code, errors
+    assert "secret" not in errors
+    assert rdt.sync(tmp_path / "search", f"sqlite:///{tmp_path}/other.db").written == 1
 
 
 def test_a_second_ctrl_c_waits_for_no_server(tmp_path):
