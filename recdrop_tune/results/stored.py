@@ -28,6 +28,7 @@ from recdrop_tune.paths import (
     check_trial_ids,
     has_absurd_number,
     inside,
+    trial_folder,
 )
 
 _ORACLE = "oracle.json"
@@ -150,7 +151,10 @@ def _records(directory: Path) -> Records:
 def _fill(oracle: Any, directory: Path) -> None:
     """Gives an oracle what was saved of the one that ran the search."""
     state, trials = _read(directory / _ORACLE, directory), {}
-    for file in sorted(directory.glob("trial_*/trial.json")):
+    with _whole(directory / _ORACLE):
+        folders = [trial_folder(directory, id, _ORACLE) for id in state["start_order"]]
+    known = {folder / "trial.json" for folder in folders}
+    for file in sorted(known.union(directory.glob("trial_*/trial.json"))):
         saved = _read(file, directory)
         with _whole(file):
             trial = kt.engine.trial.Trial.from_state(saved)
@@ -161,8 +165,7 @@ def _fill(oracle: Any, directory: Path) -> None:
             del trials[trial_id]
         order = settled(state, trials)["start_order"]
         oracle.hyperparameters = kt.HyperParameters.from_config(state["hyperparameters"])
-    oracle.trials = trials
-    oracle.start_order = [trial_id for trial_id in order if trial_id in trials]
+    oracle.trials, oracle.start_order = trials, order
 
 
 def _read(path: Path, directory: Path) -> Any:

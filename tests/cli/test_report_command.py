@@ -216,6 +216,7 @@ def no_hyperparameter(path):
         ("oracle.json", Path.unlink, "`{0}` is damaged"),
         ("oracle.json", lambda path: path.write_text("[]"), "`{0}` is damaged"),
         ("oracle.json", no_hyperparameter, "`LambdaDropoutWrapper` is no kind of hyperparameter"),
+        ("trial_0/trial.json", Path.unlink, "`{0}` is damaged"),
         ("trial_1/trial.json", cut, "`{0}` is damaged"),
         ("trial_1/trial.json", no_hyperparameter, "is no kind of hyperparameter"),
         ("trial_1/trial.json", lambda path: path.write_text("{}"), "`{0}` is damaged"),
