@@ -158,7 +158,7 @@ def packages() -> Check:
     untested = {
         name: f"'{name}=={newest}.*'"
         for name, newest in _TESTED.items()
-        if found.get(name) and Version(found[name]).release[:2] > Version(newest).release
+        if (known := found.get(name)) and Version(known).release[:2] > Version(newest).release
     }
     # Unused backends are ignored.
     wrong = {name: least for name, least in old.items() if name not in set(others) - {backend}}
