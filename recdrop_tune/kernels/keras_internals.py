@@ -85,7 +85,8 @@ def uses_weight_decay(optimizer: Any, variable: Any) -> bool:
         variable: A variable that it trains.
     """
     decaying = getattr(optimizer, "inner_optimizer", optimizer)
-    return bool(decaying._use_weight_decay(variable))
+    excluded = getattr(decaying, "_is_excluded_from_weight_decay", None)  # From Keras 3.16 on.
+    return not excluded(variable) if excluded else bool(decaying._use_weight_decay(variable))
 
 
 def lost_arguments(thing: Any) -> dict[str, Any]:

@@ -23,9 +23,9 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     """Fits a model as `model.fit` does, with the same numbers, in less time.
 
     - On TensorFlow Keras makes a new pipeline of arrays for each epoch, with threads that cost more than a
-      small model's steps. Here the batches are cut once, in the order that Keras would take them. Under a
-      seed (`keras.utils.set_random_seed`) that is the same one in each epoch; without one nothing is cut, for
-      then each epoch has its own.
+      small model's steps. Here the batches are cut once, in the order that Keras takes them up to 3.15 (later
+      versions have another). Under a seed (`keras.utils.set_random_seed`) that is the same one in each epoch;
+      without one nothing is cut, for then each epoch has its own.
     - On TensorFlow and JAX one call runs up to 16 batches (`steps_per_execution`), at least four calls an
       epoch, where nothing follows them: no callback with a method for batches, no progress bar. When an
       `on_epoch_begin` or `on_epoch_end` of a callback is called, and afterwards, the model is as it was

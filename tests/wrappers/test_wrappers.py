@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.models import hand_on_masks
 from recdrop_tune.wrappers import (
     LambdaDropoutWrapper,
     NativeDropoutWrapper,
@@ -67,7 +68,8 @@ def test_stacked_in_a_model_of_unknown_batch_and_length(wrapper, kind, jit_compi
 def test_masking_reaches_the_layer_and_goes_on(wrapper):
     inputs = keras.Input((None, 2))
     masked = keras.layers.Masking()(inputs)
-    hidden = make_wrapper(keras.layers.GRU(4, return_sequences=True), wrapper)(masked)
+    layer = make_wrapper(keras.layers.GRU(4, return_sequences=True), wrapper)
+    hidden = hand_on_masks(layer)(masked)
     outputs = keras.layers.GlobalAveragePooling1D()(hidden)  # averages over valid steps alone
     model = keras.Model(inputs, outputs)
     padded = np.concatenate([X, np.zeros((8, 3, 2), "float32")], axis=1)
