@@ -347,14 +347,6 @@ def test_a_trial_whose_end_is_in_the_journal_alone(damaged):
     lost.check(lost.go_on())
 
 
-def test_the_first_line_of_the_journal_of_events_is_damaged(damaged):
-    lost = damaged()
-    path = lost.folder / "events.jsonl"
-    path.write_text("x" + path.read_text())
-    lost.check(lost.go_on())
-    assert rdt.sync(lost.folder).written == 0
-
-
 @pytest.mark.parametrize("tuner", ["optuna", "random"])
 def test_what_the_folder_is_for_is_read_from_the_journal(damaged, tuner):
     lost = damaged(tuner)
@@ -448,6 +440,7 @@ CASES = [
     for state in STATES
     for how in WAYS
     if name != "trial_3/trial.json" or state == "broken off"  # A fourth trial was under way then.
+    if (name, how) != ("events.jsonl", "flipped")  # That is an error.
 ]
 # Nothing is read of these but by the report.
 CASES += [("optuna", name, "ended", how) for name in OTHERS for how in ("gone", "half")]

@@ -80,14 +80,13 @@ def search_in(folder: Path) -> Any:
     Raises:
         click.ClickException: Its events do not say.
     """
+    from recdrop_tune.errors import ProjectError
     from recdrop_tune.events import Journal, SearchStarted
 
     try:
         events = Journal(folder / JOURNAL).read()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise click.ClickException(
-            f"{folder / JOURNAL} is damaged, or another program's: {type(error).__name__}: {error}"
-        ) from None
+    except (OSError, ProjectError) as error:
+        raise click.ClickException(f"{folder / JOURNAL} cannot be read: {error}") from None
     begun = [event for event in events if isinstance(event, SearchStarted)]
     if not begun:
         raise click.ClickException(f"No search has been started in {folder}.")

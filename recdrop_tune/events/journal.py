@@ -11,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from recdrop_tune.errors import ProjectError, shown
 from recdrop_tune.events.events import (
     ConfirmationEnded,
+    ConfirmationStarted,
     Event,
     Listener,
     ResultSaved,
@@ -33,7 +35,14 @@ except ImportError:  # Windows has no such locks: a journal that is being writte
 FILE = JOURNAL
 """Name of the journal in the project folder."""
 
-_DURABLE = (SearchStarted, TrialEnded, ConfirmationEnded, ResultSaved, SearchEnded)
+_DURABLE = (
+    SearchStarted,
+    TrialEnded,
+    ConfirmationStarted,  # `check_confirmations` relies on it.
+    ConfirmationEnded,
+    ResultSaved,
+    SearchEnded,
+)
 """The events after which all so far survive a power cut: without them a training would have been in vain."""
 
 
@@ -68,17 +77,22 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def read(self) -> list[Event]:
-        """Returns the events so far; a line cut short by a crash, or damaged, is left out."""
+        """Returns the events so far; see `read_from`."""
         return self.read_from(0)[0]
 
     def read_from(self, start: int) -> tuple[list[Event], int]:
         """Returns the events after a number of bytes, while others may be written.
+
+        A last line without its end is still being written, or was cut by a crash, and is left out.
 
         Args:
             start: How many bytes of the file have been read: 0, or what an earlier call returned.
 
         Returns:
             The events, and how many bytes have been read now.
+
+        Raises:
+            ProjectError: A line is not an event.
         """
         try:
             with open_file(self.path) as file:
@@ -87,8 +101,17 @@ class Journal:
         except FileNotFoundError:
             return [], start
         size = content.rfind(b"\n") + 1
-        lines = content[:size].decode("utf-8", errors="replace").split("\n")
-        return [event for event in map(_parsed, lines) if event is not None], start + size
+        found = map(self._event, content[:size].split(b"\n")[:-1])
+        return [event for event in found if event is not None], start + size
+
+    def _event(self, line: bytes) -> Event | None:
+        try:
+            return from_json(line.decode())
+        except ValueError as error:
+            raise ProjectError(
+                f"`{self.path}` is damaged: {shown(line.decode(errors='replace'))} is not an event. Restore "
+                "the file, or begin a search in another folder."
+            ) from error
 
     def is_being_written(self, to_write: bool = False) -> bool:
         """Says whether a process that is alive has this journal open for its search.
@@ -122,8 +145,8 @@ class Journal:
         # Unbuffered: what could not be written must not be written later, after something else.
         file = open_file(self.path, "a+b", buffering=0)
         _share_lock(file)
-        if _is_cut_short(file):
-            file.write(b"\n")
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)  # A line that a crash has cut.
         return file
 
 
@@ -168,21 +191,6 @@ def _share_lock(file: Any) -> None:
             return
         else:
             return
-
-
-def _parsed(line: str) -> Event | None:
-    try:
-        return from_json(line)
-    except ValueError:  # Damaged, or changed by hand.
-        return None
-
-
-def _is_cut_short(file: IO[bytes]) -> bool:
-    """Says whether a crash has left half a line, which must not become half of another one."""
-    if file.seek(0, os.SEEK_END) == 0:
-        return False
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) != b"\n"
 
 
 class TrackingWarning(UserWarning):

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
+import pandas as pd
 
+from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import (
+    FILE,
     ConfirmationEnded,
     ConfirmationStarted,
+    Journal,
     TrainingReporter,
     has_wrapper,
     readable,
 )
-from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.files import read
+from recdrop_tune.mlflow_store import RESULT, Tracking
 from recdrop_tune.oracle import (
     Configuration,
     front,
@@ -123,6 +130,31 @@ class Confirmation:
         trial_id = task["trial"].trial_id
         ended = ConfirmationEnded(trial_id=trial_id, score=None, message=reason, **_about(task))
         tracking.emit(ended)
+
+
+def check_confirmations(folder: Path) -> None:
+    """Raises if the journal lacks trainings of a confirmation, which would be done again.
+
+    Args:
+        folder: The project folder.
+
+    Raises:
+        ProjectError: It does, or is damaged otherwise.
+    """
+    history = Journal(folder / FILE).read()
+    begun = any(isinstance(each, ConfirmationStarted) for each in history)
+    ended = [each for each in history if isinstance(each, ConfirmationEnded)]
+    known = {(each.trial_id, each.twin, each.repeat) for each in ended if each.score is not None}
+    saved = 0
+    with suppress(OSError, ValueError, TypeError, LookupError):  # Not there yet, or damaged itself.
+        table = read(folder / RESULT / "confirmation.csv", within=folder)
+        saved = int(pd.read_csv(io.BytesIO(table))["n"].sum())
+    # The weights tell where the search was killed before it saved a result.
+    if saved > len(known) or ((folder / CONFIRMED).exists() and not begun):
+        raise ProjectError(
+            f"`{folder / FILE}` is damaged: it lacks trainings of the confirmation. Nothing was changed. "
+            "Restore the file, or give another `directory`."
+        )
 
 
 def contenders(oracle: Any, top: int) -> list[Any]:

@@ -35,6 +35,7 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.results import TuneResult
+from recdrop_tune.search.confirm import check_confirmations
 from recdrop_tune.search.fingerprint import Newcomer, check_comparable, check_space
 from recdrop_tune.search.first_trials import (
     coverage_line,
@@ -73,6 +74,7 @@ def run(plan: Plan) -> TuneResult:
         newcomer = Newcomer(lambda: _space_of(plan).space, plan.optuna != Optuna())
         claim = claimed(plan.folder, plan.fingerprint, newcomer, plan.overwrite, until=stack)
         with claim as identity:
+            check_confirmations(plan.folder)
             plan = replace(plan, search_id=identity.id, seed=identity.seed)
             repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
             own_space = not isinstance(getattr(plan.model, "space", None), SearchSpace)

@@ -62,6 +62,7 @@ class Watched:
 
         Raises:
             OSError: The journal cannot be read.
+            ProjectError: The journal is damaged.
         """
         # First: what it writes before it ends is read after that.
         try:

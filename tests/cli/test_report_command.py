@@ -220,8 +220,8 @@ def no_hyperparameter(path):
         ("trial_1/trial.json", cut, "`{0}` is damaged"),
         ("trial_1/trial.json", no_hyperparameter, "is no kind of hyperparameter"),
         ("trial_1/trial.json", lambda path: path.write_text("{}"), "`{0}` is damaged"),
-        (FILE, lambda path: path.write_text('[1]\n{"a": 2}\n'), "holds no search"),
-        (FILE, lambda path: path.write_bytes(bytes(range(256)) * 9), "holds no search"),
+        (FILE, lambda path: path.write_text('[1]\n{"a": 2}\n'), "`{0}` is damaged"),
+        (FILE, lambda path: path.write_bytes(bytes(range(256)) * 9), "`{0}` is damaged"),
         (FILE, lambda path: path.write_text(""), "holds no search"),
     ],
 )

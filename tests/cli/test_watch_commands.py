@@ -113,7 +113,8 @@ def test_the_newest_search_is_meant_if_none_is_named(tmp_path, monkeypatch):
     [
         (None, "There is no search in recdrop_runs. Give its folder."),
         ([], "holds no search of recdrop-tune: it has no events.jsonl."),
-        (["{}\n"], "No search has been started in"),
+        ([""], "No search has been started in"),
+        (["{}\n"], "events.jsonl` is damaged"),
     ],
 )
 def test_where_there_is_no_search(tmp_path, monkeypatch, command, make, words):

@@ -3,6 +3,9 @@
 import fcntl
 import threading
 
+import pytest
+
+from recdrop_tune.errors import ProjectError
 from recdrop_tune.events import Journal, WorkerLost
 
 LOST = WorkerLost(worker="1", trial_id=None, reason="gone", time=1.0)
@@ -42,3 +45,16 @@ def test_it_is_read_on_where_the_last_reading_stopped(tmp_path):
     journal.close()
     journal.path.unlink()
     assert journal.read_from(end) == ([], end)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"x", b"7", b"{}", b"[" * 100_000, b"\xff", b'{"event": "WorkerLost", "worker": 1}'],
+)
+def test_a_line_that_is_not_an_event_is_damage(tmp_path, line):
+    journal = Journal(tmp_path / "events.jsonl")
+    journal.on_event(LOST)
+    journal.close()
+    journal.path.write_bytes(line + b"\n" + journal.path.read_bytes())
+    with pytest.raises(ProjectError, match=r"events\.jsonl` is damaged: .* is not an event"):
+        journal.read()

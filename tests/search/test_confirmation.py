@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import zlib
 
 import keras
@@ -13,7 +14,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.errors import InvalidArgumentError, ProjectError
 from recdrop_tune.results import paired_gains
 from recdrop_tune.results.verdict import Judgement, verdict
 from recdrop_tune.search.confirm import confirmation_seed
@@ -195,6 +196,7 @@ def test_it_goes_on_where_it_was_broken_off(result, options):
     kept = [line for line in lines if '"ConfirmationEnded"' not in line]
     confirmed = [line for line in lines if '"ConfirmationEnded"' in line]
     # As if it had been killed after two trainings.
+    shutil.rmtree(options["directory"] / "result")
     journal.write_text("\n".join([*kept, *confirmed[:2]]) + "\n")
     again = rdt.tune(data(), data(16), **options)
     assert len(again.confirmation.runs) == len(result.confirmation.runs)
@@ -202,6 +204,33 @@ def test_it_goes_on_where_it_was_broken_off(result, options):
     pd.testing.assert_frame_equal(again.confirmation.runs[same], result.confirmation.runs[same])
     after = [json.loads(line) for line in journal.read_text().splitlines()]
     assert sum(each["event"] == "ConfirmationEnded" for each in after) == len(confirmed)
+
+
+def killed(journal):
+    """Leaves what a search has that was killed before it saved a result, but no journal."""
+    shutil.rmtree(journal.parent / "result")
+    journal.unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        killed,
+        lambda path: path.write_text(""),
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_text(path.read_text().rpartition('{"event": "Confirmation')[0]),
+        lambda path: path.write_text(re.sub('"seed": [0-9]+', '"seed": "x"', path.read_text())),
+    ],
+    ids=["gone", "gone after a kill", "empty", "half", "without the last", "wrong types"],
+)
+def test_what_the_journal_has_lost_is_not_trained_again(result, options, tmp_path, damage):
+    folder = shutil.copytree(options["directory"], tmp_path / "p")
+    damage(folder / "events.jsonl")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ProjectError, match=re.escape(f"`{folder / 'events.jsonl'}` is damaged")):
+        rdt.tune(data(), data(16), **{**options, "directory": folder})
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_it_is_in_mlflow(result):
