@@ -203,7 +203,7 @@ class Weighted(keras.losses.Loss):
         (keras.losses.MeanSquaredError(), "mean_squared_error"),
         (keras.losses.mean_squared_error, "mean_squared_error"),
         (keras.losses.MeanSquaredError(reduction="sum"), "mean_squared_error(reduction='sum')"),
-        (keras.losses.Huber(1), "huber"),
+        (keras.losses.Huber(1.0), "huber"),
         (keras.losses.Huber(0.01), "huber(delta=0.01)"),
         (Weighted(np.float32(0.5)), "weighted(weight=0.5)"),
         (partial(keras.losses.huber, delta=2.0), "huber(delta=2)"),
