@@ -181,7 +181,7 @@ def test_scores_of_another_loss_or_fit_do_not_mix(run, kind):
     for model, other, words in others:
         with pytest.raises(ProjectError, match=words):
             run(name, **model, training=other)
-    assert len(run(name, **kind(huber(1)), training=training, max_trials=2).trials) == 2
+    assert len(run(name, **kind(huber(1.0)), training=training, max_trials=2).trials) == 2
     # A folder of an earlier version does not say.
     written = json.loads((folder / "search.json").read_text())
     del written["fingerprint"]["loss"], written["fingerprint"]["fit"]
