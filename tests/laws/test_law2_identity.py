@@ -1,8 +1,11 @@
 """Law 2: at inference a wrapper is the wrapped layer, bit for bit; with rate 0 up to rounding."""
 
+import keras
 import numpy as np
+import pytest
 from keras import ops
 
+from recdrop_tune.models.layers import plain_weights
 from tests.laws.cases import (
     FEW,
     MASKS,
@@ -16,6 +19,7 @@ from tests.laws.cases import (
     make_inputs,
     make_layer,
     make_wrapper,
+    wrapper_id,
 )
 
 
@@ -56,3 +60,32 @@ def test_identity(wrapper, cell, scenario):
             run(make_wrapper(layer, wrapper), training=False), plain, strict=True
         ):
             np.testing.assert_array_equal(got, wanted)
+
+
+def stack(wrapped):
+    """A tagger of two layers, which pass on their mask or drop it as Keras's own do."""
+    inputs = keras.Input((6, 3))
+    features = keras.layers.Masking()(inputs)
+    for kind in (keras.layers.LSTM, keras.layers.GRU):
+        features = wrapped(kind(4, return_sequences=True))(features)
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("wrapper", ONE_EACH, ids=wrapper_id)
+def test_identity_in_a_masked_stack(wrapper):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 6, 3)).astype("float32"), rng.integers(0, 3, (8, 6))
+    x[::2, 4:] = 0.0
+    learned = learns_rates(wrapper)  # Those are never 0: inference alone is the same.
+    plain = stack(lambda layer: layer)
+    other = stack(lambda layer: make_wrapper(layer, wrapper, *([] if learned else [0.0])))
+    for one, of_plain in zip(plain_weights(other), plain.weights, strict=True):
+        one.assign(of_plain)
+    for training in (False,) if learned else (False, True):
+        got, wanted = (arrays(model(x, training=training))[0] for model in (other, plain))
+        np.testing.assert_allclose(got, wanted, **tolerance(wrapper))
+    losses = [model.evaluate(x, y, verbose=0) for model in (other, plain)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)

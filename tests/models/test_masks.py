@@ -10,7 +10,6 @@ import pytest
 import recdrop_tune as rdt
 from recdrop_tune.kernels import KERAS_HANDS_ON_MASKS
 from recdrop_tune.models import model_code, to_plain
-from recdrop_tune.wrappers import wrap
 
 pytestmark = pytest.mark.backends
 
@@ -22,18 +21,6 @@ Y = RNG.integers(0, 3, (8, STEPS))
 OTHER = Y.copy()
 OTHER[:, PADDED:] = (Y[:, PADDED:] + 1) % 3
 SPACE = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.4}
-
-
-def stack(wrapper):
-    """Two layers of a tagger, as a user calls them: what they do with masks is the layers' own."""
-    inputs = keras.Input((STEPS, 3))
-    features = keras.layers.Masking()(inputs)
-    for kind in (keras.layers.LSTM, keras.layers.GRU):
-        layer = keras.layers.Bidirectional(kind(4, return_sequences=True))
-        features = wrapper(layer)(features)
-    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    return model
 
 
 def sequential():
@@ -91,22 +78,6 @@ def model(request):
 
 def scores(model, labels):
     return np.array(model.evaluate(X, labels, verbose=0))
-
-
-@pytest.mark.parametrize("technique", ["recurrent", "variational", "zoneout"])
-def test_a_stack_of_wrapped_layers_computes_what_the_plain_one_does(technique):
-    plain, wrapped = (
-        stack(lambda layer: layer),
-        stack(lambda layer: wrap(layer, technique, rate=0.0)),
-    )
-    wrapped.set_weights(plain.get_weights())
-    for training in (False, True):
-        found, expected = (
-            keras.ops.convert_to_numpy(each(X, training=training)) for each in (wrapped, plain)
-        )
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-    for labels in (Y, OTHER):
-        np.testing.assert_allclose(scores(wrapped, labels), scores(plain, labels), rtol=1e-5)
 
 
 def test_padded_steps_count_nowhere(model):
