@@ -13,7 +13,7 @@ import keras_tuner
 from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.extensions import fit_of
 from recdrop_tune.hypermodels.scheduling import with_schedules
-from recdrop_tune.kernels import mask_of, seeds_aside
+from recdrop_tune.kernels import KERAS_HANDS_ON_MASKS, mask_of, seeds_aside
 from recdrop_tune.models import Described, hand_on_masks
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import LockedDropout, wrap
@@ -136,7 +136,8 @@ def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> An
         where the layers are bidirectional.
     """
     of_layer, of_locked = _decays(sample)
-    mask = mask_of(features)
+    # Where layers do not hand it on, it is an argument, which is in the file of a model too.
+    mask = None if KERAS_HANDS_ON_MASKS else mask_of(features)
     features = _locked(features, sample, "input")
     for index in range(sample.layers):
         if index:
@@ -144,7 +145,6 @@ def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> An
         last = index == sample.layers - 1
         decays = of_layer if last else {}
         layer = _layer(sample, return_sequences or not last, decays)
-        # As an argument, the mask is in the file of a model too.
         features = layer(features) if mask is None else hand_on_masks(layer)(features, mask=mask)
     return _locked(features, sample, "output", of_locked)
 
