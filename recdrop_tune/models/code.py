@@ -296,7 +296,7 @@ class _ModelCode:
 
 
 def _masking(model: Any, variable: str) -> Iterator[str]:
-    """Yields the lines by which recurrent layers hand on their masks, on which Keras insists from 3.16 on."""
+    """Yields the lines that make recurrent layers hand on their masks, needed from Keras 3.16 on."""
     for number, layer in enumerate(model.layers):
         place = f"{variable}.layers[{number}]"
         if isinstance(layer, keras.Model):
