@@ -133,14 +133,13 @@ def _begin(path, epochs):
 
 
 def _renewed(fresh, trained):
-    """Returns the model of that structure that has been trained, with a fresh state; else the fresh one."""
+    """Returns the trained model of the same structure in a fresh state, or the fresh one."""
     from recdrop_tune.models import renew, structure
 
     model = trained.setdefault(structure(fresh), fresh)
-    if model is fresh or renew(model, fresh):
-        return model
-    trained[structure(fresh)] = fresh
-    return fresh
+    if model is not fresh:
+        renew(model, fresh)
+    return model
 
 
 def _curve(model, data, problem):

@@ -84,7 +84,10 @@ def row_of(dropout, decays, arguments):
     compiled, runs = None, []
     for seed in range(1000, 1000 + arguments.seeds):
         model = fresh(dropout, decays, seed)
-        compiled = compiled if compiled is not None and renew(compiled, model) else model
+        if compiled is None:
+            compiled = model
+        else:
+            renew(compiled, model)
         runs.append(trained(compiled, arguments.epochs))
     row = dict(zip(CELL, (dropout, *decays), strict=True))
     return {**row, **{name: [run[name] for run in runs] for name in runs[0]}}

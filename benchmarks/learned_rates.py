@@ -154,7 +154,7 @@ def begun(name, case, compiled):
     import keras
     import keras_tuner as kt
 
-    from recdrop_tune.models import dropout_layers, renew
+    from recdrop_tune.models import dropout_layers, renew, structure
 
     placement, begin, learning_rate, share = case
     task = _tasks.TASKS[name]
@@ -163,7 +163,10 @@ def begun(name, case, compiled):
     model = task.hypermodel({**space, "learning_rate": learning_rate}).build(kt.HyperParameters())
     for layer in dropout_layers(model):
         layer.rate = begin
-    return compiled if compiled is not None and renew(compiled, model) else model
+    if compiled is None or structure(compiled) != structure(model):
+        return model
+    renew(compiled, model)
+    return compiled
 
 
 def moved(name, model, arguments):

@@ -6,6 +6,7 @@ from recdrop_tune.hypermodels.extensions import (
     Extension,
     extended,
     fit_of,
+    has_own_fit,
     tell_replaced,
     unextended,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "dropout_rnn",
     "extended",
     "fit_of",
+    "has_own_fit",
     "has_steps",
     "infer_hypermodel",
     "is_one_hot",

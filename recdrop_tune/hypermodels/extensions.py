@@ -114,6 +114,13 @@ def fit_of(hypermodel: Any) -> Callable[..., Any]:
     return _fit if is_keras_tuners else own
 
 
+def has_own_fit(hypermodel: Any) -> bool:
+    """Returns whether a hypermodel has a user-defined `fit`."""
+    fit = getattr(type(unextended(hypermodel)), "fit", None)
+    package = str(getattr(fit, "__module__", "")).partition(".")[0]
+    return fit is not None and package not in ("keras_tuner", "recdrop_tune")
+
+
 def _fit(hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
     return models.fit(model, *args, **kwargs)
 

@@ -30,7 +30,6 @@ from recdrop_tune.kernels.keras_internals import (
     lost_arguments,
     mask_of,
     sublayers,
-    uses_weight_decay,
     wrapped_function,
 )
 from recdrop_tune.kernels.layer_call import call_layer
@@ -71,6 +70,5 @@ __all__ = [
     "run",
     "seeds_aside",
     "sublayers",
-    "uses_weight_decay",
     "wrapped_function",
 ]

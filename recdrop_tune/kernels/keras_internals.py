@@ -77,18 +77,6 @@ def excluded_from_decay(optimizer: Any) -> tuple[str | None, bool]:
     )
 
 
-def uses_weight_decay(optimizer: Any, variable: Any) -> bool:
-    """Says whether `exclude_from_weight_decay` has left a variable in.
-
-    Args:
-        optimizer: The optimizer, or one of losses that are scaled.
-        variable: A variable that it trains.
-    """
-    decaying = getattr(optimizer, "inner_optimizer", optimizer)
-    excluded = getattr(decaying, "_is_excluded_from_weight_decay", None)  # From Keras 3.16 on.
-    return not excluded(variable) if excluded else bool(decaying._use_weight_decay(variable))
-
-
 def lost_arguments(thing: Any) -> dict[str, Any]:
     """Returns the arguments of a loss or a metric that Keras leaves out of its configuration (3.15)."""
     held: dict[str, Any] = getattr(thing, "_fn_kwargs", {})

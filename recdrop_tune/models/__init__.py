@@ -12,7 +12,7 @@ from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_pre
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
 from recdrop_tune.models.recurrent_parts import RecurrentLayer
-from recdrop_tune.models.reuse import SameDraws, renew, structure
+from recdrop_tune.models.reuse import ModelCache, SameDraws, renew, structure
 
 __all__ = [
     "SCHEDULES",
@@ -22,6 +22,7 @@ __all__ = [
     "LayerExplanation",
     "LearnedRates",
     "MCPrediction",
+    "ModelCache",
     "NoNoiseWarning",
     "RateSchedule",
     "RecurrentLayer",

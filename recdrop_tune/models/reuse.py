@@ -1,107 +1,158 @@
-"""Uses a compiled model for another training, so that nothing is traced and compiled twice.
+"""Reuses a compiled model for the next training, so that nothing is traced and compiled twice.
 
-Two models have one structure if they compute the same functions of their variables: they may differ in
-weights, in rates of this package's dropout, in the learning rate and in the state of their random
-numbers, for all of these are variables. Their traced functions are then the same too.
+Weights, rates, the learning rate and random states are variables: two models that differ only in these
+share their traced functions. That is certain for models of Keras's own layers and those of this package,
+whose configurations hold all their arguments. A model with a user-defined class or function, or with a
+layer that learns by `adapt`, is built and traced anew in every training.
 """
 
 from __future__ import annotations
 
-import functools
+import gc
 import json
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from numbers import Real
+from types import FunctionType
 from typing import Any
 
 import keras
 import numpy as np
 
-from recdrop_tune.models.disclosure import parts, undisclosed
+from recdrop_tune.kernels import compile_arguments, excluded_from_decay, lost_arguments
+from recdrop_tune.models.arguments import writing_down
 from recdrop_tune.models.layers import (
     dropout_layers,
     is_of_layers,
     kept_states,
     learning_layers,
+    walk,
 )
 from recdrop_tune.models.learning import spare_rates
-from recdrop_tune.models.parts import is_own
 
-# A plain Python function is written down by its name alone, and two closures may share one.
-_FUNCTION = "function"
+_KNOWN = ("keras", "recdrop_tune")
+
+
+class _ForeignError(Exception):
+    """A part of the model is user-defined, so its configuration can be incomplete."""
 
 
 def structure(model: Any) -> str | None:
-    """Describes a compiled and built model without the values of its variables.
+    """Describes a compiled model without the values of its variables.
 
     Returns:
-        A text that two models share if one can stand in for the other; `None` where that is unknown:
-        for a subclassed model, or one with functions of the user's own inside, or with classes whose
-        configuration lacks arguments.
+        A text that two models share if one can replace the other; None for a model that must not be reused.
     """
-    if not _is_described(model):
+    if not (is_of_layers(model) and model.built and model.compiled and model.optimizer):
+        return None
+    arguments = compile_arguments(model)
+    given = keras.tree.flatten(arguments)
+    parts = [part for part in given if hasattr(part, "get_config")]
+    if any(isinstance(part, str) and keras.saving.get_registered_object(part) for part in given):
+        return None  # The name of a user-defined loss or metric.
+    excluded, by_variable = excluded_from_decay(model.optimizer)
+    if by_variable and not learning_layers(model):  # `spare_rates` excludes learned rates.
         return None
     try:
-        described = [model.get_config(), model.get_compile_config(), undisclosed(model)]
-        plain = _without_values(keras.saving.serialize_keras_object(described))
-        return json.dumps(plain, sort_keys=True)
-    except (
-        Exception
-    ):  # Something in it has no configuration, or one that may not say all; or a user's fails.
+        for part in [*walk(model), *parts]:
+            _check(part)
+        with writing_down():
+            described = keras.saving.serialize_keras_object([model.get_config(), arguments])
+        described = _structure(described)
+    except (_ForeignError, NotImplementedError):
         return None
+    losses = [[lost_arguments(part), str(part.dtype)] for part in parts if hasattr(part, "dtype")]
+    shapes = [[list(v.shape), str(v.dtype), bool(v.trainable)] for v in model.variables]
+    return json.dumps([described, losses, shapes, excluded], sort_keys=True)
 
 
-def renew(model: Any, source: Any) -> bool:
-    """Copies the state of a fresh model into a trained one of the same structure.
+def renew(model: Any, fresh: Any) -> None:
+    """Gives a trained model the state of a fresh one of the same structure.
 
     Args:
-        model: The trained model; it keeps its traced functions.
-        source: The fresh model: its weights, rates, random states, optimizer state and the states of its
-            stateful layers are copied.
-
-    Returns:
-        Whether this was possible; if not, `model` must not be used.
+        model: The trained model. It keeps its traced functions.
+        fresh: The fresh model, whose weights, rates, random states and optimizer state are copied.
     """
-    # A class made inside a build function is another one each time, whatever its name.
-    if [type(part) for part in parts(model)] != [type(part) for part in parts(source)]:
-        return False
-    for each in (source, model):
+    for each in (fresh, model):
         spare_rates(each)
-        if not each.optimizer.built:  # One that scales losses would make its variables again.
+        if not each.optimizer.built:  # `LossScaleOptimizer` would make its variables again.
             each.optimizer.build(each.trainable_variables)
-    pairs = [
-        (model.variables, source.variables),
-        (model.optimizer.variables, source.optimizer.variables),
-        (kept_states(model), kept_states(source)),
-        (_own_metrics(model), _own_metrics(source)),
-    ]
-    if any(_shapes(old) != _shapes(new) for old, new in pairs):
-        return False
-    # First, for learned rates begin anew where one is set, and the fresh model may have gone on from there.
-    for layer, other in zip(dropout_layers(model), dropout_layers(source), strict=True):
-        layer.configured_rates = other.configured_rates
     counted = [(layer, layer.counted_samples) for layer in learning_layers(model)]
-    for old, new in pairs:
+    # Rates before variables: setting a learned rate resets its logits.
+    for layer, other in zip(dropout_layers(model), dropout_layers(fresh), strict=True):
+        layer.configured_rates = other.configured_rates
+    states = [
+        (each.variables, each.optimizer.variables, kept_states(each)) for each in (model, fresh)
+    ]
+    for old, new in zip(*states, strict=True):
         for variable, value in zip(old, new, strict=True):
             variable.assign(value)
-    for layer, number in counted:
-        # The fresh model has counted nothing, and what is traced divides by the number.
+    for (
+        layer,
+        number,
+    ) in counted:  # The traced function divides by it; the fresh model has none yet.
         layer.expect_samples(layer.counted_samples or number or None)
     model.stop_training = False
-    return True
+
+
+class ModelCache:
+    """Compiled models by structure. The least recently used is dropped first.
+
+    Args:
+        size: How many models are kept; 0 for none.
+
+    Attributes:
+        reused: How many trainings took a model that was compiled for an earlier one.
+
+    Example:
+        >>> cache = ModelCache(size=4)
+        >>> with cache.lend(hypermodel.build(hp)) as model:
+        ...     model.fit(x, y)
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._models: OrderedDict[str, Any] = OrderedDict()
+        self.reused = 0
+
+    @contextmanager
+    def lend(self, fresh: Any) -> Iterator[Any]:
+        """Lends a model in the state of a fresh one: compiled already, or the fresh one itself."""
+        key = structure(fresh) if self._size else None
+        if key is None:
+            yield fresh
+            return
+        model = self._models.pop(key, None)
+        if model is None:
+            model = fresh
+        else:
+            renew(model, fresh)
+            self.reused += 1
+        yield model
+        # Not reached by a training that raised, which can leave half an epoch behind.
+        if structure(model) == key:  # A callback may have changed the model.
+            self._models[key] = model
+            if len(self._models) > self._size:
+                self._models.popitem(last=False)
+                gc.collect()  # A model and its traced functions refer to each other.
+
+    def clear(self) -> None:
+        """Drops all models."""
+        self._models.clear()
+        gc.collect()
 
 
 class SameDraws(keras.callbacks.Callback):
-    """Shuffles the data for a model that is used again as for a fresh one, on Keras's jax and torch backends.
+    """Shuffles arrays for a reused model as for a fresh one, on JAX and PyTorch.
 
-    The first `fit` of a model takes a batch there, to see its shape, before the training begins, and a
-    permutation is drawn for it; later ones take none. So the random states that shuffle arrays, NumPy's
-    and torch's, begin anew when the training does. On TensorFlow nothing has to be done, and nothing is.
-
-    Only the first training of the callback begins anew: another `fit` in the same trial has an order of its
-    own.
+    There, the first `fit` of a model takes a batch to learn its shape before training begins, which draws a
+    permutation; later fits do not. So NumPy's and torch's random states are seeded again when training
+    begins. TensorFlow does not need this. Another `fit` in the same trial has its own order.
 
     Args:
-        seed: Seed of the trial, 0 <= seed < 2**32; `None` leaves the random states alone.
+        seed: Seed of the trial, 0 <= seed < 2**32; None leaves the random states alone.
 
     Example:
         >>> model.fit(x, y, callbacks=[SameDraws(seed=0)])
@@ -122,71 +173,39 @@ class SameDraws(keras.callbacks.Callback):
             import_module("torch").manual_seed(seed)
 
 
-def _own_metrics(model: Any) -> list[Any]:
-    """Returns the variables of metrics of the user's own: Keras's begin anew in each epoch, these may not."""
-    metrics = [part for part in parts(model) if isinstance(part, keras.metrics.Metric)]
-    return [variable for each in metrics if is_own(type(each)) for variable in each.variables]
+def _check(part: Any) -> None:
+    """Refuses user-defined classes, user-defined functions in Keras's layers, and layers that `adapt`."""
+    if _is_foreign(type(part)) or callable(getattr(part, "adapt", None)):
+        raise _ForeignError
+    # Keras saves a user-defined `tanh` as its own.
+    held = [*vars(part).values(), getattr(part, "fn", None), getattr(part, "_fn", None)]
+    if any(isinstance(each, FunctionType) and _is_foreign(each) for each in held):
+        raise _ForeignError
 
 
-def _shapes(variables: Any) -> list[Any]:
-    return [(tuple(each.shape), str(each.dtype), bool(each.trainable)) for each in variables]
+def _is_foreign(thing: Any) -> bool:
+    return str(thing.__module__).partition(".")[0] not in _KNOWN
 
 
-def _is_described(model: Any) -> bool:
-    """Says whether a model is one of layers alone that can be trained, with nothing of the user's on it."""
-    ready = is_of_layers(model) and bool(model.built and model.compiled and model.optimizer)
-    names = {name for name in vars(model) if name[0] != "_"}
-    return ready and names <= _attributes(isinstance(model, keras.Sequential))
-
-
-_OF_TRAINING = frozenset({"history", "stop_evaluating", "stop_predicting"})
-"""What Keras sets on a model that is trained, evaluated or asked for predictions."""
-
-
-@functools.cache
-def _attributes(sequential: bool) -> frozenset[str]:
-    """Returns the names of what a compiled model of Keras's has without anybody's doing."""
-    inputs, layer = keras.Input((1,), name="input"), keras.layers.Identity(name="layer")
-    if sequential:
-        model = keras.Sequential([inputs, layer], name="model")
-    else:
-        model = keras.Model(inputs, layer(inputs), name="model")
-    model.compile(keras.optimizers.SGD(name="optimizer"), "mse")
-    return _OF_TRAINING.union(vars(model))
-
-
-def _without_values(config: Any) -> Any:
-    """Drops the values of variables from a configuration.
-
-    Raises:
-        ValueError: There is a function in it, whose name another function may have.
-    """
+def _structure(config: Any) -> Any:
+    """Removes the values of variables from a configuration, and refuses user-defined parts."""
     if isinstance(config, list | tuple):
-        return [_without_values(part) for part in config]
-    if not isinstance(config, dict):
+        return [_structure(part) for part in config]
+    if not isinstance(config, Mapping):
         return config
-    if config.get("class_name") == _FUNCTION:
-        raise ValueError(f"{config} does not describe the function.")
-    held = _held_by_variables(config)
-    return {name: _without_values(held.get(name, value)) for name, value in config.items()}
-
-
-def _held_by_variables(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns what to write in the place of the values of variables."""
-    own = config.get("config")
-    if not isinstance(own, dict):
-        return {}
-    if str(config.get("registered_name")).startswith("recdrop_tune>"):
-        held = {name: None for name in ("rate", "seed") if name in own}
-        # Of a further rate, whether it is 0 decides the kernel, its value does not.
-        held |= {name: bool(own[name]) for name in own if name.endswith("_rate")}
-        return {"config": {**own, **held}}
-    # Of an optimizer of the user's own it is not known to be a variable.
-    module = str(config.get("module")).split(".")  # With the torch backend it is deep inside.
-    if (
-        module[0] == "keras"
-        and "optimizers" in module
-        and isinstance(own.get("learning_rate"), Real)
-    ):
-        return {"config": {**own, "learning_rate": None}}
-    return {}
+    own, module = config.get("config"), str(config.get("module"))
+    if "module" in config and isinstance(own, Mapping):  # A tensor's is not.
+        registered = str(config.get("registered_name"))
+        if registered.startswith("recdrop_tune>"):
+            # Whether a further rate is 0 chooses the kernel; its value does not.
+            more = {name: bool(own[name]) for name in own if name.endswith("_rate")}
+            own = {**own, **dict.fromkeys({"rate", "seed"} & own.keys()), **more}
+        elif not module.startswith("keras") and module != "builtins":
+            raise _ForeignError
+        elif "optimizers" in module and isinstance(own.get("learning_rate"), Real):
+            own = {**own, "learning_rate": None}
+        rest = {key: _structure(value) for key, value in config.items() if key != "config"}
+        return {**rest, "config": _structure(own)}
+    if config.get("class_name") in ("function", "__lambda__"):
+        raise _ForeignError
+    return {key: _structure(value) for key, value in config.items()}

@@ -3,72 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
-from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.hypermodels import unextended
 from recdrop_tune.kernels import Beginning, gradients_tied_to_graphs
-from recdrop_tune.models import renew, structure, walk
-
-
-class ModelCache:
-    """Compiled models by structure, the least recently used given up first.
-
-    Args:
-        size: How many models are kept; 0 for none.
-
-    Example:
-        >>> cache = ModelCache(size=4)
-        >>> with cache.lend(hypermodel.build(hp)) as model:
-        ...     model.fit(x, y)
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._models: OrderedDict[str, Any] = OrderedDict()
-        self.reused = 0
-
-    @contextmanager
-    def lend(self, fresh: Any) -> Iterator[Any]:
-        """Lends a model that is as good as a fresh one, and may be traced already.
-
-        It is kept afterwards if the training ended well and left its structure as it was.
-
-        Args:
-            fresh: The fresh model: what the lent one starts from, and itself lent if there is none.
-        """
-        key = structure(fresh) if self._size else None
-        if key is None:
-            yield fresh
-            return
-        model = self._models.pop(key, None)
-        if model is not None and renew(model, fresh):
-            self.reused += 1
-        else:
-            model = fresh
-        yield model
-        # Only here: a training that was broken off may leave half an epoch of data behind.
-        if structure(model) == key:
-            self._keep(key, model)
-
-    def clear(self) -> None:
-        """Gives all models up."""
-        self._models.clear()
-        gc.collect()
-
-    def _keep(self, key: str, model: Any) -> None:
-        self._models[key] = model
-        if len(self._models) > self._size:
-            self._models.popitem(last=False)
-            gc.collect()  # A model and its traced functions hold each other.
+from recdrop_tune.models import ModelCache
 
 
 @dataclass
@@ -175,25 +119,3 @@ def check_model(model: Any, most: int | None) -> Any:
             f"Oversized model: {size} parameters, and `max_model_size` is {most}. Skip model."
         )
     return model
-
-
-def keeps_part(hypermodel: Any, model: Any) -> bool:
-    """Says whether a hypermodel has kept a part of a model that it has built, for its `fit` perhaps.
-
-    Another model in the place of this one would have other parts.
-
-    Args:
-        hypermodel: The hypermodel. Its attributes are looked at, and the members of those that are
-            collections.
-        model: The model.
-    """
-    # A model that is not compiled has no optimizer.
-    optimizer = getattr(model, "optimizer", None)
-    own = {id(each) for each in [*walk(model), optimizer] if each is not None}
-    attributes = list(getattr(unextended(hypermodel), "__dict__", {}).values())
-    for each in list(attributes):
-        if isinstance(each, list | tuple | set | dict):
-            attributes += each.values() if isinstance(each, dict) else each
-    kept = [each for each in attributes if isinstance(each, keras.layers.Layer)]
-    kept_layers = (layer for each in kept for layer in walk(each))
-    return any(id(each) in own for each in [*attributes, *kept_layers])

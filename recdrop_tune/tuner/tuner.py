@@ -17,7 +17,7 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import check_callbacks, check_cv, invalid_argument
 from recdrop_tune.files import delete_leftovers, write_atomically
-from recdrop_tune.hypermodels import fit_of, tell_replaced
+from recdrop_tune.hypermodels import fit_of, has_own_fit, tell_replaced
 from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import (
     check_names,
@@ -37,7 +37,7 @@ from recdrop_tune.tuner.callbacks import (
     named,
     own_callbacks,
 )
-from recdrop_tune.tuner.lending import Lender, check_model, keeps_part
+from recdrop_tune.tuner.lending import Lender, check_model
 from recdrop_tune.tuner.outcomes import (
     RUN_TRIAL,
     NoFiniteObjectiveError,
@@ -419,8 +419,8 @@ class Tuner(kt.Tuner):
     def _lend(self, build: Callable[[], Any]) -> Any:
         with self._scope():
             fresh = check_model(build(), self.max_model_size)
-        # A model that was made in a strategy's scope belongs to it; one who keeps a part needs this model.
-        share = self.distribution_strategy is None and not keeps_part(self.hypermodel, fresh)
+        # A model made in a strategy's scope belongs to it; a user's `fit` may use what `build` has kept.
+        share = self.distribution_strategy is None and not has_own_fit(self.hypermodel)
         model = self._lender.lend(fresh, share)
         if model is not fresh:
             tell_replaced(self.hypermodel, fresh, model)

@@ -1,134 +1,183 @@
-"""Tests for `recdrop_tune.models.structure` and `renew`: which models can stand in for one another."""
+"""Reuse of compiled models, with the numbers of fresh models."""
 
 import keras
-import keras_tuner
+import keras_tuner as kt
 import numpy as np
 import pytest
+from keras import layers, losses
 
 import recdrop_tune as rdt
-from recdrop_tune.models import SameDraws, renew, structure
+from recdrop_tune.models import ModelCache, SameDraws, renew, structure
 from recdrop_tune.models.layers import kept_states
-from recdrop_tune.wrappers import EmbeddingDropout, wrap
+from recdrop_tune.wrappers import EmbeddingDropout
 from tests.backends import BACKEND, array
 
+SHAPE = (5, 3)
+SPACE = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.3, "units": 4}
+FREE = {**SPACE, "rate": {"min": 0.1, "max": 0.5}, "learning_rate": {"min": 1e-3, "max": 1e-1}}
 
-def data(samples=24):
-    x = np.random.default_rng(0).normal(size=(samples, 5, 3)).astype("float32")
-    return x, (x.sum((1, 2)) > 0).astype("int64")
+
+def data(samples=26):
+    x = np.random.default_rng(0).normal(size=(samples, *SHAPE)).astype("float32")
+    return x, x.sum((1, 2))
 
 
-def model(wrapper="recurrent", units=4, learning_rate=0.01, loss="mse", seed=None, **options):
-    keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(seed or 0)
-    layer = rdt.wrap(keras.layers.LSTM(units), wrapper, **{"rate": 0.3, **options})
-    made = keras.Sequential([keras.Input((5, 3)), layer, keras.layers.Dense(1)])
-    made.compile(keras.optimizers.Adam(learning_rate), loss)
+def sequential(*stack, loss="mse", optimizer="sgd", seed=0, shape=None, **compiled):
+    keras.utils.clear_session(free_memory=False)  # Names count from 1, as in every trial.
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input(SHAPE) if shape is None else keras.Input(batch_shape=shape)
+    made = keras.Sequential([inputs, *stack, layers.Dense(1)])
+    made.compile(optimizer, loss, **compiled)
     return made
+
+
+def wrapped(wrapper="recurrent", units=4, learning_rate=0.01, seed=0, **options):
+    layer = rdt.wrap(layers.LSTM(units), wrapper, **{"rate": 0.3, **options})
+    return sequential(layer, optimizer=keras.optimizers.Adam(learning_rate), seed=seed)
+
+
+def dense(learning_rate=0.01, seed=0):
+    """Returns a model that is traced quickly, for tests that do not depend on its layers."""
+    optimizer = keras.optimizers.Adam(learning_rate)
+    return sequential(layers.Flatten(), layers.Dense(4, "tanh"), optimizer=optimizer, seed=seed)
+
+
+def built(hypermodel, **values):
+    keras.utils.clear_session(free_memory=False)
+    hp = kt.HyperParameters()
+    hp.values |= values
+    return hypermodel.build(hp)
+
+
+def existing(**options):
+    model = sequential(layers.LSTM(4), optimizer=keras.optimizers.AdamW(0.01))
+    dropout = {key: FREE[key] for key in ("wrapper", "placement", "rate")}
+    return rdt.ExistingModel(model, dropout, **options)
+
+
+HYPERMODELS = {
+    "classifier": rdt.SequenceClassifier(3, SHAPE, FREE, mask_value=0.0),
+    "regressor": rdt.SequenceRegressor((), SHAPE, FREE, loss=losses.Huber(delta=2.0)),
+    "language": rdt.LanguageModel(20, FREE, tie_weights=True),
+    "existing": existing(),
+    "fine-tuning": existing(keep_weights=True),
+}
+
+
+@pytest.mark.parametrize("name", HYPERMODELS)
+def test_trials_that_differ_in_variables_share_a_structure(name):
+    one, other = (
+        built(HYPERMODELS[name], rate=rate, learning_rate=rate / 10) for rate in (0.2, 0.4)
+    )
+    assert structure(one) == structure(other) is not None
 
 
 @pytest.mark.backends
 @pytest.mark.parametrize(
-    "other",
+    ("one", "other", "same"),
     [
-        {"rate": 0.5},
-        {"learning_rate": 0.1},
-        {"seed": 7},
-        {"rate": 0.1, "seed": 3, "learning_rate": 1e-4},
+        ({}, {"rate": 0.1, "seed": 3, "learning_rate": 1e-4}, True),
+        ({}, {"units": 5}, False),
+        ({}, {"wrapper": "variational"}, False),
+        ({}, {"placement": "input"}, False),
+        ({}, {"per_step": False}, False),
+        ({"activity_decay": 1.0}, {"activity_decay": 2.0}, False),
+        # A hidden rate of 0 stays on cuDNN.
+        ({"wrapper": "zoneout"}, {"wrapper": "zoneout", "hidden_rate": 0.1}, False),
+        (
+            {"wrapper": "zoneout", "hidden_rate": 0.2},
+            {"wrapper": "zoneout", "hidden_rate": 0.1},
+            True,
+        ),
     ],
+    ids=str,
 )
-def test_one_structure(other):
-    assert structure(model()) == structure(model(**other))
+def test_which_wrapped_models_share_a_structure(one, other, same):
+    assert (structure(wrapped(**one)) == structure(wrapped(**other))) is same
+
+
+def frozen(number):
+    model = dense()
+    model.layers[number].kernel.trainable = False
+    model.compile("sgd", "mse")
+    return model
+
+
+def excluding(names):
+    optimizer = keras.optimizers.AdamW(0.01)
+    optimizer.exclude_from_weight_decay(var_names=names)
+    return sequential(layers.LSTM(2), optimizer=optimizer)
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("build", "one", "other"),
     [
-        {"units": 5},
-        {"wrapper": "variational"},
-        {"placement": "input"},
-        {"per_step": False},
-        {"loss": "mae"},
-        {"wrapper": "zoneout"},
+        (lambda rate: sequential(layers.Dropout(rate)), 0.1, 0.2),
+        (lambda loss: sequential(loss=loss), "mse", "mae"),
+        (lambda delta: sequential(loss=losses.Huber(delta)), 1.0, 2.0),  # Keras does not save it.
+        (frozen, 1, 2),
+        (excluding, ["bias"], ["kernel"]),
     ],
 )
-def test_another_structure(other):
-    assert structure(model()) != structure(model(**other))
+def test_which_models_of_keras_do_not(build, one, other):
+    structures = [structure(build(each)) for each in (one, one, other)]
+    assert structures[0] == structures[1] != structures[2]
 
 
-def test_whether_the_hidden_rate_is_zero_is_structure():
-    zero, some, more = (model("zoneout", hidden_rate=rate) for rate in (0.0, 0.1, 0.2))
-    assert structure(zero) != structure(some)
-    assert structure(some) == structure(more)
+class Own(layers.Dense):
+    pass
 
 
-def test_stock_dropout_is_structure():
-    def stock(rate):
-        made = keras.Sequential([keras.Input((5,)), keras.layers.Dropout(rate)])
-        made.compile("sgd", "mse")
-        return made
-
-    assert structure(stock(0.1)) != structure(stock(0.2))
+class OwnLoss(losses.Loss):
+    def call(self, y, prediction):
+        return keras.ops.mean(abs(y - prediction), -1)
 
 
-def test_decays_are_structure():
-    def decaying(decay):
-        keras.utils.clear_session(free_memory=False)
-        layer = wrap(keras.layers.GRU(2), "recurrent", rate=0.2, activity_decay=decay)
-        made = keras.Sequential([keras.Input((5, 3)), layer])
-        made.compile("sgd", "mse")
-        return made
-
-    assert structure(decaying(1.0)) == structure(decaying(1.0))
-    assert structure(decaying(1.0)) != structure(decaying(2.0))
-
-
-def closure(alpha):
-    def loss(y, prediction):
-        return alpha * keras.ops.mean((y - prediction) ** 2)
-
-    return loss
-
-
-class Own(keras.Model):
+class Subclassed(keras.Model):
     def call(self, x):
         return x
 
 
-def test_what_a_configuration_does_not_tell_is_not_shared():
-    # Two losses of one name.
-    assert structure(model(loss=closure(1.0))) is None
-    own = Own()
-    own.compile("sgd", "mse")
-    own(np.ones((1, 2)))
-    assert structure(own) is None
-    uncompiled = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    assert structure(uncompiled) is None
+def tanh(x):  # Keras saves it as its own function of that name.
+    return 2 * x
 
 
-def test_a_class_made_in_the_build_function_is_another_each_time():
-    def build(alpha):
-        class Scale(keras.layers.Layer):
-            def call(self, x):
-                return alpha * x
-
-        keras.utils.clear_session(free_memory=False)
-        made = keras.Sequential([keras.Input((2,)), Scale()])
-        made.compile("sgd", "mse")
-        return made
-
-    one, same = build(1.0), build(1.0)
-    assert structure(one) == structure(same) != structure(build(2.0))
-    assert not renew(one, same)
+def adapted():
+    layer = layers.Normalization()
+    layer.adapt(np.ones((2, *SHAPE)))
+    return layer
 
 
-def without_dropout(learning_rate=0.01, seed=None):
-    """A model whose trace is soon made, where the kind of its layers is not the point."""
-    keras.utils.clear_session(free_memory=False)
-    keras.utils.set_random_seed(seed or 0)
-    layers = [keras.layers.Flatten(), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)]
-    made = keras.Sequential([keras.Input((5, 3)), *layers])
-    made.compile(keras.optimizers.Adam(learning_rate), "mse")
-    return made
+def excluding_variables():
+    model = sequential(layers.LSTM(2), optimizer=keras.optimizers.AdamW())
+    model.optimizer.exclude_from_weight_decay(var_list=model.trainable_variables[:1])
+    return model
+
+
+def subclassed():
+    model = Subclassed()
+    model.compile("sgd", "mse")
+    model(np.ones((1, 2)))
+    return model
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: sequential(Own(2)),
+        lambda: sequential(keras.Sequential([Own(2)])),
+        lambda: sequential(layers.Dense(2, activation=tanh)),
+        lambda: sequential(layers.Lambda(lambda x: x)),
+        lambda: sequential(adapted()),
+        lambda: sequential(loss=OwnLoss()),
+        lambda: sequential(metrics=[lambda y, p: keras.ops.mean(abs(y - p), -1)]),
+        lambda: keras.Sequential([keras.Input(SHAPE), layers.Dense(1)]),  # Not compiled.
+        excluding_variables,
+        subclassed,
+    ],
+)
+def test_models_with_user_defined_parts_are_built_anew(build):
+    assert structure(build()) is None
 
 
 def everything(trained):
@@ -136,8 +185,8 @@ def everything(trained):
 
 
 def fit(trained, **options):
-    x, y = data(26)
-    keras.utils.set_random_seed(11)  # the order of the batches
+    x, y = data()
+    keras.utils.set_random_seed(11)  # The order of the batches.
     options = {"validation_data": (x, y), "callbacks": [SameDraws(11)], **options}
     return trained.fit(x, y, epochs=2, batch_size=8, verbose=0, **options).history
 
@@ -160,47 +209,41 @@ def test_a_renewed_model_trains_as_a_fresh_one(wrapper):
     if wrapper == "concrete":
         first["samples"] = second["samples"] = 26
     if wrapper == "zoneout":
-        first["hidden_rate"] = 0.1
-        second["hidden_rate"] = 0.3
+        first["hidden_rate"], second["hidden_rate"] = 0.1, 0.3
 
     def build(**options):
-        return without_dropout(**options) if wrapper == "none" else model(wrapper, **options)
+        return dense(**options) if wrapper == "none" else wrapped(wrapper, **options)
 
     used = build(**first)
     fit(used)
     traced = used.train_function
-    assert renew(used, build(**second))
+    renew(used, build(**second))
     reused, fresh_model = fit(used), build(**second)
-    fresh = fit(fresh_model)
     # To the last bit: same weights, masks, order and optimizer.
-    assert reused == fresh
-    if (
-        BACKEND == "tensorflow"
-    ):  # Torch compiles nothing, and jax makes the outermost function anew.
+    assert reused == fit(fresh_model)
+    if BACKEND == "tensorflow":  # Torch compiles nothing; JAX makes the outermost function anew.
         assert used.train_function is traced
     for one, other in zip(everything(used), everything(fresh_model), strict=True):
         np.testing.assert_array_equal(one, other)
-    if wrapper != "none":
-        assert used.layers[0].rate == 0.45
-    if wrapper == "zoneout":
-        assert used.layers[0].hidden_rate == 0.3
+    for name in second.keys() & {"rate", "hidden_rate"}:
+        assert getattr(used.layers[0], name) == second[name]
 
 
 @pytest.mark.backends
 @pytest.mark.parametrize("options", [{"validation_split": 0.2}, {"validation_freq": 2}], ids=str)
-def test_batches_come_in_the_order_that_a_fresh_model_has(options):
-    """The first `fit` of a model draws a permutation more on jax and torch."""
-    used = without_dropout()
+def test_batches_come_in_the_order_of_a_fresh_model(options):
+    """The first `fit` of a model draws one more permutation on JAX and PyTorch."""
+    used = dense()
     fit(used)
-    assert renew(used, without_dropout(learning_rate=0.05))
+    renew(used, dense(learning_rate=0.05))
     if "validation_split" in options:
         options = {**options, "validation_data": None}
-    assert fit(used, **options) == fit(without_dropout(learning_rate=0.05), **options)
+    assert fit(used, **options) == fit(dense(learning_rate=0.05), **options)
 
 
 @pytest.mark.backends
-def test_only_the_first_training_begins_anew():
-    """Seeded twice, a hypermodel that trains in two parts would see the same batches in both."""
+def test_only_the_first_training_is_seeded():
+    """Otherwise a hypermodel that trains in two parts would get the same batches in both."""
     np.random.seed(3)
     draws = SameDraws(11)
     found = []
@@ -215,181 +258,105 @@ def test_only_the_first_training_begins_anew():
 
 @pytest.mark.backends
 def test_the_rate_of_an_embedding_is_renewed():
-    def build(rate):
-        keras.utils.clear_session(free_memory=False)
-        embedding = EmbeddingDropout(keras.layers.Embedding(10, 4), rate)
-        made = keras.Sequential([keras.Input((5,)), embedding, keras.layers.LSTM(3)])
-        made.compile("adam", "mse")
-        return made
-
-    one, other = build(0.1), build(0.4)
+    one, other = (
+        sequential(EmbeddingDropout(layers.Embedding(10, 4), rate), layers.LSTM(3), shape=(None, 5))
+        for rate in (0.1, 0.4)
+    )
     assert structure(one) == structure(other)
-    assert renew(one, other)
+    renew(one, other)
     assert one.layers[0].rate == 0.4
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_states_begin_anew(wrapped):
+@pytest.mark.parametrize("wrap", [False, True])
+def test_states_begin_anew(wrap):
     def build():
-        layer = keras.layers.LSTM(3, stateful=True)
-        layer = rdt.wrap(layer, "recurrent", rate=0.2) if wrapped else layer
-        made = keras.Sequential([keras.Input(batch_shape=(8, 5, 3)), layer, keras.layers.Dense(1)])
-        made.compile("sgd", "mse")
-        return made
+        layer = layers.LSTM(3, stateful=True)
+        layer = rdt.wrap(layer, "recurrent", rate=0.2) if wrap else layer
+        return sequential(layer, shape=(8, *SHAPE))
 
     used = build()
     states = kept_states(used)
     assert len(states) == 2
-    for state in states:  # As training does, but on jax, where it leaves them as they are.
+    for state in states:
         state.assign(np.ones(state.shape))
-    assert renew(used, build())
+    renew(used, build())
     assert not any(np.any(array(state)) for state in states)
-
-
-class Total(keras.metrics.Metric):
-    """Counts on over all epochs."""
-
-    def __init__(self, name="total"):
-        super().__init__(name=name)
-        self.total = self.add_weight(name="total", initializer="zeros")
-
-    def update_state(self, y, prediction, sample_weight=None):
-        self.total.assign_add(1.0)
-
-    def result(self):
-        return self.total + 0.0
-
-    def reset_state(self):
-        pass
-
-
-def test_metrics_that_are_never_reset_begin_anew():
-    def build():
-        made = without_dropout()
-        made.compile("sgd", "mse", metrics=[Total()])
-        return made
-
-    used = build()
-    first = fit(used)
-    assert None is not structure(used) == structure(build())
-    assert renew(used, build())
-    assert fit(used) == first
 
 
 def test_an_optimizer_that_scales_losses_is_renewed():
     def build(rate):
-        made = without_dropout()
-        made.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(rate)), "mse")
-        return made
+        scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(rate))
+        return sequential(layers.Flatten(), optimizer=scaled)
 
     used = build(0.1)
     fit(used)
-    assert renew(used, build(0.01))
+    renew(used, build(0.01))
     assert fit(used) == fit(build(0.01))
 
 
-def test_other_variables_that_are_trained_are_another_structure():
-    def build(frozen):
-        made = without_dropout()
-        made.layers[frozen].kernel.trainable = False
-        made.compile("sgd", "mse")
-        return made
-
-    assert not renew(build(1), build(2))
-
-
-def test_the_cache_keeps_the_last_structures():
-    from recdrop_tune.tuner.lending import ModelCache
-
-    cache = ModelCache(2)
+def test_the_cache_keeps_the_latest_structures():
+    cache = ModelCache(size=2)
     lent = []
     for units in (3, 4, 5, 4, 3):
-        with cache.lend(model(units=units)) as got:
-            lent.append(got)
-    assert lent[3] is lent[1]  # 4 was kept,
-    assert lent[4] is not lent[0]  # 3 was given up for 5.
+        with cache.lend(wrapped(units=units)) as model:
+            lent.append(model)
+    assert lent[3] is lent[1]
+    assert lent[4] is not lent[0]  # Dropped for 5 units.
     assert cache.reused == 1
 
 
-def test_a_training_that_breaks_off_or_changes_the_model_is_not_kept():
-    from recdrop_tune.tuner.lending import ModelCache
-
-    cache = ModelCache(2)
-    with pytest.raises(RuntimeError), cache.lend(model()) as broken:
+def test_the_cache_keeps_no_model_whose_training_failed_or_changed_it():
+    cache = ModelCache(size=2)
+    with pytest.raises(RuntimeError), cache.lend(dense()) as broken:
         raise RuntimeError
-    with cache.lend(model()) as changed:
+    with cache.lend(dense()) as changed:
         assert changed is not broken
-        changed.layers[0].trainable = False
+        changed.layers[1].trainable = False
         changed.compile("sgd", "mse")
-    with cache.lend(model()) as got:
-        assert got is not changed
-
-
-@pytest.mark.heavy
-def test_a_search_gives_the_same_numbers_with_and_without_reuse(tmp_path):
-    scores = []
-    for reuse in (4, 0):
-        hp_oracle = rdt.OptunaOracle("val_loss", 4, seed=0, pruner="none")
-        space = {"cell": "gru", "units": 3, "wrapper": "recurrent", "placement": "recurrent"}
-        space |= {"rate": {"min": 0.1, "max": 0.6, "step": 0.05}}
-        space |= {"learning_rate": {"min": 1e-3, "max": 1e-1, "log": True}}
-        hypermodel = rdt.SequenceClassifier(2, (None, 3), space=space)
-        tuner = rdt.Tuner(
-            hp_oracle,
-            hypermodel,
-            seed=0,
-            reuse_models=reuse,
-            directory=tmp_path / str(reuse),
-            project_name="p",
-        )
-        x, y = data()
-        tuner.search(x, y, validation_data=(x, y), epochs=2, batch_size=8, verbose=0)
-        scores.append([trial.score for trial in hp_oracle.trials.values()])
-        assert tuner.models_reused == (3 if reuse else 0)
-    assert scores[0] == scores[1]
-    assert len(set(scores[0])) > 1
-
-
-class Power(keras.losses.Loss):
-    def __init__(self, power):
-        super().__init__()
-        self.power = power
-
-    def call(self, y, prediction):
-        return self.power * keras.ops.mean((y - prediction) ** 2, -1)
+    with cache.lend(dense()) as model:
+        assert model is not changed
 
 
 def stateful(hp):
-    layers = [keras.layers.SimpleRNN(3, stateful=True), keras.layers.Dense(1)]
-    made = keras.Sequential([keras.Input(batch_shape=(8, 5, 3)), *layers])
-    made.compile(keras.optimizers.SGD(hp.Choice("rate", [0.01, 0.1])), "mse")
-    return made
+    optimizer = keras.optimizers.SGD(hp.Choice("rate", [0.01, 0.1]))
+    return sequential(layers.SimpleRNN(3, stateful=True), optimizer=optimizer, shape=(8, *SHAPE))
 
 
-def of_own_loss(hp):
-    made = without_dropout()
-    made.compile("sgd", Power(hp.Choice("power", [0.1, 1.0])))
-    return made
+def with_own_loss(hp):
+    power = hp.Choice("power", [1.0, 2.0])
+    return sequential(layers.Flatten(), loss=lambda y, p: keras.ops.mean(abs(y - p) ** power, -1))
 
 
-def adapted(hp):
-    layer = keras.layers.Normalization()
-    layer.adapt(data()[0] * hp.Choice("scale", [0.1, 1.0]))
-    made = keras.Sequential([keras.Input((5, 3)), layer, *without_dropout().layers])
-    made.compile("sgd", "mse")
-    return made
+class KeepsItsModel(kt.HyperModel):
+    def build(self, hp):
+        optimizer = keras.optimizers.SGD(hp.Choice("rate", [0.01, 0.1]))
+        self.model = sequential(layers.Flatten(), optimizer=optimizer)
+        return self.model
+
+    def fit(self, hp, model, *args, **kwargs):
+        return self.model.fit(*args, **kwargs)
 
 
-@pytest.mark.parametrize(("build", "reused"), [(stateful, 1), (of_own_loss, 0), (adapted, 0)])
-def test_trials_have_the_numbers_of_fresh_models(build, reused, tmp_path):
+@pytest.mark.parametrize(
+    ("hypermodel", "reused"),
+    [
+        (stateful, 1),
+        (HYPERMODELS["regressor"], 1),
+        (existing(), 1),
+        (with_own_loss, 0),
+        (KeepsItsModel(), 0),
+    ],
+    ids=["stateful", "built in", "existing", "own loss", "own fit"],
+)
+def test_a_search_gives_the_same_numbers_with_and_without_reuse(hypermodel, reused, tmp_path):
     scores = {}
     for reuse in (0, 4):
-        oracle = keras_tuner.oracles.GridSearchOracle("val_loss", max_trials=2, seed=1)
+        oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=2, seed=1)
         place = {"directory": tmp_path / str(reuse), "project_name": "p"}
-        tuner = rdt.Tuner(oracle, build, seed=0, reuse_models=reuse, **place)
-        x, y = data()
-        tuner.search(x, y, validation_data=(x, y), epochs=2, batch_size=8, verbose=0)
+        tuner = rdt.Tuner(oracle, hypermodel, seed=0, reuse_models=reuse, **place)
+        x, y = data(24)
+        tuner.search(x, y, validation_data=(x, y), epochs=1, batch_size=8, verbose=0)
         scores[reuse] = [trial.score for trial in oracle.trials.values()]
         assert tuner.models_reused == (reused if reuse else 0)
     assert scores[4] == scores[0]
