@@ -77,7 +77,6 @@ def test_exported_names():
         "dropout_model",
         "dropout_rnn",
         "explain",
-        "learned_points",
         "mc_predict",
         "scheduled",
         "sync",

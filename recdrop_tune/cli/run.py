@@ -257,8 +257,7 @@ def run(config: Path, **options: Any) -> None:
 
     It prints its progress and what it found. The file names functions of yours, as `module:function`,
     which are looked for in its folder first, and are run: treat it like a script. An option goes before
-    what the file says. Broken off by Ctrl-C, it prints the best so far and the command that goes on with the
-    search.
+    what the file says. On Ctrl-C it prints the best so far and how to resume the search.
     """
     try:
         given = {k: v for k, v in options.items() if v is not None}
@@ -310,11 +309,9 @@ def _summary(path: Path, options: dict[str, Any]) -> tuple[str, str | None]:
     load_quietly("recdrop_tune.tuner")  # With Keras: only now that nothing is wrong with the file.
     from recdrop_tune import tune
     from recdrop_tune.events import STOPPED
-    from recdrop_tune.search import explained_by
 
     try:
-        with explained_by(partial(command_to_go_on, path, options)):
-            result = tune(**arguments(file), **space)
+        result = tune(**arguments(file), **space)
     except UserCodeError as error:
         raise click.ClickException(str(error)) from None
     except RecdropError as error:

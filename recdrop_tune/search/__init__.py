@@ -11,9 +11,7 @@ from recdrop_tune.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from recdrop_tune.search.distributed import Distributed, distribute
-    from recdrop_tune.search.going_on import explained_by, how_to_go_on
     from recdrop_tune.search.hypermodel_of import ObjectiveNotReportedError
-    from recdrop_tune.search.learned_configurations import learned_points
     from recdrop_tune.search.old_arguments import place_of
     from recdrop_tune.search.settings import (
         CLASSES,
@@ -44,10 +42,7 @@ _HOME = {
     "by": "validation",
     "checked": "validation",
     "distribute": "distributed",
-    "explained_by": "going_on",
     "fields_of": "settings",
-    "how_to_go_on": "going_on",
-    "learned_points": "learned_configurations",
     "place_of": "old_arguments",
     "track": "tuner_tracking",
     "tune": "tuning",
@@ -67,10 +62,7 @@ __all__ = [
     "by",
     "checked",
     "distribute",
-    "explained_by",
     "fields_of",
-    "how_to_go_on",
-    "learned_points",
     "place_of",
     "track",
     "tune",

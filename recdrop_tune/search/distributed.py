@@ -22,11 +22,10 @@ from recdrop_tune.search.checks import check_verbose, check_workers
 from recdrop_tune.search.data_arguments import data_of
 from recdrop_tune.search.execution import (
     check_completed,
-    hint_at_the_folder,
+    print_how_to_resume,
     runner,
     shown_progress,
 )
-from recdrop_tune.search.going_on import by_making_the_tuner, explained_by
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.old_arguments import answers_unknown_arguments
 from recdrop_tune.search.settings import (
@@ -128,13 +127,13 @@ class Distributed:
         job = AnySearch(
             self._make_tuner, dict(zip(names, args, strict=False)), kwargs, workers, self._tracking
         )
+        how = "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
         with (
             Interrupts() as interrupts,
             storage_failures_named(folder),
             runner(job, workers, self._verbose, interrupts) as run_trials,
             shown_progress(folder, self._verbose, workers.number) as progress,
-            explained_by(by_making_the_tuner),
-            hint_at_the_folder(folder, self._verbose),
+            print_how_to_resume(folder, how, self._verbose),
         ):
             ended = run_trials(self.tuner, [*progress, interrupts])
         self.result = TuneResult(self.tuner, ended.tracking)

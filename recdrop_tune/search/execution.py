@@ -22,6 +22,7 @@ from recdrop_tune.events import (
     Event,
     Journal,
     Listener,
+    Records,
     SearchStarted,
     TrackingWarning,
 )
@@ -43,17 +44,15 @@ from recdrop_tune.search.first_trials import (
     known_points_line,
     warn_if_nothing_is_searched,
 )
-from recdrop_tune.search.going_on import how_to_go_on, notes_on
 from recdrop_tune.search.interrupts import Interrupts
-from recdrop_tune.search.outlook import outlook_line
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.project import claimed
 from recdrop_tune.search.repair import repair_trials
-from recdrop_tune.search.settings import MLflow, Optuna, Workers
+from recdrop_tune.search.settings import MLflow, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
-from recdrop_tune.terminal import Progress, Terminal, live_display, no_more_words
+from recdrop_tune.terminal import Progress, Terminal, best_words, live_display, no_more_words
 
 
 def run(plan: Plan) -> TuneResult:
@@ -71,7 +70,7 @@ def run(plan: Plan) -> TuneResult:
         stack.enter_context(compilations_kept(plan.compilation_cache))
         run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
         stack.enter_context(storage_failures_named(plan.folder))
-        newcomer = Newcomer(lambda: _space_of(plan).space, plan.optuna != Optuna())
+        newcomer = Newcomer(lambda: _space_of(plan).space)
         claim = claimed(plan.folder, plan.fingerprint, newcomer, plan.overwrite, until=stack)
         with claim as identity:
             check_confirmations(plan.folder)
@@ -86,14 +85,19 @@ def run(plan: Plan) -> TuneResult:
         if own_space:
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
-        stack.enter_context(hint_at_the_folder(plan.folder, plan.verbose, plan.overwrite))
+        keep = " and overwrite=False" if plan.overwrite else ""
+        how = f'run again with directory="{plan.folder}"{keep}'
+        stack.enter_context(print_how_to_resume(plan.folder, how, plan.verbose))
         few = coverage_line(tuner.oracle), known_points_line(tuner.oracle)
-        for line in (*told, *few, outlook_line(plan, tuner.oracle)) if plan.verbose else ():
+        for line in (*told, *few) if plan.verbose else ():
             if line is not None:
                 print(line, flush=True)
         folder = plan.folder.absolute()
         # MLflow's readers are in another folder.
-        known: dict[str, Any] = {"folder": folder, "go_on": how_to_go_on(folder, plan.overwrite)}
+        known: dict[str, Any] = {
+            "folder": folder,
+            "go_on": f'run again with directory="{folder}"{keep}',
+        }
         known |= {"search_id": identity.id, "seed": identity.seed}
         ended = run_trials(tuner, [*progress, interrupts], **known)
         check_completed(tuner, ended)
@@ -104,8 +108,6 @@ def _warm_start(plan: Plan, oracle: Any, newcomer: Newcomer) -> list[str]:
     """Reads the folders of other searches; returns what is to be said of them."""
     if not isinstance(oracle, OptunaOracle):
         return []
-    others = replace(plan.optuna, warm_start=())
-    newcomer = replace(newcomer, has_settings=others != Optuna())
     for folder in oracle.warm_start.folders:
         if folder not in oracle.warm_start.counts:
             check_comparable(Path(folder), asdict(plan.fingerprint), newcomer)
@@ -143,22 +145,25 @@ def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Li
 
 
 @contextmanager
-def hint_at_the_folder(folder: Path, verbose: int, overwrite: bool = False) -> Iterator[None]:
-    """Says at the start how to go on with the search, and after Ctrl-C once more, with what it has.
+def print_how_to_resume(folder: Path, how: str, verbose: int) -> Iterator[None]:
+    """Prints how to resume a search; on Ctrl-C the traceback ends with that and the best trial so far.
 
     Args:
         folder: The project folder.
-        verbose: 0 says nothing at the start.
-        overwrite: Whether the search that was in the folder is deleted.
+        how: How to resume the search in it.
+        verbose: 0 prints nothing at the start.
     """
     if verbose:
-        print(f"Folder: {folder} (to go on with it: {how_to_go_on(folder, overwrite)})", flush=True)
+        print(f"Folder: {folder} (to resume: {how})", flush=True)
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        # Printed, they would stand above a long traceback.
-        for note in notes_on(folder, overwrite):
-            interrupt.add_note(plain(note))
+        # Notes come after the traceback. Printed lines would be above it, out of sight.
+        interrupt.add_note(plain(f"Interrupted. Finished trials are kept in {folder}."))
+        best = best_words(Records(Journal(folder / FILE).read()))
+        if best is not None:
+            interrupt.add_note(plain(f"Best so far: {best}"))
+        interrupt.add_note(plain(f"To resume: {how}"))
         raise
 
 

@@ -14,13 +14,10 @@ from recdrop_tune.events import FILE as EVENTS
 from recdrop_tune.events import SEARCH, Journal, SearchStarted
 from recdrop_tune.oracle import (
     HyperParameter,
-    best_points,
-    count_within,
     in_words,
     is_same,
     read_object,
 )
-from recdrop_tune.search.going_on import how_to_set
 
 # The tuners of `tune` by what their events call them.
 _TUNERS = {
@@ -69,6 +66,8 @@ class Fingerprint:
     fit: str | None = None
 
 
+_REMEDY = "Give another `directory`, or delete the search there with `overwrite=True`."
+
 _LATER = ("model", "class_weight", "early_stopping", "loss", "fit")
 """Of these the folders of earlier versions do not say anything."""
 
@@ -79,11 +78,9 @@ class Newcomer:
 
     Attributes:
         space: Returns its hyperparameters; they are asked for where the two differ.
-        has_settings: Whether it is given an `Optuna` with settings of its own.
     """
 
     space: Callable[[], Sequence[HyperParameter]]
-    has_settings: bool = False
 
 
 def read_identity(path: Path) -> dict[str, Any] | None:
@@ -134,7 +131,7 @@ def compare(
     )
     raise ProjectError(
         f"The folder `{folder}` holds another search. It differs in:\n{lines}\n"
-        f"Nothing was changed. {_taken_over(folder, held, wanted, differing, newcomer)}"
+        f"Nothing was changed. {_REMEDY}"
     )
 
 
@@ -158,11 +155,10 @@ def check_space(folder: Path, tuner: str, newcomer: Newcomer) -> None:
         return  # There is none yet, or it is damaged and will be mended.
     lines = [line for hp in newcomer.space() if (line := _difference(hp, held))]
     if lines:
-        told = {"tuner": tuner, "space": None}
         raise ProjectError(
             f"The search in the folder `{folder}` has another search space. It differs in:\n"
             + "\n".join(lines)
-            + f"\nNothing was changed. {_taken_over(folder, {}, told, ['space'], newcomer)}"
+            + f"\nNothing was changed. {_REMEDY}"
         )
 
 
@@ -187,15 +183,11 @@ def check_comparable(folder: Path, wanted: Mapping[str, Any], newcomer: Newcomer
     if not differing:
         return
     said = ", ".join(f"{n} {_short(held[n])} there, {_short(wanted[n])} now" for n in differing)
-    offers = {"epochs", "loss"}.issuperset(differing)
-    points = _best_points(folder, held, newcomer) if offers else []
-    written = how_to_set("try_first", points, newcomer.has_settings)
-    instead = f" Give {written} in its place." if points else ""
     raise invalid_argument(
         "warm_start",
         expected="folders of searches with the same objective, loss and epochs, whose scores compare",
         received=str(folder),
-        fix=f"It differs: {said}.{instead}",
+        fix=f"It differs: {said}.",
     )
 
 
@@ -208,44 +200,6 @@ def _difference(hp: Any, held: Sequence[Any]) -> str | None:
     if was == in_words(hp):
         return f"  {hp.name}: active with other values of the others"
     return f"  {hp.name}: {was} there, {in_words(hp)} now"
-
-
-_COMPARABLE = {"space", "seed", "batch_size", "executions"}
-"""What may be another one, and scores compare all the same."""
-
-
-def _taken_over(
-    folder: Path,
-    held: Mapping[str, Any],
-    wanted: Mapping[str, Any],
-    differing: Sequence[str],
-    newcomer: Newcomer,
-) -> str:
-    """Says what to do where a search cannot go on in a folder."""
-    other = wanted["tuner"] != "optuna" or bool({"objective", "direction"} & set(differing))
-    points = [] if other or "epochs" not in differing else _best_points(folder, held, newcomer)
-    known = ""
-    if points:
-        known = (
-            "Scores after other numbers of epochs do not compare. To begin with its best configurations, "
-            f"give another `directory` and {how_to_set('try_first', points, newcomer.has_settings)}. "
-        )
-    elif (
-        not other
-        and "space" in differing
-        and set(differing) <= _COMPARABLE
-        and count_within(folder, newcomer.space())
-    ):
-        known = (
-            "To go by what it has found, as far as that lies in the new space, give another `directory` and "
-            f"{how_to_set('warm_start', str(folder), newcomer.has_settings)}. "
-        )
-    anew = "Or delete" if known else "Give another `directory`, or delete"
-    return f"{known}{anew} the search there with `overwrite=True`."
-
-
-def _best_points(folder: Path, held: Mapping[str, Any], newcomer: Newcomer) -> list[dict[str, Any]]:
-    return best_points(folder, newcomer.space(), maximize=held.get("direction") == "max")
 
 
 def _short(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import check_flag, check_seconds
+from recdrop_tune.hypermodels import task_in_words
 from recdrop_tune.kernels import check_seed
 from recdrop_tune.paths import RUNS
 from recdrop_tune.ray_workers import import_ray
@@ -32,7 +33,6 @@ from recdrop_tune.search.hypermodel_of import as_hypermodel
 from recdrop_tune.search.model_checks import check_model_data
 from recdrop_tune.search.old_arguments import answers_unknown_arguments
 from recdrop_tune.search.plan import Plan
-from recdrop_tune.search.remarks import task_lines, warn_of_scale
 from recdrop_tune.search.settings import (
     EXPERIMENT,
     Confirm,
@@ -157,11 +157,10 @@ def tune(
         data.prepared_task or model, made["training"], made["validation"], space
     )
     check_model_data(model, made, batch_size, training.fit)
-    if task is not None:
-        warn_of_scale(hypermodel, made["training"])
-        if verbose:
-            lines = task_lines(hypermodel, made["training"], chosen=task.name)
-            print(*lines, sep="\n", flush=True)
+    if task is not None and verbose:
+        train_data = made["training"]
+        x, y = train_data[:2] if isinstance(train_data, tuple) else (None, None)
+        print(f"Task: {task_in_words(hypermodel, x, y)}.", flush=True)
     training = of_data(training, made["training"], hypermodel)
     plan = Plan(
         data=data,

@@ -625,9 +625,10 @@ def test_a_signal_ends_it_with_what_it_has(place, number, code):
         _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
-    command = f"recdrop-tune run {place}/search.yaml --seed 1 --directory cut --no-overwrite"
-    notes = ["Broken off. What is finished is kept in cut.", f"To go on: {command}"]
-    assert errors.splitlines()[-2:] == notes
+    assert errors.splitlines()[-2:] == [
+        "Interrupted. Finished trials are kept in cut.",
+        'To resume: run again with directory="cut" and overwrite=False',
+    ]
     result = rdt.TuneResult.load("cut")
     assert list(result.trials["state"]) == ["INTERRUPTED"]
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])

@@ -190,7 +190,7 @@ def test_the_driver_is_ended_again_and_again(tmp_path):
         printed, ended = end_a_driver(folder, number)
         done |= ended
         assert ("KeyboardInterrupt" in printed) == (number == signal.SIGINT)
-        assert f'To go on: run again with directory="{folder}"' in printed
+        assert f'To resume: run again with directory="{folder}"' in printed
         said = some_events(folder, SearchEnded, ends)
         assert [event.status for event in said] == ["KILLED"] * ends
     done |= end_a_driver(folder, signal.SIGKILL)[1]
@@ -225,11 +225,11 @@ def test_distribute_says_what_it_has_and_how_to_go_on(tmp_path):
         tmp_path / "project", signal.SIGINT, DISTRIBUTING, tmp_path, workers=1
     )
     lines = printed.splitlines()  # Ray may say something after these.
-    at = lines.index(f"Broken off. What is finished is kept in {tmp_path / 'project'}.")
+    at = lines.index(f"Interrupted. Finished trials are kept in {tmp_path / 'project'}.")
     best, how = lines[at + 1 : at + 3]
     assert re.match(r"Best so far: val_loss \d+\.\d+ with wrapper=\w+", best)
     assert how == (
-        "To go on: make the tuner again with the same `directory` and `project_name`, and "
+        "To resume: make the tuner again with the same `directory` and `project_name`, and "
         "`overwrite=False`"
     )
 

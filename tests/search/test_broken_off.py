@@ -56,14 +56,14 @@ def test_what_it_has_is_saved_and_goes_on(options):
     folder, expected = options["directory"], [COMPLETE, COMPLETE, INTERRUPTED]
     assert states_in(folder) == expected
     kept, best, how = caught.value.__notes__
-    assert kept == f"Broken off. What is finished is kept in {folder}."
+    assert kept == f"Interrupted. Finished trials are kept in {folder}."
     result = rdt.TuneResult.load(folder)
     score = result.trials["val_loss"][0]
     assert best.startswith(f"Best so far: val_loss {score:.4f} with ")
     assert best.endswith(f"(trial {result.trials['number'][0] + 1})")
     for name, value in result.best_hyperparameters.items():
         assert f"{name}={value}" in best
-    assert how == f'To go on: run again with directory="{folder}"'
+    assert how == f'To resume: run again with directory="{folder}"'
     # The files of the result say the same as what is read from the folder.
     assert sorted(pd.read_csv(folder / "result" / "trials.csv")["state"]) == expected
     assert INTERRUPTED in (folder / "result" / "report.html").read_text()

@@ -13,7 +13,6 @@ from recdrop_tune.search.classes_and_groups import of_data
 from recdrop_tune.search.data_arguments import Data
 from recdrop_tune.search.hypermodel_of import as_hypermodel
 from recdrop_tune.search.preparation import prepared
-from recdrop_tune.search.remarks import task_lines, warn_of_scale
 from recdrop_tune.search.settings import Task, Training
 from recdrop_tune.tuner.trainings import folds
 
@@ -303,52 +302,6 @@ def test_what_a_model_of_ones_own_gets_of_frames():
     assert np.array_equal(stacked, X)
     words = np.array(["a b", "c"] * 12, dtype=object)
     assert Data((words, LABELS)).made["training"][0] is words
-
-
-# What is said
-
-
-def lines_of(train, task=None):
-    return task_lines(
-        hypermodel(train, task or Task()),
-        Data(train, None, None, task or Task()).made["training"],
-        None if task is None else task.name,
-    )
-
-
-def test_what_was_chosen_is_said():
-    assert lines_of((X, LABELS)) == [
-        "Task: classification, as the targets look; for another one name it, as in model='tagging'."
-    ]
-    assert 'for each step its own: model="regression"' in lines_of((X, X.sum(-1)))[0]
-    padded = int((LENGTHS < 6).sum())
-    assert lines_of((LISTS, LABELS))[1] == (
-        f"Padding: {padded} of 24 sequences are padded with 0; these steps are skipped."
-    )
-
-
-def test_what_looks_like_padding_is_said():
-    x = X.copy()
-    x[:6, 3:] = 0
-    assert "Padding? 6 of 24 sequences end in steps of zeros." in lines_of((x, LABELS))[1]
-    assert len(lines_of((x, LABELS), Task(mask_value=9.0))) == 2
-    named = lines_of((x, LABELS.astype("float32")), Task("classification"))
-    assert named[0] == "Task: classification."
-    assert named[1].endswith("model=rdt.Task('classification', mask_value=0.0).")
-    x[7, 0] = 0  # Zeros at both ends are data.
-    assert len(lines_of((x, LABELS))) == 1
-    few = X.copy()
-    few[0, 4] = 0
-    assert len(lines_of((few, LABELS))) == 1
-
-
-@pytest.mark.parametrize(("scale", "shift"), [(100, 0), (0.01, 0), (1, 50)])
-def test_targets_far_from_unit_scale(scale, shift):
-    y = X.sum(axis=(1, 2)) / X.sum(axis=(1, 2)).std()
-    warn_of_scale(hypermodel((X, y), Task()), (X, y))
-    far = y * scale + shift
-    with pytest.warns(UserWarning, match="Scale them"):
-        warn_of_scale(hypermodel((X, far), Task()), (X, far))
 
 
 # How trials are trained

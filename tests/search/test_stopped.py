@@ -84,7 +84,7 @@ def test_it_ends_with_the_next_epoch(options):
     folder = options["directory"]
     with pytest.raises(KeyboardInterrupt) as caught:
         rdt.tune(data(), data(), Asking(folder, at=1, now=True), **{**options, "epochs": 40})
-    assert caught.value.__notes__[-1] == f'To go on: run again with directory="{folder}"'
+    assert caught.value.__notes__[-1] == f'To resume: run again with directory="{folder}"'
     loaded = rdt.TuneResult.load(folder)
     assert list(loaded.trials["state"]) == [INTERRUPTED]
     assert list(loaded.trials["epochs"]) == [1]

@@ -404,10 +404,10 @@ def test_a_terminal_and_its_ctrl_c(tmp_path):
         terminal.press(b"\x03")
         lines = terminal.rest()
     assert terminal.process.returncode == -signal.SIGINT
-    assert lines[-4:-2] == ["KeyboardInterrupt", "Broken off. What is finished is kept in p."]
+    assert lines[-4:-2] == ["KeyboardInterrupt", "Interrupted. Finished trials are kept in p."]
     assert lines[-2].startswith("Best so far: val_loss 0.")
     assert " with wrapper=" in lines[-2]
-    assert lines[-1] == 'To go on: run again with directory="p"'
+    assert lines[-1] == 'To resume: run again with directory="p"'
     assert not any(line.startswith(("╭", "│", "╰")) for line in lines)
     events = Journal(tmp_path / "p" / "events.jsonl").read()
     assert isinstance(events[-1], SearchEnded)
