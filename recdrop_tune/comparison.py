@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recdrop_tune.errors import ProjectError, ProjectWarning, invalid_argument
-from recdrop_tune.files import read
-from recdrop_tune.paths import JOURNAL, RUNS
+from recdrop_tune.files import JOURNAL, RUNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +114,7 @@ def _searches(folder: str | Path) -> Iterator[_Search]:
 
 def _read(folder: Path) -> _Search:
     search = _Search(folder)
-    for line in read(folder / JOURNAL).decode("utf-8", errors="replace").split("\n"):
+    for line in (folder / JOURNAL).read_text("utf-8", errors="replace").split("\n"):
         if '"EpochEnded"' in line[:40]:  # Most lines are epochs, and they say nothing here.
             continue
         try:

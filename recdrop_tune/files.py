@@ -1,10 +1,9 @@
-"""The one place through which files in a project folder are opened, written, moved and deleted.
+"""Files in a project folder: atomic writes, leftovers of killed processes, and the guard against links.
 
-Each function works on plain files in plain folders below the project folder, and raises a `ProjectError` that
-names the path where it meets a link, a pipe, or a folder in the place of a file; `recdrop_tune.paths` says
-why. `within` is the project folder, by default the folder of the file. Libraries that open files by their
-paths are given a path that was checked, or a fresh one whose file takes the place of the other when all is
-written (`replacing`).
+A project folder can come from a stranger. A link in it, or a path in one of its files, could make this
+package read, overwrite or delete files elsewhere. So `check_folder` refuses links that lead out before a
+search is continued or read, and `inside` refuses such paths. The project folder itself can be a link: the
+user gave its path. Whoever swaps files while a search runs has the user's rights already.
 """
 
 from __future__ import annotations
@@ -13,99 +12,104 @@ import os
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import Any
 
-from recdrop_tune.errors import ProjectError
-from recdrop_tune.paths import (
-    check_folder,
-    check_kind,
-    check_parents,
-    check_path,
-    kind_of,
-    printable,
-    unexpected,
-)
+from recdrop_tune.errors import ProjectError, invalid_argument, plain, shown
 
-_MODES = {
-    "rb": os.O_RDONLY,
-    "r+b": os.O_RDWR,
-    "a+b": os.O_RDWR | os.O_APPEND | os.O_CREAT,
-    "xb": os.O_WRONLY | os.O_CREAT | os.O_EXCL,
-}
+RUNS = "recdrop_runs"
+"""The default folder for project folders."""
 
-# Links at the end of a path are not followed, pipes not waited for. Windows has neither.
-_ALWAYS = sum(
-    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
-)
+JOURNAL = "events.jsonl"
+"""The journal of a search, in its project folder."""
 
-_BEGINNING = ".unfinished-"
-_LEFTOVER = re.compile(re.escape(_BEGINNING) + r"[0-9a-f]{16}-.+")
+SEARCH = "search.json"
+"""The file that makes a folder the project folder of a search."""
+
+_UNFINISHED = ".unfinished-"
+_LEFTOVER = re.compile(re.escape(_UNFINISHED) + r"[0-9a-f]{16}-(.+)")
 
 
-def open_file(
-    path: str | Path, mode: str = "rb", *, within: str | Path | None = None, buffering: int = -1
-) -> IO[bytes]:
-    """Opens a plain file below a project folder.
+def check_folder(folder: str | Path) -> None:
+    """Raises a `ProjectError` if a link in a project folder leads out of it.
+
+    Everything that continues or reads a search calls this first.
+    """
+    for above, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(above, name)
+            if path.is_symlink() and not _is_inside(folder, path):
+                raise ProjectError(
+                    f"`{plain(str(path))}` is a link that leads out of the project folder. Nothing was read "
+                    "or written. Replace it with a copy of its target, or delete it."
+                )
+
+
+def inside(folder: str | Path, name: object, source: str) -> Path:
+    """Returns the path of a file that another file names.
 
     Args:
-        path: The file.
-        mode: `"rb"`, `"r+b"` (to lock it), `"a+b"` (makes it) or `"xb"` (makes it, and fails if it is there).
-        within: The project folder.
-        buffering: 0 hands each writing to the system at once.
+        folder: The project folder.
+        name: The path in that file, relative to the folder.
+        source: The name of that file, for the error message.
 
     Raises:
-        ProjectError: It is no plain file; or it is opened to append, and has a second name (a hard link),
-            under which it would change too.
-        OSError: It is not there, or cannot be opened.
+        ProjectError: The path leads out of the folder.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, open_file(f"{folder}/a", "xb") as file:
-        ...     file.write(b"text")
-        4
+        >>> inside("runs/speech", "result/trials.csv", "events.jsonl").name
+        'trials.csv'
     """
-    path = check_path(path, within=within)
-    handle = os.open(path, _MODES[mode] | _ALWAYS, 0o666)
+    path = Path(folder, str(name))
+    if not _is_inside(folder, path):
+        raise ProjectError(
+            f"`{source}` in `{folder}` names {shown(name)}, which is not in that folder. Nothing was read or "
+            "written there."
+        )
+    return path
+
+
+def trial_folder(folder: str | Path, trial_id: object, source: str) -> Path:
+    """Returns the folder of a trial that a file names; see `inside`."""
+    return inside(folder, f"trial_{trial_id}", source)
+
+
+def check_trial_ids(folder: str | Path, trials: Mapping[str, Any]) -> None:
+    """Raises a `ProjectError` if a trial's id, or the id of a trial that it continues, leads elsewhere."""
+    for trial_id, trial in trials.items():
+        earlier = trial.hyperparameters.values.get("tuner/trial_id")  # Hyperband continues trials.
+        for each in (trial_id, earlier or trial_id):
+            trial_folder(folder, each, "trial.json")
+
+
+def as_folders(argument: str, folders: Any) -> list[Path]:
+    """Returns one folder, or several, as a list of absolute paths without `~`.
+
+    Raises:
+        InvalidArgumentError: One is not a path.
+    """
     try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise unexpected(path, "a file")
-        if mode == "a+b" and found.st_nlink > 1:
-            raise ProjectError(
-                f"`{printable(path)}` has a second name (a hard link), under which it would change too. "
-                "Nothing was written. Replace it by a copy of itself."
-            )
-        return os.fdopen(handle, mode, buffering)
-    except BaseException:
-        os.close(handle)
-        raise
-
-
-def read(path: str | Path, *, within: str | Path | None = None) -> bytes:
-    """Reads a file; see `open_file`."""
-    with open_file(path, within=within) as file:
-        return file.read()
+        several = [folders] if isinstance(folders, str | os.PathLike) else folders
+        return list(dict.fromkeys(Path(f).expanduser().absolute() for f in several))
+    except (TypeError, RuntimeError) as error:
+        expected = "the project folder of an earlier search, or a list of them"
+        raise invalid_argument(argument, expected=expected, received=folders) from error
 
 
 @contextmanager
-def replacing(
-    path: str | Path, *, within: str | Path | None = None, durable: bool = False
-) -> Iterator[Path]:
-    """Yields a fresh path beside a file; what is written to it takes the place of the file at the end.
+def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yields a fresh path; the file written there replaces the file at `path` when the block ends.
 
-    So a crash leaves either the old or the new content. If the block raises, the old one stays and the new
-    one is deleted. The name of the fresh path tells what a killed process has left (`is_leftover`).
+    A crash leaves either the old or the new content. If the block raises, the old file stays and the new one
+    is deleted.
 
     Args:
-        path: The file, there or not; its folder has to be there.
-        within: The project folder.
-        durable: Whether to wait until it is on the disk and would survive a power cut; some milliseconds.
+        path: The file, which might not exist yet.
+        durable: Whether to wait until the file is on the disk and survives a power cut; some milliseconds.
     """
-    path = check_path(path, within=within)
+    path = Path(path)
     fresh = fresh_path(path)
     try:
         yield fresh
@@ -120,64 +124,22 @@ def replacing(
         _sync(path.parent)
 
 
-def write_atomically(
-    path: str | Path,
-    content: str | bytes,
-    *,
-    within: str | Path | None = None,
-    durable: bool = False,
-) -> None:
+def write_atomically(path: str | Path, content: str | bytes, *, durable: bool = False) -> None:
     """Writes a file, text as UTF-8, so that a crash leaves either the old or the new content.
 
     For the arguments see `replacing`.
     """
-    with replacing(path, within=within, durable=durable) as fresh, open_file(fresh, "xb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-
-
-def make_folder(path: str | Path, *, within: str | Path | None = None) -> Path:
-    """Makes a folder below a project folder, or that one, if it is not there, and returns its path."""
-    path = Path(path)
-    check_parents(path, within)
-    if within is None or path != Path(within):
-        check_kind(path, stat.S_IFDIR)
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def move(source: str | Path, target: str | Path, *, within: str | Path) -> None:
-    """Moves a file, a folder or a link itself inside a project folder, and replaces a file at the target."""
-    check_parents(Path(source), within)
-    check_parents(Path(target), within)
-    os.replace(source, target)
-
-
-def delete(path: str | Path, *, within: str | Path | None = None) -> None:
-    """Deletes a file, if it is there; of a link, the link."""
-    check_parents(Path(path), within)
-    with suppress(FileNotFoundError):
-        if kind_of(path) == stat.S_IFDIR:
-            raise unexpected(path, "a file")
-        os.unlink(path)
-
-
-def delete_tree(path: str | Path, *, within: str | Path | None = None) -> None:
-    """Deletes a folder and what is in it, as far as it can; of links in it, the links."""
-    check_parents(Path(path), within)
-    check_kind(Path(path), stat.S_IFDIR)
-    shutil.rmtree(path, ignore_errors=True)
+    with replacing(path, durable=durable) as fresh:
+        fresh.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def fresh_path(path: Path) -> Path:
-    """Returns a path beside another at which there is nothing, and which nobody could foresee.
-
-    The ending stays, by which Keras tells formats apart.
-    """
-    return path.with_name(f"{_BEGINNING}{secrets.token_hex(8)}-{path.name}")
+    """Returns an unused path next to another, with the same ending, by which Keras chooses the format."""
+    return path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}-{path.name}")
 
 
 def is_leftover(name: str) -> bool:
-    """Says whether a name is that of a file which a process is still writing, or was killed while it wrote.
+    """Returns whether a file is unfinished: still being written, or left by a killed process.
 
     Example:
         >>> is_leftover(".unfinished-0123456789abcdef-search.json"), is_leftover("search.json.tmp")
@@ -187,48 +149,56 @@ def is_leftover(name: str) -> bool:
 
 
 def delete_leftovers(folder: str | Path) -> None:
-    """Deletes what killed processes have left unfinished in a project folder and the folders in it.
+    """Deletes the unfinished files of killed processes in a project folder and its subfolders.
 
     No other process may be writing to it.
     """
     check_folder(folder)
     for above, folders, names in os.walk(folder):
-        for name in filter(is_leftover, folders):
-            shutil.rmtree(Path(above, name), ignore_errors=True)
-        for name in filter(is_leftover, names):
-            with suppress(OSError):
-                os.unlink(Path(above, name))
+        for name in filter(is_leftover, (*folders, *names)):
+            _delete(Path(above, name))
         folders[:] = [name for name in folders if not is_leftover(name)]
 
 
 def delete_leftovers_of(path: str | Path) -> None:
     """Deletes what killed processes have left of one file or folder."""
     path = Path(path)
-    for left in path.parent.glob(f"*-{path.name}"):
-        if is_leftover(left.name) and left.name[len(_BEGINNING) :].partition("-")[2] == path.name:
-            shutil.rmtree(left, ignore_errors=True)
-            with suppress(OSError):
-                os.unlink(left)
+    for left in path.parent.glob(f"{_UNFINISHED}*"):
+        found = _LEFTOVER.fullmatch(left.name)
+        if found is not None and found[1] == path.name:
+            _delete(left)
 
 
-def read_all(folder: str | Path, leave_out: str = "", *, within: str | Path) -> dict[str, bytes]:
-    """Reads the files in a folder but one, such as the weights of a training in the folder of its trial."""
+def read_all(folder: str | Path, leave_out: str = "") -> dict[str, bytes]:
+    """Returns the contents of the files in a folder, except one, such as the weights of a trial."""
     return {
-        name: read(Path(folder, name), within=within)
-        for name in os.listdir(folder)
-        if name != leave_out
-        and not is_leftover(name)
-        and kind_of(Path(folder, name)) != stat.S_IFDIR
+        path.name: path.read_bytes()
+        for path in Path(folder).iterdir()
+        if path.name != leave_out and path.is_file() and not is_leftover(path.name)
     }
 
 
-def write_all(folder: str | Path, files: Mapping[str, bytes], *, within: str | Path) -> None:
-    """Writes files, contents by names, each whole or not at all, into a folder that is made if need be."""
-    folder = make_folder(folder, within=within)
+def write_all(folder: str | Path, files: Mapping[str, bytes]) -> None:
+    """Writes files, contents by names, each atomically, into a folder that is created if necessary."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_atomically(
-            folder / Path(name).name, content, within=within
-        )  # No path leads elsewhere.
+            folder / Path(name).name, content
+        )  # Names with folders in them lead elsewhere.
+
+
+def _is_inside(folder: str | Path, path: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(Path(folder).resolve())
+    except (OSError, RuntimeError, ValueError):  # A circle of links, or a NUL character.
+        return False
+
+
+def _delete(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 def _sync(path: Path) -> None:

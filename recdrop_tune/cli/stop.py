@@ -13,7 +13,7 @@ import click
 
 from recdrop_tune.cli.watch import watched
 from recdrop_tune.errors import RecdropError, plain
-from recdrop_tune.paths import JOURNAL
+from recdrop_tune.files import JOURNAL
 
 if TYPE_CHECKING:
     from recdrop_tune.terminal import Watched

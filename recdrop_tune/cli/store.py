@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from recdrop_tune.paths import JOURNAL, RUNS
+from recdrop_tune.files import JOURNAL, RUNS
 
 # Loads TensorFlow without what it prints while it is loaded.
 

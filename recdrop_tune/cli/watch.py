@@ -11,7 +11,7 @@ import click
 
 from recdrop_tune.cli.store import project_folder
 from recdrop_tune.errors import ProjectError, plain
-from recdrop_tune.paths import JOURNAL
+from recdrop_tune.files import JOURNAL
 
 if TYPE_CHECKING:
     from recdrop_tune.terminal import Watched

@@ -50,8 +50,8 @@ from recdrop_tune.events.records import (
     is_twin,
 )
 from recdrop_tune.events.stopping import ask_to_stop, forget_stop, is_asked_to_stop
+from recdrop_tune.files import SEARCH
 from recdrop_tune.lazy import imported_on_use
-from recdrop_tune.paths import SEARCH
 
 if TYPE_CHECKING:
     from recdrop_tune.events.hooks import ReportsEpochs, TrackedOracle

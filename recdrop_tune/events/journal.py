@@ -24,8 +24,7 @@ from recdrop_tune.events.events import (
     from_json,
     to_json,
 )
-from recdrop_tune.files import make_folder, open_file
-from recdrop_tune.paths import JOURNAL
+from recdrop_tune.files import JOURNAL
 
 try:
     import fcntl
@@ -95,7 +94,7 @@ class Journal:
             ProjectError: A line is not an event.
         """
         try:
-            with open_file(self.path) as file:
+            with self.path.open("rb") as file:
                 file.seek(start)
                 content = file.read()
         except FileNotFoundError:
@@ -126,11 +125,11 @@ class Journal:
             return False
         file: IO[bytes]
         try:
-            file = open_file(self.path, "r+b")  # NFS locks for writers alone.
+            file = self.path.open("r+b")  # NFS locks for writers alone.
         except OSError:
             if to_write:
                 raise
-            file = open_file(self.path)
+            file = self.path.open("rb")
         with file:
             return not lock_alone(file)
 
@@ -141,9 +140,9 @@ class Journal:
             self._file = None
 
     def _open(self) -> IO[bytes]:
-        make_folder(self.path.parent, within=self.path.parent)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered: what could not be written must not be written later, after something else.
-        file = open_file(self.path, "a+b", buffering=0)
+        file = self.path.open("a+b", buffering=0)
         _share_lock(file)
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)  # A line that a crash has cut.

@@ -18,6 +18,7 @@ import keras
 from recdrop_tune.events import events as events
 from recdrop_tune.events.records import Records
 from recdrop_tune.events.stopping import forget_stop, is_asked_to_stop
+from recdrop_tune.files import SEARCH
 from recdrop_tune.oracle import (
     OptunaOracle,
     is_active,
@@ -29,7 +30,6 @@ from recdrop_tune.oracle import (
     reached,
     read_object,
 )
-from recdrop_tune.paths import SEARCH
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import Tuner

@@ -6,12 +6,9 @@ once after each epoch too. It is removed when it is obeyed, and when a search be
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
-from recdrop_tune.errors import ProjectError
-from recdrop_tune.files import delete, read, write_atomically
-from recdrop_tune.paths import kind_of
+from recdrop_tune.files import write_atomically
 
 STOP = "stop-requested"
 """Name of the file."""
@@ -35,16 +32,12 @@ def ask_to_stop(folder: Path, now: bool = False) -> None:
 def is_asked_to_stop(folder: str | Path, now: bool = False) -> bool:
     """Says whether the search in a folder has been asked to end; with `now`, whether at once."""
     path = Path(folder, STOP)
-    if kind_of(path) != stat.S_IFREG:  # Anything else nobody has asked for in this way.
-        return False
     try:
-        return not now or read(path) == _NOW
-    except (OSError, ProjectError):  # It is gone by now.
+        return path.read_bytes() == _NOW if now else path.exists()
+    except OSError:  # Another process removed it.
         return False
 
 
 def forget_stop(folder: str | Path) -> None:
     """Removes the request, if there is one."""
-    path = Path(folder, STOP)
-    if kind_of(path) not in (None, stat.S_IFDIR):
-        delete(path)
+    Path(folder, STOP).unlink(missing_ok=True)

@@ -23,8 +23,7 @@ from recdrop_tune.errors import ProjectError
 from recdrop_tune.errors import check_model_name as check_model_name
 from recdrop_tune.events import FILE as JOURNAL
 from recdrop_tune.events import ResultSaved
-from recdrop_tune.files import read
-from recdrop_tune.paths import inside
+from recdrop_tune.files import inside
 
 # The files of a result: where they are in a project folder, and how MLflow's pages get them.
 
@@ -150,7 +149,7 @@ def read_card(folder: str | Path) -> dict[str, Any] | None:
     if not card.is_file():
         return None
     try:
-        return _Card.model_validate_json(read(card, within=folder)).model_dump()
+        return _Card.model_validate_json(card.read_bytes()).model_dump()
     except ValueError as error:
         raise ProjectError(
             f"`{card}` does not describe the best model: {error}. Somebody has changed it; delete the folder "

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.paths import check_path
 
 try:
     import fcntl
@@ -44,7 +43,7 @@ def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
         Whether nobody else writes; `False` where that cannot be known, for the file system has no locks.
 
     Raises:
-        ProjectError: Somebody else is writing, or the file is a link to another one.
+        ProjectError: Somebody else is writing.
 
     Example:
         >>> with writing_alone("recdrop_runs/speech", patience=10.0) as alone:
@@ -68,7 +67,7 @@ def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
 def _opened(folder: Path) -> int | None:
     if fcntl is None:
         return None
-    path = check_path(folder / LOCK)
+    path = folder / LOCK
     for place, how in ((path, _OURS), (path, _THEIRS), (folder, _THEIRS)):
         try:
             return os.open(place, how, 0o666)

@@ -12,12 +12,12 @@ from recdrop_tune.addresses import absolute, resolve_uri
 from recdrop_tune.credentials import HIDDEN, hide_address
 from recdrop_tune.errors import ProjectError, invalid_argument, is_name, shown
 from recdrop_tune.events import FILE, Event, Journal, ResultSaved, SearchStarted
+from recdrop_tune.files import check_folder
 from recdrop_tune.mlflow_store.artifacts import files_of, read_card
 from recdrop_tune.mlflow_store.lock import writing_alone
 from recdrop_tune.mlflow_store.pages import leaderboard_url, ui_command
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.writer import MLflowWriter, Progress, TrackingError, Written
-from recdrop_tune.paths import check_folder
 
 _PATIENCE = 10.0
 """Seconds to wait for another process that is writing the same search."""

@@ -31,6 +31,7 @@ from recdrop_tune.events import (
     search_id,
     versions,
 )
+from recdrop_tune.files import check_folder, trial_folder
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.mlflow_store.datasets import describe_data
 from recdrop_tune.mlflow_store.follower import Background
@@ -38,7 +39,6 @@ from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import exhausted, fewer_than_trials, is_chief, objectives, read_trial
-from recdrop_tune.paths import check_folder, trial_folder
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import is_local
 

@@ -22,8 +22,7 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, ProjectWarning
-from recdrop_tune.files import make_folder, move, read, write_atomically
-from recdrop_tune.paths import trial_folder
+from recdrop_tune.files import trial_folder, write_atomically
 
 ENDED = ("COMPLETED", "FAILED", "STOPPED")
 """Keras Tuner's words for trials that are over."""
@@ -53,7 +52,7 @@ def set_aside(path: Path) -> str:
     while True:
         kept = path.with_name(f"{path.name}.damaged{'' if number == 1 else f'-{number}'}")
         if not os.path.lexists(kept):
-            move(path, kept, within=path.parent)
+            path.rename(kept)
             return kept.name
         number += 1
 
@@ -65,7 +64,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
         ProjectError: It cannot be read, which is no damage: nothing may be made in its place.
     """
     try:
-        held = json.loads(read(path))
+        held = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     except OSError as error:
@@ -264,8 +263,8 @@ def _stand_in(folder: Path, trials: dict[str, Any], ids: list[str]) -> None:
         trial = kt.engine.trial.Trial(
             kt.HyperParameters(), trial_id=id, status="FAILED", message=LOST
         )
-        make_folder(path.parent, within=folder)
-        write_atomically(path, json.dumps(trial.get_state()), within=folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(trial.get_state()))
         trials[id] = trial
         say(
             f"`{path}` is missing, and nothing else tells of the trial: it counts as failed, and the search "

@@ -21,12 +21,11 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import check_seconds
-from recdrop_tune.files import delete, write_atomically
+from recdrop_tune.files import check_trial_ids, write_atomically
 from recdrop_tune.oracle import repairs
 from recdrop_tune.oracle.failures import TooManyFailuresError, has_ended_by_failures
 from recdrop_tune.oracle.repairs import ENDED, LOST, ResumesGrid, is_chief
 from recdrop_tune.oracle.scores import forget_metrics
-from recdrop_tune.paths import check_trial_ids
 
 # How long a worker is kept waiting for which there is nothing yet; Keras Tuner's asks again at once.
 _IDLE_SECONDS = 0.05
@@ -97,14 +96,14 @@ class Resumable:
         """Saves the oracle's state; so that it survives a power cut, where a trial has ended since."""
         ended, text = len(self.end_order), json.dumps(self.get_state())
         path, durable = self._get_oracle_fname(), ended != self._ended_on_disk
-        write_atomically(path, text, within=self._project_dir, durable=durable)
+        write_atomically(path, text, durable=durable)
         self._ended_on_disk = ended
 
     def _save_trial(self, trial: Any) -> None:
         path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
         # After a power cut a trial that was under way is trained anew, whatever it had reported.
         text, durable = json.dumps(trial.get_state()), trial.status in ENDED
-        write_atomically(path, text, within=self._project_dir, durable=durable)
+        write_atomically(path, text, durable=durable)
 
     def reload(self) -> None:
         """Restores the oracle from its files, and makes anew what is damaged; see `repairs.reload`."""
@@ -119,7 +118,7 @@ class Resumable:
         check_trial_ids(self._project_dir, self.trials)
         for id in unnoted(state, self.trials):
             del self.trials[id]
-            delete(Path(self._get_trial_dir(id)) / "trial.json", within=self._project_dir)
+            Path(self._get_trial_dir(id), "trial.json").unlink(missing_ok=True)
         super().set_state(settled(state, self.trials))  # type: ignore[misc]
 
 

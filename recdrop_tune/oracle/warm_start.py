@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument
+from recdrop_tune.files import SEARCH, as_folders, check_folder, check_trial_ids
 from recdrop_tune.oracle.conditions import HyperParameter, is_fixed
 from recdrop_tune.oracle.known_points import within
 from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.repairs import LOST, in_order, read_object, read_trial
 from recdrop_tune.oracle.scores import objectives, values_of
 from recdrop_tune.oracle.twins import active_values
-from recdrop_tune.paths import SEARCH, as_folders, check_folder, check_trial_ids
 from recdrop_tune.spaces import plain_names
 
 _ARGUMENT = "warm_start"

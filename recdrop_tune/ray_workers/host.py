@@ -15,9 +15,8 @@ from typing import Any
 
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarning, WorkerLost
-from recdrop_tune.files import read_all, write_all
+from recdrop_tune.files import read_all, trial_folder, write_all
 from recdrop_tune.oracle import supervised
-from recdrop_tune.paths import trial_folder
 from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, State, Tasks
 from recdrop_tune.tuner import Tuner
@@ -156,14 +155,14 @@ class OracleHost:
             return
         if trial.status == "COMPLETED":
             folder = self._tuner.get_trial_dir(trial.trial_id)
-            write_all(folder, left, within=self._tuner.project_dir)
+            write_all(folder, left)
         self._since.pop(tuner_id, None)
         self._end(trial)
 
     def files_of(self, trial_id: str) -> dict[str, bytes]:
         """Returns what the training of a trial has left."""
         folder = trial_folder(self._tuner.project_dir, trial_id, "oracle.json")
-        return read_all(folder, "trial.json", within=self._tuner.project_dir)
+        return read_all(folder, "trial.json")
 
     def emit(self, tuner_id: str, event: Event) -> None:
         """Records an event of a worker, unless the trial is not its own any more."""

@@ -14,7 +14,6 @@ import keras
 
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.events import Event, TrackingWarning, is_asked_to_stop
-from recdrop_tune.files import delete, open_file
 from recdrop_tune.ray_workers.cluster import NAMESPACE, on_node, original
 from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, Parcel, State
@@ -175,12 +174,12 @@ class Team:
             return self._close("FINISHED")
         finally:
             if self._marked:  # Else it may be another process's.
-                delete(self._mark)
+                self._mark.unlink(missing_ok=True)
 
     def _run(self) -> None:
         # Their processes start, and import what they need, while the search is opened.
         actors = [self._make_worker() for _ in range(self._resources.number)]
-        open_file(self._mark, "a+b").close()
+        self._mark.touch()
         self._marked = True
         self._open(again=False)
         for name, actor in actors:

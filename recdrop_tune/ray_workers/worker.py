@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.events import Event, ReportsEpochs, TrainingReporter
-from recdrop_tune.files import delete_tree, read_all, write_all
+from recdrop_tune.files import read_all, write_all
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.oracle import ended_trial
@@ -81,7 +82,7 @@ class RemoteOracle:
             if earlier is not None:
                 there = self._ask("files_of", earlier)  # First: it refuses an id that is a path.
                 folder = Path(self._folder_of(earlier))
-                write_all(folder, there, within=folder.parent)
+                write_all(folder, there)
         return trial
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
@@ -95,11 +96,9 @@ class RemoteOracle:
         """Reports the end of a trial, which may be named by its id, and sends its weights."""
         trial = ended_trial(self, trial, status, **old)
         folder = Path(self._folder_of(trial.trial_id))
-        self._ask(
-            "end_trial", self.tuner_id, trial, read_all(folder, "trial.json", within=folder.parent)
-        )
+        self._ask("end_trial", self.tuner_id, trial, read_all(folder, "trial.json"))
         self._reporter.ends(trial.trial_id)
-        delete_tree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def get_trial(self, trial_id: str) -> Any:
         """Returns a copy of a trial."""

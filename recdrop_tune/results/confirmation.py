@@ -17,6 +17,7 @@ import pandas as pd
 
 from recdrop_tune.errors import ProjectError, shown
 from recdrop_tune.events import FILE, has_wrapper, readable
+from recdrop_tune.files import trial_folder
 from recdrop_tune.oracle import (
     Configuration,
     first_value,
@@ -26,7 +27,6 @@ from recdrop_tune.oracle import (
     twin_among,
     twin_of,
 )
-from recdrop_tune.paths import trial_folder
 from recdrop_tune.results.intervals import PairedGain, paired_gains
 from recdrop_tune.results.stored import StoredSearch
 from recdrop_tune.results.verdict import (

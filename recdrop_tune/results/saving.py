@@ -10,7 +10,6 @@ import json
 import math
 import re
 import shutil
-import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ import pandas as pd
 
 from recdrop_tune.errors import RecdropError, exception_line
 from recdrop_tune.events import COMPLETE, FAILED, PRUNED, ResultSaved, TrackingWarning
-from recdrop_tune.files import delete_leftovers_of, delete_tree, fresh_path, make_folder, move
+from recdrop_tune.files import delete_leftovers_of, fresh_path
 from recdrop_tune.mlflow_store import (
     CODE,
     MODEL,
@@ -36,7 +35,6 @@ from recdrop_tune.mlflow_store import (
     read_card,
 )
 from recdrop_tune.models import own_layers, to_plain
-from recdrop_tune.paths import check_kind, check_path
 from recdrop_tune.results.program import program
 from recdrop_tune.results.report import report_page
 from recdrop_tune.results.text import bounded, markdown
@@ -256,7 +254,7 @@ def _keep_model(earlier: Path, folder: Path, trial_id: str) -> bool:
     if card is None or card["trial_id"] != trial_id or not (earlier / MODEL).is_file():
         return False
     for name in (MODEL, MODEL_CARD, CODE):
-        path = check_path(earlier / name, within=earlier.parent)
+        path = earlier / name
         if path.is_file():
             shutil.copyfile(path, folder / name)
     return True
@@ -271,23 +269,22 @@ def _not_plain(folder: Path) -> str | None:
 @contextmanager
 def _replaced(folder: Path) -> Iterator[Path]:
     """Yields an empty folder that takes the place of another one when all is in it."""
-    earlier, project = folder.with_name(f"{folder.name}.old"), folder.parent
-    for path in (folder, earlier):
-        check_kind(path, stat.S_IFDIR)
+    earlier = folder.with_name(f"{folder.name}.old")
     if earlier.exists() and not folder.exists():  # A crash between the two renamings.
-        move(earlier, folder, within=project)
-    delete_tree(earlier)
+        earlier.rename(folder)
+    shutil.rmtree(earlier, ignore_errors=True)
     delete_leftovers_of(folder)
-    unfinished = make_folder(fresh_path(folder))
+    unfinished = fresh_path(folder)
+    unfinished.mkdir(parents=True)
     try:
         yield unfinished
     except BaseException:
-        delete_tree(unfinished)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
     if folder.exists():
-        move(folder, earlier, within=project)
-    move(unfinished, folder, within=project)
-    delete_tree(earlier)
+        folder.rename(earlier)
+    unfinished.rename(folder)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _trials(result: TuneResult) -> pd.DataFrame:

@@ -19,17 +19,14 @@ import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, RecdropError, plain
 from recdrop_tune.events import FILE, Journal, Records, SearchStarted
-from recdrop_tune.files import read
-from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
-from recdrop_tune.oracle import settled, unnoted
-from recdrop_tune.paths import (
+from recdrop_tune.files import (
     check_folder,
-    check_path,
     check_trial_ids,
-    has_absurd_number,
     inside,
     trial_folder,
 )
+from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
+from recdrop_tune.oracle import settled, unnoted
 
 _ORACLE = "oracle.json"
 """Keras Tuner's name for the file of an oracle."""
@@ -71,9 +68,8 @@ class StoredSearch:
 
         Raises:
             RecdropError: There is none, or it is that of another trial, for the search has gone on since.
-            ProjectError: There is a link in its place.
         """
-        path = check_path(Path(self.project_dir, RESULT, MODEL), within=self.project_dir)
+        path = Path(self.project_dir, RESULT, MODEL)
         saved = self._saved_trial() if path.exists() else None
         if saved == trial_id:
             return keras.models.load_model(path, safe_mode=True)
@@ -92,12 +88,11 @@ class StoredSearch:
 
         Raises:
             RecdropError: There is none, or it is that of another trial, for the search has gone on since.
-            ProjectError: There is a link in its place.
         """
         path = inside(self.project_dir, f"{RESULT}/{CODE}", RESULT)
         if self._saved_trial() == trial_id and os.path.lexists(path):
             with _whole(path):
-                return plain(read(path, within=self.project_dir).decode())
+                return plain(path.read_text(encoding="utf-8"))
         raise RecdropError(
             f"The result in {self.project_dir} holds no source of trial {trial_id}, the best one: the search "
             "has not ended, or there is something in the model that cannot be written. Run `tune` again with "
@@ -108,7 +103,7 @@ class StoredSearch:
     def _saved_trial(self) -> str | None:
         card = inside(self.project_dir, f"{RESULT}/{MODEL_CARD}", RESULT)
         try:
-            return str(json.loads(read(card))["trial_id"])
+            return str(json.loads(card.read_bytes())["trial_id"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -172,26 +167,14 @@ def _read(path: Path, directory: Path) -> Any:
     """Reads a file of a search that may be running: Keras Tuner's own oracles write in place."""
     with _whole(path):
         try:
-            data = json.loads(read(path, within=directory))
+            data = json.loads(path.read_bytes())
         except ValueError:
             time.sleep(0.2)
-            data = json.loads(read(path, within=directory))
+            data = json.loads(path.read_bytes())
     for name in _class_names(data):
         if name not in _KNOWN:
             raise _damaged(path, f"`{name}` is no kind of hyperparameter")
-    if has_absurd_number(data) or has_absurd_number(list(_ranges(data)), finite=True):
-        raise _damaged(path, "it has a number that no search has")
     return data
-
-
-def _ranges(data: Any) -> Iterator[Any]:
-    """Yields the ranges in a space: the ends of one are finite, while a choice may offer infinity."""
-    for value in (
-        data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
-    ):
-        yield from _ranges(value)
-    if isinstance(data, dict) and data.get("class_name") in ("Int", "Float"):
-        yield data
 
 
 def _class_names(data: Any) -> Iterator[Any]:

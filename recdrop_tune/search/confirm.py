@@ -22,7 +22,7 @@ from recdrop_tune.events import (
     has_wrapper,
     readable,
 )
-from recdrop_tune.files import read
+from recdrop_tune.files import trial_folder
 from recdrop_tune.mlflow_store import RESULT, Tracking
 from recdrop_tune.oracle import (
     Configuration,
@@ -34,7 +34,6 @@ from recdrop_tune.oracle import (
     twin_of,
     values_of,
 )
-from recdrop_tune.paths import trial_folder
 from recdrop_tune.results import CONFIRMED
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.tuner import retrain, save_weights, trial_seed
@@ -123,7 +122,7 @@ class Confirmation:
         if all(first.better_than(score, each) for each in earlier):
             model = tuner.hypermodel.build(trial.hyperparameters)
             folder = _folder(tuner, trial.trial_id)
-            save_weights(folder, model, weights, within=tuner.project_dir)
+            save_weights(folder, model, weights)
 
     def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
         """Records a training that cannot be done."""
@@ -147,7 +146,7 @@ def check_confirmations(folder: Path) -> None:
     known = {(each.trial_id, each.twin, each.repeat) for each in ended if each.score is not None}
     saved = 0
     with suppress(OSError, ValueError, TypeError, LookupError):  # Not there yet, or damaged itself.
-        table = read(folder / RESULT / "confirmation.csv", within=folder)
+        table = (folder / RESULT / "confirmation.csv").read_bytes()
         saved = int(pd.read_csv(io.BytesIO(table))["n"].sum())
     # The weights tell where the search was killed before it saved a result.
     if saved > len(known) or ((folder / CONFIRMED).exists() and not begun):

@@ -14,8 +14,8 @@ import keras_tuner as kt
 from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.events import Listener, Process, TrackedOracle
+from recdrop_tune.files import check_folder
 from recdrop_tune.mlflow_store import Tracking
-from recdrop_tune.paths import check_folder
 from recdrop_tune.ray_workers import DATA, import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.checks import check_verbose, check_workers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-import stat
+import shutil
 import tempfile
 import time
 import uuid
@@ -20,15 +20,11 @@ from recdrop_tune.events import FILE as EVENTS
 from recdrop_tune.events import SEARCH, Journal, lock_alone
 from recdrop_tune.files import (
     delete_leftovers,
-    delete_tree,
     is_leftover,
-    make_folder,
-    move,
     write_atomically,
 )
 from recdrop_tune.kernels import check_seed
 from recdrop_tune.oracle import say, set_aside
-from recdrop_tune.paths import check_kind
 from recdrop_tune.search.fingerprint import (
     Fingerprint,
     Newcomer,
@@ -121,11 +117,11 @@ def claimed(
             with suppress(OSError):  # Not empty: somebody else has written to it.
                 path.rmdir()
         raise
-    delete_tree(folder / GONE)
+    shutil.rmtree(folder / GONE, ignore_errors=True)
     if (folder / ASIDE).exists():
         # At once, so that nobody takes the half of it back.
-        move(folder / ASIDE, folder / GONE, within=folder)
-        delete_tree(folder / GONE)
+        (folder / ASIDE).rename(folder / GONE)
+        shutil.rmtree(folder / GONE, ignore_errors=True)
 
 
 @contextmanager
@@ -214,17 +210,16 @@ def _make_writable(folder: Path) -> list[Path]:
 def _put_aside(folder: Path) -> None:
     """Moves what is in a folder out of the way; last the file that makes it the folder of a search."""
     aside = folder / ASIDE
-    delete_tree(aside)
-    make_folder(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(exist_ok=True)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == FILE):
         if path.name not in (ASIDE, GONE):
-            move(path, aside / path.name, within=folder)
+            path.rename(aside / path.name)
 
 
 def _take_back(folder: Path) -> None:
-    check_kind(folder / ASIDE, stat.S_IFDIR)
     for path in (folder / ASIDE).iterdir():
-        move(path, folder / path.name, within=folder)
+        path.rename(folder / path.name)
     (folder / ASIDE).rmdir()
 
 

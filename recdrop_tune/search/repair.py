@@ -15,9 +15,8 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.events import COMPLETE, FAILED, FILE, PRUNED, Journal, Records, TrialRecord
-from recdrop_tune.files import make_folder, write_atomically
+from recdrop_tune.files import trial_folder, write_atomically
 from recdrop_tune.oracle import LOST, read_object, read_trial, say, set_aside
-from recdrop_tune.paths import trial_folder
 from recdrop_tune.spaces import plain_names
 
 _STATUSES = {COMPLETE: "COMPLETED", PRUNED: "STOPPED", FAILED: "FAILED"}
@@ -58,9 +57,9 @@ def repair_trials(
             what = "did not know of the end of its trial"
         elif path.exists():
             kept = f" The damaged one is kept as `{set_aside(path)}`."
-        make_folder(path.parent, within=folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
         trial = trial_of(record, known, goals)
-        write_atomically(path, json.dumps(trial.get_state()), within=folder, durable=True)
+        write_atomically(path, json.dumps(trial.get_state()), durable=True)
         say(f"`{path}` {what}; it was written anew from `{FILE}`.{kept}")
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import check_flag, check_seconds
+from recdrop_tune.files import RUNS
 from recdrop_tune.hypermodels import task_in_words
 from recdrop_tune.kernels import check_seed
-from recdrop_tune.paths import RUNS
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.checks import (

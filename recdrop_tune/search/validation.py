@@ -34,7 +34,7 @@ from recdrop_tune.errors import (
     is_share,
     shown,
 )
-from recdrop_tune.paths import as_folders
+from recdrop_tune.files import as_folders
 from recdrop_tune.problems import error_of, is_unknown_name, suggestion
 
 # How a settings class is made.

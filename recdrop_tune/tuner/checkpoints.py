@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.files import delete, make_folder, read, replacing, write_atomically
+from recdrop_tune.files import replacing, write_atomically
 from recdrop_tune.models import spare_rates
 from recdrop_tune.oracle import objectives, pareto
-from recdrop_tune.paths import check_path
 from recdrop_tune.storage_errors import reserve
 from recdrop_tune.tuner.outcomes import is_out_of_memory
 
@@ -23,7 +22,7 @@ _HDF5_BYTES = 2048
 """What HDF5 writes beside the numbers of a variable: 700 to 1,200 bytes, the groups included."""
 
 
-def save(folder: Path, model: Any, weights: list[Any] | None, *, within: str | Path) -> None:
+def save(folder: Path, model: Any, weights: list[Any] | None) -> None:
     """Writes the best weights of a trial, so that a crash leaves all of the file or nothing.
 
     Args:
@@ -31,20 +30,16 @@ def save(folder: Path, model: Any, weights: list[Any] | None, *, within: str | P
         model: A model of the trial's structure; it is given the weights. Of one that was never built nothing
             is written: it has no weights.
         weights: As `Model.get_weights` returned them; `None` for those that the model has.
-        within: The project folder.
-
-    Raises:
-        ProjectError: The folder, or a file in it, is a link.
     """
     if not model.built:
         return
     if weights is not None:
         model.set_weights(weights)
-    make_folder(folder, within=within)
-    with replacing(folder / WEIGHTS, within=within) as fresh:
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / WEIGHTS) as fresh:
         reserve(fresh, _size(model))
         model.save_weights(fresh)
-    write_atomically(folder / BUILD, json.dumps(model.get_build_config()), within=within)
+    write_atomically(folder / BUILD, json.dumps(model.get_build_config()))
 
 
 def _size(model: Any) -> int:
@@ -61,9 +56,9 @@ def load(folder: Path, model: Any) -> Any:
 
     Raises:
         RecdropError: The weights are not there.
-        ProjectError: They are damaged, another model's, or a link.
+        ProjectError: They are damaged, or another model's.
     """
-    path = check_path(folder / WEIGHTS, within=folder.parent)
+    path = folder / WEIGHTS
     if not path.exists():
         raise RecdropError(
             f"The weights of the trial in `{folder}` are not there: only the best trials' are kept, and "
@@ -72,7 +67,7 @@ def load(folder: Path, model: Any) -> Any:
         )
     try:
         if not model.built:
-            config = json.loads(read(folder / BUILD, within=folder.parent))
+            config = json.loads((folder / BUILD).read_bytes())
             model.build_from_config(dict(config or {}))
             # Of a subclass it makes the weights and does not say so; Keras does where it loads a model.
             model.built = model.built or bool(model.weights)
@@ -98,7 +93,7 @@ def load(folder: Path, model: Any) -> Any:
 def drop(folder: Path) -> None:
     """Deletes the weights of a trial."""
     for name in (WEIGHTS, BUILD):
-        delete(folder / name, within=folder.parent)
+        (folder / name).unlink(missing_ok=True)
 
 
 class KeptWeights:

@@ -16,7 +16,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import check_callbacks, check_cv, invalid_argument
-from recdrop_tune.files import delete_leftovers, write_atomically
+from recdrop_tune.files import check_folder, delete_leftovers, write_atomically
 from recdrop_tune.hypermodels import fit_of, has_own_fit, tell_replaced
 from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import (
@@ -26,7 +26,6 @@ from recdrop_tune.oracle import (
     is_chief,
     objectives,
 )
-from recdrop_tune.paths import check_folder
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import checkpoints as checkpoints
 from recdrop_tune.tuner.callbacks import (
@@ -197,7 +196,7 @@ class Tuner(kt.Tuner):
             self.oracle.save()
         # The name that Keras Tuner looks for when it decides whether there is a search to go on with.
         path = Path(self.project_dir) / f"{self.tuner_id}.json"
-        write_atomically(path, json.dumps(self.get_state()), within=self.project_dir)
+        write_atomically(path, json.dumps(self.get_state()))
 
     def get_state(self) -> dict[str, Any]:
         """Returns what is saved of the tuner: what its search is for."""
@@ -246,9 +245,7 @@ class Tuner(kt.Tuner):
                 if report.stopped:
                     raise TrialPrunedError
                 if model is not None:
-                    checkpoints.save(
-                        self._folder(trial.trial_id), model, best.weights, within=self.project_dir
-                    )
+                    checkpoints.save(self._folder(trial.trial_id), model, best.weights)
             returned.append(results)
         report.finish()
         self._returned = returned
@@ -317,7 +314,7 @@ class Tuner(kt.Tuner):
             model: Its model, as `load_model` builds it.
             step: Is not used: a trial keeps one set of weights.
         """
-        checkpoints.save(self._folder(trial_id), model, None, within=self.project_dir)
+        checkpoints.save(self._folder(trial_id), model, None)
 
     def load_model(self, trial: Any) -> Any:
         """Builds a trial's model and loads the weights of its best epoch, of the training that had it.

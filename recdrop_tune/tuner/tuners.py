@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import keras_tuner as kt
 
 from recdrop_tune.errors import invalid_argument, shown
+from recdrop_tune.files import trial_folder
 from recdrop_tune.oracle import (
     OptunaOracle,
     Resumable,
@@ -23,7 +24,6 @@ from recdrop_tune.oracle import (
     make_pruner,
     not_again,
 )
-from recdrop_tune.paths import trial_folder
 from recdrop_tune.tuner import checkpoints as checkpoints
 from recdrop_tune.tuner.reports import MILLISECONDS
 from recdrop_tune.tuner.tuner import Tuner
