@@ -6,6 +6,7 @@ A type of theirs that can say more than pydantic raises `invalid_argument`, whos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -178,3 +179,78 @@ def _path(keys: Keys) -> str:
 
 def _name(key: str) -> str:
     return key if len(key) < 100 else shown(key)
+
+
+def explain(
+    error: ValidationError,
+    data: Any,
+    names: Mapping[Keys, Iterable[str]],
+    where: Callable[[Keys], str] = lambda keys: "",
+) -> InvalidArgumentError:
+    """Returns one error with a line for each wrong value.
+
+    Args:
+        error: The error of pydantic.
+        data: The data that it validated. (Pydantic's paths also contain the members of unions that it tried.
+            The data tell these apart from keys.)
+        names: The names allowed at each place, for "Did you mean".
+        where: Returns the place of a value in a file, such as `"search.yaml, line 3"`.
+    """
+    found: dict[Keys, list[Any]] = {}
+    for problem in error.errors():
+        found.setdefault(_keys(problem, data), []).append(problem)
+    # A mapping fits none of a union's other members, but what matters is what is wrong inside it.
+    inner = [keys for keys in found if not any(k[: len(keys)] == keys != k for k in found)]
+    errors = [_as_argument_error(keys, found[keys], names) for keys in inner]
+    lines = [
+        f"{place}: {each}" if (place := where(keys or (each.argument,))) else str(each)
+        for keys, each in zip(inner, errors, strict=True)
+    ]
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES:] = [f"... and {len(lines) - _MOST_LINES} more problems."]
+    first, message = errors[0], InvalidArgumentError("\n".join(lines))
+    message.argument, message.expected = first.argument, first.expected
+    message.received, message.fix = first.received, first.fix
+    return message
+
+
+def _keys(problem: Any, data: Any) -> Keys:
+    """Leaves the members of unions out of pydantic's path to a value."""
+    keys: list[str | int] = []
+    for part in problem["loc"]:
+        is_key = isinstance(data, Mapping) and part in data
+        if is_key or (isinstance(data, list | tuple) and isinstance(part, int)):
+            data = data[part]
+        elif problem["type"] != "missing" or part != problem["loc"][-1]:
+            continue  # A member of a union.
+        keys.append(part)
+    return tuple(keys)
+
+
+def _as_argument_error(
+    keys: Keys, problems: list[Any], names: Mapping[Keys, Iterable[str]]
+) -> InvalidArgumentError:
+    """Makes one error of what the members of a union expected of one value."""
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+    if problems[0]["type"] in _UNKNOWN:
+        known, word = list(names.get(keys[:-1], ())), str(keys[-1]) if keys else ""
+        # A setting given one level too high is a near miss too.
+        deeper = (
+            f"Did you mean `{above[0]}.{word}`?"
+            for above in names
+            if above and word in names[above]
+        )
+        fix = suggestion(word, known) or next(deeper, f"There are: {', '.join(known)}.")
+        error = InvalidArgumentError(f"There is no `{path}`. {fix}")
+        error.argument, error.fix = path, fix
+        return error
+    if problems[0]["type"] == "missing":
+        return invalid_argument(path, expected="a value", received=None)
+    cause = problems[0].get("ctx", {}).get("error")
+    if len(problems) == 1 and isinstance(cause, InvalidArgumentError):
+        return cause.renamed(path) if path else cause
+    expected = [re.sub("^(Input should be|Value error,) ", "", each["msg"]) for each in problems]
+    words = re.findall("'(.+?)'", " ".join(expected))
+    received = problems[0]["input"]
+    fix = suggestion(received, words)
+    return invalid_argument(path, expected=" or ".join(expected), received=received, fix=fix)

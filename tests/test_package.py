@@ -26,6 +26,7 @@ ORDER = [
     "errors",
     "backends",
     "problems",
+    "yaml_file",
     "addresses",
     "storage_errors",
     "paths",

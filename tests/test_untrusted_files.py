@@ -492,6 +492,6 @@ def test_nothing_in_the_package_reads_what_can_hold_code():
         ("results/report/__init__.py", "jinja2.PackageLoader"),  # of the template in this package
         ("results/stored.py", "keras.models.load_model"),  # in Keras's safe mode, when asked for
         ("results/trained.py", "result.tuner.load_model"),  # builds it, and loads its weights
-        ("spaces/sources.py", "_Loader"),  # a subclass of the safe loader
+        ("yaml_file.py", "_Loader"),  # a subclass of the safe loader
         ("mlflow_store/artifacts.py", "mlflow.keras.load_model"),  # in Keras's safe mode
     }

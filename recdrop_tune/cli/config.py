@@ -9,7 +9,6 @@ from types import NoneType
 from typing import Annotated, Any, Literal
 
 import click
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -38,7 +37,8 @@ from recdrop_tune.search import (
     fields_of,
     place_of,
 )
-from recdrop_tune.spaces import SearchSpace, parse, read_text
+from recdrop_tune.spaces import SearchSpace
+from recdrop_tune.yaml_file import read_yaml
 
 # The configuration of `recdrop-tune run`: the arguments of `tune` that make sense in a file.
 
@@ -310,8 +310,7 @@ class ConfigFile:
         given = "quick" if self.config.space is None else self.config.space
         try:
             if isinstance(given, dict):
-                lines = {keys[1:]: line for keys, line in self.lines.items() if keys[0] == "space"}
-                return SearchSpace.read(given, f"`space` of {self.path}", lines)
+                return SearchSpace.read(given, lambda keys: self.where("space", *keys))
             if given.endswith((".yaml", ".yml")):
                 # What a tilde stands for is found, or not, where the file is opened.
                 at_home = given.startswith("~")
@@ -332,11 +331,9 @@ def read_config(path: Path, options: Mapping[str, Any]) -> ConfigFile:
         click.ClickException: It cannot be read, or something is wrong with it; every problem has a line.
     """
     try:
-        raw, lines = parse(read_text(path), str(path))
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise click.ClickException(f"{path} is no valid YAML: {error}") from None
+        raw, lines = read_yaml(path)
+    except RecdropError as error:
+        raise click.ClickException(str(error)) from None
     if not isinstance(raw, dict):
         raise click.ClickException(
             f"{path} holds no configuration: expected a mapping, such as `data: my_data:load`."

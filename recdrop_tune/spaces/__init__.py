@@ -1,17 +1,8 @@
 """What to search: a YAML file, a preset or a dict, checked and turned into Keras Tuner hyperparameters."""
 
 from recdrop_tune.spaces.sampling import DropoutSample, Sample, plain_names
-from recdrop_tune.spaces.sources import parse, preset_folder, read_text
+from recdrop_tune.spaces.sources import preset_folder
 from recdrop_tune.spaces.space import SearchSpace
 from recdrop_tune.spaces.values import Range
 
-__all__ = [
-    "DropoutSample",
-    "Range",
-    "Sample",
-    "SearchSpace",
-    "parse",
-    "plain_names",
-    "preset_folder",
-    "read_text",
-]
+__all__ = ["DropoutSample", "Range", "Sample", "SearchSpace", "plain_names", "preset_folder"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,21 +15,17 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
-    WrapValidator,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import core_schema
 
 from recdrop_tune.catalog import LOCKED_SITES, SITES, TECHNIQUES
-from recdrop_tune.errors import invalid_argument
-from recdrop_tune.problems import problem, refusal, suggestion
 
 Scalar = str | int | float | bool
 
+# Strict, or pydantic would read "8" as 8 and 1 as true.
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-# A range, which numbers can have.
 
 
 class Range(BaseModel):
@@ -38,9 +33,9 @@ class Range(BaseModel):
 
     Attributes:
         min: The lower end.
-        max: The upper end. With a `step` that does not divide the interval it is not reached.
-        step: The distance between two neighbours; `None` means any value (any integer, for integers).
-        log: Whether values are drawn evenly on a logarithmic scale. It excludes `step`.
+        max: The upper end. A `step` that does not divide the interval does not reach it.
+        step: The distance between two values; `None` means any value (any integer, for integers).
+        log: Whether values are drawn evenly on a logarithmic scale. Excludes `step`.
 
     Example:
         >>> Range(min=0.05, max=0.6, step=0.05).size
@@ -56,7 +51,7 @@ class Range(BaseModel):
 
     @property
     def size(self) -> int | None:
-        """How many values there are, or `None` where they are a continuum."""
+        """The number of values, or `None` for a continuum."""
         if isinstance(self.min, int) and isinstance(self.max, int):
             return (self.max - self.min) // int(self.step or 1) + 1
         # 1e-9: 0.55 / 0.05 is 10.999999999999998 in floating point, and the upper end is meant.
@@ -66,48 +61,17 @@ class Range(BaseModel):
         """Returns the range as users write it."""
         return self.model_dump(exclude_defaults=True)
 
-
-_FINEST = 1e-9
-"""The finest step, as a part of its range: finer ones drown in the rounding of floating-point numbers."""
-
-
-class _Bounds(Range):
-    """A range as a search space has it: its values are those of a key."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "not": {
-                "properties": {"log": {"const": True}, "step": {"type": "number"}},
-                "required": ["step", "log"],
-            }
-        }
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _mapping(cls, given: Any) -> Any:
-        return given.to_dict() if isinstance(given, Range) else dict(given)
-
     @model_validator(mode="after")
-    def _together(self) -> _Bounds:
-        """Checks what the keys say together."""
-        low, high, step, wrong = self.min, self.max, self.step, []
-        if not low < high:
-            wrong.append(problem(("min",), f"a number < max={high!r}", low))
-        elif step is not None and step > high - low + 1e-9:
-            wrong.append(problem(("step",), f"a number <= max - min = {high - low:.12g}", step))
-        elif isinstance(step, float) and step < (high - low) * _FINEST:
-            finest = f"a number >= {_FINEST:g} * (max - min)"
-            fix = "Leave it out for any value in between."
-            wrong.append(problem(("step",), finest, step, fix))
-        if self.log and step is not None:
-            # Keras Tuner reads a step on a logarithmic scale as a factor, which Optuna does not know.
-            fix = "Leave out one of the two."
-            wrong.append(problem(("step",), "no step where log is true", step, fix))
-        if self.log and low <= 0:
-            wrong.append(problem(("min",), "a number > 0 where log is true", low))
-        if wrong:
-            raise refusal(wrong)
+    def _check(self) -> Self:
+        if not self.min < self.max:
+            raise ValueError("a range with min < max")
+        if self.step is not None and self.step > self.max - self.min + 1e-9:
+            raise ValueError("a range with step <= max - min")
+        if self.log and self.step is not None:
+            # Keras Tuner takes a step on a logarithmic scale as a factor, which Optuna does not have.
+            raise ValueError("a range with `step` or with `log`, not both")
+        if self.log and self.min <= 0:
+            raise ValueError("a range with min > 0, because of `log`")
         return self
 
 
@@ -115,105 +79,62 @@ class _Bounds(Range):
 
 
 @dataclass(frozen=True)
-class Expected:
-    """Says what a value may be where it is refused.
+class OneOf:
+    """Annotates a text that must be one of some words."""
 
-    Attributes:
-        text: What a value may be.
-        words: Words that are near misses of others.
-        nothing: What to write for `None`.
-    """
-
-    text: str
-    words: tuple[str, ...] = ()
-    nothing: str = ""
+    words: tuple[str, ...]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """Reads as the annotated type does."""
-        return core_schema.no_info_wrap_validator_function(self._read, handler(source))
-
-    def _read(self, value: Any, read: Any) -> Any:
-        try:
-            return read(value)
-        except ValidationError:
-            nothing = value is None or (isinstance(value, str) and value in ("None", "none"))
-            fix = self.nothing if nothing and self.nothing else suggestion(value, self.words)
-            raise invalid_argument("", expected=self.text, received=value, fix=fix) from None
+        """Accepts the words and nothing else."""
+        return core_schema.literal_schema(list(self.words))
 
 
-class Words(Expected):
-    """One of some words."""
-
-    def __init__(self, *words: str, nothing: str = "") -> None:
-        super().__init__(f"one of {', '.join(words)}", words, nothing)
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """Reads one of the words."""
-        known = core_schema.literal_schema(list(self.words))
-        return core_schema.no_info_wrap_validator_function(self._read, known)
+def _plain(value: Any) -> Any:
+    """Turns NumPy's numbers into Python's, which the strict types require."""
+    return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0 else value
 
 
-def _number(value: Any) -> Any:
-    """Returns NumPy's numbers and their like as Python's own."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return value
-    try:
-        return int(value) if isinstance(value, Integral) else float(value)
-    except OverflowError:
-        return value
-
-
-def _ordered(value: Any) -> Any:
-    """Returns sites in the order in which data meet them."""
-    parts = [part.strip() for part in value.split("+")] if isinstance(value, str) else []
-    if not parts or len(set(parts)) != len(parts) or not set(parts) <= set(SITES):
-        raise ValueError
-    return "+".join(site for site in SITES if site in parts)
+def _in_order(value: Any) -> Any:
+    """Puts the sites of a placement in the order in which data meets them."""
+    sites = [part.strip() for part in value.split("+")] if isinstance(value, str) else []
+    known = len(set(sites)) == len(sites) and set(sites) <= set(SITES)
+    return "+".join(site for site in SITES if site in sites) if known and sites else value
 
 
 _SITE = f"({'|'.join(SITES)})"
-_JOINED = sorted(
-    {placement for spec in TECHNIQUES.values() for placement in spec.placements},
+_PLACEMENTS = sorted(
+    {placement for technique in TECHNIQUES.values() for placement in technique.placements},
     key=lambda placement: (placement.count("+"), placement),
 )
 
-Flag = Annotated[bool, Expected("true or false")]
-Count = Annotated[
-    # No tensor has more than that of anything, and Keras Tuner loses the digits of larger ones.
-    int, Field(gt=0, lt=2**31), BeforeValidator(_number), Expected("an integer > 0 and < 2**31")
-]
-Rate = Annotated[
-    float, Field(ge=0, lt=1), BeforeValidator(_number), Expected("a number, 0 <= rate < 1")
-]
-Positive = Annotated[
-    float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_number), Expected("a number > 0")
-]
-Decay = Annotated[
-    float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number), Expected("a number >= 0")
-]
-Whole = Annotated[int, Field(gt=0), BeforeValidator(_number), Expected("an integer > 0")]
+# No tensor has 2**31 of anything, and Keras Tuner loses digits of larger numbers.
+Count = Annotated[int, Field(gt=0, lt=2**31), BeforeValidator(_plain)]
+Rate = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_plain)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_plain)]
+Decay = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_plain)]
 Placement = Annotated[
     str,
-    # An editor completes the words; the pattern takes them in any other order too.
-    Field(
-        json_schema_extra={
-            "anyOf": [{"enum": _JOINED}, {"pattern": rf"^\s*{_SITE}(\s*\+\s*{_SITE})*\s*$"}]
+    OneOf(tuple(_PLACEMENTS)),
+    BeforeValidator(_in_order),
+    # An editor completes the words; the pattern accepts them in any order.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "anyOf": [{"enum": _PLACEMENTS}, {"pattern": rf"^\s*{_SITE}(\s*\+\s*{_SITE})*\s*$"}],
         }
     ),
-    BeforeValidator(_ordered),
-    Expected(f"one of {', '.join(SITES)}, or several of them joined by +", SITES),
 ]
 
 
-class Counts(_Bounds):
+class Counts(Range):
     """A range of integers."""
 
     min: Count
     max: Count
-    step: Whole | None = None
+    step: Count | None = None
 
 
-class Rates(_Bounds):
+class Rates(Range):
     """A range of dropout rates."""
 
     min: Rate
@@ -221,7 +142,7 @@ class Rates(_Bounds):
     step: Positive | None = None
 
 
-class Positives(_Bounds):
+class Positives(Range):
     """A range of numbers > 0."""
 
     min: Positive
@@ -229,7 +150,7 @@ class Positives(_Bounds):
     step: Positive | None = None
 
 
-class Decays(_Bounds):
+class Decays(Range):
     """A range of numbers >= 0."""
 
     min: Decay
@@ -237,115 +158,82 @@ class Decays(_Bounds):
     step: Positive | None = None
 
 
-# The forms of a value: fixed, a list to choose from, and of numbers a range.
+# The forms of a value. Tags stand in angle brackets, or an error could confuse them with keys.
 
 
-def _distinct(raw: Any, read: Any) -> Any:
-    """Reads a list, whose values have to differ; a list of one is that one."""
-    if not raw:
-        raise invalid_argument("", expected="at least one value", received=raw)
-    values, seen, wrong = read(raw), set(), []
-    for position, value in enumerate(values):
-        if value in seen:
-            wrong.append(problem((position,), "each value once", raw[position]))
-        seen.add(value)
-    if wrong:
-        raise refusal(wrong)
-    return values[0] if len(values) == 1 else values
+def _choice(values: tuple[Any, ...]) -> Any:
+    """Drops duplicates, which Keras Tuner would count as more values. A choice of one is fixed."""
+    if not values:
+        raise ValueError("at least one value")
+    distinct = tuple(dict.fromkeys(values))
+    return distinct[0] if len(distinct) == 1 else distinct
 
 
-def _range(bounds: _Bounds) -> Range:
-    return Range.model_construct(**dict(bounds))
+def _form(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "<list>"
+    if isinstance(value, Mapping | Range):
+        return "<range>"
+    return "<value>"
 
 
-def _form(by_site: str = "", sites: Sequence[str] = ()) -> Discriminator:
-    """Tells the forms of a number apart by their tags; `by_site` is that of a rate for each site."""
-
-    def tag(value: object) -> str:
-        if isinstance(value, list | tuple):
-            return "<list>"
-        if isinstance(value, Mapping) and not set(sites).isdisjoint(value):
-            return by_site
-        return "<range>" if isinstance(value, Mapping | Range) else "<number>"
-
-    return Discriminator(tag)
+def _form_by_site(value: object) -> str:
+    by_site = isinstance(value, Mapping) and value and set(value).isdisjoint(Range.model_fields)
+    return "<sites>" if by_site else _form(value)
 
 
 T = TypeVar("T")
-B = TypeVar("B", bound=_Bounds)
+R = TypeVar("R", bound=Range)
 
 _Choice = Annotated[
+    # JSON and YAML have lists and no tuples.
     tuple[T, ...],
-    Field(strict=False, json_schema_extra={"minItems": 1, "uniqueItems": True}),
-    WrapValidator(_distinct),
+    Field(strict=False, json_schema_extra={"minItems": 1}),
+    AfterValidator(_choice),
     Tag("<list>"),
 ]
-_Range = Annotated[B, AfterValidator(_range), Tag("<range>")]
+_Range = Annotated[
+    R,
+    BeforeValidator(lambda given: given.to_dict() if isinstance(given, Range) else given),
+    AfterValidator(lambda given: Range.model_construct(**dict(given))),
+    Tag("<range>"),
+]
 
-Plain = Annotated[
+Word = Annotated[
     Annotated[T, Tag("<value>")] | _Choice[T],
     Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<value>"),
 ]
-Number = Annotated[Annotated[T, Tag("<number>")] | _Choice[T] | _Range[B], _form()]
+Number = Annotated[Annotated[T, Tag("<value>")] | _Choice[T] | _Range[R], Discriminator(_form)]
 OneRate = Number[Rate, Rates]
-
-
-def left_out(description: str | None = None) -> Any:
-    """Makes a key that can be left out; where it is there, `None` is no value."""
-    return Field(default=None, description=description)
-
-
-class BySite(BaseModel):
-    """A rate for each site of a wrapper."""
-
-    model_config = ConfigDict(**STRICT, json_schema_extra={"minProperties": 1})
-
-    input: OneRate = left_out()
-    recurrent: OneRate = left_out()
-    output: OneRate = left_out()
-
-
-class ByPlace(BaseModel):
-    """A rate for each place of locked dropout."""
-
-    model_config = ConfigDict(**STRICT, json_schema_extra={"minProperties": 1})
-
-    input: OneRate = left_out()
-    between: OneRate = left_out()
-    output: OneRate = left_out()
-
-
-def _by_site(rates: BaseModel) -> dict[str, Any]:
-    return {site: value for site, value in rates if value is not None}
-
-
 SiteRates = Annotated[
-    Annotated[Rate, Tag("<number>")]
+    Annotated[Rate, Tag("<value>")]
     | _Choice[Rate]
     | _Range[Rates]
-    | Annotated[BySite, AfterValidator(_by_site), Tag("<sites>")],
-    _form("<sites>", SITES),
+    | Annotated[dict[Annotated[str, OneOf(SITES)], OneRate], Field(min_length=1), Tag("<sites>")],
+    Discriminator(_form_by_site),
 ]
 LockedRates = Annotated[
-    Annotated[Rate, Tag("<number>")]
+    Annotated[Rate, Tag("<value>")]
     | _Choice[Rate]
     | _Range[Rates]
-    | Annotated[ByPlace, AfterValidator(_by_site), Tag("<places>")],
-    _form("<places>", LOCKED_SITES),
+    | Annotated[
+        dict[Annotated[str, OneOf(LOCKED_SITES)], OneRate], Field(min_length=1), Tag("<sites>")
+    ],
+    Discriminator(_form_by_site),
 ]
 
-MAPPINGS = {
-    "<range>": tuple(Range.model_fields),
-    "<sites>": tuple(BySite.model_fields),
-    "<places>": tuple(ByPlace.model_fields),
-}
-"""The keys of mappings, by the tag of their form."""
-
-ALSO = {
-    "<value>": "; a list of such values",
-    "<number>": "; a list of such values or a range {min, max, step, log}",
-    "<range>": "a range {min, max, step, log}, of which step and log can be left out",
-}
-"""What else a value may be, by the tag of its form."""
-
 Value = Scalar | tuple[Scalar, ...] | Range
+
+
+def as_words(value: Any) -> tuple[Any, ...]:
+    """Returns a fixed value as a choice of one."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def as_written(value: Any) -> Any:
+    """Returns a value as users write it."""
+    if isinstance(value, Range):
+        return value.to_dict()
+    if isinstance(value, dict):
+        return {site: as_written(item) for site, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -246,7 +246,7 @@ WRONG_FILES = [
     ("", "search.yaml holds no configuration: expected a mapping"),
     ("- a\n", "search.yaml holds no configuration: expected a mapping"),
     ("data: [x\n", 'search.yaml", line 1, column 7'),
-    ("data: a:b\ndata: c:d\n", "the key `data` is there twice"),
+    ("data: a:b\ndata: c:d\n", "the key `data` is given twice"),
     ("data: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
     ("max_trials: 3\n", "Missing key `data` in search.yaml. It names the function"),
     ("data: a\n", "`data` in search.yaml, line 1. Expected `module:function`"),
@@ -266,7 +266,7 @@ WRONG_FILES = [
     ),
     ("data: a:b\n1: 3\n", "Invalid key `1` in search.yaml"),
     ("data: a:b\n\nepochs: many\n", "`epochs` in search.yaml, line 3. Expected an integer."),
-    pytest.param("data: 1" + ":00" * 200 + ".5\n", "is no float", id="base 60"),
+    pytest.param("data: 1" + ":00" * 200 + ".5\n", "cannot be read: int too large", id="base 60"),
     pytest.param(f"data: a:b\nepochs: [0x{'f' * 5000}]\n", "Expected an integer.", id="long"),
     pytest.param("#" * 300_000, "cannot be read: it is larger than 200,000 bytes", id="large"),
     ("data: a:b\nepochs: '3'\n", "Expected an integer. Received: epochs='3'"),
@@ -367,14 +367,14 @@ WRONG_FILES = [
         "data: a:b\nspace: qick\n",
         "search.yaml, line 2: Invalid value received for argument `space`",
     ),
-    ("data: a:b\nspace: no.yaml\n", "line 2: Invalid value received for argument `space`"),
+    ("data: a:b\nspace: no.yaml\n", "line 2: no.yaml cannot be read"),
     (
         "data: a:b\nspace: ~nobody-here/x.yaml\n",
-        "line 2: Invalid value received for argument `space`",
+        "line 2: ~nobody-here/x.yaml cannot be read",
     ),
     (
         "data: a:b\nspace:\n  wrapper: [recurent]\n",
-        "`wrapper[0]` in `space` of search.yaml, line 3.",
+        "search.yaml, line 3: Invalid value received for argument `wrapper[0]`",
     ),
 ]
 
@@ -414,7 +414,7 @@ def test_a_space_in_the_home_of_the_user(place, monkeypatch):
     (place / "home").mkdir()
     (place / "home" / "mine.yaml").write_text("wrapper: [recurent]\n")
     output = problem(place, "data: a:b\nspace: ~/mine.yaml\n")
-    assert "`wrapper[0]` in ~/mine.yaml, line 1." in output
+    assert "~/mine.yaml, line 1: Invalid value received for argument `wrapper[0]`" in output
 
 
 def test_all_problems_are_told_at_once_in_their_order(place):

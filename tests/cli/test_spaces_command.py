@@ -92,7 +92,7 @@ def test_what_is_no_file(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = called("validate", name)
     assert done.exit_code == 1
-    assert "Expected a readable YAML file" in done.output
+    assert "cannot be read" in done.output
 
 
 def test_wrong_use():

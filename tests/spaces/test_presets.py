@@ -1,4 +1,4 @@
-"""Every preset is sampled all over, and what is sampled is built and, here and there, trained."""
+"""Every wrapper and placement of every preset is sampled and built; some are trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recdrop_tune.catalog import LOCKED_SITES, TECHNIQUES
 from recdrop_tune.hypermodels import LanguageModel, SequenceClassifier, dropout_rnn
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.wrappers import AbstractDropoutWrapper
-from tests.spaces.test_hyperparameters import assert_valid
+from tests.spaces.test_sampling import assert_valid
 
 PRESETS = SearchSpace.presets()
 X = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("float32")

@@ -1,4 +1,4 @@
-"""Search spaces: what they accept, and where they are found."""
+"""Search spaces: what is accepted, what is refused, and where spaces are read from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import SearchSpaceError
 from recdrop_tune.spaces import Range, SearchSpace
 from recdrop_tune.spaces import sources as _sources
 
@@ -33,62 +34,163 @@ PER_SITE = {
         "output": 0.5,
     },
 }
+OPTIONS = {
+    "wrapper": ["none", "recurrent", "variational", "zoneout", "lambda", "concrete"],
+    "placement": ["input", "recurrent", "input+recurrent"],
+    "rate": [0.1, 0.2],
+    "per_step": [True, False],
+    "tied_gates": [True, False],
+    "mask_groups": [1, 2],
+    "elements": [False, True],
+    "hidden_rate": [0.0, 0.1],
+    "samples": [90, 180],
+    "tau": [0.5, 2.0],
+    "function": ["bernoulli", "gaussian"],
+}
+LOCKED = {
+    "layers": [2, 3],
+    "wrapper": ["none", "weight_drop"],
+    "placement": "recurrent",
+    "rate": 0.5,
+    "locked_rate": {"input": [0.1, 0.2], "between": [0.3, 0.4, 0.5], "output": 0.6},
+    "embedding_rate": [0.0, 0.1],
+}
+DECAYS = {
+    "wrapper": ["none", "zoneout"],
+    "rate": 0.1,
+    "activity_decay": [0, 2],
+    "temporal_decay": {"min": 0.5, "max": 1.0, "step": 0.5},
+}
+SPACES = {
+    "empty": {},
+    "full": FULL,
+    "per_site": PER_SITE,
+    "options": OPTIONS,
+    "locked": LOCKED,
+    "decays": DECAYS,
+    "none": {"wrapper": "none", "rate": [0.1, 0.2]},
+}
 
 
-def test_a_bare_value_is_fixed_a_list_is_a_choice_a_mapping_is_a_range():
-    space = SearchSpace.load(FULL)
-    assert space.cell == ("lstm", "gru")
-    assert space.units == Range(min=16, max=64, step=16)
-    assert space.bidirectional == (False, True)
-    assert SearchSpace(rate=0.3).rate == 0.3
-    assert SearchSpace(wrapper="recurrent").wrapper == "recurrent"
+@pytest.mark.parametrize(
+    ("raw", "key", "value"),
+    [
+        ({}, "wrapper", tuple(name for name in TECHNIQUES if name != "concrete")),
+        ({"cell": ["lstm", "gru"]}, "cell", ("lstm", "gru")),
+        ({"bidirectional": [False, True]}, "bidirectional", (False, True)),
+        ({"wrapper": ["recurrent"]}, "wrapper", "recurrent"),
+        ({"units": {"min": 16, "max": 64}}, "units", Range(min=16, max=64)),
+        ({"units": Range(min=16, max=64, step=16)}, "units", Range(min=16, max=64, step=16)),
+        ({"units": np.int64(8)}, "units", 8),
+        ({"rate": [0, np.float64(0.3)]}, "rate", (0.0, 0.3)),
+        ({"rate": [0.1, 0.2, 0.1]}, "rate", (0.1, 0.2)),
+        ({"learning_rate": 1}, "learning_rate", 1.0),
+        ({"rate": {"input": 0.1, "output": [0.1]}}, "rate", {"input": 0.1, "output": 0.1}),
+        (
+            {"wrapper": "recurrent", "placement": ["output + recurrent+input", "input"]},
+            "placement",
+            ("input+recurrent+output", "input"),
+        ),
+        ({"wrapper": "none", "placement": "recurrent", "rate": 0.3}, "rate", 0.3),
+    ],
+    ids=repr,
+)
+def test_accepted(raw, key, value):
+    if "output" in str(raw.get("rate")):
+        raw = {"wrapper": "recurrent", **raw}
+    found = getattr(SearchSpace(**raw), key)
+    assert found == value
+    assert type(found) is type(value)
 
 
-def test_numbers_take_the_type_of_their_field():
-    space = SearchSpace(units=np.int64(8), rate=[0, 0.3], learning_rate=1)
-    assert [type(value) for value in (space.units, *space.rate, space.learning_rate)] == [
-        int,
-        float,
-        float,
-        float,
-    ]
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"rate": 1}, r"`rate`. Expected less than 1. Received: rate=1"),
+        ({"rate": float("nan")}, "less than 1"),
+        ({"rate": "0.1"}, "a valid number. Received: rate='0.1'"),
+        ({"rate": [0.1, 2]}, r"`rate\[1\]`. Expected less than 1"),
+        ({"rate": []}, "at least one value"),
+        ({"rate": None}, "`rate`.*a valid number"),
+        ({"rate": {}}, "`rate.min`"),
+        ({"rate": {"min": 0.1}}, "`rate.max`. Expected a value"),
+        ({"rate": {"min": 0.1, "max": 1.5}}, "`rate.max`. Expected less than 1"),
+        ({"rate": {"min": 0.5, "max": 0.1}}, "`rate`. Expected a range with min < max"),
+        ({"rate": {"min": 0.1, "max": 0.2, "step": 0}}, "`rate.step`. Expected greater than 0"),
+        ({"rate": {"min": 0.1, "max": 0.2, "step": 0.3}}, "step <= max - min"),
+        ({"tau": {"min": 0.1, "max": 0.2, "step": 0.1, "log": True}}, "`step` or with `log`"),
+        ({"rate": {"min": 0, "max": 0.2, "log": True}}, "min > 0, because of `log`"),
+        ({"rate": {"min": 0.1, "max": 0.2, "log": 1}}, "`rate.log`. Expected a valid boolean"),
+        ({"rate": {"input": {"min": 0.1, "max": 3}}}, "`rate.input.max`. Expected less than 1"),
+        ({"units": 16.0}, "a valid integer"),
+        ({"units": True}, "a valid integer"),
+        ({"units": 2**31}, "less than 2147483648"),
+        ({"units": {"min": 8, "max": 64, "step": 0.5}}, "`units.step`. Expected a valid integer"),
+        ({"learning_rate": float("inf")}, "a finite number"),
+        ({"activity_decay": -1}, "greater than or equal to 0"),
+        ({"bidirectional": "yes"}, "a valid boolean"),
+        ({"cell": "LSTMs"}, "Expected 'lstm' or 'gru'.*Did you mean `lstm`?"),
+        ({"cell": {"min": 1}}, "Expected 'lstm' or 'gru'"),
+        ({"wrapper": ["none", "recurent"]}, r"`wrapper\[1\]`.*Did you mean `recurrent`?"),
+        ({"wrapper": None}, "'none'.*Received: wrapper=None"),
+        ({"placement": "input+input"}, "'input\\+recurrent'.*placement='input\\+input'"),
+        ({"wraper": "none"}, "There is no `wraper`. Did you mean `wrapper`?"),
+        ({3: "none"}, "There is no `.*3.*There are: cell"),
+        ({"rate": {"min": 0.1, "max": 0.3, "stpe": 0.1}}, "no `rate.stpe`. Did you mean `step`?"),
+        ({"rate": {"input": 0.1, "ouput": 0.1}}, "`rate.ouput`.*Did you mean `output`?"),
+        ({"locked_rate": {"recurrent": 0.2}}, "'input', 'between' or 'output'"),
+        # Keys that contradict each other.
+        (
+            {"wrapper": ["none", "lambda"], "placement": "recurrent"},
+            "`placement`. Expected a placement that the wrapper `lambda` has: input, output, .*remove",
+        ),
+        ({"wrapper": "lambda", "rate": {"recurrent": 0.1}}, "`rate`. Expected a placement"),
+        (
+            {"wrapper": "recurrent", "placement": ["input", "output"], "rate": {"input": 0.1}},
+            "`rate`. Expected a rate for each site of `placement`, also for output",
+        ),
+        ({"wrapper": ["none", "concrete"], "rate": 0.2}, "no rate, because the wrapper concrete"),
+        (
+            {"wrapper": ["recurrent", "zoneout"], "schedule": ["linear", "ramp"]},
+            "a schedule that the wrapper `zoneout` has: constant",
+        ),
+        ({"cell": ["lstm", "gru"], "hidden_rate": 0.1}, "`cell`. Expected only lstm"),
+        ({"locked_rate": {"between": 0.1}}, "`layers`. Expected 2 or more"),
+        ({"layers": [2, 1], "locked_rate": {"between": 0.1}}, "`layers`. Expected 2 or more"),
+        ({"layers": {"min": 1, "max": 3}, "locked_rate": {"between": 0.1}}, "2 or more"),
+    ],
+    ids=repr,
+)
+def test_refused(raw, message):
+    with pytest.raises(SearchSpaceError, match=message):
+        SearchSpace.load(raw)
 
 
-def test_a_placement_is_put_in_the_order_of_the_sites():
-    space = SearchSpace(wrapper="recurrent", placement=["output + recurrent+input", "input"])
-    assert space.placement == ("input+recurrent+output", "input")
+def test_one_error_has_a_line_for_each_problem(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("unit: 3\nrate:\n  {min: -1,\n   max: 2}\ncell: rnn\n")
+    with pytest.raises(SearchSpaceError) as caught:
+        SearchSpace.load(path)
+    found = {line.split(": ")[0]: line for line in str(caught.value).splitlines()}
+    assert set(found) == {f"{path}, line {number}" for number in (1, 3, 4, 5)}
+    assert "Did you mean `units`?" in found[f"{path}, line 1"]
+    assert "`rate.max`" in found[f"{path}, line 4"]
+    path.write_text("cell: lstm\nwrapper: lambda\nplacement: recurrent\n")
+    with pytest.raises(SearchSpaceError, match=f"{path}, line 3: .*`placement`"):
+        SearchSpace.load(path)
 
 
-def test_a_list_of_one_is_that_one():
-    assert SearchSpace(wrapper=["lambda"], units=[8]) == SearchSpace(wrapper="lambda", units=8)
-
-
-def test_everything_may_be_left_out():
-    space = SearchSpace.load({})
-    assert space.wrapper == tuple(name for name in TECHNIQUES if name != "concrete")
-    hp = kt.HyperParameters()
-    sample = space.sample(hp)
-    assert (sample.cell, sample.units, sample.layers) == ("lstm", 64, 1)
-    assert (sample.bidirectional, sample.learning_rate) == (False, 1e-3)
-    assert not {"cell", "units", "layers", "bidirectional", "learning_rate"} & set(hp.values)
-
-
-def test_a_space_is_frozen_hashable_and_picklable():
-    space = SearchSpace.load(FULL)
-    with pytest.raises(ValueError, match="frozen"):
-        space.units = 3
-    assert hash(space) == hash(SearchSpace.load(FULL))
-    assert pickle.loads(pickle.dumps(space)) == space
-
-
-@pytest.mark.parametrize("raw", [{}, FULL, PER_SITE, {"wrapper": "none", "rate": [0.1, 0.2]}])
+@pytest.mark.parametrize("raw", SPACES.values(), ids=SPACES)
 def test_round_trips(raw, tmp_path):
     space = SearchSpace.load(raw)
     assert SearchSpace.load(space) is space
     assert SearchSpace.load(space.to_dict()) == space
+    assert pickle.loads(pickle.dumps(space)) == space
     (tmp_path / "space.yaml").write_text(space.to_yaml())
     assert SearchSpace.load(tmp_path / "space.yaml") == space
     assert SearchSpace.load(str(tmp_path / "space.yaml")) == space
+    with pytest.raises(ValueError, match="frozen"):
+        space.units = 3
 
 
 def test_to_yaml_is_what_a_user_would_write():
@@ -102,23 +204,70 @@ def test_to_yaml_is_what_a_user_would_write():
     )
 
 
-def test_yaml_reads_1e_3_as_a_number(tmp_path):
-    # YAML 1.1, which PyYAML follows, makes a string of it.
-    path = tmp_path / "s.yml"
-    path.write_text("learning_rate: {min: 1e-4, max: 1E-2, log: true}\nrate: 5e-1\n")
-    space = SearchSpace.load(path)
-    assert space.learning_rate == Range(min=1e-4, max=1e-2, log=True)
-    assert space.rate == 0.5
+def test_of_dropout_is_the_part_about_one_layer():
+    assert SearchSpace.load(DECAYS).of_dropout() == SearchSpace.load(DECAYS)
+    assert set(SearchSpace.load(LOCKED).of_dropout().to_dict()) == {"wrapper", "placement", "rate"}
 
 
-def test_presets_are_there_and_valid():
-    assert {"quick", "three_ways", "lstm", "gru"} <= set(SearchSpace.presets())
-    for name in SearchSpace.presets():
-        text = (_sources.preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
-        assert text.startswith("# ")
-        assert SearchSpace.load(name).sample(kt.HyperParameters()).wrapper in TECHNIQUES
-    assert SearchSpace.load("gru").cell == "gru"
-    assert SearchSpace.load("quick").grid_size() is not None
+@pytest.mark.parametrize(
+    "text",
+    [
+        "learning_rate: {min: 1e-4, max: 1E-2, log: true}\nrate: 5e-1\n",  # Text in YAML 1.1.
+        "\ufefflearning_rate: {min: 0.0001, max: 0.01, log: true}\r\nrate: &r 0.5\r\n",
+    ],
+)
+def test_yaml_that_is_read(tmp_path, text):
+    (tmp_path / "s.yml").write_text(text)
+    space = SearchSpace.load(tmp_path / "s.yml")
+    assert space == SearchSpace(learning_rate=Range(min=1e-4, max=1e-2, log=True), rate=0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rate: 0.1\nrate: 0.2\n", "the key `rate` is given twice"),
+        ("rate: {min: 0.1, min: 0.2, max: 0.3}\n", "the key `min` is given twice"),
+        ("rate: [0.1\n", "line 2, column 1"),
+        ("rate: 0.1\n---\nrate: 0.2\n", "expected a single document"),
+        ("rate: &a [*a]\n", "aliases are not supported"),
+        ("rate: 2020-13-45", "month must be in 1..12"),
+        ("units: 1" + "0" * 5000, "units|digits"),
+        ("[" * 50_000, "recursion"),
+        ("#" * 300_000, "it is larger than 200,000 bytes"),
+        ("!!python/object/apply:os.system [touch ran]", "could not determine a constructor"),
+        ("rate: !!python/name:os.system ''", "could not determine a constructor"),
+        ("rate: !!bool x", "cannot be read"),
+        ("", "Expected a mapping"),
+        ("- none\n", "Expected a mapping"),
+        ("\n".join(f"k{number}: 1" for number in range(200)), "... and 150 more problems"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_yaml_that_is_refused(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(SearchSpaceError, match=rf"(?s){path}.*({message})"):
+        SearchSpace.load(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("no.yaml", r"no\.yaml cannot be read: \[Errno 2\]"),
+        (_sources.Path(), "Is a directory"),
+        (
+            "quik",
+            "`space`. Expected a dict.*awd_lstm.*Received: space='quik'. Did you mean `quick`?",
+        ),
+        (3, "`space`.*Received: space=3"),
+    ],
+)
+def test_sources_that_are_refused(source, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SearchSpaceError, match=message):
+        SearchSpace.load(source)
 
 
 def test_presets_are_found_in_an_installed_package(tmp_path, monkeypatch):
@@ -130,9 +279,17 @@ def test_presets_are_found_in_an_installed_package(tmp_path, monkeypatch):
     assert SearchSpace.load("shipped").wrapper == "lambda"
 
 
+def test_constants_are_used_for_keys_that_are_left_out():
+    hp = kt.HyperParameters()
+    sample = SearchSpace.load({}).sample(hp)
+    assert (sample.cell, sample.units, sample.layers) == ("lstm", 64, 1)
+    assert (sample.bidirectional, sample.learning_rate) == (False, 1e-3)
+    assert {name.split(".")[0] for name in hp.values} <= {"wrapper", "placement", "rate"}
+
+
 def test_reading_a_space_imports_neither_keras_nor_keras_tuner():
     code = (
-        "import sys; from recdrop_tune import SearchSpace; SearchSpace.load('quick'); "
+        "import sys; from recdrop_tune import SearchSpace; SearchSpace.load('quick').grid_size(); "
         "print(sorted({'keras', 'keras_tuner', 'tensorflow', 'optuna', 'mlflow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

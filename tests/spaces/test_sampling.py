@@ -1,0 +1,417 @@
+"""Search spaces: the hyperparameters they become, walked by oracles of Keras Tuner and of this package."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import keras_tuner as kt
+import numpy as np
+import pytest
+
+from recdrop_tune.catalog import OPTIONS as ALL_OPTIONS
+from recdrop_tune.catalog import SCHEDULE_NAMES, TECHNIQUES
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.models import SCHEDULES
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.spaces import DropoutSample, Sample, SearchSpace, plain_names
+from tests.spaces.test_space import DECAYS, FULL, LOCKED, OPTIONS, PER_SITE
+
+OBJECTIVE = kt.Objective("val_loss", "min")
+SCHEDULED = {
+    "wrapper": ["none", "zoneout", "recurrent", "lambda"],
+    "placement": ["recurrent", "input"],
+    "rate": [0.1, 0.3],
+    "schedule": ["constant", "annealed", "curriculum"],
+}
+
+
+class _Walker(kt.engine.base_tuner.BaseTuner):
+    """Keras Tuner's own loop around a hypermodel that returns the sample instead of a model."""
+
+    def __init__(self, space: SearchSpace, oracle: kt.Oracle, folder: Path) -> None:
+        self.samples: list[Sample] = []
+        super().__init__(oracle, space.sample, directory=str(folder))
+
+    def run_trial(self, trial, **kwargs):
+        sample = self.hypermodel.build(trial.hyperparameters)
+        self.samples.append(sample)
+        return {"val_loss": float(len(self.samples) % 7)}
+
+
+def walk(space: object, oracle: kt.Oracle, folder: Path) -> list[Sample]:
+    walker = _Walker(SearchSpace.load(space), oracle, folder)
+    walker.search(verbose=0)
+    return walker.samples
+
+
+def drawn(space, embedding=False, **values):
+    """The sample of a space for the given values, by their names in Keras Tuner."""
+    hp = kt.HyperParameters()
+    space = SearchSpace.load(space)
+    space.sample(hp, embedding=embedding)
+    hp.values.update(values)
+    hp.ensure_active_values()
+    return space.sample(hp, embedding=embedding), hp
+
+
+def assert_valid(sample: Sample) -> None:
+    technique = TECHNIQUES[sample.wrapper]
+    assert sample.schedule in (technique.schedules or ("constant",))
+    if sample.wrapper == "none":
+        assert (sample.placement, sample.rate, sample.options) == (None, None, {})
+        return
+    assert sample.placement in technique.placements
+    if technique.learns_rate:
+        assert sample.rate is None
+        return
+    sites = sample.placement.split("+")
+    rates = sample.rate if isinstance(sample.rate, dict) else dict.fromkeys(sites, sample.rate)
+    assert set(rates) == set(sites)
+    assert all(0 <= rate < 1 for rate in rates.values())
+
+
+@pytest.mark.parametrize(
+    "raw", [FULL, PER_SITE, {}, "quick"], ids=["full", "site", "empty", "quick"]
+)
+def test_every_random_configuration_is_valid(raw, tmp_path):
+    oracle = kt.oracles.RandomSearchOracle(OBJECTIVE, max_trials=100, seed=0)
+    samples, space = walk(raw, oracle, tmp_path), SearchSpace.load(raw)
+    assert len(samples) >= min(40, space.grid_size() or 100)
+    for sample in samples:
+        assert_valid(sample)
+    assert {sample.wrapper for sample in samples} == set(space.wrapper)
+    for trial in oracle.trials.values():
+        values = plain_names(trial.hyperparameters.values)
+        assert ("placement" in values) == (values["wrapper"] != "none")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        PER_SITE,
+        "quick",
+        "three_ways",
+        OPTIONS,
+        {**LOCKED, "embedding_rate": 0.1},
+        DECAYS,
+        SCHEDULED,
+    ],
+    ids=["site", "quick", "ways", "options", "locked", "decays", "schedule"],
+)
+def test_a_grid_search_visits_every_configuration_once(raw, tmp_path):
+    samples = walk(raw, kt.oracles.GridSearchOracle(OBJECTIVE), tmp_path)
+    assert len(samples) == SearchSpace.load(raw).grid_size()
+    assert len({repr(sample) for sample in samples}) == len(samples)
+    for sample in samples:
+        assert_valid(sample)
+
+
+def test_other_oracles_walk_the_space(tmp_path):
+    oracles = [
+        kt.oracles.BayesianOptimizationOracle(OBJECTIVE, max_trials=10, seed=0),
+        kt.oracles.HyperbandOracle(OBJECTIVE, max_epochs=4, seed=0),
+        OptunaOracle(OBJECTIVE, max_trials=10, sampler="random", seed=0),
+    ]
+    for number, oracle in enumerate(oracles):
+        samples = walk(FULL, oracle, tmp_path / str(number))
+        assert len(samples) >= 5
+        for sample in samples:
+            assert_valid(sample)
+
+
+@pytest.mark.parametrize(
+    ("raw", "size"),
+    [
+        ({"wrapper": "none"}, 1),
+        ({"wrapper": ["none", "lambda"], "placement": "input", "rate": [0.1, 0.2]}, 3),
+        ({"wrapper": "none", "units": {"min": 16, "max": 64, "step": 16}, "layers": [1, 2]}, 8),
+        ({"wrapper": "none", "units": {"min": 1, "max": 100, "log": True}}, 100),
+        ({"wrapper": "none", "learning_rate": {"min": 0.1, "max": 0.2}}, None),
+        ({"wrapper": "lambda", "rate": {"min": 0.1, "max": 0.2}}, None),
+        ({"wrapper": "none", "rate": {"min": 0.1, "max": 0.2}, "schedule": "ramp"}, 1),
+        (
+            {
+                "wrapper": "recurrent",
+                "placement": ["input", "input+recurrent"],
+                "rate": {"input": [0.1, 0.2], "recurrent": [0.1, 0.2, 0.3]},
+            },
+            8,
+        ),
+        # lambda and zoneout have 1 placement, 2 values of an option and 2 rates; recurrent has 3 placements,
+        # variational too, two of them with the recurrent site and so 4 combinations of options. concrete has
+        # 4 combinations of options and no rate; at the recurrent site 4 times as many.
+        (OPTIONS, 1 + (4 + 16 + 16) + 2 * (2 + 2 + 3 * 2 + (1 + 4 + 4))),
+        ({**OPTIONS, "hidden_rate": {"min": 0.0, "max": 0.1}}, None),
+        # 2 numbers of layers; 2 rates at the input, 3 between, 2 of the embedding.
+        (LOCKED, 2 * (1 + 2 * 3 * 2)),
+        (DECAYS, 2 * 2 * 2),
+        # none; zoneout x rate; recurrent x placement x rate x schedule; lambda x rate x schedule
+        (SCHEDULED, 1 + 2 + 2 * 2 * 3 + 2 * 3),
+    ],
+)
+def test_grid_size(raw, size):
+    assert SearchSpace.load(raw).grid_size() == size
+
+
+# Names and kinds of hyperparameters.
+
+
+def test_names_are_the_keys_and_the_types_fit():
+    _, hp = drawn({**FULL, "wrapper": ["recurrent", "none"]})
+    assert {p.name: type(p).__name__ for p in hp.space} == {
+        "cell": "Choice",
+        "units": "Int",
+        "layers": "Choice",
+        "bidirectional": "Boolean",
+        "wrapper": "Choice",
+        "placement": "Choice",
+        "rate": "Float",
+        "learning_rate": "Float",
+    }
+
+
+def test_fixed_values_are_hyperparameters_too():
+    raw = {"units": 8, "wrapper": "recurrent", "placement": "input+recurrent", "rate": 0.25}
+    sample, hp = drawn(raw)
+    assert sample.wrap_arguments() == {"placement": "input+recurrent", "rate": 0.25}
+    assert hp.values == raw
+    assert all(isinstance(p, kt.engine.hyperparameters.Fixed) for p in hp.space)
+
+
+def test_a_name_prefixes_every_hyperparameter():
+    hp = kt.HyperParameters()
+    for name in ("a", "b"):
+        SearchSpace.load(PER_SITE).sample_dropout(hp, name)
+    assert {p.name.split("/")[0] for p in hp.space} == {"a", "b"}
+    assert {c.name.split("/")[0] for p in hp.space for c in p.conditions} == {"a", "b"}
+
+
+def test_wrappers_with_the_same_placements_share_one():
+    _, hp = drawn(FULL)
+    assert {p.name: p.values for p in hp.space if p.name.startswith("placement")} == {
+        "placement.native": ["input", "recurrent", "input+recurrent"],
+        "placement.recurrent": ["input", "recurrent", "input+recurrent", "output"],
+        "placement.time_distributed-lambda": ["input", "output"],
+    }
+    for raw in (FULL, PER_SITE, OPTIONS):
+        # Keras Tuner's `ensure_active_values` loses the value of a name that is used twice.
+        _, hp = drawn(raw)
+        assert max(Counter(p.name for p in hp.space).values()) == 1
+
+
+def test_plain_names_removes_the_suffixes_of_groups():
+    names = {
+        "x/wrapper": "x/wrapper",
+        "x/placement.time_distributed-lambda": "x/placement",
+        "x/rate.input.time_distributed-lambda": "x/rate.input",
+        "rate.recurrent": "rate.recurrent",
+        "mask_groups.concrete": "mask_groups",
+        "my_placement.a": "my_placement.a",
+        "rate": "rate",
+    }
+    assert list(plain_names(names)) == list(names.values())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step"), [(0.05, 0.6, 0.05), (0.0, 0.5, 0.1), (0.1, 0.9, 0.1), (0.1, 0.55, 0.1)]
+)
+def test_a_stepped_range_reaches_its_end_without_noise(low, high, step):
+    space = SearchSpace(wrapper="lambda", rate={"min": low, "max": high, "step": step})
+    hp = kt.HyperParameters()
+    space.sample(hp)
+    (rate,) = (p for p in hp.space if p.name == "rate")
+    expected = [round(low + i * step, 10) for i in range(space.rate.size)]
+    assert [round(value, 10) for value in rate.values] == expected
+    assert rate.max_value == pytest.approx(expected[-1], abs=1e-12)
+    for value in rate.values:
+        hp.values["rate"] = value
+        assert space.sample(hp).rate in expected
+
+
+# Values that are active.
+
+
+def test_left_over_values_do_not_leak():
+    hp = kt.HyperParameters()
+    hp.values.update({"placement": "output", "rate": 0.4, "rate.input": 0.2, "wrapper": "none"})
+    sample = SearchSpace(wrapper=["none", "recurrent"]).sample(hp)
+    assert (sample.placement, sample.rate) == (None, None)
+
+
+def test_a_wrapper_outside_the_space_is_refused():
+    hp = kt.HyperParameters()
+    hp.Fixed("wrapper", "native")
+    with pytest.raises(InvalidArgumentError, match=r"none, lambda\. Received: wrapper='native'"):
+        SearchSpace(wrapper=["none", "lambda"]).sample(hp)
+
+
+def test_there_is_no_dropout_inside_an_inactive_scope():
+    hp = kt.HyperParameters()
+    hp.Choice("model", ["mlp", "rnn"])
+    with hp.conditional_scope("model", ["rnn"]):
+        sample = SearchSpace.load({**FULL, "schedule": ["constant", "ramp"]}).sample(hp)
+    assert (sample.wrapper, sample.placement, sample.rate, sample.units) == ("none", None, None, 64)
+    assert sample.schedule == "constant"
+    assert set(hp.values) == {"model"}
+
+
+def test_values_survive_keras_tuners_protocol_buffers(capsys):
+    given = {"wrapper": "lambda", "placement.time_distributed-lambda": "output"}
+    sample, hp = drawn(FULL, **given)
+    back = kt.HyperParameters.from_proto(hp.to_proto())
+    capsys.readouterr()  # Keras Tuner prints the values of conditions.
+    again = SearchSpace.load(FULL).sample(back)
+    assert (again.wrapper, again.placement) == ("lambda", "output")
+    assert again.rate == pytest.approx(sample.rate, abs=1e-6)
+
+
+def test_rates_per_site_are_those_of_the_placement():
+    space = {
+        "wrapper": "recurrent",
+        "placement": ["input", "input+recurrent"],
+        "rate": {"input": [0.1, 0.2], "recurrent": 0.4, "output": 0.5},
+    }
+    sample, hp = drawn(space)
+    assert sample.rate == {"input": 0.1}
+    assert "rate.output" not in {p.name for p in hp.space}
+    assert drawn(space, placement="input+recurrent")[0].rate == {"input": 0.1, "recurrent": 0.4}
+    # Without `placement`, the sites with a rate decide.
+    _, hp = drawn({"wrapper": ["recurrent", "native"], "rate": {"input": 0.1, "recurrent": 0.2}})
+    assert hp.space[1].values == ["input", "recurrent", "input+recurrent"]
+
+
+def test_a_learned_rate_is_not_searched():
+    space = {
+        "wrapper": ["concrete", "variational"],
+        "rate": {"input": 0.1, "recurrent": [0.2, 0.3]},
+    }
+    sample, hp = drawn(space, wrapper="concrete", **{"placement.concrete": "input+output"})
+    assert sample.wrap_arguments() == {"placement": "input+output"}
+    assert not [name for name in hp.values if name.startswith("rate")]
+    sample, _ = drawn(space, wrapper="variational", **{"placement.variational": "input"})
+    assert sample.wrap_arguments() == {"placement": "input", "rate": {"input": 0.1}}
+    # All placements of concrete; those of variational that have a rate: input, recurrent (2), both (2).
+    assert SearchSpace.load(space).grid_size() == 7 + 1 + 2 + 2
+
+
+def test_without_a_wrapper_nothing_drops():
+    sample, hp = drawn({"wrapper": "none", "locked_rate": 0.3, "embedding_rate": 0.1}, True)
+    assert (sample.locked_rate, sample.embedding_rate) == ({}, None)
+    assert [p.name for p in hp.space] == ["wrapper"]
+    sample, hp = drawn(LOCKED, embedding=True, wrapper="none")
+    assert (sample.locked_rate, sample.embedding_rate) == ({}, None)
+    assert set(hp.values) == {"layers", "wrapper"}
+    hp = kt.HyperParameters()
+    space = SearchSpace(wrapper="none", placement="recurrent", rate=0.3)
+    assert space.sample_dropout(hp) == DropoutSample("none", None, None)
+
+
+# Options, schedules, locked dropout and decays.
+
+
+def test_an_option_is_searched_only_where_it_has_an_effect(tmp_path):
+    oracle = kt.oracles.RandomSearchOracle(OBJECTIVE, max_trials=200, seed=0)
+    seen = set()
+    for sample in walk(OPTIONS, oracle, tmp_path):
+        recurrent = "recurrent" in (sample.placement or "")
+        expected = {
+            name
+            for name, option in ALL_OPTIONS.items()
+            if sample.wrapper in option.techniques and (option.site is None or recurrent)
+        }
+        assert set(sample.options) == expected
+        assert (sample.rate is None) == (sample.wrapper in ("none", "concrete"))
+        rate = {"rate"} if sample.rate is not None else set()
+        arguments = set() if sample.wrapper == "none" else {"placement", *rate, *expected}
+        assert set(sample.wrap_arguments()) == arguments
+        seen |= set(sample.options.items())
+    assert seen == {(name, value) for name in ALL_OPTIONS for value in OPTIONS[name]}
+
+
+def test_options_of_wrappers_outside_the_space_are_not_hyperparameters():
+    sample, hp = drawn({**OPTIONS, "wrapper": ["none", "native"]})
+    assert sample.options == {}
+    assert not set(ALL_OPTIONS) & {p.name for p in hp.space}
+
+
+def test_an_option_of_two_groups_has_one_name_in_tables():
+    space = {**OPTIONS, "wrapper": ["variational", "concrete"]}
+    del space["rate"]
+    for wrapper, groups in (("variational", 1), ("concrete", 2)):
+        own = f"mask_groups.{wrapper}"
+        sample, hp = drawn(
+            space, wrapper=wrapper, **{f"placement.{wrapper}": "recurrent", own: groups}
+        )
+        assert sample.options["mask_groups"] == groups
+        assert [name for name in hp.values if "mask_groups" in name] == [own]
+        assert plain_names(hp.values)["mask_groups"] == groups
+        # The only group has the name of the key.
+        _, hp = drawn({**space, "wrapper": wrapper}, placement="recurrent")
+        assert "mask_groups" in hp.values
+
+
+def test_only_an_lstm_has_a_hidden_rate():
+    space = SearchSpace(wrapper="zoneout", rate=0.1, hidden_rate=0.05)
+    assert drawn(space)[0].options == {"hidden_rate": 0.05}
+    assert space.sample_dropout(kt.HyperParameters(), cell="gru").options == {}
+
+
+def test_a_schedule_is_offered_where_inference_does_not_use_the_rate():
+    assert tuple(SCHEDULES) == SCHEDULE_NAMES
+    hp = kt.HyperParameters()
+    SearchSpace.load(SCHEDULED).sample_dropout(hp, "rnn")
+    (schedule,) = (each for each in hp.space if each.name == "rnn/schedule")
+    assert schedule.values == SCHEDULED["schedule"]
+    (condition,) = schedule.conditions
+    assert (condition.name, tuple(condition.values)) == ("rnn/wrapper", ("recurrent", "lambda"))
+    sample, hp = drawn({"wrapper": "recurrent"})
+    assert sample.schedule == "constant"
+    assert "schedule" not in hp.values
+    _, hp = drawn({"wrapper": "zoneout", "schedule": "constant"})
+    assert hp.values["schedule"] == "constant"
+
+
+def test_locked_rates():
+    given = {"locked_rate.input": 0.2, "locked_rate.between": 0.3}
+    sample, hp = drawn(LOCKED, wrapper="weight_drop", **given)
+    assert sample.locked_rate == {"input": 0.2, "between": 0.3, "output": 0.6}
+    named = {name: value for name, value in hp.values.items() if name.startswith("locked")}
+    assert named == {**given, "locked_rate.output": 0.6}
+    sample, hp = drawn({"wrapper": "lambda", "rate": 0.1, "locked_rate": [0.3, 0.4]})
+    assert sample.locked_rate == {"input": 0.3, "between": 0.3, "output": 0.3}
+    assert hp.values["locked_rate"] == 0.3
+
+
+def test_only_models_with_an_embedding_have_its_rate():
+    given = {"wrapper": "weight_drop", "embedding_rate": 0.1}
+    assert drawn(LOCKED, embedding=True, **given)[0].embedding_rate == 0.1
+    sample, hp = drawn(LOCKED, wrapper="weight_drop")
+    assert sample.embedding_rate is None
+    assert "embedding_rate" not in {p.name for p in hp.space}
+
+
+def test_sample_dropout_leaves_out_what_is_about_the_model():
+    hp = kt.HyperParameters()
+    hp.values.update({"a/wrapper": "recurrent", "a/per_step": False})
+    space = SearchSpace.load({**OPTIONS, "locked_rate": 0.1, "embedding_rate": 0.1})
+    assert space.sample_dropout(hp, "a").options == {"per_step": False}
+    assert not any("locked" in p.name or "embedding" in p.name for p in hp.space)
+
+
+@pytest.mark.parametrize("wrapper", ["none", "zoneout"])
+def test_decays_are_independent_of_the_wrapper(wrapper):
+    sample, _ = drawn(DECAYS, wrapper=wrapper, activity_decay=2.0, temporal_decay=0.5)
+    assert sample.decays == {"activity_decay": 2.0, "temporal_decay": 0.5}
+    assert not set(sample.decays) & set(sample.wrap_arguments())
+    hp = kt.HyperParameters()
+    SearchSpace.load(DECAYS).sample_dropout(hp, "a")
+    assert {"a/activity_decay", "a/temporal_decay"} <= set(hp.values)
+    sample, hp = drawn(OPTIONS)
+    assert sample.decays == {}
+    assert not any("decay" in p.name for p in hp.space)
+
+
+def test_a_long_choice_is_sampled():
+    rates = np.linspace(0, 0.9, 10_000)
+    assert drawn({"wrapper": "lambda", "rate": list(rates)})[1].space[2].values == list(rates)
