@@ -35,7 +35,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import recdrop_tune as rdt
-from recdrop_tune.events import EpochEnded, Journal, TrialEnded, TrialStarted
+from recdrop_tune.events import EpochEnded, TrialEnded, TrialStarted
+from recdrop_tune.journal import Journal
 from recdrop_tune.ray_workers import pack
 from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.ray_workers.job import MARK

@@ -31,13 +31,13 @@ import _machine
 import recdrop_tune as rdt
 from recdrop_tune.events import (
     EpochEnded,
-    Journal,
     ModelBuilt,
     SearchEnded,
     SearchStarted,
     TrialEnded,
     TrialStarted,
 )
+from recdrop_tune.journal import Journal
 from tests.mlflow_server import mlflow_server, overloaded
 
 RESULTS = Path(__file__).parent / "results" / "sync.json"

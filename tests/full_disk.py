@@ -20,8 +20,8 @@ from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main as cli
-from recdrop_tune.events import INTERRUPTED, Journal, TrackingWarning
-from recdrop_tune.events.events import TrialEnded
+from recdrop_tune.events import INTERRUPTED, TrackingWarning, TrialEnded
+from recdrop_tune.journal import Journal
 from tests.small_search import build, data
 
 PAGE = 4096

@@ -1,11 +1,12 @@
 """Changes single lines of the package at random, and tells which changes no test notices.
 
 A suite is worth what it notices. Each change is one line of a copy of the package: a comparison, an
-operator, a number, a truth value. The tests of its folder run on the copy until one fails. What survives
-them is run with the rows that have the mark `full` too, which tells whether the covering arrays of
-`tests/laws/cases.py` miss something that the whole matrices would find.
+operator, a number, a truth value. The tests of its folder or file run on the copy until one fails. What
+survives them is run with the rows that have the mark `full` too, which tells whether the covering arrays
+of `tests/laws/cases.py` miss something that the whole matrices would find.
 
     python -m tests.mutations --number 40 --seed 0
+    python -m tests.mutations --parts standing.py results/intervals.py
 
 A change takes about a minute if it is noticed and several if not, on 2 CPU cores; with the rows that have
 the mark `full` (`--no-whole` leaves them out) half an hour. Some survive for good
@@ -27,15 +28,20 @@ from tests import ROOT
 
 LAYERS = "kernels laws wrappers models/test_explanation.py test_gpu.py"
 ORACLE = "oracle tuner search/test_first_trials.py search/test_tune.py test_damage.py"
-EVENTS = "events terminal results mlflow_store search/test_tune.py test_damage.py"
+RECORDS = (
+    "test_standing.py test_comparison.py events terminal results mlflow_store search/test_tune.py"
+)
 TESTS = {
     "rewrites": LAYERS,
     "kernels": LAYERS,
     "wrappers": LAYERS,
     "oracle": ORACLE,
-    "events": EVENTS,
+    **dict.fromkeys(("events.py", "records.py", "journal.py", "stopping.py"), RECORDS),
+    "standing.py": "test_standing.py test_comparison.py terminal results",
+    "results/intervals.py": "results/test_intervals.py results/test_tune_result.py",
+    "results": "results test_standing.py",
 }
-"""The tests of each folder."""
+"""The tests of each folder or file."""
 
 OPERATORS = {
     ast.Lt: "<=",
@@ -121,6 +127,11 @@ def _between(left, right, operator):
     return start, end, new
 
 
+def files(part: Path) -> list[Path]:
+    """Lists the files of a folder, or the one file."""
+    return [part] if part.is_file() else sorted(part.rglob("*.py"))
+
+
 def run(copy: Path, tests: str, marks: str) -> bool:
     """Whether a test fails on the copy."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", "-p", "no:cacheprovider"]
@@ -138,33 +149,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folders", nargs="+", choices=TESTS, default=list(TESTS))
+    parser.add_argument("--parts", nargs="+", choices=TESTS, default=list(TESTS))
     parser.add_argument("--whole", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     each = {
-        folder: [
-            m
-            for path in sorted((ROOT / "recdrop_tune" / folder).rglob("*.py"))
-            for m in mutations(path)
-        ]
-        for folder in arguments.folders
+        part: [m for path in files(ROOT / "recdrop_tune" / part) for m in mutations(path)]
+        for part in arguments.parts
     }
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "copy"
         for number in range(arguments.number):
-            folder = arguments.folders[number % len(arguments.folders)]
-            mutation = chance.choice(each[folder])
+            part = arguments.parts[number % len(arguments.parts)]
+            mutation = chance.choice(each[part])
             shutil.rmtree(copy, ignore_errors=True)
             ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", "site", "recdrop_runs")
             shutil.copytree(ROOT, copy, ignore=ignored)
             changed = (copy / mutation.path).read_text(encoding="utf-8").split("\n")
             changed[mutation.line - 1] = mutation.after
             (copy / mutation.path).write_text("\n".join(changed), encoding="utf-8")
-            lean = run(copy, TESTS[folder], "not heavy and not full")
-            whole = lean or (arguments.whole and run(copy, TESTS[folder], "full and not heavy"))
+            lean = run(copy, TESTS[part], "not heavy and not full")
+            whole = lean or (arguments.whole and run(copy, TESTS[part], "full and not heavy"))
             rows.append({**asdict(mutation), "lean": lean, "whole": whole})
             word = (
                 "noticed" if lean else "noticed by the whole matrix alone" if whole else "survives"

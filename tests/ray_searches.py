@@ -16,7 +16,8 @@ import psutil
 from mlflow import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.events import INTERRUPTED, Journal, TrialEnded, TrialStarted, WorkerLost
+from recdrop_tune.events import INTERRUPTED, TrialEnded, TrialStarted, WorkerLost
+from recdrop_tune.journal import Journal
 from tests.small_search import build, data
 
 EPOCHS = 4

@@ -14,7 +14,8 @@ import recdrop_tune as rdt
 from recdrop_tune.backends import BackendWarning, choose, chosen
 from recdrop_tune.cli import main
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.events import Journal, SearchStarted
+from recdrop_tune.events import SearchStarted
+from recdrop_tune.journal import Journal
 from tests.small_search import build, data
 
 HERE = keras.backend.backend()

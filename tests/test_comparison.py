@@ -1,10 +1,9 @@
-"""`compare`: what journals alone tell of searches, and that it is what their results tell."""
+"""`compare` and `recdrop-tune list`: what journals say of searches is what their results say."""
 
 import json
 import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +12,10 @@ from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
-from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning
+from recdrop_tune.errors import ProjectError
 from recdrop_tune.search import tune
 from tests.small_search import data
-
-OLD = Path(__file__).parent / "projects" / "without_twins"
-"""A search with a confirmation, a pruned trial and no twins."""
+from tests.tracked_events import confirmation, ended, journaled, started, trial
 
 SPACE = {
     "units": 4,
@@ -38,24 +35,20 @@ def change(folder, kind, how):
     path.write_text("".join(json.dumps(event) + "\n" for event in events))
 
 
-def worsen_the_first(event):
-    event["score"] += event["trial_id"] == "0"
-    event["metrics"]["val_loss"] = event["score"]
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, new_store, planted, running_eagerly):
-    """A folder of searches: one by `tune`, two that were confirmed, and a planted one."""
+    """A folder of searches: two by `tune`, one of them confirmed, a planted one, and one interrupted."""
     folder = tmp_path_factory.mktemp("runs")
-    shutil.copytree(OLD, folder / "confirmed")
-    shutil.copytree(OLD, folder / "otherwise")
-    change(folder / "otherwise", "ConfirmationEnded", worsen_the_first)
     shutil.copytree(planted.directory, folder / "planted")
-    options = {"max_trials": 5, "epochs": 2, "seed": 0, "verbose": 0, "directory": folder / "tuned"}
+    options = {"max_trials": 5, "epochs": 2, "seed": 0, "verbose": 0, "objective": "val_accuracy"}
     with running_eagerly():
         tracking = rdt.MLflow("accuracy", uri=new_store(tmp_path_factory.mktemp("mlflow")))
-        goal = {"objective": "val_accuracy", "tracking": tracking}
-        tune(data(24), data(16), space=SPACE, **goal, **options)
+        for name, confirm in (("tuned", 0), ("confirmed", rdt.Confirm(top=1, seeds=2))):
+            place = {"directory": folder / name, "tracking": tracking, "confirm": confirm}
+            tune(data(24), data(16), space=SPACE, **options, **place)
+    cut = [*trial(0, status="FAILED"), *trial(1, status="PRUNED"), *trial(2, status=None)]
+    again = (started(when=started().time + 5000), ended(when=started().time + 5005))
+    journaled(folder / "interrupted", started(), *cut, *again)
     (folder / "no_search").mkdir()
     return folder
 
@@ -69,10 +62,9 @@ def row_of(frame, name):
     return frame[frame["folder"].str.endswith(name)].iloc[0]
 
 
-@pytest.mark.parametrize("name", ["tuned", "confirmed", "otherwise", "planted"])
-def test_a_row_says_what_the_result_says(runs, frame, name):
+@pytest.mark.parametrize("name", ["tuned", "confirmed", "planted"])
+def test_a_row_is_what_the_result_says(runs, frame, name):
     result, row = rdt.TuneResult.load(runs / name), row_of(frame, name)
-    assert row["folder"] == str(runs / name)
     assert (row["experiment"], row["objective"]) == (result.experiment, result.objective)
     best = result.trials.set_index("trial_id").loc[result.best_trial.trial_id]
     assert row["best"] == pytest.approx(best[result.objective])
@@ -84,31 +76,29 @@ def test_a_row_says_what_the_result_says(runs, frame, name):
     assert row["seconds"] >= result.trials["seconds"].max()
     began = pd.Timestamp.fromtimestamp(result.search.records.began)
     assert abs(row["began"] - began) < pd.Timedelta("1ms")
-    gain = result.twin_gain
-    if result.confirmation is not None:
-        dropping = result.confirmation.row(result.confirmation.dropping_id)
-        assert row["confirmed"] == pytest.approx(result.confirmation.best["mean"])
-        assert row["gain"] == pytest.approx(dropping["gain"])
-    else:
-        assert pd.isna(row["confirmed"])
-        assert (pd.isna(row["gain"]) and gain is None) or row["gain"] == pytest.approx(gain.gain)
     words = None if result.context is None else result.context.words
     assert (pd.isna(row["data"]) and not words) or row["data"] == words
+    confirmed = result.confirmation
+    assert pd.isna(row["confirmed"]) == (confirmed is None)
+    if confirmed is not None:
+        assert row["confirmed"] == pytest.approx(confirmed.best["mean"])
+        assert row["gain"] == pytest.approx(confirmed.row(confirmed.dropping_id)["gain"])
 
 
-def test_a_gain_is_known(frame):
-    assert frame["gain"].notna().sum() >= 2
+def test_a_search_without_a_result(frame):
+    row = row_of(frame, "interrupted")
+    assert row[["trials", "complete", "pruned", "failed"]].tolist() == [3, 0, 1, 1]
+    assert row[["best", "gain", "wrapper"]].isna().all()
+    # The break between the two sessions does not count, and epochs are not read.
+    assert row["seconds"] == pytest.approx(21.1 + 5)
+    assert frame.dtypes["best"] == "Float64"
 
 
-def test_the_order_is_best_first_for_each_objective(runs, frame):
-    assert list(frame["objective"]) == ["val_accuracy", "val_loss", "val_loss", "val_loss"]
-    losses = frame["best"][frame["objective"] == "val_loss"]
-    assert losses.is_monotonic_increasing
-    parts = [runs / name for name in ("planted", "tuned", "confirmed", "otherwise")]
-    pd.testing.assert_frame_equal(rdt.compare(*parts), frame)
-
-
-def test_more_is_better_where_it_is(runs, tmp_path):
+def test_the_order_is_best_first_for_each_objective(runs, frame, tmp_path):
+    names = [Path(folder).name for folder in frame["folder"]]
+    assert names[:2] in (["confirmed", "tuned"], ["tuned", "confirmed"])
+    assert names[2:] == ["planted", "interrupted"]
+    pd.testing.assert_frame_equal(rdt.compare(*(runs / name for name in names)), frame)
     for name, add in (("a", 0.0), ("b", 0.25)):
         folder = Path(shutil.copytree(runs / "tuned", tmp_path / name))
         change(
@@ -117,78 +107,28 @@ def test_more_is_better_where_it_is(runs, tmp_path):
     assert [Path(folder).name for folder in rdt.compare(tmp_path)["folder"]] == ["b", "a"]
 
 
-def test_several_sites_and_layers(tmp_path, runs):
-    """As text: this search has a rate for each site, another one a wrapper for each layer."""
-    folder = Path(shutil.copytree(runs / "tuned", tmp_path / "p"))
-    layers = {"enc/wrapper": "none", "dec/wrapper": "zoneout", "dec/rate": 0.125, "enc/rate": None}
-    change(folder, "TrialStarted", lambda event: event.update(hyperparameters=layers))
-    row = rdt.compare(folder).iloc[0]
-    assert (row["wrapper"], row["rate"]) == ("none / zoneout", "0.125")
-    assert pd.isna(row["placement"])
-    assert pd.isna(row["gain"])  # All are alike: none is a twin.
+def test_several_sites_and_layers_are_joined(tmp_path):
+    journaled(tmp_path, started(), *trial(0), confirmation(0), ended())
+    layers = {"enc/wrapper": "none", "dec/wrapper": "zoneout", "enc/rate": None}
+    sites = {"dec/rate.input": 0.125, "dec/rate.recurrent": 0.5}
+    change(tmp_path, "TrialStarted", lambda event: event.update(hyperparameters=layers | sites))
+    row = rdt.compare(tmp_path).iloc[0]
+    assert (row["wrapper"], row["rate"]) == ("none / zoneout", "0.125 / 0.5")
+    assert row[["placement", "gain"]].isna().all()
 
 
-def test_a_search_that_was_broken_off_and_is_damaged(tmp_path):
-    folder = shutil.copytree(OLD, tmp_path / "p")
-    path = folder / "events.jsonl"
-    lines = path.read_text().splitlines()
-    end = next(i for i, line in enumerate(lines) if '"TrialEnded"' in line and '"1"' in line)
-    damaged = ["[" * 100_000, "{", "7", '{"event": "TrialEnded", "time": "soon", "trial_id": "0"}']
-    path.write_text("\n".join([*lines[:end], *damaged, '{"event": "Search']))
-    row = rdt.compare(folder).iloc[0]
-    assert (row["trials"], row["complete"]) == (2, 0)
-    assert pd.isna(row["best"])
-    assert rdt.compare(folder).dtypes["best"] == "Float64"
-
-
-def test_what_cannot_be_read_is_left_out_with_a_warning(runs, tmp_path):
-    shutil.copytree(OLD, tmp_path / "good")
+def test_a_damaged_journal_is_an_error_that_names_it(runs, tmp_path):
+    shutil.copytree(runs / "planted", tmp_path / "good")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "events.jsonl").write_text("no events\n")
-    (tmp_path / "linked").mkdir()
-    (tmp_path / "linked" / "events.jsonl").symlink_to(OLD / "events.jsonl")
-    with pytest.warns(ProjectWarning) as left_out:
-        frame = rdt.compare(tmp_path)
-    assert [Path(folder).name for folder in frame["folder"]] == ["good"]
-    said = " ".join(str(each.message) for each in left_out)
-    assert f"`{tmp_path / 'bad'}` is left out: " in said
-    assert f"`{tmp_path / 'linked'}` is left out: " in said
-    for name in ("bad", "linked"):
-        with pytest.raises(ProjectError):
-            rdt.compare(tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"event": "ConfirmationEnded", "trial_id": "0000", "score": 1.0},
-        {"event": "SearchStarted", "experiment": "\ud800", "objective": "val_loss"},
-        {"event": "TrialStarted", "trial_id": "9", "hyperparameters": {"wrapper": ["none"]}},
-    ],
-    ids=["repeat", "half a character", "list"],
-)
-def test_one_damaged_folder_costs_no_other_one(runs, tmp_path, damage):
-    for name in ("good", "bad"):
-        shutil.copytree(runs / "confirmed", tmp_path / name)
-    with (tmp_path / "bad" / "events.jsonl").open("a") as journal:
-        journal.write(json.dumps({**damage, "time": 2e9}) + "\n")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ProjectWarning)  # Where it is left out, that is said.
-        found = rdt.compare(tmp_path)
-    assert str(tmp_path / "good") in set(found["folder"])
+    with pytest.raises(ProjectError, match=r"bad/events\.jsonl` is damaged"):
+        rdt.compare(tmp_path)
 
 
 def test_no_search(tmp_path, monkeypatch):
-    with pytest.raises(ProjectError, match="holds no search, and no folder of one"):
-        rdt.compare(tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ProjectError, match="There is no folder `recdrop_runs`"):
+    with pytest.raises(ProjectError, match="`recdrop_runs` contains no search"):
         rdt.compare()
-
-
-def test_what_is_no_path(tmp_path):
-    with pytest.raises(InvalidArgumentError, match=r"`folders`\. Expected paths of folders"):
-        rdt.compare([tmp_path])
 
 
 # The command.
@@ -204,24 +144,21 @@ def test_the_command_lists_the_same(runs, frame):
     ]
     assert [line.split()[0] for line in lines] == list(frame["folder"])
     planted = row_of(frame, "planted")
-    assert (
-        f"30 ({planted['failed']} failed)" in lines[list(frame["folder"]).index(planted["folder"])]
-    )
+    line = lines[list(frame["folder"]).index(planted["folder"])]
+    assert f"30 ({planted['failed']} failed)" in line
 
 
 def test_the_command_shows_texts_of_a_folder_as_text(tmp_path):
-    folder = shutil.copytree(OLD, tmp_path / "p")
-    path = folder / "events.jsonl"
-    path.write_text(path.read_text().replace('"experiment": "', '"experiment": "a\\u001b[2J\\nb '))
-    done = CliRunner().invoke(main, ["list", str(folder)])
+    journaled(tmp_path, started(experiment="a\x1b[2J\nb"))
+    done = CliRunner().invoke(main, ["list", str(tmp_path)])
     assert len(done.output.splitlines()) == 2
-    assert r"a\x1b[2J b recdrop-tune" in done.output
+    assert r"a\x1b[2J b" in done.output
 
 
-def test_the_command_says_what_is_wrong(tmp_path):
+def test_the_command_reports_errors(tmp_path):
     done = CliRunner().invoke(main, ["list", str(tmp_path)])
     assert done.exit_code == 1
-    assert done.output.startswith(f"Error: `{tmp_path}` holds no search")
+    assert done.output.startswith(f"Error: `{tmp_path}` contains no search")
 
 
 def test_neither_loads_keras(runs):

@@ -19,10 +19,9 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError, ProjectWarning
-from recdrop_tune.events import TrackedOracle
 from recdrop_tune.oracle import decide_whether_to_go_on, set_aside
 from recdrop_tune.oracle.repairs import all_ids, in_order
-from recdrop_tune.tuner import as_objectives
+from recdrop_tune.tuner import TrackedOracle, as_objectives
 from recdrop_tune.tuner.tuners import ORACLES
 from tests.laws.cases import over
 from tests.small_search import build, data

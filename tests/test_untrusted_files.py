@@ -23,7 +23,8 @@ import recdrop_tune
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.events import ConfirmationEnded, Journal, ResultSaved, TrackingWarning
+from recdrop_tune.events import ConfirmationEnded, ResultSaved, TrackingWarning
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import _load_pyfunc
 from recdrop_tune.results import TuneResult
 from recdrop_tune.results.text import markdown

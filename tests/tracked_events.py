@@ -7,14 +7,13 @@ from mlflow.tracking import MlflowClient
 from recdrop_tune.events import (
     ConfirmationEnded,
     EpochEnded,
-    Journal,
     ModelBuilt,
     SearchEnded,
     SearchStarted,
     TrialEnded,
     TrialStarted,
 )
-from recdrop_tune.events.journal import Dispatcher
+from recdrop_tune.journal import Dispatcher, Journal
 from recdrop_tune.mlflow_store import MLflowWriter
 from recdrop_tune.mlflow_store.description import NOTE
 from recdrop_tune.mlflow_store.follower import Background

@@ -72,7 +72,7 @@ def _unreadable(folder: Path, error: Exception) -> str:
 
 def _summary(result: Any, folder: Path) -> list[str]:
     """Says what was found so far."""
-    from recdrop_tune.events import Journal
+    from recdrop_tune.journal import Journal
 
     lines = []
     try:

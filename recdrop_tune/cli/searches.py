@@ -1,8 +1,7 @@
-"""`recdrop-tune list`: the searches of a folder beside each other."""
+"""`recdrop-tune list`: the searches of a folder, one row each."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,25 +18,21 @@ if TYPE_CHECKING:
 def searches(directories: tuple[Path, ...]) -> None:
     """Lists searches, for each objective the best first.
 
-    DIR is a project folder, or a folder that holds some; left out, recdrop_runs. TensorFlow is not loaded.
+    DIR is a project folder, or a folder that contains some; by default recdrop_runs. Loads no TensorFlow.
     Gains are those of the best trial with dropout over its twin, the same settings without dropout.
     """
     from recdrop_tune.comparison import compare
 
-    with warnings.catch_warnings(record=True) as left_out:
-        warnings.simplefilter("always")
-        try:
-            frame = compare(*directories)
-        except (ProjectError, OSError) as error:
-            raise click.ClickException(str(error)) from None
-    for each in left_out:
-        click.echo(plain(f"Warning: {each.message}"), err=True)
-    # What a folder says of itself is shown as text, on one line.
+    try:
+        frame = compare(*directories)
+    except (ProjectError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    # A stranger's folder cannot print control sequences or further lines.
     click.echo(plain(_table(frame)))
 
 
 def _table(frame: pd.DataFrame) -> str:
-    """Writes the searches, with the columns that say something; what is longest comes last."""
+    """Writes the searches without empty columns. The longest column comes last."""
     states = ["complete", "pruned", "failed"]
     table = frame.assign(
         trials=[_counted(*row) for row in frame[["trials", *states]].itertuples(index=False)],

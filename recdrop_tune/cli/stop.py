@@ -43,7 +43,7 @@ def stop(directory: Path | None, now: bool) -> None:
 
 
 def _ask(found: Watched) -> str:
-    from recdrop_tune.events import ask_to_stop
+    from recdrop_tune.stopping import ask_to_stop
 
     ask_to_stop(found.folder)
     return f"the search was asked to end {_when(found)}.{_caution(found)}"
@@ -60,7 +60,7 @@ def _when(found: Watched) -> str:
 
 def _end(found: Watched) -> str:
     """Ends it by a signal, if its process is here and heeds it; else it finds the request."""
-    from recdrop_tune.events import ask_to_stop
+    from recdrop_tune.stopping import ask_to_stop
 
     # Also before a signal, which a search in another thread than the main one does not get.
     ask_to_stop(found.folder, now=True)

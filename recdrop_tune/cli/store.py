@@ -81,7 +81,8 @@ def search_in(folder: Path) -> Any:
         click.ClickException: Its events do not say.
     """
     from recdrop_tune.errors import ProjectError
-    from recdrop_tune.events import Journal, SearchStarted
+    from recdrop_tune.events import SearchStarted
+    from recdrop_tune.journal import Journal
 
     try:
         events = Journal(folder / JOURNAL).read()

@@ -21,9 +21,8 @@ import recdrop_tune.models
 import recdrop_tune.wrappers  # noqa: F401
 from recdrop_tune.errors import ProjectError
 from recdrop_tune.errors import check_model_name as check_model_name
-from recdrop_tune.events import FILE as JOURNAL
 from recdrop_tune.events import ResultSaved
-from recdrop_tune.files import inside
+from recdrop_tune.files import JOURNAL, inside
 
 # The files of a result: where they are in a project folder, and how MLflow's pages get them.
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune import events
-from recdrop_tune.events import Records, TrialRecord
 from recdrop_tune.mlflow_store.pages import run_name, searched, view_tag
 from recdrop_tune.mlflow_store.params_and_metrics import (
     confirmation_points,
@@ -20,6 +19,7 @@ from recdrop_tune.mlflow_store.params_and_metrics import (
 )
 from recdrop_tune.mlflow_store.runs import Point, milliseconds
 from recdrop_tune.mlflow_store.uris import clean, parameter
+from recdrop_tune.records import Records, TrialRecord
 
 _STATUS = {
     events.COMPLETE: "FINISHED",

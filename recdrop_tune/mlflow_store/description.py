@@ -8,11 +8,13 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from recdrop_tune import events
+from recdrop_tune import standing
 from recdrop_tune.errors import plain
-from recdrop_tune.events import EXHAUSTED, QUESTIONS, Records
+from recdrop_tune.events import EXHAUSTED, SearchStarted
 from recdrop_tune.mlflow_store.pages import leaderboard_url, run_name, searched
-from recdrop_tune.terminal import Standing, amount, gain_words, no_more_words, score_of
+from recdrop_tune.records import QUESTIONS, Records
+from recdrop_tune.standing import amount
+from recdrop_tune.terminal import confirmed, counts, gain_words, no_more_words
 
 NOTE = "mlflow.note.content"
 """Tag of a run, or of an experiment, that MLflow's pages show as its description, in Markdown."""
@@ -114,7 +116,7 @@ def description(
 
 
 def links_of(
-    uri: str, experiment_id: str, run_id: str, search: events.SearchStarted, report: bool
+    uri: str, experiment_id: str, run_id: str, search: SearchStarted, report: bool
 ) -> list[str]:
     """Links from the page of a search's run to its report and to its trials.
 
@@ -163,29 +165,30 @@ def is_the_users(note: str | None, summaries: Iterable[str] = ()) -> bool:
 
 def _standing_in_words(records: Records, end: tuple[str, float] | None) -> str:
     """Tells how a search stands that has saved no result."""
-    standing, best = Standing(records), Standing(records).best
+    best = standing.best(records)
     parts = [_state(records, end)]
     early = no_more_words(records)
     parts += [] if early is None else [early]
     if best is None:
         return "\n\n".join(parts)
-    gain = "" if standing.gain is None else f", {gain_words(standing.gain)}"
-    active = {name: value for name, value in best.hyperparameters.items() if value is not None}
-    words = ", ".join(f"{name} {_shown(value)}" for name, value in active.items())
-    parts[0] += f" Best {standing.objective} so far: {amount(score_of(best))}{gain}, by {words}."
-    rows = [[name, _shown(value)] for name, value in active.items()]
+    words = ", ".join(f"{name} {_shown(value)}" for name, value in best.active.items())
+    score = filter(None, (amount(best.score or 0.0), gain_words(records)))
+    parts[0] += f" Best {records.objective} so far: {', '.join(score)}, by {words}."
+    rows = [[name, _shown(value)] for name, value in best.active.items()]
     parts.append(
         "### Best configuration so far\n\n" + markdown_table(["hyperparameter", "value"], rows)
     )
-    parts.append("### Best trials so far\n\n" + _best_trials(standing))
+    parts.append("### Best trials so far\n\n" + _best_trials(records))
     return "\n\n".join(parts)
 
 
 def _state(records: Records, end: tuple[str, float] | None) -> str:
-    search, counts = records.search, Standing(records).counts()
+    search = records.search
     most = "" if search is None or search.max_trials is None else f" of at most {search.max_trials}"
     trials = f"{len(records.trials)}{most} trials begun"
-    number = ", ".join([trials, *(f"{number} {state}" for state, number in counts.items())])
+    number = ", ".join(
+        [trials, *(f"{number} {state}" for state, number in counts(records).items())]
+    )
     if end is not None:
         words = {"FINISHED": "Over", "FAILED": "Failed"}.get(end[0], "Broken off")
         return f"**{words}** ({_clock(end[1])}): {number}."
@@ -193,25 +196,25 @@ def _state(records: Records, end: tuple[str, float] | None) -> str:
     seen = max(seen, 0.0 if search is None else search.time)
     confirming = records.confirming
     if confirming is not None:
-        done = Standing(records).confirmed
+        done = confirmed(records)
         number += f"; the best are trained again, {done} of {confirming.total} times so far"
     return f"**Running**, as of {_clock(seen)}: {number}."
 
 
-def _best_trials(standing: Standing) -> str:
-    every = standing.records.trials.values()
+def _best_trials(records: Records) -> str:
+    every = records.trials.values()
     names = searched(each.hyperparameters for each in every)
     # The others are in the names of the runs.
     names = [name for name in names if name.rpartition("/")[2] not in QUESTIONS][:_TOP]
     rows = [
         [
             run_name(each.number, each.trial_id, each.hyperparameters),
-            amount(score_of(each)),
+            amount(each.score or 0.0),
             *(_shown(each.hyperparameters.get(name)) for name in names),
         ]
-        for each in standing.ranked()[:_TOP]
+        for each in standing.ranked(records)[:_TOP]
     ]
-    return markdown_table(["run", standing.objective, *names], rows)
+    return markdown_table(["run", records.objective, *names], rows)
 
 
 def _going_on(records: Records, end: tuple[str, float] | None, folder: Path | None) -> str:

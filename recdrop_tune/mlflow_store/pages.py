@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from recdrop_tune.addresses import absolute, is_server, sqlite_path
 from recdrop_tune.credentials import HIDDEN
-from recdrop_tune.events import QUESTIONS, asked
+from recdrop_tune.records import QUESTIONS, asked
 
 # Where to look at a search in MLflow's pages.
 

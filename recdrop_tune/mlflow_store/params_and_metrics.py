@@ -7,8 +7,8 @@ from typing import Any
 
 from recdrop_tune import events
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.events import TrialRecord
 from recdrop_tune.mlflow_store.runs import Point
+from recdrop_tune.records import TrialRecord
 from recdrop_tune.tuner import MILLISECONDS
 
 

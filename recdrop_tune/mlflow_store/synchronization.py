@@ -11,8 +11,9 @@ from pathlib import Path
 from recdrop_tune.addresses import absolute, resolve_uri
 from recdrop_tune.credentials import HIDDEN, hide_address
 from recdrop_tune.errors import ProjectError, invalid_argument, is_name, shown
-from recdrop_tune.events import FILE, Event, Journal, ResultSaved, SearchStarted
-from recdrop_tune.files import check_folder
+from recdrop_tune.events import Event, ResultSaved, SearchStarted
+from recdrop_tune.files import JOURNAL, check_folder
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import files_of, read_card
 from recdrop_tune.mlflow_store.lock import writing_alone
 from recdrop_tune.mlflow_store.pages import leaderboard_url, ui_command
@@ -76,7 +77,7 @@ def sync(
         30
     """
     check_folder(directory)
-    if not Path(directory, FILE).is_file():  # Make nothing in a folder of something else.
+    if not Path(directory, JOURNAL).is_file():  # Make nothing in a folder of something else.
         raise _no_search(directory)
     with writing_alone(directory, _PATIENCE) as alone:
         return _sync(directory, tracking_uri, progress, alone)
@@ -85,7 +86,7 @@ def sync(
 def _sync(
     directory: str | Path, tracking_uri: str | None, progress: Progress, alone: bool
 ) -> Synced:
-    journal = Journal(Path(directory) / FILE)
+    journal = Journal(Path(directory) / JOURNAL)
     if journal.is_being_written():
         raise ProjectError(
             f"The search in `{directory}` is running, and writes to MLflow by itself as soon as it can. Wait "
@@ -97,7 +98,7 @@ def _sync(
         raise _no_search(directory)
     if not is_name(last.experiment):
         raise ProjectError(
-            f"`{FILE}` in `{directory}` names the experiment {shown(last.experiment)}, which can be none: "
+            f"`{JOURNAL}` in `{directory}` names the experiment {shown(last.experiment)}, which can be none: "
             "somebody has changed the file. Nothing was written."
         )
     for event in history:
@@ -120,7 +121,7 @@ def _sync(
 
 def _no_search(directory: str | Path) -> ProjectError:
     return ProjectError(
-        f"`{directory}` holds no search: there is no `{FILE}` with the beginning of one. Give the folder "
+        f"`{directory}` holds no search: there is no `{JOURNAL}` with the beginning of one. Give the folder "
         "that was printed when the search began, by default one in `recdrop_runs`."
     )
 

@@ -17,30 +17,29 @@ from recdrop_tune.addresses import absolute, check_databases, resolve_uri
 from recdrop_tune.backends import BackendWarning
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import check_model_name, check_system_metrics, invalid_argument
-from recdrop_tune.events import (
-    FILE,
-    Dispatcher,
-    Journal,
-    Records,
-    ReportsEpochs,
-    TrackedOracle,
-    TrackingWarning,
-    TrialReporter,
-    about_proposals,
-    about_trainings,
-    search_id,
-    versions,
-)
-from recdrop_tune.files import check_folder, trial_folder
+from recdrop_tune.events import TrackingWarning
+from recdrop_tune.files import JOURNAL, check_folder, trial_folder
 from recdrop_tune.hypermodels import extended
+from recdrop_tune.journal import Dispatcher, Journal
 from recdrop_tune.mlflow_store.datasets import describe_data
 from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.stores import settle_requests
 from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
 from recdrop_tune.mlflow_store.writer import MLflowWriter
 from recdrop_tune.oracle import exhausted, fewer_than_trials, is_chief, objectives, read_trial
+from recdrop_tune.records import Records
+from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 from recdrop_tune.storage_errors import is_storage_failure
-from recdrop_tune.tuner import is_local
+from recdrop_tune.tuner import (
+    ReportsEpochs,
+    TrackedOracle,
+    TrialReporter,
+    about_proposals,
+    about_trainings,
+    is_local,
+    search_id,
+    versions,
+)
 
 # The longest that the end of a search waits for MLflow to take the last events.
 _FLUSH_SECONDS = 60.0
@@ -73,7 +72,7 @@ class Tracking:
         self, tuner: Any, experiment: str, uri: str, listeners: Iterable[events.Listener]
     ) -> None:
         settle_requests(uri)
-        journal = Journal(Path(tuner.project_dir, FILE))
+        journal = Journal(Path(tuner.project_dir, JOURNAL))
         history = journal.read()
         self.search_id = search_id(history, journal.path.parent)
         self.experiment = experiment
@@ -141,7 +140,7 @@ class Tracking:
             if self._under_way:
                 self._under_way = False
                 atexit.unregister(self._close_at_exit)
-                events.forget_stop(self._tuner.project_dir)
+                forget_stop(self._tuner.project_dir)
                 waits = True
                 try:
                     self._interrupt_trials()
@@ -204,7 +203,7 @@ class Tracking:
         atexit.register(self._close_at_exit)
         self._make_up_for_a_kill()
         self._compare_backends()
-        events.forget_stop(self._tuner.project_dir)
+        forget_stop(self._tuner.project_dir)
         goals = objectives(self._oracle.objective)
         objective = goals[0]
         several = {each.name: each.direction for each in goals} if len(goals) > 1 else {}
@@ -241,11 +240,11 @@ class Tracking:
         early = self.records.no_more
         if early is not None and early.reason == events.STOPPED:
             return False
-        if not events.is_asked_to_stop(self._tuner.project_dir):
+        if not is_asked_to_stop(self._tuner.project_dir):
             return True
         self._dispatcher.emit(events.NoMoreTrials(reason=events.STOPPED))
-        if not events.is_asked_to_stop(self._tuner.project_dir, now=True):
-            events.forget_stop(self._tuner.project_dir)  # Else trials that are running look for it.
+        if not is_asked_to_stop(self._tuner.project_dir, now=True):
+            forget_stop(self._tuner.project_dir)  # Else trials that are running look for it.
         return False
 
     def _compare_backends(self) -> None:
@@ -278,7 +277,7 @@ class Tracking:
             trial = trials.get(trial_id)
             if trial is None or trial.status not in _ENDED:
                 continue
-            path = trial_folder(self._tuner.project_dir, trial_id, FILE) / "trial.json"
+            path = trial_folder(self._tuner.project_dir, trial_id, JOURNAL) / "trial.json"
             if record.ended is None and _has_ended(read_trial(path)):
                 self.reporter.trial_ended(trial, path.stat().st_mtime)
 

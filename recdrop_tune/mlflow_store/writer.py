@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import Event, Journal, ResultSaved, SearchEnded, SearchStarted
+from recdrop_tune.events import Event, ResultSaved, SearchEnded, SearchStarted
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import RESULT, log_model, upload_result
 from recdrop_tune.mlflow_store.contents import (
     Contents,

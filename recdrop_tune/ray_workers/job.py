@@ -12,12 +12,9 @@ from typing import Any, Protocol
 import keras
 
 from recdrop_tune.errors import exception_line, invalid_argument
-from recdrop_tune.events import (
-    Event,
-    Listener,
-    TrainingReporter,
-)
+from recdrop_tune.events import Event, Listener
 from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.tuner import TrainingReporter
 
 DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
 """The arguments in whose place a function that makes them may be given."""

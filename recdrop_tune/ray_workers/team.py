@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.events import Event, TrackingWarning, is_asked_to_stop
+from recdrop_tune.events import Event, TrackingWarning
 from recdrop_tune.ray_workers.cluster import NAMESPACE, on_node, original
 from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, Parcel, State
@@ -27,6 +27,7 @@ from recdrop_tune.ray_workers.resources import (
     worker_environment,
 )
 from recdrop_tune.ray_workers.worker import Worker
+from recdrop_tune.stopping import is_asked_to_stop
 from recdrop_tune.storage_errors import is_storage_failure
 
 # Starts the processes of a search in Ray, each with its share of the machines and its environment.

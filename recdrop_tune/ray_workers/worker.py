@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.events import Event, ReportsEpochs, TrainingReporter
+from recdrop_tune.events import Event
 from recdrop_tune.files import read_all, write_all
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.kernels import compilations_kept
@@ -20,6 +20,7 @@ from recdrop_tune.ray_workers.cluster import import_ray, original
 from recdrop_tune.ray_workers.job import NOT_OPEN, WAIT, FollowUp, Job, Parcel
 from recdrop_tune.ray_workers.resources import limit_threads
 from recdrop_tune.scratch import ScratchFolder
+from recdrop_tune.tuner import ReportsEpochs, TrainingReporter
 
 _IDLE_SECONDS = 0.2
 _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries")

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from recdrop_tune.errors import ProjectError, shown
-from recdrop_tune.events import FILE, has_wrapper, readable
-from recdrop_tune.files import trial_folder
+from recdrop_tune.files import JOURNAL, trial_folder
 from recdrop_tune.oracle import (
     Configuration,
     first_value,
@@ -38,7 +37,8 @@ from recdrop_tune.results.verdict import (
     columns_worth_showing,
     verdict,
 )
-from recdrop_tune.tuner import load_weights
+from recdrop_tune.standing import has_wrapper
+from recdrop_tune.tuner import load_weights, readable
 
 CONFIRMED = "confirmed"
 """The folder, in the project's, of the weights of confirmed configurations."""
@@ -110,7 +110,7 @@ class Confirmation:
             trial_id: The trial.
             tuner: The tuner of the search.
         """
-        folder = trial_folder(Path(tuner.project_dir) / CONFIRMED, trial_id, FILE)
+        folder = trial_folder(Path(tuner.project_dir) / CONFIRMED, trial_id, JOURNAL)
         model = tuner.hypermodel.build(tuner.oracle.trials[trial_id].hyperparameters)
         return load_weights(folder, model)
 
@@ -159,7 +159,7 @@ def _runs(search: StoredSearch) -> pd.DataFrame:
             each.twin and twin_of(oracle.trials[each.trial_id].hyperparameters) is None
         ):
             raise ProjectError(
-                f"`{Path(search.project_dir, FILE)}` tells of a confirmation of the trial "
+                f"`{Path(search.project_dir, JOURNAL)}` tells of a confirmation of the trial "
                 f"{shown(each.trial_id)}, which the search does not have: somebody has changed the file."
             )
         # The training that makes up for one that failed replaces it.

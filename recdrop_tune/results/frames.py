@@ -11,18 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.events import (
-    INTERRUPTED,
-    PRUNED,
-    STATES,
-    EpochEnded,
-    Records,
-    TrialRecord,
-    readable,
-)
+from recdrop_tune.events import INTERRUPTED, PRUNED, STATES, EpochEnded
 from recdrop_tune.oracle import is_wrapper, metrics_at, objectives, reached
+from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.spaces import plain_names
-from recdrop_tune.tuner import as_objective
+from recdrop_tune.tuner import as_objective, readable
 
 # The trials: the oracle's values joined with what the journal says.
 

@@ -21,7 +21,7 @@ from recdrop_tune.oracle import (
     twin_among,
 )
 from recdrop_tune.spaces import plain_names
-from recdrop_tune.terminal import amount, gained
+from recdrop_tune.standing import amount, gained
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult

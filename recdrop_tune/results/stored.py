@@ -18,15 +18,18 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, RecdropError, plain
-from recdrop_tune.events import FILE, Journal, Records, SearchStarted
+from recdrop_tune.events import SearchStarted
 from recdrop_tune.files import (
+    JOURNAL,
     check_folder,
     check_trial_ids,
     inside,
     trial_folder,
 )
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, RESULT
 from recdrop_tune.oracle import settled, unnoted
+from recdrop_tune.records import Records
 
 _ORACLE = "oracle.json"
 """Keras Tuner's name for the file of an oracle."""
@@ -121,8 +124,8 @@ def stored_search(directory: Path) -> StoredSearch:
     last = records.search
     if last is None:
         raise ProjectError(
-            f"`{directory}` holds no search: there is no `{FILE}` with the beginning of one. Give the folder "
-            "that was printed when the search began, by default one in `recdrop_runs`."
+            f"`{directory}` holds no search: there is no `{JOURNAL}` with the beginning of one. Give the "
+            "folder that was printed when the search began, by default one in `recdrop_runs`."
         )
     goals = last.objectives or {last.objective: last.direction}
     goal = [kt.Objective(name, direction) for name, direction in goals.items()]
@@ -139,8 +142,8 @@ def _records(directory: Path) -> Records:
     if not directory.is_dir():
         raise ProjectError(f"There is no folder `{directory}`.")
     check_folder(directory)
-    with _whole(directory / FILE):
-        return Records(Journal(directory / FILE).read())
+    with _whole(directory / JOURNAL):
+        return Records(Journal(directory / JOURNAL).read())
 
 
 def _fill(oracle: Any, directory: Path) -> None:

@@ -34,7 +34,8 @@ from recdrop_tune.results.gain import (
     spread_words,
     weights_words,
 )
-from recdrop_tune.terminal import amount, no_more_words
+from recdrop_tune.standing import amount
+from recdrop_tune.terminal import no_more_words
 
 if TYPE_CHECKING:
     from recdrop_tune.results.tune_result import TuneResult

@@ -13,7 +13,7 @@ import pandas as pd
 from recdrop_tune.addresses import DEFAULT_URI
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import Context, readable
+from recdrop_tune.events import Context
 from recdrop_tune.mlflow_store import leaderboard_url, ui_command
 from recdrop_tune.oracle import objectives, ranked, study_of
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
@@ -34,6 +34,7 @@ from recdrop_tune.results.report import write_report
 from recdrop_tune.results.stored import StoredSearch, stored_search
 from recdrop_tune.results.text import summary
 from recdrop_tune.results.trained import best_models, model_of, trained_model
+from recdrop_tune.tuner import readable
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,7 +12,7 @@ import pandas as pd
 from recdrop_tune.errors import exception_line
 from recdrop_tune.results.frames import shown
 from recdrop_tune.results.intervals import Pair, PairedGain, seeds_to_settle
-from recdrop_tune.terminal import amount, gained
+from recdrop_tune.standing import amount, gained
 
 HELPED, HURT, NOT_KNOWN = "helped", "hurt", "not known"
 """The outcomes."""

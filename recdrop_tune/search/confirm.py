@@ -13,16 +13,9 @@ import keras_tuner as kt
 import pandas as pd
 
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.events import (
-    FILE,
-    ConfirmationEnded,
-    ConfirmationStarted,
-    Journal,
-    TrainingReporter,
-    has_wrapper,
-    readable,
-)
-from recdrop_tune.files import trial_folder
+from recdrop_tune.events import ConfirmationEnded, ConfirmationStarted
+from recdrop_tune.files import JOURNAL, trial_folder
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import RESULT, Tracking
 from recdrop_tune.oracle import (
     Configuration,
@@ -36,7 +29,8 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.results import CONFIRMED
 from recdrop_tune.search.first_trials import KERAS
-from recdrop_tune.tuner import retrain, save_weights, trial_seed
+from recdrop_tune.standing import has_wrapper
+from recdrop_tune.tuner import TrainingReporter, readable, retrain, save_weights, trial_seed
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ def check_confirmations(folder: Path) -> None:
     Raises:
         ProjectError: It does, or is damaged otherwise.
     """
-    history = Journal(folder / FILE).read()
+    history = Journal(folder / JOURNAL).read()
     begun = any(isinstance(each, ConfirmationStarted) for each in history)
     ended = [each for each in history if isinstance(each, ConfirmationEnded)]
     known = {(each.trial_id, each.twin, each.repeat) for each in ended if each.score is not None}
@@ -151,7 +145,7 @@ def check_confirmations(folder: Path) -> None:
     # The weights tell where the search was killed before it saved a result.
     if saved > len(known) or ((folder / CONFIRMED).exists() and not begun):
         raise ProjectError(
-            f"`{folder / FILE}` is damaged: it lacks trainings of the confirmation. Nothing was changed. "
+            f"`{folder / JOURNAL}` is damaged: it lacks trainings of the confirmation. Nothing was changed. "
             "Restore the file, or give another `directory`."
         )
 

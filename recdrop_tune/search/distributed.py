@@ -13,7 +13,7 @@ import keras_tuner as kt
 
 from recdrop_tune.backends import check_training, share_gpus
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.events import Listener, Process, TrackedOracle
+from recdrop_tune.events import Listener, Process
 from recdrop_tune.files import check_folder
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.ray_workers import DATA, import_ray
@@ -38,6 +38,7 @@ from recdrop_tune.search.settings import (
 )
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.storage_errors import storage_failures_named
+from recdrop_tune.tuner import TrackedOracle
 
 
 @answers_unknown_arguments

@@ -16,16 +16,9 @@ from typing import Any, NamedTuple
 
 from recdrop_tune.backends import tracing_expected
 from recdrop_tune.errors import RecdropError, exception_line, plain
-from recdrop_tune.events import (
-    FILE,
-    STOPPED,
-    Event,
-    Journal,
-    Listener,
-    Records,
-    SearchStarted,
-    TrackingWarning,
-)
+from recdrop_tune.events import STOPPED, Event, Listener, SearchStarted, TrackingWarning
+from recdrop_tune.files import JOURNAL
+from recdrop_tune.journal import Journal
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.oracle import (
@@ -35,6 +28,7 @@ from recdrop_tune.oracle import (
     is_all_tried,
 )
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
+from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.confirm import check_confirmations
 from recdrop_tune.search.fingerprint import Newcomer, check_comparable, check_space
@@ -138,7 +132,7 @@ def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Li
     if not verbose:
         yield []
         return
-    history, console = Journal(folder / FILE).read(), Terminal(highlight=False)
+    history, console = Journal(folder / JOURNAL).read(), Terminal(highlight=False)
     with live_display(console, history, workers) as display:
         lines = Progress(console, epochs=verbose > 1, history=history, workers=workers)
         yield [lines] if display is None else [lines, display]
@@ -160,7 +154,7 @@ def print_how_to_resume(folder: Path, how: str, verbose: int) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         # Notes come after the traceback. Printed lines would be above it, out of sight.
         interrupt.add_note(plain(f"Interrupted. Finished trials are kept in {folder}."))
-        best = best_words(Records(Journal(folder / FILE).read()))
+        best = best_words(Records(Journal(folder / JOURNAL).read()))
         if best is not None:
             interrupt.add_note(plain(f"Best so far: {best}"))
         interrupt.add_note(plain(f"To resume: {how}"))
@@ -266,7 +260,7 @@ def _run_by_workers(
                 what = f"{type(listener).__name__} failed and is left out: {failure}"
                 warnings.warn(what, TrackingWarning, stacklevel=2)
 
-    seen = len(Journal(folder / FILE).read())
+    seen = len(Journal(folder / JOURNAL).read())
     note = partial(print, flush=True)
     try:
         team = Team(ray, parcel, workers, folder, actor_name(folder), show, note, seen)

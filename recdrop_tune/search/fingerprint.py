@@ -10,8 +10,10 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import ProjectError, invalid_argument
-from recdrop_tune.events import FILE as EVENTS
-from recdrop_tune.events import SEARCH, Journal, SearchStarted
+from recdrop_tune.events import SearchStarted
+from recdrop_tune.files import JOURNAL as EVENTS
+from recdrop_tune.files import SEARCH
+from recdrop_tune.journal import Journal
 from recdrop_tune.oracle import (
     HyperParameter,
     in_words,

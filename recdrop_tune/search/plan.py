@@ -14,7 +14,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import Listener, Process, readable
+from recdrop_tune.events import Listener, Process
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
@@ -27,7 +27,7 @@ from recdrop_tune.search.hypermodel_of import ObservedTrials, model_in_words
 from recdrop_tune.search.settings import Confirm, MLflow, Optuna, Training, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.storage_errors import is_storage_failure
-from recdrop_tune.tuner import make_tuner
+from recdrop_tune.tuner import make_tuner, readable
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, shown
-from recdrop_tune.events import FILE as EVENTS
-from recdrop_tune.events import SEARCH, Journal, lock_alone
+from recdrop_tune.files import JOURNAL as EVENTS
 from recdrop_tune.files import (
+    SEARCH,
     delete_leftovers,
     is_leftover,
     write_atomically,
 )
+from recdrop_tune.journal import Journal, lock_alone
 from recdrop_tune.kernels import check_seed
 from recdrop_tune.oracle import say, set_aside
 from recdrop_tune.search.fingerprint import (

@@ -14,9 +14,11 @@ from typing import Any
 
 import keras_tuner as kt
 
-from recdrop_tune.events import COMPLETE, FAILED, FILE, PRUNED, Journal, Records, TrialRecord
-from recdrop_tune.files import trial_folder, write_atomically
+from recdrop_tune.events import COMPLETE, FAILED, PRUNED
+from recdrop_tune.files import JOURNAL, trial_folder, write_atomically
+from recdrop_tune.journal import Journal
 from recdrop_tune.oracle import LOST, read_object, read_trial, say, set_aside
+from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.spaces import plain_names
 
 _STATUSES = {COMPLETE: "COMPLETED", PRUNED: "STOPPED", FAILED: "FAILED"}
@@ -40,8 +42,8 @@ def repair_trials(
     """
     whole: list[Any] = []
     missing: list[TrialRecord] = []
-    for id, record in Records(Journal(folder / FILE).read()).trials.items():
-        trial = read_trial(trial_folder(folder, id, FILE) / "trial.json")
+    for id, record in Records(Journal(folder / JOURNAL).read()).trials.items():
+        trial = read_trial(trial_folder(folder, id, JOURNAL) / "trial.json")
         if trial is None or _is_wrong(trial, record, goals[0].name):
             missing.append(record)
         else:
@@ -50,7 +52,7 @@ def repair_trials(
         return
     known = _space(folder, whole) or space()
     for record in missing:
-        path = trial_folder(folder, record.trial_id, FILE) / "trial.json"
+        path = trial_folder(folder, record.trial_id, JOURNAL) / "trial.json"
         what, kept = "was damaged or missing", ""
         old = read_trial(path)
         if old is not None and old.status == "RUNNING":  # Its last writing failed.
@@ -60,7 +62,7 @@ def repair_trials(
         path.parent.mkdir(parents=True, exist_ok=True)
         trial = trial_of(record, known, goals)
         write_atomically(path, json.dumps(trial.get_state()), durable=True)
-        say(f"`{path}` {what}; it was written anew from `{FILE}`.{kept}")
+        say(f"`{path}` {what}; it was written anew from `{JOURNAL}`.{kept}")
 
 
 def _is_wrong(trial: Any, record: TrialRecord, objective: str) -> bool:

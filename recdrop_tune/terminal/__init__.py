@@ -2,29 +2,25 @@
 
 from recdrop_tune.terminal.displays import LiveDisplay, Progress, Terminal, live_display
 from recdrop_tune.terminal.status import (
-    Standing,
-    amount,
     best_words,
+    confirmed,
+    counts,
     duration,
     gain_words,
-    gained,
     no_more_words,
-    score_of,
 )
 from recdrop_tune.terminal.watching import Watched
 
 __all__ = [
     "LiveDisplay",
     "Progress",
-    "Standing",
     "Terminal",
     "Watched",
-    "amount",
     "best_words",
+    "confirmed",
+    "counts",
     "duration",
     "gain_words",
-    "gained",
     "live_display",
     "no_more_words",
-    "score_of",
 ]

@@ -16,41 +16,31 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from recdrop_tune import events
+from recdrop_tune import events, standing
 from recdrop_tune.errors import exception_line, plain
-from recdrop_tune.events import Records, TrialRecord
-from recdrop_tune.terminal.status import (
-    Standing,
-    amount,
-    details_of,
-    dropout_of,
-    duration,
-    gain_words,
-    no_more_words,
-    score_of,
-)
+from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.standing import amount
+from recdrop_tune.terminal import status
 
 _SHOWN = 8
-"""How many trials under way are shown with their epoch; more would fill the terminal."""
+"""The most running trials shown with their epoch; more would fill the terminal."""
 
 _REFRESHES = 4
-"""How often a second it is drawn. More is not seen, and takes time from the training."""
+"""Drawings per second. More are not noticed, and take time from the training."""
 
 
 class Terminal(Console):
-    """A console that falls silent when nobody reads it any more (`... | head`).
+    """A console that stops printing once nobody reads it any more (`... | head`).
 
-    rich's own console ends the process then, which is right for a command that only prints.
+    rich's own console ends the process, which is right for a command that only prints.
     """
 
     def on_broken_pipe(self) -> None:
         """Prints nothing from now on."""
         self.quiet = True
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # What has no descriptor has nothing to flush either.
+        with contextlib.suppress(OSError, ValueError):  # A file without a descriptor has no buffer.
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            # For what is in the file's buffer: Python writes that when it ends, and would complain.
+            # Python flushes the buffer of the file at its end, and would complain.
             os.dup2(nowhere, self.file.fileno())
             os.close(nowhere)
 
@@ -61,7 +51,7 @@ class Progress:
     Args:
         console: Where to print; colours and folding only if it is a terminal.
         epochs: Whether to print a line for each epoch as well.
-        history: Earlier events of the search, where it goes on.
+        history: Earlier events of the search, if it resumes.
         workers: How many trials run at the same time.
     """
 
@@ -76,75 +66,76 @@ class Progress:
         self._epochs = epochs
         self._workers = workers
         self._records = Records(history)
-        self._standing = Standing(self._records, workers)
 
     def on_event(self, event: events.Event) -> None:
-        """Prints what an event has to say."""
-        trials = self._records.trials
-        before = self._standing.best if isinstance(event, events.TrialEnded) else None
-        self._records.on_event(event)
+        """Prints a line for an event that deserves one."""
+        records, trials = self._records, self._records.trials
+        before = standing.best(records) if isinstance(event, events.TrialEnded) else None
+        records.on_event(event)
         match event:
             case events.EpochEnded() if self._epochs:
-                numbers = "  ".join(
-                    f"{name} {amount(value)}" for name, value in event.metrics.items()
+                metrics = "  ".join(
+                    f"{name} {amount(each)}" for name, each in event.metrics.items()
                 )
                 trial = trials.get(event.trial_id)
                 which = f"trial {trial.number + 1} " if trial and self._workers > 1 else ""
-                epoch = f"{which}{self._standing.epoch(event)}"
-                self._print(f"  {epoch}  {numbers}  {event.seconds:.1f} s", "dim")
+                epoch = status.epoch_words(records, event)
+                self._print(f"  {which}{epoch}  {metrics}  {event.seconds:.1f} s", "dim")
             case events.TrialEnded(trial_id=id) if id in trials:
-                self._end_trial(trials[id], event, improved=self._standing.best is not before)
+                self._print_trial(trials[id], event, improved=standing.best(records) is not before)
             case events.ConfirmationEnded():
-                self._end_confirmation(event)
+                self._print_confirmation(event)
             case events.NoMoreTrials():
-                self._print(no_more_words(self._records) or "", "yellow")
+                self._print(status.no_more_words(records) or "", "yellow")
             case events.WorkerLost(trial_id=id):
                 record = trials.get(id or "")
-                what = f"; trial {record.number + 1} is run again" if record and event.again else ""
-                self._print(f"{event.worker} was lost: {event.reason}{what}", "red")
+                again = (
+                    f"; trial {record.number + 1} is run again" if record and event.again else ""
+                )
+                self._print(f"{event.worker} was lost: {event.reason}{again}", "red")
 
-    def _end_trial(self, record: TrialRecord, event: events.TrialEnded, improved: bool) -> None:
-        if event.status == events.PRUNED:
-            best = score_of(record)
-            reached = "" if best is None else f" at {self._standing.objective} {amount(best)}"
-            result, style = f"pruned after {len(record.epochs)} epochs{reached}", "yellow"
-        elif event.status == events.INTERRUPTED:
-            result, style = f"interrupted after {len(record.epochs)} epochs", "yellow"
-        elif event.status != events.COMPLETE:
-            reason = exception_line((event.message or "").strip())
-            result, style = f"{event.status.lower()}: {reason}", "red"
-        else:
-            result, style = self._result(event), "green" if improved else ""
-        parts = [self._standing.position(record), result, details_of(record)]
+    def _print_trial(self, record: TrialRecord, event: events.TrialEnded, improved: bool) -> None:
+        records, epochs = self._records, f"after {len(record.epochs)} epochs"
+        score = None if record.score is None else f"{records.objective} {amount(record.score)}"
+        match event.status:
+            case events.COMPLETE:
+                result, style = self._result(event), "green" if improved else ""
+            case events.PRUNED:
+                result, style = " at ".join(filter(None, (f"pruned {epochs}", score))), "yellow"
+            case events.INTERRUPTED:
+                result, style = f"interrupted {epochs}", "yellow"
+            case _:
+                reason = exception_line((event.message or "").strip())
+                result, style = f"{event.status.lower()}: {reason}", "red"
+        parts = [status.position(records, record), result, status.details(record)]
         parts.append(f"{record.seconds or 0:.1f} s")
-        left = self._standing.seconds_left(event.time)
+        left = status.seconds_left(records, event.time, self._workers)
         if left and event.status != events.INTERRUPTED:
-            parts.append(f"eta {duration(left)}")
+            parts.append(f"eta {status.duration(left)}")
         self._print("  ".join(parts), style)
-        if (forecast := self._standing.forecast(event.time)) is not None:
+        if (forecast := status.forecast(records, event.time, self._workers)) is not None:
             self._print(forecast, "dim")
 
-    def _end_confirmation(self, event: events.ConfirmationEnded) -> None:
-        record = self._records.trials.get(event.trial_id)
-        number = event.trial_id if record is None else record.number + 1
-        named = f"{self._standing.objective} {amount(event.score or 0.0)}"
-        result = event.message if event.score is None else named
-        parts = [f"confirming {self._standing.confirmed}/{event.total}"]
-        parts += [f"trial {number} seed {event.repeat + 1}", str(result)]
-        what = "" if record is None else dropout_of(record.hyperparameters)
-        parts += [f"its twin, without {what}" if event.twin else what]
-        style = "red" if event.score is None else ""
-        self._print("  ".join([*filter(None, parts), f"{event.seconds:.1f} s"]), style)
-
     def _result(self, event: events.TrialEnded) -> str:
-        result = f"{self._standing.objective} {amount(event.score)}"
-        best, gain = self._standing.best, self._standing.gain
+        result = f"{self._records.objective} {amount(event.score or 0.0)}"
+        best = standing.best(self._records)
         if best is None:
             return result
-        what = [dropout_of(best.hyperparameters)]
-        what += [] if gain is None else [gain_words(gain)]
-        said = "; ".join(filter(None, what))
-        return f"{result} (best {amount(score_of(best))}{': ' if said else ''}{said})"
+        words = (status.dropout_words(best.hyperparameters), status.gain_words(self._records))
+        about = "; ".join(filter(None, words))
+        return f"{result} (best {amount(best.score or 0.0)}{': ' if about else ''}{about})"
+
+    def _print_confirmation(self, event: events.ConfirmationEnded) -> None:
+        record = self._records.trials.get(event.trial_id)
+        number = event.trial_id if record is None else record.number + 1
+        score = f"{self._records.objective} {amount(event.score or 0.0)}"
+        parts = [f"confirming {status.confirmed(self._records)}/{event.total}"]
+        parts += [f"trial {number} seed {event.repeat + 1}"]
+        parts += [str(event.message) if event.score is None else score]
+        dropout = "" if record is None else status.dropout_words(record.hyperparameters)
+        parts += [f"its twin, without {dropout}" if event.twin else dropout]
+        style = "red" if event.score is None else ""
+        self._print("  ".join([*filter(None, parts), f"{event.seconds:.1f} s"]), style)
 
     def _print(self, line: str, style: str) -> None:
         self._console.print(_text(line, style), soft_wrap=True)
@@ -154,14 +145,14 @@ class LiveDisplay:
     """Shows how a search stands; a listener like any other, which draws on demand.
 
     Args:
-        history: Earlier events of the search, where it goes on.
+        history: Earlier events of the search, if it resumes.
         workers: How many trials run at the same time.
     """
 
     def __init__(self, history: Iterable[events.Event] = (), workers: int = 1) -> None:
         self._records = Records(history)
-        self._standing = Standing(self._records, workers)
-        self._lock = threading.Lock()  # A terminal is refreshed by a thread of rich's.
+        self._workers = workers
+        self._lock = threading.Lock()  # rich refreshes the terminal in a thread of its own.
 
     def on_event(self, event: events.Event) -> None:
         """Takes an event in."""
@@ -169,58 +160,55 @@ class LiveDisplay:
             self._records.on_event(event)
 
     def draw(self) -> RenderableType:
-        """Draws the panel; nothing before the search has begun."""
+        """Draws the panel; nothing before the search has started."""
         with self._lock:
             if self._records.search is None:
                 return _text("")
             title = _text(self._records.search.experiment, style="bold")
-            return Panel(Group(self._bar(), self._facts()), title=title, title_align="left")
+            facts = Table.grid(padding=(0, 1))
+            facts.add_column(style="dim", no_wrap=True)
+            facts.add_column(overflow="fold")
+            for name, value in self._rows():
+                facts.add_row(name, value)
+            return Panel(Group(self._bar(), facts), title=title, title_align="left")
 
     def _bar(self) -> RenderableType:
-        standing = self._standing
-        counted = standing.counts()
-        ended = sum(counted.values()) - counted.get(events.INTERRUPTED.lower(), 0)
-        row = Table.grid(padding=(0, 1))
-        if self._records.confirming is not None:
-            done, total = standing.confirmed, self._records.confirming.total
-            said, left = f"confirming {done}/{total}", standing.confirmation_left()
+        records, counts = self._records, status.counts(self._records)
+        if records.confirming is not None:
+            done, total = status.confirmed(records), records.confirming.total
+            words = f"confirming {done}/{total}"
+            left = status.confirmation_left(records, self._workers)
         else:
-            # The trial under way is the one that people count.
-            done, total = ended, standing.total or 0
-            number = len(self._records.trials)
-            said = f"trial {number}" + (f"/{total}" if total else "")
-            left = standing.seconds_left(time.time())
-        counts = "  ".join(f"{number} {state}" for state, number in counted.items())
-        ending = f"{duration(left)} left" if left else ""
+            done = sum(counts.values()) - counts.get(events.INTERRUPTED.lower(), 0)
+            total = (records.search and records.search.max_trials) or 0
+            # The running trial is the one that people count.
+            words = f"trial {len(records.trials)}" + (f"/{total}" if total else "")
+            left = status.seconds_left(records, time.time(), self._workers)
+        states = "  ".join(f"{number} {state}" for state, number in counts.items())
+        ending = f"{status.duration(left)} left" if left else ""
         bar = ProgressBar(total=max(total, 1), completed=done, width=24)
-        row.add_row(_text(said, style="bold"), bar, _text(counts), _text(ending, style="cyan"))
+        row = Table.grid(padding=(0, 1))
+        row.add_row(_text(words, "bold"), bar, _text(states), _text(ending, "cyan"))
         return row
 
-    def _facts(self) -> RenderableType:
-        table = Table.grid(padding=(0, 1))
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in self._rows():
-            table.add_row(name, value)
-        return table
-
     def _rows(self) -> Iterator[tuple[str, Text]]:
-        best, gain, baseline = self._standing.best, self._standing.gain, self._standing.baseline
+        records, order = self._records, standing.ranked(self._records)
+        best = order[0] if order else None
         if best is not None:
-            what, number = dropout_of(best.hyperparameters), f"trial {best.number + 1}"
-            score = f"{self._standing.objective} {amount(score_of(best))}"
-            yield "best", _text("  ".join(filter(None, (score, what, number))), style="green")
-        if gain is not None:
-            words = gain_words(gain).removeprefix("gain ").replace("no gain", "none")
-            yield "gain", _text(words)
+            dropout, number = status.dropout_words(best.hyperparameters), f"trial {best.number + 1}"
+            score = f"{records.objective} {amount(best.score or 0.0)}"
+            yield "best", _text("  ".join(filter(None, (score, dropout, number))), "green")
+        without = (e for e in order if standing.has_wrapper(e.hyperparameters, standing.NONE))
+        baseline = next(without, None)
+        if (gain := status.gain_words(records)) is not None:
+            yield "gain", _text(gain.removeprefix("gain ").replace("no gain", "none"))
         elif baseline is not None:
             also = ", the best so far" if best is baseline else ""
-            yield "none", _text(f"{amount(score_of(baseline))} without dropout{also}")
-        running = self._records.running
-        for record in running[:_SHOWN]:
-            yield "now", _text(self._standing.now(record))
-        if len(running) > _SHOWN:
-            yield "", _text(f"and {len(running) - _SHOWN} more", style="dim")
+            yield "none", _text(f"{amount(baseline.score or 0.0)} without dropout{also}")
+        for record in records.running[:_SHOWN]:
+            yield "now", _text(status.now_words(records, record))
+        if len(records.running) > _SHOWN:
+            yield "", _text(f"and {len(records.running) - _SHOWN} more", "dim")
 
 
 def _text(words: str, style: str = "") -> Text:
@@ -229,7 +217,7 @@ def _text(words: str, style: str = "") -> Text:
 
 
 class NotebookDisplay(LiveDisplay):
-    """The same in a notebook's cell, drawn anew with the events."""
+    """A live display in a notebook's cell, drawn again with the events."""
 
     def __init__(self, history: Iterable[events.Event] = (), workers: int = 1) -> None:
         super().__init__(history, workers)
@@ -239,7 +227,7 @@ class NotebookDisplay(LiveDisplay):
         self._next = 0.0
 
     def on_event(self, event: events.Event) -> None:
-        """Takes an event in, and draws it if the last drawing is some time ago."""
+        """Takes an event in, and draws it unless the last drawing was a moment ago."""
         super().on_event(event)
         now = time.monotonic()
         if now >= self._next or not isinstance(event, events.EpochEnded):
@@ -251,19 +239,19 @@ class NotebookDisplay(LiveDisplay):
 def live_display(
     console: Console, history: Iterable[events.Event] = (), workers: int = 1
 ) -> Iterator[LiveDisplay | None]:
-    """Shows a live display for as long as the block runs, where there is something to show it on.
+    """Shows a live display while the block runs, if there is a terminal or a notebook.
 
-    On a terminal it stays below whatever is printed meanwhile, and is gone after the block. Where the
-    output goes into a file, or the environment variable `CI` is set, there is none. A terminal that goes
-    away ends the display, not the block.
+    On a terminal it stays below whatever is printed meanwhile, and disappears after the block. There is
+    none if the output goes into a file, or if the environment variable `CI` is set. A terminal that closes
+    ends the display, not the block.
 
     Args:
         console: Where it is shown.
-        history: Earlier events of the search, where it goes on.
+        history: Earlier events of the search, if it resumes.
         workers: How many trials run at the same time.
 
     Yields:
-        The display, a listener for the events; `None` where there is none.
+        The display, which takes the events; `None` if there is none.
     """
     if os.environ.get("CI"):
         yield None
@@ -274,8 +262,8 @@ def live_display(
     else:
         display = LiveDisplay(history, workers)
         drawn = Live(
-            # A terminal writes `^C` where the cursor is. Behind a panel of full width that would go into
-            # another line, and one line of the panel would stay.
+            # A terminal writes `^C` at the cursor. Behind a panel of full width that would begin another
+            # line, and one line of the panel would stay.
             get_renderable=lambda: Group(display.draw(), ""),
             console=console,
             refresh_per_second=_REFRESHES,
@@ -291,5 +279,5 @@ def live_display(
 
 
 def _can_be_drawn_over(console: Console) -> bool:
-    # Rich takes any file for a terminal where FORCE_COLOR is set, and colours in a file are fine.
+    # With FORCE_COLOR, rich takes any file for a terminal; colours in a file are fine.
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()

@@ -1,252 +1,172 @@
-"""How a search stands: what its progress lines and its live display tell."""
+"""What progress lines and the live display show of a search while it runs: counts, times, and words."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from recdrop_tune import events
-from recdrop_tune.events import QUESTIONS, Records, TrialRecord, asked, has_wrapper, is_twin
+from recdrop_tune import standing
+from recdrop_tune.events import INTERRUPTED, STOPPED, EpochEnded
+from recdrop_tune.records import QUESTIONS, Records, TrialRecord, asked
+from recdrop_tune.standing import amount
 
-_BASELINE = "none"
+
+def counts(records: Records) -> dict[str, int]:
+    """Counts the trials that have ended by their state, the most frequent first."""
+    states = Counter(each.state for each in records.trials.values() if each.ended)
+    return {state.lower(): number for state, number in states.most_common()}
 
 
-class Standing:
-    """Reads off the records of a search what is worth telling of it while it runs.
+def seconds_left(
+    records: Records, now: float, workers: int = 1, starts_more: bool = True
+) -> float | None:
+    """Estimates how long the search still takes; `None` before the first trial has ended.
 
     Args:
-        records: The records, which grow.
+        records: The search.
+        now: Wall-clock time.
         workers: How many trials run at the same time.
+        starts_more: Whether the search starts more trials.
     """
-
-    def __init__(self, records: Records, workers: int = 1) -> None:
-        self.records = records
-        self._workers = workers
-
-    @property
-    def objective(self) -> str:
-        """Name of the objective."""
-        return self.records.search.objective if self.records.search else "objective"
-
-    @property
-    def total(self) -> int | None:
-        """The most trials that are run, where that is known."""
-        return self.records.search.max_trials if self.records.search else None
-
-    @property
-    def best(self) -> TrialRecord | None:
-        """The best complete trial so far."""
-        return self._best(self.records.trials.values())
-
-    def ranked(self) -> list[TrialRecord]:
-        """Returns the complete trials so far, best first."""
-        return self._ranked(self.records.trials.values())
-
-    @property
-    def baseline(self) -> TrialRecord | None:
-        """The best complete trial so far that has no dropout."""
-        every = self.records.trials.values()
-        return self._best(each for each in every if has_wrapper(each.hyperparameters, _BASELINE))
-
-    @property
-    def gain(self) -> float | None:
-        """By how much the best trial beats the same settings without dropout; `None` if that is not known."""
-        record = self.best
-        best = score_of(record)
-        if record is None or best is None or has_wrapper(record.hyperparameters, _BASELINE):
-            return None
-        for each in self.records.trials.values():
-            if each.state == events.COMPLETE and is_twin(
-                record.hyperparameters, each.hyperparameters
-            ):
-                without = score_of(each)
-                return None if without is None else self._sign * (without - best)
+    trials, search, running = records.trials.values(), records.search, records.running
+    # Trials that were interrupted, or killed with their process, run again.
+    again = [e for e in trials if e.state == INTERRUPTED or not (e.ended or e in running)]
+    took = [each.seconds for each in trials if each.seconds and each not in again]
+    if search is None or search.max_trials is None or not took:
         return None
-
-    def counts(self) -> dict[str, int]:
-        """Counts the trials that are over by how they ended, the most frequent first."""
-        states = Counter(each.ended.status for each in self.records.trials.values() if each.ended)
-        return {state.lower(): number for state, number in states.most_common()}
-
-    def seconds_left(self, now: float, begins_more: bool = True) -> float | None:
-        """Estimates how long the trials to come take; `None` before the first one is over.
-
-        Args:
-            now: Wall-clock time: what trials under way have had is not to come any more.
-            begins_more: Whether the search begins more trials.
-        """
-        trials, search = self.records.trials.values(), self.records.search
-        running = {record.trial_id for record in self.records.running}
-        # Broken off with the search, or killed with its process: they run again.
-        interrupted = [
-            each
-            for each in trials
-            if each.state == events.INTERRUPTED or not (each.ended or each.trial_id in running)
-        ]
-        took = [each.seconds for each in trials if each.seconds and each not in interrupted]
-        if search is None or search.max_trials is None or not took:
-            return None
-        mean = sum(took) / len(took)
-        begun = sum(max(0.0, mean - (now - record.started)) for record in self.records.running)
-        most = min(search.max_trials, search.configurations or search.max_trials)
-        waiting = max(0, most - len(trials) + len(interrupted)) * mean * begins_more
-        left = (waiting + begun) / self._workers
-        limit = search.info.get("timeout")
-        return min(left, max(0.0, search.time + float(limit) - now)) if limit else left
-
-    def forecast(self, now: float) -> str | None:
-        """Says after the first trial how long all of them take; else, and of the only one, `None`."""
-        trials, search = self.records.trials.values(), self.records.search
-        ended = [each for each in trials if each.ended and each.state != events.INTERRUPTED]
-        left = self.seconds_left(now)
-        if search is None or len(ended) != 1 or not left:
-            return None
-        until = time.localtime(now + left)
-        day = "%H:%M" if until[:3] == time.localtime(now)[:3] else "%Y-%m-%d %H:%M"
-        return (
-            f"Going by the first trial, all of them take about {duration(now - search.time + left)}, until "
-            f"{time.strftime(day, until)}."
-        )
-
-    @property
-    def confirmed(self) -> int:
-        """How many trainings of the confirmation under way are done."""
-        confirming = self.records.confirming
-        if confirming is None:
-            return 0
-        wanted = {(id, False) for id in confirming.trial_ids} | {
-            (id, True) for id in confirming.twins
-        }
-        repeats = confirming.total // max(len(wanted), 1)  # An earlier one may have had more.
-        done = (each for each in self.records.confirmations if each.score is not None)
-        known = {(each.trial_id, each.twin, each.repeat) for each in done if each.repeat < repeats}
-        return sum(key[:2] in wanted for key in known)
-
-    def confirmation_left(self) -> float | None:
-        """Estimates how long the confirmation still takes; `None` before its first training is over."""
-        took = [each.seconds for each in self.records.confirmations]
-        if self.records.confirming is None or not took:
-            return None
-        left = self.records.confirming.total - self.confirmed
-        return left * sum(took) / len(took) / self._workers
-
-    def position(self, record: TrialRecord) -> str:
-        """Writes which of how many trials one is."""
-        return f"trial {record.number + 1}" + (f"/{self.total}" if self.total else "")
-
-    def epoch(self, event: events.EpochEnded) -> str:
-        """Writes which of how many epochs one is, and of which training of its trial, counted from 1."""
-        total = self.records.search.info.get("epochs") if self.records.search else None
-        training = f"training {event.execution + 1} " if event.execution else ""
-        return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
-
-    def now(self, record: TrialRecord) -> str:
-        """Writes what a trial that is under way is at."""
-        said = [f"trial {record.number + 1}", details_of(record)]
-        epochs = record.repeats or record.epochs
-        if not epochs:
-            return "  ".join([*said, "building"])
-        last = epochs[-1]
-        said.append(self.epoch(last))
-        names = dict.fromkeys(("loss", self.objective))
-        said += [f"{name} {amount(last.metrics[name])}" for name in names if name in last.metrics]
-        return "  ".join(said)
-
-    @property
-    def _sign(self) -> int:
-        search = self.records.search
-        return -1 if search is not None and search.direction == "max" else 1
-
-    def _best(self, records: Iterable[TrialRecord]) -> TrialRecord | None:
-        return next(iter(self._ranked(records)), None)
-
-    def _ranked(self, records: Iterable[TrialRecord]) -> list[TrialRecord]:
-        # A pruned trial has a score too, and is not among those that count.
-        complete = (each for each in records if each.state == events.COMPLETE)
-        scored = [(each, score) for each in complete if (score := score_of(each)) is not None]
-        return [each for each, _ in sorted(scored, key=lambda pair: self._sign * pair[1])]
+    mean = sum(took) / len(took)
+    most = min(search.max_trials, search.configurations or search.max_trials)
+    waiting = max(0, most - len(trials) + len(again)) * mean * starts_more
+    started = sum(max(0.0, mean - (now - each.started)) for each in running)
+    left = (waiting + started) / workers
+    limit = search.info.get("timeout")
+    return min(left, max(0.0, search.time + float(limit) - now)) if limit else left
 
 
-def score_of(record: TrialRecord | None) -> float | None:
-    """Returns the score of a trial, if it has one that is a number."""
-    score = record.ended.score if record and record.ended else None
-    return score if score is not None and math.isfinite(score) else None
+def forecast(records: Records, now: float, workers: int = 1) -> str | None:
+    """Writes after the first trial how long all of them take; returns `None` at any other time."""
+    ended = [each for each in records.trials.values() if each.ended and each.state != INTERRUPTED]
+    left = seconds_left(records, now, workers)
+    if records.search is None or len(ended) != 1 or not left:
+        return None
+    until = time.localtime(now + left)
+    day = "%H:%M" if until[:3] == time.localtime(now)[:3] else "%Y-%m-%d %H:%M"
+    return (
+        "Going by the first trial, all of them take about "
+        f"{duration(now - records.search.time + left)}, until {time.strftime(day, until)}."
+    )
 
 
-def amount(value: Any) -> str:
-    """Writes a score or a difference with four decimals, and very large and tiny ones with an exponent.
-
-    Example:
-        >>> amount(0.01234), amount(0.00001234), amount(1e30)
-        ('0.0123', '1.2e-05', '1.0000e+30')
-    """
-    if abs(value) >= 1e6:
-        return f"{value:.4e}"
-    text = f"{value:.4f}"
-    return f"{value:.1e}" if value and float(text) == 0.0 else text
+def confirmed(records: Records) -> int:
+    """Counts the finished trainings of the current confirmation."""
+    wanted = records.confirming
+    if wanted is None:
+        return 0
+    keys = {(id, False) for id in wanted.trial_ids} | {(id, True) for id in wanted.twins}
+    repeats = wanted.total // max(len(keys), 1)  # An earlier confirmation can have had more seeds.
+    seeds = standing.confirmed(records)
+    return sum(seed < repeats for key in keys for seed in seeds.get(key, ()))
 
 
-def gained(value: float) -> str:
-    """Writes a gain, or that there is none."""
-    return amount(value) if value else "no gain"
+def confirmation_left(records: Records, workers: int = 1) -> float | None:
+    """Estimates how long the confirmation still takes; `None` before its first training has ended."""
+    took = [each.seconds for each in records.confirmations]
+    if records.confirming is None or not took:
+        return None
+    return (records.confirming.total - confirmed(records)) * sum(took) / len(took) / workers
 
 
-def gain_words(gain: float) -> str:
-    """Writes a gain over the twin.
-
-    Example:
-        >>> gain_words(0.0123), gain_words(0.0)
-        ('gain 0.0123 over the same without dropout', 'no gain over the same without dropout')
-    """
-    return f"{'gain ' if gain else ''}{gained(gain)} over the same without dropout"
+# In words.
 
 
-def dropout_of(hyperparameters: Mapping[str, object]) -> str:
-    """Writes which dropout a trial has, where, and how much, layer by layer."""
-    layers = asked(hyperparameters).items()
-    return "; ".join((f"{name} " if name else "") + _words(values) for name, values in layers)
+def position(records: Records, record: TrialRecord) -> str:
+    """Writes which trial it is, out of how many: `trial 3/20`."""
+    total = records.search.max_trials if records.search else None
+    return f"trial {record.number + 1}" + (f"/{total}" if total else "")
 
 
-def details_of(record: TrialRecord) -> str:
-    """Writes the hyperparameters of a trial that are not the same in every trial."""
-    values = {name: value for name, value in record.hyperparameters.items() if value is not None}
-    names = [name for name in QUESTIONS if name in values]
-    names += [name for name in values if name not in [*names, *record.fixed]]
-    return " ".join(f"{name}={_short(values[name])}" for name in names)
+def epoch_words(records: Records, event: EpochEnded) -> str:
+    """Writes which epoch it is, out of how many: `training 2 epoch 3/10`."""
+    total = records.search.info.get("epochs") if records.search else None
+    training = f"training {event.execution + 1} " if event.execution else ""
+    return f"{training}epoch {event.epoch + 1}" + (f"/{total}" if total else "")
+
+
+def now_words(records: Records, record: TrialRecord) -> str:
+    """Writes what a running trial is doing."""
+    parts, epochs = [f"trial {record.number + 1}", details(record)], record.repeats or record.epochs
+    if not epochs:
+        return "  ".join([*parts, "building"])
+    last = epochs[-1]
+    names = dict.fromkeys(("loss", records.objective))
+    metrics = [f"{name} {amount(last.metrics[name])}" for name in names if name in last.metrics]
+    return "  ".join([*parts, epoch_words(records, last), *metrics])
 
 
 def best_words(records: Records) -> str | None:
-    """Writes the best complete trial and its hyperparameters into a line; `None` where there is none."""
-    standing = Standing(records)
-    best = standing.best
+    """Writes the best trial so far in one line; returns `None` before the first complete one."""
+    best = standing.best(records)
     if best is None:
         return None
-    details = details_of(best)
-    score = f"{standing.objective} {amount(score_of(best))}{' with ' if details else ''}{details}"
-    return f"{score} (trial {best.number + 1})"
+    score, configuration = f"{records.objective} {amount(best.score or 0.0)}", details(best)
+    return " with ".join(filter(None, (score, configuration))) + f" (trial {best.number + 1})"
+
+
+def gain_words(records: Records) -> str | None:
+    """Writes what the best trial gains by its dropout; returns `None` if its twin was not completed.
+
+    Returns:
+        `gain 0.0123 over the same without dropout`, or `no gain over the same without dropout`.
+    """
+    best = standing.best(records)
+    if best is None or not standing.drops(best.hyperparameters):
+        return None
+    gain = standing.gain(records, trial=best)
+    return None if gain is None else f"{gain} over the same without dropout"
 
 
 def no_more_words(records: Records) -> str | None:
-    """Says why a search begins no more trials before it has had as many as it might; `None` if it does."""
+    """Writes why a search ended before `max_trials`; returns `None` if it did not."""
     early, search = records.no_more, records.search
     if early is None or search is None:
         return None
     most = "" if search.max_trials is None else f" of at most {search.max_trials}"
-    number = len(records.trials)
-    if early.reason == events.STOPPED:
-        return f"Stopped by request after {number}{most} trials."
+    number = f"{len(records.trials)}{most} trials"
+    if early.reason == STOPPED:
+        return f"Stopped by request after {number}."
     if early.tried != early.configurations:
         return (
-            f"The tuner found no further configuration after {number}{most} trials: it has tried "
-            f"{early.tried} of the {early.configurations} that the search space has."
+            f"The tuner found no further configuration after {number}: it has tried {early.tried} of "
+            f"the {early.configurations} in the search space."
         )
     return (
-        f"The search space is exhausted after {number}{most} trials: all its {early.configurations} "
-        "configurations were tried."
+        f"The search space is exhausted after {number}: all {early.configurations} configurations "
+        "were tried."
     )
+
+
+def dropout_words(hyperparameters: Mapping[str, object]) -> str:
+    """Writes which dropout a trial has, where, and how much, for each layer.
+
+    Example:
+        >>> dropout_words({"units": 8, "wrapper": "zoneout", "placement": "recurrent", "rate": 0.1})
+        'zoneout, recurrent, rate 0.1'
+    """
+    layers = []
+    for layer, values in asked(hyperparameters).items():
+        words = (f"{k} {v}" if k in ("rate", "schedule") else str(v) for k, v in values.items())
+        layers.append((f"{layer} " if layer else "") + ", ".join(words))
+    return "; ".join(layers)
+
+
+def details(record: TrialRecord) -> str:
+    """Writes the hyperparameters of a trial that are not the same in every trial."""
+    names = [name for name in QUESTIONS if name in record.active]
+    names += [name for name in record.active if name not in [*names, *record.fixed]]
+    values = ((name, record.active[name]) for name in names)
+    return " ".join(f"{n}={v:.4g}" if isinstance(v, float) else f"{n}={v}" for n, v in values)
 
 
 def duration(seconds: float) -> str:
@@ -257,13 +177,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-
-
-def _words(values: Mapping[str, object]) -> str:
-    named = ("rate", "schedule")
-    words = (f"{key} {value}" if key in named else str(value) for key, value in values.items())
-    return ", ".join(words)
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""How a search stands that runs in another process, or has ended: read from its journal, and nothing else."""
+"""How a search stands that runs in another process, or has ended: read from its journal only."""
 
 from __future__ import annotations
 
@@ -9,45 +9,38 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from recdrop_tune.events import (
-    FILE,
-    STATES,
-    STOPPED,
-    Event,
-    Journal,
-    Records,
-    TrialRecord,
-    has_locks,
-    is_asked_to_stop,
-)
-from recdrop_tune.terminal.status import Standing, best_words, duration, no_more_words, score_of
+from recdrop_tune import standing
+from recdrop_tune.events import INTERRUPTED, KILLED, STATES, STOPPED, Event
+from recdrop_tune.files import JOURNAL
+from recdrop_tune.journal import Journal, has_locks
+from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.stopping import is_asked_to_stop
+from recdrop_tune.terminal import status
 
 _WORDS = {
     "running": "is running",
-    "stopping": "is running, and ends after the trials that are under way, as it was asked to",
+    "stopping": "is running, and ends as requested after the running trials",
     "ended": "has ended",
-    "stopped": "has ended, as it was asked to",
+    "stopped": "has ended as requested",
     "interrupted": "was interrupted",
     "failed": "has failed",
-    "died": "has died: its process is gone and could say nothing",
-    "unknown": "may be running, or have died: this system has no locks that would tell",
+    "died": "has died: its process is gone and could not report its end",
+    "unknown": "may be running, or have died: this system has no locks that would show it",
 }
-"""The states of a search, in words."""
-
-_OF_ENDS = {"FINISHED": "ended", "KILLED": "interrupted"}
+"""The states of a search, in words that follow "it"."""
 
 
 class Watched:
-    """A search in a project folder, which may be somebody else's, and is not written to.
+    """A search in a project folder. The folder can belong to somebody else, and is not written to.
 
     Args:
         folder: The project folder.
 
     Attributes:
         folder: The project folder.
-        history: Its events, as of the last look.
-        records: What they say.
-        is_running: Whether its process lives, as of the last look.
+        history: Its events at the last look.
+        records: The same, folded.
+        is_running: Whether its process was alive at the last look.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,25 +48,25 @@ class Watched:
         self.records = Records()
         self.is_running = False
         self.history: list[Event] = []
-        self._journal, self._read = Journal(folder / FILE), 0
+        self._journal, self._read = Journal(folder / JOURNAL), 0
 
     def look(self) -> list[Event]:
-        """Looks again; returns what is new.
+        """Looks again; returns the new events.
 
         Raises:
             OSError: The journal cannot be read.
             ProjectError: The journal is damaged.
         """
-        # First: what it writes before it ends is read after that.
+        # Before reading, so that what the search writes at its end is read too.
         try:
             is_open = self._journal.is_being_written()
-        except OSError:  # A folder that may only be read.
+        except OSError:  # A read-only folder.
             is_open = False
         new, self._read = self._journal.read_from(self._read)
         for event in new:
             self.records.on_event(event)
         self.history += new
-        # After its end it may still be writing to MLflow.
+        # After its end it can still be writing to MLflow.
         self.is_running = is_open and self.records.ended is None
         return new
 
@@ -85,13 +78,13 @@ class Watched:
 
     @property
     def is_here(self) -> bool:
-        """Whether it was begun on this machine."""
+        """Whether it was started on this machine."""
         search = self.records.search
         return search is not None and search.pid is not None and search.host == socket.gethostname()
 
     @property
     def may_run_elsewhere(self) -> bool:
-        """Whether it may be running on another machine, whose locks are not seen from here."""
+        """Whether it may be running on another machine, whose locks are not visible here."""
         search = self.records.search
         known = search is not None and search.host is not None
         return known and not self.is_here and self.records.ended is None
@@ -102,7 +95,7 @@ class Watched:
         ended, early = self.records.ended, self.records.no_more
         is_stopped = early is not None and early.reason == STOPPED
         if ended is not None:
-            state = _OF_ENDS.get(ended.status, "failed")
+            state = {"FINISHED": "ended", "KILLED": "interrupted"}.get(ended.status, "failed")
             return "stopped" if is_stopped and state == "ended" else state
         if not self.is_running:
             return "died" if has_locks() else "unknown"
@@ -110,18 +103,17 @@ class Watched:
 
     @property
     def state_words(self) -> str:
-        """The same in words, to follow "it"."""
-        words = _WORDS[self.state]
+        """The state in words that follow "it"."""
+        search, words = self.records.search, _WORDS[self.state]
         if self.state == "died" and self.may_run_elsewhere:
-            words = "may have died: from here it cannot be seen"
-        search = self.records.search
+            words = "may have died: this cannot be seen from here"
         if search is None or search.pid is None or self.records.ended is not None:
             return words
         return f"{words} (process {search.pid} on {search.host})"
 
     @property
     def seconds(self) -> float:
-        """How long it has been at work since it last began, or was until it ended."""
+        """How long it has run since it last started or resumed."""
         search = self.records.search
         if search is None:
             return 0.0
@@ -130,56 +122,60 @@ class Watched:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimates how long it still takes; `None` if it is not running, or that is not known yet."""
-        if self.state not in ("running", "stopping"):
+        """Estimates how long it still takes; `None` if it is not running, or if that is not known yet."""
+        if not self.is_running:
             return None
-        standing = Standing(self.records, self.workers)
         if self.records.confirming is not None:
-            return standing.confirmation_left()
-        return standing.seconds_left(time.time(), begins_more=self.state == "running")
+            return status.confirmation_left(self.records, self.workers)
+        starts_more = self.state == "running"
+        return status.seconds_left(self.records, time.time(), self.workers, starts_more)
 
     def counts(self) -> dict[str, int]:
-        """Counts the trials by state, in the order in which people ask for them."""
-        found = Counter(self._state_of(record) for record in self.records.trials.values())
-        order = [*STATES.values(), "INTERRUPTED", "KILLED", "RUNNING"]
-        return {state: found[state] for state in order if found[state]}
+        """Counts the trials by state; one whose process is gone is `KILLED`."""
+        running = self._running
+        states = Counter(
+            each.state if each.ended or each in running else KILLED
+            for each in self.records.trials.values()
+        )
+        order = [*STATES.values(), INTERRUPTED, KILLED, "RUNNING"]
+        return {state: states[state] for state in order if states[state]}
 
     def lines(self) -> list[str]:
-        """Writes how it stands, a line for each thing that there is to say."""
-        standing = Standing(self.records, self.workers)
-        total = "" if standing.total is None else f" of at most {standing.total}"
+        """Writes how it stands, one line for each fact."""
+        records, left = self.records, self.seconds_left
         counts = ", ".join(f"{number} {state.lower()}" for state, number in self.counts().items())
-        best, left = best_words(self.records), self.seconds_left
-        early = None if self.records.no_more is None else no_more_words(self.records)
-        said = {
-            "search": f"{self.folder} {self.state_words}",
-            "trials": f"{len(self.records.trials)}{total}{': ' if counts else ''}{counts}",
-            "best": best or "no trial is complete",
-            "time": f"{duration(self.seconds)}{'' if left is None else f', about {duration(left)} left'}",
-        }
-        if self.records.confirming is not None:
-            said["confirming"] = (
-                f"{standing.confirmed} of {self.records.confirming.total} trainings"
-            )
-        rows = [*said.items(), *([("", early)] if early else [])]
-        rows += [("now", standing.now(record)) for record in self._running]
+        most = records.search.max_trials if records.search else None
+        trials = f"{len(records.trials)}" + ("" if most is None else f" of at most {most}")
+        took = status.duration(self.seconds)
+        rows = [
+            ("search", f"{self.folder} {self.state_words}"),
+            ("trials", ": ".join(filter(None, (trials, counts)))),
+            ("best", status.best_words(records) or "no trial is complete"),
+            ("time", took + ("" if left is None else f", about {status.duration(left)} left")),
+        ]
+        if records.confirming is not None:
+            done, total = status.confirmed(records), records.confirming.total
+            rows.append(("confirming", f"{done} of {total} trainings"))
+        if early := status.no_more_words(records):
+            rows.append(("", early))
+        rows += [("now", status.now_words(records, record)) for record in self._running]
         return [f"{name:<10}  {text}" for name, text in rows]
 
     def to_dict(self) -> dict[str, Any]:
-        """Writes the same as plain data; numbers that JSON lacks are `None`."""
-        standing, search = Standing(self.records, self.workers), self.records.search
-        best = standing.best
+        """Returns the same as plain data; numbers that JSON lacks are `None`."""
+        records, search = self.records, self.records.search
+        best = standing.best(records)
         return {
             "folder": str(self.folder),
             "state": self.state,
             "pid": search.pid if search else None,
             "host": search.host if search else None,
             "experiment": search.experiment if search else None,
-            "objective": standing.objective,
+            "objective": records.objective,
             "direction": search.direction if search else None,
-            "max_trials": standing.total,
+            "max_trials": search.max_trials if search else None,
             "trials": self.counts(),
-            "best": None if best is None else {**_about(best), "score": score_of(best)},
+            "best": None if best is None else {**_about(best), "score": best.score},
             "seconds": self.seconds,
             "seconds_left": self.seconds_left,
             "running": [{**_about(record), **_epoch(record)} for record in self._running],
@@ -189,24 +185,20 @@ class Watched:
     def _running(self) -> list[TrialRecord]:
         return self.records.running if self.is_running else []
 
-    def _state_of(self, record: TrialRecord) -> str:
-        """The state of a trial; one whose process is gone does not run any more."""
-        gone = record.ended is None and record not in self._running
-        return "KILLED" if gone else record.state
-
 
 def _about(record: TrialRecord) -> dict[str, Any]:
-    active = {name: value for name, value in record.hyperparameters.items() if value is not None}
-    return {"trial_id": record.trial_id, "number": record.number, "hyperparameters": active}
+    return {
+        "trial_id": record.trial_id,
+        "number": record.number,
+        "hyperparameters": record.active,
+    }
 
 
 def _epoch(record: TrialRecord) -> dict[str, Any]:
-    """The last epoch of a trial, from 0, of its last training."""
+    """Returns the last epoch of a trial's last training; epochs count from 0."""
     epochs = record.repeats or record.epochs
     if not epochs:
         return {"execution": 0, "epoch": None, "metrics": {}}
     last = epochs[-1]
-    metrics = {
-        name: value if math.isfinite(value) else None for name, value in last.metrics.items()
-    }
+    metrics = {name: each if math.isfinite(each) else None for name, each in last.metrics.items()}
     return {"execution": last.execution, "epoch": last.epoch, "metrics": metrics}

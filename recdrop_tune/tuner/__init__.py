@@ -3,7 +3,17 @@
 from recdrop_tune.tuner.callbacks import is_local
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
+from recdrop_tune.tuner.hooks import ReportsEpochs, TrackedOracle
 from recdrop_tune.tuner.outcomes import numbers
+from recdrop_tune.tuner.recording import (
+    TrainingReporter,
+    TrialReporter,
+    about_proposals,
+    about_trainings,
+    readable,
+    search_id,
+    versions,
+)
 from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
@@ -13,9 +23,15 @@ __all__ = [
     "MILLISECONDS",
     "ORACLES",
     "GroupedFolds",
+    "ReportsEpochs",
     "SearchPlan",
     "StepTimer",
+    "TrackedOracle",
+    "TrainingReporter",
+    "TrialReporter",
     "Tuner",
+    "about_proposals",
+    "about_trainings",
     "as_objective",
     "as_objectives",
     "check_folds",
@@ -23,7 +39,10 @@ __all__ = [
     "load_weights",
     "make_tuner",
     "numbers",
+    "readable",
     "retrain",
     "save_weights",
+    "search_id",
     "trial_seed",
+    "versions",
 ]

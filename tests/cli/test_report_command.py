@@ -15,7 +15,8 @@ import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.cli.store import load_quietly
 from recdrop_tune.errors import ProjectError, RecdropError
-from recdrop_tune.events import FILE, Journal
+from recdrop_tune.files import JOURNAL
+from recdrop_tune.journal import Journal
 from tests.small_search import Failing, data
 from tests.tracked_events import journaled, started
 
@@ -220,9 +221,9 @@ def no_hyperparameter(path):
         ("trial_1/trial.json", cut, "`{0}` is damaged"),
         ("trial_1/trial.json", no_hyperparameter, "is no kind of hyperparameter"),
         ("trial_1/trial.json", lambda path: path.write_text("{}"), "`{0}` is damaged"),
-        (FILE, lambda path: path.write_text('[1]\n{"a": 2}\n'), "`{0}` is damaged"),
-        (FILE, lambda path: path.write_bytes(bytes(range(256)) * 9), "`{0}` is damaged"),
-        (FILE, lambda path: path.write_text(""), "holds no search"),
+        (JOURNAL, lambda path: path.write_text('[1]\n{"a": 2}\n'), "`{0}` is damaged"),
+        (JOURNAL, lambda path: path.write_bytes(bytes(range(256)) * 9), "`{0}` is damaged"),
+        (JOURNAL, lambda path: path.write_text(""), "holds no search"),
     ],
 )
 def test_damage_is_told_and_not_raised(confirmed, tmp_path, file, damage, words):
@@ -284,5 +285,5 @@ def test_a_closed_stderr_is_no_hindrance(monkeypatch):
 
 
 def test_several_objectives_are_in_the_journal(traded):
-    begun = Journal(traded.directory / FILE).read()[0]
+    begun = Journal(traded.directory / JOURNAL).read()[0]
     assert begun.objectives == {"val_loss": "min", "ms_per_step": "min"}

@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from recdrop_tune.cli import main
-from recdrop_tune.events import ConfirmationStarted, Journal, forget_stop, is_asked_to_stop
+from recdrop_tune.events import ConfirmationStarted
+from recdrop_tune.journal import Journal
+from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 from tests import ROOT
 from tests.forks import hearing_ctrl_c
 from tests.pseudo_terminal import Terminal
@@ -28,7 +30,8 @@ def called(*arguments):
 
 SEARCH = """
 import os, signal, socket, sys, time
-from recdrop_tune.events import Journal, SearchStarted, TrialStarted
+from recdrop_tune.events import SearchStarted, TrialStarted
+from recdrop_tune.journal import Journal
 signal.signal(signal.SIGINT, getattr(signal, sys.argv[2]))
 journal = Journal(sys.argv[1] + "/events.jsonl")
 here = {"pid": os.getpid(), "host": socket.gethostname()}
@@ -149,7 +152,7 @@ def test_it_is_asked_to_end(search, tmp_path):
     assert is_asked_to_stop(tmp_path)
     assert not is_asked_to_stop(tmp_path, now=True)
     assert search.poll() is None
-    assert "is running, and ends after" in called("status", tmp_path).output
+    assert "is running, and ends as requested after" in called("status", tmp_path).output
 
 
 @pytest.mark.parametrize(

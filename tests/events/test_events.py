@@ -6,19 +6,13 @@ import pytest
 import tensorflow as tf
 
 import recdrop_tune as rdt
-from recdrop_tune.events import (
-    EpochEnded,
-    Journal,
-    ModelBuilt,
-    Records,
-    SearchStarted,
-    TrialEnded,
-    TrialStarted,
-)
-from recdrop_tune.events.hooks import kernels_of
+from recdrop_tune.events import EpochEnded, ModelBuilt, SearchStarted, TrialEnded, TrialStarted
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.mlflow_store.contents import contents_of
 from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.records import Records
+from recdrop_tune.tuner.hooks import kernels_of
 from tests.planted_search import Planted, PlantedTuner
 from tests.small_search import build, data
 

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.events import Journal, WorkerLost
+from recdrop_tune.events import WorkerLost
+from recdrop_tune.journal import Journal
 
 LOST = WorkerLost(worker="1", trial_id=None, reason="gone", time=1.0)
 

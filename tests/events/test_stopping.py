@@ -1,7 +1,6 @@
 """The file that asks a search to end, in a folder that may be somebody else's."""
 
-from recdrop_tune.events import ask_to_stop, forget_stop, is_asked_to_stop
-from recdrop_tune.events.stopping import STOP
+from recdrop_tune.stopping import STOP, ask_to_stop, forget_stop, is_asked_to_stop
 
 
 def test_a_request(tmp_path):

@@ -10,7 +10,8 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.credentials import hide_address
-from recdrop_tune.events import EpochEnded, Journal, SearchStarted, TrialStarted
+from recdrop_tune.events import EpochEnded, SearchStarted, TrialStarted
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.uris import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 from tests.postgres import running_server
 from tests.small_search import build, data

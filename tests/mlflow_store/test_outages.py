@@ -18,7 +18,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.events import Journal, TrackingWarning, TrialEnded
+from recdrop_tune.events import TrackingWarning, TrialEnded
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import stores
 from recdrop_tune.mlflow_store.stores import _REQUESTS, prepare
 from recdrop_tune.terminal import Progress

@@ -13,9 +13,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.events import Journal, ResultSaved, SearchEnded, TrackingWarning
-from recdrop_tune.events.events import from_json, to_json
+from recdrop_tune.events import ResultSaved, SearchEnded, TrackingWarning, from_json, to_json
 from recdrop_tune.files import fresh_path, is_leftover
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, upload_result
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult, save_result

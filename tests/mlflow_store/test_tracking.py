@@ -30,15 +30,15 @@ from recdrop_tune.credentials import hide_address, scrub
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import (
     EpochEnded,
-    Journal,
-    Records,
     SearchEnded,
     SearchStarted,
     TrackingWarning,
     TrialEnded,
     TrialStarted,
+    from_json,
+    to_json,
 )
-from recdrop_tune.events.events import from_json, to_json
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import MLflowWriter, track
 from recdrop_tune.mlflow_store.contents import view_of
 from recdrop_tune.mlflow_store.follower import Background
@@ -47,6 +47,7 @@ from recdrop_tune.mlflow_store.params_and_metrics import trial_params
 from recdrop_tune.mlflow_store.stores import _put, prepare
 from recdrop_tune.mlflow_store.uris import clean
 from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.records import Records
 from recdrop_tune.terminal import Progress, duration
 from tests.small_search import Failing, build, data
 
@@ -392,7 +393,8 @@ def test_optuna_and_mlflow_need_a_database_each(tmp_path):
 
 START = """
 import sys
-from recdrop_tune.events import Journal, SearchStarted
+from recdrop_tune.events import SearchStarted
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import MLflowWriter
 MLflowWriter(sys.argv[1], Journal("none")).write_all([SearchStarted(
     search_id="a", name="n", experiment="e", tuner="t", objective="val_loss", direction="min")])

@@ -10,7 +10,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from recdrop_tune.events import Journal, SearchStarted
+from recdrop_tune.events import SearchStarted
+from recdrop_tune.journal import Journal
 from recdrop_tune.results import TuneResult
 from tests.chief_search import EPOCHS, WORST, loss_of
 from tests.forks import Forks, runs

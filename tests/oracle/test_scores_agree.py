@@ -15,7 +15,9 @@ from optuna.pruners import BasePruner
 from rich.console import Console
 
 import recdrop_tune as rdt
-from recdrop_tune.events import Journal, Records, TrialEnded
+from recdrop_tune.events import TrialEnded
+from recdrop_tune.journal import Journal
+from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
 from recdrop_tune.results.text import markdown
 from recdrop_tune.terminal import Progress

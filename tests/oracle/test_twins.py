@@ -6,7 +6,6 @@ import time
 import keras_tuner as kt
 import pytest
 
-from recdrop_tune.events import readable
 from recdrop_tune.oracle import (
     OptunaOracle,
     active_values,
@@ -17,7 +16,7 @@ from recdrop_tune.oracle import (
     twin_of,
 )
 from recdrop_tune.spaces import SearchSpace
-from recdrop_tune.tuner import trial_seed
+from recdrop_tune.tuner import readable, trial_seed
 from recdrop_tune.tuner.trainings import seed_values
 from recdrop_tune.tuner.tuners import BayesianOptimizationOracle, RandomSearchOracle
 from tests.planted_search import SPACE, Planted, planted_result

@@ -25,7 +25,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning, RecdropError
-from recdrop_tune.events import Journal, TrackingWarning, TrialStarted
+from recdrop_tune.events import TrackingWarning, TrialStarted
+from recdrop_tune.journal import Journal
 from recdrop_tune.oracle.study import warm_trials
 from recdrop_tune.ray_workers import cluster as _ray
 from recdrop_tune.ray_workers.host import OracleHost

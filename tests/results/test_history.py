@@ -2,7 +2,9 @@
 
 import pandas as pd
 
-from recdrop_tune.events import EpochEnded, Journal, Records, TrialStarted
+from recdrop_tune.events import EpochEnded, TrialStarted
+from recdrop_tune.journal import Journal
+from recdrop_tune.records import Records
 from recdrop_tune.results.frames import history_frame
 
 KEYS = ["trial_id", "execution", "epoch"]

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import FILE
+from recdrop_tune.files import JOURNAL
 from recdrop_tune.hypermodels import dropout_rnn
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results.text import markdown
@@ -278,8 +278,8 @@ def test_large_scores_have_an_exponent_everywhere(tmp_path, planted_uri):
 
 def test_what_the_journal_has_lost_the_trials_still_tell(planted, tmp_path):
     folder = shutil.copytree(planted.directory, tmp_path / "p")
-    lines = (folder / FILE).read_text().splitlines(keepends=True)
-    (folder / FILE).write_text("".join(line for line in lines if '"SearchStarted"' in line))
+    lines = (folder / JOURNAL).read_text().splitlines(keepends=True)
+    (folder / JOURNAL).write_text("".join(line for line in lines if '"SearchStarted"' in line))
     found = rdt.TuneResult.load(folder)
     columns = ["trial_id", "state", "wrapper", "val_loss"]
     pd.testing.assert_frame_equal(found.trials[columns], planted.trials[columns])

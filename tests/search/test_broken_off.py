@@ -5,16 +5,10 @@ import pandas as pd
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.events import (
-    COMPLETE,
-    INTERRUPTED,
-    RETRY,
-    Journal,
-    Records,
-    SearchEnded,
-    TrialEnded,
-)
+from recdrop_tune.events import COMPLETE, INTERRUPTED, RETRY, SearchEnded, TrialEnded
+from recdrop_tune.journal import Journal
 from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.records import Records
 from tests.small_search import Failing, build, data
 
 

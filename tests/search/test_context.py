@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.events import FILE, Context
+from recdrop_tune.events import Context
+from recdrop_tune.files import JOURNAL
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.hypermodel_of import ObservedTrials, compiled_with
 from recdrop_tune.tuner import as_objectives
@@ -575,7 +576,7 @@ def test_the_folder_has_it(random_labels):
 
 
 def test_a_folder_of_an_earlier_version_has_none(random_labels):
-    journal = random_labels.directory / FILE
+    journal = random_labels.directory / JOURNAL
     before = journal.read_text()
     events = [json.loads(line) for line in before.splitlines()]
     for event in events:

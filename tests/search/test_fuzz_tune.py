@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
-from recdrop_tune.events import Journal, WorkerLost
+from recdrop_tune.events import WorkerLost
+from recdrop_tune.journal import Journal
 from tests.fuzzing import OddEquality, OddTruth, hold, profiles, refused
 from tests.small_search import build, data
 

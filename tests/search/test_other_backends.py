@@ -15,7 +15,8 @@ if BACKEND == "tensorflow":
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.events import Journal, SearchStarted
+from recdrop_tune.events import SearchStarted
+from recdrop_tune.journal import Journal
 from recdrop_tune.search.classes_and_groups import of_data
 from recdrop_tune.search.data_arguments import Data
 from tests.backend_search import SPACE, data, make_tuner

@@ -16,13 +16,12 @@ from recdrop_tune.events import (
     STOPPED,
     ConfirmationStarted,
     EpochEnded,
-    Journal,
     NoMoreTrials,
     SearchEnded,
     SearchStarted,
-    ask_to_stop,
-    is_asked_to_stop,
 )
+from recdrop_tune.journal import Journal
+from recdrop_tune.stopping import ask_to_stop, is_asked_to_stop
 from tests.small_search import Failing, build, data
 
 
@@ -177,7 +176,7 @@ def test_a_space_that_is_exhausted(options, tuner, capsys):
     number = len(ended.trials)
     assert 3 <= number < 8
     words = (
-        f"The search space is exhausted after {number} of at most 8 trials: all its 3 configurations were "
+        f"The search space is exhausted after {number} of at most 8 trials: all 3 configurations were "
         "tried."
     )
     printed = capsys.readouterr().out.splitlines()

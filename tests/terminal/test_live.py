@@ -15,13 +15,13 @@ from recdrop_tune.events import (
     ConfirmationEnded,
     ConfirmationStarted,
     EpochEnded,
-    Journal,
     NoMoreTrials,
     SearchEnded,
     SearchStarted,
     TrialEnded,
     TrialStarted,
 )
+from recdrop_tune.journal import Journal
 from recdrop_tune.terminal import LiveDisplay, Progress, Terminal, live_display
 from tests import ROOT
 from tests.pseudo_terminal import Terminal as PseudoTerminal
@@ -262,8 +262,8 @@ def test_why_no_more_trials_are_begun():
     few = NoMoreTrials(reason="EXHAUSTED", configurations=3, tried=2)
     (line,) = said(*first, few)
     assert line == (
-        "The tuner found no further configuration after 1 of at most 20 trials: it has tried 2 of the 3 that "
-        "the search space has."
+        "The tuner found no further configuration after 1 of at most 20 trials: it has tried 2 of the 3 in "
+        "the search space."
     )
 
 

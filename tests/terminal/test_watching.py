@@ -6,15 +6,9 @@ import socket
 
 import pytest
 
-from recdrop_tune.events import (
-    EXHAUSTED,
-    STOPPED,
-    EpochEnded,
-    Journal,
-    NoMoreTrials,
-    TrialEnded,
-    ask_to_stop,
-)
+from recdrop_tune.events import EXHAUSTED, STOPPED, EpochEnded, NoMoreTrials, TrialEnded
+from recdrop_tune.journal import Journal
+from recdrop_tune.stopping import ask_to_stop
 from recdrop_tune.terminal import Watched
 from tests.tracked_events import confirmation, ended, journaled, started, trial
 
@@ -44,7 +38,7 @@ def writing(tmp_path):
     ("last", "state", "words"),
     [
         ([ended()], "ended", "has ended"),
-        ([NoMoreTrials(reason=STOPPED), ended()], "stopped", "has ended, as it was asked to"),
+        ([NoMoreTrials(reason=STOPPED), ended()], "stopped", "has ended as requested"),
         (
             [NoMoreTrials(reason=EXHAUSTED, configurations=2, tried=2), ended()],
             "ended",
@@ -55,7 +49,7 @@ def writing(tmp_path):
         (
             [],
             "died",
-            f"has died: its process is gone and could say nothing (process {os.getpid()} on "
+            f"has died: its process is gone and could not report its end (process {os.getpid()} on "
             f"{socket.gethostname()})",
         ),
     ],
@@ -70,7 +64,7 @@ def test_a_search_that_is_not_running(tmp_path, last, state, words):
 
 def test_a_system_without_locks(tmp_path, writing, monkeypatch):
     """As on Windows."""
-    monkeypatch.setattr("recdrop_tune.events.journal.fcntl", None)
+    monkeypatch.setattr("recdrop_tune.journal.fcntl", None)
     writing(started(**HERE), *trial(0, status=None))
     found = watched(tmp_path)
     assert found.state == "unknown"
@@ -140,7 +134,7 @@ def test_a_search_on_another_machine(tmp_path):
     found = watched(tmp_path)
     assert found.may_run_elsewhere
     assert found.state_words == (
-        "may have died: from here it cannot be seen (process 7 on elsewhere)"
+        "may have died: this cannot be seen from here (process 7 on elsewhere)"
     )
 
 

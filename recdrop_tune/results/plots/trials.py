@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.events import QUESTIONS
+from recdrop_tune.records import QUESTIONS
 from recdrop_tune.results.frames import pareto_front
 from recdrop_tune.results.plots import style
 from recdrop_tune.results.plots.view import NOT_APPLICABLE, View

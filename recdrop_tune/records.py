@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune.catalog import MILLISECONDS
-from recdrop_tune.events.events import (
+from recdrop_tune.events import (
     ConfirmationEnded,
     ConfirmationStarted,
     EpochEnded,
@@ -65,6 +66,23 @@ class TrialRecord:
     def state(self) -> str:
         """How it ended, or `RUNNING`."""
         return self.ended.status if self.ended else "RUNNING"
+
+    @property
+    def active(self) -> dict[str, Any]:
+        """Its active hyperparameters."""
+        return {name: value for name, value in self.hyperparameters.items() if value is not None}
+
+    @property
+    def score(self) -> float | None:
+        """Its score, if that is a finite number: a loss that diverged ranks nothing."""
+        score = self.ended.score if self.ended else None
+        return score if score is not None and math.isfinite(score) else None
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the score over its trainings; NaN if there is one."""
+        std = self.ended.std if self.ended else None
+        return math.nan if std is None else std
 
     @property
     def seconds(self) -> float | None:
@@ -137,8 +155,24 @@ class Records:
         self.backends: list[str] = []
         self._backend: Any = None
         self._begun: dict[str, None] = {}
+        self._sessions: list[tuple[float, float]] = []
         for event in events:
             self.on_event(event)
+
+    @property
+    def objective(self) -> str:
+        """Name of the objective; with several, the first one."""
+        return self.search.objective if self.search else "objective"
+
+    @property
+    def direction(self) -> str:
+        """`"min"` or `"max"`."""
+        return self.search.direction if self.search else "min"
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran, without the breaks between its sessions."""
+        return sum(last - first for first, last in self._sessions)
 
     @property
     def running(self) -> list[TrialRecord]:
@@ -150,6 +184,11 @@ class Records:
         """Takes one event in."""
         if isinstance(event, TrialStarted | ConfirmationStarted):
             self._note_backend()
+        if isinstance(event, SearchStarted):
+            self._sessions.append((event.time, event.time))
+        elif self._sessions:
+            first, last = self._sessions[-1]
+            self._sessions[-1] = first, max(last, event.time)  # The clock may have been set back.
         match event:
             case SearchStarted():
                 self.search, self.confirming = event, None
@@ -219,43 +258,3 @@ def asked(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         values = {key: hyperparameters.get(name) for key, name in names.items()}
         found[layer] = {key: value for key, value in values.items() if value is not None}
     return {layer: values for layer, values in found.items() if values}
-
-
-def has_wrapper(hyperparameters: Mapping[str, Any], wrapper: str) -> bool:
-    """Says whether all layers of a trial have a given wrapper.
-
-    Args:
-        hyperparameters: As tables show them.
-        wrapper: A value of `wrapper`, such as `"none"`.
-
-    Example:
-        >>> has_wrapper({"enc/wrapper": "none", "dec/wrapper": "zoneout"}, "none")
-        False
-    """
-    values = {
-        value
-        for name, value in hyperparameters.items()
-        if name.rpartition("/")[2] == "wrapper" and value is not None
-    }
-    return values == {wrapper}
-
-
-def is_twin(hyperparameters: Mapping[str, Any], without: Mapping[str, Any]) -> bool:
-    """Says whether a trial is the twin of another one: the same, but for its dropout.
-
-    Args:
-        hyperparameters: Those of the other one, as tables show them.
-        without: Those of the trial.
-
-    Example:
-        >>> is_twin({"units": 8, "wrapper": "zoneout", "rate": 0.2}, {"units": 8, "wrapper": "none"})
-        True
-    """
-    kept = {
-        name: value
-        for name, value in without.items()
-        if value is not None and name.rpartition("/")[2] != "wrapper"
-    }
-    return has_wrapper(without, "none") and all(
-        hyperparameters.get(name) == value for name, value in kept.items()
-    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from recdrop_tune.errors import ProjectError, shown
-from recdrop_tune.events.events import (
+from recdrop_tune.events import (
     ConfirmationEnded,
     ConfirmationStarted,
     Event,
@@ -20,19 +20,16 @@ from recdrop_tune.events.events import (
     ResultSaved,
     SearchEnded,
     SearchStarted,
+    TrackingWarning,
     TrialEnded,
     from_json,
     to_json,
 )
-from recdrop_tune.files import JOURNAL
 
 try:
     import fcntl
 except ImportError:  # Windows has no such locks: a journal that is being written does not show it.
     fcntl = None  # type: ignore[assignment]
-
-FILE = JOURNAL
-"""Name of the journal in the project folder."""
 
 _DURABLE = (
     SearchStarted,
@@ -75,17 +72,22 @@ class Journal:
         if isinstance(event, _DURABLE):
             os.fsync(self._file.fileno())
 
-    def read(self) -> list[Event]:
-        """Returns the events so far; see `read_from`."""
-        return self.read_from(0)[0]
+    def read(self, epochs: bool = True) -> list[Event]:
+        """Returns the events so far; see `read_from`.
 
-    def read_from(self, start: int) -> tuple[list[Event], int]:
-        """Returns the events after a number of bytes, while others may be written.
+        Args:
+            epochs: Whether to parse the epochs. Most lines are epochs, and not every reader needs them.
+        """
+        return self.read_from(0, epochs)[0]
+
+    def read_from(self, start: int, epochs: bool = True) -> tuple[list[Event], int]:
+        """Returns the events after the first `start` bytes; others may be written meanwhile.
 
         A last line without its end is still being written, or was cut by a crash, and is left out.
 
         Args:
-            start: How many bytes of the file have been read: 0, or what an earlier call returned.
+            start: 0, or the number that an earlier call returned.
+            epochs: Whether to parse the epochs.
 
         Returns:
             The events, and how many bytes have been read now.
@@ -100,7 +102,8 @@ class Journal:
         except FileNotFoundError:
             return [], start
         size = content.rfind(b"\n") + 1
-        found = map(self._event, content[:size].split(b"\n")[:-1])
+        lines = content[:size].split(b"\n")[:-1]
+        found = (self._event(line) for line in lines if epochs or b'"EpochEnded"' not in line[:40])
         return [event for event in found if event is not None], start + size
 
     def _event(self, line: bytes) -> Event | None:
@@ -190,10 +193,6 @@ def _share_lock(file: Any) -> None:
             return
         else:
             return
-
-
-class TrackingWarning(UserWarning):
-    """Tracking failed or is incomplete; the search itself goes on."""
 
 
 class Dispatcher:

@@ -15,9 +15,7 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.events import events as events
-from recdrop_tune.events.records import Records
-from recdrop_tune.events.stopping import forget_stop, is_asked_to_stop
+from recdrop_tune import events
 from recdrop_tune.files import SEARCH
 from recdrop_tune.oracle import (
     OptunaOracle,
@@ -30,9 +28,11 @@ from recdrop_tune.oracle import (
     reached,
     read_object,
 )
+from recdrop_tune.records import Records
 from recdrop_tune.spaces import plain_names
+from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 from recdrop_tune.storage_errors import is_storage_failure
-from recdrop_tune.tuner import Tuner
+from recdrop_tune.tuner.tuner import Tuner
 
 _PACKAGES = ("recdrop-tune", "keras-tuner", "optuna", "mlflow", "numpy")
 

@@ -311,6 +311,10 @@ class Listener(Protocol):
         """Takes one event in. An exception is reported once and never reaches the search."""
 
 
+class TrackingWarning(UserWarning):
+    """Tracking failed or is incomplete. The search continues."""
+
+
 _KINDS = {
     kind.__name__: kind
     for kind in (

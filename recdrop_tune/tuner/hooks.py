@@ -13,7 +13,8 @@ from recdrop_tune.hypermodels import Extension
 from recdrop_tune.models import explain, learned_rates
 from recdrop_tune.oracle import ended_trial
 from recdrop_tune.storage_errors import is_storage_failure
-from recdrop_tune.tuner import MILLISECONDS, StepTimer, numbers
+from recdrop_tune.tuner.outcomes import numbers
+from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
 
 # Names the kernels that the recurrent layers of a model train on.
 

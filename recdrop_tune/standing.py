@@ -1,0 +1,273 @@
+"""How a search stands: which trial is best, which is whose twin, and what dropout is worth.
+
+The twin of a trial has the same configuration without dropout. Compared with any other trial, dropout would
+get the credit for what a learning rate or a number of units did.
+
+These are pure functions of `Records`. Progress lines, the summary, the report, `compare` and MLflow's
+description all call them, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.events import COMPLETE
+from recdrop_tune.records import Records, TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NONE = "none"
+"""The wrapper that drops nothing."""
+
+Seeds = Mapping[tuple[str, bool], Mapping[int, float]]
+"""Confirmed scores by seed. The key is a trial's id, and whether its twin was trained instead."""
+
+
+def wrappers(values: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the wrapper of each layer by the name of its hyperparameter.
+
+    Args:
+        values: Hyperparameters, as a `TrialRecord` has them.
+
+    Example:
+        >>> wrappers({"units": 8, "enc/wrapper": "none", "dec/wrapper": "zoneout"})
+        {'enc/wrapper': 'none', 'dec/wrapper': 'zoneout'}
+    """
+    named = ((name, each) for name, each in values.items() if name.rpartition("/")[2] == "wrapper")
+    # A user-defined hyperparameter of that name can mean something else.
+    return {name: each for name, each in named if isinstance(each, str) and each in TECHNIQUES}
+
+
+def drops(values: Mapping[str, Any]) -> bool:
+    """Returns whether a configuration has dropout in any layer."""
+    return any(each != NONE for each in wrappers(values).values())
+
+
+def has_wrapper(values: Mapping[str, Any], wrapper: str) -> bool:
+    """Returns whether all layers of a configuration have a given wrapper.
+
+    Example:
+        >>> has_wrapper({"enc/wrapper": "none", "dec/wrapper": "zoneout"}, "none")
+        False
+    """
+    return set(wrappers(values).values()) == {wrapper}
+
+
+def is_twin(without: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Returns whether the first configuration is the second one without its dropout.
+
+    Example:
+        >>> is_twin({"units": 8, "wrapper": "none"}, {"units": 8, "wrapper": "zoneout", "rate": 0.2})
+        True
+    """
+    kept = {name for name, value in without.items() if value is not None} - wrappers(without).keys()
+    return has_wrapper(without, NONE) and all(values.get(name) == without[name] for name in kept)
+
+
+def confirmed(records: Records) -> Seeds:
+    """Returns the scores of the confirmation.
+
+    A training that was repeated after a failure counts once.
+    """
+    seeds: dict[tuple[str, bool], dict[int, float]] = {}
+    for each in records.confirmations:
+        if each.score is not None and not math.isnan(each.score):
+            seeds.setdefault((each.trial_id, each.twin), {})[each.repeat] = each.score
+    return seeds
+
+
+def ranked(records: Records, seeds: Seeds | None = None) -> list[TrialRecord]:
+    """Lists the complete trials, best first. With several objectives, the first one counts.
+
+    Args:
+        records: The search.
+        seeds: The `confirmed` scores, once the search is over: confirmed trials then come first, by their
+            means. While it runs, a new trial must be able to overtake them.
+    """
+    sign, seeds = _sign(records), seeds or {}
+
+    def key(record: TrialRecord) -> tuple[bool, float]:
+        own = seeds.get((record.trial_id, False))
+        score = fmean(own.values()) if own else record.score
+        return not own, sign * (score or 0.0)
+
+    complete = (each for each in records.trials.values() if each.state == COMPLETE)
+    return sorted((each for each in complete if each.score is not None), key=key)
+
+
+def best(records: Records, seeds: Seeds | None = None) -> TrialRecord | None:
+    """Returns the best complete trial; see `ranked`."""
+    return next(iter(ranked(records, seeds)), None)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What dropout is worth: a trial with dropout against its twin.
+
+    Attributes:
+        trial: The trial.
+        twin: Its twin; `None` if only the confirmation trained it.
+        score: The trial's score, or its mean over the seeds that trained both.
+        twin_score: The same for the twin.
+        value: By how much dropout is better, in units of the objective; negative if it is worse.
+        spread: Standard deviation of a score over the trainings of one trial; NaN if there was one each.
+    """
+
+    trial: TrialRecord
+    twin: TrialRecord | None
+    score: float
+    twin_score: float
+    value: float
+    spread: float = math.nan
+
+    def __str__(self) -> str:
+        # Trainings of one configuration differ by as much as the spread.
+        if abs(self.value) < self.spread or not self.value:
+            return "no gain"
+        return f"gain {amount(self.value)}"
+
+
+def gain(
+    records: Records, seeds: Seeds | None = None, trial: TrialRecord | None = None
+) -> Gain | None:
+    """Compares a trial with its twin; `None` if one of the two was not completed.
+
+    Args:
+        records: The search.
+        seeds: The `confirmed` scores, once the search is over.
+        trial: The trial; by default the best one with dropout.
+    """
+    order, seeds = ranked(records, seeds), seeds or {}
+    trial = trial or next((each for each in order if drops(each.hyperparameters)), None)
+    if trial is None:
+        return None
+    twin = next((e for e in order if is_twin(e.hyperparameters, trial.hyperparameters)), None)
+    own = seeds.get((trial.trial_id, False))
+    if own:
+        # The twin was trained under its own id if it was among the best.
+        other = seeds.get((trial.trial_id, True)) or (
+            seeds.get((twin.trial_id, False), {}) if twin else {}
+        )
+        both = own.keys() & other.keys()
+        if not both:
+            return None
+        score, without = (fmean(each[seed] for seed in both) for each in (own, other))
+        return Gain(trial, twin, score, without, _sign(records) * (without - score))
+    if twin is None or trial.score is None or twin.score is None:
+        return None
+    spread = math.hypot(trial.spread, twin.spread) / math.sqrt(2)
+    value = _sign(records) * (twin.score - trial.score)
+    return Gain(trial, twin, trial.score, twin.score, value, spread)
+
+
+def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Returns one row for each wrapper of each layer, best first; those never tried come last.
+
+    Args:
+        records: The search.
+        offered: The wrappers that the space offers, by the name of their hyperparameter.
+
+    Returns:
+        Columns: `layer` (empty if all layers share one wrapper), `wrapper`, `trials`, `complete`, `best`
+        (score of the best complete trial), `gain` (of the best complete trial with a complete twin),
+        `state` (`"complete"`, `"only stopped early"`, `"not finished"`, `"failed"` or `"never tried"`).
+    """
+    import pandas as pd
+
+    words = {"COMPLETE": "complete", "PRUNED": "only stopped early", "RUNNING": "not finished"}
+    rows, order = [], ranked(records)
+    for name, wrapper in ((name, each) for name, several in offered.items() for each in several):
+        trials = [each for each in records.trials.values() if each.active.get(name) == wrapper]
+        complete = [each for each in order if each in trials]
+        gains = (gain(records, trial=each) for each in complete if wrapper != NONE)
+        states = {each.state for each in trials}
+        state = next((word for state, word in words.items() if state in states), "failed")
+        rows.append(
+            {
+                "layer": name.rpartition("/")[0],
+                "wrapper": wrapper,
+                "trials": len(trials),
+                "complete": len(complete),
+                "best": complete[0].score if complete else None,
+                "gain": next((each.value for each in gains if each), None),
+                "state": state if trials else "never tried",
+            }
+        )
+    types = {"layer": "string", "wrapper": "string", "trials": "Int64", "complete": "Int64"}
+    types |= {"best": "Float64", "gain": "Float64", "state": "string"}
+    frame = pd.DataFrame(rows, columns=list(types)).astype(types)
+    frame["key"] = frame["best"] * _sign(records)
+    columns, ascending = ["layer", "key", "trials"], [True, True, False]
+    frame = frame.sort_values(columns, ascending=ascending, kind="stable", ignore_index=True)
+    return frame.drop(columns="key")
+
+
+# In words.
+
+
+def amount(value: float) -> str:
+    """Writes a score or a difference with four decimals; very large and tiny ones get an exponent.
+
+    Example:
+        >>> amount(0.01234), amount(0.00001234), amount(1e30)
+        ('0.0123', '1.2e-05', '1.0000e+30')
+    """
+    if abs(value) >= 1e6:
+        return f"{value:.4e}"
+    text = f"{value:.4f}"
+    return f"{value:.1e}" if value and float(text) == 0.0 else text
+
+
+def gained(value: float) -> str:
+    """Writes a gain as a number, or `no gain` for zero."""
+    return amount(value) if value else "no gain"
+
+
+def gain_words(records: Records, offers_none: bool = True) -> str:
+    """Writes what dropout was worth in a search without a confirmation.
+
+    Args:
+        records: The search.
+        offers_none: Whether its space offers `none`, so that twins can be trials.
+    """
+    order = ranked(records)
+    dropping = next((each for each in order if drops(each.hyperparameters)), None)
+    if dropping is None:
+        return "What dropout is worth is not known: no trial with dropout was completed."
+    ahead = "" if dropping is order[0] else "The best trial has no dropout. "
+    found = gain(records)
+    if found is None or found.twin is None:
+        why = "its twin, the same settings without dropout, was not completed"
+        why = why if offers_none else "the space does not offer `none`"
+        return f"{ahead}What dropout is worth is not known: {why}. `confirm=1` trains and compares both."
+    said = (
+        f"{ahead}Over the same settings without dropout: {found}; {records.objective} "
+        f"{amount(found.score)} with it (trial {found.trial.number}), {amount(found.twin_score)} without "
+        f"(trial {found.twin.number})."
+    )
+    if math.isnan(found.spread):
+        return (
+            f"{said} One training each proves little: `confirm=3` compares them with fresh seeds."
+        )
+    return (
+        f"{said} Trainings of one configuration differ by {amount(found.spread)}, and the best of many looks "
+        "better than it is: `confirm=3` compares them with fresh seeds."
+    )
+
+
+def never_tried(table: pd.DataFrame) -> str | None:
+    """Names the wrappers in a table of `by_wrapper` that no trial had; `None` if each had one."""
+    rows = table[table["trials"] == 0]
+    pairs = zip(rows["layer"], rows["wrapper"], strict=True)
+    names = ["/".join(filter(None, pair)) for pair in pairs]
+    return f"Never tried: {', '.join(names)}. More trials would." if names else None
+
+
+def _sign(records: Records) -> float:
+    return -1.0 if records.direction == "max" else 1.0

@@ -1,0 +1,206 @@
+"""Who is best, whose twin is whose, what dropout is worth: on planted records."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from recdrop_tune import standing
+from recdrop_tune.events import ConfirmationEnded, SearchStarted, TrialEnded, TrialStarted
+from recdrop_tune.records import Records
+
+
+def records(*trials, direction="min", confirmed=()):
+    """Records of trials: each is a configuration, a score and perhaps a state and a spread."""
+    names = dict.fromkeys(("search_id", "name", "experiment", "tuner"), "s")
+    search = SearchStarted(**names, objective="score", direction=direction, max_trials=9, time=0.0)
+    events = [search]
+    for number, (values, score, *more) in enumerate(trials):
+        id, (status, std) = (
+            str(number),
+            [*more, "COMPLETE", None][:2] if more else ("COMPLETE", None),
+        )
+        events.append(TrialStarted(trial_id=id, number=number, hyperparameters=values, time=number))
+        if score is not None:
+            ended = {"status": status, "score": score, "std": std, "time": number + 1}
+            events.append(TrialEnded(trial_id=id, **ended))
+    for id, twin, seed, score in confirmed:
+        about = {"trial_id": id, "twin": twin, "repeat": seed, "seed": seed}
+        events.append(ConfirmationEnded(**about, score=score))
+    return Records(events)
+
+
+def ids(found):
+    return [each.trial_id for each in found]
+
+
+NONE = {"units": 8, "wrapper": "none", "rate": None}
+SOME = {"units": 8, "wrapper": "zoneout", "rate": 0.1}
+LARGE = {"units": 9, "wrapper": "none", "rate": None}
+NONES = {"a/wrapper": "none", "b/wrapper": "none"}
+
+
+@pytest.mark.parametrize(
+    ("without", "values", "twin"),
+    [
+        (NONE, SOME, True),
+        (LARGE, SOME, False),
+        (SOME, SOME, False),
+        ({"units": 8}, {"units": 8}, False),
+        (NONES, {"a/wrapper": "none", "b/wrapper": "zoneout"}, True),
+        ({**NONES, "b/wrapper": "native"}, {**NONES, "b/wrapper": "zoneout"}, False),
+        # A user-defined hyperparameter of that name counts like any other.
+        ({"wrapper": "paper"}, {"wrapper": "foil"}, False),
+        ({**NONE, "gift/wrapper": "paper"}, {**SOME, "gift/wrapper": "foil"}, False),
+        ({**NONE, "gift/wrapper": "paper"}, {**SOME, "gift/wrapper": "paper"}, True),
+        # A damaged journal can hold anything.
+        ({"wrapper": ["none"]}, {"wrapper": "zoneout"}, False),
+    ],
+)
+def test_the_twin_is_the_same_without_dropout(without, values, twin):
+    assert standing.is_twin(without, values) == twin
+
+
+def test_a_configuration_has_a_wrapper_if_all_its_layers_have_it():
+    mixed = {"a/wrapper": "none", "b/wrapper": "zoneout", "c/wrapper": None}
+    assert not standing.has_wrapper(mixed, "none")
+    assert standing.has_wrapper({**mixed, "b/wrapper": "none"}, "none")
+    assert not standing.has_wrapper({"units": 8}, "none")
+    assert standing.drops(mixed)
+    assert not standing.drops(NONE)
+
+
+@pytest.mark.parametrize(
+    ("direction", "order"), [("min", ["1", "0", "2"]), ("max", ["2", "0", "1"])]
+)
+def test_the_best_is_the_best_complete_trial(direction, order):
+    others = [
+        (SOME, math.inf),
+        (SOME, math.nan),
+        (NONE, 0.0, "PRUNED"),
+        (NONE, 9.0, "PRUNED"),
+        (SOME, None),
+    ]
+    found = records((NONE, 2.0), (SOME, 1.0), (SOME, 3.0), *others, direction=direction)
+    assert ids(standing.ranked(found)) == order
+    assert standing.best(found).trial_id == order[0]
+    assert standing.best(records((SOME, None))) is None
+
+
+def test_confirmed_trials_come_first_once_the_search_is_over():
+    runs = [("0", False, 0, 1.5), ("1", False, 0, 1.0), ("1", False, 1, 2.2), ("2", True, 0, 0.1)]
+    failed = [("0", False, 1, None), ("1", False, 0, math.nan)]
+    found = records((NONE, 2.0), (SOME, 1.0), (LARGE, 0.5), confirmed=[*runs, *failed])
+    assert ids(standing.ranked(found)) == ["2", "1", "0"]
+    assert ids(standing.ranked(found, standing.confirmed(found))) == ["0", "1", "2"]
+
+
+def test_a_training_of_the_confirmation_that_was_repeated_counts_once():
+    runs = [("0", False, 0, 1.0), ("0", False, 0, 3.0), ("0", True, 0, 5.0)]
+    found = standing.confirmed(records((SOME, 1.0), confirmed=runs))
+    assert found == {("0", False): {0: 3.0}, ("0", True): {0: 5.0}}
+
+
+@pytest.mark.parametrize(("direction", "gain"), [("min", 0.5), ("max", -0.5)])
+def test_the_gain_is_over_the_twin(direction, gain):
+    found = records((LARGE, 0.0), (NONE, 2.0), (SOME, 1.5), direction=direction)
+    gained = standing.gain(found)
+    assert (gained.value, gained.score, gained.twin_score) == (gain, 1.5, 2.0)
+    assert ids([gained.trial, gained.twin]) == ["2", "1"]
+    assert standing.gain(records((LARGE, 0.0), (SOME, 1.5))) is None
+    assert standing.gain(records((LARGE, 0.0))) is None
+
+
+@pytest.mark.parametrize(
+    ("score", "spreads", "words"),
+    [
+        (1.5, (None, None), "gain 0.5000"),
+        (2.5, (None, None), "gain -0.5000"),
+        (2.0, (None, None), "no gain"),
+        (1.5, (0.6, 0.8), "no gain"),  # Below the root mean square of the spreads, 0.71.
+        (1.5, (0.1, 0.6), "gain 0.5000"),
+    ],
+)
+def test_a_gain_below_the_spread_of_trainings_is_none(score, spreads, words):
+    trials = (NONE, 2.0, "COMPLETE", spreads[0]), (SOME, score, "COMPLETE", spreads[1])
+    assert str(standing.gain(records(*trials))) == words
+
+
+def test_a_confirmed_gain_is_over_the_seeds_that_trained_both():
+    runs = [("1", False, 0, 1.0), ("1", False, 1, 2.0), ("1", True, 1, 2.5), ("1", True, 2, 9.0)]
+    found = records((LARGE, 3.0), (SOME, 1.5), confirmed=runs)
+    assert standing.gain(found) is None  # The search has not tried the twin.
+    gain = standing.gain(found, standing.confirmed(found))
+    assert (gain.value, gain.score, gain.twin_score, gain.twin) == (0.5, 2.0, 2.5, None)
+
+
+def test_the_twin_can_be_confirmed_as_one_of_the_best():
+    runs = [("0", False, 0, 3.0), ("1", False, 0, 1.0)]
+    found = records((NONE, 2.0), (SOME, 1.5), confirmed=runs)
+    assert standing.gain(found, standing.confirmed(found)).value == 2.0
+    lonely = records((NONE, 2.0), (SOME, 1.5), confirmed=runs[1:])
+    assert standing.gain(lonely, standing.confirmed(lonely)) is None
+
+
+def test_the_table_has_a_row_for_each_wrapper_of_each_layer():
+    values = [{"a/wrapper": name, "b/wrapper": "none"} for name in ("none", "zoneout", "native")]
+    found = records((values[0], 2.0), (values[1], 1.5), (values[2], 1.0, "PRUNED"))
+    offered = {"b/wrapper": ["none"], "a/wrapper": ["none", "zoneout", "native", "concrete"]}
+    table = standing.by_wrapper(found, offered)
+    assert table["layer"].tolist() == ["a"] * 4 + ["b"]
+    assert table["wrapper"].tolist() == ["zoneout", "none", "native", "concrete", "none"]
+    assert table["trials"].tolist() == [1, 1, 1, 0, 3]
+    assert table["complete"].tolist() == [1, 1, 0, 0, 2]
+    assert table["best"].tolist() == [1.5, 2.0, pd.NA, pd.NA, 1.5]
+    assert table["gain"].tolist() == [0.5, *[pd.NA] * 4]
+    states = ["complete", "complete", "only stopped early", "never tried", "complete"]
+    assert table["state"].tolist() == states
+    assert standing.never_tried(table) == "Never tried: a/concrete. More trials would."
+    assert standing.never_tried(table[:2]) is None
+
+
+@pytest.mark.parametrize(("state", "words"), [(None, "not finished"), ("FAILED", "failed")])
+def test_the_table_tells_why_a_wrapper_has_no_score(state, words):
+    score = None if state is None else math.nan
+    table = standing.by_wrapper(records((SOME, score, state or "")), {"wrapper": ["zoneout"]})
+    assert table["state"].tolist() == [words]
+
+
+@pytest.mark.parametrize(
+    ("trials", "words"),
+    [
+        ([(NONE, 2.0)], "not known: no trial with dropout was completed"),
+        (
+            [(SOME, 2.0)],
+            "not known: its twin, the same settings without dropout, was not completed",
+        ),
+        (
+            [(NONE, 2.0), (SOME, 1.5)],
+            "gain 0.5000; score 1.5000 with it (trial 1), 2.0000 without (trial 0)",
+        ),
+        (
+            [(NONE, 1.0), (SOME, 1.5)],
+            "The best trial has no dropout. Over the same settings without dropout",
+        ),
+        ([(NONE, 2.0), (SOME, 1.5)], "One training each proves little"),
+        (
+            [(NONE, 2.0, "COMPLETE", 0.1), (SOME, 1.5, "COMPLETE", 0.1)],
+            "one configuration differ by 0.1000",
+        ),
+    ],
+)
+def test_what_dropout_was_worth_in_words(trials, words):
+    assert words in standing.gain_words(records(*trials))
+
+
+def test_a_space_without_none_has_no_twins():
+    assert "the space does not offer `none`" in standing.gain_words(records((SOME, 1.0)), False)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.01234, "0.0123"), (0.00001234, "1.2e-05"), (-2345678.9, "-2.3457e+06"), (0.0, "0.0000")],
+)
+def test_amounts(value, words):
+    assert standing.amount(value) == words
+    assert standing.gained(value) == (words if value else "no gain")
