@@ -1,123 +1,85 @@
-"""The addresses of tracking stores and other databases: which one is meant, and whether two are one."""
+"""Addresses of tracking stores and databases: which one to use, and whether two are the same."""
 
 from __future__ import annotations
 
 import os
-import re
 import threading
 from pathlib import Path
-from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, Any
 
-from recdrop_tune.credentials import HIDDEN, hide_address
+from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import invalid_argument
 
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
 DEFAULT_URI = "sqlite:///mlflow.db"
-"""Where runs go if nothing else is said. (MLflow's older default, `./mlruns`, is refused by MLflow 3.)"""
-
-# Databricks' names need no slashes: `databricks`, `databricks-uc`, `uc:...`.
-_URI = re.compile(r"[\w+.-]+://|databricks(-uc)?$|uc(:|$)")
-
-_USER = re.compile(r"://[^?]*@")
+"""The default store. (MLflow's older default, `./mlruns`, is refused by MLflow 3.)"""
 
 MAKING_TABLES = threading.Lock()
-"""Held while tables are made: MLflow and Optuna do it by Alembic, which works for one thread at a time."""
+"""Held while tables are created: MLflow and Optuna use Alembic, which is not thread-safe."""
 
-PORTS = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
+
+def parse(uri: Any) -> URL | None:
+    """Returns the parts of an address, as SQLAlchemy reads them; `None` for anything else."""
+    from sqlalchemy import make_url  # Slow to import.
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(uri)
+    except (ArgumentError, ValueError):  # The latter for a port that is not a number.
+        return None
 
 
 def resolve_uri(tracking_uri: str | None) -> str:
     """Returns the tracking URI to use: the argument, else `MLFLOW_TRACKING_URI`, else a file.
 
     Raises:
-        InvalidArgumentError: It names a folder, which MLflow 3 refuses to write to, or nothing at all; or a
-            file that SQLAlchemy would look for at another path.
+        InvalidArgumentError: It is not an address, or names a folder, which MLflow 3 does not write to.
     """
-    uri: Any = tracking_uri
-    if uri is None or (isinstance(uri, str) and not uri):
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    if not isinstance(uri, str) or not _is_address(uri) or uri.startswith("file:"):
-        folder = not isinstance(uri, str) or "://" not in uri or uri.startswith("file:")
-        raise invalid_argument(
-            "tracking_uri",
-            expected="a database or a server, such as sqlite:///mlflow.db or http://host:5000",
-            received=hide_address(uri) if isinstance(uri, str) else uri,
-            fix="MLflow 3 no longer writes to folders: use a sqlite file." if folder else "",
-        )
-    _check_path(uri)
-    return uri
-
-
-def _check_path(uri: str) -> None:
-    """Raises where SQLAlchemy reads the absolute path of a sqlite file otherwise than it is written.
-
-    It ends the path at a `?`, and from 2.1 on takes `%20` for a space. Neither can be escaped: MLflow makes
-    the folders of the path as they are written.
-    """
-    path = sqlite_path(uri)
-    if path is None or not {"?", "%"} & set(str(path)):
-        return
-    from sqlalchemy.engine import make_url  # Here, for it takes a while.
-
-    if make_url(f"sqlite:///{path.as_posix()}").database != path.as_posix():
-        raise invalid_argument(
-            "tracking_uri",
-            expected="a file in a folder without `?` and `%` in its name, which mean something else in the "
-            "address of a database",
-            received=str(path),
-            fix="Name a file elsewhere, such as sqlite:////home/ann/mlflow.db.",
-        )
-
-
-def _is_address(uri: str) -> bool:
-    """Says whether a URI can be taken apart."""
-    try:
-        _ = split(uri).port
-        uri.encode()
-    except ValueError:  # A port that is no number, half an IPv6 address, half a character.
-        return False
-    return bool(_URI.match(uri)) and "\0" not in uri
-
-
-def split(uri: str) -> SplitResult:
-    """Takes a URI apart, without its user information: a password may have a slash in it, or a bracket."""
-    return urlsplit(uri if uri.startswith("sqlite") else _USER.sub("://", uri))
+    uri: Any = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+    url = parse(uri)
+    if _is_databricks(uri) or (url is not None and url.drivername != "file"):
+        return str(uri)
+    raise invalid_argument(
+        "tracking_uri",
+        expected="a database or a server, such as sqlite:///mlflow.db or http://host:5000",
+        received=hide_address(uri) if isinstance(uri, str) else uri,
+        fix="MLflow 3 no longer writes to folders.",
+    )
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """Returns the file of a sqlite URI, absolute; `None` for another database or none."""
-    match = re.match(r"sqlite(?:\+\w+)?:///(.*?)(?:\?.*)?$", uri)
-    if match is None or match[1] in ("", ":memory:"):
+    """Returns the absolute path of a SQLite file; `None` for other addresses and for SQLite in memory."""
+    url = parse(uri)
+    if url is None or url.get_backend_name() != "sqlite":
         return None
-    if match[1].startswith("file:"):
-        return None  # sqlite's own kind of URI, which may name no file at all
-    return Path(match[1]).resolve()
+    # `file:` is SQLite's own kind of URI, which can name a database in memory.
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        return None
+    return Path(url.database).resolve()
 
 
 def is_server(uri: str) -> bool:
-    """Says whether a URI is that of a server, which has pages of its own, rather than a database's."""
-    return uri.partition(":")[0] in ("http", "https", "databricks", "databricks-uc", "uc")
+    """Returns whether an address is that of a tracking server, which has pages of its own."""
+    return uri.startswith(("http://", "https://")) or _is_databricks(uri)
 
 
 def absolute(uri: str) -> str:
-    """Makes a URI the same in every folder: that of a sqlite file has an absolute path.
-
-    Options behind it stay, except where they are hidden: the file can be opened without them.
+    """Returns an address that means the same in every folder: SQLite files get an absolute path.
 
     Example:
         >>> absolute("sqlite:////home/ann/m.db?timeout=30"), absolute("sqlite:////home/ann/m.db?***")
         ('sqlite:////home/ann/m.db?timeout=30', 'sqlite:////home/ann/m.db')
     """
-    path = sqlite_path(uri)
-    if path is None:
+    path, url = sqlite_path(uri), parse(uri)
+    if path is None or url is None:
         return uri
-    _, mark, options = uri.partition("?")
-    options = "" if HIDDEN in options else f"{mark}{options}"
-    return f"{uri.partition(':')[0]}:///{path.as_posix()}{options}"
+    return url.set(database=path.as_posix()).render_as_string(hide_password=False)
 
 
 def same_database(one: str, other: str) -> bool:
-    """Says whether two URIs lead to one database, however they are written."""
+    """Returns whether two addresses lead to the same database, with any driver, user and options."""
     return _database(one) is not None and _database(one) == _database(other)
 
 
@@ -129,13 +91,13 @@ def check_databases(storage: Any, uri: str) -> None:
         uri: The tracking URI.
 
     Raises:
-        InvalidArgumentError: They would, or the URL is none.
+        InvalidArgumentError: They would, or the URL is not that of a database.
     """
     address = storage if isinstance(storage, str) else getattr(storage, "url", None)
-    if isinstance(storage, str) and ("://" not in storage or not _is_address(storage)):
+    if isinstance(storage, str) and parse(storage) is None:
         raise invalid_argument(
             "storage",
-            expected="the URL of a database, such as sqlite:///study.db, or a storage of Optuna's",
+            expected="the URL of a database, such as sqlite:///study.db, or an Optuna storage",
             received=hide_address(storage),
         )
     if isinstance(address, str) and same_database(address, uri):
@@ -147,14 +109,16 @@ def check_databases(storage: Any, uri: str) -> None:
         )
 
 
+def _is_databricks(uri: Any) -> bool:
+    # These names need no slashes: `databricks`, `databricks-uc`, `uc:...`.
+    return isinstance(uri, str) and uri.partition(":")[0] in ("databricks", "databricks-uc", "uc")
+
+
 def _database(uri: str) -> tuple[object, ...] | None:
-    path = sqlite_path(uri)
+    path, url = sqlite_path(uri), parse(uri)
     if path is not None:
         return ("sqlite", path)
-    parts = split(uri)
-    dialect = parts.scheme.split("+")[0].replace("postgresql", "postgres")
-    if dialect in ("http", "https", "sqlite", ""):
+    if url is None or is_server(uri) or url.get_backend_name() == "sqlite":
         return None
-    host = {"127.0.0.1": "localhost"}.get(parts.hostname or "localhost", parts.hostname)
-    port = parts.port or PORTS.get(dialect)
-    return (dialect, host or "localhost", port, parts.path.strip("/"))
+    host = "localhost" if url.host in (None, "127.0.0.1") else url.host
+    return url.get_backend_name(), host, url.port, url.database

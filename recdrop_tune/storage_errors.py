@@ -1,4 +1,4 @@
-"""Disks that are full, over quota or broken: failures of the search, not of a trial."""
+"""Full, broken or over-quota disks: they fail the search, not a trial, for the next one would fail too."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ _SQLITE_FULL, _SQLITE_IOERR = 13, 10
 
 
 def is_storage_failure(error: BaseException) -> bool:
-    """Says whether an exception, or its cause, tells of a disk that is full or broken.
-
-    The next trial would fail in the same way.
+    """Returns whether an exception, or one that caused it, reports a full or broken disk.
 
     Example:
         >>> is_storage_failure(OSError(errno.ENOSPC, "No space left on device"))
         True
     """
-    return any(isinstance(each, StorageError) or _tells(each) for each in _chain(error))
+    return any(map(_is_reported, _chain(error)))
 
 
 def storage_error(folder: str | Path, error: BaseException) -> StorageError:
-    """Makes the error for a search in a project folder which a full or broken disk has ended."""
-    known = (each.reason for each in _chain(error) if isinstance(each, StorageError))
-    words = (_line(each) for each in _chain(error) if _tells(each))
-    reason = next((text for text in (*known, *words) if text), type(error).__name__)
+    """Makes the error for a search in a project folder that a full or broken disk has ended."""
+    reports = (
+        each.reason if isinstance(each, StorageError) else str(each).strip().partition("\n")[0]
+        for each in _chain(error)
+        if _is_reported(each)
+    )
+    reason = next(filter(None, reports), type(error).__name__).rstrip(".")
     made = StorageError(
         f"The disk is full or broken, which has ended the search in `{folder}`: {reason}. What is finished "
-        "is kept, and the trial that was under way runs again. Make room, and run the search again with "
-        "this folder as `directory` to go on."
+        "is kept, and the interrupted trial will run again. Make room, and run the search again with "
+        "this folder as `directory` to continue."
     )
     made.reason = reason
     return made
@@ -47,7 +48,7 @@ def storage_error(folder: str | Path, error: BaseException) -> StorageError:
 
 @contextmanager
 def storage_failures_named(folder: str | Path) -> Iterator[None]:
-    """Turns what a full or broken disk raises in the block into a `StorageError` with the project folder."""
+    """Raises a `StorageError` that names the project folder if the block fails for a full or broken disk."""
     try:
         yield
     except Exception as error:
@@ -57,10 +58,10 @@ def storage_failures_named(folder: str | Path) -> Iterator[None]:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Raises an `OSError` if there is no room for a file of some bytes, before a library begins to write it.
+    """Raises an `OSError` if there is no room for a file of `size` bytes, before a library writes it.
 
-    HDF5 cannot close a file that it could not write to its end, and crashes when Python ends. `path` is a
-    file beside the one that the library will write; it is gone afterwards.
+    HDF5 cannot close a file that it could not write completely, and crashes when Python ends. The file at
+    `path`, which must not exist, is deleted afterwards.
     """
     try:
         with path.open("xb") as file:
@@ -72,15 +73,14 @@ def reserve(path: Path, size: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def _line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")
-
-
-def _tells(error: BaseException) -> bool:
+def _is_reported(error: BaseException) -> bool:
+    if isinstance(error, StorageError):
+        return True
     if isinstance(error, OSError) and error.errno in _CODES:
         return True
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (_SQLITE_FULL, _SQLITE_IOERR):
         return True
+    # Users' own exceptions can contain these words too.
     native = isinstance(error, OSError | RuntimeError) or "tensorflow" in type(error).__module__
     return native and any(words in str(error) for words in _WORDS)
 

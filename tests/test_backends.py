@@ -32,38 +32,22 @@ def said_by(code, **environment):
     return done.stdout.strip(), done.stderr.strip().splitlines()[-1:]
 
 
-def test_a_backend_that_there_is_not():
-    with pytest.raises(InvalidArgumentError) as caught:
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(InvalidArgumentError, match=r"one of tensorflow, jax, torch.*'theano'"):
         choose("theano")
-    assert str(caught.value) == (
-        "Invalid value received for argument `backend`. Expected one of tensorflow, jax, torch, with which "
-        "Keras trains models. Received: backend='theano'. Set KERAS_BACKEND before keras is imported, in "
-        "the shell or in the first line of the script, and run it in a process of its own."
-    )
+    _, (error,) = said_by("import recdrop_tune; recdrop_tune.tune", KERAS_BACKEND="jaxx")
+    assert "`KERAS_BACKEND`. Expected one of tensorflow, jax, torch" in error
 
 
-def test_a_backend_that_is_not_installed(tmp_path):
-    name = "recdrop_tune.errors.InvalidArgumentError: Invalid value received for argument"
+def test_a_backend_that_is_not_installed_is_refused():
     _, (error,) = said_by("from recdrop_tune.backends import choose; choose('jax')")
-    assert error.startswith(f"{name} `backend`. Expected a backend that is installed here (tensor")
-    assert error.endswith(
-        "Received: backend='jax'. Run `pip install 'recdrop-tune[jax]'`, or ask for tensorflow."
-    )
-    # By a name of the package, before Keras fails to be imported and cannot be any more.
+    assert "Expected an installed backend (tensor" in error
+    assert "pip install 'recdrop-tune[jax]'" in error
+    # Before Keras fails halfway through its import.
     code = "import recdrop_tune as rdt; rdt.SearchSpace; print('light'); rdt.explain"
     said, (error,) = said_by(code, KERAS_BACKEND="torch")
     assert said == "light"
-    assert error.startswith(f"{name} `KERAS_BACKEND`. ")
-    assert "pip install 'recdrop-tune[torch]'`, or set KERAS_BACKEND=tensorflow before" in error
-    _, (error,) = said_by("import recdrop_tune; recdrop_tune.tune", KERAS_BACKEND="jaxx")
-    assert "Expected one of tensorflow, jax, torch" in error
-
-
-def test_a_folder_is_no_backend(tmp_path):
-    (tmp_path / "jax").mkdir()
-    code = "del sys.modules['jax']; from recdrop_tune.backends import installed; print(installed())"
-    before, _ = said_by(code)
-    assert said_by(f"sys.path.insert(0, {str(tmp_path)!r}); {code}") == (before, [])
+    assert "`KERAS_BACKEND`. Expected an installed backend" in error
 
 
 def test_where_a_backend_is_set(tmp_path):
@@ -73,23 +57,11 @@ def test_where_a_backend_is_set(tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "torch"}')
     assert said_by(code, **home) == ("torch False", [])
     assert said_by(code, **home, KERAS_BACKEND="jax") == ("jax False", [])
-    (tmp_path / "keras.json").write_text("[")
-    assert said_by(code, **home) == ("tensorflow False", [])
-    for text in ("[]", "{}", '{"backend": 3}'):
-        (tmp_path / "keras.json").write_text(text)
-        assert said_by(code, **home) == (f"{'3' if '3' in text else 'tensorflow'} False", [])
-    nobody = "import os, pwd; os.environ.pop('HOME', 0); pwd.getpwuid = {}.__getitem__; "
-    assert said_by(nobody + code) == ("tensorflow False", [])
-    assert chosen() == HERE
-
-
-def test_a_backend_in_the_wrong_case_or_in_kerass_own_file(tmp_path):
-    code = "import recdrop_tune; recdrop_tune.tune"
-    _, (error,) = said_by(code, KERAS_BACKEND="JAX")
-    assert error.endswith("Received: KERAS_BACKEND='JAX'. Write 'jax'.")
-    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
-    _, (error,) = said_by(code, KERAS_HOME=str(tmp_path))
+    _, (error,) = said_by("import recdrop_tune; recdrop_tune.tune", **home)
     assert f"argument `backend in {tmp_path / 'keras.json'}`" in error
+    (tmp_path / "keras.json").write_text("[]")
+    assert said_by(code, **home) == ("tensorflow False", [])
+    assert chosen() == HERE
 
 
 def test_a_backend_that_comes_too_late(monkeypatch):

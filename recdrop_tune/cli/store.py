@@ -247,9 +247,9 @@ def _asked(uri: str, shown: str) -> Check:
 
 def _without_tables(uri: str, shown: str) -> Check | None:
     """Looks for tables that a database lacks: MLflow makes them as soon as it opens it."""
-    from recdrop_tune.addresses import PORTS, split
+    from recdrop_tune.addresses import is_server
 
-    if split(uri).scheme.partition("+")[0] not in (*PORTS, "sqlite"):
+    if is_server(uri):
         return None
     import sqlalchemy
     from mlflow.store.db.base_sql_model import Base
@@ -273,9 +273,8 @@ def _without_tables(uri: str, shown: str) -> Check | None:
 
 def _reach_database(uri: str) -> None:
     """Fails at once if no database listens at an address: MLflow would try again for minutes."""
-    from recdrop_tune.addresses import PORTS, split
+    from recdrop_tune.addresses import is_server, parse
 
-    parts = split(uri)
-    port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
-    if parts.hostname and port and not uri.startswith(("http:", "https:")):
-        socket.create_connection((parts.hostname, port), timeout=5).close()
+    url = parse(uri)
+    if url is not None and url.host and url.port and not is_server(uri):
+        socket.create_connection((url.host, url.port), timeout=5).close()

@@ -92,9 +92,8 @@ def _folder(where: bool | Path) -> Path | None:
 
 
 def _of_user() -> Path:
-    from platformdirs import user_cache_path  # Here, for the layers do not need it.
-
-    return user_cache_path("recdrop-tune") / "jax"
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches, "recdrop-tune", "jax")
 
 
 def _problem(folder: Path) -> str:

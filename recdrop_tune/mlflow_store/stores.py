@@ -13,19 +13,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import requests
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from recdrop_tune.addresses import MAKING_TABLES, PORTS, split, sqlite_path
+from recdrop_tune.addresses import MAKING_TABLES, is_server, parse, sqlite_path
 from recdrop_tune.credentials import HIDDEN, scrub
 from recdrop_tune.scratch import ScratchFolder, remove_abandoned
-
-_STALE_SECONDS = 600.0
-"""Making the tables takes seconds: where there are no locks a folder that old is a killed process's."""
 
 _LONGEST_REASON = 1000
 
@@ -54,7 +50,7 @@ def prepare(uri: str) -> None:
     _check_reachable(uri)
     path = sqlite_path(uri)
     if path is not None:
-        remove_abandoned(_prefix(path), path.parent, _STALE_SECONDS)
+        remove_abandoned(_prefix(path), path.parent)
         if not path.exists():
             _create_database(path)
 
@@ -66,7 +62,7 @@ def settle_requests(uri: str) -> None:
     answer that takes longer than this is none. MLflow prints no address for each run that ends either.
     Environment variables are MLflow's way of setting it.
     """
-    if urlsplit(uri).scheme in ("http", "https"):
+    if uri.startswith(("http://", "https://")):
         for name, value in _REQUESTS.items():
             os.environ.setdefault(name, value)
 
@@ -124,21 +120,22 @@ def _prefix(path: Path) -> str:
 
 def _check_reachable(uri: str) -> None:
     """Fails at once if a server or a database is down: MLflow itself retries for minutes."""
-    parts = split(uri)
-    if parts.scheme.partition("+")[0] in PORTS:
-        from mlflow.store.db.utils import create_sqlalchemy_engine  # Here, for it takes a while.
+    url = parse(uri)
+    if url is None or url.get_backend_name() == "sqlite":
+        return
+    if not is_server(uri):
+        from mlflow.store.db.utils import create_sqlalchemy_engine  # Slow to import.
 
         engine = create_sqlalchemy_engine(uri)
         try:
             engine.connect().close()
         finally:
             engine.dispose()
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return
-    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
-        return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    socket.create_connection((parts.hostname, port), timeout=5).close()
+    elif url.drivername in ("http", "https") and url.host:
+        if url.drivername in getproxies() and not proxy_bypass(url.host):
+            return
+        port = url.port or (443 if url.drivername == "https" else 80)
+        socket.create_connection((url.host, port), timeout=5).close()
 
 
 # Requests that a server was too busy for are sent again, a few times, each after a longer pause.
