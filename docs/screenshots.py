@@ -52,7 +52,7 @@ def take_pictures(
 ) -> None:
     """Opens one page after the other and saves what a window shows of it."""
     client, search_id = MlflowClient(server.uri), result.tracking.search_id
-    view = page_of(server.uri, search_id, server.uri)
+    view = page_of(server.uri, search_id)
     condition = f"tags.`recdrop.search_id` = '{search_id}' AND tags.`recdrop.kind` = 'trial'"
     experiment = result.tracking.mlflow.experiment_id
     runs = client.search_runs([experiment], condition, order_by=["metrics.`objective` ASC"])

@@ -20,7 +20,6 @@ from pydantic import (
 
 from recdrop_tune.backends import BACKENDS
 from recdrop_tune.catalog import TASK_NAMES
-from recdrop_tune.credentials import hide_value
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, SearchSpaceError, shown
 from recdrop_tune.problems import Keys, forms, in_words, line_of
 from recdrop_tune.search import (
@@ -35,7 +34,6 @@ from recdrop_tune.search import (
     by,
     checked,
     fields_of,
-    place_of,
 )
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.yaml_file import read_yaml
@@ -233,14 +231,12 @@ _ALSO = {"<objective>": "a mapping of `name` and `direction`", "<data>": "a mapp
 
 
 def _hint(keys: Keys, value: object) -> str:
-    """Says where the value of a key goes that there is not, or what a key is that is missing."""
+    """Says what a key is that is missing, or where one belongs that is given one level too high."""
     if keys == ("data",):
         return "It names the function that makes the data, such as `data: my_data:load`."
-    place = place_of(str(keys[-1])) if len(keys) == 1 and keys[0] not in DATA else None
-    if place is None or place.argument not in _KEYS[""] or keys[0] in _KEYS[""]:
-        return ""
-    simple = isinstance(value, str | bool | int | float)
-    return f"Write `{place.yaml(hide_value(str(value)) if simple else '...')}`."
+    groups = [name for name in CLASSES if keys[0] in _KEYS[f"<{name}>"]]
+    deeper = len(keys) == 1 and groups and keys[0] not in (*_KEYS[""], *DATA)
+    return f"Did you mean `{groups[0]}.{keys[0]}`?" if deeper else ""
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,6 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
     """
     be_quick_and_quiet()
     folder = project_folder(directory)
-    if folder is None:
-        raise click.ClickException("There is no search in recdrop_runs. Give its folder.")
     result = _loaded(folder)
     from recdrop_tune.errors import InvalidArgumentError
 

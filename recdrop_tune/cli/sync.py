@@ -49,8 +49,6 @@ def sync(directory: Path | None, uri: str | None) -> None:
     """
     be_quiet()  # A request that creates a run must not be sent twice by MLflow's client itself.
     folder = project_folder(directory)
-    if folder is None:
-        raise click.ClickException("There is no search in recdrop_runs. Give its folder.")
     try:
         check_importable()
         load_quietly("recdrop_tune.mlflow_store")

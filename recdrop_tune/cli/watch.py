@@ -29,8 +29,6 @@ def watched(directory: Path | None) -> Watched:
     from recdrop_tune.terminal import Watched
 
     folder = project_folder(directory)
-    if folder is None:
-        raise click.ClickException("There is no search in recdrop_runs. Give its folder.")
     found = Watched(folder)
     try:
         found.look()

@@ -12,7 +12,6 @@ from recdrop_tune.lazy import imported_on_use
 if TYPE_CHECKING:
     from recdrop_tune.search.distributed import Distributed, distribute
     from recdrop_tune.search.hypermodel_of import ObjectiveNotReportedError
-    from recdrop_tune.search.old_arguments import place_of
     from recdrop_tune.search.settings import (
         CLASSES,
         EXPERIMENT,
@@ -43,7 +42,6 @@ _HOME = {
     "checked": "validation",
     "distribute": "distributed",
     "fields_of": "settings",
-    "place_of": "old_arguments",
     "track": "tuner_tracking",
     "tune": "tuning",
 }
@@ -63,7 +61,6 @@ __all__ = [
     "checked",
     "distribute",
     "fields_of",
-    "place_of",
     "track",
     "tune",
 ]

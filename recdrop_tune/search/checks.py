@@ -16,7 +16,6 @@ from optuna.storages import InMemoryStorage
 from recdrop_tune.addresses import check_databases
 from recdrop_tune.errors import InvalidArgumentError, check_integer, invalid_argument
 from recdrop_tune.hypermodels import AbstractHyperModel, unextended
-from recdrop_tune.search.old_arguments import PLACES
 from recdrop_tune.search.settings import MLflow, Optuna, Training, Workers
 from recdrop_tune.search.validation import did_you_mean
 
@@ -104,7 +103,9 @@ _ELSEWHERE = {
     "batch_size": "`batch_size`",
     "verbose": "`verbose`",
     "callbacks": "`training=rdt.Training(callbacks=...)`",
-    **{name: f"`{PLACES[name].argument}`" for name in ("x", "y", "validation_data")},
+    "x": "`train`",
+    "y": "`train`",
+    "validation_data": "`validation`",
 }
 """Arguments of `Model.fit` that `tune` has a place of its own for."""
 

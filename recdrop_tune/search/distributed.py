@@ -27,7 +27,6 @@ from recdrop_tune.search.execution import (
     shown_progress,
 )
 from recdrop_tune.search.interrupts import Interrupts
-from recdrop_tune.search.old_arguments import answers_unknown_arguments
 from recdrop_tune.search.settings import (
     EXPERIMENT,
     MLflow,
@@ -41,7 +40,6 @@ from recdrop_tune.storage_errors import storage_failures_named
 from recdrop_tune.tuner import TrackedOracle
 
 
-@answers_unknown_arguments
 def distribute(
     make_tuner: Callable[[], Any],
     *,

@@ -10,11 +10,9 @@ from recdrop_tune.events import Context, Listener, ResultSaved
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.mlflow_store import track as track_tuner
 from recdrop_tune.results import TuneResult, save_result
-from recdrop_tune.search.old_arguments import answers_unknown_arguments
 from recdrop_tune.search.settings import MLflow, as_mlflow
 
 
-@answers_unknown_arguments
 def track(
     tuner: Any,
     tracking: str | MLflow | None = None,

@@ -31,7 +31,6 @@ from recdrop_tune.search.data_arguments import Data
 from recdrop_tune.search.execution import run
 from recdrop_tune.search.hypermodel_of import as_hypermodel
 from recdrop_tune.search.model_checks import check_model_data
-from recdrop_tune.search.old_arguments import answers_unknown_arguments
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.settings import (
     EXPERIMENT,
@@ -50,7 +49,6 @@ from recdrop_tune.search.settings import (
 from recdrop_tune.tuner import as_objectives
 
 
-@answers_unknown_arguments
 def tune(
     train: Any,
     validation: Any = None,

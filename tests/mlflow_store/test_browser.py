@@ -105,7 +105,7 @@ def runs(result, server):
 @pytest.fixture(scope="module")
 def view(result, server, runs):
     """The address that `recdrop-tune ui` opens."""
-    return page_of(server.uri, result.tracking.search_id, server.uri)
+    return page_of(server.uri, result.tracking.search_id)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The settings of a search: what they refuse, and what `tune` answers to names that it does not have."""
+"""The settings of a search, and what they refuse."""
 
 import copy
 import dataclasses
@@ -15,10 +15,8 @@ import recdrop_tune as rdt
 from recdrop_tune.catalog import PRUNER_NAMES, SAMPLER_NAMES, TUNER_NAMES
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import make_pruner, make_sampler
-from recdrop_tune.search.old_arguments import FIT_ARGUMENTS, PLACES, place_of
 from recdrop_tune.search.settings import CLASSES
 from recdrop_tune.tuner import ORACLES
-from tests.small_search import build, data
 
 PARAMETERS = inspect.signature(rdt.tune).parameters
 
@@ -32,51 +30,10 @@ def test_the_names_that_are_listed_are_those_there_are():
     ):
         with pytest.raises(InvalidArgumentError, match=f"one of {', '.join(names)}, or a {kind}"):
             make("no such")
-    fit = set(inspect.signature(keras.Model.fit).parameters)
-    of_tune = {"self", "x", "y", "validation_data", "epochs", "batch_size", "verbose", "callbacks"}
-    assert fit - of_tune - {"class_weight"} == set(FIT_ARGUMENTS)  # It is a setting of `Training`.
 
 
 def test_tune_has_few_arguments():
     assert len(PARAMETERS) <= 18
-
-
-def test_the_answer_to_an_old_name_names_what_there_is():
-    for name in (*PLACES, "validation_split"):
-        place = place_of(name)
-        assert place.argument in PARAMETERS
-        if place.field is not None:
-            names = [each.name for each in dataclasses.fields(CLASSES[place.argument])]
-            assert place.field in names
-        if place.key is not None:
-            assert place.key in inspect.signature(keras.Model.fit).parameters
-        assert name not in PARAMETERS
-        with pytest.raises(InvalidArgumentError) as refused:
-            rdt.tune(data(), data(), **{name: None})
-        answer = f"`tune` has no argument `{name}`: give `{place.code('None')}`."
-        assert str(refused.value) == answer
-
-
-def test_old_names_are_answered_all_at_once_with_their_values():
-    with pytest.raises(InvalidArgumentError) as refused:
-        rdt.tune(data(), sampler="tpe", class_weight={0: 1.0}, max_trial=3, cpus_per_trial=2)
-    assert str(refused.value).splitlines() == [
-        "`tune` has no argument `sampler`: give `tuner=rdt.Optuna(sampler='tpe')`.",
-        "`tune` has no argument `class_weight`: give `training=rdt.Training(class_weight=...)`.",
-        "`tune` has no argument `max_trial`. Did you mean `max_trials`?",
-        "`tune` has no argument `cpus_per_trial`: give `workers=rdt.Workers(cpus=2)`.",
-    ]
-
-
-def test_distribute_and_track_answer_too():
-    with pytest.raises(InvalidArgumentError, match=r"`track` has .*give `tracking='speech'`"):
-        rdt.track(None, experiment="speech")
-    with pytest.raises(InvalidArgumentError, match=r"give `workers=rdt\.Workers\(gpus=0\.5\)`"):
-        rdt.distribute(build, gpus_per_trial=0.5)
-    with pytest.raises(
-        InvalidArgumentError, match=r"no argument `sampler`\. There are: make_tuner"
-    ):
-        rdt.distribute(build, sampler="tpe")
 
 
 WRONG = [
