@@ -1,7 +1,7 @@
 """Whole models with dropout: what is in them, their uncertainty, rates, training, and models made of them."""
 
+from recdrop_tune.models.best_code import best_code
 from recdrop_tune.models.blueprint import Blueprint, blueprint_of
-from recdrop_tune.models.code import model_code
 from recdrop_tune.models.compiled_parts import Described
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
@@ -27,6 +27,7 @@ __all__ = [
     "RateSchedule",
     "RecurrentLayer",
     "SameDraws",
+    "best_code",
     "blueprint_of",
     "dropout_layers",
     "explain",
@@ -35,7 +36,6 @@ __all__ = [
     "ignored_class",
     "learned_rates",
     "mc_predict",
-    "model_code",
     "own_layers",
     "renew",
     "spare_rates",

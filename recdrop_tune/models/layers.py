@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -72,6 +73,18 @@ def kept_states(root: Layer) -> list[Any]:
 def is_of_layers(model: Any) -> bool:
     """Says whether a model is made of its layers alone: a subclass may compute anything."""
     return type(model) in (keras.Sequential, _functional())
+
+
+def is_known(part: Any) -> bool:
+    """Returns whether the configuration of a layer, loss or metric is complete.
+
+    That is certain for Keras's classes and this package's, unless they hold a user-defined function (Keras
+    saves a user-defined `tanh` as its own) or what `adapt` has learned.
+    """
+    held = [*vars(part).values(), getattr(part, "fn", None), getattr(part, "_fn", None)]
+    functions = [each for each in held if isinstance(each, FunctionType)]
+    packages = {str(each.__module__).partition(".")[0] for each in [type(part), *functions]}
+    return packages <= {"keras", "recdrop_tune"} and not callable(getattr(part, "adapt", None))
 
 
 @functools.cache

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from numbers import Real
-from types import FunctionType
 from typing import Any
 
 import keras
@@ -25,14 +24,13 @@ from recdrop_tune.kernels import compile_arguments, excluded_from_decay, lost_ar
 from recdrop_tune.models.arguments import writing_down
 from recdrop_tune.models.layers import (
     dropout_layers,
+    is_known,
     is_of_layers,
     kept_states,
     learning_layers,
     walk,
 )
 from recdrop_tune.models.learning import spare_rates
-
-_KNOWN = ("keras", "recdrop_tune")
 
 
 class _ForeignError(Exception):
@@ -55,9 +53,9 @@ def structure(model: Any) -> str | None:
     excluded, by_variable = excluded_from_decay(model.optimizer)
     if by_variable and not learning_layers(model):  # `spare_rates` excludes learned rates.
         return None
+    if not all(map(is_known, [*walk(model), *parts])):
+        return None
     try:
-        for part in [*walk(model), *parts]:
-            _check(part)
         with writing_down():
             described = keras.saving.serialize_keras_object([model.get_config(), arguments])
         described = _structure(described)
@@ -171,20 +169,6 @@ class SameDraws(keras.callbacks.Callback):
         np.random.seed(seed)
         if backend == "torch":
             import_module("torch").manual_seed(seed)
-
-
-def _check(part: Any) -> None:
-    """Refuses user-defined classes, user-defined functions in Keras's layers, and layers that `adapt`."""
-    if _is_foreign(type(part)) or callable(getattr(part, "adapt", None)):
-        raise _ForeignError
-    # Keras saves a user-defined `tanh` as its own.
-    held = [*vars(part).values(), getattr(part, "fn", None), getattr(part, "_fn", None)]
-    if any(isinstance(each, FunctionType) and _is_foreign(each) for each in held):
-        raise _ForeignError
-
-
-def _is_foreign(thing: Any) -> bool:
-    return str(thing.__module__).partition(".")[0] not in _KNOWN
 
 
 def _structure(config: Any) -> Any:

@@ -84,7 +84,7 @@ class StoredSearch:
         )
 
     def saved_code(self, trial_id: str) -> str:
-        """Reads the Python source that was saved with the best model.
+        """Reads the code that was saved with the best model.
 
         Args:
             trial_id: Of which trial it has to be.
@@ -97,10 +97,9 @@ class StoredSearch:
             with _whole(path):
                 return plain(path.read_text(encoding="utf-8"))
         raise RecdropError(
-            f"The result in {self.project_dir} holds no source of trial {trial_id}, the best one: the search "
-            "has not ended, or there is something in the model that cannot be written. Run `tune` again with "
-            f'the same arguments and directory="{self.project_dir}", which trains nothing twice: '
-            "`best_code()` of the result that it returns writes the source, or says why it cannot."
+            f"The result in {self.project_dir} holds no source of trial {trial_id}, the best one. Run `tune` "
+            f'again with the same arguments and directory="{self.project_dir}", which trains nothing twice '
+            "and writes it in the end."
         )
 
     def _saved_trial(self) -> str | None:

@@ -306,19 +306,17 @@ class TuneResult:
         return model_of(self, trial)
 
     def best_code(self) -> str:
-        """Writes Python source that builds and compiles the best model, without `tune` and its space.
+        """Writes the best model as code to keep, without `tune` and its space.
 
-        It is what a person would write: layers of stock Keras and wrappers of this package, with the
-        arguments that are not the defaults, the optimizer with its learning rate, the loss and the metrics.
-        In comments it says how the search trained the model. It is in the project folder too, as
-        `result/best_model.py`. Any other model `recdrop_tune.models.model_code` writes.
+        A model that is a line of layers becomes a script with stock Keras layers and this package's
+        wrappers. For any other model, comments list the recurrent layers to change, followed by the call
+        of `compile`. The code is also saved in the project folder, as `result/best_model.py`.
 
         Returns:
-            The source. It ends with a variable `model`.
+            The source. `recdrop_tune.models.best_code` writes it for any compiled model.
 
         Raises:
-            RecdropError: No trial was completed; or there is something in the model that cannot be written,
-                such as a subclassed model; or the folder of a loaded result has no source.
+            RecdropError: No trial was completed, or the folder of a loaded result has no such file.
 
         Example:
             >>> print(result.best_code())

@@ -7,7 +7,6 @@ import pytest
 import recdrop_tune as rdt
 from recdrop_tune.results.text import best_trials, markdown
 from recdrop_tune.search import tune
-from tests.models.test_code import run
 from tests.planted_search import page
 from tests.small_search import data
 
@@ -43,9 +42,10 @@ def test_what_the_best_trial_has_learned(result, learned):
     assert f"<dt>learned_rate.recurrent</dt><dd>{learned}</dd>" in page(result)
 
 
-def test_the_line_of_the_source_that_trains_runs(result):
-    (line,) = re.findall(r"by (recdrop_tune\.models\.fit\(model, x, y, .*?\)),", result.best_code())
+def test_the_line_of_the_code_that_trains_runs(result):
+    code = result.best_code()
+    (line,) = re.findall(r"^# (fit\(model, .*)$", code, re.MULTILINE)
     x, y = data(24)
-    names = {"x": x, "y": y, "model": run(result.best_code())}
-    exec(f"import recdrop_tune.models\n{line}", names)
+    names = {"x_train": x, "y_train": y}
+    exec(f"{code}\n{line}", names)
     assert names["model"].layers[1].counted_samples == 24

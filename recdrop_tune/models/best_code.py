@@ -1,0 +1,310 @@
+"""Writes the best model as code to keep: a script that builds and compiles it, or the lines to change.
+
+A model whose layers form a line, each called on the result of the one before, becomes a script. Every
+hypermodel of this package builds such a model. Any other model is code that its author already has: the
+search adds the dropout of each recurrent layer and the learning rate, and only these lines are written.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pkgutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.kernels import compile_arguments, excluded_from_decay, lost_arguments
+from recdrop_tune.models.arguments import writing_down
+from recdrop_tune.models.layers import is_known, is_of_layers, learning_layers, own_layers, walk
+from recdrop_tune.models.masks import hands_on_masks, is_masked
+from recdrop_tune.wrappers import ActivityDecay, RecurrentWrapper, is_default_name
+
+_TECHNIQUES = {each.class_name: each.id for each in TECHNIQUES.values() if each.class_name}
+_TECHNIQUES[ActivityDecay.__name__] = "none"
+_COMPILED = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics")
+_MODULES = ["layers", "optimizers", "optimizers.schedules", "losses", "metrics", "activations"]
+_MODULES += ["initializers", "regularizers", "constraints"]
+_ALWAYS = ("placement", "rate", "learning_rate")
+"""Arguments that are written even if they have their default."""
+
+
+@writing_down()
+def best_code(
+    model: Any,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    schedule: str = "constant",
+) -> str:
+    """Writes a script for a model, or the lines to change in the code that builds it.
+
+    Args:
+        model: The model, compiled.
+        epochs: For how many epochs it was trained, if known.
+        batch_size: Samples in a batch, if known.
+        schedule: The schedule of its dropout in training.
+
+    Returns:
+        Python source. A script defines `model` and has the call of `fit` as a comment. Weights are not in it.
+
+    Example:
+        >>> print(best_code(model, epochs=20))
+        import keras
+        import recdrop_tune as rdt
+        <BLANKLINE>
+        inputs = keras.Input((None, 8))
+        x = rdt.wrap(keras.layers.LSTM(64), "recurrent", placement="recurrent", rate=0.05)(inputs)
+        x = keras.layers.Dense(10, activation="softmax")(x)
+        model = keras.Model(inputs, x)
+        model.compile(optimizer=keras.optimizers.Adam(learning_rate=0.003), loss="mse")
+        # model.fit(x_train, y_train, epochs=20)
+    """
+    writer = _Writer()
+    calls = _line(model)
+    lines = [*(writer.changes(model) if calls is None else writer.script(model, calls))]
+    compiled = compile_arguments(model)
+    given = {name: compiled[name] for name in _COMPILED if compiled.get(name)}
+    lines.append(f"model.compile({writer.arguments(given)})")
+    undecayed, _ = excluded_from_decay(model.optimizer)
+    if undecayed is not None:
+        inner = ".inner_optimizer" * hasattr(model.optimizer, "inner_optimizer")
+        names = writer.value([undecayed])
+        lines.append(f"model.optimizer{inner}.exclude_from_weight_decay(var_names={names})")
+    arguments = ["x_train", "y_train"]
+    arguments += [f"epochs={epochs}"] if epochs else []
+    arguments += [f"batch_size={batch_size}"] if batch_size else []
+    if schedule != "constant":
+        writer.imports.add("import recdrop_tune as rdt")
+        arguments.append(f"callbacks=[rdt.RateSchedule({writer.value(schedule)})]")
+    if learning_layers(
+        model
+    ):  # Rates are learned by the number of samples, which `model.fit` does not count.
+        writer.imports.add("from recdrop_tune.models import fit")
+        lines.append(f"# fit(model, {', '.join(arguments)})")
+    else:
+        lines.append(f"# model.fit({', '.join(arguments)})")
+    policy = keras.config.dtype_policy().name
+    if policy != "float32":
+        lines.insert(0, f'keras.config.set_dtype_policy("{policy}")')
+    imports = sorted(writer.imports, key=lambda line: (line.startswith("from"), line))
+    yours = [f"# Import or define: {', '.join(sorted(writer.yours))}"] if writer.yours else []
+    return "\n".join([*imports, *yours, "", *lines]) + "\n"
+
+
+def _line(model: Any) -> list[tuple[Any, dict[str, Any]]] | None:
+    """Returns the calls of a line of layers with their keyword arguments, or None for any other model."""
+    if not is_of_layers(model) or not model.built:
+        return None
+    for layer in [*walk(model)][1:]:
+        if isinstance(layer, keras.Model) or not (own_layers(layer) or is_known(layer)):
+            return None
+    if isinstance(model, keras.Sequential):
+        return [(layer, {}) for layer in model.layers]
+    config, operations = model.get_config(), {each.name: each for each in model.operations}
+    nodes = {each["name"]: each["inbound_nodes"] for each in config["layers"]}
+    ends = [keras.tree.flatten(config[f"{end}_layers"]) for end in ("input", "output")]
+    if any(
+        len(end) != 3 for end in ends
+    ):  # The name of a layer, and the numbers of its call and output.
+        return None
+    calls = []
+    name, index, _ = ends[1]
+    while nodes[name]:
+        node = nodes[name][index]
+        # Keras saves masks as arguments, but layers hand them on.
+        kwargs = {
+            key: each for key, each in node["kwargs"].items() if key not in ("mask", "training")
+        }
+        tensors = [*_tensors(node["args"]), *_tensors(kwargs)]
+        if len(tensors) != 1 or not isinstance(operations[name], keras.layers.Layer):
+            return None
+        kwargs = {key: each for key, each in kwargs.items() if each is not None}
+        calls.append((operations[name], kwargs))
+        name, index, _ = tensors[0]
+    inputs = sum(isinstance(each, keras.layers.InputLayer) for each in model.layers)
+    same = len({id(layer) for layer, _ in calls}) == len(model.layers) - inputs
+    return calls[::-1] if same else None
+
+
+def _tensors(value: Any) -> list[list[Any]]:
+    """Returns where the tensors in the arguments of a call come from."""
+    if isinstance(value, Mapping):
+        if value.get("class_name") == "__keras_tensor__":
+            return [value["config"]["keras_history"]]
+        value = list(value.values())
+    if not isinstance(value, list | tuple):
+        return []
+    return [found for part in value for found in _tensors(part)]
+
+
+class _Writer:
+    """Writes objects as the calls that make them, without arguments that have their default.
+
+    Attributes:
+        imports: The imports that the calls need.
+        yours: The names of user-defined classes and functions in them.
+    """
+
+    def __init__(self) -> None:
+        self.imports = {"import keras"}
+        self.yours: set[str] = set()
+
+    def script(self, model: Any, calls: list[tuple[Any, dict[str, Any]]]) -> Iterator[str]:
+        """Yields the lines that build a model."""
+        (given,) = model.inputs
+        arguments = {"dtype": given.dtype, "name": given.name}
+        if given.dtype == keras.config.floatx():
+            del arguments["dtype"]
+        if is_default_name(given.name, "KerasTensor") or given.name.startswith("input"):
+            del arguments["name"]
+        written = [str(tuple(given.shape[1:])), self.arguments(arguments)]
+        yield f"inputs = keras.Input({', '.join(filter(None, written))})"
+        layers = [layer for layer, _ in calls]
+        tensor, variables = "inputs", dict[int, str]()
+        for layer, kwargs in calls:
+            if sum(each is layer for each in layers) > 1 and id(layer) not in variables:
+                variables[id(layer)] = layer.name
+                yield f"{layer.name} = {self.value(layer)}"
+            call = variables.get(id(layer)) or self.value(layer)
+            yield f"x = {call}({', '.join(filter(None, (tensor, self.arguments(kwargs))))})"
+            tensor = "x"
+        yield f"model = keras.Model(inputs, {tensor})"
+        if any(hands_on_masks(layer) and is_masked(layer) for layer in layers):
+            self.imports.add("from recdrop_tune.models import hand_on_masks")
+            yield "hand_on_masks(model)  # From Keras 3.16 on, recurrent layers drop their masks."
+
+    def changes(self, model: Any) -> Iterator[str]:
+        """Yields the lines to change in the code of a model."""
+        found = [each for each in walk(model) if isinstance(each, RecurrentWrapper)]
+        # The backward layer of a `Bidirectional` is made from the forward one.
+        inner = {id(each.layer) for each in found}
+        outer = [each for each in found if id(each) not in inner]
+        outer = [each for each in outer if not each.name.startswith("backward_")]
+        if not outer:
+            yield "# The recurrent layers of the best model have no dropout: leave them as they are."
+        for layer in outer:
+            plain = layer.layer
+            while isinstance(plain, RecurrentWrapper):
+                plain = plain.layer
+            yield f"# {self.value(plain)}"
+            yield f"# -> {self.value(layer)}"
+
+    def arguments(self, given: Mapping[str, Any]) -> str:
+        """Writes keyword arguments."""
+        return ", ".join(f"{name}={self.value(value)}" for name, value in given.items())
+
+    def value(self, value: Any) -> str:
+        """Writes an argument: an object, or its configuration."""
+        if isinstance(value, str):
+            return json.dumps(value, ensure_ascii=False)
+        if isinstance(value, float):
+            single = np.float32(value)  # Keras keeps learning rates in single precision.
+            return repr(float(str(single)) if float(single) == value else value)
+        if isinstance(value, list | tuple):
+            parts = ", ".join(map(self.value, value))
+            return (
+                f"[{parts}]" if isinstance(value, list) else f"({parts}{',' * (len(value) == 1)})"
+            )
+        if hasattr(value, "get_config"):
+            described = keras.saving.serialize_keras_object(value)
+            lost = lost_arguments(value)
+            return self.value({**described, "config": {**described["config"], **lost}})
+        if callable(value):
+            value = keras.saving.serialize_keras_object(value)
+            return self.value(value)
+        if not isinstance(value, Mapping):
+            return repr(value)
+        if "class_name" not in value:
+            items = (f"{self.value(key)}: {self.value(each)}" for key, each in value.items())
+            return "{" + ", ".join(items) + "}"
+        if "DTypePolicy" in value["class_name"]:
+            return f'"{value["config"]["name"]}"'
+        if value["class_name"] == "__lambda__":
+            return self._named("your_lambda", "")
+        if value["class_name"] == "function":
+            return self._named(str(value["config"]).rpartition(">")[2], str(value["module"]))
+        return self._call(value)
+
+    def _call(self, described: Mapping[str, Any]) -> str:
+        """Writes the call that makes the object of a configuration."""
+        name, module = described["class_name"], str(described["module"])
+        config = dict(described["config"])
+        if is_default_name(str(config.get("name")), name):
+            config["name"] = None
+        if module.partition(".")[0] not in ("keras", "recdrop_tune"):
+            given = {key: value for key, value in config.items() if value is not None}
+            return f"{self._named(name, module)}({self.arguments(given)})"
+        if name == "Bidirectional":
+            config["layer"], other = map(
+                _without_direction, (config["layer"], config["backward_layer"])
+            )
+            if _comparable(config["layer"]) == _comparable(
+                other
+            ):  # Keras makes it from the other one.
+                config["backward_layer"] = None
+        kind = pkgutil.resolve_name(f"{module}:{name}")
+        parameters = inspect.signature(kind.__init__).parameters.values()
+        required = [each.name for each in parameters if each.default is each.empty]
+        required = [each for each in required if each in config]
+        # The default of a rate depends on the placement.
+        first = {*required, *({"placement"} & config.keys())}
+        made = kind(**{key: keras.saving.deserialize_keras_object(config[key]) for key in first})
+        default = {**made.get_config(), **lost_arguments(made), "backward_layer": None}
+        if name in _TECHNIQUES and config["name"] == config["layer"]["config"]["name"]:
+            config["name"] = None  # `wrap` names the wrapper after its layer.
+        if config.get("name") is None:
+            default["name"] = None
+        others = (key for key in config if key != "name")
+        order = dict.fromkeys([*required[:1], *_ALWAYS, *required, *others, "name"])
+        given = {
+            key: self.value(config[key])
+            for key in order
+            if key in config
+            and (
+                key in (*required, *_ALWAYS)
+                or _comparable(config[key]) != _comparable(default.get(key))
+            )
+        }
+        main = given.pop(required[0]) if required else None
+        rest = ", ".join(f"{key}={value}" for key, value in given.items())
+        if name in _TECHNIQUES:
+            self.imports.add("import recdrop_tune as rdt")
+            return f'rdt.wrap({main}, "{_TECHNIQUES[name]}", {rest})'
+        return f"{self._named(name, module)}({', '.join(filter(None, (main, rest)))})"
+
+    def _named(self, name: str, module: str) -> str:
+        """Writes the public name of a class or function."""
+        if module.startswith("recdrop_tune."):
+            self.imports.add(f"from {'.'.join(module.split('.')[:2])} import {name}")
+            return name
+        if module.removeprefix("keras.") in _MODULES:
+            return f"{module}.{name}"
+        # For a function, and for an optimizer on PyTorch, Keras saves the private module.
+        for place in _MODULES if module.partition(".")[0] == "keras" else ():
+            if hasattr(pkgutil.resolve_name(f"keras.{place}"), name):
+                return f"keras.{place}.{name}"
+        self.yours.add(name)
+        return name
+
+
+def _without_direction(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Removes what a `Bidirectional` adds to the layer of one direction."""
+    config = dict(described["config"])
+    name = str(config["name"]).removeprefix("forward_").removeprefix("backward_")
+    config |= {"name": name, "go_backwards": False}
+    if "zero_output_for_mask" in config:
+        config["zero_output_for_mask"] = False
+    if isinstance(config.get("layer"), Mapping):
+        config["layer"] = _without_direction(config["layer"])
+    return {**described, "config": config}
+
+
+def _comparable(value: Any) -> Any:
+    """Removes from a configuration what equal objects can differ in: names and shapes."""
+    if isinstance(value, Mapping):
+        apart = ("build_config", "registered_name", "name")
+        return {key: _comparable(each) for key, each in value.items() if key not in apart}
+    return [_comparable(each) for each in value] if isinstance(value, list | tuple) else value

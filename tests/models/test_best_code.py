@@ -1,0 +1,184 @@
+"""`best_code`: a script that makes the same model, or the lines to change in the code of a user's model."""
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+from keras import layers
+
+import recdrop_tune as rdt
+from recdrop_tune.models import best_code
+
+SHAPE = (None, 8)
+
+
+def run(code):
+    scope = {}
+    exec(code, scope)
+    return scope["model"]
+
+
+def existing(*stack, space, **compiled):
+    model = keras.Sequential([keras.Input(SHAPE), *stack])
+    model.compile(**{"optimizer": "adam", "loss": "mse", **compiled})
+    return rdt.ExistingModel(model, space)
+
+
+def backward(**options):
+    return layers.GRU(3, go_backwards=True, **options)
+
+
+RECURRENT = {"wrapper": "recurrent", "rate": 0.3}
+MODELS = {
+    "digits": rdt.SequenceClassifier(10, SHAPE),
+    "masked": rdt.SequenceTagger(3, SHAPE, {"wrapper": "weight_drop", "rate": 0.2}, mask_value=0.0),
+    "bidirectional": rdt.SequenceRegressor(
+        (24, 2), SHAPE, {**RECURRENT, "bidirectional": True, "placement": "input+recurrent"}
+    ),
+    "options": rdt.SequenceRegressor(
+        (),
+        SHAPE,
+        {"wrapper": "zoneout", "rate": 0.3, "hidden_rate": 0.1, "locked_rate": 0.1}
+        | {"global_clipnorm": 1.0, "activity_decay": 2.0},
+        loss=keras.losses.Huber(delta=2.0),
+    ),
+    "tied": rdt.LanguageModel(
+        50,
+        {"wrapper": "variational", "placement": "input+recurrent", "rate": 0.2}
+        | {"embedding_rate": 0.1},
+        tie_weights=True,
+    ),
+    "sequential": existing(
+        layers.Bidirectional(layers.LSTM(4, return_sequences=True, name="first")),
+        layers.TimeDistributed(
+            layers.Dense(3, "tanh", kernel_regularizer=keras.regularizers.L2(0.1))
+        ),
+        layers.Reshape((-1, 3)),
+        layers.Bidirectional(layers.GRU(3), backward_layer=backward(use_bias=False)),
+        space=RECURRENT,
+        optimizer=keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 9, 0.5)),
+        metrics=[keras.metrics.MeanAbsoluteError(name="error")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_script_makes_the_same_model(name):
+    model = MODELS[name].build(kt.HyperParameters())
+    made = run(best_code(model, epochs=3))
+    made.set_weights(model.get_weights())
+    x = np.random.default_rng(0).integers(1, 50, (4, 5, 8)[: 2 if name == "tied" else 3])
+    np.testing.assert_array_equal(made.predict(x, verbose=0), model.predict(x, verbose=0))
+    pairs = [
+        [each for each in one.layers if not isinstance(each, layers.InputLayer)]
+        for one in (made, model)
+    ]
+    for one, other in zip(*pairs, strict=True):
+        assert getattr(one, "configured_rates", None) == getattr(other, "configured_rates", None)
+    assert made.optimizer.global_clipnorm == model.optimizer.global_clipnorm
+    assert float(made.optimizer.learning_rate) == float(model.optimizer.learning_rate)
+    assert [type(each) for each in made.metrics] == [type(each) for each in model.metrics]
+    shape = model.predict(x, verbose=0).shape
+    y = np.ones(shape[:-1] if name in ("digits", "masked", "tied") else shape)
+    assert made.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
+
+
+def test_it_is_what_a_person_would_write():
+    values = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.05, "units": 64}
+    hypermodel = rdt.SequenceClassifier(10, SHAPE, {**values, "learning_rate": 0.003})
+    code = best_code(hypermodel.build(kt.HyperParameters()), 6, 32, "linear")
+    assert code.splitlines() == [
+        "import keras",
+        "import recdrop_tune as rdt",
+        "",
+        'inputs = keras.Input((None, 8), name="sequences")',
+        'x = rdt.wrap(keras.layers.LSTM(64), "recurrent", placement="recurrent", rate=0.05)(inputs)',
+        'x = keras.layers.Dense(10, activation="softmax")(x)',
+        "model = keras.Model(inputs, x)",
+        "model.compile(optimizer=keras.optimizers.Adam(learning_rate=0.003), "
+        'loss="sparse_categorical_crossentropy", metrics=["accuracy"])',
+        '# model.fit(x_train, y_train, epochs=6, batch_size=32, callbacks=[rdt.RateSchedule("linear")])',
+    ]
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_what_keras_does_not_save_of_an_optimizer(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        optimizer = keras.optimizers.AdamW(0.01)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "recurrent"])
+        code = best_code(
+            existing(layers.LSTM(2), space=RECURRENT, optimizer=optimizer).build(
+                kt.HyperParameters()
+            )
+        )
+        made = run(code)
+    finally:
+        keras.config.set_dtype_policy(before)
+    inner = ".inner_optimizer" if policy == "mixed_float16" else ""
+    assert f"model.optimizer{inner}.exclude_from_weight_decay(var_names=[" in code
+    assert made.layers[1].dtype_policy.name == policy
+
+
+def focal(y, predicted):
+    return keras.losses.mse(y, predicted)
+
+
+def tanh(x):  # Keras saves it as its own function of that name.
+    return 2 * x
+
+
+class Own(layers.Dense):
+    pass
+
+
+class OwnMetric(keras.metrics.Mean):
+    pass
+
+
+def adapted():
+    layer = layers.Normalization()
+    layer.adapt(np.ones((2, 5, 8)))
+    return layer
+
+
+def two_inputs():
+    one, two = keras.Input(SHAPE), keras.Input((4,))
+    features = layers.Concatenate()([layers.GRU(4)(one), two])
+    return keras.Model([one, two], layers.Dense(1)(features))
+
+
+def stack(*others):
+    return keras.Sequential([keras.Input(SHAPE), *others, layers.GRU(4), layers.Dense(1)])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        two_inputs,
+        lambda: stack(Own(3)),
+        lambda: stack(layers.Dense(3, activation=focal)),
+        lambda: stack(adapted()),
+        lambda: keras.Sequential([keras.Input(SHAPE), stack()]),
+    ],
+    ids=["two inputs", "own class", "own function", "adapted", "nested"],
+)
+def test_for_other_models_it_lists_the_lines_to_change(model):
+    made = model()
+    made.compile("adam", focal, metrics=[OwnMetric(), lambda y, p: y - p])
+    space = {"wrapper": "zoneout", "rate": 0.1, "activity_decay": 1.0}
+    code = best_code(rdt.dropout_model(kt.HyperParameters(), made, space), epochs=6)
+    wrapped = '"zoneout", placement="recurrent", rate=0.1, activity_decay=1.0)'
+    assert f"# keras.layers.GRU(4)\n# -> rdt.wrap(keras.layers.GRU(4), {wrapped}\n" in code
+    assert "# Import or define: OwnMetric, focal, your_lambda\n" in code
+    assert "loss=focal, " in code
+    assert "inputs" not in code
+    compile(code, "best_model.py", "exec")
+
+
+def test_learned_rates_are_trained_by_the_fit_of_this_package():
+    model = rdt.SequenceClassifier(10, SHAPE, {"wrapper": "concrete"}).build(kt.HyperParameters())
+    code = best_code(model, epochs=6)
+    assert "from recdrop_tune.models import fit\n" in code
+    assert "# fit(model, x_train, y_train, epochs=6)" in code
