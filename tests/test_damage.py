@@ -346,23 +346,6 @@ def test_a_trial_whose_end_is_in_the_journal_alone(damaged):
     lost.check(lost.go_on())
 
 
-@pytest.mark.parametrize("tuner", ["optuna", "random"])
-def test_what_the_folder_is_for_is_read_from_the_journal(damaged, tuner):
-    lost = damaged(tuner)
-    path = lost.folder / "search.json"
-    saved = json.loads(path.read_text())
-    path.write_text("{")
-    other = {"optuna": "random"}.get(tuner, "optuna")
-    with pytest.raises(ProjectError, match=f"tuner: '{tuner}' there, '{other}' now"):
-        search(lost.folder, Quick(), other, MOST)
-    with pytest.raises(ProjectError, match="epochs: 4 there, 5 now"):
-        lost.go_on(epochs=5)
-    assert path.read_text() == "{"
-    lost.check(lost.go_on())
-    assert "search.json` was damaged or missing; it was written anew" in lost.said[0]
-    assert json.loads(path.read_text()) == saved
-
-
 def test_a_choice_may_offer_infinity(tmp_path, new_store):
     new_store(tmp_path)
 
@@ -408,7 +391,6 @@ def damage(path: Path, how: str) -> None:
 
 
 OWN = [
-    "search.json",
     "oracle.json",
     "tuner0.json",
     "events.jsonl",

@@ -9,15 +9,23 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import keras_tuner as kt
+
 from recdrop_tune.backends import tracing_expected
-from recdrop_tune.errors import RecdropError, exception_line, plain
+from recdrop_tune.errors import (
+    ProjectError,
+    RecdropError,
+    exception_line,
+    invalid_argument,
+    plain,
+)
 from recdrop_tune.events import STOPPED, Event, Listener, SearchStarted, TrackingWarning
-from recdrop_tune.files import JOURNAL
+from recdrop_tune.files import JOURNAL, SEARCH
 from recdrop_tune.journal import Journal
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
@@ -26,27 +34,28 @@ from recdrop_tune.oracle import (
     TooManyFailuresError,
     has_ended_by_failures,
     is_all_tried,
+    read_object,
 )
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.confirm import check_confirmations
-from recdrop_tune.search.fingerprint import Newcomer, check_comparable, check_space
 from recdrop_tune.search.first_trials import (
     coverage_line,
     enqueue_first_trials,
     known_points_line,
     warn_if_nothing_is_searched,
 )
+from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
-from recdrop_tune.search.project import claimed
 from recdrop_tune.search.repair import repair_trials
 from recdrop_tune.search.settings import MLflow, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.terminal import Progress, Terminal, best_words, live_display, no_more_words
+from recdrop_tune.tuner import differences, space_of
 
 
 def run(plan: Plan) -> TuneResult:
@@ -64,18 +73,20 @@ def run(plan: Plan) -> TuneResult:
         stack.enter_context(compilations_kept(plan.compilation_cache))
         run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
         stack.enter_context(storage_failures_named(plan.folder))
-        newcomer = Newcomer(lambda: _space_of(plan).space)
-        claim = claimed(plan.folder, plan.fingerprint, newcomer, plan.overwrite, until=stack)
-        with claim as identity:
-            check_confirmations(plan.folder)
-            plan = replace(plan, search_id=identity.id, seed=identity.seed)
-            repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
-            own_space = not isinstance(getattr(plan.model, "space", None), SearchSpace)
-            if own_space and not plan.overwrite and (plan.folder / "oracle.json").exists():
-                check_space(plan.folder, plan.tuner, newcomer)
-            tuner = plan.new_tuner()
-            enqueue_first_trials(tuner.oracle, plan.optuna.try_first)
-            told = _warm_start(plan, tuner.oracle, newcomer)
+        if plan.overwrite:
+            _space_of(
+                plan
+            )  # If the model cannot be built, the search in the folder is not deleted.
+        held = stack.enter_context(claim(plan.folder, plan.identity, plan.seed, plan.overwrite))
+        check_confirmations(plan.folder)
+        plan = replace(plan, search_id=held.id, seed=held.seed)
+        repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
+        own_space = not isinstance(getattr(plan.model, "space", None), SearchSpace)
+        if own_space and (plan.folder / "oracle.json").exists():
+            _check_space(plan)
+        tuner = plan.new_tuner()
+        enqueue_first_trials(tuner.oracle, plan.optuna.try_first)
+        told = _warm_start(plan, tuner.oracle)
         if own_space:
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
@@ -92,20 +103,55 @@ def run(plan: Plan) -> TuneResult:
             "folder": folder,
             "go_on": f'run again with directory="{folder}"{keep}',
         }
-        known |= {"search_id": identity.id, "seed": identity.seed}
+        known |= {"search_id": held.id, "seed": held.seed}
         ended = run_trials(tuner, [*progress, interrupts], **known)
         check_completed(tuner, ended)
         return TuneResult(tuner, ended.tracking)
 
 
-def _warm_start(plan: Plan, oracle: Any, newcomer: Newcomer) -> list[str]:
-    """Reads the folders of other searches; returns what is to be said of them."""
+def _warm_start(plan: Plan, oracle: Any) -> list[str]:
+    """Reads the trials of other searches; returns a line for each of their folders.
+
+    Raises:
+        InvalidArgumentError: Their scores do not compare with those of this search.
+    """
     if not isinstance(oracle, OptunaOracle):
         return []
+    now = plain_values(plan.identity)
+    # An accuracy is the same measure whatever the loss.
+    compared = {"objective", "epochs"} | ({"loss"} if "loss" in str(now["objective"]) else set())
     for folder in oracle.warm_start.folders:
-        if folder not in oracle.warm_start.counts:
-            check_comparable(Path(folder), asdict(plan.fingerprint), newcomer)
+        there = (read_object(Path(folder) / SEARCH) or {}).get("identity")
+        if folder in oracle.warm_start.counts or not isinstance(there, dict):
+            continue
+        known = {key for key in compared if there.get(key) is not None and now[key] is not None}
+        if lines := differences({k: there[k] for k in known}, {k: now[k] for k in known}):
+            raise invalid_argument(
+                "warm_start",
+                expected="searches with the same objective, loss and epochs, whose scores compare",
+                received=str(folder),
+                fix="It differs in:\n" + "\n".join(lines),
+            )
     return oracle.warm_start.read(oracle)
+
+
+def _check_space(plan: Plan) -> None:
+    """Raises if a build function asks for another space than the search in the folder has.
+
+    Only its name is part of the search's identity, and Keras Tuner would resume with the old ranges.
+    """
+    saved = (read_object(plan.folder / "oracle.json") or {}).get("hyperparameters")
+    try:
+        there = space_of(kt.HyperParameters.from_config(saved))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return  # The oracle will name the damaged file.
+    now = space_of(_space_of(plan))
+    if lines := differences({name: there.get(name) for name in now}, now):
+        raise ProjectError(
+            f"The search in the folder `{plan.folder}` has another search space. It differs in:\n"
+            + "\n".join(lines)
+            + "\nGive another `directory`, or delete the search there with `overwrite=True`."
+        )
 
 
 def _space_of(plan: Plan) -> Any:

@@ -75,24 +75,31 @@ def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -
     raise _no_hypermodel(hypermodel)
 
 
-def model_in_words(hypermodel: Any) -> str | None:
-    """Describes what all models of a search have in common; `None` where only a function knows it.
+def describe_model(hypermodel: Any) -> dict[str, Any] | None:
+    """Describes what all models of a search share; None if only a function knows.
 
-    A search that goes on with a model of another size, say, would compare what is not alike.
+    A search that resumed with models of another size, say, would compare different things.
     """
     if isinstance(hypermodel, ExistingModel):
-        plan = hypermodel.blueprint
-        own = {"per_layer": hypermodel.per_layer, "keep_weights": hypermodel.keep_weights}
-        what = f"model {plan.digest()}"
+        names: tuple[str, ...] = ("per_layer", "keep_weights")
+        what = f"model {hypermodel.blueprint.digest()}"
     elif isinstance(hypermodel, AbstractHyperModel):
-        names = ("mask_value", "mask_zero", "one_hot", "target_shape", "return_sequences")
-        own = {name: getattr(hypermodel, name) for name in names if hasattr(hypermodel, name)}
+        names = ("num_classes", "vocab_size", "mask_value", "mask_zero", "one_hot", "target_shape")
+        names += ("return_sequences",)
         what = type(hypermodel).__name__
-        if getattr(hypermodel, "is_binary", False):
-            what += ", 1 output"  # Two classes had two once, and those weights do not fit.
     else:
         return None
-    return ", ".join([what, *(f"{name}={value}" for name, value in own.items())])
+    own = {name: getattr(hypermodel, name) for name in names if hasattr(hypermodel, name)}
+    return {"class": what, **own}
+
+
+def loss_of(hypermodel: Any) -> Any:
+    """Returns the loss of all models of a search, with the weights of several; None if not known."""
+    if not isinstance(hypermodel, ExistingModel):
+        return hypermodel.loss if isinstance(hypermodel, AbstractHyperModel) else None
+    compiled = hypermodel.blueprint.compiled or {}
+    loss, weights = compiled.get("loss"), compiled.get("loss_weights")
+    return loss if weights is None else {"loss": loss, "weights": weights}
 
 
 def _check_build_function(function: Any) -> None:

@@ -20,12 +20,11 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
 from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data_arguments import Data
-from recdrop_tune.search.fingerprint import Fingerprint
-from recdrop_tune.search.fingerprint_words import fit_in_words, folds_in_words, loss_in_words
 from recdrop_tune.search.first_trials import enqueue_first_trials
-from recdrop_tune.search.hypermodel_of import ObservedTrials, model_in_words
+from recdrop_tune.search.hypermodel_of import ObservedTrials, describe_model, loss_of
 from recdrop_tune.search.settings import Confirm, MLflow, Optuna, Training, Workers
 from recdrop_tune.search.tuner_tracking import track
+from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner import make_tuner, readable
 
@@ -101,28 +100,22 @@ class Plan:
         return f"{self.folder.name}-{self.search_id[:8]}"
 
     @property
-    def fingerprint(self) -> Fingerprint:
-        """What makes another search the same one."""
-        return Fingerprint(
-            space=self.space,
-            objective=",".join(goal.name for goal in self.goals),
-            direction=",".join(goal.direction for goal in self.goals),
-            tuner=self.tuner,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            executions=self.training.executions,
-            cv=folds_in_words(self.training.cv),
-            model=model_in_words(self.model),
-            class_weight=self._class_weight(),
-            early_stopping=self.training.early_stopping,
-            loss=loss_in_words(self.model),
-            fit=fit_in_words(self.training.fit),
-        )
-
-    def _class_weight(self) -> str | None:
-        weights = self.training.fit.get("class_weight")
-        return None if weights is None else str(weights)
+    def identity(self) -> dict[str, Any]:
+        """What makes another search the same one. `max_trials` is not in it: a search can be extended."""
+        space = getattr(self.model, "space", None)
+        return {
+            "space": space.to_dict() if isinstance(space, SearchSpace) else self.space,
+            "objective": {goal.name: goal.direction for goal in self.goals},
+            "tuner": self.tuner,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "executions": self.training.executions,
+            "cv": self.training.cv,
+            "early_stopping": self.training.early_stopping,
+            "fit": self.training.fit,
+            "model": describe_model(self.model),
+            "loss": loss_of(self.model),
+        }
 
     def new_tuner(self, directory: Path | None = None) -> Any:
         """Makes the tuner, which builds the model under every condition of its space.

@@ -4,6 +4,7 @@ from recdrop_tune.tuner.callbacks import is_local
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
 from recdrop_tune.tuner.hooks import ReportsEpochs, TrackedOracle
+from recdrop_tune.tuner.differences import differences, space_of
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.recording import (
     TrainingReporter,
@@ -35,6 +36,7 @@ __all__ = [
     "as_objective",
     "as_objectives",
     "check_folds",
+    "differences",
     "is_local",
     "load_weights",
     "make_tuner",
@@ -43,6 +45,7 @@ __all__ = [
     "retrain",
     "save_weights",
     "search_id",
+    "space_of",
     "trial_seed",
     "versions",
 ]

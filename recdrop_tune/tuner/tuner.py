@@ -15,7 +15,14 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import check_callbacks, check_cv, invalid_argument
+from recdrop_tune.errors import (
+    ProjectError,
+    check_callbacks,
+    check_cv,
+    invalid_argument,
+    shown,
+    warn_caller,
+)
 from recdrop_tune.files import check_folder, delete_leftovers, write_atomically
 from recdrop_tune.hypermodels import fit_of, has_own_fit, tell_replaced
 from recdrop_tune.models import LearnedRates, SameDraws
@@ -36,6 +43,7 @@ from recdrop_tune.tuner.callbacks import (
     named,
     own_callbacks,
 )
+from recdrop_tune.tuner.differences import differences, space_of
 from recdrop_tune.tuner.lending import Lender, check_model
 from recdrop_tune.tuner.outcomes import (
     RUN_TRIAL,
@@ -46,7 +54,6 @@ from recdrop_tune.tuner.outcomes import (
     outcome,
 )
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
-from recdrop_tune.tuner.same_search import check_goal, goal, warn_of_other_ranges
 from recdrop_tune.tuner.trainings import check_fold_data, folds, seed_values, trial_seed
 
 _IDLE_SECONDS = 0.2
@@ -199,18 +206,25 @@ class Tuner(kt.Tuner):
         write_atomically(path, json.dumps(self.get_state()))
 
     def get_state(self) -> dict[str, Any]:
-        """Returns what is saved of the tuner: what its search is for."""
-        return {**super().get_state(), "objective": goal(self.oracle)}
+        """Returns the state of the tuner: its objectives and their directions."""
+        goals = {each.name: each.direction for each in objectives(self.oracle.objective)}
+        return {**super().get_state(), "objective": goals}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores what `get_state` returned; of a search of Keras Tuner's that is nothing.
+        """Restores what `get_state` returned; a tuner of Keras Tuner's saves nothing.
 
         Raises:
-            ProjectError: The search was for another objective.
+            ProjectError: The search in the folder has another objective.
         """
         super().set_state(state)
         self._goes_on = True
-        check_goal(state.get("objective", goal(self.oracle)), self.oracle, self.project_dir)
+        there, now = state.get("objective"), self.get_state()["objective"]
+        if there is not None and there != now:
+            raise ProjectError(
+                f"The folder `{self.project_dir}` holds a search for the objective {shown(there)}, and "
+                f"this one is for {shown(now)}: their scores do not compare. Give another "
+                "`project_name`, or the same objective."
+            )
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
         """Trains a trial's model once for each execution and fold, and reports its epochs.
@@ -348,7 +362,17 @@ class Tuner(kt.Tuner):
         if self._goes_on and self.hypermodel is not None and is_local(self.oracle):
             build, given = self.hypermodel.build, self._given_space
             with self._scope():
-                warn_of_other_ranges(build, given, self.oracle, self.project_dir)
+                build(given)
+            there, now = space_of(self.oracle.get_space()), space_of(given)
+            # Keras Tuner adds new hyperparameters, but keeps the old ranges.
+            if lines := differences(there, {name: now.get(name, there[name]) for name in there}):
+                warn_caller(
+                    f"The search in the folder `{self.project_dir}` resumes in the search space that it "
+                    "began with. It differs in:\n"
+                    + "\n".join(lines)
+                    + "\nTo search the new space, give "
+                    "another `project_name`, or delete the search there with `overwrite=True`."
+                )
         self._goes_on = False
 
     def _trials(self) -> Iterator[Any]:

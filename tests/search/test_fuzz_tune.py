@@ -265,16 +265,15 @@ def test_a_search_that_cannot_be_set_up_does_not_overwrite(project, tmp_path):
     assert files(tmp_path / "project") == held
     result = rdt.tune(data(8), data(8), max_trials=2, epochs=1, overwrite=True, seed=1, **project)
     assert len(result.trials) == 2
-    assert not (tmp_path / "project" / "overwritten").exists()
 
 
 def test_a_folder_in_which_a_search_is_running(project, tmp_path, monkeypatch):
-    monkeypatch.setattr("recdrop_tune.search.project.PATIENCE", 0.3)
+    monkeypatch.setattr("recdrop_tune.search.identity.PATIENCE", 0.3)
     other = Journal(tmp_path / "project" / "events.jsonl")
     other.on_event(WorkerLost(worker="1", trial_id=None, reason="it writes here"))
     held = files(tmp_path)
     for overwrite in (False, True):
-        with pytest.raises(ProjectError, match="a search is running"):
+        with pytest.raises(ProjectError, match="search is running"):
             rdt.tune(data(8), data(8), max_trials=2, epochs=1, overwrite=overwrite, **project)
         assert files(tmp_path) == held
     other.close()
@@ -283,12 +282,12 @@ def test_a_folder_in_which_a_search_is_running(project, tmp_path, monkeypatch):
 
 def test_a_folder_in_which_a_search_is_being_set_up(quick, monkeypatch):
     """No event has been written by then, so the journal does not tell."""
-    monkeypatch.setattr("recdrop_tune.search.project.PATIENCE", 0.1)
+    monkeypatch.setattr("recdrop_tune.search.identity.PATIENCE", 0.1)
     refusals = []
 
     def second(hp):
         while len(refusals) < 2:
-            with pytest.raises(ProjectError, match="a search is running") as refused:
+            with pytest.raises(ProjectError, match="search is running") as refused:
                 rdt.tune(data(8), data(8), overwrite=bool(refusals), **ONE, **quick)
             refusals.append(refused)
         return build(hp)
@@ -339,24 +338,6 @@ def test_a_search_without_end(quick):
         assert len(result.trials) == trials
         for line in (result.directory / "events.jsonl").read_text().splitlines():
             json.loads(line, parse_constant=pytest.fail)
-
-
-def test_an_overwriting_that_was_killed_half_way_is_undone(project, tmp_path):
-    folder = tmp_path / "project"
-    (folder / "overwritten").mkdir()
-    for name in ("events.jsonl", "trial_0"):  # `search.json` goes last.
-        os.replace(folder / name, folder / "overwritten" / name)
-    result = rdt.tune(data(8), data(8), max_trials=2, epochs=1, **project)
-    assert len(result.trials) == 2
-    assert result.trials["state"].eq("COMPLETE").all()
-    assert not (folder / "overwritten").exists()
-
-
-def test_a_deletion_that_was_killed_half_way_is_finished(project, tmp_path):
-    (tmp_path / "project" / "deleted").mkdir()
-    (tmp_path / "project" / "deleted" / "search.json").write_text("{}")
-    assert len(rdt.tune(data(8), data(8), **ONE, **project).trials) == 1
-    assert not (tmp_path / "project" / "deleted").exists()
 
 
 def test_a_home_is_found(quick, tmp_path, monkeypatch):

@@ -12,10 +12,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.events import ConfirmationEnded, TrialEnded, TrialStarted
+from recdrop_tune.files import SEARCH as FILE
 from recdrop_tune.files import fresh_path, is_leftover
 from recdrop_tune.journal import Journal
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.project import FILE
 from tests.forks import Forks, runs
 
 

@@ -1,0 +1,182 @@
+"""The folder of a search: which search it holds, whether another run may resume it, and its lock."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recdrop_tune.errors import ProjectError, shown
+from recdrop_tune.files import JOURNAL, SEARCH, delete_leftovers, is_leftover, write_atomically
+from recdrop_tune.journal import Journal, lock_alone
+from recdrop_tune.tuner import differences
+
+PATIENCE = 10.0
+"""Seconds to wait for another search in the folder: the workers of a killed one take some to end."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """The search that a folder holds.
+
+    Attributes:
+        id: Its id.
+        seed: Its seed. One is drawn if the user gave none, because a trial and its twin must start alike.
+    """
+
+    id: str
+    seed: int
+
+
+@contextmanager
+def claim(
+    folder: Path, identity: Mapping[str, Any], seed: int | None = None, overwrite: bool = False
+) -> Iterator[Held]:
+    """Reserves a folder for a search while the block runs.
+
+    A new or empty folder gets a new search. A folder that holds the same search keeps its id and its
+    seed. If the block raises before the search has written an event, a new folder is removed again.
+
+    Args:
+        folder: The project folder, which may not exist yet.
+        identity: What makes two searches the same, such as their space and objective: the scores of the
+            same search compare. Anything that `plain_values` takes.
+        seed: The seed; None takes the one in the folder, or draws one.
+        overwrite: Whether to delete the search in the folder first.
+
+    Raises:
+        ProjectError: The folder holds another search, a running one or files that are not a search; or
+            it cannot be written to.
+    """
+    new_folders = _make_folder(folder)
+    now = json.loads(json.dumps(plain_values(identity)))
+    with _locked(folder):
+        delete_leftovers(folder)
+        if overwrite:
+            _delete_search(folder)
+        held = _read(folder)
+        is_new = held is None
+        if held is None:
+            # From Python's own random state: a script that seeds it repeats its search.
+            seed = random.randrange(2**31) if seed is None else seed
+            held = {"id": uuid.uuid4().hex, "seed": seed, "identity": now}
+            write_atomically(folder / SEARCH, json.dumps(held, indent=2) + "\n", durable=True)
+        wanted = {**now, "seed": held["seed"] if seed is None else seed}
+        if lines := differences({**held["identity"], "seed": held["seed"]}, wanted):
+            raise ProjectError(
+                f"The folder `{folder}` holds another search. It differs in:\n"
+                + "\n".join(lines)
+                + "\nGive another `directory`, or delete the search there with `overwrite=True`."
+            )
+        try:
+            yield Held(held["id"], held["seed"])
+        except BaseException:
+            if is_new and not (folder / JOURNAL).exists():
+                (folder / SEARCH).unlink(missing_ok=True)
+                for path in new_folders:
+                    with suppress(OSError):  # Something else was written there.
+                        path.rmdir()
+            raise
+
+
+def plain_values(value: Any, depth: int = 5) -> Any:
+    """Describes a value by what JSON can hold, the same in every process.
+
+    Arrays become digests, functions their names, other objects their classes and attributes.
+
+    Example:
+        >>> plain_values({"cv": KFold(3).split, "weights": (1.0, np.float32(2))})
+        {'cv': 'sklearn.model_selection._split.KFold.split', 'weights': [1.0, 2.0]}
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(part, depth) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(part, depth) for part in value]
+    if isinstance(value, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:12]
+        return f"array of shape {value.shape}, digest {digest}"
+    kind = value if hasattr(value, "__qualname__") else type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    # Private attributes too: Keras's losses keep their arguments there.
+    attributes = getattr(value, "__dict__", {}) if kind is type(value) and depth else {}
+    return {"class": name, **plain_values(attributes, depth - 1)} if attributes else name
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Makes a folder; returns the new ones among it and its parents, the innermost first."""
+    try:
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        # Permissions do not tell whether the file system is read-only.
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, ValueError) as error:  # A NUL in a path is a ValueError.
+        raise ProjectError(
+            f"The folder `{shown(str(folder))[1:-1]}` cannot be written to: {error}. Give another "
+            "`directory`."
+        ) from error
+    return new
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    if os.path.lexists(folder / SEARCH):
+        try:
+            held = json.loads((folder / SEARCH).read_bytes())
+            return {
+                "id": str(held["id"]),
+                "seed": int(held["seed"]),
+                "identity": {**held["identity"]},
+            }
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise ProjectError(
+                f"`{folder / SEARCH}` is damaged: {error!r}. Restore it, or delete the search with "
+                "`overwrite=True`."
+            ) from error
+    if others := [path.name for path in folder.iterdir() if not is_leftover(path.name)]:
+        raise ProjectError(
+            f"The folder `{folder}` holds files but no search ({SEARCH}): {shown(others)}. Give an empty "
+            "or a new folder as `directory`."
+        )
+    return None
+
+
+def _delete_search(folder: Path) -> None:
+    if os.path.lexists(folder / SEARCH):
+        # The file that makes it a search goes last: after a kill in between, overwriting works again.
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == SEARCH):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps other searches out of a folder: the driver locks the folder, a worker locks the journal."""
+    journal, end = Journal(folder / JOURNAL), time.monotonic() + PATIENCE
+    # Windows cannot open folders. Two searches in one folder are not kept apart there.
+    handle = None if os.name == "nt" else os.open(folder, os.O_RDONLY)
+    try:
+        while (handle is not None and not lock_alone(handle)) or journal.is_being_written(True):
+            if time.monotonic() > end:
+                raise ProjectError(
+                    f"A search is running in the folder `{folder}`. Wait for its end, or give another "
+                    "`directory`."
+                )
+            time.sleep(0.1)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)

@@ -1,0 +1,43 @@
+"""Compares the search in a folder with the one that is to resume there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras_tuner as kt
+
+from recdrop_tune.errors import shown
+
+
+def differences(there: Any, now: Any, name: str = "") -> list[str]:
+    """Returns a line for each value that differs between two nested mappings of plain values.
+
+    Example:
+        >>> differences({"fit": {"shuffle": True}, "epochs": 3}, {"fit": {"shuffle": False}, "epochs": 3})
+        ['  fit.shuffle: True there, False now']
+    """
+    if isinstance(there, Mapping) and isinstance(now, Mapping):
+        return [
+            line
+            for key in {**there, **now}
+            for line in differences(there.get(key), now.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    return [] if there == now else [f"  {name}: {shown(there)} there, {shown(now)} now"]
+
+
+def space_of(hyperparameters: kt.HyperParameters) -> dict[str, Any]:
+    """Describes a search space for `differences`: each hyperparameter by its name and its conditions.
+
+    Keras Tuner resumes with the ranges that a search began with, and does not mention others. Default
+    values are left out: they do not change what is searched.
+    """
+    space: dict[str, Any] = {}
+    for entry in hyperparameters.get_config()["space"]:
+        config = dict(entry["config"])
+        name, conditions = config.pop("name"), config.pop("conditions", [])
+        config.pop("default", None)
+        when = " and ".join(f"{c['config']['name']} in {c['config']['values']}" for c in conditions)
+        described = {key: value for key, value in config.items() if value is not None}
+        space[name + (f" when {when}" if when else "")] = described
+    return space

@@ -1,0 +1,257 @@
+"""Tests of which search a folder holds, and which runs may resume it."""
+
+import json
+import random
+import subprocess
+import sys
+
+import keras
+import keras_tuner as kt
+import numpy as np
+import pytest
+from sklearn.model_selection import KFold
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.oracle.study import warm_trials
+from recdrop_tune.search import identity
+from recdrop_tune.search.identity import claim, plain_values
+from recdrop_tune.tuner import GroupedFolds, differences, space_of
+from tests.small_search import build, data
+
+FILE = "search.json"
+IDENTITY = {"objective": "val_loss", "epochs": 3, "cv": KFold(3), "loss": keras.losses.Huber(0.1)}
+
+
+def test_a_search_resumes_with_its_id_and_seed(tmp_path):
+    random.seed(1)
+    with claim(tmp_path / "a", IDENTITY) as first:
+        (tmp_path / "a" / "trial_0").mkdir()
+    with claim(tmp_path / "a", {**IDENTITY, "cv": KFold(3)}) as again:
+        assert again == first
+    with claim(tmp_path / "a", IDENTITY, seed=first.seed) as again:
+        assert again == first
+    random.seed(1)
+    with claim(tmp_path / "b", IDENTITY) as other:
+        assert other.seed == first.seed
+        assert other.id != first.id
+    with claim(tmp_path / "c", IDENTITY, seed=0) as given:
+        assert given.seed == 0
+
+
+def test_another_search_is_refused(tmp_path):
+    with claim(tmp_path, IDENTITY, seed=1):
+        pass
+    before = (tmp_path / FILE).read_bytes()
+    changed = {**IDENTITY, "epochs": 4, "cv": KFold(4), "loss": keras.losses.Huber(0.2)}
+    with pytest.raises(ProjectError) as refused, claim(tmp_path, changed, seed=2):
+        pass
+    text = str(refused.value)
+    assert "  epochs: 3 there, 4 now\n" in text
+    assert "  seed: 1 there, 2 now\n" in text
+    assert "  cv.n_splits: 3 there, 4 now\n" in text
+    assert "delta: 0.1 there, 0.2 now\n" in text
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_overwriting(tmp_path):
+    with claim(tmp_path, IDENTITY) as old:
+        (tmp_path / "trial_0").mkdir()
+        (tmp_path / "trial_0" / "trial.json").touch()
+    with claim(tmp_path, {"epochs": 4}, overwrite=True) as new:
+        assert new.id != old.id
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_files_are_left_alone(tmp_path, overwrite):
+    (tmp_path / "thesis.tex").touch()
+    with (
+        pytest.raises(ProjectError, match=r"no search .*\['thesis.tex'\]"),
+        claim(tmp_path, {}, overwrite=overwrite),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"id": 1}'])
+def test_a_damaged_file(tmp_path, content):
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(ProjectError, match="is damaged"), claim(tmp_path, {}):
+        pass
+    with claim(tmp_path, {}, overwrite=True):
+        assert json.loads((tmp_path / FILE).read_text())["identity"] == {}
+
+
+def test_one_search_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(identity, "PATIENCE", 0.2)
+    with claim(tmp_path, {}), pytest.raises(ProjectError, match="is running"), claim(tmp_path, {}):
+        pass
+    with claim(tmp_path, {}):
+        pass
+
+
+def build_wider(hp):
+    """Builds the model of `build` in a wider space."""
+    hp.Choice("wrapper", ["none", "recurrent", "lambda"])
+    with hp.conditional_scope("wrapper", ["recurrent", "lambda"]):
+        hp.Choice("placement", ["input", "input+output"])
+        hp.Float("rate", 0.1, 0.7, step=0.1)
+    return build(kt.HyperParameters())
+
+
+# A function is identified by its name.
+build_wider.__module__, build_wider.__qualname__ = build.__module__, build.__qualname__
+
+
+def test_the_space_of_a_function_is_compared_by_its_entries():
+    spaces = []
+    for most in (0.5, 0.7):
+        hp = kt.HyperParameters()
+        hp.Choice("wrapper", ["none", "recurrent"])
+        with hp.conditional_scope("wrapper", ["recurrent"]):
+            hp.Float("rate", 0.1, most, step=0.1)
+        spaces.append(space_of(hp))
+    assert differences(*spaces) == [
+        "  rate when wrapper in ['recurrent'].max_value: 0.5 there, 0.7 now"
+    ]
+
+
+class Halves:
+    """A splitter with an address in its representation, as user-defined ones have."""
+
+    def __init__(self, part=2):
+        self.part = part
+        self._used = object()
+
+    def split(self, x, y=None, groups=None):
+        rows = np.arange(len(x))
+        yield rows[rows % self.part > 0], rows[rows % self.part == 0]
+
+
+def values():
+    groups = GroupedFolds(Halves(), np.arange(3))
+    return [keras.losses.Huber(0.1), KFold(3), groups, np.mean, {1: np.int64(2)}, "mse"]
+
+
+def test_values_are_described_alike_in_every_process():
+    code = (
+        "import json; from recdrop_tune.search.identity import plain_values;"
+        "from tests.search.test_identity import values; print(json.dumps(plain_values(values())))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    here = json.dumps(plain_values(values()))
+    assert done.stdout.splitlines()[-1] == here
+    assert plain_values(np.arange(3)) != plain_values(np.arange(4))
+
+
+# Whole searches.
+
+SPACE = {"units": 2, "wrapper": ["none", "native"], "rate": [0.1, 0.2], "placement": "recurrent"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, new_store):
+    """Runs a search in a folder of a name."""
+    folder = tmp_path_factory.mktemp("searches")
+    store = rdt.MLflow(uri=new_store(folder))
+
+    def search(name, **changed):
+        options = {"model": build, "max_trials": 1, "epochs": 1, "verbose": 0, "seed": 0}
+        options |= {"tracking": store, "directory": folder / name, "validation": data()}
+        return rdt.tune(data(), **{**options, **changed})
+
+    return search
+
+
+@pytest.fixture(scope="module")
+def old(run):
+    """The folder of a search that others resume or learn from."""
+    return run("old", max_trials=3).directory
+
+
+def task(loss="mse", space=SPACE):
+    return {"model": rdt.Task("regression", loss=loss), "space": space}
+
+
+def own(loss):
+    layers = [keras.Input((5, 3)), keras.layers.LSTM(2), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    model.compile("adam", loss)
+    return {"model": model, "space": {n: SPACE[n] for n in ("wrapper", "rate", "placement")}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"model": build_wider}, r"rate .*max_value: 0.5 there, 0.7 now"),
+        ({"objective": "val_accuracy"}, "objective.val_accuracy: None there, 'max' now"),
+        ({"epochs": 2, "tuner": "random"}, "epochs: 1 there, 2 now"),
+    ],
+)
+def test_a_search_with_other_scores_is_refused(run, old, changed, message):
+    before = {path: path.read_bytes() for path in old.rglob("*.json")}
+    with pytest.raises(ProjectError, match=message):
+        run("old", **changed)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("kind", [task, own])
+def test_another_loss_or_fit_is_refused(run, kind):
+    name, huber = f"loss of {kind.__name__}", keras.losses.Huber
+    training = rdt.Training(fit={"shuffle": False})
+    run(name, **kind(huber()), training=training)
+    others = [
+        (kind(huber(0.1)), training, "delta: 1.0 there, 0.1 now"),
+        (kind("mae"), training, "loss: .*'mae' now|loss.*mean_absolute_error"),
+        (kind(huber()), None, "fit.shuffle: False there, None now"),
+    ]
+    for model, other, message in others:
+        with pytest.raises(ProjectError, match=message):
+            run(name, **model, training=other)
+    assert len(run(name, **kind(huber()), training=training, max_trials=2).trials) == 2
+
+
+def test_another_space_is_named_by_its_keys(run):
+    run("space", **task())
+    with pytest.raises(ProjectError, match=r"space.rate: \[0.1, 0.2\] there, \[0.1, 0.3\] now"):
+        run("space", **task(space={**SPACE, "rate": [0.1, 0.3]}))
+
+
+def test_the_same_function_and_splitter_resume(run):
+    folds = {"validation": None, "training": rdt.Training(cv=Halves())}
+    run("splitter", **folds)
+    assert len(run("splitter", **folds, max_trials=2).trials) == 2
+    with pytest.raises(ProjectError, match=r"cv.part: 2 there, 3 now"):
+        run("splitter", **folds | {"training": rdt.Training(cv=Halves(3))})
+    assert len(run("splitter", model=build_wider, overwrite=True).trials) == 1
+
+
+def test_a_search_learns_from_another_one(run, old, capsys):
+    result = run("told", tuner=rdt.Optuna(warm_start=old), verbose=1, max_trials=2)
+    assert f"Warm start: 3 of 3 complete trials of {old}.\n" in capsys.readouterr().out
+    assert len(result.trials) == len(result.study().trials) == 2
+    assert len(warm_trials(result.tuner.oracle.study)) == 3
+    assert result.tracking.records.search.info["warm_start"] == "old"
+    again = run("told", tuner=rdt.Optuna(warm_start=old), verbose=1, max_trials=3)
+    assert capsys.readouterr().out.count("Warm start: 3 of 3") == 1
+    assert len(again.tuner.oracle.study.trials) == 6
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_scores_that_do_not_compare_are_not_learned_from(run, old):
+    for changed in ({"epochs": 2}, {"objective": "val_accuracy"}):
+        with pytest.raises(InvalidArgumentError, match=r"`warm_start`.* differs in:\n  \w+"):
+            run("new", tuner=rdt.Optuna(warm_start=old), **changed)
+        assert not (old.parent / "new").exists()
+    warm = rdt.Optuna(warm_start=run("huber", **task("huber"), max_trials=2).directory)
+    with pytest.raises(InvalidArgumentError, match="loss: 'huber' there, 'mse' now"):
+        run("mse", **task("mse"), tuner=warm)
+    # A mean absolute error is the same measure whatever the loss.
+    options = {"space": SPACE, "objective": "val_mae"}
+    models = [rdt.Task("regression", loss=loss, metrics=["mae"]) for loss in ("huber", "mse")]
+    first = run("huber mae", model=models[0], max_trials=2, **options).directory
+    warm = rdt.Optuna(warm_start=first)
+    told = run("mse mae", model=models[1], tuner=warm, **options)
+    assert len(warm_trials(told.tuner.oracle.study)) == 2
