@@ -168,8 +168,18 @@ def _locked(folder: Path) -> Iterator[None]:
     journal, end = Journal(folder / JOURNAL), time.monotonic() + PATIENCE
     # Windows cannot open folders. Two searches in one folder are not kept apart there.
     handle = None if os.name == "nt" else os.open(folder, os.O_RDONLY)
+
+    def is_busy() -> bool:
+        try:
+            is_locked = handle is not None and not lock_alone(handle)
+            return is_locked or journal.is_being_written(to_write=True)
+        except OSError as error:
+            raise ProjectError(
+                f"`{journal.path}` cannot be written to: {error}. Give another `directory`."
+            ) from error
+
     try:
-        while (handle is not None and not lock_alone(handle)) or journal.is_being_written(True):
+        while is_busy():
             if time.monotonic() > end:
                 raise ProjectError(
                     f"A search is running in the folder `{folder}`. Wait for its end, or give another "

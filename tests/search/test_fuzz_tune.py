@@ -327,7 +327,7 @@ def test_a_ctrl_c_is_not_lost(quick, lost):
 
 def test_a_journal_that_cannot_be_opened(options, tmp_path):
     (tmp_path / "project" / "events.jsonl").mkdir(parents=True)
-    with pytest.raises(ProjectError, match=r"events\.jsonl` is a folder, and has to be a file\."):
+    with pytest.raises(ProjectError, match=r"events\.jsonl` cannot be written to"):
         rdt.tune(data(8), data(8), max_trials=1, epochs=1, **options)
 
 

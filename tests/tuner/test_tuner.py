@@ -547,7 +547,7 @@ def test_a_subclassed_model_that_is_not_built_can_be_loaded(tmp_path):
 
 def test_a_folder_keeps_its_objective(tmp_path):
     search(tmp_path, own=oracle(1))
-    words = r"objective 'val_loss \(min\)'.*'val_accuracy \(max\)'.*project_name"
+    words = r"objective {'val_loss': 'min'}.*{'val_accuracy': 'max'}.*project_name"
     with pytest.raises(ProjectError, match=words):
         search(tmp_path, own=oracle(2, "val_accuracy"))
     assert len(search(tmp_path, own=oracle(2)).oracle.trials) == 2
@@ -573,7 +573,7 @@ def test_a_folder_keeps_its_ranges_and_says_so(tmp_path, recwarn):
     assert not [each for each in recwarn if "space" in str(each.message)]
     tuner = rdt.Tuner(given(max_trials=3), with_share(0.8), directory=tmp_path, project_name="p")
     words = (
-        r"goes on .*began with.*\n  share: from 0 to 0.5 there, from 0 to 0.8 now\n.*project_name"
+        r"resumes .*began with.*\n  share.max_value: 0.5 there, 0.8 now\n.*project_name"
     )
     with pytest.warns(UserWarning, match=f"(?s){words}") as told:
         tuner.search(*data(), epochs=1, validation_data=data(), verbose=0)
