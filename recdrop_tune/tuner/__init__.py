@@ -3,8 +3,8 @@
 from recdrop_tune.tuner.callbacks import is_local
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
-from recdrop_tune.tuner.hooks import ReportsEpochs, TrackedOracle
 from recdrop_tune.tuner.differences import differences, space_of
+from recdrop_tune.tuner.hooks import ReportsEpochs, TrackedOracle
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.recording import (
     TrainingReporter,

@@ -572,9 +572,7 @@ def test_a_folder_keeps_its_ranges_and_says_so(tmp_path, recwarn):
     search(tmp_path, with_share(0.5, "rnn"), given(max_trials=2))
     assert not [each for each in recwarn if "space" in str(each.message)]
     tuner = rdt.Tuner(given(max_trials=3), with_share(0.8), directory=tmp_path, project_name="p")
-    words = (
-        r"resumes .*began with.*\n  share.max_value: 0.5 there, 0.8 now\n.*project_name"
-    )
+    words = r"resumes .*began with.*\n  share.max_value: 0.5 there, 0.8 now\n.*project_name"
     with pytest.warns(UserWarning, match=f"(?s){words}") as told:
         tuner.search(*data(), epochs=1, validation_data=data(), verbose=0)
     assert told[0].filename == __file__
