@@ -3,7 +3,6 @@
 from recdrop_tune.tuner.callbacks import is_local
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
-from recdrop_tune.tuner.differences import differences, space_of
 from recdrop_tune.tuner.hooks import ReportsEpochs, TrackedOracle
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.recording import (
@@ -16,6 +15,7 @@ from recdrop_tune.tuner.recording import (
     versions,
 )
 from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
+from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
 from recdrop_tune.tuner.tuners import ORACLES, SearchPlan, as_objective, as_objectives, make_tuner

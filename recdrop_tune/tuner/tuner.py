@@ -43,7 +43,6 @@ from recdrop_tune.tuner.callbacks import (
     named,
     own_callbacks,
 )
-from recdrop_tune.tuner.differences import differences, space_of
 from recdrop_tune.tuner.lending import Lender, check_model
 from recdrop_tune.tuner.outcomes import (
     RUN_TRIAL,
@@ -54,6 +53,7 @@ from recdrop_tune.tuner.outcomes import (
     outcome,
 )
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
+from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import check_fold_data, folds, seed_values, trial_seed
 
 _IDLE_SECONDS = 0.2
