@@ -13,7 +13,7 @@ from recdrop_tune.hypermodels.recurrent_layers import (
     check_schedule,
     check_temporal_decay,
 )
-from recdrop_tune.hypermodels.scheduling import ask
+from recdrop_tune.hypermodels.scheduling import request_schedule
 from recdrop_tune.models import Blueprint, RecurrentLayer, blueprint_of
 from recdrop_tune.spaces import DropoutSample, SearchSpace
 from recdrop_tune.wrappers import wrap
@@ -169,7 +169,7 @@ def _copy(hp: Any, found: Blueprint, space: SearchSpace, per_layer: bool) -> Any
         own = {"name": layer.name, "trainable": layer.trainable}
         wrapped = wrap(layer, sample.wrapper, **sample.wrap_arguments(), **decays, **own)
         if space.schedule is not None:
-            ask(wrapped, sample.schedule)
+            request_schedule(wrapped, sample.schedule)
         return wrapped
 
     made = found.build(with_dropout)

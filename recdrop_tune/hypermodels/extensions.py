@@ -1,4 +1,4 @@
-"""`ExtendedHyperModel`: the one stand-in for a hypermodel, and what it may add to building and training."""
+"""`ExtendedHyperModel`: wraps a hypermodel and adds extensions to building and training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recdrop_tune import models
 
 
 class Extension:
-    """What is added to a hypermodel. This one adds nothing; its methods are there to be overridden."""
+    """An addition to a hypermodel. The base class adds nothing; override its methods."""
 
     def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
         """Builds a model.
@@ -24,7 +24,7 @@ class Extension:
         return build(hp)
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Fits a model; the caller's list of callbacks stays as it is.
+        """Fits a model. The given list of callbacks is not changed.
 
         Args:
             fit: Fits it without this extension.
@@ -36,11 +36,11 @@ class Extension:
         return fit(hp, model, *args, **kwargs)
 
     def on_replace(self, built: Any, model: Any) -> None:
-        """Is told that another model of the same structure will be fitted in the place of one that was built.
+        """Called when `fit` will get another model of the same structure than `build` returned.
 
         Args:
-            built: What `build` has returned.
-            model: What `fit` will get.
+            built: The model that `build` returned.
+            model: The model that `fit` will get.
         """
 
 
@@ -48,7 +48,7 @@ E = TypeVar("E", bound=Extension)
 
 
 class ExtendedHyperModel(keras_tuner.HyperModel):
-    """Stands in for a hypermodel, hands everything on, and adds what its extensions add.
+    """Delegates to a hypermodel, and calls its extensions around `build` and `fit`.
 
     Attributes:
         hypermodel: A `keras_tuner.HyperModel`, or a function that builds a model from `hp`.
@@ -61,7 +61,7 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
         self.extensions = tuple(extensions)
 
     def extension(self, kind: type[E]) -> E | None:
-        """Returns the extension of a kind, if there is one."""
+        """Returns the extension of a class, or `None`."""
         return next((each for each in self.extensions if isinstance(each, kind)), None)
 
     def build(self, hp: Any) -> Any:
@@ -84,21 +84,19 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
         return fit(hp, model, *args, **kwargs)
 
     def on_replace(self, built: Any, model: Any) -> None:
-        """Tells the extensions that `model` will be fitted in the place of `built`."""
+        """Notifies the extensions that `model` will be fitted instead of `built`."""
         for each in self.extensions:
             each.on_replace(built, model)
 
     @property
     def _has_methods(self) -> bool:
-        known = isinstance(self.hypermodel, keras_tuner.HyperModel)
-        return known or not callable(
-            self.hypermodel
-        )  # A tuner of one's own may have anything there.
+        is_hypermodel = isinstance(self.hypermodel, keras_tuner.HyperModel)
+        # A user-defined tuner can have any object with these methods.
+        return is_hypermodel or not callable(self.hypermodel)
 
     def __getattr__(self, name: str) -> Any:
-        if (
-            name.startswith("__") or name == "hypermodel"
-        ):  # Copying looks for them before they are there.
+        # `copy` looks for these before they exist.
+        if name.startswith("__") or name == "hypermodel":
             raise AttributeError(name)
         return getattr(self.hypermodel, name)
 
@@ -106,8 +104,7 @@ class ExtendedHyperModel(keras_tuner.HyperModel):
 def fit_of(hypermodel: Any) -> Callable[..., Any]:
     """Returns the `fit` of a hypermodel, or of `super()` in one.
 
-    In the place of Keras Tuner's own, which calls `Model.fit`, it is one that calls
-    `recdrop_tune.models.fit`.
+    Keras Tuner's own, which calls `Model.fit`, is replaced by one that calls `recdrop_tune.models.fit`.
     """
     own: Callable[..., Any] = hypermodel.fit
     is_keras_tuners = getattr(own, "__func__", None) is keras_tuner.HyperModel.fit
@@ -126,18 +123,18 @@ def _fit(hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def extended(hypermodel: Any, extension: Extension) -> ExtendedHyperModel:
-    """Returns a stand-in for a hypermodel; of one that stands in already, another one with all extensions."""
+    """Returns a hypermodel with one more extension. The given one is not changed."""
     if isinstance(hypermodel, ExtendedHyperModel):
         return ExtendedHyperModel(hypermodel.hypermodel, [*hypermodel.extensions, extension])
     return ExtendedHyperModel(hypermodel, [extension])
 
 
 def tell_replaced(hypermodel: Any, built: Any, model: Any) -> None:
-    """Tells a hypermodel with extensions that another model is fitted in the place of one that it built."""
+    """Notifies a hypermodel's extensions that `model` will be fitted instead of `built`."""
     if isinstance(hypermodel, ExtendedHyperModel):
         hypermodel.on_replace(built, model)
 
 
 def unextended(hypermodel: Any) -> Any:
-    """Returns what an `ExtendedHyperModel` stands in for; anything else as it is."""
+    """Returns the hypermodel without its extensions."""
     return hypermodel.hypermodel if isinstance(hypermodel, ExtendedHyperModel) else hypermodel

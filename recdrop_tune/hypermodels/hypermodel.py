@@ -1,4 +1,4 @@
-"""What all hypermodels share: a search space, a stack of recurrent layers, and a compiled model around it."""
+"""The base of all hypermodels: a search space, a stack of recurrent layers, a compiled model around it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from recdrop_tune.wrappers import LockedDropout, wrap
 class AbstractHyperModel(keras_tuner.HyperModel, ABC):
     """A model of recurrent layers, each with the same dropout, for Keras Tuner to search over.
 
-    A subclass defines the model (`network`) and its loss (`loss`); it sets `embedding` where the model
-    embeds words. For sequences of features there is `AbstractSequenceModel`. One with a `fit` of its own
-    trains by `super().fit(...)`, which moves the rates where the space has a `schedule`.
+    A subclass defines the model (`network`) and its loss (`loss`), and sets `embedding` if the model
+    embeds words. For sequences of features, use `AbstractSequenceModel`. A subclass with its own `fit`
+    trains by `super().fit(...)`, which applies the `schedule` of the space.
 
     Args:
         space: Anything that `SearchSpace.load` takes.
-        metrics: Names of Keras metrics, or metrics, of which each model gets its own copy: a class of yours
-            needs a `get_config` with its arguments.
+        metrics: Keras metrics or their names. Each model gets its own copy, so a custom class needs a
+            `get_config` with its arguments.
         name: Name of the hypermodel.
         tunable: Whether Keras Tuner adds the hyperparameters to its search space.
     """
 
     embedding = False
-    """Whether the model has an embedding, to which the space's `embedding_rate` belongs."""
+    """Whether the model has an embedding, and so an `embedding_rate`."""
 
     def __init__(
         self,
@@ -51,20 +51,20 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
     @property
     @abstractmethod
     def loss(self) -> Any:
-        """The Keras loss that is minimized, or its name."""
+        """The Keras loss to minimize, or its name."""
 
     @abstractmethod
     def network(self, sample: Sample) -> Any:
-        """Makes the model, not compiled, that a configuration of the space describes."""
+        """Makes the model of a configuration, not compiled."""
 
     def build(self, hp: Any) -> Any:
-        """Builds and compiles the model that the hyperparameters name.
+        """Builds and compiles the model chosen by the hyperparameters.
 
         Args:
-            hp: `keras_tuner.HyperParameters`; the space is registered on it.
+            hp: `keras_tuner.HyperParameters`, on which the space is registered.
 
         Returns:
-            A compiled `keras.Model`. Its first weights under one seed do not depend on the dropout.
+            A compiled `keras.Model`. Under one seed, its initial weights do not depend on the dropout.
         """
         sample = self.space.sample(hp, embedding=self.embedding)
         model = self.network(sample)
@@ -78,19 +78,19 @@ class AbstractHyperModel(keras_tuner.HyperModel, ABC):
         return model
 
     def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """Trains the model, its rates moved by the sampled schedule.
+        """Trains the model with the sampled schedule.
 
         Args:
             hp: The hyperparameters that `build` was called with.
             model: The model that it returned.
-            *args: Arguments of `keras.Model.fit`.
-            **kwargs: The same. The caller's list of callbacks stays as it is.
+            *args: Positional arguments of `keras.Model.fit`.
+            **kwargs: Its other arguments. The given list of callbacks is not changed.
 
         Returns:
-            What `keras.Model.fit` returns. The model's rates are the configured ones again.
+            The result of `keras.Model.fit`. Afterwards, the model has the configured rates again.
         """
         if self.space.schedule is not None:
-            # A copy, for a hypermodel that is not tunable adds nothing to the search space.
+            # A copy: a hypermodel that is not tunable must not add to the search space.
             schedule = self.space.sample(hp.copy()).schedule
             moving = {} if schedule == "constant" else {schedule: None}
             kwargs["callbacks"] = with_schedules(kwargs.get("callbacks"), moving)
@@ -121,22 +121,22 @@ _CELLS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 
 def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> Any:
-    """Runs features through recurrent layers, each with the same dropout.
+    """Applies recurrent layers, each with the same dropout.
 
-    The last one has the decays of activations, as published: the temporal decay is of what it emits, and the
-    activity decay of what leaves the stack, locked dropout at its output included.
+    The last layer has the decays of activations, as published: the temporal decay applies to its outputs, the
+    activity decay to the outputs of the stack, after locked dropout.
 
     Args:
         features: Shape `(batch, time, features)`; a mask on it reaches every layer.
         sample: The configuration to build.
-        return_sequences: Whether the last layer emits every step.
+        return_sequences: Whether the last layer returns every step.
 
     Returns:
         Shape `(batch, units)`, or `(batch, time, units)` with `return_sequences`; twice the units
-        where the layers are bidirectional.
+        if the layers are bidirectional.
     """
     of_layer, of_locked = _decays(sample)
-    # Where layers do not hand it on, it is an argument, which is in the file of a model too.
+    # If Keras's layers do not pass a mask on, it becomes an argument, which is saved with the model.
     mask = None if KERAS_HANDS_ON_MASKS else mask_of(features)
     features = _locked(features, sample, "input")
     for index in range(sample.layers):
@@ -166,7 +166,7 @@ def _layer(sample: Sample, return_sequences: bool, decays: dict[str, Any]) -> An
 
 
 def _locked(features: Any, sample: Sample, site: str, decays: dict[str, Any] | None = None) -> Any:
-    """Drops features with one mask for all steps of a sequence, where the sample says so."""
+    """Applies locked dropout, if the sample has a rate for the place."""
     rates = sample.locked_rate
     with seeds_aside():
         dropped = site in rates and LockedDropout(rates[site], **(decays or {}))
@@ -176,12 +176,12 @@ def _locked(features: Any, sample: Sample, site: str, decays: dict[str, Any] | N
 class AbstractSequenceModel(AbstractHyperModel):
     """A model of sequences of features: recurrent layers, then a head.
 
-    A subclass defines what comes after the layers (`head`) and the loss (`loss`); it sets
-    `return_sequences` where its head wants every step.
+    A subclass defines the layers after the recurrent ones (`head`) and the loss (`loss`), and sets
+    `return_sequences` if its head needs every step.
 
     Args:
-        input_shape: Shape of one sequence, `(time, features)`; `time` may be `None`.
-        mask_value: Steps all of whose features have this value are skipped; `None` skips none.
+        input_shape: Shape of one sequence, `(time, features)`; `time` can be `None`.
+        mask_value: Steps whose features all have this value are skipped; `None` skips none.
 
     For `space`, `metrics`, `name` and `tunable` see `AbstractHyperModel`.
     """
@@ -207,23 +207,22 @@ class AbstractSequenceModel(AbstractHyperModel):
         if self.space.temporal_decay and not self.return_sequences:
             raise invalid_argument(
                 "space",
-                expected="no `temporal_decay` where the model reads the last step alone",
+                expected="no `temporal_decay`: the model has no output per step",
                 received={"temporal_decay": self.space.to_dict()["temporal_decay"]},
-                fix="Leave it out: `activity_decay` takes the last step. Models with an output for each step "
-                "have both: `LanguageModel`, `SequenceTagger`, `SequenceRegressor(each_step=True)`.",
+                fix="Remove it, or use a model with an output per step, such as `SequenceTagger`.",
             )
 
     @abstractmethod
     def head(self, features: Any) -> Any:
-        """Turns what the recurrent layers emit into the model's output.
+        """Turns the output of the recurrent layers into the output of the model.
 
         Args:
             features: Shape `(batch, units)`, or `(batch, time, units)` with `return_sequences`;
-                twice the units where the layers are bidirectional.
+                twice the units if the layers are bidirectional.
         """
 
     def network(self, sample: Sample) -> Any:
-        """Makes the model, not compiled, that a configuration of the space describes."""
+        """Makes the model of a configuration, not compiled."""
         inputs = keras.Input(self.input_shape, name="sequences")
         features = inputs
         if self.mask_value is not None:

@@ -1,4 +1,4 @@
-"""The next token at each step: a language model, and the perplexity that measures it."""
+"""A language model, which predicts the next token at each step, and its metric, perplexity."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Tensor = Any
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class Perplexity(keras.metrics.Metric):
-    """exp of the mean cross-entropy of the targets, in nats, over all steps seen.
+    """exp of the mean cross-entropy of all targets, in nats.
 
-    Keras's `loss` is a mean over batches, and its exponential depends on how the steps that count are
-    spread over batches. This does not.
+    Keras's `loss` is a mean over batches, so its exponential depends on how padding is distributed over
+    batches. This metric does not.
 
     Args:
-        ignore_class: Steps with this target do not count; `None` counts all.
+        ignore_class: Targets to leave out, such as padding; `None` counts all.
         name: Name of the metric.
         dtype: Type of the result.
 
@@ -81,25 +81,24 @@ class Perplexity(keras.metrics.Metric):
 class LanguageModel(AbstractHyperModel):
     """Predicts the next token: an embedding, recurrent layers with the sampled dropout, logits.
 
-    The model takes integers of shape `(batch, time)` and gives logits of shape `(batch, time,
-    vocab_size)`; the target of a step is the token after it (see `shift`). Where the space has an
-    `embedding_rate`, whole word types are dropped with it (`EmbeddingDropout`).
+    The model takes integers of shape `(batch, time)` and returns logits of shape `(batch, time,
+    vocab_size)`. The target of a step is the next token (see `shift`). If the space has an
+    `embedding_rate`, whole word types are dropped (`EmbeddingDropout`).
 
     Args:
-        vocab_size: Number of words: tokens are 0 ... vocab_size - 1.
-        space: Anything that `SearchSpace.load` takes; not with `bidirectional` layers, which would
-            read the token that is to be predicted.
-        embedding_units: Size of a word's vector; `None` takes the units of the recurrent layers.
-        tie_weights: Whether the output layer is the embedding's matrix, transposed, without a bias.
-            Where `embedding_units` are not the units of the layers, a linear map stands between.
-        mask_zero: Whether token 0 is padding, on the right of a sequence: steps whose target it is
-            count neither in the loss nor in the perplexity. Layers need no mask for it, since
-            nothing that counts reads what comes after.
+        vocab_size: Number of words; tokens are 0 ... vocab_size - 1.
+        space: Anything that `SearchSpace.load` takes, without `bidirectional` layers, which would
+            read the token to predict.
+        embedding_units: Size of a word vector; `None` takes the units of the recurrent layers.
+        tie_weights: Whether the output layer is the transposed embedding matrix, without a bias.
+            If `embedding_units` differs from the units of the layers, a linear map connects them.
+        mask_zero: Whether token 0 is padding at the end of sequences. Such targets count neither in the
+            loss nor in the perplexity. Layers need no mask, because padding comes after all other steps.
 
     For `metrics`, `name` and `tunable` see `AbstractHyperModel`; the metric `"perplexity"` is `Perplexity`.
 
     Raises:
-        InvalidArgumentError: An argument cannot be worked with.
+        InvalidArgumentError: An argument has a wrong value.
 
     Example:
         >>> import keras_tuner
@@ -138,25 +137,24 @@ class LanguageModel(AbstractHyperModel):
         if self.space.bidirectional not in (None, False):
             raise invalid_argument(
                 "space",
-                expected="layers that read forwards only, for a language model",
+                expected="no `bidirectional`: a backward layer reads the token to predict",
                 received={"bidirectional": self.space.to_dict()["bidirectional"]},
-                fix="A backward layer reads the token that is to be predicted. Leave it out.",
             )
 
     @classmethod
     def from_data(cls, train: Any, space: object = "quick", **kwargs: Any) -> Self:
-        """Reads the size of the vocabulary off the training data.
+        """Makes a model for the vocabulary of the training data.
 
         Args:
-            train: Tokens, integers of shape `(batch, time)`; or `(x, y)` of such, y one step ahead
+            train: Tokens, integers of shape `(batch, time)`; or `(x, y)` of them, y one step ahead
                 of x, with or without sample weights; a batched `tf.data.Dataset` or a
                 `keras.utils.PyDataset` of these. A dataset is read once.
             space: Anything that `SearchSpace.load` takes.
-            **kwargs: Further arguments of the class. `vocab_size` is needed only where the training
-                data may lack the largest tokens.
+            **kwargs: Further arguments of the class. Pass `vocab_size` if the training data might not
+                contain the largest token.
 
         Raises:
-            InvalidArgumentError: The data are not those of a language model.
+            InvalidArgumentError: The data do not fit a language model.
 
         Example:
             >>> import numpy as np
@@ -178,7 +176,7 @@ class LanguageModel(AbstractHyperModel):
 
     @staticmethod
     def shift(tokens: Any) -> tuple[Any, Any]:
-        """Makes inputs and targets of one array: y is x, one step later.
+        """Splits an array of tokens into inputs and targets: y is x, one step later.
 
         Args:
             tokens: Shape `(batch, time)`.
@@ -196,13 +194,13 @@ class LanguageModel(AbstractHyperModel):
         )
 
     def network(self, sample: Sample) -> Any:
-        """Makes the model, not compiled, that a configuration of the space describes."""
+        """Makes the model of a configuration, not compiled."""
         tokens = keras.Input((None,), dtype="int32", name="tokens")
         units = self.embedding_units or sample.units
         embedding = self._embedding(units, sample.embedding_rate)
         features = recurrent_stack(embedding(tokens), sample, return_sequences=True)
         logits = self._tied(features, embedding, units) if self.tie_weights else features
-        # float32 whatever the policy: a softmax in half precision loses the small probabilities.
+        # Always float32: a softmax in half precision loses small probabilities.
         last = keras.layers.Activation("linear", dtype="float32", name="logits")
         if not self.tie_weights:
             last = keras.layers.Dense(self.vocab_size, dtype="float32", name="logits")
@@ -227,7 +225,7 @@ class LanguageModel(AbstractHyperModel):
         return Perplexity(ignore_class=self._padding) if metric == "perplexity" else metric
 
     def check_validation(self, validation: Any) -> None:
-        """Raises for validation data with other words than the training data's."""
+        """Raises for validation data with words that the training data lack."""
         x, y = peek(validation)
         if y is None:
             return
@@ -238,11 +236,11 @@ class LanguageModel(AbstractHyperModel):
                     "validation",
                     expected=f"tokens 0 ... {self.vocab_size - 1}, as in the training data",
                     received=f"token {tokens.max()}",
-                    fix="Pass LanguageModel(vocab_size) as the hypermodel.",
+                    fix="Pass `LanguageModel(vocab_size)` as the model.",
                 )
 
 
-# Reads tokens off data.
+# The tokens of data.
 
 
 def _token_batches(train: Any) -> Iterator[tuple[Any, Any]]:
@@ -260,7 +258,7 @@ def _check_tokens(argument: str, tokens: Any) -> None:
             argument,
             expected="integer tokens >= 0 of shape (batch, time)",
             received=f"{tokens.dtype} of shape {tokens.shape}",
-            fix="Cut a text into pieces of one length with "
+            fix="Cut a text into pieces of equal length: "
             "`tokens[: len(tokens) // time * time].reshape(-1, time)`.",
         )
 
@@ -269,9 +267,9 @@ def _check_form(x: Any, y: Any, mask_zero: bool) -> None:
     if x.shape != y.shape:
         raise invalid_argument(
             "y",
-            expected=f"the next token at each step, of shape {x.shape} as x",
+            expected=f"the next token at each step, of the shape {x.shape} of x",
             received=f"shape {y.shape}",
-            fix="Make x and y of one array of tokens with `LanguageModel.shift(tokens)`.",
+            fix="Make both from one array of tokens: `LanguageModel.shift(tokens)`.",
         )
     if mask_zero and np.any((x[:, 0] == 0) & np.any(x != 0, axis=1)):
         raise invalid_argument(

@@ -1,4 +1,4 @@
-"""One label for each sequence, or for each of its steps."""
+"""Classification of sequences, or of each of their steps."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class AbstractLabelModel(AbstractSequenceModel):
 
     @classmethod
     def from_data(cls, train: Any, space: object = "quick", **kwargs: Any) -> Self:
-        """Reads the number of classes and of features off the training data.
+        """Makes a model for the classes and features of the training data.
 
         Args:
             train: `(x, y)`, with or without sample weights; a batched `tf.data.Dataset`; or a
-                `keras.utils.PyDataset`. `x` has shape `(batch, time, features)`; `y` holds a label for
-                each sequence or for each step, as the class says. A dataset is read once.
+                `keras.utils.PyDataset`. `x` has shape `(batch, time, features)`; `y` has a label for
+                each sequence or for each step, see the class. A dataset is read once.
             space: Anything that `SearchSpace.load` takes.
-            **kwargs: Further arguments of the class. `num_classes` is needed only where the training
-                data lack some of the classes.
+            **kwargs: Further arguments of the class. Pass `num_classes` if the training data lack some
+                classes.
 
         Raises:
-            InvalidArgumentError: The data are not those of such a classification.
+            InvalidArgumentError: The data do not fit such a classification.
 
         Example:
             >>> import numpy as np
@@ -73,14 +73,14 @@ class AbstractLabelModel(AbstractSequenceModel):
 
     @property
     def is_binary(self) -> bool:
-        """Whether the model gives one probability, that of class 1, as Keras's binary metrics want it."""
+        """Whether the model returns only the probability of class 1, as Keras's binary metrics require."""
         return self.num_classes == 2 and not self.one_hot
 
     @property
     def loss(self) -> Any:
         """Cross-entropy, for two classes, for one-hot or for integer targets."""
         if self.is_binary and self.return_sequences:
-            # Of labels (batch, time) the usual axis is the time: a mean over all steps, which no mask fits.
+            # For labels (batch, time) the default axis is time: a mean over all steps ignores the mask.
             return keras.losses.BinaryCrossentropy(axis=())
         if self.is_binary:
             return "binary_crossentropy"
@@ -89,11 +89,11 @@ class AbstractLabelModel(AbstractSequenceModel):
     def head(self, features: Any) -> Any:
         """Maps the last axis to probabilities: from units to `num_classes`, or to one."""
         units, activation = (1, "sigmoid") if self.is_binary else (self.num_classes, "softmax")
-        # float32 whatever the policy: a softmax in half precision loses the small probabilities.
+        # Always float32: a softmax in half precision loses small probabilities.
         return keras.layers.Dense(units, activation=activation, dtype="float32")(features)
 
     def check_validation(self, validation: Any) -> None:
-        """Raises for validation data of other features or classes than the training data's."""
+        """Raises for validation data with other features or classes than the training data."""
         x, y = peek(validation)
         check_features(self.input_shape[1], x)
         if y is None:
@@ -116,9 +116,9 @@ class AbstractLabelModel(AbstractSequenceModel):
 
 
 def _of_one_probability(metric: Any) -> Any:
-    """Returns a metric that is named as it takes the one probability of two classes.
+    """Returns the metric that fits one probability for two classes.
 
-    Without a threshold Keras's F1 takes the largest of all columns, which is the only one.
+    Without a threshold, Keras's F1 predicts the largest of all columns: here there is only one.
     """
     bare = metric.replace("_", "").lower() if isinstance(metric, str) else ""
     if bare in ("f1score", "fbetascore"):
@@ -134,9 +134,9 @@ class SequenceClassifier(AbstractLabelModel):
     """Classifies whole sequences: recurrent layers with the sampled dropout, then a softmax or a sigmoid.
 
     Every layer of the stack has the same dropout, drawn from the space. The model takes sequences of
-    shape `(batch, time, features)` and gives probabilities of shape `(batch, num_classes)`; of the labels 0
-    and 1 that of 1 alone, of shape `(batch, 1)`, as Keras's binary metrics want it (`AUC`, `Precision`,
-    `Recall`). Targets are integers of shape `(batch,)` or `(batch, 1)`, or one-hot rows.
+    shape `(batch, time, features)` and returns probabilities of shape `(batch, num_classes)`. For the labels
+    0 and 1 it returns only the probability of 1, of shape `(batch, 1)`, as Keras's binary metrics (`AUC`,
+    `Precision`, `Recall`) require. Targets are integers of shape `(batch,)` or `(batch, 1)`, or one-hot rows.
 
     Args:
         num_classes: Number of classes, 2 or more.
@@ -145,7 +145,7 @@ class SequenceClassifier(AbstractLabelModel):
     For `input_shape`, `space`, `mask_value`, `metrics`, `name` and `tunable` see `AbstractSequenceModel`.
 
     Raises:
-        InvalidArgumentError: An argument cannot be worked with.
+        InvalidArgumentError: An argument has a wrong value.
 
     Example:
         >>> import keras_tuner
@@ -160,22 +160,22 @@ class SequenceClassifier(AbstractLabelModel):
 class SequenceTagger(AbstractLabelModel):
     """Labels every step: recurrent layers with the sampled dropout, then a softmax or a sigmoid at each.
 
-    The model takes sequences of shape `(batch, time, features)` and gives probabilities of shape
-    `(batch, time, num_classes)`; of the labels 0 and 1 that of 1 alone, of shape `(batch, time, 1)`.
-    With `mask_value`, padded steps count neither in the loss nor in Keras's mean metrics (accuracy and
-    the like), whatever their label; it has to be a valid one, and in one-hot targets may be a row of
-    zeros. Other metrics (`AUC`, `Precision`) know of no mask, and count them.
+    The model takes sequences of shape `(batch, time, features)` and returns probabilities of shape
+    `(batch, time, num_classes)`; for the labels 0 and 1 only that of 1, of shape `(batch, time, 1)`.
+    With `mask_value`, padded steps count neither in the loss nor in Keras's mean metrics (such as accuracy).
+    Their label must still be valid; in one-hot targets it can be a row of zeros. Other metrics (`AUC`,
+    `Precision`) ignore masks and count padded steps.
 
     Args:
         num_classes: Number of classes, 2 or more.
-        mask_value: Steps all of whose features have this value are padding; `None`: there is none.
+        mask_value: Steps whose features all have this value are padding; `None` for no padding.
         one_hot: Whether targets are one-hot, of shape `(batch, time, num_classes)`, rather than
             integers of shape `(batch, time)` or `(batch, time, 1)`.
 
     For `input_shape`, `space`, `metrics`, `name` and `tunable` see `AbstractSequenceModel`.
 
     Raises:
-        InvalidArgumentError: An argument cannot be worked with.
+        InvalidArgumentError: An argument has a wrong value.
 
     Example:
         >>> import keras_tuner
@@ -188,13 +188,13 @@ class SequenceTagger(AbstractLabelModel):
     return_sequences = True
 
 
-# Reads classes off data: how many there are, and in which form.
+# The classes of data.
 
 
 def _infer_task(
     train: Any, model: type[AbstractLabelModel], num_classes: int | None
 ) -> tuple[int, int, bool]:
-    """Returns the number of features and of classes, and whether the targets are one-hot."""
+    """Returns the number of features, the number of classes, and whether the targets are one-hot."""
     fix = f"Pass {model.__name__}(num_classes, input_shape) as the hypermodel"
     check_ends(train, "the labels are counted", fix)
     features: int | None = None
@@ -217,11 +217,11 @@ def _infer_task(
 
 
 def _read_targets(y: Any, steps: int | None) -> tuple[int | None, set[int]]:
-    """Returns the width of one-hot targets, or `None` and the integer labels there are.
+    """Returns the width of one-hot targets, or `None` and the set of integer labels.
 
     Args:
         y: The targets.
-        steps: The steps of a sequence where each has a class; `None` where each sequence has one.
+        steps: The steps of a sequence, if each has a class; `None` if each sequence has one.
     """
     if y.dtype.kind not in "biuf":
         raise _bad_targets(f"numbers, not {y.dtype}", _NUMBER)
@@ -248,7 +248,7 @@ def _read_labels(labels: Any) -> set[int]:
 
 
 def _count(labels: set[int], num_classes: int | None) -> int:
-    """Counts the classes, and refuses labels with holes: a hole is mostly a mistake."""
+    """Counts the classes, and refuses labels with gaps, which are usually a mistake."""
     found = max(labels, default=-1) + 1
     if num_classes is not None and num_classes >= found:
         return num_classes

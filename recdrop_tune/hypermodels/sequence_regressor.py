@@ -1,4 +1,4 @@
-"""Numbers for each sequence or for each of its steps: regression, and forecasting over several steps."""
+"""Regression for each sequence or each of its steps, and forecasting over several steps."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from recdrop_tune.hypermodels.hypermodel import AbstractSequenceModel
 class SequenceRegressor(AbstractSequenceModel):
     """Predicts numbers from sequences: recurrent layers with the sampled dropout, then a linear map.
 
-    One number, several, or a forecast: all steps of the horizon are read off the last state at once. With
-    `each_step` there are numbers for each step, read off its own state.
-    Targets are used as they are: bring them to mean 0 and standard deviation 1 where they are not
-    near that already, and turn predictions back.
+    The prediction is one number, several, or a forecast, whose steps are all computed from the last state.
+    With `each_step`, the numbers of each step are computed from its own state.
+    Targets are used as they are: scale them to mean 0 and standard deviation 1 first, and scale predictions
+    back.
 
     Args:
-        target_shape: Shape of one sequence's target: `()` for one number, `(values,)`, `(horizon,)`
-            or `(horizon, values)`; with `each_step` of one step's: `()` or `(values,)`.
-        loss: Keras loss, or the name of one.
-        each_step: Whether each step has a target. Targets then have the shape `(batch, time, values)`; with
-            a mask also those of one value have three axes, for else Keras applies none.
+        target_shape: Shape of the target of one sequence: `()` for one number, `(values,)`, `(horizon,)`
+            or `(horizon, values)`; with `each_step`, of one step: `()` or `(values,)`.
+        loss: Keras loss, or its name.
+        each_step: Whether each step has a target. Targets then have the shape `(batch, time, values)`. With
+            a mask, targets of one value need three axes too, or Keras does not apply the mask.
 
     For `input_shape`, `space`, `mask_value`, `metrics`, `name` and `tunable` see `AbstractSequenceModel`.
 
     Raises:
-        InvalidArgumentError: An argument cannot be worked with.
+        InvalidArgumentError: An argument has a wrong value.
 
     Example:
         >>> import keras_tuner
@@ -57,24 +57,24 @@ class SequenceRegressor(AbstractSequenceModel):
     ) -> None:
         self.return_sequences = check_flag("each_step", each_step)
         self.target_shape = _check_target_shape(target_shape, 1 if each_step else 2)
-        self._loss = _check_loss(loss)
+        self._loss = loss
         super().__init__(input_shape, space, mask_value, metrics, name, tunable)
 
     @classmethod
     def from_data(cls, train: Any, space: object = "quick", **kwargs: Any) -> Self:
-        """Reads the shape of the targets and the number of features off the training data.
+        """Makes a model for the targets and features of the training data.
 
         Args:
             train: `(x, y)`, with or without sample weights; a batched `tf.data.Dataset`; or a
-                `keras.utils.PyDataset`. `x` has shape `(batch, time, features)`; `y` holds numbers of
-                shape `(batch,)`, `(batch, values)`, `(batch, horizon)` or `(batch, horizon, values)`; with
-                `each_step=True` of shape `(batch, time)` or `(batch, time, values)`. Of a dataset the first
-                batch is read.
+                `keras.utils.PyDataset`, of which the first batch is read. `x` has shape `(batch, time,
+                features)`; `y` has numbers of shape `(batch,)`, `(batch, values)`, `(batch, horizon)` or
+                `(batch, horizon, values)`; with `each_step=True`, of shape `(batch, time)` or `(batch, time,
+                values)`.
             space: Anything that `SearchSpace.load` takes.
             **kwargs: Further arguments of the class.
 
         Raises:
-            InvalidArgumentError: The data are not those of a regression on sequences.
+            InvalidArgumentError: The data do not fit a regression on sequences.
 
         Example:
             >>> import numpy as np
@@ -94,19 +94,19 @@ class SequenceRegressor(AbstractSequenceModel):
 
     @property
     def loss(self) -> Any:
-        """The loss that was given, by default the mean squared error."""
+        """The given loss; by default the mean squared error."""
         return self._loss
 
     def head(self, features: Any) -> Any:
         """Maps the last axis to `target_shape`; one number is a column."""
-        # float32 whatever the policy: half precision has three digits.
+        # Always float32: half precision has three digits.
         numbers = keras.layers.Dense(prod(self.target_shape), dtype="float32")(features)
         if len(self.target_shape) < 2:
             return numbers
         return keras.layers.Reshape(self.target_shape, dtype="float32")(numbers)
 
     def check_validation(self, validation: Any) -> None:
-        """Raises for validation data of other features or targets than the training data's."""
+        """Raises for validation data with other features or targets than the training data."""
         x, y = peek(validation)
         check_features(self.input_shape[1], x)
         if y is None:
@@ -145,7 +145,7 @@ def _read_shape(y: Any) -> tuple[int, ...]:
 
 
 def _of_each_step(shape: tuple[int, ...], steps: int, masked: bool) -> tuple[int, ...]:
-    """Returns the shape of the target of one step, of targets that have one for each."""
+    """Returns the shape of the target of one step."""
     if shape[:1] != (steps,) or (masked and len(shape) == 1):
         columns = "(batch, time, values)" if masked else "(batch, time) or (batch, time, values)"
         raise invalid_argument(
@@ -168,14 +168,3 @@ def _check_target_shape(shape: Any, most: int) -> tuple[int, ...]:
             received=shape,
         )
     return tuple(check_integer(f"target_shape[{i}]", size, 1) for i, size in enumerate(sizes))
-
-
-def _check_loss(loss: Any) -> Any:
-    if callable(loss):
-        return loss
-    try:
-        if isinstance(loss, str) and keras.losses.get(loss) is not None:
-            return loss
-    except ValueError:
-        pass
-    raise invalid_argument("loss", expected="a Keras loss or the name of one", received=loss)

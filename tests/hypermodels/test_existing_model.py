@@ -640,7 +640,7 @@ def test_a_schedule_is_carried_out(tmp_path):
             seen.append(float(self.model.layers[0].rates["recurrent"]))
 
     made = rdt.ExistingModel(model, {**DROPS, "schedule": "linear"})
-    with pytest.raises(InvalidArgumentError, match="no `schedule` in a build function alone"):
+    with pytest.raises(InvalidArgumentError, match="no `schedule`: a build function alone"):
         made.build(kt.HyperParameters())
     rdt.tune(
         (X, Y),

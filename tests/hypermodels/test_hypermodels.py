@@ -217,7 +217,7 @@ def test_a_bad_space_is_told_at_once():
 
 def test_a_model_of_the_last_step_has_no_temporal_decay():
     expected = (
-        r"`space`\. Expected no `temporal_decay`.*Received.*\[0\.0, 1\.0\].*`LanguageModel`, `Seq"
+        r"`space`\. Expected no `temporal_decay`.*Received.*\[0\.0, 1\.0\].*`SequenceTagger`"
     )
     for make in (SequenceClassifier, SequenceRegressor):
         with pytest.raises(InvalidArgumentError, match=expected):
@@ -317,5 +317,5 @@ def test_dropout_rnn_refuses_what_it_cannot_wrap():
 )
 def test_dropout_rnn_refuses_a_layer_that_drops_by_itself(wrapper, layer):
     """Under `none` too: it was handed back as it is, and the trials without dropout had some."""
-    with pytest.raises(InvalidArgumentError, match="Take `dropout=` and `recurrent_dropout=` off"):
+    with pytest.raises(InvalidArgumentError, match="Expected a layer without dropout"):
         dropout_rnn(kt.HyperParameters(), layer(), space={"wrapper": wrapper, "rate": 0.3})

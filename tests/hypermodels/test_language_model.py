@@ -309,7 +309,7 @@ def test_from_data_refuses_other_data(train, options, text):
         ({"mask_zero": 0}, "`mask_zero`. Expected True or False."),
         (
             {"space": {"bidirectional": [False, True]}},
-            "`space`. Expected layers that read forwards only, for a language model. "
+            "`space`. Expected no `bidirectional`: a backward layer reads the token to predict. "
             "Received: space={'bidirectional': [False, True]}. A backward layer reads the token",
         ),
     ],

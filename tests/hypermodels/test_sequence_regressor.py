@@ -97,11 +97,6 @@ def test_the_output_is_float32_under_a_mixed_policy():
         ),
         ({"target_shape": (0,)}, "`target_shape[0]`. Expected an integer of at least 1."),
         ({"target_shape": 2.5}, "`target_shape[0]`. Expected an integer of at least 1."),
-        (
-            {"loss": "mse2"},
-            "`loss`. Expected a Keras loss or the name of one. Received: loss='mse2'",
-        ),
-        ({"loss": None}, "`loss`. Expected a Keras loss or the name of one."),
         ({"input_shape": (2,)}, "`input_shape`. Expected (time, features) without the batch"),
     ],
 )
