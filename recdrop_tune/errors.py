@@ -1,6 +1,6 @@
-"""The errors of this package, and the checks of single arguments that raise them.
+"""The errors of this package, the texts in them, and checks of single arguments.
 
-Each error names the place, what was expected, what came, and the remedy.
+Each error names the argument, what was expected, what was received, and what to do.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class InvalidArgumentError(RecdropError, ValueError):
     """An argument has a value that the function or layer cannot work with.
 
     Attributes:
-        argument: Name of the argument; empty where the error is about several, or about none.
+        argument: Name of the argument; empty for an error about several arguments, or none.
         expected: The values that would be accepted.
-        received: The value that came, as the message shows it.
+        received: The received value, as the message shows it.
         fix: What to do instead.
     """
 
@@ -38,12 +38,12 @@ class InvalidArgumentError(RecdropError, ValueError):
     fix: str = ""
 
     def renamed(self, argument: str) -> InvalidArgumentError:
-        """Returns the same error about an argument of another name."""
+        """Returns the same error with another name for the argument."""
         return _error(argument, self.expected, self.received, self.fix)
 
 
 class SearchSpaceError(InvalidArgumentError):
-    """A search space (file, preset name or dict) does not describe a valid space."""
+    """A search space (file, preset name or dict) is not valid."""
 
 
 class ProjectError(RecdropError, RuntimeError):
@@ -51,29 +51,29 @@ class ProjectError(RecdropError, RuntimeError):
 
 
 class StorageError(RecdropError, OSError):
-    """A disk is full, over its quota or broken. Make room, and run the search again: it goes on.
+    """A disk is full, over its quota or broken. Make room, and run the search again to continue it.
 
     Attributes:
-        reason: What the system said, in one line.
+        reason: The system's message, in one line.
     """
 
     reason: str = ""
 
 
 class ProjectWarning(UserWarning):
-    """A project folder was damaged. The search goes on with what is whole, and nothing was deleted."""
+    """A project folder is damaged. The search continues with the rest, and nothing was deleted."""
 
 
 def invalid_argument(
     argument: str, *, expected: str, received: object, fix: str = ""
 ) -> InvalidArgumentError:
-    """Builds an `InvalidArgumentError` in the one wording that the whole package uses.
+    """Makes an `InvalidArgumentError` in the one wording that the whole package uses.
 
     Args:
         argument: Name of the argument, as the caller wrote it.
         expected: The values that would be accepted, without a final full stop.
-        received: The value that came.
-        fix: One sentence that says what to do instead.
+        received: The received value.
+        fix: What to do instead, in one sentence.
 
     Example:
         >>> str(invalid_argument("rate", expected="0 <= rate < 1", received=1.2))
@@ -93,7 +93,7 @@ def _error(argument: str, expected: str, received: str, fix: str) -> InvalidArgu
 
 
 class _Repr(reprlib.Repr):
-    """Writes any value in a few lines, without passwords, and dicts in their own order."""
+    """Like `repr`, but short, without passwords, and with dicts in their own order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,33 +120,32 @@ _LONGEST = 1000
 
 
 def shown(received: object) -> str:
-    """Writes a value for an error message: as `repr` does, but short, without passwords, without failing.
+    """Writes a value for an error message, like `repr`, but short, without passwords, and without failing.
 
     Example:
-        >>> shown(["http//ann:secret@host"])
-        "['http//***@host']"
+        >>> shown(["http://ann:secret@host"])
+        "['http://***@host']"
         >>> shown({"rate": [0.1] * 100})[:40], len(shown("x" * 10_000)) < 1000
         ("{'rate': [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, ", True)
     """
     try:
-        text = _Repr().repr(received)
-    except Exception:  # A `__repr__` or `__len__` may raise anything.
+        text = hide_named(_Repr().repr(received))
+    except Exception:  # A `__repr__` or `__len__` can raise anything.
         return f"<{type(received).__name__} object>"
-    text = hide_named(text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-# All controls but the tab and the end of a line, half characters, and those that turn the direction of text.
+# Control characters except tab and newline, halves of characters, and those that change a text's direction.
 _OBEYED = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def plain(text: str) -> str:
-    r"""Writes a text so that a terminal shows all of it and obeys none of it.
+    r"""Escapes everything in a text that a terminal would obey instead of showing.
 
-    For texts from files that may be somebody else's: an escape sequence can hide or forge lines, set the
-    title of the window, or write to the clipboard.
+    For texts from a stranger's files: an escape sequence can hide or forge lines, set the window's title, or
+    write to the clipboard.
 
     Example:
         >>> plain("rate\x1b[2J\n")
@@ -155,8 +154,11 @@ def plain(text: str) -> str:
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+_IN_A_GRAPH = "Graph execution error:"
+
+
 def exception_line(message: str) -> str:
-    r"""Finds the line of a traceback with the exception's type: its text may have many lines more.
+    r"""Returns the line of a traceback that has the exception's type; the exception can have more lines.
 
     Example:
         >>> exception_line("Traceback (most recent call last):\n  ...\nValueError: one\ntwo")
@@ -164,23 +166,20 @@ def exception_line(message: str) -> str:
     """
     text = message.rpartition("Traceback (most recent call last):\n")[2]
     lines = [line for line in text.splitlines() if line and not line[0].isspace()]
-    if len(lines) > 1 and lines[0].endswith(_OF_A_GRAPH):
-        # TensorFlow says what it is behind the operations.
-        return f"{lines[0].removesuffix(_OF_A_GRAPH)}{lines[-1]}"
+    if len(lines) > 1 and lines[0].endswith(_IN_A_GRAPH):
+        # TensorFlow lists the operations first, and the reason last.
+        return f"{lines[0].removesuffix(_IN_A_GRAPH)}{lines[-1]}"
     return lines[0] if lines else message
-
-
-_OF_A_GRAPH = "Graph execution error:"
 
 
 _TOO_LARGE = 2**31
 
 
 def check_integer(argument: str, value: Any, least: int = 1) -> int:
-    """Returns an argument's whole number, which may be NumPy's, as Python's own.
+    """Returns an integer argument, which can be NumPy's, as an `int`.
 
     Raises:
-        InvalidArgumentError: It is no integer, below `least`, or larger than a tensor can be.
+        InvalidArgumentError: It is not an integer, below `least`, or larger than a tensor can be.
 
     Example:
         >>> check_integer("epochs", np.int64(3))
@@ -200,7 +199,7 @@ LONGEST_NAME = 500
 
 
 def is_name(name: Any) -> bool:
-    r"""Says whether a name can be that of an experiment: no control or half characters, not `..`.
+    r"""Returns whether MLflow takes a name for an experiment: no control characters, and not `..`.
 
     Example:
         >>> is_name("speech"), is_name(".."), is_name("a\nb")
@@ -215,8 +214,8 @@ def is_name(name: Any) -> bool:
 
 
 def check_flag(argument: str, value: Any) -> bool:
-    """Returns a flag, which may be NumPy's, as Python's own; refuses `"no"`, which would pass for true."""
-    numpy = sys.modules.get("numpy")  # Where it is not loaded, no value is NumPy's.
+    """Returns a flag, which can be NumPy's, as a `bool`; refuses `"no"`, which is true in Python."""
+    numpy = sys.modules.get("numpy")  # If it is not imported, the value is not NumPy's.
     if not isinstance(value, bool if numpy is None else bool | numpy.bool_):
         raise invalid_argument(argument, expected="True or False", received=value)
     return bool(value)
@@ -226,7 +225,7 @@ def check_seconds(argument: str, value: float | None) -> float | None:
     """Returns a duration in seconds, or `None`.
 
     Raises:
-        InvalidArgumentError: It is none.
+        InvalidArgumentError: It is not a positive number.
     """
     if value is None:
         return None
@@ -236,12 +235,11 @@ def check_seconds(argument: str, value: float | None) -> float | None:
 
 
 def is_share(amount: Any) -> bool:
-    """Says whether Ray takes an amount: whole, or less than one."""
-    # Compared, not converted: an integer may be larger than any float.
-    if isinstance(amount, bool) or not isinstance(amount, Real) or not -1e9 < amount < 1e9:  # type: ignore[operator]
+    """Returns whether Ray takes an amount of CPUs or GPUs: an integer, or less than one."""
+    # Compared before it is converted: an integer can be larger than any float.
+    if isinstance(amount, bool) or not isinstance(amount, Real) or not 0 <= amount < 1e9:  # type: ignore[operator]
         return False
-    share = float(amount)
-    return share >= 0 and (share < 1 or share.is_integer())
+    return amount < 1 or float(amount).is_integer()
 
 
 def check_cv(cv: Any) -> Any:
@@ -263,12 +261,12 @@ def check_cv(cv: Any) -> Any:
 
 
 def check_callbacks(value: Any) -> tuple[Any, ...]:
-    """Returns callbacks as a tuple, given as many, one or none. A function that makes one counts too.
+    """Returns one callback, several, or `None`, as a tuple. Functions that make callbacks count too.
 
     Raises:
         InvalidArgumentError: One is neither a callback nor a function.
     """
-    keras = sys.modules.get("keras")  # Where it is not loaded, no value is Keras's.
+    keras = sys.modules.get("keras")  # If it is not imported, the value is not Keras's.
 
     def is_one(each: Any) -> bool:
         return callable(each) or (keras is not None and isinstance(each, keras.callbacks.Callback))
@@ -285,11 +283,7 @@ def check_callbacks(value: Any) -> tuple[Any, ...]:
 
 
 def warn_caller(message: str) -> None:
-    """Warns at the line of the user's that called this package, however deep in it the call has come.
-
-    Args:
-        message: The warning.
-    """
+    """Warns at the user's line that called this package, however deep the call is."""
     package, level, frame = __name__.partition(".")[0], 1, sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
         level, frame = level + 1, frame.f_back
@@ -310,11 +304,7 @@ def check_model_name(name: Any) -> None:
 
 
 def check_system_metrics() -> None:
-    """Raises unless what measures a machine is installed.
-
-    Raises:
-        RecdropError: It is not.
-    """
+    """Raises a `RecdropError` unless the package that measures a machine is installed."""
     if find_spec("psutil") is None:
         raise RecdropError(
             "`system_metrics=True` needs the package psutil, and nvidia-ml-py for GPUs. Install them with "

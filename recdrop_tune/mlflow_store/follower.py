@@ -1,4 +1,4 @@
-"""Keeps a tracking server in step with the journal from a thread of its own, outages included."""
+"""Keeps a tracking server up to date with the journal, from a thread of its own, outages included."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from recdrop_tune.events import Event, TrackingWarning
 from recdrop_tune.mlflow_store.pages import command
 
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
-"""Seconds until a failure is tried again: twice as many after each further one."""
+"""Seconds until a failed writer is called again, doubled after each further failure."""
 
 
 class Writer(Protocol):
-    """Writes what is in the journal to somewhere else."""
+    """Copies the journal to another place."""
 
     def write(self) -> None:
         """Writes what the journal has and the other place lacks."""
 
 
 class Background:
-    """Runs a writer in a thread of its own, so that training never waits for it.
+    """Runs a writer in a thread, so that training never waits for it.
 
-    It is called after each event; while it writes others come up, which it writes in one go. After a failure
-    it is called again and again, after ever longer pauses, until it succeeds.
+    The writer is called after each event; it writes those that arrive meanwhile in one go. After a failure it
+    is called again, at growing intervals, until it succeeds.
 
     Args:
         writer: The writer, called in the thread only.
-        describe: Words for the other place in messages.
-        journal: The file of the journal, which has every event before it is given here.
+        describe: Name of the other place in messages.
+        journal: The journal, which has every event before this is called.
     """
 
     def __init__(self, writer: Writer, describe: str, journal: Path) -> None:
@@ -49,7 +49,7 @@ class Background:
     def on_event(self, event: Event) -> None:
         """Wakes the writer, at the cost of microseconds; warns once if it has failed."""
         if self._thread is None:
-            # A daemon: a server that hangs must not keep the interpreter from ending.
+            # A daemon: a server that hangs must not keep the interpreter from exiting.
             self._thread = threading.Thread(target=self._run, name="recdrop-tracking", daemon=True)
             self._thread.start()
         self._queue.put(None)
@@ -57,7 +57,7 @@ class Background:
 
     @property
     def failure(self) -> str | None:
-        """Why the writer has not written every event; `None` as far as it has, or still may."""
+        """Why events are not written; `None` if they are, or might still be."""
         if self._failure is not None:
             return str(self._failure)
         if self._late is not None and not self._late[0].is_set():
@@ -65,7 +65,7 @@ class Background:
         return None
 
     def flush(self, seconds: float) -> bool:
-        """Waits until all events so far were written, or that has failed once more.
+        """Waits until all events so far are written, or writing them has failed once more.
 
         Args:
             seconds: The longest wait.
@@ -90,14 +90,14 @@ class Background:
                 try:
                     self._writer.write()
                     self._failure, self._due, self._delay = None, 0.0, _FIRST_DELAY
-                except Exception as failure:  # Whatever it is, it is the writer's affair alone.
+                except Exception as failure:  # Of any kind: it must not end the thread.
                     self._failure, self._due = failure, time.monotonic() + self._delay
                     self._delay = min(2 * self._delay, _LONGEST_DELAY)
             for each in waiting:
                 each.set()
 
     def _wait(self) -> list[threading.Event]:
-        """Waits for an event, or until it is time to try again; returns who waits for what there is now."""
+        """Waits for an event, or until the next attempt is due; returns the waiting callers of `flush`."""
         wait = None if self._failure is None else max(0.0, self._due - time.monotonic())
         waiting = []
         try:
@@ -115,9 +115,9 @@ class Background:
             return
         self._reported = True
         warnings.warn(
-            f"{self._describe} failed: {failure}. The search goes on, and it is tried again; every event "
-            f"is in {self._journal}. Should it stay away until the end, this writes what it "
-            f"missed: {command('sync', str(self._journal.parent))}",
+            f"{self._describe} failed: {failure}. The search continues, and writing is retried; every event "
+            f"is in {self._journal}. If MLflow stays away until the end, write what is missing with: "
+            f"{command('sync', str(self._journal.parent))}",
             TrackingWarning,
             stacklevel=4,
         )

@@ -1,4 +1,4 @@
-"""The store where MLflow keeps its runs: makes it, words its failures, and sends requests again."""
+"""The store where MLflow keeps its runs: creates it, describes its failures, and repeats requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 def prepare(uri: str) -> None:
-    """Makes sure that MLflow can open a store at once and whole.
+    """Makes sure that MLflow can open a store at once and completely.
 
     Args:
         uri: The tracking URI.
@@ -45,22 +45,21 @@ def prepare(uri: str) -> None:
         OSError: Nothing listens at a server's address, or a file cannot be written.
         sqlalchemy.exc.OperationalError: A database refuses connections.
     """
-    # It would log each table that it makes, in the middle of the progress lines.
+    # It logs each table that it creates, in the middle of the progress lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     _check_reachable(uri)
     path = sqlite_path(uri)
     if path is not None:
-        remove_abandoned(_prefix(path), path.parent)
+        prefix = f".{path.name}-new-"
+        remove_abandoned(prefix, path.parent)
         if not path.exists():
-            _create_database(path)
+            _create_database(path, prefix)
 
 
 def settle_requests(uri: str) -> None:
-    """Bounds how long a request to a tracking server may take in this process, unless the user has.
+    """Limits how long requests to a tracking server take in this process, unless the user has set that.
 
-    By default MLflow tries seven times, two minutes each. What fails here is tried again anyway; and an
-    answer that takes longer than this is none. MLflow prints no address for each run that ends either.
-    Environment variables are MLflow's way of setting it.
+    By default, MLflow tries seven times for two minutes each. Failed requests are repeated here anyway.
     """
     if uri.startswith(("http://", "https://")):
         for name, value in _REQUESTS.items():
@@ -68,14 +67,13 @@ def settle_requests(uri: str) -> None:
 
 
 def reason(failure: Exception, uri: str) -> str:
-    r"""Words a failure in one line, without credentials, and with a remedy where one is known.
+    r"""Describes a failure in one line, without credentials, and with a remedy if one is known.
 
     Example:
         >>> reason(OSError("disk full\nmore"), "sqlite:///mlflow.db")
         'OSError: disk full'
     """
-    # SQLAlchemy goes on with the whole statement and its values.
-    # An answer in HTML may be one line of any length.
+    # SQLAlchemy appends the whole statement and its values. An HTML answer can be one line of any length.
     first = str(failure).strip().partition("\n")[0][:_LONGEST_REASON].rstrip(". ")
     text = scrub(f"{type(failure).__name__}: {first}", uri)
     for name in _SECRETS:
@@ -86,19 +84,19 @@ def reason(failure: Exception, uri: str) -> str:
     return text
 
 
-def _create_database(path: Path) -> None:
-    """Makes a file with MLflow's tables, atomically.
+def _create_database(path: Path, prefix: str) -> None:
+    """Creates a SQLite file with MLflow's tables, atomically.
 
-    MLflow makes them one by one, over seconds, and can neither finish nor use a file in which a process
-    was killed on the way. So this makes them in a folder beside it: there is no file, or a whole one.
+    MLflow creates them one by one, over seconds, and cannot use a file in which it was killed halfway. So
+    they are created in a temporary folder next to the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ScratchFolder(_prefix(path), path.parent) as folder:
+    with ScratchFolder(prefix, path.parent) as folder:
         made, whole = folder.path / "made.db", folder.path / "whole.db"
         with MAKING_TABLES:
             client = MlflowClient(tracking_uri=f"sqlite:///{made.as_posix()}")
             client.search_experiments(max_results=1)
-        # MLflow keeps its connections. A copy has none, and needs no -wal or -journal file.
+        # MLflow keeps its connections open. A copy has none, and needs no -wal or -journal file.
         with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)
         _put(whole, path)
@@ -107,15 +105,9 @@ def _create_database(path: Path) -> None:
 def _put(whole: Path, path: Path) -> None:
     try:
         os.link(whole, path)  # Unlike `os.replace`, it never overwrites another process's runs.
-    except FileExistsError:
-        pass
-    except OSError:  # A file system without hard links.
+    except OSError:  # It exists by now, or the file system has no hard links.
         if not path.exists():
             os.replace(whole, path)
-
-
-def _prefix(path: Path) -> str:
-    return f".{path.name}-new-"
 
 
 def _check_reachable(uri: str) -> None:
@@ -138,16 +130,14 @@ def _check_reachable(uri: str) -> None:
         socket.create_connection((url.host, port), timeout=5).close()
 
 
-# Requests that a server was too busy for are sent again, a few times, each after a longer pause.
-
-# Not Python's generator: the thread that writes to MLflow would draw from it while a model draws its weights.
-_CHANCE = random.Random()
+# Not Python's global generator, from which models draw their weights in another thread.
+_RANDOM = random.Random()
 
 _FIRST_PAUSE, _RETRIES = 0.25, 5
-"""Seconds before the second try, twice as many before each further one: 8 seconds in all, with 5 retries.
+"""Seconds before the first retry, doubled before each further one: 8 seconds in all with 5 retries.
 
-Of a server that refuses 30 % of the requests one in 1,400 fails for good; half a minute, for an overloaded
-server to recover, is what `Background` and `sync` wait.
+If a server refuses 30 % of the requests, one in 1,400 fails for good. `Background` and `sync` then wait half
+a minute for an overloaded server to recover.
 """
 
 _BUSY = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
@@ -155,20 +145,22 @@ _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def is_transient(failure: BaseException) -> bool:
-    """Says whether a request may succeed if it is sent again soon.
+    """Returns whether a failed request might succeed soon.
 
-    A server was busy (429, 500, 502, 503, 504), a database locked, or a connection broke. A request without
-    an answer in time is none of them: the next one would hang as long.
+    That is if a server was busy (429, 500, 502, 503, 504), a database was locked, or a connection broke, but
+    not if the request timed out: the next one would hang as long.
     """
-    # MLflow raises its own error in the place of requests' and SQLAlchemy's.
+    # MLflow raises its own errors, caused by requests' and SQLAlchemy's.
     causes = list(_causes(failure))
     if any(isinstance(each, TimeoutError | requests.exceptions.Timeout) for each in causes):
         return False
-    return any(map(_is_busy, causes)) and not any(map(_is_lasting, causes))
+    # MLflow calls every failure of SQLite temporary.
+    codes = [code for code in map(_sqlite_code, causes) if code is not None]
+    return any(map(_is_busy, causes)) and all(code in _LOCKED for code in codes)
 
 
 def is_without_answer(failure: BaseException) -> bool:
-    """Says whether MLflow gave no answer, or none in time: it is away itself, and not a store of its."""
+    """Returns whether MLflow itself did not answer in time, rather than one of its artifact stores."""
     for each in _causes(failure):
         cause = each.__cause__ or each.__context__
         if isinstance(each, MlflowException) and isinstance(
@@ -194,33 +186,25 @@ def _is_busy(failure: BaseException) -> bool:
     return _sqlite_code(failure) in _LOCKED
 
 
-def _is_lasting(failure: BaseException) -> bool:
-    """Says whether sqlite has failed otherwise than by a lock: MLflow calls all of it temporary."""
-    return _sqlite_code(failure) not in (None, *_LOCKED)
-
-
 def _sqlite_code(failure: BaseException) -> int | None:
-    """Returns sqlite's code of an error of SQLAlchemy's, without its details."""
+    """Returns the primary SQLite code of an SQLAlchemy error."""
     code = getattr(getattr(failure, "orig", None), "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
 def pauses() -> Iterator[float]:
-    """Yields how many seconds to wait before each further try.
-
-    At random by half, so that processes that failed together do not come back together.
-    """
+    """Yields the seconds to wait before each retry, randomized so that processes do not retry together."""
     for number in range(_RETRIES):
-        yield _FIRST_PAUSE * 2**number * _CHANCE.uniform(0.5, 1.0)
+        yield _FIRST_PAUSE * 2**number * _RANDOM.uniform(0.5, 1.0)
 
 
 class PersistentClient:
-    """MLflow's client, which sends requests again while a server is busy.
+    """MLflow's client that repeats requests while a server is busy.
 
-    Not those that create something: the first may have come through. See `Runs.create`.
+    It does not repeat those that create something: the first might have come through. See `Runs.create`.
 
     Args:
-        client: A `mlflow.tracking.MlflowClient`.
+        client: An `mlflow.tracking.MlflowClient`.
     """
 
     def __init__(self, client: Any) -> None:

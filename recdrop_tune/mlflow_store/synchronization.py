@@ -1,4 +1,4 @@
-"""`sync`: brings MLflow up to date with a project folder, from nothing if need be."""
+"""`sync`: brings MLflow up to date with a project folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE = 10.0
 """Seconds to wait for another process that is writing the same search."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 16.0
-"""Seconds until a busy server is asked again: twice as many each time, 30 in all without a run written."""
+"""Seconds until a busy server is asked again, doubled each time; 30 in all if it takes no run meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Synced:
     Attributes:
         experiment: Name of the MLflow experiment.
         tracking_uri: Where its runs are, without credentials.
-        written: How many runs of trials were written, or brought to their end.
-        there: How many were there already, whole.
-        ui_command: The command that opens MLflow's pages on them; `None` where a server shows them.
+        written: Number of runs of trials that were created or completed.
+        there: Number of runs of trials that were complete before.
+        ui_command: The command that opens MLflow's pages; `None` if a server shows them.
         ui_url: The page that lists the trials, best first.
     """
 
@@ -54,69 +54,74 @@ def sync(
     *,
     progress: Progress = lambda there, total: None,
 ) -> Synced:
-    """Writes what MLflow lacks of a search: after an outage, or into an empty store.
+    """Writes what MLflow lacks of a search: after an outage, or to an empty store.
 
-    Everything comes from the project folder, which may be read-only. What is there stays as it is, and
-    nothing is written twice: of two processes that write the same search one waits for the other, ten
-    seconds. Requests that a busy server refuses are sent again, for as long as it takes anything.
+    The project folder can be read-only. Existing runs stay as they are, and nothing is written twice: of two
+    processes that write the same search, one waits up to ten seconds for the other. Requests that a busy
+    server refuses are repeated.
 
     Args:
         directory: The project folder of the search.
-        tracking_uri: Where MLflow keeps its runs. By default where the search had them; if that needs
-            credentials, which are not kept, what `MLFLOW_TRACKING_URI` says.
-        progress: Is called after each trial: how many have their runs, and how many there are.
+        tracking_uri: Where MLflow keeps its runs; by default where the search recorded them. If that needs
+            credentials, which are not stored, it is `MLFLOW_TRACKING_URI`.
+        progress: Called after each trial with the number of trials that have their runs, and of all trials.
 
     Raises:
-        InvalidArgumentError: It is not known where to write, or one cannot write there.
-        ProjectError: The folder holds no search, or one that somebody has changed, or a link, or the search
-            is running: it writes by itself; or another process is writing it.
-        TrackingError: MLflow failed; the message holds no credentials.
+        InvalidArgumentError: The tracking URI is unknown, or not one of a database or server.
+        ProjectError: The folder holds no search, a damaged one, or a running one; or another process is
+            writing it to MLflow.
+        TrackingError: MLflow failed. The message contains no credentials.
 
     Example:
         >>> sync("recdrop_runs/speech").written
         30
     """
     check_folder(directory)
-    if not Path(directory, JOURNAL).is_file():  # Make nothing in a folder of something else.
+    if not Path(
+        directory, JOURNAL
+    ).is_file():  # Before the lock is created in a folder of something else.
         raise _no_search(directory)
     with writing_alone(directory, _PATIENCE) as alone:
-        return _sync(directory, tracking_uri, progress, alone)
+        journal = Journal(Path(directory, JOURNAL))
+        if journal.is_being_written():
+            raise ProjectError(
+                f"The search in `{directory}` is running, and writes to MLflow itself. Wait for it to end."
+            )
+        history = journal.read()
+        last = next((e for e in reversed(history) if isinstance(e, SearchStarted)), None)
+        if last is None:
+            raise _no_search(directory)
+        _check_history(directory, history, last)
+        uri = _uri(tracking_uri, last)
+        settle_requests(uri)
+        writer = MLflowWriter(uri, journal)
+        written = _write_persistently(writer, history, progress)
+        if (
+            not alone
+        ):  # Another process might have created the same runs; one of each two is deleted.
+            writer.write_all(history)
+    store = hide_address(uri)
+    return Synced(
+        last.experiment,
+        store,
+        written.runs,
+        written.there,
+        ui_command(store, directory, elsewhere=absolute(store) != last.tracking_uri),
+        leaderboard_url(store, writer.experiment_id, last.search_id, last.direction == "min"),
+    )
 
 
-def _sync(
-    directory: str | Path, tracking_uri: str | None, progress: Progress, alone: bool
-) -> Synced:
-    journal = Journal(Path(directory) / JOURNAL)
-    if journal.is_being_written():
-        raise ProjectError(
-            f"The search in `{directory}` is running, and writes to MLflow by itself as soon as it can. Wait "
-            "for its end."
-        )
-    history = journal.read()
-    last = next((e for e in reversed(history) if isinstance(e, SearchStarted)), None)
-    if last is None:
-        raise _no_search(directory)
+def _check_history(directory: str | Path, history: Sequence[Event], last: SearchStarted) -> None:
+    """Raises, before anything is written, if the folder of a stranger names files elsewhere."""
     if not is_name(last.experiment):
         raise ProjectError(
-            f"`{JOURNAL}` in `{directory}` names the experiment {shown(last.experiment)}, which can be none: "
-            "somebody has changed the file. Nothing was written."
+            f"`{JOURNAL}` in `{directory}` names the experiment {shown(last.experiment)}, which MLflow does "
+            "not accept. Nothing was written."
         )
     for event in history:
         if isinstance(event, ResultSaved):
             files_of(directory, event)
     read_card(directory)
-    uri = _uri(tracking_uri, last)
-    settle_requests(uri)
-    writer = MLflowWriter(uri, journal)
-    written = _persistently(writer, history, progress)
-    if not alone:  # Somebody else may have created the same runs meanwhile: of two one is deleted.
-        writer.write_all(history)
-    store = hide_address(uri)
-    url = leaderboard_url(
-        store, writer.experiment_id, last.search_id, ascending=last.direction == "min"
-    )
-    pages = ui_command(store, directory, elsewhere=absolute(store) != last.tracking_uri)
-    return Synced(last.experiment, store, written.runs, written.there, pages, url)
 
 
 def _no_search(directory: str | Path) -> ProjectError:
@@ -126,8 +131,10 @@ def _no_search(directory: str | Path) -> ProjectError:
     )
 
 
-def _persistently(writer: MLflowWriter, history: Sequence[Event], progress: Progress) -> Written:
-    """Writes a search, and starts again where the server was busy: what is there is not written again."""
+def _write_persistently(
+    writer: MLflowWriter, history: Sequence[Event], progress: Progress
+) -> Written:
+    """Writes a search, and continues after a pause if the server was busy."""
     pause, before = _FIRST_PAUSE, 0
     while True:
         try:
@@ -143,14 +150,13 @@ def _persistently(writer: MLflowWriter, history: Sequence[Event], progress: Prog
 def _uri(given: str | None, last: SearchStarted) -> str:
     if given is not None:
         return resolve_uri(given)
-    kept = last.tracking_uri
-    if kept is not None and HIDDEN not in kept:
-        return resolve_uri(kept)
+    if last.tracking_uri is not None and HIDDEN not in last.tracking_uri:
+        return resolve_uri(last.tracking_uri)
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         raise invalid_argument(
             "tracking_uri",
-            expected="the address of the store, for its credentials are not kept in the folder",
+            expected="the address of the store, whose credentials are not kept in the folder",
             received=None,
-            fix=f"Pass the one that is `{kept}` without them, or set MLFLOW_TRACKING_URI.",
+            fix=f"Pass `{last.tracking_uri}` with its credentials, or set MLFLOW_TRACKING_URI.",
         )
     return resolve_uri(None)

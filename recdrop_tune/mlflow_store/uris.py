@@ -1,4 +1,4 @@
-"""The names and values that MLflow takes; `recdrop_tune.addresses` reads the addresses of its stores."""
+"""Names and values that MLflow accepts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import posixpath
 import re
 from collections.abc import Iterable
 
-# Names and values as MLflow takes them.
-
 LONGEST_NAME = 250
 LONGEST_PARAMETER = 6000
 LONGEST_TAG = 8000
-"""Limits of MLflow 3, in characters; its database has columns of these widths."""
+"""Limits of MLflow 3, in characters: the widths of columns in its database."""
 
 
 def clean(name: str) -> str:
-    """Makes the name of a parameter, metric or tag one that MLflow takes.
+    """Turns the name of a parameter, metric or tag into one that MLflow accepts.
 
-    It refuses most punctuation, what looks like a path to somewhere else, and very long names.
+    It refuses most punctuation, paths that lead elsewhere, and very long names.
 
     Example:
         >>> clean("top 5% [val]"), clean("/a/../b")
@@ -32,7 +30,7 @@ def clean(name: str) -> str:
 
 
 def clean_names(names: Iterable[str]) -> dict[str, str]:
-    """Makes several names ones that MLflow takes, and keeps them apart.
+    """Turns several names into ones that MLflow accepts, and keeps them distinct.
 
     Example:
         >>> clean_names(["a%", "b"])
@@ -48,10 +46,7 @@ def clean_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def parameter(value: object) -> str:
-    """Writes the value of a parameter; an inactive one too.
-
-    Runs that lack a parameter drop out of MLflow's charts.
-    """
+    """Writes the value of a parameter; `n/a` if it is inactive, for MLflow's charts skip runs without it."""
     return _cut("n/a" if value is None else str(value), LONGEST_PARAMETER)
 
 
@@ -63,7 +58,7 @@ def tag(value: object) -> str:
 def metric(value: float) -> float:
     """Returns the value of a metric; infinity becomes NaN.
 
-    MLflow would store 1.8e308 in its place, and a chart would show nothing else.
+    MLflow stores infinity as 1.8e308, and a chart then shows nothing else.
     """
     value = float(value)
     return value if math.isfinite(value) else math.nan
