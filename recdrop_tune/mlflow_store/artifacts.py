@@ -20,17 +20,14 @@ import recdrop_tune.hypermodels
 import recdrop_tune.models
 import recdrop_tune.wrappers  # noqa: F401
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.errors import check_model_name as check_model_name
 from recdrop_tune.events import ResultSaved
 from recdrop_tune.files import JOURNAL, inside
 
-# The files of a result: where they are in a project folder, and how MLflow's pages get them.
-
 RESULT = "result"
-"""The folder of a result, in the project's."""
+"""The folder of a result, in the project folder."""
 
 MODEL, MODEL_CARD = "best_model.keras", "best_model.json"
-"""The best model, and what MLflow needs to know of it."""
+"""The best model, and its description for MLflow."""
 
 CODE = "best_model.py"
 """Python source that builds the best model."""
@@ -40,42 +37,35 @@ TABLE = "trials.json"
 
 
 def files_of(folder: str | Path, event: ResultSaved) -> list[Path]:
-    """Returns the files of a result that are there.
+    """Returns the existing files of a result.
 
     Args:
         folder: The project folder.
-        event: What the journal says was saved there.
+        event: The event of the result.
 
     Raises:
-        ProjectError: The journal names a file elsewhere.
+        ProjectError: The journal names a file outside the folder.
     """
     paths = [inside(folder, name, JOURNAL) for name in event.files]
     return [path for path in paths if path.is_file()]
 
 
 def upload_result(client: Any, run_id: str, folder: str | Path, event: ResultSaved) -> None:
-    """Gives the files of a result to a run.
-
-    Doing it again replaces what was there. The model is left out: see `log_model`.
+    """Uploads the files of a result, except the model, to a run; replaces those of an earlier result.
 
     Args:
         client: An `MlflowClient`.
         run_id: The run of the search.
         folder: The project folder.
-        event: What was saved there.
+        event: The event of the result.
     """
     paths = [path for path in files_of(folder, event) if path.name not in (MODEL, MODEL_CARD)]
     for path in paths:
         client.log_artifact(run_id, str(path), RESULT)
     if any(path.name == TABLE for path in paths):
-        # As `MlflowClient.log_table` does, which would add the rows to those that are there.
+        # Like `MlflowClient.log_table`, which would append the rows to those of an earlier result.
         logged = [{"path": f"{RESULT}/{TABLE}", "type": "table"}]
         client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(logged))
-
-
-# Logs the best model of a search as MLflow's LoggedModel, and registers it.
-
-_NAME = "best_model"
 
 
 def log_model(
@@ -88,9 +78,9 @@ def log_model(
     register_model: str | None = None,
     alias: str = "champion",
 ) -> str | None:
-    """Logs the best model that is saved in a project folder, once: it is found again by its weights.
+    """Logs the best model in a project folder, once; it is recognized by its weights.
 
-    The file is uploaded as it is: no model is built, no global state of MLflow's is touched. It loads with
+    The file is uploaded as it is: no model is built, and MLflow's global state is not touched. Load it with
     `mlflow.keras.load_model("models:/<id>")`.
 
     Args:
@@ -98,9 +88,9 @@ def log_model(
         run_id: The run of the best trial.
         folder: The project folder.
         search_id: The search.
-        also: Further runs that show the model among their outputs, such as the search's.
-        register_model: A name for it in the registry; `None` does not register it.
-        alias: What the registry calls this version, unless another one bears that name already.
+        also: Further runs that list the model among their outputs, such as the search's.
+        register_model: A name for the model in the registry; `None` does not register it.
+        alias: An alias for this version in the registry, unless a user has moved it.
 
     Returns:
         MLflow's id of the model; `None` if the folder has no model.
@@ -119,7 +109,7 @@ def log_model(
 
 
 class _Card(BaseModel):
-    """What the file beside the best model has to hold; MLflow would read files that requirements name."""
+    """The description of the best model. MLflow would read files that its requirements name."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -133,16 +123,10 @@ class _Card(BaseModel):
 
 
 def read_card(folder: str | Path) -> dict[str, Any] | None:
-    """Reads what there is to know of the best model in a project folder.
-
-    Args:
-        folder: The project folder.
-
-    Returns:
-        What `save_best_model` has written; `None` if there is no model.
+    """Reads the description of the best model in a project folder; `None` if there is no model.
 
     Raises:
-        ProjectError: It is something else.
+        ProjectError: It is damaged.
     """
     card = inside(folder, f"{RESULT}/{MODEL_CARD}", RESULT)
     if not card.is_file():
@@ -151,15 +135,15 @@ def read_card(folder: str | Path) -> dict[str, Any] | None:
         return _Card.model_validate_json(card.read_bytes()).model_dump()
     except ValueError as error:
         raise ProjectError(
-            f"`{card}` does not describe the best model: {error}. Somebody has changed it; delete the folder "
-            f"`{RESULT}` to have the search recorded without its model."
+            f"`{card}` does not describe the best model: {error}. Delete the folder `{RESULT}` to record the "
+            "search without its model."
         ) from None
 
 
 def load_flavor() -> None:
-    """Imports what MLflow saves Keras models with: seconds that few processes need.
+    """Imports the modules with which MLflow saves Keras models, which takes seconds.
 
-    MLflow warns of its own types while it is imported. Warnings are filtered for all threads at once, so
+    MLflow warns about its own types while it is imported. Python filters warnings for all threads at once, so
     call this before a thread logs a model.
     """
     with warnings.catch_warnings():
@@ -167,12 +151,12 @@ def load_flavor() -> None:
         import mlflow.keras
         import mlflow.pyfunc
 
-        # MLflow loads the latter when it is first asked for something.
+        # MLflow imports it when an attribute is first used.
         _ = mlflow.pyfunc.add_to_model
 
 
 def _logged(client: Any, run_id: str, search_id: str, about: Mapping[str, Any]) -> Any:
-    """Finds the model among those logged, one whose upload was broken off too, or creates it."""
+    """Finds the logged model, even one whose upload was interrupted, or creates it."""
     experiment = client.get_run(run_id).info.experiment_id
     tags = {"recdrop.search_id": search_id, "recdrop.fingerprint": about["fingerprint"]}
     condition = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
@@ -181,7 +165,7 @@ def _logged(client: Any, run_id: str, search_id: str, about: Mapping[str, Any]) 
             return model
     return client.create_logged_model(
         experiment,
-        name=_NAME,
+        name="best_model",
         source_run_id=run_id,
         tags={**tags, "recdrop.trial_id": about["trial_id"]},
         params={name: str(value) for name, value in about["hyperparameters"].items()},
@@ -190,7 +174,7 @@ def _logged(client: Any, run_id: str, search_id: str, about: Mapping[str, Any]) 
 
 
 class _SavedFile:
-    """Stands for a Keras model that is in a file already: MLflow asks a model only to save itself."""
+    """Stands in for a Keras model that is in a file: MLflow only calls its `save`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -219,11 +203,11 @@ def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> No
             str(local),
             mlflow_model=described,
             signature=ModelSignature.from_dict(signature) if signature else None,
-            # What follows a `+` names a build, such as torch's `+cu130`, that no index of packages has.
+            # No package index has builds such as torch's `+cu130`.
             pip_requirements=[line.partition("+")[0] for line in about["requirements"]],
         )
         if not about["plain"]:
-            # Keras finds layers of others only where they have been imported; MLflow's pyfunc can do that.
+            # Keras needs this package's layers imported, which MLflow's pyfunc can do.
             described.flavors["python_function"]["loader_module"] = (
                 "recdrop_tune.mlflow_store.artifacts"
             )
@@ -233,7 +217,7 @@ def _upload(client: Any, model: Any, path: Path, about: Mapping[str, Any]) -> No
 
 
 def _link(client: Any, run_id: str, model_id: str) -> None:
-    """Shows the model among the outputs of a run, and the run's objective on the page of the model."""
+    """Lists the model among the outputs of a run, and the run's objective on the model's page."""
     outputs = client.get_run(run_id).outputs
     if outputs is None or model_id not in [each.model_id for each in outputs.model_outputs]:
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
@@ -250,42 +234,35 @@ def _register(client: Any, model: Any, run_id: str, name: str, alias: str) -> No
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    # Not `models:/<id>`: MLflow would look for it in the store that is set globally.
+    # Not `models:/<id>`, which MLflow looks up in its global store.
     source = model.artifact_location
     versions = client.search_model_versions(f"name = '{name}'")
     known = [each for each in versions if each.source == source]
     if known:
         version = known[0].version
     else:
-        # Only Databricks takes its time to make a version, and nothing here has to wait for it.
+        # Databricks takes a while to create a version, and nothing here needs it.
         how = {"model_id": model.model_id, "await_creation_for": 0}
         version = client.create_model_version(name, source, run_id, **how).version
-        # By this tag MLflow's page of the model leads to the version.
+        # This tag makes MLflow's page of the model link to the version.
         entry = json.dumps([{"name": name, "version": version}])
         client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": entry})
-    # Somebody who has moved the alias meant it.
+    # If a user has moved the alias, it stays there.
     if not known or alias not in client.get_registered_model(name).aliases:
         client.set_registered_model_alias(name, alias, version)
 
 
-# How MLflow's pyfunc loads a model that has layers of this package: it imports them first.
-
-
 class Predictor:
-    """A Keras model as pyfunc wants it.
-
-    Args:
-        model: The model.
-    """
+    """A Keras model with the interface of MLflow's pyfunc models."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
     def predict(self, data: Any, params: Any = None) -> Any:
-        """Returns the predictions as arrays."""
+        """Returns the predictions as NumPy arrays."""
         return keras.ops.convert_to_numpy(self._model.predict(data, verbose=0))
 
 
 def _load_pyfunc(path: str) -> Predictor:
-    """Is called by MLflow, under this name, with the folder of the model."""
+    """Loads a model for MLflow's pyfunc, which calls a function of this name."""
     return Predictor(mlflow.keras.load_model(path, load_model_kwargs={"safe_mode": True}))

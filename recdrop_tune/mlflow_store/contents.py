@@ -1,4 +1,4 @@
-"""What MLflow's runs of a search are to hold, computed from its events: names, tags, numbers, texts, ends."""
+"""Computes, from the events of a search, what its MLflow runs should contain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STATUS = {
     events.INTERRUPTED: "KILLED",
     events.KILLED: "KILLED",
 }
-"""MLflow's status of a run, by how the trial ended. The tag `recdrop.state` has our own word."""
+"""MLflow's status of a run, by the trial's; the tag `recdrop.state` has the trial's own."""
 
 _DESCRIBED = (
     events.SearchStarted,
@@ -40,23 +40,23 @@ _DESCRIBED = (
     events.ResultSaved,
     events.SearchEnded,
 )
-"""What changes the description of a search."""
+"""Events that change the description of a search."""
 
 
 @dataclass
 class Contents:
-    """What a run is to hold and is not known to hold: all of it at first, then what has come up since.
+    """What a run should contain and might not: everything at first, then what is new.
 
     Attributes:
         name: Name of the run.
-        began: Its beginning, in seconds since 1970.
+        began: Its beginning, as a Unix timestamp.
         trial_id: The trial; empty for the run of the search.
-        run_id: MLflow's id of the run; empty if there is none yet, as far as is known.
+        run_id: MLflow's id of the run; empty if none is known yet.
         params: Parameters.
         tags: Tags.
         points: Points of metrics.
         texts: Artifacts by their paths.
-        end: MLflow's status and the time, if it has ended.
+        end: MLflow's status and the time of its end, or `None`.
     """
 
     name: str
@@ -71,41 +71,41 @@ class Contents:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells it from others in MLflow: the trial, and its beginning in milliseconds."""
+        """Identifies the run in MLflow: the trial, and its beginning in milliseconds."""
         return self.trial_id, milliseconds(self.began)
 
     def mark_written(self) -> None:
-        """Takes note that its run holds all of it."""
+        """Marks everything as written."""
         self.params, self.tags, self.points, self.texts, self.end = {}, {}, [], {}, None
 
 
 class SearchContents:
-    """What all runs of a search are to hold. It takes in the events one by one.
+    """What all runs of a search should contain, from its events.
 
-    An attempt at a trial has a run of its own: a retry is another attempt, and so is a trial that runs again
-    after a crash. Parameters and curves in MLflow cannot be taken back, so the run of an earlier
-    attempt stays, of the kind `superseded`.
+    Each attempt at a trial has its own run: a retry is another attempt, and so is a trial that runs again
+    after a crash. Parameters and curves in MLflow cannot be deleted, so the run of an earlier attempt
+    stays, with the kind `superseded`.
 
     Args:
-        first: The first beginning of the search.
-        alive: Whether the search is running, so that a trial without an end is under way.
+        first: The first `SearchStarted`.
+        alive: Whether the search is running, so that a trial without an end is too.
 
     Attributes:
         alive: The same.
-        search: The last beginning of the search, which may have gone on several times.
+        search: The last `SearchStarted`; each session of a search has one.
         run: The run of the search.
         attempts: The runs of all attempts, in the order of their beginnings.
         latest: The run of the last attempt at each trial.
-        under_way: The runs of the trials that are running.
-        changed: The runs of attempts that have something new.
+        under_way: The runs of the running trials.
+        changed: The runs of attempts with something new.
         records: The records of the trials.
-        data: The data sets that the run of the search is not known to hold.
-        confirmations: Points for the runs of the trials, which these are not known to hold.
-        result: The last result that was saved; while the search is running the one of this session.
-        is_result_new: Whether the run of the search is not known to hold that.
-        results: All results that were saved.
-        summary: The outcome that was saved, unless the search has gone on since.
-        is_description_new: Whether something came up that the description of the search's run tells.
+        data: The new data sets for the run of the search.
+        confirmations: New points for the runs of the trials.
+        result: The last saved result; while the search is running, that of this session.
+        is_result_new: Whether `result` is not written yet.
+        results: All saved results.
+        summary: The last saved summary, unless the search was resumed since.
+        is_description_new: Whether the description of the search's run has changed.
     """
 
     def __init__(self, first: events.SearchStarted, alive: bool) -> None:
@@ -128,7 +128,7 @@ class SearchContents:
         self._best: float | None = None
 
     def take(self, event: events.Event) -> None:
-        """Takes in the next event."""
+        """Adds the next event."""
         if isinstance(event, events.TrialStarted):
             self._supersede(event.trial_id)
         self.records.on_event(event)
@@ -152,14 +152,14 @@ class SearchContents:
                 self._end(event.status, event.time)
 
     def mark_over(self, when: float) -> None:
-        """Ends what has no end: nothing more was heard of the search after a time."""
+        """Ends the search, and the trials without an end, at the time of its last event."""
         self._break_off(None)
         if self.run.end is None:
             self._end("KILLED", when)
             self.is_description_new = True
 
     def mark_written(self) -> None:
-        """Takes note that the run of the search holds all of it, and those of trials the confirmations."""
+        """Marks the run of the search and the confirmations as written."""
         self.run.mark_written()
         self.confirmations.clear()
         self.data, self.is_result_new, self.is_description_new = [], False, False
@@ -229,7 +229,7 @@ class SearchContents:
             self._kill(trial_id, when)
 
     def _kill(self, trial_id: str, when: float | None) -> None:
-        """Ends a trial that is under way, by default when it was last heard of."""
+        """Ends a running trial, by default at its last event."""
         run = self.under_way.pop(trial_id, None)
         if run is not None:
             run.tags["recdrop.state"] = events.KILLED
@@ -238,11 +238,11 @@ class SearchContents:
 
 
 def contents_of(history: Iterable[events.Event], alive: bool) -> SearchContents | None:
-    """Computes what MLflow is to hold of a search; `None` if the search has not begun.
+    """Returns what MLflow should contain of a search; `None` if the search has not begun.
 
     Args:
         history: All of its events, in order.
-        alive: Whether it is running, so that a trial without an end is under way.
+        alive: Whether it is running, so that a trial without an end is too.
     """
     history = list(history)
     first = next((event for event in history if isinstance(event, events.SearchStarted)), None)
@@ -257,14 +257,14 @@ def contents_of(history: Iterable[events.Event], alive: bool) -> SearchContents 
 
 
 def view_of(search: events.SearchStarted, trials: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
-    """The view of a search for MLflow's pages, as key and value of a tag of the experiment.
+    """Returns the view of a search for MLflow's pages, as key and value of a tag of the experiment.
 
     Args:
         search: The search.
         trials: The hyperparameters of its trials.
     """
     trials = list(trials)
-    # 0 and `n/a` alone are no rates to draw, and a chart would leave out the trials that have one of them.
+    # A parameter without any value is not worth an axis.
     having = {name for each in trials for name, value in each.items() if value is not None}
     named = [
         {clean(k): parameter(value) for k, value in trial_params(each).items() if k in having}

@@ -1,4 +1,4 @@
-"""MLflow's pages of a search: their addresses, the command that shows them, and the view of its trials."""
+"""MLflow's pages of a search: their addresses, the command that opens them, and the view of its trials."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from recdrop_tune.addresses import absolute, is_server, sqlite_path
 from recdrop_tune.credentials import HIDDEN
 from recdrop_tune.records import QUESTIONS, asked
 
-# Where to look at a search in MLflow's pages.
-
 _LOCAL = "http://127.0.0.1:5000"
 
 
 def command(*words: str) -> str:
-    """Returns a command of this package's, as one line for any folder and any environment.
+    """Returns a command of this package as one line that works in any folder.
 
     Example:
         >>> command("sync", "recdrop_runs/speech")
@@ -30,7 +28,7 @@ def command(*words: str) -> str:
     found = shutil.which("recdrop-tune")
     if found is not None and Path(found).parent == Path(sys.executable).parent:
         return shlex.join(["recdrop-tune", *words])
-    # With `-P`, for `-m` alone would look for modules in the current folder first.
+    # `-P`, because `-m` alone looks for modules in the current folder first.
     return shlex.join([sys.executable, "-P", "-m", "recdrop_tune.cli", *words])
 
 
@@ -40,11 +38,11 @@ def ui_command(uri: str, directory: str | Path, elsewhere: bool = False) -> str 
     Args:
         uri: Tracking URI, without credentials.
         directory: The project folder.
-        elsewhere: Whether that is not where the search had its runs, which the folder knows.
+        elsewhere: Whether that is another store than the one recorded in the folder.
 
     Returns:
-        The command; `None` where a server shows them already, where the runs are in memory, and
-        where the command would need what is not shown of the URI.
+        The command; `None` if a server shows the pages, if the runs are in memory, or if the command would
+        need the credentials.
     """
     uri = absolute(uri)
     if is_server(uri) or HIDDEN in uri:
@@ -58,19 +56,19 @@ def ui_command(uri: str, directory: str | Path, elsewhere: bool = False) -> str 
 def leaderboard_url(
     uri: str, experiment_id: str | None, search_id: str, ascending: bool
 ) -> str | None:
-    """Returns the address of a table of the trials alone, best first.
+    """Returns the address of a table of the trials, best first.
 
-    By itself MLflow's table shows the search's run, folded. The parameters of the address are those
-    of its pages (seen in MLflow 3.17), not a documented interface.
+    By default, MLflow's table shows the search's run, folded. The parameters of the address are those that
+    its pages use (MLflow 3.17), not a documented interface.
 
     Args:
         uri: Tracking URI, without credentials.
-        experiment_id: The experiment; `None` if MLflow has none or has failed.
+        experiment_id: The experiment; `None` if MLflow has failed.
         search_id: The search.
         ascending: Whether the smallest objective is the best.
 
     Returns:
-        The address; `None` without an experiment, and for Databricks, whose pages are its own.
+        The address; `None` without an experiment, and for Databricks, which has other pages.
     """
     if experiment_id is None or (is_server(uri) and not uri.startswith("http")):
         return None
@@ -86,7 +84,7 @@ def leaderboard_url(
 
 
 def run_name(number: int, trial_id: str, hyperparameters: Mapping[str, Any]) -> str:
-    """Names a trial's run by what it tries: MLflow's table shows little else at first.
+    """Names a trial's run after its hyperparameters: MLflow's table shows little else at first.
 
     Example:
         >>> run_name(12, "a7", {"units": 8, "wrapper": "variational", "placement": "input", "rate": 0.3})
@@ -99,14 +97,14 @@ def run_name(number: int, trial_id: str, hyperparameters: Mapping[str, Any]) -> 
     return f"{number:04d} {shown or trial_id}"
 
 
-# A view of a search for MLflow's runs page: its columns, order and charts, kept as a tag of the experiment.
+# The view of a search on MLflow's runs page: columns, order and charts, stored as a tag of the experiment.
 #
-# By itself the page shows no parameter, no metric, and the charts of ten runs. What it shows is otherwise
-# kept in the browser; but the page can share a view, and then keeps it in a tag of the experiment and its
-# key in the address. The form of that tag is that of MLflow 3.17's pages, not a documented interface.
+# By default, the page shows no parameters, no metrics, and the charts of ten runs. Its settings are kept in
+# the browser. But a shared view is kept in a tag of the experiment, with its key in the address. The format
+# of that tag is that of MLflow 3.17, not a documented interface.
 
 _TAG = "mlflow.sharedViewState."
-_SECTIONS = {"search": "What was tried, and what came of it", "training": "Training"}
+_SECTIONS = {"search": "Hyperparameters and scores", "training": "Training"}
 _SHARED = {"deleted": False, "isGenerated": False, "runsCountToCompare": 100}
 
 
@@ -116,14 +114,13 @@ def view_tag(
     ascending: bool,
     parameters: Sequence[str],
 ) -> tuple[str, str]:
-    """Makes the view of a search's trials: best first, with their hyperparameters, and charts.
+    """Makes the view of a search's trials: best first, with hyperparameters and charts.
 
     Args:
         search_id: The search.
-        objective: Name of the objective: the metric whose curves are drawn.
+        objective: Name of the objective, whose curves are drawn.
         ascending: Whether the smallest objective is the best.
-        parameters: The hyperparameters that were searched, as MLflow names them, those to look at
-            first in front.
+        parameters: The searched hyperparameters, as MLflow names them, the important ones first.
 
     Returns:
         Key and value of a tag for the search's experiment.
@@ -145,26 +142,26 @@ def view_tag(
 def view_url(
     uri: str, experiment_id: str, search_id: str, ascending: bool, charts: bool = False
 ) -> str | None:
-    """Returns the address of a view that the experiment has.
+    """Returns the address of a search's view.
 
     Args:
         uri: Tracking URI of the server, without credentials.
         experiment_id: The experiment.
         search_id: The search.
         ascending: Whether the smallest objective is the best.
-        charts: Whether to show the charts in place of the table.
+        charts: Whether to show the charts instead of the table.
     """
     plain = leaderboard_url(uri, experiment_id, search_id, ascending)
     if plain is None:
         return None
-    # With a filter or an order in the address, the page would leave the view alone.
+    # With a filter or an order in the address, the page would ignore the view.
     page = plain.partition("?")[0]
     mode = "&compareRunsMode=CHART" if charts else ""
     return f"{page}?workflowType=machine_learning&viewStateShareKey={_key(search_id)}{mode}"
 
 
 def searched(parameters: Iterable[Mapping[str, object]]) -> list[str]:
-    """Lists the hyperparameters that differ between trials, those which this package asks for first.
+    """Lists the hyperparameters that differ between trials, this package's own first.
 
     Args:
         parameters: The hyperparameters of each trial.
@@ -207,7 +204,7 @@ def _table(search_id: str, ascending: bool, parameters: Sequence[str]) -> dict[s
 
 
 def _charts(objective: str, parameters: Sequence[str]) -> list[dict[str, Any]]:
-    # The last metric gives the lines their colours.
+    # The last metric colours the lines.
     parallel = {"selectedParams": list(parameters), "selectedMetrics": ["objective"]}
     curves = {"metricKey": objective, "selectedMetricKeys": [objective]}
     price = {"xaxis": _axis("train_seconds"), "yaxis": _axis("objective")}

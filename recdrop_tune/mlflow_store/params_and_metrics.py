@@ -1,4 +1,4 @@
-"""What MLflow gets of an event: parameters, tags, and points of metrics."""
+"""The parameters, tags and metrics that MLflow gets from an event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recdrop_tune.tuner import MILLISECONDS
 
 
 def search_params(search: events.SearchStarted) -> dict[str, Any]:
-    """The parameters of the run of a search."""
+    """Returns the parameters of the run of a search."""
     params = {name: getattr(search, name) for name in ("tuner", "objective", "direction")}
     if search.context is not None:
         params["data"] = search.context.words
@@ -22,27 +22,29 @@ def search_params(search: events.SearchStarted) -> dict[str, Any]:
 
 
 def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a trial's run: its hyperparameters, and 0 for the rate of what drops nothing.
+    """Returns the parameters of a trial's run: its hyperparameters, with rate 0 for no dropout.
 
-    A chart leaves a trial out whose parameter is `n/a` where those of others are numbers, and no dropout is
-    dropout at rate 0. Where each site has a rate, the one of all sites says nothing and stays `n/a`. So does
-    the rate of what learns it: the learned ones are metrics.
+    A chart leaves out a trial with the parameter `n/a` if those of other trials are numbers. If each site
+    has a rate of its own, the common rate stays `n/a`. So does a learned rate, which is a metric.
     """
-    drops_nothing = {
-        name
-        for name, value in hyperparameters.items()
-        if value is None
-        and _is_rate(name)
-        and not _has_site_rates(name, hyperparameters)
-        and not _learns_rate(name, hyperparameters)
-    }
-    return {**hyperparameters, **dict.fromkeys(drops_nothing, 0)}
+    zeros = {}
+    for name, value in hyperparameters.items():
+        layer, slash, last = name.rpartition("/")
+        is_rate = (
+            last.partition(".")[0] == "rate"
+        )  # `rate`, or one of a site: `encoder/rate.input`.
+        by_site = any(other.startswith(f"{name}.") for other in hyperparameters)
+        technique = TECHNIQUES.get(hyperparameters.get(f"{layer}{slash}wrapper", ""))
+        learned = technique is not None and technique.learns_rate
+        if value is None and is_rate and not by_site and not learned:
+            zeros[name] = 0
+    return {**hyperparameters, **zeros}
 
 
 def epoch_points(event: events.EpochEnded) -> list[Point]:
-    """The metrics of an epoch, under Keras's names; those of further trainings bear their number.
+    """Returns the metrics of an epoch, under Keras's names; further trainings are numbered.
 
-    The time of a step is one number of the whole trial: charts would show the last epoch's instead.
+    The time of a step is a number of the whole trial: a chart would show the last epoch's.
     """
     prefix = f"execution{event.execution + 1}/" if event.execution else ""
     named = {f"{prefix}{k}": v for k, v in event.metrics.items() if k != MILLISECONDS}
@@ -50,8 +52,8 @@ def epoch_points(event: events.EpochEnded) -> list[Point]:
 
 
 def end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
-    """The numbers of a whole trial, under names that are the same in every search."""
-    # Tables sort by `objective`: what a pruned trial had reached is no match for what others were trained to.
+    """Returns the metrics of a whole trial, under names that are the same in every search."""
+    # Tables sort by `objective`, and the score of a pruned trial is not comparable.
     name = "objective_at_prune" if end.status == events.PRUNED else "objective"
     numbers = {
         name: end.score,
@@ -66,10 +68,10 @@ def end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
 
 
 def _best_epoch_again(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
-    """The metrics of the best epoch once more, as one further step, unless they are the last ones anyway.
+    """Repeats the metrics of the best epoch as one further step, unless it is the last epoch.
 
-    MLflow's pages show the last value of a metric, which would be that of another epoch than the trial's
-    score. MLflow's own logging of Keras does the same where `EarlyStopping` restores the best weights.
+    MLflow's pages show the last value of a metric, which would not match the trial's score. MLflow's own
+    Keras logging does the same when `EarlyStopping` restores the best weights.
     """
     if not record.epochs:
         return []
@@ -81,17 +83,17 @@ def _best_epoch_again(record: TrialRecord, end: events.TrialEnded) -> list[Point
 
 
 def best_tags(event: events.ResultSaved) -> dict[str, Any]:
-    """The best configuration, as tags: of a search that goes on it may change."""
+    """Returns the best configuration as tags, which can change when a search is resumed."""
     return {f"best.{name}": value for name, value in event.best.items()}
 
 
 def result_points(event: events.ResultSaved) -> list[Point]:
-    """The numbers of a whole search."""
+    """Returns the metrics of a whole search."""
     return points(event.metrics, 0, event.time)
 
 
 def confirmation_points(event: events.ConfirmationEnded) -> list[Point]:
-    """The metrics of a training of the confirmation; none of one that failed."""
+    """Returns the metrics of a training of the confirmation; none if it failed."""
     if event.score is None:
         return []
     name = "confirmed_twin" if event.twin else "confirmed"
@@ -99,21 +101,6 @@ def confirmation_points(event: events.ConfirmationEnded) -> list[Point]:
     return points({**metrics, name: event.score}, event.repeat, event.time)
 
 
-def _is_rate(name: str) -> bool:
-    # `rate`, or one for each site: `encoder/rate.input`.
-    return name.rpartition("/")[2].partition(".")[0] == "rate"
-
-
-def _has_site_rates(name: str, hyperparameters: Mapping[str, Any]) -> bool:
-    return any(other.startswith(f"{name}.") for other in hyperparameters)
-
-
-def _learns_rate(name: str, hyperparameters: Mapping[str, Any]) -> bool:
-    layer = "".join(name.rpartition("/")[:2])
-    technique = TECHNIQUES.get(hyperparameters.get(f"{layer}wrapper", ""))
-    return technique is not None and technique.learns_rate
-
-
 def points(values: Mapping[str, float], step: int, when: float) -> list[Point]:
-    """Makes points of metrics, all at one step and time."""
+    """Returns the points of several metrics at one step and time."""
     return [Point(name, float(value), step, when) for name, value in values.items()]

@@ -1,4 +1,4 @@
-"""MLflow's runs of one experiment, through its client: explicit ids, and nothing that it would refuse."""
+"""The MLflow runs of one experiment, written through its client, with explicit ids and accepted values."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from recdrop_tune.mlflow_store.uris import LONGEST_NAME, clean, clean_names, met
 
 _logger = logging.getLogger(__name__)
 
-# Limits of one `log_batch` (mlflow.utils.validation), which takes 1000 of all together, 100 parameters, 100
-# tags; a request may have 1 MB, 6000 characters a parameter.
+# Limits of one `log_batch` (mlflow.utils.validation): 1000 entries, 100 of them parameters and 100 tags. A
+# request can have 1 MB, a parameter 6000 characters.
 _PARAMS_PER_BATCH, _CHARACTERS_PER_BATCH, _METRICS_PER_BATCH = 100, 200_000, 800
 
 LACKING = "recdrop.lacking"
@@ -42,7 +42,7 @@ LACKING = "recdrop.lacking"
 
 @dataclass(frozen=True)
 class Point:
-    """A value of a metric: of a step, at a wall-clock time in seconds."""
+    """A value of a metric at a step, with a Unix timestamp in seconds."""
 
     name: str
     value: float
@@ -51,25 +51,25 @@ class Point:
 
 
 def milliseconds(time: float) -> int:
-    """Turns seconds since 1970 into MLflow's unit."""
+    """Converts a Unix timestamp to MLflow's unit."""
     return int(time * 1000)
 
 
 class Runs:
-    """The runs of an experiment, which it creates where there is none.
+    """The runs of an experiment, which is created if necessary.
 
-    Everything that is written here may be written again: MLflow keeps one of two equal parameters,
-    and of two points that are equal to the millisecond.
+    Everything can be written twice: MLflow keeps one of two equal parameters, and one of two points that are
+    equal to the millisecond.
 
     Args:
         uri: Tracking URI of a store that has its tables.
         experiment: Name of the experiment.
 
     Attributes:
-        client: MLflow's client; what it sends is sent again while a server is busy.
+        client: MLflow's client, which repeats requests while a server is busy.
         experiment_id: Id of the experiment.
-        uncertain: Whether a run was created by a request that may have come through before: it may be there
-            twice, which `of_search` puts right.
+        uncertain: Whether a request to create a run was repeated, so that the run might exist twice;
+            `of_search` deletes one.
 
     Raises:
         RecdropError: The experiment has been deleted.
@@ -82,10 +82,10 @@ class Runs:
         self.experiment_id = self._experiment(experiment)
 
     def of_search(self, search_id: str) -> tuple[Any, dict[tuple[str, int], Any]]:
-        """Returns the run of a search, or `None`, and those of attempts at its trials.
+        """Returns the run of a search, or `None`, and the runs of attempts at its trials.
 
-        The latter by trial and beginning in milliseconds. Of several runs of the same one is kept: a request
-        that seems to fail may come through later.
+        Attempts are keyed by trial and beginning in milliseconds. Duplicates are deleted: a request that
+        seemed to fail can succeed later.
         """
         same: dict[tuple[str, int] | None, list[Any]] = {}
         for run in self._find(f"tags.`recdrop.search_id` = '{search_id}'"):
@@ -105,7 +105,7 @@ class Runs:
         return kept
 
     def _find(self, condition: str) -> list[Any]:
-        """Returns all runs for which a condition in MLflow's language holds, the oldest first."""
+        """Returns all runs that match a filter in MLflow's language, the oldest first."""
         found: list[Any] = []
         token = None
         while True:
@@ -121,9 +121,9 @@ class Runs:
                 return found
 
     def create(self, name: str, tags: Mapping[str, object], when: float) -> str:
-        """Creates a run that has begun at a time, and returns its id.
+        """Creates a run that began at a given time, and returns its id.
 
-        If a server was busy it looks for the run first: the request may have come through all the same.
+        If a server was busy, looks for the run before trying again: the first request might have succeeded.
         """
         start = milliseconds(when)
         written = {clean(key): tag(value) for key, value in tags.items()}
@@ -153,7 +153,7 @@ class Runs:
 
         Args:
             run_id: The run.
-            params: Parameters, inactive ones too; one that is there already must not differ.
+            params: Parameters, including inactive ones; existing ones must not differ.
             points: Points of metrics.
             tags: Tags.
         """
@@ -176,7 +176,7 @@ class Runs:
             self._log(run_id, {name: part for name, part in parts.items() if part})
 
     def inputs(self, run_id: str, data: Sequence[Mapping[str, Any]]) -> None:
-        """Writes what a run was given, as `describe_data` describes it."""
+        """Writes the data sets of a run, as described by `describe_data`."""
         if data:
             with _unless_refused(f"run {run_id}"):
                 self.client.log_inputs(run_id, datasets=dataset_inputs(data))
@@ -187,7 +187,7 @@ class Runs:
             self.client.log_text(run_id, text, path)
 
     def has_artifact(self, run_id: str, path: str) -> bool:
-        """Says whether a run has an artifact; where its store does not work it has none."""
+        """Returns whether a run has an artifact, and `False` if the artifact store does not work."""
         try:
             listed = self.client.list_artifacts(run_id, path.rpartition("/")[0])
         except Exception as failure:
@@ -198,15 +198,15 @@ class Runs:
 
     @contextlib.contextmanager
     def unless_artifacts_fail(self, run_id: str, what: str) -> Iterator[None]:
-        """Goes on without artifacts where their store does not work and MLflow itself does.
+        """Continues without artifacts if their store does not work, although MLflow does.
 
-        It may be another server, for which this machine lacks a package or credentials. The run gets the
-        tag `LACKING`, so that it is not taken for whole. An outage of MLflow, of which an artifact
-        is only the first to tell, is raised.
+        The store can be another server, for which this machine lacks a package or credentials. The run gets
+        the tag `LACKING`, so that it does not count as complete. If MLflow itself does not answer, that is
+        raised.
 
         Args:
             run_id: The run of the artifacts.
-            what: Words for them.
+            what: Name of the artifacts in the log.
         """
         try:
             with _unless_refused(what):
@@ -219,24 +219,24 @@ class Runs:
             _logger.warning("MLflow's artifact store did not take %s: %s", what, said)
 
     def show(self, key: str, view: str) -> None:
-        """Keeps a view of the runs for MLflow's pages; those who may not do so go without."""
+        """Stores a view of the runs for MLflow's pages, if the user has the permission."""
         with contextlib.suppress(mlflow.MlflowException):
             self.client.set_experiment_tag(self.experiment_id, key, view)
 
     def end(self, run_id: str, status: str, when: float) -> None:
-        """Ends a run: the last that is written to it, by which one knows that it is whole."""
+        """Ends a run. This is written last, so a run with its end is complete."""
         with _unless_refused(f"run {run_id}"):
             self.client.set_terminated(run_id, status=status, end_time=milliseconds(when))
 
-    def go_on_with(self, run: Any, reopen: bool) -> None:
-        """Prepares a run that is not whole for being written again, which will tell what it lacks still.
+    def resume(self, run: Any, reopen: bool) -> None:
+        """Prepares an incomplete run for being written again.
 
         Args:
             run: The run.
-            reopen: Whether it is under way.
+            reopen: Whether its trial is running.
         """
         lacks = LACKING in run.data.tags
-        # First: until its end is written again, nobody may take it for whole.
+        # First, so that it does not count as complete until its end is written again.
         if (reopen or lacks) and run.info.status != "RUNNING":
             self.client.update_run(run.info.run_id, status="RUNNING")
         if lacks:
@@ -248,7 +248,7 @@ class Runs:
         except mlflow.MlflowException as refusal:
             if refusal.error_code != "INVALID_PARAMETER_VALUE":
                 raise
-            # Whatever is refused, the rest is not.
+            # One rejected value does not reject the others.
             for name, part in batch.items():
                 with _unless_refused(f"run {run_id}"):
                     self.client.log_batch(run_id, **{name: part})
@@ -260,7 +260,7 @@ class Runs:
             try:
                 return str(self.client.create_experiment(name, **about))
             except mlflow.MlflowException:
-                # Another process was quicker, or there is a reason that is worth telling.
+                # Another process created it first, or the error says why not.
                 found = self.client.get_experiment_by_name(name)
                 if found is None:
                     raise
@@ -272,7 +272,7 @@ class Runs:
         return str(found.experiment_id)
 
     def _folder(self, experiment: str) -> str | None:
-        """By default a database's artifacts go to `mlruns`, which MLflow 3 takes for an old store."""
+        """Returns the folder for artifacts, for MLflow 3 takes its default, `mlruns`, for an old store."""
         if is_server(self._uri):
             return None
         database = sqlite_path(self._uri)
@@ -282,7 +282,7 @@ class Runs:
 
 
 def _param_batches(values: Mapping[str, object]) -> Iterator[list[Param]]:
-    """Splits parameters into what one request may have."""
+    """Splits parameters into batches within MLflow's limits."""
     names = clean_names(values)
     batch: list[Param] = []
     for name, value in values.items():
@@ -297,7 +297,7 @@ def _param_batches(values: Mapping[str, object]) -> Iterator[list[Param]]:
 
 @contextlib.contextmanager
 def _unless_refused(what: str) -> Iterator[None]:
-    """Goes on without what MLflow will never take: a run that the user has deleted, for one."""
+    """Continues without what MLflow will never accept, such as a run that the user has deleted."""
     try:
         yield
     except mlflow.MlflowException as refusal:

@@ -1,4 +1,4 @@
-"""Writes to MLflow what it lacks of a search: as it goes on, after an outage, and for `sync`."""
+"""Writes to MLflow what it lacks of a search: while it runs, after an outage, and for `sync`."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
 from recdrop_tune.mlflow_store.uris import clean, clean_names, tag
 
 _PATIENCE = 30.0
-"""Seconds that a search waits for a `sync` of it; it does so in a thread of its own, and tries again."""
+"""Seconds that a search waits, in its tracking thread, for a `sync` of it to end; then it tries again."""
 
 _REPORT = f"{RESULT}/report.html"
-"""The report, among the files of a result and the artifacts of a search's run."""
+"""The report among the artifacts of a search's run."""
 
 Progress = Callable[[int, int], None]
-"""Takes how many runs of trials are there now, and how many there will be."""
+"""Called with the number of runs of trials that exist now, and that will exist."""
 
 
 def _ignore(there: int, total: int) -> None:
@@ -45,10 +45,10 @@ def _ignore(there: int, total: int) -> None:
 
 
 class TrackingError(RecdropError):
-    """MLflow did not take what it was given.
+    """MLflow did not accept a request.
 
     Attributes:
-        transient: Whether it may take it soon: its server was busy.
+        transient: Whether it might soon, because its server was busy.
     """
 
     transient = False
@@ -56,11 +56,11 @@ class TrackingError(RecdropError):
 
 @dataclass(frozen=True)
 class Written:
-    """What came of writing a whole search.
+    """Numbers of runs after a whole search was written.
 
     Attributes:
-        runs: How many runs of trials were written, or brought to their end.
-        there: How many were there, whole.
+        runs: Runs of trials that were created or completed.
+        there: Runs of trials that were complete before.
     """
 
     runs: int
@@ -68,27 +68,27 @@ class Written:
 
 
 class MLflowWriter:
-    """Writes what a search's journal says and MLflow lacks, through a client, with explicit run ids.
+    """Writes what the journal of a search has and MLflow lacks, with explicit run ids.
 
-    `SearchContents` says what each run is to hold. While the search goes on the writer knows what it has
-    written, reads the journal from there on, asks MLflow nothing, and writes all epochs since in one request.
-    When it begins, when the search goes on and after a failure it knows nothing: it reads the journal from
-    its beginning, asks MLflow which runs are there, leaves out what they hold, and writes the rest.
+    `SearchContents` computes what each run should contain. While a search runs, the writer remembers what it
+    has written: it reads the journal from there, asks MLflow nothing, and writes all new epochs in one
+    request. At first, when a search is resumed, and after a failure, it reads the whole journal, asks
+    MLflow for the existing runs, leaves out what they contain, and writes the rest.
 
-    The runs of a search are found again by the tag `recdrop.search_id`, those of attempts at trials by the
-    trial and the beginning. The end is the last that is written to a run, so a run with its end is whole. Of
-    another one the curves are written once more, which does no harm: MLflow keeps one of two equal points.
+    The runs of a search are found by the tag `recdrop.search_id`, those of attempts at trials by the trial
+    and its beginning. The end is written last, so a run with its end is complete. The curves of other runs
+    are written again, which is harmless: MLflow keeps one of two equal points.
 
     Args:
         tracking_uri: Where MLflow keeps its runs.
         journal: The journal of the search.
 
     Attributes:
-        experiment_id: The experiment, while MLflow has all that it was given.
-        parent_run_id: The run of the search, once there is one.
+        experiment_id: The experiment; `None` after a failure.
+        parent_run_id: The run of the search, once it exists.
         run_ids: The last run of each trial, by Keras Tuner's id.
-        written: The attempts whose runs were written to their end here.
-        system_metrics: Measures the machine during each trial; `None` where nobody asked for that.
+        written: The attempts whose runs were completed by this writer.
+        system_metrics: Measures the machine during each trial, or `None`.
     """
 
     def __init__(self, tracking_uri: str, journal: Journal) -> None:
@@ -96,26 +96,26 @@ class MLflowWriter:
         self._journal = journal
         self._runs: Any = None
         self._contents: SearchContents | None = None
-        self._read = 0  # Bytes of the journal that have been taken in.
-        self._lost: dict[str, str] = {}  # Runs of trials that the journal has lost.
+        self._read = 0  # Bytes of the journal in `_contents`.
+        self._lost: dict[str, str] = {}  # Runs of trials that the journal does not have.
         self._has_failed = False
         self.written: set[tuple[str, int]] = set()
         self._measured: str | None = None
-        self._has_report = False  # Among the artifacts of the search's run.
+        self._has_report = False  # Whether the search's run has one.
         self.experiment_id: str | None = None
         self.parent_run_id: str | None = None
         self.run_ids: dict[str, str] = {}
         self.system_metrics: SystemMetrics | None = None
 
     def was_elsewhere(self, experiment_id: str | None, run_ids: Mapping[str, str]) -> None:
-        """Takes over what the writer of another process has written."""
+        """Records what the writer of another process has written."""
         self.experiment_id, self.run_ids = experiment_id, dict(run_ids)
 
     def write(self) -> None:
-        """Writes what the journal of a running search says and MLflow lacks.
+        """Writes what the journal of a running search has and MLflow lacks.
 
         Raises:
-            TrackingError: MLflow failed; the message holds no credentials.
+            TrackingError: MLflow failed. The message contains no credentials.
         """
         with self._wording_failures():
             with writing_alone(self._journal.path.parent, _PATIENCE):
@@ -125,17 +125,17 @@ class MLflowWriter:
             self._measure()
 
     def write_all(self, history: Iterable[Event], progress: Progress = _ignore) -> Written:
-        """Writes what MLflow lacks of a search that is over. Nobody else may be writing.
+        """Writes what MLflow lacks of a search that is over. No one else must be writing.
 
         Args:
             history: All of its events, in order.
-            progress: Is called after each attempt.
+            progress: Called after each attempt.
 
         Returns:
-            How many runs were written, by earlier calls that failed too.
+            The numbers of runs, including those that earlier, failed calls have written.
 
         Raises:
-            TrackingError: MLflow failed; the message holds no credentials.
+            TrackingError: MLflow failed. The message contains no credentials.
         """
         with self._wording_failures():
             contents = contents_of(history, alive=False)
@@ -146,10 +146,10 @@ class MLflowWriter:
             return Written(len(self.written), len(contents.attempts) - len(self.written))
 
     def _write_on(self) -> Event | None:
-        """Writes what the journal says since the last time, or all that MLflow lacks.
+        """Writes the new part of the journal, or everything that MLflow lacks.
 
         Returns:
-            The last of the events, if there are any.
+            The last event, if there is any.
         """
         if self._contents is not None:
             new, end = self._journal.read_from(self._read)
@@ -159,7 +159,7 @@ class MLflowWriter:
                 self._write(self._contents)
                 self._read = end
                 return new[-1] if new else None
-        prepare(self._uri)  # Before the journal is read, which may take longer.
+        prepare(self._uri)  # Before the journal is read, which can take long.
         history, self._read = self._journal.read_from(0)
         contents = contents_of(history, alive=True)
         if contents is None:
@@ -169,30 +169,30 @@ class MLflowWriter:
         return history[-1]
 
     def _may_differ(self, new: Iterable[Event]) -> bool:
-        """Says whether MLflow may have something else of the search than was written here.
+        """Returns whether MLflow might contain something else than this writer has written.
 
-        A search may have gone on elsewhere before it goes on here. And a request that seemed to have failed
-        may have come through all the same: that is settled at the end.
+        A search can have been resumed elsewhere meanwhile. And a request that seemed to fail can have
+        succeeded: that is settled at the end.
         """
         doubtful = self._has_failed or self._runs.uncertain
         kinds = (SearchStarted, SearchEnded) if doubtful else SearchStarted
         return any(isinstance(event, kinds) for event in new)
 
     def _write_lacking(self, contents: SearchContents, progress: Progress = _ignore) -> None:
-        """Writes what MLflow lacks, whatever it has."""
+        """Writes what MLflow lacks, after asking it what it has."""
         self._runs = Runs(self._uri, contents.search.experiment)
         self._leave_out_what_is_there(contents)
         self._write(contents, progress)
         self.experiment_id = self._runs.experiment_id
 
     def _leave_out_what_is_there(self, contents: SearchContents) -> None:
-        """Asks MLflow which runs there are, and leaves out what they hold."""
+        """Asks MLflow for the existing runs, and leaves out what they contain."""
         search, runs = self._runs.of_search(contents.search.search_id)
         if search is None:
             self._create(contents.run)
         elif self._leave_out(contents.run, search):
             contents.mark_written()
-        # That of an earlier session is there until this one has a result.
+        # The report of an earlier session stays until this one has a result.
         if search is not None and any(_REPORT in each.files for each in contents.results):
             self._has_report = self._runs.has_artifact(contents.run.run_id, _REPORT)
         self.parent_run_id = contents.run.run_id
@@ -203,7 +203,7 @@ class MLflowWriter:
                 attempt.tags["mlflow.parentRunId"] = contents.run.run_id
                 self._leave_out(attempt, run)
                 continue
-            # The journal has lost this one, so another attempt supersedes it.
+            # The journal does not have this attempt, so another one supersedes it.
             if run.info.status == "RUNNING":
                 self._runs.client.set_terminated(run.info.run_id, "KILLED")
             if key[0] in contents.latest:
@@ -214,7 +214,7 @@ class MLflowWriter:
         self.run_ids = self._lost | {each.trial_id: each.run_id for each in latest if each.run_id}
 
     def _leave_out(self, contents: Contents, run: Any) -> bool:
-        """Leaves out what a run holds; returns whether it is whole."""
+        """Leaves out what a run contains; returns whether it is complete."""
         contents.run_id, held = run.info.run_id, run.data
         tags = {
             name: value
@@ -225,8 +225,8 @@ class MLflowWriter:
         if whole:
             contents.mark_written()
         else:
-            self._runs.go_on_with(run, reopen=contents.end is None)
-            # Parameters that are there stay: MLflow does not let one change.
+            self._runs.resume(run, reopen=contents.end is None)
+            # MLflow does not let parameters change.
             names = clean_names(contents.params)
             contents.params = {
                 names[name]: value
@@ -241,7 +241,7 @@ class MLflowWriter:
         contents.tags = {}
 
     def _write(self, contents: SearchContents, progress: Progress = _ignore) -> None:
-        """Writes what has changed: the runs of attempts, then that of the search."""
+        """Writes the changed runs of attempts, then the run of the search."""
         for number, attempt in enumerate(contents.changed.values(), 1):
             if not attempt.run_id:
                 attempt.tags["mlflow.parentRunId"] = contents.run.run_id
@@ -292,7 +292,7 @@ class MLflowWriter:
         with self._runs.unless_artifacts_fail(run_id, "the best model"):
             log_model(
                 self._runs.client,
-                # A trial from before the search was tracked has no run.
+                # A trial from before the tracking has no run.
                 self.run_ids.get(result.best_trial_id, run_id),
                 folder,
                 contents.search.search_id,
@@ -301,7 +301,7 @@ class MLflowWriter:
             )
 
     def _describe(self, contents: SearchContents) -> None:
-        """Describes the search's run, unless it has a description that somebody else has written."""
+        """Writes the description of the search's run, unless the user has written one."""
         run, runs = contents.run, self._runs
         summaries = [each.summary for each in contents.results]
         if is_the_users(runs.client.get_run(run.run_id).data.tags.get(NOTE), summaries):
@@ -313,7 +313,7 @@ class MLflowWriter:
         run.tags[NOTE] = description(contents.records, run.end, contents.summary, links, folder)
 
     def _measure(self) -> None:
-        """Measures the machine for the trial that is under way."""
+        """Measures the machine for the running trial."""
         if self.system_metrics is None or self._contents is None:
             return
         run_id = next((run.run_id for run in reversed(self._contents.under_way.values())), None)
@@ -328,19 +328,19 @@ class MLflowWriter:
 
     @contextmanager
     def _wording_failures(self) -> Iterator[None]:
-        """Forgets what MLflow has where it fails, and says why in words without credentials."""
+        """Turns a failure into a `TrackingError` without credentials, and forgets what MLflow has."""
         try:
             yield
-        except Exception as failure:  # MLflow lets SQLAlchemy's, requests' and its own errors out.
+        except Exception as failure:  # SQLAlchemy's, requests' or MLflow's own.
             self._contents, self._has_failed = None, True
-            self.experiment_id = None  # What is there is incomplete: nobody should be sent to it.
+            self.experiment_id = None  # Its pages are incomplete, so they are not recommended.
             error = TrackingError(reason(failure, self._uri))
             error.transient = is_transient(failure)
             raise error from None
 
 
 def _is_whole(run: Any, status: str, when: float) -> bool:
-    """Says whether a run has this end, which is the last that is written to it, and lacks nothing."""
+    """Returns whether a run has this end, which is written last, and all of its artifacts."""
     return (
         LACKING not in run.data.tags
         and run.info.status == status

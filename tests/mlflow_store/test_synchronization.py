@@ -123,7 +123,7 @@ def test_a_search_that_goes_on_writes_what_was_left_out(tmp_path, stores):
 def test_a_search_that_is_running_is_left_alone(tmp_path, stores):
     sender = Sender(tmp_path, stores[0])
     sender.send(started(), *trial(0))
-    with pytest.raises(ProjectError, match=r"is running, and writes to MLflow by itself"):
+    with pytest.raises(ProjectError, match=r"is running, and writes to MLflow itself"):
         rdt.sync(tmp_path)
     sender.close()
     assert rdt.sync(tmp_path, stores[1]).written == 1
@@ -147,7 +147,7 @@ def test_credentials_are_not_kept_and_so_have_to_be_given(tmp_path, stores, monk
     hidden = "postgresql://***@db/mlflow"
     journaled(tmp_path, started(tracking_uri=hidden), *trial(0), ended())
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(InvalidArgumentError, match=r"`tracking_uri`.*db/mlflow` without them"):
+    with pytest.raises(InvalidArgumentError, match=r"`tracking_uri`.*db/mlflow` with its credentials"):
         rdt.sync(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", stores[0])
     assert rdt.sync(tmp_path).tracking_uri == stores[0]
@@ -261,7 +261,7 @@ def test_another_writer_is_waited_for(tmp_path, stores, monkeypatch):
     monkeypatch.setattr(_sync, "_PATIENCE", 0.3)
     with (
         writing_alone(tmp_path, 0.0),
-        pytest.raises(ProjectError, match="Another process.* is writing the runs"),
+        pytest.raises(ProjectError, match=r"Another process.* is writing the runs"),
     ):
         rdt.sync(tmp_path, stores[0])
     assert rdt.sync(tmp_path, stores[0]).written == 1
