@@ -1,4 +1,4 @@
-"""The journal of a search, and the dispatcher: each event goes to the journal, then to the listeners."""
+"""The journal of a search, and the dispatcher that sends each event to the journal and to listeners."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from recdrop_tune.events import (
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks: a journal that is being written does not show it.
+except ImportError:  # Windows has no such locks, so nobody sees that a journal is being written.
     fcntl = None  # type: ignore[assignment]
 
 _DURABLE = (
@@ -39,21 +39,17 @@ _DURABLE = (
     ResultSaved,
     SearchEnded,
 )
-"""The events after which all so far survive a power cut: without them a training would have been in vain."""
+"""These events and all before them survive a power cut: without them, a training would be lost."""
 
 
 class Journal:
-    """Appends events to a file; each is on its way to the disk when `on_event` returns.
+    """Appends the events of a search to a file.
 
-    The end of a trial or of a training is on the disk by then, and with it all that came before.
-
-    The journal is what tracking servers are filled from, so unlike theirs its failures (a full
-    disk) are the search's failures.
-
-    A link in its place is refused (`ProjectError`), whether it is to be read or written.
+    When `on_event` returns for the end of a trial or of a training, that event and all earlier ones are on
+    the disk. MLflow is filled from the journal, so a failure to write it (a full disk) ends the search.
 
     Args:
-        path: The file; it is made with its first event.
+        path: The file; the first event creates it.
 
     Example:
         >>> Journal("recdrop_runs/speech/events.jsonl").read()
@@ -81,16 +77,16 @@ class Journal:
         return self.read_from(0, epochs)[0]
 
     def read_from(self, start: int, epochs: bool = True) -> tuple[list[Event], int]:
-        """Returns the events after the first `start` bytes; others may be written meanwhile.
+        """Returns the events after the first `start` bytes, also while another process writes.
 
-        A last line without its end is still being written, or was cut by a crash, and is left out.
+        An incomplete last line is left out: it is still being written, or a crash cut it.
 
         Args:
             start: 0, or the number that an earlier call returned.
             epochs: Whether to parse the epochs.
 
         Returns:
-            The events, and how many bytes have been read now.
+            The events, and the number of bytes read so far.
 
         Raises:
             ProjectError: A line is not an event.
@@ -103,32 +99,33 @@ class Journal:
             return [], start
         size = content.rfind(b"\n") + 1
         lines = content[:size].split(b"\n")[:-1]
-        found = (self._event(line) for line in lines if epochs or b'"EpochEnded"' not in line[:40])
-        return [event for event in found if event is not None], start + size
-
-    def _event(self, line: bytes) -> Event | None:
-        try:
-            return from_json(line.decode())
-        except ValueError as error:
-            raise ProjectError(
-                f"`{self.path}` is damaged: {shown(line.decode(errors='replace'))} is not an event. Restore "
-                "the file, or begin a search in another folder."
-            ) from error
+        events = []
+        for line in lines:
+            if not epochs and b'"EpochEnded"' in line[:40]:
+                continue
+            try:
+                events.append(from_json(line.decode()))
+            except ValueError as error:
+                raise ProjectError(
+                    f"`{self.path}` is damaged: {shown(line.decode(errors='replace'))} is not an event. "
+                    "Restore the file, or start a search in another folder."
+                ) from error
+        return events, start + size
 
     def is_being_written(self, to_write: bool = False) -> bool:
-        """Says whether a process that is alive has this journal open for its search.
+        """Returns whether a living process has this journal open for its search.
 
         Args:
-            to_write: Whether the caller is about to write it, and it is an error if that is not allowed.
+            to_write: Whether the caller is about to write it, so that it is an error if it cannot.
 
         Raises:
-            OSError: It cannot be read, or written where it is to be.
+            OSError: The file cannot be read, or with `to_write` not be written.
         """
         if fcntl is None or not os.path.lexists(self.path):
             return False
         file: IO[bytes]
         try:
-            file = self.path.open("r+b")  # NFS locks for writers alone.
+            file = self.path.open("r+b")  # NFS locks only files open for writing.
         except OSError:
             if to_write:
                 raise
@@ -137,57 +134,57 @@ class Journal:
             return not lock_alone(file)
 
     def close(self) -> None:
-        """Closes the file; another event opens it again."""
+        """Closes the file; the next event opens it again."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def _open(self) -> IO[bytes]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: what could not be written must not be written later, after something else.
+        # Unbuffered: a line that could not be written must not appear later, after another one.
         file = self.path.open("a+b", buffering=0)
         _share_lock(file)
         file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)  # A line that a crash has cut.
+        file.truncate(file.read().rfind(b"\n") + 1)  # Removes a line that a crash has cut.
         return file
 
 
 def _append(file: IO[bytes], line: bytes) -> None:
-    """Appends a line, all of it or nothing."""
+    """Appends a whole line or nothing."""
     end, left = file.seek(0, os.SEEK_END), memoryview(line)
     try:
         while left:
             left = left[file.write(left) :]
-    except OSError:  # Of a full disk. Half a line would become half of another one.
+    except OSError:  # A full disk. The next line would be glued to half of this one.
         with suppress(OSError):
             file.truncate(end)
         raise
 
 
 def has_locks() -> bool:
-    """Says whether this system has the locks by which one sees that a journal is being written."""
+    """Returns whether this system has the locks that show that a journal is being written."""
     return fcntl is not None
 
 
 def lock_alone(file: Any) -> bool:
-    """Locks an open file or folder until it is closed; says whether nobody else holds its lock."""
+    """Locks an open file or folder until it is closed; returns whether nobody else holds its lock."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # A file system without locks.
-        return True
+        pass
     return True
 
 
 def _share_lock(file: Any) -> None:
-    """Shows others that the file is being written; the system takes the lock back with the process."""
+    """Shows others that the file is being written; the system releases the lock with the process."""
     if fcntl is None:
         return
     for _ in range(100):
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:  # Another process is looking, which takes no time.
+        except BlockingIOError:  # Another process is checking the lock, which takes a moment.
             time.sleep(0.01)
         except OSError:  # A file system without locks.
             return
@@ -196,14 +193,14 @@ def _share_lock(file: Any) -> None:
 
 
 class Dispatcher:
-    """Sends each event to the journal and then to every listener that still works.
+    """Sends each event to the journal, then to every listener.
 
-    A listener that fails is left out for the rest of the search, with one warning: what it missed
-    is in the journal.
+    A listener that fails is dropped for the rest of the search, with one warning. The journal has the events
+    that it missed.
 
     Args:
-        journal: The journal, which must not fail.
-        listeners: The others, which may.
+        journal: The journal. Its failures end the search.
+        listeners: The other receivers.
     """
 
     def __init__(self, journal: Journal, listeners: Iterable[Listener]) -> None:
@@ -216,18 +213,15 @@ class Dispatcher:
         with self._lock:  # Listeners see the events in the journal's order.
             self.journal.on_event(event)
             for listener in list(self.listeners):
-                self._send(listener, event)
-
-    def _send(self, listener: Listener, event: Event) -> None:
-        try:
-            listener.on_event(event)
-        except TrackingWarning:
-            raise  # The user wants warnings to be errors.
-        except Exception as failure:
-            self.listeners.remove(listener)
-            warnings.warn(
-                f"{type(listener).__name__} failed and is left out for the rest of the search: "
-                f"{failure}. The search goes on; the events are in {self.journal.path}.",
-                TrackingWarning,
-                stacklevel=3,
-            )
+                try:
+                    listener.on_event(event)
+                except TrackingWarning:
+                    raise  # The user turned warnings into errors.
+                except Exception as failure:
+                    self.listeners.remove(listener)
+                    warnings.warn(
+                        f"{type(listener).__name__} failed and gets no more events of this search: "
+                        f"{failure}. The search continues; all events are in {self.journal.path}.",
+                        TrackingWarning,
+                        stacklevel=2,
+                    )

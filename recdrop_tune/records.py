@@ -1,6 +1,6 @@
-"""Folds the events of a search: its settings, one record a trial, and the confirmation.
+"""Folds the events of a search into its settings, one record a trial, and the confirmation.
 
-It loads neither Keras nor Keras Tuner, so that a command can tell at once how a search stands.
+It loads neither Keras nor Keras Tuner, so a command can show at once how a search stands.
 """
 
 from __future__ import annotations
@@ -28,26 +28,25 @@ from recdrop_tune.events import (
 )
 
 QUESTIONS = ("wrapper", "placement", "rate", "schedule")
-"""What this package asks of every recurrent layer: which dropout, where, how much, and when."""
+"""The questions about every recurrent layer: which dropout, where, how much, and when."""
 
 
 @dataclass
 class TrialRecord:
-    """What the events say about one trial.
+    """The events of one trial, folded.
 
     Attributes:
         trial_id: Keras Tuner's id.
         number: Position in the order of starts.
         started: Wall-clock time of its start.
-        hyperparameters: All of the space, `None` where inactive.
+        hyperparameters: All hyperparameters of the space, `None` if inactive.
         fixed: Names of those that have one value in the whole search.
-        values: The values of its hyperparameters as Keras Tuner keeps them; none in older journals.
+        values: The same values as Keras Tuner stores them.
         epochs: The epochs of its first training, in order.
-        repeats: The epochs of its further trainings, where its configuration is trained more than
-            once.
+        repeats: The epochs of its further trainings, if it is trained more than once.
         parameters: Number of parameters of its model.
-        kernel: What the recurrent layers of its model train on; `None` if there are none.
-        ended: How it ended, once it has.
+        kernel: The kernels that the recurrent layers of its model train on; `None` if there are none.
+        ended: Its end; `None` before.
     """
 
     trial_id: str
@@ -64,7 +63,7 @@ class TrialRecord:
 
     @property
     def state(self) -> str:
-        """How it ended, or `RUNNING`."""
+        """Its state at its end, or `RUNNING`."""
         return self.ended.status if self.ended else "RUNNING"
 
     @property
@@ -91,11 +90,11 @@ class TrialRecord:
             return None
         if self.ended.seconds is not None:
             return self.ended.seconds
-        return max(0.0, self.ended.time - self.started)  # The clock may have been set back.
+        return max(0.0, self.ended.time - self.started)  # The clock can have been set back.
 
     @property
     def ended_at(self) -> float | None:
-        """Wall-clock time of its end, and never before its beginning: the clock may have been set back."""
+        """Wall-clock time of its end. It is never before its start, even if the clock was set back."""
         if self.ended is None or self.seconds is None:
             return None
         end = self.ended.time
@@ -110,7 +109,7 @@ class TrialRecord:
 
     @property
     def last_sign(self) -> float:
-        """Wall-clock time of the last thing that is known of it."""
+        """Wall-clock time of its last event."""
         if self.ended is not None:
             return self.ended.time
         return self.epochs[-1].time if self.epochs else self.started
@@ -120,23 +119,23 @@ class TrialRecord:
         """Keras's number of the best epoch, from 0: the step of the curves in MLflow."""
         if self.ended is None or self.ended.best_step is None:
             return None
-        # Hyperband goes on with a trial at a later epoch.
+        # Hyperband resumes a trial at a later epoch.
         first = self.epochs[0].epoch if self.epochs else 0
         return first + self.ended.best_step
 
 
 class Records:
-    """What the events so far say of a search; a listener like any other.
+    """The events of a search so far, folded; a listener like any other.
 
     Attributes:
-        search: The search as it last began or went on; `None` before.
-        began: Wall-clock time of its first beginning.
+        search: The search as it last started or resumed; `None` before.
+        began: Wall-clock time of its first start.
         trials: A record for each trial, by Keras Tuner's id.
-        confirming: The confirmation under way, or the last one since the search went on.
+        confirming: The current confirmation, or the last one since the search resumed.
         confirmations: The trainings of all confirmations.
-        no_more: Why it begins no more trials, if it has said so since it went on.
-        ended: Its end, if it has ended since it went on.
-        backends: The backends of Keras that have trained, in turn; several where it went on with another one.
+        no_more: Why it starts no more trials, if it reported that since it resumed.
+        ended: Its end, if it has ended since it resumed.
+        backends: Keras's backends that have trained, in turn; several if it resumed with another one.
 
     Example:
         >>> records = Records(journal.read())
@@ -153,8 +152,7 @@ class Records:
         self.no_more: NoMoreTrials | None = None
         self.ended: SearchEnded | None = None
         self.backends: list[str] = []
-        self._backend: Any = None
-        self._begun: dict[str, None] = {}
+        self._running: dict[str, None] = {}  # In the order of starts.
         self._sessions: list[tuple[float, float]] = []
         for event in events:
             self.on_event(event)
@@ -176,35 +174,31 @@ class Records:
 
     @property
     def running(self) -> list[TrialRecord]:
-        """The trials under way, in the order of starts."""
-        begun = (self.trials[trial_id] for trial_id in self._begun)
-        return [record for record in begun if record.ended is None]
+        """The running trials, in the order of starts."""
+        return [self.trials[id] for id in self._running if self.trials[id].ended is None]
 
     def on_event(self, event: Event) -> None:
-        """Takes one event in."""
-        if isinstance(event, TrialStarted | ConfirmationStarted):
-            self._note_backend()
+        """Takes one event."""
         if isinstance(event, SearchStarted):
             self._sessions.append((event.time, event.time))
         elif self._sessions:
             first, last = self._sessions[-1]
-            self._sessions[-1] = first, max(last, event.time)  # The clock may have been set back.
+            self._sessions[-1] = first, max(last, event.time)  # The clock can have been set back.
         match event:
             case SearchStarted():
-                self.search, self.confirming = event, None
-                self.no_more, self.ended = None, None
-                self._backend = event.info.get("backend")
+                self.search, self.confirming, self.no_more, self.ended = event, None, None, None
                 self.began = event.time if self.began is None else self.began
-                self._begun = {}  # The trials of a search that was killed do not go on.
+                self._running = {}  # The running trials of a killed search start again.
             case NoMoreTrials():
                 self.no_more = event
             case SearchEnded():
-                self.ended, self._begun = event, {}
+                self.ended, self._running = event, {}
             case TrialStarted(trial_id=id):
-                # A trial that runs again (a retry, a crash) starts from nothing.
+                # A trial that runs again (a retry, a crash) starts over.
                 about = (event.hyperparameters, event.fixed, event.values)
                 self.trials[id] = TrialRecord(id, event.number, event.time, *about)
-                self._begun[id] = None
+                self._running[id] = None
+                self._add_backend()
             case ModelBuilt(trial_id=id) if id in self.trials:
                 self.trials[id].parameters = event.parameters
                 self.trials[id].kernel = event.kernel
@@ -213,48 +207,47 @@ class Records:
                 (record.repeats if event.execution else record.epochs).append(event)
             case TrialEnded(trial_id=id) if id in self.trials:
                 self.trials[id].ended = event
-                self._begun.pop(id, None)
+                self._running.pop(id, None)
             case ConfirmationStarted():
                 self.confirming = event
+                self._add_backend()
             case ConfirmationEnded():
                 self.confirmations.append(event)
 
-    def _note_backend(self) -> None:
-        """Takes note of the backend that trains: a search may go on without anything left to train."""
-        if isinstance(self._backend, str) and self.backends[-1:] != [self._backend]:
-            self.backends.append(self._backend)
+    def _add_backend(self) -> None:
+        """Adds the backend once something trains: a search can resume with nothing left to train."""
+        backend = self.search.info.get("backend") if self.search else None
+        if isinstance(backend, str) and self.backends[-1:] != [backend]:
+            self.backends.append(backend)
 
     def to_csv(self) -> str:
-        """Writes one row a trial."""
-        names = hyperparameter_names(self.trials.values())
+        """Returns a table with one row a trial."""
+        trials = self.trials.values()
+        # In the order of their first use.
+        names = list(dict.fromkeys(name for each in trials for name in each.hyperparameters))
         fixed = ["trial_id", "number", "state", "objective", "best_epoch", "epochs", "seconds"]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*fixed, *names])
-        for record in self.trials.values():
-            score = record.ended.score if record.ended else None
-            row = [record.trial_id, record.number, record.state, score, record.best_epoch]
-            row += [len(record.epochs), record.seconds]
-            writer.writerow([*row, *(record.hyperparameters.get(name) for name in names)])
+        for each in trials:
+            score = each.ended.score if each.ended else None
+            row = [each.trial_id, each.number, each.state, score, each.best_epoch]
+            row += [len(each.epochs), each.seconds]
+            writer.writerow([*row, *(each.hyperparameters.get(name) for name in names)])
         return text.getvalue()
 
 
-def hyperparameter_names(records: Iterable[TrialRecord]) -> list[str]:
-    """Lists the names of all hyperparameters, in the order in which they came up."""
-    return list(dict.fromkeys(name for record in records for name in record.hyperparameters))
-
-
-def asked(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Picks the active answers to this package's questions, by the layer they are about.
+def dropout_settings(hyperparameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns the active answers to `QUESTIONS` by layer.
 
     Example:
-        >>> asked({"units": 8, "enc/wrapper": "lambda", "enc/rate": 0.2, "enc/placement": None})
+        >>> dropout_settings({"units": 8, "enc/wrapper": "lambda", "enc/rate": 0.2, "enc/placement": None})
         {'enc': {'wrapper': 'lambda', 'rate': 0.2}}
     """
-    layers = dict.fromkeys(name.rpartition("/")[0] for name in hyperparameters)
-    found = {}
-    for layer in layers:
-        names = {key: f"{layer}/{key}" if layer else key for key in QUESTIONS}
-        values = {key: hyperparameters.get(name) for key, name in names.items()}
-        found[layer] = {key: value for key, value in values.items() if value is not None}
-    return {layer: values for layer, values in found.items() if values}
+    settings: dict[str, dict[str, Any]] = {}
+    for layer in dict.fromkeys(name.rpartition("/")[0] for name in hyperparameters):
+        for key in QUESTIONS:
+            value = hyperparameters.get(f"{layer}/{key}" if layer else key)
+            if value is not None:
+                settings.setdefault(layer, {})[key] = value
+    return settings

@@ -1,7 +1,7 @@
-"""A request to a search that runs in another process, perhaps on another machine, to come to an end.
+"""A request to stop a search that runs in another process, perhaps on another machine.
 
-It is a file in the project folder. The search looks for it before each trial, and for one that asks to end at
-once after each epoch too. It is removed when it is obeyed, and when a search begins.
+It is a file in the project folder. The search looks for it before each trial, and after each epoch for a
+request to stop at once. The file is removed when the search obeys it, and when a search starts.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ def ask_to_stop(folder: Path, now: bool = False) -> None:
 
     Args:
         folder: The project folder.
-        now: Whether to break off the trials that are running, as Ctrl-C does.
+        now: Whether to interrupt the running trials, as Ctrl-C does.
 
     Raises:
         OSError: The folder cannot be written to.
     """
-    write_atomically(folder / STOP, _NOW if now else b"after the trials that are running\n")
+    write_atomically(folder / STOP, _NOW if now else b"after the running trials\n")
 
 
 def is_asked_to_stop(folder: str | Path, now: bool = False) -> bool:
-    """Says whether the search in a folder has been asked to end; with `now`, whether at once."""
+    """Returns whether the search in a folder was asked to end; with `now`, whether at once."""
     path = Path(folder, STOP)
     try:
         return path.read_bytes() == _NOW if now else path.exists()

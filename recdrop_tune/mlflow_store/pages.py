@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from recdrop_tune.addresses import absolute, is_server, sqlite_path
 from recdrop_tune.credentials import HIDDEN
-from recdrop_tune.records import QUESTIONS, asked
+from recdrop_tune.records import QUESTIONS, dropout_settings
 
 _LOCAL = "http://127.0.0.1:5000"
 
@@ -92,7 +92,7 @@ def run_name(number: int, trial_id: str, hyperparameters: Mapping[str, Any]) -> 
     """
     shown = " ".join(
         " ".join([*([layer] if layer else []), *map(str, values.values())])
-        for layer, values in asked(hyperparameters).items()
+        for layer, values in dropout_settings(hyperparameters).items()
     )
     return f"{number:04d} {shown or trial_id}"
 

@@ -34,11 +34,9 @@ from recdrop_tune.tuner import (
     ReportsEpochs,
     TrackedOracle,
     TrialReporter,
-    about_proposals,
-    about_trainings,
+    describe_search,
     is_local,
     search_id,
-    versions,
 )
 
 # The longest that the end of a search waits for MLflow to take the last events.
@@ -219,12 +217,7 @@ class Tracking:
                 max_trials=self._oracle.max_trials,
                 space=self.space,
                 tracking_uri=absolute(self.tracking_uri),
-                info={
-                    **about_proposals(self._oracle),
-                    **about_trainings(self._tuner),
-                    **self.info,
-                    **versions(),
-                },
+                info={**describe_search(self._tuner, self._oracle), **self.info},
                 data=self.data,
                 context=self.context,
                 register_model=self.register_model,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from recdrop_tune import standing
 from recdrop_tune.events import INTERRUPTED, STOPPED, EpochEnded
-from recdrop_tune.records import QUESTIONS, Records, TrialRecord, asked
+from recdrop_tune.records import QUESTIONS, Records, TrialRecord, dropout_settings
 from recdrop_tune.standing import amount
 
 
@@ -155,7 +155,7 @@ def dropout_words(hyperparameters: Mapping[str, object]) -> str:
         'zoneout, recurrent, rate 0.1'
     """
     layers = []
-    for layer, values in asked(hyperparameters).items():
+    for layer, values in dropout_settings(hyperparameters).items():
         words = (f"{k} {v}" if k in ("rate", "schedule") else str(v) for k, v in values.items())
         layers.append((f"{layer} " if layer else "") + ", ".join(words))
     return "; ".join(layers)

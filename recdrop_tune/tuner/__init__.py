@@ -8,11 +8,9 @@ from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.recording import (
     TrainingReporter,
     TrialReporter,
-    about_proposals,
-    about_trainings,
+    describe_search,
     readable,
     search_id,
-    versions,
 )
 from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
 from recdrop_tune.tuner.same_search import differences, space_of
@@ -31,11 +29,10 @@ __all__ = [
     "TrainingReporter",
     "TrialReporter",
     "Tuner",
-    "about_proposals",
-    "about_trainings",
     "as_objective",
     "as_objectives",
     "check_folds",
+    "describe_search",
     "differences",
     "is_local",
     "load_weights",
@@ -47,5 +44,4 @@ __all__ = [
     "search_id",
     "space_of",
     "trial_seed",
-    "versions",
 ]

@@ -1,4 +1,4 @@
-"""Turns what the hooks see of a search, of trials and of their trainings into events."""
+"""Turns what happens in a search, in its trials and in their trainings into events."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ from recdrop_tune.tuner.tuner import Tuner
 
 _PACKAGES = ("recdrop-tune", "keras-tuner", "optuna", "mlflow", "numpy")
 
-# What Hyperband's oracles write among the hyperparameters, and the tag for it.
 _HYPERBAND = {
     "tuner/bracket": "recdrop.bracket",
     "tuner/round": "recdrop.round",
@@ -44,20 +43,19 @@ _HYPERBAND = {
     "tuner/epochs": "recdrop.epochs",
     "tuner/trial_id": "recdrop.goes_on_from",
 }
+"""The hyperparameters that Hyperband's oracles add, and the tags for them."""
 
 
 def search_id(history: Iterable[events.Event], folder: Path) -> str:
-    """Returns the identity of the search that the events are of.
+    """Returns the identity of a search; a new one if it has none yet.
 
     Args:
-        history: The events.
-        folder: The project folder. Where the beginning of the search is not among the events, or is damaged,
-            the file in it that says what search it is for has the identity too; else it is a new one.
+        history: Its events so far.
+        folder: The project folder. `tune` writes the identity into a file there before the first event.
     """
-    started = (event for event in history if isinstance(event, events.SearchStarted))
-    first = next(started, None)
-    if first is not None:
-        return first.search_id
+    for event in history:
+        if isinstance(event, events.SearchStarted):
+            return event.search_id
     known = (read_object(folder / SEARCH) or {}).get("id")
     return known if known and isinstance(known, str) else uuid.uuid4().hex
 
@@ -69,92 +67,66 @@ def readable(hyperparameters: Any) -> dict[str, Any]:
         hyperparameters: The `keras_tuner.HyperParameters` of a trial.
 
     Returns:
-        The value of every hyperparameter of the space under the key that the search space gives it,
-        `None` where it is inactive, and without the noise of floating-point steps.
+        The value of every hyperparameter by its key in the search space; `None` if it is inactive. Values
+        are rounded to their step.
     """
-    values = hyperparameters.values
+    space, values = hyperparameters.space, hyperparameters.values
     active = {
         hp.name: plain(hp, values[hp.name])
-        for hp in hyperparameters.space
+        for hp in space
         if hp.name in values and is_active(hp, values)
     }
-    every = plain_names({hp.name: None for hp in hyperparameters.space})
-    if any(hp.name == "wrapper" and is_wrapper(hp) for hp in hyperparameters.space):
-        # Which, where and how much are columns everywhere, even if one of them is not asked.
+    every = plain_names({hp.name: None for hp in space})
+    if any(hp.name == "wrapper" and is_wrapper(hp) for hp in space):
+        # These are columns in every table, even if the space does not search them.
         every |= dict.fromkeys(("placement", "rate"))
     return {**every, **plain_names(active)}
 
 
 def fixed_names(hyperparameters: Any) -> list[str]:
-    """Lists the hyperparameters which have one value in the whole search, as tables name them."""
+    """Lists the hyperparameters that have one value in the whole search, as tables name them."""
     every = hyperparameters.space
     searched = set(plain_names({hp.name: None for hp in every if not is_fixed(hp)}))
     return [name for name in plain_names({hp.name: None for hp in every}) if name not in searched]
 
 
-def about_proposals(oracle: Any) -> dict[str, str]:
-    """Names the sampler and the pruner of an `OptunaOracle`; nothing of another oracle."""
-    if not isinstance(oracle, OptunaOracle):
-        return {}
-    return {"sampler": _name(oracle.sampler), "pruner": _name(oracle.pruner)}
-
-
-def about_trainings(tuner: Any) -> dict[str, Any]:
-    """Says how often a tuner trains each configuration, where that is more than once."""
-    executions, cv = getattr(tuner, "executions_per_trial", 1), getattr(tuner, "cv", None)
-    found: dict[str, Any] = {"executions_per_trial": executions} if executions > 1 else {}
-    return found if cv is None else {**found, "cv": cv if isinstance(cv, int) else str(cv)}
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of what a search depends on, and the name of Keras's backend."""
+def describe_search(tuner: Any, oracle: Any) -> dict[str, Any]:
+    """Returns what a tuner searches with: sampler, pruner, trainings of a trial, versions, backend."""
     backend = keras.backend.backend()
-    # By the module: the package may be called keras-nightly, or tensorflow-cpu.
-    found = {"keras": keras.__version__} | {name: version(name) for name in _PACKAGES}
-    of_backend = getattr(sys.modules.get(backend), "__version__", None)
-    found |= {backend: str(of_backend)} if of_backend else {}
+    found: dict[str, Any] = {}
+    if isinstance(oracle, OptunaOracle):
+        parts = {"sampler": oracle.sampler, "pruner": oracle.pruner}
+        found |= {k: v if isinstance(v, str) else type(v).__name__ for k, v in parts.items()}
+    if (executions := getattr(tuner, "executions_per_trial", 1)) > 1:
+        found["executions_per_trial"] = executions
+    if (cv := getattr(tuner, "cv", None)) is not None:
+        found["cv"] = cv if isinstance(cv, int) else str(cv)
+    # The modules know their versions; the packages can be keras-nightly or tensorflow-cpu.
+    found |= {"keras": keras.__version__} | {name: version(name) for name in _PACKAGES}
+    if backend_version := getattr(sys.modules.get(backend), "__version__", None):
+        found[backend] = str(backend_version)
     return {**found, "python": platform.python_version(), "backend": backend}
 
 
-def tags_of(trial: Any, oracle: Any, worker: str) -> dict[str, str]:
-    """Returns the tags of a trial's run.
-
-    Args:
-        trial: Keras Tuner's trial.
-        oracle: The oracle that proposed it.
-        worker: The `tuner_id` of the tuner that runs it.
-    """
-    values = trial.hyperparameters.values
-    tags = {tag: str(values[name]) for name, tag in _HYPERBAND.items() if name in values}
-    number = oracle.number_of(trial.trial_id) if isinstance(oracle, OptunaOracle) else None
-    if number is not None:
-        tags["recdrop.optuna_number"] = str(number)
-    return {"recdrop.worker": worker, **tags}
-
-
-def _name(thing: Any) -> str:
-    return thing if isinstance(thing, str) else type(thing).__name__
-
-
 class TrainingReporter:
-    """Reports the trainings of one trial after the other, in the process that trains.
+    """Reports the trainings of trials, in the process that trains.
 
     Args:
-        emit: Takes the events.
+        emit: Receives the events.
     """
 
     def __init__(self, emit: Callable[[events.Event], None]) -> None:
         self._emit = emit
-        self._apart = False
+        self._confirms = False
         self._trial_id = ""
         self._executions = 0
 
     def begins(self, trial_id: str) -> None:
-        """Says which trial the next trainings belong to."""
+        """Called before the trainings of a trial."""
         self._trial_id, self._executions = trial_id, 0
 
     def ends(self, trial_id: str) -> None:
-        """Says that what is trained from here on is no part of a trial."""
+        """Called after the trainings of a trial; what is trained from here on belongs to no trial."""
         if trial_id == self._trial_id:
             self._trial_id = ""
 
@@ -162,70 +134,56 @@ class TrainingReporter:
     def apart(
         self, trial_id: str, repeat: int, seed: int, total: int, twin: bool = False
     ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
-        """Reports a training that is no part of a trial: one of the confirmation.
+        """Reports a training of the confirmation, which belongs to no trial.
 
-        A failure is reported and goes no further: the other trainings are worth having.
+        A failure is reported and not raised, because the other trainings are still worth having.
 
         Args:
-            trial_id: The trial whose configuration is trained once more.
+            trial_id: The trial whose configuration is trained again.
             repeat: Which of its trainings it is.
             seed: Its seed.
-            total: How many such trainings there will be.
-            twin: Whether it is the twin of the configuration.
+            total: Number of trainings of the confirmation.
+            twin: Whether the twin of the configuration is trained.
 
         Yields:
-            A function for its score, best epoch and metrics.
+            A function that takes its score, best epoch and metrics.
         """
-        started, self._apart = time.perf_counter(), True
-        found: dict[str, Any] = {"score": None}
+        started, self._confirms = time.perf_counter(), True
+        outcome: dict[str, Any] = {"score": None}
 
         def report(score: float, best_epoch: int, metrics: dict[str, float]) -> None:
-            found.update(score=score, best_epoch=best_epoch, metrics=metrics)
+            outcome.update(score=score, best_epoch=best_epoch, metrics=metrics)
 
         try:
             yield report
         except Exception as error:
-            if is_storage_failure(error):  # It would be that of all others, too.
+            if is_storage_failure(error):  # Every other training would fail too.
                 raise
-            found = {"score": None, "message": f"{type(error).__name__}: {error}"}
+            outcome = {"score": None, "message": f"{type(error).__name__}: {error}"}
         finally:
-            self._apart = False
-        same: dict[str, Any] = {
-            "trial_id": trial_id,
-            "repeat": repeat,
-            "seed": seed,
-            "total": total,
-            "twin": twin,
-        }
-        seconds = time.perf_counter() - started
-        self._emit(events.ConfirmationEnded(**same, **found, seconds=seconds))
+            self._confirms = False
+        outcome["seconds"] = time.perf_counter() - started
+        about: dict[str, Any] = {"repeat": repeat, "seed": seed, "total": total, "twin": twin}
+        self._emit(events.ConfirmationEnded(trial_id=trial_id, **about, **outcome))
 
     def training_started(self) -> int:
-        """Counts the trainings of the current trial; returns the number of this one."""
-        self._executions += not self._apart
+        """Counts the trainings of the current trial; returns the number of this one, from 0."""
+        self._executions += not self._confirms
         return self._executions - 1
 
     def model_built(self, parameters: int, kernel: str | None) -> None:
         """Reports the size of the current trial's model, and its kernel."""
-        if self._apart or not self._trial_id:
-            return
-        self._emit(events.ModelBuilt(trial_id=self._trial_id, parameters=parameters, kernel=kernel))
+        if self._trial_id and not self._confirms:
+            about: dict[str, Any] = {"parameters": parameters, "kernel": kernel}
+            self._emit(events.ModelBuilt(trial_id=self._trial_id, **about))
 
     def epoch_ended(
         self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
     ) -> None:
         """Reports an epoch of the current trial."""
-        if self._apart or not self._trial_id:
-            return
-        self._emit(
-            events.EpochEnded(
-                trial_id=self._trial_id,
-                epoch=epoch,
-                metrics=metrics,
-                seconds=seconds,
-                execution=execution,
-            )
-        )
+        if self._trial_id and not self._confirms:
+            about: dict[str, Any] = {"epoch": epoch, "metrics": metrics, "seconds": seconds}
+            self._emit(events.EpochEnded(trial_id=self._trial_id, execution=execution, **about))
 
 
 class TrialReporter(TrainingReporter):
@@ -233,8 +191,8 @@ class TrialReporter(TrainingReporter):
 
     Args:
         tuner: The tuner, with its own oracle.
-        records: What is known of its trials.
-        emit: Takes the events.
+        records: The records of its trials so far.
+        emit: Receives the events.
     """
 
     def __init__(self, tuner: Any, records: Records, emit: Callable[[events.Event], None]) -> None:
@@ -242,39 +200,45 @@ class TrialReporter(TrainingReporter):
         self._tuner = tuner
         self._oracle = tuner.oracle
         self._records = records
-        self._begun: dict[str, float] = {}
+        self._started: dict[str, float] = {}
 
     def trial_started(self, trial: Any) -> None:
         """Reports a new trial."""
         self.begins(trial.trial_id)
-        self._begun[trial.trial_id] = time.monotonic()
-        order = self._oracle.start_order
+        self._started[trial.trial_id] = time.monotonic()
+        values = trial.hyperparameters.values
+        ongoing = self._oracle.ongoing_trials.items()
+        workers = (worker for worker, other in ongoing if other.trial_id == trial.trial_id)
+        tags = {"recdrop.worker": str(next(workers, self._tuner.tuner_id))}
+        tags |= {tag: str(values[name]) for name, tag in _HYPERBAND.items() if name in values}
+        if isinstance(self._oracle, OptunaOracle):
+            number = self._oracle.number_of(trial.trial_id)
+            tags |= {} if number is None else {"recdrop.optuna_number": str(number)}
         self._emit(
             events.TrialStarted(
                 trial_id=trial.trial_id,
-                number=order.index(trial.trial_id),
+                number=self._oracle.start_order.index(trial.trial_id),
                 hyperparameters=readable(trial.hyperparameters),
                 fixed=fixed_names(trial.hyperparameters),
-                tags=tags_of(trial, self._oracle, self._worker_of(trial)),
-                values=dict(trial.hyperparameters.values),
+                tags=tags,
+                values=dict(values),
             )
         )
 
     def trial_reported(self, trial_id: str, metrics: dict[str, float], step: int) -> None:
-        """Reports an epoch that a worker has told its chief of; elsewhere the training reports it."""
+        """Reports an epoch that a worker sent to its chief; elsewhere the training reports it."""
         record = self._records.trials.get(trial_id)
         if not is_chief() or record is None:
             return
-        now, known = time.time(), [*record.epochs, *record.repeats]
-        last = known[-1] if known else None
-        execution = 0 if last is None else last.execution + (step <= last.epoch)
+        now, last = time.time(), next(reversed([*record.epochs, *record.repeats]), None)
         self._emit(
             events.EpochEnded(
                 trial_id=trial_id,
                 epoch=step,
                 metrics={name: float(value) for name, value in metrics.items()},
                 seconds=max(0.0, now - record.last_sign),
-                execution=execution,
+                # The epochs of another training start again.
+                execution=0 if last is None else last.execution + (step <= last.epoch),
                 time=now,
             )
         )
@@ -282,10 +246,10 @@ class TrialReporter(TrainingReporter):
     def epoch_ended(
         self, execution: int, epoch: int, metrics: dict[str, float], seconds: float
     ) -> None:
-        """Reports an epoch, and ends the search if somebody has asked for that at once.
+        """Reports an epoch, and ends the search if somebody asked it to stop at once.
 
         Raises:
-            KeyboardInterrupt: They have: it is ended as by Ctrl-C.
+            KeyboardInterrupt: Somebody did: the search ends as by Ctrl-C.
         """
         super().epoch_ended(execution, epoch, metrics, seconds)
         if is_asked_to_stop(self._tuner.project_dir, now=True):
@@ -293,48 +257,43 @@ class TrialReporter(TrainingReporter):
             raise KeyboardInterrupt
 
     def trial_ended(self, trial: Any, when: float | None = None) -> None:
-        """Reports a trial's end, now or at another wall-clock time."""
+        """Reports the end of a trial, now or at an earlier wall-clock time."""
         self.ends(trial.trial_id)
         status = events.STATES.get(trial.status, events.KILLED)
-        begun = self._begun.pop(trial.trial_id, None)
-        complete, best = status == events.COMPLETE, reached(trial, self._oracle.objective)
+        best, message = reached(trial, self._oracle.objective), trial.message
+        is_nan = trial.score is not None and math.isnan(trial.score)
+        if is_nan and not message and status != events.COMPLETE:
+            # Keras Tuner fails such a trial without a message.
+            name = objectives(self._oracle.objective)[0].name
+            message = f"`{name}` was NaN in every epoch; try a smaller learning rate"
         self._emit(
             events.TrialEnded(
                 trial_id=trial.trial_id,
                 status=status,
                 score=best.value,
                 best_step=None if best.value is None else self._position(trial, best.step or 0),
-                message=trial.message or (None if complete else self._nan_message(trial)),
+                message=message,
                 metrics=best.metrics,
                 std=best.std,
-                seconds=None if begun is None else time.monotonic() - begun,
+                seconds=self._seconds(trial.trial_id),
                 time=time.time() if when is None else when,
             )
         )
 
     def trial_interrupted(self, trial_id: str) -> None:
-        """Reports that a trial is under way no more, and will begin anew when the search goes on."""
+        """Reports that a running trial was interrupted; it starts again when the search resumes."""
         self.ends(trial_id)
-        begun = self._begun.pop(trial_id, None)
-        seconds = None if begun is None else time.monotonic() - begun
+        seconds = self._seconds(trial_id)
         self._emit(events.TrialEnded(trial_id=trial_id, status=events.INTERRUPTED, seconds=seconds))
 
-    def _worker_of(self, trial: Any) -> str:
-        ongoing = self._oracle.ongoing_trials.items()
-        names = (name for name, other in ongoing if other.trial_id == trial.trial_id)
-        return str(next(names, self._tuner.tuner_id))
+    def _seconds(self, trial_id: str) -> float | None:
+        started = self._started.pop(trial_id, None)
+        return None if started is None else time.monotonic() - started
 
     def _position(self, trial: Any, best: int) -> int:
-        """The position of the best epoch among the trial's: this package's tuner says its number."""
+        """Returns the position of the best epoch; this package's tuner reports Keras's number of it."""
         if not isinstance(self._tuner, Tuner):
             return best
         record = self._records.trials.get(trial.trial_id)
         numbers = [each.epoch for each in record.epochs] if record else []
         return numbers.index(best) if best in numbers else best
-
-    def _nan_message(self, trial: Any) -> str | None:
-        """Keras Tuner fails a trial whose objective is NaN without a word."""
-        if trial.score is None or not math.isnan(trial.score):
-            return None
-        name = objectives(self._oracle.objective)[0].name
-        return f"`{name}` was NaN in every epoch; try a smaller learning rate"

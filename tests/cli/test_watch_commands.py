@@ -131,14 +131,6 @@ def test_where_there_is_no_search(tmp_path, monkeypatch, command, make, words):
     assert (done.exit_code, words in done.output) == (1, True)
 
 
-def test_a_link_in_the_place_of_the_journal_is_refused(tmp_path):
-    (tmp_path / "secret").write_text("")
-    (tmp_path / "events.jsonl").symlink_to("secret")
-    done = called("status", tmp_path)
-    assert done.exit_code == 1
-    assert "is a symbolic link, and has to be a file." in done.output
-
-
 def test_a_terminal_obeys_nothing_of_it(tmp_path):
     first, *others = trial(0)
     first.hyperparameters["wrapper"] = "\x1b[2J"

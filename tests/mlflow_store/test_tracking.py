@@ -660,16 +660,6 @@ def test_events_come_back_from_json(event):
     assert from_json(line) == event
 
 
-def test_the_journal_survives_a_cut_line_and_later_events(tmp_path):
-    journal = Journal(tmp_path / "events.jsonl")
-    for event in EVENTS:
-        journal.on_event(event)
-    journal.close()
-    with journal.path.open("a") as file:
-        file.write('{"event": "Unheard", "time": 1}\n{"event": "EpochEnd')
-    assert journal.read() == EVENTS
-
-
 def test_a_trial_that_runs_again_starts_from_nothing():
     records = Records([*EVENTS, EVENTS[1]])
     assert records.trials["0"].state == "RUNNING"

@@ -1,0 +1,90 @@
+"""Records: the events of a search, folded."""
+
+import pytest
+
+from recdrop_tune.events import EpochEnded, SearchEnded, SearchStarted, TrialEnded, TrialStarted
+from recdrop_tune.mlflow_store.contents import contents_of
+from recdrop_tune.records import Records, dropout_settings
+
+ABOUT = dict.fromkeys(("search_id", "name", "experiment", "tuner"), "s")
+
+
+def search(time=0.0, **info):
+    return SearchStarted(**ABOUT, objective="val_loss", direction="min", time=time, info=info)
+
+
+def begun(number=0, time=1.0):
+    values = {"units": number}
+    return TrialStarted(trial_id=str(number), number=number, hyperparameters=values, time=time)
+
+
+def test_the_time_of_a_step_is_the_median_of_all_trainings():
+    epochs = [
+        EpochEnded(trial_id="0", epoch=epoch, metrics=metrics, seconds=1.0, execution=execution)
+        for execution, epoch, metrics in [
+            (0, 0, {"ms_per_step": 900.0}),
+            (0, 1, {"ms_per_step": 2.0}),
+            (1, 0, {"ms_per_step": 3.0}),
+            (1, 1, {"loss": 1.0}),
+        ]
+    ]
+    record = Records([begun(), *epochs]).trials["0"]
+    assert (record.ms_per_step, len(record.epochs), len(record.repeats)) == (3.0, 2, 2)
+    assert Records([begun()]).trials["0"].ms_per_step is None
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(5.0, 5.0), (None, 0.0)])
+def test_a_trial_never_takes_less_than_no_time(seconds, expected):
+    """The clock can be set back."""
+    ended = TrialEnded(trial_id="0", status="COMPLETE", score=1.0, seconds=seconds, time=400.0)
+    record = Records([begun(time=1000.0), ended]).trials["0"]
+    assert record.seconds == expected
+    assert record.ended_at == 1000.0 + expected
+    run = contents_of([search(), begun(time=1000.0), ended], alive=True).latest["0"]
+    assert run.end == ("FINISHED", 1000.0 + expected)
+
+
+def test_breaks_between_sessions_do_not_count():
+    over = SearchEnded(status="FINISHED", time=7.0)
+    earlier = SearchEnded(status="FINISHED", time=90.0)  # The clock was set back.
+    records = Records(
+        [search(2.0), begun(time=3.0), over, search(100.0), begun(time=104.0), earlier]
+    )
+    assert (records.seconds, records.began) == (5.0 + 4.0, 2.0)
+    assert Records([]).seconds == 0.0
+
+
+def test_a_trial_runs_until_it_or_its_session_ends():
+    ended = TrialEnded(trial_id="0", status="FAILED")
+    records = Records([search(), begun(0), begun(1), begun(2), ended])
+    assert [each.trial_id for each in records.running] == ["1", "2"]
+    for event in (SearchEnded(status="KILLED"), search()):  # A killed search reports no end.
+        assert Records([search(), begun(0), event]).running == []
+    assert len(Records([search(), begun(0), search(), begun(0)]).running) == 1
+
+
+def test_a_backend_counts_once_it_has_trained():
+    events = [
+        search(backend="jax"),
+        begun(0),
+        search(backend="torch"),
+        search(backend="jax"),
+        begun(1),
+    ]
+    assert Records(events).backends == ["jax"]
+    assert Records([*events, search(backend="torch"), begun(2)]).backends == ["jax", "torch"]
+
+
+def test_dropout_settings():
+    values = {
+        "wrapper": "zoneout",
+        "rate": None,
+        "enc/schedule": "linear",
+        "enc/units": 8,
+        "b/rate": 0.0,
+    }
+    assert dropout_settings(values) == {
+        "": {"wrapper": "zoneout"},
+        "enc": {"schedule": "linear"},
+        "b": {"rate": 0.0},
+    }

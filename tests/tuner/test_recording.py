@@ -1,0 +1,126 @@
+"""What the events of a tuner hold besides scores: kernels, times, tags, versions."""
+
+import keras
+import keras_tuner as kt
+import pytest
+import tensorflow as tf
+
+import recdrop_tune as rdt
+from recdrop_tune.events import EpochEnded, ModelBuilt, SearchStarted, TrialEnded, TrialStarted
+from recdrop_tune.journal import Journal
+from recdrop_tune.mlflow_store import track
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.tuner.hooks import kernels_of
+from tests.planted_search import Planted, PlantedTuner
+from tests.small_search import data
+
+HERE = "cuDNN" if tf.config.list_physical_devices("GPU") else "loop"
+FUSED = HERE.replace("loop", "fused CPU")
+LSTM = keras.layers.LSTM
+
+
+def sequential(*layers):
+    return keras.Sequential([keras.Input((5, 3)), *layers])
+
+
+def events_of(tracking, kind):
+    return [each for each in Journal(tracking.journal_path).read() if isinstance(each, kind)]
+
+
+def wrapped(**options):
+    return rdt.wrap(LSTM(2, **options), "recurrent", rate=0.2)
+
+
+@pytest.mark.parametrize(
+    ("layers", "kernel"),
+    [
+        ([keras.layers.Flatten()], None),
+        ([LSTM(2, return_sequences=True), keras.layers.GRU(2)], HERE),
+        ([LSTM(2, recurrent_dropout=0.1)], "loop"),
+        ([keras.layers.SimpleRNN(2)], "loop"),
+        ([wrapped()], FUSED),
+        ([wrapped(return_sequences=True), LSTM(2, activation="relu")], f"{FUSED}+loop"),
+    ],
+)
+def test_kernels(layers, kernel):
+    assert kernels_of(sequential(*layers)) == kernel
+
+
+def test_the_kernels_of_something_else_are_unknown():
+    assert kernels_of(object()) is None
+
+
+class Recurrent(kt.HyperModel):
+    def build(self, hp):
+        model = sequential(LSTM(hp.Choice("units", [2, 3])), keras.layers.Dense(2))
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["rdt.Tuner", "keras_tuner.RandomSearch"])
+def test_a_trial_of_any_tuner(tmp_path, planted_uri, own):
+    place = {"directory": tmp_path, "project_name": "p"}
+    if own:
+        tuner = rdt.Tuner(OptunaOracle("val_loss", 1), Recurrent(), **place)
+    else:
+        tuner = kt.RandomSearch(Recurrent(), "val_loss", 1, **place)
+    where = {"experiment": f"kernels {own}", "tracking_uri": planted_uri}
+    tracking = track(tuner, register_model=None if own else "m", **where)
+    x, y = data()
+    tuner.search(x, y, validation_data=(x, y), epochs=3, batch_size=8, verbose=0)
+    [record], [built] = tracking.records.trials.values(), events_of(tracking, ModelBuilt)
+    assert record.kernel == built.kernel == HERE
+    times = sorted(event.metrics["ms_per_step"] for event in record.epochs)
+    assert record.ms_per_step == times[1]
+    assert 0 < record.ms_per_step < record.seconds * 1000
+    [started] = events_of(tracking, SearchStarted)
+    names = {"sampler": "surrogate", "pruner": "HalvingPruner"} if own else {}
+    assert {k: v for k, v in started.info.items() if k in ("sampler", "pruner")} == names
+    assert started.register_model == (None if own else "m")
+
+
+def test_a_chief_tells_trainings_apart_by_their_epochs(tmp_path, planted_uri, monkeypatch):
+    """Workers send it epochs only, also of trainings of one epoch each."""
+    tuner = rdt.Tuner(OptunaOracle("val_loss", 1), Recurrent(), directory=tmp_path)
+    tracking = track(tuner, experiment="chief", tracking_uri=planted_uri)
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+    trial = tuner.oracle.create_trial("tuner0")
+    for step in (0, 0, 0, 1):
+        tuner.oracle.update_trial(trial.trial_id, {"val_loss": 1.0}, step=step)
+    reported = [(event.execution, event.epoch) for event in events_of(tracking, EpochEnded)]
+    assert reported == [(0, 0), (1, 0), (2, 0), (2, 1)]
+
+
+def test_a_search_by_optuna(tmp_path, planted_uri):
+    oracle = OptunaOracle("val_loss", 2, sampler="random", pruner="median", seed=0)
+    tuner = PlantedTuner(oracle, Planted(), directory=tmp_path)
+    where = {"experiment": "optuna", "tracking_uri": planted_uri}
+    tracking = track(tuner, data={"training": data()}, **where)
+    tuner.search()
+    [started] = events_of(tracking, SearchStarted)
+    assert (started.info["sampler"], started.info["pruner"]) == ("random", "MedianPruner")
+    known = {"recdrop-tune", "keras", "keras-tuner", "optuna", "mlflow", "numpy", "python"}
+    assert known <= set(started.info)
+    assert started.info["tensorflow"] == tf.__version__
+    assert [each["context"] for each in started.data] == ["training"]
+    tags = [event.tags for event in events_of(tracking, TrialStarted)]
+    assert tags == [{"recdrop.worker": "tuner0", "recdrop.optuna_number": str(n)} for n in (0, 1)]
+    for ended in events_of(tracking, TrialEnded):
+        record = tracking.records.trials[ended.trial_id]
+        assert ended.seconds == record.seconds > 0
+        assert record.seconds == pytest.approx(ended.time - record.started, abs=0.5)
+
+
+def test_tags_of_hyperband(tmp_path, planted_uri):
+    oracle = kt.oracles.HyperbandOracle("val_loss", max_epochs=2, factor=2, seed=0)
+    tuner = PlantedTuner(oracle, Planted(failing=None), directory=tmp_path)
+    tracking = track(tuner, experiment="bands", tracking_uri=planted_uri)
+    tuner.search()
+    started = events_of(tracking, TrialStarted)
+    assert {event.tags["recdrop.bracket"] for event in started} == {"0", "1"}
+    second = [event for event in started if event.tags["recdrop.round"] == "1"]
+    assert second
+    for event in second:
+        assert event.tags["recdrop.goes_on_from"] in tracking.records.trials
+        assert (event.tags["recdrop.initial_epoch"], event.tags["recdrop.epochs"]) == ("1", "2")
+    assert not any("tuner/" in name for event in started for name in event.hyperparameters)
