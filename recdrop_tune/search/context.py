@@ -1,68 +1,56 @@
-"""Says what a search is about: the data in words, and what a constant predictor scores on them."""
+"""Describes the data of a search, and scores a constant predictor on them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import count
-from math import ceil, isqrt, prod
+from contextlib import suppress
 from typing import Any
 
 import keras
+import keras_tuner as kt
 import numpy as np
 
 from recdrop_tune.events import Context
-from recdrop_tune.hypermodels import (
-    AbstractSequenceModel,
-    LanguageModel,
-    SequenceClassifier,
-    SequenceRegressor,
-    SequenceTagger,
-)
-from recdrop_tune.search.constant import Array, Score, Targets, labels_of, score
-from recdrop_tune.search.hypermodel_of import CROSS_ENTROPIES, ERRORS, Compiled
-
-# Numbers of one array that are looked at: it takes some hundredths of a second. Of more a sample will do.
-_VALUES = 4_000_000
+from recdrop_tune.hypermodels import LanguageModel
+from recdrop_tune.search.constant import ConstantScore, score_constant
 
 
 def context_of(
-    train: Any,
-    validation: Any,
-    hypermodel: Any,
-    compiled: Compiled | None,
-    objectives: Iterable[str],
+    train: Any, validation: Any, hypermodel: Any, model: Any, goals: Iterable[kt.Objective]
 ) -> Context | None:
-    """Describes the data of a search, and scores a constant predictor on them.
+    """Returns the data of a search in one line, and what a constant predictor scores on them.
 
-    Arrays are read. Of datasets only shapes and the number of batches are looked at, and no constant
-    predictor is scored. Without validation data, as with `cv` and `validation_split`, the constant is scored
-    on the training targets that it is made of. What is not known is left out.
+    Datasets are not read. Without validation data, as with `cv` and `validation_split`, the constant is
+    scored on the training targets.
 
     Args:
         train: The training data.
-        validation: The validation data, or `None`.
-        hypermodel: The hypermodel.
-        compiled: What its models are compiled with; `None` if that is not known.
-        objectives: The names of the objectives.
+        validation: The validation data, or None.
+        hypermodel: The hypermodel, whose `mask_value` marks padding.
+        model: One of its models, compiled; None if it is scored in another way than Keras's.
+        goals: The objectives.
 
     Returns:
-        The context; `None` if nothing is known.
+        The context; None if nothing is known.
     """
-    arrays = isinstance(train, list | tuple)
-    targets = _targets(train, hypermodel, compiled) if arrays else None
-    words = [_targets_in_words(targets, hypermodel, compiled)]
-    words += (
-        _arrays_in_words(train[0], hypermodel) if arrays else _batches_in_words(train, hypermodel)
+    value = (
+        0 if getattr(hypermodel, "mask_zero", False) else getattr(hypermodel, "mask_value", None)
     )
-    checked = targets if validation is None else _targets(validation, hypermodel, compiled)
-    scores = _scores(compiled, targets, checked, objectives)
-    if not any(words):
+    scores: dict[str, ConstantScore] = {}
+    words = ""
+    # A summary can do without either, and people train on data and models of any kind.
+    with suppress(Exception):
+        words = describe_data(train, value, getattr(model, "output_shape", (None, None))[-1])
+    with suppress(Exception):
+        if isinstance(train, tuple) and isinstance(model, keras.Model):
+            scores = score_constant(model, train, validation, goals)
+    if not words and not scores:
         return None
-    of_words = isinstance(hypermodel, LanguageModel)
+    is_text = isinstance(hypermodel, LanguageModel)
     return Context(
-        words=", ".join(word for word in words if word),
+        words=words,
         predicts={
-            name: each.predicts.replace("class", "word") if of_words else each.predicts
+            name: each.predicts.replace("class", "word") if is_text else each.predicts
             for name, each in scores.items()
         },
         constant={name: each.value for name, each in scores.items()},
@@ -70,195 +58,60 @@ def context_of(
     )
 
 
-def _scores(
-    compiled: Compiled | None,
-    train: Targets | None,
-    check: Targets | None,
-    objectives: Iterable[str],
-) -> dict[str, Score]:
-    """Scores the constant predictor by each objective for which it is known how."""
-    scores: dict[str, Score] = {}
-    if compiled is None or train is None or check is None:
-        return scores
-    for name in objectives:
-        # What Keras reports of training data is a mean over an epoch, with dropout.
-        measure = compiled.measures.get(name.removeprefix("val_"))
-        if measure is not None and name.startswith("val_"):
-            found = score(measure, compiled.output, train, check)
-            scores |= {} if found is None else {name: found}
-    return scores
+def describe_data(data: Any, mask_value: float | None = None, outputs: int | None = None) -> str:
+    """Describes data in one line.
 
-
-def _targets(data: Any, hypermodel: Any, compiled: Compiled | None) -> Targets | None:
-    """Reads the targets of arrays; `None` if they are no numbers, or it is not known which of them count."""
-    if not isinstance(data, list | tuple):
-        return None
-    mask = hypermodel.mask_value if getattr(hypermodel, "return_sequences", False) else None
-    # The mask of a model for each step goes by layers of the user's own; a forecast has none.
-    per_step = compiled is not None and compiled.masked and len(compiled.output) > 2
-    if mask is None and per_step and not isinstance(hypermodel, SequenceRegressor):
-        return None
-    step = _step(max(_size(data[1]), 0 if mask is None else _size(data[0])))
-    x = None if mask is None else _array(data[0], step)
-    y = _array(data[1], step)
-    weight = _array(data[2], step) if len(data) > 2 and data[2] is not None else None
-    if y is None or (x is None and mask is not None) or not np.isfinite(y).all():
-        return None
-    if len(data) > 2 and data[2] is not None and (weight is None or not np.isfinite(weight).all()):
-        return None
-    y = y.astype("float64") if y.dtype.kind == "f" else y
-    return Targets(y, weight, None if x is None else (x != mask).any(axis=-1))
-
-
-def _array(part: Any, step: int = 1) -> Array | None:
-    """Returns numbers as an array, every so many of them; `None` for anything else.
-
-    Of several inputs, of text and of tensors of unequal lengths nothing is said.
-    """
-    if not hasattr(part, "shape"):
-        return None
-    try:
-        array = np.asarray(part[::step] if step > 1 else part)
-    except Exception:  # Whatever people train on: tensors of unequal lengths, or on another device.
-        return None
-    return array if array.dtype.kind in "biuf" and array.ndim and array.size else None
-
-
-def _step(values: int) -> int:
-    """Says every how many sequences one is looked at.
-
-    If not all are, it is a prime number from 11 on: of data that repeat themselves every two or seven
-    sequences any other step might see one kind only.
-    """
-    step = ceil(values / _VALUES)
-    if step < 2:
-        return 1
-    return next(n for n in count(max(step, 11)) if all(n % k for k in range(2, isqrt(n) + 1)))
-
-
-def _size(part: Any) -> int:
-    """Counts the numbers in an array without reading it."""
-    sizes = [size for size in getattr(part, "shape", ()) if isinstance(size, int) and size > 0]
-    return prod(sizes)
-
-
-def _targets_in_words(targets: Targets | None, hypermodel: Any, compiled: Compiled | None) -> str:
-    if isinstance(hypermodel, LanguageModel):
-        return f"{hypermodel.vocab_size:,} words"
-    loss = None if compiled is None else compiled.measures.get("loss")
-    kind = "" if loss is None else loss.kind
-    if targets is not None and compiled is not None and kind in CROSS_ENTROPIES:
-        found = labels_of(targets, compiled.output, None if loss is None else loss.ignored)
-        return "" if found is None else _classes_in_words(found, compiled.output)
-    if targets is None:
-        known = isinstance(hypermodel, SequenceClassifier | SequenceTagger)
-        return f"{hypermodel.num_classes:,} classes" if known else ""
-    y, of_steps = targets.y, getattr(hypermodel, "return_sequences", False)
-    one_each = y.ndim == 1 or y.shape[1:] == (1,)
-    tags = isinstance(hypermodel, SequenceTagger)
-    if (one_each or tags) and kind not in ERRORS and np.all((y == 0) | (y == 1)):
-        y = y if targets.counts is None else y[targets.counts]
-        each = " for each step" if tags else ""
-        return f"2 classes{each}, {_percent(float(y.mean()))} positive"
-    if kind in ERRORS or y.dtype.kind == "f":
-        each = "" if one_each or of_steps else f"{' × '.join(map(str, y.shape[1:]))} "
-        steps = " for each step" if of_steps else ""
-        y = y if targets.counts is None else y[targets.counts]
-        return f"{each}targets{steps} of mean {y.mean():.3g} and standard deviation {y.std():.3g}"
-    return ""
-
-
-def _classes_in_words(found: tuple[Array, Array], output: Any) -> str:
-    labels, counts = found
-    numbers = np.bincount(labels[counts], minlength=output[-1])
-    shares = numbers / max(1, numbers.sum())
-    each = " for each step" if len(output) > 2 else ""
-    if len(shares) == 2:
-        return f"2 classes{each}, {_percent(float(shares[1]))} positive"
-    return f"{len(shares):,} classes{each}, the largest {_percent(float(shares.max()))}"
-
-
-def _percent(share: float) -> str:
-    """Writes a share with so many digits that a rare class is not none.
+    Args:
+        data: `(x, y)` or `(x, y, sample_weight)` arrays, or a dataset, which is not read.
+        mask_value: The value that padded steps consist of, or None.
+        outputs: How many numbers a model puts out for a target. Integers beyond that are not labels.
 
     Example:
-        >>> _percent(0.12), _percent(0.0034), _percent(0.9966), _percent(1.0)
-        ('12 %', '0.34 %', '99.66 %', '100 %')
+        >>> x = np.zeros((100, 5, 3))
+        >>> describe_data((x, np.repeat([0, 1], [88, 12])))
+        '2 classes, 12 % positive, 100 sequences of 5 steps, 3 features'
     """
-    percent = 100 * share
-    rare = 0 < percent < 1 or 99 < percent < 100
-    return f"{percent:.2f} %" if rare else f"{percent:.0f} %"
+    if not isinstance(data, list | tuple):
+        return _number(len(data), "batch", "batches")
+    x, y = data[:2]
+    if not hasattr(x, "shape") or len(x.shape) not in (2, 3):
+        return _number(len(keras.tree.flatten(y)[0]), "sample")
+    x, y = np.asarray(x), np.asarray(y)
+    is_tokens = x.ndim == 2 and x.dtype.kind in "iu"
+    if x.ndim == 2 and not is_tokens:
+        return _number(len(x), "sample")
+    steps = _number(x.shape[1], "step")
+    if mask_value is not None:
+        filled = x != mask_value if is_tokens else (x != mask_value).any(axis=-1)
+        last = np.where(filled.any(axis=1), x.shape[1] - filled[:, ::-1].argmax(axis=1), 0)
+        if last.min() < last.max():
+            steps = f"{last.min():,} to {last.max():,} steps"
+        y = y[filled] if y.shape[:2] == filled.shape else y
+    words = f"{_number(len(x), 'sequence')} of {steps}"
+    if is_tokens:
+        return f"{int(x.max()) + 1:,} words, {words}"
+    targets = _describe_targets(y, outputs)
+    return f"{f'{targets}, ' if targets else ''}{words}, {_number(x.shape[2], 'feature')}"
 
 
-def _arrays_in_words(x: Any, hypermodel: Any) -> list[str]:
-    shape = tuple(getattr(x, "shape", ()))
-    if not shape or not all(isinstance(size, int) for size in shape):
-        return []
-    step = _step(_size(x))
-    array = _array(x, step)
-    tokens = array is not None and array.dtype.kind in "iu" and array.ndim == 2
-    if array is None or not (tokens or array.ndim == 3):
-        of_shape = f" of shape {shape[1:]}" if shape[1:] else ""
-        return [f"{_number(shape[0], 'sample')}{of_shape}"]
-    steps = _steps_in_words(array, hypermodel)
-    about = "about " if " to " in steps and step > 1 else ""
-    words = [f"{_number(shape[0], 'sequence')} of {about}{steps}"]
-    if array.ndim == 3:
-        words.append(_number(shape[2], "feature"))
-    elif step == 1 and not isinstance(hypermodel, LanguageModel):
-        words.append(f"{int(array.max()) + 1:,} words")
-    return words
-
-
-def _steps_in_words(x: Array, hypermodel: Any) -> str:
-    """Says how long sequences are, without the padding that can be seen.
-
-    Padding is steps of zeros, or of the mask value, at one end. Zeros at both ends may be data.
-    """
-    steps = x.shape[1]
-    value = hypermodel.mask_value if isinstance(hypermodel, AbstractSequenceModel) else None
-    padding = 0 if value is None else value
-    if isinstance(hypermodel, LanguageModel) and not hypermodel.mask_zero:
-        return _number(steps, "step")
-    ends = [x[:, position] == padding for position in (0, -1)]
-    ends = [(end if x.ndim == 2 else end.all(axis=-1)) for end in ends]
-    front, back = (bool(end.any()) for end in ends)
-    if front == back and (value is None or not front):
-        return _number(steps, "step")
-    filled = x != padding if x.ndim == 2 else (x != padding).any(axis=-1)
-    first, last = filled.argmax(axis=1), steps - filled[:, ::-1].argmax(axis=1)
-    lengths = np.where(filled.any(axis=1), last - first, 0)
-    shortest, longest = int(lengths.min()), int(lengths.max())
-    if shortest == longest:
-        return _number(longest, "step")
-    return f"{shortest:,} to {longest:,} steps"
-
-
-def _batches_in_words(data: Any, hypermodel: Any) -> list[str]:
-    """Describes a dataset without reading it."""
-    spec = getattr(data, "element_spec", None)
-    shape: Any = getattr(
-        spec[0] if isinstance(spec, list | tuple) and spec else None, "shape", None
+def _describe_targets(y: Any, outputs: int | None) -> str:
+    if y.dtype.kind not in "biuf":
+        return ""
+    is_one_hot = y.ndim > 1 and y.shape[-1] > 1 and bool(np.all(np.isclose(y.sum(axis=-1), 1)))
+    labels = y.argmax(axis=-1) if is_one_hot else y
+    most = max(int(labels.max()) if outputs is None else outputs - 1, 1)
+    if (labels.dtype.kind == "f" and not np.isin(labels, (0, 1)).all()) or not (
+        labels.min() >= 0 and labels.max() <= most
+    ):
+        size = "" if y.ndim == 1 or y.shape[1:] == (1,) else f"{' × '.join(map(str, y.shape[1:]))} "
+        return f"{size}targets of mean {y.mean():.3g} and standard deviation {y.std():.3g}"
+    shares = np.bincount(labels.astype(int).ravel(), minlength=most + 1) / labels.size
+    share = shares[1] if len(shares) == 2 else shares.max()
+    # A rare class is not 0 %.
+    percent = f"{100 * share:.{2 if 0 < share < 0.01 or 0.99 < share < 1 else 0}f} %"
+    return f"{len(shares):,} classes, " + (
+        f"{percent} positive" if len(shares) == 2 else f"the largest {percent}"
     )
-    steps, features = shape[1:] if getattr(shape, "rank", None) == 3 else (None, None)
-    if features is None and isinstance(hypermodel, AbstractSequenceModel):
-        features = hypermodel.input_shape[1]
-    number, words = _length(data), []
-    if number is not None:
-        words.append(f"{_number(number, 'batch', 'batches')} of")
-    if number is not None or steps is not None:
-        words.append("sequences")
-    if steps is not None:
-        words.append(f"of {_number(steps, 'step')}")
-    return [" ".join(words), "" if features is None else _number(features, "feature")]
-
-
-def _length(data: Any) -> int | None:
-    """Counts the batches; `None` if their number is unknown or infinite."""
-    try:
-        return int(data.num_batches if isinstance(data, keras.utils.PyDataset) else len(data))
-    except Exception:  # A dataset of the user's own may raise anything.
-        return None
 
 
 def _number(number: int, one: str, many: str = "") -> str:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import re
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -20,21 +17,8 @@ from recdrop_tune.hypermodels import (
     infer_hypermodel,
     unextended,
 )
-from recdrop_tune.models import walk
 from recdrop_tune.search.settings import Task
 from recdrop_tune.spaces import SearchSpace
-
-CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy")
-ERRORS = ("mean_squared_error", "mean_absolute_error", "huber")
-BINARY = ("binary_crossentropy", "binary_accuracy")
-ACCURACIES = ("accuracy", "sparse_categorical_accuracy", "categorical_accuracy")
-_KNOWN = (*CROSS_ENTROPIES, *ERRORS, *BINARY, *ACCURACIES, "perplexity")
-_ALIASES = {"mse": "mean_squared_error", "mae": "mean_absolute_error", "acc": "accuracy"}
-# A loss that is set up otherwise is another one.
-_USUAL = {"reduction": "sum_over_batch_size", "label_smoothing": 0, "axis": -1}
-# A model that overrides one of these may score in any way.
-_SCORING = ("compile", "compute_loss", "compute_metrics", "evaluate", "test_step")
-
 
 # The hypermodel of a search: the caller's, or one read off the training data.
 
@@ -147,7 +131,8 @@ class ObservedTrials(Extension):
 
     Attributes:
         building: The hyperparameters of the model that is being built, or could not be built.
-        compiled: What the first model was compiled with; `None` if that is not known.
+        first_model: The first model that was built, for the score of a constant predictor; None if there is
+            none, or if the hypermodel or the model scores in its own way.
     """
 
     def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
@@ -156,8 +141,8 @@ class ObservedTrials(Extension):
         self._own_fit = known and type(hypermodel).fit not in fits
         self._objectives = objectives
         self.building: Any = None
-        self.compiled: Compiled | None = None
-        self._first = True
+        self.first_model: Any = None
+        self._is_first = True
         self._reported = False
 
     def build(self, build: Callable[[Any], Any], hp: Any) -> Any:
@@ -165,9 +150,10 @@ class ObservedTrials(Extension):
         self.building = hp
         model = build(hp)
         self.building = None
-        if self._first and not self._own_fit:  # A `fit` of the user's own may score in its own way.
-            self.compiled = compiled_with(model)
-        self._first = False
+        is_scored_by_keras = getattr(type(model), "test_step", None) is keras.Model.test_step
+        if self._is_first and is_scored_by_keras and not self._own_fit:
+            self.first_model = model
+        self._is_first = False
         return model
 
     def fit(self, fit: Callable[..., Any], hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -231,128 +217,3 @@ def check_objectives(objectives: Sequence[kt.Objective], metrics: Any, advice: s
             f"reports: {', '.join(sorted(metrics))}. Take one of them as `objective`, or compile the "
             f"model with the metric.{advice}"
         )
-
-
-# What a model is compiled with: the losses and metrics of Keras's that a constant can be scored by.
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A loss or a metric of Keras's.
-
-    Attributes:
-        kind: Keras's name of its function.
-        ignored: Steps with this target do not count; `None` where all do.
-        bound: The threshold of a binary accuracy, or the delta of a Huber loss.
-    """
-
-    kind: str
-    ignored: int | None = None
-    bound: float | None = None
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """What a model is compiled with, as far as it is known.
-
-    Attributes:
-        measures: The loss (as `loss`) and the metrics by the names under which the model reports them.
-        output: Shape of the model's output.
-        masked: Whether a layer of the model makes a mask.
-    """
-
-    measures: dict[str, Measure]
-    output: tuple[int | None, ...]
-    masked: bool
-
-
-def is_scored_as_usual(model: Any) -> bool:
-    """Says whether a compiled model's class leaves to Keras how it is scored."""
-    kind = type(model)
-    return model.compiled and all(
-        getattr(kind, name) is getattr(keras.Model, name) for name in _SCORING
-    )
-
-
-def kind_of(loss: Any) -> str:
-    """Returns Keras's name of a loss, by its name, its function or its class; empty for the caller's own.
-
-    Example:
-        >>> kind_of("mse"), kind_of(keras.losses.BinaryCrossentropy()), kind_of(lambda y, p: 0)
-        ('mean_squared_error', 'binary_crossentropy', '')
-    """
-    if isinstance(loss, str):
-        return _kind(loss)
-    kind = loss if hasattr(loss, "__name__") else type(loss)
-    return _kind(kind.__name__) if kind.__module__.startswith("keras.") else ""
-
-
-def _kind(name: str) -> str:
-    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    return _ALIASES.get(name, name)
-
-
-def compiled_with(model: Any) -> Compiled | None:
-    """Reads what a model with one output is compiled with; `None` where that is not known.
-
-    What a model adds to its loss (a regularizer, `add_loss`) no constant predictor has, so the loss of such
-    a model is not known.
-    """
-    if not isinstance(model, keras.Model) or not model.built or not model.compiled:
-        return None
-    output = getattr(model, "output_shape", None)
-    one = isinstance(output, tuple) and all(
-        size is None or isinstance(size, int) for size in output
-    )
-    if not one or not is_scored_as_usual(model):
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns of a lambda that is written down.
-            config = model.get_compile_config()
-    except Exception:  # A loss or a metric of the user's own, which cannot be written down.
-        return None
-    metrics = config.get("metrics") or []
-    found = dict(map(_measure, metrics if isinstance(metrics, list) else [metrics]))
-    layers = list(walk(model))
-    added = model.losses or any(getattr(each, "activity_regularizer", None) for each in layers)
-    if not added and not config.get("loss_weights"):
-        found["loss"] = _measure(config.get("loss"))[1]
-    return Compiled(
-        {name: measure for name, measure in found.items() if measure is not None},
-        tuple(output or ()),
-        any(
-            isinstance(each, keras.layers.Masking) or getattr(each, "mask_zero", False) is True
-            for each in layers
-        ),
-    )
-
-
-def _measure(described: Any) -> tuple[str, Measure | None]:
-    """Reads a loss or a metric as `get_compile_config` describes it: its name, and what it is."""
-    config: dict[str, Any] = {}
-    if isinstance(described, str):
-        name = kind = described
-    elif isinstance(described, dict) and _is_ours_or_keras(described):
-        kind, config = described["class_name"], described["config"]
-        name = str(config.get("name", kind))
-    else:
-        return "", None
-    kind = _kind(kind)
-    # The axes are a list once the loss was saved.
-    if kind == "binary_crossentropy" and config.get("axis") in ((), []):
-        # The loss of each 0 or 1 by itself, which has the same mean.
-        config = {**config, "axis": -1}
-    if kind not in _KNOWN or any(config.get(key, same) != same for key, same in _USUAL.items()):
-        return name, None
-    if kind == "huber" and config and "delta" not in config:
-        return name, None  # Keras 3.15 does not write it down.
-    bound = config.get("threshold", config.get("delta"))
-    return name, Measure(kind, config.get("ignore_class"), bound)
-
-
-def _is_ours_or_keras(described: dict[str, Any]) -> bool:
-    keras_own = str(described.get("module")).startswith("keras.")
-    keras_own = keras_own and described.get("registered_name") is None
-    ours = described.get("registered_name") == "recdrop_tune>Perplexity"
-    return (keras_own or ours) and isinstance(described.get("config"), dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +12,16 @@ import numpy as np
 from recdrop_tune.errors import InvalidArgumentError, invalid_argument, warn_caller
 from recdrop_tune.hypermodels import ROWS_ARE_STEPS, ExistingModel, check_ends, is_one_hot
 from recdrop_tune.models import ignored_class, walk
-from recdrop_tune.search.hypermodel_of import ERRORS, is_scored_as_usual, kind_of
 
 Array = Any
 """A NumPy array."""
 
 _ARGUMENTS = {"training": "train", "validation": "validation", "test": "test"}
+
+
+ERRORS = ("mean_squared_error", "mean_absolute_error", "huber")
+_ALIASES = {"mse": "mean_squared_error", "mae": "mean_absolute_error", "acc": "accuracy"}
+_SCORING = ("compile", "compute_loss", "compute_metrics", "evaluate", "test_step")
 
 
 def check_model_data(
@@ -266,3 +271,29 @@ def _counted(data: Any, ignored: int | None, gives: Any, model: Any) -> Array:
 
 def _masks_zero(layer: Any) -> bool:
     return getattr(layer, "mask_zero", False) is True
+
+
+def is_scored_as_usual(model: Any) -> bool:
+    """Says whether a compiled model's class leaves to Keras how it is scored."""
+    kind = type(model)
+    return model.compiled and all(
+        getattr(kind, name) is getattr(keras.Model, name) for name in _SCORING
+    )
+
+
+def kind_of(loss: Any) -> str:
+    """Returns Keras's name of a loss, by its name, its function or its class; empty for the caller's own.
+
+    Example:
+        >>> kind_of("mse"), kind_of(keras.losses.BinaryCrossentropy()), kind_of(lambda y, p: 0)
+        ('mean_squared_error', 'binary_crossentropy', '')
+    """
+    if isinstance(loss, str):
+        return _kind(loss)
+    kind = loss if hasattr(loss, "__name__") else type(loss)
+    return _kind(kind.__name__) if kind.__module__.startswith("keras.") else ""
+
+
+def _kind(name: str) -> str:
+    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return _ALIASES.get(name, name)

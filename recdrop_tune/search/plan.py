@@ -151,10 +151,9 @@ class Plan:
         """Tracks the tuner, which tries the first configurations first."""
         enqueue_first_trials(tuner.oracle, self.optuna.try_first)
         data = self.data.made
-        names = [goal.name for goal in self.goals]
         observed = tuner.hypermodel.extension(ObservedTrials)
-        if observed.compiled is None:
-            # A search that goes on has built no model yet. One that cannot be built says so in its trial.
+        if observed.first_model is None:
+            # A search that resumes has built no model yet. One that cannot be built fails in its trial.
             with contextlib.suppress(Exception):
                 tuner.hypermodel.build(tuner.oracle.get_space())
         tracking = track(
@@ -165,9 +164,14 @@ class Plan:
             info=self._info(),
             data=data,
             context=context_of(
-                data["training"], data["validation"], self.model, observed.compiled, names
+                data["training"],
+                data["validation"],
+                self.model,
+                observed.first_model,
+                self.goals,
             ),
         )
+        observed.first_model = None  # Its memory is not needed any more.
         tracking.process, tracking.go_on = self.process, self.go_on
         return tracking
 
