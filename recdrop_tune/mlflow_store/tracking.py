@@ -321,7 +321,7 @@ def _has_ended(saved: Any) -> bool:
 def _tuner_name(tuner: Any, oracle: Any) -> str:
     """`Hyperband`, `RandomSearch`; a plain `Tuner` bears the name of its oracle."""
     name = type(tuner).__name__
-    return type(oracle).__name__ if name == "Tuner" else name
+    return oracle.__class__.__name__ if name == "Tuner" else name
 
 
 def track(

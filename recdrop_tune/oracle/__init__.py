@@ -20,25 +20,8 @@ from recdrop_tune.oracle.failures import (
 from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
-from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, is_all_tried, not_again
+from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, tried_of_all
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
-from recdrop_tune.oracle.repairs import (
-    LOST,
-    ResumesGrid,
-    decide_whether_to_go_on,
-    is_chief,
-    read_object,
-    read_trial,
-    say,
-    set_aside,
-)
-from recdrop_tune.oracle.reruns import (
-    Resumable,
-    ended_trial,
-    settled,
-    supervised,
-    unnoted,
-)
 from recdrop_tune.oracle.samplers import SurrogateSampler, make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import (
     best_step,
@@ -52,10 +35,18 @@ from recdrop_tune.oracle.scores import (
     values_of,
 )
 from recdrop_tune.oracle.study import as_optuna, study_of
+from recdrop_tune.oracle.trial_files import (
+    RESTORE,
+    is_chief,
+    read_object,
+    read_trial,
+    read_trials,
+    settled,
+    unnoted,
+)
 from recdrop_tune.oracle.twins import (
     NONE,
     Configuration,
-    TrainsTwin,
     active_values,
     best_dropping,
     due_twin,
@@ -67,36 +58,30 @@ from recdrop_tune.oracle.twins import (
     twin_among,
     twin_of,
 )
-from recdrop_tune.oracle.warm_start import best_points, count_within
+from recdrop_tune.oracle.workers import Workers
 
 __all__ = [
-    "LOST",
     "NONE",
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
+    "RESTORE",
     "Configuration",
     "HalvingPruner",
     "HyperParameter",
     "OptunaOracle",
     "Parameter",
-    "Resumable",
-    "ResumesGrid",
     "SurrogateSampler",
     "TooManyFailuresError",
-    "TrainsTwin",
+    "Workers",
     "active_values",
     "as_optuna",
     "as_point",
     "best_dropping",
-    "best_points",
     "best_step",
     "check_directions",
     "check_names",
     "complete",
-    "count_within",
-    "decide_whether_to_go_on",
     "due_twin",
-    "ended_trial",
     "exhausted",
     "fewer_than_trials",
     "first_value",
@@ -106,7 +91,6 @@ __all__ = [
     "has_ended_by_failures",
     "in_words",
     "is_active",
-    "is_all_tried",
     "is_chief",
     "is_fixed",
     "is_same",
@@ -115,7 +99,6 @@ __all__ = [
     "make_sampler",
     "metrics_at",
     "middle",
-    "not_again",
     "objectives",
     "offers_none",
     "pareto",
@@ -125,11 +108,10 @@ __all__ = [
     "reached",
     "read_object",
     "read_trial",
-    "say",
-    "set_aside",
+    "read_trials",
     "settled",
     "study_of",
-    "supervised",
+    "tried_of_all",
     "twin_among",
     "twin_of",
     "unnoted",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,73 +16,80 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from recdrop_tune.errors import check_seconds, invalid_argument
 from recdrop_tune.oracle import scores as scores
-from recdrop_tune.oracle.conditions import check_names
-from recdrop_tune.oracle.failures import Failures, TooManyFailuresError
+from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, walk
+from recdrop_tune.oracle.failures import Failures
 from recdrop_tune.oracle.known_points import as_point, complete
-from recdrop_tune.oracle.proposals import AskTell, propose
+from recdrop_tune.oracle.parameters import Values
+from recdrop_tune.oracle.proposals import nearest_untried
 from recdrop_tune.oracle.pruners import make_pruner
-from recdrop_tune.oracle.repairs import LOST
-from recdrop_tune.oracle.reruns import Resumable, Supervised, ended_trial, stopped
-from recdrop_tune.oracle.samplers import BLIND, make_sampler
-from recdrop_tune.oracle.study import Notes, open_study
-from recdrop_tune.oracle.twins import TrainsTwin, due_twin
-from recdrop_tune.oracle.warm_start import WarmStart
+from recdrop_tune.oracle.samplers import (
+    BLIND,
+    DISCARDED,
+    SurrogateSampler,
+    make_sampler,
+    quiet_optuna,
+)
+from recdrop_tune.oracle.study import BEST, ID, frozen_trial, numbers_in, open_study, outcome
+from recdrop_tune.oracle.trial_files import restore, save_state, save_trial
+from recdrop_tune.oracle.twins import (
+    active_values,
+    best_dropping,
+    due_twin,
+    offers_none,
+    twin_values,
+)
+from recdrop_tune.oracle.warm_start import WarmTrial, read_warm_trials, warm_folders
 
 
-class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
+class OptunaOracle(kt.Oracle):
     """Lets an Optuna study propose the hyperparameters of a Keras Tuner search.
 
-    It works in any `keras_tuner.Tuner`, also as the chief of Keras Tuner's chief and workers. Only
-    active hyperparameters are proposed, none twice while the space offers others, and a small space
-    ends the search when all of it has been tried. The study is opened by the first trial, never by
-    the constructor.
+    It works in any `keras_tuner.Tuner`, and as the chief of Keras Tuner's chief and workers. Only active
+    hyperparameters are proposed. No configuration is proposed twice, and the search ends when all of a small
+    space has been tried. The study is opened by the first trial.
 
-    Epochs that a tuner reports (`recdrop_tune.Tuner` does, `keras_tuner.Tuner` does not) are judged by
-    the pruner: the answer to a trial that promises nothing has the status `STOPPED`.
+    Epochs that a tuner reports (`recdrop_tune.Tuner` does, `keras_tuner.Tuner` does not) are judged by the
+    pruner. For an unpromising trial, `update_trial` returns a trial with the status `STOPPED`.
 
     Args:
-        objective: As for `keras_tuner.Oracle`. Of a list, the study finds the Pareto front
-            (`pareto_trials`); the first one picks a trial's best epoch.
+        objective: As for `keras_tuner.Oracle`. With a list, the study finds the Pareto front
+            (`pareto_trials`), and the first objective picks a trial's best epoch.
         max_trials: The most trials that are run.
-        sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over all trials, stopped
+        sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over all trials, pruned
             ones included; with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
-            (multivariate and grouped, for conditional spaces), `"random"`, `"qmc"`, `"gp"`, `"cmaes"`,
-            `"nsga2"`.
-        pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and
-            again after twice as many, trials in the worse half of all that got so far),
+            (multivariate and grouped, for conditional spaces), `"random"`, `"grid"`, `"qmc"`, `"gp"`,
+            `"cmaes"`, `"nsga2"`.
+        pruner: An Optuna pruner, or the name of one: `"halving"` (the default: after ten epochs, and again
+            after twice as many, it stops trials in the worse half of all that got so far),
             `"patient_median"`, `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`.
-        storage: An Optuna storage or storage URL, for a study that others are to see while the search runs.
-            By default the study is in memory, made from the trials whenever the search is opened. A storage
-            that is given is trusted: Optuna's CMA-ES unpickles its state from it.
-        study_name: Name of the study; by default the name of the project.
-        try_first: Configurations to try first, in their order: values by the names of hyperparameters, as
-            `trial.hyperparameters.values` and the columns of a table have them. What one leaves open takes
-            its middle value. None is tried twice.
-        warm_start: The project folder of an earlier search, or several. The sampler is told of their complete
-            trials, as far as these have the hyperparameters of this space and values in it. They count for
-            nothing else: not for `max_trials`, and no pruner compares with them. Data and objective have to
-            be the same.
+        storage: An Optuna storage or storage URL, for a study that others can watch while the search runs. By
+            default the study is in memory, and made from the trials whenever the search is opened. The
+            storage is trusted: Optuna's CMA-ES unpickles its state from it.
+        study_name: Name of the study in the storage; by default the name of the project.
+        try_first: Configurations to try first, in this order: values by the names of hyperparameters, as in
+            `trial.hyperparameters.values` or a row of a table. Hyperparameters left out get their middle
+            value.
+        warm_start: The project folder of an earlier search, or several. The sampler learns from their
+            complete trials that lie in the space of this search. They do not count for `max_trials`. Data
+            and objective have to be the same.
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
-            the same hyperparameters, with `wrapper` at `"none"`, so that the two can be compared. It is
-            not pruned, and it is tried after `timeout` too.
-        timeout: Seconds after which no more trials are begun, counted from the first; the one under way
-            is finished.
-        worker_timeout: Seconds of silence after which a chief gives a worker up, and its trial is run
-            again. Has to be longer than the longest epoch.
-        seed: Seed of the sampler; the same seed proposes the same trials. 0 is a seed.
-        max_consecutive_failed_trials: How many trials may fail in a row before the search ends; those
-            that ran out of memory or diverged are not counted.
+            the same hyperparameters, with `wrapper` at `"none"`, so that the two can be compared. It is not
+            pruned, and it is tried after `timeout` too.
+        timeout: Seconds after which no more trials begin, counted from the first; running ones are finished.
+        worker_timeout: Seconds of silence after which the chief's `recdrop_tune.Tuner` gives a worker up, and
+            its trial runs again. Has to be longer than the longest epoch.
+        seed: Seed of the sampler. The same seed proposes the same trials. 0 is a seed.
+        max_consecutive_failed_trials: The search ends after this many failed trials in a row, not counting
+            those that ran out of memory or diverged.
         **kwargs: Further arguments of `keras_tuner.Oracle`, such as `hyperparameters` and
             `max_retries_per_trial`.
 
-    Attributes:
-        stopped_by: The failures that ended the search, where several workers took part in it.
-
     Raises:
-        InvalidArgumentError: An argument cannot be worked with.
+        InvalidArgumentError: An argument is not valid.
 
     Example:
         >>> oracle = OptunaOracle(objective="val_loss", max_trials=30, seed=0)
@@ -107,9 +118,8 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         **kwargs: Any,
     ) -> None:
         self._failures = Failures(max_consecutive_failed_trials)
-        # Keras Tuner counts every failure, those of earlier sessions too: its own limit is put away.
+        # Keras Tuner counts every failure, including those of earlier sessions: its own limit is disabled.
         kwargs["max_consecutive_failed_trials"] = -1
-        kwargs["worker_timeout"] = worker_timeout
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         if seed is not None:
             self.seed = seed  # Keras Tuner takes 0 for "no seed".
@@ -117,82 +127,107 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         if hasattr(self.objective, "objectives"):
             self.objective = scores.SeveralObjectives(self.objective.objectives)
         if not isinstance(sampler, BaseSampler):
-            make_sampler(sampler, self.seed)  # An unknown name has to fail here.
-            several = len(scores.objectives(self.objective)) > 1
+            make_sampler(sampler, self.seed)  # Raises for an unknown name.
             if sampler in (None, "surrogate"):
+                several = len(scores.objectives(self.objective)) > 1
                 sampler = "tpe" if several else "surrogate"
         self.sampler = sampler
         self.pruner = pruner if isinstance(pruner, BasePruner) else make_pruner(pruner)
         self.storage = storage
         self.study_name = study_name
-        self.warm_start = WarmStart(warm_start)
-        if self.warm_start.folders and sampler in BLIND:
+        self.warm_start = warm_folders(warm_start)
+        if self.warm_start and sampler in BLIND:
             raise invalid_argument(
                 "warm_start",
                 expected=f"no folder with the sampler {sampler!r}, which learns from no other trials",
-                received=self.warm_start.folders,
-                fix="Take the default one, 'tpe', 'gp' or 'nsga2'; or give the best ones to `try_first`.",
+                received=self.warm_start,
+                fix="Use the default sampler, 'tpe' or 'gp', or pass the best ones as `try_first`.",
             )
         self.twin_last = twin_last
         self.timeout = check_seconds("timeout", timeout)
+        self.worker_timeout = check_seconds("worker_timeout", worker_timeout)
         self._deadline: float | None = None
         self._waiting = [as_point(point) for point in try_first]
-        self._taken: dict[str, list[dict[str, Any]]] = {}
-        self._notes = Notes()
-        self._twins: list[str] = []
-        self._opened: AskTell | None = None
+        self._lock = threading.RLock()
         self._failure: Exception | None = None
-        self.stopped_by: str | None = None
+        self._warm: tuple[list[WarmTrial], list[str]] | None = None
+        self._close_study()
+
+    def _close_study(self) -> None:
+        self._study: optuna.Study | None = None
+        self._attempts: dict[str, optuna.Trial] = {}  # The running trials, by Keras Tuner's id.
+        self._reported: dict[str, set[int]] = {}
+        self._twins: set[str] = set()
 
     @property
     def study(self) -> optuna.Study:
         """The Optuna study, opened on first use.
 
-        With `warm_start` it has the trials of other searches too, and its `best_trial` and `best_params` may
-        be of one of these: `get_best_trials` tells of this search alone.
+        With `warm_start` it has the trials of other searches too, and its `best_trial` can be one of these.
+        `get_best_trials` returns trials of this search only.
 
         Raises:
+            InvalidArgumentError: No trial of another folder can be used.
             ProjectError: The storage already holds a study of that name from another search.
         """
-        return self._ask_tell.study
+        if self._study is None:
+            for line in self.read_warm_start() if self.verbose else ():
+                print(line)
+            self.read_warm_start()
+            self._study = open_study(self, self._warm[0] if self._warm else ())
+            # Workers that outlived the oracle's process still report to their trials.
+            for trial in self.ongoing_trials.values():
+                self._take_up(trial.trial_id)
+        return self._study
+
+    def read_warm_start(self) -> list[str]:
+        """Reads the folders of `warm_start`; returns a line for each that counts the trials used.
+
+        Raises:
+            InvalidArgumentError: No trial can be used; or a folder holds no other search, or one with another
+                objective.
+        """
+        if self._warm is None:
+            self._warm = read_warm_trials(self.warm_start, self)
+        return self._warm[1]
 
     def enqueue(self, point: Mapping[str, Any]) -> None:
         """Puts a configuration before the sampler's own proposals, unless it has been tried.
 
         Args:
-            point: As one of `try_first`, behind those that wait already.
+            point: As one of `try_first`. It is tried after those that wait already.
 
         Raises:
-            InvalidArgumentError: It is none of the space. Where the space is not known yet, the first
-                proposal raises it.
+            InvalidArgumentError: It is not in the space. If the space is not known yet, the first proposal
+                raises it.
         """
         wanted = as_point(point)
-        if self.hyperparameters.space:  # One that waited in the folder would be refused for ever.
+        if self.hyperparameters.space:
             complete(self.hyperparameters.space, wanted)
-        if wanted not in self._waiting:  # A search that goes on is given them again.
+        if wanted not in self._waiting:
             self._waiting.append(wanted)
 
     def points_to_try(self) -> list[dict[str, Any]]:
-        """Lists the configurations that wait, filled up, each once and without those that have been tried.
+        """Lists the configurations that wait, completed, each once and without those that have been tried.
 
         Raises:
-            InvalidArgumentError: One of them is none of the space.
+            InvalidArgumentError: One of them is not in the space.
         """
-        self._forget_tried()
-        tried = [trial.hyperparameters.values for trial in self.trials.values()]
-        found: list[dict[str, Any]] = []
+        found = self._tried()
+        tried = len(found)
         for point in self._waiting:
             values = complete(self.hyperparameters.space, point)
-            found += [values] if values not in (*tried, *found) else []
-        return found
+            found += [values] if values not in found else []
+        return found[tried:]
 
     def number_of(self, trial_id: str) -> int | None:
-        """Returns Optuna's number of the last attempt at a trial; `None` if there was none.
+        """Returns Optuna's number of the last attempt at a trial; None if there was none.
 
         Args:
             trial_id: Keras Tuner's id of the trial.
         """
-        return self._ask_tell.numbers.get(trial_id)
+        attempt = self._attempts.get(trial_id)
+        return numbers_in(self.study).get(trial_id) if attempt is None else attempt.number
 
     def pareto_trials(self) -> list[Any]:
         """Returns the complete trials that no other one beats in every objective."""
@@ -202,180 +237,182 @@ class OptunaOracle(Supervised, Resumable, TrainsTwin, kt.Oracle):
         """Adds hyperparameters to the space; see `keras_tuner.Oracle.update_space`.
 
         Raises:
-            InvalidArgumentError: Two of them have one name. What a trial finds is refused by the next one.
+            InvalidArgumentError: Two of them have one name. If a running trial adds them, the next one
+                raises.
         """
         if not self.ongoing_trials:  # Keras Tuner's lock stays taken after an exception.
             check_names(hyperparameters.space)
         super().update_space(hyperparameters)
 
     def create_trial(self, tuner_id: str) -> Any:
-        """Proposes the next trial; see `keras_tuner.Oracle.create_trial`."""
+        """Hands out a trial; see `keras_tuner.Oracle.create_trial`."""
         with self._lock:
-            _ = self._ask_tell  # Settles what a crash left, even if no more trials are to come.
+            _ = self.study  # The time that this takes does not count.
             if self.timeout is not None and self._deadline is None:
                 self._deadline = time.monotonic() + self.timeout
+            # Several processes can train one trial together, under one id.
+            shared = self.multi_worker and tuner_id in self.ongoing_trials
+            known = len(self.trials)
             trial = super().create_trial(tuner_id)
-            # Keras Tuner's lock stays taken after an exception, so what fails is raised out of it.
+            # Keras Tuner's lock stays taken after an exception, so it is raised here.
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
+            if trial.status == "RUNNING" and len(self.trials) == known and not shared:
+                scores.forget_metrics(trial)
+                self._save_trial(trial)  # Or a crash brings back what it had reported.
+                self._begin_again(trial)
             return trial
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Asks the study for the values of one trial.
-
-        Args:
-            trial_id: Keras Tuner's id of the trial.
-
-        Returns:
-            Keras Tuner's answer: `"status"` and, while the search goes on, `"values"`.
-        """
+        """Proposes the values of a trial; see `keras_tuner.Oracle.populate_space`."""
         values = None
         try:
-            if self._deadline is None or time.monotonic() < self._deadline:
-                if self.waits_for_best():
+            over = self._deadline is not None and time.monotonic() >= self._deadline
+            last = self.max_trials is not None and len(self.trials) == self.max_trials - 1
+            if self.twin_last and (last or over) and offers_none(self.hyperparameters.space):
+                if self.ongoing_trials:  # The best is not known before they have ended.
                     return {"status": "IDLE"}
+                values = due_twin(self)
+                if values is not None:
+                    self._twins.add(trial_id)
+                    self._begin(trial_id, values)
+            if values is None and not over:
                 values = self._propose(trial_id)
-            elif self.twin_last and self.stopped_by is None:
-                if self.ongoing_trials:
-                    return {"status": "IDLE"}
-                values = self._try_twin(trial_id, due_twin(self))
-        except Exception as failure:  # Any storage or sampler may raise; see `create_trial`.
+        except Exception as failure:  # Any storage or sampler can raise; see `create_trial`.
             self._failure = failure
         return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
 
-    def _propose(self, trial_id: str) -> dict[str, Any] | None:
-        check_names(self.hyperparameters.space)
-        twin = self._try_twin(trial_id, self.twin_to_try())
-        if twin is not None:
-            return twin
-        self._forget_tried()
-        waited = list(self._waiting)
-        values = propose(self, self._ask_tell, self._waiting, trial_id)
-        taken = waited[: len(waited) - len(self._waiting)]
-        if taken:
-            self._taken[trial_id] = taken
-        return values
-
-    def _forget_tried(self) -> None:
-        """Takes off what waits although it has been tried.
-
-        The values of its trial do not tell, where they have hyperparameters that were found in the meantime.
-        """
-        kept = {id for id, trial in self.trials.items() if trial.message != LOST}
-        tried = [point for id, points in self._taken.items() if id in kept for point in points]
-        self._waiting[:] = [point for point in self._waiting if point not in tried]
-
-    def _try_twin(self, trial_id: str, twin: dict[str, Any] | None) -> dict[str, Any] | None:
-        if twin is None:
-            return None
-        self._twins.append(trial_id)
-        return self._ask_tell.ask_for(trial_id, self.hyperparameters.space, twin)
+    def _propose(self, trial_id: str) -> Values | None:
+        space, tried = self.hyperparameters.space, self._tried()
+        check_names(space)
+        # All of them first, so that a wrong one raises before anything is trained.
+        for values in [complete(space, point) for point in self._waiting]:
+            self._waiting.pop(0)
+            if values not in tried:
+                return self._begin(trial_id, values)
+        study = self.study
+        if isinstance(study.sampler, SurrogateSampler):
+            study.sampler.space = parameters_of(
+                space
+            )  # A model can add to it while the search runs.
+        asked = study.ask()
+        values = walk(space, lambda hp: suggest(asked, hp))
+        if values not in tried:
+            asked.set_user_attr(ID, trial_id)
+            self._attempts[trial_id], self._reported[trial_id] = asked, set()
+            return values
+        asked.set_user_attr(DISCARDED, True)
+        with quiet_optuna():
+            study.tell(asked, state=TrialState.FAIL)
+        untried = nearest_untried(self, values)
+        return None if untried is None else self._begin(trial_id, untried)
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
         """Takes an epoch of a trial; see `keras_tuner.Oracle.update_trial`.
 
         Returns:
-            The trial; a copy with the status `STOPPED` where it is to be stopped.
+            The trial; a copy with the status `STOPPED` if it is to be stopped.
         """
         with self._lock:
             if isinstance(self.objective, scores.SeveralObjectives):
                 metrics = self.objective.completed(metrics)
             trial = super().update_trial(trial_id, metrics, step)
-            if len(scores.objectives(self.objective)) > 1:
+            attempt = self._attempts.get(trial_id)
+            if attempt is None or len(scores.objectives(self.objective)) > 1:
                 return trial  # Optuna prunes by one objective only.
-            value = float(metrics[self.objective.name])
-            pruned = self._ask_tell.report(trial_id, value, int(step))
-            # Stopped where dropout helps much, the twin would hide just that.
-            return stopped(trial) if pruned and trial_id not in self._twins else trial
+            value, step = float(metrics[self.objective.name]), int(step)
+            # With several trainings, only the first one's epochs are reported.
+            if step in self._reported[trial_id] or not math.isfinite(value):
+                return trial
+            self._reported[trial_id].add(step)
+            attempt.report(value, step)
+            # If dropout helps much, a twin that is stopped would hide it.
+            if attempt.should_prune() and trial_id not in self._twins:
+                trial = copy.copy(trial)
+                trial.status = "STOPPED"
+            return trial
 
     def score_trial(self, trial: Any) -> None:
         """Scores a trial by its best epoch that has a finite objective."""
         scores.score(trial, self.objective)
 
-    def end_trial(self, trial: Any = None, status: str = "COMPLETED", **old: Any) -> None:
-        """Ends a trial and tells the study how it went; see `keras_tuner.Oracle.end_trial`.
-
-        Args:
-            trial: The trial; or its id, as in older versions of Keras Tuner.
-            status: How it has ended, beside an id.
-            **old: `trial_id`, by which an id was given then.
+    def end_trial(self, trial: Any) -> None:
+        """Ends a trial in the study too; see `keras_tuner.Oracle.end_trial`.
 
         Raises:
-            TooManyFailuresError: Too many trials failed in a row. Where several workers are served, one of
-                which would get the error, the search ends instead.
+            TooManyFailuresError: Too many trials failed in a row.
         """
         with self._lock:
-            trial = ended_trial(self, trial, status, **old)
-            if not self._workers_of(trial.trial_id):
-                return
             super().end_trial(trial)
             ended = self.trials[trial.trial_id]
-            self._ask_tell.tell(ended, self.objective)
-            if self.storage is None and self._ask_tell.notes() != self._notes:
-                self.save()  # With what a sampler has noted of the end, such as constraints.
-            try:
-                self._failures.note(ended)
-            except TooManyFailuresError as failure:
-                if not self.serves:
-                    raise
-                print(failure)
-                self.stopped_by = str(failure)
-                self._deadline = time.monotonic()
+            attempt = self._attempts.pop(trial.trial_id, None)
+            if attempt is not None:
+                if (
+                    ended.status == "STOPPED"
+                ):  # Optuna's value of a pruned trial is that of its last epoch.
+                    best = scores.reached(ended, self.objective).value
+                    # A storage with a heartbeat may have ended the trial.
+                    with suppress(optuna.exceptions.UpdateFinishedTrialError):
+                        attempt.set_user_attr(BEST, best)
+                with quiet_optuna():
+                    ending = outcome(ended, self.objective)
+                    self.study.tell(attempt.number, skip_if_finished=True, **ending)
+            self._failures.note(ended)
 
-    def get_state(self) -> dict[str, Any]:
-        """Returns what Keras Tuner saves, and what Optuna knows that the trials do not say."""
-        if self._opened is not None and self.storage is None:
-            self._notes = self._opened.notes()
-        own = {**self._notes.saved(), "waiting": self._waiting, "twins": self._twins}
-        own["taken"] = self._taken
-        own |= {"warm_start": self.warm_start.counts, "warm_same": self.warm_start.same}
-        return {**super().get_state(), "optuna": own}
+    def save(self) -> None:
+        """Saves the state of the oracle, all of it or nothing."""
+        save_state(self)
+
+    def _save_trial(self, trial: Any) -> None:
+        save_trial(self, trial)
+
+    def reload(self) -> None:
+        """Restores the oracle from its files.
+
+        Raises:
+            ProjectError: A file is damaged or missing; nothing was changed.
+        """
+        restore(self)
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores what `get_state` returned."""
-        notes = Notes.read(state["optuna"])  # First: what makes no sense may not change any file.
-        goals = len(scores.objectives(self.objective))
-        if any(len(trial.scores) != goals for trial in notes.warm.values()):
-            raise ValueError("A trial of another search has other objectives.")
-        self.warm_start.restore(*(state["optuna"].get(n) for n in ("warm_start", "warm_same")))
+        """Restores what `get_state` returned; the study is made anew on its next use."""
         super().set_state(state)
-        self._notes, self._opened = notes, None
-        self._twins = list(state["optuna"].get("twins", []))
-        taken = state["optuna"].get("taken")
-        pairs = taken.items() if isinstance(taken, Mapping) else ()
-        self._taken = {str(id): _points(points) for id, points in pairs}
-        waited = _points(state["optuna"].get("waiting"))
-        self._waiting = [*waited, *(point for point in self._waiting if point not in waited)]
+        self._close_study()
 
-    def begins_again(self, trial: Any) -> None:
-        """Begins a trial in the study once more: a retry, or one that was broken off."""
-        if self._ask_tell.is_under_way(trial.trial_id):  # Its worker was lost, or has come back.
-            self._ask_tell.discard(trial.trial_id)
-        self._resume(trial)
-        self.save()  # With the number of the new attempt.
+    def _tried(self) -> list[Values]:
+        return [trial.hyperparameters.values for trial in self.trials.values()]
 
-    def goes_on(self, trial: Any) -> None:
-        """Takes up a trial in the study whose worker has outlived the oracle's process."""
-        self._resume(trial)
-        if len(scores.objectives(self.objective)) == 1:
-            for step, value in scores.first_epochs(trial, self.objective.name).items():
-                self._ask_tell.report(trial.trial_id, value, step)
+    def _begin(self, trial_id: str, values: Values) -> Values:
+        """Begins a trial with given values in the study; returns the active ones."""
+        space = self.hyperparameters.space
+        hyperparameters = kt.HyperParameters()
+        hyperparameters.values = values
+        self._add(kt.engine.trial.Trial(hyperparameters, trial_id=trial_id, status="RUNNING"))
+        return {hp.name: values[hp.name] for hp in space if hp.name in values}
 
-    @property
-    def _ask_tell(self) -> AskTell:
-        if self._opened is None:
-            for line in self.warm_start.read(self) if self.verbose else ():
-                print(line)
-            self._opened = AskTell(*open_study(self, self._notes, self.warm_start))
-        return self._opened
+    def _begin_again(self, trial: Any) -> None:
+        """Begins a trial in the study once more: Optuna cannot take back what was reported."""
+        earlier = self._attempts.pop(trial.trial_id, None)
+        if earlier is not None:
+            earlier.set_user_attr(DISCARDED, True)
+            with quiet_optuna():
+                self.study.tell(earlier.number, state=TrialState.FAIL, skip_if_finished=True)
+        best = best_dropping(self) if self.twin_last else None
+        if best is not None and trial.trial_id == self.start_order[-1]:
+            twin = twin_values(self.hyperparameters.space, best.hyperparameters.values)
+            if active_values(trial.hyperparameters) == twin:
+                self._twins.add(trial.trial_id)
+        self._add(trial)
 
-    def _resume(self, trial: Any) -> None:
-        space, values = self.hyperparameters.space, trial.hyperparameters.values
-        self._ask_tell.begin(trial.trial_id, space, values)
+    def _add(self, trial: Any) -> None:
+        with quiet_optuna():
+            self.study.add_trial(frozen_trial(self, trial))
+        self._take_up(trial.trial_id)
 
-
-def _points(saved: Any) -> list[dict[str, Any]]:
-    """Reads configurations that were saved; a folder may come from somebody else."""
-    listed = saved if isinstance(saved, list) else []
-    return [dict(each) for each in listed if isinstance(each, Mapping)]
+    def _take_up(self, trial_id: str) -> None:
+        """Finds the running Optuna trial of a trial."""
+        trials = self.study.get_trials(deepcopy=False)
+        (*_, last) = (each for each in trials if each.user_attrs.get(ID) == trial_id)
+        self._attempts[trial_id] = optuna.Trial(self.study, last._trial_id)
+        self._reported[trial_id] = set(last.intermediate_values)

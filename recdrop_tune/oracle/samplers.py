@@ -6,9 +6,9 @@ import secrets
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from math import log, sqrt
+from math import isinf, log, sqrt
 from numbers import Integral
 from typing import Any
 
@@ -278,25 +278,55 @@ def some(ranked: Sequence[int], begun: Iterable[int], under_way: Sequence[int]) 
     return [*ranked, *under_way[-_MAX_FITTED:]]
 
 
+class GridSampler(optuna.samplers.BruteForceSampler):
+    """Tries every configuration of a conditional space once, in random order.
+
+    Raises:
+        InvalidArgumentError: A range without a step is asked for.
+    """
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Draws the value of one parameter; see `optuna.samplers.BaseSampler`."""
+        if isinf(Parameter(param_name, param_distribution).count):
+            raise invalid_argument(
+                "sampler",
+                expected="another one than 'grid', which needs a `step` or a list of values for each range",
+                received=param_name,
+            )
+        return super().sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, *args: Any) -> None:
+        """Does not stop the study after the last configuration: outside of `optimize` Optuna raises there."""
+        with suppress(RuntimeError):
+            super().after_trial(*args)
+
+
 _SAMPLERS: dict[str, Any] = {
     "cmaes": optuna.samplers.CmaEsSampler,
     "gp": optuna.samplers.GPSampler,
+    "grid": GridSampler,
     "nsga2": optuna.samplers.NSGAIISampler,
     "qmc": optuna.samplers.QMCSampler,
     "random": optuna.samplers.RandomSampler,
 }
 
 
-BLIND = ("cmaes", "qmc", "random")
-"""The samplers that look at no trial, or at those alone that they have proposed themselves."""
+BLIND = ("cmaes", "grid", "nsga2", "qmc", "random")
+"""The samplers that learn from no trials, or only from those that they have proposed themselves."""
 
 
 def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:
     """Makes an Optuna sampler.
 
     Args:
-        name: One of `"surrogate"` (a `SurrogateSampler`; `None` is the same), `"tpe"`, `"random"`, `"qmc"`,
-            `"nsga2"` (several objectives), `"gp"` (needs torch) and `"cmaes"` (needs cmaes).
+        name: One of `"surrogate"` (a `SurrogateSampler`; `None` is the same), `"tpe"`, `"random"`, `"grid"`,
+            `"qmc"`, `"nsga2"` (several objectives), `"gp"` (needs torch) and `"cmaes"` (needs cmaes).
         seed: Seed of the sampler.
         begun: How many trials the study has already.
 

@@ -1,16 +1,14 @@
-"""The Optuna study of a search: made from its trials, or loaded from a storage.
+"""The Optuna study of a search, which follows from Keras Tuner's trials.
 
-Keras Tuner's files say what each trial is and what came of it. So the study is no second store of that: it
-is made in memory, from the trials, whenever a search is opened. What those files do not say are `Notes`, a
-part of the oracle's state. Only a study in a storage that the user names is loaded, and given what it lacks.
+Keras Tuner's files are the one store of the trials. The study is made from them when a search is opened, with
+one Optuna trial for each trial that has ended, and nothing of it is saved. Only where the user names a
+storage does the study outlive the process. Then it is loaded, and what it lacks is added.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,229 +29,96 @@ from recdrop_tune.oracle.conditions import (
     plain,
     to_drawn,
 )
-from recdrop_tune.oracle.repairs import ENDED, LOST
 from recdrop_tune.oracle.samplers import DISCARDED, WARM, make_sampler, quiet_optuna
 from recdrop_tune.oracle.scores import first_epochs, objectives, reached, values_of
-from recdrop_tune.oracle.warm_start import WarmStart, WarmTrial
+from recdrop_tune.oracle.trial_files import ENDED
+from recdrop_tune.oracle.warm_start import WarmTrial
 
-ID, BEST, RETRY = "keras_tuner_id", "best_value", "retry_of"
-"""Attributes of Optuna's trials."""
-
-# CMA-ES keeps its state as a pickle (`cma:optimizer:0`), and unpickles the last one to go on: a project
-# folder from somebody else must hold none. Without it CMA-ES begins anew and makes up for it, one generation
-# a trial. What TPE shares with other processes (`tpe:relative_params:0`) is among the trial's parameters.
-_NOT_KEPT = re.compile(r"\boptimizer\b|\brelative_params\b")
-# How far a pruner has judged a trial (`completed_rung_0`) is forgotten where the trial runs again.
-_JUDGED = re.compile(r"^completed_rung_")
+ID, BEST = "keras_tuner_id", "best_value"
+"""User attributes of Optuna's trials: Keras Tuner's id, and the best epoch of a trial that was pruned."""
 
 
-@dataclass(frozen=True)
-class Notes:
-    """What Optuna knows of a search that Keras Tuner's trials do not say.
-
-    Attributes:
-        attempts: Keras Tuner's id for each number of Optuna's; `None` for what was asked for and not run. A
-            trial that was run again is there more than once.
-        attributes: What samplers and pruners noted of a trial, by its number.
-        queued: What the user has enqueued in the study: the number, and the user's attributes.
-        study: What samplers noted of the study.
-        warm: Trials of other searches, by their numbers.
-    """
-
-    attempts: Sequence[str | None] = ()
-    attributes: Mapping[int, dict[str, Any]] = field(default_factory=dict)
-    queued: Mapping[int, dict[str, Any]] = field(default_factory=dict)
-    study: Mapping[str, Any] = field(default_factory=dict)
-    warm: Mapping[int, WarmTrial] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, study: optuna.Study, storage: BaseStorage) -> Notes:
-        """Takes note of a study in memory."""
-        trials = study.get_trials(deepcopy=False)
-        return cls(
-            [None if t.user_attrs.get(DISCARDED) else t.user_attrs.get(ID) for t in trials],
-            {t.number: kept for t in trials if (kept := _kept(t.system_attrs))},
-            {t.number: dict(t.user_attrs) for t in trials if t.state == TrialState.WAITING},
-            _kept(storage.get_study_system_attrs(id_in(storage, study))),
-            warm_trials(study),
-        )
-
-    @classmethod
-    def read(cls, saved: Mapping[str, Any]) -> Notes:
-        """Reads what `saved` returned; a folder may come from somebody else.
-
-        Raises:
-            LookupError, TypeError, ValueError, AttributeError: It makes no sense.
-        """
-        if "attempts" not in saved:  # Of an earlier version, which kept the study in a file.
-            numbers = saved["numbers"]
-            return cls(sorted(numbers, key=numbers.__getitem__))
-        attempts = [id if id is None else str(id) for id in saved["attempts"]]
-        attributes, queued = (
-            {int(number): _kept(held) for number, held in saved[name].items()}
-            for name in ("attributes", "queued")
-        )
-        warm = {int(n): WarmTrial.read(each) for n, each in saved.get("warm", {}).items()}
-        return cls(attempts, attributes, queued, _kept(saved["study"]), warm)
-
-    def saved(self) -> dict[str, Any]:
-        """Returns it as JSON has it."""
-        return {
-            "attempts": list(self.attempts),
-            "attributes": {str(number): held for number, held in self.attributes.items()},
-            "queued": {str(number): held for number, held in self.queued.items()},
-            "study": dict(self.study),
-            "warm": {str(number): vars(trial) for number, trial in self.warm.items()},
-        }
-
-
-def _kept(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: held for name, held in attributes.items() if not _NOT_KEPT.search(name)}
-
-
-def outcome(trial: Any, objective: Any) -> dict[str, Any]:
-    """Returns how a trial has ended as `optuna.Study.tell` takes it."""
-    values = values_of(trial, objective) if trial.status == "COMPLETED" else []
-    # Optuna takes no value that is not a number; asked to, it makes a failed trial of it.
-    if values and not any(map(math.isnan, values)):
-        return {"values": values}
-    return {"state": TrialState.PRUNED if trial.status == "STOPPED" else TrialState.FAIL}
-
-
-def numbers_in(study: optuna.Study) -> dict[str, int]:
-    """Returns Optuna's number of the last attempt at each trial of Keras Tuner's, by its id."""
-    return {
-        t.user_attrs[ID]: t.number
-        for t in study.get_trials(deepcopy=False)
-        if ID in t.user_attrs and not t.user_attrs.get(DISCARDED)
-    }
-
-
-def warm_trials(study: optuna.Study) -> dict[int, WarmTrial]:
-    """Returns the trials of other searches that a study has, by their numbers."""
-    trials = (t for t in study.get_trials(deepcopy=False) if WARM in t.user_attrs)
-    return {t.number: WarmTrial(**t.user_attrs[WARM], scores=t.values) for t in trials}
-
-
-def open_study(
-    oracle: Any, notes: Notes, warm_start: WarmStart
-) -> tuple[optuna.Study, BaseStorage]:
+def open_study(oracle: Any, warm: Iterable[WarmTrial] = ()) -> optuna.Study:
     """Opens the study of an `OptunaOracle`.
 
     Args:
         oracle: The oracle, with its trials.
-        notes: What was saved beside them.
-        warm_start: Other searches whose trials it is to have too.
-
-    Returns:
-        The study, and where it is.
+        warm: Trials of other searches, which the study has first.
 
     Raises:
-        ProjectError: The storage holds a study of that name from another search.
-        InvalidArgumentError: There is nothing to be used in another folder.
+        ProjectError: The storage already holds a study of that name from another search.
     """
     folder = Path(oracle._project_dir)  # Keras Tuner has no public name for it.
-    name = oracle.study_name or folder.name
+    # Optuna's Hyperband assigns brackets by the study's name: a search in memory is to be the same in any
+    # folder.
+    name = oracle.study_name or ("search" if oracle.storage is None else folder.name)
     sampler = oracle.sampler if isinstance(oracle.sampler, BaseSampler) else None
     options = {"study_name": name, "sampler": sampler, "pruner": oracle.pruner}
     with quiet_optuna():
         if oracle.storage is None:
-            storage: BaseStorage = InMemoryStorage()
-            study = _derive(oracle, storage, notes, **options)
+            study = _create(oracle, InMemoryStorage(), **options)
         else:
             with MAKING_TABLES:
                 storage = get_storage(oracle.storage)
-            study = _load(oracle, storage, folder, **options)
-        for trial in warm_start.missing(oracle, warm_trials(study).values()):
-            study.add_trial(_frozen_warm(oracle, trial))
-    if sampler is None:
-        begun = len(study.get_trials(deepcopy=False)) - len(warm_trials(study))
-        study.sampler = make_sampler(oracle.sampler, oracle.seed, begun)
-    return study, storage
+            study = _create(oracle, storage, load_if_exists=True, **options)
+        stored = study.get_trials(deepcopy=False)
+        own = [each for each in stored if WARM not in each.user_attrs]
+        if own and not oracle.trials and not (folder / "oracle.json").exists():
+            raise ProjectError(
+                f"The storage already holds a study named `{name}` of another search, with {len(own)} "
+                "trials. Give another `study_name` or another storage."
+            )
+        known = [each.user_attrs[WARM] for each in stored if WARM in each.user_attrs]
+        for each in warm:
+            if each.source not in known:
+                study.add_trial(_frozen_warm(oracle, each))
+        _complete(study, oracle)
+        if sampler is None:
+            trials = study.get_trials(deepcopy=False)
+            begun = sum(WARM not in each.user_attrs for each in trials)
+            study.sampler = make_sampler(oracle.sampler, oracle.seed, begun)
+    return study
+
+
+def _complete(study: optuna.Study, oracle: Any) -> None:
+    """Ends the trials that a killed process left running in a study, and adds those that it lacks."""
+    numbers = numbers_in(study)
+    ids = {number: trial_id for trial_id, number in numbers.items()}
+    under_way = {trial.trial_id for trial in oracle.ongoing_trials.values()}
+    for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        trial = oracle.trials.get(ids.get(left.number, ""))
+        if trial is None or trial.trial_id not in under_way:
+            ending = outcome(trial, oracle.objective) if trial else {"state": TrialState.FAIL}
+            study.tell(left.number, **ending)
+    for trial_id in oracle.start_order:
+        trial = oracle.trials[trial_id]
+        # One that has not ended, and that nobody is running, runs again as another trial of Optuna's.
+        if trial_id not in numbers and (trial.status in ENDED or trial_id in under_way):
+            study.add_trial(frozen_trial(oracle, trial))
 
 
 def study_of(
     oracle: Any, name: str, times: Mapping[str, tuple[float, float | None]]
 ) -> optuna.Study:
-    """Makes a study in memory of the trials of any oracle, one of Optuna's for each, in the order of starts.
+    """Makes a study in memory from the trials of any oracle, in the order in which they began.
 
     Args:
         oracle: A `keras_tuner.Oracle`.
         name: The name of the study.
-        times: When each trial began and ended, in seconds since 1970, by its id, as far as that is known.
+        times: When each trial began and ended, as Unix timestamps, by its id, if known.
     """
     with quiet_optuna():
         study = _create(oracle, InMemoryStorage(), study_name=name)
-        for trial in _known_trials(oracle):
-            made = frozen_trial(oracle, trial)
-            began, ended = times.get(trial.trial_id, (None, None))
+        for trial_id in oracle.start_order:
+            if trial_id not in oracle.trials:
+                continue
+            made = frozen_trial(oracle, oracle.trials[trial_id])
+            began, ended = times.get(trial_id, (None, None))
             if began is not None:
                 made.datetime_start = datetime.fromtimestamp(began)
             if ended is not None and made.state.is_finished():
                 made.datetime_complete = datetime.fromtimestamp(ended)
             study.add_trial(made)
-    return study
-
-
-def _known_trials(oracle: Any) -> list[Any]:
-    """Lists the trials in the order of starts, without those whose files were lost."""
-    trials = (oracle.trials[id] for id in oracle.start_order if id in oracle.trials)
-    return [trial for trial in trials if trial.message != LOST]
-
-
-def _derive(oracle: Any, storage: BaseStorage, notes: Notes, **options: Any) -> optuna.Study:
-    """Makes the study of a search that goes on, in memory: a trial that has not ended is to begin anew."""
-    study = _create(oracle, storage, **options)
-    for name, value in notes.study.items():
-        storage.set_study_system_attr(id_in(storage, study), name, value)
-    last = {id: number for number, id in enumerate(notes.attempts)}
-    earlier: dict[str, int] = {}
-    for number, id in enumerate(notes.attempts):
-        attributes = notes.attributes.get(number, {})
-        trial = None if id is None else oracle.trials.get(id)
-        if number in notes.queued:
-            made = optuna.trial.create_trial(
-                state=TrialState.WAITING,
-                user_attrs=notes.queued[number],
-                system_attrs=attributes,
-            )
-        elif number in notes.warm:
-            made = _frozen_warm(oracle, notes.warm[number])
-        elif id is None or trial is None or trial.message == LOST:
-            # It has its number all the same: samplers draw by it.
-            made = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={DISCARDED: True})
-        else:
-            made = frozen_trial(oracle, trial, attributes, anew=True, failed=number < last[id])
-            if id in earlier:
-                made.set_user_attr(RETRY, earlier[id])
-            earlier[id] = number
-        study.add_trial(made)
-    for trial in _known_trials(oracle):
-        if trial.trial_id not in earlier:
-            study.add_trial(frozen_trial(oracle, trial, anew=True))
-    return study
-
-
-def _load(oracle: Any, storage: BaseStorage, folder: Path, **options: Any) -> optuna.Study:
-    """Loads the study from the user's storage, and adds the trials that it lacks."""
-    study = _create(oracle, storage, load_if_exists=True, **options)
-    # Those of other searches are there before anything else is.
-    known = [t for t in study.get_trials(deepcopy=False) if WARM not in t.user_attrs]
-    if known and not oracle.trials and not (folder / "oracle.json").exists():
-        raise ProjectError(
-            f"The storage already holds a study named `{study.study_name}` of another search, with "
-            f"{len(known)} trials. Give another `study_name` or another storage."
-        )
-    numbers = numbers_in(study)
-    for trial in _known_trials(oracle):
-        if trial.trial_id not in numbers and trial.status in ENDED:
-            study.add_trial(frozen_trial(oracle, trial))
-    # What a crash left under way has ended, or is run again as another attempt.
-    ids = {number: id for id, number in numbers.items()}
-    for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        trial = oracle.trials.get(ids.get(left.number, ""))
-        ending = {"state": TrialState.FAIL} if trial is None else outcome(trial, oracle.objective)
-        study.tell(left.number, **ending)
     return study
 
 
@@ -265,103 +130,91 @@ def _create(oracle: Any, storage: BaseStorage, **options: Any) -> optuna.Study:
     return optuna.create_study(storage=storage, directions=directions, **options)
 
 
-def id_in(storage: BaseStorage, study: optuna.Study) -> int:
-    """Returns the number of a study in its storage."""
-    return storage.get_study_id_from_name(study.study_name)
+def numbers_in(study: optuna.Study) -> dict[str, int]:
+    """Returns Optuna's number of the last attempt at each trial, by Keras Tuner's id."""
+    return {
+        each.user_attrs[ID]: each.number
+        for each in study.get_trials(deepcopy=False)
+        if ID in each.user_attrs and not each.user_attrs.get(DISCARDED)
+    }
 
 
-def frozen_trial(
-    oracle: Any,
-    trial: Any,
-    attributes: Mapping[str, Any] | None = None,
-    anew: bool = False,
-    failed: bool = False,
-) -> FrozenTrial:
-    """Makes the trial of Optuna's that stands for one of Keras Tuner's.
+def outcome(trial: Any, objective: Any) -> dict[str, Any]:
+    """Returns how a trial has ended, as arguments of `optuna.Study.tell`."""
+    values = values_of(trial, objective) if trial.status == "COMPLETED" else []
+    # Optuna takes no NaN: it would end the trial as failed.
+    if values and not any(map(math.isnan, values)):
+        return {"values": values}
+    return {"state": TrialState.PRUNED if trial.status == "STOPPED" else TrialState.FAIL}
+
+
+def frozen_trial(oracle: Any, trial: Any, **attributes: Any) -> FrozenTrial:
+    """Makes the Optuna trial that corresponds to one of Keras Tuner's.
 
     Args:
         oracle: The oracle: its space and objectives.
         trial: The trial.
-        attributes: What samplers and pruners noted of it.
-        anew: Whether a trial that has not ended begins anew.
-        failed: Whether it stands for an attempt that failed, and another one came after.
+        **attributes: Further arguments of `optuna.trial.create_trial`.
     """
-    goals, noted = objectives(oracle.objective), dict(attributes or {})
+    goals = objectives(oracle.objective)
     params, distributions = as_optuna(oracle.hyperparameters.space, trial.hyperparameters.values)
     epochs = first_epochs(trial, goals[0].name) if len(goals) == 1 else {}
-    best, ending = None, dict[str, Any]()
-    if failed:  # What it reported was forgotten.
-        ending, epochs = {"state": TrialState.FAIL}, {}
-    elif trial.status in ENDED:
-        ending = outcome(trial, oracle.objective)
+    ending: dict[str, Any] = {"state": TrialState.RUNNING}
+    noted = {ID: trial.trial_id}
+    if trial.status in ENDED:
+        ending = {"state": TrialState.COMPLETE, **outcome(trial, oracle.objective)}
         best = reached(trial, oracle.objective).value if trial.status == "STOPPED" else None
-        if best is not None and epochs:  # What Optuna itself makes of a trial that is pruned.
-            ending["value"] = epochs[max(epochs)]
-    else:
-        ending = {"state": TrialState.RUNNING}
-        if anew:
-            epochs = {}
-            noted = {name: held for name, held in noted.items() if not _JUDGED.match(name)}
+        if best is not None and epochs:
+            noted[BEST] = best
+            ending["value"] = epochs[max(epochs)]  # As Optuna does for a trial that is pruned.
     return optuna.trial.create_trial(
-        state=ending.pop("state", TrialState.COMPLETE),
         params=params,
         distributions=distributions,
         intermediate_values=epochs,
-        user_attrs={ID: trial.trial_id} | ({} if best is None else {BEST: best}),
-        system_attrs=noted,
+        user_attrs=noted,
         **ending,
+        **attributes,
     )
 
 
-_FIRST_GENERATION = {"NSGAIISampler:generation": 0}
-"""How Optuna's genetic algorithm notes that a trial is of its first population. A test fails if it goes."""
-
-
 def _frozen_warm(oracle: Any, trial: WarmTrial) -> FrozenTrial:
-    """Makes the trial of Optuna's that stands for one of another search; pruners get no epochs of it."""
+    """Makes the Optuna trial that corresponds to one of another search, without epochs for pruners."""
     params, distributions = as_optuna(oracle.hyperparameters.space, trial.values)
-    about = {name: held for name, held in vars(trial).items() if name != "scores"}
     return optuna.trial.create_trial(
-        state=TrialState.COMPLETE,
         params=params,
         distributions=distributions,
-        values=list(trial.scores),
-        user_attrs={WARM: about},
-        system_attrs=dict(_FIRST_GENERATION) if oracle.sampler == "nsga2" else {},
+        values=trial.scores,
+        user_attrs={WARM: trial.source},
     )
 
 
 def as_optuna(
     space: Sequence[HyperParameter], values: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns what Optuna would have drawn, and from what: active values, the fixed ones left out."""
+    """Returns the active values as Optuna would have drawn them, and their distributions.
+
+    Fixed hyperparameters are left out, and so are values that the space does not offer: its ranges may have
+    been others when they were drawn, and a default may lie between the steps.
+    """
     params, distributions = {}, {}
     for hp in space:
-        if is_fixed(hp) or not is_given(hp, values):
+        if is_fixed(hp) or hp.name not in values or not is_active(hp, values):
             continue
         range_, value = distribution(hp), values[hp.name]
-        if hasattr(hp, "min_value") and not is_number(value):
-            continue  # Somebody has changed the file.
+        if hasattr(hp, "min_value") and not _is_number(value):
+            continue
         drawn = to_drawn(hp, plain(hp, value))
-        if _has(range_, drawn):
+        if _contains(range_, drawn):
             params[hp.name], distributions[hp.name] = drawn, range_
     return params, distributions
 
 
-def is_given(hp: HyperParameter, values: Mapping[str, Any]) -> bool:
-    """Says whether a hyperparameter is active and has a value."""
-    return hp.name in values and is_active(hp, values)
-
-
-def _has(range_: Any, drawn: Any) -> bool:
-    """Says whether a value is in a range, which may have been another one when it was drawn."""
+def _contains(range_: Any, drawn: Any) -> bool:
     if isinstance(range_, optuna.distributions.CategoricalDistribution):
         return drawn in range_.choices
-    # A default may lie beside the steps.
     steps = 0.0 if range_.log or not range_.step else (drawn - range_.low) / range_.step
     return bool(range_.low <= drawn <= range_.high) and abs(steps - round(steps)) < 1e-8
 
 
-def is_number(value: Any) -> bool:
-    """Says whether a value is a number that a range can have."""
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

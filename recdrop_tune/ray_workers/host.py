@@ -16,7 +16,7 @@ from typing import Any
 from recdrop_tune.errors import ProjectError, invalid_argument
 from recdrop_tune.events import EpochEnded, Event, SearchStarted, TrackingWarning, WorkerLost
 from recdrop_tune.files import read_all, trial_folder, write_all
-from recdrop_tune.oracle import supervised
+from recdrop_tune.oracle import Workers
 from recdrop_tune.ray_workers.cluster import import_ray
 from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, State, Tasks
 from recdrop_tune.tuner import Tuner
@@ -89,7 +89,8 @@ class OracleHost:
                 fix="It is called in each process, and would delete the search that is under way.",
             )
         _check_folder(self._tuner, self._folder)
-        self._oracle = _replace_oracle(self._tuner)
+        self._oracle = self._tuner.oracle = Workers(self._tuner.oracle)
+        self._oracle.verbose = 0
         self._tracking = job.track(self._tuner)
         self._tracking.goes_on_after_search = True
         self._events: list[Event] = self._tracking.listen_to_all()
@@ -239,9 +240,8 @@ class OracleHost:
 
     @property
     def _stopped_by(self) -> str | None:
-        """The failures that ended the search, where the oracle says so."""
-        reason = getattr(self._oracle, "stopped_by", None)
-        return None if reason is None else str(reason)
+        """The failures that ended the search, or None."""
+        return self._oracle.stopped_by
 
     def _end(self, trial: Any) -> None:
         try:
@@ -287,17 +287,6 @@ def _keep_warnings(kept: list[str]) -> None:
         shown(message, category, *where, **more)
 
     warnings.showwarning = show
-
-
-def _replace_oracle(tuner: Any) -> Any:
-    """Gives a tuner an oracle that outlives workers, in the place of its own; returns it."""
-    own = tuner.oracle
-    oracle = tuner.oracle = supervised(own)
-    oracle.hosted, oracle.verbose = True, 0
-    # What Keras Tuner's own oracle has loaded may not add up.
-    if oracle is not own and Path(tuner.project_dir, f"{tuner.tuner_id}.json").exists():
-        tuner.reload()
-    return oracle
 
 
 def _check_folder(tuner: Any, folder: Path) -> None:

@@ -15,7 +15,6 @@ from recdrop_tune.events import Event
 from recdrop_tune.files import read_all, write_all
 from recdrop_tune.hypermodels import extended
 from recdrop_tune.kernels import compilations_kept
-from recdrop_tune.oracle import ended_trial
 from recdrop_tune.ray_workers.cluster import import_ray, original
 from recdrop_tune.ray_workers.job import NOT_OPEN, WAIT, FollowUp, Job, Parcel
 from recdrop_tune.ray_workers.resources import limit_threads
@@ -93,9 +92,8 @@ class RemoteOracle:
         answer.status = self._ask("update_trial", self.tuner_id, trial_id, sent, int(step))
         return answer
 
-    def end_trial(self, trial: Any = None, status: str = "COMPLETED", **old: Any) -> None:
-        """Reports the end of a trial, which may be named by its id, and sends its weights."""
-        trial = ended_trial(self, trial, status, **old)
+    def end_trial(self, trial: Any) -> None:
+        """Reports the end of a trial, and sends its weights."""
         folder = Path(self._folder_of(trial.trial_id))
         self._ask("end_trial", self.tuner_id, trial, read_all(folder, "trial.json"))
         self._reporter.ends(trial.trial_id)

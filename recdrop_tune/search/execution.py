@@ -33,8 +33,8 @@ from recdrop_tune.oracle import (
     OptunaOracle,
     TooManyFailuresError,
     has_ended_by_failures,
-    is_all_tried,
     read_object,
+    tried_of_all,
 )
 from recdrop_tune.ray_workers import Closed, Parcel, Team, connected, pack
 from recdrop_tune.records import Records
@@ -49,7 +49,6 @@ from recdrop_tune.search.first_trials import (
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
-from recdrop_tune.search.repair import repair_trials
 from recdrop_tune.search.settings import MLflow, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
@@ -80,12 +79,12 @@ def run(plan: Plan) -> TuneResult:
         held = stack.enter_context(claim(plan.folder, plan.identity, plan.seed, plan.overwrite))
         check_confirmations(plan.folder)
         plan = replace(plan, search_id=held.id, seed=held.seed)
-        repair_trials(plan.folder, plan.goals, partial(_space_of, plan))
         own_space = not isinstance(getattr(plan.model, "space", None), SearchSpace)
         if own_space and (plan.folder / "oracle.json").exists():
             _check_space(plan)
         tuner = plan.new_tuner()
-        enqueue_first_trials(tuner.oracle, plan.optuna.try_first)
+        if plan.tuner == "optuna":
+            enqueue_first_trials(tuner.oracle, plan.optuna.try_first)
         told = _warm_start(plan, tuner.oracle)
         if own_space:
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
@@ -93,7 +92,9 @@ def run(plan: Plan) -> TuneResult:
         keep = " and overwrite=False" if plan.overwrite else ""
         how = f'run again with directory="{plan.folder}"{keep}'
         stack.enter_context(print_how_to_resume(plan.folder, how, plan.verbose))
-        few = coverage_line(tuner.oracle), known_points_line(tuner.oracle)
+        few: tuple[str | None, ...] = ()
+        if plan.tuner == "optuna":
+            few = coverage_line(tuner.oracle), known_points_line(tuner.oracle)
         for line in (*told, *few) if plan.verbose else ():
             if line is not None:
                 print(line, flush=True)
@@ -120,9 +121,9 @@ def _warm_start(plan: Plan, oracle: Any) -> list[str]:
     now = plain_values(plan.identity)
     # An accuracy is the same measure whatever the loss.
     compared = {"objective", "epochs"} | ({"loss"} if "loss" in str(now["objective"]) else set())
-    for folder in oracle.warm_start.folders:
+    for folder in oracle.warm_start:
         there = (read_object(Path(folder) / SEARCH) or {}).get("identity")
-        if folder in oracle.warm_start.counts or not isinstance(there, dict):
+        if not isinstance(there, dict):
             continue
         known = {key for key in compared if there.get(key) is not None and now[key] is not None}
         if lines := differences({k: there[k] for k in known}, {k: now[k] for k in known}):
@@ -132,7 +133,7 @@ def _warm_start(plan: Plan, oracle: Any) -> list[str]:
                 received=str(folder),
                 fix="It differs in:\n" + "\n".join(lines),
             )
-    return oracle.warm_start.read(oracle)
+    return oracle.read_warm_start()
 
 
 def _check_space(plan: Plan) -> None:
@@ -393,7 +394,8 @@ def check_completed(tuner: Any, ended: Ended) -> None:
         return
     how = f"{pruned} were pruned and {failed} failed" if failed else "all were pruned"
     on = "Go on in it with a larger `max_trials`, and with"
-    if is_all_tried(tuner.oracle):
+    counts = tried_of_all(tuner.oracle)
+    if counts is not None and counts[0] == counts[1]:
         on = (
             "No configuration of the search space is left to be tried: begin in another one, or with "
             "`overwrite=True`, and with"

@@ -149,7 +149,8 @@ class Plan:
 
     def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
         """Tracks the tuner, which tries the first configurations first."""
-        enqueue_first_trials(tuner.oracle, self.optuna.try_first)
+        if self.tuner == "optuna":
+            enqueue_first_trials(tuner.oracle, self.optuna.try_first)
         data = self.data.made
         observed = tuner.hypermodel.extension(ObservedTrials)
         if observed.first_model is None:

@@ -16,14 +16,13 @@ from recdrop_tune.tuner.reports import MILLISECONDS, StepTimer
 from recdrop_tune.tuner.same_search import differences, space_of
 from recdrop_tune.tuner.trainings import GroupedFolds, check_folds, retrain, trial_seed
 from recdrop_tune.tuner.tuner import Tuner
-from recdrop_tune.tuner.tuners import ORACLES, SearchPlan, as_objective, as_objectives, make_tuner
+from recdrop_tune.tuner.tuners import TUNERS, as_objective, as_objectives, make_tuner
 
 __all__ = [
     "MILLISECONDS",
-    "ORACLES",
+    "TUNERS",
     "GroupedFolds",
     "ReportsEpochs",
-    "SearchPlan",
     "StepTimer",
     "TrackedOracle",
     "TrainingReporter",

@@ -11,7 +11,6 @@ import keras_tuner as kt
 
 from recdrop_tune.hypermodels import Extension
 from recdrop_tune.models import explain, learned_rates
-from recdrop_tune.oracle import ended_trial
 from recdrop_tune.storage_errors import is_storage_failure
 from recdrop_tune.tuner.outcomes import numbers
 from recdrop_tune.tuner.recording import TrainingReporter, TrialReporter
@@ -96,9 +95,8 @@ class TrackedOracle:
         self._reporter.trial_reported(trial_id, dict(metrics), int(step))
         return answer
 
-    def end_trial(self, trial: Any = None, status: str = "COMPLETED", **old: Any) -> Any:
-        """Ends a trial, given as a trial or by its id, and reports its end."""
-        trial = ended_trial(self._oracle, trial, status, **old)
+    def end_trial(self, trial: Any) -> Any:
+        """Ends a trial, and reports its end."""
         try:
             answer = self._oracle.end_trial(trial)
         except Exception as error:

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,11 +28,12 @@ from recdrop_tune.files import check_folder, delete_leftovers, write_atomically
 from recdrop_tune.hypermodels import fit_of, has_own_fit, tell_replaced
 from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import (
+    Workers,
     check_names,
-    decide_whether_to_go_on,
     forget_metrics,
     is_chief,
     objectives,
+    read_object,
 )
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import checkpoints as checkpoints
@@ -139,8 +141,12 @@ class Tuner(kt.Tuner):
         self._given_space = oracle.get_space()
         folder = Path(given.get("directory") or ".", given.get("project_name") or _DEFAULT_NAME)
         check_folder(folder)
-        if not given.get("overwrite"):
-            decide_whether_to_go_on(folder)
+        own = folder / f"{os.environ.get('KERASTUNER_TUNER_ID', 'tuner0')}.json"
+        is_worker = "KERASTUNER_ORACLE_IP" in os.environ and not is_chief()
+        begun = not is_worker and not given.get("overwrite") and any(folder.glob("trial_*"))
+        if begun and read_object(own) is None:
+            # Without this file, in which there is nothing, Keras Tuner would train all trials again.
+            write_atomically(own, "{}")
         self._returned: list[Any] | None = None  # What `run_trial` below has reported and returned.
         try:
             super().__init__(oracle, hypermodel, *args, **kwargs)
@@ -149,6 +155,8 @@ class Tuner(kt.Tuner):
             check_names(oracle.hyperparameters.space)
             raise
         check_names(oracle.hyperparameters.space)
+        if is_chief():
+            self.oracle = Workers(oracle, getattr(oracle, "worker_timeout", 1800.0))
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Runs trials until the oracle has no more; see `keras_tuner.Tuner.search`.

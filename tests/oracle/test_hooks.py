@@ -7,14 +7,12 @@ from pathlib import Path
 import keras_tuner as kt
 import pytest
 
-from recdrop_tune.oracle import Resumable
-from recdrop_tune.tuner import ORACLES
-from recdrop_tune.tuner import tuners as _oracles
-from recdrop_tune.tuner.tuner import Tuner
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.tuner import Tuner
 from tests.small_search import build, data
 
 
-class Recording(Resumable, kt.oracles.RandomSearchOracle):
+class Recording(OptunaOracle):
     """Notes each file that is written, in order."""
 
     def __init__(self, *args, **kwargs):
@@ -81,9 +79,3 @@ def test_no_other_place_of_keras_tuner_writes_a_trial_or_the_state():
     assert source.count("_get_oracle_fname()") == 2
     # What makes a state add up: a new trial is noted in `start_order` before that is saved.
     assert source.index("self.start_order.append(") < source.index("self._save_trial(trial)")
-
-
-def test_every_oracle_of_tune_is_resumable():
-    kinds = {kind for name, kind in vars(_oracles).items() if name.endswith("Oracle")}
-    assert len(kinds) == len(ORACLES)
-    assert all(issubclass(kind, Resumable) for kind in kinds)

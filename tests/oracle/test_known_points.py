@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recdrop_tune.errors import InvalidArgumentError, ProjectWarning
+from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.oracle.known_points import complete, within
 from recdrop_tune.spaces import SearchSpace
@@ -108,16 +108,6 @@ def test_none_is_tried_twice_also_when_the_search_goes_on(tmp_path):
     assert found == [("lambda", 0.2), ("lambda", 0.3), ("none", None), ("lambda", 0.5)]
 
 
-def test_they_wait_in_the_folder_as_plain_numbers(tmp_path):
-    """A search that goes on without them still knows them."""
-    make_tuner(
-        tmp_path, max_trials=1, try_first=[{"wrapper": "none"}, {"rate": np.float64(0.5)}]
-    ).search()
-    again = make_tuner(tmp_path, max_trials=2)
-    again.search()
-    assert values(again)[1]["rate"] == 0.5
-
-
 def test_one_name_in_two_scopes():
     """The range is that of the scope which is active, whichever was asked for last."""
     hp = kt.HyperParameters()
@@ -155,25 +145,6 @@ def scored(folder, max_trials, **options):
     oracle = OptunaOracle(kt.Objective("score", "min"), max_trials, seed=0, **options)
     oracle.verbose = 0
     return Scored(oracle, Finds(), directory=folder, project_name="p")
-
-
-def test_one_is_tried_once_where_hyperparameters_are_found_while_searching(tmp_path):
-    """The values of its trial are more than it says."""
-    scored(tmp_path, 1, try_first=[{"kind": "b"}]).search()
-    again = scored(tmp_path, 2, try_first=[{"kind": "b"}, {"kind": "a", "extra": 7}])
-    assert again.oracle.points_to_try() == [{"kind": "a", "extra": 7}]
-    again.search()
-    assert values(again)[1] == {"kind": "a", "extra": 7}
-
-
-def test_one_whose_trial_was_lost_is_tried_again(tmp_path):
-    options = {"try_first": [{"kind": "b"}]}
-    scored(tmp_path, 1, **options).search()
-    for path in (tmp_path / "p").glob("trial_*/trial.json"):
-        path.unlink()
-    with pytest.warns(ProjectWarning):
-        again = scored(tmp_path, 2, **options)
-    assert again.oracle.points_to_try() == [{"kind": "b", "extra": 5}]
 
 
 def test_a_wrong_one_in_the_middle_of_a_search_leaves_the_folder_usable(tmp_path):

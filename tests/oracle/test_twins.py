@@ -18,7 +18,6 @@ from recdrop_tune.oracle import (
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.tuner import readable, trial_seed
 from recdrop_tune.tuner.trainings import seed_values
-from recdrop_tune.tuner.tuners import BayesianOptimizationOracle, RandomSearchOracle
 from tests.planted_search import SPACE, Planted, planted_result
 
 FULL = SearchSpace.load(
@@ -151,21 +150,11 @@ def best_dropping(result):
     return trials[(trials["wrapper"] != "none") & (trials["state"] == "COMPLETE")].iloc[0]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0, twin_last=True),
-        lambda: RandomSearchOracle("val_loss", max_trials=9, seed=1),
-        pytest.param(
-            lambda: BayesianOptimizationOracle("val_loss", max_trials=9, seed=1),
-            marks=pytest.mark.full,
-        ),
-    ],
-    ids=["optuna", "random", "bayesian"],
-)
-def test_the_last_trial_is_the_twin_of_the_best_with_dropout(make, tmp_path):
-    oracle = make()
-    oracle.twin_last = True
+@pytest.mark.parametrize("sampler", ["surrogate", "random"])
+def test_the_last_trial_is_the_twin_of_the_best_with_dropout(sampler, tmp_path):
+    oracle = OptunaOracle(
+        kt.Objective("val_loss", "min"), 9, sampler=sampler, seed=0, twin_last=True
+    )
     result = planted_result(
         oracle, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", Planted(failing="")
     )
@@ -196,7 +185,6 @@ def running(oracle, worker):
 
 def test_of_several_workers_the_last_waits_until_the_best_is_known(tmp_path):
     oracle = OptunaOracle(kt.Objective("val_loss", "min"), 3, seed=0, twin_last=True)
-    oracle.hosted = True
     oracle.verbose = 0
     kt.Tuner(oracle, lambda hp: FULL.sample(hp), directory=tmp_path, project_name="p")
     first, second = running(oracle, "a"), running(oracle, "b")
@@ -226,7 +214,6 @@ def test_the_twin_is_not_pruned_where_dropout_helps_most(tmp_path):
         oracle.end_trial(trial)
     assert not has_dropout(trial.hyperparameters)
     assert trial.status == "COMPLETED"
-    assert oracle.get_state()["optuna"]["twins"] == [trial.trial_id]
 
 
 def test_when_the_time_is_up_the_twin_is_tried_and_nothing_else(tmp_path):

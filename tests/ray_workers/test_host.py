@@ -3,18 +3,15 @@
 import subprocess
 import sys
 
-import keras_tuner as kt
 import optuna
 import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
-from recdrop_tune.oracle import supervised
 from recdrop_tune.ray_workers import connected
 from recdrop_tune.ray_workers.job import WAIT, Tasks
 from recdrop_tune.ray_workers.resources import check_cluster, gpus_of_each, room, worker_environment
-from recdrop_tune.tuner import tuners as oracles
-from tests.small_search import build, data
+from tests.small_search import data
 
 
 class AbortingRay:
@@ -114,85 +111,6 @@ print(len(rdt.tune(data(), data(), build, verbose=0, **one).trials))
     lines = done.stdout.strip().splitlines()
     assert "pip install 'recdrop-tune[ray]'" in lines[0]
     assert lines[-1] == "1"
-
-
-def made(name, folder, oracle=None):
-    """A tuner of Keras Tuner's own oracle (or this package's) in a folder."""
-    oracle = (
-        oracle
-        or {
-            "random": lambda: kt.oracles.RandomSearchOracle("val_loss", max_trials=4, seed=1),
-            "bayesian": lambda: kt.oracles.BayesianOptimizationOracle(
-                "val_loss", max_trials=4, seed=1
-            ),
-            "hyperband": lambda: kt.oracles.HyperbandOracle("val_loss", max_epochs=4, seed=1),
-            "grid": lambda: kt.oracles.GridSearchOracle("val_loss", max_trials=4, seed=1),
-            "our grid": lambda: oracles.GridSearchOracle("val_loss", max_trials=4, seed=1),
-            "optuna": lambda: rdt.OptunaOracle("val_loss", max_trials=4, seed=1),
-        }[name]()
-    )
-    tuner = rdt.Tuner(oracle, build, directory=folder, project_name="p")
-    tuner.oracle = supervised(tuner.oracle)
-    tuner.oracle.hosted, tuner.oracle.verbose = True, 0
-    return tuner
-
-
-@pytest.mark.parametrize("name", ["random", "bayesian", "hyperband", "grid", "our grid", "optuna"])
-class TestAnyOracle:
-    """Oracles of Keras Tuner's own outlive their workers too, and a process of their own that dies."""
-
-    def test_a_worker_dies(self, name, tmp_path):
-        oracle = made(name, tmp_path).oracle
-        first, second = oracle.create_trial("one"), oracle.create_trial("two")
-        assert oracle.give_up("one") == first.trial_id
-        again = oracle.create_trial("three")
-        assert again.trial_id == first.trial_id
-        assert again.hyperparameters.values == first.hyperparameters.values
-        assert len(oracle.trials) == 2
-        assert oracle.give_up("nobody") is None
-        assert oracle.update_trial(second.trial_id, {"val_loss": 0.5}).status == "RUNNING"
-        # Of a trial that nobody has, an end is not taken, and an epoch has it stopped.
-        oracle.give_up("two")
-        assert oracle.update_trial(second.trial_id, {"val_loss": 0.5}).status == "STOPPED"
-        oracle.end_trial(second)
-        assert second.trial_id not in oracle.end_order
-
-    def test_its_process_dies_and_workers_live_on(self, name, tmp_path):
-        before = made(name, tmp_path)
-        trial = before.oracle.create_trial("one")
-        before.oracle.update_trial(trial.trial_id, {"val_loss": 0.5}, step=0)
-        before.save()
-        after = made(name, tmp_path)
-        after.reload()
-        oracle = after.oracle
-        oracle.take_back()
-        assert list(oracle.ongoing_trials) == ["one"]
-        assert oracle.update_trial(trial.trial_id, {"val_loss": 0.4}, step=1).status == "RUNNING"
-        other = oracle.create_trial("two")
-        assert other.trial_id != trial.trial_id
-        trial.status = "COMPLETED"
-        oracle.end_trial(trial)
-        taken = {trial.trial_id, other.trial_id if other.status == "RUNNING" else None}
-        assert oracle.create_trial("one").trial_id not in taken
-        ended = oracle.get_trial(trial.trial_id)
-        assert (ended.status, ended.score, ended.best_step) == ("COMPLETED", 0.4, 1)
-
-    def test_its_process_dies_and_so_do_the_workers(self, name, tmp_path):
-        before = made(name, tmp_path)
-        trial = before.oracle.create_trial("one")
-        before.save()
-        oracle = made(name, tmp_path).oracle
-        assert oracle.create_trial("two").trial_id == trial.trial_id
-
-    def test_one_that_gets_no_trial_waits_for_the_others(self, name, tmp_path):
-        oracle = made(name, tmp_path).oracle
-        oracle.max_trials = 1
-        trial = oracle.create_trial("one")
-        assert oracle.create_trial("two").status == "IDLE"
-        oracle.update_trial(trial.trial_id, {"val_loss": 0.5})
-        trial.status = "COMPLETED"
-        oracle.end_trial(trial)
-        assert oracle.create_trial("two").status == "STOPPED"
 
 
 class Two:

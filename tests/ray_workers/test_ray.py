@@ -27,12 +27,12 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning, RecdropError
 from recdrop_tune.events import TrackingWarning, TrialStarted
 from recdrop_tune.journal import Journal
-from recdrop_tune.oracle.study import warm_trials
 from recdrop_tune.ray_workers import cluster as _ray
 from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.search import ObjectiveNotReportedError
 from recdrop_tune.search.execution import actor_name
 from tests import ROOT
+from tests.oracle.test_warm_start import warm
 from tests.small_search import Batches, Failing, build, data
 
 
@@ -69,7 +69,7 @@ def test_what_is_known_before_is_known_to_workers(search, tmp_path):
     result = search("new", tuner=tuner, max_trials=5, epochs=1)
     rows = result.trials[list(known)].to_dict("records")
     assert rows.count(known) == 1
-    assert len(warm_trials(result.tuner.oracle.study)) == 3
+    assert len(warm(result.tuner.oracle)) == 3
     shutil.rmtree(tmp_path / "old")
     more = search("new", tuner=tuner, max_trials=6, epochs=1)
     assert more.trials[list(known)].to_dict("records").count(known) == 1

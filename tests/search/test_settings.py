@@ -16,14 +16,14 @@ from recdrop_tune.catalog import PRUNER_NAMES, SAMPLER_NAMES, TUNER_NAMES
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import make_pruner, make_sampler
 from recdrop_tune.search.settings import CLASSES
-from recdrop_tune.tuner import ORACLES
+from recdrop_tune.tuner import TUNERS
 
 PARAMETERS = inspect.signature(rdt.tune).parameters
 
 
 def test_the_names_that_are_listed_are_those_there_are():
     """They are listed so that nothing heavy is loaded to read them."""
-    assert tuple(ORACLES) == TUNER_NAMES
+    assert tuple(TUNERS) == TUNER_NAMES
     for names, kind, make in (
         (SAMPLER_NAMES, "sampler", lambda name: make_sampler(name, 0)),
         (PRUNER_NAMES, "pruner", make_pruner),

@@ -22,7 +22,7 @@ from recdrop_tune.errors import (
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.mlflow_store.pages import command
 from recdrop_tune.search import ObjectiveNotReportedError
-from recdrop_tune.tuner import ORACLES, trial_seed
+from recdrop_tune.tuner import TUNERS, trial_seed
 from tests.small_search import Batches, Failing, build, data
 
 SPACE = {
@@ -128,7 +128,7 @@ def test_seeds_of_trials_differ_by_seed_and_values():
 LAYERS = {"optuna": {"model": None, "space": SPACE}}
 
 
-@pytest.mark.parametrize("tuner", ORACLES)
+@pytest.mark.parametrize("tuner", TUNERS)
 def test_a_search_goes_on_in_its_folder(options, tuner, uri, capsys):
     tracking = rdt.MLflow(f"tune {tuner}", uri=uri)
     options |= {"tuner": tuner, "tracking": tracking, **LAYERS.get(tuner, {})}

@@ -616,38 +616,6 @@ def test_a_run_trial_may_save_its_model(tmp_path):
     assert weights_of(tuner.get_best_models()[0]) == saved[best.trial_id]
 
 
-@pytest.mark.parametrize(
-    "kind", [kt.oracles.RandomSearchOracle, rdt.OptunaOracle], ids=["keras_tuner", "optuna"]
-)
-@pytest.mark.parametrize("tracked", [False, True], ids=["alone", "tracked"])
-def test_a_trial_can_be_ended_by_its_id(tmp_path, kind, tracked):
-    """As it was before Keras Tuner 1.3, and as public code still does."""
-    tuner = rdt.Tuner(kind("val_loss", 3), build, directory=tmp_path, project_name="by id")
-    tuner.oracle.verbose = 0
-    if tracked:
-        tracking = rdt.track(tuner, rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"))
-        assert tracking.experiment == "by id"
-    ends = [
-        lambda each: tuner.oracle.end_trial(each, "COMPLETED"),
-        lambda each: tuner.oracle.end_trial(trial_id=each, status="COMPLETED"),
-        lambda each: tuner.oracle.end_trial(each, status="INVALID"),
-    ]
-    values = []
-    for end in ends:
-        trial = tuner.oracle.create_trial("tuner0")
-        values.append(dict(trial.hyperparameters.values))
-        tuner.oracle.update_trial(trial.trial_id, {"val_loss": 0.5})
-        end(trial.trial_id)
-    trials = list(tuner.oracle.trials.values())
-    assert [trial.status for trial in trials] == ["COMPLETED", "COMPLETED", "FAILED"]
-    if tracked or kind is rdt.OptunaOracle:  # Keras Tuner's own puts the defaults in their place.
-        assert [trial.hyperparameters.values for trial in trials] == values
-    if tracked:
-        tracking.close()
-        states = [record.ended.status for record in tracking.records.trials.values()]
-        assert states == ["COMPLETE", "COMPLETE", "FAILED"]
-
-
 def test_keras_tuner_has_the_methods_that_are_overridden_here():
     """Private ones among them: public code overrides and calls those."""
     for name in (

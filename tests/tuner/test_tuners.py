@@ -1,4 +1,4 @@
-"""Tests for `recdrop_tune.tuner.tuners`: what they mend in Keras Tuner's own oracles."""
+"""Tests for `recdrop_tune.tuner.tuners`: the tuners by name, and the directions of metrics."""
 
 import time
 
@@ -8,151 +8,86 @@ import numpy as np
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.search import tune
-from recdrop_tune.tuner import as_objective
-from recdrop_tune.tuner.tuners import BayesianOptimizationOracle, GridSearchOracle, initial_points
-from tests.oracle.test_optuna_oracle import Formula, dropout_space, values
-from tests.small_search import build, data
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.tuner import TUNERS, as_objective
+from tests.small_search import data
 
 
-def grid(directory, max_trials):
-    oracle = GridSearchOracle(
-        kt.Objective("score", "min"), max_trials, hyperparameters=dropout_space()
-    )
-    oracle.verbose = 0
-    tuner = Formula(oracle, directory=directory, project_name="project")
-    tuner.search()
-    return values(tuner)
+class Made(kt.HyperModel):
+    """A small conditional space whose scores are made up."""
 
-
-def test_a_grid_searched_in_parts_is_the_grid_searched_at_once(tmp_path):
-    whole = grid(tmp_path / "whole", 20)
-    # 1 without dropout, 5 rates for lambda, 5 rates x 2 for recurrent.
-    assert len(whole) == 16
-    for max_trials in (1, 2, 7, 20):
-        part = grid(tmp_path / "parts", max_trials)
-        assert part == whole[:max_trials]
-
-
-@pytest.mark.parametrize(
-    ("searched", "max_trials", "points"),
-    [(5, 20, 5), (12, 20, 10), (1, 20, 3), (4, 3, 1), (2, 1, 1)],
-)
-def test_half_of_a_bayesian_search_is_left_for_its_model(searched, max_trials, points):
-    assert initial_points(searched, max_trials) == points
-
-
-def plain(hp):
-    model = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
-    hp.Fixed("units", 2)
-    rate = hp.Float("learning_rate", 1e-3, 1e-1)
-    model.compile(keras.optimizers.SGD(rate), "mse", run_eagerly=True)
-    return model
-
-
-def test_a_bayesian_search_fits_its_model(tmp_path):
-    options = {"model": plain, "tuner": "bayesian", "epochs": 1, "verbose": 0, "seed": 0}
-    options |= {
-        "directory": tmp_path / "p",
-        "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
-    }
-    result = tune(data(), data(), **options, max_trials=4)
-    assert result.tuner.oracle.num_initial_points == 2
-    # Two were drawn at random; the fourth was proposed from the first three.
-    assert len(result.tuner.oracle.gpr.X_train_) == 3
-    # Nothing in this search is about dropout.
-    assert "Gain" not in result.summary()
-
-
-class Sum(kt.Tuner):
-    """Searches for the least sum of the values, without a model."""
-
-    def run_trial(self, trial, *args, **kwargs):
-        return float(sum(map(float, trial.hyperparameters.values.values())))
-
-
-def bayesian(tmp_path, declare, max_trials):
-    """The configurations of a Bayesian search."""
-    hp = kt.HyperParameters()
-    declare(hp)
-    oracle = BayesianOptimizationOracle(
-        kt.Objective("sum", "min"), max_trials, hyperparameters=hp, seed=1
-    )
-    oracle.verbose = 0
-    tuner = Sum(oracle, directory=tmp_path, project_name="p")
-    tuner.search()
-    return [trial.hyperparameters.values for trial in oracle.trials.values()]
-
-
-def steps(hp):
-    hp.Choice("a", [1, 2])
-    hp.Float("b", 0.1, 0.5, step=0.2)  # Keras Tuner computes 0.30000000000000004.
-    with hp.conditional_scope("a", [2]):
-        hp.Boolean("c")
-
-
-@pytest.mark.parametrize(
-    ("declare", "size"),
-    [
-        pytest.param(lambda hp: hp.Choice("a", [1, 2, 3]), 3, id="choice"),
-        pytest.param(steps, 9, id="conditions", marks=pytest.mark.heavy),
-    ],
-)
-def test_a_bayesian_search_tries_a_small_space_once_and_ends(tmp_path, declare, size):
-    found = bayesian(tmp_path, declare, max_trials=size + 3)
-    tried = {tuple((n, round(float(v), 9)) for n, v in sorted(each.items())) for each in found}
-    assert len(found) == len(tried) == size
-
-
-@pytest.mark.heavy
-def test_a_bayesian_search_of_a_range_goes_on_where_its_model_sits_at_the_end(tmp_path):
-    # The best is where both ranges begin: their model proposes that very point again and again.
-    def ranges(hp):
-        hp.Float("a", 0.0, 1.0)
-        hp.Float("b", 0.0, 1.0)
-
-    found = bayesian(tmp_path, ranges, max_trials=8)
-    assert (
-        len({tuple(round(value, 6) for value in each.values()) for each in found})
-        == len(found)
-        == 8
-    )
-
-
-class Slow(kt.HyperModel):
-    """Trials of a third of a second, of which those with dropout are the best."""
+    seconds = 0.0
 
     def build(self, hp):
-        return build(hp)
+        if hp.Choice("wrapper", ["none", "recurrent"]) == "recurrent":
+            hp.Float("rate", 0.1, 0.5, step=0.1)
+        hp.Choice("units", [8, 16])
+        model = keras.Sequential(
+            [keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(1)]
+        )
+        model.compile(loss="mse")
+        return model
 
-    def fit(self, hp, model, *args, **kwargs):
-        time.sleep(0.3)
-        return 0.5 if hp["wrapper"] == "none" else 0.1 * hp["rate"]
+    def fit(self, hp, model, *args, callbacks=(), epochs=1, **kwargs):
+        time.sleep(self.seconds)
+        end = hp["units"] / 100 + abs(hp.get("rate") - 0.3 if hp["wrapper"] != "none" else 0.5)
+        history = keras.callbacks.History()
+        told = keras.callbacks.CallbackList([history, *callbacks], model=model)
+        told.on_train_begin()
+        for epoch in range(epochs):
+            told.on_epoch_begin(epoch)
+            told.on_epoch_end(epoch, {"loss": 1.0, "val_loss": end + 1 / (epoch + 1)})
+            if model.stop_training:
+                break
+        return history
 
 
-@pytest.mark.parametrize(
-    "tuner",
-    [
-        "random",
-        *(
-            pytest.param(name, marks=pytest.mark.heavy)
-            for name in ("bayesian", "hyperband", "grid")
-        ),
-    ],
-)
-def test_no_trial_is_begun_after_the_timeout(tmp_path, tuner):
-    options = {"tuner": tuner, "max_trials": 12, "epochs": 9, "seed": 0, "verbose": 0}
-    options |= {"tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db")}
-    result = tune(data(), data(), Slow(), timeout=0.8, directory=tmp_path / "p", **options)
-    states = result.trials.sort_values("number")
-    # Three fit into the time; the twin of the best one comes after it.
-    assert 1 <= len(states) <= 4
-    assert set(states["state"]) == {"COMPLETE"}
-    if tuner in ("random", "bayesian") and (states["wrapper"] != "none").any():
-        assert result.twin_gain is not None
-    # The time is that of a session: the search goes on.
-    more = tune(data(), data(), Slow(), directory=tmp_path / "p", **{**options, "max_trials": 7})
-    assert len(more.trials) == 7
+def search(folder, tuner, model=None, **more):
+    options = {"max_trials": 20, "epochs": 9, "seed": 0, "verbose": 0, **more}
+    options["tracking"] = rdt.MLflow(uri=f"sqlite:///{folder}/mlflow.db")
+    model = model or Made()
+    return rdt.tune(data(8), data(8), model, tuner=tuner, directory=folder / "p", **options)
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_every_tuner_tries_a_small_space_once_and_ends(tmp_path, tuner):
+    search(tmp_path, tuner, max_trials=3)
+    frame = search(tmp_path, tuner).trials
+    assert len(frame) == 12 == len(frame[["wrapper", "units", "rate"]].drop_duplicates())
+    states = set(frame["state"])
+    assert states == ({"COMPLETE", "PRUNED"} if tuner == "hyperband" else {"COMPLETE"})
+    best = frame[frame["state"] == "COMPLETE"].sort_values("val_loss").iloc[0]
+    assert (best["wrapper"], best["rate"], best["units"]) == ("recurrent", 0.3, 8)
+
+
+def test_hyperband_is_reproducible(tmp_path):
+    """Optuna assigns brackets by the name of the study."""
+    columns = ["wrapper", "units", "rate", "state", "epochs"]
+    first, second = (search(tmp_path / name, "hyperband").trials[columns] for name in "ab")
+    assert first.equals(second)
+
+
+def test_a_grid_needs_steps(tmp_path):
+    class Range(Made):
+        def build(self, hp):
+            hp.Float("learning_rate", 1e-4, 1e-2, sampling="log")
+            return super().build(hp)
+
+    with pytest.raises(InvalidArgumentError, match=r"needs a `step`.*learning_rate"):
+        search(tmp_path, "grid", Range())
+
+
+@pytest.mark.parametrize("tuner", ["random", "grid"])
+def test_no_trial_begins_after_the_timeout_but_the_twin(tmp_path, tuner):
+    model = Made()
+    model.seconds = 0.3
+    frame = search(tmp_path, tuner, model, timeout=0.8).trials
+    # Three fit into the time.
+    assert 1 <= len(frame) <= 4
+    assert set(frame["state"]) == {"COMPLETE"}
+    assert (frame["wrapper"] == "none").any()
+    # The time is that of a session.
+    assert len(search(tmp_path, tuner, model, max_trials=7).trials) == 7
 
 
 # Whether more is better is seen from a prediction that is right and one that is wrong.

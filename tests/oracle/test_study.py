@@ -1,14 +1,13 @@
-"""Tests of the Optuna study that is made of Keras Tuner's trials when a search is opened."""
+"""The Optuna study of a search follows from Keras Tuner's trials, also after a kill."""
 
 import json
 import math
 
 import keras_tuner as kt
-import optuna
 import pytest
 from optuna.trial import TrialState
 
-from recdrop_tune.oracle import HalvingPruner, OptunaOracle
+from recdrop_tune.oracle import HalvingPruner, OptunaOracle, Workers
 
 OBJECTIVE = kt.Objective("score", "min")
 EPOCHS = 6
@@ -101,35 +100,39 @@ def tried(oracle):
     return {id: trial.hyperparameters.values for id, trial in sorted(oracle.trials.items())}
 
 
-def images(oracle):
-    """What a sampler or a pruner can see of each trial; nobody looks at the epochs of one that failed."""
-    left_out = ("relative_params", "optimizer", "fixed_params")
-    found = []
-    for t in oracle.study.trials:
-        noted = {n: v for n, v in t.system_attrs.items() if not any(part in n for part in left_out)}
-        epochs = {} if t.state == TrialState.FAIL else t.intermediate_values
-        params = {n: round(v, 12) if isinstance(v, float) else v for n, v in t.params.items()}
-        found.append((t.number, t.state, t.values, params, epochs, t.user_attrs, noted))
-    return found
+def ended(oracle):
+    """What samplers and pruners see of each trial that has ended, without attempts that were given up."""
+    return [
+        (t.state, t.values, rounded(t.params), t.intermediate_values, t.user_attrs)
+        for t in oracle.study.trials
+        if t.state.is_finished() and not t.user_attrs.get("discarded") and not is_retried(oracle, t)
+    ]
 
 
-@pytest.mark.parametrize("sampler", ["surrogate", "tpe", "qmc"])
-def test_the_study_is_the_same_after_it_was_made_anew(tmp_path, sampler):
-    live = search(make(tmp_path, sampler=sampler))
-    ends = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    assert {t.state for t in live.study.trials} == set(ends)
-    assert any("retry_of" in t.user_attrs for t in live.study.trials)
-    assert images(make(tmp_path, sampler=sampler)) == images(live)
+def rounded(params):
+    return {n: round(v, 12) if isinstance(v, float) else v for n, v in params.items()}
 
 
-def test_several_objectives(tmp_path):
-    goals = [OBJECTIVE, kt.Objective("other", "max")]
-    live = search(make(tmp_path, objective=goals, sampler="nsga2"))
-    again = make(tmp_path, objective=goals, sampler="nsga2")
-    assert images(again) == images(live)
-    assert {len(t.values) for t in again.study.trials if t.state == TrialState.COMPLETE} == {2}
-    # Generations go on where they were, and are not counted anew.
-    assert [t for t in again.study.trials if "NSGAIISampler:generation" in t.system_attrs]
+def is_retried(oracle, trial):
+    """Returns whether another attempt at a trial was made: an earlier session's are gone."""
+    return oracle.number_of(trial.user_attrs["keras_tuner_id"]) != trial.number
+
+
+@pytest.mark.parametrize(
+    ("objective", "sampler"),
+    [
+        (OBJECTIVE, "surrogate"),
+        (OBJECTIVE, "tpe"),
+        ([OBJECTIVE, kt.Objective("other", "max")], "nsga2"),
+    ],
+)
+def test_the_study_is_the_same_in_a_later_session(tmp_path, objective, sampler):
+    options = {"objective": objective, "sampler": sampler}
+    live = search(make(tmp_path, **options))
+    ends = {TrialState.COMPLETE, TrialState.FAIL}
+    ends |= {TrialState.PRUNED} if objective is OBJECTIVE else set()
+    assert {each[0] for each in ended(live)} == ends
+    assert ended(make(tmp_path, **options)) == ended(live)
 
 
 @pytest.fixture(scope="module")
@@ -158,70 +161,6 @@ def test_a_killed_search_proposes_what_one_that_was_not_killed_does(tmp_path, wh
     assert [t.state for t in again.study.trials if t.state == TrialState.RUNNING] == []
 
 
-def test_a_quasi_random_sequence_goes_on(tmp_path):
-    hp = kt.HyperParameters()
-    hp.Float("lr", 1e-4, 1e-1, sampling="log")
-    options = {"sampler": "qmc", "hyperparameters": hp}
-    whole = search(make(tmp_path / "whole", 9, **options))
-    search(make(tmp_path / "again", 4, **options))
-    again = search(make(tmp_path / "again", 9, **options))
-    assert tried(again) == tried(whole)
-
-
-def test_a_rung_that_a_trial_was_judged_at_is_remembered(tmp_path):
-    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
-    live = search(make(tmp_path, 8, pruner=pruner))
-    judged = [sorted(t.system_attrs) for t in live.study.trials]
-    assert any("completed_rung_0" in names for names in judged)
-    assert [sorted(t.system_attrs) for t in make(tmp_path, 8, pruner=pruner).study.trials] == judged
-
-
-def test_what_the_user_has_enqueued_in_the_study_waits(tmp_path):
-    live = make(tmp_path, 1)
-    search(live)
-    wanted = {"lr": 0.01, "wrapper": "recurrent", "rate": 0.4}
-    live.study.enqueue_trial(wanted, user_attrs={"by": "hand"})
-    live.save()
-    again = search(make(tmp_path, 2))
-    assert tried(again)["1"] == {"cell": "lstm", **wanted}
-    assert again.study.trials[1].user_attrs == {"by": "hand", "keras_tuner_id": "1"}
-
-
-def test_the_trials_of_other_workers_are_under_way_for_the_sampler(tmp_path):
-    oracle = make(tmp_path)
-    oracle.hosted = True
-    trials = [oracle.create_trial(worker) for worker in "abc"]
-    under_way = oracle.study.get_trials(states=[TrialState.RUNNING])
-    assert [t.user_attrs["keras_tuner_id"] for t in under_way] == [t.trial_id for t in trials]
-    again = make(tmp_path)
-    again.hosted = True
-    again.take_back()
-    under_way = again.study.get_trials(states=[TrialState.RUNNING])
-    assert [t.params["lr"] for t in under_way] == [t.hyperparameters.values["lr"] for t in trials]
-    assert [t.number for t in under_way] == [0, 1, 2]
-
-
-def test_a_trial_whose_worker_outlived_the_oracle_keeps_its_epochs(tmp_path):
-    oracle = make(tmp_path)
-    trial = oracle.create_trial("w")
-    for epoch in range(2):
-        oracle.update_trial(trial.trial_id, {"score": 1.0 - epoch}, step=epoch)
-    again = make(tmp_path)
-    assert again.study.trials[0].intermediate_values == {}  # It would run again.
-    again.take_back()
-    assert again.study.trials[0].intermediate_values == {0: 1.0, 1: 0.0}
-
-
-def test_a_worker_that_is_lost_costs_a_number(tmp_path):
-    oracle = make(tmp_path)
-    oracle.hosted = True
-    trial = oracle.create_trial("lost")
-    oracle.give_up("lost")
-    assert oracle.create_trial("other").trial_id == trial.trial_id
-    assert oracle.number_of(trial.trial_id) == 1
-    assert make(tmp_path).number_of(trial.trial_id) == 1
-
-
 def test_a_study_that_was_in_memory_moves_to_a_storage_and_back(tmp_path):
     url = f"sqlite:///{tmp_path}/studies.db"
     first = search(make(tmp_path, 3))
@@ -231,19 +170,6 @@ def test_a_study_that_was_in_memory_moves_to_a_storage_and_back(tmp_path):
     states = [t.state for t in third.study.trials]
     assert len(states) == 6
     assert TrialState.RUNNING not in states
-
-
-@pytest.mark.parametrize(
-    "kept", [{"attempts": 3}, {"attributes": []}, {"study": 1}, {"queued": "x"}]
-)
-def test_notes_that_make_no_sense_are_made_anew(tmp_path, kept):
-    search(make(tmp_path, 3))
-    path = tmp_path / "project" / "oracle.json"
-    state = json.loads(path.read_text())
-    path.write_text(json.dumps({**state, "optuna": {**state["optuna"], **kept}}))
-    with pytest.warns(UserWarning, match=r"oracle\.json` was damaged"):
-        again = make(tmp_path, 3)
-    assert len([t for t in again.study.trials if t.state == TrialState.COMPLETE]) == 3
 
 
 def end(oracle, trial, **metrics):
@@ -285,20 +211,6 @@ def test_a_default_beside_the_steps(tmp_path):
     assert again.study.trials[0].value == 0.5
 
 
-def test_what_a_sampler_notes_of_the_last_trial_is_kept(tmp_path):
-    def sampler():
-        with pytest.warns(FutureWarning, match="deprecated"):
-            return optuna.samplers.TPESampler(seed=0, constraints_func=lambda trial: (1.0,))
-
-    oracle = make(tmp_path, sampler=sampler())
-    for _ in range(3):
-        end(oracle, oracle.create_trial("w"), score=0.5)
-    noted = [trial.system_attrs["constraints"] for trial in oracle.study.trials]
-    again = make(tmp_path, sampler=sampler())
-    told = [trial.system_attrs.get("constraints") for trial in again.study.trials]
-    assert [list(each) for each in told] == [list(each) for each in noted]
-
-
 @pytest.mark.parametrize(
     ("name", "value"), [("lr", "0.01"), ("lr", None), ("rate", math.inf), ("lr", [1])]
 )
@@ -314,26 +226,32 @@ def test_a_value_that_somebody_has_changed(tmp_path, name, value):
     assert again.create_trial("w").status == "RUNNING"
 
 
-def test_what_waits_and_is_no_configuration_is_left_out(tmp_path):
-    oracle = make(tmp_path)
-    end(oracle, oracle.create_trial("w"), score=0.5)
-    path = tmp_path / "project" / "oracle.json"
-    saved = json.loads(path.read_text())
-    saved["optuna"]["waiting"] = [3, {"wrapper": "lambda", "rate": 0.4}]
-    path.write_text(json.dumps(saved))
-    assert make(tmp_path).create_trial("w").hyperparameters.values["wrapper"] == "lambda"
+def test_workers_that_outlive_the_oracles_process_keep_their_trials(tmp_path):
+    """For the sampler they are under way, and what they reported before counts for the pruner."""
+    trials = [Workers(make(tmp_path)).create_trial("a")]
+    oracle = Workers(make(tmp_path))
+    oracle.take_back()
+    trials.append(oracle.create_trial("b"))
+    for epoch in range(2):
+        oracle.update_trial(trials[0].trial_id, {"score": 1.0 - epoch}, step=epoch)
+    again = Workers(make(tmp_path))
+    again.take_back()
+    under_way = again.study.get_trials(states=[TrialState.RUNNING])
+    assert [t.params["lr"] for t in under_way] == [t.hyperparameters.values["lr"] for t in trials]
+    assert under_way[0].intermediate_values == {0: 1.0, 1: 0.0}
+    again.update_trial(trials[0].trial_id, {"score": -1.0}, step=2)
+    assert again.study.trials[0].intermediate_values == {0: 1.0, 1: 0.0, 2: -1.0}
 
 
-def test_a_crash_brings_back_nothing_of_an_attempt_that_was_given_up(tmp_path):
-    oracle = make(tmp_path)
-    oracle.hosted = True
+def test_an_attempt_that_was_given_up_leaves_nothing_behind(tmp_path):
+    oracle = Workers(make(tmp_path))
     trial = oracle.create_trial("first")
     for step in range(2):
         oracle.update_trial(trial.trial_id, {"score": 0.5}, step)
     oracle.give_up("first")
     assert oracle.create_trial("second").trial_id == trial.trial_id
-    again = make(tmp_path)
-    again.hosted = True
+    assert oracle.number_of(trial.trial_id) == 1
+    again = Workers(make(tmp_path))
     again.take_back()
     again.update_trial(trial.trial_id, {"score": 0.1}, 0)
     history = again.trials[trial.trial_id].metrics.get_history("score")

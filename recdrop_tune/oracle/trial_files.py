@@ -1,0 +1,194 @@
+"""Keras Tuner's files of a search: the state of the oracle, and one file for each trial.
+
+A trial is saved before the state that lists it. So a search that was killed between the two has a trial that
+is missing in the state, or one that has ended although the state has it under way. `settled` mends that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras_tuner as kt
+
+from recdrop_tune.errors import ProjectError
+from recdrop_tune.files import check_trial_ids, trial_folder, write_atomically
+
+ENDED = ("COMPLETED", "FAILED", "STOPPED")
+"""Keras Tuner's statuses of trials that have ended."""
+
+RESTORE = (
+    "Nothing was changed. Restore the file, give another `directory`, or delete the search with "
+    "`overwrite=True`."
+)
+
+
+def is_chief() -> bool:
+    """Returns whether this process is the chief of Keras Tuner's chief and workers."""
+    return "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Raises a `ProjectError` that names a file where the block cannot make sense of its content."""
+    try:
+        yield
+    except ProjectError:
+        raise
+    except OSError as error:
+        raise ProjectError(f"`{path}` cannot be read: {error}. Nothing was changed.") from error
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        raise ProjectError(
+            f"`{path}` is damaged ({type(error).__name__}: {error}). {RESTORE}"
+        ) from error
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Reads a file that holds a JSON object; returns None if there is no such file.
+
+    Raises:
+        ProjectError: The file cannot be read, or holds something else.
+    """
+    with damage_named(path):
+        try:
+            held = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not isinstance(held, dict):
+            raise ValueError("not a JSON object")
+        return held
+
+
+def read_trial(path: Path) -> Any | None:
+    """Reads the file of a trial; returns None if there is no such file.
+
+    Args:
+        path: The file `trial.json` in the trial's folder.
+
+    Returns:
+        A `keras_tuner.engine.trial.Trial`.
+
+    Raises:
+        ProjectError: The file cannot be read, is damaged, or belongs to another trial.
+    """
+    state = read_object(path)
+    if state is None:
+        return None
+    with damage_named(path):
+        trial = kt.engine.trial.Trial.from_state(state)
+        if path.parent.name != f"trial_{trial.trial_id}":
+            raise ValueError(f"it is the file of trial {trial.trial_id!r}")
+        if trial.status == "COMPLETED":
+            float(trial.score), int(trial.best_step)
+        for history in trial.metrics.metrics.values():
+            for each in history.get_history():
+                float(each.mean()), float(each.step)
+    return trial
+
+
+def read_trials(folder: Path) -> dict[str, Any]:
+    """Reads the trials of a project folder, by their ids; see `read_trial`."""
+    found = (read_trial(path) for path in sorted(folder.glob("trial_*/trial.json")))
+    return {trial.trial_id: trial for trial in found if trial is not None}
+
+
+def unnoted(state: dict[str, Any], trials: dict[str, Any]) -> list[str]:
+    """Lists the trials that were killed before they were handed out.
+
+    Keras Tuner saves a new trial, then the oracle's state, and only then hands the trial out. So a trial that
+    is missing in the state has never run, and it is proposed again.
+
+    Args:
+        state: The state that was saved last.
+        trials: The trials by id.
+    """
+    noted = set(state["start_order"])
+    return [id for id, trial in trials.items() if id not in noted and trial.status not in ENDED]
+
+
+def settled(state: dict[str, Any], trials: dict[str, Any]) -> dict[str, Any]:
+    """Brings an oracle's state into line with its trials.
+
+    Args:
+        state: The state that was saved last.
+        trials: The trials by id, each saved before the state.
+
+    Returns:
+        The state in which every trial that has not ended is either under way or waits to be run again.
+    """
+    ended = {id for id, trial in trials.items() if trial.status in ENDED}
+    ongoing = {
+        tuner: id
+        for tuner, id in state["ongoing_trials"].items()
+        if id in trials and id not in ended
+    }
+    waiting = [id for id in state["retry_queue"] if id in trials and id not in ended]
+    lost = sorted(set(trials) - ended - set(ongoing.values()) - set(waiting))
+    in_end_order = [id for id in state["end_order"] if id in ended or id not in trials]
+    return {
+        **state,
+        "ongoing_trials": ongoing,
+        "retry_queue": [*waiting, *lost],
+        "start_order": [*state["start_order"], *sorted(set(trials) - set(state["start_order"]))],
+        "end_order": [*in_end_order, *sorted(ended - set(in_end_order))],
+    }
+
+
+# `_save_trial`, `_get_oracle_fname`, `_get_trial_dir`, `_project_dir` and `_retry_queue` are Keras Tuner's,
+# which has no public hooks for how its files are written and what runs again. A test fails if they go.
+
+
+def save_state(oracle: Any) -> None:
+    """Writes the state of an oracle, all of it or nothing."""
+    text = json.dumps(oracle.get_state())
+    write_atomically(oracle._get_oracle_fname(), text, durable=True)
+
+
+def save_trial(oracle: Any, trial: Any) -> None:
+    """Writes the file of a trial, all of it or nothing.
+
+    A trial that begins or ends survives a power cut. Epochs are not worth the wait for the disk: after a
+    power cut their trial is trained anew.
+    """
+    path = Path(oracle._get_trial_dir(trial.trial_id)) / "trial.json"
+    durable = trial.status in ENDED or not path.exists()
+    write_atomically(path, json.dumps(trial.get_state()), durable=durable)
+
+
+def restore(oracle: Any) -> None:
+    """Restores an oracle from its files, as `keras_tuner.Oracle.reload` does.
+
+    Raises:
+        ProjectError: A file is damaged or missing; nothing was changed.
+    """
+    path = Path(oracle._get_oracle_fname())
+    # Before the trials, each of which is written before the state: the search may be running elsewhere.
+    state = read_object(path)
+    if state is None:
+        raise ProjectError(f"`{path}` is missing. {RESTORE}")
+    trials = read_trials(path.parent)
+    check_trial_ids(path.parent, trials)
+    with damage_named(path):
+        for trial_id in state["start_order"]:
+            if trial_id not in trials:
+                missing = trial_folder(path.parent, trial_id, path.name) / "trial.json"
+                raise ProjectError(f"`{missing}` is missing. {RESTORE}")
+        lost = unnoted(state, trials)
+        oracle.trials = {id: trial for id, trial in trials.items() if id not in lost}
+        oracle.set_state(settled(state, oracle.trials))
+    for trial_id in lost:
+        Path(oracle._get_trial_dir(trial_id), "trial.json").unlink(missing_ok=True)
+    # What was under way runs again.
+    oracle._retry_queue += [trial.trial_id for trial in oracle.ongoing_trials.values()]
+    oracle.ongoing_trials = {}
