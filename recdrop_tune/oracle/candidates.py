@@ -1,4 +1,4 @@
-"""The configurations among which the next trial is picked, and how like each other they are."""
+"""The configurations from which the next trial is picked, and their distances."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from recdrop_tune.oracle.parameters import (
 )
 
 _DRAWN, _CHANGED = 250, 100
-# Draws whose results have all been tried before the rest is looked through.
+# After this many draws that were tried already, the remaining candidates are listed.
 _TRIES = 20
 
 
 class Candidates:
     """Offers configurations that have not been tried.
 
-    All that are left of a small space; of a large one some drawn at random and some that differ from
-    the best in one parameter, and in those that it switches on.
+    In a small space these are all that are left. In a large one some are drawn at random, and some differ
+    from the best in one parameter, and in those that depend on it.
 
     Args:
         space: The parameters, parents first.
-        listed: The size of the largest space that is small.
+        listed: The most configurations of a small space.
     """
 
     def __init__(self, space: Sequence[Parameter], listed: int = MAX_LISTED) -> None:
@@ -48,18 +48,18 @@ class Candidates:
         )
 
     def key(self, values: Values) -> Key:
-        """Returns a configuration as `untried` wants to be told of those that are tried."""
+        """Returns a configuration as a member of the `tried` set of `untried`."""
         return key_of(values, self._distributions)
 
     def untried(
         self, tried: Container[Key], best: Sequence[Values], random: np.random.Generator
     ) -> list[Values]:
-        """Lists candidates; none where all has been tried.
+        """Lists candidates; none if all have been tried.
 
         Args:
-            tried: What has been tried.
+            tried: The keys of the configurations that were tried.
             best: The best configurations so far.
-            random: Source of what is drawn.
+            random: The random generator.
         """
         offered = self._all
         if offered is None:
@@ -70,11 +70,11 @@ class Candidates:
         return [values for key, values in offered if key not in tried]
 
     def draw(self, tried: Container[Key], random: np.random.Generator) -> Values | None:
-        """Draws a configuration at random; `None` where all has been tried.
+        """Draws a configuration at random; None if all have been tried.
 
         Args:
-            tried: What has been tried.
-            random: Source of what is drawn.
+            tried: The keys of the configurations that were tried.
+            random: The random generator.
         """
         for _ in range(_TRIES):
             values = self._draw({}, random)
@@ -105,17 +105,16 @@ _INACTIVE = 0.5
 
 
 class Encoding:
-    """Gives each configuration of a space a point, so that like ones lie close together.
+    """Maps the configurations of a space to points, similar ones close together.
 
-    A number becomes its place in its range, from 0 to 1, on the scale that it is drawn on; where it is
-    inactive, the middle. A name becomes a coordinate for each value, of which one is not 0: two names
-    are 1 apart, as are the ends of a range.
+    A number becomes its place in its range, from 0 to 1, on the scale that it is drawn on, or the middle if
+    it is inactive. A name is encoded one-hot, so that two names are 1 apart, as are the ends of a range.
 
     Args:
         space: The parameters.
 
     Attributes:
-        size: How many parameters are not fixed.
+        size: The number of parameters that are not fixed.
     """
 
     def __init__(self, space: Iterable[Parameter]) -> None:
@@ -138,7 +137,7 @@ def _columns(parameter: Parameter, values: list[Any]) -> list[list[float]]:
     if not isinstance(distribution, CategoricalDistribution):
         scale = math.log if distribution.log else float
         low, high = scale(distribution.low), scale(distribution.high)
-        # Of a range that changes, earlier trials may have had values outside.
+        # If a range has changed, values of earlier trials can lie outside.
         return [
             [
                 _INACTIVE if v is None else min(max((scale(v) - low) / (high - low), 0.0), 1.0)

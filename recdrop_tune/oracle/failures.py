@@ -1,4 +1,4 @@
-"""Failed trials: which ones are a configuration's own fault, and when so many fail that the search ends."""
+"""Failed trials: which failures are due to the configuration, and when failures end a search."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from recdrop_tune.errors import RecdropError, check_integer
 
 OUT_OF_MEMORY = "Out of memory"
 NOT_A_NUMBER = "Not a number"
+"""How the messages begin of trials whose configuration is at fault: others may do well.
+
+A chief receives nothing but the message from its workers.
+"""
 
 
 class TooManyFailuresError(RecdropError, RuntimeError):
-    """So many trials failed in a row that the search has ended; Keras Tuner raises a `RuntimeError` there."""
+    """Too many trials failed in a row, which ends the search. Keras Tuner raises a `RuntimeError`."""
 
 
 class Failures:
-    """Counts the failures in a row: a search ends whose trials all fail, and no other.
-
-    A configuration that ran out of memory or diverged failed by its own fault; others may do well.
+    """Counts the failures in a row that are not due to a configuration.
 
     Args:
-        limit: How many failures in a row end the search.
+        limit: The number of failures in a row that ends the search.
     """
 
     def __init__(self, limit: int) -> None:
@@ -28,32 +30,27 @@ class Failures:
         self._count = 0
 
     def note(self, trial: Any) -> None:
-        """Takes note of a trial that has ended.
+        """Counts a trial that has ended.
 
         Raises:
-            TooManyFailuresError: It is one failure too many.
+            TooManyFailuresError: The limit is reached.
         """
+        message = str(trial.message or "")
         if trial.status in ("COMPLETED", "STOPPED"):
             self._count = 0
-        elif trial.status == "FAILED" and not _is_of_the_configuration(trial.message):
+        elif trial.status == "FAILED" and not message.startswith((OUT_OF_MEMORY, NOT_A_NUMBER)):
             self._count += 1
         if self._count >= self._limit:
-            self._count = 0  # A search that goes on all the same counts anew.
+            self._count = 0  # For a search that is continued.
             raise TooManyFailuresError(
-                f"Number of consecutive failures exceeded the limit of {self._limit}.\n"
-                f"{trial.message or ''}"
+                f"Number of consecutive failures exceeded the limit of {self._limit}.\n{message}"
             )
 
 
-def _is_of_the_configuration(message: str | None) -> bool:
-    return bool(message) and str(message).startswith((OUT_OF_MEMORY, NOT_A_NUMBER))
-
-
 def has_ended_by_failures(oracle: Any, error: Exception) -> bool:
-    """Says whether an error is an oracle's way to end a search because its trials failed.
+    """Returns whether an oracle raised an error because too many of its trials failed in a row.
 
-    Keras Tuner's own oracles have no class for it: they raise a `RuntimeError` once as many trials as they
-    allow have failed in a row.
+    Keras Tuner's own oracles raise a plain `RuntimeError`, so their failures are counted.
 
     Args:
         oracle: The oracle, as it was when the error was raised.

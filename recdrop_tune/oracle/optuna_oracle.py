@@ -221,7 +221,7 @@ class OptunaOracle(kt.Oracle):
         return found[tried:]
 
     def number_of(self, trial_id: str) -> int | None:
-        """Returns Optuna's number of the last attempt at a trial; None if there was none.
+        """Returns Optuna's number of the last attempt at a trial, or None.
 
         Args:
             trial_id: Keras Tuner's id of the trial.

@@ -1,4 +1,4 @@
-"""Conditional spaces in Optuna's terms: what is asked for only where other parameters have certain values."""
+"""Conditional spaces in Optuna's terms: parameters that depend on the values of others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Key = frozenset[tuple[str, Hashable]]
 """A configuration as a member of sets."""
 
 MAX_LISTED = 2000
-"""Longer lists of values or configurations are drawn from, not written down."""
+"""Longer lists of values or configurations are sampled, not listed."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,10 @@ class Parameter:
     """One parameter of a conditional space.
 
     Args:
-        name: Its name, as `trial.suggest_*` is given it.
-        distribution: What it is drawn from.
-        when: Values by the names of other parameters: it is asked for only where each of these has one of
-            its values. By default always.
-
-    Raises:
-        InvalidArgumentError: The distribution is none of Optuna's, or `when` has no list of values.
+        name: Its name, as in `trial.suggest_*`.
+        distribution: The Optuna distribution that it is drawn from.
+        when: Lists of values by the names of other parameters. It is active if each of these has one of its
+            values. By default it always is.
 
     Example:
         >>> rate = Parameter("rate", FloatDistribution(0.1, 0.5), when={"wrapper": ["recurrent"]})
@@ -51,25 +48,8 @@ class Parameter:
     distribution: BaseDistribution
     when: Mapping[str, Collection[Any]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        known = (CategoricalDistribution, FloatDistribution, IntDistribution)
-        if not isinstance(self.distribution, known):
-            names = ", ".join(each.__name__ for each in known)
-            raise invalid_argument(
-                "distribution", expected=f"a {names} of Optuna's", received=self.distribution
-            )
-        listed = isinstance(self.when, Mapping) and all(
-            isinstance(each, list | tuple | set | frozenset) for each in self.when.values()
-        )
-        if not listed:
-            raise invalid_argument(
-                "when",
-                expected="lists of values by the names of other parameters",
-                received=self.when,
-            )
-
     def is_active(self, values: Mapping[str, Any]) -> bool:
-        """Says whether it is asked for, by the values of those that it hangs on."""
+        """Returns whether it is active with the given values of other parameters."""
         return all(name in values and values[name] in wanted for name, wanted in self.when.items())
 
     @property
@@ -79,7 +59,7 @@ class Parameter:
 
     @cached_property
     def count(self) -> float:
-        """How many values it has; infinitely many on a continuous or logarithmic range."""
+        """The number of its values; infinite on a continuous or logarithmic range."""
         match self.distribution:
             case CategoricalDistribution(choices=choices):
                 return len(choices)
@@ -91,13 +71,13 @@ class Parameter:
 
     @cached_property
     def values(self) -> list[Any] | None:
-        """Its values in their order; `None` where there are too many."""
+        """Its values in their order; None if there are too many."""
         if self.count > MAX_LISTED:
             return None
         return [self._value(number) for number in range(int(self.count))]
 
     def at(self, place: float) -> Any:
-        """Returns the value at a place: all are as likely if places are from 0 to below 1, and equally."""
+        """Returns the value at a place from 0 to below 1; uniform places give uniform values."""
         distribution: Any = self.distribution
         if self.count < math.inf:
             return self._value(int(place * self.count))
@@ -121,17 +101,17 @@ class Parameter:
 
 
 def exact(distribution: BaseDistribution, value: Any) -> Any:
-    """Rids a value of the noise of floating-point steps: 0.3 for 0.30000000000000004."""
+    """Removes the rounding error of steps from a value: 0.3 for 0.30000000000000004."""
     stepped = isinstance(distribution, FloatDistribution) and distribution.step is not None
     return float(f"{value:.12g}") if stepped else value
 
 
 def key_of(values: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> Key:
-    """Returns a configuration as a member of sets, without what cannot be chosen.
+    """Returns a configuration as a member of sets, without the parameters that have one value.
 
     Args:
         values: The values by name.
-        distributions: What each is drawn from.
+        distributions: The distribution of each.
     """
     return frozenset(
         (name, exact(distributions[name], value))
@@ -140,22 +120,20 @@ def key_of(values: Mapping[str, Any], distributions: Mapping[str, BaseDistributi
     )
 
 
-def check_space(space: Any) -> list[Parameter]:
+def check_space(space: Iterable[Parameter]) -> list[Parameter]:
     """Returns a space, parents first.
 
     Raises:
-        InvalidArgumentError: It is no list of `Parameter`s, or one hangs on one that is not in it.
+        InvalidArgumentError: A parameter depends on one that is not in the space, so it would never be
+            active.
     """
-    given = list(space) if isinstance(space, Iterable) else [space]
-    for each in given:
-        if not isinstance(each, Parameter):
-            raise invalid_argument("space", expected="a list of `Parameter`s", received=space)
+    given = list(space)
     known = {each.name for each in given}
     for each in given:
         if unknown := sorted(set(each.when) - known):
             raise invalid_argument(
                 "space",
-                expected=f"parameters that hang on others of the space, which are {sorted(known)}",
+                expected=f"parameters that depend on others of the space, which are {sorted(known)}",
                 received=each,
                 fix=f"Add {unknown[0]!r} to the space, or correct its name in `when`.",
             )
@@ -166,20 +144,17 @@ Item = TypeVar("Item", bound=Any)
 
 
 def parents_first(space: Sequence[Item], parents: Callable[[Item], Collection[str]]) -> list[Item]:
-    """Orders a space so that every parameter comes after those it hangs on.
+    """Orders a space so that every parameter comes after those it depends on; keeps the order otherwise.
 
     Args:
-        space: What has a `name`, in any order.
-        parents: Gives the names of those that one hangs on.
-
-    Returns:
-        The same; the given order is kept wherever it is possible.
+        space: Parameters with a `name`, in any order.
+        parents: Returns the names that a parameter depends on.
     """
     waiting, ordered = list(space), []
     while waiting:
         names = {each.name for each in waiting}
         ready = [each for each in waiting if names.isdisjoint(parents(each))]
-        # Should there be a cycle, its members are never active.
+        # Members of a cycle are never active.
         first = ready[0] if ready else waiting[0]
         ordered.append(first)
         waiting.remove(first)
@@ -187,7 +162,7 @@ def parents_first(space: Sequence[Item], parents: Callable[[Item], Collection[st
 
 
 def combinations(space: Sequence[Parameter]) -> Iterator[Values]:
-    """Yields every configuration of a space whose values can be listed, the last parameter varying fastest.
+    """Yields every configuration of a space with few values; the last parameter varies fastest.
 
     Args:
         space: The parameters, parents first.
@@ -206,21 +181,21 @@ def _combinations(space: Sequence[Parameter], first: int, values: Values) -> Ite
 
 
 def infer_space(trials: Sequence[FrozenTrial]) -> list[Parameter]:
-    """Infers a conditional space from what finished trials have asked for.
+    """Infers a conditional space from finished trials.
 
-    A parameter that some trials lack hangs on the last one before it whose values tell the trials that have
-    it from those that lack it. Where there is none, as where a condition is about a continuous range, it
-    counts as always active.
+    A parameter that some trials lack depends on the last one before it whose values separate the trials that
+    have it from those that lack it. If there is no such parameter, for example because the condition is on a
+    continuous range, it counts as always active.
 
     Args:
-        trials: The trials that have ended; one that broke off may not have asked for all.
+        trials: Trials that have ended. Failed ones may lack parameters.
 
     Returns:
-        The parameters in the order in which they were first asked for.
+        The parameters in the order in which they were first suggested.
     """
     seen: dict[str, BaseDistribution] = {}
     for trial in trials:
-        seen.update(trial.distributions)  # Of a range that changes the last one counts.
+        seen.update(trial.distributions)  # The last range counts if it changes.
     configurations = [
         {name: exact(seen[name], value) for name, value in trial.params.items()} for trial in trials
     ]
@@ -235,7 +210,7 @@ def infer_space(trials: Sequence[FrozenTrial]) -> list[Parameter]:
 def _condition(
     earlier: Sequence[Parameter], having: Sequence[Values], lacking: Sequence[Values]
 ) -> dict[str, Collection[Any]]:
-    """Finds the parameter that tells configurations which have something from those that lack it."""
+    """Finds the parameter that separates configurations which have another one from those that lack it."""
     for parent in reversed(earlier) if lacking else ():
         name = parent.name
         if parent.values is None or not all(name in values for values in having):
@@ -245,13 +220,13 @@ def _condition(
         if off and not on & off:
             if not is_ordered(parent):
                 return {name: on}
-            # Of numbers not seen yet, such as a number of layers, the nearest one tells.
+            # A number not seen yet, such as a number of layers, behaves like the nearest one seen.
             return {name: {v for v in parent.values if _nearest(v, on | off) in on}}
     return {}
 
 
 def is_ordered(parameter: Parameter) -> bool:
-    """Says whether the values are numbers, and not names."""
+    """Returns whether the values are numbers."""
     if not isinstance(parameter.distribution, CategoricalDistribution):
         return True
     return all(

@@ -20,17 +20,18 @@ _STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 class HalvingPruner(BasePruner):
     """Stops a trial after `warm_up`, twice, four times ... as many epochs, unless it is in the better half.
 
-    The half is that of all trials that were trained so far, those included that were stopped there. The
-    median of the complete trials alone, which Optuna's `MedianPruner` asks for, is that of survivors: it
-    gets stricter with each trial stopped. A trial is judged by its best epoch until then. It serves any
-    Optuna study with one objective whose trials report each epoch, counted from 0, by `trial.report`.
+    It compares a trial with all trials that were trained until there, including those that were stopped
+    there. Optuna's `MedianPruner` compares with complete trials only, which are survivors: it gets stricter
+    with each trial that is stopped. Trials are compared by their best epoch so far. The pruner works in any
+    Optuna study
+    with one objective whose trials report each epoch, counted from 0, by `trial.report`.
 
     Args:
         warm_up: Epochs that a trial always gets.
-        startup_trials: Trials that are complete before any is stopped.
+        startup_trials: The number of complete trials before any is stopped.
 
     Raises:
-        InvalidArgumentError: An argument is no integer, or too small.
+        InvalidArgumentError: An argument is not an integer, or too small.
 
     Example:
         >>> study = optuna.create_study(pruner=HalvingPruner(10))
@@ -38,8 +39,8 @@ class HalvingPruner(BasePruner):
         20
 
     Reference:
-        Successive halving, of which this is an asynchronous form that waits: Jamieson and Talwalkar 2016,
-        arXiv:1502.07943; Li et al. 2020, arXiv:1810.05934.
+        An asynchronous form of successive halving: Jamieson and Talwalkar 2016, arXiv:1502.07943; Li et al.
+        2020, arXiv:1810.05934.
     """
 
     def __init__(self, warm_up: int = 10, startup_trials: int = 2) -> None:
@@ -47,13 +48,13 @@ class HalvingPruner(BasePruner):
         self._startup_trials = check_integer("startup_trials", startup_trials, 0)
 
     def rung(self, step: int) -> int | None:
-        """Returns the last epoch, counted from 0, not after `step` at which halves are told apart."""
+        """Returns the last epoch up to `step`, counted from 0, at which trials are judged."""
         if step < self._warm_up:
             return None
         return int(self._warm_up * 2 ** ((step // self._warm_up).bit_length() - 1))
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Says whether a trial is to be stopped; see `optuna.pruners.BasePruner`."""
+        """Returns whether to stop a trial; see `optuna.pruners.BasePruner`."""
         reached = sorted(trial.intermediate_values)
         rung = self.rung(reached[-1]) if reached else None
         if rung is None or (len(reached) > 1 and reached[-2] >= rung):
@@ -72,20 +73,20 @@ class HalvingPruner(BasePruner):
 
 
 def _best(trial: FrozenTrial, rung: int, sign: float) -> float:
-    """Returns the best epoch until a rung; of one that reported later only, the first."""
+    """Returns the best value until a rung, or the first value of a trial that reported only later."""
     values = trial.intermediate_values
     until = [sign * value for step, value in values.items() if step <= rung]
     return min(until) if until else sign * values[min(values)]
 
 
 WARM_UP = 10
-"""Epochs that a trial always gets, if nothing else is said.
+"""The default number of epochs that a trial always gets.
 
-Dropout slows the first epochs down, most where its rate is high: judged early, the strongest dropouts
-would lose whatever they are worth in the end.
+Dropout slows the first epochs down, high rates most: judged early, strong dropout would lose even if it is
+better in the end.
 """
 STARTUP_TRIALS = 5
-"""Trials that are complete before Optuna's pruners stop any."""
+"""The number of complete trials before Optuna's pruners stop any."""
 
 _PATIENCE = 2
 

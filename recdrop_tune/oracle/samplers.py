@@ -31,25 +31,24 @@ from recdrop_tune.oracle.parameters import (
 )
 from recdrop_tune.oracle.scores import Ended, outlooks, read_ended
 
-# Trials before the first proposal; more of them cost more than they tell (benchmarks).
+# Random trials before the first proposal; more of them do not pay off (benchmarks).
 _STARTUP_TRIALS = 5
 # Times the root of the number of parameters, as distances grow with it.
 _LENGTH_SCALES = (0.1, 0.2, 0.4, 0.8)
-# The likeliest before anything is seen, and the variance of its logarithm: of few trials the likelihood
-# alone takes any scale for granted.
+# Mode and variance of the prior of its logarithm: with few trials, the likelihood alone fits any scale.
 _EXPECTED_SCALE, _SCALE_VARIANCE = 0.4, 0.5
-# Variance of what a training's seed does to its place among the others, whose variance is 1.
+# Variance of a score due to the seed of its training; the scores' own variance is 1.
 _NOISE = 0.1
-# More trials than that are not fitted: the best, and the last ones; and of those under way the last ones. The
-# time of a proposal stays flat, however many trials there are and however many workers.
+# The most trials that are fitted: the best and the last ones, and the last running ones. So the time of a
+# proposal stays the same with many trials and workers.
 _MAX_FITTED = 100
 _BEST = 10
 
 DISCARDED = "discarded"
-"""Attribute of a failed trial that was never run: it says nothing of its configuration."""
+"""Attribute of a failed trial that never ran, so that samplers ignore it."""
 
 WARM = "warm_start"
-"""Attribute of a trial of another search, which may be tried again in this one."""
+"""Attribute of a trial of another search; its configuration can be tried again."""
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -57,33 +56,33 @@ Array = NDArray[np.float64]
 
 
 class SurrogateSampler(BaseSampler):
-    """Proposes what promises the most improvement over the best, by what is known of all trials.
+    """Proposes the configuration with the largest expected improvement over the best trial.
 
-    A Gaussian process (Matern 5/2, of a few length scales the likeliest) predicts the places of
-    configurations among those tried, as normal scores: the scale of the objective and its outliers do not
-    matter. The proposal is the configuration with the largest expected improvement, among all that are left
-    of a small space, or 350 of a large one. Pruned trials count with what they would have come to: their best
-    value less what the complete trials gained from that step on (the median). Failed ones count as the worst,
-    and those under way as middling ones, so that several workers look at several places.
+    A Gaussian process (Matern 5/2, with the likeliest of a few length scales) predicts the ranks of
+    configurations among the trials, as normal scores: the scale of the objective and its outliers do not
+    matter. It picks from all untried configurations of a small space, or from 350 of a large one. Pruned
+    trials count
+    with an estimate of their final value: their best value less the median gain of the complete trials from
+    that step on. Failed ones count as the worst, and running ones as average, so that several workers try
+    different regions.
 
-    Until five trials have begun it draws at random. No configuration is proposed again; once all of a small
-    space has been tried, it draws at random again, as Optuna has no way to end a study there.
+    The first five trials are drawn at random. No configuration is proposed twice. Once all of a small space
+    has been tried, it draws at random, as Optuna cannot end a study there.
 
     Args:
-        seed: Seed of what is drawn; the same seed and the same trials give the same proposal. By default
-            another one each time.
-        space: The whole conditional space. Without it, it is inferred from the trials that have ended: a
-            parameter that only some of them have hangs on the categorical or whole parameter before it whose
-            values tell which. What a study has never asked for is drawn at random the first time. An
-            `OptunaOracle` gives the space of its search.
+        seed: Random seed. The same seed and the same trials give the same proposal. By default another
+            one each time.
+        space: The whole conditional space. By default it is inferred from the trials that have ended: a
+            parameter that only some of them have depends on the categorical or integer parameter before it
+            whose values separate them. A parameter that the study has never suggested is drawn at random
+            the first time. An `OptunaOracle` sets the space of its search.
 
     Attributes:
-        space: The space as it was given, parents first; `None` where it is inferred.
+        space: The given space, parents first; None if it is inferred.
 
     Raises:
-        InvalidArgumentError: The seed is no integer from 0 to 2**32 - 1, or the space has something else than
-            `Parameter`s or a condition on a parameter that it lacks; when it samples, the study has several
-            objectives.
+        InvalidArgumentError: The seed is not an integer from 0 to 2**32 - 1, or the space has a
+            condition on a parameter that it lacks; when it samples, the study has several objectives.
 
     Example:
         >>> def objective(trial):
@@ -110,11 +109,11 @@ class SurrogateSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Returns what is proposed together; see `optuna.samplers.BaseSampler`."""
+        """Returns the parameters that are proposed together; see `optuna.samplers.BaseSampler`."""
         if len(study.directions) > 1:
             raise InvalidArgumentError(
-                f"`SurrogateSampler` looks for the best of one objective; the study `{study.study_name}` has "
-                f"{len(study.directions)}. Use `optuna.samplers.TPESampler` or `NSGAIISampler` for it."
+                f"`SurrogateSampler` optimizes one objective, and the study `{study.study_name}` has "
+                f"{len(study.directions)}. Use `optuna.samplers.TPESampler` or `NSGAIISampler`."
             )
         return {each.name: each.distribution for each in self._space_of(study)}
 
@@ -127,7 +126,7 @@ class SurrogateSampler(BaseSampler):
             return {}
         space = self._space_of(study)
         found = self._propose(space, trials, study.direction, self._random(trial))
-        # Of a space that is inferred another thread may know more by now.
+        # Another thread may have inferred more parameters by now.
         return {name: value for name, value in (found or {}).items() if name in search_space}
 
     def sample_independent(
@@ -137,7 +136,7 @@ class SurrogateSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Draws a value of which nothing is known; see `optuna.samplers.BaseSampler`."""
+        """Draws the value of an unknown parameter; see `optuna.samplers.BaseSampler`."""
         random = self._random(trial, zlib.crc32(param_name.encode()))
         return Parameter(param_name, param_distribution).at(random.random())
 
@@ -157,7 +156,7 @@ class SurrogateSampler(BaseSampler):
         direction: StudyDirection,
         random: np.random.Generator,
     ) -> Values | None:
-        """Returns the most promising configuration; `None` where nothing is left."""
+        """Returns the most promising configuration; None if all have been tried."""
         sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
         ended = {t.number: self._ended(t, sign) for t in trials if t.state in _ENDED}
         values = {t.number: t.params for t in trials}
@@ -185,7 +184,7 @@ class SurrogateSampler(BaseSampler):
         return offered[int(np.argmax(improvement(mean, deviation, scores.min())))]
 
     def _ended(self, trial: FrozenTrial, sign: float) -> Ended:
-        identity = trial.number, trial.datetime_start  # The sampler may serve several studies.
+        identity = trial.number, trial.datetime_start  # One sampler can serve several studies.
         if identity not in self._read:  # A trial that has ended never changes.
             self._read[identity] = read_ended(trial, sign)
         return self._read[identity]
@@ -197,7 +196,7 @@ class SurrogateSampler(BaseSampler):
 
 
 def _known(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    """Lists the other trials that have begun and say something."""
+    """Lists the other trials that are running or have ended, without discarded ones."""
     states = (*_ENDED, TrialState.RUNNING)
     return [
         each
@@ -214,7 +213,7 @@ def _check_seed(seed: Any) -> int:
 
 
 def normal_scores(values: Sequence[float | None]) -> Array:
-    """Returns the normal score of each value by its rank, 0 for unknown ones.
+    """Returns the normal score of each value by its rank; 0 for unknown values.
 
     Example:
         >>> normal_scores([3.0, 1.0, None, 900.0]).round(2).tolist()
@@ -233,10 +232,10 @@ def predict(points: Array, scores: Array, at: Array, unit: float) -> tuple[Array
     """Returns mean and standard deviation of a Gaussian process at other points.
 
     Args:
-        points: Where the scores are known, of shape `(trials, coordinates)`.
+        points: The points with known scores, of shape `(trials, coordinates)`.
         scores: The scores, of shape `(trials,)`.
         at: The other points, of shape `(candidates, coordinates)`.
-        unit: What the length scales are multiples of.
+        unit: The unit of the length scales.
     """
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import Matern
@@ -253,7 +252,7 @@ def predict(points: Array, scores: Array, at: Array, unit: float) -> tuple[Array
 
 
 def improvement(mean: Array, deviation: Array, best: float) -> Array:
-    """Returns by how much each is expected to be better than the best."""
+    """Returns the expected improvement of each point over the best score."""
     from scipy.stats import norm
 
     deviation = np.maximum(deviation, 1e-9)
@@ -263,12 +262,12 @@ def improvement(mean: Array, deviation: Array, best: float) -> Array:
 
 
 def some(ranked: Sequence[int], begun: Iterable[int], under_way: Sequence[int]) -> list[int]:
-    """Returns the numbers of the trials that are fitted: all, or of many the best and the last ones.
+    """Returns the numbers of the trials that are fitted: all, or the best and the last ones of many.
 
     Args:
-        ranked: Those whose outlook is known, best first.
-        begun: All of them, in the order of their beginnings.
-        under_way: Those of which nothing is known yet, in that order.
+        ranked: The trials that have ended, best first.
+        begun: All trials, in the order in which they began.
+        under_way: The running ones, in that order.
     """
     if len(ranked) > _MAX_FITTED:
         best = ranked[: _MAX_FITTED // 2]
@@ -328,7 +327,7 @@ def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:
         name: One of `"surrogate"` (a `SurrogateSampler`; `None` is the same), `"tpe"`, `"random"`, `"grid"`,
             `"qmc"`, `"nsga2"` (several objectives), `"gp"` (needs torch) and `"cmaes"` (needs cmaes).
         seed: Seed of the sampler.
-        begun: How many trials the study has already.
+        begun: The number of trials in the study.
 
     Raises:
         InvalidArgumentError: There is no sampler of that name.
@@ -337,13 +336,13 @@ def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:
     if name is not None and (not isinstance(name, str) or name not in known):
         raise invalid_argument(
             "sampler",
-            expected=f"one of {', '.join(sorted(known))}, or a sampler of Optuna's",
+            expected=f"one of {', '.join(sorted(known))}, or an Optuna sampler",
             received=name,
         )
     if name in (None, "surrogate"):
-        return SurrogateSampler(seed)  # The number of a trial is a part of its seed there.
+        return SurrogateSampler(seed)  # It seeds each trial by its number.
     if begun:
-        # With the seed itself the sampler would propose its first trials once more.
+        # With the same seed the sampler would propose its first trials again.
         seed = int(np.random.SeedSequence([seed, begun]).generate_state(1)[0])
     with warnings.catch_warnings():
         # `group`, `multivariate` and some samplers are experimental in Optuna; chosen on purpose.
@@ -356,7 +355,7 @@ def make_sampler(name: str | None, seed: int, begun: int = 0) -> BaseSampler:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Keeps Optuna from logging what it does on behalf of a search that reports itself."""
+    """Silences Optuna's log: a search reports its trials itself."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""What every trial of a search is worth, those included that were stopped before their end."""
+"""The scores of trials, including those that were pruned."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from recdrop_tune.oracle.parameters import Key, key_of
 
 
 def objectives(objective: Any) -> list[Any]:
-    """Lists the objectives of a search, also where it has one."""
+    """Lists the objectives of a search, which can be one."""
     return list(getattr(objective, "objectives", [objective]))
 
 
 class SeveralObjectives(kt.Objective):
-    """Several objectives, of which the first one picks the best epoch, where Keras Tuner's own adds them up.
+    """Several objectives. The first one picks the best epoch, while Keras Tuner's own class adds them up.
 
-    Whatever compares epochs by it goes by the first one: the score, and the weights that are kept.
+    So the score is the first objective's, and so are the weights that are kept.
 
     Args:
         objectives: The objectives.
@@ -37,18 +37,18 @@ class SeveralObjectives(kt.Objective):
         self.objectives = list(objectives)
 
     def has_value(self, logs: Mapping[str, float]) -> bool:
-        """Says whether each of the objectives is among the metrics of an epoch."""
+        """Returns whether each of the objectives is among the metrics of an epoch."""
         return all(each.has_value(logs) for each in self.objectives)
 
     def get_value(self, logs: Mapping[str, float]) -> float:
-        """Returns the first objective, negative if it is to grow; NaN where one of them is no number."""
+        """Returns the first objective, negated if it is maximized; NaN if one of them is not finite."""
         values = [float(each.get_value(logs)) for each in self.objectives]
         if not all(map(math.isfinite, values)):
             return math.nan
         return -values[0] if self.objectives[0].direction == "max" else values[0]
 
     def completed(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Returns the metrics of an epoch with the value of all objectives together among them.
+        """Adds the combined value of all objectives to the metrics of an epoch.
 
         Raises:
             InvalidArgumentError: One of the objectives is missing.
@@ -62,24 +62,24 @@ class SeveralObjectives(kt.Objective):
 
 
 def first_value(trial: Any, objective: Any) -> float:
-    """Returns a complete trial's value of the first objective, in the metric's own sign."""
+    """Returns the first objective of a complete trial, with the metric's own sign."""
     first = objectives(objective)[0]
     if first is objective:
         return float(trial.score)
-    # Of several objectives Keras Tuner's own oracles take the sum for the score.
+    # With several objectives, the score of Keras Tuner's own oracles is a sum.
     return metrics_at(trial, trial.best_step)[first.name]
 
 
 @dataclass(frozen=True)
 class Reached:
-    """What a trial reached at its best epoch. Tables, journal, MLflow and Optuna are all given this.
+    """The best epoch of a trial: the one source for tables, journal, MLflow and Optuna.
 
     Attributes:
-        step: The best epoch, as it was reported; `None` if no epoch had a finite objective.
-        value: The first objective there.
-        metrics: All metrics there, those of several trainings as means.
-        std: Sample standard deviation of the objective over the trainings there; `None` of one training.
-        values: The objective there in each training.
+        step: The best epoch, as reported; None if no epoch had a finite objective.
+        value: The first objective at that epoch.
+        metrics: All metrics at that epoch, as means over the trainings.
+        std: Sample standard deviation of the objective over the trainings; None for one training.
+        values: The objective in each training.
     """
 
     step: int | None = None
@@ -90,12 +90,12 @@ class Reached:
 
     @property
     def trainings(self) -> int:
-        """How many trainings there were."""
+        """The number of trainings."""
         return len(self.values)
 
 
 def reached(trial: Any, objective: Any) -> Reached:
-    """Returns what a trial reached that is complete or was stopped early; of any other one nothing."""
+    """Returns the best epoch of a complete or pruned trial; an empty `Reached` for other trials."""
     first = objectives(objective)[0]
     complete = trial.status == "COMPLETED"
     if complete:
@@ -106,7 +106,7 @@ def reached(trial: Any, objective: Any) -> Reached:
         return Reached()
     metrics = metrics_at(trial, step)
     if first is not objective:
-        metrics.pop(objective.name, None)  # What stands for them all.
+        metrics.pop(objective.name, None)  # The combined value.
     value = first_value(trial, objective) if complete else metrics[first.name]
     values = _trainings_at(trial, first.name, step)
     std = statistics.stdev(values) if len(values) > 1 else None
@@ -114,16 +114,16 @@ def reached(trial: Any, objective: Any) -> Reached:
 
 
 def forget_metrics(trial: Any) -> None:
-    """Drops what a trial has reported, for another attempt at it."""
+    """Deletes the reported metrics of a trial, for another attempt."""
     trial.metrics = type(trial.metrics)()
 
 
 def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
-    """Returns the metrics of one epoch of a trial; of the last one where there is no such epoch.
+    """Returns the metrics of one epoch of a trial, or of the last epoch if that one was not reported.
 
     Args:
-        trial: A trial of Keras Tuner's. Of several trainings the mean counts.
-        step: The epoch, as it was reported.
+        trial: A Keras Tuner trial. With several trainings, their mean counts.
+        step: The epoch, as reported.
     """
     found = {}
     for name in trial.metrics.metrics:
@@ -134,21 +134,23 @@ def metrics_at(trial: Any, step: int | None) -> dict[str, float]:
 
 
 def first_epochs(trial: Any, name: str) -> dict[int, float]:
-    """Returns what the first training of a trial reported of a metric, by epoch."""
+    """Returns the values of a metric in the first training of a trial, by epoch."""
     history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
     firsts = {int(each.step): float(each.value[0]) for each in history if each.value}
     return {step: value for step, value in firsts.items() if math.isfinite(value)}
 
 
 def _trainings_at(trial: Any, name: str, step: int | None) -> list[float]:
-    """Lists what each training of a trial reported at an epoch."""
+    """Lists the values of a metric at an epoch, one for each training."""
     history = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
     return [float(value) for each in history if each.step == step for value in each.value]
 
 
 def best_step(trial: Any, objective: Any) -> int | None:
-    """Finds the epoch with the best finite value of an objective; the first of equal ones."""
-    history = trial.metrics.get_history(objective.name) if _has(trial, objective) else []
+    """Returns the first epoch with the best finite value of an objective."""
+    history = (
+        trial.metrics.get_history(objective.name) if trial.metrics.exists(objective.name) else []
+    )
     finite = [each for each in history if math.isfinite(each.mean())]
     if not finite:
         return None
@@ -157,10 +159,10 @@ def best_step(trial: Any, objective: Any) -> int | None:
 
 
 def score(trial: Any, objective: Any) -> None:
-    """Writes the score of a trial and the epoch that it is from.
+    """Sets the score and the best epoch of a trial.
 
-    Of several objectives the first one picks the epoch, and the score is its value (negative if it is
-    to grow), so that Keras Tuner's own ranking goes by it.
+    With several objectives, the score is the first one's value, negated if it is maximized, as Keras Tuner
+    ranks the trials by the score.
     """
     first = objectives(objective)[0]
     step = best_step(trial, first)
@@ -179,7 +181,7 @@ def values_of(trial: Any, objective: Any) -> list[float]:
 
 
 def pareto(trials: Iterable[Any], objective: Any) -> list[Any]:
-    """Picks the complete trials that no other one beats in every objective."""
+    """Returns the Pareto front: the complete trials that no other one beats in every objective."""
     signs = [-1.0 if each.direction == "max" else 1.0 for each in objectives(objective)]
     complete = [trial for trial in trials if trial.status == "COMPLETED"]
     points = [
@@ -194,21 +196,15 @@ def pareto(trials: Iterable[Any], objective: Any) -> list[Any]:
 
 
 def check_directions(objective: Any) -> None:
-    """Refuses one metric as two objectives, and a direction that is none: Keras Tuner takes any.
+    """Refuses invalid directions, which Keras Tuner minimizes, and one metric as two objectives.
 
     Raises:
-        InvalidArgumentError: A metric comes twice, or a direction is neither `"min"` nor `"max"`.
+        InvalidArgumentError: A metric occurs twice, or a direction is neither `"min"` nor `"max"`.
     """
     for each in objectives(objective):
         if each.direction not in ("min", "max"):
-            near = str(each.direction).strip().lower()[:3]
-            meant = f"Objective({each.name!r}, direction={near!r})"
-            raise invalid_argument(
-                "direction",
-                expected="'min' or 'max'",
-                received=each.direction,
-                fix=f"Did you mean {meant}?" if near in ("min", "max") else "",
-            )
+            expected = "'min' or 'max'"
+            raise invalid_argument("direction", expected=expected, received=each.direction)
     names = [each.name for each in objectives(objective)]
     if len(set(names)) < len(names):
         raise invalid_argument("objective", expected="different metrics", received=names)
@@ -218,20 +214,16 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
-def _has(trial: Any, objective: Any) -> bool:
-    return bool(trial.metrics.exists(objective.name))
-
-
 @dataclass(frozen=True)
 class Ended:
-    """What a trial that has ended says: the less the better, whatever the direction of the study.
+    """A trial that has ended; lower values are better in every study.
 
     Attributes:
         key: Its configuration.
-        state: How it has ended.
-        value: What came of it; of a pruned one its best value, and of one without any the worst.
-        steps: The steps that it reported.
-        bests: The best value until each of them.
+        state: Its final state.
+        value: Its value; the best value of a pruned trial, and infinity for a trial without values.
+        steps: The reported steps.
+        bests: The best value until each step.
     """
 
     key: Key
@@ -242,11 +234,11 @@ class Ended:
 
 
 def read_ended(trial: FrozenTrial, sign: float) -> Ended:
-    """Reads what a trial says that has ended.
+    """Reads a trial that has ended.
 
     Args:
         trial: The trial.
-        sign: 1 where the study minimizes, -1 where it maximizes.
+        sign: 1 if the study minimizes, -1 if it maximizes.
     """
     reported = {step: sign * value for step, value in trial.intermediate_values.items()}
     steps = sorted(step for step, value in reported.items() if math.isfinite(value))
@@ -260,11 +252,12 @@ def read_ended(trial: FrozenTrial, sign: float) -> Ended:
 
 
 def outlooks(ended: Mapping[int, Ended]) -> dict[int, float]:
-    """Returns what trials are worth, by their numbers: the less the better.
+    """Estimates the final values of trials, by their numbers; lower is better.
 
-    A complete trial is worth its value. A pruned one is worth its best value less what the complete trials
-    gained from there on (their median). One that failed is the worst, or left out where another trial of the
-    same configuration did not fail.
+    A complete trial has its value. A pruned one has its best value less the median gain of the complete
+    trials
+    from its last step on. A failed one is the worst, or left out if another trial of the same configuration
+    did not fail.
     """
     again = {each.key for each in ended.values() if each.state != TrialState.FAIL}
     complete = [each for each in ended.values() if each.state == TrialState.COMPLETE]
@@ -283,7 +276,7 @@ def outlooks(ended: Mapping[int, Ended]) -> dict[int, float]:
 
 
 def _gain(complete: Iterable[Ended], step: int) -> float:
-    """Returns what complete trials gained after a step, by their median."""
+    """Returns the median gain of complete trials after a step."""
     seen = [
         each.bests[bisect_right(each.steps, step) - 1] - each.value
         for each in complete

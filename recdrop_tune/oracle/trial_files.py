@@ -173,7 +173,7 @@ def restore(oracle: Any) -> None:
         ProjectError: A file is damaged or missing; nothing was changed.
     """
     path = Path(oracle._get_oracle_fname())
-    # Before the trials, each of which is written before the state: the search may be running elsewhere.
+    # Read before the trials, as trials are written first: the search may be running elsewhere.
     state = read_object(path)
     if state is None:
         raise ProjectError(f"`{path}` is missing. {RESTORE}")

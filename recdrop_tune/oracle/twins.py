@@ -1,7 +1,7 @@
 """The twin of a configuration: the same hyperparameters, without dropout.
 
-What dropout is worth is the difference between the two. Compared with any other configuration without
-dropout, it would be credited with what a learning rate or a number of units did.
+The gain of dropout is the difference between the two. Compared with any other configuration without dropout,
+the difference would include that of a learning rate or a number of units.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from recdrop_tune.oracle.parameters import Values
 from recdrop_tune.oracle.scores import pareto
 
 NONE = "none"
-"""The value of `wrapper` that stands for no dropout."""
+"""The value of `wrapper` for no dropout."""
 
 Configuration = tuple[str, bool]
-"""A configuration that is trained: the id of a trial, and whether it is the twin of that trial's."""
+"""A configuration to train: the id of a trial, and whether its twin is meant."""
 
 
 def is_wrapper(hp: HyperParameter) -> bool:
-    """Says whether a hyperparameter is a layer's `wrapper`, and not something else of that name.
+    """Returns whether a hyperparameter chooses the wrapper of a layer.
 
     `dropout_rnn` puts the name of a layer before it: `encoder/wrapper`.
     """
@@ -36,7 +36,7 @@ def is_wrapper(hp: HyperParameter) -> bool:
 
 
 def offers_none(space: Sequence[HyperParameter]) -> bool:
-    """Says whether a space has wrappers, all of which can be left away, so that twins lie in it."""
+    """Returns whether a space has wrappers and all of them can be `"none"`, so that it contains twins."""
     wrappers = [hp for hp in space if is_wrapper(hp)]
     return bool(wrappers) and all(NONE in hp.values for hp in wrappers)
 
@@ -44,17 +44,15 @@ def offers_none(space: Sequence[HyperParameter]) -> bool:
 def twin_values(space: Sequence[HyperParameter], values: Mapping[str, Any]) -> Values | None:
     """Returns the values of the twin of a configuration.
 
-    Placement, rate, schedule, locked and embedding dropout are active under the wrappers that drop, and
-    so go with them.
+    Placement, rate, schedule, locked and embedding dropout are inactive without a wrapper.
 
     Args:
         space: The hyperparameters of the search.
-        values: The values of the configuration by name, those of its inactive hyperparameters perhaps
-            included.
+        values: The values of the configuration by name; inactive ones are ignored.
 
     Returns:
-        The active values of the twin, which are those of the configuration itself where it has no
-        dropout; `None` where no hyperparameter is a wrapper.
+        The active values of the twin; None if no hyperparameter is a wrapper. A configuration without
+        dropout is its own twin.
     """
     found: Values = {}
     wrappers = 0
@@ -66,27 +64,27 @@ def twin_values(space: Sequence[HyperParameter], values: Mapping[str, Any]) -> V
             wrappers += 1
         elif hp.name in values:
             found[hp.name] = values[hp.name]
-        else:  # Active without dropout alone.
+        else:  # Active only without dropout.
             found[hp.name] = hp.value if is_fixed(hp) else middle(hp)
     if not wrappers:
         return None
     known = {hp.name for hp in space}
-    # What a tuner adds for itself, such as Hyperband's epochs.
+    # Values that a tuner adds, such as the epochs of Hyperband.
     return found | {name: value for name, value in values.items() if name not in known}
 
 
 def active_values(hyperparameters: Any) -> Values:
-    """Returns the active values of `keras_tuner.HyperParameters`, and what a tuner has added."""
+    """Returns the active values of `keras_tuner.HyperParameters`, and those that a tuner has added."""
     values, space = hyperparameters.values, hyperparameters.space
     inactive = {hp.name for hp in space} - {hp.name for hp in space if is_active(hp, values)}
     return {name: value for name, value in values.items() if name not in inactive}
 
 
 def twin_of(hyperparameters: Any) -> Any | None:
-    """Returns the `keras_tuner.HyperParameters` of the twin; `None` where no one of them is a wrapper.
+    """Returns the `keras_tuner.HyperParameters` of the twin of a trial; None if none of them is a wrapper.
 
     Args:
-        hyperparameters: Those of a trial.
+        hyperparameters: The hyperparameters of the trial.
     """
     values = twin_values(hyperparameters.space, hyperparameters.values)
     if values is None:
@@ -97,7 +95,7 @@ def twin_of(hyperparameters: Any) -> Any | None:
 
 
 def has_dropout(hyperparameters: Any) -> bool:
-    """Says whether a configuration has a wrapper that drops.
+    """Returns whether a configuration has a wrapper with dropout.
 
     Args:
         hyperparameters: The `keras_tuner.HyperParameters` of a trial.
@@ -110,10 +108,10 @@ def has_dropout(hyperparameters: Any) -> bool:
 def twin_among(
     oracle: Any, trial: Any, configurations: Iterable[Configuration]
 ) -> Configuration | None:
-    """Finds the twin of a trial's configuration among others; `None` if it is not there.
+    """Finds the twin of a trial's configuration among others; returns None if it is not among them.
 
     Args:
-        oracle: The oracle, which knows all of the trials.
+        oracle: The oracle with the trials.
         trial: The trial.
         configurations: Where to look.
     """
@@ -127,21 +125,21 @@ def twin_among(
 
 
 def due_twin(oracle: Any) -> Values | None:
-    """Returns the twin of the best configuration with dropout, if it is still to be tried.
+    """Returns the values of the twin of the best configuration with dropout, if it has not been tried.
 
     Args:
-        oracle: The oracle, with at least one complete trial.
+        oracle: The oracle.
 
     Returns:
-        Its values; `None` where it has been tried, where no trial with dropout is complete, or where the
-        space offers no twins.
+        The values; None if the twin has been tried, no trial with dropout is complete, or the space has no
+        twins.
     """
     space = oracle.hyperparameters.space
     if not offers_none(space):
         return None
     best = best_dropping(oracle)
     values = None if best is None else twin_values(space, best.hyperparameters.values)
-    # One that was stopped early is tried once more: what it would have come to is not known.
+    # A twin that was pruned is tried again, as its final score is not known.
     tried = [trial for trial in oracle.trials.values() if trial.status != "STOPPED"]
     if values is None or any(active_values(each.hyperparameters) == values for each in tried):
         return None
@@ -149,16 +147,16 @@ def due_twin(oracle: Any) -> Values | None:
 
 
 def best_dropping(oracle: Any) -> Any | None:
-    """Returns the best complete trial that has dropout; `None` if there is none."""
+    """Returns the best complete trial with dropout, or None."""
     return next((t for t in ranked(oracle) if has_dropout(t.hyperparameters)), None)
 
 
 def ranked(oracle: Any) -> list[Any]:
-    """Lists the complete trials of an oracle, the best by its first objective first."""
+    """Lists the complete trials of an oracle, best first by its first objective."""
     best = oracle.get_best_trials(len(oracle.trials))
     return [trial for trial in best if trial.status == "COMPLETED"]
 
 
 def front(oracle: Any) -> list[Any]:
-    """Lists the complete trials that no other one beats in every objective."""
+    """Returns the Pareto front of an oracle's complete trials."""
     return pareto(oracle.trials.values(), oracle.objective)

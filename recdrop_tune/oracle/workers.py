@@ -29,8 +29,7 @@ class Workers:
     Args:
         oracle: Any `keras_tuner.Oracle`; its files are written atomically from now on.
         timeout: Seconds of silence after which a worker counts as dead. Workers report at the end of
-            each epoch, so it has to be longer than the longest epoch. By default `give_up` is called by
-            whoever watches them.
+            each epoch, so it has to be longer than the longest epoch. By default, call `give_up`.
 
     Attributes:
         stopped_by: The failures that ended the search, or None. A worker that got them as an error
@@ -79,7 +78,7 @@ class Workers:
         """Hands out the trial of a dead worker, or a new one; see `keras_tuner.Oracle.create_trial`.
 
         Returns:
-            The trial. While others have trials, a worker that gets none is told to wait (`IDLE`): one of
+            The trial. While others have trials, a worker that gets none has to wait (`IDLE`): one of
             them may die, and its trial has to run again.
         """
         with self._lock:
@@ -109,7 +108,7 @@ class Workers:
         """Takes an epoch of a trial, which is a sign of life; see `keras_tuner.Oracle.update_trial`.
 
         Returns:
-            The trial. A worker that was given up is told to stop.
+            The trial. A worker that was given up has to stop.
         """
         with self._lock:
             workers = self._workers_of(trial_id)

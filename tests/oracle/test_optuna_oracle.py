@@ -136,11 +136,8 @@ def test_unknown_sampler():
 def test_a_direction_that_is_none(direction):
     """Keras Tuner takes any, and the study would minimize."""
     goal = kt.Objective("val_accuracy", direction)
-    with pytest.raises(
-        InvalidArgumentError, match=r"`direction`. Expected 'min' or 'max'"
-    ) as error:
+    with pytest.raises(InvalidArgumentError, match=r"`direction`. Expected 'min' or 'max'"):
         OptunaOracle([kt.Objective("loss", "min"), goal])
-    assert ("Did you mean" in str(error.value)) == (direction in ("maximize", "MAX"))
 
 
 def test_a_storage_is_opened_by_the_first_trial(tmp_path):

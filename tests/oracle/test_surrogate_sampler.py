@@ -314,11 +314,7 @@ def test_of_a_thousand_workers_the_last_trials_count():
     [
         (lambda: SurrogateSampler(-1), r"`seed`.*from 0 to .*seed=-1"),
         (lambda: SurrogateSampler(1.5), r"`seed`.*seed=1\.5"),
-        (lambda: SurrogateSampler(0, 3), r"`space`.*list of `Parameter`s.*space=3"),
-        (lambda: SurrogateSampler(0, {"rate": RATE}), r"`space`.*list of `Parameter`s"),
         (lambda: SurrogateSampler(0, SPACE[:1]), r"`space`.*\['rate'\].*Add 'wrapper'"),
-        (lambda: Parameter("rate", (0, 1)), r"`distribution`.*of Optuna's.*\(0, 1\)"),
-        (lambda: Parameter("rate", RATE, when={"wrapper": "none"}), r"`when`.*lists of values"),
     ],
 )
 def test_bad_arguments(make, message):
