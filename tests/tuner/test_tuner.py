@@ -96,7 +96,6 @@ def test_a_retry_is_judged_by_itself(tmp_path):
     assert (trial.status, trial.score, trial.best_step) == ("COMPLETED", 0.3, 0)
     first, second = tuner.oracle.study.trials
     assert (first.state.name, second.state.name) == ("FAIL", "COMPLETE")
-    assert second.user_attrs["retry_of"] == first.number
     assert second.params == first.params
 
 
@@ -696,11 +695,7 @@ def of_two_kinds(hp):
 )
 def test_two_hyperparameters_of_one_name_are_refused(tmp_path, tuner, own):
     """Keras Tuner would lose the value of one, and draw another one in the place of what is proposed."""
-    said = (
-        "name='x'. `x` is a whole number from 1 to 4.* where kind is 'a'; and from 0.1"
-        ".*`hyperparameters=`, has to be registered under the same conditions"
-    )
-    with pytest.raises(InvalidArgumentError, match=said):
+    with pytest.raises(InvalidArgumentError, match="`x` is registered under several conditions"):
         tuner(own, of_two_kinds, directory=tmp_path).search()
 
 

@@ -19,8 +19,10 @@ class Made(kt.HyperModel):
     seconds = 0.0
 
     def build(self, hp):
-        if hp.Choice("wrapper", ["none", "recurrent"]) == "recurrent":
-            hp.Float("rate", 0.1, 0.5, step=0.1)
+        wrapper = hp.Choice("wrapper", ["none", "recurrent"])
+        with hp.conditional_scope("wrapper", ["recurrent"]):
+            if wrapper == "recurrent":
+                hp.Float("rate", 0.1, 0.5, step=0.1)
         hp.Choice("units", [8, 16])
         model = keras.Sequential(
             [keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(1)]
