@@ -60,10 +60,6 @@ class StorageError(RecdropError, OSError):
     reason: str = ""
 
 
-class ProjectWarning(UserWarning):
-    """A project folder is damaged. The search continues with the rest, and nothing was deleted."""
-
-
 def invalid_argument(
     argument: str, *, expected: str, received: object, fix: str = ""
 ) -> InvalidArgumentError:

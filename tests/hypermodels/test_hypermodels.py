@@ -216,9 +216,7 @@ def test_a_bad_space_is_told_at_once():
 
 
 def test_a_model_of_the_last_step_has_no_temporal_decay():
-    expected = (
-        r"`space`\. Expected no `temporal_decay`.*Received.*\[0\.0, 1\.0\].*`SequenceTagger`"
-    )
+    expected = r"`space`\. Expected no `temporal_decay`.*Received.*\[0\.0, 1\.0\].*`SequenceTagger`"
     for make in (SequenceClassifier, SequenceRegressor):
         with pytest.raises(InvalidArgumentError, match=expected):
             make(3, (None, 2), {"temporal_decay": [0, 1]})

@@ -186,7 +186,9 @@ def test_a_layer_that_is_not_in_the_model():
         dropout_rnn(hp, keras.layers.LSTM(3), "lost", {**ONE, "schedule": "ramp"})
         return make("rnn", space=ONE)(hp)
 
-    with pytest.raises(InvalidArgumentError, match="Expected a model with the layer `recurrent_dro"):
+    with pytest.raises(
+        InvalidArgumentError, match="Expected a model with the layer `recurrent_dro"
+    ):
         fit(scheduled(build))
 
 

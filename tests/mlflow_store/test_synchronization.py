@@ -147,7 +147,9 @@ def test_credentials_are_not_kept_and_so_have_to_be_given(tmp_path, stores, monk
     hidden = "postgresql://***@db/mlflow"
     journaled(tmp_path, started(tracking_uri=hidden), *trial(0), ended())
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(InvalidArgumentError, match=r"`tracking_uri`.*db/mlflow` with its credentials"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"`tracking_uri`.*db/mlflow` with its credentials"
+    ):
         rdt.sync(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", stores[0])
     assert rdt.sync(tmp_path).tracking_uri == stores[0]

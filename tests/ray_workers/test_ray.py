@@ -24,9 +24,8 @@ from mlflow import MlflowClient
 from sklearn.ensemble import RandomForestClassifier
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, ProjectError, ProjectWarning, RecdropError
-from recdrop_tune.events import TrackingWarning, TrialStarted
-from recdrop_tune.journal import Journal
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
+from recdrop_tune.events import TrackingWarning
 from recdrop_tune.ray_workers import cluster as _ray
 from recdrop_tune.ray_workers.host import OracleHost
 from recdrop_tune.search import ObjectiveNotReportedError
@@ -85,33 +84,6 @@ def forest(hp):
 def batches():
     """What cannot be pickled."""
     return tf.data.Dataset.from_tensor_slices(data(40)).batch(32)
-
-
-@pytest.mark.heavy
-def test_a_damaged_folder_goes_on_with_workers(search, tmp_path):
-    folder = tmp_path / "project"
-    tuner = rdt.Optuna(pruner="none")
-    alone = search(max_trials=4, tuner=tuner, workers=None)
-    before = alone.trials.set_index("trial_id")["val_loss"]
-    shutil.rmtree(folder / "trial_1")
-    (folder / "oracle.json").write_text("{")
-    (folder / "tuner0.json").unlink()
-    with pytest.warns(ProjectWarning) as caught:
-        after = search(max_trials=6, tuner=tuner).trials.set_index("trial_id")
-    said = [str(each.message) for each in caught if each.category is ProjectWarning]
-    assert [name for name in ("trial.json", "oracle.json") if any(name in s for s in said)] == [
-        "trial.json",
-        "oracle.json",
-    ]
-    assert sorted(after.index) == list("012345")
-    assert set(after["state"]) == {"COMPLETE"}
-    assert after.loc[before.index, "val_loss"].to_dict() == before.to_dict()
-    started = [e.trial_id for e in Journal(folder / "events.jsonl").read() if is_start(e)]
-    assert sorted(started) == list("012345")
-
-
-def is_start(event):
-    return isinstance(event, TrialStarted)
 
 
 def test_two_workers_find_what_one_process_finds(search, capfd):
