@@ -45,7 +45,7 @@ class TrialRecord:
         epochs: The epochs of its first training, in order.
         repeats: The epochs of its further trainings, if it is trained more than once.
         parameters: Number of parameters of its model.
-        kernel: The kernels that the recurrent layers of its model train on; `None` if there are none.
+        kernel: The kernels that its recurrent layers train on; `None` without such layers.
         ended: Its end; `None` before.
     """
 

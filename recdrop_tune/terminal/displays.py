@@ -1,4 +1,4 @@
-"""What a terminal or a notebook shows of a search: a line for each trial, and a live display below them."""
+"""Shows a search in a terminal or a notebook: a line for each trial, and a live display below them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Progress:
         left = status.seconds_left(records, event.time, self._workers)
         if left and event.status != events.INTERRUPTED:
             parts.append(f"eta {status.duration(left)}")
-        self._print("  ".join(parts), style)
+        self._print("  ".join(filter(None, parts)), style)
         if (forecast := status.forecast(records, event.time, self._workers)) is not None:
             self._print(forecast, "dim")
 
@@ -152,7 +152,7 @@ class LiveDisplay:
     def __init__(self, history: Iterable[events.Event] = (), workers: int = 1) -> None:
         self._records = Records(history)
         self._workers = workers
-        self._lock = threading.Lock()  # rich refreshes the terminal in a thread of its own.
+        self._lock = threading.Lock()  # rich refreshes the terminal in another thread.
 
     def on_event(self, event: events.Event) -> None:
         """Takes an event in."""
@@ -241,9 +241,9 @@ def live_display(
 ) -> Iterator[LiveDisplay | None]:
     """Shows a live display while the block runs, if there is a terminal or a notebook.
 
-    On a terminal it stays below whatever is printed meanwhile, and disappears after the block. There is
-    none if the output goes into a file, or if the environment variable `CI` is set. A terminal that closes
-    ends the display, not the block.
+    On a terminal it stays below other output, and disappears after the block. It is not shown if the output
+    goes into a file, or if the environment variable `CI` is set. A terminal that closes ends the display,
+    not the block.
 
     Args:
         console: Where it is shown.
@@ -251,7 +251,7 @@ def live_display(
         workers: How many trials run at the same time.
 
     Yields:
-        The display, which takes the events; `None` if there is none.
+        The display, which takes the events; `None` if it is not shown.
     """
     if os.environ.get("CI"):
         yield None

@@ -82,7 +82,7 @@ class TrackedOracle:
         return trial
 
     def _no_trial(self, tuner_id: str) -> Any:
-        """Answers that there is no trial yet (another worker still has one) or no trial any more."""
+        """Returns an idle trial while other workers still have one, else one that ends the search."""
         waits = bool(self._oracle.ongoing_trials)
         if not waits:
             self._oracle.tuner_ids.discard(tuner_id)
