@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
 import click
 
@@ -12,57 +11,43 @@ from recdrop_tune.cli.store import be_quiet, load_quietly, project_folder
 from recdrop_tune.errors import RecdropError, plain
 
 
-class _Bar:
-    """Shows on a terminal how many runs are there: of a thousand trials it takes minutes."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import MofNCompleteColumn, Progress
-
-        console = Console(stderr=True)
-        columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-        hidden = not console.is_terminal
-        self._bar = Progress(*columns, console=console, transient=True, disable=hidden)
-        self._task = self._bar.add_task("Writing runs of trials", total=None)
-
-    def show(self, there: int, total: int) -> None:
-        """Takes the numbers that `recdrop_tune.sync` tells."""
-        self._bar.update(self._task, completed=there, total=total)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-
 @click.command()
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@click.option("--tracking-uri", "uri", help="Database or server that is to have the runs.")
+@click.option("--tracking-uri", "uri", help="The database or server to write to.")
 def sync(directory: Path | None, uri: str | None) -> None:
-    """Writes what MLflow lacks of a search: after an outage, or into an empty store.
+    """Writes to MLflow what it lacks of a search: after an outage, or into an empty store.
 
-    DIR is the project folder of the search; left out, the newest one in recdrop_runs. The runs go to
-    --tracking-uri, else to where the search had them. What is there stays, and nothing is written
-    twice, also if two of this command run at once. DIR may be read-only.
+    DIR is the project folder of the search; by default the newest one in recdrop_runs. The runs go to
+    --tracking-uri, by default to where the search wrote them. Existing runs stay, and nothing is written
+    twice, even if this command runs twice at once. DIR can be read-only.
     """
-    be_quiet()  # A request that creates a run must not be sent twice by MLflow's client itself.
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    be_quiet()  # MLflow's client must not repeat a request that creates a run.
     folder = project_folder(directory)
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     try:
         check_importable()
         load_quietly("recdrop_tune.mlflow_store")
         from recdrop_tune import sync as write
 
-        with _Bar() as bar:
-            done = write(folder, uri, progress=bar.show)
+        # A thousand trials take minutes.
+        hidden = not console.is_terminal
+        with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+            task = bar.add_task("Writing runs of trials", total=None)
+            done = write(
+                folder,
+                uri,
+                progress=lambda there, total: bar.update(task, completed=there, total=total),
+            )
     except RecdropError as error:
         raise click.ClickException(str(error)) from None
-    said = (
+    words = (
         f"{folder}: {done.written} runs of trials written, {done.there} were there. Experiment "
         f"{done.experiment} at {done.tracking_uri}."
     )
-    click.echo(plain(said))
-    # Nothing serves the page of a store of one's own before the command was called.
+    click.echo(plain(words))
     if shown := done.ui_command or done.ui_url:
         click.echo(plain(shown))

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from recdrop_tune.terminal import Watched
 
 _SECONDS = 0.5
-"""How often the journal is looked at."""
+"""Seconds between two looks at the journal."""
 
 
 def watched(directory: Path | None) -> Watched:
-    """Returns the search in a folder, or the newest one in recdrop_runs, as it stands now.
+    """Returns the search in a folder, by default the newest one in recdrop_runs.
 
     Raises:
-        click.ClickException: There is none, or its journal is damaged.
+        click.ClickException: There is no search, or its journal cannot be read.
     """
     from recdrop_tune.terminal import Watched
 
@@ -43,45 +43,45 @@ def watched(directory: Path | None) -> Watched:
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 def status(directory: Path | None, as_json: bool) -> None:
-    """Prints how a search stands: its trials, the best one, the time left, and what is running.
+    """Prints how a search stands: its trials, the best one, the time left, and the running trials.
 
-    DIR is the project folder of the search; left out, the newest one in recdrop_runs. Only the journal in it
-    is read, and nothing is written, so it may be somebody else's.
+    DIR is the project folder of the search; by default the newest one in recdrop_runs. The command reads
+    only the journal in it and writes nothing, so the folder can belong to somebody else.
     """
     found = watched(directory)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
-        return
-    for line in found.lines():
-        click.echo(plain(line))
+    else:
+        _print(found)
 
 
 @click.command()
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 def top(directory: Path | None) -> None:
-    """Shows a search that runs in another process, until it ends or Ctrl-C is pressed.
+    """Shows a search that runs in another process, until it ends or you press Ctrl-C.
 
-    DIR is the project folder of the search; left out, the newest one in recdrop_runs. It is the display that
-    the search itself shows on a terminal; the search does not notice, and Ctrl-C ends the display alone.
+    DIR is the project folder of the search; by default the newest one in recdrop_runs. The display is the one
+    that the search shows on its own terminal. Ctrl-C ends only the display.
     """
     from recdrop_tune.terminal import Progress, Terminal, live_display
 
     found = watched(directory)
-    if not found.records.search or found.state not in ("running", "stopping"):
-        for line in found.lines():
-            click.echo(plain(line))
-        return
-    console, history = Terminal(highlight=False), found.history
-    try:
-        with live_display(console, history, found.workers) as display:
-            lines = Progress(console, history=history, workers=found.workers)
-            while found.state in ("running", "stopping"):
-                time.sleep(_SECONDS)
-                for event in found.look():
-                    lines.on_event(event)
-                    if display is not None:
-                        display.on_event(event)
-    except KeyboardInterrupt:
-        return
+    if found.is_running:
+        console, history = Terminal(highlight=False), found.history
+        try:
+            with live_display(console, history, found.workers) as display:
+                lines = Progress(console, history=history, workers=found.workers)
+                while found.is_running:
+                    time.sleep(_SECONDS)
+                    for event in found.look():
+                        lines.on_event(event)
+                        if display is not None:
+                            display.on_event(event)
+        except KeyboardInterrupt:
+            return
+    _print(found)
+
+
+def _print(found: Watched) -> None:
     for line in found.lines():
         click.echo(plain(line))

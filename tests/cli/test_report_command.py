@@ -161,7 +161,7 @@ def test_a_search_that_is_under_way(tmp_path, planted_uri):
     )
     assert [each.exit_code for each in seen] == [0, 0]
     first, second = (each.output for each in seen)
-    note = "The search is running: this is its state now.\n"
+    note = "The search is still running.\n"
     assert first == f"{note}No trial is complete: 1 running.\nReport: {tmp_path}/0.html\n"
     assert second.startswith(f"{note}2 trials, 1 complete. Best val_loss: ")
     assert "RUNNING" in (tmp_path / "1.html").read_text()

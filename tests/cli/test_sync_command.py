@@ -61,7 +61,7 @@ def test_a_server_that_is_away(folder, monkeypatch):
 def test_a_folder_is_no_store(folder):
     done = called(folder, "--tracking-uri", "mlruns")
     assert done.exit_code == 1
-    assert "use a sqlite file" in done.output
+    assert "no longer writes to folders" in done.output
 
 
 @pytest.mark.heavy
