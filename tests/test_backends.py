@@ -123,8 +123,8 @@ def test_a_search_goes_on_with_another_backend(tmp_path, planted_uri):
     with pytest.warns(BackendWarning) as caught:
         result = rdt.tune(data(), data(), build, max_trials=2, **given)
     (text,) = [str(each.message) for each in caught if each.category is BackendWarning]
-    assert f"was run on Keras's {OTHER} backend and goes on with {HERE}. Its trials" in text
-    assert f"or set KERAS_BACKEND={OTHER} to go on as before" in text
+    assert f"ran on Keras's {OTHER} backend and continues on {HERE}" in text
+    assert f"or set KERAS_BACKEND={OTHER}." in text
     assert len(result.trials) == 2
     begun = [each for each in Journal(journal).read() if isinstance(each, SearchStarted)]
     assert [each.info["backend"] for each in begun] == [OTHER, HERE]

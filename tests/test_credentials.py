@@ -94,7 +94,7 @@ def test_settings_do_not_tell_when_they_are_shown(place):
 )
 def test_a_cluster_that_is_not_there_tells_nothing(form):
     workers = rdt.Workers(2, address=form)
-    with pytest.raises(RecdropError, match="Ray cannot be had") as refused, connected(workers):
+    with pytest.raises(RecdropError, match="Ray cannot connect") as refused, connected(workers):
         pass
     assert not is_told(str(refused.value))
     assert refused.value.__cause__ is None

@@ -1,4 +1,4 @@
-"""The tracking of a search, from its beginning to its end, and `track`, which attaches it to any tuner."""
+"""Tracks a search from its beginning to its end; `track` attaches it to any tuner."""
 
 from __future__ import annotations
 
@@ -39,30 +39,31 @@ from recdrop_tune.tuner import (
     search_id,
 )
 
-# The longest that the end of a search waits for MLflow to take the last events.
 _FLUSH_SECONDS = 60.0
+"""The longest wait at the end of a search for MLflow to take the last events."""
+
 _ENDED = ("COMPLETED", "STOPPED", "FAILED")
 
 
 class Tracking:
-    """The tracking of one tuner, as `track` returns it: hands on the events of its search.
+    """The tracking of one tuner: passes the events of its search to the journal, MLflow and listeners.
 
     Attributes:
-        search_id: Identity of the search, kept when it goes on.
+        search_id: Id of the search, kept when it is resumed.
         experiment: Name of the MLflow experiment.
         tracking_uri: Where the runs are, without credentials.
         mlflow: Writes to MLflow.
         records: One record a trial, from all events so far, earlier sessions included.
-        reporter: Takes note of trials and trainings.
+        reporter: Reports trials and trainings.
         space: The search space as YAML.
         info: Further parameters of the search's run.
         data: Descriptions of the data sets.
-        context: What the search is about, if that is known.
+        context: The data and the scores of constant predictions, if known.
         register_model: A name for the best model in MLflow's registry.
-        at_end: Saves what the search found before its run ends; `None` saves nothing.
-        unsaved: Why what the search found could not be saved; `None` as far as it could.
+        at_end: Saves the result before the search's run ends; `None` saves nothing.
+        unsaved: Why the result could not be saved, or `None`.
         process: The process in which the search was begun.
-        go_on: How to go on with the search, in words, if that is known.
+        go_on: How to resume the search, in words, if known.
         goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
     """
 
@@ -100,7 +101,7 @@ class Tracking:
 
     @property
     def failure(self) -> str | None:
-        """Why MLflow recorded nothing more, in one line without credentials; else `None`."""
+        """Why MLflow does not have everything, in one line without credentials, or `None`."""
         return self._background.failure or self._failure_elsewhere
 
     def emit(self, event: events.Event) -> None:
@@ -108,28 +109,27 @@ class Tracking:
         self._dispatcher.emit(event)
 
     def listen_to_all(self) -> list[events.Event]:
-        """Returns all events of the search, earlier sessions included, in a list that grows with each."""
-        journal = self._dispatcher.journal
-        collected = _Collector(journal.read())
+        """Returns a list of all events of the search, to which new ones are appended."""
+        collected = _Collector(self._dispatcher.journal.read())
         self._dispatcher.listeners.insert(0, collected)
         return collected.events
 
     def was_elsewhere(
         self, experiment_id: str | None, failure: str | None, run_ids: Mapping[str, str]
     ) -> None:
-        """Takes over what another process that tracks this search knows of MLflow."""
+        """Records what another process that tracks this search has written to MLflow."""
         self._failure_elsewhere = failure
         self.mlflow.was_elsewhere(experiment_id, run_ids)
 
     @property
     def journal_path(self) -> Path:
-        """The file that has every event, whatever becomes of MLflow."""
+        """The journal, which has every event, even if MLflow does not."""
         return self._dispatcher.journal.path
 
     def close(self, status: str = "FINISHED") -> None:
-        """Ends the search's run, unless the search has ended it, and waits for MLflow.
+        """Ends the search's run, unless it has ended, and waits for MLflow.
 
-        Trials that are under way are interrupted. After a Ctrl-C while it closes it waits for nothing more.
+        Running trials are interrupted. Ctrl-C during this ends the waiting.
 
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
@@ -150,12 +150,12 @@ class Tracking:
                     self._dispatcher.emit(events.SearchEnded(status=status))
                     if waits:
                         self._background.flush(_FLUSH_SECONDS)
-        finally:  # Else the folder stays locked for as long as this process lives.
+        finally:  # Or the folder stays locked as long as this process lives.
             self._dispatcher.journal.close()
 
     def _interrupt_trials(self) -> None:
-        """Reports the trials under way as interrupted, but for those whose end was saved just now."""
-        self._make_up_for_a_kill()
+        """Reports the running trials as interrupted, except those whose end was just saved."""
+        self._report_lost_ends()
         for record in self.records.running:
             self.reporter.trial_interrupted(record.trial_id)
 
@@ -182,24 +182,26 @@ class Tracking:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        """Closes with the status that fits the end of the block."""
+        """Closes with the status of the block."""
         if error is None:
             self.close()
         elif is_storage_failure(error):
             self.at_end = None  # There is no room for a result.
-            with suppress(OSError):  # Nor, perhaps, for this; the error says so already.
+            with suppress(
+                OSError
+            ):  # Perhaps not even for this event; the error reports the disk anyway.
                 self.close("FAILED")
         else:
             self.close("FAILED" if isinstance(error, Exception) else "KILLED")
 
     def search_goes_on(self) -> None:
         """Begins the search when a tuner asks for the first trial."""
-        # A chief tells each worker that the search is over, which is no new beginning.
+        # After the end, each worker still asks Keras Tuner's chief, which does not begin the search anew.
         if self._under_way or (self._over and is_chief()):
             return
         self._under_way = True
         atexit.register(self._close_at_exit)
-        self._make_up_for_a_kill()
+        self._report_lost_ends()
         self._compare_backends()
         forget_stop(self._tuner.project_dir)
         goals = objectives(self._oracle.objective)
@@ -229,7 +231,7 @@ class Tracking:
         )
 
     def begins_more(self) -> bool:
-        """Says whether another trial, or training of a confirmation, may begin: nobody has asked to stop."""
+        """Returns whether another trial or training can begin: no one has asked the search to stop."""
         early = self.records.no_more
         if early is not None and early.reason == events.STOPPED:
             return False
@@ -237,52 +239,45 @@ class Tracking:
             return True
         self._dispatcher.emit(events.NoMoreTrials(reason=events.STOPPED))
         if not is_asked_to_stop(self._tuner.project_dir, now=True):
-            forget_stop(self._tuner.project_dir)  # Else trials that are running look for it.
+            forget_stop(
+                self._tuner.project_dir
+            )  # Running trials look for a request to stop at once.
         return False
 
     def _compare_backends(self) -> None:
-        """Warns where the search was at work on another backend before."""
+        """Warns if the search ran on another backend before."""
         now, before = str(keras.backend.backend()), self.records.backends[-1:]
         if before and before != [now]:
             warnings.warn(
-                f"The search in `{self._tuner.project_dir}` was run on Keras's {before[0]} backend and goes "
-                f"on with {now}. Its trials are kept. The same seed gives other weights and masks on another "
-                "backend, so a trial here and its twin there differ by luck too: let `confirm` compare the "
-                f"best with fresh seeds, or set KERAS_BACKEND={before[0]} to go on as before.",
+                f"The search in `{self._tuner.project_dir}` ran on Keras's {before[0]} backend and continues "
+                f"on {now}, where the same seed gives other weights and masks. Use `confirm` to compare the "
+                f"best trials with fresh seeds, or set KERAS_BACKEND={before[0]}.",
                 BackendWarning,
                 stacklevel=2,
             )
 
     def take_over(self) -> None:
-        """Goes on where another process of the same search was killed, and its workers live on.
-
-        For them it is the same session, in which no trial was broken off.
-        """
+        """Continues the session of a process that was killed and whose workers live on."""
         if self._started:
             self._under_way = True
             atexit.register(self._close_at_exit)
-            self._make_up_for_a_kill()
+            self._report_lost_ends()
 
-    def _make_up_for_a_kill(self) -> None:
-        """Reports the ends of trials that the oracle had saved and the journal lacks."""
+    def _report_lost_ends(self) -> None:
+        """Reports the ends of trials that the oracle had saved, and the journal lacks after a kill."""
         trials = getattr(self._oracle, "trials", {})  # Keras Tuner's client of a chief has none.
         for trial_id, record in self.records.trials.items():
             trial = trials.get(trial_id)
             if trial is None or trial.status not in _ENDED:
                 continue
             path = trial_folder(self._tuner.project_dir, trial_id, JOURNAL) / "trial.json"
+            # The oracle can know of an end that is not saved yet.
             if record.ended is None and _has_ended(read_trial(path)):
                 self.reporter.trial_ended(trial, path.stat().st_mtime)
 
     def search_is_over(self) -> None:
-        """Ends the search, unless something comes after it."""
+        """Ends the search, unless trainings follow it."""
         self._over = True
-        self._note_exhaustion()
-        if not self.goes_on_after_search:
-            self.close()
-
-    def _note_exhaustion(self) -> None:
-        """Reports that the tuner has found no further configuration, where that is why the search ends."""
         found = None if self.records.no_more is not None else exhausted(self._oracle)
         if found is not None:
             tried, configurations = found
@@ -291,6 +286,8 @@ class Tracking:
                     reason=events.EXHAUSTED, configurations=configurations, tried=tried
                 )
             )
+        if not self.goes_on_after_search:
+            self.close()
 
     def _close_at_exit(self) -> None:
         self.close("KILLED")
@@ -307,19 +304,18 @@ class _Collector:
 
 
 def _is_under_way(history: Iterable[events.Event]) -> bool:
-    """Says whether a search has begun and not ended, as far as its journal says."""
+    """Returns whether a search has begun and not ended, according to its journal."""
     kinds = (events.SearchStarted, events.SearchEnded)
     last = [event for event in history if isinstance(event, kinds)][-1:]
     return bool(last) and isinstance(last[0], events.SearchStarted)
 
 
 def _has_ended(saved: Any) -> bool:
-    """Says whether a trial's file tells of its end, which its oracle may know before it is written."""
     return saved is not None and saved.status in _ENDED
 
 
 def _tuner_name(tuner: Any, oracle: Any) -> str:
-    """`Hyperband`, `RandomSearch`; a plain `Tuner` bears the name of its oracle."""
+    """Returns the name of the tuner's class, or of its oracle's for a plain `Tuner`."""
     name = type(tuner).__name__
     return oracle.__class__.__name__ if name == "Tuner" else name
 
@@ -337,7 +333,7 @@ def track(
     register_model: str | None = None,
     system_metrics: bool = False,
 ) -> Tracking:
-    """Records a tuner's trials; `recdrop_tune.track` does so and saves the result at the end as well.
+    """Tracks a tuner; `recdrop_tune.track` also saves the result at the end.
 
     Args:
         tuner: Any `keras_tuner.Tuner`.
@@ -346,16 +342,16 @@ def track(
         listeners: Further listeners for the events.
         space: The search space as YAML.
         info: Further parameters of the search's run.
-        data: The data sets by what they are for.
-        context: What the search is about.
+        data: The data sets by their purpose.
+        context: The data and the scores of constant predictions.
         register_model: A name for the best model in MLflow's registry.
-        system_metrics: Whether the use of the machine is recorded for each trial; see `SystemMetrics`.
+        system_metrics: Whether to record the use of the machine for each trial; see `SystemMetrics`.
 
     Raises:
-        InvalidArgumentError: The tracking URI is a folder, the database of an `OptunaOracle` too, the tuner
-            is tracked already, or no model can be registered under the name.
-        ProjectError: There is a link in the project folder, or something else that is no file.
-        RecdropError: `system_metrics` needs packages that are not installed.
+        InvalidArgumentError: The tracking URI is a folder or the database of the `OptunaOracle`, the tuner is
+            already tracked, or no model can be registered under the name.
+        ProjectError: A link leads out of the project folder.
+        RecdropError: `system_metrics` needs a package that is not installed.
     """
     if isinstance(tuner.oracle, TrackedOracle):
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
@@ -371,7 +367,7 @@ def track(
     tracking.register_model = register_model
     tracking.mlflow.system_metrics = SystemMetrics(uri) if system_metrics else None
     if not is_local(tuner.oracle):
-        return tracking  # A worker of Keras Tuner's, whose chief sees all of it.
+        return tracking  # A worker of Keras Tuner, whose chief tracks the search.
     tuner.oracle = TrackedOracle(tuner.oracle, tracking, tracking.reporter)
     if tuner.hypermodel is not None:
         tuner.hypermodel = extended(tuner.hypermodel, ReportsEpochs(tracking.reporter))

@@ -1,4 +1,4 @@
-"""Many trials of one search at once, in Ray's actors."""
+"""Runs several trials of one search at once, in Ray actors."""
 
 from recdrop_tune.ray_workers.cluster import connected, import_ray
 from recdrop_tune.ray_workers.job import DATA, Closed, FollowUp, Job, Parcel, pack

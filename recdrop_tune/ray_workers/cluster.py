@@ -1,4 +1,4 @@
-"""Ray itself: starts or joins a cluster, and puts its errors in words."""
+"""Starts or joins a Ray cluster, and explains Ray's errors."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from recdrop_tune.errors import RecdropError
 from recdrop_tune.ray_workers.resources import Resources, check_cluster
 
 NAMESPACE = "recdrop-tune"
-"""Where the actors have their names in Ray."""
+"""Ray's namespace for the names of actors."""
 
 ATTEMPTS = 3
 """How often to try a connection to `ray://` that the head aborts.
 
-The head starts a process for each client, and up to at least Ray 2.60 gRPC stops some of them when they are
-forked (ray-project/ray#63202): 7 % there, more on a machine that is busy. The next one is another process.
+The head forks a process for each client, and in Ray up to at least 2.60 gRPC stops some of them
+(ray-project/ray#63202): 7 %, more on a busy machine.
 """
 
 
 def import_ray() -> Any:
-    """Returns Ray, which is an extra.
+    """Returns Ray, which is an optional dependency.
 
     Raises:
         RecdropError: It is not installed.
@@ -36,25 +36,24 @@ def import_ray() -> Any:
         return import_module("ray")
     except ImportError as error:
         raise RecdropError(
-            "Several trials at once need Ray, which is not installed. Install it with "
-            "`pip install 'recdrop-tune[ray]'`, or leave `workers` out: then the trials run one after "
-            "the other in this process."
+            "Several trials at once need Ray. Install it with `pip install 'recdrop-tune[ray]'`, or leave "
+            "`workers` out to run the trials one after the other."
         ) from error
 
 
 @contextmanager
 def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
-    """Joins a Ray cluster, or starts one on this machine; yields Ray.
+    """Joins a Ray cluster, or starts one on this machine, for the block; yields Ray.
 
-    What was started here ends here. A process that has called `ray.init` itself stays connected.
+    A process that has called `ray.init` itself stays connected.
 
     Args:
-        resources: What the cluster is for.
-        verbose: From 2 on, what the workers print is shown.
+        resources: What the workers get.
+        verbose: From 2 on, shows what the workers print.
 
     Raises:
-        RecdropError: Ray is not installed, or there is no cluster at the address.
-        InvalidArgumentError: The cluster has not what the workers are to be given.
+        RecdropError: Ray is not installed, or cannot connect to the address.
+        InvalidArgumentError: The cluster has too few resources for a worker.
     """
     ray = import_ray()
     joined = ray.is_initialized()
@@ -69,7 +68,7 @@ def connected(resources: Resources, verbose: int = 1) -> Iterator[Any]:
 
 
 def _connect(ray: Any, resources: Resources, verbose: int) -> None:
-    # Where a job is submitted to a cluster, Ray says so in the environment.
+    # Ray sets this variable for a job that is submitted to a cluster.
     address = resources.address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {
         "namespace": NAMESPACE,
@@ -78,25 +77,23 @@ def _connect(ray: Any, resources: Resources, verbose: int) -> None:
     }
     if address is None:
         address = "local"
-        # Ray would print a notice of it.
+        # Ray would print a notice.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Workers on few cores share them; else they would wait for each other.
+        # On a machine with few cores, workers share them instead of waiting for each other.
         needed = math.ceil(resources.number * resources.cpus)
         options |= {"num_cpus": max(os.cpu_count() or 1, needed), "include_dashboard": False}
     try:
         _initialize(ray, address, options)
-    except Exception as error:  # Of a cluster that is not there Ray has several kinds.
+    except Exception as error:  # Ray raises several kinds.
         lines = str(error).strip().splitlines() or [""]
-        # A first line such as "Initialization failure from server:" has its cause in the last one.
+        # After a first line such as "Initialization failure from server:", the last line has the cause.
         text = f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") else lines[0]
         shown, said = hide_address(address), scrub(text, address)
         raise RecdropError(
-            f"Ray cannot be had at address={shown!r}: {type(error).__name__}: "
-            f"{said.rstrip('.')}. Start a cluster with `ray start --head` and pass its "
-            "address, or leave `address` out for a Ray of its own on this machine. To a cluster that "
-            "wants a token this process has to show one: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN "
-            "unless `ray get-auth-token` has it here."
-            # What Ray says of an address with a password quotes it.
+            f"Ray cannot connect to address={shown!r}: {type(error).__name__}: {said.rstrip('.')}. Start a "
+            "cluster with `ray start --head` and pass its address, or leave `address` out to start Ray on "
+            "this machine. A cluster with token authentication needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
+            # Ray's own error can quote a password in the address.
         ) from (error if shown == address else None)
 
 
@@ -104,27 +101,27 @@ def _initialize(ray: Any, address: str, options: dict[str, Any]) -> None:
     for attempts_left in reversed(range(ATTEMPTS)):
         try:
             with warnings.catch_warnings():
-                # JAX warns of every process that is forked off it; those of Ray run another program at once.
+                # JAX warns of forks, but Ray's run another program at once.
                 warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
                 ray.init(address=address, **options)
             return
         except Exception as error:
-            with suppress(Exception):  # Half a connection would be in the way of the next one.
+            with suppress(Exception):  # Half a connection would block the next one.
                 ray.shutdown()
             if not (attempts_left and isinstance(error, ConnectionAbortedError)):
                 raise
 
 
 def original(error: BaseException) -> BaseException:
-    """Returns what was raised in another process: itself, with a note of where that was."""
+    """Returns the exception raised in another process, with its traceback as a note."""
     cause = getattr(error, "cause", None)
     if not isinstance(cause, BaseException):
         return error
-    cause.add_note(f"It was raised in a process of the search:\n{error}")
+    cause.add_note(f"Raised in a process of the search:\n{error}")
     return cause
 
 
 def on_node(node: str) -> Any:
-    """Returns the scheduling strategy of an actor that runs on one node and on no other."""
+    """Returns the scheduling strategy of an actor that runs on one node only."""
     strategies = import_module("ray.util.scheduling_strategies")
     return strategies.NodeAffinitySchedulingStrategy(node, soft=False)

@@ -1,4 +1,4 @@
-"""`OracleHost`: the one process of a search that has its oracle, its study and its journal."""
+"""The one process of a search that has its oracle, its study and its journal."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from recdrop_tune.ray_workers.job import MARK, NOT_OPEN, Closed, State, Tasks
 from recdrop_tune.tuner import Tuner
 
 _LOSSES = 3
-"""How many workers may be lost over one trial: then it is the trial that loses them."""
+"""How many workers can be lost over one trial before it fails: then the trial is the cause."""
 
 
 class OracleHost:
-    """Serves the oracle of a search to its workers, and its state to the process that has begun it.
+    """Serves the oracle of a search to its workers, and its state to the process that began it.
 
-    Ray starts it anew where its process dies: it is opened again, in the same folder, and the workers, who
-    live on, keep their trials. Every request can come twice, for Ray repeats the one during which it died.
+    If its process dies, Ray restarts it. It is opened again in the same folder, and the workers keep their
+    trials. Each request can come twice, for Ray repeats the one during which the process died.
 
     Args:
-        folder: The project folder, which holds the file `MARK`.
-        trial_timeout: Seconds that a trial may take; `None` for any number.
-        environment: Environment variables, which may hold what nobody else is to see.
+        folder: The project folder, which contains the file `MARK`.
+        trial_timeout: Seconds that a trial can take, or `None`.
+        environment: Environment variables, which can be secret.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class OracleHost:
         self._is_open = False
 
     def ask(self, method: str, *args: Any) -> Any:
-        """Calls a method, once it is open; before that, the answer is `NOT_OPEN`."""
+        """Calls a method; returns `NOT_OPEN` before `open`."""
         if self._is_open:
             return getattr(self, method)(*args)
-        if method == "emit":  # Nobody waits for an answer.
+        if method == "emit":  # Workers do not wait for the answer.
             self._early.append(args)
         return NOT_OPEN
 
@@ -65,10 +65,10 @@ class OracleHost:
 
         Args:
             references: A reference to the `Parcel`, in a list so that Ray does not resolve it.
-            again: Whether an earlier process of this search's has died, so that workers are under way.
+            again: Whether an earlier process has died, so that workers are running.
 
         Raises:
-            ProjectError: The folder is not the same here.
+            ProjectError: The tuner's folder is another one here.
             InvalidArgumentError: The tuner deletes its folder.
         """
         if self._is_open:
@@ -76,7 +76,7 @@ class OracleHost:
         mark, ray = self._folder / MARK, import_ray()
         if not mark.exists():
             raise ProjectError(
-                f"The folder `{self._folder}` cannot be seen where Ray runs the oracle. Give a `directory` "
+                f"The folder `{self._folder}` does not exist where Ray runs the oracle. Give a `directory` "
                 "on a file system that this machine and the head of the cluster share."
             )
         job = ray.get(references[0]).unpacked(ray)
@@ -86,7 +86,7 @@ class OracleHost:
                 "make_tuner",
                 expected="a function that makes a tuner without `overwrite=True`",
                 received="a tuner that deletes its project folder",
-                fix="It is called in each process, and would delete the search that is under way.",
+                fix="Each process calls it, which would delete the running search.",
             )
         _check_folder(self._tuner, self._folder)
         self._oracle = self._tuner.oracle = Workers(self._tuner.oracle)
@@ -106,15 +106,11 @@ class OracleHost:
             self.emit(*args)
 
     def hear_warnings(self) -> None:
-        """Keeps what the tracking warns of, to be shown where the search was begun."""
+        """Collects the warnings of the tracking, to be shown by the process that began the search."""
         _keep_warnings(self._warnings)
 
     def state(self, seen: int) -> State:
-        """Returns what is new.
-
-        Args:
-            seen: How many events of the search are known already.
-        """
+        """Returns the news; `seen` is the number of events that the caller knows."""
         now = time.monotonic()
         overdue = [worker for worker, t in self._since.items() if now - t > self._timeout]
         return State(self._events[seen:], overdue, self._tasks.over, self._warnings)
@@ -145,13 +141,13 @@ class OracleHost:
     def update_trial(
         self, tuner_id: str, trial_id: str, metrics: Mapping[str, float], step: int
     ) -> str:
-        """Takes an epoch; returns `STOPPED` where the trial is to be stopped, or is another one's."""
+        """Reports an epoch; returns `STOPPED` if the trial must stop, or belongs to another worker."""
         if not self._has(tuner_id, trial_id):
             return "STOPPED"
         return str(self._tuner.oracle.update_trial(trial_id, metrics, step=step).status)
 
     def end_trial(self, tuner_id: str, trial: Any, left: Mapping[str, bytes]) -> None:
-        """Ends a trial, and keeps the files that its training has left."""
+        """Ends a trial, and stores the files of its training."""
         if not self._has(tuner_id, trial.trial_id):
             return
         if trial.status == "COMPLETED":
@@ -161,12 +157,12 @@ class OracleHost:
         self._end(trial)
 
     def files_of(self, trial_id: str) -> dict[str, bytes]:
-        """Returns what the training of a trial has left."""
+        """Returns the files that the training of a trial has stored."""
         folder = trial_folder(self._tuner.project_dir, trial_id, "oracle.json")
         return read_all(folder, "trial.json")
 
     def emit(self, tuner_id: str, event: Event) -> None:
-        """Records an event of a worker, unless the trial is not its own any more."""
+        """Records an event of a worker, unless its trial now belongs to another one."""
         trial_id = getattr(event, "trial_id", None)
         if self._tasks.is_busy(tuner_id) or (
             self._has(tuner_id, trial_id) and not self._is_known(event)
@@ -174,7 +170,7 @@ class OracleHost:
             self._tracking.emit(event)
 
     def next_task(self, tuner_id: str) -> Any:
-        """Hands out what is to be done after the search; see `Tasks.next`."""
+        """Hands out a task that follows the search; see `Tasks.next`."""
         if self._stopped_by or not self._tracking.begins_more():
             self._tasks.cancel()
         task = self._tasks.next(tuner_id)
@@ -184,20 +180,20 @@ class OracleHost:
         return task
 
     def keep(self, tuner_id: str, *result: Any) -> None:
-        """Takes the result of such a task."""
+        """Stores the result of such a task."""
         if self._tasks.is_busy(tuner_id):
             self._tasks.keep(*result)
 
     def give_up(self, tuner_id: str, reason: str, host: str | None) -> bool:
-        """Hands what a dead worker was at to another one, or gives it up if it has cost several workers.
+        """Reassigns the trial or task of a dead worker, or fails it if it has cost several workers.
 
         Args:
             tuner_id: The worker.
-            reason: What became of it.
+            reason: Why it died.
             host: Where it ran.
 
         Returns:
-            Whether it was at anything.
+            Whether it had a trial or a task.
         """
         self._since.pop(tuner_id, None)
         trial = self._oracle.ongoing_trials.get(tuner_id)
@@ -217,17 +213,17 @@ class OracleHost:
         return True
 
     def fail(self, message: str) -> None:
-        """Ends the trials under way, for the search cannot go on."""
+        """Fails the running trials, for the search cannot continue."""
         for trial in list(self._oracle.ongoing_trials.values()):
-            if trial.status != "RUNNING":  # Keras Tuner has raised over it.
+            if trial.status != "RUNNING":  # Its failure is what ends the search.
                 continue
             trial.status, trial.message = "FAILED", message
-            # Keras Tuner raises once more if this is one failure too many.
+            # Keras Tuner raises if this is one failure too many.
             with contextlib.suppress(RuntimeError):
                 self._end(trial)
 
     def close(self, status: str) -> Closed:
-        """Ends the search; what it found is saved.
+        """Ends the search, and saves its result.
 
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
@@ -255,7 +251,7 @@ class OracleHost:
         return trial is not None and trial.trial_id == trial_id
 
     def _is_known(self, event: Event) -> bool:
-        """Says whether an epoch was recorded before, when the process died with it."""
+        """Returns whether an epoch was recorded before the process died."""
         if not isinstance(event, EpochEnded) or event.trial_id not in self._tracking.records.trials:
             return False
         record = self._tracking.records.trials[event.trial_id]
@@ -264,7 +260,7 @@ class OracleHost:
 
 
 def _losses_of(history: Iterable[Event]) -> Counter[str | None]:
-    """Counts the workers that were lost over each trial since the search was last begun."""
+    """Counts the workers lost over each trial in this session of the search."""
     found: Counter[str | None] = Counter()
     for event in history:
         if isinstance(event, SearchStarted):
@@ -275,10 +271,7 @@ def _losses_of(history: Iterable[Event]) -> Counter[str | None]:
 
 
 def _keep_warnings(kept: list[str]) -> None:
-    """Adds to a list what the tracking warns of.
-
-    It changes how this process shows warnings, and is for one that does nothing but serve a search.
-    """
+    """Adds the warnings of the tracking to a list, for the whole process, which only serves a search."""
     shown = warnings.showwarning
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
@@ -294,5 +287,5 @@ def _check_folder(tuner: Any, folder: Path) -> None:
     if there != folder.resolve():
         raise ProjectError(
             f"The tuner's folder is `{there}` where Ray runs the oracle, and `{folder}` where the search "
-            "was begun. Make the tuner with an absolute `directory`."
+            "began. Make the tuner with an absolute `directory`."
         )

@@ -1,4 +1,4 @@
-"""`Job`: a search as it goes to other processes; the tasks that follow it; and how its processes answer."""
+"""A search as it is sent to other processes, the tasks that follow it, and the answers of its processes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.tuner import TrainingReporter
 
 DATA = ("train", "validation", "test", "x", "y", "sample_weight", "validation_data")
-"""The arguments in whose place a function that makes them may be given."""
+"""The arguments that can also be functions that make them."""
 
 Task = Mapping[str, Any]
 
 
 class FollowUp(Protocol):
-    """Trainings that come after the search, such as its confirmation."""
+    """Trainings after the search, such as its confirmation."""
 
     def tasks(self, tuner: Any, tracking: Tracking) -> Sequence[Task]:
-        """Lists what is still to be done; called where the oracle is."""
+        """Lists the remaining tasks; called in the oracle's process."""
 
     def run(
         self,
@@ -36,30 +36,30 @@ class FollowUp(Protocol):
         reporter: TrainingReporter,
         offer: Callable[..., None],
     ) -> None:
-        """Does one of them, in a worker; `offer` hands its result to `keep`."""
+        """Runs a task in a worker; `offer` passes its result to `keep`."""
 
     def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
-        """Takes a result; called where the oracle is."""
+        """Stores a result; called in the oracle's process."""
 
     def failed(self, tracking: Tracking, task: Task, reason: str) -> None:
-        """Takes note of one that cannot be done; called where the oracle is."""
+        """Records a task that cannot be done; called in the oracle's process."""
 
 
 WAIT = "wait"
-"""In the place of a task: others are still at work on theirs, and may be lost over it."""
+"""Returned instead of a task while others work on theirs, and might die."""
 
 
 class Tasks:
-    """The tasks of a follow-up, where the oracle is.
+    """The tasks of a follow-up, in the oracle's process.
 
     Args:
-        follow_up: What comes after the search, or `None`.
+        follow_up: What follows the search, or `None`.
         tuner: The tuner with the oracle.
         tracking: Its tracking.
-        losses: How many workers may be lost over one task.
+        losses: Number of workers that can be lost over one task.
 
     Attributes:
-        over: Whether a worker has asked for a task and there was none left.
+        over: Whether a worker has asked for a task and none was left.
     """
 
     def __init__(
@@ -75,16 +75,13 @@ class Tasks:
         self.over = False
 
     def next(self, tuner_id: str) -> Task | str | None:
-        """Returns the next task, `WAIT`, or `None` at the end.
-
-        Args:
-            tuner_id: The worker, which is done with its task before.
-        """
+        """Returns the next task of a worker that has finished its last one; `WAIT`, or `None` at the end."""
         self._busy.pop(tuner_id, None)
         if self._left is None:
             follow_up = self._follow_up
-            tasks = () if follow_up is None else follow_up.tasks(self._tuner, self._tracking)
-            self._left = list(tasks)
+            self._left = (
+                [] if follow_up is None else [*follow_up.tasks(self._tuner, self._tracking)]
+            )
         if self._left:
             self._busy[tuner_id] = self._left.pop(0)
             return self._busy[tuner_id]
@@ -92,23 +89,23 @@ class Tasks:
         return None if self.over else WAIT
 
     def cancel(self) -> None:
-        """Leaves out what has not begun."""
+        """Drops the tasks that have not begun."""
         self._left = []
 
     def is_busy(self, tuner_id: str) -> bool:
-        """Says whether a worker has a task."""
+        """Returns whether a worker has a task."""
         return tuner_id in self._busy
 
     def keep(self, *result: Any) -> None:
-        """Takes the result of a task."""
+        """Stores the result of a task."""
         if self._follow_up is not None:
             self._follow_up.keep(self._tuner, self._tracking, *result)
 
     def give_up(self, tuner_id: str, reason: str) -> bool:
-        """Hands the task of a dead worker to another one, unless it has cost several of them.
+        """Gives the task of a dead worker to another one, unless it has cost too many workers.
 
         Returns:
-            Whether it had one.
+            Whether the worker had a task.
         """
         task = self._busy.pop(tuner_id, None)
         if task is None or self._left is None or self._follow_up is None:
@@ -126,19 +123,19 @@ class Job(Protocol):
 
     @property
     def compilation_cache(self) -> bool | Path:
-        """Whether what is compiled is kept for other processes, or where."""
+        """Whether, or where, compiled programs are kept for other processes."""
 
     def new_tuner(self, directory: Path | None = None) -> Any:
         """Makes the tuner, in the project folder or, for a worker, in another one."""
 
     def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
-        """Tracks the tuner; called where the oracle is."""
+        """Tracks the tuner; called in the oracle's process."""
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Makes the arguments of `search`; called where trials run, once in each process."""
+        """Makes the arguments of `search`; called once in each worker."""
 
     def follow_up(self) -> FollowUp | None:
-        """Makes what comes after the search."""
+        """Makes what follows the search."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +144,9 @@ class Parcel:
 
     Attributes:
         kind: The class of the job.
-        values: References to the job's values in Ray's object store, by their names. Each lies there once
-            for all processes; those on the same machine do not copy its arrays again.
-        settings: What a process is set to, to be like the one that sends the job.
+        values: References to the job's values in Ray's object store, by name. Processes on the same machine
+            share its arrays.
+        settings: Settings of the sending process for the others; see `process_settings`.
     """
 
     kind: Callable[..., Job]
@@ -162,46 +159,43 @@ class Parcel:
         return replace(self, values={**self.values, **sent})
 
     def unpacked(self, ray: Any) -> Job:
-        """Returns the job, in a process that is now set as the one which has sent it."""
+        """Returns the job, after it has set up this process like the sending one."""
         apply_settings(self.settings)
         values = ray.get(list(self.values.values()))
         return self.kind(**dict(zip(self.values, values, strict=True)))
 
 
 def pack(ray: Any, job: Any) -> Parcel:
-    """Puts the values of a job into Ray's object store.
-
-    Args:
-        ray: Ray.
-        job: A `Job`, which is a dataclass.
+    """Puts the values of a job, which is a dataclass, into Ray's object store.
 
     Raises:
         InvalidArgumentError: One cannot be pickled.
     """
-    references = {
-        name: _put(ray, name, value, _parts(value)) for name, value in _values(job).items()
-    }
-    return Parcel(type(job), references, process_settings())
+    values = {name: _put(ray, name, value, _parts(value)) for name, value in _values(job).items()}
+    return Parcel(type(job), values, process_settings())
 
 
 def _put(ray: Any, name: str, value: Any, parts: Mapping[str, Any]) -> Any:
     try:
         return ray.put(value)
-    except Exception as error:  # Whatever a value raises when it is to be pickled.
+    except Exception as error:  # Pickling a value can raise anything.
         for inner, part in parts.items():
-            _put(ray, inner, part, {})  # The caller knows a part by its own name.
+            _put(ray, inner, part, {})  # The user knows a part by its own name.
+        reason = f"({type(error).__name__}: {exception_line(str(error).strip())})"
         raise invalid_argument(
             name,
-            expected="what can be pickled, to be sent to the workers",
+            expected="a value that can be pickled, to be sent to the workers",
             received=type(value).__name__,
-            fix=_remedy(name, error),
+            fix=f"Pass a function that makes it, which each process calls: `{name}=lambda: ...`. {reason}"
+            if name in DATA
+            else f"It must not contain locks, open files or TensorFlow objects. {reason}",
         ) from error
 
 
 def _parts(value: Any) -> Mapping[str, Any]:
-    """Returns the arguments, by their names, that a value of a job consists of."""
+    """Returns the arguments that a value of a job consists of, by name."""
     own = type(value).__module__.partition(".")[0] == __name__.partition(".")[0]
-    if own and is_dataclass(value):  # The fields of a class of the user's are no arguments.
+    if own and is_dataclass(value):  # The fields of a user's class are not arguments.
         return _values(value)
     return value if isinstance(value, Mapping) else {}
 
@@ -210,15 +204,8 @@ def _values(value: Any) -> dict[str, Any]:
     return {each.name: getattr(value, each.name) for each in fields(value)}
 
 
-def _remedy(name: str, error: Exception) -> str:
-    reason = f"({type(error).__name__}: {exception_line(str(error).strip())})"
-    if name in DATA:
-        return f"Pass a function that makes it, which each process calls: `{name}=lambda: ...`. {reason}"
-    return f"It may hold no lock, no open file and nothing of TensorFlow's. {reason}"
-
-
 def process_settings() -> dict[str, Any]:
-    """Returns what another process is set to, to be like this one: the folder, and Keras."""
+    """Returns the settings that make another process like this one: the working directory, and Keras's."""
     return {
         "folder": os.getcwd(),
         "keras": {
@@ -230,26 +217,26 @@ def process_settings() -> dict[str, Any]:
 
 
 def apply_settings(settings: Mapping[str, Any]) -> None:
-    """Sets this process as it was set where the search was begun."""
-    with suppress(OSError):  # Another machine may not have the folder.
+    """Applies the settings of the process that began the search."""
+    with suppress(OSError):  # Another machine might not have the folder.
         os.chdir(settings["folder"])
     for name, value in settings["keras"].items():
         getattr(keras.config, f"set_{name}")(value)
 
 
 NOT_OPEN = "not open"
-"""The answer of a process that has just been started again."""
+"""The answer of a host that has just been restarted."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What is new in a search, for the process that began it.
+    """The news of a search, for the process that began it.
 
     Attributes:
         events: The events that it has not seen.
         overdue: The workers whose trial takes too long.
-        over: Whether there is nothing left to do.
-        warnings: All that the tracking has warned of.
+        over: Whether nothing is left to do.
+        warnings: All warnings of the tracking.
     """
 
     events: list[Event]
@@ -260,14 +247,14 @@ class State:
 
 @dataclass(frozen=True)
 class Closed:
-    """What is known at the end of a search.
+    """The facts at the end of a search.
 
     Attributes:
-        experiment_id: MLflow's experiment, if it has all of the search.
-        failure: Why MLflow has not.
+        experiment_id: MLflow's experiment, if it has the whole search.
+        failure: Why MLflow does not.
         stopped_by: The failures that ended the search.
         run_ids: MLflow's run of each trial.
-        unsaved: Why what was found could not be saved.
+        unsaved: Why the result could not be saved.
     """
 
     experiment_id: str | None = None
@@ -278,4 +265,4 @@ class Closed:
 
 
 MARK = "several-workers"
-"""File in the project folder while several workers are at work there."""
+"""File in the project folder while several workers are running there."""

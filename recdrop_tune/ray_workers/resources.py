@@ -1,4 +1,4 @@
-"""How many workers there are, what each of them gets, and whether the machines have it."""
+"""What each worker gets, and whether the cluster has it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,30 @@ import keras
 
 from recdrop_tune.backends import SHARING_GPUS
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.errors import is_share as is_share
 
 
 class Resources(Protocol):
-    """What the workers of a search get; `recdrop_tune.Workers` has checked it."""
+    """What the workers of a search get: `recdrop_tune.Workers`."""
 
     @property
     def number(self) -> int:
-        """How many train at the same time."""
+        """Number of workers."""
 
     @property
     def gpus(self) -> float | None:
-        """GPUs of each, also a fraction of one; `None` for an equal share of what there is."""
+        """GPUs of each worker, possibly a fraction; `None` for an equal share of all."""
 
     @property
     def cpus(self) -> float:
-        """CPU cores of each."""
+        """CPU cores of each worker."""
 
     @property
     def address(self) -> str | None:
-        """The Ray cluster; `None` for one on this machine."""
+        """The Ray cluster; `None` for a new one on this machine."""
 
     @property
     def trial_timeout(self) -> float | None:
-        """Seconds after which a trial's worker counts as hanging."""
+        """Seconds after which the worker of a trial counts as hanging."""
 
 
 def gpus_of_each(resources: Resources, cluster: Mapping[str, float]) -> float:
@@ -44,67 +43,46 @@ def gpus_of_each(resources: Resources, cluster: Mapping[str, float]) -> float:
 
     Args:
         resources: What was asked for.
-        cluster: What Ray says the cluster has.
-
-    Raises:
-        InvalidArgumentError: The cluster has too few.
+        cluster: The cluster's resources, from Ray.
     """
-    there, asked = cluster.get("GPU", 0.0), resources.gpus
-    if asked is None:
-        if there < 1:
-            return 0.0
-        # A share is of one GPU. Rounded down to Ray's precision, so that all of them fit.
-        return math.floor(1e4 / math.ceil(resources.number / there)) / 1e4
-    if asked > there:
-        raise invalid_argument(
-            "gpus",
-            expected=f"at most the {there:g} GPUs that Ray sees",
-            received=asked,
-            fix=(
-                f"Ray's resources are: {described(cluster)}. If there is a GPU, see that `nvidia-smi` "
-                "lists it and that CUDA_VISIBLE_DEVICES does not hide it where Ray was started; with "
-                "gpus=0 the trials run on the CPU."
-            ),
-        )
-    return float(asked)
+    total = cluster.get("GPU", 0.0)
+    if resources.gpus is not None:
+        return float(resources.gpus)
+    if total < 1:
+        return 0.0
+    # A share is of one GPU. Rounded down to Ray's precision, so that all of them fit.
+    return math.floor(1e4 / math.ceil(resources.number / total)) / 1e4
 
 
 def check_cluster(resources: Resources, cluster: Mapping[str, float]) -> None:
-    """Raises if no worker would ever get what it asks for.
+    """Raises if no worker would ever get its resources: Ray waits for ever.
 
     Raises:
         InvalidArgumentError: The cluster has too few CPU cores or GPUs.
     """
-    gpus_of_each(resources, cluster)
-    there = cluster.get("CPU", 0.0)
-    if resources.cpus > there:
-        raise invalid_argument(
-            "cpus",
-            expected=f"at most the {there:g} CPU cores that Ray sees",
-            received=resources.cpus,
-            fix=f"Ray's resources are: {described(cluster)}.",
-        )
-
-
-def room(resources: Resources, gpus: float, cluster: Mapping[str, float]) -> int:
-    """Says for how many of the workers the cluster has room at once."""
-    fits = [cluster.get("CPU", 0.0) / resources.cpus]
-    there = cluster.get("GPU", 0.0)
-    if gpus:
-        fits.append(there * int(1 / gpus + 1e-6) if gpus < 1 else there / gpus)
-    return min(resources.number, int(min(fits) + 1e-6))
+    for name, key, unit, wanted in (
+        ("gpus", "GPU", "GPUs", resources.gpus or 0),
+        ("cpus", "CPU", "CPU cores", resources.cpus),
+    ):
+        total = cluster.get(key, 0.0)
+        if wanted > total:
+            raise invalid_argument(
+                name,
+                expected=f"at most the {total:g} {unit} that Ray sees",
+                received=wanted,
+                fix=f"Ray's resources are: {described(cluster)}.",
+            )
 
 
 def described(cluster: Mapping[str, float]) -> str:
-    """Writes the resources of a cluster, without Ray's own."""
-    own = ("node:", "object_store_memory", "accelerator_type:")
-    parts = []
-    for name, amount in sorted(cluster.items()):
-        if name == "memory":
-            parts.append(f"{amount / 2**30:.1f} GiB memory")
-        elif not name.startswith(own):
-            parts.append(f"{amount:g} {name}")
-    return ", ".join(parts) or "none"
+    """Writes the CPUs, GPUs and other resources of a cluster, without Ray's internal ones."""
+    own = ("node:", "object_store_memory", "accelerator_type:", "memory")
+    return (
+        ", ".join(
+            f"{n:g} {name}" for name, n in sorted(cluster.items()) if not name.startswith(own)
+        )
+        or "none"
+    )
 
 
 def worker_environment(backend: str, gpus: float) -> dict[str, str]:
@@ -112,8 +90,8 @@ def worker_environment(backend: str, gpus: float) -> dict[str, str]:
 
     Args:
         backend: Keras's backend.
-        gpus: How many GPUs it is given. Ray hides them from actors that have asked for some and been given
-            others, and not from those that have asked for none.
+        gpus: Its number of GPUs. Ray hides the others from actors that have some, but not from actors that
+            have none.
     """
     hidden = {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}
     log = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -121,29 +99,26 @@ def worker_environment(backend: str, gpus: float) -> dict[str, str]:
 
 
 _AT_IMPORT = ("MLFLOW_CONFIGURE_LOGGING", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL")
-"""What MLflow reads while it is imported, which is before a process can be told anything; nothing secret."""
+"""Variables that MLflow reads while it is imported. None is secret."""
 
 
 def host_environment(backend: str) -> dict[str, str]:
-    """Returns the environment variables that Ray starts the oracle's process with: it sees no GPU.
+    """Returns the environment variables with which Ray starts the oracle's process, which sees no GPU.
 
-    Ray writes them to a log that every user of the machine can read, and for a moment to the list of
-    processes. Those of MLflow, passwords among them, are given to `OracleHost` itself.
+    Ray writes them to a log that every user of the machine can read. Those of MLflow, which include
+    passwords, are passed to `OracleHost` itself.
     """
     known = {name: os.environ[name] for name in _AT_IMPORT if name in os.environ}
     return {**known, **worker_environment(backend, gpus=0)}
 
 
 def mlflow_environment() -> dict[str, str]:
-    """Returns the environment variables by which the oracle's process may write to MLflow."""
+    """Returns the environment variables with which the oracle's process writes to MLflow."""
     return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
 
 
 def limit_threads(cpus: float) -> None:
-    """Makes the backend compute with as many threads as the worker has cores.
-
-    Else each of several workers on a machine would start as many threads as that has cores.
-    """
+    """Limits the backend's threads to the worker's cores; each worker would use all cores of the machine."""
     threads, backend = max(1, int(cpus)), keras.backend.backend()
     if backend == "tensorflow":
         tf = import_module("tensorflow")

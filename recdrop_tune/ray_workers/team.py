@@ -1,4 +1,4 @@
-"""Runs a search with several workers: starts them, shows what they do, and replaces those that are lost."""
+"""Runs a search with several workers: starts them, shows their events, and replaces those that are lost."""
 
 from __future__ import annotations
 
@@ -23,81 +23,27 @@ from recdrop_tune.ray_workers.resources import (
     gpus_of_each,
     host_environment,
     mlflow_environment,
-    room,
     worker_environment,
 )
 from recdrop_tune.ray_workers.worker import Worker
 from recdrop_tune.stopping import is_asked_to_stop
 from recdrop_tune.storage_errors import is_storage_failure
 
-# Starts the processes of a search in Ray, each with its share of the machines and its environment.
-
 _RESTARTS = 20
-"""How often the oracle's process may die; one that dies whenever it opens the search comes to an end."""
-
-
-class Processes:
-    """Starts actors.
-
-    Args:
-        ray: Ray, connected.
-        resources: What each worker is given.
-        gpus: How many GPUs each worker is given.
-    """
-
-    def __init__(self, ray: Any, resources: Resources, gpus: float) -> None:
-        self._ray = ray
-        self._resources = resources
-        self._gpus = gpus
-        self._backend = str(keras.backend.backend())
-
-    def host(self, folder: Path, name: str) -> Any:
-        """Starts the oracle's process, where this one is: that is where the project folder is.
-
-        Raises:
-            ProjectError: There is one for this folder already.
-        """
-        node = self._ray.get_runtime_context().get_node_id()
-        options = self._ray.remote(OracleHost).options(
-            name=f"oracle-{name}",
-            namespace=NAMESPACE,
-            num_cpus=0,
-            max_restarts=_RESTARTS,
-            max_task_retries=-1,
-            scheduling_strategy=on_node(node),
-            runtime_env={"env_vars": host_environment(self._backend)},
-        )
-        try:
-            return options.remote(folder, self._resources.trial_timeout, mlflow_environment())
-        except ValueError as error:
-            raise ProjectError(
-                f"Another process is running the search in `{folder}` on this cluster. Wait for it, or "
-                "end it; of one that was killed Ray takes half a minute to notice."
-            ) from error
-
-    def worker(self, name: str, host: Any, parcel: Any) -> Any:
-        """Starts a worker."""
-        cpus = self._resources.cpus
-        options = self._ray.remote(Worker).options(
-            num_cpus=cpus,
-            num_gpus=self._gpus,
-            max_restarts=0,
-            runtime_env={"env_vars": worker_environment(self._backend, self._gpus)},
-        )
-        return options.remote(name, host, parcel, cpus)
-
+"""How often Ray restarts the oracle's process; one that dies whenever it opens the search must end."""
 
 _POLL_SECONDS = 0.25
 _FAREWELL_SECONDS = 3.0
-_LOGS = "What they printed is in Ray's logs, by default in /tmp/ray/session_latest/logs."
 _ALARM_SECONDS = 60.0
 _FIRST_DEATHS = 3
-"""How many workers may die in a row without having begun a trial: then none ever will."""
+"""How many workers in a row can die before they begin a trial: then none ever will."""
+
+_LOGS = "Their output is in Ray's logs, by default in /tmp/ray/session_latest/logs."
 
 
 @dataclass
 class _Member:
-    """A worker, as the driver knows it."""
+    """A worker, as seen by the driver."""
 
     name: str
     actor: Any
@@ -112,12 +58,12 @@ class Team:
     Args:
         ray: Ray, connected.
         parcel: The search.
-        resources: What each worker is given.
+        resources: What each worker gets.
         folder: The project folder.
-        name: Name of the search in the whole cluster.
+        name: Name of the search, unique in the cluster.
         show: Called with each event.
-        note: Called with what else there is to say, in words.
-        seen: How many events of the search are known already.
+        note: Called with other messages for the user.
+        seen: Number of events of the search that were shown before.
     """
 
     def __init__(
@@ -131,30 +77,22 @@ class Team:
         note: Callable[[str], None],
         seen: int,
     ) -> None:
-        cluster = ray.cluster_resources()
         self._ray = ray
         self._resources = resources
-        self._gpus = gpus_of_each(resources, cluster)
-        fits = room(resources, self._gpus, cluster)
-        if fits < resources.number:
-            note(
-                f"Ray has room for {fits} of {resources.number} workers now ({described(cluster)}); the "
-                "others start when there is more."
-            )
+        self._gpus = gpus_of_each(resources, ray.cluster_resources())
+        self._backend = str(keras.backend.backend())
         self._folder, self._mark, self._marked = folder, folder / MARK, False
-        self._processes = Processes(ray, resources, self._gpus)
         self._parcel = ray.put(parcel)
         self._show, self._note, self._seen = show, note, seen
         self._alarm: float | None = time.monotonic() + _ALARM_SECONDS
         self._warned: list[str] = []
         self._members: list[_Member] = []
-        self._actors: list[Any] = []  # Every one, as errors may keep their handles alive.
-        self._started = 0
+        self._actors: list[Any] = []  # All of them: errors can keep their handles alive.
         self._deaths = 0
-        self._host = self._processes.host(folder, name)
+        self._host = self._start_host(name)
 
     def search(self) -> Closed:
-        """Runs the search, from its beginning to its end; returns what the oracle's process knows then.
+        """Runs the search; returns what the oracle's process knows at its end.
 
         Raises:
             Exception: What a worker or the oracle has raised.
@@ -162,7 +100,7 @@ class Team:
         try:
             self._run()
         except Exception as error:
-            # What a full disk has broken off runs again.
+            # Trials that a full disk has interrupted will run again.
             message = None if is_storage_failure(error) else f"{type(error).__name__}: {error}"
             with contextlib.suppress(Exception):
                 self._close("FAILED", message)
@@ -174,12 +112,12 @@ class Team:
         else:
             return self._close("FINISHED")
         finally:
-            if self._marked:  # Else it may be another process's.
+            if self._marked:  # Otherwise it might be another process's.
                 self._mark.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        # Their processes start, and import what they need, while the search is opened.
-        actors = [self._make_worker() for _ in range(self._resources.number)]
+        # The workers' processes start, and import their modules, while the search is opened.
+        actors = [self._start_worker() for _ in range(self._resources.number)]
         self._mark.touch()
         self._marked = True
         self._open(again=False)
@@ -188,25 +126,60 @@ class Team:
         while self._members:
             runs = {member.run: member for member in self._members}
             done, _ = self._ray.wait(list(runs), timeout=_POLL_SECONDS)
-            state = self._look()
+            state = self._show_news()
             self._kill_overdue(state)
             if is_asked_to_stop(self._folder, now=True):
-                raise KeyboardInterrupt  # The oracle's process forgets the request when it closes.
+                raise KeyboardInterrupt  # The oracle's process removes the request when it closes.
             for run in done:
                 self._settle(runs[run], state.over)
-            if state.over:  # Whoever is left has not begun, or is about to be told the same.
+            if state.over:  # The others have not begun, or will be told the same.
                 left = [member.run for member in self._members]
-                if left:  # So that they can put their folders away.
+                if left:  # They can still remove their folders.
                     self._ray.wait(left, num_returns=len(left), timeout=_FAREWELL_SECONDS)
                 return
-            self._say_if_none_starts()
+            self._note_if_none_starts()
+
+    def _start_host(self, name: str) -> Any:
+        """Starts the oracle's process on this machine, which has the project folder."""
+        node = self._ray.get_runtime_context().get_node_id()
+        options = self._ray.remote(OracleHost).options(
+            name=f"oracle-{name}",
+            namespace=NAMESPACE,
+            num_cpus=0,
+            max_restarts=_RESTARTS,
+            max_task_retries=-1,
+            scheduling_strategy=on_node(node),
+            runtime_env={"env_vars": host_environment(self._backend)},
+        )
+        try:
+            return options.remote(self._folder, self._resources.trial_timeout, mlflow_environment())
+        except ValueError as error:
+            raise ProjectError(
+                f"Another process is running the search in `{self._folder}` on this cluster. Wait for it, or "
+                "end it; Ray takes half a minute to notice that a process was killed."
+            ) from error
+
+    def _start_worker(self) -> tuple[str, Any]:
+        name, cpus = f"worker-{len(self._actors) + 1}", self._resources.cpus
+        options = self._ray.remote(Worker).options(
+            num_cpus=cpus,
+            num_gpus=self._gpus,
+            max_restarts=0,
+            runtime_env={"env_vars": worker_environment(self._backend, self._gpus)},
+        )
+        self._actors.append(options.remote(name, self._host, self._parcel, cpus))
+        return name, self._actors[-1]
+
+    def _add(self, name: str, actor: Any) -> None:
+        where = actor.where.remote()
+        self._members.append(_Member(name, actor, actor.run.remote(), where))
 
     def _close(self, status: str, message: str | None = None) -> Closed:
         """Ends all processes, the oracle's last; returns what it knows.
 
         Args:
             status: `FINISHED`, `FAILED` or `KILLED`.
-            message: The error of trials that are under way.
+            message: The error of the running trials.
         """
         for actor in self._actors:
             self._ray.kill(actor)
@@ -214,12 +187,12 @@ class Team:
             if message is not None:
                 self._ask("fail", message)
             closed: Closed = self._ask("close", status)
-            self._look()
+            self._show_news()
             return closed
         finally:
             self._ray.kill(self._host)
 
-    def _look(self) -> State:
+    def _show_news(self) -> State:
         state: State = self._ask("state", self._seen)
         for event in state.events:
             self._show(event)
@@ -235,7 +208,7 @@ class Team:
         self._get(self._host.open.remote([self._parcel], again))
 
     def _ask(self, method: str, *args: Any) -> Any:
-        """Asks the host, and opens it where Ray has had to start it again."""
+        """Calls a method of the host, and opens the host again if Ray has restarted it."""
         while (answer := self._get(self._host.ask.remote(method, *args))) == NOT_OPEN:
             self._open(again=True)
         return answer
@@ -252,7 +225,7 @@ class Team:
             ) from error
 
     def _settle(self, member: _Member, over: bool) -> None:
-        """Handles a worker that has ended, or is lost."""
+        """Removes a worker that has ended; replaces it if it died."""
         self._members.remove(member)
         try:
             self._ray.get(member.run)
@@ -260,8 +233,10 @@ class Team:
             raise original(error) from None
         except self._ray.exceptions.RayError as error:
             reason = member.reason or _reason(error)
-            self._ray.kill(member.actor)  # It may be alive, and only out of reach.
-            where = self._where(member)
+            self._ray.kill(member.actor)  # It might be alive, but out of reach.
+            where = None
+            with contextlib.suppress(Exception):  # It might have died before it could answer.
+                where = str(self._ray.get(member.where, timeout=0))
             was_at_work = self._ask("give_up", member.name, reason, where)
             self._deaths = 0 if was_at_work else self._deaths + 1
             if self._deaths > max(_FIRST_DEATHS, self._resources.number):
@@ -269,7 +244,7 @@ class Team:
                     f"The workers die before they can train: {reason} {_LOGS}"
                 ) from None
             if not over:
-                self._add(*self._make_worker())
+                self._add(*self._start_worker())
 
     def _kill_overdue(self, state: State) -> None:
         for member in self._members:
@@ -278,8 +253,8 @@ class Team:
                 member.reason = f"its trial took longer than trial_timeout={seconds:g} seconds"
                 self._ray.kill(member.actor)
 
-    def _say_if_none_starts(self) -> None:
-        """Says once that there is no room for any worker; on a cluster that grows there will be."""
+    def _note_if_none_starts(self) -> None:
+        """Notes once that there is no room for any worker; a cluster that grows will have some."""
         if self._alarm is None:
             return
         starting = [member.where for member in self._members]
@@ -289,33 +264,15 @@ class Team:
             self._alarm = None
             free = described(self._ray.available_resources())
             self._note(
-                f"No worker has started for {_ALARM_SECONDS:.0f} seconds. Each asks for "
+                f"No worker has started for {_ALARM_SECONDS:.0f} seconds. Each needs "
                 f"{self._resources.cpus:g} CPU and {self._gpus:g} GPU; free are: {free}. The "
                 "search waits until there is room."
             )
 
-    def _where(self, member: _Member) -> str | None:
-        with contextlib.suppress(Exception):  # It may have died before it could say.
-            return str(self._ray.get(member.where, timeout=0))
-        return None
-
-    def _make_worker(self) -> tuple[str, Any]:
-        self._started += 1
-        name = f"worker-{self._started}"
-        self._actors.append(self._processes.worker(name, self._host, self._parcel))
-        return name, self._actors[-1]
-
-    def _add(self, name: str, actor: Any) -> None:
-        where = actor.where.remote()
-        self._members.append(_Member(name, actor, actor.run.remote(), where))
-
 
 def _reason(error: Exception) -> str:
-    """Puts Ray's pages about a dead actor into a line."""
+    """Shortens Ray's pages about a dead actor to one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    useful = [
-        line
-        for line in lines
-        if not line.startswith(("class_name", "actor_id", "pid", "name", "namespace", "ip"))
-    ]
+    details = ("class_name", "actor_id", "pid", "name", "namespace", "ip")
+    useful = [line for line in lines if not line.startswith(details)]
     return " ".join(useful[:3])[:400] or type(error).__name__

@@ -1,4 +1,4 @@
-"""`Worker`: a process that trains, with the ordinary loop of the ordinary tuner."""
+"""A process that trains trials, with the tuner's own loop."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _READ_HERE = ("objective", "max_trials", "allow_new_entries", "tune_new_entries"
 
 
 class RemoteOracle:
-    """Stands in for the oracle in a worker: asks the host, as Keras Tuner's own client asks a chief.
+    """Stands in for the oracle in a worker: it asks the host, as Keras Tuner's client asks its chief.
 
     Args:
         ask: Calls a method of the host and returns its answer; see `OracleHost`.
         tuner_id: Name of the worker.
-        oracle: An oracle made like the one elsewhere; what never changes is read from it.
-        reporter: Learns whose trainings come next.
+        oracle: An oracle made like the host's, for the attributes that never change.
+        reporter: Reports the trainings of the current trial.
         folder_of: Returns the folder of a trial on this machine.
     """
 
@@ -58,11 +58,11 @@ class RemoteOracle:
         if name in _READ_HERE:
             return getattr(self._oracle, name)
         raise AttributeError(
-            f"the oracle is in another process, which does not give its `{name}` away"
+            f"the oracle is in another process, and its `{name}` is not available here"
         )
 
     def get_space(self) -> Any:
-        """Returns the space as the oracle knows it."""
+        """Returns the oracle's search space."""
         return self._ask("get_space")
 
     def update_space(self, hyperparameters: Any) -> None:
@@ -70,23 +70,25 @@ class RemoteOracle:
         self._ask("update_space", hyperparameters)
 
     def create_trial(self, tuner_id: str) -> Any:
-        """Asks for the next trial, with the weights that it goes on from."""
+        """Asks for the next trial, and for the weights from which it continues."""
         trial = self._ask("create_trial", self.tuner_id)
         if trial.status == "IDLE":  # Keras Tuner's loop asks again at once.
             time.sleep(_IDLE_SECONDS)
         if trial.status == "RUNNING":
             self._trial = trial
             self._reporter.begins(trial.trial_id)
-            # Hyperband trains on what another worker may have trained.
+            # Hyperband continues trials that another worker might have trained.
             earlier = trial.hyperparameters.values.get("tuner/trial_id")
             if earlier is not None:
-                there = self._ask("files_of", earlier)  # First: it refuses an id that is a path.
+                there = self._ask(
+                    "files_of", earlier
+                )  # First: it refuses an id that leads elsewhere.
                 folder = Path(self._folder_of(earlier))
                 write_all(folder, there)
         return trial
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
-        """Reports an epoch; the answer's status is `STOPPED` where the trial is to be stopped."""
+        """Reports an epoch; the status of the returned trial is `STOPPED` if it must stop."""
         sent = {name: float(value) for name, value in metrics.items()}
         answer = copy.copy(self._trial)
         answer.status = self._ask("update_trial", self.tuner_id, trial_id, sent, int(step))
@@ -114,20 +116,19 @@ class RemoteOracle:
 _WAIT_SECONDS = 0.5
 
 _SCRATCH = "recdrop-worker-"
-"""What the names of workers' folders begin with; a worker removes those of workers that were killed."""
+"""The prefix of workers' folders; a worker removes those of killed workers."""
 
 
 class Worker:
-    """Runs trials until the oracle has no more, then what comes after the search.
+    """Runs trials until the oracle has no more, then the tasks that follow the search.
 
-    Its tuner has a folder of its own, so that workers need not share a file system: weights are sent to
-    the oracle's host.
+    Its tuner has its own folder and sends the weights to the host, so workers need no shared file system.
 
     Args:
         name: Its name, Keras Tuner's `tuner_id`.
         host: Handle of the actor of `OracleHost`.
         parcel: The search.
-        cpus: How many cores it has.
+        cpus: Its number of CPU cores.
     """
 
     def __init__(self, name: str, host: Any, parcel: Parcel, cpus: float) -> None:
@@ -142,7 +143,7 @@ class Worker:
         return socket.gethostname()
 
     def run(self) -> None:
-        """Takes part in the search, until it is over."""
+        """Works for the search until it is over."""
         limit_threads(self._cpus)
         job = self._parcel.unpacked(self._ray)
         with ScratchFolder(_SCRATCH) as scratch, compilations_kept(job.compilation_cache):
@@ -153,8 +154,7 @@ class Worker:
             self._run_tasks(job.follow_up(), tuner, (args, kwargs), reporter)
 
     def _new_tuner(self, job: Job, scratch: Path, reporter: TrainingReporter) -> Any:
-        # Under its own name a tuner finds nothing to go on with in the folder of the search, which the host
-        # is writing to at the same time.
+        # Under this name, the tuner finds nothing to resume in the project folder, to which the host writes.
         os.environ["KERASTUNER_TUNER_ID"] = self._name
         tuner = job.new_tuner(scratch / "project")
         tuner.directory = str(scratch)
@@ -178,7 +178,7 @@ class Worker:
         self._ask("keep", self._name, *result)
 
     def _tell(self, event: Event) -> None:
-        # Without waiting for an answer: requests of one worker are served in their order.
+        # Without waiting for an answer: requests of one worker are served in order.
         self._host.ask.remote("emit", self._name, event)
 
     def _ask(self, method: str, *args: Any) -> Any:

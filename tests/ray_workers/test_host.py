@@ -10,7 +10,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
 from recdrop_tune.ray_workers import connected
 from recdrop_tune.ray_workers.job import WAIT, Tasks
-from recdrop_tune.ray_workers.resources import check_cluster, gpus_of_each, room, worker_environment
+from recdrop_tune.ray_workers.resources import check_cluster, gpus_of_each, worker_environment
 from tests.small_search import data
 
 
@@ -74,13 +74,10 @@ def test_gpus():
     # A share is of one GPU: two of three workers have one together.
     assert gpus_of_each(rdt.Workers(3), cluster) == 0.5
     assert gpus_of_each(rdt.Workers(7), {"GPU": 4.0}) == 0.5
-    assert room(rdt.Workers(3), 0.6666, cluster) == 2
     assert gpus_of_each(rdt.Workers(2), {"CPU": 2.0}) == 0.0
     assert gpus_of_each(rdt.Workers(4, gpus=0.25), cluster) == 0.25
     with pytest.raises(InvalidArgumentError, match="at most the 2 GPUs that Ray sees"):
         check_cluster(rdt.Workers(1, gpus=3), cluster)
-    assert room(rdt.Workers(9, gpus=0.25), 0.25, cluster) == 8
-    assert room(rdt.Workers(9, cpus=3), 0.0, cluster) == 2
 
 
 def test_memory_of_gpus_grows():

@@ -217,16 +217,16 @@ def test_what_cannot_be_pickled(search, tmp_path):
         ("train", batches(), "`train=lambda: ...`"),
         ("validation", batches(), "`validation=lambda: ...`"),
         ("test", batches(), "`test=lambda: ...`"),
-        ("callbacks", [Unpicklable()], "It may hold no lock"),
-        ("fit", {"class_weight": Unpicklable()}, "It may hold no lock"),
-        ("model", Unpicklable().build, "It may hold no lock"),
+        ("callbacks", [Unpicklable()], "It must not contain locks"),
+        ("fit", {"class_weight": Unpicklable()}, "It must not contain locks"),
+        ("model", Unpicklable().build, "It must not contain locks"),
     ]:
         given = {name: value}
         if name == "test":
             given = {"confirm": rdt.Confirm(**given)}
         elif name in ("callbacks", "fit"):
             given = {"training": rdt.Training(**given)}
-        with pytest.raises(InvalidArgumentError, match="what can be pickled") as error:
+        with pytest.raises(InvalidArgumentError, match="can be pickled") as error:
             search(**given)
         assert f"`{name}`" in str(error.value)
         assert fix in str(error.value)
