@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import shlex
 import signal
 import socket
@@ -22,11 +21,9 @@ import keras_tuner as kt
 import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
-from sqlalchemy import make_url
 
 import recdrop_tune as rdt
-from recdrop_tune.addresses import resolve_uri, same_database
-from recdrop_tune.credentials import hide_address, scrub
+from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import (
     EpochEnded,
@@ -45,10 +42,9 @@ from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, run_name, ui_command
 from recdrop_tune.mlflow_store.params_and_metrics import trial_params
 from recdrop_tune.mlflow_store.stores import _put, prepare
-from recdrop_tune.mlflow_store.uris import clean
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.records import Records
-from recdrop_tune.terminal import Progress, duration
+from recdrop_tune.terminal import Progress
 from tests.small_search import Failing, build, data
 
 
@@ -92,68 +88,20 @@ def tracked(tmp_path_factory, uri):
     return tuner, tracking, out.getvalue()
 
 
-def test_one_run_a_search_and_one_a_trial(tracked, uri):
-    _tuner, tracking, _ = tracked
+def test_the_run_of_the_search(tracked, uri, tmp_path):
+    tuner, tracking, _ = tracked
     parent, children = runs(uri, "tracked")
-    assert len(children) == 3
-    assert {run.info.run_id for run in children} == set(tracking.mlflow.run_ids.values())
     assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 4
+    assert {run.info.run_id for run in children} == set(tracking.mlflow.run_ids.values())
     assert parent.info.run_name == "speech"
-
-
-def test_parameters_of_the_search(tracked, uri):
-    params = runs(uri, "tracked")[0].data.params
     expected = {"tuner": "RandomSearch", "objective": "val_loss", "direction": "min"}
     expected |= {"max_trials": "3", "epochs": "2", "keras": keras.__version__}
-    assert expected.items() <= params.items()
-
-
-def test_parameters_of_the_trials(tracked, uri):
-    tuner, _, _ = tracked
-    for run in runs(uri, "tracked")[1]:
-        values = tuner.oracle.get_trial(run.data.tags["recdrop.trial_id"]).hyperparameters.values
-        assert set(run.data.params) == {"wrapper", "placement", "rate"}
-        assert "rate" not in run.data.metrics
-        for name, text in run.data.params.items():
-            if name == "rate":
-                assert float(text) == pytest.approx(values.get(name, 0.0))
-            else:
-                assert text == str(values.get(name, "n/a"))
-
-
-def test_curves_have_a_step_for_each_epoch(tracked, uri):
+    assert expected.items() <= parent.data.params.items()
     client = MlflowClient(uri)
-    for run in runs(uri, "tracked")[1]:
-        for name in ("loss", "val_loss", "accuracy", "val_accuracy"):
-            curve = client.get_metric_history(run.info.run_id, name)
-            assert [point.step for point in curve] == [0, 1]
-
-
-def test_numbers_of_a_trial(tracked, uri):
-    tuner, tracking, _ = tracked
-    for run in runs(uri, "tracked")[1]:
-        id = run.data.tags["recdrop.trial_id"]
-        trial, metrics = tuner.oracle.get_trial(id), run.data.metrics
-        assert metrics["objective"] == pytest.approx(trial.score)
-        assert metrics["best_epoch"] == trial.best_step
-        assert metrics["epochs_run"] == 2
-        assert metrics["n_params"] == 32
-        assert metrics["train_seconds"] == pytest.approx(tracking.records.trials[id].seconds)
-        assert run.data.tags["recdrop.state"] == "COMPLETE"
-
-
-def test_best_objective_is_a_curve_over_the_trials(tracked, uri):
-    tuner, _, _ = tracked
-    parent, _ = runs(uri, "tracked")
-    curve = MlflowClient(uri).get_metric_history(parent.info.run_id, "best_val_loss")
+    curve = client.get_metric_history(parent.info.run_id, "best_val_loss")
     scores = [tuner.oracle.get_trial(id).score for id in tuner.oracle.start_order]
     assert [point.step for point in curve] == [0, 1, 2]
     assert [p.value for p in curve] == pytest.approx([min(scores[: n + 1]) for n in range(3)])
-
-
-def test_artifacts_of_the_search(tracked, uri, tmp_path):
-    parent, _ = runs(uri, "tracked")
-    client = MlflowClient(uri)
     names = [item.path for item in client.list_artifacts(parent.info.run_id)]
     assert names == ["space.yaml", "trials.csv"]
     path = client.download_artifacts(parent.info.run_id, "trials.csv", str(tmp_path))
@@ -162,12 +110,27 @@ def test_artifacts_of_the_search(tracked, uri, tmp_path):
     assert len(lines) == 4
 
 
-def test_run_names_say_what_is_tried(tracked, uri):
+def test_the_runs_of_the_trials(tracked, uri):
+    tuner, tracking, _ = tracked
+    client = MlflowClient(uri)
     for number, run in enumerate(runs(uri, "tracked")[1]):
-        values = run.data.params
-        words = [values[key] for key in ("wrapper", "placement", "rate")]
+        id, params, metrics = run.data.tags["recdrop.trial_id"], run.data.params, run.data.metrics
+        trial = tuner.oracle.get_trial(id)
+        assert set(params) == {"wrapper", "placement", "rate"}
+        for name in ("wrapper", "placement"):
+            assert params[name] == str(trial.hyperparameters.values.get(name, "n/a"))
+        assert float(params["rate"]) == pytest.approx(trial.hyperparameters.values.get("rate", 0.0))
+        assert metrics["objective"] == pytest.approx(trial.score)
+        assert (metrics["best_epoch"], metrics["epochs_run"]) == (trial.best_step, 2)
+        assert metrics["n_params"] == 32
+        assert metrics["train_seconds"] == pytest.approx(tracking.records.trials[id].seconds)
+        assert run.data.tags["recdrop.state"] == "COMPLETE"
+        words = [params[key] for key in ("wrapper", "placement", "rate")]
         words = [word for word in words if word not in ("n/a", "0")]
         assert run.info.run_name == " ".join([f"{number:04d}", *words])
+        for name in ("loss", "val_loss", "accuracy", "val_accuracy"):
+            curve = client.get_metric_history(run.info.run_id, name)
+            assert [point.step for point in curve] == [0, 1]
 
 
 def test_the_journal_has_every_event(tracked):
@@ -439,18 +402,6 @@ def test_a_database_that_another_process_made_meanwhile_stays(tmp_path):
     assert path.read_text() == "theirs"
 
 
-def test_what_killed_processes_left_is_removed_in_time(tmp_path):
-    (tmp_path / "mlflow.db").touch()
-    old, recent = tmp_path / ".mlflow.db-new-1", tmp_path / ".mlflow.db-new-2"
-    for folder in (old, recent):
-        folder.mkdir()
-        (folder / "made.db").touch()
-    os.utime(old, (0, 0))
-    prepare(f"sqlite:///{tmp_path}/mlflow.db")
-    assert not old.exists()
-    assert recent.exists()
-
-
 def test_a_database_that_mlflow_cannot_use_has_a_short_reason(tmp_path):
     path = tmp_path / "mlflow.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -656,7 +607,7 @@ EVENTS = [
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_events_come_back_from_json(event):
     line = to_json(event)
-    json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert from_json(line) == event
 
 
@@ -664,22 +615,6 @@ def test_a_trial_that_runs_again_starts_from_nothing():
     records = Records([*EVENTS, EVENTS[1]])
     assert records.trials["0"].state == "RUNNING"
     assert records.trials["0"].epochs == []
-
-
-@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "./x", "C:/mlruns"])
-def test_folders_are_refused(uri):
-    with pytest.raises(InvalidArgumentError, match=r"`tracking_uri`.*no longer writes to folders"):
-        resolve_uri(uri)
-
-
-@pytest.mark.parametrize(
-    "uri", ["databricks", "databricks://ann", "databricks-uc", "databricks-uc://ann", "uc:oss"]
-)
-def test_databricks_is_no_folder(uri, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert resolve_uri(None) == uri
-    assert ui_command(uri, "p") is None
-    assert leaderboard_url(uri, "1", "a", ascending=True) is None
 
 
 def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
@@ -713,103 +648,6 @@ def test_the_leaderboard_is_where_the_pages_are():
     assert host("https://ann:pw@host:5000/") == "https://host:5000"
     assert host("mysql://ann:pw@host/d") == host("sqlite:///a.db") == "http://127.0.0.1:5000"
     assert leaderboard_url("sqlite:///a.db", None, "a", ascending=True) is None
-
-
-def test_where_runs_go_by_default(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert resolve_uri(None) == "sqlite:///mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
-    assert resolve_uri(None) == "http://host:5000"
-    assert resolve_uri("sqlite:///mine.db") == "sqlite:///mine.db"
-
-
-@pytest.mark.parametrize("name", ["a#b", "100%", "a?b", "c%20d"])
-def test_a_file_is_where_sqlalchemy_looks_for_it(name, tmp_path, monkeypatch):
-    folder = tmp_path / name
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    path = (folder / "mlflow.db").resolve().as_posix()
-    assert make_url(rdt.MLflow().store()).database == path
-    assert rdt.MLflow(uri="sqlite:////tmp/mlflow.db").store() == "sqlite:////tmp/mlflow.db"
-
-
-def test_the_options_of_a_file_stay(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    store = rdt.MLflow(uri="sqlite:///m.db?timeout=30").store()
-    assert store == f"sqlite:///{(tmp_path / 'm.db').resolve().as_posix()}?timeout=30"
-    assert ui_command(hide_address(store), "p") == ui_command("sqlite:///m.db", "p")
-    # They may be secrets, and are not kept.
-    shown = shlex.split(ui_command(hide_address(store), "p", elsewhere=True))
-    assert shown[-1] == store.removesuffix("?timeout=30")
-
-
-@pytest.mark.parametrize("password", ["se/cret", "s#x", "[x", "p%40w"])
-def test_a_password_is_no_port(password):
-    uri = f"postgresql://ann:{password}@db:5432/x"
-    assert resolve_uri(uri) == uri
-    assert same_database(uri, "postgresql://db:5432/x")
-
-
-@pytest.mark.parametrize("uri", ["postgresql://ann:secret@db:54x/y", "http://ann:secret@host:50x0"])
-def test_an_address_that_is_refused_keeps_its_password(uri):
-    with pytest.raises(InvalidArgumentError, match="a database or a server") as refused:
-        resolve_uri(uri)
-    assert "secret" not in str(refused.value)
-
-
-def test_credentials_are_not_shown():
-    assert hide_address("postgresql://ann:pw@db/x?sslkey=k") == "postgresql://***@db/x?***"
-    assert hide_address("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
-    assert (
-        hide_address("sqlite:////home/ann@work/mlflow.db") == "sqlite:////home/ann@work/mlflow.db"
-    )
-    for password in ("se/cret", "p@ss", "a:b"):  # Not escaped, as SQLAlchemy takes them too.
-        uri = f"postgresql://ann:{password}@db/x"
-        assert hide_address(uri) == "postgresql://***@db/x"
-        assert scrub(f"no {password} at {uri}", uri) == "no *** at postgresql://***@db/x"
-    uri = "postgresql://ann:p%40w@db/x"
-    assert (
-        scrub(f"cannot reach {uri} with p@w", uri) == "cannot reach postgresql://***@db/x with ***"
-    )
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("sqlite:///a.db", "sqlite+pysqlite:///./x/../a.db", True),
-        ("sqlite:///a.db", "sqlite:///b.db", False),
-        ("postgresql://u@localhost/d", "postgresql+psycopg2://v:w@127.0.0.1/d", True),
-        ("postgresql://u@h/d", "postgresql://u@h/e", False),
-        ("mysql://h/d", "postgresql://h/d", False),
-        ("http://h/d", "http://h/d", False),
-        ("sqlite:///:memory:", "sqlite:///:memory:", False),
-    ],
-)
-def test_same_database(one, other, same):
-    assert same_database(one, other) is same
-
-
-def test_names_that_mlflow_refuses_are_cleaned():
-    assert clean("top 5% (val)[x]/a-b.c:d") == "top 5_ _val__x_/a-b.c:d"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "1s"), (59, "59s"), (130, "2m10s"), (11100, "3h05m")]
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_progress_leaves_out_what_is_the_same_in_every_trial():
-    values = {"wrapper": "none", "units": 64, "cell": "lstm"}
-    console = Console(file=io.StringIO(), width=200)
-    progress = Progress(console)
-    progress.on_event(TrialStarted(trial_id="0", number=0, hyperparameters=values, fixed=["cell"]))
-    progress.on_event(TrialEnded(trial_id="0", status="COMPLETE", score=0.5))
-    line = console.file.getvalue()
-    assert "wrapper=none units=64" in line
-    assert "cell" not in line
 
 
 @pytest.mark.parametrize(
@@ -854,13 +692,7 @@ def test_a_view_has_no_axis_for_a_rate_that_no_trial_has():
     assert "`wrapper`" in text
 
 
-def test_layers_with_names_are_told_apart():
+def test_the_name_of_a_run_names_the_layers():
     values = {"enc/wrapper": "recurrent", "enc/placement": "input", "enc/rate": 0.3}
     values |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None, "units": 8}
-    started = TrialStarted(trial_id="0", number=0, hyperparameters=values)
-    console = Console(file=io.StringIO(), width=200)
-    progress = Progress(console)
-    progress.on_event(started)
-    progress.on_event(TrialEnded(trial_id="0", status="COMPLETE", score=0.5))
-    assert "(best 0.5000: enc recurrent, input, rate 0.3; dec none)" in console.file.getvalue()
     assert run_name(0, "0", values) == "0000 enc recurrent input 0.3 dec none"
