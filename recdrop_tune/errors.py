@@ -230,14 +230,6 @@ def check_seconds(argument: str, value: float | None) -> float | None:
     return float(min(value, sys.float_info.max)) if isinstance(value, Integral) else float(value)
 
 
-def is_share(amount: Any) -> bool:
-    """Returns whether Ray takes an amount of CPUs or GPUs: an integer, or less than one."""
-    # Compared before it is converted: an integer can be larger than any float.
-    if isinstance(amount, bool) or not isinstance(amount, Real) or not 0 <= amount < 1e9:  # type: ignore[operator]
-        return False
-    return amount < 1 or float(amount).is_integer()
-
-
 def check_cv(cv: Any) -> Any:
     """Returns `cv` if it is a number of folds or has a `split` as scikit-learn's splitters have.
 

@@ -12,55 +12,67 @@ from recdrop_tune.lazy import imported_on_use
 if TYPE_CHECKING:
     from recdrop_tune.search.distributed import Distributed, distribute
     from recdrop_tune.search.hypermodel_of import ObjectiveNotReportedError
+    from recdrop_tune.search.references import UserCodeError, call
     from recdrop_tune.search.settings import (
         CLASSES,
-        EXPERIMENT,
         Confirm,
         MLflow,
         Optuna,
+        Reference,
+        SearchConfig,
         Task,
         Training,
         Workers,
-        fields_of,
+        checked_values,
+        known_names,
+        names_of,
+        settings_class,
     )
     from recdrop_tune.search.tuner_tracking import track
     from recdrop_tune.search.tuning import tune
-    from recdrop_tune.search.validation import by, checked
 
 _HOME = {
     "CLASSES": "settings",
     "Confirm": "settings",
     "Distributed": "distributed",
-    "EXPERIMENT": "settings",
     "MLflow": "settings",
     "ObjectiveNotReportedError": "hypermodel_of",
     "Optuna": "settings",
+    "Reference": "settings",
+    "SearchConfig": "settings",
     "Task": "settings",
     "Training": "settings",
+    "UserCodeError": "references",
     "Workers": "settings",
-    "by": "validation",
-    "checked": "validation",
+    "call": "references",
+    "checked_values": "settings",
     "distribute": "distributed",
-    "fields_of": "settings",
+    "known_names": "settings",
+    "names_of": "settings",
+    "settings_class": "settings",
     "track": "tuner_tracking",
     "tune": "tuning",
 }
 
 __all__ = [
     "CLASSES",
-    "EXPERIMENT",
     "Confirm",
     "Distributed",
     "MLflow",
     "ObjectiveNotReportedError",
     "Optuna",
+    "Reference",
+    "SearchConfig",
     "Task",
     "Training",
+    "UserCodeError",
     "Workers",
-    "by",
-    "checked",
+    "call",
+    "checked_values",
     "distribute",
-    "fields_of",
+    "known_names",
+    "names_of",
+    "settings_class",
     "track",
     "tune",
 ]

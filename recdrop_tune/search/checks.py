@@ -1,94 +1,18 @@
-"""Checks of the arguments of `tune` that are no settings, and of what two arguments say together."""
+"""Checks of the arguments of `fit`, and of the validation data against the objectives."""
 
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping, Sequence
-from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner as kt
-from optuna.storages import InMemoryStorage
 
-from recdrop_tune.addresses import check_databases
-from recdrop_tune.errors import InvalidArgumentError, check_integer, invalid_argument
+from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.hypermodels import AbstractHyperModel, unextended
-from recdrop_tune.search.settings import MLflow, Optuna, Training, Workers
-from recdrop_tune.search.validation import did_you_mean
-
-# Checks of single arguments that are no settings.
-
-
-def check_integers(**numbers: Any) -> list[int]:
-    """Returns numbers as Python's own integers.
-
-    Raises:
-        InvalidArgumentError: One is no integer of at least 1, or too large for a tensor's size.
-    """
-    return [check_integer(argument, value) for argument, value in numbers.items()]
-
-
-def expanded(directory: str | os.PathLike[str]) -> Path:
-    """Returns a folder with the user's home in the place of `~`.
-
-    Raises:
-        InvalidArgumentError: It is in the home of a user whom this machine does not know.
-    """
-    try:
-        return Path(directory).expanduser()
-    except RuntimeError as error:
-        expected = "a folder; no home is known for the user in it"
-        raise invalid_argument("directory", expected=expected, received=str(directory)) from error
-
-
-def check_directory(directory: Any) -> None:
-    """Raises unless the directory is a path, or `None`."""
-    if directory is not None and (not isinstance(directory, str | os.PathLike) or directory == ""):
-        raise invalid_argument("directory", expected="a path or None", received=directory)
-
-
-def check_verbose(verbose: Any) -> None:
-    """Raises unless the verbosity is a level."""
-    if not isinstance(verbose, Integral) or verbose not in (0, 1, 2):
-        raise invalid_argument("verbose", expected="0, 1 or 2", received=verbose)
-
-
-# Checks of what two arguments say together.
-
-
-def check_workers(workers: Workers | None, optuna: Optuna, tracking: MLflow) -> None:
-    """Raises for what several workers cannot have.
-
-    Raises:
-        InvalidArgumentError: The study is in the memory of this process, or a machine is to be measured.
-    """
-    if workers is None:
-        return
-    if tracking.system_metrics:
-        raise invalid_argument(
-            "system_metrics",
-            expected="False with `workers`: it measures a machine, on which several trials run",
-            received=tracking.system_metrics,
-        )
-    if isinstance(optuna.storage, InMemoryStorage):
-        raise invalid_argument(
-            "storage",
-            expected="one that outlives a process, with `workers`",
-            received=type(optuna.storage).__name__,
-            fix="Leave it out: the study is made from the trials then. Or pass the URL of a database.",
-        )
-
-
-def check_tuner(name: str, optuna: Optuna, goals: Sequence[Any], uri: str) -> None:
-    """Raises for objectives that a tuner cannot keep apart, and for a study in MLflow's database."""
-    if len(goals) > 1 and name != "optuna":
-        expected = f"one objective with tuner={name!r}, which would add them up"
-        raise invalid_argument("objective", expected=expected, received=[g.name for g in goals])
-    check_databases(optuna.storage, uri)
-
+from recdrop_tune.problems import suggestion
+from recdrop_tune.search.settings import Training
 
 # Parameters of a `fit` that Keras Tuner fills in.
 _FILLED_IN = {"self", "hp", "model"}
@@ -130,7 +54,7 @@ def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
                 f"{_ELSEWHERE[name]} to `tune`."
             )
         if name not in taken and not rest:
-            near = did_you_mean(name, sorted(taken - set(_ELSEWHERE)))
+            near = suggestion(name, sorted(taken - set(_ELSEWHERE)))
             raise InvalidArgumentError(
                 f"Invalid argument `{name}` received in `fit`. Expected an argument of "
                 f"`keras.Model.fit`. {near}"

@@ -18,7 +18,6 @@ from recdrop_tune.files import check_folder
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.ray_workers import DATA, import_ray
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.checks import check_verbose, check_workers
 from recdrop_tune.search.data_arguments import data_of
 from recdrop_tune.search.execution import (
     check_completed,
@@ -27,14 +26,7 @@ from recdrop_tune.search.execution import (
     shown_progress,
 )
 from recdrop_tune.search.interrupts import Interrupts
-from recdrop_tune.search.settings import (
-    EXPERIMENT,
-    MLflow,
-    Optuna,
-    Workers,
-    as_mlflow,
-    as_workers,
-)
+from recdrop_tune.search.settings import EXPERIMENT, MLflow, SearchConfig, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.storage_errors import storage_failures_named
 from recdrop_tune.tuner import TrackedOracle
@@ -73,17 +65,16 @@ def distribute(
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
         >>> tuner.get_best_models()
     """
-    check_training()
-    team, mlflow = as_workers(workers), as_mlflow(tracking)
-    if team is None:
-        expected = "an integer of at least 1, or rdt.Workers(...)"
+    given: dict[str, Any] = {"workers": workers, "tracking": tracking, "verbose": verbose}
+    config = SearchConfig(**given)
+    if config.workers is None:
+        expected = "an integer, or rdt.Workers(...)"
         raise invalid_argument("workers", expected=expected, received=workers)
-    check_workers(team, Optuna(), mlflow)
-    check_verbose(verbose)
+    check_training()
     import_ray()
     share_gpus()
-    tracking = replace(mlflow, uri=mlflow.store())
-    return Distributed(make_tuner, team, tracking, verbose)
+    mlflow = replace(config.tracking, uri=config.tracking.store())
+    return Distributed(make_tuner, config.workers, mlflow, verbose)
 
 
 class Distributed:

@@ -1,259 +1,428 @@
-"""The settings of a search: what belongs together is one frozen object, checked when it is made."""
+"""The arguments of a search: `tune`, `distribute` and the files of `recdrop-tune run` fill in these classes.
+
+The type of a value is its check, when an object is made. Nothing here loads Keras, Optuna or MLflow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, field, fields, replace
+import re
+import sys
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from functools import cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    dataclass_transform,
+    get_type_hints,
+)
 
-from recdrop_tune.addresses import absolute, resolve_uri
-from recdrop_tune.catalog import TUNER_NAMES
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+    create_model,
+)
+
+from recdrop_tune.addresses import absolute, check_databases, resolve_uri
 from recdrop_tune.errors import (
     InvalidArgumentError,
     check_callbacks,
     check_cv,
-    check_integer,
+    check_model_name,
+    check_system_metrics,
     invalid_argument,
+    is_name,
+    shown,
 )
-from recdrop_tune.problems import suggestion
-from recdrop_tune.search.validation import (
-    by,
-    check_address,
-    check_cache,
-    check_class_weight,
-    check_cpus,
-    check_experiment,
-    check_fit,
-    check_folders,
-    check_gpus,
-    check_groups,
-    check_mask_value,
-    check_measuring,
-    check_metrics,
-    check_not_negative,
-    check_points,
-    check_positive,
-    check_positive_or_none,
-    check_pruner,
-    check_registered_name,
-    check_sampler,
-    check_storage,
-    check_task,
-    check_timeout,
-    check_uri,
-    checked,
-)
-
-if TYPE_CHECKING:
-    from optuna.pruners import BasePruner
-    from optuna.samplers import BaseSampler
-    from optuna.storages import BaseStorage
-else:  # Pydantic looks the types up; what is of them is checked below.
-    BasePruner = BaseSampler = BaseStorage = Any
+from recdrop_tune.files import as_folders
+from recdrop_tune.problems import explain
 
 EXPERIMENT = "recdrop-tune"
-"""The MLflow experiment of a search whose experiment nobody has named."""
+"""The default MLflow experiment."""
+
+T = TypeVar("T")
 
 
-@checked
-class Task:
-    """What the data are about, where they choose the model; given to `tune` as `model`.
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def settings_class(kind: type[T]) -> type[T]:
+    """Makes a frozen dataclass that checks its values by their types.
 
-    Attributes:
-        name: `"classification"`, `"regression"`, `"tagging"`, `"forecast"` or `"language_model"`; by default
-            the data tell. A regression whose targets have as many steps as the sequences is one for each
-            step; a forecast is read off the last state.
-        mask_value: Steps all of whose features have this value are skipped, as padding is; of a language
-            model 0. Sequences of unequal lengths are padded with it; by default with a value that they do
-            not have.
-        metrics: Keras metrics, or their names, in the place of the model's usual ones. Each model has a copy:
-            a class of yours needs a `get_config` with its arguments.
-        loss: Keras loss, or the name of one, of a regression or a forecast.
+    `help` shows the types without the checks. An invalid value raises `InvalidArgumentError`.
+    """
+    # Given explicitly, for functions in an annotation would look up globals in the class by default.
+    module = vars(sys.modules[kind.__module__])
+    checks = get_type_hints(kind, module, include_extras=True)
+    plain = get_type_hints(kind, module)
+    inherited = [_CHECKS.get(base, {}) for base in kind.__mro__]
+    own = {name: checks[name] for name in kind.__annotations__}
+    _CHECKS[kind] = dict(ChainMap(own, *inherited))
+    kind.__annotations__ = {name: plain[name] for name in own}
+    made: Any = dataclass(frozen=True, repr=False)(kind)
+    fill_in, first = made.__init__, fields(made)[0].name
+
+    @wraps(fill_in)
+    def __init__(self: Any, *args: Any, **values: Any) -> None:
+        if len(args) > 1 or (args and first in values):
+            raise TypeError(f"{kind.__name__} takes one positional argument, `{first}`")
+        values |= dict(zip([first], args, strict=False))
+        try:
+            checked = checked_values(made, values)
+        except ValidationError as error:
+            raise explain(error, values, known_names(made)) from None
+        fill_in(self, **checked)
+
+    made.__init__, made.__repr__ = __init__, _repr
+    return made  # type: ignore[no-any-return]
+
+
+_CHECKS: dict[type, dict[str, Any]] = {}
+"""The types with their checks, by settings class."""
+
+
+@cache
+def _model_of(kind: Any) -> type[BaseModel]:
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    # A dataclass's field without a default has neither of these.
+    required = {each.name for each in fields(kind) if each.default is each.default_factory}
+    checks = {
+        each.name: (_CHECKS[kind][each.name], ... if each.name in required else None)
+        for each in fields(kind)
+    }
+    made: Any = create_model(kind.__name__, __config__=config, **checks)  # type: ignore[call-overload]
+    return made  # type: ignore[no-any-return]
+
+
+def checked_values(kind: Any, values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns the given values of a settings class as it keeps them.
 
     Raises:
-        InvalidArgumentError: There is no such task, or a value cannot be worked with.
+        ValidationError: A value is invalid; see `explain`.
+    """
+    found = _model_of(kind).model_validate(values)
+    return {name: getattr(found, name) for name in found.model_fields_set}
+
+
+def names_of(kind: Any) -> list[str]:
+    """Lists the names of the values of a settings class."""
+    return [each.name for each in fields(kind)]
+
+
+def known_names(kind: Any) -> dict[Any, Sequence[str]]:
+    """Lists the names of the values of a class and of the settings in it, by the keys that lead there."""
+    names = names_of(kind)
+    nested = {(name,): names_of(each) for name, each in CLASSES.items() if name in names}
+    return {(): names, **nested}
+
+
+def _repr(self: Any) -> str:
+    """Writes the values in a few lines, without passwords."""
+    parts = [f"{each.name}={shown(getattr(self, each.name))}" for each in fields(self) if each.repr]
+    return f"{type(self).__name__}({', '.join(parts)})"
+
+
+# Types of single values.
+
+
+def _instance(kind: str) -> PlainValidator:
+    """Accepts objects of a class of a module that is slow to import; until it is loaded, there are none."""
+    module, _, name = kind.rpartition(".")
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, getattr(sys.modules.get(module), name, ())):
+            raise ValueError(f"an object of {kind}")
+        return value
+
+    return PlainValidator(check)
+
+
+def _that(accepts: Callable[[Any], bool], expected: str) -> AfterValidator:
+    """Accepts some of the values of a type."""
+
+    def check(value: T) -> T:
+        if not accepts(value):
+            raise ValueError(expected)
+        return value
+
+    return AfterValidator(check)
+
+
+def _passing(check: Callable[[Any], Any]) -> AfterValidator:
+    """Accepts what a function does not raise an error for."""
+
+    def passed(value: T) -> T:
+        check(value)
+        return value
+
+    return AfterValidator(passed)
+
+
+def _plain(value: Any) -> Any:
+    """Turns NumPy's numbers into Python's, for the strict types below."""
+    return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0 else value
+
+
+def _as_tuple(value: Any) -> Any:
+    """Lets a user write one value, or none, where several are possible."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    return () if value is None else (value,)
+
+
+def _callbacks(value: Any) -> Any:
+    listed = _as_tuple(value)
+    check_callbacks([each for each in listed if not is_reference(each)])
+    return listed
+
+
+_REFERENCE = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+
+
+def is_reference(value: object) -> bool:
+    """Returns whether a value names a function, as `module:function`."""
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
+
+
+Count = Annotated[int, Field(strict=True, ge=1, lt=2**31), BeforeValidator(_plain)]
+CountOrZero = Annotated[int, Field(strict=True, ge=0, lt=2**31), BeforeValidator(_plain)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32 - 1), BeforeValidator(_plain)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_plain)]
+Seconds = Annotated[float, Field(strict=True, gt=0), BeforeValidator(_plain)]
+Metric = Annotated[Any, _instance("keras.metrics.Metric")]
+Reference = Annotated[StrictStr, _that(is_reference, "`module:function`, such as `my_data:load`")]
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner as Pruner
+    from optuna.samplers import BaseSampler as Sampler
+    from optuna.storages import BaseStorage as Storage
+
+    Several = Sequence[T]
+else:
+    Several = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+    Sampler = Annotated[Any, _instance("optuna.samplers.BaseSampler")]
+    Pruner = Annotated[Any, _instance("optuna.pruners.BasePruner")]
+    Storage = Annotated[Any, _instance("optuna.storages.BaseStorage")]
+
+
+# The settings.
+
+
+@settings_class
+class Task:
+    """What the data are about, if they should choose the model; given to `tune` as `model`.
+
+    Attributes:
+        name: `"classification"`, `"regression"`, `"tagging"`, `"forecast"` or `"language_model"`. By default
+            the data decide. A regression predicts a value per step if the targets have as many steps as the
+            sequences; a forecast predicts all of them from the last state.
+        mask_value: Steps whose features all have this value are padding and are skipped; for a language
+            model, 0. Sequences of unequal lengths are padded with it, or by default with a value that does
+            not occur in them.
+        metrics: Keras metrics or their names, instead of the model's usual ones. Every model gets a copy, so
+            a metric class of your own needs `get_config`.
+        loss: Keras loss or its name, for a regression or a forecast.
+
+    Raises:
+        InvalidArgumentError: A value is invalid.
 
     Example:
         >>> Task("classification", metrics=["accuracy", "AUC"]).name
         'classification'
     """
 
-    name: Annotated[str | None, by(check_task)] = None
+    name: (
+        Literal["classification", "regression", "tagging", "forecast", "language_model"] | None
+    ) = None
     _: KW_ONLY
-    mask_value: Annotated[float | None, by(check_mask_value)] = None
-    metrics: Annotated[Sequence[Any], by(check_metrics)] = ()
+    mask_value: Annotated[int, Field(strict=True), BeforeValidator(_plain)] | Number | None = None
+    metrics: Several[StrictStr | Metric] = ()
     loss: Any = None
 
     def arguments(self) -> dict[str, Any]:
-        """Returns the arguments of the hypermodel that the settings say."""
-        said = {"metrics": self.metrics or None, "mask_value": self.mask_value, "loss": self.loss}
-        return {name: value for name, value in said.items() if value is not None}
+        """Returns the arguments of the hypermodel."""
+        given = {"metrics": self.metrics or None, "mask_value": self.mask_value, "loss": self.loss}
+        return {name: value for name, value in given.items() if value is not None}
 
 
-@checked
+@settings_class
 class Optuna:
     """How Optuna searches; given to `tune` as `tuner`.
 
     Attributes:
-        sampler: Optuna sampler or the name of one: `"surrogate"` (the default; `"tpe"` with several
-            objectives), `"tpe"`, `"random"`, `"qmc"`, `"gp"`, `"cmaes"`, `"nsga2"`.
-        pruner: Optuna pruner or the name of one: `"halving"` (the default), `"patient_median"`,
-            `"median"`, `"percentile"`, `"asha"`, `"hyperband"`, `"none"`. A trial always gets a third of
-            its epochs, and at least ten: dropout slows the first ones down.
-        storage: Optuna storage or storage URL; by default the study is made from the trials.
-        try_first: Configurations to try after those that each search begins with, in their order: values by
-            the names of `trial.hyperparameters.values` or of the columns of `result.trials`. What one leaves
-            open takes the middle value of its range, or of the list of its values. None is tried twice.
-        warm_start: The project folder of an earlier search for the same data, model and objective, or
-            several: the sampler is told of their complete trials, as far as their values lie in the space of
-            this search. They count for the sampler alone.
+        sampler: Optuna sampler, or a name: `"surrogate"` (the default; with several objectives `"tpe"`),
+            `"tpe"`, `"random"`, `"qmc"`, `"gp"`, `"cmaes"` or `"nsga2"`.
+        pruner: Optuna pruner, or a name: `"halving"` (the default), `"patient_median"`, `"median"`,
+            `"percentile"`, `"asha"`, `"hyperband"` or `"none"`. A trial always gets a third of its epochs and
+            at least ten, because dropout slows down the first ones.
+        storage: Optuna storage, or its URL. By default the study is rebuilt from the trials.
+        try_first: Configurations to try after the baselines, in this order: values by the names that
+            `result.trials` shows. A value that is left out is the middle of its range, or of the list of its
+            values. None is tried twice.
+        warm_start: Project folder of an earlier search with the same data, model and objective, or several.
+            The sampler learns from their complete trials whose values lie in the space of this search.
 
     Raises:
-        InvalidArgumentError: There is no such sampler, pruner or storage; when the search begins, a
-            configuration is none of its space, or a folder holds nothing to be used.
+        InvalidArgumentError: A value is invalid; when the search begins, a configuration is not in its space
+            or a folder has nothing to learn from.
 
     Example:
         >>> Optuna("tpe", pruner="none", try_first=[{"wrapper": "recurrent", "rate": 0.3}]).pruner
         'none'
     """
 
-    sampler: Annotated[BaseSampler | str | None, by(check_sampler)] = None
+    sampler: (
+        Literal["cmaes", "gp", "nsga2", "qmc", "random", "surrogate", "tpe"] | Sampler | None
+    ) = None
     _: KW_ONLY
-    pruner: Annotated[BasePruner | str | None, by(check_pruner)] = None
-    storage: Annotated[BaseStorage | str | None, by(check_storage)] = None
-    try_first: Annotated[Sequence[Mapping[str, Any]], by(check_points)] = ()
-    warm_start: Annotated[Any, by(check_folders)] = ()
+    pruner: (
+        Literal["asha", "halving", "hyperband", "median", "none", "patient_median", "percentile"]
+        | Pruner
+        | None
+    ) = None
+    storage: StrictStr | Storage | None = None
+    try_first: Several[dict[str, Any]] = ()
+    warm_start: Annotated[
+        Any, PlainValidator(lambda given: tuple(as_folders("", () if given is None else given)))
+    ] = ()
 
 
-@checked
+@settings_class
 class Training:
     """How each trial is trained; given to `tune` as `training`.
 
     Attributes:
-        executions: Trainings of each trial, whose mean counts. The result has their spread; the best model
-            has the weights of the training with the best epoch.
-        cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`, in place of
-            validation data: each trial is trained once for each fold. A number of folds has the classes in
-            proportion where the targets are integers, each of which comes as often as there are folds. The
-            result has the spread over the folds; the best model has the weights of its best fold, and is not
-            trained on all data.
-        groups: For each sample the group that it belongs to, such as a speaker or a patient: no group is in
-            the training data and in the validation data of a fold. With a number of folds, or a splitter that
-            takes groups, such as `sklearn.model_selection.GroupKFold(5)`.
-        class_weight: Weights of the classes in the training loss, by label; or `"balanced"`, by which each
-            class counts the same. The validation data are not weighted.
-        early_stopping: Ends a training when the objective (the first one of several) has not been better for
-            so many epochs. A trial is scored by its best epoch: with one training each this saves time, and
-            changes a score only where a better epoch would have come. Of several trainings one that has
-            ended counts with its best epoch from there on.
-        callbacks: Keras callbacks (or one) for every training, each of which gets a copy; or functions
-            that make one.
-        keep_checkpoints: Of how many trials the weights are kept, the best by the objective; `None` for all.
-            Of several objectives the first one counts, and those of the Pareto front are kept in any case.
-        reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
-        compilation_cache: Whether what JAX has compiled is kept in the user's folder of caches, for workers,
-            for a search that goes on and for the next one; or the folder to keep it in.
-        fit: Further arguments of `Model.fit`, or of a `fit` of the model's own, such as
-            `{"validation_split": 0.2}`.
+        executions: Trainings per trial. Their mean is its score; the best model has the weights of the best
+            one.
+        cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`, instead of
+            validation data. A number of folds keeps the proportions of the classes, if the targets are
+            integers that each occur at least as often. The best model has the weights of its best fold; it is
+            not trained again on all data.
+        groups: The group of each sample, such as a speaker or a patient, or a function that returns them. No
+            group is on both sides of a fold. Needs `cv`, a number or a splitter that takes groups.
+        class_weight: Weights of the classes in the training loss by label, or `"balanced"`. Validation data
+            are not weighted.
+        early_stopping: A training ends after this many epochs without a better objective (with several, the
+            first). A training that stops early keeps its best score for the remaining epochs.
+        callbacks: Keras callbacks, of which every training gets a copy, or functions that make one.
+        keep_checkpoints: The weights of how many trials to keep, the best ones; `None` keeps all. With
+            several objectives the first one counts, and the Pareto front is kept in any case.
+        reuse_models: How many compiled models to keep for trials with the same structure; 0 for none.
+        compilation_cache: Whether to keep what JAX has compiled for workers and later searches, or the folder
+            for it.
+        fit: Further arguments of `Model.fit`, such as `{"validation_split": 0.2}`.
 
     Raises:
-        InvalidArgumentError: A value cannot be worked with.
+        InvalidArgumentError: A value is invalid.
 
     Example:
         >>> Training(executions=3).keep_checkpoints
         5
     """
 
-    executions: Annotated[int, by(check_positive)] = 1
+    executions: Count = 1
     _: KW_ONLY
-    cv: Annotated[Any, by(check_cv)] = None
-    groups: Annotated[Any, by(check_groups)] = None
-    class_weight: Annotated[Any, by(check_class_weight)] = None
-    early_stopping: Annotated[int | None, by(check_positive_or_none)] = None
-    callbacks: Annotated[Any, by(check_callbacks)] = ()
-    keep_checkpoints: Annotated[int | None, by(check_positive_or_none)] = 5
-    reuse_models: Annotated[int, by(check_not_negative)] = 4
-    compilation_cache: Annotated[bool | Path, by(check_cache)] = True
-    fit: Annotated[Mapping[str, Any], by(check_fit)] = field(default_factory=dict)
+    cv: Annotated[Any, PlainValidator(check_cv)] = None
+    groups: Any = None
+    class_weight: (
+        Literal["balanced"]
+        | dict[
+            Annotated[int, Field(strict=True), BeforeValidator(_plain)],
+            Annotated[Number, Field(ge=0)],
+        ]
+        | None
+    ) = None
+    early_stopping: Count | None = None
+    callbacks: Annotated[Any, PlainValidator(_callbacks)] = ()
+    keep_checkpoints: Count | None = 5
+    reuse_models: CountOrZero = 4
+    compilation_cache: (
+        StrictBool | Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+    ) = True
+    fit: dict[str, Any] = field(default_factory=dict)
 
 
-@checked
+@settings_class
 class Confirm:
-    """What is trained again after the search, with fresh seeds; given to `tune` as `confirm`.
+    """What to train again after the search, with fresh seeds; given to `tune` as `confirm`.
 
-    Trained are the best configurations, the twin of each, the best one without dropout and the best one
-    with Keras's own, all with the same seeds. Without it the best of many noisy trials looks better than it
-    is.
+    These are the best configurations, the twin of each without dropout, and the best ones without dropout
+    and with Keras's own, all with the same seeds. The best of many noisy trials looks better than it is;
+    this tells by how much.
 
     Attributes:
         top: How many of the best configurations.
-        seeds: How many times each of them is trained.
-        test: Data as `validation`, looked at in the confirmation alone, whose verdict is read on them.
+        seeds: How many times to train each.
+        test: Data like `validation` that only the confirmation sees, and judges by.
 
     Raises:
-        InvalidArgumentError: A number is no integer of at least 1.
+        InvalidArgumentError: A value is invalid.
 
     Example:
         >>> Confirm(2).seeds
         5
     """
 
-    top: Annotated[int, by(check_positive)] = 3
+    top: Count = 3
     _: KW_ONLY
-    seeds: Annotated[int, by(check_positive)] = 5
+    seeds: Count = 5
     test: Any = field(default=None, repr=False, compare=False)
 
 
-@checked
+@settings_class
 class Workers:
-    """Trials that run at the same time, each in a process of its own, with Ray (extra `ray`).
+    """Trials that run in parallel, each in its own process, with Ray (extra `ray`); given as `workers`.
 
-    What the workers are sent has to be picklable: for a `tf.data.Dataset` pass a function that makes it.
+    Whatever the workers get must be picklable. For a `tf.data.Dataset`, pass a function that makes it.
 
     Attributes:
         number: How many trials run at the same time.
-        gpus: GPUs of each worker, also a fraction: 0.25 has four share a GPU. By default an equal share of
-            the GPUs that Ray sees, one at most.
-        cpus: CPU cores of each worker.
-        address: A Ray cluster: `"auto"` for the one that this machine belongs to, `"host:port"` or
-            `"ray://host:port"`. By default the one that this process or `RAY_ADDRESS` names, else a Ray of
-            its own on this machine.
-        trial_timeout: Seconds after which a trial's worker counts as hanging: it is killed, and the trial
-            runs again, three times at most.
+        gpus: GPUs per worker. A fraction shares one: 0.25 lets four workers use the same GPU. By default an
+            equal share of what Ray sees, one at most.
+        cpus: CPU cores per worker.
+        address: Ray cluster: `"auto"`, `"host:port"` or `"ray://host:port"`. By default the one that this
+            process or `RAY_ADDRESS` names, or else a new one on this machine.
+        trial_timeout: Seconds after which a trial counts as stuck. Its worker is killed and the trial runs
+            again, at most three times.
 
     Raises:
-        InvalidArgumentError: A value cannot be worked with.
+        InvalidArgumentError: A value is invalid.
 
     Example:
         >>> Workers(4, gpus=0.25)
         Workers(number=4, gpus=0.25, cpus=1, address=None, trial_timeout=None)
     """
 
-    number: Annotated[int, by(check_positive)] = 2
+    number: Count = 2
     _: KW_ONLY
-    gpus: Annotated[float | None, by(check_gpus)] = None
-    cpus: Annotated[float, by(check_cpus)] = 1
-    address: Annotated[str | None, by(check_address)] = None
-    trial_timeout: Annotated[float | None, by(check_timeout)] = None
+    gpus: Annotated[Number, Field(ge=0)] | None = None
+    cpus: Annotated[Number, Field(gt=0)] = 1
+    address: StrictStr | None = None
+    trial_timeout: Seconds | None = None
 
 
-@checked
+@settings_class
 class MLflow:
-    """Where MLflow has the search, and what it gets; given to `tune`, `distribute` and `track` as `tracking`.
+    """Where MLflow keeps the search; given to `tune`, `distribute` and `track` as `tracking`.
 
     Attributes:
-        experiment: Name of the experiment; by default `recdrop-tune`, and the tuner's `project_name` for
-            `track`.
-        uri: Where MLflow keeps its runs: a database or a server. By default what `MLFLOW_TRACKING_URI`
-            says, else `sqlite:///mlflow.db`.
-        register_model: A name for the best model in MLflow's registry, where it gets the alias
-            `champion`; by default it is not registered.
-        system_metrics: Whether the use of processors, memory and GPUs is recorded for each trial; needs
-            the extra `system-metrics`.
+        experiment: Name of the experiment. By default `"recdrop-tune"`; for `track`, the `project_name`.
+        uri: Database or server of the runs. By default `MLFLOW_TRACKING_URI`, or else `sqlite:///mlflow.db`.
+        register_model: Name under which MLflow's registry gets the best model, with the alias `champion`.
+        system_metrics: Whether to record the load of CPU, GPU and memory (extra `system-metrics`).
 
     Raises:
-        InvalidArgumentError: The address is a folder, or a name is none that MLflow takes.
+        InvalidArgumentError: A value is invalid.
         RecdropError: `system_metrics` needs packages that are not installed.
 
     Example:
@@ -261,17 +430,22 @@ class MLflow:
         'speech'
     """
 
-    experiment: Annotated[str | None, by(check_experiment)] = None
+    # MLflow refuses other names once the search runs, and a tracking failure stops no search.
+    experiment: (
+        Annotated[StrictStr, _that(is_name, "a name of at most 500 characters, in one line")] | None
+    ) = None
     _: KW_ONLY
-    uri: Annotated[str | None, by(check_uri)] = None
-    register_model: Annotated[str | None, by(check_registered_name)] = None
-    system_metrics: Annotated[bool, by(check_measuring)] = False
+    uri: Annotated[StrictStr, _passing(resolve_uri)] | None = None
+    register_model: Annotated[StrictStr, _passing(check_model_name)] | None = None
+    system_metrics: Annotated[
+        StrictBool, _passing(lambda wanted: check_system_metrics() if wanted else None)
+    ] = False
 
     def store(self) -> str:
-        """Returns the address of the runs, the same in every folder.
+        """Returns the address of the runs. It means the same in every folder.
 
         Raises:
-            InvalidArgumentError: `MLFLOW_TRACKING_URI` names a folder, or nothing at all.
+            InvalidArgumentError: `MLFLOW_TRACKING_URI` names a folder, or nothing.
         """
         try:
             return absolute(resolve_uri(self.uri))
@@ -279,79 +453,138 @@ class MLflow:
             raise error.renamed("uri") from None
 
 
-# What `tune` takes in their place: a name, a number, or nothing.
+@settings_class
+class Goal:
+    """A metric to optimize.
+
+    Attributes:
+        name: Name of the metric.
+        direction: Whether less or more is better. By default Keras Tuner decides by the name.
+    """
+
+    name: StrictStr
+    direction: Literal["min", "max"] | None = None
 
 
-def as_optuna(tuner: Any) -> tuple[str, Optuna]:
-    """Returns the name of a tuner, and Optuna's settings, which only `"optuna"` looks at."""
-    if isinstance(tuner, Optuna):
-        return "optuna", tuner
-    if not isinstance(tuner, str) or tuner not in TUNER_NAMES:
-        expected = f"one of {', '.join(TUNER_NAMES)}, or rdt.Optuna(...)"
-        fix = suggestion(tuner, TUNER_NAMES)
-        raise invalid_argument("tuner", expected=expected, received=tuner, fix=fix)
-    return tuner, Optuna()
+def _maker(kind: Any, expected: str, *short: type) -> Callable[[Any], Any]:
+    """Makes a function that accepts settings, a mapping of them, or the first value alone (`workers=4`)."""
+
+    def make(value: Any) -> Any:
+        value = _plain(value)
+        if isinstance(value, kind):
+            return value
+        if isinstance(value, short) and not isinstance(value, bool):
+            value = {names_of(kind)[0]: value}
+        if not isinstance(value, Mapping):
+            raise ValueError(expected)
+        return kind(**checked_values(kind, value))
+
+    return make
 
 
-def as_task(model: Any) -> Task | None:
-    """Returns the task of the data where they choose the model; `None` where there is one."""
-    if model is None or isinstance(model, Task):
-        return model or Task()
-    if not isinstance(model, str):
-        return None
-    try:
-        return Task(model)
-    except InvalidArgumentError as error:
-        raise error.renamed("model") from None
+_make_goal = _maker(Goal, "the name of a metric, or a keras_tuner.Objective", str)
+_make_task = _maker(Task, "the name of a task", str)
+_make_optuna = _maker(Optuna, "rdt.Optuna(...)")
+_make_training = _maker(Training, "rdt.Training(...)")
+_make_confirm = _maker(Confirm, "an integer, or rdt.Confirm(...)", int)
+_make_workers = _maker(Workers, "an integer, or rdt.Workers(...)", int)
+_make_mlflow = _maker(MLflow, "the name of an experiment, or rdt.MLflow(...)", str)
 
 
-def as_training(training: Any) -> Training:
-    """Returns the settings of the trainings; `None` has the defaults."""
-    if training is None or isinstance(training, Training):
-        return training or Training()
-    expected = "rdt.Training(...) or None"
-    raise invalid_argument("training", expected=expected, received=training)
+def _goal(given: Any) -> Any:
+    """Lets a user give the name of a metric, or a `keras_tuner.Objective`."""
+    if hasattr(given, "direction") and hasattr(given, "name"):
+        given = {"name": given.name, "direction": given.direction}
+    return _make_goal(given)
 
 
-def as_confirm(confirm: Any) -> Confirm | None:
-    """Returns the settings of the confirmation; 0 is none."""
-    if isinstance(confirm, Confirm):
-        return confirm
-    try:
-        top = check_integer("confirm", confirm, 0)
-    except InvalidArgumentError:
-        expected = "an integer of at least 0, or rdt.Confirm(...)"
-        raise invalid_argument("confirm", expected=expected, received=confirm) from None
-    return Confirm(top) if top else None
+def _task(model: Any) -> Any:
+    """Lets the data choose the model: by default, by the name of a task, or by its settings."""
+    if model is None or isinstance(model, Mapping) or (isinstance(model, str) and ":" not in model):
+        return _make_task({} if model is None else model)
+    return model
 
 
-def as_workers(workers: Any) -> Workers | None:
-    """Returns the settings of the workers; `None` has the trials run here, one after the other."""
-    if workers is None or isinstance(workers, Workers):
-        return workers
-    try:
-        return Workers(check_integer("workers", workers))
-    except InvalidArgumentError:
-        expected = "None, an integer of at least 1, or rdt.Workers(...)"
-        raise invalid_argument("workers", expected=expected, received=workers) from None
+@settings_class
+class SearchConfig:
+    """The arguments of `tune` without the data; `recdrop_tune.tune` describes them."""
+
+    _: KW_ONLY
+    model: Annotated[Any, PlainValidator(_task)] = field(default_factory=Task)
+    space: Any = None
+    objective: Annotated[
+        tuple[Annotated[Goal, PlainValidator(_goal)], ...],
+        BeforeValidator(_as_tuple),
+        Field(min_length=1),
+    ] = (Goal("val_loss"),)
+    max_trials: Count = 20
+    epochs: Count = 20
+    batch_size: Count = 32
+    timeout: Seconds | None = None
+    tuner: (
+        Literal["optuna", "random", "bayesian", "hyperband", "grid"]
+        | Annotated[Optuna, PlainValidator(_make_optuna)]
+    ) = "optuna"
+    training: Annotated[Training, PlainValidator(_make_training)] | None = None
+    confirm: Literal[0] | Annotated[Confirm, PlainValidator(_make_confirm)] | None = None
+    workers: Annotated[Workers, PlainValidator(_make_workers)] | None = None
+    tracking: Annotated[
+        MLflow,
+        PlainValidator(_make_mlflow),
+        AfterValidator(
+            lambda made: made if made.experiment else replace(made, experiment=EXPERIMENT)
+        ),
+    ] = MLflow(EXPERIMENT)
+    directory: (
+        Annotated[
+            Path,
+            AfterValidator(Path.expanduser),
+            BeforeValidator(lambda given: None if given == "" else given),
+        ]
+        | None
+    ) = None
+    seed: Seed | None = None
+    verbose: Literal[0, 1, 2] = 1
+    overwrite: StrictBool = False
+
+    def __post_init__(self) -> None:
+        """Refuses combinations that would fail late or without a clear message."""
+        names, optuna = [goal.name for goal in self.objective], self.optuna
+        if len(names) > 1 and self.tuner_name != "optuna":
+            expected = f"one objective with tuner={self.tuner!r}, which would add them up"
+            raise invalid_argument("objective", expected=expected, received=names)
+        # Optuna and MLflow both keep their version in a table of the same name.
+        check_databases(optuna.storage, self.tracking.store())
+        check_workers(self.workers, optuna, self.tracking)
+
+    @property
+    def tuner_name(self) -> str:
+        """The name of the tuner."""
+        return "optuna" if isinstance(self.tuner, Optuna) else self.tuner
+
+    @property
+    def optuna(self) -> Optuna:
+        """The settings of Optuna, for the tuner `"optuna"`."""
+        return self.tuner if isinstance(self.tuner, Optuna) else Optuna()
 
 
-def as_mlflow(tracking: Any, experiment: str = EXPERIMENT) -> MLflow:
-    """Returns the settings of the tracking; `experiment` is theirs where they name none."""
-    if not isinstance(tracking, MLflow | str):
-        expected = "the name of an experiment, or rdt.MLflow(...)"
-        raise invalid_argument("tracking", expected=expected, received=tracking)
-    if isinstance(tracking, str):
-        try:
-            return MLflow(tracking)
-        except InvalidArgumentError as error:
-            raise error.renamed("tracking") from None
-    if tracking.experiment is not None:
-        return tracking
-    return replace(tracking, experiment=experiment)
+def check_workers(workers: Workers | None, optuna: Optuna, tracking: MLflow) -> None:
+    """Raises for settings that parallel trials cannot have.
+
+    Raises:
+        InvalidArgumentError: The study is in the memory of this process, or `system_metrics` is set.
+    """
+    if workers is None:
+        return
+    if tracking.system_metrics:
+        expected = "False with `workers`: the load of a machine is not that of one trial"
+        raise invalid_argument("system_metrics", expected=expected, received=True)
+    if type(optuna.storage).__name__ == "InMemoryStorage":
+        expected = "a storage that other processes can open, with `workers`"
+        raise invalid_argument("storage", expected=expected, received="InMemoryStorage")
 
 
-CLASSES: Mapping[str, type[Any]] = {
+CLASSES: Mapping[str, Any] = {
     "model": Task,
     "tuner": Optuna,
     "training": Training,
@@ -359,9 +592,4 @@ CLASSES: Mapping[str, type[Any]] = {
     "workers": Workers,
     "tracking": MLflow,
 }
-"""The settings classes by the arguments of `tune` that take them."""
-
-
-def fields_of(kind: type[Any]) -> Sequence[str]:
-    """Lists the names of the values of a settings class."""
-    return [each.name for each in fields(kind)]
+"""The settings classes by the argument of `tune` that takes them."""

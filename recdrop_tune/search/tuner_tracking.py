@@ -10,7 +10,7 @@ from recdrop_tune.events import Context, Listener, ResultSaved
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.mlflow_store import track as track_tuner
 from recdrop_tune.results import TuneResult, save_result
-from recdrop_tune.search.settings import MLflow, as_mlflow
+from recdrop_tune.search.settings import MLflow
 
 
 def track(
@@ -59,10 +59,10 @@ def track(
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
     """
     check_training()
-    mlflow = as_mlflow(MLflow() if tracking is None else tracking, tuner.project_name)
+    mlflow = MLflow(tracking) if isinstance(tracking, str) else tracking or MLflow()
     tracked = track_tuner(
         tuner,
-        experiment=str(mlflow.experiment),
+        experiment=mlflow.experiment or tuner.project_name,
         tracking_uri=mlflow.store(),
         listeners=listeners,
         space=space,

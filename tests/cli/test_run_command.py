@@ -1,6 +1,5 @@
 """`recdrop-tune run`: searches that a YAML file describes, and what it says of files that are wrong."""
 
-import inspect
 import os
 import re
 import signal
@@ -8,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras_tuner as kt
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -15,8 +15,9 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
-from recdrop_tune.cli.config import RunConfig, read_config
-from recdrop_tune.cli.run import arguments
+from recdrop_tune.cli.config import RunFile, read_config
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.search import names_of
 from tests.forks import hearing_ctrl_c
 
 CODE = """
@@ -154,19 +155,12 @@ def test_options_go_before_the_file_and_a_search_goes_on(place):
     text = f"data: my_data:load\n{SMALL}"
     done = called(place, text, "--max-trials", "1", "--directory", "on", "--verbose", "1")
     assert done.exit_code == 0, done.output
-    assert re.match(r"Task: classification, .*\nFolder: on ", done.output)
+    assert re.match(r"Task: classification.*\nFolder: on ", done.output)
     assert len(rdt.TuneResult.load("on").trials) == 1
     assert called(place, text, "--directory", "on").exit_code == 0
     assert len(rdt.TuneResult.load("on").trials) == 2
-    refused = problem(place, text, "--directory", "on", "--epochs", "2")
-    assert "give another `directory` and `tuner: {try_first: [{wrapper: " in refused
-    written = refused.partition("and `tuner: ")[2].partition("`")[0]
-    done = called(place, f"{text}tuner: {written}\n", "--directory", "off", "--epochs", "2")
-    assert done.exit_code == 0, done.output
-    output = problem(place, text, "--directory", "on", "--epochs", "2", "--seed", "3")
-    assert "The folder `on` holds another search. It differs in:" in output
-    assert "epochs: 1 there, 2 now" in output
-    assert "seed: 0 there, 3 now" in output
+    refused = problem(place, text, "--directory", "on", "--epochs", "2", "--seed", "3")
+    assert "another search" in refused
 
 
 def test_functions_for_each_set_of_data_and_a_space_in_a_file(place):
@@ -210,16 +204,6 @@ def test_data_of_ones_own(place):
         "space: {wrapper: none, units: 2}\nmax_trials: 1\nepochs: 1\nverbose: 0\ndirectory: lists\n",
     )
     assert done.output.startswith("1 trials, 1 complete. Best val_AUC: "), done.output
-    for text, words in (
-        (
-            "model: tag\n",
-            "`model` in search.yaml, line 2. Expected `module:function`, or a task: class",
-        ),
-        ("model: {name: tag}\n", "Expected one of classification"),
-        ("model: {mask: 0}\n", "Invalid key `model.mask` in search.yaml, line 2"),
-        ("mask_value: 0\n", "Did you mean `model.mask_value`?"),
-    ):
-        assert words in problem(place, f"data: my_data:load\n{text}")
 
 
 def test_a_model_that_a_function_makes_is_searched_over_the_space_of_the_file(place):
@@ -243,123 +227,38 @@ def test_training_data_alone(place, split):
 
 
 WRONG_FILES = [
-    ("", "search.yaml holds no configuration: expected a mapping"),
-    ("- a\n", "search.yaml holds no configuration: expected a mapping"),
+    ("", "search.yaml has no mapping"),
+    ("- a\n", "search.yaml has no mapping"),
     ("data: [x\n", 'search.yaml", line 1, column 7'),
     ("data: a:b\ndata: c:d\n", "the key `data` is given twice"),
+    ("data: &a [1]\nspace: *a\n", "aliases are not supported"),
     ("data: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
-    ("max_trials: 3\n", "Missing key `data` in search.yaml. It names the function"),
-    ("data: a\n", "`data` in search.yaml, line 1. Expected `module:function`"),
-    ("data: 'a b:c'\n", "Expected `module:function`"),
-    ("data: [1]\n", "Expected `module:function`, or a mapping of `train`"),
-    (
-        "data: {trian: a:b}\n",
-        "Expected one of train, validation, test. Received: 'trian'. Did you mean `data.train`?",
-    ),
-    (
-        "data: a:b\nmax_trial: 3\n",
-        "`max_trial` in search.yaml, line 2. Expected one of data, model, space, objective, ",
-    ),
-    (
-        "data: a:b\nzzz: 3\n",
-        "Invalid key `zzz` in search.yaml, line 2. Expected one of data, model, space,",
-    ),
-    ("data: a:b\n1: 3\n", "Invalid key `1` in search.yaml"),
-    ("data: a:b\n\nepochs: many\n", "`epochs` in search.yaml, line 3. Expected an integer."),
-    pytest.param("data: 1" + ":00" * 200 + ".5\n", "cannot be read: int too large", id="base 60"),
-    pytest.param(f"data: a:b\nepochs: [0x{'f' * 5000}]\n", "Expected an integer.", id="long"),
-    pytest.param("#" * 300_000, "cannot be read: it is larger than 200,000 bytes", id="large"),
-    ("data: a:b\nepochs: '3'\n", "Expected an integer. Received: epochs='3'"),
-    ("data: a:b\nseed: true\n", "Expected an integer. Received: seed=True"),
-    ("data: a:b\noverwrite: 1\n", "Expected true or false."),
-    (
-        "data: a:b\ntracking: {system_metrics: 1}\n",
-        "`tracking.system_metrics` in search.yaml, line 2. Expected True or",
-    ),
-    (
-        "data: a:b\ntracking: 3\n",
-        "`tracking` in search.yaml, line 2. Expected an experiment's name, or a mapping",
-    ),
-    (
-        "data: a:b\ntracking:\n  uri: mlruns\n",
-        "`tracking.uri` in search.yaml, line 3. Expected a",
-    ),
-    (
-        "data: a:b\ntuner:\n  samplr: tpe\n",
-        "`tuner.samplr` in search.yaml, line 3. Expected one of sampler, ",
-    ),
+    ("max_trials: 3\n", "`data`. Expected a value"),
+    ("data: a\n", "line 1: Invalid value received for argument `data`. Expected `module:function`"),
+    ("data: {trian: a:b}\n", "line 1: Invalid value received for argument `data.trian"),
+    ("data: {test: a:b}\n", "line 1: Invalid value received for argument `data`"),
+    ("data: {train: a:b, test: a:b}\n", "without `confirm`"),
+    ("data: a:b\nmax_trial: 3\n", "line 2: There is no `max_trial`. Did you mean `max_trials`?"),
+    ("data: a:b\nsampler: tpe\n", "line 2: There is no `sampler`. Did you mean `tuner.sampler`?"),
+    ("data: a:b\n\nepochs: many\n", "line 3: Invalid value received for argument `epochs`"),
+    ("data: a:b\nepochs: '3'\n", "Expected a valid integer. Received: epochs='3'"),
+    ("data: a:b\nseed: true\n", "Expected a valid integer. Received: seed=True"),
+    ("data: a:b\ntracking:\n  uri: mlruns\n", "line 3: Invalid value received for argument"),
+    ("data: a:b\ntuner:\n  samplr: tpe\n", "line 3: There is no `tuner.samplr`. Did you mean"),
     (
         "data: a:b\ntuner:\n  sampler: tpee\n",
-        "`tuner.sampler` in search.yaml, line 3. Expected one of cmaes, gp,",
+        "line 3: Invalid value received for argument `tuner.s",
     ),
+    ("data: a:b\nobjective: {name: f1, direction: up}\n", "`objective.direction`. Expected 'min'"),
+    ("data: a:b\ntraining:\n  callbacks: [a]\n", "line 3: Invalid value received for argument"),
+    ("data: a:b\nmodel: tag\n", "line 2: Invalid value received for argument `model`. Expected 'c"),
     (
-        "data: a:b\ntuner:\n  try_first: [recurrent]\n",
-        "`tuner.try_first` in search.yaml, line 3. Expected a list of values by name,",
+        "data: a:b\ntuner: {storage: 'sqlite:///m.db'}\ntracking: {uri: 'sqlite:///m.db'}\n",
+        "line 2: Invalid value received for argument `storage`. Expected another database",
     ),
-    (
-        "data: a:b\ntuner: [optuna]\n",
-        "`tuner` in search.yaml, line 2. Expected a tuner's name, or a mapping such",
-    ),
-    (
-        "data: a:b\nworkers: {gpus: 1.5}\n",
-        "`workers.gpus` in search.yaml, line 2. Expected a whole",
-    ),
-    ("data: a:b\nworkers: many\n", "`workers` in search.yaml, line 2. Expected an integer"),
-    (
-        "data: a:b\nconfirm: {test: a:b}\n",
-        "`confirm.test` in search.yaml, line 2. Expected nothing: `data` names",
-    ),
-    (
-        "data: a:b\nconfirm: {seeds: 0}\n",
-        "`confirm.seeds` in search.yaml, line 2. Expected an integer of at least 1.",
-    ),
-    ("data: a:b\ntraining: 3\n", "`training` in search.yaml, line 2. Expected a mapping, such as"),
-    (
-        "data: a:b\ntraining: {executions: 0}\n",
-        "`training.executions` in search.yaml, line 2. Expected an integer of",
-    ),
-    ("data: a:b\ntraining: {fit: {validation_split: 2}}\n", "0 <= validation_split < 1."),
-    (
-        "data: a:b\nsampler: tpe\n",
-        "`sampler` in search.yaml, line 2. Did you mean `tuner.sampler`?",
-    ),
-    ("data: a:b\ntest: a:b\n", "Invalid key `test` in search.yaml, line 2. Expected one of data,"),
-    ("data: a:b\ntimeout: long\n", "Expected a number."),
-    ("data: a:b\nspace: 4\n", "Expected a preset, a YAML file, or a mapping."),
-    ("data: a:b\nobjective: 3\n", "Expected a metric, a list of metrics, or a mapping"),
-    (
-        "data: a:b\nobjective: [3]\n",
-        "`objective[0]` in search.yaml, line 2. Expected a metric, or a mapping",
-    ),
-    (
-        "data: a:b\nobjective: {name: f1}\n",
-        "Missing key `objective.direction` in search.yaml, line 2. Expected a mapping",
-    ),
-    (
-        "data: a:b\nobjective: {name: f1, direction: up}\n",
-        "`objective.direction` in search.yaml, line 2. Expected min or max. Received",
-    ),
-    (
-        "data: a:b\ntraining: {callbacks: a:b}\n",
-        "`training.callbacks` in search.yaml, line 2. Expected a list of `module:",
-    ),
-    (
-        "data: a:b\ntraining:\n  callbacks: [a]\n",
-        "`training.callbacks[0]` in search.yaml, line 3. Expected `module:function`",
-    ),
-    (
-        "data: a:b\nspace: qick\n",
-        "search.yaml, line 2: Invalid value received for argument `space`",
-    ),
-    ("data: a:b\nspace: no.yaml\n", "line 2: no.yaml cannot be read"),
-    (
-        "data: a:b\nspace: ~nobody-here/x.yaml\n",
-        "line 2: ~nobody-here/x.yaml cannot be read",
-    ),
-    (
-        "data: a:b\nspace:\n  wrapper: [recurent]\n",
-        "search.yaml, line 3: Invalid value received for argument `wrapper[0]`",
-    ),
+    ("data: a:b\nspace: qick\n", "line 2: Invalid value received for argument `space`"),
+    ("data: a:b\nspace: no.yaml\n", "line 2: "),
+    ("data: a:b\nspace:\n  wrapper: [recurent]\n", "line 3: "),
 ]
 
 
@@ -368,10 +267,8 @@ def test_wrong_files(place, text, words):
     assert words in problem(place, text)
 
 
-def test_a_wrong_file_is_told_without_loading_tensorflow(place):
-    (place / "search.yaml").write_text(
-        "data: a:b\nmax_trial: 3\ntuner: {sampler: tpe}\ncallback: 1\n"
-    )
+def test_a_wrong_file_is_refused_without_loading_tensorflow(place):
+    (place / "search.yaml").write_text("data: a:b\nmax_trial: 3\ntuner: {sampler: tpe}\n")
     code = (
         "import sys\nfrom click.testing import CliRunner\nfrom recdrop_tune.cli import main\n"
         f"done = CliRunner().invoke(main, ['run', {str(place / 'search.yaml')!r}])\nprint(done.output)\n"
@@ -383,93 +280,37 @@ def test_a_wrong_file_is_told_without_loading_tensorflow(place):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_folder_with_dots_in_its_name(tmp_path):
-    (tmp_path / "my. folder").mkdir()
-    output = problem(tmp_path / "my. folder", "sampler: tpe\n")
-    assert output.splitlines() == [
-        "Error: Missing key `data` in search.yaml. It names the function that makes the data, such as "
-        "`data: my_data:load`.",
-        "Invalid key `sampler` in search.yaml, line 1. Did you mean `tuner.sampler`?",
-    ]
-
-
-def test_a_space_in_the_home_of_the_user(place, monkeypatch):
-    monkeypatch.setenv("HOME", str(place / "home"))
-    (place / "home").mkdir()
-    (place / "home" / "mine.yaml").write_text("wrapper: [recurent]\n")
-    output = problem(place, "data: a:b\nspace: ~/mine.yaml\n")
-    assert "~/mine.yaml, line 1: Invalid value received for argument `wrapper[0]`" in output
-
-
-def test_all_problems_are_told_at_once_in_their_order(place):
-    output = problem(place, "epochs: many\ndata: a\nmax_trial: 1\n")
+def test_every_problem_has_its_line(place):
+    output = problem(place, "epochs: many\ndata: a\nmax_trial: 1\ntraining: {executions: 0}\n")
     lines = output.removeprefix("Error: ").splitlines()
-    assert [re.search(r"(`\w+` in .+?)\. ", line)[1] for line in lines] == [
-        "`epochs` in search.yaml, line 1",
-        "`data` in search.yaml, line 2",
-        "`max_trial` in search.yaml, line 3",
-    ]
+    found = {re.search(r"`(\S+)`", line)[1]: line.partition(":")[0] for line in lines}
+    assert found == {
+        "epochs": "search.yaml, line 1",
+        "data": "search.yaml, line 2",
+        "max_trial": "search.yaml, line 3",
+        "training.executions": "search.yaml, line 4",
+    }
 
 
 WRONG_CODE = [
-    ("data: my_dta:load\n", "there is no module `my_dta`, neither in "),
-    ("data: my_dta:load\n", "Did you mean `my_data:load`?"),
-    ("data: my_data:laod\n", "there is no `laod` in my_data.py. Did you mean `my_data:load`?"),
-    ("data: my_data:NUMBER\n", "line 1: `my_data:NUMBER` is no function but 3."),
+    ("data: my_dta:load\n", "`my_dta:load` cannot be imported: ModuleNotFoundError"),
+    ("data: my_data:laod\n", "has no attribute 'laod'"),
+    ("data: my_data:NUMBER\n", "`my_data:NUMBER` is not a function but 3."),
     (
         "data: my_data:broken\n",
-        "search.yaml, line 1: `my_data:broken` failed: FileNotFoundError: [Errno 2] No such file or "
-        "directory: '/nowhere/x.npy' (my_data.py, line 23)",
+        "`my_data:broken` failed: FileNotFoundError: [Errno 2] No such file or directory: "
+        "'/nowhere/x.npy' (my_data.py, line 23)",
     ),
-    ("data:\n  train: my_data:broken\n  validation: my_data:train\n", "line 2: `my_data:broken`"),
-    ("data:\n  train: my_data:train\n  validation: my_data:broken\n", "line 3: `my_data:broken`"),
-    ("data: my_data:train\n", "It returned (ndarray, ndarray). A function for the training data"),
-    ("data: my_data:nothing\n", "line 1: `my_data:nothing` returned nothing."),
-    (
-        "data:\n  train: my_data:nothing\nobjective: loss\n",
-        "line 2: `my_data:nothing` returned nothing.",
-    ),
-    (
-        "data:\n  train: my_data:number\nobjective: loss\n",
-        "line 2: Invalid value received for argument `train`.",
-    ),
-    ("data: syntax:load\n", "`syntax` cannot be imported: SyntaxError: invalid syntax"),
-    (
-        "data: needs:load\n",
-        "`needs` cannot be imported: ModuleNotFoundError: No module named 'no_su",
-    ),
-    ("data: exits:load\n", "`exits` cannot be imported: SystemExit: 3 (exits.py, line 1)"),
-    ("data: random:load\n", "`random` is "),
-    ("data: my_data:load\nmodel: my_data:fails\n", "ValueError: not today"),
+    ("data: {train: my_data:broken}\nobjective: loss\n", "`my_data:broken` failed"),
+    ("data: my_data:train\n", "It returned ['ndarray', 'ndarray']."),
+    ("data: my_data:nothing\n", "`my_data:nothing` returned nothing."),
+    ("data: {train: my_data:number}\nobjective: loss\n", "for argument `train`"),
+    ("data: syntax:load\n", "`syntax:load` cannot be imported: SyntaxError: invalid syntax"),
+    ("data: needs:load\n", "No module named 'no_such_package' (needs.py, line 1)"),
+    ("data: exits:load\n", "`exits:load` cannot be imported: SystemExit: 3 (exits.py, line 1)"),
+    ("data: my_data:load\ntraining: {callbacks: my_data:no}\n", "has no attribute 'no'"),
     ("data: my_data:load\nmodel: my_data:NUMBER\n", "line 2: Invalid value received for"),
-    ("data: my_data:load\nmax_trials: 0\n", "line 2: Invalid value received for argument `max_tr"),
-    (
-        "data: my_data:load\ntuner: {storage: 'sqlite:///m.db'}\ntracking: {uri: 'sqlite:///m.db'}\n",
-        "line 2: Invalid value received for argument `storage`. Expected another database",
-    ),
-    ("data: my_data:load\ntuner: optunna\n", "line 2: Invalid value received for argument `tuner`"),
-    (
-        "data: my_data:load\ntuner:\n  try_first: [{wrapper: none}, {wraper: none}]\n",
-        "line 3: Invalid value received for argument `try_first`. Expected values of the hyperparameters",
-    ),
-    (
-        "data: my_data:load\ntuner:\n  warm_start: [nowhere]\n",
-        "line 3: Invalid value received for argument `warm_start`. Expected the project folder of an ear",
-    ),
-    ("data: my_data:load\nconfirm: -1\n", "line 2: Invalid value received for argument `confirm`"),
-    (
-        "data:\n  train: my_data:train\n  test: my_data:train\nobjective: loss\n",
-        "line 3: no `test` was expected without `confirm`, which alone looks at it.",
-    ),
-    (
-        "data: my_data:load\ntraining: {fit: {epocs: 3}}\n",
-        "Invalid argument `epocs` received in `fit`.",
-    ),
-    (
-        "data: my_data:load\nobjective: f1\n",
-        "Write `objective: {name: f1, direction: min}`, or max.",
-    ),
-    ("data: my_data:load\nverbose: 7\n", "line 2: Invalid value received for argument `verbose`"),
+    ("data: my_data:load\nobjective: f1\n", "line 2: Invalid value received for argument `obj"),
 ]
 
 
@@ -478,13 +319,12 @@ def test_wrong_code(place, text, words):
     (place / "syntax.py").write_text("def load(:\n")
     (place / "needs.py").write_text("import no_such_package\n")
     (place / "exits.py").write_text("raise SystemExit(3)\n")
-    (place / "random.py").write_text("def load():\n    return 1\n")
     assert words in problem(place, text)
-    assert not Path("recdrop_runs").exists() or "fails" in text
+    assert not Path("recdrop_runs").exists()
 
 
 def test_the_line_of_an_exception_is_the_users(place, monkeypatch):
-    """Not one of Python's own, or of a library's in a virtual environment beside the configuration."""
+    """Not one of Python's own, or of a library's in a virtual environment next to the file."""
     monkeypatch.chdir(place)
     package = place / ".venv" / "site-packages" / "some_library"
     package.mkdir(parents=True)
@@ -495,45 +335,50 @@ def test_the_line_of_an_exception_is_the_users(place, monkeypatch):
     assert "KeyError: 'NOT_SET' (my_data.py, line " in problem(place, "data: my_data:environment\n")
 
 
-def test_an_error_of_the_users_code_is_not_blamed_on_the_file(place):
-    keys = f"data: my_data:load\n{SPACE}epochs: 3\nmax_trials: 1\ndirectory: fails\n"
-    output = called(place, f"{keys}training: {{callbacks: [my_data:no_schedule]}}\n").output
-    assert "Received: epochs=0" in output
-    assert "line 1" not in output.partition("Invalid value")[0]
-
-
 @pytest.mark.parametrize(
     ("text", "workers"),
     [
         ("workers: {number: 2, cpus: 0.5}", rdt.Workers(4, cpus=0.5)),
-        ("workers: 2", 4),
-        ("seed: 0", 4),
+        ("workers: 2", rdt.Workers(4)),
+        ("seed: 0", rdt.Workers(4)),
     ],
 )
-def test_an_option_for_workers_leaves_them_what_the_file_gives(place, text, workers):
+def test_an_option_for_workers_keeps_their_other_settings(place, text, workers):
     (place / "search.yaml").write_text(f"data: my_data:load\n{text}\n")
-    assert read_config(place / "search.yaml", {"workers": 4}).config.workers == workers
+    assert read_config(place / "search.yaml", {"workers": 4}).config().workers == workers
 
 
-def test_settings_of_a_file_are_those_of_tune(place):
-    text = (
-        "data: my_data:three\ntuner: {sampler: tpe, storage: 'sqlite:///o.db'}\n"
+def test_a_file_has_the_settings_of_python(place):
+    (place / "search.yaml").write_text(
+        "data: my_data:three\nmodel: {name: tagging, mask_value: 0}\n"
+        "objective: {name: f1, direction: max}\ntimeout: 1e3\n"
+        "tuner: {sampler: tpe, try_first: [{rate: 0.1}]}\n"
         "training: {executions: 2, callbacks: [my_data:stopper], fit: {class_weight: {0: 1.0}}}\n"
-        "confirm: {seeds: 2}\ntracking: {uri: 'sqlite:///m.db'}\n"
+        "confirm: {seeds: 2}\nworkers: {number: 2, gpus: 0.5}\ntracking: speech\n"
     )
-    (place / "search.yaml").write_text(text)
-    made = arguments(read_config(place / "search.yaml", {}))
-    assert made["tuner"] == rdt.Optuna("tpe", storage="sqlite:///o.db")
-    assert made["tracking"] == rdt.MLflow(uri="sqlite:///m.db")
-    assert (made["confirm"].top, made["confirm"].seeds) == (3, 2)
-    assert len(made["confirm"].test) == 2
-    training = made["training"]
-    assert (training.executions, training.fit) == (2, {"class_weight": {0: 1.0}})
-    assert [each.__name__ for each in training.callbacks] == ["stopper"]
-    assert type(training) is rdt.Training
+    assert read_config(place / "search.yaml", {"epochs": 3}).config() == RunFile(
+        data="my_data:three",
+        model=rdt.Task("tagging", mask_value=0),
+        objective=kt.Objective("f1", "max"),
+        timeout=1000,
+        tuner=rdt.Optuna("tpe", try_first={"rate": 0.1}),
+        training=rdt.Training(2, callbacks="my_data:stopper", fit={"class_weight": {0: 1.0}}),
+        confirm=rdt.Confirm(seeds=2),
+        workers=rdt.Workers(2, gpus=0.5),
+        tracking="speech",
+        epochs=3,
+    )
 
 
-def test_an_option_that_is_wrong_is_not_blamed_on_the_file(place):
+def test_an_error_of_the_users_code_is_not_blamed_on_the_file(place):
+    """Their code can have an argument with the same name."""
+    (place / "search.yaml").write_text("data: a:b\nepochs: 3\n")
+    file = read_config(place / "search.yaml", {})
+    error = invalid_argument("epochs", expected="at least 1", received=0)
+    assert file.explained(error) == str(error)
+
+
+def test_a_wrong_option_is_not_blamed_on_the_file(place):
     output = problem(place, "data: my_data:load\nmax_trials: 3\n", "--max-trials", "0")
     assert output.startswith("Error: Invalid value received for argument `max_trials`.")
     assert called(place, "data: my_data:load\n", "--max-trials", "few").exit_code == 2
@@ -544,16 +389,6 @@ def test_no_file(place, name):
     done = CliRunner().invoke(main, ["run", name])
     assert (done.exit_code, done.output.startswith(f"Error: {name} cannot be read: ")) == (1, True)
     assert CliRunner().invoke(main, ["run"]).exit_code == 2
-
-
-def test_every_argument_that_a_file_can_say_is_a_key_with_the_default_of_tune():
-    parameters = inspect.signature(rdt.tune).parameters
-    elsewhere = {"train", "validation"}
-    # Keras has its backend before `tune` is called.
-    assert set(RunConfig.model_fields) - {"data", "backend"} == set(parameters) - elsewhere
-    for name, field in RunConfig.model_fields.items():
-        if name in parameters:
-            assert field.default == parameters[name].default, name
 
 
 def test_the_example_of_the_documentation(place):
@@ -571,7 +406,7 @@ def test_the_example_of_the_documentation(place):
     assert "1 trials, 1 complete." in done.output
     assert rdt.TuneResult.load("shown").experiment == "digits"
     table = text.partition("### Keys")[2]
-    for name in RunConfig.model_fields:
+    for name in names_of(RunFile):
         assert re.search(rf"^\| .*`{name}`.* \|", table, re.M), name
 
 

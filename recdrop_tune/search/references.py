@@ -1,0 +1,88 @@
+"""Functions that are named as `module:function`, instead of given."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from pkgutil import resolve_name
+from types import FunctionType
+from typing import Any
+
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.search.settings import is_reference
+
+
+class UserCodeError(RecdropError):
+    """A function that was named as `module:function` does not exist, or has failed."""
+
+
+def resolved(value: Any) -> Any:
+    """Imports what `module:function` names; returns other values as they are.
+
+    Raises:
+        UserCodeError: It cannot be imported.
+    """
+    if not is_reference(value):
+        return value
+    try:
+        return resolve_name(value)
+    except (Exception, SystemExit) as error:
+        raise UserCodeError(f"`{value}` cannot be imported: {_described(error)}") from error
+
+
+def as_function(value: Any) -> Any:
+    """Returns a function that calls what `module:function` names, in each process; others as they are."""
+    return partial(call, value) if is_reference(value) else value
+
+
+def call(reference: str) -> Any:
+    """Calls the function that `module:function` names.
+
+    Raises:
+        UserCodeError: It cannot be imported, it fails, or it returns nothing.
+    """
+    function: Callable[[], Any] = resolved(reference)
+    if not callable(function):
+        raise UserCodeError(f"`{reference}` is not a function but {function!r:.80}.")
+    try:
+        value = function()
+    except (Exception, SystemExit) as error:
+        raise UserCodeError(f"`{reference}` failed: {_described(error)}") from error
+    if value is None:
+        raise UserCodeError(f"`{reference}` returned nothing. Is its `return` missing?")
+    return value
+
+
+def model_named(value: Any) -> Any:
+    """Returns the model, build function or hypermodel that `module:function` names; others as they are.
+
+    A class, or a function without arguments, is called first.
+    """
+    if not is_reference(value):
+        return value
+    found = resolved(value)
+    is_function = isinstance(found, FunctionType)
+    if is_function and any(p.default is p.empty for p in signature(found).parameters.values()):
+        return found
+    return call(value) if is_function or isinstance(found, type) else found
+
+
+def _described(error: BaseException) -> str:
+    """Describes an exception, and the line of the user's code that raised it."""
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    here = str(Path(__file__).parents[1])
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        # Neither this package, nor Python's, nor an installed library.
+        if not frame.filename.startswith((here, "<")) and not _is_installed(frame.filename)
+    ]
+    return f"{text} ({own[-1].filename}, line {own[-1].lineno})" if own else text
+
+
+def _is_installed(file: str) -> bool:
+    stdlib = Path(traceback.__file__).parent
+    return "site-packages" in Path(file).parts or Path(file).is_relative_to(stdlib)
