@@ -10,7 +10,9 @@ import keras_tuner as kt
 import numpy as np
 
 from recdrop_tune.mlflow_store import track
-from recdrop_tune.results import TuneResult
+from recdrop_tune.results import TuneResult, save_result
+from recdrop_tune.results.outline import outline
+from recdrop_tune.results.render import as_markdown
 from recdrop_tune.spaces import SearchSpace
 
 SPACE = {
@@ -108,6 +110,16 @@ def planted_result(oracle, folder, uri, hypermodel=None, executions=1):
     with tracking:
         tuner.search()
     return TuneResult(tuner, tracking)
+
+
+def description(result):
+    """Returns what MLflow's page says of a result."""
+    return as_markdown(outline(result.found, 5))
+
+
+def save(result):
+    """Saves a result as `track` does."""
+    return save_result(result.found, result.directory, result.best_model, result.best_code)
 
 
 def page(result):

@@ -27,9 +27,9 @@ from recdrop_tune.events import ConfirmationEnded, ResultSaved, TrackingWarning
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import _load_pyfunc
 from recdrop_tune.results import TuneResult
-from recdrop_tune.results.text import markdown
 from recdrop_tune.terminal import LiveDisplay, Progress
 from recdrop_tune.tuner import load_weights
+from tests.planted_search import description
 from tests.small_search import build, data
 
 SOURCE = Path(recdrop_tune.__file__).parent
@@ -399,7 +399,7 @@ def test_descriptions_load_and_link_nothing(project):
         assert_no_links(f"| {MARKDOWN} |")
     change_wrappers(project, MARKDOWN)
     change_events(project, "SearchStarted", context={"words": MARKDOWN})
-    text = markdown(TuneResult.load(project), {"best_model.keras": MARKDOWN})
+    text = description(TuneResult.load(project))
     assert text.count("http&#58;//host/pixel") > 2
     assert_no_links(text)
     # The summary of a journal is a stranger's as a whole.
@@ -490,9 +490,8 @@ def test_nothing_in_the_package_reads_what_can_hold_code():
         ("models/compiled_parts.py", "keras.saving.deserialize_keras_object"),  # of a live object
         ("models/recurrent_parts.py", "keras.saving.deserialize_keras_object"),  # the same
         ("models/plain.py", "keras.saving.deserialize_keras_object"),  # of a live object
-        ("results/report/__init__.py", "jinja2.PackageLoader"),  # of the template in this package
         ("results/stored.py", "keras.models.load_model"),  # in Keras's safe mode, when asked for
-        ("results/trained.py", "result.tuner.load_model"),  # builds it, and loads its weights
+        ("results/tune_result.py", "self.tuner.load_model"),  # builds it, and loads its weights
         ("yaml_file.py", "_Loader"),  # a subclass of the safe loader
         ("mlflow_store/artifacts.py", "mlflow.keras.load_model"),  # in Keras's safe mode
     }

@@ -1,9 +1,9 @@
 """What a search found."""
 
 from recdrop_tune.results.confirmation import CONFIRMED, Confirmation
-from recdrop_tune.results.gain import Gain, TwinGain
+from recdrop_tune.results.found import Gain
+from recdrop_tune.results.gain import TwinGain
 from recdrop_tune.results.intervals import PairedGain, paired_gains, seeds_to_settle
-from recdrop_tune.results.plots import view_of
 from recdrop_tune.results.saving import save_result
 from recdrop_tune.results.tune_result import TuneResult
 
@@ -17,5 +17,4 @@ __all__ = [
     "paired_gains",
     "save_result",
     "seeds_to_settle",
-    "view_of",
 ]

@@ -81,6 +81,11 @@ class Confirmation:
     dropping_id: str | None
 
     @property
+    def found(self) -> pd.DataFrame:
+        """The rows of the configurations that the search has tried."""
+        return self.table[self.table["kind"] == FOUND]
+
+    @property
     def best(self) -> pd.Series[Any]:
         """The row of the best configuration."""
         return self.row(self.best_id)
@@ -91,8 +96,7 @@ class Confirmation:
         Args:
             trial_id: The trial.
         """
-        found = self.table[(self.table["kind"] == FOUND) & (self.table["trial_id"] == trial_id)]
-        return found.iloc[0]
+        return self.found[self.found["trial_id"] == trial_id].iloc[0]
 
     def has(self, trial_id: str) -> bool:
         """Says whether the configuration of a trial was confirmed.
@@ -100,8 +104,7 @@ class Confirmation:
         Args:
             trial_id: The trial.
         """
-        found = self.table.loc[self.table["kind"] == FOUND, "trial_id"]
-        return bool((found == trial_id).any())
+        return bool((self.found["trial_id"] == trial_id).any())
 
     def model_of(self, trial_id: str, tuner: Any) -> Any:
         """Builds the model of a confirmed configuration, with the weights of its best confirmed training.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -22,28 +22,6 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.standing import amount, gained
-
-if TYPE_CHECKING:
-    from recdrop_tune.results.tune_result import TuneResult
-
-
-@dataclass(frozen=True)
-class Gain:
-    """The best trial against the best one with another value of `wrapper`, at whatever settings they have.
-
-    It tells what the search is worth, and not what dropout is: the two may differ in their learning rate too.
-
-    Attributes:
-        baseline: The `wrapper` compared with.
-        baseline_score: Its best score.
-        best_score: The best score of all.
-        gain: By how much the best is better, in units of the objective; never negative.
-    """
-
-    baseline: str
-    baseline_score: float
-    best_score: float
-    gain: float
 
 
 @dataclass(frozen=True)
@@ -72,28 +50,6 @@ class TwinGain:
         """The gain as a number, or `no gain` where it is nothing or less than trainings differ by."""
         words = "no gain" if abs(self.gain) < self.spread else gained(self.gain)
         return words if words == "no gain" else f"gain {words}"
-
-
-def gain_over(
-    trials: pd.DataFrame, wrapper_columns: list[str], objective: str, wrapper: str
-) -> Gain | None:
-    """Compares the best trial with the best one that has a given wrapper in all its layers.
-
-    Args:
-        trials: The trials, best first.
-        wrapper_columns: The columns that hold wrappers.
-        objective: The column of the objective.
-        wrapper: A value of those columns.
-    """
-    scores = trials[trials["state"] == "COMPLETE"]
-    wrappers = scores[wrapper_columns]
-    same = wrappers == wrapper
-    # A layer that a trial does not have has no other dropout either.
-    baseline = scores[same.any(axis=1) & (same | wrappers.isna()).all(axis=1)]
-    if baseline.empty:
-        return None
-    best, base = float(scores[objective].iloc[0]), float(baseline[objective].iloc[0])
-    return Gain(wrapper, base, best, abs(base - best))
 
 
 def twin_gain(oracle: Any, trial: Any) -> TwinGain | None:
@@ -186,29 +142,6 @@ def wrapper_frame(oracle: Any) -> pd.DataFrame:
     return ordered.sort_values("layer", kind="stable").reset_index(drop=True)
 
 
-def shown_wrappers(wrappers: pd.DataFrame) -> pd.DataFrame:
-    """Writes the gains in words, and leaves the layer out where there is one set of wrappers for all.
-
-    Args:
-        wrappers: As `wrapper_frame` returns them.
-    """
-    gains = [None if pd.isna(gain) else gained(gain) for gain in wrappers["gain"]]
-    shown = wrappers.assign(gain=pd.array(gains, dtype="string"))
-    return shown if (wrappers["layer"] != "").any() else shown.drop(columns="layer")
-
-
-def coverage_text(wrappers: pd.DataFrame) -> str | None:
-    """Names the wrappers that no trial had; `None` where each had one.
-
-    Args:
-        wrappers: As `wrapper_frame` returns them.
-    """
-    rows = wrappers[wrappers["trials"] == 0]
-    pairs = zip(rows["layer"], rows["wrapper"], strict=True)
-    missed = [f"{layer}/{wrapper}" if layer else str(wrapper) for layer, wrapper in pairs]
-    return f"Never tried: {', '.join(missed)}. More trials would." if missed else None
-
-
 def _row(oracle: Any, name: str, wrapper: str) -> dict[str, Any]:
     trials = [
         trial
@@ -234,31 +167,3 @@ def _state(statuses: list[str]) -> str:
     words = {"COMPLETED": "complete", "STOPPED": "only stopped early", "RUNNING": "not finished"}
     found = [word for status, word in words.items() if status in statuses]
     return found[0] if found else "failed" if statuses else "never tried"
-
-
-def spread_words(result: TuneResult, trial_id: str | None = None) -> str:
-    """Says how far the trainings of a trial (by default the best one) are apart, to stand behind its score.
-
-    The number is the sample standard deviation of the objective at the trial's best epoch. A mean over so
-    few trainings is itself uncertain: differences between trials that are smaller say little.
-
-    Returns:
-        Words such as `" ± 0.0200 over 5 folds"`; nothing where there is one training.
-    """
-    oracle = result.search.oracle
-    trial = result.best_trial if trial_id is None else oracle.trials[trial_id]
-    found = reached(trial, oracle.objective)
-    if found.std is None:
-        return ""
-    return f" ± {amount(found.std)} over {found.trainings} {result.search.trainings}"
-
-
-def weights_words(result: TuneResult) -> str:
-    """Says which of several trainings the weights of the best model are from; nothing where there is one."""
-    if result.confirmation is not None:  # Its weights are those of a confirmed training.
-        return ""
-    if reached(result.best_trial, result.search.oracle.objective).trainings < 2:
-        return ""
-    kind = result.search.trainings[:-1]
-    part = ", so it was not trained on all data" if kind == "fold" else ""
-    return f"The best model has the weights of its best {kind}{part}."

@@ -1,4 +1,4 @@
-"""`TuneResult`: what a search found, as data frames, text and models."""
+"""`TuneResult`: what a search found, as data frames, pages and models."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ import pandas as pd
 
 from recdrop_tune.addresses import DEFAULT_URI
 from recdrop_tune.credentials import hide_address
-from recdrop_tune.errors import RecdropError
+from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import Context
-from recdrop_tune.mlflow_store import leaderboard_url, ui_command
-from recdrop_tune.oracle import objectives, ranked, study_of
+from recdrop_tune.files import write_atomically
+from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
+from recdrop_tune.oracle import objectives, study_of
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
+from recdrop_tune.results.found import Found, Gain
 from recdrop_tune.results.frames import (
     history_frame,
+    hyperparameter_columns,
     objectives_named,
     pareto_front,
     trials_frame,
     wrapper_columns,
 )
-from recdrop_tune.results.gain import Gain, TwinGain, best_twin_gain, gain_over, wrapper_frame
+from recdrop_tune.results.gain import TwinGain, best_twin_gain, gain_line, wrapper_frame
 from recdrop_tune.results.importances import importances
-from recdrop_tune.results.notebook import notebook_page
+from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.plots import figures
-from recdrop_tune.results.plots.view import view_of
 from recdrop_tune.results.program import best_code
-from recdrop_tune.results.report import write_report
+from recdrop_tune.results.render import as_html, as_page, as_text
 from recdrop_tune.results.stored import StoredSearch, stored_search
-from recdrop_tune.results.text import summary
-from recdrop_tune.results.trained import best_models, model_of, trained_model
+from recdrop_tune.spaces import plain_names
 from recdrop_tune.tuner import readable
 
 
@@ -41,13 +42,13 @@ from recdrop_tune.tuner import readable
 class TuneResult:
     """The outcome of a search: what its project folder holds.
 
-    It is the same whether `tune` returned it or `load` did, but for two things. The process that searched
-    knows the runs in MLflow, and builds the best model from its checkpoint. `print` writes its summary, and a
-    notebook shows it with the best trials and a picture of all of them.
+    `tune` and `load` return the same, with two exceptions. The process that searched knows the runs in
+    MLflow, and builds the best model from its checkpoint. `print` writes the summary, and a notebook shows it
+    with the best trials.
 
     Attributes:
-        tuner: The Keras Tuner tuner; of a loaded result what stands for it, with the trials in its `oracle`.
-        tracking: Its tracking; `None` of a loaded result.
+        tuner: The Keras Tuner tuner; in a loaded result a `StoredSearch`, with the trials in its `oracle`.
+        tracking: Its tracking; `None` in a loaded result.
 
     Example:
         >>> result = recdrop_tune.tune((x, y), (x_val, y_val), max_trials=30)
@@ -68,8 +69,7 @@ class TuneResult:
         return f"<{type(self).__name__} of {len(self.search.oracle.trials)} trials in {self.directory}>"
 
     def _repr_html_(self) -> str:
-        """Returns what a notebook shows: HTML without scripts, which needs no network."""
-        return notebook_page(self)
+        return as_html(outline(self.found, top=5))
 
     @cached_property
     def search(self) -> StoredSearch:
@@ -80,17 +80,17 @@ class TuneResult:
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
-        """Reads the result of a search from its project folder, where the script that ran it is not needed.
+        """Reads the result of a search from its project folder, without the script that ran it.
 
-        The search may have ended, been broken off, or be running still; then this is its state now. Nothing
-        is written, and no code of the folder is run: it is JSON. All is there but what MLflow knows
-        (`mlflow_run_id`, `ui_url`); `best_model()` is the model that was saved at the end of the search.
+        The search may have ended, been interrupted, or be running. Nothing is written, and no code in the
+        folder is run: it is JSON. Only what MLflow alone knows (`mlflow_run_id`, `ui_url`) is missing, and
+        `best_model()` is the model that was saved at the end of the search.
 
         Args:
             directory: The project folder.
 
         Raises:
-            ProjectError: The folder holds no search, or what it holds is damaged.
+            ProjectError: The folder holds no search, or a damaged one.
 
         Example:
             >>> result = TuneResult.load("recdrop_runs/speech")
@@ -99,19 +99,48 @@ class TuneResult:
         return cls(stored_search(Path(directory)))
 
     @cached_property
+    def found(self) -> Found:
+        """The search as frames and records, from which pages, figures and files are made."""
+        oracle = self.search.oracle
+        columns = hyperparameter_columns(oracle)
+        scales = {hp.name: getattr(hp, "sampling", "linear") for hp in oracle.hyperparameters.space}
+        logarithmic = [name for name, scale in plain_names(scales).items() if scale == "log"]
+        try:
+            shares = self.importances()
+        except RecdropError:
+            shares = None
+        return Found(
+            records=self.search.records,
+            search=self.search.last,
+            trials=self.trials,
+            history=self.history,
+            objectives=objectives(oracle.objective),
+            columns=columns,
+            wrappers=wrapper_columns(oracle),
+            logarithmic=frozenset(columns[name] for name in logarithmic),
+            by_wrapper=wrapper_frame(oracle),
+            gain=best_twin_gain(oracle),
+            gain_words=gain_line(oracle),
+            confirmation=self.confirmation,
+            importances=shares,
+            where=self._where(),
+        )
+
+    # Frames.
+
+    @cached_property
     def trials(self) -> pd.DataFrame:
         """One row a trial: the complete ones best first, then the pruned ones best first, then the rest.
 
         Columns: `trial_id`, `number` (order of starts), `state`, one for each hyperparameter (missing
-        where inactive), the objective and the other metrics at the trial's best epoch,
-        `best_epoch` (from 0, as the steps in MLflow), `epochs`, `seconds`, `n_params`,
-        `mlflow_run_id`. A hyperparameter named like one of the others has the column `hp/<name>`.
-        Of several trainings (`executions_per_trial`, `cv`) the metrics are means, and the objective has a
-        column `<objective>_std`, their sample standard deviation.
+        where inactive; `hp/<name>` if another column has the name), the objective and the other metrics at
+        the trial's best epoch, `best_epoch` (from 0, as the steps in MLflow), `epochs`, `seconds`,
+        `n_params`, `mlflow_run_id`. With several trainings a trial (`executions_per_trial`, `cv`) the
+        metrics are means, and `<objective>_std` is the sample standard deviation of the objective.
 
-        A pruned trial has the values of its best epoch until it was stopped. They are no match for those of
-        trials that were trained to their end, even where they are better: `best_trial`, `pareto` and all
-        that compares trials counts those whose `state` is `COMPLETE`.
+        A pruned trial has the values of its best epoch before it was stopped. They do not compare with those
+        of complete trials, even if they are better: `best_trial`, `pareto` and all comparisons use trials
+        whose `state` is `COMPLETE`.
         """
         run_ids = {} if self.tracking is None else self.tracking.mlflow.run_ids
         return trials_frame(self.search.oracle, self.search.records, run_ids)
@@ -120,33 +149,47 @@ class TuneResult:
     def history(self) -> pd.DataFrame:
         """One row an epoch, a column for each metric, in the order of starts.
 
-        Columns: `trial_id`, `number`, `execution` (which training of the trial's configuration, from
-        0), `epoch` (from 0), the metrics under Keras's names, `seconds` (of the epoch). A metric
-        named like one of the others has the column `metric/<name>`. A trial that was run again has
-        its last run.
+        Columns: `trial_id`, `number`, `execution` (which training of the trial, from 0), `epoch` (from 0),
+        the metrics under Keras's names (`metric/<name>` if another column has the name), `seconds` (of the
+        epoch). A trial that was run again has its last run.
         """
         return history_frame(self.search.records)
+
+    @cached_property
+    def confirmation(self) -> Confirmation | None:
+        """What training the best configurations again showed; `None` without `confirm=`."""
+        return confirmation_of(self.search)
+
+    @property
+    def wrappers(self) -> pd.DataFrame:
+        """One row for each wrapper of the space, best first.
+
+        Columns: `layer` (if layers have their own wrappers), `wrapper`, `trials`, `complete`, `best` (the
+        best score), `gain` (of its best trial whose twin was completed too, over that twin), `state`, such
+        as `"never tried"`.
+        """
+        return self.found.by_wrapper
 
     @property
     def pareto(self) -> pd.DataFrame:
         """The rows of `trials` that no other complete trial beats in every objective.
 
-        With one objective that is the best trial, and those that tie with it.
+        With one objective these are the best trial and those that tie with it.
         """
-        return pareto_front(self.trials, objectives(self.search.oracle.objective))
+        return self.found.front
 
     def pareto_front(self, *metrics: Any) -> pd.DataFrame:
-        """Trades columns of `trials` off, whatever the search optimized.
+        """Trades columns of `trials` off against each other, whatever the search optimized.
 
         Args:
-            *metrics: Metrics, or `seconds`, `epochs`, `n_params`; a `keras_tuner.Objective` where
-                the name of a metric does not tell its direction.
+            *metrics: Metrics, `seconds`, `epochs` or `n_params`; a `keras_tuner.Objective` if the
+                name of a metric does not imply its direction.
 
         Returns:
             The rows of `trials` that no other complete trial beats in all of them.
 
         Raises:
-            InvalidArgumentError: There is no such column, or its direction is not known.
+            InvalidArgumentError: There is no such column, or its direction is unknown.
 
         Example:
             >>> result.pareto_front("val_loss", "n_params")
@@ -156,8 +199,8 @@ class TuneResult:
     def importances(self) -> pd.Series[float]:
         """Estimates how much each hyperparameter decides whether a trial is among the best.
 
-        Optuna's PED-ANOVA on the complete trials, whichever tuner proposed them. Hyperparameters of
-        one value are left out. Of few trials it is a hint, not a finding.
+        Optuna's PED-ANOVA on the complete trials, whichever tuner proposed them. Constant hyperparameters
+        are left out. With few trials it is a hint, not a finding.
 
         Returns:
             Shares that sum to 1, the largest first, by the keys of the search space.
@@ -168,13 +211,37 @@ class TuneResult:
         oracle = self.search.oracle
         return importances(oracle, self.trials, objectives(oracle.objective))
 
-    def study(self) -> optuna.Study:
-        """Makes an Optuna study of the trials, for Optuna's own plots and importances, and for its dashboard.
+    def gain_over(self, wrapper: str = "none") -> Gain | None:
+        """Compares the best trial with the best one that has a given `wrapper`, whatever their settings.
 
-        It is in memory, and a copy: what becomes of it is nothing to the search. It has one trial of Optuna's
-        for each, in the order of starts, whichever tuner proposed it: the active hyperparameters that are
-        not fixed, the values of the objectives, the epochs (of one objective; of several trainings the
-        first's), the times, and the attributes `keras_tuner_id` and, of a pruned trial, `best_value`.
+        It shows what the search is worth. What dropout is worth is in `twin_gain` and `confirmation`: of
+        these two trials, one may have the better learning rate. If layers have their own dropouts
+        (`encoder/wrapper`), all of them must have the wrapper.
+
+        Args:
+            wrapper: A value of `wrapper`, such as `"none"` or `"native"`.
+
+        Returns:
+            The comparison, `None` if no such trial was completed.
+        """
+        return self.found.gain_over(wrapper)
+
+    @property
+    def twin_gain(self) -> TwinGain | None:
+        """What dropout was worth in the search: the best trial with dropout against its twin.
+
+        The twin has the same hyperparameters and seeds, and no dropout. `None` if one of the two was not
+        completed. One training each proves little: see `confirmation`.
+        """
+        return self.found.gain
+
+    def study(self) -> optuna.Study:
+        """Makes an Optuna study of the trials, for Optuna's own plots, importances and dashboard.
+
+        It is a copy in memory. It has one Optuna trial for each trial, in the order of starts, whichever
+        tuner proposed it: the active hyperparameters that are not constant, the values of the objectives,
+        the epochs (for a single objective; those of the first training), the times, and the attributes
+        `keras_tuner_id` and, for pruned trials, `best_value`.
 
         Example:
             >>> optuna.visualization.plot_param_importances(result.study())
@@ -182,33 +249,6 @@ class TuneResult:
         records = self.search.records.trials
         times = {id: (each.started, each.ended_at) for id, each in records.items()}
         return study_of(self.search.oracle, self.directory.name, times)
-
-    def plots(self) -> dict[str, Any]:
-        """Draws the search.
-
-        Returns:
-            Plotly figures, as far as there is data: `history` (the score of each trial),
-            `score_by_dropout` (by wrapper, placement and rate), `parallel_coordinates`,
-            `importances`, `curves` (over the epochs) and, with several objectives, `pareto`.
-
-        Example:
-            >>> result.plots()["history"].show()
-        """
-        return figures(view_of(self))
-
-    def report(self, path: str | Path = "report.html") -> Path:
-        """Writes everything about the search into one page that opens without a network.
-
-        Args:
-            path: The HTML file; one that is there is replaced.
-
-        Returns:
-            The file.
-
-        Raises:
-            InvalidArgumentError: It cannot be written.
-        """
-        return write_report(self, Path(path))
 
     @property
     def objective(self) -> str:
@@ -220,24 +260,76 @@ class TuneResult:
         """`"min"` or `"max"`."""
         return self.search.last.direction
 
-    @cached_property
-    def confirmation(self) -> Confirmation | None:
-        """What came of training the best configurations again; `None` without `confirm=`."""
-        return confirmation_of(self.search)
+    @property
+    def context(self) -> Context | None:
+        """The data in words, and what a constant predictor scores on the validation data.
+
+        `None` in a search by `track`, where nothing has looked at the data.
+        """
+        return self.search.last.context
+
+    # Pages.
+
+    def summary(self, top: int = 20) -> str:
+        """Writes the outcome in a few lines, as `print(result)` does.
+
+        Args:
+            top: How many trials to list, best first.
+        """
+        return as_text(outline(self.found, top))
+
+    def plots(self) -> dict[str, Any]:
+        """Draws the search.
+
+        Returns:
+            Plotly figures, those that there is data for: `history` (the score of each trial),
+            `score_by_dropout` (by wrapper, placement and rate), `parallel_coordinates`,
+            `importances`, `curves` (over the epochs) and, with several objectives, `pareto`.
+
+        Example:
+            >>> result.plots()["history"].show()
+        """
+        return figures(self.found)
+
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Writes everything about the search into one page that opens without a network.
+
+        Args:
+            path: The HTML file. An existing one is replaced.
+
+        Returns:
+            The file.
+
+        Raises:
+            InvalidArgumentError: The file cannot be written.
+        """
+        page, path = as_page(self.directory.name, full_outline(self.found)), Path(path)
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(f"{path} is a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, page)
+        except OSError as error:
+            raise invalid_argument(
+                "path",
+                expected="a file that can be written",
+                received=str(path),
+                fix=f"{error}. Give another path.",
+            ) from error
+        return path
+
+    # Models.
 
     @property
     def best_trial(self) -> Any:
-        """The best trial, as Keras Tuner's `Trial`; the best confirmed one after a confirmation.
+        """The best trial, as Keras Tuner's `Trial`; after a confirmation the best confirmed one.
 
         Raises:
             RecdropError: No trial was completed.
         """
-        if self.confirmation is not None:
-            return self.search.oracle.trials[self.confirmation.best_id]
-        best = ranked(self.search.oracle)
-        if not best:
+        if not self.found.ranking:
             raise RecdropError("No trial of this search was completed.")
-        return best[0]
+        return self.search.oracle.trials[self.found.ranking[0]]
 
     @property
     def best_hyperparameters(self) -> dict[str, Any]:
@@ -248,45 +340,39 @@ class TuneResult:
     def best_model(self) -> Any:
         """Builds the best trial's model and loads the weights of its best epoch.
 
-        Of several trainings of the trial (`executions_per_trial`, `cv`) they are those of the one with the
-        best epoch; with `cv` that is the best fold, so the model was not trained on all data. To do that,
-        build the best hyperparameters and fit them for `best_epoch + 1` epochs, as `docs/search.md` shows.
-
-        After a confirmation it is the configuration with the best mean, with the weights of the best
+        With several trainings a trial (`executions_per_trial`, `cv`) these are the weights of the training
+        with the best epoch; with `cv` that is the best fold, so the model was not trained on all data. For
+        that, build the best hyperparameters and fit them for `best_epoch + 1` epochs, as `docs/search.md`
+        shows. After a confirmation it is the configuration with the best mean, with the weights of the best
         of its confirmed trainings.
 
-        Of a result that was loaded from its folder it is the model that was saved there at the end of the
-        search: for inference, in stock Keras layers, with the same predictions. It needs neither the data nor
-        what built it, but its custom layers, if it has any. Keras loads the file in its safe mode; load one
-        only if you trust who made the folder.
+        A loaded result has the model that was saved at the end of the search: for inference, in stock Keras
+        layers if possible, with the same predictions. It needs neither the data nor the code that built it,
+        except for custom layers. Keras loads the file in its safe mode; still, load it only if you trust who
+        made the folder.
 
         Raises:
-            RecdropError: No trial was completed, or the folder of a loaded result holds no model of the best
-                one.
+            RecdropError: No trial was completed, or a loaded result has no model of the best one.
         """
-        return trained_model(self, self.best_trial.trial_id)
+        return self.model_of(self.best_trial)
 
     def best_models(self, n: int = 5) -> list[Any]:
         """Builds the models of the best complete trials, each with the weights of its best epoch.
 
-        The first is `best_model()`. After a confirmation those that were confirmed come first, the best mean
-        first, each with the weights of its best confirmed training.
+        The first is `best_model()`. After a confirmation the confirmed ones come first, the best mean first,
+        each with the weights of its best confirmed training.
 
         Args:
-            n: How many. Where fewer trials were completed there are fewer.
-
-        Returns:
-            The models, the best first.
+            n: The most models to build.
 
         Raises:
-            RecdropError: No trial was completed; the weights of one of them were not kept
-                (`Training(keep_checkpoints=...)`, by default those of five trials); or more than one is asked
-                of a result that was loaded from its folder, which holds the best model alone.
+            RecdropError: The weights of one of them were not kept (`Training(keep_checkpoints=...)`, by
+                default those of five trials); a loaded result has the best one only.
 
         Example:
             >>> predictions = [model.predict(x) for model in result.best_models(3)]
         """
-        return best_models(self, n)
+        return [self.model_of(trial_id) for trial_id in self.found.ranking[:n]]
 
     def model_of(self, trial: Any) -> Any:
         """Builds the model of one complete trial, with the weights of its best epoch.
@@ -296,14 +382,24 @@ class TuneResult:
 
         Raises:
             InvalidArgumentError: There is no such trial, or it was not completed.
-            RecdropError: Its weights were not kept (`Training(keep_checkpoints=...)`); or it is not the best
-                one, of a result that was loaded from its folder.
+            RecdropError: Its weights were not kept (`Training(keep_checkpoints=...)`); a loaded result has
+                the best one only.
 
         Example:
             >>> plain = result.trials[result.trials["wrapper"] == "none"]
             >>> model = result.model_of(plain.iloc[0])
         """
-        return model_of(self, trial)
+        order = self.search.oracle.start_order
+        wanted = getattr(trial, "trial_id", trial)
+        complete = (each for each in self.found.ranking if wanted in (each, order.index(each)))
+        if isinstance(wanted, bool) or (trial_id := next(complete, None)) is None:
+            expected = "the id or the number of a complete trial, or its row of `trials`"
+            raise invalid_argument("trial", expected=expected, received=wanted)
+        if self.tuner is self.search:
+            return self.search.saved_model(trial_id)
+        if self.confirmation is not None and self.confirmation.has(trial_id):
+            return self.confirmation.model_of(trial_id, self.tuner)
+        return self.tuner.load_model(self.tuner.oracle.trials[trial_id])
 
     def best_code(self) -> str:
         """Writes the best model as code to keep, without `tune` and its space.
@@ -324,56 +420,7 @@ class TuneResult:
         """
         return best_code(self)
 
-    @property
-    def twin_gain(self) -> TwinGain | None:
-        """What dropout was worth in the search: the best trial with dropout against its twin.
-
-        The twin has the same hyperparameters and seeds, and no dropout. `None` if one of the two was not
-        completed. One training each proves little: see `confirmation`.
-        """
-        return best_twin_gain(self.search.oracle)
-
-    @cached_property
-    def wrappers(self) -> pd.DataFrame:
-        """One row for each wrapper that the search was asked about, the best first.
-
-        Columns: `layer` (where layers have wrappers of their own), `wrapper`, `trials`, `complete`, `best`
-        (the best score), `gain` (of its best trial whose twin was completed too, over that twin), `state`,
-        which says so where a wrapper was never tried.
-        """
-        return wrapper_frame(self.search.oracle)
-
-    def gain_over(self, wrapper: str = "none") -> Gain | None:
-        """Compares the best trial with the best one that has a given `wrapper`, whatever their settings.
-
-        It tells what the search is worth. What dropout is worth, `twin_gain` and the confirmation tell: of
-        these two trials one may have the better learning rate. Where layers have dropouts of their own
-        (`encoder/wrapper`), all of them have to have the wrapper.
-
-        Args:
-            wrapper: A value of `wrapper`, such as `"none"` or `"native"`.
-
-        Returns:
-            The comparison, `None` if no such trial was completed.
-        """
-        columns = wrapper_columns(self.search.oracle)
-        return gain_over(self.trials, columns, self.objective, wrapper)
-
-    def summary(self, top: int = 20) -> str:
-        """Tells the outcome in a few lines, as `print(result)` does; in one line where no trial is complete.
-
-        Args:
-            top: How many trials to list, best first.
-        """
-        return summary(self, top)
-
-    @property
-    def context(self) -> Context | None:
-        """What was searched, in words, and what a constant predictor scores on the validation data.
-
-        `None` where `tune` has not looked: in a search by `track`, or by an earlier version.
-        """
-        return self.search.last.context
+    # Where it is.
 
     @property
     def directory(self) -> Path:
@@ -391,24 +438,18 @@ class TuneResult:
         return hide_address(self.search.last.tracking_uri or DEFAULT_URI)
 
     @property
-    def ui_command(self) -> str | None:
-        """The command that opens MLflow's pages on the runs; `None` if there is none to run.
-
-        So it is where a server shows them, and where nothing could be recorded.
-        """
-        return None if self.failure else ui_command(self.tracking_uri, self.directory)
-
-    @property
     def failure(self) -> str | None:
-        """Why MLflow has not all of the search, in one line, where the process that searched knows it."""
+        """Why MLflow lacks a part of the search, in one line; known to the process that searched."""
         return None if self.tracking is None else self.tracking.failure
 
     @property
-    def ui_url(self) -> str | None:
-        """The page that lists the trials best first, without the search's own run.
+    def ui_command(self) -> str | None:
+        """The command that opens the runs in MLflow; `None` if a server shows them, or none is recorded."""
+        return None if self.failure else ui_command(self.tracking_uri, self.directory)
 
-        `None` if nothing could be recorded, and of a loaded result.
-        """
+    @property
+    def ui_url(self) -> str | None:
+        """The page that lists the trials best first; `None` in a loaded result, or if none is recorded."""
         if self.tracking is None or self.tracking.failure:
             return None
         return leaderboard_url(
@@ -417,3 +458,16 @@ class TuneResult:
             self.search.last.search_id,
             ascending=self.direction == "min",
         )
+
+    def _where(self) -> list[str]:
+        lines = [f"Folder: {self.directory}"]
+        if self.failure:
+            sync = command("sync", str(self.directory))
+            return [
+                *lines,
+                f"MLflow: not all is recorded ({self.failure}); once it is back: {sync}",
+            ]
+        if self.ui_command is not None:  # No server shows the page before that was run.
+            return [*lines, f"MLflow: {self.ui_command}"]
+        page = [f"        {self.ui_url}"] if self.ui_url else []
+        return [*lines, f"MLflow: {self.tracking_uri}", *page]

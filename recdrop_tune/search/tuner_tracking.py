@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import keras_tuner as kt
+
 from recdrop_tune.backends import check_training
 from recdrop_tune.events import Context, Listener, ResultSaved
 from recdrop_tune.mlflow_store import Tracking
@@ -74,8 +76,12 @@ def track(
     )
 
     def save(of: Tracking) -> ResultSaved | None:
-        # A worker of a chief elsewhere knows its own trials only.
-        return save_result(TuneResult(tuner, of)) if hasattr(tuner.oracle, "trials") else None
+        if not hasattr(tuner.oracle, "trials"):
+            return None  # A worker of a chief elsewhere knows only its own trials.
+        result = TuneResult(tuner, of)
+        # Keras Tuner pickles scikit-learn's models, and anybody may have put a file into the folder.
+        model = None if isinstance(tuner, kt.SklearnTuner) else result.best_model
+        return save_result(result.found, result.directory, model, result.best_code)
 
     tracked.at_end = save
     return tracked

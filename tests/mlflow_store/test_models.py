@@ -15,8 +15,9 @@ from mlflow.tracking import MlflowClient
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.mlflow_store import log_model
-from recdrop_tune.results import TuneResult, save_result
+from recdrop_tune.results import TuneResult
 from tests import ROOT
+from tests.planted_search import save
 from tests.small_search import build, data
 
 
@@ -58,7 +59,7 @@ def searched(folder, uri, hypermodel=build, trials=1, logs=True):
     tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
     result = TuneResult(tuner, tracking)
     if not logs:
-        save_result(result)
+        save(result)
     return result
 
 

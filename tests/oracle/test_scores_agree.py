@@ -19,10 +19,9 @@ from recdrop_tune.events import TrialEnded
 from recdrop_tune.journal import Journal
 from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
-from recdrop_tune.results.text import markdown
 from recdrop_tune.terminal import Progress
 from recdrop_tune.tuner.outcomes import TrialPrunedError
-from tests.planted_search import page
+from tests.planted_search import description, page
 from tests.small_search import Curves, data, pruning_curves
 from tests.tracked_events import image
 
@@ -116,7 +115,7 @@ def test_the_spread_over_trainings(tmp_path, uri, request, how):
     texts = [
         result.summary(),
         TuneResult.load(result.directory).summary(),
-        markdown(result, {}),
+        description(result),
         outcome(result),
     ]
     if not how:

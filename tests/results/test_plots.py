@@ -8,14 +8,12 @@ import pandas as pd
 import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.results import view_of
 from recdrop_tune.results.plots import figures, style
-from recdrop_tune.results.plots.view import with_unfinished
 
 
 @pytest.fixture(scope="module")
 def view(planted):
-    return view_of(planted)
+    return planted.found
 
 
 @pytest.fixture(scope="module")
@@ -111,16 +109,16 @@ def test_trials_under_way_are_shown_at_their_best_value(planted, direction):
     states = planted.trials["state"].mask(planted.trials.index == 0, "RUNNING")
     states = states.mask(planted.trials.index == 1, "FAILED")
     scores = planted.trials["val_loss"].mask(planted.trials.index < 3)
+    goal = [kt.Objective("val_loss", direction)]
     trials = planted.trials.assign(state=states, val_loss=scores)
-    goal = kt.Objective("val_loss", direction)
-    found = with_unfinished(trials, planted.history, goal)
+    found = replace(planted.found, trials=trials, objectives=goal).scored
     of_first = planted.history[planted.history["trial_id"] == ids[0]]
     mean = of_first.groupby("epoch")["val_loss"].mean()
     assert found["val_loss"][0] == pytest.approx(getattr(mean, direction)())
-    # A complete trial without a score has none; neither has one that failed.
-    assert found["val_loss"][1:3].isna().all()
-    assert found["val_loss"][3:].equals(planted.trials["val_loss"][3:])
-    assert with_unfinished(trials, planted.history.drop(columns="val_loss"), goal) is trials
+    # Failed trials have none, nor complete ones without a score.
+    expected = planted.trials.dropna(subset=["val_loss"])
+    assert found["trial_id"].tolist() == [ids[0], *expected["trial_id"][3:]]
+    assert found["val_loss"][1:].tolist() == expected["val_loss"][3:].tolist()
 
 
 def test_score_by_dropout_has_every_trial_that_drops_in_the_panel_of_its_placement(planted, plots):
@@ -173,7 +171,7 @@ def test_the_rate_of_a_layer_is_what_it_has_learned_itself(view):
     names = {f"{layer}/wrapper": "concrete" for layer in ("enc", "dec")}
     rates = {"enc/learned_rate.input": 0.1, "dec/learned_rate.input": 0.4}
     both = changed(view, **names, **rates)
-    both = replace(both, hyperparameters=list(names), wrappers=list(names))
+    both = replace(both, columns={each: each for each in names}, wrappers=list(names))
     figure = figures(both)["score_by_dropout"]
     drawn = [set(trace.x) for trace in traces(figure, mode="markers")]
     assert drawn == [{0.4}, {0.1}]
@@ -192,7 +190,7 @@ def test_layers_with_dropouts_of_their_own_have_panels_of_their_own(view):
     ours |= {f"dec/{name}": view.trials[name].shift(1) for name in names}
     both = changed(view, **ours)
     wrappers = ["enc/wrapper", "dec/wrapper"]
-    both = replace(both, hyperparameters=list(ours), wrappers=wrappers)
+    both = replace(both, columns={each: each for each in ours}, wrappers=wrappers)
     figure = figures(both)["score_by_dropout"]
     titles = {note.text for note in figure.layout.annotations}
     assert {"enc/input", "dec/input", "enc/recurrent", "dec/recurrent"} <= titles
@@ -286,7 +284,7 @@ def test_what_there_is_no_data_for_is_left_out(view):
     assert figures(left) == {}
     one = replace(view, trials=view.trials.head(1), history=view.history.head(0), importances=None)
     assert set(figures(one)) <= {"history", "score_by_dropout"}
-    unasked = replace(view, hyperparameters=["units", "learning_rate"], wrappers=[])
+    unasked = replace(view, columns={"units": "units"}, wrappers=[])
     assert "score_by_dropout" not in figures(unasked)
     assert {trace.name for trace in figures(unasked)["history"].data} == {"best so far", "trials"}
 
@@ -295,8 +293,8 @@ def test_names_and_values_cannot_be_markup(view):
     nasty = "<b>x</b><script>alert('&')</script>"
     wrappers = view.trials["wrapper"].mask(view.trials["wrapper"] == "recurrent", nasty)
     trials = view.trials.assign(wrapper=wrappers).rename(columns={"units": nasty})
-    names = [nasty if name == "units" else name for name in view.hyperparameters]
-    drawn = figures(replace(view, trials=trials, hyperparameters=names))
+    columns = {**view.columns, "units": nasty}
+    drawn = figures(replace(view, trials=trials, columns=columns))
     # JSON has angle brackets as \u003c; the tags are those written here.
     texts = "".join(figure.to_json() for figure in drawn.values()).replace("\\u003c", "<")
     assert "&lt;script" in texts

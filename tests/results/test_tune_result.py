@@ -16,9 +16,8 @@ from recdrop_tune.errors import RecdropError
 from recdrop_tune.files import JOURNAL
 from recdrop_tune.hypermodels import dropout_rnn
 from recdrop_tune.oracle import OptunaOracle
-from recdrop_tune.results.text import markdown
 from recdrop_tune.search import tune
-from tests.planted_search import Planted, page, planted_result
+from tests.planted_search import Planted, description, page, planted_result
 from tests.small_search import Failing, data
 
 SPACE = {
@@ -166,9 +165,9 @@ def test_summary(result):
     assert f"Over the same settings without dropout: {result.twin_gain.text}" in text
     assert str(result.directory) in text
     assert result.ui_command in text
-    [table] = [part.splitlines() for part in text.split("\n\n") if part.startswith("number")]
-    assert len(table) == 4
-    assert "units" not in table[0]
+    [table] = [part.splitlines() for part in text.split("\n\n") if part.startswith("Best trials")]
+    assert len(table) == 5
+    assert "units" not in table[1]
 
 
 def test_where_to_look_in_mlflow(result):
@@ -271,7 +270,7 @@ class Exploded(Planted):
 def test_large_scores_have_an_exponent_everywhere(tmp_path, planted_uri):
     oracle = OptunaOracle("val_loss", 4, seed=0, try_first=[{"wrapper": "none"}])
     result = planted_result(oracle, tmp_path, planted_uri, Exploded(failing=None))
-    for text in (result.summary(), markdown(result, {}), page(result)):
+    for text in (result.summary(), description(result), page(result)):
         assert "e+29" in text
         assert not re.search(r"\d{20}\.", text)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from recdrop_tune.results.found import Found
 from recdrop_tune.results.plots.score_figures import curves, history, score_by_dropout
 from recdrop_tune.results.plots.trials import importances, parallel_coordinates, pareto
-from recdrop_tune.results.plots.view import View, view_of
 
 _FIGURES = {
     "history": history,
@@ -18,10 +18,10 @@ _FIGURES = {
 }
 
 
-def figures(view: View) -> dict[str, Any]:
+def figures(found: Found) -> dict[str, Any]:
     """Draws every figure that the search has data for; returns them by name."""
-    drawn = {name: draw(view) for name, draw in _FIGURES.items()}
+    drawn = {name: draw(found) for name, draw in _FIGURES.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-__all__ = ["View", "figures", "view_of"]
+__all__ = ["figures"]

@@ -9,42 +9,42 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from recdrop_tune.catalog import SITES, TECHNIQUES
+from recdrop_tune.results.found import NOT_APPLICABLE, Found
 from recdrop_tune.results.frames import learned_rate_columns, metric_column
 from recdrop_tune.results.plots import style
-from recdrop_tune.results.plots.view import NOT_APPLICABLE, View
 
 
-def history(view: View) -> go.Figure | None:
+def history(found: Found) -> go.Figure | None:
     """Draws the scores over the search; `None` if there are none.
 
     Trials that were stopped early are hollow, at the best value until then.
     """
-    if view.scored.empty:
+    if found.scored.empty:
         return None
-    name = view.objective.name
+    name = found.objective.name
     drawing = style.figure(f"{style.shown(name)} of each trial")
-    _add_best_so_far(drawing, view)
-    kinds = view.kinds[view.scored.index]
+    _add_best_so_far(drawing, found)
+    kinds = found.kinds[found.scored.index]
     looks = style.looks(kinds)
     for kind in style.ordered(kinds):
-        rows = view.scored[kinds == kind]
+        rows = found.scored[kinds == kind]
         drawing.add_scatter(
             x=rows["number"],
             y=rows[name],
             mode="markers",
             name=style.shown(kind),
             marker=style.markers(looks[kind], rows["state"]),
-            hovertext=style.hover_text(view, rows),
+            hovertext=style.hover_text(found, rows),
             hoverinfo="text",
         )
     drawing.update_xaxes(title=style.title("number"))
-    style.show_scores(drawing, view.scored[name], view.objective)
+    style.show_scores(drawing, found.scored[name], found.objective)
     return drawing
 
 
-def _add_best_so_far(drawing: go.Figure, view: View) -> None:
-    rows, name = view.complete.sort_values("number"), view.objective.name
-    scores = rows[name].cummin() if view.objective.direction == "min" else rows[name].cummax()
+def _add_best_so_far(drawing: go.Figure, found: Found) -> None:
+    rows, name = found.complete.sort_values("number"), found.objective.name
+    scores = rows[name].cummin() if found.objective.direction == "min" else rows[name].cummax()
     drawing.add_scatter(
         x=rows["number"],
         y=scores,
@@ -55,17 +55,17 @@ def _add_best_so_far(drawing: go.Figure, view: View) -> None:
     )
 
 
-def curves(view: View) -> go.Figure | None:
+def curves(found: Found) -> go.Figure | None:
     """Draws the curves, the best trial's thick; `None` if no epoch reported the objective.
 
     Where a configuration is trained several times its curve is their mean. Curves of trials that
     were not completed are dotted.
     """
-    points = _curve_points(view)
+    points = _curve_points(found)
     if points["value"].isna().all():
         return None
-    drawing = style.figure(f"{style.shown(view.objective.name)} over the epochs")
-    looks = style.looks(view.kinds)
+    drawing = style.figure(f"{style.shown(found.objective.name)} over the epochs")
+    looks = style.looks(found.kinds)
     for kind in style.ordered(points["kind"]):
         for complete in (True, False):
             chosen = points[(points["kind"] == kind) & (points["complete"] == complete)]
@@ -74,24 +74,24 @@ def curves(view: View) -> go.Figure | None:
                 line = {"color": looks[kind][0], "width": 1.3, "dash": dash}
                 _add_curves(drawing, chosen, kind if complete else f"{kind}, not complete", line)
     # Few curves can be strong; many are to let each other through.
-    opacity = max(0.35, min(0.9, 14 / len(view.trials)))
+    opacity = max(0.35, min(0.9, 14 / len(found.trials)))
     drawing.update_traces(opacity=opacity, selector={"showlegend": False})
-    _add_best_curve(drawing, view, points)
+    _add_best_curve(drawing, found, points)
     drawing.update_xaxes(title=style.title("epoch"))
-    _show_most(drawing, view, points)
+    _show_most(drawing, found, points)
     return drawing
 
 
-def _curve_points(view: View) -> pd.DataFrame:
+def _curve_points(found: Found) -> pd.DataFrame:
     """Returns a row for each epoch of each trial, with what is said of the trial."""
-    name, keys = metric_column(view.objective.name), ["trial_id", "epoch"]
-    if name not in view.history:
+    name, keys = metric_column(found.objective.name), ["trial_id", "epoch"]
+    if name not in found.history:
         return pd.DataFrame({"value": []})
-    values = view.history.groupby(keys, sort=False)[name].mean().rename("value").reset_index()
-    said = view.trials[["trial_id"]].assign(
-        kind=view.kinds,
-        complete=view.trials["state"] == "COMPLETE",
-        text=style.hover_text(view, view.trials),
+    values = found.history.groupby(keys, sort=False)[name].mean().rename("value").reset_index()
+    said = found.trials[["trial_id"]].assign(
+        kind=found.kinds,
+        complete=found.trials["state"] == "COMPLETE",
+        text=style.hover_text(found, found.trials),
     )
     return values.merge(said, on="trial_id")
 
@@ -112,10 +112,10 @@ def _add_curves(drawing: go.Figure, points: pd.DataFrame, label: str, line: dict
     drawing.add_scatter(x=[None], y=[None], name=label, **look)
 
 
-def _add_best_curve(drawing: go.Figure, view: View, points: pd.DataFrame) -> None:
-    if view.complete.empty:
+def _add_best_curve(drawing: go.Figure, found: Found, points: pd.DataFrame) -> None:
+    if found.complete.empty:
         return
-    best = view.complete.iloc[0]
+    best = found.complete.iloc[0]
     curve = points[points["trial_id"] == best["trial_id"]]
     if curve.empty:
         return
@@ -127,17 +127,17 @@ def _add_best_curve(drawing: go.Figure, view: View, points: pd.DataFrame) -> Non
         y=curve["value"],
         mode="lines+markers",
         name=f"best: trial {best['number']}",
-        line={"color": style.looks(view.kinds)[curve["kind"].iloc[0]][0], "width": 4},
+        line={"color": style.looks(found.kinds)[curve["kind"].iloc[0]][0], "width": 4},
         marker={"symbol": "star", "size": sizes},
         hovertext=curve["text"],
         hoverinfo="text",
     )
 
 
-def _show_most(drawing: go.Figure, view: View, points: pd.DataFrame) -> None:
+def _show_most(drawing: go.Figure, found: Found, points: pd.DataFrame) -> None:
     """Shows the better trials and the middle of where they start, whatever a few others do."""
-    axis = style.numbers(points["value"], view.objective.name)
-    ends = style.focus(view.scored[view.objective.name], view.objective.direction)
+    axis = style.numbers(points["value"], found.objective.name)
+    ends = style.focus(found.scored[found.objective.name], found.objective.direction)
     if ends is not None and "type" not in axis:
         start = float(points.groupby("trial_id")["value"].first().median())
         axis["range"] = [min(ends[0], start), max(ends[1], start)]
@@ -145,28 +145,28 @@ def _show_most(drawing: go.Figure, view: View, points: pd.DataFrame) -> None:
     drawing.update_yaxes(**axis)
 
 
-def score_by_dropout(view: View) -> go.Figure | None:
+def score_by_dropout(found: Found) -> go.Figure | None:
     """Draws the score over the rate: a panel a placement, a colour a wrapper.
 
     A line in every panel is the best score without dropout. Layers with dropouts of their own have
     panels of their own. A rate that is learned is what it was at the best epoch; how many trials are left
     out because that is not known stands in the title. `None` if no trial with a score has a rate.
     """
-    points = _dropout_points(view)
+    points = _dropout_points(found)
     unknown = points["rate"].isna()
     left_out, points = points.index[unknown].nunique(), points[~unknown]
     if points.empty:
         return None
     panels = sorted(set(points["panel"]), key=_rank)
     across = min(len(panels), 4 if len(panels) > 6 else 3)
-    grid = _grid(panels, across, _rate_title(view, points))
-    title = f"{style.shown(view.objective.name)} by wrapper, placement and rate"
+    grid = _grid(panels, across, _rate_title(found, points))
+    title = f"{style.shown(found.objective.name)} by wrapper, placement and rate"
     title += (
         f" (trials left out, for their learned rate is not known: {left_out})" if left_out else ""
     )
     grid.update_layout(title={"text": title})
-    _add_points(grid, view, points, panels, across)
-    style.show_scores(grid, view.scored[view.objective.name], view.objective)
+    _add_points(grid, found, points, panels, across)
+    style.show_scores(grid, found.scored[found.objective.name], found.objective)
     for column in range(2, across + 1):
         grid.update_yaxes(title=None, col=column)
     grid.update_xaxes(rangemode="tozero", showticklabels=True)
@@ -192,19 +192,19 @@ def _grid(panels: list[str], across: int, rate_title: str) -> go.Figure:
     return grid
 
 
-def _dropout_points(view: View) -> pd.DataFrame:
+def _dropout_points(found: Found) -> pd.DataFrame:
     """Returns a row for each layer of each trial that drops somewhere."""
     layers = []
-    for layer, wrapper in zip(view.layers, view.wrappers, strict=True):
-        placement = view.column(f"{layer}placement")
-        frame = pd.DataFrame(index=view.scored.index)
-        frame["wrapper"] = view.scored[wrapper]
-        where = view.scored[placement].astype("string") if placement else NOT_APPLICABLE
+    for layer, wrapper in zip(found.layers, found.wrappers, strict=True):
+        placement = found.column(f"{layer}placement")
+        frame = pd.DataFrame(index=found.scored.index)
+        frame["wrapper"] = found.scored[wrapper]
+        where = found.scored[placement].astype("string") if placement else NOT_APPLICABLE
         frame["panel"] = pd.Series(where, index=frame.index, dtype="string").fillna(NOT_APPLICABLE)
         frame["panel"] = layer + frame["panel"]
         frame["learned"] = frame["wrapper"].isin(_LEARNING)
-        frame["rate"] = view.scored[view.rates(layer)].mean(axis=1).astype("Float64")
-        frame["rate"] = frame["rate"].mask(frame["learned"], _learned_rates(view, layer))
+        frame["rate"] = found.scored[found.rates(layer)].mean(axis=1).astype("Float64")
+        frame["rate"] = frame["rate"].mask(frame["learned"], _learned_rates(found, layer))
         drops = frame["rate"].notna() | frame["learned"]
         layers.append(frame[frame["wrapper"].ne("none") & drops])
     columns = ["wrapper", "panel", "learned", "rate"]
@@ -214,18 +214,18 @@ def _dropout_points(view: View) -> pd.DataFrame:
 _LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
 
 
-def _learned_rates(view: View, layer: str) -> pd.Series[float]:
+def _learned_rates(found: Found, layer: str) -> pd.Series[float]:
     """Returns the mean of the rates that a layer has learned in each trial, at its best epoch.
 
     The names of the metrics have the layer's only where several layers learn.
     """
     own = (layer, "learned_rate.")
-    names = [name for name in learned_rate_columns(view.scored) if name.startswith(own)]
-    return view.scored[names].mean(axis=1).astype("Float64")
+    names = [name for name in learned_rate_columns(found.scored) if name.startswith(own)]
+    return found.scored[names].mean(axis=1).astype("Float64")
 
 
 def _add_points(
-    grid: go.Figure, view: View, points: pd.DataFrame, panels: list[str], across: int
+    grid: go.Figure, found: Found, points: pd.DataFrame, panels: list[str], across: int
 ) -> None:
     looks, ranks = style.looks(points["wrapper"]), style.ordered(points["wrapper"])
     searched, seen = points[~points["learned"]], set[str]()
@@ -234,21 +234,21 @@ def _add_points(
     for i, panel in enumerate(panels):
         row, column = divmod(i, across)
         place = {"row": row + 1, "col": column + 1}
-        _add_baseline(grid, view, points, place)
+        _add_baseline(grid, found, points, place)
         inside = points[points["panel"] == panel]
         for wrapper in style.ordered(inside["wrapper"]):
             rates = inside["rate"][inside["wrapper"] == wrapper]
-            trials = view.scored.loc[rates.index]
+            trials = found.scored.loc[rates.index]
             grid.add_scatter(
                 x=rates + aside.get(wrapper, 0.0),
-                y=trials[view.objective.name],
+                y=trials[found.objective.name],
                 mode="markers",
                 name=style.shown(wrapper),
                 legendgroup=style.shown(wrapper),
                 legendrank=ranks.index(wrapper),
                 showlegend=wrapper not in seen,
                 marker=style.markers(looks[wrapper], trials["state"]),
-                hovertext=style.hover_text(view, trials),
+                hovertext=style.hover_text(found, trials),
                 hoverinfo="text",
                 **place,
             )
@@ -263,11 +263,13 @@ def _aside(rates: pd.Series[float], wrappers: list[str]) -> dict[str, float]:
     return {name: (i - middle) / len(wrappers) * width for i, name in enumerate(wrappers)}
 
 
-def _add_baseline(grid: go.Figure, view: View, points: pd.DataFrame, place: dict[str, int]) -> None:
+def _add_baseline(
+    grid: go.Figure, found: Found, points: pd.DataFrame, place: dict[str, int]
+) -> None:
     """Draws the best score without any dropout, if there is one."""
-    if view.without_dropout.empty:
+    if found.without_dropout.empty:
         return
-    best = float(view.without_dropout[view.objective.name].iloc[0])
+    best = float(found.without_dropout[found.objective.name].iloc[0])
     grid.add_scatter(
         x=[0.0, float(points["rate"].max())],
         y=[best, best],
@@ -288,8 +290,8 @@ def _rank(panel: str) -> tuple[str, int, str]:
     return layer, known.index(placement) if placement in known else len(known), placement
 
 
-def _rate_title(view: View, points: pd.DataFrame) -> str:
-    sites = any(view.column(f"{layer}rate.{site}") for layer in view.layers for site in SITES)
+def _rate_title(found: Found, points: pd.DataFrame) -> str:
+    sites = any(found.column(f"{layer}rate.{site}") for layer in found.layers for site in SITES)
     learned = points[points["learned"]]
     sites = sites or bool(learned["panel"].str.contains("+", regex=False).any())
     mean = ", the mean of the sites" if sites else ""

@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from recdrop_tune.catalog import SITES, TECHNIQUES
+from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import learned_rate_columns, spread_column
-from recdrop_tune.results.plots.view import View
 
 # The axes of the figures: titles with units, scales, ticks, and what part is shown at first.
 
@@ -179,7 +179,7 @@ def figure(title: str, **layout: Any) -> go.Figure:
 
 
 def looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Gives each of `View.kinds` a colour and a symbol, a technique the same ones in every search."""
+    """Gives each of `Found.kinds` a colour and a symbol, a technique the same ones in every search."""
     own = {name: (_COLOURS[name], _SYMBOLS[i]) for i, name in enumerate(TECHNIQUES)}
     others = [kind for kind in dict.fromkeys(kinds) if kind not in own]
     # With several layers most kinds are pairs; grey stays for no dropout.
@@ -207,11 +207,11 @@ def shown(value: object) -> str:
     return as_text(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
 
 
-def hover_text(view: View, rows: pd.DataFrame) -> list[str]:
+def hover_text(found: Found, rows: pd.DataFrame) -> list[str]:
     """Writes what is shown under the cursor: the trial, its scores, its configuration."""
-    names = [objective.name for objective in view.objectives]
+    names = [objective.name for objective in found.objectives]
     names += [name for name in (spread_column(names[0]),) if name in rows]
-    names += [name for name in view.hyperparameters if name not in names]
+    names += [name for name in found.hyperparameters if name not in names]
     names += learned_rate_columns(rows)
     names += [name for name in ("best_epoch", "epochs", "seconds") if name in rows]
     texts = []

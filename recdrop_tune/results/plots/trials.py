@@ -13,16 +13,16 @@ from plotly.subplots import make_subplots
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.records import QUESTIONS
+from recdrop_tune.results.found import NOT_APPLICABLE, Found
 from recdrop_tune.results.frames import pareto_front
 from recdrop_tune.results.plots import style
-from recdrop_tune.results.plots.view import NOT_APPLICABLE, View
 
 
-def importances(view: View) -> go.Figure | None:
+def importances(found: Found) -> go.Figure | None:
     """Draws the importances, the largest on top; `None` where they are not known."""
-    if view.importances is None or view.importances.empty:
+    if found.importances is None or found.importances.empty:
         return None
-    shares = view.importances[::-1]
+    shares = found.importances[::-1]
     drawing = style.figure("Importance of each hyperparameter", height=140 + 34 * len(shares))
     drawing.add_bar(
         x=shares.to_list(),
@@ -45,20 +45,20 @@ Pair = tuple[kt.Objective, kt.Objective]
 _FEW = 6
 
 
-def parallel_coordinates(view: View) -> go.Figure | None:
+def parallel_coordinates(found: Found) -> go.Figure | None:
     """Draws a line a complete trial, coloured by its score; `None` if there is nothing to compare.
 
     Hyperparameters that are the same in all trials are left out. Where one is inactive its line
     passes through "n/a".
     """
-    rows, names = view.complete, _by_question(view.varying)
+    rows, names = found.complete, _by_question(found.varying)
     if rows.empty or not names:
         return None
     # What is drawn later lies on top, and Plotly draws the largest colour last: the best trial.
-    ranks = rows[view.objective.name].rank(ascending=view.objective.direction == "max", pct=True)
+    ranks = rows[found.objective.name].rank(ascending=found.objective.direction == "max", pct=True)
     drawing = style.figure("Configurations and their score", height=500)
-    columns = [_dimension(rows[name], name, name in view.logarithmic) for name in names]
-    columns += [_score(rows[each.name], each) for each in view.objectives]
+    columns = [_dimension(rows[name], name, name in found.logarithmic) for name in names]
+    columns += [_score(rows[each.name], each) for each in found.objectives]
     longest = max(len(word) for word in columns[0]["ticktext"])
     drawing.update_layout(margin={"t": 110, "l": 30 + 7 * longest, "r": 60, "b": 30})
     drawing.add_parcoords(
@@ -119,35 +119,35 @@ def _numbers(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str, 
     }
 
 
-def pareto(view: View) -> go.Figure | None:
+def pareto(found: Found) -> go.Figure | None:
     """Draws a panel for each pair of objectives; `None` if there is one objective only."""
-    front = pareto_front(view.trials, view.objectives)
-    pairs = list(combinations(view.objectives, 2))
+    front = pareto_front(found.trials, found.objectives)
+    pairs = list(combinations(found.objectives, 2))
     if not pairs or front.empty:
         return None
     drawing = style.figure("Pareto front", height=100 + 380 * len(pairs))
     grid = make_subplots(rows=len(pairs), cols=1, vertical_spacing=0.2 / len(pairs))
     grid.update_layout(drawing.layout.to_plotly_json())
-    others = view.complete[~view.complete["trial_id"].isin(front["trial_id"])]
+    others = found.complete[~found.complete["trial_id"].isin(front["trial_id"])]
     for row, (across, up) in enumerate(pairs, start=1):
-        _add(grid, view, others, (across, up), row)
-        _add(grid, view, front, (across, up), row)
+        _add(grid, found, others, (across, up), row)
+        _add(grid, found, front, (across, up), row)
         _name(grid.data[-2], "dominated", style.GREY, "circle", 7)
         _name(grid.data[-1], "not dominated", style.BEST, "diamond", 12)
-        if len(view.objectives) == 2:
+        if len(found.objectives) == 2:
             _join(grid, front, (across, up))
-        grid.update_xaxes(**style.numbers(view.complete[across.name], across.name), row=row)
-        grid.update_yaxes(**style.numbers(view.complete[up.name], up.name), row=row)
+        grid.update_xaxes(**style.numbers(found.complete[across.name], across.name), row=row)
+        grid.update_yaxes(**style.numbers(found.complete[up.name], up.name), row=row)
     return grid
 
 
-def _add(grid: go.Figure, view: View, rows: pd.DataFrame, pair: Pair, row: int) -> None:
+def _add(grid: go.Figure, found: Found, rows: pd.DataFrame, pair: Pair, row: int) -> None:
     grid.add_scatter(
         x=rows[pair[0].name],
         y=rows[pair[1].name],
         mode="markers",
         showlegend=row == 1,
-        hovertext=style.hover_text(view, rows),
+        hovertext=style.hover_text(found, rows),
         hoverinfo="text",
         row=row,
         col=1,

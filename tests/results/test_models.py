@@ -1,7 +1,6 @@
 """The trained models of a result: `best_models` and `model_of`."""
 
 import json
-import re
 import shutil
 
 import keras
@@ -35,16 +34,18 @@ def result(tmp_path_factory, new_store, running_eagerly):
 
 
 def loss_of(model):
-    return model.evaluate(X, Y, verbose=0)[0]
+    probabilities = model.predict(X, verbose=0)
+    return -np.log(probabilities[np.arange(len(Y)), Y]).mean()
 
 
 def test_the_best_models_are_those_of_the_first_rows(result):
-    models = result.best_models(2)
-    assert [loss_of(model) for model in models] == pytest.approx(
-        list(result.trials["val_loss"][:2])
-    )
-    best = result.best_model().predict(X, verbose=0)
-    np.testing.assert_array_equal(models[0].predict(X, verbose=0), best)
+    losses = [loss_of(model) for model in result.best_models(2)]
+    assert losses == pytest.approx([*result.trials["val_loss"][:2]], rel=1e-4)
+    assert loss_of(result.best_model()) == losses[0]
+    third = result.trials["trial_id"][2]
+    for ask in (lambda: result.model_of(third), lambda: result.best_models(3)):
+        with pytest.raises(RecdropError, match=f"trial_{third}` are not there.*`keep_checkpoints`"):
+            ask()
 
 
 @pytest.mark.parametrize("kind", ["id", "number", "row", "named tuple", "trial"])
@@ -57,59 +58,31 @@ def test_one_trial_by_whatever_names_it(result, kind):
         "named tuple": list(result.trials.itertuples())[1],
         "trial": result.search.oracle.trials[row["trial_id"]],
     }
-    assert loss_of(result.model_of(named[kind])) == pytest.approx(row["val_loss"])
+    assert loss_of(result.model_of(named[kind])) == pytest.approx(row["val_loss"], rel=1e-4)
 
 
-def test_weights_that_were_not_kept(result):
-    third = result.trials["trial_id"][2]
-    for ask in (lambda: result.model_of(third), lambda: result.best_models(3)):
-        with pytest.raises(RecdropError, match=f"trial_{third}` are not there.*`keep_checkpoints`"):
-            ask()
-    assert len(result.best_models(1)) == 1
-
-
-@pytest.mark.parametrize("trial", ["99", 4, -1, True, 0.0, None, [0], {"number": 0}], ids=str)
+@pytest.mark.parametrize("trial", ["99", 4, -1, True, None, [0], {"number": 0}], ids=str)
 def test_no_such_trial(result, trial):
-    with pytest.raises(InvalidArgumentError, match="the `trial_id` of one of the 4 trials, its"):
+    with pytest.raises(InvalidArgumentError, match="the number of a complete trial"):
         result.model_of(trial)
 
 
-@pytest.mark.parametrize("n", [0, 1.5, "2"])
-def test_no_such_number(result, n):
-    with pytest.raises(InvalidArgumentError, match=r"`n`\. Expected an integer of at least 1"):
-        result.best_models(n)
-
-
-def test_a_result_that_was_loaded_has_the_best_one(result):
+def test_a_loaded_result_has_the_best_one(result, tmp_path):
     loaded = rdt.TuneResult.load(result.directory)
-    (best,) = loaded.best_models(1)
     first, second = result.trials["trial_id"][:2]
-    assert loss_of_plain(best) == pytest.approx(result.trials["val_loss"][0], rel=1e-4)
-    assert loss_of_plain(loaded.model_of(first)) == loss_of_plain(best)
-    remedy = re.escape(f'directory="{result.directory}"')
+    for model in (*loaded.best_models(1), loaded.model_of(first)):
+        assert loss_of(model) == pytest.approx(result.trials["val_loss"][0], rel=1e-4)
     for ask in (lambda: loaded.model_of(second), lambda: loaded.best_models(2)):
-        with pytest.raises(RecdropError, match=f"from its folder has one model.*{remedy}"):
+        with pytest.raises(RecdropError, match=f"holds the model of trial {first}"):
             ask()
-
-
-def loss_of_plain(model):
-    probabilities = model.predict(X, verbose=0)
-    return -np.log(probabilities[np.arange(len(Y)), Y]).mean()
-
-
-@pytest.mark.parametrize(("status", "said"), [("STOPPED", "pruned"), ("FAILED", "failed")])
-def test_a_trial_that_was_not_completed(result, tmp_path, status, said):
     folder = shutil.copytree(result.directory, tmp_path / "p")
-    last = result.trials["trial_id"].iloc[-1]
-    path = folder / f"trial_{last}" / "trial.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "status": status}))
-    with pytest.raises(
-        InvalidArgumentError, match=rf"Received: trial='{last} \(trial \d, {said}\)'"
-    ):
-        rdt.TuneResult.load(folder).model_of(last)
+    path = folder / f"trial_{first}" / "trial.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "STOPPED"}))
+    with pytest.raises(InvalidArgumentError, match="the number of a complete trial"):
+        rdt.TuneResult.load(folder).model_of(first)
 
 
-def test_a_saved_model_knows_what_its_layers_have_learned_of_data(tmp_path, new_store):
+def test_a_saved_model_has_what_its_layers_have_learned_from_data(tmp_path, new_store):
     words, scaled = keras.layers.StringLookup(), keras.layers.Normalization()
     words.adapt(np.array(["bad", "fine", "good"]))
     scaled.adapt(100 + 7 * X)

@@ -1,0 +1,230 @@
+"""The outline of a result: what is said about a search, and in which order.
+
+The summary, the description in MLflow, the page in a notebook and the report are this outline as text, as
+Markdown and as HTML. What is said is decided here, how it looks in `render`.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import unescape
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import exception_line
+from recdrop_tune.events import COMPLETE, PRUNED, STOPPED
+from recdrop_tune.results.found import Found
+from recdrop_tune.results.frames import shown, spread_column
+from recdrop_tune.results.plots import figures
+from recdrop_tune.standing import amount, gained
+from recdrop_tune.terminal import no_more_words
+
+_NOISE = 2
+"""Scores within this many times the noise of a constant predictor's may be luck."""
+
+_LONGEST_ERROR = 20_000
+"""The longest error in the report, in characters. The end of a traceback tells the most."""
+
+_CAPTIONS = {
+    "history": "One point a trial. Hollow: stopped early, at its best value.",
+    "score_by_dropout": "A panel for each placement. Dashed: the best score without dropout, whatever its "
+    "other settings; only twins show what dropout is worth. Points are moved sideways a little, so that they "
+    "do not hide each other.",
+    "parallel_coordinates": "One line a complete trial, coloured by rank: blue the best, orange the worst. "
+    "Drag along an axis to select trials, drag a name to move its axis.",
+    "importances": "PED-ANOVA on the complete trials. With few trials it is a hint, not a finding.",
+    "curves": "One line a trial. The best one is thick, with a star at its best epoch. Click a name in the "
+    "legend to hide its trials.",
+    "pareto": "What one objective costs in the other. No other trial beats a blue one in every objective.",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        title: Its title; the opening and the closing of a page have none.
+        lines: What it says.
+        note: How to read the table or the figure.
+        table: A table.
+        text: Preformatted text.
+        figure: A Plotly figure, which only a page can show.
+    """
+
+    title: str
+    lines: Sequence[str] = ()
+    note: str = ""
+    table: pd.DataFrame | None = None
+    text: str = ""
+    figure: Any = None
+
+
+def outline(found: Found, top: int = 20) -> list[Section]:
+    """Lists the sections of the summary, of the description in MLflow and of the page in a notebook.
+
+    Args:
+        found: The search.
+        top: How many trials to list.
+    """
+    opening = Section("", list(_outcome(found)))
+    if found.best is None:
+        return [opening]
+    trials = Section("Best trials", table=best_trials(found, top))
+    return [opening, *_dropout(found), trials, Section("", found.where)]
+
+
+def full_outline(found: Found) -> list[Section]:
+    """Lists the sections of the report."""
+    search, same = found.search, found.trials.head(1)
+    constant = [name for name in found.hyperparameters if name not in found.varying]
+    words = [
+        f"{name} = {shown(same[name].iloc[0])}" for name in constant if same[name].notna().any()
+    ]
+    hidden = ["trial_id", "mlflow_run_id", *constant]
+    sections = [Section("", list(_outcome(found)))]
+    if len(found.objectives) > 1 and len(found.front):
+        note = "No other trial beats one of these in every objective."
+        sections.append(
+            Section("Trials on the Pareto front", note=note, table=found.front.drop(columns=hidden))
+        )
+    sections += _dropout(found)
+    for name, figure in figures(found).items():
+        title = unescape(figure.layout.title.text)
+        sections.append(Section(title, note=_CAPTIONS[name], figure=figure))
+    lines = [f"The same in all trials: {', '.join(words)}."] if words else []
+    note = "Best first. Click a column to sort by it."
+    sections.append(Section("Trials", lines, note, found.trials.drop(columns=hidden)))
+    if failures := list(_failures(found)):
+        lines = [f"trial {number}: `{exception_line(message)}`" for number, message in failures]
+        errors = (f"trial {number}:\n{message[-_LONGEST_ERROR:]}" for number, message in failures)
+        sections.append(Section("Trials that failed", lines, text="\n\n".join(errors)))
+    if search.space:
+        sections.append(Section("Search space", text=search.space))
+    settings = {
+        "tuner": search.tuner,
+        "experiment": search.experiment,
+        "max_trials": search.max_trials,
+    }
+    settings |= {each.name: each.direction for each in found.objectives}
+    if found.records.began is not None:
+        began = time.localtime(found.records.began)
+        settings["began"] = time.strftime("%Y-%m-%d %H:%M", began)
+    settings |= {**search.info, "mlflow": version("mlflow"), "plotly": version("plotly")}
+    settings |= {"python": platform.python_version(), "platform": platform.platform()}
+    table = pd.DataFrame(settings.items(), columns=["setting", "value"])
+    return [*sections, Section("Settings and versions", table=table), Section("", found.where)]
+
+
+def _outcome(found: Found) -> Iterator[str]:
+    """Yields the best score and configuration, and what they are to be compared with."""
+    name, best, records = found.objective.name, found.best, found.records
+    counts = found.trials["state"].value_counts(sort=False)  # The complete ones come first.
+    states = ", ".join(f"{number} {str(state).lower()}" for state, number in counts.items())
+    if best is None:
+        yield f"No trial is complete: {states}." if states else "No trial has started."
+        return
+    spread, score = found.spread(best), amount(best[name])
+    trainings = found.trainings(found.ranking[0])
+    if spread is not None:
+        score += f" ± {amount(spread)} over {trainings} {found.training_word}s"
+    yield f"{len(found.trials)} trials, {states}. Best {name}: {score}"
+    values = (f"{each}={shown(value)}" for each, value in found.values(best).items())
+    yield f"Best configuration: {', '.join(values)}"
+    if learned := found.learned(best):
+        values = (f"{each}={shown(rate)}" for each, rate in learned.items())
+        yield f"Its learned rates: {', '.join(values)}"
+    if (early := no_more_words(records)) is not None:
+        stopped = records.no_more is not None and records.no_more.reason == STOPPED
+        yield f"{early} To resume, run it again with the same folder." if stopped else early
+    if spread is not None and found.confirmation is None:
+        fold = found.training_word == "fold"
+        part = ", which was not trained on all data" if fold else ""
+        yield f"The best model has the weights of its best {found.training_word}{part}."
+    if len(records.backends) > 1:  # One seed gives other numbers there.
+        yield f"Run on several backends: {', then '.join(records.backends)}."
+    yield from _data(found)
+
+
+def _data(found: Found) -> Iterator[str]:
+    """Yields the data, and whether the best trial beats a constant predictor by more than luck."""
+    context, name = found.search.context, found.objective.name
+    if context is None:
+        return
+    if context.words:
+        yield f"Data: {context.words}."
+    if name in context.constant:
+        constant, noise = context.constant[name], context.noise[name]
+        sign = 1 if found.objective.direction == "min" else -1
+        if sign * (constant - found.best_score) <= _NOISE * noise:
+            yield (
+                f"Warning: the best trial ({name} {amount(found.best_score)}) is not clearly better than "
+                f"always predicting {context.predicts[name]} ({amount(constant)}, noise {amount(noise)}). "
+                "Train for more epochs, try other learning rates, or look at the data."
+            )
+            return
+    scores = [
+        f"{each} {amount(value)} (noise {amount(context.noise[each])})"
+        for each, value in context.constant.items()
+    ]
+    if scores:
+        constants = " or ".join(dict.fromkeys(context.predicts.values()))
+        yield f"Always predicting {constants} scores {', '.join(scores)}."
+
+
+def _dropout(found: Found) -> Iterator[Section]:
+    """Yields what dropout is worth: by the confirmation, or by the search alone."""
+    if found.by_wrapper.empty:
+        return
+    if found.confirmation is None and found.best is not None:
+        yield Section("", [found.gain_words])
+    if found.confirmation is not None:
+        note = (
+            "Trained again after the search, all with the same fresh seeds. `gain` is over the twin, the "
+            "same settings without dropout; `found_gain` over the best configuration without dropout that "
+            "the search found. The 95 % intervals of a gain hold for all configurations together."
+        )
+        table = found.confirmation.brief()
+        yield Section("Confirmation", [found.confirmation.verdict], note, table)
+    gains = [None if pd.isna(gain) else gained(gain) for gain in found.by_wrapper["gain"]]
+    table = found.by_wrapper.assign(gain=pd.array(gains, dtype="string"))
+    if (table["layer"] == "").all():
+        table = table.drop(columns="layer")
+    rows = found.by_wrapper[found.by_wrapper["trials"] == 0]
+    pairs = zip(rows["layer"], rows["wrapper"], strict=True)
+    missed = ", ".join("/".join(filter(None, pair)) for pair in pairs)
+    lines = [f"Never tried: {missed}. More trials would."] if missed else []
+    note = "`gain` is that of its best trial whose twin was trained too."
+    yield Section("Best of each wrapper", lines, note, table)
+
+
+def best_trials(found: Found, top: int) -> pd.DataFrame:
+    """Returns the first trials, with the columns in which trials differ.
+
+    Args:
+        found: The search.
+        top: How many trials.
+    """
+    name = found.objective.name
+    spread = [each for each in [spread_column(name)] if each in found.trials]
+    columns = ["number", "state", *found.varying, name, *spread, "best_epoch", "seconds"]
+    table = found.trials[columns].head(top).astype(object)
+    if "rate" in table and "wrapper" in found.wrappers and "wrapper" in table:
+        learns = [each for each, technique in TECHNIQUES.items() if technique.learns_rate]
+        table.loc[table["wrapper"].isin(learns), "rate"] = "learned"
+    return table
+
+
+def _failures(found: Found) -> Iterator[tuple[int, str]]:
+    """Yields the numbers and errors of the failed trials. Pruned ones may have messages too."""
+    fine = set(found.trials["number"][found.trials["state"].isin([COMPLETE, PRUNED])])
+    for record in sorted(found.records.trials.values(), key=lambda each: each.number):
+        message = record.ended.message if record.ended else None
+        if message and record.number not in fine:
+            yield record.number, message.strip()

@@ -1,0 +1,277 @@
+"""What is said of a search: as text, in MLflow, in a notebook and in the report."""
+
+import json
+import math
+import re
+import threading
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import keras_tuner as kt
+import pytest
+from plotly.offline import get_plotlyjs
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.events import TrackingWarning
+from recdrop_tune.oracle import OptunaOracle
+from recdrop_tune.results.outline import outline
+from recdrop_tune.results.render import as_html, as_markdown, as_text
+from tests.pages import blocks, run
+from tests.planted_search import Planted, Sized, description, page, planted_result
+
+
+class Page(HTMLParser):
+    """Reads a page: its tags with their attributes, and the text of each kind of tag."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self._open = [], {}, []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag != "meta":
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        for tag in self._open:
+            self.texts.setdefault(tag, []).append(data)
+
+    def text(self, tag):
+        return "".join(self.texts.get(tag, []))
+
+
+@pytest.fixture(scope="module")
+def text(planted):
+    return page(planted)
+
+
+@pytest.fixture(scope="module")
+def read(text):
+    return Page(text)
+
+
+def test_text_markdown_and_html_say_the_same(planted):
+    sections = outline(planted.found, 5)
+    pages = [write(sections) for write in (as_text, as_markdown, as_html)]
+    counts = planted.trials["state"].value_counts()
+    best = planted.trials.iloc[0]
+    score = f"{best['val_loss']:.4f}"
+    words = [
+        f"30 trials, {counts['COMPLETE']} complete, {counts['FAILED']} failed. Best val_loss: {score}"
+    ]
+    words += ["What dropout is worth is not known: its twin", "Best of each wrapper", "Best trials"]
+    words += [f"{name}={best[name]}" for name in ("units", "wrapper", "placement", "rate")]
+    words += [f"{each:.4g}" for each in planted.wrappers["best"]]
+    for each in pages:
+        assert [word for word in words if word not in each] == []
+    assert str(planted) == planted.summary()
+    assert repr(planted) == f"<TuneResult of 30 trials in {planted.directory}>"
+    lines = planted.summary(top=3).splitlines()
+    table = lines[lines.index("Best trials:") + 1 :][:4]
+    assert table[0].split()[:2] == ["number", "state"]
+    assert [int(line.split()[0]) for line in table[1:]] == planted.trials["number"][:3].to_list()
+    assert lines[-2:] == [f"Folder: {planted.directory}", f"MLflow: {planted.ui_command}"]
+
+
+def test_a_notebook_needs_no_scripts_styles_or_network(planted):
+    html = planted._repr_html_()
+    assert not re.search(r"<script|<style|src=|href=|url\(", html)
+    assert len(html) < 20_000
+
+
+def test_the_report_needs_nothing_from_elsewhere(text, read):
+    for tag, attrs in read.tags:
+        assert not {"src", "href"} & {*attrs}, tag
+        assert tag not in ("link", "iframe", "object", "embed", "base", "img"), tag
+    assert not re.search(r"url\(|@import", read.text("style"))
+    assert text.count(get_plotlyjs()) == 1
+    assert not re.search(r"https?://", text.replace(get_plotlyjs(), ""))
+
+
+def section(text, title):
+    """Cuts a section out of the report."""
+    (found,) = re.findall(rf"<section>\n<h2>{title}</h2>.*?</section>", text, flags=re.DOTALL)
+    return found
+
+
+def rows(text):
+    return [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(?=<td).*?</tr>", text)]
+
+
+def test_the_report_has_a_section_for_everything(planted, text, read):
+    figures = planted.plots()
+    titles = [figure.layout.title.text for figure in figures.values()]
+    last = ["Trials", "Trials that failed", "Search space", "Settings and versions"]
+    assert read.texts["h2"] == ["Best of each wrapper", *titles, *last]
+    drawn = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
+    for each, figure in zip(drawn, figures.values(), strict=True):
+        assert json.loads(each)["data"] == json.loads(figure.to_json())["data"]
+    assert planted.tracking.space in read.texts["pre"]
+    settings = dict(rows(section(text, "Settings and versions")))
+    assert settings["epochs"] == "3"
+    assert {"max_trials", "seed", "keras-tuner", "optuna", "python", "mlflow"} <= {*settings}
+
+
+def test_the_report_has_every_trial_and_why_it_failed(planted, text):
+    trials = section(text, "Trials")
+    heads = re.findall(r"<th>(.*?)</th>", trials)
+    assert heads[:3] == ["number", "state", "wrapper"]
+    scores = [row[heads.index("val_loss")] for row in rows(trials)]
+    complete = planted.trials["state"] == "COMPLETE"
+    expected = planted.trials["val_loss"].where(complete)
+    assert scores == [f"{value:.4g}" for value in expected.dropna()] + ["-"] * (~complete).sum()
+    failed = section(text, "Trials that failed")
+    for number in planted.trials["number"][~complete]:
+        line = f"trial {number}: <code>keras_tuner.src.errors.FailedTrialError: the loss went"
+        assert line in failed
+    assert failed.count("Traceback (most recent call last)") == (~complete).sum()
+
+
+def test_several_objectives_have_a_front(traded):
+    text = page(traded)
+    front = rows(section(text, "Trials on the Pareto front"))
+    assert [int(row[0]) for row in front] == traded.pareto["number"].to_list()
+    settings = dict(rows(section(text, "Settings and versions")))
+    assert (settings["val_loss"], settings["ms_per_step"]) == ("min", "min")
+    assert "Pareto front" in Page(text).texts["h2"]
+    assert "Best val_loss: " in traded.summary()  # The first objective.
+
+
+BAD = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\x1b[2J"
+
+
+class Hostile(Planted):
+    """A search whose names, values and errors are markup, and obeyed by terminals."""
+
+    def build(self, hp):
+        hp.Choice(BAD, [f"{BAD}1", f"{BAD}2"])
+        hp.Fixed(f"{BAD} fixed", BAD)
+        return super().build(hp)
+
+
+def test_names_values_and_errors_stay_words(tmp_path, planted_uri):
+    oracle = OptunaOracle("val_loss", max_trials=14, seed=0, max_consecutive_failed_trials=99)
+    oracle.enqueue({"wrapper": "recurrent", "units": 16})  # It fails.
+    hostile = Hostile(epochs=1, failing="recurrent", error=f"{BAD}\n</pre>{BAD}")
+    result = planted_result(oracle, tmp_path, planted_uri, hostile)
+    assert {*result.trials["state"]} == {"COMPLETE", "FAILED"}
+    text = page(result)
+    read = Page(text)
+    assert "img" not in dict(read.tags)
+    assert [tag for tag, _ in read.tags].count("script") == len(result.plots()) + 2
+    shown = BAD.replace("\x1b", r"\x1b")
+    assert shown in read.text("th")
+    assert f"{shown}1" in read.text("td")
+    assert shown in read.text("pre")
+    assert f"{shown} fixed = {shown}" in read.text("p")
+    assert not re.search(r"<script|<img|\x1b", result._repr_html_())
+    assert "\x1b" not in result.summary()
+    assert not re.search(r"<|\[|://|\x1b", description(result))
+
+
+class Named(Planted):
+    """Asks for its own hyperparameters, some of which have names of the package's.
+
+    Args:
+        **values: Their values.
+    """
+
+    def __init__(self, **values):
+        super().__init__(epochs=1, failing=None)
+        self.values = values
+
+    def build(self, hp):
+        for name, values in self.values.items():
+            hp.Choice(name, values)
+        return Sized(8)
+
+    def metrics(self, hp, epoch):
+        return {"val_loss": len(str(hp.values)) / 100}
+
+
+@pytest.mark.parametrize(
+    ("values", "kinds"),
+    [
+        ({"wrapper": ["bert", "gpt"], "rate": ["low", "high"]}, {"trials"}),
+        ({"wrapper": [True, False], "placement": [1, 2]}, {"trials"}),
+        (
+            {"wrapper": ["none", "recurrent"], "placement": [1, 2], "rate": ["low", "high"]},
+            {"none", "recurrent"},
+        ),
+    ],
+    ids=["words", "no words", "a wrapper with other rates"],
+)
+def test_what_is_no_dropout_can_have_its_names(values, kinds, tmp_path, planted_uri):
+    oracle = kt.oracles.GridSearchOracle("val_loss", max_trials=8)
+    result = planted_result(oracle, tmp_path, planted_uri, Named(**values))
+    assert len(result.trials) == math.prod(map(len, values.values()))
+    assert {*values} <= {*Page(page(result)).texts["th"]}
+    drawn = {trace.name for trace in result.plots()["history"].data}
+    assert drawn == {"best so far", *kinds}
+    assert result.wrappers.empty == (kinds == {"trials"})
+
+
+def test_nothing_completed_and_nothing_recorded(tmp_path):
+    oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=2, seed=0)
+    space = {"units": 16, "wrapper": "lambda", "rate": [0.1, 0.2], "learning_rate": 0.1}
+    nobody = "http://127.0.0.1:9"
+    with pytest.warns(TrackingWarning, match="MLflow at .* failed: "):
+        result = planted_result(oracle, tmp_path, nobody, Planted(space, epochs=1))
+    assert str(result) == "No trial is complete: 2 failed."
+    assert "No trial is complete: 2 failed." in result._repr_html_()
+    read = Page(page(result))
+    titles = ["Best of each wrapper", "val_loss over the epochs", "Trials", "Trials that failed"]
+    assert read.texts["h2"] == [*titles, "Search space", "Settings and versions"]
+    assert "MLflow: not all is recorded (" in read.text("p")
+    nothing = replace(result.found, trials=result.trials[:0], history=result.history[:0])
+    assert as_text(outline(nothing)) == "No trial has started."
+
+
+def test_the_report_is_written_whole(planted, tmp_path, monkeypatch):
+    path = tmp_path / "new" / "folder" / "report.html"
+    assert planted.report(path) == path
+    path.write_text("old")
+    seen, done = set(), threading.Event()
+
+    def watch():
+        while not done.is_set():
+            seen.add(len(path.read_bytes()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    planted.report(str(path))
+    done.set()
+    watcher.join()
+    assert seen <= {3, path.stat().st_size}
+    assert [each.name for each in path.parent.iterdir()] == ["report.html"]
+    monkeypatch.chdir(tmp_path)
+    assert planted.report().resolve() == tmp_path / "report.html"
+
+
+@pytest.mark.parametrize("path", [".", "file/report.html", "/proc/report.html"])
+def test_a_path_that_cannot_be_written_to_is_named(planted, tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(InvalidArgumentError, match=f"path='{path}'.*Give another"):
+        planted.report(path)
+
+
+def test_the_examples_of_the_documentation_run(planted, tmp_path, monkeypatch):
+    """On a planted search; `tests/test_docs.py` runs them on the search of the page."""
+    monkeypatch.chdir(tmp_path)
+    names = {"result": planted, "rdt": rdt}
+    # A planted search knows nothing of its data, has no models, and is in no folder of searches.
+    of_others = r"result\.(context|best_models|model_of|best_code)|compare\(\)"
+    for block in blocks("docs/results.md", "python")[1:]:
+        if not re.search(of_others, block.code):
+            run(block, names)
+    assert (tmp_path / "report.html").exists()
+    assert (tmp_path / "score.html").exists()
