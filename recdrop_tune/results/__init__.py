@@ -2,7 +2,6 @@
 
 from recdrop_tune.results.confirmation import CONFIRMED, Confirmation
 from recdrop_tune.results.found import Gain
-from recdrop_tune.results.gain import TwinGain
 from recdrop_tune.results.intervals import PairedGain, paired_gains, seeds_to_settle
 from recdrop_tune.results.saving import save_result
 from recdrop_tune.results.tune_result import TuneResult
@@ -13,7 +12,6 @@ __all__ = [
     "Gain",
     "PairedGain",
     "TuneResult",
-    "TwinGain",
     "paired_gains",
     "save_result",
     "seeds_to_settle",

@@ -11,6 +11,7 @@ import keras_tuner as kt
 import numpy as np
 import pandas as pd
 
+from recdrop_tune import standing
 from recdrop_tune.catalog import SITES
 from recdrop_tune.events import COMPLETE, FAILED, SearchStarted
 from recdrop_tune.records import Records
@@ -21,7 +22,6 @@ from recdrop_tune.results.frames import (
     pareto_front,
     spread_column,
 )
-from recdrop_tune.results.gain import TwinGain
 
 NOT_APPLICABLE = "n/a"
 """Stands for a hyperparameter that is inactive in a trial."""
@@ -59,9 +59,7 @@ class Found:
         columns: The column of each hyperparameter in `trials`, in the order of the space.
         wrappers: Those of them that are the `wrapper` of a layer.
         logarithmic: Those of them that are searched on a logarithmic scale.
-        by_wrapper: A row for each wrapper that the space offers.
-        gain: What dropout was worth in the search; `None` if it is not known.
-        gain_words: The same as a sentence.
+        offered: The wrappers that the space offers, by the name of their hyperparameter.
         confirmation: What the confirmation showed; `None` if there was none.
         importances: The importance of each hyperparameter; `None` if there are too few trials.
         where: Lines that name the project folder and the MLflow pages.
@@ -75,9 +73,7 @@ class Found:
     columns: Mapping[str, str]
     wrappers: Sequence[str]
     logarithmic: frozenset[str]
-    by_wrapper: pd.DataFrame
-    gain: TwinGain | None
-    gain_words: str
+    offered: Mapping[str, Sequence[str]]
     confirmation: Confirmation | None
     importances: pd.Series[float] | None
     where: Sequence[str]
@@ -111,6 +107,7 @@ class Found:
     @cached_property
     def ranking(self) -> list[str]:
         """The ids of the complete trials, best first; confirmed ones come before the others."""
+        # By the frame: after a crash the journal can lack the end of the last trial.
         complete = list(self.complete["trial_id"])
         if self.confirmation is None:
             return complete
@@ -129,25 +126,6 @@ class Found:
         assert self.best is not None
         best = self.best if self.confirmation is None else self.confirmation.best
         return float(best[self.objective.name if self.confirmation is None else "mean"])
-
-    @property
-    def without_dropout(self) -> pd.DataFrame:
-        """The complete trials in which no layer drops anything, best first."""
-        plain = self.trials[list(self.wrappers)].isin(["none", pd.NA]).all(axis=1)
-        return self.complete[plain.reindex(self.complete.index)]
-
-    def gain_over(self, wrapper: str) -> Gain | None:
-        """Compares the best trial with the best one that has a given wrapper in all its layers."""
-        same = self.complete[list(self.wrappers)] == wrapper
-        # A layer that a trial lacks has no other dropout either.
-        missing = self.complete[list(self.wrappers)].isna()
-        baseline = self.complete[same.any(axis=1) & (same | missing).all(axis=1)]
-        if baseline.empty:
-            return None
-        best, other = (
-            float(each[self.objective.name].iloc[0]) for each in (self.complete, baseline)
-        )
-        return Gain(wrapper, other, best, abs(other - best))
 
     @cached_property
     def front(self) -> pd.DataFrame:
@@ -169,6 +147,37 @@ class Found:
         info = self.search.info
         once = info.get("executions_per_trial", 1) == 1
         return "fold" if once and info.get("cv") is not None else "training"
+
+    # Dropout.
+
+    @cached_property
+    def by_wrapper(self) -> pd.DataFrame:
+        """A row for each wrapper that the space offers; see `standing.by_wrapper`."""
+        return standing.by_wrapper(self.records, self.offered)
+
+    @cached_property
+    def gain(self) -> standing.Gain | None:
+        """What dropout was worth in the search: the best trial with dropout against its twin."""
+        return standing.gain(self.records)
+
+    @property
+    def without_dropout(self) -> pd.DataFrame:
+        """The complete trials in which no layer drops anything, best first."""
+        plain = self.trials[list(self.wrappers)].isin(["none", pd.NA]).all(axis=1)
+        return self.complete[plain.reindex(self.complete.index)]
+
+    def gain_over(self, wrapper: str) -> Gain | None:
+        """Compares the best trial with the best one that has a given wrapper in all its layers."""
+        same = self.complete[list(self.wrappers)] == wrapper
+        # A layer that a trial lacks has no other dropout either.
+        missing = self.complete[list(self.wrappers)].isna()
+        baseline = self.complete[same.any(axis=1) & (same | missing).all(axis=1)]
+        if baseline.empty:
+            return None
+        best, other = (
+            float(each[self.objective.name].iloc[0]) for each in (self.complete, baseline)
+        )
+        return Gain(wrapper, other, best, abs(other - best))
 
     # Hyperparameters.
 

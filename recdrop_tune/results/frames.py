@@ -60,6 +60,16 @@ def wrapper_columns(oracle: Any) -> list[str]:
     return [columns[name] for name in names if name not in others]
 
 
+def offered_wrappers(oracle: Any) -> dict[str, list[str]]:
+    """Returns the wrappers that the space offers, by the name of their hyperparameter."""
+    offered: dict[str, list[str]] = {}
+    for hp in filter(is_wrapper, oracle.hyperparameters.space):
+        (name,) = plain_names({hp.name: None})
+        known = offered.setdefault(name, [])
+        known += [str(value) for value in hp.values if str(value) not in known]
+    return offered
+
+
 def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> pd.DataFrame:
     """Returns one row a trial: the complete ones best first, then the pruned ones best first, then the rest.
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from recdrop_tune import standing
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import exception_line
 from recdrop_tune.events import COMPLETE, PRUNED, STOPPED
@@ -183,7 +184,8 @@ def _dropout(found: Found) -> Iterator[Section]:
     if found.by_wrapper.empty:
         return
     if found.confirmation is None and found.best is not None:
-        yield Section("", [found.gain_words])
+        offers_none = all(standing.NONE in each for each in found.offered.values())
+        yield Section("", [standing.gain_words(found.records, offers_none)])
     if found.confirmation is not None:
         note = (
             "Trained again after the search, all with the same fresh seeds. `gain` is over the twin, the "
@@ -196,12 +198,9 @@ def _dropout(found: Found) -> Iterator[Section]:
     table = found.by_wrapper.assign(gain=pd.array(gains, dtype="string"))
     if (table["layer"] == "").all():
         table = table.drop(columns="layer")
-    rows = found.by_wrapper[found.by_wrapper["trials"] == 0]
-    pairs = zip(rows["layer"], rows["wrapper"], strict=True)
-    missed = ", ".join("/".join(filter(None, pair)) for pair in pairs)
-    lines = [f"Never tried: {missed}. More trials would."] if missed else []
+    missed = standing.never_tried(found.by_wrapper)
     note = "`gain` is that of its best trial whose twin was trained too."
-    yield Section("Best of each wrapper", lines, note, table)
+    yield Section("Best of each wrapper", [missed] if missed else [], note, table)
 
 
 def best_trials(found: Found, top: int) -> pd.DataFrame:

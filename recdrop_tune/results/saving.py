@@ -231,7 +231,7 @@ def _numbers(found: Found) -> dict[str, float]:
             gains = [name for name in row.index if re.search(r"gain(_low|_high)?$", str(name))]
             numbers |= {f"confirmed_{name}": row[name] for name in gains}
     elif not found.by_wrapper.empty:
-        numbers |= {} if found.gain is None else {"gain": found.gain.gain}
+        numbers |= {} if found.gain is None else {"gain": found.gain.value}
         over = found.gain_over("none")
         numbers |= {} if over is None else {"found_gain": over.gain}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}

@@ -10,6 +10,7 @@ from typing import Any, Self
 import optuna
 import pandas as pd
 
+from recdrop_tune import standing
 from recdrop_tune.addresses import DEFAULT_URI
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import RecdropError, invalid_argument
@@ -23,11 +24,11 @@ from recdrop_tune.results.frames import (
     history_frame,
     hyperparameter_columns,
     objectives_named,
+    offered_wrappers,
     pareto_front,
     trials_frame,
     wrapper_columns,
 )
-from recdrop_tune.results.gain import TwinGain, best_twin_gain, gain_line, wrapper_frame
 from recdrop_tune.results.importances import importances
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.plots import figures
@@ -118,9 +119,7 @@ class TuneResult:
             columns=columns,
             wrappers=wrapper_columns(oracle),
             logarithmic=frozenset(columns[name] for name in logarithmic),
-            by_wrapper=wrapper_frame(oracle),
-            gain=best_twin_gain(oracle),
-            gain_words=gain_line(oracle),
+            offered=offered_wrappers(oracle),
             confirmation=self.confirmation,
             importances=shares,
             where=self._where(),
@@ -227,7 +226,7 @@ class TuneResult:
         return self.found.gain_over(wrapper)
 
     @property
-    def twin_gain(self) -> TwinGain | None:
+    def twin_gain(self) -> standing.Gain | None:
         """What dropout was worth in the search: the best trial with dropout against its twin.
 
         The twin has the same hyperparameters and seeds, and no dropout. `None` if one of the two was not

@@ -195,7 +195,7 @@ def test_a_search_that_was_broken_off(tmp_path, planted_uri):
 def test_a_search_without_a_trial(tmp_path):
     journaled(tmp_path / "p", started())
     done = called(tmp_path / "p")
-    assert (done.exit_code, done.output.splitlines()[0]) == (0, "No trial has begun.")
+    assert (done.exit_code, done.output.splitlines()[0]) == (0, "No trial has started.")
     assert rdt.TuneResult.load(tmp_path / "p").trials.empty
 
 

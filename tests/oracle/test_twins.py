@@ -166,8 +166,8 @@ def test_the_last_trial_is_the_twin_of_the_best_with_dropout(sampler, tmp_path):
     for name in ("units", "learning_rate"):
         assert last.hyperparameters.values[name] == best[name]
     gain = result.twin_gain
-    assert (gain.trial_id, gain.twin_id) == (best["trial_id"], last.trial_id)
-    assert gain.gain == pytest.approx(gain.twin_score - gain.score)
+    assert (gain.trial.trial_id, gain.twin.trial_id) == (best["trial_id"], last.trial_id)
+    assert gain.value == pytest.approx(gain.twin_score - gain.score)
 
 
 def test_a_search_without_none_gets_no_twin(tmp_path):

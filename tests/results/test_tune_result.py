@@ -100,8 +100,8 @@ def test_the_last_trial_is_the_twin_of_the_best_with_dropout(result):
     assert last["wrapper"] == "none"
     assert last["learning_rate"] == best["learning_rate"]
     gain = result.twin_gain
-    assert (gain.trial_id, gain.twin_id) == (best["trial_id"], last["trial_id"])
-    assert gain.gain == pytest.approx(last["val_loss"] - best["val_loss"])
+    assert (gain.trial.trial_id, gain.twin.trial_id) == (best["trial_id"], last["trial_id"])
+    assert gain.value == pytest.approx(last["val_loss"] - best["val_loss"])
 
 
 def test_the_frame_is_what_mlflow_holds(result, uri):
@@ -162,7 +162,7 @@ def test_summary(result):
     text = result.summary(top=3)
     assert text.startswith(f"5 trials, 5 complete. Best val_loss: {result.best_trial.score:.4f}\n")
     assert f"wrapper={result.best_hyperparameters['wrapper']}" in text
-    assert f"Over the same settings without dropout: {result.twin_gain.text}" in text
+    assert f"Over the same settings without dropout: {result.twin_gain}" in text
     assert str(result.directory) in text
     assert result.ui_command in text
     [table] = [part.splitlines() for part in text.split("\n\n") if part.startswith("Best trials")]

@@ -61,7 +61,7 @@ def test_what_it_has_is_saved_and_goes_on(options):
     # The files of the result say the same as what is read from the folder.
     assert sorted(pd.read_csv(folder / "result" / "trials.csv")["state"]) == expected
     assert INTERRUPTED in (folder / "result" / "report.html").read_text()
-    assert "Trials broken off: 1." in (folder / "result" / "summary.md").read_text()
+    assert "1 interrupted. Best" in (folder / "result" / "summary.md").read_text()
     again = rdt.tune(data(), data(), Breaking(0), **options)
     assert list(again.trials["state"]) == [COMPLETE] * 4
 

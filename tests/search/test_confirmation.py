@@ -287,7 +287,7 @@ def test_what_the_learning_rate_did_is_not_credited_to_dropout(tmp_path, planted
         credited.append(row["found_gain"])
     assert max(credited) > 0.2  # What was called the gain of dropout before.
     searched = rdt.tune(flat, flat, seed=0, directory=tmp_path / "search", **found)
-    assert abs(searched.twin_gain.gain) < 0.06
+    assert abs(searched.twin_gain.value) < 0.06
 
 
 SCORES = pd.DataFrame(

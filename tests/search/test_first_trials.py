@@ -225,7 +225,7 @@ def test_the_best_of_each_wrapper(tmp_path, planted_uri):
         else:
             assert row["state"] == ("failed" if len(own) else "never tried")
     best = trials[(trials["wrapper"] != "none") & (trials["state"] == "COMPLETE")].iloc[0]
-    assert frame.loc[best["wrapper"], "gain"] == pytest.approx(result.twin_gain.gain)
+    assert frame.loc[best["wrapper"], "gain"] == pytest.approx(result.twin_gain.value)
     assert frame["gain"].isna()["none"]
     loaded = TuneResult.load(result.directory)
     assert loaded.wrappers.equals(result.wrappers)

@@ -62,7 +62,7 @@ def test_it_ends_after_the_trial_that_is_running(options, planted_uri, capsys):
     assert list(ended.trials["state"]) == [COMPLETE] * 2
     words = "Stopped by request after 2 of at most 4 trials."
     assert capsys.readouterr().out.splitlines()[-1] == words
-    assert f"{words} Run again in its folder, it goes on." in ended.summary()
+    assert f"{words} To resume, run it again with the same folder." in ended.summary()
     assert words in (folder / "result" / "summary.md").read_text()
     assert words in rdt.TuneResult.load(folder).summary()
     assert [each.status for each in events_of(folder, SearchEnded)] == ["FINISHED"]
