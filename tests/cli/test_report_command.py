@@ -163,7 +163,7 @@ def test_a_search_that_is_under_way(tmp_path, planted_uri):
     first, second = (each.output for each in seen)
     note = "The search is still running.\n"
     assert first == f"{note}No trial is complete: 1 running.\nReport: {tmp_path}/0.html\n"
-    assert second.startswith(f"{note}2 trials, 1 complete. Best val_loss: ")
+    assert second.startswith(f"{note}2 trials, 1 complete, 1 running. Best val_loss: ")
     assert "RUNNING" in (tmp_path / "1.html").read_text()
     after = called(tmp_path / "p").output
     assert after.startswith("2 trials, 2 complete.")
@@ -243,7 +243,7 @@ def test_damage_that_shows_late(confirmed, tmp_path):
     (folder / "trial_1" / "trial.json").write_text(json.dumps({**state, "score": "much"}))
     done = called(folder)
     assert done.exit_code == 1
-    assert done.output.startswith(f"Error: The search in {folder} cannot be read (TypeError: ")
+    assert done.output.startswith(f"Error: The search in {folder} cannot be read (ValueError: ")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_page_that_cannot_be_written(confirmed, tmp_path):
     assert "`--output`. Expected a file that can be written." in done.output
     done = called(confirmed.directory, "--output", tmp_path)
     assert done.exit_code == 1
-    assert "Expected a file." in done.output
+    assert "Expected a file that can" in done.output
 
 
 def test_as_a_process_it_prints_nothing_else(confirmed, tmp_path):
