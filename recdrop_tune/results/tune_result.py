@@ -17,6 +17,7 @@ from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import Context
 from recdrop_tune.files import write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
+from recdrop_tune.models import best_code
 from recdrop_tune.oracle import objectives, study_of
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
 from recdrop_tune.results.found import Found, Gain
@@ -32,11 +33,10 @@ from recdrop_tune.results.frames import (
 from recdrop_tune.results.importances import importances
 from recdrop_tune.results.outline import full_outline, outline
 from recdrop_tune.results.plots import figures
-from recdrop_tune.results.program import best_code
 from recdrop_tune.results.render import as_html, as_page, as_text
 from recdrop_tune.results.stored import StoredSearch, stored_search
 from recdrop_tune.spaces import plain_names
-from recdrop_tune.tuner import readable
+from recdrop_tune.tuner import Tuner, readable
 
 
 @dataclass(frozen=True, repr=False)
@@ -417,7 +417,18 @@ class TuneResult:
             >>> print(result.best_code())
             >>> Path("model.py").write_text(result.best_code())
         """
-        return best_code(self)
+        trial, info = self.best_trial, self.search.last.info
+        if self.tuner is self.search:
+            return str(self.search.saved_code(trial.trial_id))
+        own = isinstance(self.tuner, Tuner)
+        build = self.tuner.build_model if own else self.tuner.hypermodel.build
+        model = build(trial if own else trial.hyperparameters)
+        given = (info.get(name) for name in ("epochs", "batch_size"))
+        epochs, batch_size = (each if isinstance(each, int) else None for each in given)
+        values = self.best_hyperparameters.items()
+        schedules = {str(value) for name, value in values if name.rpartition("/")[2] == "schedule"}
+        schedule = schedules.pop() if len(schedules) == 1 else "constant"
+        return best_code(model, epochs, batch_size, schedule)
 
     # Where it is.
 
