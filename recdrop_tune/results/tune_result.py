@@ -10,14 +10,13 @@ from typing import Any, Self
 import optuna
 import pandas as pd
 
-from recdrop_tune import standing
+from recdrop_tune import models, standing
 from recdrop_tune.addresses import DEFAULT_URI
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import Context
 from recdrop_tune.files import write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
-from recdrop_tune.models import best_code
 from recdrop_tune.oracle import objectives, study_of
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
 from recdrop_tune.results.found import Found, Gain
@@ -428,7 +427,7 @@ class TuneResult:
         values = self.best_hyperparameters.items()
         schedules = {str(value) for name, value in values if name.rpartition("/")[2] == "schedule"}
         schedule = schedules.pop() if len(schedules) == 1 else "constant"
-        return best_code(model, epochs, batch_size, schedule)
+        return models.best_code(model, epochs, batch_size, schedule)
 
     # Where it is.
 
