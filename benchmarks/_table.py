@@ -79,13 +79,13 @@ def train(problem, path=None, say=print):
         say: Called with a line for each.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from recdrop_tune.kernels import Beginning
+    from recdrop_tune.kernels import FreshStart
 
     path = Path(path or problem.path)
     hypermodel = problem.hypermodel(problem.space)
     points = configurations(hypermodel.space)
     done, trained, data = _begin(path, problem.epochs), {}, problem.data()
-    beginning = Beginning(keep_kernels=True)
+    beginning = FreshStart(keep_kernels=True)
     for seed in range(problem.seeds):
         for number, hp in enumerate(points, 1):
             name = key(hypermodel.space.sample(hp))

@@ -1,6 +1,6 @@
-"""What a wrapper of a known seed must give in training: its masks drawn by hand, the rest in NumPy.
+"""What a wrapper with a known seed must compute in training: masks drawn by hand, the rest in NumPy.
 
-For layers of any shape, a `Bidirectional` included, on every Keras backend.
+For layers of any shape, including `Bidirectional`, on every Keras backend.
 """
 
 import keras
@@ -25,13 +25,14 @@ def directions_of(layer):
 
 
 class Draws:
-    """The masks of one call, drawn in the order in which a wrapper of that seed draws them.
+    """The masks of one call, drawn in the order of a wrapper with that seed: in, inside, out.
 
     Args:
         wrapper: `(technique, placement, options)`, as in `laws/cases.py`.
         layer: The wrapped layer.
         shape: `(batch, time, features)`.
-        rate, seed: The wrapper's.
+        rate: The rate, float32 as in a variable; for concrete dropout, or a dict of learned rates by site.
+        seed: The seed.
     """
 
     def __init__(self, wrapper, layer, shape, rate, seed):
@@ -48,11 +49,13 @@ class Draws:
         self.inside = [self._inside() for _ in directions_of(layer)]
         self.output = self._output()
 
-    def _factor(self, *shape):
+    def _factor(self, site, *shape):
         if self.soft:
             uniform = keras.random.uniform(shape, dtype="float32", seed=self.seed)
             uniform = np.asarray(ops.convert_to_numpy(uniform), "float64")
-            return reference.softly_dropped(uniform, reference.kept_as_logit(self.rate), 0.1)
+            learned = isinstance(self.rate, dict)
+            rate = self.rate[site] if learned else reference.kept_as_logit(self.rate)
+            return reference.softly_dropped(uniform, rate, 0.1)
         drawn = bernoulli(shape, self.rate, self.seed)
         return np.asarray(ops.convert_to_numpy(drawn), "float64")
 
@@ -61,7 +64,8 @@ class Draws:
         return np.asarray(ops.convert_to_numpy(drawn), "float64")
 
     def _kept(self, *shape):
-        return (1.0 - self._bits(*shape)) / (1.0 - self.rate)
+        # The package computes the scale in float32, whatever the layer computes in.
+        return (1.0 - self._bits(*shape)) * float(1 / (1 - np.float32(self.rate)))
 
     def _steps(self):
         """How many masks a sequence has at the input and the output."""
@@ -76,15 +80,15 @@ class Draws:
         if "input" not in self.sites or inside:
             return 1.0
         steps = 1 if self.technique == "native" else self._steps()
-        return self._factor(self.batch, steps, self.features)
+        return self._factor("input", self.batch, steps, self.features)
 
     def _output(self):
         if "output" not in self.sites:
             return 1.0
         width = self.units * len(directions_of(self.layer))
         if not self.layer.return_sequences:
-            return self._factor(self.batch, width)
-        return self._factor(self.batch, self._steps(), width)
+            return self._factor("output", self.batch, width)
+        return self._factor("output", self.batch, self._steps(), width)
 
     def _inside(self):
         """One direction's, as arguments of `reference.run` and factors of the two kernels."""
@@ -96,18 +100,19 @@ class Draws:
         shapes = {"gate_input_noise": self.features, "gate_state_noise": self.units}
         if "input" not in self.sites:
             del shapes["gate_input_noise"]
-        return {k: self._factor(self.gates, self.batch, width) for k, width in shapes.items()}
+        return {k: self._factor(k, self.gates, self.batch, width) for k, width in shapes.items()}
 
     def _weight_drop(self):
         rows = {"input": ("kernel", self.features), "recurrent": ("recurrent_kernel", self.units)}
         taken = [rows[site] for site in ("input", "recurrent") if site in self.sites]
-        return {name: self._factor(count, self.gates * self.units) for name, count in taken}
+        return {n: self._factor(n, count, self.gates * self.units) for n, count in taken}
 
     def _zoneout(self):
         shape = self.batch, self.time, self.units
         noise = {"kept": self._bits(*shape)}
         if self.options.get("hidden_rate") and self.gates == GATES["lstm"]:
-            noise["hidden_kept"] = self._bits(*shape, rate=self.options["hidden_rate"])
+            rate = np.float32(self.options["hidden_rate"])
+            noise["hidden_kept"] = self._bits(*shape, rate=rate)
         return noise
 
     def _recurrent(self):
@@ -121,7 +126,8 @@ class Draws:
 
     def _concrete(self):
         if "recurrent" in self.sites and self.options.get("elements"):
-            return {"recurrent_kernel": self._factor(self.units, self.gates * self.units)}
+            weights = self.units, self.gates * self.units
+            return {"recurrent_kernel": self._factor("recurrent", *weights)}
         return self._variational()
 
     def _variational(self):
@@ -130,7 +136,7 @@ class Draws:
         groups = self.options.get("mask_groups", 1)
         size = -(-self.batch // groups)
         own = 1 if self.options.get("tied_gates", True) else self.gates
-        masks = [self._factor(self.units, own) for _ in range(groups)]
+        masks = [self._factor("recurrent", self.units, own) for _ in range(groups)]
         full = self.units, self.gates
         each = [np.broadcast_to(masks[b // size], full) for b in range(self.batch)]
         return {"gate_state_noise": np.transpose(each, (2, 0, 1))}  # (gates, batch, units)
@@ -148,7 +154,7 @@ def expect(draws, weights, sequences, states=None, mask=None):
     """
     layer, parts = draws.layer, directions_of(draws.layer)
     cell = cell_of(layer)
-    count = 2 if cell == "lstm" else 1
+    count, held = 2 if cell == "lstm" else 1, len(weights) // len(parts)
     if states is None:
         states = [np.zeros((draws.batch, draws.units))] * (count * len(parts))
     outputs, finals = [], []
@@ -156,7 +162,7 @@ def expect(draws, weights, sequences, states=None, mask=None):
         emitted, final = _run(
             part,
             dict(draws.inside[i]),
-            weights[3 * i : 3 * i + 3],
+            weights[held * i : held * (i + 1)],
             sequences * draws.input,
             states[count * i : count * (i + 1)],
             mask,
@@ -170,16 +176,17 @@ def expect(draws, weights, sequences, states=None, mask=None):
 
 
 def _run(layer, noise, weights, sequences, states, mask):
-    kernel, recurrent_kernel, bias = weights
+    kernel, recurrent_kernel, *bias = weights
     emitted, finals = reference.run(
         "lstm" if isinstance(layer, keras.layers.LSTM) else "gru",
         sequences,
         states,
         kernel * noise.pop("kernel", 1.0),
         recurrent_kernel * noise.pop("recurrent_kernel", 1.0),
-        bias,
+        bias[0] if bias else None,
         mask=mask,
         go_backwards=layer.go_backwards,
+        reset_after=getattr(layer, "reset_after", True),
         **noise,
     )
     if layer.zero_output_for_mask and mask is not None:  # a Bidirectional has its layers do so

@@ -13,7 +13,7 @@ import keras_tuner
 from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.extensions import fit_of
 from recdrop_tune.hypermodels.scheduling import with_schedules
-from recdrop_tune.kernels import KERAS_HANDS_ON_MASKS, mask_of, seeds_aside
+from recdrop_tune.kernels import KERAS_PASSES_MASKS, mask_of, seeds_aside
 from recdrop_tune.models import Described, hand_on_masks
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import LockedDropout, wrap
@@ -137,7 +137,7 @@ def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> An
     """
     of_layer, of_locked = _decays(sample)
     # If Keras's layers do not pass a mask on, it becomes an argument, which is saved with the model.
-    mask = None if KERAS_HANDS_ON_MASKS else mask_of(features)
+    mask = None if KERAS_PASSES_MASKS else mask_of(features)
     features = _locked(features, sample, "input")
     for index in range(sample.layers):
         if index:

@@ -1,8 +1,8 @@
-"""Runs a rewritten kernel call: picks the kernel, and knows Keras's layers from the inside.
+"""Runs a rewritten kernel call: chooses the kernel, and connects it to Keras's layers.
 
-The kernels are cuDNN through the hook of Keras's own layers, the fused ops that TensorFlow and PyTorch have
-for a CPU, and a step loop that computes every call. `keras_internals` is the one file that knows private
-names of Keras and TensorFlow.
+The kernels are cuDNN (through the hook of Keras's own layers), the fused CPU ops of TensorFlow and PyTorch,
+and a step loop that computes every call. `keras_internals` is the only file that uses private names of Keras
+and TensorFlow.
 """
 
 from recdrop_tune.kernels.choice import (
@@ -19,12 +19,12 @@ from recdrop_tune.kernels.choice import (
 )
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
-    KERAS_HANDS_ON_MASKS,
+    KERAS_PASSES_MASKS,
     arguments_made_with,
     compile_arguments,
+    copy_input_shape,
+    copy_mask,
     excluded_from_decay,
-    hand_on_input_shape,
-    hand_on_mask,
     inputs_of,
     loss_tracker,
     lost_arguments,
@@ -34,7 +34,7 @@ from recdrop_tune.kernels.keras_internals import (
 )
 from recdrop_tune.kernels.layer_call import call_layer
 from recdrop_tune.kernels.process_state import (
-    Beginning,
+    FreshStart,
     ReplicaSeedGenerator,
     check_seed,
     gradients_tied_to_graphs,
@@ -43,8 +43,8 @@ from recdrop_tune.kernels.process_state import (
 
 __all__ = [
     "CUDNN",
-    "KERAS_HANDS_ON_MASKS",
-    "Beginning",
+    "KERAS_PASSES_MASKS",
+    "FreshStart",
     "KernelChoice",
     "Layer",
     "Obstacle",
@@ -56,11 +56,11 @@ __all__ = [
     "check_seed",
     "compilations_kept",
     "compile_arguments",
+    "copy_input_shape",
+    "copy_mask",
     "excluded_from_decay",
     "gpu_in_sight",
     "gradients_tied_to_graphs",
-    "hand_on_input_shape",
-    "hand_on_mask",
     "inputs_of",
     "kernel_of",
     "loss_tracker",

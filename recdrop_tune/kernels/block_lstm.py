@@ -1,13 +1,13 @@
 """TensorFlow's fused CPU op for a whole LSTM: forward and backward in one op each.
 
-`BlockLSTM` is what TensorFlow has on the CPU where a GPU has cuDNN: the same arguments, gate forcing as
-extra features like there. For small layers it is faster than a loop of ops; for large ones the
-products dominate, and those of the extra features with them.
+`BlockLSTM` is TensorFlow's counterpart to cuDNN on the CPU: it has the same arguments, and gates are forced
+by extra features too. For small layers it is faster than a loop of ops. For large ones the matrix products
+dominate, including those of the extra features.
 
-Not `BlockLSTMV2`, which takes the gates in Keras's order: in TensorFlow 2.21 its gradients are wrong.
+`BlockLSTMV2`, which takes the gates in Keras's order, has wrong gradients in TensorFlow 2.21.
 
 Nested tapes and forward mode (`tf.autodiff.ForwardAccumulator`) need a gradient of the op that computes the
-gradient, and TensorFlow has none. It is registered here, by TensorFlow's public way to add one; an ordinary
+gradient, which TensorFlow lacks. It is registered here with TensorFlow's public function. An ordinary
 training step does not use it.
 """
 
@@ -22,17 +22,17 @@ from keras import ops
 from recdrop_tune.kernels.loop import finish
 from recdrop_tune.rewrites import KernelCall, Tensor, absorb_forcings, reorder_gates
 
-# Above these many units the op is slower than the loop, see benchmarks/step_time.py: its products are not
-# threaded as well, and each forcing adds one of the size of the recurrent one.
+# With more units the op is slower than the loop (benchmarks/step_time.py): its products use threads less
+# well, and each forcing adds a product of the size of the recurrent one.
 _MOST_UNITS = 64
 _MOST_UNITS_FORCED = 32
 
 _GATES = ("input", "candidate", "forget", "output")
-"""The order in which the op takes the gates."""
+"""The order of the gates in the op."""
 
 
 def block_lstm_is_faster(units: int, forced: bool) -> bool:
-    """Says whether the op is faster than the step loop.
+    """Returns whether the op is faster than the step loop.
 
     Args:
         units: Units of the layer.
@@ -51,7 +51,7 @@ def run_block_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
     if call.go_backwards:
         sequences = ops.flip(sequences, axis=0)
     h, c = call.initial_state
-    unused = ops.zeros((call.units,), dtype=call.kernel.dtype)  # peephole weights
+    unused = ops.zeros((call.units,), dtype=call.kernel.dtype)  # Peephole weights.
     weights = ops.concatenate([call.kernel, call.recurrent_kernel], axis=0)
     bias = call.bias
     if bias is None:
@@ -66,8 +66,8 @@ def run_block_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
         wcf=unused,
         wco=unused,
         b=reorder_gates(bias, "lstm", _GATES),
-        forget_bias=0.0,  # Keras has it in the bias
-        cell_clip=-1.0,  # no clipping
+        forget_bias=0.0,  # Keras has it in the bias.
+        cell_clip=-1.0,  # No clipping.
         use_peephole=False,
     )
     outputs = ops.transpose(result.h, (1, 0, 2))
@@ -78,15 +78,15 @@ def run_block_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
 def _register_second_gradient() -> None:
     import tensorflow as tf
 
-    with contextlib.suppress(KeyError):  # It is registered already: by TensorFlow itself, in time.
+    with contextlib.suppress(KeyError):  # A later TensorFlow might register its own.
         tf.RegisterGradient("BlockLSTMGrad")(_second_gradient)
 
 
 def _second_gradient(op: Any, *upstream: Any) -> list[Any]:
-    """Computes the gradient of the gradient: that of a loop which computes the same, taken twice.
+    """Computes the gradient of the gradient by differentiating an equivalent loop twice.
 
-    The gates and states among the op's inputs are functions of the others, so they get no gradients
-    themselves: what flows through them is in the gradients of the others.
+    The gates and states among the op's inputs are functions of the other inputs, so their own gradients
+    are None: their share is in the gradients of the other inputs.
 
     Args:
         op: The `BlockLSTMGrad`.
@@ -116,7 +116,7 @@ def _second_gradient(op: Any, *upstream: Any) -> list[Any]:
 
 
 def _states(length: Tensor, x: Tensor, c: Tensor, h: Tensor, w: Tensor, b: Tensor) -> list[Tensor]:
-    """Returns all states c and h, each `(time, batch, units)`, of the LSTM that `BlockLSTM` computes."""
+    """Returns all states c and h of the LSTM, each `(time, batch, units)`."""
     import tensorflow as tf
 
     def step(states: Any, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,16 +147,16 @@ def _check_options(
     b: Tensor,
     computed: list[Tensor],
 ) -> None:
-    """Refuses an op, not made here, with options that `_states` does not know.
+    """Refuses ops of other code, with options that `_states` does not implement.
 
-    The gradient's op has no argument for a forget bias, for clipping or for another order of the gates:
-    but they show in what the forward op has computed.
+    The op of the gradient has no arguments for the forget bias, clipping or another order of the gates, but
+    the results of the forward op show them.
     """
     import tensorflow as tf
 
     text = (
-        "The gradient of the gradient of TensorFlow's op BlockLSTM is known only without peepholes, forget "
-        "bias and clipping, and not of BlockLSTMV2. In a Keras layer, pass `use_cudnn=False`."
+        "The gradient of the gradient of TensorFlow's op BlockLSTM is implemented only without peepholes, "
+        "forget bias and clipping, and not for BlockLSTMV2. In a Keras layer, pass `use_cudnn=False`."
     )
     if peephole:
         raise LookupError(text)
@@ -165,6 +165,6 @@ def _check_options(
     expected = [*_gates(x, before[1], w, b), f * before[0] + i * ci]
     valid = (tf.range(tf.shape(x)[0], dtype=length.dtype) < length)[:, None, None]
     for found, wanted in zip([i, ci, f, o, cs], expected, strict=True):
-        # Far above the rounding of one step, far below what any of the options does.
+        # Far above the rounding errors of one step, far below the effect of any option.
         wrong = valid & (tf.abs(found - wanted) > 1e-3 * (1 + tf.abs(wanted)))
         tf.debugging.Assert(tf.logical_not(tf.reduce_any(wrong)), [text])

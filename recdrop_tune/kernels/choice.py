@@ -1,6 +1,6 @@
-"""Which kernel a call runs on: what keeps it off cuDNN, and the fastest kernel that is left.
+"""Chooses the kernel of a call: cuDNN if nothing prevents it, or else the fastest other one.
 
-`run` decides for a call, `kernel_of` tells beforehand what it will decide; both read the same `obstacles`.
+`run` chooses for a call, `kernel_of` predicts the choice; both use the same `obstacles`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from recdrop_tune.errors import InvalidArgumentError, invalid_argument
 from recdrop_tune.kernels import keras_internals
 from recdrop_tune.kernels.block_lstm import block_lstm_is_faster, run_block_lstm
 from recdrop_tune.kernels.loop import finish, run_loop
-from recdrop_tune.kernels.onednn_lstm import onednn_is_there, run_onednn_lstm
+from recdrop_tune.kernels.onednn_lstm import has_onednn, run_onednn_lstm
 from recdrop_tune.rewrites import Cell, KernelCall, Tensor, absorb_forcings
 
 Layer = Any
-"""A `keras.layers.LSTM` or `GRU`; Keras ships no type information."""
+"""A `keras.layers.LSTM` or `GRU`; Keras has no type information."""
 
 CUDNN = "cuDNN"
 FUSED_CPU = "fused CPU op"
@@ -29,17 +29,17 @@ STEP_LOOP = "step loop"
 ERROR = "error"
 UNKNOWN = "unknown"
 
-# Functions of the backends themselves that Keras also takes for its own `tanh` and `sigmoid`.
+# Keras also accepts the `tanh` and `sigmoid` of the backends themselves.
 _BACKEND_MODULES = {"tensorflow": "tensorflow", "jax": "jax.numpy", "torch": "torch"}
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """One thing that keeps a layer off cuDNN.
+    """One reason why a layer cannot run on cuDNN.
 
     Attributes:
-        reason: What it is.
-        fix: What to change; empty where nothing can be changed.
+        reason: The reason.
+        fix: What to change; empty if nothing can be changed.
     """
 
     reason: str
@@ -60,10 +60,10 @@ _KINDS: tuple[tuple[Any, Any, Cell], ...] = (
 
 
 def cell_of(layer: Layer) -> Cell | None:
-    """Returns the cell that a layer computes, `None` if it is not one whose kernel call is known.
+    """Returns the cell that a layer computes, or `None` if its kernel call is unknown.
 
-    A subclass that brings its own `call`, `inner_loop` or cell computes something else. Of a `Bidirectional`
-    it is the cell of the forward layer.
+    A subclass with its own `call`, `inner_loop` or cell computes something else. For a `Bidirectional`, this
+    is the cell of the forward layer.
     """
     own = type(layer)
     if isinstance(layer, keras.layers.Bidirectional):
@@ -75,23 +75,23 @@ def cell_of(layer: Layer) -> Cell | None:
 
 
 def merges_as_keras(layer: Layer) -> bool:
-    """Says whether a layer is a `Bidirectional` without a `call` of its own."""
+    """Returns whether a layer is a `Bidirectional` with Keras's own `call`."""
     merging = keras.layers.Bidirectional
     return isinstance(layer, merging) and type(layer).call is merging.call
 
 
-# What keeps a layer off cuDNN: on every machine, and for want of a GPU.
+# Why a layer cannot run on cuDNN: on any machine, or for lack of a GPU.
 
 
 def obstacles(
     layer: Layer, masked: bool = False, technique: Obstacle | None = None
 ) -> Iterator[Obstacle]:
-    """Yields what keeps a layer off cuDNN on every machine.
+    """Yields the reasons why a layer cannot run on cuDNN on any machine.
 
     Args:
-        layer: Any Keras RNN layer; not a `Bidirectional`, but each of its directions.
+        layer: Any Keras RNN layer, or one direction of a `Bidirectional`.
         masked: Whether a mask reaches the layer.
-        technique: What the rewrite of its call asks for that no fused kernel computes.
+        technique: The part of the rewrite that no fused kernel computes.
     """
     cell, backend = cell_of(layer), keras.backend.backend()
     if cell is None:
@@ -132,7 +132,7 @@ def _option_obstacles(layer: Layer) -> Iterator[Obstacle]:
 
 
 def _is(activation: Any, name: str) -> bool:
-    """Says whether Keras takes an activation for the function of that name."""
+    """Returns whether Keras treats an activation as the function of that name."""
     if activation in (getattr(keras.activations, name), getattr(ops, name)):
         return True
     module = import_module(_BACKEND_MODULES.get(keras.backend.backend(), "keras"))
@@ -144,7 +144,7 @@ def _is_half(layer: Layer) -> bool:
 
 
 def gpu_in_sight() -> bool:
-    """Says whether Keras's backend would use cuDNN for a layer that suits it."""
+    """Returns whether Keras's backend would use cuDNN for a suitable layer."""
     tanh, sigmoid = keras.activations.tanh, keras.activations.sigmoid
     return bool(keras_internals.cudnn_ok(tanh, sigmoid, unroll=False, use_bias=True))
 
@@ -162,9 +162,9 @@ def _suits_cudnn(layer: Layer, masked: bool) -> bool:
 
 
 def keras_goes_wrong(layer: Layer, mask: Tensor | None) -> bool:
-    """Says whether Keras's own call of a layer goes wrong on cuDNN, where `run` does not.
+    """Returns whether Keras's own call of a layer fails on cuDNN, unlike `run`.
 
-    With a mask that is not right-padded it stops. Its jax backend gives the outputs of a backward LSTM in
+    It raises for a mask that is not right-padded. Its jax backend returns the outputs of a backward LSTM in
     the order of time, and cannot compile one in half precision.
     """
     if mask is not None:
@@ -180,11 +180,11 @@ def keras_goes_wrong(layer: Layer, mask: Tensor | None) -> bool:
 
 
 def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
-    """Runs a call on the fastest kernel that computes it here.
+    """Runs a call on the fastest suitable kernel.
 
     Args:
-        call: The call, rewritten.
-        layer: The layer it came from, which says what the activations are and what to return.
+        call: The rewritten call.
+        layer: The layer of the call, with its activations and what to return.
 
     Returns:
         `(output, *states)`; the output has shape `(batch, time, units)` or `(batch, units)`.
@@ -201,14 +201,14 @@ def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
         return (fused or run_loop)(call, layer)
     try:
         return _run_by_mask(call, layer) if masked else _run_cudnn(call, layer)
-    except NotImplementedError as error:  # how Keras's backends decline
+    except NotImplementedError as error:  # Raised by Keras's backends for unsuitable calls.
         if layer.use_cudnn is True:
             raise _no_cudnn(call, layer) from error
         return run_loop(call, layer)
 
 
 def _fused_on_cpu(layer: Layer, dtype: Any, forced: bool) -> Callable[..., Any] | None:
-    """Returns what runs a layer's call in one op on the CPU; `None` where nothing can, or not faster.
+    """Returns the fused CPU op for a layer, or `None` if there is none or it is not faster.
 
     Args:
         layer: An LSTM or a GRU, without a mask.
@@ -227,12 +227,12 @@ def _fused_on_cpu(layer: Layer, dtype: Any, forced: bool) -> Callable[..., Any] 
     if not suits:
         return None
     if keras.backend.backend() == "torch":
-        return run_onednn_lstm if onednn_is_there() else None
+        return run_onednn_lstm if has_onednn() else None
     return run_block_lstm if block_lstm_is_faster(layer.units, forced) else None
 
 
 def _run_cudnn(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
-    """Runs a call on cuDNN through the hook of Keras's own layers, gate forcings as extra features."""
+    """Runs a call on cuDNN through the hook of Keras's own layers, with forcings as extra features."""
     call = _forwards(absorb_forcings(call))
     lstm = call.cell == "lstm"
     hook = keras_internals.lstm if lstm else keras_internals.gru
@@ -254,10 +254,10 @@ def _run_cudnn(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
 
 
 def _forwards(call: KernelCall) -> KernelCall:
-    """Turns a backward call round. With a mask only Keras can: each sample has a length of its own.
+    """Reverses the sequences of a backward call. With a mask, Keras does so, per sample.
 
-    Keras's jax backend would give back the outputs in the order of time, the others in that of
-    emission, which is what a backward layer returns.
+    Keras's jax backend would return the outputs in the order of time, but a backward layer returns them in
+    the order in which it computes them.
     """
     if not call.go_backwards or call.mask is not None:
         return call
@@ -265,7 +265,7 @@ def _forwards(call: KernelCall) -> KernelCall:
 
 
 def _run_by_mask(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
-    """Looks at the mask of each batch: cuDNN takes only one that is right-padded."""
+    """Chooses by the mask of each batch: cuDNN accepts only right-padded ones."""
     return tuple(
         ops.cond(
             _is_right_padded(call.mask),
@@ -276,7 +276,7 @@ def _run_by_mask(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
 
 
 def _is_right_padded(mask: Tensor) -> Tensor:
-    """Says whether cuDNN takes the mask: every row valid at its start and never again after a gap."""
+    """Returns whether every row of a mask starts with valid steps and has none after a gap."""
     valid = ops.cast(mask, "int32")
     return ops.logical_and(ops.all(valid[:, 0] == 1), ops.all(valid[:, 1:] <= valid[:, :-1]))
 
@@ -293,18 +293,18 @@ def _no_cudnn(call: KernelCall, layer: Layer) -> InvalidArgumentError:
     )
 
 
-# Tells, without running anything, which kernel a layer trains on.
+# Predicts the kernel of a layer without running it.
 
 
 @dataclass(frozen=True)
 class Rewriting:
-    """What a technique does to a layer's kernel call in training, as far as the kernel depends on it.
+    """The properties of a technique's rewrite in training that decide on the kernel.
 
     Attributes:
-        wrapped: Whether one of this package's wrappers runs the layer, and so looks at masks first.
-        rewritten: Whether the call is rewritten; where not, Keras's own layer runs.
+        wrapped: Whether a wrapper of this package runs the layer, and so checks masks first.
+        rewritten: Whether the call is rewritten; otherwise Keras's own layer runs.
         forces_gates: Whether the rewrite forces gates.
-        obstacle: What it asks for that no fused kernel computes; `None` if nothing.
+        obstacle: The part that no fused kernel computes, or `None`.
     """
 
     wrapped: bool = False
@@ -318,11 +318,11 @@ class KernelChoice:
     """The kernel of a layer's training step.
 
     Attributes:
-        kernel: `"cuDNN"`, `"fused CPU op"` (outside XLA), or `"step loop"`; `"error"` where the layer
-            insists on cuDNN and cannot have it; `"unknown"` for one with a `call` or cell of its own.
-        obstacles: What keeps it off cuDNN here; empty if it runs there.
-        on_gpu: `"cuDNN"`, or why it would not run there with a GPU in sight.
-        note: What holds on cuDNN but is decided for each batch; mostly empty.
+        kernel: `"cuDNN"`, `"fused CPU op"` (outside XLA), or `"step loop"`; `"error"` if the layer
+            has `use_cudnn=True` and cannot run there; `"unknown"` for a layer with its own `call` or cell.
+        obstacles: Why it does not run on cuDNN on this machine; empty if it does.
+        on_gpu: `"cuDNN"`, or why it would not run there on a machine with a GPU.
+        note: A condition on cuDNN that depends on each batch; usually empty.
     """
 
     kernel: str
@@ -332,17 +332,17 @@ class KernelChoice:
 
 
 def kernel_of(layer: Layer, rewriting: Rewriting, *, masked: bool = False) -> KernelChoice:
-    """Returns the kernel that a layer's training step takes here, and why.
+    """Returns the kernel of a layer's training step on this machine, and why.
 
     Args:
-        layer: Any Keras RNN layer; not a `Bidirectional`, but each of its directions.
-        rewriting: What the dropout technique does to its kernel call.
+        layer: Any Keras RNN layer, or one direction of a `Bidirectional`.
+        rewriting: How the dropout technique rewrites its kernel call.
         masked: Whether a mask reaches the layer.
     """
     known = cell_of(layer) is not None
     if not known and isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
         own = Obstacle(
-            f"{type(layer).__name__} has a `call` or a cell of its own, whose kernel is not known"
+            f"{type(layer).__name__} has its own `call` or cell, whose kernel is unknown"
         )
         return KernelChoice(UNKNOWN, (own,), UNKNOWN)
     found = [*obstacles(layer, masked, rewriting.obstacle)]

@@ -1,7 +1,7 @@
-"""Keeps what JAX has compiled for the next process: a search that goes on, a worker, the next search.
+"""Caches what JAX compiles for later processes: a resumed search, a worker, the next search.
 
-JAX compiles each model anew in each process, which takes several seconds a model on a CPU, and longer than
-the training where that is short. TensorFlow and torch do not compile unless they are told to.
+JAX compiles each model in each process, which takes several seconds on a CPU: longer than a short training.
+TensorFlow and torch compile only on request.
 """
 
 from __future__ import annotations
@@ -20,22 +20,21 @@ from typing import Any
 import keras
 
 LARGEST = 2**28
-"""Bytes that are kept; what was not used for longest goes first. A program takes 1 to 30 kB on a CPU."""
+"""Bytes of the cache. The least recently used programs are deleted first; one has 1 to 30 kB on a CPU."""
 
-_SUFFIX = "-cache"  # JAX's, of the files that it writes.
+_SUFFIX = "-cache"  # Of JAX's cache files.
 
 
 @contextlib.contextmanager
 def compilations_kept(where: bool | Path) -> Iterator[None]:
-    """Keeps what JAX compiles, and takes what was kept before, until the end of the block.
+    """Caches what JAX compiles inside the block, and uses what was cached before.
 
-    Nothing is done on another backend, in a block of this kind, and where the user has set a folder for it
+    Does nothing on other backends, inside another such block, and if the user has set a folder
     (`JAX_COMPILATION_CACHE_DIR`).
 
     Args:
-        where: A folder, of which one is told by a warning if it cannot be used; or whether to use one in the
-            user's folder of caches. Who can write to it can make this process run any code: it has to be
-            nobody's but the user's.
+        where: A folder, with a warning if it cannot be used; or whether to use the user's cache folder.
+            Anybody who can write to it can make this process run code, so it must belong to the user.
     """
     jax = _jax() if where and keras.backend.backend() == "jax" else None
     folder = None if jax is None else _folder(where)
@@ -56,8 +55,8 @@ def compilations_kept(where: bool | Path) -> Iterator[None]:
 
 
 def _jax() -> Any:
-    """Returns JAX, if it is of a version that keeps what it compiles, and has not been told where."""
-    jax = import_module("jax")  # In this way, as a type checker's environment need not have it.
+    """Returns JAX if this version has a cache and the user has not set its folder."""
+    jax = import_module("jax")  # The environment of a type checker does not need JAX.
     unset = getattr(jax.config, "jax_compilation_cache_dir", "") is None
     return (
         jax if unset and hasattr(jax.config, "jax_persistent_cache_min_compile_time_secs") else None
@@ -67,26 +66,26 @@ def _jax() -> Any:
 def _set(jax: Any, values: dict[str, Any]) -> None:
     for name, value in values.items():
         jax.config.update(name, value)
-    # JAX looks once where it is.
+    # JAX reads the settings only once.
     import_module("jax.experimental.compilation_cache.compilation_cache").reset_cache()
 
 
 def _folder(where: bool | Path) -> Path | None:
-    """Makes the folder of this kind of processor; returns `None` where that is not possible, or not safe."""
+    """Makes the folder for this kind of processor. Returns `None` if that is impossible or unsafe."""
     try:
         root = where if isinstance(where, Path) else _of_user()
-        # A home may be shared by machines whose processors know other instructions.
+        # Machines that share a home folder can have processors with other instructions.
         folder = root / hashlib.sha256(_processor().encode()).hexdigest()[:12]
         for each in (root, folder):
             each.parent.mkdir(parents=True, exist_ok=True)
             each.mkdir(mode=0o700, exist_ok=True)
         problem = _problem(folder)
-    except (OSError, RuntimeError, ValueError) as error:  # There may be no home, for one.
+    except (OSError, RuntimeError, ValueError) as error:  # Such as a user without a home folder.
         problem = str(error)
     if not problem:
         return folder
     if isinstance(where, Path):
-        what = f"What JAX compiles is not kept in compilation_cache={str(where)!r}: {problem}."
+        what = f"compilation_cache={str(where)!r} is not used: {problem}."
         warnings.warn(what, stacklevel=4)
     return None
 
@@ -97,7 +96,7 @@ def _of_user() -> Path:
 
 
 def _problem(folder: Path) -> str:
-    """Says why programs from a folder are not to be run; an empty text if they may be."""
+    """Returns why programs from a folder are unsafe to run, or an empty text."""
     if not os.access(folder, os.W_OK):
         return f"{folder} cannot be written to"
     if not hasattr(os, "getuid"):
@@ -105,7 +104,7 @@ def _problem(folder: Path) -> str:
     for each in (folder, *folder.parents):
         status, own = each.lstat(), each in (folder, folder.parent)
         if own and status.st_uid != os.getuid():
-            return f"{each} is another user's"
+            return f"{each} belongs to another user"
         shared = stat.S_IWGRP | stat.S_IWOTH if own else stat.S_IWOTH
         if status.st_mode & shared and not (status.st_mode & stat.S_ISVTX or each.is_symlink()):
             return f"others can write to {each}"
@@ -113,11 +112,11 @@ def _problem(folder: Path) -> str:
 
 
 def _prune(folder: Path) -> None:
-    """Deletes what was not used for longest, until the rest is within the bound."""
+    """Deletes the least recently used programs until the rest fits the limit."""
     found = []
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
-            with contextlib.suppress(OSError):  # Another process prunes too.
+            with contextlib.suppress(OSError):  # Another process can prune at the same time.
                 status = entry.stat()
                 used = max(status.st_atime, status.st_mtime)
                 found.append((used, status.st_size, Path(entry.path)))
@@ -132,7 +131,7 @@ def _prune(folder: Path) -> None:
 
 
 def _processor() -> str:
-    """Describes the processor, with the instructions that it knows where the system says so."""
+    """Describes the processor, on Linux with its instruction sets."""
     text = f"{platform.system()} {platform.machine()} {platform.processor()}"
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

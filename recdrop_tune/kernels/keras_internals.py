@@ -1,13 +1,12 @@
 """The only file that touches internals of Keras and TensorFlow.
 
-These have no public name: the kernels that `keras.layers.LSTM` and `GRU` call, the device that Keras has
-PyTorch use, whether TensorFlow is tracing for XLA, the layers inside a layer, the arguments that a layer
-was made with, the metric of a model's loss, the arguments that a model was compiled with, what an optimizer
-excludes from weight decay, the function of a metric, the arguments of that of a loss, the custom gradients
-that TensorFlow keeps, a seed that leaves TensorFlow's kernels alone, the `input_shape` of a layer, and the
-mask of an output.
-`tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail when an upgrade
-moves one of them or changes what it takes.
+These have no public names: the kernels of `keras.layers.LSTM` and `GRU`, the device that Keras uses on
+PyTorch, whether TensorFlow traces for XLA, the layers inside a layer, the constructor arguments of a layer,
+the metric of a model's loss, the arguments of `compile`, the variables that an optimizer excludes from weight
+decay, the function of a metric, the arguments of the function of a loss, TensorFlow's custom gradients, a
+seed that keeps TensorFlow's kernels, the `input_shape` of a layer, and the mask of an output.
+`tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail if an upgrade
+moves one of them or changes its arguments.
 """
 
 from __future__ import annotations
@@ -27,34 +26,33 @@ try:
     cudnn_ok, gru, lstm, rnn = _rnn.cudnn_ok, _rnn.gru, _rnn.lstm, _rnn.rnn
 except (ImportError, AttributeError) as error:
     raise ImportError(
-        f"recdrop-tune supports Keras 3.12 to 3.16; Keras {keras.__version__} has moved the kernels of its "
-        "LSTM and GRU layers. Install a supported version of Keras, or a newer recdrop-tune."
+        f"recdrop-tune supports Keras 3.12 to 3.16, but this is {keras.__version__}, which has moved the "
+        "kernels of its LSTM and GRU layers. Install a supported Keras, or a newer recdrop-tune."
     ) from error
 
 
-# A cell that is not Keras's draws no seed, and a name leaves Keras's numbering of layers alone.
+# A cell that is not Keras's draws no seed, and a name does not change Keras's numbering of layers.
 _NO_CELL = SimpleNamespace(call=None, state_size=1)
-KERAS_HANDS_ON_MASKS = bool(keras.layers.RNN(_NO_CELL, name="probe").supports_masking)
-"""Whether recurrent layers hand their mask on to what follows them: not from Keras 3.16 on (keras#23235)."""
+KERAS_PASSES_MASKS = bool(keras.layers.RNN(_NO_CELL, name="probe").supports_masking)
+"""Whether recurrent layers pass their mask on to later layers: not since Keras 3.16 (keras#23235)."""
 
 
 def sublayers(layer: Any) -> list[Any]:
-    """Returns the layers that a layer holds directly; `keras.Model.layers` does so for models alone."""
+    """Returns the direct sublayers of a layer, as `keras.Model.layers` does for models."""
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
 def loss_tracker(model: Any) -> Any:
-    """Returns the metric of a model's loss, which each `compile` makes anew; `None` before the first."""
+    """Returns the metric of a model's loss, which `compile` creates; `None` before."""
     return getattr(model, "_loss_tracker", None)
 
 
 def compile_arguments(model: Any) -> dict[str, Any]:
-    """Returns the arguments of `compile`, as objects; what Keras writes down of them lacks functions."""
+    """Returns the arguments of `compile` as objects; Keras's serialized form lacks functions."""
     arguments = dict(model._compile_config.config)
     if arguments["jit_compile"] == model._resolve_auto_jit_compile():
-        arguments["jit_compile"] = (
-            "auto"  # Keras keeps what it came to for the layers of this model.
-        )
+        # Keras stores the result of "auto" for the layers of this model.
+        arguments["jit_compile"] = "auto"
     arguments["auto_scale_loss"] = isinstance(
         model.optimizer, keras.optimizers.LossScaleOptimizer
     ) or (model.dtype_policy.name != "mixed_float16")
@@ -62,13 +60,13 @@ def compile_arguments(model: Any) -> dict[str, Any]:
 
 
 def excluded_from_decay(optimizer: Any) -> tuple[str | None, bool]:
-    """Reads what `exclude_from_weight_decay` has told an optimizer, of which its configuration has nothing.
+    """Returns the exclusions set by `exclude_from_weight_decay`, which are not in the configuration.
 
     Args:
-        optimizer: The optimizer, or one of losses that are scaled.
+        optimizer: The optimizer, or a `LossScaleOptimizer` around it.
 
     Returns:
-        The names, as a pattern; and whether variables themselves were excluded.
+        A pattern of the excluded names, and whether variables were excluded individually.
     """
     decaying = getattr(optimizer, "inner_optimizer", optimizer)
     names = getattr(decaying, "_exclude_from_weight_decay_pattern", None)
@@ -78,43 +76,43 @@ def excluded_from_decay(optimizer: Any) -> tuple[str | None, bool]:
 
 
 def lost_arguments(thing: Any) -> dict[str, Any]:
-    """Returns the arguments of a loss or a metric that Keras leaves out of its configuration (3.15)."""
+    """Returns the arguments of a loss or a metric that are missing in its configuration (Keras 3.15)."""
     held: dict[str, Any] = getattr(thing, "_fn_kwargs", {})
     known = set(inspect.signature(type(thing).__init__).parameters) - set(thing.get_config())
     return {name: value for name, value in held.items() if name in known}
 
 
 def wrapped_function(metric: Any) -> Any:
-    """Returns the function, or the loss, that a metric takes the mean of; `None` if it is of another kind."""
+    """Returns the function or loss whose mean a metric computes; `None` for other metrics."""
     return metric._fn if isinstance(metric, keras.metrics.MeanMetricWrapper) else None
 
 
 def arguments_made_with(layer: Any) -> dict[str, Any] | None:
-    """Returns the arguments that a layer was made with; `None` where they are not all plain values."""
+    """Returns the constructor arguments of a layer; `None` if they are not all plain values."""
     noted = getattr(layer, "_auto_config", None)
     return None if noted is None else dict(noted.config)
 
 
 def mask_of(tensor: Any) -> Any:
-    """Returns the mask that Keras has put to the output of a model; `None` if there is none."""
+    """Returns the mask that Keras has attached to an output, or `None`."""
     return getattr(tensor, "_keras_mask", None)
 
 
-def hand_on_mask(tensor: Any, other: Any) -> None:
-    """Gives a tensor the mask of another one."""
+def copy_mask(tensor: Any, other: Any) -> None:
+    """Copies the mask of a tensor to another one."""
     if mask_of(tensor) is not None:
         other._keras_mask = tensor._keras_mask
 
 
 def inputs_of(layer: Any) -> list[Any]:
-    """Returns the symbolic tensors that a layer was called with; `layer.input` is those of its first call."""
+    """Returns the symbolic inputs of all calls of a layer; `layer.input` has those of the first call."""
     return [tensor for node in layer._inbound_nodes for tensor in node.input_tensors]
 
 
-def hand_on_input_shape(layer: Any, wrapper: Any) -> None:
-    """Gives a wrapper the `input_shape` of its layer, from which a `Sequential` makes its first layer.
+def copy_input_shape(layer: Any, wrapper: Any) -> None:
+    """Copies the `input_shape` of a layer to its wrapper, for a `Sequential` that starts with it.
 
-    Passed as an argument, it would make Keras repeat the advice that it gave for the layer itself.
+    As an argument it would make Keras repeat the warning that it gave for the layer itself.
     """
     shape = getattr(layer, "_input_shape_arg", None)
     if shape is not None and getattr(wrapper, "_input_shape_arg", None) is None:
@@ -122,10 +120,10 @@ def hand_on_input_shape(layer: Any, wrapper: Any) -> None:
 
 
 def runs_on_cpu() -> bool:
-    """Says whether layers run on the CPU, an op at a time or in a graph; JAX compiles what it runs."""
+    """Returns whether layers run on the CPU, eagerly or in a graph. On JAX, which compiles: False."""
     backend = keras.backend.backend()
     if backend == "torch":
-        # "meta" where only shapes are computed.
+        # The device is "meta" if only shapes are computed.
         return bool(keras.ops.zeros(()).device.type == "cpu")
     if backend != "tensorflow":
         return False
@@ -137,9 +135,9 @@ def runs_on_cpu() -> bool:
 
 
 def is_compiled() -> bool:
-    """Says whether what is traced will be compiled: by XLA, which knows fewer ops, or by PyTorch.
+    """Returns whether the current trace will be compiled: by XLA, which has fewer ops, or by PyTorch.
 
-    PyTorch's compiler makes a wrong call of the fused LSTM's backward pass (2.13).
+    PyTorch's compiler calls the backward pass of the fused LSTM wrongly (2.13).
     """
     backend = keras.backend.backend()
     if backend == "torch":
@@ -155,7 +153,7 @@ def is_compiled() -> bool:
 
 
 def registered_gradients() -> dict[str, dict[str, Any]]:
-    """Returns TensorFlow's own table of gradients by name; an empty one where there is none."""
+    """Returns TensorFlow's table of gradients by name; empty on other backends."""
     if keras.backend.backend() != "tensorflow":
         return {}
     from tensorflow.python.framework import ops as tf_ops
@@ -165,7 +163,7 @@ def registered_gradients() -> dict[str, dict[str, Any]]:
 
 
 def graph_of_gradient(gradient: Any) -> Any:
-    """Returns the graph that a registered `tf.custom_gradient` was traced in, `None` if it is unknown."""
+    """Returns the graph in which a registered `tf.custom_gradient` was traced, or `None`."""
     function = inspect.getclosurevars(gradient).nonlocals.get("tape_grad_fn")
     if function is None:
         return None
@@ -174,19 +172,19 @@ def graph_of_gradient(gradient: Any) -> Any:
 
 
 def reset_names() -> None:
-    """Lets Keras number the names of new layers from the beginning."""
+    """Restarts Keras's numbering of layer names."""
     from keras.src.utils import naming
 
     naming.reset_uids()
 
 
 def seed_keeping_kernels(seed: int) -> bool:
-    """Seeds all that `keras.utils.set_random_seed` seeds, and leaves TensorFlow's kernels alone.
+    """Seeds what `keras.utils.set_random_seed` seeds, but keeps TensorFlow's kernels.
 
-    Keras's function throws them away, and every compiled function must be optimized and placed again.
+    Keras's function discards them, and every compiled function has to be optimized and placed again.
 
     Returns:
-        Whether that was possible; if not, nothing was done.
+        Whether it was possible. If not, nothing was changed.
     """
     if keras.backend.backend() != "tensorflow":
         return False

@@ -1,4 +1,4 @@
-"""Between a Keras layer and a kernel call: arguments out of the layer, results back."""
+"""Turns a call of a Keras layer into a kernel call, and its results into those of the layer."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def call_layer(
     initial_state: Any = None,
     mask: Tensor | None = None,
 ) -> Any:
-    """Does what `layer(sequences, ...)` does, with its kernel call rewritten.
+    """Computes `layer(sequences, ...)` with a rewritten kernel call.
 
-    The layer itself is left as it is: its weights are read, and only the states of a stateful layer
+    The layer does not change: its weights are read, and only the states of a stateful layer
     are written, as in a call of the layer.
 
     Args:
         layer: A built `keras.layers.LSTM`, `GRU`, or `Bidirectional` of one.
         sequences: Shape `(batch, time, features)`.
-        rewrite: The rewrite; `None` for the plain layer. Each direction of a `Bidirectional` is
-            rewritten by a call of its own, so that it draws noise of its own.
-        groups: Into how many groups to split the batch, each rewritten by a call of its own.
+        rewrite: The rewrite; `None` for the plain layer. It is called for each direction of a
+            `Bidirectional`, so each has its own noise.
+        groups: The number of groups into which the batch is split. The rewrite is called for each.
         initial_state: `None`, or the states, each `(batch, units)`.
         mask: `None`, or booleans `(batch, time)`.
 
     Returns:
-        The output, or a tuple of the output and the states where the layer has `return_state`.
+        The output, or a tuple of the output and the states if the layer has `return_state`.
 
     Raises:
-        ValueError: The layer is stateful, and was built for batches of another size.
+        ValueError: The layer is stateful and was built for another batch size.
     """
     if rewrite is None:
         one = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
@@ -74,7 +74,7 @@ def _call_one(
     _check_batch(layer, sequences)
     dtype = layer.cell.compute_dtype
     call = KernelCall(
-        cell=cell_of(layer),  # type: ignore[arg-type]  # wrappers take no other layer
+        cell=cell_of(layer),  # type: ignore[arg-type]  # Wrappers refuse other layers.
         sequences=ops.cast(sequences, dtype),
         initial_state=_initial_state(layer, sequences, initial_state),
         kernel=_cast(layer.cell.kernel, dtype),
@@ -97,10 +97,10 @@ def _call_one(
 def _run_in_groups(
     call: KernelCall, layer: Layer, rewrite: Rewrite, groups: int
 ) -> tuple[Tensor, ...]:
-    """Splits the batch into groups, rewrites and runs each by itself, and joins the results.
+    """Splits the batch into groups, rewrites and runs each separately, and joins the results.
 
-    All groups have the same size: a batch that does not divide is filled up with zeros, and what
-    comes of these is cut off. So no group is ever empty, which cuDNN would not take.
+    All groups have the same size: the batch is padded with zeros where needed, and the results are cut. So
+    no group is ever empty, which cuDNN would refuse.
     """
     batch = ops.shape(call.sequences)[0]
     size = (batch + groups - 1) // groups
@@ -122,14 +122,14 @@ def _map_batch(call: KernelCall, function: Callable[..., Tensor]) -> KernelCall:
 
 
 def _pad(tensor: Tensor, missing: Any) -> Tensor:
-    """Appends rows to the batch: zeros, or `True` for a mask, since cuDNN wants valid steps."""
+    """Appends rows to the batch: zeros, or `True` for a mask, because cuDNN requires valid steps."""
     fill = True if "bool" in str(tensor.dtype) else 0
     widths = [[0, missing]] + [[0, 0]] * (len(tensor.shape) - 1)
     return ops.pad(tensor, widths, constant_values=fill)
 
 
 def _regularize(layer: Layer, result: Any) -> Any:
-    """Adds the layer's activity loss, which Keras adds when a layer is called."""
+    """Adds the layer's activity loss, as Keras does in a call of the layer."""
     if layer.activity_regularizer is not None:
         for output in result if isinstance(result, tuple) else (result,):
             batch = ops.cast(ops.shape(output)[0], output.dtype)
@@ -138,7 +138,7 @@ def _regularize(layer: Layer, result: Any) -> Any:
 
 
 def _check_batch(layer: Layer, sequences: Tensor) -> None:
-    """Raises Keras's own error when a stateful layer is called with a batch of another size."""
+    """Raises Keras's own error for a stateful layer and a batch of another size."""
     if not layer.stateful or layer.states is None:
         return
     expected, received = layer.states[0].shape[0], sequences.shape[0]
@@ -154,7 +154,7 @@ def _cast(value: Any, dtype: str) -> Tensor:
 
 
 def _of_steps(mask: Tensor) -> Tensor:
-    """Returns a mask as booleans `(batch, time)`; Keras's layers take one of `(batch, time, 1)` too."""
+    """Returns a mask as booleans `(batch, time)`; Keras's layers also accept `(batch, time, 1)`."""
     return ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
 
 
@@ -168,9 +168,9 @@ def _initial_state(layer: Layer, sequences: Tensor, states: Any) -> tuple[Tensor
 
 
 def _kept_states(layer: Layer) -> list[Any]:
-    """Returns what a stateful layer has kept.
+    """Returns the states of a stateful layer.
 
-    On torch a copy: the backward pass needs the states as they were, and a call writes them in place
+    On torch they are copied: a call overwrites them in place, but the backward pass needs the old values
     (keras-team/keras#23462).
     """
     torch = keras.backend.backend() == "torch"
@@ -178,7 +178,7 @@ def _kept_states(layer: Layer) -> list[Any]:
 
 
 def _states_for_keras(layer: Layer) -> list[Any] | None:
-    """Returns the states for a call of Keras's own layer; `None` where it reads them itself."""
+    """Returns the states for a call of Keras's own layer; `None` if it reads them itself."""
     bidirectional = isinstance(layer, keras.layers.Bidirectional)
     parts = [layer.forward_layer, layer.backward_layer] if bidirectional else [layer]
     if keras.backend.backend() != "torch" or not all(p.stateful and p.states for p in parts):
@@ -187,12 +187,12 @@ def _states_for_keras(layer: Layer) -> list[Any] | None:
 
 
 def _merge_directions(bidirectional: Layer, forward: Any, backward: Any) -> Any:
-    """Merges what the two directions returned as `keras.layers.Bidirectional` does."""
+    """Merges the results of the two directions as `keras.layers.Bidirectional` does."""
     states: tuple[Tensor, ...] = ()
     if bidirectional.return_state:
         (forward, *first), (backward, *second) = forward, backward
         states = (*first, *second)
-    # Keras takes the outputs, and not the states, to the type of the `Bidirectional`.
+    # Keras casts the outputs, but not the states, to the type of the `Bidirectional`.
     forward, backward = (
         ops.cast(part, bidirectional.compute_dtype) for part in (forward, backward)
     )

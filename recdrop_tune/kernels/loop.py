@@ -1,9 +1,9 @@
 """The step loop: computes every call, one step at a time, as Keras's own cells do.
 
-The product with `kernel` stays inside the loop. Computed for all steps at once it would be one large
-product instead of many small ones, but then the loop, and the gradient's, carry gates * units numbers a
-step instead of the features; on a CPU that was slower at almost every size of
-benchmarks/step_time.py, and nowhere faster by more than the noise.
+The product with `kernel` stays inside the loop. For all steps at once it would be one large product instead
+of many small ones, but then the loop and its gradient have gates * units numbers per step instead of the
+features. On a CPU that was slower at almost every size in benchmarks/step_time.py, and never significantly
+faster.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from recdrop_tune.rewrites import KernelCall, Tensor, split_gates
 def finish(
     call: KernelCall, layer: Any, last: Tensor, outputs: Tensor, states: Any
 ) -> tuple[Tensor, ...]:
-    """Picks the last output or the sequence, and scales the sequence where a rewrite asks for it.
+    """Selects the last output or the sequence, and scales the sequence if a rewrite requires it.
 
-    Every kernel's results go through this before they are the layer's.
+    All kernels finish with this function.
     """
     if not layer.return_sequences:
         return (last, *states)
@@ -31,15 +31,15 @@ def finish(
     return (outputs, *states)
 
 
-_NO_BOUND = 2**31 - 1
+_NO_BOUND = 2**31 - 1  # The largest int32, as a bound that no sequence reaches.
 
 Step = Callable[[Any, Any], tuple[Tensor, list[Tensor]]]
 
 
 def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
-    """Runs a call in Keras's own loop over time steps, gates forced where they are computed."""
+    """Runs a call in Keras's own loop over time steps, and forces gates where they are computed."""
     make_step = _lstm_step if call.cell == "lstm" else _gru_step
-    # What a step needs beside its features, each `(batch, time, units)`.
+    # Further inputs of a step, each `(batch, time, units)`.
     per_step = [ops.cast(forcing.bits, "bool") for forcing in call.forcings]
     if _kept_per_step(call):
         per_step.append(call.hidden_kept)
@@ -51,8 +51,8 @@ def run_loop(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
         go_backwards=call.go_backwards,
         mask=call.mask,
         unroll=layer.unroll,
-        # Where the length is unknown Keras would ask `inputs` for it, which a tuple cannot answer. It
-        # serves as a bound of the loop, beside the true length.
+        # For an unknown length, Keras would read the shape of `inputs`, but a tuple has none. The argument
+        # is only an upper bound: the loop ends with the sequence.
         input_length=call.sequences.shape[1] or _NO_BOUND,
         zero_output_for_mask=layer.zero_output_for_mask,
         return_all_outputs=layer.return_sequences,
@@ -65,14 +65,14 @@ def _kept_per_step(call: KernelCall) -> bool:
 
 
 def _unpack(inputs: Any, call: KernelCall) -> tuple[Tensor, list[Tensor], Tensor | None]:
-    """Splits one step's inputs into features `(batch, features)`, bits, and the fraction of h kept."""
+    """Splits a step's inputs into features `(batch, features)`, bits, and the kept fraction of h."""
     x, *parts = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     kept = parts.pop() if _kept_per_step(call) else call.hidden_kept
     return x, parts, kept
 
 
 def _project(tensor: Tensor, weights: Tensor, noise: Tensor | None, call: KernelCall) -> Tensor:
-    """Computes `tensor @ weights`, where each gate may read the tensor through a noise of its own."""
+    """Computes `tensor @ weights`, optionally with a separate noise on the tensor for each gate."""
     if noise is None:
         return ops.matmul(tensor, weights)
     factors = ops.cast(noise, tensor.dtype)  # (gates, batch, features or units)
@@ -82,7 +82,7 @@ def _project(tensor: Tensor, weights: Tensor, noise: Tensor | None, call: Kernel
 
 
 def _force(gates: dict[str, Tensor], bits: list[Tensor], call: KernelCall) -> dict[str, Tensor]:
-    """Sets forced gates to 0 or 1. On the gate itself, so it is exact for every activation."""
+    """Sets forced gates to 0 or 1, after the activation, so it is exact for every activation."""
     for forcing, bit in zip(call.forcings, bits, strict=True):
         for gate, value in forcing.gates:
             gates = {**gates, gate: ops.where(bit, ops.cast(value, gates[gate].dtype), gates[gate])}
@@ -145,7 +145,7 @@ def _plus(tensor: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _early_reset(call: KernelCall) -> Callable[[Tensor], Tensor]:
-    """Makes the candidate's product for `reset_after=False`, where the reset gate acts on h itself."""
+    """Returns the candidate's product for `reset_after=False`, where the reset gate acts on h."""
     weights = split_gates(call.recurrent_kernel, "gru")["candidate"]
     noise = None if call.state_noise is None else call.state_noise[2]
 

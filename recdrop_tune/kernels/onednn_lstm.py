@@ -1,10 +1,10 @@
 """PyTorch's fused CPU op for a whole LSTM: oneDNN's, forward and backward in one op each.
 
-Keras's torch backend computes a layer on the CPU in a Python loop, an op at a time. The op takes the
-arguments that cuDNN takes on a GPU, the gates in Keras's order, and gate forcing as extra features like
-there. It is faster at every size of benchmarks/step_time.py.
+On the CPU, Keras's torch backend runs a layer in a Python loop. This op has the arguments of cuDNN, with the
+gates in Keras's order, and gates are forced by extra features too. It is faster at every size in
+benchmarks/step_time.py.
 
-There is no such op for the GRU: PyTorch loops over its steps too. The op knows neither forward mode nor
+There is no such op for the GRU: PyTorch loops over its steps too. The op supports neither forward mode nor
 `torch.vmap`: pass `use_cudnn=False` to the layer for them.
 """
 
@@ -18,8 +18,8 @@ from recdrop_tune.kernels.loop import finish
 from recdrop_tune.rewrites import KernelCall, Tensor, absorb_forcings
 
 
-def onednn_is_there() -> bool:
-    """Says whether PyTorch has oneDNN for this processor, and computes in the types that it is given."""
+def has_onednn() -> bool:
+    """Returns whether PyTorch has oneDNN for this processor, and does not change types (autocast)."""
     import torch
 
     return bool(torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu"))
@@ -30,7 +30,7 @@ def run_onednn_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
 
     Args:
         call: The call of an LSTM with tanh and sigmoid, in float32, without a mask.
-        layer: The layer it came from.
+        layer: The layer of the call.
     """
     import torch
 
@@ -39,7 +39,7 @@ def run_onednn_lstm(call: KernelCall, layer: Any) -> tuple[Tensor, ...]:
     if call.go_backwards:
         sequences = ops.flip(sequences, axis=1)
     nothing = ops.zeros((4 * call.units,), dtype=call.kernel.dtype)
-    # PyTorch has a bias for each product, and adds them.
+    # PyTorch adds a bias for each of the two products.
     biases = [nothing if call.bias is None else call.bias, nothing]
     weights = [ops.transpose(part) for part in (call.kernel, call.recurrent_kernel)]
     outputs, *states = torch.lstm(

@@ -1,4 +1,4 @@
-"""What the backend keeps for the whole process: custom gradients, names of layers, and random states."""
+"""The process-wide state of the backend: custom gradients, names of layers, and random states."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _COLLECTION = "recdrop_tune_gradients"
 
 @contextlib.contextmanager
 def gradients_tied_to_graphs() -> Iterator[None]:
-    """Ties the custom gradients that are traced inside to the life of their graphs.
+    """Frees the custom gradients traced inside the block together with their graphs.
 
-    TensorFlow registers the gradient of every `tf.custom_gradient` that it traces, for the life of the
-    process, and the gradient holds its graph. Keras's optimizers trace one in every training step (the
-    gradient of `tf.distribute`'s sum over replicas): no training step would ever be freed. As long as a
-    graph is alive, its gradients are found as ever.
+    TensorFlow registers the gradient of every traced `tf.custom_gradient` until the process ends, and the
+    gradient holds its graph. Keras's optimizers trace one in every training step (the gradient of
+    `tf.distribute`'s sum over replicas), so no training step would ever be freed. While a graph is
+    alive, its gradients work as before.
 
     Example:
         >>> with gradients_tied_to_graphs():
@@ -53,50 +53,50 @@ def _tie(registered: dict[str, dict[str, Any]], name: str) -> None:
     graph = graph_of_gradient(gradient)
     if graph is None:
         return
-    # The graph holds the gradient now, and they can be freed together.
+    # Now the graph holds the gradient, and both can be freed together.
     graph.add_to_collection(_COLLECTION, gradient)
     registered[name] = {**entry, "type": _weak(gradient)}
     weakref.finalize(graph, registered.pop, name, None).atexit = False
 
 
 def _weak(gradient: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function that calls another and does not keep it."""
+    """Returns a function that calls another one through a weak reference."""
     reference = weakref.ref(gradient)
 
     def call(*args: Any) -> Any:
         found = reference()
         if found is None:
-            raise LookupError("The graph that this custom gradient was traced in is gone.")
+            raise LookupError("The graph in which this custom gradient was traced was freed.")
         return found(*args)
 
     return call
 
 
-class Beginning:
-    """Begins trainings as if each were the first of its process: names count from 0, seeds are set.
+class FreshStart:
+    """Starts each training like the first one of its process: layer names count from 0, seeds are set.
 
-    Both `keras.utils.clear_session` and `keras.utils.set_random_seed` throw TensorFlow's kernels away,
-    those of the compiled models that wait for their next trial too. A third of a small trial would go
-    into making them again.
+    Both `keras.utils.clear_session` and `keras.utils.set_random_seed` discard TensorFlow's kernels, also
+    those of compiled models that wait for their next trial. Creating them again would take a third of
+    the time of a small trial.
 
     Args:
-        keep_kernels: Whether to leave them where they are.
+        keep_kernels: Whether to keep the kernels.
     """
 
     def __init__(self, *, keep_kernels: bool) -> None:
         self._keep = keep_kernels
-        # The first beginning clears what is left of other code.
+        # The first start clears the state of other code.
         self._clean = False
         self._seeds: set[int] = set()
 
     def begin(self, seed: int | None) -> None:
-        """Begins a training.
+        """Starts a training.
 
         Args:
-            seed: Seed of everything that it draws; `None` leaves the random state alone.
+            seed: The seed of its random numbers; `None` keeps the random state.
         """
         if not (self._keep and self._clean and self._renewed(seed)):
-            policy = keras.config.dtype_policy()  # The user's setting.
+            policy = keras.config.dtype_policy()  # `clear_session` would reset it.
             keras.utils.clear_session(free_memory=False)
             keras.config.set_dtype_policy(policy)
             if seed is not None:
@@ -107,7 +107,7 @@ class Beginning:
             self._seeds.add(seed)
 
     def _renewed(self, seed: int | None) -> bool:
-        # TensorFlow's eager random ops keep a state for each seed: a second time it would go on.
+        # TensorFlow's eager random ops have a state for each seed, which a second start would continue.
         if seed in self._seeds or (seed is not None and not seed_keeping_kernels(seed)):
             return False
         reset_names()
@@ -116,10 +116,10 @@ class Beginning:
 
 @contextlib.contextmanager
 def seeds_aside() -> Iterator[None]:
-    """Takes one number from Python's random state, however many seeds are drawn inside.
+    """Takes one number from Python's random state, no matter how many seeds are drawn inside.
 
-    Keras draws the seed of each initializer and of each dropout from there. Two models that differ in what
-    is made inside the block then have the same first weights under one seed.
+    Keras draws the seeds of initializers and dropout from that state. Two models that differ only in what
+    is created inside the block have the same initial weights under one seed.
 
     Example:
         >>> keras.utils.set_random_seed(0)
@@ -136,15 +136,15 @@ def seeds_aside() -> Iterator[None]:
         random.setstate(state)
 
 
-# The two directions of a layer have seeds next to each other, and Keras's are unsigned 32-bit integers.
+# Keras's seeds are unsigned 32-bit integers, and the backward direction of a layer uses the next one.
 _LARGEST = 2**32 - 2
 
 
 def check_seed(seed: Any) -> int | None:
-    """Returns a seed as Python's own integer, or `None`.
+    """Returns a seed as a Python integer, or `None`.
 
     Raises:
-        InvalidArgumentError: Keras and NumPy do not take it.
+        InvalidArgumentError: Keras and NumPy would refuse it.
     """
     if seed is None:
         return None
@@ -155,17 +155,17 @@ def check_seed(seed: Any) -> int | None:
     return int(seed)
 
 
-# Far from the seeds that people choose, and from the one next to them, which a backward direction
-# takes: no two streams of a model may meet. A prime, for want of anything better.
+# No two streams of a model may coincide, so the distance is far larger than that of chosen seeds, or of the
+# next one, which a backward direction uses. Any such number would do; this is a prime.
 _STRIDE = 1_000_003
 
 
 class ReplicaSeedGenerator(keras.random.SeedGenerator):
-    """Gives each replica of a `tf.distribute` strategy a stream of its own.
+    """Gives each replica of a `tf.distribute` strategy its own stream.
 
-    A strategy keeps the generator's state the same on all replicas. With Keras's own generator they
-    would all draw the same masks for their parts of a batch, as replicas with
-    `keras.layers.Dropout` do. Without a strategy, and on the first replica, the seeds are Keras's.
+    A strategy keeps the state of a generator equal on all replicas. With Keras's own generator they would
+    all draw the same masks for their parts of a batch, as with `keras.layers.Dropout`. Without a strategy,
+    and on the first replica, the seeds are Keras's.
     """
 
     def next(self, ordered: bool = True) -> Tensor:
@@ -179,12 +179,12 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
 
 
 def _replica() -> Any:
-    """Returns the number of the replica whose code this is; `None` where there are no replicas."""
+    """Returns the number of the current replica, or `None` without replicas."""
     if keras.backend.backend() != "tensorflow":
         return None
     import tensorflow as tf
 
-    context = tf.distribute.get_replica_context()  # `None` while the replicas are gathered
+    context = tf.distribute.get_replica_context()  # `None` in a cross-replica context.
     if context is None or not tf.distribute.has_strategy():
         return None
     return context.replica_id_in_sync_group

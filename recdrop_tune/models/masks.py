@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from recdrop_tune.kernels import KERAS_HANDS_ON_MASKS, hand_on_mask, inputs_of, mask_of
+from recdrop_tune.kernels import KERAS_PASSES_MASKS, copy_mask, inputs_of, mask_of
 from recdrop_tune.models.layers import is_of_layers, walk
 from recdrop_tune.wrappers import RecurrentWrapper
 
@@ -26,7 +26,7 @@ def is_masked(layer: Any) -> bool:
 
 def hands_on_masks(layer: Any) -> bool:
     """Returns whether this is a recurrent layer that hands on its mask although Keras's own does not."""
-    return not KERAS_HANDS_ON_MASKS and isinstance(layer, _RECURRENT) and layer.supports_masking
+    return not KERAS_PASSES_MASKS and isinstance(layer, _RECURRENT) and layer.supports_masking
 
 
 def hand_on_masks(layer: Any) -> Any:
@@ -65,7 +65,7 @@ def with_masks(model: Any) -> Any:
         A model of the same layers with masks as arguments of their calls, which is how Keras saved functional
         models up to 3.15. The model itself where Keras hands on masks anyway, or there are none.
     """
-    if KERAS_HANDS_ON_MASKS:
+    if KERAS_PASSES_MASKS:
         return model
     hand_on_masks(model)
     if not is_of_layers(model) or not model.built:
@@ -81,7 +81,7 @@ def with_masks(model: Any) -> Any:
         outputs = layer(*args, **kwargs)
         # What a model in a model does with a mask is seen by running its layers alone.
         if "mask" in kwargs and isinstance(layer, keras.Model):
-            hand_on_mask(layer.call(*args, **kwargs), outputs)
+            copy_mask(layer.call(*args, **kwargs), outputs)
         return outputs
 
     functional = model

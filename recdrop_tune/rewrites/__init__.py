@@ -1,7 +1,7 @@
 """The core: pure functions that rewrite the arguments of one recurrent kernel call.
 
 A Keras LSTM or GRU layer ends in one kernel call. Every technique is a function from `KernelCall` to
-`KernelCall`; the kernel itself is never touched, so it can be cuDNN's. Rewrites compose with `chain`.
+`KernelCall`. The kernel itself does not change, so it can be cuDNN's. Rewrites compose with `chain`.
 """
 
 from recdrop_tune.rewrites.call import (

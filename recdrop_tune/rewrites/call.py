@@ -1,4 +1,4 @@
-"""The arguments of one recurrent kernel call, what it means to rewrite them, and noise to do it with."""
+"""The arguments of one recurrent kernel call, the type of a rewrite, and noise for rewrites."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 Tensor = Any
-"""A tensor of whichever Keras backend is active."""
+"""A tensor of the active Keras backend."""
 
 Cell = Literal["lstm", "gru"]
 
@@ -30,7 +30,7 @@ class GateForcing:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """The arguments that a Keras LSTM or GRU layer gives its kernel, and those that rewrites may add.
+    """The arguments that a Keras LSTM or GRU layer passes to its kernel, and those that rewrites add.
 
     Attributes:
         cell: `"lstm"` or `"gru"`.
@@ -41,16 +41,16 @@ class KernelCall:
         bias: `None`, or shape `(gates * units,)`; `(2, gates * units)` for a GRU with `reset_after`.
         mask: `None`, or booleans of shape `(batch, time)`.
         go_backwards: Whether time runs from the last step to the first.
-        reset_after: GRU only: whether the reset gate acts after the matrix product (cuDNN's way).
-        forcings: Gates to force; any kernel can do it (see `absorb_forcings`).
+        reset_after: GRU only: whether the reset gate acts after the matrix product, as in cuDNN.
+        forcings: Gates to force, which any kernel can do (see `absorb_forcings`).
         input_noise: `None`, or `(gates, batch, features)`: one factor for `sequences` per gate.
         state_noise: `None`, or `(gates, batch, units)`: one factor for the fed-back h per gate.
-            Per sample and per gate, so only a step loop can apply these two.
-        cell_kept: `None`, or the fraction of the previous c that stays in place of the new one: a
-            scalar. An LSTM's, and for the step loop alone.
+            Only a step loop can apply these two, which differ per sample and per gate.
+        cell_kept: `None`, or the fraction of the previous c that replaces the new one: a scalar. Only for
+            an LSTM in the step loop.
         hidden_kept: The same for h, a scalar or `(batch, time, units)`.
-        output_scale: `None`, or `(batch or 1, time, 1)`: factor for the emitted sequence, in the
-            order in which steps are emitted.
+        output_scale: `None`, or `(batch or 1, time, 1)`: factor for the output sequence, in the order of
+            the outputs.
     """
 
     cell: Cell
@@ -71,7 +71,7 @@ class KernelCall:
 
     @property
     def needs_loop(self) -> bool:
-        """Whether a rewrite asks for something that no fused kernel computes."""
+        """Whether a rewrite needs something that no fused kernel computes."""
         loop_only = (self.input_noise, self.state_noise, self.cell_kept, self.hidden_kept)
         return any(part is not None for part in loop_only)
 
@@ -95,16 +95,16 @@ def chain(*rewrites: Rewrite) -> Rewrite:
     return rewrite
 
 
-# Noise. The rate may be a tensor, so that changing it needs no new trace.
+# Noise. The rate can be a tensor, so that a new value needs no new trace.
 
-Seed = Any  # keras.random.SeedGenerator; Keras ships no type information
+Seed = Any  # keras.random.SeedGenerator; Keras has no type information.
 
 
 def for_all_steps(shape: tuple[Any, ...]) -> tuple[Any, ...]:
     """Returns the shape of noise that all steps of a sequence share.
 
     Args:
-        shape: `(batch, time, features)`; or `(batch, features)`, which is left as it is.
+        shape: `(batch, time, features)`; or `(batch, features)`, which is returned as it is.
     """
     return shape if len(shape) == 2 else (shape[0], 1, shape[2])
 
@@ -112,14 +112,13 @@ def for_all_steps(shape: tuple[Any, ...]) -> tuple[Any, ...]:
 def dropped(shape: Sequence[int | Tensor], rate: float | Tensor, seed: Seed) -> Tensor:
     """Draws booleans of the given shape: `True`, with probability `rate`, where a unit is dropped.
 
-    Drawn in float32 whatever the compute dtype: float16 has so few values in [0, 1) that a rate such
-    as 0.001 could not be kept.
+    Always drawn in float32: float16 has too few values in [0, 1) for a rate such as 0.001.
     """
     return keras.random.uniform(tuple(shape), dtype="float32", seed=seed) < rate
 
 
 def bernoulli(shape: Sequence[int | Tensor], rate: float | Tensor, seed: Seed) -> Tensor:
-    """Draws dropout's own noise: 0 with probability `rate`, else `1 / (1 - rate)`; its mean is 1.
+    """Draws the noise of dropout: 0 with probability `rate`, else `1 / (1 - rate)`. Its mean is 1.
 
     Reference:
         Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov (2014), "Dropout", JMLR 15.
@@ -129,7 +128,7 @@ def bernoulli(shape: Sequence[int | Tensor], rate: float | Tensor, seed: Seed) -
 
 
 def gaussian(shape: Sequence[int | Tensor], rate: float | Tensor, seed: Seed) -> Tensor:
-    """Draws Gaussian noise of mean 1 and variance `rate / (1 - rate)`, that of `bernoulli`.
+    """Draws Gaussian noise with the mean and variance of `bernoulli`: 1 and `rate / (1 - rate)`.
 
     Reference:
         Srivastava et al. (2014), JMLR 15, section 10; Kingma, Salimans, Welling (2015), arXiv 1506.02557.
@@ -141,31 +140,31 @@ def gaussian(shape: Sequence[int | Tensor], rate: float | Tensor, seed: Seed) ->
 def relaxed_bernoulli(
     shape: Sequence[int | Tensor], logit: Tensor, temperature: float, seed: Seed
 ) -> Tensor:
-    """Draws dropout's noise so softly that the rate gets a gradient.
+    """Draws soft dropout noise, through which the rate gets a gradient.
 
         noise = (1 - sigmoid((logit + log u - log(1 - u)) / temperature)) / (1 - p),   u uniform in (0, 1)
 
-    with p = sigmoid(logit). As the temperature t falls to 0 this becomes `bernoulli(shape, p)`. Above 0 its
-    mean is not quite 1. For sigmoid(x / t) is the probability that a logistic variable of scale t is below x,
+    with p = sigmoid(logit). As the temperature t goes to 0, this becomes `bernoulli(shape, p)`. Above 0, its
+    mean is not exactly 1: sigmoid(x / t) is the probability that a logistic variable of scale t is below x,
     so 1 - E[noise] (1 - p) is the probability that the sum of two such variables, of scales 1 and t, is below
-    `logit`. To second order in t that is p + t^2 pi^2 / 6 p (1 - p) (1 - 2p), and
+    `logit`. To second order in t this is p + t^2 pi^2 / 6 p (1 - p) (1 - 2p), so
 
         E[noise] = 1 - t^2 pi^2 / 6 p (1 - 2p)
 
-    At t = 0.1 that is 1 to within 0.0021 where p is at most 1/2.
+    At t = 0.1 this is 1 to within 0.0021 for p up to 1/2.
 
     Args:
         shape: Shape of the noise.
-        logit: Scalar, log(p / (1 - p)); its dtype is that of the noise.
+        logit: Scalar, log(p / (1 - p)). The noise has its dtype.
         temperature: Above 0.
-        seed: Where the noise comes from.
+        seed: The seed generator.
 
     Reference:
         Gal, Hron, Kendall (2017), "Concrete Dropout", arXiv 1705.07832; for the relaxation Maddison,
         Mnih, Teh (2017), arXiv 1611.00712, and Jang, Gu, Poole (2017), arXiv 1611.01144.
     """
     uniform = ops.cast(keras.random.uniform(tuple(shape), dtype="float32", seed=seed), logit.dtype)
-    # Where u is 0 its logarithm is -inf: nothing is dropped, and the gradient is 0.
+    # The logarithm of u = 0 is -inf: nothing is dropped, and the gradient is 0.
     odds = ops.log(uniform) - ops.log1p(-uniform)
     dropped = ops.sigmoid((logit + odds) / temperature)
     return (1.0 - dropped) * (1.0 + ops.exp(logit))  # 1 + exp(logit) = 1 / (1 - p)

@@ -1,6 +1,6 @@
 """Rewrites of the gates: forcing, dropout of the recurrent state by forcing, and zoneout.
 
-This is the only file that knows in which order Keras keeps the gates of a cell.
+This is the only file that knows the order of the gates in Keras's cells.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GATES: dict[Cell, tuple[str, ...]] = {
     "lstm": ("input", "forget", "candidate", "output"),
     "gru": ("update", "reset", "candidate"),
 }
-"""Gates of each cell in the order of the blocks of `kernel`, `recurrent_kernel` and `bias`."""
+"""The gates of each cell, in the order of the blocks of `kernel`, `recurrent_kernel` and `bias`."""
 
 
 def split_gates(blocks: Tensor, cell: Cell) -> dict[str, Tensor]:
@@ -26,19 +26,19 @@ def split_gates(blocks: Tensor, cell: Cell) -> dict[str, Tensor]:
 
 
 def reorder_gates(blocks: Tensor, cell: Cell, order: tuple[str, ...]) -> Tensor:
-    """Puts the blocks of `(..., gates * units)` into another order, for a kernel that wants it."""
+    """Puts the blocks of `(..., gates * units)` into the order that another kernel expects."""
     gates = split_gates(blocks, cell)
     return ops.concatenate([gates[gate] for gate in order], axis=-1)
 
 
 def gate_columns(cell: Cell, units: int, values: Mapping[str, Tensor], default: float) -> Tensor:
-    """Builds the vector `(gates * units,)` that holds one scalar per gate.
+    """Builds the vector `(gates * units,)` of one scalar per gate.
 
     Args:
         cell: `"lstm"` or `"gru"`.
         units: Units per gate.
         values: Scalars by gate name.
-        default: The scalar of every gate that `values` does not name.
+        default: The scalar of all other gates.
     """
     per_gate = ops.stack([ops.cast(values.get(gate, default), "float32") for gate in GATES[cell]])
     return ops.repeat(per_gate, units)
@@ -60,11 +60,11 @@ def forced_rows(cell: Cell, units: int, logits: Mapping[str, float], dtype: str)
 #     sigmoid([x, bit] @ [W; -S I] + ...) = sigmoid(x W + ...)  where bit = 0
 #                                         = 0 exactly           where bit = 1
 #
-# because `sigmoid(-256)` is 0 in float32, bfloat16 and float16. The rows are constants: no variable, no
-# gradient, never saved. Any kernel that computes an LSTM or GRU computes this, cuDNN's included.
+# because `sigmoid(-256)` is 0 in float32, bfloat16 and float16. The rows are constants: they are not
+# variables, have no gradient, and are never saved. Any kernel for an LSTM or GRU computes this, also cuDNN's.
 
-# exp(-256) is 6.6e-112: 0 in float32 (smallest subnormal 1.4e-45), and it leaves 150 of headroom for the
-# pre-activation it has to overrule. 256 is a power of two, so it is exact in float16 and bfloat16.
+# exp(-256) is 6.6e-112: 0 in float32 (smallest subnormal 1.4e-45), with a margin of 150 for the
+# pre-activation that it has to outweigh. 256 is a power of two, so it is exact in float16 and bfloat16.
 SATURATION = 256.0
 
 
@@ -75,8 +75,8 @@ def absorb_forcings(call: KernelCall) -> KernelCall:
         call: A call with `forcings`, each with bits of shape `(batch, time, units)`.
 
     Returns:
-        The same call without `forcings`: `sequences` has `units` more features and `kernel` as many
-        more rows for each forcing.
+        The same call without `forcings`: for each of them, `sequences` has `units` more features and
+        `kernel` has `units` more rows.
     """
     if not call.forcings:
         return call
@@ -96,7 +96,7 @@ def _rows(call: KernelCall, forcing: GateForcing) -> Tensor:
     return forced_rows(call.cell, call.units, logits, dtype)
 
 
-# Dropout on what a unit feeds back, per sample and per step, by forcing one gate.
+# Dropout of the fed-back state, per sample and per step, by forcing one gate.
 
 
 def drop_recurrent(
@@ -109,16 +109,16 @@ def drop_recurrent(
         LSTM:  z_t = x_t W + (m_{t-1} * h_{t-1} / (1 - rate)) U + b     (m_0 is the initial one)
         GRU:   n_t = tanh(x_t W_n + b_n + m_t / (1 - rate) * r_t * (h_{t-1} U_n + b'_n))
 
-    The LSTM's output gate is forced to 0, so the unit's emitted h is 0 too: with `return_sequences` the
-    emitted sequence carries the masks, scaled by 1 / (1 - rate). The last valid step feeds nothing
-    back and is left clear, so the last output and the final states are those of dropout on the
-    fed-back copy alone. The GRU's reset gate is forced to 0: what it emits is untouched.
+    The LSTM's output gate is forced to 0, so the unit's output h is 0 too: with `return_sequences`, the
+    output sequence has the masks, scaled by 1 / (1 - rate). The last valid step feeds nothing back and is
+    not dropped, so the last output and the final states are those of dropout on the fed-back copy only. The
+    GRU's reset gate is forced to 0, which does not mask its outputs.
 
     Args:
         call: The call to rewrite.
         dropped: Booleans of shape `(batch, time, units)` or `(batch, 1, units)`.
-        dropped_initial: Booleans of shape `(batch, units)`: for the LSTM's initial h.
-        rate: Scalar, the probability with which `dropped` was drawn.
+        dropped_initial: Booleans of shape `(batch, units)`, for the LSTM's initial h.
+        rate: Scalar: the probability of `dropped`.
 
     Reference:
         Semeniuta, Severyn, Barth (2016), arXiv 1603.05118; Moon, Choi, Lee, Song (2015), RNNDrop, for one
@@ -134,7 +134,7 @@ def _drop_lstm(call: KernelCall, dropped: Tensor, initial: Tensor, rate: Tensor)
     bits = ops.logical_and(dropped, feeds_back)  # (batch, time, units)
     h, c = call.initial_state
     if call.mask is not None:
-        # A sample without a valid step reads no h, and ends with the one it has.
+        # A sample without a valid step reads no h, and returns its initial one.
         initial = ops.logical_and(initial, ops.any(call.mask, axis=1, keepdims=True))
     emitted = ops.flip(feeds_back, axis=1) if call.go_backwards else feeds_back
     return replace(
@@ -147,10 +147,10 @@ def _drop_lstm(call: KernelCall, dropped: Tensor, initial: Tensor, rate: Tensor)
 
 
 def _drop_gru(call: KernelCall, dropped: Tensor, initial: Tensor, rate: Tensor) -> KernelCall:
-    del initial  # the reset gate of the first step already drops the initial h
+    del initial  # The reset gate of the first step already drops the initial h.
     scale = gate_columns("gru", call.units, {"candidate": 1.0 / (1.0 - rate)}, default=1.0)
     bias = call.bias
-    if bias is not None and call.reset_after:  # rows: input bias, recurrent bias
+    if bias is not None and call.reset_after:  # Rows: input bias, recurrent bias.
         bias = _times(bias, ops.stack([ops.ones_like(scale), scale]))
     h = call.initial_state[0]
     every_step = ops.ones_like(call.sequences[:, :, :1], dtype="bool")  # (batch, time, 1)
@@ -168,7 +168,7 @@ def _times(weights: Tensor, factor: Tensor) -> Tensor:
 
 
 def _feeds_back(call: KernelCall) -> Tensor:
-    """Returns, as `(batch or 1, time, 1)` booleans, from which steps a later valid step reads h."""
+    """Returns whether a later valid step reads the h of each step: booleans `(batch or 1, time, 1)`."""
     if call.mask is None:
         valid = ops.ones_like(call.sequences[:1, :, 0], dtype="int32")
     else:
@@ -179,7 +179,7 @@ def _feeds_back(call: KernelCall) -> Tensor:
     return ops.expand_dims(later > 0, axis=-1)
 
 
-# Zoneout: units that keep their state for a step.
+# Zoneout: units keep their state for a step.
 
 
 def zone_out(call: KernelCall, zoned: Tensor, hidden_zoned: Tensor | None) -> KernelCall:
@@ -190,7 +190,7 @@ def zone_out(call: KernelCall, zoned: Tensor, hidden_zoned: Tensor | None) -> Ke
         GRU:   h_t = h_{t-1} where zoned, else z * h_{t-1} + (1 - z) * n
 
     The cell of an LSTM and the state of a GRU are kept by forcing gates (input to 0 and forget to 1;
-    update to 1), so any kernel can do it. No gate keeps an LSTM's h: that takes the step loop.
+    update to 1), so any kernel can do it. No gate keeps an LSTM's h: that needs the step loop.
 
     Args:
         call: The call to rewrite.
@@ -198,8 +198,8 @@ def zone_out(call: KernelCall, zoned: Tensor, hidden_zoned: Tensor | None) -> Ke
         hidden_zoned: `None`, or booleans `(batch, time, units)` for the LSTM's h.
 
     Reference:
-        Krueger et al. (2017), "Zoneout", arXiv 1606.01305. There an LSTM's h reads the cell before
-        zoneout; here, as in the state that is handed on, after it.
+        Krueger et al. (2017), "Zoneout", arXiv 1606.01305. There an LSTM's h is computed from the cell
+        before zoneout; here from the cell after it, which is also the state of the next step.
     """
     dtype = call.initial_state[0].dtype
     gates = (("input", 0), ("forget", 1)) if call.cell == "lstm" else (("update", 1),)

@@ -14,12 +14,12 @@ from recdrop_tune.rewrites.call import KernelCall, Tensor
 def drop_gate_inputs(
     call: KernelCall, input_noise: Tensor | None, state_noise: Tensor | None
 ) -> KernelCall:
-    """Multiplies what each gate reads by a noise of its own, as Keras's cells do.
+    """Multiplies the inputs of each gate by its own noise, as Keras's cells do.
 
         z_g = (x_t * input_noise_g) W_g + (h_{t-1} * state_noise_g) U_g + b_g
 
-    A different factor for every sample and gate is no rewrite of the weights or of the sequences, so
-    no fused kernel can compute it: such a call runs in the step loop.
+    A factor for every sample and gate cannot be moved into the weights or the sequences, so no fused
+    kernel computes it: such a call runs in the step loop.
 
     Args:
         call: The call to rewrite.
@@ -33,7 +33,7 @@ def drop_gate_inputs(
     return replace(call, input_noise=input_noise, state_noise=state_noise)
 
 
-# Variational dropout: whole rows of the recurrent kernel, so that a dropped unit feeds nothing back.
+# Variational dropout: whole rows of the recurrent kernel. A dropped unit feeds nothing back.
 
 
 def drop_rows(call: KernelCall, noise: Tensor) -> KernelCall:
@@ -41,16 +41,15 @@ def drop_rows(call: KernelCall, noise: Tensor) -> KernelCall:
 
         z_g = x_t W_g + (h_{t-1} * noise_g) U_g + b_g = x_t W_g + h_{t-1} (diag(noise_g) U_g) + b_g
 
-    The same noise at every step and for every sample of the call: that is what makes it a rewrite of
-    the weights, which any kernel can run.
+    The noise is the same at every step and for every sample of the call. So it can be moved into the
+    weights, and any kernel can run it.
 
     Args:
         call: The call to rewrite.
         noise: Shape `(units, gates)`; or `(units, 1)`, one noise for all gates.
 
     Reference:
-        Gal and Ghahramani (2016), arXiv 1512.05287: tied gates are their sampling of one mask for
-        all four gates.
+        Gal and Ghahramani (2016), arXiv 1512.05287; tied gates are their one mask for all four gates.
     """
     units = call.units
     gates = call.recurrent_kernel.shape[1] // units
@@ -60,7 +59,7 @@ def drop_rows(call: KernelCall, noise: Tensor) -> KernelCall:
     return replace(call, recurrent_kernel=kernel * ops.cast(factor, kernel.dtype))
 
 
-# Weight-drop: single weights of the kernels, one draw for a whole forward pass.
+# Weight-drop: single weights of the kernels, with one draw for a whole forward pass.
 
 
 def drop_weights(

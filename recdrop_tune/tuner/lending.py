@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.kernels import Beginning, gradients_tied_to_graphs
+from recdrop_tune.kernels import FreshStart, gradients_tied_to_graphs
 from recdrop_tune.models import ModelCache
 
 
@@ -49,7 +49,7 @@ class Lender:
     def __init__(self, reuse_models: int) -> None:
         self.training: Training | None = None
         self._cache = ModelCache(reuse_models)
-        self._beginning = Beginning(keep_kernels=reuse_models > 0)
+        self._fresh_start = FreshStart(keep_kernels=reuse_models > 0)
 
     @property
     def reused(self) -> int:
@@ -66,7 +66,7 @@ class Lender:
             seed: Seed of everything that the training draws; `None` leaves the random state alone.
             trial: The trial that is trained.
         """
-        self._beginning.begin(seed)
+        self._fresh_start.begin(seed)
         with gradients_tied_to_graphs(), contextlib.ExitStack() as borrowed:
             self.training = Training(borrowed, trial)
             try:

@@ -1,4 +1,4 @@
-"""The decays of activations around a recurrent layer that drops nothing."""
+"""The decays of activations, for a recurrent layer without dropout."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ class ActivityDecay(RecurrentWrapper):
 
         activity_decay * mean(d_t^2) + temporal_decay * mean((h_{t+1} - h_t)^2)
 
-    h_t is what the layer emits at a step, and d_t the same with dropout at the output. The means are over
-    samples, steps and units; masked steps count in neither, and a pair of steps counts where both do. Of a
-    `Bidirectional` the outputs of both directions count.
+    h_t is the layer's output at a step, and d_t the same after dropout at the output. The means are over
+    samples, steps and units. Masked steps are left out of both; a pair of steps counts if both steps do. A
+    `Bidirectional` counts the outputs of both directions.
 
-    This layer drops nothing: it is the one that `wrap(layer, "none", activity_decay=2.0)` gives. All
-    dropout wrappers take the two arguments too, so that a model with dropout and one without can have the
-    same decays. They are added in training only, so that `val_loss` stays the loss of the task; a training
-    loop that does not add `model.losses` learns without them. Inference: the plain layer.
+    This layer does not drop; `wrap(layer, "none", activity_decay=2.0)` returns it. All dropout wrappers take
+    the two arguments too, so that models with and without dropout can have the same decays. They are added
+    only in training, so `val_loss` stays the loss of the task. A custom training loop has to add
+    `model.losses`. Inference: the plain layer.
 
     Args:
         layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one.
-        activity_decay: The factor of the first term (AR), 0 or more. Of a layer that emits its last
-            step alone, that step counts.
-        temporal_decay: The factor of the second term (TAR), 0 or more; above 0 the layer has to have
+        activity_decay: The factor of the first term (AR), 0 or more. If the layer returns only its last
+            step, that step counts.
+        temporal_decay: The factor of the second term (TAR), 0 or more; above 0 the layer must have
             `return_sequences=True`.
 
     For `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Raises:
-        InvalidArgumentError: The layer or a decay is not one of the above.
+        InvalidArgumentError: The layer or a decay is not as described above.
 
     Example:
         >>> import keras
@@ -59,7 +59,7 @@ class ActivityDecay(RecurrentWrapper):
         mask: Tensor | None = None,
         training: bool = False,
     ) -> Any:
-        """Runs the layer, and adds the decays when training. The order is that of Keras's RNNs."""
+        """Runs the layer; in training, adds the decays. Arguments are in the order of Keras's RNNs."""
         result = call_layer(
             self.layer, sequences, rewrite=None, initial_state=initial_state, mask=mask
         )

@@ -26,60 +26,59 @@ from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, group_in_words
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class ConcreteDropoutWrapper(AbstractDropoutWrapper):
-    r"""Learns its rates: each site has one, which the optimizer moves with the weights.
+    r"""Learns its rates: each site has one, which the optimizer updates with the weights.
 
         z_g = (x_t * m_x) W_g + (h_{t-1} * m_h) U_g + b_g,   every m one draw for all steps
         m = (1 - sigmoid((log(p / (1 - p)) + log u - log(1 - u)) / temperature)) / (1 - p),   u uniform
 
-    The masks are those of variational dropout, but soft: numbers from 0 to 1 / (1 - p), of which most are
-    close to one of the two, and which have a gradient in p. At the input and the output each sample has
-    its own; the recurrent one multiplies rows of the recurrent kernel, so that the samples of a mask group
-    share it and cuDNN can run it. Their mean is 1 to within 0.0021 at the temperature 0.1 and rates up to
-    1/2 (`recdrop_tune.rewrites.relaxed_bernoulli` has the formula).
+    The masks are those of variational dropout, but soft: numbers from 0 to 1 / (1 - p), most of them close to
+    one end, with a gradient in p. At the input and the output each sample has its own mask. The recurrent
+    mask multiplies rows of the recurrent kernel, so the samples of a mask group share it and cuDNN can run
+    it. The mean of the masks is 1 to within 0.0021 at the temperature 0.1 and rates up to 1/2
+    (`recdrop_tune.rewrites.relaxed_bernoulli` has the formula).
 
-    In training, and only there, each site adds to the loss
+    In training only, each site adds to the loss
 
         c / N * (length_scale^2 / (2 (1 - p)) * |W|^2 + K * (p log p + (1 - p) log(1 - p)))
 
-    W are the weights that read what is masked: the kernel at the input, the recurrent kernel inside. At the
-    output they are the next layer's, of which the wrapper knows nothing, and their term is left out. K is
-    how many things are masked: features, units, or, with `elements`, weights. N is how many targets the
-    training data have. It is the paper's KL divergence, l^2 (1 - p) / 2 |M|^2 - K H(p), of weights that are
-    M or 0: with inverted scaling M is W / (1 - p).
+    W are the weights that multiply the masked values: the kernel at the input, the recurrent kernel inside.
+    At the output they belong to the next layer, which the wrapper does not know, and their term is left out.
+    K is the number of masked features or units or, with `elements`, weights. N is the number of targets in
+    the training data. This is the paper's KL divergence, l^2 (1 - p) / 2 |M|^2 - K H(p), of weights that are
+    M or 0: with inverted scaling, M is W / (1 - p).
 
     c is 1 for a loss that is a mean negative log-likelihood, such as a cross-entropy. The mean squared
-    error is that of Gaussian noise, times 2 / tau where tau is the precision of the noise: there c is 2 /
-    tau, and the factors are the paper's l^2 / (tau N) and 2 / (tau N).
+    error is the negative log-likelihood of Gaussian noise times 2 / tau, where tau is the precision of the
+    noise. So c is 2 / tau, and the factors are the paper's l^2 / (tau N) and 2 / (tau N).
 
-    The entropy draws p towards 1/2, the more the larger c K / N is; what the noise costs in the data draws
-    it towards 0. These terms are in the metric `loss`, and not in `val_loss`, which so compares with that
-    of other wrappers. A training loop that does not add `model.losses` to its loss learns without the prior.
+    The entropy pulls p towards 1/2, more strongly for a larger c K / N; the cost of noise in the data pulls
+    it towards 0. These terms are in the metric `loss`, but not in `val_loss`, which is therefore comparable
+    with other wrappers. A custom training loop has to add `model.losses`, or it learns without the prior.
     Inference: the plain layer. `mc_predict` draws masks of 0 and 1 / (1 - p).
 
-    The logits log(p / (1 - p)) are trainable weights, the first ones in `wrapper.weights`, and files hold
-    them beside the layer's. Those of the layer, `wrapper.layer.get_weights()`, interchange with the plain
-    layer's.
+    The logits log(p / (1 - p)) are trainable weights. They come first in `wrapper.weights` and are saved with
+    the layer's weights. `wrapper.layer.get_weights()` fits the plain layer.
 
     Args:
-        rate: The rates to begin with, 0 < rate < 1. `wrapper.rate` stays what it was set to, and
-            `wrapper.learned_rates` moves; to set `rate` begins anew.
+        rate: Initial rates, 0 < rate < 1. `wrapper.rate` keeps the configured value, and
+            `wrapper.learned_rates` changes. Setting `rate` starts again.
         placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
-        elements: Whether the recurrent site drops single weights, as weight-drop does, in place of rows.
-        mask_groups: Into how many groups to split the batch, each with recurrent masks, and a
-            kernel call, of its own.
-        samples: N, the number of targets in the training data, over which the loss is a mean: of sequences,
-            or of steps where each has a target, padded ones apart. `None` leaves it to
-            `recdrop_tune.models.fit`, through which searches train and which counts them where it is sure.
-        tau: Precision of the noise in the targets, where the loss is the mean squared error; times D for
-            targets of D numbers, over which it is a mean too. `None` for a negative log-likelihood.
-        length_scale: l of the prior: the larger, the smaller it expects the weights to be.
-        temperature: How soft the masks are, above 0.
+        elements: Whether the recurrent site drops single weights, as weight-drop does, instead of rows.
+        mask_groups: The number of groups into which the batch is split, each with its own recurrent masks
+            and kernel call.
+        samples: N, the number of targets in the training data, over which the loss is a mean: sequences,
+            or steps (without padding) if each step has a target. `None` leaves it to
+            `recdrop_tune.models.fit`, which searches use and which counts targets where it can.
+        tau: Precision of the noise in the targets, if the loss is the mean squared error; multiply it by D
+            for targets of D numbers, over which the loss is a mean too. `None` for a negative log-likelihood.
+        length_scale: l of the prior. A larger value expects smaller weights.
+        temperature: Softness of the masks, above 0.
 
     For `layer`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Raises:
-        InvalidArgumentError: The layer, a rate, the placement or an option is not one of the above; in
-            training: the number of samples is not known.
+        InvalidArgumentError: The layer, a rate, the placement or an option is not as described above. In
+            training: the number of samples is unknown.
 
     Example:
         >>> import keras
@@ -118,9 +117,9 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         self.length_scale = _check_number("length_scale", length_scale, 1e-12, 1e12)
         self.temperature = _check_number("temperature", temperature, 1e-6, 1e12)
         self.hard_masks = False
-        """Whether masks are of 0 and 1 / (1 - p) in training too, without a gradient for the rates."""
+        """Whether masks are 0 or 1 / (1 - p) in training too, without a gradient for the rates."""
         self._is_counted = False
-        # A variable: with another number of them nothing is traced anew.
+        # A variable, so that another number needs no new trace.
         self._counted = self._scalar("samples", float(self.samples or 0), trainable=False)
 
     def _set_up_rates(self, rate: Rate, seed: int | None, offset: int = 0) -> None:
@@ -138,7 +137,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         return self.add_weight(
             name=name,
             shape=(),
-            # Steps of an optimizer are lost in half precision.
+            # In half precision, the small steps of an optimizer would be rounded away.
             dtype="float64" if self.variable_dtype == "float64" else "float32",
             initializer=keras.initializers.Constant(value),
             trainable=trainable,
@@ -147,7 +146,7 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
 
     @property
     def learned_rates(self) -> dict[str, float]:
-        """The rates as they are now, by site."""
+        """The current rates by site."""
         return {
             site: float(ops.convert_to_numpy(ops.sigmoid(ops.convert_to_tensor(logit))))
             for site, logit in self.logits.items()
@@ -155,25 +154,25 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
 
     @property
     def samples(self) -> int | None:
-        """The number that was given; `None` where it is counted."""
+        """The given number; `None` if it is counted."""
         return self._samples
 
     @property
     def counted_samples(self) -> int:
-        """N: `samples`, or what the last training has counted; 0 before it."""
+        """N: `samples`, or the number counted by the last training; 0 before the first."""
         return int(ops.convert_to_numpy(self._counted))
 
     @property
     def weights(self) -> list[Any]:
         """The logits of the rates, then the layer's weights."""
-        # In Keras's own order, in which an optimizer's state is saved and loaded.
+        # In the order of Keras, in which an optimizer's state is saved and loaded.
         return [each for each in super().weights if each is not self._counted]
 
     def expect_samples(self, number: int | None) -> None:
-        """Takes the number of targets in the data of a training, where `samples` leaves it open.
+        """Sets the number of targets of a training, unless `samples` is given.
 
         Args:
-            number: The number; `None` where it is not known, so that training asks for `samples`.
+            number: The number; `None` if it is unknown: training then requires `samples`.
         """
         if self.samples is None:
             self._is_counted = number is not None
@@ -200,24 +199,23 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         return relaxed_bernoulli(shape, logit, self.temperature, self.seed_generator)
 
     def regularization(self) -> Tensor | None:
-        """Returns the divergence from the prior, as far as it depends on weights and rates."""
+        """Returns the divergence from the prior, without terms that are constant."""
         if self.hard_masks:
             return None
         if not (self.samples or self._is_counted):
             raise invalid_argument(
                 "samples",
-                expected="the number of targets in the training data, by which rates are learned",
+                expected="the number of targets in the training data, on which learned rates depend",
                 received=self.samples,
-                fix="Pass `samples=len(y)` to the wrapper, or where each step has a target the number of "
-                "steps: padded ones do not count. Or train arrays by `recdrop_tune.models.fit`, which counts "
-                "where it is sure: for a functional or Sequential model with one output, of which a mask "
-                "is known from one input, and no `sample_weight`.",
+                fix="Pass `samples=len(y)` to the wrapper (if each step has a target: the number of steps "
+                "without padding), or train arrays with `recdrop_tune.models.fit`, which counts them for "
+                "functional and Sequential models with one input and output, without `sample_weight`.",
             )
         scale = (1.0 if self.tau is None else 2.0 / self.tau) / ops.convert_to_tensor(self._counted)
         return scale * sum(self._divergence(site) for site in self.sites)
 
     def _divergence(self, site: str) -> Tensor:
-        """Computes the terms of a site, times the number of samples."""
+        """Computes the terms of a site, multiplied by the number of samples."""
         logit, directions = ops.convert_to_tensor(self.logits[site]), directions_of(self.layer)
         cells = [direction.cell for direction in directions]
         weights = {
@@ -227,12 +225,12 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
         squares = [ops.sum(ops.square(ops.cast(each, logit.dtype))) for each in weights]
         prior = 0.5 * self.length_scale**2 * (1.0 + ops.exp(logit)) * sum(squares)
         rate = ops.sigmoid(logit)
-        # The logarithms of p and of 1 - p, which may round to 0 and 1.
+        # log(p) = -softplus(-logit) and log(1 - p) = -softplus(logit), also if p rounds to 0 or 1.
         entropy = rate * ops.softplus(-logit) + (1.0 - rate) * ops.softplus(logit)
         return prior - self._masked(site) * entropy
 
     def _masked(self, site: str) -> int:
-        """Counts what a site masks, of one sample."""
+        """Returns K: how many features, units or weights a site masks."""
         directions = directions_of(self.layer)
         cell, number = directions[0].cell, len(directions)
         if site == "input":
@@ -244,26 +242,26 @@ class ConcreteDropoutWrapper(AbstractDropoutWrapper):
 
     @property
     def shares_mask(self) -> str:
-        """All steps, and where the recurrence drops the samples of a group too."""
+        """All steps; with the recurrent site, also the samples of a group."""
         if "recurrent" not in self.sites:
             return "all steps of a sample"
         rest = "; input and output: of a sample" if len(self.sites) > 1 else ""
         return f"all steps of {group_in_words(self.mask_groups)}{rest}"
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves the logits; the wrapped layer saves its own weights."""
+        """Saves the logits. The wrapped layer saves its own weights."""
         for site, logit in self.logits.items():
             store[f"{site}_logit"] = ops.convert_to_numpy(logit)
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads the logits; those that another wrapper's file lacks stay as they are."""
+        """Loads the logits. Those missing in the file of another wrapper keep their values."""
         held = set(store.keys())
         for site, logit in self.logits.items():
             if f"{site}_logit" in held:
                 logit.assign(store[f"{site}_logit"])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration; the rates in it are those that learning began with."""
+        """Returns the configuration, with the initial rates."""
         names = ("elements", "mask_groups", "samples", "tau", "length_scale", "temperature")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
@@ -274,7 +272,7 @@ def _logit(rate: float) -> float:
 
 def _check_number(argument: str, value: Any, least: float, most: float) -> float:
     number = isinstance(value, Real) and not isinstance(value, bool)
-    # Compared without a conversion, for integers of any size come here.
+    # Compared without conversion: an integer can be too large for a float.
     if not number or not least <= value <= most:
         expected = f"a number from {least:g} to {most:g}"
         raise invalid_argument(argument, expected=expected, received=value)

@@ -1,4 +1,4 @@
-"""Activation regularization: what the activations of a layer add to the loss in training."""
+"""Activation regularization: terms of the training loss that depend on a layer's activations."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def activity(outputs: Tensor, mask: Tensor | None) -> Tensor:
 
     Args:
         outputs: Shape `(batch, time, units)`, or `(batch, units)`.
-        mask: Booleans of shape `(batch, time)`, whose steps that are `False` do not count; or `None`.
-            Of `(batch, units)` every sample counts, for what comes after the layer has no mask there.
+        mask: Booleans of shape `(batch, time)`, where `False` steps do not count; or `None`. For outputs of
+            shape `(batch, units)` every sample counts, since later layers get no mask either.
     """
     if len(outputs.shape) == 2:
         mask = None
@@ -28,11 +28,11 @@ def activity(outputs: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def movement(outputs: Tensor, mask: Tensor | None) -> Tensor:
-    """Computes the mean square of the difference between neighbouring steps; 0 where there is one step.
+    """Computes the mean square of the difference between neighbouring steps; 0 for a single step.
 
     Args:
         outputs: Shape `(batch, time, units)`.
-        mask: Booleans of shape `(batch, time)`; a pair counts where both of its steps do. Or `None`.
+        mask: Booleans of shape `(batch, time)`, or `None`. A pair of steps counts if both do.
     """
     outputs = _precise(outputs)
     pairs = None if mask is None else ops.logical_and(mask[:, 1:], mask[:, :-1])
@@ -40,7 +40,7 @@ def movement(outputs: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _precise(outputs: Tensor) -> Tensor:
-    """Returns half precision, in which squares and their sums lose all digits or overflow, as float32."""
+    """Casts half precision, in which squares and sums lose their digits or overflow, to float32."""
     dtype = keras.backend.standardize_dtype(outputs.dtype)
     return outputs if dtype == "float64" else ops.cast(outputs, "float32")
 
@@ -55,35 +55,34 @@ def check_decay(argument: str, value: Any) -> float:
     """Returns a decay as a float.
 
     Raises:
-        InvalidArgumentError: It is no finite number of at least 0.
+        InvalidArgumentError: It is not a finite number of at least 0.
     """
     known = isinstance(value, Real) and not isinstance(value, bool)
     try:
         number = float(value) if known else math.nan
-    except OverflowError:  # Of an integer that is too large for it.
+    except OverflowError:  # An integer can be too large for a float.
         number = math.inf
     if not 0 <= number < math.inf:
         raise invalid_argument(
             argument,
             expected="a number >= 0",
             received=value,
-            fix="It is the factor of what is added to the loss, and 0 adds nothing; AWD-LSTM has "
-            "activity_decay=2 and temporal_decay=1.",
+            fix="0 adds nothing to the loss; AWD-LSTM uses activity_decay=2 and temporal_decay=1.",
         )
     return number
 
 
 class HasDecays:
-    """Gives a Keras layer the decays of its activations, which are constants of what is traced.
+    """Gives a Keras layer the decays of its activations, which are constants in a trace.
 
-    A layer that is called several times in a forward pass adds the mean over its calls. (On JAX Keras
-    forgets the losses of all calls but one, unless another layer makes them, as `TimeDistributed` does.)
+    A layer that is called several times in a forward pass adds the mean over its calls. (On JAX, Keras
+    keeps the losses of only one call, unless another layer makes them, as `TimeDistributed` does.)
     """
 
     activity_decay: float
-    """Factor of the mean square of what the layer emits, dropout at the output included."""
+    """Factor of the mean square of the layer's outputs, after dropout."""
     temporal_decay: float
-    """Factor of the mean square of its change from step to step, without that dropout."""
+    """Factor of the mean square of their change from step to step, before dropout."""
     add_loss: Any
 
     def _set_up_decays(self, activity_decay: Any, temporal_decay: Any = 0.0) -> None:
@@ -97,15 +96,15 @@ class HasDecays:
         mask: Tensor | None,
         added: Sequence[Tensor],
     ) -> None:
-        """Adds the decays of a call to the loss, if there are any.
+        """Adds the decays of a call to the loss.
 
         Args:
-            emitted: What the layer emits without dropout: one output, or those of two directions.
-            dropped: The same with dropout.
+            emitted: The layer's outputs without dropout: one, or those of two directions.
+            dropped: The same after dropout.
             mask: Booleans of shape `(batch, time)`, or `None`.
-            added: What earlier calls in this forward pass have added.
+            added: The losses added by earlier calls in this forward pass.
         """
-        if mask is not None:  # Keras's layers take one of `(batch, time, 1)` too.
+        if mask is not None:  # Keras's layers also take a mask of shape `(batch, time, 1)`.
             mask = ops.cast(mask[..., 0] if len(mask.shape) == 3 else mask, "bool")
         terms = []
         if self.activity_decay:
@@ -113,7 +112,7 @@ class HasDecays:
         if self.temporal_decay:
             terms += [self.temporal_decay * movement(output, mask) for output in emitted]
         if terms:
-            # Of the type that Keras adds losses up in, whatever that of the layer.
+            # Keras sums losses in this type, whatever the type of the layer.
             loss = ops.cast(sum(terms) / len(emitted), keras.config.floatx())
-            # With it the sum of what is added is the mean over the calls so far.
+            # Makes the sum of the added losses the mean over the calls so far.
             self.add_loss((loss - sum(added)) / (len(added) + 1))

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import hand_on_input_shape
+from recdrop_tune.kernels import copy_input_shape
 from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.rates import HasRates
 from recdrop_tune.wrappers.recurrent_wrapper import given_name
@@ -16,32 +16,32 @@ from recdrop_tune.wrappers.recurrent_wrapper import given_name
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class EmbeddingDropout(HasRates, keras.layers.Wrapper):
-    """Drops whole word types: rows of the embedding matrix, the same ones throughout a batch.
+    """Drops whole word types: rows of the embedding matrix, the same ones in the whole batch.
 
         x_bt = m_w / (1 - rate) * E_w,   w = tokens_bt,   m_w ~ Bernoulli(1 - rate)
 
-    A word that is dropped is dropped wherever it occurs in the batch. The matrix itself is not
-    multiplied: only the rows that are looked up are. Masks are drawn anew for each batch, in
-    training only; inference is the plain embedding. The rate lives in a non-trainable variable, so
-    `layer.rate = 0.2` takes effect in a compiled model without a new trace; it is configuration, not
-    a weight, so weights and checkpoints interchange with the plain embedding's.
+    A dropped word is dropped wherever it occurs in the batch. Only the rows that are looked up are
+    multiplied, not the whole matrix. Masks are drawn for each batch, in training only; inference is the
+    plain embedding. The rate is a non-trainable variable, so `layer.rate = 0.2` takes effect in a compiled
+    model without a new trace. It is configuration and not a weight, so weights and checkpoints fit the plain
+    embedding.
 
     Args:
-        layer: A `keras.layers.Embedding`, or a `keras.layers.ReversibleEmbedding`, which can also be
-            called in reverse: from vectors to logits, through the whole matrix.
+        layer: A `keras.layers.Embedding`, or a `keras.layers.ReversibleEmbedding`, which also maps vectors
+            to logits (in reverse), with the whole matrix.
         rate: Fraction of the word types to drop, 0 <= rate < 1.
         seed: Integer seed of the noise; `None` takes one from Keras's global seed.
-        **kwargs: `name`, `dtype`, `trainable`. By default the dtype policy is the embedding's, and so is
-            the name if the embedding was given one.
+        **kwargs: `name`, `dtype`, `trainable`. The default dtype policy is the embedding's, and so is the
+            name if you gave the embedding one.
 
     Call arguments:
         inputs: Integers, usually of shape `(batch, time)`; in reverse `(batch, time, output_dim)`.
-        reverse: Whether to map vectors to logits. The first call of a layer is one on tokens.
-        training: Whether to drop; in reverse nothing is.
+        reverse: Whether to map vectors to logits. The first call of a layer must be on tokens.
+        training: Whether to drop; nothing is dropped in reverse.
 
     Raises:
-        InvalidArgumentError: The layer is not an embedding, the rate is out of range, or a layer is
-            called in reverse that cannot be.
+        InvalidArgumentError: The layer is not an embedding, the rate is out of range, or the layer cannot
+            be called in reverse.
 
     Example:
         >>> import keras
@@ -63,23 +63,23 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         kwargs.setdefault("dtype", layer.dtype_policy)
         kwargs.setdefault("name", given_name(layer))
         super().__init__(layer, **kwargs)
-        hand_on_input_shape(layer, self)
+        copy_input_shape(layer, self)
         self._set_up_rates(rate, seed)
         self.supports_masking = True
-        self.autocast = False  # tokens may come as floats, which half precision would round
+        self.autocast = False  # Tokens can be floats, which half precision would round.
 
     @property
     def embeddings(self) -> Any:
-        """The embedding matrix `(input_dim, output_dim)`, to share it with an output layer."""
+        """The embedding matrix `(input_dim, output_dim)`, which an output layer can share."""
         return self.layer.embeddings
 
     def build(self, input_shape: Any = None) -> None:
-        """Builds the embedding for tokens of a shape."""
+        """Builds the embedding for tokens of the given shape."""
         self._token_dimensions = len(input_shape)
         super().build(input_shape)
 
     def call(self, inputs: Tensor, reverse: bool = False, training: bool = False) -> Tensor:
-        """Looks the tokens up, and drops word types when training; or maps vectors to logits."""
+        """Looks up the tokens, and drops word types in training; or maps vectors to logits."""
         if reverse:
             return self._reversible()(inputs, reverse=True)
         embedded = self.layer(inputs)
@@ -93,22 +93,22 @@ class EmbeddingDropout(HasRates, keras.layers.Wrapper):
         if not isinstance(self.layer, keras.layers.ReversibleEmbedding):
             raise invalid_argument(
                 "reverse",
-                expected="False, where the layer is not a `keras.layers.ReversibleEmbedding`",
+                expected="False, because the layer is not a `keras.layers.ReversibleEmbedding`",
                 received=True,
             )
         return self.layer
 
     def _are_vectors(self, inputs: Tensor) -> bool:
-        """Says whether a call was in reverse, which Keras does not tell `compute_mask`."""
+        """Returns whether a call was in reverse, which Keras does not pass to `compute_mask`."""
         return (
             isinstance(self.layer, keras.layers.ReversibleEmbedding)
             and keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype))
-            # Tokens may come as floats too: vectors have one dimension more than they.
+            # Tokens can be floats too, but vectors have one more dimension.
             and len(inputs.shape) > self._token_dimensions
         )
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        """Returns where the token is not 0, with `mask_zero`; in reverse the mask that came."""
+        """Returns, with `mask_zero`, where tokens are not 0; in reverse, the given mask."""
         if self._are_vectors(inputs):
             return mask
         return ops.not_equal(inputs, 0) if self.layer.mask_zero else None

@@ -1,4 +1,4 @@
-"""Dropout with a mask function of the user's own on a layer's input or output."""
+"""Dropout with a user-defined mask function at a layer's input or output."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ _SHIPPED: dict[str, NoiseFunction] = {"bernoulli": bernoulli, "gaussian": gaussi
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class LambdaDropoutWrapper(AbstractDropoutWrapper):
-    """Multiplies the input or the output by the noise that a function draws.
+    """Multiplies the input or the output by noise from a function.
 
         x' = x * function(shape, rate, seed)
 
-    The function draws anew for each batch and in training only; its noise should have mean 1, as
-    dropout's 0 or 1 / (1 - rate) has. A `Lambda` layer with a random mask computes the same without its
-    usual mistakes: noise left on at inference, survivors not scaled, a mask drawn once. The
-    recurrence is untouched, so the layer stays on cuDNN. Inference: the plain layer.
+    The function is called for each batch, in training only. Its noise should have mean 1, as dropout's 0 or
+    1 / (1 - rate) has. This replaces a `Lambda` layer with a random mask and avoids its usual mistakes: noise
+    at inference, kept values that are not scaled, a mask that is drawn only once. The recurrence is not
+    changed, so the layer stays on cuDNN. Inference: the plain layer.
 
     Args:
         placement: `"input"`, `"output"` or `"input+output"`.
         function: `"bernoulli"`, `"gaussian"`, or a function `(shape, rate, seed) -> noise` where
-            `shape` is that of the tensor, `rate` a scalar tensor, and `seed` a
-            `keras.random.SeedGenerator`; the noise must broadcast to `shape`. Any function can be
-            trained with and copied by `clone_model`; to save a model with it, or to put the wrapper
-            inside a `Bidirectional`, decorate it with `keras.saving.register_keras_serializable()`.
+            `shape` is the shape of the tensor, `rate` a scalar tensor, and `seed` a
+            `keras.random.SeedGenerator`. The noise must broadcast to `shape`. Any function can be
+            trained with and copied by `clone_model`. To save the model, or to put the wrapper
+            inside a `Bidirectional`, decorate the function with
+            `keras.saving.register_keras_serializable()`.
 
     For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Raises:
-        InvalidArgumentError: The layer, a rate, the placement or the function is not one of the above;
-            when saving: Keras would not find the function again. (Keras opens the file before it
-            asks for the configuration, and leaves it empty then.)
+        InvalidArgumentError: The layer, a rate, the placement or the function is not as described above. When
+            saving: Keras could not load the function again. (Keras has then already created the file, which
+            stays empty.)
 
     Example:
         >>> import keras
@@ -68,9 +69,9 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
         **kwargs: Any,
     ) -> None:
         super().__init__(layer, rate, placement, seed, **kwargs)
-        if isinstance(function, _Unnamed):  # as `get_config` hands it on, and `clone_model` back
+        if isinstance(function, _Unnamed):  # From `get_config`, by way of `clone_model`.
             function = function.function
-        if isinstance(function, dict):  # as Keras writes the configuration
+        if isinstance(function, dict):  # From a saved configuration.
             function = _found(function)
         self.function = function
         self._draw = _resolve(function)
@@ -82,42 +83,42 @@ class LambdaDropoutWrapper(AbstractDropoutWrapper):
 
     @property
     def shares_mask(self) -> str:
-        """Nobody, with the noise that comes with this package."""
+        """Nobody, with the noise of this package."""
         shipped = isinstance(self.function, str)
         return "nobody: one per sample and step" if shipped else "as the mask function draws"
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration, the function by its registered name."""
+        """Returns the configuration, with the registered name of the function."""
         function = self.function if isinstance(self.function, str) else _by_name(self.function)
         return {**super().get_config(), "function": function}
 
 
 class _Unnamed:
-    """A function that Keras could not find again: it can be copied, but not written to a file.
+    """A function that Keras could not load again: it can be copied, but not saved.
 
-    Keras calls `get_config` of each object in a configuration when it writes the configuration down, and
-    only then: a copy made from the configuration takes the function as it is.
+    Keras calls `get_config` of the objects in a configuration only when it saves the configuration. A copy
+    made from the configuration gets the function itself.
     """
 
     def __init__(self, function: NoiseFunction) -> None:
         self.function = function
 
     def get_config(self) -> dict[str, Any]:
-        """Refuses to be written down."""
+        """Refuses to be saved."""
         raise invalid_argument(
             "function",
-            expected="a function that is registered with Keras, which alone can be loaded again",
+            expected="a function that is registered with Keras, or it could not be loaded again",
             received=self.function,
-            fix="Write it as a `def` with the decorator `@keras.saving.register_keras_serializable()`.",
+            fix="Define it with the decorator `@keras.saving.register_keras_serializable()`.",
         )
 
 
 def _by_name(function: NoiseFunction) -> dict[str, Any] | _Unnamed:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns of lambdas, which are refused here.
+            warnings.simplefilter("ignore")  # Keras warns about lambdas, which are refused here.
             written: dict[str, Any] = keras.saving.serialize_keras_object(function)
-        # Only Keras can say whether it finds a function again.
+        # Trying is the only way to find out whether Keras can load a function.
         keras.saving.deserialize_keras_object(written)
     except (TypeError, ValueError):
         return _Unnamed(function)
@@ -125,16 +126,15 @@ def _by_name(function: NoiseFunction) -> dict[str, Any] | _Unnamed:
 
 
 def _found(written: dict[str, Any]) -> NoiseFunction:
-    """Finds the function of a configuration, by Keras's rules for what a file may name."""
+    """Loads the function of a configuration, with Keras's rules for what a file may contain."""
     try:
         return cast(NoiseFunction, keras.saving.deserialize_keras_object(written))
-    except Exception as error:  # Keras says in many ways that there is none.
+    except Exception as error:  # Keras raises errors of many types.
         raise invalid_argument(
             "function",
-            expected="one that is registered with Keras in this process",
+            expected="a function that is registered with Keras in this process",
             received=written,
-            fix="Import the module first whose functions are decorated with "
-            "`@keras.saving.register_keras_serializable()`.",
+            fix="First import the module that registers it.",
         ) from error
 
 

@@ -14,24 +14,24 @@ from recdrop_tune.wrappers.rates import HasRates
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class LockedDropout(HasRates, HasDecays, keras.layers.Layer):
-    """Drops features of whole sequences: each sample has one mask for all of its steps.
+    """Drops features of whole sequences: each sample has one mask for all its steps.
 
         x'_bt = m_b / (1 - rate) * x_bt,   m_b ~ Bernoulli(1 - rate)
 
-    `keras.layers.Dropout(rate, noise_shape=(None, 1, None))` computes the same; here the rate lives in a
+    `keras.layers.Dropout(rate, noise_shape=(None, 1, None))` computes the same. Here the rate is a
     non-trainable variable: `layer.rate = 0.2` takes effect in a compiled model without a new trace,
-    and `RateSchedule` moves it. In training only; a mask on the steps is handed on.
+    and `RateSchedule` can change it. In training only. A mask on the steps is passed on.
 
     Args:
         rate: Fraction of the features to drop, 0 <= rate < 1.
         seed: Integer seed of the noise; `None` takes one from Keras's global seed.
-        activity_decay: Factor of the mean square of what it emits, which is added to the loss in training,
-            masked steps apart: activation regularization after the last layer of a stack, as in AWD-LSTM.
+        activity_decay: Factor of the mean square of the outputs, without masked steps, which is added to
+            the training loss: activation regularization after the last layer of a stack, as in AWD-LSTM.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Call arguments:
         inputs: Shape `(batch, time, features)`, or `(batch, features)`.
-        mask: Booleans of shape `(batch, time)`; `False` marks steps that do not count in the decay.
+        mask: Booleans of shape `(batch, time)`; the decay leaves out `False` steps.
         training: Whether to drop.
 
     Raises:
@@ -61,11 +61,11 @@ class LockedDropout(HasRates, HasDecays, keras.layers.Layer):
         self._set_up_rates(rate, seed)
         self._set_up_decays(activity_decay)
         self.supports_masking = True
-        # Noise for images, say, would not be of their shape, and yet be multiplied where sizes are equal.
+        # For other ranks, such as images, noise of a wrong shape could silently broadcast.
         self.input_spec = keras.layers.InputSpec(min_ndim=2, max_ndim=3)
 
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
-        """Drops features when training."""
+        """Drops features in training."""
         if not training:
             return inputs
         noise = self._bernoulli("locked", for_all_steps(ops.shape(inputs)))

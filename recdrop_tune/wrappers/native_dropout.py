@@ -1,4 +1,4 @@
-"""Keras's own dropout and recurrent_dropout, as the baseline among the wrappers."""
+"""Keras's own dropout and recurrent_dropout as a wrapper: the baseline."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PER_GATE = Obstacle(
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class NativeDropoutWrapper(AbstractDropoutWrapper):
-    """Drops as `keras.layers.LSTM(dropout=..., recurrent_dropout=...)` does: the baseline.
+    """Drops like `keras.layers.LSTM(dropout=..., recurrent_dropout=...)`: the baseline.
 
         z_g = (x_t * m_x,g / (1 - p)) W_g + (h_{t-1} * m_h,g / (1 - q)) U_g + b_g
 
-    One mask for each sample and sequence; with `recurrent` among the sites also one for each gate,
-    which cuDNN cannot compute: such a layer leaves cuDNN, as Keras's own does. With `input` alone
-    it stays there. The equations are Keras's; the rates can be changed without a new trace.
+    Each sample has one mask for the whole sequence. With the site `recurrent`, each gate has its own mask
+    too, which cuDNN cannot compute: like Keras's own, such a layer leaves cuDNN. With `input` alone
+    it stays there. The equations are Keras's, but the rates can change without a new trace.
     Inference: the plain layer.
 
     Args:
@@ -50,13 +50,13 @@ class NativeDropoutWrapper(AbstractDropoutWrapper):
     technique_id = "native"
 
     def noise(self, site: str, tensor: Tensor) -> Tensor | None:
-        """Draws one factor for each sample and feature; `None` where each gate has its own."""
+        """Draws one factor for each sample and feature; `None` if each gate has its own."""
         if "recurrent" in self.sites:
             return None
         return self._bernoulli(site, for_all_steps(ops.shape(tensor)))
 
     def rewrite(self, call: KernelCall) -> KernelCall:
-        """Gives each gate a noise of its own on what it reads."""
+        """Gives each gate its own noise on its inputs."""
         gates = len(GATES[call.cell])
         batch, _, features = ops.shape(call.sequences)
         input_noise = None
@@ -67,7 +67,7 @@ class NativeDropoutWrapper(AbstractDropoutWrapper):
 
     @staticmethod
     def sharing(sites: Iterable[str]) -> tuple[str, Obstacle | None]:
-        """Returns who shares a mask, in words, and what keeps it off cuDNN; of Keras's own dropout too."""
+        """Returns who shares a mask, in words, and what keeps it off cuDNN; also for Keras's own dropout."""
         if "recurrent" in sites:
             return "all steps of a sample, not its gates", _PER_GATE
         return "all steps of a sample", None

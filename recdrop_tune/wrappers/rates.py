@@ -1,4 +1,4 @@
-"""The rates of a layer: what a user may write, and the variables in which they live."""
+"""The rates of a layer: the forms that users write, and the variables that hold them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def rates_by_site(rate: Rate, sites: tuple[str, ...], zero: bool = True) -> dict
     Args:
         rate: One number in [0, 1), or a mapping from each of `sites` to one.
         sites: The sites of the placement.
-        zero: Whether a rate may be 0.
+        zero: Whether 0 is allowed.
 
     Raises:
-        InvalidArgumentError: A rate is out of range, or the mapping's keys are not the sites.
+        InvalidArgumentError: A rate is out of range, or the keys of the mapping are not the sites.
 
     Example:
         >>> rates_by_site(0.3, ("input", "recurrent"))
@@ -46,27 +46,27 @@ def rates_by_site(rate: Rate, sites: tuple[str, ...], zero: bool = True) -> dict
                 "rate",
                 expected=f"{span}, or a dict with one such rate for each site of the placement",
                 received=shown,
-                fix="It is the fraction of units to drop: 0.3 drops 30 % of them.",
+                fix="A rate is the fraction to drop: 0.3 drops 30 %.",
             )
     return {site: float(by_site[site]) for site in sites}
 
 
 class HasRates:
-    """Gives a Keras layer rates that live in variables, and are configuration rather than weights.
+    """Gives a Keras layer rates that are variables, but configuration rather than weights.
 
     `layer.rate = 0.2` takes effect in a compiled model without a new trace. `weights`, `get_weights()` and
-    checkpoints leave the rates out.
+    checkpoints do not contain the rates.
     """
 
     sites: tuple[str, ...]
     """The places where the layer drops, each with a rate."""
     rates: dict[str, Any]
-    """The variables by name: one for each site, and those that a technique has besides.
+    """The variables by name: one for each site, and further ones of a technique.
 
-    None where rates are learned.
+    Empty if rates are learned.
     """
     learns_rates = False
-    """Whether the rates are learned: then the configured ones are where they begin, and above 0."""
+    """Whether the rates are learned. The configured ones are then initial values, above 0."""
     add_weight: Any
     compute_dtype: str
 
@@ -102,14 +102,14 @@ class HasRates:
         return bernoulli(shape, self.rates[site], self.seed_generator)
 
     def _times(self, tensor: Tensor, noise: Tensor) -> Tensor:
-        """Multiplies by noise; integers, of which Keras makes no floats, in the type of the layer."""
+        """Multiplies by noise. Integers, which Keras does not cast, get the type of the layer."""
         if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)):
             tensor = ops.cast(tensor, self.compute_dtype)
         return tensor * ops.cast(noise, tensor.dtype)
 
     @property
     def configured_rates(self) -> dict[str, float]:
-        """The configured value of each of the `rates`; a schedule moves those, and not these."""
+        """The configured value of each of the `rates`. A schedule changes only the variables."""
         return dict(self._configured)
 
     @configured_rates.setter
@@ -135,7 +135,7 @@ class HasRates:
         return [each for each in super().weights if id(each) not in rates]  # type: ignore[misc]
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves nothing: the config holds the rates, and a wrapped layer saves its own weights."""
+        """Saves nothing: rates are in the configuration, and a wrapped layer saves its own weights."""
 
     def load_own_variables(self, store: Any) -> None:
         """Loads nothing; see `save_own_variables`."""

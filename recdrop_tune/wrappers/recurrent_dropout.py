@@ -15,7 +15,7 @@ from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class RecurrentDropoutWrapper(AbstractDropoutWrapper):
-    """Drops units from the recurrence itself, with masks of their own for each sample and step.
+    """Drops units inside the recurrence, with a new mask for each sample and step.
 
     With m ~ Bernoulli(1 - rate), one for each sample, step and unit:
 
@@ -23,16 +23,16 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
         GRU:   the candidate reads     m_t / (1 - rate) * r_t * (U_n h_{t-1} + b'_n)
 
     One gate is forced to 0 by extra input features and constant kernel rows, in a single unmodified cuDNN
-    call. An LSTM's initial h is fed back like any other, and is dropped like any other. This is
-    dropping the *unit*: with `return_sequences=True` an LSTM's emitted sequence carries the same masks,
-    scaled by 1 / (1 - rate), so the unit is dropped towards the next layer too. The last step of a sequence
-    feeds nothing back and is left alone: the last output and the states are those of dropout on the
-    fed-back copy only. A GRU's output is never masked. Inference: the plain layer.
+    call. An LSTM's initial h is fed back and dropped like any other. This drops the *unit*: with
+    `return_sequences=True`, the output sequence of an LSTM has the same masks, scaled by 1 / (1 - rate), so
+    the next layer sees the unit dropped too. The last step of a sequence feeds nothing back and is not
+    dropped: the last output and the states are those of dropout on the fed-back copy only. A GRU's output
+    is never masked. Inference: the plain layer.
 
     Args:
         placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
-        per_step: `True` draws a fresh mask at each step, at every site; `False` keeps one for the
-            whole sequence.
+        per_step: Whether to draw a new mask at each step, at every site, instead of one for the whole
+            sequence.
 
     For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
@@ -71,11 +71,11 @@ class RecurrentDropoutWrapper(AbstractDropoutWrapper):
         return shape if self.per_step else for_all_steps(shape)
 
     def rewrite(self, call: KernelCall) -> KernelCall:
-        """Drops units from what they feed back."""
+        """Drops units from the fed-back state."""
         batch, time = ops.shape(call.sequences)[:2]
         rate = ops.convert_to_tensor(self.rates["recurrent"])
         at_steps = dropped(self._shape((batch, time, call.units)), rate, self.seed_generator)
-        initial = at_steps[:, 0]  # the mask of the whole sequence
+        initial = at_steps[:, 0]  # The mask of the whole sequence.
         if self.per_step:
             initial = dropped((batch, call.units), rate, self.seed_generator)
         return drop_recurrent(call, at_steps, initial, rate)

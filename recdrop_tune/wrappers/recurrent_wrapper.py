@@ -1,4 +1,4 @@
-"""What stands where a recurrent layer stood: which layers it takes, their attributes, and the decays."""
+"""The base of all wrappers: the layers they take, their attributes, and the decays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras import ops
 
 from recdrop_tune.catalog import DECAYS
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.kernels import cell_of, hand_on_input_shape, merges_as_keras
+from recdrop_tune.kernels import cell_of, copy_input_shape, merges_as_keras
 from recdrop_tune.rewrites import Tensor
 from recdrop_tune.wrappers.decays import HasDecays
 
@@ -21,8 +21,8 @@ def check_layer(layer: Any) -> None:
     """Refuses a layer that a dropout wrapper cannot wrap.
 
     Raises:
-        InvalidArgumentError: It is not an LSTM, a GRU or a `Bidirectional` of one, or it already
-            has dropout of its own.
+        InvalidArgumentError: It is not an LSTM, a GRU or a `Bidirectional` of one, or it already has
+            dropout.
     """
     directions = directions_of(layer)
     if any(cell_of(part) is None for part in (*directions, layer)):
@@ -37,31 +37,30 @@ def check_layer(layer: Any) -> None:
         if direction.dropout or direction.recurrent_dropout:
             raise invalid_argument(
                 "layer",
-                expected="a layer without dropout of its own",
+                expected="a layer without its own dropout",
                 received=f"{type(direction).__name__}(dropout={direction.dropout}, "
                 f"recurrent_dropout={direction.recurrent_dropout})",
-                fix="Give the rates to a wrapper instead; `NativeDropoutWrapper` drops as Keras does.",
+                fix="Give the rates to a wrapper; `NativeDropoutWrapper` drops as Keras does.",
             )
 
 
 def check_emits_steps(layer: Any) -> None:
-    """Refuses a layer that has no steps whose difference could decay.
+    """Refuses a layer whose output has no steps, for a temporal decay.
 
     Raises:
-        InvalidArgumentError: It emits its last step alone.
+        InvalidArgumentError: It returns only its last step.
     """
     if not getattr(layer, "return_sequences", True):
         raise invalid_argument(
             "temporal_decay",
-            expected="0 where a layer emits its last step alone",
+            expected="0 for a layer that returns only its last step",
             received=f"{type(layer).__name__}(return_sequences=False)",
-            fix="Leave `temporal_decay` out: `activity_decay` takes the last step. Or pass "
-            "`return_sequences=True` to the layer, where what follows it takes all steps.",
+            fix="Remove `temporal_decay`, or pass `return_sequences=True` to the layer.",
         )
 
 
 def directions_of(layer: Any) -> list[Any]:
-    """Returns the two layers in a `Bidirectional`; of another layer, itself."""
+    """Returns the two layers in a `Bidirectional`, or the layer itself."""
     if isinstance(layer, keras.layers.Bidirectional):
         return [layer.forward_layer, layer.backward_layer]
     return [layer]
@@ -71,19 +70,19 @@ def _remedy(layer: Any) -> str:
     if isinstance(layer, type):
         return f"Pass an instance, such as {layer.__name__}(64)."
     if isinstance(layer, RecurrentWrapper):
-        return 'One wrapper drops at several sites: placement="input+recurrent". It takes the decays too.'
+        return 'One wrapper can drop at several sites: placement="input+recurrent".'
     if merges_as_keras(layer):
         return _remedy(layer.forward_layer)
     if isinstance(layer, keras.layers.LSTM | keras.layers.GRU | keras.layers.Bidirectional):
-        return "A subclass with its own `call`, `inner_loop` or cell has a kernel call that is not known."
+        return "The kernel call of a subclass with its own `call`, `inner_loop` or cell is unknown."
     return "Other recurrent layers have no fused kernel."
 
 
 def given_name(layer: Any) -> str | None:
-    """Returns the name that a user gave a layer; `None` if it looks like one that Keras made.
+    """Returns the name that the user gave a layer; `None` if it looks like a default name.
 
-    Keras does not keep which of the two it is. It makes `lstm`, `lstm_1` of the class's name; a wrapper
-    that took these would meet its own layer in models that hold both.
+    Keras does not record who chose a name. Its default names are `lstm`, `lstm_1`, after the class. A wrapper
+    with such a name could clash with its own layer in a model that has both.
 
     Example:
         >>> given_name(keras.layers.LSTM(4, name="encoder"))
@@ -95,7 +94,7 @@ def given_name(layer: Any) -> str | None:
 
 
 def is_default_name(name: str, class_name: str) -> bool:
-    """Says whether a name looks like one that Keras made for a layer of a class.
+    """Returns whether a name looks like Keras's default name for a layer of a class.
 
     Example:
         >>> is_default_name("recurrent_dropout_wrapper_1", "RecurrentDropoutWrapper")
@@ -105,10 +104,10 @@ def is_default_name(name: str, class_name: str) -> bool:
 
 
 def _of_layer(name: str, *default: Any, settable: bool = False) -> Any:
-    """Makes a property that reads, and where `settable` sets, the layer's attribute of that name.
+    """Makes a property that reads, and if `settable` sets, the layer's attribute of that name.
 
-    What holds variables has to be hidden from `dir`: Keras names weights in files by the first attribute
-    in it, in the order of the alphabet, that leads to them, and that has to stay `layer`.
+    Attributes with variables have to be hidden from `dir`: Keras names the weights in a file after the
+    alphabetically first attribute that leads to them, which has to be `layer`.
     """
 
     def write(wrapper: Any, value: Any) -> None:
@@ -121,11 +120,11 @@ def _of_layer(name: str, *default: Any, settable: bool = False) -> Any:
     )
 
 
-class StandsForLayer:
-    """Hands the recurrent layer's own attributes through.
+class DelegatesToLayer:
+    """Exposes the attributes of the recurrent layer.
 
-    `keras.layers.Bidirectional` and users of stateful layers read these, and `Bidirectional` also sets two.
-    An attribute that the layer lacks, the wrapper lacks too: a `Bidirectional` has no `units`.
+    `keras.layers.Bidirectional` and users of stateful layers read them, and `Bidirectional` also sets two.
+    The wrapper lacks the attributes that the layer lacks: a `Bidirectional` has no `units`.
     """
 
     layer: Any
@@ -159,23 +158,23 @@ class StandsForLayer:
     zero_output_for_mask = _of_layer("zero_output_for_mask", None, settable=True)
 
     def __dir__(self) -> list[str]:
-        """Leaves out the two directions, whose weights Keras would name by them; see `_of_layer`."""
+        """Hides the two directions, after which Keras would name weights; see `_of_layer`."""
         hidden = ("forward_layer", "backward_layer")
         return [name for name in super().__dir__() if name not in hidden]
 
     def reset_state(self) -> None:
-        """Sets the states of a stateful layer back to zero."""
+        """Resets the states of a stateful layer to zero."""
         self.layer.reset_state()
 
     def reset_states(self) -> None:
-        """Does what `reset_state` does, by its older name."""
+        """Calls `reset_state`; this is its older name."""
         self.reset_state()
 
     def get_initial_state(self, batch_size: int) -> list[Any]:
-        """Returns the states that a batch begins with: zeros of shape `(batch_size, units)`, one a state.
+        """Returns the initial states of a batch: zeros of shape `(batch_size, units)` each.
 
         Raises:
-            AttributeError: The layer is a `Bidirectional`, which has none either.
+            AttributeError: The layer is a `Bidirectional`, which does not have this method.
         """
         return list(self.layer.get_initial_state(batch_size))
 
@@ -188,22 +187,22 @@ class StandsForLayer:
         return self.layer.compute_mask(inputs, mask)
 
 
-class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
-    """A recurrent layer in the place of which this one stands.
+class RecurrentWrapper(HasDecays, DelegatesToLayer, keras.layers.Wrapper):
+    """A layer that replaces the recurrent layer it wraps.
 
     Args:
         layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
-            without dropout of its own.
+            without its own dropout.
         activity_decay: See `ActivityDecay`.
         temporal_decay: See `ActivityDecay`.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Raises:
-        InvalidArgumentError: The layer or a decay is not one of the above.
+        InvalidArgumentError: The layer or a decay is not as described above.
     """
 
     needed: tuple[str, ...] = ()
-    """What a configuration has to have beside the `layer`."""
+    """Keys that a configuration needs in addition to `layer`."""
 
     def __init__(
         self,
@@ -217,13 +216,13 @@ class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
         kwargs.setdefault("name", given_name(layer))
         super().__init__(layer, **kwargs)
         if not kwargs.get("trainable", True):
-            layer.trainable = False  # Keras hands it on when it is set, not when a layer is made.
-        hand_on_input_shape(layer, self)
+            layer.trainable = False  # Keras passes it on when it is set, but not from `__init__`.
+        copy_input_shape(layer, self)
         self._set_up_decays(activity_decay, temporal_decay)
         if self.temporal_decay:
             check_emits_steps(layer)
         self.supports_masking = layer.supports_masking
-        # Keras checks the number of dimensions by it, before anything else.
+        # With it, Keras checks the number of dimensions first.
         self.input_spec = getattr(layer, "forward_layer", layer).input_spec
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
@@ -233,13 +232,13 @@ class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
             self.layer.built = True
 
     def _number_of_outputs(self) -> int:
-        """Counts what the layer emits before its states: two where a `Bidirectional` merges nothing."""
+        """Returns the number of outputs before the states: 2 for a `Bidirectional` that does not merge."""
         layer = self.layer
         halves = isinstance(layer, keras.layers.Bidirectional) and layer.merge_mode is None
         return 2 if halves else 1
 
     def _own_losses(self) -> list[Any]:
-        """Returns what it has added in this forward pass; Keras lists that before what its layer has."""
+        """Returns the losses of the wrapper in this forward pass; Keras lists them before the layer's."""
         losses: list[Any] = self.losses
         return losses[: len(losses) - len(self.layer.losses)]
 
@@ -247,10 +246,10 @@ class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
         """Adds the decays of one call.
 
         Args:
-            result: What the layer returned.
-            dropped: The same with dropout at the output.
+            result: The result of the layer.
+            dropped: The same after dropout at the output.
             mask: The mask of the call.
-            others: How many losses the wrapper has added before its decays.
+            others: The number of losses that the wrapper has added before its decays.
         """
         if not (self.activity_decay or self.temporal_decay):
             return
@@ -259,7 +258,7 @@ class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
             list(each[:number]) if isinstance(each, tuple) else [each] for each in (result, dropped)
         )
         if mask is not None and directions_of(self.layer)[0].go_backwards:
-            mask = ops.flip(mask, axis=1)  # The layer emits in the order in which it reads.
+            mask = ops.flip(mask, axis=1)  # Outputs are in the order in which the layer reads.
         self._add_decays(emitted, dropped, mask, self._own_losses()[others:])
 
     def get_config(self) -> dict[str, Any]:
@@ -270,11 +269,11 @@ class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """Makes a wrapper from `get_config()`.
 
-        `keras.layers.Bidirectional` makes its backward layer by adding `go_backwards` to the config
-        of the layer it is given: here it belongs to the wrapped layer.
+        `keras.layers.Bidirectional` makes its backward layer by adding `go_backwards` to the configuration
+        of its layer. Here it belongs to the wrapped layer.
 
         Raises:
-            InvalidArgumentError: It is no such configuration.
+            InvalidArgumentError: It is not such a configuration.
         """
         layer: Any = config.get("layer") if isinstance(config, Mapping) else None
         whole = isinstance(layer, Mapping) and isinstance(layer.get("config"), Mapping)
@@ -282,7 +281,7 @@ class RecurrentWrapper(HasDecays, StandsForLayer, keras.layers.Wrapper):
             needed = "".join(f"a `{name}` and " for name in cls.needed)
             raise invalid_argument(
                 "config",
-                expected=f"what `get_config()` returns, with {needed}the configuration of a `layer`",
+                expected=f"the result of `get_config()`, with {needed}the configuration of a `layer`",
                 received=config,
             )
         config, layer = dict(config), copy.deepcopy(dict(layer))

@@ -1,4 +1,4 @@
-"""Techniques by name, and wrappers as plain data."""
+"""Wrappers by name, and as plain data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLASSES = {each.class_name: each.id for each in TECHNIQUES.values() if each.cla
 _OF_LAYERS = ("name", "dtype", "trainable")
 """Arguments that every Keras layer has."""
 
-_CONFIG = "a mapping, as `serialize` returns it or `wrap` takes its arguments"
+_CONFIG = "a mapping from `serialize`, or with the arguments of `wrap`"
 
 
 def wrap(
@@ -38,17 +38,17 @@ def wrap(
     Args:
         layer: A `keras.layers.LSTM`, a `GRU`, or a `Bidirectional` of one.
         wrapper: Id of a technique in `recdrop_tune.catalog`, such as `"recurrent"`; or `"none"`.
-        placement: Where to drop; the wrapper's own default if `None`.
-        rate: Fraction to drop, or a dict with one for each site; required unless `wrapper` is `"none"`, or
-            learns its rate, which then begins at the wrapper's own default.
-        **options: Further arguments of the wrapper's class, e.g. `per_step=False`, `seed=0`. All of them,
-            `"none"` too, have `activity_decay` and `temporal_decay`: see `ActivityDecay`.
+        placement: Where to drop; `None` for the wrapper's default.
+        rate: Fraction to drop, or a dict with one for each site. Required unless `wrapper` is `"none"` or
+            learns its rate; a learned rate then starts at the wrapper's default.
+        **options: Further arguments of the wrapper's class, such as `per_step=False` or `seed=0`. All
+            wrappers, also `"none"`, have `activity_decay` and `temporal_decay`: see `ActivityDecay`.
 
     Returns:
-        The wrapped layer; `layer` itself for `"none"`, or an `ActivityDecay` around it where there is one.
+        The wrapped layer; for `"none"`, `layer` itself, or an `ActivityDecay` around it if it has decays.
 
     Raises:
-        InvalidArgumentError: The name is unknown, or an argument is not one that the wrapper takes.
+        InvalidArgumentError: The name is unknown, or the wrapper does not take an argument.
 
     Example:
         >>> import keras
@@ -70,7 +70,7 @@ def wrap(
 
 
 def _without_dropout(layer: Any, wrapper: str, **given: Any) -> Any:
-    """Returns the layer, or what adds the decays of its activations, if some are given."""
+    """Returns the layer, or an `ActivityDecay` around it if decays are given."""
     decays = {name: check_decay(name, given.pop(name)) for name in DECAYS if name in given}
     decaying = any(decays.values())
     left_out = {name for name in ("placement", "rate") if given[name] is None}
@@ -78,26 +78,26 @@ def _without_dropout(layer: Any, wrapper: str, **given: Any) -> Any:
     if set(options) - set(_OF_LAYERS if decaying else ()):
         raise invalid_argument(
             "wrapper",
-            expected="a technique that drops, where a placement, a rate or options are given",
+            expected="a wrapper that drops, because of the other arguments",
             received=wrapper,
-            fix=f"Leave these out, or name another wrapper: {shown(given)}.",
+            fix=f"Remove {shown(given)}, or choose another wrapper.",
         )
     return ActivityDecay(layer, **decays, **options) if decaying else layer
 
 
 def get(identifier: Any) -> Any:
-    """Resolves a wrapper's name or description, as `keras.activations.get` does for activations.
+    """Returns the wrapper of a name or a description, as `keras.activations.get` does for activations.
 
     Args:
-        identifier: The id of a technique, such as `"weight_drop"`; a mapping as `deserialize` takes
-            it; or a wrapper, or the class of one, which is returned as it is.
+        identifier: The id of a technique, such as `"weight_drop"`; a mapping for `deserialize`; or a wrapper
+            or its class, which is returned as it is.
 
     Returns:
         The class for an id, a layer for a mapping.
 
     Raises:
-        InvalidArgumentError: It names no wrapper. (`"none"` has no class: `wrap(layer, "none")` returns the
-            layer itself.)
+        InvalidArgumentError: There is no such wrapper. (`"none"` has no class: `wrap(layer, "none")` returns
+            the layer itself.)
 
     Example:
         >>> from recdrop_tune import wrappers
@@ -113,9 +113,9 @@ def get(identifier: Any) -> Any:
     if class_name is None:
         raise invalid_argument(
             "wrapper",
-            expected=f"one with a class: {', '.join(_CLASSES.values())}",
+            expected=f"a wrapper with a class: {', '.join(_CLASSES.values())}",
             received=identifier,
-            fix=f'It is the layer itself: `wrap(layer, "{identifier}")` gives it back.',
+            fix=f'`wrap(layer, "{identifier}")` returns the layer itself.',
         )
     return getattr(import_module("recdrop_tune.wrappers"), class_name)
 
@@ -124,14 +124,14 @@ def serialize(wrapper: RecurrentWrapper) -> dict[str, Any]:
     """Describes a wrapper and its layer as plain data, as `keras.layers.serialize` does.
 
     Args:
-        wrapper: The wrapper. Its weights are not described.
+        wrapper: The wrapper. Its weights are not included.
 
     Returns:
-        Dicts, lists, strings, numbers and `None`, which JSON and YAML hold unchanged; `deserialize`
-        and `keras.layers.deserialize` make a wrapper of it.
+        Dicts, lists, strings, numbers and `None`, for JSON and YAML. `deserialize` and
+        `keras.layers.deserialize` turn it into a wrapper.
 
     Raises:
-        InvalidArgumentError: It is no wrapper, or its noise function is not registered with Keras.
+        InvalidArgumentError: It is not a wrapper, or its noise function is not registered with Keras.
 
     Example:
         >>> import keras, yaml
@@ -148,16 +148,16 @@ def serialize(wrapper: RecurrentWrapper) -> dict[str, Any]:
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-    """Makes a wrapper of plain data.
+    """Makes a wrapper from plain data.
 
     Args:
-        config: What `serialize` returned; or, written by hand, the arguments of `wrap`:
+        config: The result of `serialize`; or the arguments of `wrap`, written by hand:
             `{"wrapper": "weight_drop", "rate": 0.5, "layer": {"class_name": "LSTM", "config":
-            {"units": 8}}}`, where `layer` may also be a Keras layer.
-        custom_objects: Classes and functions by name, for Keras to find.
+            {"units": 8}}}`, where `layer` can also be a Keras layer.
+        custom_objects: Classes and functions by name, for Keras.
 
     Raises:
-        InvalidArgumentError: It describes no wrapper, or lacks the layer, or a value in it is wrong.
+        InvalidArgumentError: It does not describe a wrapper, lacks the layer, or has a wrong value.
 
     Example:
         >>> from recdrop_tune import wrappers
@@ -177,7 +177,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
     name = config.get("class_name")
     registered = config.get("registered_name")
     if registered is None or (isinstance(registered, str) and not registered):
-        # Of a class of this package the bare name is enough.
+        # For the classes of this package, the bare name is enough.
         registered = f"recdrop_tune>{name if isinstance(name, str) else ''}"
     cls = None
     if isinstance(name, str) and isinstance(registered, str):
@@ -186,7 +186,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
         names = ", ".join([*_CLASSES, ActivityDecay.__name__])
         raise invalid_argument(
             "class_name",
-            expected=f"one of {names}; or in its place `wrapper`, one of {', '.join(TECHNIQUES)}",
+            expected=f"one of {names}; or instead `wrapper`, one of {', '.join(TECHNIQUES)}",
             received=name,
         )
     if not isinstance(config.get("config", {}), Mapping):
@@ -198,7 +198,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: dict[str, Any] | None
 
 
 def _with_module(layer: Any) -> dict[str, Any]:
-    """Adds the module to the configuration of a Keras layer, which may be written by hand without one."""
+    """Adds the module to the configuration of a Keras layer, which is left out when written by hand."""
     if not isinstance(layer, Mapping) or not isinstance(layer.get("class_name"), str):
         raise invalid_argument(
             "layer",
@@ -210,7 +210,7 @@ def _with_module(layer: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Turns tuples, which neither JSON nor YAML have, into lists."""
+    """Turns tuples into lists, because JSON and YAML have no tuples."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -14,12 +14,12 @@ from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class TimeDistributedDropoutWrapper(AbstractDropoutWrapper):
-    """Drops features of the input or the output afresh at each time step.
+    """Drops features of the input or the output, with a new mask at each time step.
 
         x'_t = x_t * m_t / (1 - rate),   m_t ~ Bernoulli(1 - rate), one for each sample and step
 
-    What `TimeDistributed(Dropout(rate))` before or after the layer computes. The recurrence is
-    untouched, so the layer stays on cuDNN. Masks: per sample, per step. Inference: the plain layer.
+    The same as `TimeDistributed(Dropout(rate))` before or after the layer. The recurrence is not
+    changed, so the layer stays on cuDNN. Inference: the plain layer.
 
     Args:
         placement: `"input"`, `"output"` or `"input+output"`.

@@ -1,4 +1,4 @@
-"""Gal and Ghahramani's variational dropout, with the recurrent mask in the weights."""
+"""Variational dropout (Gal and Ghahramani), with the recurrent mask in the weights."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper, group_in_words
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class VariationalDropoutWrapper(AbstractDropoutWrapper):
-    """Keeps one mask for a whole sequence, at the input, on what is fed back, and at the output.
+    """Keeps one mask for a whole sequence: at the input, on the fed-back state, and at the output.
 
         z_g = (x_t * m_x) W_g + (h_{t-1} * m_h,g) U_g + b_g,   every m one draw for all steps
 
     At the input and the output each sample has its own mask. The recurrent mask multiplies rows of
-    the recurrent kernel, so it is shared by the samples of a mask group: that is what lets it run on
-    cuDNN, and the price is a noisier gradient than with a mask for each sample. `mask_groups` buys
-    more masks with more kernel calls. What is emitted is not masked by the recurrent site.
-    Inference: the plain layer.
+    the recurrent kernel, so the samples of a mask group share it. This allows it to run on cuDNN, but the
+    gradient is noisier than with a mask for each sample. A larger `mask_groups` draws more masks, at the
+    cost of more kernel calls. The recurrent site does not mask the output. Inference: the plain layer.
 
     Args:
         placement: `"input"`, `"recurrent"`, `"output"`, or several joined by `+`.
-        tied_gates: `True` has all gates read the same mask, `False` draws one for each gate, as
-            Keras's own `recurrent_dropout` does.
-        mask_groups: Into how many groups to split the batch, each with recurrent masks, and a
-            kernel call, of its own.
+        tied_gates: Whether all gates share a mask. `False` draws one for each gate, as Keras's own
+            `recurrent_dropout` does.
+        mask_groups: The number of groups into which the batch is split, each with its own recurrent masks
+            and kernel call.
 
     For `layer`, `rate`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
@@ -75,7 +74,7 @@ class VariationalDropoutWrapper(AbstractDropoutWrapper):
 
     @property
     def shares_mask(self) -> str:
-        """All steps, and where the recurrence drops the samples of a group too."""
+        """All steps; with the recurrent site, also the samples of a group."""
         if "recurrent" not in self.sites:
             return "all steps of a sample"
         gates = "" if self.tied_gates else ", not its gates"

@@ -11,13 +11,13 @@ from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class WeightDropWrapper(AbstractDropoutWrapper):
-    """Drops single weights, once for a whole forward pass.
+    """Drops single weights, with one draw for a whole forward pass.
 
         z = x_t (W * M_x) + h_{t-1} (U * M_h) + b,   M ~ Bernoulli(1 - rate) / (1 - rate)
 
     `"recurrent"` drops weights of the recurrent kernel (the weight-drop of AWD-LSTM), `"input"` those
-    of the kernel. All samples and steps share the draw, both directions of a `Bidirectional` have
-    one each. The layer's own weights are never overwritten. Inference: the plain layer.
+    of the kernel. All samples and steps share the draw; each direction of a `Bidirectional` has its own.
+    The layer's own weights are never overwritten. Inference: the plain layer.
 
     Args:
         placement: `"recurrent"`, `"input"` or `"input+recurrent"`.
@@ -47,5 +47,5 @@ class WeightDropWrapper(AbstractDropoutWrapper):
 
     @property
     def shares_mask(self) -> str:
-        """Everybody."""
+        """The whole batch."""
         return "all samples and steps of a batch"

@@ -1,4 +1,4 @@
-"""What all dropout wrappers share: the order of events in a call."""
+"""The base of all dropout wrappers: the order of events in a call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recdrop_tune.wrappers.recurrent_wrapper import RecurrentWrapper
 
 
 def group_in_words(groups: int) -> str:
-    """Says of a mask that a group of the batch shares, whose it is."""
+    """Describes the part of a batch that shares a mask."""
     words = {1: "the batch", 2: "half the batch", 3: "a third of the batch"}
     return words.get(groups, f"a {groups}th of the batch")
 
@@ -23,26 +23,26 @@ def group_in_words(groups: int) -> str:
 class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
     """A recurrent layer with dropout at one or several sites.
 
-    In training, noise meets the sequences before the layer (`input`), what units feed back inside
-    it (`recurrent`), or what it emits (`output`). At inference the wrapped layer itself runs. The
+    In training, noise multiplies the sequences before the layer (`input`), the fed-back state inside it
+    (`recurrent`), or its outputs (`output`). At inference the wrapped layer itself runs. The
     wrapped layer is never changed: used alone it is still the plain layer, and both share weights.
 
-    Each rate lives in a non-trainable variable, so `wrapper.rate = 0.4` takes effect in a compiled
+    Each rate is a non-trainable variable, so `wrapper.rate = 0.4` takes effect in a compiled
     model without a new trace. Rates are configuration, not weights: `weights`, `get_weights()` and
-    checkpoints hold the wrapped layer's weights alone. (Where rates are learned, by `concrete`, they are
-    weights, in files too.)
+    checkpoints contain only the wrapped layer's weights. (The learned rates of `concrete` are weights,
+    in files too.)
 
     Args:
         layer: A `keras.layers.LSTM`, `keras.layers.GRU`, or `keras.layers.Bidirectional` of one,
-            without dropout of its own.
+            without its own dropout.
         rate: Fraction to drop, 0 <= rate < 1; or a dict with one rate for each site.
         placement: One of the technique's sites, or several joined by `+`.
         seed: Integer seed of the noise; `None` takes one from Keras's global seed.
-        activity_decay: Factor of the mean square of what the layer emits, dropout at the output included,
-            which is added to the loss in training; 0 adds nothing. See `ActivityDecay`.
-        temporal_decay: Factor of the mean square of its change from step to step, without that dropout.
-        **kwargs: `name`, `dtype`, `trainable`. By default the dtype policy is the wrapped layer's, and so is
-            the name if the layer was given one: `model.get_layer` finds the wrapper by it.
+        activity_decay: Factor of the mean square of the layer's outputs, after dropout, which is added to
+            the training loss; 0 adds nothing. See `ActivityDecay`.
+        temporal_decay: Factor of the mean square of their change from step to step, before dropout.
+        **kwargs: `name`, `dtype`, `trainable`. The default dtype policy is the wrapped layer's, and so is the
+            name if you gave the layer one, so `model.get_layer` finds the wrapper.
 
     Call arguments:
         sequences: Shape `(batch, time, features)`.
@@ -51,15 +51,15 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         initial_state: The layer's initial states, each of shape `(batch, units)`.
 
     Raises:
-        InvalidArgumentError: The layer, a rate, the placement or an option is not one of the above.
+        InvalidArgumentError: The layer, a rate, the placement or an option is not as described above.
     """
 
     needed = ("rate",)
     technique_id: str
     rewritten_sites: tuple[str, ...] = ("recurrent",)
-    """The sites that `rewrite` takes care of."""
+    """The sites that `rewrite` implements."""
     mask_groups = 1
-    """Into how many groups the batch is split, each with a kernel call, and so masks, of its own."""
+    """The number of groups into which the batch is split, each with its own kernel call and masks."""
     forces_gates = False
     """Whether `rewrite` forces gates."""
 
@@ -76,8 +76,8 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         super().__init__(layer, activity_decay, temporal_decay, **kwargs)
         self.sites = parse_placement(placement, TECHNIQUES[self.technique_id])
         self.placement = "+".join(self.sites)
-        # The two directions of a Bidirectional are cloned from one config: offset one of them, or a
-        # seed given by the user would make both drop the same units.
+        # The two directions of a `Bidirectional` are cloned from one configuration. Without the offset, a
+        # given seed would make both drop the same units.
         self._set_up_rates(rate, seed, offset=int(bool(self.go_backwards)))
 
     def call(
@@ -87,15 +87,15 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         mask: Tensor | None = None,
         training: bool = False,
     ) -> Any:
-        """Runs the layer, with noise at the sites when training. The order is that of Keras's RNNs."""
+        """Runs the layer; in training, with noise. Arguments are in the order of Keras's RNNs."""
         loss = None
         if not training:
             rewrite = self.inference_rewrite()
         else:
             loss = self.regularization()
-            # Once in a forward pass, however often a model calls the layer.
+            # Once per forward pass, however often a model calls the layer.
             if loss is not None and not self._own_losses():
-                # Of the type that Keras adds losses up in, whatever that of the layer.
+                # Keras sums losses in this type, whatever the type of the layer.
                 self.add_loss(ops.cast(loss, keras.config.floatx()))
             rewrite = self.rewrite if self._is_rewritten else None
             if "input" in self.sites and "input" not in self.rewritten_sites:
@@ -119,25 +119,25 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         return bool(set(self.sites) & set(self.rewritten_sites))
 
     def inference_rewrite(self) -> Rewrite | None:
-        """Returns the rewrite at inference, for a technique that is not the plain layer there."""
+        """Returns the rewrite at inference; `None` for the plain layer."""
         return None
 
     def noise(self, site: str, tensor: Tensor) -> Tensor | None:
-        """Draws the factor for what passes a site, for techniques that drop at the input or the output.
+        """Draws the noise of a site, for techniques that drop at the input or the output.
 
         Args:
             site: `"input"` or `"output"`.
-            tensor: What passes: `(batch, time, features)`, or at the output also `(batch, units)`.
+            tensor: Shape `(batch, time, features)`, or at the output also `(batch, units)`.
 
         Returns:
-            What broadcasts to the tensor's shape; `None` leaves the tensor to `rewrite`.
+            Noise that broadcasts to the shape of the tensor; `None` leaves the tensor to `rewrite`.
         """
         return None
 
     def regularization(self) -> Tensor | None:
-        """Returns what the technique adds to the loss in training: a scalar, or `None` for nothing.
+        """Returns the technique's term of the training loss: a scalar, or `None`.
 
-        It is added once in a forward pass of a model, in which the layer may be called several times.
+        It is added once per forward pass of a model, even if the layer is called several times.
         """
         return None
 
@@ -147,17 +147,17 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
 
     @property
     def shares_mask(self) -> str:
-        """Who shares a mask, in words, for `explain`."""
+        """Who shares a mask, in words; shown by `explain`."""
         return ""
 
     @property
     def obstacle(self) -> Obstacle | None:
-        """What training asks for that no fused kernel computes; `None` if nothing."""
+        """The part of the technique that no fused kernel computes, or `None`."""
         return None
 
     @property
     def rewriting(self) -> Rewriting:
-        """What the technique does to the layer's kernel call in training."""
+        """How the technique rewrites the layer's kernel call in training."""
         return Rewriting(
             wrapped=True,
             rewritten=self._is_rewritten,
@@ -177,5 +177,5 @@ class AbstractDropoutWrapper(HasRates, RecurrentWrapper):
         return (*outputs, *result[emitted:])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration: the wrapped layer's, the rates, the placement and the seed."""
+        """Returns the configuration: the wrapped layer, the rates, the placement and the seed."""
         return {**super().get_config(), "placement": self.placement}

@@ -1,4 +1,4 @@
-"""Zoneout: units that keep their state for a step instead of being dropped."""
+"""Zoneout: units keep their state for a step instead of being dropped."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ _KEEPS_H = Obstacle(
 
 @keras.saving.register_keras_serializable(package="recdrop_tune")
 class ZoneoutWrapper(AbstractDropoutWrapper):
-    """Lets each unit keep its state for a step, with masks of their own for each sample and step.
+    """Lets units keep their state for a step, with a new mask for each sample and step.
 
         LSTM:  c_t = c_{t-1}  with probability rate,  h_t = h_{t-1}  with probability hidden_rate
         GRU:   h_t = h_{t-1}  with probability rate
 
     The cell of an LSTM and the state of a GRU are kept by forcing gates, in one unmodified cuDNN
-    call. No gate keeps an LSTM's h, so `hidden_rate` above 0 takes the step loop. An LSTM's h reads
-    the cell after zoneout (in the paper: before it).
+    call. No gate keeps an LSTM's h, so `hidden_rate` above 0 needs the step loop. An LSTM's h is computed
+    from the cell after zoneout (in the paper: before it).
 
     Inference is *not* the plain layer: every draw is replaced by its expectation, c_t = rate *
-    c_{t-1} + (1 - rate) * (the new cell), and h alike, which no fused kernel computes; it runs in
+    c_{t-1} + (1 - rate) * (the new cell), and the same for h. No fused kernel computes this, so it runs in
     the step loop.
 
     Args:
         rate: Probability that the cell (LSTM) or the state (GRU) is kept, 0 <= rate < 1.
-        placement: `"recurrent"`, the only site there is.
+        placement: `"recurrent"`, the only site of zoneout.
         hidden_rate: Probability that the h of an LSTM is kept. Whether it is 0 decides the kernel,
-            so it can be changed later only to another value above 0.
+            so a value above 0 can only be changed to another one above 0.
 
     For `layer`, `seed` and `**kwargs` see `AbstractDropoutWrapper`, also for the arguments of a call.
 
     Raises:
-        InvalidArgumentError: The layer, a rate or the placement is not one of the above, or
+        InvalidArgumentError: The layer, a rate or the placement is not as described above, or
             `hidden_rate` is given for a GRU.
 
     Example:
@@ -86,15 +86,15 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
         if bool(value) != bool(self.hidden_rate):
             raise invalid_argument(
                 "hidden_rate",
-                expected="a value above 0 where it was above 0, and 0 where it was 0",
+                expected="a value above 0" if self.hidden_rate else "0",
                 received=value,
-                fix="Whether it is 0 decides the kernel: make a new wrapper.",
+                fix="Whether it is 0 decides the kernel. Make a new wrapper.",
             )
         if value:
             self.configured_rates = {"hidden": value}
 
     def rewrite(self, call: KernelCall) -> KernelCall:
-        """Keeps the states of units that are drawn."""
+        """Keeps the states of random units."""
         shape = (*ops.shape(call.sequences)[:2], call.units)
         zoned = dropped(shape, self.rates["recurrent"], self.seed_generator)
         hidden = None
@@ -103,7 +103,7 @@ class ZoneoutWrapper(AbstractDropoutWrapper):
         return zone_out(call, zoned, hidden)
 
     def inference_rewrite(self) -> Rewrite:
-        """Returns the rewrite that puts the expectation in the place of the draws."""
+        """Returns the rewrite that replaces draws by their expectation."""
         hidden = ops.convert_to_tensor(self.rates["hidden"]) if "hidden" in self.rates else None
         rate = ops.convert_to_tensor(self.rates["recurrent"])
         return lambda call: expect_zoneout(call, rate, hidden)

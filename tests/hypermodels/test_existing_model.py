@@ -147,7 +147,7 @@ def test_the_last_layer_has_the_decays(space):
     for weight, same in zip(made.get_weights(), before, strict=True):
         assert np.array_equal(weight, same)
     space["temporal_decay"] = 1.0
-    with pytest.raises(InvalidArgumentError, match="emits its last step alone"):
+    with pytest.raises(InvalidArgumentError, match="returns only its last step"):
         rdt.ExistingModel(model, space).build(kt.HyperParameters())
     hp = kt.HyperParameters()
     made = rdt.ExistingModel(model, space, per_layer=True).build(hp)
@@ -155,7 +155,7 @@ def test_the_last_layer_has_the_decays(space):
     assert decays == ["activity 2, temporal 1", "activity 2"]
     assert "gru/temporal_decay" not in hp.values
     alone = sequential(layers.GRU(3))
-    with pytest.raises(InvalidArgumentError, match="emits its last step alone"):
+    with pytest.raises(InvalidArgumentError, match="returns only its last step"):
         rdt.ExistingModel(alone, space, per_layer=True).build(kt.HyperParameters())
 
 

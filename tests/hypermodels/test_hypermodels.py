@@ -239,7 +239,7 @@ def test_dropout_rnn_has_the_decays_of_the_space_without_dropout_too():
     assert (layer.activity_decay, layer.temporal_decay) == (2.0, 1.0)
     # Whatever is drawn: another trial may have one.
     some = {"wrapper": "none", "temporal_decay": [0, 1]}
-    with pytest.raises(InvalidArgumentError, match="emits its last step alone"):
+    with pytest.raises(InvalidArgumentError, match="returns only its last step"):
         dropout_rnn(kt.HyperParameters(), keras.layers.GRU(4), space=some)
 
 

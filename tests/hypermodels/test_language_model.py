@@ -278,9 +278,9 @@ def test_the_last_target_is_counted_too():
     ("train", "options", "text"),
     [
         (TOKENS / 2, {}, "`x`. Expected integer tokens >= 0 of shape (batch, time)."),
-        (TOKENS.ravel(), {}, "Cut a text into pieces of one length with `tokens[: len(tokens)"),
+        (TOKENS.ravel(), {}, "Cut a text into pieces of equal length: `tokens[: len(tokens)"),
         (TOKENS - 2, {}, "`x`. Expected integer tokens >= 0"),
-        ((TOKENS, TOKENS[:, 1:]), {}, "Make x and y of one array of tokens with `LanguageModel."),
+        ((TOKENS, TOKENS[:, 1:]), {}, "Make both from one array of tokens: `LanguageModel."),
         ((TOKENS, TOKENS[:, 0]), {}, "`y`. Expected integer tokens >= 0 of shape (batch, time)."),
         (
             np.array([[0, 0, 1], [1, 2, 3]]),
@@ -310,7 +310,7 @@ def test_from_data_refuses_other_data(train, options, text):
         (
             {"space": {"bidirectional": [False, True]}},
             "`space`. Expected no `bidirectional`: a backward layer reads the token to predict. "
-            "Received: space={'bidirectional': [False, True]}. A backward layer reads the token",
+            "Received: space={'bidirectional': [False, True]}",
         ),
     ],
 )

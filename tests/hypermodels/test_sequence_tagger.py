@@ -13,7 +13,7 @@ import pytest
 from recdrop_tune import SequenceTagger
 from recdrop_tune.catalog import SEARCHED
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.kernels import KERAS_HANDS_ON_MASKS
+from recdrop_tune.kernels import KERAS_PASSES_MASKS
 from tests.hypermodels.test_data import forms
 from tests.hypermodels.test_hypermodels import RECURRENT
 
@@ -84,7 +84,7 @@ def test_padded_steps_of_two_classes_do_not_count(column, tmp_path):
     saved.save(tmp_path / "tagger.keras")
     loaded = keras.models.load_model(tmp_path / "tagger.keras")
     # Keras writes the loss down, and reads it. From 3.16 on its files keep no mask of an output.
-    for model in (two_classes(), *[loaded][:KERAS_HANDS_ON_MASKS]):
+    for model in (two_classes(), *[loaded][:KERAS_PASSES_MASKS]):
         p = model.predict(X, verbose=0)[..., 0]
         losses = -np.where(y == 1, np.log(p), np.log(1 - p))
         for label in (0, 1):

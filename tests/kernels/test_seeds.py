@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recdrop_tune.kernels import Beginning
+from recdrop_tune.kernels import FreshStart
 from tests.small_search import data
 
 
@@ -49,16 +49,16 @@ def expected():
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_beginning_is_as_the_first_one(expected, keep):
-    beginning = Beginning(keep_kernels=keep)
+def test_every_start_is_like_the_first(expected, keep):
+    fresh_start = FreshStart(keep_kernels=keep)
     # The same seed twice, at once and later.
     for seed in (0, 7, 7, 2**32 - 1, 0):
-        beginning.begin(seed)
+        fresh_start.begin(seed)
         assert draws() == expected[seed]
 
 
 def test_kernels_are_kept():
-    """A function with a big graph runs at once after a beginning, and not after `clear_session`."""
+    """A function with a big graph runs at once after a fresh start, and not after `clear_session`."""
 
     @tf.function
     def big(x):
@@ -67,8 +67,8 @@ def test_kernels_are_kept():
         return x
 
     x = tf.eye(2)
-    beginning = Beginning(keep_kernels=True)
-    beginning.begin(0)
+    fresh_start = FreshStart(keep_kernels=True)
+    fresh_start.begin(0)
     big(x)
 
     def seconds(begin):
@@ -80,6 +80,6 @@ def test_kernels_are_kept():
             times.append(time.thread_time() - started)
         return min(times)
 
-    kept = seconds(beginning.begin)
+    kept = seconds(fresh_start.begin)
     made_again = seconds(lambda seed: keras.utils.clear_session(free_memory=False))
     assert kept < made_again / 2

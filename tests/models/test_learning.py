@@ -136,7 +136,7 @@ def of_sequences(y_true, y_pred):
 )  # fmt: skip
 def test_what_is_not_sure_is_not_counted(model, options):
     made, _ = functional(**model)
-    with pytest.raises(InvalidArgumentError, match=r"`samples`.*padded ones do not count"):
+    with pytest.raises(InvalidArgumentError, match=r"`samples`.*without padding"):
         fit(made, **{"x": X, "y": EACH, "verbose": 0, **options})
 
 

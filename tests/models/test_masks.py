@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.kernels import KERAS_HANDS_ON_MASKS
+from recdrop_tune.kernels import KERAS_PASSES_MASKS
 from recdrop_tune.models import best_code, to_plain
 
 pytestmark = pytest.mark.backends
@@ -88,7 +88,7 @@ def test_padded_steps_count_nowhere(model):
     np.testing.assert_allclose(short, alone, atol=1e-6)
 
 
-@pytest.mark.skipif(KERAS_HANDS_ON_MASKS, reason="CTC cannot take a mask before Keras 3.16")
+@pytest.mark.skipif(KERAS_PASSES_MASKS, reason="CTC cannot take a mask before Keras 3.16")
 def test_a_loss_of_whole_sequences_gets_no_mask():
     model = sequential()
     model.compile("sgd", "ctc")

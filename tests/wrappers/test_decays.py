@@ -290,10 +290,10 @@ def test_without_dropout_and_without_decays_it_is_the_layer_itself():
     decaying = wrap(layer, "none", activity_decay=1)
     assert (type(decaying), decaying.name, decaying.layer) == (ActivityDecay, "encoder", layer)
     assert wrap(LSTM(4), "none", activity_decay=1, name="mine").name == "mine"
-    with pytest.raises(InvalidArgumentError, match=r"Leave these out.*'rate': 0\.2"):
+    with pytest.raises(InvalidArgumentError, match=r"Remove .*'rate': 0\.2"):
         wrap(layer, "none", rate=0.2, activity_decay=1.0)
     for given in ({"seed": None, "activity_decay": 1.0}, {"name": "mine", "activity_decay": 0.0}):
-        with pytest.raises(InvalidArgumentError, match="Leave these out"):
+        with pytest.raises(InvalidArgumentError, match="Expected a wrapper that drops"):
             wrap(layer, "none", **given)
 
 

@@ -140,8 +140,8 @@ CLASSES = "NativeDropoutWrapper, .*ZoneoutWrapper"
         (keras.layers.LSTM, r"`wrapper`\. Expected one of none, native"),
         (
             "none",
-            r"`wrapper`\. Expected one with a class: native, .*, lambda\. Received: wrapper='none'\. "
-            r'It is the layer itself: `wrap\(layer, "none"\)` gives it back\.',
+            r"`wrapper`\. Expected a wrapper with a class: native, .*, lambda\. Received: wrapper='none'\. "
+            r'`wrap\(layer, "none"\)` returns the layer itself\.',
         ),
         ({"wrapper": "zonout"}, r"Expected one of none, .*Did you mean `zoneout`\?"),
         (
@@ -162,7 +162,7 @@ CLASSES = "NativeDropoutWrapper, .*ZoneoutWrapper"
             r"`layer`\. .*Received: layer='LSTM'",
         ),
         ({"class_name": "WeightDrop", "config": {}}, rf"`class_name`\. Expected one of {CLASSES}"),
-        (LSTM, r"`class_name`\. .*in its place `wrapper`, one of none.*class_name='LSTM'"),
+        (LSTM, r"`class_name`\. .*or instead `wrapper`, one of none.*class_name='LSTM'"),
         ({"rate": 0.1}, rf"`class_name`\. Expected one of {CLASSES}.*class_name=None"),
         ({"class_name": "WeightDropWrapper", "registered_name": np.ones(2)}, r"`class_name`"),
         ({"class_name": "WeightDropWrapper"}, r"`layer`\. Expected the layer to wrap"),
