@@ -98,11 +98,14 @@ _imported = imported_on_use(__name__, _HOME)
 
 def __getattr__(name: str) -> object:
     """Imports a public name from its module on first use (PEP 562)."""
-    if _HOME.get(name, "spaces") not in ("spaces", "comparison"):  # The others need Keras.
+    if _HOME.get(name, "spaces") not in (
+        "spaces",
+        "comparison",
+    ):  # Only these two do not need Keras.
         check_importable()
     return _imported(name)
 
 
 def __dir__() -> list[str]:
-    """Lists the public names, the ones not imported yet included."""
+    """Lists the public names, including those not imported yet."""
     return sorted(__all__)

@@ -61,7 +61,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def is_server(uri: str) -> bool:
-    """Returns whether an address is that of a tracking server, which has pages of its own."""
+    """Returns whether an address is that of a tracking server, which also serves its pages."""
     return uri.startswith(("http://", "https://")) or _is_databricks(uri)
 
 

@@ -140,17 +140,17 @@ def _check(backend: str, argument: str) -> None:
     if backend not in here:
         raise invalid_argument(
             argument,
-            expected=f"an installed backend ({', '.join(here) or 'there is none'})",
+            expected=f"an installed backend ({', '.join(here) or 'none'})",
             received=backend,
             fix=f"Run `{_INSTALL[backend]}`, or set {VARIABLE} to another one before keras is imported.",
         )
 
 
 def _unknown(argument: str, backend: str) -> InvalidArgumentError:
-    expected = f"one of {', '.join(BACKENDS)}, with which Keras trains models"
+    expected = f"one of {', '.join(BACKENDS)}"
     return invalid_argument(argument, expected=expected, received=backend, fix=_BEFORE)
 
 
 def _too_late(argument: str, asked: str) -> InvalidArgumentError:
-    expected = f"{chosen()!r}, with which keras was imported in this process"
+    expected = f"{chosen()!r}, the backend of the imported Keras"
     return invalid_argument(argument, expected=expected, received=asked, fix=_BEFORE)

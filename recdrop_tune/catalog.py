@@ -1,7 +1,7 @@
-"""The catalog of techniques: which wrappers there are and at which sites each can drop.
+"""The catalog of techniques: the wrappers, and the sites where each can drop.
 
-The one list that the wrappers, the search spaces, the settings and the docs share. It imports no Keras, so
-that a search space or a configuration can be read and checked in milliseconds.
+The wrappers, search spaces, settings and docs share this list. It does not import Keras, so a search space or
+configuration is checked in milliseconds.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from itertools import combinations
 from recdrop_tune.errors import invalid_argument
 
 SITES = ("input", "recurrent", "output")
-"""The places where a recurrent layer can drop, in the order in which data meets them."""
+"""The places where a recurrent layer can drop, in the order of the data flow."""
 
 SCHEDULE_NAMES = ("constant", "linear", "curriculum", "annealed", "ramp", "early", "late")
-"""How a rate can move while a model trains; `recdrop_tune.models.SCHEDULES` has the functions."""
+"""How a rate can change while a model trains; `recdrop_tune.models.SCHEDULES` has the functions."""
 
 
 TASK_NAMES = ("classification", "regression", "tagging", "forecast", "language_model")
-"""What data can be about; `recdrop_tune.hypermodels` has a model for each."""
+"""The tasks; `recdrop_tune.hypermodels` has a model for each."""
 
 TUNER_NAMES = ("optuna", "random", "bayesian", "hyperband", "grid")
 SAMPLER_NAMES = ("cmaes", "gp", "nsga2", "qmc", "random", "surrogate", "tpe")
 PRUNER_NAMES = ("asha", "halving", "hyperband", "median", "none", "patient_median", "percentile")
-"""What proposes trials and stops them, by name; the oracle and the tuners make it."""
+"""Names of tuners, samplers and pruners."""
 
 MILLISECONDS = "ms_per_step"
-"""Metric that each epoch is given: milliseconds of a training step, the first of the epoch left out."""
+"""Metric of each epoch: milliseconds of a training step, without the first step of the epoch."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Technique:
     Attributes:
         id: The name used in search spaces and by `wrap()`.
         class_name: Name of the layer class in `recdrop_tune.wrappers`; `None` for no dropout.
-        sites: Where it can drop, a part of `SITES`; empty for no dropout.
+        sites: Where it can drop, a subset of `SITES`; empty for no dropout.
         rate_at_inference: Whether inference reads the rate too.
-        learns_rate: Whether the rate is learned while a model trains, so that there is none to search.
+        learns_rate: Whether the rate is learned in training, so that it is not searched.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Technique:
 
     @property
     def placements(self) -> tuple[str, ...]:
-        """Every value its `placement` can take: one site, or several joined by `+`."""
+        """Every value of its `placement`: one site, or several joined by `+`."""
         return tuple(
             "+".join(sites)
             for size in range(1, len(self.sites) + 1)
@@ -60,16 +60,15 @@ class Technique:
 
     @property
     def schedules(self) -> tuple[str, ...]:
-        """Every value its `schedule` can take in a search.
+        """Every value of its `schedule` in a search.
 
-        Checkpoints hold weights alone. Where inference reads the rate, a model restored from its best
-        epoch would need the rate of that epoch to compute what was scored: there it has to stay. A rate
-        that is learned is moved by nothing else.
+        Checkpoints contain only weights. If inference reads the rate, the model of the best epoch would also
+        need the rate of that epoch, so the rate must be constant. A learned rate has no schedule either.
         """
         if not self.sites:
             return ()
-        stays = self.rate_at_inference or self.learns_rate
-        return ("constant",) if stays else SCHEDULE_NAMES
+        constant = self.rate_at_inference or self.learns_rate
+        return ("constant",) if constant else SCHEDULE_NAMES
 
 
 TECHNIQUES: dict[str, Technique] = {
@@ -94,26 +93,26 @@ TECHNIQUES: dict[str, Technique] = {
 
 
 SEARCHED = tuple(each.id for each in TECHNIQUES.values() if not each.learns_rate)
-"""The techniques that a search space has which names none: those whose rate is searched, and no dropout."""
+"""The default techniques of a search space: those whose rate is searched, and no dropout."""
 
 LOCKED_SITES = ("input", "between", "output")
-"""Where locked dropout can stand beside a wrapper: before the first recurrent layer of a stack, between
-its layers, and after the last."""
+"""Where locked dropout can be added to a wrapper: before the first recurrent layer of a stack, between its
+layers, and after the last."""
 
 
 DECAYS = ("activity_decay", "temporal_decay")
-"""What the activations of a layer can add to the loss, under every wrapper and without one."""
+"""Losses on the activations of a layer, with any wrapper or none."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """An argument of some wrappers' own which a search space can name.
+    """An argument of some wrappers that a search space can contain.
 
     Attributes:
-        name: The argument, and the key of the search space.
+        name: The argument, and the key in the search space.
         techniques: Ids of the techniques that have it.
-        site: The site without which it says nothing; `None` if it says something at every site.
-        cell: The cell without which it has no meaning; `None` if it has one for both.
+        site: The only site where it has an effect; `None` for all.
+        cell: The only cell that has it; `None` for both.
     """
 
     name: str
@@ -138,10 +137,10 @@ OPTIONS: dict[str, Option] = {
 
 
 def technique(identifier: str) -> Technique:
-    """Looks a technique up by its id.
+    """Returns a technique by its id.
 
     Raises:
-        InvalidArgumentError: There is no technique of that name.
+        InvalidArgumentError: There is no such technique.
 
     Example:
         >>> technique("lambda").placements
@@ -166,13 +165,13 @@ def parse_placement(placement: str, technique: Technique) -> tuple[str, ...]:
 
     Args:
         placement: One site, or several joined by `+`, in any order.
-        technique: The technique that is to drop there.
+        technique: The technique.
 
     Returns:
         The sites, each once, in the order of `SITES`.
 
     Raises:
-        InvalidArgumentError: A site is unknown, repeated, or one that the technique does not have.
+        InvalidArgumentError: A site is unknown, repeated, or not one of the technique's.
 
     Example:
         >>> parse_placement("recurrent+input", TECHNIQUES["native"])

@@ -3,7 +3,7 @@
 A project folder can come from a stranger. A link in it, or a path in one of its files, could make this
 package read, overwrite or delete files elsewhere. So `check_folder` refuses links that lead out before a
 search is continued or read, and `inside` refuses such paths. The project folder itself can be a link: the
-user gave its path. Whoever swaps files while a search runs has the user's rights already.
+user gave its path. Somebody who can swap files while a search runs has the user's rights already.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def write_atomically(path: str | Path, content: str | bytes, *, durable: bool = 
 
 
 def fresh_path(path: Path) -> Path:
-    """Returns an unused path next to another, with the same ending, by which Keras chooses the format."""
+    """Returns an unused path next to another, with the same suffix: Keras chooses the format by it."""
     return path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}-{path.name}")
 
 

@@ -1,4 +1,4 @@
-"""Names that are imported on first use, so that a package is quick to import (PEP 562)."""
+"""Imports names on first use, so that a package is quick to import (PEP 562)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from importlib import import_module
 
 
 def imported_on_use(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
-    """Makes a package's `__getattr__`.
+    """Returns a package's `__getattr__`.
 
     Args:
         package: The package's `__name__`.
-        homes: The module of each name, as it is called within the package.
+        homes: The module of each name, relative to the package.
     """
 
     def __getattr__(name: str) -> object:

@@ -49,7 +49,7 @@ class ScratchFolder:
             handle = os.open(fresh, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.write(handle, str(os.getpid()).encode())  # For whoever finds the folder.
+                os.write(handle, str(os.getpid()).encode())  # To find the process.
                 fresh.rename(self.path / IN_USE)
                 self.lock = handle
             except OSError:
