@@ -65,7 +65,9 @@ def test_where_a_backend_is_set(tmp_path):
 
 
 def test_a_backend_that_comes_too_late(monkeypatch):
-    with pytest.raises(InvalidArgumentError, match=f"Expected '{HERE}', the backend of the imported"):
+    with pytest.raises(
+        InvalidArgumentError, match=f"Expected '{HERE}', the backend of the imported"
+    ):
         choose(OTHER)
     choose(HERE)
     monkeypatch.setenv("KERAS_BACKEND", OTHER)

@@ -12,7 +12,6 @@ from pathlib import Path
 import keras
 import keras_tuner as kt
 import mlflow
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from markdown_it import MarkdownIt
@@ -117,7 +116,7 @@ def change_json(path, *keys, value):
 def test_trials_elsewhere_are_neither_read_nor_written(project, keys, value):
     before = sorted(os.listdir(project.parent))
     change_json(project / "trial_0" / "trial.json", *keys, value=value)
-    with pytest.raises(ProjectError, match=r"`trial\.json` in .* names"):
+    with pytest.raises(ProjectError, match=r"trial\.json` (is damaged|in .* names)"):
         search(project, max_trials=3)
     assert sorted(os.listdir(project.parent)) == before
     assert sorted(project.parent.parent.glob("outside*")) == []
@@ -256,76 +255,6 @@ def test_a_model_of_scikit_learn_is_not_unpickled_by_itself(tmp_path):
     assert (tmp_path / "project" / "result" / "trials.csv").exists()
     tuner.load_model(tuner.oracle.get_best_trials()[0])
     assert (tmp_path / "ran").exists()  # It would have.
-
-
-def numeric_search(folder, trials, sampler="cmaes"):
-    """Tries formulas in place of models, with the sampler that pickles its state."""
-    hp = kt.HyperParameters()
-    hp.Float("x", -1.0, 1.0)
-    hp.Float("optimizer", -1.0, 1.0)
-
-    class Formula(kt.Tuner):
-        def run_trial(self, trial, *args, **kwargs):
-            return trial.hyperparameters["x"] ** 2 + trial.hyperparameters["optimizer"] ** 2
-
-    oracle = rdt.OptunaOracle(
-        kt.Objective("score", "min"), trials, sampler=sampler, hyperparameters=hp, seed=0
-    )
-    oracle.verbose = 0
-    # So that enqueued values are in the attributes of a trial too, one named like a state among them.
-    oracle.enqueue({"x": 0.5, "optimizer": 0.5})
-    tuner = Formula(oracle, directory=folder, project_name="numeric")
-    tuner.search()
-    return tuner.oracle
-
-
-def generations(oracle):
-    return [trial.system_attrs.get("cma:generation", -1) for trial in oracle.study.trials]
-
-
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_pickle_among_the_notes_is_not_read(tmp_path):
-    """Optuna's CMA-ES unpickles what the last trial has as its state."""
-    pytest.importorskip("cmaes")
-    before = numeric_search(tmp_path, 20)
-    first = before.study.trials[0].params
-    states = [t for t in before.study.trials if "cma:optimizer:0" in t.system_attrs]
-    assert states  # Else nothing would be unpickled.
-    path, mark = tmp_path / "numeric" / "oracle.json", tmp_path / "ran"
-    code = pickle.dumps(Bomb(mark)).hex()
-    state = json.loads(path.read_text())
-    assert "optimizer:" not in json.dumps(state["optuna"]["attributes"])
-    for trial in states:
-        state["optuna"]["attributes"][str(trial.number)]["cma:optimizer:0"] = code
-    path.write_text(json.dumps(state))
-    after = numeric_search(tmp_path, 40)
-    assert not mark.exists()
-    assert len(after.trials) == 40
-    # It goes on: with the generations that there were, and then with new ones.
-    assert max(generations(after)[:20]) < max(generations(after)[20:])
-    assert after.study.trials[0].params == first
-    pickle.loads(bytes.fromhex(code))
-    assert mark.exists()  # It would have.
-
-
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_cma_es_makes_up_for_its_state_from_the_trials(tmp_path):
-    """One generation a trial: the state that it comes to is the one that it had."""
-    pytest.importorskip("cmaes")
-    before = numeric_search(tmp_path, 30)
-    last = max(generations(before))
-    state = [t for t in before.study.trials if "cma:optimizer:0" in t.system_attrs][-1]
-    had = restored(state)
-    after = numeric_search(tmp_path, 30 + last)
-    states = [t for t in after.study.trials if "cma:optimizer:0" in t.system_attrs]
-    again = next(s for s in map(restored, states) if s.generation == had.generation)
-    np.testing.assert_allclose(again.mean, had.mean)
-    np.testing.assert_allclose(again._C, had._C)
-
-
-def restored(trial):
-    keys = sorted(k for k in trial.system_attrs if k.startswith("cma:optimizer"))
-    return pickle.loads(bytes.fromhex("".join(trial.system_attrs[key] for key in keys)))
 
 
 OBEYED = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e"
