@@ -1,4 +1,4 @@
-"""What a training is given: callbacks of its own, and the arguments of a tuner and its search, checked."""
+"""The callbacks of a training, and checks of the arguments of a tuner and its search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recdrop_tune.oracle import active_values
 
 
 class CallbackError(RecdropError, kt.errors.FatalError):
-    """A callback can be used for one training only, and every training needs its own."""
+    """A callback cannot be copied, and every training needs its own."""
 
 
 CallbackLike = Any | Callable[[], Any]
@@ -27,7 +27,7 @@ _FIT = [name for name in inspect.signature(keras.Model.fit).parameters if name !
 """The arguments of `Model.fit` in their order."""
 
 HOOKS = ("on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end")
-"""Methods of a `keras_tuner.Tuner` that it calls while a model is fitted, for subclasses to override."""
+"""Methods of `keras_tuner.Tuner` that are called during `fit`, for subclasses to override."""
 
 
 def own_callbacks(
@@ -40,14 +40,14 @@ def own_callbacks(
 
     Args:
         given: The callbacks.
-        trial_id: The trial; a `TensorBoard` callback writes to a folder of its own for each.
-        execution: Which training of the trial it is.
-        hyperparameters: The `keras_tuner.HyperParameters` of the trial, which TensorBoard is told of.
+        trial_id: The trial; a `TensorBoard` callback writes to one folder for each trial.
+        execution: The number of the training in its trial.
+        hyperparameters: The `keras_tuner.HyperParameters` of the trial, for TensorBoard.
 
     Raises:
-        CallbackError: A callback can be copied no more than it can be used twice.
+        CallbackError: A callback cannot be copied.
     """
-    # What two of them share, they share as copies too.
+    # Objects that two of them share are shared by the copies too.
     copied: dict[int, Any] = {}
     callbacks = [_own(each, copied) for each in given]
     for callback in callbacks:
@@ -61,7 +61,7 @@ def own_callbacks(
 
 
 class TunerHooks(keras.callbacks.Callback):
-    """Calls the methods of a tuner that a subclass overrides to follow a training.
+    """Calls the hooks of a tuner, which subclasses override to follow a training.
 
     Args:
         tuner: The tuner.
@@ -91,16 +91,16 @@ class TunerHooks(keras.callbacks.Callback):
 
 
 def hooks_of(tuner: Any, trial: Any) -> list[TunerHooks]:
-    """Returns what calls a tuner's `HOOKS`; nothing where no subclass overrides one.
+    """Returns the callback that calls a tuner's `HOOKS`, if a subclass overrides one.
 
-    A callback with a method for batches costs each of them time.
+    A callback with methods for batches slows all of them down.
     """
     own = any(getattr(type(tuner), name) is not getattr(kt.Tuner, name) for name in HOOKS)
     return [TunerHooks(tuner, trial)] if own else []
 
 
 def _shown_in_tensorboard(board: Any, trial_id: str, hyperparameters: Any) -> Any:
-    # Here, because it takes a second to import and few searches need it.
+    # Imported here, as it takes a second and few searches need it.
     from tensorboard.plugins.hparams import api
 
     values = active_values(hyperparameters)
@@ -112,14 +112,14 @@ def _own(given: Any, copied: dict[int, Any]) -> Any:
         made = given()
         if not isinstance(made, keras.callbacks.Callback):
             raise CallbackError(
-                f"A function among the `callbacks` made no callback: {given!r} returned {made!r}."
+                f"A function among the `callbacks` did not return a callback: {given!r} returned {made!r}."
             )
         return made
     try:
         return copy.deepcopy(given, copied)
     except Exception as error:
         raise CallbackError(
-            f"Every training needs callbacks of its own, and `{type(given).__name__}` cannot be "
+            f"Every training needs its own callbacks, and `{type(given).__name__}` cannot be "
             f"copied ({type(error).__name__}: {error}). Pass a function that makes one: "
             f"callbacks=[lambda: {type(given).__name__}(...)]."
         ) from error
@@ -131,15 +131,15 @@ def named(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_local(oracle: Any) -> bool:
-    """Says whether an oracle is here, rather than Keras Tuner's client of one elsewhere."""
+    """Returns whether an oracle is in this process, and not Keras Tuner's client of a chief."""
     return hasattr(oracle, "trials")
 
 
 def check_arguments(oracle: Any, keep: int | None, reuse: int) -> None:
-    """Checks the oracle of a tuner, and the arguments that Keras Tuner's tuner has not.
+    """Checks the oracle of a tuner, and the arguments that Keras Tuner's tuner does not have.
 
     Raises:
-        InvalidArgumentError: One cannot be worked with.
+        InvalidArgumentError: One is invalid.
     """
     if not isinstance(oracle, kt.Oracle):
         raise invalid_argument(
@@ -151,19 +151,19 @@ def check_arguments(oracle: Any, keep: int | None, reuse: int) -> None:
 
 
 def check_data(fit: Mapping[str, Any]) -> None:
-    """Refuses generators that may have an end: the first trial uses them up.
+    """Refuses generators that can end, as the first trial would exhaust them.
 
     Args:
         fit: Arguments of `Model.fit`, by name.
 
     Raises:
-        InvalidArgumentError: There is one, and no number of steps.
+        InvalidArgumentError: The data are a generator, without a number of steps.
     """
     for argument, steps in (("x", "steps_per_epoch"), ("validation_data", "validation_steps")):
         if isinstance(fit.get(argument), Generator) and fit.get(steps) is None:
             raise invalid_argument(
                 argument,
-                expected="data that can be read anew, by each trial and in each epoch",
+                expected="data that each trial can read again, in each epoch",
                 received=fit[argument],
                 fix="Pass arrays, a `keras.utils.PyDataset` or a `tf.data.Dataset`; with a generator that "
                 f"never ends, `{steps}` too.",

@@ -1,4 +1,4 @@
-"""The weights of trials on disk: written whole, and only those of the best trials kept."""
+"""The weights of trials on disk: written atomically, and kept for the best trials only."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from recdrop_tune.tuner.outcomes import is_out_of_memory
 WEIGHTS, BUILD = "checkpoint.weights.h5", "build_config.json"
 
 _HDF5_BYTES = 2048
-"""What HDF5 writes beside the numbers of a variable: 700 to 1,200 bytes, the groups included."""
+"""An upper bound of the bytes that HDF5 adds to each variable: 700 to 1,200, groups included."""
 
 
 def save(folder: Path, model: Any, weights: list[Any] | None) -> None:
-    """Writes the best weights of a trial, so that a crash leaves all of the file or nothing.
+    """Writes the best weights of a trial atomically.
 
     Args:
         folder: The trial's folder.
-        model: A model of the trial's structure; it is given the weights. Of one that was never built nothing
-            is written: it has no weights.
-        weights: As `Model.get_weights` returned them; `None` for those that the model has.
+        model: A model of the trial's structure, which gets the weights. Nothing is written if it is not
+            built.
+        weights: As in `Model.get_weights`; None for the weights that the model has.
     """
     if not model.built:
         return
@@ -43,7 +43,7 @@ def save(folder: Path, model: Any, weights: list[Any] | None) -> None:
 
 
 def _size(model: Any) -> int:
-    """Returns how many bytes the weights will take at most: HDF5 adds some to each variable."""
+    """Returns an upper bound of the size of the weights on disk, in bytes."""
     variables = list(model.variables)
     if model.optimizer is not None:
         variables += model.optimizer.variables
@@ -55,36 +55,36 @@ def load(folder: Path, model: Any) -> Any:
     """Loads the weights of a trial into a model made for it.
 
     Raises:
-        RecdropError: The weights are not there.
-        ProjectError: They are damaged, or another model's.
+        RecdropError: There are no weights.
+        ProjectError: They are damaged, or those of another model.
     """
     path = folder / WEIGHTS
     if not path.exists():
         raise RecdropError(
-            f"The weights of the trial in `{folder}` are not there: only the best trials' are kept, and "
-            "none where a `fit` or `run_trial` of your own trains no model with the callbacks it is given. "
-            "Pass a larger `keep_checkpoints` (None keeps all), or train its hyperparameters anew."
+            f"There are no weights of the trial in `{folder}`. Only the best trials' weights are kept, and "
+            "none if a user-defined `fit` or `run_trial` does not use the given callbacks. Pass a larger "
+            "`keep_checkpoints` (None keeps all), or train its hyperparameters again."
         )
     try:
         if not model.built:
             config = json.loads((folder / BUILD).read_bytes())
             model.build_from_config(dict(config or {}))
-            # Of a subclass it makes the weights and does not say so; Keras does where it loads a model.
+            # A subclassed model has its weights now, but `built` is not set; Keras does the same.
             model.built = model.built or bool(model.weights)
         with warnings.catch_warnings():
-            # The optimizer's state may lie in the file too, and nobody needs it here.
+            # The optimizer's state can be in the file too, and is not needed here.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             model.load_weights(path)
     except Exception as error:
-        # Keras raises many kinds, for damaged files and for other models' weights.
+        # Keras raises many classes, for damaged files and for other models' weights.
         if is_out_of_memory(error):
             raise
         raise ProjectError(
             f"The weights of the trial in `{folder}` cannot be loaded: {type(error).__name__}: {error}. The "
-            f"files `{WEIGHTS}` and `{BUILD}` are damaged, or the model is built otherwise now."
+            f"files `{WEIGHTS}` and `{BUILD}` are damaged, or the model has another structure now."
         ) from error
     if model.optimizer is not None:
-        # Without its variables, loading the model after another save would warn.
+        # Without its variables, loading the model after the next save would warn.
         spare_rates(model)
         model.optimizer.build(model.trainable_variables)
     return model
@@ -97,29 +97,27 @@ def drop(folder: Path) -> None:
 
 
 class KeptWeights:
-    """Keeps the weights of the best trials of a search, and gives up all others."""
+    """Keeps the weights of the best trials of a search, and deletes all others."""
 
     def __init__(self) -> None:
-        self._held: set[str] | None = None  # Whose weights are on disk; not known at first.
+        self._held: set[str] | None = None  # The trials with weights on disk; not known at first.
 
     def keep_best(
         self, most: int, oracle: Any, ended: str, folder_of: Callable[[str], Path]
     ) -> None:
-        """Gives up the weights of trials that are not among the best.
-
-        Of several objectives those stay too that no other trial beats in every objective.
+        """Deletes the weights of trials that are not among the best, or on the Pareto front.
 
         Args:
-            most: Of how many trials they are kept.
+            most: The number of trials whose weights are kept.
             oracle: The oracle of the search.
             ended: The trial that has ended last.
             folder_of: Returns the folder of a trial.
         """
         best = oracle.get_best_trials(most)
-        # All trials once, for a search that goes on; then looking at each would cost more and more.
+        # All trials only once, in a resumed search: looking at each of them would take longer and longer.
         held = set(oracle.trials) if self._held is None else self._held | {ended}
         if len(objectives(oracle.objective)) > 1:
-            # What was dropped was beaten by one that is held, which beats all that it would.
+            # Each deleted trial was beaten by one that is held, which beats all that it would.
             there = [trial for id, trial in oracle.trials.items() if id in held]
             best = [*best, *pareto(there, oracle.objective)]
         kept = {each.trial_id for each in best if each.status == "COMPLETED"}

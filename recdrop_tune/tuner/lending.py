@@ -1,4 +1,4 @@
-"""Begins trainings one after the other, and lends each the models that it asks for."""
+"""Begins trainings one after the other, and lends each a model that can be reused."""
 
 from __future__ import annotations
 
@@ -17,27 +17,25 @@ from recdrop_tune.models import ModelCache
 
 @dataclass
 class Training:
-    """A training under way.
+    """A running training.
 
     Attributes:
-        borrowed: Gives back, at the end, what was lent.
-        trial: The trial that is trained; `None` for a training that is no trial's.
-        model: The model that was lent last; `None` before the first.
+        borrowed: Returns the lent models at the end.
+        model: The model that was lent last, or None.
     """
 
     borrowed: contextlib.ExitStack
-    trial: Any = None
     model: Any = None
 
 
 class Lender:
-    """Lends models for trainings: as good as fresh ones, perhaps compiled for an earlier training.
+    """Lends models for trainings: as good as fresh, but they can be compiled already.
 
     Args:
-        reuse_models: How many compiled models are kept; 0 for none.
+        reuse_models: The number of compiled models that are kept; 0 for none.
 
     Attributes:
-        training: The training under way; `None` between two.
+        training: The running training, or None.
 
     Example:
         >>> lender = Lender(reuse_models=4)
@@ -53,34 +51,32 @@ class Lender:
 
     @property
     def reused(self) -> int:
-        """How many trainings took a model that was compiled for an earlier one."""
+        """The number of trainings that used a model compiled for an earlier one."""
         return self._cache.reused
 
     @contextlib.contextmanager
-    def begun(self, seed: int | None, trial: Any = None) -> Iterator[Training]:
+    def begun(self, seed: int | None) -> Iterator[Training]:
         """Begins a training, in which models are lent until it ends.
 
         Models of a training that breaks off are not lent again.
 
         Args:
-            seed: Seed of everything that the training draws; `None` leaves the random state alone.
-            trial: The trial that is trained.
+            seed: Seed of everything that the training draws; with None the random state is not touched.
         """
         self._fresh_start.begin(seed)
         with gradients_tied_to_graphs(), contextlib.ExitStack() as borrowed:
-            self.training = Training(borrowed, trial)
+            self.training = Training(borrowed)
             try:
                 yield self.training
             finally:
                 self.training = None
 
     def lend(self, fresh: Any, share: bool = True) -> Any:
-        """Lends a model for the training under way.
+        """Lends a model for the running training.
 
         Args:
-            fresh: The fresh model: what the lent one starts from, and itself lent if no other has its
-                structure.
-            share: Whether another one may be lent in its place.
+            fresh: The fresh model. It is lent itself if no kept model has its structure.
+            share: Whether a kept model can be lent instead.
 
         Raises:
             RuntimeError: No training has begun.
@@ -93,7 +89,7 @@ class Lender:
         return model
 
     def clear(self) -> None:
-        """Gives up all models that are kept."""
+        """Drops all models that are kept."""
         self._cache.clear()
 
 
@@ -101,11 +97,11 @@ def check_model(model: Any, most: int | None) -> Any:
     """Returns a model that can be trained.
 
     Args:
-        model: What a hypermodel has built.
-        most: The most parameters that it may have; `None` for any number.
+        model: The result of a hypermodel's `build`.
+        most: The largest number of parameters; None for any number.
 
     Raises:
-        FatalTypeError: It is none; the search ends.
+        FatalTypeError: It is not a Keras model; the search ends.
         FailedTrialError: It is too large; the trial fails.
     """
     if not isinstance(model, keras.Model):

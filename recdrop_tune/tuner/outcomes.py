@@ -1,4 +1,4 @@
-"""What comes of a training: what a `fit` or `run_trial` of the user's own returns, or how it failed."""
+"""The outcome of a training: the results of a user-defined `fit` or `run_trial`, or how it failed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from recdrop_tune.errors import RecdropError
 from recdrop_tune.oracle import NOT_A_NUMBER, OUT_OF_MEMORY
 
 FIT, RUN_TRIAL = "HyperModel.fit()", "Tuner.run_trial()"
-"""What returns results, as error messages name it."""
+"""The methods that return results, as named in error messages."""
 
 Outcome = tuple[dict[str, float], int]
-"""Metrics by name, and the epoch that they are from: 0 where that is not known."""
+"""Metrics by name, and their epoch, or 0 if it is not known."""
 
-_NOT_SAID = "default_objective"
-"""Keras Tuner's name for the objective of an oracle that was given none."""
+_NO_OBJECTIVE = "default_objective"
+"""Keras Tuner's name for the objective of an oracle without one."""
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
-# By name, so that no backend is imported for the asking: TensorFlow's, torch's, and jax's, which has
-# one class for everything and says in its text which it was.
+# By name, so that no backend is imported: the classes of Python, TensorFlow and torch. JAX has one class
+# for all errors, which differ only in their text.
 _MEMORY_ERRORS = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
 _MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "out of memory")
 
@@ -38,11 +38,11 @@ class ObjectiveMissingError(RecdropError):
 
 
 def numbers(metrics: Mapping[Any, Any]) -> dict[str, float]:
-    """Returns the metrics that are numbers, and says once of each other one that it is left out.
+    """Returns the metrics that are numbers, and warns once about each other one.
 
     Args:
-        metrics: By name, as Keras hands them to callbacks. An array or a tensor of one element counts as
-            its number; other arrays, text and `None` are left out.
+        metrics: By name, as Keras passes them to callbacks. An array or a tensor of one element counts as a
+            number; other arrays, text and None are left out.
 
     Example:
         >>> numbers({"loss": np.array([0.5])})
@@ -50,24 +50,24 @@ def numbers(metrics: Mapping[Any, Any]) -> dict[str, float]:
     """
     found = {str(name): _number(value) for name, value in metrics.items()}
     for name, value in metrics.items():
-        if found[str(name)] is None and str(name) not in _said:
-            _said.add(str(name))
+        if found[str(name)] is None and str(name) not in _warned:
+            _warned.add(str(name))
             warnings.warn(
-                f"The metric `{name}` is left out: it is no number but a `{type(value).__name__}`. To have "
-                "it recorded, let the callback that logs it log one number an epoch.",
+                f"The metric `{name}` is left out: it is not a number but a `{type(value).__name__}`. To "
+                "record it, let the callback that logs it log one number per epoch.",
                 stacklevel=2,
             )
     return {name: value for name, value in found.items() if value is not None}
 
 
 def explicit_outcome(results: Any, objective: Any, where: str) -> Outcome:
-    """Turns results into metrics by name, and finds the epoch that they are from.
+    """Turns results into metrics by name, and finds their epoch.
 
     Args:
-        results: A number (the objective), metrics by name, Keras's history (of which the best epoch
-            counts), or a list of these, whose mean counts.
+        results: A number (the objective), metrics by name, Keras's history (its best epoch counts), or
+            a list of these (their mean counts).
         objective: The `keras_tuner.Objective`.
-        where: What returned them: `FIT` or `RUN_TRIAL`.
+        where: The method that returned them: `FIT` or `RUN_TRIAL`.
 
     Raises:
         keras_tuner.errors.FatalTypeError: The results are something else; the search ends.
@@ -89,7 +89,7 @@ def explicit_outcome(results: Any, objective: Any, where: str) -> Outcome:
         return means, int(np.mean([epoch for _, epoch in parts]))
     if isinstance(results, Real) and not isinstance(results, bool):
         return {objective.name: float(results)}, 0
-    if isinstance(results, keras.callbacks.History) and objective.name == _NOT_SAID:
+    if isinstance(results, keras.callbacks.History) and objective.name == _NO_OBJECTIVE:
         raise kt.errors.FatalTypeError(
             f"Expected the return value of {where} to be a single float when `objective` is left "
             f"unspecified. Received: {results!r}. Give the oracle an `objective`, or return a number."
@@ -110,7 +110,7 @@ def explicit_outcome(results: Any, objective: Any, where: str) -> Outcome:
 
 
 def are_those(results: Any, known: list[Any]) -> bool:
-    """Says whether results are those known (not merely equal ones), or the only one of them."""
+    """Returns whether results are the known objects, or the only one of them."""
     several = results if isinstance(results, list) else [results]
     return len(several) == len(known) and all(map(operator.is_, several, known))
 
@@ -125,7 +125,7 @@ def _best_epoch(history: Mapping[str, Any], objective: Any) -> Outcome:
     if not measured:
         raise ObjectiveMissingError(
             f"No epoch of this trial reported `{objective.name}`, which is the objective. Reported were: "
-            f"{', '.join(map(str, history)) or 'none'}. Train until it is reported, or take one of them as "
+            f"{', '.join(map(str, history)) or 'none'}. Train until it is reported, or use one of these as "
             "`objective`."
         )
     best = measured[-1]
@@ -138,7 +138,7 @@ def _best_epoch(history: Mapping[str, Any], objective: Any) -> Outcome:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, str | bytes):  # "0.5" is text all the same.
+    if isinstance(value, str | bytes):
         return None
     try:
         return float(np.asarray(value).item())
@@ -147,7 +147,7 @@ def _number(value: Any) -> float | None:
 
 
 class TrialPrunedError(Exception):
-    """The oracle has no use for the rest of a trial. Raised between trainings, never inside `fit`."""
+    """The oracle has stopped a trial. Raised between trainings, never inside `fit`."""
 
 
 class NoFiniteObjectiveError(RecdropError):
@@ -157,12 +157,12 @@ class NoFiniteObjectiveError(RecdropError):
         super().__init__(
             f"{NOT_A_NUMBER}: `{objective}` was NaN or infinite in every epoch; try a smaller "
             "learning rate, or clip gradients (`global_clipnorm`: 1 in the optimizer, or in the search space "
-            "of a hypermodel of this package). NaN or infinity in the data do the same."
+            "of a hypermodel of this package). NaN or infinity in the data have the same effect."
         )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Says whether an exception tells of memory that ran out, on whatever backend."""
+    """Returns whether an exception means that memory ran out, on any backend."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & _MEMORY_ERRORS:
         return True
@@ -170,14 +170,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def outcome(error: Exception) -> tuple[str, str]:
-    """Returns the status with which Keras Tuner ends the trial, and the message that it keeps.
+    """Returns the final status and message of a trial whose training raised an error.
 
     Args:
-        error: What training raised.
+        error: The error.
 
     Returns:
-        `STOPPED` for a pruned trial, `FAILED` where another try would end the same way, else
-        `INVALID`: Keras Tuner tries again if it has been told to.
+        `STOPPED` for a pruned trial, `FAILED` if a retry would fail too, else `INVALID`: Keras Tuner
+        retries it if `max_retries_per_trial` allows that.
     """
     if isinstance(error, TrialPrunedError):
         return "STOPPED", ""
@@ -185,6 +185,6 @@ def outcome(error: Exception) -> tuple[str, str]:
         return "INVALID", str(error)
     text = traceback.format_exc()
     if is_out_of_memory(error):
-        what = f"{OUT_OF_MEMORY}: the model of this trial does not fit beside its batch."
+        what = f"{OUT_OF_MEMORY}: the model and a batch do not fit."
         return "FAILED", f"{what}\n{text}"
     return ("FAILED" if isinstance(error, kt.errors.FailedTrialError) else "INVALID"), text

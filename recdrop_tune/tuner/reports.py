@@ -1,4 +1,4 @@
-"""Reports the epochs of a trial to its oracle, and listens for the order to stop."""
+"""Reports the epochs of a trial to its oracle, and stops the trial if the oracle says so."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from recdrop_tune.oracle import forget_metrics
 from recdrop_tune.tuner.outcomes import FIT, NoFiniteObjectiveError, explicit_outcome, numbers
 
 _LAST_EPOCHS, _LAST_SHARE = 2, 0.1
-"""A trial with so few epochs left, or less than such a share of them, is trained to its end.
+"""A trial with at most this many epochs left, or less than this share, is trained to its end.
 
-Stopping it would save next to nothing, and what it had come to would not count.
+Stopping it would save next to nothing, and lose its score.
 """
 
 
 def is_nearly_over(epoch: int, epochs: int | None) -> bool:
-    """Says whether a training is so close to its end that it is not stopped any more.
+    """Returns whether a training is too close to its end to be stopped.
 
     Args:
-        epoch: The epoch that is over, from 0.
-        epochs: The number of the last epoch, from 1, as Keras counts; `None` if it is not known.
+        epoch: The last finished epoch, from 0.
+        epochs: The number of epochs; None if it is not known.
     """
     if epochs is None:
         return False
@@ -33,18 +33,18 @@ def is_nearly_over(epoch: int, epochs: int | None) -> bool:
 
 
 class TrialReport:
-    """What the trainings of one trial have reported.
+    """The reported epochs of the trainings of one trial.
 
-    Each training's epochs go to the oracle under their own number, so that the oracle sees the mean
-    over the trainings of each epoch; the best of these means is the trial's score. A training that
-    ends early counts with its best epoch from there on, for that is what early stopping keeps.
+    The oracle gets each training's epochs under the same numbers, so that it sees the mean over the
+    trainings of each epoch. The best of these means is the trial's score. A training that stops early keeps
+    its best score for the remaining epochs, as early stopping keeps its weights.
 
     Args:
         oracle: The oracle, or Keras Tuner's client of one.
         trial_id: The trial.
 
     Attributes:
-        stopped: Whether the oracle has asked to stop.
+        stopped: Whether the oracle has stopped the trial.
     """
 
     def __init__(self, oracle: Any, trial_id: str) -> None:
@@ -60,22 +60,21 @@ class TrialReport:
         self._history = None
 
     def begin_fit(self, history: Any) -> None:
-        """Begins a `Model.fit` of the current training, which may have several: the last one counts.
+        """Begins a `Model.fit` of the current training. With several of them, the last one counts.
 
         Args:
-            history: Keras's history of it, which the training may return.
+            history: Keras's history, which the training can return.
         """
         self._forget_epochs()
         self._curves[-1], self._history = {}, history
 
     def add(self, epoch: int, metrics: dict[str, float], epochs: int | None = None) -> None:
-        """Reports an epoch of the current training; only the first one can be stopped, if not near its end.
+        """Reports an epoch of the current training. Only the first training can be stopped.
 
         Args:
             epoch: Keras's number of the epoch.
-            metrics: What Keras reported. An epoch without the objective (`validation_freq`) is left
-                out.
-            epochs: How many epochs Keras trains; `None` if that is not known.
+            metrics: Its metrics. An epoch without the objective (`validation_freq`) is left out.
+            epochs: The number of epochs of the training; None if it is not known.
         """
         if not self.measures(metrics):
             return
@@ -87,15 +86,15 @@ class TrialReport:
             self.stopped = True
 
     def take(self, results: Any, best: BestWeights, model: Any) -> None:
-        """Takes what a `fit` has returned, where that is not the history of the epochs reported.
+        """Takes the results of a `fit`, unless they are the history of the reported epochs.
 
         Args:
-            results: What it returned; see `explicit_outcome`.
-            best: Is given the model's weights in that case, unless it has those of an epoch.
-            model: The model; `None` where it is not known.
+            results: The results; see `explicit_outcome`.
+            best: Gets the model's weights in that case, unless it has those of an epoch.
+            model: The model; None if it is not known.
         """
         measured = bool(self._curves[-1])
-        # A loop of the user's own has a history that Keras does not know of.
+        # A user-defined loop has a history of its own.
         reported = self._history is None or results is self._history
         if isinstance(results, keras.callbacks.History) and measured and reported:
             return
@@ -105,13 +104,13 @@ class TrialReport:
         self.replace(metrics, epoch)
 
     def replace(self, metrics: dict[str, float], at: int = 0) -> None:
-        """Reports the outcome of the current training as a whole, in place of its epochs.
+        """Reports the outcome of the current training instead of its epochs.
 
-        Where the oracle is elsewhere, what the epochs reported counts too.
+        If the oracle is in another process, the epochs count too.
 
         Args:
             metrics: The outcome.
-            at: The epoch that it is from.
+            at: Its epoch.
         """
         self._forget_epochs()
         self._curves[-1] = {at: metrics}
@@ -119,7 +118,7 @@ class TrialReport:
             self._send(metrics, at)
 
     def finish(self) -> None:
-        """Evens out trainings of different lengths.
+        """Fills up trainings that stopped early.
 
         Raises:
             NoFiniteObjectiveError: No epoch had a number for the objective.
@@ -137,23 +136,22 @@ class TrialReport:
                     self._send(best, epoch)
 
     def measures(self, metrics: dict[str, float]) -> bool:
-        """Says whether the objective is among the metrics of an epoch."""
+        """Returns whether the objective is among the metrics of an epoch."""
         return self._objective.name in metrics or bool(self._objective.has_value(metrics))
 
     def value(self, metrics: dict[str, float]) -> float:
-        """Returns the objective of an epoch; of several what the oracle compares epochs by."""
-        # Several objectives have a value together, under a name of its own.
+        """Returns the objective of an epoch, or the combined value of several."""
         whole = metrics.get(self._objective.name)
         return float(self._objective.get_value(metrics) if whole is None else whole)
 
     def is_better(self, value: float, other: float | None) -> bool:
-        """Says whether a value of the objective is better than another; NaN never is."""
+        """Returns whether a value of the objective is better than another; NaN never is."""
         if not math.isfinite(value):
             return False
         return other is None or bool(self._objective.better_than(value, other))
 
     def _forget_epochs(self) -> None:
-        """Takes back what the current training has reported."""
+        """Takes the reported epochs of the current training back."""
         if not self._curves[-1]:
             return
         forget_metrics(self._oracle.get_trial(self._trial_id))
@@ -174,7 +172,7 @@ class TrialReport:
 
     def _send(self, metrics: dict[str, float], epoch: int) -> str:
         every = {**metrics, self._objective.name: self.value(metrics)}
-        # Keras Tuner cannot compute with a metric that was never a number.
+        # Keras Tuner cannot average a metric without finite values.
         sent = {name: value for name, value in every.items() if math.isfinite(value)}
         return str(self._oracle.update_trial(self._trial_id, sent, step=epoch).status)
 
@@ -182,8 +180,8 @@ class TrialReport:
 class StepTimer(keras.callbacks.Callback):
     """Adds `ms_per_step` to the metrics of each epoch.
 
-    The first step of each epoch is not counted where there are others, nor are those that one call runs with
-    it (`steps_per_execution`): it may trace and compile.
+    The first call of each epoch does not count if there are others: it can trace and compile. With
+    `steps_per_execution`, a call is several steps.
     """
 
     counts_steps = True  # See `recdrop_tune.models.fit`.
@@ -200,7 +198,7 @@ class StepTimer(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Notes the time."""
         self._last, self._calls = time.perf_counter(), self._calls + 1
-        # Of the last call of an epoch Keras says a batch that there may not be.
+        # In the last call of an epoch, Keras's batch number can be too large.
         last = (self.params or {}).get("steps") or batch + 1
         self._steps = max(self._calls, min(batch + 1, last))
         if self._calls == 1:
@@ -217,7 +215,7 @@ class StepTimer(keras.callbacks.Callback):
 
 
 class EpochReporter(keras.callbacks.Callback):
-    """Hands each epoch of a training to a report, keeps the best weights, and stops when it is told to.
+    """Passes each epoch of a training to a report, keeps the best weights, and stops a pruned trial.
 
     Args:
         report: The report of the trial.
@@ -236,19 +234,19 @@ class EpochReporter(keras.callbacks.Callback):
             self._report.begin_fit(history)
             self._history, self._last = history, BestWeights()
         metrics = numbers(logs or {})
-        # A loop of the user's own may not say how many epochs there are.
+        # A user-defined loop may not set the number of epochs.
         self._report.add(epoch, metrics, (self.params or {}).get("epochs"))
         self._last.offer(self.model, metrics, self._report)
         self._best.take_better(self._last, self._report)
-        # A loss that is not a number leaves weights that are none: nothing better will come.
+        # After a NaN loss all weights are NaN.
         if self._report.stopped or math.isnan(metrics.get("loss", 0.0)):
             self.model.stop_training = True
 
     def weights_of(self, results: Any) -> BestWeights:
-        """Returns the best weights of what a training has returned.
+        """Returns the best weights for the results of a training.
 
         Args:
-            results: A history counts for its own epochs; anything else for all of the training.
+            results: With Keras's history, its own epochs count; with anything else, all of the training.
         """
         return self._last if results is self._history else self._best
 
@@ -257,7 +255,7 @@ class BestWeights:
     """Keeps the weights of the best epoch of all trainings of a trial, in memory.
 
     Attributes:
-        weights: Arrays as `Model.get_weights` gives them; `None` before the first epoch.
+        weights: Arrays as in `Model.get_weights`; None before the first epoch.
     """
 
     def __init__(self) -> None:
@@ -265,7 +263,7 @@ class BestWeights:
         self._value: float | None = None
 
     def offer(self, model: Any, metrics: dict[str, float], report: TrialReport) -> None:
-        """Takes the weights if their epoch is the best so far."""
+        """Takes the weights of a model if its epoch is the best so far."""
         if not report.measures(metrics):
             return
         value = report.value(metrics)
@@ -273,6 +271,6 @@ class BestWeights:
             self._value, self.weights = value, model.get_weights()
 
     def take_better(self, other: BestWeights, report: TrialReport) -> None:
-        """Takes the weights that another one has kept, if their epoch is better."""
+        """Takes the weights of another one, if their epoch is better."""
         if other._value is not None and report.is_better(other._value, self._value):
             self._value, self.weights = other._value, other.weights

@@ -1,4 +1,4 @@
-"""The trainings of a configuration: seeds, the folds of a cross-validation, and training it once more."""
+"""The trainings of a configuration: seeds, folds of a cross-validation, and retraining."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _DATA = ("x", "y", "sample_weight")
 
 
 def seed_values(hyperparameters: Any) -> dict[str, Any]:
-    """Returns the values that the seed of a trial is derived from: those without its dropout.
+    """Returns the values that the seed of a trial is derived from: those of its twin without dropout.
 
-    Configurations that differ in their dropout alone have the same seed: the same order of the data, and the
-    same first weights. (In a build function of one's own, if its dropout is by `dropout_rnn` or
-    `dropout_model`: any other that draws a seed moves those of the layers after it.)
+    So configurations that differ only in their dropout have the same seed: the same order of the data, and
+    the same first weights. In a build function this holds for `dropout_rnn` and `dropout_model`. Other
+    dropout layers draw seeds, which shifts those of the layers after them.
 
     Args:
         hyperparameters: The `keras_tuner.HyperParameters` of the trial.
@@ -41,13 +41,13 @@ def seed_values(hyperparameters: Any) -> dict[str, Any]:
 def trial_seed(seed: int, values: Mapping[str, Any], execution: int = 0) -> int:
     """Derives the seed of one training from the search's seed and from hyperparameters.
 
-    So a trial has the same result whatever was run before it. The bookkeeping of Hyperband
-    (`tuner/...`) counts: going on with a trial is another training.
+    So the result of a trial does not depend on the trials before it. Values that Hyperband adds
+    (`tuner/...`) count: each of its rounds is another training.
 
     Args:
         seed: Seed of the search.
         values: Hyperparameters by name; see `seed_values` for those of a trial.
-        execution: Which training of the trial it is, from 0.
+        execution: The number of the training in its trial, from 0.
 
     Example:
         >>> trial_seed(0, {"rate": 0.3}) == trial_seed(0, {"rate": 0.3}, execution=1)
@@ -62,9 +62,8 @@ def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[st
     """Yields the arguments of `Model.fit` for each fold.
 
     Args:
-        cv: Number of folds (shuffled; with the classes in proportion where the targets are integers of
-            shape `(samples,)`, each of which comes as often as there are folds), or a splitter of
-            scikit-learn's kind.
+        cv: Number of folds, or a splitter like scikit-learn's. Folds are shuffled. They are stratified
+            if the targets are integers of shape `(samples,)`, each of which occurs at least once per fold.
         seed: Seed of the shuffling.
         fit: Arguments of `Model.fit`, `x` and `y` arrays (or structures of arrays) among them; see
             `check_fold_data`.
@@ -88,11 +87,12 @@ def check_fold_data(cv: Any, fit: Mapping[str, Any]) -> None:
         fit: Arguments of `Model.fit`.
 
     Raises:
-        InvalidArgumentError: There are no arrays to split, or too few samples, or validation data already.
+        InvalidArgumentError: The data are not arrays, there are too few samples, or there are
+            validation data.
     """
     for argument in ("validation_data", "validation_split"):
         if fit.get(argument):
-            expected = "nothing beside `cv`, which takes the validation data from the training data"
+            expected = "no validation data with `cv`, which takes them from the training data"
             raise invalid_argument(argument, expected=expected, received=type(fit[argument]))
     data = {name: fit[name] for name in _DATA if fit.get(name) is not None}
     if (
@@ -101,26 +101,26 @@ def check_fold_data(cv: Any, fit: Mapping[str, Any]) -> None:
     ):
         raise invalid_argument(
             "x",
-            expected="arrays x and y, for `cv` takes parts of them",
+            expected="arrays x and y, which `cv` can split",
             received=type(fit.get("x")),
-            fix="Without arrays pass validation data in place of `cv`.",
+            fix="For other data, pass validation data instead of `cv`.",
         )
     check_folds(cv, fit["x"])
 
 
 def check_folds(cv: Any, x: Any) -> None:
-    """Checks that there are as many samples as folds.
+    """Checks that there are at least as many samples as folds.
 
     Args:
         cv: Number of folds, or a splitter, which is not checked.
-        x: The samples: an array, or a structure of arrays. What has no shape is not checked.
+        x: The samples: an array, or a structure of arrays. Data without a shape are not checked.
 
     Raises:
         InvalidArgumentError: There are fewer.
     """
     shape = getattr(keras.tree.flatten(x)[0], "shape", ())
     if isinstance(cv, int) and shape and shape[0] < cv:
-        expected = f"at most as many folds as samples, of which there are {shape[0]}"
+        expected = f"at most {shape[0]} folds, the number of samples"
         raise invalid_argument("cv", expected=expected, received=cv)
 
 
@@ -129,7 +129,7 @@ class GroupedFolds:
     """Folds that keep groups of samples together.
 
     Attributes:
-        cv: Number of folds, or a splitter of scikit-learn's kind that takes groups.
+        cv: Number of folds, or a splitter like scikit-learn's that takes groups.
         groups: The group of each sample.
     """
 
@@ -137,7 +137,7 @@ class GroupedFolds:
     groups: Any
 
     def split(self, x: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[Any, Any]]:
-        """Yields the samples to train on and those held out, as scikit-learn's splitters do."""
+        """Yields the training samples and the held-out samples, as scikit-learn's splitters do."""
         yield from _splitter(self, None, y).split(x, y, self.groups)
 
     def __str__(self) -> str:
@@ -149,7 +149,7 @@ def _splitter(cv: Any, seed: int | None, target: Any) -> Any:
     number = cv.cv if grouped else cv
     if not isinstance(number, int):
         return number
-    # Here, because scikit-learn takes a second to import and few searches need it.
+    # Imported here, as scikit-learn takes a second and few searches need it.
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     classes = _are_classes(target, number)
@@ -160,7 +160,7 @@ def _splitter(cv: Any, seed: int | None, target: Any) -> Any:
 
 
 def _are_classes(target: Any, folds: int) -> bool:
-    """Says whether targets are classes of which each fold can have its share; counts and years are none."""
+    """Returns whether targets are classes that each fold can contain, and not counts or years."""
     labels = np.asarray(target)
     if labels.shape[1:] not in ((), (1,)) or labels.dtype.kind not in "biu" or not labels.size:
         return False
@@ -173,16 +173,16 @@ def _take(value: Any, rows: Any) -> Any:
 
 @dataclass(frozen=True)
 class Retraining:
-    """What came of training a configuration once more.
+    """The result of training a configuration again.
 
     Attributes:
         score: The objective at the best epoch; with cross-validation, of the folds' mean curve.
-        best_epoch: That epoch, from 0.
+        best_epoch: The best epoch, from 0.
         metrics: The metrics of that epoch.
-        test: Metrics of the test data with the best epoch's weights; with cross-validation the mean over the
-            folds, each with the weights of its own best epoch. `None` without test data.
-        weights: The best epoch's weights, of all folds, as `Model.get_weights` gives them.
-        seconds: How long it took.
+        test: Metrics on the test data with the best epoch's weights; with cross-validation the mean
+            over the folds, each with the weights of its best epoch. None without test data.
+        weights: The weights of the best epoch of all folds, as in `Model.get_weights`.
+        seconds: The duration in seconds.
     """
 
     score: float
@@ -196,15 +196,15 @@ class Retraining:
 def retrain(
     tuner: Any, trial: Any, seed: int, fit: Mapping[str, Any], test: Any = None
 ) -> Retraining:
-    """Trains the configuration of a trial once more, with weights and masks of another seed.
+    """Trains the configuration of a trial again, with weights and masks of another seed.
 
     Args:
-        tuner: A `Tuner`; its compiled models are used again.
+        tuner: A `Tuner`; its compiled models are reused.
         trial: The trial.
         seed: Seed of weights, shuffling, masks and folds.
         fit: Arguments of `Model.fit`.
-        test: Data for `Model.evaluate`: `(x, y)`, `(x, y, sample_weight)` or a dataset. They are looked
-            at once, after the training.
+        test: Data for `Model.evaluate`: `(x, y)`, `(x, y, sample_weight)` or a dataset. They are
+            evaluated once, after the training.
 
     Raises:
         RecdropError: The objective was not a number in any epoch.
@@ -261,7 +261,7 @@ def _evaluate(model: Any, test: Any, fit: Mapping[str, Any]) -> dict[str, float]
 
 
 class _Ledger:
-    """Takes the epochs of a training as an oracle would, and has no trial stopped."""
+    """Takes the epochs of a training as an oracle does, and never stops it."""
 
     def __init__(self, objective: Any, hyperparameters: Any) -> None:
         self.objective = objective

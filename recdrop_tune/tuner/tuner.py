@@ -63,45 +63,46 @@ _DEFAULT_NAME = "untitled_project"  # Keras Tuner's
 
 
 class Tuner(kt.Tuner):
-    """Runs the trials of any oracle as `keras_tuner.Tuner` does, and more honestly.
+    """Runs the trials of any oracle, as `keras_tuner.Tuner` does, and reports every epoch.
 
-    - Every epoch is reported to the oracle, which may stop a trial that promises nothing (pruning).
-    - A trial is not stopped when two of its epochs, or fewer than a tenth, are left.
-    - A trial's score is its best epoch, whatever epochs were NaN or had no validation. With several
-      trainings it is the best epoch of their mean curve; the weights that are kept are those of the training
-      (the fold) with the best epoch of all.
+    - The oracle can stop an unpromising trial (pruning), unless two epochs or fewer than a tenth are left.
+    - A trial's score is its best epoch; epochs with NaN or without validation do not count. With several
+      trainings it is the best epoch of their mean curve, and the weights that are kept are those of the
+      training (the fold) with the best epoch of all.
     - A trial that runs out of memory or diverges fails alone, with its reason.
     - Only the best trials' weights are kept on disk.
-    - Trials that differ in weights, seeds, learning rate or dropout rates alone share one compiled
-      model: its variables start anew, its traced functions stay.
+    - Trials that differ only in weights, seeds, learning rate or dropout rates share one compiled model. Its
+      variables start anew, and its traced functions stay.
 
-    Each epoch has the metric `ms_per_step` too: milliseconds of a training step, the first of the epoch
-    not counted. It can be an objective.
+    Each epoch also has the metric `ms_per_step`: milliseconds of a training step, without the first step of
+    the epoch. It can be an objective.
 
-    Whatever a subclass of `keras_tuner.Tuner` overrides can be overridden here: `run_trial`,
-    `_build_and_fit_model`, `on_epoch_end` and its kin, `on_trial_begin`, `load_model`.
+    Subclasses can override the same methods as those of `keras_tuner.Tuner`: `run_trial`,
+    `_build_and_fit_model`, `on_epoch_end` and the like, `on_trial_begin`, `load_model`.
 
     Args:
         oracle: Any `keras_tuner.Oracle`.
         hypermodel: A `keras_tuner.HyperModel`, or a function that builds a compiled model from `hp`.
-            It may be left out where a subclass has a `run_trial` of its own.
+            Optional for subclasses with their own `run_trial`.
         *args: As for `keras_tuner.Tuner`, in its order: `max_model_size`, `optimizer`, `loss`, `metrics`,
             `distribution_strategy`, `directory`, `project_name`.
-        seed: Seed of weights, shuffling and masks; each training has its own, derived from it. `None`
-            leaves the random state alone.
-        cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`: each trial
-            is trained once for each fold. The data have to be arrays, without validation data. No model is
-            trained on all of them: the weights of the best fold are kept.
-        keep_checkpoints: Of how many trials the weights are kept, the best by the first objective; `None` for
-            all, as in Keras Tuner. Of several objectives those of the Pareto front are kept in any case.
-        reuse_models: How many compiled models are kept for trials of the same structure; 0 for none.
-        **kwargs: As for `keras_tuner.Tuner`: those above by name, and `executions_per_trial`,
+        seed: Seed of weights, shuffling and masks; each training derives its own from it. With None the
+            random state is not touched.
+        cv: Number of folds, or a splitter such as `sklearn.model_selection.TimeSeriesSplit()`. Each trial is
+            trained once for each fold. The data have to be arrays, without validation data. No model is
+            trained on all data: the weights of the best fold are kept.
+        keep_checkpoints: The number of trials whose weights are kept, the best by the first objective;
+            None for all, as in Keras Tuner. With several objectives, those of the Pareto front are kept
+            too.
+        reuse_models: The number of compiled models that are kept for trials of the same structure; 0
+            for none.
+        **kwargs: As for `keras_tuner.Tuner`: the arguments above by name, and `executions_per_trial`,
             `overwrite`, `tuner_id`.
 
     Raises:
-        InvalidArgumentError: An argument cannot be worked with, or two hyperparameters have one name.
-        ProjectError: There is a link in the project folder, or something else that is no file; or the search
-            in it is for another objective.
+        InvalidArgumentError: An argument is invalid, or two hyperparameters have one name.
+        ProjectError: A file in the project folder is damaged, a link leads out of it, or the search in it has
+            another objective.
 
     Example:
         >>> tuner = Tuner(OptunaOracle("val_loss", max_trials=30, seed=0), build, directory="runs")
@@ -124,8 +125,7 @@ class Tuner(kt.Tuner):
         if hypermodel is None and type(self).run_trial is Tuner.run_trial:
             raise invalid_argument(
                 "hypermodel",
-                expected="a keras_tuner.HyperModel or a function that builds a model from `hp`; only "
-                "subclasses with a `run_trial` of their own do without",
+                expected="a keras_tuner.HyperModel or a function that builds a model from `hp`",
                 received=None,
             )
         self.seed = seed
@@ -133,8 +133,8 @@ class Tuner(kt.Tuner):
         self.keep_checkpoints = keep_checkpoints
         self._lender = Lender(reuse_models)
         self._kept_weights = checkpoints.KeptWeights()
-        self._goes_on = False  # Whether there is an earlier search whose space is to be looked at.
-        # Before Keras Tuner reads what is in the folder.
+        self._resumes = False
+        # Before Keras Tuner reads the folder.
         given = (
             inspect.signature(kt.Tuner).bind_partial(oracle, hypermodel, *args, **kwargs).arguments
         )
@@ -145,13 +145,13 @@ class Tuner(kt.Tuner):
         is_worker = "KERASTUNER_ORACLE_IP" in os.environ and not is_chief()
         begun = not is_worker and not given.get("overwrite") and any(folder.glob("trial_*"))
         if begun and read_object(own) is None:
-            # Without this file, in which there is nothing, Keras Tuner would train all trials again.
+            # Without this file, which is empty, Keras Tuner would train all trials again.
             write_atomically(own, "{}")
-        self._returned: list[Any] | None = None  # What `run_trial` below has reported and returned.
+        self._returned: list[Any] | None = None  # The results that `run_trial` below has reported.
         try:
             super().__init__(oracle, hypermodel, *args, **kwargs)
         except KeyError:
-            # Of two hyperparameters of one name Keras Tuner may have lost the value by now.
+            # Keras Tuner loses the value of one of two hyperparameters of the same name.
             check_names(oracle.hyperparameters.space)
             raise
         check_names(oracle.hyperparameters.space)
@@ -163,13 +163,13 @@ class Tuner(kt.Tuner):
 
         Args:
             *fit_args: Positional arguments of `Model.fit`.
-            **fit_kwargs: Its other arguments. `callbacks` may hold functions that make callbacks.
+            **fit_kwargs: Its other arguments. `callbacks` can hold functions that make callbacks.
 
         Raises:
-            InvalidArgumentError: The data are a generator, which the first trial uses up, or no folds can be
-                taken of them; or one of the `callbacks` is not a Keras callback.
-            StorageError: A disk is full or broken. The trial under way is not counted as failed: it runs
-                again when the search goes on.
+            InvalidArgumentError: The data are a generator, which the first trial would exhaust, or
+                cannot be split into folds; or one of the `callbacks` is not a Keras callback.
+            StorageError: A disk is full or broken. The running trial does not count as failed: it runs
+                again when the search is resumed.
         """
         if is_chief():
             super().search(*fit_args, **fit_kwargs)
@@ -182,7 +182,7 @@ class Tuner(kt.Tuner):
             fit_kwargs["callbacks"] = list(check_callbacks(fit_kwargs["callbacks"]))
         if self.cv is not None:
             check_fold_data(self.cv, given)
-        self._look_at_earlier_space()
+        self._warn_of_other_space()
         with storage_failures_named(self.project_dir):
             self.on_search_begin()
             try:
@@ -196,20 +196,20 @@ class Tuner(kt.Tuner):
 
     @property
     def models_reused(self) -> int:
-        """How many trainings took a model that was compiled for an earlier one."""
+        """The number of trainings that used a model compiled for an earlier one."""
         return self._lender.reused
 
     def on_search_begin(self) -> None:
-        """Saves, so that a search which is killed in its first trial can go on."""
+        """Saves the search, so that it can be resumed even if it is killed in its first trial."""
         if is_local(self.oracle):
             delete_leftovers(self.project_dir)
             self.save()
 
     def save(self) -> None:
-        """Saves the oracle and the tuner, each file whole or not at all."""
+        """Saves the oracle and the tuner, each file atomically."""
         if is_local(self.oracle):
             self.oracle.save()
-        # The name that Keras Tuner looks for when it decides whether there is a search to go on with.
+        # Keras Tuner resumes a search if this file exists.
         path = Path(self.project_dir) / f"{self.tuner_id}.json"
         write_atomically(path, json.dumps(self.get_state()))
 
@@ -219,13 +219,13 @@ class Tuner(kt.Tuner):
         return {**super().get_state(), "objective": goals}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores what `get_state` returned; a tuner of Keras Tuner's saves nothing.
+        """Restores the state of `get_state`; Keras Tuner's own tuners save nothing.
 
         Raises:
             ProjectError: The search in the folder has another objective.
         """
         super().set_state(state)
-        self._goes_on = True
+        self._resumes = True
         there, now = state.get("objective"), self.get_state()["objective"]
         if there is not None and there != now:
             raise ProjectError(
@@ -243,9 +243,9 @@ class Tuner(kt.Tuner):
             **kwargs: Its other arguments.
 
         Returns:
-            What each training returned, such as Keras's history: it has been reported. A subclass may
-            return that, `None`, or what is to count in its place: anything that
-            `keras_tuner.Tuner.run_trial` returns.
+            The result of each training, such as Keras's history, which has been reported. A subclass can
+            return this, None, or a result to count instead: anything that `keras_tuner.Tuner.run_trial` can
+            return.
         """
         given = check_callbacks(kwargs.pop("callbacks", None))
         report, best, returned = TrialReport(self.oracle, trial.trial_id), BestWeights(), []
@@ -259,7 +259,7 @@ class Tuner(kt.Tuner):
                 seed = trial_seed(seed, seed_values(hyperparameters), execution)
             measured = [SameDraws(seed), StepTimer(), LearnedRates()]
             callbacks = [*measured, *own, *hooks_of(self, trial), reporter]
-            with self._lender.begun(seed, trial) as training:
+            with self._lender.begun(seed) as training:
                 results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
                 model = reporter.model or training.model
                 best.take_better(reporter.weights_of(results), report)
@@ -274,10 +274,10 @@ class Tuner(kt.Tuner):
         return returned
 
     def _build_and_fit_model(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
-        """Builds a trial's model and fits it; public code overrides it, as Keras Tuner's.
+        """Builds a trial's model and fits it. Public subclasses of Keras Tuner's class override it.
 
-        What overrides it gets a model from `self._try_build(hp)`, compiled for an earlier trial perhaps,
-        or from `self.hypermodel.build(hp)`, and has to hand the `callbacks` on.
+        An override gets its model from `self._try_build(hp)`, which can be compiled already, or from
+        `self.hypermodel.build(hp)`, and has to pass the `callbacks` on.
 
         Args:
             trial: The trial.
@@ -285,26 +285,23 @@ class Tuner(kt.Tuner):
             **kwargs: Its other arguments, `callbacks` among them.
 
         Returns:
-            What `HyperModel.fit` returns.
+            The result of `HyperModel.fit`.
         """
         model = self._try_build(trial.hyperparameters)
         return fit_of(self.hypermodel)(trial.hyperparameters, model, *args, **kwargs)
 
     def _try_build(self, hp: Any) -> Any:
-        """Builds a model and checks it; inside of a training it is lent, and as good as a fresh one."""
-        training, build = self._lender.training, partial(self._build_hypermodel, hp)
-        if training is None:
+        """Builds a model and checks it; in a training it can be a reused one, as good as fresh."""
+        build = partial(self._build_hypermodel, hp)
+        if self._lender.training is None:
             with self._scope():
                 return check_model(build(), self.max_model_size)
-        if training.trial is not None and hp is training.trial.hyperparameters:
-            # A trial may ask for more than its hyperparameters say: Hyperband goes on with weights.
-            build = partial(self.build_model, training.trial)
         return self._lend(build)
 
     def _override_compile_args(self, model: Any) -> None:
-        """Compiles a model by the tuner's `optimizer`, `loss` and `metrics`, if there are any.
+        """Compiles a model with the tuner's `optimizer`, `loss` and `metrics`, if there are any.
 
-        Keras Tuner's own reads what the model is compiled with, and fails where it is not compiled.
+        Keras Tuner's own method fails for a model that is not compiled.
         """
         given = {"optimizer": self.optimizer, "loss": self.loss, "metrics": self.metrics}
         given = {name: value for name, value in given.items() if value}
@@ -312,34 +309,23 @@ class Tuner(kt.Tuner):
             super()._override_compile_args(model)
             return
         if self.optimizer and not isinstance(self.optimizer, str):
-            # One that has trained a model belongs to it.
+            # An optimizer that has trained a model belongs to it.
             config = keras.optimizers.serialize(self.optimizer)
             given["optimizer"] = keras.optimizers.deserialize(config)
         model.compile(**given)
 
-    def build_model(self, trial: Any) -> Any:
-        """Builds the model that a trial trains. For subclasses to override.
-
-        Args:
-            trial: The trial.
-
-        Returns:
-            A compiled model, with the weights to start from.
-        """
-        return self._build_hypermodel(trial.hyperparameters)
-
     def save_model(self, trial_id: str, model: Any, step: int = 0) -> None:
-        """Saves the weights of a model, for a `run_trial` of a subclass that trains in its own way.
+        """Saves the weights of a model, for subclasses with their own `run_trial`.
 
         Args:
             trial_id: The trial.
             model: Its model, as `load_model` builds it.
-            step: Is not used: a trial keeps one set of weights.
+            step: Not used: a trial keeps one set of weights.
         """
         checkpoints.save(self._folder(trial_id), model, None)
 
     def load_model(self, trial: Any) -> Any:
-        """Builds a trial's model and loads the weights of its best epoch, of the training that had it.
+        """Builds a trial's model and loads the weights of its best epoch.
 
         Raises:
             RecdropError: The weights are not on disk any more.
@@ -350,15 +336,13 @@ class Tuner(kt.Tuner):
             )
 
     def on_trial_end(self, trial: Any) -> None:
-        """Ends the trial, and gives up the weights of trials that are not among the best."""
+        """Ends the trial, and deletes the weights of trials that are not among the best."""
         super().on_trial_end(trial)
         if is_local(self.oracle):
             self.drop_weights(trial.trial_id)
 
     def drop_weights(self, trial_id: str) -> None:
-        """Gives up the weights of trials that are not among the best.
-
-        Of several objectives those stay too that no other trial beats in every objective.
+        """Deletes the weights of trials that are not among the best, or on the Pareto front.
 
         Args:
             trial_id: The trial that has ended last.
@@ -366,8 +350,8 @@ class Tuner(kt.Tuner):
         if self.keep_checkpoints is not None:
             self._kept_weights.keep_best(self.keep_checkpoints, self.oracle, trial_id, self._folder)
 
-    def _look_at_earlier_space(self) -> None:
-        if self._goes_on and self.hypermodel is not None and is_local(self.oracle):
+    def _warn_of_other_space(self) -> None:
+        if self._resumes and self.hypermodel is not None and is_local(self.oracle):
             build, given = self.hypermodel.build, self._given_space
             with self._scope():
                 build(given)
@@ -381,7 +365,7 @@ class Tuner(kt.Tuner):
                     + "\nTo search the new space, give "
                     "another `project_name`, or delete the search there with `overwrite=True`."
                 )
-        self._goes_on = False
+        self._resumes = False
 
     def _trials(self) -> Iterator[Any]:
         while True:
@@ -395,8 +379,8 @@ class Tuner(kt.Tuner):
             yield trial
 
     def _attempt(self, trial: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        """Runs a trial and notes how it ended."""
-        # What an earlier attempt reported would count for this one.
+        """Runs a trial and sets its final status."""
+        # Metrics of an earlier attempt would count for this one.
         forget_metrics(self.oracle.get_trial(trial.trial_id))
         self._returned = None
         try:
@@ -412,15 +396,15 @@ class Tuner(kt.Tuner):
             self._returned = None  # It holds models.
 
     def _report(self, trial_id: str, results: Any) -> None:
-        """Reports what `run_trial` has returned, unless that has been reported."""
+        """Reports the results of `run_trial`, unless they have been reported."""
         ours, objective = self._returned, self.oracle.objective
         if ours is not None and (results is None or are_those(results, ours)):
             return
         trial = self.oracle.get_trial(trial_id)
         if ours is not None:
-            forget_metrics(trial)  # A subclass says what counts in their place.
+            forget_metrics(trial)  # The subclass returned other results.
         elif all(trial.metrics.exists(each.name) for each in objectives(objective)):
-            return  # It has called `oracle.update_trial` itself.
+            return  # The subclass has called `oracle.update_trial`.
         metrics, epoch = explicit_outcome(results, objective, RUN_TRIAL)
         if math.isnan(metrics[objective.name]):
             raise NoFiniteObjectiveError(objective.name)
@@ -436,11 +420,11 @@ class Tuner(kt.Tuner):
 
     @contextlib.contextmanager
     def lent_model(self, build: Callable[[], Any], seed: int | None) -> Iterator[Any]:
-        """Lends a model for one training: as good as a fresh one, perhaps compiled already.
+        """Lends a model for one training: as good as fresh, but it can be compiled already.
 
         Args:
             build: Builds the fresh model.
-            seed: Seed of everything that the training draws; `None` leaves the random state alone.
+            seed: Seed of everything that the training draws; with None the random state is not touched.
         """
         with self._lender.begun(seed):
             yield self._lend(build)

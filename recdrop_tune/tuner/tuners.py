@@ -81,8 +81,7 @@ def as_objectives(objective: Any) -> list[kt.Objective]:
     """Turns the name of a metric, or a list of them, into objectives with directions.
 
     Raises:
-        InvalidArgumentError: Whether a metric is to grow or to shrink is not known, or there is none, or
-            one comes twice.
+        InvalidArgumentError: The direction of a metric is not known, there is no metric, or one occurs twice.
     """
     several = list(objective) if isinstance(objective, list | tuple) else [objective]
     if not several:
@@ -100,11 +99,11 @@ _GROWING = {
     *("precisionatrecall", "recallatprecision", "sensitivityatspecificity"),
     "specificityatsensitivity",
 }
-"""Keras's metrics of which more is better, and that Keras Tuner (1.4.8) takes for others or does not know."""
+"""Keras metrics to maximize whose direction Keras Tuner (1.4.8) does not know or gets wrong."""
 
 
 def _bare(metric: str) -> str:
-    """Returns the class of a metric in small letters: `f1score` of `val_f1_score`."""
+    """Returns the class of a metric in lower case: `f1score` for `val_f1_score`."""
     return metric.removeprefix("val_").replace("_", "").lower()
 
 
@@ -112,8 +111,7 @@ def as_objective(objective: Any) -> kt.Objective:
     """Turns the name of a metric into an objective with a direction.
 
     Raises:
-        InvalidArgumentError: Whether the metric is to grow or to shrink is not known, or its direction is
-            neither `"min"` nor `"max"`.
+        InvalidArgumentError: The direction of the metric is not known, or neither `"min"` nor `"max"`.
 
     Example:
         >>> as_objective("val_accuracy").direction

@@ -171,7 +171,7 @@ def test_pruned_trials_are_learnt_from():
 
 def test_several_objectives_are_refused():
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=SurrogateSampler(0))
-    with pytest.raises(InvalidArgumentError, match=r"one objective; .* has 2\. Use .*TPESampler"):
+    with pytest.raises(InvalidArgumentError, match=r"one objective, .* has 2\. Use .*TPESampler"):
         study.ask().suggest_float("x", 0, 1)
 
 

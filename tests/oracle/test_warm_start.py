@@ -195,7 +195,7 @@ def test_folders_that_cannot_be_used(tmp_path, old, options, message):
 
 @pytest.mark.parametrize(
     "options",
-    [{"sampler": "random"}, {"sampler": "cmaes"}, {"warm_start": 3}, {"warm_start": [""]}],
+    [{"sampler": "random"}, {"sampler": "cmaes"}, {"warm_start": 3}],
 )
 def test_arguments_that_are_refused(tmp_path, options):
     with pytest.raises(InvalidArgumentError, match="`warm_start`"):
@@ -205,5 +205,5 @@ def test_arguments_that_are_refused(tmp_path, options):
 def test_a_link_in_a_folder_is_not_followed(tmp_path, old):
     shutil.copytree(old, tmp_path / "theirs")
     (tmp_path / "theirs" / "link").symlink_to("/etc")
-    with pytest.raises(ProjectError, match="symbolic link"):
+    with pytest.raises(ProjectError, match="link that leads out"):
         search(tmp_path, "p", 1, warm_start=tmp_path / "theirs")

@@ -71,7 +71,7 @@ def test_a_model_of_ones_own_may_know_what_to_do_with_them(options):
     x[3, 1, 2] = np.nan
     with (
         pytest.warns(UserWarning, match=r"`train`.*x\[3, 1, 2\].*every trial fails"),
-        pytest.raises(RecdropError, match="NaN or infinity in the data do the same") as caught,
+        pytest.raises(RecdropError, match="NaN or infinity in the data have") as caught,
     ):
         rdt.tune((x, y), data(), max_trials=1, epochs=1, verbose=0, **options)
     assert str(caught.value).count("NaN or infinity in the data") == 1
