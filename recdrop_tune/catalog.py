@@ -23,7 +23,7 @@ TASK_NAMES = ("classification", "regression", "tagging", "forecast", "language_m
 """The tasks; `recdrop_tune.hypermodels` has a model for each."""
 
 TUNER_NAMES = ("optuna", "random", "bayesian", "hyperband", "grid")
-SAMPLER_NAMES = ("cmaes", "gp", "nsga2", "qmc", "random", "surrogate", "tpe")
+SAMPLER_NAMES = ("cmaes", "gp", "grid", "nsga2", "qmc", "random", "surrogate", "tpe")
 PRUNER_NAMES = ("asha", "halving", "hyperband", "median", "none", "patient_median", "percentile")
 """Names of tuners, samplers and pruners."""
 
