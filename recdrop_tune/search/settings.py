@@ -261,7 +261,7 @@ class Optuna:
 
     Attributes:
         sampler: Optuna sampler, or a name: `"surrogate"` (the default; with several objectives `"tpe"`),
-            `"tpe"`, `"random"`, `"qmc"`, `"gp"`, `"cmaes"` or `"nsga2"`.
+            `"tpe"`, `"random"`, `"grid"`, `"qmc"`, `"gp"`, `"cmaes"` or `"nsga2"`.
         pruner: Optuna pruner, or a name: `"halving"` (the default), `"patient_median"`, `"median"`,
             `"percentile"`, `"asha"`, `"hyperband"` or `"none"`. A trial always gets a third of its epochs and
             at least ten, because dropout slows down the first ones.
@@ -282,7 +282,9 @@ class Optuna:
     """
 
     sampler: (
-        Literal["cmaes", "gp", "nsga2", "qmc", "random", "surrogate", "tpe"] | Sampler | None
+        Literal["cmaes", "gp", "grid", "nsga2", "qmc", "random", "surrogate", "tpe"]
+        | Sampler
+        | None
     ) = None
     _: KW_ONLY
     pruner: (
