@@ -10,7 +10,7 @@ description all call them, so they cannot disagree.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -90,20 +90,13 @@ def ranked(records: Records, seeds: Seeds | None = None) -> list[TrialRecord]:
         seeds: The `confirmed` scores, once the search is over: confirmed trials then come first, by their
             means. While it runs, a new trial must be able to overtake them.
     """
-    sign, seeds = _sign(records), seeds or {}
-
-    def key(record: TrialRecord) -> tuple[bool, float]:
-        own = seeds.get((record.trial_id, False))
-        score = fmean(own.values()) if own else record.score
-        return not own, sign * (score or 0.0)
-
-    complete = (each for each in records.trials.values() if each.state == COMPLETE)
-    return sorted((each for each in complete if each.score is not None), key=key)
+    return [record for _, record in sorted(_keyed(records, seeds), key=lambda pair: pair[0])]
 
 
 def best(records: Records, seeds: Seeds | None = None) -> TrialRecord | None:
     """Returns the best complete trial; see `ranked`."""
-    return next(iter(ranked(records, seeds)), None)
+    _, record = min(_keyed(records, seeds), key=lambda pair: pair[0], default=(None, None))
+    return record
 
 
 @dataclass(frozen=True)
@@ -267,6 +260,18 @@ def never_tried(table: pd.DataFrame) -> str | None:
     pairs = zip(rows["layer"], rows["wrapper"], strict=True)
     names = ["/".join(filter(None, pair)) for pair in pairs]
     return f"Never tried: {', '.join(names)}. More trials would." if names else None
+
+
+def _keyed(
+    records: Records, seeds: Seeds | None
+) -> Iterator[tuple[tuple[bool, float], TrialRecord]]:
+    """Yields the complete trials and what orders them: progress lines ask for it after each trial."""
+    sign = _sign(records)
+    for record in records.trials.values():
+        score = record.score if record.state == COMPLETE else None
+        if score is not None:
+            own = seeds.get((record.trial_id, False)) if seeds else None
+            yield (not own, sign * (fmean(own.values()) if own else score)), record
 
 
 def _sign(records: Records) -> float:

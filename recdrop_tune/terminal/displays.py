@@ -70,7 +70,6 @@ class Progress:
     def on_event(self, event: events.Event) -> None:
         """Prints a line for an event that deserves one."""
         records, trials = self._records, self._records.trials
-        before = standing.best(records) if isinstance(event, events.TrialEnded) else None
         records.on_event(event)
         match event:
             case events.EpochEnded() if self._epochs:
@@ -82,7 +81,7 @@ class Progress:
                 epoch = status.epoch_words(records, event)
                 self._print(f"  {which}{epoch}  {metrics}  {event.seconds:.1f} s", "dim")
             case events.TrialEnded(trial_id=id) if id in trials:
-                self._print_trial(trials[id], event, improved=standing.best(records) is not before)
+                self._print_trial(trials[id], event)
             case events.ConfirmationEnded():
                 self._print_confirmation(event)
             case events.NoMoreTrials():
@@ -94,12 +93,19 @@ class Progress:
                 )
                 self._print(f"{event.worker} was lost: {event.reason}{again}", "red")
 
-    def _print_trial(self, record: TrialRecord, event: events.TrialEnded, improved: bool) -> None:
+    def _print_trial(self, record: TrialRecord, event: events.TrialEnded) -> None:
         records, epochs = self._records, f"after {len(record.epochs)} epochs"
         score = None if record.score is None else f"{records.objective} {amount(record.score)}"
         match event.status:
             case events.COMPLETE:
-                result, style = self._result(event), "green" if improved else ""
+                best = standing.best(records)
+                style = "green" if best is record else ""
+                result = f"{records.objective} {amount(event.score or 0.0)}"
+                if best is not None:
+                    words = status.dropout_words(best.hyperparameters), status.gain_words(records)
+                    about = "; ".join(filter(None, words))
+                    best_score = f"best {amount(best.score or 0.0)}"
+                    result += f" ({': '.join(filter(None, (best_score, about)))})"
             case events.PRUNED:
                 result, style = " at ".join(filter(None, (f"pruned {epochs}", score))), "yellow"
             case events.INTERRUPTED:
@@ -115,15 +121,6 @@ class Progress:
         self._print("  ".join(filter(None, parts)), style)
         if (forecast := status.forecast(records, event.time, self._workers)) is not None:
             self._print(forecast, "dim")
-
-    def _result(self, event: events.TrialEnded) -> str:
-        result = f"{self._records.objective} {amount(event.score or 0.0)}"
-        best = standing.best(self._records)
-        if best is None:
-            return result
-        words = (status.dropout_words(best.hyperparameters), status.gain_words(self._records))
-        about = "; ".join(filter(None, words))
-        return f"{result} (best {amount(best.score or 0.0)}{': ' if about else ''}{about})"
 
     def _print_confirmation(self, event: events.ConfirmationEnded) -> None:
         record = self._records.trials.get(event.trial_id)

@@ -31,9 +31,12 @@ def seconds_left(
         starts_more: Whether the search starts more trials.
     """
     trials, search, running = records.trials.values(), records.search, records.running
+    ids = {each.trial_id for each in running}
     # Trials that were interrupted, or killed with their process, run again.
-    again = [e for e in trials if e.state == INTERRUPTED or not (e.ended or e in running)]
-    took = [each.seconds for each in trials if each.seconds and each not in again]
+    again = {
+        e.trial_id for e in trials if e.state == INTERRUPTED or not (e.ended or e.trial_id in ids)
+    }
+    took = [seconds for e in trials if (seconds := e.seconds) and e.trial_id not in again]
     if search is None or search.max_trials is None or not took:
         return None
     mean = sum(took) / len(took)
@@ -48,8 +51,8 @@ def seconds_left(
 def forecast(records: Records, now: float, workers: int = 1) -> str | None:
     """Writes after the first trial how long all of them take; returns `None` at any other time."""
     ended = [each for each in records.trials.values() if each.ended and each.state != INTERRUPTED]
-    left = seconds_left(records, now, workers)
-    if records.search is None or len(ended) != 1 or not left:
+    left = seconds_left(records, now, workers) if len(ended) == 1 else None
+    if records.search is None or not left:
         return None
     until = time.localtime(now + left)
     day = "%H:%M" if until[:3] == time.localtime(now)[:3] else "%Y-%m-%d %H:%M"
