@@ -1,4 +1,4 @@
-"""What a pruner that looks at an early epoch gets wrong, and for whom: dropout slows the first epochs."""
+"""The errors of pruning at an early epoch, by rate: dropout slows the first epochs."""
 
 import numpy as np
 from scipy.stats import rankdata, spearmanr

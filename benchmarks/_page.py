@@ -7,7 +7,7 @@ def fill(page, tables):
     """Replaces what stands between `<!-- table: name -->` and `<!-- end -->`.
 
     Args:
-        page: The file; nothing is done where there is none.
+        page: The file, or `None` to do nothing.
         tables: The tables by name, in Markdown.
     """
     if page is None or not page.exists():

@@ -1,7 +1,7 @@
-"""Other ways to search, replayed on a table of training results: the best of the field beside ours.
+"""Other search methods, replayed on a table of training results, to compare with ours.
 
 Each is a function that searches until a completed trial is as good as every threshold, and returns what it
-spent for each. Whatever goes on with a stopped trial pays for the new epochs alone.
+spent for each. A resumed trial costs only its new epochs.
 
 TPE + Hyperband       Optuna's `TPESampler` and `HyperbandPruner`, as its users write them.
 SMAC3                 SMAC3's facade for hyperparameters: a random forest, whole trainings (Lindauer et
@@ -21,7 +21,7 @@ import numpy as np
 import optuna
 
 ETA = 3
-"""Of how many configurations one goes on, as in all of these by default."""
+"""One of this many configurations is promoted; the default of all these methods."""
 
 
 class Spent:
@@ -208,7 +208,7 @@ def smac_hyperband(table, thresholds, seed, trials):
 
 
 class Rungs:
-    """The rungs of successive halving: who has been trained how long, and who goes on.
+    """The rungs of successive halving: the scores at each length, and the configurations promoted.
 
     Args:
         lengths: Epochs of each rung, the shortest first.
@@ -220,7 +220,7 @@ class Rungs:
         self._promoted = [set() for _ in lengths]
 
     def promotable(self, highest):
-        """Returns a configuration and the rung that it goes on to; `None` where none does.
+        """Returns a configuration to promote and its next rung, or `None`.
 
         Args:
             highest: The highest rung that is used.
@@ -235,7 +235,7 @@ class Rungs:
         return None
 
     def disagree(self, highest):
-        """Says whether the two highest rungs order their configurations in another way.
+        """Returns whether the two highest rungs order their configurations differently.
 
         Configurations that are closer than noise count as equal: the noise is what two neighbours that have
         changed places between the epochs of the highest rung lay apart.

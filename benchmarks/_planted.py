@@ -2,8 +2,8 @@
 
 A score is the level of its configuration plus noise. The level is planted by a formula, or it is that of a
 table of real trainings (`_table.py`). The noise is normal; a part of it is the same for all
-configurations that are trained with the same seed. How large the part is, and how large the noise is beside
-a real loss, was measured on the repeated trainings of an earlier edition of `which_dropout.py`
+configurations that are trained with the same seed. The size of that part, and the size of the noise relative
+to a real loss, were measured on the repeated trainings of an earlier edition of `which_dropout.py`
 (`results/repeated_trainings.json`: 28 configurations of three tasks, five seeds each).
 """
 
@@ -109,7 +109,7 @@ def _model():
 
 @cache
 def measured(loss="test_loss"):
-    """Measures the noise of real trainings, by task: its size beside the loss, and how alike seeds are.
+    """Measures the noise of real trainings, by task: its size relative to the loss, and the effect of seeds.
 
     Returns:
         By task `spread`, the standard deviation over seeds (of all configurations together) in parts of

@@ -9,15 +9,15 @@ import numpy as np
 from _table import Table, configurations, key
 
 _PARAMETERS = 23
-"""What the prior asks of its network for each curve."""
+"""The outputs of the network per curve."""
 
 
 def draw(problem, turn):
     """Draws a table of curves over the configurations of a problem's space.
 
     Args:
-        problem: The problem, of which the space and the epochs count.
-        turn: Number of the search: each has a table of its own.
+        problem: The problem; its space and epochs are used.
+        turn: Number of the search. Each has its own table.
     """
     import torch
     from ifbo.priors.ftpfn_prior import DatasetPrior

@@ -26,7 +26,7 @@ _RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Problem:
-    """What a table is trained from.
+    """The source of a table.
 
     Attributes:
         path: The file of its tables.
@@ -156,7 +156,7 @@ PROBLEMS = {
         _characters,
         batch=20,
     ),
-    # Of no data: its curves are drawn (`_prior.py`).
+    # Without data: its curves are drawn (`_prior.py`).
     "prior": Problem(
         None,
         {

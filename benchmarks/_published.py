@@ -31,7 +31,7 @@ DROPOUT = {
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched on a data set.
+    """A search on a data set.
 
     Attributes:
         model: Makes the hypermodel of a space and of the data.
@@ -39,11 +39,11 @@ class Search:
         epochs: Epochs of each training.
         trials: Trials of the search.
         batch: Samples of a step.
-        decay: Has the learning rate fall to 0 over the epochs, as a cosine does. The last epoch is then the
-            one that counts; otherwise it is the best one of the search.
-        objective: What the search goes by.
+        decay: Whether the learning rate falls to 0 over the epochs, like a cosine. The last epoch then
+            counts; otherwise the best one of the search.
+        objective: The objective of the search.
         confirm: How many of the best configurations are trained again with fresh seeds on the data of the
-            search, the best mean of which counts; without it the best trial does.
+            search. The best mean is chosen; without it, the best trial.
     """
 
     model: Callable

@@ -27,7 +27,7 @@ _OBJECTIVE = kt.Objective("val_loss", "min")
 
 
 class Unsaved:
-    """Comes before an oracle among the bases of a class: nobody goes on with a replayed search.
+    """A base class that disables saving of an oracle, because replayed searches are not resumed.
 
     Writing each epoch to a file would take longer than the rest.
     """
@@ -142,7 +142,7 @@ def replay(oracle, table, space, thresholds, note=None):
     space, found = SearchSpace.load(space), {}
     epochs = trials = pruned = 0
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # Of few points a length scale at the end of its range is fitted, which is no fault.
+        # With few points, the fitted length scale can be at the end of its range.
         warnings.filterwarnings("ignore", module=r"sklearn\.")
         kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder)
         oracle.verbose = 0
@@ -167,7 +167,7 @@ def replay(oracle, table, space, thresholds, note=None):
 def _run(oracle, trial, curve):
     """Reports a trial's epochs as a tuner would; returns how many, the best, and whether it was stopped.
 
-    A trial of Hyperband's goes on where its earlier round ended.
+    A trial of Hyperband resumes where its earlier round ended.
     """
     values = trial.hyperparameters.values
     first, last = values.get("tuner/initial_epoch", 0), values.get("tuner/epochs", len(curve))

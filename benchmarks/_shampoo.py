@@ -2,7 +2,7 @@
 
 The table is Jason Brownlee's ("How to Use Dropout with LSTM Networks for Time Series Forecasting", 2017):
 the root of the mean squared error on the last 12 of 36 months, mean and standard deviation of 30 trainings.
-His protocol: differences of the sales, each of which is forecast from the one before it, scaled to -1..1 by
+His protocol: differences of the sales, each forecast from the one before it, scaled to -1..1 by
 the training data; 3 units, stateful, batches of 4 in the order of the months, Adam, 1000 epochs, states back
 to zero after each; then three batches forecast the test months, each from the true one before it.
 
@@ -48,7 +48,7 @@ class Network:
     hard: bool = False
 
     def build(self, rate):
-        """Makes the model; under one seed with the same first weights, whatever drops."""
+        """Makes the model. Under one seed, its initial weights do not depend on the dropout."""
         gates = _hard_sigmoid if self.hard else "sigmoid"
         layer = keras.layers.LSTM(self.units, stateful=True, recurrent_activation=gates)
         dense = keras.layers.Dense(1)  # Layers draw their seeds when they are made, wrappers too.
@@ -59,7 +59,7 @@ class Network:
     def _dropout(self, rate):
         if (self.wrapper, self.placement) != ("native", "input"):
             return {"placement": self.placement, "rate": rate}
-        # With the recurrent site each gate has an input mask of its own, as in Keras 2.0.
+        # With the recurrent site, each gate has its own input mask, as in Keras 2.0.
         return {"placement": "input+recurrent", "rate": {"input": rate, "recurrent": 0.0}}
 
 
@@ -82,8 +82,8 @@ SEARCHED = {
     "zoneout": ("recurrent",),
     "none": ("",),
 }
-"""What the search tries. Of the other placements some compute the same in sequences of one step; that of
-`variational` at the output beside other sites does not, and is left out."""
+"""The placements to try. For sequences of one step, the others compute the same, apart from `variational` at
+the output and other sites, which is left out."""
 
 
 @cache
@@ -230,7 +230,7 @@ def run(held, repeats, epochs, save):
     """Trains what is lacking.
 
     Args:
-        held: What there is, to which is added.
+        held: The existing results, to which this adds.
         repeats: Trainings of a cell.
         epochs: Epochs of each.
         save: Called after each addition.
@@ -239,7 +239,7 @@ def run(held, repeats, epochs, save):
         raise SystemExit("The shampoo sales need JAX: KERAS_BACKEND=jax.")
     if held.setdefault("of", [repeats, epochs]) != [repeats, epochs]:
         was = "{} repeats of {} epochs".format(*held["of"])
-        raise SystemExit(f"What is there has {was}: go on with as many, or write to another --out.")
+        raise SystemExit(f"The existing results have {was}: use the same, or another --out.")
     rows, seeds = held.setdefault("cells", []), range(repeats)
     for form, placement, network in _cells():
         if any((row["form"], row["placement"]) == (form, placement) for row in rows):

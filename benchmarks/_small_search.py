@@ -21,7 +21,7 @@ SPACE = {
     "rate": {"min": 0.05, "max": 0.6},
     "learning_rate": {"min": 1e-4, "max": 1e-2, "log": True},
 }
-"""What the trials of nothing are proposed from."""
+"""The search space of trials that train nothing."""
 
 KINDS = {"Keras Tuner, RandomSearch": None, "ours, reuse_models=0": 0, "ours, reuse_models=4": 4}
 

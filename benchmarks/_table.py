@@ -122,7 +122,7 @@ def configurations(space):
 
 
 def _begin(path, epochs):
-    """Writes the header, and returns the seeds and configurations of the rows that are there."""
+    """Writes the header, and returns the seeds and configurations of the existing rows."""
     if path.exists():
         held = load(path) if path.read_text().count("\n") > 1 else []
         return {(seed, name) for seed, table in enumerate(held) for name in table.curves}

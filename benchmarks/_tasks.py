@@ -2,9 +2,9 @@
 
 digits     The handwritten digits that ship with scikit-learn, read pixel by pixel: sequences of 64 steps
            with one feature, 10 classes. 600 train, 400 validate, 797 test. With a learning rate of 0.003 the
-           150 epochs are not enough: the loss is 0.42 without dropout, in the place of 0.28 with 0.01.
+           150 epochs are not enough: the loss is 0.42 without dropout, instead of 0.28 with 0.01.
 vowels     JapaneseVowels, which ships with sktime: utterances of 7 to 29 frames with 12 features, padded in
-           front, by one of nine speakers. 180 train, 90 validate; the 370 of its own test split test.
+           front, by one of nine speakers. 180 train, 90 validate; its test split has 370.
 characters A language model of the help texts that ship with Python (`pydoc_data.topics`), character by
            character, in lower case: two layers. 12,000 characters train, 6,000 each validate and test, in
            sequences of 30. Of so little text the best epoch without dropout is well before the last one: what
@@ -29,15 +29,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained.
+    """A task.
 
     Attributes:
         data: Returns `(x, y)` to train on, to validate with, and to test with.
-        space: What is the same for all wrappers.
+        space: The keys that are the same for all wrappers.
         hypermodel: Makes the hypermodel of a space.
         epochs: Epochs of each training.
         batch: Samples of a step.
-        metric: The test metric that people know; the loss is there beside it.
+        metric: The usual test metric, in addition to the loss.
     """
 
     data: Callable
@@ -83,7 +83,7 @@ def _characters():
 
 
 def _windows(tokens, length):
-    """Cuts a text into sequences, each beside itself one character later."""
+    """Cuts a text into sequences, paired with the same ones one character later."""
     count = (len(tokens) - 1) // length
     x = tokens[: count * length].reshape(count, length)
     return x, tokens[1 : count * length + 1].reshape(count, length)
@@ -164,9 +164,9 @@ def search(name, space, experiment, folder, arguments, **more):
     Args:
         name: The task.
         space: The search space.
-        experiment: What it is for, by which MLflow names it.
+        experiment: The name of the experiment in MLflow.
         folder: Where the search is kept, inside that of all of them.
-        arguments: Of the command line: `trials`, `epochs`, `seeds`, `folder`.
+        arguments: The command line: `trials`, `epochs`, `seeds`, `folder`.
         **more: Other arguments of `tune`.
     """
     import recdrop_tune as rdt

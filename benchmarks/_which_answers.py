@@ -1,7 +1,7 @@
-"""What `which_dropout.py` says across tasks: tables that answer a question each.
+"""The tables of `which_dropout.py` across tasks, one per question.
 
-Where cells compete, the one with the least loss of validation data is taken, the mean over the seeds, and
-its test loss is what is told: nothing is chosen by test data.
+Among several cells, the one with the lowest mean validation loss over the seeds is chosen, and its test loss
+is reported: nothing is chosen by test data.
 """
 
 from itertools import combinations
@@ -22,7 +22,7 @@ OWN = "native"
 """Keras's own dropout, which leaves cuDNN."""
 PRESETS = ("quick", "lstm")
 ALIKE = {("variational", "input"): (OWN, "input")}
-"""What is the same training under another name, and has one row."""
+"""Cells that are the same training as another one, and share its row."""
 
 
 def answers(tasks):
@@ -95,11 +95,11 @@ def duels(tasks, first, in_first, second, in_second):
     """Writes the best of one kind of dropout against the best of another, task by task.
 
     Args:
-        tasks: What the JSON holds, by task.
-        first: What the one kind is called.
-        in_first: Says whether a cell is of it.
-        second: What the other is called.
-        in_second: Says whether a cell is of it.
+        tasks: The JSON by task.
+        first: Name of the first kind.
+        in_first: Returns whether a cell belongs to it.
+        second: Name of the second kind.
+        in_second: Returns whether a cell belongs to it.
     """
     lines = [
         f"| task | {first} | test loss | {second} | test loss | less loss {second}, 95 % |",

@@ -85,6 +85,6 @@ def counts(about):
 
 
 def share(flags):
-    """Says how many of all are true."""
+    """Writes how many of the flags are true."""
     flags = list(flags)
     return f"{sum(flags)} of {len(flags)}"

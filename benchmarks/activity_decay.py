@@ -1,17 +1,16 @@
-"""What the decays of activations (AR, TAR) are worth to a language model: with dropout and without it.
+"""The effect of the decays of activations (AR, TAR) on a language model, with and without dropout.
 
     KERAS_BACKEND=jax python benchmarks/activity_decay.py run     # or with --seeds 5; some 10 minutes
-    python benchmarks/activity_decay.py table    # prints what there is, and fills the page's table
+    python benchmarks/activity_decay.py table    # prints the results, and fills the page's table
 
 The text and the model are the task `characters` of `_tasks.py`: two LSTMs of 64 units. It is trained without
 dropout and with the weight-drop of AWD-LSTM, and each of them without decays, with the activity decay of
 AWD-LSTM (2), with its temporal decay (1), and with both. All else is the same: the seeds, so the first
-weights, the order of the data and the masks, and the learning rate. The best epoch is chosen by the loss of
-the validation data, in which no decay is; what is compared is the loss of the test data, by which nothing was
-chosen. The gains are over the training of the same seed and the same dropout without decays; their intervals
-hold for all of the table together.
+weights, the order of the data and the masks, and the learning rate. The best epoch is chosen by the
+validation loss, without decays. The test losses are compared; nothing was chosen by them. The gains are over
+the training of the same seed and the same dropout without decays. Their intervals hold together.
 
-Broken off, it goes on where it was. Writes JSON to benchmarks/results/, and the table of docs/techniques.md
+Resumes after an interruption. Writes JSON to benchmarks/results/, and the table of docs/techniques.md
 between its marks.
 """
 

@@ -2,20 +2,20 @@
 
     python benchmarks/learned_rates.py run      # or with --task vowels --placement recurrent
     python benchmarks/learned_rates.py move     # how far rates move: by beginning, learning rate, and N
-    python benchmarks/learned_rates.py table    # prints what there is
+    python benchmarks/learned_rates.py table    # prints the results
 
 `run` trains `concrete` once (one trial), and searches the rate of each site (0.05 to 0.6) of `variational`,
 whose masks are the same but hard, by Optuna. Each is trained again with fresh seeds, the same for both, and
 so is its twin, the same without dropout. `concrete` is also trained three times, with all of its `samples`,
 a tenth and a hundredth of them, which gives its prior 10 or 100 times the weight, and the best by the
 validation data counts. All have one learning rate. The best epoch is chosen by the
-validation data; what is compared is the loss of the test data, by which nothing was chosen. The time of a
+validation data. The test losses are compared; nothing was chosen by them. The time of a
 search is that of its trials, of learning that of its one trial; on a machine with other work compare the
 epochs.
 
 `move` trains `concrete` to the end, and notes the rates after each epoch. `table` fills docs/techniques.md.
 
-Broken off, both go on where they were. They write JSON to benchmarks/results/.
+Both resume after an interruption. They write JSON to benchmarks/results/.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def search(name, kind, placement, arguments):
 
 
 def row_of(result, kind, placement, metric):
-    """Gathers what came of it."""
+    """Collects the results of a search."""
     runs = result.confirmation.runs.sort_values("repeat")
     found, twins = runs[runs["kind"] == "found"], runs[runs["kind"] == "twin"]
     columns = ("val_loss", "test_loss", f"test_{metric}", "best_epoch")
@@ -117,7 +117,7 @@ def keep(path, part, name, row, about):
 
 
 def done(path, part, name, keys):
-    """Lists the rows of a task that are there, by the values that name them."""
+    """Returns the existing rows of a task, by the values of their keys."""
     rows = read(path).get(part, {}).get(name, {}).get("rows", [])
     return {tuple(row[key] for key in keys) for row in rows}
 
@@ -225,7 +225,7 @@ def shown(rate):
 
 
 def table(tasks):
-    """Writes learning beside the search, task by task, in Markdown."""
+    """Writes a table that compares learning with the search, task by task, in Markdown."""
     lines = [
         "| task | sites | learned: rates | loss | searched: rates | loss | no dropout "
         "| learning is better by % | epochs |",
@@ -240,7 +240,7 @@ def table(tasks):
 
 
 def table_of_samples(tasks):
-    """Writes what the choice of `samples` comes to, beside all of them and beside the search, in Markdown."""
+    """Writes the effect of `samples`, compared with all samples and with the search, in Markdown."""
     lines = [
         "| task | sites | samples | rates | loss | better than with all by % "
         "| than the search by % |",
@@ -295,7 +295,7 @@ def _better(row, other):
 
 
 def show(arguments):
-    """Prints what there is, and puts the tables between the marks of the page."""
+    """Prints the results, and puts the tables between the marks of the page."""
     held = read(arguments.out)
     tasks = held.get("tasks", {})
     made = {"learned": table(tasks), "samples": table_of_samples(tasks)}

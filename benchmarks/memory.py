@@ -4,7 +4,7 @@
     python benchmarks/memory.py --trials 20
 
 Trains small LSTMs whose number of units differs from trial to trial, so that nearly every one is traced
-anew, with Keras Tuner's own tuner and with ours, each in a process of its own. The resident memory is
+anew, with Keras Tuner's own tuner and with ours, each in its own process. The resident memory is
 read at the end of each trial; growth is from trial 10 to the last. Prints it and writes JSON to
 benchmarks/results/.
 """
@@ -64,7 +64,7 @@ def search(kind, trials, units):
 
 
 def measure(kind, trials, units):
-    """Runs a search in a process of its own; returns the memory after each trial in MiB."""
+    """Runs a search in its own process; returns the memory after each trial in MiB."""
     command = [sys.executable, __file__, "--search", kind]
     command += ["--trials", str(trials), "--units", str(units)]
     done = subprocess.run(command, capture_output=True, text=True)

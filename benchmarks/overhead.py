@@ -1,4 +1,4 @@
-"""What does a search cost beside the training itself?
+"""How much time does a search need in addition to training?
 
     python benchmarks/overhead.py                        # everything, about 10 minutes on 2 cores
     python benchmarks/overhead.py trials --trials 1000   # one part
@@ -131,7 +131,7 @@ class Reported(keras.callbacks.Callback):
 
 
 def epoch_part(arguments):
-    """Measures the tracking of an epoch, beside a training and while MLflow is written to."""
+    """Measures the tracking of an epoch during a training, while MLflow is written to."""
     times = []
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(320, 50, 12)), generator.normal(size=(320, 1))

@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python benchmarks/placements.py       # some minutes on 2 cores
 
 Rates are variables, so a model with dropout at every site could train a placement with the rates of the
-others at 0. It would be traced and compiled once in the place of once for each placement, and every step
+others at 0. It would be traced and compiled once instead of once for each placement, but every step
 would compute all sites. This measures both: for each placement the seconds of the first epoch beyond the
 steps in it (tracing and compiling, nothing kept from before), and the milliseconds of a step, the placements
 taking turns. It prints after how many epochs of a trial the slower steps have cost what the compilations

@@ -6,17 +6,16 @@
 On each data set (`_published.py`) `tune` searches by the training data alone: a fifth of them validates, or
 four folds do. The configuration that it finds and its twin, the same without dropout, are then trained on
 all training data, for as many epochs as the best one was trained (all of them where the learning rate
-decays), with ten fresh seeds. That is when the
-test data are looked at, and the only time. A published setting is trained as it is published, too, and a
-nearest neighbour by dynamic time warping is scored where nothing is published here; for a regression the
-mean of the training targets is, too.
+decays), with ten fresh seeds. Only these trainings use the test data. A published setting is trained as
+published, too. Data sets without published scores have baselines: the nearest neighbour by dynamic time
+warping, and for a regression the mean of the training targets.
 
 The gain of the dropout is over the twin, seed by seed, with its 95 % interval (Student's t).
 
 `--data shampoo` is another thing (`_shampoo.py`): a published table of dropout rates, cell by cell, in some
 minutes on JAX.
 
-Broken off, it goes on where it was: the searches are in --folder. Needs the packages `mnist1d`, `aeon` and
+Resumes after an interruption: the searches are in --folder. Needs the packages `mnist1d`, `aeon` and
 `sktime`.
 Writes JSON to benchmarks/results/, and the tables of docs/published.md between its marks.
 """
@@ -130,7 +129,7 @@ def constant(about, data):
 
 
 def baselines(about):
-    """Returns the functions that score a data set of which nothing is published here, by name."""
+    """Returns the baselines of a data set without published scores, by name."""
     if about.known:
         return {}
     return {NEIGHBOUR: neighbour} | ({CONSTANT: constant} if about.metric == "rmse" else {})

@@ -127,7 +127,7 @@ def requests_part(arguments):
 
 
 def requests(ray, sampler, workers, epochs, seconds):
-    """Returns what a number of workers get from one oracle, in a search of its own."""
+    """Measures the requests of a number of workers to one oracle, in its own search."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
         project.mkdir()

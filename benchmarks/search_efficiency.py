@@ -10,12 +10,11 @@
 `--problem digits` (the default) is what the defaults of this package were chosen by; `vowels`, `mnist1d`
 and `characters` were held out: other data, cells and wrappers (see `_problems.py`). Their tables are
 committed: the validation loss of each epoch of every configuration of a space, on real data, trained with
-several seeds. Each replayed search draws one of them for each configuration, and reports these epochs in
-the place of a training. It has found what it was to find when a trial is completed whose score
-(best epoch) the best 1 %, 2 % or 5 % of all configurations reach; the epochs of all trials until then
-count, the pruned ones too. Keras Tuner's tuners have their defaults; Hyperband, which goes on with the
-weights of its earlier rounds, pays for the new epochs alone, and goes through its brackets as often as it
-takes. A search of ours begins with its baselines, as `tune` does.
+several seeds. Each replayed search draws one of them for each configuration, and reports these epochs
+instead of training. It ends when a completed trial has a score (best epoch) among the best 1 %, 2 % or 5 %
+of all configurations. The epochs of all trials until then count, including pruned ones. Keras Tuner's tuners
+have their defaults. Hyperband, which resumes with the weights of its earlier rounds, pays only for the new
+epochs, and repeats its brackets as often as needed. Our searches start with their baselines, like `tune`.
 
 Bayesian optimization, which takes seconds a trial when it has seen many, gets 60 trials and fewer
 seeds: where it has not reached a threshold with them, another of Keras Tuner's has with fewer epochs.
@@ -66,7 +65,7 @@ def cell(row, share):
 
 
 def keep(arguments, table, row=None, **more):
-    """Puts a row into the JSON, in the place of an earlier one of that name, or something else."""
+    """Puts a row into the JSON, replacing one of the same name, or other values."""
     import _machine
     import _replay
 
@@ -107,9 +106,8 @@ def compare(arguments):
 def medians(held):
     """Writes the medians of all problems as a table in Markdown: for the best 1, 2 and 5 %.
 
-    What takes as few epochs as the quickest, as far as its seeds can tell, is in bold: the 95 % intervals of
-    the two medians overlap. A row of fewer seeds, of which everything would overlap, neither is in bold nor
-    counts as the quickest.
+    Bold: not significantly slower than the fastest (the 95 % intervals of the medians overlap). Rows with
+    fewer seeds, whose intervals are wide, are neither bold nor the fastest.
     """
     problems = [name for name in _problems.PROBLEMS if name in held]
     shown = ("recdrop-tune", "Hyperband", *THEIRS[::-2], *PEERS)

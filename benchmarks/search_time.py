@@ -3,19 +3,19 @@
     python benchmarks/search_time.py                                # about an hour on 2 cores
     python benchmarks/search_time.py --sizes digits --backends jax tensorflow --turns 1
 
-Every search is a process of its own, which begins with empty folders and an empty compilation cache; the
-searches of a size take turns, and a number is the median over the turns.
+Every search has its own process, empty folders and an empty compilation cache. The searches of a size take
+turns, and a number is the median over the turns.
 
 Keras Tuner     `keras_tuner.GridSearch` over 12 configurations of a plain Keras model: no dropout, and
                 Keras's own `recurrent_dropout` at five rates, with two learning rates each.
 same trials     `tune` over those 12 configurations, without pruning, tracked by MLflow as always.
 warm            The same once more on JAX, in another process and folder: what was compiled is in the cache.
 quick           `tune` with the preset `quick` for as many trials, without pruning: four wrappers at up to
-                four placements, so many more structures to compile.
+                four placements, with more structures to compile.
 defaults        `tune` with the preset `quick` as it is: with pruning.
 
-`until` is the number of seconds until an epoch was as good as the best one of Keras Tuner's, whose search
-has to run beside.
+`until` is the number of seconds until an epoch was as good as the best one of Keras Tuner, whose search has
+to be measured too.
 
 `compiling` is what the steps and validations take beyond their medians, all trainings together: tracing and
 compiling. `between` is what lies between two trainings: building models, oracle, tracking, files. The time
@@ -136,7 +136,7 @@ def clock_of(keras):
 
 
 def parts_of(notes):
-    """Says where the time of the trainings went, and between them."""
+    """Returns the times within and between trainings, by part."""
     spans = {"step": [], "test end": []}
     for (before, start, _), (what, end, _) in pairwise(notes):
         if what == "step" and before in ("epoch begin", "step"):
@@ -217,7 +217,7 @@ def search(kind, size, trials, epochs, target, folder):
 
 
 def in_a_process(backend, kind, size, arguments, target, cache):
-    """Runs one search in a process of its own."""
+    """Runs one search in its own process."""
     epochs = arguments.epochs or SIZES[size][2]
     with tempfile.TemporaryDirectory() as folder:
         told = [kind, size, arguments.trials, epochs, target, folder]

@@ -1,7 +1,7 @@
 """How long does `sync` take, into an empty store and into one that has everything?
 
     python benchmarks/sync.py                          # 2,000 trials into sqlite: some minutes
-    python benchmarks/sync.py --trials 300 --server    # into a server of its own as well
+    python benchmarks/sync.py --trials 300 --server    # into its own server, too
     python benchmarks/sync.py --trials 20 --refused 0.3 --server
 
 A journal of trials that nobody trained is made, of some epochs each, every tenth a failure. With `--refused`

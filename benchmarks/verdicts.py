@@ -3,8 +3,8 @@
     python benchmarks/verdicts.py                             # all problems: an hour on two cores
     python benchmarks/verdicts.py --problems two --searches 20
 
-Searches with `tune` and its confirmation, on problems whose truth is planted (`_planted.py`): what dropout
-is worth in them, and how noisy trainings are. What is counted for each problem:
+Runs `tune` with confirmation on problems with a known truth (`_planted.py`): the gain of dropout, and the
+noise of trainings. For each problem it counts:
 
 - the verdicts: how often dropout is said to have helped, to have hurt, or that it is not known;
 - how often all intervals of gains over the twins hold the true gains together;
@@ -14,7 +14,7 @@ is worth in them, and how noisy trainings are. What is counted for each problem:
 The seeds are the same in all problems, which therefore differ by what is planted alone: they have their luck
 in common.
 
-Broken off, it goes on where it was: the searches are in --folder. Prints a table, and writes JSON to
+Resumes after an interruption: the searches are in --folder. Prints a table, and writes JSON to
 benchmarks/results/.
 """
 
@@ -55,7 +55,7 @@ HOLDING = {
     "twins": "all intervals over twins hold",
     "told": "the verdict's interval holds",
 }
-"""What is counted of intervals."""
+"""The counts of intervals."""
 
 
 def search(name, number, arguments):
@@ -147,7 +147,7 @@ def scores(runs):
 
 
 def holds(gain, true):
-    """Says whether a stated interval holds the true gain; one that is not stated says nothing wrong."""
+    """Returns whether an interval contains the true gain; also True without an interval."""
     return math.isnan(gain.low) or gain.low - 1e-9 <= true <= gain.high + 1e-9
 
 
@@ -225,7 +225,7 @@ def line(counted):
 
 
 def keep(arguments, counted):
-    """Puts a problem into the JSON, in the place of what was counted of it earlier."""
+    """Puts a problem into the JSON, replacing earlier counts."""
     import _machine
 
     held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}

@@ -1,17 +1,16 @@
 """Which recurrent dropout, where, and how much, on real tasks: every wrapper at every placement.
 
     KERAS_BACKEND=jax python benchmarks/which_dropout.py run      # all tasks, or --task vowels; hours
-    python benchmarks/which_dropout.py table    # prints what there is, counts it, and fills the page's tables
+    python benchmarks/which_dropout.py table    # prints and counts the results, fills the page's tables
 
 For each task, wrapper and placement `tune` searches the rate (0.02 to 0.6) and the learning rate with the
 same budget of trials, and trains the best configuration again with fresh seeds, the same for all, and its
-twin, the same without dropout. The best epoch is chosen by the validation data; what is compared is the loss
-of the test data, by which nothing was chosen. `none` has the learning rate alone to search: its trials end
-when all are tried. The gains are over the twin; their intervals hold for all of a task together. Of a
-configuration whose learning rate is that of `none`, `none` is the twin. Dropouts that are the same under two
-names are searched under one.
+twin, the same without dropout. The best epoch is chosen by the validation data. The test losses are compared;
+nothing was chosen by them. `none` searches only the learning rate, so it ends when all are tried. The gains
+are over the twin; their intervals hold together for a task. If the learning rate is that of `none`, the twin
+is `none`. Dropouts that are the same under two names are searched once.
 
-Broken off, it goes on where it was: the searches are in --folder. Writes JSON to benchmarks/results/, and
+Resumes after an interruption: the searches are in --folder. Writes JSON to benchmarks/results/, and
 the tables of docs/which-dropout.md between its marks.
 """
 
@@ -32,8 +31,8 @@ RESULTS = Path(__file__).parent / "results" / "which_dropout.json"
 PAGE = ROOT / "docs" / "which-dropout.md"
 RATE = [0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 SAME = ("time_distributed", "lambda")
-"""What is the same training as `recurrent` at the same sites, number by number. So is `variational` at the
-input as `native` there."""
+"""Wrappers that train exactly like `recurrent` at the same sites. `variational` at the input is like `native`
+there."""
 
 
 def cells():
@@ -83,7 +82,7 @@ def row_of(result, wrapper, placement, metric):
 
 
 def keep(path, name, row, arguments):
-    """Puts a row into the JSON, in the place of an earlier one of that cell."""
+    """Puts a row into the JSON, replacing one of the same cell."""
     import _machine
 
     held = json.loads(path.read_text()) if path.exists() else {}
@@ -119,7 +118,7 @@ def run(arguments):
 
 
 def chosen(cell, arguments):
-    """Says whether a cell is among those asked for."""
+    """Returns whether a cell was requested."""
     return arguments.wrapper is None or cell[0] in arguments.wrapper
 
 

@@ -1,18 +1,18 @@
-"""What does a lower loss cost in time? A search for two objectives, and what is worth having of it.
+"""What does a lower loss cost in time? A search with two objectives, and its Pareto front.
 
 The handwritten digits that ship with scikit-learn, read row by row: sequences of 8 steps with 8 features,
-10 classes; 300 of them are trained on.
+10 classes; 300 of them are training data.
 
-The model is one LSTM. The search is over its units, and over the dropout: which, where, how much. It
-looks for a low validation loss and for short training steps at once, so it has no single best trial. It
-has a Pareto front: the trials that no other trial beats in both.
+The model is one LSTM. The search varies its units and the dropout: which, where, how much. It minimizes the
+validation loss and the time of a training step, so there is no single best trial but a Pareto front: the
+trials that no other trial beats in both.
 
 Takes about 4 minutes on 2 CPU cores. Run it with
 
     python examples/accuracy_vs_speed.py
 
-It ends with the front as a table, the fastest step first, and its plot in `accuracy_vs_speed.html`. The
-milliseconds are those of your machine, with whatever else runs on it meanwhile.
+It prints the front as a table, the fastest step first, and saves its plot in `accuracy_vs_speed.html`. The
+milliseconds depend on your machine and its load.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def load_data(train_samples: int):
 
 
 def undominated(loss, time):
-    """Says of each trial whether no other is as good in both and better in one."""
+    """Returns for each trial whether no other is as good in both and better in one."""
     return [
         not ((loss <= a) & (time <= b) & ((loss < a) | (time < b))).any()
         for a, b in zip(loss, time, strict=True)

@@ -2,7 +2,7 @@
 
 The text is the help on topics that ships with Python (`pydoc_data.topics`), in lower case, character by
 character: 20,000 characters to train on, 10,000 each to validate and to test, in sequences of 60. That is
-little text, so that the model overfits within its 50 epochs.
+little text, so the model overfits within its 50 epochs.
 
 The model has two LSTM layers of 64 units. It is the preset `awd_lstm`, made smaller: weight-drop on the
 recurrent kernels, locked dropout before, between and after the layers, and dropout of whole characters in
@@ -13,8 +13,8 @@ Takes about 6 minutes on 2 CPU cores. Run it with
 
     python examples/character_language_model.py
 
-It ends with the trials, the perplexity of both on the validation and on the test text, and a few lines
-that the best model writes.
+It prints the trials, the perplexity of both on the validation and the test text, and a few lines written by
+the best model.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def main():
     start = texts[2][: 2 * LENGTH]
     print("\nThe test text begins with\n")
     print(start)
-    print("\nand the best model goes on\n")
+    print("\nand the best model continues\n")
     print(write(result.best_model(), start, characters, 300, arguments.seed))
 
 

@@ -1,15 +1,15 @@
 """Many trials at once: on the cores or GPUs of one machine, in a SLURM job, on a Kubernetes cluster.
 
-The search is that of `quickstart.py`, on the digits that ship with scikit-learn. What changes is who runs
-its trials: workers, each a process of its own, which Ray places where there is room.
+This is the search of `quickstart.py`, on the digits that ship with scikit-learn. Its trials are run by
+workers, each in its own process, which Ray places on free cores or GPUs.
 
     python examples/ray_cluster.py --workers 2                        # this machine, a core each
     python examples/ray_cluster.py --workers 8 --gpus-per-trial 0.25  # two GPUs, four trials on each
     sbatch examples/ray_cluster.sbatch                                # the nodes of a SLURM job
     kubectl apply -f examples/ray_cluster.yaml                        # a Kubernetes cluster with KubeRay
 
-Takes a few minutes on 2 CPU cores. It needs the extra `ray`: pip install 'recdrop-tune[ray]'. Broken off,
-it goes on when it is started again: what is done is in the folder `ray_cluster_run`.
+Takes a few minutes on 2 CPU cores. Needs the extra `ray`: pip install 'recdrop-tune[ray]'. After an
+interruption, start it again to resume the search in the folder `ray_cluster_run`.
 """
 
 import argparse

@@ -1,18 +1,18 @@
-"""How to have dropout in an LSTM or a GRU on cuDNN? The three ways that are proposed for it, side by side.
+"""How to use dropout in an LSTM or a GRU on cuDNN? A comparison of the three usual ways.
 
-Keras leaves cuDNN as soon as `recurrent_dropout` is above 0. (`CuDNNLSTM` and `CuDNNGRU` are gone from
-Keras: `keras.layers.LSTM` and `GRU` *are* the cuDNN layers on a GPU.) The ways around it:
+Keras leaves cuDNN as soon as `recurrent_dropout` is above 0. (Keras no longer has `CuDNNLSTM` and
+`CuDNNGRU`: on a GPU, `keras.layers.LSTM` and `GRU` use cuDNN.) The ways around it:
 
     1  a wrapper that drops units at each time step, inside the recurrence
     2  TimeDistributed(Dropout), before or after the layer
-    3  a mask of one's own, as a Lambda layer would multiply with
+    3  a custom mask, as in a Lambda layer
 
-Here is each of them as this package writes it, beside the plain layer and Keras's own way: what a training
-step takes, which kernel it runs on, and what it is worth.
+This script compares them, as implemented in this package, with the plain layer and with Keras's own way: the
+time of a training step, its kernel, and the score.
 
-The speed is that of a batch of 32 random sequences of 100 steps; all models take turns. The score is for
-the handwritten digits that ship with scikit-learn, read row by row: sequences of 8 steps with 8 features,
-10 classes. 300 of them are trained on, 1497 validate. Each way has the better one of two rates, and each
+The time is for a batch of 32 random sequences of 100 steps; all models take turns. The score is for the
+handwritten digits that ship with scikit-learn, read row by row: sequences of 8 steps with 8 features,
+10 classes; 300 to train on, 1497 to validate. Each way has the better of two rates, and each
 score is the mean of three trainings at the best epoch of their mean curve. The model is one layer of 32
 units.
 
@@ -20,7 +20,7 @@ Takes about 5 minutes on 2 CPU cores. Run it with
 
     python examples/three_ways.py
 
-It ends with a table for each cell. The trials of the scores are in MLflow too; the last line says how to
+It prints a table for each cell. The trials of the scores are in MLflow too; the last line shows how to
 open them.
 """
 
@@ -74,8 +74,8 @@ def recurrent_layer(way, kind, rate):
     return layer
 
 
-# What a trial calls them. `wrapper` and its values are names that the package knows: so it gives a trial the
-# seeds of its twin, the same without dropout.
+# The hyperparameters of a trial. The package knows the name `wrapper` and its values, so it gives a trial the
+# seeds of its twin, the same configuration without dropout.
 WAYS = {
     PLAIN: ("none", None),
     "Keras's recurrent_dropout": ("native", None),
@@ -88,7 +88,7 @@ WAYS = {
 
 def make_model(way, cell, rate):
     """Returns a compiled model with one recurrent layer."""
-    # First, so that its weights under one seed are the same whatever seeds the dropout takes.
+    # First, so that under one seed its weights do not depend on the seeds of the dropout.
     head = keras.layers.Dense(10, activation="softmax")
     model = keras.Sequential(
         [keras.Input((None, 8)), recurrent_layer(way, CELLS[cell], rate), head]

@@ -1,20 +1,20 @@
-"""Does a model know when it does not know? Dropout at inference, on digits that are turned or noisy.
+"""Can a model detect unfamiliar inputs? Dropout at inference, on digits that are turned or noisy.
 
 The handwritten digits that ship with scikit-learn, read row by row: sequences of 8 steps with 8 features,
-10 classes. 600 train, 1197 test: as they are, turned by up to 90 degrees, and with noise. None but
-straight and clean ones were trained on.
+10 classes; 600 to train on, 1197 to test: as they are, turned by up to 90 degrees, and with noise. The
+training data are neither turned nor noisy.
 
-The model is one LSTM of 64 units with variational dropout, which draws a mask once for all steps.
-`mc_predict` leaves it on at inference: it predicts 50 times with other masks (Gal and Ghahramani 2016,
-arXiv 1506.02142). The mean is a prediction, and how much the 50 disagree says how far to trust it.
+The model is one LSTM of 64 units with variational dropout, which draws one mask for all steps.
+`mc_predict` keeps it on at inference: it predicts 50 times with different masks (Gal and Ghahramani 2016,
+arXiv 1506.02142). The mean is the prediction, and the disagreement of the 50 shows how far to trust it.
 
 Takes about 20 seconds on 2 CPU cores. Run it with
 
     python examples/uncertainty.py
 
-It ends with two tables: how uncertain the model is on each kind of digit, and whether the mean of the 50
-is better calibrated than the usual prediction without dropout. Confidence is the mean probability of the
-likeliest class.
+It prints two tables: the uncertainty of the model on each kind of digit, and the calibration of the mean of
+the 50 and of the usual prediction without dropout. Confidence is the mean probability of the most likely
+class.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def monte_carlo(model, x, samples: int, seed: int):
     The entropy of the mean is the whole uncertainty. The mean of the entropies is the part that each
     of the predictions has by itself. The rest, the mutual information, is their disagreement.
     """
-    # `mc_predict` averages all that a model puts out: here the entropy beside the probabilities.
+    # `mc_predict` averages all outputs of a model: here the probabilities and the entropy.
     both = keras.Model(model.input, {"p": model.output, "entropy": entropy(model.output)})
     mean = rdt.mc_predict(both, x, samples=samples, seed=seed, batch_size=256).mean
     whole = np.asarray(entropy(mean["p"]))

@@ -41,12 +41,6 @@ def run_here(monkeypatch, benchmarks):
     return call
 
 
-def test_import_time(tmp_path):
-    printed, held = run("import_time.py", "--times", "1", out=tmp_path / "out.json")
-    assert "heavy: none" in printed
-    assert len(held["milliseconds"]) == 1
-
-
 @pytest.mark.heavy
 def test_memory(tmp_path):
     _, held = run(
