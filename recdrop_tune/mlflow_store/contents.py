@@ -135,25 +135,25 @@ class SearchContents:
         self.is_description_new |= isinstance(event, _DESCRIBED)
         match event:
             case events.SearchStarted():
-                self._break_off(None)  # The earlier session was killed.
+                self._interrupt_trials(None)  # The earlier session was killed.
                 self._begin(event)
             case events.TrialStarted():
                 self._begin_trial(event)
             case events.ModelBuilt() | events.EpochEnded() | events.TrialEnded():
                 if event.trial_id in self.latest:
-                    self._go_on(self.latest[event.trial_id], event)
+                    self._update(self.latest[event.trial_id], event)
             case events.ConfirmationEnded():
                 self.confirmations[event.trial_id] += confirmation_points(event)
             case events.ResultSaved():
                 self.result, self.is_result_new, self.summary = event, True, event.summary
                 self.results.append(event)
             case events.SearchEnded():
-                self._break_off(event.time)
+                self._interrupt_trials(event.time)
                 self._end(event.status, event.time)
 
     def mark_over(self, when: float) -> None:
         """Ends the search, and the trials without an end, at the time of its last event."""
-        self._break_off(None)
+        self._interrupt_trials(None)
         if self.run.end is None:
             self._end("KILLED", when)
             self.is_description_new = True
@@ -190,7 +190,7 @@ class SearchContents:
         self.attempts[run.key] = self.changed[run.key] = run
         self.latest[event.trial_id] = self.under_way[event.trial_id] = run
 
-    def _go_on(
+    def _update(
         self, run: Contents, event: events.ModelBuilt | events.EpochEnded | events.TrialEnded
     ) -> None:
         self.changed[run.key] = run
@@ -207,9 +207,9 @@ class SearchContents:
                 run.tags["recdrop.state"] = event.status
                 run.texts |= {"error.txt": event.message} if event.message else {}
                 run.end = (_STATUS[event.status], record.ended_at or event.time)
-                self._compare(record, event)
+                self._update_best(record, event)
 
-    def _compare(self, record: TrialRecord, event: events.TrialEnded) -> None:
+    def _update_best(self, record: TrialRecord, event: events.TrialEnded) -> None:
         """Adds the best score so far to the run of the search."""
         if event.status == events.COMPLETE and event.score is not None:
             better = min if self.search.direction == "min" else max
@@ -224,7 +224,7 @@ class SearchContents:
             earlier.tags["recdrop.kind"] = "superseded"
             self.changed[earlier.key] = earlier
 
-    def _break_off(self, when: float | None) -> None:
+    def _interrupt_trials(self, when: float | None) -> None:
         for trial_id in list(self.under_way):
             self._kill(trial_id, when)
 

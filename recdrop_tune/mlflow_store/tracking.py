@@ -64,7 +64,7 @@ class Tracking:
         unsaved: Why the result could not be saved, or `None`.
         process: The process in which the search was begun.
         go_on: How to resume the search, in words, if known.
-        goes_on_after_search: Whether the search's run stays open when the oracle has no more trials.
+        stays_open: Whether the search's run stays open when the oracle has no more trials.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Tracking:
         what = f"MLflow at {self.tracking_uri}"
         self._background = Background(self.mlflow, what, journal.path)
         self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
-        self.goes_on_after_search = False
+        self.stays_open = False
         self.process = events.Process()
         self.go_on: str | None = None
         self._under_way = False
@@ -114,12 +114,12 @@ class Tracking:
         self._dispatcher.listeners.insert(0, collected)
         return collected.events
 
-    def was_elsewhere(
+    def adopt(
         self, experiment_id: str | None, failure: str | None, run_ids: Mapping[str, str]
     ) -> None:
         """Records what another process that tracks this search has written to MLflow."""
         self._failure_elsewhere = failure
-        self.mlflow.was_elsewhere(experiment_id, run_ids)
+        self.mlflow.adopt(experiment_id, run_ids)
 
     @property
     def journal_path(self) -> Path:
@@ -194,7 +194,7 @@ class Tracking:
         else:
             self.close("FAILED" if isinstance(error, Exception) else "KILLED")
 
-    def search_goes_on(self) -> None:
+    def begin_search(self) -> None:
         """Begins the search when a tuner asks for the first trial."""
         # After the end, each worker still asks Keras Tuner's chief, which does not begin the search anew.
         if self._under_way or (self._over and is_chief()):
@@ -230,7 +230,7 @@ class Tracking:
             )
         )
 
-    def begins_more(self) -> bool:
+    def can_begin(self) -> bool:
         """Returns whether another trial or training can begin: no one has asked the search to stop."""
         early = self.records.no_more
         if early is not None and early.reason == events.STOPPED:
@@ -275,7 +275,7 @@ class Tracking:
             if record.ended is None and _has_ended(read_trial(path)):
                 self.reporter.trial_ended(trial, path.stat().st_mtime)
 
-    def search_is_over(self) -> None:
+    def end_search(self) -> None:
         """Ends the search, unless trainings follow it."""
         self._over = True
         found = None if self.records.no_more is not None else exhausted(self._oracle)
@@ -286,7 +286,7 @@ class Tracking:
                     reason=events.EXHAUSTED, configurations=configurations, tried=tried
                 )
             )
-        if not self.goes_on_after_search:
+        if not self.stays_open:
             self.close()
 
     def _close_at_exit(self) -> None:

@@ -107,7 +107,7 @@ class MLflowWriter:
         self.run_ids: dict[str, str] = {}
         self.system_metrics: SystemMetrics | None = None
 
-    def was_elsewhere(self, experiment_id: str | None, run_ids: Mapping[str, str]) -> None:
+    def adopt(self, experiment_id: str | None, run_ids: Mapping[str, str]) -> None:
         """Records what the writer of another process has written."""
         self.experiment_id, self.run_ids = experiment_id, dict(run_ids)
 
@@ -117,9 +117,9 @@ class MLflowWriter:
         Raises:
             TrackingError: MLflow failed. The message contains no credentials.
         """
-        with self._wording_failures():
+        with self._failures_explained():
             with writing_alone(self._journal.path.parent, _PATIENCE):
-                last = self._write_on()
+                last = self._write_news()
             if isinstance(last, SearchEnded):
                 self._has_failed = False
             self._measure()
@@ -137,7 +137,7 @@ class MLflowWriter:
         Raises:
             TrackingError: MLflow failed. The message contains no credentials.
         """
-        with self._wording_failures():
+        with self._failures_explained():
             contents = contents_of(history, alive=False)
             if contents is None:
                 return Written(0, 0)
@@ -145,7 +145,7 @@ class MLflowWriter:
             self._write_lacking(contents, progress)
             return Written(len(self.written), len(contents.attempts) - len(self.written))
 
-    def _write_on(self) -> Event | None:
+    def _write_news(self) -> Event | None:
         """Writes the new part of the journal, or everything that MLflow lacks.
 
         Returns:
@@ -153,7 +153,7 @@ class MLflowWriter:
         """
         if self._contents is not None:
             new, end = self._journal.read_from(self._read)
-            if not self._may_differ(new):
+            if not self._might_differ(new):
                 for event in new:
                     self._contents.take(event)
                 self._write(self._contents)
@@ -168,7 +168,7 @@ class MLflowWriter:
         self._contents = contents
         return history[-1]
 
-    def _may_differ(self, new: Iterable[Event]) -> bool:
+    def _might_differ(self, new: Iterable[Event]) -> bool:
         """Returns whether MLflow might contain something else than this writer has written.
 
         A search can have been resumed elsewhere meanwhile. And a request that seemed to fail can have
@@ -181,11 +181,11 @@ class MLflowWriter:
     def _write_lacking(self, contents: SearchContents, progress: Progress = _ignore) -> None:
         """Writes what MLflow lacks, after asking it what it has."""
         self._runs = Runs(self._uri, contents.search.experiment)
-        self._leave_out_what_is_there(contents)
+        self._leave_out_existing(contents)
         self._write(contents, progress)
         self.experiment_id = self._runs.experiment_id
 
-    def _leave_out_what_is_there(self, contents: SearchContents) -> None:
+    def _leave_out_existing(self, contents: SearchContents) -> None:
         """Asks MLflow for the existing runs, and leaves out what they contain."""
         search, runs = self._runs.of_search(contents.search.search_id)
         if search is None:
@@ -327,7 +327,7 @@ class MLflowWriter:
         self._measured = run_id
 
     @contextmanager
-    def _wording_failures(self) -> Iterator[None]:
+    def _failures_explained(self) -> Iterator[None]:
         """Turns a failure into a `TrackingError` without credentials, and forgets what MLflow has."""
         try:
             yield

@@ -92,7 +92,7 @@ class OracleHost:
         self._oracle = self._tuner.oracle = Workers(self._tuner.oracle)
         self._oracle.verbose = 0
         self._tracking = job.track(self._tuner)
-        self._tracking.goes_on_after_search = True
+        self._tracking.stays_open = True
         self._events: list[Event] = self._tracking.listen_to_all()
         self._losses = _losses_of(self._events)
         self._tasks = Tasks(job.follow_up(), self._tuner, self._tracking, _LOSSES)
@@ -105,7 +105,7 @@ class OracleHost:
         for args in self._early:
             self.emit(*args)
 
-    def hear_warnings(self) -> None:
+    def collect_warnings(self) -> None:
         """Collects the warnings of the tracking, to be shown by the process that began the search."""
         _keep_warnings(self._warnings)
 
@@ -171,7 +171,7 @@ class OracleHost:
 
     def next_task(self, tuner_id: str) -> Any:
         """Hands out a task that follows the search; see `Tasks.next`."""
-        if self._stopped_by or not self._tracking.begins_more():
+        if self._stopped_by or not self._tracking.can_begin():
             self._tasks.cancel()
         task = self._tasks.next(tuner_id)
         self._since.pop(tuner_id, None)

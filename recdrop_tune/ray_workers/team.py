@@ -204,7 +204,7 @@ class Team:
         return state
 
     def _open(self, again: bool) -> None:
-        self._get(self._host.hear_warnings.remote())
+        self._get(self._host.collect_warnings.remote())
         self._get(self._host.open.remote([self._parcel], again))
 
     def _ask(self, method: str, *args: Any) -> Any:

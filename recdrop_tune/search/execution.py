@@ -252,7 +252,7 @@ def _run_here(
     """Runs the trials, and what follows, one after the other; ends the tracking, whatever happens."""
     job = replace(job, **later)
     tracking, follow_up = job.track(tuner, listeners), job.follow_up()
-    tracking.goes_on_after_search = follow_up is not None
+    tracking.stays_open = follow_up is not None
     args, fit = job.arguments()
     with tracking:
         try:
@@ -266,10 +266,10 @@ def _run_here(
             if over:
                 raise too_many_failures(tuner) from None
             raise
-        if follow_up is not None and completed(tuner) and tracking.begins_more():
+        if follow_up is not None and completed(tuner) and tracking.can_begin():
             keep = partial(follow_up.keep, tuner, tracking)
             for task in follow_up.tasks(tuner, tracking):
-                if not tracking.begins_more():
+                if not tracking.can_begin():
                     break
                 follow_up.run(tuner, task, (args, fit), tracking.reporter, keep)
     return Ended(tracking)
@@ -332,7 +332,7 @@ def _tracking_of(tuner: Any, mlflow: MLflow, closed: Closed) -> Tracking:
     begun = next((each for each in history[::-1] if isinstance(each, SearchStarted)), None)
     if begun is not None:
         tracking.space, tracking.context = begun.space, begun.context
-    tracking.was_elsewhere(closed.experiment_id, closed.failure, closed.run_ids)
+    tracking.adopt(closed.experiment_id, closed.failure, closed.run_ids)
     tracking.unsaved = closed.unsaved
     return tracking
 

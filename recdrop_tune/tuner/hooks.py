@@ -40,13 +40,13 @@ def kernels_of(model: Any) -> str | None:
 class Search(Protocol):
     """Listens to a search."""
 
-    def search_goes_on(self) -> None:
+    def begin_search(self) -> None:
         """Called before each trial."""
 
-    def begins_more(self) -> bool:
+    def can_begin(self) -> bool:
         """Returns whether another trial may start."""
 
-    def search_is_over(self) -> None:
+    def end_search(self) -> None:
         """Called after the last trial."""
 
 
@@ -71,14 +71,14 @@ class TrackedOracle:
 
     def create_trial(self, tuner_id: str) -> Any:
         """Creates a trial and reports it, or the end of the search."""
-        self._search.search_goes_on()
+        self._search.begin_search()
         # Several processes can train one trial together, under one id.
-        may_start = tuner_id in self._oracle.ongoing_trials or self._search.begins_more()
+        may_start = tuner_id in self._oracle.ongoing_trials or self._search.can_begin()
         trial = self._oracle.create_trial(tuner_id) if may_start else self._no_trial(tuner_id)
         if trial.status == "RUNNING":
             self._reporter.trial_started(trial)
         elif trial.status == "STOPPED":
-            self._search.search_is_over()
+            self._search.end_search()
         return trial
 
     def _no_trial(self, tuner_id: str) -> Any:
