@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,41 +13,32 @@ import click
 
 from recdrop_tune.files import JOURNAL, RUNS
 
-# Loads TensorFlow without what it prints while it is loaded.
 
+def load_quietly(module: str) -> None:
+    """Imports a module that loads TensorFlow, and discards what is written to stderr meanwhile.
 
-def load_quietly(*modules: str) -> None:
-    """Imports modules that load TensorFlow, without what is written to stderr meanwhile.
-
-    TensorFlow's libraries write of oneDNN and of missing CUDA drivers before any setting of its log holds.
-    If an import fails, all that was written is shown after all.
+    TensorFlow's libraries write about oneDNN and missing CUDA drivers before any setting of its log applies.
+    If the import fails, that is shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "tensorflow" in sys.modules:
-        return
-    if sys.stderr is None:  # Closed, as by `2>&-`.
-        _import(modules)
+    if "tensorflow" in sys.modules or sys.stderr is None:  # It is closed after `2>&-`.
+        import_module(module)
         return
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        loaded = False
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as output:
+        os.dup2(output.fileno(), 2)
         try:
-            _import(modules)
-            loaded = True
+            import_module(module)
+        except BaseException:
+            sys.stderr.flush()
+            output.seek(0)
+            os.write(stderr, output.read())
+            raise
         finally:
             sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            if not loaded:
-                said.seek(0)
-                os.write(2, said.read())
-
-
-def _import(modules: Sequence[str]) -> None:
-    for module in modules:
-        import_module(module)
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def project_folder(directory: Path | None) -> Path:
@@ -73,10 +63,10 @@ def project_folder(directory: Path | None) -> Path:
 
 
 def search_in(folder: Path) -> Any:
-    """Reads how the search in a folder was begun: its last `SearchStarted`.
+    """Returns the last `SearchStarted` of a folder.
 
     Raises:
-        click.ClickException: Its events do not say.
+        click.ClickException: There is none, or the journal cannot be read.
     """
     from recdrop_tune.errors import ProjectError
     from recdrop_tune.events import SearchStarted
@@ -93,18 +83,17 @@ def search_in(folder: Path) -> Any:
 
 
 def tracking_uri(given: str | None, search: Any) -> str:
-    """Returns the tracking URI to use: the one given, that of the search, else the one that `tune` would use.
+    """Returns the tracking URI to use: the given one, that of the search, or `tune`'s default.
 
     Raises:
-        click.ClickException: It is none that MLflow 3 can work with.
+        click.ClickException: MLflow 3 does not support it.
     """
     from recdrop_tune.addresses import resolve_uri
     from recdrop_tune.credentials import HIDDEN
     from recdrop_tune.errors import InvalidArgumentError
 
-    kept = None if search is None else search.tracking_uri
-    if given is None and kept is not None and HIDDEN not in kept:
-        return str(kept)
+    if given is None and search.tracking_uri and HIDDEN not in search.tracking_uri:
+        return str(search.tracking_uri)
     try:
         return resolve_uri(given)
     except InvalidArgumentError as error:
@@ -112,15 +101,14 @@ def tracking_uri(given: str | None, search: Any) -> str:
 
 
 def be_quick_and_quiet() -> None:
-    """Makes MLflow's client give up within seconds, not four minutes, and TensorFlow report no devices."""
+    """Makes MLflow's client give up within seconds instead of minutes; see also `be_quiet`."""
     be_quiet()
     for name, value in (("MAX_RETRIES", "1"), ("BACKOFF_FACTOR", "1"), ("TIMEOUT", "20")):
         os.environ.setdefault(f"MLFLOW_HTTP_REQUEST_{name}", value)
 
 
 def be_quiet() -> None:
-    """Keeps TensorFlow from reporting devices, and requests to this machine from going to a proxy."""
+    """Silences TensorFlow's log, and keeps requests to this machine away from a proxy."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A proxy has no business with this machine.
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))

@@ -17,7 +17,7 @@ from recdrop_tune.search.settings import Training
 # Parameters of a `fit` that Keras Tuner fills in.
 _FILLED_IN = {"self", "hp", "model"}
 
-# They hand on what they are given: what Keras does not know is a mistake.
+# They pass everything on to Keras.
 _KNOWN_FITS = (kt.HyperModel.fit, AbstractHyperModel.fit)
 
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -31,16 +31,15 @@ _ELSEWHERE = {
     "y": "`train`",
     "validation_data": "`validation`",
 }
-"""Arguments of `Model.fit` that `tune` has a place of its own for."""
+"""The arguments of `Model.fit` that `tune` takes elsewhere."""
 
 
 def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
-    """Raises for an argument that no `fit` has, or for which `tune` has another place.
+    """Raises for an argument that `fit` does not have, or that `tune` takes elsewhere.
 
     Args:
-        fit: What `Training.fit` says.
-        model: The hypermodel; it may have a `fit` with arguments of its own. What one with `**kwargs` takes
-            cannot be known: it is given everything.
+        fit: The arguments in `Training.fit`.
+        model: The hypermodel. Its `fit` can have further arguments; with `**kwargs` it gets everything.
     """
     model, fits = unextended(model), [keras.Model.fit]
     fits += [type(model).fit] if isinstance(model, kt.HyperModel) else []
@@ -50,8 +49,7 @@ def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
     for name in fit:  # Not their values: they may be data, and fill the screen.
         if name in _ELSEWHERE:
             raise InvalidArgumentError(
-                f"Invalid argument `{name}` received in `fit`: `tune` has a place of its own for it. Give "
-                f"{_ELSEWHERE[name]} to `tune`."
+                f"Invalid argument `{name}` received in `fit`. Give {_ELSEWHERE[name]} to `tune`."
             )
         if name not in taken and not rest:
             near = suggestion(name, sorted(taken - set(_ELSEWHERE)))
@@ -62,13 +60,13 @@ def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
 
 
 def check_validation(goals: Sequence[Any], validation: Any, training: Training) -> None:
-    """Raises for validation data beside folds, and where an objective has nothing to be measured on.
+    """Raises for validation data together with folds, and for an objective without validation data.
 
     Raises:
-        InvalidArgumentError: The data come by two ways, or by none and the objective needs them.
+        InvalidArgumentError: There are two sources of validation data, or none.
     """
     if training.cv is not None and validation is not None:
-        expected = "None beside `cv`, which takes the validation data from the training data"
+        expected = "None with `cv`, which takes the validation data from the training data"
         raise invalid_argument("validation", expected=expected, received=type(validation).__name__)
     asked = [goal.name for goal in goals if goal.name.startswith("val_")]
     ways = (validation, training.cv, training.fit.get("validation_split") or None)

@@ -38,10 +38,10 @@ class Confirmation:
     """Trains the best configurations again, here or in workers; see `FollowUp`.
 
     Attributes:
-        top: How many of the best configurations, beside what they are compared with.
-        seeds: How many times each is trained.
+        top: How many of the best configurations, in addition to those they are compared with.
+        seeds: How many times to train each.
         seed: Seed of the search.
-        test: Data that are looked at here and nowhere else; `None` for none.
+        test: Data that only the confirmation uses, or `None`.
     """
 
     top: int
@@ -50,10 +50,10 @@ class Confirmation:
     test: Any = None
 
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
-        """Lists the trainings that are missing, each configuration with the same seeds, and reports them.
+        """Lists the missing trainings, each configuration with the same seeds, and reports them.
 
         Args:
-            tuner: The tuner, its search over.
+            tuner: The tuner, after its search.
             tracking: Its tracking.
         """
         earlier = [each for each in tracking.records.confirmations if each.score is not None]
@@ -62,7 +62,7 @@ class Confirmation:
         twins = twins_of(tuner.oracle, found, [key[:2] for key in sorted(done)])
         every = [(trial, False) for trial in found] + [(trial, True) for trial in twins]
         total = self.seeds * len(every)
-        # Seed by seed, so that a confirmation which is broken off has compared whole sets.
+        # Seed by seed, so that an interrupted confirmation has compared whole sets.
         missing = [
             {
                 "trial": trial,
@@ -88,18 +88,18 @@ class Confirmation:
         reporter: TrainingReporter,
         offer: Callable[..., None],
     ) -> None:
-        """Trains a configuration once more, and reports how that went."""
+        """Trains a configuration once, and reports the result."""
         trial, (_, fit) = task["trial"], arguments
         with reporter.apart(trial.trial_id, **_about(task)) as report:
             trained = _as_twin(trial) if task["twin"] else trial
             outcome = retrain(tuner, trained, task["seed"], fit, self.test)
-            if not task["twin"]:  # The best model is one that the search has found.
+            if not task["twin"]:  # The best model is never a twin.
                 offer(trial, outcome.score, outcome.weights)
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
             report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
 
     def keep(self, tuner: Any, tracking: Tracking, *result: Any) -> None:
-        """Keeps on disk, of each configuration, the weights of its best training.
+        """Stores the weights of the best training of each configuration.
 
         Args:
             tuner: The tuner.
@@ -119,30 +119,32 @@ class Confirmation:
             save_weights(folder, model, weights)
 
     def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
-        """Records a training that cannot be done."""
+        """Records a training that failed."""
         trial_id = task["trial"].trial_id
         ended = ConfirmationEnded(trial_id=trial_id, score=None, message=reason, **_about(task))
         tracking.emit(ended)
 
 
 def check_confirmations(folder: Path) -> None:
-    """Raises if the journal lacks trainings of a confirmation, which would be done again.
+    """Raises if the journal lacks trainings of a confirmation, which would be repeated.
 
     Args:
         folder: The project folder.
 
     Raises:
-        ProjectError: It does, or is damaged otherwise.
+        ProjectError: It does, or is damaged in another way.
     """
     history = Journal(folder / JOURNAL).read()
     begun = any(isinstance(each, ConfirmationStarted) for each in history)
     ended = [each for each in history if isinstance(each, ConfirmationEnded)]
     known = {(each.trial_id, each.twin, each.repeat) for each in ended if each.score is not None}
     saved = 0
-    with suppress(OSError, ValueError, TypeError, LookupError):  # Not there yet, or damaged itself.
+    with suppress(
+        OSError, ValueError, TypeError, LookupError
+    ):  # It does not exist yet, or is damaged.
         table = (folder / RESULT / "confirmation.csv").read_bytes()
         saved = int(pd.read_csv(io.BytesIO(table))["n"].sum())
-    # The weights tell where the search was killed before it saved a result.
+    # If the search was killed before it saved a result, there are weights.
     if saved > len(known) or ((folder / CONFIRMED).exists() and not begun):
         raise ProjectError(
             f"`{folder / JOURNAL}` is damaged: it lacks trainings of the confirmation. Nothing was changed. "
@@ -151,11 +153,11 @@ def check_confirmations(folder: Path) -> None:
 
 
 def contenders(oracle: Any, top: int) -> list[Any]:
-    """Picks the trials whose configurations are trained again.
+    """Returns the trials whose configurations to train again.
 
-    They are the best ones and, if they are not among these, the best one with dropout, the best one without
-    and the best one with Keras's own. Of several objectives the best ones are those of the front: the best
-    by each objective, then others spread over it.
+    These are the best ones and, unless included, the best one with dropout, the best one without and the
+    best one with Keras's own. With several objectives the best ones are on the front: the best by each
+    objective, then others spread over it.
 
     Args:
         oracle: The oracle.
@@ -165,12 +167,12 @@ def contenders(oracle: Any, top: int) -> list[Any]:
     goals = objectives(oracle.objective)
     chosen = _spread(oracle, top) if len(goals) > 1 else complete[:top]
     known = [(trial, readable(trial.hyperparameters)) for trial in complete]
-    beside = (
+    compared = (
         (trial for trial in complete if has_dropout(trial.hyperparameters)),
         (trial for trial, values in known if has_wrapper(values, "none")),
         (trial for trial, values in known if has_wrapper(values, KERAS)),
     )
-    for kind in beside:
+    for kind in compared:
         best = next(kind, None)
         if best is not None and best not in chosen:
             chosen.append(best)
@@ -180,14 +182,15 @@ def contenders(oracle: Any, top: int) -> list[Any]:
 def twins_of(
     oracle: Any, chosen: Sequence[Any], trained: Iterable[Configuration] = ()
 ) -> list[Any]:
-    """Picks, for the configurations that have dropout, the trials whose twins have to be trained too.
+    """Returns the trials whose twins to train too: of the configurations with dropout.
 
-    Several configurations may have the same twin, which is trained once; and it may be one of those chosen.
+    Configurations can share a twin, which is trained once; and a twin can be one of the chosen trials.
 
     Args:
         oracle: The oracle.
-        chosen: The trials whose configurations are trained.
-        trained: What an earlier confirmation has trained: of one twin with several names, that of then.
+        chosen: The trials whose configurations to train.
+        trained: The configurations that an earlier confirmation has trained. A shared twin keeps the name
+            that it had then.
     """
     there: list[Configuration] = [(trial.trial_id, False) for trial in chosen]
     earlier = [each for each in trained if each[1]]
@@ -203,12 +206,12 @@ def twins_of(
 
 
 def confirmation_seed(seed: int | None, repeat: int) -> int:
-    """Derives the seed of a repeat: the same for every configuration, and none that the search used."""
+    """Derives the seed of a repeat: the same for every configuration, and not one of the search."""
     return trial_seed(seed or 0, {"confirmation": repeat}) % 2**31
 
 
 def _spread(oracle: Any, top: int) -> list[Any]:
-    """Picks trials of the front: the best by each objective, then others at even distances."""
+    """Returns trials of the front: the best by each objective, then others at even distances."""
     best, goals = front(oracle), objectives(oracle.objective)
     values = [dict(zip(best, column, strict=True)) for column in _columns(best, oracle.objective)]
     chosen: list[Any] = []
@@ -224,12 +227,12 @@ def _spread(oracle: Any, top: int) -> list[Any]:
 
 
 def _columns(trials: Sequence[Any], objective: Any) -> list[tuple[float, ...]]:
-    """Lists, for each objective, the values of the trials."""
+    """Returns the values of the trials by each objective."""
     return list(zip(*(values_of(trial, objective) for trial in trials), strict=True))
 
 
 def _as_twin(trial: Any) -> Any:
-    """Makes a trial of the twin of a trial's configuration; the oracle does not know of it."""
+    """Makes a trial with the twin of a trial's configuration, outside of the oracle."""
     return kt.engine.trial.Trial(twin_of(trial.hyperparameters), f"{trial.trial_id}_twin")
 
 

@@ -1,4 +1,4 @@
-"""`distribute`: many trials at once for any tuner of Keras Tuner's."""
+"""`distribute`: parallel trials for any Keras Tuner tuner."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def distribute(
     tracking: str | MLflow = EXPERIMENT,
     verbose: int = 1,
 ) -> Distributed:
-    """Lets several workers run the trials of a tuner at the same time, on one machine or on many.
+    """Runs the trials of a tuner in several workers at the same time, on one machine or on many.
 
-    The tuner's oracle runs in a process of its own, where MLflow is written to as well. A worker that dies
-    is replaced, and its trial is run again.
+    A separate process runs the tuner's oracle and writes to MLflow. A worker that dies is replaced, and its
+    trial runs again.
 
     Args:
-        make_tuner: Makes the tuner. It is called here and once in each process, and must not pass
-            `overwrite=True`.
+        make_tuner: A function that makes the tuner. This process and each worker call it once. It must not
+            pass `overwrite=True`.
         workers: How many trials run at the same time; or `Workers`.
         tracking: Name of the MLflow experiment; or `MLflow`.
-        verbose: 0 is silent, 1 prints a line a trial, 2 a line an epoch as well and what workers print.
+        verbose: 0 prints nothing, 1 a line per trial, 2 also a line per epoch and what workers print.
 
     Returns:
-        What stands in for the tuner: its `search` is distributed, all else is the tuner's own.
+        A stand-in for the tuner: its `search` is distributed, everything else is the tuner's.
 
     Raises:
-        InvalidArgumentError: An argument cannot be worked with.
+        InvalidArgumentError: An argument is invalid.
         RecdropError: Ray is not installed.
 
     Example:
@@ -78,10 +78,10 @@ def distribute(
 
 
 class Distributed:
-    """A tuner whose search is run by several workers; made by `distribute`.
+    """A tuner whose search runs in several workers; made by `distribute`.
 
     Attributes:
-        tuner: The tuner in this process. After the search it knows what was found.
+        tuner: The tuner in this process. It has the results after the search.
         result: The result of the search, as `tune` returns it; `None` before.
     """
 
@@ -100,11 +100,11 @@ class Distributed:
 
         Args:
             *args: Positional arguments of `Model.fit`. Instead of data that cannot be pickled, such as a
-                `tf.data.Dataset`, a function that makes them.
+                `tf.data.Dataset`, pass a function that makes them.
             **kwargs: Its other arguments.
 
         Raises:
-            InvalidArgumentError: One cannot be sent to the workers, or Ray has not the GPUs asked for.
+            InvalidArgumentError: One cannot be sent to the workers, or Ray lacks the GPUs.
             RecdropError: No trial was completed, or too many failed in a row.
             StorageError: A disk is full or broken.
         """
@@ -112,7 +112,7 @@ class Distributed:
             self.tuner = _new_tuner(self._make_tuner)  # It has searched before.
         folder, workers = Path(self.tuner.project_dir), self._workers
         check_folder(folder)
-        # By the names that `Model.fit` has for them, as far as it does.
+        # Only the first two have a name in `Model.fit`.
         names = ["x", "y", *(f"argument {number + 3}" for number in range(len(args)))]
         job = AnySearch(
             self._make_tuner, dict(zip(names, args, strict=False)), kwargs, workers, self._tracking
@@ -137,16 +137,16 @@ class Distributed:
 
 @dataclass(frozen=True)
 class AnySearch:
-    """A search by any tuner of Keras Tuner's, for its processes; see `Job`.
+    """A search by any Keras Tuner tuner, as its processes need it; see `Job`.
 
     Attributes:
         make_tuner: Makes the tuner.
-        positional: The positional arguments of its `search`, by the names that `Model.fit` has for them.
+        positional: The positional arguments of its `search`, by their names in `Model.fit`.
         named: The other arguments.
-        workers: What runs the trials.
+        workers: Where the trials run.
         tracking: The MLflow experiment and its address.
-        compilation_cache: Whether what JAX has compiled is kept for other processes.
-        process: The process in which it was begun.
+        compilation_cache: Whether to keep what JAX has compiled for other processes.
+        process: The process that started it.
     """
 
     make_tuner: Callable[[], Any]
@@ -158,7 +158,7 @@ class AnySearch:
     process: Process = field(default_factory=Process)
 
     def new_tuner(self, directory: Path | None = None) -> Any:
-        """Makes the tuner, in the folder that the caller has given it."""
+        """Makes the tuner, in its own folder."""
         return self.make_tuner()
 
     def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
@@ -177,7 +177,7 @@ class AnySearch:
         return tuple(map(data_of, self.positional.values())), named | quiet
 
     def follow_up(self) -> None:
-        """Nothing comes after the search."""
+        """Returns `None`: nothing follows the search."""
 
 
 def _new_tuner(make_tuner: Any) -> Any:

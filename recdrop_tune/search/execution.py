@@ -1,4 +1,4 @@
-"""`run`: the one path of a search, from its folder to its result, its trials run here or by workers."""
+"""Runs a search, from its folder to its result; its trials run in this process or in workers."""
 
 from __future__ import annotations
 
@@ -58,24 +58,23 @@ from recdrop_tune.tuner import differences, space_of
 
 
 def run(plan: Plan) -> TuneResult:
-    """Runs a search, or goes on with it in its folder.
+    """Runs a search, or resumes the one in its folder.
 
     Raises:
-        ProjectError: The folder holds another search, or cannot be written to; nothing was changed.
-        RecdropError: The model cannot be built, or no trial could be completed.
+        ProjectError: The folder has another search, or cannot be written to; nothing was changed.
+        RecdropError: The model cannot be built, or no trial was completed.
         StorageError: A disk is full or broken.
     """
     with ExitStack() as stack:
-        # First, so that all else is closed before it ends.
+        # First, so that everything else is closed before it ends the process.
         interrupts = stack.enter_context(Interrupts())
         stack.enter_context(tracing_expected())
         stack.enter_context(compilations_kept(plan.compilation_cache))
         run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
         stack.enter_context(storage_failures_named(plan.folder))
         if plan.overwrite:
-            _space_of(
-                plan
-            )  # If the model cannot be built, the search in the folder is not deleted.
+            # If the model cannot be built, the search in the folder is not deleted.
+            _space_of(plan)
         held = stack.enter_context(claim(plan.folder, plan.identity, plan.seed, plan.overwrite))
         check_confirmations(plan.folder)
         plan = replace(plan, search_id=held.id, seed=held.seed)
@@ -99,7 +98,7 @@ def run(plan: Plan) -> TuneResult:
             if line is not None:
                 print(line, flush=True)
         folder = plan.folder.absolute()
-        # MLflow's readers are in another folder.
+        # MLflow's readers are not in the current folder.
         known: dict[str, Any] = {
             "folder": folder,
             "go_on": f'run again with directory="{folder}"{keep}',
@@ -156,7 +155,7 @@ def _check_space(plan: Plan) -> None:
 
 
 def _space_of(plan: Plan) -> Any:
-    """Returns the search space of a search that is not there yet, as `keras_tuner.HyperParameters`."""
+    """Returns the search space as `keras_tuner.HyperParameters`, without touching the project folder."""
     with tempfile.TemporaryDirectory() as folder:
         return plan.new_tuner(Path(folder, "search")).oracle.get_space()
 
@@ -170,7 +169,7 @@ def shown_progress(folder: Path, verbose: int, workers: int) -> Iterator[list[Li
 
     Args:
         folder: The project folder.
-        verbose: 0 is silent; from 2 on, epochs are printed too.
+        verbose: 0 prints nothing, 2 also epochs.
         workers: How many trials run at the same time.
 
     Yields:
@@ -208,7 +207,7 @@ def print_how_to_resume(folder: Path, how: str, verbose: int) -> Iterator[None]:
         raise
 
 
-# The trials: here, or by workers.
+# The trials: in this process, or in workers.
 
 
 class Ended(NamedTuple):
@@ -224,32 +223,32 @@ class Ended(NamedTuple):
 
 
 Runner = Callable[..., Ended]
-"""Runs the trials of a job: with its tuner in this process, which knows of them at the end; listeners, which
-are told of the events; and, by name, values of the job that were not known when it was sent to workers."""
+"""Runs the trials of a job. It takes the tuner, which has all results afterwards; listeners for the events;
+and, by name, attributes of the job that were unknown when it was sent to the workers."""
 
 
 @contextmanager
 def runner(
     job: Any, workers: Workers | None, verbose: int, interrupts: Interrupts
 ) -> Iterator[Runner]:
-    """Yields what runs the trials of a job; of workers, Ray is connected and has been sent the job.
+    """Yields a function that runs the trials of a job. With workers, it connects to Ray and sends the job.
 
     Raises:
-        InvalidArgumentError: A value of the job cannot be sent, or Ray has not what the workers ask for.
-        RecdropError: There is no Ray.
+        InvalidArgumentError: A part of the job cannot be sent, or Ray lacks the resources.
+        RecdropError: Ray is not installed.
     """
     if workers is None:
         yield partial(_run_here, job, interrupts)
         return
     with connected(workers, verbose) as ray:
-        interrupts.listen()  # Ray has put its own handlers there.
-        yield partial(_run_by_workers, ray, workers, pack(ray, job), job.tracking)
+        interrupts.listen()  # Ray has replaced the signal handlers.
+        yield partial(_run_in_workers, ray, workers, pack(ray, job), job.tracking)
 
 
 def _run_here(
     job: Any, interrupts: Interrupts, tuner: Any, listeners: Iterable[Listener], **later: Any
 ) -> Ended:
-    """Runs the trials, and what follows, one after the other; ends the tracking, whatever happens."""
+    """Runs the trials, and then the confirmation, one after the other. Always closes the tracking."""
     job = replace(job, **later)
     tracking, follow_up = job.track(tuner, listeners), job.follow_up()
     tracking.stays_open = follow_up is not None
@@ -259,14 +258,20 @@ def _run_here(
             with interrupts.kept():
                 tuner.search(*args, **fit)
         except Exception as error:
-            if is_storage_failure(error):  # Nothing more is written: what is under way runs again.
+            if is_storage_failure(error):  # Nothing can be written. Running trials will run again.
                 raise
-            over = has_ended_by_failures(tuner.oracle, error)
-            _fail_ongoing(tuner, error)
-            if over:
-                raise too_many_failures(tuner) from None
+            is_last_failure = has_ended_by_failures(tuner.oracle, error)
+            # End the interrupted trial, or Optuna and MLflow would wait for it.
+            for trial in list(tuner.oracle.ongoing_trials.values()):
+                if trial.status == "RUNNING":
+                    trial.status, trial.message = "FAILED", f"{type(error).__name__}: {error}"
+                    # Keras Tuner raises again if this is one failure too many.
+                    with contextlib.suppress(RuntimeError):
+                        tuner.oracle.end_trial(trial)
+            if is_last_failure:
+                raise _too_many_failures(tuner) from None
             raise
-        if follow_up is not None and completed(tuner) and tracking.can_begin():
+        if follow_up is not None and _completed(tuner) and tracking.can_begin():
             keep = partial(follow_up.keep, tuner, tracking)
             for task in follow_up.tasks(tuner, tracking):
                 if not tracking.can_begin():
@@ -275,17 +280,7 @@ def _run_here(
     return Ended(tracking)
 
 
-def _fail_ongoing(tuner: Any, error: Exception) -> None:
-    """Ends the trial that an error broke off, so that neither Optuna nor MLflow wait for it."""
-    for trial in list(tuner.oracle.ongoing_trials.values()):
-        if trial.status == "RUNNING":
-            trial.status, trial.message = "FAILED", f"{type(error).__name__}: {error}"
-            # Keras Tuner raises once more if this is one failure too many.
-            with contextlib.suppress(RuntimeError):
-                tuner.oracle.end_trial(trial)
-
-
-def _run_by_workers(
+def _run_in_workers(
     ray: Any,
     workers: Workers,
     parcel: Parcel,
@@ -294,82 +289,42 @@ def _run_by_workers(
     listeners: Iterable[Listener],
     **later: Any,
 ) -> Ended:
-    """Runs the trials in other processes, and gives what they have found to the tuner in this one."""
+    """Runs the trials in other processes, and loads their results into the tuner in this process."""
     parcel = parcel.changed(ray, **later)
     folder, audience = Path(tuner.project_dir).absolute(), list(listeners)
+    # Only one process at a time searches in a folder.
+    actor = f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
     def show(event: Event) -> None:
         for listener in list(audience):
             try:
                 listener.on_event(event)
-            except Exception as failure:  # A terminal that is gone ends no search.
+            except Exception as failure:  # A closed terminal must not end the search.
                 audience.remove(listener)
-                what = f"{type(listener).__name__} failed and is left out: {failure}"
+                what = f"{type(listener).__name__} failed and is not used any more: {failure}"
                 warnings.warn(what, TrackingWarning, stacklevel=2)
 
     seen = len(Journal(folder / JOURNAL).read())
     note = partial(print, flush=True)
     try:
-        team = Team(ray, parcel, workers, folder, actor_name(folder), show, note, seen)
-        closed = team.search()
+        closed = Team(ray, parcel, workers, folder, actor, show, note, seen).search()
     except TooManyFailuresError as error:
-        # Keras Tuner's own oracles raise it to the worker whose trial was the last of them.
+        # Keras Tuner's own oracles raise it in the worker whose trial failed last.
         closed = Closed(stopped_by=str(error))
-    return Ended(_tracking_of(tuner, mlflow, closed), closed.stopped_by)
-
-
-def actor_name(folder: Path) -> str:
-    """Names a search in a cluster by its project folder, of which only one process may be at work."""
-    return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
-
-
-def _tracking_of(tuner: Any, mlflow: MLflow, closed: Closed) -> Tracking:
-    """Reads what a search in other processes has found; returns its tracking as it would be here."""
     with contextlib.redirect_stdout(io.StringIO()):
         tuner.reload()
     tracking = track(tuner, mlflow)
     history = Journal(tracking.journal_path).read()
-    begun = next((each for each in history[::-1] if isinstance(each, SearchStarted)), None)
-    if begun is not None:
-        tracking.space, tracking.context = begun.space, begun.context
+    started = next((each for each in history[::-1] if isinstance(each, SearchStarted)), None)
+    if started is not None:
+        tracking.space, tracking.context = started.space, started.context
     tracking.adopt(closed.experiment_id, closed.failure, closed.run_ids)
     tracking.unsaved = closed.unsaved
-    return tracking
-
-
-# How a search has failed, in words.
-
-
-def too_many_failures(tuner: Any) -> RecdropError:
-    """Makes the error of a search that ended because its trials failed."""
-    messages = [trial.message for trial in tuner.oracle.trials.values() if trial.message]
-    # A trial of an earlier session has its message from a file.
-    last = plain(messages[-1].strip()) if messages else "no message"
-    done = completed(tuner)
-    what = f"{done} were completed before" if done else "none was completed"
-    line = exception_line(last)
-    whole = last if line == last else f"{line}\n\n{last}"
-    return RecdropError(
-        f"The search ended because its trials failed; {what}. The folder is "
-        f"`{tuner.project_dir}`. The last trial failed with:\n{whole}"
-    )
-
-
-def nothing_ended(tuner: Any) -> RecdropError:
-    """Makes the error of a search none of whose trials has ended, well or badly."""
-    begun, timeout = len(tuner.oracle.trials), getattr(tuner.oracle, "timeout", None)
-    what = f"none of {begun} that were begun before has ended" if begun else "none was begun"
-    why, remedy = "the tuner proposed no configuration", "Give it a larger `max_trials`"
-    if timeout is not None:
-        why = f"the {timeout:g} seconds of `timeout` were over before one could begin"
-        remedy = "Run again with a larger `timeout`, or without one"
-    return RecdropError(
-        f"No trial was completed: {what}, for {why}. {remedy}. The folder is `{tuner.project_dir}`."
-    )
+    return Ended(tracking, closed.stopped_by)
 
 
 def check_completed(tuner: Any, ended: Ended) -> None:
-    """Raises if a search ended without a complete trial, or by failures in a row.
+    """Raises if a search ended without a complete trial, or because its trials failed.
 
     Args:
         tuner: The tuner.
@@ -380,34 +335,53 @@ def check_completed(tuner: Any, ended: Ended) -> None:
     """
     statuses = [trial.status for trial in tuner.oracle.trials.values()]
     pruned, failed = statuses.count("STOPPED"), statuses.count("FAILED")
-    early = ended.tracking.records.no_more
-    if not (ended.stopped_by or completed(tuner)) and early and early.reason == STOPPED:
-        raise RecdropError(
-            f"{no_more_words(ended.tracking.records)} None is complete. The folder is "
-            f"`{tuner.project_dir}`: run again with it as `directory` to go on."
-        )
-    if not (ended.stopped_by or completed(tuner) or pruned or failed):
-        raise nothing_ended(tuner)
-    if ended.stopped_by or not (completed(tuner) or pruned):
-        raise too_many_failures(tuner)
-    if completed(tuner):
+    folder, early = f"The folder is `{tuner.project_dir}`", ended.tracking.records.no_more
+    if ended.stopped_by:
+        raise _too_many_failures(tuner)
+    if _completed(tuner):
         return
+    if early and early.reason == STOPPED:
+        raise RecdropError(
+            f"{no_more_words(ended.tracking.records)} None is complete. {folder}: run again with it as "
+            "`directory` to resume."
+        )
+    if failed and not pruned:
+        raise _too_many_failures(tuner)
+    if not pruned:
+        why, remedy = "the tuner proposed no configuration", "Give it a larger `max_trials`"
+        if (timeout := getattr(tuner.oracle, "timeout", None)) is not None:
+            why = f"the {timeout:g} seconds of `timeout` were over before one could end"
+            remedy = "Run again with a larger `timeout`, or without one"
+        raise RecdropError(f"No trial was completed, for {why}. {remedy}. {folder}.")
     how = f"{pruned} were pruned and {failed} failed" if failed else "all were pruned"
-    on = "Go on in it with a larger `max_trials`, and with"
+    resume = "Resume with a larger `max_trials`, and with"
     counts = tried_of_all(tuner.oracle)
     if counts is not None and counts[0] == counts[1]:
-        on = (
-            "No configuration of the search space is left to be tried: begin in another one, or with "
-            "`overwrite=True`, and with"
+        resume = (
+            "Every configuration of the space was tried: start a search in another folder, with"
         )
     raise RecdropError(
-        f"No trial was completed: of {len(statuses)} trials {how}. A pruned trial is stopped before its "
-        "last epoch because it promises nothing, and does not count. The folder is "
-        f"`{tuner.project_dir}`. {on} "
-        'tuner=rdt.Optuna(pruner="none") or a pruner that leaves trials more epochs.'
+        f"No trial was completed: of {len(statuses)} trials {how}. A pruned trial stops before its last "
+        f"epoch and does not count. {folder}. {resume} "
+        'tuner=rdt.Optuna(pruner="none"), or a pruner that gives trials more epochs.'
     )
 
 
-def completed(tuner: Any) -> int:
+def _too_many_failures(tuner: Any) -> RecdropError:
+    """Makes the error of a search that ended because its trials failed."""
+    messages = [trial.message for trial in tuner.oracle.trials.values() if trial.message]
+    # The message of an earlier session's trial comes from a file.
+    last = plain(messages[-1].strip()) if messages else "no message"
+    done = _completed(tuner)
+    what = f"{done} were completed before" if done else "none was completed"
+    line = exception_line(last)
+    whole = last if line == last else f"{line}\n\n{last}"
+    return RecdropError(
+        f"The search ended because its trials failed; {what}. The folder is "
+        f"`{tuner.project_dir}`. The last trial failed with:\n{whole}"
+    )
+
+
+def _completed(tuner: Any) -> int:
     """Counts the complete trials."""
     return sum(trial.status == "COMPLETED" for trial in tuner.oracle.trials.values())

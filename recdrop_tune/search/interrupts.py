@@ -22,26 +22,26 @@ from recdrop_tune.events import (
 )
 
 _ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""What batch systems, `docker stop`, `kill` and a closed terminal send."""
+"""Sent by batch systems, `docker stop`, `kill` and a closed terminal."""
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal has told the process to end; the search is ended as by Ctrl-C first."""
+    """A signal asked the process to end. The search ends first, as by Ctrl-C."""
 
 
 class Interrupts:
-    """Ends a search by Ctrl-C, SIGTERM or SIGHUP, wherever they come, so that nothing is left open.
+    """Ends a search on Ctrl-C, SIGTERM or SIGHUP at any moment, so that nothing is left open.
 
-    Python raises `KeyboardInterrupt` in whatever is being done, and loses it where no exception can be
-    raised: in a destructor, or in a function that C++ calls. Training is full of both. So this object
-    remembers it, and raises it again with the next epoch or trial if the search has not ended by then.
+    Python raises `KeyboardInterrupt` in the code that is running, and loses it where no exception can be
+    raised: in a destructor, or in a function called by C++. Training is full of both. So this object
+    remembers it, and raises it again at the next epoch or trial if the search has not ended by then.
 
-    After SIGTERM or SIGHUP all that was entered after this is closed, and then the process ends by that
-    signal, as it would without a search. Further signals change nothing then: batch systems send several.
-    After Ctrl-C a second one breaks off the closing; if it is lost, as soon as the result is saved.
+    After SIGTERM or SIGHUP, all contexts entered after this one are closed. Then the process ends by that
+    signal, as it would without a search. Further signals change nothing: batch systems send several.
+    After Ctrl-C, a second one interrupts the closing; if it is lost, it is raised when the result is saved.
 
-    Does nothing outside the main thread, in a forked process, or with a signal that somebody else handles or
-    ignores (`nohup`).
+    Does nothing outside the main thread, in a forked process, or for a signal that is handled by others or
+    ignored (`nohup`).
     """
 
     def __init__(self) -> None:
@@ -63,9 +63,9 @@ class Interrupts:
         return self
 
     def listen(self) -> None:
-        """Takes the signals; once more, where a library has put its own handlers in the place of these.
+        """Handles the signals; called again after a library has replaced the handlers.
 
-        Ray does when it starts, and ends the process without a word.
+        Ray does so when it starts, and would end the process silently.
         """
         for number in self._before:
             signal.signal(number, self._interrupt if number == signal.SIGINT else self._end)
@@ -80,8 +80,8 @@ class Interrupts:
             signal.signal(number, handler)
         self._before = {}
         if self._signal is not None:
-            with suppress(OSError, ValueError, AttributeError):  # The terminal may be gone.
-                for note in getattr(error, "__notes__", ()):  # Nobody will see a traceback.
+            with suppress(OSError, ValueError, AttributeError):  # The terminal may be closed.
+                for note in getattr(error, "__notes__", ()):  # There will be no traceback.
                     print(note, file=sys.stderr)
                 for stream in (sys.stdout, sys.stderr):
                     stream.flush()
@@ -89,9 +89,9 @@ class Interrupts:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Raises an interrupt that C++ has put another error in the place of, as pybind11 does.
+        """Raises an interrupt that C++ has replaced by another error.
 
-        It does so where Python's own raises it while an exception of TensorFlow's is being made.
+        pybind11 does so if the interrupt comes while it creates an exception of TensorFlow.
         """
         try:
             yield
@@ -102,7 +102,7 @@ class Interrupts:
             raise came from error
 
     def on_event(self, event: Event) -> None:
-        """Raises what was lost; of a search that is ending only a Ctrl-C that came since."""
+        """Raises a lost interrupt; once the search is ending, only a later Ctrl-C."""
         if self._came is not None and isinstance(
             event, EpochEnded | TrialStarted | ConfirmationEnded
         ):
@@ -125,9 +125,9 @@ class Interrupts:
             signal.raise_signal(number)
         elif self._signal is None:
             broken_off, self._signal, self._came = self._came is not None, number, Terminated
-            if not broken_off:  # After Ctrl-C the search is ending already.
+            if not broken_off:  # After Ctrl-C the search is already ending.
                 raise Terminated(signal.Signals(number).name)
 
     def _is_elsewhere(self) -> bool:
-        """Says whether this is a forked process, whose end is no affair of the search's."""
+        """Returns whether this is a forked process, which ends on its own."""
         return os.getpid() != self._process

@@ -1,4 +1,4 @@
-"""`Plan`: everything that a search by `tune` is, and what there is to make of it in each of its processes."""
+"""`Plan`: a search by `tune`, from which each of its processes makes what it needs."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ from recdrop_tune.tuner import make_tuner, readable
 
 @dataclass(frozen=True)
 class Plan:
-    """A search by `tune`, its arguments checked.
+    """A search by `tune`, with checked arguments.
 
     Attributes:
         data: The data.
         model: The hypermodel, or the function that builds its models.
         space: The search space as YAML, or the name of the hypermodel that defines it.
         goals: The objectives.
-        max_trials: The most trials that are run.
-        epochs: Epochs of one trial.
-        batch_size: Samples a batch, for arrays.
-        timeout: Seconds after which no more trials are begun.
+        max_trials: The most trials to run.
+        epochs: Epochs per trial.
+        batch_size: Samples per batch, for arrays.
+        timeout: Seconds after which no trial starts.
         seed: Seed of the proposals and of every trial.
         tuner: Name of the tuner.
         optuna: How Optuna searches.
-        training: How each trial is trained.
-        confirm: What is trained again after the search; its test data are among `data`.
-        workers: What runs the trials; `None` for this process.
+        training: How to train each trial.
+        confirm: What to train again after the search; its test data are in `data`.
+        workers: Where the trials run; `None` for this process.
         tracking: The MLflow experiment and its address.
         folder: The project folder.
-        verbose: What is printed.
-        overwrite: Whether to delete the search that is in the folder.
-        search_id: Identity of the search, as the project folder has it.
-        process: The process in which it was begun.
-        go_on: How to go on with it, in words or as a command.
+        verbose: How much to print.
+        overwrite: Whether to delete the search in the folder.
+        search_id: Id of the search, from the project folder.
+        process: The process that started it.
+        go_on: How to resume it, in words or as a command.
     """
 
     data: Data
@@ -86,12 +86,12 @@ class Plan:
 
     @property
     def compilation_cache(self) -> bool | Path:
-        """Whether what is compiled is kept for other processes, or where."""
+        """Whether to keep compiled code for other processes, or the folder for it."""
         return self.training.compilation_cache
 
     @property
     def twin_last(self) -> bool:
-        """Whether the last trial is the twin of the best one: a confirmation trains twins of its own."""
+        """Whether the last trial is the twin of the best one. A confirmation trains other twins."""
         return self.confirm is None
 
     @property
@@ -101,7 +101,7 @@ class Plan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes another search the same one. `max_trials` is not in it: a search can be extended."""
+        """Decides whether another search is the same one. A search can be extended to more trials."""
         space = getattr(self.model, "space", None)
         return {
             "space": space.to_dict() if isinstance(space, SearchSpace) else self.space,
@@ -118,10 +118,10 @@ class Plan:
         }
 
     def new_tuner(self, directory: Path | None = None) -> Any:
-        """Makes the tuner, which builds the model under every condition of its space.
+        """Makes the tuner. It builds the model under every condition of its space.
 
         Args:
-            directory: A folder in the place of the search's own; then the study is not opened.
+            directory: Replaces the project folder; the study is not opened then.
 
         Raises:
             RecdropError: The model cannot be built.
@@ -130,7 +130,7 @@ class Plan:
         if directory is not None:
             plan = replace(self, folder=directory, optuna=replace(self.optuna, storage=None))
         try:
-            # Keras Tuner prints that it goes on with a search, however quiet it is told to be.
+            # Keras Tuner prints that it resumes a search, whatever its verbosity.
             with contextlib.redirect_stdout(io.StringIO()):
                 return make_tuner(plan, extended(scheduled(self.model), trials))
         except RecdropError:
@@ -148,13 +148,13 @@ class Plan:
             raise RecdropError(f"{what}: {type(error).__name__}: {error}") from error
 
     def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
-        """Tracks the tuner, which tries the first configurations first."""
+        """Tracks the tuner, and proposes the first configurations to it."""
         if self.tuner == "optuna":
             enqueue_first_trials(tuner.oracle, self.optuna.try_first)
         data = self.data.made
         observed = tuner.hypermodel.extension(ObservedTrials)
         if observed.first_model is None:
-            # A search that resumes has built no model yet. One that cannot be built fails in its trial.
+            # A resumed search has not built a model yet. One that cannot be built fails in its trial.
             with contextlib.suppress(Exception):
                 tuner.hypermodel.build(tuner.oracle.get_space())
         tracking = track(
@@ -172,7 +172,7 @@ class Plan:
                 self.goals,
             ),
         )
-        observed.first_model = None  # Its memory is not needed any more.
+        observed.first_model = None  # Frees its memory.
         tracking.process, tracking.go_on = self.process, self.go_on
         return tracking
 
@@ -196,7 +196,7 @@ class Plan:
         return Confirmation(self.confirm.top, self.confirm.seeds, self.seed, test)
 
     def _info(self) -> dict[str, Any]:
-        """Lists what the run of the search in MLflow gets as parameters."""
+        """Returns the parameters of the search's run in MLflow."""
         info: dict[str, Any] = {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
@@ -204,7 +204,7 @@ class Plan:
         }
         pruner = self.optuna.pruner or "halving"
         if self.tuner == "optuna" and isinstance(pruner, str):
-            info["pruner"] = pruner  # By `Optuna`'s name for it; the oracle knows its class alone.
+            info["pruner"] = pruner  # Its name; the oracle has only its class.
         if self.optuna.warm_start:
             info["warm_start"] = ", ".join(folder.name for folder in self.optuna.warm_start)
         info["workers"] = self.at_once

@@ -1,4 +1,4 @@
-"""`track`: attaches the tracking to any Keras Tuner tuner, and has the search's result saved at its end."""
+"""`track`: records any Keras Tuner tuner in MLflow, and saves the result when the search ends."""
 
 from __future__ import annotations
 
@@ -27,33 +27,31 @@ def track(
 ) -> Tracking:
     """Records every trial of a tuner in MLflow and in a journal in its project folder.
 
-    Call it before `tuner.search`. The tuner is changed in two public attributes only: `oracle` and
-    `hypermodel` get stand-ins that hand everything on. MLflow is written to in a thread of its own;
-    when it fails, the search goes on, a `TrackingWarning` says so, and the journal has every event. What
-    MLflow has missed is written as soon as it is back, or by `sync`.
+    Call it before `tuner.search`. It changes only two public attributes of the tuner: stand-ins replace
+    `oracle` and `hypermodel`, and pass everything on. A separate thread writes to MLflow. If that fails, the
+    search continues with a `TrackingWarning`, and the journal has every event. Whatever MLflow missed is
+    written when it is back, or by `sync`.
 
-    For a server MLflow's `MLFLOW_HTTP_REQUEST_TIMEOUT` and `MLFLOW_HTTP_REQUEST_MAX_RETRIES` are set to
-    10 seconds and 0 in this process, unless they are set.
+    For a server, `MLFLOW_HTTP_REQUEST_TIMEOUT` is set to 10 seconds and `MLFLOW_HTTP_REQUEST_MAX_RETRIES`
+    to 0 in this process, unless they are set.
 
-    When the search is over, what it found is saved in the folder `result` of the project: a report, tables
-    and the best model.
+    When the search ends, the folder `result` of the project gets a report, tables and the best model.
 
     Args:
         tuner: Any `keras_tuner.Tuner`.
         tracking: Name of the MLflow experiment, by default the tuner's `project_name`; or `MLflow`.
         listeners: Further listeners for the events, such as `Progress()`.
-        space: The search space as YAML, kept as an artifact.
+        space: The search space as YAML, stored as an artifact.
         info: Further parameters of the search's run, such as the number of epochs.
-        data: The data sets by what they are for, `"training"`, `"validation"` or `"test"`: arrays
-            `(x, y)` or a dataset. MLflow gets their shapes and a digest, not the data.
-        context: What the search is about, for its summary; `tune` fills it in.
+        data: The data sets by purpose, `"training"`, `"validation"` or `"test"`: arrays `(x, y)` or a
+            dataset. MLflow gets their shapes and a digest, not the data.
+        context: A description of the search for its summary; `tune` fills it in.
 
     Returns:
-        The tracking. It ends by itself with the search; close it if the search breaks off.
+        The tracking. It ends with the search; close it if the search fails.
 
     Raises:
-        InvalidArgumentError: MLflow's database is that of an `OptunaOracle` too, or the tuner is tracked
-            already.
+        InvalidArgumentError: An `OptunaOracle` uses MLflow's database, or the tuner is tracked already.
 
     Example:
         >>> tuner = keras_tuner.Hyperband(build, "val_loss")
@@ -77,7 +75,7 @@ def track(
 
     def save(of: Tracking) -> ResultSaved | None:
         if not hasattr(tuner.oracle, "trials"):
-            return None  # A worker of a chief elsewhere knows only its own trials.
+            return None  # A worker of a chief in another process has only its own trials.
         result = TuneResult(tuner, of)
         # Keras Tuner pickles scikit-learn's models, and anybody may have put a file into the folder.
         model = None if isinstance(tuner, kt.SklearnTuner) else result.best_model

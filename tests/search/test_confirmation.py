@@ -400,7 +400,7 @@ def test_without_a_twin_nothing_is_known():
         ({"confirm": True}, "`confirm`"),
         ({"timeout": -1}, "`timeout`"),
         ({"objective": ["val_loss", "ms_per_step"], "tuner": "grid"}, "would add them up"),
-        ({"training": rdt.Training(cv=3)}, "None beside `cv`"),
+        ({"training": rdt.Training(cv=3)}, "None with `cv`"),
     ],
 )
 def test_arguments_that_cannot_be_worked_with(tmp_path, options, message):

@@ -30,7 +30,6 @@ from tests.small_search import build, data
 ARGUMENTS = [
     name for name in inspect.signature(rdt.tune).parameters if name not in ("directory", "workers")
 ]
-ARGUMENTS += ["validation_data", "sampler", "nonsense"]
 SETTINGS = [
     (kind, each.name)
     for kind in (rdt.Optuna, rdt.Training, rdt.Confirm, rdt.Workers, rdt.MLflow)

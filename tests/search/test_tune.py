@@ -266,8 +266,8 @@ def test_all_trials_fail(options, capsys):
 
 def test_a_timeout_that_is_over_before_the_first_trial(options):
     message = (
-        r"No trial was completed: none was begun, for the 1e-06 seconds of `timeout` were over before one "
-        r"could begin\. Run again with a larger `timeout`, or without one\. The folder is `"
+        r"No trial was completed, for the 1e-06 seconds of `timeout` were over before one "
+        r"could end\. Run again with a larger `timeout`, or without one\. The folder is `"
     )
     with pytest.raises(RecdropError, match=message):
         rdt.tune(data(), data(), **options, timeout=1e-6)
@@ -300,7 +300,7 @@ def test_all_that_there_is_was_pruned(options):
     pruner = optuna.pruners.ThresholdPruner(upper=0.0)
     with pytest.raises(RecdropError, match="of 3 trials all were pruned") as caught:
         rdt.tune(data(), data(), **options, tuner=rdt.Optuna(pruner=pruner))
-    assert "No configuration of the search space is left to be tried" in str(caught.value)
+    assert "Every configuration of the space was tried" in str(caught.value)
     # As it says.
     tuner = rdt.Optuna(pruner="none")
     result = rdt.tune(data(), data(), **options, overwrite=True, tuner=tuner)
