@@ -415,10 +415,7 @@ def test_nothing_in_the_package_reads_what_can_hold_code():
             if risky or last == "load_model" or "allow_pickle" in words or "safe_mode" in words:
                 found.add((path.relative_to(SOURCE).as_posix(), name))
     assert found == {
-        ("models/blueprint.py", "keras.saving.deserialize_keras_object"),  # of a live object
-        ("models/compiled_parts.py", "keras.saving.deserialize_keras_object"),  # of a live object
-        ("models/recurrent_parts.py", "keras.saving.deserialize_keras_object"),  # the same
-        ("models/plain.py", "keras.saving.deserialize_keras_object"),  # of a live object
+        ("models/copies.py", "keras.saving.deserialize_keras_object"),  # of a live object
         ("results/stored.py", "keras.models.load_model"),  # in Keras's safe mode, when asked for
         ("results/tune_result.py", "self.tuner.load_model"),  # builds it, and loads its weights
         ("yaml_file.py", "_Loader"),  # a subclass of the safe loader

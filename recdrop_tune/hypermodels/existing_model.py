@@ -1,4 +1,4 @@
-"""A model that is there already: the search for the dropout of its recurrent layers."""
+"""Searches for the dropout of the recurrent layers of an existing model."""
 
 from __future__ import annotations
 
@@ -14,36 +14,32 @@ from recdrop_tune.hypermodels.recurrent_layers import (
     check_temporal_decay,
 )
 from recdrop_tune.hypermodels.scheduling import request_schedule
-from recdrop_tune.models import Blueprint, RecurrentLayer, blueprint_of
+from recdrop_tune.models import Template
 from recdrop_tune.spaces import DropoutSample, SearchSpace
 from recdrop_tune.wrappers import wrap
 
 
 class ExistingModel(keras_tuner.HyperModel):
-    """A compiled Keras model, to search for the dropout of its LSTM and GRU layers.
+    """A compiled Keras model whose LSTM and GRU layers get dropout.
 
-    Each trial trains a copy of the model in which these layers are wrapped, wherever they stand: in
-    Sequential, functional and nested models, in `Bidirectional` and `TimeDistributed`, and as
-    `keras.layers.RNN` of an `LSTMCell` or a `GRUCell`, which becomes the layer that computes the same. All
-    else is the model's: optimizer, loss, metrics, and other dropout such as `keras.layers.Dropout`. Dropout
-    that the recurrent layers have already is taken off, and a warning says so: the search takes its place.
-    The optimizer begins with the learning rate that it has now, which training may have lowered.
+    Each trial trains a copy with these layers wrapped: in Sequential, functional and nested models, in
+    `Bidirectional` and `TimeDistributed`, and as `keras.layers.RNN` of an `LSTMCell` or `GRUCell`.
+    Optimizer, loss, metrics and all other layers stay the same. Dropout that the recurrent layers already
+    have is removed, with a warning. The optimizer starts with its current learning rate.
 
     Args:
-        model: The model. It stays as it is, and is not needed any more afterwards.
-        space: Anything that `SearchSpace.load` takes. Its keys are those of the dropout: `wrapper`,
-            `placement`, `rate`, `schedule`, the wrappers' options, and the decays of activations, which are
-            those of the last recurrent layer; of a preset the others are left out.
-        per_layer: Whether each recurrent layer has a dropout, and decays, of its own, with the
-            hyperparameters `lstm/rate`, `encoder/rate`; by default one choice holds for all of them.
-        keep_weights: Whether each trial begins with the weights of the model, for fine-tuning; by default it
-            begins with fresh ones, but for layers that are not trainable.
+        model: A Sequential or functional model. It does not change.
+        space: Anything that `SearchSpace.load` takes, with the keys of dropout: `wrapper`, `placement`,
+            `rate`, `schedule`, the wrappers' options, and the decays of the last recurrent layer. Other
+            keys of a preset are ignored.
+        per_layer: Whether each recurrent layer has its own hyperparameters, such as `lstm/rate`.
+        keep_weights: Whether trials start with the model's weights. Otherwise only frozen layers keep
+            theirs.
         name: Name of the hypermodel.
         tunable: Whether Keras Tuner adds the hyperparameters to its search space.
 
     Raises:
-        InvalidArgumentError: The model is not compiled, has no recurrent layers, or cannot be copied: a class
-            of yours in it, or a metric or the optimizer, has a `get_config` without all its arguments, say.
+        InvalidArgumentError: The model is not compiled, has no recurrent layers, or cannot be copied.
         SearchSpaceError: The space is not valid.
 
     Example:
@@ -67,51 +63,41 @@ class ExistingModel(keras_tuner.HyperModel):
         self.space = _space(space)
         self.per_layer = check_flag("per_layer", per_layer)
         self.keep_weights = check_flag("keep_weights", keep_weights)
-        self.blueprint = blueprint_of(model, self.keep_weights)
-        if self.blueprint.compiled is None:
+        self.template = Template(model, self.keep_weights)
+        if self.template.compiled is None:
             raise invalid_argument(
                 "model",
-                expected="a compiled model, whose optimizer, loss and metrics each trial takes",
+                expected="a compiled model",
                 received=f"`{model.name}`, which is not compiled",
                 fix="Compile it: `model.compile(optimizer, loss, metrics)`.",
             )
-        _warn_of_dropped(self.blueprint)
+        if self.template.dropped:
+            warn_caller(_of_dropped(self.template))
         super().__init__(name=name, tunable=tunable)
 
     def build(self, hp: Any) -> Any:
-        """Builds and compiles the model with the dropout that the hyperparameters name.
-
-        Args:
-            hp: `keras_tuner.HyperParameters`; the space is registered on it.
-        """
-        return _copy(hp, self.blueprint, self.space, self.per_layer)
+        """Builds and compiles the model with the dropout chosen by `hp`."""
+        return _sample(hp, self.template, self.space, self.per_layer)
 
 
 def dropout_model(
-    hp: Any,
-    model: Any,
-    space: object = "lstm",
-    per_layer: bool = False,
-    keep_weights: bool = False,
+    hp: Any, model: Any, space: object = "lstm", per_layer: bool = False, keep_weights: bool = False
 ) -> Any:
-    """Copies a model with the dropout that the hyperparameters name in its LSTM and GRU layers.
-
-    It is what `ExistingModel` does, inside a build function: the rest of the model may depend on `hp` too.
-    As with `dropout_rnn`, a schedule takes a callback in `fit`.
+    """Copies a model with the dropout chosen by `hp` in its LSTM and GRU layers, for build functions.
 
     Args:
-        hp: The `keras_tuner.HyperParameters` that the build function was called with.
-        model: A Keras model, compiled or not. It stays as it is.
-        space: Anything that `SearchSpace.load` takes; used are the keys that `dropout_rnn` uses.
-        per_layer: Whether each recurrent layer has a dropout of its own.
-        keep_weights: Whether the copy begins with the weights of the model.
+        hp: The `keras_tuner.HyperParameters` of the build function.
+        model: A Keras model, compiled or not. It does not change.
+        space: Anything that `SearchSpace.load` takes; the keys that `dropout_rnn` uses are used.
+        per_layer: Whether each recurrent layer has its own hyperparameters.
+        keep_weights: Whether the copy starts with the model's weights.
 
     Returns:
-        The copy, compiled as the model is.
+        The copy, compiled if the model is. A schedule needs a callback in `fit`, as with `dropout_rnn`.
 
     Raises:
-        InvalidArgumentError: The model has no recurrent layers, or cannot be copied; or the space has a
-            `schedule` and there is no callback to carry it out.
+        InvalidArgumentError: The model has no recurrent layers or cannot be copied, or no callback applies
+            `schedule`.
         SearchSpaceError: The space is not valid.
 
     Example:
@@ -122,46 +108,60 @@ def dropout_model(
         ...     return model
     """
     check_hyperparameters(hp)
-    found = blueprint_of(model, check_flag("keep_weights", keep_weights))
-    _warn_of_dropped(found, once=True)
-    return _copy(hp, found, SearchSpace.load(space), check_flag("per_layer", per_layer))
+    template = Template(model, check_flag("keep_weights", keep_weights))
+    # Numbers apart: Keras numbers layers, and `hp` draws rates.
+    kind = re.sub(r"_?\d[\d.e-]*", "", ", ".join(template.dropped))
+    if template.dropped and kind not in _warned:
+        _warned.add(kind)
+        warn_caller(_of_dropped(template))
+    return _sample(hp, template, SearchSpace.load(space), check_flag("per_layer", per_layer))
+
+
+_warned: set[str] = set()
+"""Removed dropout that `dropout_model` has warned about: each trial calls it, and one warning is enough."""
+
+
+def _of_dropped(template: Template) -> str:
+    return (
+        f"The model has dropout in its recurrent layers: {', '.join(template.dropped)}. It is removed, "
+        "because the search chooses it. Keras's own dropout is the wrapper `native`; decays are keys of "
+        "the space."
+    )
 
 
 def _space(given: object) -> SearchSpace:
-    """Reads a space of dropout; a preset may have more in it."""
+    """Loads a space of dropout. A preset can have other keys, too."""
     space = SearchSpace.load(given)
     dropout = space.of_dropout()
     others = sorted(space.to_dict().keys() - dropout.to_dict().keys())
     if others and not (isinstance(given, str) and given in SearchSpace.presets()):
         raise invalid_argument(
             "space",
-            expected="a space of dropout alone beside a model, which has all else",
+            expected="a space of dropout alone: the model has everything else",
             received=f"one with {', '.join(others)}",
-            fix="Leave out these keys. To search for them too, write a build function that makes the model "
-            "with `hp` and ends with `recdrop_tune.dropout_model(hp, model, space)`.",
+            fix="Leave out these keys, or write a build function with "
+            "`recdrop_tune.dropout_model(hp, model, space)`.",
         )
     return dropout
 
 
-def _copy(hp: Any, found: Blueprint, space: SearchSpace, per_layer: bool) -> Any:
+def _sample(hp: Any, template: Template, space: SearchSpace, per_layer: bool) -> Any:
     check_schedule(space)
     samples: dict[str | None, DropoutSample] = {}
-    cells = {place.cell for place in found.layers}
     of_last_steps = space.model_copy(update={"temporal_decay": None})
     decaying: list[Any] = []
 
-    def with_dropout(place: RecurrentLayer, layer: Any) -> Any:
-        name = place.name if per_layer else None
+    def with_dropout(number: int, layer: Any) -> Any:
+        name = template.names[number] if per_layer else None
         if name not in samples:
-            # What only one of the cells has, is not asked for both.
-            cell = place.cell if per_layer or len(cells) == 1 else "gru"
-            # Of several layers those have the temporal decay that emit their steps.
+            # One choice for both cells must not ask for an option that only the LSTM has.
+            cell = template.cells[number] if per_layer or len(set(template.cells)) == 1 else "gru"
+            # Temporal decay needs all steps.
             asked = of_last_steps if per_layer and not layer.return_sequences else space
             samples[name] = asked.sample_dropout(hp, name, cell)
-        sample = samples[name]
-        decays: dict[str, Any] = {}
-        # Of a stack the last layer has them, as published.
-        if per_layer or place is found.layers[-1]:
+        sample, decays = samples[name], dict[str, Any]()
+        # The last layer of a stack has the decays, as published.
+        if per_layer or number == len(template.names) - 1:
             decaying.append(layer)
             decays = sample.decays
         if sample.wrapper == "none" and not any(decays.values()):
@@ -172,24 +172,7 @@ def _copy(hp: Any, found: Blueprint, space: SearchSpace, per_layer: bool) -> Any
             request_schedule(wrapped, sample.schedule)
         return wrapped
 
-    made = found.build(with_dropout)
+    model = template.build(with_dropout)
     if not any(layer.return_sequences for layer in decaying):
         check_temporal_decay(space, decaying[-1])
-    return made
-
-
-_warned: set[str] = set()
-
-
-def _warn_of_dropped(found: Blueprint, once: bool = False) -> None:
-    """Warns of dropout that copies lack; `once` in the process for a function that each trial calls."""
-    # Python shows a warning once a line, but forgets that at every `catch_warnings` of a library. Layers of
-    # one build function differ in numbers: those of Keras's names, and rates that `hp` draws.
-    kind = re.sub(r"_?\d[\d.e-]*", "", ", ".join(found.dropped))
-    if found.dropped and not (once and kind in _warned):
-        _warned.add(kind)
-        warn_caller(
-            f"The model has dropout in its recurrent layers: {', '.join(found.dropped)}. It is taken off in "
-            "each trial, for the search takes its place. Keras's own dropout is the wrapper `native` of the "
-            "space, and the decays of an `ActivityDecay` are keys of it."
-        )
+    return model

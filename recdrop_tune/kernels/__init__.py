@@ -20,7 +20,6 @@ from recdrop_tune.kernels.choice import (
 from recdrop_tune.kernels.compilation import compilations_kept
 from recdrop_tune.kernels.keras_internals import (
     KERAS_PASSES_MASKS,
-    arguments_made_with,
     compile_arguments,
     copy_input_shape,
     copy_mask,
@@ -50,7 +49,6 @@ __all__ = [
     "Obstacle",
     "ReplicaSeedGenerator",
     "Rewriting",
-    "arguments_made_with",
     "call_layer",
     "cell_of",
     "check_seed",

@@ -1,10 +1,10 @@
 """The only file that touches internals of Keras and TensorFlow.
 
 These have no public names: the kernels of `keras.layers.LSTM` and `GRU`, the device that Keras uses on
-PyTorch, whether TensorFlow traces for XLA, the layers inside a layer, the constructor arguments of a layer,
-the metric of a model's loss, the arguments of `compile`, the variables that an optimizer excludes from weight
-decay, the function of a metric, the arguments of the function of a loss, TensorFlow's custom gradients, a
-seed that keeps TensorFlow's kernels, the `input_shape` of a layer, and the mask of an output.
+PyTorch, whether TensorFlow traces for XLA, the layers inside a layer, the metric of a model's loss, the
+arguments of `compile`, the variables that an optimizer excludes from weight decay, the function of a metric,
+the arguments of the function of a loss, TensorFlow's custom gradients, a seed that keeps TensorFlow's
+kernels, the `input_shape` of a layer, and the mask of an output.
 `tests/kernels`, `tests/wrappers/test_wrappers.py` and `tests/models/test_learning.py` fail if an upgrade
 moves one of them or changes its arguments.
 """
@@ -85,12 +85,6 @@ def lost_arguments(thing: Any) -> dict[str, Any]:
 def wrapped_function(metric: Any) -> Any:
     """Returns the function or loss whose mean a metric computes; `None` for other metrics."""
     return metric._fn if isinstance(metric, keras.metrics.MeanMetricWrapper) else None
-
-
-def arguments_made_with(layer: Any) -> dict[str, Any] | None:
-    """Returns the constructor arguments of a layer; `None` if they are not all plain values."""
-    noted = getattr(layer, "_auto_config", None)
-    return None if noted is None else dict(noted.config)
 
 
 def mask_of(tensor: Any) -> Any:

@@ -1,8 +1,7 @@
 """Whole models with dropout: what is in them, their uncertainty, rates, training, and models made of them."""
 
 from recdrop_tune.models.best_code import best_code
-from recdrop_tune.models.blueprint import Blueprint, blueprint_of
-from recdrop_tune.models.compiled_parts import Described
+from recdrop_tune.models.copies import Described
 from recdrop_tune.models.explanation import Explanation, LayerExplanation, explain
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, own_layers, walk
@@ -11,12 +10,11 @@ from recdrop_tune.models.masks import hand_on_masks
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
-from recdrop_tune.models.recurrent_parts import RecurrentLayer
 from recdrop_tune.models.reuse import ModelCache, SameDraws, renew, structure
+from recdrop_tune.models.template import Template
 
 __all__ = [
     "SCHEDULES",
-    "Blueprint",
     "Described",
     "Explanation",
     "LayerExplanation",
@@ -25,10 +23,9 @@ __all__ = [
     "ModelCache",
     "NoNoiseWarning",
     "RateSchedule",
-    "RecurrentLayer",
     "SameDraws",
+    "Template",
     "best_code",
-    "blueprint_of",
     "dropout_layers",
     "explain",
     "fit",

@@ -18,7 +18,7 @@ import numpy as np
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.kernels import compile_arguments, excluded_from_decay, lost_arguments
-from recdrop_tune.models.arguments import writing_down
+from recdrop_tune.models.copies import lambdas_allowed
 from recdrop_tune.models.layers import is_known, is_of_layers, learning_layers, own_layers, walk
 from recdrop_tune.models.masks import hands_on_masks, is_masked
 from recdrop_tune.wrappers import ActivityDecay, RecurrentWrapper, is_default_name
@@ -32,7 +32,7 @@ _ALWAYS = ("placement", "rate", "learning_rate")
 """Arguments that are written even if they have their default."""
 
 
-@writing_down()
+@lambdas_allowed()
 def best_code(
     model: Any,
     epochs: int | None = None,
@@ -65,10 +65,11 @@ def best_code(
     writer = _Writer()
     calls = _line(model)
     lines = [*(writer.changes(model) if calls is None else writer.script(model, calls))]
-    compiled = compile_arguments(model)
-    given = {name: compiled[name] for name in _COMPILED if compiled.get(name)}
-    lines.append(f"model.compile({writer.arguments(given)})")
-    undecayed, _ = excluded_from_decay(model.optimizer)
+    if model.compiled:
+        compiled = compile_arguments(model)
+        given = {name: compiled[name] for name in _COMPILED if compiled.get(name)}
+        lines.append(f"model.compile({writer.arguments(given)})")
+    undecayed = excluded_from_decay(model.optimizer)[0] if model.compiled else None
     if undecayed is not None:
         inner = ".inner_optimizer" * hasattr(model.optimizer, "inner_optimizer")
         names = writer.value([undecayed])
@@ -237,6 +238,9 @@ class _Writer:
         if module.partition(".")[0] not in ("keras", "recdrop_tune"):
             given = {key: value for key, value in config.items() if value is not None}
             return f"{self._named(name, module)}({self.arguments(given)})"
+        if name in _TECHNIQUES and "go_backwards" in config:  # The wrapper takes it from its layer.
+            turned = {"go_backwards": config.pop("go_backwards")}
+            config["layer"] = {**config["layer"], "config": {**config["layer"]["config"], **turned}}
         if name == "Bidirectional":
             config["layer"], other = map(
                 _without_direction, (config["layer"], config["backward_layer"])

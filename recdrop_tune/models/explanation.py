@@ -1,4 +1,4 @@
-"""Which recurrent layers a model has, what drops in them, and on which kernel they train."""
+"""`explain`: the recurrent layers of a model, their dropout, and the kernel that trains them."""
 
 from __future__ import annotations
 
@@ -26,23 +26,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerExplanation:
-    """One recurrent layer: what drops in it, and which kernel its training step takes.
+    """One recurrent layer: its dropout, and the kernel of its training step.
 
     Attributes:
         name: Path of the layer in the model, joined by `/`.
         cell: `"LSTM"`, `"GRU"`, or the class of another recurrent layer.
-        technique: Id of the technique; `"none"` without dropout, `"native"` for Keras's own too.
+        technique: Id of the technique: `"none"` without dropout, `"native"` for Keras's own.
         placement: The sites, joined by `+`; empty without dropout.
-        rate: The configured rates, as text: one number, or one for each site. Of rates that are
-            learned, what they are now, before a training what it begins with.
+        rate: The configured rates as text: one number, or one for each site. For learned rates, their
+            current values.
         shares_mask: Who shares a mask, in words.
-        decay: What its activations add to the loss in training, as text: `"activity 2, temporal 1"`; empty
-            for nothing.
-        kernel: What the training step runs on here: `"cuDNN"`, `"fused CPU op"`, `"step loop"`,
-            `"error"` (it insists on cuDNN in vain) or `"unknown"`.
-        why: Why it is not cuDNN here, or a remark on the kernel; empty if there is nothing to say.
-        change: What to change to have it on cuDNN; empty if there is nothing to change.
-        on_gpu: `"cuDNN"` if it would run there on a machine with a GPU, or why it would not.
+        decay: The decays of its activations as text, such as `"activity 2, temporal 1"`, or empty.
+        kernel: The kernel of the training step on this machine: `"cuDNN"`, `"fused CPU op"`, `"step loop"`,
+            `"error"` (it requires cuDNN, which is not possible) or `"unknown"`.
+        why: Why it is not cuDNN here, or a note on the kernel; can be empty.
+        change: How to get cuDNN; empty if nothing helps.
+        on_gpu: `"cuDNN"`, or why it would not run on cuDNN on a machine with a GPU.
     """
 
     name: str
@@ -75,11 +74,11 @@ _NONE = "No recurrent layer in this model."
 
 @dataclass(frozen=True)
 class Explanation:
-    """The recurrent layers of a model; `str()` gives a table with notes beneath it, a notebook shows one.
+    """The recurrent layers of a model. `str()` and notebooks show a table with notes.
 
     Attributes:
         rows: One for each recurrent layer, one for each direction of a `Bidirectional`.
-        decays: What each `LockedDropout` adds to the loss in training, by its path, if it adds anything.
+        decays: The decays of each `LockedDropout` that has some, by its path.
     """
 
     rows: tuple[LayerExplanation, ...]
@@ -94,7 +93,7 @@ class Explanation:
 
     def __str__(self) -> str:
         if not self.rows:
-            return "\n".join([_NONE, *self._beside()])
+            return "\n".join([_NONE, *self._other_decays()])
         notes = self._notes()
         table = self._table(notes)
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -103,34 +102,34 @@ class Explanation:
             for line in table
         ]
         lines += [f"[{number}] {note}" for note, number in notes.items()]
-        return "\n".join([*lines, *self._beside()])
+        return "\n".join([*lines, *self._other_decays()])
 
     def _repr_html_(self) -> str:
         """Returns the table for a notebook."""
         import pandas as pd
 
         if not self.rows:
-            return f"<p>{'<br>'.join([_NONE, *map(escape, self._beside())])}</p>"
+            return f"<p>{'<br>'.join([_NONE, *map(escape, self._other_decays())])}</p>"
         notes = self._notes()
         columns, *cells = self._table(notes)
         table = pd.DataFrame(cells, columns=columns)
-        lines = [f"[{number}] {note}" for note, number in notes.items()] + self._beside()
+        lines = [f"[{number}] {note}" for note, number in notes.items()] + self._other_decays()
         return f"{table.to_html(index=False, border=0)}\n<p>{'<br>'.join(map(escape, lines))}</p>"
 
     def _table(self, notes: dict[str, int]) -> list[tuple[str, ...]]:
-        """Returns the head of the table and its rows; a column of decays only where there are some."""
+        """Returns the header and rows of the table, with a column of decays if there are any."""
         table = [_COLUMNS, *(_cells(row, notes) for row in self.rows)]
         if any(row.decay for row in self.rows):
             return table
         position = _COLUMNS.index(_DECAY)
         return [(*line[:position], *line[position + 1 :]) for line in table]
 
-    def _beside(self) -> list[str]:
-        """Says what layers that are in no row add to the loss."""
+    def _other_decays(self) -> list[str]:
+        """Describes the decays of layers that are not in the table."""
         return [f"Decay at the LockedDropout {name}: {w}." for name, w in self.decays.items()]
 
     def _notes(self) -> dict[str, int]:
-        """Numbers the notes; rows with the same one share it."""
+        """Numbers the notes. Rows with the same note share its number."""
         texts = dict.fromkeys(_note(row) for row in self.rows if row.why)
         return {text: number for number, text in enumerate(texts, start=1)}
 
@@ -147,12 +146,11 @@ def _cells(row: LayerExplanation, notes: dict[str, int]) -> tuple[str, ...]:
 
 
 def explain(model: Any) -> Explanation:
-    """Explains what drops in each recurrent layer, and which kernel its training step takes.
+    """Explains the dropout of each recurrent layer, and the kernel of its training step.
 
-    Nothing is run and nothing is changed. Recurrent layers are found wherever they are: in nested
-    models, inside and outside `Bidirectional`, in `TimeDistributed`, in the attributes of custom
-    layers. Whether a mask reaches a layer is read off the graph of a Sequential or functional model that
-    has been built; elsewhere none is assumed.
+    Nothing is run or changed. Recurrent layers are found in nested models, `Bidirectional`,
+    `TimeDistributed`, and attributes of custom layers. Whether a layer is masked is read from the graph of a
+    built Sequential or functional model; elsewhere no mask is assumed.
 
     Args:
         model: A Keras model, or a single layer.
@@ -161,7 +159,7 @@ def explain(model: Any) -> Explanation:
         A table: `print(explain(model))`, `.rows`, or `.to_frame()`.
 
     Raises:
-        InvalidArgumentError: It is not a Keras model or layer.
+        InvalidArgumentError: `model` is not a Keras model or layer.
 
     Example:
         >>> import keras
@@ -184,7 +182,7 @@ def explain(model: Any) -> Explanation:
 
 @dataclass(frozen=True)
 class _Place:
-    """The place of a layer in a model: its path, the wrapper that runs it, and whether it is masked."""
+    """A layer's path in the model, the wrapper that runs it, and whether it is masked."""
 
     names: tuple[str, ...]
     wrapper: RecurrentWrapper | None = None
@@ -193,7 +191,7 @@ class _Place:
 
 def _found(layer: Any, place: _Place, seen: set[int]) -> Iterator[tuple[Any, _Place]]:
     """Yields each recurrent layer and each `LockedDropout` with its place."""
-    if id(layer) in seen:  # a layer that is used at several places has one set of weights
+    if id(layer) in seen:  # A shared layer is listed once.
         return
     seen.add(id(layer))
     place = replace(place, masked=place.masked or is_masked(layer))
@@ -203,7 +201,7 @@ def _found(layer: Any, place: _Place, seen: set[int]) -> Iterator[tuple[Any, _Pl
         yield layer, place
         return
     for child in sublayers(layer):
-        # To its user a wrapper and the layer in it are one; a Bidirectional in it has two parts.
+        # A wrapper and its layer share a name; a `Bidirectional` in it has two parts.
         same = isinstance(layer, RecurrentWrapper)
         names = place.names if same else (*place.names, child.name)
         yield from _found(child, replace(place, names=names), seen)
@@ -236,7 +234,7 @@ def _why(choice: KernelChoice) -> str:
 
 
 _Dropout = tuple[str, str, str, str, Rewriting]
-"""A technique's id, placement, rates, and who shares a mask, in words; and what it does to the call."""
+"""A technique's id, placement, rates and mask sharing in words, and how it rewrites the call."""
 
 
 def _wrapped(wrapper: AbstractDropoutWrapper) -> _Dropout:
@@ -249,7 +247,7 @@ def _wrapped(wrapper: AbstractDropoutWrapper) -> _Dropout:
 
 
 def _native(layer: Any) -> _Dropout:
-    """Describes what the layer's own arguments `dropout` and `recurrent_dropout` do."""
+    """Describes the layer's own arguments `dropout` and `recurrent_dropout`."""
     own = {
         site: float(rate)
         for site, argument in (("input", "dropout"), ("recurrent", "recurrent_dropout"))
@@ -274,7 +272,7 @@ def _rate_words(rate: float | dict[str, float]) -> str:
 
 
 def _rounded(rates: dict[str, float]) -> float | dict[str, float]:
-    """Returns rates to three digits, as one number where they are the same."""
+    """Returns rates with three digits, as one number if they are equal."""
     short = {site: float(f"{rate:.3g}") for site, rate in rates.items()}
     return short if len(set(short.values())) > 1 else next(iter(short.values()))
 

@@ -1,7 +1,6 @@
-"""`fit`: Keras's `Model.fit`, which spends less time beside the steps.
+"""`fit`: Keras's `Model.fit` with less overhead and the same numbers.
 
-The batches and their numbers are Keras's own. On TensorFlow what is saved is more than half of a small
-model's epoch.
+On TensorFlow, the overhead is more than half of a small model's epoch.
 """
 
 from __future__ import annotations
@@ -22,28 +21,26 @@ _signature = inspect.signature(keras.Model.fit)
 def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     """Fits a model as `model.fit` does, with the same numbers, in less time.
 
-    - On TensorFlow Keras makes a new pipeline of arrays for each epoch, with threads that cost more than a
-      small model's steps. Here the batches are cut once, in the order that Keras takes them up to 3.15 (later
-      versions have another). Under a seed (`keras.utils.set_random_seed`) that is the same one in each epoch;
-      without one nothing is cut, for then each epoch has its own.
-    - On TensorFlow and JAX one call runs up to 16 batches (`steps_per_execution`), at least four calls an
-      epoch, where nothing follows them: no callback with a method for batches, no progress bar. When an
-      `on_epoch_begin` or `on_epoch_end` of a callback is called, and afterwards, the model is as it was
-      compiled. A model that was compiled with `steps_per_execution` keeps its own. What stops a training in
-      the middle of an epoch (`model.stop_training`) stops it after a call.
+    - On TensorFlow, Keras builds a new pipeline for arrays in each epoch, whose threads cost more than a
+      small model's steps. Here the batches are cut once, in the order of Keras up to 3.15 (later versions
+      have another). With a seed (`keras.utils.set_random_seed`), each epoch has the same order. Without a
+      seed each epoch has its own, and the data are left to Keras.
+    - On TensorFlow and JAX, one call runs up to 16 batches (`steps_per_execution`), with at least four calls
+      an epoch, unless a callback has a method for batches or a progress bar is shown. Callbacks see the
+      model as it was compiled in `on_epoch_begin` and `on_epoch_end`. A `steps_per_execution` that the model
+      was compiled with is kept. `model.stop_training` takes effect after a call.
 
-    Where the model has a `ConcreteDropoutWrapper` without `samples`, it is told how many targets the arrays
-    have, if that is sure: of a functional or `Sequential` model with one output, without `sample_weight`.
-    Steps that are masked there do not count, if the model has one input and no model inside. Its rates are
-    left out of an optimizer's weight decay.
+    A `ConcreteDropoutWrapper` without `samples` gets the number of targets, if it is certain: for a
+    functional or `Sequential` model with one output, without `sample_weight`. Masked steps are not counted,
+    which needs a model with one input and no nested models. Learned rates are excluded from weight decay.
 
-    Data that are no arrays, or more than 1 GiB, weights of classes, a `validation_split`, a number of steps,
-    and a model that fits in a way of its own are left to Keras, as is everything on PyTorch.
+    Left to Keras: everything on PyTorch, data that are not arrays or larger than 1 GiB, `class_weight`,
+    `validation_split`, a number of steps, and models with their own training loop.
 
     Args:
         model: A compiled `keras.Model`.
         *args: Arguments of `Model.fit`.
-        **kwargs: The same.
+        **kwargs: Arguments of `Model.fit`.
 
     Returns:
         What `Model.fit` returns.
@@ -54,7 +51,7 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         given = _signature.bind(model, *args, **kwargs).arguments
     except TypeError:
-        return model.fit(*args, **kwargs)  # Keras says what is wrong.
+        return model.fit(*args, **kwargs)  # Keras raises a better error.
     del given["self"]
     count_targets(model, given)
     spare_rates(model)
@@ -68,7 +65,7 @@ def fit(model: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _is_usual(model: Any) -> bool:
-    """Says whether it is Keras that fits the model, compiled, on one device, with all its batches."""
+    """Returns whether Keras's own loop trains the model, compiled, on one device, with all batches."""
     methods = ("fit", "evaluate", "make_train_function", "make_test_function")
     own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
     if own or not model.compiled or model.run_eagerly or keras.config.max_steps_per_epoch():

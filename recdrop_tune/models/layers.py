@@ -1,4 +1,4 @@
-"""The layers inside a layer or model, whatever holds them."""
+"""Finds layers inside a layer or model, however they are nested."""
 
 from __future__ import annotations
 
@@ -38,32 +38,32 @@ _DROPPING = AbstractDropoutWrapper | EmbeddingDropout | LockedDropout
 
 
 def dropout_layers(root: Layer) -> list[Layer]:
-    """Returns every dropout layer of this package in a layer or model, those inside a `Bidirectional` too."""
+    """Returns this package's dropout layers in a layer or model, including those in a `Bidirectional`."""
     return [layer for layer in walk(root) if isinstance(layer, _DROPPING)]
 
 
 def own_layers(root: Layer) -> list[Layer]:
-    """Returns every layer of this package in a layer or model, those that drop nothing too."""
+    """Returns this package's layers in a layer or model, including those that drop nothing."""
     return [layer for layer in walk(root) if isinstance(layer, _DROPPING | ActivityDecay)]
 
 
 def learning_layers(root: Layer) -> list[Layer]:
-    """Returns the dropout layers inside a layer or model that learn their rates.
+    """Returns the dropout layers in a layer or model that learn their rates.
 
-    Inside of anything else there are none: a `fit` of a user's own may train what is no Keras model.
+    For anything else the list is empty: a user-defined `fit` can train other objects than Keras models.
     """
     found = dropout_layers(root) if isinstance(root, keras.layers.Layer) else []
     return [layer for layer in found if layer.learns_rates]
 
 
 def plain_weights(root: Layer) -> list[Any]:
-    """Returns the weights that a layer or model has without dropout too: all but those of learned rates."""
+    """Returns the weights that a layer or model also has without dropout: all but learned rates."""
     learned = {id(each) for layer in learning_layers(root) for each in layer.logits.values()}
     return [weight for weight in root.weights if id(weight) not in learned]
 
 
 def kept_states(root: Layer) -> list[Any]:
-    """Returns the variables in which stateful layers keep their states: a model's variables lack them."""
+    """Returns the states of stateful layers, which are not among a model's variables."""
     stateful = [part for part in walk(root) if getattr(part, "stateful", False)]
     kept = [getattr(part, "states", None) for part in stateful]
     states = {id(state): state for state in keras.tree.flatten(kept) if hasattr(state, "assign")}
@@ -71,7 +71,7 @@ def kept_states(root: Layer) -> list[Any]:
 
 
 def is_of_layers(model: Any) -> bool:
-    """Says whether a model is made of its layers alone: a subclass may compute anything."""
+    """Returns whether the model is Sequential or functional. Subclassed models can compute anything."""
     return type(model) in (keras.Sequential, _functional())
 
 
@@ -89,16 +89,12 @@ def is_known(part: Any) -> bool:
 
 @functools.cache
 def _functional() -> type:
-    """Returns the class of functional models, for which Keras has no public name."""
+    """Returns the class of functional models, which has no public name in Keras."""
     inputs = keras.Input((1,))
     return type(keras.Model(inputs, keras.layers.Identity()(inputs)))
 
 
 def check_layer(model: object) -> None:
-    """Refuses an argument that is no Keras layer or model.
-
-    Raises:
-        InvalidArgumentError: It is not.
-    """
+    """Raises `InvalidArgumentError` unless the argument `model` is a Keras layer or model."""
     if not isinstance(model, keras.layers.Layer):
         raise invalid_argument("model", expected="a Keras model or layer", received=model)

@@ -1,4 +1,4 @@
-"""Rates that a model learns: what they are, how they are followed, and what a training has to tell them."""
+"""Learned dropout rates: reading and logging them, and what training must tell the layers that learn."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import numpy as np
 
 from recdrop_tune.kernels import excluded_from_decay, mask_of
 from recdrop_tune.models.layers import is_of_layers, learning_layers, walk
-from recdrop_tune.models.parts import is_own
 
 _MASKED_AT_ONCE = 1024
-"""So many samples of which a mask is computed at once."""
+"""Samples whose mask is computed at once."""
 
 
 def learned_rates(root: Any) -> dict[str, float]:
-    """Returns the learned rates in a layer or model as they are now, by the metric that follows each.
+    """Returns the current learned rates in a layer or model, by the name of their metric.
 
-    The name of the metric is `learned_rate.recurrent`, or with another site. Where several layers learn, the
-    name of the layer is before it: `encoder/learned_rate.recurrent`.
+    The name is `learned_rate.recurrent`, or another site. If several layers learn, it starts with the layer:
+    `encoder/learned_rate.recurrent`.
     """
     layers = learning_layers(root)
     return {
@@ -32,9 +31,7 @@ def learned_rates(root: Any) -> dict[str, float]:
 
 
 class LearnedRates(keras.callbacks.Callback):
-    """Adds the learned rates of a model, if it has some, to the metrics of each epoch.
-
-    A search adds it to each training.
+    """Adds a model's learned rates, if any, to the metrics of each epoch. A search adds this callback itself.
 
     Example:
         >>> history = model.fit(x, y, callbacks=[LearnedRates()]).history
@@ -48,13 +45,13 @@ class LearnedRates(keras.callbacks.Callback):
 
 
 def count_targets(model: Any, given: Mapping[str, Any]) -> None:
-    """Tells the layers of a model that learn their rates how many targets there are to train on.
+    """Sets the number of training targets on the layers of a model that learn their rates.
 
-    Where that is not sure they are told so: then they ask for `samples`.
+    If the number is uncertain, they get None and raise an error that asks for `samples`.
 
     Args:
         model: The model.
-        given: The arguments of its `fit` by name.
+        given: The arguments of `fit` by name.
     """
     layers = [layer for layer in learning_layers(model) if layer.samples is None]
     number = _number_of_targets(model, given) if layers else None
@@ -63,15 +60,12 @@ def count_targets(model: Any, given: Mapping[str, Any]) -> None:
 
 
 def spare_rates(model: Any) -> None:
-    """Keeps the learned rates of a model out of the weight decay, which would move them towards 1/2.
+    """Excludes the learned rates of a model from weight decay, which would move them towards 1/2.
 
-    Nothing is done where the optimizer has begun, or where its user has said what is to be left out.
-
-    Args:
-        model: The model.
+    Does nothing if the optimizer is built or already has exclusions.
     """
     optimizer = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # That of mixed precision.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # For mixed precision.
     logits = [logit for layer in learning_layers(model) for logit in layer.logits.values()]
     if (
         logits
@@ -83,12 +77,12 @@ def spare_rates(model: Any) -> None:
 
 
 def ignored_class(loss: Any) -> int | None:
-    """Returns the `ignore_class` of a loss; Keras 3.16 has it in the configuration alone."""
+    """Returns the `ignore_class` of a loss. In Keras 3.16 only its configuration has it."""
     return loss.get_config().get("ignore_class") if isinstance(loss, keras.losses.Loss) else None
 
 
 def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
-    """Counts the targets over which the loss is a mean; `None` where that is not sure."""
+    """Counts the targets that the loss averages over; None if that is uncertain."""
     targets = keras.tree.flatten(given.get("y"))
     shape = getattr(targets[0], "shape", None) if len(targets) == 1 else None
     if not shape or given.get("sample_weight") is not None or not is_of_layers(model):
@@ -96,7 +90,7 @@ def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
     losses, output = keras.tree.flatten(model.loss), _shape_of_output(model, given.get("x"))
     if len(losses) != 1 or losses[0] is None or output is None or len(output) < 2:
         return None
-    # The last axis of the output is the mean's of one target, or its classes.
+    # The last axis of the output has the classes, or the parts of one target.
     steps = tuple(shape[1 : len(output) - 1])
     forms = (output[1:-1], (*output[1:-1], 1), output[1:])
     if not any(_agree(tuple(shape[1:]), form) for form in forms):
@@ -115,16 +109,16 @@ def _number_of_targets(model: Any, given: Mapping[str, Any]) -> int | None:
 
 
 def _shape_of_output(model: Any, x: Any) -> tuple[int | None, ...] | None:
-    """Returns the shape of the only output; `None` where there are several, or it is not known."""
+    """Returns the shape of the output; None if there are several, or it is unknown."""
     outputs = getattr(model, "outputs", None)
     if outputs is not None:
         return tuple(outputs[0].shape) if len(outputs) == 1 else None
     shape = getattr(x, "shape", None)
     if not shape:
         return None
-    try:  # A `Sequential` that says nothing of its input is built when it sees some.
+    try:  # A `Sequential` without an `Input` is built by its first batch.
         return tuple(model.compute_output_shape((None, *shape[1:])))
-    except Exception:  # What a layer of a user's own raises that has not been built.
+    except Exception:  # A user-defined layer that is not built can raise anything.
         return None
 
 
@@ -135,45 +129,45 @@ def _agree(shape: tuple[Any, ...], form: tuple[Any, ...]) -> bool:
 
 
 def _is_a_mean(loss: Any) -> bool:
-    # A function becomes one in Keras.
+    # Keras takes the mean of a function.
     reduction = getattr(loss, "reduction", "mean")
     return reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
 
 def _is_of_each_step(loss: Any) -> bool:
-    """Says whether a loss has a value for each step: most of Keras's do; one of a user's own may not."""
+    """Returns whether a loss certainly has a value for each step, as most of Keras's do."""
     made = loss if hasattr(loss, "__name__") else type(loss)
     return made.__module__.startswith("keras.") and not is_of_whole_sequences(loss)
 
 
 def is_of_whole_sequences(loss: Any) -> bool:
-    """Returns whether a loss is Keras's own of a whole sequence, or batch, which no mask of steps fits."""
+    """Returns whether a Keras loss has one value for a whole sequence or batch, so masks do not apply."""
     made = loss if hasattr(loss, "__name__") else type(loss)
     return made.__name__.lower() in ("ctc", "circle", "dice", "tversky")
 
 
 def _has_a_value_for_each(steps: Any, loss: Any, targets: Any, width: int | None) -> bool:
-    """Says whether a mask of steps fits what a loss gives: of targets without a last axis some give one."""
+    """Returns whether a loss has one value for each step for these targets, as a mask needs."""
     if width is None:
         return False
-    # As Keras does with an output of one number for targets that lack the last axis.
+    # Keras squeezes an output of one number if the targets lack the last axis.
     squeezed = width == 1 and len(targets.shape) == 1 + len(steps)
     given = keras.ops.ones((1, *steps) if squeezed else (1, *steps, width))
     compute = loss.call if isinstance(loss, keras.losses.Loss) else loss
     try:
         values = compute(keras.ops.convert_to_tensor(targets[:1]), given)
-    except Exception:  # Of targets that do not fit: it is raised in training.
+    except Exception:  # Targets that do not fit: training raises it.
         return False
     return tuple(values.shape) == (1, *steps)
 
 
 def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
-    """Counts the steps that the mask on the output of a model lets through; `None` where that is not sure.
+    """Counts the steps that the mask on the output of a model keeps; None if that is uncertain.
 
     Args:
         model: The model.
-        x: Its inputs; the first `shape[0]` samples are trained on.
-        shape: How many samples there are, and steps of each.
+        x: Its inputs, of which the first `shape[0]` samples are trained on.
+        shape: `(samples, *steps)`.
     """
     outputs = getattr(model, "outputs", None)
     if not outputs or _has_models_inside(model) or len(model.inputs) != 1:
@@ -182,7 +176,7 @@ def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
     if not isinstance(seen, keras.KerasTensor):
         return None
     given = model.inputs[0]
-    # A batch of a fixed size, which a stateful layer has, is computed at that size alone.
+    # A stateful layer has a fixed batch size.
     at_once = given.shape[0] or _MASKED_AT_ONCE
     if (
         not isinstance(x, np.ndarray)
@@ -192,13 +186,13 @@ def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
         return None
     if not _agree(x.shape[1:], given.shape[1:]):  # `fit` adds or drops an axis of 1.
         return None
-    # What leads to the mask, and nothing else of the model, in the types in which it is computed there.
+    # Only the part of the model that computes the mask, in the model's dtype.
     compute, number = keras.Function(model.inputs, seen), 0
     for begin in range(0, shape[0], at_once):
         part = x[begin : min(begin + at_once, shape[0])]
         try:
             mask = compute([keras.ops.convert_to_tensor(part, dtype=given.dtype)])
-        except Exception:  # Of data that do not fit: training raises it, if it cannot do it either.
+        except Exception:  # Data that do not fit: training raises it.
             return None
         if tuple(mask.shape) != (len(part), *shape[1:]):
             return None
@@ -207,11 +201,11 @@ def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
 
 
 def _masks(model: Any) -> bool:
-    """Says whether a mask may reach the loss, which is then a mean over the steps that are not masked."""
+    """Returns whether a mask can reach the loss, which then averages over unmasked steps."""
     outputs = getattr(model, "outputs", None) or ()
     if any(mask_of(output) is not None for output in outputs):
         return True
-    # That of a model inside, or of one that is not built, is not seen there.
+    # The masks of nested models, and of models that are not built, are not visible there.
     unseen = not outputs or _has_models_inside(model)
     return unseen and any(map(_makes_mask, walk(model)))
 
@@ -222,6 +216,8 @@ def _has_models_inside(model: Any) -> bool:
 
 
 def _makes_mask(layer: Any) -> bool:
+    """Returns whether a layer creates a mask, or might: user-defined layers with `compute_mask`."""
     if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
         return True
-    return is_own(type(layer)) and type(layer).compute_mask is not keras.layers.Layer.compute_mask
+    user_defined = str(type(layer).__module__).partition(".")[0] not in ("keras", "recdrop_tune")
+    return user_defined and type(layer).compute_mask is not keras.layers.Layer.compute_mask

@@ -1,4 +1,4 @@
-"""Recurrent layers that hand on their masks, as Keras's own did up to 3.15."""
+"""Makes recurrent layers pass on their masks, as Keras's did up to 3.15."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def with_masks(model: Any) -> Any:
         model: The model. The file of a subclassed one keeps no masks.
 
     Returns:
-        A model of the same layers with masks as arguments of their calls, which is how Keras saved functional
-        models up to 3.15. The model itself where Keras hands on masks anyway, or there are none.
+        A model of the same layers with masks as arguments of their calls, as Keras saved functional models up
+        to 3.15. The model itself if Keras passes on masks, or if it has none.
     """
     if KERAS_PASSES_MASKS:
         return model
@@ -79,7 +79,7 @@ def with_masks(model: Any) -> Any:
             found = True
             kwargs["mask"] = mask
         outputs = layer(*args, **kwargs)
-        # What a model in a model does with a mask is seen by running its layers alone.
+        # A nested model drops its mask: compute it by calling the model's layers.
         if "mask" in kwargs and isinstance(layer, keras.Model):
             copy_mask(layer.call(*args, **kwargs), outputs)
         return outputs

@@ -20,17 +20,16 @@ from recdrop_tune.models.layers import kept_states, learning_layers, walk
 
 
 class NoNoiseWarning(UserWarning):
-    """All passes of `mc_predict` predicted the same: its spread of 0 says nothing of how sure a model is."""
+    """All passes of `mc_predict` predicted the same. A spread of 0 does not mean that a model is certain."""
 
 
 @dataclass(frozen=True)
 class MCPrediction:
-    """The prediction of Monte Carlo dropout; `str()` and a notebook tell its shapes and spreads.
+    """A prediction of Monte Carlo dropout. `str()` and notebooks show its shapes and spreads.
 
     Attributes:
         mean: The mean prediction: an array, or a structure of arrays as the model's output is.
-        std: The standard deviation over the samples, of the same shape (population's: divided by
-            the number of samples).
+        std: The population standard deviation over the samples, of the same shape.
         samples: The number of forward passes.
     """
 
@@ -47,7 +46,7 @@ class MCPrediction:
         return "<br>".join(escape(line) for line in str(self).splitlines())
 
     def _parts(self) -> Iterator[tuple[str, str]]:
-        """Yields the name of each output and what there is to say of it."""
+        """Yields the name and description of each output."""
         stds = [std for _, std in keras.tree.flatten_with_path(self.std)]
         for (path, mean), std in zip(keras.tree.flatten_with_path(self.mean), stds, strict=True):
             name = "/".join(map(str, path)) or "mean"
@@ -89,7 +88,7 @@ def mc_predict(
         InvalidArgumentError: An argument is not one of the above, or there is no input.
 
     Warns:
-        NoNoiseWarning: All passes predicted the same, for nothing in the model draws noise.
+        NoNoiseWarning: All passes predicted the same, because nothing in the model draws noise.
 
     Example:
         >>> import keras, numpy as np
@@ -138,17 +137,17 @@ def mc_predict(
 
 _NO_NOISE = (
     "All forward passes of `mc_predict` predicted the same, so `std` is 0. That does not mean that the "
-    "model is certain: nothing in it draws noise, or at rates of 0. Train it with dropout, such as "
-    "`recdrop_tune.wrap(layer, 'recurrent', rate=0.3)`. A model that `to_plain` has made, or the "
-    "`best_model()` of a loaded result, has none any more: take the one that was trained."
+    "model is certain: nothing in it draws noise, or its rates are 0. Train it with dropout, such as "
+    "`recdrop_tune.wrap(layer, 'recurrent', rate=0.3)`. Models from `to_plain`, and the `best_model()` of a "
+    "loaded result, have no dropout: use the trained model."
 )
 
 _ROUNDING = 1e-6
-"""On a GPU the same sum may come out otherwise in its last digits."""
+"""On a GPU, the same sum can differ in its last digits."""
 
 
 def _is_nothing(mean: Any, std: Any) -> bool:
-    """Says whether the passes differ by no more than rounding."""
+    """Returns whether the passes differ by no more than rounding."""
     pairs = zip(keras.tree.flatten(mean), keras.tree.flatten(std), strict=True)
     return all(spread.max() <= _ROUNDING * np.abs(middle).max() for middle, spread in pairs)
 
@@ -215,7 +214,7 @@ def _values(variables: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _drawing(noisy: Any) -> Callable[[Any], list[Any]]:
-    """Makes the function that predicts once; each time stateful layers start from the same states."""
+    """Returns a function that predicts once. Stateful layers start from the same states each time."""
     before = _values(kept_states(noisy.model))
 
     def draw(batch: Any) -> Any:
@@ -227,8 +226,8 @@ def _drawing(noisy: Any) -> Callable[[Any], list[Any]]:
 
 
 def _seed(model: Any, seed: int) -> None:
-    """Sets every seed generator of the model: each to a stream of its own."""
-    # What `keras.random.SeedGenerator` names its state: a pair, of which it counts the second up.
+    """Seeds every seed generator of the model with its own stream."""
+    # The state of a `keras.random.SeedGenerator` is a pair: the seed, and a counter.
     states = [v for v in model.non_trainable_variables if v.name == "seed_generator_state"]
     streams = np.random.SeedSequence(seed).generate_state(max(len(states), 1))
     for state, stream in zip(states, streams, strict=False):

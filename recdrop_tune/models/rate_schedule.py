@@ -1,4 +1,4 @@
-"""A callback that moves the dropout rates of a model while it trains."""
+"""`RateSchedule`: a callback that changes dropout rates during training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.models.layers import dropout_layers
 
 Schedule = Callable[[float, float], float]
-"""`(progress, rate) -> rate`: the rate to use where the configured one is `rate`, and `progress` runs from 0
-in the first epoch to 1 in the last."""
+"""`(progress, rate) -> rate`: the rate to use for the configured `rate`, when `progress` runs from 0 in the
+first epoch to 1 in the last."""
 
 
 def constant(progress: float, rate: float) -> float:
@@ -107,10 +107,10 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def schedule_of(schedule: str | Schedule) -> Schedule:
-    """Resolves a schedule's name; a function is returned as it is.
+    """Returns the schedule of a name, or a given function.
 
     Raises:
-        InvalidArgumentError: There is no schedule of that name, or it is not a function either.
+        InvalidArgumentError: It is neither the name of a schedule nor a function.
 
     Example:
         >>> schedule_of("linear")(0.5, 0.4)
@@ -128,14 +128,14 @@ def schedule_of(schedule: str | Schedule) -> Schedule:
 
 
 class RateSchedule(keras.callbacks.Callback):
-    """Moves the dropout rates of a model while it trains, without a new trace.
+    """Changes the dropout rates of a model during training, without a new trace.
 
         rate at progress t = schedule(t, configured rate),   t from 0 in the first to 1 in the last epoch
 
-    It writes the rate variables of every dropout layer of this package in the model, nested
-    models and `Bidirectional` included. The configured rates stay as they are and are restored when
-    training ends, so a model saved at any time has them. (When `fit` ends in an exception, the next `fit`
-    with a `RateSchedule` restores them, or `layer.configured_rates = layer.configured_rates`.)
+    It sets the rate variables of every dropout layer of this package in the model, including nested models
+    and `Bidirectional`. The configured rates do not change, so a model saved at any time has them, and they
+    are restored when training ends. (If `fit` raises, the next `fit` with a `RateSchedule` restores them, or
+    `layer.configured_rates = layer.configured_rates`.)
 
     | schedule | rate |
     |---|---|
@@ -147,23 +147,21 @@ class RateSchedule(keras.callbacks.Callback):
     | `early` | from p to 0 in the first sixth, then 0 (Liu et al. 2023) |
     | `late` | 0 in the first sixth, then p (Liu et al. 2023) |
 
-    On Keras's jax backend `per="batch"` makes the trainer write its state back to the variables
-    before each batch, which costs time in a model of many variables; `per="epoch"` costs nothing.
-    With `steps_per_execution` above 1 the rate changes once an execution.
+    On JAX, `per="batch"` makes the trainer write its state back to the variables before each batch, which
+    costs time in a model with many variables. With `steps_per_execution` above 1, the rate changes once an
+    execution.
 
     Args:
         schedule: One of the names above, or a function `(progress, rate) -> rate`.
-        epochs: Epochs over which progress runs from 0 to 1, and at 1 it stays; `None` for all the
-            epochs that `fit` is given.
+        epochs: Epochs over which progress runs from 0 to 1, where it stays; None for the epochs of `fit`.
         per: `"epoch"` sets the rates once an epoch, `"batch"` before each batch.
-        layers: The dropout layers to move, by name or themselves; `None` for all of them.
+        layers: The dropout layers to change, or their names; None for all.
         verbose: 1 prints the rates at each epoch.
 
     Raises:
-        InvalidArgumentError: An argument is not one of the above; when training begins: there is no
-            dropout layer to move, one of them learns its rates, or `per="batch"` and the number of batches
-            is not known; during
-            training: the schedule gave a rate out of range.
+        InvalidArgumentError: An argument is invalid. When training begins: the model has no dropout layer,
+            one of the layers learns its rates, or `per="batch"` and the number of batches is unknown. During
+            training: the schedule returned a rate out of range.
 
     Example:
         >>> import keras, numpy as np
@@ -229,14 +227,13 @@ class RateSchedule(keras.callbacks.Callback):
         if self.per != "batch":
             return
         if hasattr(self.model, "jax_state_sync"):
-            # The jax trainer holds the state in arrays of its own, and an assignment to a variable would be
-            # lost if it were not written back first.
+            # The JAX trainer holds the state in its own arrays: write it back, or assignments are lost.
             self.model.jax_state_sync()
         steps = self.params["steps"]
         self._move(self._epoch * steps + batch, self._total_epochs() * steps)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Puts the configured rates back."""
+        """Restores the configured rates."""
         for layer in self._moving:
             layer.configured_rates = layer.configured_rates
         self._moving = []
@@ -272,7 +269,7 @@ def _chosen(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
     if learned := [layer.name for layer in picked if layer.learns_rates]:
         raise invalid_argument(
             "layers",
-            expected="layers whose rates are not learned: the optimizer moves those",
+            expected="layers whose rates are not learned: the optimizer changes those",
             received=learned,
             fix="Leave the schedule out, or name the other layers in `layers`.",
         )
@@ -286,9 +283,8 @@ def _picked(model: Any, chosen: Sequence[Any] | None) -> list[Any]:
             "model",
             expected="a model with a dropout wrapper in it",
             received=model,
-            fix="RateSchedule moves the rates of recdrop_tune's wrappers: wrap a recurrent layer. In a "
-            "search with trials without dropout name the schedule in the space, `schedule: linear`, in "
-            "its place.",
+            fix="RateSchedule changes the rates of recdrop_tune's wrappers: wrap a recurrent layer. In a "
+            "search that includes trials without dropout, put `schedule: linear` in the space instead.",
         )
     if chosen is None:
         return found

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.kernels import compile_arguments, excluded_from_decay, lost_arguments
-from recdrop_tune.models.arguments import writing_down
+from recdrop_tune.models.copies import lambdas_allowed
 from recdrop_tune.models.layers import (
     dropout_layers,
     is_known,
@@ -56,7 +56,7 @@ def structure(model: Any) -> str | None:
     if not all(map(is_known, [*walk(model), *parts])):
         return None
     try:
-        with writing_down():
+        with lambdas_allowed():
             described = keras.saving.serialize_keras_object([model.get_config(), arguments])
         described = _structure(described)
     except (_ForeignError, NotImplementedError):

@@ -1,4 +1,4 @@
-"""Several training steps in one call of a model's function, with the numbers of single ones."""
+"""Runs several training steps in one call, with the same numbers as single steps."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import keras
 from recdrop_tune.kernels import loss_tracker
 from recdrop_tune.models.training_batches import number_of_batches
 
-_MOST_STEPS, _FEWEST_CALLS = 16, 4  # In one call; calls of an epoch.
+_MOST_STEPS, _FEWEST_CALLS = 16, 4  # Steps in a call; calls in an epoch.
 _BATCH_METHODS = tuple(
     f"on_{kind}batch_{end}" for kind in ("", "train_", "test_") for end in ("begin", "end")
 )
 
 
 def follows_batches(callbacks: Any) -> bool:
-    """Says whether a callback has a method for batches.
+    """Returns whether a callback has a method for batches.
 
-    One with an attribute `counts_steps` that is true copes with a call for several batches.
+    A callback with a true attribute `counts_steps` accepts one call for several batches.
 
     Args:
-        callbacks: Callbacks in any structure, as `Model.fit` takes them.
+        callbacks: Callbacks in any structure, as in `Model.fit`.
     """
     return any(
         getattr(getattr(callback, name), "__func__", None)
@@ -36,11 +36,11 @@ def follows_batches(callbacks: Any) -> bool:
 
 @contextlib.contextmanager
 def several_steps(model: Any, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yields the arguments of a `fit` that runs several steps in a call, where it can.
+    """Yields the arguments of a `fit` that runs several steps in a call, if possible.
 
     Args:
         model: The model.
-        given: The arguments of its `fit` by name.
+        given: The arguments of `fit` by name.
     """
     callbacks, steps = given.get("callbacks"), number_of_batches(given) // _FEWEST_CALLS
     listed = not isinstance(callbacks, keras.callbacks.CallbackList)
@@ -48,7 +48,7 @@ def several_steps(model: Any, given: dict[str, Any]) -> Iterator[dict[str, Any]]
     if steps < 2 or model.steps_per_execution != 1 or shown or not listed:
         yield given
         return
-    if follows_batches(callbacks) or _trains_in_its_own_way(model):
+    if follows_batches(callbacks) or _has_own_train_function(model):
         yield given
         return
     calls = getattr(model, _ATTRIBUTE, None)
@@ -63,21 +63,21 @@ def several_steps(model: Any, given: dict[str, Any]) -> Iterator[dict[str, Any]]
         calls.leave(model)
 
 
-def _trains_in_its_own_way(model: Any) -> bool:
-    """Says whether the function that trains the model was put there by its user."""
+def _has_own_train_function(model: Any) -> bool:
+    """Returns whether the user has set the function that trains the model."""
     module = getattr(model.train_function, "__module__", None) or ""
     return model.train_function is not None and not module.startswith("keras.")
 
 
 _ATTRIBUTE = "_recdrop_tune_calls"
-"""Of a model, for its functions belong to it: kept elsewhere they would keep it in memory."""
+"""The attribute of a model with its `_Calls`, which refer to the model and must not outlive it."""
 
 
 class _Calls:
-    """The functions of a model that run several steps, and those that it has been compiled with.
+    """A model's functions that run several steps, and those that it was compiled with.
 
-    They are kept from one `fit` to the next, with the number of steps that they were made for: the results
-    do not depend on it, and others would be traced anew. A model that is compiled anew gets new ones.
+    They are kept from one `fit` to the next with their number of steps, because results do not depend on it
+    and new ones would be traced. A model that is compiled again gets new ones.
 
     Args:
         model: The model.
@@ -86,20 +86,22 @@ class _Calls:
 
     def __init__(self, model: Any, steps: int) -> None:
         self._several: tuple[Any, ...] = (steps, None, None, None)
-        self._one: tuple[Any, ...] | None = None  # What the model had, while it has several.
+        self._one: tuple[Any, ...] | None = (
+            None  # The model's own functions while it runs several steps.
+        )
         self._compiled = _compiled(model)
 
     def enter(self, model: Any, between_epochs: bool = False) -> None:
-        """Has the model run several steps in a call.
+        """Makes the model run several steps in a call.
 
         Args:
             model: The model.
-            between_epochs: Whether a training is under way.
+            between_epochs: Whether the model is in training.
         """
         if self._one is not None:
             return
         now, then = _compiled(model), self._compiled
-        # Keras makes the function at the beginning of a training: then a first one says nothing.
+        # Keras makes the function when training starts, so a first one does not mean another `compile`.
         same = now[-1] is then[-1] or (then[-1] is None and not between_epochs)
         is_new = not same or any(a is not b for a, b in zip(now[:-1], then[:-1], strict=True))
         self._compiled, self._one = now, _functions(model)
@@ -110,7 +112,7 @@ class _Calls:
             model.make_train_function()
 
     def leave(self, model: Any) -> None:
-        """Has the model run what it was compiled for."""
+        """Gives the model its own functions back."""
         if self._one is not None:
             self._several = _functions(model)
             _set_functions(model, self._one)
@@ -118,12 +120,12 @@ class _Calls:
 
 
 class _AsCompiled(keras.callbacks.Callback):
-    """Shows the other callbacks of a `fit` the model as it was compiled, between its epochs.
+    """Shows the other callbacks the model as it was compiled, between epochs.
 
     Args:
         calls: The functions that run several steps.
-        first: Whether it is the first of the callbacks, which leaves these functions, or the last one, which
-            enters them.
+        first: Whether this is the first callback, which removes these functions, or the last, which sets
+            them.
     """
 
     def __init__(self, calls: _Calls, first: bool) -> None:
@@ -132,14 +134,14 @@ class _AsCompiled(keras.callbacks.Callback):
         self._first = first
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Leaves before the other callbacks, and enters after them."""
+        """Removes the functions before the other callbacks, and sets them afterwards."""
         if self._first:
             self._calls.leave(self.model)
         else:
             self._calls.enter(self.model, between_epochs=True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Leaves before the other callbacks."""
+        """Removes the functions before the other callbacks."""
         if self._first:
             self._calls.leave(self.model)
 
@@ -157,5 +159,5 @@ def _set_functions(model: Any, functions: tuple[Any, ...]) -> None:
 
 
 def _compiled(model: Any) -> list[Any]:
-    """Lists what `compile` and `make_train_function(force=True)` set: other objects each time."""
+    """Lists objects that `compile` and `make_train_function(force=True)` replace."""
     return [model.optimizer, loss_tracker(model), model.train_function]

@@ -1,4 +1,4 @@
-"""The batches of a `fit`: how many Keras takes, and the same ones cut once, for TensorFlow."""
+"""Counts the batches of a `fit`, and cuts them once for TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import keras
 import numpy as np
 
 MOST_BYTES = 2**30
-"""Data of more bytes are left to Keras, for here they are in memory twice."""
+"""Larger data are left to Keras: here they are in memory twice."""
 
-_BATCH_SIZE = 32  # Keras's, where none is given.
-_FEWEST_SAMPLES = 16  # Two orders of so many are not the same by chance.
+_BATCH_SIZE = 32  # Keras's default.
+_FEWEST_SAMPLES = 16  # Two orders of 16 samples are not equal by chance.
 
 
 def number_of_batches(given: Mapping[str, Any]) -> int:
-    """Returns how many batches an epoch has; 0 where that is not known."""
+    """Returns the number of batches in an epoch; 0 if unknown."""
     x = given.get("x")
     if given.get("steps_per_epoch") is not None or given.get("validation_steps") is not None:
-        return 0  # The last call of an epoch would run too many of them.
+        return 0  # The last call would run too many.
     on_tensorflow = keras.backend.backend() == "tensorflow"
     if on_tensorflow and isinstance(x, import_module("tensorflow").data.Dataset):
         return max(0, int(x.cardinality()))
@@ -31,7 +31,7 @@ def number_of_batches(given: Mapping[str, Any]) -> int:
 
 
 def with_training_batches(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of `fit` with the batches to train on in the place of their arrays."""
+    """Returns the arguments of `fit` with training batches instead of arrays."""
     left = ("class_weight", "validation_split", "steps_per_epoch")
     shuffle, packed = given.get("shuffle", True), _packed(given)
     samples = _samples(packed)
@@ -42,7 +42,7 @@ def with_training_batches(given: dict[str, Any]) -> dict[str, Any]:
     order = _order(samples) if shuffle else slice(None)
     if order is None:
         return given
-    # Keras takes the size of a batch for the validation too.
+    # Keras uses `batch_size` for validation data, too.
     others = {
         name: value for name, value in given.items() if name not in ("x", "y", "sample_weight")
     }
@@ -51,7 +51,7 @@ def with_training_batches(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_validation_batches(given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of `fit` with the batches to validate on in the place of their arrays."""
+    """Returns the arguments of `fit` with validation batches instead of arrays."""
     validation = given.get("validation_data")
     if not isinstance(validation, tuple) or not 1 < len(validation) < 4:
         return given
@@ -63,7 +63,7 @@ def with_validation_batches(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _packed(given: Mapping[str, Any]) -> Any:
-    """Returns the data of a `fit` as Keras packs them; `None` for what it checks or repeats."""
+    """Returns the data of a `fit` as Keras packs them; None if Keras checks or repeats the weights."""
     x, y, weights = (given.get(name) for name in ("x", "y", "sample_weight"))
     if weights is not None and (keras.tree.is_nested(y) or keras.tree.is_nested(weights)):
         return None
@@ -71,7 +71,7 @@ def _packed(given: Mapping[str, Any]) -> Any:
 
 
 def _samples(packed: Any) -> int:
-    """Returns how many samples there are; 0 for what is not arrays of numbers of one length, or too large."""
+    """Returns the number of samples; 0 unless the data are numeric arrays of one length, not too large."""
     arrays = keras.tree.flatten(packed)
     if not arrays or not all(map(_is_usual_array, arrays)):
         return 0
@@ -82,17 +82,17 @@ def _samples(packed: Any) -> int:
 
 
 def _is_usual_array(array: Any) -> bool:
-    # Not of a subclass: a `np.matrix` stays one when it is cut.
+    # No subclasses: a row of an `np.matrix` is a matrix.
     known = type(array) in (np.ndarray, np.memmap)
     return known and array.dtype.kind in "fiub" and array.ndim > 0
 
 
 def _order(samples: int) -> Any:
-    """Returns the order that Keras takes the samples in; `None` where each epoch has another one.
+    """Returns Keras's order of the samples; None if it differs between epochs.
 
-    Keras shuffles inside of a dataset's `map`, whose random numbers begin anew with each epoch: TensorFlow
-    derives them from the global seed, if there is one, and from the place of the operation in its graph. So
-    the same graph is made here.
+    Keras shuffles inside a dataset's `map`, whose random numbers start again in each epoch. TensorFlow
+    derives them from the global seed, if set, and from the place of the operation in its graph. This
+    function builds the same graph.
     """
     tf = import_module("tensorflow")
     if samples < _FEWEST_SAMPLES:
@@ -112,11 +112,11 @@ def _batches(packed: Any, order: Any, size: int) -> Any:
     Args:
         packed: The arrays, each of shape `(samples, ...)`.
         order: Indices of the samples, or a slice.
-        size: Samples of a batch.
+        size: Samples in a batch.
 
     Returns:
-        A `tf.data.Dataset` of batches, whose number is known. The size of a batch is a part of their shape
-        where all are full, as in Keras's.
+        A `tf.data.Dataset` of batches with known cardinality. As in Keras, the batch size is static if all
+        batches are full.
     """
     tf = import_module("tensorflow")
     samples = _samples(packed)
@@ -138,6 +138,6 @@ def _batches(packed: Any, order: Any, size: int) -> Any:
 
 
 def _in_floatx(array: Any) -> Any:
-    """Returns an array in the type in which Keras hands it to a model."""
+    """Returns an array in the dtype in which Keras passes it to a model."""
     floatx = keras.config.floatx()
     return array.astype(floatx) if array.dtype.kind == "f" and array.dtype != floatx else array

@@ -66,7 +66,7 @@ def describe_model(hypermodel: Any) -> dict[str, Any] | None:
     """
     if isinstance(hypermodel, ExistingModel):
         names: tuple[str, ...] = ("per_layer", "keep_weights")
-        what = f"model {hypermodel.blueprint.digest()}"
+        what = f"model {hypermodel.template.digest()}"
     elif isinstance(hypermodel, AbstractHyperModel):
         names = ("num_classes", "vocab_size", "mask_value", "mask_zero", "one_hot", "target_shape")
         names += ("return_sequences",)
@@ -81,8 +81,8 @@ def loss_of(hypermodel: Any) -> Any:
     """Returns the loss of all models of a search, with the weights of several; None if not known."""
     if not isinstance(hypermodel, ExistingModel):
         return hypermodel.loss if isinstance(hypermodel, AbstractHyperModel) else None
-    compiled = hypermodel.blueprint.compiled or {}
-    loss, weights = compiled.get("loss"), compiled.get("loss_weights")
+    template = hypermodel.template
+    loss, weights = template.loss, template.compiled["loss_weights"]
     return loss if weights is None else {"loss": loss, "weights": weights}
 
 

@@ -45,7 +45,7 @@ def check_model_data(
         InvalidArgumentError: They are not, or a dataset has no end.
     """
     if isinstance(model, ExistingModel):
-        model = model.blueprint.build(lambda _, layer: layer)
+        model = model.template.build()
     if not isinstance(model, keras.Model) or not (
         model.built or isinstance(model, keras.Sequential)
     ):

@@ -477,7 +477,7 @@ def test_the_weights_of_a_model_go_into_a_copy_that_learns():
     given = wrap(LSTM(4), "concrete", samples=24, rate=0.3)
     model = keras.Sequential([keras.Input((5, 3)), given, keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    with pytest.warns(UserWarning, match="taken off in each trial"):
+    with pytest.warns(UserWarning, match="It is removed"):
         found = rdt.ExistingModel(
             model, {"wrapper": "concrete", "placement": "input"}, keep_weights=True
         )

@@ -1,0 +1,412 @@
+"""Copies a Keras model, layer by layer, and what it was compiled with."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+import keras
+import numpy as np
+
+from recdrop_tune.errors import RecdropError, invalid_argument
+from recdrop_tune.kernels import (
+    compile_arguments,
+    excluded_from_decay,
+    lost_arguments,
+    wrapped_function,
+)
+from recdrop_tune.models.layers import own_layers, plain_weights, walk
+from recdrop_tune.models.masks import handing_on_masks
+
+_STATEFUL = keras.optimizers.Optimizer | keras.metrics.Metric
+
+
+def copy_model(
+    model: Any, copy_one: Callable[[Any], Any], call: Callable[..., Any] | None = None
+) -> Any:
+    """Copies a Sequential or functional model, or a single layer. The copy is not compiled.
+
+    `keras.models.clone_model` does the work. Added here: layers inside `TimeDistributed` and other wrappers
+    of Keras, layers that are shared between models, and a check that Keras does not replace a subclass by
+    its base.
+
+    Args:
+        model: The model or layer.
+        copy_one: Returns the copy of a layer or operation, or its replacement.
+        call: Calls a layer in a functional model; as `clone_model`'s `call_function`.
+
+    Raises:
+        InvalidArgumentError: Keras cannot clone it. It is a subclassed model, for example.
+    """
+    made: dict[int, Any] = {}
+
+    def visit(part: Any) -> Any:
+        if id(part) not in made:
+            made[id(part)] = clone(part) if isinstance(part, keras.Model) else change(part)
+        return made[id(part)]
+
+    def change(part: Any) -> Any:
+        if not isinstance(part, keras.layers.Layer):
+            return copy_layer(part)  # An operation of `keras.ops`.
+        if not isinstance(part, keras.layers.Wrapper) or is_ours(part):
+            return copy_one(part)
+        inner = visit(part.layer)
+        if inner is part.layer:
+            return copy_one(part)
+        config = {name: value for name, value in part.get_config().items() if name != "layer"}
+        return type(part)(inner, **config)
+
+    def clone(part: Any) -> Any:
+        # `clone_model` refuses `call_function` for a Sequential.
+        calling = None if isinstance(part, keras.Sequential) else call
+        if not isinstance(part, keras.Sequential) and not hasattr(part, "operations"):
+            raise not_copied(part, f"{type(part).__name__} is a subclassed model")
+        cloned = keras.models.clone_model(part, clone_function=visit, call_function=calling)
+        if type(cloned) is not type(
+            part
+        ):  # Keras forgets a subclass of Sequential, and its `train_step`.
+            raise not_copied(
+                part, f"Keras would copy a {type(part).__name__} as a {type(cloned).__name__}"
+            )
+        if part.built and not cloned.built:  # A Sequential without an `Input`.
+            cloned.build_from_config(part.get_build_config())
+        if not part.trainable:  # `clone_model` forgets it for functional models.
+            cloned.trainable = False
+        return cloned
+
+    with _not_compiled(model), handing_on_masks():
+        try:
+            return visit(model)
+        except RecdropError:
+            raise
+        except Exception as error:  # Anything in a user's layer.
+            raise not_copied(model, _cause(error)) from error
+
+
+def copy_layer(layer: Any) -> Any:
+    """Returns a fresh copy of a layer or operation, with the same functions, e.g. activations."""
+    with lambdas_allowed():
+        described = keras.saving.serialize_keras_object(layer)
+    described.pop("build_config", None)
+    fresh = _deserialize(described, custom_objects(layer))
+    _keep_functions(layer, fresh)
+    return fresh
+
+
+def copy_bidirectional(layer: Any, copy_side: Callable[[Any], Any]) -> Any:
+    """Copies a `Bidirectional`, with changed layers in it."""
+    config = {
+        key: value
+        for key, value in layer.get_config().items()
+        if key not in ("layer", "backward_layer")
+    }
+    forward, backward = map(copy_side, (layer.forward_layer, layer.backward_layer))
+    with keras.saving.custom_object_scope(custom_objects(layer)):
+        fresh = type(layer)(forward, backward_layer=backward, **config)
+    _keep_functions(forward, fresh.forward_layer)  # Keras copied this one.
+    return fresh
+
+
+def is_ours(layer: Any) -> bool:
+    """Returns whether a layer is a dropout layer of this package."""
+    return layer in own_layers(layer)
+
+
+def _keep_functions(layer: Any, fresh: Any) -> None:
+    """Copies the functions: Keras saves a user-defined `tanh` as its own, and confuses equal names."""
+    set_functions(fresh, functions_of(layer))
+
+
+def functions_of(layer: Any) -> list[dict[str, FunctionType]]:
+    """Returns the functions, by attribute, of a layer and each layer inside it."""
+    # Methods that Keras replaces in an object, such as `build`, are left out.
+    return [
+        {
+            k: v
+            for k, v in vars(part).items()
+            if isinstance(v, FunctionType) and not hasattr(type(part), k)
+        }
+        for part in _with_cells(layer)
+    ]
+
+
+def set_functions(layer: Any, functions: list[dict[str, FunctionType]]) -> None:
+    """Sets what `functions_of` returned for another copy of the layer."""
+    for part, held in zip(_with_cells(layer), functions, strict=False):
+        for name in held.keys() & vars(part).keys():
+            setattr(part, name, held[name])
+
+
+def copy_weights(model: Any, fresh: Any, frozen_only: bool = False) -> None:
+    """Copies weights, and what layers learned by `adapt`. Logits of learned rates are left out.
+
+    Args:
+        model: The model.
+        fresh: The copy.
+        frozen_only: Whether only the weights of layers that are not trainable are copied.
+
+    Raises:
+        InvalidArgumentError: The copy has other weights or layers.
+    """
+    old, new = plain_weights(model), plain_weights(fresh)
+    learners = [
+        [part for part in walk(each) if callable(getattr(part, "adapt", None))]
+        for each in (model, fresh)
+    ]
+    if [tuple(each.shape) for each in old] != [tuple(each.shape) for each in new] or len(
+        {*map(len, learners)}
+    ) > 1:
+        raise not_copied(model, "the copy has other weights or layers")
+    frozen = {
+        id(weight) for layer in walk(model) if not layer.trainable for weight in layer.weights
+    }
+    for weight, other in zip(old, new, strict=True):
+        if not frozen_only or id(weight) in frozen:
+            other.assign(weight)
+    for layer, other in zip(*learners, strict=True):
+        _copy_adapted(layer, other)
+
+
+def check_arguments(whole: Any, copied: Any, ignored: Any = ()) -> None:
+    """Refuses user-defined classes whose `get_config` lacks an argument.
+
+    A copy would silently get the default.
+
+    Args:
+        whole: A layer, optimizer, metric or loss; its initializers, regularizers and schedules are checked,
+            too.
+        copied: Its copy.
+        ignored: Classes that are not checked.
+    """
+    for part, fresh in zip(_parts(whole), _parts(copied), strict=False):
+        if type(part) is not type(fresh) or isinstance(part, ignored):
+            continue
+        if str(type(part).__module__).startswith(("keras.", "recdrop_tune.")):
+            continue
+        had, has = vars(part), vars(fresh)
+        if isinstance(part, keras.optimizers.Optimizer):  # Its learning rate is a variable.
+            had, has = (
+                {**vars(each), **keras.optimizers.Optimizer.get_config(each)}
+                for each in (part, fresh)
+            )
+        for name, value in had.items():
+            # These change while an object is used; a name can be numbered.
+            is_state = name.startswith(("_is", "_called", "_built", "_path", "_name")) or name in (
+                "built",
+                "name",
+            )
+            if (
+                isinstance(value, bool | int | float | str)
+                and not is_state
+                and has.get(name, value) != value
+            ):
+                raise not_copied(
+                    part,
+                    f"its copy has `{name}={has[name]!r}` instead of {value!r}",
+                    f"Return all arguments from `get_config` of `{type(part).__name__}`.",
+                )
+
+
+def not_copied(part: Any, why: str, fix: str = "", argument: str = "model") -> RecdropError:
+    """Returns the error for a model that cannot be copied."""
+    return invalid_argument(
+        argument,
+        expected=f"{'a model' if argument == 'model' else 'an object'} that Keras can copy",
+        received=f"{getattr(part, 'name', type(part).__name__)}: {why}",
+        fix=fix
+        or "Write it as a Sequential or functional model. In a search, a build function with "
+        "`recdrop_tune.dropout_rnn(hp, layer)` also works.",
+    )
+
+
+def _cause(error: BaseException) -> str:
+    while isinstance(
+        error.__context__, TypeError
+    ):  # Keras repeats the whole configuration before it.
+        error = error.__context__
+    return f"{type(error).__name__}: {error}"
+
+
+# The arguments of `compile`
+
+_FUNCTION = "recdrop_tune>wrapped_function"
+"""Replaces the name of a metric's function, which can also be the name of another."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """An optimizer, metric or loss as data. The first two have state: each copy of a model needs its own."""
+
+    config: dict[str, Any]
+    custom: dict[str, Any]
+    undecayed: str | None = None
+
+    @classmethod
+    def of(cls, part: Any, argument: str = "model") -> Described:
+        """Describes an optimizer, metric or loss.
+
+        Args:
+            part: The object.
+            argument: The argument that it came with, for errors.
+
+        Raises:
+            InvalidArgumentError: It cannot be made again.
+        """
+        undecayed, variables = excluded_from_decay(part)
+        if variables:
+            raise not_copied(
+                part,
+                "`exclude_from_weight_decay(var_list=...)` names variables of this model",
+                'Use names instead: `exclude_from_weight_decay(var_names=["bias"])`.',
+                argument,
+            )
+        custom, function = custom_objects(part), wrapped_function(part)
+        try:
+            with lambdas_allowed():
+                config = keras.saving.serialize_keras_object(part)
+                # Keras 3.15 drops arguments of wrapped losses, such as the `delta` of Huber.
+                config["config"] = {**config["config"], **lost_arguments(part)}
+            if (
+                function is not None and "fn" in config["config"]
+            ):  # Keras cannot find unregistered functions.
+                # Keras would also replace the metric's name, which is often the function's, by the
+                # function.
+                custom.pop(getattr(function, "__name__", ""), None)
+                config["config"]["fn"] = {
+                    "module": "builtins",
+                    "class_name": "function",
+                    "config": _FUNCTION,
+                }
+                custom[_FUNCTION] = function
+            described = cls(config, custom, undecayed)
+            fresh = described.make()
+        except RecdropError:
+            raise
+        except Exception as error:  # Anything in a user's class.
+            fix = f"`get_config` of `{type(part).__name__}` must return what its `__init__` takes."
+            raise not_copied(part, _cause(error), fix, argument) from error
+        check_arguments(part, fresh)
+        return described
+
+    def make(self) -> Any:
+        """Makes a new one, without state."""
+        fresh = _deserialize(self.config, self.custom)
+        if self.undecayed is not None:
+            getattr(fresh, "inner_optimizer", fresh).exclude_from_weight_decay(
+                var_names=[self.undecayed]
+            )
+        return fresh
+
+
+def compiled_parts(model: Any) -> dict[str, Any] | None:
+    """Returns the arguments of `compile`, with stateful objects `Described`; None if not compiled."""
+    if not model.compiled:
+        return None
+    if type(model).compile is not keras.Model.compile:
+        raise not_copied(
+            model, "it has its own `compile`", "Write a build function with `dropout_model`."
+        )
+
+    def described(part: Any) -> Any:
+        # A loss has no state, but Keras pickles Huber without its `delta`, on the way to a Ray worker.
+        keras_loss = isinstance(part, keras.losses.Loss) and type(part).__module__.startswith(
+            "keras."
+        )
+        return Described.of(part) if keras_loss or isinstance(part, _STATEFUL) else part
+
+    return dict(keras.tree.map_structure(described, compile_arguments(model)))
+
+
+def compile_copy(model: Any, compiled: dict[str, Any]) -> None:
+    """Compiles a copy with new objects of what `compiled_parts` returned."""
+    arguments = keras.tree.map_structure(
+        lambda part: part.make() if isinstance(part, Described) else part, compiled
+    )
+    model.compile(**arguments)
+
+
+def _deserialize(described: dict[str, Any], custom: dict[str, Any]) -> Any:
+    # Keras changes configurations while it reads them.
+    # Safe mode guards against code in files; this configuration comes from a live object.
+    return keras.saving.deserialize_keras_object(
+        copy.deepcopy(described), custom_objects=custom, safe_mode=False
+    )
+
+
+def _with_cells(part: Any) -> list[Any]:
+    return list(walk(part)) if isinstance(part, keras.layers.Layer) else [part]
+
+
+def _parts(part: Any) -> list[Any]:
+    """Returns an object and the configured objects in it: schedules, inner optimizers, initializers."""
+    held = [
+        each
+        for each in vars(part).values()
+        if hasattr(each, "get_config") and not isinstance(each, type)
+    ]
+    deeper = [
+        each
+        for one in held
+        if isinstance(one, keras.optimizers.Optimizer)
+        for each in _parts(one)[1:]
+    ]
+    return [part, *held, *deeper]
+
+
+def custom_objects(whole: Any) -> dict[str, Any]:
+    """Returns the classes and functions in a layer, metric or optimizer, by the names that Keras saves."""
+    found: dict[str, Any] = {}
+    for part in _with_cells(whole):
+        for held in [part, *_parts(part)]:
+            found[type(held).__name__] = type(held)
+            found |= {
+                each.__name__: each
+                for each in vars(held).values()
+                if isinstance(each, FunctionType)
+            }
+    return {
+        name: each for name, each in found.items() if not str(each.__module__).startswith("keras.")
+    }
+
+
+def _copy_adapted(layer: Any, fresh: Any) -> None:
+    """Copies a vocabulary, which is not a weight, and the variables of a preprocessing layer."""
+    has_variables = layer.built
+    if hasattr(layer, "get_vocabulary"):
+        words = list(layer.get_vocabulary(include_special_tokens=False))
+        weighted = layer.get_config().get("output_mode") == "tf_idf"
+        has_variables = (
+            bool(words) and weighted
+        )  # The table of words cannot be saved as a variable.
+        if words:
+            fresh.set_vocabulary(words, [0.0] * len(words) if weighted else None)
+    if has_variables:
+        variables: dict[str, Any] = {}
+        layer.save_own_variables(variables)
+        fresh.load_own_variables({name: np.array(value) for name, value in variables.items()})
+
+
+@contextmanager
+def lambdas_allowed() -> Iterator[None]:
+    """Silences Keras's warning about lambdas: nothing is written to a file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+        yield
+
+
+@contextmanager
+def _not_compiled(model: Any) -> Iterator[None]:
+    """Keeps `clone_model` from compiling its copies: it loses losses and metrics that nobody registered."""
+    compiled = [each for each in walk(model) if isinstance(each, keras.Model) and each.compiled]
+    for each in compiled:
+        each.compiled = False
+    try:
+        yield
+    finally:
+        for each in compiled:
+            each.compiled = True

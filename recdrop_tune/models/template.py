@@ -1,0 +1,233 @@
+"""A model as the template of trials: copies with other layers instead of its recurrent layers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.kernels import cell_of
+from recdrop_tune.models.copies import (
+    Described,
+    check_arguments,
+    compile_copy,
+    compiled_parts,
+    copy_bidirectional,
+    copy_layer,
+    copy_model,
+    copy_weights,
+    custom_objects,
+    functions_of,
+    not_copied,
+    set_functions,
+)
+from recdrop_tune.models.layers import own_layers, walk
+from recdrop_tune.models.learning import is_of_whole_sequences
+from recdrop_tune.models.masks import with_masks
+from recdrop_tune.models.plain import plain_layer, plain_names
+from recdrop_tune.wrappers import is_default_name
+
+_FUSED = {keras.layers.LSTMCell: keras.layers.LSTM, keras.layers.GRUCell: keras.layers.GRU}
+"""The layer that computes the same as `keras.layers.RNN` of a cell, with the same weights."""
+
+
+class Template:
+    """Builds the models of trials from a copy of a model whose recurrent layers have no dropout.
+
+    Args:
+        model: The model.
+        keep_weights: Whether copies start with its weights.
+
+    Attributes:
+        names: Names of the recurrent layers that stay the same when the model is made again.
+        cells: Their cells, `"lstm"` or `"gru"`.
+        compiled: The arguments of `compile`; None if the model is not compiled.
+        dropped: The removed dropout of the recurrent layers, in words.
+
+    Raises:
+        InvalidArgumentError: The model has no recurrent layers or cannot be copied.
+    """
+
+    def __init__(self, model: Any, keep_weights: bool) -> None:
+        if not isinstance(model, keras.Model):
+            raise invalid_argument("model", expected="a Keras model", received=model)
+        if keep_weights and not model.built:
+            raise invalid_argument(
+                "keep_weights",
+                expected="a model that has weights",
+                received=True,
+                fix="Build it first: give it a `keras.Input`, or call it on a batch.",
+            )
+        self.keep_weights = keep_weights
+        pairs, names = list[tuple[Any, Any]](), plain_names(model)
+
+        def copy_one(layer: Any) -> Any:
+            pairs.append((layer, _undropped(layer, names)))
+            return pairs[-1][1]
+
+        self.plain = copy_model(model, copy_one)
+        copy_weights(model, self.plain)
+        for layer, fresh in pairs:
+            for part, other in zip(walk(layer), walk(fresh), strict=False):
+                if type(part) is type(other):
+                    check_arguments(part, other)
+        found = recurrent_layers(self.plain)
+        if not found:
+            kinds = dict.fromkeys(
+                type(layer).__name__ for layer in walk(model) if layer is not model
+            )
+            raise invalid_argument(
+                "model",
+                expected="a model with at least one LSTM or GRU layer",
+                received=f"`{model.name}` of {', '.join(kinds) or 'no layers'}",
+            )
+        self.names, self.cells = _names(found), [str(cell_of(layer)) for layer in found]
+        self.compiled = compiled_parts(model)
+        self.dropped = _dropped(model)
+
+    def build(self, change: Callable[[int, Any], Any] = lambda _, layer: layer) -> Any:
+        """Builds a copy.
+
+        Under one seed, the first weights are the same for every `change`.
+
+        Args:
+            change: Returns the replacement of a recurrent layer, given its number and a fresh copy that can
+                be used.
+        """
+        # All weights are drawn before any wrapper exists: what wrappers draw would move the seeds of later
+        # layers.
+        fresh = copy_model(self.plain, copy_layer)
+        copy_weights(self.plain, fresh, frozen_only=not self.keep_weights)
+        numbers = {id(layer): number for number, layer in enumerate(recurrent_layers(fresh))}
+
+        def copy_one(layer: Any) -> Any:
+            # A model that is not built draws later, from the seeds that the initializers of `fresh` have
+            # taken.
+            new = copy_layer(layer) if fresh.built else layer
+            return change(numbers[id(layer)], new) if id(layer) in numbers else new
+
+        model = copy_model(fresh, copy_one)
+        copy_weights(fresh, model)
+        losses = map(keras.losses.get, keras.tree.flatten(self.loss))
+        if not any(map(is_of_whole_sequences, losses)):
+            model = with_masks(model)
+        if self.compiled is not None:
+            compile_copy(model, self.compiled)
+        return model
+
+    @property
+    def loss(self) -> Any:
+        """The loss in the structure that `compile` was given; None if the model is not compiled."""
+        loss = (self.compiled or {}).get("loss")
+        return keras.tree.map_structure(
+            lambda part: part.make() if isinstance(part, Described) else part, loss
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Includes the classes and functions that nobody registered, on the way to a Ray worker."""
+        custom = {
+            name: each for layer in walk(self.plain) for name, each in custom_objects(layer).items()
+        }
+        return {**vars(self), "plain": (self.plain.__reduce__(), custom, functions_of(self.plain))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        (load, arguments), custom, functions = state["plain"]
+        with keras.saving.custom_object_scope(custom):
+            plain = load(*arguments)
+        set_functions(plain, functions)
+        vars(self).update({**state, "plain": plain})
+
+    def digest(self) -> str:
+        """Returns a hash of the weights' shapes, the optimizer and the loss.
+
+        Names are left out, because Keras numbers them.
+        """
+        compiled = self.compiled or {}
+        optimizer, losses = compiled.get("optimizer"), keras.tree.flatten(compiled.get("loss"))
+        if isinstance(optimizer, Described):
+            optimizer = {**optimizer.config, "config": {**optimizer.config["config"], "name": None}}
+        # Names alone: the fingerprint has the arguments of a loss.
+        named = [
+            each.config["class_name"]
+            if isinstance(each, Described)
+            else getattr(each, "__name__", each)
+            for each in losses
+        ]
+        described = [[each.shape for each in self.plain.weights], optimizer, named]
+        text = json.dumps(described, default=lambda part: type(part).__name__, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def recurrent_layers(model: Any) -> list[Any]:
+    """Returns the LSTM and GRU layers in a model; a `Bidirectional` counts as one."""
+    layers = list(walk(model))
+    inner = {
+        id(side)
+        for each in layers
+        if isinstance(each, keras.layers.Bidirectional)
+        for side in walk(each)
+    }
+    return [
+        each
+        for each in layers
+        if cell_of(each) is not None
+        and (id(each) not in inner or isinstance(each, keras.layers.Bidirectional))
+    ]
+
+
+def _undropped(layer: Any, names: dict[int, str]) -> Any:
+    """Copies a layer without wrappers and without dropout in its recurrent layers."""
+    if isinstance(layer, keras.layers.Bidirectional):
+        fresh = copy_bidirectional(layer, lambda side: _undropped(side, names))
+    elif recurrent_wrappers(layer):
+        fresh = plain_layer(layer, names)
+    else:
+        fresh = copy_layer(layer)
+    fused = (
+        _FUSED.get(type(getattr(fresh, "cell", None))) if type(fresh) is keras.layers.RNN else None
+    )
+    if fused is not None:
+        own = fresh.get_config()
+        del own["cell"]
+        fresh = fused.from_config({**fresh.cell.get_config(), **own})
+    if cell_of(fresh) is None and recurrent_layers(layer):
+        raise not_copied(layer, "it hides a recurrent layer, whose dropout cannot be changed")
+    for part in walk(fresh) if cell_of(fresh) is not None else ():
+        if getattr(part, "cell", None) is not None:
+            part.cell.dropout = part.cell.recurrent_dropout = 0.0
+    return fresh
+
+
+def recurrent_wrappers(layer: Any) -> list[Any]:
+    """Returns this package's wrappers of recurrent layers in a layer or model."""
+    return [each for each in own_layers(layer) if cell_of(getattr(each, "layer", None)) is not None]
+
+
+def _dropped(model: Any) -> list[str]:
+    """Describes the dropout of a model's recurrent layers."""
+    wrapped = [f"{each.name} ({type(each).__name__})" for each in recurrent_wrappers(model)]
+    rates = []
+    for layer in walk(model):
+        cell = getattr(layer, "cell", None)
+        own = {name: getattr(cell, name, 0) for name in ("dropout", "recurrent_dropout")}
+        known = type(layer) is keras.layers.RNN or cell_of(layer) is not None
+        if known and any(own.values()) and not layer.name.startswith("backward_"):
+            words = ", ".join(f"{name}={rate}" for name, rate in own.items() if rate)
+            rates.append(f"{layer.name.removeprefix('forward_')} ({words})")
+    return wrapped + rates
+
+
+def _names(layers: list[Any]) -> list[str]:
+    """Returns the names that the user gave; for others the class, numbered in the order of the layers."""
+    names: list[str] = []
+    for layer in layers:
+        kind = type(layer).__name__
+        default = any(is_default_name(layer.name, each) for each in (kind, "RNN", "LSTM", "GRU"))
+        stem = kind.lower() if default else layer.name
+        numbered = [stem, *(f"{stem}_{number}" for number in range(1, len(layers) + 1))]
+        names.append(next(name for name in numbered if name not in names))
+    return names
