@@ -70,7 +70,7 @@ def tanh(x):
 
 
 # Keras 3.16 does not make a `Bidirectional` with a function that nobody registered.
-BOTH_WAYS = tanh if KERAS_HANDS_ON_MASKS else "tanh"
+BOTH_WAYS = tanh if KERAS_PASSES_MASKS else "tanh"
 
 
 class OwnLSTM(layers.LSTM):
