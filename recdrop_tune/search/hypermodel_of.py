@@ -82,7 +82,7 @@ def loss_of(hypermodel: Any) -> Any:
     if not isinstance(hypermodel, ExistingModel):
         return hypermodel.loss if isinstance(hypermodel, AbstractHyperModel) else None
     template = hypermodel.template
-    loss, weights = template.loss, template.compiled["loss_weights"]
+    loss, weights = template.loss, (template.compiled or {}).get("loss_weights")
     return loss if weights is None else {"loss": loss, "weights": weights}
 
 
