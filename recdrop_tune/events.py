@@ -123,7 +123,6 @@ class TrialStarted(Event):
         hyperparameters: All hyperparameters of the space, `None` if inactive.
         fixed: Names of those that have one value in the whole search.
         tags: Its worker, Optuna's number, Hyperband's bracket.
-        values: The same values as Keras Tuner stores them, including those that a tuner added.
     """
 
     trial_id: str
@@ -131,7 +130,6 @@ class TrialStarted(Event):
     hyperparameters: dict[str, Any]
     fixed: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,6 @@ class TrialRecord:
         started: Wall-clock time of its start.
         hyperparameters: All hyperparameters of the space, `None` if inactive.
         fixed: Names of those that have one value in the whole search.
-        values: The same values as Keras Tuner stores them.
         epochs: The epochs of its first training, in order.
         repeats: The epochs of its further trainings, if it is trained more than once.
         parameters: Number of parameters of its model.
@@ -54,7 +53,6 @@ class TrialRecord:
     started: float
     hyperparameters: dict[str, Any]
     fixed: list[str] = field(default_factory=list)
-    values: dict[str, Any] = field(default_factory=dict)
     epochs: list[EpochEnded] = field(default_factory=list)
     repeats: list[EpochEnded] = field(default_factory=list)
     parameters: int | None = None
@@ -195,7 +193,7 @@ class Records:
                 self.ended, self._running = event, {}
             case TrialStarted(trial_id=id):
                 # A trial that runs again (a retry, a crash) starts over.
-                about = (event.hyperparameters, event.fixed, event.values)
+                about = event.hyperparameters, event.fixed
                 self.trials[id] = TrialRecord(id, event.number, event.time, *about)
                 self._running[id] = None
                 self._add_backend()

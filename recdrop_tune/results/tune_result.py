@@ -35,7 +35,7 @@ from recdrop_tune.results.plots import figures
 from recdrop_tune.results.render import as_html, as_page, as_text
 from recdrop_tune.results.stored import StoredSearch, stored_search
 from recdrop_tune.spaces import plain_names
-from recdrop_tune.tuner import Tuner, readable
+from recdrop_tune.tuner import readable
 
 
 @dataclass(frozen=True, repr=False)
@@ -419,9 +419,7 @@ class TuneResult:
         trial, info = self.best_trial, self.search.last.info
         if self.tuner is self.search:
             return str(self.search.saved_code(trial.trial_id))
-        own = isinstance(self.tuner, Tuner)
-        build = self.tuner.build_model if own else self.tuner.hypermodel.build
-        model = build(trial if own else trial.hyperparameters)
+        model = self.tuner.hypermodel.build(trial.hyperparameters)
         given = (info.get(name) for name in ("epochs", "batch_size"))
         epochs, batch_size = (each if isinstance(each, int) else None for each in given)
         values = self.best_hyperparameters.items()

@@ -221,7 +221,6 @@ class TrialReporter(TrainingReporter):
                 hyperparameters=readable(trial.hyperparameters),
                 fixed=fixed_names(trial.hyperparameters),
                 tags=tags,
-                values=dict(values),
             )
         )
 
