@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import _tasks
 
 _RESULTS = Path(__file__).parent / "results"
 
@@ -59,20 +59,6 @@ def _digits():
     return (x, y), (x_val, y_val)
 
 
-def _vowels():
-    from sktime.datasets import load_japanese_vowels
-
-    parts = []
-    for split in ("train", "test"):
-        frames, speakers = load_japanese_vowels(split=split, return_X_y=True)
-        x = np.zeros((len(frames), 29, 12), "float32")
-        for padded, features in zip(x, frames.to_numpy(), strict=True):
-            sequence = np.stack([np.asarray(feature) for feature in features], axis=-1)
-            padded[-len(sequence) :] = sequence
-        parts.append((x, np.asarray(speakers).astype(int) - 1))
-    return tuple(parts)
-
-
 def _mnist1d():
     from _published import DATA_SETS
 
@@ -81,9 +67,7 @@ def _mnist1d():
 
 
 def _characters():
-    from _tasks import TASKS
-
-    return TASKS["characters"].data()[:2]
+    return _tasks.TASKS["characters"].data()[:2]
 
 
 def _classifier(classes, shape):
@@ -96,9 +80,7 @@ def _classifier(classes, shape):
 
 
 def _language_model(space):
-    from _tasks import TASKS
-
-    return TASKS["characters"].hypermodel(space)
+    return _tasks.TASKS["characters"].hypermodel(space)
 
 
 PROBLEMS = {
@@ -126,7 +108,7 @@ PROBLEMS = {
             "learning_rate": [1e-3, 3e-3, 1e-2],
         },
         _classifier(9, (29, 12)),
-        _vowels,
+        _tasks.load_vowels,
     ),
     "mnist1d": Problem(  # 186 configurations
         _RESULTS / "search_efficiency_table_mnist1d.csv",

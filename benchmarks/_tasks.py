@@ -62,11 +62,25 @@ def _digits():
     return (x, y), (split[0], split[2]), (split[1], split[3])
 
 
+def load_vowels():
+    """Returns the two splits of JapaneseVowels, `(x, y)` each."""
+    from sktime.datasets import load_japanese_vowels
+
+    parts = []
+    for split in ("train", "test"):
+        frames, speakers = load_japanese_vowels(split=split, return_X_y=True)
+        x = np.zeros((len(frames), 29, 12), "float32")
+        for padded, features in zip(x, frames.to_numpy(), strict=True):
+            sequence = np.stack([np.asarray(feature) for feature in features], axis=-1)
+            padded[-len(sequence) :] = sequence
+        parts.append((x, np.asarray(speakers).astype(int) - 1))
+    return tuple(parts)
+
+
 def _vowels():
-    from _problems import PROBLEMS
     from sklearn.model_selection import train_test_split
 
-    (x, y), test = PROBLEMS["vowels"].data()
+    (x, y), test = load_vowels()
     x, x_val, y, y_val = train_test_split(x, y, train_size=180, stratify=y, random_state=0)
     return (x, y), (x_val, y_val), test
 
