@@ -127,7 +127,7 @@ def test_a_confirmation_of_a_trial_that_is_not_there(project):
     with pytest.warns(TrackingWarning, match="The result was not saved: ProjectError"):
         result = search(project)
     with pytest.raises(
-        ProjectError, match=r"events\.jsonl` tells of a confirmation of the trial '\.\./"
+        ProjectError, match=r"events\.jsonl` is damaged: it has a confirmation of the trial '\.\./"
     ):
         result.best_model()
     assert not (project.parent / "outside").exists()

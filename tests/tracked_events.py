@@ -123,7 +123,7 @@ def _image(client, run, names, artifacts):
     tags = {name: value for name, value in run.data.tags.items() if name.startswith("recdrop.")}
     # Without its links, the digest of all of it, and how to go on, of which `sync` says less.
     note = run.data.tags.get(NOTE, "").split("\n\n")[1:-1]
-    note = [part for part in note if not part.startswith("To go on")]
+    note = [part for part in note if not part.startswith("To resume")]
     curves = {
         name: sorted(
             (point.step, point.timestamp, str(point.value))

@@ -1,4 +1,4 @@
-"""What MLflow's pages say of a search first: the descriptions of its run and of its experiment."""
+"""The descriptions of a search's run and experiment, which MLflow's pages show first."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from recdrop_tune import standing
 from recdrop_tune.errors import plain
 from recdrop_tune.events import EXHAUSTED, SearchStarted
-from recdrop_tune.mlflow_store.pages import leaderboard_url, run_name, searched
-from recdrop_tune.records import QUESTIONS, Records
+from recdrop_tune.mlflow_store.pages import leaderboard_url
+from recdrop_tune.records import Records
 from recdrop_tune.standing import amount
 from recdrop_tune.terminal import confirmed, counts, gain_words, no_more_words
 
@@ -24,41 +24,32 @@ NOTE_LENGTH = 5000
 
 EXPERIMENT = (
     "Searches for the dropout of recurrent layers, by recdrop-tune: each row under *Model training*, *Runs* "
-    "is one. Click on its name for what it found, or on the plus sign beside it for its trials, which are "
-    "named by what they try, as in `0012 variational recurrent 0.3`. The metric `objective` is what trials "
-    "are compared by. The command `recdrop-tune ui` opens the trials of a search, best first."
+    "is one. Click its name for what it found, or the plus sign next to it for its trials, which are "
+    "named after what they try, as in `0012 variational recurrent 0.3`. The metric `objective` compares "
+    "trials. The command `recdrop-tune ui` opens the trials of a search, best first."
 )
 """The description of an experiment that has none."""
 
-_TOP = 5
-"""So many trials are in a description, and so many columns of what differs between them."""
+_MARK = "*Written by recdrop-tune ({}). What you write here yourself stays as it is.*"
+"""The last line of a description, with a digest of the rest of it."""
 
 
 def harmless(markdown: str) -> str:
-    """Takes links, images, bare addresses and HTML out of Markdown that quotes others' words.
+    """Removes links, images, bare addresses and HTML from Markdown that quotes other people's text.
 
-    The page of a run would load an image from an address that the words name. Applied twice it changes
+    Otherwise the page of a run would load an image from any address in the text. Applying it twice changes
     nothing more.
 
     Example:
         >>> harmless("| rate | ![](host/pixel) http://host <img> |")
         '| rate | !&#91;](host/pixel) http&#58;//host &lt;img> |'
     """
-    return _WWW.sub(r"\1&#46;", _without_links(markdown).replace("://", "&#58;//"))
-
-
-_WWW = re.compile(r"(www)\.", re.IGNORECASE)
-
-
-def _without_links(markdown: str) -> str:
-    """Does what earlier versions did, whose descriptions are told by that."""
-    return plain(markdown).replace("[", "&#91;").replace("<", "&lt;")
+    text = plain(markdown).replace("[", "&#91;").replace("<", "&lt;").replace("://", "&#58;//")
+    return re.sub(r"(www)\.", r"\1&#46;", text, flags=re.IGNORECASE)
 
 
 def quoted(text: str) -> str:
-    """Quotes a path or a command: as code, unless it has something that `harmless` would change there.
-
-    Markdown decodes nothing in code.
+    """Quotes a path or a command as code, unless `harmless` would change it: Markdown decodes nothing there.
 
     Example:
         >>> quoted("runs/speech"), quoted("runs[1]")
@@ -95,19 +86,19 @@ def description(
     links: Sequence[str],
     folder: Path | None = None,
 ) -> str:
-    """Describes a search on the page of its run: how it stands, or what it found.
+    """Describes a search on the page of its run: its state, or its result.
 
     Args:
-        records: What is known of the search.
+        records: The records of the search.
         end: MLflow's status and the time of the end; `None` while the search is running.
-        summary: The outcome as it was saved; `None` before, and if the search went on since.
-        links: Links in Markdown. All else may be anybody's words, and has none.
-        folder: The project folder of a search that may be a stranger's, whose own words on how to go on
-            with it might be any command.
+        summary: The saved result in words; `None` before, and once the search has resumed.
+        links: Links in Markdown. All other text can be anybody's, and gets none.
+        folder: The project folder of a search that can be a stranger's, whose own words on how to resume it
+            could be any command.
     """
-    said = harmless(_standing_in_words(records, end) if summary is None else summary)
-    # On top, for the page folds all but the first lines.
-    top, bottom = " · ".join(links), _going_on(records, end, folder)
+    said = harmless(_state(records, end) if summary is None else summary)
+    # Links come first, for the page folds all but the first lines.
+    top, bottom = " · ".join(links), _resuming(records, end, folder)
     room = NOTE_LENGTH - len(top) - len(bottom) - len(_MARK) - 30
     if len(said) > room:
         said = said[: max(room, 0)].rpartition("\n")[0]
@@ -120,7 +111,7 @@ def links_of(
 ) -> list[str]:
     """Links from the page of a search's run to its report and to its trials.
 
-    They begin with `#`, for nobody knows under which address a page is seen.
+    They start with `#`, because a page can be reached under several addresses.
 
     Args:
         uri: Tracking URI.
@@ -130,7 +121,7 @@ def links_of(
         report: Whether the report is among the run's artifacts.
 
     Returns:
-        The links; none for Databricks, whose pages are its own.
+        The links; none for Databricks, which has its own pages.
     """
     trials = leaderboard_url(uri, experiment_id, search.search_id, search.direction != "max")
     if trials is None:
@@ -142,107 +133,54 @@ def links_of(
     return found
 
 
-_MARK = "*Written by recdrop-tune ({}). What you write here yourself stays as it is.*"
-
-
 def _mark_of(text: str) -> str:
-    """Returns the last line of a description, which has a digest of the rest of it."""
     return _MARK.format(hashlib.sha256(text.encode()).hexdigest()[:8])
 
 
-def is_the_users(note: str | None, summaries: Iterable[str] = ()) -> bool:
-    """Says whether somebody else has written a description, or changed one of ours.
-
-    Args:
-        note: The description.
-        summaries: Those of the search, which earlier versions wrote without a digest.
-    """
+def is_the_users(note: str | None) -> bool:
+    """Returns whether somebody else has written a description, or changed one of ours."""
     text, _, last = (note or "").strip().rpartition("\n\n")
-    if not last or last == _mark_of(text):
-        return False
-    return all(note != _without_links(each)[:NOTE_LENGTH] for each in summaries)
-
-
-def _standing_in_words(records: Records, end: tuple[str, float] | None) -> str:
-    """Tells how a search stands that has saved no result."""
-    best = standing.best(records)
-    parts = [_state(records, end)]
-    early = no_more_words(records)
-    parts += [] if early is None else [early]
-    if best is None:
-        return "\n\n".join(parts)
-    words = ", ".join(f"{name} {_shown(value)}" for name, value in best.active.items())
-    score = filter(None, (amount(best.score or 0.0), gain_words(records)))
-    parts[0] += f" Best {records.objective} so far: {', '.join(score)}, by {words}."
-    rows = [[name, _shown(value)] for name, value in best.active.items()]
-    parts.append(
-        "### Best configuration so far\n\n" + markdown_table(["hyperparameter", "value"], rows)
-    )
-    parts.append("### Best trials so far\n\n" + _best_trials(records))
-    return "\n\n".join(parts)
+    return bool(last) and last != _mark_of(text)
 
 
 def _state(records: Records, end: tuple[str, float] | None) -> str:
+    """Describes the state of a search that has no result yet."""
     search = records.search
     most = "" if search is None or search.max_trials is None else f" of at most {search.max_trials}"
-    trials = f"{len(records.trials)}{most} trials begun"
-    number = ", ".join(
-        [trials, *(f"{number} {state}" for state, number in counts(records).items())]
-    )
-    if end is not None:
-        words = {"FINISHED": "Over", "FAILED": "Failed"}.get(end[0], "Broken off")
-        return f"**{words}** ({_clock(end[1])}): {number}."
-    seen = max((each.last_sign for each in records.trials.values()), default=0.0)
-    seen = max(seen, 0.0 if search is None else search.time)
-    confirming = records.confirming
-    if confirming is not None:
-        done = confirmed(records)
-        number += f"; the best are trained again, {done} of {confirming.total} times so far"
-    return f"**Running**, as of {_clock(seen)}: {number}."
-
-
-def _best_trials(records: Records) -> str:
-    every = records.trials.values()
-    names = searched(each.hyperparameters for each in every)
-    # The others are in the names of the runs.
-    names = [name for name in names if name.rpartition("/")[2] not in QUESTIONS][:_TOP]
-    rows = [
-        [
-            run_name(each.number, each.trial_id, each.hyperparameters),
-            amount(each.score or 0.0),
-            *(_shown(each.hyperparameters.get(name)) for name in names),
-        ]
-        for each in standing.ranked(records)[:_TOP]
-    ]
-    return markdown_table(["run", records.objective, *names], rows)
-
-
-def _going_on(records: Records, end: tuple[str, float] | None, folder: Path | None) -> str:
-    """Says how to go on with a search; nothing where one cannot, or that is not known."""
-    search, early = records.search, records.no_more
-    if search is None:
-        return ""
-    if search.go_on is not None and folder is not None:
-        how = f"run it again with the folder {quoted(str(folder.absolute()))}"
-    elif search.go_on is not None:
-        how = quoted(search.go_on)
-    elif search.space is None:
-        how = "make the tuner again with the same `directory` and `project_name`, and `overwrite=False`"
+    numbers = [f"{len(records.trials)}{most} trials started"]
+    numbers += [f"{number} {state}" for state, number in counts(records).items()]
+    if end is None:
+        seen = max((each.last_sign for each in records.trials.values()), default=0.0)
+        when = max(seen, 0.0 if search is None else search.time)
+        word = "**Running**, as of "
+        if records.confirming is not None:
+            done = f"{confirmed(records)} of {records.confirming.total}"
+            numbers.append(f"{done} trainings of the confirmation done")
     else:
-        how = ""  # `tune` says it since; before it did not.
+        when = end[1]
+        word = {"FINISHED": "**Over**, ", "FAILED": "**Failed**, "}.get(end[0], "**Interrupted**, ")
+    clock = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
+    state = f"{word}{clock}: {', '.join(numbers)}."
+    if (best := standing.best(records)) is not None:
+        score = filter(None, (amount(best.score or 0.0), gain_words(records)))
+        values = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in best.active.items()
+        )
+        state += f" Best {records.objective} so far: {', '.join(score)}, with {values}."
+    return "\n\n".join(filter(None, [state, no_more_words(records)]))
+
+
+def _resuming(records: Records, end: tuple[str, float] | None, folder: Path | None) -> str:
+    """Writes how to resume a search; nothing if its space is exhausted, or that is unknown."""
+    search, early = records.search, records.no_more
     over = end is not None and end[0] == "FINISHED"
-    if not how or (over and early is not None and early.reason == EXHAUSTED):
+    if search is None or search.go_on is None:
         return ""
-    where = "" if search.host is None or folder is not None else f" (on {quoted(search.host)})"
+    if over and early is not None and early.reason == EXHAUSTED:
+        return ""
+    how = quoted(search.go_on)
+    if folder is not None:
+        how = f"run it again with the folder {quoted(str(folder.absolute()))}"
     more = ", with a larger `max_trials`" if over and early is None else ""
-    return f"To go on{where}{more}: {how}"
-
-
-def _clock(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"To resume{more}: {how}"

@@ -303,8 +303,7 @@ class MLflowWriter:
     def _describe(self, contents: SearchContents) -> None:
         """Writes the description of the search's run, unless the user has written one."""
         run, runs = contents.run, self._runs
-        summaries = [each.summary for each in contents.results]
-        if is_the_users(runs.client.get_run(run.run_id).data.tags.get(NOTE), summaries):
+        if is_the_users(runs.client.get_run(run.run_id).data.tags.get(NOTE)):
             return
         links = links_of(
             self._uri, runs.experiment_id, run.run_id, contents.search, report=self._has_report

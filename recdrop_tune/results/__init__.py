@@ -1,4 +1,4 @@
-"""What a search found."""
+"""The result of a search: frames, confirmation, pages, figures and models."""
 
 from recdrop_tune.results.confirmation import CONFIRMED, Confirmation
 from recdrop_tune.results.found import Gain

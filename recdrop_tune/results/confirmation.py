@@ -1,8 +1,8 @@
-"""What the confirmation found: the same seeds for every configuration, so that gains are paired.
+"""The confirmation: the best configurations trained again with the same fresh seeds, so gains are paired.
 
-There are two gains. The one over the *twin*, the same configuration without dropout, is what dropout is
-worth at these settings. The one over the best configuration without dropout that the search found is what
-the search is worth: a better learning rate may be part of it.
+There are two gains. The gain over the *twin*, the same configuration without dropout, shows what dropout is
+worth at these settings. The gain over the best configuration without dropout that the search found shows what
+the search is worth: a better learning rate can be part of it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from recdrop_tune.standing import has_wrapper
 from recdrop_tune.tuner import load_weights, readable
 
 CONFIRMED = "confirmed"
-"""The folder, in the project's, of the weights of confirmed configurations."""
+"""The subfolder of a project for the weights of confirmed configurations."""
 
 FOUND, TWIN = "found", "twin"
-"""The kinds of configurations: tried by the search, or the twin of one that was."""
+"""The kinds of configurations: tried by the search, or the twin of such a one."""
 
 
 @dataclass(frozen=True)
@@ -53,24 +53,24 @@ class Confirmation:
 
     Attributes:
         runs: One row for each training. Columns: `trial_id`, `number`, `kind` (`"found"`, or `"twin"` of
-            the trial's configuration), `repeat`, `seed`, `best_epoch`, `seconds`, the objective, the other
-            metrics at the best epoch, those of the test data under `test_...`, and `message`, the error of a
-            training that failed.
+            the trial), `repeat`, `seed`, `best_epoch`, `seconds`, the objective, the other metrics at the
+            best epoch, those on the test data as `test_...`, and `message`, the error of a failed training.
         table: One row for each configuration, the best mean first. Columns: `trial_id`, `number`, `kind`
-            (`"found"` by the search, or the `"twin"` of that trial's configuration, unless the search has
-            tried the twin too), the active hyperparameters, `search` (the score in the search), `n`
+            (`"found"` by the search, or the `"twin"` of that trial if the search has not tried it), the
+            active hyperparameters, `search` (the score in the search), `n`
             (trainings), `mean` and `std` of the objective; `gain` (over the twin; positive is better),
             `gain_low` and `gain_high` (its 95 % interval), and `found_gain` with its interval, over the best
             configuration without dropout that the search found. The intervals of each gain hold for all
-            configurations together. With test data the same of the metric that the objective is on them:
-            `test_loss`, `test_loss_std`, `test_gain`, ...; and the means of the other test metrics. Of
-            several objectives the same for each after the first: `ms_per_step`, `ms_per_step_std`,
+            configurations together. With test data, the same for the objective on them: `test_loss`,
+            `test_loss_std`, `test_gain`, ...; and the means of the other test metrics. With several
+            objectives, the same for each after the first: `ms_per_step`, `ms_per_step_std`,
             `ms_per_step_gain`, ...
-        verdict: What it showed, in a few sentences.
+        verdict: The conclusion, in a few sentences.
         outcome: Whether dropout `"helped"`, `"hurt"`, or that is `"not known"`: the best configuration with
-            dropout against its twin, by the 95 % interval of the gain. With test data it is read on them.
-        best_id: Id of the trial whose configuration has the best mean, of those that the search has tried.
-        dropping_id: The same of those with dropout, of which the outcome speaks; `None` if there is none.
+            dropout against its twin, by the 95 % interval of the gain. With test data it is that on them.
+        best_id: The trial with the best mean, among those that the search has tried.
+        dropping_id: The trial with dropout that has the best mean, which `outcome` is about; `None` without
+            such a trial.
     """
 
     runs: pd.DataFrame
@@ -99,7 +99,7 @@ class Confirmation:
         return self.found[self.found["trial_id"] == trial_id].iloc[0]
 
     def has(self, trial_id: str) -> bool:
-        """Says whether the configuration of a trial was confirmed.
+        """Returns whether a trial was confirmed.
 
         Args:
             trial_id: The trial.
@@ -107,7 +107,7 @@ class Confirmation:
         return bool((self.found["trial_id"] == trial_id).any())
 
     def model_of(self, trial_id: str, tuner: Any) -> Any:
-        """Builds the model of a confirmed configuration, with the weights of its best confirmed training.
+        """Builds the model of a confirmed trial, with the weights of its best confirmed training.
 
         Args:
             trial_id: The trial.
@@ -118,11 +118,11 @@ class Confirmation:
         return load_weights(folder, model)
 
     def columns(self) -> list[str]:
-        """Lists the columns worth showing: what varies, and the numbers that there are."""
+        """Lists the columns worth showing: the settings that vary, and the numbers."""
         return columns_worth_showing(self.table)
 
     def brief(self) -> pd.DataFrame:
-        """Returns the table for people: what varies, means with spreads, gains with intervals, as text."""
+        """Returns the table for people: settings that vary, means with spreads, gains with intervals."""
         return brief(self.table)
 
     def text(self) -> str:
@@ -131,10 +131,10 @@ class Confirmation:
 
 
 def confirmation_of(search: StoredSearch) -> Confirmation | None:
-    """Gathers the confirmation of a search; `None` if no training of a configuration of it succeeded.
+    """Gathers the confirmation of a search; `None` if no confirmed training succeeded.
 
     Raises:
-        ProjectError: The journal tells of a trial that there is not.
+        ProjectError: The journal names a trial that the search does not have.
     """
     oracle, runs = search.oracle, _runs(search)
     if runs.empty:
@@ -162,10 +162,10 @@ def _runs(search: StoredSearch) -> pd.DataFrame:
             each.twin and twin_of(oracle.trials[each.trial_id].hyperparameters) is None
         ):
             raise ProjectError(
-                f"`{Path(search.project_dir, JOURNAL)}` tells of a confirmation of the trial "
-                f"{shown(each.trial_id)}, which the search does not have: somebody has changed the file."
+                f"`{Path(search.project_dir, JOURNAL)}` is damaged: it has a confirmation of the "
+                f"trial {shown(each.trial_id)}, which the search does not have."
             )
-        # The training that makes up for one that failed replaces it.
+        # A training that was repeated after a failure replaces the failed one.
         rows[each.trial_id, each.twin, each.repeat] = {
             "trial_id": each.trial_id,
             "number": oracle.start_order.index(each.trial_id),
@@ -189,7 +189,7 @@ def _runs(search: StoredSearch) -> pd.DataFrame:
 
 
 class _Group:
-    """The configurations that were confirmed together, and what each is compared with.
+    """The configurations that were confirmed together, and the pairs to compare.
 
     Args:
         oracle: The oracle of the search.
@@ -213,7 +213,7 @@ class _Group:
                 self.pairs[FOUND_GAIN].append((trial_id, without))
 
     def best_without(self) -> str | None:
-        """Returns the id of the best trial without dropout that was confirmed; `None` if there is none."""
+        """Returns the best confirmed trial without dropout, `None` if no such trial was confirmed."""
         for trial in ranked(self.oracle):
             plain = has_wrapper(readable(trial.hyperparameters), "none")
             if plain and (trial.trial_id, False) in self.configurations:
@@ -222,12 +222,12 @@ class _Group:
 
     def scores(self, metric: str) -> pd.DataFrame:
         """Returns the values of a metric: a row for each seed, a column for each configuration."""
-        # A user's own `fit` may report the first objective alone.
+        # A user-defined `fit` can report only the first objective.
         known = self.runs.reindex(columns=["repeat", "key", metric])
         return known.pivot(index="repeat", columns="key", values=metric)
 
     def gains(self, kind: str, metric: str, direction: str) -> dict[str, PairedGain]:
-        """Returns the gains of one kind by configuration, with intervals that hold together."""
+        """Returns the gains of one kind by configuration. Their intervals hold together."""
         pairs = self.pairs[kind]
         found = paired_gains(self.scores(metric), pairs, direction)
         return {own: gain for (own, _), gain in zip(pairs, found, strict=True)}
@@ -266,7 +266,7 @@ def _table(group: _Group) -> pd.DataFrame:
 
 
 class _Scored(NamedTuple):
-    """A metric in the table: the columns of its mean and its spread, and how those of its gains begin."""
+    """A metric in the table: the columns of its mean and spread, and the prefix of its gains' columns."""
 
     metric: str
     direction: str
@@ -276,7 +276,7 @@ class _Scored(NamedTuple):
 
 
 def _scored(goals: Sequence[Any], runs: pd.DataFrame) -> list[_Scored]:
-    """Lists the objectives, and what each is on the test data, where there are any."""
+    """Lists the objectives, and each on the test data, if given."""
     first = goals[0]
     found = [_Scored(first.name, first.direction, "mean", "std", "")]
     for goal in goals[1:]:
@@ -292,7 +292,7 @@ def _scored(goals: Sequence[Any], runs: pd.DataFrame) -> list[_Scored]:
 
 
 def _judgement(group: _Group, table: pd.DataFrame, goal: Any) -> Judgement:
-    """Gathers what there is to say about one objective."""
+    """Gathers what the verdict needs about one objective."""
     first = objectives(group.oracle.objective)[0]
     column = "mean" if goal is first else goal.name
     found = table[table["kind"] == FOUND].sort_values(
@@ -317,14 +317,14 @@ def _judgement(group: _Group, table: pd.DataFrame, goal: Any) -> Judgement:
 
 
 def _failure(group: _Group, trial_id: str) -> str | None:
-    """Returns why the twin of a configuration could not be trained, if it was tried."""
+    """Returns why the twin of a configuration failed, if it did."""
     runs = group.runs[(group.runs["kind"] == TWIN) & (group.runs["trial_id"] == trial_id)]
     messages = runs["message"].dropna()
     return None if messages.empty else str(messages.iloc[0])
 
 
 def _on_test(objective: str, runs: pd.DataFrame) -> str | None:
-    """Names the metric of the test data that an objective is on them; `None` if there is none."""
+    """Returns the name of an objective on the test data; `None` without test data."""
     name = f"test_{objective.removeprefix('val_')}"
     return name if name in runs and runs[name].notna().any() else None
 

@@ -1,4 +1,4 @@
-"""What a search found, as frames and records. Pages, figures and files are all made of it."""
+"""The findings of a search, as frames and records. Pages, figures and files are all made of them."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Found:
         wrappers: Those of them that are the `wrapper` of a layer.
         logarithmic: Those of them that are searched on a logarithmic scale.
         offered: The wrappers that the space offers, by the name of their hyperparameter.
-        confirmation: What the confirmation showed; `None` if there was none.
-        importances: The importance of each hyperparameter; `None` if there are too few trials.
+        confirmation: The confirmation, if there was one.
+        importances: The importance of each hyperparameter, if there are enough trials.
         where: Lines that name the project folder and the MLflow pages.
     """
 

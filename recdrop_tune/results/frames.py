@@ -17,7 +17,7 @@ from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.spaces import plain_names
 from recdrop_tune.tuner import as_objective, readable
 
-# The trials: the oracle's values joined with what the journal says.
+# The trials: the oracle's values joined with the journal's.
 
 _RANKS = {"COMPLETE": 0, "PRUNED": 1}
 _LEADING = {"trial_id": "string", "number": "Int64", "state": "string"}
@@ -30,12 +30,12 @@ _CLOSING = {
 }
 
 
-# Reported by every model, and so not left to hyperparameters even before the first trial has ended.
+# Every model reports these, so hyperparameters cannot have the names even before a trial has ended.
 _LOSSES = ("loss", "val_loss")
 
 
 def hyperparameter_columns(oracle: Any) -> dict[str, str]:
-    """Returns the column of each hyperparameter: its name, or `hp/name` where that is another column."""
+    """Returns the column of each hyperparameter: its name, or `hp/name` if another column has it."""
     metrics = [name for trial in oracle.trials.values() for name in trial.metrics.metrics]
     goals = [objective.name for objective in objectives(oracle.objective)]
     taken = {*_LEADING, *_CLOSING, *_LOSSES, *goals, spread_column(goals[0]), *metrics}
@@ -49,9 +49,9 @@ def spread_column(objective: str) -> str:
 
 
 def wrapper_columns(oracle: Any) -> list[str]:
-    """Lists the columns of `wrapper`, one for each layer that has a dropout of its own.
+    """Lists the columns of `wrapper`, one for each layer with its own dropout.
 
-    What a user's own function calls so, for another thing, is left out.
+    User-defined hyperparameters of that name with another meaning are left out.
     """
     space = oracle.hyperparameters.space
     others = {hp.name for hp in space if not is_wrapper(hp)}
@@ -73,12 +73,12 @@ def offered_wrappers(oracle: Any) -> dict[str, list[str]]:
 def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> pd.DataFrame:
     """Returns one row a trial: the complete ones best first, then the pruned ones best first, then the rest.
 
-    A pruned trial has the values of its best epoch until then. Whatever ranks trials looks at the state.
+    A pruned trial has the values of its best epoch, so anything that ranks trials must look at the state.
 
     Args:
         oracle: The oracle of the search.
         records: Its records.
-        run_ids: The runs of its trials in MLflow, as far as they are known.
+        run_ids: The MLflow runs of its trials, if known.
     """
     objective, space = objectives(oracle.objective)[0], oracle.hyperparameters.space
     own, trials = hyperparameter_columns(oracle), map(oracle.get_trial, oracle.start_order)
@@ -105,11 +105,11 @@ def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> p
 
 
 def _outcome(trial: Any, objective: Any, own: dict[str, str]) -> dict[str, Any]:
-    """What the oracle knows: the metrics are those of the trial's best epoch."""
+    """Returns the oracle's part of a row. The metrics are those of the trial's best epoch."""
     best, goals = reached(trial, objective), objectives(objective)
     metrics = best.metrics or metrics_at(trial, None)
     if len(goals) > 1:
-        metrics.pop(objective.name, None)  # What stands for them all.
+        metrics.pop(objective.name, None)  # Keras Tuner's stand-in for all objectives.
     spread = {} if best.std is None else {spread_column(goals[0].name): best.std}
     return {
         "trial_id": trial.trial_id,
@@ -122,13 +122,13 @@ def _outcome(trial: Any, objective: Any, own: dict[str, str]) -> dict[str, Any]:
 
 
 def _record(trial: Any, record: TrialRecord | None, objective: Any) -> dict[str, Any]:
-    """What the journal knows; nothing where the trial's beginning is damaged in it."""
+    """Returns the journal's part of a row, empty if the journal lacks the start of the trial."""
     if record is None:
         return dict.fromkeys(("best_epoch", "epochs", "seconds", "n_params"))
     best_epoch = record.best_epoch
     if best_epoch is None and record.state == PRUNED:
-        best_epoch = reached(trial, objective).step  # Older journals do not say it.
-    # For Keras Tuner it is still running: that is what has it run again.
+        best_epoch = reached(trial, objective).step  # It was pruned without a number.
+    # Keras Tuner counts it as running, and so runs it again.
     waits = record.state == INTERRUPTED and trial.status not in STATES
     return {
         **({"state": INTERRUPTED} if waits else {}),
@@ -140,7 +140,7 @@ def _record(trial: Any, record: TrialRecord | None, objective: Any) -> dict[str,
 
 
 def _types(space: list[Any]) -> dict[str, str]:
-    """Names the pandas type of each hyperparameter, whichever trials had it."""
+    """Returns the pandas type of each hyperparameter, active or not."""
     types = {"bool": "boolean", "int": "Int64", "float": "Float64", "str": "string"}
     kinds: dict[str, str] = {}
     for hp in space:
@@ -154,7 +154,7 @@ def _types(space: list[Any]) -> dict[str, str]:
 
 
 def _typed(frame: pd.DataFrame, hyperparameters: dict[str, str]) -> pd.DataFrame:
-    """Gives every column its type; what is neither bookkeeping nor a hyperparameter is a metric."""
+    """Sets the type of every column. Metrics are all that is neither fixed nor a hyperparameter."""
     types = {**dict.fromkeys(frame.columns, "Float64"), **hyperparameters, **_LEADING, **_CLOSING}
     return frame.astype({name: types[name] for name in frame.columns})
 
@@ -168,9 +168,8 @@ _LAST = {"seconds": "Float64"}
 def history_frame(records: Records) -> pd.DataFrame:
     """Returns one row an epoch, in the order of trials, trainings and epochs.
 
-    A column for each metric, not a row: what one epoch reports belongs together, the columns are
-    called as those of the frame of trials, and `frame.plot(x="epoch", y=["loss", "val_loss"])` works
-    as it is. `frame.melt(["trial_id", "number", "execution", "epoch"])` gives the long form.
+    Each metric is a column, not a row, so that `frame.plot(x="epoch", y=["loss", "val_loss"])` works.
+    `frame.melt(["trial_id", "number", "execution", "epoch"])` returns the long form.
 
     Args:
         records: The records of the trials.
@@ -199,18 +198,18 @@ def _row(number: int, event: EpochEnded) -> dict[str, Any]:
 
 
 def metric_column(name: str) -> str:
-    """Returns the column of a metric: its name, or `metric/name` where that is another column."""
+    """Returns the column of a metric: its name, or `metric/name` if another column has it."""
     return f"metric/{name}" if name in {**_FIRST, **_LAST} else name
 
 
 def learned_rate_columns(frame: pd.DataFrame) -> list[str]:
-    """Lists the columns of rates that were learned: `learned_rate.input`, or with the layer before it."""
+    """Lists the columns of learned rates, such as `learned_rate.input` or `enc/learned_rate.input`."""
     names = [str(name) for name in frame.columns]
     return [name for name in names if name.rpartition("/")[2].startswith("learned_rate.")]
 
 
 def shown(value: Any, missing: str = "-") -> str:
-    """Writes one value of a frame, numbers with four digits that count."""
+    """Writes one value of a frame, numbers with four significant digits."""
     if pd.isna(value):
         return missing
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -218,20 +217,19 @@ def shown(value: Any, missing: str = "-") -> str:
 
 # The Pareto front.
 
-# Columns of the frame of trials of which less is better, whatever the models report.
+# Columns of the frame of trials that are better when smaller.
 _COSTS = ("seconds", "epochs", "n_params")
 
 
 def objectives_named(trials: pd.DataFrame, metrics: Iterable[Any]) -> list[kt.Objective]:
-    """Finds the directions of metrics and costs of the frame of trials.
+    """Finds the directions of columns in the frame of trials.
 
     Args:
         trials: The frame of trials.
-        metrics: Names of columns, or `keras_tuner.Objective`s where a name does not tell whether
-            more is better.
+        metrics: Names of columns, or `keras_tuner.Objective`s if a name does not imply the direction.
 
     Raises:
-        InvalidArgumentError: There is no such column of numbers, or its direction is not known.
+        InvalidArgumentError: There is no such column of numbers, or its direction is unknown.
     """
     found = [_objective(metric) for metric in metrics]
     numbers = [str(name) for name in trials.columns if trials[name].dtype.kind in "if"]
@@ -254,8 +252,8 @@ def _objective(metric: Any) -> kt.Objective:
 def pareto_front(trials: pd.DataFrame, objectives: Sequence[kt.Objective]) -> pd.DataFrame:
     """Returns the complete trials that no other complete trial dominates.
 
-    A trial dominates another if it is as good in every objective and better in one. Trials that lack
-    an objective's value are left out.
+    A trial dominates another if it is as good in every objective and better in one. Trials that lack an
+    objective are left out.
 
     Args:
         trials: The frame of trials.
@@ -273,13 +271,13 @@ def pareto_front(trials: pd.DataFrame, objectives: Sequence[kt.Objective]) -> pd
 
 
 def non_dominated(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Says which points no other point dominates.
+    """Returns which points no other point dominates.
 
     Args:
-        costs: Points of shape `(points, objectives)`, of which less is better.
+        costs: Points of shape `(points, objectives)`; smaller is better.
 
     Returns:
-        Booleans of shape `(points,)`. Of equal points all are kept.
+        Booleans of shape `(points,)`. All of several equal points are kept.
 
     Example:
         >>> non_dominated(np.array([[1.0, 3.0], [2.0, 2.0], [2.0, 4.0]])).tolist()

@@ -18,16 +18,16 @@ from recdrop_tune.oracle import as_optuna, quiet_optuna
 from recdrop_tune.spaces import plain_names
 
 FEWEST = 10
-"""How many complete trials importances need: they compare the best five with the others."""
+"""The fewest complete trials: importances compare the best five with the others."""
 
-# Optuna advises five trials or more among the best; of larger searches it takes the best tenth.
+# Optuna advises at least five trials among the best; in larger searches these are the best tenth.
 _BEST, _BEST_SHARE = 5, 0.1
 
 
 def importances(
     oracle: Any, trials: pd.DataFrame, objectives: Sequence[kt.Objective]
 ) -> pd.Series[float]:
-    """Computes Optuna's PED-ANOVA importances, whatever proposed the trials.
+    """Computes Optuna's PED-ANOVA importances; any tuner can have proposed the trials.
 
     Args:
         oracle: The oracle of the search.
@@ -38,7 +38,7 @@ def importances(
         Shares that sum to 1, the largest first, by the keys of the search space.
 
     Raises:
-        RecdropError: There are too few complete trials, or they have all the same score.
+        RecdropError: There are too few complete trials, or all have the same score.
 
     Reference:
         Watanabe, Bansal and Hutter 2023, arXiv 2304.10255; its conditional form arXiv 2601.20800.
@@ -48,14 +48,14 @@ def importances(
     complete = scores.loc[np.isfinite(scores.to_numpy()).all(axis=1)]
     if len(complete) < FEWEST:
         raise RecdropError(
-            f"Importances need {FEWEST} complete trials or more: they tell the best {_BEST} from the "
+            f"Importances need {FEWEST} complete trials or more, to compare the best {_BEST} with the "
             f"others. This search has {len(complete)}. Run it again with a larger `max_trials`."
         )
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(
         target_quantile=_target_quantile(complete, objectives)
     )
     with warnings.catch_warnings(), quiet_optuna():
-        # A wrapper tried once or twice says little; that is so in most searches.
+        # Most searches try some wrapper only once or twice.
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
         study = as_study(oracle, complete, objectives)
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
@@ -63,7 +63,7 @@ def importances(
 
 
 def as_study(oracle: Any, scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> optuna.Study:
-    """Makes an Optuna study in memory of the trials that have `scores`, whichever tuner proposed them."""
+    """Makes an Optuna study in memory of the trials in `scores`."""
     directions = [
         StudyDirection.MAXIMIZE if each.direction == "max" else StudyDirection.MINIMIZE
         for each in objectives
@@ -80,9 +80,9 @@ def as_study(oracle: Any, scores: pd.DataFrame, objectives: Sequence[kt.Objectiv
 
 
 def _drawn(hyperparameters: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the active values of a trial and their distributions, those of one value left out.
+    """Returns the active values of a trial and their distributions, except constants.
 
-    So is a value that is not in its range, such as a default beside the steps.
+    Values outside of their range are left out too, such as a default between the steps.
     """
     params, distributions = as_optuna(hyperparameters.space, hyperparameters.values)
     several = {name: range_ for name, range_ in distributions.items() if not range_.single()}
@@ -90,10 +90,10 @@ def _drawn(hyperparameters: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _target_quantile(scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> float:
-    """Returns the share of the trials that count as the best ones.
+    """Returns the share of the trials that counts as the best ones.
 
-    Where many trials tie with the worst, as accuracies do, those that are better are the best ones:
-    otherwise the ties would be taken in, and the best would be all.
+    If many trials tie with the worst, as accuracies do, only better ones count: with the ties, all trials
+    would be among the best.
     """
     best = max(_BEST, math.ceil(_BEST_SHARE * len(scores)))
     if len(objectives) == 1:
@@ -102,8 +102,8 @@ def _target_quantile(scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -
         better = int((values != worst).sum())
         if not better:
             raise RecdropError(
-                f"All {len(scores)} complete trials have the same {objectives[0].name}: nothing "
-                "about it is important."
+                f"All {len(scores)} complete trials have the same {objectives[0].name}, so no "
+                "hyperparameter matters."
             )
         best = min(best, better)
     # Optuna rounds the number of trials up.
@@ -111,10 +111,10 @@ def _target_quantile(scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -
 
 
 def _by_key(found: dict[str, float], order: list[str]) -> pd.Series[float]:
-    """Adds up what one key of the search space has several hyperparameters for.
+    """Adds up the importances of hyperparameters that share one key of the search space.
 
-    That is exact: PED-ANOVA sums over the conditions under which a hyperparameter has different
-    ranges, and a `placement` for each group of wrappers is one such hyperparameter.
+    The sum is exact: PED-ANOVA sums over the conditions under which a hyperparameter has different ranges,
+    and a `placement` for each group of wrappers is such a hyperparameter.
     """
     shares: dict[str, float] = {}
     for name in order:

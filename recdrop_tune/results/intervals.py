@@ -5,21 +5,20 @@ The same seeds train every configuration, so that a score is modelled as
     score[configuration, seed] = level[configuration] + shift[seed] + error
 
 with errors of one variance, and fitted by least squares to all configurations at once. The gain of a
-configuration over another is the difference of their levels; where no training failed that is the mean of
-the differences seed by seed. The residuals of all configurations make up one variance, with
-`(configurations - 1) * (seeds - 1)` degrees of freedom: five seeds leave a pair on its own four, which
-widens its interval by 40 %. The price: where configurations differ in how far their seeds are apart, the
-interval of the one that varies most is too narrow, and where several with dropout share a twin that varies
-more than they do, all are. The problem `calm` of `benchmarks/verdicts.py` measures the second, none the
-first.
+configuration over another is the difference of their levels; if no training failed, it is the mean of the
+differences seed by seed. The residuals of all configurations estimate one variance, with
+`(configurations - 1) * (seeds - 1)` degrees of freedom: a pair alone would have four with five seeds, which
+widens its interval by 40 %. The price: if the variances of the configurations differ, the interval of the one
+that varies most is too narrow; if several with dropout share a twin that varies more than they do, all
+intervals are. The problem `calm` of `benchmarks/verdicts.py` measures the second case, none the first.
 
 All intervals hold at the same time with the stated confidence. Each reaches
 
     critical * standard error[pair]   to both sides of its gain, where   P(max |T[pair]| <= critical) = 0.95
 
 and `T` follows Student's t distribution in several dimensions, with the correlation that the gains have
-because they share seeds, configurations and the variance. With one configuration to compare all others
-with, this is Dunnett's test; with one pair of two configurations, Student's paired t test.
+because they share seeds, configurations and the variance. If all others are compared with one
+configuration, this is Dunnett's test; with one pair of two configurations, Student's paired t test.
 
 References:
     Dunnett, 1955, A multiple comparison procedure for comparing several treatments with a control.
@@ -45,7 +44,7 @@ Array = npt.NDArray[np.float64]
 Pair = tuple[str, str]
 
 NOTHING = 1e-10
-"""Spreads and eigenvalues under this part of the largest are rounding errors."""
+"""Spreads and eigenvalues below this fraction of the largest are rounding errors."""
 
 DIRECTIONS = 14
 """Critical values are means over 2**14 directions: 0.2 % off at most, for up to 20 pairs."""
@@ -53,11 +52,11 @@ DIRECTIONS = 14
 
 @dataclass(frozen=True)
 class PairedGain:
-    """How much better a configuration is than another one: above 0 it is better, whatever the direction.
+    """How much better a configuration is than another one: positive is better, in either direction.
 
     Attributes:
-        gain: The estimate; NaN where the two have no seeds that tell.
-        low: Lower end of its interval; NaN where fewer than two seeds trained both.
+        gain: The estimate; NaN if no seeds connect the two.
+        low: Lower end of its interval; NaN if fewer than two seeds trained both.
         high: Upper end.
     """
 
@@ -67,7 +66,7 @@ class PairedGain:
 
     @property
     def outcome(self) -> str:
-        """What the interval shows: `"helped"`, `"hurt"` or, where it holds 0, `"not known"`."""
+        """`"helped"` or `"hurt"`, or `"not known"` if the interval contains 0."""
         if self.low > 0:
             return "helped"
         return "hurt" if self.high < 0 else "not known"
@@ -79,11 +78,11 @@ def paired_gains(
     """Estimates gains with intervals that all hold together; see the module for the equations.
 
     Args:
-        scores: A row for each seed, a column for each configuration; NaN where a training failed. All
-            columns tell of the variance, those that no pair names too.
+        scores: A row for each seed, a column for each configuration; NaN if a training failed. All
+            columns help to estimate the variance, also those in no pair.
         pairs: Each a configuration and the one that it is compared with.
         direction: `"max"` or `"min"`: which scores are better.
-        confidence: How likely all intervals hold their true gains.
+        confidence: The probability that all intervals contain their true gains.
 
     Returns:
         A gain for each pair, in their order. A configuration compared with itself gains 0.
@@ -120,21 +119,21 @@ def seeds_to_settle(
     confidence: float = 0.95,
     most: int = 1000,
 ) -> int | None:
-    """Returns how many seeds in all would settle whether a pair's gain is above or below 0.
+    """Returns how many seeds would settle whether a pair's gain is above or below 0.
 
-    That is the number with which its interval would leave out 0 if its gain and the spread stay what
-    they are. They do not quite stay, so it is a hint and no promise.
+    With that many seeds, its interval would exclude 0 if the gain and the spread stayed the same. They do
+    not quite, so it is a hint, not a promise.
 
     Args:
         scores: As for `paired_gains`.
-        pairs: As for `paired_gains`: all that the intervals have to hold for.
+        pairs: As for `paired_gains`.
         direction: As for `paired_gains`.
         pair: Which of them to settle.
         confidence: As for `paired_gains`.
         most: The largest answer.
 
     Returns:
-        The number, at least 2; `None` if it is larger than `most`, or the gain is 0 or not known.
+        The number, at least 2; `None` if it is larger than `most`, or the gain is 0 or unknown.
     """
     fit = _Fit.of(scores)
     contrasts = [_contrast(each, fit.names, direction) for each in pairs if each[0] != each[1]]
@@ -161,7 +160,7 @@ def seeds_to_settle(
 
 
 def critical_value(covariance: Array, freedom: float, confidence: float) -> float:
-    """Returns what the largest |T| of several gains stays under with the stated confidence.
+    """Returns the bound on the largest |T| of several gains, at a given confidence.
 
     `T` is a normal vector `Z` of the gains' correlation over an independent estimate of its standard
     deviation. Split into direction and length, `Z = length * A @ direction` with `A @ A.T` the
@@ -170,11 +169,11 @@ def critical_value(covariance: Array, freedom: float, confidence: float) -> floa
         P(max |T| <= c) = E[F(c**2 / (rank * max |A @ direction|**2))]
 
     over directions that are uniform on the sphere, `F` the distribution function of Fisher's F with
-    `rank` and `freedom` degrees of freedom. The mean over fixed, evenly spread directions is smooth in `c`
-    and the same in every run, and does not mind gains that follow from each other.
+    `rank` and `freedom` degrees of freedom. The mean over fixed, evenly spread directions is smooth in `c`,
+    the same in every run, and works for linearly dependent gains.
 
     Args:
-        covariance: Of the gains, up to a factor; all variances above 0.
+        covariance: The covariance of the gains, up to a factor; all variances are positive.
         freedom: Degrees of freedom of the estimated variance.
         confidence: The probability.
 
@@ -191,7 +190,7 @@ def critical_value(covariance: Array, freedom: float, confidence: float) -> floa
     if rank == 1:
         return single
     lengths = np.max(np.abs(_directions(rank) @ factor.T), axis=1)
-    # F hardly bends within a 512th of them, and takes most of the time.
+    # F takes most of the time, and is almost linear within a 512th of them.
     lengths = np.sort(lengths).reshape(512, -1).mean(axis=1)
 
     def excess(critical: float) -> float:
@@ -211,10 +210,10 @@ class _Fit:
         trained: Whether a seed has trained a configuration: seeds by configurations.
         levels: The estimates of their levels, up to a constant.
         unscaled: Their covariance, in units of the error variance.
-        reach: What combinations of parameters the trainings tell of, as a projection.
+        reach: The projection on the combinations of parameters that the trainings determine.
         spread: Standard deviation of the error; NaN without degrees of freedom.
         freedom: Degrees of freedom.
-        rounding: What is not larger counts as 0.
+        rounding: Smaller numbers count as 0.
     """
 
     names: list[str]
@@ -228,7 +227,7 @@ class _Fit:
 
     @classmethod
     def of(cls, scores: pd.DataFrame) -> _Fit:
-        """Fits the model to a frame of scores; scores that are infinite are left out as NaN are."""
+        """Fits the model to a frame of scores. Infinite scores are left out, as NaN is."""
         table = scores.to_numpy(dtype=float, na_value=math.nan)
         some = np.isfinite(table).any(axis=0)
         names, table = [str(name) for name in scores.columns[some]], table[:, some]
@@ -251,14 +250,14 @@ class _Fit:
         return cls(names, trained, fitted[own], unscaled, reach, spread, freedom, rounding)
 
     def gain(self, contrast: Array) -> float:
-        """Estimates a difference of levels; NaN where no seeds connect the two configurations."""
+        """Estimates a difference of levels; NaN if no seeds connect the two configurations."""
         if not contrast.any() or not self._connected(contrast):
             return math.nan
         gain = float(contrast @ self.levels)
         return 0.0 if abs(gain) <= self.rounding else gain
 
     def estimable(self, pair: Pair, contrast: Array) -> bool:
-        """Says whether a pair has an interval: two configurations that two seeds have trained both."""
+        """Returns whether a pair has an interval: two different configurations, both trained by two seeds."""
         return (
             bool(contrast.any())
             and self.freedom > 0
@@ -272,7 +271,7 @@ class _Fit:
 
 
 def _contrast(pair: Pair, names: Sequence[str], direction: str) -> Array:
-    """Weighs levels so that their sum is the gain; all 0 where one of the two was never trained."""
+    """Returns weights of the levels whose sum is the gain; all 0 if one of the two was never trained."""
     found = np.zeros(len(names))
     if pair[0] in names and pair[1] in names:
         sign = 1.0 if direction == "max" else -1.0
@@ -290,7 +289,7 @@ def _covariance(contrasts: Sequence[Array], unscaled: Array) -> Array:
 
 
 def _directions(rank: int) -> Array:
-    """Returns evenly spread directions: the same in every run, so that intervals are too."""
+    """Returns evenly spread directions, the same in every run."""
     points = qmc.Sobol(rank, scramble=False).random_base2(DIRECTIONS)
     normal = ndtri(points + 0.5 / len(points))
     directions: Array = normal / np.linalg.norm(normal, axis=1, keepdims=True)

@@ -1,7 +1,7 @@
-"""The outline of a result: what is said about a search, and in which order.
+"""The outline of a result: the facts about a search, and their order.
 
 The summary, the description in MLflow, the page in a notebook and the report are this outline as text, as
-Markdown and as HTML. What is said is decided here, how it looks in `render`.
+Markdown and as HTML. This module decides what it says, `render` how it looks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The outline of a result as text, as Markdown and as HTML. Whatever it quotes stays words."""
+"""The outline of a result as text, as Markdown and as HTML. Quoted text is escaped."""
 
 from __future__ import annotations
 

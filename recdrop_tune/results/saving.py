@@ -1,4 +1,4 @@
-"""Saves what a search found into its project folder: all of it or, after a crash, what was there before."""
+"""Saves a result into its project folder: as a whole, so that a crash leaves the one before."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TOP = 5
 _CUT = "\n\n(The rest is in `summary.md`.)\n"
 
 _ABSENT = (RecdropError, NotImplementedError, FileNotFoundError, kt.errors.FatalTypeError)
-"""What is raised where there is nothing to save: the tuner keeps no Keras models, or no code exists."""
+"""Errors of searches that have no such piece: the tuner keeps no Keras models, or no code exists."""
 
 
 def save_result(
@@ -49,7 +49,7 @@ def save_result(
     Args:
         found: What the search found.
         directory: The project folder.
-        model: Builds the best model; `None` if it cannot be had safely.
+        model: Builds the best model; `None` if it is not safe to load.
         code: Writes the best model as Python.
 
     Returns:

@@ -35,20 +35,18 @@ _ORACLE = "oracle.json"
 """Keras Tuner's name for the file of an oracle."""
 
 _KNOWN = {"Boolean", "Choice", "Fixed", "Float", "Int", "Parent"}
-"""The kinds of hyperparameters and conditions: nothing else is made from what a file says."""
+"""The kinds of hyperparameters and conditions. No other class is made from a file."""
 
 
 @dataclass(frozen=True)
 class StoredSearch:
-    """A search as its project folder has it.
-
-    Of a result that is loaded it stands for the tuner too.
+    """A search, as stored in its project folder. In a loaded result it replaces the tuner.
 
     Attributes:
         project_dir: The folder.
-        oracle: A plain `keras_tuner.Oracle` with the trials; it proposes none.
-        records: What the journal says.
-        last: The search as it last began or went on.
+        oracle: A plain `keras_tuner.Oracle` with the trials, which proposes nothing.
+        records: The records of the journal.
+        last: The search as it last started or resumed.
     """
 
     project_dir: str
@@ -56,21 +54,14 @@ class StoredSearch:
     records: Records
     last: SearchStarted
 
-    @property
-    def trainings(self) -> str:
-        """What the several trainings of one configuration are: `"folds"` or `"trainings"`."""
-        info = self.last.info
-        once = info.get("executions_per_trial", 1) == 1
-        return "folds" if once and info.get("cv") is not None else "trainings"
-
     def saved_model(self, trial_id: str) -> Any:
         """Loads the model that was saved with the result.
 
         Args:
-            trial_id: Of which trial it has to be.
+            trial_id: The trial that it must belong to.
 
         Raises:
-            RecdropError: There is none, or it is that of another trial, for the search has gone on since.
+            RecdropError: There is none, or it belongs to another trial: the search has resumed since.
         """
         path = Path(self.project_dir, RESULT, MODEL)
         saved = self._saved_trial() if path.exists() else None
@@ -78,19 +69,19 @@ class StoredSearch:
             return keras.models.load_model(path, safe_mode=True)
         found = "holds no model" if saved is None else f"holds the model of trial {saved}"
         raise RecdropError(
-            f"The result in {self.project_dir} {found}, and the best trial is {trial_id}. Run `tune` again "
-            f'with the same arguments and directory="{self.project_dir}", which trains nothing twice '
-            "and saves the best model in the end."
+            f"The result in {self.project_dir} {found}, not of trial {trial_id}. Run `tune` again with "
+            f'the same arguments and directory="{self.project_dir}": it trains nothing twice, and its result '
+            "has all models that were kept."
         )
 
     def saved_code(self, trial_id: str) -> str:
         """Reads the code that was saved with the best model.
 
         Args:
-            trial_id: Of which trial it has to be.
+            trial_id: The trial that it must belong to.
 
         Raises:
-            RecdropError: There is none, or it is that of another trial, for the search has gone on since.
+            RecdropError: There is none, or it belongs to another trial: the search has resumed since.
         """
         path = inside(self.project_dir, f"{RESULT}/{CODE}", RESULT)
         if self._saved_trial() == trial_id and os.path.lexists(path):
@@ -98,8 +89,8 @@ class StoredSearch:
                 return plain(path.read_text(encoding="utf-8"))
         raise RecdropError(
             f"The result in {self.project_dir} holds no source of trial {trial_id}, the best one. Run `tune` "
-            f'again with the same arguments and directory="{self.project_dir}", which trains nothing twice '
-            "and writes it in the end."
+            f'again with the same arguments and directory="{self.project_dir}": it trains nothing twice, and '
+            "writes the source at the end."
         )
 
     def _saved_trial(self) -> str | None:
@@ -111,26 +102,26 @@ class StoredSearch:
 
 
 def stored_search(directory: Path) -> StoredSearch:
-    """Reads a search, whether it has ended, was broken off or is running.
+    """Reads a search that has ended, was interrupted or is running.
 
     Args:
         directory: The project folder.
 
     Raises:
-        ProjectError: The folder holds no search, or a link, or what it holds is damaged.
+        ProjectError: The folder holds no search, a link that leads out, or a damaged file.
     """
     records = _records(directory)
     last = records.search
     if last is None:
         raise ProjectError(
-            f"`{directory}` holds no search: there is no `{JOURNAL}` with the beginning of one. Give the "
-            "folder that was printed when the search began, by default one in `recdrop_runs`."
+            f"`{directory}` holds no search: there is no `{JOURNAL}` with the start of one. Give the "
+            "folder that was printed when the search started, by default one in `recdrop_runs`."
         )
     goals = last.objectives or {last.objective: last.direction}
     goal = [kt.Objective(name, direction) for name, direction in goals.items()]
-    # With a seed, for Keras Tuner would draw one from Python's own generator.
+    # Without a seed Keras Tuner draws one from Python's generator.
     oracle = kt.Oracle(goal if len(goal) > 1 else goal[0], last.max_trials, seed=1)
-    # Before the first trial there may be no file yet; the journal may be lost.
+    # Before the first trial there is no file yet.
     if records.trials or os.path.lexists(directory / _ORACLE):
         _fill(oracle, directory)
     return StoredSearch(str(directory), oracle, records, last)
@@ -146,7 +137,7 @@ def _records(directory: Path) -> Records:
 
 
 def _fill(oracle: Any, directory: Path) -> None:
-    """Gives an oracle what was saved of the one that ran the search."""
+    """Fills an oracle with the saved trials."""
     state, trials = _read(directory / _ORACLE, directory), {}
     with _whole(directory / _ORACLE):
         folders = [trial_folder(directory, id, _ORACLE) for id in state["start_order"]]
@@ -166,7 +157,7 @@ def _fill(oracle: Any, directory: Path) -> None:
 
 
 def _read(path: Path, directory: Path) -> Any:
-    """Reads a file of a search that may be running: Keras Tuner's own oracles write in place."""
+    """Reads a file of a search that can be running: Keras Tuner's own oracles write in place."""
     with _whole(path):
         try:
             data = json.loads(path.read_bytes())
@@ -175,7 +166,7 @@ def _read(path: Path, directory: Path) -> Any:
             data = json.loads(path.read_bytes())
     for name in _class_names(data):
         if name not in _KNOWN:
-            raise _damaged(path, f"`{name}` is no kind of hyperparameter")
+            raise _damaged(path, f"`{name}` is not a kind of hyperparameter")
     return data
 
 
@@ -192,7 +183,7 @@ def _class_names(data: Any) -> Iterator[Any]:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[None]:
-    """Says of what goes wrong in the block that the file is damaged."""
+    """Converts read errors in the block to a `ProjectError` that names the file."""
     kinds = (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
     try:
         yield
@@ -202,6 +193,5 @@ def _whole(path: Path) -> Iterator[None]:
 
 def _damaged(path: Path, what: str) -> ProjectError:
     return ProjectError(
-        f"`{path}` is damaged, or no file of a search: {what}. The search cannot be read from its folder; "
-        f"what its `{RESULT}` holds, if it has one, is still good."
+        f"`{path}` is damaged, or not a file of a search: {what}. The files in its `{RESULT}` are still good."
     )

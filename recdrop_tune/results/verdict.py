@@ -1,4 +1,4 @@
-"""What a confirmation showed, in words: dropout helped, it hurt, or that is not known."""
+"""The verdict of a confirmation in words: dropout helped, it hurt, or that is not known."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ HELPED, HURT, NOT_KNOWN = "helped", "hurt", "not known"
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is known about dropout by one metric.
+    """The facts about dropout in one metric.
 
     Attributes:
-        objective: The objective by which the best is picked.
-        metric: The metric by which is judged: the objective, on the test data where there are any.
+        objective: The objective that picks the best configuration.
+        metric: The metric that is compared: the objective, on the test data if given.
         direction: `"min"` or `"max"`.
         scores: Its values, a row for each seed, a column for each configuration.
         pairs: The configurations with dropout and their twins.
         gains: The gain over the twin by configuration.
         found_gains: The gain over the best found without dropout by configuration.
-        best_id: The configuration with the best mean; `None` if there is none.
-        dropping_id: The one with the best mean of those that have dropout; `None` if there is none.
-        without_id: The best one found without dropout; `None` if there is none.
+        best_id: The configuration with the best mean, if any was trained.
+        dropping_id: The configuration with dropout that has the best mean, if any.
+        without_id: The best configuration without dropout that the search found, if any.
         failure: Why the twin of `dropping_id` could not be trained.
     """
 
@@ -50,13 +50,13 @@ class Judgement:
 
     @property
     def gain(self) -> PairedGain | None:
-        """The gain of the best configuration with dropout over its twin; `None` if that is not known."""
+        """The gain of the best configuration with dropout over its twin; `None` if unknown."""
         gain = self.gains.get(self.dropping_id or "")
         return None if gain is None or math.isnan(gain.gain) else gain
 
 
 def verdict(judged: Sequence[Judgement]) -> tuple[str, str]:
-    """Says what a confirmation showed.
+    """Writes the verdict of a confirmation.
 
     Args:
         judged: What is known, by each objective.
@@ -118,17 +118,17 @@ def _difference(metric: str, gain: PairedGain) -> str:
 def _more_seeds(judged: Judgement, pair: Pair) -> str:
     needed = seeds_to_settle(judged.scores, judged.pairs, judged.direction, pair)
     if needed is None:
-        return "So small a difference 1000 seeds would not settle."
-    tried = int(judged.scores.index.max()) + 1  # Those that failed are tried again.
+        return "More than 1000 seeds would be needed to settle it."
+    tried = int(judged.scores.index.max()) + 1  # Failed ones are tried again.
     more = max(1, needed - tried)
     return (
         f"{more} more seed{'s' if more != 1 else ''} (`Confirm(seeds={tried + more})`) would settle it, if "
-        "gain and spread stay what they are."
+        "gain and spread stay the same."
     )
 
 
 def _about_found(judged: Judgement) -> str:
-    """Says what the search is worth, where that is not the same."""
+    """Writes what the search is worth, if that differs from what dropout is worth."""
     own = judged.dropping_id
     gain = judged.found_gains.get(own or "")
     twin = next((twin for each, twin in judged.pairs if each == own), None)
@@ -142,7 +142,7 @@ def _about_found(judged: Judgement) -> str:
 
 
 GAIN, FOUND_GAIN = "gain", "found_gain"
-"""The columns of the gain over the twin, and of that over the best found without dropout."""
+"""The columns of the gain over the twin, and of the gain over the best found without dropout."""
 
 NUMBERS = (
     *("kind", "search", "n", "mean", "std"),
@@ -151,7 +151,7 @@ NUMBERS = (
 
 
 def columns_worth_showing(table: pd.DataFrame) -> list[str]:
-    """Lists the columns of `Confirmation.table` that vary or are numbers, without those that are empty."""
+    """Lists the columns of `Confirmation.table` that vary or are numbers, except empty ones."""
     known = table.dropna(axis="columns", how="all")
     names = [str(name) for name in known if name != "trial_id"]
     varying = [name for name in names if known[name].nunique(dropna=False) > 1]
@@ -174,7 +174,7 @@ def brief(table: pd.DataFrame) -> pd.DataFrame:
             words[name] = [_spread(*each) for each in table[[name, spread]].to_numpy()]
         elif not re.search(r"(_low|_high|std|^kind|^n)$", name):
             words[name] = table[name].astype(object).map(shown)
-    # Where the twins are what the search has found, the two gains are one.
+    # If all twins were found by the search, the two gains are equal.
     of_twin = {
         str(name): str(name).replace(FOUND_GAIN, GAIN) for name in words if FOUND_GAIN in str(name)
     }
@@ -185,7 +185,7 @@ def brief(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _settings(table: pd.DataFrame) -> list[str]:
-    """Lists the columns of trial and hyperparameters, which stand before the numbers."""
+    """Lists the columns of trial and hyperparameters, which come before the numbers."""
     names = [str(name) for name in table]
     return names[: names.index("search")]
 

@@ -97,7 +97,7 @@ def test_a_model_that_is_not_the_best_one_is_refused(confirmed, tmp_path, card, 
     folder = shutil.copytree(confirmed.directory, tmp_path / "copy")
     path = folder / "result" / "best_model.json"
     path.unlink() if card is None else path.write_text(card)
-    with pytest.raises(RecdropError, match=f"{said}, and the best trial is .* Run `tune` again"):
+    with pytest.raises(RecdropError, match=f"{said}, not of trial .* Run `tune` again"):
         rdt.TuneResult.load(folder).best_model()
 
 
@@ -216,10 +216,14 @@ def no_hyperparameter(path):
         ("oracle.json", cut, "`{0}` is damaged"),
         ("oracle.json", Path.unlink, "`{0}` is damaged"),
         ("oracle.json", lambda path: path.write_text("[]"), "`{0}` is damaged"),
-        ("oracle.json", no_hyperparameter, "`LambdaDropoutWrapper` is no kind of hyperparameter"),
+        (
+            "oracle.json",
+            no_hyperparameter,
+            "`LambdaDropoutWrapper` is not a kind of hyperparameter",
+        ),
         ("trial_0/trial.json", Path.unlink, "`{0}` is damaged"),
         ("trial_1/trial.json", cut, "`{0}` is damaged"),
-        ("trial_1/trial.json", no_hyperparameter, "is no kind of hyperparameter"),
+        ("trial_1/trial.json", no_hyperparameter, "is not a kind of hyperparameter"),
         ("trial_1/trial.json", lambda path: path.write_text("{}"), "`{0}` is damaged"),
         (JOURNAL, lambda path: path.write_text('[1]\n{"a": 2}\n'), "`{0}` is damaged"),
         (JOURNAL, lambda path: path.write_bytes(bytes(range(256)) * 9), "`{0}` is damaged"),

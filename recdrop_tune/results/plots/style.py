@@ -17,7 +17,7 @@ from recdrop_tune.catalog import SITES, TECHNIQUES
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import learned_rate_columns, spread_column
 
-# The axes of the figures: titles with units, scales, ticks, and what part is shown at first.
+# Axes: titles with units, scales, ticks, and the range shown at first.
 
 _UNITS = {
     "number": "trial, in the order of starts",
@@ -28,34 +28,34 @@ _UNITS = {
     "ms_per_step": "milliseconds per training step",
 }
 
-# Numbers that spread by this factor need a logarithmic axis: on a linear one all but the largest
-# would lie on one line.
+# Numbers that span this factor need a logarithmic axis: on a linear one, all but the largest would lie on
+# one line.
 _SPAN = 30.0
 
-# The worst trials are not shown at first if they lie this many times as far from the best one as three
-# quarters of the trials do: a few that went wrong would press all others together.
+# The worst trials are not shown at first if they are this many times as far from the best as the third
+# quartile is: a few outliers would press all others together.
 _FAR = 4.0
 
 
 def as_text(words: str) -> str:
-    """Makes words safe where Plotly reads HTML. Quotes stay: it does not know all names for them."""
+    """Escapes text for Plotly, which reads HTML. Quotes stay: it does not know all entities."""
     return escape(words, quote=False)
 
 
 def title(name: str, logarithmic: bool = False) -> str:
-    """Names an axis by its column, with the unit where there is one."""
+    """Returns the title of an axis: its column, with a unit if known."""
     words = as_text(_UNITS.get(name, name))
     return f"{words} (log scale)" if logarithmic else words
 
 
 def is_wide(values: pd.Series[Any], span: float = _SPAN) -> bool:
-    """Says whether numbers spread so far that only a logarithmic axis shows them all."""
+    """Returns whether only a logarithmic axis shows all numbers."""
     numbers = finite(values)
     return bool(len(numbers) and numbers.min() > 0 and numbers.max() / span > numbers.min())
 
 
 def finite(values: pd.Series[Any]) -> pd.Series[float]:
-    """Leaves out what is missing, and the infinite losses of trainings that diverged."""
+    """Leaves out missing values, and the infinite losses of diverged trainings."""
     numbers = values.dropna().astype(float)
     return numbers[numbers.abs() < math.inf]
 
@@ -74,7 +74,7 @@ def numbers(values: pd.Series[Any], name: str) -> dict[str, Any]:
 
 
 def focus(scores: pd.Series[Any], direction: str) -> tuple[float, float] | None:
-    """Returns the part of a score's axis where the better trials are; `None` where none lies far outside."""
+    """Returns the range of a score's axis with the better trials; `None` if no trial is far outside."""
     sign = 1.0 if direction == "min" else -1.0
     costs = sign * scores.dropna().astype(float)
     best = costs.min()
@@ -86,7 +86,7 @@ def focus(scores: pd.Series[Any], direction: str) -> tuple[float, float] | None:
 
 
 def show_scores(drawing: go.Figure, scores: pd.Series[Any], objective: kt.Objective) -> None:
-    """Sets the y axes of a figure of scores, and says how many trials are out of sight at first."""
+    """Sets the y axes of a figure of scores, and notes how many trials are out of sight at first."""
     ends = focus(scores, objective.direction)
     inside = scores if ends is None else scores[scores.between(*ends)]
     axis = numbers(inside, objective.name)
@@ -98,7 +98,7 @@ def show_scores(drawing: go.Figure, scores: pd.Series[Any], objective: kt.Object
 
 
 def note_hidden(drawing: go.Figure, what: str) -> None:
-    """Says below the legend what is out of sight at first."""
+    """Adds a note below the legend on what is out of sight at first."""
     drawing.add_annotation(
         text=f"{what}<br>out of sight:<br>double-click to<br>see all",
         showarrow=False,
@@ -128,7 +128,7 @@ def ticks(low: float, high: float, logarithmic: bool) -> list[float]:
 
 
 # Okabe and Ito's colours for colour-blind readers, the two that vanish on white or on black (yellow
-# and black) replaced. Every kind has a symbol of its own too.
+# and black) replaced. Every technique has its own symbol too.
 _COLOURS = {
     "none": "#8a8a8a",
     "native": "#e69f00",
@@ -179,10 +179,10 @@ def figure(title: str, **layout: Any) -> go.Figure:
 
 
 def looks(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Gives each of `Found.kinds` a colour and a symbol, a technique the same ones in every search."""
+    """Returns a colour and a symbol for each of `Found.kinds`; techniques have the same in every search."""
     own = {name: (_COLOURS[name], _SYMBOLS[i]) for i, name in enumerate(TECHNIQUES)}
     others = [kind for kind in dict.fromkeys(kinds) if kind not in own]
-    # With several layers most kinds are pairs; grey stays for no dropout.
+    # With several layers, most kinds are pairs. Grey is reserved for no dropout.
     spare = [look for name, look in own.items() if name != "none"]
     return {**own, **{kind: spare[i % len(spare)] for i, kind in enumerate(others)}}
 
@@ -194,7 +194,7 @@ def ordered(words: Iterable[str], known: Iterable[str] = TECHNIQUES) -> list[str
 
 
 def markers(look: tuple[str, str], states: Iterable[str]) -> dict[str, Any]:
-    """Describes the points of trials, of one colour and symbol: hollow where they were not completed."""
+    """Describes the points of trials with one colour and symbol; incomplete ones are hollow."""
     colour, symbol = look
     symbols = [symbol if state == "COMPLETE" else f"{symbol}-open" for state in states]
     line = {"width": 1.5, "color": colour}
@@ -208,7 +208,7 @@ def shown(value: object) -> str:
 
 
 def hover_text(found: Found, rows: pd.DataFrame) -> list[str]:
-    """Writes what is shown under the cursor: the trial, its scores, its configuration."""
+    """Writes the text under the cursor: the trial, its scores, its configuration."""
     names = [objective.name for objective in found.objectives]
     names += [name for name in (spread_column(names[0]),) if name in rows]
     names += [name for name in found.hyperparameters if name not in names]

@@ -19,7 +19,7 @@ from recdrop_tune.results.plots import style
 
 
 def importances(found: Found) -> go.Figure | None:
-    """Draws the importances, the largest on top; `None` where they are not known."""
+    """Draws the importances, the largest on top; `None` if they are unknown."""
     if found.importances is None or found.importances.empty:
         return None
     shares = found.importances[::-1]
@@ -48,13 +48,12 @@ _FEW = 6
 def parallel_coordinates(found: Found) -> go.Figure | None:
     """Draws a line a complete trial, coloured by its score; `None` if there is nothing to compare.
 
-    Hyperparameters that are the same in all trials are left out. Where one is inactive its line
-    passes through "n/a".
+    Constant hyperparameters are left out. Lines pass through "n/a" where a hyperparameter is inactive.
     """
     rows, names = found.complete, _by_question(found.varying)
     if rows.empty or not names:
         return None
-    # What is drawn later lies on top, and Plotly draws the largest colour last: the best trial.
+    # Plotly draws the largest colour last, so the best trial lies on top.
     ranks = rows[found.objective.name].rank(ascending=found.objective.direction == "max", pct=True)
     drawing = style.figure("Configurations and their score", height=500)
     columns = [_dimension(rows[name], name, name in found.logarithmic) for name in names]
