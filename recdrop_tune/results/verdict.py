@@ -70,75 +70,67 @@ def verdict(judged: Sequence[Judgement]) -> tuple[str, str]:
 
 
 def _sentences(judged: Judgement, several: bool) -> str:
-    parts = [_about_twin(judged), _about_found(judged)]
-    if judged.dropping_id is not None and judged.best_id != judged.dropping_id:
-        best = f"By {judged.objective} the best" if several else "The best"
-        parts.insert(0, f"{best} confirmed configuration has no dropout.")
-    return " ".join(part for part in parts if part)
-
-
-def _about_twin(judged: Judgement) -> str:
+    """Writes what dropout is worth, and what the search is worth if that differs."""
+    unknown, name = "Whether dropout helped is not known", judged.metric
     gain, own = judged.gain, judged.dropping_id
     if own is None:
-        return "Whether dropout helped is not known: no configuration with dropout was completed."
-    if gain is None:
+        return f"{unknown}: no configuration with dropout was completed."
+    parts = []
+    if judged.best_id != own:
+        best = f"By {judged.objective} the best" if several else "The best"
+        parts.append(f"{best} confirmed configuration has no dropout.")
+    pair = next((each for each in judged.pairs if each[0] == own), None)
+    if gain is None or pair is None:
         why = "it was not trained without its dropout"
         if judged.failure:
             why = f"without its dropout it could not be trained ({exception_line(judged.failure)})"
-        return f"Whether dropout helped is not known: {why}."
-    pair = next(each for each in judged.pairs if each[0] == own)
-    count = int(judged.scores[list(pair)].notna().all(axis=1).sum())
-    runs = f"{count} training{'s' if count != 1 else ''} each, fresh seeds"
-    if math.isnan(gain.low):
-        return (
-            f"Whether dropout helped is not known: {_difference(judged.metric, gain)} over the same settings "
-            "without dropout, in one paired training, which proves nothing; `Confirm(seeds=5)` tells more."
+        parts.append(f"{unknown}: {why}.")
+    else:
+        count = int(judged.scores[list(pair)].notna().all(axis=1).sum())
+        runs = f"{count} training{'s' if count != 1 else ''} each, fresh seeds"
+        interval = f"95 % interval {amount(gain.low)} to {amount(gain.high)}"
+        found = f"gain {amount(gain.gain)} in {name}" if gain.gain else f"no gain in {name}"
+        if math.isnan(gain.low):
+            parts.append(
+                f"{unknown}: {found} over the same settings without dropout, in one paired training, which "
+                "proves nothing; `Confirm(seeds=5)` tells more."
+            )
+        elif gain.outcome == HELPED:
+            parts.append(
+                f"Dropout helped: {name} is better by {amount(gain.gain)} than with the same settings "
+                f"without dropout, {interval} ({runs})."
+            )
+        elif gain.outcome == HURT:
+            parts.append(
+                f"Dropout hurt: {name} is worse by {amount(-gain.gain)} than with the same settings without "
+                f"dropout, gain {amount(gain.gain)}, {interval} ({runs})."
+            )
+        else:
+            parts.append(
+                f"{unknown}: {found} over the same settings without dropout, {interval} ({runs})."
+            )
+            needed = seeds_to_settle(judged.scores, judged.pairs, judged.direction, pair)
+            if needed is None:
+                parts.append("More than 1000 seeds would be needed to settle it.")
+            else:
+                tried = int(judged.scores.index.max()) + 1  # Failed ones are tried again.
+                more = max(1, needed - tried)
+                parts.append(
+                    f"{more} more seed{'s' if more != 1 else ''} (`Confirm(seeds={tried + more})`) would "
+                    "settle it, if gain and spread stay the same."
+                )
+    over = judged.found_gains.get(own)
+    if (
+        over is not None
+        and not math.isnan(over.gain)
+        and (pair or ("", ""))[1] != judged.without_id
+    ):
+        known = "" if math.isnan(over.low) else f", {amount(over.low)} to {amount(over.high)}"
+        parts.append(
+            "Over the best configuration without dropout that the search found, at other settings, the gain "
+            f"is {amount(over.gain)}{known}."
         )
-    interval = f"95 % interval {amount(gain.low)} to {amount(gain.high)}"
-    if gain.outcome == HELPED:
-        return (
-            f"Dropout helped: {judged.metric} is better by {amount(gain.gain)} than with the same settings "
-            f"without dropout, {interval} ({runs})."
-        )
-    if gain.outcome == HURT:
-        return (
-            f"Dropout hurt: {judged.metric} is worse by {amount(-gain.gain)} than with the same settings "
-            f"without dropout, gain {amount(gain.gain)}, {interval} ({runs})."
-        )
-    return (
-        f"Whether dropout helped is not known: {_difference(judged.metric, gain)} over the same settings "
-        f"without dropout, {interval} ({runs}). {_more_seeds(judged, pair)}"
-    )
-
-
-def _difference(metric: str, gain: PairedGain) -> str:
-    return f"no gain in {metric}" if gain.gain == 0 else f"gain {amount(gain.gain)} in {metric}"
-
-
-def _more_seeds(judged: Judgement, pair: Pair) -> str:
-    needed = seeds_to_settle(judged.scores, judged.pairs, judged.direction, pair)
-    if needed is None:
-        return "More than 1000 seeds would be needed to settle it."
-    tried = int(judged.scores.index.max()) + 1  # Failed ones are tried again.
-    more = max(1, needed - tried)
-    return (
-        f"{more} more seed{'s' if more != 1 else ''} (`Confirm(seeds={tried + more})`) would settle it, if "
-        "gain and spread stay the same."
-    )
-
-
-def _about_found(judged: Judgement) -> str:
-    """Writes what the search is worth, if that differs from what dropout is worth."""
-    own = judged.dropping_id
-    gain = judged.found_gains.get(own or "")
-    twin = next((twin for each, twin in judged.pairs if each == own), None)
-    if gain is None or math.isnan(gain.gain) or twin == judged.without_id:
-        return ""
-    known = "" if math.isnan(gain.low) else f", {amount(gain.low)} to {amount(gain.high)}"
-    return (
-        "Over the best configuration without dropout that the search found, at other settings, the gain is "
-        f"{amount(gain.gain)}{known}."
-    )
+    return " ".join(parts)
 
 
 GAIN, FOUND_GAIN = "gain", "found_gain"
@@ -152,49 +144,38 @@ NUMBERS = (
 
 def columns_worth_showing(table: pd.DataFrame) -> list[str]:
     """Lists the columns of `Confirmation.table` that vary or are numbers, except empty ones."""
-    known = table.dropna(axis="columns", how="all")
-    names = [str(name) for name in known if name != "trial_id"]
-    varying = [name for name in names if known[name].nunique(dropna=False) > 1]
-    kept = [name for name in names if name in varying or name in NUMBERS]
-    return ["number", *(name for name in kept if name != "number")]
+    known = table.drop(columns=["trial_id", "number"]).dropna(axis="columns", how="all")
+    kept = (n for n in known if n in NUMBERS or known[n].nunique(dropna=False) > 1)
+    return ["number", *map(str, kept)]
 
 
 def brief(table: pd.DataFrame) -> pd.DataFrame:
     """Returns `Confirmation.table` as text, each mean with its spread and each gain with its interval."""
+    settings = [*table][: [*table].index("search")]  # They come before the numbers.
     columns = columns_worth_showing(table)
-    numbers = [name for name in columns if name in NUMBERS or name not in _settings(table)]
+    numbers = [name for name in columns if name in NUMBERS or name not in settings]
     words = table[[name for name in columns if name not in numbers]].astype(object)
     words = words.map(shown).assign(kind=table["kind"], n=table["n"].astype(str))
     for name in numbers:
-        ends = [f"{name}_low", f"{name}_high"]
         spread = "std" if name == "mean" else f"{name}_std"
-        if ends[0] in table:
-            words[name] = [_interval(*each) for each in table[[name, *ends]].to_numpy()]
+        if f"{name}_low" in table:
+            ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+            words[name] = [
+                "-"
+                if pd.isna(gain)
+                else gained(gain) + ("" if pd.isna(low) else f" ({amount(low)} to {amount(high)})")
+                for gain, low, high in ends
+            ]
         elif spread in table:
-            words[name] = [_spread(*each) for each in table[[name, spread]].to_numpy()]
+            words[name] = [
+                "-"
+                if pd.isna(mean)
+                else amount(mean) + ("" if pd.isna(std) else f" ± {amount(std)}")
+                for mean, std in zip(table[name], table[spread], strict=True)
+            ]
         elif not re.search(r"(_low|_high|std|^kind|^n)$", name):
             words[name] = table[name].astype(object).map(shown)
     # If all twins were found by the search, the two gains are equal.
-    of_twin = {
-        str(name): str(name).replace(FOUND_GAIN, GAIN) for name in words if FOUND_GAIN in str(name)
-    }
-    same = [
-        name for name, twin in of_twin.items() if twin in words and words[name].equals(words[twin])
-    ]
+    twins = {name: name.replace(FOUND_GAIN, GAIN) for name in map(str, words) if FOUND_GAIN in name}
+    same = [n for n, twin in twins.items() if twin in words and words[n].equals(words[twin])]
     return words.drop(columns=same)
-
-
-def _settings(table: pd.DataFrame) -> list[str]:
-    """Lists the columns of trial and hyperparameters, which come before the numbers."""
-    names = [str(name) for name in table]
-    return names[: names.index("search")]
-
-
-def _spread(mean: float, std: float) -> str:
-    return "-" if pd.isna(mean) else amount(mean) + ("" if pd.isna(std) else f" ± {amount(std)}")
-
-
-def _interval(gain: float, low: float, high: float) -> str:
-    if pd.isna(gain):
-        return "-"
-    return gained(gain) + ("" if pd.isna(low) else f" ({amount(low)} to {amount(high)})")
