@@ -3,10 +3,8 @@
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
     check_names,
-    in_words,
     is_active,
     is_fixed,
-    is_same,
     middle,
     plain,
     walk,
@@ -17,7 +15,6 @@ from recdrop_tune.oracle.failures import (
     TooManyFailuresError,
     has_ended_by_failures,
 )
-from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, tried_of_all
@@ -36,11 +33,9 @@ from recdrop_tune.oracle.scores import (
 )
 from recdrop_tune.oracle.study import as_optuna, study_of
 from recdrop_tune.oracle.trial_files import (
-    RESTORE,
     is_chief,
     read_object,
     read_trial,
-    read_trials,
     settled,
     unnoted,
 )
@@ -48,8 +43,6 @@ from recdrop_tune.oracle.twins import (
     NONE,
     Configuration,
     active_values,
-    best_dropping,
-    due_twin,
     front,
     has_dropout,
     is_wrapper,
@@ -64,7 +57,6 @@ __all__ = [
     "NONE",
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
-    "RESTORE",
     "Configuration",
     "HalvingPruner",
     "HyperParameter",
@@ -75,13 +67,9 @@ __all__ = [
     "Workers",
     "active_values",
     "as_optuna",
-    "as_point",
-    "best_dropping",
     "best_step",
     "check_directions",
     "check_names",
-    "complete",
-    "due_twin",
     "exhausted",
     "fewer_than_trials",
     "first_value",
@@ -89,11 +77,9 @@ __all__ = [
     "front",
     "has_dropout",
     "has_ended_by_failures",
-    "in_words",
     "is_active",
     "is_chief",
     "is_fixed",
-    "is_same",
     "is_wrapper",
     "make_pruner",
     "make_sampler",
@@ -108,7 +94,6 @@ __all__ = [
     "reached",
     "read_object",
     "read_trial",
-    "read_trials",
     "settled",
     "study_of",
     "tried_of_all",

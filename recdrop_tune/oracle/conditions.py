@@ -165,12 +165,6 @@ def in_words(hp: HyperParameter) -> str:
     return f"{whole}from {hp.min_value:g} to {hp.max_value:g}{step}{times}"
 
 
-def is_same(hp: HyperParameter, other: HyperParameter) -> bool:
-    """Returns whether two hyperparameters are the same apart from their defaults."""
-    one, two = ({**each.get_config(), "default": None} for each in (hp, other))
-    return bool(one == two)
-
-
 def check_names(space: Sequence[HyperParameter]) -> None:
     """Refuses two hyperparameters of one name, under different conditions.
 
