@@ -227,25 +227,15 @@ def test_a_search_that_is_killed_in_its_first_trial(searches):
     ledger.check(2)
 
 
-@pytest.mark.parametrize("tuner", ["random", pytest.param("hyperband", marks=pytest.mark.heavy)])
-def test_with_keras_tuners_own_oracles(searches, tuner):
-    ledger = Ledger(searches, tuner)
-    # Of four epochs, Hyperband's first bracket goes on with the weights of its first round.
-    kill_until_done(ledger, 3, seed=1, max_trials=5, tuner=tuner, epochs=4)
-    ledger.check(5)
-
-
 @pytest.mark.parametrize(
     ("tuner", "first", "every"),
     [
         # A trial is 19 operations, the same for all tuners: together these meet each of them.
         pytest.param("optuna", 1, 11, marks=pytest.mark.heavy),
         pytest.param("random", 2, 11, marks=pytest.mark.heavy),
-        pytest.param("hyperband", 3, 11, marks=pytest.mark.heavy),
-        *(
-            pytest.param(each, 1, 1, marks=pytest.mark.full)  # Some 20 minutes of two processes.
-            for each in ("optuna", "random", "hyperband")
-        ),
+        pytest.param("grid", 3, 11, marks=pytest.mark.heavy),
+        # Some 20 minutes of two processes.
+        pytest.param("optuna", 1, 1, marks=pytest.mark.full),
     ],
 )
 def test_a_kill_before_any_operation_on_a_file(searches, tuner, first, every):

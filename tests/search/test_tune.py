@@ -132,7 +132,7 @@ LAYERS = {"optuna": {"model": None, "space": SPACE}}
 def test_a_search_goes_on_in_its_folder(options, tuner, uri, capsys):
     tracking = rdt.MLflow(f"tune {tuner}", uri=uri)
     options |= {"tuner": tuner, "tracking": tracking, **LAYERS.get(tuner, {})}
-    options["epochs"] = 2  # Of one epoch, Hyperband makes one trial.
+    options["epochs"] = 2
     first = rdt.tune(data(), data(), **{**options, "max_trials": 1})
     second = rdt.tune(data(), data(), **options)
     assert capsys.readouterr().out == ""  # With `verbose=0`.

@@ -130,7 +130,7 @@ def test_out_of_memory_fails_the_trial_alone(tmp_path, error):
     # Four in a row are more than the three failures that end a search of broken trials.
     tuner = search(tmp_path, OutOfMemory(error), oracle(4, max_retries_per_trial=3))
     assert [trial_of(tuner, number).status for number in range(4)] == ["FAILED"] * 4
-    assert trial_of(tuner).message.startswith("Out of memory: the model of this trial")
+    assert trial_of(tuner).message.startswith("Out of memory: ")
     assert "MemoryError" in trial_of(tuner).message or "RuntimeError" in trial_of(tuner).message
 
 
