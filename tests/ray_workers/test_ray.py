@@ -165,7 +165,7 @@ def test_data_are_sent_once(search, tmp_path):
 
 @pytest.mark.heavy
 def test_hyperband_on_data_by_a_function(search):
-    """It goes on with the weights that another worker has sent."""
+    """Hyperband judges each trial by those of the other worker."""
     data_by_functions = {"train": batches, "validation": batches}
     result = search(tuner="hyperband", epochs=4, max_trials=6, **data_by_functions)
     assert len(result.trials) == 6

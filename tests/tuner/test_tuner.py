@@ -294,7 +294,7 @@ def test_cross_validation_wants_arrays_and_no_validation_data(tmp_path):
         rdt.Tuner(oracle(), build, cv=1, directory=tmp_path)
     tuner = rdt.Tuner(oracle(), build, cv=2, directory=tmp_path)
     x, y = data()
-    with pytest.raises(InvalidArgumentError, match="takes the validation data from the training"):
+    with pytest.raises(InvalidArgumentError, match="takes them from the training data"):
         tuner.search(x, y, validation_data=(x, y))
 
 
