@@ -19,16 +19,15 @@ from recdrop_tune.errors import plain
 
 
 class _Commands(click.Group):
-    """Commands whose errors quote files that may be somebody else's."""
+    """Commands whose errors can quote a stranger's files."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; see `click.Group.invoke`."""
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
-            if (
-                type(error) is not click.ClickException
-            ):  # It quotes the command line, and says how to use it.
+            # A subclass quotes the command line, and shows the usage.
+            if type(error) is not click.ClickException:
                 raise
             raise click.ClickException(plain(error.message)) from error
 

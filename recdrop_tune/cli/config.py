@@ -32,7 +32,7 @@ from recdrop_tune.yaml_file import read_yaml
 
 @settings_class
 class RunFile(SearchConfig):
-    """What a file contains.
+    """The contents of a file.
 
     Attributes:
         data: `module:function` that returns `(train, validation)` or `(train, validation, test)`; or a

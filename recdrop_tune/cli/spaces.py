@@ -1,4 +1,4 @@
-"""`recdrop-tune spaces`: the presets, what a search space holds, and what is wrong with one."""
+"""`recdrop-tune spaces`: lists presets, prints search spaces and checks them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def spaces() -> None:
 
 @spaces.command("list")
 def list_presets() -> None:
-    """Lists the presets and what each of them counts to."""
+    """Lists the presets and their sizes."""
     from recdrop_tune.spaces import SearchSpace
 
     names = SearchSpace.presets()
@@ -31,8 +31,8 @@ def list_presets() -> None:
 def show(space: str) -> None:
     """Prints a search space as YAML.
 
-    What it counts to is a comment. NAME_OR_FILE is a preset, or a file that ends in .yaml or .yml. What is
-    printed is a search space again: sent to a file, it is a start for one of your own.
+    NAME_OR_FILE is a preset, or a file that ends in .yaml or .yml. Its size is a comment. The output is a
+    search space again: write it to a file to start your own.
     """
     from recdrop_tune.errors import SearchSpaceError
     from recdrop_tune.spaces import SearchSpace
@@ -54,8 +54,7 @@ def show(space: str) -> None:
 def validate(context: click.Context, files: tuple[str, ...]) -> None:
     """Checks search spaces.
 
-    A line for each FILE, and exit code 1 if one of them is not valid. What is wrong is said in full, all of
-    it at once.
+    Prints a line for each valid FILE, and all problems of the others. The exit code is 1 if there are any.
     """
     from pathlib import Path
 
@@ -74,7 +73,7 @@ def validate(context: click.Context, files: tuple[str, ...]) -> None:
 
 
 def counted(space: SearchSpace) -> str:
-    """Says how large a search space is.
+    """Describes the size of a search space.
 
     Example:
         >>> counted(SearchSpace(wrapper=["none", "recurrent"], placement="recurrent", rate=[0.1, 0.3]))

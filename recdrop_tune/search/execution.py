@@ -84,27 +84,26 @@ def run(plan: Plan) -> TuneResult:
         tuner = plan.new_tuner()
         if plan.tuner == "optuna":
             enqueue_first_trials(tuner.oracle, plan.optuna.try_first)
-        told = _warm_start(plan, tuner.oracle)
+        lines: list[str | None] = [*_warm_start(plan, tuner.oracle)]
         if own_space:
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
         keep = " and overwrite=False" if plan.overwrite else ""
         how = f'run again with directory="{plan.folder}"{keep}'
         stack.enter_context(print_how_to_resume(plan.folder, how, plan.verbose))
-        few: tuple[str | None, ...] = ()
         if plan.tuner == "optuna":
-            few = coverage_line(tuner.oracle), known_points_line(tuner.oracle)
-        for line in (*told, *few) if plan.verbose else ():
-            if line is not None:
-                print(line, flush=True)
-        folder = plan.folder.absolute()
-        # MLflow's readers are not in the current folder.
-        known: dict[str, Any] = {
-            "folder": folder,
-            "go_on": f'run again with directory="{folder}"{keep}',
-        }
-        known |= {"search_id": held.id, "seed": held.seed}
-        ended = run_trials(tuner, [*progress, interrupts], **known)
+            lines += [coverage_line(tuner.oracle), known_points_line(tuner.oracle)]
+        for line in filter(None, lines if plan.verbose else ()):
+            print(line, flush=True)
+        folder = plan.folder.absolute()  # MLflow's readers are not in the current folder.
+        ended = run_trials(
+            tuner,
+            [*progress, interrupts],
+            folder=folder,
+            go_on=f'run again with directory="{folder}"{keep}',
+            search_id=held.id,
+            seed=held.seed,
+        )
         check_completed(tuner, ended)
         return TuneResult(tuner, ended.tracking)
 

@@ -71,7 +71,7 @@ def model_named(value: Any) -> Any:
 
 
 def _described(error: BaseException) -> str:
-    """Describes an exception, and the line of the user's code that raised it."""
+    """Describes an exception and the line in the user's code that raised it."""
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     here = str(Path(__file__).parents[1])
     own = [

@@ -136,7 +136,7 @@ def _repr(self: Any) -> str:
 
 
 def _instance(kind: str) -> PlainValidator:
-    """Accepts objects of a class of a module that is slow to import; until it is loaded, there are none."""
+    """Accepts objects of a class whose module is slow to import. Before that is imported, none exist."""
     module, _, name = kind.rpartition(".")
 
     def check(value: Any) -> Any:
@@ -220,7 +220,7 @@ else:
 
 @settings_class
 class Task:
-    """What the data are about, if they should choose the model; given to `tune` as `model`.
+    """Lets the data choose the model, and helps them; given to `tune` as `model`.
 
     Attributes:
         name: `"classification"`, `"regression"`, `"tagging"`, `"forecast"` or `"language_model"`. By default
@@ -316,7 +316,7 @@ class Training:
             are not weighted.
         early_stopping: A training ends after this many epochs without a better objective (with several, the
             first). A training that stops early keeps its best score for the remaining epochs.
-        callbacks: Keras callbacks, of which every training gets a copy, or functions that make one.
+        callbacks: Keras callbacks, or functions that make one. Every training gets a copy.
         keep_checkpoints: The weights of how many trials to keep, the best ones; `None` keeps all. With
             several objectives the first one counts, and the Pareto front is kept in any case.
         reuse_models: How many compiled models to keep for trials with the same structure; 0 for none.
@@ -385,7 +385,7 @@ class Confirm:
 class Workers:
     """Trials that run in parallel, each in its own process, with Ray (extra `ray`); given as `workers`.
 
-    Whatever the workers get must be picklable. For a `tf.data.Dataset`, pass a function that makes it.
+    Everything sent to the workers must be picklable. For a `tf.data.Dataset`, pass a function that makes it.
 
     Attributes:
         number: How many trials run at the same time.
@@ -420,7 +420,7 @@ class MLflow:
     Attributes:
         experiment: Name of the experiment. By default `"recdrop-tune"`; for `track`, the `project_name`.
         uri: Database or server of the runs. By default `MLFLOW_TRACKING_URI`, or else `sqlite:///mlflow.db`.
-        register_model: Name under which MLflow's registry gets the best model, with the alias `champion`.
+        register_model: Name for the best model in MLflow's registry, with the alias `champion`.
         system_metrics: Whether to record the load of CPU, GPU and memory (extra `system-metrics`).
 
     Raises:
