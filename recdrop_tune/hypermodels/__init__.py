@@ -1,6 +1,6 @@
 """Models to search over; and of your own, `ExistingModel`, `dropout_model` and `dropout_rnn`."""
 
-from recdrop_tune.hypermodels.data import ROWS_ARE_STEPS, batches, check_ends, is_one_hot
+from recdrop_tune.hypermodels.data import batches, is_one_hot
 from recdrop_tune.hypermodels.existing_model import ExistingModel, dropout_model
 from recdrop_tune.hypermodels.extensions import (
     Extension,
@@ -19,7 +19,6 @@ from recdrop_tune.hypermodels.sequence_labels import SequenceClassifier, Sequenc
 from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
 
 __all__ = [
-    "ROWS_ARE_STEPS",
     "AbstractHyperModel",
     "AbstractSequenceModel",
     "ExistingModel",
@@ -30,7 +29,6 @@ __all__ = [
     "SequenceRegressor",
     "SequenceTagger",
     "batches",
-    "check_ends",
     "dropout_model",
     "dropout_rnn",
     "extended",

@@ -61,31 +61,6 @@ def check_ends(train: Any, what: str, fix: str) -> None:
         )
 
 
-def peek(validation: Any) -> tuple[Any, Any]:
-    """Returns `x` and `y` as far as they can be known without reading a dataset, and `None` for the rest.
-
-    Of arrays these are all of the data, of a `PyDataset` the first batch, of a `tf.data.Dataset` the shapes.
-    """
-    if isinstance(validation, keras.utils.PyDataset):
-        validation = validation[0]
-    spec = getattr(validation, "element_spec", None)
-    if isinstance(spec, tuple) and getattr(getattr(spec[0], "shape", None), "rank", None):
-        return spec[0], None
-    return _pair(validation) if isinstance(validation, list | tuple) else (None, None)
-
-
-def check_features(features: int, x: Any) -> None:
-    """Raises for validation data of other features than the training data's."""
-    shape = getattr(x, "shape", (None,))
-    found = 0 if shape == () else shape[-1]
-    if found is not None and found != features:
-        raise invalid_argument(
-            "validation",
-            expected=f"{features} features, as in the training data",
-            received=f"shape {tuple(x.shape)}",
-        )
-
-
 def features_of(x: Any, arrays: bool) -> int:
     """Returns the number of features of a batch of sequences.
 
@@ -132,17 +107,7 @@ def _pair(batch: Any) -> tuple[Any, Any]:
 
 
 def _shape_remedy(x: Any, arrays: bool) -> str:
-    if isinstance(x, list | tuple):
-        return "Make an array of it with `np.asarray(x)`."
     if len(getattr(x, "shape", ())) != 2:
         return REMEDY
     axis = "Add the missing axis with `x[..., None]`"
-    if arrays:
-        return f"{axis} if a row is a sequence of one feature. {ROWS_ARE_STEPS}"
-    return f"{axis}, or batch the dataset with `.batch(32)`."
-
-
-ROWS_ARE_STEPS = (
-    "If a row is a step of one long series, cut windows of it: "
-    "`np.lib.stride_tricks.sliding_window_view(x, steps, axis=0).swapaxes(1, 2)`."
-)
+    return f"{axis}." if arrays else f"{axis}, or batch the dataset with `.batch(32)`."

@@ -16,7 +16,7 @@ from recdrop_tune.hypermodels.sequence_regressor import SequenceRegressor
 
 
 def infer_hypermodel(
-    train: Any, validation: Any, space: object, task: str | None = None, **arguments: Any
+    train: Any, space: object, task: str | None = None, **arguments: Any
 ) -> AbstractHyperModel:
     """Makes the hypermodel that suits the training data, or that of a task.
 
@@ -33,24 +33,19 @@ def infer_hypermodel(
     Args:
         train: `(x, y)`, a batched `tf.data.Dataset`, or a `keras.utils.PyDataset`; the first batch
             decides the task.
-        validation: The validation data, or `None`.
         space: Anything that `SearchSpace.load` takes.
         task: One of `catalog.TASK_NAMES`; `None` for the one that the data tell.
         **arguments: Further arguments of the hypermodel.
 
     Raises:
-        InvalidArgumentError: The data suit several hypermodels, or none, or the validation data are
-            not of the same task.
+        InvalidArgumentError: The data suit several hypermodels, or none.
     """
     x, y = first_batch(train)
     kind = _class_for(x, np.asarray(y)) if task is None else _CLASSES[task]
     arguments = _arguments_of(kind, arguments)
     if task == "regression" and has_steps(x, y):
         arguments["each_step"] = True
-    model = kind.from_data(train, space=space, **arguments)
-    if validation is not None:
-        model.check_validation(validation)
-    return model
+    return kind.from_data(train, space=space, **arguments)
 
 
 def _arguments_of(kind: _Class, given: dict[str, Any]) -> dict[str, Any]:

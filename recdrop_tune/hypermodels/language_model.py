@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from recdrop_tune.errors import check_flag, check_integer, invalid_argument
-from recdrop_tune.hypermodels.data import batches, check_ends, peek
+from recdrop_tune.hypermodels.data import batches, check_ends
 from recdrop_tune.hypermodels.hypermodel import AbstractHyperModel, recurrent_stack
 from recdrop_tune.kernels import seeds_aside
 from recdrop_tune.spaces import Sample
@@ -223,21 +223,6 @@ class LanguageModel(AbstractHyperModel):
 
     def _named(self, metric: Any) -> Any:
         return Perplexity(ignore_class=self._padding) if metric == "perplexity" else metric
-
-    def check_validation(self, validation: Any) -> None:
-        """Raises for validation data with words that the training data lack."""
-        x, y = peek(validation)
-        if y is None:
-            return
-        for argument, tokens in (("x", np.asarray(x)), ("y", np.asarray(y))):
-            _check_tokens(argument, tokens)
-            if tokens.max(initial=0) >= self.vocab_size:
-                raise invalid_argument(
-                    "validation",
-                    expected=f"tokens 0 ... {self.vocab_size - 1}, as in the training data",
-                    received=f"token {tokens.max()}",
-                    fix="Pass `LanguageModel(vocab_size)` as the model.",
-                )
 
 
 # The tokens of data.

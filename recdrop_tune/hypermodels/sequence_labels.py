@@ -8,15 +8,13 @@ from typing import Any, Self, final
 import keras
 import numpy as np
 
-from recdrop_tune.errors import InvalidArgumentError, check_flag, check_integer, invalid_argument
+from recdrop_tune.errors import InvalidArgumentError, check_flag, check_integer
 from recdrop_tune.hypermodels.data import (
     REMEDY,
     batches,
     check_ends,
-    check_features,
     features_of,
     is_one_hot,
-    peek,
     unusable,
 )
 from recdrop_tune.hypermodels.hypermodel import AbstractSequenceModel
@@ -91,28 +89,6 @@ class AbstractLabelModel(AbstractSequenceModel):
         units, activation = (1, "sigmoid") if self.is_binary else (self.num_classes, "softmax")
         # Always float32: a softmax in half precision loses small probabilities.
         return keras.layers.Dense(units, activation=activation, dtype="float32")(features)
-
-    def check_validation(self, validation: Any) -> None:
-        """Raises for validation data with other features or classes than the training data."""
-        x, y = peek(validation)
-        check_features(self.input_shape[1], x)
-        if y is None:
-            return
-        y = np.asarray(y)
-        width, labels = _read_targets(y, x.shape[1] if self.return_sequences else None)
-        if (width is not None) != self.one_hot or width not in (None, self.num_classes):
-            form = f"one-hot rows of {self.num_classes}" if self.one_hot else "integer labels"
-            expected, received = f"{form}, as in the training data", f"targets of shape {y.shape}"
-            raise invalid_argument("validation", expected=expected, received=received)
-        outside = sorted(label for label in labels if label >= self.num_classes)
-        if outside:
-            raise invalid_argument(
-                "validation",
-                expected=f"labels 0 ... {self.num_classes - 1}, as in the training data",
-                received=f"labels {outside[:10]}",
-                fix="Split so that each class is in the training data, or pass "
-                f"{type(self).__name__}(num_classes, input_shape) as the hypermodel.",
-            )
 
 
 def _of_one_probability(metric: Any) -> Any:

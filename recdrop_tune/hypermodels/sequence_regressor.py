@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from recdrop_tune.errors import check_flag, check_integer, invalid_argument
-from recdrop_tune.hypermodels.data import REMEDY, check_features, features_of, first_batch, peek
+from recdrop_tune.hypermodels.data import REMEDY, features_of, first_batch
 from recdrop_tune.hypermodels.hypermodel import AbstractSequenceModel
 
 
@@ -104,23 +104,6 @@ class SequenceRegressor(AbstractSequenceModel):
         if len(self.target_shape) < 2:
             return numbers
         return keras.layers.Reshape(self.target_shape, dtype="float32")(numbers)
-
-    def check_validation(self, validation: Any) -> None:
-        """Raises for validation data with other features or targets than the training data."""
-        x, y = peek(validation)
-        check_features(self.input_shape[1], x)
-        if y is None:
-            return
-        shape, each = _read_shape(np.asarray(y)), "step" if self.return_sequences else "sequence"
-        if self.return_sequences:
-            shape = _of_each_step(shape, x.shape[1], masked=self.mask_value is not None)
-        # One number may come as (batch,) or as (batch, 1).
-        if (shape or (1,)) != (self.target_shape or (1,)):
-            raise invalid_argument(
-                "validation",
-                expected=f"targets of shape {self.target_shape} for each {each}, as in the training data",
-                received=f"targets of shape {np.shape(y)}",
-            )
 
 
 def _read_shape(y: Any) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from recdrop_tune.files import check_folder
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.ray_workers import DATA, import_ray
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.data_arguments import data_of
+from recdrop_tune.search.data import make
 from recdrop_tune.search.execution import (
     check_completed,
     print_how_to_resume,
@@ -171,10 +171,8 @@ class AnySearch:
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the arguments of `search`."""
         quiet = {"verbose": 0} if "verbose" in self.named else {}
-        named = {
-            name: data_of(value) if name in DATA else value for name, value in self.named.items()
-        }
-        return tuple(map(data_of, self.positional.values())), named | quiet
+        named = {name: make(value) if name in DATA else value for name, value in self.named.items()}
+        return tuple(map(make, self.positional.values())), named | quiet
 
     def follow_up(self) -> None:
         """Returns `None`: nothing follows the search."""

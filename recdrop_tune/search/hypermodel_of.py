@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -17,19 +18,19 @@ from recdrop_tune.hypermodels import (
     infer_hypermodel,
     unextended,
 )
+from recdrop_tune.search.data_check import check_data
 from recdrop_tune.search.settings import Task
 from recdrop_tune.spaces import SearchSpace
 
 # The hypermodel of a search: the caller's, or one read off the training data.
 
 
-def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -> tuple[Any, str]:
+def as_hypermodel(hypermodel: Any, train: Any, space: object) -> tuple[Any, str]:
     """Returns the hypermodel of a search, or the function that builds its models; and its space in words.
 
     Args:
         hypermodel: The caller's, or their Keras model; or the task, for one that suits the training data.
         train: The training data.
-        validation: The validation data, or `None`; they have to suit an inferred hypermodel.
         space: The search space of an inferred hypermodel, or of a Keras model; `None` for `"quick"`.
 
     Raises:
@@ -39,7 +40,7 @@ def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -
     searched = "quick" if space is None else space
     if isinstance(hypermodel, Task):
         task = hypermodel
-        hypermodel = infer_hypermodel(train, validation, searched, task.name, **task.arguments())
+        hypermodel = infer_hypermodel(train, searched, task.name, **task.arguments())
     elif isinstance(hypermodel, keras.Model):
         hypermodel = ExistingModel(hypermodel, searched)
     elif space is not None:
@@ -57,6 +58,34 @@ def as_hypermodel(hypermodel: Any, train: Any, validation: Any, space: object) -
         _check_build_function(hypermodel)
         return hypermodel, f"function {_qualified(hypermodel)}"
     raise _no_hypermodel(hypermodel)
+
+
+def check_hypermodel_data(
+    hypermodel: Any, made: Mapping[str, Any], batch_size: int, fit: Mapping[str, Any]
+) -> None:
+    """Raises if data do not suit the models of a hypermodel; see `check_data`.
+
+    A hypermodel with its own `fit` may do anything with the data. A function that cannot build a model
+    without more is not run here: the search names what is wrong with it.
+
+    Args:
+        hypermodel: The hypermodel or build function.
+        made: The data by `"training"`, `"validation"` and `"test"`.
+        batch_size: Samples per batch, for arrays.
+        fit: Further arguments of `Model.fit`.
+
+    Raises:
+        InvalidArgumentError: They do not.
+    """
+    fits = (kt.HyperModel.fit, AbstractHyperModel.fit)
+    if isinstance(hypermodel, kt.HyperModel) and type(hypermodel).fit not in fits:
+        return
+    model: Any = None
+    with suppress(Exception):
+        build = hypermodel.build if isinstance(hypermodel, kt.HyperModel) else hypermodel
+        model = build(kt.HyperParameters())
+    if isinstance(model, keras.Model) and model.compiled:
+        check_data(made, model, batch_size, fit)
 
 
 def describe_model(hypermodel: Any) -> dict[str, Any] | None:
@@ -162,6 +191,7 @@ class ObservedTrials(Extension):
         Raises:
             ObjectiveNotReportedError: The objective is not among the metrics, nor was it in an earlier trial.
         """
+        self.first_model = None  # Its memory is not needed any more.
         callbacks = list(kwargs.pop("callbacks", None) or [])
         validated = kwargs.get("validation_freq", 1) == 1
         if not self._own_fit and validated and not any(map(_may_report, callbacks)):

@@ -19,7 +19,7 @@ from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
 from recdrop_tune.search.context import context_of
-from recdrop_tune.search.data_arguments import Data
+from recdrop_tune.search.data import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, describe_model, loss_of
 from recdrop_tune.search.settings import Confirm, MLflow, Optuna, Training, Workers
@@ -172,7 +172,10 @@ class Plan:
                 self.goals,
             ),
         )
+<<<<<<< HEAD
         observed.first_model = None  # Frees its memory.
+=======
+>>>>>>> 061272a (Check data by running the model once on the samples likeliest to fail)
         tracking.process, tracking.go_on = self.process, self.go_on
         return tracking
 

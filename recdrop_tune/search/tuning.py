@@ -17,11 +17,10 @@ from recdrop_tune.hypermodels import task_in_words
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.checks import check_fit_arguments, check_validation
-from recdrop_tune.search.classes_and_groups import of_data
-from recdrop_tune.search.data_arguments import Data
+from recdrop_tune.search.classes_and_groups import complete_training
+from recdrop_tune.search.data import Data
 from recdrop_tune.search.execution import run
-from recdrop_tune.search.hypermodel_of import as_hypermodel
-from recdrop_tune.search.model_checks import check_model_data
+from recdrop_tune.search.hypermodel_of import as_hypermodel, check_hypermodel_data
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.references import as_function, call, model_named, resolved
 from recdrop_tune.search.settings import (
@@ -156,17 +155,13 @@ def tune(
     test = config.confirm.test if config.confirm else None
     task = model if isinstance(model, Task) else None
     data = Data(as_function(train), as_function(validation), as_function(test), task)
-    data.check()
     made = data.made
-    hypermodel, described = as_hypermodel(
-        data.prepared_task or model, made["training"], made["validation"], space
-    )
-    check_model_data(model, made, config.batch_size, training.fit)
+    hypermodel, described = as_hypermodel(data.prepared_task or model, made["training"], space)
+    check_hypermodel_data(hypermodel, made, config.batch_size, training.fit)
     if task is not None and config.verbose:
-        train_data = made["training"]
-        x, y = train_data[:2] if isinstance(train_data, tuple) else (None, None)
+        x, y = made["training"][:2] if isinstance(made["training"], tuple) else (None, None)
         print(f"Task: {task_in_words(hypermodel, x, y)}.", flush=True)
-    training = of_data(training, made["training"], hypermodel)
+    training = complete_training(training, made["training"], hypermodel)
     plan = Plan(
         data=data,
         model=hypermodel,

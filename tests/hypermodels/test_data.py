@@ -125,10 +125,9 @@ def test_from_data_refuses_too_few_classes(num_classes, y):
         (
             (np.zeros((3, 4)), np.arange(3)),
             "`x`. Expected one array of shape (batch, time, features). Received: x='shape (3, 4)'. "
-            "Add the missing axis with `x[..., None]` if a row is a sequence of one feature. If a row is a "
-            "step of one long series, cut windows of it: `np.lib",
+            "Add the missing axis with `x[..., None]`.",
         ),
-        (([[[0.0]], [[1.0]]], np.arange(2)), "Make an array of it with `np.asarray(x)`."),
+        (([[[0.0]], [[1.0]]], np.arange(2)), "Received: x='list'"),
         (({"a": np.zeros((3, 4, 2))}, np.arange(3)), "Received: x='dict'"),
         (np.zeros((3, 4, 2)), "Expected (x, y) arrays, a batched tf.data.Dataset"),
         (

@@ -29,8 +29,8 @@ TOKENS = RNG.integers(1, 9, (8, 7))
 FLOATS = RNG.normal(size=(8, 4, 3))
 
 
-def inferred(train, validation=None):
-    return as_hypermodel(Task(), train, validation, "quick")[0]
+def inferred(train):
+    return as_hypermodel(Task(), train, "quick")[0]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def inferred(train, validation=None):
 def test_the_data_tell_the_task(x, y, kind, attributes):
     for form in ("arrays", "dataset", "py_dataset"):
         train = forms(x, y)[form]
-        model = inferred(train, train)
+        model = inferred(train)
         assert type(model) is kind, form
         assert {name: getattr(model, name) for name in attributes} == attributes, form
 
@@ -100,27 +100,6 @@ def test_what_is_ambiguous_is_asked_back(x, y, text):
 def test_what_is_wrong_with_the_data_is_said(x, y, text):
     with pytest.raises(InvalidArgumentError, match=re.escape(text)):
         inferred((x, y))
-
-
-@pytest.mark.parametrize(
-    ("train", "validation", "text"),
-    [
-        ((X, FLOATS[:, 0]), (X, FLOATS[:, 0, :2]), "targets of shape (3,) for each sequence"),
-        ((X, FLOATS[:, 0]), (X[..., :1], FLOATS[:, 0]), "2 features, as in the training data"),
-        ((X, STEPS), (X, STEPS + 1), "labels 0 ... 2, as in the training data"),
-        ((X, STEPS), (X, np.eye(3)[STEPS]), "integer labels, as in the training data"),
-        (rdt.LanguageModel.shift(TOKENS), rdt.LanguageModel.shift(TOKENS + 1), "tokens 0 ... 8"),
-    ],
-    ids=["shape", "features", "labels", "one-hot", "tokens"],
-)
-def test_validation_data_of_another_task(train, validation, text):
-    with pytest.raises(InvalidArgumentError, match=re.escape(text)) as caught:
-        inferred(train, validation)
-    assert "`validation`" in str(caught.value)
-
-
-def test_one_number_may_be_a_column_in_the_validation_data():
-    assert inferred((X, FLOATS[:, 0, 0]), (X, FLOATS[:, 0, :1])).target_shape == ()
 
 
 def test_a_search_for_a_language_models_dropout(tmp_path):

@@ -17,8 +17,7 @@ from recdrop_tune.cli import main
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import SearchStarted
 from recdrop_tune.journal import Journal
-from recdrop_tune.search.classes_and_groups import of_data
-from recdrop_tune.search.data_arguments import Data
+from recdrop_tune.search.data import Data
 from tests.backend_search import SPACE, data, make_tuner
 
 pytestmark = pytest.mark.backends
@@ -102,11 +101,9 @@ def test_loaders_of_torch():
 
     dataset = torch_data.TensorDataset(*map(keras.ops.convert_to_tensor, TRAIN))
     loader = Loader(dataset, batch_size=8)
-    Data(loader, loader).check()
-    with pytest.raises(InvalidArgumentError, match="Make batches of it"):
-        Data(dataset).check()
-    with pytest.raises(InvalidArgumentError, match=r"`class_weight`.*None with a torch DataLoader"):
-        of_data(rdt.Training(class_weight="balanced"), loader, None)
+    assert Data(loader, loader).made["validation"] is loader
+    with pytest.raises(InvalidArgumentError, match="torch DataLoader"):
+        _ = Data(dataset).made
 
 
 @on_jax("one of the two is enough")

@@ -1,0 +1,252 @@
+"""The data of a search: any usual form goes in, what `Model.fit` takes comes out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from recdrop_tune.errors import invalid_argument
+from recdrop_tune.hypermodels import has_steps
+from recdrop_tune.search.settings import Task
+
+Array = Any
+"""A NumPy array."""
+
+_FORMS = (
+    "(x, y) or (x, y, sample_weight) arrays, a tf.data.Dataset, a keras.utils.PyDataset or a torch "
+    "DataLoader"
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a search as the user gives them; each process loads them once.
+
+    A part is `(x, y)` or `(x, y, sample_weight)`, a dataset, or a function that makes one of these. Arrays
+    may be data frames, tensors or lists. A list x with an entry for each sample holds sequences; they may
+    have unequal lengths and are padded at their end. A dict, a tuple or any other list holds several inputs.
+
+    Attributes:
+        train: The training data.
+        validation: The validation data, or None.
+        test: The data that only the confirmation sees, or None.
+        task: The task, if the data choose the model; else None.
+
+    Raises:
+        InvalidArgumentError: By `made` and `prepared_task`: the data have another form.
+    """
+
+    train: Any
+    validation: Any = None
+    test: Any = None
+    task: Task | None = None
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """The data as a model takes them, by `"training"`, `"validation"` and `"test"`."""
+        return self._loaded[0]
+
+    @property
+    def prepared_task(self) -> Task | None:
+        """The task with the value of the padding, if there is any; None without a task."""
+        return self._loaded[1]
+
+    @cached_property
+    def _loaded(self) -> tuple[dict[str, Any], Task | None]:
+        given = {"train": self.train, "validation": self.validation, "test": self.test}
+        tokens = self.task is not None and self.task.name == "language_model"
+        parts: dict[str, Any] = {
+            name: None if part is None and name != "train" else _as_arrays(name, make(part), tokens)
+            for name, part in given.items()
+        }
+        task, train = self.task, parts["train"]
+        inputs = [part[0] for part in parts.values() if isinstance(part, tuple)]
+        ragged = [x for x in inputs if isinstance(x, _Ragged)]
+        if ragged:
+            value = None if task is None else task.mask_value
+            if value is None:
+                dense = [x for x in inputs if getattr(x, "ndim", 0) == 3]
+                value = 0.0 if tokens else _free_value([s for x in (*ragged, *dense) for s in x])
+            has_step_targets = isinstance(train, tuple) and isinstance(train[1], _Ragged)
+            parts = {name: _pad_part(name, part, value) for name, part in parts.items()}
+            if task is not None:
+                task = replace(task, mask_value=value)
+            y = parts["train"][1] if has_step_targets else None
+            if task is not None and y is not None and y.dtype.kind == "f":
+                if task.name == "forecast":
+                    raise invalid_argument(
+                        "model",
+                        expected="'regression', because there is a target for each step",
+                        received=task.name,
+                    )
+                task = task if task.name else replace(task, name="regression")
+        if task is not None:
+            parts = {name: _with_axes(part, task) for name, part in parts.items()}
+        return {"training" if n == "train" else n: part for n, part in parts.items()}, task
+
+    def fit_arguments(self, batch_size: int) -> dict[str, Any]:
+        """Returns the arguments of `Model.fit` for the data. Datasets make their own batches."""
+        train, validation = self.made["training"], self.made["validation"]
+        arguments: dict[str, Any] = {"x": train}
+        if isinstance(train, tuple):
+            arguments = dict(zip(("x", "y", "sample_weight"), train, strict=False))
+            arguments["batch_size"] = batch_size
+        elif not isinstance(train, keras.utils.PyDataset):
+            arguments["shuffle"] = False  # Keras warns that it cannot shuffle other datasets.
+        if validation is not None:
+            arguments["validation_data"] = validation
+        if isinstance(validation, tuple):
+            arguments["validation_batch_size"] = batch_size
+        return arguments
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out what was loaded: another process loads its own."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+class _Ragged(list[Array]):
+    """Sequences of unequal lengths, each of shape `(time, features)`, or `(time,)` for tokens and targets."""
+
+
+def make(part: Any) -> Any:
+    """Returns data, calling the function that makes them if one was given. Models can be called too."""
+    return part() if inspect.isroutine(part) or isinstance(part, partial) else part
+
+
+def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
+    """Returns arrays for frames, tensors and lists; datasets stay as they are."""
+    if is_dataset(part):
+        return part
+    is_pair = isinstance(part, list | tuple) and len(part) in (2, 3)
+    if not is_pair or any(each is None for each in part[:2]):
+        fix = "Give x and y together: tune((x, y), (x_val, y_val), model)."
+        if isinstance(part, Iterator):
+            fix = "Every trial reads the data again, and a generator can be read only once."
+        received = [type(each).__name__ for each in part] if is_pair else type(part).__name__
+        raise invalid_argument(name, expected=_FORMS, received=received, fix=fix)
+    # A list x holds sequences or several inputs, so y gives the number of samples.
+    first = part[1] if isinstance(part[0], list | tuple | Mapping) else part[0]
+    while isinstance(first, Mapping | tuple):
+        first = next(iter(first.values() if isinstance(first, Mapping) else first))
+    samples = len(first)
+    arrays = [None if each is None else _as_array(each, samples) for each in part]
+    x: Any = arrays[0]
+    others = arrays[1:]
+    if isinstance(part[0], list) and getattr(x, "ndim", 0) == 2 and x.dtype.kind == "f":
+        x = x[..., None]  # Sequences of one feature.
+    if isinstance(x, _Ragged):
+        x = _Ragged(each if tokens or each.ndim > 1 else each[:, None] for each in x)
+        if len(shapes := {each.shape[1:] for each in x}) > 1:
+            raise invalid_argument(
+                name,
+                expected="sequences of shape (time, features) with equal numbers of features",
+                received=f"sequences with the features {sorted(shapes)}",
+            )
+    flat = [each for part in (x, *others) for each in _flatten(part)]
+    lengths = {len(each) for each in flat if each is not None}
+    if len(lengths) != 1 or 0 in lengths:
+        sizes = [len(part[0]), samples] if isinstance(part[0], list) else sorted(lengths)
+        raise invalid_argument(
+            name,
+            expected="as many targets (and weights) as samples, at least one",
+            received=" and ".join(map(str, sizes)),
+        )
+    # Keras takes no `None` in the place of weights of validation data.
+    return tuple(each for each in (x, *others) if each is not None)
+
+
+def is_dataset(part: Any) -> bool:
+    """Returns whether data come in batches, without importing TensorFlow or torch."""
+    is_loader = any(
+        each.__name__ == "DataLoader" and each.__module__.startswith("torch.utils.data")
+        for each in type(part).__mro__
+    )
+    return isinstance(part, keras.utils.PyDataset) or hasattr(part, "element_spec") or is_loader
+
+
+def _flatten(part: Any) -> list[Any]:
+    return [part] if isinstance(part, _Ragged) else keras.tree.flatten(part)
+
+
+def _as_array(part: Any, samples: int) -> Any:
+    if isinstance(part, Mapping):
+        return {key: _as_array(each, samples) for key, each in part.items()}
+    if isinstance(part, list | tuple) and len(part) != samples:
+        return type(part)(_as_array(each, samples) for each in part)
+    if isinstance(part, tuple) and all(hasattr(each, "shape") for each in part):
+        return tuple(_as_array(each, samples) for each in part)
+    if type(part).__module__.startswith("torch"):
+        part = part.detach().cpu()  # It may have a gradient or be on a GPU.
+    try:
+        array = np.asarray(part)  # Frames, series, tensors and lists of equal lengths.
+    except ValueError:
+        return _Ragged(np.asarray(each) for each in part)
+    if array.dtype != object:
+        return array
+    if array.ndim == 1 and all(np.ndim(each) or hasattr(each, "to_numpy") for each in array):
+        return _as_array([np.asarray(each) for each in array], samples)
+    with suppress(TypeError, ValueError):
+        numbers = np.array(array.tolist())
+        # Text stays text, and `None` becomes NaN.
+        return numbers if numbers.dtype.kind in "biuf" else array.astype("float64")
+    return array
+
+
+def _free_value(sequences: list[Array]) -> float:
+    """Returns a value that fills no step: 0 if possible, or one below all values, in float32 too."""
+    if not any((each == 0).all(axis=-1).any() for each in sequences):
+        return 0.0
+    least = np.float32(min(np.nanmin(each) for each in sequences))
+    return float(np.floor(np.nextafter(least, np.float32(-np.inf))))
+
+
+def _pad_part(name: str, part: Any, value: float) -> Any:
+    """Pads sequences, and the targets and weights of their steps."""
+    if not isinstance(part, tuple) or not isinstance(part[0], _Ragged):
+        return part
+    x, *others = part
+    lengths, padded = [len(each) for each in x], []
+    for target in others:
+        if isinstance(target, _Ragged):
+            if [len(each) for each in target] != lengths:
+                raise invalid_argument(
+                    name,
+                    expected="a target (and weight) for each step of x",
+                    received="other lengths",
+                )
+            # A label that exists does not add a class; the mask leaves it out.
+            is_label = target[0].dtype.kind in "biu"
+            least = min(each.min() for each in target) if is_label else 0
+            target = _pad(target, least, target[0].dtype)
+        padded.append(target)
+    # Models compute in float32, and integers may not hold the value.
+    return (_pad(x, value, x[0].dtype if x[0].ndim == 1 else "float32"), *padded)
+
+
+def _pad(arrays: list[Array], value: float, dtype: Any) -> Array:
+    return keras.utils.pad_sequences(arrays, dtype=str(dtype), padding="post", value=value)
+
+
+def _with_axes(part: Any, task: Task) -> Any:
+    """Adds the last axis to targets where Keras needs it.
+
+    Without one, Keras applies no mask to the errors of steps, and its F1 refuses labels.
+    """
+    if not isinstance(part, tuple) or not isinstance(part[1], np.ndarray):
+        return part
+    x, y, *weight = part
+    of_steps = task.name == "regression" and y.ndim == 2 and has_steps(x, y)
+    return (x, y[..., None], *weight) if of_steps or (y.ndim == 1 and _has_f1(task)) else part
+
+
+def _has_f1(task: Task) -> bool:
+    names = [m.replace("_", "").lower() for m in task.metrics if isinstance(m, str)]
+    is_object = any(isinstance(metric, keras.metrics.FBetaScore) for metric in task.metrics)
+    return is_object or bool({"f1score", "fbetascore"} & set(names))

@@ -1,0 +1,157 @@
+"""Checks data against a model by running it once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from recdrop_tune.errors import InvalidArgumentError, invalid_argument, plain
+
+Array = Any
+"""A NumPy array."""
+
+
+def check_data(
+    made: Mapping[str, Any], model: keras.Model, batch_size: int, fit: Mapping[str, Any]
+) -> None:
+    """Raises if data do not suit a model.
+
+    The model predicts a few samples of each part and its loss scores them, so Keras says what does not fit.
+    Checked here is only what Keras lets pass: NaN, labels without an output (on some backends), targets that
+    are repeated until they have the shape of the output, and datasets without an end.
+
+    Args:
+        made: The data by `"training"`, `"validation"` and `"test"`.
+        model: A compiled model of the search. It is not trained.
+        batch_size: Samples per batch, for arrays.
+        fit: Further arguments of `Model.fit`.
+
+    Raises:
+        InvalidArgumentError: They do not suit it.
+    """
+    for key, part in made.items():
+        if part is None:
+            continue
+        name = "train" if key == "training" else key
+        check_end(name, part, fit)
+        x, y, weight = _telling_batch(part, _batch_size(model, batch_size))
+        try:
+            predicted = model(x, training=False)
+            loss = float(model.compute_loss(x, y, predicted, weight, training=False))
+        except Exception as error:  # From Keras, the backend or user-defined layers.
+            # Keras makes part of its messages bold.
+            message = plain(re.sub(r"\x1b\[\d*m", "", str(error)))
+            shapes = keras.tree.map_structure(lambda each: each.shape, (x, y))
+            raise InvalidArgumentError(
+                f"The model does not take the data of `{name}`: x and y of a batch have the shapes "
+                f"{shapes}, the input of the model {getattr(model, 'input_shape', 'unknown')}. "
+                f"{type(error).__name__}: {message}"
+            ) from error
+        if isinstance(y, np.ndarray) and not isinstance(model.loss, list | dict):
+            _check_targets(name, y, weight, predicted, model.loss)
+        if not np.isfinite(loss):
+            bad = [
+                argument
+                for argument, each in (("x", x), ("y", y), ("sample_weight", weight))
+                if not _is_finite(each)
+            ]
+            raise invalid_argument(
+                name,
+                expected="data with a finite loss",
+                received=f"NaN or infinity in {' and '.join(bad)}" if bad else f"a loss of {loss}",
+                fix="Leave these samples out, or fill them in: with them every training fails.",
+            )
+
+
+def check_end(name: str, part: Any, fit: Mapping[str, Any]) -> None:
+    """Raises for a dataset without an end, with which an epoch would not end either."""
+    steps = "steps_per_epoch" if name == "train" else "validation_steps"
+    is_endless = isinstance(part, keras.utils.PyDataset) and part.num_batches is None
+    if hasattr(part, "cardinality"):
+        is_endless = int(part.cardinality()) == -1  # `tf.data.INFINITE_CARDINALITY`.
+    if is_endless and steps not in fit:
+        raise invalid_argument(
+            name,
+            expected=f"data with an end, or `training=rdt.Training(fit={{'{steps}': 100}})`",
+            received=type(part),
+        )
+
+
+def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) -> None:
+    """Raises for targets that a loss of Keras's accepts, but not as they are meant."""
+    if not isinstance(loss, str) and not type(loss).__module__.startswith("keras."):
+        return  # A user-defined loss may take anything.
+    shape, size = tuple(predicted.shape), predicted.shape[-1]
+    kind = (loss if isinstance(loss, str) else type(loss).__name__).lower()
+    if "sparse" in kind or "binary" in kind:
+        is_weighted = weight is not None and weight.shape == y.shape
+        counted = y[np.asarray(weight) != 0] if is_weighted else y
+        counted = counted[counted != getattr(loss, "ignore_class", None)]
+        is_masked = getattr(predicted, "_keras_mask", None) is not None and len(shape) > 2
+        most = size - 1 if "sparse" in kind else 1
+        if not is_masked and counted.size and (counted.min() < 0 or counted.max() > most):
+            raise invalid_argument(
+                name,
+                expected=f"labels 0 ... {most}, for which the model has outputs",
+                received=f"labels {counted.min():g} ... {counted.max():g}",
+                fix="Number them with `np.unique(y, return_inverse=True)[1]`, in all data together.",
+            )
+    elif _without_ones(y.shape) != _without_ones(shape):
+        raise invalid_argument(
+            name,
+            expected=f"targets of shape {('samples', *shape[1:])}, as the model's output",
+            received=("samples", *y.shape[1:]),
+        )
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
+def _is_finite(part: Any) -> bool:
+    return all(
+        np.isfinite(np.sum(each, dtype="float64"))
+        for each in keras.tree.flatten(part)
+        if each is not None and each.dtype.kind in "fiu"
+    )
+
+
+def _batch_size(model: keras.Model, batch_size: int) -> int | None:
+    """Returns the size of the batches that a stateful model has to get; None for any other model."""
+    shapes = [getattr(each, "shape", (None,)) for each in getattr(model, "inputs", None) or ()]
+    return batch_size if any(shape and shape[0] is not None for shape in shapes) else None
+
+
+def _telling_batch(part: Any, size: int | None) -> Any:
+    """Returns the samples most likely to fail: of arrays the first, those with NaN and the extreme targets.
+
+    Of a dataset it is the first batch.
+    """
+    if not isinstance(part, tuple):
+        batch = part[0] if isinstance(part, keras.utils.PyDataset) else next(iter(part))
+        if not isinstance(batch, list | tuple):
+            batch = (batch,)
+        return keras.tree.map_structure(_as_array, (*batch, None, None)[:3])
+    rows = [np.arange(min(2, len(keras.tree.flatten(part[0])[0])))]
+    for each in keras.tree.flatten(part):
+        if each.dtype.kind == "f" and not np.isfinite(np.sum(each, dtype="float64")):
+            is_bad = ~np.isfinite(each.reshape(len(each), -1)).all(axis=1)
+            rows.append(np.flatnonzero(is_bad)[:2])
+    y = keras.tree.flatten(part[1])[0]
+    if y.dtype.kind in "biuf" and y.size:
+        flat = y.reshape(len(y), -1)
+        rows.append(np.array([flat.min(axis=1).argmin(), flat.max(axis=1).argmax()]))
+    chosen = np.unique(np.concatenate(rows))
+    if size is not None:
+        chosen = np.resize(chosen, size)
+    return keras.tree.map_structure(lambda each: each[chosen], part) + (None,) * (3 - len(part))
+
+
+def _as_array(part: Any) -> Any:
+    return None if part is None else np.asarray(part)

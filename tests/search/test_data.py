@@ -1,0 +1,221 @@
+"""Tests of the way from what a user gives to what `Model.fit` takes."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import InvalidArgumentError
+from recdrop_tune.search.data import Data
+from recdrop_tune.search.data_check import check_data
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(24, 5, 3)).astype("float32"), np.arange(24) % 2
+LISTS = [RNG.normal(size=(n, 2)).astype("float32") for n in RNG.integers(2, 7, 24)]
+SPACE = {"wrapper": "none", "units": 3}
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return X[index * 8 :][:8], Y[index * 8 :][:8]
+
+
+def dataset(x=X, y=Y):
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+
+def same(x, y):
+    return np.array_equal(x, y) and x.dtype == y.dtype
+
+
+# Forms.
+
+
+@pytest.mark.parametrize(
+    ("given", "x", "y"),
+    [
+        ((X, Y), X, Y),
+        ((tf.constant(X), pd.Series(Y)), X, Y),
+        ((X.tolist(), Y.tolist()), X.astype("float64"), Y),
+        ((list(X), Y), X, Y),
+        ((np.array([[1, None]], object), [0]), np.array([[1, np.nan]]), np.array([0])),
+        (([pd.DataFrame(each) for each in X], Y), X, Y),
+        (lambda: (X, Y), X, Y),
+    ],
+)
+def test_arrays_come_in_many_forms(given, x, y):
+    found = Data(given).made["training"]
+    np.testing.assert_array_equal(found[0], x)
+    np.testing.assert_array_equal(found[1], y)
+    assert (found[0].dtype, found[1].dtype) == (x.dtype, y.dtype)
+
+
+@pytest.mark.parametrize("given", [Batches(), dataset()])
+def test_datasets_stay_as_they_are(given):
+    data = Data(given, given)
+    assert data.made["training"] is data.made["validation"] is given
+    assert data.fit_arguments(32)["x"] is given
+
+
+def test_several_inputs_and_outputs():
+    x, y, weight = Data(({"a": X, "b": [X, X.tolist()]}, (Y, Y), Y.tolist())).made["training"]
+    assert same(x["a"], X)
+    assert same(x["b"][0], X)
+    assert same(y[1], Y)
+    assert same(weight, Y)
+
+
+def test_arguments_of_fit():
+    arguments = Data((X, Y, Y), (X, Y)).fit_arguments(8)
+    assert {k: arguments[k] for k in ("batch_size", "validation_batch_size")} == {
+        "batch_size": 8,
+        "validation_batch_size": 8,
+    }
+    assert same(arguments["sample_weight"], Y)
+    assert same(arguments["validation_data"][0], X)
+
+
+def padded(lists, value):
+    return keras.utils.pad_sequences(lists, dtype="float32", padding="post", value=value)
+
+
+@pytest.mark.parametrize("listed", [list, lambda lists: np.array(lists, dtype=object)])
+def test_sequences_of_unequal_lengths_are_padded(listed):
+    tags = [1 + (each[:, 0] > 0).astype("int64") for each in LISTS]
+    data = Data((listed(LISTS), tags, [np.full(len(each), 2.0) for each in LISTS]), task=rdt.Task())
+    x, y, weight = data.made["training"]
+    assert data.prepared_task.mask_value == 0.0
+    np.testing.assert_array_equal(x, padded(LISTS, 0.0))
+    assert y.dtype.kind == "i"
+    assert y.min() == 1  # Padding does not add a class.
+    assert weight.shape == y.shape == x.shape[:2]
+    assert weight[x.any(axis=-1)].min() == 2
+
+
+def test_padding_is_a_value_that_no_step_has():
+    zero = [*LISTS, np.zeros((3, 2), "float32")]
+    task = rdt.Task()
+    data = Data((LISTS, np.zeros(24)), (zero, np.zeros(25)), task=task)
+    assert data.prepared_task.mask_value < min(each.min() for each in LISTS)
+    data = Data((zero, np.zeros(25)), task=rdt.Task(mask_value=3))
+    assert data.prepared_task.mask_value == 3
+    assert Data(([each[:4] for each in X], Y), task=task).prepared_task.mask_value is None
+
+
+def test_tokens():
+    texts = [RNG.integers(1, 9, n + 1) for n in range(2, 7)]
+    train = [t[:-1] for t in texts], [t[1:] for t in texts]
+    data = Data(train, task=rdt.Task("language_model"))
+    x, _ = data.made["training"]
+    assert data.prepared_task.mask_value == 0
+    assert x.shape == (5, 6)
+    assert x.dtype.kind == "i"
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (X, r"`train`.*\(x, y\).*ndarray.* Give x and y together"),
+        ((X,), "`train`.*Give x and y together"),
+        (0.2, "`train`.*'float'"),
+        ((pair for pair in [(X, Y)]), "`train`.*only once"),
+        ((X, Y[:5]), "as many targets.*5 and 24"),
+        ((LISTS, [np.zeros(2)] * 23 + [np.zeros(3)]), "a target .* for each step"),
+    ],
+)
+def test_what_is_no_data(train, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        _ = Data(train).made
+
+
+# The check against a model.
+
+
+def own(units=3, loss="sparse_categorical_crossentropy", steps=False, mask=False, **kwargs):
+    layers = [keras.layers.Masking()] * mask + [
+        keras.layers.LSTM(2, return_sequences=steps, **kwargs)
+    ]
+    shape = {"batch_shape": (8, 5, 3)} if kwargs else {"shape": (None, 3)}
+    model = keras.Sequential(
+        [keras.Input(**shape), *layers, keras.layers.Dense(units, None if units > 1 else "sigmoid")]
+    )
+    model.compile("sgd", loss)
+    return model
+
+
+NAN = X.copy()
+NAN[20, 1, 2] = np.nan
+MASKED = X.copy()
+MASKED[:, 3:] = 0
+LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=7)
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "message"),
+    [
+        (own(), (X, Y + 2), r"labels 0 \.\.\. 2.*labels 2 \.\.\. 3|does not take.*label"),
+        (own(1, "binary_crossentropy"), (X, 2 * Y - 1), r"labels 0 \.\.\. 1.*labels -1 \.\.\. 1"),
+        (own(1, "mse"), (X, X[:, 0]), r"targets of shape \('samples', 1\).*samples', 3\)"),
+        (own(), (X[..., :2], Y), r"`train`.*\(2, 5, 2\).*model \(None, None, 3\)"),
+        (own(loss="categorical_crossentropy"), (X, Y), "`train`: .*shape"),
+        (own(), (X.astype(str), Y), "`train`: "),
+        (own(), (NAN, Y), "finite loss.*NaN or infinity in x"),
+        (own(1, "mse"), (X, np.where(Y, np.nan, 0.0)), "finite loss.*in y"),
+        (own(), dataset(X, Y + 2), r"labels 0 \.\.\. 2|label"),
+        (own(), dataset().repeat(), "`train`.*data with an end, or .*steps_per_epoch"),
+        (own(), tf.data.Dataset.from_tensor_slices((X, Y)), "`train`: "),
+    ],
+    ids=[
+        "labels",
+        "signs",
+        "repeated",
+        "features",
+        "rows",
+        "text",
+        "NaN",
+        "NaN y",
+        "batches",
+        "endless",
+        "single",
+    ],
+)
+def test_what_a_model_does_not_take(model, train, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        check_data(Data(train).made, model, 8, {})
+
+
+@pytest.mark.parametrize(
+    ("model", "train"),
+    [
+        (own(), (X, Y)),
+        (own(loss="categorical_crossentropy"), (X, np.eye(3)[Y])),
+        (own(1, "binary_crossentropy"), (X, Y)),
+        (own(1, "mse"), (X, X[:, 0, :1])),
+        (own(loss=LOGITS, steps=True), (X, np.full((24, 5), 7))),
+        (own(steps=True, mask=True), (MASKED, np.where(MASKED[..., 0] == 0, 0, Y[:, None]))),
+        (own(loss=lambda y, p: keras.ops.mean(p)), (X, X[:, 0, 0])),
+        (own(stateful=True), (X, Y)),
+        (own(), Batches()),
+        (own(), dataset()),
+    ],
+)
+def test_what_a_model_takes(model, train):
+    check_data(Data(train, train).made, model, 8, {})
+
+
+def test_a_stateful_model_takes_batches_of_its_size():
+    with pytest.raises(InvalidArgumentError, match=r"`train`.*16"):
+        check_data(Data((X, Y)).made, own(stateful=True), 16, {})
+
+
+def test_a_model_that_knows_what_to_do_with_nan_may_have_it():
+    inputs = keras.Input((5, 3))
+    known = keras.layers.Lambda(lambda x: keras.ops.nan_to_num(x))(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(known)))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    check_data(Data((NAN, Y)).made, model, 8, {})
