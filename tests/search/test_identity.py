@@ -13,7 +13,6 @@ from sklearn.model_selection import KFold
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
-from recdrop_tune.oracle.study import warm_trials
 from recdrop_tune.search import identity
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.tuner import GroupedFolds, differences, space_of
@@ -232,7 +231,7 @@ def test_a_search_learns_from_another_one(run, old, capsys):
     result = run("told", tuner=rdt.Optuna(warm_start=old), verbose=1, max_trials=2)
     assert f"Warm start: 3 of 3 complete trials of {old}.\n" in capsys.readouterr().out
     assert len(result.trials) == len(result.study().trials) == 2
-    assert len(warm_trials(result.tuner.oracle.study)) == 3
+    assert len(result.tuner.oracle.study.trials) == 3 + 2
     assert result.tracking.records.search.info["warm_start"] == "old"
     again = run("told", tuner=rdt.Optuna(warm_start=old), verbose=1, max_trials=3)
     assert capsys.readouterr().out.count("Warm start: 3 of 3") == 1
@@ -254,4 +253,4 @@ def test_scores_that_do_not_compare_are_not_learned_from(run, old):
     first = run("huber mae", model=models[0], max_trials=2, **options).directory
     warm = rdt.Optuna(warm_start=first)
     told = run("mse mae", model=models[1], tuner=warm, **options)
-    assert len(warm_trials(told.tuner.oracle.study)) == 2
+    assert len(told.tuner.oracle.study.trials) == 2 + 1

@@ -160,7 +160,7 @@ def test_a_model_of_two_classes_learns_as_with_a_softmax(search):
 @pytest.mark.parametrize(
     ("train", "model", "said"),
     [
-        ((X, LABELS), "tag", r"`model`. Expected one of classification.*Did you mean `tagging`"),
+        ((X, LABELS), "tag", r"`model`\. Expected 'classification'.*Did you mean `tagging`"),
         (
             (X, LABELS),
             Task("classification", loss="mse"),
