@@ -1,4 +1,4 @@
-"""Training and validation data in any of the usual forms, looked at batch by batch."""
+"""Reads training data in any of the usual forms, batch by batch."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def first_batch(train: Any) -> tuple[Any, Any]:
 
 
 def check_ends(train: Any, what: str, fix: str) -> None:
-    """Raises for data without an end.
+    """Raises for a dataset without an end.
 
     Args:
         train: The data.
-        what: Why all of them have to be read.
-        fix: What the user can do instead.
+        what: Why all of them must be read.
+        fix: The alternative.
     """
     endless = isinstance(train, keras.utils.PyDataset) and train.num_batches is None
     if hasattr(train, "cardinality"):
@@ -66,7 +66,7 @@ def features_of(x: Any, arrays: bool) -> int:
 
     Args:
         x: The batch, of shape `(batch, time, features)`.
-        arrays: Whether it is all of the data, rather than a batch of a dataset.
+        arrays: Whether it is all of the data, not a batch of a dataset.
 
     Raises:
         InvalidArgumentError: It has another shape.
@@ -83,11 +83,11 @@ def features_of(x: Any, arrays: bool) -> int:
 
 
 def is_one_hot(y: Any, padded: bool = False) -> bool:
-    """Says whether the last axis of targets holds classes, one-hot or as probabilities.
+    """Returns whether the last axis of targets holds classes, one-hot or as probabilities.
 
     Args:
         y: Numbers.
-        padded: Whether rows of zeros, as at padded steps, are let through.
+        padded: Whether rows of zeros, as at padded steps, are allowed.
     """
     sums = y.sum(axis=-1, dtype="float64")
     near = np.isclose(sums, 1, rtol=0, atol=1e-3)
@@ -95,8 +95,8 @@ def is_one_hot(y: Any, padded: bool = False) -> bool:
 
 
 def unusable(expected: str, received: Any) -> InvalidArgumentError:
-    """Builds the error for data that suit no hypermodel."""
-    # Only the type: the data themselves would fill the screen.
+    """Returns the error for data that do not suit any hypermodel."""
+    # The data would fill the screen, so only their type is shown.
     return invalid_argument("train", expected=expected, received=type(received), fix=REMEDY)
 
 

@@ -27,14 +27,14 @@ def infer_hypermodel(
     | (batch, time, features) | integers (batch, time), or one-hot rows for each step | `SequenceTagger` |
     | integers (batch, time) | x, one step later | `LanguageModel` |
 
-    Of a regression whose targets have as many steps as x, each step has its own; a forecast is read off
-    the last state.
+    With `task="regression"`, targets with as many steps as x are predicted step by step. A forecast is
+    predicted from the last state.
 
     Args:
         train: `(x, y)`, a batched `tf.data.Dataset`, or a `keras.utils.PyDataset`; the first batch
             decides the task.
         space: Anything that `SearchSpace.load` takes.
-        task: One of `catalog.TASK_NAMES`; `None` for the one that the data tell.
+        task: One of `catalog.TASK_NAMES`; None lets the data decide.
         **arguments: Further arguments of the hypermodel.
 
     Raises:
@@ -49,13 +49,13 @@ def infer_hypermodel(
 
 
 def _arguments_of(kind: _Class, given: dict[str, Any]) -> dict[str, Any]:
-    """Returns arguments of a task as its hypermodel has them.
+    """Returns the arguments of a task by the names of its hypermodel.
 
     Raises:
-        InvalidArgumentError: It has none of that kind.
+        InvalidArgumentError: The hypermodel does not have one of them.
     """
     if "loss" in given and kind is not SequenceRegressor:
-        expected = "None: only a regression or a forecast has a choice of losses"
+        expected = "None: only a regression or a forecast takes a loss"
         raise invalid_argument("loss", expected=expected, received=given["loss"])
     if "mask_value" not in given or kind is not LanguageModel:
         return dict(given)
@@ -68,22 +68,22 @@ def _arguments_of(kind: _Class, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def task_in_words(model: AbstractHyperModel, x: Any, y: Any) -> str:
-    """Says which task a hypermodel was made for, and what else the same data may mean.
+    """Describes the task of a hypermodel, and what else the same data could mean.
 
     Args:
-        model: What `infer_hypermodel` has made.
+        model: The hypermodel that `infer_hypermodel` returned.
         x: Sequences of the training data.
         y: Their targets.
     """
     if isinstance(model, SequenceRegressor) and has_steps(x, y):
         if model.return_sequences:
             return "regression, with targets for each step"
-        return 'forecast, read off the last state (for each step its own: model="regression")'
+        return 'forecast from the last state (to predict step by step: model="regression")'
     return next(task for task, kind in _CLASSES.items() if isinstance(model, kind))
 
 
 def has_steps(x: Any, y: Any) -> bool:
-    """Says whether targets have an axis of as many steps as the sequences."""
+    """Returns whether targets have as many steps as the sequences."""
     return np.ndim(y) in (2, 3) and np.ndim(x) == 3 and np.shape(y)[1] == np.shape(x)[1]
 
 
@@ -103,7 +103,7 @@ def _class_for(x: Any, y: Any) -> _Class:
     if len(shape) == 2 and shape == y.shape and y.dtype.kind in "iu":
         return _class_for_tokens(np.asarray(x), y)
     if len(shape) != 3 or y.dtype.kind not in "biuf":
-        return SequenceClassifier  # whose messages say what is wrong with x or y
+        return SequenceClassifier  # Its errors name what is wrong with x or y.
     if y.dtype.kind == "f" and not (np.all(np.isfinite(y)) and np.all(y == np.floor(y))):
         one_row = y.ndim == 2 and y.shape[1] > 1
         return SequenceClassifier if one_row and is_one_hot(y) else SequenceRegressor
@@ -111,7 +111,7 @@ def _class_for(x: Any, y: Any) -> _Class:
 
 
 def _class_for_labels(shape: tuple[int, ...], y: Any) -> _Class:
-    """Returns the hypermodel for targets that are whole numbers; floats may be labels or not."""
+    """Returns the hypermodel for whole numbers; if they are floats, they need not be labels."""
     integers = y.dtype.kind != "f"
     of_steps = y.shape[1:2] == shape[1:2]
     suits: list[_Class] = []
@@ -125,7 +125,7 @@ def _class_for_labels(shape: tuple[int, ...], y: Any) -> _Class:
         suits = [SequenceTagger] if labels else []
     if len(suits) == 1:
         return suits[0]
-    raise _ambiguous(shape, y, "targets which tell the task: these may be labels or numbers")
+    raise _ambiguous(shape, y, "targets of one task: these could be labels or numbers")
 
 
 def _class_for_tokens(x: Any, y: Any) -> _Class:

@@ -122,7 +122,8 @@ class _Targets:
         mask = None
         if mask_of(first) is not None:
             # Only the model knows which steps count, so it has to read all of them.
-            parts = np.array_split(rows, -(-len(rows) // 256))
+            # Large batches: JAX compiles anew for each of these calls.
+            parts = np.array_split(rows, -(-len(rows) // 2048))
             outputs = [model(_rows(x, part), training=False) for part in parts]
             mask = np.concatenate([keras.ops.convert_to_numpy(mask_of(each)) for each in outputs])
         return cls(

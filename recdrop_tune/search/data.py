@@ -158,7 +158,7 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
             expected="as many targets (and weights) as samples, at least one",
             received=" and ".join(map(str, sizes)),
         )
-    # Keras takes no `None` in the place of weights of validation data.
+    # Weights of None are left out.
     return tuple(each for each in (x, *others) if each is not None)
 
 

@@ -68,7 +68,7 @@ def check_data(
 
 
 def check_end(name: str, part: Any, fit: Mapping[str, Any]) -> None:
-    """Raises for a dataset without an end, with which an epoch would not end either."""
+    """Raises for an infinite dataset, because the first epoch would never end."""
     steps = "steps_per_epoch" if name == "train" else "validation_steps"
     is_endless = isinstance(part, keras.utils.PyDataset) and part.num_batches is None
     if hasattr(part, "cardinality"):
@@ -96,7 +96,7 @@ def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) 
         if not is_masked and counted.size and (counted.min() < 0 or counted.max() > most):
             raise invalid_argument(
                 name,
-                expected=f"labels 0 ... {most}, for which the model has outputs",
+                expected=f"labels 0 ... {most}, as many as the model has outputs",
                 received=f"labels {counted.min():g} ... {counted.max():g}",
                 fix="Number them with `np.unique(y, return_inverse=True)[1]`, in all data together.",
             )

@@ -1,4 +1,4 @@
-"""The configurations that a search tries first: no dropout, and each wrapper once."""
+"""The configurations that a search tries first: no dropout, then each wrapper once."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ KERAS = "native"
 """Keras's own dropout as a value of `wrapper`."""
 
 _STREAM = 7
-"""Tells what is drawn here from what the sampler draws with the same seed."""
+"""Keeps these draws independent of the sampler's draws with the same seed."""
 
-# The part of its range that the rate of a wrapper's first trial comes from. High rates slow training down
-# and are seldom the best (docs/which-dropout.md): a wrapper judged by one of them would be misjudged.
+# A wrapper's first rate comes from this part of its range. High rates slow training down and are seldom the
+# best (docs/which-dropout.md), so they would make a wrapper look worse than it is.
 _HIGHEST = 0.5
 
 
 def enqueue_first_trials(oracle: Any, known: Iterable[Mapping[str, Any]] = ()) -> None:
     """Makes an oracle try no dropout first, then Keras's own, then each other wrapper of the space once.
 
-    What was tried in an earlier session is left out, and so are the last wrappers where `max_trials` is too
-    small for all.
+    Configurations that an earlier session tried are left out, and so are the last wrappers if `max_trials`
+    is too small for all.
 
     Args:
         oracle: Any oracle; only an `OptunaOracle` takes configurations.
-        known: Configurations of the user's, which come next.
+        known: The configurations of `try_first`, which come next.
 
     Raises:
-        InvalidArgumentError: One of the user's is none of the space.
+        InvalidArgumentError: One of `known` is not in the space.
     """
     if isinstance(oracle, OptunaOracle):
         for point in (*_missing(oracle), *known):
             oracle.enqueue(point)
-        oracle.points_to_try()  # So that a wrong one is refused at once.
+        oracle.points_to_try()  # Refuses a wrong one now.
 
 
 def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, Any]]:
     """Lists the configurations that a search tries first, in their order.
 
-    No dropout has the middle value of everything. A wrapper has a rate from the lower half of its range, and
-    the placements take turns; all else is spread over its range, so that what the sampler starts from
-    tells of the other hyperparameters too.
+    The one without dropout has the middle value of everything. Each wrapper gets a rate from the lower half
+    of its range, and the placements take turns. All other values are spread over their ranges, so that the
+    sampler learns about them too.
 
     Args:
         space: The hyperparameters of the search.
-        seed: Seed of the rates, and of what is spread.
+        seed: Seed of the rates and of the spread.
     """
     wrappers = [hp for hp in space if _is_searched(hp)]
     if not wrappers:
@@ -72,17 +72,17 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
     dropping = {hp.name: _keras_first(hp.values) for hp in wrappers}
     spread = _Spread(max(map(len, dropping.values())), seed)
     for turn in range(spread.turns):
-        # A layer with fewer wrappers than another one begins again with its first.
+        # A layer with fewer wrappers than another repeats its own.
         chosen = {name: values[turn % len(values)] for name, values in dropping.items() if values}
         points.append(walk(space, partial(spread.choose, chosen, turn)))
     return points
 
 
 def coverage_line(oracle: Any) -> str | None:
-    """Names the wrappers that a search which is about to begin has no trials for; `None` where it has enough.
+    """Returns a line that names the wrappers for which `max_trials` is too small; None if it suffices.
 
     Args:
-        oracle: The oracle, which has not been asked for a trial yet.
+        oracle: The oracle, before its first trial.
     """
     limit = oracle.max_trials
     if not isinstance(oracle, OptunaOracle) or limit is None:
@@ -100,7 +100,7 @@ def coverage_line(oracle: Any) -> str | None:
         for name in names
         if name in point and point[name] not in tried[name]
     ]
-    twin = ", the last of which is the best one without its dropout" if reserved else ""
+    twin = " and the best of them without its dropout" if reserved else ""
     needed = len(oracle.trials) + len(missing) + reserved
     return (
         f"max_trials={limit} is too small to try every wrapper, and {', '.join(dict.fromkeys(never))} may "
@@ -109,10 +109,10 @@ def coverage_line(oracle: Any) -> str | None:
 
 
 def known_points_line(oracle: Any) -> str | None:
-    """Says how many of the user's configurations a search has no trials for; `None` where it has enough.
+    """Returns a line that counts the configurations of `try_first` that may not be tried; None if all are.
 
     Args:
-        oracle: The oracle, which has been told of them and not been asked for a trial yet.
+        oracle: The oracle, which has these configurations, before its first trial.
     """
     if not isinstance(oracle, OptunaOracle) or oracle.max_trials is None:
         return None
@@ -123,33 +123,33 @@ def known_points_line(oracle: Any) -> str | None:
     if without <= 0:
         return None
     return (
-        f"max_trials={oracle.max_trials} is too small to try every configuration of try_first after those "
-        f"that each search begins with: {without} of {len(known)} may not be tried. {needed} trials try all."
+        f"max_trials={oracle.max_trials} is too small to try every configuration of try_first after the "
+        f"baselines: {without} of {len(known)} may not be tried. {needed} trials try all."
     )
 
 
 def _reserved(oracle: Any) -> int:
-    """Counts the trials that are kept for the twin of the best one."""
+    """Returns how many trials are reserved for the twin of the best one: 0 or 1."""
     return int(oracle.twin_last and offers_none(oracle.hyperparameters.space))
 
 
 def warn_if_nothing_is_searched(oracle: Any, space: str) -> None:
-    """Warns where a hypermodel of the user's has no hyperparameter with more than one value.
+    """Warns if a user-defined hypermodel has no hyperparameter with more than one value.
 
     Args:
-        oracle: The oracle; its space is known.
+        oracle: The oracle, whose space is known.
         space: The hypermodel in words.
     """
     asked = oracle.hyperparameters.space
     several = (len(list(islice(hp.values, 2))) > 1 for hp in asked if not is_fixed(hp))
-    # One setting of dropout is asked for on purpose.
+    # A space with one dropout setting is intended.
     if any(map(is_wrapper, asked)) or any(several):
         return
     warn_caller(
         f"Nothing is searched: the {space} asks `hp` for no hyperparameter with more than one value, so all "
-        "trials are alike. Give its LSTM and GRU layers a dropout to be searched: "
-        "`layer = recdrop_tune.dropout_rnn(hp, layer)`, or at its end "
-        "`return recdrop_tune.dropout_model(hp, model)`."
+        "trials are the same. Add a dropout to its LSTM and GRU layers: "
+        "`layer = recdrop_tune.dropout_rnn(hp, layer)`, or return "
+        "`recdrop_tune.dropout_model(hp, model)`."
     )
 
 
@@ -158,7 +158,7 @@ class _Spread:
 
     Args:
         turns: How many trials there are.
-        seed: Seed of what is drawn.
+        seed: Seed of the draws.
     """
 
     def __init__(self, turns: int, seed: int) -> None:
@@ -185,20 +185,20 @@ class _Spread:
         if key == "rate":
             return plain(hp, hp.prob_to_value(self._random.uniform(0.0, _HIGHEST)))
         if hp.name not in self._strata:
-            # One value from each part of the range, in any order: a Latin hypercube.
+            # One value from each part of the range, in random order: a Latin hypercube.
             self._strata[hp.name] = self._random.permutation(self.turns)
         part = self._strata[hp.name][turn]
         return plain(hp, hp.prob_to_value((part + self._random.uniform(0.0, 1.0)) / self.turns))
 
 
 def _missing(oracle: OptunaOracle) -> list[dict[str, Any]]:
-    """Lists the first configurations whose wrappers no trial has had."""
+    """Lists the first configurations whose wrappers were not tried yet."""
     space = oracle.hyperparameters.space
     tried = {hp.name: _tried(oracle, hp.name) for hp in space if _is_searched(hp)}
     return [
         point
         for point in first_points(space, oracle.seed)
-        # A layer that a point does not have, has no wrapper there.
+        # A point without a layer has no wrapper for it.
         if any(point[name] not in values for name, values in tried.items() if name in point)
     ]
 
@@ -209,7 +209,7 @@ def _tried(oracle: Any, name: str) -> set[Any]:
 
 
 def _keras_first(wrappers: Iterable[Any]) -> list[Any]:
-    """Lists the wrappers that drop, Keras's own in front: it is what the others are compared with."""
+    """Lists the wrappers with dropout, Keras's own first: it is the baseline for the others."""
     return sorted((w for w in wrappers if w != NONE), key=lambda wrapper: wrapper != KERAS)
 
 
@@ -218,7 +218,7 @@ def _without(hp: HyperParameter) -> Any:
 
 
 def _middle(hp: HyperParameter) -> Any:
-    # A rate that moves is no baseline: it stays, where the space offers that.
+    # A changing rate is not a baseline, so the schedule is constant if the space offers that.
     if hp.name.rpartition("/")[2] == "schedule" and "constant" in hp.values:
         return "constant"
     return middle(hp)

@@ -1,4 +1,4 @@
-"""The hypermodel of a search by `tune`, and what it adds: a clear word if the objective is not reported."""
+"""The hypermodel of a search by `tune`, and the check that its models report the objective."""
 
 from __future__ import annotations
 
@@ -22,19 +22,17 @@ from recdrop_tune.search.data_check import check_data
 from recdrop_tune.search.settings import Task
 from recdrop_tune.spaces import SearchSpace
 
-# The hypermodel of a search: the caller's, or one read off the training data.
-
 
 def as_hypermodel(hypermodel: Any, train: Any, space: object) -> tuple[Any, str]:
-    """Returns the hypermodel of a search, or the function that builds its models; and its space in words.
+    """Returns the hypermodel of a search or the function that builds its models, and its space in words.
 
     Args:
-        hypermodel: The caller's, or their Keras model; or the task, for one that suits the training data.
+        hypermodel: A hypermodel, a build function, a Keras model, or the task that the data are about.
         train: The training data.
-        space: The search space of an inferred hypermodel, or of a Keras model; `None` for `"quick"`.
+        space: The search space for a task or a Keras model; None for `"quick"`.
 
     Raises:
-        InvalidArgumentError: The hypermodel is none, or has a space of its own beside `space`.
+        InvalidArgumentError: It is not a hypermodel, or it defines its space and `space` is given as well.
     """
     hypermodel = unextended(hypermodel)
     searched = "quick" if space is None else space
@@ -46,7 +44,7 @@ def as_hypermodel(hypermodel: Any, train: Any, space: object) -> tuple[Any, str]
     elif space is not None:
         raise invalid_argument(
             "space",
-            expected="no value beside a function or a hypermodel, which has a space of its own",
+            expected="None with a function or a hypermodel, which defines its own space",
             received=space,
         )
     own = getattr(hypermodel, "space", None)
@@ -116,17 +114,17 @@ def loss_of(hypermodel: Any) -> Any:
 
 
 def _check_build_function(function: Any) -> None:
-    """Raises for a function without arguments: it makes a model, of which nothing is asked."""
+    """Raises for a function without arguments, which returns a model but cannot ask `hp` for anything."""
     try:
-        without = not inspect.signature(function).parameters
-    except (TypeError, ValueError):  # Of a function in C nothing may be known.
+        takes_nothing = not inspect.signature(function).parameters
+    except (TypeError, ValueError):  # A function in C may have no signature.
         return
-    if without:
+    if takes_nothing:
         raise invalid_argument(
             "model",
             expected="a Keras model, or a function that builds one from `hp`",
             received=f"{_qualified(function)}, which takes no argument",
-            fix="Pass the model that it makes, with brackets: `model=make_model()`.",
+            fix="Pass the model that it returns: `model=make_model()`.",
         )
 
 
@@ -145,14 +143,14 @@ def _qualified(thing: Any) -> str:
 
 
 class ObjectiveNotReportedError(RecdropError, kt.errors.FatalError):
-    """The model reports no metric of the objective's name, so no trial can be scored.
+    """The model reports no metric with the objective's name, so no trial can be scored.
 
-    Keras Tuner ends the search for a `FatalError`, where it would count others as failed trials.
+    Keras Tuner ends the search on a `FatalError`, but counts other errors as failed trials.
     """
 
 
 class ObservedTrials(Extension):
-    """Looks for the objective in the metrics of a trial, and notes what is being built.
+    """Checks that trials report the objective, and remembers what is being built.
 
     Args:
         hypermodel: The hypermodel, or a function.
@@ -195,29 +193,29 @@ class ObservedTrials(Extension):
         callbacks = list(kwargs.pop("callbacks", None) or [])
         validated = kwargs.get("validation_freq", 1) == 1
         if not self._own_fit and validated and not any(map(_may_report, callbacks)):
-            # A `fit` or a callback of the user's own may report the objective later.
+            # A user-defined `fit` or callback can report the objective later.
             callbacks.append(_ObjectiveCheck(self._objectives))
         result = fit(hp, model, *args, callbacks=callbacks, **kwargs)
         if isinstance(result, keras.callbacks.History):
             if not self._reported:
                 check_objectives(self._objectives, result.history, "" if validated else _SELDOM)
-            # One that ended before it was reported fails alone from here on.
+            # From here on, a trial that ends before it reports the objective fails alone.
             self._reported = True
         return result
 
 
-_SELDOM = " Or no epoch was validated: a `validation_freq` above `epochs` leaves none; pass a smaller one."
+_SELDOM = " Or no epoch was validated: pass a `validation_freq` of at most `epochs`."
 
 
 def _may_report(callback: Any) -> bool:
-    """Says whether a callback may log metrics: one that sees epochs, neither Keras's nor this package's."""
+    """Returns whether a user-defined callback sees the end of epochs, where it can log metrics."""
     kind = type(callback)
     own = kind.__module__.partition(".")[0] not in ("keras", "recdrop_tune")
     return own and getattr(kind, "on_epoch_end", None) is not keras.callbacks.Callback.on_epoch_end
 
 
 class _ObjectiveCheck(keras.callbacks.Callback):
-    """Looks for the objective when the first epoch has ended, not after the last."""
+    """Checks for the objective after the first epoch, not after the last."""
 
     def __init__(self, objectives: Sequence[kt.Objective]) -> None:
         super().__init__()
@@ -234,7 +232,7 @@ def check_objectives(objectives: Sequence[kt.Objective], metrics: Any, advice: s
     Args:
         objectives: The objectives.
         metrics: The metrics, by name.
-        advice: What else may be done about it.
+        advice: Another possible cause, appended to the message.
 
     Raises:
         ObjectiveNotReportedError: It is not.
@@ -244,6 +242,6 @@ def check_objectives(objectives: Sequence[kt.Objective], metrics: Any, advice: s
             continue
         raise ObjectiveNotReportedError(
             f"The model reports no metric named `{objective.name}`, which is the objective. It "
-            f"reports: {', '.join(sorted(metrics))}. Take one of them as `objective`, or compile the "
+            f"reports: {', '.join(sorted(metrics))}. Use one of them as `objective`, or compile the "
             f"model with the metric.{advice}"
         )

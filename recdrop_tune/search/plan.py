@@ -172,10 +172,6 @@ class Plan:
                 self.goals,
             ),
         )
-<<<<<<< HEAD
-        observed.first_model = None  # Frees its memory.
-=======
->>>>>>> 061272a (Check data by running the model once on the samples likeliest to fail)
         tracking.process, tracking.go_on = self.process, self.go_on
         return tracking
 

@@ -436,7 +436,7 @@ def test_a_build_function_in_which_nothing_is_searched(options):
     with pytest.warns(UserWarning, match="Nothing is searched: the function .*fixed") as caught:
         rdt.tune(data(), data(), **{**options, "model": fixed, "max_trials": 1})
     assert caught[0].filename == __file__
-    with pytest.raises(InvalidArgumentError, match="Expected no value beside a function"):
+    with pytest.raises(InvalidArgumentError, match="Expected None with a function"):
         rdt.tune(data(), data(), **options, space="quick")
 
 

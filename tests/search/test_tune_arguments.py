@@ -39,7 +39,7 @@ def options(tmp_path):
         (fit(steps_per_epochs=3), r"`steps_per_epochs`.*Did you mean `steps_per_epoch`\?"),
         (fit(epochs=3), r"`epochs` received in `fit`.*Give `epochs` to `tune`"),
         (fit(validation_data=data()), r"`validation_data` received.*Give `validation` to `tune`"),
-        ({"space": SPACE}, r"`space`.*beside a function or a hypermodel"),
+        ({"space": SPACE}, r"`space`.*None with a function or a hypermodel"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
