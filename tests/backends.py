@@ -10,7 +10,7 @@ PRECISE = "float64" if BACKEND == "tensorflow" else "float32"
 """The most precise dtype: elsewhere Keras computes float64 layers in float32, at least in part."""
 
 POLICIES = ["mixed_float16", "mixed_bfloat16", *([] if BACKEND == "jax" else ["float64"])]
-"""The dtype policies beside the default; jax warns of float64, which has to be switched on there."""
+"""Dtype policies other than the default; jax warns about float64, which has to be enabled there."""
 
 JIT_COMPILE = {"tensorflow": [False, True], "jax": [True], "torch": [False]}[BACKEND]
 """What models are compiled with: the other two take minutes, for the plain layer too.

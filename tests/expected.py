@@ -64,7 +64,7 @@ class Draws:
         return np.asarray(ops.convert_to_numpy(drawn), "float64")
 
     def _kept(self, *shape):
-        # The package computes the scale in float32, whatever the layer computes in.
+        # The package computes the scale in float32, for layers of any type.
         return (1.0 - self._bits(*shape)) * float(1 / (1 - np.float32(self.rate)))
 
     def _steps(self):
@@ -143,7 +143,7 @@ class Draws:
 
 
 def expect(draws, weights, sequences, states=None, mask=None):
-    """What the definition gives: `[output, *states]`, in float64.
+    """Computes `[output, *states]` by the definition, in float64.
 
     Args:
         draws: The masks.

@@ -1,6 +1,6 @@
-"""Searches for inputs that break a property: the same ones in every run, or many random ones if asked to.
+"""Searches for inputs that break a property: the same ones in every run, or many random ones on request.
 
-Random inputs may find today what they did not find yesterday, so no change has to wait for them:
+Random inputs can fail today and pass tomorrow, so they do not block changes:
 
     RECDROP_FUZZ=1 pytest -m heavy tests/*/test_fuzz_*.py
 """
@@ -24,7 +24,7 @@ _RANDOM = 20
 
 
 def hold(profile, examples, strategy, check, seconds=5):
-    """Calls `check` with values of a strategy, each of which may take some seconds at most."""
+    """Calls `check` with values of a strategy, each with a time limit in seconds."""
     chosen = settings(
         max_examples=examples * (_RANDOM if profile == "random" else 1),
         derandomize=profile != "random",
@@ -37,7 +37,7 @@ def hold(profile, examples, strategy, check, seconds=5):
 
 
 class OddEquality:
-    """Cannot be compared, nor shown."""
+    """Cannot be compared or shown."""
 
     __hash__ = object.__hash__
 
@@ -61,7 +61,7 @@ class OddTruth:
 
 
 LONGEST = 20_000
-"""Characters of an error message that a person can read, of fifty problems."""
+"""The longest readable error message, with fifty problems, in characters."""
 
 
 def refused(call, kind=RecdropError):

@@ -23,7 +23,7 @@ OTHER = "torch" if HERE == "jax" else "jax"
 
 
 def said_by(code, **environment):
-    """What a fresh process prints, in which `jax` and `torch` cannot be imported, and Keras has not been."""
+    """The output of a new process without `jax` and `torch`, before Keras is imported."""
     code = f"import sys\nsys.modules |= {{'jax': None, 'torch': None}}\n{code}"
     rest = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
     done = subprocess.run(

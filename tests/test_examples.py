@@ -189,7 +189,7 @@ def test_character_language_model(tmp_path):
     best = result.confirmation.table.iloc[0]
     assert f"{best['mean']:.3f}" in table
     assert f"{best['test_perplexity']:.3f}" in table
-    written = table.split("and the best model goes on\n\n")[1]
+    written = table.split("and the best model continues\n\n")[1]
     assert len(written) == 300 + len("\n")
     assert written == written.lower()
 

@@ -128,7 +128,7 @@ def test_a_training_step(wrapper, cell, device):
     model.compile(keras.optimizers.SGD(rate), "mse")
     before = in_float64(layer)
     wrapped.seed_generator.state.assign([SEED, 0])
-    added = wrapped.regularization()  # Of the weights' gradients it is no part that could be seen.
+    added = wrapped.regularization()  # Its part of the weights' gradients is too small to measure.
     added = 0.0 if added is None else float(keras.ops.convert_to_numpy(added))
     loss = model.train_on_batch(x, y)
 

@@ -1,4 +1,4 @@
-"""The one stand-in for a hypermodel: what extensions add, in their order, whatever is added when."""
+"""Extensions of a hypermodel, and their order."""
 
 import pickle
 
@@ -9,7 +9,7 @@ from recdrop_tune.hypermodels import Extension, extended, scheduled, unextended
 
 
 class Inner(kt.HyperModel):
-    """Notes what it is given."""
+    """Returns its arguments."""
 
     colour = "red"
 
@@ -38,18 +38,18 @@ class Adds(Extension):
 
 
 def build(hp):
-    """A function in the place of a hypermodel."""
+    """A build function instead of a hypermodel."""
     return ["function"]
 
 
 @pytest.mark.parametrize("inner", [Inner(), build], ids=["hypermodel", "function"])
-def test_there_is_one_stand_in(inner):
+def test_extensions_are_not_nested(inner):
     both = extended(extended(inner, Adds("first")), Adds("second"))
     assert both.hypermodel is unextended(both) is unextended(inner) is inner
     assert both.build(None)[1:] == ["first", "second"]
 
 
-def test_callbacks_come_in_front_of_those_of_earlier_extensions():
+def test_later_extensions_come_first():
     both, given = extended(extended(Inner(), Adds("first")), Adds("second")), ["own"]
     model, args, kwargs = both.fit(None, "model", 1, callbacks=given, epochs=2)
     assert (model, args) == ("model", (1,))
@@ -57,7 +57,7 @@ def test_callbacks_come_in_front_of_those_of_earlier_extensions():
     assert given == ["own"]
 
 
-def test_all_else_is_the_hypermodels_own():
+def test_other_attributes_are_those_of_the_hypermodel():
     stand_in, hp = scheduled(extended(Inner(), Adds("first"))), kt.HyperParameters()
     stand_in.declare_hyperparameters(hp)
     assert stand_in.colour == "red"
@@ -69,7 +69,7 @@ def test_all_else_is_the_hypermodels_own():
 
 
 class Builder:
-    """No hypermodel, and no function: a tuner of one's own may have anything."""
+    """Neither a hypermodel nor a function, as a custom tuner can have."""
 
     def build(self, hp):
         return ["built"]
@@ -78,7 +78,7 @@ class Builder:
         return model, args, kwargs
 
 
-def test_what_only_has_the_methods_of_a_hypermodel():
+def test_an_object_with_the_methods_of_a_hypermodel():
     adding = extended(Builder(), Adds("more"))
     assert adding.build(kt.HyperParameters()) == ["built", "more"]
     assert adding.fit(None, "model", callbacks=[]) == ("model", (), {"callbacks": ["more"]})

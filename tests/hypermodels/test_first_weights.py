@@ -1,4 +1,4 @@
-"""What a trial and its twin have in common: the weights that they begin with, whatever the dropout draws."""
+"""A trial and its twin have the same initial weights, independent of the dropout."""
 
 import keras
 import keras_tuner as kt
@@ -25,7 +25,7 @@ def bidirectional(**dropout):
 
 
 class Own(kt.HyperModel):
-    """A model of the user's own."""
+    """A user-defined hypermodel."""
 
     def __init__(self, **dropout):
         super().__init__()
@@ -60,7 +60,7 @@ def unbuilt(**dropout):
 
 
 @pytest.mark.parametrize("model", [classifier, bidirectional, Own, unbuilt])
-def test_every_technique_begins_with_the_weights_of_its_twin(model):
+def test_every_technique_has_the_initial_weights_of_its_twin(model):
     plain = weights(model(wrapper="none"))
     assert not np.array_equal(plain[0], weights(model(wrapper="none"), seed=6)[0])
     for wrapper, technique in TECHNIQUES.items():
@@ -69,7 +69,7 @@ def test_every_technique_begins_with_the_weights_of_its_twin(model):
             assert_same(plain, weights(model(wrapper=wrapper, **rate)))
 
 
-def test_so_does_dropout_of_words_and_between_the_layers():
+def test_so_do_word_dropout_and_locked_dropout():
     locked = {"input": 0.2, "between": 0.3, "output": 0.4}
     dropout = {"wrapper": "recurrent", "rate": 0.1, "embedding_rate": 0.1, "locked_rate": locked}
     twin, model = (
@@ -79,7 +79,7 @@ def test_so_does_dropout_of_words_and_between_the_layers():
     assert_same(weights(twin), weights(model))
 
 
-def test_so_do_models_whose_activations_decay():
+def test_so_do_decays_of_activations():
     decays = {**SIZE, "activity_decay": 2.0, "temporal_decay": 1.0}
     dropping = {**decays, "wrapper": "weight_drop", "rate": 0.3, "locked_rate": {"output": 0.2}}
     for dropout in ({"wrapper": "none"}, {"wrapper": "none", **decays}, dropping):
@@ -87,7 +87,7 @@ def test_so_do_models_whose_activations_decay():
         assert_same(made, weights(LanguageModel(9, {**SIZE, "wrapper": "none"})))
 
 
-def test_each_dropout_of_a_model_has_noise_of_its_own():
+def test_each_dropout_of_a_model_has_its_own_noise():
     dropout = {"wrapper": "recurrent", "rate": 0.3, "locked_rate": {"between": 0.3, "output": 0.3}}
     keras.utils.set_random_seed(5)
     model = classifier(**dropout).build(kt.HyperParameters())
@@ -99,8 +99,8 @@ def test_each_dropout_of_a_model_has_noise_of_its_own():
     assert len(seeds) == len(set(seeds)) == 4
 
 
-def test_a_rate_of_next_to_nothing_scores_as_its_twin(tmp_path):
-    """Nothing but the dropout is left to tell the two apart: weights, order of the data, batches."""
+def test_a_tiny_rate_scores_like_its_twin(tmp_path):
+    """They differ in the dropout only, not in weights, the order of the data or batches."""
     x = np.random.default_rng(0).normal(size=(24, 4, 2)).astype("float32")
     y = (x[:, :, 0].sum(1) > 0).astype("int64")
     dropout = {
@@ -125,7 +125,7 @@ def test_a_rate_of_next_to_nothing_scores_as_its_twin(tmp_path):
     ],
 )
 def test_equal_dropouts_are_the_same_training(placement, names):
-    """What `benchmarks/which_dropout.py` trains under one name alone."""
+    """`benchmarks/which_dropout.py` trains them only once."""
     x = np.random.default_rng(0).normal(size=(24, 4, 2)).astype("float32")
     y = (x[:, :, 0].sum(1) > 0).astype("int64")
     losses = []

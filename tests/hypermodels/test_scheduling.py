@@ -1,4 +1,4 @@
-"""The dimension `schedule`, carried out: by the classifier, by `dropout_rnn`, and by `tune`."""
+"""Schedules in a search: of the classifier, of `dropout_rnn`, and in `tune`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EPOCHS = 3
 
 
 class Rates(keras.callbacks.Callback):
-    """Notes the rates at the end of every epoch; Keras Tuner's copies note them in one place."""
+    """Records the rates of each epoch, in one list for Keras Tuner's copies too."""
 
     seen: ClassVar[list] = []
 
@@ -35,7 +35,7 @@ class Rates(keras.callbacks.Callback):
 
 
 class Starts(keras.callbacks.Callback):
-    """Notes the epochs that begin."""
+    """Records the epochs that start."""
 
     built: ClassVar[list] = []
 
@@ -193,7 +193,7 @@ def test_a_layer_that_is_not_in_the_model():
 
 
 class Own(kt.HyperModel):
-    """A hypermodel with a `fit` of its own, and a hyperparameter declared beforehand."""
+    """A hypermodel with its own `fit` and a declared hyperparameter."""
 
     def __init__(self, passes):
         super().__init__()
@@ -290,7 +290,7 @@ def test_tune(options):
     result = rdt.tune(data(), data(), space=space, max_trials=9, **options)
     trials = result.trials.sort_values("number")
     assert list(trials["wrapper"]) == ["none", "native", "native"]
-    # The baselines come first, and a rate that moves is none of them.
+    # The baselines come first, and have no schedule.
     assert list(trials["schedule"].fillna("-")) == ["-", "constant", "annealed"]
     assert str(trials["schedule"].dtype) == "string"
     assert Rates.seen[0] == [[], [], []]
@@ -331,7 +331,7 @@ def test_tune_with_a_build_function(options):
 
 
 def test_the_objective_is_still_looked_for(options):
-    """In the first epoch; after the first training where a callback of the user's sees the epochs."""
+    """In the first epoch, or after the first training if a callback sees the epochs."""
     options |= {"objective": kt.Objective("val_f1", "max")}
     with pytest.raises(rdt.search.ObjectiveNotReportedError, match="no metric named `val_f1`"):
         rdt.tune(data(), data(), model=make("rnn"), max_trials=1, **options)
@@ -347,7 +347,7 @@ def test_the_objective_is_still_looked_for(options):
 
 
 def test_the_noise_is_that_of_the_moved_rate():
-    """The same seed gives other losses: in its first epoch `linear` drops nothing."""
+    """With the same seed, losses differ: `linear` drops nothing in its first epoch."""
     losses = []
     for name in ("constant", "linear"):
         keras.utils.set_random_seed(1)

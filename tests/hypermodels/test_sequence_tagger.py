@@ -33,7 +33,7 @@ def padded(x, y, label):
 
 
 def loss_and_gradient(model, x, y):
-    """What a training step computes."""
+    """Computes a training step."""
     tf = pytest.importorskip("tensorflow")
     with tf.GradientTape() as tape:
         loss = model.compute_loss(x, y, model(x, training=True))
@@ -47,7 +47,7 @@ def test_padded_steps_do_not_change_what_is_learned(wrapper, one_hot):
     model = build({**space, "locked_rate": 0.0}, mask_value=0.0, one_hot=one_hot)
     y = keras.utils.to_categorical(Y, 3) if one_hot else Y
     loss, gradients = loss_and_gradient(model, X, y)
-    for label in (0, 1):  # whatever the padded steps' labels are
+    for label in (0, 1):  # For any labels of padded steps.
         other_loss, others = loss_and_gradient(model, *padded(X, y, label))
         assert other_loss == pytest.approx(loss, rel=1e-5)
         for gradient, other in zip(gradients, others, strict=True):

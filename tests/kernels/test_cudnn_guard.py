@@ -1,6 +1,6 @@
 """With a GPU in sight: masks that cuDNN does not take, and what happens where it declines a call.
 
-Keras is told that there is a GPU. Called eagerly, what takes the loop runs without one.
+Keras is made to see a GPU. Called eagerly, the step loop runs without one.
 """
 
 import importlib

@@ -30,7 +30,7 @@ def fit(activation="tanh"):
 
 
 def test_tensorflow_keeps_the_gradients_of_a_training_step():
-    """What the tie is there for: if this fails, an upgrade has mended it or moved the table."""
+    """The reason for the tie. If this fails, an upgrade has fixed the leak or moved the table."""
     before = custom()
     fit()
     gc.collect()

@@ -1,4 +1,4 @@
-"""What the kernels need of Keras's internals, and that forcing gates is the same on each of them."""
+"""The internals of Keras that the kernels need, and forced gates on each kernel."""
 
 import inspect
 import re
@@ -30,7 +30,7 @@ KERNEL_ARGUMENTS = {
     "go_backwards",
     "unroll",
 }
-"""What is passed to cuDNN by name."""
+"""The arguments passed to cuDNN by name."""
 
 
 def test_keras_still_has_the_kernels_and_they_take_what_is_passed():

@@ -61,7 +61,7 @@ def test_autocast_is_left_to_the_loop():
     np.testing.assert_array_equal(fused.detach().numpy(), loop.detach().numpy())
 
 
-@pytest.mark.filterwarnings("ignore")  # PyTorch's compiler has warnings of its own.
+@pytest.mark.filterwarnings("ignore")  # PyTorch's compiler warns too.
 def test_what_is_compiled_is_left_to_the_loop():
     model = keras.Sequential([keras.Input((5, 3)), layer(), keras.layers.Dense(1)])
     model.compile("sgd", "mse", jit_compile=True)

@@ -143,7 +143,7 @@ def test_against_the_definition_in_numpy(compiled):
 
 
 def test_a_wrapped_layer_of_unknown_length_and_a_penalty_on_its_gradient():
-    """What is done with such gradients: a penalty, in a training step of the user's own."""
+    """A use of such gradients: a penalty in a custom training step."""
     found = []
     for use_cudnn in ("auto", False):
         layer = keras.layers.LSTM(4, use_cudnn=use_cudnn)

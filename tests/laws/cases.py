@@ -1,7 +1,7 @@
-"""The matrix the laws run over: wrapper x placement x cell x what a Keras RNN can be asked to do.
+"""The matrix of the laws: wrapper x placement x cell x scenario of a Keras RNN.
 
-Of each matrix a covering array runs by default: few rows, in which each pair of values that the matrix has
-occurs, or that those of its rows have which can fail where no other does. The rest has the mark `full`.
+By default a covering array of each matrix runs: few rows that contain each pair of values of the matrix, or
+of those of its rows that can fail where no other would. The other rows have the mark `full`.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ MASKS = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a Keras RNN layer is asked to do."""
+    """A use of a Keras RNN layer."""
 
     layer: dict = field(default_factory=dict)
     mask: str = "none"
@@ -88,14 +88,14 @@ SCENARIOS = {
 }
 
 RETURNED_ELSEWHERE = ("states", "last_and_states")
-"""Scenarios whose two settings other scenarios have too, each with one thing more."""
+"""Scenarios whose settings are part of other scenarios."""
 
 FEW = ("sequences", "holed_backwards")
-"""Scenarios for what differs little from what runs in all of them."""
+"""Scenarios for rows that differ little from others."""
 
 
 def _scenarios(wrapper, cell):
-    # A wrapper at some of its sites adds little to each site alone and all of them together.
+    # Some of a wrapper's sites add little to each site alone and all of them together.
     in_between = "+" in wrapper[1] and wrapper not in WIDEST
     return FEW if in_between or cell not in ("lstm", "gru") else SCENARIOS
 
@@ -106,7 +106,7 @@ MATRIX = [
     for cell in CELLS
     for scenario in _scenarios(wrapper, cell)
 ]
-"""Every wrapper with every cell, in all scenarios where that can matter."""
+"""Every wrapper with every cell, in all scenarios that can make a difference."""
 
 
 def make_layer(cell, seed=1, **options):
@@ -122,19 +122,19 @@ def make_layer(cell, seed=1, **options):
 
 
 def learns_rates(wrapper):
-    """Whether a wrapper learns its rates, which cannot begin at 0."""
+    """Whether a wrapper learns its rates, which cannot start at 0."""
     return TECHNIQUES[wrapper[0]].learns_rate
 
 
 def is_exact_at_inference(wrapper):
-    """Whether a wrapper is the plain layer at inference: all but zoneout, which has an expectation."""
+    """Whether a wrapper is the plain layer at inference: all except zoneout, which uses an expectation."""
     return wrapper[0] != "zoneout"
 
 
 def make_wrapper(layer, wrapper, rate=0.4, seed=7):
     technique_id, placement, options = wrapper
     inner = getattr(layer, "forward_layer", layer)
-    if isinstance(inner, keras.layers.GRU):  # it has no h beside its state
+    if isinstance(inner, keras.layers.GRU):  # It has no separate h.
         options = {name: value for name, value in options.items() if name != "hidden_rate"}
     if rate == 0.0 and "hidden_rate" in options:
         options = {**options, "hidden_rate": 0.0}
@@ -150,7 +150,7 @@ def make_inputs(cell, initial_state=False, seed=2):
 
 
 def arrays(result):
-    """What a layer returned, as a list of NumPy arrays."""
+    """The results of a layer as a list of NumPy arrays."""
     parts = result if isinstance(result, (list, tuple)) else [result]
     return [array(part) for part in parts]
 
@@ -161,7 +161,7 @@ def wrapper_id(wrapper):
 
 
 def in_matrix(test=None, *, among=lambda *row: True):
-    """Parametrizes a test over `MATRIX`; by default those of its rows run that `among` takes, see `over`."""
+    """Parametrizes a test over `MATRIX`; by default the rows selected by `among` run, see `over`."""
     if test is None:
         return lambda function: in_matrix(function, among=among)
 
@@ -176,10 +176,10 @@ def _few(wrapper, cell, scenario):
 
 
 def over(names, rows, *, backends=lambda *row: False, among=lambda *row: True, few=None):
-    """Parametrizes a test; CI runs some of the rows that `backends` takes on Keras's other backends too.
+    """Parametrizes a test; CI runs some of the rows selected by `backends` on Keras's other backends too.
 
-    By default a covering array of the rows runs that `among` takes, or the rows `few`, where a covering
-    array has more than a slow test is worth.
+    By default a covering array of the rows selected by `among` runs; or the rows `few`, if a covering array
+    is too large for a slow test.
     """
     rows = list(rows)
     taken = [index for index, row in enumerate(rows) if among(*row)]
@@ -198,9 +198,9 @@ def over(names, rows, *, backends=lambda *row: False, among=lambda *row: True, f
 
 
 def covering(rows: Sequence[tuple]) -> set[int]:
-    """Returns the indices of few rows in which each pair of values occurs that occurs in any row.
+    """Returns the indices of few rows that contain every pair of values of all rows.
 
-    Of all rows the next one is always that with the most pairs which are new.
+    Greedy: the next row is always the one with the most new pairs.
     """
     pairs = [set(combinations(enumerate(row), 2)) for row in rows]
     missing = set[tuple]().union(*pairs)
@@ -213,7 +213,7 @@ def covering(rows: Sequence[tuple]) -> set[int]:
 
 
 def _factors(row):
-    """The values of a row; a wrapper is two of them, its technique with the options and its placement."""
+    """The values of a row. A wrapper is two values: technique with options, and placement."""
     values = []
     for value in row:
         if isinstance(value, tuple):

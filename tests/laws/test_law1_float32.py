@@ -1,6 +1,6 @@
-"""Law 1 in float32, the dtype of training, on the kernels that the engine picks for it on a CPU.
+"""Law 1 in float32, the dtype of training, on the kernels chosen for it on a CPU.
 
-The other tests of law 1 run in float64, which TensorFlow's fused op does not take.
+The other tests of law 1 run in float64, which TensorFlow's fused op does not support.
 """
 
 import keras
@@ -22,7 +22,7 @@ tf = pytest.importorskip("tensorflow")
 BATCH, TIME, FEATURES = 3, 6, 2
 RATE, SEED = 0.4, 7
 SMALL, LARGE = 8, 80
-"""Units below and above those up to which the engine takes the fused op."""
+"""Units below and above the limit of the fused op."""
 
 KINDS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 REWRITTEN = ("recurrent", "variational", "weight_drop", "zoneout", "concrete")
@@ -47,7 +47,7 @@ MATRIX = [row for row in MATRIX if row[1] == "lstm" or "hidden_rate" not in row[
 
 
 def tolerance(units):
-    """How far float32 may be off, relative to what is added up.
+    """The allowed error of float32, relative to the sum.
 
     Each step adds up features + units products, each rounded by at most 2^-24. A state is at most 1,
     its scale 1 / (1 - 0.4) < 2, and the weights are such that a step hands an error on about as
@@ -103,7 +103,7 @@ def runs_in_the_fused_op(function):
 
 
 def explained_kernel(wrapped, masked):
-    """What `explain` says of the layer, where a mask reaches it or not."""
+    """The kernel according to `explain`, with or without a mask."""
     model = wrapped
     if masked:
         inputs = keras.Input((TIME, FEATURES))

@@ -1,4 +1,4 @@
-"""Law 2: at inference a wrapper is the wrapped layer, bit for bit; with rate 0 up to rounding."""
+"""Law 2: at inference a wrapper equals the wrapped layer bit for bit; with rate 0, up to rounding."""
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ from tests.laws.cases import (
 
 
 def tolerance(wrapper):
-    """Another kernel may run than the plain layer's, or the same one on parts of the batch."""
+    """The kernel can differ from the plain layer's, or run on parts of the batch."""
     technique, placement, _ = wrapper
     if technique in ("time_distributed", "lambda"):
         return {"rtol": 0}  # The plain layer itself runs.

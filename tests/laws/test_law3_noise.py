@@ -1,4 +1,4 @@
-"""Law 3: the noise is there, new in each call, shared by whom it should be, and keeps the mean."""
+"""Law 3: each call draws new noise, shared as documented, which preserves the mean."""
 
 from itertools import product
 

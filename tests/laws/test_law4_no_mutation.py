@@ -1,4 +1,4 @@
-"""Law 4: nothing is mutated: the wrapped layer alone is still the plain layer."""
+"""Law 4: nothing is mutated: used alone, the wrapped layer is still the plain layer."""
 
 from itertools import product
 

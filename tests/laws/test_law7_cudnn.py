@@ -1,6 +1,6 @@
-"""Law 7: with a GPU in sight, the traced training graph is one cuDNN call per direction, and no loop.
+"""Law 7: with a GPU, the traced training graph has one cuDNN call per direction, and no loop.
 
-Tracing needs no GPU: Keras is told that there is one, and the graph is looked at, not run.
+Tracing needs no GPU: Keras is made to see one, and the graph is inspected, not run.
 """
 
 import importlib
@@ -47,7 +47,7 @@ ASKED = ("recurrent", "variational", "zoneout", "time_distributed")
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Makes Keras's TensorFlow backend believe in a GPU."""
+    """Makes Keras's TensorFlow backend see a GPU."""
     module = importlib.import_module("keras.src.backend.tensorflow.rnn")
     monkeypatch.setattr(module, "_is_gpu_available", lambda: True)
 
@@ -69,7 +69,7 @@ def operations(wrapped, *, mask=None, training=True):
 
 
 def has_its_options(wrapper, kind):
-    """A GRU has no h beside its state."""
+    """A GRU has no separate h."""
     return kind is keras.layers.LSTM or "hidden_rate" not in wrapper[2]
 
 

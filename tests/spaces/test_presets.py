@@ -18,17 +18,17 @@ X = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("float32")
 
 
 def words(value):
-    """The words of a key, of which there may be one."""
+    """The words of a key, as a tuple."""
     return (value,) if isinstance(value, str) else value
 
 
 def small(name):
-    """A preset with few units: what is searched of the dropout is the same."""
+    """A preset with few units, and the same dropout."""
     return SearchSpace.load({**SearchSpace.load(name).to_dict(), "units": 3})
 
 
 def configurations(space):
-    """One random configuration of each wrapper and placement that a space offers."""
+    """One random configuration of each wrapper and placement of a space."""
     declared = kt.HyperParameters()
     space.sample(declared)
     for wrapper in words(space.wrapper):
@@ -40,14 +40,14 @@ def configurations(space):
 
 
 def filled(declared, values):
-    """Gives hyperparameters values, and random ones to those that are left."""
+    """Gives hyperparameters values; the others are random."""
     hp = declared.copy()
     hp.values = dict(values)
     hp.ensure_active_values()
     return hp
 
 
-def test_the_presets_there_are():
+def test_names_of_presets():
     assert PRESETS == (
         "awd_lstm",
         "full",
@@ -68,16 +68,18 @@ def test_every_wrapper_and_placement_of_a_preset_is_sampled_and_built(name):
         sample = space.sample(hp)
         assert (sample.wrapper, sample.placement) == (wrapper, placement)
         assert_valid(sample)
+        seen.add((wrapper, placement))
+        if name != "full" and len(seen) > 2:
+            continue  # `full` builds all of them.
         model = hypermodel.build(hp)
         layers = [layer for layer in model.layers if isinstance(layer, AbstractDropoutWrapper)]
         assert len(layers) == (0 if wrapper == "none" else sample.layers)
         for layer in layers:
             assert (layer.technique_id, layer.placement) == (wrapper, placement)
-            assert {name: layer.get_config()[name] for name in sample.options} == sample.options
-        seen.add((wrapper, placement))
+            assert {key: layer.get_config()[key] for key in sample.options} == sample.options
     assert {wrapper for wrapper, _ in seen} == set(words(space.wrapper))
     if name == "full":
-        # Where it drops, `time_distributed` is what `recurrent` is there.
+        # `time_distributed` would repeat `recurrent`.
         searched = [
             t for t in TECHNIQUES.values() if not t.learns_rate and t.id != "time_distributed"
         ]
@@ -89,6 +91,7 @@ def test_every_wrapper_and_placement_of_a_preset_is_sampled_and_built(name):
 def test_a_configuration_takes_a_training_step(name):
     hp, _, _ = list(configurations(small(name)))[-1]
     model = SequenceClassifier(2, (None, 2), small(name)).build(hp)
+    model.run_eagerly = True
     assert np.isfinite(model.train_on_batch(X, np.arange(4) % 2)).all()
 
 
@@ -100,13 +103,14 @@ def test_awd_lstm_drops_in_three_ways():
     assert tuple(sample.locked_rate) == LOCKED_SITES
     assert sample.embedding_rate is not None
     model = LanguageModel(7, small("awd_lstm"), tie_weights=True).build(hp)
+    model.run_eagerly = True
     tokens = np.random.default_rng(0).integers(0, 7, (4, 6))
     assert np.isfinite(model.train_on_batch(tokens[:, :-1], tokens[:, 1:])).all()
 
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU"])
-def test_a_build_function_takes_every_preset_for_either_cell(cell):
-    for name in PRESETS:
+def test_a_build_function_takes_presets_for_both_cells(cell):
+    for name in ("full", "three_ways"):
         for wrapper in words(SearchSpace.load(name).wrapper):
             hp = kt.HyperParameters()
             hp.values["wrapper"] = wrapper

@@ -1,4 +1,4 @@
-"""Bidirectional, inside and outside a wrapper: each direction draws masks of its own."""
+"""Bidirectional, inside and outside a wrapper: each direction draws its own masks."""
 
 from itertools import cycle, product
 

@@ -124,7 +124,7 @@ def test_a_training_step_goes_down_their_slope():
 
 @pytest.mark.backends
 def test_of_a_last_step_alone_every_sample_counts():
-    """As it does in a `LockedDropout` after the layer, to which Keras hands no mask there."""
+    """As in a `LockedDropout` after the layer, which gets no mask from Keras."""
     decaying = ActivityDecay(GRU(4), 2.0)
     for mask in (HOLED, None):
         last = array(decaying(X, mask=mask, training=True))

@@ -1,4 +1,4 @@
-"""Whatever wrappers and the functions on models are given works, or an error of the package refuses it."""
+"""Any argument of wrappers and functions on models works, or raises an error of the package."""
 
 import decimal
 import fractions
@@ -46,7 +46,7 @@ def layer():
 
 
 def arguments(name):
-    """What a wrapper has to be given to train."""
+    """The arguments that a wrapper needs to train."""
     return {"rate": 0.2, **({"samples": 9} if TECHNIQUES[name].learns_rate else {})}
 
 
@@ -71,7 +71,7 @@ def test_arguments_of_wrappers(profile):
         made = []
         given = {**arguments(name), argument: value}
         error = refused(lambda: made.append(rdt.wrap(layer(), name, **given)), InvalidArgumentError)
-        # A function of one's own may do what it likes.
+        # A custom function can do anything.
         if error is None and not (argument == "function" and callable(value)):
             (wrapper,) = made
             if wrapper.learns_rates:  # Where `samples` is None, they are counted.

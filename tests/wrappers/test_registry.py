@@ -60,7 +60,7 @@ def test_through_yaml_and_json(wrapper, bidirectional, built):
     assert other(X).shape == one(X).shape
 
 
-def test_what_keras_serializes_is_taken_too():
+def test_deserializes_what_keras_serializes():
     one = wrap(keras.layers.GRU(4), "variational", rate={"input": 0.1, "recurrent": 0.2},
                placement="input+recurrent", tied_gates=True, seed=3)  # fmt: skip
     other = wrappers.get(keras.layers.serialize(one))
@@ -75,7 +75,7 @@ def doubled(shape, rate, seed):
     return keras.ops.full(shape, 2.0)
 
 
-def test_a_function_goes_by_its_name():
+def test_functions_are_serialized_by_name():
     data = wrappers.serialize(wrap(keras.layers.GRU(4), "lambda", rate=0.1, function=doubled))
     assert wrappers.get(through_yaml(data)).function is doubled
     wrapper = wrap(keras.layers.GRU(4), "lambda", rate=0.1, function=lambda *_: 1.0)
@@ -114,10 +114,10 @@ def test_written_by_hand_as_keras_has_it():
 
 
 class Own(RecurrentDropoutWrapper):
-    """A wrapper of the user's own, known to Keras by `custom_objects` alone."""
+    """A custom wrapper, which Keras finds only through `custom_objects`."""
 
 
-def test_a_wrapper_of_ones_own():
+def test_a_custom_wrapper():
     data = wrappers.serialize(Own(keras.layers.LSTM(4), rate=0.3))
     assert type(wrappers.deserialize(data, custom_objects={"Own": Own})) is Own
     with keras.saving.custom_object_scope({"Own": Own}):
@@ -173,12 +173,12 @@ CLASSES = "NativeDropoutWrapper, .*ZoneoutWrapper"
     ],
     ids=str,
 )
-def test_what_names_no_wrapper(identifier, message):
+def test_refused(identifier, message):
     with pytest.raises(InvalidArgumentError, match=message):
         wrappers.get(identifier)
 
 
-def test_what_is_no_wrapper_is_not_serialized():
+def test_other_layers_are_not_serialized():
     with pytest.raises(
         InvalidArgumentError, match=r"`wrapper`\. Expected a wrapper of this package\."
     ):

@@ -16,7 +16,7 @@ KINDS = [keras.layers.LSTM, keras.layers.GRU]
 
 
 def with_shape(kind, *arguments, **options):
-    """A layer with the arguments of the tutorials, of which Keras says that there are better ones."""
+    """A layer with the arguments of tutorials, about which Keras warns."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Do not pass an `input_shape`")
         return kind(*arguments, **options)
