@@ -37,7 +37,7 @@ TESTS = {
     "wrappers": LAYERS,
     "oracle": ORACLE,
     **dict.fromkeys(("events.py", "records.py", "journal.py", "stopping.py"), RECORDS),
-    "standing.py": "test_standing.py test_comparison.py terminal results",
+    "standing.py": "test_standing.py test_comparison.py terminal",
     "results/intervals.py": "results/test_intervals.py results/test_tune_result.py",
     "results": "results test_standing.py",
 }

@@ -121,7 +121,7 @@ def _key(run):
 
 def _image(client, run, names, artifacts):
     tags = {name: value for name, value in run.data.tags.items() if name.startswith("recdrop.")}
-    # Without its links, the digest of all of it, and how to go on, of which `sync` says less.
+    # Without links and digest, and without how to resume: `sync` writes less about that.
     note = run.data.tags.get(NOTE, "").split("\n\n")[1:-1]
     note = [part for part in note if not part.startswith("To resume")]
     curves = {

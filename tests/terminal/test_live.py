@@ -398,7 +398,7 @@ def test_a_terminal_and_its_ctrl_c(tmp_path):
 
 @pytest.mark.heavy
 def test_a_notebook(tmp_path, monkeypatch):
-    """One panel in the output of the cell, which is drawn anew, beside the line of each trial."""
+    """The output of the cell has one panel, which is drawn again, and a line for each trial."""
     import nbclient
     import nbformat
 

@@ -1,4 +1,4 @@
-"""What the events of a tuner hold besides scores: kernels, times, tags, versions."""
+"""Tests for the kernels, times, tags and versions in the events of a tuner."""
 
 import keras
 import keras_tuner as kt
