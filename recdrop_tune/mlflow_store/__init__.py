@@ -7,11 +7,10 @@ from recdrop_tune.mlflow_store.artifacts import (
     RESULT,
     load_flavor,
     log_model,
-    read_card,
     upload_result,
 )
 from recdrop_tune.mlflow_store.datasets import dataset_inputs, describe_data
-from recdrop_tune.mlflow_store.description import NOTE_LENGTH, harmless, markdown_table, quoted
+from recdrop_tune.mlflow_store.description import NOTE_LENGTH, harmless, markdown_table
 from recdrop_tune.mlflow_store.pages import (
     command,
     leaderboard_url,
@@ -45,8 +44,6 @@ __all__ = [
     "log_model",
     "markdown_table",
     "prepare",
-    "quoted",
-    "read_card",
     "reason",
     "searched",
     "sync",

@@ -116,7 +116,6 @@ class _Card(BaseModel):
     trial_id: str
     hyperparameters: dict[str, Any]
     plain: bool
-    not_plain: str | None = None
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     signature: dict[str, Any] | None
     requirements: list[Annotated[str, Field(pattern=r"^[A-Za-z][\w.-]*==[\w.+!-]+$")]]
