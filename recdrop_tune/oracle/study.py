@@ -200,10 +200,7 @@ def as_optuna(
     for hp in space:
         if is_fixed(hp) or hp.name not in values or not is_active(hp, values):
             continue
-        range_, value = distribution(hp), values[hp.name]
-        if hasattr(hp, "min_value") and not _is_number(value):
-            continue
-        drawn = to_drawn(hp, plain(hp, value))
+        range_, drawn = distribution(hp), to_drawn(hp, plain(hp, values[hp.name]))
         if _contains(range_, drawn):
             params[hp.name], distributions[hp.name] = drawn, range_
     return params, distributions
@@ -214,7 +211,3 @@ def _contains(range_: Any, drawn: Any) -> bool:
         return drawn in range_.choices
     steps = 0.0 if range_.log or not range_.step else (drawn - range_.low) / range_.step
     return bool(range_.low <= drawn <= range_.high) and abs(steps - round(steps)) < 1e-8
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -186,24 +186,6 @@ def test_three_failures_in_a_row_leave_nothing_running(tmp_path):
     assert states(tuner.oracle) == [TrialState.FAIL] * 3
 
 
-def test_a_search_goes_on_where_it_stopped(tmp_path):
-    first = make_tuner(tmp_path, max_trials=4)
-    first.search()
-    second = make_tuner(tmp_path, max_trials=8)
-    second.search()
-    assert values(second)[:4] == values(first)
-    assert len(second.oracle.trials) == 8
-    assert sum(state == TrialState.COMPLETE for state in states(second.oracle)) == 8
-
-
-def test_a_trial_left_running_by_a_crash_is_settled(tmp_path):
-    crashed = make_tuner(tmp_path)
-    crashed.oracle.create_trial("tuner0")
-    again = make_tuner(tmp_path, max_trials=2)
-    again.search()
-    assert states(again.oracle) == [TrialState.COMPLETE, TrialState.COMPLETE]
-
-
 def test_a_trial_left_running_in_a_storage_is_settled(tmp_path):
     storage = f"sqlite:///{tmp_path}/studies.db"
     crashed = make_tuner(tmp_path, storage=storage)
@@ -218,12 +200,6 @@ def test_a_study_of_another_search_is_refused(tmp_path):
     make_tuner(tmp_path / "a", storage=storage, max_trials=1).search()
     with pytest.raises(ProjectError, match=r"named `project` of another search, with 1 trials"):
         make_tuner(tmp_path / "b", storage=storage, max_trials=1).search()
-
-
-def test_the_project_folder_is_keras_tuners(tmp_path):
-    # `Oracle._project_dir` is the one private name of Keras Tuner that is used.
-    tuner = make_tuner(tmp_path)
-    assert Path(tuner.oracle._project_dir) == Path(tuner.project_dir)
 
 
 def test_a_storage_failure_is_raised_and_keeps_no_lock(tmp_path):

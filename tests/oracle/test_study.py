@@ -211,21 +211,6 @@ def test_a_default_beside_the_steps(tmp_path):
     assert again.study.trials[0].value == 0.5
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("lr", "0.01"), ("lr", None), ("rate", math.inf), ("lr", [1])]
-)
-def test_a_value_that_somebody_has_changed(tmp_path, name, value):
-    oracle = make(tmp_path, try_first=[{"wrapper": "recurrent", "rate": 0.2}])
-    end(oracle, oracle.create_trial("w"), score=0.5)
-    path = tmp_path / "project" / "trial_00" / "trial.json"
-    saved = json.loads(path.read_text())
-    saved["hyperparameters"]["values"][name] = value
-    path.write_text(json.dumps(saved))
-    again = make(tmp_path)
-    assert name not in again.study.trials[0].params
-    assert again.create_trial("w").status == "RUNNING"
-
-
 def test_workers_that_outlive_the_oracles_process_keep_their_trials(tmp_path):
     """For the sampler they are under way, and what they reported before counts for the pruner."""
     trials = [Workers(make(tmp_path)).create_trial("a")]
