@@ -35,7 +35,10 @@ def options(tmp_path):
         ({"objective": ["loss", "loss"]}, "`objective`.*different metrics"),
         ({"model": 3}, r"`model`.*a Keras model, a function that builds one.*HyperModel"),
         ({"model": Failing}, r"`model`.*Pass an instance: Failing\(\.\.\.\)"),
-        ({"model": keras.Sequential()}, r"`model`.*at least one LSTM or GRU layer.*`sequential"),
+        (
+            {"model": keras.Sequential([keras.Input((5, 3)), keras.layers.Dense(1)])},
+            "`model`.*at least one LSTM or GRU layer.*`sequential",
+        ),
         (fit(steps_per_epochs=3), r"`steps_per_epochs`.*Did you mean `steps_per_epoch`\?"),
         (fit(epochs=3), r"`epochs` received in `fit`.*Give `epochs` to `tune`"),
         (fit(validation_data=data()), r"`validation_data` received.*Give `validation` to `tune`"),
