@@ -14,7 +14,7 @@ from recdrop_tune.errors import check_integer, invalid_argument
 from recdrop_tune.hypermodels.extensions import fit_of
 from recdrop_tune.hypermodels.scheduling import with_schedules
 from recdrop_tune.kernels import KERAS_PASSES_MASKS, mask_of, seeds_aside
-from recdrop_tune.models import Described, hand_on_masks
+from recdrop_tune.models import Described, pass_masks
 from recdrop_tune.spaces import Sample, SearchSpace
 from recdrop_tune.wrappers import LockedDropout, wrap
 
@@ -145,7 +145,7 @@ def recurrent_stack(features: Any, sample: Sample, return_sequences: bool) -> An
         last = index == sample.layers - 1
         decays = of_layer if last else {}
         layer = _layer(sample, return_sequences or not last, decays)
-        features = layer(features) if mask is None else hand_on_masks(layer)(features, mask=mask)
+        features = layer(features) if mask is None else pass_masks(layer)(features, mask=mask)
     return _locked(features, sample, "output", of_locked)
 
 

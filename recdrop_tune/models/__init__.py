@@ -6,7 +6,7 @@ from recdrop_tune.models.explanation import Explanation, LayerExplanation, expla
 from recdrop_tune.models.fitting import fit
 from recdrop_tune.models.layers import dropout_layers, own_layers, walk
 from recdrop_tune.models.learning import LearnedRates, ignored_class, learned_rates, spare_rates
-from recdrop_tune.models.masks import hand_on_masks
+from recdrop_tune.models.masks import pass_masks
 from recdrop_tune.models.monte_carlo import MCPrediction, NoNoiseWarning, mc_predict
 from recdrop_tune.models.plain import to_plain
 from recdrop_tune.models.rate_schedule import SCHEDULES, RateSchedule
@@ -29,11 +29,11 @@ __all__ = [
     "dropout_layers",
     "explain",
     "fit",
-    "hand_on_masks",
     "ignored_class",
     "learned_rates",
     "mc_predict",
     "own_layers",
+    "pass_masks",
     "renew",
     "spare_rates",
     "structure",

@@ -20,7 +20,7 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.kernels import compile_arguments, excluded_from_decay, lost_arguments
 from recdrop_tune.models.copies import lambdas_allowed
 from recdrop_tune.models.layers import is_known, is_of_layers, learning_layers, own_layers, walk
-from recdrop_tune.models.masks import hands_on_masks, is_masked
+from recdrop_tune.models.masks import is_masked, passes_masks
 from recdrop_tune.wrappers import ActivityDecay, RecurrentWrapper, is_default_name
 
 _TECHNIQUES = {each.class_name: each.id for each in TECHNIQUES.values() if each.class_name}
@@ -173,9 +173,9 @@ class _Writer:
             yield f"x = {call}({', '.join(filter(None, (tensor, self.arguments(kwargs))))})"
             tensor = "x"
         yield f"model = keras.Model(inputs, {tensor})"
-        if any(hands_on_masks(layer) and is_masked(layer) for layer in layers):
-            self.imports.add("from recdrop_tune.models import hand_on_masks")
-            yield "hand_on_masks(model)  # From Keras 3.16 on, recurrent layers drop their masks."
+        if any(passes_masks(layer) and is_masked(layer) for layer in layers):
+            self.imports.add("from recdrop_tune.models import pass_masks")
+            yield "pass_masks(model)  # From Keras 3.16 on, recurrent layers drop their masks."
 
     def changes(self, model: Any) -> Iterator[str]:
         """Yields the lines to change in the code of a model."""

@@ -21,9 +21,11 @@ from recdrop_tune.kernels import (
     wrapped_function,
 )
 from recdrop_tune.models.layers import own_layers, plain_weights, walk
-from recdrop_tune.models.masks import handing_on_masks
+from recdrop_tune.models.masks import no_mask_warnings
 
 _STATEFUL = keras.optimizers.Optimizer | keras.metrics.Metric
+_STATES = ("_is", "_called", "_built", "_path", "_name")
+"""Beginnings of the names of attributes that change while an object is used."""
 
 
 def copy_model(
@@ -67,19 +69,17 @@ def copy_model(
         if not isinstance(part, keras.Sequential) and not hasattr(part, "operations"):
             raise not_copied(part, f"{type(part).__name__} is a subclassed model")
         cloned = keras.models.clone_model(part, clone_function=visit, call_function=calling)
-        if type(cloned) is not type(
-            part
-        ):  # Keras forgets a subclass of Sequential, and its `train_step`.
-            raise not_copied(
-                part, f"Keras would copy a {type(part).__name__} as a {type(cloned).__name__}"
-            )
+        # Keras forgets a subclass of Sequential, and its `train_step`.
+        if type(cloned) is not type(part):
+            kinds = [type(each).__name__ for each in (part, cloned)]
+            raise not_copied(part, "Keras would copy a {} as a {}".format(*kinds))
         if part.built and not cloned.built:  # A Sequential without an `Input`.
             cloned.build_from_config(part.get_build_config())
         if not part.trainable:  # `clone_model` forgets it for functional models.
             cloned.trainable = False
         return cloned
 
-    with _not_compiled(model), handing_on_masks():
+    with _not_compiled(model), no_mask_warnings():
         try:
             return visit(model)
         except RecdropError:
@@ -124,15 +124,15 @@ def _keep_functions(layer: Any, fresh: Any) -> None:
 
 def functions_of(layer: Any) -> list[dict[str, FunctionType]]:
     """Returns the functions, by attribute, of a layer and each layer inside it."""
-    # Methods that Keras replaces in an object, such as `build`, are left out.
     return [
-        {
-            k: v
-            for k, v in vars(part).items()
-            if isinstance(v, FunctionType) and not hasattr(type(part), k)
-        }
+        {name: each for name, each in vars(part).items() if _is_function(type(part), name, each)}
         for part in _with_cells(layer)
     ]
+
+
+def _is_function(kind: type, name: str, value: Any) -> bool:
+    # Methods that Keras replaces in an object, such as `build`, do not count.
+    return isinstance(value, FunctionType) and not hasattr(kind, name)
 
 
 def set_functions(layer: Any, functions: list[dict[str, FunctionType]]) -> None:
@@ -158,16 +158,16 @@ def copy_weights(model: Any, fresh: Any, frozen_only: bool = False) -> None:
         [part for part in walk(each) if callable(getattr(part, "adapt", None))]
         for each in (model, fresh)
     ]
-    if [tuple(each.shape) for each in old] != [tuple(each.shape) for each in new] or len(
-        {*map(len, learners)}
-    ) > 1:
+    shapes = [[tuple(weight.shape) for weight in each] for each in (old, new)]
+    if shapes[0] != shapes[1] or len(learners[0]) != len(learners[1]):
         raise not_copied(model, "the copy has other weights or layers")
     frozen = {
         id(weight) for layer in walk(model) if not layer.trainable for weight in layer.weights
     }
     for weight, other in zip(old, new, strict=True):
         if not frozen_only or id(weight) in frozen:
-            other.assign(weight)
+            # By value: JAX frees the arrays of a model in training.
+            other.assign(keras.ops.convert_to_numpy(weight))
     for layer, other in zip(*learners, strict=True):
         _copy_adapted(layer, other)
 
@@ -195,16 +195,9 @@ def check_arguments(whole: Any, copied: Any, ignored: Any = ()) -> None:
                 for each in (part, fresh)
             )
         for name, value in had.items():
-            # These change while an object is used; a name can be numbered.
-            is_state = name.startswith(("_is", "_called", "_built", "_path", "_name")) or name in (
-                "built",
-                "name",
-            )
-            if (
-                isinstance(value, bool | int | float | str)
-                and not is_state
-                and has.get(name, value) != value
-            ):
+            if name in ("built", "name") or name.startswith(_STATES):
+                continue
+            if isinstance(value, bool | int | float | str) and has.get(name, value) != value:
                 raise not_copied(
                     part,
                     f"its copy has `{name}={has[name]!r}` instead of {value!r}",
@@ -225,9 +218,8 @@ def not_copied(part: Any, why: str, fix: str = "", argument: str = "model") -> R
 
 
 def _cause(error: BaseException) -> str:
-    while isinstance(
-        error.__context__, TypeError
-    ):  # Keras repeats the whole configuration before it.
+    # Keras puts a text with the whole configuration before the cause.
+    while isinstance(error.__context__, TypeError):
         error = error.__context__
     return f"{type(error).__name__}: {error}"
 

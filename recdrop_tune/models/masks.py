@@ -20,20 +20,20 @@ _RECURRENT = (
 
 
 def is_masked(layer: Any) -> bool:
-    """Returns whether the graph of a model brings a mask to a layer."""
+    """Returns whether a layer gets a mask in the graph of a model."""
     return any(mask_of(tensor) is not None for tensor in inputs_of(layer))
 
 
-def hands_on_masks(layer: Any) -> bool:
-    """Returns whether this is a recurrent layer that hands on its mask although Keras's own does not."""
+def passes_masks(layer: Any) -> bool:
+    """Returns whether this is a recurrent layer that passes its mask on although Keras's do not."""
     return not KERAS_PASSES_MASKS and isinstance(layer, _RECURRENT) and layer.supports_masking
 
 
-def hand_on_masks(layer: Any) -> Any:
-    """Makes the recurrent layers in a layer or model hand on their masks.
+def pass_masks(layer: Any) -> Any:
+    """Makes the recurrent layers in a layer or model pass on their masks.
 
-    From Keras 3.16 on they do not (keras#23235): the second layer of a stack reads padded steps, and the loss
-    counts them. A file does not keep this setting, so models also get their masks as arguments of calls.
+    From Keras 3.16 on, they do not (keras#23235): the second layer of a stack reads padded steps, and the
+    loss counts them. A file does not keep this setting, so models also get masks as arguments of calls.
 
     Args:
         layer: A layer or model, which is changed.
@@ -48,15 +48,15 @@ def hand_on_masks(layer: Any) -> Any:
 
 
 @contextmanager
-def handing_on_masks() -> Iterator[None]:
-    """Silences Keras's warning of dropped masks while a model is built that will hand them on."""
+def no_mask_warnings() -> Iterator[None]:
+    """Silences Keras's warning about dropped masks while a model is built that will pass them on."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Layer .* was passed an input with a mask")
         yield
 
 
 def with_masks(model: Any) -> Any:
-    """Makes the recurrent layers of a model hand on their masks, in its file too.
+    """Makes the recurrent layers of a model pass on their masks, also in its file.
 
     Args:
         model: The model. The file of a subclassed one keeps no masks.
@@ -67,7 +67,7 @@ def with_masks(model: Any) -> Any:
     """
     if KERAS_PASSES_MASKS:
         return model
-    hand_on_masks(model)
+    pass_masks(model)
     if not is_of_layers(model) or not model.built:
         return model
     found = False

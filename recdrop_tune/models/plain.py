@@ -20,7 +20,7 @@ from recdrop_tune.models.copies import (
     not_copied,
 )
 from recdrop_tune.models.layers import check_layer, dropout_layers, own_layers, walk
-from recdrop_tune.models.masks import hand_on_masks, hands_on_masks
+from recdrop_tune.models.masks import pass_masks, passes_masks
 from recdrop_tune.wrappers import is_default_name
 
 
@@ -71,8 +71,8 @@ def to_plain(model: Any) -> Any:
     plain = copy_model(model, copy_one, call=_call)
     if model.built and not plain.built:  # A layer alone.
         plain.build_from_config(model.get_build_config())
-    if any(map(hands_on_masks, walk(model))):
-        hand_on_masks(plain)
+    if any(map(passes_masks, walk(model))):
+        pass_masks(plain)
     copy_weights(model, plain)
     for layer, copied in pairs:
         check_arguments(

@@ -6,7 +6,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.models import LearnedRates, fit, hand_on_masks, learned_rates, renew
+from recdrop_tune.models import LearnedRates, fit, learned_rates, pass_masks, renew
 from recdrop_tune.wrappers import ConcreteDropoutWrapper, LockedDropout, wrap
 from tests.backends import BACKEND, JIT_COMPILE, array, on_tensorflow
 
@@ -78,7 +78,7 @@ PADDED[4] = 0.0
 def functional(kind="one", loss="sparse_categorical_crossentropy", mask=False):
     """A model with a target for each step, built in several ways."""
     given = keras.Input((5, 3))
-    learning = hand_on_masks(ConcreteDropoutWrapper(LSTM(4, return_sequences=True), 0.2))
+    learning = pass_masks(ConcreteDropoutWrapper(LSTM(4, return_sequences=True), 0.2))
     head = keras.layers.Dense(2, "softmax")
     masked = keras.layers.Masking()(given) if mask else given
     if kind == "two":
@@ -191,7 +191,7 @@ def test_a_mask_is_computed_in_the_precision_of_the_model():
 def of_ids(shape, samples=None, **given):
     """A tagger of numbers that say words, where 0 is padding."""
     given = keras.Input(shape, dtype="int32") if shape else keras.Input(dtype="int32", **given)
-    layer = hand_on_masks(LSTM(4, return_sequences=True, stateful=not shape))
+    layer = pass_masks(LSTM(4, return_sequences=True, stateful=not shape))
     learning = ConcreteDropoutWrapper(layer, samples=samples)
     features = learning(keras.layers.Embedding(9, 3, mask_zero=True)(given))
     made = keras.Model(given, keras.layers.Dense(2, "softmax")(features))
@@ -219,7 +219,7 @@ def test_data_to_which_keras_adds_an_axis_are_not_counted(axis):
             made, learning = of_ids((5,), samples)
             return fit(made, IDS[..., None], EACH, verbose=0), learning
         given = keras.Input((5, 1))
-        layer = hand_on_masks(LSTM(4, return_sequences=True))
+        layer = pass_masks(LSTM(4, return_sequences=True))
         learning = ConcreteDropoutWrapper(layer, samples=samples)
         features = learning(keras.layers.Masking()(given))
         made = keras.Model(given, keras.layers.Dense(2, "softmax")(features))

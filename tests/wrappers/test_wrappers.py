@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.models import hand_on_masks
+from recdrop_tune.models import pass_masks
 from recdrop_tune.wrappers import (
     LambdaDropoutWrapper,
     NativeDropoutWrapper,
@@ -69,7 +69,7 @@ def test_masking_reaches_the_layer_and_goes_on(wrapper):
     inputs = keras.Input((None, 2))
     masked = keras.layers.Masking()(inputs)
     layer = make_wrapper(keras.layers.GRU(4, return_sequences=True), wrapper)
-    hidden = hand_on_masks(layer)(masked)
+    hidden = pass_masks(layer)(masked)
     outputs = keras.layers.GlobalAveragePooling1D()(hidden)  # averages over valid steps alone
     model = keras.Model(inputs, outputs)
     padded = np.concatenate([X, np.zeros((8, 3, 2), "float32")], axis=1)
