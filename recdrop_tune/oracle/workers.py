@@ -6,7 +6,7 @@ import copy
 import threading
 import time
 from collections.abc import Mapping
-from functools import partial
+from functools import cmp_to_key, partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Workers:
                 oracle.trials
             ):  # Killed between two files, Keras Tuner's own would wait for its trials for ever.
                 oracle.set_state(settled(oracle.get_state(), oracle.trials))
+                _restore_grid(oracle)
         if timeout is not None:
             watch = partial(self._watch, timeout)
             threading.Thread(target=watch, name="recdrop-liveness", daemon=True).start()
@@ -165,6 +166,7 @@ class Workers:
             if state is None:
                 return
             oracle.set_state(settled(state, oracle.trials))
+            _restore_grid(oracle)
             for trial in oracle.ongoing_trials.values():
                 trial.status = "RUNNING"
             oracle.tuner_ids |= set(oracle.ongoing_trials)
@@ -182,3 +184,20 @@ class Workers:
                 silent = [each for each, seen in self._last_seen.items() if now - seen > timeout]
                 for tuner_id in silent:
                     self.give_up(tuner_id)
+
+
+def _restore_grid(oracle: Any) -> None:
+    """Restores the place of Keras Tuner's own grid search, which it does not save, from the trials.
+
+    `_ordered_ids`, `_populate_next` and `_compare` are Keras Tuner's.
+    """
+    if not isinstance(oracle, kt.oracles.GridSearchOracle):
+        return
+    values = {id: oracle.trials[id].hyperparameters.values for id in oracle.start_order}
+    compare = cmp_to_key(lambda one, other: oracle._compare(values[one], values[other]))
+    oracle._ordered_ids, before = type(oracle._ordered_ids)(), None
+    for trial_id in sorted(filter(values.get, values), key=compare):
+        oracle._ordered_ids.insert(trial_id, before)
+        before = trial_id
+    # It skips those whose successor was tried.
+    oracle._populate_next = [id for id in oracle.end_order if values.get(id)]

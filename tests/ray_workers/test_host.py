@@ -3,11 +3,13 @@
 import subprocess
 import sys
 
+import keras_tuner as kt
 import optuna
 import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.oracle import Workers
 from recdrop_tune.ray_workers import connected
 from recdrop_tune.ray_workers.job import WAIT, Tasks
 from recdrop_tune.ray_workers.resources import check_cluster, gpus_of_each, worker_environment
@@ -142,3 +144,36 @@ def test_no_tasks_after_the_search():
     tasks = Tasks(None, None, None, losses=2)
     assert tasks.next("a") is None
     assert tasks.over
+
+
+def test_keras_tuners_grid_search_keeps_its_place(tmp_path):
+    """Its oracle does not save it."""
+
+    def oracle():
+        hp = kt.HyperParameters()
+        hp.Choice("a", [1, 2, 3])
+        hp.Choice("b", [1, 2])
+        made = kt.oracles.GridSearchOracle("val_loss", max_trials=10, hyperparameters=hp)
+        made._set_project_dir(tmp_path, "p")
+        made.verbose = 0
+        return made
+
+    def end(workers, trial):
+        workers.update_trial(trial.trial_id, {"val_loss": 0.1})
+        trial.status = "COMPLETED"
+        workers.end_trial(trial)
+
+    first = Workers(oracle())
+    end(first, first.create_trial("one"))
+    running = first.create_trial("two")
+    again = oracle()
+    again.reload()
+    again = Workers(again)
+    again.take_back()
+    while (trial := again.create_trial("one")).status == "RUNNING":
+        end(again, trial)
+    end(again, running)
+    while (trial := again.create_trial("one")).status == "RUNNING":
+        end(again, trial)
+    tried = [tuple(trial.hyperparameters.values.values()) for trial in again.trials.values()]
+    assert len(tried) == len(set(tried)) == 6
