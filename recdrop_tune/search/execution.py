@@ -279,6 +279,11 @@ def _run_here(
     return Ended(tracking)
 
 
+def actor_name(folder: Path) -> str:
+    """Names a search in a cluster after its project folder, which one process at a time may use."""
+    return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+
+
 def _run_in_workers(
     ray: Any,
     workers: Workers,
@@ -292,7 +297,7 @@ def _run_in_workers(
     parcel = parcel.changed(ray, **later)
     folder, audience = Path(tuner.project_dir).absolute(), list(listeners)
     # Only one process at a time searches in a folder.
-    actor = f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    actor = actor_name(folder)
 
     def show(event: Event) -> None:
         for listener in list(audience):
