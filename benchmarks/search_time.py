@@ -64,9 +64,8 @@ def data(size):
         digits = load_digits()
         x, y = digits.images.astype("float32") / 16.0, digits.target
         return (x[:1347], y[:1347]), (x[1347:], y[1347:]), 10
-    generator = np.random.default_rng(
-        0
-    )  # 50 steps of 12 features: which of them is the largest on the whole?
+    # 50 steps of 12 features: which of them is the largest on the whole?
+    generator = np.random.default_rng(0)
     x = generator.normal(size=(1000, 50, 12)).astype("float32")
     y = x.sum(axis=1).argmax(axis=-1)
     return (x[:750], y[:750]), (x[750:], y[750:]), 12

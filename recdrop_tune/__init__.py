@@ -98,10 +98,11 @@ _imported = imported_on_use(__name__, _HOME)
 
 def __getattr__(name: str) -> object:
     """Imports a public name from its module on first use (PEP 562)."""
+    # Only these two do not need Keras.
     if _HOME.get(name, "spaces") not in (
         "spaces",
         "comparison",
-    ):  # Only these two do not need Keras.
+    ):
         check_importable()
     return _imported(name)
 

@@ -183,9 +183,8 @@ def write_all(folder: str | Path, files: Mapping[str, bytes]) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        write_atomically(
-            folder / Path(name).name, content
-        )  # Names with folders in them lead elsewhere.
+        # Names with folders in them lead elsewhere.
+        write_atomically(folder / Path(name).name, content)
 
 
 def _is_inside(folder: str | Path, path: Path) -> bool:

@@ -103,9 +103,8 @@ def _run_sample(x, states, steps, order, one, step_noise, initial_noise):
         if one["cell"] == "lstm":
             states = _lstm(x[t], states, feedback, one, t)
             last = t == steps[-1]
-            emissions[t] = (
-                states[0] if last else states[0] * noise
-            )  # the unit is dropped onwards too
+            # the unit is dropped onwards too
+            emissions[t] = states[0] if last else states[0] * noise
             feedback = noise
         else:
             states = _gru(x[t], states, noise, one, t)

@@ -213,6 +213,5 @@ def test_the_site_builds_and_asks_nobody_else(tmp_path):
         assert fetched
         assert not [url for url in fetched if "//" in url], path
         assert "<h1" in text, path
-    assert (
-        len((tmp_path / "site/api/search.html").read_text()) > 20_000
-    )  # The docstrings are there.
+    # The docstrings are there.
+    assert len((tmp_path / "site/api/search.html").read_text()) > 20_000

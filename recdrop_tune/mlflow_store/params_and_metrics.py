@@ -30,9 +30,8 @@ def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     zeros = {}
     for name, value in hyperparameters.items():
         layer, slash, last = name.rpartition("/")
-        is_rate = (
-            last.partition(".")[0] == "rate"
-        )  # `rate`, or one of a site: `encoder/rate.input`.
+        # `rate`, or one of a site: `encoder/rate.input`.
+        is_rate = last.partition(".")[0] == "rate"
         by_site = any(other.startswith(f"{name}.") for other in hyperparameters)
         technique = TECHNIQUES.get(hyperparameters.get(f"{layer}{slash}wrapper", ""))
         learned = technique is not None and technique.learns_rate

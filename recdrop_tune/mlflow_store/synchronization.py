@@ -96,9 +96,8 @@ def sync(
         settle_requests(uri)
         writer = MLflowWriter(uri, journal)
         written = _write_persistently(writer, history, progress)
-        if (
-            not alone
-        ):  # Another process might have created the same runs; one of each two is deleted.
+        # Another process might have created the same runs; one of each two is deleted.
+        if not alone:
             writer.write_all(history)
     store = hide_address(uri)
     return Synced(

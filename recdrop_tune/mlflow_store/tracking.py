@@ -187,9 +187,8 @@ class Tracking:
             self.close()
         elif is_storage_failure(error):
             self.at_end = None  # There is no room for a result.
-            with suppress(
-                OSError
-            ):  # Perhaps not even for this event; the error reports the disk anyway.
+            # Perhaps not even for this event; the error reports the disk anyway.
+            with suppress(OSError):
                 self.close("FAILED")
         else:
             self.close("FAILED" if isinstance(error, Exception) else "KILLED")
@@ -239,9 +238,8 @@ class Tracking:
             return True
         self._dispatcher.emit(events.NoMoreTrials(reason=events.STOPPED))
         if not is_asked_to_stop(self._tuner.project_dir, now=True):
-            forget_stop(
-                self._tuner.project_dir
-            )  # Running trials look for a request to stop at once.
+            # Running trials look for a request to stop at once.
+            forget_stop(self._tuner.project_dir)
         return False
 
     def _compare_backends(self) -> None:

@@ -11,6 +11,7 @@ import inspect
 import json
 import pkgutil
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 import keras
@@ -80,9 +81,8 @@ def best_code(
     if schedule != "constant":
         writer.imports.add("import recdrop_tune as rdt")
         arguments.append(f"callbacks=[rdt.RateSchedule({writer.value(schedule)})]")
-    if learning_layers(
-        model
-    ):  # Rates are learned by the number of samples, which `model.fit` does not count.
+    # Rates are learned by the number of samples, which `model.fit` does not count.
+    if learning_layers(model):
         writer.imports.add("from recdrop_tune.models import fit")
         lines.append(f"# fit(model, {', '.join(arguments)})")
     else:
@@ -107,9 +107,8 @@ def _line(model: Any) -> list[tuple[Any, dict[str, Any]]] | None:
     config, operations = model.get_config(), {each.name: each for each in model.operations}
     nodes = {each["name"]: each["inbound_nodes"] for each in config["layers"]}
     ends = [keras.tree.flatten(config[f"{end}_layers"]) for end in ("input", "output")]
-    if any(
-        len(end) != 3 for end in ends
-    ):  # The name of a layer, and the numbers of its call and output.
+    # One end holds three values: the name of a layer, and the numbers of its call and output.
+    if any(len(end) != 3 for end in ends):
         return None
     calls = []
     name, index, _ = ends[1]
@@ -245,9 +244,8 @@ class _Writer:
             config["layer"], other = map(
                 _without_direction, (config["layer"], config["backward_layer"])
             )
-            if _comparable(config["layer"]) == _comparable(
-                other
-            ):  # Keras makes it from the other one.
+            # Keras makes it from the other one.
+            if _comparable(config["layer"]) == _comparable(other):
                 config["backward_layer"] = None
         kind = pkgutil.resolve_name(f"{module}:{name}")
         parameters = inspect.signature(kind.__init__).parameters.values()
@@ -255,7 +253,8 @@ class _Writer:
         required = [each for each in required if each in config]
         # The default of a rate depends on the placement.
         first = {*required, *({"placement"} & config.keys())}
-        made = kind(**{key: keras.saving.deserialize_keras_object(config[key]) for key in first})
+        given = {key: deepcopy(config[key]) for key in first}  # `StackedRNNCells` empties its own.
+        made = kind(**{key: keras.saving.deserialize_keras_object(given[key]) for key in given})
         default = {**made.get_config(), **lost_arguments(made), "backward_layer": None}
         if name in _TECHNIQUES and config["name"] == config["layer"]["config"]["name"]:
             config["name"] = None  # `wrap` names the wrapper after its layer.

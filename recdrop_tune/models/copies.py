@@ -263,9 +263,8 @@ class Described:
                 config = keras.saving.serialize_keras_object(part)
                 # Keras 3.15 drops arguments of wrapped losses, such as the `delta` of Huber.
                 config["config"] = {**config["config"], **lost_arguments(part)}
-            if (
-                function is not None and "fn" in config["config"]
-            ):  # Keras cannot find unregistered functions.
+            # Keras cannot find unregistered functions.
+            if function is not None and "fn" in config["config"]:
                 # Keras would also replace the metric's name, which is often the function's, by the
                 # function.
                 custom.pop(getattr(function, "__name__", ""), None)
@@ -372,9 +371,8 @@ def _copy_adapted(layer: Any, fresh: Any) -> None:
     if hasattr(layer, "get_vocabulary"):
         words = list(layer.get_vocabulary(include_special_tokens=False))
         weighted = layer.get_config().get("output_mode") == "tf_idf"
-        has_variables = (
-            bool(words) and weighted
-        )  # The table of words cannot be saved as a variable.
+        # The table of words cannot be saved as a variable.
+        has_variables = bool(words) and weighted
         if words:
             fresh.set_vocabulary(words, [0.0] * len(words) if weighted else None)
     if has_variables:

@@ -75,9 +75,8 @@ def to_plain(model: Any) -> Any:
         pass_masks(plain)
     copy_weights(model, plain)
     for layer, copied in pairs:
-        check_arguments(
-            layer, copied, ignored=keras.initializers.Initializer
-        )  # The weights are set.
+        # The weights are set.
+        check_arguments(layer, copied, ignored=keras.initializers.Initializer)
     return plain
 
 

@@ -87,10 +87,8 @@ def renew(model: Any, fresh: Any) -> None:
     for old, new in zip(*states, strict=True):
         for variable, value in zip(old, new, strict=True):
             variable.assign(value)
-    for (
-        layer,
-        number,
-    ) in counted:  # The traced function divides by it; the fresh model has none yet.
+    # The traced function divides by it; the fresh model has none yet.
+    for layer, number in counted:
         layer.expect_samples(layer.counted_samples or number or None)
     model.stop_training = False
 

@@ -293,9 +293,8 @@ class OptunaOracle(kt.Oracle):
                 return self._begin(trial_id, values)
         study = self.study
         if isinstance(study.sampler, SurrogateSampler):
-            study.sampler.space = parameters_of(
-                space
-            )  # A model can add to it while the search runs.
+            # A model can add to it while the search runs.
+            study.sampler.space = parameters_of(space)
         asked = study.ask()
         values = walk(space, lambda hp: suggest(asked, hp))
         if values not in tried:
@@ -348,9 +347,8 @@ class OptunaOracle(kt.Oracle):
             ended = self.trials[trial.trial_id]
             attempt = self._attempts.pop(trial.trial_id, None)
             if attempt is not None:
-                if (
-                    ended.status == "STOPPED"
-                ):  # Optuna's value of a pruned trial is that of its last epoch.
+                # Optuna's value of a pruned trial is that of its last epoch.
+                if ended.status == "STOPPED":
                     best = scores.reached(ended, self.objective).value
                     # A storage with a heartbeat may have ended the trial.
                     with suppress(optuna.exceptions.UpdateFinishedTrialError):

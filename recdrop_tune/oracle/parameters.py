@@ -82,9 +82,8 @@ class Parameter:
         if self.count < math.inf:
             return self._value(int(place * self.count))
         low, high = distribution.low, distribution.high
-        if isinstance(
-            distribution, IntDistribution
-        ):  # Each number has as much room as its rounding.
+        # Each number has as much room as its rounding.
+        if isinstance(distribution, IntDistribution):
             drawn = round(math.exp(_between(math.log(low - 0.5), math.log(high + 0.5), place)))
             return min(max(drawn, low), high)
         if distribution.log:

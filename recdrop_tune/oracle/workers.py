@@ -50,9 +50,8 @@ class Workers:
                 partial(save_state, oracle),
                 partial(save_trial, oracle),
             )
-            if (
-                oracle.trials
-            ):  # Killed between two files, Keras Tuner's own would wait for its trials for ever.
+            # Killed between two files, Keras Tuner's own would wait for its trials for ever.
+            if oracle.trials:
                 oracle.set_state(settled(oracle.get_state(), oracle.trials))
                 _restore_grid(oracle)
         if timeout is not None:

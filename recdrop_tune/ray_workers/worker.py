@@ -80,9 +80,8 @@ class RemoteOracle:
             # Hyperband continues trials that another worker might have trained.
             earlier = trial.hyperparameters.values.get("tuner/trial_id")
             if earlier is not None:
-                there = self._ask(
-                    "files_of", earlier
-                )  # First: it refuses an id that leads elsewhere.
+                # First: it refuses an id that leads elsewhere.
+                there = self._ask("files_of", earlier)
                 folder = Path(self._folder_of(earlier))
                 write_all(folder, there)
         return trial

@@ -139,9 +139,8 @@ def check_confirmations(folder: Path) -> None:
     ended = [each for each in history if isinstance(each, ConfirmationEnded)]
     known = {(each.trial_id, each.twin, each.repeat) for each in ended if each.score is not None}
     saved = 0
-    with suppress(
-        OSError, ValueError, TypeError, LookupError
-    ):  # It does not exist yet, or is damaged.
+    # It does not exist yet, or is damaged.
+    with suppress(OSError, ValueError, TypeError, LookupError):
         table = (folder / RESULT / "confirmation.csv").read_bytes()
         saved = int(pd.read_csv(io.BytesIO(table))["n"].sum())
     # If the search was killed before it saved a result, there are weights.

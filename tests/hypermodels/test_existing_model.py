@@ -205,9 +205,8 @@ def test_a_trial_and_its_twin_start_with_the_same_weights(wrapper, built):
         keras.utils.set_random_seed(5)
         copy = build(model, {"wrapper": chosen, **({} if chosen == "concrete" else {"rate": 0.3})})
         copy(X)
-        initial.append(
-            [each for each in map(np.array, copy.get_weights()) if each.ndim]
-        )  # Without learned rates.
+        # Without learned rates.
+        initial.append([each for each in map(np.array, copy.get_weights()) if each.ndim])
     assert all(map(np.array_equal, *initial))
 
 

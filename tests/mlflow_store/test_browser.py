@@ -82,9 +82,8 @@ def result(tmp_path_factory, server):
 def browser(server):
     with running_browser() as window:
         window.open(f"{server.uri}/#/experiments?workflowType=machine_learning")
-        window.click(
-            "button[aria-label='Close']"
-        )  # The assistant, which takes a third of the page.
+        # The assistant, which takes a third of the page.
+        window.click("button[aria-label='Close']")
         yield window
 
 

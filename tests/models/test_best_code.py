@@ -48,6 +48,11 @@ MODELS = {
         | {"embedding_rate": 0.1},
         tie_weights=True,
     ),
+    "cells": existing(
+        layers.RNN([layers.LSTMCell(4), layers.GRUCell(5)], return_sequences=True),
+        layers.GRU(3),
+        space=RECURRENT,
+    ),
     "sequential": existing(
         layers.Bidirectional(layers.LSTM(4, return_sequences=True, name="first")),
         layers.TimeDistributed(

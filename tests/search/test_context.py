@@ -116,9 +116,8 @@ def test_sample_weights_and_regularizers():
     train, check = (sequences(40), LABELS, weights), (sequences(30), CHECK, others)
     found = score_constant(model, train, check, GOALS)
     shares = np.bincount(LABELS, weights) / weights.sum()
-    expected = evaluated(
-        model, np.log(shares), *check
-    )  # With zero weights the regularizer adds nothing.
+    # With zero weights the regularizer adds nothing.
+    expected = evaluated(model, np.log(shares), *check)
     assert {name: each.value for name, each in found.items()} == pytest.approx(expected, rel=1e-5)
 
 
@@ -164,9 +163,8 @@ def test_a_class_that_the_training_data_lack_costs_no_infinite_loss():
 
 
 def test_the_noise_is_one_of_sequences_not_of_steps():
-    y = np.repeat([[0], [1]], [120, 80], axis=0) * np.ones(
-        (1, 5), int
-    )  # All steps of a sequence are alike.
+    # All steps of a sequence are alike.
+    y = np.repeat([[0], [1]], [120, 80], axis=0) * np.ones((1, 5), int)
     model = rdt.SequenceTagger(2, (None, 3)).build(kt.HyperParameters())
     found = score_constant(model, (sequences(200), y), None, GOALS)
     assert found["val_accuracy"].noise == pytest.approx((0.6 * 0.4 / 200) ** 0.5, rel=0.35)
@@ -179,9 +177,8 @@ def test_luck_is_within_the_noise(loss, share):
     model = model_of(loss, *((2, "softmax") if loss == SPARSE else (1,)))
     found = score_constant(model, (sequences(100), y), None, GOALS)["val_loss"]
     for spread in (0.01, 0.1, 0.3, 1.0):
-        around = draw(0).normal(
-            0, spread, (400, 100)
-        )  # Hundreds of models that have learned nothing.
+        # Hundreds of models that have learned nothing.
+        around = draw(0).normal(0, spread, (400, 100))
         likely = 1 / (1 + np.exp(-np.log(share / (1 - share)) - around))
         losses = (
             (y - share - around) ** 2
