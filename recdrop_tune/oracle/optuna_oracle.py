@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -180,15 +181,18 @@ class OptunaOracle(kt.Oracle):
                 self._take_up(trial.trial_id)
         return self._study
 
-    def read_warm_start(self) -> list[str]:
+    def read_warm_start(self, folder: str | PathLike[str] | None = None) -> list[str]:
         """Reads the folders of `warm_start`; returns a line for each that counts the trials used.
+
+        Args:
+            folder: The project folder of the search; None: the oracle's.
 
         Raises:
             InvalidArgumentError: No trial can be used; or a folder holds no other search, or one with another
                 objective.
         """
         if self._warm is None:
-            self._warm = read_warm_trials(self.warm_start, self)
+            self._warm = read_warm_trials(self.warm_start, self, folder)
         return self._warm[1]
 
     def enqueue(self, point: Mapping[str, Any]) -> None:

@@ -44,12 +44,15 @@ def warm_folders(folders: Any) -> list[str]:
     return list(dict.fromkeys(map(os.path.realpath, as_folders(_ARGUMENT, folders))))
 
 
-def read_warm_trials(folders: Sequence[str], oracle: Any) -> tuple[list[WarmTrial], list[str]]:
+def read_warm_trials(
+    folders: Sequence[str], oracle: Any, own: str | os.PathLike[str] | None = None
+) -> tuple[list[WarmTrial], list[str]]:
     """Reads the trials of other searches that lie in the space of a search.
 
     Args:
         folders: The folders of the other searches.
         oracle: The oracle of the search, whose space is known.
+        own: The project folder of the search; None: the oracle's.
 
     Returns:
         The trials, and a line for each folder that counts them.
@@ -62,7 +65,7 @@ def read_warm_trials(folders: Sequence[str], oracle: Any) -> tuple[list[WarmTria
     found: list[WarmTrial] = []
     lines = []
     for folder in folders:
-        if folder == os.path.realpath(oracle._project_dir):
+        if folder == os.path.realpath(own or oracle._project_dir):
             raise invalid_argument(
                 _ARGUMENT,
                 expected="folders of other searches",

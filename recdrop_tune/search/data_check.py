@@ -14,6 +14,23 @@ from recdrop_tune.errors import InvalidArgumentError, invalid_argument, plain
 Array = Any
 """A NumPy array."""
 
+_STEPS = ("train_step", "test_step", "compute_loss")
+
+_REPEATS_TARGETS = {
+    "categoricalcrossentropy",
+    "categoricalfocalcrossentropy",
+    "cosinesimilarity",
+    "huber",
+    "kldivergence",
+    "logcosh",
+    "meanabsoluteerror",
+    "meanabsolutepercentageerror",
+    "meansquarederror",
+    "meansquaredlogarithmicerror",
+    "poisson",
+}
+"""Losses of Keras's whose targets have the shape of the output, and which repeat smaller ones silently."""
+
 
 def check_data(
     made: Mapping[str, Any], model: keras.Model, batch_size: int, fit: Mapping[str, Any]
@@ -21,8 +38,9 @@ def check_data(
     """Raises if data do not suit a model.
 
     The model predicts a few samples of each part and its loss scores them, so Keras says what does not fit.
-    Checked here is only what Keras lets pass: NaN, labels without an output (on some backends), targets that
-    are repeated until they have the shape of the output, and datasets without an end.
+    A model with its own training step may do anything with the data and is not run. Checked here is only
+    what Keras lets pass: NaN, labels without an output (on some backends), targets that are repeated until
+    they have the shape of the output, and datasets without an end.
 
     Args:
         made: The data by `"training"`, `"validation"` and `"test"`.
@@ -38,6 +56,8 @@ def check_data(
             continue
         name = "train" if key == "training" else key
         check_end(name, part, fit)
+        if any(getattr(type(model), step) is not getattr(keras.Model, step) for step in _STEPS):
+            continue
         x, y, weight = _telling_batch(part, _batch_size(model, batch_size))
         try:
             predicted = model(x, training=False)
@@ -45,7 +65,7 @@ def check_data(
         except Exception as error:  # From Keras, the backend or user-defined layers.
             # Keras makes part of its messages bold.
             message = plain(re.sub(r"\x1b\[\d*m", "", str(error)))
-            shapes = keras.tree.map_structure(lambda each: each.shape, (x, y))
+            shapes = keras.tree.map_structure(lambda each: getattr(each, "shape", None), (x, y))
             raise InvalidArgumentError(
                 f"The model does not take the data of `{name}`: x and y of a batch have the shapes "
                 f"{shapes}, the input of the model {getattr(model, 'input_shape', 'unknown')}. "
@@ -86,7 +106,8 @@ def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) 
     if not isinstance(loss, str) and not type(loss).__module__.startswith("keras."):
         return  # A user-defined loss may take anything.
     shape, size = tuple(predicted.shape), predicted.shape[-1]
-    kind = (loss if isinstance(loss, str) else type(loss).__name__).lower()
+    loss = keras.losses.get(loss)  # A function for a name.
+    kind = getattr(loss, "__name__", type(loss).__name__).replace("_", "").lower()
     if "sparse" in kind or "binary" in kind:
         is_weighted = weight is not None and weight.shape == y.shape
         counted = y[np.asarray(weight) != 0] if is_weighted else y
@@ -100,7 +121,7 @@ def _check_targets(name: str, y: Array, weight: Any, predicted: Any, loss: Any) 
                 received=f"labels {counted.min():g} ... {counted.max():g}",
                 fix="Number them with `np.unique(y, return_inverse=True)[1]`, in all data together.",
             )
-    elif _without_ones(y.shape) != _without_ones(shape):
+    elif kind in _REPEATS_TARGETS and _without_ones(y.shape) != _without_ones(shape):
         raise invalid_argument(
             name,
             expected=f"targets of shape {('samples', *shape[1:])}, as the model's output",

@@ -73,8 +73,9 @@ def run(plan: Plan) -> TuneResult:
         run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
         stack.enter_context(storage_failures_named(plan.folder))
         if plan.overwrite:
-            # If the model cannot be built, the search in the folder is not deleted.
-            _space_of(plan)
+            # If the new search cannot begin, the one in the folder is not deleted.
+            with _tuner_elsewhere(plan) as tuner:
+                _first_trials(plan, tuner.oracle)
         held = stack.enter_context(claim(plan.folder, plan.identity, plan.seed, plan.overwrite))
         check_confirmations(plan.folder)
         plan = replace(plan, search_id=held.id, seed=held.seed)
@@ -82,9 +83,7 @@ def run(plan: Plan) -> TuneResult:
         if own_space and (plan.folder / "oracle.json").exists():
             _check_space(plan)
         tuner = plan.new_tuner()
-        if plan.tuner == "optuna":
-            enqueue_first_trials(tuner.oracle, plan.optuna.try_first)
-        lines: list[str | None] = [*_warm_start(plan, tuner.oracle)]
+        lines: list[str | None] = [*_first_trials(plan, tuner.oracle)]
         if own_space:
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
         progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
@@ -108,14 +107,17 @@ def run(plan: Plan) -> TuneResult:
         return TuneResult(tuner, ended.tracking)
 
 
-def _warm_start(plan: Plan, oracle: Any) -> list[str]:
-    """Reads the trials of other searches; returns a line for each of their folders.
+def _first_trials(plan: Plan, oracle: Any) -> list[str]:
+    """Enqueues the first trials, and reads those of other searches; returns a line for each of their folders.
 
     Raises:
-        InvalidArgumentError: Their scores do not compare with those of this search.
+        InvalidArgumentError: A configuration is not in the space, or the scores of another search do not
+            compare with those of this one.
     """
     if not isinstance(oracle, OptunaOracle):
         return []
+    if plan.tuner == "optuna":
+        enqueue_first_trials(oracle, plan.optuna.try_first)
     now = plain_values(plan.identity)
     # An accuracy is the same measure whatever the loss.
     compared = {"objective", "epochs"} | ({"loss"} if "loss" in str(now["objective"]) else set())
@@ -131,7 +133,7 @@ def _warm_start(plan: Plan, oracle: Any) -> list[str]:
                 received=str(folder),
                 fix="It differs in:\n" + "\n".join(lines),
             )
-    return oracle.read_warm_start()
+    return oracle.read_warm_start(plan.folder)
 
 
 def _check_space(plan: Plan) -> None:
@@ -144,7 +146,8 @@ def _check_space(plan: Plan) -> None:
         there = space_of(kt.HyperParameters.from_config(saved))
     except (AttributeError, LookupError, TypeError, ValueError):
         return  # The oracle will name the damaged file.
-    now = space_of(_space_of(plan))
+    with _tuner_elsewhere(plan) as tuner:
+        now = space_of(tuner.oracle.get_space())
     if lines := differences({name: there.get(name) for name in now}, now):
         raise ProjectError(
             f"The search in the folder `{plan.folder}` has another search space. It differs in:\n"
@@ -153,10 +156,11 @@ def _check_space(plan: Plan) -> None:
         )
 
 
-def _space_of(plan: Plan) -> Any:
-    """Returns the search space as `keras_tuner.HyperParameters`, without touching the project folder."""
+@contextmanager
+def _tuner_elsewhere(plan: Plan) -> Iterator[Any]:
+    """Makes the tuner in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        return plan.new_tuner(Path(folder, "search")).oracle.get_space()
+        yield plan.new_tuner(Path(folder, "search"))
 
 
 # What is printed.

@@ -83,8 +83,10 @@ def claim(
         try:
             yield Held(held["id"], held["seed"])
         except BaseException:
-            if is_new and not (folder / JOURNAL).exists():
-                (folder / SEARCH).unlink(missing_ok=True)
+            # Workers write files before the first event; they stay part of a search.
+            names = os.listdir(folder) if folder.is_dir() else []
+            if is_new and {name for name in names if not is_leftover(name)} == {SEARCH}:
+                (folder / SEARCH).unlink()
                 for path in new_folders:
                     with suppress(OSError):  # Something else was written there.
                         path.rmdir()
@@ -109,12 +111,15 @@ def plain_values(value: Any, depth: int = 5) -> Any:
     if isinstance(value, list | tuple):
         return [plain_values(part, depth) for part in value]
     if isinstance(value, np.ndarray):
-        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:12]
-        return f"array of shape {value.shape}, digest {digest}"
+        # The bytes of objects, such as texts in a pandas column, are pointers.
+        content = repr(value.tolist()).encode() if value.dtype == object else value.tobytes()
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        return f"{value.dtype} array of shape {value.shape}, digest {digest}"
     kind = value if hasattr(value, "__qualname__") else type(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
-    # Private attributes too: Keras's losses keep their arguments there.
-    attributes = getattr(value, "__dict__", {}) if kind is type(value) and depth else {}
+    # Private attributes too: Keras's losses keep their arguments there. Names that Keras makes are numbered.
+    attributes = dict(getattr(value, "__dict__", {})) if kind is type(value) and depth else {}
+    attributes.pop("name", None)
     return {"class": name, **plain_values(attributes, depth - 1)} if attributes else name
 
 

@@ -4,7 +4,6 @@ import base64
 import contextlib
 import http.server
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -69,7 +68,6 @@ def test_what_is_known_before_is_known_to_workers(search, tmp_path):
     rows = result.trials[list(known)].to_dict("records")
     assert rows.count(known) == 1
     assert len(warm(result.tuner.oracle)) == 3
-    shutil.rmtree(tmp_path / "old")
     more = search("new", tuner=tuner, max_trials=6, epochs=1)
     assert more.trials[list(known)].to_dict("records").count(known) == 1
     assert len(more.trials) == 6

@@ -219,3 +219,18 @@ def test_a_model_that_knows_what_to_do_with_nan_may_have_it():
     model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(known)))
     model.compile("sgd", "sparse_categorical_crossentropy")
     check_data(Data((NAN, Y)).made, model, 8, {})
+
+
+class OwnStep(keras.Model):
+    """A model that trains without a loss of `compile`."""
+
+    def train_step(self, *arguments):
+        return {"loss": 0.0}
+
+
+@pytest.mark.parametrize(("kind", "loss"), [(OwnStep, None), (keras.Model, keras.losses.Circle())])
+def test_models_and_losses_that_take_other_targets(kind, loss):
+    inputs = keras.Input((5, 3))
+    model = kind(inputs, keras.layers.Dense(4)(keras.layers.GRU(2)(inputs)))
+    model.compile("adam", loss)
+    check_data({"training": (X, Y)}, model, 8, {})

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from contextlib import suppress
 
 import keras
 import keras_tuner as kt
@@ -130,7 +131,8 @@ class Halves:
 
 def values():
     groups = GroupedFolds(Halves(), np.arange(3))
-    return [keras.losses.Huber(0.1), KFold(3), groups, np.mean, {1: np.int64(2)}, "mse"]
+    texts = np.array(["a", "b"], object)
+    return [keras.losses.Huber(0.1), KFold(3), groups, np.mean, {1: np.int64(2)}, "mse", texts]
 
 
 def test_values_are_described_alike_in_every_process():
@@ -142,6 +144,28 @@ def test_values_are_described_alike_in_every_process():
     here = json.dumps(plain_values(values()))
     assert done.stdout.splitlines()[-1] == here
     assert plain_values(np.arange(3)) != plain_values(np.arange(4))
+
+
+class Quadratic(keras.losses.Loss):
+    """A loss whose objects Keras names `quadratic`, `quadratic_1`, ..."""
+
+    def call(self, y_true, y_pred):
+        return (y_true - y_pred) ** 2
+
+
+def test_automatic_names_do_not_count():
+    assert plain_values(Quadratic()) == plain_values(Quadratic())
+
+
+@pytest.mark.parametrize("left", [[], ["oracle.json"]])
+def test_a_search_that_breaks_off_before_its_first_event(tmp_path, left):
+    with suppress(KeyboardInterrupt), claim(tmp_path / "a", {}):
+        for name in left:
+            (tmp_path / "a" / name).touch()
+        raise KeyboardInterrupt
+    assert (tmp_path / "a").exists() == bool(left)
+    with claim(tmp_path / "a", {}):
+        pass
 
 
 # Whole searches.
@@ -254,3 +278,12 @@ def test_scores_that_do_not_compare_are_not_learned_from(run, old):
     warm = rdt.Optuna(warm_start=first)
     told = run("mse mae", model=models[1], tuner=warm, **options)
     assert len(told.tuner.oracle.study.trials) == 2 + 1
+
+
+@pytest.mark.parametrize("first", ["warm_start", "try_first"])
+def test_a_search_is_not_deleted_for_one_that_cannot_begin(run, old, first):
+    before = {path: path.read_bytes() for path in old.rglob("*.json")}
+    given = {"warm_start": old, "try_first": [{"wrapper": "unknown"}]}[first]
+    with pytest.raises(InvalidArgumentError, match=first):
+        run("old", overwrite=True, tuner=rdt.Optuna(**{first: given}))
+    assert before == {path: path.read_bytes() for path in before}
