@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recdrop_tune.credentials import hide_address
+from recdrop_tune.credentials import HIDDEN, hide_address
 from recdrop_tune.errors import invalid_argument
 
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 """The default store. (MLflow's older default, `./mlruns`, is refused by MLflow 3.)"""
+
+# The user, the host with its port, and the rest. Only here may a password contain an @.
+_WEB = re.compile(r"(https?://)(?:[^/?#]*@)?((?:\[[^]]*\]|[^:/?#@]+)(?::\d+)?)(?:[/?#].*)?", re.S)
+
+_SQLITE = re.compile(r"sqlite(?:\+\w+)?:///([^?]*)(?:\?.*)?", re.S)
 
 MAKING_TABLES = threading.Lock()
 """Held while tables are created: MLflow and Optuna use Alembic, which is not thread-safe."""
@@ -26,7 +32,8 @@ def parse(uri: Any) -> URL | None:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return make_url(uri)
+        web = _WEB.fullmatch(uri) if isinstance(uri, str) else None
+        return make_url(f"{web[1]}{web[2]}" if web else uri)
     except (ArgumentError, ValueError):  # The latter for a port that is not a number.
         return None
 
@@ -35,11 +42,13 @@ def resolve_uri(tracking_uri: str | None) -> str:
     """Returns the tracking URI to use: the argument, else `MLFLOW_TRACKING_URI`, else a file.
 
     Raises:
-        InvalidArgumentError: It is not an address, or names a folder, which MLflow 3 does not write to.
+        InvalidArgumentError: It is not an address, or names a folder, which MLflow 3 does not write to, or a
+            file that SQLAlchemy would look for elsewhere.
     """
     uri: Any = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     url = parse(uri)
     if _is_databricks(uri) or (url is not None and url.drivername != "file"):
+        _check_path(str(uri))
         return str(uri)
     raise invalid_argument(
         "tracking_uri",
@@ -49,15 +58,33 @@ def resolve_uri(tracking_uri: str | None) -> str:
     )
 
 
+def _check_path(uri: str) -> None:
+    """Raises if SQLAlchemy reads the absolute path of a SQLite file otherwise than it is written.
+
+    It ends the path at a `?`, and takes `%20` for a space. Escaping them does not help: MLflow makes the
+    folders of the path as they are written.
+    """
+    path = sqlite_path(uri)
+    if path is None or not {"?", "%"} & set(str(path)):
+        return
+    url = parse(f"sqlite:///{path.as_posix()}")
+    if url is None or url.database != path.as_posix():
+        raise invalid_argument(
+            "tracking_uri",
+            expected="a file in a folder without `?` and `%` in its name, which mean something else in the "
+            "address of a database",
+            received=str(path),
+            fix="Name a file elsewhere, such as sqlite:////home/ann/mlflow.db.",
+        )
+
+
 def sqlite_path(uri: str) -> Path | None:
     """Returns the absolute path of a SQLite file; `None` for other addresses and for SQLite in memory."""
-    url = parse(uri)
-    if url is None or url.get_backend_name() != "sqlite":
-        return None
+    found = _SQLITE.fullmatch(uri)
     # `file:` is SQLite's own kind of URI, which can name a database in memory.
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+    if found is None or found[1] in ("", ":memory:") or found[1].startswith("file:"):
         return None
-    return Path(url.database).resolve()
+    return Path(found[1]).resolve()
 
 
 def is_server(uri: str) -> bool:
@@ -72,10 +99,13 @@ def absolute(uri: str) -> str:
         >>> absolute("sqlite:////home/ann/m.db?timeout=30"), absolute("sqlite:////home/ann/m.db?***")
         ('sqlite:////home/ann/m.db?timeout=30', 'sqlite:////home/ann/m.db')
     """
-    path, url = sqlite_path(uri), parse(uri)
-    if path is None or url is None:
+    path = sqlite_path(uri)
+    if path is None:
         return uri
-    return url.set(database=path.as_posix()).render_as_string(hide_password=False)
+    # SQLAlchemy would escape the path, and MLflow make folders with the escapes in their names.
+    _, mark, options = uri.partition("?")
+    options = "" if HIDDEN in options else f"{mark}{options}"
+    return f"{uri.partition(':')[0]}:///{path.as_posix()}{options}"
 
 
 def same_database(one: str, other: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 HIDDEN = "***"
 """Replaces a secret."""
@@ -15,6 +15,8 @@ _FILE = re.compile(r"\s*(?:sqlite(?:\+\w+)?|file):///(?!.*://)", re.I | re.S)
 _USER = re.compile(rf"^(\s*[\w+.-]+://)?.*({_AT})", re.S)
 # Inside a text, an address begins with its scheme, or with a word that ends in a colon.
 _USER_IN_TEXT = re.compile(rf"([\w+.-]*:?//|(?<!\w)[\w+.-]+:/)?(?(1)|[^\s:'\"`(\[]+:(?=\S)).*{_AT}")
+# What follows the colon is no port: a password, in an address whose end is missing.
+_NO_PORT_IN_TEXT = re.compile(r"(://[^\s:/?#\['\"]+:)(?!\d{0,5}(?:[^\w%]|$))[^\s'\"]+")
 _QUERY_IN_TEXT = re.compile(r"\?[^\s?'\"]*=[^\s'\"]*")
 _NAMES = (
     r"password|passwd|passphrase|pwd|secret|token|credentials?|(?:api|access|account|private|ssl)[-_]?key(?:[-_]?id)?|"
@@ -38,6 +40,7 @@ def hide_address(text: str) -> str:
     """
     if not _FILE.match(text):
         text = _USER.sub(rf"\g<1>{HIDDEN}\g<2>", text, count=1)
+        text = _NO_PORT_IN_TEXT.sub(rf"\g<1>{HIDDEN}", text)
     return hide_named(re.sub(r"\?.*$", f"?{HIDDEN}", text, flags=re.S))
 
 
@@ -48,11 +51,12 @@ def hide(text: str) -> str:
         >>> hide("cannot reach ann:pw@db: password='x y'")
         'cannot reach ***@db: password=***'
     """
-    lines = [
-        _QUERY_IN_TEXT.sub(f"?{HIDDEN}", _USER_IN_TEXT.sub(rf"\g<1>{HIDDEN}@", line, count=1))
-        for line in text.splitlines(keepends=True)
-    ]
-    return hide_named("".join(lines))
+    lines = text.splitlines(keepends=True)
+    for i, line in enumerate(lines):
+        if "@" in line or "%40" in line:  # The search is slow in long lines.
+            lines[i] = _USER_IN_TEXT.sub(rf"\g<1>{HIDDEN}@", line, count=1)
+    text = _NO_PORT_IN_TEXT.sub(rf"\g<1>{HIDDEN}", "".join(lines))
+    return hide_named(_QUERY_IN_TEXT.sub(f"?{HIDDEN}", text))
 
 
 def hide_value(value: str) -> str:
@@ -69,11 +73,14 @@ def hide_value(value: str) -> str:
 def scrub(text: str, uri: str) -> str:
     """Removes an address, and the parts of its password, from an error that might quote them."""
     text = text.replace(uri, hide_address(uri))
-    found = None if _FILE.match(uri) else re.match(rf".*?//[^:]*:(.*){_AT}", uri, re.S)
+    address = rf"(?:.*?//|\s*[\w+.-]+:/)?+[^:]*:(.*){_AT}"
+    found = None if _FILE.match(uri) else re.match(address, uri, re.S)
     password = found[1] if found else ""
     # requests takes the host to end at a slash in the password, and quotes the rest.
     parts = [part for part in re.split(r"[/?#@:\s]", password) if len(part) > 3]
-    for secret in sorted({password, unquote(password), *parts} - {""}, key=len, reverse=True):
+    secrets = {password, unquote(password), *parts} - {""}
+    secrets |= {quote(each, safe="") for each in secrets}
+    for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return hide(text)
 

@@ -98,7 +98,7 @@ class _Repr(reprlib.Repr):
 
     def repr_str(self, x: str, level: int) -> str:
         # Passwords are hidden before the text is cut: half an address does not look like one.
-        text = f"{x[:5000]}{x[-5000:]}" if len(x) > 10_000 else x
+        text = f"{x[:_LONGEST]}{x[-_LONGEST:]}" if len(x) > 2 * _LONGEST else x
         return super().repr_str(hide_value(text), level)
 
     def repr_instance(self, x: Any, level: int) -> str:

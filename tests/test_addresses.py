@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import make_url
 
 import recdrop_tune as rdt
-from recdrop_tune.addresses import resolve_uri, same_database
+from recdrop_tune.addresses import parse, resolve_uri, same_database
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.mlflow_store import leaderboard_url, ui_command
@@ -50,13 +50,28 @@ def test_the_default_store(monkeypatch):
     assert resolve_uri("sqlite:///mine.db") == "sqlite:///mine.db"
 
 
-@pytest.mark.parametrize("name", ["a#b", "100%", "c%20d"])
+@pytest.mark.parametrize("name", ["a#b", "100%", "ann@work"])
 def test_the_default_store_is_in_the_working_directory(name, tmp_path, monkeypatch):
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / name)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     path = (tmp_path / name / "mlflow.db").resolve().as_posix()
+    assert rdt.MLflow().store() == f"sqlite:///{path}"
     assert make_url(rdt.MLflow().store()).database == path
+
+
+@pytest.mark.parametrize("name", ["a?b", "c%20d"])
+def test_a_folder_that_sqlalchemy_would_not_find_is_refused(name, tmp_path, monkeypatch):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(InvalidArgumentError, match=r"without `\?` and `%`"):
+        resolve_uri("sqlite:///mlflow.db")
+
+
+@pytest.mark.parametrize("password", ["s@x", "s@x:1", "s%40x"])
+def test_an_at_sign_in_the_password_of_a_server(password):
+    url = parse(f"http://ann:{password}@host:5000/x@y")
+    assert (url.host, url.port) == ("host", 5000)
 
 
 def test_options_of_a_file_stay_unless_they_are_hidden(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """What is secret in an address is not shown, however the address is mistyped and wherever it was given."""
 
+import time
+
 import pytest
 
 import recdrop_tune as rdt
@@ -39,6 +41,8 @@ FORMS = [
     "host=db password='SEC RET'",
     "DefaultEndpointsProtocol=https;AccountKey=SEC-RET==",
     "http://ann:SEC-RET@host, http://bob:SEC-RET@other",
+    "http://ann:SEC-RET",
+    "http://ann:SEC-RET/x",
 ]
 
 
@@ -125,6 +129,21 @@ def test_what_is_no_secret_is_shown():
 def test_values_that_are_no_addresses_are_shown():
     for value in ("module:function", "/home/ann@work/x", "12:30", "ann@host.org", "a: none", 0.5):
         assert shown(value) == repr(value)
+
+
+def test_long_texts_take_no_time():
+    before = time.perf_counter()
+    hide("a:" * 100_000)
+    hide("a" * 200_000)
+    shown("a:" * 100_000 + "@")
+    shown("@" + "a" * 200_000)
+    assert time.perf_counter() - before < 5
+
+
+@pytest.mark.parametrize("uri", ["http://ann:SEC RET/é@host", "ann:SEC RET/é@host"])
+@pytest.mark.parametrize("said", ["no SEC RET/é", "no SEC%20RET%2F%C3%A9"])
+def test_a_password_is_hidden_in_any_form(uri, said):
+    assert not is_told(scrub(said, uri))
 
 
 def test_what_a_password_was_taken_apart_into_is_not_quoted():

@@ -38,10 +38,11 @@ def report(directory: Path | None, output: Path | None, opened: bool) -> None:
         from recdrop_tune.results import TuneResult
 
         result = TuneResult.load(folder)
-        page = result.report(output or folder / "report.html")
+        try:
+            page = result.report(output or folder / "report.html")
+        except InvalidArgumentError as error:
+            raise error.renamed("--output") from None
         summary = result.summary()
-    except InvalidArgumentError as error:
-        raise click.ClickException(str(error.renamed("--output"))) from None
     except RecdropError as error:
         raise click.ClickException(str(error)) from None
     except Exception as error:  # A damaged file can fail in any way.

@@ -48,12 +48,13 @@ def run(config: Path, **options: Any) -> None:
         choose(checked.backend) if checked.backend else check_importable()
     except RecdropError as error:
         raise click.ClickException(file.explained(error)) from None
-    _look_in(config.parent)
     load_quietly("recdrop_tune.tuner")  # Keras is slow to load, and needed from here on.
     from recdrop_tune import tune
     from recdrop_tune.events import STOPPED
     from recdrop_tune.search import SearchConfig, names_of
 
+    # After the imports: a `statistics.py` in the folder would replace Python's.
+    _look_in(config.parent)
     arguments = {name: getattr(checked, name) for name in names_of(SearchConfig)}
     try:
         result = tune(**arguments | {"space": space} | _data(checked))

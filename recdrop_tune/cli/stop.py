@@ -33,7 +33,9 @@ def stop(directory: Path | None, now: bool) -> None:
     found = watched(directory)
     if not (found.is_running or found.may_run_elsewhere or found.state == "unknown"):
         raise click.ClickException(
-            f"There is no search to stop in {found.folder}: it {found.state_words}."
+            f"There is no search to stop in {found.folder}: it {found.state_words}.".replace(
+                "\n", " "
+            )
         )
     try:
         # With --now too, because a signal does not reach a search that runs in a thread.
@@ -49,7 +51,7 @@ def stop(directory: Path | None, now: bool) -> None:
                 words += f" Whether it is still running on {host} cannot be seen from here."
     except (OSError, RecdropError) as error:
         raise click.ClickException(f"The search cannot be asked to end: {error}") from None
-    click.echo(plain(f"{found.folder}: {words}"))
+    click.echo(plain(f"{found.folder}: {words}").replace("\n", " "))
 
 
 def _when(found: Watched) -> str:

@@ -23,6 +23,9 @@ from recdrop_tune.cli import store
 from recdrop_tune.credentials import hide, hide_address
 from recdrop_tune.errors import plain
 
+_START_SECONDS = 120
+"""How long to wait for the first answer of MLflow's server."""
+
 
 @click.command()
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
@@ -53,6 +56,7 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
             webbrowser.open(page)
         if server is not None:
             server.wait()
+            raise click.ClickException("MLflow's server has ended.")
 
 
 def page_of(uri: str, search_id: str) -> str:
@@ -96,15 +100,17 @@ def _serve(database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command += ["--workers", "1"]
     # The server ends with this command, however that ends.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    signal.signal(signal.SIGHUP, lambda number, _: sys.exit(128 + number))
+    if hasattr(signal, "SIGHUP"):  # Not on Windows.
+        signal.signal(signal.SIGHUP, lambda number, _: sys.exit(128 + number))
     signal.signal(signal.SIGINT, lambda number, _: sys.exit(0))  # Ignored after `&` in a script.
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             command, stdout=log, stderr=log, env=environment, start_new_session=True
         )
+        deadline = time.monotonic() + _START_SECONDS
         try:
             while True:
-                if server.poll() is not None:
+                if server.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     output = hide(log.read().decode(errors="replace"))
                     raise click.ClickException(f"MLflow's server did not start:\n{output}")

@@ -84,4 +84,4 @@ def top(directory: Path | None) -> None:
 
 def _print(found: Watched) -> None:
     for line in found.lines():
-        click.echo(plain(line))
+        click.echo(plain(line).replace("\n", " "))  # A name with a line break would forge a line.

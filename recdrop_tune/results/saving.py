@@ -21,7 +21,7 @@ import pandas as pd
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import COMPLETE, FAILED, PRUNED, ResultSaved, TrackingWarning
-from recdrop_tune.files import delete_leftovers_of, fresh_path
+from recdrop_tune.files import delete_leftovers_of, fresh_path, inside
 from recdrop_tune.mlflow_store import CODE, MODEL, MODEL_CARD, NOTE_LENGTH, RESULT, load_flavor
 from recdrop_tune.models import own_layers, to_plain
 from recdrop_tune.results.found import Found
@@ -99,6 +99,8 @@ def save_result(
                 what = f"`{directory / RESULT / name}` was not written: {type(error).__name__}: {error}"
                 warnings.warn(what, TrackingWarning, stacklevel=2)
             (folder / name).unlink(missing_ok=True)
+        if not (folder / MODEL).exists():
+            _keep_model(directory, folder, best_id)
         files = sorted(f"{RESULT}/{path.name}" for path in folder.iterdir())
         path = folder / "summary.md"
         summary = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -205,6 +207,19 @@ def _replaced(folder: Path) -> Iterator[Path]:
         folder.rename(earlier)
     unfinished.rename(folder)
     shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _keep_model(directory: Path, folder: Path, trial_id: str) -> None:
+    """Copies the model of the result before, if it is of the same trial: its weights can be gone."""
+    earlier = [inside(directory, f"{RESULT}/{each}", RESULT) for each in (MODEL, MODEL_CARD, CODE)]
+    try:
+        saved = json.loads(earlier[1].read_bytes())["trial_id"]
+    except (OSError, ValueError, KeyError, TypeError):  # There is none, or it is damaged.
+        return
+    if saved == trial_id and earlier[0].is_file():
+        for path in earlier:
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -138,12 +138,12 @@ def _records(directory: Path) -> Records:
 
 def _fill(oracle: Any, directory: Path) -> None:
     """Fills an oracle with the saved trials."""
-    state, trials = _read(directory / _ORACLE, directory), {}
+    state, trials = _read(directory / _ORACLE), {}
     with _whole(directory / _ORACLE):
         folders = [trial_folder(directory, id, _ORACLE) for id in state["start_order"]]
     known = {folder / "trial.json" for folder in folders}
     for file in sorted(known.union(directory.glob("trial_*/trial.json"))):
-        saved = _read(file, directory)
+        saved = _read(file)
         with _whole(file):
             trial = kt.engine.trial.Trial.from_state(saved)
         trials[trial.trial_id] = trial
@@ -156,7 +156,7 @@ def _fill(oracle: Any, directory: Path) -> None:
     oracle.trials, oracle.start_order = trials, order
 
 
-def _read(path: Path, directory: Path) -> Any:
+def _read(path: Path) -> Any:
     """Reads a file of a search that can be running: Keras Tuner's own oracles write in place."""
     with _whole(path):
         try:

@@ -173,6 +173,12 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0 else value
 
 
+def _not_empty(path: Any) -> Any:
+    if isinstance(path, str) and not path:  # To `Path` it is the current folder.
+        raise ValueError("a path")
+    return path
+
+
 def _as_tuple(value: Any) -> Any:
     """Lets a user write one value, or none, where several are possible."""
     if isinstance(value, list | tuple):
@@ -199,6 +205,7 @@ CountOrZero = Annotated[int, Field(strict=True, ge=0, lt=2**31), BeforeValidator
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32 - 1), BeforeValidator(_plain)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_plain)]
 Seconds = Annotated[float, Field(strict=True, gt=0), BeforeValidator(_plain)]
+Flag = Annotated[StrictBool, BeforeValidator(_plain)]
 Metric = Annotated[Any, _instance("keras.metrics.Metric")]
 Reference = Annotated[StrictStr, _that(is_reference, "`module:function`, such as `my_data:load`")]
 
@@ -349,7 +356,7 @@ class Training:
     keep_checkpoints: Count | None = 5
     reuse_models: CountOrZero = 4
     compilation_cache: (
-        StrictBool | Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+        Flag | Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
     ) = True
     fit: dict[str, Any] = field(default_factory=dict)
 
@@ -440,7 +447,7 @@ class MLflow:
     uri: Annotated[StrictStr, _passing(resolve_uri)] | None = None
     register_model: Annotated[StrictStr, _passing(check_model_name)] | None = None
     system_metrics: Annotated[
-        StrictBool, _passing(lambda wanted: check_system_metrics() if wanted else None)
+        Flag, _passing(lambda wanted: check_system_metrics() if wanted else None)
     ] = False
 
     def store(self) -> str:
@@ -541,13 +548,13 @@ class SearchConfig:
         Annotated[
             Path,
             AfterValidator(Path.expanduser),
-            BeforeValidator(lambda given: None if given == "" else given),
+            BeforeValidator(_not_empty),
         ]
         | None
     ) = None
     seed: Seed | None = None
     verbose: Literal[0, 1, 2] = 1
-    overwrite: StrictBool = False
+    overwrite: Flag = False
 
     def __post_init__(self) -> None:
         """Refuses combinations that would fail late or without a clear message."""

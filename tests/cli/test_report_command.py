@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.cli.store import load_quietly
-from recdrop_tune.errors import ProjectError, RecdropError
+from recdrop_tune.errors import ProjectError, RecdropError, invalid_argument
 from recdrop_tune.files import JOURNAL
 from recdrop_tune.journal import Journal
 from tests.small_search import Failing, data
@@ -291,3 +291,16 @@ def test_a_closed_stderr_is_no_hindrance(monkeypatch):
 def test_several_objectives_are_in_the_journal(traded):
     begun = Journal(traded.directory / JOURNAL).read()[0]
     assert begun.objectives == {"val_loss": "min", "ms_per_step": "min"}
+
+
+def test_only_a_wrong_output_is_blamed_on_the_option(tmp_path, monkeypatch):
+    journaled(tmp_path, started())
+
+    def refuse():
+        raise invalid_argument("KERAS_BACKEND", expected="a backend", received="foo")
+
+    monkeypatch.setattr("recdrop_tune.cli.report.check_importable", refuse)
+    done = called(tmp_path)
+    assert done.exit_code == 1
+    assert "KERAS_BACKEND" in done.output
+    assert "--output" not in done.output

@@ -467,3 +467,11 @@ def test_workers_find_the_code(place):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("2 trials, 2 complete.")
+
+
+def test_the_folder_of_the_file_does_not_hide_modules_while_keras_loads(place, monkeypatch):
+    seen = []
+    monkeypatch.setattr("recdrop_tune.cli.run.load_quietly", lambda name: seen.extend(sys.path))
+    assert "no_such" in problem(place, "data: no_such:load\n")
+    assert seen
+    assert str(place) not in seen

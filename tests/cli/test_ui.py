@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from recdrop_tune.cli import doctor, main
 from recdrop_tune.cli.store import search_in
+from recdrop_tune.cli.ui import _serve
 from recdrop_tune.mlflow_store import track
 from recdrop_tune.mlflow_store.pages import searched
 from tests.forks import hearing_ctrl_c
@@ -200,3 +201,25 @@ def test_what_is_searched(place, tracking):
     trials = client.search_runs([tracking.mlflow.experiment_id], "tags.`recdrop.kind` = 'trial'")
     names = searched(trial.data.params for trial in trials)
     assert names == ["wrapper", "placement", "rate"]
+
+
+def test_a_server_that_dies_is_an_error(place, tracking, monkeypatch):
+    @contextmanager
+    def dying(database, port):
+        yield subprocess.Popen(["true"])
+
+    monkeypatch.setattr("recdrop_tune.cli.ui._serve", dying)
+    monkeypatch.setattr("recdrop_tune.cli.ui.page_of", lambda uri, search_id: uri)
+    code, output = run(place / "recdrop_runs" / "speech")
+    assert code == 1
+    assert output.endswith("Error: MLflow's server has ended.\n")
+
+
+def test_a_server_without_an_answer_is_not_awaited_for_ever(monkeypatch):
+    monkeypatch.setattr("recdrop_tune.cli.ui._START_SECONDS", 0)
+    monkeypatch.setattr("recdrop_tune.cli.ui.signal.signal", lambda *_: None)
+    with (
+        pytest.raises(click.ClickException, match="did not start"),
+        _serve("sqlite://", free_port()),
+    ):
+        pass

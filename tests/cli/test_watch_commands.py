@@ -138,6 +138,17 @@ def test_a_terminal_obeys_nothing_of_it(tmp_path):
     assert "wrapper=\\x1b[2J" in called("status", tmp_path).output
 
 
+def test_a_line_break_in_a_name_forges_no_line(tmp_path):
+    first, *_ = trial(0)
+    first.hyperparameters["placement"] = "x\nforged"
+    journaled(tmp_path, started(pid=1, host="here\nforged"), first)
+    for command in ("status", "stop"):
+        output = called(command, tmp_path).output
+        assert "here forged" in output
+        assert "\nforged" not in output
+    forget_stop(tmp_path)
+
+
 def test_it_is_asked_to_end(search, tmp_path):
     done = called("stop", tmp_path)
     assert done.output == f"{tmp_path}: the search was asked to end after trial 1.\n"

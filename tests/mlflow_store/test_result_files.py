@@ -283,6 +283,26 @@ def test_what_cannot_be_written_is_left_out_with_a_warning(planted_files, tmp_pa
     assert saved.files == sorted(f"result/{name}" for name in names(tmp_path))
 
 
+def test_a_model_that_cannot_be_made_again_stays(planted_files, tmp_path):
+    """As after its checkpoint was removed, if it is still that of the best trial."""
+    card = tmp_path / "result" / "best_model.json"
+    card.parent.mkdir()
+    for name in MODELS:
+        (card.parent / name).write_text(name)
+    card.write_text(json.dumps({"trial_id": planted_files.found.ranking[0]}))
+    before = {name: (card.parent / name).read_bytes() for name in MODELS}
+
+    def gone():
+        raise FileNotFoundError
+
+    saved = save_result(planted_files.found, tmp_path, gone, str)
+    assert before == {name: (card.parent / name).read_bytes() for name in MODELS}
+    assert {f"result/{name}" for name in MODELS} < set(saved.files)
+    card.write_text(json.dumps({"trial_id": "another"}))
+    save_result(planted_files.found, tmp_path, gone, str)
+    assert not MODELS & names(tmp_path)
+
+
 @pytest.mark.parametrize("complete", [0, 1])
 def test_a_search_that_is_broken_off_saves_what_there_is(tmp_path, uri, complete):
     class Breaking(Failing):

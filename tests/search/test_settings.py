@@ -62,7 +62,7 @@ WRONG = [
     (SearchConfig, {"confirm": 1.5}, "`confirm`.*rdt.Confirm.*confirm=1.5"),
     (SearchConfig, {"workers": 0}, "`workers`.*greater than or equal to 1.*workers=0"),
     (SearchConfig, {"tracking": None}, "`tracking`.*name of an experiment"),
-    (SearchConfig, {"directory": ""}, "`directory`.*path"),
+    (SearchConfig, {"directory": ""}, "`directory`.*path.*directory=''"),
     (SearchConfig, {"verbose": "auto"}, "`verbose`.*0, 1 or 2"),
     (SearchConfig, {"overwrite": "no"}, "`overwrite`"),
     (
@@ -99,6 +99,8 @@ def test_what_a_user_can_write():
     training = rdt.Training(np.int64(2), callbacks=keras.callbacks.TerminateOnNaN)
     assert type(training.executions) is int
     assert training.callbacks == (keras.callbacks.TerminateOnNaN,)
+    assert SearchConfig(overwrite=np.True_).overwrite is True
+    assert rdt.Training(compilation_cache=np.False_).compilation_cache is False
     assert rdt.Training(callbacks="my_code:stop").callbacks == ("my_code:stop",)
     assert rdt.Training(compilation_cache="~/x").compilation_cache == Path("~/x").expanduser()
     assert rdt.Optuna(try_first={"rate": 0.1}).try_first == ({"rate": 0.1},)
