@@ -18,7 +18,13 @@ import keras
 import numpy as np
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.kernels import compile_arguments, excluded_from_decay, lost_arguments
+from recdrop_tune.kernels import (
+    compile_arguments,
+    excluded_from_decay,
+    inputs_of,
+    lost_arguments,
+    mask_of,
+)
 from recdrop_tune.models.copies import lambdas_allowed
 from recdrop_tune.models.layers import is_known, is_of_layers, learning_layers, own_layers, walk
 from recdrop_tune.models.masks import is_masked, passes_masks
@@ -27,6 +33,7 @@ from recdrop_tune.wrappers import ActivityDecay, RecurrentWrapper, is_default_na
 _TECHNIQUES = {each.class_name: each.id for each in TECHNIQUES.values() if each.class_name}
 _TECHNIQUES[ActivityDecay.__name__] = "none"
 _COMPILED = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics")
+_COMPILED_OPTIONS = ("run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss")
 _MODULES = ["layers", "optimizers", "optimizers.schedules", "losses", "metrics", "activations"]
 _MODULES += ["initializers", "regularizers", "constraints"]
 _ALWAYS = ("placement", "rate", "learning_rate")
@@ -69,12 +76,20 @@ def best_code(
     if model.compiled:
         compiled = compile_arguments(model)
         given = {name: compiled[name] for name in _COMPILED if compiled.get(name)}
+        defaults = inspect.signature(keras.Model.compile).parameters
+        given |= {
+            name: compiled[name]
+            for name in _COMPILED_OPTIONS
+            if compiled[name] != defaults[name].default
+        }
         lines.append(f"model.compile({writer.arguments(given)})")
-    undecayed = excluded_from_decay(model.optimizer)[0] if model.compiled else None
+    undecayed, variables = excluded_from_decay(model.optimizer) if model.compiled else (None, False)
     if undecayed is not None:
         inner = ".inner_optimizer" * hasattr(model.optimizer, "inner_optimizer")
         names = writer.value([undecayed])
         lines.append(f"model.optimizer{inner}.exclude_from_weight_decay(var_names={names})")
+    if variables and not learning_layers(model):  # For learned rates, `fit` does it.
+        lines.append("# Repeat your `exclude_from_weight_decay(var_list=...)` for this model.")
     arguments = ["x_train", "y_train"]
     arguments += [f"epochs={epochs}"] if epochs else []
     arguments += [f"batch_size={batch_size}"] if batch_size else []
@@ -115,9 +130,13 @@ def _line(model: Any) -> list[tuple[Any, dict[str, Any]]] | None:
     while nodes[name]:
         node = nodes[name][index]
         # Keras saves masks as arguments, but layers hand them on.
-        kwargs = {
-            key: each for key, each in node["kwargs"].items() if key not in ("mask", "training")
-        }
+        kwargs = dict(node["kwargs"])
+        if _is_handed_on(kwargs.get("mask"), operations[name], operations):
+            del kwargs["mask"]
+        # Keras saves the default of `training`, too.
+        taken = inspect.signature(operations[name].call).parameters
+        if "training" in taken and kwargs.get("training") == taken["training"].default:
+            kwargs.pop("training", None)
         tensors = [*_tensors(node["args"]), *_tensors(kwargs)]
         if len(tensors) != 1 or not isinstance(operations[name], keras.layers.Layer):
             return None
@@ -127,6 +146,16 @@ def _line(model: Any) -> list[tuple[Any, dict[str, Any]]] | None:
     inputs = sum(isinstance(each, keras.layers.InputLayer) for each in model.layers)
     same = len({id(layer) for layer, _ in calls}) == len(model.layers) - inputs
     return calls[::-1] if same else None
+
+
+def _is_handed_on(mask: Any, layer: Any, operations: Mapping[str, Any]) -> bool:
+    """Returns whether the mask in a call is the one that an input of the layer has anyway."""
+    places = _tensors(mask)
+    try:
+        given = [operations[name].output for name, *_ in places]
+    except (AttributeError, ValueError):  # It was called several times.
+        return False
+    return bool(given) and any(mask_of(tensor) is given[0] for tensor in inputs_of(layer))
 
 
 def _tensors(value: Any) -> list[list[Any]]:
@@ -220,6 +249,8 @@ class _Writer:
         if "class_name" not in value:
             items = (f"{self.value(key)}: {self.value(each)}" for key, each in value.items())
             return "{" + ", ".join(items) + "}"
+        if value["class_name"] in ("__numpy__", "__tensor__"):
+            return self.value(value["config"]["value"])
         if "DTypePolicy" in value["class_name"]:
             return f'"{value["config"]["name"]}"'
         if value["class_name"] == "__lambda__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType
@@ -24,6 +25,7 @@ from recdrop_tune.models.layers import own_layers, plain_weights, walk
 from recdrop_tune.models.masks import no_mask_warnings
 
 _STATEFUL = keras.optimizers.Optimizer | keras.metrics.Metric
+_PLAIN = bool | int | float | str
 _STATES = ("_is", "_called", "_built", "_path", "_name")
 """Beginnings of the names of attributes that change while an object is used."""
 
@@ -76,7 +78,10 @@ def copy_model(
         if part.built and not cloned.built:  # A Sequential without an `Input`.
             cloned.build_from_config(part.get_build_config())
         if not part.trainable:  # `clone_model` forgets it for functional models.
-            cloned.trainable = False
+            flags = [(layer, layer.trainable) for layer in [*walk(cloned)][1:]]
+            cloned.trainable = False  # Freezes the layers in it, too; some can be trained again.
+            for layer, trainable in flags:
+                layer.trainable = trainable
         return cloned
 
     with _not_compiled(model), no_mask_warnings():
@@ -194,15 +199,37 @@ def check_arguments(whole: Any, copied: Any, ignored: Any = ()) -> None:
                 {**vars(each), **keras.optimizers.Optimizer.get_config(each)}
                 for each in (part, fresh)
             )
+        arguments = inspect.signature(type(part).__init__).parameters
         for name, value in had.items():
             if name in ("built", "name") or name.startswith(_STATES):
                 continue
-            if isinstance(value, bool | int | float | str) and has.get(name, value) != value:
+            # Among attributes that are no arguments, lists and None are often states.
+            is_compared = isinstance(value, _PLAIN) or (
+                name.removeprefix("_") in arguments and _is_plain(value)
+            )
+            if is_compared and _unwrapped(has.get(name, value)) != _unwrapped(value):
                 raise not_copied(
                     part,
                     f"its copy has `{name}={has[name]!r}` instead of {value!r}",
                     f"Return all arguments from `get_config` of `{type(part).__name__}`.",
                 )
+
+
+def _unwrapped(value: Any) -> Any:
+    """Returns lists and dictionaries without what Keras and TensorFlow put around them."""
+    if isinstance(value, list | tuple):
+        return [_unwrapped(each) for each in value]
+    if isinstance(value, Mapping):
+        return {key: _unwrapped(each) for key, each in value.items()}
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, _PLAIN)
 
 
 def not_copied(part: Any, why: str, fix: str = "", argument: str = "model") -> RecdropError:
@@ -263,6 +290,9 @@ class Described:
                 config = keras.saving.serialize_keras_object(part)
                 # Keras 3.15 drops arguments of wrapped losses, such as the `delta` of Huber.
                 config["config"] = {**config["config"], **lost_arguments(part)}
+                is_loss = isinstance(part, keras.losses.Loss)
+                if is_loss and part.dtype != keras.config.floatx():
+                    config["config"]["dtype"] = part.dtype  # Keras does not save it.
             # Keras cannot find unregistered functions.
             if function is not None and "fn" in config["config"]:
                 # Keras would also replace the metric's name, which is often the function's, by the

@@ -8,6 +8,7 @@ layer that learns by `adapt`, is built and traced anew in every training.
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 from collections import OrderedDict
@@ -45,6 +46,8 @@ def structure(model: Any) -> str | None:
     """
     if not (is_of_layers(model) and model.built and model.compiled and model.optimizer):
         return None
+    if not _public(model) <= _attributes(isinstance(model, keras.Sequential)):
+        return None  # The user has set a `train_step` or a value that one reads.
     arguments = compile_arguments(model)
     given = keras.tree.flatten(arguments)
     parts = [part for part in given if hasattr(part, "get_config")]
@@ -57,13 +60,16 @@ def structure(model: Any) -> str | None:
         return None
     try:
         with lambdas_allowed():
-            described = keras.saving.serialize_keras_object([model.get_config(), arguments])
+            described = keras.saving.serialize_keras_object(
+                [model.get_config(), arguments, [_restraints(v) for v in model.variables]]
+            )
         described = _structure(described)
     except (_ForeignError, NotImplementedError):
         return None
     losses = [[lost_arguments(part), str(part.dtype)] for part in parts if hasattr(part, "dtype")]
     shapes = [[list(v.shape), str(v.dtype), bool(v.trainable)] for v in model.variables]
-    return json.dumps([described, losses, shapes, excluded], sort_keys=True)
+    autocast = [layer.autocast for layer in walk(model)]
+    return json.dumps([described, losses, shapes, autocast, excluded], sort_keys=True)
 
 
 def renew(model: Any, fresh: Any) -> None:
@@ -167,6 +173,27 @@ class SameDraws(keras.callbacks.Callback):
         np.random.seed(seed)
         if backend == "torch":
             import_module("torch").manual_seed(seed)
+
+
+def _public(model: Any) -> set[str]:
+    return {name for name in vars(model) if not name.startswith("_")}
+
+
+@functools.cache
+def _attributes(sequential: bool) -> frozenset[str]:
+    """Returns the public attributes that Keras itself sets on a compiled model."""
+    inputs, layer = keras.Input((1,), name="input"), keras.layers.Identity(name="layer")
+    if sequential:
+        model = keras.Sequential([inputs, layer], name="model")
+    else:
+        model = keras.Model(inputs, layer(inputs), name="model")
+    model.compile(keras.optimizers.SGD(name="optimizer"), "mse")
+    return frozenset({"history", "stop_evaluating", "stop_predicting"} | _public(model))
+
+
+def _restraints(variable: Any) -> list[Any]:
+    """Returns the regularizer and constraint of a variable, which can be set after its layer is built."""
+    return [getattr(variable, name, None) for name in ("regularizer", "constraint")]
 
 
 def _structure(config: Any) -> Any:

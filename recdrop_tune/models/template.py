@@ -85,6 +85,7 @@ class Template:
                 expected="a model with at least one LSTM or GRU layer",
                 received=f"`{model.name}` of {', '.join(kinds) or 'no layers'}",
             )
+        _check_names(self.plain)
         self.names, self.cells = _names(found), [str(cell_of(layer)) for layer in found]
         self.compiled = compiled_parts(model)
         self.dropped = _dropped(model)
@@ -129,6 +130,7 @@ class Template:
 
     def __getstate__(self) -> dict[str, Any]:
         """Includes the classes and functions that nobody registered, on the way to a Ray worker."""
+        _check_shared(self.plain)
         custom = {
             name: each for layer in walk(self.plain) for name, each in custom_objects(layer).items()
         }
@@ -160,6 +162,30 @@ class Template:
         described = [[each.shape for each in self.plain.weights], optimizer, named]
         text = json.dumps(described, default=lambda part: type(part).__name__, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _check_names(model: Any) -> None:
+    """Refuses different classes of one name, which Keras would confuse in a Ray worker."""
+    kinds: dict[str, type] = {}
+    for part in walk(model):
+        for kind in custom_objects(part).values():
+            name = keras.saving.get_registered_name(kind)
+            if isinstance(kind, type) and kinds.setdefault(name, kind) is not kind:
+                why = f"two different classes in the model are called `{kind.__name__}`"
+                raise not_copied(part, why, "Rename one of them.")
+
+
+def _check_shared(model: Any) -> None:
+    """Refuses a layer that two models share: in a file of Keras it is two layers."""
+    owners: dict[int, Any] = {}
+    for part in walk(model):
+        for layer in part.layers if isinstance(part, keras.Model) else ():
+            owner: Any = owners.setdefault(id(layer), part)
+            if owner is not part:
+                why = f"`{owner.name}` and `{part.name}` share it, which workers cannot load"
+                raise not_copied(
+                    layer, why, "Search in one process, or use it in one of the models."
+                )
 
 
 def recurrent_layers(model: Any) -> list[Any]:

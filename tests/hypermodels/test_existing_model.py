@@ -236,6 +236,27 @@ def test_frozen_layers_and_adapted_layers_keep_their_state():
     np.testing.assert_allclose(to_plain(kept)(data), model(data), rtol=1e-5)
 
 
+def test_layers_that_train_in_a_frozen_model_train_in_the_copy():
+    stack = [layers.LSTM(3, return_sequences=True), layers.GRU(3), layers.Dense(2)]
+    base = keras.Sequential([keras.Input((5, 3)), *stack])
+    base.trainable, base.layers[-1].trainable = False, True
+    made = build(functional(base))
+    shapes = [tuple(each.shape) for each in made.trainable_variables]
+    assert shapes == [(3, 2), (2,), (2, 1), (1,)]
+
+
+def test_the_dtype_of_a_loss_is_kept():
+    loss = keras.losses.MeanSquaredError(dtype="float64")
+    model = compiled(sequential(layers.LSTM(3)), "sgd", loss)
+    assert build(model, NONE).loss.dtype == "float64"
+
+
+def test_a_layer_shared_between_models_is_not_sent_to_a_worker():
+    hypermodel = rdt.ExistingModel(functional(shared_between_models), NONE)
+    with pytest.raises(InvalidArgumentError, match="share it, which workers cannot load"):
+        pickle.dumps(hypermodel)
+
+
 class Scaled(keras.losses.Loss):
     """A user's loss without `get_config`: losses have no state and are not copied."""
 
@@ -442,6 +463,28 @@ class Within(layers.Layer):
         return self.times(inputs)
 
 
+class Chosen(layers.Layer):
+    def __init__(self, steps=None, sizes=(1, 2), **kwargs):
+        super().__init__(**kwargs)
+        self.steps, self.sizes = steps, list(sizes)
+
+    def call(self, inputs):
+        return inputs
+
+    def get_config(self):
+        return super().get_config()
+
+
+class Default(Chosen):
+    def __init__(self, steps=3, **kwargs):
+        super().__init__(steps, **kwargs)
+
+
+def two_of_one_name():
+    again = type("Chosen", (Chosen,), {})
+    return sequential(Chosen(), again(), layers.LSTM(3))
+
+
 def compiled_with(optimizer="sgd", metric="mae"):
     return compiled(sequential(layers.LSTM(3)), optimizer, "mse", metrics=[metric])
 
@@ -457,6 +500,7 @@ KEPT = {
     "a default of a layer": lambda: sequential(Times(3.0), layers.LSTM(3)),
     "chosen by a layer": lambda: sequential(Halves(3), layers.LSTM(3)),
     "made by a layer": lambda: sequential(Within(), layers.LSTM(3)),
+    "a list": lambda: sequential(Chosen(), layers.LSTM(3)),
 }
 
 
@@ -484,6 +528,8 @@ LOST = {
         lambda: sequential(layers.LSTM(3, kernel_initializer=Start(0.4))),
         "`value=0.1` instead of 0.4",
     ),
+    "a list": (lambda: sequential(Chosen(sizes=[3]), layers.LSTM(3)), r"`sizes=\[1, 2\]`"),
+    "none": (lambda: sequential(Default(None), layers.LSTM(3)), "`steps=3` instead of None"),
     "of a layer": (
         lambda: sequential(layers.TimeDistributed(Times(3.0, more=4.0)), layers.LSTM(3)),
         "`second=2.0` instead of 4.0",
@@ -591,6 +637,7 @@ def excludes_variables():
         (lambda: sequential(layers.SimpleRNN(3)), "at least one LSTM or GRU layer"),
         (lambda: keras.Sequential([layers.LSTM(3)]), "not compiled"),
         (excludes_variables, "Use names instead"),
+        (two_of_one_name, "two different classes in the model are called `Chosen`"),
     ],
 )
 def test_what_cannot_be_copied_is_refused(make, message):

@@ -8,6 +8,7 @@ from keras import layers
 
 import recdrop_tune as rdt
 from recdrop_tune.models import best_code
+from recdrop_tune.models.best_code import _Writer
 
 SHAPE = (None, 8)
 
@@ -124,6 +125,30 @@ def test_what_keras_does_not_save_of_an_optimizer(policy):
     inner = ".inner_optimizer" if policy == "mixed_float16" else ""
     assert f"model.optimizer{inner}.exclude_from_weight_decay(var_names=[" in code
     assert made.layers[1].dtype_policy.name == policy
+
+
+def test_options_of_compile_and_lists_and_excluded_variables():
+    optimizer = keras.optimizers.AdamW(0.01)
+    scaled = layers.Normalization(mean=np.array([1.0, 2.5]), variance=np.ones(2))
+    model = stack(layers.Dense(2, name="scaled"))
+    options = {"steps_per_execution": 4, "run_eagerly": True, "auto_scale_loss": True}
+    model.compile(optimizer, "mse", **options)
+    optimizer.exclude_from_weight_decay(var_list=model.trainable_variables[:1])
+    code = best_code(model)
+    assert 'loss="mse", run_eagerly=True, steps_per_execution=4)\n# Repeat your `exclude_' in code
+    assert "mean=[1.0, 2.5]" in _Writer().value(scaled)
+
+
+@pytest.mark.parametrize("option", [{"training": True}, {"mask": True}], ids=str)
+def test_arguments_of_calls_are_kept(option):
+    inputs = keras.Input(SHAPE)
+    if "mask" in option:  # Not one that Keras has attached to the input.
+        option = {"mask": keras.ops.any(inputs > 0, axis=-1)}
+    model = keras.Model(inputs, layers.LSTM(2, dropout=0.5)(inputs, **option))
+    model.compile("adam", "mse")
+    code = best_code(model)
+    assert ("training=True" in code) is ("training" in option)
+    assert ("keras.Input" in code) is ("training" in option)
 
 
 def focal(y, predicted):

@@ -103,6 +103,12 @@ def frozen(number):
     return model
 
 
+def restrained(strength):
+    model = dense()
+    model.layers[1].kernel.regularizer = keras.regularizers.L2(strength)
+    return model
+
+
 def excluding(names):
     optimizer = keras.optimizers.AdamW(0.01)
     optimizer.exclude_from_weight_decay(var_names=names)
@@ -116,6 +122,8 @@ def excluding(names):
         (lambda loss: sequential(loss=loss), "mse", "mae"),
         (lambda delta: sequential(loss=losses.Huber(delta)), 1.0, 2.0),  # Keras does not save it.
         (frozen, 1, 2),
+        (restrained, 0.1, 0.2),
+        (lambda cast: sequential(layers.Dense(2, autocast=cast)), True, False),
         (excluding, ["bias"], ["kernel"]),
     ],
 )
@@ -154,6 +162,12 @@ def excluding_variables():
     return model
 
 
+def with_its_own(name, value):
+    model = dense()
+    setattr(model, name, value)
+    return model
+
+
 def subclassed():
     model = Subclassed()
     model.compile("sgd", "mse")
@@ -173,6 +187,8 @@ def subclassed():
         lambda: sequential(metrics=[lambda y, p: keras.ops.mean(abs(y - p), -1)]),
         lambda: keras.Sequential([keras.Input(SHAPE), layers.Dense(1)]),  # Not compiled.
         excluding_variables,
+        lambda: with_its_own("train_step", lambda data: {"loss": 0.0}),
+        lambda: with_its_own("scale", 2.0),
         subclassed,
     ],
 )
