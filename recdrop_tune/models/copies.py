@@ -385,10 +385,11 @@ def custom_objects(whole: Any) -> dict[str, Any]:
     for part in _with_cells(whole):
         for held in [part, *_parts(part)]:
             found[type(held).__name__] = type(held)
+            # Keras wraps `build` of each layer, with the layer in it.
             found |= {
                 each.__name__: each
-                for each in vars(held).values()
-                if isinstance(each, FunctionType)
+                for name, each in vars(held).items()
+                if isinstance(each, FunctionType) and not hasattr(type(held), name)
             }
     return {
         name: each for name, each in found.items() if not str(each.__module__).startswith("keras.")
