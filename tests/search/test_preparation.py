@@ -99,17 +99,14 @@ def test_a_value_for_each_step_or_a_forecast():
 @pytest.mark.backends
 def test_padded_steps_count_in_no_number_of_a_regression(search):
     targets = [each.sum(axis=1) + 3 for each in LISTS]
-    with pytest.warns(UserWarning, match="mean 30.* and standard deviation") as caught:
-        search((LISTS, [10 * y for y in targets]), (LISTS, [10 * y for y in targets]), "regression")
-    assert caught[0].filename == __file__
-    result = search((LISTS, targets), (LISTS, targets), "regression", overwrite=True)
+    result = search((LISTS, targets), (LISTS, targets), "regression")
     model = result.best_model()
     predicted = model.predict(by_hand(LISTS, 0.0), verbose=0)[..., 0]
     errors = [np.square(line[: len(y)] - y) for line, y in zip(predicted, targets, strict=True)]
     best = result.trials.iloc[0]
     assert best["val_loss"] == pytest.approx(np.mean(np.concatenate(errors)), rel=1e-4)
     mean = np.concatenate(targets).mean()
-    assert f"targets for each step of mean {mean:.3g} and" in result.context.words
+    assert f"targets of mean {mean:.3g} and" in result.context.words
     assert "2 to 6 steps" in result.context.words
 
 
@@ -303,7 +300,7 @@ def test_classes_are_weighted(search):
             (X, LABELS),
             "a group for each of 24 samples. Received: .*5",
         ),
-        ({"cv": 25}, (X, LABELS), "`cv`.*as samples, of which there are 24. Received: cv=25"),
+        ({"cv": 25}, (X, LABELS), "`cv`. Expected at most 24 folds, .* Received: cv=25"),
     ],
 )
 def test_settings_that_do_not_fit_the_data(training, train, said):
@@ -321,12 +318,11 @@ def test_settings_that_do_not_fit_the_data(training, train, said):
         ("class_weight", "even"),
         ("class_weight", {"a": 1.0}),
         ("class_weight", {0: -1.0}),
-        ("groups", 3),
         ("early_stopping", 0),
     ],
 )
 def test_settings_of_a_training_are_checked(field, value):
-    with pytest.raises(InvalidArgumentError, match=f"`{field}`"):
+    with pytest.raises(InvalidArgumentError, match=f"`{field}[`.[]"):
         Training(**{field: value})
 
 
