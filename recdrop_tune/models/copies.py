@@ -177,7 +177,7 @@ def copy_weights(model: Any, fresh: Any, frozen_only: bool = False) -> None:
         _copy_adapted(layer, other)
 
 
-def check_arguments(whole: Any, copied: Any, ignored: Any = ()) -> None:
+def check_arguments(whole: Any, copied: Any, ignored: Any = (), argument: str = "model") -> None:
     """Refuses user-defined classes whose `get_config` lacks an argument.
 
     A copy would silently get the default.
@@ -187,6 +187,7 @@ def check_arguments(whole: Any, copied: Any, ignored: Any = ()) -> None:
             too.
         copied: Its copy.
         ignored: Classes that are not checked.
+        argument: The argument that the error names.
     """
     for part, fresh in zip(_parts(whole), _parts(copied), strict=False):
         if type(part) is not type(fresh) or isinstance(part, ignored):
@@ -212,6 +213,7 @@ def check_arguments(whole: Any, copied: Any, ignored: Any = ()) -> None:
                     part,
                     f"its copy has `{name}={has[name]!r}` instead of {value!r}",
                     f"Return all arguments from `get_config` of `{type(part).__name__}`.",
+                    argument,
                 )
 
 
@@ -311,7 +313,7 @@ class Described:
         except Exception as error:  # Anything in a user's class.
             fix = f"`get_config` of `{type(part).__name__}` must return what its `__init__` takes."
             raise not_copied(part, _cause(error), fix, argument) from error
-        check_arguments(part, fresh)
+        check_arguments(part, fresh, argument=argument)
         return described
 
     def make(self) -> Any:

@@ -118,7 +118,8 @@ class SearchSpace(Keys):
             return source
         if isinstance(source, Mapping):
             return cls.read(source)
-        if isinstance(source, os.PathLike) or str(source).endswith((".yaml", ".yml")):
+        is_file = isinstance(source, str) and source.endswith((".yaml", ".yml"))
+        if is_file or isinstance(source, os.PathLike):
             return cls.read(*read_file(source))  # type: ignore[arg-type]
         if isinstance(source, str) and source in cls.presets():
             return _preset(cls, source)  # type: ignore[no-any-return]

@@ -134,7 +134,7 @@ def test_copies_of_a_metric_measure_the_same():
 
 
 def test_a_metric_that_cannot_be_copied_is_refused():
-    with pytest.raises(InvalidArgumentError, match=r"`metrics`.*`Constant`.* lacks `value`"):
+    with pytest.raises(InvalidArgumentError, match=r"`metrics`.*`value=1.0` instead of 7.0"):
         SequenceClassifier(3, (5, 2), RECURRENT, metrics=[Constant(7.0)])
 
 
