@@ -159,7 +159,7 @@ class Template:
             else getattr(each, "__name__", each)
             for each in losses
         ]
-        described = [[each.shape for each in self.plain.weights], optimizer, named]
+        described = [[list(each.shape) for each in self.plain.weights], optimizer, named]
         text = json.dumps(described, default=lambda part: type(part).__name__, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -379,7 +379,7 @@ def test_a_trial_that_ends_before_its_objective_fails_alone(options):
 
 
 def test_validation_that_comes_too_seldom(options):
-    with pytest.raises(ObjectiveNotReportedError, match="a `validation_freq` above `epochs`"):
+    with pytest.raises(ObjectiveNotReportedError, match="`validation_freq` of at most `epochs`"):
         rdt.tune(data(), data(), **options, training=rdt.Training(fit={"validation_freq": 2}))
 
 
@@ -422,7 +422,7 @@ def test_a_keras_model_is_searched_and_goes_on_when_it_is_made_again(options, pr
     assert "val_loss" in search(3).context.constant  # Without a trial to build a model for.
     assert set(result.trials[f"{prefix}wrapper"]) == {"none", "recurrent"}
     assert list(result.trials["state"]) == ["COMPLETE"] * 3
-    with pytest.raises(ProjectError, match=r"It differs in:\n  model: 'model "):
+    with pytest.raises(ProjectError, match=r"It differs in:\n  model.class: 'model "):
         search(4, units=4)
     loss = result.best_model().evaluate(*data(), verbose=0)
     assert loss == pytest.approx(result.trials["val_loss"].min())
@@ -468,5 +468,5 @@ def test_a_tracking_server_that_is_down(options):
     assert result.trials["epochs"].tolist() == [1, 1]
     *_, last = result.summary().splitlines()
     assert last.startswith("MLflow: not all is recorded (")
-    assert last.endswith(f"when it is back: {command('sync', str(options['directory']))}")
+    assert last.endswith(f"once it is back: {command('sync', str(options['directory']))}")
     assert (result.ui_command, result.ui_url) == (None, None)
