@@ -208,12 +208,12 @@ def quick(options, planted_uri):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"overwrite": "no"}, "`overwrite`.*True or False"),
+        ({"overwrite": "no"}, "`overwrite`.*valid boolean"),
         ({"objective": ["val_loss", "val_loss"]}, "`objective`.*different metrics"),
-        ({"objective": np.array([1, 2])}, "`objective`.*known direction"),
-        ({"space": np.array([1, 2])}, "`space`.*beside a function"),
+        ({"objective": np.array([1, 2])}, "`objective`.*name of a metric"),
+        ({"space": np.array([1, 2])}, "`space`.*with a function"),
         ({"tuner": ["optuna"]}, r"`tuner`.*\['optuna'\]"),
-        ({"seed": 2**32}, r"`seed`.*below 2\*\*32 - 1"),
+        ({"seed": 2**32}, r"`seed`.*less than 4294967295"),
         ({"validation": (np.float32(0), np.zeros(8)), "model": None}, "3 features"),
         ({"confirm": rdt.Confirm(1, test=3)}, "`test`"),
         ({"tracking": "a\nb"}, "`tracking`.*in one line"),
