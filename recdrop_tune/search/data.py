@@ -135,6 +135,8 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     first = part[1] if isinstance(part[0], list | tuple | Mapping) else part[0]
     while isinstance(first, Mapping | tuple):
         first = next(iter(first.values() if isinstance(first, Mapping) else first))
+    if not hasattr(first, "__len__") or np.isscalar(first):
+        raise invalid_argument(name, expected=_FORMS, received=first)
     samples = len(first)
     arrays = [None if each is None else _as_array(each, samples) for each in part]
     x: Any = arrays[0]

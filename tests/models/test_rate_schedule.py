@@ -238,7 +238,7 @@ def test_a_rate_out_of_range():
 
 
 def test_a_model_without_dropout_layers():
-    said = "Expected a model with a dropout wrapper in it.*`schedule: linear`, in its place"
+    said = "Expected a model with a dropout wrapper in it.*wrap a recurrent layer"
     with pytest.raises(InvalidArgumentError, match=said):
         fit(compiled(keras.layers.LSTM(4)), RateSchedule("linear"))
 

@@ -214,7 +214,7 @@ def quick(options, planted_uri):
         ({"space": np.array([1, 2])}, "`space`.*with a function"),
         ({"tuner": ["optuna"]}, r"`tuner`.*\['optuna'\]"),
         ({"seed": 2**32}, r"`seed`.*less than 4294967295"),
-        ({"validation": (np.float32(0), np.zeros(8)), "model": None}, "3 features"),
+        ({"validation": (np.float32(0), np.zeros(8)), "model": None}, "`validation`"),
         ({"confirm": rdt.Confirm(1, test=3)}, "`test`"),
         ({"tracking": "a\nb"}, "`tracking`.*in one line"),
         ({"tracking": "x" * 501}, "`tracking`.*500"),
