@@ -120,6 +120,12 @@ def make(part: Any) -> Any:
     return part() if inspect.isroutine(part) or isinstance(part, partial) else part
 
 
+def _length(part: Any) -> int:
+    """Returns the number of samples; 0 for a single number."""
+    is_number = not hasattr(part, "__len__") or getattr(part, "ndim", None) == 0
+    return 0 if is_number else len(part)
+
+
 def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     """Returns arrays for frames, tensors and lists; datasets stay as they are."""
     if is_dataset(part):
@@ -135,9 +141,7 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
     first = part[1] if isinstance(part[0], list | tuple | Mapping) else part[0]
     while isinstance(first, Mapping | tuple):
         first = next(iter(first.values() if isinstance(first, Mapping) else first))
-    if not hasattr(first, "__len__") or np.isscalar(first):
-        raise invalid_argument(name, expected=_FORMS, received=first)
-    samples = len(first)
+    samples = _length(first)
     arrays = [None if each is None else _as_array(each, samples) for each in part]
     x: Any = arrays[0]
     others = arrays[1:]
@@ -152,7 +156,7 @@ def _as_arrays(name: str, part: Any, tokens: bool) -> Any:
                 received=f"sequences with the features {sorted(shapes)}",
             )
     flat = [each for part in (x, *others) for each in _flatten(part)]
-    lengths = {len(each) for each in flat if each is not None}
+    lengths = {_length(each) for each in flat if each is not None}
     if len(lengths) != 1 or 0 in lengths:
         sizes = [len(part[0]), samples] if isinstance(part[0], list) else sorted(lengths)
         raise invalid_argument(

@@ -173,6 +173,16 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0 else value
 
 
+def _expanded(path: Path) -> Path:
+    """Expands `~`, if the home directory is known."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise invalid_argument(
+            "", expected="a path in a home that exists", received=path
+        ) from error
+
+
 def _not_empty(path: Any) -> Any:
     if isinstance(path, str) and not path:  # To `Path` it is the current folder.
         raise ValueError("a path")
@@ -356,7 +366,7 @@ class Training:
     keep_checkpoints: Count | None = 5
     reuse_models: CountOrZero = 4
     compilation_cache: (
-        Flag | Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+        Flag | Annotated[Path, AfterValidator(lambda path: _expanded(path).absolute())]
     ) = True
     fit: dict[str, Any] = field(default_factory=dict)
 
@@ -547,7 +557,7 @@ class SearchConfig:
     directory: (
         Annotated[
             Path,
-            AfterValidator(Path.expanduser),
+            AfterValidator(_expanded),
             BeforeValidator(_not_empty),
         ]
         | None

@@ -172,7 +172,7 @@ def test_known_points_come_after_the_baselines_and_not_again_when_the_search_goe
     first = search(tmp_path / "p", 4, KNOWN)
     assert [wrapper for wrapper, _ in first[:3]] == ["none", "recurrent", "lambda"]
     assert first[3] == ("recurrent", 0.4)
-    said = "begins with: 2 of 2 may not be tried. 6 trials try all."
+    said = "after the baselines: 2 of 2 may not be tried. 6 trials try all."
     assert said in capsys.readouterr().out
     longer = search(tmp_path / "p", 7, KNOWN)
     assert longer[:4] == first
