@@ -135,7 +135,7 @@ def check_databases(storage: Any, uri: str) -> None:
             "storage",
             expected="another database than MLflow's: both keep their version in the same table",
             received=hide_address(address),
-            fix="Give Optuna a file of its own, or leave `storage` out.",
+            fix="Give Optuna its own file, or leave `storage` out.",
         )
 
 

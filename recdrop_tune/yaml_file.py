@@ -20,7 +20,7 @@ class _Loader(yaml.SafeLoader):
     """The safe loader, which also reads `1e-3` as a number and refuses duplicate keys and aliases."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Refuses a key given twice, of which PyYAML would silently keep the last value."""
+        """Refuses a key given twice: PyYAML would silently keep the last value."""
         seen: set[Any] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
@@ -31,7 +31,7 @@ class _Loader(yaml.SafeLoader):
         return mapping
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuses aliases, with which a short text can fill the memory."""
+        """Refuses aliases, because a short text with them can fill the memory."""
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases are not supported", mark)

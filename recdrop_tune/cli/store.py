@@ -66,7 +66,7 @@ def search_in(folder: Path) -> Any:
     """Returns the last `SearchStarted` of a folder.
 
     Raises:
-        click.ClickException: There is none, or the journal cannot be read.
+        click.ClickException: The folder has no journal, or it cannot be read.
     """
     from recdrop_tune.errors import ProjectError
     from recdrop_tune.events import SearchStarted

@@ -66,7 +66,7 @@ class SequenceRegressor(AbstractSequenceModel):
 
         Args:
             train: `(x, y)`, with or without sample weights; a batched `tf.data.Dataset`; or a
-                `keras.utils.PyDataset`, of which the first batch is read. `x` has shape `(batch, time,
+                `keras.utils.PyDataset`; only its first batch is read. `x` has shape `(batch, time,
                 features)`; `y` has numbers of shape `(batch,)`, `(batch, values)`, `(batch, horizon)` or
                 `(batch, horizon, values)`; with `each_step=True`, of shape `(batch, time)` or `(batch, time,
                 values)`.

@@ -208,7 +208,7 @@ def run(call: KernelCall, layer: Layer) -> tuple[Tensor, ...]:
 
 
 def _fused_on_cpu(layer: Layer, dtype: Any, forced: bool) -> Callable[..., Any] | None:
-    """Returns the fused CPU op for a layer, or `None` if there is none or it is not faster.
+    """Returns the fused CPU op for a layer, or `None` if no op exists or it is not faster.
 
     Args:
         layer: An LSTM or a GRU, without a mask.

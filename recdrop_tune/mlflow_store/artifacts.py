@@ -122,7 +122,7 @@ class _Card(BaseModel):
 
 
 def read_card(folder: str | Path) -> dict[str, Any] | None:
-    """Reads the description of the best model in a project folder; `None` if there is no model.
+    """Reads the description of the best model in a project folder; `None` without a model.
 
     Raises:
         ProjectError: It is damaged.
@@ -140,7 +140,7 @@ def read_card(folder: str | Path) -> dict[str, Any] | None:
 
 
 def load_flavor() -> None:
-    """Imports the modules with which MLflow saves Keras models, which takes seconds.
+    """Imports MLflow's modules for saving Keras models, which takes seconds.
 
     MLflow warns about its own types while it is imported. Python filters warnings for all threads at once, so
     call this before a thread logs a model.

@@ -45,7 +45,7 @@ _DESCRIBED = (
 
 @dataclass
 class Contents:
-    """What a run should contain and might not: everything at first, then what is new.
+    """The contents of a run that may be missing: everything at first, then the news.
 
     Attributes:
         name: Name of the run.
@@ -80,7 +80,7 @@ class Contents:
 
 
 class SearchContents:
-    """What all runs of a search should contain, from its events.
+    """The intended contents of all runs of a search, from its events.
 
     Each attempt at a trial has its own run: a retry is another attempt, and so is a trial that runs again
     after a crash. Parameters and curves in MLflow cannot be deleted, so the run of an earlier attempt

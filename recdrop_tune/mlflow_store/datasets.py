@@ -68,7 +68,7 @@ def _describe(name: str, data: Any, source: CodeDatasetSource) -> dict[str, Any]
         if isinstance(spec, tuple | list) and len(spec) >= 2:
             schema = json.dumps(TensorDatasetSchema(*map(_schema, spec[:2])).to_dict())
         batches = len(data)
-    except Exception:  # Of any kind, or without a length: a search does not fail for a description.
+    except Exception:  # Any error: a search does not fail for a description.
         pass
     return {
         "name": name,

@@ -1,4 +1,4 @@
-"""Keeps a tracking server up to date with the journal, from a thread of its own, outages included."""
+"""Keeps a tracking server up to date with the journal, from its own thread, outages included."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Background:
                 try:
                     self._writer.write()
                     self._failure, self._due, self._delay = None, 0.0, _FIRST_DELAY
-                except Exception as failure:  # Of any kind: it must not end the thread.
+                except Exception as failure:  # Any error: it must not end the thread.
                     self._failure, self._due = failure, time.monotonic() + self._delay
                     self._delay = min(2 * self._delay, _LONGEST_DELAY)
             for each in waiting:

@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 _PARAMS_PER_BATCH, _CHARACTERS_PER_BATCH, _METRICS_PER_BATCH = 100, 200_000, 800
 
 LACKING = "recdrop.lacking"
-"""Tag of a run for which an artifact could not be stored."""
+"""Tag of a run that lacks an artifact because it could not be stored."""
 
 
 @dataclass(frozen=True)

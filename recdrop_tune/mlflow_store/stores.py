@@ -130,7 +130,7 @@ def _check_reachable(uri: str) -> None:
         socket.create_connection((url.host, port), timeout=5).close()
 
 
-# Not Python's global generator, from which models draw their weights in another thread.
+# Not Python's global generator: models draw their weights from it in another thread.
 _RANDOM = random.Random()
 
 _FIRST_PAUSE, _RETRIES = 0.25, 5

@@ -109,7 +109,7 @@ class Tracking:
         self._dispatcher.emit(event)
 
     def listen_to_all(self) -> list[events.Event]:
-        """Returns a list of all events of the search, to which new ones are appended."""
+        """Returns a list of all events of the search; new ones are appended."""
         collected = _Collector(self._dispatcher.journal.read())
         self._dispatcher.listeners.insert(0, collected)
         return collected.events

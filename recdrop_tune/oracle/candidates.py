@@ -1,4 +1,4 @@
-"""The configurations from which the next trial is picked, and their distances."""
+"""The candidates for the next trial, and their distances."""
 
 from __future__ import annotations
 

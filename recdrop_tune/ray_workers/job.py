@@ -195,7 +195,7 @@ def _put(ray: Any, name: str, value: Any, parts: Mapping[str, Any]) -> Any:
 def _parts(value: Any) -> Mapping[str, Any]:
     """Returns the arguments that a value of a job consists of, by name."""
     own = type(value).__module__.partition(".")[0] == __name__.partition(".")[0]
-    if own and is_dataclass(value):  # The fields of a user's class are not arguments.
+    if own and is_dataclass(value):  # The fields of a user-defined class are not arguments.
         return _values(value)
     return value if isinstance(value, Mapping) else {}
 

@@ -15,7 +15,7 @@ from recdrop_tune.errors import invalid_argument
 
 
 class Resources(Protocol):
-    """What the workers of a search get: `recdrop_tune.Workers`."""
+    """The resources of the workers of a search: `recdrop_tune.Workers`."""
 
     @property
     def number(self) -> int:
@@ -103,7 +103,7 @@ _AT_IMPORT = ("MLFLOW_CONFIGURE_LOGGING", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LO
 
 
 def host_environment(backend: str) -> dict[str, str]:
-    """Returns the environment variables with which Ray starts the oracle's process, which sees no GPU.
+    """Returns the environment variables for the oracle's process, which sees no GPU.
 
     Ray writes them to a log that every user of the machine can read. Those of MLflow, which include
     passwords, are passed to `OracleHost` itself.
@@ -113,7 +113,7 @@ def host_environment(backend: str) -> dict[str, str]:
 
 
 def mlflow_environment() -> dict[str, str]:
-    """Returns the environment variables with which the oracle's process writes to MLflow."""
+    """Returns the environment variables that the oracle's process needs to write to MLflow."""
     return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
 
 

@@ -70,7 +70,7 @@ class RemoteOracle:
         self._ask("update_space", hyperparameters)
 
     def create_trial(self, tuner_id: str) -> Any:
-        """Asks for the next trial, and for the weights from which it continues."""
+        """Asks for the next trial, and for the weights that it starts from."""
         trial = self._ask("create_trial", self.tuner_id)
         if trial.status == "IDLE":  # Keras Tuner's loop asks again at once.
             time.sleep(_IDLE_SECONDS)

@@ -29,7 +29,7 @@ NOT_APPLICABLE = "n/a"
 
 @dataclass(frozen=True)
 class Gain:
-    """The best trial against the best one with a given `wrapper`, whatever their other settings.
+    """The best trial against the best one with a given `wrapper`. Their other settings may differ.
 
     It shows what the search is worth, not what dropout is: the two can differ in their learning rate too.
 

@@ -214,7 +214,12 @@ def _keep_model(directory: Path, folder: Path, trial_id: str) -> None:
     earlier = [inside(directory, f"{RESULT}/{each}", RESULT) for each in (MODEL, MODEL_CARD, CODE)]
     try:
         saved = json.loads(earlier[1].read_bytes())["trial_id"]
-    except (OSError, ValueError, KeyError, TypeError):  # There is none, or it is damaged.
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # The old result has no card, or it is damaged.
         return
     if saved == trial_id and earlier[0].is_file():
         for path in earlier:

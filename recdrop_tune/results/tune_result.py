@@ -100,7 +100,7 @@ class TuneResult:
 
     @cached_property
     def found(self) -> Found:
-        """The search as frames and records, from which pages, figures and files are made."""
+        """The search as frames and records, the source of all pages, figures and files."""
         oracle = self.search.oracle
         columns = hyperparameter_columns(oracle)
         scales = {hp.name: getattr(hp, "sampling", "linear") for hp in oracle.hyperparameters.space}
@@ -280,7 +280,7 @@ class TuneResult:
         """Draws the search.
 
         Returns:
-            Plotly figures, those that there is data for: `history` (the score of each trial),
+            Plotly figures, if their data exist: `history` (the score of each trial),
             `score_by_dropout` (by wrapper, placement and rate), `parallel_coordinates`,
             `importances`, `curves` (over the epochs) and, with several objectives, `pareto`.
 

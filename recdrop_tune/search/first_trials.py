@@ -79,7 +79,7 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
 
 
 def coverage_line(oracle: Any) -> str | None:
-    """Returns a line that names the wrappers for which `max_trials` is too small; None if it suffices.
+    """Returns a line that names the wrappers that `max_trials` leaves untried; None if it suffices.
 
     Args:
         oracle: The oracle, before its first trial.

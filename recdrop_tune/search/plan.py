@@ -1,4 +1,4 @@
-"""`Plan`: a search by `tune`, from which each of its processes makes what it needs."""
+"""`Plan`: the description of a search by `tune`, which each of its processes receives."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 from recdrop_tune.spaces.values import Range
 
 Conditions = tuple[tuple[str, tuple[Any, ...]], ...]
-"""Names of hyperparameters, each with the values of which it must have one."""
+"""Names of hyperparameters, each with the values that it may have."""
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def _groups(keys: Keys, options: Mapping[str, Value]) -> list[_Group]:
     for wrapper in as_words(keys.wrapper):
         if wrapper != "none":
             # Keras Tuner opens a condition on a placement only inside the condition under which the
-            # placement was registered. So a wrapper with an option for one site is a group of its own.
+            # placement was registered. So a wrapper with an option for one site is its own group.
             sited = any(
                 wrapper in OPTIONS[name].techniques and OPTIONS[name].site for name in options
             )

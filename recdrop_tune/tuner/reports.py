@@ -94,7 +94,7 @@ class TrialReport:
             model: The model; None if it is not known.
         """
         measured = bool(self._curves[-1])
-        # A user-defined loop has a history of its own.
+        # A user-defined loop has its own history.
         reported = self._history is None or results is self._history
         if isinstance(results, keras.callbacks.History) and measured and reported:
             return

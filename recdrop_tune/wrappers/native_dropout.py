@@ -12,7 +12,7 @@ from recdrop_tune.rewrites import GATES, KernelCall, Tensor, drop_gate_inputs, f
 from recdrop_tune.wrappers.wrapper import AbstractDropoutWrapper
 
 _PER_GATE = Obstacle(
-    "each sample and gate has noise of its own, which no fused kernel can take",
+    "each sample and gate has its own noise, which no fused kernel can take",
     "use the wrapper `recurrent` or `variational`",
 )
 
