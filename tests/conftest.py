@@ -10,6 +10,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Ray starts workers with the niceness 15: beside busy tests they would hardly get any time.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import keras
 import pytest
