@@ -93,12 +93,12 @@ def test_a_backend_that_comes_too_late(monkeypatch):
         (
             "backend: theano\n",
             [],
-            "`backend` in search.yaml, line 2. Expected one of tensorflow, jax, torch.",
+            "search.yaml, line 2: Invalid value received for argument `backend`. Expected 'tensorflow'",
         ),
         (
             "",
             ["--backend", "theano"],
-            "Expected one of tensorflow, jax, torch. Received: backend='theano'",
+            "Expected 'tensorflow', 'jax' or 'torch'. Received: backend='theano'",
         ),
     ],
 )

@@ -195,10 +195,9 @@ def mlflow(given: str | None) -> Check:
         else:
             import sqlalchemy
 
-            engine = sqlalchemy.create_engine(uri)
+            engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
             if not sqlalchemy.inspect(engine).has_table("experiments"):
                 return OK(f"{hide_address(uri)} answers; the first search creates its tables")
-            engine.dispose()
     except Exception as failure:
         fix = "A search also runs without it, and `recdrop-tune sync` writes its runs later."
         return FAIL(f"{hide_address(uri)}: {reason(failure, uri)}", fix)

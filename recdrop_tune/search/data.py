@@ -200,9 +200,10 @@ def _as_array(part: Any, samples: int) -> Any:
         return _as_array([np.asarray(each) for each in array], samples)
     with suppress(TypeError, ValueError):
         numbers = np.array(array.tolist())
-        # Text stays text, and `None` becomes NaN.
-        return numbers if numbers.dtype.kind in "biuf" else array.astype("float64")
-    return array
+        if numbers.dtype.kind in "biufO":  # `None` becomes NaN, and text stays text.
+            return array.astype("float64") if numbers.dtype == object else numbers
+    # Keras takes a tensor of text, but no array of text.
+    return part if hasattr(part, "shape") and not hasattr(part, "to_numpy") else array
 
 
 def _free_value(sequences: list[Array]) -> float:

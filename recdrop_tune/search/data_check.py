@@ -139,7 +139,7 @@ def _is_finite(part: Any) -> bool:
     return all(
         np.isfinite(np.sum(each, dtype="float64"))
         for each in keras.tree.flatten(part)
-        if each is not None and each.dtype.kind in "fiu"
+        if each is not None and _kind(each) in "fiu"
     )
 
 
@@ -161,18 +161,28 @@ def _telling_batch(part: Any, size: int | None) -> Any:
         return keras.tree.map_structure(_as_array, (*batch, None, None)[:3])
     rows = [np.arange(min(2, len(keras.tree.flatten(part[0])[0])))]
     for each in keras.tree.flatten(part):
-        if each.dtype.kind == "f" and not np.isfinite(np.sum(each, dtype="float64")):
+        if _kind(each) == "f" and not np.isfinite(np.sum(each, dtype="float64")):
             is_bad = ~np.isfinite(each.reshape(len(each), -1)).all(axis=1)
             rows.append(np.flatnonzero(is_bad)[:2])
     y = keras.tree.flatten(part[1])[0]
-    if y.dtype.kind in "biuf" and y.size:
+    if _kind(y) in "biuf" and y.size:
         flat = y.reshape(len(y), -1)
         rows.append(np.array([flat.min(axis=1).argmin(), flat.max(axis=1).argmax()]))
     chosen = np.unique(np.concatenate(rows))
     if size is not None:
         chosen = np.resize(chosen, size)
-    return keras.tree.map_structure(lambda each: each[chosen], part) + (None,) * (3 - len(part))
+    batch = keras.tree.map_structure(lambda each: _rows(each, chosen), part)
+    return batch + (None,) * (3 - len(part))
 
 
 def _as_array(part: Any) -> Any:
-    return None if part is None else np.asarray(part)
+    array = None if part is None else np.asarray(part)
+    return part if _kind(array) == "O" else array  # Keras takes text only as a tensor.
+
+
+def _rows(part: Any, chosen: Array) -> Any:
+    return part[chosen] if isinstance(part, np.ndarray) else keras.ops.take(part, chosen, axis=0)
+
+
+def _kind(part: Any) -> str:
+    return getattr(getattr(part, "dtype", None), "kind", "tensor")

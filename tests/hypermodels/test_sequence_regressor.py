@@ -116,7 +116,7 @@ def test_bad_arguments(arguments, text):
         (X, np.array(list("abcdefgh")), "`y`. Expected numbers of shape (batch,), (batch, values)"),
         (X, np.zeros((8, 2, 2, 2)), "Received: y='float64 of shape (8, 2, 2, 2)'"),
         (X, np.zeros((8, 0)), "Received: y='float64 of shape (8, 0)'"),
-        (X[..., 0], np.zeros(8), "Add the missing axis with `x[..., None]` if"),
+        (X[..., 0], np.zeros(8), "Add the missing axis with `x[..., None]`"),
     ],
     ids=["nan", "words", "4-D", "empty", "2-D"],
 )

@@ -175,7 +175,7 @@ def test_the_dropout_of_plain_layers():
     row = only(LSTM(4, dropout=0.2, recurrent_dropout=0.3))
     assert (row.technique, row.placement) == ("native", "input+recurrent")
     assert row.rate == "input 0.2, recurrent 0.3"
-    assert row.on_gpu.startswith("each sample and gate has noise of its own")
+    assert row.on_gpu.startswith("each sample and gate has its own noise")
     assert "use the wrapper `recurrent` or `variational`" in row.change
     row = only(LSTM(4, dropout=0.2))
     assert (row.placement, row.rate, row.on_gpu) == ("input", "0.2", "cuDNN")

@@ -44,7 +44,7 @@ def test_the_best_models_are_those_of_the_first_rows(result):
     assert loss_of(result.best_model()) == losses[0]
     third = result.trials["trial_id"][2]
     for ask in (lambda: result.model_of(third), lambda: result.best_models(3)):
-        with pytest.raises(RecdropError, match=f"trial_{third}` are not there.*`keep_checkpoints`"):
+        with pytest.raises(RecdropError, match=f"trial_{third}`.*`keep_checkpoints`"):
             ask()
 
 
