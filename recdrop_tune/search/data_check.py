@@ -60,7 +60,10 @@ def check_data(
             continue
         x, y, weight = _telling_batch(part, _batch_size(model, batch_size))
         try:
-            predicted = model(x, training=False)
+            # Keras takes no arrays beside tensors.
+            predicted = model(
+                keras.tree.map_structure(keras.ops.convert_to_tensor, x), training=False
+            )
             loss = float(model.compute_loss(x, y, predicted, weight, training=False))
         except Exception as error:  # From Keras, the backend or user-defined layers.
             # Keras makes part of its messages bold.
