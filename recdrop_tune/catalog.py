@@ -22,11 +22,6 @@ SCHEDULE_NAMES = ("constant", "linear", "curriculum", "annealed", "ramp", "early
 TASK_NAMES = ("classification", "regression", "tagging", "forecast", "language_model")
 """The tasks; `recdrop_tune.hypermodels` has a model for each."""
 
-TUNER_NAMES = ("optuna", "random", "bayesian", "hyperband", "grid")
-SAMPLER_NAMES = ("cmaes", "gp", "grid", "nsga2", "qmc", "random", "surrogate", "tpe")
-PRUNER_NAMES = ("asha", "halving", "hyperband", "median", "none", "patient_median", "percentile")
-"""Names of tuners, samplers and pruners."""
-
 MILLISECONDS = "ms_per_step"
 """Metric of each epoch: milliseconds of a training step, without the first step of the epoch."""
 

@@ -19,7 +19,7 @@ from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
 from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, tried_of_all
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
-from recdrop_tune.oracle.samplers import SurrogateSampler, make_sampler, quiet_optuna
+from recdrop_tune.oracle.samplers import SurrogateSampler, quiet_optuna
 from recdrop_tune.oracle.scores import (
     best_step,
     check_directions,
@@ -40,10 +40,8 @@ from recdrop_tune.oracle.trial_files import (
     unnoted,
 )
 from recdrop_tune.oracle.twins import (
-    NONE,
     Configuration,
     active_values,
-    front,
     has_dropout,
     is_wrapper,
     offers_none,
@@ -54,7 +52,6 @@ from recdrop_tune.oracle.twins import (
 from recdrop_tune.oracle.workers import Workers
 
 __all__ = [
-    "NONE",
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
     "Configuration",
@@ -74,7 +71,6 @@ __all__ = [
     "fewer_than_trials",
     "first_value",
     "forget_metrics",
-    "front",
     "has_dropout",
     "has_ended_by_failures",
     "is_active",
@@ -82,7 +78,6 @@ __all__ = [
     "is_fixed",
     "is_wrapper",
     "make_pruner",
-    "make_sampler",
     "metrics_at",
     "middle",
     "objectives",

@@ -101,12 +101,11 @@ def within(space: Sequence[HyperParameter], point: Mapping[str, Any]) -> Values 
         point: All active values, by the names of the other space, whose groups of wrappers can differ.
     """
     given = plain_names(point)
-    values = walk(space, lambda hp: _offered(hp, given.get(_plain_name(hp))))
-    active = {_plain_name(hp): hp for hp in _active(space, values)}
-    if set(active) != set(given) or None in values.values():
+    try:
+        values = complete(space, given)
+    except InvalidArgumentError:
         return None
-    fixed = all(values[hp.name] == given[name] for name, hp in active.items() if is_fixed(hp))
-    return values if fixed else None
+    return values if set(map(_plain_name, _active(space, values))) == set(given) else None
 
 
 def _active(space: Sequence[HyperParameter], values: Values) -> list[HyperParameter]:

@@ -38,7 +38,7 @@ from recdrop_tune.oracle.study import BEST, ID, frozen_trial, numbers_in, open_s
 from recdrop_tune.oracle.trial_files import restore, save_state, save_trial
 from recdrop_tune.oracle.twins import (
     active_values,
-    best_dropping,
+    best_with_dropout,
     due_twin,
     offers_none,
     twin_values,
@@ -124,7 +124,7 @@ class OptunaOracle(kt.Oracle):
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         if seed is not None:
             self.seed = seed  # Keras Tuner takes 0 for "no seed".
-        scores.check_directions(self.objective)
+        scores.check_directions(scores.objectives(self.objective))
         if hasattr(self.objective, "objectives"):
             self.objective = scores.SeveralObjectives(self.objective.objectives)
         if not isinstance(sampler, BaseSampler):
@@ -178,7 +178,7 @@ class OptunaOracle(kt.Oracle):
             self._study = open_study(self, self._warm[0] if self._warm else ())
             # Workers that outlived the oracle's process still report to their trials.
             for trial in self.ongoing_trials.values():
-                self._take_up(trial.trial_id)
+                self._continue_attempt(trial.trial_id)
         return self._study
 
     def read_warm_start(self, folder: str | PathLike[str] | None = None) -> list[str]:
@@ -265,7 +265,7 @@ class OptunaOracle(kt.Oracle):
             if trial.status == "RUNNING" and len(self.trials) == known and not shared:
                 scores.forget_metrics(trial)
                 self._save_trial(trial)  # Or a crash brings back what it had reported.
-                self._begin_again(trial)
+                self._restart(trial)
             return trial
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -393,14 +393,14 @@ class OptunaOracle(kt.Oracle):
         self._add(kt.engine.trial.Trial(hyperparameters, trial_id=trial_id, status="RUNNING"))
         return {hp.name: values[hp.name] for hp in space if hp.name in values}
 
-    def _begin_again(self, trial: Any) -> None:
+    def _restart(self, trial: Any) -> None:
         """Begins a trial in the study once more: Optuna cannot take back what was reported."""
         earlier = self._attempts.pop(trial.trial_id, None)
         if earlier is not None:
             earlier.set_user_attr(DISCARDED, True)
             with quiet_optuna():
                 self.study.tell(earlier.number, state=TrialState.FAIL, skip_if_finished=True)
-        best = best_dropping(self) if self.twin_last else None
+        best = best_with_dropout(self) if self.twin_last else None
         if best is not None and trial.trial_id == self.start_order[-1]:
             twin = twin_values(self.hyperparameters.space, best.hyperparameters.values)
             if active_values(trial.hyperparameters) == twin:
@@ -410,9 +410,9 @@ class OptunaOracle(kt.Oracle):
     def _add(self, trial: Any) -> None:
         with quiet_optuna():
             self.study.add_trial(frozen_trial(self, trial))
-        self._take_up(trial.trial_id)
+        self._continue_attempt(trial.trial_id)
 
-    def _take_up(self, trial_id: str) -> None:
+    def _continue_attempt(self, trial_id: str) -> None:
         """Finds the running Optuna trial of a trial."""
         trials = self.study.get_trials(deepcopy=False)
         (*_, last) = (each for each in trials if each.user_attrs.get(ID) == trial_id)

@@ -23,8 +23,7 @@ class HalvingPruner(BasePruner):
     It compares a trial with all trials that were trained until there, including those that were stopped
     there. Optuna's `MedianPruner` compares with complete trials only, which are survivors: it gets stricter
     with each trial that is stopped. Trials are compared by their best epoch so far. The pruner works in any
-    Optuna study
-    with one objective whose trials report each epoch, counted from 0, by `trial.report`.
+    Optuna study with one objective whose trials report each epoch, counted from 0, by `trial.report`.
 
     Args:
         warm_up: Epochs that a trial always gets.
@@ -102,8 +101,8 @@ def make_pruner(
 
     Args:
         name: `"halving"`, `"patient_median"` (has not improved for two epochs and is worse than the median of
-            the complete trials, of which there have to be five), `"median"`, `"percentile"` (worse than three
-            quarters), `"asha"`, `"hyperband"` or `"none"`.
+            the complete trials, at least five), `"median"`, `"percentile"` (worse than three quarters),
+            `"asha"`, `"hyperband"` or `"none"`.
         warm_up: Epochs that a trial always gets; ten by default.
         epochs: The most epochs of a trial, for Hyperband. By default Optuna reads them off the first trials.
 

@@ -29,7 +29,7 @@ from recdrop_tune.oracle.parameters import (
     infer_space,
     key_of,
 )
-from recdrop_tune.oracle.scores import Ended, outlooks, read_ended
+from recdrop_tune.oracle.scores import EndedTrial, estimate_values, read_ended_trial
 
 # Random trials before the first proposal; more of them do not pay off (benchmarks).
 _STARTUP_TRIALS = 5
@@ -61,10 +61,9 @@ class SurrogateSampler(BaseSampler):
     A Gaussian process (Matern 5/2, with the likeliest of a few length scales) predicts the ranks of
     configurations among the trials, as normal scores: the scale of the objective and its outliers do not
     matter. It picks from all untried configurations of a small space, or from 350 of a large one. Pruned
-    trials count
-    with an estimate of their final value: their best value less the median gain of the complete trials from
-    that step on. Failed ones count as the worst, and running ones as average, so that several workers try
-    different regions.
+    trials count with an estimate of their final value: their best value less the median gain of the complete
+    trials from that step on. Failed ones count as the worst, and running ones as average, so that several
+    workers try different regions.
 
     The first five trials are drawn at random. No configuration is proposed twice. Once all of a small space
     has been tried, it draws at random, as Optuna cannot end a study there.
@@ -104,7 +103,7 @@ class SurrogateSampler(BaseSampler):
         self._seed = secrets.randbits(32) if seed is None else _check_seed(seed)
         self.space = None if space is None else check_space(space)
         self._candidates: tuple[list[Parameter], Candidates] | None = None
-        self._read: dict[tuple[int, datetime | None], Ended] = {}
+        self._read: dict[tuple[int, datetime | None], EndedTrial] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -165,7 +164,7 @@ class SurrogateSampler(BaseSampler):
             for t in trials
             if WARM not in t.user_attrs
         }
-        worth = outlooks(ended)
+        worth = estimate_values(ended)
         ranked = sorted(worth, key=worth.__getitem__)
         candidates = self._candidates_of(space)
         if len(trials) < _STARTUP_TRIALS or not ranked:
@@ -175,7 +174,7 @@ class SurrogateSampler(BaseSampler):
         if not offered:
             return None
         under_way = [number for number in values if number not in ended]
-        fitted = some(ranked, values, under_way)
+        fitted = choose_fitted(ranked, values, under_way)
         encoding = Encoding(space)
         scores = normal_scores([worth.get(number) for number in fitted])
         points = encoding([values[number] for number in fitted])
@@ -183,10 +182,10 @@ class SurrogateSampler(BaseSampler):
         mean, deviation = predict(points, scores, encoding(offered), unit)
         return offered[int(np.argmax(improvement(mean, deviation, scores.min())))]
 
-    def _ended(self, trial: FrozenTrial, sign: float) -> Ended:
+    def _ended(self, trial: FrozenTrial, sign: float) -> EndedTrial:
         identity = trial.number, trial.datetime_start  # One sampler can serve several studies.
         if identity not in self._read:  # A trial that has ended never changes.
-            self._read[identity] = read_ended(trial, sign)
+            self._read[identity] = read_ended_trial(trial, sign)
         return self._read[identity]
 
     def _candidates_of(self, space: list[Parameter]) -> Candidates:
@@ -261,7 +260,9 @@ def improvement(mean: Array, deviation: Array, best: float) -> Array:
     return found
 
 
-def some(ranked: Sequence[int], begun: Iterable[int], under_way: Sequence[int]) -> list[int]:
+def choose_fitted(
+    ranked: Sequence[int], begun: Iterable[int], under_way: Sequence[int]
+) -> list[int]:
     """Returns the numbers of the trials that are fitted: all, or the best and the last ones of many.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from statistics import median
@@ -79,19 +79,12 @@ class Reached:
         value: The first objective at that epoch.
         metrics: All metrics at that epoch, as means over the trainings.
         std: Sample standard deviation of the objective over the trainings; None for one training.
-        values: The objective in each training.
     """
 
     step: int | None = None
     value: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     std: float | None = None
-    values: tuple[float, ...] = ()
-
-    @property
-    def trainings(self) -> int:
-        """The number of trainings."""
-        return len(self.values)
 
 
 def reached(trial: Any, objective: Any) -> Reached:
@@ -110,7 +103,7 @@ def reached(trial: Any, objective: Any) -> Reached:
     value = first_value(trial, objective) if complete else metrics[first.name]
     values = _trainings_at(trial, first.name, step)
     std = statistics.stdev(values) if len(values) > 1 else None
-    return Reached(step, value, metrics, std, tuple(values))
+    return Reached(step, value, metrics, std)
 
 
 def forget_metrics(trial: Any) -> None:
@@ -195,17 +188,17 @@ def pareto(trials: Iterable[Any], objective: Any) -> list[Any]:
     ]
 
 
-def check_directions(objective: Any) -> None:
+def check_directions(goals: Sequence[Any]) -> None:
     """Refuses invalid directions, which Keras Tuner minimizes, and one metric as two objectives.
 
     Raises:
         InvalidArgumentError: A metric occurs twice, or a direction is neither `"min"` nor `"max"`.
     """
-    for each in objectives(objective):
+    for each in goals:
         if each.direction not in ("min", "max"):
             expected = "'min' or 'max'"
             raise invalid_argument("direction", expected=expected, received=each.direction)
-    names = [each.name for each in objectives(objective)]
+    names = [each.name for each in goals]
     if len(set(names)) < len(names):
         raise invalid_argument("objective", expected="different metrics", received=names)
 
@@ -215,7 +208,7 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedTrial:
     """A trial that has ended; lower values are better in every study.
 
     Attributes:
@@ -233,7 +226,7 @@ class Ended:
     bests: list[float]
 
 
-def read_ended(trial: FrozenTrial, sign: float) -> Ended:
+def read_ended_trial(trial: FrozenTrial, sign: float) -> EndedTrial:
     """Reads a trial that has ended.
 
     Args:
@@ -248,16 +241,15 @@ def read_ended(trial: FrozenTrial, sign: float) -> Ended:
         value = sign * trial.value
     elif trial.state == TrialState.PRUNED and bests:
         value = bests[-1]
-    return Ended(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
+    return EndedTrial(key_of(trial.params, trial.distributions), trial.state, value, steps, bests)
 
 
-def outlooks(ended: Mapping[int, Ended]) -> dict[int, float]:
+def estimate_values(ended: Mapping[int, EndedTrial]) -> dict[int, float]:
     """Estimates the final values of trials, by their numbers; lower is better.
 
     A complete trial has its value. A pruned one has its best value less the median gain of the complete
-    trials
-    from its last step on. A failed one is the worst, or left out if another trial of the same configuration
-    did not fail.
+    trials from its last step on. A failed one is the worst, or left out if another trial of the same
+    configuration did not fail.
     """
     again = {each.key for each in ended.values() if each.state != TrialState.FAIL}
     complete = [each for each in ended.values() if each.state == TrialState.COMPLETE]
@@ -275,7 +267,7 @@ def outlooks(ended: Mapping[int, Ended]) -> dict[int, float]:
     return found
 
 
-def _gain(complete: Iterable[Ended], step: int) -> float:
+def _gain(complete: Iterable[EndedTrial], step: int) -> float:
     """Returns the median gain of complete trials after a step."""
     seen = [
         each.bests[bisect_right(each.steps, step) - 1] - each.value

@@ -18,10 +18,7 @@ from recdrop_tune.oracle.conditions import (
     parents_first,
 )
 from recdrop_tune.oracle.parameters import Values
-from recdrop_tune.oracle.scores import pareto
-
-NONE = "none"
-"""The value of `wrapper` for no dropout."""
+from recdrop_tune.standing import NONE, drops
 
 Configuration = tuple[str, bool]
 """A configuration to train: the id of a trial, and whether its twin is meant."""
@@ -100,9 +97,7 @@ def has_dropout(hyperparameters: Any) -> bool:
     Args:
         hyperparameters: The `keras_tuner.HyperParameters` of a trial.
     """
-    values = active_values(hyperparameters)
-    wrappers = {hp.name for hp in hyperparameters.space if is_wrapper(hp)}
-    return any(values.get(name, NONE) != NONE for name in wrappers)
+    return drops(active_values(hyperparameters))
 
 
 def twin_among(
@@ -137,7 +132,7 @@ def due_twin(oracle: Any) -> Values | None:
     space = oracle.hyperparameters.space
     if not offers_none(space):
         return None
-    best = best_dropping(oracle)
+    best = best_with_dropout(oracle)
     values = None if best is None else twin_values(space, best.hyperparameters.values)
     # A twin that was pruned is tried again, as its final score is not known.
     tried = [trial for trial in oracle.trials.values() if trial.status != "STOPPED"]
@@ -146,7 +141,7 @@ def due_twin(oracle: Any) -> Values | None:
     return values
 
 
-def best_dropping(oracle: Any) -> Any | None:
+def best_with_dropout(oracle: Any) -> Any | None:
     """Returns the best complete trial with dropout, or None."""
     return next((t for t in ranked(oracle) if has_dropout(t.hyperparameters)), None)
 
@@ -155,8 +150,3 @@ def ranked(oracle: Any) -> list[Any]:
     """Lists the complete trials of an oracle, best first by its first objective."""
     best = oracle.get_best_trials(len(oracle.trials))
     return [trial for trial in best if trial.status == "COMPLETED"]
-
-
-def front(oracle: Any) -> list[Any]:
-    """Returns the Pareto front of an oracle's complete trials."""
-    return pareto(oracle.trials.values(), oracle.objective)

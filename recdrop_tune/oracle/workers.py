@@ -46,10 +46,8 @@ class Workers:
         self._waits = timeout is not None
         self.stopped_by = None
         if not isinstance(oracle, OptunaOracle):
-            oracle.save, oracle._save_trial = (
-                partial(save_state, oracle),
-                partial(save_trial, oracle),
-            )
+            oracle.save = partial(save_state, oracle)
+            oracle._save_trial = partial(save_trial, oracle)
             # Killed between two files, Keras Tuner's own would wait for its trials for ever.
             if oracle.trials:
                 oracle.set_state(settled(oracle.get_state(), oracle.trials))

@@ -19,9 +19,9 @@ from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import RESULT, Tracking
 from recdrop_tune.oracle import (
     Configuration,
-    front,
     has_dropout,
     objectives,
+    pareto,
     ranked,
     twin_among,
     twin_of,
@@ -211,7 +211,7 @@ def confirmation_seed(seed: int | None, repeat: int) -> int:
 
 def _spread(oracle: Any, top: int) -> list[Any]:
     """Returns trials of the front: the best by each objective, then others at even distances."""
-    best, goals = front(oracle), objectives(oracle.objective)
+    best, goals = pareto(oracle.trials.values(), oracle.objective), objectives(oracle.objective)
     values = [dict(zip(best, column, strict=True)) for column in _columns(best, oracle.objective)]
     chosen: list[Any] = []
     for goal, of_goal in zip(goals, values, strict=True):

@@ -11,7 +11,6 @@ import numpy as np
 
 from recdrop_tune.errors import warn_caller
 from recdrop_tune.oracle import (
-    NONE,
     HyperParameter,
     OptunaOracle,
     is_fixed,
@@ -21,6 +20,7 @@ from recdrop_tune.oracle import (
     plain,
     walk,
 )
+from recdrop_tune.standing import NONE
 
 KERAS = "native"
 """Keras's own dropout as a value of `wrapper`."""

@@ -1,26 +1,22 @@
-"""The callbacks of a training, and checks of the arguments of a tuner and its search."""
+"""The callbacks of a training, and the arguments of `Model.fit`."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import keras
 import keras_tuner as kt
 
-from recdrop_tune.errors import RecdropError, check_integer, invalid_argument
+from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.oracle import active_values
 
 
 class CallbackError(RecdropError, kt.errors.FatalError):
     """A callback cannot be copied, and every training needs its own."""
-
-
-CallbackLike = Any | Callable[[], Any]
-"""A callback that can be copied, or a function (or class) that makes one."""
 
 
 _FIT = [name for name in inspect.signature(keras.Model.fit).parameters if name != "self"]
@@ -30,8 +26,8 @@ HOOKS = ("on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end")
 """Methods of `keras_tuner.Tuner` that are called during `fit`, for subclasses to override."""
 
 
-def own_callbacks(
-    given: Iterable[CallbackLike],
+def copy_callbacks(
+    given: Iterable[Any],
     trial_id: str,
     execution: int,
     hyperparameters: Any = None,
@@ -39,7 +35,7 @@ def own_callbacks(
     """Copies callbacks, and calls the functions that make some.
 
     Args:
-        given: The callbacks.
+        given: Callbacks that can be copied, or functions (or classes) that make one.
         trial_id: The trial; a `TensorBoard` callback writes to one folder for each trial.
         execution: The number of the training in its trial.
         hyperparameters: The `keras_tuner.HyperParameters` of the trial, for TensorBoard.
@@ -125,7 +121,7 @@ def _own(given: Any, copied: dict[int, Any]) -> Any:
         ) from error
 
 
-def named(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+def name_arguments(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Names the positional arguments of `Model.fit`."""
     return {**kwargs, **dict(zip(_FIT, args, strict=False))}
 
@@ -133,21 +129,6 @@ def named(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 def is_local(oracle: Any) -> bool:
     """Returns whether an oracle is in this process, and not Keras Tuner's client of a chief."""
     return hasattr(oracle, "trials")
-
-
-def check_arguments(oracle: Any, keep: int | None, reuse: int) -> None:
-    """Checks the oracle of a tuner, and the arguments that Keras Tuner's tuner does not have.
-
-    Raises:
-        InvalidArgumentError: One is invalid.
-    """
-    if not isinstance(oracle, kt.Oracle):
-        raise invalid_argument(
-            "oracle", expected="a keras_tuner.Oracle, such as OptunaOracle()", received=oracle
-        )
-    if keep is not None:
-        check_integer("keep_checkpoints", keep, 1)
-    check_integer("reuse_models", reuse, 0)
 
 
 def check_data(fit: Mapping[str, Any]) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.files import replacing, write_atomically
 from recdrop_tune.models import spare_rates
-from recdrop_tune.oracle import objectives, pareto
 from recdrop_tune.storage_errors import reserve
 from recdrop_tune.tuner.outcomes import is_out_of_memory
 
@@ -94,33 +92,3 @@ def drop(folder: Path) -> None:
     """Deletes the weights of a trial."""
     for name in (WEIGHTS, BUILD):
         (folder / name).unlink(missing_ok=True)
-
-
-class KeptWeights:
-    """Keeps the weights of the best trials of a search, and deletes all others."""
-
-    def __init__(self) -> None:
-        self._held: set[str] | None = None  # The trials with weights on disk; not known at first.
-
-    def keep_best(
-        self, most: int, oracle: Any, ended: str, folder_of: Callable[[str], Path]
-    ) -> None:
-        """Deletes the weights of trials that are not among the best, or on the Pareto front.
-
-        Args:
-            most: The number of trials whose weights are kept.
-            oracle: The oracle of the search.
-            ended: The trial that has ended last.
-            folder_of: Returns the folder of a trial.
-        """
-        best = oracle.get_best_trials(most)
-        # All trials only once, in a resumed search: looking at each of them would take longer and longer.
-        held = set(oracle.trials) if self._held is None else self._held | {ended}
-        if len(objectives(oracle.objective)) > 1:
-            # Each deleted trial was beaten by one that is held, which beats all that it would.
-            there = [trial for id, trial in oracle.trials.items() if id in held]
-            best = [*best, *pareto(there, oracle.objective)]
-        kept = {each.trial_id for each in best if each.status == "COMPLETED"}
-        for dropped in held - kept:
-            drop(folder_of(dropped))
-        self._held = kept

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import keras
 import keras_tuner as kt
 
 from recdrop_tune.hypermodels import Extension
@@ -133,36 +132,22 @@ class ReportsEpochs(Extension):
         return fit(hp, model, *args, callbacks=callbacks, **kwargs)
 
 
-class _EpochRecorder(keras.callbacks.Callback):
+class _EpochRecorder(StepTimer):
     """Reports the metrics and the duration of every epoch, and the size of the model.
 
     Every tuner gets the metric `ms_per_step` and the rates that a model learns. If the training does not
     measure `ms_per_step` itself, it is measured here.
     """
 
-    counts_steps = True  # See `recdrop_tune.models.fit`.
-
     def __init__(self, reporter: TrainingReporter) -> None:
         super().__init__()
         self._reporter = reporter
         self._execution = 0
         self._counted = False
-        self._started = 0.0
-        self._timer = StepTimer()
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Counts the trainings of one trial."""
         self._execution = self._reporter.training_started()
-        self._timer.set_params(self.params)
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Starts the clock."""
-        self._started = time.perf_counter()
-        self._timer.on_epoch_begin(epoch)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Measures the time of a step."""
-        self._timer.on_train_batch_end(batch)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Reports the epoch."""
@@ -172,5 +157,5 @@ class _EpochRecorder(keras.callbacks.Callback):
             self._reporter.model_built(int(self.model.count_params()), kernels_of(self.model))
         metrics = {**learned_rates(self.model), **numbers(logs or {})}
         if MILLISECONDS not in metrics:
-            self._timer.on_epoch_end(epoch, metrics)
+            super().on_epoch_end(epoch, metrics)
         self._reporter.epoch_ended(self._execution, epoch, metrics, seconds)

@@ -109,7 +109,7 @@ def explicit_outcome(results: Any, objective: Any, where: str) -> Outcome:
     return {objective.name: float(objective.get_value(metrics)), **metrics}, 0
 
 
-def are_those(results: Any, known: list[Any]) -> bool:
+def are_same(results: Any, known: list[Any]) -> bool:
     """Returns whether results are the known objects, or the only one of them."""
     several = results if isinstance(results, list) else [results]
     return len(several) == len(known) and all(map(operator.is_, several, known))

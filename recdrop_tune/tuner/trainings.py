@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,7 @@ from recdrop_tune.errors import check_callbacks, invalid_argument
 from recdrop_tune.hypermodels import fit_of
 from recdrop_tune.models import LearnedRates, SameDraws
 from recdrop_tune.oracle import best_step, metrics_at, objectives, twin_of
-from recdrop_tune.tuner.callbacks import own_callbacks
+from recdrop_tune.tuner.callbacks import copy_callbacks
 from recdrop_tune.tuner.reports import BestWeights, EpochReporter, StepTimer, TrialReport
 
 _DATA = ("x", "y", "sample_weight")
@@ -63,7 +62,7 @@ def folds(cv: Any, seed: int | None, fit: Mapping[str, Any]) -> Iterator[dict[st
 
     Args:
         cv: Number of folds, or a splitter like scikit-learn's. Folds are shuffled. They are stratified
-            if the targets are integers of shape `(samples,)`, each of which occurs at least once per fold.
+            if the targets are integers of shape `(samples,)` that each occur at least once per fold.
         seed: Seed of the shuffling.
         fit: Arguments of `Model.fit`, `x` and `y` arrays (or structures of arrays) among them; see
             `check_fold_data`.
@@ -182,7 +181,6 @@ class Retraining:
         test: Metrics on the test data with the best epoch's weights; with cross-validation the mean
             over the folds, each with the weights of its best epoch. None without test data.
         weights: The weights of the best epoch of all folds, as in `Model.get_weights`.
-        seconds: The duration in seconds.
     """
 
     score: float
@@ -190,7 +188,6 @@ class Retraining:
     metrics: dict[str, float]
     test: dict[str, float] | None
     weights: list[Any]
-    seconds: float
 
 
 def retrain(
@@ -209,7 +206,6 @@ def retrain(
     Raises:
         RecdropError: The objective was not a number in any epoch.
     """
-    started = time.perf_counter()
     arguments = dict(fit)
     given = check_callbacks(arguments.pop("callbacks", None))
     ledger = _Ledger(tuner.oracle.objective, trial.hyperparameters)
@@ -219,7 +215,7 @@ def retrain(
     for number, part in enumerate(parts):
         report.begin()
         reporter = EpochReporter(report)
-        callbacks = own_callbacks(given, f"confirmation_{trial.trial_id}_{seed}", number)
+        callbacks = copy_callbacks(given, f"confirmation_{trial.trial_id}_{seed}", number)
         callbacks = [
             SameDraws(seed + number),
             StepTimer(),
@@ -246,8 +242,7 @@ def retrain(
         if tests
         else None
     )
-    seconds = time.perf_counter() - started
-    return Retraining(score, step, metrics, tested, best.weights or [], seconds)
+    return Retraining(score, step, metrics, tested, best.weights or [])
 
 
 def _evaluate(model: Any, test: Any, fit: Mapping[str, Any]) -> dict[str, float]:

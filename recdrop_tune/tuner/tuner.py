@@ -20,37 +20,38 @@ from recdrop_tune.errors import (
     ProjectError,
     check_callbacks,
     check_cv,
+    check_integer,
     invalid_argument,
     shown,
     warn_caller,
 )
 from recdrop_tune.files import check_folder, delete_leftovers, write_atomically
 from recdrop_tune.hypermodels import fit_of, has_own_fit, tell_replaced
-from recdrop_tune.models import LearnedRates, SameDraws
+from recdrop_tune.kernels import FreshStart, gradients_tied_to_graphs
+from recdrop_tune.models import LearnedRates, ModelCache, SameDraws
 from recdrop_tune.oracle import (
     Workers,
     check_names,
     forget_metrics,
     is_chief,
     objectives,
+    pareto,
     read_object,
 )
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.tuner import checkpoints as checkpoints
 from recdrop_tune.tuner.callbacks import (
-    check_arguments,
     check_data,
+    copy_callbacks,
     hooks_of,
     is_local,
-    named,
-    own_callbacks,
+    name_arguments,
 )
-from recdrop_tune.tuner.lending import Lender, check_model
 from recdrop_tune.tuner.outcomes import (
     RUN_TRIAL,
     NoFiniteObjectiveError,
     TrialPrunedError,
-    are_those,
+    are_same,
     explicit_outcome,
     outcome,
 )
@@ -121,7 +122,13 @@ class Tuner(kt.Tuner):
         reuse_models: int = 4,
         **kwargs: Any,
     ) -> None:
-        check_arguments(oracle, keep_checkpoints, reuse_models)
+        if not isinstance(oracle, kt.Oracle):
+            raise invalid_argument(
+                "oracle", expected="a keras_tuner.Oracle, such as OptunaOracle()", received=oracle
+            )
+        if keep_checkpoints is not None:
+            check_integer("keep_checkpoints", keep_checkpoints, 1)
+        check_integer("reuse_models", reuse_models, 0)
         if hypermodel is None and type(self).run_trial is Tuner.run_trial:
             raise invalid_argument(
                 "hypermodel",
@@ -131,8 +138,13 @@ class Tuner(kt.Tuner):
         self.seed = seed
         self.cv = check_cv(cv)
         self.keep_checkpoints = keep_checkpoints
-        self._lender = Lender(reuse_models)
-        self._kept_weights = checkpoints.KeptWeights()
+        self._model_cache = ModelCache(reuse_models)
+        self._fresh_start = FreshStart(keep_kernels=reuse_models > 0)
+        # Returns the models of the running training at its end; None between trainings.
+        self._borrowed: contextlib.ExitStack | None = None
+        self._last_model: Any = None
+        # The trials with weights on disk; None before the first one ends.
+        self._with_weights: set[str] | None = None
         self._resumes = False
         # Before Keras Tuner reads the folder.
         given = (
@@ -176,7 +188,7 @@ class Tuner(kt.Tuner):
             return
         if "verbose" in fit_kwargs and is_local(self.oracle):
             self.oracle.verbose = fit_kwargs["verbose"]
-        given = named(fit_args, fit_kwargs)
+        given = name_arguments(fit_args, fit_kwargs)
         check_data(given)
         if "callbacks" in fit_kwargs:
             fit_kwargs["callbacks"] = list(check_callbacks(fit_kwargs["callbacks"]))
@@ -191,13 +203,13 @@ class Tuner(kt.Tuner):
                     self._attempt(trial, fit_args, fit_kwargs)
                     self.on_trial_end(trial)
             finally:
-                self._lender.clear()
+                self._model_cache.clear()
             self.on_search_end()
 
     @property
     def models_reused(self) -> int:
         """The number of trainings that used a model compiled for an earlier one."""
-        return self._lender.reused
+        return self._model_cache.reused
 
     def on_search_begin(self) -> None:
         """Saves the search, so that it can be resumed even if it is killed in its first trial."""
@@ -252,16 +264,16 @@ class Tuner(kt.Tuner):
         hyperparameters = trial.hyperparameters
         for execution, (fit_args, fit) in enumerate(self._trainings(args, kwargs)):
             report.begin()
-            own = own_callbacks(given, trial.trial_id, execution, hyperparameters)
+            own = copy_callbacks(given, trial.trial_id, execution, hyperparameters)
             reporter = EpochReporter(report)
             seed = self.seed
             if seed is not None:
                 seed = trial_seed(seed, seed_values(hyperparameters), execution)
             measured = [SameDraws(seed), StepTimer(), LearnedRates()]
             callbacks = [*measured, *own, *hooks_of(self, trial), reporter]
-            with self._lender.begun(seed) as training:
+            with self._training(seed):
                 results = self._build_and_fit_model(trial, *fit_args, callbacks=callbacks, **fit)
-                model = reporter.model or training.model
+                model = reporter.model or self._last_model
                 best.take_better(reporter.weights_of(results), report)
                 report.take(results, best, model)
                 if report.stopped:
@@ -292,11 +304,7 @@ class Tuner(kt.Tuner):
 
     def _try_build(self, hp: Any) -> Any:
         """Builds a model and checks it; in a training it can be a reused one, as good as fresh."""
-        build = partial(self._build_hypermodel, hp)
-        if self._lender.training is None:
-            with self._scope():
-                return check_model(build(), self.max_model_size)
-        return self._lend(build)
+        return self._lend(partial(self._build_hypermodel, hp))
 
     def _override_compile_args(self, model: Any) -> None:
         """Compiles a model with the tuner's `optimizer`, `loss` and `metrics`, if there are any.
@@ -347,8 +355,19 @@ class Tuner(kt.Tuner):
         Args:
             trial_id: The trial that has ended last.
         """
-        if self.keep_checkpoints is not None:
-            self._kept_weights.keep_best(self.keep_checkpoints, self.oracle, trial_id, self._folder)
+        if self.keep_checkpoints is None:
+            return
+        oracle = self.oracle
+        best = oracle.get_best_trials(self.keep_checkpoints)
+        # All trials only once, in a resumed search: looking at each of them would take longer and longer.
+        held = set(oracle.trials) if self._with_weights is None else self._with_weights | {trial_id}
+        if len(objectives(oracle.objective)) > 1:
+            # Each deleted trial was beaten by one that is held, which beats all that it would.
+            there = [trial for id, trial in oracle.trials.items() if id in held]
+            best = [*best, *pareto(there, oracle.objective)]
+        self._with_weights = {each.trial_id for each in best if each.status == "COMPLETED"}
+        for dropped in held - self._with_weights:
+            checkpoints.drop(self._folder(dropped))
 
     def _warn_of_other_space(self) -> None:
         if self._resumes and self.hypermodel is not None and is_local(self.oracle):
@@ -398,7 +417,7 @@ class Tuner(kt.Tuner):
     def _report(self, trial_id: str, results: Any) -> None:
         """Reports the results of `run_trial`, unless they have been reported."""
         ours, objective = self._returned, self.oracle.objective
-        if ours is not None and (results is None or are_those(results, ours)):
+        if ours is not None and (results is None or are_same(results, ours)):
             return
         trial = self.oracle.get_trial(trial_id)
         if ours is not None:
@@ -415,7 +434,7 @@ class Tuner(kt.Tuner):
             if self.cv is None:
                 yield args, dict(kwargs)
                 continue
-            for fold in folds(self.cv, self.seed, named(args, kwargs)):
+            for fold in folds(self.cv, self.seed, name_arguments(args, kwargs)):
                 yield (), fold
 
     @contextlib.contextmanager
@@ -426,17 +445,30 @@ class Tuner(kt.Tuner):
             build: Builds the fresh model.
             seed: Seed of everything that the training draws; with None the random state is not touched.
         """
-        with self._lender.begun(seed):
+        with self._training(seed):
             yield self._lend(build)
+
+    @contextlib.contextmanager
+    def _training(self, seed: int | None) -> Iterator[None]:
+        """Begins a training. Its models are lent again, unless it breaks off."""
+        self._fresh_start.begin(seed)
+        with gradients_tied_to_graphs(), contextlib.ExitStack() as self._borrowed:
+            try:
+                yield
+            finally:
+                self._borrowed = self._last_model = None
 
     def _lend(self, build: Callable[[], Any]) -> Any:
         with self._scope():
             fresh = check_model(build(), self.max_model_size)
+        if self._borrowed is None:
+            return fresh
         # A model made in a strategy's scope belongs to it; a user's `fit` may use what `build` has kept.
         share = self.distribution_strategy is None and not has_own_fit(self.hypermodel)
-        model = self._lender.lend(fresh, share)
+        model = self._borrowed.enter_context(self._model_cache.lend(fresh)) if share else fresh
         if model is not fresh:
             tell_replaced(self.hypermodel, fresh, model)
+        self._last_model = model
         return model
 
     def _scope(self) -> Any:
@@ -445,3 +477,27 @@ class Tuner(kt.Tuner):
 
     def _folder(self, trial_id: str) -> Path:
         return Path(self.get_trial_dir(trial_id))
+
+
+def check_model(model: Any, most: int | None) -> Any:
+    """Returns a model that can be trained.
+
+    Args:
+        model: The result of a hypermodel's `build`.
+        most: The largest number of parameters; None for any number.
+
+    Raises:
+        FatalTypeError: It is not a Keras model; the search ends.
+        FailedTrialError: It is too large; the trial fails.
+    """
+    if not isinstance(model, keras.Model):
+        raise kt.errors.FatalTypeError(
+            "Expected the function or `HyperModel.build` that builds models to return a compiled "
+            f"keras.Model. Received: {model!r}"
+        )
+    size = sum(math.prod(w.shape) for w in model.trainable_weights) if model.built else 0
+    if most and size > most:
+        raise kt.errors.FailedTrialError(
+            f"Oversized model: {size} parameters, and `max_model_size` is {most}. Skip model."
+        )
+    return model

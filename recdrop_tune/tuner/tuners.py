@@ -87,9 +87,7 @@ def as_objectives(objective: Any) -> list[kt.Objective]:
     if not several:
         raise invalid_argument("objective", expected="at least one metric", received=objective)
     goals = [as_objective(each) for each in several]
-    if len({goal.name for goal in goals}) < len(goals):
-        names = [goal.name for goal in goals]
-        raise invalid_argument("objective", expected="different metrics", received=names)
+    check_directions(goals)
     return goals
 
 
@@ -118,7 +116,7 @@ def as_objective(objective: Any) -> kt.Objective:
         'max'
     """
     if isinstance(objective, kt.Objective):
-        check_directions(objective)
+        check_directions([objective])
         return objective
     direction = None
     if isinstance(objective, str) and objective == MILLISECONDS:

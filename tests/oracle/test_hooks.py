@@ -77,5 +77,5 @@ def test_no_other_place_of_keras_tuner_writes_a_trial_or_the_state():
     # In `create_trial` (twice: a retry, a new trial) and `end_trial`; `save` itself calls `super().save`.
     assert source.count("self.save()") == 3
     assert source.count("_get_oracle_fname()") == 2
-    # What makes a state add up: a new trial is noted in `start_order` before that is saved.
+    # The state is consistent because a new trial is noted in `start_order` before that is saved.
     assert source.index("self.start_order.append(") < source.index("self._save_trial(trial)")

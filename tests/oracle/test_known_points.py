@@ -9,7 +9,7 @@ from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.oracle.known_points import complete, within
 from recdrop_tune.spaces import SearchSpace
-from tests.oracle.test_optuna_oracle import dropout_space, make_tuner, values
+from tests.oracle.test_optuna_oracle import make_tuner, values
 from tests.planted_search import SPACE
 
 
@@ -54,10 +54,6 @@ def test_a_wrong_one_is_refused_before_any_trial(tmp_path, point, message):
     with pytest.raises(InvalidArgumentError, match=message):
         tuner.search()
     assert not tuner.oracle.trials
-
-
-def test_what_is_left_open_takes_the_middle():
-    assert complete(dropout_space().space, {"wrapper": "lambda"})["rate"] == 0.3
 
 
 def test_a_row_of_a_table_will_do(tmp_path):

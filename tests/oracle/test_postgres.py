@@ -8,7 +8,6 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError
 from tests.oracle.test_optuna_oracle import make_tuner, states
 from tests.postgres import running_server
 from tests.small_search import build, data
@@ -71,8 +70,3 @@ def test_a_trial_left_running_by_a_crash_is_settled(tmp_path, url):
     again = make_tuner(tmp_path, max_trials=2, **named)
     again.search()
     assert states(again.oracle) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
-
-
-def test_mlflow_in_the_same_database_is_refused(options, url):
-    with pytest.raises(InvalidArgumentError, match=r"`storage`.*another database than MLflow's"):
-        rdt.tune(data(), data(), max_trials=1, **{**options, "tracking": rdt.MLflow(uri=url)})

@@ -58,23 +58,13 @@ def test_several_objectives_are_left_to_another_sampler(tmp_path):
     assert sampler(OBJECTIVE, "tpe") is sampler(several) is optuna.samplers.TPESampler
 
 
-def test_a_sampler_of_ones_own_is_told_the_space_of_the_search(tmp_path):
+def test_a_given_sampler_gets_the_space_of_the_search(tmp_path):
     sampler = SurrogateSampler(seed=0)
     tuner = make_tuner(tmp_path, sampler=sampler, max_trials=100)
     tuner.search()
     assert [each.name for each in sampler.space] == ["cell", "wrapper", "rate", "per_step"]
     # All of it once, and then no more.
     assert len(tuner.oracle.trials) == 16
-
-
-def test_a_search_that_goes_on_proposes_as_one_that_was_not_broken_off(tmp_path):
-    whole = make_tuner(tmp_path / "whole", large_space(), max_trials=9)
-    whole.search()
-    broken = make_tuner(tmp_path / "broken", large_space(), max_trials=6)
-    broken.search()
-    again = make_tuner(tmp_path / "broken", large_space(), max_trials=9)
-    again.search()
-    assert values(again) == values(whole)
 
 
 def test_what_the_user_enqueues_in_the_study_comes_first(tmp_path):
@@ -93,17 +83,6 @@ def test_what_the_user_enqueues_in_the_study_comes_first(tmp_path):
     assert {"cell": "lstm", **wanted} in tried
 
 
-def test_workers_at_the_same_time_get_different_places(tmp_path):
-    tuner = make_tuner(tmp_path, large_space(), max_trials=20)
-    for _ in range(6):
-        ended = tuner.oracle.create_trial("w0")
-        tuner.oracle.update_trial(ended.trial_id, {"score": Formula.run_trial(tuner, ended)})
-        ended.status = "COMPLETED"
-        tuner.oracle.end_trial(ended)
-    asked = [tuner.oracle.create_trial(f"w{n}").hyperparameters.values for n in range(6)]
-    assert len({tuple(each.items()) for each in asked}) == 6
-
-
 def test_like_configurations_are_close():
     encoding = Encoding(parameters_of(large_space().space))
     base = {"cell": "lstm", "wrapper": "none", "learning_rate": 1e-4, "units": 8}
@@ -116,24 +95,22 @@ def test_like_configurations_are_close():
     assert encoding.size == 5
 
 
-def test_candidates_of_a_small_space_are_all_that_is_untried():
-    offered = Candidates(parameters_of(dropout_space().space))
-    everything = offered.untried(set(), [], np.random.default_rng(0))
+def test_candidates_are_all_that_is_untried_or_some_near_the_best():
+    offered, random = (
+        Candidates(parameters_of(dropout_space().space)),
+        np.random.default_rng(0),
+    )
+    everything = offered.untried(set(), [], random)
     assert len(everything) == 1 + 5 * 2 + 5
-    rest = offered.untried({offered.key(everything[0])}, [], np.random.default_rng(0))
-    assert rest == everything[1:]
-
-
-def test_candidates_of_a_large_space_are_valid_and_near_the_best():
+    assert offered.untried({offered.key(everything[0])}, [], random) == everything[1:]
     space = large_space().space
     best = {"cell": "lstm", "wrapper": "none", "learning_rate": 0.003, "units": 64}
-    offered = Candidates(parameters_of(space)).untried(set(), [best], np.random.default_rng(0))
-    for found in offered:
+    several = Candidates(parameters_of(space)).untried(set(), [best], random)
+    for found in several:
         assert set(found) == {hp.name for hp in space if is_active(hp, found)}
         assert 8 <= found["units"] <= 256
         assert 1e-4 <= found["learning_rate"] <= 1e-1
-    near = [found for found in offered if len(set(found.items()) & set(best.items())) >= 3]
-    assert len(near) >= 60
+    assert sum(len(set(found.items()) & set(best.items())) >= 3 for found in several) >= 60
 
 
 def halving_study(curves, direction="minimize", state=TrialState.COMPLETE):
@@ -142,7 +119,7 @@ def halving_study(curves, direction="minimize", state=TrialState.COMPLETE):
         study.add_trial(
             create_trial(
                 state=state,
-                value=min(curve) if state == TrialState.COMPLETE else None,
+                value=curve[-1] if state == TrialState.COMPLETE else None,
                 params={"rate": 0.5},
                 distributions={"rate": FloatDistribution(0, 1)},
                 intermediate_values=dict(enumerate(curve)),
@@ -161,20 +138,23 @@ def stopped_at(study, pruner, curve):
     return None
 
 
-def test_the_worse_half_is_stopped_at_each_rung():
-    study = halving_study([[level] * 10 for level in (1.0, 2.0, 3.0)])
-    assert stopped_at(study, HalvingPruner(2), [2.5] * 10) == 2
-    assert stopped_at(study, HalvingPruner(2), [1.5] * 10) is None
-    assert stopped_at(study, HalvingPruner(2), [0.5] * 4 + [1.2] * 6) is None  # its best counts
-    # One that only keeps up at first is stopped at the second rung.
-    others = halving_study([[3.0] * 3 + [1.0] * 7, [3.0] * 3 + [1.1] * 7, [3.0] * 10])
-    assert stopped_at(others, HalvingPruner(2), [2.0] * 10) == 4
+LEVELS = [[level] * 10 for level in (1.0, 2.0, 3.0)]
+SLOW = [[3.0] * 3 + [1.0] * 7, [3.0] * 3 + [1.1] * 7, [3.0] * 10]
 
 
-def test_of_an_accuracy_the_lower_half_is_stopped():
-    study = halving_study([[level] * 10 for level in (0.1, 0.2, 0.3)], "maximize")
-    assert stopped_at(study, HalvingPruner(2), [0.05] * 10) == 2
-    assert stopped_at(study, HalvingPruner(2), [0.4] * 10) is None
+@pytest.mark.parametrize(
+    ("curves", "curve", "stopped"),
+    [
+        (LEVELS, [2.5] * 10, 2),
+        (LEVELS, [1.5] * 10, None),
+        (LEVELS, [0.5] * 4 + [1.2] * 6, None),  # Its best counts.
+        (SLOW, [2.0] * 10, 4),  # It keeps up until the first rung only.
+    ],
+)
+def test_the_worse_half_is_stopped_at_each_rung(curves, curve, stopped):
+    assert stopped_at(halving_study(curves), HalvingPruner(2), curve) == stopped
+    grows = halving_study([[-value for value in each] for each in curves], "maximize")
+    assert stopped_at(grows, HalvingPruner(2), [-value for value in curve]) == stopped
 
 
 def test_nothing_is_stopped_before_two_are_complete():

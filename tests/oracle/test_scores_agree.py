@@ -1,7 +1,6 @@
 """One number for a trial everywhere: on the terminal, in the frame, in MLflow and in Optuna's study."""
 
 import io
-import json
 import math
 import re
 import statistics
@@ -36,11 +35,21 @@ def uri(tmp_path_factory):
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
 
 
-def search(folder, uri, curves, objective="val_loss", max_trials=1, pruner=None, fit=None, **how):
-    """Runs a tracked search in a folder of its own; returns its result and what it printed."""
+def search(
+    folder,
+    uri,
+    curves,
+    objective="val_loss",
+    max_trials=1,
+    pruner=None,
+    fit=None,
+    kind=rdt.Tuner,
+    **how,
+):
+    """Runs a tracked search in a separate folder; returns its result and its output."""
     oracle = rdt.OptunaOracle(objective, max_trials, seed=0, pruner=pruner)
     oracle.verbose = 0
-    tuner = rdt.Tuner(oracle, curves, directory=folder, project_name="p", seed=0, **how)
+    tuner = kind(oracle, curves, directory=folder, project_name="p", seed=0, **how)
     out = io.StringIO()
     lines = Progress(Console(file=out, width=300))
     tracking = rdt.track(tuner, rdt.MLflow(folder.name, uri=uri), listeners=[lines])
@@ -87,11 +96,16 @@ def test_a_trial_has_one_number(
     assert row["best_epoch"] == run.data.metrics["best_epoch"] == best_epoch
     # All metrics are those of one epoch.
     assert run.data.metrics["loss"] == pytest.approx(row["loss"])
+    check_loaded(result)
+
+
+def check_loaded(result):
+    """The folder gives the same table."""
     loaded = TuneResult.load(result.directory).trials.drop(columns="mlflow_run_id")
     pd.testing.assert_frame_equal(loaded, result.trials.drop(columns="mlflow_run_id"))
 
 
-def test_the_last_step_is_written_once_more_only_where_it_is_another_epochs(tmp_path, uri):
+def test_the_best_epoch_is_written_last(tmp_path, uri):
     result, _ = search(tmp_path / "steps", uri, Curves([0.5, 0.2], [0.2, 0.5]), max_trials=2)
     client = MlflowClient(uri)
 
@@ -136,12 +150,6 @@ def test_the_spread_over_trainings(tmp_path, uri, request, how):
     parent = MlflowClient(uri).get_run(result.tracking.mlflow.parent_run_id)
     ((name, value),) = how.items()
     assert parent.data.params[name] == str(value)
-
-
-def test_folds_several_times_over_are_trainings(tmp_path, uri):
-    curves = Curves(*([value] for value in (0.1, 0.2, 0.3, 0.4)))
-    result, _ = search(tmp_path / "both", uri, curves, cv=2, executions_per_trial=2)
-    assert "over 4 trainings" in result.summary()
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +198,13 @@ def test_a_pruned_trial_keeps_what_it_reached(pruned, uri):
         assert told[row.number].value == pytest.approx(curve[-1])
         assert f"pruned after 5 epochs at val_loss {row.val_loss:.4f}" in lines[row.number]
     assert all("best_value" not in each.user_attrs for each in told[:2])
+    events = Journal(result.tracking.journal_path).read()
+    ended = [event for event in events if isinstance(event, TrialEnded)]
+    numbers = {event.trial_id: (event.score, event.metrics["val_loss"]) for event in ended}
+    scores = frame.set_index("trial_id")["val_loss"]
+    assert numbers == {trial_id: (value, value) for trial_id, value in scores.items()}
+    assert Records(events).to_csv() == result.tracking.records.to_csv()
+    check_loaded(result)
 
 
 def test_a_pruned_trial_is_never_the_best(pruned, uri):
@@ -232,47 +247,12 @@ def test_pruned_trials_are_hollow_at_what_they_reached(pruned):
     assert sorted(hollow) == sorted(dropping["val_loss"][dropping["state"] == "PRUNED"])
 
 
-def test_a_folder_gives_pruned_trials_back(pruned, tmp_path):
-    """Also one whose journal is from before pruned trials had a score in it."""
-    result, _ = pruned
-    own = result.trials.drop(columns="mlflow_run_id")
-    folder = result.directory
-    loaded = TuneResult.load(folder).trials.drop(columns="mlflow_run_id")
-    pd.testing.assert_frame_equal(loaded, own)
-    journal = folder / "events.jsonl"
-    text = journal.read_text()
-    older = []
-    for line in map(json.loads, text.splitlines()):
-        if line["event"] == "TrialEnded":
-            line = {name: value for name, value in line.items() if name not in ("metrics", "std")}
-            if line["status"] == "PRUNED":
-                line |= {"score": None, "best_step": None}
-        older.append(json.dumps(line))
-    journal.write_text("\n".join(older) + "\n")
-    try:
-        before = TuneResult.load(folder).trials.drop(columns="mlflow_run_id")
-        assert rdt.sync(folder, f"sqlite:///{tmp_path}/older.db").written == 7
-    finally:
-        journal.write_text(text)
-    pd.testing.assert_frame_equal(before, own)
-
-
 def test_pruned_trials_are_written_afterwards_as_they_were(pruned, uri, tmp_path):
     result, _ = pruned
     there = f"sqlite:///{tmp_path}/mlflow.db"
     assert rdt.sync(result.directory, there).written == 7
     experiment = result.experiment
     assert image(there, experiment, artifacts=False) == image(uri, experiment, artifacts=False)
-
-
-def test_the_journal_says_what_a_pruned_trial_reached(pruned):
-    result, _ = pruned
-    events = Journal(result.tracking.journal_path).read()
-    ended = [event for event in events if isinstance(event, TrialEnded)]
-    numbers = {event.trial_id: (event.score, event.metrics["val_loss"]) for event in ended}
-    frame = result.trials.set_index("trial_id")["val_loss"]
-    assert numbers == {trial_id: (value, value) for trial_id, value in frame.items()}
-    assert Records(events).to_csv() == result.tracking.records.to_csv()
 
 
 def test_a_trial_pruned_without_a_number_has_none(tmp_path, uri):
@@ -282,17 +262,7 @@ def test_a_trial_pruned_without_a_number_has_none(tmp_path, uri):
         def run_trial(self, trial, *args, **kwargs):
             raise TrialPrunedError
 
-    oracle = rdt.OptunaOracle("val_loss", 1, seed=0)
-    oracle.verbose = 0
-    tuner = Never(oracle, Curves(), directory=tmp_path, project_name="p")
-    out = io.StringIO()
-    tracking = rdt.track(
-        tuner,
-        tracking=rdt.MLflow("never", uri=uri),
-        listeners=[Progress(Console(file=out, width=200))],
-    )
-    tuner.search()
-    result = TuneResult(tuner, tracking)
-    assert "pruned after 0 epochs  " in out.getvalue()
+    result, printed = search(tmp_path, uri, Curves(), kind=Never)
+    assert "pruned after 0 epochs  " in printed
     assert result.trials["val_loss"].isna().all()
     assert "objective_at_prune" not in run_of(result, uri).data.metrics

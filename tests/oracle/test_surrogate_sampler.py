@@ -14,7 +14,7 @@ from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import HalvingPruner, Parameter, SurrogateSampler
 from recdrop_tune.oracle import samplers as surrogate
 from recdrop_tune.oracle.parameters import infer_space
-from recdrop_tune.oracle.scores import outlooks, read_ended
+from recdrop_tune.oracle.scores import estimate_values, read_ended_trial
 
 WRAPPER = CategoricalDistribution(["none", "recurrent", "variational"])
 RATE = FloatDistribution(0.0, 1.0)
@@ -62,7 +62,7 @@ def random_best():
 
 
 @pytest.mark.parametrize(
-    "space", [None, pytest.param(SPACE, marks=pytest.mark.heavy)], ids=["inferred", "told"]
+    "space", [None, pytest.param(SPACE, marks=pytest.mark.heavy)], ids=["inferred", "given"]
 )
 def test_it_beats_random_search_by_more_than_chance(random_best, space):
     ours = [searched(SurrogateSampler(seed, space), trials=30).best_value for seed in range(10)]
@@ -72,7 +72,7 @@ def test_it_beats_random_search_by_more_than_chance(random_best, space):
     assert gains.mean() - half > 0
 
 
-def test_of_an_objective_that_is_to_grow_more_is_better():
+def test_an_objective_can_be_maximized():
     lower = searched(SurrogateSampler(0), trials=12)
     higher = searched(
         SurrogateSampler(0), lambda trial: -quadratic(trial), 12, direction="maximize"
@@ -185,47 +185,48 @@ def trial(params, distributions, state=TrialState.COMPLETE, value=1.0, curve=())
     )
 
 
-def inferred(distributions, *configurations):
-    found = infer_space([trial(params, distributions) for params in configurations])
-    return {each.name: {name: set(at) for name, at in each.when.items()} for each in found}
+@pytest.mark.parametrize(
+    ("configurations", "conditions"),
+    [
+        (
+            [
+                {"wrapper": "none", "x": 0.1},
+                {"wrapper": "recurrent", "rate": 0.5, "x": 0.2},
+                {"wrapper": "variational", "rate": 0.4, "x": 0.3},
+            ],
+            {"rate": {"wrapper": {"recurrent", "variational"}}},
+        ),
+        (  # A condition under a condition.
+            [
+                {"wrapper": "none"},
+                {"wrapper": "recurrent", "tied": True, "rate": 0.5},
+                {"wrapper": "recurrent", "tied": False},
+            ],
+            {"tied": {"wrapper": {"recurrent"}}, "rate": {"tied": {True}}},
+        ),
+        (  # A number that was not seen is as the nearest one that was.
+            [{"layers": 1}, {"layers": 3, "rate": 0.5}, {"layers": 4, "rate": 0.5}],
+            {"rate": {"layers": {3, 4, 5, 6}}},
+        ),
+        # Not on a continuous range.
+        ([{"x": 0.1}, {"x": 0.9, "rate": 0.5}], {}),
+    ],
+)
+def test_conditions_are_inferred_from_trials(configurations, conditions):
+    known = {
+        "wrapper": WRAPPER,
+        "tied": CategoricalDistribution([False, True]),
+        "layers": IntDistribution(1, 6),
+        "rate": RATE,
+        "x": RATE,
+    }
+    found = infer_space([trial(params, known) for params in configurations])
+    when = {each.name: {name: set(at) for name, at in each.when.items()} for each in found}
+    assert {name: at for name, at in when.items() if at} == conditions
+    assert set(when) == {name for params in configurations for name in params}
 
 
-def test_conditions_are_inferred_from_trials():
-    known = {"wrapper": WRAPPER, "rate": RATE, "x": RATE}
-    found = inferred(
-        known,
-        {"wrapper": "none", "x": 0.1},
-        {"wrapper": "recurrent", "rate": 0.5, "x": 0.2},
-        {"wrapper": "variational", "rate": 0.4, "x": 0.3},
-    )
-    assert found == {"wrapper": {}, "x": {}, "rate": {"wrapper": {"recurrent", "variational"}}}
-
-
-def test_a_condition_under_a_condition_is_inferred():
-    flag = CategoricalDistribution([False, True])
-    found = inferred(
-        {"wrapper": WRAPPER, "tied": flag, "rate": RATE},
-        {"wrapper": "none"},
-        {"wrapper": "recurrent", "tied": True, "rate": 0.5},
-        {"wrapper": "recurrent", "tied": False},
-    )
-    assert found == {"wrapper": {}, "tied": {"wrapper": {"recurrent"}}, "rate": {"tied": {True}}}
-
-
-def test_of_a_number_the_nearest_one_that_was_seen_tells():
-    found = inferred(
-        {"layers": IntDistribution(1, 6), "second": RATE},
-        {"layers": 1},
-        {"layers": 3, "second": 0.5},
-        {"layers": 4, "second": 0.5},
-    )
-    assert found == {"layers": {}, "second": {"layers": {3, 4, 5, 6}}}
-
-
-def test_a_condition_on_a_continuous_range_is_no_condition():
-    found = inferred({"x": RATE, "rate": RATE}, {"x": 0.1}, {"x": 0.9, "rate": 0.5})
-    assert found == {"x": {}, "rate": {}}
-
+def test_a_condition_on_a_continuous_range_does_not_stop_a_search():
     def objective(trial):
         x = trial.suggest_float("x", 0, 1)
         return x + (trial.suggest_float("rate", 0, 1) if x > 0.5 else 0)
@@ -272,7 +273,7 @@ def test_ranges_may_change():
     assert study.best_value < 0.1
 
 
-def test_a_pruned_trial_counts_with_what_it_would_have_come_to():
+def test_a_pruned_trial_counts_with_an_estimate_of_its_final_value():
     known = {"units": IntDistribution(1, 99)}
     pruned, failed = TrialState.PRUNED, TrialState.FAIL
     trials = [
@@ -282,9 +283,9 @@ def test_a_pruned_trial_counts_with_what_it_would_have_come_to():
         trial({"units": 4}, known, failed, curve=[0.1]),
         trial({"units": 1}, known, failed),  # It was tried again, and did not fail.
     ]
-    ended = {number: read_ended(each, 1.0) for number, each in enumerate(trials)}
+    ended = {number: read_ended_trial(each, 1.0) for number, each in enumerate(trials)}
     # After the second epoch the complete ones gained 0.2 and 0.3.
-    assert outlooks(ended) == pytest.approx({0: 0.4, 1: 0.5, 2: 0.65, 3: np.inf})
+    assert estimate_values(ended) == pytest.approx({0: 0.4, 1: 0.5, 2: 0.65, 3: np.inf})
 
 
 def test_outliers_and_failures_do_not_matter():
@@ -295,18 +296,13 @@ def test_outliers_and_failures_do_not_matter():
 
 
 def test_only_so_many_trials_are_fitted():
-    begun = range(1001)  # The trials of a search that was made longer.
-    ranked = np.random.default_rng(0).permutation(1000).tolist()
-    kept = surrogate.some(ranked, begun, [1000])
-    assert len(kept) == len(set(kept)) == 101
-    assert set(ranked[:50]) <= set(kept)
-    assert 999 in kept
-
-
-def test_of_a_thousand_workers_the_last_trials_count():
     """Else their number, cubed, would be what a proposal costs."""
-    under_way = range(2, 1002)
-    assert surrogate.some([0, 1], range(1002), under_way) == [0, 1, *range(902, 1002)]
+    ranked = np.random.default_rng(0).permutation(1000).tolist()
+    kept = surrogate.choose_fitted(ranked, range(1001), [1000])
+    assert len(kept) == len(set(kept)) == 101
+    assert {*ranked[:50], 999} <= set(kept)
+    # With a thousand workers, the last trials count.
+    assert surrogate.choose_fitted([0, 1], range(1002), range(2, 1002)) == [0, 1, *range(902, 1002)]
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,9 @@ DROPPING = {
 
 
 def test_a_twin_has_no_dropout_of_any_kind_and_all_else_the_same():
-    hp = sampled(FULL, **DROPPING)
+    hp = sampled(FULL, **DROPPING, **{"tuner/epochs": 4})
     twin = twin_of(hp)
+    assert twin.values["tuner/epochs"] == 4  # Added by a tuner for itself.
     kept = {k: v for k, v in readable(twin).items() if v is not None}
     assert kept == {
         "cell": "lstm",
@@ -80,6 +81,7 @@ def test_a_twin_has_no_dropout_of_any_kind_and_all_else_the_same():
     assert (built.units, built.learning_rate) == (16, 0.01)
     assert has_dropout(hp)
     assert not has_dropout(twin)
+    assert active_values(twin_of(twin)) == active_values(twin)
     assert hp.values["wrapper"] == "variational"  # The trial's own are as they were.
 
 
@@ -91,11 +93,6 @@ def test_a_twin_has_the_same_decays():
     built = space.sample(twin, embedding=True)
     assert (built.wrapper, built.decays) == ("none", given)
     assert space.sample(sampled(space, **DROPPING, **given), embedding=True).decays == given
-
-
-def test_the_twin_of_what_has_no_dropout_is_the_same():
-    hp = sampled(FULL, cell="lstm", units=8, layers=2, wrapper="none", learning_rate=0.001)
-    assert active_values(twin_of(hp)) == active_values(hp)
 
 
 @pytest.mark.parametrize("wrapper", ["recurrent", ["recurrent", "zoneout"]])
@@ -117,7 +114,7 @@ def test_each_layer_with_a_wrapper_of_its_own_loses_it():
     assert has_dropout(hp)
 
 
-def test_what_is_no_search_of_dropout_has_no_twins():
+def test_a_search_without_dropout_has_no_twins():
     hp = kt.HyperParameters()
     hp.Choice("units", [8, 16])
     assert twin_of(hp) is None
@@ -134,34 +131,25 @@ def test_another_hyperparameter_of_that_name_is_no_dropout():
     assert twin_of(hp) is None
 
 
-def test_what_a_tuner_adds_for_itself_stays():
-    hp = sampled(FULL, **DROPPING, **{"tuner/epochs": 4})
-    assert twin_of(hp).values["tuner/epochs"] == 4
-
-
 def test_a_trial_and_its_twin_have_the_same_seed_and_others_have_not():
     hp, other = sampled(FULL, **DROPPING), sampled(FULL, **{**DROPPING, "learning_rate": 0.001})
     seeds = [trial_seed(0, seed_values(each)) for each in (hp, twin_of(hp), other)]
     assert seeds[0] == seeds[1] != seeds[2]
 
 
-def best_dropping(result):
+def best_with_dropout(result):
     trials = result.trials
     return trials[(trials["wrapper"] != "none") & (trials["state"] == "COMPLETE")].iloc[0]
 
 
-@pytest.mark.parametrize("sampler", ["surrogate", "random"])
-def test_the_last_trial_is_the_twin_of_the_best_with_dropout(sampler, tmp_path):
-    oracle = OptunaOracle(
-        kt.Objective("val_loss", "min"), 9, sampler=sampler, seed=0, twin_last=True
-    )
+def test_the_last_trial_is_the_twin_of_the_best_with_dropout(tmp_path):
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 9, seed=0, twin_last=True)
     result = planted_result(
         oracle, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", Planted(failing="")
     )
     assert len(result.trials) == 9
     last = oracle.trials[oracle.start_order[-1]]
-    # Of what was known when it was proposed.
-    best = best_dropping(result)
+    best = best_with_dropout(result)
     assert not has_dropout(last.hyperparameters)
     for name in ("units", "learning_rate"):
         assert last.hyperparameters.values[name] == best[name]
@@ -179,19 +167,21 @@ def test_a_search_without_none_gets_no_twin(tmp_path):
     assert "the space does not offer `none`" in result.summary()
 
 
-def running(oracle, worker):
-    return oracle.create_trial(worker)
-
-
-def test_of_several_workers_the_last_waits_until_the_best_is_known(tmp_path):
-    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 3, seed=0, twin_last=True)
+def opened(folder, max_trials, **options):
+    """An oracle that knows the space, with a twin at its end."""
+    oracle = OptunaOracle(kt.Objective("val_loss", "min"), max_trials, twin_last=True, **options)
     oracle.verbose = 0
-    kt.Tuner(oracle, lambda hp: FULL.sample(hp), directory=tmp_path, project_name="p")
-    first, second = running(oracle, "a"), running(oracle, "b")
+    kt.Tuner(oracle, lambda hp: FULL.sample(hp), directory=folder, project_name="p")
+    return oracle
+
+
+def test_the_last_of_several_workers_waits_until_the_best_is_known(tmp_path):
+    oracle = opened(tmp_path, 3, seed=0)
+    first, second = oracle.create_trial("a"), oracle.create_trial("b")
     finish(oracle, first, 0.5)
-    assert running(oracle, "a").status == "IDLE"  # `b` may find something better.
+    assert oracle.create_trial("a").status == "IDLE"  # `b` may find something better.
     finish(oracle, second, 0.4)
-    last = running(oracle, "a")
+    last = oracle.create_trial("a")
     assert last.status == "RUNNING"
     assert not has_dropout(last.hyperparameters)
     assert active_values(last.hyperparameters) == active_values(twin_of(second.hyperparameters))
@@ -199,9 +189,7 @@ def test_of_several_workers_the_last_waits_until_the_best_is_known(tmp_path):
 
 
 def test_the_twin_is_not_pruned_where_dropout_helps_most(tmp_path):
-    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 8, seed=0, twin_last=True)
-    oracle.verbose = 0
-    kt.Tuner(oracle, lambda hp: FULL.sample(hp), directory=tmp_path, project_name="p")
+    oracle = opened(tmp_path, 8, seed=0)
     for number in range(8):
         trial = oracle.create_trial("a")
         dropping = has_dropout(trial.hyperparameters)
@@ -217,9 +205,7 @@ def test_the_twin_is_not_pruned_where_dropout_helps_most(tmp_path):
 
 
 def test_when_the_time_is_up_the_twin_is_tried_and_nothing_else(tmp_path):
-    oracle = OptunaOracle(kt.Objective("val_loss", "min"), 100, seed=1, twin_last=True, timeout=0.4)
-    oracle.verbose = 0
-    kt.Tuner(oracle, lambda hp: FULL.sample(hp), directory=tmp_path, project_name="p")
+    oracle = opened(tmp_path, 100, seed=1, timeout=0.4)
     oracle.enqueue({"wrapper": "recurrent"})
     finish(oracle, oracle.create_trial("a"), 0.5)
     time.sleep(0.5)

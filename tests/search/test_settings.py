@@ -6,6 +6,7 @@ import pickle
 import pydoc
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import keras
 import keras_tuner as kt
@@ -14,9 +15,9 @@ import optuna
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.catalog import PRUNER_NAMES, SAMPLER_NAMES, TUNER_NAMES
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.oracle import make_pruner, make_sampler
+from recdrop_tune.oracle import make_pruner
+from recdrop_tune.oracle.samplers import make_sampler
 from recdrop_tune.search import CLASSES, SearchConfig
 from recdrop_tune.search.settings import Goal
 from recdrop_tune.tuner import TUNERS
@@ -162,14 +163,18 @@ def test_tune_has_the_arguments_of_a_search():
     assert SearchConfig(**defaults) == SearchConfig(confirm=0)
 
 
+def listed(kind, argument):
+    """The names among the values of a setting."""
+    accepted = get_args(get_type_hints(kind)[argument])
+    return next(get_args(each) for each in accepted if get_origin(each) is Literal)
+
+
 def test_the_listed_names_exist():
     """They are listed so that nothing heavy is loaded to check a value."""
-    assert tuple(TUNERS) == TUNER_NAMES
-    for name in SAMPLER_NAMES:
-        assert rdt.Optuna(name).sampler == name
+    assert listed(SearchConfig, "tuner") == tuple(TUNERS)
+    for name in listed(rdt.Optuna, "sampler"):
         make_sampler(name, 0)
-    for name in PRUNER_NAMES:
-        assert rdt.Optuna(pruner=name).pruner == name
+    for name in listed(rdt.Optuna, "pruner"):
         make_pruner(name)
 
 

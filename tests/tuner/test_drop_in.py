@@ -1,4 +1,4 @@
-"""`recdrop_tune.Tuner` in the place of `keras_tuner.Tuner`: the same scripts, and what comes out of both.
+"""`recdrop_tune.Tuner` replaces `keras_tuner.Tuner`: the same scripts give the same results.
 
 The scripts do what Keras Tuner's guides and public tutorials do. Their models begin with given weights and
 see the data in order, so that both tuners reach the same numbers.
@@ -61,7 +61,7 @@ def score(name="score"):
 
 
 def run(tuner, *args, **kwargs):
-    """Searches, and returns what came of each trial."""
+    """Searches, and returns the outcome of each trial."""
     tuner.search(*args, **kwargs)
     return trials_of(tuner)
 
@@ -91,7 +91,7 @@ SCRIPTS = {}
 
 
 def script(function):
-    """Notes a script: it gets a class of tuners and the arguments that say where."""
+    """Registers a script. It takes a class of tuners and the arguments for the folder."""
     SCRIPTS[function.__name__] = function
     return function
 
@@ -114,81 +114,72 @@ def a_build_function(kind, where):
     )
 
 
-@script
-def a_hypermodel_with_a_fit(kind, where):
-    class Own(kt.HyperModel):
-        def build(self, hp):
-            return build(hp)
+def fits(fit, build=build, **options):
+    """A script with a hypermodel that overrides `fit`."""
 
-        def fit(self, hp, model, *args, **kwargs):
-            kwargs["batch_size"] = hp.Choice("batch_size", [4, 8])
-            return model.fit(*args, **kwargs)
+    def run(kind, where):
+        model = type("Own", (kt.HyperModel,), {"build": lambda self, hp: build(hp), "fit": fit})
+        return search(kind(oracle(**options), model(), **where))
 
-    return search(kind(oracle(), Own(), **where))
+    return run
 
 
-def fits(kind, where, fit, build=build, **options):
-    class Own(kt.HyperModel):
-        def build(self, hp):
-            return build(hp)
-
-    Own.fit = fit
-    return search(kind(oracle(**options), Own(), **where))
+def fit_with_a_batch_size(self, hp, model, *args, **kwargs):
+    return model.fit(*args, **{**kwargs, "batch_size": hp.Choice("batch_size", [4, 8])})
 
 
-@script
-def a_fit_that_returns_a_number(kind, where):
-    def fit(self, hp, model, *args, **kwargs):
-        model.fit(*args, **kwargs)
-        return hp["learning_rate"] * 2
-
-    return fits(kind, where, fit, objective=score())
+def fit_and_return_a_number(self, hp, model, *args, **kwargs):
+    model.fit(*args, **kwargs)
+    return hp["learning_rate"] * 2
 
 
-@script
-def a_fit_that_returns_metrics(kind, where):
-    def fit(self, hp, model, *args, **kwargs):
-        return {"score": min(model.fit(*args, **kwargs).history["val_loss"]), "of": 3}
-
-    return fits(kind, where, fit, objective=score())
+def fit_and_return_metrics(self, hp, model, *args, **kwargs):
+    return {"score": min(model.fit(*args, **kwargs).history["val_loss"]), "of": 3}
 
 
-@script
-def a_fit_that_returns_a_list(kind, where):
-    def fit(self, hp, model, *args, **kwargs):
-        return [hp["learning_rate"], {"score": 1.0, "more": 2.0}, np.float32(3.0)]
-
-    return fits(kind, where, fit, objective=score())
+def fit_and_return_a_list(self, hp, model, *args, **kwargs):
+    return [hp["learning_rate"], {"score": 1.0, "more": 2.0}, np.float32(3.0)]
 
 
-@script
-def a_fit_in_two_parts(kind, where):
-    def fit(self, hp, model, *args, **kwargs):
-        model.fit(*args, **kwargs)
-        return model.fit(*args, **kwargs)
-
-    return fits(kind, where, fit)
+def fit_in_two_parts(self, hp, model, *args, **kwargs):
+    model.fit(*args, **kwargs)
+    return model.fit(*args, **kwargs)
 
 
-@script
-def a_fit_of_one_epoch_after_the_other(kind, where):
-    def fit(self, hp, model, *args, epochs, **kwargs):
-        return [model.fit(*args, epochs=1, **kwargs) for _ in range(epochs)][-1]
-
-    return fits(kind, where, fit)
+def fit_one_epoch_after_the_other(self, hp, model, *args, epochs, **kwargs):
+    return [model.fit(*args, epochs=1, **kwargs) for _ in range(epochs)][-1]
 
 
-@script
-def a_model_with_attributes(kind, where):
-    def noting(hp):
-        model = build(hp)
-        model.size = hp.Choice("size", [4, 8, 16])
-        return model
+def build_with_an_attribute(hp):
+    model = build(hp)
+    model.size = hp.Choice("size", [4, 8, 16])
+    return model
 
-    def fit(self, hp, model, *args, **kwargs):
-        return model.fit(*args, **{**kwargs, "batch_size": model.size})
 
-    return fits(kind, where, fit, noting, max_trials=4)
+def fit_by_the_attribute(self, hp, model, *args, **kwargs):
+    return model.fit(*args, **{**kwargs, "batch_size": model.size})
+
+
+def build_without_shapes(hp):
+    hp.Choice("learning_rate", [0.1, 0.2, 0.3])
+    return keras.Sequential([keras.layers.Dense(1)])
+
+
+def return_the_rate(self, hp, *args, **kwargs):
+    return hp["learning_rate"]
+
+
+SCRIPTS |= {
+    "a_hypermodel_with_a_fit": fits(fit_with_a_batch_size),
+    "a_fit_that_returns_a_number": fits(fit_and_return_a_number, objective=score()),
+    "a_fit_that_returns_metrics": fits(fit_and_return_metrics, objective=score()),
+    "a_fit_that_returns_a_list": fits(fit_and_return_a_list, objective=score()),
+    "a_fit_in_two_parts": fits(fit_in_two_parts),
+    "a_fit_of_one_epoch_after_the_other": fits(fit_one_epoch_after_the_other),
+    "a_model_with_attributes": fits(fit_by_the_attribute, build_with_an_attribute, max_trials=4),
+    "a_fit_that_never_builds_the_model": fits(return_the_rate, build_without_shapes),
+    "an_objective_that_is_left_unspecified": fits(return_the_rate, objective=None),
+}
 
 
 @script
@@ -207,22 +198,8 @@ def a_hypermodel_that_keeps_a_layer(kind, where):
 
 
 @script
-def a_fit_that_never_builds_the_model(kind, where):
-    def unbuilt(hp):
-        hp.Choice("learning_rate", [0.1, 0.2, 0.3])
-        return keras.Sequential([keras.layers.Dense(1)])
-
-    return fits(kind, where, lambda self, hp, *_, **__: hp["learning_rate"], unbuilt)
-
-
-@script
-def an_objective_that_is_left_unspecified(kind, where):
-    return fits(kind, where, lambda self, hp, *_, **__: hp["learning_rate"], objective=None)
-
-
-@script
-def a_loop_of_ones_own(kind, where):
-    """As in the guide: the callbacks are told of the epochs, and the best one's weights are kept."""
+def a_training_loop(kind, where):
+    """As in the guide: it calls the callbacks, and the weights of the best epoch are kept."""
 
     class Own(kt.HyperModel):
         def build(self, hp):
@@ -254,56 +231,65 @@ def a_black_box(kind, where):
     return [run(tuner), tuner.get_best_hyperparameters()[0].values]
 
 
-@script
-def a_run_trial_that_adds_a_hyperparameter(kind, where):
-    class Own(kind):
-        def run_trial(self, trial, *args, **kwargs):
-            kwargs["batch_size"] = trial.hyperparameters.Int("batch_size", 4, 16, step=4)
-            return super().run_trial(trial, *args, **kwargs)
+def runs(method, name="run_trial"):
+    """A script with a subclass of the tuner; its method gets that of the tuner as its last argument."""
 
-    return search(Own(oracle(), build, **where))
+    def run(kind, where):
+        def own(self, trial, *args, **kwargs):
+            return method(self, trial, *args, above=getattr(super(Own, self), name), **kwargs)
 
+        Own = type("Own", (kind,), {name: own})
+        tuner = Own(oracle(), build, **where)
+        return [search(tuner), getattr(tuner, "seen", None)]
 
-@script
-def a_run_trial_that_reads_the_histories(kind, where):
-    seen = []
-
-    class Own(kind):
-        def run_trial(self, trial, *args, **kwargs):
-            histories = super().run_trial(trial, *args, **kwargs)
-            seen.append([history.history["val_loss"] for history in histories])
-            return histories[0]
-
-    return [search(Own(oracle(), build, **where)), seen]
+    return run
 
 
-@script
-def a_run_trial_that_scores_anew(kind, where):
-    class Own(kind):
-        def run_trial(self, trial, *args, **kwargs):
-            super().run_trial(trial, *args, **kwargs)
-            return {"val_loss": 7.0 + trial.hyperparameters["learning_rate"]}
-
-    return search(Own(oracle(), build, **where))
+def run_with_another_hyperparameter(self, trial, *args, above, **kwargs):
+    kwargs["batch_size"] = trial.hyperparameters.Int("batch_size", 4, 16, step=4)
+    return above(trial, *args, **kwargs)
 
 
-@script
-def a_run_trial_that_fits_by_itself(kind, where):
-    class Own(kind):
-        def run_trial(self, trial, x, y, **kwargs):
-            return self.hypermodel.build(trial.hyperparameters).fit(x, y, **kwargs)
-
-    return search(Own(oracle(), build, **where))
+def run_and_read_the_histories(self, trial, *args, above, **kwargs):
+    histories = above(trial, *args, **kwargs)
+    seen = [history.history["val_loss"] for history in histories]
+    self.seen = [*getattr(self, "seen", []), seen]
+    return histories[0]
 
 
-@script
-def a_run_trial_that_reports_by_itself(kind, where):
-    class Own(kind):
-        def run_trial(self, trial, x, y, **kwargs):
-            history = self.hypermodel.build(trial.hyperparameters).fit(x, y, **kwargs)
-            self.oracle.update_trial(trial.trial_id, {"val_loss": history.history["val_loss"][-1]})
+def run_and_score_anew(self, trial, *args, above, **kwargs):
+    above(trial, *args, **kwargs)
+    return {"val_loss": 7.0 + trial.hyperparameters["learning_rate"]}
 
-    return search(Own(oracle(), build, **where))
+
+def fit_alone(self, trial, x, y, above, **kwargs):
+    return self.hypermodel.build(trial.hyperparameters).fit(x, y, **kwargs)
+
+
+def fit_and_report(self, trial, x, y, above, **kwargs):
+    history = self.hypermodel.build(trial.hyperparameters).fit(x, y, **kwargs)
+    self.oracle.update_trial(trial.trial_id, {"val_loss": history.history["val_loss"][-1]})
+
+
+def fit_with_folds(self, trial, x, y, above, **kwargs):
+    kwargs.pop("validation_data")
+    losses = []
+    for part in (slice(0, 8), slice(8, 16)):
+        model = self._try_build(trial.hyperparameters)
+        model.fit(x[part], y[part], validation_data=(x, y), **kwargs)
+        losses.append(model.evaluate(x, y, verbose=0))
+    return {"val_loss": float(np.mean(losses)), "worst": max(losses)}
+
+
+SCRIPTS |= {
+    "a_run_trial_that_adds_a_hyperparameter": runs(run_with_another_hyperparameter),
+    "a_run_trial_that_reads_the_histories": runs(run_and_read_the_histories),
+    "a_run_trial_that_scores_anew": runs(run_and_score_anew),
+    "a_run_trial_that_fits_by_itself": runs(fit_alone),
+    "a_run_trial_that_reports_by_itself": runs(fit_and_report),
+    "a_build_and_fit_model_with_folds": runs(fit_with_folds, "_build_and_fit_model"),
+    "a_build_and_fit_model_from_scratch": runs(fit_alone, "_build_and_fit_model"),
+}
 
 
 @script
@@ -327,31 +313,6 @@ def a_build_and_fit_model_that_prepares_the_data(kind, where):
 
     tuner = Own(oracle(), build, **where)
     return [search(tuner), weights_of(tuner.get_best_models()[0])]
-
-
-@script
-def a_build_and_fit_model_with_folds(kind, where):
-    class Own(kind):
-        def _build_and_fit_model(self, trial, x, y, **kwargs):
-            kwargs.pop("validation_data")
-            losses = []
-            for part in (slice(0, 8), slice(8, 16)):
-                model = self._try_build(trial.hyperparameters)
-                model.fit(x[part], y[part], validation_data=(x, y), **kwargs)
-                losses.append(model.evaluate(x, y, verbose=0))
-            return {"val_loss": float(np.mean(losses)), "worst": max(losses)}
-
-    return search(Own(oracle(), build, **where))
-
-
-@script
-def a_build_and_fit_model_from_scratch(kind, where):
-    class Own(kind):
-        def _build_and_fit_model(self, trial, x, y, **kwargs):
-            model = self.hypermodel.build(trial.hyperparameters)
-            return model.fit(x, y, **kwargs)
-
-    return search(Own(oracle(), build, **where))
 
 
 @script
@@ -414,7 +375,7 @@ def tensorboard(kind, where):
     folder = where["directory"] / "board"
     search(kind(oracle(2), build, **where), callbacks=[keras.callbacks.TensorBoard(folder)])
     files = [path.relative_to(folder).parts[:3] for path in folder.rglob("events*")]
-    # Of each training: a file of the hyperparameters beside those of Keras's callback.
+    # Each training has a file of the hyperparameters, and those of Keras's callback.
     return sorted((*parts[:2], parts[2].split(".")[0]) for parts in files)
 
 
@@ -531,7 +492,7 @@ def a_distribution_strategy(kind, where):
 
 
 def same(one, other):
-    """Says whether two results are the same, numbers up to rounding."""
+    """Returns whether two results are the same, numbers up to rounding."""
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict):
@@ -554,7 +515,7 @@ LONG = (
 
 
 def alone(name):
-    """Runs a case in a process of its own.
+    """Runs a case in a separate process.
 
     TensorFlow (2.21) has died there twice, of a segmentation fault at the end of an iterator, on a
     machine with much other work, and never in 350 runs of the script, half of them with Keras Tuner's tuner.

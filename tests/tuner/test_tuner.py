@@ -1,7 +1,6 @@
 """Tests for `recdrop_tune.Tuner`: what it reports, when it stops, what it keeps, how it fails."""
 
 import copy
-import json
 import math
 
 import keras
@@ -17,9 +16,6 @@ from recdrop_tune.tuner import checkpoints as _checkpoints
 from recdrop_tune.tuner.reports import MILLISECONDS, is_nearly_over
 from recdrop_tune.tuner.trainings import folds
 from tests.small_search import Curves, build, data, pruning_curves
-
-# What Optuna proposed and Keras Tuner printed is not of interest here.
-QUIET = {"verbose": 0}
 
 
 def oracle(max_trials=2, objective="val_loss", **kwargs):
@@ -42,8 +38,23 @@ def trial_of(tuner, number=0):
     return tuner.oracle.trials[tuner.oracle.start_order[number]]
 
 
+def model_with(fit):
+    """A hypermodel with this `fit`, which takes the model and the arguments of `Model.fit`."""
+
+    class Own(kt.HyperModel):
+        def build(self, hp):
+            hp.Float("x", 0.0, 1.0)
+            return build(hp)
+
+        def fit(self, hp, model, *args, **kwargs):
+            return fit(model, *args, **kwargs)
+
+    return Own()
+
+
+# Which epoch counts otherwise: `tests/oracle/test_scores_agree.py`.
 def test_every_epoch_reaches_the_oracle_and_the_best_one_counts(tmp_path):
-    tuner = search(tmp_path, Curves([0.5, 0.2, 0.4]), oracle(1))
+    tuner = search(tmp_path, Curves([0.5, 0.2, 0.4, math.nan]), oracle(1))
     trial = trial_of(tuner)
     assert [each.step for each in trial.metrics.get_history("val_loss")] == [0, 1, 2]
     assert trial.status == "COMPLETED"
@@ -52,20 +63,6 @@ def test_every_epoch_reaches_the_oracle_and_the_best_one_counts(tmp_path):
     (optuna_trial,) = tuner.oracle.study.trials
     assert optuna_trial.intermediate_values == {0: 0.5, 1: 0.2, 2: 0.4}
     assert optuna_trial.value == 0.2
-
-
-@pytest.mark.parametrize(
-    ("curve", "best"),
-    [([math.nan, 0.3, 0.4], 1), ([None, 0.3, None, 0.2], 3), ([0.3, math.nan], 0)],
-)
-def test_epochs_without_a_number_do_not_count(tmp_path, curve, best):
-    tuner = search(tmp_path, Curves(curve), oracle(1))
-    assert trial_of(tuner).best_step == best
-
-
-def test_validation_every_other_epoch(tmp_path):
-    tuner = search(tmp_path, own=oracle(1), epochs=4, validation_freq=2)
-    assert [each.step for each in trial_of(tuner).metrics.get_history("val_loss")] == [1, 3]
 
 
 def test_a_trial_that_diverges_fails_with_its_reason_and_the_search_goes_on(tmp_path):
@@ -99,23 +96,15 @@ def test_a_retry_is_judged_by_itself(tmp_path):
     assert second.params == first.params
 
 
-class OutOfMemory(kt.HyperModel):
-    """A model that does not fit, as the three backends and Python say it."""
-
-    def __init__(self, error):
-        super().__init__()
-        self.error = error
-
-    def build(self, hp):
-        hp.Float("x", 0.0, 1.0)
-        return build(hp)
-
-    def fit(self, hp, model, *args, **kwargs):
-        raise self.error
-
-
 class OutOfMemoryError(RuntimeError):
     """The name that torch gives it."""
+
+
+def raising(error):
+    def fit(*args, **kwargs):
+        raise error
+
+    return model_with(fit)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +116,9 @@ class OutOfMemoryError(RuntimeError):
     ],
 )
 def test_out_of_memory_fails_the_trial_alone(tmp_path, error):
+    """As the three backends and Python say it."""
     # Four in a row are more than the three failures that end a search of broken trials.
-    tuner = search(tmp_path, OutOfMemory(error), oracle(4, max_retries_per_trial=3))
+    tuner = search(tmp_path, raising(error), oracle(4, max_retries_per_trial=3))
     assert [trial_of(tuner, number).status for number in range(4)] == ["FAILED"] * 4
     assert trial_of(tuner).message.startswith("Out of memory: ")
     assert "MemoryError" in trial_of(tuner).message or "RuntimeError" in trial_of(tuner).message
@@ -136,34 +126,29 @@ def test_out_of_memory_fails_the_trial_alone(tmp_path, error):
 
 def test_broken_trials_end_the_search_and_the_next_one_can_go_on(tmp_path):
     with pytest.raises(RuntimeError, match="exceeded the limit of 3"):
-        search(tmp_path, OutOfMemory(ValueError("a bug")), oracle(10))
+        search(tmp_path, raising(ValueError("a bug")), oracle(10))
     # Keras Tuner would refuse this folder for ever.
     tuner = search(tmp_path, Curves([0.5], [0.4]), oracle(5))
     assert len(tuner.oracle.trials) == 5
 
 
-def test_a_trial_that_promises_nothing_is_stopped(tmp_path):
+@pytest.mark.parametrize(
+    ("pruner", "stopped"),
+    # By default the first two are complete in any case; each other one is the worst of those that got so far.
+    [(None, {2, 3, 4, 5, 6}), ("patient_median", {5})],
+)
+def test_a_trial_that_promises_nothing_is_stopped_after_its_warm_up(tmp_path, pruner, stopped):
     curves = Curves(*pruning_curves())
-    pruner = rdt.oracle.make_pruner("patient_median", warm_up=4)
-    tuner = search(tmp_path, curves, oracle(7, pruner=pruner))
-    # The bad one was stopped after its warm-up, the one that kept getting better was not.
-    assert curves.epochs[:5] == [8] * 5
-    assert 4 < curves.epochs[5] < 8
-    assert curves.epochs[6] == 8
-    states = [each.state.name for each in tuner.oracle.study.trials]
-    assert states == ["COMPLETE"] * 5 + ["PRUNED", "COMPLETE"]
-    assert trial_of(tuner, 5).status == "STOPPED"
-    assert trial_of(tuner, 5) not in tuner.oracle.get_best_trials(6)
-
-
-def test_by_default_the_worse_half_is_stopped(tmp_path):
-    curves = Curves(*pruning_curves())
-    pruner = rdt.oracle.make_pruner(None, warm_up=4)
-    tuner = search(tmp_path, curves, oracle(7, pruner=pruner))
-    # The first two are complete in any case; each other one is the worst of those that got so far.
-    assert curves.epochs == [8, 8, 5, 5, 5, 5, 5]
-    states = [each.state.name for each in tuner.oracle.study.trials]
-    assert states == ["COMPLETE"] * 2 + ["PRUNED"] * 5
+    own = oracle(7, pruner=rdt.oracle.make_pruner(pruner, warm_up=4))
+    tuner = search(tmp_path, curves, own)
+    told = [each.state.name for each in tuner.oracle.study.trials]
+    for number, epochs in enumerate(curves.epochs):
+        early = number in stopped
+        assert 4 < epochs < 8 if early else epochs == 8
+        assert trial_of(tuner, number).status == ("STOPPED" if early else "COMPLETED")
+        assert told[number] == ("PRUNED" if early else "COMPLETE")
+    best = {each.trial_id for each in tuner.oracle.get_best_trials(7 - len(stopped))}
+    assert best.isdisjoint(trial_of(tuner, number).trial_id for number in stopped)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +184,7 @@ class Impatient(kt.oracles.RandomSearchOracle):
 @pytest.mark.parametrize(
     ("epoch", "trained", "status"), [(2, 3, "STOPPED"), (3, 6, "COMPLETED"), (5, 6, "COMPLETED")]
 )
-def test_that_holds_for_every_oracle(tmp_path, epoch, trained, status):
+def test_any_oracle_can_stop_a_trial(tmp_path, epoch, trained, status):
     curves = Curves([0.5, 0.4, 0.45, 0.3, 0.2, 0.1])
     tuner = search(tmp_path, curves, Impatient(epoch))
     assert curves.epochs == [trained]
@@ -216,86 +201,54 @@ def test_a_plain_keras_tuner_is_never_stopped(tmp_path):
     assert {each.state.name for each in own.study.trials} == {"COMPLETE"}
 
 
-def test_several_trainings_count_by_the_best_epoch_of_their_mean(tmp_path):
-    curves = Curves([0.5, 0.1, 0.9], [0.5, 0.7, 0.3])
-    tuner = search(tmp_path, curves, oracle(1), {"executions_per_trial": 2})
-    # Means 0.5, 0.4, 0.6; Keras Tuner would add the best of each: 0.2.
-    assert trial_of(tuner).score == pytest.approx(0.4)
-    assert trial_of(tuner).best_step == 1
-
-
-def test_a_training_that_ends_early_counts_with_its_best(tmp_path):
-    curves = Curves([0.5, 0.3], [0.5, 0.5, 0.5, 0.1])
-    tuner = search(tmp_path, curves, oracle(1), {"executions_per_trial": 2})
-    assert trial_of(tuner).score == pytest.approx((0.3 + 0.1) / 2)
-    assert trial_of(tuner).best_step == 3
-
-
 def test_executions_start_from_other_weights_and_the_same_seed_repeats_them(tmp_path):
-    class Starts(kt.HyperModel):
-        seen = ()
-
-        def build(self, hp):
-            hp.Float("x", 0.0, 1.0)
-            return build(hp)
-
-        def fit(self, hp, model, *args, **kwargs):
-            self.seen = (*self.seen, model.get_weights()[0].copy())
-            return model.fit(*args, **kwargs)
+    def fit(model, *args, **kwargs):
+        seen.append(model.get_weights()[0].copy())
+        return model.fit(*args, **kwargs)
 
     seen = []
     for name in "ab":
-        hypermodel = Starts()
-        search(tmp_path / name, hypermodel, oracle(1), {"executions_per_trial": 2})
-        seen.append(hypermodel.seen)
-    assert not np.allclose(seen[0][0], seen[0][1])
-    assert all(np.array_equal(one, other) for one, other in zip(*seen, strict=True))
+        search(tmp_path / name, model_with(fit), oracle(1), {"executions_per_trial": 2})
+    assert not np.allclose(seen[0], seen[1])
+    assert all(map(np.array_equal, seen[:2], seen[2:]))
 
 
 @pytest.mark.parametrize("cv", [3, TimeSeriesSplit(3)])
 def test_cross_validation_trains_once_a_fold(tmp_path, cv):
-    class Parts(kt.HyperModel):
-        parts = ()
+    def fit(model, *args, x, y, validation_data, **kwargs):
+        parts.append((len(x), len(validation_data[0])))
+        return model.fit(x, y, validation_data=validation_data, **kwargs)
 
-        def build(self, hp):
-            hp.Float("x", 0.0, 1.0)
-            return build(hp)
-
-        def fit(self, hp, model, *args, x, y, validation_data, **kwargs):
-            self.parts = (*self.parts, (len(x), len(validation_data[0])))
-            return model.fit(x, y, validation_data=validation_data, **kwargs)
-
-    hypermodel = Parts()
-    tuner = search(tmp_path, hypermodel, oracle(1), {"cv": cv})
-    whole = isinstance(cv, int)
-    assert hypermodel.parts == (((16, 8),) * 3 if whole else ((6, 6), (12, 6), (18, 6)))
-    values = trial_of(tuner).metrics.get_history("val_loss")[0].value
-    assert len(values) == 3
+    parts = []
+    tuner = search(tmp_path, model_with(fit), oracle(1), {"cv": cv})
+    assert parts == ([(16, 8)] * 3 if isinstance(cv, int) else [(6, 6), (12, 6), (18, 6)])
+    assert len(trial_of(tuner).metrics.get_history("val_loss")[0].value) == 3
 
 
 def test_cross_validation_takes_positional_arguments_of_fit(tmp_path):
-    class Own(kt.HyperModel):
-        def build(self, hp):
-            return build(hp)
-
-        def fit(self, hp, model, **kwargs):
-            given.append([kwargs.get(name) for name in ("batch_size", "epochs", "verbose")])
-            return model.fit(**kwargs)
+    def fit(model, **kwargs):
+        given.append([kwargs.get(name) for name in ("batch_size", "epochs", "verbose")])
+        return model.fit(**kwargs)
 
     given = []
-    tuner = rdt.Tuner(oracle(1), Own(), directory=tmp_path, seed=0, cv=2)
+    tuner = rdt.Tuner(oracle(1), model_with(fit), directory=tmp_path, seed=0, cv=2)
     tuner.oracle.verbose = 0
     tuner.search(*data(), 6, 2, 0)
     assert given == [[6, 2, 0]] * 2
 
 
-def test_cross_validation_wants_arrays_and_no_validation_data(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="number of folds of at least 2"):
-        rdt.Tuner(oracle(), build, cv=1, directory=tmp_path)
-    tuner = rdt.Tuner(oracle(), build, cv=2, directory=tmp_path)
-    x, y = data()
-    with pytest.raises(InvalidArgumentError, match="takes them from the training data"):
-        tuner.search(x, y, validation_data=(x, y))
+@pytest.mark.parametrize(
+    ("cv", "fit", "message"),
+    [
+        (1, {}, "number of folds of at least 2"),
+        (2, {"validation_data": data()}, "takes them from the training data"),
+        (25, {}, "`cv`. Expected at most 24 folds, the number of samples. Received: cv=25"),
+    ],
+)
+def test_what_cannot_be_split_is_refused_before_anything_is_trained(tmp_path, cv, fit, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        search(tmp_path, own=oracle(1), tuner={"cv": cv}, **fit)
+    assert not list(tmp_path.glob("p/trial_*"))
 
 
 def test_only_the_best_weights_are_kept(tmp_path):
@@ -318,7 +271,7 @@ def test_only_the_best_weights_are_kept(tmp_path):
         (np.arange(18)[:, None], False),
     ],
 )
-def test_only_targets_of_which_each_fold_has_some_are_classes(targets, stratified, grouped):
+def test_targets_are_classes_if_each_fold_can_have_them(targets, stratified, grouped):
     """A regression on integers has folds too."""
     fit = {"x": np.zeros((18, 2)), "y": targets}
     cv = GroupedFolds(3, np.arange(18)) if grouped else 3
@@ -328,34 +281,18 @@ def test_only_targets_of_which_each_fold_has_some_are_classes(targets, stratifie
     assert all(part.count(0) == 2 for part in held_out) == stratified
 
 
-def test_more_folds_than_samples_are_refused_before_anything_is_trained(tmp_path):
-    words = r"`cv`. Expected at most 24 folds, the number of samples. Received: cv=25"
-    with pytest.raises(InvalidArgumentError, match=words):
-        search(tmp_path, own=oracle(1), tuner={"cv": 25})
-    assert not list(tmp_path.glob("p/trial_*"))
-
-
-def test_the_weights_of_the_whole_front_are_kept_beside_the_best(tmp_path):
-    """Also by a search that goes on."""
-    points = {0: (0.5, 3), 1: (0.4, 4), 2: (0.3, 5), 3: (0.35, 9), 4: (0.6, 6), 5: (0.45, 3)}
-
-    class Points(kt.HyperModel):
-        begun = iter(points.values())
-
-        def build(self, hp):
-            hp.Float("x", 0.0, 1.0)
-            return build(hp)
-
-        def fit(self, hp, model, *args, **kwargs):
-            return dict(zip(("val_loss", "cost"), next(self.begun), strict=True))
-
-    hypermodel, left = Points(), {}
+def test_the_weights_of_the_best_and_of_the_whole_front_are_kept(tmp_path):
+    """Also in a resumed search."""
+    points = [(0.5, 3), (0.4, 4), (0.3, 5), (0.35, 9), (0.6, 6), (0.45, 3)]
+    begun = iter([{"val_loss": loss, "cost": cost} for loss, cost in points])
+    hypermodel = model_with(lambda *_, **__: next(begun))
+    left = {}
     for trials in (5, 6):
         own = oracle(trials, objective=["val_loss", kt.Objective("cost", "min")])
         search(tmp_path, hypermodel, own, {"keep_checkpoints": 2})
         kept = tmp_path.rglob("*.weights.h5")
         left[trials] = sorted(int(path.parent.name.removeprefix("trial_")) for path in kept)
-    # The best two by the loss are 2 and 3, of which only the first is on the front; 5 beats 0.
+    # The best two by the loss are 2 and 3, but 3 is not on the front; 5 beats 0.
     assert left == {5: [0, 1, 2, 3], 6: [1, 2, 3, 5]}
 
 
@@ -405,7 +342,7 @@ class Stages(Remembers):
     ],
     ids=["last", "first", "both", "number"],
 )
-def test_of_several_fits_of_a_training_what_is_returned_counts(
+def test_what_is_returned_after_several_fits_of_a_training_counts(
     tmp_path, returned, score, best, epochs
 ):
     hypermodel = Stages(returned, *[[0.1, 0.2], [0.5, 0.4, 0.6]] * 2)
@@ -446,14 +383,14 @@ def test_each_fold_is_tested_with_its_own_weights(tmp_path):
 
 
 class Cost(keras.callbacks.Callback):
-    """Logs a second objective, of which the first epoch is the best by far."""
+    """Logs a second objective, which is best in the first epoch by far."""
 
     def on_epoch_end(self, epoch, logs=None):
         logs["cost"] = 100.0 * epoch
 
 
 @pytest.mark.parametrize(("first", "sign"), [("val_loss", 1), ("val_accuracy", -1)])
-def test_of_several_objectives_the_first_one_says_whose_weights_are_kept(tmp_path, first, sign):
+def test_the_first_of_several_objectives_decides_whose_weights_are_kept(tmp_path, first, sign):
     """As it does for the score; also where the configuration is trained once more."""
     direction = "min" if sign > 0 else "max"
     goals = [kt.Objective(first, direction), kt.Objective("cost", "min")]
@@ -610,66 +547,20 @@ def test_milliseconds_of_a_step_are_a_metric_and_can_be_an_objective(tmp_path):
     assert front == {each.user_attrs["keras_tuner_id"] for each in study.best_trials}
 
 
-def test_an_objective_to_grow_among_several(tmp_path):
-    objective = [kt.Objective("val_accuracy", "max"), kt.Objective("val_loss", "min")]
-    tuner = search(tmp_path, own=oracle(3, objective=objective))
-    best = tuner.oracle.get_best_trials(1)[0]
-    accuracies = [
-        max(each.mean() for each in trial.metrics.get_history("val_accuracy"))
-        for trial in tuner.oracle.trials.values()
-    ]
-    assert -best.score == max(accuracies)
-
-
-@pytest.mark.parametrize("returned", [0.25, {"val_loss": 0.25, "extra": 1.0}, [0.2, 0.3]])
-def test_what_a_fit_returns_is_the_outcome(tmp_path, returned):
-    class Returns(kt.HyperModel):
-        def build(self, hp):
-            hp.Float("x", 0.0, 1.0)
-            return build(hp)
-
-        def fit(self, hp, model, *args, **kwargs):
-            model.fit(*args, **kwargs)
-            return returned
-
-    trial = trial_of(search(tmp_path, Returns(), oracle(1)))
-    assert trial.score == pytest.approx(0.25)
-
-
 @pytest.mark.parametrize(
     ("returned", "message"),
     [(None, r"HyperModel.fit\(\) is None. Did you forget"), ({"f": 1}, "val_loss")],
 )
 def test_a_fit_that_returns_nothing_useful_ends_the_search(tmp_path, returned, message):
-    class Returns(kt.HyperModel):
-        def build(self, hp):
-            return build(hp)
-
-        def fit(self, hp, model, *args, **kwargs):
-            return returned
-
     with pytest.raises(kt.errors.FatalError, match=message):
-        search(tmp_path, Returns())
-
-
-def test_a_subclass_may_return_the_objective(tmp_path):
-    class BlackBox(rdt.Tuner):
-        def run_trial(self, trial, *args, **kwargs):
-            return (trial.hyperparameters.Float("x", -1.0, 1.0) - 0.5) ** 2
-
-    own = rdt.OptunaOracle(kt.Objective("y", "min"), 5, seed=0)
-    tuner = BlackBox(own, directory=tmp_path, project_name="p")
-    tuner.search()
-    assert len(own.trials) == 5
-    assert all(trial.status == "COMPLETED" for trial in own.trials.values())
-    assert json.loads((tmp_path / "p" / "oracle.json").read_text())["end_order"]
+        search(tmp_path, model_with(lambda *_, **__: returned))
 
 
 @pytest.mark.parametrize(
     ("argument", "value"),
     [("keep_checkpoints", 0), ("reuse_models", -1), ("reuse_models", True), ("oracle", "optuna")],
 )
-def test_arguments_that_cannot_be_worked_with(tmp_path, argument, value):
+def test_invalid_arguments_are_refused(tmp_path, argument, value):
     given = {"oracle": oracle(), argument: value}
     with pytest.raises(InvalidArgumentError, match=f"`{argument}`"):
         rdt.Tuner(hypermodel=build, directory=tmp_path, **given)
@@ -692,39 +583,22 @@ def of_two_kinds(hp):
     ],
 )
 def test_two_hyperparameters_of_one_name_are_refused(tmp_path, tuner, own):
-    """Keras Tuner would lose the value of one, and draw another one in the place of what is proposed."""
+    """Keras Tuner would lose the value of one, and draw another one instead of the proposed one."""
     with pytest.raises(InvalidArgumentError, match="`x` is registered under several conditions"):
         tuner(own, of_two_kinds, directory=tmp_path).search()
-
-
-@pytest.mark.parametrize(
-    "kind", [kt.oracles.RandomSearchOracle, kt.oracles.BayesianOptimizationOracle]
-)
-def test_with_keras_tuners_own_oracles(tmp_path, kind):
-    tuner = search(tmp_path, own=kind(kt.Objective("val_loss", "min"), 2, seed=1))
-    assert [trial_of(tuner, number).status for number in range(2)] == ["COMPLETED"] * 2
-    assert trial_of(tuner).score == trial_of(tuner).metrics.get_best_value("val_loss")
-
-
-def test_a_search_ends_when_its_time_is_over(tmp_path):
-    tuner = search(tmp_path, own=oracle(1000, timeout=1.0))
-    assert 1 <= len(tuner.oracle.trials) < 1000
-    with pytest.raises(InvalidArgumentError, match="seconds, more than 0"):
-        oracle(timeout=0)
 
 
 def test_a_policy_of_dtypes_stays(tmp_path):
     """Keras forgets it when its session is cleared, which every training begins with."""
     policies = []
 
-    class Noting(kt.HyperModel):
-        def build(self, hp):
-            policies.append(keras.config.dtype_policy().name)
-            return build(hp)
+    def fit(model, *args, **kwargs):
+        policies.append(model.dtype_policy.name)
+        return model.fit(*args, **kwargs)
 
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        search(tmp_path, Noting())
+        search(tmp_path, model_with(fit))
     finally:
         keras.config.set_dtype_policy("float32")
     assert set(policies) == {"mixed_bfloat16"}

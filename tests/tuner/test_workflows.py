@@ -1,4 +1,4 @@
-"""Stock Keras Tuner keeps working: its tuners with the hypermodels, `dropout_rnn` and models of one's own."""
+"""Stock Keras Tuner keeps working: its tuners with the hypermodels, `dropout_rnn` and user-defined models."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def sequences(samples=24):
 
 
 def head(hp, sequence):
-    """What a user's own model is made of beside its recurrent layer."""
+    """The rest of a user-defined model around its recurrent layer."""
     model = keras.Sequential([keras.Input((5, 3)), sequence, keras.layers.Dense(2, "softmax")])
     model.compile(
         keras.optimizers.SGD(hp.Float("learning_rate", 0.01, 0.1, sampling="log")),
@@ -58,7 +58,7 @@ def build(hp):
 
 
 class Own(kt.HyperModel):
-    """A user's hypermodel, with a `fit` of its own and two recurrent layers of one name."""
+    """A user's hypermodel that overrides `fit`, with two recurrent layers of one name."""
 
     def build(self, hp):
         forward = keras.layers.Bidirectional(keras.layers.GRU(3))
@@ -77,23 +77,19 @@ MODELS = {"classifier": classifier, "build": lambda: build, "own": Own}
 ADAM = "ignore:Skipping variable loading for optimizer"
 
 
-FULL = [
-    pytest.param(*row, marks=pytest.mark.full)
-    for row in (
-        ("build", "bayesian"),
-        ("build", "random"),
-        ("classifier", "grid"),
-        ("classifier", "random"),
-    )
-]
-HEAVY = [pytest.param(model, "hyperband", marks=pytest.mark.heavy) for model in MODELS]
-
-
 @pytest.mark.filterwarnings(ADAM, "ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("model", "name"),
-    # The tests below search at random.
-    [("classifier", "bayesian"), ("build", "grid"), *FULL, *HEAVY],
+    [
+        ("classifier", "bayesian"),
+        ("build", "grid"),
+        pytest.param("own", "random", marks=pytest.mark.heavy),
+        *(pytest.param(model, "hyperband", marks=pytest.mark.heavy) for model in MODELS),
+        pytest.param("build", "bayesian", marks=pytest.mark.full),
+        pytest.param("build", "random", marks=pytest.mark.full),
+        pytest.param("classifier", "grid", marks=pytest.mark.full),
+        pytest.param("classifier", "random", marks=pytest.mark.full),
+    ],
 )
 def test_stock_tuners(tmp_path, model, name):
     tuner = TUNERS[name](MODELS[model](), directory=tmp_path, project_name="p")
@@ -101,23 +97,11 @@ def test_stock_tuners(tmp_path, model, name):
     tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
     trials = tuner.oracle.trials.values()
     assert {trial.status for trial in trials} == {"COMPLETED"}
-    # Hyperband: two brackets, of 2 trials and the better one's going on, and of 2.
+    # Hyperband: a bracket of 2 trials, the better of which resumes, and one of 2.
     assert len(trials) == (2 if name != "hyperband" else 5)
     values = [trial.hyperparameters.values for trial in trials]
     assert len({str(each) for each in values}) == len(values)
-
-
-@pytest.mark.filterwarnings(ADAM)
-@pytest.mark.parametrize(
-    "model",
-    ["build", *(pytest.param(name, marks=pytest.mark.heavy) for name in ("classifier", "own"))],
-)
-def test_the_best_model_of_a_stock_tuner(tmp_path, model):
-    tuner = TUNERS["random"](MODELS[model](), directory=tmp_path, project_name="p")
-    x, y = sequences()
-    tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
-    best = tuner.get_best_models()[0]
-    loss = best.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+    loss = tuner.get_best_models()[0].evaluate(x, y, verbose=0, return_dict=True)["loss"]
     np.testing.assert_allclose(loss, tuner.oracle.get_best_trials()[0].score, rtol=1e-5)
 
 
