@@ -99,7 +99,7 @@ def copy_layer(layer: Any) -> Any:
         described = keras.saving.serialize_keras_object(layer)
     described.pop("build_config", None)
     fresh = _deserialize(described, custom_objects(layer))
-    _keep_functions(layer, fresh)
+    set_functions(fresh, functions_of(layer))
     return fresh
 
 
@@ -113,7 +113,7 @@ def copy_bidirectional(layer: Any, copy_side: Callable[[Any], Any]) -> Any:
     forward, backward = map(copy_side, (layer.forward_layer, layer.backward_layer))
     with keras.saving.custom_object_scope(custom_objects(layer)):
         fresh = type(layer)(forward, backward_layer=backward, **config)
-    _keep_functions(forward, fresh.forward_layer)  # Keras copied this one.
+    set_functions(fresh.forward_layer, functions_of(forward))  # Keras copied this one.
     return fresh
 
 
@@ -122,26 +122,25 @@ def is_ours(layer: Any) -> bool:
     return layer in own_layers(layer)
 
 
-def _keep_functions(layer: Any, fresh: Any) -> None:
-    """Copies the functions: Keras saves a user-defined `tanh` as its own, and confuses equal names."""
-    set_functions(fresh, functions_of(layer))
-
-
 def functions_of(layer: Any) -> list[dict[str, FunctionType]]:
     """Returns the functions, by attribute, of a layer and each layer inside it."""
-    return [
-        {name: each for name, each in vars(part).items() if _is_function(type(part), name, each)}
-        for part in _with_cells(layer)
-    ]
+    return [_functions(part) for part in _with_cells(layer)]
 
 
-def _is_function(kind: type, name: str, value: Any) -> bool:
+def _functions(part: Any) -> dict[str, FunctionType]:
     # Methods that Keras replaces in an object, such as `build`, do not count.
-    return isinstance(value, FunctionType) and not hasattr(kind, name)
+    return {
+        name: each
+        for name, each in vars(part).items()
+        if isinstance(each, FunctionType) and not hasattr(type(part), name)
+    }
 
 
 def set_functions(layer: Any, functions: list[dict[str, FunctionType]]) -> None:
-    """Sets what `functions_of` returned for another copy of the layer."""
+    """Sets what `functions_of` returned for another copy of the layer.
+
+    Keras saves a user-defined `tanh` as its own, and confuses functions of one name.
+    """
     for part, held in zip(_with_cells(layer), functions, strict=False):
         for name in held.keys() & vars(part).keys():
             setattr(part, name, held[name])
@@ -387,12 +386,7 @@ def custom_objects(whole: Any) -> dict[str, Any]:
     for part in _with_cells(whole):
         for held in [part, *_parts(part)]:
             found[type(held).__name__] = type(held)
-            # Keras wraps `build` of each layer, with the layer in it.
-            found |= {
-                each.__name__: each
-                for name, each in vars(held).items()
-                if isinstance(each, FunctionType) and not hasattr(type(held), name)
-            }
+            found |= {each.__name__: each for each in _functions(held).values()}
     return {
         name: each for name, each in found.items() if not str(each.__module__).startswith("keras.")
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from recdrop_tune.kernels import CUDNN, KernelChoice, Rewriting, kernel_of, sublayers
+from recdrop_tune.kernels import CUDNN, Rewriting, kernel_of, sublayers
 from recdrop_tune.models.layers import check_layer
 from recdrop_tune.models.masks import is_masked
 from recdrop_tune.wrappers import (
@@ -208,29 +208,24 @@ def _found(layer: Any, place: _Place, seen: set[int]) -> Iterator[tuple[Any, _Pl
 
 
 def _row(layer: Any, place: _Place) -> LayerExplanation:
-    wrapper = place.wrapper
+    wrapper, cell = place.wrapper, type(layer).__name__
     dropout = _wrapped(wrapper) if isinstance(wrapper, AbstractDropoutWrapper) else _native(layer)
     technique, placement, rate, sharing, rewriting = dropout
     choice = kernel_of(layer, rewriting, masked=place.masked)
+    obstacles = "; ".join(each.reason for each in choice.obstacles)
     return LayerExplanation(
         name="/".join(place.names),
-        cell=_cell_name(layer),
+        cell=f"RNN({type(layer.cell).__name__})" if cell == "RNN" else cell,
         technique=technique,
         placement=placement,
         rate=rate,
         shares_mask=sharing,
         decay="" if wrapper is None else _decay_words(wrapper),
         kernel=choice.kernel,
-        why=_why(choice),
-        change="; ".join(dict.fromkeys(o.fix for o in choice.obstacles if o.fix)),
+        why=choice.note if choice.kernel == CUDNN else obstacles,
+        change="; ".join(dict.fromkeys(each.fix for each in choice.obstacles if each.fix)),
         on_gpu=choice.on_gpu,
     )
-
-
-def _why(choice: KernelChoice) -> str:
-    if choice.kernel == CUDNN:
-        return choice.note
-    return "; ".join(obstacle.reason for obstacle in choice.obstacles)
 
 
 _Dropout = tuple[str, str, str, str, Rewriting]
@@ -240,7 +235,8 @@ _Dropout = tuple[str, str, str, str, Rewriting]
 def _wrapped(wrapper: AbstractDropoutWrapper) -> _Dropout:
     words = [_rate_words(wrapper.rate)]
     if isinstance(wrapper, ConcreteDropoutWrapper):
-        words = [f"{_rate_words(_rounded(wrapper.learned_rates))}, learned"]
+        short = {site: float(f"{rate:.3g}") for site, rate in wrapper.learned_rates.items()}
+        words = [f"{_rate_words(short)}, learned"]
     words += [f"{n} {v:g}" for n, v in wrapper.configured_rates.items() if n not in wrapper.sites]
     rate, rewriting = ", ".join(words), wrapper.rewriting
     return wrapper.technique_id, wrapper.placement, rate, wrapper.shares_mask, rewriting
@@ -255,9 +251,8 @@ def _native(layer: Any) -> _Dropout:
     }
     if not own:
         return "none", "", "", "", Rewriting()
-    rates = own if len(set(own.values())) > 1 else next(iter(own.values()))
     sharing, obstacle = NativeDropoutWrapper.sharing(own)
-    return "native", "+".join(own), _rate_words(rates), sharing, Rewriting(obstacle=obstacle)
+    return "native", "+".join(own), _rate_words(own), sharing, Rewriting(obstacle=obstacle)
 
 
 def _decay_words(layer: RecurrentWrapper | LockedDropout) -> str:
@@ -266,17 +261,8 @@ def _decay_words(layer: RecurrentWrapper | LockedDropout) -> str:
 
 
 def _rate_words(rate: float | dict[str, float]) -> str:
-    if isinstance(rate, dict):
-        return ", ".join(f"{site} {value:g}" for site, value in rate.items())
-    return f"{rate:g}"
-
-
-def _rounded(rates: dict[str, float]) -> float | dict[str, float]:
-    """Returns rates with three digits, as one number if they are equal."""
-    short = {site: float(f"{rate:.3g}") for site, rate in rates.items()}
-    return short if len(set(short.values())) > 1 else next(iter(short.values()))
-
-
-def _cell_name(layer: Any) -> str:
-    name = type(layer).__name__
-    return f"RNN({type(layer.cell).__name__})" if name == "RNN" else name
+    """Writes one rate, or one for each site if they differ."""
+    rates = rate if isinstance(rate, dict) else {"": rate}
+    if len(set(rates.values())) == 1:
+        return f"{next(iter(rates.values())):g}"
+    return ", ".join(f"{site} {value:g}" for site, value in rates.items())

@@ -166,7 +166,7 @@ def _unmasked(model: Any, x: Any, shape: tuple[int, ...]) -> int | None:
 
     Args:
         model: The model.
-        x: Its inputs, of which the first `shape[0]` samples are trained on.
+        x: Its inputs. The first `shape[0]` samples are trained on.
         shape: `(samples, *steps)`.
     """
     outputs = getattr(model, "outputs", None)

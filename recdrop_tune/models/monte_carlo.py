@@ -39,22 +39,18 @@ class MCPrediction:
 
     def __str__(self) -> str:
         lines = [f"The mean of {self.samples} forward passes with dropout on."]
-        return "\n".join([*lines, *(f"{name}: {words}" for name, words in self._parts())])
+        stds = keras.tree.flatten(self.std)
+        for (path, mean), std in zip(keras.tree.flatten_with_path(self.mean), stds, strict=True):
+            lines.append(
+                f"{'/'.join(map(str, path)) or 'mean'}: shape {mean.shape}, "
+                f"{mean.min():.4g} to {mean.max():.4g}; std {std.min():.4g} to {std.max():.4g}, "
+                f"on average {std.mean():.4g}"
+            )
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """Returns the text for a notebook."""
         return "<br>".join(escape(line) for line in str(self).splitlines())
-
-    def _parts(self) -> Iterator[tuple[str, str]]:
-        """Yields the name and description of each output."""
-        stds = [std for _, std in keras.tree.flatten_with_path(self.std)]
-        for (path, mean), std in zip(keras.tree.flatten_with_path(self.mean), stds, strict=True):
-            name = "/".join(map(str, path)) or "mean"
-            words = f"shape {mean.shape}, {mean.min():.4g} to {mean.max():.4g}"
-            yield (
-                name,
-                f"{words}; std {std.min():.4g} to {std.max():.4g}, on average {std.mean():.4g}",
-            )
 
 
 def mc_predict(
@@ -64,18 +60,17 @@ def mc_predict(
 
         mean = 1/T sum_t f(x; mask_t),   std^2 = 1/T sum_t (f(x; mask_t) - mean)^2
 
-    Everything that draws noise in training draws here (this package's wrappers, `Dropout`,
-    `GaussianNoise`, random augmentation): where rates are learned, masks of 0 and 1 / (1 - rate) at the rates
-    that the model has come to. Nothing else behaves as in training: for the time of the call
-    batch normalization uses its moving statistics, by Keras's `trainable=False`. Stateful layers
-    start every pass from the states they have now. The model is the same afterwards: weights, moving
-    statistics, states of stateful layers, seeds and `trainable` are restored. Memory does not grow with
-    `samples`.
+    Everything that draws noise in training draws it here: this package's wrappers, `Dropout`,
+    `GaussianNoise`, random augmentation. Layers that learned their rates draw masks of 0 and 1 / (1 - rate).
+    Nothing else behaves as in training: batch normalization uses its moving statistics (through Keras's
+    `trainable=False`), and stateful layers start every pass from their current states. Afterwards the model
+    is the same: weights, moving statistics, states, seeds and `trainable` are restored. Memory does not grow
+    with `samples`.
 
     Args:
         model: A Keras model.
         x: An array, or a structure of arrays, as `model.predict` takes it; or a `tf.data.Dataset` of
-            batches, of which the inputs are used.
+            batches, whose targets are ignored.
         samples: How many forward passes each input gets.
         batch_size: Inputs in one forward pass; a dataset brings its own.
         seed: Integer seed: the same seed gives the same result. `None` takes one from the global
@@ -116,16 +111,7 @@ def mc_predict(
     with _only_dropout_on(model):
         _seed(model, random.randrange(2**31) if seed is None else seed)
         draw = _drawing(noisy)
-        try:
-            parts = [_moments(draw, batch, samples) for batch in chain([first], batches)]
-        except ValueError as error:
-            shapes = [np.shape(part) for part in keras.tree.flatten(first)]
-            raise invalid_argument(
-                "x",
-                expected="what the model takes",
-                received=f"{type(x).__name__} with batches of {shapes}",
-                fix=str(error),
-            ) from error
+        parts = [_moments(draw, batch, samples) for batch in chain([first], batches)]
     mean, std = (
         keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *part)
         for part in zip(*parts, strict=True)

@@ -16,115 +16,59 @@ Schedule = Callable[[float, float], float]
 first epoch to 1 in the last."""
 
 
-def constant(progress: float, rate: float) -> float:
-    """Returns the configured rate throughout."""
+def _constant(progress: float, rate: float) -> float:
     del progress
     return rate
 
 
-def linear(progress: float, rate: float) -> float:
-    """Rises from 0 to the configured rate: `rate * progress`."""
+def _linear(progress: float, rate: float) -> float:
     return rate * progress
 
 
-# Morerio et al. recommend gamma = 10 / T, with T the number of steps: the rate is then within
-# exp(-10) = 0.005 % of its target at the end, and within 5 % after 30 % of the training.
-_GAMMA = 10.0
+def _curriculum(progress: float, rate: float) -> float:
+    # Morerio et al. recommend gamma = 10 / T for T steps: the rate is within 5 % of its target after 30 % of
+    # the training.
+    return rate * -math.expm1(-10.0 * progress)
 
 
-def curriculum(progress: float, rate: float) -> float:
-    """Rises, quickly at first, from 0 towards the configured rate: `rate * (1 - exp(-10 progress))`.
-
-    Reference:
-        Morerio, Cavazza, Volpi, Vidal, Murino (2017), "Curriculum Dropout", arXiv 1703.06229.
-    """
-    return rate * -math.expm1(-_GAMMA * progress)
-
-
-def annealed(progress: float, rate: float) -> float:
-    """Falls from the configured rate to 0: `rate * max(0, 1 - progress)`.
-
-    Reference:
-        Rennie, Goel, Thomas (2014), "Annealed Dropout Training of Deep Networks", IEEE SLT.
-    """
+def _annealed(progress: float, rate: float) -> float:
     return rate * max(0.0, 1.0 - progress)
 
 
-# The best schedule of Cheng et al., written `0@0, 0@0.20, p@0.5, 0@1` in Kaldi's notation.
-_RISE, _PEAK = 0.2, 0.5
-
-
-def ramp(progress: float, rate: float) -> float:
-    """Stays 0 for the first 20 % of training, rises to the configured rate at 50 %, falls to 0 at the end.
-
-    Reference:
-        Cheng, Peddinti, Povey, Manohar, Khudanpur, Yan (2017), "An Exploration of Dropout with LSTMs",
-        Interspeech.
-    """
-    if progress <= _RISE:
+def _ramp(progress: float, rate: float) -> float:
+    # The best schedule of Cheng et al., `0@0, 0@0.20, p@0.5, 0@1` in Kaldi's notation.
+    rise, peak = 0.2, 0.5
+    if progress <= rise:
         return 0.0
-    if progress <= _PEAK:
-        return rate * (progress - _RISE) / (_PEAK - _RISE)
-    return rate * (1.0 - progress) / (1.0 - _PEAK)
+    if progress <= peak:
+        return rate * (progress - rise) / (peak - rise)
+    return rate * (1.0 - progress) / (1.0 - peak)
 
 
 # Liu et al. train 300 epochs, and switch at epoch 50.
 _CUTOFF = 1 / 6
 
 
-def early(progress: float, rate: float) -> float:
-    """Falls from the configured rate to 0 in the first sixth of training, and stays 0.
-
-    Against underfitting: dropout lets the gradients of early batches agree more.
-
-    Reference:
-        Liu, Xu, Jin, Shen, Darrell (2023), "Dropout Reduces Underfitting", arXiv 2303.01500.
-    """
+def _early(progress: float, rate: float) -> float:
+    # Against underfitting: dropout lets the gradients of early batches agree more.
     return rate * max(0.0, 1.0 - progress / _CUTOFF)
 
 
-def late(progress: float, rate: float) -> float:
-    """Stays 0 for the first sixth of training, then is the configured rate.
-
-    Against overfitting: the model learns undisturbed at first.
-
-    Reference:
-        Liu, Xu, Jin, Shen, Darrell (2023), "Dropout Reduces Underfitting", arXiv 2303.01500.
-    """
+def _late(progress: float, rate: float) -> float:
+    # Against overfitting: the model learns undisturbed at first.
     return rate if progress >= _CUTOFF else 0.0
 
 
 SCHEDULES: dict[str, Schedule] = {
-    "constant": constant,
-    "linear": linear,
-    "curriculum": curriculum,
-    "annealed": annealed,
-    "ramp": ramp,
-    "early": early,
-    "late": late,
+    "constant": _constant,
+    "linear": _linear,
+    "curriculum": _curriculum,
+    "annealed": _annealed,
+    "ramp": _ramp,
+    "early": _early,
+    "late": _late,
 }
 """The schedules that `RateSchedule` knows by name: those of `catalog.SCHEDULE_NAMES`."""
-
-
-def schedule_of(schedule: str | Schedule) -> Schedule:
-    """Returns the schedule of a name, or a given function.
-
-    Raises:
-        InvalidArgumentError: It is neither the name of a schedule nor a function.
-
-    Example:
-        >>> schedule_of("linear")(0.5, 0.4)
-        0.2
-    """
-    if isinstance(schedule, str) and schedule in SCHEDULES:
-        return SCHEDULES[schedule]
-    if callable(schedule):
-        return schedule
-    raise invalid_argument(
-        "schedule",
-        expected=f"one of {', '.join(SCHEDULES)}, or a function (progress, rate) -> rate",
-        received=schedule,
-    )
 
 
 class RateSchedule(keras.callbacks.Callback):
@@ -194,7 +138,14 @@ class RateSchedule(keras.callbacks.Callback):
         if layers is not None and not isinstance(layers, list | tuple):
             expected = "a list of dropout layers or of their names, or None"
             raise invalid_argument("layers", expected=expected, received=layers)
-        self.schedule = schedule_of(schedule)
+        chosen = SCHEDULES.get(schedule) if isinstance(schedule, str) else schedule
+        if not callable(chosen):
+            raise invalid_argument(
+                "schedule",
+                expected=f"one of {', '.join(SCHEDULES)}, or a function (progress, rate) -> rate",
+                received=schedule,
+            )
+        self.schedule = chosen
         self.epochs = epochs
         self.per = per
         self.counts_steps = per == "epoch"  # See `recdrop_tune.models.fit`.

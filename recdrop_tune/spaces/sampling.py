@@ -166,8 +166,8 @@ def _groups(keys: Keys, options: Mapping[str, Value]) -> list[_Group]:
     members: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for wrapper in as_words(keys.wrapper):
         if wrapper != "none":
-            # Keras Tuner opens a condition on a placement only inside the condition under which the
-            # placement was registered. So a wrapper with an option for one site is its own group.
+            # In Keras Tuner, a condition on a placement works only inside the condition that the placement
+            # was registered under. So a wrapper with an option for one site is its own group.
             sited = any(
                 wrapper in OPTIONS[name].techniques and OPTIONS[name].site for name in options
             )
@@ -211,7 +211,7 @@ def sample_dropout(keys: Keys, hp: Any, cell: str = "lstm") -> DropoutSample:
     schedules = set(as_words(keys.schedule))
     scheduled = [each for each in wrappers if schedules <= set(TECHNIQUES[each].schedules)]
     schedule = sample_under(hp, scheduled, "schedule", keys.schedule)
-    # Decays are no dropout: they have no condition, and the twin has them too.
+    # Decays have no condition: they are not dropout, and the twin has them too.
     values = {name: getattr(keys, name) for name in DECAYS if getattr(keys, name) is not None}
     decays = {name: register(hp, name, value) for name, value in values.items()}
     # Inside a user's conditional scope that is inactive, every value is None: no dropout.
@@ -270,8 +270,8 @@ _SUFFIX = re.compile(rf"((?:^|/)(?:placement|rate\.(?:{'|'.join(SITES)})|{_SHARE
 def plain_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Removes the group suffixes from the names of active hyperparameters.
 
-    Wrappers that are offered different placements have one `placement` per group, of which one is active.
-    In a table all of them belong in one column. The same holds for an option that several groups have.
+    Wrappers with different placements have one `placement` per group, and only one of them is active. In a
+    table, all belong in one column. The same holds for an option that several groups have.
 
     Args:
         values: The values of one trial, by the name in Keras Tuner.

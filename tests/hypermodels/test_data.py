@@ -1,18 +1,20 @@
-"""`SequenceClassifier.from_data`: what it infers from data, and what it refuses."""
-
-from __future__ import annotations
+"""`from_data`: what hypermodels infer from data, and what they refuse."""
 
 import re
 
 import keras
-import keras_tuner as kt
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from recdrop_tune import LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.hypermodels import SequenceClassifier
 from tests.hypermodels.test_hypermodels import RECURRENT, data
+
+X = np.zeros((3, 4, 2), "float32")
+STEPS = np.array([[0, 1, 2, 0], [1, 1, 2, 2], [0, 0, 1, 2]])
+ONE_HOT_STEPS = np.eye(3)[STEPS]
+PADDED_STEPS = ONE_HOT_STEPS * (np.arange(4) < 3)[:, None]
 
 
 class Batches(keras.utils.PyDataset):
@@ -41,129 +43,118 @@ def forms(x, y):
     }
 
 
-@pytest.mark.parametrize("form", ["arrays", "weights", "dataset", "py_dataset"])
-@pytest.mark.parametrize("one_hot", [False, True])
-def test_from_data_reads_classes_and_features(form, one_hot):
-    x, y = data()
-    y = keras.utils.to_categorical(y) if one_hot else y
-    hypermodel = SequenceClassifier.from_data(forms(x, y)[form], RECURRENT, mask_value=0.0)
-    assert (hypermodel.num_classes, hypermodel.one_hot) == (3, one_hot)
-    assert hypermodel.input_shape == (None, 2)
-    assert hypermodel.mask_value == 0.0
-    train = forms(x, y)[form]
-    arrays = train if isinstance(train, tuple) else (train,)
-    model = hypermodel.build(kt.HyperParameters())
-    model.run_eagerly = True
-    model.fit(*arrays[:2], epochs=1, shuffle=False, verbose=0)
+def endless(x, y):
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(4).repeat()
 
 
 @pytest.mark.parametrize(
-    "y",
+    ("kind", "y", "options", "num_classes", "one_hot"),
     [
-        np.array([[0], [1], [2]]),
-        np.array([0.0, 1.0, 2.0]),
-        np.array([2, 1, 0], "uint8"),
-        [0, 1, 2],
+        (SequenceClassifier, np.array([[0], [1], [2]]), {}, 3, False),
+        (SequenceClassifier, np.array([0.0, 1.0, 2.0]), {}, 3, False),
+        (SequenceClassifier, np.array([2, 1, 0], "uint8"), {}, 3, False),
+        (SequenceClassifier, [0, 1, 2], {}, 3, False),
+        (SequenceClassifier, np.array([True, False, True]), {}, 2, False),
+        (SequenceClassifier, np.array([[0.9, 0.1], [0.2, 0.8], [0, 1]]), {}, 2, True),
+        (SequenceClassifier, np.array([1, 3, 3]), {"num_classes": 5}, 5, False),
+        (SequenceTagger, STEPS[..., None], {}, 3, False),
+        (SequenceTagger, PADDED_STEPS, {}, 3, True),
+        (SequenceTagger, STEPS, {"num_classes": 5}, 5, False),
     ],
-    ids=["column", "float", "uint8", "list"],
 )
-def test_from_data_takes_labels_in_many_forms(y):
-    assert SequenceClassifier.from_data((np.zeros((3, 4, 2)), y)).num_classes == 3
+def test_labels_in_many_forms(kind, y, options, num_classes, one_hot):
+    made = kind.from_data((X, y), **options)
+    assert (made.num_classes, made.one_hot) == (num_classes, one_hot)
 
 
-def test_from_data_takes_booleans_and_soft_labels():
-    x = np.zeros((2, 4, 2))
-    assert SequenceClassifier.from_data((x, np.array([True, False]))).num_classes == 2
-    soft = SequenceClassifier.from_data((x, np.array([[0.9, 0.1], [0.2, 0.8]])))
-    assert (soft.num_classes, soft.one_hot) == (2, True)
+def test_numbers_and_endless_data_are_enough_for_a_regression():
+    x, _ = data()
+    assert SequenceRegressor.from_data((x, np.arange(8))).target_shape == ()
+    assert SequenceRegressor.from_data(endless(x, x[:, 0])).target_shape == (2,)
+    assert SequenceRegressor.from_data(Batches(x, x[:, :3], endless=True)).target_shape == (3, 2)
 
 
-def test_from_data_can_be_told_of_classes_that_the_data_lack():
-    train = np.zeros((3, 4, 2)), np.array([1, 3, 3])
-    assert SequenceClassifier.from_data(train, num_classes=5).num_classes == 5
+def test_further_arguments_and_the_space_are_handed_on():
+    for kind, y in ((SequenceClassifier, [0, 1, 2]), (SequenceTagger, STEPS)):
+        assert kind.from_data((X, np.array(y)), RECURRENT, mask_value=0.0).mask_value == 0.0
+    made = SequenceRegressor.from_data((X, np.zeros(3)), RECURRENT, mask_value=0.0, loss="huber")
+    assert (made.mask_value, made.loss, made.space.units) == (0.0, "huber", 4)
+    made = LanguageModel.from_data(STEPS, RECURRENT, tie_weights=True, vocab_size=20)
+    assert (made.tie_weights, made.vocab_size, made.space.units) == (True, 20, 4)
 
 
 REMEDY = "Pass a hypermodel or a build function for any other task."
+FRACTIONS = f"whole numbers or one-hot rows, not fractions. {REMEDY}"
+GAPS = "labels 0 ... K-1, each of at least 2 classes there, not"
 
 
 @pytest.mark.parametrize(
-    ("y", "text"),
+    ("kind", "y", "text"),
     [
-        ([0.5, 1.0, 2.0], f"whole numbers or one-hot rows, not fractions. {REMEDY}"),
-        ([np.nan, 1.0, 2.0], f"whole numbers or one-hot rows, not fractions. {REMEDY}"),
-        ([-1, 0, 1], "no label below 0, not -1. Number the classes with `np.unique"),
+        (SequenceClassifier, [0.5, 1.0, 2.0], FRACTIONS),
+        (SequenceClassifier, [np.nan, 1.0, 2.0], FRACTIONS),
+        (SequenceClassifier, [-1, 0, 1], "no label below 0, not -1. Number the classes with `np."),
+        (SequenceClassifier, [1, 2, 3], f"{GAPS} [1, 2, 3]. Number the classes with `np.unique("),
+        (SequenceClassifier, [0, 0, 0], f"{GAPS} [0]."),
+        (SequenceClassifier, ["a", "b", "c"], "numbers, not <U1. Number the classes with `np."),
         (
-            [1, 2, 3],
-            "labels 0 ... K-1, each of at least 2 classes there, not [1, 2, 3]. Number the classes "
-            "with `np.unique(y, return_inverse=True)[1]`, or pass `num_classes`.",
-        ),
-        ([0, 0, 0], "labels 0 ... K-1, each of at least 2 classes there, not [0]."),
-        (["a", "b", "c"], "numbers, not <U1. Number the classes with `np.unique"),
-        (
+            SequenceClassifier,
             [[1, 1], [0, 1], [1, 0]],
             f"rows that sum to 1 in one-hot targets of shape (3, 2). {REMEDY}",
         ),
-        (np.zeros((3, 4, 2)), f"one class for each sequence, not shape (3, 4, 2). {REMEDY}"),
+        (SequenceClassifier, X, f"one class for each sequence, not shape (3, 4, 2). {REMEDY}"),
+        (SequenceTagger, STEPS[:, :3], "one class for each of 4 steps, not shape (3, 3)."),
+        (SequenceTagger, STEPS[:, 0], "one class for each of 4 steps, not shape (3,)."),
+        (SequenceTagger, ONE_HOT_STEPS[:, :3], "for each of 4 steps, not shape (3, 3, 3)."),
+        (SequenceTagger, ONE_HOT_STEPS + 0.7, "rows that sum to 1 in one-hot targets of shape"),
+        (SequenceTagger, STEPS - 1, "no label below 0, not -1."),
+        (SequenceTagger, STEPS + 0.5, FRACTIONS),
+        (SequenceTagger, STEPS + 1, f"{GAPS} [1, 2, 3]."),
+        (SequenceRegressor, np.full(3, np.nan), "finite numbers. Received: y='3 that are infinite"),
+        (SequenceRegressor, list("abc"), "numbers of shape (batch,), (batch, values)"),
+        (SequenceRegressor, np.zeros((3, 2, 2, 2)), "Received: y='float64 of shape (3, 2, 2, 2)'"),
+        (SequenceRegressor, np.zeros((3, 0)), "Received: y='float64 of shape (3, 0)'"),
     ],
-    ids=lambda value: str(value)[:20],
 )
-def test_from_data_refuses_targets_of_other_tasks(y, text):
-    expected = "`y`. Expected integer labels 0 ... K-1 or one-hot rows: " + text
-    with pytest.raises(InvalidArgumentError, match=re.escape(expected)):
-        SequenceClassifier.from_data((np.zeros((3, 4, 2)), np.array(y)))
+def test_targets_of_other_tasks_are_refused(kind, y, text):
+    with pytest.raises(InvalidArgumentError, match=f"`y`. Expected .*{re.escape(text)}"):
+        kind.from_data((X, np.array(y)))
 
 
-@pytest.mark.parametrize(("num_classes", "y"), [(2, [0, 1, 2]), (2, np.eye(3))])
-def test_from_data_refuses_too_few_classes(num_classes, y):
+@pytest.mark.parametrize("y", [[0, 1, 2], np.eye(3)])
+def test_more_classes_than_given_are_refused(y):
     with pytest.raises(InvalidArgumentError, match="`y`"):
-        SequenceClassifier.from_data((np.zeros((3, 4, 2)), np.array(y)), num_classes=num_classes)
+        SequenceClassifier.from_data((X, np.array(y)), num_classes=2)
 
 
 @pytest.mark.parametrize(
     ("train", "text"),
     [
         (
-            (np.zeros((3, 4)), np.arange(3)),
+            (X[..., 0], np.arange(3)),
             "`x`. Expected one array of shape (batch, time, features). Received: x='shape (3, 4)'. "
             "Add the missing axis with `x[..., None]`.",
         ),
         (([[[0.0]], [[1.0]]], np.arange(2)), "Received: x='list'"),
-        (({"a": np.zeros((3, 4, 2))}, np.arange(3)), "Received: x='dict'"),
-        (np.zeros((3, 4, 2)), "Expected (x, y) arrays, a batched tf.data.Dataset"),
-        (
-            (np.zeros((3, 4, 2)),),
-            "of (x, y) or (x, y, sample_weight). Received: train=<class 'tuple'>",
-        ),
+        (({"a": X}, np.arange(3)), "Received: x='dict'"),
+        (X, "Expected (x, y) arrays, a batched tf.data.Dataset"),
+        ((X,), "of (x, y) or (x, y, sample_weight). Received: train=<class 'tuple'>"),
         (None, "Received: train=<class 'NoneType'>"),
         (
             tf.data.Dataset.from_tensor_slices(data()),
             "Received: x='shape (5, 2)'. Add the missing axis with `x[..., None]`, or batch the "
             "dataset with `.batch(32)`.",
         ),
-        (
-            tf.data.Dataset.from_tensor_slices(data()).batch(4).repeat(),
-            "Expected a dataset that ends, for the labels are counted.",
-        ),
+        (endless(*data()), "Expected a dataset that ends, for the labels are counted."),
         (Batches(*data(), endless=True), "Pass SequenceClassifier(num_classes, input_shape)"),
-        (
-            tf.data.Dataset.from_tensor_slices(data()).batch(4).take(0),
-            "Expected at least one batch",
-        ),
+        (endless(*data()).take(0), "Expected at least one batch"),
     ],
     ids=[
-        "2-D",
-        "lists",
-        "dict",
-        "no y",
-        "one",
-        "None",
-        "unbatched",
-        "endless",
-        "endless py",
-        "empty",
+        *("2-D", "lists", "dict", "no y", "one", "None"),
+        *("unbatched", "endless", "endless py", "empty"),
     ],
 )
-def test_from_data_refuses_other_data(train, text):
+def test_other_data_are_refused(train, text):
     with pytest.raises(InvalidArgumentError) as caught:
         SequenceClassifier.from_data(train)
     # The end of the message counts as an end of line.

@@ -52,14 +52,22 @@ def assert_same(one, other):
 
 def unbuilt(**dropout):
     """A model without an `Input`, whose weights are drawn when it is trained, with a built one inside."""
+    return existing([], dropout)
+
+
+def built(**dropout):
+    return existing([keras.Input((4, 2))], dropout)
+
+
+def existing(start, dropout):
     inner = keras.Sequential([keras.Input((4, 2)), keras.layers.LSTM(2, return_sequences=True)])
     sides = keras.layers.Bidirectional(keras.layers.LSTM(1, return_sequences=True))
-    model = keras.Sequential([sides, inner, keras.layers.GRU(3), keras.layers.Dense(1)])
+    model = keras.Sequential([*start, sides, inner, keras.layers.GRU(3), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     return rdt.ExistingModel(model, dropout)
 
 
-@pytest.mark.parametrize("model", [classifier, bidirectional, Own, unbuilt])
+@pytest.mark.parametrize("model", [classifier, bidirectional, Own, unbuilt, built])
 def test_every_technique_has_the_initial_weights_of_its_twin(model):
     plain = weights(model(wrapper="none"))
     assert not np.array_equal(plain[0], weights(model(wrapper="none"), seed=6)[0])

@@ -1,6 +1,4 @@
-"""The classifier and `dropout_rnn`: the models that they build, and the arguments that they refuse."""
-
-from __future__ import annotations
+"""Hypermodels and `dropout_rnn`: the models that they build, and the arguments that they refuse."""
 
 import re
 from itertools import cycle
@@ -14,8 +12,10 @@ from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.hypermodels import (
     AbstractSequenceModel,
+    LanguageModel,
     SequenceClassifier,
     SequenceRegressor,
+    SequenceTagger,
     dropout_rnn,
 )
 from recdrop_tune.spaces import SearchSpace
@@ -138,11 +138,21 @@ def test_a_metric_that_cannot_be_copied_is_refused():
         SequenceClassifier(3, (5, 2), RECURRENT, metrics=[Constant(7.0)])
 
 
-def test_probabilities_stay_in_float32_under_a_mixed_policy():
+@pytest.mark.parametrize(
+    "hypermodel",
+    [
+        SequenceClassifier(3, (None, 2), RECURRENT),
+        SequenceTagger(3, (None, 2), RECURRENT),
+        SequenceRegressor((3, 2), (None, 2), RECURRENT),
+        LanguageModel(9, RECURRENT),
+        LanguageModel(9, RECURRENT, tie_weights=True),
+    ],
+)
+def test_outputs_stay_in_float32_under_a_mixed_policy(hypermodel):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        assert build(RECURRENT).output.dtype == "float32"
+        assert hypermodel.build(kt.HyperParameters()).output.dtype == "float32"
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -181,28 +191,63 @@ def test_a_custom_hypermodel_needs_a_head_and_a_loss():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("kind", "arguments", "text"),
     [
         (
+            SequenceClassifier,
             {"num_classes": 1},
-            "`num_classes`. Expected an integer of at least 2. Received: num_classes=1",
+            "an integer of at least 2. Received: num_classes=1",
         ),
-        ({"num_classes": 2.0}, "Expected an integer of at least 2. Received: num_classes=2.0"),
+        (SequenceClassifier, {"num_classes": 2.0}, "an integer of at least 2. Received: num_class"),
+        (SequenceTagger, {"num_classes": 1}, "`num_classes`. Expected an integer of at least 2."),
         (
+            SequenceClassifier,
             {"input_shape": (2,)},
             "`input_shape`. Expected (time, features) without the batch, where time may be None. "
             "Received: input_shape=(2,)",
         ),
-        ({"input_shape": (None, None)}, "`input_shape[1]`. Expected an integer of at least 1."),
-        ({"input_shape": (0, 2)}, "`input_shape[0]`. Expected an integer of at least 1."),
-        ({"mask_value": "0"}, "`mask_value`. Expected a number or None. Received: mask_value='0'"),
-        ({"one_hot": 1}, "`one_hot`. Expected True or False. Received: one_hot=1"),
-        ({"metrics": [3]}, "`metrics`. Expected names of Keras metrics or keras.metrics.Metric."),
+        (SequenceTagger, {"input_shape": (None, None)}, "`input_shape[1]`. Expected an integer of"),
+        (SequenceRegressor, {"input_shape": (0, 2)}, "`input_shape[0]`. Expected an integer of at"),
+        (SequenceClassifier, {"mask_value": "0"}, "`mask_value`. Expected a number or None."),
+        (SequenceTagger, {"mask_value": True}, "`mask_value`. Expected a number or None."),
+        (
+            SequenceClassifier,
+            {"one_hot": 1},
+            "`one_hot`. Expected True or False. Received: one_hot",
+        ),
+        (
+            SequenceClassifier,
+            {"metrics": [3]},
+            "`metrics`. Expected names of Keras metrics or keras",
+        ),
+        (
+            SequenceRegressor,
+            {"target_shape": (1, 2, 3)},
+            "`target_shape`. Expected (), (values,), (horizon,) or (horizon, values). "
+            "Received: target_shape=(1, 2, 3)",
+        ),
+        (SequenceRegressor, {"target_shape": (0,)}, "`target_shape[0]`. Expected an integer of at"),
+        (SequenceRegressor, {"target_shape": 2.5}, "`target_shape[0]`. Expected an integer of at"),
+        (LanguageModel, {"vocab_size": 1}, "`vocab_size`. Expected an integer of at least 2."),
+        (LanguageModel, {"embedding_units": 0}, "`embedding_units`. Expected an integer of at lea"),
+        (LanguageModel, {"tie_weights": 1}, "`tie_weights`. Expected True or False."),
+        (LanguageModel, {"mask_zero": 0}, "`mask_zero`. Expected True or False."),
+        (
+            LanguageModel,
+            {"space": {"bidirectional": [False, True]}},
+            "`space`. Expected no `bidirectional`: a backward layer reads the token to predict. "
+            "Received: space={'bidirectional': [False, True]}",
+        ),
     ],
 )
-def test_bad_arguments(arguments, text):
+def test_bad_arguments(kind, arguments, text):
+    usual = {
+        LanguageModel: {"vocab_size": 9},
+        SequenceRegressor: {"target_shape": (), "input_shape": (None, 2)},
+    }
+    labels = {"num_classes": 3, "input_shape": (None, 2)}
     with pytest.raises(InvalidArgumentError, match=re.escape(text)):
-        SequenceClassifier(**{"num_classes": 3, "input_shape": (None, 2), **arguments})
+        kind(**{**usual.get(kind, labels), **arguments})
 
 
 def test_a_model_of_the_last_step_has_no_temporal_decay():

@@ -1,6 +1,4 @@
-"""`tune` without a hypermodel: which one the data ask for."""
-
-from __future__ import annotations
+"""The hypermodel that the data decide, in `tune` without a model."""
 
 import re
 
@@ -52,9 +50,8 @@ def inferred(train):
         (TOKENS[:, :-1], TOKENS[:, 1:], LanguageModel, {"vocab_size": 9}),
     ],
 )
-def test_the_data_tell_the_task(x, y, kind, attributes):
-    for form in ("arrays", "dataset", "py_dataset"):
-        train = forms(x, y)[form]
+def test_the_data_decide_the_task(x, y, kind, attributes):
+    for form, train in forms(x, y).items():
         model = inferred(train)
         assert type(model) is kind, form
         assert {name: getattr(model, name) for name in attributes} == attributes, form
@@ -71,17 +68,8 @@ def test_the_data_tell_the_task(x, y, kind, attributes):
         (X, np.ones((8, 5, 3, 2)), "y of shape (8, 5, 3, 2) and type float64"),
         (TOKENS, TOKENS, "Expected y to be x one step later, where x holds tokens."),
     ],
-    ids=[
-        "floats",
-        "one-hot or steps",
-        "multi-label",
-        "counts",
-        "multi-label steps",
-        "4-D",
-        "tokens",
-    ],
 )
-def test_what_is_ambiguous_is_asked_back(x, y, text):
+def test_ambiguous_data_are_refused(x, y, text):
     with pytest.raises(InvalidArgumentError) as caught:
         inferred((x, y))
     assert text in str(caught.value)
@@ -97,12 +85,12 @@ def test_what_is_ambiguous_is_asked_back(x, y, text):
         (X, LABELS + 1, "each of at least 2 classes there, not [1, 2, 3]"),
     ],
 )
-def test_what_is_wrong_with_the_data_is_said(x, y, text):
+def test_errors_name_what_is_wrong_with_the_data(x, y, text):
     with pytest.raises(InvalidArgumentError, match=re.escape(text)):
         inferred((x, y))
 
 
-def test_a_search_for_a_language_models_dropout(tmp_path):
+def test_a_search_for_the_dropout_of_a_language_model(tmp_path):
     space = {
         "units": 4,
         "layers": 1,

@@ -1,6 +1,4 @@
-"""Schedules in a search: of the classifier, of `dropout_rnn`, and in `tune`."""
-
-from __future__ import annotations
+"""Schedules of rates in a search: in hypermodels, in `dropout_rnn` and in `tune`."""
 
 import pickle
 from typing import ClassVar
@@ -32,15 +30,6 @@ class Rates(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.seen[-1].append(rates(self.model))
-
-
-class Starts(keras.callbacks.Callback):
-    """Records the epochs that start."""
-
-    built: ClassVar[list] = []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.built.append(epoch)
 
 
 @pytest.fixture(autouse=True)
@@ -88,14 +77,13 @@ def make(*names, space=None, bidirectional=False):
     return build
 
 
-# The classifier
+# Hypermodels
 
 
 @pytest.mark.parametrize("name", ["constant", "ramp"])
-def test_the_classifier_moves_its_rate_and_puts_it_back(name):
+def test_the_classifier_changes_its_rate_and_restores_it(name):
     model = fit(SequenceClassifier(2, (None, 3), {**ONE, "schedule": name, "layers": 2}))
-    assert [seen[0] for seen in Rates.seen[0]] == moved(name)
-    assert [seen[1] for seen in Rates.seen[0]] == moved(name)
+    assert Rates.seen[0] == [[rate, rate] for rate in moved(name)]
     assert rates(model) == pytest.approx([0.4, 0.4])
     assert [layer.rate for layer in dropout_layers(model)] == [0.4, 0.4]
 
@@ -128,7 +116,7 @@ def test_not_tunable_adds_nothing_to_the_space_in_fit_either():
 
 @pytest.mark.parametrize("name", ["constant", "annealed"])
 @pytest.mark.parametrize("kind", ["classifier", "function"])
-def test_two_schedules_for_one_rate(kind, name):
+def test_two_schedules_for_one_rate_are_refused(kind, name):
     space = {**ONE, "schedule": name}
     function = scheduled(make("rnn", space=space))
     hypermodel = function if kind == "function" else SequenceClassifier(2, (None, 3), space)
@@ -137,7 +125,7 @@ def test_two_schedules_for_one_rate(kind, name):
         fit(hypermodel, callbacks=[rdt.RateSchedule("linear")])
 
 
-def test_a_schedule_for_a_space_without_one():
+def test_a_space_without_a_schedule_allows_the_callback():
     fit(SequenceClassifier(2, (None, 3), ONE), callbacks=[rdt.RateSchedule("annealed")])
     fit(scheduled(make("rnn", space=ONE)), callbacks=[rdt.RateSchedule("annealed")])
     for seen in Rates.seen:
@@ -147,7 +135,7 @@ def test_a_schedule_for_a_space_without_one():
 # dropout_rnn
 
 
-def test_dropout_rnn_alone_cannot_move_a_rate():
+def test_dropout_rnn_alone_cannot_apply_a_schedule():
     message = (
         r"argument `space`\. Expected no `schedule`: a build function alone.*Received: "
         r"space=\{'schedule': 'annealed'\}\. Give the tuner `recdrop_tune\.scheduled\(build\)`"
@@ -158,7 +146,7 @@ def test_dropout_rnn_alone_cannot_move_a_rate():
     assert make("rnn", space=space)(kt.HyperParameters()).layers[1].rate == 0.4
 
 
-def test_each_layer_moves_by_its_own_schedule():
+def test_each_layer_has_its_own_schedule():
     hp = kt.HyperParameters()
     hp.values.update({"b/schedule": "linear", "c/schedule": "constant"})
     space = {**ONE, "schedule": ["annealed", "linear", "constant"]}
@@ -169,19 +157,18 @@ def test_each_layer_moves_by_its_own_schedule():
         assert [seen[place] for seen in Rates.seen[0]] == moved(name)
 
 
-def test_a_bidirectional_around_the_layer_makes_two_that_move():
+def test_a_bidirectional_around_the_layer_has_two_layers_with_the_schedule():
     fit(scheduled(make("rnn", bidirectional=True)))
-    assert [seen[0] for seen in Rates.seen[0]] == moved("annealed")
-    assert [seen[1] for seen in Rates.seen[0]] == moved("annealed")
+    assert Rates.seen[0] == [[rate, rate] for rate in moved("annealed")]
 
 
-def test_without_dropout_nothing_moves():
+def test_without_dropout_there_is_nothing_to_change():
     space = {"wrapper": ["none", "recurrent"], "schedule": "annealed"}
     fit(scheduled(make("rnn", space=space)))
     assert Rates.seen == [[[], [], []]]
 
 
-def test_a_layer_that_is_not_in_the_model():
+def test_a_layer_outside_the_model_is_refused():
     def build(hp):
         dropout_rnn(hp, keras.layers.LSTM(3), "lost", {**ONE, "schedule": "ramp"})
         return make("rnn", space=ONE)(hp)
@@ -209,7 +196,7 @@ class Own(kt.HyperModel):
         return model.fit(*args, callbacks=callbacks if self.passes else [], **kwargs)
 
 
-def test_a_fit_of_its_own():
+def test_a_user_defined_fit():
     fit(scheduled(Own(passes=True)))
     assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
     with pytest.raises(InvalidArgumentError, match=r"The schedule annealed was not applied"):
@@ -232,12 +219,9 @@ def test_a_model_keeps_its_schedules_when_the_next_one_is_built():
     assert [rate for (rate,) in Rates.seen[0]] == moved("annealed")
 
 
-def test_a_model_that_is_used_again_moves_by_the_schedule_of_its_trial(tmp_path):
-    space = {
-        **ONE,
-        "wrapper": ["none", "recurrent"],
-        "schedule": ["annealed", "linear", "constant"],
-    }
+def test_a_reused_model_has_the_schedule_of_its_trial(tmp_path):
+    schedules = ["annealed", "linear", "constant"]
+    space = {**ONE, "wrapper": ["none", "recurrent"], "schedule": schedules}
     oracle = kt.oracles.GridSearchOracle("loss", 4)
     tuner = rdt.Tuner(oracle, scheduled(make("rnn", space=space)), directory=tmp_path)
     tuner.search(*data(), epochs=EPOCHS, verbose=0, callbacks=[Rates()])
@@ -257,7 +241,7 @@ def test_scheduled_takes_a_hypermodel_or_a_function():
             scheduled(wrong)
 
 
-def test_scheduled_goes_to_another_process():
+def test_scheduled_is_pickled():
     hypermodel = scheduled(Own(passes=True))
     hypermodel.build(kt.HyperParameters())
     fit(pickle.loads(pickle.dumps(hypermodel)))
@@ -330,30 +314,36 @@ def test_tune_with_a_build_function(options):
     assert len(Rates.seen) == 1
 
 
-def test_the_objective_is_still_looked_for(options):
-    """In the first epoch, or after the first training if a callback sees the epochs."""
-    options |= {"objective": kt.Objective("val_f1", "max")}
-    with pytest.raises(rdt.search.ObjectiveNotReportedError, match="no metric named `val_f1`"):
-        rdt.tune(data(), data(), model=make("rnn"), max_trials=1, **options)
+class Starts(keras.callbacks.Callback):
+    """Records the epochs that start, in one list for Keras Tuner's copies too."""
+
+    seen: ClassVar[list] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen.append(epoch)
+
+
+def test_a_missing_objective_is_found_in_the_first_epoch(options):
+    """After all epochs if a callback has a method for their end, which can add metrics."""
+    for callback, epochs in ((Rates(), 3), (Starts(), 1)):
+        changed = {
+            "objective": kt.Objective("val_f1", "max"),
+            "training": rdt.Training(callbacks=[callback]),
+            "directory": options["directory"].with_name(str(epochs)),
+        }
+        with pytest.raises(rdt.search.ObjectiveNotReportedError, match="no metric named `val_f1`"):
+            rdt.tune(data(), data(), model=make("rnn"), max_trials=1, **{**options, **changed})
     assert [len(seen) for seen in Rates.seen] == [3]
-    built = Starts.built = []
-    options |= {
-        "training": rdt.Training(callbacks=[Starts()]),
-        "directory": options["directory"].with_name("other"),
-    }
-    with pytest.raises(rdt.search.ObjectiveNotReportedError, match="no metric named `val_f1`"):
-        rdt.tune(data(), data(), model=make("rnn"), max_trials=1, **options)
-    assert built == [0]
+    assert Starts.seen == [0]
 
 
-def test_the_noise_is_that_of_the_moved_rate():
+def test_the_noise_has_the_scheduled_rate():
     """With the same seed, losses differ: `linear` drops nothing in its first epoch."""
     losses = []
     for name in ("constant", "linear"):
         keras.utils.set_random_seed(1)
         model = SequenceClassifier(2, (None, 3), {**ONE, "schedule": name})
         hp = kt.HyperParameters()
-        built = model.build(hp)
-        x, y = data()
-        losses.append(model.fit(hp, built, x, y, epochs=1, verbose=0).history["loss"][0])
+        history = model.fit(hp, model.build(hp), *data(), epochs=1, verbose=0).history
+        losses.append(history["loss"][0])
     assert not np.isclose(losses[0], losses[1], rtol=1e-4)

@@ -1,8 +1,5 @@
-"""`SequenceTagger`: a label for each step, and steps that do not count."""
+"""`SequenceTagger`: a label for each step, and padded steps that do not count."""
 
-from __future__ import annotations
-
-import re
 from itertools import cycle
 
 import keras
@@ -12,9 +9,7 @@ import pytest
 
 from recdrop_tune import SequenceTagger
 from recdrop_tune.catalog import SEARCHED
-from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.kernels import KERAS_PASSES_MASKS
-from tests.hypermodels.test_data import forms
 from tests.hypermodels.test_hypermodels import RECURRENT
 
 RNG = np.random.default_rng(0)
@@ -42,7 +37,7 @@ def loss_and_gradient(model, x, y):
 
 
 @pytest.mark.parametrize(("wrapper", "one_hot"), list(zip(SEARCHED, cycle([False, True]))))
-def test_padded_steps_do_not_change_what_is_learned(wrapper, one_hot):
+def test_padded_steps_do_not_change_gradients(wrapper, one_hot):
     space = {"wrapper": wrapper, "rate": 0.0, "units": 4, "layers": 2}
     model = build({**space, "locked_rate": 0.0}, mask_value=0.0, one_hot=one_hot)
     y = keras.utils.to_categorical(Y, 3) if one_hot else Y
@@ -97,7 +92,7 @@ def test_padded_steps_of_two_classes_do_not_count(column, tmp_path):
             assert found == pytest.approx((losses * weights[:, :5]).mean(), rel=1e-5)
 
 
-def test_padded_steps_of_two_classes_do_not_change_what_is_learned():
+def test_padded_steps_of_two_classes_do_not_change_gradients():
     y = RNG.integers(0, 2, (8, 5))
     model = SequenceTagger(2, (None, 2), {**RECURRENT, "rate": 0.0}, mask_value=0.0).build(
         kt.HyperParameters()
@@ -124,52 +119,3 @@ def test_without_a_mask_every_step_counts():
     model = build()
     expected = model.evaluate(X, Y, verbose=0)
     assert model.evaluate(*padded(X, Y, 2), verbose=0)[0] != pytest.approx(expected[0], rel=1e-3)
-
-
-@pytest.mark.parametrize("form", ["arrays", "weights", "dataset", "py_dataset"])
-@pytest.mark.parametrize("one_hot", [False, True])
-def test_from_data_reads_classes_and_features(form, one_hot):
-    y = keras.utils.to_categorical(Y, 3) if one_hot else Y
-    hypermodel = SequenceTagger.from_data(forms(X, y)[form], RECURRENT, mask_value=0.0)
-    assert (hypermodel.num_classes, hypermodel.one_hot) == (3, one_hot)
-    assert hypermodel.input_shape == (None, 2)
-    assert hypermodel.build(kt.HyperParameters()).output_shape == (None, None, 3)
-
-
-def test_from_data_takes_a_last_axis_of_one_and_padded_rows_of_zeros():
-    assert SequenceTagger.from_data((X, Y[..., None])).num_classes == 3
-    one_hot = keras.utils.to_categorical(Y, 3)
-    one_hot[:, 3:] = 0
-    assert SequenceTagger.from_data((X, one_hot)).one_hot
-    assert SequenceTagger.from_data((X, Y), num_classes=5).num_classes == 5
-
-
-@pytest.mark.parametrize(
-    ("y", "text"),
-    [
-        (Y[:, :4], "one class for each of 5 steps, not shape (8, 4)."),
-        (Y[:, 0], "one class for each of 5 steps, not shape (8,)."),
-        (np.zeros((8, 4, 3)), "one class for each of 5 steps, not shape (8, 4, 3)."),
-        (np.zeros((8, 5, 3)) + 0.7, "rows that sum to 1 in one-hot targets of shape (8, 5, 3)."),
-        (Y - 1, "no label below 0, not -1."),
-        (Y + 0.5, "whole numbers or one-hot rows, not fractions."),
-        (Y + 1, "labels 0 ... K-1, each of at least 2 classes there, not [1, 2, 3]."),
-    ],
-    ids=lambda value: str(value)[:20] if isinstance(value, str) else "",
-)
-def test_from_data_refuses_targets_of_other_tasks(y, text):
-    with pytest.raises(InvalidArgumentError, match=re.escape(text)):
-        SequenceTagger.from_data((X, y))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        ({"num_classes": 1}, "`num_classes`. Expected an integer of at least 2."),
-        ({"one_hot": "no"}, "`one_hot`. Expected True or False. Received: one_hot='no'"),
-        ({"mask_value": True}, "`mask_value`. Expected a number or None."),
-    ],
-)
-def test_bad_arguments(arguments, text):
-    with pytest.raises(InvalidArgumentError, match=re.escape(text)):
-        SequenceTagger(**{"num_classes": 3, "input_shape": (None, 2), **arguments})

@@ -1,4 +1,4 @@
-"""`best_code`: a script that makes the same model, or the lines to change in the code of a user's model."""
+"""`best_code`: a script that makes the same model, or the lines to change in your code."""
 
 import keras
 import keras_tuner as kt

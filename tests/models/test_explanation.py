@@ -1,4 +1,4 @@
-"""`explain`: what it says of each layer, and that what it says of the kernel is what happens."""
+"""`explain`: what it returns for each layer, and that the kernel is the one that runs."""
 
 import importlib
 import itertools
@@ -21,7 +21,7 @@ from recdrop_tune.wrappers import (
     ZoneoutWrapper,
     wrap,
 )
-from tests.backends import BACKEND, on_tensorflow
+from tests.backends import BACKEND
 
 pytestmark = pytest.mark.backends
 LSTM, GRU = keras.layers.LSTM, keras.layers.GRU
@@ -40,6 +40,9 @@ def only(model):
     return row
 
 
+# Dropout
+
+
 @pytest.mark.parametrize("technique", [t for t in TECHNIQUES.values() if t.class_name])
 def test_every_technique_at_every_placement(technique):
     for placement in technique.placements:
@@ -53,12 +56,16 @@ def test_every_technique_at_every_placement(technique):
         assert (row.on_gpu == "cuDNN") != leaves
 
 
-def test_learned_rates_are_told_as_they_are_now():
-    layer = wrap(LSTM(4), "concrete", placement="input+recurrent", rate=0.2)
-    logit = layer.logits["recurrent"]
+def test_rates():
+    each = {"input": 0.1, "recurrent": 0.3}
+    layer = RecurrentDropoutWrapper(LSTM(4), each, placement="input+recurrent")
+    assert only(layer).rate == "input 0.1, recurrent 0.3"
+    assert only(ZoneoutWrapper(LSTM(4), 0.1, hidden_rate=0.05)).rate == "0.1, hidden 0.05"
+    learned = wrap(LSTM(4), "concrete", placement="input+recurrent", rate=0.2)
+    logit = learned.logits["recurrent"]
     logit.assign(logit + 1.0)
     rate = 1 / (1 + 4 * math.exp(-1))
-    assert only(layer).rate == f"input 0.2, recurrent {rate:.3g}, learned"
+    assert only(learned).rate == f"input 0.2, recurrent {rate:.3g}, learned"
 
 
 @pytest.mark.parametrize(
@@ -78,23 +85,25 @@ def test_learned_rates_are_told_as_they_are_now():
             "all steps of half the batch, not its gates; input and output: of a sample",
         ),
         (VariationalDropoutWrapper(LSTM(4), 0.1, mask_groups=4), "all steps of a 4th of the batch"),
-        (LambdaDropoutWrapper(LSTM(4), 0.1), "nobody: one per sample and step"),
         (
             LambdaDropoutWrapper(LSTM(4), 0.1, function=lambda shape, rate, seed: 1.0),
             "as the mask function draws",
         ),
     ],
-    ids=lambda value: value.replace(" ", "_") if isinstance(value, str) else type(value).__name__,
 )
 def test_who_shares_a_mask(layer, words):
     assert only(layer).shares_mask == words
 
 
-def test_one_rate_for_each_site():
-    rate = {"input": 0.1, "recurrent": 0.3}
-    layer = RecurrentDropoutWrapper(LSTM(4), rate, placement="input+recurrent")
-    assert only(layer).rate == "input 0.1, recurrent 0.3"
-    assert only(ZoneoutWrapper(LSTM(4), 0.1, hidden_rate=0.05)).rate == "0.1, hidden 0.05"
+def test_the_dropout_of_plain_layers():
+    row = only(LSTM(4, dropout=0.2, recurrent_dropout=0.3))
+    assert (row.technique, row.placement) == ("native", "input+recurrent")
+    assert row.rate == "input 0.2, recurrent 0.3"
+    assert row.on_gpu.startswith("each sample and gate has its own noise")
+    assert "use the wrapper `recurrent` or `variational`" in row.change
+    row = only(LSTM(4, dropout=0.2))
+    assert (row.placement, row.rate, row.on_gpu) == ("input", "0.2", "cuDNN")
+    assert only(LSTM(4)).technique == "none"
 
 
 def test_layers_are_found_wherever_they_are():
@@ -113,12 +122,8 @@ def test_layers_are_found_wherever_they_are():
     inputs = keras.Input((4, 5, 2))
     shared = keras.layers.Bidirectional(wrap(LSTM(3, name="a"), "weight_drop", rate=0.1, name="wa"))
     hidden = keras.layers.TimeDistributed(inner, name="each")(inputs)
-    hidden = wrap(
-        keras.layers.Bidirectional(GRU(3, return_sequences=True, name="g")),
-        "recurrent",
-        rate=0.3,
-        name="around",
-    )(hidden)
+    both = keras.layers.Bidirectional(GRU(3, return_sequences=True, name="g"))
+    hidden = wrap(both, "recurrent", rate=0.3, name="around")(hidden)
     hidden = Custom()(hidden)
     hidden = keras.layers.RNN(keras.layers.LSTMCell(2), return_sequences=True, name="r")(hidden)
     outputs = keras.layers.Add()([shared(hidden), shared(hidden)])
@@ -135,7 +140,179 @@ def test_layers_are_found_wherever_they_are():
     assert rows[3].on_gpu == rows[4].on_gpu == "cuDNN has no kernel for this cell in Keras"
 
 
-def test_decays_have_a_column_where_there_are_some():
+# The kernel
+
+
+def test_without_a_gpu():
+    assert not gpu_in_sight()
+    row = only(wrap(LSTM(4), "recurrent", rate=0.2))
+    assert row.kernel != "cuDNN"
+    assert row.why == f"no GPU is seen by Keras's {BACKEND} backend"
+    assert row.change.startswith("use a machine with a GPU")
+    assert row.on_gpu == "cuDNN"
+    row = only(LSTM(4, use_cudnn=True))
+    assert (row.kernel, row.on_gpu) == ("error", "cuDNN")
+    assert "use_cudnn=True insists" in row.why
+
+
+def test_with_a_gpu(gpu):
+    assert gpu_in_sight()
+    row = only(wrap(LSTM(4), "recurrent", rate=0.2))
+    assert (row.kernel, row.why, row.change, row.on_gpu) == ("cuDNN", "", "", "cuDNN")
+
+
+@pytest.mark.parametrize(
+    ("options", "why", "change"),
+    [
+        ({"activation": "relu"}, "activation is not tanh", 'pass activation="tanh"'),
+        (
+            {"recurrent_activation": "hard_sigmoid"},
+            "recurrent_activation is not sigmoid",
+            'pass recurrent_activation="sigmoid"',
+        ),
+        ({"use_bias": False}, "use_bias=False", "pass use_bias=True"),
+        ({"unroll": True}, "unroll=True", "pass unroll=False"),
+        ({"use_cudnn": False}, "use_cudnn=False", 'pass use_cudnn="auto"'),
+    ],
+)
+def test_what_keeps_a_layer_off_cudnn(gpu, options, why, change):
+    for wrapper, rate in (("none", {}), ("recurrent", {"rate": 0.2})):
+        row = only(wrap(LSTM(4, **options), wrapper, **rate))
+        assert (row.why, row.change, row.on_gpu) == (why, change, why)
+        assert row.kernel != "cuDNN"
+
+
+def test_other_obstacles(gpu):
+    row = only(NativeDropoutWrapper(LSTM(4, unroll=True, use_bias=False), 0.2))
+    assert row.why.startswith("each sample and gate")
+    assert row.why.endswith("; use_bias=False; unroll=True")
+    assert "reset_after=False" in only(GRU(4, reset_after=False)).why
+    assert only(ZoneoutWrapper(LSTM(4), 0.1)).on_gpu == "cuDNN"
+    assert "hidden_rate" in only(ZoneoutWrapper(LSTM(4), 0.1, hidden_rate=0.1)).why
+    for layer, why in (
+        (GRU(4), "no cuDNN kernel for the GRU"),
+        (LSTM(4, dtype="mixed_float16"), "takes no half precision"),
+    ):
+        assert (only(layer).kernel == "cuDNN") == (BACKEND != "jax")
+        assert (why in only(layer).why) == (BACKEND == "jax")
+
+
+def test_a_subclass_with_its_own_call(gpu):
+    class Odd(LSTM):
+        def call(self, sequences, **kwargs):
+            return super().call(sequences, **kwargs) + 1
+
+    row = only(Odd(4))
+    assert (row.cell, row.kernel, row.on_gpu) == ("Odd", "unknown", "unknown")
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_the_conditions_are_those_of_keras(gpu, kind):
+    """Every combination of options: explained as cuDNN exactly where Keras's own layer would take it."""
+    options = {
+        "activation": ("tanh", "relu"),
+        "recurrent_activation": ("sigmoid", "hard_sigmoid"),
+        "use_bias": (True, False),
+        "unroll": (True, False),
+        "use_cudnn": ("auto", False),
+        **({"reset_after": (True, False)} if kind is GRU else {}),
+    }
+    if BACKEND == "tensorflow":  # The backend's own functions count as Keras's.
+        tf = importlib.import_module("tensorflow")
+        options["activation"] += (tf.tanh,)
+        options["recurrent_activation"] += (tf.sigmoid,)
+    for values in itertools.product(*options.values()):
+        given = dict(zip(options, values, strict=True))
+        layer = kind(4, **given)
+        expected = given.pop("use_cudnn") and given.pop("reset_after", True)
+        names = ("activation", "recurrent_activation", "unroll", "use_bias")
+        expected = expected and keras_internals.cudnn_ok(**{n: getattr(layer, n) for n in names})
+        expected = expected and (BACKEND, kind) != ("jax", GRU)
+        assert (only(layer).kernel == "cuDNN") == bool(expected), values
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="jax has no such op")
+def test_the_fused_cpu_op_is_named_exactly_where_it_runs(monkeypatch):
+    module, ran = importlib.import_module(BACKEND), []
+    owner, name = (module, "lstm") if BACKEND == "torch" else (module.raw_ops, "BlockLSTM")
+    original = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *a, **kw: ran.append(1) or original(*a, **kw))
+    layers = [
+        wrap(kind(units, **options), wrapper, placement=placement, rate=0.2)
+        for kind in (LSTM, GRU)
+        for units in (32, 64, 128)
+        for options in ({}, {"unroll": True}, {"dtype": "float64"})
+        for wrapper, placement in (
+            ("recurrent", "input"),
+            ("recurrent", "recurrent"),
+            ("weight_drop", "input"),
+            ("zoneout", "recurrent"),
+            ("native", "recurrent"),
+        )
+    ]
+    layers.append(ZoneoutWrapper(LSTM(8), 0.1, hidden_rate=0.1))
+    kernels = [only(layer).kernel for layer in layers]
+    for layer, kernel in zip(layers, kernels, strict=True):
+        ran.clear()
+        layer(keras.ops.ones((2, 3, 2)), training=True)
+        assert bool(ran) == (kernel == "fused CPU op")
+    assert {"fused CPU op", "step loop"} == set(kernels)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_mask(gpu, bidirectional):
+    def row(layer):
+        layer = keras.layers.Bidirectional(layer) if bidirectional else layer
+        inputs = keras.Input((None,), dtype="int32")
+        hidden = keras.layers.Embedding(9, 3, mask_zero=True)(inputs)
+        return explain(keras.Model(inputs, layer(hidden))).rows[0]
+
+    wrapped, plain = row(wrap(LSTM(4), "recurrent", rate=0.2)), row(LSTM(4))
+    if BACKEND == "tensorflow":
+        assert wrapped.kernel == plain.kernel == "cuDNN"
+        assert wrapped.why == "a batch whose mask is not right-padded takes the step loop"
+        assert plain.why == "Keras stops with an error at a batch whose mask is not right-padded"
+    else:
+        assert wrapped.kernel == plain.kernel == "step loop"
+        assert wrapped.why.startswith("a mask reaches the layer")
+
+
+# The table
+
+
+def test_the_table_as_text_in_a_notebook_and_as_a_data_frame():
+    model = keras.Sequential(
+        [
+            keras.Input((None, 2)),
+            RecurrentDropoutWrapper(LSTM(4, return_sequences=True), 0.3, name="first"),
+            LSTM(4, recurrent_dropout=0.25, name="second"),
+        ]
+    )
+    explanation = explain(model)
+    lines = str(explanation).splitlines()
+    assert lines[0].split("  ")[0] == "layer"
+    assert lines[1].index("recurrent  ") == lines[0].index("technique")
+    assert lines[2].index("LSTM") == lines[0].index("cell")
+    assert f"  {explanation.rows[0].kernel} [1]" in lines[1]
+    assert lines[1].endswith("  cuDNN")
+    assert "  step loop [2]  " in lines[2]
+    assert lines[2].endswith("  not cuDNN")
+    assert lines[3].startswith("[1] no GPU is seen by")
+    assert "To change it: use the wrapper `recurrent` or `variational`; " in lines[4]
+    html = explanation._repr_html_()
+    assert html.count("<tr") == 3
+    assert "<td>step loop [2]</td>" in html
+    assert html.count("<br>[2] ") == 1
+    frame = explanation.to_frame()
+    assert list(frame["name"]) == ["first", "second"]
+    assert list(frame.columns)[-1] == "on_gpu"
+    empty = explain(keras.layers.Dense(1))
+    assert str(empty) == "No recurrent layer in this model."
+    assert empty._repr_html_() == "<p>No recurrent layer in this model.</p>"
+    assert len(empty.to_frame()) == 0
+
+
+def test_decays_have_a_column_if_there_are_any():
     plain, dropping = LSTM(4, return_sequences=True, name="a"), LSTM(4, name="b")
     first = wrap(plain, "none", activity_decay=2, temporal_decay=0.5)
     second = wrap(dropping, "weight_drop", rate=0.2, activity_decay=1)
@@ -157,228 +334,17 @@ def test_decays_have_a_column_where_there_are_some():
         assert "decay" not in shown
 
 
-def test_a_decay_at_a_locked_dropout_is_told_beneath_the_table():
+def test_the_decay_of_a_locked_dropout_is_below_the_table():
     locked = LockedDropout(0.4, activity_decay=2, name="out")
     recurrent = LSTM(4, return_sequences=True, name="a")
     stack = keras.Sequential([keras.Input((5, 2)), recurrent, locked], name="stack")
-    model = keras.Sequential([stack, LockedDropout(0.4)])
-    explanation = explain(model)
+    explanation = explain(keras.Sequential([stack, LockedDropout(0.4)]))
     assert explanation.decays == {"stack/out": "activity 2"}
     assert [row.name for row in explanation.rows] == ["stack/a"]
-    said = "Decay at the LockedDropout stack/out: activity 2."
-    assert str(explanation).splitlines()[-1] == said
-    assert explanation._repr_html_().endswith(f"<br>{said}</p>")
+    line = "Decay at the LockedDropout stack/out: activity 2."
+    assert str(explanation).splitlines()[-1] == line
+    assert explanation._repr_html_().endswith(f"<br>{line}</p>")
     assert str(explain(locked)).endswith("Decay at the LockedDropout out: activity 2.")
-
-
-def test_the_dropout_of_plain_layers():
-    row = only(LSTM(4, dropout=0.2, recurrent_dropout=0.3))
-    assert (row.technique, row.placement) == ("native", "input+recurrent")
-    assert row.rate == "input 0.2, recurrent 0.3"
-    assert row.on_gpu.startswith("each sample and gate has its own noise")
-    assert "use the wrapper `recurrent` or `variational`" in row.change
-    row = only(LSTM(4, dropout=0.2))
-    assert (row.placement, row.rate, row.on_gpu) == ("input", "0.2", "cuDNN")
-    assert only(LSTM(4)).technique == "none"
-
-
-def test_without_a_gpu():
-    assert not gpu_in_sight()
-    row = only(wrap(LSTM(4), "recurrent", rate=0.2))
-    assert row.kernel != "cuDNN"
-    assert row.why == f"no GPU is seen by Keras's {BACKEND} backend"
-    assert row.change.startswith("use a machine with a GPU")
-    assert row.on_gpu == "cuDNN"
-
-
-def test_with_a_gpu(gpu):
-    assert gpu_in_sight()
-    row = only(wrap(LSTM(4), "recurrent", rate=0.2))
-    assert (row.kernel, row.why, row.change, row.on_gpu) == ("cuDNN", "", "", "cuDNN")
-
-
-OBSTACLES = [
-    ({"activation": "relu"}, "activation is not tanh", 'pass activation="tanh"'),
-    (
-        {"recurrent_activation": "hard_sigmoid"},
-        "recurrent_activation is not sigmoid",
-        'pass recurrent_activation="sigmoid"',
-    ),
-    ({"use_bias": False}, "use_bias=False", "pass use_bias=True"),
-    ({"unroll": True}, "unroll=True", "pass unroll=False"),
-    ({"use_cudnn": False}, "use_cudnn=False", 'pass use_cudnn="auto"'),
-]
-
-
-@pytest.mark.parametrize(("options", "why", "change"), OBSTACLES, ids=lambda value: str(value))
-@pytest.mark.parametrize("wrapper", ["none", "recurrent"])
-def test_what_keeps_a_layer_off_cudnn(gpu, wrapper, options, why, change):
-    rate = {} if wrapper == "none" else {"rate": 0.2}
-    row = only(wrap(LSTM(4, **options), wrapper, **rate))
-    assert (row.why, row.change, row.on_gpu) == (why, change, why)
-    assert row.kernel != "cuDNN"
-
-
-def test_several_obstacles_at_once(gpu):
-    row = only(NativeDropoutWrapper(LSTM(4, unroll=True, use_bias=False), 0.2))
-    assert row.why.endswith("; use_bias=False; unroll=True")
-    assert row.why.startswith("each sample and gate")
-
-
-def test_reset_before_and_zoneout_of_h(gpu):
-    assert "reset_after=False" in only(GRU(4, reset_after=False)).why
-    assert only(ZoneoutWrapper(LSTM(4), 0.1)).on_gpu == "cuDNN"
-    assert "hidden_rate" in only(ZoneoutWrapper(LSTM(4), 0.1, hidden_rate=0.1)).why
-
-
-def test_insisting_on_cudnn():
-    row = only(LSTM(4, use_cudnn=True))
-    assert row.kernel == "error"
-    assert "use_cudnn=True insists" in row.why
-    assert row.on_gpu == "cuDNN"
-
-
-def test_the_gru_on_jax(gpu):
-    row = only(GRU(4))
-    assert (row.kernel == "cuDNN") == (BACKEND != "jax")
-    assert ("no cuDNN kernel for the GRU" in row.why) == (BACKEND == "jax")
-
-
-def test_half_precision_on_jax(gpu):
-    row = only(LSTM(4, dtype="mixed_float16"))
-    assert (row.kernel == "cuDNN") == (BACKEND != "jax")
-    assert ("takes no half precision" in row.why) == (BACKEND == "jax")
-
-
-def test_a_subclass_with_a_call_of_its_own(gpu):
-    class Odd(LSTM):
-        def call(self, sequences, **kwargs):
-            return super().call(sequences, **kwargs) + 1
-
-    row = only(Odd(4))
-    assert (row.cell, row.kernel, row.on_gpu) == ("Odd", "unknown", "unknown")
-
-
-@pytest.mark.parametrize("kind", [LSTM, GRU])
-def test_the_conditions_are_those_of_keras(gpu, kind):
-    """Every combination of options: explained as cuDNN exactly where Keras's own layer would take it."""
-    options = {
-        "activation": ("tanh", "relu"),
-        "recurrent_activation": ("sigmoid", "hard_sigmoid"),
-        "use_bias": (True, False),
-        "unroll": (True, False),
-        "use_cudnn": ("auto", False),
-        **({"reset_after": (True, False)} if kind is GRU else {}),
-    }
-    for values in itertools.product(*options.values()):
-        given = dict(zip(options, values, strict=True))
-        layer = kind(4, **given)
-        expected = given.pop("use_cudnn") and given.pop("reset_after", True)
-        names = ("activation", "recurrent_activation", "unroll", "use_bias")
-        expected = expected and keras_internals.cudnn_ok(**{n: getattr(layer, n) for n in names})
-        expected = expected and (BACKEND, kind) != ("jax", GRU)
-        assert (only(layer).kernel == "cuDNN") == bool(expected), values
-
-
-@pytest.mark.skipif(BACKEND == "jax", reason="jax has no such op")
-def test_the_fused_cpu_op(monkeypatch):
-    """Said exactly where it runs."""
-    module, ran = importlib.import_module(BACKEND), []
-    owner, name = (module, "lstm") if BACKEND == "torch" else (module.raw_ops, "BlockLSTM")
-    original = getattr(owner, name)
-    monkeypatch.setattr(owner, name, lambda *a, **kw: ran.append(1) or original(*a, **kw))
-    layers = [
-        wrap(kind(units, **options), wrapper, placement=placement, rate=0.2)
-        for kind in (LSTM, GRU)
-        for units in (32, 64, 128)
-        for options in ({}, {"unroll": True}, {"dtype": "float64"})
-        for wrapper, placement in (
-            ("recurrent", "input"),
-            ("recurrent", "recurrent"),
-            ("weight_drop", "input"),
-            ("zoneout", "recurrent"),
-            ("native", "recurrent"),
-        )
-    ]
-    layers.append(ZoneoutWrapper(LSTM(8), 0.1, hidden_rate=0.1))
-    said = [only(layer).kernel for layer in layers]
-    for layer, kernel in zip(layers, said, strict=True):
-        ran.clear()
-        layer(keras.ops.ones((2, 3, 2)), training=True)
-        assert bool(ran) == (kernel == "fused CPU op")
-    assert {"fused CPU op", "step loop"} == set(said)
-
-
-@on_tensorflow
-def test_the_functions_of_the_backend_itself(gpu):
-    import tensorflow as tf
-
-    layer = LSTM(4, activation=tf.tanh, recurrent_activation=tf.sigmoid)
-    assert only(layer).kernel == "cuDNN"
-
-
-def masked_model(layer):
-    inputs = keras.Input((None,), dtype="int32")
-    hidden = keras.layers.Embedding(9, 3, mask_zero=True)(inputs)
-    return keras.Model(inputs, layer(hidden))
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_mask(gpu, bidirectional):
-    def outer(layer):
-        return keras.layers.Bidirectional(layer) if bidirectional else layer
-
-    wrapped = explain(masked_model(outer(wrap(LSTM(4), "recurrent", rate=0.2)))).rows[0]
-    plain = explain(masked_model(outer(LSTM(4)))).rows[0]
-    if BACKEND == "tensorflow":
-        assert wrapped.kernel == plain.kernel == "cuDNN"
-        assert wrapped.why == "a batch whose mask is not right-padded takes the step loop"
-        assert plain.why == ("Keras stops with an error at a batch whose mask is not right-padded")
-    else:
-        assert wrapped.kernel == plain.kernel == "step loop"
-        assert wrapped.why.startswith("a mask reaches the layer")
-
-
-def test_the_table():
-    model = keras.Sequential(
-        [
-            keras.Input((None, 2)),
-            RecurrentDropoutWrapper(LSTM(4, return_sequences=True), 0.3, name="first"),
-            LSTM(4, recurrent_dropout=0.25, name="second"),
-        ]
-    )
-    explanation = explain(model)
-    lines = str(explanation).splitlines()
-    assert lines[0].split("  ")[0] == "layer"
-    assert [line.index("recurrent  ") for line in lines[1:2]] == [lines[0].index("technique")]
-    assert [line.index("cell") for line in lines[:1]] == [lines[2].index("LSTM")]
-    assert f"  {explanation.rows[0].kernel} [1]" in lines[1]
-    assert lines[1].endswith("  cuDNN")
-    assert "  step loop [2]  " in lines[2]
-    assert lines[2].endswith("  not cuDNN")
-    assert lines[3].startswith("[1] no GPU is seen by")
-    assert "To change it: use the wrapper `recurrent` or `variational`; " in lines[4]
-
-
-def test_in_a_notebook():
-    model = keras.Sequential([LSTM(4, recurrent_dropout=0.25, return_sequences=True), LSTM(4)])
-    html = explain(model)._repr_html_()
-    assert html.count("<tr") == 3
-    assert "<td>step loop [1]</td>" in html
-    assert html.count("<br>[2] ") == 1
-    assert (
-        explain(keras.layers.Dense(1))._repr_html_() == "<p>No recurrent layer in this model.</p>"
-    )
-
-
-def test_the_data_frame():
-    pytest.importorskip("pandas")
-    frame = explain(RecurrentDropoutWrapper(LSTM(4), 0.3, name="w")).to_frame()
-    assert list(frame["name"]) == ["w"]
-    assert list(frame.columns)[-1] == "on_gpu"
-    empty = explain(keras.layers.Dense(1))
-    assert len(empty.to_frame()) == 0
-    assert str(empty) == "No recurrent layer in this model."
 
 
 def test_not_a_layer():

@@ -1,4 +1,4 @@
-"""`model.export`: what is served needs no part of this package, and predicts what the model predicts."""
+"""`model.export`: the exported model does not need this package, and predicts the same."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ for model in ("wrapped", "plain"):
     outputs = loaded.serve(tf.constant(np.load("inputs.npy")))
     np.savez(model, **{name: output.numpy() for name, output in outputs.items()})
 """
-"""Loads what was exported, looks for noise in it, and saves what it predicts."""
+"""Loads the exported models, looks for noise in them, and saves their predictions."""
 
 
 def padded_in_every_way():
@@ -47,7 +47,7 @@ def padded_in_every_way():
 
 
 def make_model(techniques, masked):
-    """A model with one output for each technique and cell: exporting one for each takes minutes."""
+    """One model with an output for each technique and cell: exporting a model for each takes minutes."""
     inputs = keras.Input((None, 2))
     hidden = keras.layers.Masking()(inputs) if masked else inputs
     outputs = {}
@@ -55,16 +55,16 @@ def make_model(techniques, masked):
         for kind in (keras.layers.LSTM, keras.layers.GRU):
             layer = make_wrapper(kind(3), WRAPPERS[technique])
             outputs[f"{technique}_{kind.__name__}"] = layer(hidden)
-            layer.rate = 0.25  # what zoneout expects is that of the rate at hand
+            layer.rate = 0.25  # Inference of zoneout uses the current rate.
     return keras.Model(inputs, outputs)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("masked", [False, True])
-def test_what_is_served_is_what_is_predicted(masked, tmp_path):
+def test_exported_models_predict_the_same(masked, tmp_path):
     models = {
         "wrapped": make_model(WRAPPERS, masked),
-        # `to_plain` makes the same layers of all wrappers: see models/test_plain.py
+        # `to_plain` makes the same layers from all wrappers: see models/test_plain.py
         "plain": to_plain(make_model(["recurrent"], masked)),
     }
     x = padded_in_every_way()
@@ -86,7 +86,7 @@ SERVE_ELSEWHERE = """
 import warnings
 import keras, numpy as np
 
-warnings.simplefilter("ignore")  # Of tf2onnx about NumPy, and of TensorFlow about its interpreter.
+warnings.simplefilter("ignore")  # tf2onnx warns about NumPy, TensorFlow about its interpreter.
 model, x = keras.models.load_model("model.keras"), np.load("inputs.npy")
 served = {"model": model.predict(x, verbose=0)}
 
@@ -110,13 +110,13 @@ session = onnxruntime.InferenceSession("model.onnx")
 (served["onnx"],) = session.run(None, {session.get_inputs()[0].name: x})
 np.savez("served.npz", **served)
 """
-"""Exports a model, and predicts by what was exported; in a process of its own, for the libraries of each."""
+"""Exports a model and predicts with the exported files, in a process that loads their libraries."""
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("plain", [False, True])
 def test_other_formats_predict_the_same(plain, tmp_path):
-    """LiteRT takes one size of a batch, for else Keras's loop needs TensorFlow's own ops there."""
+    """LiteRT has one batch size, or Keras's loop would need TensorFlow's ops there."""
     inputs = keras.Input((7, 2))
     wrapped = make_wrapper(keras.layers.LSTM(3, return_sequences=True), WRAPPERS["recurrent"])
     hidden = make_wrapper(keras.layers.GRU(3), WRAPPERS["variational"])(wrapped(inputs))

@@ -1,6 +1,6 @@
-"""Tests for `recdrop_tune.models.fit`: Keras's numbers to the last bit, and what is left to Keras.
+"""`recdrop_tune.models.fit` on TensorFlow: Keras's numbers to the last bit, and what is left to Keras.
 
-These are the tests that notice when a release of Keras or TensorFlow takes samples in another order.
+These tests fail if a release of Keras or TensorFlow takes samples in another order.
 """
 
 import warnings
@@ -15,11 +15,11 @@ import recdrop_tune as rdt
 from recdrop_tune import models
 from recdrop_tune.tuner import StepTimer
 
-SAMPLES = 70  # At 4 a batch 18 batches, of which the last one has 2.
+SAMPLES = 70  # 18 batches of 4; the last one has 2.
 
 
 class Calls(Callback):
-    """Notes how many batches the first call runs."""
+    """Records how many batches the first call runs."""
 
     counts_steps = True
     steps = None
@@ -92,7 +92,7 @@ def test_the_masks_are_those_of_keras(wrapper):
     assert models.fit(model(wrapper), X, Y, **given).history == by_keras
 
 
-def test_datasets_are_left_as_they_are():
+def test_datasets_are_not_changed():
     def batches():
         return tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(99, seed=3).batch(4)
 
@@ -119,7 +119,7 @@ def test_a_number_of_steps_is_kept():
 
 
 class FirstSample(keras.Model):
-    """Notes the first sample of each epoch."""
+    """Records the first sample of each epoch."""
 
     def __init__(self):
         super().__init__()
@@ -202,7 +202,7 @@ def test_a_callback_that_follows_batches_sees_each(callbacks, steps):
         assert callbacks.seen == list(range(18))
 
 
-def test_a_list_of_keras_is_looked_into():
+def test_callbacks_in_a_callback_list_count():
     made, follows = model(), Batches()
     callbacks = keras.callbacks.CallbackList([follows], add_history=True, model=made)
     models.fit(made, X, Y, batch_size=4, verbose=0, callbacks=callbacks)
@@ -223,7 +223,7 @@ def test_a_progress_bar_shows_every_batch(capfd):
     assert "18/18" in capfd.readouterr().out
 
 
-def test_a_model_that_fits_in_its_own_way_is_given_arrays():
+def test_a_model_with_its_own_fit_gets_arrays():
     class Own(keras.Sequential):
         def fit(self, x, y, **kwargs):
             return type(x), type(y), kwargs
@@ -233,7 +233,7 @@ def test_a_model_that_fits_in_its_own_way_is_given_arrays():
     assert models.fit(made, X, Y, epochs=2) == (np.ndarray, np.ndarray, {"epochs": 2})
 
 
-def test_data_that_are_large_are_left_to_keras(monkeypatch):
+def test_large_data_are_left_to_keras(monkeypatch):
     monkeypatch.setattr("recdrop_tune.models.training_batches.MOST_BYTES", X.nbytes)
     calls = Calls()
     by_keras = model().fit(X, Y, batch_size=4, verbose=0).history
@@ -242,7 +242,7 @@ def test_data_that_are_large_are_left_to_keras(monkeypatch):
     assert calls.steps == 1
 
 
-def test_a_layer_that_has_to_know_the_size_of_a_batch():
+def test_a_layer_that_needs_the_batch_size():
     layers = [keras.layers.LSTM(2, stateful=True), keras.layers.Dense(1)]
     made = keras.Sequential(layers)
     made.compile("adam", "mse")
@@ -270,18 +270,24 @@ def several_outputs():
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("make", "given", "words"),
     [
-        ({"x": X, "y": [Y, Y], "sample_weight": np.ones((SAMPLES, 3))}, "sample_weight"),
-        ({"x": X, "y": [Y, Y], "sample_weight": (WEIGHTS,)}, "did not match"),
+        (model, {"x": X, "y": Y[:-1]}, "cardinality"),
+        (model, {"x": X, "y": Y, "epoch": 3}, "epoch"),
+        (
+            several_outputs,
+            {"x": X, "y": [Y, Y], "sample_weight": np.ones((SAMPLES, 3))},
+            "sample_weight",
+        ),
+        (several_outputs, {"x": X, "y": [Y, Y], "sample_weight": (WEIGHTS,)}, "did not match"),
     ],
 )
-def test_weights_of_several_outputs_are_checked_by_keras(given, words):
-    with pytest.raises(ValueError, match=words):
-        models.fit(several_outputs(), **given, verbose=0)
+def test_errors_are_those_of_keras(make, given, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        models.fit(make(), **given, verbose=0)
 
 
-def test_matrices_are_trained_with():
+def test_matrices():
     made = keras.Sequential([keras.layers.Dense(1)])
     made.compile("adam", "mse")
     with warnings.catch_warnings():
@@ -291,28 +297,16 @@ def test_matrices_are_trained_with():
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"x": X, "y": Y[:-1]}, "cardinality"),
-        ({"x": X, "y": Y, "epoch": 3}, "epoch"),
-    ],
-)
-def test_what_is_wrong_is_said_by_keras(given, words):
-    with pytest.raises((ValueError, TypeError), match=words):
-        models.fit(model(), **given, verbose=0)
-
-
-@pytest.mark.parametrize(
     ("ends", "batches", "expected"),
     [
-        # The end of each call by Keras's number of its last batch, a second each, the first one three.
+        # Keras's number of the last batch of each call. A call takes a second, the first one three.
         ([0, 1, 2], 3, 1000.0),
         ([9, 19, 29], 25, 2 / 15 * 1000.0),
         ([9, 19], None, 1 / 10 * 1000.0),
         ([15], 10, 3 / 10 * 1000.0),
     ],
 )
-def test_the_time_of_a_step_where_a_call_runs_several(ends, batches, expected, monkeypatch):
+def test_the_time_of_a_step_if_a_call_runs_several(ends, batches, expected, monkeypatch):
     times = iter([0.0, *(3.0 + number for number in range(len(ends)))])
     monkeypatch.setattr("time.perf_counter", lambda: next(times))
     timer, logs = StepTimer(), {}

@@ -1,6 +1,7 @@
-"""Rates that a model learns: what they cost in the loss, who tells them the data, and where they are seen."""
+"""Learned rates: their term in the loss, the number of targets, and where they are logged."""
 
 import keras
+import keras_tuner as kt
 import numpy as np
 import pytest
 
@@ -31,40 +32,34 @@ def entropy(rate):
     return -rate * np.log(rate) - (1 - rate) * np.log(1 - rate)
 
 
-# What a training is told of the data.
+# The number of targets.
 
 
 @pytest.mark.backends
 @pytest.mark.parametrize(
-    ("targets", "options", "expected"),
+    ("targets", "samples", "options", "expected"),
     [
-        (Y, {}, 24),
-        (Y[:, None], {"validation_split": 0.25}, 18),
-        (EACH, {}, 24 * 5),
-        (EACH[..., None], {}, 24 * 5),
+        (Y, None, {}, 24),
+        (Y, 7, {}, 7),
+        (Y[:, None], None, {"validation_split": 0.25}, 18),
+        (EACH, None, {}, 24 * 5),
+        (EACH[..., None], None, {}, 24 * 5),
     ],
-    ids=["one each", "a part held out", "each step", "each step, with an axis"],
+    ids=["one each", "given", "a split", "each step", "each step, with an axis"],
 )
-def test_targets_are_counted(targets, options, expected):
-    model = classifier(sequences=np.shape(targets)[1:2] == (5,))
+def test_targets_are_counted(targets, samples, options, expected):
+    model = classifier(samples, sequences=np.shape(targets)[1:2] == (5,))
+    model.run_eagerly = True
     fit(model, X, targets, verbose=0, **options)
     assert model.layers[0].counted_samples == expected
-    assert model.layers[0].get_config()["samples"] is None
-
-
-def test_a_number_that_is_given_stays():
-    model = classifier(samples=7)
-    fit(model, X, Y, verbose=0)
-    assert model.layers[0].counted_samples == 7
+    assert model.layers[0].get_config()["samples"] == samples
 
 
 @pytest.mark.backends
 def test_without_a_number_rates_are_not_learned():
     model = classifier()
     assert model.predict(X, verbose=0).shape == (24, 2)
-    expected = (
-        r"`samples`\. Expected the number of targets in the training data.*Pass `samples=len\(y\)`"
-    )
+    expected = r"`samples`\. Expected the number of targets.*Pass `samples=len\(y\)`"
     with pytest.raises(InvalidArgumentError, match=expected):
         model.fit(X, Y, verbose=0)
 
@@ -75,9 +70,9 @@ PADDED[::2, 3:] = 0.0
 PADDED[4] = 0.0
 
 
-def functional(kind="one", loss="sparse_categorical_crossentropy", mask=False):
+def functional(kind="one", loss="sparse_categorical_crossentropy", mask=False, features=3):
     """A model with a target for each step, built in several ways."""
-    given = keras.Input((5, 3))
+    given = keras.Input((5, features))
     learning = pass_masks(ConcreteDropoutWrapper(LSTM(4, return_sequences=True), 0.2))
     head = keras.layers.Dense(2, "softmax")
     masked = keras.layers.Masking()(given) if mask else given
@@ -106,7 +101,7 @@ def functional(kind="one", loss="sparse_categorical_crossentropy", mask=False):
 
 
 class Subclass(keras.Model):
-    """It might train in any way."""
+    """Can train in any way."""
 
 
 def of_sequences(y_true, y_pred):
@@ -130,11 +125,11 @@ def of_sequences(y_true, y_pred):
         ({"mask": True}, {"x": keras.ops.convert_to_tensor(X)}),
         ({"kind": "mask of 12"}, {"batch_size": 12}),
     ],
-    ids=["masked inside", "masked, not built", "a subclass", "two outputs", "a loss of one's own",
-         "a sum", "weights", "masked, and a class ignored", "a mean over steps", "one that Keras squeezes",
+    ids=["masked inside", "masked, not built", "a subclass", "two outputs", "own loss",
+         "a sum", "weights", "masked, and a class ignored", "a mean over steps", "squeezed by Keras",
          "masked, no array", "a mask of one size"],
 )  # fmt: skip
-def test_what_is_not_sure_is_not_counted(model, options):
+def test_uncertain_targets_are_not_counted(model, options):
     made, _ = functional(**model)
     with pytest.raises(InvalidArgumentError, match=r"`samples`.*without padding"):
         fit(made, **{"x": X, "y": EACH, "verbose": 0, **options})
@@ -150,7 +145,7 @@ def test_what_is_not_sure_is_not_counted(model, options):
     ],
     ids=["inside", "not built", "masked before one value", "a class ignored"],
 )
-def test_what_is_sure_is_counted(options, expected):
+def test_certain_targets_are_counted(options, expected):
     made, learning = functional(**options)
     fit(made, X, EACH, verbose=0)
     assert learning.counted_samples == expected
@@ -165,20 +160,20 @@ def test_what_is_sure_is_counted(options, expected):
         {"mask": True, "kind": "binary", "loss": keras.losses.BinaryCrossentropy(axis=())},
         {"mask": True, "kind": "binary", "loss": "mse", "y": EACH[..., None]},
     ],
-    ids=["a layer", "its user", "two classes", "numbers"],
+    ids=["a layer", "an argument", "two classes", "numbers"],
 )
-def test_steps_that_are_masked_do_not_count(options):
+def test_masked_steps_do_not_count(options):
     targets = options.get("y", EACH)
     made, learning = functional(**{name: options[name] for name in options if name != "y"})
     x, y = (np.concatenate([each] * 50) for each in (PADDED, targets))
     fit(made, x, y, batch_size=1200, validation_split=0.01, verbose=0)
-    # Of the 12 that are held out of the last 24, 6 are padded by two steps.
+    # The last 12 samples are held out. 6 of them have two padded steps.
     assert learning.counted_samples == 50 * (24 * 5 - 11 * 2 - 5) - (12 * 5 - 6 * 2)
 
 
 @pytest.mark.backends
 def test_a_mask_is_computed_in_the_precision_of_the_model():
-    """In half precision a small number is the value of padding."""
+    """In half precision, a small number becomes the value of padding."""
     keras.config.set_dtype_policy("mixed_float16")
     try:
         made, learning = functional(mask=True)
@@ -188,11 +183,11 @@ def test_a_mask_is_computed_in_the_precision_of_the_model():
     assert learning.counted_samples == np.any(PADDED != 0, axis=-1).sum()
 
 
-def of_ids(shape, samples=None, **given):
-    """A tagger of numbers that say words, where 0 is padding."""
-    given = keras.Input(shape, dtype="int32") if shape else keras.Input(dtype="int32", **given)
+def of_ids(shape=None, **given):
+    """A tagger of tokens, where 0 is padding."""
+    given = keras.Input(shape, dtype="int32", **given)
     layer = pass_masks(LSTM(4, return_sequences=True, stateful=not shape))
-    learning = ConcreteDropoutWrapper(layer, samples=samples)
+    learning = ConcreteDropoutWrapper(layer)
     features = learning(keras.layers.Embedding(9, 3, mask_zero=True)(given))
     made = keras.Model(given, keras.layers.Dense(2, "softmax")(features))
     made.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
@@ -204,7 +199,7 @@ IDS = np.where(PADDED.any(-1), 1 + EACH, 0)
 
 @pytest.mark.backends
 def test_a_mask_of_batches_of_one_size_is_computed_at_that_size():
-    made, learning = of_ids(None, batch_shape=(4, 5))
+    made, learning = of_ids(batch_shape=(4, 5))
     fit(made, IDS, EACH, batch_size=4, verbose=0)
     assert learning.counted_samples == (IDS > 0).sum()
     with pytest.raises(InvalidArgumentError, match="`samples`"):
@@ -212,24 +207,13 @@ def test_a_mask_of_batches_of_one_size_is_computed_at_that_size():
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("axis", ["added", "dropped"])
-def test_data_to_which_keras_adds_an_axis_are_not_counted(axis):
-    def training(samples):
-        if axis == "dropped":
-            made, learning = of_ids((5,), samples)
-            return fit(made, IDS[..., None], EACH, verbose=0), learning
-        given = keras.Input((5, 1))
-        layer = pass_masks(LSTM(4, return_sequences=True))
-        learning = ConcreteDropoutWrapper(layer, samples=samples)
-        features = learning(keras.layers.Masking()(given))
-        made = keras.Model(given, keras.layers.Dense(2, "softmax")(features))
-        made.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
-        return fit(made, PADDED[..., 0], EACH, verbose=0), learning
-
+def test_masks_of_data_whose_last_axis_keras_adds_or_drops_are_not_counted():
+    made, _ = of_ids((5,))
     with pytest.raises(InvalidArgumentError, match="`samples`"):
-        training(None)
-    _, learning = training(77)
-    assert learning.counted_samples == 77
+        fit(made, IDS[..., None], EACH, verbose=0)
+    made, _ = functional(mask=True, features=1)
+    with pytest.raises(InvalidArgumentError, match="`samples`"):
+        fit(made, PADDED[..., 0], EACH, verbose=0)
 
 
 def test_a_list_of_numbers_is_left_to_keras():
@@ -237,12 +221,11 @@ def test_a_list_of_numbers_is_left_to_keras():
         fit(classifier(), X, [0.0] * 24, verbose=0)
 
 
-def test_steps_of_text_that_are_padded_do_not_count():
-    import keras_tuner as kt
-
+def test_padded_steps_of_text_do_not_count():
     space = {"wrapper": "concrete", "placement": "recurrent", "units": 3, "tau": 2.0}
     text = np.array([[1, 2, 1, 2], [1, 2, 0, 0]])
     model = rdt.LanguageModel(3, space=space, mask_zero=True).build(kt.HyperParameters())
+    model.run_eagerly = True
     fit(model, *rdt.LanguageModel.shift(text), verbose=0)
     (layer,) = rdt.models.dropout_layers(model)
     assert layer.counted_samples == 4
@@ -250,25 +233,19 @@ def test_steps_of_text_that_are_padded_do_not_count():
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_steps_of_tags_that_are_padded_do_not_count(classes):
-    import keras_tuner as kt
-
-    space = {
-        "wrapper": "concrete",
-        "placement": "input",
-        "units": 3,
-        "layers": 2,
-        "bidirectional": True,
-    }
+def test_padded_steps_of_tags_do_not_count(classes):
+    space = {"wrapper": "concrete", "placement": "input", "units": 3, "layers": 2}
+    space["bidirectional"] = True
     tagger = rdt.SequenceTagger(classes, (None, 3), space=space, mask_value=0.0)
     model = tagger.build(kt.HyperParameters())
+    model.run_eagerly = True
     fit(model, PADDED, EACH, verbose=0)
     counted = [layer.counted_samples for layer in rdt.models.dropout_layers(model)]
     assert counted == [24 * 5 - 11 * 2 - 5] * 2
 
 
 @on_tensorflow
-def test_what_is_no_array_is_not_counted():
+def test_a_dataset_is_not_counted():
     tf = pytest.importorskip("tensorflow")
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
     with pytest.raises(InvalidArgumentError, match="`samples`"):
@@ -301,7 +278,7 @@ def test_bad_arguments(options, message):
 
 
 @pytest.mark.backends
-def test_the_prior_counts_in_training_alone():
+def test_the_prior_is_added_in_training_only():
     model = classifier(samples=50, rate={"input": 0.2, "recurrent": 0.1})
     plain = keras.Sequential([keras.Input((5, 3)), model.layers[0].layer, model.layers[1]])
     plain.compile("sgd", model.loss)
@@ -312,12 +289,12 @@ def test_the_prior_counts_in_training_alone():
     squares = [np.sum(weights[0] ** 2) / 0.8, np.sum(weights[1] ** 2) / 0.9]
     expected = (0.5e-8 * sum(squares) - 3 * entropy(0.2) - 4 * entropy(0.1)) / 50
     assert float(array(added)) == pytest.approx(expected, rel=1e-5)
-    # Seen in the loss of an epoch too, which a cross-entropy alone does not have below 0.
+    # A cross-entropy alone is not below 0.
     assert fit(classifier(samples=1, rate=0.4), X, Y, verbose=0).history["loss"][0] < -2
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="float64 has to be switched on there")
-def test_a_layer_in_double_precision_learns_beside_others_in_single():
+@pytest.mark.skipif(BACKEND == "jax", reason="float64 must be enabled there")
+def test_a_layer_in_double_precision_learns_among_layers_in_single_precision():
     layer = LSTM(4, dtype="float64")
     wrapped = ConcreteDropoutWrapper(layer, 0.2, samples=24, placement="recurrent")
     model = keras.Sequential([keras.Input((5, 3)), wrapped, keras.layers.Dense(1)])
@@ -328,7 +305,7 @@ def test_a_layer_in_double_precision_learns_beside_others_in_single():
 
 @pytest.mark.backends
 @pytest.mark.parametrize("kind", ["for each", "twice"])
-def test_a_layer_that_is_called_several_times_adds_it_once(kind):
+def test_a_layer_that_is_called_several_times_adds_the_prior_once(kind):
     inner = LSTM(4, kernel_regularizer=keras.regularizers.L2(0.1))
     layer = ConcreteDropoutWrapper(inner, 0.2, samples=2)
     if kind == "for each":
@@ -351,7 +328,7 @@ def test_a_layer_that_is_called_several_times_adds_it_once(kind):
 
 @pytest.mark.backends
 @pytest.mark.parametrize(("mode", "masked"), [("concat", 8), ("sum", 4), (None, 8)])
-def test_what_is_masked_of_two_directions(mode, masked):
+def test_the_prior_of_two_directions(mode, masked):
     both = keras.layers.Bidirectional(LSTM(4, return_sequences=True), merge_mode=mode)
     layer = ConcreteDropoutWrapper(both, 0.2, "recurrent+output", samples=1)
     layer(X, training=True)
@@ -360,7 +337,7 @@ def test_what_is_masked_of_two_directions(mode, masked):
 
 
 @pytest.mark.backends
-def test_without_data_to_say_otherwise_rates_go_to_a_half():
+def test_with_few_data_rates_approach_one_half():
     model = classifier(samples=1)
     fit(model, X, Y, batch_size=1, epochs=3, verbose=0)
     before = model.layers[0].learned_rates
@@ -373,32 +350,32 @@ def test_without_data_to_say_otherwise_rates_go_to_a_half():
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("told", [False, True])
-def test_weight_decay_leaves_them_alone(told):
-    """The data say nothing of the rates here, and N has the prior say nothing."""
+@pytest.mark.parametrize("excluded", [False, True])
+def test_rates_have_no_weight_decay(excluded):
+    """Neither the data nor the prior (divided by 2**30 samples) changes the rates here."""
     model = classifier(samples=2**30, rate=0.05)
     optimizer = keras.optimizers.AdamW(0.1, weight_decay=1.0)
-    if told:  # What its user has said stands.
+    if excluded:  # The user's exclusions stay.
         optimizer.exclude_from_weight_decay(var_list=[model.layers[1].bias])
     model.compile(optimizer, "mse", jit_compile=JIT_COMPILE[0])
     model.set_weights([array(each) * (each.shape == ()) for each in model.weights])
     fit(model, X * 0, np.full((24, 2), 0.5), epochs=3, batch_size=24, verbose=0)
     moved = max(abs(rate - 0.05) for rate in model.layers[0].learned_rates.values())
-    assert moved > 0.005 if told else moved < 1e-4
+    assert moved > 0.005 if excluded else moved < 1e-4
 
 
-def test_to_set_the_rate_begins_anew():
+def test_setting_the_rate_resets_the_learned_one():
     layer = ConcreteDropoutWrapper(LSTM(4), 0.2)
     layer.rate = 0.4
     assert layer.rate == 0.4
     assert layer.learned_rates == pytest.approx({"recurrent": 0.4})
 
 
-# Where they are seen.
+# Where they are logged.
 
 
 @pytest.mark.backends
-def test_they_are_metrics_of_each_epoch():
+def test_rates_are_metrics_of_each_epoch():
     model = classifier()
     history = fit(model, X, Y, epochs=2, verbose=0, callbacks=[LearnedRates()]).history
     assert len(history["learned_rate.input"]) == len(history["learned_rate.recurrent"]) == 2
@@ -407,12 +384,12 @@ def test_they_are_metrics_of_each_epoch():
     assert history["learned_rate.input"][0] != pytest.approx(history["learned_rate.input"][1])
 
 
-def test_several_layers_are_told_apart():
+def test_several_layers_have_their_names_in_the_metrics():
     layers = [ConcreteDropoutWrapper(LSTM(4, return_sequences=True, name=name)) for name in "ab"]
     model = keras.Sequential([keras.Input((5, 3)), *layers])
     assert list(learned_rates(model)) == ["a/learned_rate.recurrent", "b/learned_rate.recurrent"]
     assert learned_rates(keras.Sequential([keras.Input((5, 3)), LSTM(4)])) == {}
-    assert learned_rates(object()) == {}  # What a `fit` of one's own may train.
+    assert learned_rates(object()) == {}  # A user-defined `fit` can train anything.
 
 
 @pytest.mark.backends
@@ -427,7 +404,7 @@ def test_monte_carlo_draws_hard_masks_at_the_learned_rates():
     assert not layer.hard_masks
 
 
-def test_a_schedule_does_not_move_them():
+def test_a_schedule_does_not_change_learned_rates():
     layers = [LockedDropout(0.2, name="locked"), classifier(samples=24).layers[0], LSTM(2)]
     layers[1].layer.return_sequences = True
     model = keras.Sequential([keras.Input((5, 3)), *layers])
@@ -443,7 +420,7 @@ def test_a_schedule_does_not_move_them():
 
 
 @pytest.mark.backends
-def test_a_plain_copy_has_the_weights_alone():
+def test_a_plain_copy_has_no_logits():
     model = classifier(samples=24)
     fit(model, X, Y, verbose=0)
     plain = rdt.to_plain(model)
@@ -452,28 +429,19 @@ def test_a_plain_copy_has_the_weights_alone():
 
 
 @pytest.mark.backends
-def test_a_model_that_is_used_again_goes_on_from_the_rates_of_the_fresh_one():
-    """Which may have weights of its own, as those that Hyperband goes on with."""
-    used, fresh = classifier(samples=24), classifier(samples=24, rate=0.4)
+def test_a_renewed_model_has_the_rates_of_the_fresh_one_and_its_own_count():
+    """The fresh model can have weights already, for example those that Hyperband continues with."""
+    used, fresh = classifier(), classifier(rate=0.4)
     fit(used, X, Y, verbose=0)
     fresh.layers[0].logits["input"].assign(-1.0)
     renew(used, fresh)
     assert used.layers[0].rate == 0.4
     assert used.layers[0].learned_rates == pytest.approx(fresh.layers[0].learned_rates)
-
-
-@pytest.mark.backends
-def test_a_model_that_is_used_again_keeps_what_it_has_counted():
-    used = classifier()
-    fit(used, X, Y, verbose=0)
-    renew(used, classifier())
     assert used.layers[0].counted_samples == 24
     assert np.isfinite(used.fit(X, Y, verbose=0).history["loss"][0])
 
 
-def test_the_weights_of_a_model_go_into_a_copy_that_learns():
-    import keras_tuner as kt
-
+def test_a_copy_that_learns_starts_with_the_weights_of_the_model():
     given = wrap(LSTM(4), "concrete", samples=24, rate=0.3)
     model = keras.Sequential([keras.Input((5, 3)), given, keras.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -492,12 +460,9 @@ SPACE = {"wrapper": ["none", "concrete"], "placement": "recurrent", "units": 3}
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("tuner", ["optuna", "random"])
-def test_a_search_learns_and_records_them(tuner, tmp_path, new_store):
-    result = rdt.tune(
-        (X, Y), (X, Y), space=SPACE, tuner=tuner, max_trials=2, epochs=2, directory=tmp_path / "p",
-        verbose=0, seed=0, tracking=rdt.MLflow(uri=new_store(tmp_path)),
-    )  # fmt: skip
+def test_a_search_learns_and_records_rates(tmp_path):
+    options = {"max_trials": 2, "epochs": 2, "directory": tmp_path / "project", "tracking": None}
+    result = rdt.tune((X, Y), (X, Y), space=SPACE, verbose=0, seed=0, **options)
     history = result.history.merge(result.trials[["trial_id", "wrapper"]], on="trial_id")
     rates = history[history["wrapper"] == "concrete"]["learned_rate.recurrent"]
     assert len(rates) == 2

@@ -144,10 +144,9 @@ def test_stateful_layers_keep_their_states():
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.states[0]), before)
 
 
-def test_put_back_after_an_error():
+def test_the_model_is_restored_after_an_error():
     model = small_model(keras.layers.BatchNormalization(), keras.layers.LSTM(3))
-    expected = r"`x`\. Expected what the model takes\. Received: .*\(7, 5, 1\)"
-    with pytest.raises(InvalidArgumentError, match=expected):
+    with pytest.raises(ValueError, match=r"\(7, 5, 1\)"):
         mc_predict(model, X[:, :, :1], samples=2)
     assert model.layers[0].trainable
 

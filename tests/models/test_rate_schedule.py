@@ -1,4 +1,4 @@
-"""`RateSchedule`: the papers' curves, on the wrappers' own rates, without a new trace."""
+"""`RateSchedule`: the published curves, applied to the rates of wrappers, without a new trace."""
 
 import math
 
@@ -35,7 +35,7 @@ def test_the_curves(name, expected):
 
 
 class Rates(keras.callbacks.Callback):
-    """Notes the rate of each dropout layer as each batch begins, and the losses."""
+    """Records the rate of each dropout layer when an epoch begins."""
 
     def __init__(self, *layers):
         super().__init__()
@@ -63,7 +63,7 @@ def fit(model, schedule, epochs=5, **options):
     return [seen[0] if len(seen) == 1 else seen for seen in rates.seen], history.history["loss"]
 
 
-def test_rates_move_from_epoch_to_epoch(capsys):
+def test_rates_change_from_epoch_to_epoch(capsys):
     layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4, name="rnn")
     seen, _ = fit(compiled(layer), RateSchedule("annealed", verbose=1))
     assert seen == pytest.approx([0.4, 0.3, 0.2, 0.1, 0.0])
@@ -75,7 +75,7 @@ def test_rates_move_from_epoch_to_epoch(capsys):
 @pytest.mark.backends
 @pytest.mark.parametrize("per", ["epoch", "batch"])
 def test_the_noise_follows(per):
-    """With a learning rate of 0 the loss moves with the noise alone: at rate 0 it does not."""
+    """With a learning rate of 0, only noise changes the loss: at rate 0 it stays the same."""
 
     def first_epochs(progress, rate):
         return rate if progress > 0.5 else 0.0
@@ -90,8 +90,8 @@ def test_the_noise_follows(per):
 
 
 @pytest.mark.backends
-def test_training_goes_on_as_without_it():
-    """A schedule must not lose the trainer's updates: with the constant one nothing changes."""
+def test_the_trainers_updates_are_kept():
+    """With the constant schedule, training is the same as without."""
     finals = []
     schedules = [RateSchedule("constant", per=per) for per in ("epoch", "batch")]
     for callbacks in ([], *([schedule] for schedule in schedules)):
@@ -194,7 +194,7 @@ def test_fewer_epochs_than_fit_has_and_a_later_start():
 
 
 @pytest.mark.backends
-def test_validation_and_saving_while_it_runs(tmp_path):
+def test_validation_and_saving_during_training(tmp_path):
     layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), 0.4)
     model = compiled(layer, learning_rate=0.05)
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
@@ -238,8 +238,8 @@ def test_a_rate_out_of_range():
 
 
 def test_a_model_without_dropout_layers():
-    said = "Expected a model with a dropout wrapper in it.*wrap a recurrent layer"
-    with pytest.raises(InvalidArgumentError, match=said):
+    message = "Expected a model with a dropout wrapper in it.*wrap a recurrent layer"
+    with pytest.raises(InvalidArgumentError, match=message):
         fit(compiled(keras.layers.LSTM(4)), RateSchedule("linear"))
 
 

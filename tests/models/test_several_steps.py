@@ -1,4 +1,4 @@
-"""Tests for `recdrop_tune.models.fit` on each backend; see `test_fitting` for the rest."""
+"""`recdrop_tune.models.fit` on each backend; the rest is in `test_fitting`."""
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ def trained(fit, **given):
 
 
 class Calls(keras.callbacks.Callback):
-    """Notes how far each call has come."""
+    """Records the last batch of each call."""
 
     counts_steps = True
 
@@ -48,7 +48,7 @@ def test_one_call_runs_several_batches_with_the_numbers_of_keras():
 
 
 def test_a_model_is_as_it_was_compiled_between_the_epochs():
-    """What a callback of one's own does with the model there, and what follows the training."""
+    """For what callbacks do with the model there, and after training."""
 
     class Looks(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -68,7 +68,7 @@ def test_a_model_is_as_it_was_compiled_between_the_epochs():
 
 
 class CompilesAnew(keras.callbacks.Callback):
-    """Compiles the model while it trains, as a callback that unfreezes layers does."""
+    """Compiles the model during training, like a callback that unfreezes layers."""
 
     def __init__(self, at):
         super().__init__()
@@ -89,9 +89,9 @@ class CompilesAnew(keras.callbacks.Callback):
         self.iterations.append(int(keras.ops.convert_to_numpy(self.model.optimizer.iterations)))
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="there Keras runs one step a call")
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras runs one step a call there")
 @pytest.mark.parametrize("at", ["begin", "end"])
-def test_a_model_that_is_compiled_while_it_trains(at):
+def test_a_model_that_is_compiled_during_training(at):
     expected, found = CompilesAnew(at), CompilesAnew(at)
     _, by_keras = trained(keras.Model.fit, callbacks=[expected])
     _, model = trained(models.fit, callbacks=[found])
@@ -100,7 +100,7 @@ def test_a_model_that_is_compiled_while_it_trains(at):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_function_of_the_users_own_trains_the_model():
+def test_a_user_defined_train_function_is_used():
     called = []
 
     def fit(model, *args, **kwargs):
@@ -118,7 +118,7 @@ def test_a_function_of_the_users_own_trains_the_model():
     assert len(called) == 3 * 18
 
 
-def test_a_model_that_goes_on_is_not_traced_again():
+def test_another_fit_does_not_trace_again():
     traced = []
 
     class Noted(keras.layers.Layer):

@@ -95,7 +95,7 @@ def test_values_are_those_of_a_loop_over_steps(kind, mask):
 
 
 @pytest.mark.backends
-def test_a_training_step_goes_down_their_slope():
+def test_a_training_step_follows_their_gradient():
     made = model_of(ActivityDecay(GRU(3, return_sequences=True), **DECAYS))
     made.build((None, 5, 3))
     before = made.get_weights()
@@ -123,7 +123,7 @@ def test_a_training_step_goes_down_their_slope():
 
 
 @pytest.mark.backends
-def test_of_a_last_step_alone_every_sample_counts():
+def test_every_sample_counts_in_a_last_step():
     """As in a `LockedDropout` after the layer, which gets no mask from Keras."""
     decaying = ActivityDecay(GRU(4), 2.0)
     for mask in (HOLED, None):
@@ -158,8 +158,8 @@ def test_half_precision_is_summed_in_single(policy):
     assert float(array(loss)) > 65504
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="float64 has to be switched on there")
-def test_a_layer_in_double_precision_is_trained_beside_others_in_single():
+@pytest.mark.skipif(BACKEND == "jax", reason="float64 must be enabled there")
+def test_a_layer_in_double_precision_trains_among_layers_in_single_precision():
     layer = ActivityDecay(GRU(4, return_sequences=True, dtype="float64"), **DECAYS)
     made = model_of(layer)
     raw = array(layer(X))
@@ -182,7 +182,7 @@ def test_locked_dropout_after_a_stack_has_the_activity_decay():
 
 @pytest.mark.backends
 @pytest.mark.parametrize("masked", [False, True])
-def test_they_count_in_training_alone(masked):
+def test_decays_are_added_in_training_only(masked):
     x = np.where(HOLED[..., None], X, 0.0) if masked else X
     first = [keras.layers.Masking()] if masked else []
     inner = LSTM(4, return_sequences=True)
@@ -213,7 +213,7 @@ def test_a_layer_that_is_called_several_times_adds_their_mean():
 
 @pytest.mark.backends
 @pytest.mark.skipif(BACKEND == "jax", reason="Keras forgets the losses of all calls but one")
-def test_so_does_a_layer_at_two_places_of_a_model():
+def test_a_layer_at_two_places_of_a_model_adds_their_mean():
     layer = ActivityDecay(GRU(4, return_sequences=True), **DECAYS)
     given = [keras.Input((5, 3)), keras.Input((5, 3))]
     made = keras.Model(given, [layer(each) for each in given])
@@ -223,7 +223,7 @@ def test_so_does_a_layer_at_two_places_of_a_model():
 
 
 @pytest.mark.parametrize("trainable", [True, False])
-def test_losses_of_the_layer_stay_beside_them(trainable):
+def test_other_losses_of_the_layer_stay(trainable):
     inner = GRU(
         4,
         return_sequences=True,
@@ -235,10 +235,10 @@ def test_losses_of_the_layer_stay_beside_them(trainable):
         raw = array(layer(X, training=True))
         own, *others = (float(array(loss)) for loss in layer.losses)
         assert own == pytest.approx(expected(raw), rel=1e-5)
-        assert len(others) == 1 + trainable  # That of weights which are not trained is 0.
+        assert len(others) == 1 + trainable  # Frozen weights have no loss.
 
 
-def test_of_a_frozen_layer_they_are_the_mean_of_its_calls_too():
+def test_a_frozen_layer_adds_the_mean_of_its_calls_too():
     layer = wrap(
         GRU(4, return_sequences=True, kernel_regularizer="l2"), "none", **DECAYS, trainable=False
     )
@@ -266,18 +266,7 @@ def test_every_technique_has_them_and_files_keep_them(technique, tmp_path):
     np.testing.assert_array_equal(array(loaded(X)), array(layer(X)))
 
 
-def test_configurations_of_before_have_none():
-    layer = wrap(GRU(4), "recurrent", rate=0.2)
-    config = layer.get_config()
-    assert (config.pop("activity_decay"), config.pop("temporal_decay")) == (0.0, 0.0)
-    old = type(layer).from_config(config)
-    old(X, training=True)
-    assert old.losses == []
-    with pytest.raises(InvalidArgumentError, match=r"with the configuration of a `layer`"):
-        ActivityDecay.from_config({"activity_decay": 1.0})
-
-
-def test_inside_of_a_bidirectional_each_direction_has_its_own():
+def test_inside_a_bidirectional_each_direction_has_its_own():
     both = Bidirectional(wrap(GRU(4, return_sequences=True), "none", **DECAYS))
     raw = array(both(X, training=True))
     losses = [float(array(loss)) for loss in both.losses]
@@ -319,14 +308,14 @@ def test_at_inference_it_is_the_layer():
     ids=str,
 )
 @pytest.mark.parametrize("wrapper", ["none", "recurrent"])
-def test_what_is_no_factor(wrapper, name, value):
+def test_other_factors_are_refused(wrapper, name, value):
     rate = {} if wrapper == "none" else {"rate": 0.2}
     with pytest.raises(InvalidArgumentError, match=rf"`{name}`\. Expected a number >= 0"):
         wrap(LSTM(4, return_sequences=True), wrapper, **rate, **{name: value})
 
 
 @pytest.mark.parametrize("layer", [LSTM(4), Bidirectional(GRU(4))])
-def test_a_last_step_alone_has_no_change(layer):
+def test_a_last_step_has_no_temporal_decay(layer):
     with pytest.raises(InvalidArgumentError, match=r"pass `return_sequences=True` to the layer"):
         wrap(layer, "none", temporal_decay=1.0)
     assert wrap(layer, "weight_drop", rate=0.1, activity_decay=1.0).activity_decay == 1.0

@@ -1,4 +1,4 @@
-"""Wrappers in models, the ways Keras users use recurrent layers; and what bad input is answered."""
+"""Wrappers in models, as Keras users use recurrent layers, and the errors for bad arguments."""
 
 import itertools
 
@@ -10,10 +10,8 @@ from keras import ops
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.models import pass_masks
 from recdrop_tune.wrappers import (
-    LambdaDropoutWrapper,
     NativeDropoutWrapper,
     RecurrentDropoutWrapper,
-    TimeDistributedDropoutWrapper,
     ZoneoutWrapper,
     wrap,
 )
@@ -203,57 +201,6 @@ def test_stateful_states_are_the_layers():
     assert np.abs(arrays(wrapped.states)[0]).sum() == 0
 
 
-RATE = r"Invalid value received for argument `rate`\. Expected 0 <= rate < 1.*Received: rate="
-
-
-@pytest.mark.parametrize("rate", [1.0, 1.2, -0.1, float("nan"), "0.3", None, True, [0.1]], ids=repr)
-def test_bad_rate(rate):
-    with pytest.raises(InvalidArgumentError, match=RATE):
-        RecurrentDropoutWrapper(keras.layers.LSTM(4), rate=rate)
-
-
-def test_a_bad_rate_set_later_changes_nothing():
-    layer = RecurrentDropoutWrapper(keras.layers.LSTM(4), rate=0.3)
-    with pytest.raises(InvalidArgumentError, match=RATE):
-        layer.rate = 1.5
-    assert layer.rate == 0.3
-    assert float(array(layer.rates["recurrent"])) == pytest.approx(0.3)
-
-
-def test_bad_rate_by_site():
-    expected = r"Expected one rate for each site of the placement \(input, output\)"
-    with pytest.raises(InvalidArgumentError, match=expected):
-        RecurrentDropoutWrapper(keras.layers.LSTM(4), rate={"input": 0.1}, placement="input+output")
-
-
-@pytest.mark.parametrize("placement", ["recurrent", "middle", "", "input+input", None, 3], ids=repr)
-def test_a_placement_the_wrapper_does_not_have(placement):
-    expected = (
-        r"Invalid value received for argument `placement`\. Expected for the wrapper `time_distributed` "
-        r"one of input, output, input\+output\. Received: placement="
-    )
-    with pytest.raises(InvalidArgumentError, match=expected):
-        TimeDistributedDropoutWrapper(keras.layers.LSTM(4), rate=0.3, placement=placement)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        keras.layers.Dense(4),
-        keras.layers.SimpleRNN(4),
-        keras.layers.RNN(keras.layers.LSTMCell(4)),
-        keras.layers.Bidirectional(keras.layers.SimpleRNN(4)),
-        "lstm",
-        None,
-    ],
-    ids=lambda layer: type(layer).__name__,
-)
-def test_a_layer_that_is_not_lstm_or_gru(layer):
-    expected = r"Invalid value received for argument `layer`\. Expected a `keras\.layers\.LSTM`, a "
-    with pytest.raises(InvalidArgumentError, match=expected):
-        RecurrentDropoutWrapper(layer, rate=0.3)
-
-
 class OddLSTM(keras.layers.LSTM):
     def call(self, sequences, **kwargs):
         return super().call(sequences, **kwargs) + 1
@@ -277,32 +224,104 @@ class OddBidirectional(keras.layers.Bidirectional):
         return super().call(sequences, **kwargs) + 1
 
 
-ODD = {
-    "call": lambda: OddLSTM(4),
-    "cell": lambda: OddGRU(4),
-    "direction": lambda: keras.layers.Bidirectional(OddGRU(4)),
-    "merge": lambda: OddBidirectional(keras.layers.LSTM(4)),
-}
+LSTM, GRU, Bidirectional = keras.layers.LSTM, keras.layers.GRU, keras.layers.Bidirectional
+RATE = r"argument `rate`\. Expected 0 <= rate < 1.*Received: rate="
+SITES = r"Expected one rate for each site of the placement \(input, output\)"
+PLACEMENT = (
+    r"argument `placement`\. Expected for the wrapper `time_distributed` one of input, output, "
+    r"input\+output\. Received: placement="
+)
+LAYER = r"argument `layer`\. Expected a `keras\.layers\.LSTM`, a "
+UNKNOWN = "with its own `call`, `inner_loop` or cell is unknown"
+SEED = r"argument `seed`\. Expected an integer of at least 0 or None"
+GROUPS = r"argument `mask_groups`\. Expected an integer of at least 1"
 
 
-@pytest.mark.parametrize("odd", ODD)
-def test_a_subclass_that_computes_something_else(odd):
-    with pytest.raises(
-        InvalidArgumentError, match="with its own `call`, `inner_loop` or cell is unknown"
-    ):
-        RecurrentDropoutWrapper(ODD[odd](), rate=0.3)
+def recurrent(layer, rate=0.3, **options):
+    return lambda: RecurrentDropoutWrapper(layer, rate, **options)
 
 
-def test_a_layer_that_already_drops():
-    expected = r"Expected a layer without its own dropout\. Received: layer='LSTM\(dropout=0\.2, "
-    with pytest.raises(InvalidArgumentError, match=expected):
-        RecurrentDropoutWrapper(keras.layers.LSTM(4, dropout=0.2), rate=0.3)
+def named(name, layer=None, **options):
+    return lambda: wrap(LSTM(4) if layer is None else layer, name, **options)
 
 
-def test_unknown_wrapper():
-    expected = r"argument `wrapper`\. Expected one of none, native, .*Did you mean `zoneout`\?"
-    with pytest.raises(InvalidArgumentError, match=expected):
-        wrap(keras.layers.LSTM(4), "zonout", rate=0.1)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        *((recurrent(LSTM(4), rate), RATE) for rate in (1.0, 1.2, -0.1, float("nan"))),
+        *((recurrent(LSTM(4), rate), RATE) for rate in ("0.3", None, True, [0.1])),
+        (recurrent(LSTM(4), {"input": 0.1}, placement="input+output"), SITES),
+        *(
+            (named("time_distributed", rate=0.3, placement=placement), PLACEMENT)
+            for placement in ("recurrent", "middle", "", "input+input", None, 3)
+        ),
+        *(
+            (recurrent(layer), LAYER)
+            for layer in (
+                keras.layers.Dense(4),
+                keras.layers.SimpleRNN(4),
+                keras.layers.RNN(keras.layers.LSTMCell(4)),
+                Bidirectional(keras.layers.SimpleRNN(4)),
+                "lstm",
+                None,
+            )
+        ),
+        (recurrent(OddLSTM(4)), UNKNOWN),
+        (recurrent(OddGRU(4)), UNKNOWN),
+        (recurrent(Bidirectional(OddGRU(4))), UNKNOWN),
+        (recurrent(OddBidirectional(LSTM(4))), UNKNOWN),
+        (recurrent(LSTM), r"Pass an instance, such as LSTM\(64\)"),
+        (
+            recurrent(LSTM(4, dropout=0.2)),
+            r"Expected a layer without its own dropout\. Received: layer='LSTM\(dropout=0\.2, ",
+        ),
+        (
+            named("time_distributed", RecurrentDropoutWrapper(LSTM(4), 0.3), rate=0.3),
+            r"One wrapper can drop at several sites",
+        ),
+        (named("zonout", rate=0.1), r"one of none, native, .*Did you mean `zoneout`\?"),
+        (named("recurrent"), "Expected 0 <= rate < 1 for the wrapper `recurrent`"),
+        (named("none", rate=0.3), "Expected a wrapper that drops"),
+        *((recurrent(LSTM(4), seed=seed), SEED) for seed in ("a", -1, 1.5, True)),
+        (
+            named("native", rate=0.3, per_step=False),
+            r"the wrapper `native` some of placement, seed, .*Received: options='per_step'",
+        ),
+        *(
+            (named("variational", rate=0.1, mask_groups=groups), GROUPS)
+            for groups in (0, -1, 1.5, True)
+        ),
+        (
+            named("zoneout", GRU(4), rate=0.3, hidden_rate=0.1),
+            r"argument `hidden_rate`\. Expected 0 for a GRU",
+        ),
+        (
+            named("zoneout", rate=0.3, hidden_rate=1.0),
+            r"argument `hidden_rate`\. Expected 0 <= rate < 1",
+        ),
+        (
+            named("lambda", rate=0.1, function="poisson"),
+            "Expected one of bernoulli, gaussian, or a function",
+        ),
+    ],
+)
+def test_what_is_refused(make, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        make()
+
+
+def test_a_rate_that_is_set_later():
+    layer = RecurrentDropoutWrapper(LSTM(4), rate=0.3)
+    with pytest.raises(InvalidArgumentError, match=RATE):
+        layer.rate = 1.5
+    assert layer.rate == 0.3
+    assert float(array(layer.rates["recurrent"])) == pytest.approx(0.3)
+    layer = ZoneoutWrapper(LSTM(4), rate=0.3, hidden_rate=0.1)
+    layer.hidden_rate = 0.2
+    assert float(array(layer.rates["hidden"])) == pytest.approx(0.2)
+    assert layer.get_config()["hidden_rate"] == 0.2
+    with pytest.raises(InvalidArgumentError, match="Whether it is 0 decides the kernel"):
+        layer.hidden_rate = 0.0
 
 
 def test_initial_state_by_position_as_in_keras():
@@ -312,69 +331,3 @@ def test_initial_state_by_position_as_in_keras():
     for training in (False, True):
         got = wrapped(X, states, training=training)
         np.testing.assert_allclose(array(layer(X, states)), array(got), rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("seed", ["a", -1, 1.5, True], ids=repr)
-def test_bad_seed(seed):
-    with pytest.raises(
-        InvalidArgumentError, match=r"argument `seed`\. Expected an integer of at least 0 or None"
-    ):
-        RecurrentDropoutWrapper(keras.layers.LSTM(4), rate=0.3, seed=seed)
-
-
-def test_remedies_for_what_cannot_be_wrapped():
-    once = RecurrentDropoutWrapper(keras.layers.LSTM(4), rate=0.3)
-    with pytest.raises(InvalidArgumentError, match=r"One wrapper can drop at several sites"):
-        TimeDistributedDropoutWrapper(once, rate=0.3)
-    with pytest.raises(InvalidArgumentError, match=r"Pass an instance, such as LSTM\(64\)"):
-        RecurrentDropoutWrapper(keras.layers.LSTM, rate=0.3)
-
-
-def test_an_option_the_wrapper_does_not_have():
-    expected = r"for the wrapper `native` some of placement, seed, .*Received: options='per_step'"
-    with pytest.raises(InvalidArgumentError, match=expected):
-        wrap(keras.layers.LSTM(4), "native", rate=0.3, per_step=False)
-
-
-@pytest.mark.parametrize("mask_groups", [0, -1, 1.5, True], ids=repr)
-def test_bad_mask_groups(mask_groups):
-    with pytest.raises(
-        InvalidArgumentError, match=r"argument `mask_groups`\. Expected an integer of at least 1"
-    ):
-        wrap(keras.layers.LSTM(4), "variational", rate=0.1, mask_groups=mask_groups)
-
-
-def test_hidden_rate_of_zoneout():
-    layer = ZoneoutWrapper(keras.layers.LSTM(4), rate=0.3, hidden_rate=0.1)
-    layer.hidden_rate = 0.2
-    assert float(array(layer.rates["hidden"])) == pytest.approx(0.2)
-    assert layer.get_config()["hidden_rate"] == 0.2
-    with pytest.raises(InvalidArgumentError, match="Whether it is 0 decides the kernel"):
-        layer.hidden_rate = 0.0
-    with pytest.raises(
-        InvalidArgumentError, match=r"argument `hidden_rate`\. Expected 0 for a GRU"
-    ):
-        ZoneoutWrapper(keras.layers.GRU(4), rate=0.3, hidden_rate=0.1)
-    with pytest.raises(
-        InvalidArgumentError, match=r"argument `hidden_rate`\. Expected 0 <= rate < 1"
-    ):
-        ZoneoutWrapper(keras.layers.LSTM(4), rate=0.3, hidden_rate=1.0)
-
-
-def test_wrap_without_a_rate():
-    with pytest.raises(
-        InvalidArgumentError, match="Expected 0 <= rate < 1 for the wrapper `recurrent`"
-    ):
-        wrap(keras.layers.LSTM(4), "recurrent")
-
-
-def test_none_with_a_rate():
-    with pytest.raises(InvalidArgumentError, match="Expected a wrapper that drops"):
-        wrap(keras.layers.LSTM(4), "none", rate=0.3)
-
-
-def test_bad_mask_function():
-    with pytest.raises(
-        InvalidArgumentError, match="Expected one of bernoulli, gaussian, or a function"
-    ):
-        LambdaDropoutWrapper(keras.layers.LSTM(4), rate=0.1, function="poisson")
