@@ -86,9 +86,8 @@ class _Calls:
 
     def __init__(self, model: Any, steps: int) -> None:
         self._several: tuple[Any, ...] = (steps, None, None, None)
-        self._one: tuple[Any, ...] | None = (
-            None  # The model's own functions while it runs several steps.
-        )
+        # The model's own functions while it runs several steps.
+        self._one: tuple[Any, ...] | None = None
         self._compiled = _compiled(model)
 
     def enter(self, model: Any, between_epochs: bool = False) -> None:

@@ -460,9 +460,11 @@ SPACE = {"wrapper": ["none", "concrete"], "placement": "recurrent", "units": 3}
 
 
 @pytest.mark.backends
-def test_a_search_learns_and_records_rates(tmp_path):
-    options = {"max_trials": 2, "epochs": 2, "directory": tmp_path / "project", "tracking": None}
-    result = rdt.tune((X, Y), (X, Y), space=SPACE, verbose=0, seed=0, **options)
+def test_a_search_learns_and_records_rates(tmp_path, new_store):
+    result = rdt.tune(
+        (X, Y), (X, Y), space=SPACE, max_trials=2, epochs=2, directory=tmp_path / "project",
+        verbose=0, seed=0, tracking=rdt.MLflow(uri=new_store(tmp_path)),
+    )  # fmt: skip
     history = result.history.merge(result.trials[["trial_id", "wrapper"]], on="trial_id")
     rates = history[history["wrapper"] == "concrete"]["learned_rate.recurrent"]
     assert len(rates) == 2
