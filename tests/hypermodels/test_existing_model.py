@@ -302,7 +302,7 @@ def test_an_optimizer_of_mixed_precision_is_copied(scaled):
     keras.config.set_dtype_policy("mixed_float16")
     try:
         model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(3), layers.Dense(1)])
-        model.compile(optimizer, "mse", auto_scale_loss=scaled)
+        compiled(model, optimizer, "mse", auto_scale_loss=scaled)
         copy = build(model, NONE, keep_weights=True)
         pair = (model, copy)
         histories = [each.fit(X, Y, epochs=2, shuffle=False, verbose=0).history for each in pair]

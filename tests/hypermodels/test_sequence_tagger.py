@@ -51,6 +51,7 @@ def test_padded_steps_do_not_change_gradients(wrapper, one_hot):
 
 def test_padded_steps_do_not_change_what_fit_and_evaluate_report():
     model = build({**RECURRENT, "placement": "input", "bidirectional": True}, mask_value=0.0)
+    model.run_eagerly = True
     expected = model.evaluate(X, Y, verbose=0, return_dict=True)
     probabilities = np.take_along_axis(model.predict(X, verbose=0), Y[..., None], -1)
     assert expected["loss"] == pytest.approx(-np.log(probabilities).mean(), rel=1e-5)
@@ -78,8 +79,9 @@ def test_padded_steps_of_two_classes_do_not_count(column, tmp_path):
     saved.optimizer.build(saved.trainable_variables)
     saved.save(tmp_path / "tagger.keras")
     loaded = keras.models.load_model(tmp_path / "tagger.keras")
-    # Keras writes the loss down, and reads it. From 3.16 on its files keep no mask of an output.
+    # Files keep the loss. From Keras 3.16 on, they do not keep the mask of an output.
     for model in (two_classes(), *[loaded][:KERAS_PASSES_MASKS]):
+        model.run_eagerly = True
         p = model.predict(X, verbose=0)[..., 0]
         losses = -np.where(y == 1, np.log(p), np.log(1 - p))
         for label in (0, 1):

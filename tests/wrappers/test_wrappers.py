@@ -12,6 +12,7 @@ from recdrop_tune.models import pass_masks
 from recdrop_tune.wrappers import (
     NativeDropoutWrapper,
     RecurrentDropoutWrapper,
+    TimeDistributedDropoutWrapper,
     ZoneoutWrapper,
     wrap,
 )
@@ -237,8 +238,8 @@ SEED = r"argument `seed`\. Expected an integer of at least 0 or None"
 GROUPS = r"argument `mask_groups`\. Expected an integer of at least 1"
 
 
-def recurrent(layer, rate=0.3, **options):
-    return lambda: RecurrentDropoutWrapper(layer, rate, **options)
+def recurrent(layer, rate=0.3, kind=RecurrentDropoutWrapper, **options):
+    return lambda: kind(layer, rate, **options)
 
 
 def named(name, layer=None, **options):
@@ -252,7 +253,7 @@ def named(name, layer=None, **options):
         *((recurrent(LSTM(4), rate), RATE) for rate in ("0.3", None, True, [0.1])),
         (recurrent(LSTM(4), {"input": 0.1}, placement="input+output"), SITES),
         *(
-            (named("time_distributed", rate=0.3, placement=placement), PLACEMENT)
+            (recurrent(LSTM(4), kind=TimeDistributedDropoutWrapper, placement=placement), PLACEMENT)
             for placement in ("recurrent", "middle", "", "input+input", None, 3)
         ),
         *(
