@@ -90,7 +90,7 @@ class SearchStarted(Event):
         configurations: Number of configurations in the space, if it is less than `max_trials`.
         pid: Id of the process that started it.
         host: The machine of that process.
-        go_on: How to resume it, in words or as a command, if known.
+        resume_hint: How to resume it, in words or as a command, if known.
     """
 
     search_id: str
@@ -110,7 +110,7 @@ class SearchStarted(Event):
     configurations: int | None = None
     pid: int | None = None
     host: str | None = None
-    go_on: str | None = None
+    resume_hint: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ class Browser:
 
 @contextlib.contextmanager
 def running_browser(width: int = 1600, height: int = 1200) -> Iterator[Browser]:
-    """Runs a browser; skips where there is none, and fails there if `RECDROP_REQUIRE_BROWSER=1`."""
+    """Runs a browser; skips without one, and fails if `RECDROP_REQUIRE_BROWSER=1`."""
     programs = find_browser()
     if programs is None:
         message = "no Chromium; on Debian: apt-get install chromium chromium-driver"

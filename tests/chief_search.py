@@ -28,7 +28,7 @@ EPOCHS = 6
 
 
 class Told(keras.callbacks.Callback):
-    """Makes the objective up, so that what is pruned is known; stops for ever where it is told to."""
+    """Makes the objective up, so that the pruned trials are known; hangs if it gets a file as its sign."""
 
     def __init__(self, loss: float, sign: Path | None):
         super().__init__()
@@ -43,7 +43,7 @@ class Told(keras.callbacks.Callback):
 
 
 class MadeUpCurves(kt.HyperModel):
-    """The small model, trained, with an objective that hangs on its hyperparameters alone."""
+    """The small model, trained, with an objective that depends on its hyperparameters alone."""
 
     def __init__(self, order: dict):
         super().__init__()

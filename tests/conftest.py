@@ -10,7 +10,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# Ray starts workers with the niceness 15: beside busy tests they would hardly get any time.
+# Ray starts workers with niceness 15: next to busy tests they would hardly get any time.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 import keras

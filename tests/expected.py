@@ -1,4 +1,4 @@
-"""What a wrapper with a known seed must compute in training: masks drawn by hand, the rest in NumPy.
+"""The output that a wrapper with a known seed must have in training: masks drawn by hand, the rest in NumPy.
 
 For layers of any shape, including `Bidirectional`, on every Keras backend.
 """

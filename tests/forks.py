@@ -72,7 +72,7 @@ def hearing_ctrl_c() -> Iterator[None]:
 
 
 def runs(pid: int) -> bool:
-    """Says whether a process has not ended; one that its parent has not asked about is a zombie."""
+    """Returns whether a process has not ended. A zombie has."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 

@@ -28,7 +28,7 @@ PAGE = 4096
 
 
 def fill(disk: Path, pages: int) -> None:
-    """Leaves so many pages of a disk free."""
+    """Fills a disk except for a number of pages."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:

@@ -25,7 +25,7 @@ def end_of(action: Callable[[], None]) -> int:
 
 
 def once() -> None:
-    """Is told to end; what is closed after that is told again, and by Ctrl-C."""
+    """Gets SIGTERM, and while it closes SIGTERM again and Ctrl-C."""
     with Interrupts():
         try:
             signal.raise_signal(signal.SIGTERM)
@@ -47,7 +47,7 @@ def after_ctrl_c() -> None:
 
 
 def without_a_terminal() -> None:
-    """Is told by a terminal that is gone, to which nothing can be written."""
+    """Gets SIGHUP from a closed terminal, to which nothing can be written."""
     outside, inside = os.openpty()
     os.dup2(inside, 2)
     sys.stderr = os.fdopen(2, "w")
@@ -62,7 +62,7 @@ def without_a_terminal() -> None:
 
 
 def fork_of_a_search() -> None:
-    """Has a forked process of its own told to end, and goes on."""
+    """Sends SIGTERM to its forked process, and continues."""
     with Interrupts():
         ended = end_of(lambda: signal.raise_signal(signal.SIGTERM))
         os._exit(0 if ended == -signal.SIGTERM else 2)

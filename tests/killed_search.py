@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# What a search needs is imported here, else each fork would do it.
+# Imported here, so that not every fork imports it.
 import keras_tuner as kt
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
@@ -48,7 +48,7 @@ def count_operations(folder: str, kill_at: int | None) -> None:
 
 
 class MadeUp(kt.HyperModel):
-    """The small model with scores that hang on its hyperparameters alone."""
+    """The small model with scores that depend on its hyperparameters alone."""
 
     def build(self, hp):
         return build(hp)

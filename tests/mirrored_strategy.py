@@ -1,4 +1,4 @@
-"""Run by `test_mirrored_strategy.py` in a process of its own: two replicas on two CPU devices.
+"""Run by `test_mirrored_strategy.py` in its own process: two replicas on two CPU devices.
 
 How many devices there are must be said before TensorFlow first looks at them.
 """

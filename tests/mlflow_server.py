@@ -80,7 +80,7 @@ class MLflowServer:
         self._end(signal.SIGTERM)
 
     def answers(self) -> bool:
-        """Says whether something listens at the port."""
+        """Returns whether something listens at the port."""
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
@@ -91,7 +91,7 @@ class MLflowServer:
             os.killpg(self._process.pid, how)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
-        # Whoever is left of the group: it must not hold the port, nor outlive the test.
+        # The rest of the group must not hold the port, nor outlive the test.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(5)
@@ -121,7 +121,7 @@ class MLflowServer:
 
 @contextlib.contextmanager
 def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServer]:
-    """Runs a server; it is stopped at the end, whatever state the test has left it in.
+    """Runs a server; it is stopped at the end in any case.
 
     Example:
         >>> with mlflow_server(tmp_path) as server:
@@ -139,15 +139,15 @@ def mlflow_server(folder: Path, port: int | None = None) -> Iterator[MLflowServe
 
 @contextlib.contextmanager
 def overloaded(port: int, refuses: Callable[[str, str], str]) -> Iterator[tuple[str, list[str]]]:
-    """Stands before a server, as a proxy whose server has too much to do.
+    """Runs a proxy that refuses some requests to a server, like an overloaded one.
 
     Args:
         port: The server's port.
-        refuses: Is given the method and the path of each request. `"before"` has it answered with 503,
-            `"after"` too, but it has come through to the server; with `""` nothing is refused.
+        refuses: Gets the method and the path of each request. Returns `"before"` to answer it with 503,
+            `"after"` to do so after the server has handled it, and `""` to pass it on.
 
     Yields:
-        The address, and a list of the paths that were asked for, which grows.
+        The address, and the list of requested paths, which grows.
     """
     asked: list[str] = []
 

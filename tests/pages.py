@@ -23,7 +23,7 @@ class Block:
 
     Attributes:
         page: The page's path in the repository.
-        line: Of the page, the one before the block's first.
+        line: The line of the page before the block's first one.
         language: What stands behind the fence.
         code: The text.
         reason: Why it is not run: what the comment `<!-- not run: ... -->` before it says.

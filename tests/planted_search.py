@@ -35,7 +35,7 @@ class Sized:
 
 
 class Planted(kt.HyperModel):
-    """A hypermodel whose score hangs on the learning rate above all, then on the dropout rate.
+    """A hypermodel whose score depends mostly on the learning rate, then on the dropout rate.
 
     Args:
         space: The search space.

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests: on loopback, on a free port, in a folder of its own, gone afterwards."""
+"""A PostgreSQL server for the tests: on loopback, on a free port, in a temporary folder."""
 
 import contextlib
 import os

@@ -13,12 +13,12 @@ COLUMNS, LINES = 140, 40
 
 
 class Terminal:
-    """Runs `python -c CODE` on a terminal of its own.
+    """Runs `python -c CODE` on a new terminal.
 
     Args:
         code: The program.
         folder: Where it runs.
-        **environment: Variables set for it, beside this process's.
+        **environment: Variables set for it, in addition to this process's.
     """
 
     def __init__(self, code, folder, **environment):

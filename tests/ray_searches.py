@@ -128,7 +128,7 @@ def wait_for(condition, seconds: float = 120.0):
 
 
 def check_agreement(result, trials: int, failed: int = 0) -> None:
-    """Checks that there are as many trials as were asked for, and that everybody knows the same of them."""
+    """Checks the number of trials, and that frame, journal, study and MLflow agree on them."""
     frame = result.trials
     assert len(frame) == trials
     assert frame["trial_id"].is_unique
@@ -183,7 +183,7 @@ def _check_runs(result, frame) -> None:
 
 
 def attempts(folder: Path) -> dict[str, int]:
-    """How many times each trial was begun."""
+    """How many times each trial was started."""
     counts: dict[str, int] = {}
     for event in Journal(folder / "events.jsonl").read():
         if isinstance(event, TrialStarted):
@@ -192,7 +192,7 @@ def attempts(folder: Path) -> dict[str, int]:
 
 
 def ends_of_trials(folder: Path) -> list[TrialEnded]:
-    """The ends of trials, which those that were broken off with the search do not have."""
+    """The ends of trials, which those that were interrupted with the search do not have."""
     return [e for e in some_events(folder, TrialEnded, 0) if e.status != INTERRUPTED]
 
 

@@ -1,9 +1,10 @@
-"""The benchmarks run, at sizes of seconds, and write what they found."""
+"""The benchmarks run at tiny sizes and write their results."""
 
 import dataclasses
 import json
 import math
 import runpy
+import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -16,12 +17,37 @@ from tests import ROOT
 FOLDER = ROOT / "benchmarks"
 
 
-def run(script, *arguments, out):
+def run(script, arguments, out):
     """Runs a benchmark; returns what it printed and what it wrote."""
-    command = [sys.executable, str(FOLDER / script), *arguments, "--out", str(out)]
+    command = [sys.executable, str(FOLDER / script), *shlex.split(arguments), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(out.read_text())
+
+
+@pytest.fixture
+def out(tmp_path):
+    """The file that a benchmark writes."""
+    return tmp_path / "out.json"
+
+
+@pytest.fixture
+def page(tmp_path):
+    """Makes a page with a place for a table; returns a function that returns the lines between its marks."""
+    path = tmp_path / "page.md"
+
+    def make(name):
+        path.write_text(f"Before\n<!-- table: {name} -->\nold\n<!-- end -->\nAfter\n")
+
+        def lines():
+            before, mark, *table, end, after = path.read_text().splitlines()
+            assert (before, after) == ("Before", "After")
+            assert (mark, end) == (f"<!-- table: {name} -->", "<!-- end -->")
+            return table
+
+        return path, lines
+
+    return make
 
 
 @pytest.fixture
@@ -30,10 +56,10 @@ def benchmarks(monkeypatch):
 
 
 @pytest.fixture
-def run_here(monkeypatch, benchmarks):
+def run_here(monkeypatch, benchmarks, out):
     """Runs a benchmark in this process, which has imported what it needs; returns what it wrote."""
 
-    def call(script, *arguments, out):
+    def call(script, *arguments):
         monkeypatch.setattr(sys, "argv", [script, *arguments, "--out", str(out)])
         runpy.run_path(str(FOLDER / script), run_name="__main__")
         return json.loads(out.read_text())
@@ -42,50 +68,34 @@ def run_here(monkeypatch, benchmarks):
 
 
 @pytest.mark.heavy
-def test_memory(tmp_path):
-    _, held = run(
-        "memory.py", "--trials", "3", "--units", "6", "--kinds", "ours", out=tmp_path / "out.json"
-    )
+def test_memory(out):
+    _, held = run("memory.py", "--trials 3 --units 6 --kinds ours", out)
     assert len(held["rows"][0]["mebibytes"]) == 3
 
 
 @pytest.mark.heavy
-def test_overhead(tmp_path):
-    sizes = ("trials", "epoch", "--trials", "3", "--long", "3")
-    _, held = run("overhead.py", *sizes, out=tmp_path / "out.json")
+def test_overhead(out):
+    _, held = run("overhead.py", "trials epoch --trials 3 --long 3", out)
     assert [row["trials"] for row in held["trials"]["result"]] == [3, 3, 3]
     assert held["epoch"]["result"]["epochs"] == 3
 
 
 @pytest.mark.heavy
-def test_share_lost_to_tracing(tmp_path):
-    sizes = ("share", "--small-trials", "3", "--turns", "1", "--epochs", "2")
-    _, held = run("overhead.py", *sizes, out=tmp_path / "out.json")
+def test_share_lost_to_tracing(out):
+    _, held = run("overhead.py", "share --small-trials 3 --turns 1 --epochs 2", out)
     lost = {row["kind"]: row["lost"] for row in held["share"]["result"]}
     assert lost["ours, reuse_models=4"] < lost["Keras Tuner, RandomSearch"] < 1
 
 
-def test_scaling_of_the_oracle(tmp_path, run_here):
-    sizes = ("ask", "--sizes", "3", "6", "--samplers", "random")
-    held = run_here("scaling.py", *sizes, out=tmp_path / "out.json")
+def test_scaling_of_the_oracle(run_here):
+    held = run_here("scaling.py", "ask", "--sizes", "3", "6", "--samplers", "random")
     assert [row["trials"] for row in held["ask"]["result"]] == [3, 6]
 
 
 @pytest.mark.heavy
-def test_scaling(tmp_path):
-    sizes = (
-        "workers",
-        "requests",
-        "--trials",
-        "2",
-        "--turns",
-        "1",
-        "--workers",
-        "2",
-        "--seconds",
-        "1",
-    )
-    _, held = run("scaling.py", *sizes, out=tmp_path / "out.json")
+def test_scaling(out):
+    sizes = "--trials 2 --turns 1 --workers 2 --seconds 1"
+    _, held = run("scaling.py", f"workers requests {sizes}", out)
     assert [row["workers"] for row in held["workers"]["result"]] == [None, 1, 2]
     for row in held["requests"]["result"]:
         assert row["trials"] > 0
@@ -93,45 +103,50 @@ def test_scaling(tmp_path):
 
 
 @pytest.mark.heavy
-def test_search_time(tmp_path):
-    kinds = ["Keras Tuner", "same trials", "defaults"]
-    sizes = ("--backends", "tensorflow", "--sizes", "digits", "--kinds", *kinds)
-    sizes += ("--trials", "3", "--epochs", "2", "--turns", "1")
-    printed, held = run("search_time.py", *sizes, out=tmp_path / "out.json")
+def test_search_time(out):
+    sizes = "--backends tensorflow --sizes digits --trials 3 --epochs 2 --turns 1"
+    kinds = "--kinds 'Keras Tuner' 'same trials' defaults"
+    printed, held = run("search_time.py", f"{sizes} {kinds}", out)
     rows = held["digits"]
-    assert [row["kind"] for row in rows] == kinds
+    assert [row["kind"] for row in rows] == ["Keras Tuner", "same trials", "defaults"]
     for row in rows:
         assert row["trials"] == 3
         spent = row["steps"] + row["validation"] + row["compiling"]
         assert 0 < spent <= row["trainings"]
         assert row["trainings"] + row["between"] <= row["seconds"] <= row["process"]
-    assert [row["epochs"] for row in rows[:2]] == [6, 6]  # No trial of these is stopped.
+    assert [row["epochs"] for row in rows[:2]] == [6, 6]  # None of these trials is pruned.
     assert held["machines"]["tensorflow"]["backend"] == "tensorflow"
     assert "of KT" in printed
 
 
 @pytest.mark.heavy
-def test_placements(tmp_path, run_here):
+def test_placements(run_here):
     sizes = ("--sizes", "128,4,2,4", "--wrappers", "time_distributed", "--turns", "1")
-    held = run_here("placements.py", *sizes, out=tmp_path / "out.json")
-    (row,) = held["rows"]
+    (row,) = run_here("placements.py", *sizes)["rows"]
     assert set(row["placements"]) == {"input", "output", "input+output"}
     assert all(compiling > 0 and step > 0 for compiling, step in row["placements"].values())
 
 
+@pytest.mark.heavy
+def test_sync_with_a_server_that_refuses_three_of_ten(out):
+    _, held = run("sync.py", "--trials 20 --refused 0.3", out)
+    (row,) = held["rows"]
+    assert (row["first"]["written"], row["first"]["there"]) == (20, 0)
+    assert (row["second"]["written"], row["second"]["there"]) == (0, 20)
+    assert row["requests"] > 80
+
+
 @pytest.mark.parametrize("part", ["replay", "variants", "peers"])
-def test_search_efficiency(part, tmp_path, run_here):
+def test_search_efficiency(part, run_here):
     tuners = {
         "replay": ["recdrop-tune", "RandomSearch", "Hyperband"],
         "variants": ["pruner asha", "sampler tpe, univariate"],
         "peers": ["ASHA", "PASHA", "TPE + Hyperband"],
     }[part]
-    sizes = (part, "--seeds", "1", "--tuners", *tuners)
-    held = run_here("search_efficiency.py", *sizes, out=tmp_path / "out.json")
+    held = run_here("search_efficiency.py", part, "--seeds", "1", "--tuners", *tuners)
     rows = held["digits"]["rows"]
     assert [row["tuner"] for row in rows] == tuners
-    # The whole table is there to be searched, so that a good one is found: but by what may take up a
-    # configuration again.
+    # Every configuration can be searched, so a good one is found, unless a tuner resumes configurations.
     spent = [row["top 5%"] for row in rows if row["tuner"] != "TPE + Hyperband"]
     assert all(each["reached"] == 1 for each in spent)
     assert all(each["epochs"][1] <= 40 * each["trials"][1] for each in spent)
@@ -145,7 +160,7 @@ def test_peers_pay_for_new_epochs_alone(benchmarks):
     assert [spent.train("b", epochs) for epochs in (1, 3, 9)] == [2.0] * 3
     assert (spent.epochs, spent.trials, spent.through) == (9, 1, False)
     spent.train("c", 3)
-    assert not spent.found  # It is not through, so it is not known to be as good.
+    assert not spent.found  # It is not trained to the end, so its score is not known.
     spent.recommend("c")
     assert spent.result() == [(9 + 3 + 6, 2, 0)]
     rungs = _peers.Rungs(_peers._lengths(9))
@@ -154,11 +169,11 @@ def test_peers_pay_for_new_epochs_alone(benchmarks):
     assert rungs.promotable(2) is None
     rungs.scores[0]["c"] = 4.0
     assert rungs.promotable(2) == ("b", 1)
-    assert rungs.promotable(2) is None  # One of three goes on.
+    assert rungs.promotable(2) is None  # One of three is promoted.
 
 
 def test_the_quickest_searches_are_in_bold(benchmarks):
-    """Those among which the seeds do not decide; a search that did not find it is not one of them."""
+    """Bold: not significantly slower than the fastest. Searches that never reached it are not bold."""
     import _replay
     import search_efficiency
 
@@ -204,7 +219,7 @@ def test_search_efficiency_table(benchmarks, tmp_path):
     # Trained for real: every curve falls, and no two are the same.
     assert all(curve[-1] < curve[0] for curve in table.curves.values())
     assert len(set(map(tuple, table.curves.values()))) == 4
-    # Interrupted and begun anew, it trains what is missing only, and the same.
+    # A resumed run trains only the missing curves, and gets the same.
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:3]))
     said = []
@@ -231,91 +246,79 @@ def test_committed_tables_hold_their_whole_spaces(benchmarks):
 
 
 @pytest.mark.heavy
-def test_search_efficiency_bias(tmp_path):
-    printed, held = run("search_efficiency.py", "bias", "--seeds", "2", out=tmp_path / "out.json")
+def test_search_efficiency_bias(out):
+    printed, held = run("search_efficiency.py", "bias --seeds 2", out)
     held = held["digits"]
     assert "dropout alone" in printed
     stopped = {row["pruner"]: row["all"] for row in held["stopped"]}
     assert stopped["patient_median"] < stopped["halving"] < 1
-    # The more epochs are seen, the better they foretell.
+    # More epochs predict the final score better.
     correlations = [row["correlation"] for row in held["bias"]]
     assert correlations[0] < correlations[-1] <= 1.0
-    # Places are shared out: what one rate gains another loses.
+    # Ranks are shared: one rate's gain is another's loss.
     assert all(min(row["shift by rate"].values()) <= 0 for row in held["bias"])
 
 
 @pytest.mark.heavy
-def test_which_dropout(tmp_path):
-    out, page = tmp_path / "out.json", tmp_path / "page.md"
-    page.write_text("Before\n<!-- table: vowels -->\nold\n<!-- end -->\nAfter\n")
-    sizes = ("--task", "vowels", "--wrapper", "none", "zoneout", "--trials", "1", "--seeds", "2")
-    more = ("--epochs", "1", "--folder", str(tmp_path / "searches"))
-    printed, held = run("which_dropout.py", "run", *sizes, *more, out=out)
+def test_which_dropout(tmp_path, out, page):
+    path, lines = page("vowels")
+    sizes = "--task vowels --wrapper none zoneout --trials 1 --seeds 2 --epochs 1"
+    search = f"run {sizes} --folder {tmp_path}/searches"
+    printed, held = run("which_dropout.py", search, out)
     rows = {row["wrapper"]: row for row in held["tasks"]["vowels"]["rows"]}
     assert set(rows) == {"none", "zoneout"}
     assert all(len(row["test_loss"]) == len(row["test_accuracy"]) == 2 for row in rows.values())
     assert "2/2 zoneout recurrent: test loss" in printed
-    again, _ = run("which_dropout.py", "run", *sizes, *more, out=out)
-    assert again == ""  # What is there is not searched again.
+    assert run("which_dropout.py", search, out)[0] == ""  # Nothing is searched twice.
 
-    printed, _ = run("which_dropout.py", "table", "--page", str(page), out=out)
-    text = page.read_text()
-    assert text.startswith("Before\n<!-- table: vowels -->\n| wrapper |")
-    assert text.endswith("|\n<!-- end -->\nAfter\n")
-    mean = sum(rows["zoneout"]["test_loss"]) / 2
-    same = rows["none"]["learning_rate"] == rows["zoneout"]["learning_rate"]
-    # Its twin: the same learning rate without dropout, with the same seeds.
-    twin = rows["none"]["test_loss"] if same else rows["zoneout"]["twin_test_loss"]
-    assert len(rows["zoneout"]["twin_test_loss"]) == 2
-    gain = sum(twin) / 2 - mean
-    (line,) = [line for line in text.splitlines() if line.startswith("| zoneout | recurrent |")]
+    printed, _ = run("which_dropout.py", f"table --page {path}", out)
+    none, zoneout = rows["none"], rows["zoneout"]
+    # The twin has the same learning rate and seeds, and no dropout.
+    same = none["learning_rate"] == zoneout["learning_rate"]
+    twin = sum(none["test_loss"] if same else zoneout["twin_test_loss"]) / 2
+    assert len(zoneout["twin_test_loss"]) == 2
+    mean = sum(zoneout["test_loss"]) / 2
+    gain = twin - mean
+    (line,) = [line for line in lines() if line.startswith("| zoneout | recurrent |")]
     assert f"{mean:.4f} ±" in line
     assert f"| {gain:+.4f} (" in line
-    share = f"{100 * gain / (sum(twin) / 2):+.1f}"
+    share = f"{100 * gain / twin:+.1f}"
     assert f"| zoneout | recurrent | {share} | {share} | " in printed  # The mean, and the least.
     # A search takes no dropout where that is better by the validation data.
-    worse = sum(rows["zoneout"]["val_loss"]) > sum(rows["none"]["val_loss"])
-    found = "+0.0 %" if worse else f"{share} %"
+    found = "+0.0 %" if sum(zoneout["val_loss"]) > sum(none["val_loss"]) else f"{share} %"
     assert f"| `zoneout` alone | 1 | {found} | {found} |" in printed
     assert f"| the preset `lstm` | 1 | {found} | {found} |" in printed
     assert f"{int(gain > 0)} of 1 better in the mean" in printed
 
 
 @pytest.mark.heavy
-def test_published(tmp_path):
-    out, page = tmp_path / "out.json", tmp_path / "page.md"
-    page.write_text("Before\n<!-- table: mnist1d -->\nold\n<!-- end -->\nAfter\n")
-    sizes = ("--data", "mnist1d", "--search", "published GRU", "--trials", "2", "--epochs", "1")
-    more = ("--seeds", "2", "--folder", str(tmp_path / "searches"))
-    _, held = run("published.py", "run", *sizes, *more, out=out)
+def test_published(tmp_path, out, page):
+    path, lines = page("mnist1d")
+    sizes = "--data mnist1d --search 'published GRU' --trials 2 --epochs 1 --seeds 2"
+    search = f"run {sizes} --folder {tmp_path}/searches"
+    _, held = run("published.py", search, out)
     rows = {row["what"]: row for row in held["data"]["mnist1d"]["rows"]}
     found, published = rows["published GRU"], rows["published GRU, as published"]
     assert published["values"]["wrapper"] == "none"
     assert all(len(row["test"]) == 2 and max(row["test"]) < 0.7 for row in rows.values())
     if found["values"]["wrapper"] != "none":
         # After as many epochs as are published, here one, the twin is the published setting.
-        twin = rows["published GRU, its twin"]
-        assert {**published["values"]} == {**twin["values"]}
-    again, _ = run("published.py", "run", *sizes, *more, out=out)
-    assert again == ""  # What is there is not searched again.
-    run("published.py", "table", "--page", str(page), out=out)
-    text = page.read_text()
+        assert published["values"] == rows["published GRU, its twin"]["values"]
+    assert run("published.py", search, out)[0] == ""  # Nothing is searched twice.
+    run("published.py", f"table --page {path}", out)
+    text = "\n".join(lines())
     assert "| published: CNN | 0.940 | | |" in text
     assert f"| published GRU, as published | {sum(published['test']) / 2:.4f} ±" in text
-    assert text.endswith("|\n<!-- end -->\nAfter\n")
 
 
 def test_published_baselines(benchmarks):
-    """A regression is compared with the mean of its training targets too; what is published needs none."""
+    """A regression is also compared with the mean of its training targets."""
     import _published
     import published
 
     known = _published.DATA_SETS
-    assert [len(published.baselines(known[name])) for name in ("mnist1d", "power", "covid")] == [
-        0,
-        1,
-        2,
-    ]
+    counts = {name: len(published.baselines(known[name])) for name in ("mnist1d", "power", "covid")}
+    assert counts == {"mnist1d": 0, "power": 1, "covid": 2}
     targets = [np.array([[1.0], [3.0]]), np.array([[2.0], [5.0], [2.0]])]
     data = [(None, part) for part in targets]
     constant = published.baselines(known["covid"])[published.CONSTANT]
@@ -343,7 +346,7 @@ def test_published_decay(benchmarks):
 
 
 def test_published_rates_beside_ours(benchmarks):
-    """Of what is published the mean and deviation are enough for Welch's interval."""
+    """Welch's interval needs only the mean and deviation of published results."""
     import _shampoo
     from scipy import stats
 
@@ -352,7 +355,7 @@ def test_published_rates_beside_ours(benchmarks):
     found = _shampoo.difference(ours, theirs.mean(), theirs.std(ddof=1))
     known = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval()
     assert found == pytest.approx((ours.mean() - theirs.mean(), known.low, known.high))
-    # Of a run that was broken off there is what there is.
+    # The table of an interrupted run has gaps.
     cell = {"form": "as in Keras 2.0", "placement": "", "rate": 0.0, "test": [90.0, 95.0, 99.0]}
     first, second = _shampoo.tables({"cells": [cell]})["shampoo"].splitlines()[2:4]
     assert first.startswith("| recurrent | 0 | 95.74 ± 9.22 | 94.67 ± 4.51 |  |  |  |  | -1.07 (")
@@ -364,10 +367,7 @@ def test_published_rates_beside_ours(benchmarks):
         {"network": some, "rates": [0.1, 0.2], "epochs": [5, 9], "means": [[5, 7], [6, 3]]},
         {"network": {**some, "units": 3}, "rates": [0.1], "epochs": [5], "means": [[8]]},
     ]
-    chosen = [
-        (each["network"]["wrapper"], each["rate"], each["epochs"])
-        for each in _shampoo.choices(tried)
-    ]
+    chosen = [(c["network"]["wrapper"], c["rate"], c["epochs"]) for c in _shampoo.choices(tried)]
     assert chosen == [("zoneout", 0.2, 9), ("none", 0, 9), ("none", 0, 5), ("zoneout", 0.1, 5)]
 
 
@@ -379,12 +379,12 @@ def test_which_dropout_looks_everywhere(benchmarks):
     assert cells[0] == ("none", None)
     assert len(cells) == len(set(cells)) == 21
     assert ("recurrent", "input+recurrent+output") in cells
-    # These would be `recurrent` once more: see `tests/hypermodels/test_first_weights.py`.
+    # These equal `recurrent`: see `tests/hypermodels/test_first_weights.py`.
     assert not {wrapper for wrapper, _ in cells} & {"time_distributed", "lambda"}
 
 
 def test_which_dropout_answers(benchmarks):
-    """What competes is chosen by validation data, and what is said of a task by other tasks alone."""
+    """Configurations are chosen by validation data, and defaults for a task by the other tasks."""
     import _which_answers
 
     noise = np.random.default_rng(0).normal(0, 0.01, 10)
@@ -392,14 +392,8 @@ def test_which_dropout_answers(benchmarks):
 
     def row(wrapper, placement, validation, test):
         losses = {"val_loss": [validation] * 10, "test_loss": list(test + noise)}
-        rate = None if wrapper == "none" else 0.2
-        return {
-            "wrapper": wrapper,
-            "placement": placement,
-            "rate": rate,
-            "learning_rate": 0.01,
-            **losses,
-        }
+        found = {"wrapper": wrapper, "placement": placement, "learning_rate": 0.01}
+        return {**found, "rate": None if wrapper == "none" else 0.2, **losses}
 
     def task(native, variational, weight_drop):
         none = row("none", None, 1.0, 1.0)
@@ -433,51 +427,43 @@ def test_which_dropout_answers(benchmarks):
 
 
 @pytest.mark.heavy
-def test_learned_rates(tmp_path):
-    out = tmp_path / "out.json"
-    sizes = ("--task", "vowels", "--placement", "recurrent", "--epochs", "1")
-    more = ("--trials", "2", "--seeds", "2", "--folder", str(tmp_path / "searches"))
-    printed, held = run("learned_rates.py", "run", *sizes, *more, out=out)
+def test_learned_rates(tmp_path, out):
+    sizes = "--task vowels --placement recurrent --epochs 1 --trials 2 --seeds 2"
+    search = f"{sizes} --folder {tmp_path}/searches"
+    printed, held = run("learned_rates.py", f"run {search}", out)
     rows = {row["kind"]: row for row in held["tasks"]["vowels"]["rows"]}
     assert [rows[kind]["trials"] for kind in ("learned", "searched", "samples")] == [1, 2, 3]
     assert len(rows["learned"]["rates"]["recurrent"]) == len(rows["searched"]["test_loss"]) == 2
-    # The same seeds: without dropout they come to the same.
+    # With the same seeds, their twins without dropout have the same losses.
     assert rows["learned"]["twin_test_loss"] == rows["searched"]["twin_test_loss"]
     assert rows["samples"]["samples"] in rows["samples"]["offered"] == [180, 18, 2]
     assert "vowels recurrent learned: test loss" in printed
-    again, _ = run("learned_rates.py", "run", *sizes, *more, out=out)
-    assert again == ""  # What is there is not trained again.
+    assert run("learned_rates.py", f"run {search}", out)[0] == ""  # Nothing is trained twice.
 
-    _, held = run("learned_rates.py", "move", *sizes, out=out)
+    _, held = run("learned_rates.py", "move --task vowels --placement recurrent --epochs 1", out)
     moved = held["move"]["vowels"]["rows"]
-    assert len(moved) == 12
     assert [len(row["rates"]["learned_rate.recurrent"]) for row in moved] == [1] * 12
-    printed, _ = run("learned_rates.py", "table", out=out)
+    printed, _ = run("learned_rates.py", "table", out)
     assert printed.count("\n") == 3 + 1 + 3 + 12
     assert f"| vowels | recurrent | {rows['samples']['samples']} of 180 |" in printed
 
 
 @pytest.mark.heavy
-def test_activity_decay(tmp_path):
-    out, page = tmp_path / "out.json", tmp_path / "page.md"
-    page.write_text("Before\n<!-- table: decays -->\nold\n<!-- end -->\nAfter\n")
-    sizes = ("--seeds", "2", "--epochs", "1")
-    printed, held = run("activity_decay.py", "run", *sizes, out=out)
-    assert printed.count("\n") == len(held["rows"]) == 8
+def test_activity_decay(out, page):
+    path, lines = page("decays")
+    printed, held = run("activity_decay.py", "run --seeds 2 --epochs 1", out)
     losses = [row["test_loss"] for row in held["rows"]]
-    assert len({tuple(each) for each in losses}) == 8
-    again, _ = run("activity_decay.py", "run", *sizes, out=out)
-    assert again == ""  # What is there is not trained again.
-    run("activity_decay.py", "table", "--page", str(page), out=out)
-    lines = page.read_text().splitlines()
-    (line,) = [each for each in lines if each.startswith("| weight_drop | 2 | 1 |")]
+    assert printed.count("\n") == len({tuple(each) for each in losses}) == 8
+    again, _ = run("activity_decay.py", "run --seeds 2 --epochs 1", out)
+    assert again == ""  # Nothing is trained twice.
+    run("activity_decay.py", f"table --page {path}", out)
+    (line,) = [each for each in lines() if each.startswith("| weight_drop | 2 | 1 |")]
     assert f"| {sum(losses[7]) / 2:.4f} ±" in line
     assert f"| {(sum(losses[4]) - sum(losses[7])) / 2:+.4f} (" in line
-    assert (lines[0], lines[-1]) == ("Before", "After")
 
 
 def test_noise_of_planted_searches(benchmarks):
-    """Their trainings are as alike as real ones with the same seed, and gains are those planted."""
+    """Trainings with the same seed correlate as real ones do, and the gains are the planted ones."""
     import _planted
     import keras
     import keras_tuner as kt
@@ -505,32 +491,20 @@ def test_noise_of_planted_searches(benchmarks):
 
 
 @pytest.mark.heavy
-def test_verdicts(tmp_path, benchmarks):
-    sizes = ("--searches", "2", "--trials", "5", "--confirm", "1", "--jobs", "1")
-    more = ("--problems", "two", "vowels", "--folder", str(tmp_path / "searches"))
-    printed, held = run("verdicts.py", *sizes, *more, out=tmp_path / "out.json")
+def test_verdicts(tmp_path, out, benchmarks):
+    sizes = "--searches 2 --trials 5 --confirm 1 --jobs 1 --problems two vowels"
+    search = f"{sizes} --folder {tmp_path}/searches"
+    printed, held = run("verdicts.py", search, out)
     rows = {row["problem"]: row for row in held["rows"]}
     assert set(rows) == {"two", "vowels"}
     for row in rows.values():
         assert row["searches"] == 2
         assert row["helped"] + row["hurt"] + row["not known"] == 1
     assert "helped at least 90 %" in printed
-    # What is counted is what the searches themselves have said.
+    # The searches' own verdicts are counted.
     from verdicts import judged
 
     lines = (tmp_path / "searches" / "5-1-5.jsonl").read_text().splitlines()
     for row in map(json.loads, lines):
         assert judged(row)["outcome"] == row["outcome"]
-    # What is there is not searched again, and comes to the same.
-    _, again = run("verdicts.py", *sizes, *more, out=tmp_path / "out.json")
-    assert again == held
-
-
-@pytest.mark.heavy
-def test_sync_with_a_server_that_refuses_three_of_ten(tmp_path):
-    sizes = ("--trials", "20", "--refused", "0.3")
-    _, held = run("sync.py", *sizes, out=tmp_path / "out.json")
-    (row,) = held["rows"]
-    assert (row["first"]["written"], row["first"]["there"]) == (20, 0)
-    assert (row["second"]["written"], row["second"]["there"]) == (0, 20)
-    assert row["requests"] > 80
+    assert run("verdicts.py", search, out)[1] == held  # Nothing is searched twice.

@@ -1,4 +1,4 @@
-"""What is secret in an address is not shown, however the address is mistyped and wherever it was given."""
+"""Secrets in addresses are never shown, even in mistyped addresses."""
 
 import time
 

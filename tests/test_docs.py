@@ -30,7 +30,7 @@ NOT_RUN = {"docs/deploy.md": 1, "docs/scaling.md": 4}
 
 
 def given():
-    """What a page may use without a word: some of the handwritten digits, and a build function.
+    """The names that a page may use: some of the handwritten digits, and a build function.
 
     They are few, so that a search of 12 trials takes a minute: 32 images to train on, 16 each to
     validate and to test.
@@ -62,7 +62,7 @@ def by_page(*languages):
     return pytest.mark.parametrize("page", params)
 
 
-# Keras: a model that has not been trained has no slots for Adam's state yet. Scikit-learn: on so few points
+# Keras: a model that has not been trained has no slots for Adam's state yet. Scikit-learn: with few points
 # the fit of Bayesian optimization does not converge.
 @pytest.mark.filterwarnings(
     "ignore:Skipping variable loading for optimizer",
@@ -109,7 +109,7 @@ def test_every_page_is_listed_for_language_models():
 
 
 def test_arguments_exist():
-    """Every call of this package in the documentation, run or not, has arguments that there are."""
+    """Every call of this package in the documentation, run or not, has valid arguments."""
     for block in (block for page in pages_with("python") for block in blocks(page, "python")):
         for call in ast.walk(ast.parse(block.code)):
             name = _called(call)

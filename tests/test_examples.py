@@ -1,4 +1,4 @@
-"""Every example runs as a user runs it, at a tiny size, from an empty folder, and prints what it promises."""
+"""Every example runs as a user runs it, at a tiny size, from an empty folder, and prints its results."""
 
 import os
 import re
@@ -29,16 +29,21 @@ TINY = {
     "quickstart.py": None,  # .ci/run, with the wheel
     "ray_cluster.py": None,  # tests/ray_workers/test_ray.py
 }
-"""The arguments that make an example small; None where another test runs it, named beside it."""
+"""The arguments that make an example small; None if the test in the comment runs it."""
 
 
-def ran(script, folder, *arguments):
-    """Runs an example in a folder and returns what it printed."""
+def ran(script, folder, arguments=None):
+    """Runs an example in a folder, by default at its tiny size, and returns what it printed."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, EXAMPLES / script, *arguments]
+    command = [sys.executable, EXAMPLES / script, *(arguments or TINY[script]).split()]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def slow(test):
+    """Marks the test of an example that trains."""
+    return pytest.mark.heavy(pytest.mark.timeout(900)(test))
 
 
 def test_each_example_is_run():
@@ -53,21 +58,15 @@ def test_each_example_says_how_long_it_takes(script):
     assert f"`{script}`" in (ROOT / "docs/examples.md").read_text(encoding="utf-8")
 
 
-def tiny(script, folder):
-    """Runs an example at its tiny size and returns what it printed."""
-    return ran(script, folder, *TINY[script].split())
-
-
 def row(printed, name):
     """The cells of the row of a printed table that has this name."""
     (line,) = [line for line in printed.splitlines() if line.startswith(f"{name}  ")]
     return re.split(r"\s{2,}", line.removeprefix(name).strip())
 
 
-@pytest.mark.heavy
-@pytest.mark.timeout(900)
+@slow
 def test_three_ways(tmp_path):
-    printed = tiny("three_ways.py", tmp_path)
+    printed = ran("three_ways.py", tmp_path)
     ways = {
         "plain layer": "cuDNN",
         "Keras's recurrent_dropout": "not cuDNN",
@@ -88,10 +87,9 @@ def test_three_ways(tmp_path):
     assert "recdrop_runs/three-ways-" in printed.splitlines()[-1]
 
 
-@pytest.mark.heavy
-@pytest.mark.timeout(900)
+@slow
 def test_japanese_vowels(tmp_path):
-    printed = tiny("japanese_vowels.py", tmp_path)
+    printed = ran("japanese_vowels.py", tmp_path)
     assert "3 trials" in printed
     assert re.search(r"^\S+ +GRU +\w+ ", printed, re.MULTILINE)  # the table of `explain`
     for name in ("best", "no dropout"):
@@ -118,7 +116,7 @@ def test_japanese_vowels_are_padded_on_the_right():
 
 
 @pytest.mark.parametrize("script", ["japanese_vowels.py", "forecasting.py"])
-def test_without_sktime_an_example_tells_its_arguments_and_what_it_lacks(
+def test_without_sktime_an_example_prints_its_arguments_and_how_to_install_it(
     script, monkeypatch, capsys
 ):
     monkeypatch.setitem(sys.modules, "sktime", None)
@@ -130,12 +128,11 @@ def test_without_sktime_an_example_tells_its_arguments_and_what_it_lacks(
     assert "--trials TRIALS" in capsys.readouterr().out
 
 
-@pytest.mark.heavy
-@pytest.mark.timeout(900)
+@slow
 def test_forecasting(tmp_path):
-    printed = tiny("forecasting.py", tmp_path)
+    printed = ran("forecasting.py", tmp_path)
     assert "3 trials" in printed
-    # The test split as it is in the data set, cut and scaled: whatever the models are.
+    # These depend on the test split alone, not on the models.
     assert row(printed, "naive: the last second again") == ["0.746", "-"]
     assert row(printed, "naive: the mean of the window") == ["0.587", "-"]
     (best,) = re.findall(r"^best \((\w+)\)  ", printed, re.MULTILINE)
@@ -145,10 +142,9 @@ def test_forecasting(tmp_path):
         assert float(spread) == 0  # of one training
 
 
-@pytest.mark.heavy
-@pytest.mark.timeout(900)
+@slow
 def test_deploy_plain(tmp_path):
-    printed = tiny("deploy_plain.py", tmp_path)
+    printed = ran("deploy_plain.py", tmp_path)
     assert (tmp_path / "deployed" / "model.keras").is_file()
     assert (tmp_path / "deployed" / "saved_model" / "saved_model.pb").is_file()
     assert re.search(r"^Layers of the best model: .*Wrapper", printed, re.MULTILINE)
@@ -158,12 +154,8 @@ def test_deploy_plain(tmp_path):
     assert all(float(difference) < 1e-6 for _, difference in differences)
 
 
-heavy = pytest.mark.heavy
-limit = pytest.mark.timeout(900)
-
-
 def rows(text, *labels):
-    """The numbers behind each label, at the start of a line; of several such lines the last."""
+    """The numbers behind each label, at the start of a line; of several such lines, the last one's."""
     found = {}
     for line in text.splitlines():
         for label in labels:
@@ -172,12 +164,9 @@ def rows(text, *labels):
     return [found[label] for label in labels]
 
 
-@heavy
-@limit
+@slow
 def test_character_language_model(tmp_path):
-    text = ran(
-        "character_language_model.py", tmp_path, *TINY["character_language_model.py"].split()
-    )
+    text = ran("character_language_model.py", tmp_path)
     _, table = text.split("of the trainings with fresh seeds:")
     # (validation, its standard deviation, test) of two trainings each: better than guessing, and no wonder.
     for validation, spread, test in rows(table, "none", "weight_drop"):
@@ -194,10 +183,9 @@ def test_character_language_model(tmp_path):
     assert written == written.lower()
 
 
-@heavy
-@limit
+@slow
 def test_accuracy_vs_speed(tmp_path):
-    text = ran("accuracy_vs_speed.py", tmp_path, *TINY["accuracy_vs_speed.py"].split())
+    text = ran("accuracy_vs_speed.py", tmp_path)
     (folder,) = (tmp_path / "recdrop_runs").iterdir()
     trials = rdt.TuneResult.load(folder).trials
     points = {
@@ -222,7 +210,7 @@ def test_accuracy_vs_speed(tmp_path):
         assert (row["val_loss"], row["ms_per_step"]) == (f"{loss:.3f}", f"{ms:.3f}")
         assert float(row["median_ms"]) > 0
         assert row["in_both"] in ("True", "False")
-    # Whatever the times were, the lowest loss is on both.
+    # The lowest loss is on both fronts at any step times.
     assert min(front, key=lambda row: points[int(row["number"])])["in_both"] == "True"
     assert [int(row["number"]) for row in front] == sorted(undominated, key=lambda n: points[n][1])
 
@@ -230,12 +218,11 @@ def test_accuracy_vs_speed(tmp_path):
     assert "not dominated" in page
 
 
-@heavy
-@limit
+@slow
 def test_uncertainty(tmp_path):
     kinds = ["as they are", *(f"turned by {angle}" for angle in (30, 60, 90))]
     kinds += [f"noise of {level}" for level in (0.2, 0.5)]
-    text = ran("uncertainty.py", tmp_path, *TINY["uncertainty.py"].split())
+    text = ran("uncertainty.py", tmp_path)
     uncertain, compared = text.split("Predictions without dropout")
     accuracy, confidence, entropy, disagreement, _ = np.transpose(rows(uncertain, *kinds))
     assert accuracy[0] == max(accuracy) > 0.6
@@ -249,17 +236,15 @@ def test_uncertainty(tmp_path):
     measured = np.array(rows(compared, *kinds))
     assert (measured[:, 1] == accuracy).all()
     assert (measured[:, 3] > 0).all()
-    # What the bins are off by is together no less than what the whole is off by.
+    # The calibration error over bins is at least that of all predictions together.
     assert (measured[:, 5] >= abs(confidence - accuracy) - 0.002).all()
 
 
-@heavy
-@limit
+@slow
 def test_without_dropout_there_is_no_uncertainty_to_see(tmp_path):
     small = "--rate 0 --epochs 2 --samples 3 --train-samples 100"
-    uncertain, compared = ran("uncertainty.py", tmp_path, *small.split()).split(
-        "Predictions without"
-    )
+    text = ran("uncertainty.py", tmp_path, small)
+    uncertain, compared = text.split("Predictions without")
     ((_, _, entropy, disagreement, plain),) = rows(uncertain, "turned by 30")
     assert abs(disagreement) < 0.001
     assert entropy == pytest.approx(plain, abs=0.002)
@@ -270,8 +255,7 @@ def test_without_dropout_there_is_no_uncertainty_to_see(tmp_path):
 NOTEBOOKS = sorted(path.name for path in EXAMPLES.glob("*.ipynb"))
 
 
-@pytest.mark.heavy
-@pytest.mark.timeout(900)
+@slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook(name, tmp_path):
     """Each runs from its first cell to its last, and shows results as a notebook does."""

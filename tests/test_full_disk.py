@@ -18,7 +18,7 @@ SPOTS = [0, 8, 20, 200]
 
 
 def mounts() -> bool:
-    """Says whether this machine lets a process mount a file system for itself."""
+    """Returns whether this machine lets a process mount a file system."""
     trial = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
     try:
         return subprocess.run(trial, capture_output=True).returncode == 0
@@ -28,7 +28,7 @@ def mounts() -> bool:
 
 @pytest.mark.heavy
 @pytest.mark.skipif(not mounts(), reason="this machine lets nobody mount a file system")
-def test_nothing_is_burned_and_the_search_goes_on(tmp_path):
+def test_no_trial_is_lost_and_the_search_resumes(tmp_path):
     done = subprocess.run(
         ["unshare", "-rm", sys.executable, "-m", "tests.full_disk", tmp_path, json.dumps(SPOTS)],
         cwd=ROOT,

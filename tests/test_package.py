@@ -136,7 +136,7 @@ def test_imports_point_one_way():
         layers = {m: layer_of(m) for m in imports_of(path) if m.startswith("recdrop_tune.")}
         name = path.relative_to(PACKAGE)
         wrong += [f"{name} imports {m}" for m, at in layers.items() if ORDER.index(own) < where(at)]
-        # What a folder promises is what its `__init__` lists.
+        # A folder's `__init__` lists its public names.
         inner = [m for m, at in layers.items() if at != own and is_module_in_a_folder(m)]
         wrong += [f"{name} imports {m}, which is inside of another folder" for m in inner]
     assert wrong == []

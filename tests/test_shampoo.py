@@ -1,4 +1,4 @@
-"""The training loop of the benchmark on the shampoo sales: what it computes, step by step."""
+"""The training loop of the benchmark on the shampoo sales, computed step by step."""
 
 import importlib
 
@@ -76,7 +76,7 @@ def test_the_loop_carries_states_as_a_stateful_layer_does_and_each_lane_is_a_tra
         begun = shampoo.Network().build(0.0).get_weights()
         scaled = forecasts(fitted(begun, train), held)
         change = low + (scaled + 1) / 2 * (high - low)
-        # What is forecast for a month is the true one before it and the change.
+        # A forecast is the true value of the month before plus the predicted change.
         expected = np.sqrt(np.mean((HISTORY[23:35] + change - HISTORY[24:]) ** 2))
         assert score == pytest.approx(expected, rel=1e-4)
     assert scores[0] != pytest.approx(scores[1], rel=1e-3)

@@ -175,11 +175,11 @@ def _resuming(records: Records, end: tuple[str, float] | None, folder: Path | No
     """Writes how to resume a search; nothing if its space is exhausted, or that is unknown."""
     search, early = records.search, records.no_more
     over = end is not None and end[0] == "FINISHED"
-    if search is None or search.go_on is None:
+    if search is None or search.resume_hint is None:
         return ""
     if over and early is not None and early.reason == EXHAUSTED:
         return ""
-    how = quoted(search.go_on)
+    how = quoted(search.resume_hint)
     if folder is not None:
         how = f"run it again with the folder {quoted(str(folder.absolute()))}"
     more = ", with a larger `max_trials`" if over and early is None else ""

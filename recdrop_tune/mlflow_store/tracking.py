@@ -63,7 +63,7 @@ class Tracking:
         at_end: Saves the result before the search's run ends; `None` saves nothing.
         unsaved: Why the result could not be saved, or `None`.
         process: The process in which the search was begun.
-        go_on: How to resume the search, in words, if known.
+        resume_hint: How to resume the search, in words, if known.
         stays_open: Whether the search's run stays open when the oracle has no more trials.
     """
 
@@ -92,7 +92,7 @@ class Tracking:
         self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
         self.stays_open = False
         self.process = events.Process()
-        self.go_on: str | None = None
+        self.resume_hint: str | None = None
         self._under_way = False
         self._over = False
         self._failure_elsewhere: str | None = None
@@ -225,7 +225,7 @@ class Tracking:
                 configurations=fewer_than_trials(self._oracle),
                 pid=self.process.pid,
                 host=self.process.host,
-                go_on=self.go_on,
+                resume_hint=self.resume_hint,
             )
         )
 

@@ -180,7 +180,8 @@ def _put(ray: Any, name: str, value: Any, parts: Mapping[str, Any]) -> Any:
         return ray.put(value)
     except Exception as error:  # Pickling a value can raise anything.
         for inner, part in parts.items():
-            _put(ray, inner, part, {})  # The user knows a part by its own name.
+            # The user knows a part by its own name.
+            _put(ray, inner, part, _parts(part) if is_dataclass(part) else {})
         reason = f"({type(error).__name__}: {exception_line(str(error).strip())})"
         raise invalid_argument(
             name,

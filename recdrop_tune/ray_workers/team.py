@@ -254,7 +254,7 @@ class Team:
                 self._ray.kill(member.actor)
 
     def _note_if_none_starts(self) -> None:
-        """Notes once that there is no room for any worker; a cluster that grows will have some."""
+        """Prints once that the cluster has no room for a worker. It may still grow."""
         if self._alarm is None:
             return
         starting = [member.where for member in self._members]

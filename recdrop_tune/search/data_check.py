@@ -60,7 +60,7 @@ def check_data(
             continue
         x, y, weight = _telling_batch(part, _batch_size(model, batch_size))
         try:
-            # Keras takes no arrays beside tensors.
+            # Keras does not mix arrays with tensors.
             predicted = model(
                 keras.tree.map_structure(keras.ops.convert_to_tensor, x), training=False
             )

@@ -41,9 +41,8 @@ from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult
 from recdrop_tune.search.confirm import check_confirmations
 from recdrop_tune.search.first_trials import (
-    coverage_line,
     enqueue_first_trials,
-    known_points_line,
+    untried_lines,
     warn_if_nothing_is_searched,
 )
 from recdrop_tune.search.identity import claim, plain_values
@@ -65,43 +64,44 @@ def run(plan: Plan) -> TuneResult:
         RecdropError: The model cannot be built, or no trial was completed.
         StorageError: A disk is full or broken.
     """
+    config = plan.config
     with ExitStack() as stack:
         # First, so that everything else is closed before it ends the process.
         interrupts = stack.enter_context(Interrupts())
         stack.enter_context(tracing_expected())
         stack.enter_context(compilations_kept(plan.compilation_cache))
-        run_trials = stack.enter_context(runner(plan, plan.workers, plan.verbose, interrupts))
+        run_trials = stack.enter_context(runner(plan, config.workers, config.verbose, interrupts))
         stack.enter_context(storage_failures_named(plan.folder))
-        if plan.overwrite:
+        if config.overwrite:
             # If the new search cannot begin, the one in the folder is not deleted.
             with _tuner_elsewhere(plan) as tuner:
                 _first_trials(plan, tuner.oracle)
-        held = stack.enter_context(claim(plan.folder, plan.identity, plan.seed, plan.overwrite))
+        held = stack.enter_context(claim(plan.folder, plan.identity, config.seed, config.overwrite))
         check_confirmations(plan.folder)
-        plan = replace(plan, search_id=held.id, seed=held.seed)
+        config = replace(config, seed=held.seed)
+        plan = replace(plan, search_id=held.id, config=config)
         own_space = not isinstance(getattr(plan.model, "space", None), SearchSpace)
         if own_space and (plan.folder / "oracle.json").exists():
             _check_space(plan)
         tuner = plan.new_tuner()
-        lines: list[str | None] = [*_first_trials(plan, tuner.oracle)]
+        lines = _first_trials(plan, tuner.oracle)
         if own_space:
             warn_if_nothing_is_searched(tuner.oracle, plan.space)
-        progress = stack.enter_context(shown_progress(plan.folder, plan.verbose, plan.at_once))
-        keep = " and overwrite=False" if plan.overwrite else ""
+        progress = stack.enter_context(shown_progress(plan.folder, config.verbose, plan.at_once))
+        keep = " and overwrite=False" if config.overwrite else ""
         how = f'run again with directory="{plan.folder}"{keep}'
-        stack.enter_context(print_how_to_resume(plan.folder, how, plan.verbose))
-        if plan.tuner == "optuna":
-            lines += [coverage_line(tuner.oracle), known_points_line(tuner.oracle)]
-        for line in filter(None, lines if plan.verbose else ()):
+        stack.enter_context(print_how_to_resume(plan.folder, how, config.verbose))
+        if config.tuner_name == "optuna":
+            lines += untried_lines(tuner.oracle)
+        for line in lines if config.verbose else ():
             print(line, flush=True)
         folder = plan.folder.absolute()  # MLflow's readers are not in the current folder.
         ended = run_trials(
             tuner,
             [*progress, interrupts],
-            folder=folder,
-            go_on=f'run again with directory="{folder}"{keep}',
+            config=replace(config, directory=folder),
             search_id=held.id,
-            seed=held.seed,
+            resume_hint=f'run again with directory="{folder}"{keep}',
         )
         check_completed(tuner, ended)
         return TuneResult(tuner, ended.tracking)
@@ -116,10 +116,10 @@ def _first_trials(plan: Plan, oracle: Any) -> list[str]:
     """
     if not isinstance(oracle, OptunaOracle):
         return []
-    if plan.tuner == "optuna":
-        enqueue_first_trials(oracle, plan.optuna.try_first)
+    if plan.config.tuner_name == "optuna":
+        enqueue_first_trials(oracle, plan.config.optuna.try_first)
     now = plain_values(plan.identity)
-    # An accuracy is the same measure whatever the loss.
+    # An accuracy is the same measure with any loss.
     compared = {"objective", "epochs"} | ({"loss"} if "loss" in str(now["objective"]) else set())
     for folder in oracle.warm_start:
         there = (read_object(Path(folder) / SEARCH) or {}).get("identity")

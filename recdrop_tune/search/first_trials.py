@@ -78,59 +78,42 @@ def first_points(space: Sequence[HyperParameter], seed: int) -> list[dict[str, A
     return points
 
 
-def coverage_line(oracle: Any) -> str | None:
-    """Returns a line that names the wrappers that `max_trials` leaves untried; None if it suffices.
+def untried_lines(oracle: Any) -> list[str]:
+    """Returns lines on the first configurations that `max_trials` leaves untried; none if it suffices.
 
     Args:
-        oracle: The oracle, before its first trial.
+        oracle: The oracle, before its first trial. It has the configurations of `try_first`.
     """
     limit = oracle.max_trials
     if not isinstance(oracle, OptunaOracle) or limit is None:
-        return None
-    space = oracle.hyperparameters.space
-    missing, reserved = _missing(oracle), _reserved(oracle)
-    room = max(0, limit - reserved - len(oracle.trials))
-    if len(missing) <= room:
-        return None
-    names = [hp.name for hp in space if _is_searched(hp)]
-    tried = {n: _tried(oracle, n) | {p[n] for p in missing[:room] if n in p} for n in names}
-    never = [
-        f"{name.removesuffix('wrapper')}{point[name]}"
-        for point in missing[room:]
-        for name in names
-        if name in point and point[name] not in tried[name]
-    ]
-    twin = " and the best of them without its dropout" if reserved else ""
-    needed = len(oracle.trials) + len(missing) + reserved
-    return (
-        f"max_trials={limit} is too small to try every wrapper, and {', '.join(dict.fromkeys(never))} may "
-        f"never be tried. {needed} trials try each once{twin}."
-    )
-
-
-def known_points_line(oracle: Any) -> str | None:
-    """Returns a line that counts the configurations of `try_first` that may not be tried; None if all are.
-
-    Args:
-        oracle: The oracle, which has these configurations, before its first trial.
-    """
-    if not isinstance(oracle, OptunaOracle) or oracle.max_trials is None:
-        return None
-    first = _missing(oracle)
-    known = [point for point in oracle.points_to_try() if point not in first]
-    needed = len(oracle.trials) + len(first) + len(known) + _reserved(oracle)
-    without = min(len(known), needed - oracle.max_trials)
-    if without <= 0:
-        return None
-    return (
-        f"max_trials={oracle.max_trials} is too small to try every configuration of try_first after the "
-        f"baselines: {without} of {len(known)} may not be tried. {needed} trials try all."
-    )
-
-
-def _reserved(oracle: Any) -> int:
-    """Returns how many trials are reserved for the twin of the best one: 0 or 1."""
-    return int(oracle.twin_last and offers_none(oracle.hyperparameters.space))
+        return []
+    space, done, lines = oracle.hyperparameters.space, len(oracle.trials), []
+    reserved = int(oracle.twin_last and offers_none(space))  # For the twin of the best trial.
+    baselines = _missing(oracle)
+    known = [point for point in oracle.points_to_try() if point not in baselines]
+    room = max(0, limit - reserved - done)
+    if len(baselines) > room:
+        names = [hp.name for hp in space if _is_searched(hp)]
+        tried = {n: _tried(oracle, n) | {p[n] for p in baselines[:room] if n in p} for n in names}
+        never = dict.fromkeys(
+            f"{name.removesuffix('wrapper')}{point[name]}"
+            for point in baselines[room:]
+            for name in names
+            if name in point and point[name] not in tried[name]
+        )
+        twin = " and the best of them without its dropout" if reserved else ""
+        lines.append(
+            f"max_trials={limit} is too small to try every wrapper, and {', '.join(never)} may never be "
+            f"tried. {done + len(baselines) + reserved} trials try each once{twin}."
+        )
+    needed = done + len(baselines) + len(known) + reserved
+    untried = min(len(known), needed - limit)
+    if untried > 0:
+        lines.append(
+            f"max_trials={limit} is too small to try every configuration of try_first after the "
+            f"baselines: {untried} of {len(known)} may not be tried. {needed} trials try all."
+        )
+    return lines
 
 
 def warn_if_nothing_is_searched(oracle: Any, space: str) -> None:

@@ -18,6 +18,7 @@ from recdrop_tune.hypermodels import (
     infer_hypermodel,
     unextended,
 )
+from recdrop_tune.problems import suggestion
 from recdrop_tune.search.data_check import check_data
 from recdrop_tune.search.settings import Task
 from recdrop_tune.spaces import SearchSpace
@@ -55,7 +56,62 @@ def as_hypermodel(hypermodel: Any, train: Any, space: object) -> tuple[Any, str]
     if callable(hypermodel) and not isinstance(hypermodel, type | keras.Layer):
         _check_build_function(hypermodel)
         return hypermodel, f"function {_qualified(hypermodel)}"
-    raise _no_hypermodel(hypermodel)
+    is_class = isinstance(hypermodel, type)
+    raise invalid_argument(
+        "model",
+        expected="a Keras model, a function that builds one from `hp`, or a keras_tuner.HyperModel",
+        received=hypermodel,
+        fix=f"Pass an instance: {hypermodel.__name__}(...)." if is_class else "",
+    )
+
+
+def has_own_fit(hypermodel: Any) -> bool:
+    """Returns whether a hypermodel has its own `fit`, which can do anything with model and data."""
+    known = (kt.HyperModel.fit, AbstractHyperModel.fit)  # They pass everything on to Keras.
+    return isinstance(hypermodel, kt.HyperModel) and type(hypermodel).fit not in known
+
+
+_ELSEWHERE = {
+    "epochs": "`epochs`",
+    "batch_size": "`batch_size`",
+    "verbose": "`verbose`",
+    "callbacks": "`training=rdt.Training(callbacks=...)`",
+    "x": "`train`",
+    "y": "`train`",
+    "validation_data": "`validation`",
+}
+"""The arguments of `Model.fit` that `tune` takes elsewhere."""
+
+
+def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
+    """Raises for an argument that `fit` does not have, or that `tune` takes elsewhere.
+
+    Args:
+        fit: The arguments in `Training.fit`.
+        model: The hypermodel. Its `fit` can have further arguments; with `**kwargs` it gets everything.
+    """
+    model, fits = unextended(model), [keras.Model.fit]
+    fits += [type(model).fit] if isinstance(model, kt.HyperModel) else []
+    parameters = [each for known in fits for each in inspect.signature(known).parameters.values()]
+    rest = any(each.kind is each.VAR_KEYWORD for each in parameters) and has_own_fit(model)
+    collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    # Keras Tuner fills in the first ones.
+    taken = {each.name for each in parameters if each.kind not in collecting} - {
+        "self",
+        "hp",
+        "model",
+    }
+    for name in fit:  # Not their values: they may be data, and fill the screen.
+        if name in _ELSEWHERE:
+            raise InvalidArgumentError(
+                f"Invalid argument `{name}` received in `fit`. Give {_ELSEWHERE[name]} to `tune`."
+            )
+        if name not in taken and not rest:
+            near = suggestion(name, sorted(taken - set(_ELSEWHERE)))
+            raise InvalidArgumentError(
+                f"Invalid argument `{name}` received in `fit`. Expected an argument of "
+                f"`keras.Model.fit`. {near}"
+            )
 
 
 def check_hypermodel_data(
@@ -75,8 +131,7 @@ def check_hypermodel_data(
     Raises:
         InvalidArgumentError: They do not.
     """
-    fits = (kt.HyperModel.fit, AbstractHyperModel.fit)
-    if isinstance(hypermodel, kt.HyperModel) and type(hypermodel).fit not in fits:
+    if has_own_fit(hypermodel):
         return
     model: Any = None
     with suppress(Exception):
@@ -128,16 +183,6 @@ def _check_build_function(function: Any) -> None:
         )
 
 
-def _no_hypermodel(received: Any) -> InvalidArgumentError:
-    fix = f"Pass an instance: {received.__name__}(...)." if isinstance(received, type) else ""
-    return invalid_argument(
-        "model",
-        expected="a Keras model, a function that builds one from `hp`, or a keras_tuner.HyperModel",
-        received=received,
-        fix=fix,
-    )
-
-
 def _qualified(thing: Any) -> str:
     return f"{thing.__module__}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
@@ -163,9 +208,7 @@ class ObservedTrials(Extension):
     """
 
     def __init__(self, hypermodel: Any, objectives: Sequence[kt.Objective]) -> None:
-        fits = (kt.HyperModel.fit, AbstractHyperModel.fit)
-        known = isinstance(hypermodel, kt.HyperModel)
-        self._own_fit = known and type(hypermodel).fit not in fits
+        self._own_fit = has_own_fit(hypermodel)
         self._objectives = objectives
         self.building: Any = None
         self.first_model: Any = None

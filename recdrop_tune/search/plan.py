@@ -22,7 +22,7 @@ from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, describe_model, loss_of
-from recdrop_tune.search.settings import Confirm, MLflow, Optuna, Training, Workers
+from recdrop_tune.search.settings import MLflow, SearchConfig, Training
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure
@@ -34,65 +34,50 @@ class Plan:
     """A search by `tune`, with checked arguments.
 
     Attributes:
+        config: The arguments of `tune`, complete: functions that were named are imported, the folder and the
+            store are known. The model and its space are below, and the test data in `data`.
         data: The data.
         model: The hypermodel, or the function that builds its models.
         space: The search space as YAML, or the name of the hypermodel that defines it.
         goals: The objectives.
-        max_trials: The most trials to run.
-        epochs: Epochs per trial.
-        batch_size: Samples per batch, for arrays.
-        timeout: Seconds after which no trial starts.
-        seed: Seed of the proposals and of every trial.
-        tuner: Name of the tuner.
-        optuna: How Optuna searches.
-        training: How to train each trial.
-        confirm: What to train again after the search; its test data are in `data`.
-        workers: Where the trials run; `None` for this process.
-        tracking: The MLflow experiment and its address.
-        folder: The project folder.
-        verbose: How much to print.
-        overwrite: Whether to delete the search in the folder.
         search_id: Id of the search, from the project folder.
         process: The process that started it.
-        go_on: How to resume it, in words or as a command.
+        resume_hint: How to resume it, in words or as a command.
     """
 
+    config: SearchConfig
     data: Data
     model: Any
     space: str
     goals: Sequence[kt.Objective]
-    max_trials: int
-    epochs: int
-    batch_size: int
-    timeout: float | None
-    seed: int | None
-    tuner: str
-    optuna: Optuna
-    training: Training
-    confirm: Confirm | None
-    workers: Workers | None
-    tracking: MLflow
-    folder: Path
-    verbose: int
-    overwrite: bool
     search_id: str = ""
     process: Process = field(default_factory=Process)
-    go_on: str | None = None
+    resume_hint: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The project folder."""
+        return Path(self.config.directory or "")
+
+    @property
+    def training(self) -> Training:
+        """How to train each trial."""
+        return self.config.training or Training()
+
+    @property
+    def tracking(self) -> MLflow:
+        """The MLflow experiment and its address."""
+        return self.config.tracking
 
     @property
     def at_once(self) -> int:
         """How many trials run at the same time."""
-        return 1 if self.workers is None else self.workers.number
+        return 1 if self.config.workers is None else self.config.workers.number
 
     @property
     def compilation_cache(self) -> bool | Path:
         """Whether to keep compiled code for other processes, or the folder for it."""
         return self.training.compilation_cache
-
-    @property
-    def twin_last(self) -> bool:
-        """Whether the last trial is the twin of the best one. A confirmation trains other twins."""
-        return self.confirm is None
 
     @property
     def study_name(self) -> str:
@@ -106,9 +91,9 @@ class Plan:
         return {
             "space": space.to_dict() if isinstance(space, SearchSpace) else self.space,
             "objective": {goal.name: goal.direction for goal in self.goals},
-            "tuner": self.tuner,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
+            "tuner": self.config.tuner_name,
+            "epochs": self.config.epochs,
+            "batch_size": self.config.batch_size,
             "executions": self.training.executions,
             "cv": self.training.cv,
             "early_stopping": self.training.early_stopping,
@@ -128,9 +113,11 @@ class Plan:
         """
         plan, trials = self, ObservedTrials(self.model, self.goals)
         if directory is not None:
-            plan = replace(self, folder=directory, optuna=replace(self.optuna, storage=None))
+            optuna = self.config.optuna
+            tuner = self.config.tuner if optuna.storage is None else replace(optuna, storage=None)
+            plan = replace(self, config=replace(self.config, directory=directory, tuner=tuner))
         try:
-            # Keras Tuner prints that it resumes a search, whatever its verbosity.
+            # Keras Tuner prints that it resumes a search, even if it is not verbose.
             with contextlib.redirect_stdout(io.StringIO()):
                 return make_tuner(plan, extended(scheduled(self.model), trials))
         except RecdropError:
@@ -149,8 +136,8 @@ class Plan:
 
     def track(self, tuner: Any, listeners: Iterable[Listener] = ()) -> Tracking:
         """Tracks the tuner, and proposes the first configurations to it."""
-        if self.tuner == "optuna":
-            enqueue_first_trials(tuner.oracle, self.optuna.try_first)
+        if self.config.tuner_name == "optuna":
+            enqueue_first_trials(tuner.oracle, self.config.optuna.try_first)
         data = self.data.made
         observed = tuner.hypermodel.extension(ObservedTrials)
         if observed.first_model is None:
@@ -172,12 +159,13 @@ class Plan:
                 self.goals,
             ),
         )
-        tracking.process, tracking.go_on = self.process, self.go_on
+        tracking.process, tracking.resume_hint = self.process, self.resume_hint
         return tracking
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the arguments of `Tuner.search`."""
-        fit = {**self.data.fit_arguments(self.batch_size), "epochs": self.epochs, "verbose": 0}
+        config = self.config
+        fit = {**self.data.fit_arguments(config.batch_size), "epochs": config.epochs, "verbose": 0}
         callbacks, patience = list(self.training.callbacks), self.training.early_stopping
         if patience is not None:
             goal = self.goals[0]
@@ -189,24 +177,25 @@ class Plan:
 
     def follow_up(self) -> Confirmation | None:
         """Makes the confirmation."""
-        if self.confirm is None:
+        confirm = self.config.confirm
+        if not confirm:
             return None
-        test = self.data.made["test"]
-        return Confirmation(self.confirm.top, self.confirm.seeds, self.seed, test)
+        return Confirmation(confirm.top, confirm.seeds, self.config.seed, self.data.made["test"])
 
     def _info(self) -> dict[str, Any]:
         """Returns the parameters of the search's run in MLflow."""
+        config, optuna = self.config, self.config.optuna
         info: dict[str, Any] = {
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
+            "epochs": config.epochs,
+            "batch_size": config.batch_size,
+            "seed": config.seed,
         }
-        pruner = self.optuna.pruner or "halving"
-        if self.tuner == "optuna" and isinstance(pruner, str):
+        pruner = optuna.pruner or "halving"
+        if config.tuner_name == "optuna" and isinstance(pruner, str):
             info["pruner"] = pruner  # Its name; the oracle has only its class.
-        if self.optuna.warm_start:
-            info["warm_start"] = ", ".join(folder.name for folder in self.optuna.warm_start)
+        if optuna.warm_start:
+            info["warm_start"] = ", ".join(folder.name for folder in optuna.warm_start)
         info["workers"] = self.at_once
-        if self.timeout is not None and isfinite(self.timeout):
-            info["timeout"] = self.timeout
+        if config.timeout is not None and isfinite(config.timeout):
+            info["timeout"] = config.timeout
         return info

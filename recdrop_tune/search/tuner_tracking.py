@@ -29,7 +29,7 @@ def track(
 
     Call it before `tuner.search`. It changes only two public attributes of the tuner: stand-ins replace
     `oracle` and `hypermodel`, and pass everything on. A separate thread writes to MLflow. If that fails, the
-    search continues with a `TrackingWarning`, and the journal has every event. Whatever MLflow missed is
+    search continues with a `TrackingWarning`, and the journal has every event. What MLflow missed is
     written when it is back, or by `sync`.
 
     For a server, `MLFLOW_HTTP_REQUEST_TIMEOUT` is set to 10 seconds and `MLFLOW_HTTP_REQUEST_MAX_RETRIES`

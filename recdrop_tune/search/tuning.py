@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain, count
@@ -12,15 +13,19 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.backends import check_training, share_gpus
+from recdrop_tune.errors import invalid_argument
 from recdrop_tune.files import RUNS
 from recdrop_tune.hypermodels import task_in_words
 from recdrop_tune.ray_workers import import_ray
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.checks import check_fit_arguments, check_validation
 from recdrop_tune.search.classes_and_groups import complete_training
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.execution import run
-from recdrop_tune.search.hypermodel_of import as_hypermodel, check_hypermodel_data
+from recdrop_tune.search.hypermodel_of import (
+    as_hypermodel,
+    check_fit_arguments,
+    check_hypermodel_data,
+)
 from recdrop_tune.search.plan import Plan
 from recdrop_tune.search.references import as_function, call, model_named, resolved
 from recdrop_tune.search.settings import (
@@ -148,7 +153,7 @@ def tune(
     )
     mlflow = replace(config.tracking, uri=config.tracking.store())
     check_fit_arguments(training.fit, model)
-    check_validation(goals, validation, training)
+    _check_validation(goals, validation, training)
     if config.workers is not None:
         import_ray()
         share_gpus()
@@ -162,27 +167,38 @@ def tune(
         x, y = made["training"][:2] if isinstance(made["training"], tuple) else (None, None)
         print(f"Task: {task_in_words(hypermodel, x, y)}.", flush=True)
     training = complete_training(training, made["training"], hypermodel)
-    plan = Plan(
-        data=data,
-        model=hypermodel,
-        space=described,
-        goals=goals,
-        max_trials=config.max_trials,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        timeout=config.timeout,
-        seed=config.seed,
-        tuner=config.tuner_name,
-        optuna=config.optuna,
+    # A plan is sent to workers, and has the model, its space and the test data apart.
+    config = replace(
+        config,
+        model=None,
+        space=None,
         training=training,
         confirm=replace(config.confirm, test=None) if config.confirm else None,
-        workers=config.workers,
         tracking=mlflow,
-        folder=config.directory or _new_folder(mlflow),
-        verbose=config.verbose,
-        overwrite=config.overwrite,
+        directory=config.directory or _new_folder(mlflow),
     )
-    return run(plan)
+    return run(Plan(config, data, hypermodel, described, goals))
+
+
+def _check_validation(goals: Sequence[Any], validation: Any, training: Training) -> None:
+    """Raises for validation data together with folds, and for an objective without validation data.
+
+    Raises:
+        InvalidArgumentError: There are two sources of validation data, or none.
+    """
+    if training.cv is not None and validation is not None:
+        expected = "None with `cv`, which takes the validation data from the training data"
+        raise invalid_argument("validation", expected=expected, received=type(validation).__name__)
+    asked = [goal.name for goal in goals if goal.name.startswith("val_")]
+    ways = (validation, training.cv, training.fit.get("validation_split") or None)
+    if asked and all(way is None for way in ways):
+        raise invalid_argument(
+            "validation",
+            expected=f"validation data, for the objective is {asked[0]}",
+            received=None,
+            fix="Pass them; or, with arrays, `training=rdt.Training(cv=5)` or "
+            "`training=rdt.Training(fit={'validation_split': 0.2})`; or take another objective.",
+        )
 
 
 def _new_folder(tracking: MLflow) -> Path:

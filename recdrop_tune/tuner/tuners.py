@@ -43,31 +43,31 @@ def make_tuner(plan: Any, hypermodel: Any) -> Tuner:
     Returns:
         The tuner. If the project folder holds a search, it resumes that search.
     """
-    folder = Path(os.path.abspath(plan.folder))
-    settings, training = plan.optuna, plan.training
-    sampler, default = TUNERS[plan.tuner]
+    folder, config, training = Path(os.path.abspath(plan.folder)), plan.config, plan.training
+    settings = config.optuna
+    sampler, default = TUNERS[config.tuner_name]
     pruner = settings.pruner or default
     if isinstance(pruner, str):
         # Hyperband itself gives some trials more epochs than others before it judges them.
-        first = 1 if plan.tuner == "hyperband" else warm_up(plan.epochs)
-        pruner = make_pruner(pruner, first, plan.epochs)
+        first = 1 if config.tuner_name == "hyperband" else warm_up(config.epochs)
+        pruner = make_pruner(pruner, first, config.epochs)
     several = len(plan.goals) > 1
     oracle = OptunaOracle(
         list(plan.goals) if several else plan.goals[0],
-        plan.max_trials,
+        config.max_trials,
         sampler=settings.sampler or (None if several else sampler),
         pruner=pruner,
         storage=settings.storage,
         study_name=plan.study_name if settings.storage is not None else None,
         warm_start=settings.warm_start,
-        twin_last=plan.twin_last,
-        timeout=plan.timeout,
-        seed=plan.seed,
+        twin_last=not config.confirm,  # A confirmation trains other twins.
+        timeout=config.timeout,
+        seed=config.seed,
     )
     return Tuner(
         oracle,
         hypermodel,
-        seed=plan.seed,
+        seed=config.seed,
         cv=training.cv,
         keep_checkpoints=training.keep_checkpoints,
         reuse_models=training.reuse_models,

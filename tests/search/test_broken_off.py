@@ -1,4 +1,4 @@
-"""A search that is broken off by Ctrl-C: what it has is saved and told, and what was under way runs again."""
+"""Searches interrupted by Ctrl-C: finished trials are saved, and the running one runs again."""
 
 import keras_tuner as kt
 import pandas as pd
@@ -13,7 +13,7 @@ from tests.small_search import Failing, build, data
 
 
 class Breaking(Failing):
-    """Is broken off at the end of one of its trainings, by default the third; of 0, of none."""
+    """Is interrupted at the end of one of its trainings, by default the third; 0 for none."""
 
     def __init__(self, at=3):
         super().__init__()
@@ -44,7 +44,7 @@ def states_in(folder):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_what_it_has_is_saved_and_goes_on(options):
+def test_finished_trials_are_saved_and_the_search_resumes(options):
     with pytest.raises(KeyboardInterrupt) as caught:
         rdt.tune(data(), data(), Breaking(), **options)
     folder, expected = options["directory"], [COMPLETE, COMPLETE, INTERRUPTED]
@@ -67,20 +67,20 @@ def test_what_it_has_is_saved_and_goes_on(options):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_it_goes_on_as_if_it_had_not_been_broken_off(options, tmp_path):
+def test_a_resumed_search_equals_an_uninterrupted_one(options, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         rdt.tune(data(), data(), Breaking(), **options)
-    went_on = rdt.tune(data(), data(), Breaking(0), **options)
+    resumed = rdt.tune(data(), data(), Breaking(0), **options)
     at_once = rdt.tune(data(), data(), Breaking(0), **{**options, "directory": tmp_path / "q"})
     left_out = ["seconds", "ms_per_step", "mlflow_run_id"]
-    frames = [each.trials.drop(columns=left_out) for each in (went_on, at_once)]
+    frames = [each.trials.drop(columns=left_out) for each in (resumed, at_once)]
     pd.testing.assert_frame_equal(*frames)
-    params = [[trial.params for trial in each.study().trials] for each in (went_on, at_once)]
+    params = [[trial.params for trial in each.study().trials] for each in (resumed, at_once)]
     assert params[0] == params[1]
 
 
 class Stopping(OptunaOracle):
-    """Is broken off when the end of a trial is saved and nobody has been told of it."""
+    """Is interrupted after the end of a trial is saved and before it is reported."""
 
     def end_trial(self, *args, **kwargs):
         super().end_trial(*args, **kwargs)
@@ -88,7 +88,7 @@ class Stopping(OptunaOracle):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_the_end_of_a_trial_that_was_saved_is_told(tmp_path, planted_uri):
+def test_a_saved_end_of_a_trial_is_reported(tmp_path, planted_uri):
     tuner = rdt.Tuner(Stopping("val_loss", 2), build, directory=tmp_path, project_name="p")
     with pytest.raises(KeyboardInterrupt), rdt.track(tuner, rdt.MLflow(uri=planted_uri)):
         tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
@@ -99,7 +99,7 @@ def test_the_end_of_a_trial_that_was_saved_is_told(tmp_path, planted_uri):
 
 
 class Losing(OptunaOracle):
-    """Is broken off before the end of a trial is saved."""
+    """Is interrupted before the end of a trial is saved."""
 
     def _save_trial(self, trial):
         if trial.status == "COMPLETED":
@@ -108,7 +108,7 @@ class Losing(OptunaOracle):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_the_end_of_a_trial_that_was_not_saved_is_none(tmp_path, planted_uri):
+def test_an_unsaved_end_of_a_trial_does_not_count(tmp_path, planted_uri):
     tuner = rdt.Tuner(Losing("val_loss", 2), build, directory=tmp_path, project_name="p")
     with pytest.raises(KeyboardInterrupt), rdt.track(tuner, rdt.MLflow(uri=planted_uri)):
         tuner.search(*data(), validation_data=data(), epochs=1, verbose=0)
@@ -116,7 +116,7 @@ def test_the_end_of_a_trial_that_was_not_saved_is_none(tmp_path, planted_uri):
 
 
 def test_a_retry_that_waits_is_not_interrupted(tmp_path, planted_uri):
-    """It is not under way; a trial that is leaves the state of its earlier attempt behind."""
+    """It does not run."""
     oracle = kt.oracles.RandomSearchOracle("val_loss", 1, max_retries_per_trial=1)
     tuner = kt.Tuner(oracle, build, directory=tmp_path, project_name="p")
     tracking = rdt.track(tuner, rdt.MLflow(uri=planted_uri))

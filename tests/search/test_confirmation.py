@@ -1,4 +1,4 @@
-"""Tests for the confirmation: paired trainings with fresh seeds, and what is said of them."""
+"""The confirmation: paired trainings with fresh seeds, their table and the verdict."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.errors import ProjectError
 from recdrop_tune.results import paired_gains
 from recdrop_tune.results.verdict import Judgement, verdict
 from recdrop_tune.search.confirm import confirmation_seed
@@ -177,7 +177,7 @@ def test_a_seed_starts_anew_from_what_the_search_did_not_see(result):
     assert confirmation_seed(1, 0) not in seeds
 
 
-def test_the_summary_says_it(result):
+def test_the_summary_has_the_verdict(result):
     text = result.summary()
     assert result.confirmation.verdict in text
     for line in result.confirmation.text().splitlines():
@@ -191,7 +191,7 @@ def test_the_report_has_it(result, tmp_path):
     assert result.confirmation.verdict.split("`")[0] in page
 
 
-def test_it_goes_on_where_it_was_broken_off(result, options):
+def test_an_interrupted_confirmation_resumes(result, options):
     journal = options["directory"] / "events.jsonl"
     lines = journal.read_text().splitlines()
     kept = [line for line in lines if '"ConfirmationEnded"' not in line]
@@ -247,7 +247,7 @@ LEVELS = {0.001: 1.0, 0.01: 0.7, 0.03: 0.65, 0.1: 0.4}
 
 
 class LearningRateAlone(kt.HyperModel):
-    """Trainings whose planted score hangs on the learning rate and on the seed; dropout is worth nothing."""
+    """Trainings whose planted score depends on learning rate and seed, and not on dropout."""
 
     def build(self, hp):
         wrapper = hp.Choice("wrapper", ["none", "recurrent", "variational"])
@@ -391,22 +391,6 @@ def test_without_a_twin_nothing_is_known():
     assert "could not be trained" in said
     said, _ = verdict([judged(best="b", dropping=None, pairs=())])
     assert "no configuration with dropout was completed" in said
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"confirm": -1}, "`confirm`"),
-        ({"confirm": True}, "`confirm`"),
-        ({"timeout": -1}, "`timeout`"),
-        ({"objective": ["val_loss", "ms_per_step"], "tuner": "grid"}, "would add them up"),
-        ({"training": rdt.Training(cv=3)}, "None with `cv`"),
-    ],
-)
-def test_arguments_that_cannot_be_worked_with(tmp_path, options, message):
-    with pytest.raises(InvalidArgumentError, match=message):
-        rdt.tune(data(), data(16), space=SPACE, directory=tmp_path / "p", **options)
-    assert not (tmp_path / "p").exists()
 
 
 @pytest.mark.heavy

@@ -14,7 +14,8 @@ from recdrop_tune.search.data_check import check_data
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(24, 5, 3)).astype("float32"), np.arange(24) % 2
 LISTS = [RNG.normal(size=(n, 2)).astype("float32") for n in RNG.integers(2, 7, 24)]
-SPACE = {"wrapper": "none", "units": 3}
+SHUFFLED = RNG.permutation(24)
+TEXT = np.array(["a b", "c"] * 12, dtype=object)
 
 
 class Batches(keras.utils.PyDataset):
@@ -45,6 +46,12 @@ def same(x, y):
         ((list(X), Y), X, Y),
         ((np.array([[1, None]], object), [0]), np.array([[1, np.nan]]), np.array([0])),
         (([pd.DataFrame(each) for each in X], Y), X, Y),
+        ((pd.Series(list(X)), Y), X, Y),
+        ((X, pd.Series(Y, index=SHUFFLED)), X, Y),
+        ((X, pd.Series(Y, dtype="Int64")), X, Y),
+        ((X, Y.astype(object)), X, Y),
+        ((X, pd.Series([None, 1.5] * 12), None), X, np.array([np.nan, 1.5] * 12)),
+        ((TEXT, Y), TEXT, Y),
         (lambda: (X, Y), X, Y),
     ],
 )
@@ -63,8 +70,11 @@ def test_datasets_stay_as_they_are(given):
 
 
 def test_several_inputs_and_outputs():
-    x, y, weight = Data(({"a": X, "b": [X, X.tolist()]}, (Y, Y), Y.tolist())).made["training"]
-    assert same(x["a"], X)
+    frame = pd.DataFrame(X[:, 0], index=SHUFFLED)
+    inputs = {"a": X, "b": [X, X.tolist()], "c": frame}
+    x, y, weight = Data((inputs, (Y, Y), Y.tolist())).made["training"]
+    assert x["a"] is X
+    assert same(x["c"], X[:, 0])
     assert same(x["b"][0], X)
     assert same(y[1], Y)
     assert same(weight, Y)
@@ -84,7 +94,19 @@ def padded(lists, value):
     return keras.utils.pad_sequences(lists, dtype="float32", padding="post", value=value)
 
 
-@pytest.mark.parametrize("listed", [list, lambda lists: np.array(lists, dtype=object)])
+@pytest.mark.parametrize(
+    "listed",
+    [
+        list,
+        lambda lists: np.array(lists, dtype=object),
+        lambda lists: np.array([each.tolist() for each in lists], dtype=object),
+        lambda lists: [each.tolist() for each in lists],
+        lambda lists: [tf.constant(each) for each in lists],
+        lambda lists: pd.Series(lists, index=SHUFFLED),
+        lambda lists: [pd.DataFrame(each, index=range(7, 7 + len(each))) for each in lists],
+    ],
+    ids=["arrays", "objects", "object lists", "lists", "tensors", "series", "frames"],
+)
 def test_sequences_of_unequal_lengths_are_padded(listed):
     tags = [1 + (each[:, 0] > 0).astype("int64") for each in LISTS]
     data = Data((listed(LISTS), tags, [np.full(len(each), 2.0) for each in LISTS]), task=rdt.Task())

@@ -1,4 +1,4 @@
-"""Tests for the first trials of a search: each wrapper once, and a word where there are too few."""
+"""The first trials of a search: each wrapper once, and a line if there are too few trials."""
 
 import keras_tuner as kt
 import pytest
@@ -7,7 +7,7 @@ import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult
-from recdrop_tune.search.first_trials import coverage_line, enqueue_first_trials, first_points
+from recdrop_tune.search.first_trials import enqueue_first_trials, first_points, untried_lines
 from recdrop_tune.spaces import SearchSpace
 from tests.planted_search import SPACE, Planted, planted_result
 from tests.small_search import build, data
@@ -20,7 +20,7 @@ def oracle_of(folder, space, trials=20, seed=0, twin_last=False, name="p"):
     oracle.verbose = 0
     space = SearchSpace.load(space)
     tuner = kt.Tuner(oracle, lambda hp: space.sample(hp), directory=folder, project_name=name)
-    tuner.save()  # What makes the folder one that can be gone on with.
+    tuner.save()  # Else the search cannot be resumed.
     return oracle, space
 
 
@@ -40,10 +40,10 @@ def test_each_wrapper_of_a_preset_comes_once_with_a_rate_of_the_lower_half(tmp_p
                 middle = (ranges[name].min_value + ranges[name].max_value) / 2
                 assert value <= middle
     for point in points:
-        oracle.enqueue(point)  # Refused, were it no configuration of the space.
+        oracle.enqueue(point)  # Refuses a configuration that is not in the space.
 
 
-def test_what_is_spread_hangs_on_the_seed_and_nothing_else(tmp_path):
+def test_the_spread_depends_on_the_seed_alone(tmp_path):
     spaces = [
         oracle_of(tmp_path, SPACE, seed=seed, name=str(n)) for n, seed in enumerate((0, 0, 1))
     ]
@@ -55,7 +55,7 @@ def test_what_is_spread_hangs_on_the_seed_and_nothing_else(tmp_path):
     assert len(set(placements)) > 1
 
 
-def test_layers_with_wrappers_of_their_own_are_all_covered(tmp_path):
+def test_each_layer_gets_all_its_wrappers(tmp_path):
     def build(hp):
         for layer, wrappers in (("a", ["none", "recurrent", "zoneout"]), ("b", ["none", "lambda"])):
             SearchSpace(wrapper=wrappers, rate=[0.1, 0.2]).sample_dropout(hp, layer)
@@ -82,14 +82,14 @@ def tried(oracle, number):
     return found
 
 
-def test_the_search_tries_them_before_anything_else_and_not_again_when_it_goes_on(tmp_path):
+def test_a_search_tries_them_first_and_not_again_when_it_resumes(tmp_path):
     oracle, _ = oracle_of(tmp_path, SPACE)
     enqueue_first_trials(oracle)
     assert tried(oracle, 3) == WRAPPERS[:3]
     again, _ = oracle_of(tmp_path, SPACE)
     enqueue_first_trials(again)
     assert tried(again, 2) == WRAPPERS[3:]
-    assert coverage_line(again) is None
+    assert untried_lines(again) == []
 
 
 @pytest.mark.parametrize(
@@ -106,19 +106,19 @@ def test_the_search_tries_them_before_anything_else_and_not_again_when_it_goes_o
         (1, True, "none, recurrent, variational, zoneout, lambda may never be tried."),
     ],
 )
-def test_too_few_trials_are_said_before_the_search(tmp_path, trials, twin, said):
+def test_too_few_trials_are_reported_before_the_search(tmp_path, trials, twin, said):
     oracle, _ = oracle_of(tmp_path, SPACE, trials=trials, twin_last=twin)
-    line = coverage_line(oracle)
-    assert line is None if said is None else said in line
+    lines = untried_lines(oracle)
+    assert lines == [] if said is None else said in lines[0]
 
 
 def test_a_space_without_none_keeps_no_trial_for_a_twin(tmp_path):
     space = {**SPACE, "wrapper": ["recurrent", "zoneout"]}
     oracle, _ = oracle_of(tmp_path, space, trials=2, twin_last=True)
-    assert coverage_line(oracle) is None
+    assert untried_lines(oracle) == []
 
 
-def test_a_layer_that_is_not_always_there(tmp_path):
+def test_a_layer_that_only_some_models_have(tmp_path):
     def build(hp):
         depth = hp.Choice("layers", [1, 2, 3])
         space = SearchSpace(wrapper=["none", "recurrent", "zoneout"], rate=[0.1, 0.2])
@@ -130,12 +130,12 @@ def test_a_layer_that_is_not_always_there(tmp_path):
     oracle = OptunaOracle(kt.Objective("val_loss", "min"), 2, seed=0, twin_last=True)
     kt.Tuner(oracle, build, directory=tmp_path)
     enqueue_first_trials(oracle)
-    assert "first/zoneout" in coverage_line(oracle)
+    assert "first/zoneout" in untried_lines(oracle)[0]
 
 
-def test_other_tuners_choose_for_themselves(tmp_path):
+def test_other_tuners_get_no_first_trials(tmp_path):
     oracle = kt.oracles.RandomSearchOracle("val_loss", max_trials=2)
-    assert coverage_line(oracle) is None
+    assert untried_lines(oracle) == []
     enqueue_first_trials(oracle)
 
 
@@ -148,7 +148,7 @@ KNOWN = [
 
 
 def search(folder, max_trials, known=()):
-    """Returns the wrapper and the rate of each trial, in the order of their beginnings."""
+    """Returns the wrapper and the rate of each trial, in the order of their starts."""
     tuner = rdt.Optuna("random", try_first=known)
     store = rdt.MLflow(uri=f"sqlite:///{folder.parent}/mlflow.db")
     result = rdt.tune(
@@ -166,9 +166,7 @@ def search(folder, max_trials, known=()):
     return list(zip(rows["wrapper"], rows["rate"].fillna(0.0), strict=True))
 
 
-def test_known_points_come_after_the_baselines_and_not_again_when_the_search_goes_on(
-    tmp_path, capsys
-):
+def test_known_points_come_after_the_baselines_and_once(tmp_path, capsys):
     first = search(tmp_path / "p", 4, KNOWN)
     assert [wrapper for wrapper, _ in first[:3]] == ["none", "recurrent", "lambda"]
     assert first[3] == ("recurrent", 0.4)
@@ -203,7 +201,7 @@ def test_what_was_never_tried_is_named_by_tune_summary_and_report(tmp_path, caps
     )
     printed = capsys.readouterr().out
     assert "max_trials=2 is too small to try every wrapper, and native, zoneout" in printed
-    # One trial for a wrapper, and the last one for the twin of the best with dropout: there is none yet.
+    # The second trial is reserved for the twin of the best trial with dropout.
     assert list(result.wrappers["state"]) == ["complete", "complete", "never tried"]
     for text in (result.summary(), result.report(tmp_path / "r.html").read_text()):
         assert "Never tried: zoneout." in text

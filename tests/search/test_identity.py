@@ -1,10 +1,10 @@
-"""Tests of which search a folder holds, and which runs may resume it."""
+"""Which search a folder holds, and which runs may resume it."""
 
 import json
 import random
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import keras
 import keras_tuner as kt
@@ -13,7 +13,9 @@ import pytest
 from sklearn.model_selection import KFold
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, ProjectError
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
+from recdrop_tune.events import WorkerLost
+from recdrop_tune.journal import Journal
 from recdrop_tune.search import identity
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.tuner import GroupedFolds, differences, space_of
@@ -83,12 +85,50 @@ def test_a_damaged_file(tmp_path, content):
         assert json.loads((tmp_path / FILE).read_text())["identity"] == {}
 
 
-def test_one_search_at_a_time(tmp_path, monkeypatch):
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("busy", ["folder", "journal"])
+def test_one_search_at_a_time(tmp_path, monkeypatch, busy, overwrite):
+    """The driver locks the folder, and a worker locks the journal."""
     monkeypatch.setattr(identity, "PATIENCE", 0.2)
-    with claim(tmp_path, {}), pytest.raises(ProjectError, match="is running"), claim(tmp_path, {}):
+    with ExitStack() as stack:
+        if busy == "folder":
+            stack.enter_context(claim(tmp_path, {}))
+        else:
+            journal = Journal(tmp_path / "events.jsonl")
+            journal.on_event(WorkerLost(worker="1", trial_id=None, reason="it writes here"))
+            stack.callback(journal.close)
+        held = files(tmp_path)
+        with (
+            pytest.raises(ProjectError, match="is running"),
+            claim(tmp_path, {}, overwrite=overwrite),
+        ):
+            pass
+        assert files(tmp_path) == held
+
+
+def test_a_journal_that_cannot_be_opened(tmp_path):
+    (tmp_path / "events.jsonl").mkdir()
+    with (
+        pytest.raises(ProjectError, match=r"events\.jsonl` cannot be written to"),
+        claim(tmp_path, {}),
+    ):
         pass
-    with claim(tmp_path, {}):
+
+
+def test_a_folder_behind_a_link_is_overwritten(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    with claim(link, {}) as old:
         pass
+    with claim(link, {}, overwrite=True) as new:
+        assert new.id != old.id
+    assert link.is_symlink()
+    assert (tmp_path / "elsewhere" / FILE).exists()
 
 
 def build_wider(hp):
@@ -213,10 +253,10 @@ def own(loss):
     ],
 )
 def test_a_search_with_other_scores_is_refused(run, old, changed, message):
-    before = {path: path.read_bytes() for path in old.rglob("*.json")}
+    before = files(old)
     with pytest.raises(ProjectError, match=message):
         run("old", **changed)
-    assert before == {path: path.read_bytes() for path in before}
+    assert files(old) == before
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -271,7 +311,7 @@ def test_scores_that_do_not_compare_are_not_learned_from(run, old):
     warm = rdt.Optuna(warm_start=run("huber", **task("huber"), max_trials=2).directory)
     with pytest.raises(InvalidArgumentError, match="loss: 'huber' there, 'mse' now"):
         run("mse", **task("mse"), tuner=warm)
-    # A mean absolute error is the same measure whatever the loss.
+    # A mean absolute error is the same measure with any loss.
     options = {"space": SPACE, "objective": "val_mae"}
     models = [rdt.Task("regression", loss=loss, metrics=["mae"]) for loss in ("huber", "mse")]
     first = run("huber mae", model=models[0], max_trials=2, **options).directory
@@ -280,10 +320,18 @@ def test_scores_that_do_not_compare_are_not_learned_from(run, old):
     assert len(told.tuner.oracle.study.trials) == 2 + 1
 
 
-@pytest.mark.parametrize("first", ["warm_start", "try_first"])
-def test_a_search_is_not_deleted_for_one_that_cannot_begin(run, old, first):
-    before = {path: path.read_bytes() for path in old.rglob("*.json")}
-    given = {"warm_start": old, "try_first": [{"wrapper": "unknown"}]}[first]
-    with pytest.raises(InvalidArgumentError, match=first):
-        run("old", overwrite=True, tuner=rdt.Optuna(**{first: given}))
-    assert before == {path: path.read_bytes() for path in before}
+def fail(hp):
+    raise ValueError("no model")
+
+
+@pytest.mark.parametrize("wrong", ["warm_start", "try_first", "model"])
+def test_a_search_is_not_deleted_for_one_that_cannot_begin(run, old, wrong):
+    before = files(old)
+    given = {
+        "warm_start": {"tuner": rdt.Optuna(warm_start=old)},
+        "try_first": {"tuner": rdt.Optuna(try_first=[{"wrapper": "unknown"}])},
+        "model": {"model": fail},
+    }[wrong]
+    with pytest.raises(RecdropError, match=wrong):
+        run("old", overwrite=True, **given)
+    assert files(old) == before

@@ -6,20 +6,23 @@ import signal
 import subprocess
 import sys
 
+import keras
 import pytest
 
+import recdrop_tune as rdt
 from recdrop_tune.events import ResultSaved, SearchEnded, TrialEnded, TrialStarted
 from recdrop_tune.search.interrupts import Interrupts
 from tests.forks import ROOT, hearing_ctrl_c
+from tests.small_search import build, data
 
 
-def test_a_search_that_is_told_to_end():
+def test_a_search_ends_by_a_signal():
     command = [sys.executable, "-m", "tests.interrupted"]
     with hearing_ctrl_c():
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     closed, _, ends = done.stdout.rpartition("closed ")
-    assert closed == "closed "  # Both times, whatever came meanwhile.
+    assert closed == "closed "  # Both times, despite the signals in between.
     assert json.loads(ends) == {
         "once": -15,
         "after_ctrl_c": -15,
@@ -29,8 +32,8 @@ def test_a_search_that_is_told_to_end():
 
 
 @pytest.mark.parametrize("pressed", [True, False])
-def test_a_ctrl_c_that_an_error_takes_the_place_of(pressed):
-    """As pybind11 does, where it comes while an exception of TensorFlow's is being made."""
+def test_a_ctrl_c_that_an_error_replaces(pressed):
+    """pybind11 does so if it comes while an exception of TensorFlow is being made."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Interrupts() as interrupts:
@@ -48,7 +51,7 @@ def test_a_ctrl_c_that_an_error_takes_the_place_of(pressed):
 
 @pytest.mark.parametrize("presses", [1, 2])
 def test_a_second_ctrl_c_that_was_lost(presses):
-    """The first one, which ends the search, may have been pressed twice: what it saves is not broken off."""
+    """The first one ends the search. Pressed once, it does not interrupt the saving of the result."""
     saved = ResultSaved(files=[], summary="", best_trial_id="0")
     broken = TrialEnded(trial_id="1", status="INTERRUPTED")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -67,3 +70,27 @@ def test_a_second_ctrl_c_that_was_lost(presses):
             interrupts.on_event(SearchEnded(status="KILLED"))
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_ctrl_c_ends_a_search(tmp_path, planted_uri, lost):
+    """Python loses one in a destructor. Training runs many destructors."""
+
+    class Presses(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                with contextlib.suppress(KeyboardInterrupt) if lost else contextlib.nullcontext():
+                    signal.raise_signal(signal.SIGINT)
+
+    options = {"epochs": 3, "directory": tmp_path / "p", "tracking": rdt.MLflow(uri=planted_uri)}
+    training = rdt.Training(callbacks=Presses())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            rdt.tune(data(), data(), build, training=training, max_trials=3, verbose=0, **options)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert list(rdt.TuneResult.load(tmp_path / "p").trials["state"]) == ["INTERRUPTED"]
+    assert len(rdt.tune(data(), data(), build, max_trials=1, verbose=0, **options).trials) == 1

@@ -1,4 +1,4 @@
-"""Searches on Keras's jax and torch backends, with what could come out differently there."""
+"""Searches on Keras's jax and torch backends."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from tests.backends import BACKEND, array
 
 if BACKEND == "tensorflow":
-    pytest.skip("that of all the other tests is TensorFlow", allow_module_level=True)
+    pytest.skip("the other tests run on TensorFlow", allow_module_level=True)
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.backends
 TRAIN, VALIDATION = data()[:2]
 DROPS = {**SPACE, "wrapper": "recurrent"}
 SMALL = {"space": SPACE, "batch_size": 10, "seed": 0, "verbose": 0}
-"""The last batch of the training data is a smaller one, which jax compiles for itself."""
+"""The last batch of the training data is smaller, so jax compiles it separately."""
 
 
 def on_jax(reason):
@@ -41,7 +41,7 @@ def uri(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory, uri):
-    """A search of two trials with its confirmation, and its result before it went on with a third."""
+    """A confirmed search of two trials, resumed with a third: its first trials, and its result."""
     folder = tmp_path_factory.mktemp("searches") / "first"
     training = rdt.Training(compilation_cache=folder.parent / "compiled")
     given = {**SMALL, "epochs": 2, "directory": folder, "tracking": uri, "training": training}
@@ -51,7 +51,7 @@ def searched(tmp_path_factory, uri):
     return before, rdt.tune(TRAIN, VALIDATION, max_trials=3, **given)
 
 
-def test_a_search_is_confirmed_and_goes_on(searched):
+def test_a_search_is_confirmed_and_resumes(searched):
     before, result = searched
     assert list(before["state"]) == ["COMPLETE"] * 2
     trials = result.trials.set_index("trial_id")
@@ -93,7 +93,7 @@ def test_labels_in_tensors_are_looked_at(tmp_path, uri):
 
 @pytest.mark.skipif(BACKEND != "torch", reason="torch is installed there alone")
 def test_loaders_of_torch():
-    """One of a class of the user's is a loader, and a dataset is none."""
+    """An object of a user-defined loader class is a loader, a dataset is not."""
     from torch.utils import data as torch_data
 
     class Loader(torch_data.DataLoader):

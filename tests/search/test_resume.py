@@ -1,4 +1,4 @@
-"""A search that is killed, as `kill -9` does, at any moment, and goes on in its folder until it is done."""
+"""A search that is killed by SIGKILL at any moment, and resumed in its folder until it is done."""
 
 import json
 import os
@@ -33,11 +33,11 @@ class Searches:
         return self.forks.start({**order, "tune": {**tune, "experiment": name}})
 
     def run(self, name: str, kill_at: int | None = None, **options) -> bool:
-        """Runs a search to its end, which may be its death; returns whether it is done."""
+        """Runs a search until it is done or killed; returns whether it is done."""
         return self.is_done(self.start(name, kill_at, **options))
 
     def is_done(self, pid: int) -> bool:
-        """Waits for the end of a search; returns whether it was not its death."""
+        """Waits for the end of a search; returns whether it was not killed."""
         status = self.forks.wait(pid)
         assert status in (0, -signal.SIGKILL), self.forks.log.read_text()[-10_000:]
         return status == 0
@@ -75,7 +75,7 @@ def durations(folder: Path) -> dict[str, float]:
 
 
 class Ledger:
-    """What was finished before each kill of a search, and has to be there in the end as it was."""
+    """The trials that were finished before each kill of a search, and must be unchanged in the end."""
 
     def __init__(self, searches: Searches, name: str):
         self.searches, self.name = searches, name
@@ -184,9 +184,9 @@ def wait_until(condition, seconds: float = 60.0) -> None:
 
 
 def kill_until_done(ledger: Ledger, kills: int, seed: int, max_trials: int, **options) -> None:
-    """Kills a search at random moments, and before random operations on its files, and lets it end then."""
+    """Kills a search at random moments and before random file operations, and then lets it end."""
     moments, options = random.Random(seed), {**options, "max_trials": max_trials}
-    long = 0.1 * max_trials  # Seconds, in which a search of so many trials is not over.
+    long = 0.1 * max_trials  # Seconds; less than a search with `max_trials` trials takes.
     while ledger.kills < kills:
         if ledger.kills % 2:
             done = kill_after_a_sign_of_life(ledger, moments.uniform(0.0, long), **options)
@@ -207,15 +207,15 @@ def kill_until_done(ledger: Ledger, kills: int, seed: int, max_trials: int, **op
         pytest.param(60, 20, marks=pytest.mark.full),
     ],
 )
-def test_a_search_that_is_killed_again_and_again(searches, kills, max_trials):
-    # The space has 21 configurations, none of which is tried twice.
+def test_a_search_is_killed_many_times(searches, kills, max_trials):
+    # The space has 21 configurations. None is tried twice.
     ledger = Ledger(searches, f"killed {kills} times")
     kill_until_done(ledger, kills, seed=kills, max_trials=max_trials)
     assert ledger.kills > kills / 2
     ledger.check(max_trials)
 
 
-def test_a_search_that_is_killed_in_its_first_trial(searches):
+def test_a_search_is_killed_in_its_first_trial(searches):
     ledger = Ledger(searches, "first trial")
     pid = searches.start("first trial", max_trials=2)
     trial = ledger.folder / "trial_0" / "trial.json"
@@ -239,7 +239,7 @@ def test_a_search_that_is_killed_in_its_first_trial(searches):
     ],
 )
 def test_a_kill_before_any_operation_on_a_file(searches, tuner, first, every):
-    """Trials that train nothing: what is looked at is what lies on the disk."""
+    """The trials train nothing: only their files matter."""
     options = {"trains": False, "max_trials": 3, "tuner": tuner, "epochs": 4}
     for kill_at in range(first, 1000, every):
         name = f"{tuner} {every} {kill_at}"
@@ -269,7 +269,7 @@ def test_a_kill_in_the_confirmation(searches):
     assert len(after) > len(before)
 
 
-def test_half_a_line_that_a_kill_left_in_the_journal_of_events(tmp_path):
+def test_a_kill_leaves_half_a_line_in_the_journal(tmp_path):
     journal = Journal(tmp_path / "events.jsonl")
     first, second = (TrialEnded(trial_id=id, status="COMPLETE") for id in "01")
     journal.on_event(first)
@@ -281,7 +281,7 @@ def test_half_a_line_that_a_kill_left_in_the_journal_of_events(tmp_path):
     assert journal.read() == [first, second]
 
 
-def test_a_first_file_that_a_kill_left_unfinished(tmp_path, searches):
+def test_a_kill_leaves_the_first_file_unfinished(tmp_path, searches):
     (searches.folder / "unfinished").mkdir()
     fresh_path(searches.folder / "unfinished" / FILE).write_text("{")
     assert searches.run("unfinished", trains=False, max_trials=1)

@@ -44,26 +44,35 @@ WRONG = [
     (rdt.Training, {"reuse_models": -1}, "`reuse_models`"),
     (rdt.Training, {"compilation_cache": 3}, "`compilation_cache`.*path"),
     (rdt.Training, {"fit": [1]}, "`fit`.*dictionary"),
+    (rdt.Training, {"class_weight": "even"}, "`class_weight`"),
+    (rdt.Training, {"early_stopping": 0}, "`early_stopping`.*greater than or equal to 1"),
     (rdt.Confirm, {"seeds": True}, "`seeds`.*seeds=True"),
     (rdt.Workers, {"cpus": 0}, "`cpus`.*greater than 0"),
     (rdt.Workers, {"gpus": float("nan")}, "`gpus`.*finite"),
     (rdt.Workers, {"trial_timeout": 0}, "`trial_timeout`.*greater than 0"),
     (rdt.MLflow, {"uri": "./mlruns"}, r"`uri`.*sqlite:///mlflow\.db"),
     (rdt.MLflow, {"experiment": "a\nb"}, "`experiment`.*in one line"),
+    (rdt.MLflow, {"experiment": "x" * 501}, "`experiment`.*500"),
     (rdt.MLflow, {"register_model": "a/b"}, "`register_model`.*without `/`"),
     (rdt.MLflow, {"system_metrics": 1}, "`system_metrics`.*boolean"),
     (SearchConfig, {"max_trials": "3"}, "`max_trials`.*integer.*'3'"),
     (SearchConfig, {"seed": -1}, "`seed`.*greater than or equal to 0"),
+    (SearchConfig, {"seed": 2**32}, "`seed`.*less than 4294967295"),
     (SearchConfig, {"timeout": "soon"}, "`timeout`.*number"),
+    (SearchConfig, {"timeout": -1}, "`timeout`.*greater than 0"),
     (SearchConfig, {"model": "taging"}, "`model`.*Did you mean `tagging`"),
     (SearchConfig, {"objective": []}, "`objective`"),
     (SearchConfig, {"objective": kt.Objective("f1", "maximize")}, "'min' or 'max'"),
     (SearchConfig, {"tuner": "evolution"}, "`tuner`.*'random'.*rdt.Optuna"),
+    (SearchConfig, {"tuner": ["optuna"]}, r"`tuner`.*\['optuna'\]"),
     (SearchConfig, {"training": 3}, "`training`.*rdt.Training"),
+    (SearchConfig, {"confirm": -1}, "`confirm`"),
+    (SearchConfig, {"confirm": True}, "`confirm`"),
     (SearchConfig, {"confirm": 1.5}, "`confirm`.*rdt.Confirm.*confirm=1.5"),
     (SearchConfig, {"workers": 0}, "`workers`.*greater than or equal to 1.*workers=0"),
     (SearchConfig, {"tracking": None}, "`tracking`.*name of an experiment"),
     (SearchConfig, {"directory": ""}, "`directory`.*path.*directory=''"),
+    (SearchConfig, {"directory": "~nobody-of-that-name/a"}, "`directory`.*a home that exists"),
     (SearchConfig, {"verbose": "auto"}, "`verbose`.*0, 1 or 2"),
     (SearchConfig, {"overwrite": "no"}, "`overwrite`"),
     (
@@ -101,6 +110,13 @@ def test_what_a_user_can_write():
     assert type(training.executions) is int
     assert training.callbacks == (keras.callbacks.TerminateOnNaN,)
     assert SearchConfig(overwrite=np.True_).overwrite is True
+    numbers = SearchConfig(batch_size=np.uint8(8), seed=np.int64(0), timeout=np.float32(600))
+    assert [type(n) for n in (numbers.batch_size, numbers.seed, numbers.timeout)] == [
+        int,
+        int,
+        float,
+    ]
+    assert SearchConfig(directory="~/runs").directory == Path("~/runs").expanduser()
     assert rdt.Training(compilation_cache=np.False_).compilation_cache is False
     assert rdt.Training(callbacks="my_code:stop").callbacks == ("my_code:stop",)
     assert rdt.Training(compilation_cache="~/x").compilation_cache == Path("~/x").expanduser()

@@ -1,4 +1,4 @@
-"""A search that is asked from outside to end, and one that ends because nothing is left to try."""
+"""Searches that are asked to stop, and searches that end because their space is exhausted."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ from tests.small_search import Failing, build, data
 
 
 class Asking(Failing):
-    """Asks its own search to end, as somebody else would, in one of its trainings."""
+    """Asks its own search to stop in one of its trainings."""
 
     def __init__(self, folder, at=2, now=False):
         super().__init__()
@@ -56,7 +56,7 @@ def events_of(folder, kind):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_it_ends_after_the_trial_that_is_running(options, planted_uri, capsys):
+def test_it_ends_after_the_running_trial(options, planted_uri, capsys):
     folder = options["directory"]
     ended = rdt.tune(data(), data(), Asking(folder), **options, confirm=1)
     assert list(ended.trials["state"]) == [COMPLETE] * 2
@@ -66,7 +66,7 @@ def test_it_ends_after_the_trial_that_is_running(options, planted_uri, capsys):
     assert words in (folder / "result" / "summary.md").read_text()
     assert words in rdt.TuneResult.load(folder).summary()
     assert [each.status for each in events_of(folder, SearchEnded)] == ["FINISHED"]
-    assert events_of(folder, ConfirmationStarted) == []  # That would be more trainings.
+    assert events_of(folder, ConfirmationStarted) == []  # It would train more.
     found = MlflowClient(planted_uri).search_runs(
         [MlflowClient(planted_uri).get_experiment_by_name("stopped").experiment_id],
         f"tags.`recdrop.search_id` = '{ended.search.last.search_id}'",
@@ -92,7 +92,7 @@ def test_it_ends_with_the_next_epoch(options):
 
 @pytest.mark.usefixtures("eagerly")
 def test_in_the_trial_that_is_run_again(options):
-    """Which was another session's: nobody waits for that one."""
+    """That trial was started by another session."""
     folder = options["directory"]
     with pytest.raises(KeyboardInterrupt):
         rdt.tune(data(), data(), Asking(folder, at=1, now=True), **options)
@@ -103,7 +103,7 @@ def test_in_the_trial_that_is_run_again(options):
 
 @pytest.mark.usefixtures("eagerly")
 def test_in_the_confirmation(options):
-    """The first of its trainings is the third of all; none comes after that."""
+    """The third training of all is its first; no other one follows."""
     folder = options["directory"]
     given = {**options, "max_trials": 2, "confirm": rdt.Confirm(1, seeds=3)}
     ended = rdt.tune(data(), data(), Asking(folder, at=3), **given)
@@ -124,7 +124,7 @@ def test_without_a_complete_trial_it_says_so(options):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_an_old_request_means_nothing_to_a_search_that_begins(options):
+def test_an_old_request_does_not_stop_a_new_search(options):
     options["directory"].mkdir()
     rdt.tune(data(), data(), build, **{**options, "max_trials": 1})
     ask_to_stop(options["directory"], now=True)
@@ -136,7 +136,7 @@ def test_an_old_request_means_nothing_to_a_search_that_begins(options):
 @pytest.mark.heavy
 @pytest.mark.parametrize("now", [False, True])
 def test_with_workers(tmp_path, now):
-    """The oracle's process hands out no more trials; workers that run one finish it, unless it is `now`."""
+    """The oracle's process starts no more trials. Running ones are finished, unless it is `now`."""
     from tests.ray_searches import Faulty, search, some_events, wait_for
 
     folder = tmp_path / "p"

@@ -1,6 +1,7 @@
-"""Tests for `recdrop_tune.search`: whole searches. The errors before one: `test_tune_arguments`."""
+"""Whole searches by `tune`. `test_tune_arguments` has the errors before one."""
 
 import json
+import math
 import random
 import time
 import warnings
@@ -78,7 +79,9 @@ def test_every_form_of_data(options, make):
 def test_the_same_seed_gives_the_same_search(tmp_path, options, tuner):
     frames = []
     for name in ("a", "b"):
-        keras.utils.set_random_seed(ord(name))  # What came before must not matter.
+        keras.utils.set_random_seed(
+            ord(name)
+        )  # The random state before the search must not matter.
         options |= {"directory": tmp_path / name, "tuner": tuner}
         frames.append(proposals(rdt.tune(data(), data(), **options)))
     assert frames[0].equals(frames[1])
@@ -129,7 +132,7 @@ LAYERS = {"optuna": {"model": None, "space": SPACE}}
 
 
 @pytest.mark.parametrize("tuner", TUNERS)
-def test_a_search_goes_on_in_its_folder(options, tuner, uri, capsys):
+def test_a_search_resumes_in_its_folder(options, tuner, uri, capsys):
     tracking = rdt.MLflow(f"tune {tuner}", uri=uri)
     options |= {"tuner": tuner, "tracking": tracking, **LAYERS.get(tuner, {})}
     options["epochs"] = 2
@@ -140,7 +143,7 @@ def test_a_search_goes_on_in_its_folder(options, tuner, uri, capsys):
     assert list(second.trials["state"]) == ["COMPLETE"] * 2
     assert set(first.trials["mlflow_run_id"]) < set(second.trials["mlflow_run_id"])
     assert second.trials["seconds"].notna().all()
-    # A column's type hangs on the space, not on what happened to be active.
+    # A column's type depends on the space, not on the hyperparameters that were active.
     assert first.trials.dtypes.equals(second.trials.dtypes)
     assert str(first.trials["placement"].dtype) == "string"
     client = MlflowClient(uri)
@@ -148,34 +151,6 @@ def test_a_search_goes_on_in_its_folder(options, tuner, uri, capsys):
     assert len(client.search_runs([experiment])) == 3
     for run_id in second.trials["mlflow_run_id"]:
         assert {"wrapper", "placement", "rate"} <= set(client.get_run(run_id).data.params)
-
-
-def test_another_search_in_the_folder(options):
-    options["max_trials"] = 1
-    rdt.tune(data(), data(), **options)
-    before = {path: path.read_bytes() for path in options["directory"].rglob("*.json")}
-    with pytest.raises(
-        ProjectError, match=r"(?s)another search.*epochs: 1 there, 2 now.*overwrite"
-    ):
-        rdt.tune(data(), data(), **{**options, "epochs": 2})
-    assert {path: path.read_bytes() for path in options["directory"].rglob("*.json")} == before
-    result = rdt.tune(data(), data(), **{**options, "epochs": 2}, overwrite=True)
-    assert list(result.trials["epochs"]) == [2]
-
-
-def test_a_folder_with_other_files_is_left_alone(options):
-    options["directory"].mkdir()
-    (options["directory"] / "thesis.tex").write_text("precious")
-    with pytest.raises(ProjectError, match="holds files but no search"):
-        rdt.tune(data(), data(), **options, overwrite=True)
-    assert [path.name for path in options["directory"].iterdir()] == ["thesis.tex"]
-
-
-def test_a_damaged_folder(options):
-    options["directory"].mkdir()
-    (options["directory"] / "search.json").write_text("{")
-    with pytest.raises(ProjectError, match=r"search\.json` is damaged"):
-        rdt.tune(data(), data(), **options)
 
 
 def test_folders_and_databases_by_default(options, tmp_path, monkeypatch):
@@ -194,7 +169,7 @@ def test_folders_and_databases_by_default(options, tmp_path, monkeypatch):
     }
 
 
-def test_a_storage_and_a_sampler_of_its_own(options, tmp_path):
+def test_a_storage_and_a_sampler(options, tmp_path):
     storage, sampler = f"sqlite:///{tmp_path}/optuna.db", optuna.samplers.RandomSampler(seed=0)
     result = rdt.tune(data(), data(), **options, tuner=rdt.Optuna(storage=storage, sampler=sampler))
     assert result.tuner.oracle.study.sampler is sampler
@@ -202,7 +177,7 @@ def test_a_storage_and_a_sampler_of_its_own(options, tmp_path):
     assert len(optuna.load_study(study_name=name, storage=storage).trials) == 2
 
 
-def test_progress_lines_of_a_search_that_goes_on(options, capsys):
+def test_progress_lines_of_a_search_that_resumes(options, capsys):
     folder = options["directory"]
     where = f'Folder: {folder} (to resume: run again with directory="{folder}")'
     rdt.tune(data(), data(), **{**options, "verbose": 1, "max_trials": 1})
@@ -264,7 +239,7 @@ def test_all_trials_fail(options, capsys):
     assert second == "ValueError: the loss went to the moon"
 
 
-def test_a_timeout_that_is_over_before_the_first_trial(options):
+def test_a_timeout_ends_before_the_first_trial(options):
     message = (
         r"No trial was completed, for the 1e-06 seconds of `timeout` were over before one "
         r"could end\. Run again with a larger `timeout`, or without one\. The folder is `"
@@ -272,6 +247,16 @@ def test_a_timeout_that_is_over_before_the_first_trial(options):
     with pytest.raises(RecdropError, match=message):
         rdt.tune(data(), data(), **options, timeout=1e-6)
     assert len(rdt.tune(data(), data(), **options).trials) == options["max_trials"]
+
+
+def test_a_search_without_end(options):
+    """The journal holds only numbers that JSON has."""
+    for trials, timeout in ((1, math.inf), (2, 1e300)):
+        options["max_trials"] = trials
+        result = rdt.tune(data(), data(), timeout=timeout, **options)
+        assert len(result.trials) == trials
+    for line in (result.directory / "events.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)
 
 
 def test_all_trials_are_pruned(options):
@@ -282,15 +267,15 @@ def test_all_trials_are_pruned(options):
         rdt.tune(data(), data(), **{**options, "epochs": 5}, tuner=rdt.Optuna(pruner=pruner))
     assert 'with tuner=rdt.Optuna(pruner="none")' in str(caught.value)
     assert "failed" not in str(caught.value)
-    # As it says.
+    # The message's advice works.
     result = rdt.tune(
         data(), data(), **{**options, "epochs": 5, "max_trials": 3}, tuner=rdt.Optuna(pruner="none")
     )
     assert sorted(result.trials["state"]) == ["COMPLETE", "PRUNED", "PRUNED"]
 
 
-def test_all_that_there_is_was_pruned(options):
-    """A larger `max_trials` would try nothing more."""
+def test_all_configurations_are_pruned(options):
+    """A larger `max_trials` would not help."""
 
     def build_three(hp):
         hp.Choice("dense", [1, 2, 3])
@@ -301,7 +286,7 @@ def test_all_that_there_is_was_pruned(options):
     with pytest.raises(RecdropError, match="of 3 trials all were pruned") as caught:
         rdt.tune(data(), data(), **options, tuner=rdt.Optuna(pruner=pruner))
     assert "Every configuration of the space was tried" in str(caught.value)
-    # As it says.
+    # The message's advice works.
     tuner = rdt.Optuna(pruner="none")
     result = rdt.tune(data(), data(), **options, overwrite=True, tuner=tuner)
     assert set(result.trials["state"]) == {"COMPLETE"}
@@ -318,7 +303,7 @@ class Logs(keras.callbacks.Callback):
         logs.update(self.make(epoch))
 
 
-def test_what_a_callback_logs_that_is_no_number_is_left_out(options):
+def test_only_numbers_of_a_callback_are_kept(options):
     def mixed(epoch):
         return {
             "histogram": np.arange(3.0),
@@ -343,7 +328,7 @@ def test_what_a_callback_logs_that_is_no_number_is_left_out(options):
     assert [each.split("`")[1] for each in said] == ["histogram", "note", "nothing"]
 
 
-def test_an_objective_that_a_callback_reports_in_some_epochs(options):
+def test_a_callback_reports_the_objective_in_some_epochs(options):
     def seldom(epoch):
         return {"score": [0.5, 0.2, 0.4][epoch // 2]} if epoch % 2 else {}
 
@@ -378,7 +363,7 @@ def test_a_trial_that_ends_before_its_objective_fails_alone(options):
     assert "No epoch of this trial reported `score`, which is the objective" in failed.message
 
 
-def test_validation_that_comes_too_seldom(options):
+def test_validation_is_too_seldom(options):
     with pytest.raises(ObjectiveNotReportedError, match="`validation_freq` of at most `epochs`"):
         rdt.tune(data(), data(), **options, training=rdt.Training(fit={"validation_freq": 2}))
 
@@ -404,7 +389,7 @@ def test_a_model_that_cannot_be_built(options):
 
 
 @pytest.mark.parametrize("prefix", ["", "lstm/"])
-def test_a_keras_model_is_searched_and_goes_on_when_it_is_made_again(options, prefix):
+def test_a_keras_model_is_searched_and_resumes_when_it_is_made_again(options, prefix):
     space = {"wrapper": ["none", "recurrent"], "placement": ["input", "recurrent"], "rate": 0.2}
 
     def search(max_trials, units=3):

@@ -7,7 +7,7 @@ import pytest
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError, ProjectError
-from recdrop_tune.search.checks import check_fit_arguments
+from recdrop_tune.search.hypermodel_of import check_fit_arguments
 from tests.small_search import Failing, build, data
 
 SPACE = {"units": 4, "wrapper": ["none", "recurrent"], "rate": 0.2}
@@ -43,13 +43,27 @@ def options(tmp_path):
         (fit(epochs=3), r"`epochs` received in `fit`.*Give `epochs` to `tune`"),
         (fit(validation_data=data()), r"`validation_data` received.*Give `validation` to `tune`"),
         ({"space": SPACE}, r"`space`.*None with a function or a hypermodel"),
+        ({"space": np.array([1, 2])}, r"`space`.*None with a function or a hypermodel"),
+        ({"objective": np.array([1, 2])}, "`objective`.*name of a metric"),
+        ({"objective": ["val_loss", "ms_per_step"], "tuner": "grid"}, "would add them up"),
+        ({"validation": (np.float32(0), np.zeros(8)), "model": None}, "`validation`"),
+        ({"confirm": rdt.Confirm(1, test=3)}, "`test`"),
+        ({"training": rdt.Training(cv=3)}, "`validation`.*None with `cv`"),
+        ({"directory": "a\0b"}, "cannot be written to: .*null"),
+        ({"directory": "x" * 5000}, "cannot be written to: .*too long"),
+        ({"directory": "file/project"}, "file/project` cannot be written to: .*Give another"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
-def test_arguments_are_checked_before_anything_starts(options, tmp_path, wrong, message):
-    with pytest.raises(InvalidArgumentError, match=message):
-        rdt.tune(data(), data(), **{**options, **wrong})
-    assert list(tmp_path.iterdir()) == []
+def test_arguments_are_checked_before_anything_starts(
+    options, tmp_path, monkeypatch, wrong, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("not a folder")
+    given = {"validation": data(), **options, **wrong}
+    with pytest.raises((InvalidArgumentError, ProjectError), match=message):
+        rdt.tune(data(), **given)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 X, Y = data()
@@ -77,38 +91,33 @@ def test_data_are_checked_before_anything_starts(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_arguments_of_a_fit_of_the_hypermodels_own():
-    class Noisy(kt.HyperModel):
-        def fit(self, hp, model, x, y, noise=0.0, callbacks=()):
-            return model.fit(x, y, callbacks=callbacks)
+class Noisy(kt.HyperModel):
+    """Has a `fit` with an argument that Keras does not have."""
 
-    check_fit_arguments({"noise": 0.1, "shuffle": False}, Noisy())
-    for arguments in ({"noises": 0.1}, {"args": 1}, {"hp": 1}):
-        with pytest.raises(InvalidArgumentError, match=f"`{next(iter(arguments))}`"):
-            check_fit_arguments(arguments, Noisy())
+    def fit(self, hp, model, x, y, noise=0.0, callbacks=()):
+        return model.fit(x, y, callbacks=callbacks)
 
 
-def test_a_fit_of_ones_own_that_takes_all_arguments():
-    class Augmented(kt.HyperModel):
-        def fit(self, hp, model, *args, **others):
-            others.pop("augment")
-            return model.fit(*args, **others)
+class Augmented(kt.HyperModel):
+    """Has a `fit` that takes everything."""
 
-    check_fit_arguments({"augment": True}, Augmented())
-    with pytest.raises(InvalidArgumentError, match="Give `epochs` to `tune`"):
-        check_fit_arguments({"augment": True, "epochs": 3}, Augmented())
+    def fit(self, hp, model, *args, **others):
+        others.pop("augment")
+        return model.fit(*args, **others)
 
 
-@pytest.mark.parametrize("model", [build, kt.HyperModel(), rdt.SequenceClassifier(2, (5, 3))])
-def test_without_one_the_arguments_are_those_of_keras(model):
-    check_fit_arguments({"shuffle": False}, model)
-    with pytest.raises(InvalidArgumentError, match="`augment` received in `fit`"):
-        check_fit_arguments({"augment": True}, model)
-
-
-def test_a_folder_that_cannot_be_written_to(options, tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    options["directory"] = tmp_path / "file" / "project"
-    with pytest.raises(ProjectError, match=r"file/project` cannot be written to: .*Give another"):
-        rdt.tune(data(), data(), **options)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+@pytest.mark.parametrize(
+    ("model", "accepted", "refused"),
+    [
+        (Noisy(), {"noise": 0.1, "shuffle": False}, ["noises", "args", "hp"]),
+        (Augmented(), {"augment": True}, ["epochs"]),
+        (build, {"shuffle": False}, ["augment"]),
+        (kt.HyperModel(), {"shuffle": False}, ["augment"]),
+        (rdt.SequenceClassifier(2, (5, 3)), {"shuffle": False}, ["augment"]),
+    ],
+)
+def test_arguments_of_fit_are_those_of_keras_and_of_the_hypermodel(model, accepted, refused):
+    check_fit_arguments(accepted, model)
+    for name in refused:
+        with pytest.raises(InvalidArgumentError, match=f"`{name}` received in `fit`"):
+            check_fit_arguments({**accepted, name: 1}, model)
