@@ -95,13 +95,9 @@ def check_fit_arguments(fit: Mapping[str, Any], model: Any) -> None:
     parameters = [each for known in fits for each in inspect.signature(known).parameters.values()]
     rest = any(each.kind is each.VAR_KEYWORD for each in parameters) and has_own_fit(model)
     collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    # Keras Tuner fills in the first ones.
-    taken = {each.name for each in parameters if each.kind not in collecting} - {
-        "self",
-        "hp",
-        "model",
-    }
-    for name in fit:  # Not their values: they may be data, and fill the screen.
+    filled_in = {"self", "hp", "model"}  # By Keras Tuner.
+    taken = {each.name for each in parameters if each.kind not in collecting} - filled_in
+    for name in fit:  # The values can be data, too long for a message.
         if name in _ELSEWHERE:
             raise InvalidArgumentError(
                 f"Invalid argument `{name}` received in `fit`. Give {_ELSEWHERE[name]} to `tune`."

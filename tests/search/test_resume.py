@@ -269,18 +269,6 @@ def test_a_kill_in_the_confirmation(searches):
     assert len(after) > len(before)
 
 
-def test_a_kill_leaves_half_a_line_in_the_journal(tmp_path):
-    journal = Journal(tmp_path / "events.jsonl")
-    first, second = (TrialEnded(trial_id=id, status="COMPLETE") for id in "01")
-    journal.on_event(first)
-    journal.close()
-    with journal.path.open("a") as file:
-        file.write('{"event": "TrialEn')
-    journal.on_event(second)
-    journal.close()
-    assert journal.read() == [first, second]
-
-
 def test_a_kill_leaves_the_first_file_unfinished(tmp_path, searches):
     (searches.folder / "unfinished").mkdir()
     fresh_path(searches.folder / "unfinished" / FILE).write_text("{")
