@@ -110,6 +110,12 @@ def test_the_same_seed_proposes_the_same_trials_and_another_one_others(tmp_path,
     assert (values(first) == values(searched)) == (seed == 0)
 
 
+def test_a_sampler_by_name_in_a_conditional_space(tmp_path):
+    tuner = make_tuner(tmp_path, sampler="qmc", max_trials=3)
+    tuner.search()
+    assert len(tuner.oracle.trials) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

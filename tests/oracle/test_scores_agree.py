@@ -152,6 +152,12 @@ def test_the_spread_over_trainings(tmp_path, uri, request, how):
     assert parent.data.params[name] == str(value)
 
 
+def test_repeated_folds_are_trainings(tmp_path, uri):
+    curves = Curves(*([value] for value in (0.1, 0.2, 0.3, 0.4)))
+    result, _ = search(tmp_path / "both", uri, curves, cv=2, executions_per_trial=2)
+    assert "over 4 trainings" in result.summary()
+
+
 @pytest.fixture(scope="module")
 def pruned(tmp_path_factory, uri):
     """Two complete trials, then five that were stopped after five epochs of eight."""
