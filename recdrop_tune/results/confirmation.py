@@ -8,10 +8,9 @@ the search is worth: a better learning rate can be part of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -34,7 +33,6 @@ from recdrop_tune.results.verdict import (
     NUMBERS,
     Judgement,
     brief,
-    columns_worth_showing,
     verdict,
 )
 from recdrop_tune.standing import has_wrapper
@@ -98,14 +96,6 @@ class Confirmation:
         """
         return self.found[self.found["trial_id"] == trial_id].iloc[0]
 
-    def has(self, trial_id: str) -> bool:
-        """Returns whether a trial was confirmed.
-
-        Args:
-            trial_id: The trial.
-        """
-        return bool((self.found["trial_id"] == trial_id).any())
-
     def model_of(self, trial_id: str, tuner: Any) -> Any:
         """Builds the model of a confirmed trial, with the weights of its best confirmed training.
 
@@ -116,10 +106,6 @@ class Confirmation:
         folder = trial_folder(Path(tuner.project_dir) / CONFIRMED, trial_id, JOURNAL)
         model = tuner.hypermodel.build(tuner.oracle.trials[trial_id].hyperparameters)
         return load_weights(folder, model)
-
-    def columns(self) -> list[str]:
-        """Lists the columns worth showing: the settings that vary, and the numbers."""
-        return columns_worth_showing(self.table)
 
     def brief(self) -> pd.DataFrame:
         """Returns the table for people: settings that vary, means with spreads, gains with intervals."""
@@ -141,14 +127,12 @@ def confirmation_of(search: StoredSearch) -> Confirmation | None:
         return None
     group = _Group(oracle, runs)
     table = _table(group)
-    found = table[table["kind"] == FOUND]
-    if found.empty:
+    if not (table["kind"] == FOUND).any():
         return None
     judged = [_judgement(group, table, goal) for goal in objectives(oracle.objective)]
-    said, outcome = verdict(judged)
-    return Confirmation(
-        runs, table, said, outcome, str(found["trial_id"].iloc[0]), judged[0].dropping_id
-    )
+    words, outcome = verdict(judged)
+    best_id = str(table["trial_id"][table["kind"] == FOUND].iloc[0])
+    return Confirmation(runs, table, words, outcome, best_id, judged[0].dropping_id)
 
 
 def _runs(search: StoredSearch) -> pd.DataFrame:
@@ -234,61 +218,40 @@ class _Group:
 
 
 def _table(group: _Group) -> pd.DataFrame:
-    goals = objectives(group.oracle.objective)
+    """Makes `Confirmation.table`: each objective has its columns, and those on the test data."""
+    first, *others = goals = objectives(group.oracle.objective)
     rows = {_key(each): _about(group.oracle, *each) for each in group.configurations}
-    first, *others = _scored(goals, group.runs)
-    names, tail = [*NUMBERS], list[str]()
-    for column in (first, *others):
-        scores = group.scores(column.metric)
-        gains = {kind: group.gains(kind, column.metric, column.direction) for kind in group.pairs}
+    # The metric, its direction, the columns of its mean and spread, and the prefix of its gains' columns.
+    scored = [(first.name, first.direction, "mean", "std", "")]
+    tests = [(goal, test) for goal in goals if (test := _on_test(goal.name, group.runs))]
+    for goal, name in (*((goal, goal.name) for goal in others), *tests):
+        prefix = "test_" if goal is first else f"{name}_"
+        scored.append((name, goal.direction, name, f"{name}_std", prefix))
+    tail = list[str]()
+    for metric, direction, mean, std, prefix in scored:
+        scores = group.scores(metric)
+        gains = {kind: group.gains(kind, metric, direction) for kind in group.pairs}
         for key, row in rows.items():
             values = scores[key].dropna().astype(float)
-            row |= {"n": len(values)} if column is first else {}
-            found = {column.mean: values.mean(), column.std: values.std(ddof=1)}
+            found = {mean: values.mean(), std: values.std(ddof=1)}
             for kind, by_key in gains.items():
                 gain = by_key.get(key, PairedGain(math.nan, math.nan, math.nan))
-                name = f"{column.prefix}{kind}"
+                name = f"{prefix}{kind}"
                 found |= {name: gain.gain, f"{name}_low": gain.low, f"{name}_high": gain.high}
-            row |= found
-            tail += [] if column is first else found
-    known = {column.metric for column in (first, *others)}
-    for name in (str(name) for name in group.runs if str(name).startswith("test_")):
-        if name not in known:
+            row |= found if prefix else {"n": len(values), **found}
+            tail += found if prefix else []
+    metrics = {metric for metric, *_ in scored}
+    for name in map(str, group.runs):
+        if name.startswith("test_") and name not in metrics:
             tail.append(name)
             for key, row in rows.items():
                 own = group.runs.loc[group.runs["key"] == key, name]
                 row[name] = float(own.astype(float).mean())
-    settings = [name for row in rows.values() for name in row if name not in (*names, *tail)]
-    columns = dict.fromkeys(["trial_id", "number", "kind", *settings, *names, *tail])
+    settings = [name for row in rows.values() for name in row if name not in (*NUMBERS, *tail)]
+    columns = dict.fromkeys(["trial_id", "number", "kind", *settings, *NUMBERS, *tail])
     frame = pd.DataFrame(list(rows.values()), columns=list(columns))
-    ascending = goals[0].direction != "max"
+    ascending = first.direction != "max"
     return frame.sort_values("mean", ascending=ascending, kind="stable").reset_index(drop=True)
-
-
-class _Scored(NamedTuple):
-    """A metric in the table: the columns of its mean and spread, and the prefix of its gains' columns."""
-
-    metric: str
-    direction: str
-    mean: str
-    std: str
-    prefix: str
-
-
-def _scored(goals: Sequence[Any], runs: pd.DataFrame) -> list[_Scored]:
-    """Lists the objectives, and each on the test data, if given."""
-    first = goals[0]
-    found = [_Scored(first.name, first.direction, "mean", "std", "")]
-    for goal in goals[1:]:
-        found.append(
-            _Scored(goal.name, goal.direction, goal.name, f"{goal.name}_std", f"{goal.name}_")
-        )
-    for goal in goals:
-        test = _on_test(goal.name, runs)
-        if test is not None:
-            prefix = "test_" if goal is first else f"{test}_"
-            found.append(_Scored(test, goal.direction, test, f"{test}_std", prefix))
-    return found
 
 
 def _judgement(group: _Group, table: pd.DataFrame, goal: Any) -> Judgement:
@@ -301,6 +264,7 @@ def _judgement(group: _Group, table: pd.DataFrame, goal: Any) -> Judgement:
     dropping = [str(id) for id in found["trial_id"] if id in group.dropping]
     lead = dropping[0] if dropping else None
     metric = _on_test(goal.name, group.runs) or goal.name
+    runs = group.runs[(group.runs["kind"] == TWIN) & (group.runs["trial_id"] == (lead or ""))]
     return Judgement(
         objective=goal.name,
         metric=metric,
@@ -312,15 +276,8 @@ def _judgement(group: _Group, table: pd.DataFrame, goal: Any) -> Judgement:
         best_id=str(found["trial_id"].iloc[0]) if len(found) else None,
         dropping_id=lead,
         without_id=group.best_without(),
-        failure=None if lead is None else _failure(group, lead),
+        failure=next(iter(runs["message"].dropna()), None),
     )
-
-
-def _failure(group: _Group, trial_id: str) -> str | None:
-    """Returns why the twin of a configuration failed, if it did."""
-    runs = group.runs[(group.runs["kind"] == TWIN) & (group.runs["trial_id"] == trial_id)]
-    messages = runs["message"].dropna()
-    return None if messages.empty else str(messages.iloc[0])
 
 
 def _on_test(objective: str, runs: pd.DataFrame) -> str | None:

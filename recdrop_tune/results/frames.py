@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from recdrop_tune.errors import invalid_argument
-from recdrop_tune.events import INTERRUPTED, PRUNED, STATES, EpochEnded
+from recdrop_tune.events import INTERRUPTED, PRUNED, STATES
 from recdrop_tune.oracle import is_wrapper, metrics_at, objectives, reached
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.spaces import plain_names
@@ -85,8 +85,7 @@ def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> p
     rows = [
         {
             "number": number,
-            **_outcome(trial, oracle.objective, own),
-            **_record(trial, records.trials.get(trial.trial_id), oracle.objective),
+            **_row(trial, records.trials.get(trial.trial_id), oracle.objective, own),
             "mlflow_run_id": run_ids.get(trial.trial_id),
         }
         for number, trial in enumerate(trials)
@@ -96,7 +95,9 @@ def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> p
     goal = [objective.name, *([spread] if any(spread in row for row in rows) else [])]
     named = [*_LEADING, *types, *goal, *(name for row in rows for name in row)]
     columns = [*dict.fromkeys(name for name in named if name not in _CLOSING), *_CLOSING]
-    frame = _typed(pd.DataFrame(rows, columns=columns), types)
+    # Metrics are all that is neither fixed nor a hyperparameter.
+    kinds = {**dict.fromkeys(columns, "Float64"), **types, **_LEADING, **_CLOSING}
+    frame = pd.DataFrame(rows, columns=columns).astype({name: kinds[name] for name in columns})
     frame = frame.sort_values(
         objective.name, ascending=objective.direction == "min", na_position="last", kind="stable"
     )
@@ -104,14 +105,16 @@ def trials_frame(oracle: Any, records: Records, run_ids: Mapping[str, str]) -> p
     return frame.loc[ranks.sort_values(kind="stable").index].reset_index(drop=True)
 
 
-def _outcome(trial: Any, objective: Any, own: dict[str, str]) -> dict[str, Any]:
-    """Returns the oracle's part of a row. The metrics are those of the trial's best epoch."""
+def _row(
+    trial: Any, record: TrialRecord | None, objective: Any, own: dict[str, str]
+) -> dict[str, Any]:
+    """Returns what oracle and journal know of a trial. The metrics are those of its best epoch."""
     best, goals = reached(trial, objective), objectives(objective)
     metrics = best.metrics or metrics_at(trial, None)
     if len(goals) > 1:
         metrics.pop(objective.name, None)  # Keras Tuner's stand-in for all objectives.
     spread = {} if best.std is None else {spread_column(goals[0].name): best.std}
-    return {
+    row = {
         "trial_id": trial.trial_id,
         "state": STATES.get(trial.status, trial.status),
         **{own.get(name, name): value for name, value in readable(trial.hyperparameters).items()},
@@ -119,18 +122,15 @@ def _outcome(trial: Any, objective: Any, own: dict[str, str]) -> dict[str, Any]:
         **metrics,
         goals[0].name: best.value,
     }
-
-
-def _record(trial: Any, record: TrialRecord | None, objective: Any) -> dict[str, Any]:
-    """Returns the journal's part of a row, empty if the journal lacks the start of the trial."""
-    if record is None:
-        return dict.fromkeys(("best_epoch", "epochs", "seconds", "n_params"))
+    if record is None:  # The journal lacks the start of the trial.
+        return row
     best_epoch = record.best_epoch
     if best_epoch is None and record.state == PRUNED:
-        best_epoch = reached(trial, objective).step  # It was pruned without a number.
+        best_epoch = best.step  # It was pruned without a number.
     # Keras Tuner counts it as running, and so runs it again.
     waits = record.state == INTERRUPTED and trial.status not in STATES
     return {
+        **row,
         **({"state": INTERRUPTED} if waits else {}),
         "best_epoch": best_epoch,
         "epochs": len(record.epochs),
@@ -153,12 +153,6 @@ def _types(space: list[Any]) -> dict[str, str]:
     return kinds
 
 
-def _typed(frame: pd.DataFrame, hyperparameters: dict[str, str]) -> pd.DataFrame:
-    """Sets the type of every column. Metrics are all that is neither fixed nor a hyperparameter."""
-    types = {**dict.fromkeys(frame.columns, "Float64"), **hyperparameters, **_LEADING, **_CLOSING}
-    return frame.astype({name: types[name] for name in frame.columns})
-
-
 # The epochs.
 
 _FIRST = {"trial_id": "string", "number": "Int64", "execution": "Int64", "epoch": "Int64"}
@@ -176,7 +170,14 @@ def history_frame(records: Records) -> pd.DataFrame:
     """
     trials = sorted(records.trials.values(), key=lambda record: record.number)
     rows = [
-        _row(record.number, event)
+        {
+            "trial_id": event.trial_id,
+            "number": record.number,
+            "execution": event.execution,
+            "epoch": event.epoch,
+            **{metric_column(name): value for name, value in event.metrics.items()},
+            "seconds": event.seconds,
+        }
         for record in trials
         for event in sorted([*record.epochs, *record.repeats], key=lambda each: each.execution)
     ]
@@ -184,17 +185,6 @@ def history_frame(records: Records) -> pd.DataFrame:
     metrics = [name for name in names if name not in {**_FIRST, **_LAST}]
     types = {**_FIRST, **dict.fromkeys(metrics, "Float64"), **_LAST}
     return pd.DataFrame(rows, columns=list(types)).astype(types)
-
-
-def _row(number: int, event: EpochEnded) -> dict[str, Any]:
-    return {
-        "trial_id": event.trial_id,
-        "number": number,
-        "execution": event.execution,
-        "epoch": event.epoch,
-        **{metric_column(name): value for name, value in event.metrics.items()},
-        "seconds": event.seconds,
-    }
 
 
 def metric_column(name: str) -> str:
@@ -231,7 +221,11 @@ def objectives_named(trials: pd.DataFrame, metrics: Iterable[Any]) -> list[kt.Ob
     Raises:
         InvalidArgumentError: There is no such column of numbers, or its direction is unknown.
     """
-    found = [_objective(metric) for metric in metrics]
+    costs = {name: kt.Objective(name, "min") for name in _COSTS}
+    found = [
+        costs[metric] if isinstance(metric, str) and metric in costs else as_objective(metric)
+        for metric in metrics
+    ]
     numbers = [str(name) for name in trials.columns if trials[name].dtype.kind in "if"]
     for objective in found:
         if objective.name not in numbers:
@@ -241,12 +235,6 @@ def objectives_named(trials: pd.DataFrame, metrics: Iterable[Any]) -> list[kt.Ob
     if not found:
         raise invalid_argument("metrics", expected="at least one metric", received=())
     return found
-
-
-def _objective(metric: Any) -> kt.Objective:
-    # An `Objective` cannot be compared with a name.
-    known = isinstance(metric, str) and metric in _COSTS
-    return kt.Objective(metric, "min") if known else as_objective(metric)
 
 
 def pareto_front(trials: pd.DataFrame, objectives: Sequence[kt.Objective]) -> pd.DataFrame:

@@ -70,23 +70,18 @@ def as_study(oracle: Any, scores: pd.DataFrame, objectives: Sequence[kt.Objectiv
     ]
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=directions)
     for trial_id, row in scores.iterrows():
-        params, distributions = _drawn(oracle.get_trial(trial_id).hyperparameters)
+        hyperparameters = oracle.get_trial(trial_id).hyperparameters
+        # Without values outside of their range, such as a default between the steps.
+        params, ranges = as_optuna(hyperparameters.space, hyperparameters.values)
+        several = {name: each for name, each in ranges.items() if not each.single()}
         study.add_trial(
             optuna.create_trial(
-                values=[float(value) for value in row], params=params, distributions=distributions
+                values=[float(value) for value in row],
+                params={name: params[name] for name in several},
+                distributions=several,
             )
         )
     return study
-
-
-def _drawn(hyperparameters: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the active values of a trial and their distributions, except constants.
-
-    Values outside of their range are left out too, such as a default between the steps.
-    """
-    params, distributions = as_optuna(hyperparameters.space, hyperparameters.values)
-    several = {name: range_ for name, range_ in distributions.items() if not range_.single()}
-    return {name: params[name] for name in several}, several
 
 
 def _target_quantile(scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> float:

@@ -102,7 +102,14 @@ def full_outline(found: Found) -> list[Section]:
     lines = [f"The same in all trials: {', '.join(words)}."] if words else []
     note = "Best first. Click a column to sort by it."
     sections.append(Section("Trials", lines, note, found.trials.drop(columns=hidden)))
-    if failures := list(_failures(found)):
+    # Pruned trials may have messages too.
+    fine = set(found.trials["number"][found.trials["state"].isin([COMPLETE, PRUNED])])
+    failures = [
+        (each.number, each.ended.message.strip())
+        for each in sorted(found.records.trials.values(), key=lambda each: each.number)
+        if each.ended and each.ended.message and each.number not in fine
+    ]
+    if failures:
         lines = [f"trial {number}: `{exception_line(message)}`" for number, message in failures]
         errors = (f"trial {number}:\n{message[-_LONGEST_ERROR:]}" for number, message in failures)
         sections.append(Section("Trials that failed", lines, text="\n\n".join(errors)))
@@ -218,12 +225,3 @@ def best_trials(found: Found, top: int) -> pd.DataFrame:
         learns = [each for each, technique in TECHNIQUES.items() if technique.learns_rate]
         table.loc[table["wrapper"].isin(learns), "rate"] = "learned"
     return table
-
-
-def _failures(found: Found) -> Iterator[tuple[int, str]]:
-    """Yields the numbers and errors of the failed trials. Pruned ones may have messages too."""
-    fine = set(found.trials["number"][found.trials["state"].isin([COMPLETE, PRUNED])])
-    for record in sorted(found.records.trials.values(), key=lambda each: each.number):
-        message = record.ended.message if record.ended else None
-        if message and record.number not in fine:
-            yield record.number, message.strip()

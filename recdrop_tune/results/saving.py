@@ -214,12 +214,7 @@ def _keep_model(directory: Path, folder: Path, trial_id: str) -> None:
     earlier = [inside(directory, f"{RESULT}/{each}", RESULT) for each in (MODEL, MODEL_CARD, CODE)]
     try:
         saved = json.loads(earlier[1].read_bytes())["trial_id"]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # The old result has no card, or it is damaged.
+    except (OSError, ValueError, KeyError, TypeError):  # There is no card, or it is damaged.
         return
     if saved == trial_id and earlier[0].is_file():
         for path in earlier:
@@ -241,9 +236,8 @@ def _numbers(found: Found) -> dict[str, float]:
     """Returns the numbers of the search as a whole, which MLflow shows next to its name."""
     states = found.trials["state"]
     numbers: dict[str, Any] = {"n_trials": len(states)}
-    numbers |= {
-        f"n_{state.lower()}": (states == state).sum() for state in (COMPLETE, PRUNED, FAILED)
-    }
+    for state in (COMPLETE, PRUNED, FAILED):
+        numbers[f"n_{state.lower()}"] = (states == state).sum()
     if found.confirmation is not None:
         numbers["confirmed"] = found.confirmation.best["mean"]
         if found.confirmation.dropping_id is not None:

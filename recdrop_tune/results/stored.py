@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,18 +61,11 @@ class StoredSearch:
             trial_id: The trial that it must belong to.
 
         Raises:
-            RecdropError: There is none, or it belongs to another trial: the search has resumed since.
+            RecdropError: It is missing, or belongs to another trial because the search has resumed since.
         """
         path = Path(self.project_dir, RESULT, MODEL)
-        saved = self._saved_trial() if path.exists() else None
-        if saved == trial_id:
-            return keras.models.load_model(path, safe_mode=True)
-        found = "holds no model" if saved is None else f"holds the model of trial {saved}"
-        raise RecdropError(
-            f"The result in {self.project_dir} {found}, not of trial {trial_id}. Run `tune` again with "
-            f'the same arguments and directory="{self.project_dir}": it trains nothing twice, and its result '
-            "has all models that were kept."
-        )
+        self._check_trial(path, trial_id, "model")
+        return keras.models.load_model(path, safe_mode=True)
 
     def saved_code(self, trial_id: str) -> str:
         """Reads the code that was saved with the best model.
@@ -81,24 +74,27 @@ class StoredSearch:
             trial_id: The trial that it must belong to.
 
         Raises:
-            RecdropError: There is none, or it belongs to another trial: the search has resumed since.
+            RecdropError: It is missing, or belongs to another trial because the search has resumed since.
         """
         path = inside(self.project_dir, f"{RESULT}/{CODE}", RESULT)
-        if self._saved_trial() == trial_id and os.path.lexists(path):
-            with _whole(path):
-                return plain(path.read_text(encoding="utf-8"))
-        raise RecdropError(
-            f"The result in {self.project_dir} holds no source of trial {trial_id}, the best one. Run `tune` "
-            f'again with the same arguments and directory="{self.project_dir}": it trains nothing twice, and '
-            "writes the source at the end."
-        )
+        self._check_trial(path, trial_id, "source")
+        with _whole(path):
+            return plain(path.read_text(encoding="utf-8"))
 
-    def _saved_trial(self) -> str | None:
+    def _check_trial(self, path: Path, trial_id: str, what: str) -> None:
+        """Raises if the saved model or its source is missing, or belongs to another trial."""
         card = inside(self.project_dir, f"{RESULT}/{MODEL_CARD}", RESULT)
-        try:
-            return str(json.loads(card.read_bytes())["trial_id"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        saved = None
+        # It does not exist, or is damaged.
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            saved = str(json.loads(card.read_bytes())["trial_id"]) if path.exists() else None
+        if saved != trial_id:
+            found = "no" if saved is None else f"that of trial {saved}, and no"
+            raise RecdropError(
+                f"The result in {self.project_dir} holds {found} {what} of trial {trial_id}. Run `tune` again "
+                f'with the same arguments and directory="{self.project_dir}": it trains nothing twice, and '
+                f"saves the {what} of the best trial."
+            )
 
 
 def stored_search(directory: Path) -> StoredSearch:
@@ -110,7 +106,11 @@ def stored_search(directory: Path) -> StoredSearch:
     Raises:
         ProjectError: The folder holds no search, a link that leads out, or a damaged file.
     """
-    records = _records(directory)
+    if not directory.is_dir():
+        raise ProjectError(f"There is no folder `{directory}`.")
+    check_folder(directory)
+    with _whole(directory / JOURNAL):
+        records = Records(Journal(directory / JOURNAL).read())
     last = records.search
     if last is None:
         raise ProjectError(
@@ -125,15 +125,6 @@ def stored_search(directory: Path) -> StoredSearch:
     if records.trials or os.path.lexists(directory / _ORACLE):
         _fill(oracle, directory)
     return StoredSearch(str(directory), oracle, records, last)
-
-
-def _records(directory: Path) -> Records:
-    """Reads the journal."""
-    if not directory.is_dir():
-        raise ProjectError(f"There is no folder `{directory}`.")
-    check_folder(directory)
-    with _whole(directory / JOURNAL):
-        return Records(Journal(directory / JOURNAL).read())
 
 
 def _fill(oracle: Any, directory: Path) -> None:

@@ -395,8 +395,9 @@ class TuneResult:
             raise invalid_argument("trial", expected=expected, received=wanted)
         if self.tuner is self.search:
             return self.search.saved_model(trial_id)
-        if self.confirmation is not None and self.confirmation.has(trial_id):
-            return self.confirmation.model_of(trial_id, self.tuner)
+        confirmed = self.confirmation
+        if confirmed is not None and (confirmed.found["trial_id"] == trial_id).any():
+            return confirmed.model_of(trial_id, self.tuner)
         return self.tuner.load_model(self.tuner.oracle.trials[trial_id])
 
     def best_code(self) -> str:

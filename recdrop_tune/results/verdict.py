@@ -142,17 +142,18 @@ NUMBERS = (
 )
 
 
-def columns_worth_showing(table: pd.DataFrame) -> list[str]:
-    """Lists the columns of `Confirmation.table` that vary or are numbers, except empty ones."""
-    known = table.drop(columns=["trial_id", "number"]).dropna(axis="columns", how="all")
-    kept = (n for n in known if n in NUMBERS or known[n].nunique(dropna=False) > 1)
-    return ["number", *map(str, kept)]
-
-
 def brief(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns `Confirmation.table` as text, each mean with its spread and each gain with its interval."""
+    """Returns `Confirmation.table` as text, each mean with its spread and each gain with its interval.
+
+    Empty columns are left out, and so are settings that do not vary.
+    """
+    known = table.drop(columns="trial_id").dropna(axis="columns", how="all")
+    columns = [
+        str(name)
+        for name in known
+        if name in ("number", *NUMBERS) or known[name].nunique(dropna=False) > 1
+    ]
     settings = [*table][: [*table].index("search")]  # They come before the numbers.
-    columns = columns_worth_showing(table)
     numbers = [name for name in columns if name in NUMBERS or name not in settings]
     words = table[[name for name in columns if name not in numbers]].astype(object)
     words = words.map(shown).assign(kind=table["kind"], n=table["n"].astype(str))

@@ -29,7 +29,7 @@ from recdrop_tune.oracle import (
 )
 from recdrop_tune.results import CONFIRMED
 from recdrop_tune.search.first_trials import KERAS
-from recdrop_tune.standing import has_wrapper
+from recdrop_tune.standing import NONE, has_wrapper
 from recdrop_tune.tuner import TrainingReporter, readable, retrain, save_weights, trial_seed
 
 
@@ -91,7 +91,10 @@ class Confirmation:
         """Trains a configuration once, and reports the result."""
         trial, (_, fit) = task["trial"], arguments
         with reporter.apart(trial.trial_id, **_about(task)) as report:
-            trained = _as_twin(trial) if task["twin"] else trial
+            trained = trial
+            if task["twin"]:  # The oracle does not know it as a trial.
+                values = twin_of(trial.hyperparameters)
+                trained = kt.engine.trial.Trial(values, f"{trial.trial_id}_twin")
             outcome = retrain(tuner, trained, task["seed"], fit, self.test)
             if not task["twin"]:  # The best model is never a twin.
                 offer(trial, outcome.score, outcome.weights)
@@ -115,8 +118,8 @@ class Confirmation:
         )
         if all(first.better_than(score, each) for each in earlier):
             model = tuner.hypermodel.build(trial.hyperparameters)
-            folder = _folder(tuner, trial.trial_id)
-            save_weights(folder, model, weights)
+            place = Path(tuner.project_dir) / CONFIRMED
+            save_weights(trial_folder(place, trial.trial_id, "trial.json"), model, weights)
 
     def failed(self, tracking: Tracking, task: Mapping[str, Any], reason: str) -> None:
         """Records a training that failed."""
@@ -163,19 +166,14 @@ def contenders(oracle: Any, top: int) -> list[Any]:
         top: How many of the best.
     """
     complete = ranked(oracle)
-    goals = objectives(oracle.objective)
-    chosen = _spread(oracle, top) if len(goals) > 1 else complete[:top]
-    known = [(trial, readable(trial.hyperparameters)) for trial in complete]
-    compared = (
-        (trial for trial in complete if has_dropout(trial.hyperparameters)),
-        (trial for trial, values in known if has_wrapper(values, "none")),
-        (trial for trial, values in known if has_wrapper(values, KERAS)),
-    )
-    for kind in compared:
-        best = next(kind, None)
-        if best is not None and best not in chosen:
-            chosen.append(best)
-    return chosen
+    several = len(objectives(oracle.objective)) > 1
+    chosen = _spread(oracle, top) if several else complete[:top]
+    dropping = next((each for each in complete if has_dropout(each.hyperparameters)), None)
+    baselines = [
+        next((each for each in complete if has_wrapper(readable(each.hyperparameters), name)), None)
+        for name in (NONE, KERAS)
+    ]
+    return list(dict.fromkeys(each for each in (*chosen, dropping, *baselines) if each))
 
 
 def twins_of(
@@ -211,13 +209,14 @@ def confirmation_seed(seed: int | None, repeat: int) -> int:
 
 def _spread(oracle: Any, top: int) -> list[Any]:
     """Returns trials of the front: the best by each objective, then others at even distances."""
-    best, goals = pareto(oracle.trials.values(), oracle.objective), objectives(oracle.objective)
-    values = [dict(zip(best, column, strict=True)) for column in _columns(best, oracle.objective)]
+    best = pareto(oracle.trials.values(), oracle.objective)
+    values = {trial: values_of(trial, oracle.objective) for trial in best}
     chosen: list[Any] = []
-    for goal, of_goal in zip(goals, values, strict=True):
-        end = (max if goal.direction == "max" else min)(best, key=of_goal.__getitem__)
+    for place, goal in enumerate(objectives(oracle.objective)):
+        ends = max if goal.direction == "max" else min
+        end = ends(values, key=lambda trial: values[trial][place])
         chosen += [end] if end not in chosen else []
-    ordered = sorted((t for t in best if t not in chosen), key=values[0].__getitem__)
+    ordered = sorted((t for t in values if t not in chosen), key=lambda trial: values[trial][0])
     room = max(0, top - len(chosen))
     places = [int((place + 0.5) * len(ordered) / room) for place in range(min(room, len(ordered)))]
     if room >= len(ordered):
@@ -225,19 +224,5 @@ def _spread(oracle: Any, top: int) -> list[Any]:
     return [*chosen, *(ordered[place] for place in places)][:top]
 
 
-def _columns(trials: Sequence[Any], objective: Any) -> list[tuple[float, ...]]:
-    """Returns the values of the trials by each objective."""
-    return list(zip(*(values_of(trial, objective) for trial in trials), strict=True))
-
-
-def _as_twin(trial: Any) -> Any:
-    """Makes a trial with the twin of a trial's configuration, outside of the oracle."""
-    return kt.engine.trial.Trial(twin_of(trial.hyperparameters), f"{trial.trial_id}_twin")
-
-
 def _about(task: Mapping[str, Any]) -> dict[str, Any]:
     return {name: task[name] for name in ("twin", "repeat", "seed", "total")}
-
-
-def _folder(tuner: Any, trial_id: str) -> Path:
-    return trial_folder(Path(tuner.project_dir) / CONFIRMED, trial_id, "trial.json")

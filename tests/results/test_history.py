@@ -28,7 +28,7 @@ def test_columns_have_types(planted):
     }
 
 
-def test_every_epoch_of_the_journal_is_a_row(planted):
+def test_every_epoch_of_the_journal_is_a_row_in_the_order_of_starts(planted):
     epochs = journal_epochs(planted)
     assert {epoch.execution for epoch in epochs} == {0, 1}
     rows = planted.history.set_index(KEYS)
@@ -37,9 +37,6 @@ def test_every_epoch_of_the_journal_is_a_row(planted):
         row = rows.loc[(epoch.trial_id, epoch.execution, epoch.epoch)]
         assert {name: row[name] for name in epoch.metrics} == epoch.metrics
         assert row["seconds"] == epoch.seconds
-
-
-def test_rows_are_in_the_order_of_starts(planted):
     order = ["number", "execution", "epoch"]
     assert planted.history[order].equals(planted.history[order].sort_values(order))
     numbers = planted.trials.set_index("trial_id")["number"]

@@ -1,6 +1,7 @@
-"""The trained models of a result: `best_models` and `model_of`."""
+"""The models of a result: `best_model`, `best_models`, `model_of` and `best_code`, loaded ones too."""
 
 import json
+import re
 import shutil
 
 import keras
@@ -8,11 +9,19 @@ import numpy as np
 import pytest
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import InvalidArgumentError, RecdropError
+from recdrop_tune.errors import InvalidArgumentError, ProjectError, RecdropError
 from recdrop_tune.search import tune
-from tests.small_search import build, data
+from tests.models.test_best_code import run
+from tests.small_search import data
 
 X, Y = data(16)
+SPACE = {
+    "units": 4,
+    "wrapper": "recurrent",
+    "rate": {"min": 0.1, "max": 0.5},
+    "schedule": "linear",
+    "learning_rate": {"min": 1e-3, "max": 1e-1, "log": True},
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +31,7 @@ def result(tmp_path_factory, new_store, running_eagerly):
         return tune(
             data(24),
             (X, Y),
-            model=build,
+            space=SPACE,
             max_trials=4,
             epochs=2,
             seed=0,
@@ -33,9 +42,14 @@ def result(tmp_path_factory, new_store, running_eagerly):
         )
 
 
+@pytest.fixture
+def copied(result, tmp_path):
+    return rdt.TuneResult.load(shutil.copytree(result.directory, tmp_path / "p"))
+
+
 def loss_of(model):
-    probabilities = model.predict(X, verbose=0)
-    return -np.log(probabilities[np.arange(len(Y)), Y]).mean()
+    probabilities = model.predict(X, verbose=0)[:, 0]
+    return -np.log(np.where(Y, probabilities, 1 - probabilities)).mean()
 
 
 def test_the_best_models_are_those_of_the_first_rows(result):
@@ -46,19 +60,10 @@ def test_the_best_models_are_those_of_the_first_rows(result):
     for ask in (lambda: result.model_of(third), lambda: result.best_models(3)):
         with pytest.raises(RecdropError, match=f"trial_{third}`.*`keep_checkpoints`"):
             ask()
-
-
-@pytest.mark.parametrize("kind", ["id", "number", "row", "named tuple", "trial"])
-def test_one_trial_by_whatever_names_it(result, kind):
     row = result.trials.iloc[1]
-    named = {
-        "id": row["trial_id"],
-        "number": row["number"],
-        "row": row,
-        "named tuple": list(result.trials.itertuples())[1],
-        "trial": result.search.oracle.trials[row["trial_id"]],
-    }
-    assert loss_of(result.model_of(named[kind])) == pytest.approx(row["val_loss"], rel=1e-4)
+    trial = result.search.oracle.trials[row["trial_id"]]
+    for named in (row, row["trial_id"], row["number"], [*result.trials.itertuples()][1], trial):
+        assert loss_of(result.model_of(named)) == losses[1]
 
 
 @pytest.mark.parametrize("trial", ["99", 4, -1, True, None, [0], {"number": 0}], ids=str)
@@ -67,19 +72,17 @@ def test_no_such_trial(result, trial):
         result.model_of(trial)
 
 
-def test_a_loaded_result_has_the_best_one(result, tmp_path):
-    loaded = rdt.TuneResult.load(result.directory)
+def test_a_loaded_result_has_the_best_one(result, copied):
     first, second = result.trials["trial_id"][:2]
-    for model in (*loaded.best_models(1), loaded.model_of(first)):
+    for model in (*copied.best_models(1), copied.model_of(first)):
         assert loss_of(model) == pytest.approx(result.trials["val_loss"][0], rel=1e-4)
-    for ask in (lambda: loaded.model_of(second), lambda: loaded.best_models(2)):
-        with pytest.raises(RecdropError, match=f"holds the model of trial {first}"):
+    for ask in (lambda: copied.model_of(second), lambda: copied.best_models(2)):
+        with pytest.raises(RecdropError, match=f"that of trial {first}, and no model of"):
             ask()
-    folder = shutil.copytree(result.directory, tmp_path / "p")
-    path = folder / f"trial_{first}" / "trial.json"
+    path = copied.directory / f"trial_{first}" / "trial.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "status": "STOPPED"}))
     with pytest.raises(InvalidArgumentError, match="the number of a complete trial"):
-        rdt.TuneResult.load(folder).model_of(first)
+        rdt.TuneResult.load(copied.directory).model_of(first)
 
 
 def test_a_saved_model_has_what_its_layers_have_learned_from_data(tmp_path, new_store):
@@ -106,3 +109,36 @@ def test_a_saved_model_has_what_its_layers_have_learned_from_data(tmp_path, new_
     predicted = [each.predict(given, verbose=0) for each in (found.best_model(), loaded)]
     assert len(np.unique(predicted[0])) > 2
     np.testing.assert_array_equal(*predicted)
+
+
+def test_the_best_code_builds_and_trains_the_best_model(result):
+    code, best = result.best_code(), result.best_model()
+    model = run(code)
+    model.set_weights(best.get_weights())
+    np.testing.assert_array_equal(model.predict(X, verbose=0), best.predict(X, verbose=0))
+    rates = [each.layers[1].rate for each in (model, best)]
+    assert rates[0] == rates[1] == result.best_hyperparameters["rate"]
+    learning_rates = [float(each.optimizer.learning_rate.numpy()) for each in (model, best)]
+    assert learning_rates[0] == learning_rates[1]
+    line = '# model.fit(x_train, y_train, epochs=2, batch_size=32, callbacks=[rdt.RateSchedule("linear")])'
+    assert code.splitlines()[-1] == line
+    assert rdt.TuneResult.load(result.directory).best_code() == code
+
+
+def test_a_folder_without_the_code_of_the_best_model(copied):
+    card = copied.directory / "result" / "best_model.json"
+    saved = card.read_text()
+    card.write_text(saved.replace('"trial_id": "', '"trial_id": "9'))
+    with pytest.raises(RecdropError, match=r"that of trial 9\d, and no source of trial"):
+        copied.best_code()
+    card.write_text(saved)
+    code = copied.directory / "result" / "best_model.py"
+    code.write_text("title\x1b]0;me\x07")
+    assert copied.best_code() == r"title\x1b]0;me\x07"  # What a stranger wrote, as text.
+    code.unlink()
+    remedy = re.escape(f'directory="{copied.directory}"')
+    with pytest.raises(RecdropError, match=rf"holds no source of trial \d.*{remedy}"):
+        copied.best_code()
+    code.symlink_to("/etc/hostname")
+    with pytest.raises(ProjectError, match=r"best_model\.py"):
+        copied.best_code()

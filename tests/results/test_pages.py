@@ -12,13 +12,11 @@ import keras_tuner as kt
 import pytest
 from plotly.offline import get_plotlyjs
 
-import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results.outline import outline
 from recdrop_tune.results.render import as_html, as_markdown, as_text
-from tests.pages import blocks, run
 from tests.planted_search import Planted, Sized, description, page, planted_result
 
 
@@ -81,13 +79,10 @@ def test_text_markdown_and_html_say_the_same(planted):
     assert lines[-2:] == [f"Folder: {planted.directory}", f"MLflow: {planted.ui_command}"]
 
 
-def test_a_notebook_needs_no_scripts_styles_or_network(planted):
-    html = planted._repr_html_()
-    assert not re.search(r"<script|<style|src=|href=|url\(", html)
-    assert len(html) < 20_000
-
-
-def test_the_report_needs_nothing_from_elsewhere(text, read):
+def test_pages_need_nothing_from_elsewhere(planted, text, read):
+    notebook = planted._repr_html_()  # Some allow neither scripts nor styles.
+    assert not re.search(r"<script|<style|src=|href=|url\(", notebook)
+    assert len(notebook) < 20_000
     for tag, attrs in read.tags:
         assert not {"src", "href"} & {*attrs}, tag
         assert tag not in ("link", "iframe", "object", "embed", "base", "img"), tag
@@ -262,16 +257,3 @@ def test_a_path_that_cannot_be_written_to_is_named(planted, tmp_path, monkeypatc
     Path("file").touch()
     with pytest.raises(InvalidArgumentError, match=f"path='{path}'.*Give another"):
         planted.report(path)
-
-
-def test_the_examples_of_the_documentation_run(planted, tmp_path, monkeypatch):
-    """On a planted search; `tests/test_docs.py` runs them on the search of the page."""
-    monkeypatch.chdir(tmp_path)
-    names = {"result": planted, "rdt": rdt}
-    # A planted search knows nothing of its data, has no models, and is in no folder of searches.
-    of_others = r"result\.(context|best_models|model_of|best_code)|compare\(\)"
-    for block in blocks("docs/results.md", "python")[1:]:
-        if not re.search(of_others, block.code):
-            run(block, names)
-    assert (tmp_path / "report.html").exists()
-    assert (tmp_path / "score.html").exists()

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.results.plots import figures, style
+from recdrop_tune.results import plot_style as style
+from recdrop_tune.results.plots import figures
 
 
 @pytest.fixture(scope="module")
@@ -55,31 +56,34 @@ def test_history_has_a_point_for_each_trial_with_a_score(planted, plots):
     assert 0 < len(scored) < len(planted.trials)
     found = traces(plots["history"], mode="markers")
     assert points(found) == sorted(zip(scored["number"], scored["val_loss"], strict=True))
-    assert {trace.name for trace in found} == set(scored["wrapper"])
-    for trace in found:
-        numbers = scored[scored["wrapper"] == trace.name]["number"]
-        assert sorted(trace.x) == sorted(numbers)
+    numbers = {name: sorted(rows["number"]) for name, rows in scored.groupby("wrapper")}
+    assert {trace.name: sorted(trace.x) for trace in found} == numbers
+    by_number = scored.set_index("number")
+    texts = {x: text for trace in found for x, text in zip(trace.x, trace.hovertext, strict=True)}
+    for number, text in texts.items():
+        row, lines = by_number.loc[number], text.split("<br>")
+        assert lines[0] == f"<b>trial {number}</b>, complete"
+        assert f"val_loss: {row['val_loss']:.4g}" in lines
+        assert ("placement" in text) == (row["wrapper"] != "none")
 
 
 @pytest.mark.parametrize("direction", ["min", "max"])
-def test_the_best_so_far(view, direction):
+def test_the_best_so_far_and_the_best_line(view, direction):
     wanted = replace(view, objectives=[kt.Objective("val_loss", direction)])
-    (line,) = traces(figures(wanted)["history"], mode="lines")
+    drawn = figures(wanted)
+    (line,) = traces(drawn["history"], mode="lines")
     complete = wanted.trials[wanted.trials["state"] == "COMPLETE"].sort_values("number")
     best = np.minimum if direction == "min" else np.maximum
     expected = best.accumulate(complete["val_loss"].to_numpy(dtype=float))
     assert list(line.y) == expected.tolist()
-
-
-def test_the_text_under_the_cursor(planted, plots):
-    (trace,) = traces(plots["history"], name="recurrent")
-    row = planted.trials.set_index("number").loc[trace.x[0]]
-    lines = trace.hovertext[0].split("<br>")
-    assert lines[0] == f"<b>trial {trace.x[0]}</b>, complete"
-    assert f"placement: {row['placement']}" in lines
-    assert f"val_loss: {row['val_loss']:.4g}" in lines
-    (without,) = traces(plots["history"], name="none")
-    assert "placement" not in without.hovertext[0]
+    # Plotly draws the largest colour last.
+    (values,) = (
+        each["values"]
+        for label, each in dimensions(drawn["parallel_coordinates"]).items()
+        if label.startswith("val_loss")
+    )
+    colours = drawn["parallel_coordinates"].data[0].line.color
+    assert values[np.argmax(colours)] == getattr(np, direction)(values)
 
 
 def test_trials_that_are_not_complete_are_hollow_and_never_the_best(view):
@@ -132,6 +136,9 @@ def test_score_by_dropout_has_every_trial_that_drops_in_the_panel_of_its_placeme
     for trace in found:
         # Moved aside by less than half of a step, so that it is clear which rate is meant.
         assert np.abs(np.array(trace.x) - rates[list(trace.y)].to_numpy()).max() < 0.025
+    best = planted.trials[planted.trials["wrapper"] == "none"]["val_loss"].min()
+    lines = traces(figure, mode="lines")
+    assert {y for line in lines for y in line.y} == {best}
 
 
 def learning(view, **columns):
@@ -157,48 +164,30 @@ def test_learned_rates_are_drawn_as_they_were_at_the_best_epoch(view):
     assert max(abs(trace.x[0] - rates[trace.y[0]]) for trace in others) > 0.002
     title = "rate: share dropped, the mean of the sites; learned ones at the best epoch"
     assert title in {note.text for note in figure.layout.annotations}
-
-
-def test_trials_whose_learned_rate_is_not_known_are_counted(view):
-    figure = figures(learning(view))["score_by_dropout"]
-    assert not traces(figure, mode="markers", name="concrete")
+    unknown = figures(learning(view))["score_by_dropout"]
+    assert not traces(unknown, mode="markers", name="concrete")
     number = (view.scored["wrapper"] == "recurrent").sum()
-    words = f"(trials left out, for their learned rate is not known: {number})"
-    assert figure.layout.title.text == f"val_loss by wrapper, placement and rate {words}"
+    assert f"(trials left out, for their learned rate is not known: {number})" in (
+        unknown.layout.title.text
+    )
 
 
-def test_the_rate_of_a_layer_is_what_it_has_learned_itself(view):
-    names = {f"{layer}/wrapper": "concrete" for layer in ("enc", "dec")}
-    rates = {"enc/learned_rate.input": 0.1, "dec/learned_rate.input": 0.4}
-    both = changed(view, **names, **rates)
-    both = replace(both, columns={each: each for each in names}, wrappers=list(names))
-    figure = figures(both)["score_by_dropout"]
-    drawn = [set(trace.x) for trace in traces(figure, mode="markers")]
-    assert drawn == [{0.4}, {0.1}]
-
-
-def test_the_baseline_is_the_best_trial_without_dropout(planted, plots):
-    best = planted.trials[planted.trials["wrapper"] == "none"]["val_loss"].min()
-    lines = traces(plots["score_by_dropout"], mode="lines")
-    assert lines
-    assert {y for line in lines for y in line.y} == {best}
-
-
-def test_layers_with_dropouts_of_their_own_have_panels_of_their_own(view):
-    names = ("wrapper", "placement", "rate")
-    ours = {f"enc/{name}": view.trials[name] for name in names}
-    ours |= {f"dec/{name}": view.trials[name].shift(1) for name in names}
-    both = changed(view, **ours)
+def test_layers_with_their_own_dropout_have_their_own_panels(view):
+    ours = {f"enc/{name}": view.trials[name] for name in ("wrapper", "placement", "rate")}
+    ours |= {f"dec{name[3:]}": values.shift(1) for name, values in ours.items()}
     wrappers = ["enc/wrapper", "dec/wrapper"]
-    both = replace(both, columns={each: each for each in ours}, wrappers=wrappers)
-    figure = figures(both)["score_by_dropout"]
-    titles = {note.text for note in figure.layout.annotations}
+    columns = {each: each for each in ours}
+    both = replace(changed(view, **ours), columns=columns, wrappers=wrappers)
+    titles = {note.text for note in figures(both)["score_by_dropout"].layout.annotations}
     assert {"enc/input", "dec/input", "enc/recurrent", "dec/recurrent"} <= titles
-    pairs = both.trials[["enc/wrapper", "dec/wrapper"]].fillna("n/a")
+    pairs = both.trials[wrappers].fillna("n/a")
     assert both.kinds.tolist() == [" / ".join(pair) for pair in pairs.itertuples(index=False)]
-    without = both.without_dropout
-    assert set(without["enc/wrapper"].fillna("none")) <= {"none"}
-    assert set(without["dec/wrapper"].fillna("none")) <= {"none"}
+    assert set(both.without_dropout[wrappers].fillna("none").to_numpy().ravel()) <= {"none"}
+    # Each layer is drawn at the rate that it has learned itself.
+    learned = {"enc/learned_rate.input": 0.1, "dec/learned_rate.input": 0.4}
+    both = changed(both, **dict.fromkeys(wrappers, "concrete"), **learned)
+    drawn = traces(figures(replace(both, columns={}))["score_by_dropout"], mode="markers")
+    assert [set(trace.x) for trace in drawn] == [{0.4}, {0.1}]
 
 
 def dimensions(figure):
@@ -232,14 +221,6 @@ def test_parallel_coordinates_hold_the_complete_trials(planted, plots):
         assert all(low <= value <= high for value in (*each["values"], *each.tickvals))
 
 
-@pytest.mark.parametrize("direction", ["min", "max"])
-def test_the_best_line_has_the_last_colour(view, direction):
-    wanted = replace(view, objectives=[kt.Objective("val_loss", direction)])
-    colours = figures(wanted)["parallel_coordinates"].data[0].line.color
-    assert np.argmax(colours) == 0
-    assert wanted.complete["val_loss"].iloc[0] == getattr(wanted.complete["val_loss"], direction)()
-
-
 def test_curves_are_the_mean_of_the_trainings(planted, plots):
     found = [trace for trace in plots["curves"].data if trace.showlegend is False]
     drawn = sorted(y for trace in found for y in trace.y if y is not None)
@@ -250,32 +231,23 @@ def test_curves_are_the_mean_of_the_trainings(planted, plots):
     (best,) = traces(plots["curves"], name=f"best: trial {number}")
     (star,) = [x for x, size in zip(best.x, best.marker.size, strict=True) if size]
     assert star == planted.trials["best_epoch"].iloc[0]
-
-
-def test_values_that_are_no_numbers_are_gaps_in_the_curves(view):
-    values = view.history["val_loss"].mask(view.history["epoch"] == 1)
-    gaps = replace(view, history=view.history.assign(val_loss=values))
+    values = planted.history["val_loss"].mask(planted.history["epoch"] == 1)
+    gaps = replace(planted.found, history=planted.history.assign(val_loss=values))
     found = [trace for trace in figures(gaps)["curves"].data if trace.showlegend is False]
     at_one = [y for trace in found for x, y in zip(trace.x, trace.y, strict=True) if x == 1]
-    assert at_one
     assert set(at_one) == {None}
 
 
-def test_importances_are_bars_with_the_largest_on_top(planted, plots):
+def test_importances_and_the_pareto_front(planted, plots, traded, trade_offs):
     (bars,) = plots["importances"].data
     shares = planted.importances()
     assert dict(zip(bars.y, bars.x, strict=True)) == shares.to_dict()
-    assert bars.y[-1] == shares.index[0]
-
-
-def test_the_pareto_front_is_set_off(traded, trade_offs):
-    names = ["val_loss", "ms_per_step"]
+    assert bars.y[-1] == shares.index[0]  # On top.
     (front,) = traces(trade_offs["pareto"], name="not dominated")
     (others,) = traces(trade_offs["pareto"], name="dominated")
-    pairs = traded.pareto[names].itertuples(index=False, name=None)
+    pairs = traded.pareto[["val_loss", "ms_per_step"]].itertuples(index=False, name=None)
     assert points([front]) == sorted(pairs)
-    complete = traded.trials[traded.trials["state"] == "COMPLETE"]
-    assert len(front.x) + len(others.x) == len(complete)
+    assert len(front.x) + len(others.x) == (traded.trials["state"] == "COMPLETE").sum()
 
 
 def test_what_there_is_no_data_for_is_left_out(view):
@@ -323,11 +295,8 @@ def test_a_few_trials_far_off_do_not_take_the_axis(sign):
     assert drawing.layout.yaxis.range == (low, high)
     (note,) = drawing.layout.annotations
     assert note.text.startswith("2 worse trials")
-
-
-@pytest.mark.parametrize("scores", [[1.0], [1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [1.0, 50.0]])
-def test_otherwise_the_axis_shows_all(scores):
-    assert style.focus(pd.Series(scores), "min") is None
+    for near in ([1.0], [1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [1.0, 50.0]):
+        assert style.focus(sign * pd.Series(near), direction) is None
 
 
 def test_scores_over_decades_have_a_logarithmic_axis():
