@@ -38,13 +38,5 @@ def main() -> None:
     """Finds which recurrent dropout, where, and how much."""
 
 
-main.add_command(doctor)
-main.add_command(report)
-main.add_command(run)
-main.add_command(searches)
-main.add_command(spaces)
-main.add_command(status)
-main.add_command(stop)
-main.add_command(sync)
-main.add_command(top)
-main.add_command(ui)
+for _command in (doctor, report, run, searches, spaces, status, stop, sync, top, ui):
+    main.add_command(_command)

@@ -44,7 +44,14 @@ def stop(directory: Path | None, now: bool) -> None:
             assert found.records.search is not None
             words = f"Ctrl-C was sent to process {found.records.search.pid}."
         else:
-            when = "with its next epoch" if now else _when(found)
+            numbers = ", ".join(str(record.number + 1) for record in found.records.running)
+            when = "before its next trial"
+            if now:
+                when = "with its next epoch"
+            elif numbers:
+                when = f"after trial{'s' if ',' in numbers else ''} {numbers}"
+            elif found.records.confirming is not None:
+                when = "after the running training of the confirmation"
             words = f"the search was asked to end {when}."
             if not found.is_running:
                 host = found.records.search.host if found.records.search else None
@@ -52,15 +59,6 @@ def stop(directory: Path | None, now: bool) -> None:
     except (OSError, RecdropError) as error:
         raise click.ClickException(f"The search cannot be asked to end: {error}") from None
     click.echo(plain(f"{found.folder}: {words}").replace("\n", " "))
-
-
-def _when(found: Watched) -> str:
-    numbers = [str(record.number + 1) for record in found.records.running]
-    if numbers:
-        return f"after trial{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
-    if found.records.confirming is not None:
-        return "after the running training of the confirmation"
-    return "before its next trial"
 
 
 def _interrupt(found: Watched) -> bool:

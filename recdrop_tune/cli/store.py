@@ -62,26 +62,6 @@ def project_folder(directory: Path | None) -> Path:
     return directory
 
 
-def search_in(folder: Path) -> Any:
-    """Returns the last `SearchStarted` of a folder.
-
-    Raises:
-        click.ClickException: The folder has no journal, or it cannot be read.
-    """
-    from recdrop_tune.errors import ProjectError
-    from recdrop_tune.events import SearchStarted
-    from recdrop_tune.journal import Journal
-
-    try:
-        events = Journal(folder / JOURNAL).read()
-    except (OSError, ProjectError) as error:
-        raise click.ClickException(f"{folder / JOURNAL} cannot be read: {error}") from None
-    begun = [event for event in events if isinstance(event, SearchStarted)]
-    if not begun:
-        raise click.ClickException(f"No search has been started in {folder}.")
-    return begun[-1]
-
-
 def tracking_uri(given: str | None, search: Any) -> str:
     """Returns the tracking URI to use: the given one, that of the search, or `tune`'s default.
 

@@ -20,6 +20,7 @@ import click
 
 from recdrop_tune.addresses import is_server, sqlite_path
 from recdrop_tune.cli import store
+from recdrop_tune.cli.watch import watched
 from recdrop_tune.credentials import hide, hide_address
 from recdrop_tune.errors import plain
 
@@ -39,7 +40,8 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
     in --tracking-uri, by default where the search stored them. A database is served until Ctrl-C.
     """
     store.be_quick_and_quiet()
-    search = store.search_in(store.project_folder(directory))
+    search = watched(directory).records.search
+    assert search is not None
     address = store.tracking_uri(uri, search)
     if (path := sqlite_path(address)) is not None and not path.is_file():
         raise click.ClickException(f"There is no database {path}. Give another `--tracking-uri`.")
@@ -85,9 +87,8 @@ def page_of(uri: str, search_id: str) -> str:
 
 @contextlib.contextmanager
 def _serve(database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Serves MLflow's pages to this machine."""
-    environment = {
-        **os.environ,
+    """Serves MLflow's pages to this machine. The server ends with this command, however that ends."""
+    environment = os.environ | {
         # Everybody can list the arguments of processes, and the address can contain a password.
         "MLFLOW_BACKEND_STORE_URI": database,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # Eight processes for language models.
@@ -98,16 +99,15 @@ def _serve(database: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1"]
-    # The server ends with this command, however that ends.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    if hasattr(signal, "SIGHUP"):  # Not on Windows.
-        signal.signal(signal.SIGHUP, lambda number, _: sys.exit(128 + number))
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP.
+            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     signal.signal(signal.SIGINT, lambda number, _: sys.exit(0))  # Ignored after `&` in a script.
+    deadline = time.monotonic() + _START_SECONDS
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             command, stdout=log, stderr=log, env=environment, start_new_session=True
         )
-        deadline = time.monotonic() + _START_SECONDS
         try:
             while True:
                 if server.poll() is not None or time.monotonic() > deadline:

@@ -34,21 +34,6 @@ def test_it_says_what_it_wrote(folder, tmp_path):
     assert len(client.search_runs(["1"])) == 3
 
 
-def test_the_newest_search_is_meant_if_none_is_named(folder, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder.parent.joinpath("recdrop_runs").mkdir()
-    folder.rename(tmp_path / "recdrop_runs" / "speech")
-    done = called("--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
-    assert "speech: 2 runs of trials written" in done.output
-
-
-def test_nowhere_to_look(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    done = called()
-    assert done.exit_code == 1
-    assert "There is no search in recdrop_runs. Give its folder." in done.output
-
-
 def test_a_server_that_is_away(folder, monkeypatch):
     for name in ("MAX_RETRIES", "TIMEOUT", "BACKOFF_FACTOR"):
         monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", "1")
@@ -56,12 +41,6 @@ def test_a_server_that_is_away(folder, monkeypatch):
     assert done.exit_code == 1
     assert "Connection refused" in done.output
     assert "secret" not in done.output
-
-
-def test_a_folder_is_no_store(folder):
-    done = called(folder, "--tracking-uri", "mlruns")
-    assert done.exit_code == 1
-    assert "no longer writes to folders" in done.output
 
 
 @pytest.mark.heavy

@@ -20,7 +20,6 @@ from recdrop_tune.stopping import forget_stop, is_asked_to_stop
 from tests import ROOT
 from tests.forks import hearing_ctrl_c
 from tests.pseudo_terminal import Terminal
-from tests.test_package import HEAVY
 from tests.tracked_events import ended, journaled, started, trial
 
 
@@ -82,17 +81,6 @@ def test_how_it_stands(search, tmp_path):
     assert json.loads(called("status", tmp_path, "--json").output)["state"] == "died"
 
 
-def test_it_loads_nothing_heavy(tmp_path):
-    journaled(tmp_path, started(), *trial(0), ended())
-    code = (
-        f"import sys; from recdrop_tune.cli import main; main(['status', {str(tmp_path)!r}], "
-        f"standalone_mode=False); print([m for m in {HEAVY} if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert done.stderr == ""
-
-
 def test_the_newest_search_is_meant_if_none_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number, name in enumerate(("old", "new")):
@@ -110,42 +98,16 @@ def test_the_newest_search_is_meant_if_none_is_named(tmp_path, monkeypatch):
     assert not is_asked_to_stop("recdrop_runs/new")
 
 
-@pytest.mark.parametrize("command", ["status", "top", "stop"])
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (None, "There is no search in recdrop_runs. Give its folder."),
-        ([], "holds no search of recdrop-tune: it has no events.jsonl."),
-        ([""], "No search has been started in"),
-        (["{}\n"], "events.jsonl` is damaged"),
-    ],
-)
-def test_where_there_is_no_search(tmp_path, monkeypatch, command, make, words):
-    monkeypatch.chdir(tmp_path)
-    folder = [] if make is None else [tmp_path / "p"]
-    for path in folder:
-        path.mkdir()
-        for text in make:
-            (path / "events.jsonl").write_text(text)
-    done = called(command, *folder)
-    assert (done.exit_code, words in done.output) == (1, True)
-
-
-def test_a_terminal_obeys_nothing_of_it(tmp_path):
+def test_names_reach_the_terminal_as_plain_text(tmp_path):
     first, *others = trial(0)
-    first.hyperparameters["wrapper"] = "\x1b[2J"
-    journaled(tmp_path, started(), first, *others, ended())
-    assert "wrapper=\\x1b[2J" in called("status", tmp_path).output
-
-
-def test_a_line_break_in_a_name_forges_no_line(tmp_path):
-    first, *_ = trial(0)
-    first.hyperparameters["placement"] = "x\nforged"
-    journaled(tmp_path, started(pid=1, host="here\nforged"), first)
+    first.hyperparameters.update(wrapper="\x1b[2J", placement="x\nforged")
+    journaled(tmp_path, started(pid=1, host="here\nforged"), first, *others)
     for command in ("status", "stop"):
         output = called(command, tmp_path).output
         assert "here forged" in output
+        assert "\x1b" not in output
         assert "\nforged" not in output
+    assert r"wrapper=\x1b[2J" in called("status", tmp_path).output
     forget_stop(tmp_path)
 
 

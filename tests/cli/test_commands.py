@@ -1,0 +1,60 @@
+"""What the commands have in common: where they look for a search, and what they load."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from recdrop_tune.cli import main
+from tests.test_package import HEAVY
+from tests.tracked_events import ended, journaled, started, trial
+
+
+@pytest.mark.parametrize("command", ["report", "status", "stop", "sync", "top", "ui"])
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ([], "Error: There is no search in recdrop_runs. Give its folder.\n"),
+        (["nowhere"], "Error: There is no folder nowhere.\n"),
+        (["."], "Error: The folder . holds no search of recdrop-tune: it has no events.jsonl.\n"),
+    ],
+    ids=["none", "no folder", "no journal"],
+)
+def test_where_there_is_no_search(tmp_path, monkeypatch, command, folder, message):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, [command, *folder])
+    assert (done.exit_code, done.output) == (1, message)
+
+
+@pytest.mark.parametrize("command", ["status", "stop", "top", "ui"])
+@pytest.mark.parametrize(
+    ("journal", "words"),
+    [("", "No search has been started in"), ("{}\n", "events.jsonl` is damaged")],
+    ids=["empty", "damaged"],
+)
+def test_a_journal_without_a_search(tmp_path, command, journal, words):
+    (tmp_path / "events.jsonl").write_text(journal)
+    done = CliRunner().invoke(main, [command, str(tmp_path)])
+    assert (done.exit_code, words in done.output) == (1, True), done.output
+
+
+def test_what_needs_no_keras_does_not_load_it(tmp_path):
+    journaled(tmp_path, started(), *trial(0), ended())
+    (tmp_path / "wrong.yaml").write_text("data: a:b\nmax_trial: 3\ntuner: {sampler: tpe}\n")
+    commands = {
+        "Opens MLflow's pages on the trials of a search, best first.": ["--help"],
+        "quick ": ["spaces", "list"],
+        "1 complete": ["status", str(tmp_path)],
+        "Did you mean `max_trials`?": ["run", str(tmp_path / "wrong.yaml")],
+    }
+    code = (
+        "import json, sys\nfrom click.testing import CliRunner\nfrom recdrop_tune.cli import main\n"
+        f"outputs = [CliRunner().invoke(main, words).output for words in {[*commands.values()]}]\n"
+        f"print(json.dumps([outputs, [m for m in {HEAVY} if m in sys.modules]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    outputs, loaded = json.loads(done.stdout)
+    assert (loaded, done.stderr) == ([], "")
+    assert [words in each for words, each in zip(commands, outputs, strict=True)] == [True] * 4
