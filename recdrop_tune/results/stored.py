@@ -91,9 +91,9 @@ class StoredSearch:
         if saved != trial_id:
             found = "no" if saved is None else f"that of trial {saved}, and no"
             raise RecdropError(
-                f"The result in {self.project_dir} holds {found} {what} of trial {trial_id}. Run `tune` again "
-                f'with the same arguments and directory="{self.project_dir}": it trains nothing twice, and '
-                f"saves the {what} of the best trial."
+                f"The result in {self.project_dir} holds {found} {what} of trial {trial_id}. Run `tune` "
+                f'again with the same arguments and directory="{self.project_dir}": it trains nothing twice, '
+                f"and saves the {what} of the best trial."
             )
 
 
