@@ -1,4 +1,4 @@
-"""Whole numbers and flags among the arguments, and the line of an error that says what it is."""
+"""Integers and flags among the arguments, and the line of a traceback with the exception."""
 
 import numpy as np
 import pytest
@@ -6,32 +6,35 @@ import pytest
 from recdrop_tune.errors import InvalidArgumentError, check_flag, check_integer, exception_line
 
 
-@pytest.mark.parametrize("value", [1, np.int64(7), np.uint8(3), 2**31 - 1])
-def test_whole_numbers(value):
-    assert type(check_integer("n", value)) is int
-    assert check_integer("n", value) == value
+@pytest.mark.parametrize(
+    ("check", "value", "found"),
+    [
+        *((check_integer, value, int(value)) for value in (1, np.int64(7), np.uint8(3), 2**31 - 1)),
+        (check_flag, True, True),
+        (check_flag, np.False_, False),
+    ],
+)
+def test_numbers_of_numpy_become_those_of_python(check, value, found):
+    assert check("n", value) == found
+    assert type(check("n", value)) is type(found)
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, True, "1", None, np.float32(2), [1]])
-def test_no_whole_number_of_at_least_1(value):
-    with pytest.raises(InvalidArgumentError, match=r"`n`\. Expected an integer of at least 1\. "):
-        check_integer("n", value)
+NOT_COUNTS = [0, -1, 1.0, True, "1", None, np.float32(2), [1]]
+NOT_FLAGS = ["no", 0, 1, None]
 
 
-def test_a_number_larger_than_tensors():
-    with pytest.raises(InvalidArgumentError, match=r"at least 0, below 2\*\*31\. Received: n=9999"):
-        check_integer("n", 9999999999, least=0)
-
-
-@pytest.mark.parametrize("value", [True, np.False_])
-def test_flags(value):
-    assert check_flag("f", value) is bool(value)
-
-
-@pytest.mark.parametrize("value", ["no", 0, 1, None])
-def test_no_flag(value):
-    with pytest.raises(InvalidArgumentError, match=r"`f`\. Expected True or False\. Received: f="):
-        check_flag("f", value)
+@pytest.mark.parametrize(
+    ("check", "value", "expected"),
+    [
+        *((check_integer, value, "an integer of at least 1") for value in NOT_COUNTS),
+        # Larger than a tensor can be.
+        (check_integer, 9999999999, r"an integer of at least 1, below 2\*\*31"),
+        *((check_flag, value, "True or False") for value in NOT_FLAGS),
+    ],
+)
+def test_other_values_are_refused(check, value, expected):
+    with pytest.raises(InvalidArgumentError, match=rf"`n`\. Expected {expected}\. Received: n="):
+        check("n", value)
 
 
 @pytest.mark.parametrize(
@@ -45,5 +48,5 @@ def test_no_flag(value):
     ],
     ids=["JAX", "TensorFlow"],
 )
-def test_the_line_of_a_traceback_that_says_what_it_is(error, line):
+def test_the_line_of_a_traceback_with_the_exception(error, line):
     assert exception_line(f"Traceback (most recent call last):\n  File\n{error}") == line
