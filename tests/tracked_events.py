@@ -14,10 +14,10 @@ from recdrop_tune.events import (
     TrialStarted,
 )
 from recdrop_tune.journal import Dispatcher, Journal
-from recdrop_tune.mlflow_store import MLflowWriter
 from recdrop_tune.mlflow_store.description import NOTE
 from recdrop_tune.mlflow_store.follower import Background
 from recdrop_tune.mlflow_store.stores import settle_requests
+from recdrop_tune.mlflow_store.writer import MLflowWriter
 
 WRAPPERS = ("none", "recurrent", "variational", "weight_drop")
 _BEGIN = 1_790_000_000.0
@@ -92,7 +92,7 @@ class Sender:
         settle_requests(uri)
         self.journal = Journal(folder / "events.jsonl")
         self.writer = MLflowWriter(uri, self.journal)
-        self.background = Background(self.writer, "MLflow", self.journal.path)
+        self.background = Background(self.writer.write, "MLflow", self.journal.path)
         self._dispatcher = Dispatcher(self.journal, [self.background])
 
     def send(self, *events, flush=True):

@@ -65,7 +65,7 @@ def page_of(uri: str, search_id: str) -> str:
     """Returns the page of a search's trials on an MLflow server."""
     from mlflow.tracking import MlflowClient
 
-    from recdrop_tune.mlflow_store import leaderboard_url, reason, view_tag, view_url
+    from recdrop_tune.mlflow_store import leaderboard_url, reason, view_tag
 
     client, condition = MlflowClient(uri), f"tags.`recdrop.search_id` = '{search_id}'"
     try:
@@ -77,12 +77,11 @@ def page_of(uri: str, search_id: str) -> str:
     if experiment is None:
         raise click.ClickException(f"{hide_address(uri)} has no run of this search.")
     # The view is stored when the search ends.
-    has_view = view_tag(search_id, "", True, [])[0] in experiment.tags
+    has_view = view_tag(search_id) in experiment.tags
     ascending = not runs[0].data.params.get("direction", "min").startswith("max")
-    page = (view_url if has_view else leaderboard_url)(
-        hide_address(uri), experiment.experiment_id, search_id, ascending
-    )
-    return page or hide_address(uri)
+    shown = hide_address(uri)
+    page = leaderboard_url(shown, experiment.experiment_id, search_id, ascending, has_view)
+    return page or shown
 
 
 @contextlib.contextmanager

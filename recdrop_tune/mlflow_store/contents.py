@@ -8,18 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recdrop_tune import events
-from recdrop_tune.mlflow_store.pages import run_name, searched, view_tag
-from recdrop_tune.mlflow_store.params_and_metrics import (
-    confirmation_points,
-    end_points,
-    epoch_points,
-    points,
-    search_params,
-    trial_params,
-)
+from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.mlflow_store.pages import run_name
 from recdrop_tune.mlflow_store.runs import Point, milliseconds
-from recdrop_tune.mlflow_store.uris import clean, parameter
 from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.tuner import MILLISECONDS
 
 _STATUS = {
     events.COMPLETE: "FINISHED",
@@ -142,8 +135,11 @@ class SearchContents:
             case events.ModelBuilt() | events.EpochEnded() | events.TrialEnded():
                 if event.trial_id in self.latest:
                     self._update(self.latest[event.trial_id], event)
-            case events.ConfirmationEnded():
-                self.confirmations[event.trial_id] += confirmation_points(event)
+            case events.ConfirmationEnded() if event.score is not None:
+                name = "confirmed_twin" if event.twin else "confirmed"
+                metrics = {f"{name}/{metric}": value for metric, value in event.metrics.items()}
+                metrics[name] = event.score
+                self.confirmations[event.trial_id] += points(metrics, event.repeat, event.time)
             case events.ResultSaved():
                 self.result, self.is_result_new, self.summary = event, True, event.summary
                 self.results.append(event)
@@ -166,7 +162,13 @@ class SearchContents:
 
     def _begin(self, event: events.SearchStarted) -> None:
         self.search, self.data, self.summary = event, event.data, None
-        self.run.params, self.run.end = search_params(event), None
+        names = ("tuner", "objective", "direction", "max_trials")
+        params = {name: getattr(event, name) for name in names}
+        if event.context is not None:
+            constant = event.context.constant.items()
+            params |= {"data": event.context.words} | {f"constant {k}": v for k, v in constant}
+        self.run.params = params | event.info
+        self.run.end = None
         self.run.texts = {} if event.space is None else {"space.yaml": event.space}
         if self.alive:
             self.result, self.is_result_new = None, False
@@ -199,23 +201,22 @@ class SearchContents:
                 run.points += points({"n_params": event.parameters}, 0, event.time)
                 run.tags |= {} if event.kernel is None else {"kernel": event.kernel}
             case events.EpochEnded():
-                run.points += epoch_points(event)
+                prefix = f"execution{event.execution + 1}/" if event.execution else ""
+                # A chart would show the last epoch's time of a step. It is a number of the whole trial.
+                metrics = {f"{prefix}{k}": v for k, v in event.metrics.items() if k != MILLISECONDS}
+                run.points += points(metrics, event.epoch, event.time)
             case events.TrialEnded():
                 self.under_way.pop(event.trial_id, None)
                 record = self.records.trials[event.trial_id]
-                run.points += end_points(record, event)
+                run.points += _end_points(record, event)
                 run.tags["recdrop.state"] = event.status
                 run.texts |= {"error.txt": event.message} if event.message else {}
                 run.end = (_STATUS[event.status], record.ended_at or event.time)
-                self._update_best(record, event)
-
-    def _update_best(self, record: TrialRecord, event: events.TrialEnded) -> None:
-        """Adds the best score so far to the run of the search."""
-        if event.status == events.COMPLETE and event.score is not None:
-            better = min if self.search.direction == "min" else max
-            self._best = event.score if self._best is None else better(self._best, event.score)
-            best = {f"best_{self.search.objective}": self._best}
-            self.run.points += points(best, record.number, event.time)
+                if event.status == events.COMPLETE and event.score is not None:
+                    better = min if self.search.direction == "min" else max
+                    best = event.score if self._best is None else better(self._best, event.score)
+                    self._best, name = best, f"best_{self.search.objective}"
+                    self.run.points += points({name: best}, record.number, event.time)
 
     def _supersede(self, trial_id: str) -> None:
         earlier = self.latest.get(trial_id)
@@ -256,19 +257,47 @@ def contents_of(history: Iterable[events.Event], alive: bool) -> SearchContents 
     return contents
 
 
-def view_of(search: events.SearchStarted, trials: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
-    """Returns the view of a search for MLflow's pages, as key and value of a tag of the experiment.
+def trial_params(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the parameters of a trial's run: its hyperparameters, with rate 0 for no dropout.
 
-    Args:
-        search: The search.
-        trials: The hyperparameters of its trials.
+    A chart leaves out a trial with the parameter `n/a` if those of other trials are numbers. If each site
+    has a rate of its own, the common rate stays `n/a`. So does a learned rate, which is a metric.
     """
-    trials = list(trials)
-    # A parameter without any value is not worth an axis.
-    having = {name for each in trials for name, value in each.items() if value is not None}
-    named = [
-        {clean(k): parameter(value) for k, value in trial_params(each).items() if k in having}
-        for each in trials
-    ]
-    ascending = search.direction != "max"
-    return view_tag(search.search_id, search.objective, ascending, searched(named))
+    zeros = {}
+    for name, value in hyperparameters.items():
+        layer, slash, last = name.rpartition("/")
+        # `rate`, or one of a site: `encoder/rate.input`.
+        is_rate = last.partition(".")[0] == "rate"
+        by_site = any(other.startswith(f"{name}.") for other in hyperparameters)
+        technique = TECHNIQUES.get(hyperparameters.get(f"{layer}{slash}wrapper", ""))
+        learned = technique is not None and technique.learns_rate
+        if value is None and is_rate and not by_site and not learned:
+            zeros[name] = 0
+    return {**hyperparameters, **zeros}
+
+
+def points(values: Mapping[str, float], step: int, when: float) -> list[Point]:
+    """Returns the points of several metrics at one step and time."""
+    return [Point(name, float(value), step, when) for name, value in values.items()]
+
+
+def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
+    """Returns the metrics of a whole trial, under names that are the same in every search."""
+    # Tables sort by `objective`, and the score of a pruned trial is not comparable.
+    name = "objective_at_prune" if end.status == events.PRUNED else "objective"
+    numbers = {
+        name: end.score,
+        "objective_std": end.std,
+        "best_epoch": record.best_epoch,
+        "epochs_run": len(record.epochs),
+        "train_seconds": record.seconds,
+        MILLISECONDS: record.ms_per_step,
+    }
+    found = points({k: v for k, v in numbers.items() if v is not None}, 0, end.time)
+    # MLflow's pages show the last value of a metric, which would not match the trial's score. So the best
+    # epoch is repeated as a further step, as in MLflow's own Keras logging with `EarlyStopping`.
+    last = record.epochs[-1] if record.epochs else None
+    best = {name: value for name, value in end.metrics.items() if name != MILLISECONDS}
+    if last is not None and any(last.metrics.get(k) != value for k, value in best.items()):
+        found += points(best, last.epoch + 1, end.time)
+    return found

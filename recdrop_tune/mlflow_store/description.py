@@ -8,13 +8,11 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from recdrop_tune import standing
 from recdrop_tune.errors import plain
 from recdrop_tune.events import EXHAUSTED, SearchStarted
 from recdrop_tune.mlflow_store.pages import leaderboard_url
 from recdrop_tune.records import Records
-from recdrop_tune.standing import amount
-from recdrop_tune.terminal import confirmed, counts, gain_words, no_more_words
+from recdrop_tune.terminal import best_words, confirmed, counts, gain_words, no_more_words
 
 NOTE = "mlflow.note.content"
 """Tag of a run, or of an experiment, that MLflow's pages show as its description, in Markdown."""
@@ -161,13 +159,8 @@ def _state(records: Records, end: tuple[str, float] | None) -> str:
         word = {"FINISHED": "**Over**, ", "FAILED": "**Failed**, "}.get(end[0], "**Interrupted**, ")
     clock = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
     state = f"{word}{clock}: {', '.join(numbers)}."
-    if (best := standing.best(records)) is not None:
-        score = filter(None, (amount(best.score or 0.0), gain_words(records)))
-        values = ", ".join(
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in best.active.items()
-        )
-        state += f" Best {records.objective} so far: {', '.join(score)}, with {values}."
+    if best := best_words(records):
+        state += f" Best so far: {'; '.join(filter(None, (best, gain_words(records))))}."
     return "\n\n".join(filter(None, [state, no_more_words(records)]))
 
 

@@ -6,8 +6,8 @@ import queue
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from recdrop_tune.events import Event, TrackingWarning
 from recdrop_tune.mlflow_store.pages import command
@@ -16,27 +16,20 @@ _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
 """Seconds until a failed writer is called again, doubled after each further failure."""
 
 
-class Writer(Protocol):
-    """Copies the journal to another place."""
-
-    def write(self) -> None:
-        """Writes what the journal has and the other place lacks."""
-
-
 class Background:
-    """Runs a writer in a thread, so that training never waits for it.
+    """Calls a writer in a thread, so that training never waits for it.
 
     The writer is called after each event; it writes those that arrive meanwhile in one go. After a failure it
     is called again, at growing intervals, until it succeeds.
 
     Args:
-        writer: The writer, called in the thread only.
+        write: Writes what the journal has and the other place lacks.
         describe: Name of the other place in messages.
         journal: The journal, which has every event before this is called.
     """
 
-    def __init__(self, writer: Writer, describe: str, journal: Path) -> None:
-        self._writer = writer
+    def __init__(self, write: Callable[[], None], describe: str, journal: Path) -> None:
+        self._write = write
         self._describe = describe
         self._journal = journal
         self._queue: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
@@ -88,7 +81,7 @@ class Background:
             waiting = self._wait()
             if waiting or time.monotonic() >= self._due:
                 try:
-                    self._writer.write()
+                    self._write()
                     self._failure, self._due, self._delay = None, 0.0, _FIRST_DELAY
                 except Exception as failure:  # Any error: it must not end the thread.
                     self._failure, self._due = failure, time.monotonic() + self._delay

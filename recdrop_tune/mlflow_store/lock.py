@@ -42,19 +42,32 @@ def writing_alone(folder: str | Path, patience: float) -> Iterator[bool]:
         ...     alone
         True
     """
-    file = _open(Path(folder))
+    file = None if fcntl is None else _open(Path(folder))
     if file is None:
         yield False
         return
+    end, is_locked = time.monotonic() + patience, True
     try:
-        yield _lock(file, folder, time.monotonic() + patience)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise ProjectError(
+                        "Another process, a search or `recdrop-tune sync`, is writing the runs of the search "
+                        f"in `{folder}` to MLflow. Wait for it to end."
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+            except OSError:  # The file system has no locks.
+                is_locked = False
+                break
+        yield is_locked
     finally:
         os.close(file)
 
 
 def _open(folder: Path) -> int | None:
-    if fcntl is None:
-        return None
     path = folder / LOCK
     for place, how in ((path, os.O_RDWR | os.O_CREAT), (path, os.O_RDONLY), (folder, os.O_RDONLY)):
         try:
@@ -65,19 +78,3 @@ def _open(folder: Path) -> int | None:
             if error.errno not in _READ_ONLY:
                 return None
     return None
-
-
-def _lock(file: int, folder: str | Path, end: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise ProjectError(
-                    f"Another process, a search or `recdrop-tune sync`, is writing the runs of the search in "
-                    f"`{folder}` to MLflow. Wait for it to end."
-                ) from None
-            time.sleep(_POLL_SECONDS)
-        except OSError:  # The file system has no locks.
-            return False

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +20,7 @@ from recdrop_tune.addresses import is_server, sqlite_path
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.mlflow_store.datasets import dataset_inputs
 from recdrop_tune.mlflow_store.description import EXPERIMENT, NOTE
+from recdrop_tune.mlflow_store.names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 from recdrop_tune.mlflow_store.stores import (
     PersistentClient,
     is_transient,
@@ -28,13 +28,12 @@ from recdrop_tune.mlflow_store.stores import (
     pauses,
     reason,
 )
-from recdrop_tune.mlflow_store.uris import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 
 _logger = logging.getLogger(__name__)
 
-# Limits of one `log_batch` (mlflow.utils.validation): 1000 entries, 100 of them parameters and 100 tags. A
-# request can have 1 MB, a parameter 6000 characters.
-_PARAMS_PER_BATCH, _CHARACTERS_PER_BATCH, _METRICS_PER_BATCH = 100, 200_000, 800
+_BATCH = {"params": 50, "metrics": 800, "tags": 50}
+"""The most of each in one request. MLflow takes 100 parameters, 100 tags, 1000 entries in all, and 1 MB
+(mlflow.utils.validation); a parameter can have 6000 characters, a tag 8000."""
 
 LACKING = "recdrop.lacking"
 """Tag of a run that lacks an artifact because it could not be stored."""
@@ -157,23 +156,19 @@ class Runs:
             points: Points of metrics.
             tags: Tags.
         """
-        points = list(points)
-        names = clean_names(dict.fromkeys(point.name for point in points))
-        metrics = [
-            Metric(names[each.name], metric(each.value), milliseconds(each.time), each.step)
-            for each in points
-        ]
-        batches = zip_longest(
-            _param_batches(params),
-            (
-                metrics[at : at + _METRICS_PER_BATCH]
-                for at in range(0, len(metrics), _METRICS_PER_BATCH)
-            ),
-            [[RunTag(clean(name), tag(value)) for name, value in tags.items()]] if tags else [],
-        )
-        for of_params, of_metrics, of_tags in batches:
-            parts = {"params": of_params, "metrics": of_metrics, "tags": of_tags}
-            self._log(run_id, {name: part for name, part in parts.items() if part})
+        points, param_names = list(points), clean_names(params)
+        metric_names = clean_names(dict.fromkeys(point.name for point in points))
+        left: dict[str, list[Any]] = {
+            "params": [Param(param_names[k], parameter(value)) for k, value in params.items()],
+            "metrics": [
+                Metric(metric_names[p.name], metric(p.value), milliseconds(p.time), p.step)
+                for p in points
+            ],
+            "tags": [RunTag(clean(name), tag(value)) for name, value in tags.items()],
+        }
+        while any(left.values()):
+            self._log(run_id, {kind: part[: _BATCH[kind]] for kind, part in left.items() if part})
+            left = {kind: part[_BATCH[kind] :] for kind, part in left.items()}
 
     def inputs(self, run_id: str, data: Sequence[Mapping[str, Any]]) -> None:
         """Writes the data sets of a run, as described by `describe_data`."""
@@ -279,20 +274,6 @@ class Runs:
         folder = Path.cwd() if database is None else database.parent
         name = re.sub(r"[^\w.-]", "_", experiment)
         return (folder / "mlartifacts" / name).as_uri()
-
-
-def _param_batches(values: Mapping[str, object]) -> Iterator[list[Param]]:
-    """Splits parameters into batches within MLflow's limits."""
-    names = clean_names(values)
-    batch: list[Param] = []
-    for name, value in values.items():
-        batch.append(Param(names[name], parameter(value)))
-        size = sum(len(each.value) for each in batch)
-        if len(batch) == _PARAMS_PER_BATCH or size > _CHARACTERS_PER_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 @contextlib.contextmanager

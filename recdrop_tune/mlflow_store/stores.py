@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -99,13 +99,8 @@ def _create_database(path: Path, prefix: str) -> None:
         # MLflow keeps its connections open. A copy has none, and needs no -wal or -journal file.
         with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)
-        _put(whole, path)
-
-
-def _put(whole: Path, path: Path) -> None:
-    try:
-        os.link(whole, path)  # Unlike `os.replace`, it never overwrites another process's runs.
-    except OSError:  # It exists by now, or the file system has no hard links.
+        with suppress(OSError):  # It exists by now, or the file system has no hard links.
+            os.link(whole, path)  # Unlike `os.replace`, it never overwrites another process's runs.
         if not path.exists():
             os.replace(whole, path)
 

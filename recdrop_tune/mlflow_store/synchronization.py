@@ -18,7 +18,7 @@ from recdrop_tune.mlflow_store.artifacts import files_of, read_card
 from recdrop_tune.mlflow_store.lock import writing_alone
 from recdrop_tune.mlflow_store.pages import leaderboard_url, ui_command
 from recdrop_tune.mlflow_store.stores import settle_requests
-from recdrop_tune.mlflow_store.writer import MLflowWriter, Progress, TrackingError, Written
+from recdrop_tune.mlflow_store.writer import MLflowWriter, Progress, TrackingError
 
 _PATIENCE = 10.0
 """Seconds to wait for another process that is writing the same search."""
@@ -77,12 +77,10 @@ def sync(
         30
     """
     check_folder(directory)
-    if not Path(
-        directory, JOURNAL
-    ).is_file():  # Before the lock is created in a folder of something else.
+    journal = Journal(Path(directory, JOURNAL))
+    if not journal.path.is_file():  # Before the lock is created in a folder of something else.
         raise _no_search(directory)
     with writing_alone(directory, _PATIENCE) as alone:
-        journal = Journal(Path(directory, JOURNAL))
         if journal.is_being_written():
             raise ProjectError(
                 f"The search in `{directory}` is running, and writes to MLflow itself. Wait for it to end."
@@ -94,17 +92,17 @@ def sync(
         _check_history(directory, history, last)
         uri = _uri(tracking_uri, last)
         settle_requests(uri)
-        writer = MLflowWriter(uri, journal)
-        written = _write_persistently(writer, history, progress)
+        writer = MLflowWriter(uri, journal, progress)
+        written, there = _write_persistently(writer, history)
         # Another process might have created the same runs; one of each two is deleted.
         if not alone:
-            writer.write_all(history)
+            MLflowWriter(uri, journal).write_all(history)
     store = hide_address(uri)
     return Synced(
         last.experiment,
         store,
-        written.runs,
-        written.there,
+        written,
+        there,
         ui_command(store, directory, elsewhere=absolute(store) != last.tracking_uri),
         leaderboard_url(store, writer.experiment_id, last.search_id, last.direction == "min"),
     )
@@ -130,14 +128,12 @@ def _no_search(directory: str | Path) -> ProjectError:
     )
 
 
-def _write_persistently(
-    writer: MLflowWriter, history: Sequence[Event], progress: Progress
-) -> Written:
+def _write_persistently(writer: MLflowWriter, history: Sequence[Event]) -> tuple[int, int]:
     """Writes a search, and continues after a pause if the server was busy."""
     pause, before = _FIRST_PAUSE, 0
     while True:
         try:
-            return writer.write_all(history, progress)
+            return writer.write_all(history)
         except TrackingError as error:
             pause = 2 * pause if len(writer.written) == before else _FIRST_PAUSE
             if not error.transient or pause > _LONGEST_PAUSE:

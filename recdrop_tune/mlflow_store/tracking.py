@@ -16,7 +16,7 @@ from recdrop_tune import events
 from recdrop_tune.addresses import absolute, check_databases, resolve_uri
 from recdrop_tune.backends import BackendWarning
 from recdrop_tune.credentials import hide_address
-from recdrop_tune.errors import check_model_name, check_system_metrics, invalid_argument
+from recdrop_tune.errors import check_model_name, invalid_argument
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.files import JOURNAL, check_folder, trial_folder
 from recdrop_tune.hypermodels import extended
@@ -55,11 +55,7 @@ class Tracking:
         mlflow: Writes to MLflow.
         records: One record a trial, from all events so far, earlier sessions included.
         reporter: Reports trials and trainings.
-        space: The search space as YAML.
-        info: Further parameters of the search's run.
-        data: Descriptions of the data sets.
-        context: The data and the scores of constant predictions, if known.
-        register_model: A name for the best model in MLflow's registry.
+        about: Further fields of `SearchStarted`: `space`, `info`, `data`, `context` and `register_model`.
         at_end: Saves the result before the search's run ends; `None` saves nothing.
         unsaved: Why the result could not be saved, or `None`.
         process: The process in which the search was begun.
@@ -68,7 +64,12 @@ class Tracking:
     """
 
     def __init__(
-        self, tuner: Any, experiment: str, uri: str, listeners: Iterable[events.Listener]
+        self,
+        tuner: Any,
+        experiment: str,
+        uri: str,
+        listeners: Iterable[events.Listener],
+        about: Mapping[str, Any],
     ) -> None:
         settle_requests(uri)
         journal = Journal(Path(tuner.project_dir, JOURNAL))
@@ -78,17 +79,13 @@ class Tracking:
         self.tracking_uri = hide_address(uri)
         self.mlflow = MLflowWriter(uri, journal)
         self.records = Records(history)
-        self.space: str | None = None
-        self.info: dict[str, Any] = {}
-        self.data: list[dict[str, Any]] = []
-        self.context: events.Context | None = None
-        self.register_model: str | None = None
+        self.about = dict(about)
         self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
         self.unsaved: str | None = None
         self._tuner = tuner
         self._oracle = tuner.oracle
         what = f"MLflow at {self.tracking_uri}"
-        self._background = Background(self.mlflow, what, journal.path)
+        self._background = Background(self.mlflow.write, what, journal.path)
         self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
         self.stays_open = False
         self.process = events.Process()
@@ -96,7 +93,6 @@ class Tracking:
         self._under_way = False
         self._over = False
         self._failure_elsewhere: str | None = None
-        self._started = _is_under_way(history)
         self.reporter = TrialReporter(tuner, self.records, self._dispatcher.emit)
 
     @property
@@ -112,14 +108,14 @@ class Tracking:
         """Returns a list of all events of the search; new ones are appended."""
         collected = _Collector(self._dispatcher.journal.read())
         self._dispatcher.listeners.insert(0, collected)
-        return collected.events
+        return collected
 
     def adopt(
         self, experiment_id: str | None, failure: str | None, run_ids: Mapping[str, str]
     ) -> None:
         """Records what another process that tracks this search has written to MLflow."""
         self._failure_elsewhere = failure
-        self.mlflow.adopt(experiment_id, run_ids)
+        self.mlflow.experiment_id, self.mlflow.run_ids = experiment_id, dict(run_ids)
 
     @property
     def journal_path(self) -> Path:
@@ -137,11 +133,13 @@ class Tracking:
         try:
             if self._under_way:
                 self._under_way = False
-                atexit.unregister(self._close_at_exit)
+                atexit.unregister(self.close)
                 forget_stop(self._tuner.project_dir)
                 waits = True
                 try:
-                    self._interrupt_trials()
+                    self._report_lost_ends()  # These trials are not interrupted.
+                    for record in self.records.running:
+                        self.reporter.trial_interrupted(record.trial_id)
                     self._save_result()
                 except KeyboardInterrupt:
                     waits = False
@@ -152,12 +150,6 @@ class Tracking:
                         self._background.flush(_FLUSH_SECONDS)
         finally:  # Or the folder stays locked as long as this process lives.
             self._dispatcher.journal.close()
-
-    def _interrupt_trials(self) -> None:
-        """Reports the running trials as interrupted, except those whose end was just saved."""
-        self._report_lost_ends()
-        for record in self.records.running:
-            self.reporter.trial_interrupted(record.trial_id)
 
     def _save_result(self) -> None:
         if self.at_end is None:
@@ -199,33 +191,32 @@ class Tracking:
         if self._under_way or (self._over and is_chief()):
             return
         self._under_way = True
-        atexit.register(self._close_at_exit)
+        atexit.register(self.close, "KILLED")
         self._report_lost_ends()
         self._compare_backends()
         forget_stop(self._tuner.project_dir)
         goals = objectives(self._oracle.objective)
         objective = goals[0]
         several = {each.name: each.direction for each in goals} if len(goals) > 1 else {}
+        plain = type(self._tuner).__name__ == "Tuner"  # Its oracle tells more.
+        kind = self._oracle.__class__ if plain else type(self._tuner)
         self._dispatcher.emit(
             events.SearchStarted(
                 search_id=self.search_id,
                 name=self._tuner.project_name,
                 experiment=self.experiment,
-                tuner=_tuner_name(self._tuner, self._oracle),
+                tuner=kind.__name__,
                 objective=objective.name,
                 direction=objective.direction,
                 objectives=several,
                 max_trials=self._oracle.max_trials,
-                space=self.space,
                 tracking_uri=absolute(self.tracking_uri),
-                info={**describe_search(self._tuner, self._oracle), **self.info},
-                data=self.data,
-                context=self.context,
-                register_model=self.register_model,
                 configurations=fewer_than_trials(self._oracle),
                 pid=self.process.pid,
                 host=self.process.host,
                 resume_hint=self.resume_hint,
+                **self.about
+                | {"info": describe_search(self._tuner, self._oracle) | self.about["info"]},
             )
         )
 
@@ -256,9 +247,9 @@ class Tracking:
 
     def take_over(self) -> None:
         """Continues the session of a process that was killed and whose workers live on."""
-        if self._started:
+        if self.records.search is not None and self.records.ended is None:
             self._under_way = True
-            atexit.register(self._close_at_exit)
+            atexit.register(self.close, "KILLED")
             self._report_lost_ends()
 
     def _report_lost_ends(self) -> None:
@@ -270,7 +261,8 @@ class Tracking:
                 continue
             path = trial_folder(self._tuner.project_dir, trial_id, JOURNAL) / "trial.json"
             # The oracle can know of an end that is not saved yet.
-            if record.ended is None and _has_ended(read_trial(path)):
+            saved = read_trial(path) if record.ended is None else None
+            if saved is not None and saved.status in _ENDED:
                 self.reporter.trial_ended(trial, path.stat().st_mtime)
 
     def end_search(self) -> None:
@@ -287,35 +279,12 @@ class Tracking:
         if not self.stays_open:
             self.close()
 
-    def _close_at_exit(self) -> None:
-        self.close("KILLED")
 
-
-class _Collector:
+class _Collector(list[events.Event]):
     """Keeps every event."""
 
-    def __init__(self, history: list[events.Event]) -> None:
-        self.events = history
-
     def on_event(self, event: events.Event) -> None:
-        self.events.append(event)
-
-
-def _is_under_way(history: Iterable[events.Event]) -> bool:
-    """Returns whether a search has begun and not ended, according to its journal."""
-    kinds = (events.SearchStarted, events.SearchEnded)
-    last = [event for event in history if isinstance(event, kinds)][-1:]
-    return bool(last) and isinstance(last[0], events.SearchStarted)
-
-
-def _has_ended(saved: Any) -> bool:
-    return saved is not None and saved.status in _ENDED
-
-
-def _tuner_name(tuner: Any, oracle: Any) -> str:
-    """Returns the name of the tuner's class, or of its oracle's for a plain `Tuner`."""
-    name = type(tuner).__name__
-    return oracle.__class__.__name__ if name == "Tuner" else name
+        self.append(event)
 
 
 def track(
@@ -331,19 +300,7 @@ def track(
     register_model: str | None = None,
     system_metrics: bool = False,
 ) -> Tracking:
-    """Tracks a tuner; `recdrop_tune.track` also saves the result at the end.
-
-    Args:
-        tuner: Any `keras_tuner.Tuner`.
-        experiment: Name of the MLflow experiment.
-        tracking_uri: Where MLflow keeps its runs.
-        listeners: Further listeners for the events.
-        space: The search space as YAML.
-        info: Further parameters of the search's run.
-        data: The data sets by their purpose.
-        context: The data and the scores of constant predictions.
-        register_model: A name for the best model in MLflow's registry.
-        system_metrics: Whether to record the use of the machine for each trial; see `SystemMetrics`.
+    """Tracks a tuner; `recdrop_tune.track`, which explains the arguments, also saves the result at the end.
 
     Raises:
         InvalidArgumentError: The tracking URI is a folder or the database of the `OptunaOracle`, the tuner is
@@ -355,15 +312,18 @@ def track(
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
     check_folder(tuner.project_dir)
     check_model_name(register_model)
-    if system_metrics:
-        check_system_metrics()
     uri = resolve_uri(tracking_uri)
     check_databases(getattr(tuner.oracle, "storage", None), uri)
-    tracking = Tracking(tuner, experiment, uri, listeners)
-    tracking.space, tracking.info = space, dict(info or {})
-    tracking.data, tracking.context = describe_data(data or {}), context
-    tracking.register_model = register_model
-    tracking.mlflow.system_metrics = SystemMetrics(uri) if system_metrics else None
+    metrics = SystemMetrics(uri) if system_metrics else None
+    about = {
+        "space": space,
+        "info": dict(info or {}),
+        "data": describe_data(data or {}),
+        "context": context,
+        "register_model": register_model,
+    }
+    tracking = Tracking(tuner, experiment, uri, listeners, about)
+    tracking.mlflow.system_metrics = metrics
     if not is_local(tuner.oracle):
         return tracking  # A worker of Keras Tuner, whose chief tracks the search.
     tuner.oracle = TrackedOracle(tuner.oracle, tracking, tracking.reporter)

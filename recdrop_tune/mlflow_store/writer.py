@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import Event, ResultSaved, SearchEnded, SearchStarted
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store.artifacts import RESULT, log_model, upload_result
-from recdrop_tune.mlflow_store.contents import (
-    Contents,
-    SearchContents,
-    contents_of,
-    view_of,
-)
-from recdrop_tune.mlflow_store.description import (
-    NOTE,
-    description,
-    is_the_users,
-    links_of,
-)
+from recdrop_tune.mlflow_store.contents import Contents, SearchContents, contents_of, points
+from recdrop_tune.mlflow_store.description import NOTE, description, is_the_users, links_of
 from recdrop_tune.mlflow_store.lock import writing_alone
-from recdrop_tune.mlflow_store.params_and_metrics import best_tags, result_points
+from recdrop_tune.mlflow_store.names import clean, clean_names, tag
+from recdrop_tune.mlflow_store.pages import view, view_tag
 from recdrop_tune.mlflow_store.runs import LACKING, Runs, milliseconds
 from recdrop_tune.mlflow_store.stores import is_transient, prepare, reason
 from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
-from recdrop_tune.mlflow_store.uris import clean, clean_names, tag
 
 _PATIENCE = 30.0
 """Seconds that a search waits, in its tracking thread, for a `sync` of it to end; then it tries again."""
@@ -40,10 +29,6 @@ Progress = Callable[[int, int], None]
 """Called with the number of runs of trials that exist now, and that will exist."""
 
 
-def _ignore(there: int, total: int) -> None:
-    pass
-
-
 class TrackingError(RecdropError):
     """MLflow did not accept a request.
 
@@ -52,19 +37,6 @@ class TrackingError(RecdropError):
     """
 
     transient = False
-
-
-@dataclass(frozen=True)
-class Written:
-    """Numbers of runs after a whole search was written.
-
-    Attributes:
-        runs: Runs of trials that were created or completed.
-        there: Runs of trials that were complete before.
-    """
-
-    runs: int
-    there: int
 
 
 class MLflowWriter:
@@ -82,6 +54,7 @@ class MLflowWriter:
     Args:
         tracking_uri: Where MLflow keeps its runs.
         journal: The journal of the search.
+        progress: Called after each attempt at a trial.
 
     Attributes:
         experiment_id: The experiment; `None` after a failure.
@@ -91,9 +64,15 @@ class MLflowWriter:
         system_metrics: Measures the machine during each trial, or `None`.
     """
 
-    def __init__(self, tracking_uri: str, journal: Journal) -> None:
+    def __init__(
+        self,
+        tracking_uri: str,
+        journal: Journal,
+        progress: Progress = lambda there, total: None,
+    ) -> None:
         self._uri = tracking_uri
         self._journal = journal
+        self._progress = progress
         self._runs: Any = None
         self._contents: SearchContents | None = None
         self._read = 0  # Bytes of the journal in `_contents`.
@@ -106,10 +85,6 @@ class MLflowWriter:
         self.parent_run_id: str | None = None
         self.run_ids: dict[str, str] = {}
         self.system_metrics: SystemMetrics | None = None
-
-    def adopt(self, experiment_id: str | None, run_ids: Mapping[str, str]) -> None:
-        """Records what the writer of another process has written."""
-        self.experiment_id, self.run_ids = experiment_id, dict(run_ids)
 
     def write(self) -> None:
         """Writes what the journal of a running search has and MLflow lacks.
@@ -124,15 +99,15 @@ class MLflowWriter:
                 self._has_failed = False
             self._measure()
 
-    def write_all(self, history: Iterable[Event], progress: Progress = _ignore) -> Written:
+    def write_all(self, history: Iterable[Event]) -> tuple[int, int]:
         """Writes what MLflow lacks of a search that is over. No one else must be writing.
 
         Args:
             history: All of its events, in order.
-            progress: Called after each attempt.
 
         Returns:
-            The numbers of runs, including those that earlier, failed calls have written.
+            How many runs of trials were created or completed, also by earlier calls that failed, and how many
+            were complete before.
 
         Raises:
             TrackingError: MLflow failed. The message contains no credentials.
@@ -140,10 +115,10 @@ class MLflowWriter:
         with self._failures_explained():
             contents = contents_of(history, alive=False)
             if contents is None:
-                return Written(0, 0)
+                return 0, 0
             prepare(self._uri)
-            self._write_lacking(contents, progress)
-            return Written(len(self.written), len(contents.attempts) - len(self.written))
+            self._write_lacking(contents)
+            return len(self.written), len(contents.attempts) - len(self.written)
 
     def _write_news(self) -> Event | None:
         """Writes the new part of the journal, or everything that MLflow lacks.
@@ -178,15 +153,9 @@ class MLflowWriter:
         kinds = (SearchStarted, SearchEnded) if doubtful else SearchStarted
         return any(isinstance(event, kinds) for event in new)
 
-    def _write_lacking(self, contents: SearchContents, progress: Progress = _ignore) -> None:
-        """Writes what MLflow lacks, after asking it what it has."""
+    def _write_lacking(self, contents: SearchContents) -> None:
+        """Asks MLflow for the existing runs, and writes what they do not contain."""
         self._runs = Runs(self._uri, contents.search.experiment)
-        self._leave_out_existing(contents)
-        self._write(contents, progress)
-        self.experiment_id = self._runs.experiment_id
-
-    def _leave_out_existing(self, contents: SearchContents) -> None:
-        """Asks MLflow for the existing runs, and leaves out what they contain."""
         search, runs = self._runs.of_search(contents.search.search_id)
         if search is None:
             self._create(contents.run)
@@ -212,6 +181,8 @@ class MLflowWriter:
                 self._lost[key[0]] = str(run.info.run_id)
         latest = contents.latest.values()
         self.run_ids = self._lost | {each.trial_id: each.run_id for each in latest if each.run_id}
+        self._write(contents)
+        self.experiment_id = self._runs.experiment_id
 
     def _leave_out(self, contents: Contents, run: Any) -> bool:
         """Leaves out what a run contains; returns whether it is complete."""
@@ -221,7 +192,9 @@ class MLflowWriter:
             for name, value in contents.tags.items()
             if held.tags.get(clean(name)) != tag(value)
         }
-        whole = contents.end is not None and _is_whole(run, *contents.end)
+        end = None if contents.end is None else (contents.end[0], milliseconds(contents.end[1]))
+        # The end is written last.
+        whole = end == (run.info.status, run.info.end_time) and LACKING not in held.tags
         if whole:
             contents.mark_written()
         else:
@@ -240,7 +213,7 @@ class MLflowWriter:
         contents.run_id = self._runs.create(contents.name, contents.tags, contents.began)
         contents.tags = {}
 
-    def _write(self, contents: SearchContents, progress: Progress = _ignore) -> None:
+    def _write(self, contents: SearchContents) -> None:
         """Writes the changed runs of attempts, then the run of the search."""
         for number, attempt in enumerate(contents.changed.values(), 1):
             if not attempt.run_id:
@@ -255,7 +228,7 @@ class MLflowWriter:
                 self._runs.end(attempt.run_id, *attempt.end)
                 self.written.add(attempt.key)
             attempt.mark_written()
-            progress(number, len(contents.changed))
+            self._progress(number, len(contents.changed))
         contents.changed.clear()
         self._write_search(contents)
 
@@ -273,12 +246,14 @@ class MLflowWriter:
             self._describe(contents)
         self._write_run(run)
         self._runs.inputs(run.run_id, contents.data)
-        for trial_id, points in contents.confirmations.items():
+        for trial_id, new in contents.confirmations.items():
             if trial_id in self.run_ids:
-                self._runs.write(self.run_ids[trial_id], points=points)
+                self._runs.write(self.run_ids[trial_id], points=new)
         if run.end is not None:
-            trials = (record.hyperparameters for record in contents.records.trials.values())
-            self._runs.show(*view_of(contents.search, trials))
+            about, records = contents.search, contents.records.trials.values()
+            trials = [record.hyperparameters for record in records]
+            shown = view(about.search_id, about.objective, about.direction != "max", trials)
+            self._runs.show(view_tag(about.search_id), shown)
             self._runs.end(run.run_id, *run.end)
         contents.mark_written()
 
@@ -288,7 +263,9 @@ class MLflowWriter:
         with self._runs.unless_artifacts_fail(run_id, "the files of the result"):
             upload_result(self._runs.client, run_id, folder, result)
             self._has_report = _REPORT in result.files
-        self._runs.write(run_id, points=result_points(result), tags=best_tags(result))
+        # Tags, unlike parameters, can change when the search is resumed.
+        best = {f"best.{name}": value for name, value in result.best.items()}
+        self._runs.write(run_id, points=points(result.metrics, 0, result.time), tags=best)
         with self._runs.unless_artifacts_fail(run_id, "the best model"):
             log_model(
                 self._runs.client,
@@ -336,13 +313,3 @@ class MLflowWriter:
             error = TrackingError(reason(failure, self._uri))
             error.transient = is_transient(failure)
             raise error from None
-
-
-def _is_whole(run: Any, status: str, when: float) -> bool:
-    """Returns whether a run has this end, which is written last, and all of its artifacts."""
-    return (
-        LACKING not in run.data.tags
-        and run.info.status == status
-        and run.info.end_time is not None
-        and int(run.info.end_time) == milliseconds(when)
-    )

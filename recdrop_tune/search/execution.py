@@ -325,7 +325,7 @@ def _run_in_workers(
     history = Journal(tracking.journal_path).read()
     started = next((each for each in history[::-1] if isinstance(each, SearchStarted)), None)
     if started is not None:
-        tracking.space, tracking.context = started.space, started.context
+        tracking.about |= {"space": started.space, "context": started.context}
     tracking.adopt(closed.experiment_id, closed.failure, closed.run_ids)
     tracking.unsaved = closed.unsaved
     return Ended(tracking, closed.stopped_by)

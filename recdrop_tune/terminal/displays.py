@@ -113,8 +113,9 @@ class Progress:
             case _:
                 reason = exception_line((event.message or "").strip())
                 result, style = f"{event.status.lower()}: {reason}", "red"
-        parts = [status.position(records, record), result, status.details(record)]
-        parts.append(f"{record.seconds or 0:.1f} s")
+        total = records.search.max_trials if records.search else None
+        parts = [f"trial {record.number + 1}" + (f"/{total}" if total else ""), result]
+        parts += [status.details(record), f"{record.seconds or 0:.1f} s"]
         left = status.seconds_left(records, event.time, self._workers)
         if left and event.status != events.INTERRUPTED:
             parts.append(f"eta {status.duration(left)}")
@@ -174,13 +175,12 @@ class LiveDisplay:
         if records.confirming is not None:
             done, total = status.confirmed(records), records.confirming.total
             words = f"confirming {done}/{total}"
-            left = status.confirmation_left(records, self._workers)
         else:
             done = sum(counts.values()) - counts.get(events.INTERRUPTED.lower(), 0)
             total = (records.search and records.search.max_trials) or 0
             # The running trial is the one that people count.
             words = f"trial {len(records.trials)}" + (f"/{total}" if total else "")
-            left = status.seconds_left(records, time.time(), self._workers)
+        left = status.seconds_left(records, time.time(), self._workers)
         states = "  ".join(f"{number} {state}" for state, number in counts.items())
         ending = f"{status.duration(left)} left" if left else ""
         bar = ProgressBar(total=max(total, 1), completed=done, width=24)
@@ -254,7 +254,8 @@ def live_display(
         yield None
     elif console.is_jupyter:
         yield NotebookDisplay(history, workers)
-    elif not _can_be_drawn_over(console):
+    elif not console.is_terminal or console.is_dumb_terminal or not console.file.isatty():
+        # With FORCE_COLOR, rich takes any file for a terminal; colours in a file are fine.
         yield None
     else:
         display = LiveDisplay(history, workers)
@@ -273,8 +274,3 @@ def live_display(
         finally:
             with contextlib.suppress(OSError):
                 drawn.stop()
-
-
-def _can_be_drawn_over(console: Console) -> bool:
-    # With FORCE_COLOR, rich takes any file for a terminal; colours in a file are fine.
-    return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()

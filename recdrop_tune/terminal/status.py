@@ -22,7 +22,7 @@ def counts(records: Records) -> dict[str, int]:
 def seconds_left(
     records: Records, now: float, workers: int = 1, starts_more: bool = True
 ) -> float | None:
-    """Estimates how long the search still takes; `None` before the first trial has ended.
+    """Estimates how long the search, or its confirmation, still takes; `None` before the first has ended.
 
     Args:
         records: The search.
@@ -30,6 +30,10 @@ def seconds_left(
         workers: How many trials run at the same time.
         starts_more: Whether the search starts more trials.
     """
+    if records.confirming is not None:
+        took = [each.seconds for each in records.confirmations]
+        more = records.confirming.total - confirmed(records)
+        return more * sum(took) / len(took) / workers if took else None
     trials, search, running = records.trials.values(), records.search, records.running
     ids = {each.trial_id for each in running}
     # Trials that were interrupted, or killed with their process, run again.
@@ -73,21 +77,7 @@ def confirmed(records: Records) -> int:
     return sum(seed < repeats for key in keys for seed in seeds.get(key, ()))
 
 
-def confirmation_left(records: Records, workers: int = 1) -> float | None:
-    """Estimates how long the confirmation still takes; `None` before its first training has ended."""
-    took = [each.seconds for each in records.confirmations]
-    if records.confirming is None or not took:
-        return None
-    return (records.confirming.total - confirmed(records)) * sum(took) / len(took) / workers
-
-
 # In words.
-
-
-def position(records: Records, record: TrialRecord) -> str:
-    """Writes which trial it is, out of how many: `trial 3/20`."""
-    total = records.search.max_trials if records.search else None
-    return f"trial {record.number + 1}" + (f"/{total}" if total else "")
 
 
 def epoch_words(records: Records, event: EpochEnded) -> str:

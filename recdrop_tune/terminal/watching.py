@@ -125,8 +125,6 @@ class Watched:
         """Estimates how long it still takes; `None` if it is not running, or if that is not known yet."""
         if not self.is_running:
             return None
-        if self.records.confirming is not None:
-            return status.confirmation_left(self.records, self.workers)
         starts_more = self.state == "running"
         return status.seconds_left(self.records, time.time(), self.workers, starts_more)
 
@@ -178,7 +176,7 @@ class Watched:
             "best": None if best is None else {**_about(best), "score": best.score},
             "seconds": self.seconds,
             "seconds_left": self.seconds_left,
-            "running": [{**_about(record), **_epoch(record)} for record in self._running],
+            "running": [_about(record) | _last_epoch(record) for record in self._running],
         }
 
     @property
@@ -194,7 +192,7 @@ def _about(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _epoch(record: TrialRecord) -> dict[str, Any]:
+def _last_epoch(record: TrialRecord) -> dict[str, Any]:
     """Returns the last epoch of a trial's last training; epochs count from 0."""
     epochs = record.repeats or record.epochs
     if not epochs:

@@ -1,4 +1,4 @@
-"""What a user sees of a search in MLflow's pages: a real search, a real server, a real browser."""
+"""A search in MLflow's pages: a real search, a real server, a real browser."""
 
 import io
 import json
@@ -102,12 +102,6 @@ def runs(result, server):
 
 
 @pytest.fixture(scope="module")
-def view(result, server, runs):
-    """The address that `recdrop-tune ui` opens."""
-    return page_of(server.uri, result.tracking.search_id)
-
-
-@pytest.fixture(scope="module")
 def completed(result):
     """The completed trials, best first."""
     trials = result.trials
@@ -164,6 +158,7 @@ def wait_for_points(browser, title, count):
 
 def test_runs_table_shows_the_search_and_unfolded_its_trials(browser, server, result):
     browser.open(page(server, result, ""))
+    browser.wait_for_text("Searches for the dropout of recurrent layers, by recdrop-tune")
     [parent] = wait_for_rows(browser, 1)
     assert parent[NAME] == "speech"
     browser.click(".ag-row button[data-component-id*='runnamecellrenderer']")
@@ -182,8 +177,10 @@ def test_plain_leaderboard_has_the_trials_alone_best_first(browser, result, comp
     assert [int(name[:4]) for name in names][: len(completed)] == completed["number"].tolist()
 
 
-def test_view_has_columns_for_what_was_tried_and_what_came_of_it(browser, view, result, completed):
-    browser.open(view)
+def test_view_has_columns_for_what_was_tried_and_what_came_of_it(
+    browser, server, result, completed
+):
+    browser.open(page_of(server.uri, result.tracking.search_id))
     table = wait_for_rows(browser, len(result.trials))
     for row, (_, trial) in zip(table, completed.iterrows(), strict=False):
         assert int(row[NAME][:4]) == trial["number"]
@@ -198,7 +195,8 @@ def test_view_has_columns_for_what_was_tried_and_what_came_of_it(browser, view, 
     assert columns == [f"params.`{name}`" for name in ("wrapper", "placement", "rate", RATE)]
 
 
-def test_view_draws_all_trials(browser, view, runs, completed):
+def test_view_draws_all_trials(browser, server, result, completed):
+    view = page_of(server.uri, result.tracking.search_id)
     browser.open(f"{view}&compareRunsMode=CHART")
     parallel = CARD.format("Parallel Coordinates")
     browser.wait(lambda: has_coloured_lines(browser, f"{parallel} .parcoords"), "coloured lines")
@@ -212,7 +210,9 @@ def test_view_draws_all_trials(browser, view, runs, completed):
     wait_for_points(browser, "train_seconds vs. objective", len(completed))
 
 
-def test_compare_page_draws_parallel_coordinates(browser, server, result, runs, completed):
+def test_compare_page_draws_all_trials_and_shows_the_metrics_of_the_best_epoch(
+    browser, server, result, runs, completed
+):
     ids = [run.info.run_id for run in runs if "objective" in run.data.metrics]
     where = quote(json.dumps([result.tracking.mlflow.experiment_id]))
     browser.open(f"{server.uri}/#/compare-runs?runs={quote(json.dumps(ids))}&experiments={where}")
@@ -221,14 +221,6 @@ def test_compare_page_draws_parallel_coordinates(browser, server, result, runs, 
     axes = ".parcoords .axis-title"
     browser.wait(lambda: browser.all_texts(axes)[:3] == chosen, f"axes {chosen}")
     browser.wait(lambda: has_coloured_lines(browser, ".js-plotly-plot"), "coloured lines")
-
-
-def test_compare_page_shows_the_metrics_of_the_best_epoch(browser, server, result, runs, completed):
-    best = [run for run in runs if "objective" in run.data.metrics]
-    ids = json.dumps([run.info.run_id for run in best])
-    where = quote(json.dumps([result.tracking.mlflow.experiment_id]))
-    browser.open(f"{server.uri}/#/compare-runs?runs={quote(ids)}&experiments={where}")
-    browser.wait_for_text(f"Comparing {len(completed)} Runs from 1 Experiment")
     first = completed.head(5)  # The table draws the columns that fit into the window.
     assert (first["best_epoch"] < EPOCHS - 1).any()
     row = " ".join(f"{round(value, 3):g}" for value in first["val_loss"])
@@ -252,19 +244,18 @@ def test_page_of_a_failed_trial_says_why(browser, server, result, runs):
     browser.wait_for_text("ValueError: the loss went to the moon")
 
 
-def test_page_of_the_search_shows_its_summary(browser, server, result, completed):
-    browser.open(page(server, result, f"/{result.tracking.mlflow.parent_run_id}"))
-    browser.wait_for_text("Description", "Best val_loss", f"{completed['val_loss'].min():.4g}")
-
-
 @pytest.mark.parametrize(
     ("link", "shown"),
     [("Report with figures", "result/report.html"), ("All trials, best first", "Run Name")],
 )
-def test_page_of_the_search_leads_on(browser, server, result, link, shown):
+def test_page_of_the_search_shows_its_summary_and_leads_on(
+    browser, server, result, completed, link, shown
+):
     """By a click without unfolding the description first, in a new tab."""
     browser.open(page(server, result, f"/{result.tracking.mlflow.parent_run_id}"))
-    browser.wait_for_text(link)
+    browser.wait_for_text(
+        link, "Description", "Best val_loss", f"{completed['val_loss'].min():.4g}"
+    )
     here = browser.driver.current_window_handle
     browser.driver.find_element("link text", link).click()
     try:
@@ -275,11 +266,6 @@ def test_page_of_the_search_leads_on(browser, server, result, link, shown):
     finally:
         browser.driver.close()
         browser.driver.switch_to.window(here)
-
-
-def test_page_of_the_experiment_says_how_to_read_it(browser, server, result):
-    browser.open(page(server, result, ""))
-    browser.wait_for_text("Searches for the dropout of recurrent layers, by recdrop-tune")
 
 
 def test_report_opens_in_the_page(browser, server, result, completed):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from mlflow.tracking import MlflowClient
 
 from recdrop_tune.events import SearchStarted, from_json, to_json
-from recdrop_tune.mlflow_store import dataset_inputs, describe_data
+from recdrop_tune.mlflow_store.datasets import dataset_inputs, describe_data
 from tests.small_search import Batches, data
 
 

@@ -57,7 +57,10 @@ def test_a_running_search_describes_its_state(sender, uri):
     assert state.startswith(
         "**Running**, as of 2026-09-21 14:13 UTC: 4 of at most 9 trials started, "
     )
-    assert "3 complete, 1 pruned. Best val_loss so far: 0.6667, with wrapper none, rate 0." in state
+    assert (
+        "3 complete, 1 pruned. Best so far: val_loss 0.6667 with wrapper=none rate=0 (trial 1)."
+        in state
+    )
     assert re.fullmatch(r"\[All trials, best first\]\(#/experiments/1/runs\?[^ )]+\)", links)
     assert f"To resume: `{HINT}`" in note
 
@@ -84,17 +87,27 @@ def test_a_search_that_is_over_shows_its_summary(sender, uri, tmp_path):
     assert "**Best val_loss" not in note_of(uri)
 
 
-def test_a_report_is_linked_once_it_is_there(sender, uri, tmp_path):
+@pytest.mark.parametrize("there", [True, False])
+def test_a_report_that_is_there_is_linked_also_when_the_search_goes_on(
+    sender, uri, tmp_path, there
+):
     (tmp_path / "result").mkdir()
-    (tmp_path / "result" / "report.html").write_text("<p>Well.</p>")
+    if there:
+        (tmp_path / "result" / "report.html").write_text("<p>Well.</p>")
     saved = ResultSaved(files=["result/report.html"], summary="Well.", best_trial_id="0")
     sender.send(started(), *trial(0))
     assert "report.html" not in note_of(uri)
     sender.send(saved)
     sender.send(ended())
-    run = run_of(uri)
-    page = f"#/experiments/1/runs/{run.info.run_id}/artifacts/result/report.html"
-    assert run.data.tags[NOTE].startswith(f"[Report with figures]({page}?")
+    sender.close()
+    page = f"#/experiments/1/runs/{run_of(uri).info.run_id}/artifacts/result/report.html"
+    if there:
+        assert note_of(uri).startswith(f"[Report with figures]({page}?")
+    again = Sender(tmp_path, uri)
+    again.send(started(when=1_790_002_000.0), *trial(1))
+    again.close()
+    assert "**Running**" in note_of(uri)
+    assert note_of(uri).startswith("[Report with figures](#/") == there
 
 
 def test_sync_describes_a_search_that_was_killed(tmp_path, uri):
@@ -164,22 +177,6 @@ def test_sync_tells_nobody_to_run_a_strangers_command(tmp_path, uri):
     rdt.sync(tmp_path, uri)
     assert f"To resume: run it again with the folder `{tmp_path}`\n" in note_of(uri)
     assert "curl" not in note_of(uri)
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_a_search_that_goes_on_keeps_the_link_to_its_report(tmp_path, uri, there):
-    (tmp_path / "result").mkdir()
-    if there:
-        (tmp_path / "result" / "report.html").write_text("<p>Well.</p>")
-    saved = ResultSaved(files=["result/report.html"], summary="Well.", best_trial_id="0")
-    sender = Sender(tmp_path, uri)
-    sender.send(started(), *trial(0), saved, ended())
-    sender.close()
-    sender = Sender(tmp_path, uri)
-    sender.send(started(when=1_790_002_000.0), *trial(1))
-    sender.close()
-    assert "**Running**" in note_of(uri)
-    assert note_of(uri).startswith("[Report with figures](#/") == there
 
 
 def test_a_table_holds_any_names():

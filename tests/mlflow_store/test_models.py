@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.mlflow_store import log_model
+from recdrop_tune.mlflow_store.artifacts import log_model
 from recdrop_tune.results import TuneResult
 from tests import ROOT
 from tests.planted_search import save

@@ -12,7 +12,7 @@ import recdrop_tune as rdt
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.events import EpochEnded, SearchStarted, TrialStarted
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store.uris import LONGEST_NAME, clean, clean_names, metric, parameter, tag
+from recdrop_tune.mlflow_store.names import LONGEST_NAME, clean, clean_names, metric, parameter, tag
 from tests.postgres import running_server
 from tests.small_search import build, data
 from tests.tracked_events import Sender, ended, started, trial
@@ -59,7 +59,7 @@ def test_every_name_finds_its_way(tmp_path, new_store):
     assert run.data.params == dict.fromkeys(names.values(), "0.5")
     assert run.data.metrics == dict.fromkeys(names.values(), 0.5)
     assert max(map(len, names.values())) == LONGEST_NAME
-    assert names["a_"] == "a_"  # A good name stays, whoever else would be called so.
+    assert names["a_"] == "a_"  # A good name stays, even if others turn into it.
 
 
 @pytest.mark.parametrize(("name", "cleaned"), [("rate", "rate"), ("a b/c.d-e:f", "a b/c.d-e:f")])

@@ -18,16 +18,17 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
+from recdrop_tune.credentials import hide_address
 from recdrop_tune.events import TrackingWarning, TrialEnded
 from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import stores
-from recdrop_tune.mlflow_store.stores import _REQUESTS, prepare
+from recdrop_tune.mlflow_store.stores import _REQUESTS
 from recdrop_tune.terminal import Progress
 from tests import ROOT
 from tests.mlflow_server import free_port, mlflow_server, overloaded
 from tests.small_search import Failing as Breaking
 from tests.small_search import build, data
-from tests.tracked_events import Sender, ended, image, started, trial
+from tests.tracked_events import Sender, ended, image, journaled, started, trial
 
 # Servers that are started again and again, each time for a quarter of a minute.
 pytestmark = pytest.mark.heavy
@@ -48,27 +49,39 @@ def said_nothing(monkeypatch):
         monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="module")
-def untroubled(tmp_path_factory):
-    """Returns what MLflow has of a search of events whom nothing troubled."""
-    folder = tmp_path_factory.mktemp("untroubled")
+@pytest.fixture
+def sender(tmp_path):
+    """Makes what sends the events of a search to a store."""
+    with contextlib.ExitStack() as stack:
 
-    def of(name, *events):
-        uri = f"sqlite:///{folder}/{name}.db"
-        sender = Sender(folder / name, uri)
-        sender.send(*events)
-        sender.close()
-        return image(uri, name)
+        def of(uri, folder="search"):
+            made = Sender(tmp_path / folder, uri)
+            stack.callback(made.close)
+            return made
 
-    return of
+        yield of
 
 
-def patiently(sender, condition, seconds=60):
-    """Waits for something that the tracking does by itself."""
+@pytest.fixture
+def is_whole(server, tmp_path, new_store):
+    """Asserts that a server has all of a search, and nothing twice, as if nothing had troubled it."""
+
+    def check(parts):
+        uri, name = new_store(tmp_path, "untroubled.db"), parts[0][0].experiment
+        untroubled = Sender(tmp_path / "untroubled", uri)
+        untroubled.send(*(event for part in parts for event in part))
+        untroubled.close()
+        assert image(server.uri, name) == image(uri, name)  # Raises where a run is there twice.
+
+    return check
+
+
+def patiently(sender, seconds=60):
+    """Waits until the tracking has written everything by itself."""
     deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
+    while sender.background.failure is not None and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert condition(), sender.background.failure
+    assert sender.background.failure is None
 
 
 def search(name):
@@ -77,55 +90,39 @@ def search(name):
     return [[begin], trial(0), trial(1, status="PRUNED"), trial(2, status="FAILED"), [ended()]]
 
 
-@pytest.mark.parametrize("at", [1, 2, 4])
-def test_a_server_that_is_killed_gets_what_it_missed(server, tmp_path, untroubled, at):
-    parts = search(f"killed {at}")
-    sender = Sender(tmp_path, server.uri)
+@pytest.mark.parametrize("at", [0, 1, 2, 4])
+def test_a_server_that_is_killed_gets_what_it_missed(server, sender, is_whole, at):
+    """At 0 it is down from the start."""
+    parts, sending = search(f"killed {at}"), sender(server.uri)
     for number, part in enumerate(parts):
         if number == at:
-            sender.send(*part[:-2])
+            sending.send(*part[:-2])
             server.kill()
             with pytest.warns(TrackingWarning, match=r"MLflow failed: .* sync "):
-                sender.send(*part[-2:])
+                sending.send(*part[-2:])
         else:
-            sender.send(*part)
-    assert sender.background.failure is not None
+            sending.send(*part)
+    assert sending.background.failure is not None
     server.start()
-    patiently(sender, lambda: sender.background.failure is None)
-    expected = untroubled(f"killed {at}", *(event for part in parts for event in part))
-    assert image(server.uri, f"killed {at}") == expected
+    patiently(sending)
+    is_whole(parts)
 
 
-def test_a_server_that_is_down_at_the_start_gets_all_of_it(server, tmp_path, untroubled):
-    parts = search("down")
-    server.kill()
-    sender = Sender(tmp_path, server.uri)
-    with pytest.warns(TrackingWarning, match="Connection refused"):
-        sender.send(*parts[0], *parts[1])
-    sender.send(*parts[2])
-    server.start()
-    sender.send(*parts[3], *parts[4])
-    assert sender.background.failure is None
-    expected = untroubled("down", *(event for part in parts for event in part))
-    assert image(server.uri, "down") == expected
-
-
-def test_a_request_that_comes_through_late_leaves_nothing_twice(server, tmp_path, monkeypatch):
-    """The server is stopped, not dead: what was given up is carried out when it goes on."""
+def test_a_request_that_comes_through_late_leaves_nothing_twice(server, sender, monkeypatch):
+    """The server is stopped, not dead: when it continues, it carries out what was given up."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    parts = search("late")
-    sender = Sender(tmp_path, server.uri)
-    sender.send(*parts[0], *parts[1])
+    parts, sending = search("late"), sender(server.uri)
+    sending.send(*parts[0], *parts[1])
     os.killpg(server._process.pid, signal.SIGSTOP)
     try:
         with pytest.warns(TrackingWarning, match="timed out"):
-            sender.send(*parts[2])
-        sender.send(*parts[3])
+            sending.send(*parts[2])
+        sending.send(*parts[3])
     finally:
         os.killpg(server._process.pid, signal.SIGCONT)
-    sender.send(flush=True)
-    sender.send(*parts[4])
-    patiently(sender, lambda: sender.background.failure is None)
+    sending.send(flush=True)
+    sending.send(*parts[4])
+    patiently(sending)
     found = image(server.uri, "late")  # Raises where a run is there twice.
     assert len(found) == 4
     assert "RUNNING" not in {run["status"] for run in found.values()}
@@ -175,15 +172,20 @@ def failing_server():
         thread.join()
 
 
-def tuned(folder, uri, **more):
-    options = {"max_trials": 3, "epochs": 2, "seed": 0, "verbose": 0, **more}
+@contextlib.contextmanager
+def absent_server():
+    yield f"http://ann:secret@127.0.0.1:{free_port()}"
+
+
+def tuned(folder, uri):
+    options = {"max_trials": 3, "epochs": 2, "seed": 0, "verbose": 0}
     tracking = rdt.MLflow("tuned", uri=uri)
     return rdt.tune(data(), data(), build, directory=folder, tracking=tracking, **options)
 
 
-@pytest.mark.parametrize("broken", [silent_server, failing_server])
+@pytest.mark.parametrize("broken", [silent_server, failing_server, absent_server])
 def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken):
-    tuned(tmp_path / "first", f"sqlite:///{tmp_path}/mlflow.db")  # What is loaded once is loaded.
+    tuned(tmp_path / "first", f"sqlite:///{tmp_path}/mlflow.db")  # The first search loads modules.
     begin = time.monotonic()
     tuned(tmp_path / "whole", f"sqlite:///{tmp_path}/mlflow.db")
     usual = time.monotonic() - begin
@@ -193,7 +195,10 @@ def test_a_search_does_not_wait_for_a_server_that_does_not_work(tmp_path, broken
         result = tuned(tmp_path / "search", uri)
     # At the end it is asked once more, for the ten seconds that a request may take.
     assert time.monotonic() - begin < usual + 35
-    assert len([each for each in caught if each.category is TrackingWarning]) == 1
+    [said] = [str(each.message) for each in caught if each.category is TrackingWarning]
+    assert said.startswith(f"MLflow at {hide_address(uri)} failed: ")
+    assert "secret" not in said
+    assert result.tracking.mlflow.experiment_id is None
     assert len(result.trials) == 3
     assert " sync " in result.summary()
     done = rdt.sync(tmp_path / "search", f"sqlite:///{tmp_path}/other.db")
@@ -247,7 +252,7 @@ def test_a_second_ctrl_c_waits_for_no_server(tmp_path):
 
 
 def test_a_search_outlives_its_server(server, tmp_path):
-    """Killed with -9 in an epoch of the second trial, and started again while the search goes on."""
+    """Killed with -9 in an epoch of the second trial, and started again while the search continues."""
     back = threading.Event()
 
     def restart():
@@ -282,48 +287,30 @@ def test_a_search_outlives_its_server(server, tmp_path):
     assert len(found) == 7
 
 
-def test_a_server_that_is_never_there_costs_a_search_one_warning(tmp_path):
-    sender = Sender(tmp_path, f"http://ann:secret@127.0.0.1:{free_port()}")
-    with pytest.warns(TrackingWarning) as caught:
-        sender.send(started())
-    for part in (trial(0), trial(1), [ended()]):
-        sender.send(*part)  # Warnings are errors here.
-    assert len(caught) == 1
-    assert "secret" not in str(caught[0].message)
-
-
-def test_a_run_that_the_user_deletes_stops_nothing(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare(uri)
-    sender = Sender(tmp_path, uri)
+def test_what_the_user_deletes_stops_nothing(tmp_path, sender, new_store):
+    uri = new_store(tmp_path)
+    sending, client = sender(uri), MlflowClient(uri)
     first, *rest = trial(0)
-    sender.send(started(), first)
-    client = MlflowClient(uri)
-    client.delete_run(sender.writer.run_ids["0"])
-    sender.send(*rest, *trial(1), ended())
-    assert sender.background.failure is None
+    sending.send(started(), first)
+    client.delete_run(sending.writer.run_ids["0"])
+    sending.send(*rest, *trial(1), ended())
+    assert sending.background.failure is None
     assert [key[1] for key in image(uri)] == ["1", None]
+    client.delete_experiment(client.create_experiment("other"))
+    with pytest.warns(TrackingWarning, match="`other` has been deleted in MLflow; restore it"):
+        sender(uri, "other").send(started(search_id="other", experiment="other"))
 
 
-def test_an_experiment_that_the_user_deletes_has_a_remedy(tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare(uri)
-    client = MlflowClient(uri)
-    client.delete_experiment(client.create_experiment("speech"))
-    sender = Sender(tmp_path, uri)
-    with pytest.warns(TrackingWarning, match="`speech` has been deleted in MLflow; restore it"):
-        sender.send(started())
-
-
-def test_a_store_of_artifacts_that_does_not_work_costs_the_artifacts_only(tmp_path, caplog):
+def test_a_store_of_artifacts_that_does_not_work_costs_the_artifacts_only(
+    tmp_path, sender, new_store, caplog
+):
     """As with a bucket for which this machine has no credentials: here a folder that is a file."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    prepare(uri)
+    uri = new_store(tmp_path)
     (tmp_path / "file").touch()
     MlflowClient(uri).create_experiment("speech", f"{(tmp_path / 'file').as_uri()}/below")
-    sender = Sender(tmp_path, uri)
-    sender.send(started(), *trial(0), *trial(1, status="FAILED"), ended())
-    assert sender.background.failure is None
+    sending = sender(uri)
+    sending.send(started(), *trial(0), *trial(1, status="FAILED"), ended())
+    assert sending.background.failure is None
     found = image(uri, artifacts=False)
     assert {key[1]: run["status"] for key, run in found.items()} == {
         None: "FINISHED",
@@ -333,20 +320,17 @@ def test_a_store_of_artifacts_that_does_not_work_costs_the_artifacts_only(tmp_pa
     said = [record.message for record in caplog.records if "artifact store" in record.message]
     names = [message.partition(": ")[0].split()[-1] for message in said]
     assert sorted(names) == ["error.txt", "space.yaml", "trials.csv"]
-    sender.close()
+    sending.close()
     (tmp_path / "file").unlink()  # It has been repaired.
     for written, there in ((1, 1), (0, 2)):
-        done = rdt.sync(tmp_path, uri)
+        done = rdt.sync(tmp_path / "search", uri)
         assert (done.written, done.there) == (written, there)
-    (tmp_path / "other").mkdir()
-    other = f"sqlite:///{tmp_path}/other/mlflow.db"
-    rdt.sync(tmp_path, other)
+    other = new_store(tmp_path, "other.db")
+    rdt.sync(tmp_path / "search", other)
     assert image(uri) == image(other)
 
 
-def test_a_request_that_was_refused_and_came_through_leaves_nothing_twice(
-    server, tmp_path, untroubled
-):
+def test_a_request_that_was_refused_and_came_through_leaves_nothing_twice(server, sender, is_whole):
     """The first creation of each run, and of the experiment, as where a proxy gives up too early."""
     seen = set()
 
@@ -355,41 +339,33 @@ def test_a_request_that_was_refused_and_came_through_leaves_nothing_twice(
         seen.add((method, path))
         return "after" if fresh else ""
 
+    parts = search("came through")
     with overloaded(server.port, refuses) as (uri, asked):
-        parts = search("came through")
-        sender = Sender(tmp_path, uri)
+        sending = sender(uri)
         for part in parts:
-            sender.send(*part)
+            sending.send(*part)
             seen.clear()
-        assert sender.background.failure is None
-        created = [path for path in asked if path.endswith("runs/create")]
-    expected = untroubled("came through", *(event for part in parts for event in part))
-    assert image(server.uri, "came through") == expected  # Raises where a run is there twice.
-    assert len(created) == 4
-    sender.close()
+        assert sending.background.failure is None
+    is_whole(parts)
+    assert len([path for path in asked if path.endswith("runs/create")]) == 4
 
 
-def test_a_busy_server_costs_a_search_nothing(server, tmp_path, untroubled):
+def test_a_busy_server_costs_a_search_nothing(server, sender, is_whole):
     """Three of ten requests are refused: no warning, nothing missing, nothing twice."""
-    numbers = random.Random(1)
+    numbers, parts = random.Random(1), search("busy")
     with overloaded(server.port, lambda *_: "before" * (numbers.random() < 0.3)) as (uri, _):
-        parts = search("busy")
-        sender = Sender(tmp_path, uri)
+        sending = sender(uri)
         for part in parts:
-            sender.send(*part)
-        assert sender.background.failure is None
-    expected = untroubled("busy", *(event for part in parts for event in part))
-    assert image(server.uri, "busy") == expected
-    sender.close()
+            sending.send(*part)
+        assert sending.background.failure is None
+    is_whole(parts)
 
 
-def test_sync_goes_on_where_a_server_went_away_for_a_while(server, tmp_path, monkeypatch):
+def test_sync_goes_on_where_a_server_went_away_for_a_while(server, tmp_path, is_whole, monkeypatch):
     """Twelve requests in a row are refused, more than are sent again at once."""
     monkeypatch.setattr(stores, "_FIRST_PAUSE", 0.01)
-    sender = Sender(tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
-    sender.send(started(search_id="while", experiment="while"), *trial(0), *trial(1), ended())
-    sender.close()
-    count = []
+    parts, count = search("while"), []
+    journaled(tmp_path, *(event for part in parts for event in part))
 
     def refuses(method, path):
         count.append(path)
@@ -397,8 +373,8 @@ def test_sync_goes_on_where_a_server_went_away_for_a_while(server, tmp_path, mon
 
     with overloaded(server.port, refuses) as (uri, _):
         done = rdt.sync(tmp_path, uri)
-    assert (done.written, done.there) == (2, 0)
-    assert image(server.uri, "while") == image(f"sqlite:///{tmp_path}/mlflow.db", "while")
+    assert (done.written, done.there) == (3, 0)
+    is_whole(parts)
 
 
 def test_a_request_without_an_answer_is_not_sent_again(monkeypatch):

@@ -18,7 +18,8 @@ import recdrop_tune as rdt
 from recdrop_tune.events import ResultSaved, SearchEnded, TrackingWarning, from_json, to_json
 from recdrop_tune.files import fresh_path, is_leftover
 from recdrop_tune.journal import Journal
-from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH, upload_result
+from recdrop_tune.mlflow_store import MODEL, NOTE_LENGTH
+from recdrop_tune.mlflow_store.artifacts import upload_result
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results import TuneResult, save_result
 from tests.planted_search import Planted, PlantedTuner, description, planted_result, save
@@ -42,9 +43,17 @@ def names(folder):
     return {path.name for path in Path(folder, "result").iterdir()}
 
 
-def search(tuner, **kwargs):
+def search(tuner):
     x, y = data()
-    tuner.search(x, y, validation_data=(x, y), epochs=2, verbose=0, **kwargs)
+    tuner.search(x, y, validation_data=(x, y), epochs=2, verbose=0)
+
+
+def searched(folder, uri, hypermodel, trials=1):
+    """Runs a tracked random search; its project folder is `folder / "p"`."""
+    place = {"directory": folder, "project_name": "p"}
+    tuner = kt.RandomSearch(hypermodel, "val_loss", trials, **place)
+    with rdt.track(tuner, rdt.MLflow("searched", uri=uri)):
+        search(tuner)
 
 
 @pytest.fixture(scope="module")
@@ -59,18 +68,22 @@ def planted_files(tmp_path_factory, uri):
     return TuneResult(tuner, tracking)
 
 
-def test_the_files(planted_files):
-    folder = planted_files.directory
-    [saved] = saved_of(folder)
+def test_the_result_is_the_last_event_but_one(planted_files):
+    folder, states = planted_files.directory, planted_files.trials["state"]
+    saved, end = Journal(folder / "events.jsonl").read()[-2:]
+    assert (saved, type(end)) == (saved_of(folder)[0], SearchEnded)
+    assert from_json(to_json(saved)) == saved
     assert names(folder) == {*ALWAYS, "importances.json"}
     assert saved.files == sorted(f"result/{name}" for name in names(folder))
     assert sorted(path.name for path in folder.iterdir() if "result" in path.name) == ["result"]
-
-
-def test_the_result_comes_before_the_end(planted_files):
-    events = Journal(planted_files.tracking.journal_path).read()
-    assert [type(event) for event in events[-2:]] == [ResultSaved, SearchEnded]
-    assert from_json(to_json(events[-2])) == events[-2]
+    assert saved.metrics["n_trials"] == len(states) == 12
+    assert saved.metrics["n_complete"] == (states == "COMPLETE").sum()
+    assert saved.metrics["n_failed"] == (states == "FAILED").sum()
+    assert saved.metrics["found_gain"] == planted_files.gain_over("none").gain
+    assert saved.best_trial_id == planted_files.best_trial.trial_id
+    assert saved.best == planted_files.best_hyperparameters
+    assert saved.summary == (folder / "result" / "summary.md").read_text()
+    assert saved.summary == description(planted_files)
 
 
 def test_the_tables_hold_the_trials(planted_files):
@@ -112,23 +125,6 @@ def test_tables_hold_no_formulas(tmp_path, uri):
     assert set(frame["@name"]) == {"=1+1"}
 
 
-def test_the_numbers_and_the_best(planted_files):
-    [saved] = saved_of(planted_files.directory)
-    states = planted_files.trials["state"]
-    assert saved.metrics["n_trials"] == len(states) == 12
-    assert saved.metrics["n_complete"] == (states == "COMPLETE").sum()
-    assert saved.metrics["n_failed"] == (states == "FAILED").sum()
-    assert saved.metrics["found_gain"] == planted_files.gain_over("none").gain
-    assert saved.best_trial_id == planted_files.best_trial.trial_id
-    assert saved.best == planted_files.best_hyperparameters
-
-
-def test_the_summary(planted_files):
-    [saved] = saved_of(planted_files.directory)
-    assert saved.summary == (planted_files.directory / "result" / "summary.md").read_text()
-    assert saved.summary == description(planted_files)
-
-
 def test_a_long_summary_is_cut_between_lines(planted_files, tmp_path):
     columns = {f"c{i}": str(i) * 50 for i in range(100)}
     found = planted_files.found
@@ -142,7 +138,7 @@ def test_a_long_summary_is_cut_between_lines(planted_files, tmp_path):
     assert rest == "(The rest is in `summary.md`.)\n"
 
 
-def test_mlflow_shows_the_files(planted_files, uri):
+def test_mlflow_shows_the_files_and_the_table_as_one_of_its_own(planted_files, uri):
     client, [saved] = MlflowClient(uri), saved_of(planted_files.directory)
     run = client.create_run(planted_files.tracking.mlflow.experiment_id).info.run_id
     for _ in range(2):  # Twice does no harm.
@@ -152,17 +148,10 @@ def test_mlflow_shows_the_files(planted_files, uri):
     tags = client.get_run(run).data.tags
     table = {"path": "result/trials.json", "type": "table"}
     assert json.loads(tags["mlflow.loggedArtifacts"]) == [table]
-
-
-def test_the_table_is_as_mlflow_writes_it(planted_files, uri):
-    client = MlflowClient(uri)
-    run = client.create_run(planted_files.tracking.mlflow.experiment_id).info.run_id
-    frame = planted_files.trials.drop(columns="mlflow_run_id")
-    client.log_table(run, frame, "trials.json")
+    client.log_table(run, planted_files.trials.drop(columns="mlflow_run_id"), "trials.json")
     artifact = f"{client.get_run(run).info.artifact_uri}/trials.json"
-    theirs = json.loads(mlflow.artifacts.load_text(artifact))
     ours = json.loads((planted_files.directory / "result" / "trials.json").read_text())
-    assert ours == theirs
+    assert ours == json.loads(mlflow.artifacts.load_text(artifact))
 
 
 HEAVY = [
@@ -208,71 +197,69 @@ def test_a_tuner_without_weights_leaves_a_result(tmp_path, uri):
     assert names(tmp_path / "p") == ALWAYS
 
 
-def test_a_model_that_cannot_be_saved_costs_a_warning(tmp_path, uri):
-    class Strange(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.head = keras.layers.Dense(2)
+class Strange(keras.Model):
+    """A model that Keras cannot save."""
 
-        def call(self, inputs):
-            return self.head(keras.ops.mean(inputs, 1))
+    def __init__(self):
+        super().__init__()
+        self.head = keras.layers.Dense(2)
 
-        def get_config(self):
-            raise ValueError("not this one")
+    def call(self, inputs):
+        return self.head(keras.ops.mean(inputs, 1))
 
-    def build_strange(hp):
-        hp.Float("rate", 0.1, 0.2)
-        model = Strange()
-        model(np.zeros((1, 5, 3)))
-        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        return model
-
-    tuner = kt.RandomSearch(build_strange, "val_loss", 1, directory=tmp_path, project_name="p")
-    rdt.track(tuner, rdt.MLflow("strange", uri=uri))
-    with pytest.warns(TrackingWarning, match=r"best_model.keras` was not written: .*not this one"):
-        search(tuner)
-    assert names(tmp_path / "p") == ALWAYS
-    assert len(saved_of(tmp_path / "p")) == 1
-
-
-def test_a_model_that_takes_this_package_requires_it(tmp_path, uri):
-    def build_zoneout(hp):
-        hp.Float("rate", 0.1, 0.2)
-        wrapped = rdt.wrap(keras.layers.LSTM(2), "zoneout", rate=0.3)
-        model = keras.Sequential([keras.Input((5, 3)), wrapped, keras.layers.Dense(2, "softmax")])
-        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
-        return model
-
-    tuner = kt.RandomSearch(build_zoneout, "val_loss", 1, directory=tmp_path, project_name="p")
-    rdt.track(tuner, rdt.MLflow("not plain", uri=uri))
-    search(tuner)
-    card = json.loads((tmp_path / "p" / "result" / "best_model.json").read_text())
-    assert not card["plain"]
-    assert card["requirements"][-1].startswith("recdrop-tune==")
+    def get_config(self):
+        raise ValueError("not this one")
 
 
 @keras.saving.register_keras_serializable("tests")
 class Undescribed(keras.Sequential):
+    """A model that Keras can save, and that has no fingerprint."""
+
     def get_weights(self):
         raise ValueError("no weights to show")
 
 
-def test_a_model_that_cannot_be_described_is_kept(tmp_path, uri):
-    def build_undescribed(hp):
+def undescribed():
+    return Undescribed([keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+
+
+@pytest.mark.parametrize(
+    ("make", "warning", "kept"),
+    [
+        (Strange, "best_model.keras` was not written: .*not this one", set()),
+        (undescribed, "best_model.json` was not .*: ValueError: no weights", MODELS),
+    ],
+)
+def test_a_model_that_cannot_be_saved_or_described_costs_a_warning(
+    tmp_path, uri, make, warning, kept
+):
+    def build_it(hp):
         hp.Float("rate", 0.1, 0.2)
-        layers = [keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
-        model = Undescribed([keras.Input((5, 3)), *layers])
-        model.compile("sgd", "sparse_categorical_crossentropy")
+        model = make()
+        model(np.zeros((1, 5, 3)))
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         return model
 
-    tuner = kt.RandomSearch(build_undescribed, "val_loss", 1, directory=tmp_path, project_name="p")
-    rdt.track(tuner, rdt.MLflow("undescribed", uri=uri))
-    with pytest.warns(
-        TrackingWarning, match=r"best_model.json` was not .*: ValueError: no weights"
-    ):
-        search(tuner)
-    assert names(tmp_path / "p") == {*ALWAYS, "best_model.keras", "best_model.py"}
-    assert len(keras.models.load_model(tmp_path / "p" / "result" / "best_model.keras").layers) == 2
+    with pytest.warns(TrackingWarning, match=warning):
+        searched(tmp_path, uri, build_it)
+    assert names(tmp_path / "p") == ALWAYS | (kept - {"best_model.json"})
+    assert len(saved_of(tmp_path / "p")) == 1
+    if kept:
+        path = tmp_path / "p" / "result" / "best_model.keras"
+        assert len(keras.models.load_model(path).layers) == 2
+
+
+def test_a_model_that_takes_this_package_requires_it(tmp_path, uri):
+    def build_zoneout(hp):
+        wrapped = rdt.wrap(keras.layers.LSTM(2), "zoneout", rate=hp.Float("rate", 0.1, 0.2))
+        model = keras.Sequential([keras.Input((5, 3)), wrapped, keras.layers.Dense(2, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+    searched(tmp_path, uri, build_zoneout)
+    card = json.loads((tmp_path / "p" / "result" / "best_model.json").read_text())
+    assert not card["plain"]
+    assert card["requirements"][-1].startswith("recdrop-tune==")
 
 
 def test_what_cannot_be_written_is_left_out_with_a_warning(planted_files, tmp_path, monkeypatch):
@@ -314,13 +301,8 @@ def test_a_search_that_is_broken_off_saves_what_there_is(tmp_path, uri, complete
                 raise KeyboardInterrupt
             return model.fit(*args, **kwargs)
 
-    tuner = kt.RandomSearch(Breaking(), "val_loss", 3, directory=tmp_path, project_name="p")
-    experiment = f"broken off {complete}"
-    with (
-        pytest.raises(KeyboardInterrupt),
-        rdt.track(tuner, rdt.MLflow(experiment, uri=uri)),
-    ):
-        search(tuner)
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path, uri, Breaking(), trials=3)
     assert len(saved_of(tmp_path / "p")) == complete
     assert (tmp_path / "p" / "result").exists() == bool(complete)
     if complete:
@@ -330,9 +312,7 @@ def test_a_search_that_is_broken_off_saves_what_there_is(tmp_path, uri, complete
 @pytest.mark.heavy
 def test_a_search_that_goes_on_replaces_its_result(tmp_path, uri):
     for trials in (1, 2):
-        tuner = kt.RandomSearch(build, "val_loss", trials, directory=tmp_path, project_name="p")
-        rdt.track(tuner, rdt.MLflow("result goes on", uri=uri))
-        search(tuner)
+        searched(tmp_path, uri, build, trials)
         (tmp_path / "p" / "result" / "left.txt").touch()
         fresh_path(tmp_path / "p" / "result").mkdir()  # As a crash leaves it.
         assert len(pd.read_csv(tmp_path / "p" / "result" / "trials.csv")) == trials

@@ -44,10 +44,12 @@ def test_an_empty_store_becomes_what_the_other_was(tmp_path, stores):
     events = [started(), *trial(0), *trial(1, status="RETRY"), *trial(1, when=1_790_000_100.0)]
     events += [*trial(2, status="FAILED"), *trial(3, status="PRUNED"), confirmation(0)]
     written(tmp_path, stores[0], *events, confirmation(0, 1), ended())
-    done = rdt.sync(tmp_path, stores[1])
-    assert (done.written, done.there, done.experiment) == (5, 0, "speech")
-    assert image(stores[1]) == image(stores[0])
-    assert len(image(stores[1])) == 6
+    before = image(stores[0])
+    assert len(before) == 6
+    for uri, written_there in ((stores[1], (5, 0)), (stores[0], (0, 5)), (stores[1], (0, 5))):
+        done = rdt.sync(tmp_path, uri)
+        assert (done.written, done.there, done.experiment) == (*written_there, "speech")
+        assert image(uri) == before
 
 
 def test_a_run_from_before_a_rate_of_0_is_brought_to_its_end(tmp_path, stores, caplog):
@@ -69,14 +71,6 @@ def test_a_run_from_before_a_rate_of_0_is_brought_to_its_end(tmp_path, stores, c
     assert "refused" not in caplog.text
 
 
-def test_what_is_there_is_not_written_again(tmp_path, stores):
-    written(tmp_path, stores[0], started(), *trial(0), *trial(1), ended())
-    before = image(stores[0])
-    done = rdt.sync(tmp_path, stores[0])
-    assert (done.written, done.there) == (0, 2)
-    assert image(stores[0]) == before
-
-
 @pytest.mark.parametrize("lost", range(1, 13, 2))
 def test_whatever_is_missing_at_the_end_is_written(tmp_path, stores, lost):
     """As if MLflow had taken the first events only: those of the journal, less some."""
@@ -92,14 +86,11 @@ def test_whatever_is_missing_at_the_end_is_written(tmp_path, stores, lost):
 
 def test_a_search_that_was_killed(tmp_path, stores):
     written(tmp_path, stores[0], started(), *trial(0), *trial(1, status=None))
-    rdt.sync(tmp_path, stores[0])
+    for uri in stores:
+        rdt.sync(tmp_path, uri)
     found = image(stores[0])
-    assert {key[1]: run["status"] for key, run in found.items()} == {
-        None: "KILLED",
-        "0": "FINISHED",
-        "1": "KILLED",
-    }
-    rdt.sync(tmp_path, stores[1])
+    statuses = {None: "KILLED", "0": "FINISHED", "1": "KILLED"}
+    assert {key[1]: run["status"] for key, run in found.items()} == statuses
     assert image(stores[1]) == found
 
 
@@ -155,6 +146,20 @@ def test_credentials_are_not_kept_and_so_have_to_be_given(tmp_path, stores, monk
     assert rdt.sync(tmp_path).tracking_uri == stores[0]
 
 
+@contextlib.contextmanager
+def processes(script, *calls):
+    """Starts a process for each tuple of arguments."""
+    with contextlib.ExitStack() as stack:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        found = []
+        for call in calls:
+            command = [sys.executable, "-c", script, *map(str, call)]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            found.append(subprocess.Popen(command, env=environment, text=True, **pipes))
+            stack.callback(found[-1].kill)
+        yield found
+
+
 SEVERAL = """
 import sys
 from pathlib import Path
@@ -170,19 +175,10 @@ assert sender.background.failure is None, sender.background.failure
 def test_several_processes_at_once(tmp_path):
     """They make one new database and one new experiment at the same moment."""
     uri = f"sqlite:///{tmp_path}/new.db"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SEVERAL, str(tmp_path / name), uri, name],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("a", "b", "c")
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+    with processes(SEVERAL, *((tmp_path / name, uri, name) for name in "abc")) as several:
+        for process in several:
+            _, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, errors
     client = MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("speech").experiment_id])
     kinds = [(run.data.tags["recdrop.search_id"], run.data.tags["recdrop.kind"]) for run in found]
@@ -202,42 +198,23 @@ print(done.written, done.there)
 """
 
 
-@contextlib.contextmanager
-def syncing(count, *arguments):
-    """Starts processes that wait for a line and then call `sync`."""
-    with contextlib.ExitStack() as stack:
-        processes = []
-        for _ in range(count):
-            process = subprocess.Popen(
-                [sys.executable, "-c", SYNC, *map(str, arguments)],
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            stack.callback(process.kill)
-            processes.append(process)
-        for process in processes:
-            assert process.stdout.readline() == "ready\n", process.stderr.read()
-        yield processes
-
-
 @pytest.mark.heavy
 def test_two_at_once_write_each_run_once(tmp_path, stores):
     journaled(tmp_path, started(), *(e for number in range(12) for e in trial(number)), ended())
-    with syncing(2, tmp_path, stores[0]) as processes:
-        for process in processes:
+    with processes(SYNC, *[(tmp_path, stores[0])] * 2) as both:
+        for process in both:
+            assert process.stdout.readline() == "ready\n", process.stderr.read()
+        for process in both:
             process.stdin.write("\n")
             process.stdin.flush()
-        outputs = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+        outputs = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
     assert sorted(out for out, _ in outputs) == ["0 12\n", "12 0\n"]
     assert len(image(stores[0])) == 13  # Raises where a run is there twice.
 
 
 def test_one_beside_a_search_that_begins(tmp_path, stores):
-    """The search waits with MLflow, in a thread of its own, and goes on in the same runs."""
+    """The search waits in its tracking thread, and continues in the same runs."""
     journaled(tmp_path, started(), *(e for number in range(8) for e in trial(number)), ended())
     sender = Sender(tmp_path, stores[0])
     later = 1_790_002_000.0
@@ -298,13 +275,6 @@ def test_without_locks_a_run_that_is_there_twice_is_deleted(tmp_path, stores, mo
     assert len(image(stores[0])) == 3
 
 
-READ_ONLY = """
-import sys
-import recdrop_tune as rdt
-print(rdt.sync(*sys.argv[1:]).written)
-"""
-
-
 @pytest.mark.heavy
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
 @pytest.mark.parametrize("locked", [False, True])
@@ -316,35 +286,15 @@ def test_a_folder_that_is_read_only(tmp_path, stores, locked):
     (tmp_path / "p").chmod(0o555)
     # Root would write all the same.
     command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] * (os.geteuid() == 0)
-    command += [sys.executable, "-c", READ_ONLY, str(tmp_path / "p"), stores[0]]
+    command += [sys.executable, "-c", SYNC, str(tmp_path / "p"), stores[0]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, input="\n", capture_output=True, text=True)
     finally:
         (tmp_path / "p").chmod(0o755)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "1\n"
+    assert done.stdout == "ready\n1 0\n"
     assert len(image(stores[0], artifacts=False)) == 2
-
-
-def test_runs_take_three_requests_each(tmp_path, stores, monkeypatch):
-    sent = []
-    for name in ("create_run", "log_batch", "set_terminated", "search_runs"):
-        kept = getattr(MlflowClient, name)
-
-        def counted(self, *args, _name=name, _kept=kept, **kwargs):
-            sent.append(_name)
-            return _kept(self, *args, **kwargs)
-
-        monkeypatch.setattr(MlflowClient, name, counted)
-    journaled(tmp_path, started(), *(e for number in range(5) for e in trial(number)), ended())
-    rdt.sync(tmp_path, stores[0])
-    assert {name: sent.count(name) for name in set(sent)} == {
-        "create_run": 6,
-        "log_batch": 6,
-        "set_terminated": 6,
-        "search_runs": 1,
-    }
 
 
 def test_a_refused_parameter_costs_nothing_else(tmp_path, stores, caplog):

@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.mlflow_store import SystemMetrics
+from recdrop_tune.mlflow_store.system_metrics import SystemMetrics
 from tests.small_search import build, data
 
 

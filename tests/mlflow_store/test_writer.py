@@ -1,4 +1,4 @@
-"""What the writer asks of MLflow, with whatever it knows of what is there."""
+"""The requests that the writer sends to MLflow."""
 
 from contextlib import contextmanager
 
@@ -11,7 +11,7 @@ from recdrop_tune.events import TrackingWarning
 from recdrop_tune.mlflow_store.contents import contents_of
 from recdrop_tune.mlflow_store.lock import writing_alone
 from recdrop_tune.mlflow_store.writer import TrackingError
-from tests.tracked_events import Sender, ended, image, started, trial
+from tests.tracked_events import Sender, ended, image, journaled, started, trial
 
 REQUESTS = ["create_run", "delete_tag", "get_run", "log_batch", "log_inputs", "log_text"]
 REQUESTS += ["search_runs", "set_tag", "set_terminated", "update_run"]
@@ -60,6 +60,15 @@ def test_an_epoch_is_one_request(tmp_path, uri, sent):
         sender.send(end)
         # The last ones are of the search: whether its description is the user's, and its best.
         assert sent == ["log_batch", "set_terminated", "get_run", "log_batch"]
+
+
+def test_sync_takes_three_requests_a_run(tmp_path, uri, sent):
+    begin = started(search_id="three", experiment="three", space=None)
+    journaled(tmp_path, begin, *(e for number in range(5) for e in trial(number)), ended())
+    rdt.sync(tmp_path, uri)
+    counts = {name: sent.count(name) for name in set(sent) - {"log_text", "get_run"}}
+    each = dict.fromkeys(("create_run", "log_batch", "set_terminated"), 6)
+    assert counts == each | {"search_runs": 1}
 
 
 def test_what_comes_up_meanwhile_is_one_request(tmp_path, uri, sent):
@@ -151,7 +160,7 @@ def test_artifacts_that_are_lacking_are_written_after_another_outage(
 
 
 def test_a_run_whose_trial_the_journal_has_lost_is_superseded(tmp_path, uri):
-    """As after a power cut, when the trial runs again in the search that goes on."""
+    """As after a power cut, when the trial runs again in the resumed search."""
     with searching(tmp_path, uri, "lost") as sender:
         sender.send(*trial(0), *trial(1, status=None))
         path = sender.journal.path
@@ -168,7 +177,7 @@ def test_a_run_whose_trial_the_journal_has_lost_is_superseded(tmp_path, uri):
 
 
 class Meter:
-    """Notes what it is told, in the place of what measures the machine."""
+    """Replaces `SystemMetrics`, and records the calls."""
 
     def __init__(self):
         self.told = []

@@ -23,7 +23,7 @@ from recdrop_tune.events import (
     WorkerLost,
 )
 from recdrop_tune.journal import Journal
-from recdrop_tune.terminal import LiveDisplay, Progress, Terminal, live_display
+from recdrop_tune.terminal import LiveDisplay, Progress, Terminal, duration, live_display
 from tests import ROOT
 from tests.pseudo_terminal import Terminal as PseudoTerminal
 
@@ -194,6 +194,9 @@ def test_the_first_trial_tells_how_long_all_of_them_take():
 
 
 TWO = (trial(1, **DROPPED), ended(1, 19.0, score=0.25))
+SCORED = ended(0, score=0.5)
+LAYERS = {"enc/wrapper": "recurrent", "enc/placement": "input", "enc/rate": 0.3}
+LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
 
 
 @pytest.mark.parametrize(
@@ -220,6 +223,15 @@ TWO = (trial(1, **DROPPED), ended(1, 19.0, score=0.25))
                 replace(ended(1, 19.0, "FAILED"), message="ValueError: [b]no[/b]\n  at 1"),
             ),
             "trial 2/20  failed: ValueError: [b]no[/b]  19.0 s  eta 4m12s",
+        ),
+        (
+            (started(), replace(trial(0, **PLAIN, units=64, cell="lstm"), fixed=["cell"]), SCORED),
+            "trial 1/20  val_loss 0.5000 (best 0.5000: none)  wrapper=none units=64  9.0 s  eta 2m51s",
+        ),
+        (
+            (started(), trial(0, **LAYERS), SCORED),
+            "trial 1/20  val_loss 0.5000 (best 0.5000: enc recurrent, input, rate 0.3; dec none)  "
+            "enc/wrapper=recurrent enc/placement=input enc/rate=0.3 dec/wrapper=none  9.0 s  eta 2m51s",
         ),
         (
             (*FIRST, NoMoreTrials(reason="STOPPED")),
@@ -251,6 +263,13 @@ TWO = (trial(1, **DROPPED), ended(1, 19.0, score=0.25))
 )
 def test_lines(events, line):
     assert printed(*events)[:1] == [line]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "1s"), (59, "59s"), (130, "2m10s"), (11100, "3h05m")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_a_line_for_each_epoch():
