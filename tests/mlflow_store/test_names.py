@@ -41,19 +41,30 @@ NAMES = [
 ]
 
 
-def test_every_name_finds_its_way(tmp_path, new_store):
-    uri = new_store(tmp_path)
-    sender = Sender(tmp_path, uri)
+@pytest.fixture
+def sent(tmp_path, new_store):
+    """Sends the events of a search, and returns MLflow's client and the run of its first trial."""
+
+    def send(*events):
+        uri = new_store(tmp_path)
+        sender = Sender(tmp_path, uri)
+        sender.send(*events)
+        assert sender.background.failure is None
+        client = MlflowClient(uri)
+        return client, client.get_run(sender.writer.run_ids["0"])
+
+    return send
+
+
+def test_every_name_finds_its_way(sent):
     values = dict.fromkeys(NAMES, 0.5)
-    sender.send(
+    _, run = sent(
         started(experiment="100 % / [new] ../x"),
         TrialStarted(trial_id="0", number=0, hyperparameters=values),
         EpochEnded(trial_id="0", epoch=0, metrics=values, seconds=1.0),
         *trial(1),
         ended(),
     )
-    assert sender.background.failure is None
-    run = MlflowClient(uri).get_run(sender.writer.run_ids["0"])
     names = clean_names(NAMES)
     assert len(set(names.values())) == len(NAMES)
     assert run.data.params == dict.fromkeys(names.values(), "0.5")
@@ -67,31 +78,24 @@ def test_good_names_stay(name, cleaned):
     assert clean(name) == cleaned
 
 
-def test_values_that_are_too_long_are_cut(tmp_path, new_store):
-    uri = new_store(tmp_path)
-    sender = Sender(tmp_path, uri)
+def test_values_that_are_too_long_are_cut(sent):
     long = {f"layers_{number}": "x" * 9000 for number in range(150)}
     first = TrialStarted(trial_id="0", number=0, hyperparameters=long, tags={"note": "y" * 9000})
-    sender.send(started(space="z" * 9000), first, *trial(1, status="FAILED"), ended())
-    assert sender.background.failure is None
-    run = MlflowClient(uri).get_run(sender.writer.run_ids["0"])
+    _, run = sent(started(space="z" * 9000), first, *trial(1, status="FAILED"), ended())
     assert run.data.params == {name: parameter("x" * 9000) for name in long}
     assert run.data.tags["note"] == tag("y" * 9000)
     assert run.data.tags["note"].endswith("y…")
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_what_is_no_number_is_none_for_charts_either(tmp_path, new_store, value):
-    uri = new_store(tmp_path)
-    sender = Sender(tmp_path, uri)
+def test_what_is_no_number_is_none_for_charts_either(sent, value):
     begin, built, *_ = trial(0)
     epochs = [
         EpochEnded(trial_id="0", epoch=epoch, metrics={"loss": each}, seconds=1.0)
         for epoch, each in enumerate([1.0, value])
     ]
-    sender.send(started(), begin, built, *epochs, ended())
-    assert sender.background.failure is None
-    curve = MlflowClient(uri).get_metric_history(sender.writer.run_ids["0"], "loss")
+    client, run = sent(started(), begin, built, *epochs, ended())
+    curve = client.get_metric_history(run.info.run_id, "loss")
     assert curve[0].value == 1.0
     assert math.isnan(curve[1].value)
     assert math.isnan(metric(value))

@@ -526,12 +526,6 @@ def test_events_come_back_from_json(event):
     assert from_json(line) == event
 
 
-def test_a_trial_that_runs_again_starts_from_nothing():
-    records = Records([*EVENTS, EVENTS[1]])
-    assert records.trials["0"].state == "RUNNING"
-    assert records.trials["0"].epochs == []
-
-
 def test_the_command_works_in_any_folder(tmp_path, monkeypatch):
     (tmp_path / "my runs").mkdir()
     monkeypatch.chdir(tmp_path / "my runs")
