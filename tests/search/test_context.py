@@ -326,14 +326,15 @@ def test_a_user_defined_fit_may_score_in_any_way():
     assert [each.first_model is None for each in trials] == [False, True]
 
 
-def test_without_validation_data_the_training_data_are_scored(tmp_path, uri):
+@pytest.mark.parametrize("how", [{"cv": 2}, {"fit": {"validation_split": 0.5}}], ids=str)
+def test_without_validation_data_the_training_data_are_scored(tmp_path, uri, how):
     result = rdt.tune(
         (sequences(40), LABELS),
         model=build,
         max_trials=1,
         epochs=1,
         verbose=0,
-        training=rdt.Training(cv=2),
+        training=rdt.Training(**how),
         directory=tmp_path / "p",
         tracking=rdt.MLflow(uri=uri),
     )

@@ -86,7 +86,7 @@ def test_labels_in_tensors_are_looked_at(tmp_path, uri):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", loss)
     with pytest.raises(
-        InvalidArgumentError, match=r"labels 0 \.\.\. 1.*Received: train='labels 1, 2'"
+        InvalidArgumentError, match=r"labels 0 \.\.\. 1.*Received: train='labels 1 \.\.\. 2'"
     ):
         rdt.tune((x, y + 1), VALIDATION, model, directory=tmp_path / "none", tracking=uri)
 
