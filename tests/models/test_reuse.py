@@ -22,12 +22,18 @@ def data(samples=26):
     return x, x.sum((1, 2))
 
 
+@pytest.fixture(autouse=True)
+def _first_names():
+    keras.utils.clear_session(free_memory=False)
+
+
 def sequential(*stack, loss="mse", optimizer="sgd", seed=0, shape=None, **compiled):
-    keras.utils.clear_session(free_memory=False)  # Names count from 1, as in every trial.
     keras.utils.set_random_seed(seed)
     inputs = keras.Input(SHAPE) if shape is None else keras.Input(batch_shape=shape)
     made = keras.Sequential([inputs, *stack, layers.Dense(1)])
     made.compile(optimizer, loss, **compiled)
+    # The layers of the next model get the same names, as in every trial.
+    keras.utils.clear_session(free_memory=False)
     return made
 
 
