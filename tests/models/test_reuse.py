@@ -29,7 +29,7 @@ def _first_names():
 
 def sequential(*stack, loss="mse", optimizer="sgd", seed=0, shape=None, **compiled):
     keras.utils.set_random_seed(seed)
-    inputs = keras.Input(SHAPE) if shape is None else keras.Input(batch_shape=shape)
+    inputs = keras.Input(batch_shape=shape or (None, *SHAPE), name="x")
     made = keras.Sequential([inputs, *stack, layers.Dense(1)])
     made.compile(optimizer, loss, **compiled)
     # The layers of the next model get the same names, as in every trial.
