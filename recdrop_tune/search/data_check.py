@@ -64,7 +64,8 @@ def check_data(
             predicted = model(
                 keras.tree.map_structure(keras.ops.convert_to_tensor, x), training=False
             )
-            loss = float(model.compute_loss(x, y, predicted, weight, training=False))
+            computed = model.compute_loss(x, y, predicted, weight, training=False)
+            loss = float(keras.ops.convert_to_numpy(computed))
         except Exception as error:  # From Keras, the backend or user-defined layers.
             # Keras makes part of its messages bold.
             message = plain(re.sub(r"\x1b\[\d*m", "", str(error)))

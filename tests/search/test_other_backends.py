@@ -79,6 +79,7 @@ def test_what_jax_compiles_is_kept(searched):
     assert (kept != []) == (BACKEND == "jax")
 
 
+@on_jax("the other backends raise an error themselves")
 def test_labels_in_tensors_are_looked_at(tmp_path, uri):
     """Jax trains with a label that the model has no output for, and says nothing."""
     x, y = map(keras.ops.convert_to_tensor, TRAIN)
