@@ -81,7 +81,7 @@ def test_a_driver_outside_of_the_cluster(tmp_path):
     """`ray://`: the driver is no part of the cluster; it and the head share the project folder."""
     # Without the variables that other searches have set in this process.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    clean |= {"RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
+    clean |= {"RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT)}
     port, client_port = free_port(), free_port()
     head = ["start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
     ports = [f"--port={port}", f"--ray-client-server-port={client_port}"]
