@@ -212,17 +212,26 @@ class WorkerLost(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmationStarted(Event):
-    """A confirmation starts or resumes: the best configurations are trained again with fresh seeds.
+    """A round of a confirmation starts or resumes: configurations are trained again with fresh seeds.
 
     Attributes:
-        trial_ids: The trials whose configurations are trained.
+        trial_ids: The trials whose configurations are trained: in later rounds those still in question.
         twins: The trials whose twins are trained.
-        total: Number of trainings, including earlier ones.
+        seeds: How many seeds each of them has been trained with after this round.
+        max_seeds: How many at most after the last one.
+        margin: The largest difference that does not matter; `None`: a hundredth of the score without dropout.
     """
 
     trial_ids: list[str]
-    total: int
+    seeds: int
+    max_seeds: int
     twins: list[str] = field(default_factory=list)
+    margin: float | None = None
+
+    @property
+    def total(self) -> int:
+        """Number of trainings after this round, earlier ones of the same configurations included."""
+        return self.seeds * (len(self.trial_ids) + len(self.twins))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +247,6 @@ class ConfirmationEnded(Event):
         best_epoch: That epoch, from 0.
         metrics: The metrics at that epoch, and those of the test data as `test_...`.
         seconds: How long it took.
-        total: Number of trainings of the confirmation.
         message: The error of a failed training.
     """
 
@@ -249,7 +257,6 @@ class ConfirmationEnded(Event):
     best_epoch: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    total: int = 0
     message: str | None = None
     twin: bool = False
 

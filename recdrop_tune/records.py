@@ -129,7 +129,8 @@ class Records:
         search: The search as it last started or resumed; `None` before.
         began: Wall-clock time of its first start.
         trials: A record for each trial, by Keras Tuner's id.
-        confirming: The current confirmation, or the last one since the search resumed.
+        confirming: The current round of the confirmation, or the last one since the search resumed.
+        rounds: All rounds.
         confirmations: The trainings of all confirmations.
         no_more: Why it starts no more trials, if it reported that since it resumed.
         ended: Its end, if it has ended since it resumed.
@@ -146,6 +147,7 @@ class Records:
         self.began: float | None = None
         self.trials: dict[str, TrialRecord] = {}
         self.confirming: ConfirmationStarted | None = None
+        self.rounds: list[ConfirmationStarted] = []
         self.confirmations: list[ConfirmationEnded] = []
         self.no_more: NoMoreTrials | None = None
         self.ended: SearchEnded | None = None
@@ -208,6 +210,7 @@ class Records:
                 self._running.pop(id, None)
             case ConfirmationStarted():
                 self.confirming = event
+                self.rounds.append(event)
                 self._add_backend()
             case ConfirmationEnded():
                 self.confirmations.append(event)

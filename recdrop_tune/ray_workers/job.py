@@ -26,7 +26,7 @@ class FollowUp(Protocol):
     """Trainings after the search, such as its confirmation."""
 
     def tasks(self, tuner: Any, tracking: Tracking) -> Sequence[Task]:
-        """Lists the remaining tasks; called in the oracle's process."""
+        """Lists the tasks of the next round, none after the last; called in the oracle's process."""
 
     def run(
         self,
@@ -69,7 +69,8 @@ class Tasks:
         self._tuner = tuner
         self._tracking = tracking
         self._limit = losses
-        self._left: list[Task] | None = None
+        self._left: list[Task] = []
+        self._cancelled = False
         self._busy: dict[str, Task] = {}
         self._losses: list[Task] = []
         self.over = False
@@ -77,11 +78,9 @@ class Tasks:
     def next(self, tuner_id: str) -> Task | str | None:
         """Returns the next task of a worker that has finished its last one; `WAIT`, or `None` at the end."""
         self._busy.pop(tuner_id, None)
-        if self._left is None:
-            follow_up = self._follow_up
-            self._left = (
-                [] if follow_up is None else [*follow_up.tasks(self._tuner, self._tracking)]
-            )
+        # A round begins when nothing of the one before is missing.
+        if self._follow_up is not None and not (self._left or self._busy or self._cancelled):
+            self._left = [*self._follow_up.tasks(self._tuner, self._tracking)]
         if self._left:
             self._busy[tuner_id] = self._left.pop(0)
             return self._busy[tuner_id]
@@ -89,8 +88,8 @@ class Tasks:
         return None if self.over else WAIT
 
     def cancel(self) -> None:
-        """Drops the tasks that have not begun."""
-        self._left = []
+        """Drops the tasks that have not begun, and all further rounds."""
+        self._left, self._cancelled = [], True
 
     def is_busy(self, tuner_id: str) -> bool:
         """Returns whether a worker has a task."""
@@ -108,7 +107,7 @@ class Tasks:
             Whether the worker had a task.
         """
         task = self._busy.pop(tuner_id, None)
-        if task is None or self._left is None or self._follow_up is None:
+        if task is None or self._follow_up is None:
             return False
         self._losses.append(task)
         if self._losses.count(task) < self._limit:

@@ -1,8 +1,8 @@
 """The result of a search: frames, confirmation, pages, figures and models."""
 
-from recdrop_tune.results.confirmation import CONFIRMED, Confirmation
+from recdrop_tune.results.confirmation import CONFIRMED, Confirmation, open_configurations
 from recdrop_tune.results.found import Gain
-from recdrop_tune.results.intervals import PairedGain, paired_gains, seeds_to_settle
+from recdrop_tune.results.intervals import Looks, PairedGain, paired_gains, rounds
 from recdrop_tune.results.saving import save_result
 from recdrop_tune.results.tune_result import TuneResult
 
@@ -10,9 +10,11 @@ __all__ = [
     "CONFIRMED",
     "Confirmation",
     "Gain",
+    "Looks",
     "PairedGain",
     "TuneResult",
+    "open_configurations",
     "paired_gains",
+    "rounds",
     "save_result",
-    "seeds_to_settle",
 ]

@@ -1,8 +1,7 @@
 """The confirmation: the best configurations trained again with the same fresh seeds, so gains are paired.
 
-There are two gains. The gain over the *twin*, the same configuration without dropout, shows what dropout is
-worth at these settings. The gain over the best configuration without dropout that the search found shows what
-the search is worth: a better learning rate can be part of it.
+The gain of a configuration is over its *twin*, the same configuration without dropout. Over any other
+configuration it would be that of a learning rate too.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from recdrop_tune.errors import ProjectError, shown
@@ -21,28 +21,18 @@ from recdrop_tune.oracle import (
     first_value,
     has_dropout,
     objectives,
-    ranked,
     twin_among,
     twin_of,
 )
-from recdrop_tune.results.intervals import PairedGain, paired_gains
+from recdrop_tune.records import Records
+from recdrop_tune.results.intervals import NOT_KNOWN, Looks, PairedGain, paired_gains
 from recdrop_tune.results.stored import StoredSearch
-from recdrop_tune.results.verdict import (
-    FOUND_GAIN,
-    GAIN,
-    NUMBERS,
-    Judgement,
-    brief,
-    verdict,
-)
-from recdrop_tune.standing import has_wrapper
+from recdrop_tune.results.verdict import NUMBERS, Judgement, brief, verdict
+from recdrop_tune.terminal import dropout_words
 from recdrop_tune.tuner import load_weights, readable
 
 CONFIRMED = "confirmed"
 """The subfolder of a project for the weights of confirmed configurations."""
-
-FOUND, TWIN = "found", "twin"
-"""The kinds of configurations: tried by the search, or the twin of such a one."""
 
 
 @dataclass(frozen=True)
@@ -50,25 +40,25 @@ class Confirmation:
     """The best configurations, their twins and the baselines, each trained again with the same fresh seeds.
 
     Attributes:
-        runs: One row for each training. Columns: `trial_id`, `number`, `kind` (`"found"`, or `"twin"` of
-            the trial), `repeat`, `seed`, `best_epoch`, `seconds`, the objective, the other metrics at the
+        runs: One row for each training. Columns: `trial_id`, `number`, `twin` (whether the twin of the trial
+            was trained), `repeat`, `seed`, `best_epoch`, `seconds`, the objective, the other metrics at the
             best epoch, those on the test data as `test_...`, and `message`, the error of a failed training.
-        table: One row for each configuration, the best mean first. Columns: `trial_id`, `number`, `kind`
-            (`"found"` by the search, or the `"twin"` of that trial if the search has not tried it), the
-            active hyperparameters, `search` (the score in the search), `n`
-            (trainings), `mean` and `std` of the objective; `gain` (over the twin; positive is better),
-            `gain_low` and `gain_high` (its 95 % interval), and `found_gain` with its interval, over the best
-            configuration without dropout that the search found. The intervals of each gain hold for all
-            configurations together. With test data, the same for the objective on them: `test_loss`,
-            `test_loss_std`, `test_gain`, ...; and the means of the other test metrics. With several
-            objectives, the same for each after the first: `ms_per_step`, `ms_per_step_std`,
-            `ms_per_step_gain`, ...
+        table: One row for each configuration, the best mean first. Columns: `trial_id`, `number`, `twin`
+            (whether it is the twin of that trial, which the search has not tried), the active
+            hyperparameters, `search` (the score in the search), `n` (trainings with a score), `failed`
+            (those without), `mean` and `std` of the objective; `gain` (over the twin; positive is better),
+            `gain_low` and `gain_high` (its 95 % interval) and `outcome` (of this configuration). The
+            intervals hold for all configurations together. With test data, the same for the objective on
+            them: `test_loss`, `test_loss_std`, `test_gain`, ..., and `outcome` is on them; and the means of
+            the other test metrics. With several objectives, the same for each after the first:
+            `ms_per_step`, `ms_per_step_std`, `ms_per_step_gain`, ...
         verdict: The conclusion, in a few sentences.
-        outcome: Whether dropout `"helped"`, `"hurt"`, or that is `"not known"`: the best configuration with
-            dropout against its twin, by the 95 % interval of the gain. With test data it is that on them.
+        outcome: Whether dropout `"helped"` in one configuration at least, `"hurt"` in all, makes
+            `"no difference"` larger than the margin, or that is `"not known"`. With test data it is that on
+            them.
         best_id: The trial with the best mean, among those that the search has tried.
-        dropping_id: The trial with dropout that has the best mean, which `outcome` is about; `None` without
-            such a trial.
+        dropping_id: The trial with dropout that `verdict` is about first: the best mean of those that
+            helped, or else of all; `None` without such a trial.
     """
 
     runs: pd.DataFrame
@@ -81,7 +71,7 @@ class Confirmation:
     @property
     def found(self) -> pd.DataFrame:
         """The rows of the configurations that the search has tried."""
-        return self.table[self.table["kind"] == FOUND]
+        return self.table[~self.table["twin"]]
 
     @property
     def best(self) -> pd.Series[Any]:
@@ -122,38 +112,144 @@ def confirmation_of(search: StoredSearch) -> Confirmation | None:
     Raises:
         ProjectError: The journal names a trial that the search does not have.
     """
-    oracle, runs = search.oracle, _runs(search)
-    if runs.empty:
-        return None
-    group = _Group(oracle, runs)
+    _check_trials(search)
+    group = _Group(search.oracle, search.records)
     table = _table(group)
-    if not (table["kind"] == FOUND).any():
+    if not len(table) or table["twin"].all():
         return None
-    judged = [_judgement(group, table, goal) for goal in objectives(oracle.objective)]
+    judged = [group.judgement(goal) for goal in objectives(search.oracle.objective)]
     words, outcome = verdict(judged)
-    best_id = str(table["trial_id"][table["kind"] == FOUND].iloc[0])
-    return Confirmation(runs, table, words, outcome, best_id, judged[0].dropping_id)
+    best_id = str(table["trial_id"][~table["twin"]].iloc[0])
+    runs = group.runs.drop(columns="key")
+    return Confirmation(runs, table, words, outcome, best_id, judged[0].lead)
 
 
-def _runs(search: StoredSearch) -> pd.DataFrame:
-    """Returns one row for each training of the confirmation; see `Confirmation.runs`."""
-    oracle = search.oracle
-    name = objectives(oracle.objective)[0].name
-    rows: dict[tuple[str, bool, int], dict[str, Any]] = {}
+def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
+    """Returns the configurations that a further round should train.
+
+    These are the pairs of which it is not known what their dropout is worth, while it is known of none that
+    it helps.
+
+    Args:
+        oracle: The oracle of the search.
+        records: Its records.
+    """
+    group = _Group(oracle, records)
+    judged = group.judgement(objectives(oracle.objective)[0])
+    if judged.outcome != NOT_KNOWN:
+        return []
+    keys = {
+        key for pair in judged.pairs if judged.gains[pair[0]].outcome == NOT_KNOWN for key in pair
+    }
+    return [each for each in group.configurations if _key(each) in keys]
+
+
+def _check_trials(search: StoredSearch) -> None:
     for each in search.records.confirmations:
-        known = each.trial_id in oracle.trials and each.trial_id in oracle.start_order
+        known = each.trial_id in search.oracle.trials
+        known = known and each.trial_id in search.oracle.start_order
         if not known or (
-            each.twin and twin_of(oracle.trials[each.trial_id].hyperparameters) is None
+            each.twin and twin_of(search.oracle.trials[each.trial_id].hyperparameters) is None
         ):
             raise ProjectError(
                 f"`{Path(search.project_dir, JOURNAL)}` is damaged: it has a confirmation of the "
                 f"trial {shown(each.trial_id)}, which the search does not have."
             )
-        # A training that was repeated after a failure replaces the failed one.
-        rows[each.trial_id, each.twin, each.repeat] = {
+
+
+class _Group:
+    """The trainings of a confirmation, with what is needed to compare them.
+
+    Attributes:
+        oracle: The oracle of the search.
+        runs: One row for each training; see `Confirmation.runs`.
+        configurations: What was trained.
+        dropping: The trials with dropout among them.
+        pairs: Each of these, and its twin.
+    """
+
+    def __init__(self, oracle: Any, records: Records) -> None:
+        self.oracle = oracle
+        self.runs = _runs(oracle, records)
+        self._looks = Looks(
+            sorted({each.seeds for each in records.rounds}),
+            records.rounds[0].max_seeds if records.rounds else 1,
+        )
+        self._given_margin = records.rounds[-1].margin if records.rounds else None
+        self.configurations: list[Configuration] = list(
+            dict.fromkeys(zip(self.runs["trial_id"], self.runs["twin"], strict=True))
+        )
+        there = sorted(trial_id for trial_id, twin in self.configurations if not twin)
+        self.dropping = [id for id in there if has_dropout(oracle.trials[id].hyperparameters)]
+        self.pairs: list[tuple[str, str]] = []
+        for trial_id in self.dropping:
+            twin = twin_among(oracle, oracle.trials[trial_id], self.configurations)
+            if twin is not None:
+                self.pairs.append((trial_id, _key(twin)))
+
+    def scores(self, metric: str) -> pd.DataFrame:
+        """Returns the values of a metric: a row for each seed, a column for each configuration.
+
+        A training that failed has an infinite one; see `paired_gains`.
+        """
+        # A user-defined `fit` can report only the first objective.
+        known = self.runs.reindex(columns=["repeat", "key", metric]).assign(failed=self.failed)
+        known[metric] = known[metric].astype(float).mask(known["failed"], math.inf)
+        table = known.pivot(index="repeat", columns="key", values=metric)
+        return table.reindex(range(int(table.index.max()) + 1) if len(table) else [])
+
+    @property
+    def failed(self) -> pd.Series[bool]:
+        """Which trainings have failed, or have a score that is no finite number."""
+        score = self.runs[objectives(self.oracle.objective)[0].name].astype(float)
+        return pd.Series(~np.isfinite(score), index=self.runs.index)
+
+    def gains(self, metric: str, goal: Any) -> dict[str, PairedGain]:
+        """Returns the gains by configuration. Their intervals hold together."""
+        scores, margin = self.scores(metric), self.margin(metric, goal)
+        found = paired_gains(scores, self.pairs, goal.direction, self._looks, margin)
+        return {own: gain for (own, _), gain in zip(self.pairs, found, strict=True)}
+
+    def margin(self, metric: str, goal: Any) -> float:
+        """Returns the largest difference of a metric that does not matter."""
+        first = objectives(self.oracle.objective)[0].name == goal.name
+        if first and self._given_margin is not None:
+            return self._given_margin
+        without = self.scores(metric)[[key for _, key in self.pairs]].to_numpy()
+        without = without[np.isfinite(without)]
+        return abs(float(without.mean())) / 100 if len(without) else 0.0
+
+    def judgement(self, goal: Any) -> Judgement:
+        """Gathers what the verdict needs about one objective."""
+        metric = self.on_test(goal.name) or goal.name
+        failures = self.runs.dropna(subset=["message"]).groupby("key")["message"].first()
+        means = self.scores(goal.name).replace(math.inf, math.nan).mean()
+        order = means.dropna().sort_values(ascending=goal.direction != "max", kind="stable")
+        return Judgement(
+            objective=goal.name,
+            metric=metric,
+            order=[str(key) for key in order.index],
+            names={id: _words(self.oracle, id) for id in self.dropping},
+            pairs=self.pairs,
+            gains=self.gains(metric, goal),
+            margin=self.margin(metric, goal),
+            messages={str(key): str(message) for key, message in failures.items()},
+        )
+
+    def on_test(self, objective: str) -> str | None:
+        """Returns the name of an objective on the test data; `None` without test data."""
+        name = f"test_{objective.removeprefix('val_')}"
+        return name if name in self.runs and self.runs[name].notna().any() else None
+
+
+def _runs(oracle: Any, records: Records) -> pd.DataFrame:
+    """Returns one row for each training of the confirmation; see `Confirmation.runs`."""
+    name = objectives(oracle.objective)[0].name
+    rows = [
+        {
             "trial_id": each.trial_id,
             "number": oracle.start_order.index(each.trial_id),
-            "kind": TWIN if each.twin else FOUND,
+            "twin": each.twin,
             "repeat": each.repeat,
             "seed": each.seed,
             "best_epoch": each.best_epoch,
@@ -161,86 +257,52 @@ def _runs(search: StoredSearch) -> pd.DataFrame:
             name: each.score,
             **each.metrics,
             "message": each.message,
+            "key": _key((each.trial_id, each.twin)),
         }
-    leading = ["trial_id", "number", "kind", "repeat", "seed", "best_epoch", "seconds", name]
-    extra = [key for row in rows.values() for key in row if key not in (*leading, "message")]
-    columns = [*leading, *dict.fromkeys(extra), "message"]
-    frame = pd.DataFrame(list(rows.values()), columns=columns)
-    types = dict.fromkeys(columns, "Float64")
-    types |= dict.fromkeys(("trial_id", "kind", "message"), "string")
+        for each in records.confirmations
+    ]
+    leading = ["trial_id", "number", "twin", "repeat", "seed", "best_epoch", "seconds", name]
+    extra = [key for row in rows for key in row if key not in (*leading, "message", "key")]
+    columns = [*leading, *dict.fromkeys(extra), "message", "key"]
+    types = dict.fromkeys(columns, "Float64") | {"twin": "bool"}
+    types |= dict.fromkeys(("trial_id", "message", "key"), "string")
     types |= dict.fromkeys(("number", "repeat", "seed", "best_epoch"), "Int64")
-    return frame.astype(types).sort_values(["repeat", "number", "kind"]).reset_index(drop=True)
-
-
-class _Group:
-    """The configurations that were confirmed together, and the pairs to compare.
-
-    Args:
-        oracle: The oracle of the search.
-        runs: The trainings.
-    """
-
-    def __init__(self, oracle: Any, runs: pd.DataFrame) -> None:
-        self.oracle = oracle
-        self.runs = runs.assign(key=[_key(each) for each in _configurations(runs)])
-        scored = self.runs.dropna(subset=[objectives(oracle.objective)[0].name])
-        self.configurations: list[Configuration] = list(dict.fromkeys(_configurations(scored)))
-        there = {each[0] for each in self.configurations if not each[1]}
-        self.dropping = [id for id in there if has_dropout(oracle.trials[id].hyperparameters)]
-        self.pairs: dict[str, list[tuple[str, str]]] = {GAIN: [], FOUND_GAIN: []}
-        without = self.best_without()
-        for trial_id in sorted(self.dropping):
-            twin = twin_among(oracle, oracle.trials[trial_id], self.configurations)
-            if twin is not None:
-                self.pairs[GAIN].append((trial_id, _key(twin)))
-            if without is not None:
-                self.pairs[FOUND_GAIN].append((trial_id, without))
-
-    def best_without(self) -> str | None:
-        """Returns the best confirmed trial without dropout, `None` if no such trial was confirmed."""
-        for trial in ranked(self.oracle):
-            plain = has_wrapper(readable(trial.hyperparameters), "none")
-            if plain and (trial.trial_id, False) in self.configurations:
-                return str(trial.trial_id)
-        return None
-
-    def scores(self, metric: str) -> pd.DataFrame:
-        """Returns the values of a metric: a row for each seed, a column for each configuration."""
-        # A user-defined `fit` can report only the first objective.
-        known = self.runs.reindex(columns=["repeat", "key", metric])
-        return known.pivot(index="repeat", columns="key", values=metric)
-
-    def gains(self, kind: str, metric: str, direction: str) -> dict[str, PairedGain]:
-        """Returns the gains of one kind by configuration. Their intervals hold together."""
-        pairs = self.pairs[kind]
-        found = paired_gains(self.scores(metric), pairs, direction)
-        return {own: gain for (own, _), gain in zip(pairs, found, strict=True)}
+    frame = pd.DataFrame(rows, columns=columns).astype(types)
+    # Lost results of a dead worker can be there twice.
+    frame = frame.drop_duplicates(["key", "repeat"], keep="last")
+    return frame.sort_values(["repeat", "number", "twin"]).reset_index(drop=True)
 
 
 def _table(group: _Group) -> pd.DataFrame:
     """Makes `Confirmation.table`: each objective has its columns, and those on the test data."""
     first, *others = goals = objectives(group.oracle.objective)
-    rows = {_key(each): _about(group.oracle, *each) for each in group.configurations}
-    # The metric, its direction, the columns of its mean and spread, and the prefix of its gains' columns.
-    scored = [(first.name, first.direction, "mean", "std", "")]
-    tests = [(goal, test) for goal in goals if (test := _on_test(goal.name, group.runs))]
+    scored = set(group.runs["key"][~group.failed])
+    there = [each for each in group.configurations if _key(each) in scored]
+    rows = {_key(each): _about(group.oracle, *each) for each in there}
+    # The goal, its metric, the columns of its mean and spread, and the prefix of its gains' columns.
+    every = [(first, first.name, "mean", "std", "")]
+    tests = [(goal, test) for goal in goals if (test := group.on_test(goal.name))]
     for goal, name in (*((goal, goal.name) for goal in others), *tests):
         prefix = "test_" if goal is first else f"{name}_"
-        scored.append((name, goal.direction, name, f"{name}_std", prefix))
+        every.append((goal, name, name, f"{name}_std", prefix))
     tail = list[str]()
-    for metric, direction, mean, std, prefix in scored:
-        scores = group.scores(metric)
-        gains = {kind: group.gains(kind, metric, direction) for kind in group.pairs}
+    for goal, metric, mean, std, prefix in every:
+        scores, gains = group.scores(metric), group.gains(metric, goal)
         for key, row in rows.items():
-            values = scores[key].dropna().astype(float)
-            found = {mean: values.mean(), std: values.std(ddof=1)}
-            for kind, by_key in gains.items():
-                gain = by_key.get(key, PairedGain(math.nan, math.nan, math.nan))
-                name = f"{prefix}{kind}"
-                found |= {name: gain.gain, f"{name}_low": gain.low, f"{name}_high": gain.high}
-            row |= found if prefix else {"n": len(values), **found}
+            values = scores[key][np.isfinite(scores[key])]
+            found: dict[str, Any] = {mean: values.mean(), std: values.std(ddof=1)}
+            gain = gains.get(key)
+            ends = (math.nan,) * 3 if gain is None else (gain.gain, gain.low, gain.high)
+            found |= dict(
+                zip((f"{prefix}gain{end}" for end in ("", "_low", "_high")), ends, strict=True)
+            )
+            if goal is first:
+                row["outcome"] = None if gain is None else gain.outcome
+            if not prefix:
+                row |= {"n": len(values), "failed": int(np.isinf(scores[key]).sum())}
+            row |= found
             tail += found if prefix else []
-    metrics = {metric for metric, *_ in scored}
+    metrics = {metric for _, metric, *_ in every}
     for name in map(str, group.runs):
         if name.startswith("test_") and name not in metrics:
             tail.append(name)
@@ -248,53 +310,15 @@ def _table(group: _Group) -> pd.DataFrame:
                 own = group.runs.loc[group.runs["key"] == key, name]
                 row[name] = float(own.astype(float).mean())
     settings = [name for row in rows.values() for name in row if name not in (*NUMBERS, *tail)]
-    columns = dict.fromkeys(["trial_id", "number", "kind", *settings, *NUMBERS, *tail])
-    frame = pd.DataFrame(list(rows.values()), columns=list(columns))
+    columns = dict.fromkeys(["trial_id", "number", "twin", *settings, *NUMBERS, *tail])
+    frame = pd.DataFrame(list(rows.values()), columns=list(columns)).astype({"twin": bool})
     ascending = first.direction != "max"
     return frame.sort_values("mean", ascending=ascending, kind="stable").reset_index(drop=True)
 
 
-def _judgement(group: _Group, table: pd.DataFrame, goal: Any) -> Judgement:
-    """Gathers what the verdict needs about one objective."""
-    first = objectives(group.oracle.objective)[0]
-    column = "mean" if goal is first else goal.name
-    found = table[table["kind"] == FOUND].sort_values(
-        column, ascending=goal.direction != "max", kind="stable"
-    )
-    dropping = [str(id) for id in found["trial_id"] if id in group.dropping]
-    lead = dropping[0] if dropping else None
-    metric = _on_test(goal.name, group.runs) or goal.name
-    runs = group.runs[(group.runs["kind"] == TWIN) & (group.runs["trial_id"] == (lead or ""))]
-    return Judgement(
-        objective=goal.name,
-        metric=metric,
-        direction=goal.direction,
-        scores=group.scores(metric),
-        pairs=group.pairs[GAIN],
-        gains=group.gains(GAIN, metric, goal.direction),
-        found_gains=group.gains(FOUND_GAIN, metric, goal.direction),
-        best_id=str(found["trial_id"].iloc[0]) if len(found) else None,
-        dropping_id=lead,
-        without_id=group.best_without(),
-        failure=next(iter(runs["message"].dropna()), None),
-    )
-
-
-def _on_test(objective: str, runs: pd.DataFrame) -> str | None:
-    """Returns the name of an objective on the test data; `None` without test data."""
-    name = f"test_{objective.removeprefix('val_')}"
-    return name if name in runs and runs[name].notna().any() else None
-
-
-def _configurations(runs: pd.DataFrame) -> list[Configuration]:
-    return [
-        (str(id), kind == TWIN) for id, kind in zip(runs["trial_id"], runs["kind"], strict=True)
-    ]
-
-
 def _key(configuration: Configuration) -> str:
     trial_id, twin = configuration
-    return f"{trial_id} {TWIN}" if twin else trial_id
+    return f"{trial_id} twin" if twin else trial_id
 
 
 def _about(oracle: Any, trial_id: str, twin: bool) -> dict[str, Any]:
@@ -305,7 +329,13 @@ def _about(oracle: Any, trial_id: str, twin: bool) -> dict[str, Any]:
     return {
         "trial_id": trial_id,
         "number": oracle.start_order.index(trial_id),
-        "kind": TWIN if twin else FOUND,
+        "twin": twin,
         **active,
         "search": math.nan if twin else first_value(trial, oracle.objective),
     }
+
+
+def _words(oracle: Any, trial_id: str) -> str:
+    """Names a configuration: `trial 3 (recurrent, recurrent, rate 0.3)`."""
+    dropout = dropout_words(readable(oracle.trials[trial_id].hyperparameters))
+    return f"trial {oracle.start_order.index(trial_id)} ({dropout})"

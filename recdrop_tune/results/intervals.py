@@ -1,30 +1,28 @@
-"""Confidence intervals of paired gains that hold for all compared configurations together.
+"""Confidence intervals of paired gains, which hold at any stop and for all compared configurations together.
 
-The same seeds train every configuration, so that a score is modelled as
+A configuration and its twin are trained with the same seeds, in rounds: after each round somebody looks, and
+stops or goes on. The gain of a pair is the mean of the differences, seed by seed, and its interval is that of
+Student's paired t test, with the spread of these differences alone:
 
-    score[configuration, seed] = level[configuration] + shift[seed] + error
+    gain +- t(1 - share * 0.05 / (2 * pairs), trainings - 1) * spread / sqrt(trainings)
 
-with errors of one variance, and fitted by least squares to all configurations at once. The gain of a
-configuration over another is the difference of their levels; if no training failed, it is the mean of the
-differences seed by seed. The residuals of all configurations estimate one variance, with
-`(configurations - 1) * (seeds - 1)` degrees of freedom: a pair alone would have four with five seeds, which
-widens its interval by 40 %. The price: if the variances of the configurations differ, the interval of the one
-that varies most is too narrow; if several with dropout share a twin that varies more than they do, all
-intervals are. The problem `calm` of `benchmarks/verdicts.py` measures the second case, none the first.
+A pair has a spread of its own since spreads differ: a dropout can have three times that of its twin. The
+price is wide intervals after few seeds, which is what further rounds are for.
 
-All intervals hold at the same time with the stated confidence. Each reaches
+Why they all hold together in 95 of 100 confirmations, whenever it stops: the chance of an error is divided
+between the looks and, at each, between the pairs (Bonferroni). A chance that is divided so adds up to 5 % at
+most, whatever decides when to stop, and however pairs depend on each other. A look gets the *share* of the
+planned seeds that are new in it: of 20 seeds looked at after 5, 8, 13 and 20, these are 25, 15, 25 and 35 %.
+2 % of it is kept for seeds beyond the plan, of which the first `planned / seeds` is kept again, so that a
+confirmation can be continued any number of times.
 
-    critical * standard error[pair]   to both sides of its gain, where   P(max |T[pair]| <= critical) = 0.95
-
-and `T` follows Student's t distribution in several dimensions, with the correlation that the gains have
-because they share seeds, configurations and the variance. If all others are compared with one
-configuration, this is Dunnett's test; with one pair of two configurations, Student's paired t test.
+Scores of few values, such as an accuracy on 50 rows, can be equal by rounding. The smallest step between two
+scores, `g`, adds the variance of rounding a difference, `g**2 / 6`.
 
 References:
-    Dunnett, 1955, A multiple comparison procedure for comparing several treatments with a control.
-    Hothorn, Bretz and Westfall, 2008, Simultaneous inference in general parametric models.
-    Somerville, 1998, Numerical computation of multivariate normal and multivariate-t probabilities over
-    convex regions.
+    Lan and DeMets, 1983, Discrete sequential boundaries for clinical trials.
+    Schuirmann, 1987, A comparison of the two one-sided tests procedure and the power approach.
+    Efron and Morris, 1975, Data analysis using Stein's estimator and its generalizations.
 """
 
 from __future__ import annotations
@@ -36,18 +34,62 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import brentq
-from scipy.special import fdtr, ndtri, stdtrit
-from scipy.stats import qmc
+from scipy.special import stdtrit
 
 Array = npt.NDArray[np.float64]
 Pair = tuple[str, str]
 
-NOTHING = 1e-10
-"""Spreads and eigenvalues below this fraction of the largest are rounding errors."""
+HELPED, HURT, NO_DIFFERENCE, NOT_KNOWN = "helped", "hurt", "no difference", "not known"
+"""The outcomes."""
 
-DIRECTIONS = 14
-"""Critical values are means over 2**14 directions: 0.2 % off at most, for up to 20 pairs."""
+_CONFIDENCE = 0.95
+
+_KEPT = 0.02
+"""The part of the chance of an error that is kept for seeds beyond the plan."""
+
+_GROWTH = 1.6
+"""How much each round multiplies the seeds. Larger rounds train too much; more rounds divide the chance of
+an error too often."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """After how many seeds a confirmation was looked at.
+
+    Attributes:
+        seeds: Those numbers, ascending.
+        planned: The most seeds that were planned before the first look.
+    """
+
+    seeds: Sequence[int]
+    planned: int
+
+    def share(self, number: int) -> float:
+        """Returns the part of the chance of an error that the look after `number` seeds gets."""
+        before = max((each for each in self.seeds if each < number), default=0)
+        return self._spent(number) - self._spent(before)
+
+    def _spent(self, seeds: int) -> float:
+        if seeds <= self.planned:
+            return (1 - _KEPT) * seeds / self.planned
+        return 1 - _KEPT * self.planned / seeds
+
+
+def rounds(first: int, most: int) -> list[int]:
+    """Returns how many seeds each round of a confirmation ends with.
+
+    Args:
+        first: The seeds of the first round.
+        most: The seeds of the last one.
+
+    Example:
+        >>> rounds(5, 20)
+        [5, 8, 13, 20]
+    """
+    found = [min(first, most)]
+    while found[-1] < most:
+        found.append(min(most, math.ceil(found[-1] * _GROWTH)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -55,37 +97,47 @@ class PairedGain:
     """How much better a configuration is than another one: positive is better, in either direction.
 
     Attributes:
-        gain: The estimate; NaN if no seeds connect the two.
+        gain: The mean of the differences; NaN if no seed has trained both.
         low: Lower end of its interval; NaN if fewer than two seeds trained both.
         high: Upper end.
+        trainings: How many seeds trained both.
+        judged: How many were to train both, by the look that the interval is of.
+        failed: How many of these trainings of the configuration failed, and how many of the other one.
+        error: The standard error of the gain; NaN without an interval.
+        outcome: `"helped"` or `"hurt"` if the interval excludes 0, `"no difference"` if no difference is
+            larger than the margin, or else `"not known"`.
     """
 
     gain: float
     low: float
     high: float
-
-    @property
-    def outcome(self) -> str:
-        """`"helped"` or `"hurt"`, or `"not known"` if the interval contains 0."""
-        if self.low > 0:
-            return "helped"
-        return "hurt" if self.high < 0 else "not known"
+    trainings: int
+    judged: int
+    failed: tuple[int, int]
+    error: float
+    outcome: str
 
 
 def paired_gains(
-    scores: pd.DataFrame, pairs: Sequence[Pair], direction: str, confidence: float = 0.95
+    scores: pd.DataFrame,
+    pairs: Sequence[Pair],
+    direction: str,
+    looks: Looks | None = None,
+    margin: float = 0.0,
 ) -> list[PairedGain]:
-    """Estimates gains with intervals that all hold together; see the module for the equations.
+    """Estimates gains with 95 % intervals that all hold together; see the module for the equations.
 
     Args:
-        scores: A row for each seed, a column for each configuration; NaN if a training failed. All
-            columns help to estimate the variance, also those in no pair.
+        scores: A row for each seed, a column for each configuration: its score, infinite if the training
+            failed, NaN if there was none.
         pairs: Each a configuration and the one that it is compared with.
         direction: `"max"` or `"min"`: which scores are better.
-        confidence: The probability that all intervals contain their true gains.
+        looks: After how many seeds the scores were looked at. A pair is judged by the last look for which it
+            has all seeds. By default this is the only look, and NaN is a failed training too.
+        margin: The largest difference that does not matter.
 
     Returns:
-        A gain for each pair, in their order. A configuration compared with itself gains 0.
+        A gain for each pair, in their order.
 
     Example:
         >>> scores = pd.DataFrame({"none": [0.50, 0.52, 0.47], "dropout": [0.41, 0.44, 0.38]})
@@ -93,204 +145,90 @@ def paired_gains(
         >>> gain.outcome
         'helped'
     """
-    fit = _Fit.of(scores)
-    contrasts = [_contrast(pair, fit.names, direction) for pair in pairs]
-    known = [fit.estimable(pair, each) for pair, each in zip(pairs, contrasts, strict=True)]
-    covered = [each for each, is_known in zip(contrasts, known, strict=True) if is_known]
-    critical = critical_value(_covariance(covered, fit.unscaled), fit.freedom, confidence)
-    gains = []
-    for pair, contrast, is_known in zip(pairs, contrasts, known, strict=True):
-        if pair[0] == pair[1]:
-            gains.append(PairedGain(0.0, 0.0, 0.0))
-            continue
-        gain = fit.gain(contrast)
-        half = math.nan
-        if is_known:
-            half = critical * fit.spread * math.sqrt(contrast @ fit.unscaled @ contrast)
-        gains.append(PairedGain(gain, gain - half, gain + half))
-    return gains
+    table = scores.astype(float)
+    values = np.unique(table.to_numpy()[np.isfinite(table.to_numpy())])
+    largest = np.abs(values).max(initial=0.0)
+    steps = np.diff(values)
+    # Smaller steps are rounding errors.
+    step = float(min(steps[steps > 1e-10 * largest], default=0.0))
+    sign = 1.0 if direction == "max" else -1.0
+    number = len(set(pairs))
+    return [
+        _gain(sign * table[own], sign * table[other], looks, margin, step, number)
+        for own, other in pairs
+    ]
 
 
-def seeds_to_settle(
-    scores: pd.DataFrame,
-    pairs: Sequence[Pair],
-    direction: str,
-    pair: Pair,
-    confidence: float = 0.95,
-    most: int = 1000,
-) -> int | None:
-    """Returns how many seeds would settle whether a pair's gain is above or below 0.
+def _gain(
+    own: pd.Series[float],
+    other: pd.Series[float],
+    looks: Looks | None,
+    margin: float,
+    step: float,
+    pairs: int,
+) -> PairedGain:
+    first, second = own.to_numpy(), other.to_numpy()
+    look = seeds = len(own)
+    share, is_last = 1.0, True
+    if looks is not None:
+        trained = ~np.isnan(first) & ~np.isnan(second)
+        # The seeds from the first one on that have all trained both.
+        seeds = len(own) if trained.all() else int(np.argmin(trained))
+        look = max((each for each in looks.seeds if each <= seeds), default=0)
+        seeds = look or seeds  # A first round that was interrupted has a gain, and no interval.
+        first, second = first[:seeds], second[:seeds]
+        share, is_last = looks.share(look), look == looks.planned
+    failed = int(np.isinf(first).sum()), int(np.isinf(second).sum())
+    with np.errstate(invalid="ignore"):
+        differences = first - second
+    differences = differences[np.isfinite(first) & np.isfinite(second)]
+    count, gain = len(differences), math.nan
+    if count:
+        gain = float(differences.mean())
+    spread = float(differences.std(ddof=1)) if count > 1 else math.nan
+    if not look or not math.hypot(spread, step) > 0:
+        return PairedGain(gain, math.nan, math.nan, count, seeds, failed, math.nan, NOT_KNOWN)
+    error = math.sqrt((spread**2 + step**2 / 6) / count)
+    chance = (1 - _CONFIDENCE) * share
+    half = error * float(stdtrit(count - 1, 1 - chance / 2 / pairs))
+    low, high = gain - half, gain + half
+    within = max(abs(low), abs(high))
+    if is_last:
+        # Two one-sided tests of one pair. All of them must say so, so the chance is not divided among pairs.
+        within = abs(gain) + error * float(stdtrit(count - 1, _CONFIDENCE))
+    outcome = NOT_KNOWN
+    # A configuration that fails more often is not better because its other trainings are.
+    if within <= margin and failed[0] == failed[1]:
+        outcome = NO_DIFFERENCE
+    elif low > 0 and failed[0] <= failed[1]:
+        outcome = HELPED
+    elif high < 0 and failed[1] <= failed[0]:
+        outcome = HURT
+    return PairedGain(gain, low, high, count, seeds, failed, error, outcome)
 
-    With that many seeds, its interval would exclude 0 if the gain and the spread stayed the same. They do
-    not quite, so it is a hint, not a promise.
 
-    Args:
-        scores: As for `paired_gains`.
-        pairs: As for `paired_gains`.
-        direction: As for `paired_gains`.
-        pair: Which of them to settle.
-        confidence: As for `paired_gains`.
-        most: The largest answer.
+def shrunk(gains: Sequence[PairedGain]) -> list[float]:
+    """Returns what the gains are on average where the best of them is picked.
 
-    Returns:
-        The number, at least 2; `None` if it is larger than `most`, or the gain is 0 or unknown.
-    """
-    fit = _Fit.of(scores)
-    contrasts = [_contrast(each, fit.names, direction) for each in pairs if each[0] != each[1]]
-    own = _contrast(pair, fit.names, direction)
-    gain = abs(fit.gain(own))
-    if not gain > 0 or math.isnan(fit.spread):
-        return None
-    # With every training done, levels are independent given the shifts, each with variance / seeds.
-    complete = np.eye(len(fit.names))
-    covariance = _covariance([each for each in contrasts if each.any()], complete)
-    columns = int(np.sum(fit.trained.any(axis=0)))
-
-    def settles(seeds: int) -> bool:
-        critical = critical_value(covariance, (columns - 1) * (seeds - 1), confidence)
-        return bool(critical * fit.spread * math.sqrt(own @ own / seeds) < gain)
-
-    low, high = 1, most
-    if not settles(most):
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if settles(middle) else (middle, high)
-    return high
-
-
-def critical_value(covariance: Array, freedom: float, confidence: float) -> float:
-    """Returns the bound on the largest |T| of several gains, at a given confidence.
-
-    `T` is a normal vector `Z` of the gains' correlation over an independent estimate of its standard
-    deviation. Split into direction and length, `Z = length * A @ direction` with `A @ A.T` the
-    correlation and `rank` dimensions, it is
-
-        P(max |T| <= c) = E[F(c**2 / (rank * max |A @ direction|**2))]
-
-    over directions that are uniform on the sphere, `F` the distribution function of Fisher's F with
-    `rank` and `freedom` degrees of freedom. The mean over fixed, evenly spread directions is smooth in `c`,
-    the same in every run, and works for linearly dependent gains.
+    The best of several means is too large, and so is one at which somebody stops. Each gain is moved toward
+    the mean of all, as far as their differences may be chance (an empirical Bayes estimate), and that toward
+    0 by the square of its standard error over itself (a Stein estimate).
 
     Args:
-        covariance: The covariance of the gains, up to a factor; all variances are positive.
-        freedom: Degrees of freedom of the estimated variance.
-        confidence: The probability.
+        gains: The gains of configurations that were confirmed together.
 
     Returns:
-        The value; NaN without gains or degrees of freedom.
+        A number for each; NaN where a gain has no interval.
     """
-    if not len(covariance) or freedom < 1:
-        return math.nan
-    deviations = np.sqrt(np.diag(covariance))
-    values, vectors = np.linalg.eigh(covariance / np.outer(deviations, deviations))
-    kept = values > NOTHING * values[-1]
-    factor, rank = vectors[:, kept] * np.sqrt(values[kept]), int(kept.sum())
-    single = float(stdtrit(freedom, (1 + confidence) / 2))
-    if rank == 1:
-        return single
-    lengths = np.max(np.abs(_directions(rank) @ factor.T), axis=1)
-    # F takes most of the time, and is almost linear within a 512th of them.
-    lengths = np.sort(lengths).reshape(512, -1).mean(axis=1)
-
-    def excess(critical: float) -> float:
-        return float(np.mean(fdtr(rank, freedom, (critical / lengths) ** 2 / rank))) - confidence
-
-    # Bonferroni's value is too large for any correlation; a single gain's is too small.
-    bonferroni = float(stdtrit(freedom, 1 - (1 - confidence) / 2 / len(covariance)))
-    return float(brentq(excess, 0.99 * single, 1.01 * bonferroni, xtol=1e-5))
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """The additive model, fitted.
-
-    Attributes:
-        names: The configurations that were trained at all.
-        trained: Whether a seed has trained a configuration: seeds by configurations.
-        levels: The estimates of their levels, up to a constant.
-        unscaled: Their covariance, in units of the error variance.
-        reach: The projection on the combinations of parameters that the trainings determine.
-        spread: Standard deviation of the error; NaN without degrees of freedom.
-        freedom: Degrees of freedom.
-        rounding: Smaller numbers count as 0.
-    """
-
-    names: list[str]
-    trained: npt.NDArray[np.bool_]
-    levels: Array
-    unscaled: Array
-    reach: Array
-    spread: float
-    freedom: int
-    rounding: float
-
-    @classmethod
-    def of(cls, scores: pd.DataFrame) -> _Fit:
-        """Fits the model to a frame of scores. Infinite scores are left out, as NaN is."""
-        table = scores.to_numpy(dtype=float, na_value=math.nan)
-        some = np.isfinite(table).any(axis=0)
-        names, table = [str(name) for name in scores.columns[some]], table[:, some]
-        trained = np.isfinite(table)
-        seed, column = np.nonzero(trained)
-        design = np.hstack([np.eye(len(names))[column], np.eye(len(table))[seed]])
-        observed = table[trained]
-        rounding = NOTHING * float(np.max(np.abs(observed), initial=0.0))
-        # Without their mean, small differences of large scores keep their digits.
-        observed = observed - observed.mean() if len(observed) else observed
-        inverse = np.linalg.pinv(design.T @ design, rcond=NOTHING, hermitian=True)
-        fitted = inverse @ design.T @ observed
-        residuals = observed - design @ fitted
-        freedom = len(observed) - int(np.linalg.matrix_rank(design)) if len(observed) else 0
-        spread = math.sqrt(residuals @ residuals / freedom) if freedom else math.nan
-        spread = 0.0 if spread <= rounding else spread
-        own = slice(len(names))
-        unscaled: Array = np.asarray(inverse[own, own], dtype=np.float64)
-        reach: Array = (inverse @ design.T @ design)[own]
-        return cls(names, trained, fitted[own], unscaled, reach, spread, freedom, rounding)
-
-    def gain(self, contrast: Array) -> float:
-        """Estimates a difference of levels; NaN if no seeds connect the two configurations."""
-        if not contrast.any() or not self._connected(contrast):
-            return math.nan
-        gain = float(contrast @ self.levels)
-        return 0.0 if abs(gain) <= self.rounding else gain
-
-    def estimable(self, pair: Pair, contrast: Array) -> bool:
-        """Returns whether a pair has an interval: two different configurations, both trained by two seeds."""
-        return (
-            bool(contrast.any())
-            and self.freedom > 0
-            and int(np.sum(self.trained[:, contrast != 0].all(axis=1))) > 1
-        )
-
-    def _connected(self, contrast: Array) -> bool:
-        shown = contrast @ self.reach
-        wanted = np.concatenate([contrast, np.zeros(len(shown) - len(contrast))])
-        return bool(np.allclose(shown, wanted, atol=1e-6))
-
-
-def _contrast(pair: Pair, names: Sequence[str], direction: str) -> Array:
-    """Returns weights of the levels whose sum is the gain; all 0 if one of the two was never trained."""
-    found = np.zeros(len(names))
-    if pair[0] in names and pair[1] in names:
-        sign = 1.0 if direction == "max" else -1.0
-        found[names.index(pair[0])] += sign
-        found[names.index(pair[1])] -= sign
-    return found
-
-
-def _covariance(contrasts: Sequence[Array], unscaled: Array) -> Array:
-    if not contrasts:
-        return np.zeros((0, 0))
-    weights = np.stack(contrasts)
-    covariance: Array = weights @ unscaled @ weights.T
-    return covariance
-
-
-def _directions(rank: int) -> Array:
-    """Returns evenly spread directions, the same in every run."""
-    points = qmc.Sobol(rank, scramble=False).random_base2(DIRECTIONS)
-    normal = ndtri(points + 0.5 / len(points))
-    directions: Array = normal / np.linalg.norm(normal, axis=1, keepdims=True)
-    return directions
+    means = np.array([each.gain for each in gains])
+    errors = np.array([each.error for each in gains])
+    known = np.isfinite(errors)
+    if not known.any():
+        return [math.nan] * len(gains)
+    noise = float(np.mean(errors[known] ** 2))
+    between = max(0.0, float(np.var(means[known], ddof=1)) - noise) if known.sum() > 1 else noise
+    kept = between / (between + noise) if known.sum() > 1 else 1.0
+    center = float(means[known].mean())
+    moved = center + kept * (means - center)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return [float(each) for each in moved * np.maximum(0.0, 1 - (errors / moved) ** 2)]

@@ -196,8 +196,8 @@ def _dropout(found: Found) -> Iterator[Section]:
     if found.confirmation is not None:
         note = (
             "Trained again after the search, all with the same fresh seeds. `gain` is over the twin, the "
-            "same settings without dropout; `found_gain` over the best configuration without dropout that "
-            "the search found. The 95 % intervals of a gain hold for all configurations together."
+            "same settings without dropout. The 95 % intervals hold for all configurations together, "
+            "whenever it stopped."
         )
         table = found.confirmation.brief()
         yield Section("Confirmation", [found.confirmation.verdict], note, table)

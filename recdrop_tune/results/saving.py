@@ -247,5 +247,5 @@ def _numbers(found: Found) -> dict[str, float]:
     elif not found.by_wrapper.empty:
         numbers |= {} if found.gain is None else {"gain": found.gain.value}
         over = found.gain_over("none")
-        numbers |= {} if over is None else {"found_gain": over.gain}
+        numbers |= {} if over is None else {"gain_over_none": over.gain}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}

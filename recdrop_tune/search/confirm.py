@@ -27,7 +27,7 @@ from recdrop_tune.oracle import (
     twin_of,
     values_of,
 )
-from recdrop_tune.results import CONFIRMED
+from recdrop_tune.results import CONFIRMED, open_configurations, rounds
 from recdrop_tune.search.first_trials import KERAS
 from recdrop_tune.standing import NONE, has_wrapper
 from recdrop_tune.tuner import TrainingReporter, readable, retrain, save_weights, trial_seed
@@ -39,46 +39,62 @@ class Confirmation:
 
     Attributes:
         top: How many of the best configurations, in addition to those they are compared with.
-        seeds: How many times to train each.
+        seeds: How many times to train each in the first round.
+        max_seeds: How many times at most.
+        margin: The largest difference that does not matter.
         seed: Seed of the search.
         test: Data that only the confirmation uses, or `None`.
     """
 
     top: int
     seeds: int
+    max_seeds: int
+    margin: float | None = None
     seed: int | None = None
     test: Any = None
 
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
-        """Lists the missing trainings, each configuration with the same seeds, and reports them.
+        """Lists the trainings of the next round, and reports it; none if the answer is known.
+
+        All configurations have the same seeds. After a round those are trained on of which it is not known
+        what their dropout is worth, while it is known of none that it helps.
 
         Args:
             tuner: The tuner, after its search.
             tracking: Its tracking.
         """
-        earlier = [each for each in tracking.records.confirmations if each.score is not None]
-        done = {(each.trial_id, each.twin, each.repeat) for each in earlier}
-        found = contenders(tuner.oracle, self.top)
-        twins = twins_of(tuner.oracle, found, [key[:2] for key in sorted(done)])
-        every = [(trial, False) for trial in found] + [(trial, True) for trial in twins]
-        total = self.seeds * len(every)
-        # Seed by seed, so that an interrupted confirmation has compared whole sets.
-        missing = [
-            {
-                "trial": trial,
-                "twin": twin,
-                "repeat": repeat,
-                "seed": confirmation_seed(self.seed, repeat),
-                "total": total,
-            }
-            for repeat in range(self.seeds)
-            for trial, twin in every
-            if (trial.trial_id, twin, repeat) not in done
-        ]
-        if missing:
-            ids, others = ([each.trial_id for each in those] for those in (found, twins))
-            tracking.emit(ConfirmationStarted(trial_ids=ids, twins=others, total=total))
-        return missing
+        records, oracle = tracking.records, tuner.oracle
+        done = {(each.trial_id, each.twin, each.repeat) for each in records.confirmations}
+        found = contenders(oracle, self.top)
+        twins = twins_of(oracle, found, [key[:2] for key in sorted(done)])
+        wanted = [(trial.trial_id, False) for trial in found]
+        wanted += [(trial.trial_id, True) for trial in twins]
+        for seeds in rounds(self.seeds, max(self.seeds, self.max_seeds)):
+            # Seed by seed, so that an interrupted round has compared whole sets.
+            missing = [
+                {
+                    "trial": oracle.trials[trial_id],
+                    "twin": twin,
+                    "repeat": repeat,
+                    "seed": confirmation_seed(self.seed, repeat),
+                }
+                for repeat in range(seeds)
+                for trial_id, twin in wanted
+                if (trial_id, twin, repeat) not in done
+            ]
+            if missing:
+                begun = ConfirmationStarted(
+                    trial_ids=[trial_id for trial_id, twin in wanted if not twin],
+                    twins=[trial_id for trial_id, twin in wanted if twin],
+                    seeds=seeds,
+                    max_seeds=max(self.seeds, self.max_seeds),
+                    margin=self.margin,
+                )
+                tracking.emit(begun)
+                return missing
+            there = open_configurations(oracle, records)
+            wanted = [each for each in wanted if each in there]
+        return []
 
     def run(
         self,
@@ -225,4 +241,4 @@ def _spread(oracle: Any, top: int) -> list[Any]:
 
 
 def _about(task: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: task[name] for name in ("twin", "repeat", "seed", "total")}
+    return {name: task[name] for name in ("twin", "repeat", "seed")}

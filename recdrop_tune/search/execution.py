@@ -276,10 +276,11 @@ def _run_here(
             raise
         if follow_up is not None and _completed(tuner) and tracking.can_begin():
             keep = partial(follow_up.keep, tuner, tracking)
-            for task in follow_up.tasks(tuner, tracking):
-                if not tracking.can_begin():
-                    break
-                follow_up.run(tuner, task, (args, fit), tracking.reporter, keep)
+            while tasks := follow_up.tasks(tuner, tracking):
+                for task in tasks:
+                    if not tracking.can_begin():
+                        return Ended(tracking)
+                    follow_up.run(tuner, task, (args, fit), tracking.reporter, keep)
     return Ended(tracking)
 
 

@@ -180,7 +180,8 @@ class Plan:
         confirm = self.config.confirm
         if not confirm:
             return None
-        return Confirmation(confirm.top, confirm.seeds, self.config.seed, self.data.made["test"])
+        rounds = confirm.seeds, confirm.max_seeds, confirm.margin
+        return Confirmation(confirm.top, *rounds, self.config.seed, self.data.made["test"])
 
     def _info(self) -> dict[str, Any]:
         """Returns the parameters of the search's run in MLflow."""

@@ -82,6 +82,8 @@ class Progress:
                 self._print(f"  {which}{epoch}  {metrics}  {event.seconds:.1f} s", "dim")
             case events.TrialEnded(trial_id=id) if id in trials:
                 self._print_trial(trials[id], event)
+            case events.ConfirmationStarted():
+                self._print(status.round_words(records, event), "bold")
             case events.ConfirmationEnded():
                 self._print_confirmation(event)
             case events.NoMoreTrials():
@@ -127,7 +129,8 @@ class Progress:
         record = self._records.trials.get(event.trial_id)
         number = event.trial_id if record is None else record.number + 1
         score = f"{self._records.objective} {amount(event.score or 0.0)}"
-        parts = [f"confirming {status.confirmed(self._records)}/{event.total}"]
+        total = self._records.confirming.total if self._records.confirming else 0
+        parts = [f"confirming {status.confirmed(self._records)}/{total}"]
         parts += [f"trial {number} seed {event.repeat + 1}"]
         parts += [str(event.message) if event.score is None else score]
         dropout = "" if record is None else status.dropout_words(record.hyperparameters)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from recdrop_tune import standing
-from recdrop_tune.events import INTERRUPTED, STOPPED, EpochEnded
+from recdrop_tune.events import INTERRUPTED, STOPPED, ConfirmationStarted, EpochEnded
 from recdrop_tune.records import QUESTIONS, Records, TrialRecord, dropout_settings
 from recdrop_tune.standing import amount
 
@@ -67,17 +67,27 @@ def forecast(records: Records, now: float, workers: int = 1) -> str | None:
 
 
 def confirmed(records: Records) -> int:
-    """Counts the finished trainings of the current confirmation."""
+    """Counts the finished trainings of the current round of the confirmation, earlier ones included."""
     wanted = records.confirming
     if wanted is None:
         return 0
     keys = {(id, False) for id in wanted.trial_ids} | {(id, True) for id in wanted.twins}
-    repeats = wanted.total // max(len(keys), 1)  # An earlier confirmation can have had more seeds.
-    seeds = standing.confirmed(records)
-    return sum(seed < repeats for key in keys for seed in seeds.get(key, ()))
+    done = {(each.trial_id, each.twin, each.repeat) for each in records.confirmations}
+    return sum((id, twin) in keys and seed < wanted.seeds for id, twin, seed in done)
 
 
 # In words.
+
+
+def round_words(records: Records, event: ConfirmationStarted) -> str:
+    """Writes what a round of the confirmation trains."""
+    number = len(event.trial_ids) + len(event.twins)
+    begun = f"Confirming {number} configurations with {event.seeds} fresh seeds each"
+    if event.seeds == min(each.seeds for each in records.rounds):
+        most = number * event.max_seeds
+        more = f", {most} if it takes {event.max_seeds} seeds to know what dropout is worth"
+        return f"{begun}: {event.total} trainings{more if most > event.total else ''}."
+    return f"Not known yet. {begun}: {event.total - confirmed(records)} more trainings."
 
 
 def epoch_words(records: Records, event: EpochEnded) -> str:

@@ -132,7 +132,7 @@ class TrainingReporter:
 
     @contextmanager
     def apart(
-        self, trial_id: str, repeat: int, seed: int, total: int, twin: bool = False
+        self, trial_id: str, repeat: int, seed: int, twin: bool = False
     ) -> Iterator[Callable[[float, int, dict[str, float]], None]]:
         """Reports a training of the confirmation, which belongs to no trial.
 
@@ -142,7 +142,6 @@ class TrainingReporter:
             trial_id: The trial whose configuration is trained again.
             repeat: Which of its trainings it is.
             seed: Its seed.
-            total: Number of trainings of the confirmation.
             twin: Whether the twin of the configuration is trained.
 
         Yields:
@@ -163,7 +162,7 @@ class TrainingReporter:
         finally:
             self._confirms = False
         outcome["seconds"] = time.perf_counter() - started
-        about: dict[str, Any] = {"repeat": repeat, "seed": seed, "total": total, "twin": twin}
+        about: dict[str, Any] = {"repeat": repeat, "seed": seed, "twin": twin}
         self._emit(events.ConfirmationEnded(trial_id=trial_id, **about, **outcome))
 
     def training_started(self) -> int:

@@ -1,4 +1,4 @@
-"""Tests for joint confidence intervals of paired gains: against known tests, tables and simulation."""
+"""Tests of the intervals of paired gains: against known tests, and by simulation of whole confirmations."""
 
 import math
 
@@ -7,177 +7,175 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from recdrop_tune.results import PairedGain, paired_gains, seeds_to_settle
-from recdrop_tune.results.intervals import critical_value
+from recdrop_tune.results import Looks, paired_gains, rounds
+from recdrop_tune.results.intervals import shrunk
 
 TWINS = [("a", "a0"), ("b", "b0"), ("c", "c0")]
 """Three configurations with dropout and their twins without."""
 
-
-def drawn(seed=0, seeds=5, levels=None, error=0.02):
-    """Draws scores from the model: levels, a shift of each seed, errors."""
-    levels = levels or {"a": 0.4, "a0": 0.5, "b": 0.45, "b0": 0.5, "c": 0.5, "c0": 0.5}
-    generator = np.random.default_rng(seed)
-    shift = generator.normal(scale=0.1, size=(seeds, 1))
-    errors = generator.normal(scale=error, size=(seeds, len(levels)))
-    return pd.DataFrame(np.array(list(levels.values())) + shift + errors, columns=list(levels))
+NAMES = [name for pair in TWINS for name in pair]
+LOOKS = rounds(5, 20)
 
 
-def exact_scores(gain, spread, seeds):
-    """Makes scores of a, a0, ..., c0 with just these gains of all pairs and this residual deviation."""
-    generator = np.random.default_rng(0)
-    errors = generator.normal(size=(seeds, 6))
-    errors -= errors.mean(axis=0)
-    errors -= errors.mean(axis=1, keepdims=True)
-    errors *= spread / math.sqrt((errors**2).sum() / (5 * (seeds - 1)))
-    levels = np.array([-gain, 0, -gain, 0, -gain, 0])
-    return pd.DataFrame(levels + errors, columns=["a", "a0", "b", "b0", "c", "c0"])
+def drawn(generator, worth=0.0, seeds=20, spread=1.0, alike=0.28):
+    """Draws scores with a spread of 1 without dropout. A part of it is the same for all with one seed."""
+    shared = math.sqrt(alike) * generator.normal(size=(seeds, 1))
+    own = math.sqrt(1 - alike) * generator.normal(size=(seeds, 6))
+    own *= np.array([spread, 1.0] * 3)
+    return pd.DataFrame(np.array([worth, 0.0] * 3) + shared + own, columns=NAMES)
 
 
-def test_one_pair_is_the_paired_t_test():
-    scores = drawn()[["a", "a0"]]
-    (gain,) = paired_gains(scores, [("a", "a0")], "min", 0.9)
-    known = stats.ttest_rel(scores["a0"], scores["a"])
-    interval = known.confidence_interval(0.9)
-    assert gain.gain == pytest.approx((scores["a0"] - scores["a"]).mean())
-    assert (gain.low, gain.high) == pytest.approx((interval.low, interval.high))
+@pytest.fixture
+def scores():
+    return drawn(np.random.default_rng(0), worth=2.0)
+
+
+def confirmed(scores, looks=LOOKS):
+    """Looks after each round, and stops once a dropout is known to help or all are known."""
+    for number, seeds in enumerate(looks, 1):
+        gains = paired_gains(scores[:seeds], TWINS, "max", Looks(looks[:number], looks[-1]))
+        outcomes = {gain.outcome for gain in gains}
+        if "helped" in outcomes or "not known" not in outcomes:
+            break
+    return gains
+
+
+def ends(gain):
+    return gain.low, gain.high
+
+
+@pytest.mark.parametrize("pairs", [1, 3])
+def test_an_interval_is_that_of_the_paired_t_test(scores, pairs):
+    """At a level that is divided between the pairs."""
+    gain = paired_gains(scores, TWINS[:pairs], "max")[0]
+    known = stats.ttest_rel(scores["a"], scores["a0"])
+    assert gain.gain == pytest.approx((scores["a"] - scores["a0"]).mean())
+    assert ends(gain) == pytest.approx(tuple(known.confidence_interval(1 - 0.05 / pairs)))
+
+
+def test_the_chance_of_an_error_is_spent_once():
+    looks = Looks([*LOOKS, 32, 50, 1000], 20)
+    shares = [looks.share(each) for each in looks.seeds]
+    assert min(shares) > 0
+    assert sum(shares[:4]) == pytest.approx(0.98)
+    assert 0.999 < sum(shares) < 1
+    gains = [
+        paired_gains(drawn(np.random.default_rng(0)), TWINS, "max", each)[0]
+        for each in (Looks([20], 20), Looks(LOOKS, 20))
+    ]
+    assert gains[1].high - gains[1].low > 1.1 * (gains[0].high - gains[0].low)
 
 
 @pytest.mark.parametrize(
-    ("treatments", "freedom", "tabulated"),
-    # Dunnett, 1964, New tables for multiple comparisons with a control: two-sided, 95 %.
-    [(1, 10, 2.23), (2, 5, 3.03), (2, 20, 2.38), (4, 10, 2.89), (9, 20, 2.95), (9, 60, 2.77)],
+    ("first", "most", "expected"),
+    [(5, 20, [5, 8, 13, 20]), (2, 2, [2]), (1, 4, [1, 2, 4]), (5, 6, [5, 6])],
 )
-def test_comparisons_with_one_are_dunnetts(treatments, freedom, tabulated):
-    shared = np.ones((treatments, treatments)) + np.eye(treatments)
-    assert critical_value(shared, freedom, 0.95) == pytest.approx(tabulated, abs=0.008)
+def test_rounds(first, most, expected):
+    assert rounds(first, most) == expected
 
 
-def test_critical_value_is_that_of_scipy():
-    samples = np.random.default_rng(0).normal(size=(4, 6))
-    known = stats.dunnett(*samples[1:], control=samples[0], rng=0)
-    width = known.confidence_interval(0.95).high - known.confidence_interval(0.95).low
-    deviation = math.sqrt(samples.var(axis=1, ddof=1).mean() * 2 / 6)
-    own = critical_value(np.eye(3) + 1, 4 * 5, 0.95)
-    assert own == pytest.approx(width[0] / 2 / deviation, rel=0.005)
+@pytest.mark.parametrize(
+    ("worth", "spread", "helped"),
+    [(0.0, 1.0, (0.0, 0.05)), (0.0, 3.0, (0.0, 0.05)), (1.0, 1.0, (0.9, 1.0))],
+    ids=["nothing", "three times the spread", "one spread"],
+)
+def test_intervals_hold_together_whenever_it_stops(worth, spread, helped):
+    generator, times = np.random.default_rng(0), 300
+    found = [confirmed(drawn(generator, worth, spread=spread)) for _ in range(times)]
+    held = sum(all(gain.low <= worth <= gain.high for gain in gains) for gains in found)
+    assert held / times > 0.93
+    helps = sum(any(gain.outcome == "helped" for gain in gains) for gains in found)
+    assert helped[0] <= helps / times <= helped[1]
 
 
-def test_gains_that_share_nothing_are_sidaks_when_the_variance_is_known():
-    expected = stats.norm.ppf((1 + 0.95 ** (1 / 6)) / 2)
-    assert critical_value(np.eye(6), 10**6, 0.95) == pytest.approx(expected, rel=0.002)
+def test_the_best_of_several_is_not_flattered():
+    generator, raw, stated = np.random.default_rng(0), [], []
+    for _ in range(200):
+        gains = confirmed(drawn(generator, 1.0))
+        best = max(range(3), key=lambda place: gains[place].gain)
+        raw.append(gains[best].gain)
+        stated.append(shrunk(gains)[best])
+    assert np.mean(raw) > 1.25
+    assert np.mean(stated) == pytest.approx(1.0, abs=0.1)
+    one = paired_gains(drawn(generator, 1.0), TWINS[:1], "max")
+    assert shrunk(one)[0] == pytest.approx(one[0].gain, rel=0.2)
+    assert math.isnan(shrunk(paired_gains(drawn(generator, seeds=1), TWINS, "max"))[0])
 
 
-def test_what_follows_from_other_pairs_costs_nothing():
-    scores = drawn()
-    once = paired_gains(scores, TWINS, "min")
-    again = paired_gains(scores, [*TWINS, *TWINS, ("a0", "a"), ("a", "a")], "min")
-    assert [gain.low for gain in again[:3]] == pytest.approx([gain.low for gain in once], rel=0.002)
-    assert again[6].high == pytest.approx(-again[0].low)
-    assert again[7] == PairedGain(0.0, 0.0, 0.0)
-    assert again[7].outcome == "not known"
+def test_only_whole_rounds_count(scores):
+    looks = Looks([5, 8], 20)
+    six, five = (paired_gains(scores[:seeds], TWINS, "max", looks)[0] for seeds in (6, 5))
+    assert six.judged == 5
+    assert ends(six) == pytest.approx(ends(five), rel=0.001)
+    (gain,) = paired_gains(scores[:4], TWINS[:1], "max", looks)
+    assert gain.gain == pytest.approx((scores["a"] - scores["a0"])[:4].mean())
+    assert (math.isnan(gain.low), gain.outcome) == (True, "not known")
 
 
-@pytest.mark.parametrize("spread", ["even", "uneven"])
-def test_intervals_hold_together(spread):
-    """In 95 % of all confirmations; where dropout has three times the spread of none, too."""
-    times = 300
-    generator = np.random.default_rng(0)
-    deviations = np.ones(6) if spread == "even" else np.array([3.0, 1, 3, 1, 3, 1])
-    held = single = 0
-    for _ in range(times):
-        table = generator.normal(size=(5, 1)) + deviations * generator.normal(size=(5, 6))
-        scores = pd.DataFrame(table, columns=["a", "a0", "b", "b0", "c", "c0"])
-        gains = paired_gains(scores, TWINS, "max")
-        held += all(gain.low <= 0 <= gain.high for gain in gains)
-        single += gains[0].low <= 0 <= gains[0].high
-    low, high = (0.93, 0.97) if spread == "even" else (0.91, 0.97)
-    assert low < held / times < high
-    assert held < single
+def test_a_pair_that_is_known_keeps_the_interval_of_its_last_round(scores):
+    looks = Looks([5, 8], 20)
+    early = scores[:8].copy()
+    early.loc[5:, "a"] = math.nan
+    found = paired_gains(early, TWINS, "max", looks)
+    alone = paired_gains(scores[:5], TWINS, "max", looks)[0]
+    assert (found[0].gain, *ends(found[0])) == pytest.approx((alone.gain, *ends(alone)), rel=0.001)
+    assert found[1] == paired_gains(scores[:8], TWINS, "max", looks)[1]
 
 
-def test_direction_turns_the_signs():
-    scores = drawn()
-    lower, higher = (paired_gains(scores, TWINS, direction) for direction in ("min", "max"))
-    for one, other in zip(lower, higher, strict=True):
-        assert (one.gain, one.low, one.high) == pytest.approx(
-            (-other.gain, -other.high, -other.low)
-        )
-    assert [gain.outcome for gain in lower][:1] == ["helped"]
-    assert [gain.outcome for gain in higher][:1] == ["hurt"]
-    assert lower[2].outcome == higher[2].outcome == "not known"
+@pytest.mark.parametrize(
+    ("failing", "failed", "outcome"),
+    [("a", (4, 0), "not known"), ("a0", (0, 4), "helped")],
+)
+def test_a_dropout_that_fails_more_often_has_not_helped(scores, failing, failed, outcome):
+    scores = scores.assign(a=scores["a"] + 3.0)
+    scores.loc[2:5, failing] = math.inf
+    (gain,) = paired_gains(scores, TWINS[:1], "max", Looks([20], 20))
+    assert (gain.trainings, gain.judged, gain.failed) == (16, 20, failed)
+    assert gain.low > 0
+    assert gain.outcome == outcome
+    (turned,) = paired_gains(scores, [("a0", "a")], "max", Looks([20], 20))
+    assert turned.outcome == {"helped": "hurt"}.get(outcome, outcome)
 
 
-def test_a_failed_training_widens_the_intervals_of_its_pair():
-    scores = drawn()
-    whole = paired_gains(scores, TWINS, "min")
-    scores.loc[2, "a"] = math.nan
-    missing = paired_gains(scores, TWINS, "min")
-    widths = [gain.high - gain.low for gain in missing]
-    assert widths[0] > 1.05 * widths[1]
-    assert widths[1] == pytest.approx(widths[2])
-    assert missing[0].gain == pytest.approx(whole[0].gain, abs=0.03)
-    # The seed's shift is known from the others, so that nothing is lost by it but one error.
-    assert missing[0].outcome == "helped"
+def test_equal_scores_prove_nothing():
+    same = pd.DataFrame({"a": [0.1 + 0.2] * 9, "a0": [0.3] * 9})
+    (gain,) = paired_gains(same, TWINS[:1], "max")
+    assert gain.outcome == "not known"
+    assert math.isnan(gain.low)
 
 
-def test_missing_trainings_do_not_bias_what_seeds_shift():
-    """The mean of what is there would: seed 0 is bad for all."""
-    scores = pd.DataFrame({"a": [9.0, 1.0, 2.0, 4.0], "a0": [10.0, 2.0, 3.0, 5.0], "b": 1.0})
-    scores["b"] = [9.5, 1.5, 2.5, math.nan]
-    gains = paired_gains(scores, [("a", "a0"), ("b", "a0")], "min")
-    assert [gain.gain for gain in gains] == pytest.approx([1.0, 0.5])
-    # All residuals are 0: nothing is uncertain.
-    assert gains[1].low == gains[1].high == gains[1].gain
+@pytest.mark.parametrize(("seeds", "outcome"), [(2, "not known"), (12, "helped")])
+def test_an_accuracy_is_rounded(seeds, outcome):
+    """On 50 rows it can be better by the same for each seed, which has no spread but that of rounding."""
+    accuracies = pd.DataFrame({"a": [0.82, 0.84] * 6, "a0": [0.80, 0.82] * 6})[:seeds]
+    (gain,) = paired_gains(accuracies, TWINS[:1], "max")
+    assert gain.outcome == outcome
+    assert gain.high - gain.low > 0.005
 
 
-def test_what_cannot_be_known_is_nan():
-    scores = drawn()
-    scores["c"] = math.nan
-    gains = paired_gains(scores, [*TWINS, ("a", "elsewhere")], "min")
-    assert gains[0].outcome == "helped"
-    assert all(math.isnan(value) for each in gains[2:] for value in (each.gain, each.low))
-    # Three configurations less, and as wide as if it had never been asked for.
-    without = paired_gains(scores.drop(columns="c"), TWINS[:2], "min")
-    assert gains[:2] == without
-
-    (single,) = paired_gains(drawn(seeds=1)[["a", "a0"]], TWINS[:1], "min")
-    assert single.gain > 0
-    assert math.isnan(single.low)
-    assert math.isnan(single.high)
-    assert single.outcome == "not known"
-
-    apart = pd.DataFrame({"a": [1.0, 2.0, math.nan], "a0": [math.nan, math.nan, 3.0]})
-    (unpaired,) = paired_gains(apart, TWINS[:1], "min")
-    assert math.isnan(unpaired.gain)
-    (nothing,) = paired_gains(drawn()[["a"]] * math.nan, TWINS[:1], "min")
-    assert math.isnan(nothing.gain)
+@pytest.mark.parametrize(("margin", "outcome"), [(0.5, "not known"), (2.0, "no difference")])
+def test_no_difference_that_matters(margin, outcome):
+    scores = drawn(np.random.default_rng(1))
+    gains = paired_gains(scores, TWINS, "max", Looks(LOOKS, 20), margin)
+    assert {gain.outcome for gain in gains} == {outcome}
 
 
-def test_scores_that_never_vary():
-    scores = pd.DataFrame({"a": [0.3] * 4, "a0": [0.1 + 0.2] * 4, "b": [0.2] * 4, "b0": [0.3] * 4})
-    same, better = paired_gains(scores.astype("Float64"), TWINS[:2], "min")
-    assert same == PairedGain(0.0, 0.0, 0.0)
-    assert better.gain == better.low == better.high == pytest.approx(0.1)
-    assert seeds_to_settle(scores, TWINS[:2], "min", TWINS[0]) is None
-    assert seeds_to_settle(scores, TWINS[:2], "min", TWINS[1]) == 2
+def test_the_last_round_tests_a_margin_from_either_side():
+    """As two one-sided tests at 5 %: the interval of all together would need more seeds."""
+    scores = drawn(np.random.default_rng(1))
+    difference = scores["a"] - scores["a0"]
+    bound = max(abs(each) for each in stats.ttest_1samp(difference, 0.0).confidence_interval(0.9))
+    for margin, outcome in ((bound * 1.001, "no difference"), (bound * 0.999, "not known")):
+        (gain,) = paired_gains(scores, TWINS[:1], "max", Looks(LOOKS, 20), margin)
+        assert gain.outcome == outcome
+        assert max(map(abs, ends(gain))) > margin
+    (early,) = paired_gains(scores, TWINS[:1], "max", Looks(LOOKS, 40), bound * 1.001)
+    assert early.outcome == "not known"
 
 
-@pytest.mark.parametrize("gain", [0.03, 0.01, -0.006])
-def test_seeds_to_settle(gain):
-    wanted = seeds_to_settle(exact_scores(gain, 0.02, 5), TWINS, "min", TWINS[1])
-    for seeds, outcome in ((wanted, "helped" if gain > 0 else "hurt"), (wanted - 1, "not known")):
-        found = paired_gains(exact_scores(gain, 0.02, seeds), TWINS, "min")[1]
-        assert found.gain == pytest.approx(gain)
-        assert found.outcome == outcome
-    assert seeds_to_settle(exact_scores(gain, 0.02, 9), TWINS, "min", TWINS[1]) == wanted
-
-
-def test_some_questions_cannot_be_settled():
-    assert seeds_to_settle(exact_scores(1e-4, 0.02, 5), TWINS, "min", TWINS[0]) is None
-    assert seeds_to_settle(exact_scores(0.0, 0.02, 5), TWINS, "min", TWINS[0]) is None
-    assert seeds_to_settle(drawn(seeds=1), TWINS, "min", TWINS[0]) is None
-    assert seeds_to_settle(drawn(), TWINS, "min", ("a", "elsewhere")) is None
-
-
-def test_the_same_scores_give_the_same_intervals():
-    assert paired_gains(drawn(), TWINS, "min") == paired_gains(drawn(), TWINS, "min")
+def test_direction_turns_the_signs(scores):
+    higher, lower = (paired_gains(scores, TWINS, direction) for direction in ("max", "min"))
+    for one, other in zip(higher, lower, strict=True):
+        assert (one.gain, *ends(one)) == pytest.approx((-other.gain, -other.high, -other.low))
+    assert [gain.outcome for gain in higher] == ["helped"] * 3
+    assert [gain.outcome for gain in lower] == ["hurt"] * 3

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 import zlib
@@ -15,7 +16,7 @@ from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import ProjectError
-from recdrop_tune.results import paired_gains
+from recdrop_tune.results import Looks, paired_gains
 from recdrop_tune.results.verdict import Judgement, verdict
 from recdrop_tune.search.confirm import confirmation_seed
 from tests.small_search import data
@@ -45,7 +46,7 @@ def options(tmp_path_factory, new_store):
         "verbose": 0,
         "directory": folder / "p",
         "tracking": rdt.MLflow(uri=new_store(folder)),
-        "confirm": rdt.Confirm(2, seeds=SEEDS, test=data(32)),
+        "confirm": rdt.Confirm(2, seeds=SEEDS, max_seeds=SEEDS, margin=1e-9, test=data(32)),
     }
 
 
@@ -59,12 +60,12 @@ def result(running_eagerly, options):
 def test_the_best_their_twins_and_the_baselines_are_trained_with_the_same_seeds(result):
     confirmation = result.confirmation
     table, runs = confirmation.table, confirmation.runs
-    found = table[table["kind"] == "found"]
+    found = confirmation.found
     assert {"none", "native"} <= set(found["wrapper"])
     top = set(result.trials["trial_id"][:2])
     assert top <= set(found["trial_id"])
     assert len(runs) == SEEDS * len(table)
-    seeds = runs.groupby(["trial_id", "kind"])["seed"].apply(list)
+    seeds = runs.groupby(["trial_id", "twin"])["seed"].apply(list)
     assert all(each == seeds.iloc[0] for each in seeds)
     assert len(set(seeds.iloc[0])) == SEEDS
 
@@ -78,29 +79,28 @@ def twin_row(table, row):
 
 def test_each_configuration_with_dropout_is_compared_with_its_twin(result):
     runs, table = result.confirmation.runs, result.confirmation.table
-    runs = runs.assign(key=runs["trial_id"] + runs["kind"])
+    runs = runs.assign(key=runs["trial_id"] + runs["twin"].map({True: " twin", False: ""}))
     dropping = table[table["wrapper"] != "none"]
-    assert (dropping["kind"] == "found").all()
+    assert not dropping["twin"].any()
     for metric, prefix in (("val_loss", ""), ("test_loss", "test_")):
         scores = runs.pivot(index="repeat", columns="key", values=metric).astype(float)
-        pairs = [
-            (f"{row.trial_id}found", twin_row(table, row).trial_id + twin_row(table, row).kind)
-            for row in dropping.itertuples()
-        ]
-        joint = paired_gains(scores, pairs, "min")
+        pairs = []
+        for row in dropping.itertuples():
+            other = twin_row(table, row)
+            pairs.append((row.trial_id, other.trial_id + (" twin" if other.twin else "")))
+        joint = paired_gains(scores, pairs, "min", Looks([SEEDS], SEEDS))
         for row, (own, twin), gain in zip(dropping.to_dict("records"), pairs, joint, strict=True):
             mean = (scores[twin] - scores[own]).mean()
             assert row[f"{prefix}gain"] == pytest.approx(mean)
             assert row[f"{prefix}gain_low"] == pytest.approx(gain.low)
             assert row[f"{prefix}gain_high"] == pytest.approx(gain.high)
     without = table[table["wrapper"] == "none"]
-    assert without[["gain", "found_gain"]].isna().all(axis=None)
+    assert without[["gain", "outcome"]].isna().all(axis=None)
 
 
 def test_a_twin_has_the_same_settings_but_for_its_dropout(result):
     table = result.confirmation.table
-    twins = table[table["kind"] == "twin"]
-    found = table[table["kind"] == "found"].set_index("trial_id")
+    twins, found = table[table["twin"]], table[~table["twin"]].set_index("trial_id")
     for twin in twins.itertuples():
         owner = found.loc[twin.trial_id]
         assert twin.learning_rate == owner["learning_rate"]
@@ -108,20 +108,10 @@ def test_a_twin_has_the_same_settings_but_for_its_dropout(result):
     assert twins[["placement", "rate", "search"]].isna().all(axis=None)
 
 
-def test_the_gain_over_the_best_found_without_dropout_is_another_one(result):
-    table, runs = result.confirmation.table, result.confirmation.runs
-    plain = result.trials[result.trials["wrapper"] == "none"]
-    best = plain.loc[plain["val_loss"].idxmin(), "trial_id"]
-    own = runs[runs["kind"] == "found"].pivot(index="repeat", columns="trial_id", values="val_loss")
-    for row in table[table["wrapper"] != "none"].itertuples():
-        mean = (own[best] - own[row.trial_id]).astype(float).mean()
-        assert row.found_gain == pytest.approx(mean)
-
-
 def test_the_means_and_spreads_are_those_of_the_trainings(result):
     runs, table = result.confirmation.runs, result.confirmation.table
     for row in table.itertuples():
-        own = runs[(runs["trial_id"] == row.trial_id) & (runs["kind"] == row.kind)]
+        own = runs[(runs["trial_id"] == row.trial_id) & (runs["twin"] == row.twin)]
         assert row.n == SEEDS
         for metric, mean, std in (
             ("val_loss", row.mean, row.std),
@@ -138,17 +128,16 @@ def test_the_verdict_is_read_on_the_test_data(result):
     confirmation = result.confirmation
     row = confirmation.row(confirmation.dropping_id)
     low, high = row["test_gain_low"], row["test_gain_high"]
-    expected = "helped" if low > 0 else "hurt" if high < 0 else "not known"
-    assert confirmation.outcome == expected
+    assert low < row["test_gain"] < high
+    assert confirmation.outcome == row["outcome"] == "not known"  # Two seeds prove little.
     assert "test_loss" in confirmation.verdict
 
 
 def test_the_best_model_is_the_confirmed_one_with_its_best_weights(result):
-    table = result.confirmation.table
-    best = table[table["kind"] == "found"].iloc[0]
+    best = result.confirmation.best
     assert result.best_trial.trial_id == best["trial_id"]
     runs = result.confirmation.runs
-    runs = runs[runs["kind"] == "found"]
+    runs = runs[~runs["twin"]]
     of_best = runs[runs["trial_id"] == best["trial_id"]].sort_values("val_loss").iloc[0]
     model = result.best_model()
     scores = model.evaluate(*data(16), batch_size=8, verbose=0, return_dict=True)
@@ -159,12 +148,12 @@ def test_the_best_model_is_the_confirmed_one_with_its_best_weights(result):
 
 def test_the_best_models_are_first_those_that_were_confirmed(result):
     """With the weights of their best confirmed training; then the others, with those of the search."""
-    table, runs = result.confirmation.table, result.confirmation.runs
-    confirmed = list(table["trial_id"][table["kind"] == "found"])
+    runs = result.confirmation.runs
+    confirmed = list(result.confirmation.found["trial_id"])
     others = [each for each in result.trials["trial_id"] if each not in confirmed]
     models = result.best_models(len(confirmed) + 1)
     losses = [model.evaluate(*data(16), batch_size=8, verbose=0)[0] for model in models]
-    best = runs[runs["kind"] == "found"].groupby("trial_id")["val_loss"].min()
+    best = runs[~runs["twin"]].groupby("trial_id")["val_loss"].min()
     found = result.trials.set_index("trial_id")["val_loss"]
     expected = [*best[confirmed], *found[others[:1]]]
     assert losses == pytest.approx([float(value) for value in expected], rel=1e-5)
@@ -201,7 +190,7 @@ def test_an_interrupted_confirmation_resumes(result, options):
     journal.write_text("\n".join([*kept, *confirmed[:2]]) + "\n")
     again = rdt.tune(data(), data(16), **options)
     assert len(again.confirmation.runs) == len(result.confirmation.runs)
-    same = ["trial_id", "kind", "repeat", "seed", "val_loss", "test_loss"]
+    same = ["trial_id", "twin", "repeat", "seed", "val_loss", "test_loss"]
     pd.testing.assert_frame_equal(again.confirmation.runs[same], result.confirmation.runs[same])
     after = [json.loads(line) for line in journal.read_text().splitlines()]
     assert sum(each["event"] == "ConfirmationEnded" for each in after) == len(confirmed)
@@ -238,7 +227,7 @@ def test_it_is_in_mlflow(result):
     client = MlflowClient(result.tracking_uri)
     for row in result.confirmation.table.itertuples():
         run = result.tracking.mlflow.run_ids[row.trial_id]
-        name = "confirmed_twin" if row.kind == "twin" else "confirmed"
+        name = "confirmed_twin" if row.twin else "confirmed"
         curve = {each.step: each.value for each in client.get_metric_history(run, name)}
         assert np.mean(list(curve.values())) == pytest.approx(row.mean)
 
@@ -265,6 +254,44 @@ class LearningRateAlone(kt.HyperModel):
         return {"val_loss": LEVELS[hp["learning_rate"]] + noise + own.normal(scale=0.01)}
 
 
+class WorthSomething(LearningRateAlone):
+    """The same, but `recurrent` is better by two and a half spreads."""
+
+    def fit(self, hp, model, *args, **kwargs):
+        scores = super().fit(hp, model, *args, **kwargs)
+        return {"val_loss": scores["val_loss"] - 0.05 * (hp["wrapper"] == "recurrent")}
+
+
+def test_seeds_are_added_while_it_is_not_known_whether_dropout_helps(tmp_path, planted_uri):
+    flat = np.zeros((2, 1), "float32"), np.zeros((2, 1), "float32")
+    options = {
+        "max_trials": 6,
+        "epochs": 1,
+        "seed": 1,
+        "verbose": 0,
+        "confirm": rdt.Confirm(2, margin=1e-9),
+        "tracking": rdt.MLflow(uri=planted_uri),
+    }
+    helped, nothing = (
+        rdt.tune(flat, flat, model=model, directory=tmp_path / type(model).__name__, **options)
+        for model in (WorthSomething(), LearningRateAlone())
+    )
+    rounds = helped.tracking.records.rounds
+    assert helped.confirmation.outcome == "helped"
+    assert [each.seeds for each in rounds] == [5, 8, 13, 20][: len(rounds)]
+    assert len(rounds) < 4
+    table = helped.confirmation.table.set_index("trial_id")
+    assert table["n"].max() == rounds[-1].seeds
+    # The best without dropout is in no pair: it is the twin of none.
+    assert table["n"].min() == 5
+    assert nothing.confirmation.outcome == "not known"
+    assert nothing.confirmation.table["n"].max() == 20
+    again = rdt.tune(
+        flat, flat, model=WorthSomething(), directory=helped.directory, **options
+    ).confirmation
+    pd.testing.assert_frame_equal(again.table, helped.confirmation.table)
+
+
 def test_what_the_learning_rate_did_is_not_credited_to_dropout(tmp_path, planted_uri):
     flat = np.zeros((2, 1), "float32"), np.zeros((2, 1), "float32")
     found = {
@@ -284,8 +311,11 @@ def test_what_the_learning_rate_did_is_not_credited_to_dropout(tmp_path, planted
         assert abs(row["gain"]) < 0.02
         assert row["gain_low"] <= 0.0 <= row["gain_high"]
         assert confirmation.outcome == "not known"
-        credited.append(row["found_gain"])
-    assert max(credited) > 0.2  # What was called the gain of dropout before.
+        means = confirmation.table.set_index("trial_id")["mean"]
+        credited.append(means.max() - row["mean"])
+    assert (
+        max(credited) > 0.2
+    )  # What a comparison with any other configuration would call its gain.
     searched = rdt.tune(flat, flat, seed=0, directory=tmp_path / "search", **found)
     assert abs(searched.twin_gain.value) < 0.06
 
@@ -295,34 +325,30 @@ SCORES = pd.DataFrame(
         "a": [0.20, 0.25, 0.18, 0.22, 0.24],
         "a twin": [0.23, 0.28, 0.20, 0.26, 0.27],
         "b": [0.31, 0.33, 0.30, 0.34, 0.29],
+        "b twin": [0.31, 0.32, 0.32, 0.33, 0.30],
+        "none": [0.25, 0.27, 0.24, 0.28, 0.23],
     }
 )
+NAMES = {"a": "trial 1 (zoneout)", "b": "trial 2 (native)"}
 
 
-def judged(scores=SCORES, best="a", dropping="a", pairs=(("a", "a twin"),), failure=None):
-    found = [(each[0], "b") for each in pairs]
+def judged(scores=SCORES, of=("a", "b"), margin=0.002, messages=None):
+    pairs = [(each, f"{each} twin") for each in of if f"{each} twin" in scores]
+    gains = paired_gains(scores, pairs, "min", margin=margin)
     return Judgement(
         objective="val_loss",
         metric="val_loss",
-        direction="min",
-        scores=scores,
+        order=list(scores.replace(math.inf, math.nan).mean().sort_values().index),
+        names={each: NAMES[each] for each in of},
         pairs=pairs,
-        gains={p[0]: g for p, g in zip(pairs, paired_gains(scores, pairs, "min"), strict=True)},
-        found_gains={
-            p[0]: g for p, g in zip(found, paired_gains(scores, found, "min"), strict=True)
-        },
-        best_id=best,
-        dropping_id=dropping,
-        without_id="b",
-        failure=failure,
+        gains={own: gain for (own, _), gain in zip(pairs, gains, strict=True)},
+        margin=margin,
+        messages=messages or {},
     )
 
 
 SWAPPED = SCORES.rename(columns={"a": "a twin", "a twin": "a"})
-# Seeds that disagree: the mean of their gains proves nothing in either direction.
-NOISE = np.array([0.2, -0.15, 0.12, -0.1, 0.08])
-FAILED = SCORES.assign(**{"a twin": SCORES["a twin"].mask([False, True, False, True, False])})
-FAILED = FAILED.assign(a=FAILED["a twin"].fillna(0.25) + np.array([0.1, -0.2, -0.12, 0.1, -0.05]))
+FAILED = SCORES.assign(a=[0.20, math.inf, 0.18, math.inf, 0.24])
 
 
 @pytest.mark.parametrize(
@@ -331,34 +357,44 @@ FAILED = FAILED.assign(a=FAILED["a twin"].fillna(0.25) + np.array([0.1, -0.2, -0
         (
             judged(),
             "helped",
-            r"^Dropout helped: val_loss is better by 0\.0300 than .* \(5 trainings each, fresh seeds\)\. "
-            "Over the best configuration without dropout that the search found",
+            r"^Dropout helped: trial 1 \(zoneout\) is about 0\.02\d\d better in val_loss than the same "
+            r"without dropout \(95 % interval 0\.01\d\d to 0\.04\d\d, 5 fresh seeds\)\. "
+            r"It is not known of trial 2 \(native\)\.$",
         ),
         (
-            judged(SWAPPED, best="b"),
+            judged(SWAPPED, of=["a"]),
             "hurt",
-            r"^The best confirmed configuration has no dropout\. Dropout hurt: .* worse by 0\.0300",
+            r"^The best confirmed configuration has no dropout\. Dropout hurt: .* worse in val_loss",
         ),
-        *(
-            (
-                judged(SCORES.assign(a=SCORES["a twin"] - sign * NOISE)),
-                "not known",
-                r"^Whether dropout helped is not known: gain .*\d+ more seeds \(`Confirm\(seeds=\d+\)`\)",
-            )
-            for sign in (1.0, -1.0)
-        ),
-        (judged(SCORES.assign(a=SCORES["a twin"])), "not known", "no gain in val_loss over"),
-        # Fewer than six seeds would train nothing that has not been tried.
-        (judged(FAILED), "not known", r"\(3 trainings each.*seeds=([6-9]|\d\d+)\)"),
-        (judged(SCORES.head(1)), "not known", "in one paired training, which proves nothing"),
         (
-            judged(pairs=(), failure="ValueError: no\nsuch wrapper"),
+            judged(of=["b"]),
             "not known",
-            r"could not be trained \(ValueError: no",
+            r"^The best .*\. Whether dropout helped is not known: trial 2",
         ),
-        (judged(best="b", dropping=None, pairs=()), "not known", "no configuration with dropout"),
+        (
+            judged(of=["b"], margin=0.05),
+            "no difference",
+            r"Dropout makes no difference of more than 0\.0500: trial 2 \(native\) is ",
+        ),
+        (
+            judged(SWAPPED),
+            "not known",
+            r"is not known: trial 2 .* It hurt in trial 1 \(zoneout\)\.",
+        ),
+        (
+            judged(FAILED, of=["a"], messages={"a": "ValueError: no\nluck"}),
+            "not known",
+            r"Of trial 1 \(zoneout\) 2 of 5 trainings failed, without its dropout 0 \(ValueError: no\)",
+        ),
+        (judged(SCORES.head(1)), "not known", r"\(1 training each, which proves nothing\)"),
+        (
+            judged(SCORES[["a", "none"]], of=["a"]),
+            "not known",
+            r"trial 1 \(zoneout\) was not trained without its dropout",
+        ),
+        (judged(SCORES[["none"]], of=[]), "not known", "no configuration with dropout"),
     ],
-    ids=["helped", "hurt", "noisy", "noisy too", "equal", "failed", "one", "no twin", "no dropout"],
+    ids=["helped", "hurt", "open", "equal", "mixed", "failed", "one", "no twin", "no dropout"],
 )
 def test_verdicts(judgement, outcome, words):
     said, found = verdict([judgement])
@@ -366,10 +402,7 @@ def test_verdicts(judgement, outcome, words):
 
 
 def test_each_objective_has_a_sentence_that_names_it():
-    other = dataclasses.replace(
-        judged(SCORES.rename(columns={"a": "a twin", "a twin": "a"}), best="b"),
-        objective="ms_per_step",
-    )
+    other = dataclasses.replace(judged(SWAPPED, of=["a"]), objective="ms_per_step")
     said, outcome = verdict([judged(), other])
     first, second = said.splitlines()
     assert outcome == "helped"
@@ -387,7 +420,7 @@ def test_cross_validation_pareto_and_confirmation_together(tmp_path):
         max_trials=3,
         epochs=1,
         seed=0,
-        confirm=rdt.Confirm(1, seeds=2),
+        confirm=rdt.Confirm(1, seeds=2, max_seeds=2),
         verbose=0,
         directory=tmp_path / "p",
         tracking=rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db"),
