@@ -67,7 +67,6 @@ def confirmation(number, repeat=0):
         seed=7,
         score=0.5,
         metrics={"val_loss": 0.5},
-        total=1,
         time=_BEGIN + 900 + repeat,
     )
 

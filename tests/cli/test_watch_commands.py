@@ -126,7 +126,7 @@ def test_it_is_asked_to_end(search, tmp_path):
         (trial(1), "before its next trial"),
         (trial(1, status=None) + trial(2, status=None), "after trials 2, 3"),
         (
-            [ConfirmationStarted(trial_ids=["0"], total=2)],
+            [ConfirmationStarted(trial_ids=["0"], seeds=2, max_seeds=2)],
             "after the running training of the confirmation",
         ),
     ],

@@ -79,7 +79,7 @@ def test_the_result_is_the_last_event_but_one(planted_files):
     assert saved.metrics["n_trials"] == len(states) == 12
     assert saved.metrics["n_complete"] == (states == "COMPLETE").sum()
     assert saved.metrics["n_failed"] == (states == "FAILED").sum()
-    assert saved.metrics["found_gain"] == planted_files.gain_over("none").gain
+    assert saved.metrics["gain_over_none"] == planted_files.gain_over("none").gain
     assert saved.best_trial_id == planted_files.best_trial.trial_id
     assert saved.best == planted_files.best_hyperparameters
     assert saved.summary == (folder / "result" / "summary.md").read_text()

@@ -49,14 +49,15 @@ def epoch(number, epoch, execution=0, **metrics):
 
 
 def confirmed(number, repeat, score=0.5, **more):
-    about = {"seconds": 10.0, "total": 4, "time": 20.0, **more}
+    about = {"seconds": 10.0, "time": 20.0, **more}
     return ConfirmationEnded(trial_id=str(number), repeat=repeat, seed=1, score=score, **about)
 
 
 DROPPED = {"wrapper": "recurrent", "placement": "input+recurrent", "rate": 0.3}
 PLAIN = {"wrapper": "none"}
 FIRST = (started(), trial(0, **PLAIN), ended(0, score=0.5))
-CONFIRMING = ConfirmationStarted(trial_ids=["0", "1"], total=4)
+CONFIRMING = ConfirmationStarted(trial_ids=["0", "1"], seeds=2, max_seeds=4)
+DONE = [confirmed(number, repeat) for number in (0, 1) for repeat in (0, 1)]
 
 
 def drawn(*events, workers=1, width=120):
@@ -139,11 +140,11 @@ def test_rows(events, shown, hidden):
 
 
 def test_a_confirmation_counts_what_belongs_to_it():
-    """Not a failed training, nor a repeated one, nor one of another configuration or of more seeds."""
+    """A failed training too, but not a repeated one, nor one of another configuration or of more seeds."""
     earlier = [confirmed(0, 0), confirmed(1, 0, score=None), confirmed(2, 0)]
-    assert "confirming 1/4" in drawn(started(), *earlier, started(), CONFIRMING)
-    resumed = [*earlier, started(), CONFIRMING, confirmed(1, 0), confirmed(1, 0)]
-    assert "confirming 2/4" in drawn(started(), *resumed)
+    assert "confirming 2/4" in drawn(started(), *earlier, started(), CONFIRMING)
+    resumed = [*earlier, started(), CONFIRMING, confirmed(1, 0), confirmed(1, 1)]
+    assert "confirming 3/4" in drawn(started(), *resumed)
     more_seeds = [confirmed(number, repeat) for number in (0, 1) for repeat in range(5)]
     assert "confirming 4/4" in drawn(started(), *more_seeds, CONFIRMING)
 
@@ -251,13 +252,22 @@ LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
             "worker 2 was lost: out of memory; trial 2 is run again",
         ),
         (
+            (*FIRST, *TWO, CONFIRMING),
+            "Confirming 2 configurations with 2 fresh seeds each: 4 trainings, 8 if it takes 4 seeds to know "
+            "what dropout is worth.",
+        ),
+        (
+            (*FIRST, *TWO, CONFIRMING, *DONE, replace(CONFIRMING, trial_ids=["1"], seeds=4)),
+            "Not known yet. Confirming 1 configuration with 4 fresh seeds each: 2 more trainings.",
+        ),
+        (
             (*FIRST, *TWO, CONFIRMING, confirmed(1, 0, twin=True)),
             "confirming 0/4  trial 2 seed 1  val_loss 0.5000  its twin, without recurrent, input+recurrent, "
             "rate 0.3  10.0 s",
         ),
         (
             (*FIRST, *TWO, CONFIRMING, confirmed(0, 1, None, message="ValueError: no")),
-            "confirming 0/4  trial 1 seed 2  ValueError: no  none  10.0 s",
+            "confirming 1/4  trial 1 seed 2  ValueError: no  none  10.0 s",
         ),
     ],
 )
