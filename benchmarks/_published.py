@@ -210,7 +210,7 @@ DATA_SETS = {
                 batch=50,
                 decay=True,
                 objective="val_accuracy",
-                confirm=rdt.Confirm(3, seeds=3),
+                confirm=rdt.Confirm(3, seeds=3, max_seeds=3),
             ),
             "not clipped, not confirmed": Search(
                 _all_steps,

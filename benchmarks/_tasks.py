@@ -192,7 +192,7 @@ def search(name, space, experiment, folder, arguments, **more):
         "max_trials": arguments.trials,
         "epochs": arguments.epochs or task.epochs,
         "batch_size": task.batch,
-        "confirm": rdt.Confirm(1, seeds=arguments.seeds, test=test),
+        "confirm": rdt.Confirm(1, seeds=arguments.seeds, max_seeds=arguments.seeds, test=test),
         "tracking": rdt.MLflow(f"{experiment}: {name}", uri=uri),
         "directory": arguments.folder / name / folder,
     }

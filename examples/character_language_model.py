@@ -115,7 +115,9 @@ def main():
         batch_size=16,
         tracking="characters",
         seed=arguments.seed,
-        confirm=rdt.Confirm(1, seeds=arguments.confirm_seeds, test=test),
+        confirm=rdt.Confirm(
+            1, seeds=arguments.confirm_seeds, max_seeds=arguments.confirm_seeds, test=test
+        ),
     )
     print(result.summary())
 

@@ -75,12 +75,18 @@ def _projects(folder: Path) -> list[Path]:
 
 def _row(folder: Path, records: Records, search: SearchStarted) -> dict[str, Any]:
     seeds = standing.confirmed(records)
-    best = standing.best(records, seeds)
+    top, best = standing.best(records), standing.best(records, seeds)
     gain = standing.gain(records, seeds)
-    own = seeds.get((best.trial_id, False)) if best else None
+    value = gain.value if gain else None
+    if seeds and records.result:
+        # What the confirmation says of all configurations together.
+        metrics = records.result.metrics
+        value = metrics.get("confirmed_test_gain", metrics.get("confirmed_gain"))
+    twin = best is not None and best.trial_id.endswith("_twin")
+    own = seeds.get((best.trial_id.removesuffix("_twin"), twin)) if best else None
     states = [each.state for each in records.trials.values()]
     values = best.active if best else {}
-    score = best.score if best else None
+    score = top.score if top else None
     return {
         "folder": str(folder),
         "experiment": search.experiment,
@@ -88,7 +94,7 @@ def _row(folder: Path, records: Records, search: SearchStarted) -> dict[str, Any
         "objective": search.objective,
         "best": score,
         "confirmed": fmean(own.values()) if own else None,
-        "gain": gain.value if gain else None,
+        "gain": value,
         **{name: _joined(values, name) for name in ("wrapper", "placement", "rate")},
         "trials": len(states),
         **{state.lower(): states.count(state) for state in (COMPLETE, PRUNED, FAILED)},

@@ -21,6 +21,7 @@ from recdrop_tune.events import (
     Event,
     ModelBuilt,
     NoMoreTrials,
+    ResultSaved,
     SearchEnded,
     SearchStarted,
     TrialEnded,
@@ -132,6 +133,7 @@ class Records:
         confirming: The current round of the confirmation, or the last one since the search resumed.
         rounds: All rounds.
         confirmations: The trainings of all confirmations.
+        result: The last saved result, while nothing was trained since.
         no_more: Why it starts no more trials, if it reported that since it resumed.
         ended: Its end, if it has ended since it resumed.
         backends: Keras's backends that have trained, in turn; several if it resumed with another one.
@@ -149,6 +151,7 @@ class Records:
         self.confirming: ConfirmationStarted | None = None
         self.rounds: list[ConfirmationStarted] = []
         self.confirmations: list[ConfirmationEnded] = []
+        self.result: ResultSaved | None = None
         self.no_more: NoMoreTrials | None = None
         self.ended: SearchEnded | None = None
         self.backends: list[str] = []
@@ -189,6 +192,8 @@ class Records:
                 self.search, self.confirming, self.no_more, self.ended = event, None, None, None
                 self.began = event.time if self.began is None else self.began
                 self._running = {}  # The running trials of a killed search start again.
+            case ResultSaved():
+                self.result = event
             case NoMoreTrials():
                 self.no_more = event
             case SearchEnded():
@@ -213,6 +218,7 @@ class Records:
                 self.rounds.append(event)
                 self._add_backend()
             case ConfirmationEnded():
+                self.result = None
                 self.confirmations.append(event)
 
     def _add_backend(self) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.events import COMPLETE
-from recdrop_tune.records import Records, TrialRecord
+from recdrop_tune.records import QUESTIONS, Records, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,9 +94,29 @@ def ranked(records: Records, seeds: Seeds | None = None) -> list[TrialRecord]:
 
 
 def best(records: Records, seeds: Seeds | None = None) -> TrialRecord | None:
-    """Returns the best complete trial; see `ranked`."""
-    _, record = min(_keyed(records, seeds), key=lambda pair: pair[0], default=(None, None))
+    """Returns the best complete trial; see `ranked`.
+
+    With `seeds` it can be the twin of a trial, which only the confirmation has trained; it has no score.
+    """
+    keyed = [*_keyed(records, seeds)]
+    for (trial_id, twin), scores in (seeds or {}).items():
+        if twin and trial_id in records.trials:
+            key = False, _sign(records) * fmean(scores.values())
+            keyed.append((key, without_dropout(records.trials[trial_id])))
+    _, record = min(keyed, key=lambda pair: pair[0], default=(None, None))
     return record
+
+
+def without_dropout(record: TrialRecord) -> TrialRecord:
+    """Returns the twin of a trial, without the values that only a dropout has."""
+    values = dict(record.hyperparameters)
+    for name, wrapper in wrappers(values).items():
+        layer = name.rpartition("/")[0]
+        if wrapper != NONE:
+            values |= {f"{layer}/{each}" if layer else each: None for each in QUESTIONS}
+        values[name] = NONE
+    name = f"{record.trial_id}_twin"
+    return TrialRecord(name, record.number, record.started, values, record.fixed)
 
 
 @dataclass(frozen=True)

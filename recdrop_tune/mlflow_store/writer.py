@@ -270,7 +270,7 @@ class MLflowWriter:
             log_model(
                 self._runs.client,
                 # A trial from before the tracking has no run.
-                self.run_ids.get(result.best_trial_id, run_id),
+                self.run_ids.get(result.best_trial_id.removesuffix("_twin"), run_id),
                 folder,
                 contents.search.search_id,
                 also=[run_id],

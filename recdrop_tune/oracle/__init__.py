@@ -42,12 +42,14 @@ from recdrop_tune.oracle.trial_files import (
 from recdrop_tune.oracle.twins import (
     Configuration,
     active_values,
+    configuration_name,
     has_dropout,
     is_wrapper,
     offers_none,
     ranked,
     twin_among,
     twin_of,
+    twin_trial,
 )
 from recdrop_tune.oracle.workers import Workers
 
@@ -67,6 +69,7 @@ __all__ = [
     "best_step",
     "check_directions",
     "check_names",
+    "configuration_name",
     "exhausted",
     "fewer_than_trials",
     "first_value",
@@ -94,6 +97,7 @@ __all__ = [
     "tried_of_all",
     "twin_among",
     "twin_of",
+    "twin_trial",
     "unnoted",
     "values_of",
     "walk",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import keras_tuner as kt
+
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
@@ -89,6 +91,23 @@ def twin_of(hyperparameters: Any) -> Any | None:
     twin = hyperparameters.copy()
     twin.values = values
     return twin
+
+
+def twin_trial(trial: Any) -> Any:
+    """Returns the twin of a trial as a `keras_tuner` trial, which the oracle does not know.
+
+    Args:
+        trial: A trial with a wrapper.
+    """
+    values = twin_of(trial.hyperparameters)
+    name = configuration_name((trial.trial_id, True))
+    return kt.engine.trial.Trial(values, name, status="COMPLETED")
+
+
+def configuration_name(configuration: Configuration) -> str:
+    """Names a configuration: `3`, or `3_twin` for the twin of that trial."""
+    trial_id, twin = configuration
+    return f"{trial_id}_twin" if twin else trial_id
 
 
 def has_dropout(hyperparameters: Any) -> bool:

@@ -18,6 +18,7 @@ from recdrop_tune.errors import ProjectError, shown
 from recdrop_tune.files import JOURNAL, trial_folder
 from recdrop_tune.oracle import (
     Configuration,
+    configuration_name,
     first_value,
     has_dropout,
     objectives,
@@ -56,9 +57,10 @@ class Confirmation:
         outcome: Whether dropout `"helped"` in one configuration at least, `"hurt"` in all, makes
             `"no difference"` larger than the margin, or that is `"not known"`. With test data it is that on
             them.
-        best_id: The trial with the best mean, among those that the search has tried.
+        best_id: The configuration with the best mean: a trial, or its twin as `<trial>_twin`.
         dropping_id: The trial with dropout that `verdict` is about first: the best mean of those that
-            helped, or else of all; `None` without such a trial.
+            show the outcome; `None` without such a trial.
+        gain: What its dropout is worth by all that is known; see `shrunk`. NaN if that is nothing.
     """
 
     runs: pd.DataFrame
@@ -67,35 +69,36 @@ class Confirmation:
     outcome: str
     best_id: str
     dropping_id: str | None
+    gain: float
 
     @property
-    def found(self) -> pd.DataFrame:
-        """The rows of the configurations that the search has tried."""
-        return self.table[~self.table["twin"]]
+    def ids(self) -> list[str]:
+        """The ids of the configurations, the best mean first; those of twins end in `_twin`."""
+        rows = zip(self.table["trial_id"], self.table["twin"], strict=True)
+        return [configuration_name(each) for each in rows]
 
     @property
     def best(self) -> pd.Series[Any]:
         """The row of the best configuration."""
-        return self.row(self.best_id)
+        return self.table.iloc[0]
 
-    def row(self, trial_id: str) -> pd.Series[Any]:
-        """Returns the row of the table for the configuration of a trial.
+    def row(self, name: str) -> pd.Series[Any]:
+        """Returns the row of the table for a configuration.
 
         Args:
-            trial_id: The trial.
+            name: One of `ids`.
         """
-        return self.found[self.found["trial_id"] == trial_id].iloc[0]
+        return self.table.iloc[self.ids.index(name)]
 
-    def model_of(self, trial_id: str, tuner: Any) -> Any:
-        """Builds the model of a confirmed trial, with the weights of its best confirmed training.
+    def model_of(self, trial: Any, tuner: Any) -> Any:
+        """Builds the model of a confirmed configuration, with the weights of its best training.
 
         Args:
-            trial_id: The trial.
+            trial: The trial, or its twin as one.
             tuner: The tuner of the search.
         """
-        folder = trial_folder(Path(tuner.project_dir) / CONFIRMED, trial_id, JOURNAL)
-        model = tuner.hypermodel.build(tuner.oracle.trials[trial_id].hyperparameters)
-        return load_weights(folder, model)
+        folder = trial_folder(Path(tuner.project_dir) / CONFIRMED, trial.trial_id, JOURNAL)
+        return load_weights(folder, tuner.hypermodel.build(trial.hyperparameters))
 
     def brief(self) -> pd.DataFrame:
         """Returns the table for people: settings that vary, means with spreads, gains with intervals."""
@@ -115,13 +118,13 @@ def confirmation_of(search: StoredSearch) -> Confirmation | None:
     _check_trials(search)
     group = _Group(search.oracle, search.records)
     table = _table(group)
-    if not len(table) or table["twin"].all():
+    if not len(table):
         return None
     judged = [group.judgement(goal) for goal in objectives(search.oracle.objective)]
     words, outcome = verdict(judged)
-    best_id = str(table["trial_id"][~table["twin"]].iloc[0])
-    runs = group.runs.drop(columns="key")
-    return Confirmation(runs, table, words, outcome, best_id, judged[0].lead)
+    best_id = configuration_name((table["trial_id"].iloc[0], bool(table["twin"].iloc[0])))
+    runs, lead = group.runs.drop(columns="key"), judged[0].lead
+    return Confirmation(runs, table, words, outcome, best_id, lead, judged[0].stated)
 
 
 def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
@@ -141,7 +144,7 @@ def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
     keys = {
         key for pair in judged.pairs if judged.gains[pair[0]].outcome == NOT_KNOWN for key in pair
     }
-    return [each for each in group.configurations if _key(each) in keys]
+    return [each for each in group.configurations if configuration_name(each) in keys]
 
 
 def _check_trials(search: StoredSearch) -> None:
@@ -185,7 +188,7 @@ class _Group:
         for trial_id in self.dropping:
             twin = twin_among(oracle, oracle.trials[trial_id], self.configurations)
             if twin is not None:
-                self.pairs.append((trial_id, _key(twin)))
+                self.pairs.append((trial_id, configuration_name(twin)))
 
     def scores(self, metric: str) -> pd.DataFrame:
         """Returns the values of a metric: a row for each seed, a column for each configuration.
@@ -257,7 +260,7 @@ def _runs(oracle: Any, records: Records) -> pd.DataFrame:
             name: each.score,
             **each.metrics,
             "message": each.message,
-            "key": _key((each.trial_id, each.twin)),
+            "key": configuration_name((each.trial_id, each.twin)),
         }
         for each in records.confirmations
     ]
@@ -277,8 +280,8 @@ def _table(group: _Group) -> pd.DataFrame:
     """Makes `Confirmation.table`: each objective has its columns, and those on the test data."""
     first, *others = goals = objectives(group.oracle.objective)
     scored = set(group.runs["key"][~group.failed])
-    there = [each for each in group.configurations if _key(each) in scored]
-    rows = {_key(each): _about(group.oracle, *each) for each in there}
+    there = [each for each in group.configurations if configuration_name(each) in scored]
+    rows = {configuration_name(each): _about(group.oracle, *each) for each in there}
     # The goal, its metric, the columns of its mean and spread, and the prefix of its gains' columns.
     every = [(first, first.name, "mean", "std", "")]
     tests = [(goal, test) for goal in goals if (test := group.on_test(goal.name))]
@@ -314,11 +317,6 @@ def _table(group: _Group) -> pd.DataFrame:
     frame = pd.DataFrame(list(rows.values()), columns=list(columns)).astype({"twin": bool})
     ascending = first.direction != "max"
     return frame.sort_values("mean", ascending=ascending, kind="stable").reset_index(drop=True)
-
-
-def _key(configuration: Configuration) -> str:
-    trial_id, twin = configuration
-    return f"{trial_id} twin" if twin else trial_id
 
 
 def _about(oracle: Any, trial_id: str, twin: bool) -> dict[str, Any]:

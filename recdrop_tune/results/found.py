@@ -106,23 +106,39 @@ class Found:
 
     @cached_property
     def ranking(self) -> list[str]:
-        """The ids of the complete trials, best first; confirmed ones come before the others."""
+        """The ids of the complete trials, best first; confirmed ones come first, twins as `<trial>_twin`."""
         # By the frame: after a crash the journal can lack the end of the last trial.
         complete = list(self.complete["trial_id"])
         if self.confirmation is None:
             return complete
-        return list(dict.fromkeys([*self.confirmation.found["trial_id"], *complete]))
+        return list(dict.fromkeys([*self.confirmation.ids, *complete]))
 
     @cached_property
     def best(self) -> pd.Series[Any] | None:
-        """The row of the best trial, `None` if no trial is complete."""
+        """The row of the best trial, `None` if no trial is complete.
+
+        After a confirmation it is the one with the best mean. If that is a twin, which is no trial, it is
+        the trial whose twin it is.
+        """
         if not self.ranking:
             return None
-        return self.trials[self.trials["trial_id"] == self.ranking[0]].iloc[0]
+        trial_id = (
+            self.ranking[0] if self.confirmation is None else self.confirmation.best["trial_id"]
+        )
+        return self.trials[self.trials["trial_id"] == trial_id].iloc[0]
+
+    @property
+    def best_values(self) -> dict[str, Any]:
+        """The active hyperparameters of the best configuration, by name."""
+        assert self.best is not None
+        if self.confirmation is None:
+            return self.values(self.best)
+        row = self.confirmation.best
+        return {n: _python(row[n]) for n in self.columns if n in row and not pd.isna(row[n])}
 
     @property
     def best_score(self) -> float:
-        """The score of the best trial: its confirmed mean, if it was confirmed."""
+        """The score of the best configuration: its confirmed mean, if it was confirmed."""
         assert self.best is not None
         best = self.best if self.confirmation is None else self.confirmation.best
         return float(best[self.objective.name if self.confirmation is None else "mean"])
@@ -189,12 +205,7 @@ class Found:
     def values(self, trial: pd.Series[Any]) -> dict[str, Any]:
         """Returns the active hyperparameters of a trial, by name."""
         values = {name: trial[column] for name, column in self.columns.items()}
-        return {
-            # NumPy's numbers cannot be written as JSON.
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in values.items()
-            if not pd.isna(value)
-        }
+        return {name: _python(value) for name, value in values.items() if not pd.isna(value)}
 
     def learned(self, trial: pd.Series[Any]) -> dict[str, float]:
         """Returns the rates that a trial had learned by its best epoch."""
@@ -239,3 +250,8 @@ class Found:
         return (
             words.agg(" / ".join, axis=1) if len(words.columns) else words.assign(k="trials")["k"]
         )
+
+
+def _python(value: Any) -> Any:
+    # NumPy's numbers cannot be written as JSON.
+    return value.item() if isinstance(value, np.generic) else value

@@ -138,14 +138,23 @@ def _outcome(found: Found) -> Iterator[str]:
     if best is None:
         yield f"No trial is complete: {states}." if states else "No trial has started."
         return
-    spread, score = found.spread(best), amount(best[name])
-    trainings = found.trainings(found.ranking[0])
+    top = found.complete.iloc[0] if len(found.complete) else best
+    spread, score = found.spread(top), amount(top[name])
     if spread is not None:
+        trainings = found.trainings(top["trial_id"])
         score += f" ± {amount(spread)} over {trainings} {found.training_word}s"
-    yield f"{len(found.trials)} trials, {states}. Best {name}: {score}"
-    values = (f"{each}={shown(value)}" for each, value in found.values(best).items())
+    where = "" if found.confirmation is None else " in the search"
+    yield f"{len(found.trials)} trials, {states}. Best {name}{where}: {score}"
+    if found.confirmation is not None:
+        row = found.confirmation.best
+        which = f"trial {row['number']}" + (" without its dropout" if row["twin"] else "")
+        search = "" if pd.isna(row["search"]) else f" (in the search: {amount(row['search'])})"
+        seeds = f"{row['n']} fresh seed{'s' if row['n'] != 1 else ''}"
+        yield f"Chosen by confirmation: {which}, mean {amount(row['mean'])} over {seeds}{search}"
+    values = (f"{each}={shown(value)}" for each, value in found.best_values.items())
     yield f"Best configuration: {', '.join(values)}"
-    if learned := found.learned(best):
+    twin = found.confirmation is not None and found.confirmation.best["twin"]
+    if not twin and (learned := found.learned(best)):
         values = (f"{each}={shown(rate)}" for each, rate in learned.items())
         yield f"Its learned rates: {', '.join(values)}"
     if (early := no_more_words(records)) is not None:

@@ -57,7 +57,7 @@ def save_result(
     """
     if found.best is None:
         return None
-    best_id, best = found.ranking[0], found.values(found.best)
+    best_id, best = found.ranking[0], found.best_values
     trials = found.trials.drop(columns="mlflow_run_id")  # The folder alone does not know it.
     pieces: dict[str, Callable[[Path], object]] = {
         "summary.md": lambda path: path.write_text(
@@ -244,6 +244,8 @@ def _numbers(found: Found) -> dict[str, float]:
             row = found.confirmation.row(found.confirmation.dropping_id)
             gains = [name for name in row.index if re.search(r"gain(_low|_high)?$", str(name))]
             numbers |= {f"confirmed_{name}": row[name] for name in gains}
+            test = "test_" if "test_gain" in row else ""
+            numbers[f"confirmed_{test}gain"] = found.confirmation.gain
     elif not found.by_wrapper.empty:
         numbers |= {} if found.gain is None else {"gain": found.gain.value}
         over = found.gain_over("none")

@@ -17,7 +17,7 @@ from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import Context
 from recdrop_tune.files import write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
-from recdrop_tune.oracle import objectives, study_of
+from recdrop_tune.oracle import objectives, study_of, twin_trial
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
 from recdrop_tune.results.found import Found, Gain
 from recdrop_tune.results.frames import (
@@ -320,14 +320,16 @@ class TuneResult:
 
     @property
     def best_trial(self) -> Any:
-        """The best trial, as Keras Tuner's `Trial`; after a confirmation the best confirmed one.
+        """The best trial, as Keras Tuner's `Trial`; after a confirmation the best confirmed configuration.
+
+        That can be the twin of a trial, which the search has not tried: its `trial_id` is `<trial>_twin`.
 
         Raises:
             RecdropError: No trial was completed.
         """
         if not self.found.ranking:
             raise RecdropError("No trial of this search was completed.")
-        return self.search.oracle.trials[self.found.ranking[0]]
+        return self._trial(self.found.ranking[0])
 
     @property
     def best_hyperparameters(self) -> dict[str, Any]:
@@ -389,16 +391,24 @@ class TuneResult:
         """
         order = self.search.oracle.start_order
         wanted = getattr(trial, "trial_id", trial)
-        complete = (each for each in self.found.ranking if wanted in (each, order.index(each)))
+        numbers = {trial_id: number for number, trial_id in enumerate(order)}
+        complete = (each for each in self.found.ranking if wanted in (each, numbers.get(each)))
         if isinstance(wanted, bool) or (trial_id := next(complete, None)) is None:
             expected = "the id or the number of a complete trial, or its row of `trials`"
             raise invalid_argument("trial", expected=expected, received=wanted)
         if self.tuner is self.search:
             return self.search.saved_model(trial_id)
-        confirmed = self.confirmation
-        if confirmed is not None and (confirmed.found["trial_id"] == trial_id).any():
-            return confirmed.model_of(trial_id, self.tuner)
-        return self.tuner.load_model(self.tuner.oracle.trials[trial_id])
+        trial, confirmed = self._trial(trial_id), self.confirmation
+        if confirmed is not None and trial_id in confirmed.ids:
+            return confirmed.model_of(trial, self.tuner)
+        return self.tuner.load_model(trial)
+
+    def _trial(self, trial_id: str) -> Any:
+        """Returns a trial, or the twin of one as a trial."""
+        trials = self.search.oracle.trials
+        if trial_id in trials:
+            return trials[trial_id]
+        return twin_trial(trials[trial_id.removesuffix("_twin")])
 
     def best_code(self) -> str:
         """Writes the best model as code to keep, without `tune` and its space.

@@ -65,6 +65,16 @@ class Judgement:
         shows = [key for key in paired if self.gains[key].outcome == self.outcome]
         return next(iter([*shows, *paired, *there]), None)
 
+    @property
+    def stated(self) -> float:
+        """The gain of `lead`, as it is right on average; the mean difference if there is no interval."""
+        gain = self.gains.get(self.lead or "")
+        if gain is None:
+            return math.nan
+        stated = dict(zip(self.gains, shrunk(list(self.gains.values())), strict=True))
+        size = stated[self.lead or ""]
+        return gain.gain if math.isnan(size) else size
+
 
 def verdict(judged: Sequence[Judgement]) -> tuple[str, str]:
     """Writes the verdict of a confirmation.
@@ -92,10 +102,9 @@ def _sentences(judged: Judgement, several: bool) -> str:
     if gain is None or math.isnan(gain.gain):
         parts.append(f"{unknown}: {name} was not trained without its dropout.")
         return " ".join([*parts, *_failed(judged)])
-    stated = dict(zip(judged.gains, shrunk(list(judged.gains.values())), strict=True))[lead]
-    size = gain.gain if math.isnan(stated) else stated
+    size = judged.stated
     change = f"{amount(abs(size))} {'worse' if size < 0 else 'better'}" if size else "no better"
-    about = "about " if size and not math.isnan(stated) else ""
+    about = "about " if size and not math.isnan(gain.low) else ""
     if math.isnan(gain.low):
         runs = f"{gain.trainings} training{'s' if gain.trainings != 1 else ''} each"
         proof = f"{runs}, which proves nothing"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras_tuner as kt
 import pandas as pd
 
 from recdrop_tune.errors import ProjectError
@@ -19,12 +18,13 @@ from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import RESULT, Tracking
 from recdrop_tune.oracle import (
     Configuration,
+    configuration_name,
     has_dropout,
     objectives,
     pareto,
     ranked,
     twin_among,
-    twin_of,
+    twin_trial,
     values_of,
 )
 from recdrop_tune.results import CONFIRMED, open_configurations, rounds
@@ -107,13 +107,9 @@ class Confirmation:
         """Trains a configuration once, and reports the result."""
         trial, (_, fit) = task["trial"], arguments
         with reporter.apart(trial.trial_id, **_about(task)) as report:
-            trained = trial
-            if task["twin"]:  # The oracle does not know it as a trial.
-                values = twin_of(trial.hyperparameters)
-                trained = kt.engine.trial.Trial(values, f"{trial.trial_id}_twin")
+            trained = twin_trial(trial) if task["twin"] else trial
             outcome = retrain(tuner, trained, task["seed"], fit, self.test)
-            if not task["twin"]:  # The best model is never a twin.
-                offer(trial, outcome.score, outcome.weights)
+            offer(trained, outcome.score, outcome.weights)
             tests = {f"test_{name}": value for name, value in (outcome.test or {}).items()}
             report(outcome.score, outcome.best_epoch, {**outcome.metrics, **tests})
 
@@ -130,7 +126,8 @@ class Confirmation:
         earlier = (
             each.score
             for each in tracking.records.confirmations
-            if each.trial_id == trial.trial_id and not each.twin and each.score is not None
+            if configuration_name((each.trial_id, each.twin)) == trial.trial_id
+            and each.score is not None
         )
         if all(first.better_than(score, each) for each in earlier):
             model = tuner.hypermodel.build(trial.hyperparameters)

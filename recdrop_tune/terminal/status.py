@@ -82,7 +82,9 @@ def confirmed(records: Records) -> int:
 def round_words(records: Records, event: ConfirmationStarted) -> str:
     """Writes what a round of the confirmation trains."""
     number = len(event.trial_ids) + len(event.twins)
-    begun = f"Confirming {number} configuration{'s' * (number > 1)} with {event.seeds} fresh seeds each"
+    begun = (
+        f"Confirming {number} configuration{'s' * (number > 1)} with {event.seeds} fresh seeds each"
+    )
     if event.seeds == min(each.seeds for each in records.rounds):
         most = number * event.max_seeds
         more = f", {most} if it takes {event.max_seeds} seeds to know what dropout is worth"

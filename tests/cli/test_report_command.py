@@ -44,7 +44,7 @@ def confirmed(tmp_path_factory, planted_uri, running_eagerly):
             data(),
             data(),
             **SEARCH,
-            confirm=rdt.Confirm(1, seeds=2),
+            confirm=rdt.Confirm(1, seeds=2, max_seeds=2),
             tracking=rdt.MLflow("stored", uri=planted_uri),
             directory=tmp_path_factory.mktemp("stored") / "speech",
             verbose=0,

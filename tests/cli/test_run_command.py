@@ -167,7 +167,7 @@ def test_functions_for_each_set_of_data_and_a_space_in_a_file(place):
     text = (
         "data:\n  train: my_data:train\n  validation: my_data:train\n  test: my_data:train\n"
         "space: spaces/small.yaml\nmax_trials: 2\nepochs: 1\nseed: 0\nverbose: 0\ndirectory: each\n"
-        "confirm: {top: 1, seeds: 1}\ntraining: {callbacks: [my_data:stopper]}\n"
+        "confirm: {top: 1, seeds: 1, max_seeds: 1}\ntraining: {callbacks: [my_data:stopper]}\n"
         "objective: [val_loss, {name: val_accuracy, direction: max}]\n"
     )
     done = called(place, text)
@@ -186,7 +186,7 @@ def test_a_hypermodel_and_three_sets_of_data(place):
     )
     assert called(place, f"{text}directory: built\n").exit_code == 0
     assert list(rdt.TuneResult.load("built").trials["wrapper"].dropna()) != []
-    done = called(place, f"{text}directory: built\nconfirm: {{top: 1, seeds: 1}}\n")
+    done = called(place, f"{text}directory: built\nconfirm: {{top: 1, seeds: 1, max_seeds: 1}}\n")
     assert done.exit_code == 0, done.output
     assert "test_loss" in rdt.TuneResult.load("built").confirmation.table
 
@@ -337,7 +337,7 @@ def test_a_file_has_the_settings_of_python(place):
         "objective: {name: f1, direction: max}\ntimeout: 1e3\n"
         "tuner: {sampler: tpe, try_first: [{rate: 0.1}]}\n"
         "training: {executions: 2, callbacks: [my_data:stopper], fit: {class_weight: {0: 1.0}}}\n"
-        "confirm: {seeds: 2}\nworkers: {number: 2, gpus: 0.5}\ntracking: speech\n"
+        "confirm: {seeds: 2, max_seeds: 2}\nworkers: {number: 2, gpus: 0.5}\ntracking: speech\n"
     )
     assert read_config(place / "search.yaml", {"epochs": 3}).config() == RunFile(
         data="my_data:three",
@@ -346,7 +346,7 @@ def test_a_file_has_the_settings_of_python(place):
         timeout=1000,
         tuner=rdt.Optuna("tpe", try_first={"rate": 0.1}),
         training=rdt.Training(2, callbacks="my_data:stopper", fit={"class_weight": {0: 1.0}}),
-        confirm=rdt.Confirm(seeds=2),
+        confirm=rdt.Confirm(seeds=2, max_seeds=2),
         workers=rdt.Workers(2, gpus=0.5),
         tracking="speech",
         epochs=3,

@@ -352,7 +352,7 @@ def test_tune_saves_the_confirmation_too(tmp_path, uri):
         model=build,
         max_trials=2,
         epochs=1,
-        confirm=rdt.Confirm(1, seeds=2, test=(x, y)),
+        confirm=rdt.Confirm(1, seeds=2, max_seeds=2, test=(x, y)),
         seed=0,
         tracking=rdt.MLflow("result of tune", uri=uri, register_model="digits"),
         directory=tmp_path / "p",

@@ -146,7 +146,9 @@ def test_the_oracle_is_killed_and_a_task_of_the_confirmation(tmp_path):
     folder = tmp_path / "project"
     hypermodel = Later(Mishap("kill", tmp_path / "sign"), notes=tmp_path / "trainings", seconds=0.5)
     with killing_the_oracle(folder):
-        result = search(folder, hypermodel, max_trials=4, confirm=rdt.Confirm(1, seeds=2))
+        result = search(
+            folder, hypermodel, max_trials=4, confirm=rdt.Confirm(1, seeds=2, max_seeds=2)
+        )
     check_agreement(result, trials=4)
     assert set(attempts(folder).values()) == {1}
     (lost,) = losses(result)

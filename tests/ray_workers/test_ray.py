@@ -86,7 +86,7 @@ def batches():
 def test_two_workers_find_what_one_process_finds(search, capfd):
     same = {
         "tuner": rdt.Optuna(sampler="random", pruner="none"),
-        "confirm": rdt.Confirm(1, seeds=2),
+        "confirm": rdt.Confirm(1, seeds=2, max_seeds=2),
         "max_trials": 3,
         "epochs": 1,
     }

@@ -42,7 +42,7 @@ def options(tmp_path_factory, new_store):
         "max_trials": 5,
         "epochs": 2,
         "batch_size": 32,
-        "seed": 0,
+        "seed": 2,  # The twin of a trial has the best mean.
         "verbose": 0,
         "directory": folder / "p",
         "tracking": rdt.MLflow(uri=new_store(folder)),
@@ -60,7 +60,7 @@ def result(running_eagerly, options):
 def test_the_best_their_twins_and_the_baselines_are_trained_with_the_same_seeds(result):
     confirmation = result.confirmation
     table, runs = confirmation.table, confirmation.runs
-    found = confirmation.found
+    found = table[~table["twin"]]
     assert {"none", "native"} <= set(found["wrapper"])
     top = set(result.trials["trial_id"][:2])
     assert top <= set(found["trial_id"])
@@ -79,7 +79,7 @@ def twin_row(table, row):
 
 def test_each_configuration_with_dropout_is_compared_with_its_twin(result):
     runs, table = result.confirmation.runs, result.confirmation.table
-    runs = runs.assign(key=runs["trial_id"] + runs["twin"].map({True: " twin", False: ""}))
+    runs = runs.assign(key=runs["trial_id"] + runs["twin"].map({True: "_twin", False: ""}))
     dropping = table[table["wrapper"] != "none"]
     assert not dropping["twin"].any()
     for metric, prefix in (("val_loss", ""), ("test_loss", "test_")):
@@ -87,7 +87,7 @@ def test_each_configuration_with_dropout_is_compared_with_its_twin(result):
         pairs = []
         for row in dropping.itertuples():
             other = twin_row(table, row)
-            pairs.append((row.trial_id, other.trial_id + (" twin" if other.twin else "")))
+            pairs.append((row.trial_id, other.trial_id + ("_twin" if other.twin else "")))
         joint = paired_gains(scores, pairs, "min", Looks([SEEDS], SEEDS))
         for row, (own, twin), gain in zip(dropping.to_dict("records"), pairs, joint, strict=True):
             mean = (scores[twin] - scores[own]).mean()
@@ -135,10 +135,12 @@ def test_the_verdict_is_read_on_the_test_data(result):
 
 def test_the_best_model_is_the_confirmed_one_with_its_best_weights(result):
     best = result.confirmation.best
-    assert result.best_trial.trial_id == best["trial_id"]
+    assert best["twin"]
+    assert result.best_trial.trial_id == result.confirmation.best_id == f"{best['trial_id']}_twin"
+    assert result.best_hyperparameters["wrapper"] == "none"
     runs = result.confirmation.runs
-    runs = runs[~runs["twin"]]
-    of_best = runs[runs["trial_id"] == best["trial_id"]].sort_values("val_loss").iloc[0]
+    own = runs[(runs["trial_id"] == best["trial_id"]) & (runs["twin"] == best["twin"])]
+    of_best = own.sort_values("val_loss").iloc[0]
     model = result.best_model()
     scores = model.evaluate(*data(16), batch_size=8, verbose=0, return_dict=True)
     assert scores["loss"] == pytest.approx(of_best["val_loss"], rel=1e-5)
@@ -148,19 +150,20 @@ def test_the_best_model_is_the_confirmed_one_with_its_best_weights(result):
 
 def test_the_best_models_are_first_those_that_were_confirmed(result):
     """With the weights of their best confirmed training; then the others, with those of the search."""
-    runs = result.confirmation.runs
-    confirmed = list(result.confirmation.found["trial_id"])
+    runs, confirmed = result.confirmation.runs, result.confirmation.ids
+    assert any(each.endswith("_twin") for each in confirmed)
     others = [each for each in result.trials["trial_id"] if each not in confirmed]
     models = result.best_models(len(confirmed) + 1)
     losses = [model.evaluate(*data(16), batch_size=8, verbose=0)[0] for model in models]
-    best = runs[~runs["twin"]].groupby("trial_id")["val_loss"].min()
+    names = runs["trial_id"] + runs["twin"].map({True: "_twin", False: ""})
+    best = runs.groupby(names)["val_loss"].min()
     found = result.trials.set_index("trial_id")["val_loss"]
     expected = [*best[confirmed], *found[others[:1]]]
     assert losses == pytest.approx([float(value) for value in expected], rel=1e-5)
 
 
 def test_a_seed_starts_anew_from_what_the_search_did_not_see(result):
-    seeds = {confirmation_seed(0, repeat) for repeat in range(100)}
+    seeds = {confirmation_seed(2, repeat) for repeat in range(100)}
     assert len(seeds) == 100
     assert set(result.confirmation.runs["seed"]) <= seeds
     assert confirmation_seed(1, 0) not in seeds

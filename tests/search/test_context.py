@@ -297,7 +297,7 @@ def test_mlflow_and_the_folder_have_it(random_labels):
 
 @pytest.mark.usefixtures("eagerly")
 def test_the_confirmed_mean_counts(tmp_path, uri):
-    result = searched(tmp_path, uri, False, confirm=rdt.Confirm(1, seeds=2), epochs=1)
+    result = searched(tmp_path, uri, False, confirm=rdt.Confirm(1, seeds=2, max_seeds=2), epochs=1)
     mean = result.confirmation.table["mean"].iloc[0]
     warning = f"Warning: the best trial (val_loss {mean:.4f}) is not clearly better"
     assert warning in result.summary()

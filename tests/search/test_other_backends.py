@@ -45,7 +45,7 @@ def searched(tmp_path_factory, uri):
     folder = tmp_path_factory.mktemp("searches") / "first"
     training = rdt.Training(compilation_cache=folder.parent / "compiled")
     given = {**SMALL, "epochs": 2, "directory": folder, "tracking": uri, "training": training}
-    confirm = rdt.Confirm(top=1, seeds=1)
+    confirm = rdt.Confirm(top=1, seeds=1, max_seeds=1)
     first = rdt.tune(TRAIN, VALIDATION, max_trials=2, confirm=confirm, **given)
     before = first.trials.copy()
     return before, rdt.tune(TRAIN, VALIDATION, max_trials=3, **given)

@@ -254,7 +254,7 @@ def test_a_kill_before_any_operation_on_a_file(searches, tuner, first, every):
 
 @pytest.mark.heavy
 def test_a_kill_in_the_confirmation(searches):
-    options = {"max_trials": 2, "confirm": {"top": 1, "seeds": 2}}
+    options = {"max_trials": 2, "confirm": {"top": 1, "seeds": 2, "max_seeds": 2}}
     ledger = Ledger(searches, "confirmed")
     events = ledger.folder / "events.jsonl"
     pid = searches.start("confirmed", **options)

@@ -105,7 +105,7 @@ def test_in_the_trial_that_is_run_again(options):
 def test_in_the_confirmation(options):
     """The third training of all is its first; no other one follows."""
     folder = options["directory"]
-    given = {**options, "max_trials": 2, "confirm": rdt.Confirm(1, seeds=3)}
+    given = {**options, "max_trials": 2, "confirm": rdt.Confirm(1, seeds=3, max_seeds=3)}
     ended = rdt.tune(data(), data(), Asking(folder, at=3), **given)
     assert len(ended.search.records.confirmations) == 1
     assert [each.reason for each in events_of(folder, NoMoreTrials)] == [STOPPED]
