@@ -74,9 +74,10 @@ def search(name, kind, placement, arguments):
 def row_of(result, kind, placement, metric):
     """Collects the results of a search."""
     runs = result.confirmation.runs.sort_values("repeat")
-    found, twins = runs[runs["kind"] == "found"], runs[runs["kind"] == "twin"]
+    found, twins = runs[~runs["twin"]], runs[runs["twin"]]
     columns = ("val_loss", "test_loss", f"test_{metric}", "best_epoch")
-    best, sites = result.best_hyperparameters, placement.split("+")
+    table, sites = result.confirmation.table, placement.split("+")
+    best = table[~table["twin"]].iloc[0]
     return {
         "kind": kind,
         "placement": placement,

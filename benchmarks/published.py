@@ -72,7 +72,8 @@ def search(name, what, train, arguments):
         verbose=0,
     )
     trial = result.best_trial
-    best_epoch = result.trials.set_index("trial_id").loc[trial.trial_id, "best_epoch"]
+    trial_id = trial.trial_id.removesuffix("_twin")
+    best_epoch = result.trials.set_index("trial_id").loc[trial_id, "best_epoch"]
     epochs = arguments.epochs or asked.epochs if asked.decay else int(best_epoch) + 1
     return trial.hyperparameters, epochs, len(result.trials)
 

@@ -61,10 +61,10 @@ def search(name, wrapper, placement, arguments):
 def row_of(result, wrapper, placement, metric):
     """Gathers what a search found."""
     runs = result.confirmation.runs.sort_values("repeat")
-    found = runs[runs["kind"] == "found"]
-    chosen = result.confirmation.best_id
-    runs, twins = found[found["trial_id"] == chosen], runs[runs["kind"] == "twin"]
-    best = result.best_hyperparameters
+    table = result.confirmation.table
+    best = table[~table["twin"]].iloc[0].dropna()  # The best mean of those that the search has found.
+    found, twins = runs[~runs["twin"]], runs[runs["twin"]]
+    runs = found[found["trial_id"] == best["trial_id"]]
     twin = [float(value) for value in twins["test_loss"]]
     return {
         **({"twin_test_loss": twin} if twin else {}),
