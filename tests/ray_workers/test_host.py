@@ -101,21 +101,22 @@ print(len(rdt.tune(data(), data(), build, verbose=0, **one).trials))
     assert lines[-1] == "1"
 
 
-class Two:
-    """A follow-up of two tasks."""
+class TwoRounds:
+    """A follow-up of two tasks, and then of a third one."""
 
     def __init__(self):
         self.gone = []
+        self.rounds = [[{"number": 1}, {"number": 2}], [{"number": 3}], []]
 
     def tasks(self, tuner, tracking):
-        return [{"number": 1}, {"number": 2}]
+        return self.rounds.pop(0)
 
     def failed(self, tracking, task, reason):
         self.gone.append((task["number"], reason))
 
 
 def test_tasks_after_the_search():
-    after = Two()
+    after = TwoRounds()
     none = Tasks(None, None, None, losses=2)
     assert none.next("a") is None
     assert none.over
@@ -127,8 +128,19 @@ def test_tasks_after_the_search():
     assert tasks.next("c") == {"number": 1}
     tasks.give_up("c", "killed too")
     assert after.gone == [(1, "killed too")]
+    assert tasks.next("b") == {"number": 3}
+    assert tasks.next("c") == WAIT
     assert not tasks.over
     assert tasks.next("b") is None
+    assert tasks.over
+
+
+def test_no_round_follows_when_it_is_cancelled():
+    tasks = Tasks(TwoRounds(), None, None, losses=2)
+    assert tasks.next("a") == {"number": 1}
+    tasks.cancel()
+    assert tasks.next("b") == WAIT
+    assert tasks.next("a") is None
     assert tasks.over
 
 
