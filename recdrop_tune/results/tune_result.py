@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +50,7 @@ class TuneResult:
     Attributes:
         tuner: The Keras Tuner tuner; in a loaded result a `StoredSearch`, with the trials in its `oracle`.
         tracking: Its tracking; `None` in a loaded result.
+        confirm_again: Confirms its configurations; `None` without the data, as in a loaded result.
 
     Example:
         >>> result = recdrop_tune.tune((x, y), (x_val, y_val), max_trials=30)
@@ -58,6 +60,7 @@ class TuneResult:
 
     tuner: Any
     tracking: Any = None
+    confirm_again: Callable[[Any], TuneResult] | None = None
 
     def __post_init__(self) -> None:
         _ = self.search  # Read now: the folder may be gone later.
@@ -157,6 +160,31 @@ class TuneResult:
     def confirmation(self) -> Confirmation | None:
         """What training the best configurations again showed; `None` without `confirm=`."""
         return confirmation_of(self.search)
+
+    def confirm(self, confirm: Any = 3) -> TuneResult:
+        """Trains the best configurations again with fresh seeds, as `tune(confirm=...)` does.
+
+        After an earlier confirmation only what is missing is trained: with a larger `max_seeds` more seeds.
+
+        Args:
+            confirm: How many of the best configurations, or an `rdt.Confirm`.
+
+        Returns:
+            The result with the confirmation. This one stays as it is.
+
+        Raises:
+            RecdropError: The result was loaded, or is that of `track` or `distribute`.
+
+        Example:
+            >>> result = result.confirm(rdt.Confirm(3, max_seeds=50))
+            >>> print(result.confirmation.verdict)
+        """
+        if self.confirm_again is None:
+            raise RecdropError(
+                "This result has no data to train with. Call `tune` with the arguments of the search, "
+                f'directory="{self.directory}" and `confirm`.'
+            )
+        return self.confirm_again(confirm)
 
     @property
     def wrappers(self) -> pd.DataFrame:

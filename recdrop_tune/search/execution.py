@@ -48,7 +48,8 @@ from recdrop_tune.search.first_trials import (
 from recdrop_tune.search.identity import claim, plain_values
 from recdrop_tune.search.interrupts import Interrupts
 from recdrop_tune.search.plan import Plan
-from recdrop_tune.search.settings import MLflow, Workers
+from recdrop_tune.search.references import as_function
+from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
@@ -104,7 +105,18 @@ def run(plan: Plan) -> TuneResult:
             resume_hint=f'run again with directory="{folder}"{keep}',
         )
         check_completed(tuner, ended)
-        return TuneResult(tuner, ended.tracking)
+        return TuneResult(tuner, ended.tracking, partial(_confirm, plan))
+
+
+def _confirm(plan: Plan, confirm: Any) -> TuneResult:
+    """Confirms the configurations of a search that has ended; see `TuneResult.confirm`."""
+    confirm = SearchConfig(confirm=confirm).confirm
+    data = plan.data
+    if confirm and confirm.test is not None:
+        data = replace(data, test=as_function(confirm.test))
+        confirm = replace(confirm, test=None)
+    config = replace(plan.config, confirm=confirm, overwrite=False)
+    return run(replace(plan, data=data, config=config))
 
 
 def _first_trials(plan: Plan, oracle: Any) -> list[str]:

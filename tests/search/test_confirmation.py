@@ -15,7 +15,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 import recdrop_tune as rdt
-from recdrop_tune.errors import ProjectError
+from recdrop_tune.errors import ProjectError, RecdropError
 from recdrop_tune.results import Looks, paired_gains
 from recdrop_tune.results.verdict import Judgement, verdict
 from recdrop_tune.search.confirm import confirmation_seed
@@ -197,6 +197,19 @@ def test_an_interrupted_confirmation_resumes(result, options):
     pd.testing.assert_frame_equal(again.confirmation.runs[same], result.confirmation.runs[same])
     after = [json.loads(line) for line in journal.read_text().splitlines()]
     assert sum(each["event"] == "ConfirmationEnded" for each in after) == len(confirmed)
+
+
+def test_a_result_is_confirmed_further(result, options, tmp_path):
+    folder = shutil.copytree(options["directory"], tmp_path / "p")
+    before = rdt.tune(data(), data(16), **{**options, "directory": folder, "confirm": 0})
+    after = before.confirm(rdt.Confirm(2, seeds=2, max_seeds=3, margin=1e-9))
+    runs, more = before.confirmation.runs, after.confirmation.runs
+    assert list(more["repeat"].unique()) == [0, 1, 2]
+    same = ["trial_id", "twin", "seed", "val_loss", "test_loss"]
+    pd.testing.assert_frame_equal(more[same].head(len(runs)), runs[same])
+    assert list(after.confirmation.table["n"]) == [3] * len(after.confirmation.table)
+    with pytest.raises(RecdropError, match="no data to train with"):
+        rdt.TuneResult.load(folder).confirm()
 
 
 def killed(journal):
