@@ -79,7 +79,7 @@ def _row(folder: Path, records: Records, search: SearchStarted) -> dict[str, Any
     gain = standing.gain(records, seeds)
     value = gain.value if gain else None
     if seeds and records.result:
-        # What the confirmation says of all configurations together.
+        # The confirmation judges all configurations together.
         metrics = records.result.metrics
         value = metrics.get("confirmed_test_gain", metrics.get("confirmed_gain"))
     twin = best is not None and best.trial_id.endswith("_twin")

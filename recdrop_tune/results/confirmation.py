@@ -60,7 +60,8 @@ class Confirmation:
         best_id: The configuration with the best mean: a trial, or its twin as `<trial>_twin`.
         dropping_id: The trial with dropout that `verdict` is about first: the best mean of those that
             show the outcome; `None` without such a trial.
-        gain: What its dropout is worth by all that is known; see `shrunk`. NaN if that is nothing.
+        gain: What its dropout is worth, corrected for the choice of the best; see `shrunk`. NaN without a
+            twin.
     """
 
     runs: pd.DataFrame
@@ -130,8 +131,7 @@ def confirmation_of(search: StoredSearch) -> Confirmation | None:
 def open_configurations(oracle: Any, records: Records) -> list[Configuration]:
     """Returns the configurations that a further round should train.
 
-    These are the pairs of which it is not known what their dropout is worth, while it is known of none that
-    it helps.
+    These are the pairs whose outcome is not known. There are none once a dropout is known to help.
 
     Args:
         oracle: The oracle of the search.

@@ -1,23 +1,23 @@
-"""Confidence intervals of paired gains, which hold at any stop and for all compared configurations together.
+"""Confidence intervals of paired gains that hold at any stop and for all compared configurations together.
 
-A configuration and its twin are trained with the same seeds, in rounds: after each round somebody looks, and
-stops or goes on. The gain of a pair is the mean of the differences, seed by seed, and its interval is that of
-Student's paired t test, with the spread of these differences alone:
+A configuration and its twin are trained with the same seeds, in rounds. After each round someone looks, and
+either stops or adds another round. The gain of a pair is the mean of its differences, seed by seed. Its
+interval is that of Student's paired t test, with the spread of these differences alone:
 
     gain +- t(1 - share * 0.05 / (2 * pairs), trainings - 1) * spread / sqrt(trainings)
 
-A pair has a spread of its own since spreads differ: a dropout can have three times that of its twin. The
-price is wide intervals after few seeds, which is what further rounds are for.
+Each pair is judged by its own spread because spreads differ: a dropout can have three times that of its twin.
+Intervals after few seeds are therefore wide, and further rounds narrow them.
 
-Why they all hold together in 95 of 100 confirmations, whenever it stops: the chance of an error is divided
-between the looks and, at each, between the pairs (Bonferroni). A chance that is divided so adds up to 5 % at
-most, whatever decides when to stop, and however pairs depend on each other. A look gets the *share* of the
-planned seeds that are new in it: of 20 seeds looked at after 5, 8, 13 and 20, these are 25, 15, 25 and 35 %.
-2 % of it is kept for seeds beyond the plan, of which the first `planned / seeds` is kept again, so that a
-confirmation can be continued any number of times.
+They all hold together in at least 95 of 100 confirmations, because the chance of an error is divided between
+the looks and, at each look, between the pairs (Bonferroni). The parts add up to 5 %, so the bound holds for
+any rule that stops and for any dependence between pairs. Each look gets the *share* of the planned seeds
+that it adds: with 20 planned and looks after 5, 8, 13 and 20, these are 25, 15, 25 and 35 %. Of this, 2 % is
+kept for seeds beyond the plan: by the look after `n` seeds, `2 % * (1 - planned / n)` of it is spent, so a
+confirmation can be extended any number of times.
 
-Scores of few values, such as an accuracy on 50 rows, can be equal by rounding. The smallest step between two
-scores, `g`, adds the variance of rounding a difference, `g**2 / 6`.
+Scores with few values, such as an accuracy on 50 rows, can be equal because they are rounded. With `g` the
+smallest step between two scores, rounding adds `g**2 / 6` to the variance of a difference.
 
 References:
     Lan and DeMets, 1983, Discrete sequential boundaries for clinical trials.
@@ -129,11 +129,12 @@ def paired_gains(
 
     Args:
         scores: A row for each seed, a column for each configuration: its score, infinite if the training
-            failed, NaN if there was none.
+            failed, NaN if it was not trained.
         pairs: Each a configuration and the one that it is compared with.
         direction: `"max"` or `"min"`: which scores are better.
-        looks: After how many seeds the scores were looked at. A pair is judged by the last look for which it
-            has all seeds. By default this is the only look, and NaN is a failed training too.
+        looks: After how many seeds the scores were looked at. The interval of a pair is that of the last
+            look before which all its seeds were trained. By default this is the only look, and NaN is a
+            failed training too.
         margin: The largest difference that does not matter.
 
     Returns:
@@ -208,11 +209,11 @@ def _gain(
 
 
 def shrunk(gains: Sequence[PairedGain]) -> list[float]:
-    """Returns what the gains are on average where the best of them is picked.
+    """Corrects gains for the choice of the best one.
 
-    The best of several means is too large, and so is one at which somebody stops. Each gain is moved toward
-    the mean of all, as far as their differences may be chance (an empirical Bayes estimate), and that toward
-    0 by the square of its standard error over itself (a Stein estimate).
+    The best of several means is too large, and so is a mean that ended a confirmation. Each gain is moved
+    toward the mean of all by the part of their variance that chance explains (an empirical Bayes estimate),
+    and the result toward 0, to a fraction of `1 - (standard error / gain)**2` (a Stein estimate).
 
     Args:
         gains: The gains of configurations that were confirmed together.

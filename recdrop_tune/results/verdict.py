@@ -25,7 +25,7 @@ from recdrop_tune.standing import amount, gained
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a confirmation shows about dropout in one metric.
+    """The results of a confirmation in one metric.
 
     Attributes:
         objective: The objective that picks the best configuration.
@@ -49,7 +49,7 @@ class Judgement:
 
     @property
     def outcome(self) -> str:
-        """What is known of all configurations together."""
+        """The outcome of all configurations together."""
         every = {each.outcome for each in self.gains.values()}
         if HELPED in every:
             return HELPED

@@ -56,8 +56,8 @@ class Confirmation:
     def tasks(self, tuner: Any, tracking: Tracking) -> list[dict[str, Any]]:
         """Lists the trainings of the next round, and reports it; none if the answer is known.
 
-        All configurations have the same seeds. After a round those are trained on of which it is not known
-        what their dropout is worth, while it is known of none that it helps.
+        All configurations have the same seeds. Later rounds train only the pairs whose outcome is not known,
+        and end once a dropout is known to help.
 
         Args:
             tuner: The tuner, after its search.
