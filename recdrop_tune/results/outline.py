@@ -131,8 +131,10 @@ def full_outline(found: Found) -> list[Section]:
 
 
 def _outcome(found: Found) -> Iterator[str]:
-    """Yields the best score and configuration, and what they are to be compared with."""
+    """Yields the verdict of a confirmation, the best score and configuration, and the baselines."""
     name, best, records = found.objective.name, found.best, found.records
+    if found.confirmation is not None:
+        yield from found.confirmation.verdict.splitlines()
     counts = found.trials["state"].value_counts(sort=False)  # The complete ones come first.
     states = ", ".join(f"{number} {str(state).lower()}" for state, number in counts.items())
     if best is None:
@@ -209,7 +211,7 @@ def _dropout(found: Found) -> Iterator[Section]:
             "whenever it stopped."
         )
         table = found.confirmation.brief()
-        yield Section("Confirmation", [found.confirmation.verdict], note, table)
+        yield Section("Confirmation", [], note, table)
     gains = [None if pd.isna(gain) else gained(gain) for gain in found.by_wrapper["gain"]]
     table = found.by_wrapper.assign(gain=pd.array(gains, dtype="string"))
     if (table["layer"] == "").all():
