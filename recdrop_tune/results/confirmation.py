@@ -7,6 +7,7 @@ configuration it would be that of a learning rate too.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class Confirmation:
             show the outcome; `None` without such a trial.
         gain: What its dropout is worth, corrected for the choice of the best; see `shrunk`. NaN without a
             twin.
+        names: The configurations with dropout in words, by `trial_id`.
     """
 
     runs: pd.DataFrame
@@ -71,6 +73,7 @@ class Confirmation:
     best_id: str
     dropping_id: str | None
     gain: float
+    names: Mapping[str, str]
 
     @property
     def ids(self) -> list[str]:
@@ -125,7 +128,8 @@ def confirmation_of(search: StoredSearch) -> Confirmation | None:
     words, outcome = verdict(judged)
     best_id = configuration_name((table["trial_id"].iloc[0], bool(table["twin"].iloc[0])))
     runs, lead = group.runs.drop(columns="key"), judged[0].lead
-    return Confirmation(runs, table, words, outcome, best_id, lead, judged[0].stated)
+    names = judged[0].names
+    return Confirmation(runs, table, words, outcome, best_id, lead, judged[0].stated, names)
 
 
 def open_configurations(oracle: Any, records: Records) -> list[Configuration]:

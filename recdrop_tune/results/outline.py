@@ -33,6 +33,8 @@ _LONGEST_ERROR = 20_000
 """The longest error in the report, in characters. The end of a traceback tells the most."""
 
 _CAPTIONS = {
+    "gains": "Each configuration against the same without dropout, trained with the same fresh seeds. Blue: "
+    "it helped, orange: it hurt.",
     "history": "One point a trial. Hollow: stopped early, at its best value.",
     "score_by_dropout": "A panel for each placement. Dashed: the best score without dropout, whatever its "
     "other settings; only twins show what dropout is worth. Points are moved sideways a little, so that they "
@@ -89,16 +91,16 @@ def full_outline(found: Found) -> list[Section]:
         f"{name} = {shown(same[name].iloc[0])}" for name in constant if same[name].notna().any()
     ]
     hidden = ["trial_id", "mlflow_run_id", *constant]
+    drawn = {name: _drawn(name, figure) for name, figure in figures(found).items()}
     sections = [Section("", list(_outcome(found)))]
+    sections += [drawn.pop("gains")] if "gains" in drawn else []
     if len(found.objectives) > 1 and len(found.front):
         note = "No other trial beats one of these in every objective."
         sections.append(
             Section("Trials on the Pareto front", note=note, table=found.front.drop(columns=hidden))
         )
     sections += _dropout(found)
-    for name, figure in figures(found).items():
-        title = unescape(figure.layout.title.text)
-        sections.append(Section(title, note=_CAPTIONS[name], figure=figure))
+    sections += drawn.values()
     lines = [f"The same in all trials: {', '.join(words)}."] if words else []
     note = "Best first. Click a column to sort by it."
     sections.append(Section("Trials", lines, note, found.trials.drop(columns=hidden)))
@@ -128,6 +130,10 @@ def full_outline(found: Found) -> list[Section]:
     settings |= {"python": platform.python_version(), "platform": platform.platform()}
     table = pd.DataFrame(settings.items(), columns=["setting", "value"])
     return [*sections, Section("Settings and versions", table=table), Section("", found.where)]
+
+
+def _drawn(name: str, figure: Any) -> Section:
+    return Section(unescape(figure.layout.title.text), note=_CAPTIONS[name], figure=figure)
 
 
 def _outcome(found: Found) -> Iterator[str]:
@@ -206,9 +212,9 @@ def _dropout(found: Found) -> Iterator[Section]:
         yield Section("", [standing.gain_words(found.records, offers_none)])
     if found.confirmation is not None:
         note = (
-            "Trained again after the search, all with the same fresh seeds. `gain` is over the twin, the "
-            "same settings without dropout. The 95 % intervals hold for all configurations together, "
-            "whenever it stopped."
+            "Trained again after the search, all with the same fresh seeds. `gain` is over the same settings "
+            "without dropout (`twin`). The 95 % intervals hold for all configurations together, whenever it "
+            "stopped."
         )
         table = found.confirmation.brief()
         yield Section("Confirmation", [], note, table)

@@ -156,7 +156,7 @@ _SYMBOLS = [
 ]
 
 GREY = "#8a8a8a"
-BEST = _COLOURS["recurrent"]
+BEST, WORST = _COLOURS["recurrent"], _COLOURS["native"]
 SCALE = [[0.0, _COLOURS["native"]], [0.5, "#a5a5a5"], [1.0, _COLOURS["recurrent"]]]
 """From the worst to the best: orange, grey, blue."""
 

@@ -26,6 +26,7 @@ _FEW = 6
 def figures(found: Found) -> dict[str, go.Figure]:
     """Draws every figure that the search has data for; returns them by name."""
     drawn = {
+        "gains": _gains(found),
         "history": _history(found),
         "score_by_dropout": _score_by_dropout(found),
         "parallel_coordinates": _parallel_coordinates(found),
@@ -34,6 +35,42 @@ def figures(found: Found) -> dict[str, go.Figure]:
         "pareto": _pareto(found),
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _gains(found: Found) -> go.Figure | None:
+    """Draws the confirmed gains with their intervals, the best mean on top; `None` without any."""
+    if found.confirmation is None:
+        return None
+    table = found.confirmation.table
+    gain = "test_gain" if "test_gain" in table else "gain"
+    rows = table[table[f"{gain}_low"].notna()]
+    if rows.empty:
+        return None
+    name = found.objective.name
+    metric = f"test_{name.removeprefix('val_')}" if gain == "test_gain" else name
+    colors = {"helped": style.BEST, "hurt": style.WORST}
+    drawing = style.figure(
+        f"Gain of dropout in {style.shown(metric)}, with 95 % intervals",
+        height=190 + 44 * len(rows),
+    )
+    drawing.add_scatter(
+        x=rows[gain],
+        y=[style.as_text(found.confirmation.names[each]) for each in rows["trial_id"]],
+        mode="markers",
+        marker={"size": 11, "color": [colors.get(each, style.GREY) for each in rows["outcome"]]},
+        error_x={
+            "array": rows[f"{gain}_high"] - rows[gain],
+            "arrayminus": rows[gain] - rows[f"{gain}_low"],
+            "color": style.GREY,
+        },
+        hovertext=rows["outcome"],
+        hoverinfo="x+text",
+        showlegend=False,
+    )
+    drawing.add_vline(0.0, line={"color": style.GREY, "dash": "dash", "width": 2})
+    drawing.update_xaxes(title="worse &#8592; the same without dropout &#8594; better")
+    drawing.update_yaxes(autorange="reversed", automargin=True, title=None)
+    return drawing
 
 
 def _history(found: Found) -> go.Figure | None:

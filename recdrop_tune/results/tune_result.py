@@ -308,7 +308,8 @@ class TuneResult:
         """Draws the search.
 
         Returns:
-            Plotly figures, if their data exist: `history` (the score of each trial),
+            Plotly figures, if their data exist: `gains` (of dropout, confirmed), `history` (the score of
+            each trial),
             `score_by_dropout` (by wrapper, placement and rate), `parallel_coordinates`,
             `importances`, `curves` (over the epochs) and, with several objectives, `pareto`.
 

@@ -165,7 +165,8 @@ def brief(table: pd.DataFrame) -> pd.DataFrame:
             if known[name].nunique(dropna=False) > 1:
                 words[name] = column.astype(object).map(shown)
         elif name == "twin":
-            words[name] = column.map({True: "twin", False: ""})
+            if column.any():
+                words[name] = column.map({True: "twin", False: ""})
         elif f"{name}_low" in table:
             ends = zip(column, table[f"{name}_low"], table[f"{name}_high"], strict=True)
             words[name] = pd.Series(

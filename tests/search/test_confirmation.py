@@ -177,10 +177,17 @@ def test_the_summary_has_the_verdict(result):
     assert "test_gain" in text
 
 
-def test_the_report_has_it(result, tmp_path):
+def test_the_report_opens_with_it_and_draws_the_gains(result, tmp_path):
     page = result.report(tmp_path / "report.html").read_text()
-    assert "<h2>Confirmation</h2>" in page
-    assert result.confirmation.verdict.split("`")[0] in page
+    titles = re.findall(r"<h2>(.*?)</h2>", page)
+    assert titles[:2] == ["Gain of dropout in test_loss, with 95 % intervals", "Confirmation"]
+    assert result.confirmation.verdict in page.partition("<h2>")[0]
+    (points,) = result.plots()["gains"].data
+    paired = result.confirmation.table.dropna(subset="test_gain")
+    assert list(points.x) == pytest.approx(list(paired["test_gain"]))
+    assert list(points.x - points.error_x.arrayminus) == pytest.approx(
+        list(paired["test_gain_low"])
+    )
 
 
 def test_an_interrupted_confirmation_resumes(result, options):
@@ -199,9 +206,10 @@ def test_an_interrupted_confirmation_resumes(result, options):
     assert sum(each["event"] == "ConfirmationEnded" for each in after) == len(confirmed)
 
 
-def test_a_result_is_confirmed_further(result, options, tmp_path):
+def test_a_result_is_confirmed_further(result, options, tmp_path, planted_uri):
     folder = shutil.copytree(options["directory"], tmp_path / "p")
-    before = rdt.tune(data(), data(16), **{**options, "directory": folder, "confirm": 0})
+    place = {"directory": folder, "tracking": rdt.MLflow(uri=planted_uri)}
+    before = rdt.tune(data(), data(16), **{**options, **place, "confirm": 0})
     after = before.confirm(rdt.Confirm(2, seeds=2, max_seeds=3, margin=1e-9))
     runs, more = before.confirmation.runs, after.confirmation.runs
     assert list(more["repeat"].unique()) == [0, 1, 2]
