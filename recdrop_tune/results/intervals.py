@@ -75,20 +75,23 @@ class Looks:
         return 1 - _KEPT * self.planned / seeds
 
 
-def rounds(first: int, most: int) -> list[int]:
+def rounds(first: int, most: int, done: Sequence[int] = ()) -> list[int]:
     """Returns how many seeds each round of a confirmation ends with.
 
     Args:
         first: The seeds of the first round.
         most: The seeds of the last one.
+        done: The rounds of an earlier confirmation, which this one extends.
 
     Example:
         >>> rounds(5, 20)
         [5, 8, 13, 20]
+        >>> rounds(5, 50, done=[5, 8, 13, 20])
+        [5, 8, 13, 20, 32, 50]
     """
-    found = [min(first, most)]
+    found = [each for each in done if each <= most] or [min(first, most)]
     while found[-1] < most:
-        found.append(min(most, math.ceil(found[-1] * _GROWTH)))
+        found.append(min(most, max(first, math.ceil(found[-1] * _GROWTH))))
     return found
 
 

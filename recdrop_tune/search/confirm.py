@@ -69,7 +69,8 @@ class Confirmation:
         twins = twins_of(oracle, found, [key[:2] for key in sorted(done)])
         wanted = [(trial.trial_id, False) for trial in found]
         wanted += [(trial.trial_id, True) for trial in twins]
-        for seeds in rounds(self.seeds, max(self.seeds, self.max_seeds)):
+        most, earlier = max(self.seeds, self.max_seeds), {each.seeds for each in records.rounds}
+        for seeds in rounds(self.seeds, most, sorted(earlier)):
             # Seed by seed, so that an interrupted round has compared whole sets.
             missing = [
                 {
@@ -87,7 +88,7 @@ class Confirmation:
                     trial_ids=[trial_id for trial_id, twin in wanted if not twin],
                     twins=[trial_id for trial_id, twin in wanted if twin],
                     seeds=seeds,
-                    max_seeds=max(self.seeds, self.max_seeds),
+                    max_seeds=most,
                     margin=self.margin,
                 )
                 tracking.emit(begun)

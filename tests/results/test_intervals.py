@@ -75,6 +75,19 @@ def test_rounds(first, most, expected):
 
 
 @pytest.mark.parametrize(
+    ("first", "most", "done", "expected"),
+    [
+        (5, 50, LOOKS, [*LOOKS, 32, 50]),
+        (5, 20, [2], [2, 5, 8, 13, 20]),
+        (5, 20, [5, 8], LOOKS),
+        (5, 8, LOOKS, [5, 8]),
+    ],
+)
+def test_rounds_extend_earlier_ones(first, most, done, expected):
+    assert rounds(first, most, done) == expected
+
+
+@pytest.mark.parametrize(
     ("worth", "spread", "helped"),
     [(0.0, 1.0, (0.0, 0.05)), (0.0, 3.0, (0.0, 0.05)), (1.0, 1.0, (0.9, 1.0))],
     ids=["nothing", "three times the spread", "one spread"],
