@@ -44,7 +44,7 @@ def stop(directory: Path | None, now: bool) -> None:
             assert found.records.search is not None
             words = f"Ctrl-C was sent to process {found.records.search.pid}."
         else:
-            numbers = ", ".join(str(record.number + 1) for record in found.records.running)
+            numbers = ", ".join(str(record.number) for record in found.records.running)
             when = "before its next trial"
             if now:
                 when = "with its next epoch"

@@ -77,7 +77,7 @@ class Progress:
                     f"{name} {amount(each)}" for name, each in event.metrics.items()
                 )
                 trial = trials.get(event.trial_id)
-                which = f"trial {trial.number + 1} " if trial and self._workers > 1 else ""
+                which = f"trial {trial.number} " if trial and self._workers > 1 else ""
                 epoch = status.epoch_words(records, event)
                 self._print(f"  {which}{epoch}  {metrics}  {event.seconds:.1f} s", "dim")
             case events.TrialEnded(trial_id=id) if id in trials:
@@ -91,7 +91,7 @@ class Progress:
             case events.WorkerLost(trial_id=id):
                 record = trials.get(id or "")
                 again = (
-                    f"; trial {record.number + 1} is run again" if record and event.again else ""
+                    f"; trial {record.number} is run again" if record and event.again else ""
                 )
                 self._print(f"{event.worker} was lost: {event.reason}{again}", "red")
 
@@ -116,7 +116,8 @@ class Progress:
                 reason = exception_line((event.message or "").strip())
                 result, style = f"{event.status.lower()}: {reason}", "red"
         total = records.search.max_trials if records.search else None
-        parts = [f"trial {record.number + 1}" + (f"/{total}" if total else ""), result]
+        of = f" ({record.number + 1} of {total})" if total else ""
+        parts = [f"trial {record.number}{of}", result]
         parts += [status.details(record), f"{record.seconds or 0:.1f} s"]
         left = status.seconds_left(records, event.time, self._workers)
         if left and event.status != events.INTERRUPTED:
@@ -127,7 +128,7 @@ class Progress:
 
     def _print_confirmation(self, event: events.ConfirmationEnded) -> None:
         record = self._records.trials.get(event.trial_id)
-        number = event.trial_id if record is None else record.number + 1
+        number = event.trial_id if record is None else record.number
         score = f"{self._records.objective} {amount(event.score or 0.0)}"
         total = self._records.confirming.total if self._records.confirming else 0
         parts = [f"confirming {status.confirmed(self._records)}/{total}"]
@@ -182,7 +183,7 @@ class LiveDisplay:
             done = sum(counts.values()) - counts.get(events.INTERRUPTED.lower(), 0)
             total = (records.search and records.search.max_trials) or 0
             # The running trial is the one that people count.
-            words = f"trial {len(records.trials)}" + (f"/{total}" if total else "")
+            words = f"{len(records.trials)}" + (f" of {total}" if total else "") + " trials"
         left = status.seconds_left(records, time.time(), self._workers)
         states = "  ".join(f"{number} {state}" for state, number in counts.items())
         ending = f"{status.duration(left)} left" if left else ""
@@ -195,7 +196,7 @@ class LiveDisplay:
         records, order = self._records, standing.ranked(self._records)
         best = order[0] if order else None
         if best is not None:
-            dropout, number = status.dropout_words(best.hyperparameters), f"trial {best.number + 1}"
+            dropout, number = status.dropout_words(best.hyperparameters), f"trial {best.number}"
             score = f"{records.objective} {amount(best.score or 0.0)}"
             yield "best", _text("  ".join(filter(None, (score, dropout, number))), "green")
         without = (e for e in order if standing.has_wrapper(e.hyperparameters, standing.NONE))

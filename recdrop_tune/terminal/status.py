@@ -101,7 +101,7 @@ def epoch_words(records: Records, event: EpochEnded) -> str:
 
 def now_words(records: Records, record: TrialRecord) -> str:
     """Writes what a running trial is doing."""
-    parts, epochs = [f"trial {record.number + 1}", details(record)], record.repeats or record.epochs
+    parts, epochs = [f"trial {record.number}", details(record)], record.repeats or record.epochs
     if not epochs:
         return "  ".join([*parts, "building"])
     last = epochs[-1]
@@ -116,7 +116,7 @@ def best_words(records: Records) -> str | None:
     if best is None:
         return None
     score, configuration = f"{records.objective} {amount(best.score or 0.0)}", details(best)
-    return " with ".join(filter(None, (score, configuration))) + f" (trial {best.number + 1})"
+    return " with ".join(filter(None, (score, configuration))) + f" (trial {best.number})"
 
 
 def gain_words(records: Records) -> str | None:

@@ -69,7 +69,7 @@ def test_how_it_stands(search, tmp_path):
     assert first == f"search      {tmp_path} is running {where}"
     assert trials == "trials      1 of at most 9: 1 running"
     assert best == "best        no trial is complete"
-    assert now.startswith("now         trial 1  wrapper=none")
+    assert now.startswith("now         trial 0  wrapper=none")
     found = json.loads(called("status", tmp_path, "--json").output)
     assert (found["state"], found["pid"], found["trials"]) == (
         "running",
@@ -113,7 +113,7 @@ def test_names_reach_the_terminal_as_plain_text(tmp_path):
 
 def test_it_is_asked_to_end(search, tmp_path):
     done = called("stop", tmp_path)
-    assert done.output == f"{tmp_path}: the search was asked to end after trial 1.\n"
+    assert done.output == f"{tmp_path}: the search was asked to end after trial 0.\n"
     assert is_asked_to_stop(tmp_path)
     assert not is_asked_to_stop(tmp_path, now=True)
     assert search.poll() is None
@@ -124,7 +124,7 @@ def test_it_is_asked_to_end(search, tmp_path):
     ("last", "when"),
     [
         (trial(1), "before its next trial"),
-        (trial(1, status=None) + trial(2, status=None), "after trials 2, 3"),
+        (trial(1, status=None) + trial(2, status=None), "after trials 1, 2"),
         (
             [ConfirmationStarted(trial_ids=["0"], seeds=2, max_seeds=2)],
             "after the running training of the confirmation",
@@ -208,7 +208,7 @@ def test_it_is_followed_to_its_end(tmp_path):
     done = called("top", tmp_path)
     goes_on.join()
     line, *status = done.output.splitlines()
-    assert line.startswith("trial 2/9  val_loss 0.6767 (best 0.6667: none")
+    assert line.startswith("trial 1 (2 of 9)  val_loss 0.6767 (best 0.6667: none")
     assert status[0] == f"search      {tmp_path} has ended"
     assert status[1] == "trials      2 of at most 9: 2 complete"
 
@@ -216,7 +216,7 @@ def test_it_is_followed_to_its_end(tmp_path):
 def test_on_a_terminal_ctrl_c_ends_the_display_alone(search, tmp_path):
     code = f"from recdrop_tune.cli import main; main(['top', {str(tmp_path)!r}])"
     with Terminal(code, tmp_path, PYTHONPATH=str(ROOT)) as terminal:
-        terminal.wait_for(lambda lines: any("│ now trial 1" in line for line in lines), 30)
+        terminal.wait_for(lambda lines: any("│ now trial 0" in line for line in lines), 30)
         terminal.press(b"\x03")
         lines = terminal.rest()
     assert terminal.process.returncode == 0, lines

@@ -58,7 +58,7 @@ def test_a_running_search_describes_its_state(sender, uri):
         "**Running**, as of 2026-09-21 14:13 UTC: 4 of at most 9 trials started, "
     )
     assert (
-        "3 complete, 1 pruned. Best so far: val_loss 0.6667 with wrapper=none rate=0 (trial 1)."
+        "3 complete, 1 pruned. Best so far: val_loss 0.6667 with wrapper=none rate=0 (trial 0)."
         in state
     )
     assert re.fullmatch(r"\[All trials, best first\]\(#/experiments/1/runs\?[^ )]+\)", links)

@@ -149,7 +149,7 @@ def test_the_journal_has_every_event(tracked):
 def test_progress_prints_a_line_a_trial(tracked):
     tuner, _, out = tracked
     first, forecast, _, last = out.splitlines()
-    assert first.startswith("trial 1/3  val_loss ")
+    assert first.startswith("trial 0 (1 of 3)  val_loss ")
     assert forecast.startswith("Going by the first trial")
     assert f"(best {tuner.oracle.get_best_trials(1)[0].score:.4f}" in last
 

@@ -184,11 +184,11 @@ def test_progress_lines_of_a_search_that_resumes(options, capsys):
     told, few, first = capsys.readouterr().out.splitlines()
     assert told == where
     assert few.startswith("max_trials=1 is too small to try every wrapper")
-    assert first.startswith("trial 1/1  val_loss")
+    assert first.startswith("trial 0 (1 of 1)  val_loss")
     result = rdt.tune(data(), data(), **{**options, "verbose": 1})
     told, _, second = capsys.readouterr().out.splitlines()
     assert told == where
-    assert second.startswith("trial 2/2  val_loss")
+    assert second.startswith("trial 1 (2 of 2)  val_loss")
     assert f"(best {result.best_trial.score:.4f}" in second
     assert "eta" not in second
 
@@ -233,7 +233,7 @@ def test_all_trials_fail(options, capsys):
     options["model"] = Failing(("none", "recurrent", "lambda"))
     with pytest.raises(RecdropError) as caught:
         rdt.tune(data(), data(), **{**options, "max_trials": 5, "verbose": 1})
-    assert "trial 1/5  failed: ValueError: the loss went to the moon  " in capsys.readouterr().out
+    assert "trial 0 (1 of 5)  failed: ValueError: the loss went to the moon  " in capsys.readouterr().out
     first, second, *_ = str(caught.value).splitlines()
     assert "none was completed" in first
     assert second == "ValueError: the loss went to the moon"
@@ -434,7 +434,7 @@ def test_an_interrupted_search(options, uri, capsys):
         rdt.tune(data(), data(), **{**options, "verbose": 1})
     where, _, cut = capsys.readouterr().out.splitlines()
     assert "to resume" in where
-    assert cut.startswith("trial 1/2  interrupted after 1 epochs  wrapper=none")
+    assert cut.startswith("trial 0 (1 of 2)  interrupted after 1 epochs  wrapper=none")
     assert "eta" not in cut
     client = MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("interrupted").experiment_id])

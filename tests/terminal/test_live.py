@@ -97,11 +97,11 @@ def test_what_is_shown(monkeypatch):
     lines = [line.strip("│ \n") for line in text.splitlines()]
     assert "speech" in lines[0]
     # A trial takes 80 s on average: 70 s of this one, and 16 more.
-    assert lines[1].startswith("trial 4/20")
+    assert lines[1].startswith("4 of 20 trials")
     assert lines[1].split()[-6:] == ["2", "complete", "1", "pruned", "22m30s", "left"]
-    assert lines[2] == "best val_loss 0.3750  recurrent, input+recurrent, rate 0.3  trial 2"
+    assert lines[2] == "best val_loss 0.3750  recurrent, input+recurrent, rate 0.3  trial 1"
     assert lines[3] == "gain 0.1250 over the same without dropout"
-    assert lines[4] == "now  trial 4  wrapper=none  epoch 12/30  loss 0.2500  val_loss 0.7500"
+    assert lines[4] == "now  trial 3  wrapper=none  epoch 12/30  loss 0.2500  val_loss 0.7500"
 
 
 WORSE = (started("max"), *FIRST[1:], trial(1, **DROPPED), ended(1, score=0.4))
@@ -123,10 +123,10 @@ RUNNING = (started(), trial(0, **DROPPED), epoch(0, 1, loss=1.0))
         ((*FIRST, trial(1), ended(1, score=float("-inf"))), "best val_loss 0.5000", "inf"),
         ((started(), trial(0), ended(0, score=1e30)), "best val_loss 1.0000e+30", "now"),
         # The trials of a search that was killed do not run.
-        (RUNNING, "now trial 1", "best"),
-        ((*RUNNING, SearchEnded(status="KILLED")), "trial 1/20", "now"),
-        ((*RUNNING, started()), "trial 1/20", "now"),
-        ((*RUNNING, started(), trial(0, **DROPPED)), "now trial 1", "best"),
+        (RUNNING, "now trial 0", "best"),
+        ((*RUNNING, SearchEnded(status="KILLED")), "1 of 20 trials", "now"),
+        ((*RUNNING, started()), "1 of 20 trials", "now"),
+        ((*RUNNING, started(), trial(0, **DROPPED)), "now trial 0", "best"),
         ((started(), trial(0, wrapper="[red]none")), "wrapper=[red]none", "best"),
         ((*FIRST, CONFIRMING), "confirming 0/4", "left"),
         ((*FIRST, CONFIRMING, confirmed(0, 0)), "confirming 1/4", "40s"),
@@ -152,7 +152,7 @@ def test_a_confirmation_counts_what_belongs_to_it():
 def test_several_workers():
     running = [trial(number, **DROPPED) for number in range(10)]
     text = drawn(started(), *running, epoch(0, 2, execution=1, loss=1.0), workers=10)
-    first = "trial 1  wrapper=recurrent placement=input+recurrent rate=0.3  training 2 epoch 3/30"
+    first = "trial 0  wrapper=recurrent placement=input+recurrent rate=0.3  training 2 epoch 3/30"
     assert first in text
     assert text.count("building") == 7
     assert "and 2 more" in text
@@ -205,17 +205,17 @@ LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
     [
         (
             (*FIRST, *TWO),
-            "trial 2/20  val_loss 0.2500 (best 0.2500: recurrent, input+recurrent, rate 0.3; gain 0.2500 "
+            "trial 1 (2 of 20)  val_loss 0.2500 (best 0.2500: recurrent, input+recurrent, rate 0.3; gain 0.2500 "
             "over the same without dropout)  wrapper=recurrent placement=input+recurrent rate=0.3  19.0 s  "
             "eta 4m12s",
         ),
         (
             (*FIRST, trial(1), epoch(1, 0), ended(1, 19.0, "PRUNED", 0.75)),
-            "trial 2/20  pruned after 1 epochs at val_loss 0.7500  19.0 s  eta 4m12s",
+            "trial 1 (2 of 20)  pruned after 1 epochs at val_loss 0.7500  19.0 s  eta 4m12s",
         ),
         (
             (*FIRST, trial(1), ended(1, 19.0, "INTERRUPTED")),
-            "trial 2/20  interrupted after 0 epochs  19.0 s",
+            "trial 1 (2 of 20)  interrupted after 0 epochs  19.0 s",
         ),
         (
             (
@@ -223,15 +223,15 @@ LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
                 trial(1),
                 replace(ended(1, 19.0, "FAILED"), message="ValueError: [b]no[/b]\n  at 1"),
             ),
-            "trial 2/20  failed: ValueError: [b]no[/b]  19.0 s  eta 4m12s",
+            "trial 1 (2 of 20)  failed: ValueError: [b]no[/b]  19.0 s  eta 4m12s",
         ),
         (
             (started(), replace(trial(0, **PLAIN, units=64, cell="lstm"), fixed=["cell"]), SCORED),
-            "trial 1/20  val_loss 0.5000 (best 0.5000: none)  wrapper=none units=64  9.0 s  eta 2m51s",
+            "trial 0 (1 of 20)  val_loss 0.5000 (best 0.5000: none)  wrapper=none units=64  9.0 s  eta 2m51s",
         ),
         (
             (started(), trial(0, **LAYERS), SCORED),
-            "trial 1/20  val_loss 0.5000 (best 0.5000: enc recurrent, input, rate 0.3; dec none)  "
+            "trial 0 (1 of 20)  val_loss 0.5000 (best 0.5000: enc recurrent, input, rate 0.3; dec none)  "
             "enc/wrapper=recurrent enc/placement=input enc/rate=0.3 dec/wrapper=none  9.0 s  eta 2m51s",
         ),
         (
@@ -249,7 +249,7 @@ LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
         ),
         (
             (*FIRST, trial(1), WorkerLost(worker="worker 2", trial_id="1", reason="out of memory")),
-            "worker 2 was lost: out of memory; trial 2 is run again",
+            "worker 2 was lost: out of memory; trial 1 is run again",
         ),
         (
             (*FIRST, *TWO, CONFIRMING),
@@ -262,12 +262,12 @@ LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
         ),
         (
             (*FIRST, *TWO, CONFIRMING, confirmed(1, 0, twin=True)),
-            "confirming 0/4  trial 2 seed 1  val_loss 0.5000  its twin, without recurrent, input+recurrent, "
+            "confirming 0/4  trial 1 seed 1  val_loss 0.5000  its twin, without recurrent, input+recurrent, "
             "rate 0.3  10.0 s",
         ),
         (
             (*FIRST, *TWO, CONFIRMING, confirmed(0, 1, None, message="ValueError: no")),
-            "confirming 1/4  trial 1 seed 2  ValueError: no  none  10.0 s",
+            "confirming 1/4  trial 0 seed 2  ValueError: no  none  10.0 s",
         ),
     ],
 )
@@ -287,7 +287,7 @@ def test_a_line_for_each_epoch():
     assert printed(*events) == []
     line = "training 2 epoch 4/30  loss 0.5000  1.0 s"
     assert printed(*events, epochs=True) == [f"  {line}"]
-    assert printed(*events, epochs=True, workers=2) == [f"  trial 1 {line}"]
+    assert printed(*events, epochs=True, workers=2) == [f"  trial 0 {line}"]
 
 
 def test_a_reader_that_closes_the_pipe_does_not_end_the_search():
@@ -375,7 +375,7 @@ except KeyboardInterrupt:
 
 def test_ctrl_c_leaves_nothing_of_the_panel(tmp_path):
     with PseudoTerminal(PANEL, tmp_path, PYTHONPATH=str(ROOT)) as terminal:
-        terminal.wait_for(lambda lines: any("now trial 1" in line for line in lines))
+        terminal.wait_for(lambda lines: any("now trial 0" in line for line in lines))
         time.sleep(0.5)  # Until the program sleeps.
         terminal.press(b"\x03")
         lines = terminal.rest()
@@ -402,8 +402,8 @@ def test_a_terminal_and_its_ctrl_c(tmp_path):
     with PseudoTerminal(SEARCH, tmp_path, **environment) as terminal:
         lines = terminal.wait_for(
             lambda lines: (
-                any("│ trial 3/50" in line for line in lines)
-                and any("│ now  trial 3" in line and "/40" in line for line in lines)
+                any("│ 3 of 50 trials" in line for line in lines)
+                and any("│ now  trial 2" in line and "/40" in line for line in lines)
             )
         )
         top = next(number for number, line in enumerate(lines) if line.startswith("╭"))
@@ -440,6 +440,6 @@ def test_a_notebook(tmp_path, monkeypatch):
     raw = [output.get("text") or output["data"]["text/plain"] for output in outputs]
     texts = [Text.from_ansi(text).plain for text in raw]
     (panel,) = [text for text in texts if "recdrop-tune" in text and "2 complete" in text]
-    assert "trial 2/2" in panel
+    assert "2 of 2 trials" in panel
     lines = [line for text in texts if text != panel for line in text.splitlines()]
     assert [line.split()[1] for line in lines if line.startswith("trial")] == ["1/2", "2/2"]
