@@ -408,7 +408,7 @@ def test_a_terminal_and_its_ctrl_c(tmp_path):
         )
         top = next(number for number, line in enumerate(lines) if line.startswith("╭"))
         above, below = lines[:top], lines[top:]
-        assert [line.split()[1] for line in above if line.startswith("trial")] == ["1/50", "2/50"]
+        assert [line.split()[1] for line in above if line.startswith("trial")] == ["0", "1"]
         assert "said by a callback" in above
         assert {line[0] for line in below[1:-1]} == {"│"}
         assert below[-1].startswith("╰")
@@ -442,4 +442,4 @@ def test_a_notebook(tmp_path, monkeypatch):
     (panel,) = [text for text in texts if "recdrop-tune" in text and "2 complete" in text]
     assert "2 of 2 trials" in panel
     lines = [line for text in texts if text != panel for line in text.splitlines()]
-    assert [line.split()[1] for line in lines if line.startswith("trial")] == ["1/2", "2/2"]
+    assert [line.split()[1] for line in lines if line.startswith("trial")] == ["0", "1"]
