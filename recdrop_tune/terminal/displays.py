@@ -90,9 +90,7 @@ class Progress:
                 self._print(status.no_more_words(records) or "", "yellow")
             case events.WorkerLost(trial_id=id):
                 record = trials.get(id or "")
-                again = (
-                    f"; trial {record.number} is run again" if record and event.again else ""
-                )
+                again = f"; trial {record.number} is run again" if record and event.again else ""
                 self._print(f"{event.worker} was lost: {event.reason}{again}", "red")
 
     def _print_trial(self, record: TrialRecord, event: events.TrialEnded) -> None:

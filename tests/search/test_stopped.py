@@ -201,6 +201,8 @@ def test_a_search_whose_time_is_over_is_not_exhausted(options):
     assert "exhausted" not in ended.summary()
 
 
+# The exception can come between opening a file and entering its `with` block.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.usefixtures("eagerly")
 def test_a_signal_to_the_process_that_the_journal_names(options):
     """As `recdrop-tune stop --now` sends it."""

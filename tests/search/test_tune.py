@@ -233,7 +233,10 @@ def test_all_trials_fail(options, capsys):
     options["model"] = Failing(("none", "recurrent", "lambda"))
     with pytest.raises(RecdropError) as caught:
         rdt.tune(data(), data(), **{**options, "max_trials": 5, "verbose": 1})
-    assert "trial 0 (1 of 5)  failed: ValueError: the loss went to the moon  " in capsys.readouterr().out
+    assert (
+        "trial 0 (1 of 5)  failed: ValueError: the loss went to the moon  "
+        in capsys.readouterr().out
+    )
     first, second, *_ = str(caught.value).splitlines()
     assert "none was completed" in first
     assert second == "ValueError: the loss went to the moon"

@@ -205,9 +205,9 @@ LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
     [
         (
             (*FIRST, *TWO),
-            "trial 1 (2 of 20)  val_loss 0.2500 (best 0.2500: recurrent, input+recurrent, rate 0.3; gain 0.2500 "
-            "over the same without dropout)  wrapper=recurrent placement=input+recurrent rate=0.3  19.0 s  "
-            "eta 4m12s",
+            "trial 1 (2 of 20)  val_loss 0.2500 (best 0.2500: recurrent, input+recurrent, rate 0.3; "
+            "gain 0.2500 over the same without dropout)  wrapper=recurrent placement=input+recurrent "
+            "rate=0.3  19.0 s  eta 4m12s",
         ),
         (
             (*FIRST, trial(1), epoch(1, 0), ended(1, 19.0, "PRUNED", 0.75)),
