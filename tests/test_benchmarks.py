@@ -56,13 +56,14 @@ def benchmarks(monkeypatch):
 
 
 @pytest.fixture
-def run_here(monkeypatch, benchmarks, out):
-    """Runs a benchmark in this process, which has imported what it needs; returns what it wrote."""
+def run_here(monkeypatch, benchmarks, out, capsys):
+    """As `run`, in this process, which has imported what it needs."""
 
-    def call(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [script, *arguments, "--out", str(out)])
+    def call(script, arguments):
+        monkeypatch.setattr(sys, "argv", [script, *shlex.split(arguments), "--out", str(out)])
+        capsys.readouterr()
         runpy.run_path(str(FOLDER / script), run_name="__main__")
-        return json.loads(out.read_text())
+        return capsys.readouterr().out, json.loads(out.read_text())
 
     return call
 
@@ -88,7 +89,7 @@ def test_share_lost_to_tracing(out):
 
 
 def test_scaling_of_the_oracle(run_here):
-    held = run_here("scaling.py", "ask", "--sizes", "3", "6", "--samplers", "random")
+    _, held = run_here("scaling.py", "ask --sizes 3 6 --samplers random")
     assert [row["trials"] for row in held["ask"]["result"]] == [3, 6]
 
 
@@ -121,8 +122,8 @@ def test_search_time(out):
 
 @pytest.mark.heavy
 def test_placements(run_here):
-    sizes = ("--sizes", "128,4,2,4", "--wrappers", "time_distributed", "--turns", "1")
-    (row,) = run_here("placements.py", *sizes)["rows"]
+    sizes = "--sizes 128,4,2,4 --wrappers time_distributed --turns 1"
+    (row,) = run_here("placements.py", sizes)[1]["rows"]
     assert set(row["placements"]) == {"input", "output", "input+output"}
     assert all(compiling > 0 and step > 0 for compiling, step in row["placements"].values())
 
@@ -143,7 +144,8 @@ def test_search_efficiency(part, run_here):
         "variants": ["pruner asha", "sampler tpe, univariate"],
         "peers": ["ASHA", "PASHA", "TPE + Hyperband"],
     }[part]
-    held = run_here("search_efficiency.py", part, "--seeds", "1", "--tuners", *tuners)
+    names = " ".join(map(shlex.quote, tuners))
+    _, held = run_here("search_efficiency.py", f"{part} --seeds 1 --tuners {names}")
     rows = held["digits"]["rows"]
     assert [row["tuner"] for row in rows] == tuners
     # Every configuration can be searched, so a good one is found, unless a tuner resumes configurations.
@@ -260,18 +262,18 @@ def test_search_efficiency_bias(out):
 
 
 @pytest.mark.heavy
-def test_which_dropout(tmp_path, out, page):
+def test_which_dropout(tmp_path, page, run_here):
     path, lines = page("vowels")
     sizes = "--task vowels --wrapper none zoneout --trials 1 --seeds 2 --epochs 1"
     search = f"run {sizes} --folder {tmp_path}/searches"
-    printed, held = run("which_dropout.py", search, out)
+    printed, held = run_here("which_dropout.py", search)
     rows = {row["wrapper"]: row for row in held["tasks"]["vowels"]["rows"]}
     assert set(rows) == {"none", "zoneout"}
     assert all(len(row["test_loss"]) == len(row["test_accuracy"]) == 2 for row in rows.values())
     assert "2/2 zoneout recurrent: test loss" in printed
-    assert run("which_dropout.py", search, out)[0] == ""  # Nothing is searched twice.
+    assert run_here("which_dropout.py", search)[0] == ""  # Nothing is searched twice.
 
-    printed, _ = run("which_dropout.py", f"table --page {path}", out)
+    printed, _ = run_here("which_dropout.py", f"table --page {path}")
     none, zoneout = rows["none"], rows["zoneout"]
     # The twin has the same learning rate and seeds, and no dropout.
     same = none["learning_rate"] == zoneout["learning_rate"]
@@ -292,11 +294,11 @@ def test_which_dropout(tmp_path, out, page):
 
 
 @pytest.mark.heavy
-def test_published(tmp_path, out, page):
+def test_published(tmp_path, page, run_here):
     path, lines = page("mnist1d")
     sizes = "--data mnist1d --search 'published GRU' --trials 2 --epochs 1 --seeds 2"
     search = f"run {sizes} --folder {tmp_path}/searches"
-    _, held = run("published.py", search, out)
+    _, held = run_here("published.py", search)
     rows = {row["what"]: row for row in held["data"]["mnist1d"]["rows"]}
     found, published = rows["published GRU"], rows["published GRU, as published"]
     assert published["values"]["wrapper"] == "none"
@@ -304,8 +306,8 @@ def test_published(tmp_path, out, page):
     if found["values"]["wrapper"] != "none":
         # After as many epochs as are published, here one, the twin is the published setting.
         assert published["values"] == rows["published GRU, its twin"]["values"]
-    assert run("published.py", search, out)[0] == ""  # Nothing is searched twice.
-    run("published.py", f"table --page {path}", out)
+    assert run_here("published.py", search)[0] == ""  # Nothing is searched twice.
+    run_here("published.py", f"table --page {path}")
     text = "\n".join(lines())
     assert "| published: CNN | 0.940 | | |" in text
     assert f"| published GRU, as published | {sum(published['test']) / 2:.4f} ±" in text
@@ -427,10 +429,10 @@ def test_which_dropout_answers(benchmarks):
 
 
 @pytest.mark.heavy
-def test_learned_rates(tmp_path, out):
+def test_learned_rates(tmp_path, run_here):
     sizes = "--task vowels --placement recurrent --epochs 1 --trials 2 --seeds 2"
     search = f"{sizes} --folder {tmp_path}/searches"
-    printed, held = run("learned_rates.py", f"run {search}", out)
+    printed, held = run_here("learned_rates.py", f"run {search}")
     rows = {row["kind"]: row for row in held["tasks"]["vowels"]["rows"]}
     assert [rows[kind]["trials"] for kind in ("learned", "searched", "samples")] == [1, 2, 3]
     assert len(rows["learned"]["rates"]["recurrent"]) == len(rows["searched"]["test_loss"]) == 2
@@ -438,25 +440,25 @@ def test_learned_rates(tmp_path, out):
     assert rows["learned"]["twin_test_loss"] == rows["searched"]["twin_test_loss"]
     assert rows["samples"]["samples"] in rows["samples"]["offered"] == [180, 18, 2]
     assert "vowels recurrent learned: test loss" in printed
-    assert run("learned_rates.py", f"run {search}", out)[0] == ""  # Nothing is trained twice.
+    assert run_here("learned_rates.py", f"run {search}")[0] == ""  # Nothing is trained twice.
 
-    _, held = run("learned_rates.py", "move --task vowels --placement recurrent --epochs 1", out)
+    _, held = run_here("learned_rates.py", "move --task vowels --placement recurrent --epochs 1")
     moved = held["move"]["vowels"]["rows"]
     assert [len(row["rates"]["learned_rate.recurrent"]) for row in moved] == [1] * 12
-    printed, _ = run("learned_rates.py", "table", out)
+    printed, _ = run_here("learned_rates.py", "table")
     assert printed.count("\n") == 3 + 1 + 3 + 12
     assert f"| vowels | recurrent | {rows['samples']['samples']} of 180 |" in printed
 
 
 @pytest.mark.heavy
-def test_activity_decay(out, page):
+def test_activity_decay(page, run_here):
     path, lines = page("decays")
-    printed, held = run("activity_decay.py", "run --seeds 2 --epochs 1", out)
+    printed, held = run_here("activity_decay.py", "run --seeds 2 --epochs 1")
     losses = [row["test_loss"] for row in held["rows"]]
     assert printed.count("\n") == len({tuple(each) for each in losses}) == 8
-    again, _ = run("activity_decay.py", "run --seeds 2 --epochs 1", out)
+    again, _ = run_here("activity_decay.py", "run --seeds 2 --epochs 1")
     assert again == ""  # Nothing is trained twice.
-    run("activity_decay.py", f"table --page {path}", out)
+    run_here("activity_decay.py", f"table --page {path}")
     (line,) = [each for each in lines() if each.startswith("| weight_drop | 2 | 1 |")]
     assert f"| {sum(losses[7]) / 2:.4f} ±" in line
     assert f"| {(sum(losses[4]) - sum(losses[7])) / 2:+.4f} (" in line
@@ -491,7 +493,7 @@ def test_noise_of_planted_searches(benchmarks):
 
 
 @pytest.mark.heavy
-def test_verdicts(tmp_path, out, benchmarks):
+def test_verdicts(tmp_path, out, run_here):
     sizes = "--searches 2 --trials 5 --confirm 1 --max-seeds 8 --jobs 1 --problems two vowels"
     search = f"{sizes} --folder {tmp_path}/searches"
     printed, held = run("verdicts.py", search, out)
@@ -503,4 +505,4 @@ def test_verdicts(tmp_path, out, benchmarks):
         assert sum(row[outcome] for outcome in outcomes) == 1
         assert 5 <= row["seeds"] <= 8
     assert "helped at least 99 %" in printed
-    assert run("verdicts.py", search, out)[1] == held  # Nothing is searched twice.
+    assert run_here("verdicts.py", search)[1] == held  # Nothing is searched twice.
