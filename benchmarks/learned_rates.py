@@ -67,8 +67,14 @@ def search(name, kind, placement, arguments):
     result = _tasks.search(name, space, "learned rates", folder, arguments, **trials)
     row = row_of(result, kind, placement, task.metric)
     if kind == SAMPLES:
-        row |= {"samples": result.best_hyperparameters["samples"], "offered": space["samples"]}
+        row |= {"samples": int(_best(result)["samples"]), "offered": space["samples"]}
     return row
+
+
+def _best(result):
+    """Returns the row of the best confirmed configuration that is no twin."""
+    table = result.confirmation.table
+    return table[~table["twin"]].iloc[0]
 
 
 def row_of(result, kind, placement, metric):
@@ -76,8 +82,7 @@ def row_of(result, kind, placement, metric):
     runs = result.confirmation.runs.sort_values("repeat")
     found, twins = runs[~runs["twin"]], runs[runs["twin"]]
     columns = ("val_loss", "test_loss", f"test_{metric}", "best_epoch")
-    table, sites = result.confirmation.table, placement.split("+")
-    best = table[~table["twin"]].iloc[0]
+    best, sites = _best(result), placement.split("+")
     return {
         "kind": kind,
         "placement": placement,
