@@ -54,7 +54,7 @@ def test_finished_trials_are_saved_and_the_search_resumes(options):
     result = rdt.TuneResult.load(folder)
     score = result.trials["val_loss"][0]
     assert best.startswith(f"Best so far: val_loss {score:.4f} with ")
-    assert best.endswith(f"(trial {result.trials['number'][0] + 1})")
+    assert best.endswith(f"(trial {result.trials['number'][0]})")
     for name, value in result.best_hyperparameters.items():
         assert f"{name}={value}" in best
     assert how == f'To resume: run again with directory="{folder}"'
