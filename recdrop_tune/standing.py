@@ -71,10 +71,7 @@ def is_twin(without: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
 
 
 def confirmed(records: Records) -> Seeds:
-    """Returns the scores of the confirmation.
-
-    A training that was repeated after a failure counts once.
-    """
+    """Returns the scores of the confirmation. A training that two workers have reported counts once."""
     seeds: dict[tuple[str, bool], dict[int, float]] = {}
     for each in records.confirmations:
         if each.score is not None and not math.isnan(each.score):

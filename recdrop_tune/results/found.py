@@ -131,10 +131,13 @@ class Found:
     def best_values(self) -> dict[str, Any]:
         """The active hyperparameters of the best configuration, by name."""
         assert self.best is not None
-        if self.confirmation is None:
-            return self.values(self.best)
+        values = self.values(self.best)
+        if self.confirmation is None or not self.confirmation.best["twin"]:
+            return values
         row = self.confirmation.best
-        return {n: _python(row[n]) for n in self.columns if n in row and not pd.isna(row[n])}
+        own = {n: _python(row[n]) for n in self.columns if n in row and not pd.isna(row[n])}
+        # A column with gaps has made floats of its integers.
+        return {n: values[n] if values.get(n) == value else value for n, value in own.items()}
 
     @property
     def best_score(self) -> float:

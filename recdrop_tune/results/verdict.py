@@ -147,7 +147,7 @@ def _failed(judged: Judgement) -> list[str]:
     return parts
 
 
-NUMBERS = (*("search", "n", "failed", "mean", "std", "gain", "gain_low", "gain_high", "outcome"),)
+NUMBERS = ("search", "n", "failed", "mean", "std", "gain", "gain_low", "gain_high", "outcome")
 """The columns of `Confirmation.table` after the hyperparameters."""
 
 

@@ -138,6 +138,8 @@ def test_the_best_model_is_the_confirmed_one_with_its_best_weights(result):
     assert best["twin"]
     assert result.best_trial.trial_id == result.confirmation.best_id == f"{best['trial_id']}_twin"
     assert result.best_hyperparameters["wrapper"] == "none"
+    said = (result.found.best_values, result.best_hyperparameters)
+    assert len({json.dumps(values, sort_keys=True) for values in said}) == 1
     runs = result.confirmation.runs
     own = runs[(runs["trial_id"] == best["trial_id"]) & (runs["twin"] == best["twin"])]
     of_best = own.sort_values("val_loss").iloc[0]
