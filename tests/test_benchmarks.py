@@ -17,6 +17,11 @@ from tests import ROOT
 FOLDER = ROOT / "benchmarks"
 
 
+def long(test):
+    """Two to four minutes each: for a change of such a benchmark, with `-m full`."""
+    return pytest.mark.heavy(pytest.mark.full(test))
+
+
 def run(script, arguments, out):
     """Runs a benchmark; returns what it printed and what it wrote."""
     command = [sys.executable, str(FOLDER / script), *shlex.split(arguments), "--out", str(out)]
@@ -93,7 +98,7 @@ def test_scaling_of_the_oracle(run_here):
     assert [row["trials"] for row in held["ask"]["result"]] == [3, 6]
 
 
-@pytest.mark.heavy
+@long
 def test_scaling(out):
     sizes = "--trials 2 --turns 1 --workers 2 --seconds 1"
     _, held = run("scaling.py", f"workers requests {sizes}", out)
@@ -103,7 +108,7 @@ def test_scaling(out):
         assert row["requests_a_second"] > 0
 
 
-@pytest.mark.heavy
+@long
 def test_search_time(out):
     sizes = "--backends tensorflow --sizes digits --trials 3 --epochs 2 --turns 1"
     kinds = "--kinds 'Keras Tuner' 'same trials' defaults"
@@ -293,7 +298,7 @@ def test_which_dropout(tmp_path, page, run_here):
     assert f"{int(gain > 0)} of 1 better in the mean" in printed
 
 
-@pytest.mark.heavy
+@long
 def test_published(tmp_path, page, run_here):
     path, lines = page("mnist1d")
     sizes = "--data mnist1d --search 'published GRU' --trials 2 --epochs 1 --seeds 2"
@@ -428,7 +433,7 @@ def test_which_dropout_answers(benchmarks):
     assert {cells[0]: cells[2:4] for cells in everything}["| weight_drop"] == ["+20.0", "-10.0"]
 
 
-@pytest.mark.heavy
+@long
 def test_learned_rates(tmp_path, run_here):
     sizes = "--task vowels --placement recurrent --epochs 1 --trials 2 --seeds 2"
     search = f"{sizes} --folder {tmp_path}/searches"
@@ -450,7 +455,7 @@ def test_learned_rates(tmp_path, run_here):
     assert f"| vowels | recurrent | {rows['samples']['samples']} of 180 |" in printed
 
 
-@pytest.mark.heavy
+@long
 def test_activity_decay(page, run_here):
     path, lines = page("decays")
     printed, held = run_here("activity_decay.py", "run --seeds 2 --epochs 1")
