@@ -7,10 +7,10 @@ configuration is checked in milliseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import combinations
 
 from recdrop_tune.errors import invalid_argument
+from recdrop_tune.problems import suggestion
 
 SITES = ("input", "recurrent", "output")
 """The places where a recurrent layer can drop, in the order of the data flow."""
@@ -144,14 +144,11 @@ def technique(identifier: str) -> Technique:
     try:
         return TECHNIQUES[identifier]
     except (KeyError, TypeError):
-        close = get_close_matches(
-            identifier if isinstance(identifier, str) else "", TECHNIQUES, n=1
-        )
         raise invalid_argument(
             "wrapper",
             expected=f"one of {', '.join(TECHNIQUES)}",
             received=identifier,
-            fix=f"Did you mean `{close[0]}`?" if close else "",
+            fix=suggestion(identifier, TECHNIQUES),
         ) from None
 
 

@@ -23,11 +23,17 @@ _AROUND = "^(Input should be|Input is not|Value error,) | for <class .*>$"
 _UNKNOWN = ("extra_forbidden", "invalid_key", "unexpected_keyword_argument")
 
 
+_ELSEWHERE = {"dropconnect": "weight_drop", "locked": "variational", "gal": "variational"}
+"""The wrappers of other names in the literature."""
+
+
 def suggestion(received: object, words: Iterable[str], prefix: str = "") -> str:
-    """Returns `Did you mean ...?` for a near miss, or an empty string."""
+    """Returns `Did you mean ...?` for a near miss or another usual name, or an empty string."""
     # Comparing takes a time that grows with the length, and nobody misspells a word by 100 letters.
     word = received.lower() if isinstance(received, str) and len(received) < 100 else ""
-    near = get_close_matches(word, list(words), n=1) if "+" not in word else []
+    known, other = list(words), _ELSEWHERE.get(word)
+    near = [other] if other in known else get_close_matches(word, known, n=1)
+    near = near if "+" not in word else []
     return f"Did you mean `{prefix}{near[0]}`?" if near else ""
 
 

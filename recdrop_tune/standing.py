@@ -234,6 +234,17 @@ def amount(value: float) -> str:
     return f"{value:.1e}" if value and float(text) == 0.0 else text
 
 
+def setting(name: str, value: object) -> str:
+    """Writes the value of a hyperparameter: numbers with four digits, learning rates with three.
+
+    Example:
+        >>> setting("learning_rate", 0.0089471616), setting("rate", 0.15), setting("units", 64)
+        ('0.00895', '0.15', '64')
+    """
+    digits = 3 if name.rpartition("/")[2] in ("learning_rate", "lr") else 4
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
 def gained(value: float) -> str:
     """Writes a gain as a number, or `no gain` for zero."""
     return amount(value) if value else "no gain"

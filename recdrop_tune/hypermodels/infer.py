@@ -67,19 +67,20 @@ def _arguments_of(kind: _Class, given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def task_in_words(model: AbstractHyperModel, x: Any, y: Any) -> str:
+def task_in_words(model: AbstractHyperModel, x: Any, y: Any, name: str | None = None) -> str:
     """Describes the task of a hypermodel, and what else the same data could mean.
 
     Args:
         model: The hypermodel that `infer_hypermodel` returned.
         x: Sequences of the training data.
         y: Their targets.
+        name: The task, if the user named it. Only a name tells a forecast from a regression.
     """
     if isinstance(model, SequenceRegressor) and has_steps(x, y):
         if model.return_sequences:
             return "regression, with targets for each step"
         return 'forecast from the last state (to predict step by step: model="regression")'
-    return next(task for task, kind in _CLASSES.items() if isinstance(model, kind))
+    return name or next(task for task, kind in _CLASSES.items() if isinstance(model, kind))
 
 
 def has_steps(x: Any, y: Any) -> bool:

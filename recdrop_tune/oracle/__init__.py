@@ -30,6 +30,7 @@ from recdrop_tune.oracle.scores import (
     pareto,
     reached,
     values_of,
+    with_directions,
 )
 from recdrop_tune.oracle.study import as_optuna, study_of
 from recdrop_tune.oracle.trial_files import (
@@ -101,4 +102,5 @@ __all__ = [
     "unnoted",
     "values_of",
     "walk",
+    "with_directions",
 ]

@@ -57,8 +57,9 @@ class OptunaOracle(kt.Oracle):
     pruner. For an unpromising trial, `update_trial` returns a trial with the status `STOPPED`.
 
     Args:
-        objective: As for `keras_tuner.Oracle`. With a list, the study finds the Pareto front
-            (`pareto_trials`), and the first objective picks a trial's best epoch.
+        objective: As for `keras_tuner.Oracle`, or `{"name": "val_f1", "direction": "max"}`. With a list,
+            the study finds the Pareto front (`pareto_trials`), and the first objective picks a trial's best
+            epoch.
         max_trials: The most trials that are run.
         sampler: `"surrogate"` (the default: a `SurrogateSampler`, a Gaussian process over all trials, pruned
             ones included; with several objectives `"tpe"`), an Optuna sampler, or the name of one: `"tpe"`
@@ -121,6 +122,7 @@ class OptunaOracle(kt.Oracle):
         self._failures = Failures(max_consecutive_failed_trials)
         # Keras Tuner counts every failure, including those of earlier sessions: its own limit is disabled.
         kwargs["max_consecutive_failed_trials"] = -1
+        objective = scores.with_directions(objective)
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
         if seed is not None:
             self.seed = seed  # Keras Tuner takes 0 for "no seed".

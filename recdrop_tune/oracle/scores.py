@@ -23,6 +23,13 @@ def objectives(objective: Any) -> list[Any]:
     return list(getattr(objective, "objectives", [objective]))
 
 
+def with_directions(objective: Any) -> Any:
+    """Turns `{"name": "val_f1", "direction": "max"}`, also in a list, into a Keras Tuner objective."""
+    if isinstance(objective, list | tuple):
+        return [with_directions(each) for each in objective]
+    return kt.Objective(**objective) if isinstance(objective, Mapping) else objective
+
+
 class SeveralObjectives(kt.Objective):
     """Several objectives. The first one picks the best epoch, while Keras Tuner's own class adds them up.
 

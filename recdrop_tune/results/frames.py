@@ -15,6 +15,7 @@ from recdrop_tune.events import INTERRUPTED, PRUNED, STATES
 from recdrop_tune.oracle import is_wrapper, metrics_at, objectives, reached
 from recdrop_tune.records import Records, TrialRecord
 from recdrop_tune.spaces import plain_names
+from recdrop_tune.standing import setting
 from recdrop_tune.tuner import as_objective, readable
 
 # The trials: the oracle's values joined with the journal's.
@@ -198,11 +199,14 @@ def learned_rate_columns(frame: pd.DataFrame) -> list[str]:
     return [name for name in names if name.rpartition("/")[2].startswith("learned_rate.")]
 
 
-def shown(value: Any, missing: str = "-") -> str:
-    """Writes one value of a frame, numbers with four significant digits."""
-    if pd.isna(value):
-        return missing
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def shown(value: Any, name: str = "") -> str:
+    """Writes one value of a frame; see `setting`.
+
+    Args:
+        value: The value.
+        name: Its column.
+    """
+    return "-" if pd.isna(value) else setting(name, value)
 
 
 # The Pareto front.

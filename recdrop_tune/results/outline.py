@@ -88,7 +88,9 @@ def full_outline(found: Found) -> list[Section]:
     search, same = found.search, found.trials.head(1)
     constant = [name for name in found.hyperparameters if name not in found.varying]
     words = [
-        f"{name} = {shown(same[name].iloc[0])}" for name in constant if same[name].notna().any()
+        f"{name} = {shown(same[name].iloc[0], name)}"
+        for name in constant
+        if same[name].notna().any()
     ]
     hidden = ["trial_id", "mlflow_run_id", *constant]
     drawn = {name: _drawn(name, figure) for name, figure in figures(found).items()}
@@ -159,7 +161,7 @@ def _outcome(found: Found) -> Iterator[str]:
         search = "" if pd.isna(row["search"]) else f" (in the search: {amount(row['search'])})"
         seeds = f"{row['n']} fresh seed{'s' if row['n'] != 1 else ''}"
         yield f"Chosen by confirmation: {which}, mean {amount(row['mean'])} over {seeds}{search}"
-    values = (f"{each}={shown(value)}" for each, value in found.best_values.items())
+    values = (f"{each}={shown(value, each)}" for each, value in found.best_values.items())
     yield f"Best configuration: {', '.join(values)}"
     twin = found.confirmation is not None and found.confirmation.best["twin"]
     if not twin and (learned := found.learned(best)):

@@ -16,6 +16,7 @@ import plotly.io as pio
 from recdrop_tune.catalog import SITES, TECHNIQUES
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import learned_rate_columns, spread_column
+from recdrop_tune.standing import setting
 
 # Axes: titles with units, scales, ticks, and the range shown at first.
 
@@ -201,9 +202,9 @@ def markers(look: tuple[str, str], states: Iterable[str]) -> dict[str, Any]:
     return {"color": colour, "symbol": symbols, "size": 8, "line": line}
 
 
-def shown(value: object) -> str:
-    """Writes a value for a figure, safe in the HTML that Plotly reads."""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+def shown(value: object, name: str = "") -> str:
+    """Writes a value for a figure, safe in the HTML that Plotly reads; see `setting`."""
+    text = setting(name, value)
     return as_text(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
 
 
@@ -217,7 +218,7 @@ def hover_text(found: Found, rows: pd.DataFrame) -> list[str]:
     texts = []
     for number, state, *values in rows[["number", "state", *names]].itertuples(index=False):
         lines = [
-            f"{as_text(name)}: {shown(value)}"
+            f"{as_text(name)}: {shown(value, name)}"
             for name, value in zip(names, values, strict=True)
             if not pd.isna(value)
         ]

@@ -16,6 +16,7 @@ from recdrop_tune.records import QUESTIONS
 from recdrop_tune.results import plot_style as style
 from recdrop_tune.results.found import NOT_APPLICABLE, Found
 from recdrop_tune.results.frames import learned_rate_columns, metric_column
+from recdrop_tune.standing import setting
 
 _LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
 
@@ -390,7 +391,10 @@ def _numbers(values: pd.Series[Any], name: str, logarithmic: bool) -> dict[str, 
         "label": style.title(name, logarithmic),
         "values": [below if pd.isna(value) else place(value) for value in values],
         "tickvals": [*([below] if missing else []), *(place(tick) for tick in ticks)],
-        "ticktext": [*([NOT_APPLICABLE] if missing else []), *(f"{tick:.4g}" for tick in ticks)],
+        "ticktext": [
+            *([NOT_APPLICABLE] if missing else []),
+            *(setting(name, tick) for tick in ticks),
+        ],
         "range": [below if missing else bottom, top if top > bottom else bottom + 1.0],
     }
 

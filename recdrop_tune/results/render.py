@@ -64,7 +64,8 @@ def as_page(title: str, sections: Sequence[Section]) -> str:
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:
-    return table.astype(object).map(shown)
+    words = {name: [shown(each, str(name)) for each in column] for name, column in table.items()}
+    return pd.DataFrame(words, dtype=object)
 
 
 def _prose(text: str) -> Markup:

@@ -163,7 +163,7 @@ def brief(table: pd.DataFrame) -> pd.DataFrame:
         column = table[name]
         if name in settings and name not in ("number", "twin"):
             if known[name].nunique(dropna=False) > 1:
-                words[name] = column.astype(object).map(shown)
+                words[name] = pd.Series(shown(each, name) for each in column)
         elif name == "twin":
             if column.any():
                 words[name] = column.map({True: "twin", False: ""})

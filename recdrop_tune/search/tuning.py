@@ -83,8 +83,9 @@ def tune(
             `Task` helps them.
         space: A preset's name (by default `"quick"`), a YAML file, a mapping or a `SearchSpace`. For a Keras
             model its keys about dropout apply. A function or a hypermodel has its own space.
-        objective: The metric to optimize, or a `keras_tuner.Objective`; or a list of them, for a Pareto
-            front (tuner `"optuna"` only). Every model has the metric `ms_per_step`.
+        objective: The metric to optimize: its name, `{"name": "val_f1", "direction": "max"}` or a
+            `keras_tuner.Objective`; or a list of them, for a Pareto front (tuner `"optuna"` only). Every
+            model has the metric `ms_per_step`.
         max_trials: The most trials to run, including the twin of the best one.
         epochs: Epochs per trial.
         batch_size: Samples per batch, for arrays.
@@ -165,7 +166,7 @@ def tune(
     check_hypermodel_data(hypermodel, made, config.batch_size, training.fit)
     if task is not None and config.verbose:
         x, y = made["training"][:2] if isinstance(made["training"], tuple) else (None, None)
-        print(f"Task: {task_in_words(hypermodel, x, y)}.", flush=True)
+        print(f"Task: {task_in_words(hypermodel, x, y, task.name)}.", flush=True)
     training = complete_training(training, made["training"], hypermodel)
     # A plan is sent to workers, and has the model, its space and the test data apart.
     config = replace(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from recdrop_tune import standing
 from recdrop_tune.events import INTERRUPTED, STOPPED, ConfirmationStarted, EpochEnded
 from recdrop_tune.records import QUESTIONS, Records, TrialRecord, dropout_settings
-from recdrop_tune.standing import amount
+from recdrop_tune.standing import amount, setting
 
 
 def counts(records: Records) -> dict[str, int]:
@@ -170,8 +170,7 @@ def details(record: TrialRecord) -> str:
     """Writes the hyperparameters of a trial that are not the same in every trial."""
     names = [name for name in QUESTIONS if name in record.active]
     names += [name for name in record.active if name not in [*names, *record.fixed]]
-    values = ((name, record.active[name]) for name in names)
-    return " ".join(f"{n}={v:.4g}" if isinstance(v, float) else f"{n}={v}" for n, v in values)
+    return " ".join(f"{name}={setting(name, record.active[name])}" for name in names)
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import keras_tuner as kt
 
 from recdrop_tune.errors import invalid_argument, shown
-from recdrop_tune.oracle import OptunaOracle, check_directions, make_pruner
+from recdrop_tune.oracle import OptunaOracle, check_directions, make_pruner, with_directions
 from recdrop_tune.tuner.reports import MILLISECONDS
 from recdrop_tune.tuner.tuner import Tuner
 
@@ -106,7 +106,7 @@ def _bare(metric: str) -> str:
 
 
 def as_objective(objective: Any) -> kt.Objective:
-    """Turns the name of a metric into an objective with a direction.
+    """Turns the name of a metric, or `{"name": ..., "direction": ...}`, into an objective with a direction.
 
     Raises:
         InvalidArgumentError: The direction of the metric is not known, or neither `"min"` nor `"max"`.
@@ -115,6 +115,7 @@ def as_objective(objective: Any) -> kt.Objective:
         >>> as_objective("val_accuracy").direction
         'max'
     """
+    objective = with_directions(objective)
     if isinstance(objective, kt.Objective):
         check_directions([objective])
         return objective
@@ -130,6 +131,6 @@ def as_objective(objective: Any) -> kt.Objective:
             "objective",
             expected="a metric with a known direction, such as val_loss or val_accuracy",
             received=objective,
-            fix=f"Pass keras_tuner.Objective({shown(objective)}, direction='min') or 'max'.",
+            fix=f"Pass {{'name': {shown(objective)}, 'direction': 'max'}}, or 'min'.",
         )
     return kt.Objective(objective, direction)

@@ -133,6 +133,17 @@ def test_what_is_refused(arguments, message):
         OptunaOracle(**{"objective": "val_loss", **arguments})
 
 
+def test_an_objective_is_a_name_with_a_direction():
+    goal = {"name": "val_f1", "direction": "max"}
+    oracle = OptunaOracle(goal)
+    assert (oracle.objective.name, oracle.objective.direction) == ("val_f1", "max")
+    several = OptunaOracle(["val_loss", goal]).objective.objectives
+    assert [(each.name, each.direction) for each in several] == [
+        ("val_loss", "min"),
+        ("val_f1", "max"),
+    ]
+
+
 def test_a_storage_is_opened_by_the_first_trial(tmp_path):
     tuner = make_tuner(tmp_path, storage=f"sqlite:///{tmp_path}/studies.db")
     assert not (tmp_path / "studies.db").exists()

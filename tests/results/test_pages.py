@@ -12,11 +12,13 @@ import keras_tuner as kt
 import pytest
 from plotly.offline import get_plotlyjs
 
+from recdrop_tune import standing
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import TrackingWarning
 from recdrop_tune.oracle import OptunaOracle
 from recdrop_tune.results.outline import outline
 from recdrop_tune.results.render import as_html, as_markdown, as_text
+from recdrop_tune.terminal.status import details
 from tests.planted_search import Planted, Sized, description, page, planted_result
 
 
@@ -212,6 +214,19 @@ def test_what_is_no_dropout_can_have_its_names(values, kinds, tmp_path, planted_
     drawn = {trace.name for trace in result.plots()["history"].data}
     assert drawn == {"best so far", *kinds}
     assert result.wrappers.empty == (kinds == {"trials"})
+
+
+def test_learning_rates_have_three_digits_and_frames_have_all(planted, read):
+    rates = planted.trials["learning_rate"].head(5)
+    texts = (
+        str(planted),
+        description(planted),
+        read.text("td"),
+        details(standing.best(planted.found.records)),
+    )
+    for said in texts:
+        assert f"{rates[0]:.3g}" in said
+        assert not any(f"{rate:.4g}" in said for rate in rates)
 
 
 def test_nothing_completed_and_nothing_recorded(tmp_path):

@@ -7,7 +7,7 @@ from sklearn.model_selection import GroupKFold, KFold
 
 import recdrop_tune as rdt
 from recdrop_tune.errors import InvalidArgumentError
-from recdrop_tune.hypermodels import SequenceRegressor, SequenceTagger
+from recdrop_tune.hypermodels import SequenceRegressor, SequenceTagger, task_in_words
 from recdrop_tune.search.classes_and_groups import complete_training
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.hypermodel_of import as_hypermodel
@@ -78,6 +78,9 @@ def test_a_search_over_lists_is_one_over_padded_arrays(search, tmp_path):
 
 def test_a_value_for_each_step_or_a_forecast():
     y = X.sum(axis=-1)
+    for name in ("forecast", "regression"):  # The same model, under the name that it was given.
+        made = hypermodel((X, y[:, :3]), Task(name))
+        assert task_in_words(made, X, y[:, :3], name) == name
     assert hypermodel((X, y), Task()).target_shape == (5,)
     assert hypermodel((X, y), Task("forecast")).target_shape == (5,)
     each = hypermodel((X, y), Task("regression", loss="huber", metrics="mse"))

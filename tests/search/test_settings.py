@@ -129,14 +129,18 @@ def test_what_a_user_can_write():
     assert rdt.Optuna(sampler).sampler is sampler
     config = SearchConfig(
         model="tagging",
-        objective=["val_loss", kt.Objective("f1", "max")],
+        objective=["val_loss", kt.Objective("f1", "max"), {"name": "val_f1", "direction": "max"}],
         training={"executions": 3},
         confirm=2,
         workers=np.int64(4),
         tracking=rdt.MLflow(register_model="best"),
     )
     assert config.model == rdt.Task("tagging")
-    assert config.objective == (Goal("val_loss"), Goal("f1", direction="max"))
+    assert config.objective == (
+        Goal("val_loss"),
+        Goal("f1", direction="max"),
+        Goal("val_f1", direction="max"),
+    )
     assert config.training == rdt.Training(3)
     assert (config.confirm, config.workers) == (rdt.Confirm(2), rdt.Workers(4))
     assert config.tracking == rdt.MLflow("recdrop-tune", register_model="best")

@@ -31,7 +31,7 @@ def options(tmp_path):
     ("wrong", "message"),
     [
         ({"max_trials": 0}, r"`max_trials`.*max_trials=0"),
-        ({"objective": "val_f1"}, r"`objective`.*keras_tuner\.Objective\('val_f1', direction"),
+        ({"objective": "val_f1"}, "`objective`.*'name': 'val_f1', 'direction': 'max'"),
         ({"objective": ["loss", "loss"]}, "`objective`.*different metrics"),
         ({"model": 3}, r"`model`.*a Keras model, a function that builds one.*HyperModel"),
         ({"model": Failing}, r"`model`.*Pass an instance: Failing\(\.\.\.\)"),

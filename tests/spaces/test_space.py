@@ -134,6 +134,7 @@ def test_accepted(raw, key, value):
         ({"wrapper": ["none", "recurent"]}, r"`wrapper\[1\]`.*Did you mean `recurrent`?"),
         ({"wrapper": None}, "'none'.*Received: wrapper=None"),
         ({"placement": "input+input"}, "'input\\+recurrent'.*placement='input\\+input'"),
+        ({"wrapper": "DropConnect"}, "`wrapper`.*Did you mean `weight_drop`?"),
         ({"wraper": "none"}, "There is no `wraper`. Did you mean `wrapper`?"),
         ({3: "none"}, "There is no `.*3.*There are: cell"),
         ({"rate": {"min": 0.1, "max": 0.3, "stpe": 0.1}}, "no `rate.stpe`. Did you mean `step`?"),

@@ -136,6 +136,14 @@ CLASSES = "NativeDropoutWrapper, .*ZoneoutWrapper"
             "weight_dorp",
             r"`wrapper`\. Expected one of none, native, .*Did you mean `weight_drop`\?",
         ),
+        *(
+            (other, rf"Received: wrapper='{other}'\. Did you mean `{name}`\?")
+            for other, name in [
+                ("dropconnect", "weight_drop"),
+                ("locked", "variational"),
+                ("Gal", "variational"),
+            ]
+        ),
         (None, r"`wrapper`\. Expected one of none, native, .*Received: wrapper=None"),
         (keras.layers.LSTM, r"`wrapper`\. Expected one of none, native"),
         (
