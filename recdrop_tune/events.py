@@ -28,6 +28,9 @@ trials were running in a process that was killed before it could report their en
 STATES = {"COMPLETED": COMPLETE, "STOPPED": PRUNED, "FAILED": FAILED, "INVALID": RETRY}
 """The states by Keras Tuner's names for them."""
 
+CONFIG_FILE = "config_file"
+"""The YAML file of `recdrop-tune run`, in the `info` of a search."""
+
 STOPPED, EXHAUSTED = "STOPPED", "EXHAUSTED"
 """Why a search starts no more trials: somebody asked it to end, or every configuration was tried."""
 

@@ -8,7 +8,7 @@ import click
 
 from recdrop_tune.cli.doctor import doctor
 from recdrop_tune.cli.report import report
-from recdrop_tune.cli.run import run
+from recdrop_tune.cli.run import confirm, run
 from recdrop_tune.cli.searches import searches
 from recdrop_tune.cli.spaces import spaces
 from recdrop_tune.cli.stop import stop
@@ -38,5 +38,5 @@ def main() -> None:
     """Finds which recurrent dropout, where, and how much."""
 
 
-for _command in (doctor, report, run, searches, spaces, status, stop, sync, top, ui):
+for _command in (confirm, doctor, report, run, searches, spaces, status, stop, sync, top, ui):
     main.add_command(_command)

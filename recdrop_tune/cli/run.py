@@ -1,4 +1,4 @@
-"""`recdrop-tune run`: runs the search that a YAML file describes."""
+"""`recdrop-tune run` and `recdrop-tune confirm`: run, or confirm, the search that a YAML file describes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import click
 
 from recdrop_tune.backends import check_importable, choose
 from recdrop_tune.cli.store import load_quietly
+from recdrop_tune.cli.watch import watched
 from recdrop_tune.errors import RecdropError
 
 if TYPE_CHECKING:  # Pydantic takes a third of a second to load.
-    from recdrop_tune.cli.config import RunFile
+    from recdrop_tune.cli.config import ConfigFile, RunFile
 
 _CTRL_C = 130
 
@@ -42,22 +43,64 @@ def run(config: Path, **options: Any) -> None:
     from recdrop_tune.cli.config import read_config
 
     given = {name: value for name, value in options.items() if value is not None}
-    file = read_config(config, given)
+    _search(read_config(config, given))
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--top", type=int, help="How many of the best configurations.")
+@click.option("--seeds", type=int, help="How many times to train each in the first round.")
+@click.option("--max-seeds", type=int, help="How many times at most.")
+@click.option("--margin", type=float, help="The largest difference that does not matter.")
+@click.option("--workers", type=int, help="How many trainings run at the same time (extra `ray`).")
+def confirm(directory: Path | None, workers: int | None, **options: Any) -> None:
+    """Trains the best configurations of a search again, each with fresh seeds.
+
+    DIR is the project folder of a search by `recdrop-tune run`; by default the newest one in recdrop_runs.
+    The YAML file of the search is read again, with its `confirm`; options replace parts of that. What an
+    earlier confirmation trained is not repeated. The functions that the file names are run.
+    """
+    from recdrop_tune.cli.config import read_config
+    from recdrop_tune.events import CONFIG_FILE
+
+    found = watched(directory)
+    search = found.records.search
+    assert search is not None
+    config = search.info.get(CONFIG_FILE)
+    if not isinstance(config, str):
+        raise click.ClickException(
+            f"The search in {found.folder} was started in Python: its folder does not say where its data and "
+            "its model are. Call `result.confirm(3)` there."
+        )
+    given: dict[str, Any] = {"directory": str(found.folder), "overwrite": False}
+    given |= {name: search.info[name] for name in ("epochs", "seed") if name in search.info}
+    given["max_trials"] = search.max_trials
+    file = read_config(Path(config), given | ({} if workers is None else {"workers": workers}))
+    asked = file.data.get("confirm") or {}
+    asked = asked if isinstance(asked, dict) else {"top": asked}
+    asked |= {name: value for name, value in options.items() if value is not None}
+    _search(replace(file, data={**file.data, "confirm": asked}))
+
+
+def _search(file: ConfigFile) -> None:
+    """Runs the search of a file, and prints what it found."""
     checked, space = file.config(), file.space()
     try:
         choose(checked.backend) if checked.backend else check_importable()
     except RecdropError as error:
         raise click.ClickException(file.explained(error)) from None
     load_quietly("recdrop_tune.tuner")  # Keras is slow to load, and needed from here on.
-    from recdrop_tune import tune
     from recdrop_tune.events import STOPPED
-    from recdrop_tune.search import SearchConfig, names_of
+    from recdrop_tune.search import SearchConfig, names_of, run_search
 
     # After the imports: a `statistics.py` in the folder would replace Python's.
-    _look_in(config.parent)
+    _look_in(file.path.parent)
     arguments = {name: getattr(checked, name) for name in names_of(SearchConfig)}
     try:
-        result = tune(**arguments | {"space": space} | _data(checked))
+        data = _data(checked)
+        train, validation = data.pop("train"), data.pop("validation", None)
+        settings = SearchConfig(**arguments | {"space": space} | data)
+        result = run_search(settings, train, validation, file.path)
     except RecdropError as error:
         raise click.ClickException(file.explained(error)) from None
     except KeyboardInterrupt as interrupt:

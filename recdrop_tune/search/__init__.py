@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         settings_class,
     )
     from recdrop_tune.search.tuner_tracking import track
-    from recdrop_tune.search.tuning import tune
+    from recdrop_tune.search.tuning import run_search, tune
 
 _HOME = {
     "CLASSES": "settings",
@@ -49,6 +49,7 @@ _HOME = {
     "distribute": "distributed",
     "known_names": "settings",
     "names_of": "settings",
+    "run_search": "tuning",
     "settings_class": "settings",
     "track": "tuner_tracking",
     "tune": "tuning",
@@ -72,6 +73,7 @@ __all__ = [
     "distribute",
     "known_names",
     "names_of",
+    "run_search",
     "settings_class",
     "track",
     "tune",

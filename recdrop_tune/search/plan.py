@@ -14,7 +14,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import Listener, Process
+from recdrop_tune.events import CONFIG_FILE, Listener, Process
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
@@ -40,6 +40,7 @@ class Plan:
         model: The hypermodel, or the function that builds its models.
         space: The search space as YAML, or the name of the hypermodel that defines it.
         goals: The objectives.
+        config_file: The YAML file that describes the search, if one does.
         search_id: Id of the search, from the project folder.
         process: The process that started it.
         resume_hint: How to resume it, in words or as a command.
@@ -50,6 +51,7 @@ class Plan:
     model: Any
     space: str
     goals: Sequence[kt.Objective]
+    config_file: Path | None = None
     search_id: str = ""
     process: Process = field(default_factory=Process)
     resume_hint: str | None = None
@@ -191,6 +193,8 @@ class Plan:
             "batch_size": config.batch_size,
             "seed": config.seed,
         }
+        if self.config_file is not None:
+            info[CONFIG_FILE] = str(self.config_file.absolute())
         pruner = optuna.pruner or "halving"
         if config.tuner_name == "optuna" and isinstance(pruner, str):
             info["pruner"] = pruner  # Its name; the oracle has only its class.

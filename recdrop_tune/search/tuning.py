@@ -140,7 +140,20 @@ def tune(
         "verbose": verbose,
         "overwrite": overwrite,
     }
-    config = SearchConfig(**given)
+    return run_search(SearchConfig(**given), train, validation)
+
+
+def run_search(
+    config: SearchConfig, train: Any, validation: Any = None, config_file: Path | None = None
+) -> TuneResult:
+    """Runs a search; see `tune`.
+
+    Args:
+        config: The arguments of `tune`.
+        train: The training data.
+        validation: The validation data.
+        config_file: The YAML file that describes the search.
+    """
     check_training()
     training, model = config.training or Training(), model_named(config.model)
     callbacks = [resolved(each) for each in training.callbacks]
@@ -162,7 +175,9 @@ def tune(
     task = model if isinstance(model, Task) else None
     data = Data(as_function(train), as_function(validation), as_function(test), task)
     made = data.made
-    hypermodel, described = as_hypermodel(data.prepared_task or model, made["training"], space)
+    hypermodel, described = as_hypermodel(
+        data.prepared_task or model, made["training"], config.space
+    )
     check_hypermodel_data(hypermodel, made, config.batch_size, training.fit)
     if task is not None and config.verbose:
         x, y = made["training"][:2] if isinstance(made["training"], tuple) else (None, None)
@@ -178,7 +193,7 @@ def tune(
         tracking=mlflow,
         directory=config.directory or _new_folder(mlflow),
     )
-    return run(Plan(config, data, hypermodel, described, goals))
+    return run(Plan(config, data, hypermodel, described, goals, config_file))
 
 
 def _check_validation(goals: Sequence[Any], validation: Any, training: Training) -> None:

@@ -12,7 +12,7 @@ from tests.test_package import HEAVY
 from tests.tracked_events import ended, journaled, started, trial
 
 
-@pytest.mark.parametrize("command", ["report", "status", "stop", "sync", "top", "ui"])
+@pytest.mark.parametrize("command", ["confirm", "report", "status", "stop", "sync", "top", "ui"])
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
@@ -28,7 +28,7 @@ def test_where_there_is_no_search(tmp_path, monkeypatch, command, folder, messag
     assert (done.exit_code, done.output) == (1, message)
 
 
-@pytest.mark.parametrize("command", ["status", "stop", "top", "ui"])
+@pytest.mark.parametrize("command", ["confirm", "status", "stop", "top", "ui"])
 @pytest.mark.parametrize(
     ("journal", "words"),
     [("", "No search has been started in"), ("{}\n", "events.jsonl` is damaged")],

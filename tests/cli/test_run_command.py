@@ -19,6 +19,7 @@ from recdrop_tune.cli.config import RunFile, read_config
 from recdrop_tune.errors import invalid_argument
 from recdrop_tune.search import names_of
 from tests.forks import hearing_ctrl_c
+from tests.tracked_events import ended, journaled, started, trial
 
 CODE = """
 import keras
@@ -436,6 +437,32 @@ def test_a_signal_ends_it_with_what_it_has(place, number, code):
     )
     assert {run.info.status for run in runs} == {"KILLED"}
     assert len(runs) == 2
+
+
+def test_a_search_is_confirmed_from_its_folder(place, monkeypatch):
+    text = f"data: my_data:three\n{SMALL}directory: sure\nconfirm: {{top: 1, seeds: 1, max_seeds: 1}}\n"
+    assert called(place, text, "--max-trials", "3", "--epochs", "2").exit_code == 0
+    first = rdt.TuneResult.load("sure").confirmation
+    # The options of that command are in the folder, and the file is found from everywhere.
+    monkeypatch.chdir(place.parent)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(place)])
+    done = CliRunner().invoke(main, ["confirm", "here/sure", "--seeds", "2", "--max-seeds", "2"])
+    assert done.exit_code == 0, done.output
+    result = rdt.TuneResult.load("here/sure")
+    assert len(result.trials) == 3
+    assert list(first.table["n"].unique()) == [1]
+    assert result.confirmation.table["n"].max() == 2
+    assert "test_loss" in result.confirmation.table
+    assert f"Chosen by confirmation: trial {result.confirmation.best['number']}" in done.output
+    (place / "search.yaml").unlink()
+    done = CliRunner().invoke(main, ["confirm", "here/sure"])
+    assert (done.exit_code, str(place / "search.yaml") in done.output) == (1, True)
+
+
+def test_a_search_in_python_is_confirmed_there(tmp_path):
+    journaled(tmp_path, started(), *trial(0), ended())
+    done = CliRunner().invoke(main, ["confirm", str(tmp_path)])
+    assert (done.exit_code, "Call `result.confirm(3)`" in done.output) == (1, True)
 
 
 @pytest.mark.heavy
