@@ -25,7 +25,7 @@ from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, 
 from recdrop_tune.oracle.failures import Failures
 from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.parameters import Values
-from recdrop_tune.oracle.proposals import nearest_untried
+from recdrop_tune.oracle.proposals import limits, nearest_untried
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.samplers import (
     BLIND,
@@ -44,6 +44,10 @@ from recdrop_tune.oracle.twins import (
     twin_values,
 )
 from recdrop_tune.oracle.warm_start import WarmTrial, read_warm_trials, warm_folders
+
+
+# How often a sampler is asked for another configuration than a refused one; each leaves a failed trial.
+_ASKS = 10
 
 
 class OptunaOracle(kt.Oracle):
@@ -81,6 +85,9 @@ class OptunaOracle(kt.Oracle):
         twin_last: Whether the last of `max_trials` is the twin of the best configuration with dropout:
             the same hyperparameters, with `wrapper` at `"none"`, so that the two can be compared. It is not
             pruned, and it is tried after `timeout` too.
+        max_none_share: The largest share of the trials that have no dropout (`wrapper` at `"none"`), from 0
+            to 1: the sampler then proposes another wrapper, if one is left to try. Trials of `try_first` and
+            twins count, but always run. The sampler `"grid"` is not limited.
         timeout: Seconds after which no more trials begin, counted from the first; running ones are finished.
         worker_timeout: Seconds of silence after which the chief's `recdrop_tune.Tuner` gives a worker up, and
             its trial runs again. Has to be longer than the longest epoch.
@@ -113,6 +120,7 @@ class OptunaOracle(kt.Oracle):
         try_first: Iterable[Mapping[str, Any]] = (),
         warm_start: str | Path | Sequence[str | Path] = (),
         twin_last: bool = False,
+        max_none_share: float = 0.25,
         timeout: float | None = None,
         worker_timeout: float = 1800.0,
         seed: int | None = None,
@@ -147,6 +155,10 @@ class OptunaOracle(kt.Oracle):
                 fix="Use the default sampler, 'tpe' or 'gp', or pass the best ones as `try_first`.",
             )
         self.twin_last = twin_last
+        if not 0 <= max_none_share <= 1:
+            expected = "a share from 0 to 1"
+            raise invalid_argument("max_none_share", expected=expected, received=max_none_share)
+        self.max_none_share = max_none_share
         self.timeout = check_seconds("timeout", timeout)
         self.worker_timeout = check_seconds("worker_timeout", worker_timeout)
         self._deadline: float | None = None
@@ -297,20 +309,25 @@ class OptunaOracle(kt.Oracle):
             self._waiting.pop(0)
             if values not in tried:
                 return self._begin(trial_id, values)
-        study = self.study
+        study, refuses = self.study, limits(self)
         if isinstance(study.sampler, SurrogateSampler):
             # A model can add to it while the search runs.
-            study.sampler.space = parameters_of(space)
-        asked = study.ask()
-        values = walk(space, lambda hp: suggest(asked, hp))
-        if values not in tried:
-            asked.set_user_attr(ID, trial_id)
-            self._attempts[trial_id], self._reported[trial_id] = asked, set()
-            return values
-        asked.set_user_attr(DISCARDED, True)
-        with quiet_optuna():
-            study.tell(asked, state=TrialState.FAIL)
-        untried = nearest_untried(self, values)
+            study.sampler.space, study.sampler.refuses = parameters_of(space), refuses
+        for _ in range(_ASKS):
+            asked = study.ask()
+            values = walk(space, lambda hp, asked=asked: suggest(asked, hp))
+            attributes = study.get_trials(deepcopy=False)[asked.number].system_attrs
+            enqueued = "fixed_params" in attributes  # By the user, in the study.
+            if values not in tried and (enqueued or not refuses(values)):
+                asked.set_user_attr(ID, trial_id)
+                self._attempts[trial_id], self._reported[trial_id] = asked, set()
+                return values
+            asked.set_user_attr(DISCARDED, True)
+            with quiet_optuna():
+                study.tell(asked, state=TrialState.FAIL)
+            if values in tried:
+                break
+        untried = nearest_untried(self, values, refuses)
         return None if untried is None else self._begin(trial_id, untried)
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from math import isinf, log, sqrt
@@ -78,6 +78,7 @@ class SurrogateSampler(BaseSampler):
 
     Attributes:
         space: The given space, parents first; None if it is inferred.
+        refuses: Returns whether a configuration is not to be proposed. An `OptunaOracle` sets it.
 
     Raises:
         InvalidArgumentError: The seed is not an integer from 0 to 2**32 - 1, or the space has a
@@ -102,6 +103,7 @@ class SurrogateSampler(BaseSampler):
     def __init__(self, seed: int | None = None, space: Iterable[Parameter] | None = None) -> None:
         self._seed = secrets.randbits(32) if seed is None else _check_seed(seed)
         self.space = None if space is None else check_space(space)
+        self.refuses: Callable[[Values], bool] = lambda values: False
         self._candidates: tuple[list[Parameter], Candidates] | None = None
         self._read: dict[tuple[int, datetime | None], EndedTrial] = {}
 
@@ -155,7 +157,7 @@ class SurrogateSampler(BaseSampler):
         direction: StudyDirection,
         random: np.random.Generator,
     ) -> Values | None:
-        """Returns the most promising configuration; None if all have been tried."""
+        """Returns the most promising configuration; None if all have been tried or are refused."""
         sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
         ended = {t.number: self._ended(t, sign) for t in trials if t.state in _ENDED}
         values = {t.number: t.params for t in trials}
@@ -168,9 +170,9 @@ class SurrogateSampler(BaseSampler):
         ranked = sorted(worth, key=worth.__getitem__)
         candidates = self._candidates_of(space)
         if len(trials) < _STARTUP_TRIALS or not ranked:
-            return candidates.draw(tried, random)
+            return candidates.draw(tried, random, self.refuses)
         best = [values[number] for number in ranked[:_BEST]]
-        offered = candidates.untried(tried, best, random)
+        offered = candidates.untried(tried, best, random, self.refuses)
         if not offered:
             return None
         under_way = [number for number in values if number not in ended]

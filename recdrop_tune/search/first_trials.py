@@ -165,6 +165,12 @@ class _Spread:
             return list(hp.values)[(turn + self._begin) % len(hp.values)]
         if key == "schedule":
             return _middle(hp)
+        if key == "cell":
+            if hp.name not in self._strata:
+                # Each of them once, in random order, before any comes again.
+                rounds = [self._random.permutation(len(hp.values)) for _ in range(self.turns)]
+                self._strata[hp.name] = np.concatenate(rounds)
+            return hp.values[self._strata[hp.name][turn]]
         if key == "rate":
             return plain(hp, hp.prob_to_value(self._random.uniform(0.0, _HIGHEST)))
         if hp.name not in self._strata:

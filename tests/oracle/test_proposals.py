@@ -196,3 +196,82 @@ def test_ranges_too_long_to_be_written_down(tmp_path):
     assert len(set(tried)) == 12
     scores = [each.score for each in oracle.trials.values()]
     assert min(scores[5:]) < min(scores[:5])
+
+
+def cells_space(wrappers=("none", "recurrent", "lambda")) -> kt.HyperParameters:
+    hp = kt.HyperParameters()
+    hp.Choice("cell", ["lstm", "gru"])
+    hp.Choice("wrapper", list(wrappers))
+    hp.Float("learning_rate", 1e-4, 1e-1, sampling="log")
+    with hp.conditional_scope("wrapper", ["recurrent", "lambda"]):
+        hp.Float("rate", 0.1, 0.5)
+    return hp
+
+
+class Harmful(kt.Tuner):
+    """Trials by a formula: a GRU without dropout is best."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        hp = trial.hyperparameters
+        harm = hp.get("rate") if "rate" in hp.values else 0.0
+        return harm + (hp.get("cell") == "lstm") + 0.1 * abs(np.log10(hp.get("learning_rate")) + 2)
+
+
+def harmful(folder, trials=16, space=None, **options):
+    options = {"seed": 0, "hyperparameters": space or cells_space(), **options}
+    oracle = OptunaOracle(OBJECTIVE, trials, **options)
+    oracle.verbose = 0
+    return Harmful(oracle, directory=folder)
+
+
+def without(tuner):
+    return [each["wrapper"] == "none" for each in values(tuner)]
+
+
+@pytest.mark.parametrize("sampler", ["surrogate", "tpe", "random", "qmc"])
+def test_a_quarter_of_the_trials_is_without_dropout_and_every_cell_is_tried(tmp_path, sampler):
+    harmful(tmp_path, 7, sampler=sampler).search()
+    resumed = harmful(tmp_path, sampler=sampler)
+    for number in range(4):  # Workers that run at the same time.
+        resumed.oracle.create_trial(f"worker{number}")
+    resumed.search()
+    none = without(resumed)
+    assert len(none) == 16
+    assert all(sum(none[:count]) <= count / 4 for count in range(1, 17))
+    assert any(none)
+    assert len({each["cell"] for each in values(resumed)[:3]}) == 2
+
+
+@pytest.mark.parametrize(("share", "fewest", "most"), [(0.0, 0, 0), (1.0, 5, 16)])
+def test_the_share_without_dropout_is_an_argument(tmp_path, share, fewest, most):
+    tuner = harmful(tmp_path, max_none_share=share)
+    tuner.search()
+    assert fewest <= sum(without(tuner)) <= most
+
+
+def test_a_share_is_not_a_percentage(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="`max_none_share`.*from 0 to 1"):
+        harmful(tmp_path, max_none_share=25)
+
+
+def test_what_the_user_or_the_oracle_asks_for_is_never_left_out(tmp_path):
+    points = [{"wrapper": "none", "cell": "gru", "learning_rate": rate} for rate in (1e-4, 1e-3)]
+    tuner = harmful(tmp_path, 8, try_first=points, twin_last=True)
+    tuner.oracle.study.enqueue_trial({"cell": "gru", "wrapper": "none", "learning_rate": 1e-2})
+    tuner.search()
+    assert without(tuner) == [True, True, True, *[False] * 4, True]
+    assert [each["cell"] for each in values(tuner)[:4]] == ["gru", "gru", "gru", "lstm"]
+
+
+@pytest.mark.parametrize("sampler", ["surrogate", "tpe"])
+def test_a_space_with_nothing_left_but_no_dropout_is_searched_on(tmp_path, sampler):
+    alone = harmful(tmp_path / "none", 6, cells_space(["none"]), sampler=sampler)
+    alone.search()
+    assert len(without(alone)) == 6
+    few = kt.HyperParameters()
+    few.Choice("wrapper", ["none", "recurrent"])
+    few.Choice("cell", ["gru"])
+    few.Choice("learning_rate", [1e-4, 1e-3, 1e-2])
+    small = harmful(tmp_path / "small", 9, few, sampler=sampler)
+    small.search()
+    assert sorted(without(small)) == [False] * 3 + [True] * 3
