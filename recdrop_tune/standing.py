@@ -16,11 +16,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.events import COMPLETE
+from recdrop_tune.events import COMPLETE, PRUNED
 from recdrop_tune.records import QUESTIONS, Records, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_BEST = 5
+"""The number of best trials that tell whether more epochs would help."""
 
 NONE = "none"
 """The wrapper that drops nothing."""
@@ -288,6 +291,41 @@ def never_tried(table: pd.DataFrame) -> str | None:
     pairs = zip(rows["layer"], rows["wrapper"], strict=True)
     names = ["/".join(filter(None, pair)) for pair in pairs]
     return f"Never tried: {', '.join(names)}. More trials would." if names else None
+
+
+def few_with_dropout(records: Records) -> str | None:
+    """Warns if fewer trials had dropout than two for each searched hyperparameter; else `None`."""
+    trials = [each for each in records.trials.values() if each.state in (COMPLETE, PRUNED)]
+    dropping = sum(drops(each.active) for each in trials)
+    searched = {name for each in trials for name in each.active.keys() - each.fixed}
+    # A space with fewer configurations than trials is tried as a whole.
+    whole = records.search is not None and records.search.configurations is not None
+    if whole or not 0 < dropping < 2 * len(searched):
+        return None
+    return (
+        f"Only {dropping} of {len(trials)} trials had dropout, which is few for {len(searched)} "
+        "hyperparameters: with more trials, the search finds better ones."
+    )
+
+
+def train_longer(records: Records) -> str | None:
+    """Advises more epochs if most of the best trials had their best epoch at the end; else `None`.
+
+    Trials that early stopping ended before the last epoch do not count as such.
+    """
+    order = ranked(records)
+    ends = [each.best_epoch + 1 for each in order if each.best_epoch is not None]
+    planned = records.search.info.get("epochs") if records.search else None
+    if planned is None:
+        planned = max((each.epochs[-1].epoch + 1 for each in order if each.epochs), default=1)
+    best = ends[:_BEST]
+    late = best.count(planned)
+    if planned == 1 or len(best) < 2 or 2 * late <= len(best):
+        return None
+    return (
+        f"{late} of the {len(best)} best trials had their best epoch at the end: train longer, with more "
+        "`epochs`."
+    )
 
 
 def _keyed(

@@ -1,12 +1,19 @@
 """Who is best, whose twin is whose, what dropout is worth: on planted records."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from recdrop_tune import standing
-from recdrop_tune.events import ConfirmationEnded, SearchStarted, TrialEnded, TrialStarted
+from recdrop_tune.events import (
+    ConfirmationEnded,
+    EpochEnded,
+    SearchStarted,
+    TrialEnded,
+    TrialStarted,
+)
 from recdrop_tune.records import Records
 
 
@@ -204,3 +211,52 @@ def test_a_space_without_none_has_no_twins():
 def test_amounts(value, words):
     assert standing.amount(value) == words
     assert standing.gained(value) == (words if value else "no gain")
+
+
+def long_records(*ends, epochs=None, planned=4):
+    """Records of complete trials, best first, of four epochs each; by the number of their best epoch."""
+    found = records(*(({**SOME, "units": 8 + n}, float(n)) for n, _ in enumerate(ends)))
+    if planned is not None:
+        found.search = replace(found.search, info={"epochs": planned})
+    for number, end in enumerate(ends):
+        trial = found.trials[str(number)]
+        trial.ended = replace(trial.ended, best_step=end)
+        about = {"trial_id": str(number), "metrics": {}, "seconds": 1.0}
+        trial.epochs = [EpochEnded(epoch=each, **about) for each in range(epochs or 4)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ends", "options", "words"),
+    [
+        ((3, 3, 1), {}, "2 of the 3 best trials had their best epoch at the end: train longer"),
+        ((3, 3, 1), {"planned": None}, "2 of the 3"),
+        ((1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3), {}, None),  # The others are worse.
+        ((3, 1), {}, None),
+        ((3, 3), {"planned": 9, "epochs": 4}, None),  # Early stopping ended them.
+        ((0, 0), {"planned": 1, "epochs": 1}, None),
+    ],
+)
+def test_more_epochs_are_advised_if_the_best_trials_ended_at_their_best(ends, options, words):
+    advice = standing.train_longer(long_records(*ends, **options))
+    assert (advice is None) if words is None else words in advice
+
+
+@pytest.mark.parametrize(
+    ("dropping", "state", "configurations", "words"),
+    [
+        (2, "COMPLETE", None, "Only 2 of 5 trials had dropout, which is few for 3 hyperparameters"),
+        (5, "PRUNED", None, "Only 5 of 8 trials"),
+        (9, "FAILED", None, None),  # No trial with dropout told anything.
+        (6, "COMPLETE", None, None),
+        (2, "COMPLETE", 5, None),  # All of a small space.
+        (0, "COMPLETE", None, None),
+    ],
+)
+def test_few_trials_with_dropout_are_named(dropping, state, configurations, words):
+    plain = [({**NONE, "units": number}, 1.0) for number in range(3)]
+    some = [({**SOME, "units": number}, 1.0, state) for number in range(dropping)]
+    found = records(*plain, *some)
+    found.search = replace(found.search, configurations=configurations)
+    advice = standing.few_with_dropout(found)
+    assert (advice is None) if words is None else words in advice

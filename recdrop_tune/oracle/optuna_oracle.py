@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,6 @@ from recdrop_tune.oracle.twins import (
     twin_values,
 )
 from recdrop_tune.oracle.warm_start import WarmTrial, read_warm_trials, warm_folders
-
 
 # How often a sampler is asked for another configuration than a refused one; each leaves a failed trial.
 _ASKS = 10
@@ -315,7 +315,7 @@ class OptunaOracle(kt.Oracle):
             study.sampler.space, study.sampler.refuses = parameters_of(space), refuses
         for _ in range(_ASKS):
             asked = study.ask()
-            values = walk(space, lambda hp, asked=asked: suggest(asked, hp))
+            values = walk(space, partial(suggest, asked))
             attributes = study.get_trials(deepcopy=False)[asked.number].system_attrs
             enqueued = "fixed_params" in attributes  # By the user, in the study.
             if values not in tried and (enqueued or not refuses(values)):

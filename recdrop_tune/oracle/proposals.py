@@ -35,7 +35,9 @@ def limits(oracle: Any) -> Callable[[Values], bool]:
     Args:
         oracle: The oracle: its space, its trials and its `max_none_share`.
     """
-    if isinstance(oracle.study.sampler, optuna.samplers.BruteForceSampler | optuna.samplers.GridSampler):
+    if isinstance(
+        oracle.study.sampler, optuna.samplers.BruteForceSampler | optuna.samplers.GridSampler
+    ):
         return lambda values: False
     space = oracle.hyperparameters.space
     tried = [active_values(trial.hyperparameters) for trial in oracle.trials.values()]

@@ -174,6 +174,8 @@ def _outcome(found: Found) -> Iterator[str]:
         fold = found.training_word == "fold"
         part = ", which was not trained on all data" if fold else ""
         yield f"The best model has the weights of its best {found.training_word}{part}."
+    if (longer := standing.train_longer(records)) is not None:
+        yield longer
     if len(records.backends) > 1:  # One seed gives other numbers there.
         yield f"Run on several backends: {', then '.join(records.backends)}."
     yield from _data(found)
@@ -224,9 +226,9 @@ def _dropout(found: Found) -> Iterator[Section]:
     table = found.by_wrapper.assign(gain=pd.array(gains, dtype="string"))
     if (table["layer"] == "").all():
         table = table.drop(columns="layer")
-    missed = standing.never_tried(found.by_wrapper)
+    advice = standing.never_tried(found.by_wrapper), standing.few_with_dropout(found.records)
     note = "`gain` is that of its best trial whose twin was trained too."
-    yield Section("Best of each wrapper", [missed] if missed else [], note, table)
+    yield Section("Best of each wrapper", [each for each in advice if each], note, table)
 
 
 def best_trials(found: Found, top: int) -> pd.DataFrame:

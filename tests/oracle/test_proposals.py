@@ -250,7 +250,7 @@ def test_the_share_without_dropout_is_an_argument(tmp_path, share, fewest, most)
 
 
 def test_a_share_is_not_a_percentage(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="`max_none_share`.*from 0 to 1"):
+    with pytest.raises(InvalidArgumentError, match=r"`max_none_share`.*from 0 to 1"):
         harmful(tmp_path, max_none_share=25)
 
 
