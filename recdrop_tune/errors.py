@@ -13,6 +13,7 @@ import warnings
 from importlib.util import find_spec
 from itertools import islice
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 from recdrop_tune.credentials import hide, hide_named, hide_value
@@ -151,6 +152,15 @@ def plain(text: str) -> str:
 
 
 _IN_A_GRAPH = "Graph execution error:"
+_IN_A_LAYER = re.compile(
+    r"Exception encountered when calling (.+?)\.\n\n\x1b\[1m(.*?)\x1b\[0m", re.DOTALL
+)
+"""Keras writes what went wrong in bold, below the name of the layer and above its arguments."""
+
+_STYLES = re.compile(r"\x1b\[[\d;]*m")
+_OWN_FRAMES = re.compile(
+    rf'^  File "{re.escape(str(Path(__file__).parent))}.*\n(?:    .*\n)*', re.MULTILINE
+)
 
 
 def exception_line(message: str) -> str:
@@ -161,11 +171,25 @@ def exception_line(message: str) -> str:
         'ValueError: one'
     """
     text = message.rpartition("Traceback (most recent call last):\n")[2]
-    lines = [line for line in text.splitlines() if line and not line[0].isspace()]
+    lines = [line for line in _STYLES.sub("", text).splitlines() if line and not line[0].isspace()]
+    if (layer := _IN_A_LAYER.search(text)) and lines:
+        cause = layer[2].rpartition("Error encountered:")[2].strip().partition("\n")[0]
+        return f"{lines[0].partition(':')[0]}: {cause} (in {layer[1]})"
     if len(lines) > 1 and lines[0].endswith(_IN_A_GRAPH):
         # TensorFlow lists the operations first, and the reason last.
         return f"{lines[0].removesuffix(_IN_A_GRAPH)}{lines[-1]}"
     return lines[0] if lines else message
+
+
+def failure_text(message: str) -> str:
+    r"""Returns the message of a failed trial, its cause first, without this package's frames and styles.
+
+    Example:
+        >>> failure_text("Traceback (most recent call last):\nValueError: \x1b[1mone\x1b[0m")
+        'ValueError: one\n\nTraceback (most recent call last):\nValueError: one'
+    """
+    line, text = exception_line(message), _STYLES.sub("", _OWN_FRAMES.sub("", message)).strip()
+    return text if line == text else f"{line}\n\n{text}"
 
 
 _TOO_LARGE = 2**31

@@ -1,10 +1,13 @@
-"""Imports names on first use, so that a package is quick to import (PEP 562)."""
+"""Imports on first use, so that a package is quick to import (PEP 562), and quiet imports."""
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 
 
 def imported_on_use(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
@@ -18,8 +21,38 @@ def imported_on_use(package: str, homes: Mapping[str, str]) -> Callable[[str], o
     def __getattr__(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        load: Callable[[str], ModuleType] = import_module
+        if "ipykernel" in sys.modules:  # A notebook shows each line on stderr in red.
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # Hides news, but no warnings.
+            load = load_quietly
+        value = getattr(load(f"{package}.{homes[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value
 
     return __getattr__
+
+
+def load_quietly(module: str) -> ModuleType:
+    """Imports a module that loads TensorFlow, and discards what is written to stderr meanwhile.
+
+    TensorFlow's libraries write about oneDNN and missing CUDA drivers before any setting of its log applies.
+    If the import fails, that is shown.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" in sys.modules or sys.stderr is None:  # It is closed after `2>&-`.
+        return import_module(module)
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as output:
+        os.dup2(output.fileno(), 2)
+        try:
+            return import_module(module)
+        except BaseException:
+            sys.stderr.flush()
+            output.seek(0)
+            os.write(stderr, output.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -20,9 +20,10 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from recdrop_tune.backends import VARIABLE, check_importable, check_training, chosen, installed
-from recdrop_tune.cli.store import be_quick_and_quiet, load_quietly
+from recdrop_tune.cli.store import be_quick_and_quiet
 from recdrop_tune.errors import RecdropError
 from recdrop_tune.files import RUNS
+from recdrop_tune.lazy import load_quietly
 
 Size = tuple[int, int, int, int]
 """Batch size, steps per sequence, features, units."""

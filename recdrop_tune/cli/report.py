@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from recdrop_tune.backends import check_importable
-from recdrop_tune.cli.store import be_quick_and_quiet, load_quietly, project_folder
+from recdrop_tune.cli.store import be_quick_and_quiet, project_folder
 from recdrop_tune.errors import InvalidArgumentError, RecdropError, plain
 from recdrop_tune.files import JOURNAL
 from recdrop_tune.journal import Journal
+from recdrop_tune.lazy import load_quietly
 
 
 @click.command()

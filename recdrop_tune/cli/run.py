@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recdrop_tune.backends import check_importable, choose
-from recdrop_tune.cli.store import load_quietly
 from recdrop_tune.cli.watch import watched
 from recdrop_tune.errors import RecdropError
+from recdrop_tune.lazy import load_quietly
 
 if TYPE_CHECKING:  # Pydantic takes a third of a second to load.
     from recdrop_tune.cli.config import ConfigFile, RunFile

@@ -1,44 +1,14 @@
-"""Finds the search that a command is about and where its runs are; loads TensorFlow quietly."""
+"""Finds the search that a command is about and where its runs are."""
 
 from __future__ import annotations
 
 import os
-import sys
-import tempfile
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from recdrop_tune.files import JOURNAL, RUNS
-
-
-def load_quietly(module: str) -> None:
-    """Imports a module that loads TensorFlow, and discards what is written to stderr meanwhile.
-
-    TensorFlow's libraries write about oneDNN and missing CUDA drivers before any setting of its log applies.
-    If the import fails, that is shown.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "tensorflow" in sys.modules or sys.stderr is None:  # It is closed after `2>&-`.
-        import_module(module)
-        return
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as output:
-        os.dup2(output.fileno(), 2)
-        try:
-            import_module(module)
-        except BaseException:
-            sys.stderr.flush()
-            output.seek(0)
-            os.write(stderr, output.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def project_folder(directory: Path | None) -> Path:

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from recdrop_tune.backends import check_importable
-from recdrop_tune.cli.store import be_quiet, load_quietly, project_folder
+from recdrop_tune.cli.store import be_quiet, project_folder
 from recdrop_tune.errors import RecdropError, plain
+from recdrop_tune.lazy import load_quietly
 
 
 @click.command()

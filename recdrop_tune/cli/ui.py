@@ -23,6 +23,7 @@ from recdrop_tune.cli import store
 from recdrop_tune.cli.watch import watched
 from recdrop_tune.credentials import hide, hide_address
 from recdrop_tune.errors import plain
+from recdrop_tune.lazy import load_quietly
 
 _START_SECONDS = 120
 """How long to wait for the first answer of MLflow's server."""
@@ -45,7 +46,7 @@ def ui(directory: Path | None, uri: str | None, port: int | None, no_browser: bo
     address = store.tracking_uri(uri, search)
     if (path := sqlite_path(address)) is not None and not path.is_file():
         raise click.ClickException(f"There is no database {path}. Give another `--tracking-uri`.")
-    store.load_quietly("recdrop_tune.mlflow_store")
+    load_quietly("recdrop_tune.mlflow_store")
     with contextlib.ExitStack() as stack:
         server = None
         if not is_server(address):

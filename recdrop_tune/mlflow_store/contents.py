@@ -9,6 +9,7 @@ from typing import Any
 
 from recdrop_tune import events
 from recdrop_tune.catalog import TECHNIQUES
+from recdrop_tune.errors import failure_text
 from recdrop_tune.mlflow_store.pages import run_name
 from recdrop_tune.mlflow_store.runs import Point, milliseconds
 from recdrop_tune.records import Records, TrialRecord
@@ -210,7 +211,7 @@ class SearchContents:
                 record = self.records.trials[event.trial_id]
                 run.points += _end_points(record, event)
                 run.tags["recdrop.state"] = event.status
-                run.texts |= {"error.txt": event.message} if event.message else {}
+                run.texts |= {"error.txt": failure_text(event.message)} if event.message else {}
                 run.end = (_STATUS[event.status], record.ended_at or event.time)
                 if event.status == events.COMPLETE and event.score is not None:
                     better = min if self.search.direction == "min" else max

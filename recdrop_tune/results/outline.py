@@ -18,7 +18,7 @@ import pandas as pd
 
 from recdrop_tune import standing
 from recdrop_tune.catalog import TECHNIQUES
-from recdrop_tune.errors import exception_line
+from recdrop_tune.errors import exception_line, failure_text
 from recdrop_tune.events import COMPLETE, PRUNED, STOPPED
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import shown, spread_column
@@ -30,7 +30,7 @@ _NOISE = 2
 """Scores within this many times the noise of a constant predictor's may be luck."""
 
 _LONGEST_ERROR = 20_000
-"""The longest error in the report, in characters. The end of a traceback tells the most."""
+"""The longest error in the report, in characters. Its cause is at its beginning."""
 
 _CAPTIONS = {
     "gains": "Each configuration against the same without dropout, trained with the same fresh seeds. Blue: "
@@ -115,7 +115,7 @@ def full_outline(found: Found) -> list[Section]:
     ]
     if failures:
         lines = [f"trial {number}: `{exception_line(message)}`" for number, message in failures]
-        errors = (f"trial {number}:\n{message[-_LONGEST_ERROR:]}" for number, message in failures)
+        errors = (f"trial {n}: {failure_text(text)[:_LONGEST_ERROR]}" for n, text in failures)
         sections.append(Section("Trials that failed", lines, text="\n\n".join(errors)))
     if search.space:
         sections.append(Section("Search space", text=search.space))

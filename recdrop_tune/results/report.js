@@ -1,7 +1,19 @@
 "use strict";
 for (const place of document.querySelectorAll(".figure")) {
   const { data, layout } = JSON.parse(place.querySelector("script").textContent);
-  Plotly.newPlot(place, data, layout, { responsive: true, displaylogo: false });
+  const narrow = place.clientWidth < 500, wide = layout.xaxis2 || data[0].type === "parcoords";
+  if (place.clientWidth < 700 && (wide || layout.yaxis.automargin)) {
+    layout.width = 700;  // Panels, parallel axes and long names would overlap, so these are scrolled.
+  } else if (narrow) {
+    layout.legend = { orientation: "h", y: 1, yanchor: "bottom" };
+    const corner = { x: 1, xanchor: "right", y: 1, yanchor: "top" };
+    for (const note of layout.annotations ?? []) Object.assign(note, corner);
+  }
+  const { width } = layout, options = { responsive: true, displaylogo: false };
+  Plotly.newPlot(place, data, layout, narrow ? { ...options, displayModeBar: false } : options);
+  // A4 paper has 700 pixels between its margins.
+  addEventListener("beforeprint", () => Plotly.relayout(place, { width: 700 }));
+  addEventListener("afterprint", () => Plotly.relayout(place, { width: width ?? null, autosize: !width }));
 }
 
 // A click on a column sorts a table by it. Missing values stay last.

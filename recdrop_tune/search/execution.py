@@ -20,7 +20,7 @@ from recdrop_tune.backends import tracing_expected
 from recdrop_tune.errors import (
     ProjectError,
     RecdropError,
-    exception_line,
+    failure_text,
     invalid_argument,
     plain,
 )
@@ -392,14 +392,12 @@ def _too_many_failures(tuner: Any) -> RecdropError:
     """Makes the error of a search that ended because its trials failed."""
     messages = [trial.message for trial in tuner.oracle.trials.values() if trial.message]
     # The message of an earlier session's trial comes from a file.
-    last = plain(messages[-1].strip()) if messages else "no message"
+    last = plain(failure_text(messages[-1])) if messages else "no message"
     done = _completed(tuner)
     what = f"{done} were completed before" if done else "none was completed"
-    line = exception_line(last)
-    whole = last if line == last else f"{line}\n\n{last}"
     return RecdropError(
         f"The search ended because its trials failed; {what}. The folder is "
-        f"`{tuner.project_dir}`. The last trial failed with:\n{whole}"
+        f"`{tuner.project_dir}`. The last trial failed with:\n{last}"
     )
 
 

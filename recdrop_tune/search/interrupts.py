@@ -40,8 +40,10 @@ class Interrupts:
     signal, as it would without a search. Further signals change nothing: batch systems send several.
     After Ctrl-C, a second one interrupts the closing; if it is lost, it is raised when the result is saved.
 
-    Does nothing outside the main thread, in a forked process, or for a signal that is handled by others or
-    ignored (`nohup`).
+    The traceback starts in the code that started the search, and leaves out where the training was.
+
+    Handles no signals outside the main thread, in a forked process, or for a signal that is handled by others
+    or ignored (`nohup`).
     """
 
     def __init__(self) -> None:
@@ -79,6 +81,9 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        if isinstance(error, KeyboardInterrupt):
+            # A hundred frames of Keras and its backend would hide where the user's code started the search.
+            error.__traceback__ = error.__cause__ = None
         if self._signal is not None:
             with suppress(OSError, ValueError, AttributeError):  # The terminal may be closed.
                 for note in getattr(error, "__notes__", ()):  # There will be no traceback.

@@ -118,7 +118,9 @@ class Progress:
         parts = [f"trial {record.number}{of}", result]
         parts += [status.details(record), f"{record.seconds or 0:.1f} s"]
         left = status.seconds_left(records, event.time, self._workers)
-        if left and event.status != events.INTERRUPTED:
+        if event.status == events.INTERRUPTED:
+            return self._print("  ".join(filter(None, parts)), style)
+        if left:
             parts.append(f"eta {status.duration(left)}")
         self._print("  ".join(filter(None, parts)), style)
         if (forecast := status.forecast(records, event.time, self._workers)) is not None:

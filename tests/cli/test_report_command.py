@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
-from recdrop_tune.cli.store import load_quietly
 from recdrop_tune.errors import ProjectError, RecdropError, invalid_argument
 from recdrop_tune.files import JOURNAL
 from tests.small_search import Failing, data
@@ -260,12 +259,6 @@ def test_as_a_process_it_prints_nothing_else(confirmed, tmp_path):
     done = subprocess.run([*command, "--output", str(page)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"Report: {page}\n")
-
-
-def test_a_closed_stderr_is_no_hindrance(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", None)  # As by `2>&-`.
-    monkeypatch.delitem(sys.modules, "tensorflow")
-    load_quietly("this")
 
 
 def test_only_a_wrong_output_is_blamed_on_the_option(tmp_path, monkeypatch):

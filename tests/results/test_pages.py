@@ -12,6 +12,7 @@ import keras_tuner as kt
 import pytest
 from plotly.offline import get_plotlyjs
 
+import recdrop_tune as rdt
 from recdrop_tune import standing
 from recdrop_tune.errors import InvalidArgumentError
 from recdrop_tune.events import TrackingWarning
@@ -100,7 +101,8 @@ def section(text, title):
 
 
 def rows(text):
-    return [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(?=<td).*?</tr>", text)]
+    found = re.findall(r"<tr>(?=<td).*?</tr>", text)
+    return [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in found]
 
 
 def test_the_report_has_a_section_for_everything(planted, text, read):
@@ -119,7 +121,10 @@ def test_the_report_has_a_section_for_everything(planted, text, read):
 
 def test_the_report_has_every_trial_and_why_it_failed(planted, text):
     trials = section(text, "Trials")
-    heads = re.findall(r"<th>(.*?)</th>", trials)
+    heads = re.findall(r"<th\b[^>]*>(.*?)</th>", trials)
+    right = set(re.findall(r'<th align="right">(.*?)</th>', trials))
+    assert right == {*heads} - {"state", "wrapper", "placement"}
+    assert trials.count('<td align="right">') == len(right) * len(planted.trials)
     assert heads[:3] == ["number", "state", "wrapper"]
     scores = [row[heads.index("val_loss")] for row in rows(trials)]
     complete = planted.trials["state"] == "COMPLETE"
@@ -130,6 +135,7 @@ def test_the_report_has_every_trial_and_why_it_failed(planted, text):
         line = f"trial {number}: <code>keras_tuner.src.errors.FailedTrialError: the loss went"
         assert line in failed
     assert failed.count("Traceback (most recent call last)") == (~complete).sum()
+    assert str(Path(rdt.__file__).parent) not in failed
 
 
 def test_several_objectives_have_a_front(traded):

@@ -1,5 +1,7 @@
 """Searches interrupted by Ctrl-C: finished trials are saved, and the running one runs again."""
 
+import traceback
+
 import keras_tuner as kt
 import pandas as pd
 import pytest
@@ -47,6 +49,9 @@ def states_in(folder):
 def test_finished_trials_are_saved_and_the_search_resumes(options):
     with pytest.raises(KeyboardInterrupt) as caught:
         rdt.tune(data(), data(), Breaking(), **options)
+    *shown, _, _, _ = "".join(traceback.format_exception(caught.value)).splitlines()
+    assert len(shown) <= 10  # The training's frames are a hundred lines.
+    assert __file__ in shown[1]
     folder, expected = options["directory"], [COMPLETE, COMPLETE, INTERRUPTED]
     assert states_in(folder) == expected
     kept, best, how = caught.value.__notes__
