@@ -31,6 +31,9 @@ STATES = {"COMPLETED": COMPLETE, "STOPPED": PRUNED, "FAILED": FAILED, "INVALID":
 CONFIG_FILE = "config_file"
 """The YAML file of `recdrop-tune run`, in the `info` of a search."""
 
+FIT = ("batch_size", "shuffle", "steps_per_epoch", "class_weight")
+"""The arguments of `Model.fit` in the `info` of a search. For a dataset, `tune` has no `batch_size`."""
+
 STOPPED, EXHAUSTED = "STOPPED", "EXHAUSTED"
 """Why a search starts no more trials: somebody asked it to end, or every configuration was tried."""
 

@@ -44,19 +44,27 @@ _ALWAYS = ("placement", "rate", "learning_rate")
 def best_code(
     model: Any,
     epochs: int | None = None,
-    batch_size: int | None = None,
+    *,
+    dataset: bool = False,
+    seed: int | None = None,
     schedule: str = "constant",
+    schedule_epochs: int | None = None,
+    **fit: Any,
 ) -> str:
     """Writes a script for a model, or the lines to change in the code that builds it.
 
     Args:
         model: The model, compiled.
-        epochs: For how many epochs it was trained, if known.
-        batch_size: Samples in a batch, if known.
+        epochs: For how many epochs to train it; None writes no call of `fit`.
+        dataset: Whether to train it on a dataset instead of arrays.
+        seed: Seed of weights, shuffling and masks.
         schedule: The schedule of its dropout in training.
+        schedule_epochs: For how many epochs the schedule is made, if not `epochs`.
+        **fit: Further arguments of `fit`, such as `batch_size` and `class_weight`.
 
     Returns:
-        Python source. A script defines `model` and has the call of `fit` as a comment. Weights are not in it.
+        Python source. A script defines `model`, and trains it on `x_train` and `y_train`, or on `dataset`,
+        which you define. Weights are not in it.
 
     Example:
         >>> print(best_code(model, epochs=20))
@@ -68,7 +76,8 @@ def best_code(
         x = keras.layers.Dense(10, activation="softmax")(x)
         model = keras.Model(inputs, x)
         model.compile(optimizer=keras.optimizers.Adam(learning_rate=0.003), loss="mse")
-        # model.fit(x_train, y_train, epochs=20)
+        # x_train and y_train: all your data.
+        model.fit(x_train, y_train, epochs=20)
     """
     writer = _Writer()
     calls = _line(model)
@@ -90,21 +99,15 @@ def best_code(
         lines.append(f"model.optimizer{inner}.exclude_from_weight_decay(var_names={names})")
     if variables and not learning_layers(model):  # For learned rates, `fit` does it.
         lines.append("# Repeat your `exclude_from_weight_decay(var_list=...)` for this model.")
-    arguments = ["x_train", "y_train"]
-    arguments += [f"epochs={epochs}"] if epochs else []
-    arguments += [f"batch_size={batch_size}"] if batch_size else []
-    if schedule != "constant":
-        writer.imports.add("import recdrop_tune as rdt")
-        arguments.append(f"callbacks=[rdt.RateSchedule({writer.value(schedule)})]")
-    # Rates are learned by the number of samples, which `model.fit` does not count.
-    if learning_layers(model):
-        writer.imports.add("from recdrop_tune.models import fit")
-        lines.append(f"# fit(model, {', '.join(arguments)})")
-    else:
-        lines.append(f"# model.fit({', '.join(arguments)})")
+    if epochs is not None:
+        lines += [
+            *writer.training(model, {"epochs": epochs, **fit}, dataset, schedule, schedule_epochs)
+        ]
     policy = keras.config.dtype_policy().name
     if policy != "float32":
         lines.insert(0, f'keras.config.set_dtype_policy("{policy}")')
+    if seed is not None:
+        lines.insert(0, f"keras.utils.set_random_seed({seed})")
     imports = sorted(writer.imports, key=lambda line: (line.startswith("from"), line))
     yours = [f"# Import or define: {', '.join(sorted(writer.yours))}"] if writer.yours else []
     return "\n".join([*imports, *yours, "", *lines]) + "\n"
@@ -220,6 +223,23 @@ class _Writer:
                 plain = plain.layer
             yield f"# {self.value(plain)}"
             yield f"# -> {self.value(layer)}"
+
+    def training(
+        self, model: Any, given: Mapping[str, Any], dataset: bool, schedule: str, total: int | None
+    ) -> Iterator[str]:
+        """Yields the lines that train a model."""
+        arguments = [*(["dataset"] if dataset else ["x_train", "y_train"]), self.arguments(given)]
+        if schedule != "constant":
+            self.imports.add("import recdrop_tune as rdt")
+            over = "" if total in (None, given["epochs"]) else f", epochs={total}"
+            arguments.append(f"callbacks=[rdt.RateSchedule({self.value(schedule)}{over})]")
+        call = "model.fit("
+        # Rates are learned by the number of samples, which `model.fit` does not count.
+        if learning_layers(model):
+            self.imports.add("from recdrop_tune.models import fit")
+            call = "fit(model, "
+        yield f"# {'dataset' if dataset else 'x_train and y_train'}: all your data."
+        yield f"{call}{', '.join(arguments)})"
 
     def arguments(self, given: Mapping[str, Any]) -> str:
         """Writes keyword arguments."""

@@ -15,7 +15,7 @@ from recdrop_tune import models, standing
 from recdrop_tune.addresses import DEFAULT_URI
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import RecdropError, invalid_argument
-from recdrop_tune.events import Context
+from recdrop_tune.events import FIT, Context
 from recdrop_tune.files import write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
 from recdrop_tune.oracle import objectives, study_of, twin_trial
@@ -51,6 +51,7 @@ class TuneResult:
         tuner: The Keras Tuner tuner; in a loaded result a `StoredSearch`, with the trials in its `oracle`.
         tracking: Its tracking; `None` in a loaded result.
         confirm_again: Confirms its configurations; `None` without the data, as in a loaded result.
+        train_again: Trains a configuration on other data; `None` in a loaded result.
 
     Example:
         >>> result = recdrop_tune.tune((x, y), (x_val, y_val), max_trials=30)
@@ -61,6 +62,7 @@ class TuneResult:
     tuner: Any
     tracking: Any = None
     confirm_again: Callable[[Any], TuneResult] | None = None
+    train_again: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         _ = self.search  # Read now: the folder may be gone later.
@@ -370,9 +372,8 @@ class TuneResult:
         """Builds the best trial's model and loads the weights of its best epoch.
 
         With several trainings a trial (`executions_per_trial`, `cv`) these are the weights of the training
-        with the best epoch; with `cv` that is the best fold, so the model was not trained on all data. For
-        that, build the best hyperparameters and fit them for `best_epoch + 1` epochs, as `docs/search.md`
-        shows. After a confirmation it is the configuration with the best mean, with the weights of the best
+        with the best epoch; with `cv` that is the best fold, so the model was not trained on all data: see
+        `refit`. After a confirmation it is the configuration with the best mean, with the weights of the best
         of its confirmed trainings.
 
         A loaded result has the model that was saved at the end of the search: for inference, in stock Keras
@@ -439,12 +440,63 @@ class TuneResult:
             return trials[trial_id]
         return twin_trial(trials[trial_id.removesuffix("_twin")])
 
+    def refit(self, x: Any, y: Any = None, **fit: Any) -> Any:
+        """Trains the best configuration anew on all data, for as many epochs as were best.
+
+        That is `best_epoch + 1` epochs; after a confirmation the median over its trainings. Batch size, class
+        weights, callbacks and seed are those of the search. There is no early stopping and no validation.
+
+        Args:
+            x: The samples in a form that `tune` takes, or a dataset.
+            y: Their targets; `None` for a dataset.
+            **fit: Further arguments of `Model.fit`, such as `sample_weight` and `class_weight`. They replace
+                those of the search, except for `callbacks`, which are added.
+
+        Returns:
+            The model, a `keras.Model`.
+
+        Raises:
+            InvalidArgumentError: The data have another form.
+            RecdropError: No trial was completed; or the result was loaded, or is that of `track` or
+                `distribute`.
+
+        Example:
+            >>> model = result.refit(np.concatenate([x, x_val]), np.concatenate([y, y_val]))
+        """
+        if self.train_again is None:
+            raise RecdropError(
+                "This result cannot build its models. Call `tune` with the arguments of the search and "
+                f'directory="{self.directory}", which trains nothing twice, or run `best_code()`.'
+            )
+        # A schedule moves the rate as in the search, where more epochs followed.
+        total = self.search.last.info["epochs"] if self._schedule != "constant" else 1
+        fit = {"epochs": self._best_epochs, **fit}
+        return self.train_again(self.best_trial.hyperparameters, total, x, y, **fit)
+
+    @property
+    def _best_epochs(self) -> int | None:
+        """How many epochs were best for the best configuration, if known."""
+        frame, ids = self.trials, self.trials["trial_id"]
+        if self.confirmation is not None:
+            frame = self.confirmation.runs
+            ids = frame["trial_id"].where(~frame["twin"], frame["trial_id"] + "_twin")
+        epoch = frame.loc[ids == self.best_trial.trial_id, "best_epoch"].median()
+        return None if pd.isna(epoch) else int(epoch) + 1
+
+    @property
+    def _schedule(self) -> str:
+        """The schedule of the dropout in the best configuration."""
+        values = self.best_hyperparameters.items()
+        schedules = {str(value) for name, value in values if name.rpartition("/")[2] == "schedule"}
+        return schedules.pop() if len(schedules) == 1 else "constant"
+
     def best_code(self) -> str:
         """Writes the best model as code to keep, without `tune` and its space.
 
         A model that is a line of layers becomes a script with stock Keras layers and this package's
-        wrappers. For any other model, comments list the recurrent layers to change, followed by the call
-        of `compile`. The code is also saved in the project folder, as `result/best_model.py`.
+        wrappers, which trains it as `refit` does; only callbacks of yours are missing. For any other model,
+        comments list the recurrent layers to change, followed by the calls of `compile` and `fit`. The code
+        is also saved in the project folder, as `result/best_model.py`.
 
         Returns:
             The source. `recdrop_tune.models.best_code` writes it for any compiled model.
@@ -460,12 +512,18 @@ class TuneResult:
         if self.tuner is self.search:
             return str(self.search.saved_code(trial.trial_id))
         model = self.tuner.hypermodel.build(trial.hyperparameters)
-        given = (info.get(name) for name in ("epochs", "batch_size"))
-        epochs, batch_size = (each if isinstance(each, int) else None for each in given)
-        values = self.best_hyperparameters.items()
-        schedules = {str(value) for name, value in values if name.rpartition("/")[2] == "schedule"}
-        schedule = schedules.pop() if len(schedules) == 1 else "constant"
-        return models.best_code(model, epochs, batch_size, schedule)
+        fit = {name: info[name] for name in FIT if info.get(name) is not None}
+        if isinstance(weights := fit.get("class_weight"), dict):  # Its labels are text in JSON.
+            fit["class_weight"] = {int(label): weight for label, weight in weights.items()}
+        return models.best_code(
+            model,
+            self._best_epochs,
+            dataset="batch_size" in info and "batch_size" not in fit,
+            seed=info.get("seed"),
+            schedule=self._schedule,
+            schedule_epochs=info.get("epochs"),
+            **fit,
+        )
 
     # Where it is.
 

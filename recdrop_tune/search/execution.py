@@ -14,18 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import keras
 import keras_tuner as kt
 
 from recdrop_tune.backends import tracing_expected
 from recdrop_tune.errors import (
     ProjectError,
     RecdropError,
+    check_callbacks,
     failure_text,
     invalid_argument,
     plain,
 )
 from recdrop_tune.events import STOPPED, Event, Listener, SearchStarted, TrackingWarning
 from recdrop_tune.files import JOURNAL, SEARCH
+from recdrop_tune.hypermodels import scheduled
 from recdrop_tune.journal import Journal
 from recdrop_tune.kernels import compilations_kept
 from recdrop_tune.mlflow_store import Tracking
@@ -54,7 +57,7 @@ from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
 from recdrop_tune.storage_errors import is_storage_failure, storage_failures_named
 from recdrop_tune.terminal import Progress, Terminal, best_words, live_display, no_more_words
-from recdrop_tune.tuner import differences, space_of
+from recdrop_tune.tuner import copy_callbacks, differences, space_of
 
 
 def run(plan: Plan) -> TuneResult:
@@ -105,7 +108,8 @@ def run(plan: Plan) -> TuneResult:
             resume_hint=f'run again with directory="{folder}"{keep}',
         )
         check_completed(tuner, ended)
-        return TuneResult(tuner, ended.tracking, partial(_confirm, plan))
+        again = partial(_confirm, plan), partial(_refit, plan)
+        return TuneResult(tuner, ended.tracking, *again)
 
 
 def _confirm(plan: Plan, confirm: Any) -> TuneResult:
@@ -117,6 +121,37 @@ def _confirm(plan: Plan, confirm: Any) -> TuneResult:
         confirm = replace(confirm, test=None)
     config = replace(plan.config, confirm=confirm, overwrite=False)
     return run(replace(plan, data=data, config=config))
+
+
+def _refit(plan: Plan, hp: Any, total: int, x: Any, y: Any, epochs: int, **fit: Any) -> Any:
+    """Trains a configuration on all data; see `TuneResult.refit`.
+
+    Args:
+        plan: The search.
+        hp: The hyperparameters.
+        total: The epochs that a schedule is made for, if more than `epochs`.
+        x: The samples, or a dataset.
+        y: The targets.
+        epochs: How many epochs to train.
+        **fit: Further arguments of `Model.fit`.
+    """
+
+    def stop(epoch: int, logs: Any) -> None:
+        model.stop_training = model.stop_training or epoch + 1 >= epochs
+
+    part = x if y is None else (x, y, fit.pop("sample_weight", None))
+    data = replace(plan.data, train=part, validation=None, test=None, task=plan.data.prepared_task)
+    callbacks = copy_callbacks(plan.training.callbacks, "refit", 0)
+    callbacks = [e for e in callbacks if not isinstance(e, keras.callbacks.EarlyStopping)]
+    callbacks += check_callbacks(fit.pop("callbacks", None))
+    callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=stop))
+    lasting = {n: each for n, each in plan.training.fit.items() if not n.startswith("validation")}
+    given = data.fit_arguments(plan.config.batch_size) | lasting | {"verbose": 0} | fit
+    hypermodel = scheduled(plan.model)
+    keras.utils.set_random_seed(plan.config.seed)
+    model = hypermodel.build(hp)
+    hypermodel.fit(hp, model, **given, epochs=max(epochs, total), callbacks=callbacks)
+    return model
 
 
 def _first_trials(plan: Plan, oracle: Any) -> list[str]:

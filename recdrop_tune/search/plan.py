@@ -14,7 +14,7 @@ import keras
 import keras_tuner as kt
 
 from recdrop_tune.errors import RecdropError
-from recdrop_tune.events import CONFIG_FILE, Listener, Process
+from recdrop_tune.events import CONFIG_FILE, FIT, Listener, Process
 from recdrop_tune.hypermodels import extended, scheduled
 from recdrop_tune.mlflow_store import Tracking
 from recdrop_tune.search.confirm import Confirmation
@@ -22,6 +22,7 @@ from recdrop_tune.search.context import context_of
 from recdrop_tune.search.data import Data
 from recdrop_tune.search.first_trials import enqueue_first_trials
 from recdrop_tune.search.hypermodel_of import ObservedTrials, describe_model, loss_of
+from recdrop_tune.search.identity import plain_values
 from recdrop_tune.search.settings import MLflow, SearchConfig, Training
 from recdrop_tune.search.tuner_tracking import track
 from recdrop_tune.spaces import SearchSpace
@@ -190,9 +191,11 @@ class Plan:
         config, optuna = self.config, self.config.optuna
         info: dict[str, Any] = {
             "epochs": config.epochs,
-            "batch_size": config.batch_size,
+            "batch_size": None,
             "seed": config.seed,
         }
+        fit = self.data.fit_arguments(config.batch_size) | self.training.fit
+        info |= {name: plain_values(fit[name]) for name in FIT if name in fit}
         if self.config_file is not None:
             info[CONFIG_FILE] = str(self.config_file.absolute())
         pruner = optuna.pruner or "halving"

@@ -1,6 +1,6 @@
 """Runs the trials of a search: a `keras_tuner.Tuner` that reports epochs, prunes, and reuses models."""
 
-from recdrop_tune.tuner.callbacks import is_local
+from recdrop_tune.tuner.callbacks import copy_callbacks, is_local
 from recdrop_tune.tuner.checkpoints import load as load_weights
 from recdrop_tune.tuner.checkpoints import save as save_weights
 from recdrop_tune.tuner.hooks import ReportsEpochs, TrackedOracle
@@ -31,6 +31,7 @@ __all__ = [
     "as_objective",
     "as_objectives",
     "check_folds",
+    "copy_callbacks",
     "describe_search",
     "differences",
     "is_local",

@@ -71,7 +71,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_the_script_makes_the_same_model(name):
     model = MODELS[name].build(kt.HyperParameters())
-    made = run(best_code(model, epochs=3))
+    made = run(best_code(model))
     made.set_weights(model.get_weights())
     x = np.random.default_rng(0).integers(1, 50, (4, 5, 8)[: 2 if name == "tied" else 3])
     np.testing.assert_array_equal(made.predict(x, verbose=0), model.predict(x, verbose=0))
@@ -92,19 +92,26 @@ def test_the_script_makes_the_same_model(name):
 def test_it_is_what_a_person_would_write():
     values = {"wrapper": "recurrent", "placement": "recurrent", "rate": 0.05, "units": 64}
     hypermodel = rdt.SequenceClassifier(10, SHAPE, {**values, "learning_rate": 0.003})
-    code = best_code(hypermodel.build(kt.HyperParameters()), 6, 32, "linear")
+    model, options = hypermodel.build(kt.HyperParameters()), {"schedule": "linear", "seed": 7}
+    code = best_code(model, 6, batch_size=32, schedule_epochs=20, **options)
     assert code.splitlines() == [
         "import keras",
         "import recdrop_tune as rdt",
         "",
+        "keras.utils.set_random_seed(7)",
         'inputs = keras.Input((None, 8), name="sequences")',
         'x = rdt.wrap(keras.layers.LSTM(64), "recurrent", placement="recurrent", rate=0.05)(inputs)',
         'x = keras.layers.Dense(10, activation="softmax")(x)',
         "model = keras.Model(inputs, x)",
         "model.compile(optimizer=keras.optimizers.Adam(learning_rate=0.003), "
         'loss="sparse_categorical_crossentropy", metrics=["accuracy"])',
-        '# model.fit(x_train, y_train, epochs=6, batch_size=32, callbacks=[rdt.RateSchedule("linear")])',
+        "# x_train and y_train: all your data.",
+        "model.fit(x_train, y_train, epochs=6, batch_size=32, "
+        'callbacks=[rdt.RateSchedule("linear", epochs=20)])',
     ]
+    assert best_code(model, 6, dataset=True, class_weight={0: 0.5, 1: 2.0}).endswith(
+        "# dataset: all your data.\nmodel.fit(dataset, epochs=6, class_weight={0: 0.5, 1: 2.0})\n"
+    )
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
@@ -211,4 +218,4 @@ def test_learned_rates_are_trained_by_the_fit_of_this_package():
     model = rdt.SequenceClassifier(10, SHAPE, {"wrapper": "concrete"}).build(kt.HyperParameters())
     code = best_code(model, epochs=6)
     assert "from recdrop_tune.models import fit\n" in code
-    assert "# fit(model, x_train, y_train, epochs=6)" in code
+    assert "\nfit(model, x_train, y_train, epochs=6)\n" in code

@@ -150,6 +150,16 @@ def test_the_best_model_is_the_confirmed_one_with_its_best_weights(result):
     assert tested["loss"] == pytest.approx(of_best["test_loss"], rel=1e-5)
 
 
+def test_the_best_is_trained_anew_for_the_median_of_its_epochs(result):
+    best, runs = result.confirmation.best, result.confirmation.runs
+    own = runs[(runs["trial_id"] == best["trial_id"]) & runs["twin"]]
+    epochs = int(own["best_epoch"].median()) + 1
+    model, code = result.refit(*data()), result.best_code()
+    assert len(model.history.epoch) == epochs
+    assert f"model.fit(x_train, y_train, epochs={epochs}, " in code
+    assert "rdt.wrap" not in code  # A twin is the best.
+
+
 def test_the_best_models_are_first_those_that_were_confirmed(result):
     """With the weights of their best confirmed training; then the others, with those of the search."""
     runs, confirmed = result.confirmation.runs, result.confirmation.ids

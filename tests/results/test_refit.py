@@ -1,0 +1,105 @@
+"""`refit` trains the best configuration on all data, and the printed code does the same."""
+
+import keras
+import numpy as np
+import pytest
+
+import recdrop_tune as rdt
+from recdrop_tune.errors import RecdropError
+from recdrop_tune.search import tune
+from tests.small_search import Batches, data
+
+X, Y = data(24)
+SPACE = {"units": 4, "wrapper": "recurrent", "placement": "input", "rate": [0.3, 0.5]}
+
+
+def batched():
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+
+
+class OneBatch(Batches):
+    """Keras shuffles the batches of a `PyDataset`, and by Python's own random state."""
+
+    def __len__(self):
+        return 1
+
+
+class Started(keras.callbacks.Callback):
+    """Keeps the state in which a training begins: weights, and the random states of the masks."""
+
+    def on_train_begin(self, logs=None):
+        self.state = [keras.ops.convert_to_numpy(each) for each in state(self.model)]
+
+
+def state(model):
+    apart = {id(each) for each in model.metrics_variables}
+    return [each for each in model.variables if id(each) not in apart]
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory, new_store, running_eagerly):
+    """Runs a small search."""
+    folder = tmp_path_factory.mktemp("refit")
+    tracking = rdt.MLflow(uri=new_store(folder))
+
+    def run(name, train, **given):
+        options = {"space": SPACE, "max_trials": 2, "epochs": 4, "seed": 0, "verbose": 0} | given
+        with running_eagerly():
+            return tune(train, data(16), directory=folder / name, tracking=tracking, **options)
+
+    return run
+
+
+WEIGHTS = {0: 1.0, 1: 5.0}
+CASES = {
+    "arrays": ((X, Y), {}),
+    "schedule": ((X, Y), {"space": {**SPACE, "schedule": "linear"}, "batch_size": 6}),
+    "class weights": ((X, Y), {"training": rdt.Training(class_weight=WEIGHTS)}),
+    "dataset": (batched, {"training": rdt.Training(class_weight="balanced")}),
+    "PyDataset": (OneBatch, {}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_code_does_the_same(search, case, running_eagerly):
+    make, given = CASES[case]
+    train = make if isinstance(make, tuple) else make()
+    result = search(case, train, **given)
+    begun = Started()
+    parts = train if isinstance(train, tuple) else (train,)
+    with running_eagerly():
+        model = result.refit(*parts, callbacks=[begun])
+        epochs = int(result.trials["best_epoch"][0]) + 1
+        assert model.history.epoch == [*range(epochs)]
+        names = {"x_train": X, "y_train": Y} if len(parts) == 2 else {"dataset": train}
+        code = rdt.TuneResult.load(result.directory).best_code()
+        building, _, call = code.partition(" all your data.\n")
+        exec(building, names)
+        # The search draws other random numbers than a script before the training begins.
+        for variable, value in zip(state(names["model"]), begun.state, strict=True):
+            variable.assign(value)
+        exec(call, names)
+    for one, other in zip(names["model"].get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert ("class_weight" in code) == ("training" in given)
+
+
+def test_arguments_of_fit_replace_those_of_the_search(search, running_eagerly):
+    stops = [keras.callbacks.EarlyStopping("val_loss", patience=1), Started]
+    training = rdt.Training(class_weight=WEIGHTS, early_stopping=1, callbacks=stops)
+    result = search("replaced", (X, Y), training=training)
+    with running_eagerly():
+        weighted, plain, sampled = (
+            result.refit(X, Y, epochs=3, **given).get_weights()
+            for given in (
+                {},
+                {"class_weight": None},
+                {"class_weight": None, "sample_weight": 1 + 4 * Y},
+            )
+        )
+    np.testing.assert_allclose(weighted[0], sampled[0], atol=1e-6)
+    assert not np.allclose(weighted[0], plain[0], atol=1e-6)
+    with pytest.raises(RecdropError, match="cannot build its models"):
+        rdt.TuneResult.load(result.directory).refit(X, Y)
