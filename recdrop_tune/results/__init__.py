@@ -1,7 +1,6 @@
 """The result of a search: frames, confirmation, pages, figures and models."""
 
 from recdrop_tune.results.confirmation import CONFIRMED, Confirmation, open_configurations
-from recdrop_tune.results.found import Gain
 from recdrop_tune.results.intervals import Looks, PairedGain, paired_gains, rounds
 from recdrop_tune.results.saving import save_result
 from recdrop_tune.results.tune_result import TuneResult
@@ -9,7 +8,6 @@ from recdrop_tune.results.tune_result import TuneResult
 __all__ = [
     "CONFIRMED",
     "Confirmation",
-    "Gain",
     "Looks",
     "PairedGain",
     "TuneResult",

@@ -28,25 +28,6 @@ NOT_APPLICABLE = "n/a"
 
 
 @dataclass(frozen=True)
-class Gain:
-    """The best trial against the best one with a given `wrapper`. Their other settings may differ.
-
-    It shows what the search is worth, not what dropout is: the two can differ in their learning rate too.
-
-    Attributes:
-        baseline: The given `wrapper`.
-        baseline_score: Its best score.
-        best_score: The best score overall.
-        gain: By how much the best is better, in units of the objective; never negative.
-    """
-
-    baseline: str
-    baseline_score: float
-    best_score: float
-    gain: float
-
-
-@dataclass(frozen=True)
 class Found:
     """A search, as its readers see it.
 
@@ -75,7 +56,7 @@ class Found:
     logarithmic: frozenset[str]
     offered: Mapping[str, Sequence[str]]
     confirmation: Confirmation | None
-    importances: pd.Series[float] | None
+    importances: pd.DataFrame | None
     where: Sequence[str]
 
     @property
@@ -184,19 +165,6 @@ class Found:
         """The complete trials in which no layer drops anything, best first."""
         plain = self.trials[list(self.wrappers)].isin(["none", pd.NA]).all(axis=1)
         return self.complete[plain.reindex(self.complete.index)]
-
-    def gain_over(self, wrapper: str) -> Gain | None:
-        """Compares the best trial with the best one that has a given wrapper in all its layers."""
-        same = self.complete[list(self.wrappers)] == wrapper
-        # A layer that a trial lacks has no other dropout either.
-        missing = self.complete[list(self.wrappers)].isna()
-        baseline = self.complete[same.any(axis=1) & (same | missing).all(axis=1)]
-        if baseline.empty:
-            return None
-        best, other = (
-            float(each[self.objective.name].iloc[0]) for each in (self.complete, baseline)
-        )
-        return Gain(wrapper, other, best, abs(other - best))
 
     # Hyperparameters.
 

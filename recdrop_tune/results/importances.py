@@ -20,14 +20,20 @@ from recdrop_tune.spaces import plain_names
 FEWEST = 10
 """The fewest complete trials: importances compare the best five with the others."""
 
+_SHUFFLES = 19
+"""A share that is larger than all with this many shuffles is so by chance in at most 5 of 100 searches."""
+
 # Optuna advises at least five trials among the best; in larger searches these are the best tenth.
 _BEST, _BEST_SHARE = 5, 0.1
 
 
 def importances(
     oracle: Any, trials: pd.DataFrame, objectives: Sequence[kt.Objective]
-) -> pd.Series[float]:
+) -> pd.DataFrame:
     """Computes Optuna's PED-ANOVA importances; any tuner can have proposed the trials.
+
+    The shares sum to 1 even where nothing matters. So the importances are computed again with the scores
+    shuffled among the trials.
 
     Args:
         oracle: The oracle of the search.
@@ -35,7 +41,9 @@ def importances(
         objectives: The objectives of the search.
 
     Returns:
-        Shares that sum to 1, the largest first, by the keys of the search space.
+        A row for each key of the search space, the most important first. Columns: `importance`, shares that
+        sum to 1, and `above_chance`: whether it is larger than that of any hyperparameter with shuffled
+        scores.
 
     Raises:
         RecdropError: There are too few complete trials, or all have the same score.
@@ -57,9 +65,18 @@ def importances(
     with warnings.catch_warnings(), quiet_optuna():
         # Most searches try some wrapper only once or twice.
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
-        study = as_study(oracle, complete, objectives)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return _by_key(found, [hp.name for hp in oracle.hyperparameters.space])
+        random, names = np.random.default_rng(0), [hp.name for hp in oracle.hyperparameters.space]
+
+        def evaluate(scores: pd.DataFrame) -> pd.Series[float]:
+            return _by_key(evaluator.evaluate(as_study(oracle, scores, objectives)), names)
+
+        found, chance = evaluate(complete), 0.0
+        for _ in range(_SHUFFLES):
+            shuffled = complete.set_axis(random.permutation(complete.index))
+            chance = max(chance, evaluate(shuffled).max())
+    # As Optuna does it.
+    shares = found / found.sum() if found.sum() else found + 1 / len(found)
+    return pd.DataFrame({"importance": shares, "above_chance": found > chance})
 
 
 def as_study(oracle: Any, scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> optuna.Study:
@@ -116,5 +133,5 @@ def _by_key(found: dict[str, float], order: list[str]) -> pd.Series[float]:
         if name in found:
             (key,) = plain_names({name: None})
             shares[key] = shares.get(key, 0.0) + found[name]
-    series = pd.Series(shares, name="importance", dtype="float64")
+    series = pd.Series(shares, dtype="float64")
     return series.rename_axis("hyperparameter").sort_values(ascending=False, kind="stable")

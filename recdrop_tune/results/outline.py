@@ -41,7 +41,8 @@ _CAPTIONS = {
     "do not hide each other.",
     "parallel_coordinates": "One line a complete trial, coloured by rank: blue the best, orange the worst. "
     "Drag along an axis to select trials, drag a name to move its axis.",
-    "importances": "PED-ANOVA on the complete trials. With few trials it is a hint, not a finding.",
+    "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores, so it may be "
+    "chance.",
     "curves": "One line a trial. The best one is thick, with a star at its best epoch. Click a name in the "
     "legend to hide its trials.",
     "pareto": "What one objective costs in the other. No other trial beats a blue one in every objective.",

@@ -317,13 +317,14 @@ def _importances(found: Found) -> go.Figure | None:
     """Draws the importances, the largest on top; `None` if they are unknown."""
     if found.importances is None or found.importances.empty:
         return None
-    shares = found.importances[::-1]
+    table = found.importances[::-1]
+    shares = table["importance"]
     drawing = style.figure("Importance of each hyperparameter", height=140 + 34 * len(shares))
     drawing.add_bar(
         x=shares.to_list(),
         y=[style.shown(name) for name in shares.index],
         orientation="h",
-        marker={"color": style.BEST},
+        marker={"color": [style.BEST if each else style.GREY for each in table["above_chance"]]},
         text=[f"{share:.0%}" for share in shares],
         textposition="outside",
         cliponaxis=False,

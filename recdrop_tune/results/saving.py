@@ -74,7 +74,7 @@ def save_result(
         ),
     }
     if found.importances is not None:
-        shares = json.dumps(found.importances.to_dict(), indent=2) + "\n"
+        shares = json.dumps(found.importances.to_dict("index"), indent=2) + "\n"
         pieces["importances.json"] = lambda path: path.write_text(shares, encoding="utf-8")
     if found.confirmation is not None:
         table = found.confirmation.table
@@ -248,6 +248,4 @@ def _numbers(found: Found) -> dict[str, float]:
             numbers[f"confirmed_{test}gain"] = found.confirmation.gain
     elif not found.by_wrapper.empty:
         numbers |= {} if found.gain is None else {"gain": found.gain.value}
-        over = found.gain_over("none")
-        numbers |= {} if over is None else {"gain_over_none": over.gain}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}

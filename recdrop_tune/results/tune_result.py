@@ -20,7 +20,7 @@ from recdrop_tune.files import write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
 from recdrop_tune.oracle import objectives, study_of, twin_trial
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
-from recdrop_tune.results.found import Found, Gain
+from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import (
     history_frame,
     hyperparameter_columns,
@@ -224,35 +224,22 @@ class TuneResult:
         """
         return pareto_front(self.trials, objectives_named(self.trials, metrics))
 
-    def importances(self) -> pd.Series[float]:
+    def importances(self) -> pd.DataFrame:
         """Estimates how much each hyperparameter decides whether a trial is among the best.
 
         Optuna's PED-ANOVA on the complete trials, whichever tuner proposed them. Constant hyperparameters
-        are left out. With few trials it is a hint, not a finding.
+        are left out.
 
         Returns:
-            Shares that sum to 1, the largest first, by the keys of the search space.
+            A row for each key of the search space, the most important first. Columns: `importance`, shares
+            that sum to 1, and `above_chance`: whether it is larger than that of any hyperparameter with
+            shuffled scores.
 
         Raises:
             RecdropError: Fewer than 10 trials were completed, or all have the same score.
         """
         oracle = self.search.oracle
         return importances(oracle, self.trials, objectives(oracle.objective))
-
-    def gain_over(self, wrapper: str = "none") -> Gain | None:
-        """Compares the best trial with the best one that has a given `wrapper`, whatever their settings.
-
-        It shows what the search is worth. What dropout is worth is in `twin_gain` and `confirmation`: of
-        these two trials, one may have the better learning rate. If layers have their own dropouts
-        (`encoder/wrapper`), all of them must have the wrapper.
-
-        Args:
-            wrapper: A value of `wrapper`, such as `"none"` or `"native"`.
-
-        Returns:
-            The comparison, `None` if no such trial was completed.
-        """
-        return self.found.gain_over(wrapper)
 
     @property
     def twin_gain(self) -> standing.Gain | None:

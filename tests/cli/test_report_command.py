@@ -58,7 +58,7 @@ def test_everything_but_models_and_mlflow_is_there(name, request):
     pd.testing.assert_frame_equal(frames[0][0], frames[1][0])
     pd.testing.assert_frame_equal(frames[0][1], frames[1][1])
     assert list(frames[0][2]["trial_id"]) == list(frames[1][2]["trial_id"])
-    pd.testing.assert_series_equal(result.importances(), loaded.importances())
+    pd.testing.assert_frame_equal(result.importances(), loaded.importances())
     assert loaded.best_hyperparameters == result.best_hyperparameters
     assert (loaded.objective, loaded.direction) == (result.objective, result.direction)
     assert list(loaded.plots()) == list(result.plots())

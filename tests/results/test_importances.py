@@ -1,6 +1,7 @@
 """Tests for `TuneResult.importances`, on searches in which it is known what matters."""
 
 import keras_tuner as kt
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -13,8 +14,8 @@ from tests.planted_search import SPACE, Planted, planted_result
 SCORE = kt.Objective("val_loss", "min")
 
 
-def check_shares(shares):
-    assert shares.name == "importance"
+def check_shares(table):
+    shares = table["importance"]
     assert shares.index.name == "hyperparameter"
     assert shares.sum() == pytest.approx(1.0)
     assert (shares >= 0).all()
@@ -26,7 +27,8 @@ def test_the_planted_hyperparameter_comes_first(planted):
     check_shares(shares)
     assert set(shares.index) == {*SPACE, "placement"}
     assert shares.index[0] == "learning_rate"
-    assert shares["learning_rate"] > 0.5
+    assert shares["importance"].iloc[0] > 0.5
+    assert shares["above_chance"].iloc[0]
 
 
 @pytest.mark.filterwarnings("ignore:Some regimes for parameter")
@@ -37,7 +39,7 @@ def test_the_shares_are_those_of_optunas_own_study(planted):
     own = optuna.importance.get_param_importances(study, evaluator=evaluator)
     assert len([name for name in own if name.startswith("placement.")]) > 1
     merged = pd.Series(own).groupby(lambda name: name.split(".")[0]).sum()
-    assert planted.importances().to_dict() == pytest.approx(merged.to_dict())
+    assert planted.importances()["importance"].to_dict() == pytest.approx(merged.to_dict())
 
 
 @pytest.mark.parametrize(
@@ -59,10 +61,11 @@ def test_any_tuner(make, tmp_path, planted_uri):
 
 
 def test_several_objectives(traded):
-    shares = traded.importances()
-    check_shares(shares)
+    table = traded.importances()
+    check_shares(table)
     # To be fast counts too: that is no matter of the learning rate alone.
-    alone = importances(traded.tuner.oracle, traded.trials, [SCORE])
+    alone = importances(traded.tuner.oracle, traded.trials, [SCORE])["importance"]
+    shares = table["importance"]
     assert shares["learning_rate"] < alone["learning_rate"]
 
 
@@ -96,9 +99,18 @@ def test_the_same_score_everywhere():
 def test_ties_with_the_worst_are_not_among_the_best():
     # Two of twelve are better: were the best five taken, all twelve would be the best.
     shares = importances(*scores(0.1, 0.1, *[0.5] * 10), [SCORE])
-    assert shares.to_dict() == {"x": 1.0}
+    assert shares["importance"].to_dict() == {"x": 1.0}
     best = importances(*scores(0.1, 0.1, *[0.5] * 10), [kt.Objective("val_loss", "max")])
-    assert best.to_dict() == {"x": 1.0}
+    assert best["importance"].to_dict() == {"x": 1.0}
+
+
+def test_where_nothing_matters_nothing_is_above_chance():
+    """By chance one search in twenty has a share above it."""
+    above = 0
+    for seed in range(20):
+        oracle, frame = scores(*np.random.default_rng(seed).normal(size=15))
+        above += importances(oracle, frame, [SCORE])["above_chance"].any()
+    assert above <= 4
 
 
 def test_a_default_beside_the_steps_is_left_out():

@@ -240,7 +240,7 @@ def test_curves_are_the_mean_of_the_trainings(planted, plots):
 
 def test_importances_and_the_pareto_front(planted, plots, traded, trade_offs):
     (bars,) = plots["importances"].data
-    shares = planted.importances()
+    shares = planted.importances()["importance"]
     assert dict(zip(bars.y, bars.x, strict=True)) == shares.to_dict()
     assert bars.y[-1] == shares.index[0]  # On top.
     (front,) = traces(trade_offs["pareto"], name="not dominated")

@@ -133,16 +133,6 @@ def test_the_best_model_leaves_the_random_state_alone(result):
     assert len(set(drawn)) == 4
 
 
-def test_gain_over_the_baselines(result):
-    frame = result.trials
-    for wrapper in ("none", "native"):
-        gain = result.gain_over(wrapper)
-        baseline = frame[frame["wrapper"] == wrapper]["val_loss"].min()
-        assert gain.baseline == wrapper
-        assert gain.gain == pytest.approx(baseline - frame["val_loss"].min())
-    assert result.gain_over("zoneout") is None
-
-
 def test_summary(result):
     text = result.summary(top=3)
     assert text.startswith(f"5 trials, 5 complete. Best val_loss: {result.best_trial.score:.4f}\n")
@@ -195,9 +185,6 @@ def test_gain_where_each_layer_has_a_dropout_of_its_own(named):
     frame = named.trials
     wrappers = frame[["enc/wrapper", "dec/wrapper"]] == "none"
     assert (wrappers.any(axis=1) & ~wrappers.all(axis=1)).any()
-    gain = named.gain_over("none")
-    assert gain.baseline_score == frame[wrappers.all(axis=1)]["val_loss"].min()
-    assert named.gain_over("recurrent") is None or (~wrappers).all(axis=1).any()
     assert named.twin_gain is not None
     assert "not known" not in named.summary()
     assert set(named.wrappers["layer"]) == {"enc", "dec"}
@@ -236,7 +223,6 @@ def test_failed_trials_are_rows_too(tmp_path, uri):
     frame = result.trials
     assert list(frame["state"]) == ["COMPLETE", "FAILED", "FAILED"]
     assert frame["val_loss"].isna().tolist() == [False, True, True]
-    assert result.gain_over("none").gain == 0.0
     assert "no trial with dropout was completed" in result.summary()
     assert np.isfinite(frame["seconds"].astype(float)).all()
     with pytest.raises(RecdropError, match="its trials failed; 1 were completed before"):
