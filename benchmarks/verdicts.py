@@ -2,6 +2,7 @@
 
     python benchmarks/verdicts.py                             # all problems: four hours on two cores
     python benchmarks/verdicts.py --problems two --searches 20
+    python benchmarks/verdicts.py --problems nothing one two flat --confirm 0
 
 Runs `tune` with confirmation on problems with a known truth (`_planted.py`): the gain of dropout, and the
 noise of trainings. For each problem it counts:
@@ -14,6 +15,9 @@ noise of trainings. For each problem it counts:
 
 The seeds are the same in all problems, which therefore differ by what is planted alone: they have their luck
 in common.
+
+With `--confirm 0` only the last of these, of searches without a confirmation, and the same of the plain
+difference of the best trial and its twin.
 
 Resumes after an interruption: the searches are in --folder. Prints a table, and writes JSON to
 benchmarks/results/.
@@ -79,7 +83,9 @@ def search(name, number, arguments):
                 seeds=arguments.seeds,
                 max_seeds=arguments.max_seeds,
                 margin=problem.margin,
-            ),
+            )
+            if arguments.confirm
+            else None,
             seed=number,
             tracking=rdt.MLflow(uri=NOWHERE),
             directory=Path(folder) / "search",
@@ -92,7 +98,10 @@ def search(name, number, arguments):
 def read(result, problem):
     """Reads what a confirmation says, and what is true."""
     confirmation, space = result.confirmation, _planted.SearchSpace.load(problem.space)
-    trials, table = result.tuner.oracle.trials, confirmation.table
+    trials = result.tuner.oracle.trials
+    if confirmation is None:
+        return unconfirmed(result.twin_gain, problem, space, trials)
+    table = confirmation.table
     rows = table[~table["twin"] & (table["wrapper"] != "none")].set_index("trial_id")
     true = {id: problem.gain(space.sample(trials[id].hyperparameters)) for id in rows.index}
     lead = confirmation.dropping_id
@@ -105,6 +114,15 @@ def read(result, problem):
         else (confirmation.gain - true[lead]) / _planted.SPREAD,
         "true": true.get(lead),
     }
+
+
+def unconfirmed(gain, problem, space, trials):
+    """Reads what a search without a confirmation says, and what is true."""
+    if gain is None:
+        return {"flatters": None, "plain": None, "true": None}
+    true = problem.gain(space.sample(trials[gain.trial.trial_id].hyperparameters))
+    found = {"flatters": gain.expected, "plain": gain.value}
+    return {**{n: (each - true) / _planted.SPREAD for n, each in found.items()}, "true": true}
 
 
 def holds(row, true):
@@ -122,7 +140,7 @@ def run(names, arguments):
     held = {(row["problem"], row["number"]): row for row in map(json.loads, lines)}
     # A process each time would import TensorFlow each time; forked ones would share its threads.
     context = multiprocessing.get_context("spawn")
-    print(HEADER, flush=True)
+    print(HEADER if arguments.confirm else "", flush=True)
     with ProcessPoolExecutor(arguments.jobs, mp_context=context) as pool, path.open("a") as lines:
         for name in names:
             wanted = range(arguments.searches)
@@ -135,9 +153,22 @@ def run(names, arguments):
                 lines.flush()
                 if done % 20 == 0:
                     print(f"  {name}: {done} of {len(left)}", flush=True)
-            counted = count(name, [held[name, number] for number in wanted])
-            print(line(counted), flush=True)
-            keep(arguments, counted)
+            rows = [held[name, number] for number in wanted]
+            if arguments.confirm:
+                counted = count(name, rows)
+                print(line(counted), flush=True)
+                keep(arguments, counted, "rows")
+            else:
+                counted = {"problem": name, "trials": arguments.trials, **flattery(rows)}
+                print(json.dumps(counted), flush=True)
+                keep(arguments, counted, "unconfirmed")
+
+
+def flattery(rows):
+    """Averages by how much the gains of searches without a confirmation are too large, in spreads."""
+    known = [row for row in rows if row["flatters"] is not None]
+    means = {n: statistics.mean(row[n] for row in known) for n in ("plain", "flatters")}
+    return {"searches": len(known), **{name: round(mean, 3) for name, mean in means.items()}}
 
 
 def count(name, rows):
@@ -179,16 +210,19 @@ def line(counted):
     )
 
 
-def keep(arguments, counted):
+def keep(arguments, counted, key):
     """Puts a problem into the JSON, replacing earlier counts."""
     import _machine
 
     held = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     held["machine"] = _machine.describe()
     held["noise"] = {loss: _planted.measured(loss) for loss in ("test_loss", "val_loss")}
-    held |= {name: getattr(arguments, name) for name in ("trials", "confirm", "seeds", "max_seeds")}
-    rows = [row for row in held.get("rows", []) if row["problem"] != counted["problem"]]
-    held["rows"] = [*rows, counted]
+    if key == "rows":
+        names = ("trials", "confirm", "seeds", "max_seeds")
+        held |= {name: getattr(arguments, name) for name in names}
+    same = [counted.get("problem"), counted.get("trials")]
+    rows = [row for row in held.get(key, []) if [row.get("problem"), row.get("trials")] != same]
+    held[key] = [*rows, counted]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(held, indent=1) + "\n")
 
@@ -200,7 +234,7 @@ def main():
     parser.add_argument("--problems", nargs="*", default=every, choices=every)
     parser.add_argument("--searches", type=int, default=400, help="of each problem")
     parser.add_argument("--trials", type=int, default=14)
-    parser.add_argument("--confirm", type=int, default=3)
+    parser.add_argument("--confirm", type=int, default=3, help="0: what a search says without it")
     parser.add_argument(
         "--seeds", type=int, default=5, help="of the first round of the confirmation"
     )

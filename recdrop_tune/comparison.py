@@ -78,10 +78,10 @@ def _row(folder: Path, records: Records, search: SearchStarted) -> dict[str, Any
     top, best = standing.best(records), standing.best(records, seeds)
     gain = standing.gain(records, seeds)
     value = gain.value if gain else None
-    if seeds and records.result:
-        # The confirmation judges all configurations together.
-        metrics = records.result.metrics
-        value = metrics.get("confirmed_test_gain", metrics.get("confirmed_gain"))
+    if records.result:
+        # It judges all configurations together.
+        names = ("confirmed_test_gain", "confirmed_gain", "gain")
+        value = next((v for n in names if (v := records.result.metrics.get(n)) is not None), None)
     twin = best is not None and best.trial_id.endswith("_twin")
     own = seeds.get((best.trial_id.removesuffix("_twin"), twin)) if best else None
     states = [each.state for each in records.trials.values()]

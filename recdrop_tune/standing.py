@@ -130,6 +130,8 @@ class Gain:
         twin_score: The same for the twin.
         value: By how much dropout is better, in units of the objective; negative if it is worse.
         spread: Standard deviation of a score over the trainings of one trial; NaN if there was one each.
+        expected: The gain to expect with other seeds, corrected for the choice of the trial; NaN if that is
+            not known.
     """
 
     trial: TrialRecord
@@ -138,6 +140,7 @@ class Gain:
     twin_score: float
     value: float
     spread: float = math.nan
+    expected: float = math.nan
 
     def __str__(self) -> str:
         # Trainings of one configuration differ by as much as the spread.
@@ -251,38 +254,6 @@ def setting(name: str, value: object) -> str:
 def gained(value: float) -> str:
     """Writes a gain as a number, or `no gain` for zero."""
     return amount(value) if value else "no gain"
-
-
-def gain_words(records: Records, offers_none: bool = True) -> str:
-    """Writes what dropout was worth in a search without a confirmation.
-
-    Args:
-        records: The search.
-        offers_none: Whether its space offers `none`, so that twins can be trials.
-    """
-    order = ranked(records)
-    dropping = next((each for each in order if drops(each.hyperparameters)), None)
-    if dropping is None:
-        return "What dropout is worth is not known: no trial with dropout was completed."
-    ahead = "" if dropping is order[0] else "The best trial has no dropout. "
-    found = gain(records)
-    if found is None or found.twin is None:
-        why = "its twin, the same settings without dropout, was not completed"
-        why = why if offers_none else "the space does not offer `none`"
-        return f"{ahead}What dropout is worth is not known: {why}. `confirm=1` trains and compares both."
-    said = (
-        f"{ahead}Over the same settings without dropout: {found}; {records.objective} "
-        f"{amount(found.score)} with it (trial {found.trial.number}), {amount(found.twin_score)} without "
-        f"(trial {found.twin.number})."
-    )
-    if math.isnan(found.spread):
-        return (
-            f"{said} One training each proves little: `confirm=3` compares them with fresh seeds."
-        )
-    return (
-        f"{said} Trainings of one configuration differ by {amount(found.spread)}, and the best of many looks "
-        "better than it is: `confirm=3` compares them with fresh seeds."
-    )
 
 
 def never_tried(table: pd.DataFrame) -> str | None:

@@ -174,37 +174,6 @@ def test_the_table_tells_why_a_wrapper_has_no_score(state, words):
 
 
 @pytest.mark.parametrize(
-    ("trials", "words"),
-    [
-        ([(NONE, 2.0)], "not known: no trial with dropout was completed"),
-        (
-            [(SOME, 2.0)],
-            "not known: its twin, the same settings without dropout, was not completed",
-        ),
-        (
-            [(NONE, 2.0), (SOME, 1.5)],
-            "gain 0.5000; score 1.5000 with it (trial 1), 2.0000 without (trial 0)",
-        ),
-        (
-            [(NONE, 1.0), (SOME, 1.5)],
-            "The best trial has no dropout. Over the same settings without dropout",
-        ),
-        ([(NONE, 2.0), (SOME, 1.5)], "One training each proves little"),
-        (
-            [(NONE, 2.0, "COMPLETE", 0.1), (SOME, 1.5, "COMPLETE", 0.1)],
-            "one configuration differ by 0.1000",
-        ),
-    ],
-)
-def test_what_dropout_was_worth_in_words(trials, words):
-    assert words in standing.gain_words(records(*trials))
-
-
-def test_a_space_without_none_has_no_twins():
-    assert "the space does not offer `none`" in standing.gain_words(records((SOME, 1.0)), False)
-
-
-@pytest.mark.parametrize(
     ("value", "words"),
     [(0.01234, "0.0123"), (0.00001234, "1.2e-05"), (-2345678.9, "-2.3457e+06"), (0.0, "0.0000")],
 )

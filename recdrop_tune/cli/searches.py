@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recdrop_tune.errors import ProjectError, plain
+from recdrop_tune.standing import amount
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,4 +66,4 @@ def _duration(seconds: float) -> str:
 
 
 def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
+    return amount(value) if isinstance(value, float) else " ".join(str(value).split())

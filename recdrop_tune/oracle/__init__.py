@@ -1,11 +1,13 @@
 """The oracle: Optuna behind Keras Tuner's protocol, and what every oracle here needs to survive a crash."""
 
+from recdrop_tune.oracle.candidates import Encoding
 from recdrop_tune.oracle.conditions import (
     HyperParameter,
     check_names,
     is_active,
     is_fixed,
     middle,
+    parameters_of,
     plain,
     walk,
 )
@@ -58,6 +60,7 @@ __all__ = [
     "NOT_A_NUMBER",
     "OUT_OF_MEMORY",
     "Configuration",
+    "Encoding",
     "HalvingPruner",
     "HyperParameter",
     "OptunaOracle",
@@ -86,6 +89,7 @@ __all__ = [
     "middle",
     "objectives",
     "offers_none",
+    "parameters_of",
     "pareto",
     "plain",
     "quiet_optuna",

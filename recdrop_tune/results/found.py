@@ -43,6 +43,7 @@ class Found:
         offered: The wrappers that the space offers, by the name of their hyperparameter.
         confirmation: The confirmation, if there was one.
         importances: The importance of each hyperparameter, if there are enough trials.
+        gain: The best trial with dropout against its twin, in the search; `None` if one is not complete.
         where: Lines that name the project folder and the MLflow pages.
     """
 
@@ -57,6 +58,7 @@ class Found:
     offered: Mapping[str, Sequence[str]]
     confirmation: Confirmation | None
     importances: pd.DataFrame | None
+    gain: standing.Gain | None
     where: Sequence[str]
 
     @property
@@ -154,11 +156,6 @@ class Found:
     def by_wrapper(self) -> pd.DataFrame:
         """A row for each wrapper that the space offers; see `standing.by_wrapper`."""
         return standing.by_wrapper(self.records, self.offered)
-
-    @cached_property
-    def gain(self) -> standing.Gain | None:
-        """What dropout was worth in the search: the best trial with dropout against its twin."""
-        return standing.gain(self.records)
 
     @property
     def without_dropout(self) -> pd.DataFrame:

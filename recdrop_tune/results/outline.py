@@ -6,6 +6,7 @@ Markdown and as HTML. This module decides what it says, `render` how it looks.
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -24,10 +25,10 @@ from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import shown, spread_column
 from recdrop_tune.results.plots import figures
 from recdrop_tune.standing import amount, gained
-from recdrop_tune.terminal import no_more_words
+from recdrop_tune.terminal import dropout_words, no_more_words
 
-_NOISE = 2
-"""Scores within this many times the noise of a constant predictor's may be luck."""
+_LUCK = 2
+"""Scores within this many standard errors of a constant predictor's may be luck."""
 
 _LONGEST_ERROR = 20_000
 """The longest error in the report, in characters. Its cause is at its beginning."""
@@ -41,8 +42,7 @@ _CAPTIONS = {
     "do not hide each other.",
     "parallel_coordinates": "One line a complete trial, coloured by rank: blue the best, orange the worst. "
     "Drag along an axis to select trials, drag a name to move its axis.",
-    "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores, so it may be "
-    "chance.",
+    "importances": "PED-ANOVA on the complete trials. Grey: no larger than with shuffled scores.",
     "curves": "One line a trial. The best one is thick, with a star at its best epoch. Click a name in the "
     "legend to hide its trials.",
     "pareto": "What one objective costs in the other. No other trial beats a blue one in every objective.",
@@ -96,7 +96,8 @@ def full_outline(found: Found) -> list[Section]:
     hidden = ["trial_id", "mlflow_run_id", *constant]
     drawn = {name: _drawn(name, figure) for name, figure in figures(found).items()}
     sections = [Section("", list(_outcome(found)))]
-    sections += [drawn.pop("gains")] if "gains" in drawn else []
+    picture = next((each for each in ("gains", "score_by_dropout") if each in drawn), None)
+    sections += [drawn.pop(picture)] if picture else []
     if len(found.objectives) > 1 and len(found.front):
         note = "No other trial beats one of these in every objective."
         sections.append(
@@ -144,6 +145,8 @@ def _outcome(found: Found) -> Iterator[str]:
     name, best, records = found.objective.name, found.best, found.records
     if found.confirmation is not None:
         yield from found.confirmation.verdict.splitlines()
+    elif best is not None and not found.by_wrapper.empty:
+        yield _answer(found)
     counts = found.trials["state"].value_counts(sort=False)  # The complete ones come first.
     states = ", ".join(f"{number} {str(state).lower()}" for state, number in counts.items())
     if best is None:
@@ -182,6 +185,35 @@ def _outcome(found: Found) -> Iterator[str]:
     yield from _data(found)
 
 
+def _answer(found: Found) -> str:
+    """Writes which dropout was best in the search, where and how much, and what it was worth."""
+    name, gain, order = found.objective.name, found.gain, standing.ranked(found.records)
+    dropping = next((each for each in order if standing.drops(each.hyperparameters)), None)
+    if dropping is None:
+        return "What dropout is worth is not known: no trial with dropout was completed."
+    best = f"trial {dropping.number} ({dropout_words(dropping.hyperparameters)})"
+    best = f"{best}, {name} {amount(dropping.score or 0.0)}"
+    if dropping is order[0]:
+        best = f"Best in the search: {best}"
+    else:
+        best = f"The best trial in the search has no dropout. Best with dropout: {best}"
+    if gain is None or gain.twin is None:
+        why = "its twin, the same settings without dropout, was not completed"
+        if not all(standing.NONE in each for each in found.offered.values()):
+            why = "the space does not offer `none`"
+        return f"{best}. What its dropout is worth is not known: {why}. `confirm=1` trains and compares both."
+    twin = f"the same without dropout has {amount(gain.twin_score)} (trial {gain.twin.number})"
+    number = found.trainings(gain.trial.trial_id)
+    each = f"{number} {found.training_word}s each" if number > 1 else "one training each"
+    if gain.value <= 0:
+        return f"{best}; {twin}. No gain, by {each}: `confirm=3` finds out."
+    luck = f"This gain of {amount(gain.value)} is of {each}, and the best of many looks better than it is"
+    if not math.isnan(gain.expected):
+        again = f"about {amount(gain.expected)}" if gain.expected > 0 else "none"
+        luck += f": with other seeds expect {again}"
+    return f"{best}; {twin}. {luck}. `confirm=3` finds out."
+
+
 def _data(found: Found) -> Iterator[str]:
     """Yields the data, and whether the best trial beats a constant predictor by more than luck."""
     context, name = found.search.context, found.objective.name
@@ -190,17 +222,17 @@ def _data(found: Found) -> Iterator[str]:
     if context.words:
         yield f"Data: {context.words}."
     if name in context.constant:
-        constant, noise = context.constant[name], context.noise[name]
+        constant, error = context.constant[name], context.standard_error[name]
         sign = 1 if found.objective.direction == "min" else -1
-        if sign * (constant - found.best_score) <= _NOISE * noise:
+        if sign * (constant - found.best_score) <= _LUCK * error:
             yield (
                 f"Warning: the best trial ({name} {amount(found.best_score)}) is not clearly better than "
-                f"always predicting {context.predicts[name]} ({amount(constant)}, noise {amount(noise)}). "
-                "Train for more epochs, try other learning rates, or look at the data."
+                f"always predicting {context.predicts[name]} ({amount(constant)}, standard error "
+                f"{amount(error)}). Train for more epochs, try other learning rates, or look at the data."
             )
             return
     scores = [
-        f"{each} {amount(value)} (noise {amount(context.noise[each])})"
+        f"{each} {amount(value)} (standard error {amount(context.standard_error[each])})"
         for each, value in context.constant.items()
     ]
     if scores:
@@ -212,9 +244,6 @@ def _dropout(found: Found) -> Iterator[Section]:
     """Yields what dropout is worth: by the confirmation, or by the search alone."""
     if found.by_wrapper.empty:
         return
-    if found.confirmation is None and found.best is not None:
-        offers_none = all(standing.NONE in each for each in found.offered.values())
-        yield Section("", [standing.gain_words(found.records, offers_none)])
     if found.confirmation is not None:
         note = (
             "Trained again after the search, all with the same fresh seeds. `gain` is over the same settings "
@@ -229,7 +258,8 @@ def _dropout(found: Found) -> Iterator[Section]:
         table = table.drop(columns="layer")
     advice = standing.never_tried(found.by_wrapper), standing.few_with_dropout(found.records)
     note = "`gain` is that of its best trial whose twin was trained too."
-    yield Section("Best of each wrapper", [each for each in advice if each], note, table)
+    lines = [each for each in advice if each]
+    yield Section("Best of each wrapper in the search", lines, note, table)
 
 
 def best_trials(found: Found, top: int) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from recdrop_tune.records import QUESTIONS
 from recdrop_tune.results import plot_style as style
 from recdrop_tune.results.found import NOT_APPLICABLE, Found
 from recdrop_tune.results.frames import learned_rate_columns, metric_column
-from recdrop_tune.standing import setting
+from recdrop_tune.standing import amount, setting
 
 _LEARNING = [name for name, technique in TECHNIQUES.items() if technique.learns_rate]
 
@@ -28,8 +28,8 @@ def figures(found: Found) -> dict[str, go.Figure]:
     """Draws every figure that the search has data for; returns them by name."""
     drawn = {
         "gains": _gains(found),
-        "history": _history(found),
         "score_by_dropout": _score_by_dropout(found),
+        "history": _history(found),
         "parallel_coordinates": _parallel_coordinates(found),
         "importances": _importances(found),
         "curves": _curves(found),
@@ -290,7 +290,7 @@ def _add_points(
                 legendgroup="best without dropout",
                 showlegend=i == 0,
                 line={"color": style.GREY, "dash": "dash", "width": 2},
-                hovertemplate=f"best without dropout: {best:.4g}<extra></extra>",
+                hovertemplate=f"best without dropout: {amount(best)}<extra></extra>",
                 **place,
             )
         inside = points[points["panel"] == panel]

@@ -20,6 +20,7 @@ from recdrop_tune.files import write_atomically
 from recdrop_tune.mlflow_store import command, leaderboard_url, ui_command
 from recdrop_tune.oracle import objectives, study_of, twin_trial
 from recdrop_tune.results.confirmation import Confirmation, confirmation_of
+from recdrop_tune.results.expected import search_gain
 from recdrop_tune.results.found import Found
 from recdrop_tune.results.frames import (
     history_frame,
@@ -126,6 +127,7 @@ class TuneResult:
             offered=offered_wrappers(oracle),
             confirmation=self.confirmation,
             importances=shares,
+            gain=search_gain(self.search.records, oracle),
             where=self._where(),
         )
 
@@ -246,7 +248,8 @@ class TuneResult:
         """What dropout was worth in the search: the best trial with dropout against its twin.
 
         The twin has the same hyperparameters and seeds, and no dropout. `None` if one of the two was not
-        completed. One training each proves little: see `confirmation`.
+        completed. The best of many trials looks better than it is: `expected` is what to expect with other
+        seeds. One training each proves little: see `confirmation`.
         """
         return self.found.gain
 

@@ -36,12 +36,12 @@ class ConstantScore:
 
     Attributes:
         value: Its score on the validation data.
-        noise: How much of a gain over it may be luck: one standard error over sequences, or more.
+        standard_error: How much of a gain over it may be luck: one standard error over sequences, or more.
         predicts: The constant in words, such as "the class frequencies of the training data".
     """
 
     value: float
-    noise: float
+    standard_error: float
     predicts: str
 
 
@@ -76,21 +76,21 @@ def score_constant(
             continue
         best = min(scores, key=lambda key: sign * scores[key][name])
         value = asked.score(model, candidates[best])[name]
-        noise = asked.standard_error(model, candidates[best], name)
+        error = asked.standard_error(model, candidates[best], name)
         if sign > 0:
             # The standard error does not bound luck: it is 0 if all classes are equally frequent. The outputs
             # of a model that has learned nothing differ from the constant with some variance v. That costs
             # v / 2 in the mean over n targets, give or take sqrt(v / n). At z standard deviations it gains
             # z^2 / (2 n) at most (for a squared error, that share of it twice). The best of many epochs of
-            # many trials reaches z = 4, and a gain counts from two noises on.
-            noise = max(noise, 4**2 / 2 * value / asked.number)
-        if np.isfinite(value) and np.isfinite(noise):
+            # many trials reaches z = 4, and a gain counts from two of them on.
+            error = max(error, 4**2 / 2 * value / asked.number)
+        if np.isfinite(value) and np.isfinite(error):
             words = best[0]
             if sign < 0 and words == _FREQUENCIES:
                 words = (
                     "the most frequent class"  # Of probabilities, an accuracy takes the largest.
                 )
-            found[goal.name] = ConstantScore(value, noise, words)
+            found[goal.name] = ConstantScore(value, error, words)
     return found
 
 

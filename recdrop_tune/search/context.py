@@ -54,7 +54,7 @@ def context_of(
             for name, each in scores.items()
         },
         constant={name: each.value for name, each in scores.items()},
-        noise={name: each.noise for name, each in scores.items()},
+        standard_error={name: each.standard_error for name, each in scores.items()},
     )
 
 

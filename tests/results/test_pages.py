@@ -21,6 +21,7 @@ from recdrop_tune.results.outline import outline
 from recdrop_tune.results.render import as_html, as_markdown, as_text
 from recdrop_tune.terminal.status import details
 from tests.planted_search import Planted, Sized, description, page, planted_result
+from tests.test_standing import NONE, SOME, records
 
 
 class Page(HTMLParser):
@@ -68,7 +69,7 @@ def test_text_markdown_and_html_say_the_same(planted):
     words = [
         f"30 trials, {counts['COMPLETE']} complete, {counts['FAILED']} failed. Best val_loss: {score}"
     ]
-    words += ["What dropout is worth is not known: its twin", "Best of each wrapper", "Best trials"]
+    words += ["its dropout is worth is not known: its twin", "Best of each wrapper", "Best trials"]
     words += [f"{name}={best[name]}" for name in ("units", "wrapper", "placement", "rate")]
     words += [f"{each:.4g}" for each in planted.wrappers["best"]]
     for each in pages:
@@ -80,6 +81,43 @@ def test_text_markdown_and_html_say_the_same(planted):
     assert table[0].split()[:2] == ["number", "state"]
     assert [int(line.split()[0]) for line in table[1:]] == planted.trials["number"][:3].to_list()
     assert lines[-2:] == [f"Folder: {planted.directory}", f"MLflow: {planted.ui_command}"]
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected", "words"),
+    [
+        ([(NONE, 2.0)], None, "not known: no trial with dropout was completed"),
+        ([(SOME, 1.5)], None, "not known: its twin, the same settings without dropout, was not"),
+        (
+            [(NONE, 2.0), (SOME, 1.5)],
+            0.2,
+            "Best in the search: trial 1 (zoneout, rate 0.1), val_loss 1.5000; the same without dropout has "
+            "2.0000 (trial 0). This gain of 0.5000 is of one training each, and the best of many looks "
+            "better than it is: with other seeds expect about 0.2000. `confirm=3` finds out.",
+        ),
+        ([(NONE, 2.0), (SOME, 1.5)], -0.2, "expect none."),
+        ([(NONE, 2.0), (SOME, 1.5)], math.nan, "looks better than it is. `confirm=3`"),
+        (
+            [(NONE, 1.0), (SOME, 1.5)],
+            0.2,
+            "The best trial in the search has no dropout. Best with dro",
+        ),
+        ([(NONE, 1.0), (SOME, 1.5)], 0.2, "No gain, by one training each"),
+    ],
+)
+def test_the_answer_of_a_search_comes_first(planted, trials, expected, words):
+    """It says how much of the gain is luck."""
+    own = records(*trials)
+    gain = standing.gain(own)
+    gain = gain and replace(gain, expected=expected)
+    found = replace(planted.found, records=own, gain=gain)
+    assert words in outline(found)[0].lines[0]
+
+
+def test_a_space_without_none_has_no_twins(planted):
+    offered = {"wrapper": ["zoneout"]}
+    found = replace(planted.found, records=records((SOME, 1.0)), gain=None, offered=offered)
+    assert "the space does not offer `none`" in outline(found)[0].lines[0]
 
 
 def test_pages_need_nothing_from_elsewhere(planted, text, read):
@@ -109,7 +147,7 @@ def test_the_report_has_a_section_for_everything(planted, text, read):
     figures = planted.plots()
     titles = [figure.layout.title.text for figure in figures.values()]
     last = ["Trials", "Trials that failed", "Search space", "Settings and versions"]
-    assert read.texts["h2"] == ["Best of each wrapper", *titles, *last]
+    assert read.texts["h2"] == [titles.pop(0), "Best of each wrapper in the search", *titles, *last]
     drawn = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
     for each, figure in zip(drawn, figures.values(), strict=True):
         assert json.loads(each)["data"] == json.loads(figure.to_json())["data"]
@@ -244,7 +282,12 @@ def test_nothing_completed_and_nothing_recorded(tmp_path):
     assert str(result) == "No trial is complete: 2 failed."
     assert "No trial is complete: 2 failed." in result._repr_html_()
     read = Page(page(result))
-    titles = ["Best of each wrapper", "val_loss over the epochs", "Trials", "Trials that failed"]
+    titles = [
+        "Best of each wrapper in the search",
+        "val_loss over the epochs",
+        "Trials",
+        "Trials that failed",
+    ]
     assert read.texts["h2"] == [*titles, "Search space", "Settings and versions"]
     assert "MLflow: not all is recorded (" in read.text("p")
     nothing = replace(result.found, trials=result.trials[:0], history=result.history[:0])

@@ -44,7 +44,7 @@ def changed(view, **columns):
 
 
 def test_names(plots, trade_offs):
-    expected = ["history", "score_by_dropout", "parallel_coordinates", "importances", "curves"]
+    expected = ["score_by_dropout", "history", "parallel_coordinates", "importances", "curves"]
     assert list(plots) == expected
     assert list(trade_offs) == [*expected, "pareto"]
     for figure in [*plots.values(), *trade_offs.values()]:

@@ -135,9 +135,11 @@ def test_the_best_model_leaves_the_random_state_alone(result):
 
 def test_summary(result):
     text = result.summary(top=3)
-    assert text.startswith(f"5 trials, 5 complete. Best val_loss: {result.best_trial.score:.4f}\n")
+    assert f"5 trials, 5 complete. Best val_loss: {result.best_trial.score:.4f}\n" in text
     assert f"wrapper={result.best_hyperparameters['wrapper']}" in text
-    assert f"Over the same settings without dropout: {result.twin_gain}" in text
+    gain = result.twin_gain
+    assert text.startswith("Best in the search: trial ")
+    assert f"the same without dropout has {gain.twin_score:.4f}" in text
     assert str(result.directory) in text
     assert result.ui_command in text
     [table] = [part.splitlines() for part in text.split("\n\n") if part.startswith("Best trials")]
@@ -200,7 +202,7 @@ def test_hyperparameters_named_like_columns(named):
     assert not set(frame["loss"]) & {0.1, 0.01}
     assert frame.columns.is_unique
     assert str(frame["hp/state"].dtype) == "string"
-    assert named.summary().startswith("5 trials, 5 complete.")
+    assert "\n5 trials, 5 complete." in named.summary()
     assert named.best_hyperparameters["state"] == frame["hp/state"][0]
 
 

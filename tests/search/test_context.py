@@ -161,7 +161,7 @@ def test_the_noise_is_that_of_sequences_not_of_steps():
     y = np.repeat([[0], [1]], [120, 80], axis=0) * np.ones((1, 5), int)  # One label a sequence.
     model = rdt.SequenceTagger(2, (None, 3)).build(kt.HyperParameters())
     found = score_constant(model, (sequences(200), y), None, GOALS)
-    assert found["val_accuracy"].noise == pytest.approx((0.6 * 0.4 / 200) ** 0.5, rel=0.35)
+    assert found["val_accuracy"].standard_error == pytest.approx((0.6 * 0.4 / 200) ** 0.5, rel=0.35)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
@@ -179,8 +179,10 @@ def test_luck_is_within_the_noise(loss, share):
             if loss == "mse"
             else -np.log(np.where(y == 1, likely, 1 - likely))
         )
-        assert found.value - losses.mean(axis=1).min() < 2 * found.noise
-    assert 2 * found.noise < 0.6 * found.value  # A model that has learned something gets beyond it.
+        assert found.value - losses.mean(axis=1).min() < 2 * found.standard_error
+    assert (
+        2 * found.standard_error < 0.6 * found.value
+    )  # A model that has learned something gets beyond it.
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_a_search_that_finds_nothing_warns(random_labels):
     warning = (
         f"Warning: the best trial (val_loss {best:.4f}) is not clearly better than always predicting "
         "the class frequencies of the training data "
-        f"({context.constant['val_loss']:.4f}, noise {context.noise['val_loss']:.4f})."
+        f"({context.constant['val_loss']:.4f}, standard error {context.standard_error['val_loss']:.4f})."
     )
     for text in texts(random_labels):
         data = text.index(f"Data: {context.words}.")
@@ -270,12 +272,12 @@ def test_a_search_that_finds_nothing_warns(random_labels):
 @pytest.mark.usefixtures("eagerly")
 def test_a_search_that_finds_something_is_compared_with_the_constant(tmp_path, uri):
     result = searched(tmp_path, uri, True, max_trials=1, epochs=12, objective="val_accuracy")
-    value, noise = (
-        each["val_accuracy"] for each in (result.context.constant, result.context.noise)
+    value, error = (
+        each["val_accuracy"] for each in (result.context.constant, result.context.standard_error)
     )
     line = (
-        f"Always predicting the most frequent class scores val_accuracy {value:.4f} (noise "
-        f"{noise:.4f})."
+        f"Always predicting the most frequent class scores val_accuracy {value:.4f} (standard error "
+        f"{error:.4f})."
     )
     for text in texts(result)[:2]:
         assert line in text.splitlines()

@@ -100,7 +100,7 @@ def test_what_is_shown(monkeypatch):
     assert lines[1].startswith("4 of 20 trials")
     assert lines[1].split()[-6:] == ["2", "complete", "1", "pruned", "22m30s", "left"]
     assert lines[2] == "best val_loss 0.3750  recurrent, input+recurrent, rate 0.3  trial 1"
-    assert lines[3] == "gain 0.1250 over the same without dropout"
+    assert lines[3] == "gain 0.1250 in the search over the same without dropout"
     assert lines[4] == "now  trial 3  wrapper=none  epoch 12/30  loss 0.2500  val_loss 0.7500"
 
 
@@ -116,7 +116,11 @@ RUNNING = (started(), trial(0, **DROPPED), epoch(0, 1, loss=1.0))
     [
         (WORSE, "none 0.5000 without dropout, the best so far", "gain"),
         (OTHER, "none 0.5000 without dropout", "gain"),
-        ((*OTHER, *TWIN), "gain none over the same without dropout", "the best so far"),
+        (
+            (*OTHER, *TWIN),
+            "gain none in the search over the same without dropout",
+            "the best so far",
+        ),
         # A pruned trial, or one that diverged, is not the best.
         ((*FIRST, trial(1), ended(1, status="PRUNED", score=0.25)), "best val_loss 0.5000", "0.25"),
         ((*FIRST, trial(1), ended(1, score=float("nan"))), "best val_loss 0.5000", "nan"),
@@ -206,8 +210,8 @@ LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
         (
             (*FIRST, *TWO),
             "trial 1 (2 of 20)  val_loss 0.2500 (best 0.2500: recurrent, input+recurrent, rate 0.3; "
-            "gain 0.2500 over the same without dropout)  wrapper=recurrent placement=input+recurrent "
-            "rate=0.3  19.0 s  eta 4m12s",
+            "gain 0.2500 in the search over the same without dropout)  wrapper=recurrent "
+            "placement=input+recurrent rate=0.3  19.0 s  eta 4m12s",
         ),
         (
             (*FIRST, trial(1), epoch(1, 0), ended(1, 19.0, "PRUNED", 0.75)),

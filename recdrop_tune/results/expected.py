@@ -1,0 +1,115 @@
+"""The gain of dropout that a search lets one expect, if it has trained each configuration once.
+
+The best of many trials is the best by luck too, so the difference from its twin is too large: by one spread
+of the scores over seeds, and more, where dropout is worth nothing. What the trial would score with another
+seed is what a Gaussian process predicts for it that is fitted to all complete trials:
+
+    score = a + b * (has dropout) + f(configuration) + noise
+
+The prior of `a` and `b` is flat, so the mean gain of all trials with dropout is not corrected. What the trial
+has beyond it is, by the part of the differences between similar configurations that is noise. The length
+scale of `f` (Matern 5/2) and the size of the noise are averaged over, weighted by their restricted
+likelihood. The twin was not chosen for its score, so that is taken as it is, except for the part of the
+trial's luck that it shares because both were trained with the same seed.
+
+Reference:
+    Rasmussen and Williams, 2006, Gaussian Processes for Machine Learning, section 2.7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recdrop_tune import standing
+from recdrop_tune.oracle import Encoding, as_optuna, parameters_of
+from recdrop_tune.records import Records
+
+Array = npt.NDArray[np.float64]
+
+FEWEST = 5
+"""The fewest trials that say something about the noise."""
+
+_SHARED = 0.3
+"""The correlation of two scores with the same seed, as measured (`benchmarks/results/verdicts.json`)."""
+
+_SCALES = (0.2, 0.4, 0.8, 1.6)
+"""Length scales, times the root of the number of hyperparameters, as distances grow with it."""
+
+_NOISES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""The variance of the noise, relative to that of `f`."""
+
+
+def search_gain(records: Records, oracle: Any) -> standing.Gain | None:
+    """Compares the best trial with dropout with its twin; see `standing.gain` and `expected_gain`."""
+    gain, complete = standing.gain(records), standing.ranked(records)
+    if gain is None or gain.twin is None:
+        return gain
+    hyperparameters = [oracle.trials[each.trial_id].hyperparameters for each in complete]
+    encode = Encoding(parameters_of(oracle.hyperparameters.space))
+    sign = -1.0 if records.direction == "max" else 1.0
+    ids = [each.trial_id for each in complete]
+    expected = expected_gain(
+        encode([as_optuna(each.space, each.values)[0] for each in hyperparameters]),
+        np.array([sign * (each.score or 0.0) for each in complete]),
+        [standing.drops(each.hyperparameters) for each in complete],
+        ids.index(gain.trial.trial_id),
+        ids.index(gain.twin.trial_id),
+        encode.size,
+    )
+    return replace(gain, expected=expected)
+
+
+def expected_gain(
+    points: Array, scores: Array, dropping: Sequence[bool], trial: int, twin: int, parameters: int
+) -> float:
+    """Estimates what a trial gains over its twin, corrected for the choice of the trial.
+
+    Args:
+        points: The configurations of the complete trials, of shape `(trials, coordinates)`.
+        scores: Their scores, of shape `(trials,)`; lower is better.
+        dropping: Which of them have dropout; the trial does, the twin does not.
+        trial: The position of the trial in these.
+        twin: That of its twin.
+        parameters: How many hyperparameters the points stand for.
+
+    Returns:
+        The gain, positive if dropout is better; NaN with fewer than five trials.
+    """
+    number = len(scores)
+    if number < FEWEST:
+        return math.nan
+    # A training that diverged would count as noise.
+    middle, best = float(np.median(scores)), float(scores.min())
+    values = np.minimum(scores, middle + 3 * (middle - best))
+    unit = float(values.std()) or 1.0
+    values = (values - middle) / unit
+    fixed = np.stack([np.ones(number), np.asarray(dropping, float)], axis=1)
+    distances = np.sqrt(((points[:, None] - points[None]) ** 2).sum(-1))
+    predictions, likelihoods = [], []
+    for scale, noise in product(_SCALES, _NOISES):
+        far = math.sqrt(5) * distances / (scale * math.sqrt(max(1, parameters)))
+        covariance = (1 + far + far**2 / 3) * np.exp(-far) / (1 + noise)
+        root = np.linalg.cholesky(covariance + noise / (1 + noise) * np.eye(number))
+        left, right = np.linalg.solve(root, fixed), np.linalg.solve(root, values)
+        effects, *_ = np.linalg.lstsq(left, right, rcond=None)
+        rest = right - left @ effects
+        likelihoods.append(
+            -np.log(np.diag(root)).sum()
+            - np.linalg.slogdet(left.T @ left)[1] / 2
+            - (number - 2) / 2 * math.log(rest @ rest + 1e-12)
+            - math.log(scale / 0.4) ** 2
+        )
+        predictions.append(
+            fixed[trial] @ effects + covariance[trial] @ np.linalg.solve(root.T, rest)
+        )
+    chances = np.exp(np.array(likelihoods) - max(likelihoods))
+    predicted = middle + unit * float(chances @ np.array(predictions) / chances.sum())
+    luck = predicted - float(scores[trial])
+    return float(scores[twin]) + _SHARED * luck - predicted
