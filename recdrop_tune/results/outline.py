@@ -143,6 +143,7 @@ def _drawn(name: str, figure: Any) -> Section:
 def _outcome(found: Found) -> Iterator[str]:
     """Yields the verdict of a confirmation, the best score and configuration, and the baselines."""
     name, best, records = found.objective.name, found.best, found.records
+    yield from _nothing_learned(found)
     if found.confirmation is not None:
         yield from found.confirmation.verdict.splitlines()
     elif best is not None and not found.by_wrapper.empty:
@@ -185,6 +186,22 @@ def _outcome(found: Found) -> Iterator[str]:
     yield from _data(found)
 
 
+def _nothing_learned(found: Found) -> Iterator[str]:
+    """Yields a warning if the best trial beats a constant predictor by no more than luck does."""
+    context, name = found.search.context, found.objective.name
+    if found.best is None or context is None or name not in context.constant:
+        return
+    constant, error = context.constant[name], context.standard_error[name]
+    sign = 1 if found.objective.direction == "min" else -1
+    if sign * (constant - found.best_score) <= _LUCK * error:
+        yield (
+            f"Warning: the best trial ({name} {amount(found.best_score)}) is not clearly better than always "
+            f"predicting {context.predicts[name]} ({amount(constant)}, standard error {amount(error)}), so "
+            "what is said of dropout is luck. Train for more epochs, try other learning rates, or look at "
+            "the data."
+        )
+
+
 def _answer(found: Found) -> str:
     """Writes which dropout was best in the search, where and how much, and what it was worth."""
     name, gain, order = found.objective.name, found.gain, standing.ranked(found.records)
@@ -215,22 +232,12 @@ def _answer(found: Found) -> str:
 
 
 def _data(found: Found) -> Iterator[str]:
-    """Yields the data, and whether the best trial beats a constant predictor by more than luck."""
-    context, name = found.search.context, found.objective.name
+    """Yields the data, and what a constant predictor scores."""
+    context = found.search.context
     if context is None:
         return
     if context.words:
         yield f"Data: {context.words}."
-    if name in context.constant:
-        constant, error = context.constant[name], context.standard_error[name]
-        sign = 1 if found.objective.direction == "min" else -1
-        if sign * (constant - found.best_score) <= _LUCK * error:
-            yield (
-                f"Warning: the best trial ({name} {amount(found.best_score)}) is not clearly better than "
-                f"always predicting {context.predicts[name]} ({amount(constant)}, standard error "
-                f"{amount(error)}). Train for more epochs, try other learning rates, or look at the data."
-            )
-            return
     scores = [
         f"{each} {amount(value)} (standard error {amount(context.standard_error[each])})"
         for each, value in context.constant.items()

@@ -259,14 +259,12 @@ def test_a_search_that_finds_nothing_warns(random_labels):
     warning = (
         f"Warning: the best trial (val_loss {best:.4f}) is not clearly better than always predicting "
         "the class frequencies of the training data "
-        f"({context.constant['val_loss']:.4f}, standard error {context.standard_error['val_loss']:.4f})."
+        f"({context.constant['val_loss']:.4f}, standard error {context.standard_error['val_loss']:.4f})"
     )
     for text in texts(random_labels):
-        data = text.index(f"Data: {context.words}.")
-        assert data < text.index(warning) < data + 400
+        assert text.index(warning) < text.index(" in the search") < text.index(context.words)
     # MLflow's page folds all but the first lines.
-    parts = texts(random_labels)[1].split("\n\n")
-    assert any(part.startswith(warning) for part in parts[:4])
+    assert texts(random_labels)[1].split("\n\n")[0].startswith(warning)
 
 
 @pytest.mark.usefixtures("eagerly")
