@@ -21,10 +21,8 @@ def imported_on_use(package: str, homes: Mapping[str, str]) -> Callable[[str], o
     def __getattr__(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        load: Callable[[str], ModuleType] = import_module
-        if "ipykernel" in sys.modules:  # A notebook shows each line on stderr in red.
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # Hides news, but no warnings.
-            load = load_quietly
+        # A notebook shows each line on stderr in red.
+        load = load_quietly if "ipykernel" in sys.modules else import_module
         value = getattr(load(f"{package}.{homes[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value

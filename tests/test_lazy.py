@@ -37,7 +37,7 @@ def test_a_notebook_shows_what_an_import_writes_only_if_it_fails(
     else:
         assert value("name") == 1
     assert ("I0000" in capfd.readouterr().err) == (fails or not notebook)
-    assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") == ("1" if notebook else None)
+    assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") == ("3" if notebook else None)
 
 
 def test_a_closed_stderr_is_no_hindrance(monkeypatch):

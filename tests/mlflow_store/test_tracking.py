@@ -235,6 +235,8 @@ def test_failed_trials(tmp_path, uri):
     for run in children:
         assert run.info.status == ("FAILED" if run in failed else "FINISHED")
     assert [item.path for item in client.list_artifacts(failed[0].info.run_id)] == ["error.txt"]
+    path = client.download_artifacts(failed[0].info.run_id, "error.txt", str(tmp_path))
+    assert Path(path).read_text().startswith("ValueError: the loss went to the moon\n\nTraceback")
     assert "objective" not in failed[0].data.metrics
 
 
