@@ -124,17 +124,7 @@ def _confirm(plan: Plan, confirm: Any) -> TuneResult:
 
 
 def _refit(plan: Plan, hp: Any, total: int, x: Any, y: Any, epochs: int, **fit: Any) -> Any:
-    """Trains a configuration on all data; see `TuneResult.refit`.
-
-    Args:
-        plan: The search.
-        hp: The hyperparameters.
-        total: The epochs that a schedule is made for, if more than `epochs`.
-        x: The samples, or a dataset.
-        y: The targets.
-        epochs: How many epochs to train.
-        **fit: Further arguments of `Model.fit`.
-    """
+    """Trains a configuration on all data; see `TuneResult.refit`. A schedule has `total` epochs at least."""
 
     def stop(epoch: int, logs: Any) -> None:
         model.stop_training = model.stop_training or epoch + 1 >= epochs
