@@ -81,14 +81,15 @@ class SearchStarted(Event):
     Attributes:
         search_id: Identity of the search; it keeps it when it resumes.
         name: Name of the search.
-        experiment: Its MLflow experiment.
+        experiment: Its MLflow experiment; `None` without MLflow.
         tuner: Class of the tuner.
         objective: Name of the objective; with several, the first one.
         direction: `"min"` or `"max"`.
         objectives: The directions of all objectives by name, if there are several.
         max_trials: The most trials that are run.
         space: The search space as YAML, if known.
-        tracking_uri: Where MLflow's runs are, without credentials.
+        tracking_uri: Where MLflow's runs are, without credentials; `None` without MLflow.
+        tags: The user's tags for all runs in MLflow.
         info: What else is worth recording: epochs, seed, sampler, versions.
         data: The data sets, as `describe_data` describes them.
         register_model: The name for the best model in MLflow's registry; `None` registers none.
@@ -101,7 +102,7 @@ class SearchStarted(Event):
 
     search_id: str
     name: str
-    experiment: str
+    experiment: str | None
     tuner: str
     objective: str
     direction: str
@@ -109,6 +110,7 @@ class SearchStarted(Event):
     space: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
     tracking_uri: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
     register_model: str | None = None
     objectives: dict[str, str] = field(default_factory=dict)

@@ -23,6 +23,8 @@ for _name in (
     "NO_COLOR",
     "COLUMNS",
     "LINES",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
     "MLFLOW_TRACKING_URI",
     "RAY_ADDRESS",
 ):

@@ -17,7 +17,7 @@ from recdrop_tune.tuner import MILLISECONDS
 
 _STATUS = {
     events.COMPLETE: "FINISHED",
-    events.PRUNED: "KILLED",  # The table of runs shows a status, and no tag.
+    events.PRUNED: "FINISHED",  # As planned; MLflow shows the others as failures.
     events.FAILED: "FAILED",
     events.RETRY: "FAILED",
     events.INTERRUPTED: "KILLED",
@@ -103,9 +103,8 @@ class SearchContents:
     """
 
     def __init__(self, first: events.SearchStarted, alive: bool) -> None:
-        tags = {"recdrop.kind": "search", "recdrop.search_id": first.search_id}
         self.search = first
-        self.run = Contents(first.name, first.time, tags=tags)
+        self.run = Contents(first.name, first.time)
         self.attempts: dict[tuple[str, int], Contents] = {}
         self.latest: dict[str, Contents] = {}
         self.under_way: dict[str, Contents] = {}
@@ -169,6 +168,8 @@ class SearchContents:
             constant = event.context.constant.items()
             params |= {"data": event.context.words} | {f"constant {k}": v for k, v in constant}
         self.run.params = params | event.info
+        own = {"recdrop.kind": "search", "recdrop.search_id": event.search_id}
+        self.run.tags |= event.tags | own
         self.run.end = None
         self.run.texts = {} if event.space is None else {"space.yaml": event.space}
         if self.alive:
@@ -184,6 +185,7 @@ class SearchContents:
         run = Contents(name, event.time, event.trial_id)
         run.params = trial_params(event.hyperparameters)
         run.tags = {
+            **self.search.tags,
             "recdrop.kind": "trial",
             "recdrop.search_id": self.search.search_id,
             "recdrop.trial_id": event.trial_id,
@@ -199,12 +201,14 @@ class SearchContents:
         self.changed[run.key] = run
         match event:
             case events.ModelBuilt():
-                run.points += points({"n_params": event.parameters}, 0, event.time)
                 run.tags |= {} if event.kernel is None else {"kernel": event.kernel}
             case events.EpochEnded():
                 prefix = f"execution{event.execution + 1}/" if event.execution else ""
+                # MLflow's pages list the metrics in the order of their first points, and its comparison of
+                # runs opens on the first one.
+                names = sorted(event.metrics, key=lambda name: name != self.search.objective)
                 # A chart would show the last epoch's time of a step. It is a number of the whole trial.
-                metrics = {f"{prefix}{k}": v for k, v in event.metrics.items() if k != MILLISECONDS}
+                metrics = {f"{prefix}{k}": event.metrics[k] for k in names if k != MILLISECONDS}
                 run.points += points(metrics, event.epoch, event.time)
             case events.TrialEnded():
                 self.under_way.pop(event.trial_id, None)
@@ -293,6 +297,7 @@ def _end_points(record: TrialRecord, end: events.TrialEnded) -> list[Point]:
         "epochs_run": len(record.epochs),
         "train_seconds": record.seconds,
         MILLISECONDS: record.ms_per_step,
+        "n_params": record.parameters,
     }
     found = points({k: v for k, v in numbers.items() if v is not None}, 0, end.time)
     # MLflow's pages show the last value of a metric, which would not match the trial's score. So the best

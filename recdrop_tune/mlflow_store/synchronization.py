@@ -99,7 +99,7 @@ def sync(
             MLflowWriter(uri, journal).write_all(history)
     store = hide_address(uri)
     return Synced(
-        last.experiment,
+        last.experiment or last.name,
         store,
         written,
         there,
@@ -110,9 +110,9 @@ def sync(
 
 def _check_history(directory: str | Path, history: Sequence[Event], last: SearchStarted) -> None:
     """Raises, before anything is written, if the folder of a stranger names files elsewhere."""
-    if not is_name(last.experiment):
+    if not is_name(name := last.experiment or last.name):
         raise ProjectError(
-            f"`{JOURNAL}` in `{directory}` names the experiment {shown(last.experiment)}, which MLflow does "
+            f"`{JOURNAL}` in `{directory}` names the experiment {shown(name)}, which MLflow does "
             "not accept. Nothing was written."
         )
     for event in history:
@@ -143,9 +143,9 @@ def _write_persistently(writer: MLflowWriter, history: Sequence[Event]) -> tuple
 
 
 def _uri(given: str | None, last: SearchStarted) -> str:
-    if given is not None:
+    if given is not None or last.tracking_uri is None:
         return resolve_uri(given)
-    if last.tracking_uri is not None and HIDDEN not in last.tracking_uri:
+    if HIDDEN not in last.tracking_uri:
         return resolve_uri(last.tracking_uri)
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         raise invalid_argument(

@@ -50,12 +50,13 @@ class Tracking:
 
     Attributes:
         search_id: Id of the search, kept when it is resumed.
-        experiment: Name of the MLflow experiment.
-        tracking_uri: Where the runs are, without credentials.
+        experiment: Name of the MLflow experiment; `None` without MLflow.
+        tracking_uri: Where the runs are, without credentials; `None` without MLflow.
         mlflow: Writes to MLflow.
         records: One record a trial, from all events so far, earlier sessions included.
         reporter: Reports trials and trainings.
-        about: Further fields of `SearchStarted`: `space`, `info`, `data`, `context` and `register_model`.
+        about: Further fields of `SearchStarted`: `space`, `info`, `data`, `context`, `tags` and
+            `register_model`.
         at_end: Saves the result before the search's run ends; `None` saves nothing.
         unsaved: Why the result could not be saved, or `None`.
         process: The process in which the search was begun.
@@ -66,18 +67,17 @@ class Tracking:
     def __init__(
         self,
         tuner: Any,
-        experiment: str,
-        uri: str,
+        experiment: str | None,
+        uri: str | None,
         listeners: Iterable[events.Listener],
         about: Mapping[str, Any],
     ) -> None:
-        settle_requests(uri)
         journal = Journal(Path(tuner.project_dir, JOURNAL))
         history = journal.read()
         self.search_id = search_id(history, journal.path.parent)
         self.experiment = experiment
-        self.tracking_uri = hide_address(uri)
-        self.mlflow = MLflowWriter(uri, journal)
+        self.tracking_uri = None if uri is None else hide_address(uri)
+        self.mlflow = MLflowWriter(uri or "", journal)
         self.records = Records(history)
         self.about = dict(about)
         self.at_end: Callable[[Tracking], events.ResultSaved | None] | None = None
@@ -86,7 +86,10 @@ class Tracking:
         self._oracle = tuner.oracle
         what = f"MLflow at {self.tracking_uri}"
         self._background = Background(self.mlflow.write, what, journal.path)
-        self._dispatcher = Dispatcher(journal, [self.records, *listeners, self._background])
+        self._dispatcher = Dispatcher(journal, [self.records, *listeners])
+        if uri is not None:
+            settle_requests(uri)
+            self._dispatcher.listeners.append(self._background)
         self.stays_open = False
         self.process = events.Process()
         self.resume_hint: str | None = None
@@ -210,7 +213,7 @@ class Tracking:
                 direction=objective.direction,
                 objectives=several,
                 max_trials=self._oracle.max_trials,
-                tracking_uri=absolute(self.tracking_uri),
+                tracking_uri=self.tracking_uri and absolute(self.tracking_uri),
                 configurations=fewer_than_trials(self._oracle),
                 pid=self.process.pid,
                 host=self.process.host,
@@ -290,8 +293,9 @@ class _Collector(list[events.Event]):
 def track(
     tuner: Any,
     *,
-    experiment: str,
+    experiment: str | None = None,
     tracking_uri: str | None = None,
+    tags: Mapping[str, str] | None = None,
     listeners: Iterable[events.Listener] = (),
     space: str | None = None,
     info: Mapping[str, Any] | None = None,
@@ -312,14 +316,15 @@ def track(
         raise invalid_argument("tuner", expected="one that is not tracked yet", received=tuner)
     check_folder(tuner.project_dir)
     check_model_name(register_model)
-    uri = resolve_uri(tracking_uri)
-    check_databases(getattr(tuner.oracle, "storage", None), uri)
-    metrics = SystemMetrics(uri) if system_metrics else None
+    uri = None if experiment is None else resolve_uri(tracking_uri)
+    check_databases(getattr(tuner.oracle, "storage", None), uri or "")
+    metrics = SystemMetrics(uri) if uri is not None and system_metrics else None
     about = {
         "space": space,
         "info": dict(info or {}),
         "data": describe_data(data or {}),
         "context": context,
+        "tags": dict(tags or {}),
         "register_model": register_model,
     }
     tracking = Tracking(tuner, experiment, uri, listeners, about)

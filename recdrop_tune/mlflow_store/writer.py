@@ -155,7 +155,7 @@ class MLflowWriter:
 
     def _write_lacking(self, contents: SearchContents) -> None:
         """Asks MLflow for the existing runs, and writes what they do not contain."""
-        self._runs = Runs(self._uri, contents.search.experiment)
+        self._runs = Runs(self._uri, contents.search.experiment or contents.search.name)
         search, runs = self._runs.of_search(contents.search.search_id)
         if search is None:
             self._create(contents.run)

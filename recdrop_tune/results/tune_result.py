@@ -12,7 +12,6 @@ import optuna
 import pandas as pd
 
 from recdrop_tune import models, standing
-from recdrop_tune.addresses import DEFAULT_URI
 from recdrop_tune.credentials import hide_address
 from recdrop_tune.errors import RecdropError, invalid_argument
 from recdrop_tune.events import FIT, Context
@@ -523,14 +522,15 @@ class TuneResult:
         return Path(self.search.project_dir)
 
     @property
-    def experiment(self) -> str:
-        """Name of the MLflow experiment."""
+    def experiment(self) -> str | None:
+        """Name of the MLflow experiment; `None` without MLflow."""
         return self.search.last.experiment
 
     @property
-    def tracking_uri(self) -> str:
-        """Where the runs are, without credentials."""
-        return hide_address(self.search.last.tracking_uri or DEFAULT_URI)
+    def tracking_uri(self) -> str | None:
+        """Where the runs are, without credentials; `None` without MLflow."""
+        uri = self.search.last.tracking_uri
+        return None if uri is None else hide_address(uri)
 
     @property
     def failure(self) -> str | None:
@@ -540,15 +540,17 @@ class TuneResult:
     @property
     def ui_command(self) -> str | None:
         """The command that opens the runs in MLflow; `None` if a server shows them, or none is recorded."""
-        return None if self.failure else ui_command(self.tracking_uri, self.directory)
+        uri = None if self.failure else self.tracking_uri
+        return None if uri is None else ui_command(uri, self.directory)
 
     @property
     def ui_url(self) -> str | None:
         """The page that lists the trials best first; `None` in a loaded result, or if none is recorded."""
-        if self.tracking is None or self.tracking.failure:
+        uri = self.tracking_uri
+        if self.tracking is None or self.tracking.failure or uri is None:
             return None
         return leaderboard_url(
-            self.tracking_uri,
+            uri,
             self.tracking.mlflow.experiment_id,
             self.search.last.search_id,
             ascending=self.direction == "min",
@@ -556,6 +558,8 @@ class TuneResult:
 
     def _where(self) -> list[str]:
         lines = [f"Folder: {self.directory}"]
+        if self.tracking_uri is None:
+            return lines
         if self.failure:
             sync = command("sync", str(self.directory))
             return [

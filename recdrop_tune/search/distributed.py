@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from recdrop_tune.search.execution import (
     shown_progress,
 )
 from recdrop_tune.search.interrupts import Interrupts
-from recdrop_tune.search.settings import EXPERIMENT, MLflow, SearchConfig, Workers
-from recdrop_tune.search.tuner_tracking import track
+from recdrop_tune.search.settings import MLflow, SearchConfig, Workers
+from recdrop_tune.search.tuner_tracking import track, with_active
 from recdrop_tune.storage_errors import storage_failures_named
 from recdrop_tune.tuner import TrackedOracle
 
@@ -36,7 +36,7 @@ def distribute(
     make_tuner: Callable[[], Any],
     *,
     workers: int | Workers = 2,
-    tracking: str | MLflow = EXPERIMENT,
+    tracking: str | MLflow | bool | None = True,
     verbose: int = 1,
 ) -> Distributed:
     """Runs the trials of a tuner in several workers at the same time, on one machine or on many.
@@ -48,7 +48,8 @@ def distribute(
         make_tuner: A function that makes the tuner. This process and each worker call it once. It must not
             pass `overwrite=True`.
         workers: How many trials run at the same time; or `Workers`.
-        tracking: Name of the MLflow experiment; or `MLflow`.
+        tracking: Name of the MLflow experiment, by default the active one or else `"recdrop-tune"`; or
+            `MLflow`. `None` or `False` turns MLflow off. An active run of MLflow becomes the parent.
         verbose: 0 prints nothing, 1 a line per trial, 2 also a line per epoch and what workers print.
 
     Returns:
@@ -73,7 +74,7 @@ def distribute(
     check_training()
     import_ray()
     share_gpus()
-    mlflow = replace(config.tracking, uri=config.tracking.store())
+    mlflow = with_active(config.tracking)
     return Distributed(make_tuner, config.workers, mlflow, verbose)
 
 
@@ -86,7 +87,7 @@ class Distributed:
     """
 
     def __init__(
-        self, make_tuner: Callable[[], Any], workers: Workers, tracking: MLflow, verbose: int
+        self, make_tuner: Callable[[], Any], workers: Workers, tracking: MLflow | None, verbose: int
     ) -> None:
         self._make_tuner = make_tuner
         self._workers = workers
@@ -144,7 +145,7 @@ class AnySearch:
         positional: The positional arguments of its `search`, by their names in `Model.fit`.
         named: The other arguments.
         workers: Where the trials run.
-        tracking: The MLflow experiment and its address.
+        tracking: The MLflow experiment and its address; `None` without MLflow.
         compilation_cache: Whether to keep what JAX has compiled for other processes.
         process: The process that started it.
     """
@@ -153,7 +154,7 @@ class AnySearch:
     positional: Mapping[str, Any]
     named: Mapping[str, Any]
     workers: Workers
-    tracking: MLflow
+    tracking: MLflow | None
     compilation_cache: bool | Path = True
     process: Process = field(default_factory=Process)
 

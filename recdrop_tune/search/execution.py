@@ -330,7 +330,7 @@ def _run_in_workers(
     ray: Any,
     workers: Workers,
     parcel: Parcel,
-    mlflow: MLflow,
+    mlflow: MLflow | None,
     tuner: Any,
     listeners: Iterable[Listener],
     **later: Any,

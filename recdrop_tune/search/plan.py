@@ -68,8 +68,8 @@ class Plan:
         return self.config.training or Training()
 
     @property
-    def tracking(self) -> MLflow:
-        """The MLflow experiment and its address."""
+    def tracking(self) -> MLflow | None:
+        """The MLflow experiment and its address; `None` without MLflow."""
         return self.config.tracking
 
     @property

@@ -9,7 +9,7 @@ import re
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import cache, wraps
 from pathlib import Path
 from typing import (
@@ -442,8 +442,11 @@ class MLflow:
     """Where MLflow keeps the search; given to `tune`, `distribute` and `track` as `tracking`.
 
     Attributes:
-        experiment: Name of the experiment. By default `"recdrop-tune"`; for `track`, the `project_name`.
-        uri: Database or server of the runs. By default `MLFLOW_TRACKING_URI`, or else `sqlite:///mlflow.db`.
+        experiment: Name of the experiment. By default the active one; without one `"recdrop-tune"`, and for
+            `track` the `project_name`.
+        uri: Database or server of the runs. By default `MLFLOW_TRACKING_URI`, which `mlflow.set_tracking_uri`
+            sets, or else `sqlite:///mlflow.db`.
+        tags: Tags for the run of the search and for those of its trials.
         register_model: Name for the best model in MLflow's registry, with the alias `champion`.
         system_metrics: Whether to record the load of CPU, GPU and memory (extra `system-metrics`).
 
@@ -462,6 +465,7 @@ class MLflow:
     ) = None
     _: KW_ONLY
     uri: Annotated[StrictStr, _passing(resolve_uri)] | None = None
+    tags: dict[StrictStr, Annotated[str, BeforeValidator(str)]] = field(default_factory=dict)
     register_model: Annotated[StrictStr, _passing(check_model_name)] | None = None
     system_metrics: Annotated[
         Flag, _passing(lambda wanted: check_system_metrics() if wanted else None)
@@ -514,7 +518,7 @@ _make_optuna = _maker(Optuna, "rdt.Optuna(...)")
 _make_training = _maker(Training, "rdt.Training(...)")
 _make_confirm = _maker(Confirm, "an integer, or rdt.Confirm(...)", int)
 _make_workers = _maker(Workers, "an integer, or rdt.Workers(...)", int)
-_make_mlflow = _maker(MLflow, "the name of an experiment, or rdt.MLflow(...)", str)
+_make_mlflow = _maker(MLflow, "the name of an experiment, rdt.MLflow(...), True or False", str)
 
 
 def _goal(given: Any) -> Any:
@@ -522,6 +526,11 @@ def _goal(given: Any) -> Any:
     if hasattr(given, "direction") and hasattr(given, "name"):
         given = {"name": given.name, "direction": given.direction}
     return _make_goal(given)
+
+
+def _tracking(given: Any) -> Any:
+    """Lets a user turn MLflow on and off."""
+    return None if given is None or given is False else _make_mlflow({} if given is True else given)
 
 
 def _task(model: Any) -> Any:
@@ -554,13 +563,7 @@ class SearchConfig:
     training: Annotated[Training, PlainValidator(_make_training)] | None = None
     confirm: Literal[0] | Annotated[Confirm, PlainValidator(_make_confirm)] | None = None
     workers: Annotated[Workers, PlainValidator(_make_workers)] | None = None
-    tracking: Annotated[
-        MLflow,
-        PlainValidator(_make_mlflow),
-        AfterValidator(
-            lambda made: made if made.experiment else replace(made, experiment=EXPERIMENT)
-        ),
-    ] = MLflow(EXPERIMENT)
+    tracking: Annotated[MLflow | None, PlainValidator(_tracking)] = MLflow()
     directory: (
         Annotated[
             Path,
@@ -580,7 +583,7 @@ class SearchConfig:
             expected = f"one objective with tuner={self.tuner!r}, which would add them up"
             raise invalid_argument("objective", expected=expected, received=names)
         # Optuna and MLflow both keep their version in a table of the same name.
-        check_databases(optuna.storage, self.tracking.store())
+        check_databases(optuna.storage, self.tracking.store() if self.tracking else "")
         check_workers(self.workers, optuna, self.tracking)
 
     @property
@@ -594,7 +597,7 @@ class SearchConfig:
         return self.tuner if isinstance(self.tuner, Optuna) else Optuna()
 
 
-def check_workers(workers: Workers | None, optuna: Optuna, tracking: MLflow) -> None:
+def check_workers(workers: Workers | None, optuna: Optuna, tracking: MLflow | None) -> None:
     """Raises for settings that parallel trials cannot have.
 
     Raises:
@@ -602,7 +605,7 @@ def check_workers(workers: Workers | None, optuna: Optuna, tracking: MLflow) -> 
     """
     if workers is None:
         return
-    if tracking.system_metrics:
+    if tracking and tracking.system_metrics:
         expected = "False with `workers`: the load of a machine is not that of one trial"
         raise invalid_argument("system_metrics", expected=expected, received=True)
     if type(optuna.storage).__name__ == "InMemoryStorage":

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras_tuner as kt
 
 from recdrop_tune.backends import check_training
 from recdrop_tune.events import Context, Listener, ResultSaved
-from recdrop_tune.mlflow_store import Tracking
+from recdrop_tune.mlflow_store import Tracking, active
 from recdrop_tune.mlflow_store import track as track_tuner
 from recdrop_tune.results import TuneResult, save_result
-from recdrop_tune.search.settings import MLflow
+from recdrop_tune.search.settings import EXPERIMENT, MLflow, SearchConfig
+
+
+def with_active(tracking: MLflow | None, default: str = EXPERIMENT) -> MLflow | None:
+    """Completes settings of MLflow by its active run and experiment, as they are in this process."""
+    if tracking is None:
+        return None
+    uri = tracking.store()
+    name, tags = active(uri, tracking.experiment)
+    return replace(tracking, experiment=name or default, uri=uri, tags=tags | tracking.tags)
 
 
 def track(
     tuner: Any,
-    tracking: str | MLflow | None = None,
+    tracking: str | MLflow | bool | None = True,
     *,
     listeners: Iterable[Listener] = (),
     space: str | None = None,
@@ -39,7 +49,8 @@ def track(
 
     Args:
         tuner: Any `keras_tuner.Tuner`.
-        tracking: Name of the MLflow experiment, by default the tuner's `project_name`; or `MLflow`.
+        tracking: Name of the MLflow experiment, by default the active one or else the tuner's
+            `project_name`; or `MLflow`. `None` or `False` writes the journal alone.
         listeners: Further listeners for the events, such as `Progress()`.
         space: The search space as YAML, stored as an artifact.
         info: Further parameters of the search's run, such as the number of epochs.
@@ -59,18 +70,18 @@ def track(
         >>> tuner.search(x, y, validation_data=(x_val, y_val))
     """
     check_training()
-    mlflow = MLflow(tracking) if isinstance(tracking, str) else tracking or MLflow()
+    config: Any = {"tracking": tracking}
+    mlflow = with_active(SearchConfig(**config).tracking, tuner.project_name)
+    where = {} if mlflow is None else {**vars(mlflow)}
+    where["tracking_uri"] = where.pop("uri", None)
     tracked = track_tuner(
         tuner,
-        experiment=mlflow.experiment or tuner.project_name,
-        tracking_uri=mlflow.store(),
+        **where,
         listeners=listeners,
         space=space,
         info=info,
         data=data,
         context=context,
-        register_model=mlflow.register_model,
-        system_metrics=mlflow.system_metrics,
     )
 
     def save(of: Tracking) -> ResultSaved | None:

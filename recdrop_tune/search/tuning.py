@@ -39,6 +39,7 @@ from recdrop_tune.search.settings import (
     Workers,
     is_reference,
 )
+from recdrop_tune.search.tuner_tracking import with_active
 from recdrop_tune.tuner import as_objectives
 
 
@@ -57,7 +58,7 @@ def tune(
     training: Training | None = None,
     confirm: int | Confirm = 0,
     workers: int | Workers | None = None,
-    tracking: str | MLflow = EXPERIMENT,
+    tracking: str | MLflow | bool | None = True,
     directory: str | Path | None = None,
     seed: int | None = None,
     verbose: int = 1,
@@ -97,7 +98,8 @@ def tune(
             `Confirm`.
         workers: How many trials run at the same time, with Ray; or `Workers`. By default they run one after
             the other in this process.
-        tracking: Name of the MLflow experiment; or `MLflow`.
+        tracking: Name of the MLflow experiment, by default the active one or else `"recdrop-tune"`; or
+            `MLflow`. `None` or `False` turns MLflow off. An active run of MLflow becomes the parent.
         directory: The project folder; by default a new one in `recdrop_runs`. If it has the same search,
             that is resumed up to `max_trials`.
         seed: Seed of the proposals and of every trial. The same seed gives the same search, if the device's
@@ -165,7 +167,7 @@ def run_search(
             for goal in config.objective
         ]
     )
-    mlflow = replace(config.tracking, uri=config.tracking.store())
+    mlflow = with_active(config.tracking)
     check_fit_arguments(training.fit, model)
     _check_validation(goals, validation, training)
     if config.workers is not None:
@@ -217,9 +219,10 @@ def _check_validation(goals: Sequence[Any], validation: Any, training: Training)
         )
 
 
-def _new_folder(tracking: MLflow) -> Path:
+def _new_folder(tracking: MLflow | None) -> Path:
     """Returns a new folder, named by the experiment and the time."""
-    name = re.sub(r"[^\w.-]+", "-", str(tracking.experiment))[:50]
+    experiment = str(tracking.experiment) if tracking else EXPERIMENT
+    name = re.sub(r"[^\w.-]+", "-", experiment)[:50]
     first = Path(RUNS) / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     others = (first.with_name(f"{first.name}-{number}") for number in count(2))
     return next(folder for folder in chain([first], others) if not folder.exists())

@@ -164,9 +164,9 @@ class LiveDisplay:
     def draw(self) -> RenderableType:
         """Draws the panel; nothing before the search has started."""
         with self._lock:
-            if self._records.search is None:
+            if (search := self._records.search) is None:
                 return _text("")
-            title = _text(self._records.search.experiment, style="bold")
+            title = _text(search.experiment or search.name, style="bold")
             facts = Table.grid(padding=(0, 1))
             facts.add_column(style="dim", no_wrap=True)
             facts.add_column(overflow="fold")

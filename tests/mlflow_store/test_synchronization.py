@@ -85,11 +85,12 @@ def test_whatever_is_missing_at_the_end_is_written(tmp_path, stores, lost):
 
 
 def test_a_search_that_was_killed(tmp_path, stores):
-    written(tmp_path, stores[0], started(), *trial(0), *trial(1, status=None))
+    others = [*trial(0), *trial(2, status="PRUNED"), *trial(3, status="FAILED")]
+    written(tmp_path, stores[0], started(), *others, *trial(1, status=None))
     for uri in stores:
         rdt.sync(tmp_path, uri)
     found = image(stores[0])
-    statuses = {None: "KILLED", "0": "FINISHED", "1": "KILLED"}
+    statuses = {None: "KILLED", "0": "FINISHED", "1": "KILLED", "2": "FINISHED", "3": "FAILED"}
     assert {key[1]: run["status"] for key, run in found.items()} == statuses
     assert image(stores[1]) == found
 

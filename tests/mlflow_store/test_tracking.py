@@ -121,6 +121,7 @@ def test_the_runs_of_the_trials(tracked, uri):
         assert metrics["objective"] == pytest.approx(trial.score)
         assert (metrics["best_epoch"], metrics["epochs_run"]) == (trial.best_step, 2)
         assert metrics["n_params"] == 32
+        assert next(iter(metrics)) == "val_loss"  # MLflow compares runs by it at first.
         assert metrics["train_seconds"] == pytest.approx(tracking.records.trials[id].seconds)
         assert run.data.tags["recdrop.state"] == "COMPLETE"
         words = [params[key] for key in ("wrapper", "placement", "rate")]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import keras
 import keras_tuner as kt
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -301,8 +302,8 @@ def test_a_folder_that_is_not_shared(tmp_path, local_ray):
 
 @pytest.fixture
 def distribute(tmp_path, local_ray):
-    def made(make_tuner, verbose=0):
-        tracking = rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    def made(make_tuner, verbose=0, tracking=True):
+        tracking = tracking and rdt.MLflow(uri=f"sqlite:///{tmp_path}/mlflow.db")
         return rdt.distribute(make_tuner, workers=2, tracking=tracking, verbose=verbose)
 
     return made
@@ -315,8 +316,17 @@ def test_hyperband_of_keras_tuner(distribute, tmp_path):
             build, "val_loss", max_epochs=4, seed=1, directory=tmp_path, project_name="project"
         )
 
-    tuner = distribute(make_tuner)
-    tuner.search(batches, validation_data=data())
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    try:
+        with mlflow.start_run() as active:
+            tuner = distribute(make_tuner)
+            tuner.search(batches, validation_data=data())
+    finally:
+        mlflow.set_tracking_uri(None)
+    (run,) = MlflowClient(tuner.result.tracking_uri).search_runs(
+        ["0"], "tags.`recdrop.kind` = 'search'"
+    )
+    assert run.data.tags["mlflow.parentRunId"] == active.info.run_id
     frame = tuner.result.trials
     assert len(frame) == 10
     assert set(frame["state"]) == {"COMPLETE"}
@@ -357,10 +367,12 @@ def test_a_tuner_of_scikit_learn_models(distribute, tmp_path):
             directory=tmp_path,
         )
 
-    tuner = distribute(make_tuner)
+    tuner = distribute(make_tuner, tracking=False)
     x, y = data(60)
     tuner.search(x.reshape(len(x), -1), y)
     assert set(tuner.result.trials["state"]) == {"COMPLETE"}
+    assert tuner.result.tracking_uri is tuner.result.failure is None
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 @pytest.mark.heavy

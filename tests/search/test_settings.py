@@ -70,7 +70,7 @@ WRONG = [
     (SearchConfig, {"confirm": True}, "`confirm`"),
     (SearchConfig, {"confirm": 1.5}, "`confirm`.*rdt.Confirm.*confirm=1.5"),
     (SearchConfig, {"workers": 0}, "`workers`.*greater than or equal to 1.*workers=0"),
-    (SearchConfig, {"tracking": None}, "`tracking`.*name of an experiment"),
+    (SearchConfig, {"tracking": 3}, "`tracking`.*name of an experiment.*True or False"),
     (SearchConfig, {"directory": ""}, "`directory`.*path.*directory=''"),
     (SearchConfig, {"directory": "~nobody-of-that-name/a"}, "`directory`.*a home that exists"),
     (SearchConfig, {"verbose": "auto"}, "`verbose`.*0, 1 or 2"),
@@ -143,7 +143,7 @@ def test_what_a_user_can_write():
     )
     assert config.training == rdt.Training(3)
     assert (config.confirm, config.workers) == (rdt.Confirm(2), rdt.Workers(4))
-    assert config.tracking == rdt.MLflow("recdrop-tune", register_model="best")
+    assert config.tracking == rdt.MLflow(register_model="best")
 
 
 @pytest.mark.parametrize("kind", [*CLASSES.values(), SearchConfig])
