@@ -329,12 +329,15 @@ def test_descriptions_load_and_link_nothing(project):
     assert_no_links(text)
     # The summary of a journal is a stranger's as a whole.
     change_events(project, "ResultSaved", summary=f"# Result\n\n{MARKDOWN}\n\n| a |\n| --- |\n")
+    for kind in ("SearchStarted", "TrialStarted"):
+        change_events(project, kind, tags={"mlflow.note.content/": MARKDOWN, "team": "theirs"})
     uri = f"sqlite:///{project.parent}/other.db"
     rdt.sync(project, uri)
     client = mlflow.MlflowClient(uri)
     runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
     notes = [run.data.tags.get("mlflow.note.content") for run in runs]
     (note,) = filter(None, notes)
+    assert {run.data.tags["team"] for run in runs} == {"theirs"}
     links, _, words = note.partition("\n\n")
     assert re.fullmatch(r"(\[[\w ,]+\]\(#/experiments/1/runs\S+\)( · )?)+", links)
     assert words.startswith("# Result")

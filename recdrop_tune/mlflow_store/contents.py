@@ -10,6 +10,8 @@ from typing import Any
 from recdrop_tune import events
 from recdrop_tune.catalog import TECHNIQUES
 from recdrop_tune.errors import failure_text
+from recdrop_tune.mlflow_store.description import NOTE
+from recdrop_tune.mlflow_store.names import clean
 from recdrop_tune.mlflow_store.pages import run_name
 from recdrop_tune.mlflow_store.runs import Point, milliseconds
 from recdrop_tune.records import Records, TrialRecord
@@ -169,7 +171,7 @@ class SearchContents:
             params |= {"data": event.context.words} | {f"constant {k}": v for k, v in constant}
         self.run.params = params | event.info
         own = {"recdrop.kind": "search", "recdrop.search_id": event.search_id}
-        self.run.tags |= event.tags | own
+        self.run.tags |= self._tags(event.tags) | own
         self.run.end = None
         self.run.texts = {} if event.space is None else {"space.yaml": event.space}
         if self.alive:
@@ -185,15 +187,19 @@ class SearchContents:
         run = Contents(name, event.time, event.trial_id)
         run.params = trial_params(event.hyperparameters)
         run.tags = {
-            **self.search.tags,
+            **self._tags(self.search.tags),
             "recdrop.kind": "trial",
             "recdrop.search_id": self.search.search_id,
             "recdrop.trial_id": event.trial_id,
             "recdrop.state": "RUNNING",
-            **event.tags,
+            **self._tags(event.tags),
         }
         self.attempts[run.key] = self.changed[run.key] = run
         self.latest[event.trial_id] = self.under_way[event.trial_id] = run
+
+    def _tags(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """Returns tags to write; `sync` leaves out a description, for a stranger's could load images."""
+        return {name: value for name, value in tags.items() if self.alive or clean(name) != NOTE}
 
     def _update(
         self, run: Contents, event: events.ModelBuilt | events.EpochEnded | events.TrialEnded
