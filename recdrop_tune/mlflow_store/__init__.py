@@ -1,6 +1,6 @@
 """A reader of events: MLflow, live, after an outage, and with `sync`."""
 
-from recdrop_tune.mlflow_store.active import active
+from recdrop_tune.mlflow_store.active import in_context
 from recdrop_tune.mlflow_store.artifacts import CODE, MODEL, MODEL_CARD, RESULT, load_flavor
 from recdrop_tune.mlflow_store.description import NOTE_LENGTH, harmless, markdown_table
 from recdrop_tune.mlflow_store.pages import command, leaderboard_url, ui_command, view_tag
@@ -16,9 +16,9 @@ __all__ = [
     "RESULT",
     "Synced",
     "Tracking",
-    "active",
     "command",
     "harmless",
+    "in_context",
     "leaderboard_url",
     "load_flavor",
     "markdown_table",

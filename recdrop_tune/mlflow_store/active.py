@@ -12,7 +12,7 @@ from recdrop_tune.errors import RecdropError
 from recdrop_tune.mlflow_store.stores import prepare, reason, settle_requests
 
 
-def active(uri: str, experiment: str | None) -> tuple[str | None, dict[str, str]]:
+def in_context(uri: str, experiment: str | None) -> tuple[str | None, dict[str, str]]:
     """Returns the name of the experiment to use, and the tag that nests a run in the active run.
 
     An active run or experiment of another store than that of the search does not count.

@@ -10,7 +10,7 @@ import keras_tuner as kt
 
 from recdrop_tune.backends import check_training
 from recdrop_tune.events import Context, Listener, ResultSaved
-from recdrop_tune.mlflow_store import Tracking, active
+from recdrop_tune.mlflow_store import Tracking, in_context
 from recdrop_tune.mlflow_store import track as track_tuner
 from recdrop_tune.results import TuneResult, save_result
 from recdrop_tune.search.settings import EXPERIMENT, MLflow, SearchConfig
@@ -21,7 +21,7 @@ def with_active(tracking: MLflow | None, default: str = EXPERIMENT) -> MLflow | 
     if tracking is None:
         return None
     uri = tracking.store()
-    name, tags = active(uri, tracking.experiment)
+    name, tags = in_context(uri, tracking.experiment)
     return replace(tracking, experiment=name or default, uri=uri, tags=tags | tracking.tags)
 
 
