@@ -260,13 +260,20 @@ def _dropout(found: Found) -> Iterator[Section]:
         table = found.confirmation.brief()
         yield Section("Confirmation", [], note, table)
     gains = [None if pd.isna(gain) else gained(gain) for gain in found.by_wrapper["gain"]]
-    table = found.by_wrapper.assign(gain=pd.array(gains, dtype="string"))
+    table = found.by_wrapper.assign(
+        best=_amounts(found.by_wrapper["best"]), gain=pd.array(gains, dtype="string")
+    )
     if (table["layer"] == "").all():
         table = table.drop(columns="layer")
     advice = standing.never_tried(found.by_wrapper), standing.few_with_dropout(found.records)
     note = "`gain` is that of its best trial whose twin was trained too."
     lines = [each for each in advice if each]
     yield Section("Best of each wrapper in the search", lines, note, table)
+
+
+def _amounts(scores: pd.Series[Any]) -> pd.Series[Any]:
+    """Writes scores as the sentences do."""
+    return scores.astype(object).map(amount, na_action="ignore")
 
 
 def best_trials(found: Found, top: int) -> pd.DataFrame:
@@ -280,6 +287,7 @@ def best_trials(found: Found, top: int) -> pd.DataFrame:
     spread = [each for each in [spread_column(name)] if each in found.trials]
     columns = ["number", "state", *found.varying, name, *spread, "best_epoch", "seconds"]
     table = found.trials[columns].head(top).astype(object)
+    table[name] = _amounts(table[name])
     if "rate" in table and "wrapper" in found.wrappers and "wrapper" in table:
         learns = [each for each, technique in TECHNIQUES.items() if technique.learns_rate]
         table.loc[table["wrapper"].isin(learns), "rate"] = "learned"

@@ -164,6 +164,8 @@ def brief(table: pd.DataFrame) -> pd.DataFrame:
         if name in settings and name not in ("number", "twin"):
             if known[name].nunique(dropna=False) > 1:
                 words[name] = pd.Series(shown(each, name) for each in column)
+        elif name == "search":
+            words[name] = column.map(lambda score: "-" if pd.isna(score) else amount(score))
         elif name == "twin":
             if column.any():
                 words[name] = column.map({True: "twin", False: ""})
