@@ -42,6 +42,7 @@ class TrialRecord:
         started: Wall-clock time of its start.
         hyperparameters: All hyperparameters of the space, `None` if inactive.
         fixed: Names of those that have one value in the whole search.
+        also: Other wrappers of the space that are the same dropout, by the name of their hyperparameter.
         epochs: The epochs of its first training, in order.
         repeats: The epochs of its further trainings, if it is trained more than once.
         parameters: Number of parameters of its model.
@@ -59,6 +60,7 @@ class TrialRecord:
     parameters: int | None = None
     kernel: str | None = None
     ended: TrialEnded | None = None
+    also: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -201,7 +203,7 @@ class Records:
             case TrialStarted(trial_id=id):
                 # A trial that runs again (a retry, a crash) starts over.
                 about = event.hyperparameters, event.fixed
-                self.trials[id] = TrialRecord(id, event.number, event.time, *about)
+                self.trials[id] = TrialRecord(id, event.number, event.time, *about, also=event.also)
                 self._running[id] = None
                 self._add_backend()
             case ModelBuilt(trial_id=id) if id in self.trials:

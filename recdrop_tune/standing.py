@@ -199,7 +199,11 @@ def by_wrapper(records: Records, offered: Mapping[str, Sequence[str]]) -> pd.Dat
     words = {"COMPLETE": "complete", "PRUNED": "only stopped early", "RUNNING": "not finished"}
     rows, order = [], ranked(records)
     for name, wrapper in ((name, each) for name, several in offered.items() for each in several):
-        trials = [each for each in records.trials.values() if each.active.get(name) == wrapper]
+        trials = [
+            each
+            for each in records.trials.values()
+            if wrapper in (each.active.get(name), *each.also.get(name, ()))
+        ]
         complete = [each for each in order if each in trials]
         gains = (gain(records, trial=each) for each in complete if wrapper != NONE)
         states = {each.state for each in trials}
@@ -264,18 +268,31 @@ def never_tried(table: pd.DataFrame) -> str | None:
     return f"Never tried: {', '.join(names)}. More trials would." if names else None
 
 
+def same_dropouts(records: Records) -> str | None:
+    """Names the dropouts that the trials had under several names; `None` if there are none."""
+    words: dict[str, None] = {}
+    for each in records.trials.values():
+        for name, others in each.also.items():
+            layer = name.removesuffix("wrapper")
+            names = sorted([each.active[name], *others], key=list(TECHNIQUES).index)
+            words[f"{layer}{' = '.join(names)} at {each.active[layer + 'placement']}"] = None
+    return (
+        f"The same dropout, tried once and listed for each: {'; '.join(words)}." if words else None
+    )
+
+
 def few_with_dropout(records: Records) -> str | None:
     """Warns if fewer trials had dropout than two for each searched hyperparameter; else `None`."""
     trials = [each for each in records.trials.values() if each.state in (COMPLETE, PRUNED)]
     dropping = sum(drops(each.active) for each in trials)
-    searched = {name for each in trials for name in each.active.keys() - each.fixed}
+    searched = len({name for each in trials for name in each.active.keys() - each.fixed})
     # A space with fewer configurations than trials is tried as a whole.
     whole = records.search is not None and records.search.configurations is not None
-    if whole or not 0 < dropping < 2 * len(searched):
+    if whole or not 0 < dropping < 2 * searched:
         return None
     return (
-        f"Only {dropping} of {len(trials)} trials had dropout, which is few for {len(searched)} "
-        "hyperparameters: with more trials, the search finds better ones."
+        f"Only {dropping} of {len(trials)} trials had dropout, which is few for {searched} hyperparameters: "
+        "with more trials, the search finds better ones."
     )
 
 
@@ -284,17 +301,13 @@ def train_longer(records: Records) -> str | None:
 
     Trials that early stopping ended before the last epoch do not count as such.
     """
-    order = ranked(records)
-    ends = [each.best_epoch + 1 for each in order if each.best_epoch is not None]
+    ends = [each.best_epoch + 1 for each in ranked(records)[:_BEST] if each.best_epoch is not None]
     planned = records.search.info.get("epochs") if records.search else None
-    if planned is None:
-        planned = max((each.epochs[-1].epoch + 1 for each in order if each.epochs), default=1)
-    best = ends[:_BEST]
-    late = best.count(planned)
-    if planned == 1 or len(best) < 2 or 2 * late <= len(best):
+    late = sum(end == planned for end in ends)
+    if planned == 1 or len(ends) < 2 or 2 * late <= len(ends):
         return None
     return (
-        f"{late} of the {len(best)} best trials had their best epoch at the end: train longer, with more "
+        f"{late} of the {len(ends)} best trials had their best epoch at the end: train longer, with more "
         "`epochs`."
     )
 

@@ -9,7 +9,6 @@ import pytest
 from recdrop_tune import standing
 from recdrop_tune.events import (
     ConfirmationEnded,
-    EpochEnded,
     SearchStarted,
     TrialEnded,
     TrialStarted,
@@ -182,16 +181,12 @@ def test_amounts(value, words):
     assert standing.gained(value) == (words if value else "no gain")
 
 
-def long_records(*ends, epochs=None, planned=4):
-    """Records of complete trials, best first, of four epochs each; by the number of their best epoch."""
+def long_records(*ends, planned=4):
+    """Records of complete trials, best first, by the number of their best epoch."""
     found = records(*(({**SOME, "units": 8 + n}, float(n)) for n, _ in enumerate(ends)))
-    if planned is not None:
-        found.search = replace(found.search, info={"epochs": planned})
-    for number, end in enumerate(ends):
-        trial = found.trials[str(number)]
+    found.search = replace(found.search, info={} if planned is None else {"epochs": planned})
+    for trial, end in zip(found.trials.values(), ends, strict=True):
         trial.ended = replace(trial.ended, best_step=end)
-        about = {"trial_id": str(number), "metrics": {}, "seconds": 1.0}
-        trial.epochs = [EpochEnded(epoch=each, **about) for each in range(epochs or 4)]
     return found
 
 
@@ -199,11 +194,11 @@ def long_records(*ends, epochs=None, planned=4):
     ("ends", "options", "words"),
     [
         ((3, 3, 1), {}, "2 of the 3 best trials had their best epoch at the end: train longer"),
-        ((3, 3, 1), {"planned": None}, "2 of the 3"),
+        ((3, 3, 1), {"planned": None}, None),  # How long a trial can train is not known.
         ((1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3), {}, None),  # The others are worse.
         ((3, 1), {}, None),
-        ((3, 3), {"planned": 9, "epochs": 4}, None),  # Early stopping ended them.
-        ((0, 0), {"planned": 1, "epochs": 1}, None),
+        ((3, 3), {"planned": 9}, None),  # Early stopping ended them.
+        ((0, 0), {"planned": 1}, None),
     ],
 )
 def test_more_epochs_are_advised_if_the_best_trials_ended_at_their_best(ends, options, words):
@@ -229,3 +224,15 @@ def test_few_trials_with_dropout_are_named(dropping, state, configurations, word
     found.search = replace(found.search, configurations=configurations)
     advice = standing.few_with_dropout(found)
     assert (advice is None) if words is None else words in advice
+
+
+def test_a_dropout_with_several_names_counts_for_each():
+    values = {"units": 8, "wrapper": "recurrent", "placement": "input", "rate": 0.1}
+    found = records((NONE, 2.0), (values, 1.5))
+    assert standing.same_dropouts(found) is None
+    found.trials["1"].also = {"wrapper": ["time_distributed"]}
+    table = standing.by_wrapper(found, {"wrapper": ["none", "recurrent", "time_distributed"]})
+    assert table["best"].tolist() == [1.5, 1.5, 2.0]
+    assert table["gain"].tolist()[:2] == [0.5, 0.5]
+    assert standing.never_tried(table) is None
+    assert "recurrent = time_distributed at input" in standing.same_dropouts(found)

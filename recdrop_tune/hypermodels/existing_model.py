@@ -12,6 +12,7 @@ from recdrop_tune.hypermodels.recurrent_layers import (
     check_hyperparameters,
     check_schedule,
     check_temporal_decay,
+    note_layer,
 )
 from recdrop_tune.hypermodels.scheduling import request_schedule
 from recdrop_tune.models import Template
@@ -77,7 +78,7 @@ class ExistingModel(keras_tuner.HyperModel):
 
     def build(self, hp: Any) -> Any:
         """Builds and compiles the model with the dropout chosen by `hp`."""
-        return _sample(hp, self.template, self.space, self.per_layer)
+        return _sample(hp, self.template, self.space, self.per_layer, one_model=True)
 
 
 def dropout_model(
@@ -145,7 +146,9 @@ def _space(given: object) -> SearchSpace:
     return dropout
 
 
-def _sample(hp: Any, template: Template, space: SearchSpace, per_layer: bool) -> Any:
+def _sample(
+    hp: Any, template: Template, space: SearchSpace, per_layer: bool, one_model: bool = False
+) -> Any:
     check_schedule(space)
     samples: dict[str | None, DropoutSample] = {}
     of_last_steps = space.model_copy(update={"temporal_decay": None})
@@ -159,6 +162,7 @@ def _sample(hp: Any, template: Template, space: SearchSpace, per_layer: bool) ->
             # Temporal decay needs all steps.
             asked = of_last_steps if per_layer and not layer.return_sequences else space
             samples[name] = asked.sample_dropout(hp, name, cell)
+        note_layer(hp, name, layer.return_sequences or not one_model)
         sample, decays = samples[name], dict[str, Any]()
         # The last layer of a stack has the decays, as published.
         if per_layer or number == len(template.names) - 1:

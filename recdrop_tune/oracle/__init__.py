@@ -19,7 +19,12 @@ from recdrop_tune.oracle.failures import (
 )
 from recdrop_tune.oracle.optuna_oracle import OptunaOracle
 from recdrop_tune.oracle.parameters import Parameter
-from recdrop_tune.oracle.proposals import exhausted, fewer_than_trials, tried_of_all
+from recdrop_tune.oracle.proposals import (
+    exhausted,
+    fewer_than_trials,
+    other_names,
+    tried_of_all,
+)
 from recdrop_tune.oracle.pruners import HalvingPruner, make_pruner
 from recdrop_tune.oracle.samplers import SurrogateSampler, quiet_optuna
 from recdrop_tune.oracle.scores import (
@@ -89,6 +94,7 @@ __all__ = [
     "middle",
     "objectives",
     "offers_none",
+    "other_names",
     "parameters_of",
     "pareto",
     "plain",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import islice
 from math import sqrt
 from typing import Any
@@ -52,19 +52,14 @@ class Candidates:
         return key_of(values, self._distributions)
 
     def untried(
-        self,
-        tried: Container[Key],
-        best: Sequence[Values],
-        random: np.random.Generator,
-        refuses: Callable[[Values], bool] = lambda values: False,
+        self, tried: Container[Key], best: Sequence[Values], random: np.random.Generator
     ) -> list[Values]:
-        """Lists candidates; none if all have been tried or are refused.
+        """Lists candidates; none if all have been tried.
 
         Args:
             tried: The keys of the configurations that were tried.
             best: The best configurations so far.
             random: The random generator.
-            refuses: Returns whether a configuration is not offered.
         """
         offered = self._all
         if offered is None:
@@ -72,26 +67,20 @@ class Candidates:
             drawn = [self._draw({}, random) for _ in range(_DRAWN)]
             drawn += [self._change(values, random) for values in changed]
             offered = [(self.key(values), values) for values in drawn]
-        return [values for key, values in offered if key not in tried and not refuses(values)]
+        return [values for key, values in offered if key not in tried]
 
-    def draw(
-        self,
-        tried: Container[Key],
-        random: np.random.Generator,
-        refuses: Callable[[Values], bool] = lambda values: False,
-    ) -> Values | None:
-        """Draws a configuration at random; None if all have been tried or are refused.
+    def draw(self, tried: Container[Key], random: np.random.Generator) -> Values | None:
+        """Draws a configuration at random; None if all have been tried.
 
         Args:
             tried: The keys of the configurations that were tried.
             random: The random generator.
-            refuses: Returns whether a configuration is not drawn.
         """
         for _ in range(_TRIES):
             values = self._draw({}, random)
-            if self.key(values) not in tried and not refuses(values):
+            if self.key(values) not in tried:
                 return values
-        rest = self.untried(tried, [], random, refuses)
+        rest = self.untried(tried, [], random)
         return rest[random.integers(len(rest))] if rest else None
 
     def _change(self, values: Values, random: np.random.Generator) -> Values:

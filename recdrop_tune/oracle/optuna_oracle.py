@@ -26,7 +26,13 @@ from recdrop_tune.oracle.conditions import check_names, parameters_of, suggest, 
 from recdrop_tune.oracle.failures import Failures
 from recdrop_tune.oracle.known_points import as_point, complete
 from recdrop_tune.oracle.parameters import Values
-from recdrop_tune.oracle.proposals import limits, nearest_untried
+from recdrop_tune.oracle.proposals import (
+    key,
+    key_of_drawn,
+    keys_of_trials,
+    limits,
+    nearest_untried,
+)
 from recdrop_tune.oracle.pruners import make_pruner
 from recdrop_tune.oracle.samplers import (
     BLIND,
@@ -54,8 +60,8 @@ class OptunaOracle(kt.Oracle):
     """Lets an Optuna study propose the hyperparameters of a Keras Tuner search.
 
     It works in any `keras_tuner.Tuner`, and as the chief of Keras Tuner's chief and workers. Only active
-    hyperparameters are proposed. No configuration is proposed twice, and the search ends when all of a small
-    space has been tried. The study is opened by the first trial.
+    hyperparameters are proposed. No configuration is proposed twice, nor one dropout under two names, and the
+    search ends when all of a small space has been tried. The study is opened by the first trial.
 
     Epochs that a tuner reports (`recdrop_tune.Tuner` does, `keras_tuner.Tuner` does not) are judged by the
     pruner. For an unpromising trial, `update_trial` returns a trial with the status `STOPPED`.
@@ -161,6 +167,7 @@ class OptunaOracle(kt.Oracle):
         self.max_none_share = max_none_share
         self.timeout = check_seconds("timeout", timeout)
         self.worker_timeout = check_seconds("worker_timeout", worker_timeout)
+        self.returns_steps: dict[str, bool] = {}  # By the prefix of layers; see `note_layer`.
         self._deadline: float | None = None
         self._waiting = [as_point(point) for point in try_first]
         self._lock = threading.RLock()
@@ -231,12 +238,11 @@ class OptunaOracle(kt.Oracle):
         Raises:
             InvalidArgumentError: One of them is not in the space.
         """
-        found = self._tried()
-        tried = len(found)
+        tried, found = keys_of_trials(self), dict[Any, Values]()
         for point in self._waiting:
             values = complete(self.hyperparameters.space, point)
-            found += [values] if values not in found else []
-        return found[tried:]
+            found.setdefault(key(self, values), values)
+        return [values for each, values in found.items() if each not in tried]
 
     def number_of(self, trial_id: str) -> int | None:
         """Returns Optuna's number of the last attempt at a trial, or None.
@@ -261,6 +267,8 @@ class OptunaOracle(kt.Oracle):
         if not self.ongoing_trials:  # Keras Tuner's lock stays taken after an exception.
             check_names(hyperparameters.space)
         super().update_space(hyperparameters)
+        for layer, steps in getattr(hyperparameters, "returns_steps", {}).items():
+            self.returns_steps[layer] = steps or self.returns_steps.get(layer, False)
 
     def create_trial(self, tuner_id: str) -> Any:
         """Hands out a trial; see `keras_tuner.Oracle.create_trial`."""
@@ -302,30 +310,34 @@ class OptunaOracle(kt.Oracle):
         return {"status": "STOPPED" if values is None else "RUNNING", "values": values}
 
     def _propose(self, trial_id: str) -> Values | None:
-        space, tried = self.hyperparameters.space, self._tried()
+        space, tried = self.hyperparameters.space, keys_of_trials(self)
         check_names(space)
         # All of them first, so that a wrong one raises before anything is trained.
         for values in [complete(space, point) for point in self._waiting]:
             self._waiting.pop(0)
-            if values not in tried:
+            if key(self, values) not in tried:
                 return self._begin(trial_id, values)
         study, refuses = self.study, limits(self)
         if isinstance(study.sampler, SurrogateSampler):
             # A model can add to it while the search runs.
-            study.sampler.space, study.sampler.refuses = parameters_of(space), refuses
+            study.sampler.space = parameters_of(space)
+            study.sampler.refuses = lambda drawn: (
+                refuses(drawn) or key_of_drawn(self, drawn) in tried
+            )
         for _ in range(_ASKS):
             asked = study.ask()
             values = walk(space, partial(suggest, asked))
             attributes = study.get_trials(deepcopy=False)[asked.number].system_attrs
             enqueued = "fixed_params" in attributes  # By the user, in the study.
-            if values not in tried and (enqueued or not refuses(values)):
+            new = key(self, values) not in tried
+            if new and (enqueued or not refuses(values)):
                 asked.set_user_attr(ID, trial_id)
                 self._attempts[trial_id], self._reported[trial_id] = asked, set()
                 return values
             asked.set_user_attr(DISCARDED, True)
             with quiet_optuna():
                 study.tell(asked, state=TrialState.FAIL)
-            if values in tried:
+            if not new:
                 break
         untried = nearest_untried(self, values, refuses)
         return None if untried is None else self._begin(trial_id, untried)
@@ -396,13 +408,15 @@ class OptunaOracle(kt.Oracle):
         """
         restore(self)
 
+    def get_state(self) -> dict[str, Any]:
+        """Returns the state of the search, with the layers whose dropout is known."""
+        return {**super().get_state(), "returns_steps": self.returns_steps}
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned; the study is made anew on its next use."""
         super().set_state(state)
+        self.returns_steps = dict(state.get("returns_steps", {}))
         self._close_study()
-
-    def _tried(self) -> list[Values]:
-        return [trial.hyperparameters.values for trial in self.trials.values()]
 
     def _begin(self, trial_id: str, values: Values) -> Values:
         """Begins a trial with given values in the study; returns the active ones."""

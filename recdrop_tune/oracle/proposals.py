@@ -1,43 +1,91 @@
-"""What a sampler is not to propose, and what is tried instead: the nearest untried configuration."""
+"""Which configurations are the same, which a sampler should not propose, and what is tried instead."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Mapping
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
-import optuna
+from optuna.samplers import BruteForceSampler, GridSampler
 
+from recdrop_tune.catalog import TECHNIQUES, noise
 from recdrop_tune.oracle.candidates import Candidates, Encoding
-from recdrop_tune.oracle.conditions import parameters_of, to_value, walk
-from recdrop_tune.oracle.parameters import Values, combinations, key_of
+from recdrop_tune.oracle.conditions import is_active, parameters_of, plain, to_value, walk
+from recdrop_tune.oracle.parameters import Key, Values, combinations
 from recdrop_tune.oracle.study import as_optuna
 from recdrop_tune.oracle.twins import active_values, is_wrapper, offers_none
+from recdrop_tune.spaces import plain_names
 from recdrop_tune.standing import NONE, has_wrapper
+
+_OPTIONS = {"per_step": True, "function": "bernoulli"}
+"""The options that make a wrapper the same as another one or not, and their defaults."""
 
 _MOST_LISTED = 20_000
 """Larger spaces are not listed: they count as never exhausted."""
 
 
-_LIMITED = ("wrapper", "cell")
-"""The hyperparameters whose values `limits` spreads over the trials."""
+def _noises(oracle: Any, values: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the noise of each layer whose wrapper is known to be one of the catalog, by its prefix."""
+    found = {}
+    for layer, returns_steps in getattr(oracle, "returns_steps", {}).items():
+        wrapper, placement = values.get(f"{layer}wrapper"), values.get(f"{layer}placement")
+        if wrapper in TECHNIQUES and placement is not None:
+            # All but the last layer of a stack return their steps.
+            steps = returns_steps or values.get(f"{layer}layers", 1) != 1
+            options = [values.get(layer + name, default) for name, default in _OPTIONS.items()]
+            found[layer] = noise(wrapper, placement, steps, *options)
+    return {layer: name for layer, name in found.items() if name is not None}
+
+
+def key(oracle: Any, values: Mapping[str, Any]) -> Key:
+    """Returns what a configuration computes, as a member of sets: two names of one dropout have one key."""
+    space = oracle.hyperparameters.space
+    active = [hp for hp in space if hp.name in values and is_active(hp, values)]
+    found = plain_names({hp.name: plain(hp, values[hp.name]) for hp in active})
+    for layer, name in _noises(oracle, found).items():
+        found |= {f"{layer}wrapper": name, **{layer + option: None for option in _OPTIONS}}
+    return frozenset(found.items())
+
+
+def keys_of_trials(oracle: Any) -> set[Key]:
+    """Returns the keys of all trials."""
+    return {key(oracle, trial.hyperparameters.values) for trial in oracle.trials.values()}
+
+
+def key_of_drawn(oracle: Any, drawn: Values) -> Key:
+    """Returns the `key` of a configuration as Optuna draws it."""
+    space = oracle.hyperparameters.space
+    return key(oracle, {hp.name: to_value(hp, drawn[hp.name]) for hp in space if hp.name in drawn})
+
+
+def other_names(oracle: Any, hyperparameters: Any) -> dict[str, list[str]]:
+    """Returns the other wrappers of the space that are a trial's dropout, by their hyperparameter."""
+    offered = {hp.name: hp.values for hp in hyperparameters.space}
+    values = plain_names(active_values(hyperparameters))
+    found: dict[str, list[str]] = {}
+    for layer, same in _noises(oracle, values).items():
+        name, placement = f"{layer}wrapper", values[f"{layer}placement"]
+        options = [
+            [(layer + option, value) for value in offered.get(layer + option, [default])]
+            for option, default in _OPTIONS.items()
+        ]
+        for other in offered[name]:
+            tries = ({**values, name: other, **dict(each)} for each in product(*options))
+            same_noise = any(_noises(oracle, each).get(layer) == same for each in tries)
+            if other != values[name] and placement in TECHNIQUES[other].placements and same_noise:
+                found.setdefault(name, []).append(other)
+    return found
 
 
 def limits(oracle: Any) -> Callable[[Values], bool]:
     """Returns a function that returns whether the sampler is to propose another configuration.
 
-    Trials without dropout are limited to a share of all trials, and a cell is not tried a third time while
-    another one waits for its first. All this follows from the trials, so it is the same with several workers
-    and after a restart.
-
-    Args:
-        oracle: The oracle: its space, its trials and its `max_none_share`.
+    Trials without dropout are limited to a share, and no cell is tried a third time before another one's
+    first. Both follow from the trials, so they hold with several workers and after a restart.
     """
-    if isinstance(
-        oracle.study.sampler, optuna.samplers.BruteForceSampler | optuna.samplers.GridSampler
-    ):
+    if isinstance(oracle.study.sampler, BruteForceSampler | GridSampler):
         return lambda values: False
     space = oracle.hyperparameters.space
     tried = [active_values(trial.hyperparameters) for trial in oracle.trials.values()]
@@ -79,24 +127,20 @@ def nearest_untried(
     space = oracle.hyperparameters.space
     parameters = parameters_of(space)
     candidates, encoding = Candidates(parameters, _MOST_LISTED), Encoding(parameters)
-    trials = (trial.hyperparameters.values for trial in oracle.trials.values())
-    tried = {candidates.key(as_optuna(space, values)[0]) for values in trials}
     point, _ = as_optuna(space, wanted)
-    random = np.random.default_rng([oracle.seed, len(tried)])
-    untried = candidates.untried(tried, [point], random)
-    if not untried:
-        return None
-    untried = [values for values in untried if not refuses(values)] or untried
+    random = np.random.default_rng([oracle.seed, len(oracle.trials)])
+    offered = candidates.untried((), [point], random)
     if refuses(wanted):
-        same = [
-            each
-            for each in parameters
-            if each.name in wanted and each.name.rpartition("/")[2] not in _LIMITED
-        ]
-        encoding = Encoding(same)
-        untried = [untried[number] for number in random.permutation(len(untried))]
-    distances = np.abs(encoding(untried) - encoding([point])).sum(axis=1)
-    nearest = untried[int(distances.argmin())]
+        limited = [hp.name for hp in space if hp.name.rpartition("/")[2] in ("wrapper", "cell")]
+        encoding = Encoding(p for p in parameters if p.name in wanted and p.name not in limited)
+        offered = [offered[number] for number in random.permutation(len(offered))]
+    distances = np.abs(encoding(offered) - encoding([point])).sum(axis=1)
+    ordered = [offered[number] for number in np.argsort(distances, kind="stable")]
+    ordered.sort(key=refuses)  # What is refused comes last.
+    tried = keys_of_trials(oracle)
+    nearest = next((each for each in ordered if key_of_drawn(oracle, each) not in tried), None)
+    if nearest is None:
+        return None
     return walk(space, lambda hp: to_value(hp, nearest[hp.name]))
 
 
@@ -117,12 +161,11 @@ def tried_of_all(oracle: Any, most: int = _MOST_LISTED) -> tuple[int, int] | Non
         return None
     if any(each.values is None for each in parameters):
         return None
-    distributions = {each.name: each.distribution for each in parameters}
-    every = {key_of(values, distributions) for values in islice(combinations(parameters), most + 1)}
-    if len(every) > most:
+    listed = list(islice(combinations(parameters), most + 1))
+    if len(listed) > most:
         return None
-    trials = (as_optuna(space, trial.hyperparameters.values)[0] for trial in oracle.trials.values())
-    return len(every & {key_of(values, distributions) for values in trials}), len(every)
+    every = {key_of_drawn(oracle, values) for values in listed}
+    return len(every & keys_of_trials(oracle)), len(every)
 
 
 def fewer_than_trials(oracle: Any) -> int | None:

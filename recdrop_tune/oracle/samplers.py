@@ -78,7 +78,7 @@ class SurrogateSampler(BaseSampler):
 
     Attributes:
         space: The given space, parents first; None if it is inferred.
-        refuses: Returns whether a configuration is not to be proposed. An `OptunaOracle` sets it.
+        refuses: Returns whether the surrogate should not propose a configuration. An `OptunaOracle` sets it.
 
     Raises:
         InvalidArgumentError: The seed is not an integer from 0 to 2**32 - 1, or the space has a
@@ -170,9 +170,9 @@ class SurrogateSampler(BaseSampler):
         ranked = sorted(worth, key=worth.__getitem__)
         candidates = self._candidates_of(space)
         if len(trials) < _STARTUP_TRIALS or not ranked:
-            return candidates.draw(tried, random, self.refuses)
+            return candidates.draw(tried, random)
         best = [values[number] for number in ranked[:_BEST]]
-        offered = candidates.untried(tried, best, random, self.refuses)
+        offered = candidates.untried(tried, best, random)
         if not offered:
             return None
         under_way = [number for number in values if number not in ended]
@@ -182,7 +182,8 @@ class SurrogateSampler(BaseSampler):
         points = encoding([values[number] for number in fitted])
         unit = sqrt(max(1, encoding.size))
         mean, deviation = predict(points, scores, encoding(offered), unit)
-        return offered[int(np.argmax(improvement(mean, deviation, scores.min())))]
+        order = np.argsort(-improvement(mean, deviation, scores.min()), kind="stable")
+        return next((offered[n] for n in order if not self.refuses(offered[n])), None)
 
     def _ended(self, trial: FrozenTrial, sign: float) -> EndedTrial:
         identity = trial.number, trial.datetime_start  # One sampler can serve several studies.

@@ -265,7 +265,11 @@ def _dropout(found: Found) -> Iterator[Section]:
     )
     if (table["layer"] == "").all():
         table = table.drop(columns="layer")
-    advice = standing.never_tried(found.by_wrapper), standing.few_with_dropout(found.records)
+    advice = [
+        standing.same_dropouts(found.records),
+        standing.never_tried(found.by_wrapper),
+        standing.few_with_dropout(found.records),
+    ]
     note = "`gain` is that of its best trial whose twin was trained too."
     lines = [each for each in advice if each]
     yield Section("Best of each wrapper in the search", lines, note, table)

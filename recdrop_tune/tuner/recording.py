@@ -24,6 +24,7 @@ from recdrop_tune.oracle import (
     is_fixed,
     is_wrapper,
     objectives,
+    other_names,
     plain,
     reached,
     read_object,
@@ -220,6 +221,7 @@ class TrialReporter(TrainingReporter):
                 hyperparameters=readable(trial.hyperparameters),
                 fixed=fixed_names(trial.hyperparameters),
                 tags=tags,
+                also=other_names(self._oracle, trial.hyperparameters),
             )
         )
 

@@ -120,21 +120,24 @@ def test_a_tiny_rate_scores_like_its_twin(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("placement", "names"),
+    ("placement", "names", "options"),
     [
-        ("input+output", ("recurrent", "time_distributed", "lambda")),
-        ("input", ("native", "variational")),
+        ("input+output", ("recurrent", "time_distributed", "lambda"), {}),
+        ("input", ("native", "variational"), {}),
+        ("input", ("native", "variational"), {"bidirectional": True}),
+        ("output", ("recurrent", "variational", "time_distributed", "lambda"), {"layers": 1}),
+        ("output", ("recurrent", "variational"), {"layers": 1, "bidirectional": True}),
     ],
 )
-def test_equal_dropouts_are_the_same_training(placement, names):
-    """`benchmarks/which_dropout.py` trains them only once."""
+def test_equal_dropouts_are_the_same_training(placement, names, options):
+    """A search trains them only once: `recdrop_tune.catalog.noise` names what they share."""
     x = np.random.default_rng(0).normal(size=(24, 4, 2)).astype("float32")
     y = (x[:, :, 0].sum(1) > 0).astype("int64")
     losses = []
     for name in (*names, "none"):
         dropout = {} if name == "none" else {"placement": placement, "rate": 0.5}
         keras.utils.set_random_seed(5)
-        model = classifier(wrapper=name, **dropout).build(kt.HyperParameters())
+        model = classifier(wrapper=name, **options, **dropout).build(kt.HyperParameters())
         losses.append(model.fit(x, y, epochs=3, batch_size=8, verbose=0).history["loss"])
     for other in losses[1:-1]:
         assert losses[0] == pytest.approx(other, rel=1e-5)
