@@ -43,6 +43,8 @@ _NOISE = 0.1
 # proposal stays the same with many trials and workers.
 _MAX_FITTED = 100
 _BEST = 10
+# How often one of the first trials is drawn anew because it is refused.
+_DRAWS = 50
 
 DISCARDED = "discarded"
 """Attribute of a failed trial that never ran, so that samplers ignore it."""
@@ -170,7 +172,8 @@ class SurrogateSampler(BaseSampler):
         ranked = sorted(worth, key=worth.__getitem__)
         candidates = self._candidates_of(space)
         if len(trials) < _STARTUP_TRIALS or not ranked:
-            return candidates.draw(tried, random)
+            drawn = (candidates.draw(tried, random) for _ in range(_DRAWS))
+            return next((each for each in drawn if each and not self.refuses(each)), None)
         best = [values[number] for number in ranked[:_BEST]]
         offered = candidates.untried(tried, best, random)
         if not offered:
