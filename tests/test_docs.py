@@ -25,7 +25,7 @@ _SEARCHING = ("existing-model", "index", "keras-tuner", "results", "search", "yo
 HEAVY = {"README.md", *(f"docs/{name}.md" for name in _SEARCHING)}
 """Pages that take some ten seconds or more: they search, some of them as one does, with 12 trials."""
 
-NOT_RUN = {"docs/deploy.md": 1, "docs/scaling.md": 4}
+NOT_RUN = {"docs/deploy.md": 1, "docs/scaling.md": 4, "docs/search.md": 1}
 """How many blocks of a page are not run."""
 
 
