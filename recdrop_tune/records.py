@@ -201,6 +201,7 @@ class Records:
             case SearchEnded():
                 self.ended, self._running = event, {}
             case TrialStarted(trial_id=id):
+                self.result = None
                 # A trial that runs again (a retry, a crash) starts over.
                 about = event.hyperparameters, event.fixed
                 self.trials[id] = TrialRecord(id, event.number, event.time, *about, also=event.also)

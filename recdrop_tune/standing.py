@@ -142,6 +142,11 @@ class Gain:
     spread: float = math.nan
     expected: float = math.nan
 
+    @property
+    def stated(self) -> float:
+        """`expected`, or `value` if that is not known."""
+        return self.value if math.isnan(self.expected) else self.expected
+
     def __str__(self) -> str:
         # Trainings of one configuration differ by as much as the spread.
         if abs(self.value) < self.spread or not self.value:

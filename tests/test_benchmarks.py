@@ -18,7 +18,7 @@ FOLDER = ROOT / "benchmarks"
 
 
 def long(test):
-    """Two to four minutes each: for a change of such a benchmark, with `-m full`."""
+    """One to four minutes each: for a change of such a benchmark, with `-m full`."""
     return pytest.mark.heavy(pytest.mark.full(test))
 
 
@@ -266,7 +266,7 @@ def test_search_efficiency_bias(out):
     assert all(min(row["shift by rate"].values()) <= 0 for row in held["bias"])
 
 
-@pytest.mark.heavy
+@long
 def test_which_dropout(tmp_path, page, run_here):
     path, lines = page("vowels")
     sizes = "--task vowels --wrapper none zoneout --trials 1 --seeds 2 --epochs 1"

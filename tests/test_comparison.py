@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import recdrop_tune as rdt
 from recdrop_tune.cli import main
 from recdrop_tune.errors import ProjectError
+from recdrop_tune.events import ResultSaved, TrialEnded, TrialStarted
 from recdrop_tune.search import tune
 from tests.small_search import data
 from tests.tracked_events import confirmation, ended, journaled, started, trial
@@ -85,6 +86,19 @@ def test_a_row_is_what_the_result_says(runs, frame, name):
     if confirmed is not None:
         assert row["confirmed"] == pytest.approx(confirmed.best["mean"])
         assert row["gain"] == pytest.approx(confirmed.gain)
+    elif name == "tuned":
+        assert row["gain"] == pytest.approx(result.twin_gain.stated)
+
+
+def test_the_gain_of_a_resumed_search_is_not_that_of_its_earlier_result(tmp_path):
+    saved = ResultSaved(files=[], summary="", best_trial_id="0", metrics={"gain": 0.5})
+    events = [started()]
+    for id, wrapper, score in (("0", "none", 1.0), ("1", "zoneout", 0.75)):
+        values = {"wrapper": wrapper}
+        events += [TrialStarted(trial_id=id, number=int(id), hyperparameters=values)]
+        events += [TrialEnded(trial_id=id, status="COMPLETE", score=score)]
+    journaled(tmp_path, *events[:3], saved, ended(), started(), *events[3:])
+    assert rdt.compare(tmp_path)["gain"].tolist() == [0.25]
 
 
 def test_a_search_without_a_result(frame):

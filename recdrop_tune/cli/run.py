@@ -61,6 +61,7 @@ def confirm(directory: Path | None, workers: int | None, **options: Any) -> None
     earlier confirmation trained is not repeated. The functions that the file names are run.
     """
     from recdrop_tune.cli.config import read_config
+    from recdrop_tune.credentials import HIDDEN
     from recdrop_tune.events import CONFIG_FILE
 
     found = watched(directory)
@@ -73,13 +74,20 @@ def confirm(directory: Path | None, workers: int | None, **options: Any) -> None
             "its model are. Call `result.confirm(3)` there."
         )
     given: dict[str, Any] = {"directory": str(found.folder), "overwrite": False}
-    given |= {name: search.info[name] for name in ("epochs", "seed") if name in search.info}
+    given |= {
+        name: search.info[name] for name in ("epochs", "seed", "backend") if name in search.info
+    }
     given["max_trials"] = search.max_trials
     file = read_config(Path(config), given | ({} if workers is None else {"workers": workers}))
     asked = file.data.get("confirm") or {}
     asked = asked if isinstance(asked, dict) else {"top": asked}
     asked |= {name: value for name, value in options.items() if value is not None}
-    _search(replace(file, data={**file.data, "confirm": asked}))
+    data = {**file.data, "confirm": asked}
+    named = data.get("tracking", True)
+    if named not in (None, False) and search.tracking_uri and HIDDEN not in search.tracking_uri:
+        named = {"experiment": named} if isinstance(named, str) else named
+        data["tracking"] = {"uri": search.tracking_uri, **({} if named is True else named)}
+    _search(replace(file, data=data))
 
 
 def _search(file: ConfigFile) -> None:

@@ -39,6 +39,7 @@ from recdrop_tune.oracle.samplers import (
     DISCARDED,
     SurrogateSampler,
     make_sampler,
+    nothing,
     quiet_optuna,
 )
 from recdrop_tune.oracle.study import BEST, ID, frozen_trial, numbers_in, open_study, outcome
@@ -318,27 +319,30 @@ class OptunaOracle(kt.Oracle):
             if key(self, values) not in tried:
                 return self._begin(trial_id, values)
         study, refuses = self.study, limits(self)
-        if isinstance(study.sampler, SurrogateSampler):
+        sampler = study.sampler
+        if isinstance(sampler, SurrogateSampler):
             # A model can add to it while the search runs.
-            study.sampler.space = parameters_of(space)
-            study.sampler.refuses = lambda drawn: (
-                refuses(drawn) or key_of_drawn(self, drawn) in tried
-            )
-        for _ in range(_ASKS):
-            asked = study.ask()
-            values = walk(space, partial(suggest, asked))
-            attributes = study.get_trials(deepcopy=False)[asked.number].system_attrs
-            enqueued = "fixed_params" in attributes  # By the user, in the study.
-            new = key(self, values) not in tried
-            if new and (enqueued or not refuses(values)):
-                asked.set_user_attr(ID, trial_id)
-                self._attempts[trial_id], self._reported[trial_id] = asked, set()
-                return values
-            asked.set_user_attr(DISCARDED, True)
-            with quiet_optuna():
-                study.tell(asked, state=TrialState.FAIL)
-            if not new:
-                break
+            sampler.space = parameters_of(space)
+            sampler.refuses = lambda drawn: refuses(drawn) or key_of_drawn(self, drawn) in tried
+        try:
+            for _ in range(_ASKS):
+                asked = study.ask()
+                values = walk(space, partial(suggest, asked))
+                attributes = study.get_trials(deepcopy=False)[asked.number].system_attrs
+                enqueued = "fixed_params" in attributes  # By the user, in the study.
+                new = key(self, values) not in tried
+                if new and (enqueued or not refuses(values)):
+                    asked.set_user_attr(ID, trial_id)
+                    self._attempts[trial_id], self._reported[trial_id] = asked, set()
+                    return values
+                asked.set_user_attr(DISCARDED, True)
+                with quiet_optuna():
+                    study.tell(asked, state=TrialState.FAIL)
+                if not new:
+                    break
+        finally:
+            if isinstance(sampler, SurrogateSampler):
+                sampler.refuses = nothing
         untried = nearest_untried(self, values, refuses)
         return None if untried is None else self._begin(trial_id, untried)
 

@@ -57,6 +57,11 @@ _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 Array = NDArray[np.float64]
 
 
+def nothing(values: Values) -> bool:
+    """Refuses no configuration. A module's function, as samplers are pickled."""
+    return False
+
+
 class SurrogateSampler(BaseSampler):
     """Proposes the configuration with the largest expected improvement over the best trial.
 
@@ -105,7 +110,7 @@ class SurrogateSampler(BaseSampler):
     def __init__(self, seed: int | None = None, space: Iterable[Parameter] | None = None) -> None:
         self._seed = secrets.randbits(32) if seed is None else _check_seed(seed)
         self.space = None if space is None else check_space(space)
-        self.refuses: Callable[[Values], bool] = lambda values: False
+        self.refuses: Callable[[Values], bool] = nothing
         self._candidates: tuple[list[Parameter], Candidates] | None = None
         self._read: dict[tuple[int, datetime | None], EndedTrial] = {}
 

@@ -27,7 +27,9 @@ def with_directions(objective: Any) -> Any:
     """Turns `{"name": "val_f1", "direction": "max"}`, also in a list, into a Keras Tuner objective."""
     if isinstance(objective, list | tuple):
         return [with_directions(each) for each in objective]
-    return kt.Objective(**objective) if isinstance(objective, Mapping) else objective
+    if not isinstance(objective, Mapping):
+        return objective
+    return kt.Objective(**objective) if "direction" in objective else objective["name"]
 
 
 class SeveralObjectives(kt.Objective):

@@ -51,10 +51,14 @@ def search_gain(records: Records, oracle: Any) -> standing.Gain | None:
     gain, complete = standing.gain(records), standing.ranked(records)
     if gain is None or gain.twin is None:
         return gain
+    # The folder of a stranger can name any trial.
+    complete = [each for each in complete if each.trial_id in oracle.trials]
+    ids = [each.trial_id for each in complete]
+    if not {gain.trial.trial_id, gain.twin.trial_id} <= {*ids}:
+        return gain
     hyperparameters = [oracle.trials[each.trial_id].hyperparameters for each in complete]
     encode = Encoding(parameters_of(oracle.hyperparameters.space))
     sign = -1.0 if records.direction == "max" else 1.0
-    ids = [each.trial_id for each in complete]
     expected = expected_gain(
         encode([as_optuna(each.space, each.values)[0] for each in hyperparameters]),
         np.array([sign * (each.score or 0.0) for each in complete]),
@@ -112,4 +116,6 @@ def expected_gain(
     chances = np.exp(np.array(likelihoods) - max(likelihoods))
     predicted = middle + unit * float(chances @ np.array(predictions) / chances.sum())
     luck = predicted - float(scores[trial])
-    return float(scores[twin]) + _SHARED * luck - predicted
+    expected = float(scores[twin]) + _SHARED * luck - predicted
+    # The best of many has no bad luck.
+    return min(expected, float(scores[twin] - scores[trial]))

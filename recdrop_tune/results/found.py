@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 
 from recdrop_tune import standing
 from recdrop_tune.catalog import SITES
+from recdrop_tune.errors import RecdropError
 from recdrop_tune.events import COMPLETE, FAILED, SearchStarted
 from recdrop_tune.records import Records
 from recdrop_tune.results.confirmation import Confirmation
@@ -42,7 +43,7 @@ class Found:
         logarithmic: Those of them that are searched on a logarithmic scale.
         offered: The wrappers that the space offers, by the name of their hyperparameter.
         confirmation: The confirmation, if there was one.
-        importances: The importance of each hyperparameter, if there are enough trials.
+        importances_of: Computes the importance of each hyperparameter.
         gain: The best trial with dropout against its twin, in the search; `None` if one is not complete.
         where: Lines that name the project folder and the MLflow pages.
     """
@@ -57,7 +58,7 @@ class Found:
     logarithmic: frozenset[str]
     offered: Mapping[str, Sequence[str]]
     confirmation: Confirmation | None
-    importances: pd.DataFrame | None
+    importances_of: Callable[[], pd.DataFrame]
     gain: standing.Gain | None
     where: Sequence[str]
 
@@ -164,6 +165,14 @@ class Found:
         return self.complete[plain.reindex(self.complete.index)]
 
     # Hyperparameters.
+
+    @cached_property
+    def importances(self) -> pd.DataFrame | None:
+        """The importance of each hyperparameter; `None` with too few trials."""
+        try:
+            return self.importances_of()
+        except RecdropError:
+            return None
 
     @property
     def hyperparameters(self) -> list[str]:

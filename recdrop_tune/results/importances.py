@@ -20,8 +20,8 @@ from recdrop_tune.spaces import plain_names
 FEWEST = 10
 """The fewest complete trials: importances compare the best five with the others."""
 
-_SHUFFLES = 19
-"""A share that is larger than all with this many shuffles is so by chance in at most 5 of 100 searches."""
+_SHUFFLES = 99
+"""How often scores are shuffled: so many that one more or less hardly matters, and a second or two."""
 
 # Optuna advises at least five trials among the best; in larger searches these are the best tenth.
 _BEST, _BEST_SHARE = 5, 0.1
@@ -42,8 +42,7 @@ def importances(
 
     Returns:
         A row for each key of the search space, the most important first. Columns: `importance`, shares that
-        sum to 1, and `above_chance`: whether it is larger than that of any hyperparameter with shuffled
-        scores.
+        sum to 1, and `above_chance`: whether it is larger than 95 % of those with shuffled scores.
 
     Raises:
         RecdropError: There are too few complete trials, or all have the same score.
@@ -67,16 +66,21 @@ def importances(
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
         random, names = np.random.default_rng(0), [hp.name for hp in oracle.hyperparameters.space]
 
-        def evaluate(scores: pd.DataFrame) -> pd.Series[float]:
-            return _by_key(evaluator.evaluate(as_study(oracle, scores, objectives)), names)
-
-        found, chance = evaluate(complete), 0.0
+        study = as_study(oracle, complete, objectives)
+        found = _by_key(evaluator.evaluate(study), names)
+        larger = found * 0
+        if found.empty:
+            return pd.DataFrame({"importance": found, "above_chance": larger > 0})
+        drawn = study.trials
         for _ in range(_SHUFFLES):
-            shuffled = complete.set_axis(random.permutation(complete.index))
-            chance = max(chance, evaluate(shuffled).max())
+            for trial, values in zip(drawn, random.permutation(complete.to_numpy()), strict=True):
+                trial.values = values.tolist()
+            shuffled = optuna.create_study(directions=study.directions)
+            shuffled.add_trials(drawn)
+            larger += _by_key(evaluator.evaluate(shuffled), names).reindex(found.index) >= found
     # As Optuna does it.
     shares = found / found.sum() if found.sum() else found + 1 / len(found)
-    return pd.DataFrame({"importance": shares, "above_chance": found > chance})
+    return pd.DataFrame({"importance": shares, "above_chance": larger < 0.05 * (_SHUFFLES + 1)})
 
 
 def as_study(oracle: Any, scores: pd.DataFrame, objectives: Sequence[kt.Objective]) -> optuna.Study:

@@ -101,13 +101,18 @@ def full_outline(found: Found) -> list[Section]:
     if len(found.objectives) > 1 and len(found.front):
         note = "No other trial beats one of these in every objective."
         sections.append(
-            Section("Trials on the Pareto front", note=note, table=found.front.drop(columns=hidden))
+            Section(
+                "Trials on the Pareto front",
+                note=note,
+                table=_rounded(found, found.front.drop(columns=hidden)),
+            )
         )
     sections += _dropout(found)
     sections += drawn.values()
     lines = [f"The same in all trials: {', '.join(words)}."] if words else []
     note = "Best first. Click a column to sort by it."
-    sections.append(Section("Trials", lines, note, found.trials.drop(columns=hidden)))
+    trials = _rounded(found, found.trials.drop(columns=hidden))
+    sections.append(Section("Trials", lines, note, trials))
     # Pruned trials may have messages too.
     fine = set(found.trials["number"][found.trials["state"].isin([COMPLETE, PRUNED])])
     failures = [
@@ -196,9 +201,8 @@ def _nothing_learned(found: Found) -> Iterator[str]:
     if sign * (constant - found.best_score) <= _LUCK * error:
         yield (
             f"Warning: the best trial ({name} {amount(found.best_score)}) is not clearly better than always "
-            f"predicting {context.predicts[name]} ({amount(constant)}, standard error {amount(error)}), so "
-            "what is said of dropout is luck. Train for more epochs, try other learning rates, or look at "
-            "the data."
+            f"predicting {context.predicts[name]} ({amount(constant)}, standard error {amount(error)}). "
+            "Train for more epochs, try other learning rates, or look at the data."
         )
 
 
@@ -222,13 +226,13 @@ def _answer(found: Found) -> str:
     twin = f"the same without dropout has {amount(gain.twin_score)} (trial {gain.twin.number})"
     number = found.trainings(gain.trial.trial_id)
     each = f"{number} {found.training_word}s each" if number > 1 else "one training each"
-    if gain.value <= 0:
-        return f"{best}; {twin}. No gain, by {each}: `confirm=3` finds out."
-    luck = f"This gain of {amount(gain.value)} is of {each}, and the best of many looks better than it is"
+    if gain.value <= 0 or gain.value < gain.spread:
+        return f"{best}; {twin}. No gain in {each}; `confirm=3` tells whether that holds."
+    luck = f"This gain, {amount(gain.value)}, is from {each}, and the best of many trials looks too good"
     if not math.isnan(gain.expected):
         again = f"about {amount(gain.expected)}" if gain.expected > 0 else "none"
         luck += f": with other seeds expect {again}"
-    return f"{best}; {twin}. {luck}. `confirm=3` finds out."
+    return f"{best}; {twin}. {luck}. `confirm=3` tells."
 
 
 def _data(found: Found) -> Iterator[str]:
@@ -280,6 +284,12 @@ def _amounts(scores: pd.Series[Any]) -> pd.Series[Any]:
     return scores.astype(object).map(amount, na_action="ignore")
 
 
+def _rounded(found: Found, trials: pd.DataFrame) -> pd.DataFrame:
+    """Returns a frame of trials with the objectives and their spreads as text."""
+    names = [name for each in found.objectives for name in (each.name, spread_column(each.name))]
+    return trials.astype(object).assign(**{n: _amounts(trials[n]) for n in names if n in trials})
+
+
 def best_trials(found: Found, top: int) -> pd.DataFrame:
     """Returns the first trials, with the columns in which trials differ.
 
@@ -290,8 +300,7 @@ def best_trials(found: Found, top: int) -> pd.DataFrame:
     name = found.objective.name
     spread = [each for each in [spread_column(name)] if each in found.trials]
     columns = ["number", "state", *found.varying, name, *spread, "best_epoch", "seconds"]
-    table = found.trials[columns].head(top).astype(object)
-    table[name] = _amounts(table[name])
+    table = _rounded(found, found.trials[columns].head(top))
     if "rate" in table and "wrapper" in found.wrappers and "wrapper" in table:
         learns = [each for each, technique in TECHNIQUES.items() if technique.learns_rate]
         table.loc[table["wrapper"].isin(learns), "rate"] = "learned"

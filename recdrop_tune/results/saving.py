@@ -247,5 +247,5 @@ def _numbers(found: Found) -> dict[str, float]:
             test = "test_" if "test_gain" in row else ""
             numbers[f"confirmed_{test}gain"] = found.confirmation.gain
     elif not found.by_wrapper.empty:
-        numbers |= {} if found.gain is None else {"gain": found.gain.expected}
+        numbers |= {} if found.gain is None else {"gain": found.gain.stated}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}

@@ -110,10 +110,6 @@ class TuneResult:
         columns = hyperparameter_columns(oracle)
         scales = {hp.name: getattr(hp, "sampling", "linear") for hp in oracle.hyperparameters.space}
         logarithmic = [name for name, scale in plain_names(scales).items() if scale == "log"]
-        try:
-            shares = self.importances()
-        except RecdropError:
-            shares = None
         return Found(
             records=self.search.records,
             search=self.search.last,
@@ -125,7 +121,7 @@ class TuneResult:
             logarithmic=frozenset(columns[name] for name in logarithmic),
             offered=offered_wrappers(oracle),
             confirmation=self.confirmation,
-            importances=shares,
+            importances_of=self.importances,
             gain=search_gain(self.search.records, oracle),
             where=self._where(),
         )
@@ -233,8 +229,8 @@ class TuneResult:
 
         Returns:
             A row for each key of the search space, the most important first. Columns: `importance`, shares
-            that sum to 1, and `above_chance`: whether it is larger than that of any hyperparameter with
-            shuffled scores.
+            that sum to 1, and `above_chance`: whether it is larger than 95 % of those with shuffled
+            scores.
 
         Raises:
             RecdropError: Fewer than 10 trials were completed, or all have the same score.
@@ -433,7 +429,8 @@ class TuneResult:
         """Trains the best configuration anew on all data, for as many epochs as were best.
 
         That is `best_epoch + 1` epochs; after a confirmation the median over its trainings. Batch size, class
-        weights, callbacks and seed are those of the search. There is no early stopping and no validation.
+        weights, callbacks and seed are those of the search, without early stopping and without those that
+        monitor validation data, of which there are none.
 
         Args:
             x: The samples in a form that `tune` takes, or a dataset.

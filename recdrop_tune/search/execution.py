@@ -132,7 +132,12 @@ def _refit(plan: Plan, hp: Any, total: int, x: Any, y: Any, epochs: int, **fit: 
     part = x if y is None else (x, y, fit.pop("sample_weight", None))
     data = replace(plan.data, train=part, validation=None, test=None, task=plan.data.prepared_task)
     callbacks = copy_callbacks(plan.training.callbacks, "refit", 0)
-    callbacks = [e for e in callbacks if not isinstance(e, keras.callbacks.EarlyStopping)]
+    callbacks = [
+        each
+        for each in callbacks
+        if not isinstance(each, keras.callbacks.EarlyStopping)
+        and not str(getattr(each, "monitor", "")).startswith("val_")
+    ]
     callbacks += check_callbacks(fit.pop("callbacks", None))
     callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=stop))
     lasting = {n: each for n, each in plan.training.fit.items() if not n.startswith("validation")}

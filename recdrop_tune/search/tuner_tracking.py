@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras_tuner as kt
 
 from recdrop_tune.backends import check_training
 from recdrop_tune.events import Context, Listener, ResultSaved
+from recdrop_tune.files import JOURNAL
+from recdrop_tune.journal import Journal
 from recdrop_tune.mlflow_store import Tracking, in_context
 from recdrop_tune.mlflow_store import track as track_tuner
+from recdrop_tune.records import Records
 from recdrop_tune.results import TuneResult, save_result
 from recdrop_tune.search.settings import EXPERIMENT, MLflow, SearchConfig
 
 
-def with_active(tracking: MLflow | None, default: str = EXPERIMENT) -> MLflow | None:
-    """Completes settings of MLflow by its active run and experiment, as they are in this process."""
+def with_active(
+    tracking: MLflow | None, default: str = EXPERIMENT, folder: str | Path | None = None
+) -> MLflow | None:
+    """Completes settings of MLflow by its active run and experiment, as they are in this process.
+
+    Args:
+        tracking: The settings.
+        default: The experiment if none is active.
+        folder: The project folder. A search in it keeps its experiment.
+    """
     if tracking is None:
         return None
     uri = tracking.store()
-    name, tags = in_context(uri, tracking.experiment)
+    began = None if folder is None else Records(Journal(Path(folder) / JOURNAL).read()).search
+    known = began.experiment if began else None
+    name, tags = in_context(uri, tracking.experiment or known)
     return replace(tracking, experiment=name or default, uri=uri, tags=tags | tracking.tags)
 
 
@@ -71,7 +85,7 @@ def track(
     """
     check_training()
     config: Any = {"tracking": tracking}
-    mlflow = with_active(SearchConfig(**config).tracking, tuner.project_name)
+    mlflow = with_active(SearchConfig(**config).tracking, tuner.project_name, tuner.project_dir)
     where = {} if mlflow is None else {**vars(mlflow)}
     where["tracking_uri"] = where.pop("uri", None)
     tracked = track_tuner(

@@ -167,7 +167,7 @@ def run_search(
             for goal in config.objective
         ]
     )
-    mlflow = with_active(config.tracking)
+    mlflow = with_active(config.tracking, folder=None if config.overwrite else config.directory)
     check_fit_arguments(training.fit, model)
     _check_validation(goals, validation, training)
     if config.workers is not None:

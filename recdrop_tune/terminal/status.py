@@ -123,13 +123,13 @@ def gain_words(records: Records) -> str | None:
     """Writes what the best trial gains by its dropout; returns `None` if its twin was not completed.
 
     Returns:
-        `gain 0.0123 in the search over the same without dropout`, or `no gain ...`.
+        `gain 0.0123 over the same without dropout, so far`, or `no gain ...`.
     """
     best = standing.best(records)
     if best is None or not standing.drops(best.hyperparameters):
         return None
     gain = standing.gain(records, trial=best)
-    return None if gain is None else f"{gain} in the search over the same without dropout"
+    return None if gain is None else f"{gain} over the same without dropout, so far"
 
 
 def no_more_words(records: Records) -> str | None:

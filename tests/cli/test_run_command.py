@@ -442,7 +442,8 @@ def test_a_signal_ends_it_with_what_it_has(place, number, code):
 def test_a_search_is_confirmed_from_its_folder(place, monkeypatch):
     text = f"data: my_data:three\n{SMALL}directory: sure\nconfirm: {{top: 1, seeds: 1, max_seeds: 1}}\n"
     assert called(place, text, "--max-trials", "3", "--epochs", "2").exit_code == 0
-    first = rdt.TuneResult.load("sure").confirmation
+    before = rdt.TuneResult.load("sure")
+    first = before.confirmation
     # The options of that command are in the folder, and the file is found from everywhere.
     monkeypatch.chdir(place.parent)
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(place)])
@@ -453,6 +454,7 @@ def test_a_search_is_confirmed_from_its_folder(place, monkeypatch):
     assert list(first.table["n"].unique()) == [1]
     assert result.confirmation.table["n"].max() == 2
     assert "test_loss" in result.confirmation.table
+    assert (result.experiment, result.tracking_uri) == (before.experiment, before.tracking_uri)
     assert f"Chosen by confirmation: trial {result.confirmation.best['number']}" in done.output
     (place / "search.yaml").unlink()
     done = CliRunner().invoke(main, ["confirm", "here/sure"])

@@ -78,6 +78,7 @@ def test_a_search_is_nested_in_the_active_run(store):
     tune(tracking=rdt.MLflow("speech", tags={"team": "eight"}), directory="runs/a")
     tags = client.get_run(searched).data.tags
     assert (tags["team"], tags["mlflow.parentRunId"]) == ("eight", active.info.run_id)
+    assert tune(directory="runs/a").experiment == "speech"  # Or all trials would be there twice.
 
 
 @pytest.mark.parametrize("off", [None, False])

@@ -137,6 +137,7 @@ def test_an_objective_is_a_name_with_a_direction():
     goal = {"name": "val_f1", "direction": "max"}
     oracle = OptunaOracle(goal)
     assert (oracle.objective.name, oracle.objective.direction) == ("val_f1", "max")
+    assert OptunaOracle({"name": "val_accuracy"}).objective.direction == "max"
     several = OptunaOracle(["val_loss", goal]).objective.objectives
     assert [(each.name, each.direction) for each in several] == [
         ("val_loss", "min"),

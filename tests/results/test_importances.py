@@ -107,10 +107,10 @@ def test_ties_with_the_worst_are_not_among_the_best():
 def test_where_nothing_matters_nothing_is_above_chance():
     """By chance one search in twenty has a share above it."""
     above = 0
-    for seed in range(20):
+    for seed in range(10):
         oracle, frame = scores(*np.random.default_rng(seed).normal(size=15))
         above += importances(oracle, frame, [SCORE])["above_chance"].any()
-    assert above <= 4
+    assert above <= 3
 
 
 def test_a_default_beside_the_steps_is_left_out():

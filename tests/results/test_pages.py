@@ -92,17 +92,22 @@ def test_text_markdown_and_html_say_the_same(planted):
             [(NONE, 2.0), (SOME, 1.5)],
             0.2,
             "Best in the search: trial 1 (zoneout, rate 0.1), val_loss 1.5000; the same without dropout has "
-            "2.0000 (trial 0). This gain of 0.5000 is of one training each, and the best of many looks "
-            "better than it is: with other seeds expect about 0.2000. `confirm=3` finds out.",
+            "2.0000 (trial 0). This gain, 0.5000, is from one training each, and the best of many trials "
+            "looks too good: with other seeds expect about 0.2000. `confirm=3` tells.",
         ),
         ([(NONE, 2.0), (SOME, 1.5)], -0.2, "expect none."),
-        ([(NONE, 2.0), (SOME, 1.5)], math.nan, "looks better than it is. `confirm=3`"),
+        ([(NONE, 2.0), (SOME, 1.5)], math.nan, "looks too good. `confirm=3`"),
         (
             [(NONE, 1.0), (SOME, 1.5)],
             0.2,
             "The best trial in the search has no dropout. Best with dro",
         ),
-        ([(NONE, 1.0), (SOME, 1.5)], 0.2, "No gain, by one training each"),
+        ([(NONE, 1.0), (SOME, 1.5)], 0.2, "No gain in one training each"),
+        (
+            [(NONE, 1.6, "COMPLETE", 0.2), (SOME, 1.5, "COMPLETE", 0.2)],
+            0.05,
+            "No gain in one training each",  # Less than trainings of one configuration differ by.
+        ),
     ],
 )
 def test_the_answer_of_a_search_comes_first(planted, trials, expected, words):
@@ -167,7 +172,7 @@ def test_the_report_has_every_trial_and_why_it_failed(planted, text):
     scores = [row[heads.index("val_loss")] for row in rows(trials)]
     complete = planted.trials["state"] == "COMPLETE"
     expected = planted.trials["val_loss"].where(complete)
-    assert scores == [f"{value:.4g}" for value in expected.dropna()] + ["-"] * (~complete).sum()
+    assert scores == [f"{value:.4f}" for value in expected.dropna()] + ["-"] * (~complete).sum()
     failed = section(text, "Trials that failed")
     for number in planted.trials["number"][~complete]:
         line = f"trial {number}: <code>keras_tuner.src.errors.FailedTrialError: the loss went"

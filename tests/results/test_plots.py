@@ -252,9 +252,13 @@ def test_importances_and_the_pareto_front(planted, plots, traded, trade_offs):
 
 def test_what_there_is_no_data_for_is_left_out(view):
     failed = changed(view, state="FAILED", val_loss=pd.array([pd.NA] * len(view.trials), "Float64"))
-    left = replace(failed, importances=None, history=view.history.drop(columns="val_loss"))
+    left = replace(
+        failed, importances_of=pd.DataFrame, history=view.history.drop(columns="val_loss")
+    )
     assert figures(left) == {}
-    one = replace(view, trials=view.trials.head(1), history=view.history.head(0), importances=None)
+    one = replace(
+        view, trials=view.trials.head(1), history=view.history.head(0), importances_of=pd.DataFrame
+    )
     assert set(figures(one)) <= {"history", "score_by_dropout"}
     unasked = replace(view, columns={"units": "units"}, wrappers=[])
     assert "score_by_dropout" not in figures(unasked)

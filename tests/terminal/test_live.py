@@ -100,7 +100,7 @@ def test_what_is_shown(monkeypatch):
     assert lines[1].startswith("4 of 20 trials")
     assert lines[1].split()[-6:] == ["2", "complete", "1", "pruned", "22m30s", "left"]
     assert lines[2] == "best val_loss 0.3750  recurrent, input+recurrent, rate 0.3  trial 1"
-    assert lines[3] == "gain 0.1250 in the search over the same without dropout"
+    assert lines[3] == "gain 0.1250 over the same without dropout, so far"
     assert lines[4] == "now  trial 3  wrapper=none  epoch 12/30  loss 0.2500  val_loss 0.7500"
 
 
@@ -118,7 +118,7 @@ RUNNING = (started(), trial(0, **DROPPED), epoch(0, 1, loss=1.0))
         (OTHER, "none 0.5000 without dropout", "gain"),
         (
             (*OTHER, *TWIN),
-            "gain none in the search over the same without dropout",
+            "gain none over the same without dropout, so far",
             "the best so far",
         ),
         # A pruned trial, or one that diverged, is not the best.
@@ -210,7 +210,7 @@ LAYERS |= {"dec/wrapper": "none", "dec/placement": None, "dec/rate": None}
         (
             (*FIRST, *TWO),
             "trial 1 (2 of 20)  val_loss 0.2500 (best 0.2500: recurrent, input+recurrent, rate 0.3; "
-            "gain 0.2500 in the search over the same without dropout)  wrapper=recurrent "
+            "gain 0.2500 over the same without dropout, so far)  wrapper=recurrent "
             "placement=input+recurrent rate=0.3  19.0 s  eta 4m12s",
         ),
         (
