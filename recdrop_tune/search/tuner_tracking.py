@@ -33,7 +33,11 @@ def with_active(
     if tracking is None:
         return None
     uri = tracking.store()
-    began = None if folder is None else Records(Journal(Path(folder) / JOURNAL).read()).search
+    began = (
+        None
+        if folder is None
+        else Records(Journal(Path(folder) / JOURNAL).read(epochs=False)).search
+    )
     known = began.experiment if began else None
     name, tags = in_context(uri, tracking.experiment or known)
     return replace(tracking, experiment=name or default, uri=uri, tags=tags | tracking.tags)
