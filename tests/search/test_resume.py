@@ -203,7 +203,7 @@ def kill_until_done(ledger: Ledger, kills: int, seed: int, max_trials: int, **op
     ("kills", "max_trials"),
     [
         (6, 5),
-        pytest.param(20, 12, marks=pytest.mark.heavy),
+        pytest.param(20, 12, marks=pytest.mark.full),
         pytest.param(60, 20, marks=pytest.mark.full),
     ],
 )
