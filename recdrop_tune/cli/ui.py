@@ -76,7 +76,9 @@ def page_of(uri: str, search_id: str) -> str:
     except Exception as failure:
         raise click.ClickException(f"{hide_address(uri)}: {reason(failure, uri)}") from None
     if experiment is None:
-        raise click.ClickException(f"{hide_address(uri)} has no run of this search.")
+        raise click.ClickException(
+            f"{hide_address(uri)} has no run of this search: `recdrop-tune sync` writes it."
+        )
     # The view is stored when the search ends.
     has_view = view_tag(search_id) in experiment.tags
     ascending = not runs[0].data.params.get("direction", "min").startswith("max")

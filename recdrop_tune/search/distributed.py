@@ -74,8 +74,7 @@ def distribute(
     check_training()
     import_ray()
     share_gpus()
-    mlflow = with_active(config.tracking)
-    return Distributed(make_tuner, config.workers, mlflow, verbose)
+    return Distributed(make_tuner, config.workers, config.tracking, verbose)
 
 
 class Distributed:
@@ -91,9 +90,9 @@ class Distributed:
     ) -> None:
         self._make_tuner = make_tuner
         self._workers = workers
-        self._tracking = tracking
         self._verbose = verbose
         self.tuner = _new_tuner(make_tuner)
+        self._tracking = with_active(tracking, folder=self.tuner.project_dir)
         self.result: TuneResult | None = None
 
     def search(self, *args: Any, **kwargs: Any) -> None:

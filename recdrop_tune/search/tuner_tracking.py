@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,12 @@ def with_active(
     """
     if tracking is None:
         return None
-    uri = tracking.store()
-    began = (
-        None
-        if folder is None
-        else Records(Journal(Path(folder) / JOURNAL).read(epochs=False)).search
-    )
+    uri, began = tracking.store(), None
+    if folder is not None:
+        with suppress(
+            OSError, ValueError
+        ):  # The search itself reports a folder that it cannot use.
+            began = Records(Journal(Path(folder) / JOURNAL).read(epochs=False)).search
     known = began.experiment if began else None
     name, tags = in_context(uri, tracking.experiment or known)
     return replace(tracking, experiment=name or default, uri=uri, tags=tags | tracking.tags)
