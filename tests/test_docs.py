@@ -21,7 +21,15 @@ from recdrop_tune.cli import main
 from recdrop_tune.spaces import SearchSpace
 from tests.pages import PAGES, ROOT, blocks, pages_with, run
 
-_SEARCHING = ("existing-model", "index", "keras-tuner", "results", "search", "your-data")
+_SEARCHING = (
+    "choose-a-dropout",
+    "existing-model",
+    "index",
+    "keras-tuner",
+    "results",
+    "search",
+    "your-data",
+)
 HEAVY = {"README.md", *(f"docs/{name}.md" for name in _SEARCHING)}
 """Pages that take some ten seconds or more: they search, some of them as one does, with 12 trials."""
 
