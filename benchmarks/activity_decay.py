@@ -10,7 +10,7 @@ weights, the order of the data and the masks, and the learning rate. The best ep
 validation loss, without decays. The test losses are compared; nothing was chosen by them. The gains are over
 the training of the same seed and the same dropout without decays. Their intervals hold together.
 
-Resumes after an interruption. Writes JSON to benchmarks/results/, and the table of docs/techniques.md
+Resumes after an interruption. Writes JSON to benchmarks/results/, and the table of docs/which-dropout.md
 between its marks.
 """
 
@@ -27,7 +27,7 @@ import _tasks
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "activity_decay.json"
-PAGE = ROOT / "docs" / "techniques.md"
+PAGE = ROOT / "docs" / "which-dropout.md"
 TASK = _tasks.TASKS["characters"]
 LEARNING_RATE = 1e-2
 DROPOUTS = {

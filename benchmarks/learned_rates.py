@@ -13,7 +13,8 @@ validation data. The test losses are compared; nothing was chosen by them. The t
 search is that of its trials, of learning that of its one trial; on a machine with other work compare the
 epochs.
 
-`move` trains `concrete` to the end, and notes the rates after each epoch. `table` fills docs/techniques.md.
+`move` trains `concrete` to the end, and notes the rates after each epoch. `table` fills
+docs/which-dropout.md.
 
 Both resume after an interruption. They write JSON to benchmarks/results/.
 """
@@ -31,7 +32,7 @@ import _tasks
 from _which_tables import mean_and_spread
 
 RESULTS = Path(__file__).parent / "results" / "learned_rates.json"
-PAGE = Path(__file__).parents[1] / "docs" / "techniques.md"
+PAGE = Path(__file__).parents[1] / "docs" / "which-dropout.md"
 RATE = {"min": 0.05, "max": 0.6, "step": 0.05}
 PLACEMENTS = ("recurrent", "input+recurrent+output")
 KINDS = ("learned", "searched")
