@@ -28,6 +28,7 @@ _SEARCHING = (
     "keras-tuner",
     "results",
     "search",
+    "start",
     "your-data",
 )
 HEAVY = {"README.md", *(f"docs/{name}.md" for name in _SEARCHING)}
