@@ -5,7 +5,7 @@
     python benchmarks/search_efficiency.py variants   # other pruners and samplers of ours
     python benchmarks/search_efficiency.py peers      # SMAC3, Optuna's TPE with Hyperband, ASHA, PASHA
     python benchmarks/search_efficiency.py bias       # what early pruning does to high rates
-    python benchmarks/search_efficiency.py page       # puts the medians into docs/search.md
+    python benchmarks/search_efficiency.py page       # puts the medians into docs/search-efficiency.md
 
 `--problem digits` (the default) is what the defaults of this package were chosen by; `vowels`, `mnist1d`
 and `characters` were held out: other data, cells and wrappers (see `_problems.py`). Their tables are
@@ -37,7 +37,7 @@ import _table
 from _peers import PEERS, SLOW_PEERS
 
 RESULTS = Path(__file__).parent / "results" / "search_efficiency.json"
-PAGE = Path(__file__).parents[1] / "docs" / "search.md"
+PAGE = Path(__file__).parents[1] / "docs" / "search-efficiency.md"
 THEIRS = ("RandomSearch", "Hyperband", "BayesianOptimization")
 _SLOW_SEEDS, _SLOW_TRIALS = 20, 60
 

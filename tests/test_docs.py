@@ -23,10 +23,13 @@ from tests.pages import PAGES, ROOT, blocks, pages_with, run
 
 _SEARCHING = (
     "choose-a-dropout",
+    "confirm",
     "existing-model",
     "index",
     "keras-tuner",
+    "optuna",
     "results",
+    "resume-and-stop",
     "search",
     "start",
     "your-data",
